@@ -1,0 +1,50 @@
+"""Files that are whole or absent: written beside their place, synced, renamed into it."""
+
+import os
+import tempfile
+from pathlib import Path
+
+__all__ = ["TEMPORARY_PREFIX", "fsync_folder", "write_atomically", "write_synced"]
+
+TEMPORARY_PREFIX = ".livepick-"
+"""Files that begin so are our own unfinished ones; a start may sweep them."""
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames and new names in ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` and wait until it is on the disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write ``data`` so that ``path`` is at every moment the old file, the new one, or absent.
+
+    Raises
+    ------
+    OSError
+        Nothing was changed, and no temporary file is left behind.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=".tmp", dir=path.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)

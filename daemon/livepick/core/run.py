@@ -1,0 +1,85 @@
+"""A training run on disk: what the daemon asks for, and what the trainer says on the way.
+
+``runs/NNNN/run.json`` is the order, ``progress.jsonl`` the trainer's running account, one JSON
+line a step. The daemon writes the first and follows the second; the trainer the other way round.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from livepick.config import Particle, Training
+from livepick.core.files import write_atomically
+from livepick.errors import TrainerError
+
+__all__ = ["PROGRESS", "RUN", "Progress", "RunMicrograph", "RunSpec", "SeedPick"]
+
+RUN = "run.json"
+PROGRESS = "progress.jsonl"
+
+SeedPick = tuple[float, float, float]
+"""x and y in pixels of the original micrograph (``core.picks``), and the score."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class RunMicrograph(_Record):
+    """One micrograph of a training run, with the picks that the ledger had for it."""
+
+    path: Path
+    pixel_size_angstrom: float
+    held_out: bool
+    """Never trained on; judges the model and sets its threshold."""
+    seeds: list[SeedPick]
+    """All candidates of the seeding model, best first, also those below its threshold."""
+
+
+class RunSpec(_Record):
+    """What a training run is to do: everything the trainer needs to know."""
+
+    version: int
+    """Number that the new bundle takes; the run's folder has the same number."""
+    parent: int
+    """Version of the bundle that made the seeds."""
+    fingerprint: str
+    particle_fingerprint: str
+    models_directory: Path
+    particle: Particle
+    training: Training
+    seed_threshold: float
+    """Threshold of the seeding model."""
+    micrographs: list[RunMicrograph]
+
+    @classmethod
+    def read(cls, run_folder: Path) -> Self:
+        """Read ``run.json`` of a run folder; TrainerError if it is missing or malformed."""
+        path = run_folder / RUN
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise TrainerError(
+                f"{path} cannot be read: {error}", "The daemon writes it; start the run again."
+            ) from error
+
+    def write(self, run_folder: Path) -> None:
+        """Write ``run.json``, whole or not at all."""
+        write_atomically(run_folder / RUN, self.model_dump_json(indent=1).encode())
+
+
+class Progress(_Record):
+    """One line of ``progress.jsonl``."""
+
+    at: float
+    """Unix seconds."""
+    stage: Literal["prepare", "train", "evaluate", "export", "publish", "done", "failed"]
+    done: int = 0
+    total: int = 0
+    note: str = ""
+    """One sentence for the log; for ``failed`` what happened and the remedy."""
+    training_loss: float | None = None
+    validation_loss: float | None = None
+    training_accuracy: float | None = None
+    validation_accuracy: float | None = None

@@ -1,0 +1,1 @@
+"""Coordinate files that other programs read, one module a format."""

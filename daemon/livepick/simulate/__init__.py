@@ -1,0 +1,1 @@
+"""An acquisition in miniature: micrographs by physics, with true positions."""

@@ -1,0 +1,1 @@
+"""The page, the health check and the metrics, read-only."""

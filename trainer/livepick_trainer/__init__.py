@@ -1,0 +1,1 @@
+"""The trainer: a program that starts, learns, leaves a model bundle, and ends."""
