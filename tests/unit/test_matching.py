@@ -1,0 +1,108 @@
+"""Matching and its figures, on cases that can be worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from livepick.core.matching import curve, figures, match, operating_point
+from livepick.core.picks import Picks
+
+
+def picks_of(*rows: tuple[float, float, float]) -> Picks:
+    table = np.array(rows, dtype=np.float32).reshape(-1, 3)
+    return Picks(table[:, 0], table[:, 1], table[:, 2])
+
+
+TRUTH = picks_of((10, 10, 1), (50, 10, 1), (90, 10, 1), (10, 90, 1))
+
+
+def test_perfect_picks_have_perfect_figures():
+    """Picks on the truths themselves: every figure is 1, and the error 0."""
+    found = figures([match(TRUTH, TRUTH, radius_px=5)])
+
+    assert (found.average_precision, found.best_f1, found.precision_at_count) == (1, 1, 1)
+    assert found.localisation_mean_px == 0
+
+
+def test_second_pick_on_one_particle_is_false():
+    """A truth is found once; the weaker pick beside it counts as wrong."""
+    picks = picks_of((11, 10, 0.4), (10, 12, 0.9))
+
+    matches = match(picks, TRUTH, radius_px=5)
+
+    assert matches.hit.tolist() == [True, False]
+    assert matches.distance_px[0] == pytest.approx(2)
+    assert math.isnan(matches.distance_px[1])
+
+
+def test_pick_takes_the_nearest_free_truth():
+    """The better pick is served first, the other gets what is left within the radius."""
+    truth = picks_of((0, 0, 1), (6, 0, 1))
+    matches = match(picks_of((4, 0, 0.9), (5, 0, 0.5)), truth, radius_px=5)
+
+    assert matches.hit.all()
+    assert matches.distance_px.tolist() == [2, 5]
+
+
+def test_figures_by_hand():
+    """hit, miss, hit, hit, miss of four truths: AP = 1/4 (1 + 2/3 + 3/4)."""
+    picks = picks_of((10, 10, 0.9), (30, 40, 0.8), (53, 14, 0.7), (90, 10, 0.6), (70, 70, 0.5))
+
+    found = figures([match(picks, TRUTH, radius_px=5)])
+
+    assert found.average_precision == pytest.approx((1 + 2 / 3 + 3 / 4) / 4)
+    assert found.best_f1 == pytest.approx(0.75)
+    assert (found.precision, found.recall) == (0.75, 0.75)
+    assert found.threshold == pytest.approx(0.6)
+    assert found.precision_at_count == pytest.approx(0.75)
+    assert found.localisation_mean_px == pytest.approx(5 / 3)
+    assert found.localisation_median_px == 0
+
+
+def test_order_of_equal_scores_does_not_show():
+    """A threshold takes all picks of a score or none, so their order changes nothing."""
+    rows = [(10, 10, 0.5), (30, 40, 0.5), (50, 10, 0.5), (70, 70, 0.5), (75, 30, 0.5)]
+
+    one, other = (figures([match(picks_of(*r), TRUTH, radius_px=5)]) for r in (rows, rows[::-1]))
+
+    assert one == other
+    assert one.average_precision == pytest.approx(0.5 * 2 / 5)
+    assert one.precision_at_count == pytest.approx(2 / 5)
+
+
+def test_pooling_ranks_all_micrographs_together():
+    """A micrograph without picks adds its truths to the missed ones."""
+    good = match(picks_of((10, 10, 0.9), (50, 10, 0.8)), TRUTH, radius_px=5)
+    missed = match(Picks.empty(), TRUTH, radius_px=5)
+
+    found = figures([good, missed])
+
+    assert (found.truths, found.hits) == (8, 2)
+    assert found.average_precision == pytest.approx(2 / 8)
+    assert found.precision_at_count == pytest.approx(2 / 8)
+
+
+def test_undefined_figures_are_nan_and_not_zero():
+    """Picks in an empty field have no recall; no picks have no precision."""
+    empty_field = figures([match(TRUTH, Picks.empty(), radius_px=5)])
+    no_picks = figures([match(Picks.empty(), TRUTH, radius_px=5)])
+
+    assert math.isnan(empty_field.average_precision)
+    assert (no_picks.average_precision, no_picks.best_f1) == (0, 0)
+    assert math.isnan(no_picks.precision)
+    assert math.isnan(figures([]).best_f1)
+
+
+def test_operating_point_agrees_with_the_curve():
+    """The figures at a threshold are those of the curve's point there."""
+    rng = np.random.default_rng(3)
+    table = np.column_stack([rng.uniform(0, 100, (60, 2)), rng.uniform(0, 1, 60)])
+    matches = match(picks_of(*map(tuple, table)), TRUTH, radius_px=20)
+
+    points = curve(matches)
+
+    for threshold, precision, recall, f1 in zip(
+        points.threshold, points.precision, points.recall, points.f1, strict=True
+    ):
+        assert operating_point([matches], threshold) == pytest.approx((precision, recall, f1))
