@@ -1,42 +1,102 @@
-"""The configuration: YAML in, one frozen ``Config`` out."""
+"""The configuration: YAML in, one frozen ``Config`` out.
+
+Bounds, units and examples stand here once; ``livepick.faults`` makes the sentences of them. The
+file is composed into nodes before it is read into values, because only nodes know their line.
+"""
 
 import hashlib
+import ipaddress
 import json
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
+from livepick.errors import ConfigError
+from livepick.faults import Fault, KeyPath, contradiction, describe
+
+__all__ = [
+    "Bootstrap",
+    "Config",
+    "Device",
+    "Format",
+    "Micrograph",
+    "Output",
+    "Particle",
+    "Picking",
+    "Preset",
+    "Session",
+    "State",
+    "Training",
+    "Watch",
+    "Web",
+]
 
 Preset = Literal["motioncor", "relion", "warp", "cryosparc", "cryoem-services", "plain"]
 Device = Literal["require-gpu", "prefer-gpu", "cpu"]
 Format = Literal["relion"]
 
 
+def _beside_config(path: Path, info: ValidationInfo) -> Path:
+    """Make a folder absolute: relative ones are relative to the config file's folder."""
+    if path == Path():
+        raise contradiction("{name} is empty; name a folder")
+    path = path.expanduser()
+    folder = (info.context or {}).get("folder")
+    # abspath, not resolve: a link that names the session of the day is followed when it is used.
+    return path if folder is None else Path(os.path.abspath(folder / path))  # noqa: PTH100
+
+
+Folder = Annotated[Path, Strict(strict=False), AfterValidator(_beside_config)]
+
+
 class Section(BaseModel):
     """A part of the configuration: frozen, and a misspelt key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
 class Session(Section):
     """The microscope session."""
 
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[\w.+-]+$")
+    name: str = Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[\w.+-]+$",
+        examples=["letters, digits and . _ + -, no spaces, as krios1-2026-11-23"],
+    )
     """Names the session in metrics and on the page: letters, digits, ``. _ + -``."""
 
 
 class Watch(Section):
     """Where micrographs land, and when one is complete."""
 
-    directories: list[Path] = Field(min_length=1)
+    directories: list[Folder] = Field(min_length=1, examples=["as [/data/session/Micrographs]"])
     """Folders with motion-corrected micrographs; sub-folders are included."""
 
     preset: Preset = "plain"
     """Which program writes the micrographs; sets ``include``, ``exclude`` and sidecars."""
 
-    include: list[str] | None = None
+    include: list[str] | None = Field(default=None, min_length=1, examples=['as ["**/*_DW.mrc"]'])
     """Globs on the path below the watched folder; None: those of the preset."""
 
     exclude: list[str] | None = None
@@ -45,92 +105,174 @@ class Watch(Section):
     mode: Literal["auto", "inotify", "poll"] = "auto"
     """``auto`` takes inotify on local file systems and polls on network ones."""
 
-    rescan_seconds: float | None = Field(default=None, ge=0.2, le=3600)
+    rescan_seconds: float | None = Field(
+        default=None, ge=0.2, le=3600, examples=["10 is usual on a network file system"]
+    )
     """How often the folders are listed anew; None: 10 when polling, 60 with inotify."""
 
-    settle_seconds: float | None = Field(default=None, ge=0, le=3600)
+    settle_seconds: float | None = Field(
+        default=None, ge=0, le=3600, examples=["15 is usual on a network file system"]
+    )
     """How long a file must stay unchanged; None: 5 on local file systems, 15 on network ones."""
 
-    incomplete_timeout_seconds: float = Field(default=600, ge=1, le=86400)
+    incomplete_timeout_seconds: float = Field(
+        default=600, ge=1, le=86400, examples=["600 is ten minutes"]
+    )
     """A file that is not whole after this long is set aside until it changes."""
 
-    require_sidecar: str | None = None
+    require_sidecar: str | None = Field(
+        default=None, pattern=r"^\.[\w.+-]+$", examples=["a suffix with its dot, as .star"]
+    )
     """A suffix, as ``.star``: wait until ``NAME.star`` is there too."""
 
-    forbid_sidecar: str | None = None
+    forbid_sidecar: str | None = Field(
+        default=None, pattern=r"^\.[\w.+-]+$", examples=["a suffix with its dot, as .tmp"]
+    )
     """A suffix, as ``.tmp``: wait while ``NAME.tmp`` is there."""
 
     follow_symlinks: bool = False
     """Whether links to files and folders are followed."""
 
+    @field_validator("directories")
+    @classmethod
+    def _not_nested(cls, folders: list[Path]) -> list[Path]:
+        """Refuse folders inside one another: their files would be two micrographs each."""
+        for number, inner in enumerate(folders):
+            for outer in folders[:number] + folders[number + 1 :]:
+                if inner == outer:
+                    raise contradiction(f"watch.directories names {inner} twice; name it once")
+                if inner.is_relative_to(outer):
+                    raise contradiction(
+                        f"watch.directories has {inner} inside {outer}; sub-folders are included, "
+                        "so keep the outer one only"
+                    )
+        return folders
+
+    @field_validator("forbid_sidecar")
+    @classmethod
+    def _not_required_too(cls, suffix: str | None, info: ValidationInfo) -> str | None:
+        """Refuse a sidecar that is required and forbidden: no file would ever be taken."""
+        if suffix is not None and suffix == info.data.get("require_sidecar"):
+            raise contradiction(
+                f"watch.forbid_sidecar is {suffix}, which watch.require_sidecar asks for; "
+                "remove one of the two"
+            )
+        return suffix
+
 
 class Micrograph(Section):
     """What is known of the micrographs beforehand."""
 
-    pixel_size_angstrom: float | None = Field(default=None, ge=0.1, le=20)
+    pixel_size_angstrom: float | None = Field(
+        default=None, ge=0.1, le=20, examples=["0.83 at 105,000 times is usual"]
+    )
     """Of the micrographs as they land; None: each file's header says it."""
 
 
 class Particle(Section):
     """The particle, as the microscopist thinks of it."""
 
-    diameter_angstrom: float = Field(ge=20, le=2000)
+    diameter_angstrom: float = Field(ge=20, le=2000, examples=["a ribosome is about 300"])
     """Longest diameter. Sets the resampling, the blob radii and the picking distance."""
 
     contrast: Literal["dark", "bright"] = "dark"
     """How particles look in the files; protein in ice is dark before inversion."""
 
-    min_distance_fraction: float = Field(default=0.6, ge=0.1, le=2)
+    min_distance_fraction: float = Field(
+        default=0.6, ge=0.1, le=2, examples=["1 keeps round particles from overlapping"]
+    )
     """Closest allowed centres, as a fraction of the diameter."""
 
 
 class Bootstrap(Section):
     """How the first training set comes about."""
 
-    micrographs: int = Field(default=20, ge=3, le=5000)
+    micrographs: int = Field(default=20, ge=3, le=5000, examples=["20 is usual"])
     """Training starts when this many are picked."""
 
 
 class Training(Section):
     """How the network is trained."""
 
-    generation: int = Field(default=1, ge=1)
+    generation: int = Field(default=1, ge=1, examples=["2 trains once more"])
     """Raise it by one to train anew with everything else the same."""
 
-    epochs: int = Field(default=30, ge=1, le=1000)
-    initial_learning_rate: float = Field(default=0.003, gt=0, le=1)
-    final_learning_rate: float = Field(default=0.0003, gt=0, le=1)
-    minibatch_size: int = Field(default=8, ge=1, le=256)
-    held_out_fraction: float = Field(default=0.2, gt=0, lt=0.9)
-    seed: int = Field(default=1, ge=0)
-    threads: int = Field(default=2, ge=1, le=64)
+    epochs: int = Field(default=30, ge=1, le=1000, examples=["30 is usual"])
+    """At most so many passes over the training patches; it stops early once it learns no more."""
+
+    initial_learning_rate: float = Field(default=0.003, gt=0, le=1, examples=["0.003 is usual"])
+    """Step size of the optimizer at the start."""
+
+    final_learning_rate: float = Field(default=0.0003, gt=0, le=1, examples=["0.0003 is usual"])
+    """Step size at the end; at most the initial one."""
+
+    minibatch_size: int = Field(default=8, ge=1, le=256, examples=["8 is usual"])
+    """Patches per step; more needs more memory."""
+
+    held_out_fraction: float = Field(
+        default=0.2, gt=0, lt=0.9, examples=["0.2 keeps one micrograph in five"]
+    )
+    """Part of the micrographs that judges the model and is never trained on."""
+
+    seed: int = Field(default=1, ge=0, examples=["any whole number"])
+    """Of the random numbers; the same seed gives the same model on the same machine."""
+
+    threads: int = Field(default=2, ge=1, le=64, examples=["2 leaves the others to picking"])
     """CPU threads of the trainer; does not shape the model."""
+
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """Where it trains; does not shape the model."""
-    time_limit_minutes: float = Field(default=240, gt=0)
+
+    time_limit_minutes: float = Field(
+        default=240, gt=0, le=10080, examples=["240 is four hours, 10080 a week"]
+    )
     """A run that takes longer is ended; does not shape the model."""
+
+    @field_validator("final_learning_rate")
+    @classmethod
+    def _falls(cls, final: float, info: ValidationInfo) -> float:
+        """Refuse a learning rate that grows."""
+        initial = info.data.get("initial_learning_rate")
+        if initial is not None and final > initial:
+            raise contradiction(
+                f"training.final_learning_rate is {final:g}, above the initial one, {initial:g}; "
+                f"the rate falls during training, so {initial / 10:g} would do"
+            )
+        return final
 
 
 class Picking(Section):
     """How micrographs are picked."""
 
     device: Device = "prefer-gpu"
-    threshold: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto"
-    workers: int | None = Field(default=None, ge=1, le=256)
+    """``require-gpu`` ends with an error where there is none, ``prefer-gpu`` takes the CPU then."""
+
+    threshold: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = Field(
+        default="auto", examples=["0.05 writes nearly all candidates"]
+    )
+    """Score from which a candidate is written as a pick; ``auto`` takes the model's own. A low
+    number writes the whole precision-recall curve."""
+
+    workers: int | None = Field(
+        default=None, ge=1, le=256, examples=["cores of the machine minus one is usual"]
+    )
     """Worker processes; None: 1 with a GPU, else the number of cores minus one (at least 1)."""
 
 
 class Output(Section):
     """Where coordinates go."""
 
-    directory: Path
-    formats: list[Format] = Field(default=["relion"], min_length=1)
+    directory: Folder
+    """Coordinate files appear here, in a tree that mirrors the watched folders."""
+
+    formats: list[Format] = Field(default=["relion"], min_length=1, examples=["as [relion]"])
+    """Formats of the coordinate files; ``relion`` writes STAR."""
 
 
 class State(Section):
     """Where livepick keeps its ledger, models and runs."""
 
-    directory: Path
+    directory: Folder
     """On a local disk: the ledger is SQLite in WAL mode."""
 
 
@@ -140,25 +282,119 @@ class Web(Section):
     listen: str = "127.0.0.1:9476"
     """host:port; port 0 takes a free one, which the log and STATE/web.address name."""
 
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str) -> str:
+        """Refuse what is no ``host:port``."""
+        host, port = _split_address(listen)
+        named = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", host) is not None
+        if host.startswith("["):
+            try:
+                ipaddress.IPv6Address(host[1:-1])
+            except ValueError:
+                named = False
+            else:
+                named = host.endswith("]")
+        if not named or port is None or port > 65535:
+            raise contradiction(
+                f"web.listen is {listen!r}; it must be host:port with a port from 0 to 65535, as "
+                "127.0.0.1:9476, localhost:0 or [::1]:9476"
+            )
+        return listen
+
+    @property
+    def host(self) -> str:
+        """The host to listen on, an IPv6 address without its brackets."""
+        return _split_address(self.listen)[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port to listen on; 0 takes a free one."""
+        return _split_address(self.listen)[1] or 0
+
 
 class Config(Section):
     """The whole configuration."""
 
     session: Session
+    """The microscope session."""
+
     watch: Watch
+    """Where micrographs land, and when one is complete."""
+
     micrograph: Micrograph = Micrograph()
+    """What is known of the micrographs beforehand."""
+
     particle: Particle
+    """The particle, as the microscopist thinks of it."""
+
     bootstrap: Bootstrap = Bootstrap()
+    """How the first training set comes about."""
+
     training: Training = Training()
+    """How the network is trained."""
+
     picking: Picking = Picking()
+    """How micrographs are picked."""
+
     output: Output
+    """Where coordinates go."""
+
     state: State
+    """Where livepick keeps its ledger, models and runs."""
+
     web: Web = Web()
+    """The page and the metrics."""
+
+    @field_validator("training")
+    @classmethod
+    def _both_sides(cls, training: Training, info: ValidationInfo) -> Training:
+        """Refuse a split that leaves no micrograph to train on."""
+        bootstrap = info.data.get("bootstrap")
+        if bootstrap is None:
+            return training
+        held_out = max(1, round(bootstrap.micrographs * training.held_out_fraction))
+        if held_out >= bootstrap.micrographs:
+            raise contradiction(
+                f"training.held_out_fraction is {training.held_out_fraction:g}, which leaves none "
+                f"of bootstrap.micrographs ({bootstrap.micrographs}) to train on; 0.2 is usual",
+                key="held_out_fraction",
+            )
+        return training
+
+    @field_validator("state")
+    @classmethod
+    def _apart(cls, state: State, info: ValidationInfo) -> State:
+        """Refuse a ledger among the micrographs: livepick writes nothing into a watched root."""
+        watch = info.data.get("watch")
+        if watch is not None and state.directory in watch.directories:
+            raise contradiction(
+                f"state.directory is {state.directory}, which is watched for micrographs; "
+                "give it a folder of its own on a local disk",
+                key="directory",
+            )
+        return state
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a config file; relative folders in it are relative to the file's folder."""
-        return cls.model_validate(yaml.safe_load(path.read_text()))
+        """Read a config file; relative folders in it are relative to the file's folder.
+
+        Raises
+        ------
+        ConfigError
+            The file cannot be read or something in it is wrong; one message names every fault
+            with its line.
+        """
+        values, lines, faults = _read(path)
+        try:
+            config = cls.model_validate(values, context={"folder": path.absolute().parent})
+        except ValidationError as error:
+            faults += describe(error, cls)
+        else:
+            if not faults:
+                return config
+        placed = [(_line_of(fault.path, lines), fault.sentence) for fault in faults]
+        raise _config_error(path, placed)
 
     def particle_fingerprint(self) -> str:
         """Return a short digest of the particle: a model serves only the one it was made for."""
@@ -180,6 +416,121 @@ class Config(Section):
                 "training": training,
             }
         )
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that reads ``3e-4`` as a number, as everybody else does."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _read(path: Path) -> tuple[dict[Any, Any], dict[KeyPath, int], list[Fault]]:
+    """Return the values of a file, the line of each key, and the keys that are there twice."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}",
+            "Name a config file; config.example.yaml is one to start from.",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no text in UTF-8", "Save it as UTF-8.") from error
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            raise _config_error(path, [(None, "it is empty")])
+        if not isinstance(node, yaml.MappingNode):
+            line = node.start_mark.line + 1
+            raise _config_error(path, [(line, "it has no sections, as session: and watch:")])
+        lines: dict[KeyPath, int] = {}
+        faults: list[Fault] = []
+        _note_lines(node, (), lines, faults)
+        values = loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _config_error(path, [(mark.line + 1 if mark else None, _plain(error))]) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise _config_error(path, [(None, f"it is no YAML: {error}")]) from error
+    finally:
+        loader.dispose()
+    # A section whose keys are all commented out is an empty section, not an error.
+    sections = {key: {} if value is None else value for key, value in values.items()}
+    return sections, lines, faults
+
+
+def _note_lines(
+    node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], faults: list[Fault]
+) -> None:
+    """Note the line of every key and list entry below ``node``, and keys that come twice."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[KeyPath, int] = {}
+        for key, value in node.value:
+            place = (*path, str(key.value))
+            lines[place] = key.start_mark.line + 1
+            if place in seen and key.value != "<<":
+                name = ".".join(map(str, place))
+                faults.append(
+                    Fault(place, f"{name} is here again, after line {seen[place]}; keep one")
+                )
+            seen[place] = lines[place]
+            _note_lines(value, place, lines, faults)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, entry in enumerate(node.value):
+            lines[*path, number] = entry.start_mark.line + 1
+            _note_lines(entry, (*path, number), lines, faults)
+
+
+_SYNTAX = {
+    "\\t": "it is indented with a tab; use spaces",
+    "mapping values are not allowed": (
+        "a second colon stands where none may; put the text in quotes, or indent the line"
+    ),
+    "could not find expected ':'": "a key has no colon after it",
+    "expected <block end>": "it is indented differently from the lines above it",
+    "expected ',' or": "a bracket is not closed",
+    "end of stream": "a quote is not closed",
+    "another document": "a second document begins; one file holds one configuration",
+}
+"""Words of PyYAML's, and what they mean to someone who does not know YAML."""
+
+
+def _plain(error: yaml.MarkedYAMLError) -> str:
+    """Say a YAML syntax error in plain words."""
+    problem = error.problem or ""
+    known = (plain for words, plain in _SYNTAX.items() if words in problem)
+    return next(known, f"it is no YAML: {problem}")
+
+
+def _line_of(path: KeyPath, lines: Mapping[KeyPath, int]) -> int | None:
+    """Return the line of a key, or of the nearest section around it that is in the file."""
+    while path:
+        if path in lines:
+            return lines[path]
+        path = path[:-1]
+    return None
+
+
+def _config_error(path: Path, faults: list[tuple[int | None, str]]) -> ConfigError:
+    listed = [
+        f"line {line}: {sentence}" if line is not None else sentence
+        for line, sentence in sorted(faults, key=lambda fault: fault[0] or 0)
+    ]
+    what = f"{path}: {listed[0]}"
+    if len(listed) > 1:
+        what = f"{path} has {len(listed)} faults:\n  " + "\n  ".join(listed)
+    return ConfigError(what, "Mend the file; config.example.yaml describes every setting.")
+
+
+def _split_address(listen: str) -> tuple[str, int | None]:
+    """Return host and port of ``host:port``; None for a port that is no number."""
+    host, _, port = listen.rpartition(":")
+    return host, int(port) if re.fullmatch(r"[0-9]{1,5}", port) else None
 
 
 def _digest(shaping: dict[str, Any]) -> str:

@@ -1,0 +1,261 @@
+"""pydantic's errors → sentences that a microscopist can act on.
+
+pydantic says "Input should be greater than or equal to 20". Whoever starts a session at night
+needs the key, the value, the range with its unit, and an example. All of these are in the
+models already: bounds in the metadata, units in the names, examples beside the bounds.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import annotated_types
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+__all__ = ["Fault", "KeyPath", "contradiction", "describe", "field_at", "nearest"]
+
+KeyPath = tuple[str | int, ...]
+
+_UNITS = {"angstrom": " Å", "seconds": " s", "minutes": " min"}
+
+_WANTED = {
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "path_type": "a path",
+    "list_type": "a list",
+    "model_type": "a section with keys of its own",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong in a configuration."""
+
+    path: KeyPath
+    """Where: ``("particle", "diameter_angstrom")``."""
+
+    sentence: str
+    """What is wrong and what would be right, without a full stop."""
+
+
+def contradiction(sentence: str, *, key: str | None = None) -> PydanticCustomError:
+    """Return an error for a validator to raise.
+
+    Parameters
+    ----------
+    sentence
+        Names the setting (or has ``{name}`` for it), its value and what would be right; no full
+        stop.
+    key
+        The key below the validated section that should be edited.
+    """
+    # The sentence is an argument of the template, because it may hold braces of a path.
+    return PydanticCustomError("contradiction", "{sentence}", {"sentence": sentence, "key": key})
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
+    """Return one fault for each setting of ``model`` that ``error`` complains about."""
+    faults: dict[KeyPath, Fault] = {}
+    for details in error.errors(include_url=False):
+        for fault in _faults(details, model):
+            faults.setdefault(fault.path, fault)
+    return list(faults.values())
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that ``word`` was probably meant to be."""
+    close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def field_at(model: type[BaseModel], path: Sequence[str | int]) -> FieldInfo | None:
+    """Return the field that the keys of ``path`` lead to, if they lead to one."""
+    field: FieldInfo | None = None
+    inside: type[BaseModel] | None = model
+    for key in path:
+        if isinstance(key, int):
+            continue
+        field = inside.model_fields.get(key) if inside is not None else None
+        if field is None:
+            return None
+        inside = _section(field)
+    return field
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _faults(details: ErrorDetails, model: type[BaseModel]) -> list[Fault]:
+    path = tuple(details["loc"])
+    kind = details["type"]
+    if kind in ("extra_forbidden", "invalid_key"):
+        return [Fault(path, _unknown(path, model))]
+    if kind == "contradiction":
+        context = details.get("ctx", {})
+        key = context.get("key")
+        sentence = context["sentence"].replace("{name}", _dotted(path))
+        return [Fault((*path, key) if key else path, sentence)]
+    # A union adds the name of its branch to the path ("literal['auto']"); no file has such a key.
+    while path and field_at(model, path) is None:
+        path = path[:-1]
+    field = field_at(model, path)
+    if kind == "missing" and field is not None and (section := _section(field)) is not None:
+        return [
+            Fault((*path, key), f"{_dotted((*path, key))} is missing{_meaning(inner)}")
+            for key, inner in section.model_fields.items()
+            if inner.is_required()
+        ]
+    return [Fault(path, _sentence(details, path, field))]
+
+
+def _unknown(path: KeyPath, model: type[BaseModel]) -> str:
+    *parents, last = path
+    name = str(last)
+    what = f"{_dotted(path)} is unknown"
+    section = _section_at(model, parents)
+    guess = nearest(name, section.model_fields)
+    if guess is not None:
+        return f"{what}; perhaps you mean {_dotted((*parents, guess))}"
+    homes = [
+        key
+        for key, field in model.model_fields.items()
+        if (inner := _section(field)) is not None and name in inner.model_fields
+    ]
+    if homes:
+        return f"{what}; {name} belongs in the section {homes[0]}"
+    place = f"the section {_dotted(parents)}" if parents else "the file"
+    return f"{what}; {place} may have {_list(section.model_fields)}"
+
+
+def _section_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel]:
+    field = field_at(model, path)
+    return (_section(field) if field is not None else None) or model
+
+
+def _sentence(details: ErrorDetails, path: KeyPath, field: FieldInfo | None) -> str:
+    name = _dotted(path)
+    value = details["input"]
+    if field is None:
+        return f"{name or 'the file'}: {details['msg']}"
+    if details["type"] == "missing":
+        return f"{name} is missing{_meaning(field)}"
+    if value is None:
+        return f"{name} is empty; {_advice_for_empty(field)}"
+    return f"{name} {_wrong(details, name, field)}"
+
+
+def _wrong(details: ErrorDetails, name: str, field: FieldInfo) -> str:
+    """Say what is wrong with a value that is there."""
+    kind = details["type"]
+    value = details["input"]
+    limits = _limits(field)
+    if _is_choice_or_number(field):
+        text = f"is {_shown(value)}; it must be auto or a number from 0 to 1{_example(field)}"
+    elif kind == "literal_error":
+        choices = details.get("ctx", {}).get("expected", "").replace("'", "")
+        guess = nearest(str(value), choices.replace(" or ", ", ").split(", "))
+        hint = f"; perhaps you mean {guess}" if guess else ""
+        text = f"is {_shown(value)}; it must be {choices}{hint}"
+    elif kind in _WANTED:
+        text = f"must be {_WANTED[kind]}, and is {_shown(value)}{_hint(kind, value, field)}"
+    elif kind == "too_short":
+        text = f"is an empty list; it must have at least one entry{_example(field)}"
+    elif limits and isinstance(value, int | float):
+        unit = _UNITS.get(name.rsplit("_", 1)[-1], "")
+        text = f"is {value:g}; it must be {limits}{unit}{_example(field)}"
+    else:
+        text = f"is {_shown(value)}; {_lower(details['msg'])}{_example(field)}"
+    return text
+
+
+def _hint(kind: str, value: object, field: FieldInfo) -> str:
+    if kind == "list_type" and isinstance(value, str):
+        return f"; write [{value}]"
+    if kind == "string_type":
+        return "; put it in quotes"
+    return _example(field)
+
+
+def _advice_for_empty(field: FieldInfo) -> str:
+    if field.is_required():
+        return f"it has no default{_meaning(field)}"
+    default = field.get_default(call_default_factory=True)
+    return f"remove the line to take the default, {default}"
+
+
+def _meaning(field: FieldInfo) -> str:
+    if not field.description:
+        return ""
+    first = field.description.replace("``", "").replace("\n", " ").split(". ")[0].rstrip(".")
+    return f": {_lower(first)}{_example(field)}"
+
+
+def _example(field: FieldInfo) -> str:
+    return f" ({field.examples[0]})" if field.examples else ""
+
+
+def _is_choice_or_number(field: FieldInfo) -> bool:
+    return "'auto'" in str(field.annotation) and "float" in str(field.annotation)
+
+
+def _limits(field: FieldInfo) -> str:
+    low = high = ""
+    lowest: Any = None
+    highest: Any = None
+    for limit in field.metadata:
+        match limit:
+            case annotated_types.Ge(lowest):
+                low = f"at least {lowest:g}"
+            case annotated_types.Gt(lowest):
+                low = f"above {lowest:g}"
+            case annotated_types.Le(highest):
+                high = f"at most {highest:g}"
+            case annotated_types.Lt(highest):
+                high = f"below {highest:g}"
+            case _:
+                continue
+    if low.startswith("at least") and high.startswith("at most"):
+        return f"between {lowest:g} and {highest:g}"
+    return " and ".join(part for part in (low, high) if part)
+
+
+def _shown(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return f"the number {value:g}"
+        case str():
+            return f"the text {value!r}" if value else "an empty text"
+        case list():
+            return "a list"
+        case dict():
+            return "a section with keys of its own"
+        case _:
+            return f"{type(value).__name__} {value}"
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _lower(text: str) -> str:
+    """Begin in lower case, unless the first word is all capitals or a single letter."""
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    """Write ``watch.directories[1]``."""
+    text = ""
+    for key in path:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}"
+    return text.lstrip(".")
