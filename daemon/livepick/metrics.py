@@ -1,0 +1,274 @@
+"""Everything that Prometheus sees: one registry, made in one place.
+
+The help of each instrument is the operator's question that it answers. Label values come from short
+fixed lists (never a file, a user or an error's text), and each is exported as zero from the start,
+so that a rate is right from the first event on. Timestamps are unix seconds and 0 until
+something happened: dashboards subtract them from ``time()``.
+
+The gauge by state is called ``livepick_ledger_micrographs``, because a client registry refuses a
+gauge ``livepick_micrographs`` beside the counter ``livepick_micrographs_total``.
+"""
+
+import itertools
+import time
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from livepick import errors
+
+__all__ = ["CONTENT_TYPE", "ERROR_REASONS", "ERROR_STAGES", "PICK_STAGES", "STATES", "Metrics"]
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+STATES = ("queued", "picking", "picked", "failed", "stale")
+"""Of the micrographs in the ledger."""
+
+PICK_STAGES = ("read", "preprocess", "infer", "peaks", "export")
+"""Of the way of one micrograph, in order."""
+
+ERROR_STAGES = ("ingest", "pick", "export", "train")
+"""Where an error came up."""
+
+_OUTCOMES = ("picked", "empty", "failed")
+QUEUE_STAGES = ("settling", "queued", "picking")
+TRAINING_RESULTS = ("promoted", "failed", "stopped")
+
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+LATENCY_BUCKETS_SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
+"""From "faster than the next exposure" to "an hour behind the microscope"."""
+
+STAGE_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+PARTICLE_BUCKETS = (0, 1, 10, 25, 50, 100, 200, 400, 800, 1600)
+"""The first is the empty micrographs."""
+
+SCORE_BUCKETS = (0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
+
+
+def _reasons(root: type[errors.LivepickError]) -> set[str]:
+    return {root.reason}.union(*(_reasons(child) for child in root.__subclasses__()))
+
+
+ERROR_REASONS = tuple(sorted(_reasons(errors.LivepickError)))
+"""The ``reason`` of every error class, and ``internal`` for those that are none of ours."""
+
+_Instrument = TypeVar("_Instrument", Counter, Gauge, Histogram)
+
+
+def _zeros(instrument: _Instrument, *choices: tuple[str, ...]) -> _Instrument:
+    """Export every combination of the label values from the start."""
+    for values in itertools.product(*choices):
+        instrument.labels(*values)
+    return instrument
+
+
+class Metrics:
+    """The service's instruments, in a registry of their own unless one is given."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series
+        self.registry = registry or CollectorRegistry()
+        self._make_information()
+        self._make_micrographs()
+        self._make_times()
+        self._make_folders()
+        self._make_model()
+        self._make_training()
+
+    def _make_information(self) -> None:
+        self.build = Info("livepick_build", "Which program is this?", registry=self.registry)
+        self.session = Info(
+            "livepick_session", "Which microscope session is this?", registry=self.registry
+        )
+        self.config = Info(
+            "livepick_config", "With which settings are picks made?", registry=self.registry
+        )
+        self.config_reloads = _zeros(
+            self._counter("config_reloads", "Reloads of the config asked for.", "result"),
+            ("success", "failure"),
+        )
+        self.config_last_reload_successful = self._gauge(
+            "config_last_reload_successful", "Is the config on disk valid?"
+        )
+        self.config_last_reload_time = self._gauge(
+            "config_last_reload_success_timestamp_seconds", "When was it last read with success?"
+        )
+
+    def _make_micrographs(self) -> None:
+        self.discovered = self._counter(
+            "micrographs_discovered", "Does anything arrive? Complete micrographs found."
+        )
+        self.micrographs = _zeros(
+            self._counter("micrographs", "Is it keeping up? Micrographs by outcome.", "state"),
+            _OUTCOMES,
+        )
+        self.in_ledger = _zeros(
+            self._gauge("ledger_micrographs", "Where does the session stand?", "state"), STATES
+        )
+        self.particles = self._counter(
+            "particles", "Is it finding anything? Picks above the threshold, of all models."
+        )
+        self.particles_per_micrograph = self._histogram(
+            "particles_per_micrograph",
+            "Is the grid any good? Picks above the threshold.",
+            PARTICLE_BUCKETS,
+        )
+        self.score = self._histogram(
+            "particle_score", "Do scores drift? Of picks above the threshold.", SCORE_BUCKETS
+        )
+        self.errors = _zeros(
+            self._counter("errors", "What goes wrong, and where?", "stage", "reason"),
+            ERROR_STAGES,
+            ERROR_REASONS,
+        )
+        self.retries = self._counter("retries", "Micrographs queued again after an error.")
+        self.worker_crashes = self._counter("worker_crashes", "Worker processes that died.")
+
+    def _make_times(self) -> None:
+        self.stage_seconds = _zeros(
+            self._histogram(
+                "stage_duration_seconds", "Where does time go?", STAGE_BUCKETS_SECONDS, "stage"
+            ),
+            PICK_STAGES,
+        )
+        self.latency_seconds = self._histogram(
+            "end_to_end_latency_seconds",
+            "How stale are picks? From the file landing to its first picks on disk.",
+            LATENCY_BUCKETS_SECONDS,
+        )
+        self.queue_depth = _zeros(
+            self._gauge("queue_depth", "Is it falling behind? Micrographs waiting.", "stage"),
+            QUEUE_STAGES,
+        )
+        self.oldest_pending = self._gauge(
+            "oldest_pending_timestamp_seconds",
+            "When did the oldest micrograph without picks land? 0 if none waits.",
+        )
+        self.last_seen = self._gauge(
+            "last_micrograph_seen_timestamp_seconds", "When did the last micrograph land?"
+        )
+        self.last_picked = self._gauge(
+            "last_micrograph_picked_timestamp_seconds", "When were the last picks written?"
+        )
+
+    def _make_folders(self) -> None:
+        self.root_available = self._gauge(
+            "watch_root_available", "Is the watched folder of this index there?", "root"
+        )
+        self.watch_overflows = self._counter(
+            "watch_overflows", "Are file events lost? Only the rescan finds those files."
+        )
+        self.scan_seconds = self._gauge(
+            "scan_duration_seconds", "How long does a listing of the watched folders take?"
+        )
+        self.last_scan = self._gauge(
+            "last_scan_timestamp_seconds", "When were the watched folders last listed?"
+        )
+        self.disk_free_bytes = _zeros(
+            self._gauge("disk_free_bytes", "Is there room on the disk?", "path_role"),
+            ("output", "state"),
+        )
+
+    def _make_model(self) -> None:
+        self.provider_active = _zeros(
+            self._gauge(
+                "inference_provider_active", "Does the GPU work? 1 for the one in use.", "provider"
+            ),
+            PROVIDERS,
+        )
+        self.model = self._gauge("model_info", "Which model picks?", "version", "kind")
+        self.model_promoted = self._gauge(
+            "model_promoted_timestamp_seconds", "Since when does this model pick?"
+        )
+
+    def _make_training(self) -> None:
+        self.training_running = self._gauge("training_running", "Is a training run under way?")
+        self.training_loss = self._gauge(
+            "training_loss", "How does it learn? Training loss of the last epoch."
+        )
+        self.validation_loss = self._gauge(
+            "training_validation_loss", "And on held-out micrographs?"
+        )
+        self.training_runs = _zeros(
+            self._counter("training_runs", "Training runs ended, by result.", "result"),
+            TRAINING_RESULTS,
+        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"livepick_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"livepick_{name}", text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(f"livepick_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+    def exposition(self) -> bytes:
+        """Return the text that Prometheus scrapes."""
+        return generate_latest(self.registry)
+
+    def picked(
+        self,
+        scores: Iterable[float],
+        *,
+        stage_seconds: Mapping[str, float],
+        latency_seconds: float | None,
+    ) -> None:
+        """Count a micrograph whose picks are on disk.
+
+        Parameters
+        ----------
+        scores
+            Of the picks above the threshold.
+        stage_seconds
+            Wall seconds by stage, of ``PICK_STAGES``.
+        latency_seconds
+            From landing to picks on disk; None when it was picked again, by a newer model.
+        """
+        particles = 0
+        for score in scores:
+            self.score.observe(score)
+            particles += 1
+        self.micrographs.labels("picked" if particles else "empty").inc()
+        self.particles.inc(particles)
+        self.particles_per_micrograph.observe(particles)
+        for stage, seconds in stage_seconds.items():
+            self.stage_seconds.labels(stage).observe(seconds)
+        if latency_seconds is not None:
+            self.latency_seconds.observe(max(latency_seconds, 0.0))
+        self.last_picked.set(time.time())
+
+    def failed(self, reason: str, *, stage: str = "pick") -> None:
+        """Count a micrograph that ended without picks."""
+        self.micrographs.labels("failed").inc()
+        self.error(stage, reason)
+
+    def error(self, stage: str, reason: str) -> None:
+        """Count an error; a reason that is none of ours counts as ``internal``."""
+        self.errors.labels(stage, reason if reason in ERROR_REASONS else "internal").inc()
+
+    def serve_with(self, *, version: int, kind: str, promoted_at: float) -> None:
+        """Say which model picks from now on; the former one's series goes away."""
+        self.model.clear()
+        self.model.labels(str(version), kind).set(1)
+        self.model_promoted.set(promoted_at)
+
+    def use_provider(self, provider: str) -> None:
+        """Say which onnxruntime provider runs the model."""
+        for known in PROVIDERS:
+            self.provider_active.labels(known).set(known == provider)
+        self.provider_active.labels(provider).set(1)

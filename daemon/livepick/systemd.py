@@ -1,0 +1,84 @@
+"""What systemd wants to know: READY, RELOADING, STATUS, WATCHDOG, over its datagram socket.
+
+Fifteen lines of protocol are not worth a dependency. Without ``NOTIFY_SOCKET`` (a terminal, a
+test, a container) every message is a no-op.
+"""
+
+import logging
+import os
+import socket
+import time
+
+__all__ = ["Systemd", "under_journal"]
+
+_log = logging.getLogger(__name__)
+
+
+class Systemd:
+    """The notification socket of the service manager, or nothing.
+
+    Parameters
+    ----------
+    environment
+        Where ``NOTIFY_SOCKET`` and ``WATCHDOG_USEC`` are looked up; the process's own in the
+        service. Both are for this process alone, so they are taken out of it: a trainer or worker
+        that inherited them could answer for the service.
+    """
+
+    def __init__(self, environment: dict[str, str] | os._Environ[str]) -> None:
+        self._address = environment.pop("NOTIFY_SOCKET", "")
+        watchdog_usec = environment.pop("WATCHDOG_USEC", "")
+        owner = environment.pop("WATCHDOG_PID", "")
+        ours = not owner or owner == str(os.getpid())
+        self.watchdog_seconds = (
+            int(watchdog_usec) / 1e6 if watchdog_usec.isdigit() and ours else None
+        )
+        """Sending WATCHDOG=1 less often than this gets the service killed; None: no watchdog."""
+
+    def ready(self) -> None:
+        """Say that the service does its work now (at start, and at the end of a reload)."""
+        self._send("READY=1")
+
+    def reloading(self) -> None:
+        """Say that a reload begins; the time stamp is what Type=notify-reload waits for."""
+        self._send(
+            f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
+        )
+
+    def stopping(self) -> None:
+        """Say that the service ends."""
+        self._send("STOPPING=1")
+
+    def status(self, sentence: str) -> None:
+        """Set the line that ``systemctl status`` shows."""
+        self._send(f"STATUS={sentence.replace(chr(10), ' ')}")
+
+    def alive(self) -> None:
+        """Feed the watchdog; to be called only when work gets on."""
+        self._send("WATCHDOG=1")
+
+    def extend_timeout(self, seconds: float) -> None:
+        """Ask for this much more time to start or stop."""
+        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        # A leading @ means the abstract namespace, whose names begin with a NUL byte.
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+                channel.connect(address)
+                channel.sendall(message.encode())
+        except OSError as error:
+            _log.warning("systemd: %s not sent: %s", message.partition("=")[0], error)
+
+
+def under_journal() -> bool:
+    """Return whether stderr goes to the journal, which adds time and unit itself."""
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        stderr = os.fstat(2)
+    except OSError:  # no stderr at all
+        return False
+    return (device, inode) == (str(stderr.st_dev), str(stderr.st_ino))
