@@ -273,7 +273,7 @@ class State(Section):
     """Where livepick keeps its ledger, models and runs."""
 
     directory: Folder
-    """On a local disk: the ledger is SQLite in WAL mode."""
+    """Ledger, models and runs are here. On a local disk: the ledger is SQLite in WAL mode."""
 
 
 class Web(Section):

@@ -6,6 +6,7 @@ models already: bounds in the metadata, units in the names, examples beside the 
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -171,7 +172,9 @@ def _wrong(details: ErrorDetails, name: str, field: FieldInfo) -> str:
         text = f"is an empty list; it must have at least one entry{_example(field)}"
     elif limits and isinstance(value, int | float):
         unit = _UNITS.get(name.rsplit("_", 1)[-1], "")
-        text = f"is {value:g}; it must be {limits}{unit}{_example(field)}"
+        text = f"is {value}; it must be {limits}{unit}{_example(field)}"
+    elif kind == "string_pattern_mismatch":
+        text = f"is {_shown(value)}, which does not fit{_example(field)}"
     else:
         text = f"is {_shown(value)}; {_lower(details['msg'])}{_example(field)}"
     return text
@@ -195,7 +198,8 @@ def _advice_for_empty(field: FieldInfo) -> str:
 def _meaning(field: FieldInfo) -> str:
     if not field.description:
         return ""
-    first = field.description.replace("``", "").replace("\n", " ").split(". ")[0].rstrip(".")
+    text = field.description.replace("``", "").replace("\n", " ")
+    first = re.split(r"\. (?=[A-Z])", text)[0].rstrip(".")
     return f": {_lower(first)}{_example(field)}"
 
 
@@ -233,7 +237,7 @@ def _shown(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case int() | float():
-            return f"the number {value:g}"
+            return f"the number {value}"
         case str():
             return f"the text {value!r}" if value else "an empty text"
         case list():

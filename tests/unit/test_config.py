@@ -1,0 +1,200 @@
+"""The configuration and what it says when it is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from livepick.config import Config
+from livepick.errors import ConfigError
+
+MINIMAL = """\
+session:
+  name: krios1
+watch:
+  directories: [incoming]
+particle:
+  diameter_angstrom: 150
+output:
+  directory: picks
+state:
+  directory: state
+"""
+
+
+def _load(folder: Path, text: str) -> Config:
+    path = folder / "session.yaml"
+    path.write_text(text)
+    return Config.load(path)
+
+
+def _refusal(folder: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        _load(folder, text)
+    return str(caught.value)
+
+
+def test_relative_folders_are_beside_the_file(tmp_path: Path) -> None:
+    config = _load(tmp_path, MINIMAL)
+    assert config.watch.directories == [tmp_path / "incoming"]
+    assert config.output.directory == tmp_path / "picks"
+    assert config.state.directory == tmp_path / "state"
+
+
+def test_a_folder_may_go_up_from_the_file(tmp_path: Path) -> None:
+    config = _load(tmp_path, MINIMAL.replace("picks", "../picks"))
+    assert config.output.directory == tmp_path.parent / "picks"
+
+
+def test_all_documented_keys_are_read(tmp_path: Path) -> None:
+    """Scripts outside rely on these names."""
+    config = _load(
+        tmp_path,
+        """\
+session: {name: s}
+watch: {directories: [/in], preset: relion}
+particle: {diameter_angstrom: 150}
+micrograph: {pixel_size_angstrom: 1.1}
+bootstrap: {micrographs: 10}
+output: {directory: /out, formats: [relion]}
+state: {directory: /state}
+picking: {device: cpu, threshold: 0.05}
+web: {listen: "127.0.0.1:0"}
+training: {generation: 2}
+""",
+    )
+    assert config.picking.threshold == 0.05
+    assert config.training.generation == 2
+
+
+def test_a_section_whose_keys_are_commented_out_is_empty(tmp_path: Path) -> None:
+    assert _load(tmp_path, MINIMAL + "web:\n  # listen: x:1\n").web.port == 9476
+
+
+def test_one_message_lists_every_fault_with_its_line(tmp_path: Path) -> None:
+    text = MINIMAL.replace("150", "15") + "training:\n  epochs: many\n  seeed: 3\n"
+    message = _refusal(tmp_path, text)
+    assert "has 3 faults" in message
+    assert "line 6: particle.diameter_angstrom is 15; it must be between 20 and 2000 Å" in message
+    assert "a ribosome is about 300" in message
+    assert "line 12: training.epochs must be a whole number, and is the text 'many'" in message
+    assert "line 13: training.seeed is unknown; perhaps you mean training.seed" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "it is empty"),
+        ("# nothing\n", "it is empty"),
+        ("- a\n", "line 1: it has no sections"),
+        ("session:\n\tname: a\n", "line 2: it is indented with a tab"),
+        ("session: name: a\n", "line 1: a second colon"),
+        ("session: {name: a\n", "a bracket is not closed"),
+        ("session:\n  name: 'a\n", "a quote is not closed"),
+        ("a: 1\n---\nb: 1\n", "a second document begins"),
+        ("session: !!python/object:os.system x\n", "line 1: it is no YAML"),
+    ],
+)
+def test_broken_yaml_is_refused_in_plain_words(tmp_path: Path, text: str, sentence: str) -> None:
+    assert sentence in _refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ("wep: {listen: x}\n", "wep is unknown; perhaps you mean web"),
+        ("web: {diameter_angstrom: 3}\n", "diameter_angstrom belongs in the section particle"),
+        ("session: {name: b}\n", "line 11: session is here again, after line 1; keep one"),
+        ("web: {listen: a:1, listen: b:2}\n", "web.listen is here again, after line 11"),
+        ("picking: {device: gpu}\n", "it must be require-gpu, prefer-gpu or cpu"),
+        ("picking: {threshold: 3}\n", "picking.threshold is the number 3; it must be auto or"),
+        ("picking: {workers: true}\n", "picking.workers must be a whole number, and is true"),
+        ("training: {seed: }\n", "training.seed is empty; remove the line to take the default, 1"),
+        ("training: {epochs: 2.5}\n", "must be a whole number, and is the number 2.5"),
+        ("training: {final_learning_rate: 0.1}\n", "above the initial one, 0.003"),
+        ("training: {initial_learning_rate: .nan}\n", "must be a finite number"),
+        (
+            "training: {held_out_fraction: 0.89}\nbootstrap: {micrographs: 3}\n",
+            "line 11: training.held_out_fraction is 0.89, which leaves none",
+        ),
+        ("micrograph: {pixel_size_angstrom: 83}\n", "it must be between 0.1 and 20 Å"),
+        ("web: {listen: 9476}\n", "web.listen must be text, and is the number 9476"),
+        ("web: 9476\n", "web must be a section with keys of its own, and is the number 9476"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_what_would_be_right(
+    tmp_path: Path, more: str, sentence: str
+) -> None:
+    assert sentence in _refusal(tmp_path, MINIMAL + more)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("krios1", "20261123", "session.name must be text, and is the number 20261123; put it in"),
+        ("krios1", "'a b'", "'a b', which does not fit (letters, digits"),
+        ("[incoming]", "incoming", "must be a list, and is the text 'incoming'; write [incoming]"),
+        ("[incoming]", "[a, b, a]", "/a twice; name it once"),
+        ("[incoming]", "[a, a/b]", "sub-folders are included, so keep the outer one only"),
+        ("directory: state", "directory: incoming", "which is watched for micrographs"),
+        ("directory: picks", "directory: ''", "output.directory is empty"),
+        ("  diameter_angstrom: 150\n", "", "particle.diameter_angstrom is missing"),
+        ("particle:\n  diameter_angstrom: 150\n", "", "particle.diameter_angstrom is missing"),
+    ],
+)
+def test_a_changed_line_is_refused_with_what_would_be_right(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    assert old in MINIMAL
+    assert sentence in _refusal(tmp_path, MINIMAL.replace(old, new))
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml cannot be read: No such file"):
+        Config.load(tmp_path / "none.yaml")
+
+
+def test_outputs_may_lie_among_the_micrographs(tmp_path: Path) -> None:
+    """STAR files are no micrographs, and many sites want them there."""
+    config = _load(tmp_path, MINIMAL.replace("directory: picks", "directory: incoming"))
+    assert config.output.directory == config.watch.directories[0]
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "port"),
+    [
+        ("127.0.0.1:9476", "127.0.0.1", 9476),
+        ("localhost:0", "localhost", 0),
+        ("[::1]:80", "::1", 80),
+    ],
+)
+def test_an_address_is_split(tmp_path: Path, listen: str, host: str, port: int) -> None:
+    web = _load(tmp_path, f"{MINIMAL}web: {{listen: '{listen}'}}\n").web
+    assert (web.host, web.port) == (host, port)
+
+
+@pytest.mark.parametrize(
+    "listen", ["127.0.0.1", ":80", "::1:80", "[x]:80", "a:b", "a:70000", "a b:1"]
+)
+def test_what_is_no_address_is_refused(tmp_path: Path, listen: str) -> None:
+    assert "it must be host:port" in _refusal(tmp_path, f"{MINIMAL}web: {{listen: '{listen}'}}\n")
+
+
+def test_exponents_without_a_point_are_numbers(tmp_path: Path) -> None:
+    """YAML 1.1 reads 3e-4 as text."""
+    config = _load(tmp_path, MINIMAL + "training: {final_learning_rate: 3e-4}\n")
+    assert config.training.final_learning_rate == 0.0003
+
+
+def test_spelling_of_a_number_does_not_change_the_fingerprint(tmp_path: Path) -> None:
+    whole = _load(tmp_path, MINIMAL)
+    point = _load(tmp_path, MINIMAL.replace("150", "150.0"))
+    assert whole.training_fingerprint() == point.training_fingerprint()
+    assert whole.particle_fingerprint() == point.particle_fingerprint()
+
+
+def test_only_what_shapes_a_model_changes_the_fingerprint(tmp_path: Path) -> None:
+    plain = _load(tmp_path, MINIMAL).training_fingerprint()
+    threads = _load(tmp_path, MINIMAL + "training: {threads: 8, device: cpu}\n")
+    again = _load(tmp_path, MINIMAL + "training: {generation: 2}\n")
+    assert threads.training_fingerprint() == plain
+    assert again.training_fingerprint() != plain
