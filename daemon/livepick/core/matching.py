@@ -135,7 +135,9 @@ def match(picks: Picks, truth: Picks, *, radius_px: float) -> Matches:
 
         picked = np.column_stack([ranked.x_px, ranked.y_px]).astype(np.float64)
         true = np.column_stack([truth.x_px, truth.y_px]).astype(np.float64)
-        near = cKDTree(true).query_ball_point(picked, radius_px)
+        near: list[list[int]] = np.asarray(
+            cKDTree(true).query_ball_point(picked, radius_px), dtype=object
+        ).tolist()
         free = np.ones(len(true), dtype=np.bool_)
         for i, candidates in enumerate(near):
             open_ones = [j for j in candidates if free[j]]
