@@ -1,0 +1,80 @@
+"""From a micrograph as it landed to what a model sees: the same for picking and training."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livepick.core.bundle import Contrast
+from livepick.core.masks import border_mask, outlier_mask
+from livepick.core.normalize import BACKGROUND_MEDIAN, flatten
+from livepick.core.resample import fourier_resample
+
+__all__ = ["DIAMETER_PX", "NORMALIZATION", "Prepared", "prepare"]
+
+DIAMETER_PX = 20
+"""Every particle is brought to this size: one network design fits all, and a 4096-pixel
+micrograph of a 180 Å particle becomes some 800 pixels wide."""
+
+NORMALIZATION = BACKGROUND_MEDIAN
+
+BACKGROUND_DIAMETERS = 3.0
+"""Structures wider than this many particle diameters are background."""
+
+OUTLIER_SIGMAS = 4.5
+"""Contamination and carbon edges reach this over half a particle diameter; particles do not."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A micrograph as a model sees it."""
+
+    image: NDArray[np.float32]
+    """``[y, x]``: background 0, standard deviation 1, particles bright; 0 where masked border."""
+
+    mask: NDArray[np.bool_]
+    """True where nothing is picked or learned: dead borders, contamination."""
+
+    scale_y: float
+    """``y_original = y * scale_y``, both with the centre of the first pixel at 0."""
+
+    scale_x: float
+
+
+def prepare(
+    image: NDArray[Any], *, pixel_size_angstrom: float, diameter_angstrom: float, contrast: Contrast
+) -> Prepared:
+    """Resample to ``DIAMETER_PX`` a particle, take out the background, normalize, mask.
+
+    Parameters
+    ----------
+    image
+        Micrograph ``[y, x]`` of any real type; not changed.
+    pixel_size_angstrom
+        Of the micrograph.
+    diameter_angstrom
+        Longest diameter of the particle.
+    contrast
+        How particles look in ``image``.
+
+    Raises
+    ------
+    ContentError
+        NaN, infinite or constant pixels.
+    PixelSizeError
+        The pixels are too coarse for this particle.
+    """
+    factor = diameter_angstrom / DIAMETER_PX / pixel_size_angstrom
+    resampled = fourier_resample(image, factor=factor)
+    border = border_mask(resampled.image)
+    flat = flatten(
+        resampled.image, window_px=round(BACKGROUND_DIAMETERS * DIAMETER_PX), ignore=border
+    )
+    flat[border] = 0
+    outliers = outlier_mask(
+        flat, sigmas=OUTLIER_SIGMAS, least_px=DIAMETER_PX / 2, grow_px=DIAMETER_PX / 2
+    )
+    if contrast == "dark":
+        np.negative(flat, out=flat)
+    return Prepared(flat, border | outliers, resampled.scale_y, resampled.scale_x)

@@ -1,0 +1,134 @@
+"""Fourier resampling, separable and in float32, that says what it achieved.
+
+A micrograph of 4096 x 4096 pixels is cut to some 800 x 800. Only the low frequencies are ever
+computed: the rows are transformed in blocks that fit the cache, all but the low columns are
+dropped at once, and the columns follow. That is half the work of a 2D transform, and needs a
+tenth of its memory.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from livepick.errors import ContentError, PixelSizeError
+
+__all__ = ["Resampled", "fourier_resample"]
+
+Image = NDArray[np.float32]
+
+ROWS_AT_ONCE = 128
+"""Rows of one block: 2 MB of a 4096-pixel detector in float32."""
+
+CLIP_SIGMAS = 8.0
+"""Hot pixels and X-rays beyond this would ring through the whole image."""
+
+TAPER_FROM = 0.85
+"""Fraction of the new Nyquist frequency from which on a cosine falls to zero; a sharp cut
+would draw waves beside every edge."""
+
+MOST_ENLARGEMENT = 2.0
+"""A coarser image than this would be interpolation, not data."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resampled:
+    """A resampled image, and where its pixels are in the original."""
+
+    image: Image
+    """``[y, x]``."""
+
+    scale_y: float
+    """Original pixels per new pixel: ``y_original = y_new * scale_y``. Shapes are whole
+    numbers, so it differs from the wished ratio, and from ``scale_x``, by up to a percent."""
+
+    scale_x: float
+
+
+def fourier_resample(image: NDArray[Any], *, factor: float) -> Resampled:
+    """Resample so that one new pixel spans about ``factor`` original ones.
+
+    Parameters
+    ----------
+    image
+        The image, ``[y, x]``, of any real type and byte order; not changed.
+    factor
+        Wished original pixels per new pixel; above 1 shrinks. See ``Resampled`` for the
+        achieved values.
+
+    Raises
+    ------
+    ContentError
+        The image holds NaN or infinite values, or all its pixels are the same.
+    PixelSizeError
+        The image is so coarse that it would have to be enlarged more than twofold.
+    """
+    if factor < 1 / MOST_ENLARGEMENT:
+        raise PixelSizeError(
+            f"the micrograph is {1 / factor:.1f} times too coarse for this particle",
+            "Check micrograph.pixel_size_angstrom and particle.diameter_angstrom, or let"
+            " micrographs land less binned.",
+        )
+    height, width = image.shape
+    new_height, new_width = (max(8, 2 * round(n / factor / 2)) for n in (height, width))
+    low, high = _limits(image)
+
+    columns = min(new_width, width) // 2 + 1
+    rows = _low_rows(image, columns, low, high)
+    rows *= _taper(columns)
+    spectrum = fft.fft(rows, axis=0, overwrite_x=True)
+    half = min(new_height, height) // 2
+    low_part = np.zeros((new_height, columns), dtype=np.complex64)
+    taper = _taper(half)[:, None]
+    low_part[:half] = spectrum[:half] * taper
+    low_part[1 - half :] = spectrum[1 - half :] * taper[:0:-1]
+    smaller = fft.irfft2(low_part, s=(new_height, new_width), overwrite_x=True)
+    smaller *= np.float32((new_height * new_width) / (height * width))
+    return Resampled(smaller, height / new_height, width / new_width)
+
+
+def _limits(image: NDArray[Any]) -> tuple[float, float]:
+    """Return the lowest and highest value that is no outlier, from a coarse sample."""
+    sample = image[::7, ::5].astype(np.float32)
+    if not np.isfinite(sample).all():
+        raise _not_finite()
+    median = float(np.median(sample))
+    sigma = 1.4826 * float(np.median(np.abs(sample - median)))
+    if sigma == 0:  # more than half of the pixels are the same: sparse counts, or nothing
+        sigma = float(sample.std())
+    if sigma == 0 and (image == image[0, 0]).all():
+        raise ContentError(
+            f"all pixels are {float(image[0, 0]):g}",
+            "The file holds no picture; look at the camera or the motion correction.",
+        )
+    spread = CLIP_SIGMAS * sigma
+    return median - spread, median + spread
+
+
+def _low_rows(image: NDArray[Any], columns: int, low: float, high: float) -> NDArray[np.complex64]:
+    """Transform along the rows and keep the lowest frequencies, shape (height, columns)."""
+    height = image.shape[0]
+    rows = np.empty((height, columns), dtype=np.complex64)
+    for start in range(0, height, ROWS_AT_ONCE):
+        block = image[start : start + ROWS_AT_ONCE].astype(np.float32)
+        np.clip(block, low, high, out=block)
+        rows[start : start + len(block)] = fft.rfft(block, axis=1, overwrite_x=True)[:, :columns]
+    if not np.isfinite(rows[:, 0]).all():  # clip keeps NaN, and each row's sum then shows it
+        raise _not_finite()
+    return rows
+
+
+def _taper(count: int) -> NDArray[np.float32]:
+    """Return weights for frequencies 0 to count - 1: 1, then a cosine to 0 at the last."""
+    position = np.arange(count) / (count - 1)
+    beyond = np.clip((position - TAPER_FROM) / (1 - TAPER_FROM), 0, 1)
+    return (0.5 + 0.5 * np.cos(np.pi * beyond)).astype(np.float32)
+
+
+def _not_finite() -> ContentError:
+    return ContentError(
+        "the pixels hold NaN or infinite values",
+        "Look at the gain reference and the motion correction.",
+    )
