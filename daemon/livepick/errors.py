@@ -18,6 +18,7 @@
     ├── ModelError              a model is missing or does not fit the data
     │   └── ProviderError           the GPU was asked for and not obtained
     ├── LedgerError             the state folder cannot be used
+    │   └── BusyError               another service uses it
     ├── TruthError              a coordinates file cannot be read or does not match
     └── TrainerError            the trainer stopped early; its log says why
 
@@ -29,6 +30,7 @@ all of its jobs.
 from typing import ClassVar
 
 __all__ = [
+    "BusyError",
     "ChangedFileError",
     "ConfigError",
     "ContentError",
@@ -160,6 +162,12 @@ class LedgerError(LivepickError):
     """The state folder cannot be used."""
 
     reason = "ledger"
+
+
+class BusyError(LedgerError):
+    """Another service runs on the same state folder."""
+
+    reason = "busy"
 
 
 class TruthError(LivepickError):
