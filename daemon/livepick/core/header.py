@@ -1,0 +1,81 @@
+"""What a micrograph's file says of itself, and the bounds that any file must keep."""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from livepick.errors import HeaderError
+
+__all__ = [
+    "MOVIE_REMEDY",
+    "PIXEL_SIZE_TOLERANCE",
+    "Header",
+    "check_shape",
+    "printable",
+]
+
+PIXEL_SIZE_TOLERANCE: Final = 0.02
+"""Relative difference up to which header and config (or x and y) mean the same pixel size."""
+
+PIXEL_SIZE_BOUNDS_ANGSTROM: Final = (0.1, 20.0)
+"""What a micrograph's pixel size can be; the same as in the config."""
+
+MAX_SIDE_PX: Final = 32768
+MAX_PIXELS: Final = 2**28
+"""16384 x 16384, the super-resolution of the largest detector: 1 GiB as float32."""
+
+MOVIE_REMEDY: Final = (
+    "livepick picks motion-corrected micrographs: watch the folder that the motion correction"
+    " writes to, or leave such files out with watch.exclude."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of itself, checked against its length."""
+
+    kind: Literal["mrc", "tiff"]
+    shape_px: tuple[int, int]
+    """Height and width."""
+
+    dtype: np.dtype[Any]
+    """Of the pixels as they are read, with the byte order of the file."""
+
+    data_offset: int
+    """Of the first pixel (MRC) or the first strip (TIFF), in bytes."""
+
+    needed_bytes: int
+    """Length that a whole file has at least."""
+
+    pixel_sizes_angstrom: tuple[float, float]
+    """Along x and y as written, sensible or not; zeros where unset, and always for TIFF."""
+
+    @property
+    def header_pixel_size_angstrom(self) -> float:
+        """The header's pixel size: 0.0 if unset, NaN if it makes no sense."""
+        x, y = self.pixel_sizes_angstrom
+        if x == 0 and y == 0:
+            return 0.0
+        low, high = PIXEL_SIZE_BOUNDS_ANGSTROM
+        sane = all(math.isfinite(size) and low <= size <= high for size in (x, y))
+        return x if sane and abs(x - y) <= PIXEL_SIZE_TOLERANCE * max(x, y) else math.nan
+
+
+def printable(path: Path | str) -> str:
+    """Return a path as text that can be logged and stored, whatever bytes its name has."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def check_shape(name: str, height: int, width: int, item_bytes: int) -> None:
+    """Raise HeaderError unless the image is of a size that a detector can give."""
+    within = 0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX
+    if not within or width * height * item_bytes > 4 * MAX_PIXELS:
+        raise HeaderError(
+            f"{name}: the header says {width} x {height} pixels of {item_bytes} bytes",
+            f"Sides go up to {MAX_SIDE_PX}, images up to 1 GiB; the file is damaged or no"
+            " micrograph.",
+        )
