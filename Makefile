@@ -1,0 +1,52 @@
+# Everything that is done with a checkout: one command each, the same here and in CI.
+#
+#   make test    lint, then every test with coverage
+#   make lint    ruff, mypy, import-linter
+#   make demo    a simulated session from the first micrograph to a trained picker
+#   make bench   time and memory of a worker and of the service
+#   make clean   remove what these leave behind, but for .venv
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+test: lint
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+demo: $(INSTALLED)
+	$(BIN)/python tests/demo.py
+
+bench: $(INSTALLED)
+	@set -e; for script in tests/benchmarks/[!_]*.py; do \
+	    echo "== $$script"; $(BIN)/python "$$script"; \
+	done
+
+# constraints.txt pins every package, torch too: without it pip might bring another torch.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "livepick needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
+	    echo "Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "$(PYTHON) cannot make virtual environments." >&2; \
+	    echo "Install them: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing livepick and its tools into .venv (minutes, the first time)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    -c constraints.txt -e ".[trainer,dask,tiff,dev]"
+	@touch $@
+
+.venv: $(INSTALLED)
+
+clean:
+	rm -rf build dist demo-output .coverage .coverage.* \
+	    .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find daemon trainer tests -name __pycache__ -type d -prune -exec rm -rf {} +
