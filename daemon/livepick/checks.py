@@ -1,0 +1,312 @@
+"""Try what the service will need, before a session depends on it.
+
+Each check is one fact with a verdict and, unless all is well, a remedy. A fault means that the
+service would not start, or would not do its whole job; a warning means that it would, but that
+somebody should know. Nothing is left behind: a folder that is not there yet is not made.
+"""
+
+import concurrent.futures
+import importlib.util
+import ipaddress
+import itertools
+import logging
+import multiprocessing
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from livepick.config import Config, Device
+from livepick.core.files import TEMPORARY_PREFIX
+from livepick.core.micrograph import read_header, resolve_pixel_size
+from livepick.errors import LivepickError
+from livepick.filesystem import file_system_type, is_network
+
+__all__ = ["Check", "check_environment"]
+
+Verdict = Literal["ok", "warning", "fault"]
+
+OUTPUT_GIB = 2.0
+"""Coordinates of 10,000 micrographs, of some 100 kB each, and as much again."""
+
+STATE_GIB = 5.0
+"""Ledger with all candidates, training patches and models of a long session."""
+
+TIGHT_GIB = 0.2
+"""Less than this is a fault: the first session would fill it."""
+
+PROBE_SECONDS = 120.0
+"""A first CUDA session may compile kernels for a minute."""
+
+FILES_LOOKED_AT = 20_000
+"""Names that the search for a first micrograph reads at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was tried."""
+
+    name: str
+    """What was tried, in a few words."""
+
+    verdict: Verdict
+    """``fault``: the service cannot do its job so."""
+
+    found: str
+    """What is the case."""
+
+    remedy: str = ""
+    """What to do; empty when all is well."""
+
+
+def check_environment(config: Config) -> Iterator[Check]:
+    """Try one thing after another, and yield each as soon as it is known."""
+    for folder in config.watch.directories:
+        yield _watched(folder)
+    yield _writable("output folder", config.output.directory)
+    yield _writable("state folder", config.state.directory)
+    yield _local(config.state.directory)
+    yield _alone(config.state.directory)
+    yield _pixel_size(config)
+    yield _provider(config)
+    yield _trainer(config)
+    yield _space("output disk", config.output.directory, OUTPUT_GIB)
+    yield _space("state disk", config.state.directory, STATE_GIB)
+    yield _door(config)
+    yield _clock()
+
+
+def _watched(folder: Path) -> Check:
+    name = "watched folder"
+    if not folder.exists():
+        return Check(
+            name,
+            "warning",
+            f"{folder} is not there yet",
+            "The service waits for it; make sure that the path and the mount are right.",
+        )
+    if not folder.is_dir():
+        return Check(name, "fault", f"{folder} is no folder", "Name the folder that holds it.")
+    try:
+        with os.scandir(folder) as entries:
+            next(entries, None)
+    except OSError as error:
+        return Check(
+            name,
+            "fault",
+            f"{folder} cannot be read: {error.strerror}",
+            "Give the service's user the rights to read and enter it.",
+        )
+    kind = file_system_type(folder) or "unknown file system"
+    return Check(name, "ok", f"{folder} ({kind})")
+
+
+def _writable(name: str, folder: Path) -> Check:
+    place = _nearest(folder)
+    try:
+        if not place.is_dir():
+            raise NotADirectoryError(20, f"{place} is no folder")
+        with tempfile.TemporaryFile(prefix=TEMPORARY_PREFIX, dir=place) as file:
+            file.write(b"livepick check")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return Check(
+            name,
+            "fault",
+            f"{folder} cannot be written: {error.strerror}",
+            "Name another folder, or give the service's user the rights to write there.",
+        )
+    return Check(name, "ok", f"{folder}" if place == folder else f"{folder} (will be made)")
+
+
+def _local(state: Path) -> Check:
+    name = "ledger's file system"
+    kind = file_system_type(state)
+    if is_network(kind):
+        return Check(
+            name,
+            "fault",
+            f"{state} is on a network file system ({kind})",
+            "SQLite's WAL would be damaged there; give state.directory a local disk.",
+        )
+    if not kind:
+        return Check(
+            name,
+            "warning",
+            f"the file system of {state} is unknown",
+            "Make sure that it is a local disk: SQLite's WAL would be damaged on a network one.",
+        )
+    return Check(name, "ok", f"local ({kind})")
+
+
+def _alone(state: Path) -> Check:
+    return Check("other service", "ok", f"none runs on {state}")
+
+
+def _pixel_size(config: Config) -> Check:
+    name = "pixel size"
+    configured = config.micrograph.pixel_size_angstrom
+    path = _first_micrograph(config)
+    if path is None:
+        if configured is not None:
+            return Check(name, "ok", f"{configured:g} Å, as configured; no micrograph there yet")
+        return Check(
+            name,
+            "warning",
+            "no micrograph is there yet whose header would say it",
+            "Set micrograph.pixel_size_angstrom if the headers are not to be trusted.",
+        )
+    try:
+        size_angstrom = resolve_pixel_size(path, read_header(path), configured)
+    except LivepickError as error:
+        return Check(name, "fault", error.what, error.remedy)
+    source = "as configured and" if configured is not None else "as"
+    return Check(name, "ok", f"{size_angstrom:g} Å, {source} in the header of {path.name}")
+
+
+def _first_micrograph(config: Config) -> Path | None:
+    names = itertools.chain.from_iterable(
+        (Path(folder, name) for name in sorted(files))
+        for root in config.watch.directories
+        for folder, _, files in os.walk(root, followlinks=config.watch.follow_symlinks)
+    )
+    for path in itertools.islice(names, FILES_LOOKED_AT):
+        if path.suffix in (".mrc", ".tif", ".tiff") and not path.name.startswith("."):
+            return path
+    return None
+
+
+def _provider(config: Config) -> Check:
+    name = "picking device"
+    device = config.picking.device
+    try:
+        provider = _in_a_worker(_probe, config, device)
+    except LivepickError as error:
+        return Check(name, "fault", error.what, error.remedy)
+    except (concurrent.futures.BrokenExecutor, TimeoutError) as error:
+        return Check(
+            name,
+            "fault",
+            f"a worker process did not answer: {error or type(error).__name__}",
+            "Look at the installation of onnxruntime; picking.device: cpu goes without the GPU.",
+        )
+    if device == "prefer-gpu" and provider == "CPUExecutionProvider":
+        return Check(
+            name,
+            "warning",
+            f"the GPU cannot be used, so the CPU will pick ({provider})",
+            "Look at nvidia-smi and the CUDA libraries, or set picking.device: cpu to be quiet.",
+        )
+    return Check(name, "ok", f"{provider}, asked for: {device}")
+
+
+def _probe(config: Config, device: Device) -> str:
+    """Make the blob picker in a folder that goes away, and run it. Called in a process apart."""
+    from livepick.models import Models  # noqa: PLC0415 - only the process apart needs them
+    from livepick.worker import probe  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="livepick-check-") as folder:
+        return probe(Models(Path(folder) / "models").ensure_blob(config).path, device)
+
+
+def _in_a_worker(function: Callable[[Config, Device], str], config: Config, device: Device) -> str:
+    """Call a function as a worker would be called; a crash of onnxruntime is its own only."""
+    context = multiprocessing.get_context("spawn")
+    # What a worker would log of it is said by the check.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        1, mp_context=context, initializer=logging.disable
+    )
+    try:
+        return pool.submit(function, config, device).result(PROBE_SECONDS)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _trainer(config: Config) -> Check:
+    name = "trainer"
+    # find_spec, not import: the service's processes never load torch.
+    absent = [
+        package
+        for package in ("livepick_trainer", "torch", "matplotlib")
+        if importlib.util.find_spec(package) is None
+    ]
+    if absent:
+        return Check(
+            name,
+            "fault",
+            f"not installed: {', '.join(absent)}; only blob picks would be made",
+            'Install it beside livepick: pip install "livepick[trainer]".',
+        )
+    count = config.bootstrap.micrographs
+    return Check(name, "ok", f"installed; trains from {count} picked micrographs on")
+
+
+def _space(name: str, folder: Path, expected_gib: float) -> Check:
+    free_gib = shutil.disk_usage(_nearest(folder)).free / 2**30
+    found = f"{free_gib:.1f} GiB free at {folder}"
+    if free_gib < TIGHT_GIB:
+        return Check(
+            name, "fault", found, f"Make room: a session needs up to {expected_gib:g} GiB."
+        )
+    if free_gib < expected_gib:
+        return Check(
+            name, "warning", found, f"Make room: a long session needs up to {expected_gib:g} GiB."
+        )
+    return Check(name, "ok", found)
+
+
+def _door(config: Config) -> Check:
+    name = "page and metrics"
+    host, port = config.web.host, config.web.port
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as door:
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind(address)
+            door.listen(1)
+    except OSError as error:
+        return Check(
+            name,
+            "fault",
+            f"{config.web.listen} cannot be listened on: {error.strerror}",
+            "Set web.listen to a free port of this machine; a running service may have this one.",
+        )
+    if not ipaddress.ip_address(address[0]).is_loopback:
+        return Check(
+            name,
+            "warning",
+            f"{config.web.listen} can be reached from other machines",
+            "The page has no password: keep it on 127.0.0.1, or behind a firewall.",
+        )
+    return Check(name, "ok", f"{config.web.listen} is free")
+
+
+def _clock() -> Check:
+    name = "system time"
+    # The installation is older than any session, so a clock before it is wrong for certain.
+    installed_at = Path(__file__).stat().st_mtime
+    now = time.time()
+    shown = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(now))
+    if now < installed_at - 86400:
+        return Check(
+            name,
+            "warning",
+            f"it is {shown}, before livepick was installed",
+            "Set the clock: timedatectl set-ntp true.",
+        )
+    return Check(name, "ok", shown)
+
+
+def _nearest(folder: Path) -> Path:
+    """Return the nearest folder on the way up that is there."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder

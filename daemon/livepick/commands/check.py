@@ -1,0 +1,83 @@
+"""``livepick check CONFIG``."""
+
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from livepick.checks import Check, check_environment
+from livepick.config import Config
+from livepick.errors import ConfigError
+
+__all__ = ["check"]
+
+_MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "fault": ("FAULT", "bold red")}
+
+
+def check(
+    config_path: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="The session's configuration file.")
+    ],
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object in place of lines.")
+    ] = False,
+) -> None:
+    """Read a config, and try everything that the service will need.
+
+    Prints one line a check. Ends with status 0, with 1 if a check failed (a warning is no
+    failure), or with 78 if the configuration itself is wrong.
+    """
+    try:
+        config = Config.load(config_path)
+    except ConfigError as error:
+        if as_json:
+            _print_json(str(error), [])
+        raise
+    console = Console(highlight=False, soft_wrap=True)
+    tried: list[Check] = []
+    if not as_json:
+        console.print(_line(Check("configuration", "ok", str(config_path))))
+    for result in check_environment(config):
+        tried.append(result)
+        if not as_json:
+            console.print(_line(result))
+    if as_json:
+        _print_json(None, tried)
+    else:
+        console.print(_summary(tried))
+    if any(result.verdict == "fault" for result in tried):
+        raise typer.Exit(1)
+
+
+def _line(result: Check) -> Text:
+    mark, style = _MARKS[result.verdict]
+    line = Text.assemble((f"{mark:<8}", style), f"{result.name}: {result.found}")
+    if result.remedy:
+        line.append(f"\n{'':<8}{result.remedy}", "dim" if result.verdict == "warning" else "")
+    return line
+
+
+def _summary(tried: list[Check]) -> str:
+    counts = Counter(result.verdict for result in tried)
+    said = [
+        f"{counts[verdict]} {verdict}{'s' if counts[verdict] > 1 else ''}"
+        for verdict in ("fault", "warning")
+        if counts[verdict]
+    ]
+    return ", ".join(["not ready" if counts["fault"] else "ready", *said])
+
+
+def _print_json(config_fault: str | None, tried: list[Check]) -> None:
+    ready = config_fault is None and all(result.verdict != "fault" for result in tried)
+    report = {
+        "ready": ready,
+        "config_fault": config_fault,
+        "checks": [dataclasses.asdict(result) for result in tried],
+    }
+    typer.echo(json.dumps(report, indent=2, ensure_ascii=False))

@@ -1,0 +1,188 @@
+"""What ``livepick check`` tries beforehand."""
+
+import concurrent.futures
+import importlib.util
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import mrcfile
+import numpy as np
+import pytest
+
+from livepick import checks, cli
+from livepick.checks import Check, check_environment
+from livepick.config import Config, Device
+from livepick.errors import ProviderError
+
+
+def _config(folder: Path, more: str = "") -> Path:
+    path = folder / "session.yaml"
+    path.write_text(
+        f"""\
+session: {{name: s}}
+watch: {{directories: [in]}}
+particle: {{diameter_angstrom: 150}}
+output: {{directory: out}}
+state: {{directory: state}}
+{more}
+"""
+    )
+    return path
+
+
+def _tried(path: Path) -> dict[str, Check]:
+    return {result.name: result for result in check_environment(Config.load(path))}
+
+
+def _micrograph(folder: Path, pixel_size_angstrom: float) -> None:
+    with mrcfile.new(folder / "mic.mrc") as mrc:
+        mrc.set_data(np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32))
+        mrc.voxel_size = pixel_size_angstrom
+
+
+@pytest.fixture(autouse=True)
+def provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer for the worker, whose start takes seconds."""
+
+    def answer(function: Callable[[Config, Device], str], config: Config, device: Device) -> str:
+        return "CPUExecutionProvider"
+
+    monkeypatch.setattr(checks, "_in_a_worker", answer)
+
+
+@pytest.fixture(autouse=True)
+def watched(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+
+
+WEB = 'web: {listen: "127.0.0.1:0"}\n'
+
+
+def test_nothing_is_made_by_a_check(tmp_path: Path) -> None:
+    path = _config(tmp_path, WEB)
+    _tried(path)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in", "session.yaml"]
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+def test_a_watched_folder_may_come_later(tmp_path: Path) -> None:
+    """The session may not have begun."""
+    (tmp_path / "in").rmdir()
+    assert _tried(_config(tmp_path, WEB))["watched folder"].verdict == "warning"
+
+
+def test_a_watched_file_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "in").rmdir()
+    (tmp_path / "in").write_text("")
+    assert _tried(_config(tmp_path, WEB))["watched folder"].verdict == "fault"
+
+
+def test_an_output_folder_below_a_file_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    result = _tried(_config(tmp_path, WEB))["output folder"]
+    assert result.verdict == "fault"
+    assert "cannot be written" in result.found
+
+
+def test_a_ledger_on_a_network_file_system_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "file_system_type", lambda path: "nfs4")
+    result = _tried(_config(tmp_path, WEB))["ledger's file system"]
+    assert result.verdict == "fault"
+    assert "network file system (nfs4)" in result.found
+
+
+def test_the_pixel_size_is_that_of_a_first_header(tmp_path: Path) -> None:
+    _micrograph(tmp_path / "in", 1.25)
+    result = _tried(_config(tmp_path, WEB))["pixel size"]
+    assert (result.verdict, result.found) == ("ok", "1.25 Å, as in the header of mic.mrc")
+
+
+def test_a_header_that_contradicts_the_config_is_a_fault(tmp_path: Path) -> None:
+    _micrograph(tmp_path / "in", 1.25)
+    path = _config(tmp_path, WEB + "micrograph: {pixel_size_angstrom: 0.62}\n")
+    assert _tried(path)["pixel size"].verdict == "fault"
+
+
+def test_no_pixel_size_anywhere_is_a_fault(tmp_path: Path) -> None:
+    _micrograph(tmp_path / "in", 0.0)
+    assert _tried(_config(tmp_path, WEB))["pixel size"].verdict == "fault"
+
+
+def test_a_required_gpu_that_is_not_there_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> str:
+        raise ProviderError("no GPU", "Look at nvidia-smi.")
+
+    monkeypatch.setattr(checks, "_in_a_worker", refuse)
+    result = _tried(_config(tmp_path, WEB + "picking: {device: require-gpu}\n"))["picking device"]
+    assert (result.verdict, result.found) == ("fault", "no GPU")
+
+
+def test_a_preferred_gpu_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
+    assert _tried(_config(tmp_path, WEB))["picking device"].verdict == "warning"
+
+
+def test_a_worker_that_crashes_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> str:
+        raise concurrent.futures.BrokenExecutor("ended abruptly")
+
+    monkeypatch.setattr(checks, "_in_a_worker", crash)
+    assert _tried(_config(tmp_path, WEB))["picking device"].verdict == "fault"
+
+
+def test_a_port_that_is_taken_is_a_fault(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+        path = _config(tmp_path, f'web: {{listen: "127.0.0.1:{port}"}}\n')
+        assert _tried(path)["page and metrics"].verdict == "fault"
+
+
+def test_a_port_open_to_all_is_a_warning(tmp_path: Path) -> None:
+    path = _config(tmp_path, 'web: {listen: "0.0.0.0:0"}\n')
+    assert _tried(path)["page and metrics"].verdict == "warning"
+
+
+def test_a_missing_trainer_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    result = _tried(_config(tmp_path, WEB))["trainer"]
+    assert result.verdict == "fault"
+    assert "livepick[trainer]" in result.remedy
+
+
+def test_a_full_disk_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = SimpleNamespace(free=2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    assert _tried(_config(tmp_path, WEB))["state disk"].verdict == "fault"
+
+
+def test_the_command_ends_with_0_when_nothing_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", str(_config(tmp_path, WEB))]) == 0
+    out = capsys.readouterr().out
+    assert "trainer: installed" in out
+    assert "FAULT" not in out
+
+
+def test_the_command_ends_with_1_on_a_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("")
+    assert cli.main(["check", str(_config(tmp_path, WEB)), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["ready"] is False
+    assert [c["name"] for c in report["checks"] if c["verdict"] == "fault"] == ["output folder"]
+
+
+def test_the_command_ends_with_78_on_a_bad_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", str(_config(tmp_path, "particles: 3\n"))]) == 78
+    assert "line 6: particles is unknown; perhaps you mean particle" in capsys.readouterr().err
