@@ -1,0 +1,208 @@
+"""Whole runs on small micrographs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+from livepick.core.bundle import GRAPH, read_card
+from livepick.core.run import PROGRESS, Progress, RunSpec
+from livepick.errors import TrainerError
+from livepick_trainer import stages, train
+from livepick_trainer.__main__ import main
+from livepick_trainer.dataset import PatchRules
+from livepick_trainer.progress import Reporter
+
+QUICK = PatchRules(size_px=64, patches_per_epoch=16)
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of ours may catch this."""
+
+
+def run(folder: Path) -> Path:
+    with stages.lock(folder):
+        return stages.run_stages(folder, Reporter(folder), patch_rules=QUICK)
+
+
+def progress_of(folder: Path) -> list[Progress]:
+    lines = (folder / PROGRESS).read_bytes().splitlines()
+    return [Progress.model_validate_json(line) for line in lines]
+
+
+def test_a_run_ends_with_a_bundle_that_finds_the_blobs(make_run):
+    """Held-out particles are found, and everything the daemon needs is in the bundle."""
+    folder = make_run(epochs=5, initial_learning_rate=0.01)
+
+    with stages.lock(folder):
+        rules = PatchRules(size_px=64, patches_per_epoch=48)
+        bundle = stages.run_stages(folder, Reporter(folder), patch_rules=rules)
+
+    card = read_card(bundle)
+    report = json.loads((bundle / "report.json").read_bytes())
+    assert report["figures"]["average_precision"] > 0.9
+    assert 0 < card.threshold < 1
+    assert (card.kind, card.run, card.parent, card.pixel_size_angstrom) == ("trained", "0001", 0, 5)
+    assert "best F1" in card.threshold_source
+    assert report["export"]["max_difference"] < 1e-3
+    assert report["best_epoch"] in [epoch["epoch"] for epoch in report["epochs"]]
+    assert (bundle / "curves.png").read_bytes().startswith(b"\x89PNG")
+    graph = onnx.load(bundle / GRAPH)
+    assert [opset.domain for opset in graph.opset_import] == [""]
+
+
+def test_progress_is_a_line_a_step(make_run):
+    """The daemon reads each epoch's losses, and the end, from progress.jsonl."""
+    folder = make_run()
+
+    run(folder)
+
+    lines = progress_of(folder)
+    epochs = [line for line in lines if line.training_loss is not None]
+    assert [(line.done, line.total) for line in epochs] == [(1, 3), (2, 3), (3, 3)]
+    assert all(0 <= line.validation_accuracy <= 1 for line in epochs)
+    assert [line.done for line in lines if line.stage == "prepare"] == [1, 2, 3, 4, 5]
+    assert lines[-1].stage == "done"
+
+
+def test_a_run_killed_again_and_again_gives_the_same_graph(make_run, monkeypatch):
+    """Killed in each stage and after each epoch, it goes on and ends with the same bytes."""
+    undisturbed = read_card(run(make_run("0001"))).graph_sha256
+    folder = make_run("0002")
+
+    def dying(function, calls):
+        """Do as ``function`` does, and die at the end of the given call."""
+        count = 0
+
+        def die(*args, **kwargs):
+            nonlocal count
+            count += 1
+            result = function(*args, **kwargs)
+            if count == calls:
+                raise Killed
+            return result
+
+        return die
+
+    deaths = [
+        (stages, "prepare_micrographs", 1),
+        (stages, "save_checkpoint", 1),
+        (stages, "save_checkpoint", 1),
+        (train, "_train_epoch", 1),
+        (stages, "save_weights", 1),
+        (stages, "evaluate", 1),
+        (stages, "to_onnx", 1),
+        (stages, "write_atomically", 1),
+        (stages, "publish", 1),
+    ]
+    for module, name, calls in deaths:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, dying(getattr(module, name), calls))
+            with pytest.raises(Killed):
+                run(folder)
+
+    assert read_card(run(folder)).graph_sha256 == undisturbed
+    epochs = [line.done for line in progress_of(folder) if line.training_loss is not None]
+    assert set(epochs) <= {1, 2, 3}
+    assert len(epochs) <= 3  # no epoch was trained twice
+
+
+def test_finished_stages_are_not_done_again(make_run, monkeypatch):
+    """A second start of a finished run only says where the bundle is."""
+    folder = make_run()
+    bundle = run(folder)
+    before = (bundle / "model.json").stat().st_mtime_ns
+    monkeypatch.setattr(stages, "train", None)
+
+    assert run(folder) == bundle
+    assert (bundle / "model.json").stat().st_mtime_ns == before
+
+
+def test_a_graph_that_differs_from_the_network_is_refused(make_run, monkeypatch):
+    """No bundle is published if onnxruntime's scores are not torch's."""
+    folder = make_run(epochs=1)
+    exact = stages.to_onnx
+
+    def wrong(network):
+        network = stages.make_network(99)
+        return exact(network)
+
+    monkeypatch.setattr(stages, "to_onnx", wrong)
+
+    with pytest.raises(TrainerError, match="differ"):
+        run(folder)
+    assert not RunSpec.read(folder).models_directory.exists()
+
+
+def test_a_micrograph_that_is_gone_is_left_out(make_run):
+    """The rest is trained on; the last micrograph is held out if the only such one is gone."""
+    folder = make_run(epochs=1)
+    RunSpec.read(folder).micrographs[0].path.unlink()
+
+    report = json.loads((run(folder) / "report.json").read_bytes())
+
+    assert report["training"]["micrographs"] == 3
+    assert [m["name"] for m in report["micrographs"]] == ["mic_0004.mrc"]
+
+
+def test_too_few_micrographs_end_the_trainer_with_words(make_run, capsys):
+    """Exit status 1, two lines on standard error, and a line for the daemon."""
+    folder = make_run(micrographs=3)
+    RunSpec.read(folder).micrographs[1].path.unlink()
+
+    assert main([str(folder)]) == 1
+
+    what, remedy = capsys.readouterr().err.splitlines()[-2:]
+    assert what.startswith("livepick_trainer: 2 of the run's 3 micrographs can be read")
+    assert "trainer.log" in remedy
+    last = progress_of(folder)[-1]
+    assert (last.stage, "2 of the run's 3" in last.note) == ("failed", True)
+
+
+def test_seeds_below_the_threshold_teach_nothing(make_run):
+    """Without one believable candidate, training is refused in words."""
+    folder = make_run()
+    spec = RunSpec.read(folder).model_copy(update={"seed_threshold": 0.99})
+    spec.write(folder)
+
+    with pytest.raises(TrainerError, match="good enough to learn from"):
+        run(folder)
+
+
+def test_a_second_trainer_is_refused(make_run, capsys):
+    """Two trainers on one run would write over each other; the progress is the first one's."""
+    folder = make_run()
+
+    with stages.lock(folder):
+        assert main([str(folder)]) == 1
+
+    assert "another trainer is at work" in capsys.readouterr().err
+    assert not (folder / PROGRESS).exists()
+
+
+def test_a_half_written_progress_line_does_not_spoil_the_next(tmp_path):
+    """What a killed trainer left without an end is closed first."""
+    (tmp_path / PROGRESS).write_bytes(b'{"at": 1, "sta')
+
+    Reporter(tmp_path).report("train", "on")
+
+    half, whole = (tmp_path / PROGRESS).read_bytes().splitlines()
+    assert half == b'{"at": 1, "sta'
+    assert Progress.model_validate_json(whole).note == "on"
+
+
+def test_the_program_says_what_is_missing(tmp_path):
+    """``python -m livepick_trainer`` on a folder without run.json: status 1, two lines."""
+    done = subprocess.run(
+        [sys.executable, "-m", "livepick_trainer", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "run.json cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr

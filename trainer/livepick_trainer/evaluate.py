@@ -1,0 +1,214 @@
+"""How good the network is on held-out micrographs, and from which score on a pick counts.
+
+The held-out micrographs' own seeds stand in for the truth, which nobody knows. They are as
+imperfect as the seeds that were trained on, so the figures say how well the network agrees
+with cautious seeds, and are low where it finds particles that the seeds lack. A pick on an
+*ignored* candidate is counted neither way.
+
+The **operating point** is the score with the best F1 against those seeds, hits and misses of
+all held-out micrographs together, precision and recall weighing the same. Where too few seeds
+are held out, or the best F1 says that network and seeds have hardly anything in common, it is
+the score that gives as many picks as there are seeds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import nn
+
+from livepick.core.matching import Figures, Matches, figures, match, operating_point, pool
+from livepick.core.peaks import find_peaks
+from livepick.core.picks import Picks
+from livepick.core.prepare import DIAMETER_PX
+from livepick.errors import TrainerError
+from livepick_trainer.export_onnx import network_scores
+from livepick_trainer.network import MULTIPLE_PX
+from livepick_trainer.prepare import PreparedMicrograph
+from livepick_trainer.seeds import Seeds
+
+__all__ = [
+    "HeldOut",
+    "MicrographFigures",
+    "OperatingPoint",
+    "choose_operating_point",
+    "evaluate",
+    "padded",
+    "pick",
+]
+
+Image = NDArray[np.float32]
+
+SCORE_FLOOR = 0.02
+"""Peaks below this are not even candidates; the worker's floor too."""
+
+MATCH_RADIUS_DIAMETERS = 0.25
+"""A pick must be this close to a seed: half the particle's radius."""
+
+LEAST_SEEDS = 10
+"""Fewer held-out seeds than this cannot choose a threshold."""
+
+LEAST_F1 = 0.1
+"""A best F1 below this says nothing of where to cut."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OperatingPoint:
+    """From which score on a peak is a particle."""
+
+    threshold: float
+    source: str
+    """How it was chosen, in words."""
+    precision: float
+    """Against the held-out seeds, at the threshold; NaN if nothing counts."""
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MicrographFigures:
+    """One held-out micrograph."""
+
+    name: str
+    seeds: int
+    candidates: int
+    """Peaks above the floor."""
+    picks: int
+    """Peaks from the threshold on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class HeldOut:
+    """What held-out micrographs say."""
+
+    figures: Figures
+    operating_point: OperatingPoint
+    micrographs: list[MicrographFigures]
+    matches: list[Matches]
+    """Of each micrograph, for the curve."""
+
+
+def evaluate(
+    network: nn.Module,
+    held_out: Sequence[tuple[PreparedMicrograph, Seeds]],
+    *,
+    diameter_angstrom: float,
+    min_distance_fraction: float,
+) -> HeldOut:
+    """Pick held-out micrographs and compare with their seeds.
+
+    Parameters
+    ----------
+    network
+        Trained; on the device that is to run it.
+    held_out
+        Micrographs that were not trained on, and what to find in them.
+    diameter_angstrom, min_distance_fraction
+        As in ``config.Particle``.
+
+    Raises
+    ------
+    TrainerError
+        The network finds nothing at all.
+    """
+    picks = [
+        pick(network, micrograph, min_distance_px=min_distance_fraction * DIAMETER_PX)
+        for micrograph, _ in held_out
+    ]
+    matches = [
+        _match(
+            found,
+            micrograph,
+            seeds,
+            radius_px=MATCH_RADIUS_DIAMETERS
+            * diameter_angstrom
+            / micrograph.original_pixel_size_angstrom,
+        )
+        for found, (micrograph, seeds) in zip(picks, held_out, strict=True)
+    ]
+    point = choose_operating_point(matches)
+    return HeldOut(
+        figures=figures(matches),
+        operating_point=point,
+        micrographs=[
+            MicrographFigures(
+                name=micrograph.path.name,
+                seeds=len(seeds.positive_yx_px),
+                candidates=len(found),
+                picks=len(found.above(point.threshold)),
+            )
+            for found, (micrograph, seeds) in zip(picks, held_out, strict=True)
+        ],
+        matches=matches,
+    )
+
+
+def choose_operating_point(matches: Sequence[Matches]) -> OperatingPoint:
+    """Return the operating point that the module docstring describes.
+
+    Raises
+    ------
+    TrainerError
+        There are no picks to choose among.
+    """
+    pooled = pool(matches)
+    if not len(pooled.score):
+        raise TrainerError(
+            "the network finds nothing in the held-out micrographs",
+            "Check particle.diameter_angstrom and particle.contrast, or raise"
+            " bootstrap.micrographs.",
+        )
+    found = figures(matches)
+    if pooled.truths >= LEAST_SEEDS and found.best_f1 >= LEAST_F1:
+        threshold = found.threshold
+        source = f"best F1 against {pooled.truths} seeds in {len(matches)} held-out micrographs"
+    else:
+        count = max(pooled.truths, 1)
+        threshold = float(pooled.score[min(count, len(pooled.score)) - 1])
+        source = (
+            f"as many picks as seeds ({pooled.truths}) in {len(matches)} held-out micrographs,"
+            " for lack of a meaningful F1"
+        )
+    precision, recall, f1 = operating_point(matches, threshold)
+    return OperatingPoint(
+        threshold=threshold, source=source, precision=precision, recall=recall, f1=f1
+    )
+
+
+def pick(network: nn.Module, micrograph: PreparedMicrograph, *, min_distance_px: float) -> Picks:
+    """Return the network's picks, down to the floor, in pixels of the original micrograph."""
+    height, width = micrograph.image.shape
+    scores = network_scores(network, padded(micrograph.image))[:height, :width]
+    y, x, score = find_peaks(
+        scores, min_distance_px=min_distance_px, floor=SCORE_FLOOR, mask=micrograph.mask
+    )
+    return micrograph.to_original(np.column_stack([y, x]), score)
+
+
+def padded(image: Image) -> Image:
+    """Return a copy, mirrored below and to the right up to the network's multiple.
+
+    As the worker pads, so that the last rows are judged as they will be picked.
+    """
+    return np.pad(image, [(0, -n % MULTIPLE_PX) for n in image.shape], mode="symmetric")
+
+
+def _match(
+    found: Picks, micrograph: PreparedMicrograph, seeds: Seeds, *, radius_px: float
+) -> Matches:
+    """Match picks with seeds; misses on ignored candidates are taken out."""
+    truth, ignored = (
+        micrograph.to_original(yx, np.ones(len(yx), dtype=np.float32))
+        for yx in (seeds.positive_yx_px, seeds.ignored_yx_px)
+    )
+    matches = match(found, truth, radius_px=radius_px)  # best first, as ``found`` is
+    if not len(ignored) or not len(found):
+        return matches
+    tree = cKDTree(np.column_stack([ignored.x_px, ignored.y_px]))
+    distance, _ = tree.query(np.column_stack([found.x_px, found.y_px]))
+    counts = matches.hit | (distance > radius_px)
+    return Matches(
+        matches.score[counts], matches.hit[counts], matches.distance_px[counts], matches.truths
+    )

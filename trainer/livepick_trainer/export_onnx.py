@@ -1,0 +1,246 @@
+"""Network → ONNX, refused unless onnxruntime agrees with torch.
+
+The graph is written node by node from torch's own trace of the network (``torch.fx``), not by
+``torch.onnx.export``: the network has six kinds of layers, and so there is neither a
+deprecated exporter nor one that wants more packages, the bytes depend on the weights alone,
+and what the graph holds can be read below. A layer that is not below is refused by name.
+"""
+
+import copy
+import operator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from livepick.errors import TrainerError
+
+__all__ = ["LARGEST_DIFFERENCE", "Agreement", "check_agreement", "network_scores", "to_onnx"]
+
+Image = NDArray[np.float32]
+
+OPSET = 17
+"""Of the ai.onnx domain; old enough for every onnxruntime from 1.13 on."""
+
+IR_VERSION = 8
+"""File format version that belongs to the opset."""
+
+LARGEST_DIFFERENCE = 1e-3
+"""Of a score between torch and onnxruntime; beyond it the graph is not the network."""
+
+_REMEDY = "This is a fault of livepick or its libraries, not of your data: report it."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agreement:
+    """How far the scores of onnxruntime are from those of torch."""
+
+    images: int
+    pixels: int
+    max_difference: float
+    mean_difference: float
+
+
+def to_onnx(network: nn.Module) -> bytes:
+    """Return the network as an ONNX graph: ``image`` (1, 1, H, W) to ``score`` in [0, 1].
+
+    The normalizations are folded into the convolutions before them, and a sigmoid is appended.
+
+    Raises
+    ------
+    TrainerError
+        The network has a layer with no counterpart here, or the checker refuses the graph.
+    """
+    traced = fx.symbolic_trace(copy.deepcopy(network).eval().cpu())
+    model = helper.make_model(
+        _GraphWriter(traced).write(),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="livepick",
+    )
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise TrainerError(f"the exported graph is not valid ONNX: {error}", _REMEDY) from error
+    return bytes(model.SerializeToString())
+
+
+def network_scores(network: nn.Module, image: Image) -> Image:
+    """Return torch's scores, ``[y, x]`` in [0, 1], of one prepared image ``[y, x]``."""
+    device = next(network.parameters()).device
+    network.eval()
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(image)[None, None].to(device))
+        scores: Image = torch.sigmoid(logits)[0, 0].float().cpu().numpy()
+    return scores
+
+
+def check_agreement(
+    network: nn.Module, graph: bytes, images: Iterable[Image], *, threads: int = 1
+) -> Agreement:
+    """Compare onnxruntime's scores with torch's on ``images``, each ``[y, x]``.
+
+    Raises
+    ------
+    TrainerError
+        A score differs by more than ``LARGEST_DIFFERENCE``, is not finite, or onnxruntime
+        will not load the graph.
+    """
+    score = _runtime(graph, threads)
+    reference = copy.deepcopy(network).cpu()
+    differences = [np.abs(score(image) - network_scores(reference, image)) for image in images]
+    if not differences:
+        raise ValueError("agreement must be checked on at least one image")
+    pixels = sum(d.size for d in differences)
+    largest = float(np.max([d.max() for d in differences]))  # NaN if any is
+    if not largest <= LARGEST_DIFFERENCE:
+        raise TrainerError(
+            f"onnxruntime's scores differ from torch's by up to {largest:g}, "
+            f"more than {LARGEST_DIFFERENCE:g}",
+            _REMEDY,
+        )
+    return Agreement(
+        images=len(differences),
+        pixels=pixels,
+        max_difference=largest,
+        mean_difference=float(sum(d.sum(dtype=np.float64) for d in differences) / pixels),
+    )
+
+
+def _runtime(graph: bytes, threads: int) -> Callable[[Image], Image]:
+    """Return the graph as a function, run by onnxruntime on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common base but Exception
+        raise TrainerError(f"onnxruntime refuses the exported graph: {error}", _REMEDY) from error
+
+    def score(image: Image) -> Image:
+        scores: Image = session.run(["score"], {"image": image[None, None]})[0][0, 0]
+        return scores
+
+    return score
+
+
+class _GraphWriter:
+    """Writes a traced network, in evaluation mode, as ONNX nodes in the traced order."""
+
+    def __init__(self, traced: fx.GraphModule) -> None:
+        self._traced = traced
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+        self._names: dict[fx.Node, str] = {}
+        """Of the ONNX value that holds each traced node's result."""
+
+    def write(self) -> onnx.GraphProto:
+        """Return the whole graph."""
+        for node in self._traced.graph.nodes:
+            match node.op:
+                case "placeholder":
+                    self._names[node] = "image"
+                case "call_module":
+                    self._layer(node, self._traced.get_submodule(str(node.target)))
+                case "call_function" if node.target is operator.add:
+                    self._add(node, "Add", self._inputs(node))
+                case "output":
+                    logits = self._names[node.args[0]]
+                    self._nodes.append(helper.make_node("Sigmoid", [logits], ["score"], "sigmoid"))
+                case _:
+                    raise _unknown(node.target)
+        shape: list[str | int | None] = [1, 1, "height", "width"]
+        return helper.make_graph(
+            self._nodes,
+            "livepick",
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info("score", TensorProto.FLOAT, shape)],
+            self._constants,
+        )
+
+    def _layer(self, node: fx.Node, layer: nn.Module) -> None:
+        match layer:
+            case nn.Conv2d() if layer.padding_mode == "zeros":
+                self._convolution(node, layer)
+            case nn.BatchNorm2d() if self._is_folded(node):
+                self._names[node] = self._inputs(node)[0]
+            case nn.ReLU():
+                self._add(node, "Relu", self._inputs(node))
+            case nn.Upsample() if layer.mode == "nearest" and layer.size is None:
+                scales = self._constant(node, "scales", _upsampling_scales(layer))
+                self._add(
+                    node,
+                    "Resize",
+                    [*self._inputs(node), "", scales],
+                    mode="nearest",
+                    coordinate_transformation_mode="asymmetric",
+                    nearest_mode="floor",
+                )
+            case _:
+                raise _unknown(layer)
+
+    def _convolution(self, node: fx.Node, layer: nn.Conv2d) -> None:
+        following = [self._module(user) for user in node.users]
+        if len(following) == 1 and isinstance(following[0], nn.BatchNorm2d):
+            layer = fuse_conv_bn_eval(layer, following[0])
+        inputs = [*self._inputs(node), self._constant(node, "weight", _array(layer.weight))]
+        if layer.bias is not None:
+            inputs.append(self._constant(node, "bias", _array(layer.bias)))
+        pad_y, pad_x = (int(p) for p in layer.padding)
+        self._add(
+            node,
+            "Conv",
+            inputs,
+            kernel_shape=list(layer.kernel_size),
+            strides=list(layer.stride),
+            dilations=list(layer.dilation),
+            pads=[pad_y, pad_x, pad_y, pad_x],
+            group=layer.groups,
+        )
+
+    def _is_folded(self, node: fx.Node) -> bool:
+        """Tell whether a normalization follows a convolution that nothing else reads."""
+        source = node.args[0]
+        return (
+            isinstance(source, fx.Node)
+            and isinstance(self._module(source), nn.Conv2d)
+            and len(source.users) == 1
+        )
+
+    def _module(self, node: fx.Node) -> nn.Module | None:
+        return self._traced.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+    def _inputs(self, node: fx.Node) -> list[str]:
+        return [self._names[source] for source in node.all_input_nodes]
+
+    def _constant(self, node: fx.Node, role: str, value: Image) -> str:
+        name = f"{node.name}.{role}"
+        self._constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def _add(self, node: fx.Node, kind: str, inputs: list[str], **attributes: Any) -> None:
+        self._nodes.append(helper.make_node(kind, inputs, [node.name], node.name, **attributes))
+        self._names[node] = node.name
+
+
+def _upsampling_scales(layer: nn.Upsample) -> Image:
+    factors = layer.scale_factor
+    y, x = factors if isinstance(factors, tuple) else (factors, factors)
+    return np.asarray([1, 1, y, x], dtype=np.float32)
+
+
+def _array(parameter: torch.Tensor) -> Image:
+    array: Image = parameter.detach().numpy().astype(np.float32)
+    return array
+
+
+def _unknown(layer: object) -> TrainerError:
+    return TrainerError(f"the network has a layer that cannot be exported: {layer}", _REMEDY)

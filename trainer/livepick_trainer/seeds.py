@@ -1,0 +1,140 @@
+"""Which of the seeding model's candidates to believe.
+
+A blob picker's candidates are a mixture: particles, and junk that is as bright. A network
+trained on all of them learns the junk too, and falls below its seeds. So the rules are
+cautious, and there are three classes, not two: what is *positive* is learned as a particle,
+what is *ignored* is learned as nothing at all, the rest is background. A doubtful candidate
+is ignored, since a particle called background does more harm than one left out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Candidates", "SeedRules", "Seeds", "choose_seeds", "disc_contrast"]
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Vector = NDArray[np.float32]
+Points = NDArray[np.float32]
+"""(N, 2), (y, x) in prepared pixels."""
+
+LEAST_FOR_OUTLIERS = 10
+"""Fewer candidates than this have no usual contrast to lie outside of."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeedRules:
+    """What makes a candidate a seed."""
+
+    border_diameters: float = 0.5
+    """Closer than this to an edge, a candidate is ignored: its other half is not seen."""
+
+    ignored_score_fraction: float = 0.5
+    """Candidates from this fraction of the seeding threshold up to the threshold are ignored;
+    those below are background."""
+
+    contrast_outlier_sigmas: float = 3.5
+    """A candidate whose contrast is so far from the median of its micrograph's seeds, in
+    robust standard deviations, is ignored: ice, gold and dirt are."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """The seeding model's picks in one micrograph, also those below its threshold."""
+
+    yx_px: Points
+    """(N, 2) in prepared pixels."""
+
+    score: Vector
+    """(N,) in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seeds:
+    """What one micrograph teaches."""
+
+    positive_yx_px: Points
+    """Centres of particles, (N, 2) in prepared pixels."""
+
+    ignored_yx_px: Points
+    """Centres of candidates that may or may not be particles, (M, 2)."""
+
+
+def choose_seeds(
+    image: Image,
+    mask: Mask,
+    candidates: Candidates,
+    *,
+    threshold: float,
+    diameter_px: float,
+    rules: SeedRules,
+) -> Seeds:
+    """Sort candidates into positive, ignored and background.
+
+    Parameters
+    ----------
+    image
+        Prepared: ``[y, x]``, particles bright.
+    mask
+        True where nothing is learned; a candidate there is dropped, as the mask says enough.
+    candidates
+        In prepared pixels.
+    threshold
+        Of the seeding model.
+    diameter_px
+        Of the particle, in prepared pixels.
+    rules
+        How cautious to be.
+    """
+    yx, score = candidates.yx_px, candidates.score
+    considered = ~_is_masked(mask, yx) & (score >= rules.ignored_score_fraction * threshold)
+    positive = (
+        considered
+        & (score >= threshold)
+        & _is_inside(image.shape, yx, margin_px=rules.border_diameters * diameter_px)
+    )
+    contrast = disc_contrast(image, yx[positive], diameter_px=diameter_px)
+    positive[positive] = ~_is_outlier(contrast, rules.contrast_outlier_sigmas)
+    return Seeds(yx[positive], yx[considered & ~positive])
+
+
+def disc_contrast(image: Image, yx_px: Points, *, diameter_px: float) -> Vector:
+    """Return each particle's mean minus that of the ring around it, (N,) float32.
+
+    The disc is as wide as the particle, the ring reaches from there to 1.5 diameters. Pixels
+    beyond the image are taken from its edge.
+    """
+    radius = int(np.ceil(0.75 * diameter_px))
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    distance = np.hypot(y, x)
+    disc = distance <= 0.5 * diameter_px
+    ring = (distance > 0.5 * diameter_px) & (distance <= 0.75 * diameter_px)
+    kernel = (disc / disc.sum() - ring / ring.sum()).astype(np.float32).ravel()
+    centre = np.rint(yx_px).astype(int)
+    rows = np.clip(centre[:, :1] + y.ravel(), 0, image.shape[0] - 1)  # (N, K)
+    columns = np.clip(centre[:, 1:] + x.ravel(), 0, image.shape[1] - 1)
+    contrast: Vector = image[rows, columns] @ kernel
+    return contrast
+
+
+def _is_masked(mask: Mask, yx_px: Points) -> Mask:
+    y, x = np.rint(yx_px).astype(int).T
+    masked: Mask = mask[np.clip(y, 0, mask.shape[0] - 1), np.clip(x, 0, mask.shape[1] - 1)]
+    return masked
+
+
+def _is_inside(shape: tuple[int, ...], yx_px: Points, *, margin_px: float) -> Mask:
+    last = np.asarray(shape[:2]) - 1
+    inside = (yx_px >= margin_px) & (yx_px <= last - margin_px)
+    return np.asarray(inside.all(axis=1))
+
+
+def _is_outlier(values: Vector, sigmas: float) -> Mask:
+    if len(values) < LEAST_FOR_OUTLIERS:
+        return np.zeros(len(values), dtype=bool)
+    distance = np.abs(values - np.median(values))
+    spread = 1.4826 * float(np.median(distance))
+    outlier: Mask = distance > sigmas * max(spread, 1e-9)
+    return outlier
