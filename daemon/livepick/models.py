@@ -6,7 +6,9 @@ another particle does not count (the config was edited since), and the blob pick
 model for this particle is trained.
 """
 
+import concurrent.futures
 import logging
+import multiprocessing
 import os
 import time
 from dataclasses import dataclass
@@ -16,11 +18,18 @@ from livepick import __version__
 from livepick.config import Config
 from livepick.core.bundle import GRAPH, ModelCard, bundle_name, publish, read_card, sha256
 from livepick.core.files import fsync_folder
+from livepick.core.run import RUNS
 from livepick.errors import ModelError
 
-__all__ = ["CHAMPION", "Bundle", "Models"]
+__all__ = ["CHAMPION", "MODELS", "Bundle", "Models"]
+
+MODELS = "models"
+"""Name of the folder of bundles in the state directory."""
 
 CHAMPION = "champion"
+
+BLOB_THRESHOLD = 0.5
+"""The blob picker's scores are made so that this is where particles begin."""
 
 _log = logging.getLogger(__name__)
 
@@ -143,28 +152,25 @@ class Models:
         present = self.blob(config)
         if present is not None:
             return present
-        # numpy and onnx only, but a start that finds its bundle needs neither.
-        from livepick.core import blobs  # noqa: PLC0415
-
         particle = config.particle
-        made = blobs.build(diameter_angstrom=particle.diameter_angstrom, contrast=particle.contrast)
+        graph, diameter_px, normalization = _make_blob_apart()
         card = ModelCard(
-            version=self.next_version(besides=self.directory.parent / "runs"),
+            version=self.next_version(besides=self.directory.parent / RUNS),
             kind="blob",
             fingerprint=config.particle_fingerprint(),
             particle_fingerprint=config.particle_fingerprint(),
             diameter_angstrom=particle.diameter_angstrom,
             min_distance_angstrom=particle.diameter_angstrom * particle.min_distance_fraction,
             contrast=particle.contrast,
-            pixel_size_angstrom=made.pixel_size_angstrom,
-            normalization=made.normalization,
-            threshold=made.threshold,
-            threshold_source=made.threshold_source,
-            graph_sha256=sha256(made.graph),
+            pixel_size_angstrom=particle.diameter_angstrom / diameter_px,
+            normalization=normalization,
+            threshold=BLOB_THRESHOLD,
+            threshold_source="fixed: 3.5 standard deviations of the response",
+            graph_sha256=sha256(graph),
             created_at=time.time(),
             livepick_version=__version__,
         )
-        path = publish(self.directory, card, {GRAPH: made.graph})
+        path = publish(self.directory, card, {GRAPH: graph})
         _log.info("model %d: blob picker for %g Å", card.version, particle.diameter_angstrom)
         return Bundle(path, card)
 
@@ -172,6 +178,21 @@ class Models:
         if not self.directory.is_dir():
             return []
         return [path for path in self.directory.iterdir() if path.name.isdigit() and path.is_dir()]
+
+
+def _make_blob_apart() -> tuple[bytes, int, str]:
+    """Make the blob picker in a process that ends: onnx and scipy stay out of the service."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as once:
+        return once.submit(_make_blob).result()
+
+
+def _make_blob() -> tuple[bytes, int, str]:
+    """Return the graph, the particle's diameter that it expects, and the normalization."""
+    from livepick.core.blobs import blob_graph  # noqa: PLC0415 - see above
+    from livepick.core.prepare import DIAMETER_PX, NORMALIZATION  # noqa: PLC0415
+
+    return blob_graph(DIAMETER_PX), DIAMETER_PX, NORMALIZATION
 
 
 def verify_graph(path: Path, card: ModelCard) -> None:

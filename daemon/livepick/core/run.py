@@ -13,7 +13,10 @@ from livepick.config import Particle, Training
 from livepick.core.files import write_atomically
 from livepick.errors import TrainerError
 
-__all__ = ["PROGRESS", "RUN", "Progress", "RunMicrograph", "RunSpec", "SeedPick"]
+__all__ = ["PROGRESS", "RUN", "RUNS", "Progress", "RunMicrograph", "RunSpec", "SeedPick"]
+
+RUNS = "runs"
+"""Name of the folder of runs in the state directory."""
 
 RUN = "run.json"
 PROGRESS = "progress.jsonl"

@@ -1,0 +1,103 @@
+"""The command line: run, check, status, pick, evaluate, simulate.
+
+A command is a function in a module of its own whose docstring is its help; the module is imported
+when the command is called, so that ``livepick --help`` is quick and ``livepick run`` carries no
+more than it needs. An error of ours is two lines on stderr and an exit status, never a traceback.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+
+from livepick import __version__
+from livepick.errors import BusyError, ConfigError, LivepickError
+
+__all__ = ["COMMANDS", "EXIT_BUSY", "EXIT_CONFIG", "main"]
+
+EXIT_CONFIG = 78
+"""EX_CONFIG of sysexits.h: the unit file tells systemd not to restart on it."""
+
+EXIT_BUSY = 75
+"""EX_TEMPFAIL: another service has the state folder; once it has ended this one may start."""
+
+COMMANDS = {
+    "run": "Watch the folders of a config, pick, train and pick again, until stopped.",
+    "check": "Read a config, and try everything that the service will need.",
+    "status": "Show where a session stands, while the service runs or after.",
+    "pick": "Pick micrographs with a model, without a service.",
+    "evaluate": "Compare picks with known positions.",
+    "simulate": "Be the microscope: write simulated micrographs with known particles.",
+}
+"""Each is the function of that name in ``livepick.commands.NAME``."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command named in ``argv``; return the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _application(arguments)(arguments, prog_name="livepick")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except LivepickError as error:
+        sys.stderr.write(f"livepick: {error.what}\n  {error.remedy}\n")
+        return _exit_status(error)
+    return 0
+
+
+def _exit_status(error: LivepickError) -> int:
+    match error:
+        case ConfigError():
+            return EXIT_CONFIG
+        case BusyError():
+            return EXIT_BUSY
+        case _:
+            return 1
+
+
+def _application(arguments: Sequence[str]) -> typer.Typer:
+    """Return the application with the command that is called, or all of them for the help."""
+    app = typer.Typer(
+        help="Pick particles in cryo-EM micrographs while the microscope is still collecting.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_options)
+    called = next((word for word in arguments if not word.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        function = _load(name) if name == called else _not_called
+        app.command(name, short_help=summary)(function)
+    return app
+
+
+def _load(name: str) -> Callable[..., Any]:
+    module = importlib.import_module(f"livepick.commands.{name}")
+    function: Callable[..., Any] = getattr(module, name)
+    return function
+
+
+def _not_called() -> None:
+    """Stand in for a command whose module is not needed now."""
+
+
+def _show_version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"livepick {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    *,
+    version: bool = typer.Option(
+        False,  # noqa: FBT003 - typer takes the default here
+        "--version",
+        help="Print the version and end.",
+        is_eager=True,
+        callback=lambda value: _show_version(wanted=value),
+    ),
+) -> None:
+    """Take the options that belong to no command."""

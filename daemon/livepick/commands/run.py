@@ -1,0 +1,49 @@
+"""``livepick run``: the service."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from livepick.config import Config
+from livepick.systemd import under_journal
+
+__all__ = ["run"]
+
+_SYSLOG_PRIORITY = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
+
+
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")],
+) -> None:
+    """Watch the folders of a config, pick, train and pick again, until stopped.
+
+    SIGTERM and SIGINT end it cleanly; it goes on where it was at the next start. SIGHUP reads the
+    config again and says whether it is valid.
+    """
+    # The service's modules are needed by no other command.
+    from livepick.service import Service  # noqa: PLC0415
+
+    _log_to_stderr()
+    Service(Config.load(config), config).run()
+
+
+class _JournalFormatter(logging.Formatter):
+    """Puts the priority in front, as ``<4>``, which the journal takes off and files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = _SYSLOG_PRIORITY.get(record.levelname, 6)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    if under_journal():  # which adds the time
+        handler.setFormatter(_JournalFormatter("%(message)s"))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("livepick").setLevel(logging.INFO)

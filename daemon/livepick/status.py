@@ -1,0 +1,186 @@
+"""Where a session stands: read from the ledger and the folders, by the page and by the command.
+
+Nothing here needs the service: what can be said while it runs can be said after it has ended.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from livepick.config import Config
+from livepick.core.bundle import ModelCard, bundle_name, read_card
+from livepick.core.run import RUNS
+from livepick.errors import ModelError
+from livepick.ledger import LEDGER, ReadLedger
+from livepick.models import MODELS
+from livepick.records import Counts, MicrographRow, RunRow
+from livepick.trainer_process import last_progress
+
+__all__ = ["Status", "Training", "read_status"]
+
+NEWEST = 20
+FAILURES = 20
+"""Rows on the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How far the trained model is."""
+
+    state: Literal["collecting", "training", "trained", "failed"]
+    sentence: str
+    version: int | None = None
+    """Of the run, once there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One micrograph, as it is shown."""
+
+    name: str
+    """Path below the watched folder."""
+    state: str
+    picks: int | None
+    model_version: int | None
+    landed_at: float
+    reason: str
+    error: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a session stands."""
+
+    session: str
+    started: bool = False
+    """False: there is no ledger yet."""
+    counts: Counts = field(default_factory=Counts)
+    particles: int = 0
+    model: ModelCard | None = None
+    training: Training = Training("collecting", "The session has not begun.")
+    newest: list[Row] = field(default_factory=list)
+    failures: list[Row] = field(default_factory=list)
+    oldest_waiting_at: float | None = None
+    """When the oldest micrograph without picks landed."""
+    provider: str = ""
+    """Only the running service knows it."""
+    problems: tuple[str, ...] = ()
+    """What the operator should see first; only the running service knows them."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what scripts rely on."""
+        return {
+            "session": self.session,
+            "micrographs": {
+                "queued": self.counts.queued,
+                "picking": self.counts.picking,
+                "picked": self.counts.picked,
+                "failed": self.counts.failed,
+                "stale": self.counts.stale,
+            },
+            "particles": self.particles,
+            "model": (
+                {"version": self.model.version, "kind": self.model.kind} if self.model else None
+            ),
+            "training": {"state": self.training.state, "version": self.training.version},
+            "failures": [
+                {"micrograph": row.name, "reason": row.reason, "error": row.error}
+                for row in self.failures
+            ],
+        }
+
+
+def read_status(config: Config, ledger: ReadLedger | None = None) -> Status:
+    """Return where the session of ``config`` stands; zeros if it has not begun.
+
+    Parameters
+    ----------
+    config
+        Of the session.
+    ledger
+        An open one; without it the ledger of ``config`` is opened and closed.
+
+    Raises
+    ------
+    LedgerError
+        There is a ledger that cannot be read.
+    """
+    if ledger is not None:
+        return _read(config, ledger)
+    path = config.state.directory / LEDGER
+    if not path.is_file():
+        return Status(session=config.session.name)
+    opened = ReadLedger(path)
+    try:
+        return _read(config, opened)
+    finally:
+        opened.close()
+
+
+def _read(config: Config, ledger: ReadLedger) -> Status:
+    counts = ledger.counts()
+    in_use = ledger.model()
+    model = None
+    if in_use is not None:
+        path = config.state.directory / MODELS / bundle_name(in_use.version)
+        with contextlib.suppress(ModelError):  # removed by hand; the service says so at its start
+            model = read_card(path)
+    return Status(
+        session=config.session.name,
+        started=True,
+        counts=counts,
+        particles=ledger.particles(),
+        model=model,
+        training=_training(config, ledger.runs(), model, counts),
+        newest=[_row(row) for row in ledger.recent(NEWEST)],
+        failures=[_row(row) for row in ledger.recent(FAILURES, state="failed")],
+        oldest_waiting_at=ledger.oldest_waiting_at(),
+    )
+
+
+def _training(
+    config: Config, runs: Sequence[RunRow], model: ModelCard | None, counts: Counts
+) -> Training:
+    fingerprint = config.training_fingerprint()
+    if model is not None and model.kind == "trained" and model.fingerprint == fingerprint:
+        return Training(
+            "trained", f"Model {model.version} is trained on this sample.", model.version
+        )
+    run = next((run for run in runs if run.fingerprint == fingerprint), None)
+    if run is None:
+        ready, wanted = counts.picked, config.bootstrap.micrographs
+        return Training(
+            "collecting", f"Training starts with {wanted} picked micrographs; {ready} are picked."
+        )
+    name = f"Run {bundle_name(run.version)}"
+    if run.state == "failed":
+        sentence = f"{name} failed: {run.reason.rstrip('.')}. Picking goes on without it."
+        return Training("failed", sentence, run.version)
+    last = last_progress(config.state.directory / RUNS / bundle_name(run.version))
+    if last is None:
+        return Training("training", f"{name} begins.", run.version)
+    done = f", {last.done} of {last.total}" if last.total else ""
+    losses = "".join(
+        f", {what} {value:.4f}"
+        for what, value in (
+            ("training loss", last.training_loss),
+            ("held-out loss", last.validation_loss),
+        )
+        if value is not None
+    )
+    return Training("training", f"{name}: {last.stage}{done}{losses}.", run.version)
+
+
+def _row(row: MicrographRow) -> Row:
+    return Row(
+        name=str(row.relative),
+        state="due again" if row.stale else row.state,
+        picks=row.pick_count,
+        model_version=row.model_version,
+        landed_at=row.landed_at,
+        reason=row.reason or "",
+        error=(row.error or "").rstrip("."),
+        remedy=row.remedy or "",
+    )

@@ -1,0 +1,227 @@
+"""The page, the metrics and the health check, on one port that can change nothing.
+
+GET and HEAD only: whoever may steer livepick edits its config or runs its commands on the host.
+File names come from other people's programs and are shown escaped; nothing is loaded from
+elsewhere. On a loopback address only loopback names are accepted as ``Host``, because a web page
+could otherwise have its own name point here and read the answers (DNS rebinding).
+"""
+
+import ipaddress
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+
+import jinja2
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from livepick.errors import ConfigError
+from livepick.metrics import CONTENT_TYPE, Metrics
+from livepick.status import Status
+
+__all__ = ["Health", "Web", "create_app", "listen"]
+
+_log = logging.getLogger(__name__)
+
+SECURITY_HEADERS = (
+    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+STOP_SECONDS = 2
+"""How long requests under way may take when the service ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the parts of the service get on."""
+
+    ok: bool
+    seconds_since: dict[str, float]
+    """Since the last sign of life, by part."""
+
+
+def create_app(
+    metrics: Metrics,
+    status: Callable[[], Status],
+    health: Callable[[], Health],
+    *,
+    loopback: bool = True,
+) -> ASGIApp:
+    """Return the application; it asks ``status`` and ``health`` anew for each request."""
+    files = resources.files("livepick.web").joinpath("templates")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("livepick.web"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["ago"] = _ago
+    page = environment.get_template("index.html")
+    style = files.joinpath("style.css").read_text()
+
+    # Coroutines, though they read a database: one thread serves all, and a read takes milliseconds.
+    async def index(_: Request) -> Response:
+        return HTMLResponse(page.render(status=status(), health=health()))
+
+    async def figures(_: Request) -> Response:
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE)
+
+    async def healthz(_: Request) -> Response:
+        state = health()
+        body = {"ok": state.ok, "seconds_since": state.seconds_since}
+        return JSONResponse(body, status_code=200 if state.ok else 503)
+
+    async def css(_: Request) -> Response:
+        return Response(style, media_type="text/css")
+
+    app = Starlette(
+        routes=[
+            Route("/", index),
+            Route("/metrics", figures),
+            Route("/healthz", healthz),
+            Route("/style.css", css),
+        ]
+    )
+    return _Guard(app, loopback=loopback)
+
+
+class _Guard:
+    """Refuses foreign hosts, and adds the security headers to every answer."""
+
+    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
+        self._app = app
+        self._loopback = loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
+            await send(message)
+
+        app: ASGIApp = self._app
+        if scope["type"] == "http" and self._loopback and not _names_loopback(scope):
+            app = PlainTextResponse("Ask for this page as localhost or 127.0.0.1\n", 400)
+        await app(scope, receive, send_with_headers)
+
+
+def _names_loopback(scope: Scope) -> bool:
+    hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) != 1:
+        return False
+    host = hosts[0]
+    # An IPv6 address stands in brackets; a port may follow either kind.
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return _is_loopback(name)
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(address: str) -> socket.socket:
+    """Bind ``host:port``; port 0 takes a free one.
+
+    Raises
+    ------
+    ConfigError
+        The address makes no sense, is taken, or is not of this machine.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        door = socket.socket(family, kind, protocol)
+        try:
+            # A restarted service must not wait for the old connections' TIME_WAIT.
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind(place)
+            door.listen(64)
+        except OSError:
+            door.close()
+            raise
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConfigError(
+            f"web.listen is {address}: {error}",
+            "Give host:port of this machine, as 127.0.0.1:9476; port 0 takes a free one.",
+        ) from error
+    return door
+
+
+class Web:
+    """The server, in a thread of its own."""
+
+    def __init__(self, door: socket.socket, app: ASGIApp) -> None:
+        self._door = door
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                ws="none",
+                loop="asyncio",
+                limit_concurrency=64,
+                timeout_graceful_shutdown=STOP_SECONDS,
+            )
+        )
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+
+    @property
+    def address(self) -> str:
+        """The actual ``host:port``."""
+        host, port = self._door.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can ask."""
+        return _is_loopback(self._door.getsockname()[0])
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End within a few seconds."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS + 2)
+        self._door.close()
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._door])
+
+
+def _ago(unix_seconds: float | None) -> str:
+    if not unix_seconds:
+        return "never"
+    seconds = max(time.time() - unix_seconds, 0)
+    if seconds < 120:
+        return f"{seconds:.0f} s ago"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min ago"
+    return f"{seconds / 3600:.1f} h ago"
