@@ -6,6 +6,8 @@ somebody should know. Nothing is left behind: a folder that is not there yet is 
 """
 
 import concurrent.futures
+import errno
+import fcntl
 import importlib.util
 import ipaddress
 import itertools
@@ -26,6 +28,8 @@ from livepick.core.files import TEMPORARY_PREFIX
 from livepick.core.micrograph import read_header, resolve_pixel_size
 from livepick.errors import LivepickError
 from livepick.filesystem import file_system_type, is_network
+from livepick.ledger import LEDGER
+from livepick.presets import is_ignored_name, is_image_name, rules_for
 
 __all__ = ["Check", "check_environment"]
 
@@ -71,7 +75,7 @@ def check_environment(config: Config) -> Iterator[Check]:
     yield _writable("output folder", config.output.directory)
     yield _writable("state folder", config.state.directory)
     yield _local(config.state.directory)
-    yield _alone(config.state.directory)
+    yield _alone(config)
     yield _pixel_size(config)
     yield _provider(config)
     yield _trainer(config)
@@ -145,8 +149,32 @@ def _local(state: Path) -> Check:
     return Check(name, "ok", f"local ({kind})")
 
 
-def _alone(state: Path) -> Check:
-    return Check("other service", "ok", f"none runs on {state}")
+def _alone(config: Config) -> Check:
+    name = "other service"
+    holder = _holder(config.state.directory)
+    if holder is None:
+        return Check(name, "ok", f"none runs on {config.state.directory}")
+    return Check(
+        name,
+        "warning",
+        f"livepick runs on {config.state.directory} (process {holder})",
+        "A second one would be refused; stop it first, or give this one another state.directory.",
+    )
+
+
+def _holder(state: Path) -> str | None:
+    """Return the process id of the service that has the ledger, if one has."""
+    try:
+        descriptor = os.open(state / f"{LEDGER}.lock", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+    finally:
+        os.close(descriptor)
+    return None
 
 
 def _pixel_size(config: Config) -> Check:
@@ -171,15 +199,19 @@ def _pixel_size(config: Config) -> Check:
 
 
 def _first_micrograph(config: Config) -> Path | None:
-    names = itertools.chain.from_iterable(
-        (Path(folder, name) for name in sorted(files))
-        for root in config.watch.directories
-        for folder, _, files in os.walk(root, followlinks=config.watch.follow_symlinks)
-    )
-    for path in itertools.islice(names, FILES_LOOKED_AT):
-        if path.suffix in (".mrc", ".tif", ".tiff") and not path.name.startswith("."):
-            return path
+    rules = rules_for(config.watch)
+    for root in config.watch.directories:
+        for path in itertools.islice(_files(root, config), FILES_LOOKED_AT):
+            relative = path.relative_to(root).as_posix()
+            if is_image_name(path.name) and rules.selects(relative):
+                return path
     return None
+
+
+def _files(root: Path, config: Config) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root, followlinks=config.watch.follow_symlinks):
+        folders[:] = sorted(name for name in folders if not is_ignored_name(name))
+        yield from (Path(folder, name) for name in sorted(files))
 
 
 def _provider(config: Config) -> Check:
@@ -273,11 +305,13 @@ def _door(config: Config) -> Check:
             door.bind(address)
             door.listen(1)
     except OSError as error:
+        if error.errno == errno.EADDRINUSE and _holder(config.state.directory) is not None:
+            return Check(name, "ok", f"{config.web.listen} is taken, as the service runs")
         return Check(
             name,
             "fault",
             f"{config.web.listen} cannot be listened on: {error.strerror}",
-            "Set web.listen to a free port of this machine; a running service may have this one.",
+            "Set web.listen to a free port of this machine.",
         )
     if not ipaddress.ip_address(address[0]).is_loopback:
         return Check(

@@ -96,11 +96,11 @@ class Watch(Section):
     preset: Preset = "plain"
     """Which program writes the micrographs; sets ``include``, ``exclude`` and sidecars."""
 
-    include: list[str] | None = Field(default=None, min_length=1, examples=['as ["**/*_DW.mrc"]'])
-    """Globs on the path below the watched folder; None: those of the preset."""
+    include: list[str] | None = Field(default=None, min_length=1, examples=['as ["*_DW.mrc"]'])
+    """Globs on the name, with a slash on the path below the watched folder; None: the preset's."""
 
     exclude: list[str] | None = None
-    """Globs that win over ``include``; None: those of the preset."""
+    """Globs of what is left out, whatever ``include`` says; None: the preset's."""
 
     mode: Literal["auto", "inotify", "poll"] = "auto"
     """``auto`` takes inotify on local file systems and polls on network ones."""
@@ -123,12 +123,12 @@ class Watch(Section):
     require_sidecar: str | None = Field(
         default=None, pattern=r"^\.[\w.+-]+$", examples=["a suffix with its dot, as .star"]
     )
-    """A suffix, as ``.star``: wait until ``NAME.star`` is there too."""
+    """A suffix, as ``.star``: wait until ``NAME.star`` is there too; None: the preset's."""
 
     forbid_sidecar: str | None = Field(
         default=None, pattern=r"^\.[\w.+-]+$", examples=["a suffix with its dot, as .tmp"]
     )
-    """A suffix, as ``.tmp``: wait while ``NAME.tmp`` is there."""
+    """A suffix, as ``.tmp``: wait while ``NAME.tmp`` is there; None: the preset's."""
 
     follow_symlinks: bool = False
     """Whether links to files and folders are followed."""

@@ -1,8 +1,10 @@
 """What ``livepick check`` tries beforehand."""
 
 import concurrent.futures
+import contextlib
 import importlib.util
 import json
+import os
 import shutil
 import socket
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from livepick import checks, cli
 from livepick.checks import Check, check_environment
 from livepick.config import Config, Device
 from livepick.errors import ProviderError
+from livepick.ledger import LEDGER, Ledger
 
 
 def _config(folder: Path, more: str = "") -> Path:
@@ -95,6 +98,27 @@ def test_a_ledger_on_a_network_file_system_is_a_fault(
     result = _tried(_config(tmp_path, WEB))["ledger's file system"]
     assert result.verdict == "fault"
     assert "network file system (nfs4)" in result.found
+
+
+def test_a_running_service_is_seen(tmp_path: Path) -> None:
+    """It has the ledger and the port, and neither is a fault."""
+    with (
+        contextlib.closing(Ledger(tmp_path / "state" / LEDGER)),
+        socket.create_server(("127.0.0.1", 0)) as door,
+    ):
+        port = door.getsockname()[1]
+        tried = _tried(_config(tmp_path, f'web: {{listen: "127.0.0.1:{port}"}}\n'))
+        assert tried["other service"].verdict == "warning"
+        assert f"process {os.getpid()}" in tried["other service"].found
+        assert tried["page and metrics"].verdict == "ok"
+    assert _tried(_config(tmp_path, WEB))["other service"].verdict == "ok"
+
+
+def test_only_micrographs_are_looked_at(tmp_path: Path) -> None:
+    """What the preset leaves out says nothing of the pixel size."""
+    _micrograph(tmp_path / "in", 1.25)
+    (tmp_path / "in" / "mic.mrc").rename(tmp_path / "in" / "mic_noDW.mrc")
+    assert "no micrograph is there yet" in _tried(_config(tmp_path, WEB))["pixel size"].found
 
 
 def test_the_pixel_size_is_that_of_a_first_header(tmp_path: Path) -> None:
