@@ -18,7 +18,8 @@
     ├── ModelError              a model is missing or does not fit the data
     │   └── ProviderError           the GPU was asked for and not obtained
     ├── LedgerError             the state folder cannot be used
-    │   └── BusyError               another service uses it
+    │   ├── BusyError               another service uses it
+    │   └── LedgerWriteError        it takes no writes now, as on a full disk; try it again
     ├── TruthError              a coordinates file cannot be read or does not match
     └── TrainerError            the trainer stopped early; its log says why
 
@@ -37,6 +38,7 @@ __all__ = [
     "HeaderError",
     "IncompleteFileError",
     "LedgerError",
+    "LedgerWriteError",
     "LivepickError",
     "MicrographError",
     "ModelError",
@@ -168,6 +170,12 @@ class BusyError(LedgerError):
     """Another service runs on the same state folder."""
 
     reason = "busy"
+
+
+class LedgerWriteError(LedgerError):
+    """The ledger takes no writes now; the disk may be full."""
+
+    retryable = True
 
 
 class TruthError(LivepickError):

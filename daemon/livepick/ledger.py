@@ -1,0 +1,790 @@
+"""The state of every micrograph and every training run: one SQLite file with one writer.
+
+``Ledger`` is the writer and belongs to the dispatch thread; ``ReadLedger`` opens the same file
+read-only, for the page, the status command and the start of a training run, in this process or in
+another. More than one connection that writes or checkpoints can corrupt a WAL in SQLite before
+3.51.3 (sqlite.org/wal.html#walresetbug); a lock file beside the ledger keeps a second daemon out,
+and read-only connections never checkpoint. Nothing else may open the file: closing a descriptor of
+it would drop SQLite's own locks.
+
+A transition is one ``UPDATE`` that names the state it comes from, and a row that did not move is a
+bug that is heard. It is one file though it is long, for it is the one door to sqlite3.
+"""
+
+import contextlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from livepick.core.micrograph import FileVersion
+from livepick.core.picks import Picks
+from livepick.errors import LedgerError, LedgerWriteError, LivepickError, PoisonError
+from livepick.filesystem import file_system_type, is_network
+from livepick.lock import StateLock
+from livepick.records import (
+    Arrival,
+    Claim,
+    Counts,
+    MicrographRow,
+    ModelInUse,
+    RunRow,
+    RunState,
+    Seed,
+    Session,
+    State,
+    Visible,
+    version_of,
+)
+from livepick.worker import Result
+
+__all__ = ["LEDGER", "MIGRATIONS", "Ledger", "ReadLedger"]
+
+LEDGER = "ledger.sqlite"
+"""Name of the file in the state directory."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (Path(__file__).with_name("schema.sql").read_text(),)
+"""Script ``n`` takes a ledger of version ``n`` to ``n + 1``; never edited once released."""
+
+MAX_CRASHES = 3
+"""A micrograph that a worker died with so often is given up."""
+
+MAX_INTERRUPTIONS = 10
+"""A micrograph that was under way at so many ends of the service is given up."""
+
+BUSY_SECONDS = 5.0
+"""How long to wait for another program that holds the ledger."""
+
+_NEW, _REPICK = 0, 1
+"""Priorities."""
+
+_PASSING = ("vanished", "io", "incomplete", "changed")
+"""Reasons that may have gone away when the same file lands again."""
+
+_AGAIN = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
+
+_NO_FAILURE = "reason = null, error = null, remedy = null"
+_FRESH = f"tries = 0, crashes = 0, interruptions = 0, not_before = 0, {_NO_FAILURE}"
+_NO_RESULT = (
+    "picked_content = null, picked_at = null, model_version = null, model_kind = null,"
+    " threshold = null, pick_count = null, pixel_size_angstrom = null, height_px = null,"
+    " width_px = null, masked_fraction = null, median_score = null, provider = null,"
+    " read_seconds = null, preprocess_seconds = null, infer_seconds = null, peaks_seconds = null"
+)
+
+_STALE = "(state = 'queued' and picked_content is content)"
+
+
+class ReadLedger:
+    """A ledger to look at, also while a daemon writes it. Any thread may ask.
+
+    Raises
+    ------
+    LedgerError
+        From every method: the file is missing, damaged, or of a newer livepick.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise LedgerError(f"there is no ledger {path}", "Start livepick run on this config.")
+        self._db = self._connect(f"{path.absolute().as_uri()}?mode=ro")
+        with self._translated():
+            self._db.execute("pragma wal_autocheckpoint = 0")
+        self._check_version()
+        if self._version() < len(MIGRATIONS):
+            raise LedgerError(f"{path} is of an older livepick", "Start livepick run once.")
+
+    def _connect(self, uri: str) -> sqlite3.Connection:
+        self._lock = threading.RLock()
+        with self._translated():
+            db = sqlite3.connect(
+                uri,
+                uri=True,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            db.row_factory = sqlite3.Row
+            return db
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._db.close()
+
+    def counts(self) -> Counts:
+        """Return how many micrographs are in which state."""
+        rows = self._rows(
+            "select case when state = 'queued' and picked_content is content then 'stale'"
+            " else state end as what, count(*) as n from micrograph group by what"
+        )
+        return Counts(**{row["what"]: row["n"] for row in rows})
+
+    def particles(self) -> int:
+        """Return how many picks the session has."""
+        return int(self._rows("select coalesce(sum(pick_count), 0) from micrograph")[0][0])
+
+    def oldest_waiting_at(self) -> float | None:
+        """Return when the oldest micrograph that waits for its first picks landed."""
+        row = self._rows(
+            "select min(landed_at) from micrograph where state in ('queued', 'picking')"
+            " and picked_content is not content"
+        )[0]
+        return None if row[0] is None else float(row[0])
+
+    def recent(self, limit: int = 50, *, state: State | None = None) -> list[MicrographRow]:
+        """Return the micrographs that changed last, the latest first."""
+        return [
+            MicrographRow.of(row)
+            for row in self._rows(
+                "select * from micrograph where ?1 is null or state = ?1"
+                " order by changed_at desc, id desc limit ?2",
+                state,
+                limit,
+            )
+        ]
+
+    def get(self, micrograph_id: int) -> MicrographRow | None:
+        """Return one micrograph by the number that the ledger gave it."""
+        rows = self._rows("select * from micrograph where id = ?", micrograph_id)
+        return MicrographRow.of(rows[0]) if rows else None
+
+    def candidates(self, micrograph_id: int) -> Picks | None:
+        """Return all candidates of a micrograph, also those below the threshold."""
+        rows = self._rows("select candidates from picks where micrograph_id = ?", micrograph_id)
+        return Picks.from_bytes(rows[0][0]) if rows else None
+
+    def picked_count(self, model_version: int) -> int:
+        """Return how many micrographs have their picks from this model."""
+        rows = self._rows(
+            "select count(*) from micrograph where state = 'picked' and model_version = ?",
+            model_version,
+        )
+        return int(rows[0][0])
+
+    def seeds(self, model_version: int, limit: int | None = None) -> list[Seed]:
+        """Return what this model has picked, with all candidates, in the order it landed.
+
+        Some ten kilobytes a micrograph: give ``limit`` where the session may be long.
+        """
+        rows = self._rows(
+            "select * from micrograph join picks on micrograph_id = id"
+            " where state = 'picked' and model_version = ? order by id limit ?",
+            model_version,
+            -1 if limit is None else limit,
+        )
+        return [Seed.of(row) for row in rows]
+
+    def visible(self) -> list[Visible]:
+        """Return the micrographs that have coordinates in the output folder, by path."""
+        rows = self._rows(
+            "select id, root, relative, threshold, model_version, model_kind from micrograph"
+            " where picked_content is not null order by root, relative"
+        )
+        return [Visible.of(row) for row in rows]
+
+    def roots(self) -> list[Path]:
+        """Return the watched folders that micrographs have come from."""
+        rows = self._rows("select distinct root from micrograph order by root")
+        return [Path(row[0]) for row in rows]
+
+    def known(self) -> dict[tuple[Path, Path], FileVersion]:
+        """Return the content known of each ``(root, relative)``, for the watcher to start from.
+
+        What failed for a cause that may have passed is left out, so that it is sent again.
+        """
+        rows = self._rows(
+            "select root, relative, size_bytes, mtime_ns, inode from micrograph where"
+            " state <> 'failed' or reason not in (select value from json_each(?))",
+            json.dumps(_PASSING),
+        )
+        return {(Path(row["root"]), Path(row["relative"])): version_of(row) for row in rows}
+
+    def runs(self) -> list[RunRow]:
+        """Return the training runs, the latest first."""
+        return [RunRow.of(row) for row in self._rows("select * from run order by version desc")]
+
+    def model(self) -> ModelInUse | None:
+        """Return the model that picks now, or None before the first start."""
+        text = self._setting("model")
+        return None if text is None else ModelInUse(**json.loads(text))
+
+    def session(self) -> Session | None:
+        """Return the session that this ledger belongs to, or None before the first start."""
+        text = self._setting("session")
+        return None if text is None else Session(**json.loads(text))
+
+    def _setting(self, name: str) -> str | None:
+        rows = self._rows("select value from setting where name = ?", name)
+        return str(rows[0][0]) if rows else None
+
+    def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        with self._lock, self._translated():
+            return self._db.execute(sql, values).fetchall()
+
+    def _version(self) -> int:
+        return int(self._rows("pragma user_version")[0][0])
+
+    def _check_version(self) -> None:
+        version, known = self._version(), len(MIGRATIONS)
+        if version > known:
+            raise LedgerError(
+                f"{self.path} has version {version}, and this livepick knows {known}",
+                "Use the newer livepick that made it, or give state.directory another folder.",
+            )
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn errors of SQLite into ours."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._ours(error) from error
+
+    def _ours(self, error: sqlite3.Error) -> LedgerError:
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        if code in _AGAIN:
+            return LedgerWriteError(
+                f"{self.path} takes no writes: {error}",
+                "Free space on the disk of the state directory; livepick tries again.",
+            )
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return LedgerError(
+                f"{self.path} is damaged: {error}",
+                "Move it and its -wal and -shm files aside; livepick starts a new one and picks"
+                " every micrograph again. Models and coordinates stay where they are.",
+            )
+        return LedgerError(
+            f"{self.path} cannot be used: {error}",
+            "Look at the permissions of the state directory, and that it is on a local disk.",
+        )
+
+
+class Ledger(ReadLedger):
+    """The writer. One thread of one process; a second daemon on the same file is refused.
+
+    Parameters
+    ----------
+    path
+        The file; it and its folder are made if they are missing.
+    clock
+        Unix seconds.
+
+    Raises
+    ------
+    BusyError
+        Another daemon holds it.
+    LedgerError
+        It is damaged or of a newer livepick, its folder is on a network file system or cannot be
+        written.
+    LedgerWriteError
+        From every method that writes: nothing was changed; it may work later.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._clock = clock
+        _refuse_network(path)
+        self._state_lock = StateLock(path)
+        try:
+            self._db = self._connect(f"{path.absolute().as_uri()}?mode=rwc")
+            self._open()
+        except BaseException:
+            self._state_lock.release()
+            raise
+
+    def _open(self) -> None:
+        with self._translated():
+            self._check_version()
+            mode = self._db.execute("pragma journal_mode = wal").fetchone()[0]
+            if mode != "wal":
+                raise LedgerError(
+                    f"{self.path} does not take write-ahead logging",
+                    "Give state.directory a folder on a local disk.",
+                )
+            self._db.execute("pragma synchronous = full")
+            self._db.execute("pragma foreign_keys = on")
+            if self._version() == len(MIGRATIONS):
+                verdict = self._db.execute("pragma quick_check(1)").fetchone()[0]
+                if verdict != "ok":
+                    raise sqlite3.DatabaseError(verdict)
+            else:
+                self._migrate()
+
+    def _migrate(self) -> None:
+        version = self._version()
+        if version > 0:
+            copy = sqlite3.connect(f"{self.path}.version-{version}")
+            with contextlib.closing(copy):
+                self._db.backup(copy)
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            try:
+                # The script and the record of it in one transaction.
+                self._db.executescript(
+                    f"begin immediate; {script}; pragma user_version = {number}; commit;"
+                )
+            except sqlite3.Error:
+                self._roll_back()
+                raise
+
+    def close(self) -> None:
+        """Let go of the file and of its lock."""
+        super().close()
+        self._state_lock.release()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make all changes within in one step; joins a transaction that is under way."""
+        with self._lock:
+            if self._db.in_transaction:
+                yield
+                return
+            with self._translated():
+                self._db.execute("begin immediate")
+                try:
+                    yield
+                    self._db.execute("commit")
+                except BaseException:
+                    self._roll_back()
+                    raise
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:  # SQLite may have rolled back by itself
+            self._db.execute("rollback")
+
+    # ---- arrivals ------------------------------------------------------------------------------
+
+    def landed(self, root: Path, relative: Path, version: FileVersion, landed_at: float) -> Arrival:
+        """Queue a complete file, unless its content is known already.
+
+        New content of a known path is queued whatever the row's state; a result of the old
+        content that is still under way will be refused.
+        """
+        now = self._clock()
+        with self.transaction():
+            row = self._find(root, relative)
+            if row is None:
+                self._insert(
+                    (root, relative),
+                    {
+                        **_stored(version),
+                        "landed_at": landed_at,
+                        "state": "queued",
+                        "queued_at": now,
+                        "changed_at": now,
+                    },
+                )
+                return Arrival.NEW
+            changed = version_of(row) != version
+            if not changed and not (row["state"] == "failed" and row["reason"] in _PASSING):
+                return Arrival.KNOWN
+            self._renew(row, version, landed_at)
+            self._move(row, f"state = 'queued', queued_at = ?, changed_at = ?, {_FRESH}", now, now)
+            return Arrival.CHANGED if changed else Arrival.AGAIN
+
+    def set_aside(
+        self,
+        root: Path,
+        relative: Path,
+        version: FileVersion,
+        landed_at: float,
+        failure: tuple[str, str, str],
+    ) -> Arrival:
+        """Record a file that cannot be picked, as failed with its ``(reason, error, remedy)``.
+
+        It is ignored (``KNOWN``) if this very content has failed or been picked already.
+        """
+        now = self._clock()
+        reason, error, remedy = failure
+        with self.transaction():
+            row = self._find(root, relative)
+            if row is None:
+                self._insert(
+                    (root, relative),
+                    {
+                        **_stored(version),
+                        "landed_at": landed_at,
+                        "state": "failed",
+                        "queued_at": now,
+                        "changed_at": now,
+                        "reason": reason,
+                        "error": _storable(error),
+                        "remedy": _storable(remedy),
+                    },
+                )
+                return Arrival.NEW
+            changed = version_of(row) != version
+            if not changed and row["state"] in ("picked", "failed"):
+                return Arrival.KNOWN
+            self._renew(row, version, landed_at)
+            self._drop_result(row["id"])
+            self._move(
+                row,
+                "state = 'failed', changed_at = ?, reason = ?, error = ?, remedy = ?",
+                now,
+                reason,
+                _storable(error),
+                _storable(remedy),
+            )
+            return Arrival.CHANGED if changed else Arrival.AGAIN
+
+    def namesake(self, root: Path, relative: Path) -> Path | None:
+        """Return a micrograph that differs from ``relative`` by its extension only, if any.
+
+        Both would write the same coordinates file. One that failed does not count.
+        """
+        stem = str(relative.with_suffix(""))
+        rows = self._rows(
+            "select relative from micrograph where root = ? and relative >= ? and relative < ?"
+            " and state <> 'failed'",
+            str(root),
+            stem + ".",
+            stem + "/",  # the character after the dot
+        )
+        others = (Path(row[0]) for row in rows)
+        return next((o for o in others if o != relative and str(o.with_suffix("")) == stem), None)
+
+    def _find(self, root: Path, relative: Path) -> sqlite3.Row | None:
+        rows = self._rows(
+            "select * from micrograph where root = ? and relative = ?", str(root), str(relative)
+        )
+        return rows[0] if rows else None
+
+    def _insert(self, place: tuple[Path, Path], figures: Mapping[str, object]) -> None:
+        row = {"root": str(place[0]), "relative": str(place[1]), **figures}
+        marks = ", ".join("?" * len(row))
+        self._db.execute(
+            f"insert into micrograph ({', '.join(row)}) values ({marks})",  # noqa: S608 - ours
+            tuple(row.values()),
+        )
+
+    def _renew(self, row: sqlite3.Row, version: FileVersion, landed_at: float) -> None:
+        """Give a row its content, and fence off what is under way for the one before."""
+        changed = version_of(row) != version
+        self._db.execute(
+            "update micrograph set size_bytes = ?, mtime_ns = ?, inode = ?, landed_at = ?,"
+            " content = content + ?, priority = ?, attempt = attempt + 1 where id = ?",
+            (*_stored(version).values(), landed_at, changed, _NEW, row["id"]),
+        )
+
+    def _move(self, row: sqlite3.Row, assignments: str, *values: object) -> None:
+        self._expect_one(
+            self._db.execute(
+                f"update micrograph set {assignments} where id = ? and state = ?",  # noqa: S608
+                (*values, row["id"], row["state"]),
+            ),
+            f"micrograph {row['id']} is no longer {row['state']}",
+        )
+
+    # ---- the way of a micrograph ---------------------------------------------------------------
+
+    def recover(self) -> int:
+        """Queue again what was under way when the last service ended; return how many.
+
+        Waiting times of retries are forgotten, and so are failures of the model.
+        """
+        now = self._clock()
+        poison = PoisonError(
+            f"it was being picked at {MAX_INTERRUPTIONS} ends of the service",
+            "Open it in another program; copy it anew to have it tried again.",
+        )
+        with self.transaction():
+            self._db.execute("update micrograph set not_before = 0 where state = 'queued'")
+            hopeless = self._db.execute(
+                "select id from micrograph where state = 'picking' and interruptions >= ?",
+                (MAX_INTERRUPTIONS - 1,),
+            ).fetchall()
+            for (micrograph_id,) in hopeless:
+                self._drop_result(micrograph_id)
+                self._db.execute(
+                    "update micrograph set state = 'failed', changed_at = ?, reason = ?,"
+                    " error = ?, remedy = ?, interruptions = interruptions + 1"
+                    " where id = ? and state = 'picking'",
+                    (now, poison.reason, poison.what, poison.remedy, micrograph_id),
+                )
+            self._queue_model_failures(now)
+            return self._db.execute(
+                "update micrograph set state = 'queued', changed_at = ?,"
+                " interruptions = interruptions + 1 where state = 'picking'",
+                (now,),
+            ).rowcount
+
+    def claim(
+        self, limit: int, *, suspects: bool = False, without: Collection[Path] = ()
+    ) -> list[Claim]:
+        """Move up to ``limit`` micrographs from queued to picking, the most urgent first.
+
+        Parameters
+        ----------
+        limit
+            How many at most.
+        suspects
+            Take those with which a worker has died, or else only the others.
+        without
+            Watched folders that are not there.
+        """
+        now = self._clock()
+        with self.transaction():
+            rows = self._db.execute(
+                "update micrograph set state = 'picking', attempt = attempt + 1, changed_at = ?"
+                " where id in (select id from micrograph where state = 'queued'"
+                "   and not_before <= ? and (crashes > 0) = ?"
+                "   and root not in (select value from json_each(?))"
+                "   order by priority, queued_at, id limit ?)"
+                " returning *, picked_content is content as repick",
+                (now, now, suspects, json.dumps([str(root) for root in without]), limit),
+            ).fetchall()
+        rows.sort(key=lambda row: (row["priority"], row["queued_at"], row["id"]))
+        return [Claim.of(row) for row in rows]
+
+    def suspects(self, *, without: Collection[Path] = ()) -> bool:
+        """Whether a micrograph is due with which a worker has died."""
+        return bool(
+            self._rows(
+                "select 1 from micrograph where state = 'queued' and crashes > 0"
+                " and not_before <= ? and root not in (select value from json_each(?)) limit 1",
+                self._clock(),
+                json.dumps([str(root) for root in without]),
+            )
+        )
+
+    def holds(self, claim: Claim) -> bool:
+        """Whether this claim still is the latest of its micrograph."""
+        return bool(
+            self._rows(
+                "select 1 from micrograph where id = ? and state = 'picking' and attempt = ?",
+                claim.id,
+                claim.attempt,
+            )
+        )
+
+    def picked(self, claim: Claim, result: Result) -> None:
+        """Record a result whose coordinates are on disk."""
+        now = self._clock()
+        figures: dict[str, object] = {
+            "picked_at": now,
+            "changed_at": now,
+            "model_version": result.model_version,
+            "model_kind": result.model_kind,
+            "threshold": float(result.threshold),
+            "pick_count": len(result.picks.above(result.threshold)),
+            "pixel_size_angstrom": float(result.pixel_size_angstrom),
+            "height_px": result.shape_px[0],
+            "width_px": result.shape_px[1],
+            "masked_fraction": float(result.quality.masked_fraction),
+            "median_score": _float_or_none(result.quality.median_score),
+            "provider": result.provider,
+            "read_seconds": result.seconds.read,
+            "preprocess_seconds": result.seconds.preprocess,
+            "infer_seconds": result.seconds.infer,
+            "peaks_seconds": result.seconds.peaks,
+        }
+        columns = ", ".join(f"{name} = ?" for name in figures)
+        with self.transaction():
+            self._db.execute(
+                "insert into picks values (?, ?)"
+                " on conflict do update set candidates = excluded.candidates",
+                (claim.id, result.picks.to_bytes()),
+            )
+            self._leave_picking(
+                claim,
+                f"state = 'picked', picked_content = content, {_FRESH}, {columns}",
+                *figures.values(),
+            )
+
+    def failed(self, claim: Claim, error: LivepickError) -> None:
+        """Give a micrograph up; the picks that it had go too."""
+        with self.transaction():
+            self._drop_result(claim.id)
+            self._leave_picking(
+                claim,
+                "state = 'failed', changed_at = ?, reason = ?, error = ?, remedy = ?",
+                self._clock(),
+                error.reason,
+                _storable(error.what),
+                _storable(error.remedy),
+            )
+
+    def retry(self, claim: Claim, error: LivepickError, *, delay_seconds: float) -> None:
+        """Queue a micrograph again after an error that may pass; this counts as a try."""
+        now = self._clock()
+        self._back(
+            claim,
+            "tries = tries + 1, not_before = ?, reason = ?, error = ?, remedy = ?",
+            now + delay_seconds,
+            error.reason,
+            _storable(error.what),
+            _storable(error.remedy),
+        )
+
+    def released(self, claim: Claim) -> None:
+        """Queue a micrograph again, behind the others, for no fault of its own."""
+        self._back(claim, "queued_at = ?", self._clock())
+
+    def crashed(self, claim: Claim) -> bool:
+        """Queue a micrograph again with which a worker died, or give it up.
+
+        Returns
+        -------
+        bool
+            Whether it was given up: as poison, after ``MAX_CRASHES`` in a row.
+        """
+        if claim.crashes + 1 < MAX_CRASHES:
+            self._back(claim, "crashes = crashes + 1")
+            return False
+        error = PoisonError(
+            f"{claim.relative} ended its worker process {MAX_CRASHES} times",
+            "Open it in another program; the system's log says if memory ran out.",
+        )
+        self.failed(claim, error)
+        return True
+
+    def queue_stale(self, model_version: int, threshold: float | None = None) -> int:
+        """Queue what another model picked, behind new arrivals; return how many.
+
+        Parameters
+        ----------
+        model_version
+            The model that picks from now on.
+        threshold
+            Its threshold, to pick again also what was cut at another one; None: any will do.
+        """
+        now = self._clock()
+        with self.transaction():
+            self._queue_model_failures(now)
+            return self._db.execute(
+                "update micrograph set state = 'queued', priority = ?, queued_at = ?,"  # noqa: S608
+                f" changed_at = ?, {_FRESH} where state = 'picked'"
+                " and (model_version <> ? or abs(threshold - coalesce(?, threshold)) > 1e-4)",
+                (_REPICK, now, now, model_version, threshold),
+            ).rowcount
+
+    def queue_vanished(self, root: Path) -> int:
+        """Queue what could not be read while ``root`` was not there; return how many."""
+        now = self._clock()
+        with self.transaction():
+            return self._db.execute(
+                "update micrograph set state = 'queued',"  # noqa: S608 - a constant
+                f" queued_at = ?, changed_at = ?, {_FRESH}"
+                " where state = 'failed' and root = ? and reason in ('vanished', 'io')",
+                (now, now, str(root)),
+            ).rowcount
+
+    def _queue_model_failures(self, now: float) -> None:
+        self._db.execute(
+            "update micrograph set state = 'queued',"  # noqa: S608 - a constant
+            f" queued_at = ?, changed_at = ?, {_FRESH}"
+            " where state = 'failed' and reason = 'model'",
+            (now, now),
+        )
+
+    def _back(self, claim: Claim, assignments: str, *values: object) -> None:
+        with self.transaction():
+            self._leave_picking(
+                claim, f"state = 'queued', changed_at = ?, {assignments}", self._clock(), *values
+            )
+
+    def _drop_result(self, micrograph_id: int) -> None:
+        self._db.execute("delete from picks where micrograph_id = ?", (micrograph_id,))
+        self._db.execute(
+            f"update micrograph set {_NO_RESULT} where id = ?",  # noqa: S608 - constants
+            (micrograph_id,),
+        )
+
+    def _leave_picking(self, claim: Claim, assignments: str, *values: object) -> None:
+        self._expect_one(
+            self._db.execute(
+                f"update micrograph set {assignments}"  # noqa: S608 - ours, no values
+                " where id = ? and state = 'picking' and attempt = ?",
+                (*values, claim.id, claim.attempt),
+            ),
+            f"{claim.relative}: attempt {claim.attempt} is not under way",
+        )
+
+    @staticmethod
+    def _expect_one(cursor: sqlite3.Cursor, otherwise: str) -> None:
+        if cursor.rowcount != 1:
+            raise RuntimeError(otherwise)
+
+    # ---- runs, model, session ------------------------------------------------------------------
+
+    def run_changed(
+        self,
+        version: int,
+        fingerprint: str,
+        state: RunState,
+        *,
+        reason: str = "",
+        figures: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record the start or the end of a training run; a resumed run keeps its start."""
+        now = self._clock()
+        ended_at = None if state == "running" else now
+        with self.transaction():
+            self._db.execute(
+                "insert into run (version, fingerprint, state, reason, started_at, ended_at,"
+                " figures) values (?, ?, ?, ?, ?, ?, ?) on conflict do update set"
+                " fingerprint = excluded.fingerprint, state = excluded.state,"
+                " reason = excluded.reason, ended_at = excluded.ended_at,"
+                " figures = excluded.figures",
+                (
+                    version,
+                    fingerprint,
+                    state,
+                    _storable(reason),
+                    now,
+                    ended_at,
+                    json.dumps(dict(figures or {})),
+                ),
+            )
+
+    def use_model(self, version: int, kind: str) -> None:
+        """Record which model picks from now on; the same one again changes nothing."""
+        present = self.model()
+        if present is None or (present.version, present.kind) != (version, kind):
+            self._set("model", {"version": version, "kind": kind, "since": self._clock()})
+
+    def begin_session(self, name: str) -> Session:
+        """Record the name of the session, and when it began if it is another one than before."""
+        present = self.session()
+        if present is not None and present.name == name:
+            return present
+        session = Session(name, self._clock())
+        self._set("session", {"name": session.name, "started_at": session.started_at})
+        return session
+
+    def _set(self, name: str, value: Mapping[str, object]) -> None:
+        with self.transaction():
+            self._db.execute(
+                "insert into setting values (?, ?)"
+                " on conflict do update set value = excluded.value",
+                (name, json.dumps(value)),
+            )
+
+
+def _refuse_network(path: Path) -> None:
+    kind = file_system_type(path)
+    if is_network(kind):
+        raise LedgerError(
+            f"{path} would be on a network file system ({kind}), where SQLite loses data",
+            "Give state.directory a folder on a local disk; output.directory may be anywhere.",
+        )
+
+
+def _storable(text: str) -> str:
+    """Return text that SQLite takes: odd bytes of a file name come as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _stored(version: FileVersion) -> dict[str, int]:
+    # SQLite's integers are signed, and some file systems use all 64 bits of an inode.
+    inode = (version.inode + 2**63) % 2**64 - 2**63
+    return {"size_bytes": version.size_bytes, "mtime_ns": version.mtime_ns, "inode": inode}
+
+
+def _float_or_none(value: float | None) -> float | None:
+    return None if value is None else float(value)
