@@ -1,0 +1,78 @@
+"""What Prometheus sees."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from livepick.metrics import ERROR_REASONS, ERROR_STAGES, Metrics
+
+PROMTOOL = shutil.which("promtool")
+"""Of Debian's package prometheus."""
+
+
+def test_zeros_are_exported_before_anything_happens():
+    """A rate over the first failure is right only if the series was 0 before it."""
+    sample = Metrics().registry.get_sample_value
+
+    for state in ("picked", "empty", "failed"):
+        assert sample("livepick_micrographs_total", {"state": state}) == 0
+    for stage in ERROR_STAGES:
+        assert sample("livepick_errors_total", {"stage": stage, "reason": "header"}) == 0
+    assert sample("livepick_inference_provider_active", {"provider": "CUDAExecutionProvider"}) == 0
+    assert sample("livepick_training_runs_total", {"result": "failed"}) == 0
+
+
+def test_a_picked_micrograph_counts_its_particles_scores_and_times():
+    """One with picks is ``picked``, one without is ``empty`` and a success all the same."""
+    metrics = Metrics()
+    metrics.picked([0.9, 0.4], stage_seconds={"read": 0.2}, latency_seconds=12)
+    metrics.picked([], stage_seconds={"read": 0.1}, latency_seconds=None)
+    sample = metrics.registry.get_sample_value
+
+    assert sample("livepick_micrographs_total", {"state": "picked"}) == 1
+    assert sample("livepick_micrographs_total", {"state": "empty"}) == 1
+    assert sample("livepick_particles_total") == 2
+    assert sample("livepick_particle_score_bucket", {"le": "0.45"}) == 1
+    assert sample("livepick_particles_per_micrograph_bucket", {"le": "0.0"}) == 1
+    assert sample("livepick_end_to_end_latency_seconds_count") == 1
+    assert sample("livepick_stage_duration_seconds_count", {"stage": "read"}) == 2
+
+
+def test_labels_are_bounded():
+    """An unknown reason becomes ``internal``, and a former model's series goes away."""
+    metrics = Metrics()
+    metrics.failed("no such reason: /secret/file.mrc")
+    metrics.serve_with(version=0, kind="blob", promoted_at=1)
+    metrics.serve_with(version=1, kind="trained", promoted_at=2)
+    sample = metrics.registry.get_sample_value
+
+    assert sample("livepick_errors_total", {"stage": "pick", "reason": "internal"}) == 1
+    assert "internal" in ERROR_REASONS
+    assert sample("livepick_model_info", {"version": "0", "kind": "blob"}) is None
+    assert sample("livepick_model_info", {"version": "1", "kind": "trained"}) == 1
+    assert b"secret" not in metrics.exposition()
+
+
+def test_no_series_is_spent_on_creation_times():
+    """The client's ``_created`` series would double counters and histograms."""
+    assert b"_created" not in Metrics().exposition()
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+def test_promtool_finds_nothing_to_lint():
+    """Names, units, types and help texts follow Prometheus' own rules."""
+    metrics = Metrics()
+    metrics.build.info({"version": "1"})
+    metrics.picked([0.5], stage_seconds={"read": 0.2}, latency_seconds=12)
+    metrics.serve_with(version=0, kind="blob", promoted_at=1)
+    metrics.root_available.labels("0").set(1)
+
+    lint = subprocess.run(
+        [PROMTOOL, "check", "metrics"],
+        input=metrics.exposition(),
+        capture_output=True,
+        check=False,
+    )
+
+    assert (lint.returncode, lint.stdout, lint.stderr) == (0, b"", b"")
