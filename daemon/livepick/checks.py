@@ -30,6 +30,7 @@ from livepick.errors import LivepickError
 from livepick.filesystem import file_system_type, is_network
 from livepick.ledger import LEDGER
 from livepick.presets import is_ignored_name, is_image_name, rules_for
+from livepick.scan import file_system
 
 __all__ = ["Check", "check_environment"]
 
@@ -71,7 +72,7 @@ class Check:
 def check_environment(config: Config) -> Iterator[Check]:
     """Try one thing after another, and yield each as soon as it is known."""
     for folder in config.watch.directories:
-        yield _watched(folder)
+        yield _watched(folder, config.watch.mode)
     yield _writable("output folder", config.output.directory)
     yield _writable("state folder", config.state.directory)
     yield _local(config.state.directory)
@@ -85,7 +86,7 @@ def check_environment(config: Config) -> Iterator[Check]:
     yield _clock()
 
 
-def _watched(folder: Path) -> Check:
+def _watched(folder: Path, mode: Literal["auto", "inotify", "poll"]) -> Check:
     name = "watched folder"
     if not folder.exists():
         return Check(
@@ -106,8 +107,16 @@ def _watched(folder: Path) -> Check:
             f"{folder} cannot be read: {error.strerror}",
             "Give the service's user the rights to read and enter it.",
         )
-    kind = file_system_type(folder) or "unknown file system"
-    return Check(name, "ok", f"{folder} ({kind})")
+    on = file_system(folder)
+    if mode == "inotify" and not on.local:
+        return Check(
+            name,
+            "warning",
+            f"{folder} is on {on.kind}, where inotify does not hear of writes by other machines",
+            "Micrographs are found at the next listing only; watch.mode: auto polls more often.",
+        )
+    how = "polled" if mode == "poll" or not on.local else "inotify"
+    return Check(name, "ok", f"{folder} ({on.kind}, {how})")
 
 
 def _writable(name: str, folder: Path) -> Check:
@@ -139,11 +148,11 @@ def _local(state: Path) -> Check:
             f"{state} is on a network file system ({kind})",
             "SQLite's WAL would be damaged there; give state.directory a local disk.",
         )
-    if not kind:
+    if not file_system(_nearest(state)).local:
         return Check(
             name,
             "warning",
-            f"the file system of {state} is unknown",
+            f"{state} is on {kind or 'an unknown file system'}",
             "Make sure that it is a local disk: SQLite's WAL would be damaged on a network one.",
         )
     return Check(name, "ok", f"local ({kind})")

@@ -1,7 +1,8 @@
 """The configuration: YAML in, one frozen ``Config`` out.
 
-Bounds, units and examples stand here once; ``livepick.faults`` makes the sentences of them. The
-file is composed into nodes before it is read into values, because only nodes know their line.
+Bounds, units and examples stand here once, in one file that can be read from top to bottom;
+``livepick.faults`` makes the sentences of them. The YAML is composed into nodes before it is read
+into values, because only nodes know their line.
 """
 
 import hashlib

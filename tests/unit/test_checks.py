@@ -20,6 +20,7 @@ from livepick.checks import Check, check_environment
 from livepick.config import Config, Device
 from livepick.errors import ProviderError
 from livepick.ledger import LEDGER, Ledger
+from livepick.scan import FileSystem
 
 
 def _config(folder: Path, more: str = "") -> Path:
@@ -119,6 +120,25 @@ def test_only_micrographs_are_looked_at(tmp_path: Path) -> None:
     _micrograph(tmp_path / "in", 1.25)
     (tmp_path / "in" / "mic.mrc").rename(tmp_path / "in" / "mic_noDW.mrc")
     assert "no micrograph is there yet" in _tried(_config(tmp_path, WEB))["pixel size"].found
+
+
+def test_a_state_folder_on_an_odd_file_system_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FUSE says nothing of what is below it."""
+    monkeypatch.setattr(checks, "file_system_type", lambda path: "fuse.odd")
+    monkeypatch.setattr(checks, "file_system", lambda path: FileSystem("fuse.odd"))
+    assert _tried(_config(tmp_path, WEB))["ledger's file system"].verdict == "warning"
+
+
+def test_forced_inotify_on_a_network_file_system_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "file_system", lambda path: FileSystem("nfs4"))
+    path = _config(tmp_path, WEB)
+    assert _tried(path)["watched folder"].found.endswith("(nfs4, polled)")
+    path.write_text(path.read_text().replace("[in]", "[in], mode: inotify"))
+    assert _tried(path)["watched folder"].verdict == "warning"
 
 
 def test_the_pixel_size_is_that_of_a_first_header(tmp_path: Path) -> None:
