@@ -201,7 +201,9 @@ class Retrain:
             self._change(folder, "running")
         self._progress = ProgressReader(folder)
         self._progress.new()  # what an earlier trainer said is in the log already
-        self._trainer = TrainerProcess.on(folder, self._command)
+        self._trainer = TrainerProcess.on(
+            folder, self._command, threads=self._config.training.threads
+        )
         self._started_at = time.monotonic()
         self._metrics.training_running.set(1)
 

@@ -51,7 +51,9 @@ class TrainerProcess:
         self._process = process
 
     @classmethod
-    def on(cls, folder: Path, command: tuple[str, ...] = ()) -> "TrainerProcess":
+    def on(
+        cls, folder: Path, command: tuple[str, ...] = (), *, threads: int = 1
+    ) -> "TrainerProcess":
         """Adopt the trainer that runs on ``folder``, or start one.
 
         Parameters
@@ -60,6 +62,8 @@ class TrainerProcess:
             ``runs/NNNN`` with its ``run.json``.
         command
             Program that takes the folder as its last argument; the trainer unless given.
+        threads
+            CPU threads that its numerical libraries may use; our own environment asks for one.
 
         Raises
         ------
@@ -82,6 +86,7 @@ class TrainerProcess:
                     pass_fds=(lock.fileno(),),
                     process_group=0,  # a Ctrl-C at our terminal is ours to handle
                     cwd=folder,
+                    env=os.environ | {"OMP_NUM_THREADS": str(threads)},
                 )
             lock.truncate(0)
             lock.write(str(process.pid))

@@ -1,61 +1,25 @@
 """Bundles on disk, and which one picks."""
 
-import time
 from pathlib import Path
 
 import pytest
 
-from livepick.config import Config
-from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
+from livepick.core.bundle import GRAPH
 from livepick.errors import ModelError
 from livepick.models import Models
 
 
 @pytest.fixture
-def config(tmp_path):
+def config(make_config):
     """Return the smallest config."""
-    return make_config(tmp_path)
+    return make_config()
 
 
-def make_config(folder, diameter_angstrom=150.0, generation=1):
-    return Config.model_validate(
-        {
-            "session": {"name": "test"},
-            "watch": {"directories": [folder / "in"]},
-            "particle": {"diameter_angstrom": diameter_angstrom},
-            "training": {"generation": generation},
-            "output": {"directory": folder / "out"},
-            "state": {"directory": folder / "state"},
-        }
-    )
-
-
-def put(models, config, version, kind="trained", graph=b"graph"):
-    """Publish a bundle that no onnxruntime would accept."""
-    card = ModelCard(
-        version=version,
-        kind=kind,
-        fingerprint=config.training_fingerprint(),
-        particle_fingerprint=config.particle_fingerprint(),
-        diameter_angstrom=config.particle.diameter_angstrom,
-        min_distance_angstrom=90,
-        contrast="dark",
-        pixel_size_angstrom=7.5,
-        normalization="background-median",
-        threshold=0.5,
-        threshold_source="test",
-        graph_sha256=sha256(graph),
-        created_at=time.time(),
-        livepick_version="0",
-    )
-    return publish(models.directory, card, {GRAPH: graph})
-
-
-def test_blob_picker_serves_until_a_model_is_promoted(tmp_path, config):
+def test_blob_picker_serves_until_a_model_is_promoted(tmp_path, config, put_bundle):
     """A bundle that lies there picks nothing before the champion link names it."""
     models = Models(tmp_path)
-    put(models, config, 0, "blob")
-    put(models, config, 1)
+    put_bundle(models, config, 0, "blob")
+    put_bundle(models, config, 1)
 
     before = models.champion(config).card.version
     models.promote(1)
@@ -64,40 +28,40 @@ def test_blob_picker_serves_until_a_model_is_promoted(tmp_path, config):
     assert (tmp_path / "champion").readlink() == Path("0001")
 
 
-def test_a_model_serves_only_its_particle(tmp_path, config):
+def test_a_model_serves_only_its_particle(tmp_path, config, make_config, put_bundle):
     """With another diameter in the config the blob picker for that one takes over."""
     models = Models(tmp_path)
-    put(models, config, 0, "blob")
-    put(models, config, 1)
+    put_bundle(models, config, 0, "blob")
+    put_bundle(models, config, 1)
     models.promote(1)
-    other = make_config(tmp_path, diameter_angstrom=200)
+    other = make_config(diameter_angstrom=200)
 
     with pytest.raises(ModelError):
         models.champion(other)
-    put(models, other, 2, "blob")
+    put_bundle(models, other, 2, "blob")
 
     assert models.champion(other).card.version == 2
     assert models.champion(config).card.version == 1
 
 
-def test_going_back_finds_the_old_model(tmp_path, config):
+def test_going_back_finds_the_old_model(tmp_path, config, make_config, put_bundle):
     """Settings that were trained for once are not trained for again."""
     models = Models(tmp_path)
-    edited = make_config(tmp_path, generation=2)
-    put(models, config, 1)
-    put(models, edited, 2)
+    edited = make_config(generation=2)
+    put_bundle(models, config, 1)
+    put_bundle(models, edited, 2)
 
     assert models.trained(config.training_fingerprint()).card.version == 1
     assert models.trained(edited.training_fingerprint()).card.version == 2
     assert models.trained("another") is None
 
 
-def test_damaged_bundles_are_neither_listed_nor_promoted(tmp_path, config, caplog):
+def test_damaged_bundles_are_neither_listed_nor_promoted(tmp_path, config, caplog, put_bundle):
     """A half-deleted bundle does not stop the service, and cannot become champion."""
     models = Models(tmp_path)
-    put(models, config, 0, "blob")
-    (put(models, config, 1) / "model.json").unlink()
-    (put(models, config, 2) / GRAPH).write_bytes(b"exchanged")
+    put_bundle(models, config, 0, "blob")
+    (put_bundle(models, config, 1) / "model.json").unlink()
+    (put_bundle(models, config, 2) / GRAPH).write_bytes(b"exchanged")
 
     assert [bundle.card.version for bundle in models.bundles()] == [0, 2]
     assert "0001" in caplog.text

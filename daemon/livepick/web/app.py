@@ -145,6 +145,8 @@ def listen(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     try:
+        if not 0 <= int(port) < 1 << 16:
+            raise OverflowError("a port is at most 65535")  # noqa: TRY301 - told with the others
         family, kind, protocol, _, place = socket.getaddrinfo(
             host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]

@@ -1,0 +1,116 @@
+"""``livepick pick``: micrographs through a model, in this process, without a service."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import typer
+
+from livepick.config import Device
+from livepick.errors import MicrographError
+from livepick.export.star import RelionStar
+from livepick.records import Visible
+from livepick.worker import Job, Result
+from livepick.worker import pick as pick_one
+
+__all__ = ["pick"]
+
+
+def pick(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A model folder, as STATE/models/0001.")
+    ],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES...", help="Micrographs, MRC or TIFF.")
+    ],
+    *,
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the STAR files go; made if need be.")
+    ],
+    pixel_size: Annotated[
+        float | None,
+        typer.Option(metavar="ANGSTROM", help="Of the micrographs; otherwise their headers'."),
+    ] = None,
+    device: Annotated[
+        Device, typer.Option(help="Whether the graph must, may or shall not run on a GPU.")
+    ] = "prefer-gpu",
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Least score of a pick; otherwise the model's own."),
+    ] = None,
+) -> None:
+    """Pick micrographs with a model, and write RELION STAR files.
+
+    The output mirrors the folders of FILES below the one that they have in common. A file that
+    cannot be picked is named, the others are picked, and the exit status is 1.
+    """
+    paths = [Path(os.path.abspath(path)) for path in files]  # noqa: PTH100 - links stay links
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    star = RelionStar(output, [root])
+    written: list[Visible] = []
+    failed = 0
+    with _reporting(len(paths)) as report:
+        for number, path in enumerate(paths):
+            started = time.perf_counter()
+            job = Job(path, None, bundle.absolute(), device, pixel_size, threshold)
+            relative = path.relative_to(root)
+            try:
+                result = pick_one(job)
+                entry = _write(star, root, relative, number, result)
+            except MicrographError as error:
+                failed += 1
+                report.line(f"{relative}: {error}", bad=True)
+                continue
+            written.append(entry)
+            count = len(result.picks.above(result.threshold))
+            seconds = time.perf_counter() - started
+            report.line(f"{relative}: {count} particles ({seconds:.1f} s, {result.provider})")
+    star.write_list(sorted(written, key=lambda entry: entry.relative))
+    typer.echo(f"{len(written)} of {len(paths)} micrographs picked, coordinates in {output}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _write(star: RelionStar, root: Path, relative: Path, number: int, result: Result) -> Visible:
+    picks = result.picks.above(result.threshold)
+    version, kind = result.model_version, result.model_kind
+    star.write(root, relative, picks, version=version, kind=kind)
+    return Visible(number, root, relative, result.threshold, version, kind)
+
+
+class _Report(Protocol):
+    def line(self, text: str, *, bad: bool = False) -> None:
+        """Say how one micrograph went."""
+
+
+class _Lines:
+    """One line a micrograph, for a log."""
+
+    def line(self, text: str, *, bad: bool = False) -> None:
+        typer.echo(text, err=bad)
+
+
+@contextmanager
+def _reporting(total: int) -> Iterator[_Report]:
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    # rich is for people at a terminal.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("picking", total=total)
+
+        class Bar:
+            def line(self, text: str, *, bad: bool = False) -> None:
+                progress.console.print(Text(text, style="red" if bad else ""))
+                progress.advance(task)
+
+        yield Bar()

@@ -1,0 +1,301 @@
+"""When a training run is due, and what becomes of it."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from livepick import retrain as retrain_module
+from livepick.core.picks import Picks
+from livepick.core.run import RunSpec
+from livepick.errors import ContentError
+from livepick.metrics import Metrics
+from livepick.models import Models
+from livepick.records import Counts, RunRow, Seed
+from livepick.retrain import Retrain
+from livepick.trainer_process import Ended, ProgressReader, TrainerProcess
+
+PUBLISH = """
+    import dataclasses, sys, time
+    from pathlib import Path
+    from livepick.core.bundle import GRAPH, publish, read_card, sha256
+    from livepick.core.run import RunSpec
+    folder = Path(sys.argv[1])
+    spec = RunSpec.read(folder)
+    card = dataclasses.replace(
+        read_card(spec.models_directory / "0000"),
+        version=spec.version, kind="trained", fingerprint=spec.fingerprint,
+        graph_sha256=sha256(b"trained"), run=folder.name, parent=spec.parent,
+    )
+    with (folder / "progress.jsonl").open("a") as file:
+        file.write('{"at": 1, "stage": "train", "training_loss": 0.5, "validation_loss": 0.6}\\n')
+    publish(spec.models_directory, card, {GRAPH: b"trained"})
+"""
+FAIL = """
+    import sys
+    from pathlib import Path
+    with (Path(sys.argv[1]) / "progress.jsonl").open("a") as file:
+        file.write('{"at": 1, "stage": "failed", "note": "There are no seeds. Lower it."}\\n')
+    sys.exit(1)
+"""
+CRASH = "raise SystemExit('Segmentation fault, nearly')"
+SLEEP = """
+    import sys, time
+    from pathlib import Path
+    (Path(sys.argv[1]) / "began").touch()
+    time.sleep(60)
+"""
+
+
+class Scene:
+    """A retrain thread without the thread, its ledger a list."""
+
+    def __init__(self, config, program, picked):
+        self.config = config
+        self.models = Models(config.state.directory / "models")
+        self.metrics = Metrics()
+        self.picked = picked
+        self.changes = []
+        self.promoted = []
+        self.jobs = []
+        self.outcome = None
+        self.row = []
+        self.command = (sys.executable, "-c", textwrap.dedent(program))
+        self.retrain = self.start()
+
+    def start(self):
+        """Make the part as the service does at its start."""
+        return Retrain(
+            self.config,
+            models=self.models,
+            metrics=self.metrics,
+            ledger=self,
+            submit=self.submit,
+            promoted=self.promoted.append,
+            run_changed=self.run_changed,
+            command=self.command,
+        )
+
+    def counts(self):
+        """Be the ledger."""
+        return Counts(picked=self.picked)
+
+    def runs(self):
+        """Be the ledger."""
+        return self.row
+
+    def seeds(self, limit):
+        """Be the ledger."""
+        picks = Picks(*(np.array([1.0, 2.0], dtype=np.float32) for _ in range(3)))
+        return [
+            Seed(Path(f"/m/{i}.mrc"), picks, 0.5, 0, "blob", 1.5, (64, 64), 0.0)
+            for i in range(min(limit, self.picked))
+        ]
+
+    def run_changed(self, version, fingerprint, state, reason):
+        """Be the dispatch thread."""
+        self.changes.append((version, state))
+        self.row = [RunRow(version, fingerprint, state, reason, 0.0, None, {})]
+
+    def submit(self, job):
+        """Be the workers."""
+        self.jobs.append(job)
+        future = Future()
+        if self.outcome is None:
+            future.set_result(None)
+        else:
+            future.set_exception(self.outcome)
+        return future
+
+    def until(self, condition, what):
+        """Step until something is so."""
+        give_up = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < give_up, f"waited in vain for: {what}"
+            self.retrain.step()
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def make_scene(make_config, put_bundle):
+    """Return a function that sets a scene with a trainer program and a blob picker."""
+
+    def make(program, *, picked=5, generation=1):
+        scene = Scene(make_config(generation=generation, micrographs=5), program, picked)
+        if not scene.models.bundles():
+            put_bundle(scene.models, scene.config, 0, "blob")
+        return scene
+
+    return make
+
+
+def test_a_run_starts_when_enough_are_picked(tmp_path, make_scene):
+    """One micrograph too few: nothing. Enough: a run folder with seeds and a hold-out."""
+    scene = make_scene(PUBLISH, picked=4)
+    scene.retrain.step()
+    assert scene.changes == []
+
+    scene.picked = 7
+    scene.until(lambda: scene.promoted, "promotion")
+
+    spec = RunSpec.read(tmp_path / "state" / "runs" / "0001")
+    assert (spec.version, spec.parent, len(spec.micrographs)) == (1, 0, 5)
+    assert [m.held_out for m in spec.micrographs].count(True) == 1
+    assert spec.micrographs[0].seeds == [(1.0, 1.0, 1.0), (2.0, 2.0, 2.0)]
+
+
+def test_a_trained_model_is_tried_promoted_and_announced(make_scene):
+    """The workers pick a held-out micrograph with it before the session does."""
+    scene = make_scene(PUBLISH)
+
+    scene.until(lambda: scene.promoted, "promotion")
+
+    assert scene.models.champion(scene.config).card.version == 1
+    assert scene.changes == [(1, "running"), (1, "promoted")]
+    assert [job.bundle.name for job in scene.jobs] == ["0001"]
+    assert scene.metrics.registry.get_sample_value("livepick_training_validation_loss") == 0.6
+    scene.retrain.step()
+    assert len(scene.promoted) == 1
+
+
+def test_a_failed_run_leaves_picking_alone_and_is_not_repeated(make_scene):
+    """Its reason is recorded; a restart does not try again, another generation does."""
+    scene = make_scene(FAIL)
+    scene.until(lambda: scene.changes[-1:] == [(1, "failed")], "failure")
+
+    assert scene.row[0].reason == "There are no seeds. Lower it."
+    assert scene.models.champion(scene.config).card.version == 0
+    scene.retrain = scene.start()
+    scene.retrain.step()
+    assert scene.changes == [(1, "running"), (1, "failed")]
+    sample = scene.metrics.registry.get_sample_value
+    assert sample("livepick_training_runs_total", {"result": "failed"}) == 1
+
+    other = make_scene(PUBLISH, generation=2)
+    other.until(lambda: other.promoted, "promotion")
+    assert other.promoted[0].card.version == 2
+
+
+def test_a_trainer_that_ends_without_a_word_fails_with_its_log(make_scene):
+    """The last lines of trainer.log are the reason."""
+    scene = make_scene(CRASH)
+
+    scene.until(lambda: scene.changes[-1:] == [(1, "failed")], "failure")
+
+    assert "Segmentation fault, nearly" in scene.row[0].reason
+
+
+def test_a_killed_trainer_goes_on_but_not_for_ever(tmp_path, monkeypatch, make_scene):
+    """The same folder again; after a few times the run has failed."""
+    monkeypatch.setattr(retrain_module, "RESTARTS", 2)
+    program = """
+        import os, signal, sys
+        with open(sys.argv[1] + "/starts", "a") as file:
+            file.write("x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    scene = make_scene(program)
+
+    scene.until(lambda: scene.changes[-1:] == [(1, "failed")], "failure")
+
+    assert (tmp_path / "state/runs/0001/starts").read_text() == "xxx"
+
+
+def test_a_model_that_does_not_run_is_not_promoted(make_scene):
+    """The session goes on with the champion, and the bundle is not tried again."""
+    scene = make_scene(PUBLISH)
+    scene.outcome = retrain_module.BrokenExecutor("a worker died")
+
+    scene.until(lambda: scene.changes[-1:] == [(1, "failed")], "failure")
+    scene.retrain.step()
+
+    assert scene.models.pointer() is None
+    assert len(scene.jobs) == 1
+
+
+def test_a_bad_held_out_micrograph_does_not_speak_against_the_model(make_scene):
+    """A micrograph that went bad since says nothing of the model."""
+    scene = make_scene(PUBLISH)
+    scene.outcome = ContentError("all NaN", "Nothing to do.")
+
+    scene.until(lambda: scene.promoted, "promotion")
+
+
+def test_a_bundle_whose_promotion_was_interrupted_is_promoted(make_scene, put_bundle):
+    """The service was killed between the trainer's rename and its own."""
+    scene = make_scene("raise SystemExit('must not be started')")
+    put_bundle(scene.models, scene.config, 1)
+
+    scene.retrain.step()
+
+    assert scene.models.pointer().card.version == 1
+    assert scene.changes == [(1, "promoted")]
+
+
+def test_a_run_that_takes_too_long_is_ended(tmp_path, make_scene):
+    """training.time_limit_minutes holds for a trainer that hangs."""
+    scene = make_scene(SLEEP)
+    scene.until((tmp_path / "state/runs/0001/began").exists, "trainer")
+    trainer = scene.retrain._trainer
+    scene.retrain._started_at -= 24 * 3600
+
+    scene.retrain.step()
+
+    assert scene.changes == [(1, "running"), (1, "failed")]
+    assert trainer.poll() is not None
+
+
+def test_stopping_ends_the_trainer_and_a_start_goes_on(tmp_path, make_scene):
+    """No run is left behind, and none is lost."""
+    scene = make_scene(SLEEP)
+    scene.until((tmp_path / "state/runs/0001/began").exists, "trainer")
+    trainer = scene.retrain._trainer
+    scene.retrain.stop()
+    scene.retrain.run()
+    assert trainer.poll() == Ended(-signal.SIGTERM)
+
+    again = make_scene(PUBLISH)
+    again.until(lambda: again.promoted, "promotion")
+
+    assert again.promoted[0].card.version == 1
+
+
+def test_an_orphaned_trainer_is_adopted_never_doubled(tmp_path):
+    """Kill -9 of the service leaves its trainer; the next service waits for it and can end it."""
+    starter = f"""
+        import os, signal, sys
+        from pathlib import Path
+        from livepick.trainer_process import TrainerProcess
+        program = {textwrap.dedent(SLEEP)!r}
+        TrainerProcess.on(Path({str(tmp_path)!r}), (sys.executable, "-c", program))
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(starter)], check=False)
+
+    adopted = TrainerProcess.on(tmp_path, ("/bin/false",))
+
+    assert adopted.poll() is None
+    assert adopted.pid == int((tmp_path / "lock").read_text())
+    adopted.end()
+    assert adopted.poll() == Ended(None)
+
+
+def test_progress_is_read_as_it_grows(tmp_path, caplog):
+    """Half a line is not lost, and what a killed trainer broke off does no harm."""
+    reader = ProgressReader(tmp_path)
+    assert reader.new() == []
+    line = json.dumps({"at": 1, "stage": "train", "note": "ü"}) + "\n"
+    with (tmp_path / "progress.jsonl").open("wb") as file:
+        file.write(line.encode()[:-5])
+        file.flush()
+        assert reader.new() == []
+        file.write(line.encode()[-5:] + b'{"at": 2, "sta\n' + line.encode())
+    assert [progress.note for progress in reader.new()] == ["ü", "ü"]
+    assert "cannot be read" in caplog.text
