@@ -1,0 +1,212 @@
+"""``livepick evaluate PICKS TRUTH``."""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from livepick.core.coordinates import coordinates_files, read_coordinates
+from livepick.core.matching import Figures, Matches, figures, match
+from livepick.core.picks import Picks
+
+__all__ = ["Evaluation", "Row", "compare", "evaluate"]
+
+NARROW = 84
+"""Characters that the table needs beside the names."""
+
+ANGSTROM_FIGURES = ("localisation_mean_px", "localisation_median_px")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One micrograph's figures."""
+
+    micrograph: str
+    matches: Matches
+    figures: Figures
+    without_picks: bool
+    """There is truth and no picks file, so all of it is missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All that ``evaluate`` finds out."""
+
+    rows: list[Row]
+    pooled: Figures
+    not_scored: list[str]
+    """Micrographs with picks and no truth."""
+
+    radius_px: float
+    pixel_size_angstrom: float | None
+
+
+def compare(
+    picks: Path, truth: Path, *, radius_px: float, pixel_size_angstrom: float | None = None
+) -> Evaluation:
+    """Compare coordinates files, or folders of them, matched by the micrograph's name.
+
+    Two single files are compared whatever their names.
+
+    Raises
+    ------
+    TruthError
+        A place or a file cannot be read.
+    """
+    picked, known = coordinates_files(picks), coordinates_files(truth)
+    if picks.is_file() and truth.is_file():
+        picked = dict.fromkeys(known, picks)
+    rows = []
+    for name, path in sorted(known.items()):
+        found = read_coordinates(picked[name]) if name in picked else Picks.empty()
+        matches = match(found, read_coordinates(path), radius_px=radius_px)
+        rows.append(Row(name, matches, figures([matches]), name not in picked))
+    return Evaluation(
+        rows=rows,
+        pooled=figures([row.matches for row in rows]),
+        not_scored=sorted(set(picked) - set(known)),
+        radius_px=radius_px,
+        pixel_size_angstrom=pixel_size_angstrom,
+    )
+
+
+def evaluate(
+    picks: Annotated[Path, typer.Argument(help="A STAR or CSV file, or a folder of them.")],
+    truth: Annotated[Path, typer.Argument(help="Known positions: the same.")],
+    *,
+    diameter_angstrom: Annotated[
+        float | None,
+        typer.Option(min=1, help="Of the particle; a hit lies within a quarter of it."),
+    ] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option(min=0.1, max=20, help="Angstrom per pixel of the micrographs.")
+    ] = None,
+    radius_angstrom: Annotated[
+        float | None, typer.Option(min=0.1, help="Furthest that a hit may be, in place of that.")
+    ] = None,
+    radius_px: Annotated[
+        float | None, typer.Option(min=0.1, help="The same in pixels; needs nothing else.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object in place of tables.")
+    ] = False,
+) -> None:
+    """Compare picks with known positions.
+
+    Picks and truths are matched one to one, the best pick first, within half the particle's
+    radius unless told otherwise. Truth for a micrograph without a picks file counts as missed;
+    picks without truth are named and not scored. Give all candidates (picking.threshold: 0) for
+    an average precision over the whole curve; a threshold cuts it off.
+    """
+    within = _radius_px(diameter_angstrom, pixel_size, radius_angstrom, radius_px)
+    result = compare(picks, truth, radius_px=within, pixel_size_angstrom=pixel_size)
+    if as_json:
+        typer.echo(json.dumps(_as_json(result), indent=1))
+    else:
+        _print(result)
+
+
+def _radius_px(
+    diameter_angstrom: float | None,
+    pixel_size: float | None,
+    radius_angstrom: float | None,
+    radius_px: float | None,
+) -> float:
+    given = [diameter_angstrom, radius_angstrom, radius_px]
+    if sum(value is not None for value in given) != 1:
+        raise typer.BadParameter(
+            "say how near a hit must be by one of --diameter-angstrom, --radius-angstrom"
+            " (both with --pixel-size) and --radius-px"
+        )
+    if radius_px is not None:
+        return radius_px
+    if pixel_size is None:
+        raise typer.BadParameter("a distance in angstrom needs --pixel-size too")
+    if radius_angstrom is not None:
+        return radius_angstrom / pixel_size
+    return (diameter_angstrom or 0) / 4 / pixel_size
+
+
+def _as_json(result: Evaluation) -> dict[str, Any]:
+    return {
+        "radius_px": result.radius_px,
+        "pixel_size_angstrom": result.pixel_size_angstrom,
+        "pooled": _figures_json(result.pooled, result.pixel_size_angstrom),
+        "micrographs": {
+            row.micrograph: {
+                **_figures_json(row.figures, result.pixel_size_angstrom),
+                "without_picks": row.without_picks,
+            }
+            for row in result.rows
+        },
+        "not_scored": result.not_scored,
+    }
+
+
+def _figures_json(found: Figures, pixel_size_angstrom: float | None) -> dict[str, Any]:
+    """Return the figures by name; one that is not defined is null, for JSON knows no NaN."""
+    values = dataclasses.asdict(found)
+    for name in ANGSTROM_FIGURES:
+        angstrom = name.replace("_px", "_angstrom")
+        values[angstrom] = (
+            math.nan if pixel_size_angstrom is None else (values[name] * pixel_size_angstrom)
+        )
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in values.items()
+    }
+
+
+def _print(result: Evaluation) -> None:
+    console = Console()
+    if not console.is_terminal:  # a file has no edge, and names in it should stay whole
+        console.width = NARROW + max(len(row.micrograph) for row in result.rows)
+    unit = "px" if result.pixel_size_angstrom is None else "Å"
+    scale = result.pixel_size_angstrom or 1.0
+    within = f"{result.radius_px * scale:.1f} {unit}"
+    table = Table(
+        title=f"One-to-one matches within {within}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    table.add_column("micrograph", overflow="fold", min_width=10)
+    for heading in ("picks", "truths", "AP", "F1", "P", "R", "score", "P@N", unit):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in result.rows:
+        name = f"{row.micrograph} (no picks)" if row.without_picks else row.micrograph
+        table.add_row(name, *_cells(row.figures, scale))
+    table.add_section()
+    table.add_row("pooled", *_cells(result.pooled, scale), style="bold")
+    console.print(table)
+    console.print(
+        "AP: average precision; F1, P(recision), R(ecall): at the score of the best F1;"
+        " P@N: precision of as many picks as there are truths;"
+        f" {unit}: mean distance of the hits",
+        highlight=False,
+    )
+    if result.not_scored:
+        names = ", ".join(result.not_scored)
+        console.print(f"Not scored, for want of truth: {names}", highlight=False)
+
+
+def _cells(found: Figures, scale: float) -> list[str]:
+    ratios = (
+        found.average_precision,
+        found.best_f1,
+        found.precision,
+        found.recall,
+        found.threshold,
+        found.precision_at_count,
+    )
+    error = found.localisation_mean_px * scale
+    return [
+        str(found.picks),
+        str(found.truths),
+        *("-" if math.isnan(value) else f"{value:.3f}" for value in ratios),
+        "-" if math.isnan(error) else f"{error:.1f}",
+    ]

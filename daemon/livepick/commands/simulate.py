@@ -1,0 +1,197 @@
+"""``livepick simulate OUT``."""
+
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from livepick.simulate.acquisition import Pace, Plan, acquire
+from livepick.simulate.delivery import MODES, WriteMode
+from livepick.simulate.exposure import Simulated
+from livepick.simulate.field import Junk, Session
+from livepick.simulate.species import SPECIES
+
+__all__ = ["parse_duration", "parse_size", "simulate"]
+
+_SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def parse_duration(text: str) -> float:
+    """Return seconds: ``2s``, ``500ms``, ``1.5m``, or a plain number."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) *([a-z]*)", text.strip())
+    if found is None or found[2] not in _SECONDS:
+        raise typer.BadParameter(f"{text!r} is no duration; write it as 2s, 500ms or 1.5m")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return height and width in pixels: ``1024`` is a square, ``5760x4092`` width by height."""
+    found = re.fullmatch(r"([0-9]+)(?:x([0-9]+))?", text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no size; write it as 1024, or 5760x4092")
+    width, height = int(found[1]), int(found[2] or found[1])
+    if not (128 <= width <= 16384 and 128 <= height <= 16384):
+        raise typer.BadParameter(f"{text!r} is outside 128 to 16384 pixels")
+    return height, width
+
+
+def simulate(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder the micrographs land in.")],
+    *,
+    micrographs: Annotated[
+        int, typer.Option(min=0, help="How many; 0 goes on until it is stopped.")
+    ] = 30,
+    every: Annotated[
+        str, typer.Option(help="From one micrograph to the next, as 2s or 500ms.")
+    ] = "2s",
+    write: Annotated[str, typer.Option(help=f"How a file is written: {', '.join(MODES)}.")] = (
+        "inplace"
+    ),
+    write_seconds: Annotated[
+        float, typer.Option(min=0, help="How long the writing of one file takes.")
+    ] = 0.3,
+    species: Annotated[str, typer.Option(help=f"The molecule: {', '.join(SPECIES)}.")] = (
+        "apoferritin"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same session.")] = 1,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first micrograph.")] = 1,
+    size: Annotated[str, typer.Option(help="Pixels: 1024, or WIDTHxHEIGHT.")] = "1024",
+    pixel_size: Annotated[float, typer.Option(min=0.3, max=10, help="Angstrom per pixel.")] = 2.0,
+    particles_per_micrograph: Annotated[
+        float | None, typer.Option(min=0, help="On average; by default a third of the area.")
+    ] = None,
+    snr: Annotated[
+        float, typer.Option(min=0.001, max=10, help="Variance of particles over shot noise.")
+    ] = 0.08,
+    defocus: Annotated[
+        tuple[float, float], typer.Option(help="Range of the underfocus in micrometres.")
+    ] = (0.8, 2.5),
+    clean: Annotated[
+        bool, typer.Option("--clean", help="No contamination, carbon, aggregates, empty fields.")
+    ] = False,
+    dead_border: Annotated[
+        int, typer.Option(min=0, max=1000, help="Pixels of repeated rows at the border.")
+    ] = 0,
+    half: Annotated[bool, typer.Option("--float16", help="Write MRC mode 12, as Warp.")] = False,
+    truth: Annotated[
+        Path | None, typer.Option(help="Folder of the true positions; by default OUT-truth.")
+    ] = None,
+) -> None:
+    """Be the microscope: write simulated micrographs with known particles.
+
+    Each micrograph's true positions are a RELION STAR file in a folder beside OUT, where no
+    service takes them for part of the acquisition. Ctrl-C or SIGTERM ends it well: nothing
+    half-written stays.
+    """
+    if write not in MODES:
+        raise typer.BadParameter(f"--write is {write!r}; it is one of {', '.join(MODES)}")
+    if species not in SPECIES:
+        raise typer.BadParameter(f"--species is {species!r}; it is one of {', '.join(SPECIES)}")
+    shape = parse_size(size)
+    if not 0 < defocus[0] <= defocus[1] <= 20:
+        raise typer.BadParameter(
+            f"--defocus {defocus[0]:g} {defocus[1]:g} is no range within 20 µm"
+        )
+    if 4 * dead_border >= min(shape):
+        raise typer.BadParameter(f"--dead-border {dead_border} leaves too little of {size} pixels")
+    session = Session(
+        species=species,
+        shape_px=shape,
+        pixel_size_angstrom=pixel_size,
+        particles_per_micrograph=particles_per_micrograph,
+        signal_to_noise=snr,
+        defocus_angstrom=(1e4 * defocus[0], 1e4 * defocus[1]),
+        junk=Junk.none() if clean else Junk(),
+        dead_border_px=dead_border,
+        seed=seed,
+    )
+    mode: WriteMode = next(name for name in MODES if name == write)
+    plan = Plan(
+        session=session,
+        output=output,
+        truth=_truth_folder(output, truth),
+        micrographs=micrographs or None,
+        every_seconds=parse_duration(every),
+        write_seconds=write_seconds,
+        mode=mode,
+        first=first,
+        half=half,
+    )
+    _acquire(plan)
+
+
+def _truth_folder(output: Path, truth: Path | None) -> Path:
+    place = truth if truth is not None else output.parent / f"{output.resolve().name}-truth"
+    if place.resolve().is_relative_to(output.resolve()):
+        raise typer.BadParameter(
+            f"--truth {place} lies inside {output}, where a service would see it;"
+            " name a folder beside it"
+        )
+    return place
+
+
+def _acquire(plan: Plan) -> None:
+    console = Console()
+    started = time.monotonic()
+    pace = Pace(plan.every_seconds)
+    console.print(
+        f"{plan.session.species} at {plan.session.pixel_size_angstrom:g} Å per pixel,"
+        f" written {plan.mode}; truth in {plan.truth}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    with _stops(pace), _reporter(console, plan.micrographs) as report:
+        done = acquire(plan, pace, report)
+    wanted = "" if plan.micrographs in {None, done} else f" of {plan.micrographs}"
+    console.print(
+        f"{done}{wanted} micrographs in {time.monotonic() - started:.0f} s", highlight=False
+    )
+
+
+@contextmanager
+def _stops(pace: Pace) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the acquisition at its next wait."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        pace.stop()
+
+    before = [(s, signal.signal(s, stop)) for s in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _reporter(console: Console, total: int | None) -> Iterator[Callable[[Path, Simulated], None]]:
+    """Show a bar on a terminal, and a plain line a micrograph elsewhere."""
+    if not console.is_terminal:
+
+        def tell(path: Path, simulated: Simulated) -> None:
+            console.print(f"{path.name}: {simulated.note}", highlight=False, soft_wrap=True)
+
+        yield tell
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("acquiring", total=total, note="")
+
+        def advance(path: Path, simulated: Simulated) -> None:
+            progress.update(task, advance=1, note=f"{path.name}: {simulated.note}")
+
+        yield advance

@@ -1,0 +1,168 @@
+"""How real software puts a micrograph on the disk, one write at a time.
+
+``inplace``      header first, data appended under the final name (SerialEM, RELION, Warp)
+``header-last``  data first, 1024 bytes of zeros where the header comes at the end (MotionCor)
+``presized``     the full size at once, the content later (Windows copies, ``mrcfile.new_mmap``)
+``rename``       under another name, renamed when whole (careful copies)
+``rsync``        as ``.NAME.XXXXXX``, renamed, with the *source's* older modification time
+``mc2``          RELION's wrapper of MotionCor2: ``X.mrc`` is first the sum without dose
+                 weighting, then moved aside for ``X_DW.mrc``; ``X.star`` comes last
+"""
+
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MODES", "Pause", "Stopped", "WriteMode", "deliver", "mrc_bytes"]
+
+WriteMode = Literal["inplace", "header-last", "presized", "rename", "rsync", "mc2"]
+MODES: Final[tuple[WriteMode, ...]] = (
+    "inplace",
+    "header-last",
+    "presized",
+    "rename",
+    "rsync",
+    "mc2",
+)
+
+HEADER_BYTES = 1024
+CHUNKS = 16
+RSYNC_AGE_SECONDS = 3600
+
+Pause = Callable[[float], None]
+"""Waits that many seconds, or raises ``Stopped``."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the acquisition was asked to end
+    """The acquisition ends before its time."""
+
+
+def mrc_bytes(image: NDArray[np.float32], pixel_size_angstrom: float, *, half: bool) -> bytes:
+    """Return an MRC2014 file of one image: mode 2 (float32), or 12 (float16) if ``half``.
+
+    Written out by hand, so that livepick's own reader is not tested with its twin.
+    """
+    stored = image.astype("<f2" if half else "<f4")
+    values = stored.astype(np.float64)
+    height, width = image.shape
+    header = bytearray(HEADER_BYTES)
+    struct.pack_into(
+        "<10i", header, 0, width, height, 1, 12 if half else 2, 0, 0, 0, width, height, 1
+    )
+    cell = (width * pixel_size_angstrom, height * pixel_size_angstrom, pixel_size_angstrom)
+    struct.pack_into("<6f", header, 40, *cell, 90.0, 90.0, 90.0)
+    struct.pack_into("<3i", header, 64, 1, 2, 3)
+    minimum, maximum, mean = float(values.min()), float(values.max()), float(values.mean())
+    struct.pack_into("<3f", header, 76, minimum, maximum, mean)
+    struct.pack_into("<i", header, 108, 20140)
+    header[208:216] = b"MAP \x44\x44\x00\x00"
+    struct.pack_into("<f", header, 216, float(values.std()))
+    label = b"livepick simulated micrograph"
+    struct.pack_into("<i", header, 220, 1)
+    header[224 : 224 + 80] = label.ljust(80)
+    return bytes(header) + stored.tobytes()
+
+
+def deliver(
+    path: Path,
+    content: bytes,
+    mode: WriteMode,
+    *,
+    seconds: float,
+    pause: Pause,
+    undose: bytes = b"",
+) -> None:
+    """Write ``content`` to ``path`` in a given way.
+
+    Parameters
+    ----------
+    path
+        Final name of the micrograph.
+    content
+        The whole file.
+    mode
+        One of ``MODES``.
+    seconds
+        How long the writing takes, all steps together.
+    pause
+        Waits between the steps; what it raises ends the delivery, and nothing half-written stays.
+    undose
+        For ``mc2``: the sum without dose weighting, which is there first.
+    """
+    step = seconds / CHUNKS
+    draft = path
+    try:
+        match mode:
+            case "inplace":
+                _append(path, content, step, pause)
+            case "header-last":
+                _header_last(path, content, step, pause)
+            case "presized":
+                with path.open("wb") as file:
+                    file.truncate(len(content))
+                    _spread(file.write, content, step, pause)
+            case "rename":
+                draft = path.with_name(path.name + ".part")
+                _append(draft, content, step, pause)
+                draft.replace(path)
+            case "rsync":
+                draft = path.with_name(f".{path.name}.{_six_letters(path.name)}")
+                _append(draft, content, step, pause)
+                long_ago = time.time() - RSYNC_AGE_SECONDS
+                os.utime(draft, (long_ago, long_ago))
+                draft.replace(path)
+            case "mc2":
+                draft = path.with_name(f"{path.stem}_DW.mrc")
+                _header_last(path, undose, step / 2, pause)
+                _header_last(draft, content, step / 2, pause)
+                _relion_takes_over(path, draft)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _relion_takes_over(path: Path, weighted: Path) -> None:
+    path.replace(path.with_name(f"{path.stem}_noDW.mrc"))
+    weighted.replace(path)
+    star = f"data_general\n\n_rlnMicrographName {path.name}\n_rlnMicrographStartFrame 1\n"
+    path.with_suffix(".star").write_text(star)
+
+
+def _append(path: Path, content: bytes, step: float, pause: Pause) -> None:
+    with path.open("wb") as file:
+        _spread(file.write, content, step, pause)
+
+
+def _header_last(path: Path, content: bytes, step: float, pause: Pause) -> None:
+    with path.open("wb") as file:
+        file.seek(HEADER_BYTES)
+        _spread(file.write, content[HEADER_BYTES:], step, pause)
+        file.flush()
+        file.seek(0)
+        file.write(content[:HEADER_BYTES])
+
+
+def _spread(write: Callable[[bytes], int], content: bytes, step: float, pause: Pause) -> None:
+    for piece in _pieces(content):
+        write(piece)
+        pause(step)
+
+
+def _pieces(content: bytes) -> Iterator[bytes]:
+    size = -(-len(content) // CHUNKS)
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+
+
+def _six_letters(name: str) -> str:
+    """Return the tail that rsync gives a temporary file; ours is the same for the same name."""
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+    number = int.from_bytes(name.encode(), "little") % len(letters) ** 6
+    return "".join(letters[number // len(letters) ** i % len(letters)] for i in range(6))

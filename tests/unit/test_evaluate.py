@@ -1,0 +1,86 @@
+"""``livepick evaluate``: files matched by name, and figures that add up."""
+
+import json
+
+import pytest
+
+from livepick.cli import main
+from livepick.commands.evaluate import compare
+from livepick.errors import TruthError
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Return picks of a and b, truth of b and c: one hit, one miss, one missed."""
+    picks, truth = tmp_path / "picks", tmp_path / "truth"
+    picks.mkdir()
+    truth.mkdir()
+    (picks / "a_autopick.star").write_text("data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 1\n")
+    (picks / "b.csv").write_text("x_px,y_px,score\n13,14,0.9\n70,70,0.8\n")
+    (truth / "b_truth.star").write_text("data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n10 10\n")
+    (truth / "c.csv").write_text("x_px,y_px\n5,5\n")
+    return picks, truth
+
+
+def test_truth_without_picks_is_missed_and_picks_without_truth_are_named(folders):
+    """Nothing is left out in silence."""
+    result = compare(*folders, radius_px=6)
+
+    assert [(row.micrograph, row.without_picks) for row in result.rows] == [
+        ("b", False),
+        ("c", True),
+    ]
+    assert result.not_scored == ["a"]
+    assert (result.pooled.truths, result.pooled.hits) == (2, 1)
+    assert result.pooled.average_precision == pytest.approx(0.5)
+
+
+def test_two_files_are_compared_whatever_their_names(folders):
+    """The user says what belongs together."""
+    picks, truth = folders
+
+    result = compare(picks / "b.csv", truth / "c.csv", radius_px=20)
+
+    assert result.pooled.hits == 1
+    assert result.not_scored == []
+
+
+def test_json_holds_angstrom_and_null_for_what_is_undefined(folders, capsys):
+    """JSON has no NaN; distances are in ångström where the pixel size is known."""
+    arguments = [str(folder) for folder in folders]
+
+    status = main(
+        ["evaluate", *arguments, "--json", "--diameter-angstrom", "48", "--pixel-size", "2"]
+    )
+
+    out = json.loads(capsys.readouterr().out)
+    assert status == 0
+    assert out["radius_px"] == 6
+    assert out["pooled"]["localisation_mean_angstrom"] == pytest.approx(10)
+    assert out["micrographs"]["c"]["precision"] is None
+
+
+def test_table_shows_each_micrograph_and_all_together(folders, capsys):
+    """Without --json there is a table for people."""
+    assert main(["evaluate", *[str(folder) for folder in folders], "--radius-px", "6"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "pooled" in shown
+    assert "Not scored, for want of truth: a" in shown
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--radius-angstrom", "9"], ["--radius-px", "3", "--diameter-angstrom", "9"]]
+)
+def test_radius_must_be_said_once(folders, options, capsys):
+    """A guess at the radius would be a guess at every figure."""
+    assert main(["evaluate", *[str(folder) for folder in folders], *options]) == 2
+    assert "--pixel-size" in capsys.readouterr().err
+
+
+def test_no_coordinates_are_an_error_of_two_lines(tmp_path, capsys):
+    """A wrong folder is said with its remedy, and exit status 1."""
+    assert main(["evaluate", str(tmp_path), str(tmp_path), "--radius-px", "3"]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    with pytest.raises(TruthError):
+        compare(tmp_path, tmp_path, radius_px=3)
