@@ -1,10 +1,13 @@
 """Where not to pick: dead borders, and what is far too dark or bright to be a particle."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["border_mask", "outlier_mask"]
+__all__ = ["Borders", "find_borders", "outlier_mask"]
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -15,36 +18,66 @@ WIDEST_BORDER = 0.2
 STREAK_FRACTION = 0.5
 """Lines count as streaks if they differ from their neighbours this much less than usual."""
 
+RUN_PX = 8
+"""So many streaks side by side are a border."""
 
-def border_mask(image: Image) -> Mask:
-    """Return True in borders that hold no data: constant, or the edge repeated outwards.
+EVERY = 16
+"""Lines are compared at every so manieth pixel, which is plenty and costs little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Borders:
+    """Widths of the borders that hold no data, in pixels; 0 for none."""
+
+    top: int
+    """Rows, at the begin of the file."""
+    bottom: int
+    left: int
+    right: int
+
+    def mask(self, shape: tuple[int, int], *, scale_y: float, scale_x: float) -> Mask:
+        """Return True in the borders of an image of ``shape`` with pixels ``scale`` as large."""
+        inside = np.zeros(shape, dtype=bool)
+        top, bottom = (-int(-n // scale_y) for n in (self.top, self.bottom))
+        left, right = (-int(-n // scale_x) for n in (self.left, self.right))
+        inside[top : shape[0] - bottom, left : shape[1] - right] = True
+        return ~inside
+
+
+def find_borders(image: NDArray[Any]) -> Borders:
+    """Return the borders that hold no data: constant, or the last line repeated outwards.
 
     Motion correction and some detectors leave such borders. What they have in common is
     that a line hardly differs from the next one, while inside, noise makes neighbours
-    differ. Lines are looked at from each edge inwards, until the first good one.
+    differ. To be asked before any filtering, which blurs that difference.
     """
-    mask = np.zeros(image.shape, dtype=bool)
-    for axis in (0, 1):
-        steps = np.abs(np.diff(image, axis=axis)).mean(axis=1 - axis)
-        usual = float(np.median(steps))
-        size = image.shape[axis]
-        most = int(WIDEST_BORDER * size)
-        for lines, side in ((steps, 1), (steps[::-1], -1)):
-            bad = lines[:most] < STREAK_FRACTION * usual
-            # A single odd line inside a border, where the streak begins or bends, is border.
-            last_bad = np.flatnonzero(bad & ~_isolated(bad))
-            count = int(last_bad[-1]) + 2 if last_bad.size and bad[:3].any() else 0
-            where = slice(0, count) if side == 1 else slice(size - count, size)
-            mask[(where, slice(None)) if axis == 0 else (slice(None), where)] = True
-    return mask
+    top, bottom = _ends(_steps(image[:, ::EVERY]))
+    left, right = _ends(_steps(image[::EVERY].T))
+    return Borders(top, bottom, left, right)
 
 
-def _isolated(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the bad lines without a bad neighbour."""
-    beside = np.zeros_like(bad)
-    beside[1:] |= bad[:-1]
-    beside[:-1] |= bad[1:]
-    return bad & ~beside
+def _steps(lines: NDArray[Any]) -> NDArray[np.float64]:
+    """Return how much each line differs from the one before, shape (lines - 1,)."""
+    differences = np.diff(lines.astype(np.float32), axis=0)
+    return np.asarray(np.abs(differences).mean(axis=1), dtype=np.float64)
+
+
+def _ends(steps: NDArray[np.float64]) -> tuple[int, int]:
+    """Return how many lines at the begin and at the end are streaks."""
+    bad = steps < STREAK_FRACTION * float(np.median(steps))
+    most = int(WIDEST_BORDER * len(steps))
+    begin, end = (_border_width(side[:most]) for side in (bad, bad[::-1]))
+    return begin, end
+
+
+def _border_width(bad: Mask) -> int:
+    """Return the width of a border, given which steps into the image are too small.
+
+    A border is as wide as to the end of the last run of such steps: filters by others that
+    wrap around leave a few noisy lines outside of it, and inside the image no run is so long.
+    """
+    runs = np.convolve(bad, np.ones(RUN_PX, dtype=int), mode="valid") == RUN_PX
+    return int(np.flatnonzero(runs)[-1]) + RUN_PX + 1 if runs.any() else 0
 
 
 def outlier_mask(flat: Image, *, sigmas: float, least_px: float, grow_px: float) -> Mask:
@@ -71,4 +104,4 @@ def outlier_mask(flat: Image, *, sigmas: float, least_px: float, grow_px: float)
     seeds = large[labels]
     if not seeds.any():
         return seeds
-    return np.asarray(ndimage.distance_transform_edt(~seeds) <= grow_px)
+    return np.asarray(ndimage.maximum_filter(seeds, 2 * round(grow_px) + 1))

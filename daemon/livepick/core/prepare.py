@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.bundle import Contrast
-from livepick.core.masks import border_mask, outlier_mask
+from livepick.core.masks import find_borders, outlier_mask
 from livepick.core.normalize import BACKGROUND_MEDIAN, flatten
 from livepick.core.resample import fourier_resample
 
@@ -67,7 +67,9 @@ def prepare(
     """
     factor = diameter_angstrom / DIAMETER_PX / pixel_size_angstrom
     resampled = fourier_resample(image, factor=factor)
-    border = border_mask(resampled.image)
+    border = find_borders(image).mask(
+        resampled.image.shape, scale_y=resampled.scale_y, scale_x=resampled.scale_x
+    )
     flat = flatten(
         resampled.image, window_px=round(BACKGROUND_DIAMETERS * DIAMETER_PX), ignore=border
     )

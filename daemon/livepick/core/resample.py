@@ -112,8 +112,8 @@ def _low_rows(image: NDArray[Any], columns: int, low: float, high: float) -> NDA
     height = image.shape[0]
     rows = np.empty((height, columns), dtype=np.complex64)
     for start in range(0, height, ROWS_AT_ONCE):
-        block = image[start : start + ROWS_AT_ONCE].astype(np.float32)
-        np.clip(block, low, high, out=block)
+        block = image[start : start + ROWS_AT_ONCE]
+        block = np.clip(block, low, high, dtype=np.float32, casting="unsafe")
         rows[start : start + len(block)] = fft.rfft(block, axis=1, overwrite_x=True)[:, :columns]
     if not np.isfinite(rows[:, 0]).all():  # clip keeps NaN, and each row's sum then shows it
         raise _not_finite()
