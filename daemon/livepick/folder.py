@@ -95,12 +95,19 @@ class Folder:
         """New files that the last scan found and no event had told of."""
 
         self.excluded = 0
+        self.oversized = 0
+        """Micrographs that are longer than their header promises; they are taken all the same."""
+
         self._watch = watch
         self._rules = rules
         self._skip = skip
         self._send = send
         self._clock = clock
         self._seen = dict(known)
+        self._missing: set[str] = set()
+        """Seen once and not there any more; sent again if they return, for a job that found
+        them gone has failed."""
+
         self._device: int | None = None
         self._unreadable: list[str] = []
         self._settler = Settler(
@@ -153,14 +160,17 @@ class Folder:
             return
         scan = Scan(self.root, self._rules, self._watch.follow_symlinks, self._skip)
         unannounced = 0
+        missing = set(self._seen)
         try:
             for finds in scan:
                 unannounced += sum(self._take_in(found) for found in finds)
+                missing.difference_update(found.relative for found in finds)
                 if not between():
                     return
         except OSError as error:
             self._unavailable(error.strerror or str(error))
             return
+        self._missing = missing
         self.scans += 1
         self.unannounced = unannounced if self.scans > 1 else 0
         self._report(scan)
@@ -201,6 +211,8 @@ class Folder:
                 self.root, relative, self._rules, follow_symlinks=self._watch.follow_symlinks
             )
         except OSError as error:  # gone, or out of reach: a later scan finds it if it is there
+            if relative in self._seen:
+                self._missing.add(relative)
             _log.debug("%s: not seen: %s", printable(relative), error)
             return None
 
@@ -211,7 +223,9 @@ class Folder:
             version = FileVersion(version.size_bytes, version.mtime_ns, 0)
         waited_for = relative in self._settler
         if not waited_for and self._seen.get(relative) == version:
-            return False
+            if relative not in self._missing:
+                return False
+            self._missing.discard(relative)
         blocked = None if found.blocked is None else f"{printable(relative)}: {found.blocked}"
         outcome = self._settler.observe(
             relative, version, blocked, now=self._clock(), wall=time.time()
@@ -223,9 +237,10 @@ class Folder:
     def _settled(self, relative: str, outcome: Outcome) -> None:
         self._seen[relative] = outcome.version
         if outcome.error is None:
+            self.oversized += outcome.version.size_bytes > outcome.needed_bytes
             self._send(Landed(self.root, Path(relative), outcome.version, outcome.landed_at))
             return
-        _log.warning("%s: set aside: %s", printable(relative), outcome.error)
+        _log.debug("%s: set aside: %s", printable(relative), outcome.error)
         self._send(
             SetAside(
                 self.root,
@@ -237,8 +252,9 @@ class Folder:
             )
         )
 
-    def _check(self, relative: str) -> None:
-        read_header(self.root / relative, follow_symlinks=self._watch.follow_symlinks)
+    def _check(self, relative: str) -> int:
+        path = self.root / relative
+        return read_header(path, follow_symlinks=self._watch.follow_symlinks).needed_bytes
 
     def _now_available(self) -> None:
         self.system = file_system(self.root)

@@ -48,6 +48,9 @@ class Outcome:
     error: MicrographError | None
     """None: complete. A retryable one: it may still become whole, and is looked at again."""
 
+    needed_bytes: int = 0
+    """Length that the header of a complete file promises; it may be longer."""
+
 
 @dataclass(slots=True)
 class _File:
@@ -76,7 +79,8 @@ class Settler:
     incomplete_timeout_seconds
         After how long without a change a file that is not whole is set aside.
     check
-        Raises a MicrographError unless the file at this path is structurally whole.
+        Returns the length that the header of the file at this path promises; raises a
+        MicrographError unless the file is structurally whole.
     """
 
     def __init__(
@@ -84,7 +88,7 @@ class Settler:
         *,
         settle_seconds: float,
         incomplete_timeout_seconds: float,
-        check: Callable[[str], None],
+        check: Callable[[str], int],
     ) -> None:
         self.settle_seconds = settle_seconds
         self._timeout_seconds = incomplete_timeout_seconds
@@ -148,29 +152,34 @@ class Settler:
         if (due := file.since + self._quiet_seconds(file)) > now:
             file.due = due
             return None
-        error = self._what_is_wrong(path, blocked)
-        if error is not None and error.retryable:
-            return self._wait(file, error, now)
-        del self._files[path]
-        if isinstance(error, VanishedFileError):
+        return self._end(path, file, blocked, now)
+
+    def _end(self, path: str, file: _File, blocked: str | None, now: float) -> Outcome | None:
+        """Settle a quiet file if it is whole, or never will be."""
+        try:
+            needed_bytes = self._checked(path, blocked)
+        except VanishedFileError:
+            del self._files[path]
             return None
-        return Outcome(version, file.landed_at, error)
+        except MicrographError as error:
+            if error.retryable:
+                return self._wait(file, error, now)
+            del self._files[path]
+            return Outcome(file.version, file.landed_at, error)
+        del self._files[path]
+        return Outcome(file.version, file.landed_at, None, needed_bytes)
 
     def _quiet_seconds(self, file: _File) -> float:
         limit = CLOSED_SETTLE_SECONDS if file.closed else math.inf
         return max(MIN_GAP_SECONDS, min(self.settle_seconds, limit))
 
-    def _what_is_wrong(self, path: str, blocked: str | None) -> MicrographError | None:
+    def _checked(self, path: str, blocked: str | None) -> int:
         if blocked is not None:
-            return IncompleteFileError(
+            raise IncompleteFileError(
                 blocked,
                 "The program that writes it has not finished, or watch.preset does not fit it.",
             )
-        try:
-            self._check(path)
-        except MicrographError as error:
-            return error
-        return None
+        return self._check(path)
 
     def _wait(self, file: _File, error: MicrographError, now: float) -> Outcome | None:
         waited_seconds = now - file.since

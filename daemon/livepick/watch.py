@@ -104,6 +104,9 @@ class Health:
     excluded: int
     """Image files that the globs leave out, at the last scan."""
 
+    oversized: int
+    """Micrographs longer than their header promises, since the start; they were taken."""
+
     events: int
     overflows: int
     """How often the kernel dropped events."""
@@ -132,11 +135,10 @@ class _Handler(FileSystemEventHandler):
     def dispatch(self, event: FileSystemEvent) -> None:
         """Pass on where to look, whether it is a folder, and whether its writer is done."""
         try:
-            moved = isinstance(event, (FileMovedEvent, DirMovedEvent))
-            path = os.fsdecode(event.dest_path if moved else event.src_path)
-            closed = isinstance(event, (FileMovedEvent, FileClosedEvent))
-            if path:
-                self._tell(path, event.is_directory, closed)
+            if source := os.fsdecode(event.src_path):
+                self._tell(source, event.is_directory, isinstance(event, FileClosedEvent))
+            if place := os.fsdecode(event.dest_path):  # of a move; either end may be outside
+                self._tell(place, event.is_directory, not event.is_directory)
         except Exception:  # noqa: BLE001 - logged with its traceback; raising would deafen us
             _log.exception("event not understood: %r", event)
 
@@ -302,6 +304,7 @@ class Watcher:
             last_scan_seconds=self._last_scan_seconds,
             watching=sum(folder.watching for folder in folders),
             excluded=sum(folder.excluded for folder in folders),
+            oversized=sum(folder.oversized for folder in folders),
             events=self._events,
             overflows=self._overflows,
             restarts=self._restarts,

@@ -311,6 +311,19 @@ def test_an_unmounted_share_reads_as_an_empty_folder_and_is_no_empty_session(
         scene.wait_for("b.mrc")
 
 
+def test_a_file_that_was_gone_and_returns_unchanged_is_sent_again(
+    scene: Scene, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A job that found it gone has failed; the ledger knows whether it needs it."""
+    path, away = scene.root / "x.mrc", tmp_path_factory.mktemp("outside") / "x.mrc"
+    path.write_bytes(WHOLE)
+    scene.wait_for("x.mrc")
+    path.rename(away)
+    until(lambda: "x.mrc" in scene.watcher._watched[0].folder._missing, "its absence")
+    away.rename(path)
+    until(lambda: scene.landed() == ["x.mrc", "x.mrc"], "its return")
+
+
 def test_two_thousand_files_at_once_land_once_each(scene: Scene) -> None:
     names = [f"square_{k % 20}/mic_{k:04d}.mrc" for k in range(2000)]
     for name in names:
