@@ -22,6 +22,9 @@ from livepick.errors import ProviderError
 from livepick.ledger import LEDGER, Ledger
 from livepick.scan import FileSystem
 
+REAL_WORKER = checks._in_a_worker
+WEB = 'web: {listen: "127.0.0.1:0"}\n'
+
 
 def _config(folder: Path, more: str = "") -> Path:
     path = folder / "session.yaml"
@@ -63,7 +66,18 @@ def watched(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
 
 
-WEB = 'web: {listen: "127.0.0.1:0"}\n'
+@pytest.mark.slow
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a GPU")
+def test_a_worker_says_that_there_is_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime takes the CPU without a word; a spawned worker that must have a GPU does not."""
+    monkeypatch.setattr(checks, "_in_a_worker", REAL_WORKER)
+    path = _config(tmp_path, WEB + "picking: {device: require-gpu}\n")
+    result = _tried(path)["picking device"]
+    assert result.verdict == "fault"
+    assert "picking.device is require-gpu" in result.found
+    assert "prefer-gpu or cpu" in result.remedy
 
 
 def test_nothing_is_made_by_a_check(tmp_path: Path) -> None:
