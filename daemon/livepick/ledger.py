@@ -242,6 +242,8 @@ class ReadLedger:
         """Turn errors of SQLite into ours."""
         try:
             yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # a bug, which no operator can mend
         except sqlite3.Error as error:
             raise self._ours(error) from error
 
@@ -421,7 +423,6 @@ class Ledger(ReadLedger):
             if not changed and row["state"] in ("picked", "failed"):
                 return Arrival.KNOWN
             self._renew(row, version, landed_at)
-            self._drop_result(row["id"])
             self._move(
                 row,
                 "state = 'failed', changed_at = ?, reason = ?, error = ?, remedy = ?",
@@ -430,6 +431,7 @@ class Ledger(ReadLedger):
                 _storable(error),
                 _storable(remedy),
             )
+            self._drop_result(row["id"])
             return Arrival.CHANGED if changed else Arrival.AGAIN
 
     def namesake(self, root: Path, relative: Path) -> Path | None:

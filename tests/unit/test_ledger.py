@@ -1,0 +1,382 @@
+"""The ledger: transitions, fences, healing, and who may open it."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from livepick import ledger as ledger_module
+from livepick.core.micrograph import FileVersion
+from livepick.core.picks import Picks
+from livepick.errors import (
+    BusyError,
+    ContentError,
+    LedgerError,
+    LedgerWriteError,
+    UnreadableFileError,
+)
+from livepick.ledger import LEDGER, MAX_INTERRUPTIONS, Ledger, ReadLedger
+from livepick.records import Arrival, Claim, Counts
+from livepick.worker import Quality, Result, StageSeconds
+
+ROOT = Path("/data/avg")
+A, B = Path("a.mrc"), Path("sub/b.mrc")
+V1, V2 = FileVersion(100, 1, 7), FileVersion(200, 2, 7)
+
+
+class Clock:
+    """Unix seconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def ledger(tmp_path, clock):
+    made = Ledger(tmp_path / LEDGER, clock=clock)
+    yield made
+    made.close()
+
+
+def result(*, version=0, kind="blob", threshold=0.5, scores=(0.9, 0.6, 0.1)):
+    score = np.array(scores, dtype=np.float32)
+    return Result(
+        picks=Picks(score * 100, score * 200, score),
+        threshold=threshold,
+        model_version=version,
+        model_kind=kind,
+        shape_px=(400, 300),
+        pixel_size_angstrom=1.5,
+        quality=Quality(masked_fraction=0.1, median_score=None),
+        seconds=StageSeconds(0.1, 0.2, 0.3, 0.4),
+        provider="CPUExecutionProvider",
+    )
+
+
+def claim_one(ledger: Ledger, **kwargs) -> Claim:
+    (claim,) = ledger.claim(1, **kwargs)
+    return claim
+
+
+def test_a_micrograph_goes_from_queued_to_picked(ledger):
+    """Its picks, those below the threshold too, can be read back."""
+    assert ledger.landed(ROOT, A, V1, 900.0) is Arrival.NEW
+    claim = claim_one(ledger)
+    ledger.picked(claim, result())
+
+    (row,) = ledger.recent()
+    assert (row.state, row.pick_count, row.model_version, row.shape_px) == (
+        "picked",
+        2,
+        0,
+        (400, 300),
+    )
+    (seed,) = ledger.seeds(0)
+    assert (seed.path, seed.threshold, len(seed.picks)) == (ROOT / A, 0.5, 3)
+    assert ledger.seeds(1) == []
+    assert ledger.picked_count(0) == 1
+    assert ledger.particles() == 2
+
+
+def test_counts_name_each_micrograph_once(ledger):
+    """Stale ones have older picks and wait; new content waits for its first picks."""
+    for number in range(6):
+        ledger.landed(ROOT, Path(f"{number}.mrc"), V1, 900.0)
+    claims = ledger.claim(5)
+    for claim in claims[:3]:
+        ledger.picked(claim, result())
+    ledger.failed(claims[3], ContentError("all NaN", "Look at it."))
+    ledger.queue_stale(1)
+    ledger.picked(claim_one(ledger), result())  # 5.mrc: it came before those to be picked again
+    ledger.landed(ROOT, Path("5.mrc"), V2, 950.0)
+
+    assert ledger.counts() == Counts(queued=1, picking=1, picked=0, failed=1, stale=3)
+    assert ledger.counts().total == 6
+
+
+def test_new_arrivals_go_before_what_is_picked_again(ledger, clock):
+    """Among equals the one goes first that has waited longest."""
+    ledger.landed(ROOT, A, V1, 900.0)
+    ledger.picked(claim_one(ledger), result())
+    assert ledger.queue_stale(1) == 1
+    clock.now += 10
+    ledger.landed(ROOT, B, V1, 1010.0)
+    clock.now += 10
+    ledger.landed(ROOT, Path("c.mrc"), V1, 1020.0)
+
+    order = [(claim.relative.name, claim.repick) for claim in ledger.claim(10)]
+    assert order == [("b.mrc", False), ("c.mrc", False), ("a.mrc", True)]
+
+
+def test_new_content_fences_off_what_is_under_way(ledger):
+    """The result of the old content is refused, the same content again is ignored."""
+    ledger.landed(ROOT, A, V1, 900.0)
+    old = claim_one(ledger)
+
+    assert ledger.landed(ROOT, A, V1, 900.0) is Arrival.KNOWN
+    assert ledger.holds(old)
+    assert ledger.landed(ROOT, A, V2, 950.0) is Arrival.CHANGED
+    assert not ledger.holds(old)
+    new = claim_one(ledger)
+    with pytest.raises(RuntimeError, match="not under way"):
+        ledger.picked(old, result())
+    ledger.picked(new, result())
+
+    assert (new.version, new.repick) == (V2, False)
+    assert ledger.get(new.id).content == 2
+
+
+def test_what_failed_for_a_passing_cause_may_land_again(ledger):
+    """Unreadable: the same content is queued again, also at the next start; NaN pixels stay so."""
+    ledger.landed(ROOT, A, V1, 900.0)
+    ledger.landed(ROOT, B, V1, 900.0)
+    first, second = ledger.claim(2)
+    ledger.failed(first, UnreadableFileError("EIO", "Look at the disk."))
+    ledger.failed(second, ContentError("all NaN", "Look at it."))
+
+    assert ledger.known() == {(ROOT, B): V1}
+    assert ledger.landed(ROOT, A, V1, 900.0) is Arrival.AGAIN
+    assert ledger.landed(ROOT, B, V1, 900.0) is Arrival.KNOWN
+
+
+def test_what_is_set_aside_is_failed_with_its_reason(ledger):
+    """A second word about the same content changes nothing; picks of the former content go."""
+    failure = ("movie", "it has 40 frames", "Watch the averages.")
+    assert ledger.set_aside(ROOT, A, V1, 900.0, failure) is Arrival.NEW
+    assert ledger.set_aside(ROOT, A, V1, 900.0, failure) is Arrival.KNOWN
+    ledger.landed(ROOT, B, V1, 900.0)
+    ledger.picked(claim_one(ledger), result())
+    assert ledger.set_aside(ROOT, B, V2, 900.0, failure) is Arrival.CHANGED
+
+    rows = ledger.recent(state="failed")
+    assert {(row.relative, row.reason, row.pick_count) for row in rows} == {
+        (A, "movie", None),
+        (B, "movie", None),
+    }
+    assert ledger.visible() == []
+    assert ledger.candidates(rows[0].id) is None
+
+
+def test_a_retry_waits_and_is_counted(ledger, clock):
+    """A release is for no fault of its own: it is not counted, and goes to the back."""
+    ledger.landed(ROOT, A, V1, 900.0)
+    ledger.retry(claim_one(ledger), UnreadableFileError("EIO", "Look."), delay_seconds=5)
+    assert ledger.claim(1) == []
+    clock.now += 6
+    claim = claim_one(ledger)
+    assert claim.tries == 1
+
+    clock.now += 1
+    ledger.landed(ROOT, B, V1, 900.0)
+    clock.now += 1
+    ledger.released(claim)
+    assert [claim.relative for claim in ledger.claim(2)] == [B, A]
+
+
+def test_a_suspect_is_claimed_apart_and_given_up_after_three_crashes(ledger):
+    """A success in between clears it."""
+    ledger.landed(ROOT, A, V1, 900.0)
+    assert not ledger.crashed(claim_one(ledger))
+    assert ledger.suspects()
+    assert ledger.claim(5) == []
+    ledger.picked(claim_one(ledger, suspects=True), result())
+    ledger.queue_stale(1)
+
+    assert not ledger.crashed(claim_one(ledger))
+    assert not ledger.crashed(claim_one(ledger, suspects=True))
+    assert ledger.crashed(claim_one(ledger, suspects=True))
+    (row,) = ledger.recent()
+    assert (row.state, row.reason, row.pick_count) == ("failed", "poison", None)
+
+
+def test_a_folder_that_is_away_is_not_claimed_from(ledger):
+    """What could not be read meanwhile is tried again when it is back."""
+    ledger.landed(ROOT, A, V1, 900.0)
+    assert ledger.claim(1, without={ROOT}) == []
+    ledger.failed(claim_one(ledger), UnreadableFileError("EIO", "Look at the disk."))
+    assert ledger.queue_vanished(ROOT) == 1
+    assert ledger.counts() == Counts(queued=1)
+
+
+def test_a_killed_service_heals_at_the_next_start(tmp_path):
+    """What was under way is queued; what is under way at every end is given up at the cap."""
+    path = tmp_path / LEDGER
+    for _ in range(MAX_INTERRUPTIONS):
+        ledger = Ledger(path)
+        ledger.landed(ROOT, A, V1, 900.0)
+        ledger.recover()
+        assert len(ledger.claim(1)) == 1
+        ledger.close()
+    ledger = Ledger(path)
+    assert ledger.recover() == 0
+    (row,) = ledger.recent()
+    ledger.close()
+
+    assert (row.state, row.reason, row.interruptions) == ("failed", "poison", MAX_INTERRUPTIONS)
+
+
+def test_a_promotion_queues_what_another_model_picked(ledger):
+    """And what was cut at another threshold, if that is asked for; a second time, nothing."""
+    for number in range(3):
+        ledger.landed(ROOT, Path(f"{number}.mrc"), V1, 900.0)
+    first, second, third = ledger.claim(3)
+    ledger.picked(first, result(version=0))
+    ledger.picked(second, result(version=1, threshold=0.3))
+    ledger.picked(third, result(version=1))
+
+    assert ledger.queue_stale(1) == 1
+    assert ledger.queue_stale(1) == 0
+    assert ledger.queue_stale(1, 0.5) == 1
+    assert ledger.counts() == Counts(picked=1, stale=2)
+
+
+def test_namesakes_differ_by_extension_only(ledger):
+    """They would share a coordinates file."""
+    for name in ("x.mrc", "x_DW.mrc", "x.y.mrc", "sub/x.tif"):
+        ledger.landed(ROOT, Path(name), V1, 900.0)
+
+    assert ledger.namesake(ROOT, Path("x.tif")) == Path("x.mrc")
+    assert ledger.namesake(ROOT, Path("x.mrc")) is None
+    assert ledger.namesake(ROOT, Path("x.y.tif")) == Path("x.y.mrc")
+    assert ledger.namesake(Path("/other"), Path("x.tif")) is None
+
+
+def test_an_inode_may_use_all_its_bits(ledger):
+    """Some network file systems have such; SQLite's integers are signed."""
+    version = FileVersion(1, -1, 2**64 - 1)
+    ledger.landed(ROOT, A, version, 900.0)
+    assert ledger.known() == {(ROOT, A): version}
+
+
+def test_runs_model_and_session_are_remembered(ledger, clock):
+    """A resumed run keeps its start, the same model its date."""
+    ledger.run_changed(1, "abc", "running")
+    ledger.use_model(0, "blob")
+    ledger.begin_session("s1")
+    clock.now += 60
+    ledger.run_changed(1, "abc", "promoted", figures={"ap": 0.9})
+    ledger.use_model(0, "blob")
+
+    (run,) = ledger.runs()
+    assert (run.state, run.started_at, run.ended_at, run.figures) == (
+        "promoted",
+        1000.0,
+        1060.0,
+        {"ap": 0.9},
+    )
+    assert (ledger.model().kind, ledger.model().since) == ("blob", 1000.0)
+    assert ledger.begin_session("s1").started_at == 1000.0
+
+
+def test_a_second_service_is_refused(ledger, tmp_path):
+    """Also from another process, which learns who is first."""
+    code = (
+        "from pathlib import Path; from livepick.ledger import Ledger;"
+        f" Ledger(Path({str(ledger.path)!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "BusyError: another livepick (process" in done.stderr
+    with pytest.raises(BusyError):
+        Ledger(ledger.path)
+
+
+def test_others_may_look_but_not_write(ledger):
+    """They see each commit at once, from any thread."""
+    ledger.landed(ROOT, A, V1, 900.0)
+    reader = ReadLedger(ledger.path)
+    assert reader.counts() == Counts(queued=1)
+    ledger.claim(1)
+    assert reader.counts() == Counts(picking=1)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader._db.execute("delete from micrograph")
+    reader.close()
+
+
+def test_no_ledger_to_look_at_is_said(tmp_path):
+    """The status command may come before the first start."""
+    with pytest.raises(LedgerError, match="there is no ledger"):
+        ReadLedger(tmp_path / LEDGER)
+
+
+@pytest.mark.parametrize("content", [b"garbage " * 1000, None])
+def test_a_damaged_ledger_is_refused_with_a_remedy(tmp_path, content):
+    """Overwritten as a whole, or in the middle."""
+    path = tmp_path / LEDGER
+    ledger = Ledger(path)
+    with ledger.transaction():
+        for number in range(200):
+            ledger.landed(ROOT, Path(f"{number}.mrc"), V1, 900.0)
+    ledger.close()
+    data = path.read_bytes()
+    path.write_bytes(content or data[:4096] + b"\x55" * (len(data) // 2) + data[-4096:])
+
+    with pytest.raises(LedgerError, match=r"damaged.*aside"):
+        Ledger(path)
+    path.unlink()
+    Ledger(path).close()  # the lock of the refused one is free
+
+
+def test_a_newer_ledger_is_refused(tmp_path):
+    """A newer livepick may have given columns another meaning."""
+    path = tmp_path / LEDGER
+    Ledger(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("pragma user_version = 99")
+    db.close()
+    for opener in (Ledger, ReadLedger):
+        with pytest.raises(LedgerError, match="has version 99"):
+            opener(path)
+
+
+def test_an_older_ledger_is_migrated_whole_or_not_at_all(tmp_path, monkeypatch):
+    """A copy of the older one stays beside it."""
+    path = tmp_path / LEDGER
+    first = Ledger(path)
+    first.landed(ROOT, A, V1, 900.0)
+    first.close()
+    steps = ledger_module.MIGRATIONS
+    broken = "alter table run add column colour text; alter table nowhere add column x text"
+    monkeypatch.setattr(ledger_module, "MIGRATIONS", (*steps, broken))
+    with pytest.raises(LedgerError, match="no such table: nowhere"):
+        Ledger(path)
+    monkeypatch.setattr(ledger_module, "MIGRATIONS", (*steps, broken.partition(";")[0]))
+    second = Ledger(path)
+
+    assert second.counts() == Counts(queued=1)
+    assert second._version() == 2
+    assert (tmp_path / f"{LEDGER}.version-1").is_file()
+    second.close()
+
+
+def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
+    """SQLite's WAL needs shared memory with everybody who writes."""
+    monkeypatch.setattr(ledger_module, "file_system_type", lambda path: "nfs4")
+    with pytest.raises(LedgerError, match="network file system"):
+        Ledger(tmp_path / LEDGER)
+
+
+def test_a_full_disk_changes_nothing_and_passes(ledger):
+    """The error says to try again, and then it works."""
+    ledger.landed(ROOT, A, V1, 900.0)
+    claim = claim_one(ledger)
+    pages = ledger._rows("pragma page_count")[0][0]
+    ledger._db.execute(f"pragma max_page_count = {pages}")
+    many = result(scores=tuple(np.linspace(1, 0, 5000)))
+    with pytest.raises(LedgerWriteError) as caught:
+        ledger.picked(claim, many)
+    assert caught.value.retryable
+    assert ledger.holds(claim)
+    ledger._db.execute("pragma max_page_count = 1000000")
+    ledger.picked(claim, many)
+    assert ledger.counts() == Counts(picked=1)
