@@ -9,10 +9,11 @@ The gauge by state is called ``livepick_ledger_micrographs``, because a client r
 gauge ``livepick_micrographs`` beside the counter ``livepick_micrographs_total``.
 """
 
+import dataclasses
 import itertools
 import time
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Literal, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -26,6 +27,8 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from livepick import errors
+from livepick.records import Counts
+from livepick.worker import CPU, CUDA, Result
 
 __all__ = ["CONTENT_TYPE", "ERROR_REASONS", "ERROR_STAGES", "PICK_STAGES", "STATES", "Metrics"]
 
@@ -44,7 +47,7 @@ _OUTCOMES = ("picked", "empty", "failed")
 QUEUE_STAGES = ("settling", "queued", "picking")
 TRAINING_RESULTS = ("promoted", "failed", "stopped")
 
-PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+PROVIDERS = (CUDA, CPU)
 
 LATENCY_BUCKETS_SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
 """From "faster than the next exposure" to "an hour behind the microscope"."""
@@ -80,6 +83,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series
         self.registry = registry or CollectorRegistry()
+        self._overflows_seen = 0
         self._make_information()
         self._make_micrographs()
         self._make_times()
@@ -221,45 +225,88 @@ class Metrics:
         """Return the text that Prometheus scrapes."""
         return generate_latest(self.registry)
 
-    def picked(
-        self,
-        scores: Iterable[float],
-        *,
-        stage_seconds: Mapping[str, float],
-        latency_seconds: float | None,
-    ) -> None:
-        """Count a micrograph whose picks are on disk.
+    def landed(self, landed_at: float) -> None:
+        """Count a micrograph that is complete, at unix seconds."""
+        self.discovered.inc()
+        self.last_seen.set(landed_at)
 
-        Parameters
-        ----------
-        scores
-            Of the picks above the threshold.
-        stage_seconds
-            Wall seconds by stage, of ``PICK_STAGES``.
-        latency_seconds
-            From landing to picks on disk; None when it was picked again, by a newer model.
-        """
-        particles = 0
+    def picked(
+        self, result: Result, *, latency_seconds: float | None, export_seconds: float
+    ) -> None:
+        """Count a micrograph whose picks are on disk; no latency when it was picked again."""
+        scores = result.picks.above(result.threshold).score.tolist()
         for score in scores:
             self.score.observe(score)
-            particles += 1
-        self.micrographs.labels("picked" if particles else "empty").inc()
-        self.particles.inc(particles)
-        self.particles_per_micrograph.observe(particles)
-        for stage, seconds in stage_seconds.items():
-            self.stage_seconds.labels(stage).observe(seconds)
+        self.micrographs.labels("picked" if scores else "empty").inc()
+        self.particles.inc(len(scores))
+        self.particles_per_micrograph.observe(len(scores))
+        seconds = dataclasses.asdict(result.seconds) | {"export": export_seconds}
+        for stage in PICK_STAGES:
+            self.stage_seconds.labels(stage).observe(seconds[stage])
         if latency_seconds is not None:
             self.latency_seconds.observe(max(latency_seconds, 0.0))
         self.last_picked.set(time.time())
+        self.use_provider(result.provider)
 
-    def failed(self, reason: str, *, stage: str = "pick") -> None:
-        """Count a micrograph that ended without picks."""
+    def failed(self, reason: str, stage: Literal["ingest", "pick", "export"]) -> None:
+        """Count a micrograph that is given up."""
         self.micrographs.labels("failed").inc()
         self.error(stage, reason)
 
-    def error(self, stage: str, reason: str) -> None:
+    def retried(self, reason: str) -> None:
+        """Count a micrograph that is queued again after an error."""
+        self.retries.inc()
+        self.error("pick", reason)
+
+    def queue(self, counts: Counts, oldest_waiting_at: float | None) -> None:
+        """Set how many are in which state, and when the oldest without picks landed."""
+        for state in STATES:
+            self.in_ledger.labels(state).set(getattr(counts, state))
+        self.queue_depth.labels("queued").set(counts.queued + counts.stale)
+        self.queue_depth.labels("picking").set(counts.picking)
+        self.oldest_pending.set(oldest_waiting_at or 0)
+
+    def worker_crashed(self) -> None:
+        """Count a worker that died."""
+        self.worker_crashes.inc()
+
+    def output_failed(self) -> None:
+        """Count a write to the output folder that failed."""
+        self.error("export", errors.OutputError.reason)
+
+    def error(self, stage: Literal["ingest", "pick", "export", "train"], reason: str) -> None:
         """Count an error; a reason that is none of ours counts as ``internal``."""
         self.errors.labels(stage, reason if reason in ERROR_REASONS else "internal").inc()
+
+    def watched(
+        self,
+        *,
+        available: Sequence[bool],
+        overflows: int,
+        settling: int,
+        scanned_at: float,
+        scan_seconds: float,
+    ) -> None:
+        """Set how watching does.
+
+        Parameters
+        ----------
+        available
+            Of each watched folder, in the order of the config.
+        overflows
+            Of the event queue, since the start.
+        settling
+            Files that are not complete yet.
+        scanned_at, scan_seconds
+            End and duration of the last listing.
+        """
+        for index, there in enumerate(available):
+            self.root_available.labels(str(index)).set(there)
+        self.watch_overflows.inc(overflows - self._overflows_seen)
+        self._overflows_seen = overflows
+        self.queue_depth.labels("settling").set(settling)
+        self.last_scan.set(scanned_at)
+        self.scan_seconds.set(scan_seconds)
 
     def serve_with(self, *, version: int, kind: str, promoted_at: float) -> None:
         """Say which model picks from now on; the former one's series goes away."""
@@ -271,4 +318,3 @@ class Metrics:
         """Say which onnxruntime provider runs the model."""
         for known in PROVIDERS:
             self.provider_active.labels(known).set(known == provider)
-        self.provider_active.labels(provider).set(1)

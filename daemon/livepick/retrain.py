@@ -23,7 +23,13 @@ from pathlib import Path
 from livepick.config import Config
 from livepick.core.bundle import bundle_name
 from livepick.core.run import RUN, RUNS, Progress, RunMicrograph, RunSpec
-from livepick.errors import LivepickError, MicrographError, ModelError, TrainerError
+from livepick.errors import (
+    LedgerWriteError,
+    LivepickError,
+    MicrographError,
+    ModelError,
+    TrainerError,
+)
 from livepick.ledger import ReadLedger
 from livepick.metrics import Metrics
 from livepick.models import Bundle, Models
@@ -46,7 +52,7 @@ CANARY_SECONDS = 600.0
 """A model that needs longer for one micrograph is not let loose on a session."""
 
 CANARY_TRIES = 3
-"""Micrographs, or rebuilt worker pools, on which a new model may be tried."""
+"""So often a worker may die while a new model is tried."""
 
 _log = logging.getLogger(__name__)
 
@@ -107,7 +113,7 @@ class Retrain:
                 pause = POLL_SECONDS
                 try:
                     self.step()
-                except OSError as error:
+                except (OSError, LedgerWriteError) as error:
                     _log.error("training: the state folder cannot be used: %s", error)
                     self._metrics.error("train", "ledger")
                     pause = PAUSE_SECONDS
@@ -309,7 +315,9 @@ class Retrain:
         if not (folder / RUN).exists():
             return  # a bundle from elsewhere; promote() checks its graph
         held_out = [m for m in RunSpec.read(folder).micrographs if m.held_out]
-        for micrograph in held_out[:CANARY_TRIES]:
+        deaths = 0
+        while held_out:
+            micrograph = held_out[0]
             job = Job(
                 path=micrograph.path,
                 version=None,
@@ -321,18 +329,22 @@ class Retrain:
                 self._submit(job).result(timeout=CANARY_SECONDS)
             except MicrographError as error:
                 _log.info("model %d: not tried on %s: %s", bundle.card.version, job.path, error)
-                continue
+                held_out.pop(0)
             except BrokenExecutor as error:
-                raise ModelError(
-                    f"a worker died when model {bundle.card.version} picked {job.path.name}",
-                    "Look for an out-of-memory kill; set training.generation to train another.",
-                ) from error
+                # It may have been another job in the same pool.
+                deaths += 1
+                if deaths == CANARY_TRIES:
+                    raise ModelError(
+                        f"a worker died each time that model {bundle.card.version} was tried",
+                        "Look for an out-of-memory kill; set training.generation to train another.",
+                    ) from error
             except TimeoutError as error:
                 raise ModelError(
                     f"model {bundle.card.version} takes over {CANARY_SECONDS:g} s a micrograph",
                     "Set training.generation to train another.",
                 ) from error
-            return
+            else:
+                return
 
 
 def _split(seeds: Sequence[Seed], held_out_fraction: float) -> list[RunMicrograph]:

@@ -3,12 +3,31 @@
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
+from livepick.core.picks import Picks
 from livepick.metrics import ERROR_REASONS, ERROR_STAGES, Metrics
+from livepick.worker import Quality, Result, StageSeconds
 
 PROMTOOL = shutil.which("promtool")
 """Of Debian's package prometheus."""
+
+
+def result(*scores):
+    """Return a worker's result with these scores, of which those from 0.2 on are picks."""
+    score = np.array(scores, dtype=np.float32)
+    return Result(
+        picks=Picks(score, score, score),
+        threshold=0.2,
+        model_version=1,
+        model_kind="trained",
+        shape_px=(64, 64),
+        pixel_size_angstrom=1.5,
+        quality=Quality(0.0, None),
+        seconds=StageSeconds(0.1, 0.2, 0.3, 0.4),
+        provider="CPUExecutionProvider",
+    )
 
 
 def test_zeros_are_exported_before_anything_happens():
@@ -26,8 +45,8 @@ def test_zeros_are_exported_before_anything_happens():
 def test_a_picked_micrograph_counts_its_particles_scores_and_times():
     """One with picks is ``picked``, one without is ``empty`` and a success all the same."""
     metrics = Metrics()
-    metrics.picked([0.9, 0.4], stage_seconds={"read": 0.2}, latency_seconds=12)
-    metrics.picked([], stage_seconds={"read": 0.1}, latency_seconds=None)
+    metrics.picked(result(0.9, 0.4, 0.1), latency_seconds=12, export_seconds=0.01)
+    metrics.picked(result(0.1), latency_seconds=None, export_seconds=0.01)
     sample = metrics.registry.get_sample_value
 
     assert sample("livepick_micrographs_total", {"state": "picked"}) == 1
@@ -36,13 +55,14 @@ def test_a_picked_micrograph_counts_its_particles_scores_and_times():
     assert sample("livepick_particle_score_bucket", {"le": "0.45"}) == 1
     assert sample("livepick_particles_per_micrograph_bucket", {"le": "0.0"}) == 1
     assert sample("livepick_end_to_end_latency_seconds_count") == 1
-    assert sample("livepick_stage_duration_seconds_count", {"stage": "read"}) == 2
+    assert sample("livepick_stage_duration_seconds_count", {"stage": "export"}) == 2
+    assert sample("livepick_inference_provider_active", {"provider": "CPUExecutionProvider"}) == 1
 
 
 def test_labels_are_bounded():
     """An unknown reason becomes ``internal``, and a former model's series goes away."""
     metrics = Metrics()
-    metrics.failed("no such reason: /secret/file.mrc")
+    metrics.failed("no such reason: /secret/file.mrc", "pick")
     metrics.serve_with(version=0, kind="blob", promoted_at=1)
     metrics.serve_with(version=1, kind="trained", promoted_at=2)
     sample = metrics.registry.get_sample_value
@@ -64,7 +84,7 @@ def test_promtool_finds_nothing_to_lint():
     """Names, units, types and help texts follow Prometheus' own rules."""
     metrics = Metrics()
     metrics.build.info({"version": "1"})
-    metrics.picked([0.5], stage_seconds={"read": 0.2}, latency_seconds=12)
+    metrics.picked(result(0.5), latency_seconds=12, export_seconds=0.01)
     metrics.serve_with(version=0, kind="blob", promoted_at=1)
     metrics.root_available.labels("0").set(1)
 

@@ -27,7 +27,7 @@ from livepick.errors import ConfigError
 from livepick.metrics import CONTENT_TYPE, Metrics
 from livepick.status import Status
 
-__all__ = ["Health", "Web", "create_app", "listen"]
+__all__ = ["Health", "Web", "create_app", "is_loopback", "listen"]
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ SECURITY_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
 )
 
-STOP_SECONDS = 2
+STOP_SECONDS = 1
 """How long requests under way may take when the service ends."""
 
 
@@ -122,10 +122,11 @@ def _names_loopback(scope: Scope) -> bool:
     host = hosts[0]
     # An IPv6 address stands in brackets; a port may follow either kind.
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return _is_loopback(name)
+    return is_loopback(name)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is of this machine alone."""
     if host.lower() == "localhost":
         return True
     try:
@@ -196,7 +197,7 @@ class Web:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can ask."""
-        return _is_loopback(self._door.getsockname()[0])
+        return is_loopback(self._door.getsockname()[0])
 
     @property
     def alive(self) -> bool:
@@ -211,7 +212,7 @@ class Web:
         """End within a few seconds."""
         self._server.should_exit = True
         if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS + 2)
+            self._thread.join(STOP_SECONDS + 1)
         self._door.close()
 
     def _run(self) -> None:

@@ -1,0 +1,288 @@
+"""The map of the program: makes the parts, wires them by hand, and ends them.
+
+::
+
+    watcher ──Landed──► inbox ──► dispatch ──jobs──► engine (worker processes)
+                          ▲         │  ▲ Finished       ▲ trial of a new model
+                 Promoted │         ▼  └────────────────┤
+                       retrain    ledger, coordinates   │
+                          └─ trainer (a process) ─ bundle
+
+Watcher, dispatch, retrain and web have a thread each. The main thread takes signals and lets the
+supervisor say how the service does. A part that ends unasked ends the service, and systemd starts
+it again: starting is recovering.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from livepick.config import Config
+from livepick.core.files import write_atomically
+from livepick.dispatch import Dispatch, Inbox, Orders, Promoted, RunChanged, Stop
+from livepick.engine import Engine, local
+from livepick.errors import LivepickError, ModelError
+from livepick.export.star import RelionStar
+from livepick.ledger import LEDGER, Ledger, ReadLedger
+from livepick.metrics import Metrics
+from livepick.models import MODELS, Bundle, Models
+from livepick.outputs import Outputs
+from livepick.records import RunState
+from livepick.retrain import Retrain
+from livepick.supervisor import Supervisor
+from livepick.systemd import Systemd
+from livepick.watch import Watcher
+from livepick.web.app import Web, create_app, is_loopback, listen
+from livepick.worker import CUDA, pick, probe
+
+__all__ = ["ADDRESS", "Service"]
+
+ADDRESS = "web.address"
+"""File in the state directory with the host:port of the page."""
+
+TICK_SECONDS = 1.0
+"""Between two looks at how the parts do."""
+
+FIRST_SCAN_SECONDS = 60.0
+"""READY waits for the first listing, but not for ever: a file system may hang."""
+
+PROBE_SECONDS = 240.0
+"""Loading CUDA from a slow disk takes its time."""
+
+STOP_SECONDS = 7.0
+"""For all parts to end. What does not is left: the next start recovers from anything."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A part's thread has come to its end, asked or not."""
+
+    part: str
+    error: BaseException | None
+
+
+class Service:
+    """One session, from the first look at the folders to the end.
+
+    Parameters
+    ----------
+    config
+        What to do.
+    config_path
+        Where it came from, for a reload.
+    """
+
+    def __init__(self, config: Config, config_path: Path) -> None:
+        self._config = config
+        self._config_path = config_path
+        self._systemd = Systemd(os.environ)
+        self._metrics = Metrics()
+        self._inbox: Inbox = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[int | _Ended] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT.
+
+        Raises
+        ------
+        ConfigError
+            The page's address cannot be had.
+        BusyError
+            Another service has the state folder.
+        ProviderError
+            The GPU is required and not there.
+        LivepickError
+            A part cannot go on.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # Of all queues a SimpleQueue may be put to from within a signal handler.
+            signal.signal(number, lambda received, _: self._calls.put(received))
+        self._systemd.status("starting")
+        with contextlib.ExitStack() as ending:
+            self._build(ending)
+            self._start()
+            failure = self._wait()
+            self._systemd.stopping()
+            self._stop()
+        _log.info("session %s: stopped", self._config.session.name)
+        if failure is not None:
+            raise failure
+
+    # --- making and wiring the parts ---------------------------------------------------------
+
+    def _build(self, ending: contextlib.ExitStack) -> None:
+        """Make every part, and give to each what it needs of the others."""
+        config, state = self._config, self._config.state.directory
+        ledger = Ledger(state / LEDGER)  # keeps a second service out
+        ending.callback(ledger.close)
+        ledger.begin_session(config.session.name)
+        reader = ReadLedger(state / LEDGER)
+        ending.callback(reader.close)
+        models = Models(state / MODELS)
+        models.ensure_blob(config)
+        champion = models.champion(config)
+        door = listen(config.web.listen)
+        ending.callback(door.close)
+        engine, provider = self._workers(champion, ending)
+        self._dispatch = self._make_dispatch(ledger, engine, champion)
+        self._watcher = Watcher(config.watch, self._inbox.put, known=ledger.known())
+        self._retrain = Retrain(
+            config,
+            models=models,
+            metrics=self._metrics,
+            ledger=reader,
+            submit=lambda job: engine.submit(pick, job),
+            promoted=self._on_promoted,
+            run_changed=self._on_run_changed,
+        )
+        self._supervisor = Supervisor(
+            config,
+            systemd=self._systemd,
+            metrics=self._metrics,
+            ledger=reader,
+            watcher=self._watcher,
+            dispatch=self._dispatch,
+            provider=provider,
+        )
+        self._supervisor.describe(champion.card)
+        self._web = self._make_web(door)
+
+    def _make_dispatch(self, ledger: Ledger, engine: Engine, champion: Bundle) -> Dispatch:
+        config, threshold = self._config, self._config.picking.threshold
+        star = RelionStar(config.output.directory, [*config.watch.directories, *ledger.roots()])
+        return Dispatch(
+            self._inbox,
+            ledger=ledger,
+            engine=engine,
+            outputs=Outputs([star], ledger, self._metrics.output_failed),
+            work=pick,
+            orders=Orders(
+                bundle=champion.path,
+                card=champion.card,
+                device=config.picking.device,
+                pixel_size_angstrom=config.micrograph.pixel_size_angstrom,
+                threshold=None if threshold == "auto" else threshold,
+            ),
+            instruments=self._metrics,
+        )
+
+    def _make_web(self, door: socket.socket) -> Web:
+        app = create_app(
+            self._metrics,
+            self._supervisor.status,
+            self._supervisor.health,
+            loopback=is_loopback(door.getsockname()[0]),
+        )
+        return Web(door, app)
+
+    def _workers(self, champion: Bundle, ending: contextlib.ExitStack) -> tuple[Engine, str]:
+        """Start the workers, and see which onnxruntime provider they obtain.
+
+        A GPU that is not there is not waited for: systemd starts the service again.
+        """
+        wanted = self._config.picking.workers
+        count = wanted or max(1, len(os.sched_getaffinity(0)) - 1)
+        self._systemd.extend_timeout(PROBE_SECONDS)
+        engine = local(count)
+        ending.callback(engine.stop)
+        try:
+            provider = engine.submit(probe, champion.path, self._config.picking.device).result(
+                PROBE_SECONDS
+            )
+        except (BrokenExecutor, TimeoutError) as error:
+            raise ModelError(
+                f"a worker could not run model {champion.card.version}: {error!r}",
+                "Run livepick check, and look at the system's log for an out-of-memory kill.",
+            ) from error
+        if provider == CUDA and wanted is None and count > 1:
+            engine.stop()
+            engine, count = local(1), 1  # more would share one card, and its memory
+            ending.callback(engine.stop)
+        if provider != CUDA and self._config.picking.device == "prefer-gpu":
+            _log.warning("picking: there is no GPU, so the CPU does it (picking.device)")
+        _log.info("picking: %d worker%s on %s", count, "s" if count > 1 else "", provider)
+        return engine, provider
+
+    def _on_promoted(self, bundle: Bundle) -> None:
+        card = bundle.card
+        self._inbox.put(Promoted(bundle.path, card))
+        self._metrics.serve_with(version=card.version, kind=card.kind, promoted_at=time.time())
+
+    def _on_run_changed(self, version: int, fingerprint: str, state: RunState, reason: str) -> None:
+        self._inbox.put(RunChanged(version, fingerprint, state, reason))
+
+    # --- start, wait, stop -------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._thread("dispatch", self._dispatch.run)
+        self._web.start()
+        address = self._web.address
+        write_atomically(self._config.state.directory / ADDRESS, f"{address}\n".encode())
+        _log.info("page and metrics: http://%s/", address)
+        if not self._web.is_loopback:
+            _log.warning("page and metrics: whoever reaches %s can read them", address)
+        self._watcher.start()
+        self._thread("retrain", self._retrain.run)
+        give_up = time.monotonic() + FIRST_SCAN_SECONDS
+        while not self._scanned() and self._calls.empty() and time.monotonic() < give_up:
+            time.sleep(0.05)
+        _log.info("session %s: at work", self._config.session.name)
+        self._systemd.ready()
+
+    def _scanned(self) -> bool:
+        health = self._watcher.health()
+        return health.last_scan_at > 0 or all(not f.available for f in health.folders)
+
+    def _thread(self, part: str, work: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - the main thread decides
+                self._calls.put(_Ended(part, error))
+            else:
+                self._calls.put(_Ended(part, None))
+
+        thread = threading.Thread(target=guarded, name=part, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _wait(self) -> BaseException | None:
+        """Supervise until a signal or the end of a part; return what went wrong, if anything."""
+        while True:
+            self._supervisor.beat()
+            try:
+                call = self._calls.get(timeout=TICK_SECONDS)
+            except queue.Empty:
+                continue
+            match call:
+                case signal.SIGHUP:
+                    self._supervisor.reload(self._config_path)
+                case _Ended(part, error):
+                    return error or LivepickError(
+                        f"{part} has ended", "This is a fault in livepick."
+                    )
+                case number:
+                    _log.info("%s: stopping", signal.Signals(number).name)
+                    return None
+
+    def _stop(self) -> None:
+        """End all parts. What is on disk is whole at every moment, so none of this must succeed."""
+        self._retrain.stop()
+        self._watcher.stop(timeout_seconds=2.0)
+        self._inbox.put(Stop())
+        give_up = time.monotonic() + STOP_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, give_up - time.monotonic()))
+        self._web.stop()

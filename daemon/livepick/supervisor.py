@@ -1,0 +1,219 @@
+"""How the service does: for systemd, the metrics, the page and the health check."""
+
+import dataclasses
+import logging
+import platform
+import shutil
+import threading
+import time
+from pathlib import Path
+
+from livepick import __version__
+from livepick.config import Config
+from livepick.core.bundle import ModelCard
+from livepick.dispatch import Dispatch
+from livepick.errors import ConfigError, LedgerError
+from livepick.ledger import ReadLedger
+from livepick.metrics import Metrics
+from livepick.status import Status, read_status
+from livepick.systemd import Systemd
+from livepick.watch import Watcher
+from livepick.web.app import Health
+from livepick.worker import CUDA
+
+__all__ = ["Supervisor"]
+
+STATUS_SECONDS = 10.0
+"""Between two sentences to systemd, and two looks at the disks."""
+
+DISPATCH_SECONDS = 90.0
+"""Without a turn of the dispatch loop for so long, it hangs; new workers may take a minute."""
+
+WATCH_SECONDS = 180.0
+"""Without a listing of the folders for so long beyond the interval, watching hangs."""
+
+RESCAN_SECONDS = 60.0
+"""The longest interval between listings, unless one is configured."""
+
+CACHE_SECONDS = 1.0
+"""The page reads the ledger at most so often, however many look at it."""
+
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Looks at the parts, and tells.
+
+    Parameters
+    ----------
+    provider
+        The onnxruntime provider that the workers obtained.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        systemd: Systemd,
+        metrics: Metrics,
+        ledger: ReadLedger,
+        watcher: Watcher,
+        dispatch: Dispatch,
+        provider: str,
+    ) -> None:
+        self._config = config
+        self._systemd = systemd
+        self._metrics = metrics
+        self._ledger = ledger
+        self._watcher = watcher
+        self._dispatch = dispatch
+        self._provider = provider
+        self._began_at = time.time()
+        self._lock = threading.Lock()
+        self._cached: Status | None = None
+        self._cached_at = self._told_at = float("-inf")
+
+    def describe(self, card: ModelCard) -> None:
+        """Set the metrics that change seldom."""
+        config = self._config
+        self._metrics.build.info({"version": __version__, "python": platform.python_version()})
+        self._metrics.session.info({"session": config.session.name})
+        self._metrics.config.info(
+            {
+                "diameter_angstrom": f"{config.particle.diameter_angstrom:g}",
+                "device": config.picking.device,
+                "threshold": str(config.picking.threshold),
+                "training_fingerprint": config.training_fingerprint(),
+            }
+        )
+        self._metrics.config_last_reload_successful.set(1)
+        self._metrics.config_last_reload_time.set(self._began_at)
+        self._metrics.use_provider(self._provider)
+        in_use = self._ledger.model()
+        same = in_use is not None and in_use.version == card.version
+        self._metrics.serve_with(
+            version=card.version,
+            kind=card.kind,
+            promoted_at=in_use.since if in_use is not None and same else self._began_at,
+        )
+
+    def health(self) -> Health:
+        """Return whether the parts get on. May be called from any thread."""
+        dispatch_seconds = time.monotonic() - self._dispatch.progress_at
+        watching = self._watcher.health()
+        watch_seconds = time.time() - max(watching.last_scan_at, self._began_at)
+        interval = self._config.watch.rescan_seconds or RESCAN_SECONDS
+        # With every folder gone there is nothing to list; that is a state, not a fault.
+        listed = watch_seconds < interval + 3 * watching.last_scan_seconds + WATCH_SECONDS or all(
+            not folder.available for folder in watching.folders
+        )
+        return Health(
+            ok=listed and self._watcher.is_alive() and dispatch_seconds < DISPATCH_SECONDS,
+            seconds_since={
+                "dispatch": round(dispatch_seconds, 1),
+                "watch": round(watch_seconds, 1),
+            },
+        )
+
+    def status(self) -> Status:
+        """Return where the session stands. May be called from any thread."""
+        with self._lock:
+            if self._cached is None or time.monotonic() - self._cached_at > CACHE_SECONDS:
+                status = read_status(self._config, self._ledger)
+                self._cached = dataclasses.replace(
+                    status, provider=self._provider, problems=self._problems()
+                )
+                self._cached_at = time.monotonic()
+            return self._cached
+
+    def _problems(self) -> tuple[str, ...]:
+        problems = [
+            f"The watched folder {folder.root} is not there: {folder.detail}."
+            for folder in self._watcher.health().folders
+            if not folder.available
+        ]
+        if self._provider != CUDA and self._config.picking.device == "prefer-gpu":
+            problems.append("There is no GPU, so the CPU picks.")
+        return tuple(problems)
+
+    def beat(self) -> None:
+        """Feed the watchdog if all get on; set the gauges; every now and then say a sentence."""
+        if self.health().ok:
+            self._systemd.alive()
+        watching = self._watcher.health()
+        self._metrics.watched(
+            available=[folder.available for folder in watching.folders],
+            overflows=watching.overflows,
+            settling=watching.watching,
+            scanned_at=watching.last_scan_at,
+            scan_seconds=watching.last_scan_seconds,
+        )
+        if time.monotonic() - self._told_at < STATUS_SECONDS:
+            return
+        self._told_at = time.monotonic()
+        self._look_at_disks()
+        try:
+            self._systemd.status(self._sentence(self.status()))
+        except LedgerError as error:  # the dispatch loop decides what that means
+            _log.warning("status: %s", error)
+
+    def _look_at_disks(self) -> None:
+        places = {"output": self._config.output.directory, "state": self._config.state.directory}
+        for role, place in places.items():
+            try:
+                self._metrics.disk_free_bytes.labels(role).set(shutil.disk_usage(place).free)
+            except OSError:  # the output folder is made with the first micrograph
+                continue
+
+    def _sentence(self, status: Status) -> str:
+        counts, model = status.counts, status.model
+        parts = [
+            f"picked {counts.picked}/{counts.total}",
+            f"{_thousands(status.particles)} particles",
+            f"model {model.version} {model.kind}" if model else "no model",
+            "GPU" if self._provider == CUDA else "CPU",
+        ]
+        if counts.failed:
+            parts.append(f"{counts.failed} failed")
+        if status.oldest_waiting_at is not None:
+            parts.append(f"lag {max(time.time() - status.oldest_waiting_at, 0):.0f} s")
+        if status.training.state in ("training", "failed"):
+            parts.append(
+                status.training.state if status.training.state == "training" else "training failed"
+            )
+        return ", ".join(parts)
+
+    def reload(self, config_path: Path) -> None:
+        """Read the config again, and say in the log what is wrong with it or needs a restart."""
+        self._systemd.reloading()
+        try:
+            fresh = Config.load(config_path)
+        except ConfigError as error:
+            _log.error("reload: the config is left as it was: %s", error)
+            self._metrics.config_reloads.labels("failure").inc()
+            self._metrics.config_last_reload_successful.set(0)
+        else:
+            changed = _changed(self._config, fresh)
+            if changed:
+                _log.warning("reload: needs a restart: %s", ", ".join(changed))
+            else:
+                _log.info("reload: nothing has changed")
+            self._metrics.config_reloads.labels("success").inc()
+            self._metrics.config_last_reload_successful.set(1)
+            self._metrics.config_last_reload_time.set(time.time())
+        self._systemd.ready()
+
+
+def _changed(old: Config, new: Config) -> list[str]:
+    """Return the settings that differ, as ``section.key``."""
+    before, after = old.model_dump(), new.model_dump()
+    return [
+        f"{section}.{key}"
+        for section in before
+        for key in before[section]
+        if before[section][key] != after[section][key]
+    ]
+
+
+def _thousands(count: int) -> str:
+    return str(count) if count < 10_000 else f"{count / 1000:.0f}k"
