@@ -71,7 +71,7 @@ def watched(tmp_path: Path) -> None:
 def test_a_worker_says_that_there_is_no_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """onnxruntime takes the CPU without a word; a spawned worker that must have a GPU does not."""
+    """A library that takes the CPU without a word is caught in a spawned worker."""
     monkeypatch.setattr(checks, "_in_a_worker", REAL_WORKER)
     path = _config(tmp_path, WEB + "picking: {device: require-gpu}\n")
     result = _tried(path)["picking device"]
