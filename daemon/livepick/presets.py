@@ -116,8 +116,6 @@ PRESETS: dict[Preset, Rules] = {
 def rules_for(watch: Watch) -> Rules:
     """Return the rules of the preset, with what the config says itself put over them.
 
-    An empty sidecar setting takes that of the preset away.
-
     Raises
     ------
     ConfigError
@@ -128,10 +126,12 @@ def rules_for(watch: Watch) -> Rules:
         rules = replace(rules, include=tuple(watch.include), preferred_ending=None)
     if watch.exclude is not None:
         rules = replace(rules, exclude=tuple(watch.exclude))
-    if watch.require_sidecar is not None:
-        rules = replace(rules, require_sidecar=watch.require_sidecar or None)
-    if watch.forbid_sidecar is not None:
-        rules = replace(rules, forbid_sidecar=watch.forbid_sidecar or None)
+    rules = replace(
+        rules,
+        require_sidecar=watch.require_sidecar or rules.require_sidecar,
+        forbid_sidecar=watch.forbid_sidecar or rules.forbid_sidecar,
+    )
+    rules.selects("")  # compiles the globs now, where their fault can be told
     return rules
 
 

@@ -79,7 +79,7 @@ def watched(
     """Watch ``root`` with short intervals."""
     messages: list[Message] = []
     config = Watch.model_validate(
-        {"directories": [root], "mode": "inotify", "settle_seconds": 0.3, "rescan_seconds": 3600}
+        {"directories": [root], "mode": "inotify", "settle_seconds": 0.2, "rescan_seconds": 3600}
         | settings
     )
     watcher = Watcher(config, messages.append, known=known)
@@ -126,7 +126,7 @@ def test_a_file_written_slowly_in_place_lands_when_it_is_whole(scene: Scene) -> 
     with (scene.root / "slow.mrc").open("wb", buffering=0) as file:
         for start in range(0, len(WHOLE), 512):
             file.write(WHOLE[start : start + 512])
-            time.sleep(0.15)
+            time.sleep(0.1)
             assert scene.landed() == []
     scene.wait_for("slow.mrc")
 
@@ -136,7 +136,7 @@ def test_a_file_whose_header_comes_last_is_not_yet_and_never_corrupt(scene: Scen
         file.seek(1024)
         file.write(PIXELS)
         until(lambda: scene.watcher.health().watching == 1, "the file to be seen")
-        time.sleep(0.6)  # twice the settling time
+        time.sleep(0.4)  # twice the settling time
         file.seek(0)
         file.write(header())
     scene.wait_for("mc2.mrc")
@@ -146,7 +146,7 @@ def test_a_file_whose_header_comes_last_is_not_yet_and_never_corrupt(scene: Scen
 def test_a_presized_file_lands_only_after_its_content(scene: Scene) -> None:
     with (scene.root / "smb.mrc").open("wb", buffering=0) as file:
         file.truncate(len(WHOLE))
-        time.sleep(0.6)
+        time.sleep(0.4)
         assert scene.landed() == []
         file.write(WHOLE)
     scene.wait_for("smb.mrc")
@@ -162,7 +162,7 @@ def test_rename_and_rsync_and_hidden_folders_land_under_the_final_name(scene: Sc
         place = scene.root / temporary
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(WHOLE)
-        time.sleep(0.1)
+        time.sleep(0.05)
         place.rename(scene.root / final)
     scene.wait_for("a.mrc", "b.mrc", "c.mrc", "d.MRC")
 
@@ -205,10 +205,10 @@ def test_the_dance_of_relion_and_motioncor_ends_with_the_weighted_image(tmp_path
         scene.wait_until_watched()
         (tmp_path / "X.mrc").write_bytes(WHOLE)
         (tmp_path / "X_DW.mrc").write_bytes(WHOLE[:-1] + b"!")
-        time.sleep(0.5)
+        time.sleep(0.4)
         (tmp_path / "X.mrc").rename(tmp_path / "X_noDW.mrc")
         (tmp_path / "X_DW.mrc").rename(tmp_path / "X.mrc")
-        time.sleep(0.5)
+        time.sleep(0.4)
         assert scene.landed() == []
         (tmp_path / "X.star").write_text("data_\n")
         scene.wait_for("X.mrc")
@@ -293,7 +293,7 @@ def test_a_folder_made_anew_is_watched_by_new_events(tmp_path: Path) -> None:
 
 def test_a_folder_that_appears_later_is_picked_up(tmp_path: Path) -> None:
     root = tmp_path / "later"
-    with watched(root) as scene:
+    with watched(root, rescan_seconds=0.2) as scene:
         until(lambda: scene.roots() == [False], "the first state")
         root.mkdir()
         (root / "a.mrc").write_bytes(WHOLE)
@@ -305,7 +305,7 @@ def test_an_unmounted_share_reads_as_an_empty_folder_and_is_no_empty_session(
     tmp_path: Path,
 ) -> None:
     known = {(tmp_path, Path("a.mrc")): FileVersion(1, 2, 3)}
-    with watched(tmp_path, known) as scene:
+    with watched(tmp_path, known, rescan_seconds=0.2) as scene:
         until(lambda: scene.roots() == [False], "the state")
         (tmp_path / "b.mrc").write_bytes(WHOLE)
         scene.wait_for("b.mrc")

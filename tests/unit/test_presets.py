@@ -1,0 +1,99 @@
+"""Which files are micrographs."""
+
+from pathlib import Path
+
+import pytest
+
+from livepick.config import Watch
+from livepick.errors import ConfigError
+from livepick.presets import PRESETS, Rules, is_ignored_name, is_image_name, rules_for
+
+
+def rules(**settings: object) -> Rules:
+    return rules_for(Watch.model_validate({"directories": [Path("/in")], **settings}))
+
+
+TREES = {
+    "plain": (
+        ["a.mrc", "b/c.TIF", "d.tiff", "GridSquare_1/Data/x.mrc", "PSII_PS_1.mrc"],
+        ["X_noDW.mrc", "X_DWS.mrc", "X_ODD.mrc", "X_PS.mrc", "GridSquare_12.mrc"],
+    ),
+    "motioncor": (
+        ["X.mrc", "X_DW.mrc"],
+        ["X_DWS.mrc", "X_ODD.mrc", "X_EVN.mrc", "X_Stk.mrc", "X_Ctf.mrc", "X.tif"],
+    ),
+    "relion": (
+        ["MotionCorr/job002/Movies/X.mrc", "PSII_0001.mrc"],
+        ["X_noDW.mrc", "X_DW.mrc", "X_PS.mrc", "X_ODD.mrc", "X_EVN.mrc"],
+    ),
+    "warp": (
+        ["average/X.mrc", "warp/average/X.mrc", "X.mrc"],
+        ["average/odd/X.mrc", "odd/X.mrc", "even/X.mrc", "deconv/X.mrc", "frames/X.mrc"],
+    ),
+    "cryosparc": (
+        ["J3/motioncorrected/0012_X_patch_aligned_doseweighted.mrc"],
+        ["J3/motioncorrected/0012_X_patch_aligned.mrc", "0012_X_background.mrc"],
+    ),
+    "cryoem-services": (["job002/Movies/X_motion_corrected.mrc"], ["X_PS.mrc"]),
+}
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_a_preset_tells_micrographs_from_what_is_written_beside_them(preset: str) -> None:
+    micrographs, others = TREES[preset]
+    chosen = rules(preset=preset)
+    assert [name for name in micrographs if not chosen.selects(name)] == []
+    assert [name for name in others if chosen.selects(name)] == []
+
+
+def test_names_that_are_on_their_way_are_no_images() -> None:
+    for name in ("a.mrc", "b.MRC", "c.tif", "d.Tiff"):
+        assert is_image_name(name)
+    for name in ("a.mrcs", ".a.mrc", ".a.mrc.X1y2Zz", "a.mrc.part", "a.mrc.tmp", "a.eer", "mrc"):
+        assert not is_image_name(name)
+    for name in (".~tmp~", ".hidden", "x.filepart", "x.CRDOWNLOAD", "x.downloading", "x.partial"):
+        assert is_ignored_name(name)
+
+
+def test_globs_of_the_config_replace_those_of_the_preset() -> None:
+    chosen = rules(
+        preset="cryosparc", include=["good/**", "*.tif"], exclude=["**/bad_*", "x[0-9].*"]
+    )
+    assert [
+        name
+        for name in ("good/a/b.mrc", "q.TIF", "a.mrc", "good/bad_1.mrc", "x1.tif", "y/x1.tif")
+        if chosen.selects(name)
+    ] == ["good/a/b.mrc", "q.TIF"]
+
+
+def test_globs_may_hold_what_means_something_in_a_regular_expression() -> None:
+    chosen = rules(include=["a(1)+.mrc", "[!a]?.mrc", "[ab"], exclude=[])
+    assert chosen.selects("a(1)+.mrc")
+    assert chosen.selects("sub/bc.mrc")
+    assert not chosen.selects("ac.mrc")
+    assert chosen.selects("[ab")
+    assert not chosen.selects("a1.mrc")
+
+
+def test_a_glob_that_cannot_be_is_the_users_to_mend() -> None:
+    with pytest.raises(ConfigError, match="z-a"):
+        rules(include=["[z-a].mrc"])
+
+
+def test_sidecars_are_required_or_forbidden() -> None:
+    beside = {"X.star", "Y.tmp"}
+    relion, diamond = rules(preset="relion"), rules(preset="cryoem-services")
+    assert relion.blocked("X.mrc", beside.__contains__) is None
+    assert relion.blocked("Y.mrc", beside.__contains__) == "Y.star is not there"
+    assert diamond.blocked("Y.mrc", beside.__contains__) == "Y.tmp is still there"
+    assert rules(preset="relion", require_sidecar=".xml").require_sidecar == ".xml"
+    assert relion.images_beside("a/X.star") == ["a/X.mrc", "a/X.tif", "a/X.tiff"]
+    assert relion.images_beside("a/X.mrc") == []
+
+
+def test_an_unweighted_sum_gives_way_to_the_weighted_one_beside_it() -> None:
+    motioncor = rules(preset="motioncor")
+    assert motioncor.gives_way("X.mrc", {"X_DW.mrc"}.__contains__)
+    assert not motioncor.gives_way("X_DW.mrc", {"X_DW.mrc"}.__contains__)
+    assert not motioncor.gives_way("Y.mrc", {"X_DW.mrc"}.__contains__)
+    assert not rules(preset="motioncor", include=["*.mrc"]).may_give_way("X.mrc")
