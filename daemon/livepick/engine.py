@@ -59,6 +59,10 @@ class Engine:
         Jobs that keep every worker busy: one running and one waiting for each.
     crashes
         Exceptions that say a worker died with the job.
+    shut
+        Takes no more jobs in an executor and cancels those that wait.
+    leave
+        Called when all is over.
     """
 
     def __init__(
@@ -67,12 +71,18 @@ class Engine:
         capacity: int,
         *,
         crashes: tuple[type[BaseException], ...] = (BrokenExecutor,),
+        shut: Callable[[Executor], None] = lambda executor: executor.shutdown(
+            wait=False, cancel_futures=True
+        ),
+        leave: Callable[[], None] = lambda: None,
     ) -> None:
         self.capacity = capacity
         self.crashes = crashes
         self.generation = 0
         """Raised by ``renew``: futures of an older generation are of a pool that is gone."""
         self._make = make
+        self._shut = shut
+        self._leave = leave
         self._executor = make()
         self._lock = threading.Lock()
 
@@ -112,7 +122,7 @@ class Engine:
             return True
 
     def _start_afresh(self) -> None:
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._shut(self._executor)
         self.generation += 1
         self._executor = self._make()
         try:
@@ -127,12 +137,12 @@ class Engine:
     def stop(self) -> None:
         """End the workers now, whatever they are doing."""
         with self._lock:
-            executor = self._executor
-            kill = _processes(executor)
-            executor.shutdown(wait=False, cancel_futures=True)
+            processes = _processes(self._executor)
+            self._shut(self._executor)
             # Else the interpreter would wait for them when it ends.
-            for process in kill:
+            for process in processes:
                 process.kill()
+        self._leave()
 
 
 def _processes(executor: Executor) -> list[multiprocessing.process.BaseProcess]:
@@ -184,6 +194,8 @@ def dask(scheduler: str) -> Engine:
         lambda: client.get_executor(pure=False, retries=0),
         2 * max(total, 1),
         crashes=(BrokenExecutor, distributed.KilledWorker),
+        shut=lambda executor: executor.shutdown(wait=False),  # cancels without being told
+        leave=client.close,
     )
 
 

@@ -1,0 +1,140 @@
+"""Engines: workers that are thrifty, leave in time, and may die."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from livepick import engine as engines
+from livepick.errors import LivepickError
+
+SCRIPT = """
+import os, sys, time
+from livepick import engine
+
+if __name__ == "__main__":
+    workers = engine.local(2)
+    first = {workers.submit(os.getpid).result() for _ in range(20)}
+    busy = [workers.submit(time.sleep, 600) for _ in range(4)]
+    time.sleep(0.5)
+    pids = set(workers._executor._processes)
+    print(*pids, flush=True)
+    if "stop" in sys.argv:
+        workers.stop()
+        sys.exit(0)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def local():
+    made = engines.local(1)
+    yield made
+    made.stop()
+
+
+def die():
+    os._exit(1)
+
+
+def settings():
+    return [os.environ.get(name) for name in engines.THREAD_SETTINGS]
+
+
+def sigint_handler():
+    return signal.getsignal(signal.SIGINT)
+
+
+def alive(pid):
+    """Whether a process runs; a zombie, which nobody has waited for yet, does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def gone(pids, seconds=30):
+    give_up = time.monotonic() + seconds
+    while any(alive(pid) for pid in pids) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    return not any(alive(pid) for pid in pids)
+
+
+def test_a_worker_computes_with_one_thread_and_leaves_ctrl_c_to_the_service(local):
+    """Its libraries find the settings before they are imported."""
+    assert local.submit(settings).result() == ["1"] * len(engines.THREAD_SETTINGS)
+    assert local.submit(sigint_handler).result() == signal.SIG_IGN
+
+
+def test_a_pool_is_replaced_once_after_a_worker_died(local):
+    """However many of its jobs report the death."""
+    generation = local.generation
+    for future in [local.submit(die) for _ in range(2)]:
+        with pytest.raises(BrokenExecutor):
+            future.result()
+    assert local.renew(generation)
+    assert not local.renew(generation)
+    assert local.submit(os.getpid).result() != os.getpid()
+
+
+def test_a_worker_that_died_idle_is_replaced_without_a_word(local):
+    """The next job runs; the generation says that it happened."""
+    pid = local.submit(os.getpid).result()
+    os.kill(pid, signal.SIGKILL)
+    assert gone([pid])
+    while not local._executor._broken:  # until the pool has noticed
+        time.sleep(0.01)
+
+    assert local.submit(os.getpid).result() != pid
+    assert local.generation == 1
+
+
+def test_workers_that_cannot_start_are_nobodys_fault():
+    """No micrograph is blamed when every process ends at once."""
+    broken = engines.Engine(lambda: ProcessPoolExecutor(1, initializer=die), 1)
+    with pytest.raises(LivepickError, match="end as soon as they are started"):
+        broken.renew(0)
+    broken.stop()
+
+
+def test_threads_are_an_engine_too():
+    """For tests, which need no processes."""
+    engine = engines.threads(2)
+    assert engine.submit(os.getpid).result() == os.getpid()
+    assert engine.capacity == 4
+    engine.stop()
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_no_worker_outlives_its_service(tmp_path, how):
+    """Killed without a word, or stopped in the middle of jobs that take for ever."""
+    script = tmp_path / "service.py"
+    script.write_text(SCRIPT)
+    with subprocess.Popen(
+        [sys.executable, script, how], stdout=subprocess.PIPE, text=True
+    ) as service:
+        assert service.stdout is not None
+        pids = [int(word) for word in service.stdout.readline().split()]
+        if how == "kill":
+            service.kill()
+        assert service.wait(timeout=30) == (0 if how == "stop" else -signal.SIGKILL)
+    assert len(pids) == 2
+    assert gone(pids)
+
+
+def test_a_dask_cluster_is_an_engine():
+    """The same interface, on a cluster of one thread."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        engine = engines.dask(cluster.scheduler_address)
+        assert engine.submit(os.getpid).result() == os.getpid()
+        assert engine.capacity == 2
+        engine.stop()
