@@ -76,7 +76,8 @@ def templates(diameter_px: float) -> tuple[NDArray[np.float32], NDArray[np.float
 def _binned(fine: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the means of ``FINE`` x ``FINE`` pixels."""
     size = len(fine) // FINE
-    return fine.reshape(size, FINE, size, FINE).mean(axis=(1, 3))
+    means: NDArray[np.float64] = fine.reshape(size, FINE, size, FINE).mean(axis=(1, 3))
+    return means
 
 
 def _disc(

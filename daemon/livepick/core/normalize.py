@@ -47,7 +47,7 @@ def flatten(image: Image, *, window_px: int, ignore: Mask | None = None) -> Imag
     if ignore is not None and not ignore.all():
         sample = sample[~ignore[::2, ::2]]
     sigma = 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
-    flat /= np.float32(max(sigma, np.finfo(np.float32).tiny))
+    flat /= np.float32(max(sigma, float(np.finfo(np.float32).tiny)))
     return np.clip(flat, -LIMIT_SIGMAS, LIMIT_SIGMAS, out=flat)
 
 

@@ -81,4 +81,5 @@ def _refine(score: Image, y: NDArray[np.intp], x: NDArray[np.intp], axis: int) -
     low, mid, high = (score[a[0], a[1]].astype(np.float64) for a in (before, [y, x], after))
     bend = low - 2 * mid + high
     step = np.where(inside & (bend < 0), 0.5 * (low - high) / np.where(bend < 0, bend, -1), 0)
-    return (position + np.clip(step, -0.5, 0.5)).astype(np.float32)
+    refined: Vector = (position + np.clip(step, -0.5, 0.5)).astype(np.float32)
+    return refined

@@ -86,7 +86,9 @@ def fourier_resample(image: NDArray[Any], *, factor: float) -> Resampled:
     low_part[1 - half :] = spectrum[1 - half :] * taper[:0:-1]
     smaller = fft.irfft2(low_part, s=(new_height, new_width), overwrite_x=True)
     smaller *= np.float32((new_height * new_width) / (height * width))
-    return Resampled(smaller, height / new_height, width / new_width)
+    return Resampled(
+        smaller.astype(np.float32, copy=False), height / new_height, width / new_width
+    )
 
 
 def _limits(image: NDArray[Any]) -> tuple[float, float]:
@@ -97,8 +99,8 @@ def _limits(image: NDArray[Any]) -> tuple[float, float]:
     median = float(np.median(sample))
     sigma = 1.4826 * float(np.median(np.abs(sample - median)))
     if sigma == 0:  # more than half of the pixels are the same: sparse counts, or nothing
-        sigma = float(sample.std())
-    if sigma == 0 and (image == image[0, 0]).all():
+        sigma = float(image.std(dtype=np.float64))
+    if sigma == 0:
         raise ContentError(
             f"all pixels are {float(image[0, 0]):g}",
             "The file holds no picture; look at the camera or the motion correction.",
