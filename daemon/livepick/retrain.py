@@ -154,8 +154,8 @@ class Retrain:
         wanted = self._config.bootstrap.micrographs
         if self._ledger.counts().picked < wanted:
             return None
-        seeds = self._ledger.seeds(wanted)
-        if any(seed.model_version != champion.card.version for seed in seeds):
+        seeds = self._ledger.seeds(champion.card.version, wanted)
+        if len(seeds) < wanted:
             return None  # some wait for the present model still
         return self._new_run(champion, seeds)
 

@@ -91,11 +91,11 @@ class Scene:
         """Be the ledger."""
         return self.row
 
-    def seeds(self, limit):
+    def seeds(self, model_version, limit):
         """Be the ledger."""
         picks = Picks(*(np.array([1.0, 2.0], dtype=np.float32) for _ in range(3)))
         return [
-            Seed(Path(f"/m/{i}.mrc"), picks, 0.5, 0, "blob", 1.5, (64, 64), 0.0)
+            Seed(Path(f"/m/{i}.mrc"), picks, 0.5, model_version, "blob", 1.5, (64, 64), 0.0)
             for i in range(min(limit, self.picked))
         ]
 
