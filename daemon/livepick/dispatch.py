@@ -354,7 +354,9 @@ class Dispatch:
         """Settle a job, whatever became of it."""
         claim, outcome = message.claim, _outcome(message.future)
         crashed = isinstance(outcome, self._engine.crashes)
-        if isinstance(outcome, BrokenExecutor):
+        if self._stop_at is not None:
+            pass  # whoever stops the service may have told its workers to end as well
+        elif isinstance(outcome, BrokenExecutor):
             self._engine.renew(message.generation)
             self._count_deaths()
         elif crashed:  # a cluster replaces its workers by itself
@@ -363,10 +365,10 @@ class Dispatch:
             _log.debug("%s: has new content, this result is of the old", claim.relative)
         elif isinstance(outcome, Result):
             self._keep(claim, outcome)
+        elif isinstance(outcome, CancelledError) or (crashed and self._stop_at is not None):
+            self._ledger.released(claim)
         elif crashed:
             self._crashed(claim)
-        elif isinstance(outcome, CancelledError):
-            self._ledger.released(claim)
         else:
             self._error(claim, outcome)
         self._in_flight.discard(claim)

@@ -13,6 +13,7 @@ bug that is heard. It is one file though it is long, for it is the one door to s
 
 import contextlib
 import json
+import logging
 import sqlite3
 import threading
 import time
@@ -43,11 +44,16 @@ from livepick.worker import Result
 
 __all__ = ["LEDGER", "MIGRATIONS", "Ledger", "ReadLedger"]
 
+_log = logging.getLogger(__name__)
+
 LEDGER = "ledger.sqlite"
 """Name of the file in the state directory."""
 
 MIGRATIONS: Final[tuple[str, ...]] = (Path(__file__).with_name("schema.sql").read_text(),)
 """Script ``n`` takes a ledger of version ``n`` to ``n + 1``; never edited once released."""
+
+OLDEST_SQLITE = (3, 37)
+"""The first with STRICT tables."""
 
 MAX_CRASHES = 3
 """A micrograph that a worker died with so often is given up."""
@@ -61,8 +67,9 @@ BUSY_SECONDS = 5.0
 _NEW, _REPICK = 0, 1
 """Priorities."""
 
-_PASSING = ("vanished", "io", "incomplete", "changed")
-"""Reasons that may have gone away when the same file lands again."""
+_PASSING = ("vanished", "io", "incomplete", "changed", "pixel_size", "internal")
+"""Reasons that lie outside of the file, in folders, settings or livepick itself: the same content
+is tried again when it lands again, at the latest after the next start."""
 
 _AGAIN = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
 
@@ -195,7 +202,7 @@ class ReadLedger:
     def known(self) -> dict[tuple[Path, Path], FileVersion]:
         """Return the content known of each ``(root, relative)``, for the watcher to start from.
 
-        What failed for a cause that may have passed is left out, so that it is sent again.
+        What failed for a cause outside of the file is left out, so that it is sent again.
         """
         rows = self._rows(
             "select root, relative, size_bytes, mtime_ns, inode from micrograph where"
@@ -290,6 +297,7 @@ class Ledger(ReadLedger):
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self._clock = clock
+        _refuse_old_sqlite()
         _refuse_network(path)
         self._state_lock = StateLock(path)
         try:
@@ -298,6 +306,7 @@ class Ledger(ReadLedger):
         except BaseException:
             self._state_lock.release()
             raise
+        _log.debug("%s: SQLite %s", path, sqlite3.sqlite_version)
 
     def _open(self) -> None:
         with self._translated():
@@ -311,7 +320,8 @@ class Ledger(ReadLedger):
             self._db.execute("pragma synchronous = full")
             self._db.execute("pragma foreign_keys = on")
             if self._version() == len(MIGRATIONS):
-                verdict = self._db.execute("pragma quick_check(1)").fetchone()[0]
+                # Not the candidates: they can be a gigabyte, and are read one by one.
+                verdict = self._db.execute("pragma quick_check(micrograph)").fetchone()[0]
                 if verdict != "ok":
                     raise sqlite3.DatabaseError(verdict)
             else:
@@ -766,6 +776,14 @@ class Ledger(ReadLedger):
                 " on conflict do update set value = excluded.value",
                 (name, json.dumps(value)),
             )
+
+
+def _refuse_old_sqlite() -> None:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise LedgerError(
+            f"this Python has SQLite {sqlite3.sqlite_version}",
+            f"livepick needs {'.'.join(map(str, OLDEST_SQLITE))} or newer: use another Python.",
+        )
 
 
 def _refuse_network(path: Path) -> None:

@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 from collections import Counter
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import numpy as np
@@ -544,6 +545,25 @@ def test_a_stop_does_not_wait_for_ever(session):
     hold.set()
     assert run.ledger.counts() == Counts(picking=2, queued=1)
     assert run.error is None
+
+
+def test_a_worker_that_ends_with_the_service_blames_nobody(session):
+    """A signal to the whole group reaches the workers too."""
+    hold = threading.Event()
+
+    def work(job):
+        hold.wait(30)
+        raise BrokenExecutor
+
+    run = session(work, engines.threads(1)).land("a.mrc").start()
+    run.until_counts(picking=1)
+    run.inbox.put(Stop())
+    run.until(lambda: run.dispatch._stop_at is not None)
+    hold.set()
+    run.thread.join(30)
+    assert run.ledger.counts() == Counts(queued=1)
+    assert run.rows()["a.mrc"].crashes == 0
+    assert run.instruments.calls["worker_crashed"] == 0
 
 
 def test_training_runs_are_recorded(session):

@@ -103,6 +103,20 @@ def test_workers_that_cannot_start_are_nobodys_fault():
     broken.stop()
 
 
+def allocate(size_bytes):
+    return len(bytearray(size_bytes))
+
+
+def test_a_worker_may_have_a_memory_bound():
+    """Too much is an error of that job, and the worker lives on."""
+    engine = engines.local(1, memory_limit_bytes=2 << 30)
+    pid = engine.submit(os.getpid).result()
+    with pytest.raises(MemoryError):
+        engine.submit(allocate, 4 << 30).result()
+    assert engine.submit(os.getpid).result() == pid
+    engine.stop()
+
+
 def test_threads_are_an_engine_too():
     """For tests, which need no processes."""
     engine = engines.threads(2)

@@ -16,6 +16,7 @@ from livepick.errors import (
     ContentError,
     LedgerError,
     LedgerWriteError,
+    PixelSizeError,
     UnreadableFileError,
 )
 from livepick.ledger import LEDGER, MAX_INTERRUPTIONS, Ledger, ReadLedger
@@ -166,6 +167,14 @@ def test_what_is_set_aside_is_failed_with_its_reason(ledger):
     }
     assert ledger.visible() == []
     assert ledger.candidates(rows[0].id) is None
+
+
+def test_an_edited_setting_gives_another_go(ledger):
+    """A wrong pixel size lies in the config as often as in the file."""
+    ledger.landed(ROOT, A, V1, 900.0)
+    ledger.failed(claim_one(ledger), PixelSizeError("1.5 against 1.0 Å", "Look."))
+    assert ledger.known() == {}
+    assert ledger.landed(ROOT, A, V1, 900.0) is Arrival.AGAIN
 
 
 def test_a_retry_waits_and_is_counted(ledger, clock):
@@ -363,6 +372,13 @@ def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
     """SQLite's WAL needs shared memory with everybody who writes."""
     monkeypatch.setattr(ledger_module, "file_system_type", lambda path: "nfs4")
     with pytest.raises(LedgerError, match="network file system"):
+        Ledger(tmp_path / LEDGER)
+
+
+def test_an_old_sqlite_is_refused(tmp_path, monkeypatch):
+    """In words, and not by a syntax error in the schema."""
+    monkeypatch.setattr(ledger_module, "OLDEST_SQLITE", (99, 0))
+    with pytest.raises(LedgerError, match=r"needs 99\.0 or newer"):
         Ledger(tmp_path / LEDGER)
 
 
