@@ -15,6 +15,7 @@ import math
 import os
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -272,6 +273,9 @@ class Watcher:
 
     def start(self) -> None:
         """Start watching; the first scan begins at once."""
+        # watchdog warns, in kilobytes, when a folder and its sub-folder appear at the same time.
+        # Made an error, the warning would end watchdog's thread.
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         logging.getLogger(_OverflowListener.LOGGER).addHandler(self._listener)
         self._thread.start()
 
