@@ -7,9 +7,14 @@ published and 1 if not; then the last two lines on standard error, and the last 
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+# Before torch loads its OpenMP: threads that spin while they wait for each other take ten times
+# the CPU time as soon as anything else, such as picking, runs on the same cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from livepick.errors import LivepickError
 from livepick_trainer.progress import Reporter

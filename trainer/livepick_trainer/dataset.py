@@ -33,6 +33,9 @@ class PatchRules:
     patches_per_epoch: int = 256
     """So that an epoch takes a few seconds on two cores, whatever the number of micrographs."""
 
+    held_out_patches: int = 96
+    """From held-out micrographs, drawn once; their loss decides which epoch was the best."""
+
     seed_fraction: float = 0.75
     """Of the patches, so many are drawn around a seed; the rest anywhere."""
 
@@ -90,29 +93,30 @@ def draw_batches(
     generator: np.random.Generator,
     *,
     diameter_px: float,
+    patches: int,
     batch_size: int,
     rules: PatchRules,
     augment: bool = True,
 ) -> Iterator[Batch]:
-    """Yield one epoch of batches; the last may be smaller.
+    """Yield ``patches`` patches in batches; the last batch may be smaller.
 
     Each patch's micrograph is drawn with equal chances, not by its number of seeds, so that a
     crowded one does not outweigh the others.
     """
-    for first in range(0, rules.patches_per_epoch, batch_size):
-        patches = []
-        for _ in range(min(batch_size, rules.patches_per_epoch - first)):
+    for first in range(0, patches, batch_size):
+        drawn = []
+        for _ in range(min(batch_size, patches - first)):
             micrograph = micrographs[int(generator.integers(len(micrographs)))]
             corner = _draw_corner(micrograph, generator, rules)
             patch = cut_patch(micrograph, corner, diameter_px=diameter_px, rules=rules)
-            patches.append(_augmented(patch, generator, rules) if augment else patch)
+            drawn.append(_augmented(patch, generator, rules) if augment else patch)
         yield Batch(
             *(
                 torch.from_numpy(np.stack(images)[:, None])
                 for images in (
-                    [p.image for p in patches],
-                    [p.target for p in patches],
-                    [p.weight for p in patches],
+                    [p.image for p in drawn],
+                    [p.target for p in drawn],
+                    [p.weight for p in drawn],
                 )
             )
         )

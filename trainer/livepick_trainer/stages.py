@@ -181,9 +181,7 @@ def _train(run: Run, draft: Path) -> None:
         f"{seeds} seeds in {len(learned)} micrographs, {len(held_out)} held out, on {run.device}",
         total=settings.epochs,
     )
-    judged = list(
-        _batches(run, [_labelled(run, m) for m in held_out], _HELD_OUT_STREAM, augment=False)
-    )
+    judged = list(_held_out_batches(run, [_labelled(run, m) for m in held_out]))
 
     def save(checkpoint: Checkpoint) -> None:
         save_checkpoint(draft / CHECKPOINT, checkpoint)
@@ -193,7 +191,7 @@ def _train(run: Run, draft: Path) -> None:
     try:
         history = train(
             network,
-            lambda epoch: _batches(run, learned, _TRAINING_STREAM, epoch),
+            lambda epoch: _training_batches(run, learned, epoch),
             lambda: judged,
             Recipe(
                 epochs=settings.epochs,
@@ -251,7 +249,7 @@ def _export(run: Run, draft: Path) -> None:
     _, held_out = _split(run)
     images = [padded(micrograph.image) for micrograph in held_out[:MOST_COMPARED]]
     labelled = [_labelled(run, micrograph) for micrograph in held_out[:MOST_COMPARED]]
-    patches = _batches(run, labelled, _HELD_OUT_STREAM, augment=False)
+    patches = _held_out_batches(run, labelled)
     images += [patch.numpy() for patch in next(iter(patches)).image[:, 0]]
     agreement = check_agreement(network, graph, images, threads=run.spec.training.threads)
     write_atomically(draft / GRAPH, graph)
@@ -317,16 +315,28 @@ def _labelled(run: Run, micrograph: PreparedMicrograph) -> LabelledMicrograph:
     return LabelledMicrograph(micrograph.image, micrograph.mask, seeds)
 
 
-def _batches(
-    run: Run, micrographs: Sequence[LabelledMicrograph], *stream: int, augment: bool = True
+def _training_batches(
+    run: Run, micrographs: Sequence[LabelledMicrograph], epoch: int
 ) -> Iterator[Batch]:
     return draw_batches(
         micrographs,
-        np.random.default_rng([run.spec.training.seed, *stream]),
+        np.random.default_rng([run.spec.training.seed, _TRAINING_STREAM, epoch]),
         diameter_px=DIAMETER_PX,
+        patches=run.patch_rules.patches_per_epoch,
         batch_size=run.spec.training.minibatch_size,
         rules=run.patch_rules,
-        augment=augment,
+    )
+
+
+def _held_out_batches(run: Run, micrographs: Sequence[LabelledMicrograph]) -> Iterator[Batch]:
+    return draw_batches(
+        micrographs,
+        np.random.default_rng([run.spec.training.seed, _HELD_OUT_STREAM]),
+        diameter_px=DIAMETER_PX,
+        patches=run.patch_rules.held_out_patches,
+        batch_size=run.spec.training.minibatch_size,
+        rules=run.patch_rules,
+        augment=False,
     )
 
 

@@ -16,7 +16,7 @@ from livepick_trainer.__main__ import main
 from livepick_trainer.dataset import PatchRules
 from livepick_trainer.progress import Reporter
 
-QUICK = PatchRules(size_px=64, patches_per_epoch=16)
+QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 
 
 class Killed(BaseException):
@@ -38,7 +38,7 @@ def test_a_run_ends_with_a_bundle_that_finds_the_blobs(make_run):
     folder = make_run(epochs=5, initial_learning_rate=0.01)
 
     with stages.lock(folder):
-        rules = PatchRules(size_px=64, patches_per_epoch=48)
+        rules = PatchRules(size_px=64, patches_per_epoch=48, held_out_patches=16)
         bundle = stages.run_stages(folder, Reporter(folder), patch_rules=rules)
 
     card = read_card(bundle)

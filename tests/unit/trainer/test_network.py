@@ -1,0 +1,144 @@
+"""The network, its loss and its export."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from livepick.core.matching import Matches
+from livepick.errors import TrainerError
+from livepick_trainer.evaluate import choose_operating_point
+from livepick_trainer.export_onnx import check_agreement, to_onnx
+from livepick_trainer.losses import balanced_accuracy, weighted_cross_entropy
+from livepick_trainer.network import Architecture, make_network
+from livepick_trainer.train import Recipe, learning_rate
+
+SMALL = Architecture(channels=(2, 3, 4), deepest_convolutions=1)
+
+
+def used(network):
+    """Return the network as after some training: its normalizations have seen images."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.running_mean.normal_(0, 0.2, generator=generator)
+                layer.running_var.uniform_(0.5, 2, generator=generator)
+    return network
+
+
+def test_the_network_is_small_and_sees_three_diameters():
+    """At most a million parameters; a change 30 pixels away (1.5 diameters) is seen."""
+    network = used(make_network(1)).eval()
+    image = torch.zeros(1, 1, 128, 128, requires_grad=True)
+
+    network(image)[0, 0, 64, 64].backward()
+
+    seen = image.grad[0, 0].abs().amax(0).nonzero().ravel()
+    assert seen.min() <= 34
+    assert seen.max() >= 94
+    assert sum(parameter.numel() for parameter in network.parameters()) <= 1_000_000
+
+
+def test_the_same_seed_gives_the_same_network_and_graph():
+    """Nothing else enters: neither torch's global state nor the time."""
+    first = to_onnx(make_network(1, SMALL))
+    torch.rand(5)
+
+    assert to_onnx(make_network(1, SMALL)) == first
+    assert to_onnx(make_network(2, SMALL)) != first
+
+
+@pytest.mark.parametrize("architecture", [SMALL, Architecture()])
+def test_the_graph_gives_the_networks_scores_at_any_size(architecture):
+    """Also with normalizations folded in, to float32's last digits."""
+    network = used(make_network(1, architecture))
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=shape).astype(np.float32) for shape in ((64, 96), (112, 48))]
+
+    agreement = check_agreement(network, to_onnx(network), images)
+
+    assert (agreement.images, agreement.pixels) == (2, 64 * 96 + 112 * 48)
+    assert agreement.max_difference < 1e-5
+
+
+def test_a_layer_without_a_counterpart_is_refused_by_name():
+    """Better no bundle than one that picks otherwise than the network does."""
+    with pytest.raises(TrainerError, match="GELU"):
+        to_onnx(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.GELU()))
+
+
+def test_the_export_leaves_the_network_as_it_is():
+    """Folding happens in a copy."""
+    network = used(make_network(1, SMALL)).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+    to_onnx(network)
+
+    assert network.training
+    assert all((before[name] == t).all() for name, t in network.state_dict().items())
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    """NaN is no agreement."""
+    network = used(make_network(1, SMALL))
+    image = np.full((32, 32), np.nan, dtype=np.float32)
+
+    with pytest.raises(TrainerError, match="differ"):
+        check_agreement(network, to_onnx(network), [image])
+
+
+def test_pixels_without_weight_cost_nothing():
+    """Whatever the network says there."""
+    logits = torch.tensor([[[[9.0, -9.0]]]])
+    target, weight = torch.zeros_like(logits), torch.tensor([[[[0.0, 1.0]]]])
+
+    assert float(weighted_cross_entropy(logits, target, weight)) < 1e-3
+    assert float(weighted_cross_entropy(logits, target, torch.zeros_like(weight))) == 0
+
+
+def test_accuracy_is_balanced():
+    """Finding nothing is half right, however few the particles are."""
+    target = torch.zeros(1, 1, 10, 10)
+    target[..., 0, 0] = 1
+    nothing = torch.full_like(target, -5.0)
+
+    assert float(balanced_accuracy(nothing, target, torch.ones_like(target))) == 0.5
+
+
+def test_the_learning_rate_falls_from_first_to_last_epoch():
+    """As the settings say, both ends included."""
+    recipe = Recipe(epochs=5, initial_learning_rate=0.01, final_learning_rate=0.0001, seed=1)
+
+    rates = [learning_rate(recipe, epoch) for epoch in range(5)]
+
+    assert rates == pytest.approx([1e-2, 10**-2.5, 1e-3, 10**-3.5, 1e-4])
+
+
+def matches(score, hit, truths):
+    return [Matches(np.asarray(score), np.asarray(hit, dtype=bool), np.zeros(len(hit)), truths)]
+
+
+def test_the_operating_point_has_the_best_f1():
+    """Twelve seeds: the twelve hits above 0.4 count, the misses below do not."""
+    score = [*np.linspace(0.9, 0.4, 12), 0.3, 0.2]
+
+    point = choose_operating_point(matches(score, [True] * 12 + [False] * 2, 12))
+
+    assert point.threshold == pytest.approx(0.4)
+    assert (point.precision, point.recall, point.f1) == (1, 1, 1)
+    assert "best F1 against 12 seeds" in point.source
+
+
+def test_without_a_meaningful_f1_there_are_as_many_picks_as_seeds():
+    """Too few seeds are held out to choose by."""
+    point = choose_operating_point(matches([0.9, 0.8, 0.7, 0.6], [True, False, True, True], 2))
+
+    assert point.threshold == 0.8
+    assert "as many picks as seeds (2)" in point.source
+
+
+def test_a_network_that_finds_nothing_is_refused():
+    """It must not become the champion."""
+    with pytest.raises(TrainerError, match="finds nothing"):
+        choose_operating_point(matches([], [], 20))

@@ -1,0 +1,86 @@
+"""Which candidates are believed."""
+
+import numpy as np
+import pytest
+
+from livepick_trainer.seeds import Candidates, SeedRules, choose_seeds, disc_contrast
+
+DIAMETER_PX = 20
+GRID = [(float(y), float(x)) for y in range(20, 200, 40) for x in range(20, 200, 40)]
+
+
+def micrograph(centres, heights):
+    """Return noise with discs of the given heights."""
+    y, x = np.indices((220, 220))
+    image = np.random.default_rng(0).normal(0, 0.2, y.shape)
+    for (cy, cx), height in zip(centres, heights, strict=True):
+        image += height * (np.hypot(y - cy, x - cx) < DIAMETER_PX / 2)
+    return image.astype(np.float32)
+
+
+def choose(candidates, image=None, mask=None, threshold=0.5):
+    """Return the positive and the ignored candidates as sets of (y, x)."""
+    image = np.zeros((220, 220), dtype=np.float32) if image is None else image
+    table = np.array(candidates, dtype=np.float32).reshape(-1, 3)
+    seeds = choose_seeds(
+        image,
+        np.zeros(image.shape, dtype=bool) if mask is None else mask,
+        Candidates(table[:, :2], table[:, 2]),
+        threshold=threshold,
+        diameter_px=DIAMETER_PX,
+        rules=SeedRules(),
+    )
+    return tuple(
+        {(float(y), float(x)) for y, x in points}
+        for points in (seeds.positive_yx_px, seeds.ignored_yx_px)
+    )
+
+
+def test_the_score_sorts_into_three_classes():
+    """Above the threshold positive, somewhat below ignored, far below background."""
+    positive, ignored = choose([(50, 50, 0.5), (100, 50, 0.3), (150, 50, 0.1)])
+
+    assert (positive, ignored) == ({(50, 50)}, {(100, 50)})
+
+
+@pytest.mark.parametrize("at", [(5.0, 100.0), (100.0, 214.0)])
+def test_a_cut_particle_is_ignored(at):
+    """Less than half a diameter from an edge, a candidate is neither particle nor background."""
+    positive, ignored = choose([(*at, 0.9)])
+
+    assert (positive, ignored) == (set(), {at})
+
+
+def test_masked_candidates_are_dropped():
+    """The mask already keeps that place from being learned."""
+    mask = np.zeros((220, 220), dtype=bool)
+    mask[:60] = True
+
+    assert choose([(50, 50, 0.9)], mask=mask) == (set(), set())
+
+
+def test_outliers_of_contrast_are_ignored():
+    """One candidate three times as bright as the others is ice, not a particle."""
+    heights = [1.0 + 0.02 * (i % 5) for i in range(len(GRID))]
+    heights[7] = 4.0
+
+    positive, ignored = choose([(*at, 0.9) for at in GRID], micrograph(GRID, heights))
+
+    assert ignored == {GRID[7]}
+    assert len(positive) == len(GRID) - 1
+
+
+def test_no_candidates_are_no_seeds():
+    """An empty micrograph teaches background."""
+    assert choose([]) == (set(), set())
+
+
+def test_contrast_is_the_height_of_a_disc():
+    """A disc of height 2 on any brightness has a contrast of 2, also beside an edge."""
+    image = np.full((80, 80), 5, dtype=np.float32)
+    y, x = np.indices(image.shape)
+    image[np.hypot(y - 40, x - 40) <= 10] += 2
+
+    contrast = disc_contrast(image, np.array([[40, 40], [0, 0]], dtype=np.float32), diameter_px=20)
+
+    assert contrast == pytest.approx([2, 0], abs=1e-4)
