@@ -501,7 +501,7 @@ class Ledger(ReadLedger):
         """
         now = self._clock()
         poison = PoisonError(
-            f"it was being picked at {MAX_INTERRUPTIONS} ends of the service",
+            f" was being picked at {MAX_INTERRUPTIONS} ends of the service",
             "Open it in another program; copy it anew to have it tried again.",
         )
         with self.transaction():
@@ -514,7 +514,7 @@ class Ledger(ReadLedger):
                 self._drop_result(micrograph_id)
                 self._db.execute(
                     "update micrograph set state = 'failed', changed_at = ?, reason = ?,"
-                    " error = ?, remedy = ?, interruptions = interruptions + 1"
+                    " error = relative || ?, remedy = ?, interruptions = interruptions + 1"
                     " where id = ? and state = 'picking'",
                     (now, poison.reason, poison.what, poison.remedy, micrograph_id),
                 )

@@ -233,6 +233,7 @@ def test_a_killed_service_heals_at_the_next_start(tmp_path):
     ledger.close()
 
     assert (row.state, row.reason, row.interruptions) == ("failed", "poison", MAX_INTERRUPTIONS)
+    assert row.error == "a.mrc was being picked at 10 ends of the service"
 
 
 def test_a_promotion_queues_what_another_model_picked(ledger):
