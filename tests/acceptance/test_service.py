@@ -1,0 +1,342 @@
+"""The installed command as a process: files dropped into a folder, signals, /metrics read back."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import yaml
+
+LIVEPICK = Path(sys.executable).with_name("livepick")
+
+DIAMETER_ANGSTROM = 160
+PIXEL_SIZE_ANGSTROM = 4.0
+SIDE_PX = 384
+
+HAS_GPU = Path("/dev/nvidiactl").exists()
+
+
+def write_micrograph(path, seed):
+    """Write a noisy micrograph with dark discs, and return how many."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:SIDE_PX, :SIDE_PX]
+    radius = DIAMETER_ANGSTROM / PIXEL_SIZE_ANGSTROM / 2
+    image = rng.normal(0, 1, (SIDE_PX, SIDE_PX)).astype(np.float32)
+    centres = [(i, j) for i in range(50, 350, 75) for j in range(50, 350, 75)]
+    for centre in centres:
+        i, j = centre + rng.uniform(-8, 8, 2)
+        image -= 1.5 / (1 + np.exp(np.hypot(y - i, x - j) - radius))
+    draft = path.with_suffix(".part")
+    with mrcfile.new(draft, image, overwrite=True) as mrc:
+        mrc.voxel_size = PIXEL_SIZE_ANGSTROM
+    draft.rename(path)
+    return len(centres)
+
+
+class Session:
+    """A folder with a config, and the service on it."""
+
+    def __init__(self, folder, **sections):
+        self.folder = folder
+        self.landing = folder / "in"
+        self.landing.mkdir()
+        self.output = folder / "out"
+        self.state = folder / "state"
+        self.settings = {
+            "session": {"name": "test"},
+            "watch": {
+                "directories": ["in"],
+                "settle_seconds": 0.2,
+                "rescan_seconds": 0.5,
+            },
+            "particle": {"diameter_angstrom": DIAMETER_ANGSTROM},
+            "bootstrap": {"micrographs": 1000},
+            "picking": {"device": "cpu", "workers": 1},
+            "output": {"directory": "out"},
+            "state": {"directory": "state"},
+            "web": {"listen": "127.0.0.1:0"},
+        }
+        for name, section in sections.items():
+            self.settings[name] = self.settings.get(name, {}) | section
+        self.config = folder / "session.yaml"
+        self.log = folder / "log"
+        self.process = None
+        self.save()
+
+    def save(self):
+        """Write the config."""
+        self.config.write_text(yaml.safe_dump(self.settings))
+
+    def start(self, *, wait=True, **environment):
+        """Start the service, and wait until it is at work."""
+        with self.log.open("ab") as log:
+            before = log.tell()
+            self.process = subprocess.Popen(
+                [LIVEPICK, "run", self.config], stderr=log, env=os.environ | environment
+            )
+        if wait:
+            self.until(lambda: "at work" in self.log.read_text()[before:], "start")
+
+    def stop(self):
+        """End the service as systemd does, and return its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=10)
+
+    def until(self, condition, what, *, seconds=60):
+        """Wait for something, as long as the service lives."""
+        give_up = time.monotonic() + seconds
+        while not condition():
+            log = self.log.read_text()
+            assert self.process.poll() is None, f"the service ended before: {what}\n{log}"
+            assert time.monotonic() < give_up, f"waited in vain for: {what}\n{log}"
+            time.sleep(0.1)
+
+    def drop(self, count, *, first=1):
+        """Let micrographs land, and return their names."""
+        names = [f"mic_{number:04d}" for number in range(first, first + count)]
+        for number, name in enumerate(names, first):
+            write_micrograph(self.landing / f"{name}.mrc", number)
+        return names
+
+    def status(self):
+        """Return what ``livepick status --json`` says."""
+        return json.loads(livepick("status", self.config, "--json").stdout)
+
+    def picked(self):
+        """Return how many are picked."""
+        return self.status()["micrographs"]["picked"]
+
+    def get(self, path):
+        """Return what the page's port answers."""
+        address = (self.state / "web.address").read_text().strip()
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+            return answer.read().decode()
+
+    def star(self, name):
+        """Return the rows of a micrograph's coordinates file."""
+        lines = (self.output / f"{name}_autopick.star").read_text().splitlines()
+        return [line.split() for line in lines if line[:1] == " "]
+
+
+def livepick(*arguments):
+    """Run a command to its end."""
+    return subprocess.run(
+        [LIVEPICK, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def make_session(tmp_path):
+    """Return a function that makes a session; its service is ended with the test."""
+    made = []
+
+    def make(**sections):
+        made.append(Session(tmp_path, **sections))
+        return made[-1]
+
+    yield make
+    for session in made:
+        if session.process is not None and session.process.poll() is None:
+            session.process.kill()
+            session.process.wait()
+
+
+def test_micrographs_are_picked_as_they_land(make_session):
+    """Coordinates, ledger, metrics and page agree, and SIGTERM ends it with status 0."""
+    session = make_session()
+    session.start()
+    names = session.drop(4)
+    (session.landing / "garbage.mrc").write_bytes(b"not a micrograph" * 1000)
+    session.until(lambda: session.picked() == 4, "4 picked")
+    session.until(lambda: session.status()["micrographs"]["failed"] == 1, "1 failed")
+
+    status = session.status()
+    rows = {name: session.star(name) for name in names}
+    metrics = session.get("/metrics")
+
+    assert status["model"] == {"version": 0, "kind": "blob"}
+    assert sum(map(len, rows.values())) == status["particles"]
+    assert all(12 <= len(found) <= 20 for found in rows.values())
+    assert 'livepick_micrographs_total{state="picked"} 4.0' in metrics
+    assert 'livepick_inference_provider_active{provider="CPUExecutionProvider"} 1.0' in metrics
+    assert f"livepick_particles_total {status['particles']}.0" in metrics
+    assert "garbage.mrc" in session.get("/")
+    assert json.loads(session.get("/healthz"))["ok"]
+    assert session.stop() == 0
+    assert session.status() == status
+    assert "mic_0004.mrc" in (session.output / "autopick.star").read_text()
+    promtool = shutil.which("promtool")
+    if promtool is not None:
+        lint = subprocess.run(
+            [promtool, "check", "metrics"], input=metrics.encode(), capture_output=True, check=False
+        )
+        assert (lint.returncode, lint.stdout + lint.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_the_main_process_stays_light(make_session):
+    """onnxruntime, scipy and torch are for workers and the trainer; the service has 200 MB."""
+    session = make_session()
+    session.start()
+    session.drop(1)
+    session.until(lambda: session.picked() == 1, "1 picked")
+
+    maps = Path(f"/proc/{session.process.pid}/maps").read_text()
+    status = Path(f"/proc/{session.process.pid}/status").read_text()
+
+    for heavy in ("onnxruntime", "scipy", "torch", "matplotlib"):
+        assert f"/{heavy}/" not in maps
+    peak_kib = int(status.partition("VmHWM:")[2].split()[0])
+    assert peak_kib < 200_000
+
+
+def test_a_second_service_on_the_same_state_is_refused(make_session):
+    """Two writers would corrupt the ledger; the first goes on."""
+    session = make_session()
+    session.start()
+
+    second = livepick("run", session.config)
+
+    assert second.returncode == 75
+    assert "another livepick" in second.stderr
+    assert session.process.poll() is None
+
+
+def test_a_wrong_config_ends_with_78_and_all_faults(make_session):
+    """Systemd does not restart on 78."""
+    session = make_session(particle={"diameter_angstrom": 1}, picking={"devise": "cpu"})
+
+    ran = livepick("run", session.config)
+
+    assert ran.returncode == 78
+    assert "diameter_angstrom" in ran.stderr
+    assert "devise" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU")
+def test_a_required_gpu_that_is_not_there_ends_the_service(make_session):
+    """Two plain lines and status 1, where onnxruntime would pick on the CPU without a word."""
+    session = make_session(picking={"device": "require-gpu"})
+
+    ran = livepick("run", session.config)
+
+    assert ran.returncode == 1
+    assert "livepick: picking.device is require-gpu" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_systemd_hears_how_the_service_does(make_session, tmp_path):
+    """READY, WATCHDOG and STATUS; RELOADING and READY on SIGHUP; STOPPING at the end."""
+    session = make_session()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        session.start(NOTIFY_SOCKET=str(tmp_path / "notify"))
+        heard = []
+
+        def wait_for(prefix):
+            while not heard or not heard[-1].startswith(prefix):
+                heard.append(manager.recv(1000).decode())
+
+        wait_for("READY=1")
+        wait_for("WATCHDOG=1")
+        wait_for("STATUS=picked 0/0")
+        session.settings["particle"] = {"diameter_angstrom": 1}
+        session.save()
+        session.process.send_signal(signal.SIGHUP)
+        wait_for("RELOADING=1\nMONOTONIC_USEC=")
+        wait_for("READY=1")
+        reloaded = session.get("/metrics")
+        session.process.send_signal(signal.SIGTERM)
+        wait_for("STOPPING=1")
+
+    assert session.process.wait(timeout=10) == 0
+    assert "livepick_config_last_reload_successful 0.0" in reloaded
+    assert "reload: the config is left as it was" in session.log.read_text()
+
+
+def test_kill_loses_nothing(make_session):
+    """After kill -9 in the middle everything ends picked, once, with no unfinished file."""
+    session = make_session()
+    session.start()
+    names = session.drop(12)
+    session.until(lambda: len(list(session.output.glob("*_autopick.star"))) > 2, "some picks")
+    session.process.kill()
+    session.process.wait()
+
+    session.start()
+    session.until(lambda: session.picked() == 12, "12 picked")
+
+    assert session.stop() == 0
+    files = sorted(path.name for path in session.output.iterdir())
+    assert files == sorted(["autopick.star", *(f"{name}_autopick.star" for name in names)])
+    assert sum(len(session.star(name)) for name in names) == session.status()["particles"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_model_is_trained_survives_restarts_and_picks_everything(make_session):
+    """Blob picks first; a stop and a kill during the training; then all picks are the model's."""
+    session = make_session(
+        bootstrap={"micrographs": 6},
+        training={"epochs": 2, "held_out_fraction": 0.34, "minibatch_size": 4},
+    )
+    run = session.state / "runs" / "0001"
+    session.start()
+    session.drop(7)
+    session.until((run / "trainer.log").exists, "a training run")
+    pid = int((run / "lock").read_text())
+
+    assert session.stop() == 0
+    assert not Path(f"/proc/{pid}").exists()
+    session.start()
+    session.until(lambda: (run / "lock").read_text() not in ("", str(pid)), "another trainer")
+    session.process.kill()
+    session.process.wait()
+    session.start()
+    session.until(lambda: session.status()["model"]["kind"] == "trained", "a model", seconds=400)
+    session.until(lambda: session.picked() == 7, "all picked with it")
+    session.drop(1, first=8)
+    session.until(lambda: session.picked() == 8, "a new arrival")
+
+    status = session.status()
+    assert status["model"] == {"version": 1, "kind": "trained"}
+    assert status["micrographs"]["stale"] == 0
+    assert sorted(path.name for path in session.state.joinpath("runs").iterdir()) == ["0001"]
+    assert 'livepick_model_info{kind="trained",version="1"} 1.0' in session.get("/metrics")
+    assert "(trained)" in (session.output / "mic_0001_autopick.star").read_text()
+    assert session.stop() == 0
+
+
+def test_pick_needs_no_service(make_session):
+    """One bad file is named, the others are picked, and the exit status says so."""
+    session = make_session()
+    session.start()
+    names = session.drop(2)
+    session.until(lambda: session.picked() == 2, "2 picked")
+    session.stop()
+    bad = session.folder / "bad.mrc"
+    bad.write_bytes(b"x" * 5000)
+    apart = session.folder / "apart"
+
+    ran = livepick(
+        "pick", session.state / "models" / "0000", *session.landing.glob("*.mrc"), bad,
+        "--output", apart, "--device", "cpu",
+    )  # fmt: skip
+
+    assert ran.returncode == 1
+    assert "bad.mrc" in ran.stderr
+    assert "2 of 3 micrographs picked" in ran.stdout
+    for name in names:
+        with_pick = (apart / "in" / f"{name}_autopick.star").read_text()
+        assert with_pick == (session.output / f"{name}_autopick.star").read_text()
