@@ -18,7 +18,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from livepick.errors import LivepickError
 from livepick_trainer.progress import Reporter
-from livepick_trainer.stages import lock, run_stages
+from livepick_trainer.run import lock
+from livepick_trainer.stages import run_stages
 
 __all__ = ["main"]
 

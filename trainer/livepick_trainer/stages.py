@@ -6,17 +6,12 @@ skipped, and within a stage, micrographs that are prepared and epochs that are t
 The bundle is the same as that of an undisturbed run, on the CPU byte for byte.
 """
 
-import contextlib
-import fcntl
 import json
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from pydantic import TypeAdapter
 
@@ -26,83 +21,38 @@ from livepick.core.files import TEMPORARY_PREFIX, fsync_folder, write_atomically
 from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
 from livepick.core.run import RunSpec
 from livepick.errors import TrainerError
-from livepick_trainer.checkpoint import (
-    CHECKPOINT,
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
-    save_weights,
-)
-from livepick_trainer.dataset import Batch, LabelledMicrograph, PatchRules, draw_batches
+from livepick_trainer.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint, save_weights
+from livepick_trainer.dataset import PatchRules
 from livepick_trainer.evaluate import evaluate, padded
-from livepick_trainer.export_onnx import check_agreement, to_onnx
-from livepick_trainer.network import PickingNetwork, make_network
-from livepick_trainer.prepare import (
-    PreparedMicrograph,
-    load_prepared,
-    prepare_micrographs,
-    split_held_out,
-)
+from livepick_trainer.export_onnx import Agreement, check_agreement, to_onnx
+from livepick_trainer.network import make_network
+from livepick_trainer.prepare import prepare_micrographs
 from livepick_trainer.progress import Reporter, Stage
-from livepick_trainer.report import Report, SeedCounts, draw_curves
-from livepick_trainer.seeds import SeedRules, choose_seeds
+from livepick_trainer.report import Report, draw_curves
+from livepick_trainer.run import (
+    WEIGHTS,
+    Run,
+    choose_device,
+    count_seeds,
+    held_out_batches,
+    labelled,
+    split,
+    trained_network,
+    training_batches,
+)
+from livepick_trainer.seeds import SeedRules
 from livepick_trainer.train import Checkpoint, EpochFigures, Recipe, train
 
-__all__ = ["Run", "lock", "run_stages"]
+__all__ = ["run_stages"]
 
 _log = logging.getLogger(__name__)
 
-HISTORY, WEIGHTS = "history.json", "best.pt"
+HISTORY = "history.json"
 REPORT, CURVES = "report.json", "curves.png"
 AGREEMENT = "agreement.json"
 
 MOST_COMPARED = 4
 """Held-out micrographs on which onnxruntime is compared with torch, whole and in patches."""
-
-_TRAINING_STREAM, _HELD_OUT_STREAM = 0, 1
-"""Which random numbers, beside the run's seed, a generator gives."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run at work."""
-
-    folder: Path
-    spec: RunSpec
-    reporter: Reporter
-    device: torch.device
-    patch_rules: PatchRules
-    seed_rules: SeedRules
-
-
-@contextlib.contextmanager
-def lock(run_folder: Path) -> Iterator[None]:
-    """Keep every other trainer out of a run's folder; the lock ends with the process.
-
-    It is on the folder itself, as the daemon has one of its own on a file in it.
-
-    Raises
-    ------
-    TrainerError
-        Another trainer is at work there, or there is no such folder.
-    """
-    try:
-        descriptor = os.open(run_folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise TrainerError(
-            f"{run_folder} cannot be opened: {error.strerror}", "Give the folder of a run."
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise TrainerError(
-            f"another trainer is at work in {run_folder}", "Wait for it, or end it first."
-        ) from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def run_stages(
@@ -123,7 +73,7 @@ def run_stages(
     """
     spec = RunSpec.read(run_folder)
     torch.set_num_threads(spec.training.threads)
-    device = _device(spec.training.device)
+    device = choose_device(spec.training.device)
     if device.type == "cpu":  # a resumed run is to give the same weights
         torch.use_deterministic_algorithms(mode=True)
     run = Run(
@@ -167,8 +117,8 @@ def _prepare(run: Run, draft: Path) -> None:
 
 def _train(run: Run, draft: Path) -> None:
     settings = run.spec.training
-    training, held_out = _split(run)
-    learned = [_labelled(run, micrograph) for micrograph in training]
+    training, held_out = split(run)
+    learned = [labelled(run, micrograph) for micrograph in training]
     seeds = sum(len(micrograph.seeds.positive_yx_px) for micrograph in learned)
     if not seeds:
         raise TrainerError(
@@ -181,7 +131,7 @@ def _train(run: Run, draft: Path) -> None:
         f"{seeds} seeds in {len(learned)} micrographs, {len(held_out)} held out, on {run.device}",
         total=settings.epochs,
     )
-    judged = list(_held_out_batches(run, [_labelled(run, m) for m in held_out]))
+    judged = list(held_out_batches(run, [labelled(run, m) for m in held_out]))
 
     def save(checkpoint: Checkpoint) -> None:
         save_checkpoint(draft / CHECKPOINT, checkpoint)
@@ -191,7 +141,7 @@ def _train(run: Run, draft: Path) -> None:
     try:
         history = train(
             network,
-            lambda epoch: _training_batches(run, learned, epoch),
+            lambda epoch: training_batches(run, learned, epoch),
             lambda: judged,
             Recipe(
                 epochs=settings.epochs,
@@ -209,9 +159,9 @@ def _train(run: Run, draft: Path) -> None:
 
 
 def _evaluate(run: Run, draft: Path) -> None:
-    training, held_out = _split(run)
-    network = _trained(run)
-    judged = [(m, _labelled(run, m).seeds) for m in held_out]
+    training, held_out = split(run)
+    network = trained_network(run)
+    judged = [(m, labelled(run, m).seeds) for m in held_out]
     run.reporter.report("evaluate", f"picking {len(judged)} held-out micrographs", total=1)
     found = evaluate(
         network,
@@ -224,8 +174,8 @@ def _evaluate(run: Run, draft: Path) -> None:
     )
     report = Report(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        training=_count(run, training),
-        held_out=_count(run, held_out),
+        training=count_seeds(run, training),
+        held_out=count_seeds(run, held_out),
         best_epoch=min(history, key=lambda figures: figures.validation_loss).epoch,
         epochs=history,
         figures=found.figures,
@@ -244,16 +194,15 @@ def _evaluate(run: Run, draft: Path) -> None:
 
 
 def _export(run: Run, draft: Path) -> None:
-    network = _trained(run).cpu()
+    network = trained_network(run).cpu()
     graph = to_onnx(network)
-    _, held_out = _split(run)
+    _, held_out = split(run)
     images = [padded(micrograph.image) for micrograph in held_out[:MOST_COMPARED]]
-    labelled = [_labelled(run, micrograph) for micrograph in held_out[:MOST_COMPARED]]
-    patches = _held_out_batches(run, labelled)
+    patches = held_out_batches(run, [labelled(run, m) for m in held_out[:MOST_COMPARED]])
     images += [patch.numpy() for patch in next(iter(patches)).image[:, 0]]
     agreement = check_agreement(network, graph, images, threads=run.spec.training.threads)
     write_atomically(draft / GRAPH, graph)
-    write_atomically(draft / AGREEMENT, TypeAdapter(type(agreement)).dump_json(agreement))
+    write_atomically(draft / AGREEMENT, TypeAdapter(Agreement).dump_json(agreement))
     run.reporter.report(
         "export",
         f"onnxruntime and torch differ by at most {agreement.max_difference:.1e}"
@@ -296,50 +245,6 @@ def _publish(run: Run, draft: Path) -> None:
     run.reporter.report("publish", f"published {bundle}", done=1, total=1)
 
 
-# --- what several stages need ------------------------------------------------------------
-
-
-def _split(run: Run) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]:
-    return split_held_out(load_prepared(run.spec, run.folder / "prepare"))
-
-
-def _labelled(run: Run, micrograph: PreparedMicrograph) -> LabelledMicrograph:
-    seeds = choose_seeds(
-        micrograph.image,
-        micrograph.mask,
-        micrograph.candidates,
-        threshold=run.spec.seed_threshold,
-        diameter_px=DIAMETER_PX,
-        rules=run.seed_rules,
-    )
-    return LabelledMicrograph(micrograph.image, micrograph.mask, seeds)
-
-
-def _training_batches(
-    run: Run, micrographs: Sequence[LabelledMicrograph], epoch: int
-) -> Iterator[Batch]:
-    return draw_batches(
-        micrographs,
-        np.random.default_rng([run.spec.training.seed, _TRAINING_STREAM, epoch]),
-        diameter_px=DIAMETER_PX,
-        patches=run.patch_rules.patches_per_epoch,
-        batch_size=run.spec.training.minibatch_size,
-        rules=run.patch_rules,
-    )
-
-
-def _held_out_batches(run: Run, micrographs: Sequence[LabelledMicrograph]) -> Iterator[Batch]:
-    return draw_batches(
-        micrographs,
-        np.random.default_rng([run.spec.training.seed, _HELD_OUT_STREAM]),
-        diameter_px=DIAMETER_PX,
-        patches=run.patch_rules.held_out_patches,
-        batch_size=run.spec.training.minibatch_size,
-        rules=run.patch_rules,
-        augment=False,
-    )
-
-
 def _report_epoch(run: Run, figures: EpochFigures) -> None:
     run.reporter.report(
         "train",
@@ -349,30 +254,3 @@ def _report_epoch(run: Run, figures: EpochFigures) -> None:
         total=run.spec.training.epochs,
         figures=figures,
     )
-
-
-def _trained(run: Run) -> PickingNetwork:
-    network = make_network(run.spec.training.seed)
-    load_weights(run.folder / "train" / WEIGHTS, network)
-    return network.to(run.device)
-
-
-def _count(run: Run, micrographs: Sequence[PreparedMicrograph]) -> SeedCounts:
-    seeds = [_labelled(run, micrograph).seeds for micrograph in micrographs]
-    return SeedCounts(
-        micrographs=len(micrographs),
-        candidates=sum(len(micrograph.candidates.score) for micrograph in micrographs),
-        positive=sum(len(s.positive_yx_px) for s in seeds),
-        ignored=sum(len(s.ignored_yx_px) for s in seeds),
-    )
-
-
-def _device(wish: str) -> torch.device:
-    if wish == "cpu" or (wish == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise TrainerError(
-            "training.device is cuda, and torch sees no GPU",
-            "Install the CUDA build of torch and check nvidia-smi, or set it to auto or cpu.",
-        )
-    return torch.device("cuda")

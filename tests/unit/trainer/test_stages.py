@@ -1,8 +1,6 @@
 """Whole runs on small micrographs."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import onnx
@@ -15,6 +13,7 @@ from livepick_trainer import stages, train
 from livepick_trainer.__main__ import main
 from livepick_trainer.dataset import PatchRules
 from livepick_trainer.progress import Reporter
+from livepick_trainer.run import lock
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 
@@ -24,7 +23,7 @@ class Killed(BaseException):
 
 
 def run(folder: Path) -> Path:
-    with stages.lock(folder):
+    with lock(folder):
         return stages.run_stages(folder, Reporter(folder), patch_rules=QUICK)
 
 
@@ -37,7 +36,7 @@ def test_a_run_ends_with_a_bundle_that_finds_the_blobs(make_run):
     """Held-out particles are found, and everything the daemon needs is in the bundle."""
     folder = make_run(epochs=5, initial_learning_rate=0.01)
 
-    with stages.lock(folder):
+    with lock(folder):
         rules = PatchRules(size_px=64, patches_per_epoch=48, held_out_patches=16)
         bundle = stages.run_stages(folder, Reporter(folder), patch_rules=rules)
 
@@ -176,7 +175,7 @@ def test_a_second_trainer_is_refused(make_run, capsys):
     """Two trainers on one run would write over each other; the progress is the first one's."""
     folder = make_run()
 
-    with stages.lock(folder):
+    with lock(folder):
         assert main([str(folder)]) == 1
 
     assert "another trainer is at work" in capsys.readouterr().err
@@ -194,15 +193,22 @@ def test_a_half_written_progress_line_does_not_spoil_the_next(tmp_path):
     assert Progress.model_validate_json(whole).note == "on"
 
 
-def test_the_program_says_what_is_missing(tmp_path):
-    """``python -m livepick_trainer`` on a folder without run.json: status 1, two lines."""
-    done = subprocess.run(
-        [sys.executable, "-m", "livepick_trainer", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_a_folder_without_an_order_is_refused(tmp_path, capsys):
+    """Status 1 and two lines, no traceback."""
+    assert main([str(tmp_path)]) == 1
 
-    assert done.returncode == 1
-    assert "run.json cannot be read" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "run.json cannot be read" in capsys.readouterr().err
+
+
+def test_the_unforeseen_is_told_to_the_daemon_too(make_run, monkeypatch, caplog):
+    """A full disk, say: the traceback is in the log, one sentence in the progress file."""
+    folder = make_run()
+
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(stages, "prepare_micrographs", full)
+
+    assert main([str(folder)]) == 1
+    assert "No space left" in progress_of(folder)[-1].note
+    assert "Traceback" in caplog.text

@@ -1,0 +1,163 @@
+"""A run at work: its folder, its rules, and what several stages make of them."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from livepick.core.prepare import DIAMETER_PX
+from livepick.core.run import RunSpec
+from livepick.errors import TrainerError
+from livepick_trainer.checkpoint import load_weights
+from livepick_trainer.dataset import Batch, LabelledMicrograph, PatchRules, draw_batches
+from livepick_trainer.network import PickingNetwork, make_network
+from livepick_trainer.prepare import PreparedMicrograph, load_prepared, split_held_out
+from livepick_trainer.progress import Reporter
+from livepick_trainer.report import SeedCounts
+from livepick_trainer.seeds import SeedRules, choose_seeds
+
+__all__ = [
+    "WEIGHTS",
+    "Run",
+    "choose_device",
+    "count_seeds",
+    "held_out_batches",
+    "labelled",
+    "lock",
+    "split",
+    "trained_network",
+    "training_batches",
+]
+
+WEIGHTS = "best.pt"
+
+_TRAINING_STREAM, _HELD_OUT_STREAM = 0, 1
+"""Which random numbers, beside the run's seed, a generator gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run at work."""
+
+    folder: Path
+    spec: RunSpec
+    reporter: Reporter
+    device: torch.device
+    patch_rules: PatchRules
+    seed_rules: SeedRules
+
+
+@contextlib.contextmanager
+def lock(run_folder: Path) -> Iterator[None]:
+    """Keep every other trainer out of a run's folder; the lock ends with the process.
+
+    It is on the folder itself, as the daemon has one of its own on a file in it.
+
+    Raises
+    ------
+    TrainerError
+        Another trainer is at work there, or there is no such folder.
+    """
+    try:
+        descriptor = os.open(run_folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise TrainerError(
+            f"{run_folder} cannot be opened: {error.strerror}", "Give the folder of a run."
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise TrainerError(
+            f"another trainer is at work in {run_folder}", "Wait for it, or end it first."
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def split(run: Run) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]:
+    """Return the prepared micrographs to train on and those to judge by."""
+    return split_held_out(load_prepared(run.spec, run.folder / "prepare"))
+
+
+def labelled(run: Run, micrograph: PreparedMicrograph) -> LabelledMicrograph:
+    """Return a prepared micrograph with the seeds that the rules choose in it."""
+    seeds = choose_seeds(
+        micrograph.image,
+        micrograph.mask,
+        micrograph.candidates,
+        threshold=run.spec.seed_threshold,
+        diameter_px=DIAMETER_PX,
+        rules=run.seed_rules,
+    )
+    return LabelledMicrograph(micrograph.image, micrograph.mask, seeds)
+
+
+def training_batches(
+    run: Run, micrographs: Sequence[LabelledMicrograph], epoch: int
+) -> Iterator[Batch]:
+    """Return an epoch's batches; they depend on the run's seed and the epoch alone."""
+    return draw_batches(
+        micrographs,
+        np.random.default_rng([run.spec.training.seed, _TRAINING_STREAM, epoch]),
+        diameter_px=DIAMETER_PX,
+        patches=run.patch_rules.patches_per_epoch,
+        batch_size=run.spec.training.minibatch_size,
+        rules=run.patch_rules,
+    )
+
+
+def held_out_batches(run: Run, micrographs: Sequence[LabelledMicrograph]) -> Iterator[Batch]:
+    """Return the batches to judge by, the same at each call."""
+    return draw_batches(
+        micrographs,
+        np.random.default_rng([run.spec.training.seed, _HELD_OUT_STREAM]),
+        diameter_px=DIAMETER_PX,
+        patches=run.patch_rules.held_out_patches,
+        batch_size=run.spec.training.minibatch_size,
+        rules=run.patch_rules,
+        augment=False,
+    )
+
+
+def trained_network(run: Run) -> PickingNetwork:
+    """Return the network with the weights that training kept."""
+    network = make_network(run.spec.training.seed)
+    load_weights(run.folder / "train" / WEIGHTS, network)
+    return network.to(run.device)
+
+
+def count_seeds(run: Run, micrographs: Sequence[PreparedMicrograph]) -> SeedCounts:
+    """Return what there is to learn from in ``micrographs``."""
+    seeds = [labelled(run, micrograph).seeds for micrograph in micrographs]
+    return SeedCounts(
+        micrographs=len(micrographs),
+        candidates=sum(len(micrograph.candidates.score) for micrograph in micrographs),
+        positive=sum(len(s.positive_yx_px) for s in seeds),
+        ignored=sum(len(s.ignored_yx_px) for s in seeds),
+    )
+
+
+def choose_device(wish: str) -> torch.device:
+    """Return where to train.
+
+    Raises
+    ------
+    TrainerError
+        CUDA was asked for and is not there.
+    """
+    if wish == "cpu" or (wish == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise TrainerError(
+            "training.device is cuda, and torch sees no GPU",
+            "Install the CUDA build of torch and check nvidia-smi, or set it to auto or cpu.",
+        )
+    return torch.device("cuda")
