@@ -18,7 +18,7 @@ from livepick.errors import ConfigError
 
 __all__ = ["IMAGE_SUFFIXES", "PRESETS", "Rules", "is_ignored_name", "is_image_name", "rules_for"]
 
-IMAGE_SUFFIXES = frozenset({".mrc", ".tif", ".tiff"})
+IMAGE_SUFFIXES = (".mrc", ".tif", ".tiff")
 """Of files that can be micrographs, in any case; ``.mrcs`` is a stack by its name."""
 
 IGNORED_SUFFIXES = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".downloading")
@@ -63,6 +63,8 @@ class Rules:
 
         ``exists`` tells whether a file of a given name is in the same folder.
         """
+        if not (self.require_sidecar or self.forbid_sidecar):
+            return None
         stem = PurePath(name).stem
         if self.require_sidecar and not exists(stem + self.require_sidecar):
             return f"{stem}{self.require_sidecar} is not there"
@@ -72,9 +74,10 @@ class Rules:
 
     def gives_way(self, name: str, exists: Callable[[str], bool]) -> bool:
         """Return whether a better version of the file ``name`` is in the same folder."""
+        if not self.may_give_way(name):
+            return False
         path = PurePath(name)
-        better = f"{path.stem}{self.preferred_ending}{path.suffix}"
-        return self.may_give_way(name) and exists(better)
+        return exists(f"{path.stem}{self.preferred_ending}{path.suffix}")
 
     def may_give_way(self, name: str) -> bool:
         """Return whether a better version of the file ``name`` may still come."""
@@ -86,7 +89,7 @@ class Rules:
         path = PurePath(relative)
         if path.suffix not in (self.require_sidecar, self.forbid_sidecar):
             return []
-        return [str(path.with_suffix(suffix)) for suffix in sorted(IMAGE_SUFFIXES)]
+        return [str(path.with_suffix(suffix)) for suffix in IMAGE_SUFFIXES]
 
     @cached_property
     def _included(self) -> re.Pattern[str]:
@@ -137,7 +140,7 @@ def rules_for(watch: Watch) -> Rules:
 
 def is_image_name(name: str) -> bool:
     """Return whether a file of this name can be a micrograph."""
-    return PurePath(name).suffix.lower() in IMAGE_SUFFIXES and not is_ignored_name(name)
+    return name.lower().endswith(IMAGE_SUFFIXES) and not is_ignored_name(name)
 
 
 def is_ignored_name(name: str) -> bool:

@@ -39,7 +39,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         if time.monotonic() > end:
             pytest.fail(f"waited {DEADLINE_SECONDS:g} s for {what}")
-        time.sleep(0.01)
+        time.sleep(0.02)
 
 
 @dataclass
@@ -64,6 +64,7 @@ class Scene:
 
     def wait_for(self, *names: str) -> None:
         """Wait until these have landed, and assert that nothing else has, or twice."""
+        until(lambda: len(self.messages) > len(names), f"{names}, landed {self.landed()}")
         until(lambda: set(names) <= set(self.landed()), f"{names}, landed {self.landed()}")
         assert sorted(self.landed()) == sorted(names)
 
