@@ -338,8 +338,7 @@ class Watcher:
                 _log.exception("watching failed, and goes on")
                 self._stop.wait(1.0)
         for watched in self._watched:
-            if watched.notifier is not None:
-                watched.notifier.stop()
+            self._drop(watched)
 
     def _turn(self) -> None:
         self._supervise()
@@ -415,16 +414,24 @@ class Watcher:
                     self._renew(watched)
                     watched.scan_at = now
             elif not watched.notifier.works(watched.folder.root):
-                self._restarts += 1
-                _log.warning("%s: inotify ended, started anew", printable(watched.folder.root))
-                self._renew(watched)
-                watched.scan_at = now
+                self._restart(watched)
 
-    def _renew(self, watched: _Watched) -> None:
-        """Give a folder a new notifier, if it is to have one and the kernel grants it."""
+    def _restart(self, watched: _Watched) -> None:
+        watched.scan_at = self._clock()
+        self._drop(watched)
+        if watched.folder.appear():  # otherwise the scan that finds it again renews
+            self._restarts += 1
+            _log.warning("%s: inotify ended, started anew", printable(watched.folder.root))
+            self._renew(watched)
+
+    def _drop(self, watched: _Watched) -> None:
         if watched.notifier is not None:
             watched.notifier.stop()
             watched.notifier = None
+
+    def _renew(self, watched: _Watched) -> None:
+        """Give a folder a new notifier, if it is to have one and the kernel grants it."""
+        self._drop(watched)
         folder = watched.folder
         if folder.mode == "poll":
             return

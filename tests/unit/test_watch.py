@@ -2,7 +2,9 @@
 
 import logging
 import os
+import shutil
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from livepick.watch import Landed, Message, RootState, SetAside, Watcher
 
 DEADLINE_SECONDS = 20.0
 SIDE_PX = 16
+BINDFS, UMOUNT = shutil.which("bindfs"), shutil.which("umount")
 
 
 def header(*, depth: int = 1, mode: int = 2) -> bytes:
@@ -379,6 +382,38 @@ def test_links_are_left_alone_unless_the_config_follows_them(
         scene.wait_until_watched()
         until(lambda: "folder/x.mrc" in scene.landed(), "the linked folder")
         scene.wait_for("plain.mrc", "file.mrc", "folder/x.mrc")
+
+
+@pytest.mark.skipif(
+    BINDFS is None or UMOUNT is None or not os.access("/dev/fuse", os.W_OK),
+    reason="needs bindfs and /dev/fuse: a mount that others write to from behind",
+)
+def test_a_mount_that_others_write_to_is_polled_and_may_go_and_come(tmp_path: Path) -> None:
+    """Inotify hears nothing of it, as of NFS and SMB; unmounted it reads as an empty folder."""
+    assert BINDFS
+    assert UMOUNT
+    behind, mount = tmp_path / "behind", tmp_path / "mount"
+    behind.mkdir()
+    mount.mkdir()
+    subprocess.run([BINDFS, behind, mount], check=True)
+    try:
+        with watched(mount, mode="auto", rescan_seconds=0.2) as scene:
+            scene.wait_until_watched()
+            (state,) = scene.watcher.health().folders
+            assert (state.mode, state.detail) == ("poll", "fuse, poll")
+            (behind / "a.mrc").write_bytes(WHOLE)
+            scene.wait_for("a.mrc")
+            landed = next(m for m in scene.messages if isinstance(m, Landed))
+            assert landed.version.inode == 0
+            subprocess.run([UMOUNT, mount], check=True)
+            until(lambda: scene.roots()[-1] is False, "the loss")
+            (behind / "b.mrc").write_bytes(WHOLE)
+            subprocess.run([BINDFS, behind, mount], check=True)
+            until(lambda: "b.mrc" in scene.landed(), "the return")
+            assert scene.roots() == [True, False, True]
+            assert sorted(scene.landed()) == ["a.mrc", "b.mrc"]
+    finally:
+        subprocess.run([UMOUNT, "-l", mount], check=False)
 
 
 def test_names_are_arbitrary_bytes(scene: Scene) -> None:
