@@ -18,6 +18,10 @@ WIDEST_BORDER = 0.2
 STREAK_FRACTION = 0.5
 """Lines count as streaks if they differ from their neighbours this much less than usual."""
 
+FILLED = 0.75
+"""Fraction of a square that contamination fills: noise leaves holes in it. A particle fills 0.65
+of a square 1.1 times as wide."""
+
 RUN_PX = 8
 """So many streaks side by side are a border."""
 
@@ -81,27 +85,28 @@ def _border_width(bad: Mask) -> int:
 
 
 def outlier_mask(flat: Image, *, sigmas: float, least_px: float, grow_px: float) -> Mask:
-    """Return True on and around areas that are far darker or brighter than any particle.
+    """Return True on and around areas that are far from the background and wider than a particle.
+
+    Strong particles are far from the background too, also where two touch. So an area counts
+    only where it fills most of a square that is wider than a particle.
 
     Parameters
     ----------
     flat
         Background 0, standard deviation 1, as from ``normalize.flatten``.
     sigmas
-        How far from the background counts as an outlier.
+        How far from the background an area is.
     least_px
-        Diameter of the smallest such area that counts; noise makes single pixels.
+        Side of the square that must be filled by ``FILLED``.
     grow_px
         The area is widened by this much.
     """
-    far = np.abs(flat) > sigmas
-    labels, count = ndimage.label(far)
-    if not count:
+    far = np.abs(ndimage.uniform_filter(flat, 3)) > sigmas
+    width = max(1, round(least_px))
+    if far.sum() < FILLED * width**2 / 4:  # a quarter of the square lies in the image's corner
         return np.zeros(flat.shape, dtype=bool)
-    sizes = np.bincount(labels.ravel())
-    large = sizes >= np.pi / 4 * least_px**2
-    large[0] = False
-    seeds = large[labels]
-    if not seeds.any():
-        return seeds
-    return np.asarray(ndimage.maximum_filter(seeds, 2 * round(grow_px) + 1))
+    filled = ndimage.uniform_filter(far.astype(np.float32), width, mode="nearest") > FILLED
+    if not filled.any():
+        return np.asarray(filled)
+    solid = ndimage.maximum_filter(filled, width) & far
+    return np.asarray(ndimage.maximum_filter(solid, 2 * round(grow_px) + 1))

@@ -17,9 +17,6 @@ BACKGROUND_MEDIAN: Final = "background-median-1"
 SAMPLES = 16
 """Pixels along each axis of a block whose median is taken; 256 give it to a tenth of sigma."""
 
-LIMIT_SIGMAS = 5.0
-"""Values are limited to this many standard deviations of the background."""
-
 
 def flatten(image: Image, *, window_px: int, ignore: Mask | None = None) -> Image:
     """Take out slow changes of brightness, and divide by the robust standard deviation.
@@ -40,7 +37,7 @@ def flatten(image: Image, *, window_px: int, ignore: Mask | None = None) -> Imag
     Returns
     -------
     flat
-        Background 0, standard deviation 1, limited to ±``LIMIT_SIGMAS``.
+        Background 0, standard deviation 1.
     """
     flat = image - background(image, block_px=max(2, window_px // 2), ignore=ignore)
     sample = flat[::2, ::2]
@@ -48,7 +45,7 @@ def flatten(image: Image, *, window_px: int, ignore: Mask | None = None) -> Imag
         sample = sample[~ignore[::2, ::2]]
     sigma = 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
     flat /= np.float32(max(sigma, float(np.finfo(np.float32).tiny)))
-    return np.clip(flat, -LIMIT_SIGMAS, LIMIT_SIGMAS, out=flat)
+    return flat
 
 
 def background(image: Image, *, block_px: int, ignore: Mask | None = None) -> Image:
@@ -67,7 +64,8 @@ def background(image: Image, *, block_px: int, ignore: Mask | None = None) -> Im
         for i, j in np.argwhere(~whole & counts.any(axis=2)).tolist():
             medians[i, j] = np.median(blocks[i, j][counts[i, j]])
     _fill_holes(medians)
-    smooth = ndimage.uniform_filter(medians, 3, mode="nearest")
+    robust = ndimage.median_filter(medians, 3, mode="nearest")  # contamination fills a block
+    smooth = ndimage.uniform_filter(robust, 3, mode="nearest")
     return _interpolate(smooth, image.shape)
 
 

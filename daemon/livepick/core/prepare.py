@@ -22,8 +22,13 @@ NORMALIZATION = BACKGROUND_MEDIAN
 BACKGROUND_DIAMETERS = 3.0
 """Structures wider than this many particle diameters are background."""
 
-OUTLIER_SIGMAS = 4.5
-"""Contamination and carbon edges reach this over half a particle diameter; particles do not."""
+LIMIT_SIGMAS = 5.0
+"""A model sees values limited to this many standard deviations of the background."""
+
+OUTLIERS = ((4.0, 1.1), (9.0, 0.7))
+"""What is contamination: standard deviations from the background, and the side of the square
+that it fills, in particle diameters. Strong particles reach the first value and are narrower;
+none reaches the second."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,9 +79,15 @@ def prepare(
         resampled.image, window_px=round(BACKGROUND_DIAMETERS * DIAMETER_PX), ignore=border
     )
     flat[border] = 0
-    outliers = outlier_mask(
-        flat, sigmas=OUTLIER_SIGMAS, least_px=DIAMETER_PX / 2, grow_px=DIAMETER_PX / 2
-    )
+    mask = border
+    for sigmas, diameters in OUTLIERS:
+        mask = mask | outlier_mask(
+            flat,
+            sigmas=sigmas,
+            least_px=diameters * DIAMETER_PX,
+            grow_px=DIAMETER_PX / 2,
+        )
+    np.clip(flat, -LIMIT_SIGMAS, LIMIT_SIGMAS, out=flat)
     if contrast == "dark":
         np.negative(flat, out=flat)
-    return Prepared(flat, border | outliers, resampled.scale_y, resampled.scale_x)
+    return Prepared(flat, mask, resampled.scale_y, resampled.scale_x)

@@ -86,9 +86,7 @@ def fourier_resample(image: NDArray[Any], *, factor: float) -> Resampled:
     low_part[1 - half :] = spectrum[1 - half :] * taper[:0:-1]
     smaller = fft.irfft2(low_part, s=(new_height, new_width), overwrite_x=True)
     smaller *= np.float32((new_height * new_width) / (height * width))
-    return Resampled(
-        smaller.astype(np.float32, copy=False), height / new_height, width / new_width
-    )
+    return Resampled(smaller.astype(np.float32, copy=False), height / new_height, width / new_width)
 
 
 def _limits(image: NDArray[Any]) -> tuple[float, float]:

@@ -1,0 +1,283 @@
+"""The science between the file and the peaks: resampling, normalization, masks, blobs, peaks."""
+
+import numpy as np
+import onnxruntime
+import pytest
+from scipy import ndimage
+
+from livepick.core.blobs import MIDDLE_SIGMAS, blob_graph, templates
+from livepick.core.masks import Borders, find_borders, outlier_mask
+from livepick.core.normalize import background, flatten
+from livepick.core.peaks import find_peaks
+from livepick.core.prepare import DIAMETER_PX, prepare
+from livepick.core.resample import fourier_resample
+from livepick.errors import ContentError, PixelSizeError
+
+
+@pytest.fixture
+def rng():
+    """Return random numbers that are the same in each test."""
+    return np.random.default_rng(7)
+
+
+def blob_image(shape, centres, sigma):
+    """Return an image with a Gaussian of height 1 at each (y, x)."""
+    y, x = np.indices(shape)
+    image = np.zeros(shape, dtype=np.float32)
+    for cy, cx in centres:
+        image += np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * sigma**2)).astype(np.float32)
+    return image
+
+
+def score_map(image):
+    """Return the blob picker's scores."""
+    session = onnxruntime.InferenceSession(
+        blob_graph(DIAMETER_PX), providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, {"image": image[None, None]})[0][0, 0]
+
+
+@pytest.mark.parametrize("shape", [(512, 640), (511, 643), (1023, 250), (409, 576)])
+@pytest.mark.parametrize("factor", [0.7, 1.0, 2.3, 6.9])
+def test_resampling_keeps_a_blob_in_place_near_the_far_corner(shape, factor):
+    """Position times scale is the original position, to a tenth of a new pixel."""
+    truth = (shape[0] - 61.3, shape[1] - 47.8)
+    resampled = fourier_resample(blob_image(shape, [truth], sigma=14), factor=factor)
+
+    y, x = np.indices(resampled.image.shape)
+    top = resampled.image > 0.5 * resampled.image.max()
+    weight = resampled.image[top]
+    found = (
+        np.average(y[top], weights=weight) * resampled.scale_y,
+        np.average(x[top], weights=weight) * resampled.scale_x,
+    )
+    assert found == pytest.approx(truth, abs=0.1 * max(factor, 1))
+
+
+def test_resampling_says_what_it_achieved(rng):
+    """The two scales differ on a rectangular detector, and each is the ratio of the shapes."""
+    resampled = fourier_resample(rng.standard_normal((409, 576)), factor=5.0)
+
+    assert resampled.image.shape == (82, 116)
+    assert (resampled.scale_y, resampled.scale_x) == (409 / 82, 576 / 116)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", ">i2", "uint16", "float16", ">f4", "float64"])
+def test_every_type_gives_the_same_picture(dtype, rng):
+    """Type and byte order of the file make no difference beyond rounding."""
+    image = (50 + 20 * rng.standard_normal((256, 256))).clip(0, 120).round()
+    expected = fourier_resample(image.astype(np.float32), factor=4).image
+
+    np.testing.assert_allclose(
+        fourier_resample(image.astype(dtype), factor=4).image, expected, atol=1e-3
+    )
+
+
+def test_the_mean_is_kept_and_a_hot_pixel_does_not_ring(rng):
+    """A pixel of a million counts changes the image around it by less than the noise."""
+    image = (100 + rng.standard_normal((512, 512))).astype(np.float32)
+    hot = image.copy()
+    hot[200, 300] = 1e6
+
+    clean, dirty = (fourier_resample(i, factor=4).image for i in (image, hot))
+
+    assert clean.mean() == pytest.approx(image.mean(), rel=1e-3)
+    assert np.abs(dirty - clean).max() < 1.0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_value_that_is_no_number_is_found_wherever_it_is(value, rng):
+    """NaN is named, not spread over the scores; an infinite pixel is clipped as a hot one."""
+    image = rng.standard_normal((300, 300)).astype(np.float32)
+    image[173, 211] = value
+
+    if np.isnan(value):
+        with pytest.raises(ContentError, match="NaN"):
+            fourier_resample(image, factor=3)
+    else:
+        assert np.isfinite(fourier_resample(image, factor=3).image).all()
+
+
+def test_a_constant_image_is_no_picture():
+    """The error says the value."""
+    with pytest.raises(ContentError, match="all pixels are 42"):
+        fourier_resample(np.full((128, 128), 42, dtype=np.int16), factor=2)
+
+
+def test_a_far_too_coarse_image_is_refused(rng):
+    """Nothing is invented by enlarging more than twofold."""
+    with pytest.raises(PixelSizeError, match=r"4\.0 times too coarse"):
+        fourier_resample(rng.standard_normal((128, 128)), factor=0.25)
+
+
+def test_gradients_and_dark_things_do_not_upset_the_normalization(rng):
+    """Noise under a steep gradient, with a black disc, comes out with deviation 1 elsewhere."""
+    y, x = np.indices((400, 400))
+    noise = 5 * rng.standard_normal((400, 400)).astype(np.float32)
+    dirty = noise + 0.3 * x.astype(np.float32) + 100
+    disc = np.hypot(y - 100, x - 120) < 25
+    dirty[disc] -= 500
+
+    flat = flatten(dirty, window_px=60)
+
+    far = np.hypot(y - 100, x - 120) > 60
+    inner = far & (np.minimum(x, 399 - x) > 15)
+    assert flat[inner].std() == pytest.approx(1, abs=0.1)
+    assert abs(flat[inner].mean()) < 0.1
+    assert flat[disc].max() < -50
+
+
+def test_the_background_of_ignored_pixels_comes_from_their_neighbours():
+    """A dead border does not pull the background down."""
+    image = np.full((200, 200), 10, dtype=np.float32)
+    ignore = np.zeros_like(image, dtype=bool)
+    image[:, :40], ignore[:, :40] = 0, True
+
+    np.testing.assert_allclose(background(image, block_px=20, ignore=ignore), 10, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["streaks", "constant", "streaks after a filter that wraps"])
+def test_borders_without_data_are_found_on_their_side_only(kind, rng):
+    """Width to a few pixels, whether the last line is repeated or the border is empty."""
+    image = (20 + 4 * rng.standard_normal((600, 800))).astype(np.float32)
+    image[:, 750:] = 0 if kind == "constant" else image[:, 749:750]
+    image[:30] = image[30:31] if kind != "constant" else 0
+    if "wraps" in kind:
+        image[:, -6:] += rng.standard_normal((600, 6)).astype(np.float32)
+
+    borders = find_borders(image)
+
+    assert borders.left == borders.bottom == 0
+    assert borders.top == pytest.approx(30, abs=2)
+    assert borders.right == pytest.approx(50, abs=2)
+    mask = borders.mask((150, 200), scale_y=4, scale_x=4)
+    assert mask[:7].all()
+    assert not mask[9:, :186].any()
+
+
+def test_a_whole_image_has_no_borders(rng):
+    """Noise, also where a quarter is black, is not taken for a border."""
+    image = rng.standard_normal((512, 512)).astype(np.float32)
+    image[:256, :256] *= 0.7
+
+    assert find_borders(image) == Borders(0, 0, 0, 0)
+
+
+def test_only_large_dark_areas_are_masked():
+    """Two strong particles that touch are none; a disc of twice their width is."""
+    y, x = np.indices((300, 300))
+    particles = (np.hypot(y - 50, x - 50) < 10) | (np.hypot(y - 50, x - 70) < 10)
+    ice = np.hypot(y - 180, x - 180) < 25
+    flat = np.where(particles | ice, np.float32(-5), np.float32(0))
+
+    mask = outlier_mask(flat, sigmas=4.5, least_px=28, grow_px=10)
+
+    assert not mask[:120].any()
+    assert mask[ice].all()
+    assert mask.sum() < 2.5 * ice.sum()
+
+
+def test_peaks_have_sub_pixel_positions_and_keep_their_distance():
+    """Of two close blobs the higher one stays."""
+    centres = [(40.3, 50.7), (49.5, 57.1), (100.6, 20.2)]
+    score = sum(
+        h * blob_image((128, 128), [c], sigma=2.5)
+        for h, c in zip((1, 0.6, 0.8), centres, strict=True)
+    )
+
+    y, x, height = find_peaks(score, min_distance_px=12, floor=0.1)
+
+    assert len(y) == 2
+    np.testing.assert_allclose(np.column_stack([y, x]), [centres[0], centres[2]], atol=0.3)
+    assert height[0] > height[1]
+
+
+def test_a_peak_on_the_edge_is_kept_and_one_in_the_mask_is_not():
+    """A particle cut by the edge is still a pick; contamination is none."""
+    score = blob_image((64, 64), [(0, 30), (40, 40)], sigma=3)
+    mask = np.zeros((64, 64), dtype=bool)
+    mask[30:50, 30:50] = True
+
+    y, x, _ = find_peaks(score, min_distance_px=10, floor=0.1, mask=mask)
+
+    np.testing.assert_allclose(np.column_stack([y, x]), [(0, 30)], atol=0.01)
+
+
+def test_a_plateau_gives_one_peak():
+    """Equal neighbours are one peak, not many."""
+    score = np.zeros((64, 64), dtype=np.float32)
+    score[30:33, 30:33] = 0.9
+
+    assert len(find_peaks(score, min_distance_px=8, floor=0.1)[0]) == 1
+
+
+def test_a_map_without_peaks_gives_none():
+    """Nothing above the floor is nothing."""
+    y, x, height = find_peaks(np.zeros((32, 32), np.float32), min_distance_px=8, floor=0.1)
+
+    assert len(y) == len(x) == len(height) == 0
+
+
+def test_templates_have_mean_zero_and_norm_near_one():
+    """A constant background gives no response; averaging to the grid takes little of the norm."""
+    shapes, areas = templates(10)
+
+    np.testing.assert_allclose(shapes.sum(axis=(1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(areas.sum(axis=(1, 2)), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["disc", "shell"])
+@pytest.mark.parametrize("diameter_px", [15, 18, 21])
+def test_the_blob_picker_finds_discs_and_shells_in_noise(kind, diameter_px, rng):
+    """All of nine weak particles are the nine best picks, in place, not on a gradient's edge."""
+    y, x = np.indices((320, 320))
+    centres = [(60.0 + 100 * i + 3.3, 60.0 + 100 * j + 7.6) for i in range(3) for j in range(3)]
+    image = rng.standard_normal((320, 320)).astype(np.float32)
+    for cy, cx in centres:
+        distance = np.hypot(y - cy, x - cx)
+        inside = distance < diameter_px / 2
+        if kind == "shell":
+            inside &= distance > 0.3 * diameter_px
+        image += 1.3 * inside
+
+    y, x, score = find_peaks(score_map(image), min_distance_px=12, floor=0.02)
+
+    found = np.column_stack([y, x])[:9]
+    order = np.lexsort((np.rint(found[:, 1] / 100), np.rint(found[:, 0] / 100)))
+    np.testing.assert_allclose(found[order], centres, atol=1.5)
+    assert score[8] > 0.9
+    assert score[9] < score[8]
+
+
+def test_the_score_of_the_middle_is_one_half(rng):
+    """The response that ``MIDDLE_SIGMAS`` names scores 0.5, so that the card's threshold fits."""
+    score = score_map(rng.standard_normal((320, 320)).astype(np.float32))
+    sigmas = np.log(score / (1 - score)) * 0.7 + MIDDLE_SIGMAS
+
+    assert sigmas.std() == pytest.approx(1, abs=0.01)
+
+
+def test_preparing_makes_particles_bright_and_of_standard_size(rng):
+    """A dark disc of the particle's diameter comes out bright and 20 pixels wide."""
+    y, x = np.indices((800, 1000))
+    image = 100 + 3 * rng.standard_normal((800, 1000))
+    image -= 10.0 * (np.hypot(y - 400, x - 500) < 60)  # 120 px, 180 Å at 1.5 Å
+
+    prepared = prepare(image, pixel_size_angstrom=1.5, diameter_angstrom=180, contrast="dark")
+
+    smooth = ndimage.gaussian_filter(prepared.image, 2)
+    py, px = np.unravel_index(smooth.argmax(), smooth.shape)
+    assert np.hypot(py * prepared.scale_y - 400, px * prepared.scale_x - 500) < 50
+    width_px = 2 * np.sqrt((smooth > 0.5 * smooth.max()).sum() / np.pi)
+    assert width_px == pytest.approx(DIAMETER_PX, rel=0.15)
+
+
+def test_bright_contrast_is_the_mirror_image(rng):
+    """The same pixels with the other contrast have the other sign."""
+    image = rng.standard_normal((256, 256)).astype(np.float32)
+    dark, bright = (
+        prepare(image, pixel_size_angstrom=2, diameter_angstrom=100, contrast=c).image
+        for c in ("dark", "bright")
+    )
+
+    np.testing.assert_array_equal(dark, -bright)
