@@ -313,14 +313,15 @@ def _judge(demo: Demo) -> bool:
     used = {Path(micrograph.path).stem for micrograph in run.micrographs}
     unseen = [path.stem for path in files if path.stem not in used]
 
+    say(f"{len(used)} micrographs went into the training; {len(unseen)} are unseen by it")
     table = Table(title="Against the truth", box=box.SIMPLE_HEAD, padding=(0, 1))
     table.add_column("micrographs")
     table.add_column("picker")
-    for heading in ("AP", "best F1", "precision", "recall", "error (Å)", "F1 as written"):
+    for heading in ("AP", "best F1", "precision", "recall", "Å error", "F1 written"):
         table.add_column(heading, justify="right")
     average_precision: dict[str, float] = {}  # on what the training never saw
     for title, stems in (
-        (f"{len(unseen)} the training never saw", unseen),
+        (f"{len(unseen)} unseen", unseen),
         (f"all {len(files)}", [path.stem for path in files]),
     ):
         for name, bundle in pickers.items():
@@ -333,7 +334,7 @@ def _judge(demo: Demo) -> bool:
     CONSOLE.print(table)
     say(
         f"One-to-one within {demo.diameter_angstrom / 4:.0f} Å; precision, recall and error at the"
-        " best F1; all candidates count for AP"
+        " best F1; all candidates count for AP; F1 written: at the model's own threshold"
     )
     _draw(demo, unseen, {name: read_card(path).threshold for name, path in pickers.items()})
     gain = average_precision["trained"] - average_precision["blob"]
@@ -374,13 +375,14 @@ def _draw(demo: Demo, stems: list[str], thresholds: dict[str, float]) -> None:
     for stem in sorted(stems, key=lambda stem: -trouble[stem])[:PICTURES]:
         image = gaussian_filter(mrcfile.read(demo.place / "micrographs" / f"{stem}.mrc"), 2)
         truth = read_coordinates(demo.place / "truth" / f"{stem}_truth.star")
-        low, high = np.percentile(image, (0.5, 99.5))
+        middle = np.median(image)  # of ice: carbon and crystals may be black
+        reach = 7 * np.median(np.abs(image - middle))
         figure, axes = pyplot.subplots(1, 2, figsize=(16, 8.4), layout="constrained")
         for axis, (name, threshold) in zip(axes, thresholds.items(), strict=True):
             path = demo.place / "candidates" / name / f"{stem}_autopick.star"
             picks = read_coordinates(path).above(threshold)
             hit = match(picks, truth, radius_px=demo.radius_px).hit
-            axis.imshow(image, cmap="gray", vmin=low, vmax=high)
+            axis.imshow(image, cmap="gray", vmin=middle - reach, vmax=middle + reach)
             ring = {"s": 160, "facecolors": "none", "linewidths": 1.2}
             axis.scatter(truth.x_px, truth.y_px, edgecolors="gold", label="truth", **ring)
             for found, colour, label in ((hit, "lime", "right"), (~hit, "red", "wrong")):
