@@ -47,15 +47,16 @@ class Models:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._told: set[str] = set()
 
     def bundles(self) -> list[Bundle]:
-        """Return the bundles that can be read, by version; a damaged one is logged and left out."""
+        """Return the bundles that can be read, by version; a damaged one is left out."""
         found = []
         for path in self._numbered():
             try:
                 found.append(Bundle(path, read_card(path)))
             except ModelError as error:
-                _log.warning("%s: left out: %s", path.name, error)
+                self._warn(f"model {path.name}: left out: {error}")
         return sorted(found, key=lambda bundle: bundle.card.version)
 
     def next_version(self, *, besides: Path | None = None) -> int:
@@ -74,12 +75,12 @@ class Models:
         except FileNotFoundError:
             return None
         except OSError as error:
-            _log.warning("%s: not a link: %s", link, error)
+            self._warn(f"{link}: no link: {error.strerror}")
             return None
         try:
             return Bundle(path, read_card(path))
         except ModelError as error:
-            _log.warning("champion: cannot be used, the blob picker serves instead: %s", error)
+            self._warn(f"champion: cannot be used, the blob picker serves instead: {error}")
             return None
 
     def trained(self, fingerprint: str) -> Bundle | None:
@@ -173,6 +174,12 @@ class Models:
         path = publish(self.directory, card, {GRAPH: graph})
         _log.info("model %d: blob picker for %g Å", card.version, particle.diameter_angstrom)
         return Bundle(path, card)
+
+    def _warn(self, message: str) -> None:
+        """Log a warning once: the folder is looked at every second."""
+        if message not in self._told:
+            self._told.add(message)
+            _log.warning("%s", message)
 
     def _numbered(self) -> list[Path]:
         if not self.directory.is_dir():

@@ -17,27 +17,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 
 from livepick.config import Config
-from livepick.core.bundle import bundle_name
-from livepick.core.run import RUN, RUNS, Progress, RunMicrograph, RunSpec
-from livepick.errors import (
-    LedgerWriteError,
-    LivepickError,
-    MicrographError,
-    ModelError,
-    TrainerError,
-)
+from livepick.core.run import RUN, RUNS, Progress, RunSpec
+from livepick.errors import LedgerWriteError, LivepickError
 from livepick.ledger import ReadLedger
 from livepick.metrics import Metrics
 from livepick.models import Bundle, Models
 from livepick.records import RunState, Seed
+from livepick.runs import latest_run, order_run, split
 from livepick.trainer_process import Ended, ProgressReader, TrainerProcess, last_progress, log_tail
-from livepick.worker import Job, Result
+from livepick.trial import Submit, try_model
+from livepick.worker import Job
 
-__all__ = ["Retrain", "Submit"]
+__all__ = ["Retrain"]
 
 POLL_SECONDS = 1.0
 """Between two looks at the ledger, or at the trainer."""
@@ -48,16 +42,7 @@ PAUSE_SECONDS = 30.0
 RESTARTS = 5
 """Of a trainer that was killed, before the run counts as failed."""
 
-CANARY_SECONDS = 600.0
-"""A model that needs longer for one micrograph is not let loose on a session."""
-
-CANARY_TRIES = 3
-"""So often a worker may die while a new model is tried."""
-
 _log = logging.getLogger(__name__)
-
-Submit = Callable[[Job], Future[Result]]
-"""Gives a job to the workers."""
 
 
 class Retrain:
@@ -146,7 +131,7 @@ class Retrain:
 
     def _open_run(self) -> Path | None:
         """Return the run to go on with, made now if one is due; None if there is none."""
-        known = self._latest_run()
+        known = latest_run(self._folder, self._fingerprint)
         if known is not None:
             failed = self._states.get(int(known.name)) == "failed"
             return None if failed else known
@@ -159,25 +144,9 @@ class Retrain:
             return None  # some wait for the present model still
         return self._new_run(champion, seeds)
 
-    def _latest_run(self) -> Path | None:
-        """Return the newest run folder with our fingerprint."""
-        if not self._folder.is_dir():
-            return None
-        folders = (path for path in self._folder.iterdir() if path.name.isdigit())
-        for folder in sorted(folders, reverse=True):
-            if not (folder / RUN).exists():
-                continue  # the service was killed before it had written the order
-            try:
-                if RunSpec.read(folder).fingerprint == self._fingerprint:
-                    return folder
-            except TrainerError as error:
-                _log.warning("run %s: left out: %s", folder.name, error)
-        return None
-
     def _new_run(self, parent: Bundle, seeds: Sequence[Seed]) -> Path:
-        version = self._models.next_version(besides=self._folder)
         spec = RunSpec(
-            version=version,
+            version=self._models.next_version(besides=self._folder),
             parent=parent.card.version,
             fingerprint=self._fingerprint,
             particle_fingerprint=self._config.particle_fingerprint(),
@@ -185,11 +154,9 @@ class Retrain:
             particle=self._config.particle,
             training=self._config.training,
             seed_threshold=parent.card.threshold,
-            micrographs=_split(seeds, self._config.training.held_out_fraction),
+            micrographs=split(seeds, self._config.training.held_out_fraction),
         )
-        folder = self._folder / bundle_name(version)
-        folder.mkdir(parents=True)
-        spec.write(folder)
+        folder = order_run(self._folder, spec)
         held_out = sum(micrograph.held_out for micrograph in spec.micrographs)
         _log.info(
             "run %s: training on %d micrographs, %d more held out, with picks of model %d",
@@ -237,7 +204,8 @@ class Retrain:
         if line.validation_loss is not None:
             self._metrics.validation_loss.set(line.validation_loss)
         if line.note and line.stage != "failed":  # a failure is logged when the run is concluded
-            _log.info("run %s: %s: %s", self._name, line.stage, line.note)
+            level = logging.DEBUG if line.stage == "prepare" else logging.INFO
+            _log.log(level, "run %s: %s: %s", self._name, line.stage, line.note)
 
     def _conclude(self, folder: Path, ended: Ended) -> None:
         """Decide what the end of a trainer means."""
@@ -289,7 +257,8 @@ class Retrain:
             return
         folder = self._folder / bundle.path.name
         try:
-            self._try(bundle, folder)
+            if (folder / RUN).exists():  # else a bundle from elsewhere
+                self._try(bundle, RunSpec.read(folder))
             promoted = self._models.promote(version)
         except LivepickError as error:
             self._fail(folder, str(error))
@@ -304,68 +273,17 @@ class Retrain:
         self._change(folder, "promoted")
         self._promoted(promoted)
 
-    def _try(self, bundle: Bundle, folder: Path) -> None:
-        """Let the workers pick a held-out micrograph with the new model.
-
-        Raises
-        ------
-        ModelError
-            The model does not run, or stops its worker.
-        """
-        if not (folder / RUN).exists():
-            return  # a bundle from elsewhere; promote() checks its graph
-        held_out = [m for m in RunSpec.read(folder).micrographs if m.held_out]
-        deaths = 0
-        while held_out:
-            micrograph = held_out[0]
-            job = Job(
+    def _try(self, bundle: Bundle, spec: RunSpec) -> None:
+        """Let the workers pick held-out micrographs with the new model until one went well."""
+        jobs = [
+            Job(
                 path=micrograph.path,
                 version=None,
                 bundle=bundle.path,
                 device=self._config.picking.device,
                 pixel_size_angstrom=self._config.micrograph.pixel_size_angstrom,
             )
-            try:
-                self._submit(job).result(timeout=CANARY_SECONDS)
-            except MicrographError as error:
-                _log.info("model %d: not tried on %s: %s", bundle.card.version, job.path, error)
-                held_out.pop(0)
-            except BrokenExecutor as error:
-                # It may have been another job in the same pool.
-                deaths += 1
-                if deaths == CANARY_TRIES:
-                    raise ModelError(
-                        f"a worker died each time that model {bundle.card.version} was tried",
-                        "Look for an out-of-memory kill; set training.generation to train another.",
-                    ) from error
-            except TimeoutError as error:
-                raise ModelError(
-                    f"model {bundle.card.version} takes over {CANARY_SECONDS:g} s a micrograph",
-                    "Set training.generation to train another.",
-                ) from error
-            else:
-                return
-
-
-def _split(seeds: Sequence[Seed], held_out_fraction: float) -> list[RunMicrograph]:
-    """Hold out every k-th micrograph, spread over the session, at least one and never all."""
-    count = len(seeds)
-    held_out_count = min(max(1, round(count * held_out_fraction)), count - 1)
-    # The middles of equal stretches: neither the very first nor the very last micrograph.
-    held_out = {int((i + 0.5) * count / held_out_count) for i in range(held_out_count)}
-    return [
-        RunMicrograph(
-            path=seed.path,
-            pixel_size_angstrom=seed.pixel_size_angstrom,
-            held_out=i in held_out,
-            seeds=list(
-                zip(
-                    seed.picks.x_px.tolist(),
-                    seed.picks.y_px.tolist(),
-                    seed.picks.score.tolist(),
-                    strict=True,
-                )
-            ),
-        )
-        for i, seed in enumerate(seeds)
-    ]
+            for micrograph in spec.micrographs
+            if micrograph.held_out
+        ]
+        try_model(f"model {spec.version}", jobs, self._submit)

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from livepick.config import Config
 from livepick.core.files import write_atomically
@@ -91,6 +92,7 @@ class Service:
         self._inbox: Inbox = queue.SimpleQueue()
         self._calls: queue.SimpleQueue[int | _Ended] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._built = False
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT.
@@ -107,11 +109,11 @@ class Service:
             A part cannot go on.
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            # Of all queues a SimpleQueue may be put to from within a signal handler.
-            signal.signal(number, lambda received, _: self._calls.put(received))
+            signal.signal(number, self._on_signal)
         self._systemd.status("starting")
         with contextlib.ExitStack() as ending:
             self._build(ending)
+            self._built = True
             self._start()
             failure = self._wait()
             self._systemd.stopping()
@@ -119,6 +121,12 @@ class Service:
         _log.info("session %s: stopped", self._config.session.name)
         if failure is not None:
             raise failure
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if number != signal.SIGHUP and not self._built:
+            # Nothing is under way yet: the workers end with this process.
+            raise SystemExit(0)
+        self._calls.put(number)  # of all queues a SimpleQueue allows this in a signal handler
 
     # --- making and wiring the parts ---------------------------------------------------------
 
@@ -136,7 +144,9 @@ class Service:
         door = listen(config.web.listen)
         ending.callback(door.close)
         engine, provider = self._workers(champion, ending)
-        self._dispatch = self._make_dispatch(ledger, engine, champion)
+        star = RelionStar(config.output.directory, [*config.watch.directories, *ledger.roots()])
+        outputs = Outputs([star], ledger, self._metrics.output_failed)
+        self._dispatch = self._make_dispatch(ledger, engine, outputs, champion)
         self._watcher = Watcher(config.watch, self._inbox.put, known=ledger.known())
         self._retrain = Retrain(
             config,
@@ -154,19 +164,21 @@ class Service:
             ledger=reader,
             watcher=self._watcher,
             dispatch=self._dispatch,
+            outputs=outputs,
             provider=provider,
         )
         self._supervisor.describe(champion.card)
         self._web = self._make_web(door)
 
-    def _make_dispatch(self, ledger: Ledger, engine: Engine, champion: Bundle) -> Dispatch:
+    def _make_dispatch(
+        self, ledger: Ledger, engine: Engine, outputs: Outputs, champion: Bundle
+    ) -> Dispatch:
         config, threshold = self._config, self._config.picking.threshold
-        star = RelionStar(config.output.directory, [*config.watch.directories, *ledger.roots()])
         return Dispatch(
             self._inbox,
             ledger=ledger,
             engine=engine,
-            outputs=Outputs([star], ledger, self._metrics.output_failed),
+            outputs=outputs,
             work=pick,
             orders=Orders(
                 bundle=champion.path,

@@ -15,6 +15,7 @@ from livepick.dispatch import Dispatch
 from livepick.errors import ConfigError, LedgerError
 from livepick.ledger import ReadLedger
 from livepick.metrics import Metrics
+from livepick.outputs import Outputs
 from livepick.status import Status, read_status
 from livepick.systemd import Systemd
 from livepick.watch import Watcher
@@ -59,6 +60,7 @@ class Supervisor:
         ledger: ReadLedger,
         watcher: Watcher,
         dispatch: Dispatch,
+        outputs: Outputs,
         provider: str,
     ) -> None:
         self._config = config
@@ -67,6 +69,7 @@ class Supervisor:
         self._ledger = ledger
         self._watcher = watcher
         self._dispatch = dispatch
+        self._outputs = outputs
         self._provider = provider
         self._began_at = time.time()
         self._lock = threading.Lock()
@@ -134,6 +137,11 @@ class Supervisor:
         ]
         if self._provider != CUDA and self._config.picking.device == "prefer-gpu":
             problems.append("There is no GPU, so the CPU picks.")
+        if self._outputs.down:
+            problems.append(
+                f"{self._config.output.directory} takes no writes (is the disk full?);"
+                " picking waits, and goes on by itself."
+            )
         return tuple(problems)
 
     def beat(self) -> None:
@@ -177,10 +185,11 @@ class Supervisor:
             parts.append(f"{counts.failed} failed")
         if status.oldest_waiting_at is not None:
             parts.append(f"lag {max(time.time() - status.oldest_waiting_at, 0):.0f} s")
-        if status.training.state in ("training", "failed"):
-            parts.append(
-                status.training.state if status.training.state == "training" else "training failed"
-            )
+        match status.training.state:
+            case "training":
+                parts.append("training")
+            case "failed":
+                parts.append("training failed")
         return ", ".join(parts)
 
     def reload(self, config_path: Path) -> None:

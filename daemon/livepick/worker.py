@@ -331,7 +331,7 @@ def _session(
                 " and older use CUDA 12), and that only onnxruntime-gpu is installed; or set"
                 " picking.device to prefer-gpu or cpu.",
             )
-        _log.warning("model %s: no GPU, picking on the CPU", bundle.name)
+        _log.info("model %s: no GPU, picking on the CPU", bundle.name)  # the service warns, once
     try:
         session = onnxruntime.InferenceSession(
             graph, _options(onnxruntime, cuda_only=False), providers=[CPU]

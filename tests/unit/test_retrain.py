@@ -6,13 +6,14 @@ import subprocess
 import sys
 import textwrap
 import time
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from livepick import retrain as retrain_module
+from livepick import trial
 from livepick.core.picks import Picks
 from livepick.core.run import RunSpec
 from livepick.errors import ContentError
@@ -211,13 +212,13 @@ def test_a_killed_trainer_goes_on_but_not_for_ever(tmp_path, monkeypatch, make_s
 def test_a_model_that_does_not_run_is_not_promoted(make_scene):
     """The session goes on with the champion, and the bundle is not tried again."""
     scene = make_scene(PUBLISH)
-    scene.outcome = retrain_module.BrokenExecutor("a worker died")
+    scene.outcome = BrokenExecutor("a worker died")
 
     scene.until(lambda: scene.changes[-1:] == [(1, "failed")], "failure")
     scene.retrain.step()
 
     assert scene.models.pointer() is None
-    assert len(scene.jobs) == retrain_module.CANARY_TRIES
+    assert len(scene.jobs) == trial.DEATHS
 
 
 def test_a_bad_held_out_micrograph_does_not_speak_against_the_model(make_scene):
