@@ -11,42 +11,20 @@ import time
 import urllib.request
 from pathlib import Path
 
-import mrcfile
-import numpy as np
 import pytest
 import yaml
 
 LIVEPICK = Path(sys.executable).with_name("livepick")
 
-DIAMETER_ANGSTROM = 160
-PIXEL_SIZE_ANGSTROM = 4.0
-SIDE_PX = 384
-
 HAS_GPU = Path("/dev/nvidiactl").exists()
-
-
-def write_micrograph(path, seed):
-    """Write a noisy micrograph with dark discs, and return how many."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:SIDE_PX, :SIDE_PX]
-    radius = DIAMETER_ANGSTROM / PIXEL_SIZE_ANGSTROM / 2
-    image = rng.normal(0, 1, (SIDE_PX, SIDE_PX)).astype(np.float32)
-    centres = [(i, j) for i in range(50, 350, 75) for j in range(50, 350, 75)]
-    for centre in centres:
-        i, j = centre + rng.uniform(-8, 8, 2)
-        image -= 1.5 / (1 + np.exp(np.hypot(y - i, x - j) - radius))
-    draft = path.with_suffix(".part")
-    with mrcfile.new(draft, image, overwrite=True) as mrc:
-        mrc.voxel_size = PIXEL_SIZE_ANGSTROM
-    draft.rename(path)
-    return len(centres)
 
 
 class Session:
     """A folder with a config, and the service on it."""
 
-    def __init__(self, folder, **sections):
+    def __init__(self, folder, write, **sections):
         self.folder = folder
+        self.write = write
         self.landing = folder / "in"
         self.landing.mkdir()
         self.output = folder / "out"
@@ -58,7 +36,7 @@ class Session:
                 "settle_seconds": 0.2,
                 "rescan_seconds": 0.5,
             },
-            "particle": {"diameter_angstrom": DIAMETER_ANGSTROM},
+            "particle": {"diameter_angstrom": 160},
             "bootstrap": {"micrographs": 1000},
             "picking": {"device": "cpu", "workers": 1},
             "output": {"directory": "out"},
@@ -104,7 +82,7 @@ class Session:
         """Let micrographs land, and return their names."""
         names = [f"mic_{number:04d}" for number in range(first, first + count)]
         for number, name in enumerate(names, first):
-            write_micrograph(self.landing / f"{name}.mrc", number)
+            self.write(self.landing / f"{name}.mrc", seed=number)
         return names
 
     def status(self):
@@ -135,12 +113,12 @@ def livepick(*arguments):
 
 
 @pytest.fixture
-def make_session(tmp_path):
+def make_session(tmp_path, write_disc_micrograph):
     """Return a function that makes a session; its service is ended with the test."""
     made = []
 
     def make(**sections):
-        made.append(Session(tmp_path, **sections))
+        made.append(Session(tmp_path, write_disc_micrograph, **sections))
         return made[-1]
 
     yield make

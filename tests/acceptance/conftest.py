@@ -1,0 +1,29 @@
+"""What acceptance tests share: micrographs that take no time to make."""
+
+import mrcfile
+import numpy as np
+import pytest
+
+DIAMETER_ANGSTROM = 160
+PIXEL_SIZE_ANGSTROM = 4.0
+SIDE_PX = 384
+
+
+@pytest.fixture
+def write_disc_micrograph():
+    """Return a function that writes 16 dark discs in noise, by a rename."""
+
+    def write(path, *, seed):
+        rng = np.random.default_rng(seed)
+        y, x = np.mgrid[:SIDE_PX, :SIDE_PX]
+        radius = DIAMETER_ANGSTROM / PIXEL_SIZE_ANGSTROM / 2
+        image = rng.normal(0, 1, (SIDE_PX, SIDE_PX)).astype(np.float32)
+        for centre in ((i, j) for i in range(50, 350, 75) for j in range(50, 350, 75)):
+            i, j = centre + rng.uniform(-8, 8, 2)
+            image -= 1.5 / (1 + np.exp(np.hypot(y - i, x - j) - radius))
+        draft = path.with_suffix(".part")
+        with mrcfile.new(draft, image, overwrite=True) as mrc:
+            mrc.voxel_size = PIXEL_SIZE_ANGSTROM
+        draft.rename(path)
+
+    return write
