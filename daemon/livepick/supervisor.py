@@ -72,6 +72,7 @@ class Supervisor:
         self._outputs = outputs
         self._provider = provider
         self._began_at = time.time()
+        self._began_monotonic = time.monotonic()
         self._lock = threading.Lock()
         self._cached: Status | None = None
         self._cached_at = self._told_at = float("-inf")
@@ -104,7 +105,7 @@ class Supervisor:
         """Return whether the parts get on. May be called from any thread."""
         dispatch_seconds = time.monotonic() - self._dispatch.progress_at
         watching = self._watcher.health()
-        watch_seconds = time.time() - max(watching.last_scan_at, self._began_at)
+        watch_seconds = min(time.monotonic() - self._began_monotonic, watching.seconds_since_scan)
         interval = self._config.watch.rescan_seconds or RESCAN_SECONDS
         # With every folder gone there is nothing to list; that is a state, not a fault.
         listed = watch_seconds < interval + 3 * watching.last_scan_seconds + WATCH_SECONDS or all(

@@ -96,6 +96,9 @@ class Health:
     last_scan_at: float
     """Unix seconds of the end of the last complete scan of any folder; 0.0 before the first."""
 
+    seconds_since_scan: float
+    """Since then by a clock that nobody sets; infinite before the first."""
+
     last_scan_seconds: float
     """How long that scan took."""
 
@@ -270,6 +273,7 @@ class Watcher:
         self._reexamine_at = -math.inf
         self._events = self._overflows = self._restarts = self._errors = 0
         self._last_scan_at = self._last_scan_seconds = 0.0
+        self._last_scan_clock = float("-inf")
 
     def start(self) -> None:
         """Start watching; the first scan begins at once."""
@@ -305,6 +309,7 @@ class Watcher:
                 for watched in self._watched
             ),
             last_scan_at=self._last_scan_at,
+            seconds_since_scan=self._clock() - self._last_scan_clock,
             last_scan_seconds=self._last_scan_seconds,
             watching=sum(folder.watching for folder in folders),
             excluded=sum(folder.excluded for folder in folders),
@@ -379,7 +384,8 @@ class Watcher:
         folder.scan(self._between)
         ended = self._clock()
         if folder.scans > scans:
-            self._last_scan_at, self._last_scan_seconds = time.time(), ended - started
+            self._last_scan_at, self._last_scan_clock = time.time(), ended
+            self._last_scan_seconds = ended - started
         # A scan that takes long on a slow file system may have half of the time at most.
         watched.scan_at = ended + max(self._interval_seconds(watched), ended - started)
 

@@ -364,7 +364,7 @@ def _options(runtime: Any, *, cuda_only: bool) -> "onnxruntime.SessionOptions":
 
 def _cuda_options() -> dict[str, str]:
     return {
-        "device_id": os.environ.get("LIVEPICK_GPU", "0"),
+        "device_id": "0",  # CUDA_VISIBLE_DEVICES says which card that is
         "arena_extend_strategy": "kSameAsRequested",
         "gpu_mem_limit": str(GPU_MEMORY_BYTES),
         # EXHAUSTIVE tunes anew, for half a second, at each new image shape.
