@@ -1,0 +1,258 @@
+"""Real micrographs through the real service, scored against what experts picked.
+
+    python tests/benchmarks/real_data.py [--data FOLDER] [--sets NAME ...] [--keep FOLDER]
+
+Each set is done twice. Half of its micrographs land first and are all that the trainer gets; the
+other half lands when the training runs, and is scored: so every micrograph is scored once, by a
+model that has not seen it. The service knows pixel size and particle diameter, nothing else.
+The data lie outside of the repository (``--data``, or ``LIVEPICK_DATA``); without them this
+says so and ends.
+"""
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from livepick.core.coordinates import read_coordinates
+from livepick.core.matching import Matches, figures, match
+from livepick.core.picks import Picks
+
+CONSOLE = Console(width=120)
+LIVEPICK = Path(sys.executable).with_name("livepick")
+DEFAULT_DATA = Path(__file__).parents[3] / "shared" / "data"
+LIMIT_SECONDS = 1500
+Image.MAX_IMAGE_PIXELS = None
+
+CONFIG = """\
+session: {{name: "{name}"}}
+watch: {{directories: [in], settle_seconds: 1, rescan_seconds: 2}}
+micrograph: {{pixel_size_angstrom: {pixel_size_angstrom}}}
+particle: {{diameter_angstrom: {diameter_angstrom}}}
+bootstrap: {{micrographs: {bootstrap}}}
+output: {{directory: out}}
+state: {{directory: state}}
+web: {{listen: "127.0.0.1:0"}}
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSet:
+    """A set of micrographs with expert picks."""
+
+    name: str
+    images: str
+    """Glob below the data folder."""
+    picks: str
+    """Folder with one CSV a micrograph."""
+    pixel_size_angstrom: float
+    diameter_angstrom: float
+    radius_angstrom: float
+    """Within which a pick is right."""
+
+
+SETS = {
+    one.name: one
+    for one in (
+        DataSet(
+            name="10146-sums",
+            images="empiar-10146/sum/*.png",
+            picks="empiar-10146/picks",
+            pixel_size_angstrom=1.5,
+            diameter_angstrom=125,
+            radius_angstrom=31.25,
+        ),
+        DataSet(
+            name="10017",
+            images="empiar-10017/image/*.jpg",
+            picks="empiar-10017/picks",
+            pixel_size_angstrom=1.77,
+            diameter_angstrom=180,
+            radius_angstrom=51,
+        ),
+        DataSet(
+            name="10146-frames",
+            images="empiar-10146/frame/*.png",
+            picks="empiar-10146/picks",
+            pixel_size_angstrom=1.5,
+            diameter_angstrom=125,
+            radius_angstrom=31.25,
+        ),
+    )
+}
+
+
+def main() -> int:
+    """Run all sets; return 0 if every micrograph was picked by a trained model."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("LIVEPICK_DATA", DEFAULT_DATA))
+    )
+    parser.add_argument("--sets", nargs="*", choices=SETS, default=["10146-sums", "10017"])
+    parser.add_argument("--folds", type=int, choices=(1, 2), default=2)
+    parser.add_argument("--keep", type=Path, help="leave the sessions in this folder")
+    given = parser.parse_args()
+    if not given.data.is_dir():
+        CONSOLE.print(f"skipped: there are no real micrographs at {given.data}")
+        return 0
+    table = Table(title="Micrographs not trained on, against expert picks")
+    for column in ("set", "picker", "AP", "best F1", "P", "R", "P at count", "Å error", "picks"):
+        table.add_column(column, justify="left" if column in {"set", "picker"} else "right")
+    with _workplace(given.keep) as place:
+        for name in given.sets:
+            rows = _cross_fitted(SETS[name], given.data, place / name, given.folds)
+            for picker, cells in rows.items():
+                table.add_row(name, picker, *cells)
+            table.add_section()
+    CONSOLE.print(table)
+    return 0
+
+
+@contextmanager
+def _workplace(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep.resolve()
+    else:
+        with tempfile.TemporaryDirectory(prefix="livepick-real-") as name:
+            yield Path(name)
+
+
+def _cross_fitted(data: DataSet, root: Path, place: Path, folds: int) -> dict[str, list[str]]:
+    """Return a row of cells for each picker."""
+    images = sorted(root.glob(data.images))
+    matches: dict[str, list[Matches]] = {"blob": [], "trained": []}
+    written = dict.fromkeys(matches, 0)
+    for fold in range(folds):
+        folder = place / f"fold{fold}"
+        shutil.rmtree(folder, ignore_errors=True)
+        first, unseen = images[fold::2], images[1 - fold :: 2]
+        seconds = _session(data, folder, first, unseen)
+        CONSOLE.print(f"{data.name}, fold {fold}: first model after {seconds:.0f} s", style="dim")
+        models = folder / "state" / "models"
+        for picker, bundle in {"blob": models / "0000", "trained": models / "champion"}.items():
+            candidates = folder / "candidates" / picker
+            _livepick(
+                "pick", bundle.resolve(), "--threshold", "0", "--output", candidates,
+                "--pixel-size", data.pixel_size_angstrom,
+                *(folder / "in" / f"{_stem(i)}.mrc" for i in unseen),
+            )  # fmt: skip
+            card = json.loads((bundle / "model.json").read_text())
+            for image in unseen:
+                picks = read_coordinates(candidates / f"{_stem(image)}_autopick.star")
+                truth = _truth(root / data.picks / f"{_stem(image)}.csv")
+                radius_px = data.radius_angstrom / data.pixel_size_angstrom
+                matches[picker].append(match(picks, truth, radius_px=radius_px))
+                written[picker] += len(picks.above(card["threshold"]))
+    return {p: _cells(data, m, written[p]) for p, m in matches.items()}
+
+
+def _cells(data: DataSet, matches: Sequence[Matches], written: int) -> list[str]:
+    found = figures(matches)
+    ratios = (
+        found.average_precision,
+        found.best_f1,
+        found.precision,
+        found.recall,
+        found.precision_at_count,
+    )
+    error = found.localisation_mean_px * data.pixel_size_angstrom
+    return [*(f"{ratio:.3f}" for ratio in ratios), f"{error:.1f}", f"{written}"]
+
+
+def _session(data: DataSet, folder: Path, first: Sequence[Path], second: Sequence[Path]) -> float:
+    """Run a session; return seconds from its start to the trained model."""
+    (folder / "in").mkdir(parents=True)
+    config = folder / "session.yaml"
+    config.write_text(
+        CONFIG.format(
+            name=data.name,
+            pixel_size_angstrom=data.pixel_size_angstrom,
+            diameter_angstrom=data.diameter_angstrom,
+            bootstrap=len(first),
+        )
+    )
+    _land(data, first, folder / "in")
+    started = time.monotonic()
+    with (folder / "service.log").open("wb") as log:
+        service = subprocess.Popen([LIVEPICK, "run", config], stdout=log, stderr=subprocess.STDOUT)
+    try:
+        _wait(config, service, lambda s: s["training"]["state"] != "collecting")
+        _land(data, second, folder / "in")
+        _wait(config, service, lambda s: (s["model"] or {}).get("kind") == "trained")
+        seconds = time.monotonic() - started
+        count = len(first) + len(second)
+        _wait(config, service, lambda s: s["micrographs"]["picked"] == count)
+    finally:
+        service.send_signal(signal.SIGTERM)
+        service.wait(20)
+    return seconds
+
+
+def _wait(config: Path, service: subprocess.Popen[bytes], ready: Any) -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    status: dict[str, Any] = {}
+    while time.monotonic() < deadline:
+        if service.poll() is not None:
+            raise SystemExit(f"the service ended with status {service.returncode}: {config}")
+        answer = _livepick("status", config, "--json")
+        status = json.loads(answer)
+        if status["micrographs"]["failed"]:
+            raise SystemExit(f"micrographs failed: {answer}")
+        if ready(status):
+            return
+        time.sleep(3)
+    raise SystemExit(f"nothing more happened in {LIMIT_SECONDS} s: {status}")
+
+
+def _livepick(*words: object) -> str:
+    done = subprocess.run(
+        [str(LIVEPICK), *map(str, words)], check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def _land(data: DataSet, images: Sequence[Path], folder: Path) -> None:
+    """Write compact images as what a microscope leaves behind."""
+    for image in images:
+        draft = folder / f".{_stem(image)}.mrc"
+        with mrcfile.new(draft, np.asarray(Image.open(image)).astype(np.float32)) as mrc:
+            mrc.voxel_size = data.pixel_size_angstrom
+        draft.rename(folder / f"{_stem(image)}.mrc")
+
+
+def _truth(path: Path) -> Picks:
+    """Read expert picks, without those of which less than half is inside the image."""
+    with path.open() as file:
+        rows = [
+            (float(row["x_px"]), float(row["y_px"]))
+            for row in csv.DictReader(file)
+            if float(row.get("fraction_of_disc_inside_image") or 1) >= 0.5
+        ]
+    x, y = np.array(rows, dtype=np.float32).reshape(-1, 2).T
+    return Picks(x.copy(), y.copy(), np.ones(len(rows), dtype=np.float32))
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(path.suffix)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
