@@ -30,9 +30,10 @@ from rich.table import Table
 from livepick.core.bundle import read_card
 from livepick.core.coordinates import read_coordinates
 from livepick.core.matching import Figures, Matches, figures, match, operating_point
-from livepick.core.run import RunSpec
+from livepick.core.run import RUNS, RunSpec
 from livepick.simulate.acquisition import NOTES
 from livepick.simulate.species import SPECIES, specimen
+from livepick.trainer_process import last_progress
 
 CONSOLE = Console()
 LIVEPICK = Path(sys.executable).with_name("livepick")
@@ -41,6 +42,7 @@ SEED = 10
 """Of a session with all kinds of trouble: carbon on six of 24, an empty field, 14 with ice."""
 
 POLL_SECONDS = 2.0
+SPEAK_SECONDS = 10.0
 STOP_SECONDS = 10.0
 """The service promises to end within this."""
 
@@ -216,7 +218,7 @@ def _follow(
     started: float,
 ) -> None:
     """Tell how it goes until all is picked by the trained model."""
-    before = ""
+    state, told = "", 0.0
     with CONSOLE.status("the session begins") as line:
         while True:
             status = _status(demo)
@@ -224,9 +226,9 @@ def _follow(
             stamp = f"{time.monotonic() - started:4.0f} s  "
             if CONSOLE.is_terminal:
                 line.update(stamp + now)
-            if now != before:
+            if status["training"]["state"] != state or time.monotonic() - told > SPEAK_SECONDS:
                 say(stamp + now)
-                before = now
+                state, told = status["training"]["state"], time.monotonic()
             if microscope.poll() not in {None, 0}:
                 raise DemoError(f"the microscope ended with status {microscope.returncode}")
             if service.poll() is not None:
@@ -247,7 +249,11 @@ def _sentence(demo: Demo, status: dict[str, Any]) -> str:
     words = f"{landed} of {demo.micrographs} micrographs in, {counts['picked']} picked ({by})"
     for name, phrase in (("stale", "due again"), ("failed", "failed")):
         words += f", {counts[name]} {phrase}" if counts[name] else ""
-    return words + f", {status['particles']} particles; {status['training']['state']}"
+    words += f", {status['particles']} particles; {status['training']['state']}"
+    last = last_progress(demo.state / RUNS / f"{status['training']['version'] or 0:04d}")
+    if status["training"]["state"] == "training" and last is not None and last.total:
+        words += f", {last.stage} {last.done} of {last.total}"
+    return words
 
 
 def _complete(demo: Demo, status: dict[str, Any]) -> bool:
@@ -309,16 +315,16 @@ def _judge(demo: Demo) -> bool:
         output = demo.place / "candidates" / name
         command = ["pick", bundle, "--threshold", "0", "--output", output, *files]
         subprocess.run([str(LIVEPICK), *map(str, command)], check=True, stdout=subprocess.DEVNULL)
-    run = RunSpec.read(demo.state / "runs" / pickers["trained"].name)
+    run = RunSpec.read(demo.state / RUNS / pickers["trained"].name)
     used = {Path(micrograph.path).stem for micrograph in run.micrographs}
     unseen = [path.stem for path in files if path.stem not in used]
 
     say(f"{len(used)} micrographs went into the training; {len(unseen)} are unseen by it")
-    table = Table(title="Against the truth", box=box.SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("micrographs")
-    table.add_column("picker")
-    for heading in ("AP", "best F1", "precision", "recall", "Å error", "F1 written"):
-        table.add_column(heading, justify="right")
+    table = Table(title="Against the truth", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("micrographs", no_wrap=True)
+    table.add_column("picker", no_wrap=True)
+    for heading in ("AP", "F1", "precision", "recall", "Å error", "F1 written"):
+        table.add_column(heading, justify="right", no_wrap=True)
     average_precision: dict[str, float] = {}  # on what the training never saw
     for title, stems in (
         (f"{len(unseen)} unseen", unseen),
@@ -333,8 +339,8 @@ def _judge(demo: Demo) -> bool:
         table.add_section()
     CONSOLE.print(table)
     say(
-        f"One-to-one within {demo.diameter_angstrom / 4:.0f} Å; precision, recall and error at the"
-        " best F1; all candidates count for AP; F1 written: at the model's own threshold"
+        f"One-to-one within {demo.diameter_angstrom / 4:.0f} Å; precision, recall and error"
+        " where F1 is best; all candidates count for AP; F1 written: at the model's own threshold"
     )
     _draw(demo, unseen, {name: read_card(path).threshold for name, path in pickers.items()})
     gain = average_precision["trained"] - average_precision["blob"]
