@@ -1,8 +1,9 @@
-"""What acceptance tests share: micrographs that take no time to make."""
+"""What acceptance tests share: sessions, and micrographs that take no time to make."""
 
 import mrcfile
 import numpy as np
 import pytest
+from session import Session
 
 DIAMETER_ANGSTROM = 160
 PIXEL_SIZE_ANGSTROM = 4.0
@@ -27,3 +28,19 @@ def write_disc_micrograph():
         draft.rename(path)
 
     return write
+
+
+@pytest.fixture
+def make_session(tmp_path, write_disc_micrograph):
+    """Return a function that makes a session; its service is ended with the test."""
+    made = []
+
+    def make(**sections):
+        made.append(Session(tmp_path, write_disc_micrograph, **sections))
+        return made[-1]
+
+    yield make
+    for session in made:
+        if session.process is not None and session.process.poll() is None:
+            session.process.kill()
+            session.process.wait()

@@ -1,131 +1,16 @@
 """The installed command as a process: files dropped into a folder, signals, /metrics read back."""
 
 import json
-import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
-import yaml
-
-LIVEPICK = Path(sys.executable).with_name("livepick")
+from session import livepick
 
 HAS_GPU = Path("/dev/nvidiactl").exists()
-
-
-class Session:
-    """A folder with a config, and the service on it."""
-
-    def __init__(self, folder, write, **sections):
-        self.folder = folder
-        self.write = write
-        self.landing = folder / "in"
-        self.landing.mkdir()
-        self.output = folder / "out"
-        self.state = folder / "state"
-        self.settings = {
-            "session": {"name": "test"},
-            "watch": {
-                "directories": ["in"],
-                "settle_seconds": 0.2,
-                "rescan_seconds": 0.5,
-            },
-            "particle": {"diameter_angstrom": 160},
-            "bootstrap": {"micrographs": 1000},
-            "picking": {"device": "cpu", "workers": 1},
-            "output": {"directory": "out"},
-            "state": {"directory": "state"},
-            "web": {"listen": "127.0.0.1:0"},
-        }
-        for name, section in sections.items():
-            self.settings[name] = self.settings.get(name, {}) | section
-        self.config = folder / "session.yaml"
-        self.log = folder / "log"
-        self.process = None
-        self.save()
-
-    def save(self):
-        """Write the config."""
-        self.config.write_text(yaml.safe_dump(self.settings))
-
-    def start(self, *, wait=True, **environment):
-        """Start the service, and wait until it is at work."""
-        with self.log.open("ab") as log:
-            before = log.tell()
-            self.process = subprocess.Popen(
-                [LIVEPICK, "run", self.config], stderr=log, env=os.environ | environment
-            )
-        if wait:
-            self.until(lambda: "at work" in self.log.read_text()[before:], "start")
-
-    def stop(self):
-        """End the service as systemd does, and return its exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=10)
-
-    def until(self, condition, what, *, seconds=60):
-        """Wait for something, as long as the service lives."""
-        give_up = time.monotonic() + seconds
-        while not condition():
-            log = self.log.read_text()
-            assert self.process.poll() is None, f"the service ended before: {what}\n{log}"
-            assert time.monotonic() < give_up, f"waited in vain for: {what}\n{log}"
-            time.sleep(0.1)
-
-    def drop(self, count, *, first=1):
-        """Let micrographs land, and return their names."""
-        names = [f"mic_{number:04d}" for number in range(first, first + count)]
-        for number, name in enumerate(names, first):
-            self.write(self.landing / f"{name}.mrc", seed=number)
-        return names
-
-    def status(self):
-        """Return what ``livepick status --json`` says."""
-        return json.loads(livepick("status", self.config, "--json").stdout)
-
-    def picked(self):
-        """Return how many are picked."""
-        return self.status()["micrographs"]["picked"]
-
-    def get(self, path):
-        """Return what the page's port answers."""
-        address = (self.state / "web.address").read_text().strip()
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
-            return answer.read().decode()
-
-    def star(self, name):
-        """Return the rows of a micrograph's coordinates file."""
-        lines = (self.output / f"{name}_autopick.star").read_text().splitlines()
-        return [line.split() for line in lines if line[:1] == " "]
-
-
-def livepick(*arguments):
-    """Run a command to its end."""
-    return subprocess.run(
-        [LIVEPICK, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-
-
-@pytest.fixture
-def make_session(tmp_path, write_disc_micrograph):
-    """Return a function that makes a session; its service is ended with the test."""
-    made = []
-
-    def make(**sections):
-        made.append(Session(tmp_path, write_disc_micrograph, **sections))
-        return made[-1]
-
-    yield make
-    for session in made:
-        if session.process is not None and session.process.poll() is None:
-            session.process.kill()
-            session.process.wait()
 
 
 def test_micrographs_are_picked_as_they_land(make_session):
