@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from livepick.core.blobs import MIDDLE_SIGMAS, blob_graph, templates
 from livepick.core.masks import Borders, find_borders, outlier_mask
-from livepick.core.normalize import background, flatten
+from livepick.core.normalize import flatten, trend
 from livepick.core.peaks import find_peaks
 from livepick.core.prepare import DIAMETER_PX, prepare
 from livepick.core.resample import fourier_resample
@@ -118,7 +118,7 @@ def test_gradients_and_dark_things_do_not_upset_the_normalization(rng):
     disc = np.hypot(y - 100, x - 120) < 25
     dirty[disc] -= 500
 
-    flat = flatten(dirty, window_px=60)
+    flat = flatten(dirty, window_px=60).flat
 
     far = np.hypot(y - 100, x - 120) > 60
     inner = far & (np.minimum(x, 399 - x) > 15)
@@ -127,13 +127,24 @@ def test_gradients_and_dark_things_do_not_upset_the_normalization(rng):
     assert flat[disc].max() < -50
 
 
-def test_the_background_of_ignored_pixels_comes_from_their_neighbours():
-    """A dead border does not pull the background down."""
-    image = np.full((200, 200), 10, dtype=np.float32)
-    ignore = np.zeros_like(image, dtype=bool)
-    image[:, :40], ignore[:, :40] = 0, True
+def test_a_dead_border_does_not_pull_the_background_down(rng):
+    """Ignored pixels get the background of their neighbours."""
+    image = 10 + rng.standard_normal((200, 200)).astype(np.float32)
+    ignore = np.zeros(image.shape, dtype=bool)
+    image[:, :40], ignore[:, :40] = -100, True
 
-    np.testing.assert_allclose(background(image, block_px=20, ignore=ignore), 10, rtol=1e-5)
+    flat = flatten(image, window_px=40, ignore=ignore).flat
+
+    assert abs(flat[:, 40:60].mean()) < 0.1
+
+
+def test_the_trend_is_that_of_the_ice_not_of_the_carbon():
+    """A quarter of the field in carbon does not bend a gradient of ice."""
+    y, x = np.meshgrid(np.linspace(-1, 1, 20), np.linspace(-1, 1, 26), indexing="ij")
+    ice = (5 + 2 * x - y + 0.5 * x * x).astype(np.float32)
+    carbon = (x > 0.4) & (y > -0.5)
+
+    np.testing.assert_allclose(trend(np.where(carbon, ice - 20, ice)), ice, atol=0.1)
 
 
 @pytest.mark.parametrize("kind", ["streaks", "constant", "streaks after a filter that wraps"])
@@ -255,6 +266,23 @@ def test_the_score_of_the_middle_is_one_half(rng):
     sigmas = np.log(score / (1 - score)) * 0.7 + MIDDLE_SIGMAS
 
     assert sigmas.std() == pytest.approx(1, abs=0.01)
+
+
+def test_ice_much_wider_than_the_background_window_is_masked(rng):
+    """Six diameters of black ice are background to themselves, and no place to pick."""
+    y, x = np.indices((1000, 1000))
+    image = 100 + 0.01 * x + 3 * rng.standard_normal((1000, 1000))
+    ice = np.hypot(y - 300, x - 400) < 200
+    image[ice] -= 30
+
+    prepared = prepare(image, pixel_size_angstrom=2, diameter_angstrom=120, contrast="dark")
+
+    inside, outside = (
+        prepared.mask[(yy / prepared.scale_y).astype(int), (xx / prepared.scale_x).astype(int)]
+        for yy, xx in (np.nonzero(ice), np.nonzero(np.hypot(y - 300, x - 400) > 260))
+    )
+    assert inside.all()
+    assert not outside.any()
 
 
 def test_preparing_makes_particles_bright_and_of_standard_size(rng):

@@ -1,12 +1,13 @@
 """Normalization that gradients, borders and a few very dark things do not upset."""
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["BACKGROUND_MEDIAN", "flatten"]
+__all__ = ["BACKGROUND_MEDIAN", "Flattened", "flatten", "trend"]
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -18,12 +19,30 @@ SAMPLES = 16
 """Pixels along each axis of a block whose median is taken; 256 give it to a tenth of sigma."""
 
 
-def flatten(image: Image, *, window_px: int, ignore: Mask | None = None) -> Image:
+TREND_STEPS = 5
+"""Rounds of the trend's fit, in each of which blocks off the trend lose their weight."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flattened:
+    """An image without its slow changes, in units of its noise."""
+
+    flat: Image
+    """``[y, x]``: local background 0, standard deviation 1."""
+
+    above_trend: Image
+    """``[y, x]``: the same, but only the trend of the whole field is taken out, so that carbon
+    and large pieces of ice still stand out, which are background to themselves."""
+
+
+def flatten(image: Image, *, window_px: int, ignore: Mask | None = None) -> Flattened:
     """Take out slow changes of brightness, and divide by the robust standard deviation.
 
-    The background is the median of blocks half a ``window_px`` wide, smoothed and
+    The local background is the median of blocks half a ``window_px`` wide, smoothed and
     interpolated: a median, since particles and contamination are the minority of a block.
-    The standard deviation is 1.4826 times the median absolute deviation.
+    The trend of the whole field is a polynomial of second order through the blocks' medians,
+    fitted by least squares reweighted after Tukey, as ice is thicker towards a hole's edge. The
+    standard deviation is 1.4826 times the median absolute deviation.
 
     Parameters
     ----------
@@ -33,40 +52,58 @@ def flatten(image: Image, *, window_px: int, ignore: Mask | None = None) -> Imag
         Structures wider than this are background.
     ignore
         True where pixels are not to count, as in dead borders.
-
-    Returns
-    -------
-    flat
-        Background 0, standard deviation 1.
     """
-    flat = image - background(image, block_px=max(2, window_px // 2), ignore=ignore)
+    medians = _block_medians(image, max(2, window_px // 2), ignore)
+    robust = ndimage.median_filter(medians, 3, mode="nearest")  # contamination fills a block
+    smooth = ndimage.uniform_filter(robust, 3, mode="nearest")
+    flat = image - _interpolate(smooth, image.shape)
     sample = flat[::2, ::2]
     if ignore is not None and not ignore.all():
         sample = sample[~ignore[::2, ::2]]
     sigma = 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
-    flat /= np.float32(max(sigma, float(np.finfo(np.float32).tiny)))
-    return flat
+    inverse = np.float32(1 / max(sigma, float(np.finfo(np.float32).tiny)))
+    flat *= inverse
+    above_trend = image - _interpolate(trend(medians), image.shape)
+    above_trend *= inverse
+    return Flattened(flat, above_trend)
 
 
-def background(image: Image, *, block_px: int, ignore: Mask | None = None) -> Image:
-    """Return the slowly changing brightness: block medians, smoothed and interpolated."""
+def trend(grid: Image) -> Image:
+    """Return the polynomial of second order through a grid that outliers do not pull."""
+    y, x = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in grid.shape)
+    y, x = (a.ravel() for a in np.meshgrid(y, x, indexing="ij"))
+    terms = [np.ones_like(x), x, y, x * x, x * y, y * y]
+    basis = np.column_stack(terms[: 6 if min(grid.shape) > 3 else 1])
+    values = grid.ravel().astype(np.float64)
+    weights = np.ones_like(values)
+    fitted = np.full_like(values, np.median(values))
+    for _ in range(TREND_STEPS):
+        residual = np.abs(values - fitted)
+        spread = 1.4826 * float(np.median(residual))
+        if spread <= 1e-6 * max(1.0, float(np.abs(fitted).max())):
+            break
+        weights = np.clip(1 - (residual / (4.685 * spread)) ** 2, 0, None)
+        coefficients, *_ = np.linalg.lstsq(basis * weights[:, None], values * weights, rcond=None)
+        fitted = basis @ coefficients
+    return fitted.reshape(grid.shape).astype(np.float32)
+
+
+def _block_medians(image: Image, block_px: int, ignore: Mask | None) -> Image:
+    """Return the median of each block, shape (rows, columns) of blocks."""
     places = [_sample_places(n, block_px) for n in image.shape]
     rows, columns = (len(p) for p in places)
     where = np.ix_(*(p.ravel() for p in places))
     blocks = _by_block(image[where], rows, columns)
     if ignore is None or not ignore.any():
-        medians = np.median(blocks, axis=2)
-    else:
-        counts = _by_block(~ignore[where], rows, columns)
-        whole = counts.all(axis=2)
-        medians = np.full((rows, columns), np.nan, dtype=np.float32)
-        medians[whole] = np.median(blocks[whole], axis=1)
-        for i, j in np.argwhere(~whole & counts.any(axis=2)).tolist():
-            medians[i, j] = np.median(blocks[i, j][counts[i, j]])
+        return np.asarray(np.median(blocks, axis=2), dtype=np.float32)
+    counts = _by_block(~ignore[where], rows, columns)
+    whole = counts.all(axis=2)
+    medians = np.full((rows, columns), np.nan, dtype=np.float32)
+    medians[whole] = np.median(blocks[whole], axis=1)
+    for i, j in np.argwhere(~whole & counts.any(axis=2)).tolist():
+        medians[i, j] = np.median(blocks[i, j][counts[i, j]])
     _fill_holes(medians)
-    robust = ndimage.median_filter(medians, 3, mode="nearest")  # contamination fills a block
-    smooth = ndimage.uniform_filter(robust, 3, mode="nearest")
-    return _interpolate(smooth, image.shape)
+    return medians
 
 
 def _sample_places(size: int, block_px: int) -> NDArray[np.intp]:

@@ -75,14 +75,15 @@ def prepare(
     border = find_borders(image).mask(
         resampled.image.shape, scale_y=resampled.scale_y, scale_x=resampled.scale_x
     )
-    flat = flatten(
+    flattened = flatten(
         resampled.image, window_px=round(BACKGROUND_DIAMETERS * DIAMETER_PX), ignore=border
     )
+    flat = flattened.flat
     flat[border] = 0
     mask = border
     for sigmas, diameters in OUTLIERS:
         mask = mask | outlier_mask(
-            flat,
+            flattened.above_trend,
             sigmas=sigmas,
             least_px=diameters * DIAMETER_PX,
             grow_px=DIAMETER_PX / 2,

@@ -1,0 +1,200 @@
+"""2,000 small micrographs through the service: its memory stays, ledger and files agree.
+
+    python tests/benchmarks/soak.py [--micrographs 2000]
+
+Micrographs land as fast as they are picked, a few ahead. Memory is read along the way: the
+median of the last quarter of the micrographs must be within 5 % of that of the second.
+"""
+
+import argparse
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+CONSOLE = Console(width=100)
+LIVEPICK = Path(sys.executable).with_name("livepick")
+SIZE_PX = 256
+DRAWINGS = 16
+"""Different pictures; each file gets one of them, and a grey level of its own."""
+
+AHEAD = 60
+"""Micrographs that wait at the most."""
+
+SAMPLE_SECONDS = 1.0
+LIMIT_SECONDS = 3000.0
+MOST_GROWTH = 0.05
+MOST_MAIN_BYTES = 200e6
+MOST_WORKER_BYTES = 700e6
+
+CONFIG = """\
+session: {name: soak}
+watch: {directories: [in], settle_seconds: 0.2, rescan_seconds: 2}
+particle: {diameter_angstrom: 100}
+bootstrap: {micrographs: 5000}
+picking: {device: cpu, workers: 1}
+output: {directory: out}
+state: {directory: state}
+web: {listen: "127.0.0.1:0"}
+"""
+
+
+@dataclass(slots=True)
+class Memory:
+    """Resident bytes of one kind of process, with how much was picked at the time."""
+
+    picked: list[int] = field(default_factory=list)
+    resident: list[int] = field(default_factory=list)
+
+    def add(self, picked: int, resident: int) -> None:
+        """Note a reading."""
+        self.picked.append(picked)
+        self.resident.append(resident)
+
+    def quarter(self, number: int, count: int) -> float:
+        """Return the median of one quarter (1 to 4) of ``count`` micrographs."""
+        low, high = (count * n / 4 for n in (number - 1, number))
+        return statistics.median(
+            b for p, b in zip(self.picked, self.resident, strict=True) if low < p <= high
+        )
+
+
+def main() -> int:
+    """Run the soak; return 1 if a promise is broken."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--micrographs", type=int, default=2000)
+    count: int = parser.parse_args().micrographs
+    with tempfile.TemporaryDirectory(prefix="livepick-soak-") as name:
+        place = Path(name)
+        (place / "in").mkdir()
+        config = place / "session.yaml"
+        config.write_text(CONFIG)
+        with (place / "log").open("wb") as log:
+            service = subprocess.Popen([LIVEPICK, "run", config], stderr=log)
+        try:
+            memories, seconds = _soak(place, service, count)
+        finally:
+            service.terminate()
+            service.wait(20)
+        kept = _show(memories, count)
+        CONSOLE.print(f"{count} micrographs in {seconds:.0f} s, {count / seconds:.1f} a second")
+        return 0 if _agree(place, count) and kept else 1
+
+
+def _soak(
+    place: Path, service: subprocess.Popen[bytes], count: int
+) -> tuple[dict[str, Memory], float]:
+    """Feed the service until all is picked; return what it used and how long it took."""
+    drawings = _drawings()
+    memories = {"main": Memory(), "worker": Memory()}
+    main = psutil.Process(service.pid)
+    written = picked = 0
+    started = sampled_at = time.monotonic()
+    while picked < count:
+        if service.poll() is not None or time.monotonic() - started > LIMIT_SECONDS:
+            raise SystemExit(
+                f"ended at {picked} micrographs:\n{(place / 'log').read_text()[-2000:]}"
+            )
+        while written < min(count, picked + AHEAD):
+            written += 1
+            _land(place / "in", written, drawings[written % DRAWINGS])
+        time.sleep(max(0.0, sampled_at + SAMPLE_SECONDS - time.monotonic()))
+        sampled_at = time.monotonic()
+        picked = _picked(place)
+        memories["main"].add(picked, main.memory_info().rss)
+        workers = [
+            p for p in main.children(recursive=True) if "spawn_main" in " ".join(p.cmdline())
+        ]
+        if workers:
+            memories["worker"].add(picked, max(p.memory_info().rss for p in workers))
+    return memories, time.monotonic() - started
+
+
+def _drawings() -> list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    rng = np.random.default_rng(5)
+    y, x = np.indices((SIZE_PX, SIZE_PX))
+    drawings = []
+    for _ in range(DRAWINGS):
+        image = rng.standard_normal((SIZE_PX, SIZE_PX), dtype=np.float32)
+        for cy, cx in rng.uniform(15, SIZE_PX - 15, size=(12, 2)):
+            image -= np.float32(1.5) * (np.hypot(y - cy, x - cx) < 12)
+        drawings.append(image)
+    return drawings
+
+
+def _land(
+    folder: Path, number: int, drawing: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+) -> None:
+    draft = folder / f".{number:05d}.mrc"
+    with mrcfile.new(draft, drawing + np.float32(number)) as mrc:
+        mrc.voxel_size = 4.0
+    draft.rename(folder / f"mic_{number:05d}.mrc")
+
+
+def _picked(place: Path) -> int:
+    ledger = place / "state" / "ledger.sqlite"
+    if not ledger.exists():
+        return 0
+    connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=10)
+    try:
+        (count,) = connection.execute(
+            "select count(*) from micrograph where state = 'picked'"
+        ).fetchone()
+    except sqlite3.OperationalError:  # the service is just making it
+        return 0
+    finally:
+        connection.close()
+    return int(count)
+
+
+def _show(memories: dict[str, Memory], count: int) -> bool:
+    limits = {"main": MOST_MAIN_BYTES, "worker": MOST_WORKER_BYTES}
+    table = Table(title="Resident memory, MB")
+    for column in ("process", "2nd quarter", "4th quarter", "change", "most", "limit", ""):
+        table.add_column(column, justify="right")
+    kept = True
+    for name, memory in memories.items():
+        second, last = (memory.quarter(n, count) for n in (2, 4))
+        change, most = last / second - 1, max(memory.resident)
+        good = abs(change) <= MOST_GROWTH and most <= limits[name]
+        kept = kept and good
+        figures = [f"{b / 1e6:.1f}" for b in (second, last)]
+        table.add_row(
+            name,
+            *figures,
+            f"{change:+.1%}",
+            f"{most / 1e6:.1f}",
+            f"{limits[name] / 1e6:.0f}",
+            "kept" if good else "BROKEN",
+        )
+    CONSOLE.print(table)
+    return kept
+
+
+def _agree(place: Path, count: int) -> bool:
+    """Return whether ledger, coordinate files and the session's list have the same micrographs."""
+    inputs = {path.stem for path in (place / "in").iterdir()}
+    outputs = {
+        path.name.removesuffix("_autopick.star") for path in (place / "out").glob("*_autopick.star")
+    }
+    listed = (place / "out" / "autopick.star").read_text().count("_autopick.star")
+    found = {"files": len(outputs), "lines of the list": listed, "ledger": _picked(place)}
+    CONSOLE.print(", ".join(f"{name}: {number}" for name, number in found.items()))
+    same = inputs == outputs and set(found.values()) == {count}
+    if not same:
+        CONSOLE.print(f"BROKEN: {count} micrographs landed")
+    return same
+
+
+if __name__ == "__main__":
+    sys.exit(main())
