@@ -1,0 +1,191 @@
+"""Files that are no micrographs, beside good ones: each has its own reason, the good are picked."""
+
+import time
+import warnings
+
+import mrcfile
+import numpy as np
+import tifffile
+
+from livepick.ledger import LEDGER, ReadLedger
+
+PIXEL_SIZE_ANGSTROM = 4.0
+SIDE_PX = 384
+INCOMPLETE_SECONDS = 4
+"""After which a file that is not whole is set aside."""
+
+
+def rows(session):
+    """Return state, reason and error of each micrograph in the ledger."""
+    ledger = ReadLedger(session.state / LEDGER)
+    try:
+        return {str(row.relative): row for row in ledger.recent(-1)}
+    finally:
+        ledger.close()
+
+
+def settled(session, count):
+    """Return whether ``count`` micrographs have come to an end."""
+    ended = [row for row in rows(session).values() if row.state in ("picked", "failed")]
+    return len(ended) >= count
+
+
+def write_image(path, image, *, pixel_size_angstrom=PIXEL_SIZE_ANGSTROM):
+    """Write any array as MRC."""
+    with warnings.catch_warnings(), mrcfile.new(path) as mrc:
+        warnings.simplefilter("ignore", RuntimeWarning)  # of NaN and infinity, which are meant
+        mrc.set_data(image)
+        mrc.voxel_size = pixel_size_angstrom
+
+
+def set_mode(path, mode):
+    """Write a mode into the header of an MRC file."""
+    with path.open("r+b") as file:
+        file.seek(12)
+        file.write(mode.to_bytes(4, "little"))
+
+
+def noise(seed=0):
+    return np.random.default_rng(seed).normal(0, 1, (SIDE_PX, SIDE_PX)).astype(np.float32)
+
+
+def write_bad_files(folder, good):
+    """Write one of each kind, and return the reason that each must have."""
+    (folder / "truncated.mrc").write_bytes(good[: len(good) // 2])
+    (folder / "header_only.mrc").write_bytes(good[:1024])
+    (folder / "zero_header.mrc").write_bytes(bytes(1024) + good[1024:])
+    (folder / "zero_length.mrc").touch()
+    (folder / "garbage.mrc").write_bytes(np.random.default_rng(0).bytes(len(good)))
+    # A length of 2 GiB that is promised must not be allocated.
+    (folder / "liar.mrc").write_bytes(good[:92] + (2**31 - 1).to_bytes(4, "little") + good[96:])
+    write_image(folder / "nan.mrc", np.full((SIDE_PX, SIDE_PX), np.nan, np.float32))
+    half_nan = noise()
+    half_nan[: SIDE_PX // 2] = np.nan
+    write_image(folder / "half_nan.mrc", half_nan)
+    write_image(folder / "infinite.mrc", np.full((SIDE_PX, SIDE_PX), np.inf, np.float32))
+    write_image(folder / "constant.mrc", np.full((SIDE_PX, SIDE_PX), 7, np.float32))
+    movie = np.stack([noise(frame) for frame in range(3)])
+    write_image(folder / "movie.mrc", movie)
+    write_image(folder / "wrong_pixel_size.mrc", noise(), pixel_size_angstrom=1.0)
+    write_image(folder / "complex.mrc", np.ones((SIDE_PX, SIDE_PX), np.complex64))
+    write_image(folder / "packed.mrc", noise())
+    set_mode(folder / "packed.mrc", 101)
+    tifffile.imwrite(folder / "movie.tif", movie, photometric="minisblack")
+    tifffile.imwrite(folder / "whole.tif", noise())
+    whole = (folder / "whole.tif").read_bytes()
+    (folder / "whole.tif").unlink()
+    (folder / "truncated.tif").write_bytes(whole[: len(whole) // 2])
+    (folder / "garbage.tif").write_bytes(b"II*\0" + np.random.default_rng(1).bytes(50_000))
+    (folder / "folder.mrc").mkdir()
+    return {
+        "truncated.mrc": "incomplete",
+        "header_only.mrc": "incomplete",
+        "zero_header.mrc": "incomplete",
+        "truncated.tif": "incomplete",
+        "garbage.mrc": "header",
+        "liar.mrc": "header",
+        "complex.mrc": "header",
+        "packed.mrc": "header",
+        "nan.mrc": "content",
+        "half_nan.mrc": "content",
+        "infinite.mrc": "content",
+        "constant.mrc": "content",
+        "movie.mrc": "movie",
+        "movie.tif": "movie",
+        "wrong_pixel_size.mrc": "pixel_size",
+    }
+
+
+def test_bad_files_fail_for_their_own_reasons_and_good_ones_are_picked(make_session):
+    """Nothing stops the session; what was truncated is picked when it has become whole."""
+    session = make_session(
+        watch={"incomplete_timeout_seconds": INCOMPLETE_SECONDS},
+        micrograph={"pixel_size_angstrom": PIXEL_SIZE_ANGSTROM},
+    )
+    names = session.drop(2)
+    good = (session.landing / f"{names[0]}.mrc").read_bytes()
+    expected = write_bad_files(session.landing, good)
+    session.start()
+    names += session.drop(2, first=3)
+    tifffile.imwrite(
+        session.landing / "tiff.tif", mrcfile.read(session.landing / f"{names[0]}.mrc")
+    )
+    names.append("tiff")
+    total = len(expected) + len(names) + 1  # garbage.tif too
+
+    session.until(lambda: settled(session, total), f"{total} settled")
+    found = rows(session)
+
+    assert {name: found[name].reason for name in expected} == expected
+    # Bytes with the magic of TIFF may name a directory that is still to come.
+    assert found["garbage.tif"].reason in ("header", "incomplete")
+    assert len(found) == total  # the empty file waits, unseen, until something is in it
+    assert "zero_length.mrc" not in found
+    assert all(name in row.error for name, row in found.items() if row.state == "failed")
+    assert {row.relative.stem for row in found.values() if row.state == "picked"} == set(names)
+    assert all(12 <= len(session.star(name)) <= 20 for name in names)
+    assert "worker died" not in session.log.read_text()
+
+    (session.landing / "truncated.mrc").write_bytes(good)
+    (session.landing / "zero_header.mrc").write_bytes(good)
+    session.until(lambda: session.picked() == len(names) + 2, "the completed ones picked")
+    assert session.star("truncated") == session.star(names[0])
+    assert session.stop() == 0
+    files = {path.name for path in session.output.iterdir()}
+    picked = [*names, "truncated", "zero_header"]
+    assert files == {"autopick.star", *(f"{name}_autopick.star" for name in picked)}
+
+
+def test_a_truncated_file_waits_until_it_grows_whole(make_session):
+    """Short of the time-out it is not failed, and picks come with its last bytes."""
+    session = make_session(watch={"incomplete_timeout_seconds": 600})
+    session.start()
+    [first] = session.drop(1)
+    good = (session.landing / f"{first}.mrc").read_bytes()
+    with (session.landing / "slow.mrc").open("wb") as file:
+        file.write(good[:300_000])
+        file.flush()
+        session.until(lambda: session.picked() == 1, "the whole one")
+        time.sleep(1)  # well beyond the settling time
+        waiting = rows(session)
+        file.write(good[300_000:])
+    session.until(lambda: session.picked() == 2, "the grown one")
+
+    assert list(waiting) == [f"{first}.mrc"]
+    assert session.star("slow") == session.star(first)
+    assert session.stop() == 0
+
+
+def test_a_file_that_breaks_after_its_picks_loses_them(make_session):
+    """What is replaced by garbage fails, and its coordinates go with it."""
+    session = make_session()
+    session.start()
+    names = session.drop(2)
+    session.until(lambda: session.picked() == 2, "both picked")
+    (session.landing / f"{names[0]}.mrc").write_bytes(b"not a micrograph" * 10_000)
+
+    session.until(lambda: session.status()["micrographs"]["failed"] == 1, "the broken one")
+
+    assert session.stop() == 0
+    assert rows(session)[f"{names[0]}.mrc"].reason == "header"
+    files = {path.name for path in session.output.iterdir()}
+    assert files == {"autopick.star", f"{names[1]}_autopick.star"}
+    assert f"{names[0]}.mrc" not in (session.output / "autopick.star").read_text()
+
+
+def test_without_any_pixel_size_a_micrograph_is_refused_in_words(make_session):
+    """0 in the header and none in the config: no guess, and the setting is named."""
+    session = make_session()
+    session.start()
+    session.drop(1)
+    write_image(session.landing / "unknown.mrc", noise(), pixel_size_angstrom=0.0)
+    tifffile.imwrite(session.landing / "unknown_too.tif", noise())
+
+    session.until(lambda: settled(session, 3), "3 settled")
+
+    found = rows(session)
+    assert found["mic_0001.mrc"].state == "picked"
+    for name in ("unknown.mrc", "unknown_too.tif"):
+        assert found[name].reason == "pixel_size"
+        assert "micrograph.pixel_size_angstrom" in found[name].remedy
+    assert session.stop() == 0
