@@ -307,7 +307,8 @@ class Dispatch:
                 _log.debug("%s: %s", message.relative, arrival.value)
             else:
                 reason, error, remedy = failure
-                _log.warning("%s: failed: %s. %s", _shown(message.relative), error, remedy)
+                sentences = f"{error}. {remedy}".rstrip()
+                _log.warning("%s: failed: %s", _shown(message.relative), sentences)
                 self._instruments.failed(reason, "ingest")
                 self._outputs.remove(message.root, Path(_shown(message.relative)))
 

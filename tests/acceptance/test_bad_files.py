@@ -50,7 +50,7 @@ def noise(seed=0):
 
 
 def write_bad_files(folder, good):
-    """Write one of each kind, and return the reason that each must have."""
+    """Write one of each kind, and return the reason of each that does not just wait."""
     (folder / "truncated.mrc").write_bytes(good[: len(good) // 2])
     (folder / "header_only.mrc").write_bytes(good[:1024])
     (folder / "zero_header.mrc").write_bytes(bytes(1024) + good[1024:])
@@ -126,14 +126,15 @@ def test_bad_files_fail_for_their_own_reasons_and_good_ones_are_picked(make_sess
     assert all(12 <= len(session.star(name)) <= 20 for name in names)
     assert "worker died" not in session.log.read_text()
 
-    (session.landing / "truncated.mrc").write_bytes(good)
-    (session.landing / "zero_header.mrc").write_bytes(good)
-    session.until(lambda: session.picked() == len(names) + 2, "the completed ones picked")
+    completed = ["truncated", "zero_header", "zero_length"]
+    for name in completed:
+        (session.landing / f"{name}.mrc").write_bytes(good)
+    names += completed
+    session.until(lambda: session.picked() == len(names), "the completed ones picked")
     assert session.star("truncated") == session.star(names[0])
     assert session.stop() == 0
     files = {path.name for path in session.output.iterdir()}
-    picked = [*names, "truncated", "zero_header"]
-    assert files == {"autopick.star", *(f"{name}_autopick.star" for name in picked)}
+    assert files == {"autopick.star", *(f"{name}_autopick.star" for name in names)}
 
 
 def test_a_truncated_file_waits_until_it_grows_whole(make_session):
