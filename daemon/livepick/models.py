@@ -9,7 +9,6 @@ model for this particle is trained.
 import concurrent.futures
 import logging
 import multiprocessing
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from livepick import __version__
 from livepick.config import Config
 from livepick.core.bundle import GRAPH, ModelCard, bundle_name, publish, read_card, sha256
-from livepick.core.files import fsync_folder
+from livepick.core.files import TEMPORARY_PREFIX, fsync_folder
 from livepick.core.run import RUNS
 from livepick.errors import ModelError
 
@@ -135,8 +134,8 @@ class Models:
         link = self.directory / CHAMPION
         if link.is_symlink() and str(link.readlink()) == path.name:
             return Bundle(path, card)
-        draft = self.directory / f".livepick-{CHAMPION}-{os.getpid()}.tmp"
-        draft.unlink(missing_ok=True)
+        draft = self.directory / f"{TEMPORARY_PREFIX}{CHAMPION}.tmp"
+        draft.unlink(missing_ok=True)  # of a service that was killed here
         draft.symlink_to(path.name)
         draft.replace(link)
         fsync_folder(self.directory)

@@ -93,3 +93,16 @@ def test_the_blob_picker_is_made_once(tmp_path, config):
     assert made == found
     assert made.card.kind == "blob"
     assert models.champion(config) == made
+
+
+def test_what_a_killed_service_or_trainer_left_is_swept(tmp_path, config, put_bundle):
+    """Drafts go with the next try at the same thing; those of other versions may be under way."""
+    models = Models(tmp_path)
+    (tmp_path / ".draft-0001-killed").mkdir(parents=True)
+    (tmp_path / ".draft-0002-alive").mkdir()
+    (tmp_path / ".livepick-champion.tmp").symlink_to("0000")
+
+    put_bundle(models, config, 1)
+    models.promote(1)
+
+    assert {path.name for path in tmp_path.iterdir()} == {"0001", ".draft-0002-alive", "champion"}

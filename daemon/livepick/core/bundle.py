@@ -115,7 +115,10 @@ def publish(models: Path, card: ModelCard, files: Mapping[str, bytes]) -> Path:
         raise ValueError("the card's graph_sha256 is not that of the graph")
     models.mkdir(parents=True, exist_ok=True)
     place = models / bundle_name(card.version)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=models))
+    prefix = f".draft-{place.name}-"
+    for leftover in models.glob(f"{prefix}*"):  # of this version's only publisher, killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    draft = Path(tempfile.mkdtemp(prefix=prefix, dir=models))
     try:
         draft.chmod(0o755)  # mkdtemp's 0700 would hide it from workers of another user
         for name, data in files.items():
