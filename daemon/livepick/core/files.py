@@ -1,7 +1,7 @@
 """Files that are whole or absent: written beside their place, synced, renamed into it."""
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 __all__ = ["TEMPORARY_PREFIX", "fsync_folder", "write_atomically", "write_synced"]
@@ -27,21 +27,22 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` so that ``path`` is at every moment the old file, the new one, or absent.
+
+    Its permissions are those that the process' umask leaves, as of any new file.
 
     Raises
     ------
     OSError
         Nothing was changed, and no temporary file is left behind.
     """
-    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=".tmp", dir=path.parent)
-    draft = Path(name)
+    draft = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         draft.replace(path)
     except BaseException:

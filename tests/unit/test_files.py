@@ -1,0 +1,35 @@
+"""Files are whole or absent, and belong to whom the umask says."""
+
+import os
+import stat
+
+import pytest
+
+from livepick.core.files import write_atomically
+
+
+def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path):
+    """The unit's UMask=0027 keeps picks from the rest of the world."""
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "picks.star", b"data")
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE((tmp_path / "picks.star").stat().st_mode) == 0o640
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    """The disk is full when the new content is synced."""
+    path = tmp_path / "picks.star"
+    path.write_bytes(b"old")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, b"new")
+
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["picks.star"]
