@@ -1,114 +1,313 @@
-"""``kill -9`` of the service, a worker and the trainer, all through a session: nothing is lost."""
+"""kill -9 of the service, of a worker, of the trainer, in every phase of a session.
 
+A session in small runs from the first micrograph to a trained model while it is killed five
+times; the moments are random (seeded) within phases that cover all of it. Afterwards it must look
+as if nothing had happened.
+"""
+
+import contextlib
 import random
+import shutil
+import signal
 import sqlite3
+import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
-from livepick.core.picks import Picks
+from livepick.core.run import PROGRESS
+from livepick.errors import LedgerError
+from livepick.ledger import LEDGER, ReadLedger
+from livepick.simulate.acquisition import Pace, Plan, acquire
+from livepick.simulate.field import Junk
+from livepick.simulate.field import Session as Simulation
+from livepick.simulate.species import specimen
+from livepick.trainer_process import ProgressReader
 
 MICROGRAPHS = 14
-KILLS = 5
+BOOTSTRAP = 5
+EVERY_SECONDS = 0.7
+LIMIT_SECONDS = 150
+MARK = "LIVEPICK_TEST_SESSION"
+"""Environment variable by which all processes of a session are found, whoever started them."""
+
+SIMULATION = Simulation(
+    shape_px=(512, 512),
+    pixel_size_angstrom=4.0,
+    signal_to_noise=0.5,
+    junk=Junk(carbon_probability=0, empty_probability=0),
+    seed=11,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def children(session, what):
-    """Return the processes below the service whose command line has a word in it."""
-    try:
-        below = psutil.Process(session.process.pid).children(recursive=True)
-        return [process for process in below if what in " ".join(process.cmdline())]
-    except psutil.NoSuchProcess:  # one ended while we looked
-        return []
+@pytest.fixture(scope="module")
+def acquired(tmp_path_factory):
+    """Return the micrographs of a simulated session."""
+    place = tmp_path_factory.mktemp("acquired")
+    plan = Plan(
+        session=SIMULATION,
+        output=place / "micrographs",
+        truth=place / "truth",
+        micrographs=MICROGRAPHS,
+        every_seconds=0,
+        write_seconds=0,
+    )
+    found = []
+    acquire(plan, Pace(0), lambda path, _: found.append(path))
+    return found
 
 
-def kill_one(session, victim):
-    """Kill the service, a worker or the trainer, and return whether there was one."""
-    if victim == "service":
-        session.process.kill()
-        session.process.wait()
-        session.start(wait=False)
-        return True
-    word = {"worker": "spawn_main", "trainer": "livepick_trainer"}[victim]
-    targets = [p for p in children(session, word) if p.ppid() == session.process.pid]
-    for process in targets[:1]:
-        process.kill()
-    return bool(targets)
+class Microscope(threading.Thread):
+    """Lets micrographs land, whatever becomes of the service."""
+
+    def __init__(self, micrographs, landing):
+        super().__init__(name="microscope", daemon=True)
+        self._micrographs = micrographs
+        self._landing = landing
+
+    def run(self):
+        for path in self._micrographs:
+            shutil.copyfile(path, self._landing / f".{path.name}")
+            (self._landing / f".{path.name}").rename(self._landing / path.name)
+            time.sleep(EVERY_SECONDS)
 
 
-def moment(session, number):
-    """Return whether the phase that a kill is meant for has begun, in the order of a session."""
-    counts = session.status()
-    micrographs, model = counts["micrographs"], counts["model"] or {"kind": "none"}
-    trainers = children(session, "livepick_trainer")
-    return (
-        sum(micrographs.values()) >= 1,
-        micrographs["picked"] >= 3,
-        bool(trainers) or model["kind"] == "trained",
-        bool(trainers) or model["kind"] == "trained",
-        model["kind"] == "trained",
-    )[number]
+class Victim:
+    """A session that is killed, and what can be seen of it from outside."""
+
+    def __init__(self, session):
+        self.session = session
+        self.run = session.state / "runs" / "0001"
+
+    def processes(self, *words):
+        """Return the living processes of the session with these words on their command lines."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                ours = process.environ().get(MARK) == str(self.session.folder)
+                line = " ".join(process.cmdline())
+                alive = process.status() != psutil.STATUS_ZOMBIE
+                if ours and alive and all(word in line for word in words):
+                    found.append(process)
+        return found
+
+    def start(self, *, wait=True):
+        """Start the service."""
+        self.session.start(wait=wait, **{MARK: str(self.session.folder)})
+
+    def worker(self):
+        """Wait for a worker, and return its process."""
+        return self._first("multiprocessing.spawn")
+
+    def trainer(self):
+        """Wait for the trainer, and return its process."""
+        return self._first("livepick_trainer")
+
+    def _first(self, word):
+        found = []
+        self.until(lambda: found.extend(self.processes(word)) or found, word)
+        return found[0]
+
+    def until(self, condition, what):
+        """Wait for something, closely."""
+        give_up = time.monotonic() + LIMIT_SECONDS
+        while not condition():
+            alive = self.session.process.poll() is None
+            assert alive, f"the service ended before: {what}\n{self.session.log.read_text()}"
+            assert time.monotonic() < give_up, f"{what}\n{self.session.log.read_text()}"
+            time.sleep(0.01)
+
+    def counts(self):
+        """Return how many micrographs are in each state; None as long as there is no ledger."""
+        try:
+            ledger = ReadLedger(self.session.state / LEDGER)
+        except LedgerError:
+            return None
+        try:
+            return ledger.counts()
+        finally:
+            ledger.close()
+
+    def picked(self, count):
+        """Wait for so many picked micrographs, by whatever model."""
+        self.until(lambda: (counts := self.counts()) and counts.picked >= count, "picks")
+
+    def training(self, stage, done=0):
+        """Wait for a stage of the training."""
+        order = ["prepare", "train", "evaluate", "export", "publish", "done"]
+
+        def reached():
+            lines = ProgressReader(self.run).new() if (self.run / PROGRESS).exists() else []
+            return any(
+                order.index(line.stage) > order.index(stage)
+                or (line.stage == stage and line.done >= done)
+                for line in lines
+            )
+
+        self.until(reached, f"training to reach {stage}")
+
+    def published(self):
+        """Wait for the trained bundle."""
+        self.until((self.session.state / "models" / "0001").is_dir, "a trained model")
+
+    def promoted(self):
+        """Wait until the trained bundle picks."""
+        self.until((self.session.state / "models" / "champion").is_symlink, "a champion")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("victim", ["service", "worker", "trainer"])
-def test_five_kills_lose_nothing(make_session, victim):
-    """All end picked by the trained model, once each, with whole files as the ledger has them."""
-    chance = random.Random(f"livepick {victim}")  # noqa: S311 - the same moments at each run
+@pytest.fixture
+def victim(make_session, acquired):
+    """Return a session with its microscope at work, not started."""
     session = make_session(
-        bootstrap={"micrographs": 5},
-        training={"epochs": 3, "minibatch_size": 4, "held_out_fraction": 0.3},
+        particle={"diameter_angstrom": round(specimen(SIMULATION.species).diameter_angstrom)},
+        bootstrap={"micrographs": BOOTSTRAP},
+        training={
+            "epochs": 3,
+            "held_out_fraction": 0.3,
+            "minibatch_size": 4,
+            "device": "cpu",
+        },
     )
-    session.start()
-    landed = killed = 0
-    give_up = time.monotonic() + 400
-    while time.monotonic() < give_up:
-        if landed < MICROGRAPHS:
-            landed += len(session.drop(1, first=landed + 1))
-        elif killed == KILLS and complete(session):
-            break
-        if killed < KILLS and (victim == "trainer" or moment(session, killed)):
-            time.sleep(chance.uniform(1, 6) if victim == "trainer" else chance.uniform(0, 2.5))
-            killed += kill_one(session, victim)
-        time.sleep(0.3)
+    found = Victim(session)
+    Microscope(acquired, session.landing).start()
+    yield found
+    for process in found.processes():
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
-    session.until(lambda: complete(session), "all picked by the trained model", seconds=5)
-    assert killed == KILLS
-    workers = children(session, "spawn_main")
+
+def conclude(victim, acquired):
+    """Let the session come to its end, and check that it is as if nothing had happened."""
+    session = victim.session
+    names = sorted(path.stem for path in acquired)
+
+    def complete():
+        with contextlib.closing(ReadLedger(session.state / LEDGER)) as ledger:
+            rows = ledger.recent(-1)
+        by_model = [row for row in rows if row.state == "picked" and row.model_kind == "trained"]
+        return len(by_model) >= len(names)
+
+    session.until(complete, "all picked by the trained model", seconds=LIMIT_SECONDS)
     assert session.stop() == 0
-    assert not [p for p in workers if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    check_session(session)
 
-
-def complete(session):
-    """Return whether every micrograph is picked by a trained model."""
     status = session.status()
-    trained = (status["model"] or {}).get("kind") == "trained"
-    return trained and status["micrographs"]["picked"] == MICROGRAPHS
+    assert status["model"] == {"version": 1, "kind": "trained"}
+    assert status["micrographs"] == {
+        "queued": 0, "picking": 0, "picked": len(names), "failed": 0, "stale": 0,
+    }  # fmt: skip
+    check_ledger_and_files(session, names)
+    leftovers = [
+        path
+        for folder in (session.output, session.state / "models", session.state / "runs")
+        for path in folder.rglob(".*")
+    ]
+    assert leftovers == []
+    gone = psutil.wait_procs(victim.processes(), timeout=10)
+    assert gone[1] == []
 
 
-def check_session(session):
-    """Ledger, coordinate files and the session's list say the same, and nothing else is left."""
-    names = [f"mic_{number:04d}" for number in range(1, MICROGRAPHS + 1)]
-    ledger = sqlite3.connect(f"file:{session.state / 'ledger.sqlite'}?mode=ro", uri=True)
-    try:
-        assert ledger.execute("pragma integrity_check").fetchone() == ("ok",)
-        rows = ledger.execute(
-            "select relative, state, model_version, threshold, candidates"
-            " from micrograph join picks on micrograph.id = picks.micrograph_id order by relative"
-        ).fetchall()
-    finally:
-        ledger.close()
-    assert [row[0] for row in rows] == [f"{name}.mrc" for name in names]
-    assert {row[1:3] for row in rows} == {("picked", 1)}
-    for name, (*_, threshold, candidates) in zip(names, rows, strict=True):
-        expected = len(Picks.from_bytes(candidates).above(threshold))
-        assert len(session.star(name)) == expected
-    listing = (session.output / "autopick.star").read_text()
-    assert all(listing.count(f"{name}_autopick.star") == 1 for name in names)
-    assert sorted(path.name for path in session.output.iterdir()) == sorted(
-        ["autopick.star", *(f"{name}_autopick.star" for name in names)]
+def check_ledger_and_files(session, names):
+    """One row and one file for each micrograph, and both say the same."""
+    with contextlib.closing(sqlite3.connect(session.state / LEDGER)) as connection:
+        assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("select state from run").fetchall() == [("promoted",)]
+    with contextlib.closing(ReadLedger(session.state / LEDGER)) as ledger:
+        rows = ledger.recent(-1)
+        picks = {row.relative.stem: ledger.candidates(row.id).above(row.threshold) for row in rows}
+        counts = {row.relative.stem: row.pick_count for row in rows}
+    assert sorted(row.relative.stem for row in rows) == names
+    assert {row.model_version for row in rows} == {1}
+    files = {path.name for path in session.output.iterdir()}
+    assert files == {"autopick.star", *(f"{name}_autopick.star" for name in names)}
+    for name in names:
+        text = (session.output / f"{name}_autopick.star").read_text()
+        written = [tuple(map(float, line[:3])) for line in session.star(name)]
+        kept = picks[name]
+        recorded = zip(kept.x_px.tolist(), kept.y_px.tolist(), kept.score.tolist(), strict=True)
+        assert "model 1 (trained)" in text
+        assert text.endswith("\n\n")
+        assert len(written) == counts[name]
+        assert written == [pytest.approx(row, abs=1e-5) for row in recorded]
+    assert sum(counts.values()) > 0
+    listed = [
+        Path(line.split()[0]).stem
+        for line in (session.output / "autopick.star").read_text().splitlines()
+        if line.startswith("/")
+    ]
+    assert sorted(listed) == names
+
+
+def test_kills_of_the_service_lose_nothing(victim, acquired):
+    """While it starts, picks, trains and promotes; the microscope and the trainer go on."""
+    rng = random.Random(1)  # noqa: S311 - the same moments at each run
+    phases = (
+        (lambda: None, 2.0),
+        (lambda: victim.picked(2), 0.7),
+        (lambda: victim.training("prepare"), 1.0),
+        (lambda: victim.training("train", 1), 2.0),
+        (victim.published, 2.0),
     )
-    bundles = sorted(path.name for path in (session.state / "models").iterdir())
-    assert bundles == ["0000", "0001", "champion"]
+    for reached, spread_seconds in phases:
+        victim.start(wait=False)
+        reached()
+        time.sleep(rng.uniform(0, spread_seconds))
+        victim.session.process.kill()
+        victim.session.process.wait()
+    victim.start()
+
+    conclude(victim, acquired)
+
+
+def test_kills_of_workers_lose_nothing(victim, acquired):
+    """Idle, with a job or with the trial of a new model; no micrograph is blamed."""
+    rng = random.Random(2)  # noqa: S311 - the same moments at each run
+    phases = (
+        (lambda: None, 1.0),
+        (lambda: victim.picked(2), 0.5),
+        (lambda: victim.training("prepare"), 3.0),
+        (victim.published, 0.5),
+        (victim.promoted, 0.3),
+    )
+    victim.start()
+    for reached, spread_seconds in phases:
+        reached()
+        time.sleep(rng.uniform(0, spread_seconds))
+        worker = victim.worker()
+        worker.suspend()  # so that it dies at work, if there is any for it
+        with_job = time.monotonic() + 1
+        while time.monotonic() < with_job and not victim.counts().picking:
+            time.sleep(0.01)
+        worker.kill()
+        psutil.wait_procs([worker], timeout=10)
+
+    conclude(victim, acquired)
+    assert victim.session.log.read_text().count("a worker died") >= 2
+
+
+def test_kills_of_the_trainer_lose_nothing(victim, acquired):
+    """In every stage; each new trainer goes on where the last one was."""
+    rng = random.Random(3)  # noqa: S311 - the same moments at each run
+    phases = (
+        (lambda: None, 2.0),
+        (lambda: victim.training("prepare"), 0.2),
+        (lambda: victim.training("train", 1), 0.5),
+        (lambda: victim.training("train", 2), 0.5),
+        (lambda: victim.training("evaluate"), 0.2),
+    )
+    victim.start()
+    killed = []
+    for reached, spread_seconds in phases:
+        trainer = victim.trainer()
+        reached()
+        time.sleep(rng.uniform(0, spread_seconds))
+        trainer.send_signal(signal.SIGKILL)
+        killed.append(trainer)
+        victim.until(lambda: not trainer.is_running(), "the end of the trainer")  # noqa: B023
+
+    conclude(victim, acquired)
+    assert len({trainer.pid for trainer in killed}) == len(phases)
+    assert victim.session.log.read_text().count("the trainer was killed") == len(phases)
