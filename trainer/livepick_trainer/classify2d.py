@@ -228,7 +228,9 @@ class _Work:
         if self.found is None:
             group = _k_means(_invariants(data, noise), self.classes, self.generator)
             turn = torch.rand(data.shape[1], generator=self.generator) * (2 * math.pi)
-            references = self._damped(*_mean(data, turn.to(self.device), group, self.classes), noise, polar)
+            references = self._damped(
+                *_mean(data, turn.to(self.device), group, self.classes), noise, polar
+            )
         else:
             size_and_mean = _mean(data, self.found.turn, self.found.label, self.classes)
             references = self._damped(*size_and_mean, noise, polar)
@@ -464,7 +466,9 @@ def _invariants(data: Tensor, noise: Tensor) -> Tensor:
     """Return what rotation does not change, (N, F): amplitudes by angular frequency and ring."""
     features = (data[:9].abs() / noise.sqrt()).permute(1, 0, 2).flatten(1)
     features = features - features.mean(0)
-    _, _, directions = torch.linalg.svd(features[:: max(1, len(features) // 4000)], full_matrices=False)
+    _, _, directions = torch.linalg.svd(
+        features[:: max(1, len(features) // 4000)], full_matrices=False
+    )
     return features @ directions[:12].T
 
 

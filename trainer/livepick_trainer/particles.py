@@ -155,9 +155,7 @@ def cut_particles(
     scale = np.array([fine.scale_y, fine.scale_x])
     achieved_angstrom = float(scale.mean()) * pixel_size_angstrom
     diameter_px = diameter_angstrom / achieved_angstrom
-    border = find_borders(image).mask(
-        fine.image.shape, scale_y=fine.scale_y, scale_x=fine.scale_x
-    )
+    border = find_borders(image).mask(fine.image.shape, scale_y=fine.scale_y, scale_x=fine.scale_x)
     flat = flatten(fine.image, window_px=round(BACKGROUND_DIAMETERS * diameter_px), ignore=border)
     np.clip(flat, -LIMIT_SIGMAS, LIMIT_SIGMAS, out=flat)
     if contrast == "dark":

@@ -7,6 +7,7 @@ from torch import Tensor
 
 __all__ = ["Polar", "moved", "shift_table", "soft_disc"]
 
+
 class Polar:
     """Rings 1 to R of Fourier space at A angles, and the transform of images to them."""
 
@@ -24,8 +25,10 @@ class Polar:
         grid = torch.arange(box_px, device=device) - box_px // 2
         y, x = torch.meshgrid(grid, grid, indexing="ij")
         half = self.k[:, :, : angles // 2].reshape(2, -1)
-        phase = -2 * math.pi * (
-            y.flatten()[self.inside, None] * half[0] + x.flatten()[self.inside, None] * half[1]
+        phase = (
+            -2
+            * math.pi
+            * (y.flatten()[self.inside, None] * half[0] + x.flatten()[self.inside, None] * half[1])
         )
         weight = mask.flatten()[self.inside, None] / box_px
         self.matrix = torch.cat([torch.cos(phase) * weight, torch.sin(phase) * weight], dim=1)
@@ -92,8 +95,8 @@ def moved(images: Tensor, shifts_px: Tensor) -> Tensor:
     for some, shift in zip(images.split(512), shifts_px.split(512), strict=True):
         ky = torch.fft.fftfreq(box_px, device=images.device)
         kx = torch.fft.rfftfreq(box_px, device=images.device)
-        angle = -2 * math.pi * (
-            shift[:, 0, None, None] * ky[:, None] + shift[:, 1, None, None] * kx
+        angle = (
+            -2 * math.pi * (shift[:, 0, None, None] * ky[:, None] + shift[:, 1, None, None] * kx)
         )
         spectrum = torch.fft.rfft2(some) * torch.polar(torch.ones_like(angle), angle)
         moved.append(torch.fft.irfft2(spectrum, s=(box_px, box_px)))
