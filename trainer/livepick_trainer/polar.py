@@ -36,7 +36,8 @@ class Polar:
     def transform(self, images: Tensor) -> Tensor:
         """Return angular coefficients (A/2 + 1, N, R) of images (N, box, box)."""
         parts = []
-        for some in images.flatten(1).split(1024):
+        for first in range(0, len(images), 1024):
+            some = images[first : first + 1024].flatten(1)
             values = some[:, self.inside] @ self.matrix
             real, imaginary = values.reshape(len(some), 2, self.rings, -1).unbind(1)
             parts.append(self._coefficients(torch.complex(real, imaginary)))
@@ -44,7 +45,7 @@ class Polar:
 
     def _coefficients(self, half: Tensor) -> Tensor:
         whole = torch.cat([half, half.conj()], dim=-1)  # the image is real
-        return torch.fft.fft(whole)[..., : self.angles // 2 + 1].permute(2, 0, 1).contiguous()
+        return self._forward(whole)
 
     def shifted(self, coefficients: Tensor, phases: Tensor) -> Tensor:
         """Multiply (M, ..., R) by phases that broadcast to (..., R, A) in the angle's own space."""
@@ -61,10 +62,12 @@ class Polar:
         sign = torch.ones(self.angles // 2 + 1, device=some.device)
         sign[1::2] = -1
         negative = (some * sign).conj()[..., 1:-1].flip(-1)
-        return torch.fft.ifft(torch.cat([some, negative], dim=-1))
+        samples: Tensor = torch.fft.ifft(torch.cat([some, negative], dim=-1))
+        return samples
 
     def _forward(self, values: Tensor) -> Tensor:
-        return torch.fft.fft(values)[..., : self.angles // 2 + 1].movedim(-1, 0).contiguous()
+        transformed: Tensor = torch.fft.fft(values)
+        return transformed[..., : self.angles // 2 + 1].movedim(-1, 0).contiguous()
 
     def phases(self, shifts: Tensor) -> Tensor:
         """Return the phases (S, R, A) that move an image by shifts (S, 2), (y, x) in pixels."""
@@ -73,6 +76,7 @@ class Polar:
 
 
 def soft_disc(box_px: int, radius_px: float, device: torch.device, edge_px: float = 3.0) -> Tensor:
+    """Return 1 in a disc around pixel ``box_px // 2``, falling to 0 beyond its edge."""
     grid = torch.arange(box_px, device=device) - box_px // 2
     distance = torch.hypot(*(g.float() for g in torch.meshgrid(grid, grid, indexing="ij")))
     beyond = ((distance - radius_px) / edge_px).clamp(0, 1)
@@ -80,6 +84,7 @@ def soft_disc(box_px: int, radius_px: float, device: torch.device, edge_px: floa
 
 
 def shift_table(radii_px: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return shifts (S, 2), (y, x): none, then 6, 12, ... on circles of these radii."""
     shifts = [(0.0, 0.0)]
     for number, radius in enumerate(radii_px, start=1):
         for step in range(6 * number):
@@ -92,7 +97,8 @@ def moved(images: Tensor, shifts_px: Tensor) -> Tensor:
     """Return images (N, box, box) moved by shifts (N, 2), around the edges."""
     box_px = images.shape[-1]
     moved = []
-    for some, shift in zip(images.split(512), shifts_px.split(512), strict=True):
+    for first in range(0, len(images), 512):
+        some, shift = (each[first : first + 512] for each in (images, shifts_px))
         ky = torch.fft.fftfreq(box_px, device=images.device)
         kx = torch.fft.rfftfreq(box_px, device=images.device)
         angle = (

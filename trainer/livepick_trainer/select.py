@@ -1,6 +1,6 @@
 """Which 2D classes are particles, decided without a person.
 
-A class has ten marks, each from 0 (surely wrong) to 1 (nothing to say against it). Its score
+A class has eleven marks, each from 0 (surely wrong) to 1 (nothing to say against it). Its score
 is the *lowest* of them, since one fault is enough: a sharp average of the carbon's edge is still
 no particle. Half is the threshold. So the reason of a verdict is one sentence.
 
@@ -39,6 +39,9 @@ DISC_DIAMETERS = 1.0
 CORE_DIAMETERS = 0.7
 """The body of a particle of any shape, and the wall of a hollow one."""
 
+WALL_DIAMETERS = (0.6, 1.05)
+WALL_PARTS = 8
+
 AROUND_DIAMETERS = (1.0, 1.45)
 """Inner and outer width of the ring around it, which reaches to the edge of the box."""
 
@@ -53,6 +56,10 @@ LEAST_STRENGTH = 0.01
 """Standard deviations of the background: less is nothing, and nothing is divided by less."""
 
 
+MOST_STRENGTH = 2.5
+"""Times that of the median particle: more strength is no more evidence of what is usual."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SelectionRules:
     """Where each mark is 0 and 1; the mark is straight in between, and half is the limit."""
@@ -60,14 +67,21 @@ class SelectionRules:
     threshold: float = 0.5
 
     particles: Limits = (5, 15)
+    certainty: Limits = (1.0, 3.0)
+    """Where it is 1, its particles would as well be in any other class."""
     resolution_diameters: Limits = (0.67, 0.33)
     """Resolution divided by the diameter."""
     faint: Limits = (0.5, 0.8)
     """Strength as a fraction of the sample's usual one."""
-    strong: Limits = (1.7, 1.1)
-    core_contrast: Limits = (0.0, 0.5)
+    strong: Limits = (4.0, 2.0)
+    """Views of one particle differ by up to 2.5 times, as GroEL's from the side and the top."""
+    core_contrast: Limits = (-0.1, 0.3)
     """Brightness of the core over the surroundings, divided by the strength of all structure.
-    It is negative where picks lie *between* particles; of a hollow shell it is 0.5 and more."""
+    It is negative where picks lie *between* particles; of hollow shells it is 0.15 and more."""
+    wall_contrast: Limits = (0.2, 0.8)
+    """The same for the darkest eighth of the wall: a thin shell has an empty core, but its wall
+    is bright all around, which neighbours around an empty place never are. The better of the
+    two marks counts."""
     disc_contrast: Limits = (-0.25, 0.25)
     """The same for the whole disc. It is negative for what a blob picker finds in pure noise: a
     bright spot whose dark surroundings make up for it."""
@@ -84,6 +98,8 @@ class ClassFigures:
     """What is measured of a class average."""
 
     particles: int
+    certainty: float
+    """Mean probability of its particles to be in it, as a multiple of that by chance."""
     resolution_angstrom: float
     """Where the half-sets' ring correlation falls below 0.5, of the disc and its soft edge."""
     signal_to_noise: float
@@ -92,6 +108,8 @@ class ClassFigures:
     """Standard deviation of the signal inside the disc, in those of the background."""
     core_contrast: float
     """Mean of the core minus that of the ring around the particle, divided by the strength."""
+    wall_contrast: float
+    """The same for the darkest eighth of the disc's outer part."""
     disc_contrast: float
     """The same for the whole disc."""
     length_diameters: float
@@ -129,7 +147,9 @@ def select_classes(
     halves: Stack,
     half_sizes: NDArray[np.int64],
     label: NDArray[np.int64],
+    probability: NDArray[np.float32],
     *,
+    classes: int,
     pixel_size_angstrom: float,
     diameter_angstrom: float,
     rules: SelectionRules | None = None,
@@ -148,6 +168,10 @@ def select_classes(
         (2, K): how many there are in each.
     label
         (N,): each particle's class.
+    probability
+        (N,): with which it is in that class.
+    classes
+        How many there were to choose from; some may have stayed empty, so K is at most that.
     pixel_size_angstrom
         Of the averages.
     diameter_angstrom
@@ -169,6 +193,7 @@ def select_classes(
         averages,
         halves,
         half_sizes,
+        _certainty(label, probability, len(averages)) * classes,
         pixel_size_angstrom=pixel_size_angstrom,
         diameter_angstrom=diameter_angstrom,
     )
@@ -186,15 +211,25 @@ def measure_classes(
     averages: Stack,
     halves: Stack,
     half_sizes: NDArray[np.int64],
+    certainty: Vector,
     *,
     pixel_size_angstrom: float,
     diameter_angstrom: float,
 ) -> tuple[ClassFigures, ...]:
-    """Measure each class; parameters as of ``select_classes``."""
+    """Measure each class; parameters as of ``select_classes``, certainty (K,)."""
     geometry = _Geometry(averages.shape[-1], diameter_angstrom / pixel_size_angstrom)
     return tuple(
-        _measure(average, (first, second), sizes, geometry, pixel_size_angstrom)
-        for average, first, second, sizes in zip(averages, *halves, half_sizes.T, strict=True)
+        _measure(
+            average,
+            (first, second),
+            sizes,
+            geometry,
+            certainty=float(certain),
+            pixel_size_angstrom=pixel_size_angstrom,
+        )
+        for average, first, second, sizes, certain in zip(
+            averages, *halves, half_sizes.T, certainty, strict=True
+        )
     )
 
 
@@ -207,7 +242,7 @@ def judge_classes(
     """Give each class its marks, and from the lowest its verdict.
 
     What is faint or strong is told by the usual strength of the classes that are otherwise good:
-    the median over their particles.
+    that at which half of their signal is stronger.
     """
     rules = rules or SelectionRules()
     marks = [_marks(f, diameter_angstrom, rules) for f in figures]
@@ -247,6 +282,13 @@ def ring_correlation(first: Image, second: Image) -> Vector:
     return np.asarray(shared / np.sqrt(np.maximum(power, 1e-30)), dtype=np.float64)
 
 
+def _certainty(label: NDArray[np.int64], probability: NDArray[np.float32], count: int) -> Vector:
+    """Return the mean probability of each class's particles."""
+    total = np.bincount(label, weights=probability, minlength=count)
+    mean = total / np.maximum(np.bincount(label, minlength=count), 1)
+    return np.asarray(mean, dtype=np.float64)
+
+
 # --- measuring --------------------------------------------------------------------------------
 
 
@@ -260,6 +302,9 @@ class _Geometry:
         self.core = distance <= CORE_DIAMETERS
         self.disc = distance <= DISC_DIAMETERS
         self.around = (distance > AROUND_DIAMETERS[0]) & (distance <= AROUND_DIAMETERS[1])
+        wall = (distance > WALL_DIAMETERS[0]) & (distance <= WALL_DIAMETERS[1])
+        part = np.rint(np.arctan2(self.y, self.x) * WALL_PARTS / (2 * np.pi)) % WALL_PARTS
+        self.walls = [wall & (part == number) for number in range(WALL_PARTS)]
         # Falls from the disc's edge to zero over a third of its radius.
         beyond = np.clip((distance - DISC_DIAMETERS) * 3, 0, 1)
         self.soft = 0.5 + 0.5 * np.cos(np.pi * beyond)
@@ -270,6 +315,8 @@ def _measure(
     halves: tuple[Image, Image],
     sizes: NDArray[np.int64],
     geometry: _Geometry,
+    *,
+    certainty: float,
     pixel_size_angstrom: float,
 ) -> ClassFigures:
     disc, around = geometry.disc, geometry.around
@@ -285,10 +332,12 @@ def _measure(
     length, off_centre = _body(average - level, geometry)
     return ClassFigures(
         particles=int(sizes.sum()),
+        certainty=certainty,
         resolution_angstrom=geometry.box_px * pixel_size_angstrom / ring,
         signal_to_noise=signal / max(noise, 1e-12),
         strength=strength,
         core_contrast=(float(average[geometry.core].mean()) - level) / strength,
+        wall_contrast=(min(float(average[w].mean()) for w in geometry.walls) - level) / strength,
         disc_contrast=(float(average[disc].mean()) - level) / strength,
         length_diameters=length,
         off_centre_diameters=off_centre,
@@ -341,11 +390,18 @@ def _marks(
     return [
         (_mark(f.particles, rules.particles), f"only {f.particles} particles"),
         (
+            _mark(f.certainty, rules.certainty),
+            f"a class by chance: {f.certainty:.1f} times as likely as any other",
+        ),
+        (
             _mark(f.resolution_angstrom / diameter_angstrom, rules.resolution_diameters),
             f"its halves agree only to {f.resolution_angstrom:.0f} Å",
         ),
         (
-            _mark(f.core_contrast, rules.core_contrast),
+            max(
+                _mark(f.core_contrast, rules.core_contrast),
+                _mark(f.wall_contrast, rules.wall_contrast),
+            ),
             f"its core is not bright: contrast {f.core_contrast:.2f}",
         ),
         (
@@ -360,10 +416,24 @@ def _marks(
 
 
 def _usual_strength(figures: Collection[ClassFigures]) -> float:
+    """Return the strength at which half of all signal is stronger, half fainter.
+
+    Half of the *signal*, not of the particles: where most candidates are noise, most classes
+    are of noise, and what is usual among them would make the particles too strong. But what is
+    far stronger than most particles is ice or gold, and counts for no more than the limit.
+    """
     if not figures:
         return 0.0
-    strength = np.repeat([f.strength for f in figures], [f.particles for f in figures])
-    return float(np.median(strength))
+    ordered = sorted(figures, key=lambda f: f.strength)
+    strength = np.array([f.strength for f in ordered])
+    size = np.array([f.particles for f in ordered], dtype=np.float64)
+
+    def middle(weight: Vector) -> float:
+        total = np.cumsum(weight)
+        return float(strength[np.searchsorted(total, total[-1] / 2)])
+
+    most = MOST_STRENGTH * middle(size)
+    return middle(size * np.minimum(strength, most) ** 2)
 
 
 def _overruled(verdict: ClassVerdict, *, accepted: bool, rejected: bool) -> ClassVerdict:
