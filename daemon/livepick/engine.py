@@ -26,12 +26,15 @@ from concurrent.futures import (
 from multiprocessing.connection import wait
 from typing import Any, ParamSpec, TypeVar
 
-from livepick.errors import LivepickError
+from livepick.errors import EngineError
 
 __all__ = ["Engine", "dask", "local", "threads"]
 
 START_SECONDS = 60.0
 """Within which a fresh worker must answer, on a busy machine with slow disks."""
+
+START_TRIES = 3
+"""A fresh worker may be killed as well; so many in a row are no accident."""
 
 THREAD_SETTINGS = (
     "OMP_NUM_THREADS",
@@ -91,16 +94,17 @@ class Engine:
 
         Raises
         ------
-        LivepickError
+        EngineError
             Workers cannot be started.
         """
         with self._lock:
-            try:
-                return self._executor.submit(work, *args, **kwargs)
-            except BrokenExecutor:
-                # A worker died while it had nothing to do: nobody's fault among the jobs.
-                self._start_afresh()
-                return self._executor.submit(work, *args, **kwargs)
+            for _ in range(START_TRIES):
+                try:
+                    return self._executor.submit(work, *args, **kwargs)
+                except BrokenExecutor:
+                    # A worker died while it had nothing to do: nobody's fault among the jobs.
+                    self._start_afresh()
+            return self._executor.submit(work, *args, **kwargs)
 
     def renew(self, generation: int) -> bool:
         """Replace the pool of ``generation``, unless that was done already.
@@ -112,7 +116,7 @@ class Engine:
 
         Raises
         ------
-        LivepickError
+        EngineError
             New workers die at once, so that no micrograph is to blame.
         """
         with self._lock:
@@ -122,17 +126,21 @@ class Engine:
             return True
 
     def _start_afresh(self) -> None:
-        self._shut(self._executor)
-        self.generation += 1
-        self._executor = self._make()
-        try:
-            self._executor.submit(os.getpid).result(timeout=START_SECONDS)
-        except (BrokenExecutor, TimeoutError) as error:
-            raise LivepickError(
-                "worker processes end as soon as they are started",
-                "Look at the lines above and at the system's log (out of memory?), and run"
-                " livepick check.",
-            ) from error
+        for tries_left in reversed(range(START_TRIES)):
+            self._shut(self._executor)
+            self.generation += 1
+            self._executor = self._make()
+            try:
+                self._executor.submit(os.getpid).result(timeout=START_SECONDS)
+            except (BrokenExecutor, TimeoutError) as error:
+                if tries_left and isinstance(error, BrokenExecutor):
+                    continue
+                raise EngineError(
+                    "worker processes end as soon as they are started",
+                    "Look at the lines above and at the system's log (out of memory?), and run"
+                    " livepick check.",
+                ) from error
+            return
 
     def stop(self) -> None:
         """End the workers now, whatever they are doing."""

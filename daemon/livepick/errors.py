@@ -20,6 +20,7 @@
     ├── LedgerError             the state folder cannot be used
     │   ├── BusyError               another service uses it
     │   └── LedgerWriteError        it takes no writes now, as on a full disk; try it again
+    ├── EngineError             no worker can be started
     ├── TruthError              a coordinates file cannot be read or does not match
     └── TrainerError            the trainer stopped early; its log says why
 
@@ -35,6 +36,7 @@ __all__ = [
     "ChangedFileError",
     "ConfigError",
     "ContentError",
+    "EngineError",
     "HeaderError",
     "IncompleteFileError",
     "LedgerError",
@@ -176,6 +178,12 @@ class LedgerWriteError(LedgerError):
     """The ledger takes no writes now; the disk may be full."""
 
     retryable = True
+
+
+class EngineError(LivepickError):
+    """No worker can be started: a fault of the machine, and of no micrograph or model."""
+
+    reason = "engine"
 
 
 class TruthError(LivepickError):

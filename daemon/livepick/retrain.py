@@ -21,7 +21,7 @@ from pathlib import Path
 
 from livepick.config import Config
 from livepick.core.run import RUN, RUNS, Progress, RunSpec
-from livepick.errors import LedgerWriteError, LivepickError
+from livepick.errors import EngineError, LedgerWriteError, LivepickError
 from livepick.ledger import ReadLedger
 from livepick.metrics import Metrics
 from livepick.models import Bundle, Models
@@ -260,6 +260,8 @@ class Retrain:
             if (folder / RUN).exists():  # else a bundle from elsewhere
                 self._try(bundle, RunSpec.read(folder))
             promoted = self._models.promote(version)
+        except EngineError:
+            raise  # says nothing of the model, which is tried again at the next start
         except LivepickError as error:
             self._fail(folder, str(error))
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from livepick import engine as engines
-from livepick.errors import LivepickError
+from livepick.errors import EngineError
 
 SCRIPT = """
 import os, sys, time
@@ -95,10 +95,23 @@ def test_a_worker_that_died_idle_is_replaced_without_a_word(local):
     assert local.generation == 1
 
 
+def test_a_fresh_worker_that_is_killed_too_is_replaced():
+    """The out-of-memory killer does not strike once only."""
+    initializers = iter([None, die, die, None])
+    engine = engines.Engine(lambda: ProcessPoolExecutor(1, initializer=next(initializers)), 1)
+    with pytest.raises(BrokenExecutor):
+        engine.submit(die).result()
+
+    assert engine.renew(0)
+    assert engine.submit(os.getpid).result() != os.getpid()
+    assert engine.generation == 3
+    engine.stop()
+
+
 def test_workers_that_cannot_start_are_nobodys_fault():
     """No micrograph is blamed when every process ends at once."""
     broken = engines.Engine(lambda: ProcessPoolExecutor(1, initializer=die), 1)
-    with pytest.raises(LivepickError, match="end as soon as they are started"):
+    with pytest.raises(EngineError, match="end as soon as they are started"):
         broken.renew(0)
     broken.stop()
 
