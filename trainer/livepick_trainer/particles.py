@@ -156,7 +156,8 @@ def cut_particles(
     achieved_angstrom = float(scale.mean()) * pixel_size_angstrom
     diameter_px = diameter_angstrom / achieved_angstrom
     border = find_borders(image).mask(fine.image.shape, scale_y=fine.scale_y, scale_x=fine.scale_x)
-    flat = flatten(fine.image, window_px=round(BACKGROUND_DIAMETERS * diameter_px), ignore=border)
+    window_px = round(BACKGROUND_DIAMETERS * diameter_px)
+    flat = flatten(fine.image, window_px=window_px, ignore=border).flat
     np.clip(flat, -LIMIT_SIGMAS, LIMIT_SIGMAS, out=flat)
     if contrast == "dark":
         np.negative(flat, out=flat)
