@@ -7,7 +7,7 @@ it is, the micrograph is done. Numbers are those of ``run.json``.
 
 import io
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,10 +116,15 @@ def prepare_micrographs(
         )
 
 
-def load_prepared(spec: RunSpec, folder: Path) -> list[PreparedMicrograph]:
-    """Return the micrographs that ``prepare_micrographs`` left in ``folder``, in order."""
+def load_prepared(
+    spec: RunSpec, folder: Path, verdicts: Mapping[Path, NDArray[np.int8]] | None = None
+) -> list[PreparedMicrograph]:
+    """Return the micrographs that ``prepare_micrographs`` left in ``folder``, in order.
+
+    ``verdicts`` are those of the 2D classes on each micrograph's candidates, if there are any.
+    """
     return [
-        _load_one(micrograph, folder, number)
+        _load_one(micrograph, folder, number, (verdicts or {}).get(micrograph.path))
         for number, micrograph in enumerate(spec.micrographs)
         if _rest_of(folder, number).exists()
     ]
@@ -162,7 +167,9 @@ def _prepare_one(spec: RunSpec, micrograph: RunMicrograph, folder: Path, number:
     write_atomically(_rest_of(folder, number), rest.getvalue())
 
 
-def _load_one(micrograph: RunMicrograph, folder: Path, number: int) -> PreparedMicrograph:
+def _load_one(
+    micrograph: RunMicrograph, folder: Path, number: int, verdict: NDArray[np.int8] | None
+) -> PreparedMicrograph:
     image: Image = np.load(_image_of(folder, number), mmap_mode="r")
     with np.load(_rest_of(folder, number)) as rest:
         scale_y, scale_x = (float(s) for s in rest["scale"])
@@ -174,16 +181,20 @@ def _load_one(micrograph: RunMicrograph, folder: Path, number: int) -> PreparedM
             mask=rest["mask"],
             scale_y=scale_y,
             scale_x=scale_x,
-            candidates=_candidates(micrograph.seeds, scale_y=scale_y, scale_x=scale_x),
+            candidates=_candidates(micrograph.seeds, verdict, scale_y=scale_y, scale_x=scale_x),
         )
 
 
 def _candidates(
-    seeds: Sequence[tuple[float, float, float]], *, scale_y: float, scale_x: float
+    seeds: Sequence[tuple[float, float, float]],
+    verdict: NDArray[np.int8] | None,
+    *,
+    scale_y: float,
+    scale_x: float,
 ) -> Candidates:
     table = np.asarray(seeds, dtype=np.float32).reshape(-1, 3)  # x, y, score
     yx_px = np.column_stack([table[:, 1] / scale_y, table[:, 0] / scale_x])
-    return Candidates(yx_px.astype(np.float32), table[:, 2])
+    return Candidates(yx_px.astype(np.float32), table[:, 2], verdict)
 
 
 def _image_of(folder: Path, number: int) -> Path:

@@ -12,7 +12,7 @@ __all__ = ["Reporter", "Stage"]
 
 _log = logging.getLogger(__name__)
 
-Stage = Literal["prepare", "train", "evaluate", "export", "publish", "done", "failed"]
+Stage = Literal["prepare", "classify", "train", "evaluate", "export", "publish", "done", "failed"]
 
 
 class Reporter:

@@ -14,6 +14,7 @@ from livepick.core.prepare import DIAMETER_PX
 from livepick.core.run import RunSpec
 from livepick.errors import TrainerError
 from livepick_trainer.checkpoint import load_weights
+from livepick_trainer.clean import CleanRules, load_verdicts
 from livepick_trainer.dataset import Batch, LabelledMicrograph, PatchRules, draw_batches
 from livepick_trainer.network import PickingNetwork, make_network
 from livepick_trainer.prepare import PreparedMicrograph, load_prepared, split_held_out
@@ -50,6 +51,7 @@ class Run:
     device: torch.device
     patch_rules: PatchRules
     seed_rules: SeedRules
+    clean_rules: CleanRules
 
 
 @contextlib.contextmanager
@@ -84,7 +86,8 @@ def lock(run_folder: Path) -> Iterator[None]:
 
 def split(run: Run) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]:
     """Return the prepared micrographs to train on and those to judge by."""
-    return split_held_out(load_prepared(run.spec, run.folder / "prepare"))
+    verdicts = load_verdicts(run.folder / "classify")
+    return split_held_out(load_prepared(run.spec, run.folder / "prepare", verdicts))
 
 
 def labelled(run: Run, micrograph: PreparedMicrograph) -> LabelledMicrograph:

@@ -12,7 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Candidates", "SeedRules", "Seeds", "choose_seeds", "disc_contrast"]
+BELIEVED, REJECTED, UNSORTED = 1, 0, -1
+"""What the 2D classes say of a candidate."""
+
+__all__ = [
+    "BELIEVED",
+    "REJECTED",
+    "UNSORTED",
+    "Candidates",
+    "SeedRules",
+    "Seeds",
+    "choose_seeds",
+    "disc_contrast",
+]
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -49,6 +61,9 @@ class Candidates:
 
     score: Vector
     """(N,) in [0, 1]."""
+
+    verdict: NDArray[np.int8] | None = None
+    """(N,) of ``BELIEVED``, ``REJECTED`` or ``UNSORTED``; None before there are 2D classes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,8 +105,13 @@ def choose_seeds(
     """
     yx, score = candidates.yx_px, candidates.score
     considered = ~_is_masked(mask, yx) & (score >= rules.ignored_score_fraction * threshold)
+    believed = np.ones(len(score), dtype=bool)
+    if candidates.verdict is not None and (candidates.verdict != UNSORTED).any():
+        considered &= candidates.verdict != REJECTED  # which is background from now on
+        believed = candidates.verdict == BELIEVED
     positive = (
         considered
+        & believed
         & (score >= threshold)
         & _is_inside(image.shape, yx, margin_px=rules.border_diameters * diameter_px)
     )

@@ -22,11 +22,12 @@ from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
 from livepick.core.run import RunSpec
 from livepick.errors import TrainerError
 from livepick_trainer.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint, save_weights
+from livepick_trainer.clean import CLASSES_JSON, CLASSES_PNG, CleanRules, clean_seeds
 from livepick_trainer.dataset import PatchRules
 from livepick_trainer.evaluate import evaluate, padded
 from livepick_trainer.export_onnx import Agreement, check_agreement, to_onnx
 from livepick_trainer.network import make_network
-from livepick_trainer.prepare import prepare_micrographs
+from livepick_trainer.prepare import load_prepared, prepare_micrographs
 from livepick_trainer.progress import Reporter, Stage
 from livepick_trainer.report import Report, draw_curves
 from livepick_trainer.run import (
@@ -61,6 +62,7 @@ def run_stages(
     *,
     patch_rules: PatchRules | None = None,
     seed_rules: SeedRules | None = None,
+    clean_rules: CleanRules | None = None,
 ) -> Path:
     """Do all stages of a run that are not done yet, and return the bundle's folder.
 
@@ -77,10 +79,17 @@ def run_stages(
     if device.type == "cpu":  # a resumed run is to give the same weights
         torch.use_deterministic_algorithms(mode=True)
     run = Run(
-        run_folder, spec, reporter, device, patch_rules or PatchRules(), seed_rules or SeedRules()
+        run_folder,
+        spec,
+        reporter,
+        device,
+        patch_rules or PatchRules(),
+        seed_rules or SeedRules(),
+        clean_rules or CleanRules(),
     )
     stages: tuple[tuple[Stage, Callable[[Run, Path], None]], ...] = (
         ("prepare", _prepare),
+        ("classify", _classify),
         ("train", _train),
         ("evaluate", _evaluate),
         ("export", _export),
@@ -113,6 +122,23 @@ def _prepare(run: Run, draft: Path) -> None:
         run.reporter.report("prepare", note, done=done, total=total)
 
     prepare_micrographs(run.spec, draft, report)
+
+
+def _classify(run: Run, draft: Path) -> None:
+    def report(note: str, done: int, total: int) -> None:
+        run.reporter.report("classify", note, done=done, total=total)
+
+    clean_seeds(
+        load_prepared(run.spec, run.folder / "prepare"),
+        draft,
+        threshold=run.spec.seed_threshold,
+        diameter_angstrom=run.spec.particle.diameter_angstrom,
+        contrast=run.spec.particle.contrast,
+        seed=run.spec.training.seed,
+        device=run.device,
+        rules=run.clean_rules,
+        report=report,
+    )
 
 
 def _train(run: Run, draft: Path) -> None:
@@ -216,6 +242,7 @@ def _publish(run: Run, draft: Path) -> None:
     spec = run.spec
     graph = (run.folder / "export" / GRAPH).read_bytes()
     report = json.loads((run.folder / "evaluate" / REPORT).read_bytes())
+    report["classes"] = json.loads((run.folder / "classify" / CLASSES_JSON).read_bytes())
     report["export"] = json.loads((run.folder / "export" / AGREEMENT).read_bytes())
     card = ModelCard(
         version=spec.version,
@@ -240,6 +267,9 @@ def _publish(run: Run, draft: Path) -> None:
         REPORT: json.dumps(report, indent=1).encode() + b"\n",
         CURVES: (run.folder / "evaluate" / CURVES).read_bytes(),
     }
+    classes = run.folder / "classify" / CLASSES_PNG
+    if classes.exists():  # too few candidates make none
+        files[CLASSES_PNG] = classes.read_bytes()
     bundle = publish(spec.models_directory, card, files)
     write_atomically(draft / "bundle.json", json.dumps(str(bundle)).encode())
     run.reporter.report("publish", f"published {bundle}", done=1, total=1)

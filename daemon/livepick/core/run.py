@@ -77,7 +77,9 @@ class Progress(_Record):
 
     at: float
     """Unix seconds."""
-    stage: Literal["prepare", "train", "evaluate", "export", "publish", "done", "failed"]
+    stage: Literal[
+        "prepare", "classify", "train", "evaluate", "export", "publish", "done", "failed"
+    ]
     done: int = 0
     total: int = 0
     note: str = ""

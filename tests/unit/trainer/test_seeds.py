@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from livepick_trainer.seeds import Candidates, SeedRules, choose_seeds, disc_contrast
+from livepick_trainer.seeds import (
+    BELIEVED,
+    REJECTED,
+    UNSORTED,
+    Candidates,
+    SeedRules,
+    choose_seeds,
+    disc_contrast,
+)
 
 DIAMETER_PX = 20
 GRID = [(float(y), float(x)) for y in range(20, 200, 40) for x in range(20, 200, 40)]
@@ -84,3 +92,22 @@ def test_contrast_is_the_height_of_a_disc():
     contrast = disc_contrast(image, np.array([[40, 40], [0, 0]], dtype=np.float32), diameter_px=20)
 
     assert contrast == pytest.approx([2, 0], abs=1e-4)
+
+
+def test_the_verdict_of_the_classes_decides_what_a_good_candidate_teaches():
+    """Believed: a particle. Rejected: background. Not sorted: nothing."""
+    image = np.zeros((200, 200), dtype=np.float32)
+    yx = np.array([[50, 50], [50, 100], [50, 150]], dtype=np.float32)
+    verdict = np.array([BELIEVED, REJECTED, UNSORTED], dtype=np.int8)
+
+    seeds = choose_seeds(
+        image,
+        np.zeros(image.shape, dtype=bool),
+        Candidates(yx, np.full(3, 0.9, np.float32), verdict),
+        threshold=0.5,
+        diameter_px=20,
+        rules=SeedRules(),
+    )
+
+    np.testing.assert_array_equal(seeds.positive_yx_px, yx[:1])
+    np.testing.assert_array_equal(seeds.ignored_yx_px, yx[2:])

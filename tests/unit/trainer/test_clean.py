@@ -1,0 +1,117 @@
+"""Seeds cleaned by 2D classes: what is believed, what is junk, and when the classes say nothing."""
+
+import json
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+
+from livepick.core.prepare import prepare
+from livepick_trainer.clean import CLASSES_JSON, CLASSES_PNG, CleanRules, clean_seeds, load_verdicts
+from livepick_trainer.prepare import PreparedMicrograph
+from livepick_trainer.seeds import BELIEVED, REJECTED, UNSORTED, Candidates
+
+DIAMETER_ANGSTROM = 120.0
+PIXEL_SIZE_ANGSTROM = 3.0
+SIDE_PX = 800
+
+
+@pytest.fixture
+def micrographs(tmp_path):
+    """Return four micrographs of 36 discs each, with as many candidates where nothing is."""
+    rng = np.random.default_rng(2)
+    made = []
+    y, x = np.indices((SIDE_PX, SIDE_PX))
+    for number in range(4):
+        image = rng.standard_normal((SIDE_PX, SIDE_PX)).astype(np.float32)
+        grid = np.array([(i, j) for i in range(75, 800, 130) for j in range(75, 800, 130)])
+        particles = grid + rng.uniform(-8, 8, grid.shape)
+        for cy, cx in particles:
+            image -= np.float32(1.5) * (np.hypot(y - cy, x - cx) < 20)
+        empty = (grid + 65)[(grid + 65 < 730).all(axis=1)]
+        path = tmp_path / f"mic_{number}.mrc"
+        with mrcfile.new(path, image) as mrc:
+            mrc.voxel_size = PIXEL_SIZE_ANGSTROM
+        prepared = prepare(
+            image,
+            pixel_size_angstrom=PIXEL_SIZE_ANGSTROM,
+            diameter_angstrom=DIAMETER_ANGSTROM,
+            contrast="dark",
+        )
+        scale = np.array([prepared.scale_y, prepared.scale_x])
+        at_corner = np.array([[4.0, 4.0]])
+        yx = np.concatenate([particles, empty, at_corner]) / scale
+        made.append(
+            PreparedMicrograph(
+                path=path,
+                held_out=False,
+                original_pixel_size_angstrom=PIXEL_SIZE_ANGSTROM,
+                image=prepared.image,
+                mask=prepared.mask,
+                scale_y=prepared.scale_y,
+                scale_x=prepared.scale_x,
+                candidates=Candidates(yx.astype(np.float32), np.full(len(yx), 0.8, np.float32)),
+            )
+        )
+    return made
+
+
+def clean(micrographs, folder, **rules):
+    """Clean the candidates; return verdicts, what classes.json says, and the notes."""
+    notes = []
+    folder.mkdir(exist_ok=True)
+    clean_seeds(
+        micrographs,
+        folder,
+        threshold=0.5,
+        diameter_angstrom=DIAMETER_ANGSTROM,
+        contrast="dark",
+        seed=1,
+        device=torch.device("cpu"),
+        rules=CleanRules(**rules),
+        report=lambda note, _done, _total: notes.append(note),
+    )
+    verdicts = load_verdicts(folder)
+    found = [verdicts[micrograph.path] for micrograph in micrographs]
+    return found, json.loads((folder / CLASSES_JSON).read_bytes()), notes
+
+
+def test_particles_are_believed_and_empty_ice_is_not(micrographs, tmp_path):
+    """Most of each, also of so few; a box that reaches over the edge is not sorted."""
+    verdicts, summary, _ = clean(micrographs, tmp_path / "classify")
+
+    particles = np.concatenate([v[:36] for v in verdicts])
+    empty = np.concatenate([v[36:-1] for v in verdicts])
+    assert summary["used"]
+    assert (particles == BELIEVED).mean() > 0.6
+    assert (empty == REJECTED).mean() > 0.8
+    assert all(v[-1] == UNSORTED for v in verdicts)
+    assert (tmp_path / "classify" / CLASSES_PNG).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_same_seed_gives_the_same_verdicts(micrographs, tmp_path):
+    """A stage that was killed and is done again comes to the same."""
+    first, _, _ = clean(micrographs, tmp_path / "a")
+    second, _, _ = clean(micrographs, tmp_path / "b")
+
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_too_few_candidates_are_not_sorted(micrographs, tmp_path):
+    """Averages of a handful are noise; the seeds stay as they were, and that is said."""
+    verdicts, summary, notes = clean(micrographs, tmp_path / "classify", least_particles=10_000)
+
+    assert all((v == UNSORTED).all() for v in verdicts)
+    assert not summary["used"]
+    assert "too few" in notes[-1]
+
+
+def test_classes_that_reject_nearly_all_are_not_gone_by(micrographs, tmp_path):
+    """Then it is the particle that the classes did not find."""
+    verdicts, summary, notes = clean(micrographs, tmp_path / "classify", least_believed=1.0)
+
+    assert all((v == UNSORTED).all() for v in verdicts)
+    assert not summary["used"]
+    assert "too few to go by" in notes[-1]

@@ -1,0 +1,136 @@
+"""Classes are judged without a person."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from livepick_trainer.class_report import draw_classes
+from livepick_trainer.select import ring_correlation, select_classes
+
+BOX_PX, DIAMETER_PX, PIXEL_SIZE_ANGSTROM = 64, 42.0, 3.0
+Y, X = np.indices((BOX_PX, BOX_PX)) - BOX_PX // 2
+NOISE = 0.08  # of an average of 150 particles
+
+
+def disc(radius_px, centre=(0, 0), height=1.0):
+    distance = np.hypot(Y - centre[0], X - centre[1])
+    return height / (1 + np.exp((distance - radius_px) / 1.0))
+
+
+GOOD = disc(16) - disc(9, (4, 5), 0.4)
+BAD = {
+    "faint": 0.3 * GOOD,
+    "strong": 6 * GOOD,
+    "small": disc(4.5, height=3),
+    "off centre": disc(11, (0, 13)),
+    "core": disc(12, (0, 29)) + disc(12, (25, -15)) + disc(12, (-25, -15)) - disc(9, height=0.3),
+    "agree only": np.zeros_like(GOOD),
+}
+
+
+def select(signals, sizes=None, probability=0.5, **keywords):
+    rng = np.random.default_rng(0)
+    signal = np.array(signals)
+    halves = signal + rng.normal(0, NOISE * np.sqrt(2), (2, *signal.shape))
+    halves = halves.astype(np.float32)
+    sizes = [150] * len(signal) if sizes is None else sizes
+    label = np.repeat(np.arange(len(signal)), sizes)
+    return select_classes(
+        halves.mean(axis=0),
+        halves,
+        np.stack([np.array(sizes) // 2, np.array(sizes) - np.array(sizes) // 2]),
+        label,
+        np.full(len(label), probability, dtype=np.float32),
+        classes=max(10, len(signal)),
+        pixel_size_angstrom=PIXEL_SIZE_ANGSTROM,
+        diameter_angstrom=DIAMETER_PX * PIXEL_SIZE_ANGSTROM,
+        **keywords,
+    )
+
+
+def test_good_classes_are_accepted():
+    """Their verdict names the resolution, and all their particles are believed."""
+    found = select([GOOD] * 4)
+
+    assert [v.accepted for v in found.verdicts] == [True] * 4
+    assert found.verdicts[0].reason.endswith("Å")
+    assert found.believed.all()
+
+
+@pytest.mark.parametrize("inner_radius_px", [11, 17])
+def test_a_hollow_shell_is_a_particle(inner_radius_px):
+    """Whether its wall is thick or thin."""
+    found = select([disc(20) - disc(inner_radius_px)] * 3)
+
+    assert all(v.accepted for v in found.verdicts)
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_fault_is_named(fault):
+    """One bad class among good ones is rejected for what it is."""
+    found = select([*[GOOD] * 9, BAD[fault]])
+
+    assert [v.accepted for v in found.verdicts] == [True] * 9 + [False]
+    assert fault in found.verdicts[9].reason
+    assert (~found.believed).sum() == 150
+
+
+def test_a_sample_of_mostly_noise_keeps_its_particles():
+    """What is usual is told by the signal: many faint classes do not make a good one strong."""
+    found = select([GOOD] + [0.25 * GOOD] * 6)
+
+    assert [v.accepted for v in found.verdicts] == [True] + [False] * 6
+
+
+def test_a_class_of_few_particles_is_not_judged_good():
+    found = select([GOOD, GOOD], sizes=[150, 6])
+
+    assert [v.accepted for v in found.verdicts] == [True, False]
+    assert found.verdicts[1].reason == "only 6 particles"
+
+
+def test_a_class_by_chance_is_rejected():
+    """Where each particle would as well be in any other class, classes mean nothing."""
+    found = select([GOOD] * 10, probability=0.1)
+
+    assert not any(v.accepted for v in found.verdicts)
+
+
+def test_a_person_overrules():
+    found = select([GOOD, GOOD, BAD["faint"]], accept=[2], reject=[0])
+
+    assert [v.accepted for v in found.verdicts] == [False, True, True]
+    assert [v.overruled for v in found.verdicts] == [True, False, True]
+
+
+@pytest.mark.parametrize("decision", [{"accept": [0], "reject": [0]}, {"accept": [5]}])
+def test_a_decision_that_makes_no_sense_is_refused(decision):
+    with pytest.raises(ValueError, match="class"):
+        select([GOOD, GOOD], **decision)
+
+
+def test_ring_correlation_is_one_for_equals_and_about_zero_for_noise():
+    one, two = np.random.default_rng(0).normal(size=(2, BOX_PX, BOX_PX)).astype(np.float32)
+
+    assert ring_correlation(one, one) == pytest.approx(np.ones(31))
+    assert np.abs(ring_correlation(one, two)[5:]).mean() < 0.15
+
+
+def test_the_picture_is_a_png():
+    found = select([GOOD, BAD["faint"]])
+
+    picture = draw_classes(
+        np.array([GOOD, GOOD]), found.figures, found.verdicts, diameter_px=DIAMETER_PX
+    )
+
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_selection_needs_no_torch():
+    """It is arithmetic on averages, which anyone may want to repeat."""
+    code = "import livepick_trainer.select, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert done.stdout.strip() == "False"

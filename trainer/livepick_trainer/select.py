@@ -1,0 +1,444 @@
+"""Which 2D classes are particles, decided without a person.
+
+A class has eleven marks, each from 0 (surely wrong) to 1 (nothing to say against it). Its score
+is the *lowest* of them, since one fault is enough: a sharp average of the carbon's edge is still
+no particle. Half is the threshold. So the reason of a verdict is one sentence.
+
+The limits are in units that all samples share: the particle's diameter, and the strength of the
+sample's own classes. They are wide: a candidate that is wrongly believed is one seed of many,
+one wrongly thrown away is missed by a picker that learns to miss its like. Rods more than twice
+as long as wide need care: their view from the end is small and strong.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "ClassFigures",
+    "ClassVerdict",
+    "Selection",
+    "SelectionRules",
+    "judge_classes",
+    "measure_classes",
+    "ring_correlation",
+    "select_classes",
+]
+
+Image = NDArray[np.float32]
+Stack = NDArray[np.float32]
+Vector = NDArray[np.float64]
+Limits = tuple[float, float]
+"""Where a mark is 0, and where it is 1."""
+
+DISC_DIAMETERS = 1.0
+"""A particle lies inside a disc this wide, if centred."""
+
+CORE_DIAMETERS = 0.7
+"""The body of a particle of any shape, and the wall of a hollow one."""
+
+WALL_DIAMETERS = (0.6, 1.05)
+WALL_PARTS = 8
+
+AROUND_DIAMETERS = (1.0, 1.45)
+"""Inner and outer width of the ring around it, which reaches to the edge of the box."""
+
+SMOOTHING = np.array([0.25, 0.5, 0.25])
+"""Over neighbouring rings: the finest have few independent values in a masked box."""
+
+FRC_THRESHOLD = 0.5
+"""Half-sets of a few dozen particles: 0.143 would be passed by chance."""
+
+
+LEAST_STRENGTH = 0.01
+"""Standard deviations of the background: less is nothing, and nothing is divided by less."""
+
+
+MOST_STRENGTH = 2.5
+"""Times that of the median particle: more strength is no more evidence of what is usual."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectionRules:
+    """Where each mark is 0 and 1; the mark is straight in between, and half is the limit."""
+
+    threshold: float = 0.5
+
+    particles: Limits = (5, 15)
+    certainty: Limits = (1.0, 3.0)
+    """Where it is 1, its particles would as well be in any other class."""
+    resolution_diameters: Limits = (0.67, 0.33)
+    """Resolution divided by the diameter."""
+    faint: Limits = (0.5, 0.8)
+    """Strength as a fraction of the sample's usual one."""
+    strong: Limits = (4.0, 2.0)
+    """Views of one particle differ by up to 2.5 times, as GroEL's from the side and the top."""
+    core_contrast: Limits = (-0.1, 0.3)
+    """Brightness of the core over the surroundings, divided by the strength of all structure.
+    It is negative where picks lie *between* particles; of hollow shells it is 0.15 and more."""
+    wall_contrast: Limits = (0.2, 0.8)
+    """The same for the darkest eighth of the wall: a thin shell has an empty core, but its wall
+    is bright all around, which neighbours around an empty place never are. The better of the
+    two marks counts."""
+    disc_contrast: Limits = (-0.25, 0.25)
+    """The same for the whole disc. It is negative for what a blob picker finds in pure noise: a
+    bright spot whose dark surroundings make up for it."""
+    small: Limits = (0.35, 0.55)
+    """Length divided by the diameter."""
+    large: Limits = (1.5, 1.2)
+    centring_diameters: Limits = (0.3, 0.1)
+    neighbours: Limits = (1.0, 0.4)
+    """Signal around the particle, as a fraction of that inside."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassFigures:
+    """What is measured of a class average."""
+
+    particles: int
+    certainty: float
+    """Mean probability of its particles to be in it, as a multiple of that by chance."""
+    resolution_angstrom: float
+    """Where the half-sets' ring correlation falls below 0.5, of the disc and its soft edge."""
+    signal_to_noise: float
+    """Of one particle, inside the disc: what the half-sets share against what they do not."""
+    strength: float
+    """Standard deviation of the signal inside the disc, in those of the background."""
+    core_contrast: float
+    """Mean of the core minus that of the ring around the particle, divided by the strength."""
+    wall_contrast: float
+    """The same for the darkest eighth of the disc's outer part."""
+    disc_contrast: float
+    """The same for the whole disc."""
+    length_diameters: float
+    """Of the bright body, from its second moments."""
+    off_centre_diameters: float
+    neighbours: float
+    """Variance of the signal in the ring around, divided by that in the disc."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassVerdict:
+    """What is thought of a class."""
+
+    accepted: bool
+    score: float
+    """In [0, 1]: its lowest mark."""
+    reason: str
+    """In words, with the figure that decided."""
+    overruled: bool = False
+    """Whether a person decided otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Selection:
+    """Verdicts on all classes, and what they mean for the particles."""
+
+    figures: tuple[ClassFigures, ...]
+    verdicts: tuple[ClassVerdict, ...]
+    believed: NDArray[np.bool_]
+    """(N,): whether a particle is in an accepted class."""
+
+
+def select_classes(
+    averages: Stack,
+    halves: Stack,
+    half_sizes: NDArray[np.int64],
+    label: NDArray[np.int64],
+    probability: NDArray[np.float32],
+    *,
+    classes: int,
+    pixel_size_angstrom: float,
+    diameter_angstrom: float,
+    rules: SelectionRules | None = None,
+    accept: Collection[int] = (),
+    reject: Collection[int] = (),
+) -> Selection:
+    """Judge each class, and say which particles are to be believed.
+
+    Parameters
+    ----------
+    averages
+        (K, box, box), particles bright.
+    halves
+        (2, K, box, box): averages of two halves of each class's particles.
+    half_sizes
+        (2, K): how many there are in each.
+    label
+        (N,): each particle's class.
+    probability
+        (N,): with which it is in that class.
+    classes
+        How many there were to choose from; some may have stayed empty, so K is at most that.
+    pixel_size_angstrom
+        Of the averages.
+    diameter_angstrom
+        Of the particle.
+    rules
+        Limits.
+    accept, reject
+        Numbers of classes that a person has decided on.
+
+    Raises
+    ------
+    ValueError
+        A class is both accepted and rejected, or does not exist.
+    """
+    for number in {*accept, *reject}:
+        if not 0 <= number < len(averages) or (number in accept and number in reject):
+            raise ValueError(f"class {number} is not one of {len(averages)}, or decided both ways")
+    figures = measure_classes(
+        averages,
+        halves,
+        half_sizes,
+        _certainty(label, probability, len(averages)) * classes,
+        pixel_size_angstrom=pixel_size_angstrom,
+        diameter_angstrom=diameter_angstrom,
+    )
+    verdicts = tuple(
+        _overruled(verdict, accepted=number in accept, rejected=number in reject)
+        for number, verdict in enumerate(
+            judge_classes(figures, diameter_angstrom=diameter_angstrom, rules=rules)
+        )
+    )
+    accepted = np.array([verdict.accepted for verdict in verdicts], dtype=bool)
+    return Selection(figures=figures, verdicts=verdicts, believed=accepted[label])
+
+
+def measure_classes(
+    averages: Stack,
+    halves: Stack,
+    half_sizes: NDArray[np.int64],
+    certainty: Vector,
+    *,
+    pixel_size_angstrom: float,
+    diameter_angstrom: float,
+) -> tuple[ClassFigures, ...]:
+    """Measure each class; parameters as of ``select_classes``, certainty (K,)."""
+    geometry = _Geometry(averages.shape[-1], diameter_angstrom / pixel_size_angstrom)
+    return tuple(
+        _measure(
+            average,
+            (first, second),
+            sizes,
+            geometry,
+            certainty=float(certain),
+            pixel_size_angstrom=pixel_size_angstrom,
+        )
+        for average, first, second, sizes, certain in zip(
+            averages, *halves, half_sizes.T, certainty, strict=True
+        )
+    )
+
+
+def judge_classes(
+    figures: Collection[ClassFigures],
+    *,
+    diameter_angstrom: float,
+    rules: SelectionRules | None = None,
+) -> tuple[ClassVerdict, ...]:
+    """Give each class its marks, and from the lowest its verdict.
+
+    What is faint or strong is told by the usual strength of the classes that are otherwise good:
+    that at which half of their signal is stronger.
+    """
+    rules = rules or SelectionRules()
+    marks = [_marks(f, diameter_angstrom, rules) for f in figures]
+    good = [min(mark for mark, _ in m) >= rules.threshold for m in marks]
+    usual = _usual_strength([f for f, g in zip(figures, good, strict=True) if g])
+    verdicts = []
+    for f, of_class in zip(figures, marks, strict=True):
+        relative = f.strength / usual if usual else 1.0
+        score, fault = min(
+            *of_class,
+            (_mark(relative, rules.faint), f"faint: {relative:.2f} of the usual strength"),
+            (_mark(relative, rules.strong), f"too strong: {relative:.2f} of the usual strength"),
+            key=lambda mark: mark[0],
+        )
+        accepted = score >= rules.threshold
+        reason = f"{f.resolution_angstrom:.0f} Å" if accepted else fault
+        verdicts.append(ClassVerdict(accepted=accepted, score=score, reason=reason))
+    return tuple(verdicts)
+
+
+def ring_correlation(first: Image, second: Image) -> Vector:
+    """Return the Fourier ring correlation of two images, for rings 1 to box // 2 - 1."""
+    box_px = first.shape[-1]
+    one, two = (np.fft.rfft2(image.astype(np.float64)) for image in (first, second))
+    frequency = np.hypot(
+        np.fft.fftfreq(box_px)[:, None] * box_px, np.fft.rfftfreq(box_px)[None] * box_px
+    )
+    ring = np.rint(frequency).astype(int)
+    count = box_px // 2
+
+    def total(values: NDArray[np.float64]) -> Vector:
+        sums = np.bincount(ring.ravel(), weights=values.ravel())[1:count]
+        return np.convolve(np.pad(sums, 1, mode="edge"), SMOOTHING, mode="valid")
+
+    shared = total((one * two.conj()).real)
+    power = total(np.abs(one) ** 2) * total(np.abs(two) ** 2)
+    return np.asarray(shared / np.sqrt(np.maximum(power, 1e-30)), dtype=np.float64)
+
+
+def _certainty(label: NDArray[np.int64], probability: NDArray[np.float32], count: int) -> Vector:
+    """Return the mean probability of each class's particles."""
+    total = np.bincount(label, weights=probability, minlength=count)
+    mean = total / np.maximum(np.bincount(label, minlength=count), 1)
+    return np.asarray(mean, dtype=np.float64)
+
+
+# --- measuring --------------------------------------------------------------------------------
+
+
+class _Geometry:
+    """Where in a box a particle and its surroundings are."""
+
+    def __init__(self, box_px: int, diameter_px: float) -> None:
+        self.box_px, self.diameter_px = box_px, diameter_px
+        self.y, self.x = np.indices((box_px, box_px)) - box_px // 2
+        distance = 2 * np.hypot(self.y, self.x) / diameter_px
+        self.core = distance <= CORE_DIAMETERS
+        self.disc = distance <= DISC_DIAMETERS
+        self.around = (distance > AROUND_DIAMETERS[0]) & (distance <= AROUND_DIAMETERS[1])
+        wall = (distance > WALL_DIAMETERS[0]) & (distance <= WALL_DIAMETERS[1])
+        part = np.rint(np.arctan2(self.y, self.x) * WALL_PARTS / (2 * np.pi)) % WALL_PARTS
+        self.walls = [wall & (part == number) for number in range(WALL_PARTS)]
+        # Falls from the disc's edge to zero over a third of its radius.
+        beyond = np.clip((distance - DISC_DIAMETERS) * 3, 0, 1)
+        self.soft = 0.5 + 0.5 * np.cos(np.pi * beyond)
+
+
+def _measure(
+    average: Image,
+    halves: tuple[Image, Image],
+    sizes: NDArray[np.int64],
+    geometry: _Geometry,
+    *,
+    certainty: float,
+    pixel_size_angstrom: float,
+) -> ClassFigures:
+    disc, around = geometry.disc, geometry.around
+    level = float(average[around].mean())
+    first, second = (half - half[around].mean() for half in halves)
+    correlation = ring_correlation(first * geometry.soft, second * geometry.soft)
+    lost = np.flatnonzero(correlation < FRC_THRESHOLD)
+    # Ring 1 is the first entry: as many rings as hold are the last that does.
+    ring = max(0.5, float(lost[0] if len(lost) else len(correlation)))
+    noise = float(((first - second)[disc] ** 2).mean()) / float((1 / np.maximum(sizes, 1)).sum())
+    signal = _shared_variance(first, second, disc)
+    strength = float(np.sqrt(max(signal, LEAST_STRENGTH**2)))
+    length, off_centre = _body(average - level, geometry)
+    return ClassFigures(
+        particles=int(sizes.sum()),
+        certainty=certainty,
+        resolution_angstrom=geometry.box_px * pixel_size_angstrom / ring,
+        signal_to_noise=signal / max(noise, 1e-12),
+        strength=strength,
+        core_contrast=(float(average[geometry.core].mean()) - level) / strength,
+        wall_contrast=(min(float(average[w].mean()) for w in geometry.walls) - level) / strength,
+        disc_contrast=(float(average[disc].mean()) - level) / strength,
+        length_diameters=length,
+        off_centre_diameters=off_centre,
+        neighbours=max(0.0, _shared_variance(first, second, around)) / max(signal, 1e-12),
+    )
+
+
+def _shared_variance(first: Image, second: Image, where: NDArray[np.bool_]) -> float:
+    """Return the covariance of two images in a region: the variance of what they share."""
+    one, two = first[where], second[where]
+    return float(((one - one.mean()) * (two - two.mean())).mean())
+
+
+def _body(above: Image, geometry: _Geometry) -> tuple[float, float]:
+    """Return the length of what is bright near the centre, and how far off it is, in diameters."""
+    smooth = _smoothed(above)
+    near = geometry.disc
+    bright = near & (smooth > 0.5 * smooth[near].max())
+    if not bright.any() or smooth[near].max() <= 0:
+        return 0.0, 0.0
+    y, x = geometry.y[bright], geometry.x[bright]
+    centre = np.array([y.mean(), x.mean()])
+    moments = np.cov(np.stack([y, x])) if len(y) > 2 else np.zeros((2, 2))
+    longest = 4 * float(np.sqrt(np.linalg.eigvalsh(moments)[-1].clip(0)))
+    return longest / geometry.diameter_px, float(np.hypot(*centre)) / geometry.diameter_px
+
+
+def _smoothed(image: Image) -> Image:
+    """Return the image without detail finer than a tenth of the box."""
+    box_px = image.shape[-1]
+    y, x = np.fft.fftfreq(box_px)[:, None], np.fft.rfftfreq(box_px)[None]
+    kernel = np.exp(-((y**2 + x**2) * (box_px / 8) ** 2) / 2)
+    return np.asarray(np.fft.irfft2(np.fft.rfft2(image) * kernel, s=image.shape), dtype=np.float32)
+
+
+# --- judging ----------------------------------------------------------------------------------
+
+
+def _mark(value: float, limits: Limits) -> float:
+    bad, good = limits
+    return float(np.clip((value - bad) / (good - bad), 0, 1))
+
+
+def _marks(
+    figures: ClassFigures, diameter_angstrom: float, rules: SelectionRules
+) -> list[tuple[float, str]]:
+    """Return each mark that needs no other class, with the fault it would mean."""
+    f = figures
+    length, off = f.length_diameters, f.off_centre_diameters
+    return [
+        (_mark(f.particles, rules.particles), f"only {f.particles} particles"),
+        (
+            _mark(f.certainty, rules.certainty),
+            f"a class by chance: {f.certainty:.1f} times as likely as any other",
+        ),
+        (
+            _mark(f.resolution_angstrom / diameter_angstrom, rules.resolution_diameters),
+            f"its halves agree only to {f.resolution_angstrom:.0f} Å",
+        ),
+        (
+            max(
+                _mark(f.core_contrast, rules.core_contrast),
+                _mark(f.wall_contrast, rules.wall_contrast),
+            ),
+            f"its core is not bright: contrast {f.core_contrast:.2f}",
+        ),
+        (
+            _mark(f.disc_contrast, rules.disc_contrast),
+            f"no brighter than its surroundings: contrast {f.disc_contrast:.2f}",
+        ),
+        (_mark(length, rules.small), f"small: {length:.2f} diameters"),
+        (_mark(length, rules.large), f"large: {length:.2f} diameters"),
+        (_mark(off, rules.centring_diameters), f"off centre by {off:.2f} diameters"),
+        (_mark(f.neighbours, rules.neighbours), f"signal around it: {f.neighbours:.2f} of inside"),
+    ]
+
+
+def _usual_strength(figures: Collection[ClassFigures]) -> float:
+    """Return the strength at which half of all signal is stronger, half fainter.
+
+    Half of the *signal*, not of the particles: where most candidates are noise, most classes
+    are of noise, and what is usual among them would make the particles too strong. But what is
+    far stronger than most particles is ice or gold, and counts for no more than the limit.
+    """
+    if not figures:
+        return 0.0
+    ordered = sorted(figures, key=lambda f: f.strength)
+    strength = np.array([f.strength for f in ordered])
+    size = np.array([f.particles for f in ordered], dtype=np.float64)
+
+    def middle(weight: Vector) -> float:
+        total = np.cumsum(weight)
+        return float(strength[np.searchsorted(total, total[-1] / 2)])
+
+    most = MOST_STRENGTH * middle(size)
+    return middle(size * np.minimum(strength, most) ** 2)
+
+
+def _overruled(verdict: ClassVerdict, *, accepted: bool, rejected: bool) -> ClassVerdict:
+    if not accepted and not rejected:
+        return verdict
+    return ClassVerdict(
+        accepted=accepted, score=verdict.score, reason="decided by a person", overruled=True
+    )
