@@ -39,7 +39,10 @@ def order_run(runs: Path, spec: RunSpec) -> Path:
 
 
 def split(seeds: Sequence[Seed], held_out_fraction: float) -> list[RunMicrograph]:
-    """Hold out a part of the micrographs, spread over the session; at least one and never all.
+    """Hold out a part of the micrographs, typical in their picks; at least one and never all.
+
+    The few that judge a model also set its threshold: an empty field or one full of junk would
+    set it for itself alone.
 
     Parameters
     ----------
@@ -50,8 +53,10 @@ def split(seeds: Sequence[Seed], held_out_fraction: float) -> list[RunMicrograph
     """
     count = len(seeds)
     held_out_count = min(max(1, round(count * held_out_fraction)), count - 1)
-    # The middles of equal stretches: neither the very first nor the very last micrograph.
-    held_out = {int((i + 0.5) * count / held_out_count) for i in range(held_out_count)}
+    picked = [len(seed.picks.above(seed.threshold)) for seed in seeds]
+    by_picks = sorted(range(count), key=lambda i: (picked[i], i))
+    # Evenly between the poorest and the richest, and neither of them.
+    held_out = {by_picks[(i + 1) * count // (held_out_count + 1)] for i in range(held_out_count)}
     return [
         RunMicrograph(
             path=seed.path,

@@ -21,6 +21,7 @@ from livepick.metrics import Metrics
 from livepick.models import Models
 from livepick.records import Counts, RunRow, Seed
 from livepick.retrain import Retrain
+from livepick.runs import split
 from livepick.trainer_process import Ended, ProgressReader, TrainerProcess
 
 PUBLISH = """
@@ -300,3 +301,28 @@ def test_progress_is_read_as_it_grows(tmp_path, caplog):
         file.write(line.encode()[-5:] + b'{"at": 2, "sta\n' + line.encode())
     assert [progress.note for progress in reader.new()] == ["ü", "ü"]
     assert "cannot be read" in caplog.text
+
+
+def test_typical_micrographs_are_held_out():
+    """Neither the emptiest nor the richest judges the model and sets its threshold."""
+    counts = [0, 50, 300, 40, 45, 55, 60, 42, 48, 2]
+    seeds = [
+        Seed(
+            path=Path(f"/m/{number}.mrc"),
+            picks=Picks(*(np.full(count, 0.9, dtype=np.float32) for _ in range(3))),
+            threshold=0.5,
+            model_version=0,
+            model_kind="blob",
+            pixel_size_angstrom=1.0,
+            shape_px=(100, 100),
+            masked_fraction=0.0,
+        )
+        for number, count in enumerate(counts)
+    ]
+
+    for fraction, expected in ((0.01, 1), (0.2, 2), (0.5, 5), (0.89, 9)):
+        held_out = [counts[int(m.path.stem)] for m in split(seeds, fraction) if m.held_out]
+
+        assert len(held_out) == expected
+        assert 0 not in held_out
+    assert [counts[int(m.path.stem)] for m in split(seeds, 0.2) if m.held_out] == [50, 42]
