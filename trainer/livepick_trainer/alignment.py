@@ -20,10 +20,6 @@ __all__ = ["Alignment", "ClassificationRules", "Poses", "Stage"]
 Stack = NDArray[np.float32]
 
 
-SETTLING = 15
-"""Steps in which the classes' prices settle, each three tenths of the way."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
     """Some passes at one resolution; after it, each particle is centred where it was found."""
@@ -55,9 +51,8 @@ class ClassificationRules:
     most_shift_diameters: float = 0.3
     """Further off is another particle."""
 
-    balance: float = 1.0
-    """How much a class pays for being larger than its share; 0 nothing, infinity makes all
-    equal."""
+    balance: float = 0.5
+    """How much a class pays for being larger than its share; 0 nothing, 1 all are made equal."""
 
     empty_share: float = 0.15
     """A class with less than this part of its share is empty."""
@@ -138,14 +133,11 @@ class Alignment:
         first, last = stage.temperature
         for number in range(stage.passes):
             softness = first * (last / first) ** (number / max(1, stage.passes - 1))
-            used = references, noise
             references, noise = self._sorting_pass(
-                polar, data, *used, phases=phases, softness=softness
+                polar, data, references, noise, phases=phases, softness=softness
             )
             largest = int(torch.bincount(self.poses.label).max())
             self._passed(f"the largest of {self.classes} classes holds {largest} particles")
-        if stage is self.rules.sorting[-1]:  # with the prices that these references ask for
-            self._sorting_pass(polar, data, *used, phases=phases, softness=stage.temperature[1])
         self._centre(shifts)
 
     def _sorting_pass(
@@ -165,7 +157,7 @@ class Alignment:
         temperature = max(1.0, softness * self._spread(polar, data, references, weight))
         sums = torch.zeros_like(tried)
         size = torch.zeros(self.classes, device=self.device)
-        found, shares = [], []
+        found = []
         columns = len(norm) * polar.angles
         step = max(8, self._most_values // columns)
         for start in range(0, data.shape[1], step):
@@ -175,7 +167,6 @@ class Alignment:
             share = torch.softmax(logits.flatten(1), dim=1).reshape(likelihood.shape)
             by_class = share.sum(2).reshape(len(share), -1, self.classes).sum(1)
             size += by_class.sum(0)
-            shares.append(by_class)
             found.append(self._best(likelihood, by_class, polar.power(some) @ weight, norm, polar))
             coefficients = torch.fft.rfft(share).permute(2, 1, 0)  # (M, S K, n)
             sums += coefficients.conj() @ some
@@ -185,7 +176,7 @@ class Alignment:
         back = sums.reshape(len(sums), len(phases), self.classes, -1)
         mean = polar.shifted(back, phases.conj()[:, None]).sum(1) / size.clamp(min=1e-3)[:, None]
         references = self._refilled(self._damped(mean, size, noise, polar), size, data)
-        self._balance(torch.cat(shares), temperature)
+        self._balance(size, temperature)
         return references, self._residual(polar, data, mean, size)
 
     @property
@@ -220,21 +211,12 @@ class Alignment:
         best = _agreement(some, references, norm, weight, polar).amax(-1)
         return float((best.amax(1) - best.median(1).values).median())
 
-    def _balance(self, shares: Tensor, temperature: float) -> None:
-        """Let a class pay for being larger than its share, given the shares (N, K) of a pass.
-
-        The price moves particles, and so itself: it is settled here, for these references,
-        since a price that only follows from pass to pass swings, and a class that was cheap
-        last then swallows others.
-        """
-        evidence = shares.clamp(min=1e-30).log() - self.bias / temperature
-        fair = len(shares) / self.classes
-        price = self.bias / temperature
-        for _ in range(SETTLING):
-            size = torch.softmax(evidence + price, dim=1).sum(0)
-            wanted = -self.rules.balance * (size / fair).clamp(min=0.01).log()
-            price = 0.7 * price + 0.3 * (wanted - wanted.mean())
-        self.bias = price * temperature
+    def _balance(self, size: Tensor, temperature: float) -> None:
+        """Let a class pay for being larger than its share."""
+        share = len(self.images) / self.classes
+        price = self.rules.balance * temperature * (size / share).clamp(min=0.01).log()
+        self.bias = (self.bias - price).clamp(-20 * temperature, 5 * temperature)
+        self.bias -= self.bias.mean()
 
     def _refilled(self, references: Tensor, size: Tensor, data: Tensor) -> Tensor:
         """Give each empty class the worse half of the largest."""
