@@ -163,8 +163,9 @@ class Folder:
         missing = set(self._seen)
         try:
             for finds in scan:
-                unannounced += sum(self._take_in(found) for found in finds)
-                missing.difference_update(found.relative for found in finds)
+                for found in finds:
+                    unannounced += self._take_in(found)
+                    missing.discard(found.relative)
                 if not between():
                     return
         except OSError as error:

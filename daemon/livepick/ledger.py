@@ -64,6 +64,9 @@ MAX_INTERRUPTIONS = 10
 BUSY_SECONDS = 5.0
 """How long to wait for another program that holds the ledger."""
 
+AT_ONCE = 500
+"""Rows that a long list is read by."""
+
 _NEW, _REPICK = 0, 1
 """Priorities."""
 
@@ -186,13 +189,21 @@ class ReadLedger:
         )
         return [Seed.of(row) for row in rows]
 
-    def visible(self) -> list[Visible]:
-        """Return the micrographs that have coordinates in the output folder, by path."""
-        rows = self._rows(
+    def visible(self) -> Iterator[Visible]:
+        """Yield the micrographs that have coordinates in the output folder, by path.
+
+        They are read a few at a time, for a session has tens of thousands.
+        """
+        place = ("", "")
+        while rows := self._rows(
             "select id, root, relative, threshold, model_version, model_kind from micrograph"
-            " where picked_content is not null order by root, relative"
-        )
-        return [Visible.of(row) for row in rows]
+            " where picked_content is not null and (root, relative) > (?, ?)"
+            " order by root, relative limit ?",
+            *place,
+            AT_ONCE,
+        ):
+            yield from map(Visible.of, rows)
+            place = (rows[-1]["root"], rows[-1]["relative"])
 
     def roots(self) -> list[Path]:
         """Return the watched folders that micrographs have come from."""

@@ -11,7 +11,7 @@ A folder that takes no writes is tried again every ``RETRY_SECONDS``; the servic
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -51,7 +51,7 @@ class Export(Protocol):
     def is_missing(self, root: Path, relative: Path) -> bool:
         """Whether the coordinates of a micrograph are not there."""
 
-    def write_list(self, entries: Sequence[Visible]) -> bool:
+    def write_list(self, entries: Iterable[Visible]) -> bool:
         """Write the session's list if it differs; return whether it did."""
 
     def sweep(self) -> int:
@@ -146,9 +146,8 @@ class Outputs:
             self._clear_away()
             since = time.monotonic() - self._listed_at
             if self._list_due and (now or since >= LIST_SECONDS):
-                entries = self._ledger.visible()
                 for export in self._exports:
-                    export.write_list(entries)
+                    export.write_list(self._ledger.visible())
                 self._list_due = False
                 self._listed_at = time.monotonic()
         except OutputError as error:

@@ -107,7 +107,8 @@ class Scan:
     """One pass over a watched folder, or over a folder below it.
 
     Iterating gives the finds folder by folder, so that the caller can do something else in
-    between; the counts are right when it is done.
+    between; the counts are right when it is done. Those of a folder are made one by one, for a
+    session has tens of thousands: exhaust them before going on.
 
     Raises
     ------
@@ -133,7 +134,7 @@ class Scan:
     unreadable: list[str] = field(default_factory=list)
     """Folders that could not be listed, and why."""
 
-    def __iter__(self) -> Iterator[list[Found]]:
+    def __iter__(self) -> Iterator[Iterator[Found]]:
         waiting = [(self.below, self._identities_above())]
         first = True
         while waiting:
@@ -160,9 +161,8 @@ class Scan:
         statuses = [folder.stat() for folder in [first, *first.parents[:depth]]]
         return frozenset((status.st_dev, status.st_ino) for status in statuses)
 
-    def _files(self, folder: str, listed: list[os.DirEntry[str]]) -> list[Found]:
+    def _files(self, folder: str, listed: list[os.DirEntry[str]]) -> Iterator[Found]:
         names = {entry.name for entry in listed}
-        found = []
         for entry in listed:
             if not is_image_name(entry.name):
                 continue
@@ -175,7 +175,8 @@ class Scan:
                 ):
                     self.excluded += 1
                     continue
-                status = entry.stat(follow_symlinks=self.follow_symlinks)
+                # Unlike entry.stat, which the entry would keep as long as the list is there.
+                status = os.stat(entry.path, follow_symlinks=self.follow_symlinks)  # noqa: PTH116
             except FileNotFoundError:  # moved on since it was listed
                 continue
             except OSError as error:
@@ -183,8 +184,7 @@ class Scan:
                 continue
             if status.st_size > 0:
                 blocked = self.rules.blocked(entry.name, names.__contains__)
-                found.append(Found(relative, FileVersion.of(status), blocked))
-        return found
+                yield Found(relative, FileVersion.of(status), blocked)
 
     def _folders(
         self, folder: str, listed: list[os.DirEntry[str]], above: frozenset[tuple[int, int]]

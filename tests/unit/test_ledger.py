@@ -165,7 +165,7 @@ def test_what_is_set_aside_is_failed_with_its_reason(ledger):
         (A, "movie", None),
         (B, "movie", None),
     }
-    assert ledger.visible() == []
+    assert list(ledger.visible()) == []
     assert ledger.candidates(rows[0].id) is None
 
 
@@ -249,6 +249,18 @@ def test_a_promotion_queues_what_another_model_picked(ledger):
     assert ledger.queue_stale(1) == 0
     assert ledger.queue_stale(1, 0.5) == 1
     assert ledger.counts() == Counts(picked=1, stale=2)
+
+
+def test_what_is_visible_is_listed_by_path_however_long_the_list(ledger, monkeypatch):
+    """It is read a few at a time, and none is left out or doubled where one batch ends."""
+    monkeypatch.setattr("livepick.ledger.AT_ONCE", 2)
+    places = [(root, Path(name)) for root in (ROOT, ROOT / "b") for name in ("x", "y", "z")]
+    for root, relative in reversed(places):
+        ledger.landed(root, relative, V1, 900.0)
+        ledger.picked(claim_one(ledger), result())
+    ledger.landed(ROOT, Path("waiting"), V1, 900.0)
+
+    assert [(entry.root, entry.relative) for entry in ledger.visible()] == places
 
 
 def test_namesakes_differ_by_extension_only(ledger):

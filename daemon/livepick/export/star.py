@@ -13,6 +13,7 @@ RELION reads ``data_`` and ``loop_`` wherever they stand in a line, also in a co
 
 import contextlib
 import errno
+import io
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -126,7 +127,7 @@ class RelionStar:
         """Whether the coordinates of a micrograph are not there."""
         return not os.path.lexists(self.place(root, relative))
 
-    def write_list(self, entries: Sequence[Visible]) -> bool:
+    def write_list(self, entries: Iterable[Visible]) -> bool:
         """Write the session's list, if it differs from the one there; return whether it did.
 
         Raises
@@ -146,7 +147,7 @@ class RelionStar:
             raise OutputError(f"{path} could not be written: {error.strerror}", _REMEDY) from error
         return True
 
-    def _list(self, entries: Sequence[Visible]) -> bytes:
+    def _list(self, entries: Iterable[Visible]) -> bytes:
         lines = [
             "",
             _VERSION,
@@ -158,10 +159,13 @@ class RelionStar:
             "_rlnMicrographName #1",
             "_rlnMicrographCoordinates #2",
         ]
+        data = io.BytesIO()
+        data.writelines(f"{line}\n".encode() for line in lines)
         for entry in entries:
             place = self.place(entry.root, entry.relative)
-            lines.append(f"{_quoted(entry.root / entry.relative)} {_quoted(place)}")
-        return "\n".join([*lines, "", ""]).encode()
+            data.write(f"{_quoted(entry.root / entry.relative)} {_quoted(place)}\n".encode())
+        data.write(b"\n")
+        return data.getvalue()
 
     def sweep(self) -> int:
         """Remove unfinished files that a killed service left behind; return how many."""
