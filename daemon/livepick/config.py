@@ -20,10 +20,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     Strict,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from livepick.errors import ConfigError
@@ -31,6 +33,7 @@ from livepick.faults import Fault, KeyPath, contradiction, describe
 
 __all__ = [
     "Bootstrap",
+    "Classes",
     "Config",
     "Device",
     "Format",
@@ -38,6 +41,7 @@ __all__ = [
     "Output",
     "Particle",
     "Picking",
+    "PicksFrom",
     "Preset",
     "Session",
     "State",
@@ -74,6 +78,11 @@ class Section(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+
+def _advised(lowest: float, highest: float, why: str) -> dict[str, JsonValue]:
+    """Return what the practice of the field advises, for ``Field(json_schema_extra=...)``."""
+    return {"advised": [lowest, highest], "advice": why}
 
 
 class Session(Section):
@@ -185,11 +194,86 @@ class Particle(Section):
     """Closest allowed centres, as a fraction of the diameter."""
 
 
+class PicksFrom(Section):
+    """First picks that are not the blob picker's; one of the two."""
+
+    model: Folder | None = None
+    """Folder of a model bundle, as a general pretrained one; every particle is brought to the
+    same size in pixels, so it may be of another specimen, microscope and pixel size."""
+
+    coordinates: Folder | None = None
+    """File or folder of picks by hand or curated: STAR, CSV, EMAN box, crYOLO cbox or
+    cryoSPARC cs, matched to micrographs by name."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        """Refuse none and both."""
+        if (self.model is None) == (self.coordinates is None):
+            raise contradiction("{name} must have one of model and coordinates")
+        return self
+
+
+class Classes(Section):
+    """A person's word on the 2D classes, by their numbers in ``classes.png``."""
+
+    accept: list[int] = []
+    """Numbers of classes to learn from, whatever their figures."""
+
+    reject: list[int] = []
+    """Numbers of classes not to learn from."""
+
+    @field_validator("accept", "reject")
+    @classmethod
+    def _are_numbers(cls, numbers: list[int]) -> list[int]:
+        """Refuse negative numbers."""
+        if any(number < 0 for number in numbers):
+            raise contradiction("{name} has a negative number; classes.png counts from 0")
+        return numbers
+
+    @field_validator("reject")
+    @classmethod
+    def _not_both(cls, reject: list[int], info: ValidationInfo) -> list[int]:
+        """Refuse a class that is both."""
+        both = sorted(set(reject) & set(info.data.get("accept", [])))
+        if both:
+            raise contradiction(
+                f"bootstrap.classes accepts and rejects {', '.join(map(str, both))}; decide once"
+            )
+        return reject
+
+
 class Bootstrap(Section):
     """How the first training set comes about."""
 
-    micrographs: int = Field(default=20, ge=3, le=5000, examples=["20 is usual"])
-    """Training starts when this many are picked."""
+    picks: Literal["blob"] | PicksFrom = Field(
+        default="blob", examples=["blob, or model: or coordinates: with a path below it"]
+    )
+    """Where the first picks come from: the blob picker, a model, or a person."""
+
+    micrographs: int = Field(
+        default=20,
+        ge=3,
+        le=5000,
+        examples=["20 is usual"],
+        json_schema_extra=_advised(
+            10, 400, "under 20 do for an easy, symmetric particle, low hundreds for a hard one"
+        ),
+    )
+    """Training starts when this many are picked; those of bad quality do not count."""
+
+    minimum_picks: int = Field(
+        default=200,
+        ge=1,
+        le=1_000_000,
+        examples=["200 is usual"],
+        json_schema_extra=_advised(
+            100, 20_000, "a few hundred particles teach the picker, thousands are plenty"
+        ),
+    )
+    """Training waits for more micrographs while they hold fewer picks than this."""
+
+    classes: Classes = Classes()
+    """A person's word on the 2D classes; only what comes after them is done again."""
 
 
 class Training(Section):
@@ -198,27 +282,89 @@ class Training(Section):
     generation: int = Field(default=1, ge=1, examples=["2 trains once more"])
     """Raise it by one to train anew with everything else the same."""
 
-    epochs: int = Field(default=30, ge=1, le=1000, examples=["30 is usual"])
+    epochs: int = Field(
+        default=30,
+        ge=1,
+        le=1000,
+        examples=["30 is usual"],
+        json_schema_extra=_advised(
+            20, 50, "20 to 50 are a first choice; the curves tell whether more are needed"
+        ),
+    )
     """At most so many passes over the training patches; it stops early once it learns no more."""
 
-    initial_learning_rate: float = Field(default=0.003, gt=0, le=1, examples=["0.003 is usual"])
+    initial_learning_rate: float = Field(
+        default=0.003,
+        gt=0,
+        le=1,
+        examples=["0.003 is usual"],
+        json_schema_extra=_advised(0.001, 0.01, "0.01 to 0.001 works best"),
+    )
     """Step size of the optimizer at the start."""
 
-    final_learning_rate: float = Field(default=0.0003, gt=0, le=1, examples=["0.0003 is usual"])
-    """Step size at the end; at most the initial one."""
+    final_learning_rate: float = Field(
+        default=0.0003,
+        gt=0,
+        le=1,
+        examples=["0.0003 is usual"],
+        json_schema_extra=_advised(0.000_01, 0.01, "a tenth of the initial rate is usual"),
+    )
+    """Step size at the end, to which it decays; at most the initial one."""
 
-    minibatch_size: int = Field(default=8, ge=1, le=256, examples=["8 is usual"])
+    minibatch_size: int = Field(
+        default=8,
+        ge=1,
+        le=256,
+        examples=["8 is usual"],
+        json_schema_extra=_advised(
+            1, 16, "1 is safe; more is faster, needs memory, and can cost picks"
+        ),
+    )
     """Patches per step; more needs more memory."""
 
+    class_weights: bool = True
+    """Whether particles weigh more than the background, of which there is so much more."""
+
+    normalize: bool = True
+    """Whether each micrograph gets the same noise, with mean 0 and variance 1."""
+
+    lowpass_angstrom: float | None = Field(
+        default=None,
+        ge=1,
+        le=500,
+        examples=["a tenth of the diameter is the finest that the picker sees"],
+    )
+    """Detail finer than this is filtered out of micrographs before picking; None: what the
+    resampling leaves, a tenth of the particle's diameter."""
+
     held_out_fraction: float = Field(
-        default=0.2, gt=0, lt=0.9, examples=["0.2 keeps one micrograph in five"]
+        default=0.2,
+        gt=0,
+        lt=0.9,
+        examples=["0.2 keeps one micrograph in five"],
+        json_schema_extra=_advised(0.1, 0.5, "one micrograph in five judges the others"),
     )
     """Part of the micrographs that judges the model and is never trained on."""
+
+    expected_picks: int | None = Field(
+        default=None, ge=1, le=5000, examples=["as many as you count in a typical micrograph"]
+    )
+    """Particles in a typical micrograph, if somebody knows; sets the model's threshold."""
+
+    auto_remedy: bool = True
+    """Whether a run whose curves show a fault is repeated with its remedy, at most twice, and
+    the better result kept."""
 
     seed: int = Field(default=1, ge=0, examples=["any whole number"])
     """Of the random numbers; the same seed gives the same model on the same machine."""
 
-    threads: int = Field(default=2, ge=1, le=64, examples=["2 leaves the others to picking"])
+    threads: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        examples=["2 leaves the others to picking"],
+        json_schema_extra=_advised(1, 8, "4 to 8 is generally safe, and more seldom helps"),
+    )
     """CPU threads of the trainer; does not shape the model."""
 
     device: Literal["auto", "cuda", "cpu"] = "auto"

@@ -1,4 +1,4 @@
-"""The stage that cleans the seeds: candidates are sorted into 2D classes, and classes judged.
+"""The stages that clean the seeds: candidates are sorted into 2D classes, and classes judged.
 
 What is in an accepted class is *believed*; what is in a rejected one is junk, and the network
 learns it as background, which is what teaches it to leave junk alone; what was not sorted, as its
@@ -8,7 +8,6 @@ more about the noise than about the particle, and the seeds stay as they were.
 
 import io
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,17 +19,24 @@ from numpy.typing import NDArray
 from livepick.core.bundle import Contrast
 from livepick.core.files import write_atomically
 from livepick.core.micrograph import read_micrograph
+from livepick.errors import TrainerError
 from livepick_trainer.class_report import draw_classes
-from livepick_trainer.classify2d import Classification, classify
+from livepick_trainer.classify2d import classify
 from livepick_trainer.particles import ParticleStack, choose_box_px, cut_particles
 from livepick_trainer.prepare import PreparedMicrograph
 from livepick_trainer.seeds import BELIEVED, REJECTED, UNSORTED
-from livepick_trainer.select import Selection, select_classes
+from livepick_trainer.select import select_classes
 
-__all__ = ["CLASSES_JSON", "CLASSES_PNG", "CleanRules", "clean_seeds", "load_verdicts"]
+__all__ = [
+    "CLASSES_JSON",
+    "CLASSES_PNG",
+    "CleanRules",
+    "load_verdicts",
+    "select_seeds",
+    "sort_candidates",
+]
 
-_log = logging.getLogger(__name__)
-
+CLASSES_NPZ, SORTED = "classes.npz", "sorted.json"
 CLASSES_PNG, CLASSES_JSON, VERDICTS = "classes.png", "classes.json", "verdicts.npz"
 
 Verdict = NDArray[np.int8]
@@ -53,7 +59,7 @@ class CleanRules:
     """Fraction of the sorted particles below which the outcome is not used."""
 
 
-def clean_seeds(
+def sort_candidates(
     micrographs: Sequence[PreparedMicrograph],
     folder: Path,
     *,
@@ -65,7 +71,7 @@ def clean_seeds(
     rules: CleanRules,
     report: Callable[[str, int, int], None],
 ) -> None:
-    """Sort the candidates of all micrographs, and leave verdicts and picture in ``folder``.
+    """Sort the candidates of all micrographs into classes, and leave them in ``folder``.
 
     Parameters
     ----------
@@ -91,11 +97,10 @@ def clean_seeds(
     """
     floor = rules.sorted_score_fraction * threshold
     chosen = _choose(micrographs, floor, rules.most_particles)
-    verdicts = [np.full(len(m.candidates.score), UNSORTED, np.int8) for m in micrographs]
     count = sum(map(len, chosen))
     if count < rules.least_particles:
         note = f"{count} candidates are too few to be sorted into classes; all are believed"
-        _save(folder, micrographs, verdicts, {"used": False, "note": note})
+        write_atomically(folder / SORTED, json.dumps({"note": note}).encode())
         report(note, 1, 1)
         return
     report(f"cutting {count} candidates", 0, 1)
@@ -105,19 +110,104 @@ def clean_seeds(
     found = classify(
         stack.images, diameter_px=stack.diameter_px, seed=seed, device=device, report=report
     )
-    selection = _select(stack, found, diameter_angstrom)
+    places = np.array(
+        [chosen[m][c] for m, c in zip(stack.micrograph, stack.candidate, strict=True)],
+        dtype=np.int64,
+    )
+    arrays = io.BytesIO()
+    np.savez(
+        arrays,
+        micrograph=stack.micrograph,
+        candidate=places,
+        label=found.label,
+        probability=found.probability,
+        shift_yx_angstrom=found.shift_yx_px * np.float32(stack.pixel_size_angstrom),
+        averages=found.averages,
+        halves=found.halves,
+        half_sizes=found.half_sizes,
+    )
+    write_atomically(folder / CLASSES_NPZ, arrays.getvalue())
+    summary = {
+        "classes": found.classes,
+        "pixel_size_angstrom": stack.pixel_size_angstrom,
+        "diameter_px": stack.diameter_px,
+        "micrographs": [str(micrograph.path) for micrograph in micrographs],
+    }
+    write_atomically(folder / SORTED, json.dumps(summary, indent=1).encode() + b"\n")
+
+
+def select_seeds(
+    sorted_folder: Path,
+    micrographs: Sequence[PreparedMicrograph],
+    folder: Path,
+    *,
+    diameter_angstrom: float,
+    accept: Sequence[int],
+    reject: Sequence[int],
+    rules: CleanRules,
+    report: Callable[[str, int, int], None],
+) -> None:
+    """Judge the classes that ``sort_candidates`` left; leave verdicts and picture in ``folder``.
+
+    Parameters
+    ----------
+    sorted_folder
+        Where the classes are.
+    micrographs
+        Those that were sorted.
+    folder
+        Exists.
+    diameter_angstrom
+        Of the particle.
+    accept, reject
+        Numbers of classes that a person has decided on.
+    rules
+        When the outcome is used.
+    report
+        Called with a sentence, steps done and steps in all.
+
+    Raises
+    ------
+    TrainerError
+        A person decided on a class that there is not.
+    """
+    verdicts = [np.full(len(m.candidates.score), UNSORTED, np.int8) for m in micrographs]
+    summary = json.loads((sorted_folder / SORTED).read_bytes())
+    if "classes" not in summary:
+        _save(folder, micrographs, verdicts, {"used": False, "note": summary["note"]})
+        report(summary["note"], 1, 1)
+        return
+    with np.load(sorted_folder / CLASSES_NPZ) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    _refuse_unknown_classes({*accept, *reject}, len(arrays["averages"]))
+    selection = select_classes(
+        arrays["averages"],
+        arrays["halves"],
+        arrays["half_sizes"],
+        arrays["label"],
+        arrays["probability"],
+        classes=summary["classes"],
+        pixel_size_angstrom=summary["pixel_size_angstrom"],
+        diameter_angstrom=diameter_angstrom,
+        accept=accept,
+        reject=reject,
+    )
+    count = len(selection.believed)
     share = float(selection.believed.mean())
-    used = share >= rules.least_believed
-    note = f"{share:.0%} of {len(stack)} candidates are in accepted classes"
+    used = share >= rules.least_believed or bool(accept)
+    note = f"{share:.0%} of {count} candidates are in accepted classes"
     if used:
         for number, verdict in enumerate(verdicts):
-            here = stack.micrograph == number
-            places = chosen[number][stack.candidate[here]]
+            here = arrays["micrograph"] == number
+            places = arrays["candidate"][here]
             verdict[places] = np.where(selection.believed[here], BELIEVED, REJECTED)
     else:
         note += ", too few to go by; all are believed"
     picture = draw_classes(
-        found.averages, selection.figures, selection.verdicts, diameter_px=stack.diameter_px
+        arrays["averages"],
+        selection.figures,
+        selection.verdicts,
+        diameter_px=summary["diameter_px"],
     )
     write_atomically(folder / CLASSES_PNG, picture)
     classes = [
@@ -128,8 +218,18 @@ def clean_seeds(
     report(note, 1, 1)
 
 
+def _refuse_unknown_classes(decided: set[int], count: int) -> None:
+    unknown = sorted(number for number in decided if not 0 <= number < count)
+    if unknown:
+        raise TrainerError(
+            f"bootstrap.classes names {', '.join(map(str, unknown))}, and there are the classes"
+            f" 0 to {count - 1}",
+            "Take the numbers from classes.png of the model that these seeds made.",
+        )
+
+
 def load_verdicts(folder: Path) -> dict[Path, Verdict]:
-    """Return what ``clean_seeds`` left: a verdict on each candidate, by the micrograph's path."""
+    """Return what ``select_seeds`` left: a verdict on each candidate, by the micrograph's path."""
     names: list[str] = json.loads((folder / CLASSES_JSON).read_bytes())["micrographs"]
     with np.load(folder / VERDICTS) as arrays:
         return {Path(name): arrays[str(number)] for number, name in enumerate(names)}
@@ -187,19 +287,6 @@ def _cut(
             )
         )
     return stacks
-
-
-def _select(stack: ParticleStack, found: Classification, diameter_angstrom: float) -> Selection:
-    return select_classes(
-        found.averages,
-        found.halves,
-        found.half_sizes,
-        found.label,
-        found.probability,
-        classes=found.classes,
-        pixel_size_angstrom=stack.pixel_size_angstrom,
-        diameter_angstrom=diameter_angstrom,
-    )
 
 
 def _save(

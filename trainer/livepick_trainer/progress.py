@@ -3,16 +3,13 @@
 import logging
 import time
 from pathlib import Path
-from typing import Literal
 
-from livepick.core.run import PROGRESS, Progress
+from livepick.core.run import PROGRESS, Progress, Stage
 from livepick_trainer.train import EpochFigures
 
-__all__ = ["Reporter", "Stage"]
+__all__ = ["Reporter"]
 
 _log = logging.getLogger(__name__)
-
-Stage = Literal["prepare", "classify", "train", "evaluate", "export", "publish", "done", "failed"]
 
 
 class Reporter:

@@ -86,7 +86,7 @@ def lock(run_folder: Path) -> Iterator[None]:
 
 def split(run: Run) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]:
     """Return the prepared micrographs to train on and those to judge by."""
-    verdicts = load_verdicts(run.folder / "classify")
+    verdicts = load_verdicts(run.folder / "select")
     return split_held_out(load_prepared(run.spec, run.folder / "prepare", verdicts))
 
 

@@ -19,16 +19,22 @@ import livepick
 from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
 from livepick.core.files import TEMPORARY_PREFIX, fsync_folder, write_atomically
 from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
-from livepick.core.run import RunSpec
+from livepick.core.run import RunSpec, Stage
 from livepick.errors import TrainerError
 from livepick_trainer.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint, save_weights
-from livepick_trainer.clean import CLASSES_JSON, CLASSES_PNG, CleanRules, clean_seeds
+from livepick_trainer.clean import (
+    CLASSES_JSON,
+    CLASSES_PNG,
+    CleanRules,
+    select_seeds,
+    sort_candidates,
+)
 from livepick_trainer.dataset import PatchRules
 from livepick_trainer.evaluate import evaluate, padded
 from livepick_trainer.export_onnx import Agreement, check_agreement, to_onnx
 from livepick_trainer.network import make_network
 from livepick_trainer.prepare import load_prepared, prepare_micrographs
-from livepick_trainer.progress import Reporter, Stage
+from livepick_trainer.progress import Reporter
 from livepick_trainer.report import Report, draw_curves
 from livepick_trainer.run import (
     WEIGHTS,
@@ -90,6 +96,7 @@ def run_stages(
     stages: tuple[tuple[Stage, Callable[[Run, Path], None]], ...] = (
         ("prepare", _prepare),
         ("classify", _classify),
+        ("select", _select),
         ("train", _train),
         ("evaluate", _evaluate),
         ("export", _export),
@@ -128,7 +135,7 @@ def _classify(run: Run, draft: Path) -> None:
     def report(note: str, done: int, total: int) -> None:
         run.reporter.report("classify", note, done=done, total=total)
 
-    clean_seeds(
+    sort_candidates(
         load_prepared(run.spec, run.folder / "prepare"),
         draft,
         threshold=run.spec.seed_threshold,
@@ -136,6 +143,23 @@ def _classify(run: Run, draft: Path) -> None:
         contrast=run.spec.particle.contrast,
         seed=run.spec.training.seed,
         device=run.device,
+        rules=run.clean_rules,
+        report=report,
+    )
+
+
+def _select(run: Run, draft: Path) -> None:
+    def report(note: str, done: int, total: int) -> None:
+        run.reporter.report("select", note, done=done, total=total)
+
+    decided = run.spec.bootstrap.classes
+    select_seeds(
+        run.folder / "classify",
+        load_prepared(run.spec, run.folder / "prepare"),
+        draft,
+        diameter_angstrom=run.spec.particle.diameter_angstrom,
+        accept=decided.accept,
+        reject=decided.reject,
         rules=run.clean_rules,
         report=report,
     )
@@ -242,7 +266,7 @@ def _publish(run: Run, draft: Path) -> None:
     spec = run.spec
     graph = (run.folder / "export" / GRAPH).read_bytes()
     report = json.loads((run.folder / "evaluate" / REPORT).read_bytes())
-    report["classes"] = json.loads((run.folder / "classify" / CLASSES_JSON).read_bytes())
+    report["classes"] = json.loads((run.folder / "select" / CLASSES_JSON).read_bytes())
     report["export"] = json.loads((run.folder / "export" / AGREEMENT).read_bytes())
     card = ModelCard(
         version=spec.version,
@@ -267,7 +291,7 @@ def _publish(run: Run, draft: Path) -> None:
         REPORT: json.dumps(report, indent=1).encode() + b"\n",
         CURVES: (run.folder / "evaluate" / CURVES).read_bytes(),
     }
-    classes = run.folder / "classify" / CLASSES_PNG
+    classes = run.folder / "select" / CLASSES_PNG
     if classes.exists():  # too few candidates make none
         files[CLASSES_PNG] = classes.read_bytes()
     bundle = publish(spec.models_directory, card, files)

@@ -9,17 +9,32 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from livepick.config import Particle, Training
+from livepick.config import Bootstrap, Particle, Training
 from livepick.core.files import write_atomically
 from livepick.errors import TrainerError
 
-__all__ = ["PROGRESS", "RUN", "RUNS", "Progress", "RunMicrograph", "RunSpec", "SeedPick"]
+__all__ = ["PROGRESS", "RUN", "RUNS", "Progress", "RunMicrograph", "RunSpec", "SeedPick", "Stage"]
 
 RUNS = "runs"
 """Name of the folder of runs in the state directory."""
 
 RUN = "run.json"
 PROGRESS = "progress.jsonl"
+
+Stage = Literal[
+    "prepare",
+    "classify",
+    "select",
+    "train",
+    "reseed",
+    "retrain",
+    "evaluate",
+    "export",
+    "publish",
+    "done",
+    "failed",
+]
+"""Of a run, in order; ``reseed`` and ``retrain`` are its second round."""
 
 SeedPick = tuple[float, float, float]
 """x and y in pixels of the original micrograph (``core.picks``), and the score."""
@@ -52,8 +67,13 @@ class RunSpec(_Record):
     models_directory: Path
     particle: Particle
     training: Training
+    bootstrap: Bootstrap = Bootstrap()
+    seeds_from: Literal["blob", "model", "coordinates"] = "blob"
+    """Who made the seeds; those of ``coordinates`` are a person's, and believed."""
     seed_threshold: float
     """Threshold of the seeding model."""
+    continues: str | None = None
+    """Name of an earlier run with the same seeds, whose stages before ``select`` are used."""
     micrographs: list[RunMicrograph]
 
     @classmethod
@@ -77,9 +97,7 @@ class Progress(_Record):
 
     at: float
     """Unix seconds."""
-    stage: Literal[
-        "prepare", "classify", "train", "evaluate", "export", "publish", "done", "failed"
-    ]
+    stage: Stage
     done: int = 0
     total: int = 0
     note: str = ""

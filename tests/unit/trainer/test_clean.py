@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from livepick.core.prepare import prepare
-from livepick_trainer.clean import CLASSES_JSON, CLASSES_PNG, CleanRules, clean_seeds, load_verdicts
+from livepick.errors import TrainerError
+from livepick_trainer.clean import (
+    CLASSES_JSON,
+    CLASSES_PNG,
+    CleanRules,
+    load_verdicts,
+    select_seeds,
+    sort_candidates,
+)
 from livepick_trainer.prepare import PreparedMicrograph
 from livepick_trainer.seeds import BELIEVED, REJECTED, UNSORTED, Candidates
 
@@ -57,19 +65,31 @@ def micrographs(tmp_path):
     return made
 
 
-def clean(micrographs, folder, **rules):
+def clean(micrographs, folder, *, accept=(), reject=(), **rules):
     """Clean the candidates; return verdicts, what classes.json says, and the notes."""
     notes = []
+    rules = CleanRules(**rules)
     folder.mkdir(exist_ok=True)
-    clean_seeds(
+    if not any(folder.iterdir()):
+        sort_candidates(
+            micrographs,
+            folder,
+            threshold=0.5,
+            diameter_angstrom=DIAMETER_ANGSTROM,
+            contrast="dark",
+            seed=1,
+            device=torch.device("cpu"),
+            rules=rules,
+            report=lambda note, _done, _total: notes.append(note),
+        )
+    select_seeds(
+        folder,
         micrographs,
         folder,
-        threshold=0.5,
         diameter_angstrom=DIAMETER_ANGSTROM,
-        contrast="dark",
-        seed=1,
-        device=torch.device("cpu"),
-        rules=CleanRules(**rules),
+        accept=accept,
+        reject=reject,
+        rules=rules,
         report=lambda note, _done, _total: notes.append(note),
     )
     verdicts = load_verdicts(folder)
@@ -115,3 +135,27 @@ def test_classes_that_reject_nearly_all_are_not_gone_by(micrographs, tmp_path):
     assert all((v == UNSORTED).all() for v in verdicts)
     assert not summary["used"]
     assert "too few to go by" in notes[-1]
+
+
+def test_a_person_overrules_the_verdicts(micrographs, tmp_path):
+    """Without sorting again: the classes keep their numbers, and the picture says who decided."""
+    _, before, _ = clean(micrographs, tmp_path / "classify")
+    accepted = [number for number, c in enumerate(before["classes"]) if c["accepted"]]
+    rejected = [number for number, c in enumerate(before["classes"]) if not c["accepted"]]
+
+    _, after, _ = clean(
+        micrographs, tmp_path / "classify", accept=rejected[:1], reject=accepted[:1]
+    )
+
+    assert after["classes"][rejected[0]]["accepted"]
+    assert not after["classes"][accepted[0]]["accepted"]
+    assert after["classes"][accepted[0]]["reason"] == "decided by a person"
+
+
+def test_a_class_that_there_is_not_cannot_be_decided_on(micrographs, tmp_path):
+    """The error names the numbers that there are."""
+    _, summary, _ = clean(micrographs, tmp_path / "classify")
+    count = len(summary["classes"])
+
+    with pytest.raises(TrainerError, match=f"names 99.*0 to {count - 1}"):
+        clean(micrographs, tmp_path / "classify", reject=[99])
