@@ -1,0 +1,71 @@
+"""STAR files in: tables of text, as RELION and crYOLO write them."""
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+__all__ = ["Table", "star_tables", "table_with"]
+
+_WORD = re.compile(r"""\"[^"]*"|'[^']*'|\S+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of text."""
+
+    columns: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    name: str = ""
+    """What follows ``data_``."""
+
+    def column(self, name: str) -> list[str] | None:
+        """Return the texts of a column; None if there is no such column or a row lacks it."""
+        if name not in self.columns:
+            return None
+        place = self.columns.index(name)
+        return [row[place] for row in self.rows] if all(len(r) > place for r in self.rows) else None
+
+
+def star_tables(text: str) -> list[Table]:
+    """Return the tables of a STAR file that have columns."""
+    return [table for table in _tables(text) if table.columns]
+
+
+def table_with(tables: list[Table], columns: Collection[str]) -> Table:
+    """Return the first table with these columns, else the first, else an empty one."""
+    for table in tables:
+        if set(columns) <= set(table.columns):
+            return table
+    return tables[0] if tables else Table()
+
+
+def _words(line: str) -> list[str]:
+    # Few lines have quotes, and a session's particles are millions of lines.
+    words = line.split()
+    if '"' in line or "'" in line:
+        words = [word.strip("\"'") for word in _WORD.findall(line)]
+    if "#" not in line:
+        return words
+    comment = next((i for i, word in enumerate(words) if word.startswith("#")), len(words))
+    return words[:comment]
+
+
+def _tables(text: str) -> Iterator[Table]:
+    table, in_loop = Table(), False
+    for line in text.splitlines():
+        words = _words(line)
+        if not words:
+            continue
+        if words[0].startswith("data_"):
+            yield table
+            table, in_loop = Table(name=words[0][5:]), False
+        elif words[0] == "loop_":
+            in_loop = True
+        elif words[0].startswith("_") and not table.rows and in_loop:
+            table.columns.append(words[0][1:])
+        elif words[0].startswith("_") and not in_loop and len(words) == 2:
+            table.columns.append(words[0][1:])  # a table of one row has a line a column
+            table.rows[:] = [[*(table.rows[0] if table.rows else []), words[1]]]
+        else:
+            table.rows.append(words)
+    yield table
