@@ -34,7 +34,6 @@ from livepick.records import (
     ModelInUse,
     RunRow,
     RunState,
-    Seed,
     Session,
     State,
     Visible,
@@ -176,18 +175,21 @@ class ReadLedger:
         )
         return int(rows[0][0])
 
-    def seeds(self, model_version: int, limit: int | None = None) -> list[Seed]:
-        """Return what this model has picked, with all candidates, in the order it landed.
+    def picked_rows(self, model_version: int | None = None) -> Iterator[MicrographRow]:
+        """Yield what this model has picked, or any model, in the order it landed.
 
-        Some ten kilobytes a micrograph: give ``limit`` where the session may be long.
+        They are read a few at a time, for a session has tens of thousands.
         """
-        rows = self._rows(
-            "select * from micrograph join picks on micrograph_id = id"
-            " where state = 'picked' and model_version = ? order by id limit ?",
+        last = -1
+        while rows := self._rows(
+            "select * from micrograph where state = 'picked' and id > ?1"
+            " and (?2 is null or model_version = ?2) order by id limit ?3",
+            last,
             model_version,
-            -1 if limit is None else limit,
-        )
-        return [Seed.of(row) for row in rows]
+            AT_ONCE,
+        ):
+            yield from map(MicrographRow.of, rows)
+            last = rows[-1]["id"]
 
     def visible(self) -> Iterator[Visible]:
         """Yield the micrographs that have coordinates in the output folder, by path.

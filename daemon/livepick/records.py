@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
 from livepick.core.micrograph import FileVersion
-from livepick.core.picks import Picks
 
 __all__ = [
     "Arrival",
@@ -19,7 +18,6 @@ __all__ = [
     "ModelInUse",
     "RunRow",
     "RunState",
-    "Seed",
     "Session",
     "State",
     "Visible",
@@ -170,37 +168,6 @@ class MicrographRow:
     def path(self) -> Path:
         """Where the micrograph is."""
         return self.root / self.relative
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seed:
-    """A picked micrograph with all its candidates: what a training run starts from."""
-
-    path: Path
-    picks: Picks
-    """All candidates, best first, also those below the threshold."""
-    threshold: float
-    model_version: int
-    model_kind: str
-    pixel_size_angstrom: float
-    shape_px: tuple[int, int]
-    """Height and width."""
-    masked_fraction: float
-
-    @classmethod
-    def of(cls, row: Columns) -> Self:
-        """Return the seed that a row with its candidates describes."""
-        root, relative = _place_of(row)
-        return cls(
-            root / relative,
-            Picks.from_bytes(row["candidates"]),
-            row["threshold"],
-            row["model_version"],
-            row["model_kind"],
-            row["pixel_size_angstrom"],
-            (row["height_px"], row["width_px"]),
-            row["masked_fraction"],
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ after any kind of end finds its place:
 
 * a bundle with our fingerprint that does not pick yet → try it, promote it;
 * a run folder with our fingerprint and no bundle, not failed → the trainer goes on in it;
-* neither → a new run, once enough micrographs are in.
+* neither → a new run, once ``livepick.ordering`` has enough to learn from.
 
 A failed run leaves picking as it was. It is not tried again, because the same settings on the same
 picks fail again; ``training.generation`` asks for another. A trainer that was killed (by the
@@ -16,7 +16,7 @@ out-of-memory killer, say) is started again a few times, and goes on where it wa
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from livepick.config import Config
@@ -25,8 +25,8 @@ from livepick.errors import EngineError, LedgerWriteError, LivepickError
 from livepick.ledger import ReadLedger
 from livepick.metrics import Metrics
 from livepick.models import Bundle, Models
-from livepick.records import RunState, Seed
-from livepick.runs import latest_run, order_run, split
+from livepick.ordering import Ordering
+from livepick.records import RunState
 from livepick.trainer_process import Ended, ProgressReader, TrainerProcess, last_progress, log_tail
 from livepick.trial import Submit, try_model
 from livepick.worker import Job
@@ -85,6 +85,9 @@ class Retrain:
         self._command = command
         self._fingerprint = config.training_fingerprint()
         self._folder = config.state.directory / RUNS
+        self._ordering = Ordering(
+            config, models=models, metrics=metrics, ledger=ledger, submit=submit
+        )
         self._trainer: TrainerProcess | None = None
         self._progress: ProgressReader | None = None
         self._started_at = 0.0
@@ -131,41 +134,8 @@ class Retrain:
 
     def _open_run(self) -> Path | None:
         """Return the run to go on with, made now if one is due; None if there is none."""
-        known = latest_run(self._folder, self._fingerprint)
-        if known is not None:
-            failed = self._states.get(int(known.name)) == "failed"
-            return None if failed else known
-        champion = self._models.champion(self._config)
-        wanted = self._config.bootstrap.micrographs
-        if self._ledger.counts().picked < wanted:
-            return None
-        seeds = self._ledger.seeds(champion.card.version, wanted)
-        if len(seeds) < wanted:
-            return None  # some wait for the present model still
-        return self._new_run(champion, seeds)
-
-    def _new_run(self, parent: Bundle, seeds: Sequence[Seed]) -> Path:
-        spec = RunSpec(
-            version=self._models.next_version(besides=self._folder),
-            parent=parent.card.version,
-            fingerprint=self._fingerprint,
-            particle_fingerprint=self._config.particle_fingerprint(),
-            models_directory=self._models.directory,
-            particle=self._config.particle,
-            training=self._config.training,
-            seed_threshold=parent.card.threshold,
-            micrographs=split(seeds, self._config.training.held_out_fraction),
-        )
-        folder = order_run(self._folder, spec)
-        held_out = sum(micrograph.held_out for micrograph in spec.micrographs)
-        _log.info(
-            "run %s: training on %d micrographs, %d more held out, with picks of model %d",
-            folder.name,
-            len(spec.micrographs) - held_out,
-            held_out,
-            spec.parent,
-        )
-        return folder
+        failed = {version for version, state in self._states.items() if state == "failed"}
+        return self._ordering.open_run(failed)
 
     # --- the trainer at work -----------------------------------------------------------------
 

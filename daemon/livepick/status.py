@@ -15,6 +15,7 @@ from livepick.errors import ModelError
 from livepick.ledger import LEDGER, ReadLedger
 from livepick.models import MODELS
 from livepick.records import Counts, MicrographRow, RunRow
+from livepick.runs import read_waiting
 from livepick.trainer_process import last_progress
 
 __all__ = ["Status", "Training", "read_status"]
@@ -151,6 +152,9 @@ def _training(
     run = next((run for run in runs if run.fingerprint == fingerprint), None)
     if run is None:
         ready, wanted = counts.picked, config.bootstrap.micrographs
+        waiting = read_waiting(config.state.directory / RUNS)
+        if waiting is not None and waiting.fingerprint == fingerprint:
+            return Training("collecting", waiting.sentence)
         return Training(
             "collecting", f"Training starts with {wanted} picked micrographs; {ready} are picked."
         )

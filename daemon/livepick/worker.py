@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,13 @@ class Job:
 
     threshold: float | None = None
     """Score from which on a pick counts; None takes the bundle's own."""
+
+    diameter_angstrom: float | None = None
+    """Of the particle, where the bundle was made for another one: each comes to the graph at the
+    size in pixels that it knows. None takes the bundle's own."""
+
+    contrast: Literal["dark", "bright"] | None = None
+    """Of the particle in the micrograph; None takes the bundle's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +162,8 @@ def pick(job: Job) -> Result:
         prepared = prepare(
             micrograph.image,
             pixel_size_angstrom=micrograph.pixel_size_angstrom,
-            diameter_angstrom=card.diameter_angstrom,
-            contrast=card.contrast,
+            diameter_angstrom=job.diameter_angstrom or card.diameter_angstrom,
+            contrast=job.contrast or card.contrast,
         )
     shape_px = micrograph.image.shape
     pixel_size_angstrom = micrograph.pixel_size_angstrom

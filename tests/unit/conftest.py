@@ -1,25 +1,30 @@
 """What several tests need: configs, and bundles that no onnxruntime would accept."""
 
 import time
+from pathlib import Path
 
 import pytest
 
 from livepick.config import Config
 from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
+from livepick.core.micrograph import FileVersion
+from livepick.records import MicrographRow
 
 
 @pytest.fixture
 def make_config(tmp_path):
     """Return a function that makes the smallest config, with folders below ``tmp_path``."""
 
-    def make(*, diameter_angstrom=150.0, generation=1, micrographs=20):
+    def make(
+        *, diameter_angstrom=150.0, generation=1, micrographs=20, bootstrap=None, training=None
+    ):
         return Config.model_validate(
             {
                 "session": {"name": "test"},
                 "watch": {"directories": [tmp_path / "in"]},
                 "particle": {"diameter_angstrom": diameter_angstrom},
-                "bootstrap": {"micrographs": micrographs},
-                "training": {"generation": generation},
+                "bootstrap": {"micrographs": micrographs} | (bootstrap or {}),
+                "training": {"generation": generation} | (training or {}),
                 "output": {"directory": tmp_path / "out"},
                 "state": {"directory": tmp_path / "state"},
             }
@@ -52,3 +57,40 @@ def put_bundle():
         return publish(models.directory, card, {GRAPH: graph})
 
     return put
+
+
+@pytest.fixture
+def micrograph_row():
+    """Return a function that makes a picked micrograph, as the ledger has it."""
+
+    def make(number, *, name="{}.mrc", masked_fraction=0.0, shape_px=(64, 64)):
+        return MicrographRow(
+            id=number,
+            root=Path("/m"),
+            relative=Path(name.format(number)),
+            version=FileVersion(1, 1, 1),
+            content=1,
+            landed_at=0.0,
+            state="picked",
+            stale=False,
+            attempt=1,
+            tries=0,
+            crashes=0,
+            interruptions=0,
+            changed_at=0.0,
+            reason=None,
+            error=None,
+            remedy=None,
+            picked_at=1.0,
+            model_version=0,
+            model_kind="blob",
+            threshold=0.5,
+            pick_count=2,
+            pixel_size_angstrom=1.5,
+            shape_px=shape_px,
+            masked_fraction=masked_fraction,
+            median_score=0.9,
+            provider="CPUExecutionProvider",
+        )
+
+    return make

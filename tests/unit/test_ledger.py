@@ -83,9 +83,10 @@ def test_a_micrograph_goes_from_queued_to_picked(ledger):
         0,
         (400, 300),
     )
-    (seed,) = ledger.seeds(0)
-    assert (seed.path, seed.threshold, len(seed.picks)) == (ROOT / A, 0.5, 3)
-    assert ledger.seeds(1) == []
+    assert [row.path for row in ledger.picked_rows(0)] == [ROOT / A]
+    assert [row.path for row in ledger.picked_rows()] == [ROOT / A]
+    assert len(ledger.candidates(row.id)) == 3
+    assert list(ledger.picked_rows(1)) == []
     assert ledger.picked_count(0) == 1
     assert ledger.particles() == 2
 

@@ -15,11 +15,11 @@ import pytest
 from livepick import retrain as retrain_module
 from livepick import trial
 from livepick.core.picks import Picks
-from livepick.core.run import RunSpec
+from livepick.core.run import RunMicrograph, RunSpec
 from livepick.errors import ContentError
 from livepick.metrics import Metrics
 from livepick.models import Models
-from livepick.records import Counts, RunRow, Seed
+from livepick.records import Counts, RunRow
 from livepick.retrain import Retrain
 from livepick.runs import split
 from livepick.trainer_process import Ended, ProgressReader, TrainerProcess
@@ -28,7 +28,7 @@ PUBLISH = """
     import dataclasses, sys, time
     from pathlib import Path
     from livepick.core.bundle import GRAPH, publish, read_card, sha256
-    from livepick.core.run import RunSpec
+    from livepick.core.run import RunMicrograph, RunSpec
     folder = Path(sys.argv[1])
     spec = RunSpec.read(folder)
     card = dataclasses.replace(
@@ -59,7 +59,8 @@ SLEEP = """
 class Scene:
     """A retrain thread without the thread, its ledger a list."""
 
-    def __init__(self, config, program, picked):
+    def __init__(self, config, program, picked, micrograph_row):
+        self.micrograph_row = micrograph_row
         self.config = config
         self.models = Models(config.state.directory / "models")
         self.metrics = Metrics()
@@ -69,6 +70,8 @@ class Scene:
         self.jobs = []
         self.outcome = None
         self.row = []
+        self.picks = Picks(*(np.array([1.0, 2.0], dtype=np.float32) for _ in range(3)))
+        self.masked = {}
         self.command = (sys.executable, "-c", textwrap.dedent(program))
         self.retrain = self.start()
 
@@ -93,13 +96,15 @@ class Scene:
         """Be the ledger."""
         return self.row
 
-    def seeds(self, model_version, limit):
+    def picked_rows(self, model_version=None):
         """Be the ledger."""
-        picks = Picks(*(np.array([1.0, 2.0], dtype=np.float32) for _ in range(3)))
-        return [
-            Seed(Path(f"/m/{i}.mrc"), picks, 0.5, model_version, "blob", 1.5, (64, 64), 0.0)
-            for i in range(min(limit, self.picked))
-        ]
+        assert model_version in (None, self.models.champion(self.config).card.version)
+        for i in range(self.picked):
+            yield self.micrograph_row(i, masked_fraction=self.masked.get(i, 0.0))
+
+    def candidates(self, micrograph_id):
+        """Be the ledger."""
+        return self.picks
 
     def run_changed(self, version, fingerprint, state, reason):
         """Be the dispatch thread."""
@@ -126,11 +131,15 @@ class Scene:
 
 
 @pytest.fixture
-def make_scene(make_config, put_bundle):
+def make_scene(make_config, put_bundle, micrograph_row):
     """Return a function that sets a scene with a trainer program and a blob picker."""
 
-    def make(program, *, picked=5, generation=1):
-        scene = Scene(make_config(generation=generation, micrographs=5), program, picked)
+    def make(program, *, picked=5, generation=1, bootstrap=None, training=None):
+        bootstrap = {"minimum_picks": 10} | (bootstrap or {})
+        config = make_config(
+            generation=generation, micrographs=5, bootstrap=bootstrap, training=training
+        )
+        scene = Scene(config, program, picked, micrograph_row)
         if not scene.models.bundles():
             put_bundle(scene.models, scene.config, 0, "blob")
         return scene
@@ -306,23 +315,25 @@ def test_progress_is_read_as_it_grows(tmp_path, caplog):
 def test_typical_micrographs_are_held_out():
     """Neither the emptiest nor the richest judges the model and sets its threshold."""
     counts = [0, 50, 300, 40, 45, 55, 60, 42, 48, 2]
-    seeds = [
-        Seed(
+    micrographs = [
+        RunMicrograph(
             path=Path(f"/m/{number}.mrc"),
-            picks=Picks(*(np.full(count, 0.9, dtype=np.float32) for _ in range(3))),
-            threshold=0.5,
-            model_version=0,
-            model_kind="blob",
             pixel_size_angstrom=1.0,
-            shape_px=(100, 100),
-            masked_fraction=0.0,
+            held_out=False,
+            seeds=[(0.0, 0.0, 0.9)] * count,
         )
         for number, count in enumerate(counts)
     ]
 
-    for fraction, expected in ((0.01, 1), (0.2, 2), (0.5, 5), (0.89, 9)):
-        held_out = [counts[int(m.path.stem)] for m in split(seeds, fraction) if m.held_out]
+    def held_out(fraction, before=()):
+        found = split(
+            micrographs, threshold=0.5, held_out_fraction=fraction, held_out_before=before
+        )
+        return [counts[int(m.path.stem)] for m in found if m.held_out]
 
-        assert len(held_out) == expected
-        assert 0 not in held_out
-    assert [counts[int(m.path.stem)] for m in split(seeds, 0.2) if m.held_out] == [50, 42]
+    for fraction, expected in ((0.01, 1), (0.2, 2), (0.5, 5), (0.89, 9)):
+        assert len(held_out(fraction)) == expected
+        assert 0 not in held_out(fraction)
+    assert held_out(0.2) == [50, 42]
+    assert held_out(0.2, {Path("/m/0.mrc")}) == [0, 48]
+    assert held_out(0.1, {Path("/m/0.mrc"), Path("/m/2.mrc")}) == [0, 300]

@@ -60,8 +60,9 @@ class RunSpec(_Record):
 
     version: int
     """Number that the new bundle takes; the run's folder has the same number."""
-    parent: int
-    """Version of the bundle that made the seeds."""
+    parent: int | None
+    """Version of the session's bundle that made the seeds; None if a person or a bundle from
+    elsewhere did."""
     fingerprint: str
     particle_fingerprint: str
     models_directory: Path
@@ -74,6 +75,9 @@ class RunSpec(_Record):
     """Threshold of the seeding model."""
     continues: str | None = None
     """Name of an earlier run with the same seeds, whose stages before ``select`` are used."""
+    unmatched: list[str] = []
+    """What of a coordinates file did not match the session, a sentence each; not all of a long
+    list."""
     micrographs: list[RunMicrograph]
 
     @classmethod
