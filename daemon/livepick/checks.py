@@ -23,14 +23,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from livepick.advice import advice
 from livepick.config import Config, Device
+from livepick.core.bundle import read_card
 from livepick.core.files import TEMPORARY_PREFIX
 from livepick.core.micrograph import read_header, resolve_pixel_size
+from livepick.core.names import match_names
+from livepick.curated import Curated, named
 from livepick.errors import LivepickError
 from livepick.filesystem import file_system_type, is_network
 from livepick.ledger import LEDGER
+from livepick.models import verify_graph
 from livepick.presets import is_ignored_name, is_image_name, rules_for
 from livepick.scan import file_system
+from livepick.seeding import refuse_too_few
 
 __all__ = ["Check", "check_environment"]
 
@@ -47,6 +53,8 @@ TIGHT_GIB = 0.2
 
 PROBE_SECONDS = 120.0
 """A first CUDA session may compile kernels for a minute."""
+
+ADVISED = "It is allowed; change it, unless you know better."
 
 FILES_LOOKED_AT = 20_000
 """Names that the search for a first micrograph reads at most."""
@@ -80,6 +88,8 @@ def check_environment(config: Config) -> Iterator[Check]:
     yield _pixel_size(config)
     yield _provider(config)
     yield _trainer(config)
+    yield _first_picks(config)
+    yield from (Check("advice", "warning", sentence, ADVISED) for sentence in advice(config))
     yield _space("output disk", config.output.directory, OUTPUT_GIB)
     yield _space("state disk", config.state.directory, STATE_GIB)
     yield _door(config)
@@ -208,13 +218,16 @@ def _pixel_size(config: Config) -> Check:
 
 
 def _first_micrograph(config: Config) -> Path | None:
+    return next(_micrographs(config), None)
+
+
+def _micrographs(config: Config) -> Iterator[Path]:
     rules = rules_for(config.watch)
     for root in config.watch.directories:
         for path in itertools.islice(_files(root, config), FILES_LOOKED_AT):
             relative = path.relative_to(root).as_posix()
             if is_image_name(path.name) and rules.selects(relative):
-                return path
-    return None
+                yield path
 
 
 def _files(root: Path, config: Config) -> Iterator[Path]:
@@ -286,6 +299,63 @@ def _trainer(config: Config) -> Check:
         )
     count = config.bootstrap.micrographs
     return Check(name, "ok", f"installed; trains from {count} picked micrographs on")
+
+
+def _first_picks(config: Config) -> Check:
+    name = "first picks"
+    picks = config.bootstrap.picks
+    try:
+        if picks == "blob":
+            return Check(name, "ok", "by the blob picker")
+        if picks.model is not None:
+            return _first_model(name, config, picks.model)
+        return _first_coordinates(name, config, Path(picks.coordinates or ""))
+    except LivepickError as error:
+        return Check(name, "fault", error.what, error.remedy)
+
+
+def _first_model(name: str, config: Config, bundle: Path) -> Check:
+    card = read_card(bundle)
+    verify_graph(bundle, card)
+    found = f"by model {bundle} ({card.kind}, made for {card.diameter_angstrom:g} Å)"
+    try:
+        _in_a_worker(_probe_bundle, config, "cpu")
+    except (concurrent.futures.BrokenExecutor, TimeoutError) as error:
+        return Check(
+            name,
+            "fault",
+            f"{found}: a worker process did not answer: {error or type(error).__name__}",
+            "Name another bundle in bootstrap.picks, or take blob.",
+        )
+    return Check(name, "ok", found)
+
+
+def _first_coordinates(name: str, config: Config, place: Path) -> Check:
+    curated = Curated(place)
+    positions = curated.positions()
+    refuse_too_few(config, place, positions)
+    total = sum(len(here) for here in positions.values())
+    found = f"{total} in {len(positions)} micrographs, from {place}"
+    ours = [path.stem for path in _micrographs(config)]
+    if ours and not match_names(positions, ours):
+        return Check(
+            name,
+            "warning",
+            f"{found}: none of them is for a micrograph that is there yet; it has"
+            f" {named(sorted(positions))}, and there are {named(ours)}",
+            "Name coordinates of these micrographs, unless the others are still to come.",
+        )
+    return Check(name, "ok", found)
+
+
+def _probe_bundle(config: Config, device: Device) -> str:
+    """Run the graph of the bootstrap's bundle once. Called in a process apart."""
+    from livepick.worker import probe  # noqa: PLC0415 - only the process apart needs it
+
+    picks = config.bootstrap.picks
+    if picks == "blob" or picks.model is None:
+        raise ValueError("bootstrap.picks has no model")
+    return probe(picks.model, device)
 
 
 def _space(name: str, folder: Path, expected_gib: float) -> Check:

@@ -19,9 +19,11 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     JsonValue,
     Strict,
+    Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -208,9 +210,15 @@ class PicksFrom(Section):
     @model_validator(mode="after")
     def _one(self) -> Self:
         """Refuse none and both."""
-        if (self.model is None) == (self.coordinates is None):
-            raise contradiction("{name} must have one of model and coordinates")
+        if self.model is not None and self.coordinates is not None:
+            raise contradiction("{name} has both model and coordinates; keep one")
+        if self.model is None and self.coordinates is None:
+            raise contradiction("{name} has no path; give model: PATH or coordinates: PATH")
         return self
+
+
+def _is_section(value: object) -> str:
+    return "section" if isinstance(value, dict | PicksFrom) else "word"
 
 
 class Classes(Section):
@@ -245,9 +253,10 @@ class Classes(Section):
 class Bootstrap(Section):
     """How the first training set comes about."""
 
-    picks: Literal["blob"] | PicksFrom = Field(
-        default="blob", examples=["blob, or model: or coordinates: with a path below it"]
-    )
+    picks: Annotated[
+        Annotated[Literal["blob"], Tag("word")] | Annotated[PicksFrom, Tag("section")],
+        Discriminator(_is_section),
+    ] = Field(default="blob", examples=["blob, or model: or coordinates: with a path below it"])
     """Where the first picks come from: the blob picker, a model, or a person."""
 
     micrographs: int = Field(
@@ -274,6 +283,23 @@ class Bootstrap(Section):
 
     classes: Classes = Classes()
     """A person's word on the 2D classes; only what comes after them is done again."""
+
+    @field_validator("picks", mode="before")
+    @classmethod
+    def _is_blob_or_section(cls, picks: object) -> object:
+        """Say what is meant to whoever writes a path or another word."""
+        if picks is None or isinstance(picks, dict | PicksFrom) or picks == "blob":
+            return picks
+        guess = ""
+        if isinstance(picks, str):
+            looks_named = picks in PicksFrom.model_fields
+            written = f"{picks}: PATH" if looks_named else f"coordinates: {picks}"
+            if looks_named or "/" in picks or "." in picks:
+                guess = f"; perhaps you mean {{{written}}}"
+        raise contradiction(
+            f"bootstrap.picks is {picks!r}; it must be blob, {{model: PATH}} or"
+            f" {{coordinates: PATH}}{guess}"
+        )
 
 
 class Training(Section):

@@ -9,14 +9,14 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-__all__ = ["Fault", "KeyPath", "contradiction", "describe", "field_at", "nearest"]
+__all__ = ["Fault", "KeyPath", "contradiction", "describe", "field_at", "nearest", "plain"]
 
 KeyPath = tuple[str | int, ...]
 
@@ -76,6 +76,13 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
+def plain(number: float) -> str:
+    """Return a number as people write it: 1000000 and 0.00001, not 1e+06 and 1e-05."""
+    if number == int(number):
+        return str(int(number))
+    return f"{number:.12f}".rstrip("0")
+
+
 def field_at(model: type[BaseModel], path: Sequence[str | int]) -> FieldInfo | None:
     """Return the field that the keys of ``path`` lead to, if they lead to one."""
     field: FieldInfo | None = None
@@ -91,12 +98,28 @@ def field_at(model: type[BaseModel], path: Sequence[str | int]) -> FieldInfo | N
 
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    """Return the section that a field is, or may be if it may be a word instead."""
+    for branch in (field.annotation, *get_args(field.annotation)):
+        kind = get_args(branch)[0] if get_origin(branch) is Annotated else branch
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def _without_branches(path: KeyPath, model: type[BaseModel]) -> KeyPath:
+    """Drop the names of a union's branches, which no file has as keys."""
+    kept: list[str | int] = []
+    for place, key in enumerate(path):
+        field = field_at(model, kept)
+        is_choice = field is not None and bool(get_args(field.annotation)) and _section(field)
+        if is_choice and key not in is_choice.model_fields and path[place - 1] == kept[-1]:
+            continue
+        kept.append(key)
+    return tuple(kept)
 
 
 def _faults(details: ErrorDetails, model: type[BaseModel]) -> list[Fault]:
-    path = tuple(details["loc"])
+    path = _without_branches(tuple(details["loc"]), model)
     kind = details["type"]
     if kind in ("extra_forbidden", "invalid_key"):
         return [Fault(path, _unknown(path, model))]
@@ -218,18 +241,22 @@ def _limits(field: FieldInfo) -> str:
     for limit in field.metadata:
         match limit:
             case annotated_types.Ge(lowest):
-                low = f"at least {lowest:g}"
+                low = f"at least {_bound(lowest)}"
             case annotated_types.Gt(lowest):
-                low = f"above {lowest:g}"
+                low = f"above {_bound(lowest)}"
             case annotated_types.Le(highest):
-                high = f"at most {highest:g}"
+                high = f"at most {_bound(highest)}"
             case annotated_types.Lt(highest):
-                high = f"below {highest:g}"
+                high = f"below {_bound(highest)}"
             case _:
                 continue
     if low.startswith("at least") and high.startswith("at most"):
-        return f"between {lowest:g} and {highest:g}"
+        return f"between {_bound(lowest)} and {_bound(highest)}"
     return " and ".join(part for part in (low, high) if part)
+
+
+def _bound(limit: Any) -> str:
+    return plain(float(limit))
 
 
 def _shown(value: object) -> str:

@@ -5,13 +5,14 @@ says why there are none yet: too few micrographs, too few that are fit to learn 
 or something that somebody must mend. Picking is never held up by it.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from livepick.config import Config
 from livepick.core.picks import Picks
+from livepick.core.positions import Positions
 from livepick.core.run import RunMicrograph
 from livepick.curated import BELIEVED, Curated, Matches, named
 from livepick.errors import TruthError
@@ -28,6 +29,7 @@ __all__ = [
     "Seeds",
     "Tally",
     "begun",
+    "refuse_too_few",
     "seeded",
 ]
 
@@ -131,6 +133,25 @@ def least_picks(config: Config) -> int:
     return max(config.bootstrap.minimum_picks, LEAST_PICKS)
 
 
+def refuse_too_few(config: Config, place: Path, positions: Mapping[str, Positions]) -> None:
+    """Raise TruthError if the coordinates at ``place`` can never be enough to learn from."""
+    count, picks = len(positions), sum(len(here) for here in positions.values())
+    if count < LEAST_MICROGRAPHS:
+        raise TruthError(
+            f"{place} has coordinates for {count} micrograph{'s' if count > 1 else ''}"
+            f" ({named(sorted(positions))}), and training needs {LEAST_MICROGRAPHS}, as one is to"
+            " judge by",
+            "Pick particles in more micrographs.",
+        )
+    wanted = least_picks(config)
+    if picks < wanted:
+        raise TruthError(
+            f"{place} has {picks} particles in total, and {wanted} are wanted"
+            " (bootstrap.minimum_picks)",
+            "Pick more particles, or start with bootstrap.picks: blob.",
+        )
+
+
 def begun(config: Config, ledger: ReadLedger) -> NotYet | None:
     """Return that the session has only begun; None once ``bootstrap.micrographs`` are picked."""
     picked, wanted = ledger.counts().picked, config.bootstrap.micrographs
@@ -209,7 +230,8 @@ class FromCoordinates:
         one that is not in it.
         """
         try:
-            named_in_file = self._named()
+            positions = self._curated.positions()
+            refuse_too_few(self._config, self._curated.place, positions)
             rows = list(self._ledger.picked_rows())
             matches = self._curated.match(rows)
         except TruthError as error:
@@ -218,7 +240,7 @@ class FromCoordinates:
         tally = Tally(
             self._config,
             held_out,
-            wanted=min(self._config.bootstrap.micrographs, named_in_file),
+            wanted=min(self._config.bootstrap.micrographs, len(positions)),
         )
         for match in matches.matched:
             tally.take(match.row, len(match.picks), match.row.masked_fraction or 0.0)
@@ -234,32 +256,6 @@ class FromCoordinates:
             parent=None,
             unmatched=matches.unmatched,
         )
-
-    def _named(self) -> int:
-        """Return how many micrographs the coordinates are for.
-
-        Raises
-        ------
-        TruthError
-            They cannot be read, or will never be enough.
-        """
-        positions = self._curated.positions()
-        count, picks = len(positions), sum(len(here) for here in positions.values())
-        place, wanted = self._curated.place, least_picks(self._config)
-        if count < LEAST_MICROGRAPHS:
-            raise TruthError(
-                f"{place} has coordinates for {count} micrograph{'s' if count > 1 else ''}"
-                f" ({named(sorted(positions))}), and training needs {LEAST_MICROGRAPHS}, as one is"
-                " to judge by",
-                "Pick particles in more micrographs.",
-            )
-        if picks < wanted:
-            raise TruthError(
-                f"{place} has {picks} particles in total, and {wanted} are wanted"
-                " (bootstrap.minimum_picks)",
-                "Pick more particles, or start with bootstrap.picks: blob.",
-            )
-        return count
 
     def _waiting(
         self, tally: Tally, matches: Matches, rows: Sequence[MicrographRow]

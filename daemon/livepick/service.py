@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from livepick.advice import advice
 from livepick.config import Config
 from livepick.core.files import write_atomically
 from livepick.dispatch import Dispatch, Inbox, Orders, Promoted, RunChanged, Stop
@@ -110,6 +111,8 @@ class Service:
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
+        for sentence in advice(self._config):
+            _log.warning("config: %s", sentence)
         self._systemd.status("starting")
         with contextlib.ExitStack() as ending:
             self._build(ending)

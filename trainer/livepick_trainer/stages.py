@@ -29,6 +29,7 @@ from livepick_trainer.clean import (
     select_seeds,
     sort_candidates,
 )
+from livepick_trainer.continuation import take_over
 from livepick_trainer.dataset import PatchRules
 from livepick_trainer.evaluate import evaluate, padded
 from livepick_trainer.export_onnx import Agreement, check_agreement, to_onnx
@@ -93,6 +94,7 @@ def run_stages(
         seed_rules or SeedRules(),
         clean_rules or CleanRules(),
     )
+    take_over(spec, run_folder, reporter)
     stages: tuple[tuple[Stage, Callable[[Run, Path], None]], ...] = (
         ("prepare", _prepare),
         ("classify", _classify),
