@@ -117,10 +117,10 @@ class Ordering:
             return
         if self._told is None or why.kind != self._told.kind or why.kind == "trouble":
             if why.kind == "trouble":
-                _log.error("training: %s", why.sentence)
+                _log.error("training: %s", _as_log(why.sentence))
                 self._metrics.error("train", self._reason)
             elif why.kind != "collecting":
-                _log.info("training: %s", why.sentence)
+                _log.info("training: %s", _as_log(why.sentence))
         word = Waiting(
             fingerprint=self._fingerprint, sentence=why.sentence, trouble=why.kind == "trouble"
         )
@@ -171,6 +171,11 @@ class Ordering:
             _log.info("run %s: coordinates: %s", folder.name, sentence)
         _log.info("run %s: %s", folder.name, _described(spec))
         return folder
+
+
+def _as_log(sentence: str) -> str:
+    """Return a sentence of the status as the end of a log line about training."""
+    return sentence.removeprefix("Training ").rstrip(".")
 
 
 def _described(spec: RunSpec) -> str:

@@ -164,7 +164,7 @@ def victim(make_session, acquired):
     """Return a session with its microscope at work, not started."""
     session = make_session(
         particle={"diameter_angstrom": round(specimen(SIMULATION.species).diameter_angstrom)},
-        bootstrap={"micrographs": BOOTSTRAP},
+        bootstrap={"micrographs": BOOTSTRAP, "minimum_picks": 40},
         training={
             "epochs": 3,
             "held_out_fraction": 0.3,

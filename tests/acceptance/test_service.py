@@ -151,7 +151,7 @@ def test_kill_loses_nothing(make_session):
 def test_a_model_is_trained_survives_restarts_and_picks_everything(make_session):
     """Blob picks first; a stop and a kill during the training; then all picks are the model's."""
     session = make_session(
-        bootstrap={"micrographs": 6},
+        bootstrap={"micrographs": 6, "minimum_picks": 50},
         training={"epochs": 2, "held_out_fraction": 0.34, "minibatch_size": 4},
     )
     run = session.state / "runs" / "0001"

@@ -18,8 +18,9 @@ import pytest
 from livepick import checks, cli
 from livepick.checks import Check, check_environment
 from livepick.config import Config, Device
-from livepick.errors import ProviderError
+from livepick.errors import ModelError, ProviderError
 from livepick.ledger import LEDGER, Ledger
+from livepick.models import Models
 from livepick.scan import FileSystem
 
 REAL_WORKER = checks._in_a_worker
@@ -244,3 +245,66 @@ def test_the_command_ends_with_78_on_a_bad_config(
 ) -> None:
     assert cli.main(["check", str(_config(tmp_path, "particles: 3\n"))]) == 78
     assert "line 6: particles is unknown; perhaps you mean particle" in capsys.readouterr().err
+
+
+def test_what_is_seldom_wise_is_a_warning(tmp_path: Path) -> None:
+    """With the advice of the field and its reason."""
+    result = _tried(_config(tmp_path, WEB + "training: {epochs: 5}"))["advice"]
+    assert result.verdict == "warning"
+    assert "training.epochs is 5; 20 to 50 is advised" in result.found
+    assert "advice" not in _tried(_config(tmp_path, WEB))
+
+
+def _by_hand(folder: Path, names: str, *, count: int = 100) -> Path:
+    rows = [f"{name},{place},{place}" for name in names for place in range(count)]
+    (folder / "hand.csv").write_text("\n".join(["micrograph,x_px,y_px", *rows]))
+    return _config(folder, WEB + "bootstrap: {picks: {coordinates: hand.csv}}")
+
+
+def test_first_picks_by_hand_are_counted(tmp_path: Path) -> None:
+    result = _tried(_by_hand(tmp_path, "abc"))["first picks"]
+    assert (result.verdict, result.found.split(",")[0]) == ("ok", "300 in 3 micrographs")
+
+
+def test_first_picks_for_other_micrographs_are_a_warning(tmp_path: Path) -> None:
+    """The right ones may still be to come."""
+    path = _by_hand(tmp_path, "abc")
+    _micrograph(tmp_path / "in", 1.0)
+    result = _tried(path)["first picks"]
+    assert result.verdict == "warning"
+    assert "it has a, b, c, and there are mic" in result.found
+
+
+@pytest.mark.parametrize(
+    ("names", "count", "says"), [("abc", 1, "3 particles in total"), ("ab", 200, "2 micrographs")]
+)
+def test_too_few_first_picks_are_a_fault(tmp_path: Path, names: str, count: int, says: str) -> None:
+    result = _tried(_by_hand(tmp_path, names, count=count))["first picks"]
+    assert result.verdict == "fault"
+    assert says in result.found
+
+
+def test_a_bootstrap_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
+    """A path of coordinates, or of a model."""
+    for kind in ("coordinates", "model"):
+        path = _config(tmp_path, WEB + f"bootstrap: {{picks: {{{kind}: nowhere}}}}")
+        result = _tried(path)["first picks"]
+        assert result.verdict == "fault"
+        assert str(tmp_path / "nowhere") in result.found
+
+
+def test_a_bootstrap_model_is_verified_and_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged one is found before the session needs it."""
+    bundle = Models(tmp_path / "models").ensure_blob(Config.load(_config(tmp_path))).path
+    path = _config(tmp_path, WEB + f"bootstrap: {{picks: {{model: {bundle}}}}}")
+    assert "made for 150 Å" in _tried(path)["first picks"].found
+
+    def refuse(function: Callable[[Config, Device], str], config: Config, device: Device) -> str:
+        raise ModelError("onnxruntime does not accept it", "Take another.")
+
+    monkeypatch.setattr(checks, "_in_a_worker", refuse)
+    assert _tried(path)["first picks"].verdict == "fault"
+    (bundle / "model.onnx").write_bytes(b"half")
+    assert "is not the graph" in _tried(path)["first picks"].found

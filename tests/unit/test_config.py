@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from livepick.config import Config
+from livepick.advice import advice
+from livepick.config import Config, PicksFrom
 from livepick.errors import ConfigError
 
 MINIMAL = """\
@@ -198,3 +199,65 @@ def test_only_what_shapes_a_model_changes_the_fingerprint(tmp_path: Path) -> Non
     again = _load(tmp_path, MINIMAL + "training: {generation: 2}\n")
     assert threads.training_fingerprint() == plain
     assert again.training_fingerprint() != plain
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("picks: blobb", "bootstrap.picks is 'blobb'; it must be blob, {model: PATH} or"),
+        ("picks: 5", "bootstrap.picks is 5; it must be blob"),
+        ("picks: [a]", "bootstrap.picks is ['a']; it must be blob"),
+        ("picks: model", "perhaps you mean {model: PATH}"),
+        ("picks: hand/picks.star", "perhaps you mean {coordinates: hand/picks.star}"),
+        ("picks:", "bootstrap.picks is empty; remove the line to take the default, blob"),
+        ("picks: {}", "bootstrap.picks has no path; give model: PATH or coordinates: PATH"),
+        ("picks: {model: }", "bootstrap.picks has no path"),
+        ("picks: {model: a, coordinates: b}", "bootstrap.picks has both model and coordinates"),
+        ("picks: {model: 5}", "bootstrap.picks.model must be a path, and is the number 5"),
+        ("picks: {model: ''}", "bootstrap.picks.model is empty"),
+        (
+            "picks: {modle: a}",
+            "bootstrap.picks.modle is unknown; perhaps you mean bootstrap.picks.",
+        ),
+        ("classes: {accept: [1], reject: [2, 1]}", "bootstrap.classes accepts and rejects 1;"),
+        ("classes: {accept: [-1]}", "bootstrap.classes.accept has a negative number"),
+        ("classes: {reject: [a]}", "bootstrap.classes.reject[0] must be a whole number"),
+        ("classes: [3]", "bootstrap.classes must be a section with keys of its own"),
+        ("minimum_picks: 0", "it must be between 1 and 1000000 (200 is usual)"),
+    ],
+)
+def test_a_fault_of_the_bootstrap_is_one_sentence(tmp_path: Path, written: str, says: str) -> None:
+    """A word and a section may stand in one place, and the sentence speaks of both."""
+    message = _refusal(tmp_path, f"{MINIMAL}bootstrap:\n  {written}\n")
+    assert says in message
+    assert "line 12" in message
+    assert "faults" not in message
+
+
+def test_paths_of_first_picks_are_beside_the_file(tmp_path: Path) -> None:
+    config = _load(tmp_path, MINIMAL + "bootstrap: {picks: {coordinates: hand.star}}\n")
+    assert isinstance(config.bootstrap.picks, PicksFrom)
+    assert config.bootstrap.picks.coordinates == tmp_path / "hand.star"
+    again = Config.model_validate_json(config.model_dump_json())
+    assert again.bootstrap == config.bootstrap
+
+
+def test_the_defaults_are_as_advised(tmp_path: Path) -> None:
+    """Nobody is warned of what the program itself chose."""
+    assert advice(_load(tmp_path, MINIMAL)) == []
+
+
+def test_advice_names_setting_value_range_and_reason(tmp_path: Path) -> None:
+    """A value at the edge of its range is fine; whole numbers and rates are written plainly."""
+    settings = "training: {epochs: 400, initial_learning_rate: 0.00005, final_learning_rate: 1e-5}"
+    epochs, rate = advice(_load(tmp_path, f"{MINIMAL}bootstrap: {{micrographs: 10}}\n{settings}\n"))
+
+    assert epochs.startswith("training.epochs is 400; 20 to 50 is advised: 20 to 50 are a first")
+    assert rate.startswith("training.initial_learning_rate is 0.00005; 0.001 to 0.01 is advised: ")
+
+
+def test_a_lowpass_coarser_than_a_third_of_the_particle_is_advised_against(tmp_path: Path) -> None:
+    for angstrom, count in ((50, 0), (51, 1)):
+        found = advice(_load(tmp_path, f"{MINIMAL}training: {{lowpass_angstrom: {angstrom}}}\n"))
+        assert len(found) == count
+    assert "training.lowpass_angstrom is 51; at most 50 Å" in found[0]

@@ -481,7 +481,7 @@ def test_a_bundle_that_cannot_be_used_leaves_picking_alone(begin, pretrained_pat
     session.add(5)
 
     assert str(pretrained_path) in session.look()
-    assert "Training cannot begin" in caplog.text
+    assert "training: cannot begin" in caplog.text
     assert session.jobs == []
 
     if fault == "missing":

@@ -107,6 +107,28 @@ def test_require_gpu_without_a_gpu_is_an_error(bundle):
         probe(bundle, "require-gpu")
 
 
+def test_a_bundle_of_another_particle_sees_it_at_the_size_that_it_knows(write_mrc, bundle):
+    """With the diameter and the contrast at hand, a bundle for 300 Å picks 30 Å as one for 30."""
+    path = write_mrc(shape=(230, 260), centres=((60.0, 40.0), (130.0, 200.0)))
+    with_noise(path)
+    own = pick(Job(path, None, bundle))
+    card = dataclasses.replace(
+        worker._kept[(bundle, "cpu")].card,
+        version=1,
+        diameter_angstrom=10 * DIAMETER_ANGSTROM,
+        min_distance_angstrom=6 * DIAMETER_ANGSTROM,
+        contrast="dark",
+    )
+    other = publish(bundle.parent, card, {GRAPH: (bundle / GRAPH).read_bytes()})
+
+    job = Job(path, None, other, diameter_angstrom=DIAMETER_ANGSTROM, contrast="bright")
+    found = pick(job)
+
+    assert len(own.picks.above(0.5)) >= 2
+    for name in ("x_px", "y_px", "score"):
+        np.testing.assert_array_equal(getattr(found.picks, name), getattr(own.picks, name))
+
+
 def test_the_error_of_the_missing_gpu_survives_the_way_home():
     """Errors are pickled between processes."""
     error = pickle.loads(pickle.dumps(ProviderError("what", "remedy")))  # noqa: S301
