@@ -103,7 +103,7 @@ class Ordering:
     def _is_time_to_look(self) -> bool:
         """Return whether anything may have changed: a look reads from the ledger and the disk."""
         picked, now = self._ledger.counts().picked, time.monotonic()
-        soon = self._told is not None and self._told.kind == "waiting"
+        soon = self._told is not None and self._told.kind == "at work"
         if not soon and self._looked is not None:
             picked_then, then = self._looked
             if picked_then == picked and now - then < LOOK_SECONDS:

@@ -76,7 +76,7 @@ class FromModel:
                 return NotYet(
                     f"Model {self._path} picks the bootstrap's micrographs: {len(tally.fit)} of"
                     f" {tally.wanted} are done.",
-                    "waiting",
+                    "at work",
                 )
             if tally.is_enough:
                 return self._seeds(tally, card.threshold)
@@ -89,7 +89,7 @@ class FromModel:
                 " particle.diameter_angstrom, or take bootstrap.picks: blob.",
                 "trouble",
             )
-        return missing or NotYet("Training begins.", "waiting")
+        return missing or NotYet("Training begins.", "at work")
 
     def _usable(self) -> ModelCard:
         """Return the card of the bundle, which is read again until it is whole."""

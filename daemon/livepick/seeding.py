@@ -55,8 +55,9 @@ class NotYet:
     """Why there are no seeds yet."""
 
     sentence: str
-    kind: Literal["collecting", "quality", "picks", "held out", "waiting", "trouble"]
-    """``trouble``: somebody must do something; ``collecting``: the session has only begun."""
+    kind: Literal["collecting", "quality", "picks", "held out", "waiting", "at work", "trouble"]
+    """``trouble``: somebody must do something; ``collecting``: the session has only begun;
+    ``at work``: the next look may find more, without a further micrograph."""
 
 
 class SeedSource(Protocol):
