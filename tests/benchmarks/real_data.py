@@ -152,12 +152,12 @@ def _cross_fitted(data: DataSet, root: Path, place: Path, folds: int) -> dict[st
             _livepick(
                 "pick", bundle.resolve(), "--threshold", "0", "--output", candidates,
                 "--pixel-size", data.pixel_size_angstrom,
-                *(folder / "in" / f"{_stem(i)}.mrc" for i in unseen),
+                *(folder / "in" / f"{stem(i)}.mrc" for i in unseen),
             )  # fmt: skip
             card = json.loads((bundle / "model.json").read_text())
             for image in unseen:
-                picks = read_coordinates(candidates / f"{_stem(image)}_autopick.star")
-                truth = _truth(root / data.picks / f"{_stem(image)}.csv")
+                picks = read_coordinates(candidates / f"{stem(image)}_autopick.star")
+                truth = read_truth(root / data.picks / f"{stem(image)}.csv")
                 radius_px = data.radius_angstrom / data.pixel_size_angstrom
                 matches[picker].append(match(picks, truth, radius_px=radius_px))
                 written[picker] += len(picks.above(card["threshold"]))
@@ -232,13 +232,13 @@ def _livepick(*words: object) -> str:
 def _land(data: DataSet, images: Sequence[Path], folder: Path) -> None:
     """Write compact images as what a microscope leaves behind."""
     for image in images:
-        draft = folder / f".{_stem(image)}.mrc"
+        draft = folder / f".{stem(image)}.mrc"
         with mrcfile.new(draft, np.asarray(Image.open(image)).astype(np.float32)) as mrc:
             mrc.voxel_size = data.pixel_size_angstrom
-        draft.rename(folder / f"{_stem(image)}.mrc")
+        draft.rename(folder / f"{stem(image)}.mrc")
 
 
-def _truth(path: Path) -> Picks:
+def read_truth(path: Path) -> Picks:
     """Read expert picks, without those of which less than half is inside the image."""
     with path.open() as file:
         rows = [
@@ -250,7 +250,8 @@ def _truth(path: Path) -> Picks:
     return Picks(x.copy(), y.copy(), np.ones(len(rows), dtype=np.float32))
 
 
-def _stem(path: Path) -> str:
+def stem(path: Path) -> str:
+    """Return a file's name without its last suffix; micrographs have dots in their names."""
     return path.name.removesuffix(path.suffix)
 
 

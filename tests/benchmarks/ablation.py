@@ -1,0 +1,307 @@
+"""What each step of the bootstrap is worth: the same data, folds and seeds, one step more a row.
+
+    python tests/benchmarks/ablation.py [--data FOLDER] [--sets NAME ...] [--steps NAME ...]
+        [--folds 1|2] [--seeds 1 ...] [--work FOLDER]
+
+Each set is cut in two halves. The trainer gets one, and what it publishes picks the other, as a
+worker would; then the halves change places. So every micrograph is scored by a model that has not
+seen it. The seeding picks are the blob picker's, as in a session. Real sets lie outside of the
+repository (``--data``, or ``LIVEPICK_DATA``) and are left out by name where they are missing; the
+simulated sessions are made here.
+"""
+
+import argparse
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import mrcfile
+import numpy as np
+from PIL import Image
+from real_data import DEFAULT_DATA, SETS, DataSet, read_truth, stem
+from rich.console import Console
+
+from livepick.config import Config, Particle, Training
+from livepick.core.bundle import read_card
+from livepick.core.matching import Matches, figures, match, operating_point, pool
+from livepick.core.picks import Picks
+from livepick.core.run import RunSpec
+from livepick.models import Models
+from livepick.records import Seed
+from livepick.runs import split
+from livepick.simulate.exposure import simulate_micrograph
+from livepick.simulate.field import Junk, Session
+from livepick.simulate.species import specimen
+from livepick.worker import Job, pick
+from livepick_trainer.clean import CleanRules
+from livepick_trainer.dataset import PatchRules
+from livepick_trainer.progress import Reporter
+from livepick_trainer.seeds import SeedRules
+from livepick_trainer.stages import run_stages
+
+CONSOLE = Console(width=140)
+Image.MAX_IMAGE_PIXELS = None
+HELD_OUT_FRACTION = 0.2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Material:
+    """A set of micrographs with true positions, on disk as a microscope leaves them."""
+
+    name: str
+    micrographs: list[Path]
+    truth: list[Picks]
+    pixel_size_angstrom: float
+    diameter_angstrom: float
+    radius_angstrom: float
+    """Within which a pick is right."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Simulation:
+    """A session of our own simulator with junk of all kinds."""
+
+    species: str
+    signal_to_noise: float
+    seed: int
+    micrographs: int = 20
+
+
+SIMULATIONS = {
+    "sim-apoferritin": Simulation(species="apoferritin", signal_to_noise=0.05, seed=501),
+    "sim-proteasome": Simulation(species="proteasome", signal_to_noise=0.04, seed=502),
+    "sim-galactosidase": Simulation(species="beta-galactosidase", signal_to_noise=0.04, seed=503),
+}
+JUNK = Junk(
+    crystal_probability=0.5,
+    carbon_probability=0.3,
+    aggregate_probability=0.6,
+    fragment_fraction=0.1,
+    empty_probability=0.05,
+)
+"""A tenth of what looks like particles is broken, on top of carbon, ice and clumps."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """The rules of one row of the table."""
+
+    seed_rules: SeedRules = SeedRules()
+    clean_rules: CleanRules = CleanRules()
+    patch_rules: PatchRules = PatchRules()
+
+
+NO_CLASSES = CleanRules(least_particles=10**9)
+
+STEPS: dict[str, Step] = {
+    "raw": Step(clean_rules=NO_CLASSES),
+    "classes": Step(),
+}
+
+
+# --- material ------------------------------------------------------------------------------------
+
+
+def real_material(data: DataSet, root: Path, place: Path) -> Material:
+    """Write the compact images of a real set as MRC files, once."""
+    images = sorted(root.glob(data.images))
+    place.mkdir(parents=True, exist_ok=True)
+    files = []
+    for image in images:
+        path = place / f"{stem(image)}.mrc"
+        if not path.exists():
+            with mrcfile.new(path, np.asarray(Image.open(image)).astype(np.float32)) as mrc:
+                mrc.voxel_size = data.pixel_size_angstrom
+        files.append(path)
+    return Material(
+        name=data.name,
+        micrographs=files,
+        truth=[read_truth(root / data.picks / f"{stem(image)}.csv") for image in images],
+        pixel_size_angstrom=data.pixel_size_angstrom,
+        diameter_angstrom=data.diameter_angstrom,
+        radius_angstrom=data.radius_angstrom,
+    )
+
+
+def simulated_material(name: str, simulation: Simulation, place: Path) -> Material:
+    """Simulate a session, once."""
+    session = Session(
+        species=simulation.species,
+        signal_to_noise=simulation.signal_to_noise,
+        seed=simulation.seed,
+        junk=JUNK,
+    )
+    place.mkdir(parents=True, exist_ok=True)
+    files, truth = [], []
+    for index in range(simulation.micrographs):
+        path, picks = place / f"{name}_{index:04d}.mrc", place / f"{name}_{index:04d}.npy"
+        if not picks.exists():
+            made = simulate_micrograph(session, index)
+            with mrcfile.new(path, made.image, overwrite=True) as mrc:
+                mrc.voxel_size = session.pixel_size_angstrom
+            np.save(picks, np.stack([made.truth.x_px, made.truth.y_px]))
+        x, y = np.load(picks)
+        files.append(path)
+        truth.append(Picks(x, y, np.ones(len(x), dtype=np.float32)))
+    diameter = specimen(simulation.species).diameter_angstrom
+    return Material(
+        name=name,
+        micrographs=files,
+        truth=truth,
+        pixel_size_angstrom=session.pixel_size_angstrom,
+        diameter_angstrom=diameter,
+        radius_angstrom=diameter / 4,
+    )
+
+
+# --- one step on one set -------------------------------------------------------------------------
+
+
+def blob_seeds(material: Material, work: Path) -> tuple[Path, list[Seed]]:
+    """Return the blob picker's bundle and what it finds in each micrograph."""
+    config = Config.model_validate(
+        {
+            "session": {"name": "ablation"},
+            "watch": {"directories": [str(work / "in")]},
+            "particle": {"diameter_angstrom": material.diameter_angstrom},
+            "output": {"directory": str(work / "out")},
+            "state": {"directory": str(work)},
+        }
+    )
+    bundle = Models(work / "models").ensure_blob(config).path
+    card = read_card(bundle)
+    seeds = []
+    for path in material.micrographs:
+        found = pick(Job(path=path, version=None, bundle=bundle))
+        seeds.append(
+            Seed(
+                path=path,
+                picks=found.picks,
+                threshold=card.threshold,
+                model_version=card.version,
+                model_kind=card.kind,
+                pixel_size_angstrom=found.pixel_size_angstrom,
+                shape_px=found.shape_px,
+                masked_fraction=found.quality.masked_fraction,
+            )
+        )
+    return bundle, seeds
+
+
+def train(material: Material, seeds: Sequence[Seed], step: Step, folder: Path, seed: int) -> Path:
+    """Run the trainer on some micrographs' seeds, and return the bundle."""
+    shutil.rmtree(folder, ignore_errors=True)
+    run = folder / "runs" / "0001"
+    run.mkdir(parents=True)
+    RunSpec(
+        version=1,
+        parent=0,
+        fingerprint="ablation",
+        particle_fingerprint="ablation",
+        models_directory=folder / "models",
+        particle=Particle(diameter_angstrom=material.diameter_angstrom),
+        training=Training(seed=seed),
+        seed_threshold=seeds[0].threshold,
+        micrographs=split(seeds, HELD_OUT_FRACTION),
+    ).write(run)
+    return run_stages(
+        run,
+        Reporter(run),
+        patch_rules=step.patch_rules,
+        seed_rules=step.seed_rules,
+        clean_rules=step.clean_rules,
+    )
+
+
+def score(
+    material: Material, bundle: Path, numbers: Sequence[int]
+) -> tuple[list[Matches], list[Matches]]:
+    """Pick micrographs with a bundle; return all matches, and those of the picks it would write."""
+    radius_px = material.radius_angstrom / material.pixel_size_angstrom
+    every, written = [], []
+    for number in numbers:
+        found = pick(Job(path=material.micrographs[number], version=None, bundle=bundle))
+        truth = material.truth[number]
+        every.append(match(found.picks, truth, radius_px=radius_px))
+        written.append(match(found.picks.above(found.threshold), truth, radius_px=radius_px))
+    return every, written
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("LIVEPICK_DATA", DEFAULT_DATA))
+    )
+    parser.add_argument("--sets", nargs="*", choices=[*SETS, *SIMULATIONS])
+    parser.add_argument("--steps", nargs="*", choices=STEPS, default=list(STEPS))
+    parser.add_argument("--folds", type=int, choices=(1, 2), default=2)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1])
+    parser.add_argument("--work", type=Path, help="keep runs and models in this folder")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix="livepick-ablation-") as temporary:
+        work = given.work or Path(temporary)
+        for name in given.sets or [*SETS, *SIMULATIONS]:
+            if name in SETS and not given.data.is_dir():
+                CONSOLE.print(f"{name}: skipped, there are no real micrographs at {given.data}")
+                continue
+            place = work / name / "micrographs"
+            material = (
+                real_material(SETS[name], given.data, place)
+                if name in SETS
+                else simulated_material(name, SIMULATIONS[name], place)
+            )
+            _table(material, work / name, given.steps, given.folds, given.seeds)
+    return 0
+
+
+def _table(
+    material: Material, work: Path, steps: Sequence[str], folds: int, seeds: Sequence[int]
+) -> None:
+    bundle, picks = blob_seeds(material, work)
+    numbers = range(len(picks))
+    unseen = [i for fold in range(folds) for i in numbers[1 - fold :: 2]]
+    _row(material, "blob", *score(material, bundle, unseen), 0.0)
+    for name in steps:
+        for seed in seeds:
+            started = time.process_time()
+            every, written = [], []
+            for fold in range(folds):
+                folder = work / f"{name}-{seed}-{fold}"
+                trained = train(material, picks[fold::2], STEPS[name], folder, seed)
+                one, other = score(material, trained, numbers[1 - fold :: 2])
+                every += one
+                written += other
+            _row(material, f"{name}, seed {seed}", every, written, time.process_time() - started)
+
+
+def _row(
+    material: Material, step: str, every: list[Matches], written: list[Matches], seconds: float
+) -> None:
+    found, pooled = figures(every), pool(written)
+    precision, recall, f1 = operating_point(written, 0.0)
+    error = found.localisation_mean_px * material.pixel_size_angstrom
+    CONSOLE.print(
+        f"{material.name:18} {step:28} AP {found.average_precision:.3f}"
+        f"  best F1 {found.best_f1:.3f}  P at count {found.precision_at_count:.3f}"
+        f"  written: {len(pooled.hit)} of {pooled.truths},"
+        f" P {precision:.3f} R {recall:.3f} F1 {f1:.3f}  {error:.1f} Å  {seconds:.0f} CPU s",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
