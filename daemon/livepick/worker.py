@@ -157,6 +157,8 @@ def pick(job: Job) -> Result:
             pixel_size_angstrom=micrograph.pixel_size_angstrom,
             diameter_angstrom=card.diameter_angstrom,
             contrast=card.contrast,
+            lowpass_angstrom=card.lowpass_angstrom,
+            noise_sigma=card.noise_sigma,
         )
     shape_px = micrograph.image.shape
     pixel_size_angstrom = micrograph.pixel_size_angstrom

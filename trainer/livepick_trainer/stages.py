@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 import livepick
 from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
 from livepick.core.files import TEMPORARY_PREFIX, fsync_folder, write_atomically
+from livepick.core.normalize import COMMON_NOISE
 from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
 from livepick.core.run import RunSpec, Stage
 from livepick.errors import TrainerError
@@ -32,7 +33,7 @@ from livepick_trainer.clean import (
 from livepick_trainer.dataset import PatchRules
 from livepick_trainer.evaluate import evaluate, padded
 from livepick_trainer.export_onnx import Agreement, check_agreement, to_onnx
-from livepick_trainer.prepare import load_prepared, prepare_micrographs
+from livepick_trainer.prepare import load_prepared, noise_sigma, prepare_micrographs
 from livepick_trainer.progress import Reporter
 from livepick_trainer.remedies import train_with_remedies
 from livepick_trainer.report import Report, draw_curves
@@ -237,6 +238,7 @@ def _publish(run: Run, draft: Path) -> None:
     graph = (run.folder / "export" / GRAPH).read_bytes()
     report = json.loads((run.folder / "evaluate" / REPORT).read_bytes())
     report["classes"] = json.loads((run.folder / "select" / CLASSES_JSON).read_bytes())
+    noise = noise_sigma(run.folder / "prepare")
     report["export"] = json.loads((run.folder / "export" / AGREEMENT).read_bytes())
     card = ModelCard(
         version=spec.version,
@@ -247,7 +249,9 @@ def _publish(run: Run, draft: Path) -> None:
         min_distance_angstrom=spec.particle.min_distance_fraction * spec.particle.diameter_angstrom,
         contrast=spec.particle.contrast,
         pixel_size_angstrom=spec.particle.diameter_angstrom / DIAMETER_PX,
-        normalization=NORMALIZATION,
+        normalization=NORMALIZATION if noise is None else COMMON_NOISE,
+        lowpass_angstrom=spec.training.lowpass_angstrom,
+        noise_sigma=noise,
         threshold=report["operating_point"]["threshold"],
         threshold_source=report["operating_point"]["source"],
         graph_sha256=sha256(graph),
