@@ -14,6 +14,7 @@ of 0, and what is good depends on how crowded the micrographs are and on the cla
 a loss is judged on the scale of its own labels, see ``LossScale``.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
 from livepick_trainer.dataset import Batch
+from livepick_trainer.network import PRIOR
 
 __all__ = [
     "POSITIVE_WEIGHT",
@@ -45,6 +47,9 @@ class LossScale:
 
     floor: float
     """Of a network that gives each pixel its target."""
+
+    untrained: float
+    """Of the score that an untrained network gives everywhere, ``network.PRIOR``."""
 
     def progress(self, loss: float) -> float:
         """Return 0 for a network that learned nothing, 1 for a perfect one; negative is worse.
@@ -88,9 +93,17 @@ def loss_scale(batches: Iterable[Batch], *, positive_weight: float) -> LossScale
         lifted += float(lift.sum(dtype=torch.float64))
         hits += float((lift * batch.target).sum(dtype=torch.float64))
         lowest += float((lift * entropy).sum(dtype=torch.float64))
-    share = torch.tensor(hits / max(lifted, 1.0), dtype=torch.float64)
-    blank = float(binary_cross_entropy(share, share)) * lifted
-    return LossScale(blank=blank / max(counted, 1.0), floor=lowest / max(counted, 1.0))
+    counted = max(counted, 1.0)
+
+    def everywhere(score: float) -> float:
+        return -(hits * math.log(score) + (lifted - hits) * math.log1p(-score)) / counted
+
+    share = hits / max(lifted, 1.0)
+    return LossScale(
+        blank=everywhere(share) if 0 < share < 1 else 0.0,
+        floor=lowest / counted,
+        untrained=everywhere(PRIOR),
+    )
 
 
 def count_right(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

@@ -199,11 +199,15 @@ def _evaluate(run: Run, draft: Path) -> None:
         held_out=count_seeds(run, held_out),
         best_epoch=history.best.best_epoch or 0,
         epochs=history.best.epochs,
+        findings=history.best.findings,
+        attempts=history.attempts,
+        kept=history.kept,
+        why_kept=history.why,
         figures=found.figures,
         operating_point=found.operating_point,
         micrographs=found.micrographs,
     )
-    write_atomically(draft / CURVES, draw_curves(history.best.epochs, found))
+    write_atomically(draft / CURVES, draw_curves(history, found))
     write_atomically(draft / REPORT, report.to_json())
     run.reporter.report(
         "evaluate",
