@@ -78,8 +78,9 @@ FAINT_PROGRESS = 0.15
 """With class weights, a network of more progress than this tells particles from background,
 though it is sure of none: in micrographs of little signal that is the best there is."""
 
-SLOW = 0.25
-"""Part of the epochs that half of the progress may take; usual is a tenth."""
+SLOW = 1 / 3
+"""Part of the epochs that half of the progress may take; usual is a tenth, and a quarter where
+an epoch has only few steps."""
 
 LEAST_FOR_SLOW = 8
 """Epochs, before "half of the progress" means anything."""

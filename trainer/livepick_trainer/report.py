@@ -105,13 +105,13 @@ def _draw_loss(axes: "Axes", history: History) -> None:
         every += training + held_out
     scale = history.best.held_out_scale
     axes.axhline(scale.blank, color="0.6", linewidth=0.8, linestyle=":")
-    axes.annotate("blind guess", (1, scale.blank), xycoords=("axes fraction", "data"),
-                  ha="right", va="bottom", fontsize=8, color="0.4")  # fmt: skip
+    axes.annotate("blind guess", (0.01, scale.blank), xycoords=("axes fraction", "data"),
+                  va="bottom", fontsize=8, color="0.4")  # fmt: skip
     finite = [loss for loss in every if np.isfinite(loss) and loss > 0]
     if finite and max(finite) > WIDE * min(finite):
         axes.set_yscale("log")
-    axes.set(xlabel="epoch", ylabel="loss", title="Loss")
-    axes.legend(fontsize=8)
+    axes.set(xlabel="epoch", ylabel="loss", title="Loss: training dashed, held out solid")
+    axes.legend(fontsize=8, loc="upper right")
 
 
 def _draw_accuracy(axes: "Axes", history: History) -> None:
@@ -124,7 +124,12 @@ def _draw_accuracy(axes: "Axes", history: History) -> None:
             [100 * figures.validation_accuracy for figures in attempt.epochs],
         )
     axes.axhline(100 * LOW_ACCURACY, color="0.6", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="epoch", ylabel="balanced accuracy, %", title="Accuracy", ylim=(45, 101))
+    axes.set(
+        xlabel="epoch",
+        ylabel="balanced accuracy, %",
+        title="Accuracy: training dashed, held out solid",
+        ylim=(45, 101),
+    )
 
 
 def _draw_rate(axes: "Axes", history: History) -> None:
@@ -166,13 +171,16 @@ def _draw_pair(
 ) -> None:
     """Draw one attempt's curves, and a mark at its best epoch."""
     numbers = [figures.epoch for figures in attempt.epochs]
-    name = f"attempt {attempt.number}, " if len(history.attempts) > 1 else ""
+    name = f"attempt {attempt.number}" if len(history.attempts) > 1 else None
     color, alpha = _color(attempt), _alpha(history, attempt)
-    axes.plot(numbers, training, "--", color=color, alpha=alpha, label=f"{name}training")
-    axes.plot(numbers, held_out, "-", color=color, alpha=alpha, label=f"{name}held out")
+    axes.plot(numbers, training, "--", color=color, alpha=alpha)
+    axes.plot(numbers, held_out, "-", color=color, alpha=alpha, label=name)
     if attempt.best_epoch is not None:
-        axes.plot(attempt.best_epoch, held_out[attempt.best_epoch - 1], "o", color=color,
-                  alpha=alpha, markersize=5, label=f"best: epoch {attempt.best_epoch}")  # fmt: skip
+        best = held_out[attempt.best_epoch - 1]
+        label = f"best epoch, {attempt.best_epoch}"
+        axes.plot(
+            attempt.best_epoch, best, "o", color=color, alpha=alpha, markersize=5, label=label
+        )
 
 
 def _color(attempt: Attempt) -> str:
