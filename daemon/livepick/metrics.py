@@ -13,7 +13,7 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -27,6 +27,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from livepick import errors
+from livepick.core.run import FindingKind, Progress
 from livepick.records import Counts
 from livepick.worker import CPU, CUDA, Result
 
@@ -46,6 +47,7 @@ ERROR_STAGES = ("ingest", "pick", "export", "train")
 _OUTCOMES = ("picked", "empty", "failed")
 QUEUE_STAGES = ("settling", "queued", "picking")
 TRAINING_RESULTS = ("promoted", "failed", "stopped")
+FINDINGS: tuple[str, ...] = get_args(FindingKind)
 
 PROVIDERS = (CUDA, CPU)
 
@@ -205,6 +207,20 @@ class Metrics:
         self.validation_loss = self._gauge(
             "training_validation_loss", "And on held-out micrographs?"
         )
+        self.training_accuracy = self._gauge(
+            "training_accuracy",
+            "Does it tell particles from background? Mean of both pixels' shares that are right.",
+        )
+        self.validation_accuracy = self._gauge(
+            "training_validation_accuracy", "And on held-out micrographs? 0.5 finds nothing."
+        )
+        self.training_findings = _zeros(
+            self._counter("training_findings", "What do learning curves say is wrong?", "finding"),
+            FINDINGS,
+        )
+        self.training_reruns = self._counter(
+            "training_reruns", "Trainings repeated with the remedy of a finding."
+        )
         self.training_runs = _zeros(
             self._counter("training_runs", "Training runs ended, by result.", "result"),
             TRAINING_RESULTS,
@@ -307,6 +323,21 @@ class Metrics:
         self.queue_depth.labels("settling").set(settling)
         self.last_scan.set(scanned_at)
         self.scan_seconds.set(scan_seconds)
+
+    def trained(self, line: Progress) -> None:
+        """Set and count what a line of the trainer's progress says of its learning."""
+        for gauge, value in (
+            (self.training_loss, line.training_loss),
+            (self.validation_loss, line.validation_loss),
+            (self.training_accuracy, line.training_accuracy),
+            (self.validation_accuracy, line.validation_accuracy),
+        ):
+            if value is not None:
+                gauge.set(value)
+        if line.finding is not None:
+            self.training_findings.labels(line.finding).inc()
+        if line.rerun:
+            self.training_reruns.inc()
 
     def serve_with(self, *, version: int, kind: str, promoted_at: float) -> None:
         """Say which model picks from now on; the former one's series goes away."""

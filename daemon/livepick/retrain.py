@@ -169,12 +169,11 @@ class Retrain:
             )
 
     def _report(self, line: Progress) -> None:
-        if line.training_loss is not None:
-            self._metrics.training_loss.set(line.training_loss)
-        if line.validation_loss is not None:
-            self._metrics.validation_loss.set(line.validation_loss)
+        self._metrics.trained(line)
         if line.note and line.stage != "failed":  # a failure is logged when the run is concluded
             level = logging.DEBUG if line.stage == "prepare" else logging.INFO
+            if line.finding is not None:
+                level = logging.WARNING
             _log.log(level, "run %s: %s: %s", self._name, line.stage, line.note)
 
     def _conclude(self, folder: Path, ended: Ended) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from livepick.config import Config
 from livepick.core.bundle import ModelCard, bundle_name, read_card
+from livepick.core.report import TrainingFinding, read_findings
 from livepick.core.run import RUNS
 from livepick.errors import ModelError
 from livepick.ledger import LEDGER, ReadLedger
@@ -61,6 +62,8 @@ class Status:
     particles: int = 0
     model: ModelCard | None = None
     training: Training = Training("collecting", "The session has not begun.")
+    findings: tuple[TrainingFinding, ...] = ()
+    """On the training of the model that picks."""
     newest: list[Row] = field(default_factory=list)
     failures: list[Row] = field(default_factory=list)
     oldest_waiting_at: float | None = None
@@ -85,7 +88,14 @@ class Status:
             "model": (
                 {"version": self.model.version, "kind": self.model.kind} if self.model else None
             ),
-            "training": {"state": self.training.state, "version": self.training.version},
+            "training": {
+                "state": self.training.state,
+                "version": self.training.version,
+                "findings": [
+                    {"finding": f.kind, "evidence": f.evidence, "remedy": f.remedy}
+                    for f in self.findings
+                ],
+            },
             "failures": [
                 {"micrograph": row.name, "reason": row.reason, "error": row.error}
                 for row in self.failures
@@ -124,10 +134,12 @@ def _read(config: Config, ledger: ReadLedger) -> Status:
     counts = ledger.counts()
     in_use = ledger.model()
     model = None
+    findings: tuple[TrainingFinding, ...] = ()
     if in_use is not None:
         path = config.state.directory / MODELS / bundle_name(in_use.version)
         with contextlib.suppress(ModelError):  # removed by hand; the service says so at its start
             model = read_card(path)
+            findings = read_findings(path)
     return Status(
         session=config.session.name,
         started=True,
@@ -135,6 +147,7 @@ def _read(config: Config, ledger: ReadLedger) -> Status:
         particles=ledger.particles(),
         model=model,
         training=_training(config, ledger.runs(), model, counts),
+        findings=findings,
         newest=[_row(row) for row in ledger.recent(NEWEST)],
         failures=[_row(row) for row in ledger.recent(FAILURES, state="failed")],
         oldest_waiting_at=ledger.oldest_waiting_at(),

@@ -159,11 +159,15 @@ def pick(job: Job) -> Result:
             job.path, pixel_size_angstrom=job.pixel_size_angstrom, version=job.version
         )
         read_seconds = clock.lap()
+        diameter_angstrom = job.diameter_angstrom or card.diameter_angstrom
         prepared = prepare(
             micrograph.image,
             pixel_size_angstrom=micrograph.pixel_size_angstrom,
-            diameter_angstrom=job.diameter_angstrom or card.diameter_angstrom,
+            diameter_angstrom=diameter_angstrom,
             contrast=job.contrast or card.contrast,
+            lowpass_angstrom=_scaled(card.lowpass_angstrom, diameter_angstrom, card),
+            # A bundle from elsewhere knows nothing of the noise of this microscope's files.
+            noise_sigma=card.noise_sigma if job.diameter_angstrom is None else None,
         )
     shape_px = micrograph.image.shape
     pixel_size_angstrom = micrograph.pixel_size_angstrom
@@ -188,6 +192,15 @@ def pick(job: Job) -> Result:
         seconds=StageSeconds(read_seconds, preprocess_seconds, infer_seconds, clock.lap()),
         provider=model.provider,
     )
+
+
+def _scaled(
+    lowpass_angstrom: float | None, diameter_angstrom: float, card: ModelCard
+) -> float | None:
+    """Return a model's lowpass for a particle of another size, which it sees as large."""
+    if lowpass_angstrom is None:
+        return None
+    return lowpass_angstrom * diameter_angstrom / card.diameter_angstrom
 
 
 def probe(bundle: Path, device: Device) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from livepick.core.picks import Picks
+from livepick.core.run import Progress
 from livepick.metrics import ERROR_REASONS, ERROR_STAGES, Metrics
 from livepick.worker import Quality, Result, StageSeconds
 
@@ -40,6 +41,8 @@ def test_zeros_are_exported_before_anything_happens():
         assert sample("livepick_errors_total", {"stage": stage, "reason": "header"}) == 0
     assert sample("livepick_inference_provider_active", {"provider": "CUDAExecutionProvider"}) == 0
     assert sample("livepick_training_runs_total", {"result": "failed"}) == 0
+    assert sample("livepick_training_findings_total", {"finding": "overfitting"}) == 0
+    assert sample("livepick_training_reruns_total") == 0
 
 
 def test_a_picked_micrograph_counts_its_particles_scores_and_times():
@@ -57,6 +60,32 @@ def test_a_picked_micrograph_counts_its_particles_scores_and_times():
     assert sample("livepick_end_to_end_latency_seconds_count") == 1
     assert sample("livepick_stage_duration_seconds_count", {"stage": "export"}) == 2
     assert sample("livepick_inference_provider_active", {"provider": "CPUExecutionProvider"}) == 1
+
+
+def test_a_trainers_progress_is_seen():
+    """Losses and accuracies of the last epoch, findings by kind, and reruns."""
+    metrics = Metrics()
+    metrics.trained(
+        Progress(
+            at=1,
+            stage="train",
+            training_loss=0.3,
+            validation_loss=0.4,
+            training_accuracy=0.8,
+            validation_accuracy=0.7,
+        )
+    )
+    metrics.trained(Progress(at=2, stage="train", note="why", finding="rate_too_high"))
+    metrics.trained(Progress(at=3, stage="train", note="again", rerun=True))
+    sample = metrics.registry.get_sample_value
+
+    assert sample("livepick_training_loss") == 0.3
+    assert sample("livepick_training_validation_loss") == 0.4
+    assert sample("livepick_training_accuracy") == 0.8
+    assert sample("livepick_training_validation_accuracy") == 0.7
+    assert sample("livepick_training_findings_total", {"finding": "rate_too_high"}) == 1
+    assert sample("livepick_training_findings_total", {"finding": "overfitting"}) == 0
+    assert sample("livepick_training_reruns_total") == 1
 
 
 def test_labels_are_bounded():

@@ -1,10 +1,12 @@
 """Bundles on disk, and which one picks."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from livepick.core.bundle import GRAPH
+from livepick.core.bundle import CARD, GRAPH, read_card
+from livepick.core.report import read_findings
 from livepick.errors import ModelError
 from livepick.models import Models
 
@@ -69,6 +71,48 @@ def test_damaged_bundles_are_neither_listed_nor_promoted(tmp_path, config, caplo
         with pytest.raises(ModelError):
             models.promote(version)
     assert models.champion(config).card.version == 0
+
+
+def test_a_card_of_an_earlier_livepick_means_what_it_meant(tmp_path, config, put_bundle):
+    """It knows neither a filter nor a common noise, and its model gets neither."""
+    bundle = put_bundle(Models(tmp_path), config, 1)
+    card = json.loads((bundle / CARD).read_text())
+    for name in ("lowpass_angstrom", "noise_sigma"):
+        del card[name]
+    (bundle / CARD).write_text(json.dumps(card))
+
+    assert (read_card(bundle).lowpass_angstrom, read_card(bundle).noise_sigma) == (None, None)
+
+
+def test_a_card_with_a_wrong_entry_names_it(tmp_path, config, put_bundle):
+    """And none of those that may be missing."""
+    bundle = put_bundle(Models(tmp_path), config, 1)
+    card = json.loads((bundle / CARD).read_text())
+    del card["lowpass_angstrom"], card["threshold"]
+    (bundle / CARD).write_text(json.dumps(card | {"tresholt": 1}))
+
+    with pytest.raises(ModelError, match=r"unknown entries: threshold, tresholt\."):
+        read_card(bundle)
+
+
+def test_findings_are_read_from_a_bundles_report(tmp_path):
+    """Those of its training, in words; a report that has none, or no report, says nothing."""
+    finding = {
+        "kind": "still_falling",
+        "is_fault": False,
+        "evidence": "the losses still fall",
+        "remedy": "raise training.epochs to 60",
+        "settings": {"epochs": 60},
+    }
+    assert read_findings(tmp_path) == ()
+    (tmp_path / "report.json").write_text(json.dumps({"figures": {}}))
+    assert read_findings(tmp_path) == ()
+    (tmp_path / "report.json").write_text(json.dumps({"findings": [finding]}))
+
+    (found,) = read_findings(tmp_path)
+
+    assert not found.is_fault
+    assert found.sentence == ("Still falling: the losses still fall; raise training.epochs to 60.")
 
 
 def test_numbers_of_runs_and_bundles_are_one_series(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from scipy import ndimage
 
 from livepick.core.blobs import MIDDLE_SIGMAS, blob_graph, templates
+from livepick.core.lowpass import lowpass
 from livepick.core.masks import Borders, find_borders, outlier_mask
 from livepick.core.normalize import flatten, trend
 from livepick.core.peaks import find_peaks
@@ -309,3 +310,76 @@ def test_bright_contrast_is_the_mirror_image(rng):
     )
 
     np.testing.assert_array_equal(dark, -bright)
+
+
+def wave(shape, cycles_y, cycles_x):
+    """Return a wave that the mirrors at the edges continue: so many half periods along y and x."""
+    y, x = ((np.arange(n) + 0.5) / n for n in shape)
+    return np.outer(np.cos(np.pi * cycles_y * y), np.cos(np.pi * cycles_x * x)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("cycles_y", "cycles_x"), [(0, 41), (81, 0), (60, 30), (99, 49)])
+def test_a_wave_beyond_the_cutoff_vanishes(cycles_y, cycles_x):
+    """Pixels of 4 x 8 ångström, 100 x 50 of them: 20 ångström are 40 half periods, each way."""
+    image = wave((100, 50), cycles_y, cycles_x)
+
+    filtered = lowpass(image, cutoff_angstrom=20, pixel_size_angstrom=(4, 8))
+
+    assert np.abs(filtered).max() < 1e-5
+
+
+@pytest.mark.parametrize(("cycles_y", "cycles_x"), [(0, 0), (0, 33), (33, 0), (20, 20)])
+def test_a_wave_below_the_cutoff_stays(cycles_y, cycles_x):
+    """Up to 0.85 of the cutoff frequency it is passed as it is."""
+    image = wave((100, 50), cycles_y, cycles_x)
+
+    filtered = lowpass(image, cutoff_angstrom=20, pixel_size_angstrom=(4, 8))
+
+    np.testing.assert_allclose(filtered, image, atol=1e-5)
+
+
+def test_the_filters_edge_is_soft():
+    """Half-way down the edge, half of a wave is left."""
+    image = wave((400, 8), 74, 0)  # (0.85 + 1) / 2 of the cutoff
+
+    filtered = lowpass(image, cutoff_angstrom=80, pixel_size_angstrom=(8, 1))
+
+    np.testing.assert_allclose(filtered, image / 2, atol=1e-5)
+
+
+@pytest.fixture
+def noisy(rng):
+    """Return a micrograph of the prepared pixel size with a border, a blob and ice."""
+    image = rng.normal(100, 3, (240, 220))
+    image[:12] = 0
+    y, x = np.indices(image.shape)
+    image -= 8 * (np.hypot(y - 90, x - 70) < 9)
+    image -= 60 * (np.hypot(y - 170, x - 150) < 25)
+    return image.astype(np.float32)
+
+
+def test_the_lowpass_changes_the_image_and_not_the_mask(noisy):
+    """What is masked, and how strong a particle is, is the same with and without."""
+    keywords = {"pixel_size_angstrom": 5, "diameter_angstrom": 100, "contrast": "dark"}
+    plain = prepare(noisy, **keywords)
+    filtered = prepare(noisy, **keywords, lowpass_angstrom=40)
+
+    assert (filtered.mask == plain.mask).all()
+    assert plain.mask.any()
+    good = ~plain.mask
+    assert filtered.image[good].std() < 0.6 * plain.image[good].std()
+    assert (filtered.image[:12] == 0).all()
+    around = np.s_[84:97, 64:77]
+    assert filtered.image[around].mean() == pytest.approx(plain.image[around].mean(), rel=0.1)
+
+
+def test_without_normalization_a_noisier_micrograph_looks_noisier(noisy):
+    """Divided by one number; its own background is taken out all the same, and its mask kept."""
+    keywords = {"pixel_size_angstrom": 5, "diameter_angstrom": 100, "contrast": "dark"}
+    own = prepare(noisy, **keywords)
+
+    common = prepare(3 * noisy + 50, **keywords, noise_sigma=own.noise_sigma)
+
+    assert own.noise_sigma == pytest.approx(3, rel=0.1)
+    assert (common.mask == own.mask).all()
+    np.testing.assert_allclose(common.image, 3 * own.image, atol=1e-2)

@@ -176,6 +176,27 @@ def test_a_trained_model_is_tried_promoted_and_announced(make_scene):
     assert len(scene.promoted) == 1
 
 
+FINDINGS = """
+    with (folder / "progress.jsonl").open("a") as file:
+        file.write('{"at": 2, "stage": "train", "note": "rate too high: 1e5; lower it",'
+            ' "finding": "rate_too_high"}\\n')
+        file.write('{"at": 3, "stage": "train", "note": "training again", "rerun": true}\\n')
+"""
+
+
+def test_a_finding_is_a_warning_once(make_scene, caplog):
+    """The operator reads of it in the log, and Prometheus counts it; the rerun is no warning."""
+    scene = make_scene(PUBLISH + FINDINGS)
+
+    scene.until(lambda: scene.promoted, "promotion")
+
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert warnings == ["run 0001: train: rate too high: 1e5; lower it"]
+    sample = scene.metrics.registry.get_sample_value
+    assert sample("livepick_training_findings_total", {"finding": "rate_too_high"}) == 1
+    assert sample("livepick_training_reruns_total") == 1
+
+
 def test_a_failed_run_leaves_picking_alone_and_is_not_repeated(make_scene):
     """Its reason is recorded; a restart does not try again, another generation does."""
     scene = make_scene(FAIL)

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from livepick.core.report import TrainingFinding
 from livepick.errors import ConfigError
 from livepick.metrics import Metrics
 from livepick.records import Counts
@@ -19,6 +20,7 @@ STATUS = Status(
     counts=Counts(queued=1, picked=2, failed=1),
     particles=12345,
     training=Training("failed", "Run 0001 failed: no memory."),
+    findings=(TrainingFinding("rate_too_high", True, "the loss is <nan>", "lower the rate"),),
     newest=[Row(HOSTILE, "picked", 7, 0, 1.0, "", "", "")],
     failures=[Row("bad.mrc", "movie", None, None, 1.0, "movie", "It is a movie", "Give the sum.")],
     problems=("/data is not there.",),
@@ -55,6 +57,7 @@ def test_page_shows_counts_failures_and_remedies(ask):
     assert answer.status == 200
     for words in ("krios2", "12,345", "Run 0001 failed", "Give the sum.", "/data is not there."):
         assert words in text
+    assert "Rate too high: the loss is &lt;nan&gt;; lower the rate." in text
     assert HOSTILE not in text
     assert "&lt;script&gt;" in text
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MULTIPLE_PX", "Architecture", "PickingNetwork", "make_network"]
+__all__ = ["MULTIPLE_PX", "PRIOR", "Architecture", "PickingNetwork", "make_network"]
 
 MULTIPLE_PX = 16
 """Height and width of the input are multiples of this: the levels halve it three times, and

@@ -3,9 +3,14 @@
 ``NNNN.npy`` is the prepared image, mapped and not read whole by the later stages, so that a run
 over thousands of micrographs needs little memory; ``NNNN.npz`` is the rest, written after it: where
 it is, the micrograph is done. Numbers are those of ``run.json``.
+
+Without ``training.normalize``, all are divided by one number in the end, the median noise of those
+that are trained on: it is in ``noise.json``, and each image in ``NNNN-common.npy`` in place of the
+first. So each micrograph is read once, and the worker's image is the same to the last bit.
 """
 
 import io
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +22,7 @@ from numpy.typing import NDArray
 from livepick.core.files import write_atomically
 from livepick.core.micrograph import read_micrograph
 from livepick.core.picks import Picks
-from livepick.core.prepare import prepare
+from livepick.core.prepare import divided_by, prepare
 from livepick.core.run import RunMicrograph, RunSpec
 from livepick.errors import MicrographError, TrainerError
 from livepick_trainer.seeds import Candidates, Points
@@ -26,6 +31,7 @@ __all__ = [
     "LEAST_MICROGRAPHS",
     "PreparedMicrograph",
     "load_prepared",
+    "noise_sigma",
     "prepare_micrographs",
     "split_held_out",
 ]
@@ -37,6 +43,8 @@ Mask = NDArray[np.bool_]
 
 LEAST_MICROGRAPHS = 3
 """Fewer cannot be split into micrographs to learn from and micrographs to judge by."""
+
+_NOISE = "noise.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -114,6 +122,16 @@ def prepare_micrographs(
             "there is not a single candidate in any micrograph, so nothing to learn from",
             "Check particle.diameter_angstrom, particle.contrast and the pixel size.",
         )
+    if not spec.training.normalize:
+        _divide_by_common_noise(spec, folder)
+
+
+def noise_sigma(folder: Path) -> float | None:
+    """Return the noise by which all micrographs in ``folder`` are divided; None if by their own."""
+    try:
+        return float(json.loads((folder / _NOISE).read_bytes()))
+    except FileNotFoundError:
+        return None
 
 
 def load_prepared(
@@ -158,19 +176,47 @@ def _prepare_one(spec: RunSpec, micrograph: RunMicrograph, folder: Path, number:
         pixel_size_angstrom=micrograph.pixel_size_angstrom,
         diameter_angstrom=spec.particle.diameter_angstrom,
         contrast=spec.particle.contrast,
+        lowpass_angstrom=spec.training.lowpass_angstrom,
     )
     scale = np.array([prepared.scale_y, prepared.scale_x])
     image, rest = io.BytesIO(), io.BytesIO()
     np.save(image, prepared.image.astype(np.float32))
-    np.savez(rest, mask=prepared.mask, scale=scale)
+    np.savez(rest, mask=prepared.mask, scale=scale, noise=np.array(prepared.noise_sigma))
     write_atomically(_image_of(folder, number), image.getvalue())
     write_atomically(_rest_of(folder, number), rest.getvalue())
+
+
+def _divide_by_common_noise(spec: RunSpec, folder: Path) -> None:
+    """Make each image anew, divided by the usual noise of the training micrographs."""
+    own = {
+        number: _own_noise(folder, number)
+        for number in range(len(spec.micrographs))
+        if _rest_of(folder, number).exists()
+    }
+    learned = [sigma for number, sigma in own.items() if not spec.micrographs[number].held_out]
+    common = float(np.median(learned or list(own.values())))
+    for number, sigma in own.items():
+        normalized = _image_of(folder, number)
+        if normalized.exists():  # else it was done before the trainer was killed
+            image = io.BytesIO()
+            flat = divided_by(np.load(normalized), own_sigma=sigma, noise_sigma=common)
+            np.save(image, flat)
+            write_atomically(_common_image_of(folder, number), image.getvalue())
+            normalized.unlink()
+    write_atomically(folder / _NOISE, json.dumps(common).encode())
+
+
+def _own_noise(folder: Path, number: int) -> float:
+    with np.load(_rest_of(folder, number)) as rest:
+        return float(rest["noise"])
 
 
 def _load_one(
     micrograph: RunMicrograph, folder: Path, number: int, verdict: NDArray[np.int8] | None
 ) -> PreparedMicrograph:
-    image: Image = np.load(_image_of(folder, number), mmap_mode="r")
+    common = _common_image_of(folder, number)
+    place = common if common.exists() else _image_of(folder, number)
+    image: Image = np.load(place, mmap_mode="r")
     with np.load(_rest_of(folder, number)) as rest:
         scale_y, scale_x = (float(s) for s in rest["scale"])
         return PreparedMicrograph(
@@ -199,6 +245,10 @@ def _candidates(
 
 def _image_of(folder: Path, number: int) -> Path:
     return folder / f"{number:04d}.npy"
+
+
+def _common_image_of(folder: Path, number: int) -> Path:
+    return folder / f"{number:04d}-common.npy"
 
 
 def _rest_of(folder: Path, number: int) -> Path:

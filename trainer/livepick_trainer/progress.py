@@ -1,10 +1,11 @@
 """One JSON line a step in ``progress.jsonl``, for the daemon to follow; the same in the log."""
 
 import logging
+import math
 import time
 from pathlib import Path
 
-from livepick.core.run import PROGRESS, Progress, Stage
+from livepick.core.run import PROGRESS, FindingKind, Progress, Stage
 from livepick_trainer.train import EpochFigures
 
 __all__ = ["Reporter"]
@@ -31,20 +32,27 @@ class Reporter:
         done: int = 0,
         total: int = 0,
         figures: EpochFigures | None = None,
+        finding: FindingKind | None = None,
+        rerun: bool = False,
     ) -> None:
-        """Append one step: a sentence, how far the stage is, and an epoch's figures if any."""
+        """Append one step: a sentence, how far the stage is, and an epoch's figures if any.
+
+        A loss that is no number is left out.
+        """
         line = Progress(
             at=time.time(),
             stage=stage,
             done=done,
             total=total,
             note=note,
-            training_loss=figures.training_loss if figures else None,
-            validation_loss=figures.validation_loss if figures else None,
+            training_loss=_number(figures.training_loss) if figures else None,
+            validation_loss=_number(figures.validation_loss) if figures else None,
             training_accuracy=figures.training_accuracy if figures else None,
             validation_accuracy=figures.validation_accuracy if figures else None,
+            finding=finding,
+            rerun=rerun,
         )
-        text = line.model_dump_json(exclude_none=True) + "\n"
+        text = line.model_dump_json(exclude_none=True, exclude_defaults=True) + "\n"
         with self._path.open("ab") as file:
             file.write((text if self._closed else "\n" + text).encode())
         self._closed = True
@@ -59,3 +67,7 @@ class Reporter:
                 return file.read(1) != b"\n"
         except FileNotFoundError:
             return False
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -18,10 +18,11 @@ from pydantic import TypeAdapter
 import livepick
 from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
 from livepick.core.files import TEMPORARY_PREFIX, fsync_folder, write_atomically
+from livepick.core.normalize import COMMON_NOISE
 from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
 from livepick.core.run import RunSpec, Stage
 from livepick.errors import TrainerError
-from livepick_trainer.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint, save_weights
+from livepick_trainer.attempts import History
 from livepick_trainer.clean import (
     CLASSES_JSON,
     CLASSES_PNG,
@@ -33,12 +34,11 @@ from livepick_trainer.continuation import take_over
 from livepick_trainer.dataset import PatchRules
 from livepick_trainer.evaluate import evaluate, padded
 from livepick_trainer.export_onnx import Agreement, check_agreement, to_onnx
-from livepick_trainer.network import make_network
-from livepick_trainer.prepare import load_prepared, prepare_micrographs
+from livepick_trainer.prepare import load_prepared, noise_sigma, prepare_micrographs
 from livepick_trainer.progress import Reporter
+from livepick_trainer.remedies import train_with_remedies
 from livepick_trainer.report import Report, draw_curves
 from livepick_trainer.run import (
-    WEIGHTS,
     Run,
     choose_device,
     count_seeds,
@@ -46,16 +46,13 @@ from livepick_trainer.run import (
     labelled,
     split,
     trained_network,
-    training_batches,
 )
 from livepick_trainer.seeds import SeedRules
-from livepick_trainer.train import Checkpoint, EpochFigures, Recipe, train
 
 __all__ = ["run_stages"]
 
 _log = logging.getLogger(__name__)
 
-HISTORY = "history.json"
 REPORT, CURVES = "report.json", "curves.png"
 AGREEMENT = "agreement.json"
 
@@ -183,31 +180,7 @@ def _train(run: Run, draft: Path) -> None:
         f"{seeds} seeds in {len(learned)} micrographs, {len(held_out)} held out, on {run.device}",
         total=settings.epochs,
     )
-    judged = list(held_out_batches(run, [labelled(run, m) for m in held_out]))
-
-    def save(checkpoint: Checkpoint) -> None:
-        save_checkpoint(draft / CHECKPOINT, checkpoint)
-        _report_epoch(run, checkpoint.history[-1])
-
-    network = make_network(settings.seed).to(run.device)
-    try:
-        history = train(
-            network,
-            lambda epoch: training_batches(run, learned, epoch),
-            lambda: judged,
-            Recipe(
-                epochs=settings.epochs,
-                initial_learning_rate=settings.initial_learning_rate,
-                final_learning_rate=settings.final_learning_rate,
-                seed=settings.seed,
-            ),
-            resume=load_checkpoint(draft / CHECKPOINT),
-            save=save,
-        )
-    except FloatingPointError as error:
-        raise TrainerError(str(error), "Lower training.initial_learning_rate.") from error
-    save_weights(draft / WEIGHTS, network)
-    write_atomically(draft / HISTORY, TypeAdapter(list[EpochFigures]).dump_json(history))
+    train_with_remedies(run, draft, learned, [labelled(run, m) for m in held_out])
 
 
 def _evaluate(run: Run, draft: Path) -> None:
@@ -221,15 +194,17 @@ def _evaluate(run: Run, draft: Path) -> None:
         diameter_angstrom=run.spec.particle.diameter_angstrom,
         min_distance_fraction=run.spec.particle.min_distance_fraction,
     )
-    history = TypeAdapter(list[EpochFigures]).validate_json(
-        (run.folder / "train" / HISTORY).read_bytes()
-    )
+    history = History.read(run.folder / "train")
     report = Report(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         training=count_seeds(run, training),
         held_out=count_seeds(run, held_out),
-        best_epoch=min(history, key=lambda figures: figures.validation_loss).epoch,
-        epochs=history,
+        best_epoch=history.best.best_epoch or 0,
+        epochs=history.best.epochs,
+        findings=history.best.findings,
+        attempts=history.attempts,
+        kept=history.kept,
+        why_kept=history.why,
         figures=found.figures,
         operating_point=found.operating_point,
         micrographs=found.micrographs,
@@ -269,6 +244,7 @@ def _publish(run: Run, draft: Path) -> None:
     graph = (run.folder / "export" / GRAPH).read_bytes()
     report = json.loads((run.folder / "evaluate" / REPORT).read_bytes())
     report["classes"] = json.loads((run.folder / "select" / CLASSES_JSON).read_bytes())
+    noise = noise_sigma(run.folder / "prepare")
     report["export"] = json.loads((run.folder / "export" / AGREEMENT).read_bytes())
     card = ModelCard(
         version=spec.version,
@@ -279,7 +255,9 @@ def _publish(run: Run, draft: Path) -> None:
         min_distance_angstrom=spec.particle.min_distance_fraction * spec.particle.diameter_angstrom,
         contrast=spec.particle.contrast,
         pixel_size_angstrom=spec.particle.diameter_angstrom / DIAMETER_PX,
-        normalization=NORMALIZATION,
+        normalization=NORMALIZATION if noise is None else COMMON_NOISE,
+        lowpass_angstrom=spec.training.lowpass_angstrom,
+        noise_sigma=noise,
         threshold=report["operating_point"]["threshold"],
         threshold_source=report["operating_point"]["source"],
         graph_sha256=sha256(graph),
@@ -299,14 +277,3 @@ def _publish(run: Run, draft: Path) -> None:
     bundle = publish(spec.models_directory, card, files)
     write_atomically(draft / "bundle.json", json.dumps(str(bundle)).encode())
     run.reporter.report("publish", f"published {bundle}", done=1, total=1)
-
-
-def _report_epoch(run: Run, figures: EpochFigures) -> None:
-    run.reporter.report(
-        "train",
-        f"epoch {figures.epoch}: loss {figures.training_loss:.4f},"
-        f" held out {figures.validation_loss:.4f}",
-        done=figures.epoch,
-        total=run.spec.training.epochs,
-        figures=figures,
-    )

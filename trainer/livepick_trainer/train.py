@@ -16,7 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from livepick_trainer.dataset import Batch
-from livepick_trainer.losses import balanced_accuracy, weighted_cross_entropy
+from livepick_trainer.losses import (
+    POSITIVE_WEIGHT,
+    balanced_accuracy,
+    count_right,
+    weighted_cross_entropy,
+)
 
 __all__ = ["Checkpoint", "EpochFigures", "Recipe", "learning_rate", "train"]
 
@@ -36,11 +41,16 @@ class Recipe:
     patience: int = 8
     """Epochs in a row without a lower held-out loss, after which training ends."""
     weight_decay: float = 1e-4
+    positive_weight: float = POSITIVE_WEIGHT
+    """The class weight, see ``losses``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochFigures:
-    """What one epoch came to; means over its batches."""
+    """What one epoch came to; the losses are means over its batches.
+
+    A training that came apart has NaN or infinite losses in its last epoch.
+    """
 
     epoch: int
     """Counted from 1."""
@@ -51,6 +61,14 @@ class EpochFigures:
     training_accuracy: float
     """Balanced, see ``losses.balanced_accuracy``."""
     validation_accuracy: float
+    training_found: float = math.nan
+    """Share of the particles' pixels whose score is above one half."""
+    validation_found: float = math.nan
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether both losses are numbers."""
+        return math.isfinite(self.training_loss) and math.isfinite(self.validation_loss)
 
 
 @dataclass(slots=True)
@@ -96,6 +114,9 @@ def train(
 ) -> list[EpochFigures]:
     """Train ``network`` in place, leave its best weights in it, return each epoch's figures.
 
+    An epoch whose loss is not finite is the last one: what the optimizer would go on with is
+    spoilt. The best weights are then those of an earlier epoch, or those at the start.
+
     Parameters
     ----------
     network
@@ -110,11 +131,6 @@ def train(
         Where an earlier call of this function was stopped.
     save
         Called with the state after each epoch.
-
-    Raises
-    ------
-    FloatingPointError
-        The loss is no longer a finite number.
     """
     device = next(network.parameters()).device
     optimizer = torch.optim.AdamW(
@@ -131,13 +147,13 @@ def train(
         scaler.load_state_dict(state.scaler)
         torch.set_rng_state(state.torch_random_state)
 
-    while state.epochs_done < recipe.epochs and state.stale <= recipe.patience:
+    while _goes_on(state, recipe):
         epoch = state.epochs_done
         rate = learning_rate(recipe, epoch)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        training = _train_epoch(network, batches(epoch), optimizer, scaler)
-        validation = _measure(network, held_out())
+        training = _train_epoch(network, batches(epoch), optimizer, scaler, recipe)
+        validation = _measure(network, held_out(), recipe)
         figures = _epoch_figures(epoch, rate, training, validation)
         improved = figures.validation_loss < state.best_loss
         state = Checkpoint(
@@ -163,55 +179,72 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
     return float(recipe.initial_learning_rate * ratio**progress)
 
 
+def _goes_on(state: Checkpoint, recipe: Recipe) -> bool:
+    if state.history and not state.history[-1].is_finite:
+        return False
+    return state.epochs_done < recipe.epochs and state.stale <= recipe.patience
+
+
 def _train_epoch(
     network: nn.Module,
     batches: Iterable[Batch],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    recipe: Recipe,
 ) -> Tensor:
-    """Take one step a batch; return the mean loss and accuracy, (2,) on the CPU."""
+    """Take one step a batch; return the mean loss and the counts of ``count_right``, (5,)."""
     network.train()
     figures = []
     for batch in batches:
-        loss, accuracy = _loss_and_accuracy(network, batch)
+        loss, right = _loss_and_right(network, batch, recipe)
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         scaler.step(optimizer)
         scaler.update()
-        figures.append(torch.stack([loss.detach(), accuracy]))
-    return torch.stack(figures).mean(dim=0).cpu()
+        figures.append(torch.cat([loss.detach()[None], right]))
+    return _pooled(figures)
 
 
-def _measure(network: nn.Module, batches: Iterable[Batch]) -> Tensor:
-    """Return the mean loss and accuracy without learning from them, (2,) on the CPU."""
+def _measure(network: nn.Module, batches: Iterable[Batch], recipe: Recipe) -> Tensor:
+    """Return the same as ``_train_epoch`` without learning."""
     network.eval()
+    figures = []
     with torch.no_grad():
-        figures = [torch.stack(_loss_and_accuracy(network, batch)) for batch in batches]
-    return torch.stack(figures).mean(dim=0).cpu()
+        for batch in batches:
+            loss, right = _loss_and_right(network, batch, recipe)
+            figures.append(torch.cat([loss[None], right]))
+    return _pooled(figures)
 
 
-def _loss_and_accuracy(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+def _pooled(figures: list[Tensor]) -> Tensor:
+    """Return the mean of the batches' losses and the sums of their counts, on the CPU."""
+    table = torch.stack(figures).cpu()  # (batches, 5)
+    return torch.cat([table[:, :1].mean(dim=0), table[:, 1:].sum(dim=0)])
+
+
+def _loss_and_right(network: nn.Module, batch: Batch, recipe: Recipe) -> tuple[Tensor, Tensor]:
     device = next(network.parameters()).device
     image, target, weight = (t.to(device) for t in (batch.image, batch.target, batch.weight))
     with torch.autocast(device.type, dtype=torch.float16, enabled=device.type == "cuda"):
         logits = network(image)
     logits = logits.float()
-    return (
-        weighted_cross_entropy(logits, target, weight),
-        balanced_accuracy(logits.detach(), target, weight).to(device),
-    )
+    loss = weighted_cross_entropy(logits, target, weight, positive_weight=recipe.positive_weight)
+    return loss, count_right(logits.detach(), target, weight)
 
 
 def _epoch_figures(epoch: int, rate: float, training: Tensor, validation: Tensor) -> EpochFigures:
-    if not (training.isfinite().all() and validation.isfinite().all()):
-        raise FloatingPointError(f"the loss of epoch {epoch + 1} is not a finite number")
+    def found(right: Tensor) -> float:
+        return float(right[0] / right[1]) if right[1] > 0 else math.nan
+
     return EpochFigures(
         epoch=epoch + 1,
         learning_rate=rate,
         training_loss=float(training[0]),
         validation_loss=float(validation[0]),
-        training_accuracy=float(training[1]),
-        validation_accuracy=float(validation[1]),
+        training_accuracy=balanced_accuracy(training[1:]),
+        validation_accuracy=balanced_accuracy(validation[1:]),
+        training_found=found(training[1:]),
+        validation_found=found(validation[1:]),
     )
 
 

@@ -59,6 +59,8 @@ def _show(present: Status) -> None:
         note = " (provisional picks)" if model.kind == "blob" else ""
         console.print(f"Model {model.version}, {model.kind}{note}, threshold {model.threshold:.3f}")
     console.print(Text(present.training.sentence))
+    for finding in present.findings:
+        console.print(Text(finding.sentence, style="yellow" if finding.is_fault else "dim"))
     if present.newest:
         console.print(_newest(present))
     if present.failures:

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,6 +84,13 @@ class ModelCard:
 
     parent: int | None = None
     """Version of the bundle whose picks were its seeds."""
+
+    lowpass_angstrom: float | None = None
+    """Detail finer than this is filtered out before the graph sees a micrograph; None: none is."""
+
+    noise_sigma: float | None = None
+    """Noise of the micrographs that it was trained on, by which each one is divided; None: each
+    is divided by its own, as by every card without this entry."""
 
     format: int = FORMAT
     """Of the card and the graph's inputs and outputs."""
@@ -168,5 +175,6 @@ def read_card(bundle: Path) -> ModelCard:
     with contextlib.suppress(TypeError):
         return ModelCard(**entries)
     known = {field.name for field in dataclasses.fields(ModelCard)}
-    odd = sorted(known.symmetric_difference(entries) - {"run", "parent"})
+    optional = {f.name for f in dataclasses.fields(ModelCard) if f.default is not MISSING}
+    odd = sorted((known - optional - entries.keys()) | (entries.keys() - known))
     raise ModelError(f"{path} has missing or unknown entries: {', '.join(odd)}", remedy)

@@ -7,13 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["BACKGROUND_MEDIAN", "Flattened", "flatten", "trend"]
+__all__ = ["BACKGROUND_MEDIAN", "COMMON_NOISE", "Flattened", "flatten", "trend"]
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 BACKGROUND_MEDIAN: Final = "background-median-1"
 """Name of this normalization in a model card; a change of its figures changes the name."""
+COMMON_NOISE: Final = "background-median-common-noise-1"
+"""Name of the same with one number for all micrographs' noise, which the card has too."""
 
 SAMPLES = 16
 """Pixels along each axis of a block whose median is taken; 256 give it to a tenth of sigma."""
@@ -33,6 +35,9 @@ class Flattened:
     above_trend: Image
     """``[y, x]``: the same, but only the trend of the whole field is taken out, so that carbon
     and large pieces of ice still stand out, which are background to themselves."""
+
+    sigma: float
+    """Standard deviation of the background that both were divided by, in the image's units."""
 
 
 def flatten(image: Image, *, window_px: int, ignore: Mask | None = None) -> Flattened:
@@ -61,11 +66,12 @@ def flatten(image: Image, *, window_px: int, ignore: Mask | None = None) -> Flat
     if ignore is not None and not ignore.all():
         sample = sample[~ignore[::2, ::2]]
     sigma = 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
-    inverse = np.float32(1 / max(sigma, float(np.finfo(np.float32).tiny)))
+    sigma = max(sigma, float(np.finfo(np.float32).tiny))
+    inverse = np.float32(1 / sigma)
     flat *= inverse
     above_trend = image - _interpolate(trend(medians), image.shape)
     above_trend *= inverse
-    return Flattened(flat, above_trend)
+    return Flattened(flat, above_trend, sigma)
 
 
 def trend(grid: Image) -> Image:

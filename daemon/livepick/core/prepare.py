@@ -1,4 +1,11 @@
-"""From a micrograph as it landed to what a model sees: the same for picking and training."""
+"""From a micrograph as it landed to what a model sees: the same for picking and training.
+
+As a rule every micrograph is divided by its own noise. A model may have been trained otherwise
+(``training.normalize: false``): then all micrographs are divided by *one* number, the usual noise
+of those that it was trained on, so that a micrograph of thick ice or of a low dose looks as such
+to it. A model may also see micrographs through a lowpass filter. Masks and limits are those of the
+plain normalized image either way: what is contamination does not depend on how a model sees it.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.bundle import Contrast
+from livepick.core.lowpass import lowpass
 from livepick.core.masks import find_borders, outlier_mask
 from livepick.core.normalize import BACKGROUND_MEDIAN, flatten
 from livepick.core.resample import fourier_resample
 
-__all__ = ["DIAMETER_PX", "NORMALIZATION", "Prepared", "prepare"]
+__all__ = ["DIAMETER_PX", "NORMALIZATION", "Prepared", "divided_by", "prepare"]
 
 DIAMETER_PX = 20
 """Every particle is brought to this size: one network design fits all, and a 4096-pixel
@@ -36,7 +44,8 @@ class Prepared:
     """A micrograph as a model sees it."""
 
     image: NDArray[np.float32]
-    """``[y, x]``: background 0, standard deviation 1, particles bright; 0 where masked border."""
+    """``[y, x]``: background 0, standard deviation 1 unless a model sees it otherwise, particles
+    bright; 0 where masked border."""
 
     mask: NDArray[np.bool_]
     """True where nothing is picked or learned: dead borders, contamination."""
@@ -46,11 +55,20 @@ class Prepared:
 
     scale_x: float
 
+    noise_sigma: float
+    """Standard deviation of this micrograph's background, in its own units, after resampling."""
+
 
 def prepare(
-    image: NDArray[Any], *, pixel_size_angstrom: float, diameter_angstrom: float, contrast: Contrast
+    image: NDArray[Any],
+    *,
+    pixel_size_angstrom: float,
+    diameter_angstrom: float,
+    contrast: Contrast,
+    lowpass_angstrom: float | None = None,
+    noise_sigma: float | None = None,
 ) -> Prepared:
-    """Resample to ``DIAMETER_PX`` a particle, take out the background, normalize, mask.
+    """Resample to ``DIAMETER_PX`` a particle, take out the background, normalize, mask, filter.
 
     Parameters
     ----------
@@ -62,6 +80,11 @@ def prepare(
         Longest diameter of the particle.
     contrast
         How particles look in ``image``.
+    lowpass_angstrom
+        Detail finer than this is taken out, see ``core.lowpass``; None keeps what the
+        resampling leaves, a tenth of the diameter.
+    noise_sigma
+        Noise by which the micrograph is divided; None takes its own.
 
     Raises
     ------
@@ -91,4 +114,17 @@ def prepare(
     np.clip(flat, -LIMIT_SIGMAS, LIMIT_SIGMAS, out=flat)
     if contrast == "dark":
         np.negative(flat, out=flat)
-    return Prepared(flat, mask, resampled.scale_y, resampled.scale_x)
+    if lowpass_angstrom is not None:
+        pixels = (pixel_size_angstrom * resampled.scale_y, pixel_size_angstrom * resampled.scale_x)
+        flat = lowpass(flat, cutoff_angstrom=lowpass_angstrom, pixel_size_angstrom=pixels)
+        flat[border] = 0
+    if noise_sigma is not None:
+        flat = divided_by(flat, own_sigma=flattened.sigma, noise_sigma=noise_sigma)
+    return Prepared(flat, mask, resampled.scale_y, resampled.scale_x, flattened.sigma)
+
+
+def divided_by(
+    flat: NDArray[np.float32], *, own_sigma: float, noise_sigma: float
+) -> NDArray[np.float32]:
+    """Return an image that was divided by its own noise as divided by another instead."""
+    return flat * np.float32(own_sigma / noise_sigma)

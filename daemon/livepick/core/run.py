@@ -13,7 +13,17 @@ from livepick.config import Bootstrap, Particle, Training
 from livepick.core.files import write_atomically
 from livepick.errors import TrainerError
 
-__all__ = ["PROGRESS", "RUN", "RUNS", "Progress", "RunMicrograph", "RunSpec", "SeedPick", "Stage"]
+__all__ = [
+    "PROGRESS",
+    "RUN",
+    "RUNS",
+    "FindingKind",
+    "Progress",
+    "RunMicrograph",
+    "RunSpec",
+    "SeedPick",
+    "Stage",
+]
 
 RUNS = "runs"
 """Name of the folder of runs in the state directory."""
@@ -35,6 +45,18 @@ Stage = Literal[
     "failed",
 ]
 """Of a run, in order; ``reseed`` and ``retrain`` are its second round."""
+
+FindingKind = Literal[
+    "rate_too_high",
+    "all_background",
+    "rate_too_low",
+    "underfitting",
+    "overfitting",
+    "training_ahead",
+    "still_falling",
+    "stagnation",
+]
+"""What the learning curves of a training can say; faults before mere advice."""
 
 SeedPick = tuple[float, float, float]
 """x and y in pixels of the original micrograph (``core.picks``), and the score."""
@@ -110,3 +132,7 @@ class Progress(_Record):
     validation_loss: float | None = None
     training_accuracy: float | None = None
     validation_accuracy: float | None = None
+    finding: FindingKind | None = None
+    """What the learning curves say, with evidence and remedy in ``note``."""
+    rerun: bool = False
+    """The training starts anew, with the first finding's remedy."""

@@ -63,7 +63,14 @@ def make_run(tmp_path: Path) -> MakeRun:
             models_directory=tmp_path / f"models-{name}",
             particle=Particle(diameter_angstrom=DIAMETER_ANGSTROM),
             training=Training.model_validate(
-                {"epochs": 3, "minibatch_size": 4, "device": "cpu", "threads": 1} | training
+                {
+                    "epochs": 3,
+                    "minibatch_size": 4,
+                    "auto_remedy": False,
+                    "device": "cpu",
+                    "threads": 1,
+                }
+                | training
             ),
             seed_threshold=0.5,
             micrographs=entries,

@@ -9,7 +9,7 @@ import pytest
 from livepick.core.bundle import GRAPH, read_card
 from livepick.core.run import PROGRESS, Progress, RunSpec
 from livepick.errors import TrainerError
-from livepick_trainer import stages, train
+from livepick_trainer import remedies, stages, train
 from livepick_trainer.__main__ import main
 from livepick_trainer.dataset import PatchRules
 from livepick_trainer.progress import Reporter
@@ -88,10 +88,11 @@ def test_a_run_killed_again_and_again_gives_the_same_graph(make_run, monkeypatch
 
     deaths = [
         (stages, "prepare_micrographs", 1),
-        (stages, "save_checkpoint", 1),
-        (stages, "save_checkpoint", 1),
+        (remedies, "save_checkpoint", 1),
+        (remedies, "save_checkpoint", 1),
         (train, "_train_epoch", 1),
-        (stages, "save_weights", 1),
+        (remedies, "save_weights", 1),
+        (remedies, "save_weights", 2),
         (stages, "evaluate", 1),
         (stages, "to_onnx", 1),
         (stages, "write_atomically", 1),
@@ -114,7 +115,7 @@ def test_finished_stages_are_not_done_again(make_run, monkeypatch):
     folder = make_run()
     bundle = run(folder)
     before = (bundle / "model.json").stat().st_mtime_ns
-    monkeypatch.setattr(stages, "train", None)
+    monkeypatch.setattr(remedies, "train", None)
 
     assert run(folder) == bundle
     assert (bundle / "model.json").stat().st_mtime_ns == before
@@ -126,7 +127,7 @@ def test_a_graph_that_differs_from_the_network_is_refused(make_run, monkeypatch)
     exact = stages.to_onnx
 
     def wrong(network):
-        network = stages.make_network(99)
+        network = remedies.make_network(99)
         return exact(network)
 
     monkeypatch.setattr(stages, "to_onnx", wrong)

@@ -1,0 +1,93 @@
+"""What the network is trained on, and that the worker shows it the same."""
+
+import mrcfile
+import numpy as np
+import pytest
+
+from livepick import worker
+from livepick.core.bundle import read_card
+from livepick.core.normalize import BACKGROUND_MEDIAN, COMMON_NOISE
+from livepick.core.run import RunSpec
+from livepick_trainer import prepare, stages
+from livepick_trainer.dataset import PatchRules
+from livepick_trainer.progress import Reporter
+
+QUICK = PatchRules(size_px=64, patches_per_epoch=8, held_out_patches=8)
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("lowpass_angstrom", [None, 40.0])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_the_worker_sees_what_was_trained_on(make_run, monkeypatch, normalize, lowpass_angstrom):
+    """To the last bit, whatever the settings: the card says what they were."""
+    folder = make_run(epochs=1, normalize=normalize, lowpass_angstrom=lowpass_angstrom)
+    spec = RunSpec.read(folder)
+    bundle = stages.run_stages(folder, Reporter(folder), patch_rules=QUICK)
+    trained_on = prepare.load_prepared(spec, folder / "prepare")
+    seen = []
+    score_map = worker._score_map
+    monkeypatch.setattr(
+        worker, "_score_map", lambda model, image: seen.append(image) or score_map(model, image)
+    )
+
+    for micrograph in spec.micrographs[:2]:
+        worker.pick(worker.Job(path=micrograph.path, version=None, bundle=bundle))
+
+    for image, micrograph in zip(seen, trained_on[:2], strict=True):
+        np.testing.assert_array_equal(image, micrograph.image)
+    card = read_card(bundle)
+    assert card.lowpass_angstrom == lowpass_angstrom
+    assert (card.normalization, card.noise_sigma is None) == (
+        (BACKGROUND_MEDIAN, True) if normalize else (COMMON_NOISE, False)
+    )
+
+
+def test_the_common_noise_is_that_of_the_micrographs_trained_on(make_run):
+    """The held-out one, which here is ten times as noisy, has no part in it, but is divided too."""
+    folder = make_run(normalize=False)
+    spec = RunSpec.read(folder)
+    louder(spec.micrographs[0].path, 10)
+    prepare.prepare_micrographs(spec, folder)
+
+    prepared = prepare.load_prepared(spec, folder)
+
+    assert prepare.noise_sigma(folder) == pytest.approx(1, rel=0.2)
+    spread = [1.4826 * np.median(np.abs(m.image)) for m in prepared]
+    assert spread[0] == pytest.approx(10, rel=0.2)
+    assert spread[1:] == pytest.approx([1] * 4, rel=0.2)
+
+
+def test_no_image_is_divided_twice(make_run, monkeypatch):
+    """Killed between two of them, the trainer goes on with those that are left."""
+    folder = make_run(normalize=False)
+    spec = RunSpec.read(folder)
+    undisturbed, killed = folder / "undisturbed", folder / "killed"
+    for place in (undisturbed, killed):
+        place.mkdir()
+    prepare.prepare_micrographs(spec, undisturbed)
+    divided_by, calls = prepare.divided_by, []
+
+    def dying(*args, **kwargs):
+        calls.append(args)
+        if len(calls) in (2, 4):
+            raise Killed
+        return divided_by(*args, **kwargs)
+
+    monkeypatch.setattr(prepare, "divided_by", dying)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            prepare.prepare_micrographs(spec, killed)
+    prepare.prepare_micrographs(spec, killed)
+
+    expected, found = (prepare.load_prepared(spec, place) for place in (undisturbed, killed))
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+
+
+def louder(path, factor):
+    """Multiply the pixels of a micrograph."""
+    with mrcfile.open(path, mode="r+") as mrc:
+        mrc.set_data(mrc.data * np.float32(factor))
