@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.bundle import Contrast
-from livepick.core.masks import find_borders, outlier_mask
+from livepick.core.film import film_mask
+from livepick.core.masks import MaskedFractions, find_borders, outlier_mask
 from livepick.core.normalize import BACKGROUND_MEDIAN, flatten
 from livepick.core.resample import fourier_resample
 
@@ -25,10 +26,15 @@ BACKGROUND_DIAMETERS = 3.0
 LIMIT_SIGMAS = 5.0
 """A model sees values limited to this many standard deviations of the background."""
 
-OUTLIERS = ((4.0, 1.1), (9.0, 0.7))
+BORDER_DIAMETERS = 0.25
+"""A dead border is widened by this much: its edge attracts picks, and what lies so close to it is
+half a particle."""
+
+OUTLIERS = ((2.0, 1.2), (4.0, 1.1), (6.0, 0.7))
 """What is contamination: standard deviations from the background, and the side of the square
-that it fills, in particle diameters. Strong particles reach the first value and are narrower;
-none reaches the second."""
+that it fills, in particle diameters. Particles of crowded fields reach half of the first value,
+at most, over that width; strong ones reach the second value and are narrower; none reaches the
+third."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +45,10 @@ class Prepared:
     """``[y, x]``: background 0, standard deviation 1, particles bright; 0 where masked border."""
 
     mask: NDArray[np.bool_]
-    """True where nothing is picked or learned: dead borders, contamination."""
+    """True where nothing is picked or learned: dead borders, contamination, carbon film."""
+
+    masked: MaskedFractions
+    """How much that is, and why."""
 
     scale_y: float
     """``y_original = y * scale_y``, both with the centre of the first pixel at 0."""
@@ -72,17 +81,17 @@ def prepare(
     """
     factor = diameter_angstrom / DIAMETER_PX / pixel_size_angstrom
     resampled = fourier_resample(image, factor=factor)
-    border = find_borders(image).mask(
-        resampled.image.shape, scale_y=resampled.scale_y, scale_x=resampled.scale_x
-    )
+    borders = find_borders(image)
+    shape, scale_y, scale_x = resampled.image.shape, resampled.scale_y, resampled.scale_x
+    border = borders.mask(shape, scale_y=scale_y, scale_x=scale_x)
     flattened = flatten(
         resampled.image, window_px=round(BACKGROUND_DIAMETERS * DIAMETER_PX), ignore=border
     )
     flat = flattened.flat
-    flat[border] = 0
-    mask = border
+    flat[border] = flattened.above_trend[border] = 0
+    junk = np.zeros_like(border)
     for sigmas, diameters in OUTLIERS:
-        mask = mask | outlier_mask(
+        junk |= outlier_mask(
             flattened.above_trend,
             sigmas=sigmas,
             least_px=diameters * DIAMETER_PX,
@@ -91,4 +100,8 @@ def prepare(
     np.clip(flat, -LIMIT_SIGMAS, LIMIT_SIGMAS, out=flat)
     if contrast == "dark":
         np.negative(flat, out=flat)
-    return Prepared(flat, mask, resampled.scale_y, resampled.scale_x)
+    film = film_mask(flat, border=border, junk=junk, diameter_px=DIAMETER_PX)
+    grow_px = round(BORDER_DIAMETERS * DIAMETER_PX)
+    wider = borders.mask(shape, scale_y=scale_y, scale_x=scale_x, grow_px=grow_px)
+    masked = MaskedFractions.of(wider, junk, film)
+    return Prepared(flat, wider | junk | film, masked, scale_y, scale_x)
