@@ -20,6 +20,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from livepick.core.masks import block_means, from_blocks
+
 __all__ = ["film_mask"]
 
 Image = NDArray[np.float32]
@@ -133,10 +135,10 @@ def film_mask(image: Image, *, border: Mask, junk: Mask, diameter_px: float) -> 
         return np.zeros(image.shape, dtype=bool)
     for rim in _rims(cells):
         film |= _behind(rim, cells)
-    clean = cells.good & (_means(junk.astype(np.float32), cells.side_px) == 0)
+    clean = cells.good & (block_means(junk.astype(np.float32), cells.side_px) == 0)
     if clean.mean() >= LEAST_CLEAN:
         film |= _textured(cells.fine, clean)
-    return _to_pixels(film, image.shape, cells.side_px)
+    return from_blocks(film, image.shape, cells.side_px)
 
 
 def _cells(image: Image, border: Mask, side_px: int) -> _Cells:
@@ -145,25 +147,9 @@ def _cells(image: Image, border: Mask, side_px: int) -> _Cells:
         step = np.diff(image, axis=axis)
         step *= step
         energy[: step.shape[0], : step.shape[1]] += step
-    bad = _means(border.astype(np.float32), side_px) > 0
+    bad = block_means(border.astype(np.float32), side_px) > 0
     good = ~ndimage.binary_dilation(bad)  # the step at its edge is none of the image
-    return _Cells(_means(image, side_px), _means(energy, side_px), good, side_px)
-
-
-def _means(image: Image, side_px: int) -> Image:
-    height, width = (n // side_px * side_px for n in image.shape)
-    split = image[:height, :width].reshape(height // side_px, side_px, width // side_px, side_px)
-    means: Image = split.mean(axis=(1, 3))
-    return means
-
-
-def _to_pixels(grid: Mask, shape: tuple[int, ...], side_px: int) -> Mask:
-    """Return a grid of cells in pixels; the last cells reach to the end."""
-    rows, columns = (
-        np.minimum(np.arange(size) // side_px, cells - 1)
-        for size, cells in zip(shape, grid.shape, strict=True)
-    )
-    return np.asarray(grid[np.ix_(rows, columns)])
+    return _Cells(block_means(image, side_px), block_means(energy, side_px), good, side_px)
 
 
 # --- the rim -----------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Where not to pick: bad borders, and what is far too dark or bright to be a particle."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["Borders", "MaskedFractions", "find_borders", "outlier_mask"]
+__all__ = [
+    "Borders",
+    "MaskedFractions",
+    "Outlier",
+    "block_means",
+    "find_borders",
+    "from_blocks",
+    "outlier_mask",
+]
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -35,6 +44,9 @@ BESIDE_PX = 5
 
 WIDEST_STRIP_PX = 8
 """What is wider is no strip."""
+
+BINNED = 2
+"""Outliers are looked for on means of squares this wide."""
 
 EVERY = 16
 """Lines are compared at every so manieth pixel, which is plenty and costs little."""
@@ -152,30 +164,61 @@ def _border_width(bad: Mask) -> int:
     return int(np.flatnonzero(runs)[-1]) + RUN_PX + 1 if runs.any() else 0
 
 
-def outlier_mask(flat: Image, *, sigmas: float, least_px: float, grow_px: float) -> Mask:
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """What is too far from the background, over too large an area, to be a particle."""
+
+    sigmas: float
+    """Distance from the background, in its standard deviations."""
+
+    least_px: float
+    """Side of a square that is that far in ``FILLED`` of its area."""
+
+
+def outlier_mask(flat: Image, outliers: Sequence[Outlier], *, grow_px: float) -> Mask:
     """Return True on and around areas that are far from the background and wider than a particle.
 
     Strong particles are far from the background too, also where two touch. So an area counts
-    only where it fills most of a square that is wider than a particle.
+    only where it fills most of a square that is wider than a particle. Done on means of 2 x 2
+    pixels, which is fine enough for what is so large.
 
     Parameters
     ----------
     flat
         Background 0, standard deviation 1, as from ``normalize.flatten``.
-    sigmas
-        How far from the background an area is.
-    least_px
-        Side of the square that must be filled by ``FILLED``.
+    outliers
+        Each of them is masked.
     grow_px
-        The area is widened by this much.
+        The areas are widened by this much.
     """
-    far = np.abs(ndimage.uniform_filter(flat, 3)) > sigmas
-    width = max(1, round(least_px))
-    if far.sum() < FILLED * width**2:
-        return np.zeros(flat.shape, dtype=bool)
-    # Nothing beyond the edge: a particle that it cuts would go on for ever.
-    filled = ndimage.uniform_filter(far.astype(np.float32), width, mode="constant") > FILLED
-    if not filled.any():
-        return np.asarray(filled)
-    solid = ndimage.maximum_filter(filled, width) & far
-    return np.asarray(ndimage.maximum_filter(solid, 2 * round(grow_px) + 1))
+    distance = np.abs(block_means(flat, BINNED))
+    solid = np.zeros(distance.shape, dtype=bool)
+    for outlier in outliers:
+        far = distance > outlier.sigmas
+        width = max(1, round(outlier.least_px / BINNED))
+        if far.sum() < FILLED * width**2:
+            continue
+        # Nothing beyond the edge: a particle that it cuts would go on for ever.
+        filled = ndimage.uniform_filter(far.astype(np.float32), width, mode="constant") > FILLED
+        if filled.any():
+            solid |= ndimage.maximum_filter(filled, width) & far
+    if solid.any():
+        solid = ndimage.maximum_filter(solid, 2 * round(grow_px / BINNED) + 1)
+    return from_blocks(solid, flat.shape, BINNED)
+
+
+def block_means(image: Image, side_px: int) -> Image:
+    """Return the means of squares of pixels; what does not fill a square is left out."""
+    height, width = (n // side_px for n in image.shape)
+    rows = image[: height * side_px, : width * side_px].reshape(height, side_px, -1).mean(axis=1)
+    means: Image = rows.reshape(height, width, side_px).mean(axis=2)
+    return means
+
+
+def from_blocks(blocks: Mask, shape: tuple[int, ...], side_px: int) -> Mask:
+    """Return a mask of squares of pixels in pixels; the last squares reach to the end."""
+    rows, columns = (
+        np.minimum(np.arange(size) // side_px, count - 1)
+        for size, count in zip(shape, blocks.shape, strict=True)
+    )
+    return np.asarray(blocks[np.ix_(rows, columns)])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from livepick.core.bundle import Contrast
 from livepick.core.film import film_mask
-from livepick.core.masks import MaskedFractions, find_borders, outlier_mask
+from livepick.core.masks import MaskedFractions, Outlier, find_borders, outlier_mask
 from livepick.core.normalize import BACKGROUND_MEDIAN, flatten
 from livepick.core.resample import fourier_resample
 
@@ -30,9 +30,12 @@ BORDER_DIAMETERS = 0.25
 """A dead border is widened by this much: its edge attracts picks, and what lies so close to it is
 half a particle."""
 
-OUTLIERS = ((2.0, 1.2), (4.0, 1.1), (6.0, 0.7))
-"""What is contamination: standard deviations from the background, and the side of the square
-that it fills, in particle diameters. Particles of crowded fields reach half of the first value,
+OUTLIERS = (
+    Outlier(2.0, 1.2 * DIAMETER_PX),
+    Outlier(4.0, 1.1 * DIAMETER_PX),
+    Outlier(6.0, 0.7 * DIAMETER_PX),
+)
+"""What is contamination. Particles of crowded fields reach half of the first value,
 at most, over that width; strong ones reach the second value and are narrower; none reaches the
 third."""
 
@@ -89,14 +92,7 @@ def prepare(
     )
     flat = flattened.flat
     flat[border] = flattened.above_trend[border] = 0
-    junk = np.zeros_like(border)
-    for sigmas, diameters in OUTLIERS:
-        junk |= outlier_mask(
-            flattened.above_trend,
-            sigmas=sigmas,
-            least_px=diameters * DIAMETER_PX,
-            grow_px=DIAMETER_PX / 2,
-        )
+    junk = outlier_mask(flattened.above_trend, OUTLIERS, grow_px=DIAMETER_PX / 2)
     np.clip(flat, -LIMIT_SIGMAS, LIMIT_SIGMAS, out=flat)
     if contrast == "dark":
         np.negative(flat, out=flat)
