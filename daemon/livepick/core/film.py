@@ -57,8 +57,13 @@ way at the same place. Chains of particles and the outlines of ice do not."""
 RIM_CONTRAST = 0.5
 """Step of brightness across a rim, averaged along it, in standard deviations of the noise."""
 
+GAUSS_NEWTON_STEPS = 5
+STRAIGHT = 1e5
+"""Radius of a straight line, in cells."""
+
 RIM_BEYOND = 0.25
-"""The film goes on so far beyond a rim's ends, as a part of the rim's length."""
+"""A rim may go on so far beyond its ends, as a part of its length, and a diameter more. Then it
+has left the image: a hole is wider than the image, or its whole rim is seen."""
 
 FEW_CELLS = 50
 """Two square diameters: the texture of less is not known."""
@@ -213,12 +218,15 @@ def _behind(rim: _Rim, cells: _Cells) -> Mask:
     """
     nothing = np.zeros(rim.area.shape, dtype=bool)
     circle, roughness = _circle_through(rim)
-    if roughness > RIM_ROUGHNESS * CELLS or circle.radius < SMALLEST_RADIUS * CELLS:
+    if roughness > RIM_ROUGHNESS * CELLS:
         return nothing
     off, arc = _round(circle, rim)
-    rim_arc = arc[rim.area]
-    beyond = RIM_BEYOND * float(np.ptp(rim_arc))
-    near = (arc > rim_arc.min() - beyond) & (arc < rim_arc.max() + beyond)
+    beyond = RIM_BEYOND * float(np.ptp(arc[rim.area])) + CELLS
+    begin, end = float(arc[rim.area].min()) - beyond, float(arc[rim.area].max()) + beyond
+    near = (arc > begin) & (arc < end)
+    line = near & cells.good & (np.abs(off) < 1)
+    if (line & ((arc < begin + CELLS) | (arc > end - CELLS))).any():
+        return nothing  # it ends within the image: an outline of something else
     place, step, agreement = _step(off, arc, near & (np.abs(off) < 2 * CELLS) & cells.good, cells)
     if abs(step) < RIM_CONTRAST or agreement < RIM_AGREEMENT:
         return nothing
@@ -264,32 +272,35 @@ def _circle_through(rim: _Rim) -> tuple[_Circle, float]:
 def _fit_circle(y: Grid, x: Grid, weight: Grid) -> tuple[_Circle, float]:
     """Return the circle with the least squared distances, and their root mean square.
 
-    Starts from the parabola over the chord, then Gauss and Newton.
+    Starts from the parabola over the chord, then Gauss and Newton. The bend of a short rim is
+    uncertain: where the circle would be smaller than a hole, it is a straight line.
     """
+    root = np.sqrt(weight)
     mean = np.array([np.average(y, weights=weight), np.average(x, weights=weight)])
     points = np.column_stack([y, x]) - mean
     _, axes = np.linalg.eigh((points * weight[:, None]).T @ points)
-    across, along = points @ axes[:, 0], points @ axes[:, 1]
-    bend, _, height = np.polyfit(along, across, 2, w=np.sqrt(weight))
-    radius = 0.5 / (np.sign(bend) * max(abs(bend), 1e-5)) if bend else 1e5
+    points = points @ axes  # across the chord, and along it
+    bend, _, height = np.polyfit(points[:, 1], points[:, 0], 2, w=root)
+    radius = 0.5 / np.copysign(max(abs(bend), 0.5 / STRAIGHT), bend)
     centre = np.array([height + radius, 0.0])
-    radius = abs(radius)
-    uv = np.column_stack([across, along])
-    root = np.sqrt(weight)
-    for _ in range(8):
-        away = uv - centre
-        distance = np.maximum(np.hypot(away[:, 0], away[:, 1]), 1e-6)
-        jacobian = np.column_stack([-away / distance[:, None], -np.ones(len(uv))])
-        change, *_ = np.linalg.lstsq(
-            jacobian * root[:, None], -(distance - radius) * root, rcond=1e-8
-        )
-        centre = centre + change[:2]
-        radius = abs(radius + change[2])
-    away = uv - centre
-    residual = np.hypot(away[:, 0], away[:, 1]) - radius
-    roughness = float(np.sqrt(np.average(residual**2, weights=weight)))
+    for _ in range(GAUSS_NEWTON_STEPS):
+        distance, away = _distance(points, centre)
+        jacobian = np.column_stack([-away, -np.ones(len(away))]) * root[:, None]
+        change, *_ = np.linalg.lstsq(jacobian, (abs(radius) - distance) * root, rcond=1e-8)
+        centre, radius = centre + change[:2], abs(radius) + change[2]
+    if abs(radius) < SMALLEST_RADIUS * CELLS:
+        centre, radius = np.array([STRAIGHT, 0.0]), STRAIGHT
+    distance, _ = _distance(points, centre)
+    roughness = np.sqrt(np.average((distance - abs(radius)) ** 2, weights=weight))
     centre_y, centre_x = mean + axes @ centre
-    return _Circle(float(centre_y), float(centre_x), float(radius)), roughness
+    return _Circle(float(centre_y), float(centre_x), float(abs(radius))), float(roughness)
+
+
+def _distance(points: Grid, centre: Grid) -> tuple[Grid, Grid]:
+    """Return the distances from a centre, shape (N,), and the directions, shape (N, 2)."""
+    away = points - centre
+    distance = np.maximum(np.hypot(away[:, 0], away[:, 1]), 1e-6)
+    return distance, away / distance[:, None]
 
 
 def _step(off: Grid, arc: Grid, near: Mask, cells: _Cells) -> tuple[float, float, float]:

@@ -172,7 +172,9 @@ class Outlier:
     """Distance from the background, in its standard deviations."""
 
     least_px: float
-    """Side of a square that is that far in ``FILLED`` of its area."""
+    """Side of a square that is that far in ``filled`` of its area."""
+
+    filled: float = FILLED
 
 
 def outlier_mask(flat: Image, outliers: Sequence[Outlier], *, grow_px: float) -> Mask:
@@ -187,24 +189,23 @@ def outlier_mask(flat: Image, outliers: Sequence[Outlier], *, grow_px: float) ->
     flat
         Background 0, standard deviation 1, as from ``normalize.flatten``.
     outliers
-        Each of them is masked.
+        Each of them is masked, without what the earlier ones found.
     grow_px
         The areas are widened by this much.
     """
     distance = np.abs(block_means(flat, BINNED))
-    solid = np.zeros(distance.shape, dtype=bool)
+    found = np.zeros(distance.shape, dtype=bool)
     for outlier in outliers:
-        far = distance > outlier.sigmas
+        far = (distance > outlier.sigmas) & ~found
         width = max(1, round(outlier.least_px / BINNED))
-        if far.sum() < FILLED * width**2:
+        if far.sum() < outlier.filled * width**2:
             continue
         # Nothing beyond the edge: a particle that it cuts would go on for ever.
-        filled = ndimage.uniform_filter(far.astype(np.float32), width, mode="constant") > FILLED
-        if filled.any():
-            solid |= ndimage.maximum_filter(filled, width) & far
-    if solid.any():
-        solid = ndimage.maximum_filter(solid, 2 * round(grow_px / BINNED) + 1)
-    return from_blocks(solid, flat.shape, BINNED)
+        filled = ndimage.uniform_filter(far.astype(np.float32), width, mode="constant")
+        if filled.max() > outlier.filled:
+            solid = ndimage.maximum_filter(filled > outlier.filled, width) & far
+            found |= ndimage.maximum_filter(solid, 2 * round(grow_px / BINNED) + 1)
+    return from_blocks(found, flat.shape, BINNED)
 
 
 def block_means(image: Image, side_px: int) -> Image:

@@ -30,14 +30,19 @@ BORDER_DIAMETERS = 0.25
 """A dead border is widened by this much: its edge attracts picks, and what lies so close to it is
 half a particle."""
 
+JUNK_DIAMETERS = 0.35
+"""Contamination is widened by this much: a pick so close to its edge is on its edge."""
+
 OUTLIERS = (
-    Outlier(2.0, 1.2 * DIAMETER_PX),
-    Outlier(4.0, 1.1 * DIAMETER_PX),
     Outlier(6.0, 0.7 * DIAMETER_PX),
+    Outlier(4.0, 1.1 * DIAMETER_PX),
+    Outlier(1.8, 1.2 * DIAMETER_PX),
+    Outlier(3.0, 3.0 * DIAMETER_PX, filled=0.3),
 )
-"""What is contamination. Particles of crowded fields reach half of the first value,
-at most, over that width; strong ones reach the second value and are narrower; none reaches the
-third."""
+"""What is contamination. No particle is as far off as the first; strong ones are as far off as the
+second, and narrower; in crowds they are half as far off as the third over its width. The last is a
+heap, dark and bright by turns: crowds of the strongest particles have 8 % of their area so far off.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +97,7 @@ def prepare(
     )
     flat = flattened.flat
     flat[border] = flattened.above_trend[border] = 0
-    junk = outlier_mask(flattened.above_trend, OUTLIERS, grow_px=DIAMETER_PX / 2)
+    junk = outlier_mask(flattened.above_trend, OUTLIERS, grow_px=JUNK_DIAMETERS * DIAMETER_PX)
     np.clip(flat, -LIMIT_SIGMAS, LIMIT_SIGMAS, out=flat)
     if contrast == "dark":
         np.negative(flat, out=flat)
