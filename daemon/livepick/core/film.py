@@ -44,8 +44,9 @@ SHORTEST_RIM = 5.0
 SMALLEST_RADIUS = 5.0
 """Diameters: of a hole."""
 
-RIM_ROUGHNESS = 0.5
-"""Diameters: root mean square distance of a rim's steepest places from the circle."""
+RIM_ROUGHNESS = 0.4
+"""Diameters: root mean square distance of a rim's steepest places from the circle. Rims of holes
+have half of that."""
 
 FITS = 4
 """Rounds of the circle's fit, each with what lies on the one before and steps the same way."""
@@ -57,6 +58,9 @@ way at the same place. Chains of particles and the outlines of ice do not."""
 RIM_CONTRAST = 0.5
 """Step of brightness across a rim, averaged along it, in standard deviations of the noise."""
 
+RIM_FLANKS = 0.75
+"""Steepest way back beside the step, as a part of it: half in a fringe, all in a filament."""
+
 GAUSS_NEWTON_STEPS = 5
 STRAIGHT = 1e5
 """Radius of a straight line, in cells."""
@@ -64,6 +68,9 @@ STRAIGHT = 1e5
 RIM_BEYOND = 0.25
 """A rim may go on so far beyond its ends, as a part of its length, and a diameter more. Then it
 has left the image: a hole is wider than the image, or its whole rim is seen."""
+
+SMOOTHER = 0.9
+"""If the texture behind a rim is less than this part of the other side's, it is no film."""
 
 FEW_CELLS = 50
 """Two square diameters: the texture of less is not known."""
@@ -172,7 +179,7 @@ class _Rim:
 
     x: Grid
     along_y: Grid
-    """Gradient there, the strongest ones limited."""
+    """Gradient there."""
 
     along_x: Grid
 
@@ -184,15 +191,15 @@ def _rims(cells: _Cells) -> list[_Rim]:
     energy = along_y**2 + along_x**2
     limit = np.quantile(energy[cells.good], 0.98)  # one black speck must not outshine all
     scale = np.sqrt(np.where(energy > limit, limit / np.maximum(energy, limit), np.float32(1)))
-    along_y, along_x = along_y * scale, along_x * scale
+    limited_y, limited_x = along_y * scale, along_x * scale
     seen = ndimage.gaussian_filter(cells.good.astype(np.float32), CELLS).clip(0.1)
 
     def windowed(values: Image) -> Image:
         mean: Image = ndimage.gaussian_filter(values, CELLS) / seen
         return mean
 
-    total = windowed(along_y**2 + along_x**2)
-    directed = np.hypot(windowed(along_y**2 - along_x**2), windowed(2 * along_y * along_x))
+    total = windowed(limited_y**2 + limited_x**2)
+    directed = np.hypot(windowed(limited_y**2 - limited_x**2), windowed(2 * limited_y * limited_x))
     usual = float(np.median(total[cells.good]))
     strong = directed / max(usual, float(np.finfo(np.float32).tiny))
     coherent = directed / np.maximum(total, 0.1 * usual)
@@ -227,14 +234,14 @@ def _behind(rim: _Rim, cells: _Cells) -> Mask:
     line = near & cells.good & (np.abs(off) < 1)
     if (line & ((arc < begin + CELLS) | (arc > end - CELLS))).any():
         return nothing  # it ends within the image: an outline of something else
-    place, step, agreement = _step(off, arc, near & (np.abs(off) < 2 * CELLS) & cells.good, cells)
-    if abs(step) < RIM_CONTRAST or agreement < RIM_AGREEMENT:
+    step = _step(off, arc, near & (np.abs(off) < 2 * CELLS) & cells.good, cells)
+    if step is None:
         return nothing
-    outward = (off - place) * np.sign(step)  # positive on the film's side
+    outward = (off - step.place) * step.sign  # positive on the film's side
     sides = [cells.fine[cells.good & near & (side > CELLS)] for side in (outward, -outward)]
     if min(map(len, sides)) > FEW_CELLS:
         film, ice = (float(np.quantile(side, LOW)) for side in sides)
-        if film < ice:
+        if film < SMOOTHER * ice:
             return nothing
     behind = np.asarray(near & (outward > -MARGIN * CELLS))
     return behind if behind.mean() <= MOST_FILM else nothing
@@ -272,28 +279,30 @@ def _circle_through(rim: _Rim) -> tuple[_Circle, float]:
 def _fit_circle(y: Grid, x: Grid, weight: Grid) -> tuple[_Circle, float]:
     """Return the circle with the least squared distances, and their root mean square.
 
-    Starts from the parabola over the chord, then Gauss and Newton. The bend of a short rim is
-    uncertain: where the circle would be smaller than a hole, it is a straight line.
+    Starts from Kåsa's circle (least squares of the squared distances, which is linear and a
+    little too small), then Gauss and Newton. The bend of a short rim is uncertain: where the
+    circle would be smaller than a hole, it is a straight line.
     """
     root = np.sqrt(weight)
     mean = np.array([np.average(y, weights=weight), np.average(x, weights=weight)])
     points = np.column_stack([y, x]) - mean
-    _, axes = np.linalg.eigh((points * weight[:, None]).T @ points)
-    points = points @ axes  # across the chord, and along it
-    bend, _, height = np.polyfit(points[:, 1], points[:, 0], 2, w=root)
-    radius = 0.5 / np.copysign(max(abs(bend), 0.5 / STRAIGHT), bend)
-    centre = np.array([height + radius, 0.0])
+    squares = (points**2).sum(axis=1)
+    linear = np.column_stack([2 * points, np.ones(len(points))]) * root[:, None]
+    solution, *_ = np.linalg.lstsq(linear, squares * root, rcond=1e-8)
+    centre = solution[:2]
+    radius = float(np.sqrt(max(solution[2] + centre @ centre, 0.0)))
     for _ in range(GAUSS_NEWTON_STEPS):
         distance, away = _distance(points, centre)
         jacobian = np.column_stack([-away, -np.ones(len(away))]) * root[:, None]
-        change, *_ = np.linalg.lstsq(jacobian, (abs(radius) - distance) * root, rcond=1e-8)
-        centre, radius = centre + change[:2], abs(radius) + change[2]
-    if abs(radius) < SMALLEST_RADIUS * CELLS:
-        centre, radius = np.array([STRAIGHT, 0.0]), STRAIGHT
+        change, *_ = np.linalg.lstsq(jacobian, (radius - distance) * root, rcond=1e-8)
+        centre, radius = centre + change[:2], abs(radius + float(change[2]))
+    if radius < SMALLEST_RADIUS * CELLS:
+        _, axes = np.linalg.eigh((points * weight[:, None]).T @ points)
+        centre, radius = STRAIGHT * axes[:, 0], STRAIGHT  # across the chord
     distance, _ = _distance(points, centre)
-    roughness = np.sqrt(np.average((distance - abs(radius)) ** 2, weights=weight))
-    centre_y, centre_x = mean + axes @ centre
-    return _Circle(float(centre_y), float(centre_x), float(abs(radius))), float(roughness)
+    roughness = np.sqrt(np.average((distance - radius) ** 2, weights=weight))
+    centre_y, centre_x = mean + centre
+    return _Circle(float(centre_y), float(centre_x), radius), float(roughness)
 
 
 def _distance(points: Grid, centre: Grid) -> tuple[Grid, Grid]:
@@ -303,33 +312,47 @@ def _distance(points: Grid, centre: Grid) -> tuple[Grid, Grid]:
     return distance, away / distance[:, None]
 
 
-def _step(off: Grid, arc: Grid, near: Mask, cells: _Cells) -> tuple[float, float, float]:
-    """Return where brightness changes most across a rim, by how much, and on how much of it.
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """The step of brightness across a rim."""
 
-    The change is positive if it is brighter outside of the circle.
+    place: float
+    """How far outside of the circle it is, in cells."""
+
+    sign: float
+    """1 if it is brighter outside of the circle, else -1."""
+
+
+def _step(off: Grid, arc: Grid, near: Mask, cells: _Cells) -> _Step | None:
+    """Return where brightness changes most across a rim, or None if that is no rim's step.
+
+    It must be as large as a rim's, be there all along, and not go back as steeply beside it, as a
+    filament or a row of particles does, which is bright between two edges.
     """
     if not near.any():
-        return 0.0, 0.0, 0.0
+        return None
     reach = 2 * CELLS
     width = 2 * reach + 1
     piece = np.floor((arc[near] - arc[near].min()) / (RIM_SEGMENT * CELLS)).astype(int)
-    place = piece * width + np.rint(off[near]).astype(int) + reach
+    where = piece * width + np.rint(off[near]).astype(int) + reach
     size = (int(piece.max()) + 1) * width
-    counts = np.bincount(place, minlength=size).reshape(-1, width)
+    counts = np.bincount(where, minlength=size).reshape(-1, width)
     weights = cells.mean[near].astype(np.float64)
-    sums = np.bincount(place, weights=weights, minlength=size).reshape(-1, width)
+    sums = np.bincount(where, weights=weights, minlength=size).reshape(-1, width)
     change = _change(sums.sum(axis=0), counts.sum(axis=0))
     best = int(np.argmax(np.abs(change)))
+    sign = float(np.sign(change[best]))
+    change, parts = change * sign, _change(sums, counts)[:, best] * sign
     known = (counts[:, best] > 0) & (counts[:, best + 2] > 0)
-    if not known.any():
-        return 0.0, 0.0, 0.0
-    parts = _change(sums, counts)[:, best][known]
-    agreement = float(np.mean(parts * np.sign(change[best]) > 0.5 * RIM_CONTRAST))
-    return float(best + 1 - reach), float(change[best]), agreement
+    if change[best] < RIM_CONTRAST or -change.min() > RIM_FLANKS * change[best]:
+        return None
+    if np.mean(parts[known] > 0.5 * RIM_CONTRAST) < RIM_AGREEMENT:
+        return None
+    return _Step(float(best + 1 - reach), sign)
 
 
 def _change(sums: NDArray[Any], counts: NDArray[Any]) -> Grid:
-    """Return the change of the mean from two cells before to two cells on; 0 where unknown."""
+    """Return the change of the mean from the cell before to the one after; 0 where unknown."""
     mean = sums / np.maximum(counts, 1)
     known = (counts[..., 2:] > 0) & (counts[..., :-2] > 0)
     return np.where(known, mean[..., 2:] - mean[..., :-2], 0)
