@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from livepick.core.blobs import MIDDLE_SIGMAS, blob_graph, templates
 from livepick.core.lowpass import lowpass
-from livepick.core.masks import Borders, find_borders, outlier_mask
+from livepick.core.masks import Borders, Outlier, find_borders, outlier_mask
 from livepick.core.normalize import flatten, trend
 from livepick.core.peaks import find_peaks
 from livepick.core.prepare import DIAMETER_PX, prepare
@@ -182,7 +182,7 @@ def test_only_large_dark_areas_are_masked():
     ice = np.hypot(y - 180, x - 180) < 25
     flat = np.where(particles | ice, np.float32(-5), np.float32(0))
 
-    mask = outlier_mask(flat, sigmas=4.5, least_px=28, grow_px=10)
+    mask = outlier_mask(flat, [Outlier(4.5, 28)], grow_px=10)
 
     assert not mask[:120].any()
     assert mask[ice].all()

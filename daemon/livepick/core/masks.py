@@ -1,13 +1,23 @@
-"""Where not to pick: dead borders, and what is far too dark or bright to be a particle."""
+"""Where not to pick: bad borders, and what is far too dark or bright to be a particle."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["Borders", "find_borders", "outlier_mask"]
+__all__ = [
+    "Borders",
+    "MaskedFractions",
+    "Outlier",
+    "block_means",
+    "find_borders",
+    "from_blocks",
+    "outlier_mask",
+]
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -20,13 +30,52 @@ STREAK_FRACTION = 0.5
 
 FILLED = 0.75
 """Fraction of a square that contamination fills: noise leaves holes in it. A particle fills 0.65
-of a square 1.1 times as wide."""
+of a square 1.1 times as wide, 0.55 of one 1.2 times as wide."""
 
 RUN_PX = 8
 """So many streaks side by side are a border."""
 
+STRIP_SIGMAS = 0.7
+"""A line is the last of a strip if its median is this far from that of the next ones, in standard
+deviations of a pixel. Particles and slopes move it by less, and noise by a tenth."""
+
+BESIDE_PX = 5
+"""So many lines are the next ones."""
+
+WIDEST_STRIP_PX = 8
+"""What is wider is no strip."""
+
+BINNED = 2
+"""Outliers are looked for on means of squares this wide."""
+
 EVERY = 16
 """Lines are compared at every so manieth pixel, which is plenty and costs little."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedFractions:
+    """How much of a micrograph is masked, and why; 0 to 1. What has two reasons counts once."""
+
+    border: float
+    """No data."""
+
+    contamination: float
+    """Far too dark or bright over too large an area: ice, gold, thick carbon."""
+
+    carbon: float
+    """Film, by its edge or its texture."""
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.border + self.contamination + self.carbon
+
+    @classmethod
+    def of(cls, border: Mask, contamination: Mask, carbon: Mask) -> "MaskedFractions":
+        """Return the fractions of masks, the first reason before the later ones."""
+        contamination = contamination & ~border
+        carbon = carbon & ~border & ~contamination
+        return cls(*(float(mask.mean()) for mask in (border, contamination, carbon)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +88,23 @@ class Borders:
     left: int
     right: int
 
-    def mask(self, shape: tuple[int, int], *, scale_y: float, scale_x: float) -> Mask:
-        """Return True in the borders of an image of ``shape`` with pixels ``scale`` as large."""
+    def mask(
+        self, shape: tuple[int, int], *, scale_y: float, scale_x: float, grow_px: int = 0
+    ) -> Mask:
+        """Return True in the borders of an image of ``shape`` with pixels ``scale`` as large.
+
+        Where there is a border, it is made wider by ``grow_px``.
+        """
         inside = np.zeros(shape, dtype=bool)
-        top, bottom = (-int(-n // scale_y) for n in (self.top, self.bottom))
-        left, right = (-int(-n // scale_x) for n in (self.left, self.right))
+        top, bottom, left, right = (
+            (-int(-n // scale) + grow_px) if n else 0
+            for n, scale in (
+                (self.top, scale_y),
+                (self.bottom, scale_y),
+                (self.left, scale_x),
+                (self.right, scale_x),
+            )
+        )
         inside[top : shape[0] - bottom, left : shape[1] - right] = True
         return ~inside
 
@@ -53,11 +114,30 @@ def find_borders(image: NDArray[Any]) -> Borders:
 
     Motion correction and some detectors leave such borders. What they have in common is
     that a line hardly differs from the next one, while inside, noise makes neighbours
-    differ. To be asked before any filtering, which blurs that difference.
+    differ. A few bad lines along an edge are a border too: noise, but of another level. To be
+    asked before any filtering, which blurs these differences.
     """
-    top, bottom = _ends(_steps(image[:, ::EVERY]))
-    left, right = _ends(_steps(image[::EVERY].T))
-    return Borders(top, bottom, left, right)
+    widths = []
+    for lines in (image[:, ::EVERY], image[::EVERY].T):
+        streaks, strips = _ends(_steps(lines)), _strips(lines)
+        widths += [max(pair) for pair in zip(streaks, strips, strict=True)]
+    return Borders(*widths)
+
+
+def _strips(lines: NDArray[Any]) -> tuple[int, int]:
+    """Return how many lines at the begin and at the end are before the last jump."""
+    begin, end = (_strip_width(side) for side in (lines, lines[::-1]))
+    return begin, end
+
+
+def _strip_width(lines: NDArray[Any]) -> int:
+    first = lines[: WIDEST_STRIP_PX + BESIDE_PX].astype(np.float32)
+    medians = np.median(first, axis=1)
+    beside = np.median(sliding_window_view(medians[1:], BESIDE_PX), axis=1)
+    deviations = np.abs(first - medians[:, None])
+    sigma = 1.4826 * float(np.median(deviations))
+    jumps = np.flatnonzero(np.abs(medians[: len(beside)] - beside) > STRIP_SIGMAS * sigma)
+    return int(jumps[-1]) + 1 if len(jumps) else 0
 
 
 def _steps(lines: NDArray[Any]) -> NDArray[np.float64]:
@@ -84,29 +164,62 @@ def _border_width(bad: Mask) -> int:
     return int(np.flatnonzero(runs)[-1]) + RUN_PX + 1 if runs.any() else 0
 
 
-def outlier_mask(flat: Image, *, sigmas: float, least_px: float, grow_px: float) -> Mask:
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """What is too far from the background, over too large an area, to be a particle."""
+
+    sigmas: float
+    """Distance from the background, in its standard deviations."""
+
+    least_px: float
+    """Side of a square that is that far in ``filled`` of its area."""
+
+    filled: float = FILLED
+
+
+def outlier_mask(flat: Image, outliers: Sequence[Outlier], *, grow_px: float) -> Mask:
     """Return True on and around areas that are far from the background and wider than a particle.
 
     Strong particles are far from the background too, also where two touch. So an area counts
-    only where it fills most of a square that is wider than a particle.
+    only where it fills most of a square that is wider than a particle. Done on means of 2 x 2
+    pixels, which is fine enough for what is so large.
 
     Parameters
     ----------
     flat
         Background 0, standard deviation 1, as from ``normalize.flatten``.
-    sigmas
-        How far from the background an area is.
-    least_px
-        Side of the square that must be filled by ``FILLED``.
+    outliers
+        Each of them is masked, without what the earlier ones found.
     grow_px
-        The area is widened by this much.
+        The areas are widened by this much.
     """
-    far = np.abs(ndimage.uniform_filter(flat, 3)) > sigmas
-    width = max(1, round(least_px))
-    if far.sum() < FILLED * width**2 / 4:  # a quarter of the square lies in the image's corner
-        return np.zeros(flat.shape, dtype=bool)
-    filled = ndimage.uniform_filter(far.astype(np.float32), width, mode="nearest") > FILLED
-    if not filled.any():
-        return np.asarray(filled)
-    solid = ndimage.maximum_filter(filled, width) & far
-    return np.asarray(ndimage.maximum_filter(solid, 2 * round(grow_px) + 1))
+    distance = np.abs(block_means(flat, BINNED))
+    found = np.zeros(distance.shape, dtype=bool)
+    for outlier in outliers:
+        far = (distance > outlier.sigmas) & ~found
+        width = max(1, round(outlier.least_px / BINNED))
+        if far.sum() < outlier.filled * width**2:
+            continue
+        # Nothing beyond the edge: a particle that it cuts would go on for ever.
+        filled = ndimage.uniform_filter(far.astype(np.float32), width, mode="constant")
+        if filled.max() > outlier.filled:
+            solid = ndimage.maximum_filter(filled > outlier.filled, width) & far
+            found |= ndimage.maximum_filter(solid, 2 * round(grow_px / BINNED) + 1)
+    return from_blocks(found, flat.shape, BINNED)
+
+
+def block_means(image: Image, side_px: int) -> Image:
+    """Return the means of squares of pixels; what does not fill a square is left out."""
+    height, width = (n // side_px for n in image.shape)
+    rows = image[: height * side_px, : width * side_px].reshape(height, side_px, -1).mean(axis=1)
+    means: Image = rows.reshape(height, width, side_px).mean(axis=2)
+    return means
+
+
+def from_blocks(blocks: Mask, shape: tuple[int, ...], side_px: int) -> Mask:
+    """Return a mask of squares of pixels in pixels; the last squares reach to the end."""
+    rows, columns = (
+        np.minimum(np.arange(size) // side_px, count - 1)
+        for size, count in zip(shape, blocks.shape, strict=True)
+    )
+    return np.asarray(blocks[np.ix_(rows, columns)])

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.bundle import Contrast
+from livepick.core.film import film_mask
 from livepick.core.lowpass import lowpass
-from livepick.core.masks import find_borders, outlier_mask
+from livepick.core.masks import MaskedFractions, Outlier, find_borders, outlier_mask
 from livepick.core.normalize import BACKGROUND_MEDIAN, flatten
 from livepick.core.resample import fourier_resample
 
@@ -33,10 +34,23 @@ BACKGROUND_DIAMETERS = 3.0
 LIMIT_SIGMAS = 5.0
 """A model sees values limited to this many standard deviations of the background."""
 
-OUTLIERS = ((4.0, 1.1), (9.0, 0.7))
-"""What is contamination: standard deviations from the background, and the side of the square
-that it fills, in particle diameters. Strong particles reach the first value and are narrower;
-none reaches the second."""
+BORDER_DIAMETERS = 0.25
+"""A dead border is widened by this much: its edge attracts picks, and what lies so close to it is
+half a particle."""
+
+JUNK_DIAMETERS = 0.35
+"""Contamination is widened by this much: a pick so close to its edge is on its edge."""
+
+OUTLIERS = (
+    Outlier(6.0, 0.7 * DIAMETER_PX),
+    Outlier(4.0, 1.1 * DIAMETER_PX),
+    Outlier(1.8, 1.2 * DIAMETER_PX),
+    Outlier(3.0, 3.0 * DIAMETER_PX, filled=0.3),
+)
+"""What is contamination. No particle is as far off as the first; strong ones are as far off as the
+second, and narrower; in crowds they are half as far off as the third over its width. The last is a
+heap, dark and bright by turns: crowds of the strongest particles have 8 % of their area so far off.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +62,10 @@ class Prepared:
     bright; 0 where masked border."""
 
     mask: NDArray[np.bool_]
-    """True where nothing is picked or learned: dead borders, contamination."""
+    """True where nothing is picked or learned: dead borders, contamination, carbon film."""
+
+    masked: MaskedFractions
+    """How much that is, and why."""
 
     scale_y: float
     """``y_original = y * scale_y``, both with the centre of the first pixel at 0."""
@@ -95,32 +112,35 @@ def prepare(
     """
     factor = diameter_angstrom / DIAMETER_PX / pixel_size_angstrom
     resampled = fourier_resample(image, factor=factor)
-    border = find_borders(image).mask(
-        resampled.image.shape, scale_y=resampled.scale_y, scale_x=resampled.scale_x
-    )
+    borders = find_borders(image)
+    shape, scale_y, scale_x = resampled.image.shape, resampled.scale_y, resampled.scale_x
+    border = borders.mask(shape, scale_y=scale_y, scale_x=scale_x)
     flattened = flatten(
         resampled.image, window_px=round(BACKGROUND_DIAMETERS * DIAMETER_PX), ignore=border
     )
     flat = flattened.flat
-    flat[border] = 0
-    mask = border
-    for sigmas, diameters in OUTLIERS:
-        mask = mask | outlier_mask(
-            flattened.above_trend,
-            sigmas=sigmas,
-            least_px=diameters * DIAMETER_PX,
-            grow_px=DIAMETER_PX / 2,
-        )
+    flat[border] = flattened.above_trend[border] = 0
+    junk = outlier_mask(flattened.above_trend, OUTLIERS, grow_px=JUNK_DIAMETERS * DIAMETER_PX)
     np.clip(flat, -LIMIT_SIGMAS, LIMIT_SIGMAS, out=flat)
     if contrast == "dark":
         np.negative(flat, out=flat)
+    film = film_mask(flat, border=border, junk=junk, diameter_px=DIAMETER_PX)
+    grow_px = round(BORDER_DIAMETERS * DIAMETER_PX)
+    wider = borders.mask(shape, scale_y=scale_y, scale_x=scale_x, grow_px=grow_px)
     if lowpass_angstrom is not None:
-        pixels = (pixel_size_angstrom * resampled.scale_y, pixel_size_angstrom * resampled.scale_x)
+        pixels = (pixel_size_angstrom * scale_y, pixel_size_angstrom * scale_x)
         flat = lowpass(flat, cutoff_angstrom=lowpass_angstrom, pixel_size_angstrom=pixels)
         flat[border] = 0
     if noise_sigma is not None:
         flat = divided_by(flat, own_sigma=flattened.sigma, noise_sigma=noise_sigma)
-    return Prepared(flat, mask, resampled.scale_y, resampled.scale_x, flattened.sigma)
+    return Prepared(
+        image=flat,
+        mask=wider | junk | film,
+        masked=MaskedFractions.of(wider, junk, film),
+        scale_y=scale_y,
+        scale_x=scale_x,
+        noise_sigma=flattened.sigma,
+    )
 
 
 def divided_by(
