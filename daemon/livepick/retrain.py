@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from livepick.config import Config
+from livepick.core.ctf_files import with_ctfs
 from livepick.core.run import RUN, RUNS, Progress, RunSpec
 from livepick.errors import EngineError, LedgerWriteError, LivepickError
 from livepick.ledger import ReadLedger
@@ -154,7 +155,9 @@ class Retrain:
             particle=self._config.particle,
             training=self._config.training,
             seed_threshold=parent.card.threshold,
-            micrographs=split(seeds, self._config.training.held_out_fraction),
+            micrographs=with_ctfs(
+                split(seeds, self._config.training.held_out_fraction), self._config.micrograph.ctf
+            ),
         )
         folder = order_run(self._folder, spec)
         held_out = sum(micrograph.held_out for micrograph in spec.micrographs)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from livepick.core.ctf import Ctf
 from livepick.core.files import write_atomically
 from livepick.core.micrograph import read_micrograph
 from livepick.core.picks import Picks
@@ -63,6 +64,9 @@ class PreparedMicrograph:
 
     candidates: Candidates
     """In prepared pixels."""
+
+    ctf: Ctf | None = None
+    """Of the original, if it is known."""
 
     def to_original(self, yx_px: Points, score: NDArray[np.float32]) -> Picks:
         """Return prepared positions as picks in pixels of the original micrograph."""
@@ -182,6 +186,7 @@ def _load_one(
             scale_y=scale_y,
             scale_x=scale_x,
             candidates=_candidates(micrograph.seeds, verdict, scale_y=scale_y, scale_x=scale_x),
+            ctf=micrograph.ctf,
         )
 
 

@@ -7,11 +7,13 @@ import onnx
 import pytest
 
 from livepick.core.bundle import GRAPH, read_card
+from livepick.core.ctf import Ctf
 from livepick.core.run import PROGRESS, Progress, RunSpec
 from livepick.errors import TrainerError
 from livepick_trainer import stages, train
 from livepick_trainer.__main__ import main
 from livepick_trainer.dataset import PatchRules
+from livepick_trainer.prepare import load_prepared, prepare_micrographs
 from livepick_trainer.progress import Reporter
 from livepick_trainer.run import lock
 
@@ -212,3 +214,23 @@ def test_the_unforeseen_is_told_to_the_daemon_too(make_run, monkeypatch, caplog)
     assert main([str(folder)]) == 1
     assert "No space left" in progress_of(folder)[-1].note
     assert "Traceback" in caplog.text
+
+
+def test_what_the_order_knows_of_the_defocus_comes_with_the_micrographs(make_run, tmp_path):
+    """It is read from run.json with them, and not asked for anew."""
+    spec = RunSpec.read(make_run())
+    ctf = Ctf(
+        defocus_u_angstrom=15_000,
+        defocus_v_angstrom=14_000,
+        astigmatism_angle_degrees=5,
+        voltage_kv=300,
+        spherical_aberration_mm=2.7,
+        amplitude_contrast=0.1,
+    )
+    known = [m.model_copy(update={"ctf": ctf}) for m in spec.micrographs[:1]]
+    folder = tmp_path / "prepared"
+    folder.mkdir()
+    spec = spec.model_copy(update={"micrographs": [*known, *spec.micrographs[1:]]})
+    prepare_micrographs(spec, folder)
+
+    assert [m.ctf for m in load_prepared(spec, folder)] == [ctf, None, None, None, None]
