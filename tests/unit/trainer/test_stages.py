@@ -163,6 +163,39 @@ def test_too_few_micrographs_end_the_trainer_with_words(make_run, capsys):
     assert (last.stage, "2 of the run's 3" in last.note) == ("failed", True)
 
 
+def test_micrographs_that_cannot_be_read_at_all_end_the_trainer_with_words(make_run):
+    """Each of them is in the log; the error counts them."""
+    folder = make_run()
+    for number, micrograph in enumerate(RunSpec.read(folder).micrographs):
+        if number % 2:
+            micrograph.path.write_bytes(b"no MRC file")
+        else:
+            micrograph.path.unlink()
+
+    with pytest.raises(TrainerError, match="0 of the run's 5 micrographs can be read"):
+        run(folder)
+    assert sum("left out" in line.note for line in progress_of(folder)) == 5
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "no candidates"), (1, "1 candidate in"), (3, "3 candidates")]
+)
+def test_a_few_particles_are_too_few_to_learn_from(make_run, count, words):
+    """The error counts them, and names the settings that may be wrong."""
+    folder = make_run()
+    spec = RunSpec.read(folder)
+    seeds = [micrograph.seeds[:1] for micrograph in spec.micrographs[:count]]
+    seeds += [[]] * (len(spec.micrographs) - count)
+    few = [m.model_copy(update={"seeds": s}) for m, s in zip(spec.micrographs, seeds, strict=True)]
+    spec.model_copy(update={"micrographs": few}).write(folder)
+
+    with pytest.raises(TrainerError, match=words) as caught:
+        run(folder)
+    assert "in 5 micrographs" in caught.value.what
+    assert "particle.diameter_angstrom" in caught.value.remedy
+    assert not RunSpec.read(folder).models_directory.exists()
+
+
 def test_seeds_below_the_threshold_teach_nothing(make_run):
     """Without one believable candidate, training is refused in words."""
     folder = make_run()
