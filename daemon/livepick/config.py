@@ -180,6 +180,12 @@ class Micrograph(Section):
     )
     """Of the micrographs as they land; None: each file's header says it."""
 
+    ctf: Folder | None = None
+    """Where their defocus is written, so that 2D classes are made of flipped phases: RELION's
+    ``micrographs_ctf.star``, or a folder of CTFFIND's texts; None: CTFFIND's ``NAME.txt`` or
+    ``NAME_ctf.txt`` beside a micrograph, where there is one. It may come to be during the
+    session, and asks by itself for no new training."""
+
 
 class Particle(Section):
     """The particle, as the microscopist thinks of it."""

@@ -22,6 +22,7 @@
     │   └── LedgerWriteError        it takes no writes now, as on a full disk; try it again
     ├── EngineError             no worker can be started
     ├── TruthError              a coordinates file cannot be read or does not match
+    ├── CtfError                a file of defoci cannot be read; the run goes on without
     └── TrainerError            the trainer stopped early; its log says why
 
 The arguments are positional and reach ``Exception.__init__`` unchanged, so that an error
@@ -36,6 +37,7 @@ __all__ = [
     "ChangedFileError",
     "ConfigError",
     "ContentError",
+    "CtfError",
     "EngineError",
     "HeaderError",
     "IncompleteFileError",
@@ -190,6 +192,12 @@ class TruthError(LivepickError):
     """A coordinates file cannot be read, or belongs to other micrographs."""
 
     reason = "coordinates"
+
+
+class CtfError(LivepickError):
+    """A file of defoci cannot be read, or is of something else."""
+
+    reason = "ctf"
 
 
 class TrainerError(LivepickError):

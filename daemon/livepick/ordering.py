@@ -13,6 +13,7 @@ from pathlib import Path
 
 from livepick.config import Config
 from livepick.core.bundle import bundle_name
+from livepick.core.ctf_files import with_ctfs
 from livepick.core.run import RUNS, RunSpec
 from livepick.ledger import ReadLedger
 from livepick.metrics import Metrics
@@ -158,11 +159,14 @@ class Ordering:
             seed_threshold=seeds.threshold,
             continues=continues,
             unmatched=seeds.unmatched,
-            micrographs=split(
-                seeds.micrographs,
-                threshold=seeds.threshold,
-                held_out_fraction=config.training.held_out_fraction,
-                held_out_before=self._runs.held_out(),
+            micrographs=with_ctfs(
+                split(
+                    seeds.micrographs,
+                    threshold=seeds.threshold,
+                    held_out_fraction=config.training.held_out_fraction,
+                    held_out_before=self._runs.held_out(),
+                ),
+                config.micrograph.ctf,
             ),
         )
         folder = self._runs.order(spec)

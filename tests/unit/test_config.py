@@ -54,7 +54,7 @@ def test_all_documented_keys_are_read(tmp_path: Path) -> None:
 session: {name: s}
 watch: {directories: [/in], preset: relion}
 particle: {diameter_angstrom: 150}
-micrograph: {pixel_size_angstrom: 1.1}
+micrograph: {pixel_size_angstrom: 1.1, ctf: CtfFind/job003/micrographs_ctf.star}
 bootstrap: {micrographs: 10}
 output: {directory: /out, formats: [relion]}
 state: {directory: /state}
@@ -64,6 +64,7 @@ training: {generation: 2}
 """,
     )
     assert config.picking.threshold == 0.05
+    assert config.micrograph.ctf == tmp_path / "CtfFind/job003/micrographs_ctf.star"
     assert config.training.generation == 2
 
 
@@ -195,7 +196,9 @@ def test_spelling_of_a_number_does_not_change_the_fingerprint(tmp_path: Path) ->
 
 def test_only_what_shapes_a_model_changes_the_fingerprint(tmp_path: Path) -> None:
     plain = _load(tmp_path, MINIMAL).training_fingerprint()
-    threads = _load(tmp_path, MINIMAL + "training: {threads: 8, device: cpu}\n")
+    threads = _load(
+        tmp_path, MINIMAL + "training: {threads: 8, device: cpu}\nmicrograph: {ctf: a.star}\n"
+    )
     again = _load(tmp_path, MINIMAL + "training: {generation: 2}\n")
     assert threads.training_fingerprint() == plain
     assert again.training_fingerprint() != plain

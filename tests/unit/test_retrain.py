@@ -14,6 +14,7 @@ import pytest
 
 from livepick import retrain as retrain_module
 from livepick import trial
+from livepick.config import Micrograph
 from livepick.core.picks import Picks
 from livepick.core.run import RunMicrograph, RunSpec
 from livepick.errors import ContentError
@@ -160,6 +161,25 @@ def test_a_run_starts_when_enough_are_picked(tmp_path, make_scene):
     assert (spec.version, spec.parent, len(spec.micrographs)) == (1, 0, 5)
     assert [m.held_out for m in spec.micrographs].count(True) == 1
     assert spec.micrographs[0].seeds == [(1.0, 1.0, 1.0), (2.0, 2.0, 2.0)]
+
+
+def test_a_run_knows_the_defocus_that_is_written(tmp_path, make_scene):
+    """Of those micrographs that the file of the config names."""
+    star = tmp_path / "micrographs_ctf.star"
+    names = ["MicrographName", "DefocusU", "DefocusV", "DefocusAngle"]
+    names += ["Voltage", "SphericalAberration", "AmplitudeContrast"]
+    star.write_text("data_\nloop_\n" + "".join(f"_rln{name}\n" for name in names))
+    with star.open("a") as file:
+        file.write("m/2.mrc 12000 11000 30 300 2.7 0.1\n")
+    scene = make_scene(PUBLISH)
+    scene.config = scene.config.model_copy(update={"micrograph": Micrograph(ctf=star)})
+    scene.retrain = scene.start()
+
+    scene.until(lambda: scene.promoted, "promotion")
+
+    spec = RunSpec.read(tmp_path / "state" / "runs" / "0001")
+    assert [m.path.name for m in spec.micrographs if m.ctf is not None] == ["2.mrc"]
+    assert spec.micrographs[2].ctf.defocus_v_angstrom == 11000
 
 
 def test_a_trained_model_is_tried_promoted_and_announced(make_scene):

@@ -284,6 +284,7 @@ def _cut(
                 contrast=contrast,
                 box_px=box_px,
                 micrograph=number,
+                ctf=micrograph.ctf,
             )
         )
     return stacks

@@ -3,7 +3,8 @@
 Particles are cut from a finer image than the picker sees: class averages need detail for their
 resolution to tell a particle from a blob. A box is 1.5 diameters wide and up to 64 pixels, so a
 pixel is an eighth of the pickers' in area, whatever the microscope; only micrographs coarser than
-that are cut to fewer pixels.
+that are cut to fewer pixels. Where the defocus is known, phases are flipped on the whole
+micrograph at this sampling, before anything is cut.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from livepick.core.bundle import Contrast
+from livepick.core.ctf import Ctf, flip_phases
 from livepick.core.masks import find_borders
 from livepick.core.normalize import flatten
 from livepick.core.prepare import BACKGROUND_DIAMETERS, LIMIT_SIGMAS
@@ -123,6 +125,7 @@ def cut_particles(
     contrast: Contrast,
     box_px: int = MOST_BOX_PX,
     micrograph: int = 0,
+    ctf: Ctf | None = None,
 ) -> ParticleStack:
     """Cut the particles of one micrograph, centred to a fraction of a pixel, and normalize them.
 
@@ -142,6 +145,8 @@ def cut_particles(
         From ``choose_box_px``.
     micrograph
         Number that the stack's particles shall have.
+    ctf
+        Of the micrograph; phases are flipped where it is known.
 
     Raises
     ------
@@ -159,6 +164,14 @@ def cut_particles(
     window_px = round(BACKGROUND_DIAMETERS * diameter_px)
     flat = flatten(fine.image, window_px=window_px, ignore=border).flat
     np.clip(flat, -LIMIT_SIGMAS, LIMIT_SIGMAS, out=flat)
+    if ctf is not None:
+        flat[border] = 0
+        flat = flip_phases(
+            flat,
+            ctf,
+            pixel_size_y_angstrom=fine.scale_y * pixel_size_angstrom,
+            pixel_size_x_angstrom=fine.scale_x * pixel_size_angstrom,
+        )
     if contrast == "dark":
         np.negative(flat, out=flat)
 

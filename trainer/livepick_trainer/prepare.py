@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from livepick.core.ctf import Ctf
 from livepick.core.files import write_atomically
 from livepick.core.micrograph import read_micrograph
 from livepick.core.picks import Picks
@@ -28,6 +29,7 @@ from livepick.errors import MicrographError, TrainerError
 from livepick_trainer.seeds import Candidates, Points
 
 __all__ = [
+    "LEAST_CANDIDATES",
     "LEAST_MICROGRAPHS",
     "PreparedMicrograph",
     "load_prepared",
@@ -43,6 +45,9 @@ Mask = NDArray[np.bool_]
 
 LEAST_MICROGRAPHS = 3
 """Fewer cannot be split into micrographs to learn from and micrographs to judge by."""
+
+LEAST_CANDIDATES = 10
+"""Above the seeding threshold, in all; a network learns fewer by heart."""
 
 _NOISE = "noise.json"
 
@@ -72,6 +77,9 @@ class PreparedMicrograph:
     candidates: Candidates
     """In prepared pixels."""
 
+    ctf: Ctf | None = None
+    """Of the original, if it is known."""
+
     def to_original(self, yx_px: Points, score: NDArray[np.float32]) -> Picks:
         """Return prepared positions as picks in pixels of the original micrograph."""
         yx_px = yx_px.astype(np.float32)
@@ -97,18 +105,21 @@ def prepare_micrographs(
     Raises
     ------
     TrainerError
-        Fewer than three micrographs are left, or none of them has a candidate.
+        Fewer than three micrographs are left, or they hold fewer than ten good candidates.
     """
-    left_out = 0
+    left_out = good = 0
     for number, micrograph in enumerate(spec.micrographs):
         note = f"{micrograph.path.name}: {len(micrograph.seeds)} candidates"
+        good_here = sum(score >= spec.seed_threshold for _, _, score in micrograph.seeds)
         if not _rest_of(folder, number).exists():
             try:
                 _prepare_one(spec, micrograph, folder, number)
             except MicrographError as error:
                 left_out += 1
+                good_here = 0
                 note = f"{micrograph.path.name}: left out: {error.what}"
                 _log.warning("%s", note)
+        good += good_here
         report(note, number + 1)
     left = len(spec.micrographs) - left_out
     if left < LEAST_MICROGRAPHS:
@@ -117,10 +128,13 @@ def prepare_micrographs(
             f" needs {LEAST_MICROGRAPHS}",
             "See trainer.log for each file's fault; start a new run by training.generation.",
         )
-    if not any(micrograph.seeds for micrograph in spec.micrographs):
+    if good < LEAST_CANDIDATES:
         raise TrainerError(
-            "there is not a single candidate in any micrograph, so nothing to learn from",
-            "Check particle.diameter_angstrom, particle.contrast and the pixel size.",
+            f"{good or 'no'} candidate{'' if good == 1 else 's'} in {left} micrographs"
+            f" {'is' if good == 1 else 'are'} good enough to learn from (score"
+            f" {spec.seed_threshold:g} and more), and training needs {LEAST_CANDIDATES}",
+            "Check particle.diameter_angstrom, particle.contrast and the pixel size; if particles"
+            " are so rare, raise bootstrap.minimum_picks.",
         )
     if not spec.training.normalize:
         _divide_by_common_noise(spec, folder)
@@ -228,6 +242,7 @@ def _load_one(
             scale_y=scale_y,
             scale_x=scale_x,
             candidates=_candidates(micrograph.seeds, verdict, scale_y=scale_y, scale_x=scale_x),
+            ctf=micrograph.ctf,
         )
 
 

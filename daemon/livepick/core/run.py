@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from livepick.config import Bootstrap, Particle, Training
+from livepick.core.ctf import Ctf
 from livepick.core.files import write_atomically
 from livepick.errors import TrainerError
 
@@ -75,6 +76,8 @@ class RunMicrograph(_Record):
     """Never trained on; judges the model and sets its threshold."""
     seeds: list[SeedPick]
     """All candidates of the seeding model, best first, also those below its threshold."""
+    ctf: Ctf | None = None
+    """How it was taken, if a program has measured that."""
 
 
 class RunSpec(_Record):

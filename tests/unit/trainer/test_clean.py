@@ -1,5 +1,6 @@
 """Seeds cleaned by 2D classes: what is believed, what is junk, and when the classes say nothing."""
 
+import dataclasses
 import json
 
 import mrcfile
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from livepick.core.ctf import Ctf
 from livepick.core.prepare import prepare
 from livepick.errors import TrainerError
+from livepick_trainer import clean as clean_module
 from livepick_trainer.clean import (
     CLASSES_JSON,
     CLASSES_PNG,
@@ -108,6 +111,29 @@ def test_particles_are_believed_and_empty_ice_is_not(micrographs, tmp_path):
     assert (empty == REJECTED).mean() > 0.8
     assert all(v[-1] == UNSORTED for v in verdicts)
     assert (tmp_path / "classify" / CLASSES_PNG).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_particles_are_cut_with_their_micrographs_defocus(micrographs, tmp_path, monkeypatch):
+    """And those of a micrograph without one are cut as they are."""
+    ctf = Ctf(
+        defocus_u_angstrom=15_000,
+        defocus_v_angstrom=15_000,
+        astigmatism_angle_degrees=0,
+        voltage_kv=300,
+        spherical_aberration_mm=2.7,
+        amplitude_contrast=0.1,
+    )
+    used = []
+    cut_particles = clean_module.cut_particles
+
+    def listen(*args, **keywords):
+        used.append(keywords["ctf"])
+        return cut_particles(*args, **keywords)
+
+    monkeypatch.setattr(clean_module, "cut_particles", listen)
+    clean([dataclasses.replace(micrographs[0], ctf=ctf), *micrographs[1:]], tmp_path / "classify")
+
+    assert used == [ctf, None, None, None]
 
 
 def test_the_same_seed_gives_the_same_verdicts(micrographs, tmp_path):

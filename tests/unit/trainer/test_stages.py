@@ -7,11 +7,13 @@ import onnx
 import pytest
 
 from livepick.core.bundle import GRAPH, read_card
+from livepick.core.ctf import Ctf
 from livepick.core.run import PROGRESS, Progress, RunSpec
 from livepick.errors import TrainerError
 from livepick_trainer import remedies, stages, train
 from livepick_trainer.__main__ import main
 from livepick_trainer.dataset import PatchRules
+from livepick_trainer.prepare import load_prepared, prepare_micrographs
 from livepick_trainer.progress import Reporter
 from livepick_trainer.run import lock
 
@@ -162,6 +164,39 @@ def test_too_few_micrographs_end_the_trainer_with_words(make_run, capsys):
     assert (last.stage, "2 of the run's 3" in last.note) == ("failed", True)
 
 
+def test_micrographs_that_cannot_be_read_at_all_end_the_trainer_with_words(make_run):
+    """Each of them is in the log; the error counts them."""
+    folder = make_run()
+    for number, micrograph in enumerate(RunSpec.read(folder).micrographs):
+        if number % 2:
+            micrograph.path.write_bytes(b"no MRC file")
+        else:
+            micrograph.path.unlink()
+
+    with pytest.raises(TrainerError, match="0 of the run's 5 micrographs can be read"):
+        run(folder)
+    assert sum("left out" in line.note for line in progress_of(folder)) == 5
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "no candidates"), (1, "1 candidate in"), (3, "3 candidates")]
+)
+def test_a_few_particles_are_too_few_to_learn_from(make_run, count, words):
+    """The error counts them, and names the settings that may be wrong."""
+    folder = make_run()
+    spec = RunSpec.read(folder)
+    seeds = [micrograph.seeds[:1] for micrograph in spec.micrographs[:count]]
+    seeds += [[]] * (len(spec.micrographs) - count)
+    few = [m.model_copy(update={"seeds": s}) for m, s in zip(spec.micrographs, seeds, strict=True)]
+    spec.model_copy(update={"micrographs": few}).write(folder)
+
+    with pytest.raises(TrainerError, match=words) as caught:
+        run(folder)
+    assert "in 5 micrographs" in caught.value.what
+    assert "particle.diameter_angstrom" in caught.value.remedy
+    assert not RunSpec.read(folder).models_directory.exists()
+
+
 def test_seeds_below_the_threshold_teach_nothing(make_run):
     """Without one believable candidate, training is refused in words."""
     folder = make_run()
@@ -213,3 +248,23 @@ def test_the_unforeseen_is_told_to_the_daemon_too(make_run, monkeypatch, caplog)
     assert main([str(folder)]) == 1
     assert "No space left" in progress_of(folder)[-1].note
     assert "Traceback" in caplog.text
+
+
+def test_what_the_order_knows_of_the_defocus_comes_with_the_micrographs(make_run, tmp_path):
+    """It is read from run.json with them, and not asked for anew."""
+    spec = RunSpec.read(make_run())
+    ctf = Ctf(
+        defocus_u_angstrom=15_000,
+        defocus_v_angstrom=14_000,
+        astigmatism_angle_degrees=5,
+        voltage_kv=300,
+        spherical_aberration_mm=2.7,
+        amplitude_contrast=0.1,
+    )
+    known = [m.model_copy(update={"ctf": ctf}) for m in spec.micrographs[:1]]
+    folder = tmp_path / "prepared"
+    folder.mkdir()
+    spec = spec.model_copy(update={"micrographs": [*known, *spec.micrographs[1:]]})
+    prepare_micrographs(spec, folder)
+
+    assert [m.ctf for m in load_prepared(spec, folder)] == [ctf, None, None, None, None]
