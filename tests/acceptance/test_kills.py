@@ -138,7 +138,17 @@ class Victim:
 
     def training(self, stage, done=0):
         """Wait for a stage of the training."""
-        order = ["prepare", "classify", "select", "train", "evaluate", "export", "publish", "done"]
+        order = [
+            "prepare",
+            "classify",
+            "select",
+            "reseed",
+            "train",
+            "evaluate",
+            "export",
+            "publish",
+            "done",
+        ]
 
         def reached():
             lines = ProgressReader(self.run).new() if (self.run / PROGRESS).exists() else []

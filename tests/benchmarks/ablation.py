@@ -17,25 +17,27 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import mrcfile
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from real_data import DEFAULT_DATA, SETS, DataSet, read_truth, stem
 from rich.console import Console
 
 from livepick.config import Config, Particle, Training
-from livepick.core.bundle import read_card
+from livepick.core import prepare
 from livepick.core.matching import Matches, figures, match, operating_point, pool
 from livepick.core.picks import Picks
-from livepick.core.run import RunSpec
-from livepick.models import Models
-from livepick.records import Seed
+from livepick.core.run import RunMicrograph, RunSpec
+from livepick.models import BLOB_THRESHOLD, Models
 from livepick.runs import split
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
@@ -44,6 +46,7 @@ from livepick.worker import Job, pick
 from livepick_trainer.clean import CleanRules
 from livepick_trainer.dataset import PatchRules
 from livepick_trainer.progress import Reporter
+from livepick_trainer.reseed import ReseedRules
 from livepick_trainer.seeds import SeedRules
 from livepick_trainer.stages import run_stages
 
@@ -94,17 +97,45 @@ JUNK = Junk(
 class Step:
     """The rules of one row of the table."""
 
-    seed_rules: SeedRules = SeedRules()
-    clean_rules: CleanRules = CleanRules()
-    patch_rules: PatchRules = PatchRules()
+    masks: bool = True
+    seed_rules: SeedRules | None = None
+    clean_rules: CleanRules | None = None
+    reseed_rules: ReseedRules | None = None
+    patch_rules: PatchRules | None = None
 
 
 NO_CLASSES = CleanRules(least_particles=10**9)
+NO_ZONES = SeedRules(ignored_score_fraction=1.0)
+"""What is no seed is background, also where it nearly was one."""
+FIRST_SEEDS = ReseedRules(most_believed=0.0)
 
 STEPS: dict[str, Step] = {
-    "raw": Step(clean_rules=NO_CLASSES),
-    "classes": Step(),
+    "raw": Step(masks=False, clean_rules=NO_CLASSES, seed_rules=NO_ZONES),
+    "mask": Step(clean_rules=NO_CLASSES, seed_rules=NO_ZONES),
+    "classes": Step(seed_rules=NO_ZONES, reseed_rules=FIRST_SEEDS),
+    "template": Step(seed_rules=NO_ZONES),
+    "zones": Step(),
+    "rejected-ignored": Step(seed_rules=SeedRules(rejected_is_background=False)),
 }
+
+
+@contextmanager
+def masks_on(*, on: bool) -> Iterator[None]:
+    """Prepare micrographs with all masks, or only with that of dead borders."""
+    if on:
+        yield
+        return
+
+    def nothing(
+        image: NDArray[np.float32], *_args: object, **_settings: object
+    ) -> NDArray[np.bool_]:
+        return np.zeros(image.shape, dtype=bool)
+
+    with (
+        mock.patch.object(prepare, "film_mask", nothing),
+        mock.patch.object(prepare, "outlier_mask", nothing),
+    ):
+        yield
 
 
 # --- material ------------------------------------------------------------------------------------
@@ -165,7 +196,7 @@ def simulated_material(name: str, simulation: Simulation, place: Path) -> Materi
 # --- one step on one set -------------------------------------------------------------------------
 
 
-def blob_seeds(material: Material, work: Path) -> tuple[Path, list[Seed]]:
+def blob_seeds(material: Material, work: Path) -> tuple[Path, list[RunMicrograph]]:
     """Return the blob picker's bundle and what it finds in each micrograph."""
     config = Config.model_validate(
         {
@@ -177,26 +208,24 @@ def blob_seeds(material: Material, work: Path) -> tuple[Path, list[Seed]]:
         }
     )
     bundle = Models(work / "models").ensure_blob(config).path
-    card = read_card(bundle)
     seeds = []
     for path in material.micrographs:
         found = pick(Job(path=path, version=None, bundle=bundle))
+        columns = (p.tolist() for p in (found.picks.x_px, found.picks.y_px, found.picks.score))
         seeds.append(
-            Seed(
+            RunMicrograph(
                 path=path,
-                picks=found.picks,
-                threshold=card.threshold,
-                model_version=card.version,
-                model_kind=card.kind,
                 pixel_size_angstrom=found.pixel_size_angstrom,
-                shape_px=found.shape_px,
-                masked_fraction=found.quality.masked_fraction,
+                held_out=False,
+                seeds=list(zip(*columns, strict=True)),
             )
         )
     return bundle, seeds
 
 
-def train(material: Material, seeds: Sequence[Seed], step: Step, folder: Path, seed: int) -> Path:
+def train(
+    material: Material, seeds: Sequence[RunMicrograph], step: Step, folder: Path, seed: int
+) -> Path:
     """Run the trainer on some micrographs' seeds, and return the bundle."""
     shutil.rmtree(folder, ignore_errors=True)
     run = folder / "runs" / "0001"
@@ -209,8 +238,8 @@ def train(material: Material, seeds: Sequence[Seed], step: Step, folder: Path, s
         models_directory=folder / "models",
         particle=Particle(diameter_angstrom=material.diameter_angstrom),
         training=Training(seed=seed),
-        seed_threshold=seeds[0].threshold,
-        micrographs=split(seeds, HELD_OUT_FRACTION),
+        seed_threshold=BLOB_THRESHOLD,
+        micrographs=split(seeds, threshold=BLOB_THRESHOLD, held_out_fraction=HELD_OUT_FRACTION),
     ).write(run)
     return run_stages(
         run,
@@ -218,6 +247,7 @@ def train(material: Material, seeds: Sequence[Seed], step: Step, folder: Path, s
         patch_rules=step.patch_rules,
         seed_rules=step.seed_rules,
         clean_rules=step.clean_rules,
+        reseed_rules=step.reseed_rules,
     )
 
 
@@ -280,8 +310,9 @@ def _table(
             every, written = [], []
             for fold in range(folds):
                 folder = work / f"{name}-{seed}-{fold}"
-                trained = train(material, picks[fold::2], STEPS[name], folder, seed)
-                one, other = score(material, trained, numbers[1 - fold :: 2])
+                with masks_on(on=STEPS[name].masks):
+                    trained = train(material, picks[fold::2], STEPS[name], folder, seed)
+                    one, other = score(material, trained, numbers[1 - fold :: 2])
                 every += one
                 written += other
             _row(material, f"{name}, seed {seed}", every, written, time.process_time() - started)

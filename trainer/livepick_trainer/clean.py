@@ -31,7 +31,9 @@ __all__ = [
     "CLASSES_JSON",
     "CLASSES_PNG",
     "CleanRules",
+    "SortedClasses",
     "load_verdicts",
+    "read_classes",
     "select_seeds",
     "sort_candidates",
 ]
@@ -57,6 +59,20 @@ class CleanRules:
 
     least_believed: float = 0.1
     """Fraction of the sorted particles below which the outcome is not used."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SortedClasses:
+    """The classes of some candidates, and what was thought of them."""
+
+    averages: NDArray[np.float32]
+    """(K, box, box)."""
+    particles: NDArray[np.int64]
+    """(K,)."""
+    accepted: NDArray[np.bool_]
+    """(K,)."""
+    diameter_px: float
+    """Of the particle in the averages."""
 
 
 def sort_candidates(
@@ -226,6 +242,22 @@ def _refuse_unknown_classes(decided: set[int], count: int) -> None:
             f" 0 to {count - 1}",
             "Take the numbers from classes.png of the model that these seeds made.",
         )
+
+
+def read_classes(sorted_folder: Path, selected_folder: Path) -> SortedClasses | None:
+    """Return the classes that ``sort_candidates`` and ``select_seeds`` left; None if too few."""
+    summary = json.loads((sorted_folder / SORTED).read_bytes())
+    if "classes" not in summary:
+        return None
+    judged = json.loads((selected_folder / CLASSES_JSON).read_bytes())["classes"]
+    with np.load(sorted_folder / CLASSES_NPZ) as archive:
+        averages = archive["averages"]
+    return SortedClasses(
+        averages=averages,
+        particles=np.array([each["particles"] for each in judged], dtype=np.int64),
+        accepted=np.array([each["accepted"] for each in judged], dtype=bool),
+        diameter_px=summary["diameter_px"],
+    )
 
 
 def load_verdicts(folder: Path) -> dict[Path, Verdict]:

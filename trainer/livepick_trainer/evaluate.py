@@ -6,7 +6,8 @@ with cautious seeds, and are low where it finds particles that the seeds lack. A
 *ignored* candidate is counted neither way.
 
 The **operating point** is the score with the best F1 against those seeds, hits and misses of
-all held-out micrographs together, precision and recall weighing the same. Where too few seeds
+all held-out micrographs together, precision and recall weighing the same. If a person has said
+how many particles a typical micrograph has, it is the score that gives as many. Where too few seeds
 are held out, or the best F1 says that network and seeds have hardly anything in common, it is
 the score that gives as many picks as there are seeds.
 """
@@ -96,6 +97,7 @@ def evaluate(
     *,
     diameter_angstrom: float,
     min_distance_fraction: float,
+    expected_picks: int | None = None,
 ) -> HeldOut:
     """Pick held-out micrographs and compare with their seeds.
 
@@ -107,6 +109,8 @@ def evaluate(
         Micrographs that were not trained on, and what to find in them.
     diameter_angstrom, min_distance_fraction
         As in ``config.Particle``.
+    expected_picks
+        Of a typical micrograph, if somebody knows.
 
     Raises
     ------
@@ -128,7 +132,7 @@ def evaluate(
         )
         for found, (micrograph, seeds) in zip(picks, held_out, strict=True)
     ]
-    point = choose_operating_point(matches)
+    point = choose_operating_point(matches, expected_picks=expected_picks)
     return HeldOut(
         figures=figures(matches),
         operating_point=point,
@@ -145,8 +149,17 @@ def evaluate(
     )
 
 
-def choose_operating_point(matches: Sequence[Matches]) -> OperatingPoint:
+def choose_operating_point(
+    matches: Sequence[Matches], *, expected_picks: int | None = None
+) -> OperatingPoint:
     """Return the operating point that the module docstring describes.
+
+    Parameters
+    ----------
+    matches
+        Of the held-out micrographs.
+    expected_picks
+        Of a typical micrograph, if somebody knows.
 
     Raises
     ------
@@ -161,7 +174,14 @@ def choose_operating_point(matches: Sequence[Matches]) -> OperatingPoint:
             " bootstrap.micrographs.",
         )
     found = figures(matches)
-    if pooled.truths >= LEAST_SEEDS and found.best_f1 >= LEAST_F1:
+    if expected_picks is not None:
+        count = min(expected_picks * len(matches), len(pooled.score))
+        threshold = float(pooled.score[count - 1])
+        source = (
+            f"as many picks as expected (training.expected_picks, {expected_picks} a micrograph)"
+            f" in {len(matches)} held-out micrographs"
+        )
+    elif pooled.truths >= LEAST_SEEDS and found.best_f1 >= LEAST_F1:
         threshold = found.threshold
         source = f"best F1 against {pooled.truths} seeds in {len(matches)} held-out micrographs"
     else:

@@ -13,6 +13,7 @@ import torch
 from livepick.core.prepare import DIAMETER_PX
 from livepick.core.run import RunSpec
 from livepick.errors import TrainerError
+from livepick_trainer.candidates import read_round
 from livepick_trainer.checkpoint import load_weights
 from livepick_trainer.clean import CleanRules, load_verdicts
 from livepick_trainer.dataset import Batch, LabelledMicrograph, PatchRules, draw_batches
@@ -20,6 +21,7 @@ from livepick_trainer.network import PickingNetwork, make_network
 from livepick_trainer.prepare import PreparedMicrograph, load_prepared, split_held_out
 from livepick_trainer.progress import Reporter
 from livepick_trainer.report import SeedCounts
+from livepick_trainer.reseed import ReseedRules
 from livepick_trainer.seeds import SeedRules, choose_seeds
 
 __all__ = [
@@ -27,12 +29,15 @@ __all__ = [
     "Run",
     "choose_device",
     "count_seeds",
+    "first_seeded",
     "held_out_batches",
     "labelled",
     "lock",
+    "seeded",
     "split",
     "trained_network",
     "training_batches",
+    "training_folder",
 ]
 
 WEIGHTS = "best.pt"
@@ -52,6 +57,9 @@ class Run:
     patch_rules: PatchRules
     seed_rules: SeedRules
     clean_rules: CleanRules
+    reseed_rules: ReseedRules
+    second_round: bool
+    """Whether the network's own picks are tried as seeds."""
 
 
 @contextlib.contextmanager
@@ -85,18 +93,40 @@ def lock(run_folder: Path) -> Iterator[None]:
 
 
 def split(run: Run) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]:
-    """Return the prepared micrographs to train on and those to judge by."""
+    """Return the prepared micrographs to train on and those to judge by, with their seeds."""
+    return split_held_out(seeded(run))
+
+
+def first_seeded(run: Run) -> list[PreparedMicrograph]:
+    """Return all prepared micrographs with the first candidates and the verdicts on them."""
     verdicts = load_verdicts(run.folder / "select")
-    return split_held_out(load_prepared(run.spec, run.folder / "prepare", verdicts))
+    return load_prepared(run.spec, run.folder / "prepare", verdicts)
+
+
+def seeded(run: Run) -> list[PreparedMicrograph]:
+    """Return all prepared micrographs with the candidates of the last round that is used."""
+    micrographs = first_seeded(run)
+    for stage in ("retrain", "reseed"):
+        later = read_round(run.folder / stage, micrographs)
+        if later is not None:
+            return later
+    return micrographs
+
+
+def training_folder(run: Run) -> Path:
+    """Return the folder of the stage whose network is kept."""
+    used = read_round(run.folder / "retrain", first_seeded(run)) is not None
+    return run.folder / ("retrain" if used else "train")
 
 
 def labelled(run: Run, micrograph: PreparedMicrograph) -> LabelledMicrograph:
     """Return a prepared micrograph with the seeds that the rules choose in it."""
+    threshold = micrograph.candidates.threshold
     seeds = choose_seeds(
         micrograph.image,
         micrograph.mask,
         micrograph.candidates,
-        threshold=run.spec.seed_threshold,
+        threshold=run.spec.seed_threshold if threshold is None else threshold,
         diameter_px=DIAMETER_PX,
         rules=run.seed_rules,
     )
@@ -130,10 +160,10 @@ def held_out_batches(run: Run, micrographs: Sequence[LabelledMicrograph]) -> Ite
     )
 
 
-def trained_network(run: Run) -> PickingNetwork:
-    """Return the network with the weights that training kept."""
+def trained_network(run: Run, folder: Path | None = None) -> PickingNetwork:
+    """Return the network with the weights that a training left; by default those to be kept."""
     network = make_network(run.spec.training.seed)
-    load_weights(run.folder / "train" / WEIGHTS, network)
+    load_weights((folder or training_folder(run)) / WEIGHTS, network)
     return network.to(run.device)
 
 

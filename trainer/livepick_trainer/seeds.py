@@ -40,6 +40,9 @@ LEAST_FOR_OUTLIERS = 10
 class SeedRules:
     """What makes a candidate a seed."""
 
+    rejected_is_background: bool = True
+    """Whether what is in a rejected class is learned as background; else as nothing."""
+
     border_diameters: float = 0.5
     """Closer than this to an edge, a candidate is ignored: its other half is not seen."""
 
@@ -64,6 +67,9 @@ class Candidates:
 
     verdict: NDArray[np.int8] | None = None
     """(N,) of ``BELIEVED``, ``REJECTED`` or ``UNSORTED``; None before there are 2D classes."""
+
+    threshold: float | None = None
+    """Score from which on one is a seed; None: the run's, of the first picks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,8 +113,9 @@ def choose_seeds(
     considered = ~_is_masked(mask, yx) & (score >= rules.ignored_score_fraction * threshold)
     believed = np.ones(len(score), dtype=bool)
     if candidates.verdict is not None and (candidates.verdict != UNSORTED).any():
-        considered &= candidates.verdict != REJECTED  # which is background from now on
         believed = candidates.verdict == BELIEVED
+        if rules.rejected_is_background:
+            considered &= candidates.verdict != REJECTED
     positive = (
         considered
         & believed

@@ -23,6 +23,7 @@ from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
 from livepick.core.run import RunSpec, Stage
 from livepick.errors import TrainerError
 from livepick_trainer.attempts import History
+from livepick_trainer.candidates import why_round
 from livepick_trainer.clean import (
     CLASSES_JSON,
     CLASSES_PNG,
@@ -38,15 +39,19 @@ from livepick_trainer.prepare import load_prepared, noise_sigma, prepare_microgr
 from livepick_trainer.progress import Reporter
 from livepick_trainer.remedies import train_with_remedies
 from livepick_trainer.report import Report, draw_curves
+from livepick_trainer.reseed import ReseedRules, reseed
 from livepick_trainer.run import (
     Run,
     choose_device,
     count_seeds,
+    first_seeded,
     held_out_batches,
     labelled,
     split,
     trained_network,
+    training_folder,
 )
+from livepick_trainer.second_round import retrain
 from livepick_trainer.seeds import SeedRules
 
 __all__ = ["run_stages"]
@@ -55,6 +60,13 @@ _log = logging.getLogger(__name__)
 
 REPORT, CURVES = "report.json", "curves.png"
 AGREEMENT = "agreement.json"
+
+CLASSES_OF = {
+    "select": CLASSES_PNG,
+    "reseed": "classes-template.png",
+    "retrain": "classes-second-round.png",
+}
+"""Pictures of the classes of each round; a person's word is on the first."""
 
 MOST_COMPARED = 4
 """Held-out micrographs on which onnxruntime is compared with torch, whole and in patches."""
@@ -67,6 +79,8 @@ def run_stages(
     patch_rules: PatchRules | None = None,
     seed_rules: SeedRules | None = None,
     clean_rules: CleanRules | None = None,
+    reseed_rules: ReseedRules | None = None,
+    second_round: bool = True,
 ) -> Path:
     """Do all stages of a run that are not done yet, and return the bundle's folder.
 
@@ -90,13 +104,17 @@ def run_stages(
         patch_rules or PatchRules(),
         seed_rules or SeedRules(),
         clean_rules or CleanRules(),
+        reseed_rules or ReseedRules(),
+        second_round,
     )
     take_over(spec, run_folder, reporter)
     stages: tuple[tuple[Stage, Callable[[Run, Path], None]], ...] = (
         ("prepare", _prepare),
         ("classify", _classify),
         ("select", _select),
+        ("reseed", _reseed),
         ("train", _train),
+        ("retrain", retrain),
         ("evaluate", _evaluate),
         ("export", _export),
         ("publish", _publish),
@@ -164,6 +182,28 @@ def _select(run: Run, draft: Path) -> None:
     )
 
 
+def _reseed(run: Run, draft: Path) -> None:
+    def report(note: str, done: int, total: int) -> None:
+        run.reporter.report("reseed", note, done=done, total=total)
+
+    particle, training = run.spec.particle, run.spec.training
+    reseed(
+        run.folder / "classify",
+        run.folder / "select",
+        first_seeded(run),
+        draft,
+        diameter_angstrom=particle.diameter_angstrom,
+        contrast=particle.contrast,
+        min_distance_fraction=particle.min_distance_fraction,
+        expected_picks=training.expected_picks,
+        seed=training.seed,
+        device=run.device,
+        rules=run.reseed_rules,
+        clean_rules=run.clean_rules,
+        report=report,
+    )
+
+
 def _train(run: Run, draft: Path) -> None:
     settings = run.spec.training
     training, held_out = split(run)
@@ -193,8 +233,9 @@ def _evaluate(run: Run, draft: Path) -> None:
         judged,
         diameter_angstrom=run.spec.particle.diameter_angstrom,
         min_distance_fraction=run.spec.particle.min_distance_fraction,
+        expected_picks=run.spec.training.expected_picks,
     )
-    history = History.read(run.folder / "train")
+    history = History.read(training_folder(run))
     report = Report(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         training=count_seeds(run, training),
@@ -239,10 +280,21 @@ def _export(run: Run, draft: Path) -> None:
     )
 
 
+def _told_of_seeds(run: Run) -> dict[str, object]:
+    """Return where the seeds came from and what became of them, for the report."""
+    rounds = {stage: why_round(run.folder / stage) for stage in ("reseed", "retrain")}
+    return {
+        "from": run.spec.seeds_from,
+        "unmatched": run.spec.unmatched,
+        "rounds": {stage: {"used": used, "note": note} for stage, (used, note) in rounds.items()},
+    }
+
+
 def _publish(run: Run, draft: Path) -> None:
     spec = run.spec
     graph = (run.folder / "export" / GRAPH).read_bytes()
     report = json.loads((run.folder / "evaluate" / REPORT).read_bytes())
+    report["seeds"] = _told_of_seeds(run)
     report["classes"] = json.loads((run.folder / "select" / CLASSES_JSON).read_bytes())
     noise = noise_sigma(run.folder / "prepare")
     report["export"] = json.loads((run.folder / "export" / AGREEMENT).read_bytes())
@@ -271,9 +323,10 @@ def _publish(run: Run, draft: Path) -> None:
         REPORT: json.dumps(report, indent=1).encode() + b"\n",
         CURVES: (run.folder / "evaluate" / CURVES).read_bytes(),
     }
-    classes = run.folder / "select" / CLASSES_PNG
-    if classes.exists():  # too few candidates make none
-        files[CLASSES_PNG] = classes.read_bytes()
+    for stage, name in CLASSES_OF.items():
+        picture = run.folder / stage / CLASSES_PNG
+        if picture.exists():  # too few candidates make none
+            files[name] = picture.read_bytes()
     bundle = publish(spec.models_directory, card, files)
     write_atomically(draft / "bundle.json", json.dumps(str(bundle)).encode())
     run.reporter.report("publish", f"published {bundle}", done=1, total=1)

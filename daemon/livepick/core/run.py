@@ -36,8 +36,8 @@ Stage = Literal[
     "prepare",
     "classify",
     "select",
-    "train",
     "reseed",
+    "train",
     "retrain",
     "evaluate",
     "export",
@@ -45,7 +45,7 @@ Stage = Literal[
     "done",
     "failed",
 ]
-"""Of a run, in order; ``reseed`` and ``retrain`` are its second round."""
+"""Of a run, in order; ``retrain`` is a second round with the model's own picks."""
 
 FindingKind = Literal[
     "rate_too_high",

@@ -1,0 +1,150 @@
+"""A second round: the network's own picks are sorted, judged and learned, if that helps.
+
+The first seeds miss what their picker missed; the network has found some of it. Whether it learns
+more from its own picks is asked on the held-out micrographs. Their seeds are of two kinds then,
+the first round's and the second's, and each network is at home with its own. So both networks are
+held against both kinds, and the second one is kept only if the mean of its two average precisions
+is higher by more than ``LEAST_GAIN``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from livepick.core.peaks import find_peaks
+from livepick.core.prepare import DIAMETER_PX
+from livepick.errors import TrainerError
+from livepick_trainer.candidates import end_round, with_candidates, write_candidates
+from livepick_trainer.clean import select_seeds, sort_candidates
+from livepick_trainer.dataset import LabelledMicrograph
+from livepick_trainer.evaluate import SCORE_FLOOR, HeldOut, evaluate, padded
+from livepick_trainer.export_onnx import network_scores
+from livepick_trainer.prepare import PreparedMicrograph, split_held_out
+from livepick_trainer.remedies import train_with_remedies
+from livepick_trainer.reseed import threshold_for
+from livepick_trainer.run import WEIGHTS, Run, labelled, seeded, trained_network
+from livepick_trainer.seeds import Candidates
+
+__all__ = ["retrain"]
+
+LEAST_GAIN = 0.005
+"""In average precision; less is within what another random seed changes."""
+
+Judged = Sequence[PreparedMicrograph]
+
+
+def retrain(run: Run, draft: Path) -> None:
+    """Train once more on the network's own picks, and say whether the result is better.
+
+    Raises
+    ------
+    TrainerError
+        A training file is damaged.
+    MicrographError
+        A micrograph that could be prepared can no longer be read.
+    """
+    if not run.second_round:
+        end_round(draft, "no second round was asked for", used=False)
+        return
+    first = seeded(run)
+    network = trained_network(run, run.folder / "train")
+    _, judged = split_held_out(first)
+    before = _judge(run, network, judged)
+    if before is None:
+        end_round(draft, "the first round finds nothing to learn from", used=False)
+        return
+    found = [_picked(run, network, micrograph) for micrograph in first]
+    wanted = run.spec.training.expected_picks
+    threshold = before.operating_point.threshold if wanted is None else threshold_for(found, wanted)
+    write_candidates(draft, found, threshold)
+    _sort(run, draft, found, threshold)
+    second = with_candidates(draft, first)
+    training, judged_again = split_held_out(second)
+    learned = [labelled(run, micrograph) for micrograph in training]
+    if not any(len(micrograph.seeds.positive_yx_px) for micrograph in learned):
+        end_round(draft, "none of the network's picks is in an accepted class", used=False)
+        return
+    train_with_remedies(
+        run,
+        draft,
+        learned,
+        [labelled(run, micrograph) for micrograph in judged_again],
+        start=run.folder / "train" / WEIGHTS,
+        stage="retrain",
+    )
+    later = trained_network(run, draft)
+    one, two = (_mean_precision(run, n, (judged, judged_again)) for n in (network, later))
+    used = two > one + LEAST_GAIN
+    note = (
+        f"trained on its own picks, the network {'is' if used else 'is not'} better on the"
+        f" held-out micrographs: average precision {two:.3f}, and {one:.3f} before"
+    )
+    end_round(draft, note, used=used)
+    run.reporter.report("retrain", note, done=1, total=1)
+
+
+def _picked(run: Run, network: nn.Module, micrograph: PreparedMicrograph) -> PreparedMicrograph:
+    """Return a micrograph with the network's picks as candidates."""
+    height, width = micrograph.image.shape
+    scores = network_scores(network, padded(micrograph.image))[:height, :width]
+    y, x, score = find_peaks(
+        scores,
+        min_distance_px=run.spec.particle.min_distance_fraction * DIAMETER_PX,
+        floor=SCORE_FLOOR,
+        mask=micrograph.mask,
+    )
+    yx_px = np.column_stack([y, x]).astype(np.float32)
+    return replace(micrograph, candidates=Candidates(yx_px, score))
+
+
+def _sort(run: Run, draft: Path, found: Judged, threshold: float) -> None:
+    """Sort the picks into classes, and judge these."""
+    particle = run.spec.particle
+
+    def report(note: str, done: int, total: int) -> None:
+        run.reporter.report("retrain", note, done=done, total=total)
+
+    sort_candidates(
+        found,
+        draft,
+        threshold=threshold,
+        diameter_angstrom=particle.diameter_angstrom,
+        contrast=particle.contrast,
+        seed=run.spec.training.seed,
+        device=run.device,
+        rules=run.clean_rules,
+        report=report,
+    )
+    select_seeds(
+        draft,
+        found,
+        draft,
+        diameter_angstrom=particle.diameter_angstrom,
+        accept=(),
+        reject=(),
+        rules=run.clean_rules,
+        report=report,
+    )
+
+
+def _mean_precision(run: Run, network: nn.Module, kinds: Sequence[Judged]) -> float:
+    """Return the mean average precision against several kinds of held-out seeds."""
+    found = [_judge(run, network, judged) for judged in kinds]
+    return float(np.mean([f.figures.average_precision if f else 0.0 for f in found]))
+
+
+def _judge(run: Run, network: nn.Module, judged: Judged) -> HeldOut | None:
+    """Return how the network does on held-out micrographs; None if it finds nothing at all."""
+    labels: list[LabelledMicrograph] = [labelled(run, micrograph) for micrograph in judged]
+    try:
+        return evaluate(
+            network,
+            [(m, of.seeds) for m, of in zip(judged, labels, strict=True)],
+            diameter_angstrom=run.spec.particle.diameter_angstrom,
+            min_distance_fraction=run.spec.particle.min_distance_fraction,
+        )
+    except TrainerError:
+        return None
