@@ -242,6 +242,15 @@ def test_a_crystal_with_a_lattice_is_masked(rng):
     assert share(mask, np.hypot(dy, dx) > 45) == 0
 
 
+def test_ice_that_is_thicker_in_the_middle_is_masked_to_its_edge():
+    """What is found of it at a high threshold does not hide the rest."""
+    y, x = np.indices((300, 300))
+    away = np.hypot(y - 150, x - 150)
+    dome = np.where(away < 30, 8 - 5 * away / 30, 0).astype(np.float32)
+
+    assert outliers(dome)[away < 30].all()
+
+
 def test_a_heap_is_masked(rng):
     """Dark and bright by turns, so that no square is filled with either."""
     heap = circle(250, 250, 60) < 0

@@ -189,22 +189,25 @@ def outlier_mask(flat: Image, outliers: Sequence[Outlier], *, grow_px: float) ->
     flat
         Background 0, standard deviation 1, as from ``normalize.flatten``.
     outliers
-        Each of them is masked, without what the earlier ones found.
+        Each of them is masked; the solid ones come first.
     grow_px
         The areas are widened by this much.
     """
     distance = np.abs(block_means(flat, BINNED))
+    grown = 2 * round(grow_px / BINNED) + 1
     found = np.zeros(distance.shape, dtype=bool)
     for outlier in outliers:
-        far = (distance > outlier.sigmas) & ~found
+        far = distance > outlier.sigmas
+        if outlier.filled < FILLED:  # not solid: beside solid ice, a particle is no heap
+            far &= ~found
         width = max(1, round(outlier.least_px / BINNED))
         if far.sum() < outlier.filled * width**2:
             continue
         # Nothing beyond the edge: a particle that it cuts would go on for ever.
         filled = ndimage.uniform_filter(far.astype(np.float32), width, mode="constant")
         if filled.max() > outlier.filled:
-            solid = ndimage.maximum_filter(filled > outlier.filled, width) & far
-            found |= ndimage.maximum_filter(solid, 2 * round(grow_px / BINNED) + 1)
+            area = ndimage.maximum_filter(filled > outlier.filled, width) & far
+            found |= ndimage.maximum_filter(area, grown)
     return from_blocks(found, flat.shape, BINNED)
 
 
