@@ -144,6 +144,7 @@ class Victim:
             "select",
             "reseed",
             "train",
+            "retrain",
             "evaluate",
             "export",
             "publish",

@@ -44,7 +44,6 @@ from livepick.simulate.field import Junk, Session
 from livepick.simulate.species import specimen
 from livepick.worker import Job, pick
 from livepick_trainer.clean import CleanRules
-from livepick_trainer.dataset import PatchRules
 from livepick_trainer.progress import Reporter
 from livepick_trainer.reseed import ReseedRules
 from livepick_trainer.seeds import SeedRules
@@ -101,22 +100,24 @@ class Step:
     seed_rules: SeedRules | None = None
     clean_rules: CleanRules | None = None
     reseed_rules: ReseedRules | None = None
-    patch_rules: PatchRules | None = None
+    second_round: bool = False
 
 
 NO_CLASSES = CleanRules(least_particles=10**9)
 NO_ZONES = SeedRules(ignored_score_fraction=1.0)
 """What is no seed is background, also where it nearly was one."""
-FIRST_SEEDS = ReseedRules(most_believed=0.0)
+FIRST_SEEDS = ReseedRules(most_purity=0.0)
 
 STEPS: dict[str, Step] = {
-    "raw": Step(masks=False, clean_rules=NO_CLASSES, seed_rules=NO_ZONES),
-    "mask": Step(clean_rules=NO_CLASSES, seed_rules=NO_ZONES),
+    "raw": Step(masks=False, clean_rules=NO_CLASSES, seed_rules=NO_ZONES, reseed_rules=FIRST_SEEDS),
+    "mask": Step(clean_rules=NO_CLASSES, seed_rules=NO_ZONES, reseed_rules=FIRST_SEEDS),
     "classes": Step(seed_rules=NO_ZONES, reseed_rules=FIRST_SEEDS),
     "template": Step(seed_rules=NO_ZONES),
     "zones": Step(),
+    "second-round": Step(second_round=True),
     "rejected-ignored": Step(seed_rules=SeedRules(rejected_is_background=False)),
 }
+"""In the order of the pipeline, each with all before it; the last is an alternative."""
 
 
 @contextmanager
@@ -237,17 +238,17 @@ def train(
         particle_fingerprint="ablation",
         models_directory=folder / "models",
         particle=Particle(diameter_angstrom=material.diameter_angstrom),
-        training=Training(seed=seed),
+        training=Training(seed=seed, threads=1),
         seed_threshold=BLOB_THRESHOLD,
         micrographs=split(seeds, threshold=BLOB_THRESHOLD, held_out_fraction=HELD_OUT_FRACTION),
     ).write(run)
     return run_stages(
         run,
         Reporter(run),
-        patch_rules=step.patch_rules,
         seed_rules=step.seed_rules,
         clean_rules=step.clean_rules,
         reseed_rules=step.reseed_rules,
+        second_round=step.second_round,
     )
 
 
@@ -300,6 +301,8 @@ def main() -> int:
 def _table(
     material: Material, work: Path, steps: Sequence[str], folds: int, seeds: Sequence[int]
 ) -> None:
+    with masks_on(on=False):
+        _, unmasked = blob_seeds(material, work)
     bundle, picks = blob_seeds(material, work)
     numbers = range(len(picks))
     unseen = [i for fold in range(folds) for i in numbers[1 - fold :: 2]]
@@ -311,7 +314,8 @@ def _table(
             for fold in range(folds):
                 folder = work / f"{name}-{seed}-{fold}"
                 with masks_on(on=STEPS[name].masks):
-                    trained = train(material, picks[fold::2], STEPS[name], folder, seed)
+                    first = picks if STEPS[name].masks else unmasked
+                    trained = train(material, first[fold::2], STEPS[name], folder, seed)
                     one, other = score(material, trained, numbers[1 - fold :: 2])
                 every += one
                 written += other

@@ -31,9 +31,7 @@ __all__ = [
     "CLASSES_JSON",
     "CLASSES_PNG",
     "CleanRules",
-    "SortedClasses",
     "load_verdicts",
-    "read_classes",
     "select_seeds",
     "sort_candidates",
 ]
@@ -59,20 +57,6 @@ class CleanRules:
 
     least_believed: float = 0.1
     """Fraction of the sorted particles below which the outcome is not used."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SortedClasses:
-    """The classes of some candidates, and what was thought of them."""
-
-    averages: NDArray[np.float32]
-    """(K, box, box)."""
-    particles: NDArray[np.int64]
-    """(K,)."""
-    accepted: NDArray[np.bool_]
-    """(K,)."""
-    diameter_px: float
-    """Of the particle in the averages."""
 
 
 def sort_candidates(
@@ -162,8 +146,11 @@ def select_seeds(
     reject: Sequence[int],
     rules: CleanRules,
     report: Callable[[str, int, int], None],
-) -> None:
+    trusted: bool = False,
+) -> float | None:
     """Judge the classes that ``sort_candidates`` left; leave verdicts and picture in ``folder``.
+
+    Returns the share of the candidates in accepted classes; None if they are not sorted.
 
     Parameters
     ----------
@@ -181,6 +168,9 @@ def select_seeds(
         When the outcome is used.
     report
         Called with a sentence, steps done and steps in all.
+    trusted
+        The candidates are a person's, whose word counts for more: classes are for the picture, and
+        only those that a person rejects here are not believed.
 
     Raises
     ------
@@ -192,10 +182,13 @@ def select_seeds(
     if "classes" not in summary:
         _save(folder, micrographs, verdicts, {"used": False, "note": summary["note"]})
         report(summary["note"], 1, 1)
-        return
+        return None
     with np.load(sorted_folder / CLASSES_NPZ) as archive:
         arrays = {name: archive[name] for name in archive.files}
     _refuse_unknown_classes({*accept, *reject}, len(arrays["averages"]))
+    decided = bool({*accept, *reject})
+    if trusted:  # all that a person has not rejected
+        accept = sorted(set(range(len(arrays["averages"]))) - set(reject))
     selection = select_classes(
         arrays["averages"],
         arrays["halves"],
@@ -210,14 +203,16 @@ def select_seeds(
     )
     count = len(selection.believed)
     share = float(selection.believed.mean())
-    used = share >= rules.least_believed or bool(accept)
+    used = (share >= rules.least_believed and not trusted) or decided
     note = f"{share:.0%} of {count} candidates are in accepted classes"
+    if trusted:
+        note += "; they are a person's, and believed"
     if used:
         for number, verdict in enumerate(verdicts):
             here = arrays["micrograph"] == number
             places = arrays["candidate"][here]
             verdict[places] = np.where(selection.believed[here], BELIEVED, REJECTED)
-    else:
+    elif not trusted:
         note += ", too few to go by; all are believed"
     picture = draw_classes(
         arrays["averages"],
@@ -232,6 +227,7 @@ def select_seeds(
     ]
     _save(folder, micrographs, verdicts, {"used": used, "note": note, "classes": classes})
     report(note, 1, 1)
+    return share
 
 
 def _refuse_unknown_classes(decided: set[int], count: int) -> None:
@@ -242,22 +238,6 @@ def _refuse_unknown_classes(decided: set[int], count: int) -> None:
             f" 0 to {count - 1}",
             "Take the numbers from classes.png of the model that these seeds made.",
         )
-
-
-def read_classes(sorted_folder: Path, selected_folder: Path) -> SortedClasses | None:
-    """Return the classes that ``sort_candidates`` and ``select_seeds`` left; None if too few."""
-    summary = json.loads((sorted_folder / SORTED).read_bytes())
-    if "classes" not in summary:
-        return None
-    judged = json.loads((selected_folder / CLASSES_JSON).read_bytes())["classes"]
-    with np.load(sorted_folder / CLASSES_NPZ) as archive:
-        averages = archive["averages"]
-    return SortedClasses(
-        averages=averages,
-        particles=np.array([each["particles"] for each in judged], dtype=np.int64),
-        accepted=np.array([each["accepted"] for each in judged], dtype=bool),
-        diameter_px=summary["diameter_px"],
-    )
 
 
 def load_verdicts(folder: Path) -> dict[Path, Verdict]:

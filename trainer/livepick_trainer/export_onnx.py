@@ -23,7 +23,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from livepick.errors import TrainerError
 
-__all__ = ["LARGEST_DIFFERENCE", "Agreement", "check_agreement", "network_scores", "to_onnx"]
+__all__ = [
+    "LARGEST_DIFFERENCE",
+    "Agreement",
+    "check_agreement",
+    "graph_scores",
+    "network_scores",
+    "to_onnx",
+]
 
 Image = NDArray[np.float32]
 
@@ -94,7 +101,7 @@ def check_agreement(
         A score differs by more than ``LARGEST_DIFFERENCE``, is not finite, or onnxruntime
         will not load the graph.
     """
-    score = _runtime(graph, threads)
+    score = graph_scores(graph, threads)
     reference = copy.deepcopy(network).cpu()
     differences = [np.abs(score(image) - network_scores(reference, image)) for image in images]
     if not differences:
@@ -115,7 +122,7 @@ def check_agreement(
     )
 
 
-def _runtime(graph: bytes, threads: int) -> Callable[[Image], Image]:
+def graph_scores(graph: bytes, threads: int) -> Callable[[Image], Image]:
     """Return the graph as a function, run by onnxruntime on the CPU."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

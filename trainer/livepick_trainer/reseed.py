@@ -1,11 +1,11 @@
-"""Seeds that replace the first ones: found with a template of the accepted classes, sorted anew.
+"""Seeds that replace the first ones where the signal is weak.
 
-Where the first picks are mostly in classes that are no particles, the first picker does not know
-this particle well: in weak signal, or where it is hollow. But the few candidates in good classes
-say what it looks like. So the micrographs are looked through once more with what the classes say
-(``templates``), what is found is sorted into classes again, and these are the seeds. Where the
-first picks are mostly good they stay, as a template of all directions knows less of an angular
-particle than they do.
+The blob picker's disc fits a particle whose shape is worn down by noise no better than noise. What
+it found, all together and less what it would find in noise, says what the particle looks like
+(``templates``); the micrographs are looked through once more with that, what is found is sorted
+into classes again, and these are the seeds. Where the signal is strong the first seeds stay: a
+template of all directions knows less of an angular particle than its classes do. Strong it is if
+most of what the template finds is more than its decoys.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,34 +15,40 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from livepick.core.blobs import blob_graph
 from livepick.core.bundle import Contrast
+from livepick.core.peaks import find_peaks
 from livepick.core.prepare import DIAMETER_PX
 from livepick_trainer.candidates import end_round, write_candidates
-from livepick_trainer.clean import CleanRules, read_classes, select_seeds, sort_candidates
+from livepick_trainer.clean import CleanRules, select_seeds, sort_candidates
+from livepick_trainer.evaluate import padded
+from livepick_trainer.export_onnx import graph_scores
 from livepick_trainer.prepare import PreparedMicrograph
-from livepick_trainer.seeds import Candidates
-from livepick_trainer.templates import Template, make_template, matched_candidates
+from livepick_trainer.seeds import Candidates, Points
+from livepick_trainer.templates import find_template, match_score
 
 __all__ = ["ReseedRules", "reseed", "threshold_for"]
 
 THRESHOLD = 0.5
-"""Score of a matched candidate from which it is a seed."""
+"""Score of a match from which it is a seed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReseedRules:
     """When seeds are replaced."""
 
-    most_believed: float = 0.5
-    """Share of the first candidates in accepted classes; with more the first seeds stay."""
+    most_purity: float = 0.5
+    """Share of the template's matches that are beyond its decoys; with more the signal is strong
+    and the first seeds stay. It was .36 and .41 on single frames, .75 and more on sums."""
 
-    least_particles: int = 50
-    """In accepted classes; fewer make no template."""
+    candidate_score: float = 0.3
+    """Blob picks from here on make the template, and so do decoys."""
+
+    least_candidates: int = 100
+    """Fewer make no template."""
 
 
 def reseed(
-    sorted_folder: Path,
-    selected_folder: Path,
     micrographs: Sequence[PreparedMicrograph],
     folder: Path,
     *,
@@ -52,18 +58,17 @@ def reseed(
     expected_picks: int | None,
     seed: int,
     device: torch.device,
+    threads: int,
     rules: ReseedRules,
     clean_rules: CleanRules,
     report: Callable[[str, int, int], None],
 ) -> None:
-    """Find better seeds if the classes say so, and leave them in ``folder``.
+    """Find better seeds if the signal is weak, and leave them in ``folder``.
 
     Parameters
     ----------
-    sorted_folder, selected_folder
-        Of the first candidates: classes and verdicts.
     micrographs
-        Prepared, with the first candidates.
+        Prepared, with the blob picker's candidates.
     folder
         Exists; gets the new candidates, their classes and verdicts, or why there are none.
     diameter_angstrom, contrast, min_distance_fraction
@@ -72,6 +77,8 @@ def reseed(
         Of a typical micrograph, if somebody knows; so many are seeds then.
     seed, device
         Of the classification.
+    threads
+        For the blob picker.
     rules, clean_rules
         When, and how they are sorted.
     report
@@ -82,21 +89,32 @@ def reseed(
     MicrographError
         A micrograph that could be prepared can no longer be read.
     """
-    template, note = _template(sorted_folder, selected_folder, rules)
-    if template is None:
+    candidates = [
+        m.candidates.yx_px[m.candidates.score >= rules.candidate_score] for m in micrographs
+    ]
+    if sum(map(len, candidates)) < rules.least_candidates:
+        end_round(folder, "too few candidates to say what they look like", used=False)
+        return
+    min_distance_px = min_distance_fraction * DIAMETER_PX
+    template = find_template(
+        [m.image for m in micrographs],
+        [m.mask for m in micrographs],
+        candidates,
+        _decoys(micrographs, min_distance_px, rules.candidate_score, threads),
+        diameter_px=DIAMETER_PX,
+        min_distance_px=min_distance_px,
+        report=report,
+    )
+    if template is None or template.purity > rules.most_purity:
+        purity = "" if template is None else f" (purity {template.purity:.2f})"
+        note = f"the signal is strong enough for the first seeds{purity}"
         end_round(folder, note, used=False)
         report(note, 1, 1)
         return
-    found = []
-    for number, micrograph in enumerate(micrographs):
-        yx_px, score = matched_candidates(
-            micrograph.image,
-            micrograph.mask,
-            template,
-            min_distance_px=min_distance_fraction * DIAMETER_PX,
-        )
-        found.append(replace(micrograph, candidates=Candidates(yx_px, score)))
-        report(f"{micrograph.path.name}: {len(score)} candidates", number + 1, len(micrographs))
+    found = [
+        replace(m, candidates=Candidates(match.yx_px, match_score(match.sigmas)))
+        for m, match in zip(micrographs, template.matches, strict=True)
+    ]
     threshold = threshold_for(found, expected_picks)
     write_candidates(folder, found, threshold)
     sort_candidates(
@@ -121,7 +139,10 @@ def reseed(
         report=report,
     )
     count = sum(int((m.candidates.score >= threshold).sum()) for m in found)
-    note = f"{note}: {count} candidates look like them"
+    note = (
+        f"weak signal (purity {template.purity:.2f}): {count} seeds look like the first picks'"
+        f" mean less {template.share:.0%} of their decoys'"
+    )
     end_round(folder, note, used=True)
     report(note, 1, 1)
 
@@ -135,24 +156,17 @@ def threshold_for(micrographs: Sequence[PreparedMicrograph], expected_picks: int
     return float(scores[wanted - 1]) if wanted else THRESHOLD
 
 
-def _template(
-    sorted_folder: Path, selected_folder: Path, rules: ReseedRules
-) -> tuple[Template | None, str]:
-    """Return a template of the accepted classes, or why there is none."""
-    classes = read_classes(sorted_folder, selected_folder)
-    if classes is None:
-        return None, "there are no classes to look for; the first picks stay"
-    accepted = np.flatnonzero(classes.accepted)
-    particles = int(classes.particles[accepted].sum())
-    share = particles / int(classes.particles.sum())
-    if share > rules.most_believed:
-        return None, f"{share:.0%} of the first picks are in accepted classes; they stay"
-    if particles < rules.least_particles:
-        return None, f"{particles} picks in accepted classes are too few to look for their like"
-    template = make_template(
-        classes.averages[accepted],
-        classes.particles[accepted].tolist(),
-        average_diameter_px=classes.diameter_px,
-        diameter_px=DIAMETER_PX,
-    )
-    return template, f"{share:.0%} of the first picks are in accepted classes"
+def _decoys(
+    micrographs: Sequence[PreparedMicrograph], min_distance_px: float, floor: float, threads: int
+) -> list[Points]:
+    """Return what the blob picker finds in the negative of each micrograph."""
+    score = graph_scores(blob_graph(DIAMETER_PX), threads)
+    decoys = []
+    for micrograph in micrographs:
+        height, width = micrograph.image.shape
+        scores = score(padded(-micrograph.image))[:height, :width]
+        y, x, _ = find_peaks(
+            scores, min_distance_px=min_distance_px, floor=floor, mask=micrograph.mask
+        )
+        decoys.append(np.column_stack([y, x]).astype(np.float32))
+    return decoys

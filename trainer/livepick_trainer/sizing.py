@@ -165,8 +165,7 @@ def size_finding(supports: Sequence[Vector], *, diameter_angstrom: float) -> str
         return None
     return (
         f"what is in the micrographs looks about {best * diameter_angstrom:.0f} Å wide, which is"
-        f" {best:.1f} times particle.diameter_angstrom ({diameter_angstrom:g}): are the diameter"
-        " and the pixel size right?"
+        f" {best:.1f} times particle.diameter_angstrom ({diameter_angstrom:g})"
     )
 
 

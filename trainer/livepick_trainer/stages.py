@@ -23,7 +23,7 @@ from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
 from livepick.core.run import RunSpec, Stage
 from livepick.errors import TrainerError
 from livepick_trainer.attempts import History
-from livepick_trainer.candidates import why_round
+from livepick_trainer.candidates import end_round, why_round
 from livepick_trainer.clean import (
     CLASSES_JSON,
     CLASSES_PNG,
@@ -33,6 +33,13 @@ from livepick_trainer.clean import (
 )
 from livepick_trainer.continuation import take_over
 from livepick_trainer.dataset import PatchRules
+from livepick_trainer.doubts import (
+    DOUBTS,
+    doubt_of_classes,
+    doubt_of_size,
+    read_doubts,
+    write_doubts,
+)
 from livepick_trainer.evaluate import evaluate, padded
 from livepick_trainer.export_onnx import Agreement, check_agreement, to_onnx
 from livepick_trainer.prepare import load_prepared, noise_sigma, prepare_micrographs
@@ -152,17 +159,23 @@ def _classify(run: Run, draft: Path) -> None:
     def report(note: str, done: int, total: int) -> None:
         run.reporter.report("classify", note, done=done, total=total)
 
+    particle = run.spec.particle
+    micrographs = load_prepared(run.spec, run.folder / "prepare")
     sort_candidates(
-        load_prepared(run.spec, run.folder / "prepare"),
+        micrographs,
         draft,
         threshold=run.spec.seed_threshold,
-        diameter_angstrom=run.spec.particle.diameter_angstrom,
-        contrast=run.spec.particle.contrast,
+        diameter_angstrom=particle.diameter_angstrom,
+        contrast=particle.contrast,
         seed=run.spec.training.seed,
         device=run.device,
         rules=run.clean_rules,
         report=report,
     )
+    size = doubt_of_size(
+        micrographs, diameter_angstrom=particle.diameter_angstrom, contrast=particle.contrast
+    )
+    write_doubts(draft, [size] if size else [])
 
 
 def _select(run: Run, draft: Path) -> None:
@@ -170,7 +183,7 @@ def _select(run: Run, draft: Path) -> None:
         run.reporter.report("select", note, done=done, total=total)
 
     decided = run.spec.bootstrap.classes
-    select_seeds(
+    share = select_seeds(
         run.folder / "classify",
         load_prepared(run.spec, run.folder / "prepare"),
         draft,
@@ -179,7 +192,14 @@ def _select(run: Run, draft: Path) -> None:
         reject=decided.reject,
         rules=run.clean_rules,
         report=report,
+        trusted=run.spec.seeds_from == "coordinates",
     )
+    few = doubt_of_classes(share)
+    doubts = read_doubts(run.folder / "classify") + ([few] if few else [])
+    for doubt in doubts:
+        note = f"{doubt.kind.replace('_', ' ')}: {doubt.evidence}; {doubt.remedy}"
+        run.reporter.report("select", note, finding=doubt.kind)
+    write_doubts(draft, doubts)
 
 
 def _reseed(run: Run, draft: Path) -> None:
@@ -187,9 +207,11 @@ def _reseed(run: Run, draft: Path) -> None:
         run.reporter.report("reseed", note, done=done, total=total)
 
     particle, training = run.spec.particle, run.spec.training
+    decided = run.spec.bootstrap.classes
+    if run.spec.seeds_from != "blob" or decided.accept or decided.reject:
+        end_round(draft, "the first seeds are not the blob picker's alone; they stay", used=False)
+        return
     reseed(
-        run.folder / "classify",
-        run.folder / "select",
         first_seeded(run),
         draft,
         diameter_angstrom=particle.diameter_angstrom,
@@ -198,6 +220,7 @@ def _reseed(run: Run, draft: Path) -> None:
         expected_picks=training.expected_picks,
         seed=training.seed,
         device=run.device,
+        threads=training.threads,
         rules=run.reseed_rules,
         clean_rules=run.clean_rules,
         report=report,
@@ -295,6 +318,8 @@ def _publish(run: Run, draft: Path) -> None:
     graph = (run.folder / "export" / GRAPH).read_bytes()
     report = json.loads((run.folder / "evaluate" / REPORT).read_bytes())
     report["seeds"] = _told_of_seeds(run)
+    doubts = json.loads((run.folder / "select" / DOUBTS).read_bytes())
+    report["findings"] = doubts + report["findings"]
     report["classes"] = json.loads((run.folder / "select" / CLASSES_JSON).read_bytes())
     noise = noise_sigma(run.folder / "prepare")
     report["export"] = json.loads((run.folder / "export" / AGREEMENT).read_bytes())

@@ -56,8 +56,10 @@ FindingKind = Literal[
     "training_ahead",
     "still_falling",
     "stagnation",
+    "wrong_size",
+    "few_good_classes",
 ]
-"""What the learning curves of a training can say; faults before mere advice."""
+"""What a run can say of itself: the learning curves, faults before mere advice, and the seeds."""
 
 SeedPick = tuple[float, float, float]
 """x and y in pixels of the original micrograph (``core.picks``), and the score."""
