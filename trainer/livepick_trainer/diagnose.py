@@ -214,11 +214,21 @@ class _Curves:
         return float(curve[-1] - curve[(2 * self.count) // 3 - 1]) if self.count > 1 else 0.0
 
     def is_rising(self, part: float) -> bool:
-        """Tell whether both curves rise on at the end, by this part of what there is."""
-        return not self.ended_early and all(
-            self.gain(curve) >= max(LEAST_GAIN, part * float(np.max(curve)))
-            for curve in (self.training, self.held_out)
+        """Tell whether the curves rise on at the end, by this part of what there is.
+
+        The training curve is the smoother one; the held-out one need only rise with it.
+        """
+        return (
+            not self.ended_early
+            and self.gain(self.training) >= max(LEAST_GAIN, part * float(np.max(self.training)))
+            and self.gain(self.held_out) >= LEAST_GAIN
         )
+
+    @property
+    def accuracy(self) -> float:
+        """In the end, on training or held-out patches, whichever is better; 0 without epochs."""
+        both = (self.training_accuracy, self.held_out_accuracy)
+        return max(float(np.median(curve[-3:])) for curve in both) if self.count else 0.0
 
     @property
     def half_way(self) -> int:
@@ -252,12 +262,11 @@ def _rate_too_high(curves: _Curves) -> Finding | None:
             f"the loss is up to {worst:.3g} in the first {first} epochs, where an untrained"
             f" network has {curves.untrained:.3g}"
         )
-    elif (
-        rate > _advised("initial_learning_rate")[1]
-        and curves.count > PERSISTENT_EPOCHS
-        and curves.best <= LEARNED_NOTHING
-    ):
-        evidence = f"nothing is learned in {curves.count} epochs, with a rate of {rate:g}"
+    elif rate > _advised("initial_learning_rate")[1] and curves.accuracy <= LOW_ACCURACY:
+        evidence = (
+            f"hardly anything is learned in {curves.count} epochs, with a rate of {rate:g}, where"
+            f" {_advised('initial_learning_rate')[1]:g} is the highest that is advised"
+        )
     else:
         return None
     lower = curves.settings.scaled(min(rate / 3, _usual("initial_learning_rate")))
@@ -359,18 +368,14 @@ def _underfitting(curves: _Curves, causes: Sequence[Finding]) -> Finding | None:
     """Return the general finding; where a cause is found, that cause's remedy is its own."""
     if any(finding.kind == "all_background" for finding in causes):
         return None
-    training, held_out = (
-        float(np.median(accuracy[-3:])) if curves.count else 0.0
-        for accuracy in (curves.training_accuracy, curves.held_out_accuracy)
-    )
     if not curves.is_finite:
         evidence = "the loss is no number"
     elif curves.losses[-1].max() > LARGE_LOSS * curves.untrained:
         evidence = f"the loss is {curves.losses[-1].max():.3g} in the end"
-    elif max(training, held_out) <= LOW_ACCURACY:
+    elif curves.accuracy <= LOW_ACCURACY:
         evidence = (
-            f"the accuracy is {100 * training:.0f} % in training and {100 * held_out:.0f} % on"
-            " held-out micrographs, where 50 % is finding nothing"
+            f"the accuracy is {100 * curves.accuracy:.0f} % at best, in training or on held-out"
+            " micrographs, where 50 % is finding nothing"
         )
     else:
         return None

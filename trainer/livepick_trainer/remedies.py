@@ -10,6 +10,7 @@ An attempt is trained from the same start, on the same patches: what differs is 
 alone.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,11 +89,11 @@ def train_with_remedies(
             network = _initial_network(run, start)
             task = _Task(run, stage, folder, number, settings)
             attempt = _make(task, network, learned, held_out, judged)
-            attempt.write(folder)
         attempts.append(attempt)
         settings = next_settings(attempts) if run.spec.training.auto_remedy else None
-        if is_new:
+        if is_new:  # told before it is written: killed in between, it is told twice, not never
             _report(run, stage, attempt, reruns=settings is not None)
+            attempt.write(folder)
     history = choose(attempts)
     network = make_network(run.spec.training.seed)
     load_weights(draft / f"attempt-{history.kept}" / WEIGHTS, network)
@@ -128,7 +129,15 @@ def choose(attempts: Sequence[Attempt]) -> History:
             "Set it to 0.001, and take micrographs with broken pixels out of the folder; then"
             " raise training.generation.",
         )
-    best = max(range(len(attempts)), key=lambda i: (precisions[i] or 0.0, -i))
+
+    def rank(index: int) -> tuple[float, int]:
+        """Place an attempt without weights after one that finds nothing, or cannot be judged."""
+        precision = precisions[index]
+        if precision is None:
+            return -1.0, -index
+        return 0.0 if math.isnan(precision) else precision, -index
+
+    best = max(range(len(attempts)), key=rank)
     why = "it is the only attempt"
     if len(attempts) > 1:
         listed = ", ".join("none" if p is None else f"{p:.3f}" for p in precisions)

@@ -12,10 +12,11 @@ from livepick.core.run import PROGRESS, Progress, RunSpec
 from livepick.errors import TrainerError
 from livepick_trainer import remedies, stages, train
 from livepick_trainer.__main__ import main
+from livepick_trainer.attempts import HISTORY, Attempt, History
 from livepick_trainer.dataset import PatchRules
 from livepick_trainer.prepare import load_prepared, prepare_micrographs
 from livepick_trainer.progress import Reporter
-from livepick_trainer.run import lock
+from livepick_trainer.run import WEIGHTS, lock
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 
@@ -69,24 +70,25 @@ def test_progress_is_a_line_a_step(make_run):
     assert lines[-1].stage == "done"
 
 
+def dying(function, calls):
+    """Do as ``function`` does, and die at the end of the given call."""
+    count = 0
+
+    def die(*args, **kwargs):
+        nonlocal count
+        count += 1
+        result = function(*args, **kwargs)
+        if count == calls:
+            raise Killed
+        return result
+
+    return die
+
+
 def test_a_run_killed_again_and_again_gives_the_same_graph(make_run, monkeypatch):
     """Killed in each stage and after each epoch, it goes on and ends with the same bytes."""
     undisturbed = read_card(run(make_run("0001"))).graph_sha256
     folder = make_run("0002")
-
-    def dying(function, calls):
-        """Do as ``function`` does, and die at the end of the given call."""
-        count = 0
-
-        def die(*args, **kwargs):
-            nonlocal count
-            count += 1
-            result = function(*args, **kwargs)
-            if count == calls:
-                raise Killed
-            return result
-
-        return die
 
     deaths = [
         (stages, "prepare_micrographs", 1),
@@ -110,6 +112,48 @@ def test_a_run_killed_again_and_again_gives_the_same_graph(make_run, monkeypatch
     epochs = [line.done for line in progress_of(folder) if line.training_loss is not None]
     assert set(epochs) <= {1, 2, 3}
     assert len(epochs) <= 3  # no epoch was trained twice
+
+
+def test_a_run_killed_between_its_attempts_gives_the_same_files(make_run, monkeypatch):
+    """An absurd rate, trained twice more: killed within, after and between the attempts."""
+    absurd = {"initial_learning_rate": 1.0, "final_learning_rate": 0.5, "auto_remedy": True}
+    undisturbed = make_run("0001", **absurd)
+    run(undisturbed)
+    assert len(History.read(undisturbed / "train").attempts) == 3
+    folder = make_run("0002", **absurd)
+
+    deaths = [
+        (remedies, "save_checkpoint", 2),
+        (remedies, "save_weights", 1),  # the first attempt's, before its diagnosis
+        (Attempt, "write", 1),  # and before the second begins
+        (remedies, "save_checkpoint", 1),
+        (remedies, "_figures", 1),  # of the second
+        (Attempt, "write", 1),
+        (Attempt, "write", 1),  # of the third, before one is chosen
+        (remedies, "save_weights", 1),  # the chosen ones
+        (History, "write", 1),
+    ]
+    for owner, name, calls in deaths:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, dying(getattr(owner, name), calls))
+            with pytest.raises(Killed):
+                run(folder)
+    run(folder)
+
+    for name in (WEIGHTS, HISTORY, "attempt-3/attempt.json"):
+        assert (folder / "train" / name).read_bytes() == (
+            undisturbed / "train" / name
+        ).read_bytes(), name
+    lines, expected = progress_of(folder), progress_of(undisturbed)
+    assert count_epochs(lines) <= count_epochs(expected)  # none was trained twice
+    assert {line.note for line in expected if line.finding} == {
+        line.note for line in lines if line.finding
+    }
+    assert any(line.rerun for line in lines)
+
+
+def count_epochs(lines):
+    return sum(line.training_loss is not None for line in lines)
 
 
 def test_finished_stages_are_not_done_again(make_run, monkeypatch):
