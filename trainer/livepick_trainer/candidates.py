@@ -1,7 +1,7 @@
 """The candidates of a later round on disk: what a template or the trained network found.
 
 A round leaves ``round.json``, which says whether its candidates are used, and why. If so they are
-beside it, with the verdicts of their 2D classes.
+beside it, with the verdicts of their 2D classes where they were sorted.
 """
 
 import io
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from livepick.core.files import write_atomically
-from livepick_trainer.clean import load_verdicts
+from livepick_trainer.clean import CLASSES_JSON, load_verdicts
 from livepick_trainer.prepare import PreparedMicrograph
 from livepick_trainer.seeds import Candidates
 
@@ -60,8 +60,8 @@ def read_round(
 def with_candidates(
     folder: Path, micrographs: Sequence[PreparedMicrograph]
 ) -> list[PreparedMicrograph]:
-    """Return the micrographs with a round's candidates, and the verdicts on them."""
-    verdicts = load_verdicts(folder)
+    """Return the micrographs with a round's candidates, and the verdicts on them if there are."""
+    verdicts = load_verdicts(folder) if (folder / CLASSES_JSON).exists() else {}
     with np.load(folder / CANDIDATES) as archive:
         threshold = float(archive["threshold"])
         found = {
@@ -71,5 +71,6 @@ def with_candidates(
             for number, name in enumerate(archive["names"].tolist())
         }
     return [
-        replace(m, candidates=replace(found[m.path], verdict=verdicts[m.path])) for m in micrographs
+        replace(m, candidates=replace(found[m.path], verdict=verdicts.get(m.path)))
+        for m in micrographs
     ]

@@ -2,10 +2,11 @@
 
 The blob picker's disc fits a particle whose shape is worn down by noise no better than noise. What
 it found, all together and less what it would find in noise, says what the particle looks like
-(``templates``); the micrographs are looked through once more with that, what is found is sorted
-into classes again, and these are the seeds. Where the signal is strong the first seeds stay: a
-template of all directions knows less of an angular particle than its classes do. Strong it is if
-most of what the template finds is more than its decoys.
+(``templates``); the micrographs are looked through once more with that, and what is found are the
+seeds. They are not sorted into classes: in so weak a signal the classes tell nothing (on single
+frames, of those rejected .54 were particles, of those accepted too). Where the signal is strong the
+first seeds stay: a template of all directions knows less of an angular particle than its classes
+do. Strong it is if most of what the template finds is more than its decoys.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,14 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from livepick.core.blobs import blob_graph
-from livepick.core.bundle import Contrast
 from livepick.core.peaks import find_peaks
 from livepick.core.prepare import DIAMETER_PX
 from livepick_trainer.candidates import end_round, write_candidates
-from livepick_trainer.clean import CleanRules, select_seeds, sort_candidates
 from livepick_trainer.evaluate import padded
 from livepick_trainer.export_onnx import graph_scores
 from livepick_trainer.prepare import PreparedMicrograph
@@ -52,15 +50,10 @@ def reseed(
     micrographs: Sequence[PreparedMicrograph],
     folder: Path,
     *,
-    diameter_angstrom: float,
-    contrast: Contrast,
     min_distance_fraction: float,
     expected_picks: int | None,
-    seed: int,
-    device: torch.device,
     threads: int,
     rules: ReseedRules,
-    clean_rules: CleanRules,
     report: Callable[[str, int, int], None],
 ) -> None:
     """Find better seeds if the signal is weak, and leave them in ``folder``.
@@ -70,24 +63,17 @@ def reseed(
     micrographs
         Prepared, with the blob picker's candidates.
     folder
-        Exists; gets the new candidates, their classes and verdicts, or why there are none.
-    diameter_angstrom, contrast, min_distance_fraction
-        Of the particle.
+        Exists; gets the new candidates, or why there are none.
+    min_distance_fraction
+        As in ``config.Particle``.
     expected_picks
         Of a typical micrograph, if somebody knows; so many are seeds then.
-    seed, device
-        Of the classification.
     threads
         For the blob picker.
-    rules, clean_rules
-        When, and how they are sorted.
+    rules
+        When.
     report
         Called with a sentence, steps done and steps in all.
-
-    Raises
-    ------
-    MicrographError
-        A micrograph that could be prepared can no longer be read.
     """
     candidates = [
         m.candidates.yx_px[m.candidates.score >= rules.candidate_score] for m in micrographs
@@ -117,27 +103,6 @@ def reseed(
     ]
     threshold = threshold_for(found, expected_picks)
     write_candidates(folder, found, threshold)
-    sort_candidates(
-        found,
-        folder,
-        threshold=threshold,
-        diameter_angstrom=diameter_angstrom,
-        contrast=contrast,
-        seed=seed,
-        device=device,
-        rules=clean_rules,
-        report=report,
-    )
-    select_seeds(
-        folder,
-        found,
-        folder,
-        diameter_angstrom=diameter_angstrom,
-        accept=(),
-        reject=(),
-        rules=clean_rules,
-        report=report,
-    )
     count = sum(int((m.candidates.score >= threshold).sum()) for m in found)
     note = (
         f"weak signal (purity {template.purity:.2f}): {count} seeds look like the first picks'"

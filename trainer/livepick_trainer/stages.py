@@ -70,7 +70,6 @@ AGREEMENT = "agreement.json"
 
 CLASSES_OF = {
     "select": CLASSES_PNG,
-    "reseed": "classes-template.png",
     "retrain": "classes-second-round.png",
 }
 """Pictures of the classes of each round; a person's word is on the first."""
@@ -206,7 +205,6 @@ def _reseed(run: Run, draft: Path) -> None:
     def report(note: str, done: int, total: int) -> None:
         run.reporter.report("reseed", note, done=done, total=total)
 
-    particle, training = run.spec.particle, run.spec.training
     decided = run.spec.bootstrap.classes
     if run.spec.seeds_from != "blob" or decided.accept or decided.reject:
         end_round(draft, "the first seeds are not the blob picker's alone; they stay", used=False)
@@ -214,15 +212,10 @@ def _reseed(run: Run, draft: Path) -> None:
     reseed(
         first_seeded(run),
         draft,
-        diameter_angstrom=particle.diameter_angstrom,
-        contrast=particle.contrast,
-        min_distance_fraction=particle.min_distance_fraction,
-        expected_picks=training.expected_picks,
-        seed=training.seed,
-        device=run.device,
-        threads=training.threads,
+        min_distance_fraction=run.spec.particle.min_distance_fraction,
+        expected_picks=run.spec.training.expected_picks,
+        threads=run.spec.training.threads,
         rules=run.reseed_rules,
-        clean_rules=run.clean_rules,
         report=report,
     )
 
