@@ -140,9 +140,9 @@ class Victim:
         """Wait for a stage of the training."""
         order = [
             "prepare",
+            "reseed",
             "classify",
             "select",
-            "reseed",
             "train",
             "retrain",
             "evaluate",

@@ -106,13 +106,13 @@ class Step:
 NO_CLASSES = CleanRules(least_particles=10**9)
 NO_ZONES = SeedRules(ignored_score_fraction=1.0)
 """What is no seed is background, also where it nearly was one."""
-FIRST_SEEDS = ReseedRules(most_purity=0.0)
+FIRST_SEEDS = ReseedRules(least_candidates=10**9)
 
 STEPS: dict[str, Step] = {
     "raw": Step(masks=False, clean_rules=NO_CLASSES, seed_rules=NO_ZONES, reseed_rules=FIRST_SEEDS),
     "mask": Step(clean_rules=NO_CLASSES, seed_rules=NO_ZONES, reseed_rules=FIRST_SEEDS),
-    "classes": Step(seed_rules=NO_ZONES, reseed_rules=FIRST_SEEDS),
-    "template": Step(seed_rules=NO_ZONES),
+    "template": Step(clean_rules=NO_CLASSES, seed_rules=NO_ZONES),
+    "classes": Step(seed_rules=NO_ZONES),
     "zones": Step(),
     "second-round": Step(second_round=True),
     "rejected-ignored": Step(seed_rules=SeedRules(rejected_is_background=False)),

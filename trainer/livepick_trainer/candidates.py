@@ -17,7 +17,7 @@ from livepick_trainer.clean import CLASSES_JSON, load_verdicts
 from livepick_trainer.prepare import PreparedMicrograph
 from livepick_trainer.seeds import Candidates
 
-__all__ = ["end_round", "read_round", "why_round", "with_candidates", "write_candidates"]
+__all__ = ["end_round", "is_weak", "read_round", "why_round", "with_candidates", "write_candidates"]
 
 CANDIDATES, ROUND = "candidates.npz", "round.json"
 
@@ -37,9 +37,15 @@ def write_candidates(
     write_atomically(folder / CANDIDATES, arrays.getvalue())
 
 
-def end_round(folder: Path, note: str, *, used: bool) -> None:
-    """Say whether a round's candidates are used, and why."""
-    write_atomically(folder / ROUND, json.dumps({"used": used, "note": note}).encode() + b"\n")
+def end_round(folder: Path, note: str, *, used: bool, weak: bool = False) -> None:
+    """Say whether a round's candidates are used, why, and whether the signal is weak."""
+    said = {"used": used, "note": note, "weak": weak}
+    write_atomically(folder / ROUND, json.dumps(said).encode() + b"\n")
+
+
+def is_weak(folder: Path) -> bool:
+    """Return whether a round found that the signal is weak."""
+    return bool(json.loads((folder / ROUND).read_bytes())["weak"])
 
 
 def why_round(folder: Path) -> tuple[bool, str]:
@@ -61,7 +67,7 @@ def with_candidates(
     folder: Path, micrographs: Sequence[PreparedMicrograph]
 ) -> list[PreparedMicrograph]:
     """Return the micrographs with a round's candidates, and the verdicts on them if there are."""
-    verdicts = load_verdicts(folder) if (folder / CLASSES_JSON).exists() else {}
+    verdicts = load_verdicts(folder) if (folder / CLASSES_JSON).exists() else {}  # sorted later
     with np.load(folder / CANDIDATES) as archive:
         threshold = float(archive["threshold"])
         found = {

@@ -147,6 +147,7 @@ def select_seeds(
     rules: CleanRules,
     report: Callable[[str, int, int], None],
     trusted: bool = False,
+    weak: bool = False,
 ) -> float | None:
     """Judge the classes that ``sort_candidates`` left; leave verdicts and picture in ``folder``.
 
@@ -171,6 +172,9 @@ def select_seeds(
     trusted
         The candidates are a person's, whose word counts for more: classes are for the picture, and
         only those that a person rejects here are not believed.
+    weak
+        The signal is so weak that classes tell nothing; they are for the picture, unless a person
+        decides.
 
     Raises
     ------
@@ -203,7 +207,7 @@ def select_seeds(
     )
     count = len(selection.believed)
     share = float(selection.believed.mean())
-    used = (share >= rules.least_believed and not trusted) or decided
+    used = (share >= rules.least_believed and not trusted and not weak) or decided
     note = f"{share:.0%} of {count} candidates are in accepted classes"
     if trusted:
         note += "; they are a person's, and believed"
@@ -212,6 +216,8 @@ def select_seeds(
             here = arrays["micrograph"] == number
             places = arrays["candidate"][here]
             verdict[places] = np.where(selection.believed[here], BELIEVED, REJECTED)
+    elif weak:
+        note += ", but the signal is too weak for classes to tell; all are believed"
     elif not trusted:
         note += ", too few to go by; all are believed"
     picture = draw_classes(

@@ -16,7 +16,7 @@ from livepick_trainer.progress import Reporter
 
 __all__ = ["TAKEN_OVER", "take_over"]
 
-TAKEN_OVER: tuple[Stage, ...] = ("prepare", "classify")
+TAKEN_OVER: tuple[Stage, ...] = ("prepare", "reseed", "classify")
 """Stages that nothing shapes but the seeds and what a continuing run has in common, in order."""
 
 _log = logging.getLogger(__name__)

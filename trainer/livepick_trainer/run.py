@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +27,14 @@ from livepick_trainer.seeds import SeedRules, choose_seeds
 __all__ = [
     "WEIGHTS",
     "Run",
+    "candidates",
     "choose_device",
     "count_seeds",
     "first_seeded",
     "held_out_batches",
     "labelled",
     "lock",
+    "seed_threshold",
     "seeded",
     "split",
     "trained_network",
@@ -97,25 +99,36 @@ def split(run: Run) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]
     return split_held_out(seeded(run))
 
 
-def first_seeded(run: Run) -> list[PreparedMicrograph]:
-    """Return all prepared micrographs with the first candidates and the verdicts on them."""
-    verdicts = load_verdicts(run.folder / "select")
-    return load_prepared(run.spec, run.folder / "prepare", verdicts)
+def candidates(run: Run) -> list[PreparedMicrograph]:
+    """Return all prepared micrographs with the candidates that are sorted into classes."""
+    micrographs = load_prepared(run.spec, run.folder / "prepare")
+    return read_round(run.folder / "reseed", micrographs) or micrographs
+
+
+def seed_threshold(run: Run) -> float:
+    """Return the score from which one of ``candidates`` is a seed."""
+    replaced = candidates(run)[0].candidates.threshold
+    return run.spec.seed_threshold if replaced is None else replaced
 
 
 def seeded(run: Run) -> list[PreparedMicrograph]:
-    """Return all prepared micrographs with the candidates of the last round that is used."""
-    micrographs = first_seeded(run)
-    for stage in ("retrain", "reseed"):
-        later = read_round(run.folder / stage, micrographs)
-        if later is not None:
-            return later
-    return micrographs
+    """Return all prepared micrographs with the seeds of the last round, and their verdicts."""
+    second = read_round(run.folder / "retrain", load_prepared(run.spec, run.folder / "prepare"))
+    return second or first_seeded(run)
+
+
+def first_seeded(run: Run) -> list[PreparedMicrograph]:
+    """Return all prepared micrographs with the seeds of the first round, and their verdicts."""
+    verdicts = load_verdicts(run.folder / "select")
+    return [
+        replace(m, candidates=replace(m.candidates, verdict=verdicts[m.path]))
+        for m in candidates(run)
+    ]
 
 
 def training_folder(run: Run) -> Path:
     """Return the folder of the stage whose network is kept."""
-    used = read_round(run.folder / "retrain", first_seeded(run)) is not None
+    used = read_round(run.folder / "retrain", candidates(run)) is not None
     return run.folder / ("retrain" if used else "train")
 
 

@@ -25,7 +25,7 @@ from livepick_trainer.export_onnx import network_scores
 from livepick_trainer.prepare import PreparedMicrograph, split_held_out
 from livepick_trainer.remedies import train_with_remedies
 from livepick_trainer.reseed import threshold_for
-from livepick_trainer.run import WEIGHTS, Run, labelled, seeded, trained_network
+from livepick_trainer.run import WEIGHTS, Run, first_seeded, labelled, trained_network
 from livepick_trainer.seeds import Candidates
 
 __all__ = ["retrain"]
@@ -49,7 +49,7 @@ def retrain(run: Run, draft: Path) -> None:
     if not run.second_round:
         end_round(draft, "no second round was asked for", used=False)
         return
-    first = seeded(run)
+    first = first_seeded(run)
     network = trained_network(run, run.folder / "train")
     _, judged = split_held_out(first)
     before = _judge(run, network, judged)

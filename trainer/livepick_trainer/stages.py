@@ -23,7 +23,7 @@ from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
 from livepick.core.run import RunSpec, Stage
 from livepick.errors import TrainerError
 from livepick_trainer.attempts import History
-from livepick_trainer.candidates import end_round, why_round
+from livepick_trainer.candidates import end_round, is_weak, why_round
 from livepick_trainer.clean import (
     CLASSES_JSON,
     CLASSES_PNG,
@@ -49,11 +49,12 @@ from livepick_trainer.report import Report, draw_curves
 from livepick_trainer.reseed import ReseedRules, reseed
 from livepick_trainer.run import (
     Run,
+    candidates,
     choose_device,
     count_seeds,
-    first_seeded,
     held_out_batches,
     labelled,
+    seed_threshold,
     split,
     trained_network,
     training_folder,
@@ -116,9 +117,9 @@ def run_stages(
     take_over(spec, run_folder, reporter)
     stages: tuple[tuple[Stage, Callable[[Run, Path], None]], ...] = (
         ("prepare", _prepare),
+        ("reseed", _reseed),
         ("classify", _classify),
         ("select", _select),
-        ("reseed", _reseed),
         ("train", _train),
         ("retrain", retrain),
         ("evaluate", _evaluate),
@@ -154,16 +155,34 @@ def _prepare(run: Run, draft: Path) -> None:
     prepare_micrographs(run.spec, draft, report)
 
 
+def _reseed(run: Run, draft: Path) -> None:
+    def report(note: str, done: int, total: int) -> None:
+        run.reporter.report("reseed", note, done=done, total=total)
+
+    if run.spec.seeds_from != "blob":
+        end_round(draft, "the first picks are not the blob picker's, and stay", used=False)
+        return
+    reseed(
+        load_prepared(run.spec, run.folder / "prepare"),
+        draft,
+        min_distance_fraction=run.spec.particle.min_distance_fraction,
+        expected_picks=run.spec.training.expected_picks,
+        threads=run.spec.training.threads,
+        rules=run.reseed_rules,
+        report=report,
+    )
+
+
 def _classify(run: Run, draft: Path) -> None:
     def report(note: str, done: int, total: int) -> None:
         run.reporter.report("classify", note, done=done, total=total)
 
     particle = run.spec.particle
-    micrographs = load_prepared(run.spec, run.folder / "prepare")
+    micrographs = candidates(run)
     sort_candidates(
         micrographs,
         draft,
-        threshold=run.spec.seed_threshold,
+        threshold=seed_threshold(run),
         diameter_angstrom=particle.diameter_angstrom,
         contrast=particle.contrast,
         seed=run.spec.training.seed,
@@ -184,7 +203,7 @@ def _select(run: Run, draft: Path) -> None:
     decided = run.spec.bootstrap.classes
     share = select_seeds(
         run.folder / "classify",
-        load_prepared(run.spec, run.folder / "prepare"),
+        candidates(run),
         draft,
         diameter_angstrom=run.spec.particle.diameter_angstrom,
         accept=decided.accept,
@@ -192,6 +211,7 @@ def _select(run: Run, draft: Path) -> None:
         rules=run.clean_rules,
         report=report,
         trusted=run.spec.seeds_from == "coordinates",
+        weak=is_weak(run.folder / "reseed"),
     )
     few = doubt_of_classes(share)
     doubts = read_doubts(run.folder / "classify") + ([few] if few else [])
@@ -199,25 +219,6 @@ def _select(run: Run, draft: Path) -> None:
         note = f"{doubt.kind.replace('_', ' ')}: {doubt.evidence}; {doubt.remedy}"
         run.reporter.report("select", note, finding=doubt.kind)
     write_doubts(draft, doubts)
-
-
-def _reseed(run: Run, draft: Path) -> None:
-    def report(note: str, done: int, total: int) -> None:
-        run.reporter.report("reseed", note, done=done, total=total)
-
-    decided = run.spec.bootstrap.classes
-    if run.spec.seeds_from != "blob" or decided.accept or decided.reject:
-        end_round(draft, "the first seeds are not the blob picker's alone; they stay", used=False)
-        return
-    reseed(
-        first_seeded(run),
-        draft,
-        min_distance_fraction=run.spec.particle.min_distance_fraction,
-        expected_picks=run.spec.training.expected_picks,
-        threads=run.spec.training.threads,
-        rules=run.reseed_rules,
-        report=report,
-    )
 
 
 def _train(run: Run, draft: Path) -> None:

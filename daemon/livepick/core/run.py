@@ -34,9 +34,9 @@ PROGRESS = "progress.jsonl"
 
 Stage = Literal[
     "prepare",
+    "reseed",
     "classify",
     "select",
-    "reseed",
     "train",
     "retrain",
     "evaluate",
