@@ -106,8 +106,8 @@ PARTED_ACCURACY = 0.01
 FAR_AHEAD = 0.25
 """Progress on training patches minus that on held-out ones."""
 
-LONG_STAGNATION = 20
-"""Epochs without gain that are worth a word."""
+LONG_STAGNATION = 8
+"""Epochs without gain that are worth a word; the training's patience."""
 
 BEYOND_STAGNATION = 1.2
 """"Slightly more than n", as a factor."""
@@ -466,7 +466,7 @@ def _stagnation(curves: _Curves) -> Finding | None:
     if curves.best <= LEARNED_NOTHING:
         return None
     reached = int(np.argmax(curves.held_out >= curves.best - LEAST_GAIN)) + 1
-    if curves.count - reached < max(LONG_STAGNATION, reached):
+    if curves.count - reached < LONG_STAGNATION:
         return None
     enough = max(math.ceil(BEYOND_STAGNATION * reached), int(_advised("epochs")[0]))
     if enough > curves.settings.epochs / 2:
