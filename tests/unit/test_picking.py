@@ -1,5 +1,7 @@
 """The science between the file and the peaks: resampling, normalization, masks, blobs, peaks."""
 
+import time
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -9,7 +11,7 @@ from livepick.core.blobs import MIDDLE_SIGMAS, blob_graph, templates
 from livepick.core.lowpass import lowpass
 from livepick.core.masks import Borders, Outlier, find_borders, outlier_mask
 from livepick.core.normalize import flatten, trend
-from livepick.core.peaks import find_peaks
+from livepick.core.peaks import _highest_first, find_peaks
 from livepick.core.prepare import DIAMETER_PX, prepare
 from livepick.core.resample import fourier_resample
 from livepick.errors import ContentError, PixelSizeError
@@ -383,3 +385,29 @@ def test_without_normalization_a_noisier_micrograph_looks_noisier(noisy):
     assert own.noise_sigma == pytest.approx(3, rel=0.1)
     assert (common.mask == own.mask).all()
     np.testing.assert_allclose(common.image, 3 * own.image, atol=1e-2)
+
+
+@pytest.mark.parametrize("size", [25, 60])
+def test_close_peaks_go_as_one_by_one(rng, size):
+    """From the highest on, each that stays removes its neighbours, in a crowd and elsewhere."""
+    points = np.round(rng.uniform(0, size, (300, 2)))
+    gaps = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
+    expected = np.ones(len(points), dtype=bool)
+    for i in range(len(points)):
+        if expected[i]:
+            expected[i + 1 :] &= gaps[i, i + 1 :] > 5
+
+    keep = _highest_first(points, 5)
+
+    assert (keep == expected).all()
+    assert 10 < keep.sum() < 200
+
+
+def test_a_flat_map_takes_no_time():
+    """A network that learned nothing calls every pixel a peak; minutes once, now a second."""
+    started = time.process_time()
+
+    y, _, _ = find_peaks(np.ones((400, 400), dtype=np.float32), min_distance_px=12, floor=0.02)
+
+    assert 900 < len(y) < 1400
+    assert time.process_time() - started < 20

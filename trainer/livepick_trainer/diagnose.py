@@ -106,8 +106,8 @@ PARTED_ACCURACY = 0.01
 FAR_AHEAD = 0.25
 """Progress on training patches minus that on held-out ones."""
 
-LONG_STAGNATION = 20
-"""Epochs without gain that are worth a word."""
+LONG_STAGNATION = 8
+"""Epochs without gain that are worth a word; the training's patience."""
 
 BEYOND_STAGNATION = 1.2
 """"Slightly more than n", as a factor."""
@@ -216,13 +216,20 @@ class _Curves:
     def is_rising(self, part: float) -> bool:
         """Tell whether the curves rise on at the end, by this part of what there is.
 
-        The training curve is the smoother one; the held-out one need only rise with it.
+        After few epochs the held-out curve is too rough to be held to it, and need only rise.
         """
-        return (
-            not self.ended_early
-            and self.gain(self.training) >= max(LEAST_GAIN, part * float(np.max(self.training)))
-            and self.gain(self.held_out) >= LEAST_GAIN
+        if self.ended_early:
+            return False
+        training, held_out = (
+            self.gain(curve) / max(LEAST_GAIN / part, float(np.max(curve)))
+            for curve in (self.training, self.held_out)
         )
+        return training >= part and (held_out >= part or (self.has_few_epochs and held_out > 0))
+
+    @property
+    def has_few_epochs(self) -> bool:
+        """Whether fewer are ordered than is advised."""
+        return self.settings.epochs < _advised("epochs")[0]
 
     @property
     def accuracy(self) -> float:
@@ -319,8 +326,7 @@ def _rate_too_low(curves: _Curves, evidence: str) -> Finding:
 
 def _too_few_epochs(curves: _Curves) -> Finding | None:
     """Find a falling loss where the epochs are fewer than advised: nothing else can be told."""
-    few = curves.settings.epochs < _advised("epochs")[0]
-    return _still_falling(curves) if few else None
+    return _still_falling(curves) if curves.has_few_epochs else None
 
 
 def _still_falling(curves: _Curves) -> Finding | None:
@@ -466,7 +472,7 @@ def _stagnation(curves: _Curves) -> Finding | None:
     if curves.best <= LEARNED_NOTHING:
         return None
     reached = int(np.argmax(curves.held_out >= curves.best - LEAST_GAIN)) + 1
-    if curves.count - reached < max(LONG_STAGNATION, reached):
+    if curves.count - reached < LONG_STAGNATION:
         return None
     enough = max(math.ceil(BEYOND_STAGNATION * reached), int(_advised("epochs")[0]))
     if enough > curves.settings.epochs / 2:

@@ -11,6 +11,10 @@ Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Vector = NDArray[np.float32]
 
+MOST_NEIGHBOURS = 20
+"""More of them, in the mean, are not listed pair by pair: the map of a network that learned
+nothing is flat, each pixel is a peak, and their pairs would fill the memory."""
+
 
 def find_peaks(
     score: Image,
@@ -61,7 +65,14 @@ def _highest_first(points: NDArray[np.float64], distance: float) -> Mask:
     keep = np.ones(len(points), dtype=bool)
     if len(points) < 2:
         return keep
-    close = cKDTree(points).query_pairs(distance, output_type="ndarray")
+    tree = cKDTree(points)
+    if tree.count_neighbors(tree, distance) > MOST_NEIGHBOURS * len(points):
+        for i in range(len(points)):
+            if keep[i]:
+                near = np.asarray(tree.query_ball_point(points[i], distance))
+                keep[near[near > i]] = False
+        return keep
+    close = tree.query_pairs(distance, output_type="ndarray")
     close = close[np.lexsort((close[:, 1], close[:, 0]))]  # i < j: i is the higher one
     for i, j in close.tolist():
         if keep[i]:

@@ -7,6 +7,7 @@ them (and four on real micrographs); each test changes one thing or none.
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,29 @@ def rise(count, top=0.8, quickness=4.0):
 def test_a_healthy_training_raises_no_alarm(path):
     """Easy and hard micrographs, clean labels and a blob picker's."""
     assert kinds(diagnose(**recorded(path.stem))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("rate_too_high", ["rate_too_high", "underfitting"]),
+        ("rate_too_low", ["rate_too_low", "underfitting"]),
+        ("underfitting", ["rate_too_low", "underfitting"]),
+        ("still_falling", ["still_falling", "underfitting"]),
+        ("all_background", ["all_background"]),
+        ("overfitting", ["overfitting"]),
+        ("training_ahead", ["training_ahead"]),
+        ("stagnation", ["stagnation"]),
+    ],
+)
+def test_a_training_made_to_fail_is_told_by_its_curves(name, expected):
+    """Absurd rates, too few epochs, no class weights on sparse particles, one micrograph."""
+    findings = diagnose(**recorded(name))
+
+    assert kinds(findings) == expected
+    assert all(re.search(r"\d", finding.evidence) for finding in findings)
+    assert all("training." in finding.remedy for finding in findings)
+    assert all(finding.settings != recorded(name)["settings"] for finding in findings)
 
 
 def test_a_loss_that_is_no_number_is_a_rate_too_high():
