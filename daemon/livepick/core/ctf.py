@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 __all__ = ["Ctf", "contrast_transfer", "flip_phases"]
 
@@ -76,8 +75,8 @@ def contrast_transfer(
     """
     volts = ctf.voltage_kv * 1e3
     lam = 12.2643 / math.sqrt(volts + 0.97845e-6 * volts**2)  # of the electrons, in Å
-    gy = fft.fftfreq(shape[0], pixel_size_y_angstrom)[:, None]
-    gx = fft.rfftfreq(shape[1], pixel_size_x_angstrom)[None, :]
+    gy = np.fft.fftfreq(shape[0], pixel_size_y_angstrom)[:, None]
+    gx = np.fft.rfftfreq(shape[1], pixel_size_x_angstrom)[None, :]
     g2 = gx * gx + gy * gy
     mean = 0.5 * (ctf.defocus_u_angstrom + ctf.defocus_v_angstrom)
     half = 0.5 * (ctf.defocus_u_angstrom - ctf.defocus_v_angstrom)
@@ -87,7 +86,8 @@ def contrast_transfer(
     cs_angstrom = ctf.spherical_aberration_mm * 1e7
     chi = math.pi * lam * (mean * g2 + half * g2_cos - 0.5 * lam**2 * cs_angstrom * g2 * g2)
     constant = math.radians(ctf.phase_shift_degrees) + math.asin(ctf.amplitude_contrast)
-    return np.sin(chi + constant).astype(np.float32)
+    transfer: Image = np.sin(chi + constant).astype(np.float32)
+    return transfer
 
 
 def flip_phases(
@@ -108,6 +108,8 @@ def flip_phases(
     pixel_size_y_angstrom, pixel_size_x_angstrom
         Achieved, as after resampling.
     """
+    from scipy import fft  # noqa: PLC0415 - the service reads orders and flips nothing
+
     height, width = image.shape
     transfer = contrast_transfer(
         (height, width),
