@@ -178,7 +178,8 @@ def seeding_fingerprint(particle: Particle, bootstrap: Bootstrap, training: Trai
         "particle": particle.model_dump(mode="json"),
         "bootstrap": bootstrap.model_dump(mode="json", exclude={"classes"}),
         "training": training.model_dump(
-            mode="json", include={"seed", "generation", "normalize", "lowpass_angstrom"}
+            mode="json",
+            include={"seed", "generation", "normalize", "lowpass_angstrom", "expected_picks"},
         ),
     }
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
