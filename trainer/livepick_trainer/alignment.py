@@ -51,9 +51,6 @@ class ClassificationRules:
     most_shift_diameters: float = 0.3
     """Further off is another particle."""
 
-    balance: float = 0.5
-    """How much a class pays for being larger than its share; 0 nothing, 1 all are made equal."""
-
     empty_share: float = 0.15
     """A class with less than this part of its share is empty."""
 
@@ -109,7 +106,6 @@ class Alignment:
         self.offset = torch.zeros(len(images), 2, device=device)  # centre seen from the pick
         self.half = torch.arange(len(images), device=device) % 2
         self.generator = torch.Generator().manual_seed(seed)
-        self.bias = torch.zeros(classes, device=device)
         self.done = 0
         self.total = sum(stage.passes for stage in (*rules.sorting, *rules.refining))
         self.found: Poses | None = None
@@ -163,8 +159,9 @@ class Alignment:
         for start in range(0, data.shape[1], step):
             some = data[:, start : start + step]
             likelihood = _agreement(some, tried, norm, weight, polar)
-            logits = (likelihood + self.bias.repeat(len(phases))[:, None]) / temperature
-            share = torch.softmax(logits.flatten(1), dim=1).reshape(likelihood.shape)
+            share = torch.softmax((likelihood / temperature).flatten(1), dim=1).reshape(
+                likelihood.shape
+            )
             by_class = share.sum(2).reshape(len(share), -1, self.classes).sum(1)
             size += by_class.sum(0)
             found.append(self._best(likelihood, by_class, polar.power(some) @ weight, norm, polar))
@@ -176,7 +173,6 @@ class Alignment:
         back = sums.reshape(len(sums), len(phases), self.classes, -1)
         mean = polar.shifted(back, phases.conj()[:, None]).sum(1) / size.clamp(min=1e-3)[:, None]
         references = self._refilled(self._damped(mean, size, noise, polar), size, data)
-        self._balance(size, temperature)
         return references, self._residual(polar, data, mean, size)
 
     @property
@@ -211,13 +207,6 @@ class Alignment:
         best = _agreement(some, references, norm, weight, polar).amax(-1)
         return float((best.amax(1) - best.median(1).values).median())
 
-    def _balance(self, size: Tensor, temperature: float) -> None:
-        """Let a class pay for being larger than its share."""
-        share = len(self.images) / self.classes
-        price = self.rules.balance * temperature * (size / share).clamp(min=0.01).log()
-        self.bias = (self.bias - price).clamp(-20 * temperature, 5 * temperature)
-        self.bias -= self.bias.mean()
-
     def _refilled(self, references: Tensor, size: Tensor, data: Tensor) -> Tensor:
         """Give each empty class the worse half of the largest."""
         size, found = size.clone(), self.poses
@@ -232,7 +221,6 @@ class Alignment:
             references[:, empty] = _mean(data[:, worse], found.turn[worse], group, 1)[0][:, 0]
             found.label[worse] = empty
             size[empty] = size[largest] = size[largest] / 2
-            self.bias[empty] = self.bias[largest]
         return references
 
     # Refining: every particle within its class, and within its half.

@@ -14,8 +14,11 @@ Against classes that swallow all others, which noise-limited data and a plain li
 - the likelihood is annealed, from a temperature that the data set;
 - a class's own noise is damped by its signal-to-noise ratio in each ring, so that a small class
   does not lose for being small;
-- a class pays for being larger than its share, and an empty one takes the worse half of the
-  largest.
+- an empty class takes the worse half of the largest.
+
+Classes used to pay for being larger than their share. The prices swung, and in the end one class
+held 2,732 of 4,000 simulated proteasomes, in 17 classes; without them it is 349, in 36, and classes
+are purer on every set.
 
 The last passes run on two half-sets, each aligned only to references of its own that start again
 from low resolution: noise aligned to one common reference would agree with itself.

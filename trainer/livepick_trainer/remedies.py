@@ -54,13 +54,14 @@ def train_with_remedies(
     *,
     start: Path | None = None,
     stage: Stage = "train",
+    settings: Settings | None = None,
 ) -> None:
     """Train, and train again with the first finding's remedy; leave the best weights.
 
     Parameters
     ----------
     run
-        Whose settings are the first to be tried.
+        The run, with its settings.
     draft
         Folder for the attempts; gets ``WEIGHTS`` and ``history.json`` in the end. Called again
         after a kill, it goes on there, and on the CPU ends with the same bytes.
@@ -70,6 +71,8 @@ def train_with_remedies(
         Weights to start from; None for an untrained network.
     stage
         For the progress reports.
+    settings
+        The first to be tried; None: those of the run.
 
     Raises
     ------
@@ -78,7 +81,7 @@ def train_with_remedies(
     """
     judged = list(held_out_batches(run, held_out))
     attempts: list[Attempt] = []
-    settings: Settings | None = _ordered(run)
+    settings = settings or _ordered(run)
     while settings is not None:
         number = len(attempts) + 1
         folder = draft / f"attempt-{number}"
