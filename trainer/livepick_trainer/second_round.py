@@ -84,8 +84,8 @@ def retrain(run: Run, draft: Path) -> None:
     one, two = (_mean_precision(run, n, (judged, judged_again)) for n in (network, later))
     used = two > one - MOST_LOSS
     note = (
-        f"trained on its own picks, the network {'is' if used else 'is not'} kept: average precision"
-        f" {two:.3f} on the held-out micrographs' seeds, and {one:.3f} before"
+        f"trained on its own picks, the network {'is' if used else 'is not'} kept: average"
+        f" precision {two:.3f} on the held-out micrographs' seeds, and {one:.3f} before"
     )
     end_round(draft, note, used=used)
     run.reporter.report("retrain", note, done=1, total=1)
