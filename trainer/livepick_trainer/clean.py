@@ -1,8 +1,8 @@
 """The stages that clean the seeds: candidates are sorted into 2D classes, and classes judged.
 
-What is in an accepted class is *believed*; what is in a rejected one is junk, and the network
-learns it as background, which is what teaches it to leave junk alone; what was not sorted, as its
-box reaches over the edge, is learned as nothing. If hardly anything is believed, the classes say
+What is in an accepted class is *believed*; what is in a clearly rejected one is junk, and the
+network learns it as background, which is what teaches it to leave junk alone; what is in a doubtful
+class, or was not sorted, as its box reaches over the edge, is learned as nothing. If hardly anything is believed, the classes say
 more about the noise than about the particle, and the seeds stay as they were.
 """
 
@@ -54,6 +54,11 @@ class CleanRules:
 
     least_particles: int = 150
     """Fewer are not sorted: averages of a handful are noise."""
+
+    junk_score: float = 0.25
+    """Classes are learned as background only below this score, half of the limit. Between the two
+    they are learned as nothing: of what is in them, up to two thirds were particles where they
+    are faint, a tenth where they are not."""
 
     least_believed: float = 0.1
     """Fraction of the sorted particles below which the outcome is not used."""
@@ -205,6 +210,9 @@ def select_seeds(
         accept=accept,
         reject=reject,
     )
+    doubtful = np.array(
+        [v.score >= rules.junk_score and not v.overruled for v in selection.verdicts]
+    )
     count = len(selection.believed)
     share = float(selection.believed.mean())
     used = (share >= rules.least_believed and not trusted and not weak) or decided
@@ -215,7 +223,10 @@ def select_seeds(
         for number, verdict in enumerate(verdicts):
             here = arrays["micrograph"] == number
             places = arrays["candidate"][here]
-            verdict[places] = np.where(selection.believed[here], BELIEVED, REJECTED)
+            labels = arrays["label"][here]
+            verdict[places] = np.where(
+                selection.believed[here], BELIEVED, np.where(doubtful[labels], UNSORTED, REJECTED)
+            )
     elif weak:
         note += ", but the signal is too weak for classes to tell; all are believed"
     elif not trusted:
