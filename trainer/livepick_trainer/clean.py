@@ -2,8 +2,9 @@
 
 What is in an accepted class is *believed*; what is in a clearly rejected one is junk, and the
 network learns it as background, which is what teaches it to leave junk alone; what is in a doubtful
-class, or was not sorted, as its box reaches over the edge, is learned as nothing. If hardly anything is believed, the classes say
-more about the noise than about the particle, and the seeds stay as they were.
+class, or was not sorted, as its box reaches over the edge, is learned as nothing. If hardly
+anything is believed, the classes say more about the noise than about the particle, and the seeds
+stay as they were.
 """
 
 import io

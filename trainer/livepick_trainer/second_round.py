@@ -53,6 +53,9 @@ def retrain(run: Run, draft: Path) -> None:
     if not run.second_round:
         end_round(draft, "no second round was asked for", used=False)
         return
+    if run.spec.seeds_from == "coordinates":
+        end_round(draft, "a person's picks are not replaced by the network's", used=False)
+        return
     first = first_seeded(run)
     network = trained_network(run, run.folder / "train")
     _, judged = split_held_out(first)

@@ -46,7 +46,7 @@ from livepick_trainer.prepare import load_prepared, noise_sigma, prepare_microgr
 from livepick_trainer.progress import Reporter
 from livepick_trainer.remedies import train_with_remedies
 from livepick_trainer.report import Report, draw_curves
-from livepick_trainer.reseed import ReseedRules, reseed
+from livepick_trainer.reseed import ReseedRules, beside_coordinates, reseed
 from livepick_trainer.run import (
     Run,
     candidates,
@@ -159,6 +159,15 @@ def _reseed(run: Run, draft: Path) -> None:
     def report(note: str, done: int, total: int) -> None:
         run.reporter.report("reseed", note, done=done, total=total)
 
+    if run.spec.seeds_from == "coordinates":
+        beside_coordinates(
+            load_prepared(run.spec, run.folder / "prepare"),
+            draft,
+            min_distance_fraction=run.spec.particle.min_distance_fraction,
+            threshold=run.spec.seed_threshold,
+            threads=run.spec.training.threads,
+        )
+        return
     if run.spec.seeds_from != "blob":
         end_round(draft, "the first picks are not the blob picker's, and stay", used=False)
         return
