@@ -166,7 +166,7 @@ def beside_coordinates(
         own = micrograph.candidates
         if len(own.yx_px) and len(yx_px):
             distance, _ = cKDTree(own.yx_px).query(yx_px)
-            yx_px = yx_px[distance > min_distance_px]
+            yx_px = yx_px[distance > min_distance_px]  # noqa: PLW2901
         score = np.full(len(yx_px), UNLABELLED_SCORE, dtype=np.float32)
         both = Candidates(np.concatenate([own.yx_px, yx_px]), np.concatenate([own.score, score]))
         found.append(replace(micrograph, candidates=both))
