@@ -4,13 +4,14 @@
 #   make lint    ruff, mypy, import-linter
 #   make demo    a simulated session from the first micrograph to a trained picker
 #   make bench   time and memory of a worker and of the service
+#   make ablation  what each step of the bootstrap is worth, on real and simulated micrographs
 #   make clean   remove what these leave behind, but for .venv
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench ablation clean
 .DELETE_ON_ERROR:
 
 test: lint
@@ -26,9 +27,13 @@ demo: $(INSTALLED)
 	$(BIN)/python tests/demo.py
 
 bench: $(INSTALLED)
-	@set -e; for script in tests/benchmarks/[!_]*.py; do \
+	@set -e; for script in $(filter-out %/ablation.py,$(wildcard tests/benchmarks/*.py)); do \
 	    echo "== $$script"; $(BIN)/python "$$script"; \
 	done
+
+# What each step of the bootstrap is worth: an hour on two cores.
+ablation: $(INSTALLED)
+	$(BIN)/python tests/benchmarks/ablation.py
 
 # constraints.txt pins every package, torch too: without it pip might bring another torch.
 $(INSTALLED): pyproject.toml constraints.txt

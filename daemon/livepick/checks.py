@@ -26,6 +26,7 @@ from typing import Literal
 from livepick.advice import advice
 from livepick.config import Config, Device
 from livepick.core.bundle import read_card
+from livepick.core.ctf_files import find_ctfs
 from livepick.core.files import TEMPORARY_PREFIX
 from livepick.core.micrograph import read_header, resolve_pixel_size
 from livepick.core.names import match_names
@@ -89,6 +90,8 @@ def check_environment(config: Config) -> Iterator[Check]:
     yield _provider(config)
     yield _trainer(config)
     yield _first_picks(config)
+    if config.micrograph.ctf is not None:
+        yield _defocus(config.micrograph.ctf)
     yield from (Check("advice", "warning", sentence, ADVISED) for sentence in advice(config))
     yield _space("output disk", config.output.directory, OUTPUT_GIB)
     yield _space("state disk", config.state.directory, STATE_GIB)
@@ -356,6 +359,13 @@ def _probe_bundle(config: Config, device: Device) -> str:
     if picks == "blob" or picks.model is None:
         raise ValueError("bootstrap.picks has no model")
     return probe(picks.model, device)
+
+
+def _defocus(place: Path) -> Check:
+    _, faults = find_ctfs(place, [])
+    if faults:
+        return Check("defocus", "fault", faults[0].what, faults[0].remedy)
+    return Check("defocus", "ok", str(place))
 
 
 def _space(name: str, folder: Path, expected_gib: float) -> Check:

@@ -308,3 +308,18 @@ def test_a_bootstrap_model_is_verified_and_run(
     assert _tried(path)["first picks"].verdict == "fault"
     (bundle / "model.onnx").write_bytes(b"half")
     assert "is not the graph" in _tried(path)["first picks"].found
+
+
+def test_a_file_of_defoci_that_is_not_there_is_a_fault(tmp_path):
+    """Else the classes would be made without, and only the log would say so."""
+    path = _config(tmp_path, WEB + "micrograph: {ctf: nowhere.star}")
+
+    result = _tried(path)["defocus"]
+
+    assert result.verdict == "fault"
+    assert "nowhere.star" in result.found
+
+
+def test_defoci_are_not_asked_for_unless_named(tmp_path):
+    """Most sessions have none."""
+    assert "defocus" not in _tried(_config(tmp_path, WEB))
