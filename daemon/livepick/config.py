@@ -358,7 +358,8 @@ class Training(Section):
     """Whether particles weigh more than the background, of which there is so much more."""
 
     normalize: bool = True
-    """Whether each micrograph gets the same noise, with mean 0 and variance 1."""
+    """Whether each micrograph is divided by its own noise, to mean 0 and variance 1; if not, all
+    are divided by one number, the usual noise of those that are trained on."""
 
     lowpass_angstrom: float | None = Field(
         default=None,
@@ -366,8 +367,14 @@ class Training(Section):
         le=500,
         examples=["a tenth of the diameter is the finest that the picker sees"],
     )
-    """Detail finer than this is filtered out of micrographs before picking; None: what the
-    resampling leaves, a tenth of the particle's diameter."""
+    """Detail finer than this is filtered out of micrographs before training and picking; None:
+    what the resampling leaves, a tenth of the particle's diameter.
+
+    The published guide has a "degree of lowpass" in its place, 50 as a rule and down to 15 for
+    noisy data. As far as its text goes, that is a count of frequencies that are kept in Fourier
+    space, and no ångström: the *lower* it is, the more is filtered, and what it means in ångström
+    depends on the size of the image that is filtered. So no number is carried over: for noisy
+    data, *raise* this one, as to a fifth of the diameter."""
 
     held_out_fraction: float = Field(
         default=0.2,

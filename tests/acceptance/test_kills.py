@@ -178,6 +178,7 @@ def victim(make_session, acquired):
         bootstrap={"micrographs": BOOTSTRAP, "minimum_picks": 40},
         training={
             "epochs": 3,
+            "auto_remedy": False,
             "held_out_fraction": 0.3,
             "minibatch_size": 4,
             "device": "cpu",

@@ -152,7 +152,12 @@ def test_a_model_is_trained_survives_restarts_and_picks_everything(make_session)
     """Blob picks first; a stop and a kill during the training; then all picks are the model's."""
     session = make_session(
         bootstrap={"micrographs": 6, "minimum_picks": 50},
-        training={"epochs": 2, "held_out_fraction": 0.34, "minibatch_size": 4},
+        training={
+            "epochs": 2,
+            "held_out_fraction": 0.34,
+            "minibatch_size": 4,
+            "auto_remedy": False,
+        },
     )
     run = session.state / "runs" / "0001"
     session.start()
