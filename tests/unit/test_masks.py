@@ -123,6 +123,14 @@ def test_a_gradient_of_the_ice_is_not_film(rng):
     assert not prepared(noise(rng) * (1 + 0.2 * x) + 5 * x).mask.any()
 
 
+def test_what_resampling_carries_to_the_other_edge_is_no_rim(rng):
+    """Dark film on the right leaves a dark line on the left."""
+    image = noise(rng)
+    image[:, :3] += 3
+
+    assert not film(image).any()
+
+
 def test_a_row_of_particles_is_no_rim(rng):
     """A line of touching particles has gradients to both sides."""
     y, x = np.indices((SIDE, SIDE))

@@ -160,7 +160,9 @@ def _cells(image: Image, border: Mask, side_px: int) -> _Cells:
         step *= step
         energy[: step.shape[0], : step.shape[1]] += step
     bad = block_means(border.astype(np.float32), side_px) > 0
-    good = ~ndimage.binary_dilation(bad)  # the step at its edge is none of the image
+    # Resampling is periodic: the image's edges have something of what is opposite.
+    bad[[0, -1]] = bad[:, [0, -1]] = True
+    good = ~ndimage.binary_dilation(bad)  # the step at a border is none of the image
     return _Cells(block_means(image, side_px), block_means(energy, side_px), good, side_px)
 
 
