@@ -28,6 +28,7 @@ from livepick_trainer.clean import CleanRules
 from livepick_trainer.dataset import LabelledMicrograph, PatchRules
 from livepick_trainer.progress import Reporter
 from livepick_trainer.remedies import train_with_remedies
+from livepick_trainer.reseed import ReseedRules
 from livepick_trainer.run import Run
 from livepick_trainer.seeds import SeedRules, Seeds
 
@@ -229,6 +230,8 @@ def _train(case: Case, seed: int, keep: Path | None) -> History:
             case.rules,
             SeedRules(),
             CleanRules(),
+            ReseedRules(),
+            second_round=False,
         )
         train_with_remedies(run, folder, learned, held_out)
         if keep is not None:

@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 Image = NDArray[np.float32]
+Vector = NDArray[np.float32]
 
 SCORE_FLOOR = 0.02
 """Peaks below this are not even candidates; the worker's floor too."""
@@ -132,7 +133,8 @@ def evaluate(
         )
         for found, (micrograph, seeds) in zip(picks, held_out, strict=True)
     ]
-    point = choose_operating_point(matches, expected_picks=expected_picks)
+    scores = [found.score for found in picks]
+    point = choose_operating_point(matches, expected_picks=expected_picks, scores=scores)
     return HeldOut(
         figures=figures(matches),
         operating_point=point,
@@ -150,7 +152,10 @@ def evaluate(
 
 
 def choose_operating_point(
-    matches: Sequence[Matches], *, expected_picks: int | None = None
+    matches: Sequence[Matches],
+    *,
+    expected_picks: int | None = None,
+    scores: Sequence[Vector] | None = None,
 ) -> OperatingPoint:
     """Return the operating point that the module docstring describes.
 
@@ -160,6 +165,9 @@ def choose_operating_point(
         Of the held-out micrographs.
     expected_picks
         Of a typical micrograph, if somebody knows.
+    scores
+        Of all picks in each, also of those that count neither way, as they will be written too;
+        None if there are no such picks.
 
     Raises
     ------
@@ -175,8 +183,8 @@ def choose_operating_point(
         )
     found = figures(matches)
     if expected_picks is not None:
-        count = min(expected_picks * len(matches), len(pooled.score))
-        threshold = float(pooled.score[count - 1])
+        every = pooled.score if scores is None else np.sort(np.concatenate(scores))[::-1]
+        threshold = float(every[min(expected_picks * len(matches), len(every)) - 1])
         source = (
             f"as many picks as expected (training.expected_picks, {expected_picks} a micrograph)"
             f" in {len(matches)} held-out micrographs"

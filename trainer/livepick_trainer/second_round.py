@@ -46,7 +46,7 @@ def retrain(run: Run, draft: Path) -> None:
     Raises
     ------
     TrainerError
-        A training file is damaged.
+        The weights of the first round are damaged.
     MicrographError
         A micrograph that could be prepared can no longer be read.
     """
@@ -74,15 +74,21 @@ def retrain(run: Run, draft: Path) -> None:
     if not any(len(micrograph.seeds.positive_yx_px) for micrograph in learned):
         end_round(draft, "none of the network's picks is in an accepted class", used=False)
         return
-    train_with_remedies(
-        run,
-        draft,
-        learned,
-        [labelled(run, micrograph) for micrograph in judged_again],
-        start=run.folder / "train" / WEIGHTS,
-        stage="retrain",
-        settings=_settings(run),
-    )
+    try:
+        train_with_remedies(
+            run,
+            draft,
+            learned,
+            [labelled(run, micrograph) for micrograph in judged_again],
+            start=run.folder / "train" / WEIGHTS,
+            stage="retrain",
+            settings=_settings(run),
+        )
+    except TrainerError as error:  # there is a good network: this round was to better it
+        note = f"the second round is given up: {error.what}"
+        end_round(draft, note, used=False)
+        run.reporter.report("retrain", note, done=1, total=1)
+        return
     later = trained_network(run, draft)
     one, two = (_mean_precision(run, n, (judged, judged_again)) for n in (network, later))
     used = two > one - MOST_LOSS

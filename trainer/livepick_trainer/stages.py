@@ -132,7 +132,7 @@ def run_stages(
             continue
         draft = run_folder / f".draft-{name}"
         draft.mkdir(exist_ok=True)
-        for leftover in draft.glob(f"{TEMPORARY_PREFIX}*"):
+        for leftover in draft.rglob(f"{TEMPORARY_PREFIX}*"):
             leftover.unlink()
         stage(run, draft)
         fsync_folder(draft)

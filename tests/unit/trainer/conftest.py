@@ -1,14 +1,17 @@
 """A small training run: synthetic micrographs with bright blobs, and seeds for them."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from livepick.config import Particle, Training
 from livepick.core.run import RunMicrograph, RunSpec
+from livepick_trainer import classify2d, clean
 
 PIXEL_SIZE_ANGSTROM = 5.0
 DIAMETER_ANGSTROM = 100.0  # so that the prepared pixel is the original one
@@ -34,12 +37,12 @@ def write_micrograph(path: Path, seed: int) -> list[tuple[float, float, float]]:
     return [(float(cx), float(cy), float(s)) for (cy, cx), s in zip(centres, score, strict=True)]
 
 
-@pytest.fixture
-def make_run(tmp_path: Path) -> MakeRun:
-    """Make a run folder with its micrographs; keywords go to ``Training``."""
+@pytest.fixture(scope="session")
+def write_run() -> MakeRun:
+    """Make a run folder with its micrographs in a place; keywords go to ``Training``."""
 
-    def make(name: str = "0001", *, micrographs: int = 5, **training: object) -> Path:
-        files = tmp_path / "micrographs"
+    def write(place: Path, name: str = "0001", *, micrographs: int = 5, **training: object) -> Path:
+        files = place / "micrographs"
         files.mkdir(exist_ok=True)
         entries = []
         for number in range(micrographs):
@@ -53,14 +56,14 @@ def make_run(tmp_path: Path) -> MakeRun:
                     seeds=write_micrograph(path, number),
                 )
             )
-        folder = tmp_path / "runs" / name
+        folder = place / "runs" / name
         folder.mkdir(parents=True)
         RunSpec(
             version=1,
             parent=0,
             fingerprint="f" * 12,
             particle_fingerprint="p" * 12,
-            models_directory=tmp_path / f"models-{name}",
+            models_directory=place / f"models-{name}",
             particle=Particle(diameter_angstrom=DIAMETER_ANGSTROM),
             training=Training.model_validate(
                 {
@@ -77,4 +80,38 @@ def make_run(tmp_path: Path) -> MakeRun:
         ).write(folder)
         return folder
 
-    return make
+    return write
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, write_run: MakeRun) -> MakeRun:
+    """Make a run folder below ``tmp_path``."""
+    return functools.partial(write_run, tmp_path)
+
+
+@pytest.fixture
+def quick_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sort particles into two classes by their numbers, in no time, where any can be sorted."""
+
+    def classify(images: NDArray[np.float32], **_keywords: object) -> classify2d.Classification:
+        label = np.arange(len(images)) % 2
+        averages = np.stack([images[label == k].mean(axis=0) for k in range(2)])
+        odd = np.arange(len(images)) // 2 % 2
+        halves = np.stack(
+            [[images[(label == k) & (odd == h)].mean(axis=0) for k in range(2)] for h in range(2)]
+        )
+        sizes = np.array([[((label == k) & (odd == h)).sum() for k in range(2)] for h in range(2)])
+        return classify2d.Classification(
+            label=label,
+            probability=np.ones(len(images), dtype=np.float32),
+            angle_degrees=np.zeros(len(images), dtype=np.float32),
+            shift_yx_px=np.zeros((len(images), 2), dtype=np.float32),
+            score=np.ones(len(images), dtype=np.float32),
+            occupancy=sizes.sum(axis=0),
+            averages=averages,
+            classes=2,
+            halves=halves,
+            half_sizes=sizes,
+        )
+
+    monkeypatch.setattr(clean, "classify", classify)

@@ -68,7 +68,7 @@ def micrographs(tmp_path):
     return made
 
 
-def clean(micrographs, folder, *, accept=(), reject=(), **rules):
+def clean(micrographs, folder, *, accept=(), reject=(), trusted=False, **rules):
     """Clean the candidates; return verdicts, what classes.json says, and the notes."""
     notes = []
     rules = CleanRules(**rules)
@@ -94,6 +94,7 @@ def clean(micrographs, folder, *, accept=(), reject=(), **rules):
         reject=reject,
         rules=rules,
         report=lambda note, _done, _total: notes.append(note),
+        trusted=trusted,
     )
     verdicts = load_verdicts(folder)
     found = [verdicts[micrograph.path] for micrograph in micrographs]
@@ -185,3 +186,28 @@ def test_a_class_that_there_is_not_cannot_be_decided_on(micrographs, tmp_path):
 
     with pytest.raises(TrainerError, match=f"names 99.*0 to {count - 1}"):
         clean(micrographs, tmp_path / "classify", reject=[99])
+
+
+def test_a_persons_picks_are_believed_whatever_their_classes_look_like(
+    micrographs, tmp_path, quick_classes
+):
+    """The classes are shown all the same; none of them is a reason to leave a pick out."""
+    verdicts, summary, notes = clean(micrographs, tmp_path / "classify", trusted=True)
+
+    assert all((v == UNSORTED).all() for v in verdicts)
+    assert all(c["accepted"] for c in summary["classes"])
+    assert "they are a person's, and believed" in notes[-1]
+    assert (tmp_path / "classify" / CLASSES_PNG).exists()
+
+
+def test_of_a_persons_picks_only_those_that_a_person_rejects_are_not_believed(
+    micrographs, tmp_path, quick_classes
+):
+    """Not those whose box reaches over the edge, and not those that were too many to sort."""
+    verdicts, _, _ = clean(
+        micrographs, tmp_path / "classify", trusted=True, reject=[1], most_particles=160
+    )
+
+    every = np.concatenate(verdicts)
+    assert set(every.tolist()) == {BELIEVED, REJECTED}
+    assert (every == REJECTED).sum() == 80

@@ -22,7 +22,9 @@ class Killed(BaseException):
 
 def run(folder):
     with lock(folder):
-        stages.run_stages(folder, Reporter(folder), patch_rules=QUICK, clean_rules=FEW)
+        stages.run_stages(
+            folder, Reporter(folder), patch_rules=QUICK, clean_rules=FEW, second_round=False
+        )
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def earlier(make_run, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "make_network", die)
+        patch.setattr(stages, "train_with_remedies", die)
         with pytest.raises(Killed):
             run(folder)
     return folder

@@ -25,7 +25,7 @@ def test_the_worker_sees_what_was_trained_on(make_run, monkeypatch, normalize, l
     """To the last bit, whatever the settings: the card says what they were."""
     folder = make_run(epochs=1, normalize=normalize, lowpass_angstrom=lowpass_angstrom)
     spec = RunSpec.read(folder)
-    bundle = stages.run_stages(folder, Reporter(folder), patch_rules=QUICK)
+    bundle = stages.run_stages(folder, Reporter(folder), patch_rules=QUICK, second_round=False)
     trained_on = prepare.load_prepared(spec, folder / "prepare")
     seen = []
     score_map = worker._score_map

@@ -22,6 +22,7 @@ from livepick_trainer.losses import LossScale
 from livepick_trainer.network import make_network
 from livepick_trainer.progress import Reporter
 from livepick_trainer.remedies import choose, next_settings, train_with_remedies
+from livepick_trainer.reseed import ReseedRules
 from livepick_trainer.run import WEIGHTS, Run
 from livepick_trainer.seeds import SeedRules, Seeds
 from livepick_trainer.train import EpochFigures
@@ -74,6 +75,8 @@ def make_trainer(tmp_path):
             QUICK,
             SeedRules(),
             CleanRules(),
+            ReseedRules(),
+            second_round=False,
         )
 
     return make

@@ -94,20 +94,27 @@ def test_contrast_is_the_height_of_a_disc():
     assert contrast == pytest.approx([2, 0], abs=1e-4)
 
 
-def test_the_verdict_of_the_classes_decides_what_a_good_candidate_teaches():
-    """Believed: a particle. Rejected: background. Not sorted: nothing."""
+def choose_by_verdict(rules):
+    """Return what three good candidates teach: one believed, one rejected, one not sorted."""
     image = np.zeros((200, 200), dtype=np.float32)
     yx = np.array([[50, 50], [50, 100], [50, 150]], dtype=np.float32)
     verdict = np.array([BELIEVED, REJECTED, UNSORTED], dtype=np.int8)
-
     seeds = choose_seeds(
         image,
         np.zeros(image.shape, dtype=bool),
         Candidates(yx, np.full(3, 0.9, np.float32), verdict),
         threshold=0.5,
         diameter_px=20,
-        rules=SeedRules(),
+        rules=rules,
     )
+    return tuple(points[:, 1].tolist() for points in (seeds.positive_yx_px, seeds.ignored_yx_px))
 
-    np.testing.assert_array_equal(seeds.positive_yx_px, yx[:1])
-    np.testing.assert_array_equal(seeds.ignored_yx_px, yx[2:])
+
+def test_the_verdict_of_the_classes_decides_what_a_good_candidate_teaches():
+    """Believed: a particle. Rejected: background. Not sorted: nothing."""
+    assert choose_by_verdict(SeedRules()) == ([50], [150])
+
+
+def test_what_is_rejected_may_teach_nothing_instead():
+    """Where the classes are not trusted to tell junk from particles."""
+    assert choose_by_verdict(SeedRules(rejected_is_background=False)) == ([50], [100, 150])

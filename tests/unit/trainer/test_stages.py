@@ -6,17 +6,25 @@ from pathlib import Path
 import onnx
 import pytest
 
+from livepick.config import Bootstrap
 from livepick.core.bundle import GRAPH, read_card
 from livepick.core.ctf import Ctf
-from livepick.core.run import PROGRESS, Progress, RunSpec
+from livepick.core.files import TEMPORARY_PREFIX
+from livepick.core.report import read_findings
+from livepick.core.run import PROGRESS, Progress, RunSpec, Stage
 from livepick.errors import TrainerError
-from livepick_trainer import remedies, stages, train
+from livepick_trainer import remedies, reseed, second_round, select, stages, train
 from livepick_trainer.__main__ import main
 from livepick_trainer.attempts import HISTORY, Attempt, History
+from livepick_trainer.candidates import why_round
+from livepick_trainer.clean import CleanRules
 from livepick_trainer.dataset import PatchRules
+from livepick_trainer.doubts import Doubt, read_doubts
 from livepick_trainer.prepare import load_prepared, prepare_micrographs
 from livepick_trainer.progress import Reporter
+from livepick_trainer.reseed import ReseedRules
 from livepick_trainer.run import WEIGHTS, lock
+from livepick_trainer.select import SelectionRules
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 
@@ -25,9 +33,26 @@ class Killed(BaseException):
     """The process is gone: nothing of ours may catch this."""
 
 
-def run(folder: Path) -> Path:
+def run(folder: Path, *, second_round: bool = False, **rules: object) -> Path:
     with lock(folder):
-        return stages.run_stages(folder, Reporter(folder), patch_rules=QUICK)
+        return stages.run_stages(
+            folder, Reporter(folder), patch_rules=QUICK, second_round=second_round, **rules
+        )
+
+
+ALL_ROUNDS = {
+    "clean_rules": CleanRules(least_particles=20),
+    "reseed_rules": ReseedRules(most_purity=1.0, least_candidates=20),
+    "second_round": True,
+}
+"""Candidates are sorted, first seeds replaced and the network's own picks learned."""
+
+
+def change(folder: Path, **fields: object) -> RunSpec:
+    """Order something else of a run."""
+    spec = RunSpec.read(folder).model_copy(update=fields)
+    spec.write(folder)
+    return spec
 
 
 def progress_of(folder: Path) -> list[Progress]:
@@ -41,7 +66,7 @@ def test_a_run_ends_with_a_bundle_that_finds_the_blobs(make_run):
 
     with lock(folder):
         rules = PatchRules(size_px=64, patches_per_epoch=48, held_out_patches=16)
-        bundle = stages.run_stages(folder, Reporter(folder), patch_rules=rules)
+        bundle = stages.run_stages(folder, Reporter(folder), patch_rules=rules, second_round=False)
 
     card = read_card(bundle)
     report = json.loads((bundle / "report.json").read_bytes())
@@ -85,33 +110,96 @@ def dying(function, calls):
     return die
 
 
-def test_a_run_killed_again_and_again_gives_the_same_graph(make_run, monkeypatch):
-    """Killed in each stage and after each epoch, it goes on and ends with the same bytes."""
-    undisturbed = read_card(run(make_run("0001"))).graph_sha256
-    folder = make_run("0002")
-
-    deaths = [
-        (stages, "prepare_micrographs", 1),
+DEATHS: dict[Stage, list[tuple[object, str, int]]] = {
+    "prepare": [(stages, "prepare_micrographs", 1)],
+    "classify": [(stages, "sort_candidates", 1), (stages, "doubt_of_size", 1)],
+    "select": [(stages, "select_seeds", 1), (stages, "write_doubts", 1)],
+    "reseed": [
+        (reseed, "find_template", 1),
+        (reseed, "write_candidates", 1),
+        (reseed, "end_round", 1),
+    ],
+    "train": [
         (remedies, "save_checkpoint", 1),
         (remedies, "save_checkpoint", 1),
         (train, "_train_epoch", 1),
         (remedies, "save_weights", 1),
         (remedies, "save_weights", 2),
-        (stages, "evaluate", 1),
-        (stages, "to_onnx", 1),
-        (stages, "write_atomically", 1),
-        (stages, "publish", 1),
-    ]
-    for module, name, calls in deaths:
-        with monkeypatch.context() as patch:
-            patch.setattr(module, name, dying(getattr(module, name), calls))
-            with pytest.raises(Killed):
-                run(folder)
+    ],
+    "retrain": [
+        (second_round, "write_candidates", 1),
+        (second_round, "sort_candidates", 1),
+        (second_round, "select_seeds", 1),
+        (remedies, "save_checkpoint", 1),
+        (remedies, "save_weights", 1),
+        (second_round, "train_with_remedies", 1),
+        (second_round, "_mean_precision", 2),
+        (second_round, "end_round", 1),
+    ],
+    "evaluate": [(stages, "evaluate", 1), (stages, "write_atomically", 1)],
+    "export": [(stages, "to_onnx", 1), (stages, "write_atomically", 1)],
+    "publish": [(stages, "publish", 1), (stages, "write_atomically", 1)],
+}
+"""Where a run of all rounds is killed in each stage, in order."""
 
-    assert read_card(run(folder)).graph_sha256 == undisturbed
-    epochs = [line.done for line in progress_of(folder) if line.training_loss is not None]
-    assert set(epochs) <= {1, 2, 3}
-    assert len(epochs) <= 3  # no epoch was trained twice
+BETWEEN = [(stages, "fsync_folder", 1), (stages, "fsync_folder", 2)]
+"""When a stage is whole but not yet under its name, and when it is."""
+
+
+def kill(folder, monkeypatch, deaths, **rules):
+    """Start a run again and again, and kill it each time."""
+    for owner, name, calls in deaths:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, dying(getattr(owner, name), calls))
+            with pytest.raises(Killed):
+                run(folder, **rules)
+
+
+def test_a_run_killed_again_and_again_gives_the_same_bundle(make_run, monkeypatch, quick_classes):
+    """Killed in and between all stages and rounds, it ends with the same bytes."""
+    monkeypatch.setattr(second_round, "LEAST_GAIN", -1.0)
+    undisturbed = make_run("0001", micrographs=3)
+    expected = run(undisturbed, **ALL_ROUNDS)
+    rounds = json.loads((expected / "report.json").read_bytes())["seeds"]["rounds"]
+    assert [rounds[stage]["used"] for stage in ("reseed", "retrain")] == [True, True]
+    folder = make_run("0002", micrographs=3)
+
+    for stage, deaths in DEATHS.items():
+        kill(folder, monkeypatch, deaths, **ALL_ROUNDS)
+        assert not (folder / stage).exists()
+        kill(folder, monkeypatch, BETWEEN, **ALL_ROUNDS)
+        assert (folder / stage).exists()
+    found = run(folder, **ALL_ROUNDS)
+
+    assert (found / GRAPH).read_bytes() == (expected / GRAPH).read_bytes()
+    for name in ("report.json", "classes.png", "classes-second-round.png", "curves.png"):
+        assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+    epochs = [(line.stage, line.done) for line in progress_of(folder) if line.training_loss]
+    assert len(epochs) == len(set(epochs)) <= 2 * 3  # no epoch was trained twice
+    assert not [path for path in folder.rglob(".*") if path.name != PROGRESS]
+
+
+def test_a_run_whose_first_seeds_stay_is_killed_and_gives_the_same_graph(make_run, monkeypatch):
+    """Too few candidates for classes and for a template, and a second round that is no better."""
+    monkeypatch.setattr(second_round, "LEAST_GAIN", 1.0)
+    expected = run(make_run("0001", micrographs=3, epochs=2), second_round=True)
+    folder = make_run("0002", micrographs=3, epochs=2)
+
+    deaths = [
+        (stages, "sort_candidates", 1),
+        (reseed, "end_round", 1),
+        (remedies, "save_checkpoint", 1),
+        (second_round, "write_candidates", 1),
+        (remedies, "save_weights", 2),
+        (second_round, "end_round", 1),
+        (stages, "to_onnx", 1),
+    ]
+    kill(folder, monkeypatch, deaths, second_round=True)
+    found = run(folder, second_round=True)
+
+    assert (found / GRAPH).read_bytes() == (expected / GRAPH).read_bytes()
+    rounds = json.loads((found / "report.json").read_bytes())["seeds"]["rounds"]
+    assert [rounds[stage]["used"] for stage in ("reseed", "retrain")] == [False, False]
 
 
 def test_a_run_killed_between_its_attempts_gives_the_same_files(make_run, monkeypatch):
@@ -133,11 +221,7 @@ def test_a_run_killed_between_its_attempts_gives_the_same_files(make_run, monkey
         (remedies, "save_weights", 1),  # the chosen ones
         (History, "write", 1),
     ]
-    for owner, name, calls in deaths:
-        with monkeypatch.context() as patch:
-            patch.setattr(owner, name, dying(getattr(owner, name), calls))
-            with pytest.raises(Killed):
-                run(folder)
+    kill(folder, monkeypatch, deaths)
     run(folder)
 
     for name in (WEIGHTS, HISTORY, "attempt-3/attempt.json"):
@@ -156,6 +240,120 @@ def count_epochs(lines):
     return sum(line.training_loss is not None for line in lines)
 
 
+def test_stages_come_in_order_and_each_round_is_in_the_bundle(make_run, monkeypatch, quick_classes):
+    """What became of the seeds is in the report, and the classes of both rounds are pictures."""
+    monkeypatch.setattr(second_round, "LEAST_GAIN", -1.0)
+    folder = make_run(micrographs=3, epochs=1)
+    change(folder, unmatched=["mic_9999 is not in the session"])
+
+    bundle = run(folder, **ALL_ROUNDS)
+
+    seen = list(dict.fromkeys(line.stage for line in progress_of(folder)))
+    assert seen == [*DEATHS, "done"]
+    report = json.loads((bundle / "report.json").read_bytes())
+    assert report["seeds"]["from"] == "blob"
+    assert report["seeds"]["unmatched"] == ["mic_9999 is not in the session"]
+    notes = {stage: told["note"] for stage, told in report["seeds"]["rounds"].items()}
+    assert "weak signal" in notes["reseed"]
+    assert "own picks" in notes["retrain"]
+    assert len(report["classes"]["classes"]) == 2
+    for name in ("classes.png", "classes-second-round.png"):
+        assert (bundle / name).read_bytes().startswith(b"\x89PNG"), name
+    picked = json.loads((folder / "retrain" / "classes.json").read_bytes())
+    assert picked["note"] != report["classes"]["note"]
+
+
+def stop_before_training(monkeypatch):
+    def die(*_args, **_keywords):
+        raise Killed
+
+    monkeypatch.setattr(stages, "train_with_remedies", die)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"seeds_from": "coordinates"},
+        {"seeds_from": "model"},
+        {"bootstrap": Bootstrap.model_validate({"classes": {"accept": [0]}})},
+        {"bootstrap": Bootstrap.model_validate({"classes": {"reject": [0]}})},
+    ],
+)
+def test_seeds_that_are_not_the_blob_pickers_alone_stay(
+    make_run, monkeypatch, quick_classes, fields
+):
+    """A person's word or a model's picks are not replaced by what looks like their mean."""
+    folder = make_run(micrographs=3)
+    change(folder, **fields)
+    stop_before_training(monkeypatch)
+    monkeypatch.setattr(stages, "reseed", None)
+
+    with pytest.raises(Killed):
+        run(folder, **ALL_ROUNDS)
+
+    used, why = why_round(folder / "reseed")
+    assert not used
+    assert "they stay" in why
+
+
+def test_a_persons_coordinates_are_believed(make_run, monkeypatch, quick_classes):
+    """All of them, whatever their classes look like; these are for the picture."""
+    folder = make_run(micrographs=3)
+    spec = change(folder, seeds_from="coordinates")
+    learned = []
+
+    def listen(_run, _draft, training, held_out):
+        learned.extend([*training, *held_out])
+        raise Killed
+
+    monkeypatch.setattr(stages, "train_with_remedies", listen)
+    rules = SelectionRules(threshold=2.0)  # no class is good enough
+
+    with monkeypatch.context() as patch:
+        patch.setattr(select, "SelectionRules", lambda: rules)
+        with pytest.raises(Killed):
+            run(folder, clean_rules=CleanRules(least_particles=20))
+
+    assert (folder / "select" / "classes.png").exists()
+    given = sum(len(m.seeds) for m in spec.micrographs)
+    taught = sum(len(m.seeds.positive_yx_px) + len(m.seeds.ignored_yx_px) for m in learned)
+    assert taught == given  # none is background
+
+
+def test_doubts_of_the_seeds_are_told_and_reported(make_run, monkeypatch):
+    """Before any training, in the log that the daemon follows, and first in the report."""
+    folder = make_run(micrographs=3, epochs=1)
+    size = Doubt(kind="wrong_size", evidence="it looks larger", remedy="look again")
+    monkeypatch.setattr(stages, "doubt_of_size", lambda *_args, **_keywords: size)
+    select_seeds = stages.select_seeds
+
+    def hardly_any(*args, **keywords):
+        select_seeds(*args, **keywords)
+        return 0.03
+
+    monkeypatch.setattr(stages, "select_seeds", hardly_any)
+
+    bundle = run(folder)
+
+    told = [line for line in progress_of(folder) if line.stage == "select" and line.finding]
+    assert [line.finding for line in told] == ["wrong_size", "few_good_classes"]
+    assert told[0].note == "wrong size: it looks larger; look again"
+    first, second = read_findings(bundle)[:2]
+    assert (first.kind, first.is_fault, first.evidence) == ("wrong_size", True, "it looks larger")
+    assert second.kind == "few_good_classes"
+    assert "3%" in second.evidence
+
+
+def test_without_doubts_the_findings_are_those_of_the_curves(make_run):
+    folder = make_run(micrographs=3, epochs=1)
+
+    bundle = run(folder)
+
+    assert read_doubts(folder / "select") == []
+    kinds = {finding.kind for finding in read_findings(bundle)}
+    assert not kinds & {"wrong_size", "few_good_classes"}
+
+
 def test_finished_stages_are_not_done_again(make_run, monkeypatch):
     """A second start of a finished run only says where the bundle is."""
     folder = make_run()
@@ -165,6 +363,19 @@ def test_finished_stages_are_not_done_again(make_run, monkeypatch):
 
     assert run(folder) == bundle
     assert (bundle / "model.json").stat().st_mtime_ns == before
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_start(make_run, monkeypatch):
+    """Also in the folder of an attempt."""
+    folder = make_run(micrographs=3, epochs=1)
+    kill(folder, monkeypatch, [(remedies, "save_checkpoint", 1)])
+    left = folder / ".draft-train" / "attempt-1" / f"{TEMPORARY_PREFIX}0.tmp"
+    left.write_bytes(b"half a check")
+
+    run(folder)
+
+    assert (folder / "train" / "attempt-1").is_dir()
+    assert not (folder / "train" / "attempt-1" / left.name).exists()
 
 
 def test_a_graph_that_differs_from_the_network_is_refused(make_run, monkeypatch):

@@ -1,0 +1,85 @@
+"""What is doubtful about the seeds is said, and is no reason to stop."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from livepick_trainer import doubts
+from livepick_trainer.doubts import doubt_of_classes, doubt_of_size, read_doubts, write_doubts
+from livepick_trainer.sizing import SIZES_DIAMETERS
+
+
+@dataclass
+class Micrograph:
+    """What is asked of a prepared micrograph."""
+
+    path: Path
+    original_pixel_size_angstrom: float = 1.5
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Return the names of the micrographs that were asked; all say that all is thrice as wide."""
+    names = []
+
+    def read(path, *, pixel_size_angstrom):
+        assert pixel_size_angstrom == 1.5
+        names.append(path.name)
+        return type("Read", (), {"image": None})
+
+    def support(_image, **_keywords):
+        found = np.zeros(len(SIZES_DIAMETERS))
+        found[-2] = 1  # 2.8 times the given one
+        return found
+
+    monkeypatch.setattr(doubts, "read_micrograph", read)
+    monkeypatch.setattr(doubts, "size_support", support)
+    return names
+
+
+def micrographs(count):
+    return [Micrograph(Path(f"{number}")) for number in range(count)]
+
+
+def test_a_diameter_that_is_far_off_is_doubted(asked):
+    """What was seen is in diameters and in ångström, and the remedy names the settings."""
+    doubt = doubt_of_size(micrographs(4), diameter_angstrom=100, contrast="dark")
+
+    assert doubt.kind == "wrong_size"
+    assert "about 283 Å wide" in doubt.evidence
+    assert "particle.diameter_angstrom" in doubt.remedy
+    assert "micrograph.pixel_size_angstrom" in doubt.remedy
+
+
+def test_a_few_micrographs_from_all_of_the_session_are_asked(asked):
+    """Reading all of them once more would take as long as preparing them."""
+    doubt_of_size(micrographs(20), diameter_angstrom=100, contrast="dark")
+
+    assert asked == ["0", "3", "6", "9", "12", "15"]
+
+
+def test_a_diameter_that_fits_is_not_doubted(asked, monkeypatch):
+    monkeypatch.setattr(doubts, "size_finding", lambda *_args, **_keywords: None)
+
+    assert doubt_of_size(micrographs(4), diameter_angstrom=100, contrast="dark") is None
+
+
+def test_hardly_anything_in_accepted_classes_is_doubted():
+    """Where nothing was sorted there is nothing to doubt."""
+    doubt = doubt_of_classes(0.04)
+
+    assert doubt.kind == "few_good_classes"
+    assert "only 4% of the first picks" in doubt.evidence
+    assert "bootstrap.classes" in doubt.remedy
+    assert doubt_of_classes(0.1) is None
+    assert doubt_of_classes(None) is None
+
+
+def test_doubts_survive_on_disk(tmp_path):
+    doubt = doubt_of_classes(0.04)
+
+    for some in ([], [doubt, doubt]):
+        write_doubts(tmp_path, some)
+        assert read_doubts(tmp_path) == some

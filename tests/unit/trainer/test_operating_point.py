@@ -1,0 +1,64 @@
+"""From which score on a pick counts, if a person has said how many there are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from livepick.core.matching import Matches
+from livepick.core.picks import Picks
+from livepick_trainer import evaluate
+from livepick_trainer.evaluate import choose_operating_point
+from livepick_trainer.prepare import PreparedMicrograph
+from livepick_trainer.seeds import Candidates, Seeds
+
+SCORES = np.linspace(0.9, 0.1, 17)
+
+
+def matches(hits, *, truths):
+    """Return the matches of 17 picks, the best of which are hits."""
+    hit = np.arange(len(SCORES)) < hits
+    return Matches(SCORES, hit, np.where(hit, 1.0, np.nan), truths)
+
+
+def test_a_person_who_knows_the_count_is_believed():
+    """Whatever F1 says; in the mean of the held-out micrographs, and all if there are fewer."""
+    found = [matches(6, truths=8), matches(6, truths=8)]
+
+    point = choose_operating_point(found, expected_picks=10)
+    generous = choose_operating_point(found, expected_picks=500)
+
+    assert sum(int((one.score >= point.threshold).sum()) for one in found) == 20
+    assert "training.expected_picks, 10 a micrograph" in point.source
+    assert point.precision == pytest.approx(12 / 20)
+    assert generous.threshold == pytest.approx(SCORES[-1])
+
+
+def test_picks_that_count_neither_way_are_among_those_expected(monkeypatch):
+    """They are written like all others, so they are among those that a person has counted."""
+    x_px = np.arange(20, 420, 20, dtype=np.float32)
+    y_px = np.full_like(x_px, 50)
+    found = Picks(x_px, y_px, np.linspace(0.95, 0.2, 20).astype(np.float32))
+    monkeypatch.setattr(evaluate, "pick", lambda *_args, **_keywords: found)
+    yx_px = np.column_stack([y_px, x_px])
+    micrograph = PreparedMicrograph(
+        path=Path("mic.mrc"),
+        held_out=True,
+        original_pixel_size_angstrom=5.0,
+        image=np.zeros((100, 440), dtype=np.float32),
+        mask=np.zeros((100, 440), dtype=bool),
+        scale_y=1.0,
+        scale_x=1.0,
+        candidates=Candidates(yx_px, found.score),
+    )
+
+    held_out = evaluate.evaluate(
+        None,
+        [(micrograph, Seeds(positive_yx_px=yx_px[::2], ignored_yx_px=yx_px[1::2]))],
+        diameter_angstrom=100,
+        min_distance_fraction=0.6,
+        expected_picks=12,
+    )
+
+    assert held_out.micrographs[0].picks == 12
+    assert held_out.figures.picks == 10

@@ -1,0 +1,201 @@
+"""Seeds that replace the first ones where the signal is weak, and only there."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+
+from livepick.core.blobs import blob_graph
+from livepick.core.peaks import find_peaks
+from livepick_trainer.candidates import (
+    end_round,
+    read_round,
+    why_round,
+    with_candidates,
+    write_candidates,
+)
+from livepick_trainer.clean import VERDICTS, _save
+from livepick_trainer.export_onnx import graph_scores
+from livepick_trainer.prepare import PreparedMicrograph
+from livepick_trainer.reseed import ReseedRules, reseed, threshold_for
+from livepick_trainer.seeds import BELIEVED, REJECTED, UNSORTED, Candidates
+
+DIAMETER_PX = 20
+SIDE_PX = 320
+
+
+def with_shells(seed, height):
+    """Return a prepared micrograph of hollow shells, with the blob picker's candidates."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*[np.arange(28, SIDE_PX - 20, 44)] * 2, indexing="ij"), -1)
+    truth = grid.reshape(-1, 2) + rng.uniform(-9, 9, (49, 2))
+    y, x = np.indices((SIDE_PX, SIDE_PX))
+    image = rng.normal(0, 1, y.shape).astype(np.float32)
+    for cy, cx in truth:
+        image += height * np.exp(-(((np.hypot(y - cy, x - cx) - 8) / 2) ** 2)).astype(np.float32)
+    scores = graph_scores(blob_graph(DIAMETER_PX), 1)(image)
+    top, left, score = find_peaks(scores, min_distance_px=12, floor=0.02)
+    micrograph = PreparedMicrograph(
+        path=Path(f"mic_{seed}.mrc"),
+        held_out=False,
+        original_pixel_size_angstrom=5.0,
+        image=image,
+        mask=np.zeros(image.shape, dtype=bool),
+        scale_y=1.0,
+        scale_x=1.0,
+        candidates=Candidates(np.column_stack([top, left]).astype(np.float32), score),
+    )
+    return micrograph, truth
+
+
+def reseeded(micrographs, folder, *, expected_picks=None, **rules):
+    """Reseed; return the micrographs with their new seeds or None, and what was said."""
+    folder.mkdir(exist_ok=True)
+    notes = []
+    reseed(
+        micrographs,
+        folder,
+        min_distance_fraction=0.6,
+        expected_picks=expected_picks,
+        threads=1,
+        rules=ReseedRules(**rules),
+        report=lambda note, _done, _total: notes.append(note),
+    )
+    return read_round(folder, micrographs), notes
+
+
+@pytest.fixture(scope="module")
+def weak():
+    """Return four micrographs of weak shells, and their true places; only read."""
+    made = [with_shells(n, 0.4) for n in range(4)]
+    return [micrograph for micrograph, _ in made], [truth for _, truth in made]
+
+
+def right(micrographs, truths):
+    """Return the share of the best candidates, as many as there are particles, that are right."""
+    shares = []
+    for micrograph, truth in zip(micrographs, truths, strict=True):
+        order = np.argsort(-micrograph.candidates.score, kind="stable")[: len(truth)]
+        distance, _ = cKDTree(truth).query(micrograph.candidates.yx_px[order])
+        shares.append(float((distance < DIAMETER_PX / 4).mean()))
+    return float(np.mean(shares))
+
+
+def test_in_weak_signal_there_are_new_and_better_seeds(weak, tmp_path):
+    micrographs, truths = weak
+
+    found, notes = reseeded(micrographs, tmp_path)
+
+    assert right(found, truths) > right(micrographs, truths) + 0.1
+    assert why_round(tmp_path) == (True, notes[-1])
+    assert "weak signal (purity 0." in notes[-1]
+    assert all(m.candidates.threshold == 0.5 for m in found)
+
+
+def test_in_strong_signal_the_first_seeds_stay(tmp_path):
+    """The note says how much of what the template finds is beyond noise."""
+    micrographs = [with_shells(n, 1.0)[0] for n in range(4)]
+
+    found, notes = reseeded(micrographs, tmp_path)
+
+    used, why = why_round(tmp_path)
+    assert (found, used) == (None, False)
+    assert why == notes[-1]
+    assert "strong enough for the first seeds (purity" in why
+
+
+def test_too_few_candidates_make_no_template(weak, tmp_path):
+    """A mean of a few is noise; candidates that score too low do not count."""
+    micrographs, _ = weak
+    first = micrographs[0].candidates
+    few = [replace(micrographs[0], candidates=Candidates(first.yx_px[:99], first.score[:99]))]
+    faint = [
+        replace(m, candidates=replace(m.candidates, score=m.candidates.score * np.float32(0.01)))
+        for m in micrographs
+    ]
+
+    for some in (few, faint):
+        found, _ = reseeded(some, tmp_path)
+        assert found is None
+        assert "too few" in why_round(tmp_path)[1]
+
+
+def test_an_expected_count_decides_how_many_are_seeds(weak, tmp_path):
+    """So many a micrograph, whatever their scores."""
+    found, _ = reseeded(weak[0], tmp_path, expected_picks=30)
+
+    thresholds = {m.candidates.threshold for m in found}
+    assert len(thresholds) == 1
+    seeds = sum(int((m.candidates.score >= m.candidates.threshold).sum()) for m in found)
+    assert seeds == 4 * 30
+
+
+def test_without_an_expected_count_a_seed_scores_one_half():
+    """With one that is larger than what there is, all are; with no candidates, none."""
+    one, other = (
+        candidates_of([0.9, 0.4, 0.2]),
+        candidates_of([0.8, 0.7]),
+    )
+
+    assert threshold_for([one, other], None) == 0.5
+    assert threshold_for([one, other], 1) == pytest.approx(0.8)
+    assert threshold_for([one, other], 2) == pytest.approx(0.4)
+    assert threshold_for([one, other], 50) == pytest.approx(0.2)
+    assert threshold_for([candidates_of([])], 5) == 0.5
+
+
+def candidates_of(scores, path="mic.mrc"):
+    """Return a micrograph with candidates in a row."""
+    yx_px = np.column_stack([np.full(len(scores), 7.25), 10.5 * np.arange(len(scores))])
+    return PreparedMicrograph(
+        path=Path(path),
+        held_out=False,
+        original_pixel_size_angstrom=1.0,
+        image=np.zeros((40, 40), dtype=np.float32),
+        mask=np.zeros((40, 40), dtype=bool),
+        scale_y=1.0,
+        scale_x=1.0,
+        candidates=Candidates(yx_px.astype(np.float32), np.array(scores, dtype=np.float32)),
+    )
+
+
+def test_a_rounds_candidates_come_back_as_they_were_written(tmp_path):
+    """To the last bit, by the micrograph's path, in any order, with threshold and verdicts."""
+    round_of = [candidates_of([0.9, 0.4], "a.mrc"), candidates_of([0.7], "b.mrc")]
+    verdicts = [np.array([BELIEVED, REJECTED], np.int8), np.array([UNSORTED], np.int8)]
+    write_candidates(tmp_path, round_of, 0.35)
+    _save(tmp_path, round_of, verdicts, {"used": True})
+    end_round(tmp_path, "because", used=True)
+
+    found = read_round(tmp_path, [candidates_of([], "b.mrc"), candidates_of([0.1] * 5, "a.mrc")])
+
+    for micrograph, written, verdict in zip(found[::-1], round_of, verdicts, strict=True):
+        candidates = micrograph.candidates
+        np.testing.assert_array_equal(candidates.yx_px, written.candidates.yx_px)
+        np.testing.assert_array_equal(candidates.score, written.candidates.score)
+        np.testing.assert_array_equal(candidates.verdict, verdict)
+        assert candidates.threshold == 0.35
+    assert why_round(tmp_path) == (True, "because")
+
+
+def test_candidates_that_were_not_sorted_have_no_verdicts(tmp_path):
+    write_candidates(tmp_path, [candidates_of([0.9])], 0.5)
+
+    (found,) = with_candidates(tmp_path, [candidates_of([])])
+
+    assert not (tmp_path / VERDICTS).exists()
+    assert found.candidates.verdict is None
+
+
+def test_a_round_that_is_not_used_gives_no_candidates(tmp_path):
+    """Nor does one that is not there, or did not come to its end."""
+    micrographs = [candidates_of([0.9])]
+    assert read_round(tmp_path / "nowhere", micrographs) is None
+
+    write_candidates(tmp_path, micrographs, 0.5)
+    assert read_round(tmp_path, micrographs) is None
+
+    end_round(tmp_path, "no better", used=False)
+    assert read_round(tmp_path, micrographs) is None

@@ -1,0 +1,261 @@
+"""The network's own picks as seeds: tried once, and kept only if that is better."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from livepick.core.run import RunSpec
+from livepick.errors import TrainerError
+from livepick_trainer import second_round, stages
+from livepick_trainer.attempts import History
+from livepick_trainer.candidates import why_round
+from livepick_trainer.clean import CleanRules
+from livepick_trainer.dataset import PatchRules
+from livepick_trainer.progress import Reporter
+from livepick_trainer.reseed import ReseedRules
+from livepick_trainer.run import WEIGHTS, Run, seeded, trained_network, training_folder
+from livepick_trainer.second_round import LEAST_GAIN, retrain
+from livepick_trainer.seeds import REJECTED, SeedRules
+
+QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
+MICROGRAPHS = 3
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def die(*_args, **_keywords):
+    raise Killed
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, write_run):
+    """Return the folder of a run that has come to its second round; only copied."""
+    folder = write_run(
+        tmp_path_factory.mktemp("trained"),
+        micrographs=MICROGRAPHS,
+        epochs=3,
+        initial_learning_rate=0.01,
+    )
+    rules = PatchRules(size_px=64, patches_per_epoch=32, held_out_patches=8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "retrain", die)
+        with pytest.raises(Killed):
+            stages.run_stages(folder, Reporter(folder), patch_rules=rules)
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """Return a copy of it at work, for one epoch."""
+    folder = tmp_path / "runs" / "0001"
+    shutil.copytree(trained, folder)
+    shutil.rmtree(folder / ".draft-retrain")
+    spec = RunSpec.read(folder)
+    training = spec.training.model_copy(update={"epochs": 1})
+    return Run(
+        folder,
+        spec.model_copy(update={"training": training}),
+        Reporter(folder),
+        torch.device("cpu"),
+        QUICK,
+        SeedRules(),
+        CleanRules(),
+        ReseedRules(),
+        second_round=True,
+    )
+
+
+def finished(run):
+    """Do the stage, and return whether it is used, and why."""
+    folder = run.folder / "retrain"
+    folder.mkdir()
+    retrain(run, folder)
+    return why_round(folder)
+
+
+def judged_as(monkeypatch, *precisions):
+    """Let the networks have these mean average precisions; return what was asked."""
+    asked = []
+
+    def mean_precision(_run, network, kinds):
+        asked.append((network, kinds))
+        return precisions[len(asked) - 1]
+
+    monkeypatch.setattr(second_round, "_mean_precision", mean_precision)
+    return asked
+
+
+def test_a_better_network_is_kept_with_its_own_seeds(run, monkeypatch):
+    """The later stages take its weights, its history and the picks that it learned."""
+    judged_as(monkeypatch, 0.5, 0.5 + LEAST_GAIN + 0.001)
+
+    used, why = finished(run)
+
+    assert used
+    assert "is better" in why
+    assert "0.506, and 0.500 before" in why
+    assert training_folder(run).name == "retrain"
+    assert len(History.read(training_folder(run)).best.epochs) == 1
+    assert all(m.candidates.threshold is not None for m in seeded(run))
+    kept, own = (trained_network(run, place) for place in (None, run.folder / "retrain"))
+    assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), own.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("gain", [-0.1, 0.0, LEAST_GAIN - 0.001])
+def test_a_network_that_is_hardly_better_is_not_kept(run, monkeypatch, gain):
+    """So small a gain is within what another random seed changes; the first seeds stay too."""
+    judged_as(monkeypatch, 0.5, 0.5 + gain)
+
+    used, why = finished(run)
+
+    assert not used
+    assert "is not better" in why
+    assert training_folder(run).name == "train"
+    assert all(m.candidates.threshold is None for m in seeded(run))
+
+
+def test_both_networks_are_held_against_both_kinds_of_seeds(run, monkeypatch):
+    """The same held-out micrograph, once with the first picks and once with the network's."""
+    asked = judged_as(monkeypatch, 0.5, 0.6)
+
+    finished(run)
+
+    (one, kinds), (two, same_kinds) = asked
+    assert [[m.path for m in kind] for kind in kinds] == [[m.path for m in kinds[0]]] * 2
+    assert [kind[0].candidates.threshold is None for kind in kinds] == [True, False]
+    assert all(a is b for a, b in zip(kinds, same_kinds, strict=True))
+    changed = [
+        not torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True)
+    ]
+    assert any(changed)
+
+
+def test_the_mean_is_over_both_kinds_and_a_blind_network_counts_as_none(run, monkeypatch):
+    """A network must not win by being at home with its own picks alone."""
+    precisions = {("own", "own"): 0.9, ("own", "other"): 0.4}
+
+    class Found:
+        def __init__(self, precision):
+            self.figures = self
+            self.average_precision = precision
+
+    def judge(_run, network, kind):
+        precision = precisions.get((network, kind))
+        return None if precision is None else Found(precision)
+
+    monkeypatch.setattr(second_round, "_judge", judge)
+
+    assert second_round._mean_precision(run, "own", ("own", "other")) == pytest.approx(0.65)
+    assert second_round._mean_precision(run, "blind", ("own", "other")) == 0
+
+
+def test_the_networks_picks_are_seeds_from_its_operating_point_on(run, monkeypatch):
+    """They are better than chance: most are where the first seeds are, and no two are close."""
+    judged_as(monkeypatch, 0.5, 0.6)
+    first = seeded(run)
+
+    finished(run)
+
+    for before, after in zip(first, seeded(run), strict=True):
+        candidates = after.candidates
+        own = candidates.yx_px[candidates.score >= candidates.threshold]
+        away = np.linalg.norm(own[:, None] - before.candidates.yx_px[None], axis=2).min(axis=1)
+        assert len(own) > 5
+        assert np.mean(away < 5) > 0.7
+
+
+def test_an_expected_count_decides_how_many_are_seeds(run, monkeypatch):
+    judged_as(monkeypatch, 0.5, 0.6)
+    expecting = run.spec.training.model_copy(update={"expected_picks": 7})
+    run = dataclasses.replace(run, spec=run.spec.model_copy(update={"training": expecting}))
+
+    finished(run)
+
+    counts = [int((m.candidates.score >= m.candidates.threshold).sum()) for m in seeded(run)]
+    assert sum(counts) == 7 * MICROGRAPHS
+
+
+def test_picks_that_the_classes_reject_teach_nothing(run, monkeypatch):
+    """Then there is no training, and the first network stays."""
+    with_candidates = second_round.with_candidates
+
+    def rejected(folder, micrographs):
+        found = with_candidates(folder, micrographs)
+        for micrograph in found:
+            micrograph.candidates.verdict[:] = REJECTED
+        return found
+
+    monkeypatch.setattr(second_round, "with_candidates", rejected)
+    monkeypatch.setattr(second_round, "train_with_remedies", None)
+
+    used, why = finished(run)
+
+    assert not used
+    assert "none of the network's picks" in why
+
+
+def test_a_network_that_finds_nothing_has_no_second_round(run, monkeypatch):
+    def nothing(*_args, **_keywords):
+        raise TrainerError("the network finds nothing", "Give up.")
+
+    monkeypatch.setattr(second_round, "evaluate", nothing)
+    monkeypatch.setattr(second_round, "train_with_remedies", None)
+
+    used, why = finished(run)
+
+    assert not used
+    assert "finds nothing" in why
+
+
+def test_a_second_training_that_comes_apart_does_not_cost_the_first(run, monkeypatch):
+    """A good network is there already; the note says why it is not bettered."""
+
+    def apart(*_args, **_keywords):
+        raise TrainerError("the training came apart", "Lower the rate.")
+
+    monkeypatch.setattr(second_round, "train_with_remedies", apart)
+
+    used, why = finished(run)
+
+    assert not used
+    assert "given up: the training came apart" in why
+    assert training_folder(run).name == "train"
+
+
+def test_a_second_round_that_was_killed_goes_on_where_it_was(run, monkeypatch):
+    """An epoch that is trained is not trained again, and the weights are the same."""
+    draft = run.folder / ".draft-retrain"
+    draft.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(second_round, "trained_network", dying(second_round.trained_network, 2))
+        with pytest.raises(Killed):
+            retrain(run, draft)
+    weights = (draft / WEIGHTS).read_bytes()
+    told = (run.folder / "progress.jsonl").read_text().count('"training_loss"')
+
+    retrain(run, draft)
+
+    assert (draft / WEIGHTS).read_bytes() == weights
+    assert (run.folder / "progress.jsonl").read_text().count('"training_loss"') == told
+    assert json.loads((draft / "round.json").read_bytes())["note"]
+
+
+def dying(function, calls):
+    """Do as ``function`` does, and die at the end of the given call."""
+    count = 0
+
+    def call(*args, **keywords):
+        nonlocal count
+        count += 1
+        result = function(*args, **keywords)
+        if count == calls:
+            raise Killed
+        return result
+
+    return call
