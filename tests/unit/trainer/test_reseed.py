@@ -1,4 +1,4 @@
-"""Seeds that replace the first ones where the signal is weak, and only there."""
+"""Seeds that replace the blob picker's, and what is said of the signal."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from livepick.core.blobs import blob_graph
 from livepick.core.peaks import find_peaks
 from livepick_trainer.candidates import (
     end_round,
+    is_weak,
     read_round,
     why_round,
     with_candidates,
@@ -19,8 +20,15 @@ from livepick_trainer.candidates import (
 from livepick_trainer.clean import VERDICTS, _save
 from livepick_trainer.export_onnx import graph_scores
 from livepick_trainer.prepare import PreparedMicrograph
-from livepick_trainer.reseed import ReseedRules, reseed, threshold_for
-from livepick_trainer.seeds import BELIEVED, REJECTED, UNSORTED, Candidates
+from livepick_trainer.reseed import ReseedRules, beside_coordinates, reseed, threshold_for
+from livepick_trainer.seeds import (
+    BELIEVED,
+    REJECTED,
+    UNSORTED,
+    Candidates,
+    SeedRules,
+    choose_seeds,
+)
 
 DIAMETER_PX = 20
 SIDE_PX = 320
@@ -90,20 +98,45 @@ def test_in_weak_signal_there_are_new_and_better_seeds(weak, tmp_path):
 
     assert right(found, truths) > right(micrographs, truths) + 0.1
     assert why_round(tmp_path) == (True, notes[-1])
-    assert "weak signal (purity 0." in notes[-1]
+    assert "weak signal" in notes[-1]
+    assert is_weak(tmp_path)
     assert all(m.candidates.threshold == 0.5 for m in found)
 
 
-def test_in_strong_signal_the_first_seeds_stay(tmp_path):
-    """The note says how much of what the template finds is beyond noise."""
-    micrographs = [with_shells(n, 1.0)[0] for n in range(4)]
+def test_in_strong_signal_seeds_are_no_worse(tmp_path):
+    """They are the template's too, and the note says how much of them is beyond noise."""
+    made = [with_shells(n, 1.0) for n in range(4)]
+    micrographs, truths = [m for m, _ in made], [truth for _, truth in made]
 
     found, notes = reseeded(micrographs, tmp_path)
 
-    used, why = why_round(tmp_path)
-    assert (found, used) == (None, False)
-    assert why == notes[-1]
-    assert "strong enough for the first seeds (purity" in why
+    assert right(found, truths) >= max(0.95, right(micrographs, truths))
+    assert "strong signal" in notes[-1]
+    assert not is_weak(tmp_path)
+
+
+def test_what_a_person_has_not_picked_is_learned_as_nothing(tmp_path):
+    """Picks by hand are not all that there is, and a particle must not be called background."""
+    micrograph, truth = with_shells(3, 1.0)
+    by_hand = truth[:20].astype(np.float32)
+    picked = replace(micrograph, candidates=Candidates(by_hand, np.ones(20, dtype=np.float32)))
+
+    beside_coordinates([picked], tmp_path, min_distance_fraction=0.6, threshold=0.5, threads=1)
+
+    (found,) = read_round(tmp_path, [picked])
+    seeds = choose_seeds(
+        found.image,
+        found.mask,
+        found.candidates,
+        threshold=0.5,
+        diameter_px=DIAMETER_PX,
+        rules=SeedRules(),
+    )
+    distance, _ = cKDTree(seeds.ignored_yx_px).query(truth[20:])
+    assert (distance < 5).mean() > 0.8
+    assert len(seeds.positive_yx_px) >= 19
+    distance, _ = cKDTree(by_hand).query(seeds.positive_yx_px)
+    assert distance.max() < 1e-3
 
 
 def test_too_few_candidates_make_no_template(weak, tmp_path):
