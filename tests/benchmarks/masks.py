@@ -7,8 +7,9 @@ One line a micrograph: the masked fraction by reason; how many true particles li
 and how much of the rest; and how many picks of the blob picker, those that are no particles and
 those that are, the mask takes away. Simulated sessions with junk in plenty come first, whose
 fields know where it is. The real data lie outside of the repository (``--data``, or
-``LIVEPICK_DATA``) and are left out where they are not. The kinds marked * were looked at when
-the mask's figures were chosen; the others judge it.
+``LIVEPICK_DATA``) and are left out where they are not. The kinds marked * set most of the
+mask's figures. The others corrected a few (the heap's, the margin of ice, that a rim must leave
+the image), so they are no independent judges of those: new seeds are.
 """
 
 import argparse

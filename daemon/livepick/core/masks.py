@@ -175,6 +175,7 @@ class Outlier:
     """Side of a square that is that far in ``filled`` of its area."""
 
     filled: float = FILLED
+    """Less than ``FILLED`` is for what is not solid, and is looked for beside what is."""
 
 
 def outlier_mask(flat: Image, outliers: Sequence[Outlier], *, grow_px: float) -> Mask:
