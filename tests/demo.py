@@ -136,7 +136,7 @@ def _arguments() -> Demo:
     parser.add_argument("--bootstrap", type=int, default=10)
     parser.add_argument("--species", choices=SPECIES, default="apoferritin")
     parser.add_argument("--snr", type=float, default=0.05)
-    parser.add_argument("--limit-seconds", type=float, default=330)
+    parser.add_argument("--limit-seconds", type=float, default=600)
     given = parser.parse_args()
     return Demo(
         given.place.resolve(),

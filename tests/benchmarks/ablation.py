@@ -104,7 +104,7 @@ class Step:
 
 
 NO_CLASSES = CleanRules(least_particles=10**9)
-NO_ZONES = SeedRules(ignored_score_fraction=1.0)
+NO_ZONES = SeedRules(unlabelled_is_background=True)
 """What is no seed is background, also where it nearly was one."""
 FIRST_SEEDS = ReseedRules(least_candidates=10**9)
 

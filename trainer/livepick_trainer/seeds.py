@@ -48,7 +48,11 @@ class SeedRules:
 
     ignored_score_fraction: float = 0.5
     """Candidates from this fraction of the seeding threshold up to the threshold are ignored;
-    those below are background."""
+    those below are background. Where they were sorted, only those in good classes are: of the
+    others hardly one is a particle, and what looks nearly like one teaches most."""
+
+    unlabelled_is_background: bool = False
+    """Whether nothing is ignored; to see what that is worth."""
 
     contrast_outlier_sigmas: float = 3.5
     """A candidate whose contrast is so far from the median of its micrograph's seeds, in
@@ -114,6 +118,7 @@ def choose_seeds(
     believed = np.ones(len(score), dtype=bool)
     if candidates.verdict is not None and (candidates.verdict != UNSORTED).any():
         believed = candidates.verdict == BELIEVED
+        considered &= believed | (score >= threshold)
         if rules.rejected_is_background:
             considered &= candidates.verdict != REJECTED
     positive = (
@@ -124,7 +129,8 @@ def choose_seeds(
     )
     contrast = disc_contrast(image, yx[positive], diameter_px=diameter_px)
     positive[positive] = ~_is_outlier(contrast, rules.contrast_outlier_sigmas)
-    return Seeds(yx[positive], yx[considered & ~positive])
+    ignored = considered & ~positive & (not rules.unlabelled_is_background)
+    return Seeds(yx[positive], yx[ignored])
 
 
 def disc_contrast(image: Image, yx_px: Points, *, diameter_px: float) -> Vector:

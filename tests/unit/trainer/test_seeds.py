@@ -118,3 +118,44 @@ def test_the_verdict_of_the_classes_decides_what_a_good_candidate_teaches():
 def test_what_is_rejected_may_teach_nothing_instead():
     """Where the classes are not trusted to tell junk from particles."""
     assert choose_by_verdict(SeedRules(rejected_is_background=False)) == ([50], [100, 150])
+
+
+def test_below_the_threshold_only_what_is_in_a_good_class_is_ignored():
+    """The others look nearly like particles and hardly one is: they teach what is none."""
+    yx_px = np.array([[30, 30], [30, 70], [70, 30], [70, 70]], dtype=np.float32)
+    candidates = Candidates(
+        yx_px,
+        np.array([0.9, 0.4, 0.4, 0.4], dtype=np.float32),
+        np.array([BELIEVED, BELIEVED, UNSORTED, REJECTED], dtype=np.int8),
+    )
+    image = np.zeros((100, 100), dtype=np.float32)
+
+    seeds = choose_seeds(
+        image,
+        np.zeros(image.shape, dtype=bool),
+        candidates,
+        threshold=0.5,
+        diameter_px=20,
+        rules=SeedRules(),
+    )
+
+    np.testing.assert_array_equal(seeds.positive_yx_px, yx_px[:1])
+    np.testing.assert_array_equal(seeds.ignored_yx_px, yx_px[1:2])
+
+
+def test_nothing_is_ignored_where_unlabelled_is_background():
+    """What an ablation compares with."""
+    yx_px = np.array([[30, 30], [30, 70]], dtype=np.float32)
+    candidates = Candidates(yx_px, np.array([0.9, 0.4], dtype=np.float32))
+    image = np.zeros((100, 100), dtype=np.float32)
+
+    seeds = choose_seeds(
+        image,
+        np.zeros(image.shape, dtype=bool),
+        candidates,
+        threshold=0.5,
+        diameter_px=20,
+        rules=SeedRules(unlabelled_is_background=True),
+    )
+
+    assert (len(seeds.positive_yx_px), len(seeds.ignored_yx_px)) == (1, 0)
