@@ -120,7 +120,7 @@ def find_template(
     min_distance_px
         Closest allowed matches.
     report
-        Called with a sentence, shares tried and shares in all.
+        Called with no sentence, shares tried and shares in all.
     """
     found = _mean_profile(images, candidates, diameter_px)
     noise = _mean_profile([-image for image in images], decoys, diameter_px)
@@ -138,7 +138,7 @@ def find_template(
             values = own - share * bias
             norm = max(float(np.linalg.norm(values)), 1e-12)
             best = Template(values / norm, share, matches, excess, purity)
-        report(f"template with {share:.0%} of the decoys off", number + 1, len(SHARES))
+        report("", number + 1, len(SHARES))
     return best
 
 
