@@ -174,6 +174,7 @@ def _reseed(run: Run, draft: Path) -> None:
     reseed(
         load_prepared(run.spec, run.folder / "prepare"),
         draft,
+        threshold=run.spec.seed_threshold,
         min_distance_fraction=run.spec.particle.min_distance_fraction,
         expected_picks=run.spec.training.expected_picks,
         threads=run.spec.training.threads,

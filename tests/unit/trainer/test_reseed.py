@@ -65,6 +65,7 @@ def reseeded(micrographs, folder, *, expected_picks=None, **rules):
     reseed(
         micrographs,
         folder,
+        threshold=0.5,
         min_distance_fraction=0.6,
         expected_picks=expected_picks,
         threads=1,
@@ -108,10 +109,21 @@ def test_in_strong_signal_seeds_are_no_worse(tmp_path):
     made = [with_shells(n, 1.0) for n in range(4)]
     micrographs, truths = [m for m, _ in made], [truth for _, truth in made]
 
-    found, notes = reseeded(micrographs, tmp_path)
+    found, notes = reseeded(micrographs, tmp_path, enough_first=10)
 
     assert right(found, truths) >= max(0.95, right(micrographs, truths))
     assert "strong signal" in notes[-1]
+    assert not is_weak(tmp_path)
+
+
+def test_in_strong_signal_as_many_first_picks_stay(tmp_path):
+    """Blobs of several sizes know more of a particle than one mean of all directions."""
+    micrographs = [with_shells(n, 1.0)[0] for n in range(4)]
+
+    found, notes = reseeded(micrographs, tmp_path, enough_first=0.1)
+
+    assert found is None
+    assert "they stay" in notes[-1]
     assert not is_weak(tmp_path)
 
 
