@@ -124,7 +124,7 @@ class Scene:
 
     def until(self, condition, what):
         """Step until something is so."""
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 90
         while not condition():
             assert time.monotonic() < give_up, f"waited in vain for: {what}"
             self.retrain.step()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from livepick.config import Particle, Training
 from livepick.core.run import RunMicrograph, RunSpec
-from livepick_trainer import classify2d, clean
+from livepick_trainer import classify2d, clean, select
 
 PIXEL_SIZE_ANGSTROM = 5.0
 DIAMETER_ANGSTROM = 100.0  # so that the prepared pixel is the original one
@@ -115,3 +115,19 @@ def quick_classes(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     monkeypatch.setattr(clean, "classify", classify)
+
+
+@pytest.fixture
+def judge_second_class(
+    monkeypatch: pytest.MonkeyPatch, quick_classes: None
+) -> Callable[[float], None]:
+    """Return a function that has the first of two classes accepted, and the second judged so."""
+
+    def judge(score: float) -> None:
+        def judge_classes(*_args: object, **_keywords: object) -> list[select.ClassVerdict]:
+            good = select.ClassVerdict(accepted=True, score=0.9, reason="fine")
+            return [good, select.ClassVerdict(accepted=score >= 0.5, score=score, reason="told")]
+
+        monkeypatch.setattr(select, "judge_classes", judge_classes)
+
+    return judge

@@ -68,7 +68,7 @@ def micrographs(tmp_path):
     return made
 
 
-def clean(micrographs, folder, *, accept=(), reject=(), trusted=False, **rules):
+def clean(micrographs, folder, *, accept=(), reject=(), trusted=False, weak=False, **rules):
     """Clean the candidates; return verdicts, what classes.json says, and the notes."""
     notes = []
     rules = CleanRules(**rules)
@@ -95,6 +95,7 @@ def clean(micrographs, folder, *, accept=(), reject=(), trusted=False, **rules):
         rules=rules,
         report=lambda note, _done, _total: notes.append(note),
         trusted=trusted,
+        weak=weak,
     )
     verdicts = load_verdicts(folder)
     found = [verdicts[micrograph.path] for micrograph in micrographs]
@@ -211,3 +212,35 @@ def test_of_a_persons_picks_only_those_that_a_person_rejects_are_not_believed(
     every = np.concatenate(verdicts)
     assert set(every.tolist()) == {BELIEVED, REJECTED}
     assert (every == REJECTED).sum() == 80
+
+
+@pytest.mark.parametrize(("score", "taught"), [(0.1, REJECTED), (0.4, UNSORTED)])
+def test_only_clear_junk_is_learned_as_background(
+    micrographs, tmp_path, judge_second_class, score, taught
+):
+    """What is in a class that is merely doubtful may be particles: it is learned as nothing."""
+    judge_second_class(score)
+
+    verdicts, summary, _ = clean(micrographs, tmp_path / "classify")
+
+    every = np.concatenate([v[:-1] for v in verdicts])  # the last ones' boxes reach over the edge
+    assert summary["used"]
+    assert (every == BELIEVED).sum() == len(every) // 2
+    assert (every == taught).sum() == len(every) // 2
+
+
+def test_in_weak_signal_classes_decide_nothing_but_a_person_does(
+    micrographs, tmp_path, judge_second_class
+):
+    """There is a picture all the same, with numbers to decide on."""
+    judge_second_class(0.0)
+
+    verdicts, summary, notes = clean(micrographs, tmp_path / "classify", weak=True)
+    assert all((v == UNSORTED).all() for v in verdicts)
+    assert not summary["used"]
+    assert "too weak for classes to tell" in notes[-1]
+    assert (tmp_path / "classify" / CLASSES_PNG).exists()
+
+    decided, summary, _ = clean(micrographs, tmp_path / "classify", weak=True, reject=[1])
+    assert summary["used"]
+    assert (np.concatenate(decided) == REJECTED).any()

@@ -229,6 +229,40 @@ def test_a_second_training_that_comes_apart_does_not_cost_the_first(run, monkeyp
     assert training_folder(run).name == "train"
 
 
+def test_it_goes_on_from_the_first_networks_weights(run, monkeypatch):
+    """For half as many epochs, at the rate in the middle: the network is good already."""
+    ordered = []
+
+    def listen(_run, _draft, _learned, _held_out, *, start, stage, settings):
+        ordered.append((start, stage, settings))
+        raise TrainerError("enough", "Listen.")
+
+    monkeypatch.setattr(second_round, "train_with_remedies", listen)
+    training = run.spec.training.model_copy(
+        update={"epochs": 31, "initial_learning_rate": 0.01, "final_learning_rate": 0.0001}
+    )
+    run = dataclasses.replace(run, spec=run.spec.model_copy(update={"training": training}))
+
+    finished(run)
+
+    ((start, stage, settings),) = ordered
+    assert (start, stage) == (run.folder / "train" / WEIGHTS, "retrain")
+    assert settings.epochs == 16
+    assert settings.initial_learning_rate == pytest.approx(0.001)
+    assert settings.final_learning_rate == 0.0001
+
+
+def test_a_persons_picks_have_no_second_round(run, monkeypatch):
+    """The network's picks do not take their place."""
+    monkeypatch.setattr(second_round, "train_with_remedies", None)
+    spec = run.spec.model_copy(update={"seeds_from": "coordinates"})
+
+    used, why = finished(dataclasses.replace(run, spec=spec))
+
+    assert not used
+    assert "a person's picks" in why
+
+
 def test_a_second_round_that_was_killed_goes_on_where_it_was(run, monkeypatch):
     """An epoch that is trained is not trained again, and the weights are the same."""
     draft = run.folder / ".draft-retrain"
