@@ -13,11 +13,12 @@ import sqlite3
 import threading
 import time
 from pathlib import Path
+from typing import get_args
 
 import psutil
 import pytest
 
-from livepick.core.run import PROGRESS
+from livepick.core.run import PROGRESS, Stage
 from livepick.errors import LedgerError
 from livepick.ledger import LEDGER, ReadLedger
 from livepick.simulate.acquisition import Pace, Plan, acquire
@@ -138,18 +139,7 @@ class Victim:
 
     def training(self, stage, done=0):
         """Wait for a stage of the training."""
-        order = [
-            "prepare",
-            "reseed",
-            "classify",
-            "select",
-            "train",
-            "retrain",
-            "evaluate",
-            "export",
-            "publish",
-            "done",
-        ]
+        order = get_args(Stage)
 
         def reached():
             lines = ProgressReader(self.run).new() if (self.run / PROGRESS).exists() else []

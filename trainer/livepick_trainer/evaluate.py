@@ -12,7 +12,7 @@ are held out, or the best F1 says that network and seeds have hardly anything in
 the score that gives as many picks as there are seeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ from livepick.errors import TrainerError
 from livepick_trainer.export_onnx import network_scores
 from livepick_trainer.network import MULTIPLE_PX
 from livepick_trainer.prepare import PreparedMicrograph
-from livepick_trainer.seeds import Seeds
+from livepick_trainer.seeds import Points, Seeds
 
 __all__ = [
     "HeldOut",
@@ -38,6 +38,7 @@ __all__ = [
     "evaluate",
     "padded",
     "pick",
+    "score_peaks",
 ]
 
 Image = NDArray[np.float32]
@@ -207,12 +208,39 @@ def choose_operating_point(
 
 def pick(network: nn.Module, micrograph: PreparedMicrograph, *, min_distance_px: float) -> Picks:
     """Return the network's picks, down to the floor, in pixels of the original micrograph."""
-    height, width = micrograph.image.shape
-    scores = network_scores(network, padded(micrograph.image))[:height, :width]
-    y, x, score = find_peaks(
-        scores, min_distance_px=min_distance_px, floor=SCORE_FLOOR, mask=micrograph.mask
+    yx_px, score = score_peaks(
+        lambda image: network_scores(network, image),
+        micrograph.image,
+        micrograph.mask,
+        min_distance_px=min_distance_px,
+        floor=SCORE_FLOOR,
     )
-    return micrograph.to_original(np.column_stack([y, x]), score)
+    return micrograph.to_original(yx_px, score)
+
+
+def score_peaks(
+    scores: Callable[[Image], Image],
+    image: Image,
+    mask: NDArray[np.bool_],
+    *,
+    min_distance_px: float,
+    floor: float,
+) -> tuple[Points, NDArray[np.float32]]:
+    """Return the peaks of a prepared image's score map: (N, 2) as (y, x), and their scores.
+
+    Parameters
+    ----------
+    scores
+        A network or a graph: a padded image in, its scores out.
+    image, mask
+        Prepared.
+    min_distance_px, floor
+        As of ``find_peaks``.
+    """
+    height, width = image.shape
+    found = scores(padded(image))[:height, :width]
+    y, x, score = find_peaks(found, min_distance_px=min_distance_px, floor=floor, mask=mask)
+    return np.column_stack([y, x]).astype(np.float32), score
 
 
 def padded(image: Image) -> Image:

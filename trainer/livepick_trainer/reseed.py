@@ -28,10 +28,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from livepick.core.blobs import blob_graph
-from livepick.core.peaks import find_peaks
 from livepick.core.prepare import DIAMETER_PX
 from livepick_trainer.candidates import end_round, write_candidates
-from livepick_trainer.evaluate import padded
+from livepick_trainer.evaluate import score_peaks
 from livepick_trainer.export_onnx import graph_scores
 from livepick_trainer.prepare import PreparedMicrograph
 from livepick_trainer.seeds import Candidates, Points
@@ -214,13 +213,9 @@ def _blobs(
     threads: int,
 ) -> list[Points]:
     """Return what the blob picker finds in each image outside of each micrograph's mask."""
-    score = graph_scores(blob_graph(DIAMETER_PX), threads)
-    found = []
-    for image, micrograph in zip(images, micrographs, strict=True):
-        height, width = image.shape
-        scores = score(padded(image))[:height, :width]
-        y, x, _ = find_peaks(
-            scores, min_distance_px=min_distance_px, floor=floor, mask=micrograph.mask
-        )
-        found.append(np.column_stack([y, x]).astype(np.float32))
-    return found
+    scores = graph_scores(blob_graph(DIAMETER_PX), threads)
+    peaks = (
+        score_peaks(scores, image, m.mask, min_distance_px=min_distance_px, floor=floor)
+        for image, m in zip(images, micrographs, strict=True)
+    )
+    return [yx_px for yx_px, _ in peaks]

@@ -17,14 +17,13 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from livepick.core.peaks import find_peaks
 from livepick.core.prepare import DIAMETER_PX
 from livepick.errors import TrainerError
 from livepick_trainer.candidates import end_round, with_candidates, write_candidates
 from livepick_trainer.clean import select_seeds, sort_candidates
 from livepick_trainer.dataset import LabelledMicrograph
 from livepick_trainer.diagnose import Settings
-from livepick_trainer.evaluate import SCORE_FLOOR, HeldOut, evaluate, padded
+from livepick_trainer.evaluate import SCORE_FLOOR, HeldOut, evaluate, score_peaks
 from livepick_trainer.export_onnx import network_scores
 from livepick_trainer.prepare import PreparedMicrograph, split_held_out
 from livepick_trainer.remedies import train_with_remedies
@@ -114,15 +113,13 @@ def _settings(run: Run) -> Settings:
 
 def _picked(run: Run, network: nn.Module, micrograph: PreparedMicrograph) -> PreparedMicrograph:
     """Return a micrograph with the network's picks as candidates."""
-    height, width = micrograph.image.shape
-    scores = network_scores(network, padded(micrograph.image))[:height, :width]
-    y, x, score = find_peaks(
-        scores,
+    yx_px, score = score_peaks(
+        lambda image: network_scores(network, image),
+        micrograph.image,
+        micrograph.mask,
         min_distance_px=run.spec.particle.min_distance_fraction * DIAMETER_PX,
         floor=SCORE_FLOOR,
-        mask=micrograph.mask,
     )
-    yx_px = np.column_stack([y, x]).astype(np.float32)
     return replace(micrograph, candidates=Candidates(yx_px, score))
 
 

@@ -13,13 +13,13 @@ shift in radians, and quality. What is fitted to a whole stack of micrographs is
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePath
 
 from livepick.core.ctf import Ctf
 from livepick.core.run import RunMicrograph
+from livepick.core.star_table import Table, star_tables
 from livepick.errors import CtfError
 
 __all__ = ["CTFFIND_MARKS", "find_ctfs", "read_ctffind", "read_relion_ctfs", "with_ctfs"]
@@ -36,7 +36,6 @@ _NAMES = ("rlnMicrographName", "rlnMicrographNameNoDW")
 _REMEDY = (
     "Give RELION's micrographs_ctf.star, or a folder with CTFFIND's NAME.txt, as micrograph.ctf."
 )
-_WORD = re.compile(r"""\"[^"]*"|'[^']*'|\S+""")
 _HEADER = {
     "voltage_kv": re.compile(r"acceleration voltage:\s*([-+.\deE]+)\s*keV"),
     "spherical_aberration_mm": re.compile(r"spherical aberration:\s*([-+.\deE]+)\s*mm"),
@@ -135,8 +134,8 @@ def read_relion_ctfs(path: Path) -> dict[PurePath, Callable[[], Ctf]]:
     CtfError
         The file cannot be read, or names no micrographs with their defocus.
     """
-    tables = list(_star_tables(_text(path)))
-    table = next((t for t in tables if "rlnDefocusU" in t.columns and t.has(*_NAMES)), None)
+    tables = star_tables(_text(path))
+    table = next((t for t in tables if _has_defocus(t)), None)
     if table is None:
         raise CtfError(f"{path} names no micrographs with rlnDefocusU", _REMEDY)
     optics = {
@@ -153,6 +152,10 @@ def read_relion_ctfs(path: Path) -> dict[PurePath, Callable[[], Ctf]]:
         for name in _NAMES
         if name in row
     }
+
+
+def _has_defocus(table: Table) -> bool:
+    return "rlnDefocusU" in table.columns and any(name in table.columns for name in _NAMES)
 
 
 def _relion_ctf(path: Path, values: Mapping[str, str]) -> Ctf:
@@ -240,43 +243,6 @@ def _common_folders(one: PurePath, other: PurePath) -> int:
 
 
 # --- text ---------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Table:
-    """One table of a STAR file; a table that is no loop has one row."""
-
-    columns: list[str] = field(default_factory=list)
-    rows: list[list[str]] = field(default_factory=list)
-
-    def has(self, *any_of: str) -> bool:
-        return any(name in self.columns for name in any_of)
-
-    def records(self) -> Iterator[dict[str, str]]:
-        """Return the rows by column; a short one lacks the last."""
-        for row in self.rows:
-            yield dict(zip(self.columns, row, strict=False))
-
-
-def _star_tables(text: str) -> Iterator[_Table]:
-    table, in_loop = _Table(), False
-    for line in text.splitlines():
-        words = [word.strip("\"'") for word in _WORD.findall(line)]
-        if not words or words[0].startswith("#"):
-            continue
-        if words[0].startswith("data_"):
-            yield table
-            table, in_loop = _Table(), False
-        elif words[0] == "loop_":
-            in_loop = True
-        elif words[0].startswith("_") and not table.rows and in_loop:
-            table.columns.append(words[0][1:])
-        elif words[0].startswith("_") and not in_loop and len(words) > 1:
-            table.columns.append(words[0][1:])
-            table.rows[:] = [[*(table.rows[0] if table.rows else []), words[1]]]
-        else:
-            table.rows.append(words)
-    yield table
 
 
 def _text(path: Path) -> str:

@@ -25,6 +25,11 @@ class Table:
         place = self.columns.index(name)
         return [row[place] for row in self.rows] if all(len(r) > place for r in self.rows) else None
 
+    def records(self) -> Iterator[dict[str, str]]:
+        """Return the rows by column; a short one lacks the last."""
+        for row in self.rows:
+            yield dict(zip(self.columns, row, strict=False))
+
 
 def star_tables(text: str) -> list[Table]:
     """Return the tables of a STAR file that have columns."""
