@@ -101,6 +101,8 @@ class Step:
     clean_rules: CleanRules | None = None
     reseed_rules: ReseedRules | None = None
     second_round: bool = False
+    truth: bool = False
+    """Whether the true positions are the seeds."""
 
 
 NO_CLASSES = CleanRules(least_particles=10**9)
@@ -116,8 +118,12 @@ STEPS: dict[str, Step] = {
     "zones": Step(),
     "second-round": Step(second_round=True),
     "rejected-ignored": Step(seed_rules=SeedRules(rejected_is_background=False)),
+    "truth": Step(
+        clean_rules=NO_CLASSES, seed_rules=NO_ZONES, reseed_rules=FIRST_SEEDS, truth=True
+    ),
 }
-"""In the order of the pipeline, each with all before it; the last is an alternative."""
+"""In the order of the pipeline, each with all before it. Then an alternative, and a ceiling: what
+the same network learns from the true positions of its half, which no bootstrap can know."""
 
 
 @contextmanager
@@ -224,6 +230,18 @@ def blob_seeds(material: Material, work: Path) -> tuple[Path, list[RunMicrograph
     return bundle, seeds
 
 
+def true_seeds(material: Material, seeds: Sequence[RunMicrograph]) -> list[RunMicrograph]:
+    """Return the same micrographs with their true positions as seeds."""
+    return [
+        micrograph.model_copy(
+            update={
+                "seeds": [(float(x), float(y), 1.0) for x, y in zip(t.x_px, t.y_px, strict=True)]
+            }
+        )
+        for micrograph, t in zip(seeds, material.truth, strict=True)
+    ]
+
+
 def train(
     material: Material, seeds: Sequence[RunMicrograph], step: Step, folder: Path, seed: int
 ) -> Path:
@@ -315,6 +333,8 @@ def _table(
                 folder = work / f"{name}-{seed}-{fold}"
                 with masks_on(on=STEPS[name].masks):
                     first = picks if STEPS[name].masks else unmasked
+                    if STEPS[name].truth:
+                        first = true_seeds(material, picks)
                     trained = train(material, first[fold::2], STEPS[name], folder, seed)
                     one, other = score(material, trained, numbers[1 - fold :: 2])
                 every += one
