@@ -45,6 +45,7 @@ __all__ = [
     "Picking",
     "PicksFrom",
     "Preset",
+    "Retrain",
     "Session",
     "State",
     "Training",
@@ -444,6 +445,23 @@ class Picking(Section):
     )
     """Worker processes; None: 1 with a GPU, else the number of cores minus one (at least 1)."""
 
+    repick: Literal["provisional", "all", "none"] = "provisional"
+    """What is picked again, after new arrivals, when another model picks: what the blob picker
+    picked, what any other model picked, or nothing."""
+
+
+class Retrain(Section):
+    """What decides whether a new model picks."""
+
+    gate: Literal["strict", "tolerant", "off"] = "strict"
+    """A new model must be better on held-out micrographs than the one that picks. ``strict``:
+    as good is enough only where an edit of the config asked for it; ``tolerant``: as good is
+    always enough; ``off``: every new model picks."""
+
+    on_drift: bool = False
+    """Whether to train on recent micrographs when picks or micrographs are no longer what they
+    were; the gate judges the result like any other."""
+
 
 class Output(Section):
     """Where coordinates go."""
@@ -522,6 +540,9 @@ class Config(Section):
 
     picking: Picking = Picking()
     """How micrographs are picked."""
+
+    retrain: Retrain = Retrain()
+    """What decides whether a new model picks."""
 
     output: Output
     """Where coordinates go."""
