@@ -191,6 +191,11 @@ class ReadLedger:
             yield from map(MicrographRow.of, rows)
             last = rows[-1]["id"]
 
+    def picked_places(self) -> list[tuple[int, Path]]:
+        """Return number and path of every picked micrograph, in the order they landed."""
+        rows = self._rows("select id, root, relative from micrograph where state = 'picked'")
+        return sorted((row["id"], Path(row["root"], row["relative"])) for row in rows)
+
     def visible(self) -> Iterator[Visible]:
         """Yield the micrographs that have coordinates in the output folder, by path.
 

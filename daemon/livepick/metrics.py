@@ -46,7 +46,7 @@ ERROR_STAGES = ("ingest", "pick", "export", "train")
 
 _OUTCOMES = ("picked", "empty", "failed")
 QUEUE_STAGES = ("settling", "queued", "picking")
-TRAINING_RESULTS = ("promoted", "failed", "stopped")
+TRAINING_RESULTS = ("promoted", "kept_aside", "failed", "superseded", "stopped")
 FINDINGS: tuple[str, ...] = get_args(FindingKind)
 
 PROVIDERS = (CUDA, CPU)

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from livepick.config import Config
-from livepick.core.bundle import bundle_name
+from livepick.core.bundle import ModelCard, bundle_name
 from livepick.core.ctf_files import with_ctfs
 from livepick.core.run import RUNS, RunSpec
 from livepick.ledger import ReadLedger
@@ -20,7 +20,7 @@ from livepick.metrics import Metrics
 from livepick.models import Models
 from livepick.pretrained import FromModel
 from livepick.runs import Runs, Waiting, say_waiting, split
-from livepick.seeding import FromCoordinates, FromLedger, NotYet, Seeds, SeedSource
+from livepick.seeding import FromCoordinates, FromLedger, NotYet, Order, Seeds, SeedSource
 from livepick.trial import Submit
 
 __all__ = ["Ordering"]
@@ -39,7 +39,11 @@ class Ordering:
     ledger
         To look at: what is picked.
     submit
-        Gives a job to the workers, should a model from elsewhere make the seeds.
+        Gives a job to the workers, should another model than the one that picks make the seeds.
+    fingerprint
+        Of the run that is to be: the config's, or one of a run that is due for another reason.
+    latest
+        Whether it is to learn from the latest micrographs.
     """
 
     def __init__(
@@ -50,15 +54,20 @@ class Ordering:
         metrics: Metrics,
         ledger: ReadLedger,
         submit: Submit,
+        fingerprint: str | None = None,
+        latest: bool = False,
     ) -> None:
         self._config = config
         self._models = models
         self._metrics = metrics
         self._ledger = ledger
-        self._fingerprint = config.training_fingerprint()
+        self._submit = submit
+        self._latest = latest
+        self._fingerprint = fingerprint or config.training_fingerprint()
         self._folder = config.state.directory / RUNS
         self._runs = Runs(self._folder)
-        self._source = self._make_source(ledger, submit)
+        self._source: SeedSource | None = None
+        self._champion: int | None = None
         self._told: NotYet | None = None
         self._looked: tuple[int, float] | None = None
 
@@ -82,7 +91,7 @@ class Ordering:
             return None if int(known.name) in failed else known
         config = self._config
         earlier = self._runs.to_continue(config.particle, config.bootstrap, config.training)
-        if earlier is not None:
+        if earlier is not None and not self._latest:
             return self._new_run(
                 Seeds(
                     earlier.micrographs,
@@ -95,6 +104,9 @@ class Ordering:
             )
         if not self._is_time_to_look():
             return None
+        champion = self._models.champion(self._config).card
+        if self._source is None or self._champion != champion.version:
+            self._source, self._champion = self._make_source(champion), champion.version
         seeds = self._source.look(self._runs.held_out())
         if isinstance(seeds, NotYet):
             self._wait(seeds)
@@ -133,13 +145,18 @@ class Ordering:
         """The metric's word for what is in the way."""
         return "coordinates" if isinstance(self._source, FromCoordinates) else "model"
 
-    def _make_source(self, ledger: ReadLedger, submit: Submit) -> SeedSource:
+    def _make_source(self, champion: ModelCard) -> SeedSource:
         """Return the way to come by seeds that ``bootstrap.picks`` asks for."""
-        config, picks = self._config, self._config.bootstrap.picks
+        config, ledger, picks = self._config, self._ledger, self._config.bootstrap.picks
+        later = config.training.generation > 1
+        order = Order(ledger, "latest" if self._latest else "spread" if later else "landed")
         if picks == "blob":
-            return FromLedger(config, ledger, lambda: self._models.champion(config))
+            blob = self._models.blob(config)
+            if blob is None or blob.card == champion:
+                return FromLedger(config, ledger, champion, order)
+            return FromModel(config, ledger, self._submit, blob.path, order=order, own=True)
         if picks.model is not None:
-            return FromModel(config, ledger, submit, picks.model)
+            return FromModel(config, ledger, self._submit, picks.model, order=order)
         if picks.coordinates is not None:
             return FromCoordinates(config, ledger, picks.coordinates)
         raise ValueError("bootstrap.picks has neither model nor coordinates")
@@ -165,6 +182,7 @@ class Ordering:
                     threshold=seeds.threshold,
                     held_out_fraction=config.training.held_out_fraction,
                     held_out_before=self._runs.held_out(),
+                    trained_on_before=self._runs.trained_on(),
                 ),
                 config.micrograph.ctf,
             ),

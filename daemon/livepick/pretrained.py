@@ -1,13 +1,15 @@
-"""Seeds by a model from elsewhere: the workers pick the bootstrap's micrographs with its bundle.
+"""Seeds by a model that does not pick the session: the workers pick micrographs with its bundle.
 
-Every particle comes to a network at the same size in pixels, so a bundle of another specimen,
-microscope and pixel size serves, if the micrographs are brought to it by the diameter at hand.
+It may be from elsewhere. Every particle comes to a network at the same size in pixels, so a bundle
+of another specimen, microscope and pixel size serves, if the micrographs are brought to it by the
+diameter at hand. Or it is the blob picker again, once a trained model picks: a run that learned
+from picks of its predecessor would learn its mistakes.
 """
 
 import itertools
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from livepick.ledger import ReadLedger
 from livepick.models import verify_graph
 from livepick.records import MicrographRow
 from livepick.runs import is_fit_to_learn_from
-from livepick.seeding import NotYet, Seeds, Tally, begun, seeded
+from livepick.seeding import NotYet, Order, Seeds, Tally, begun, seeded
 from livepick.trial import DEATHS, TRIAL_SECONDS, Submit
 from livepick.worker import Job, Result
 
@@ -46,13 +48,36 @@ class _UnderWay:
 
 
 class FromModel:
-    """Picks micrographs with a bundle, a few at a time, without waiting for any of them."""
+    """Picks micrographs with a bundle, a few at a time, without waiting for any of them.
 
-    def __init__(self, config: Config, ledger: ReadLedger, submit: Submit, bundle: Path) -> None:
+    Parameters
+    ----------
+    submit
+        Gives a job to the workers.
+    bundle
+        Folder of the model.
+    order
+        Of the micrographs.
+    own
+        Whether it is the session's blob picker, and no bundle from elsewhere.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: ReadLedger,
+        submit: Submit,
+        bundle: Path,
+        *,
+        order: Order,
+        own: bool = False,
+    ) -> None:
         self._config = config
         self._ledger = ledger
         self._submit = submit
         self._path = bundle
+        self._order = order
+        self._own = own
         self._card: ModelCard | None = None
         self._results: dict[Key, Result | None] = {}
         self._under_way: dict[Key, _UnderWay] = {}
@@ -70,16 +95,17 @@ class FromModel:
         self._collect()
         tally, tried = Tally(self._config, held_out), 0
         most = MOST_TRIED * tally.wanted
-        for row in itertools.islice(self._ledger.picked_rows(), most):
+        rows = itertools.islice(self._order.rows(held_out), most)
+        for row in rows:
             if not self._take(row, tally, card.threshold):
-                self._give_from(row.id, most - tried)
+                self._give(itertools.chain([row], rows))
                 return NotYet(
                     f"Model {self._path} picks the bootstrap's micrographs: {len(tally.fit)} of"
                     f" {tally.wanted} are done.",
                     "at work",
                 )
             if tally.is_enough:
-                return self._seeds(tally, card.threshold)
+                return self._seeds(tally, card)
             tried += 1
         missing = tally.missing()
         if tried == most and missing is not None:
@@ -114,10 +140,10 @@ class FromModel:
             tally.take(row, good, result.quality.masked_fraction)
         return True
 
-    def _give_from(self, first: int, most: int) -> None:
-        """Give micrographs to the workers from this one on, as far as there is room."""
-        rows = (row for row in self._ledger.picked_rows() if row.id >= first)
-        for row in itertools.islice(rows, most):
+    def _give(self, rows: Iterable[MicrographRow]) -> None:
+        """Give micrographs to the workers as far as there is room."""
+        particle = self._config.particle
+        for row in rows:
             if len(self._under_way) >= AT_ONCE:
                 return
             key = _key(row)
@@ -129,8 +155,8 @@ class FromModel:
                 bundle=self._path,
                 device=self._config.picking.device,
                 pixel_size_angstrom=self._config.micrograph.pixel_size_angstrom,
-                diameter_angstrom=self._config.particle.diameter_angstrom,
-                contrast=self._config.particle.contrast,
+                diameter_angstrom=None if self._own else particle.diameter_angstrom,
+                contrast=None if self._own else particle.contrast,
             )
             self._under_way[key] = _UnderWay(self._submit(job), time.monotonic())
 
@@ -172,13 +198,13 @@ class FromModel:
             "Name another bundle in bootstrap.picks, or take blob, and restart the service.",
         )
 
-    def _seeds(self, tally: Tally, threshold: float) -> Seeds:
+    def _seeds(self, tally: Tally, card: ModelCard) -> Seeds:
         results = [(row, self._results[_key(row)]) for row in tally.fit]
         return Seeds(
             [seeded(row, result.picks) for row, result in results if result is not None],
-            seeds_from="model",
-            threshold=threshold,
-            parent=None,
+            seeds_from="blob" if self._own else "model",
+            threshold=card.threshold,
+            parent=card.version if self._own else None,
         )
 
 

@@ -25,7 +25,8 @@ __all__ = [
 ]
 
 State = Literal["queued", "picking", "picked", "failed"]
-RunState = Literal["running", "promoted", "kept_aside", "failed"]
+RunState = Literal["running", "promoted", "kept_aside", "failed", "superseded"]
+"""``superseded``: ended for a newer edit of the config; goes on if the config goes back."""
 
 
 class Columns(Protocol):

@@ -1,7 +1,8 @@
 """Training runs on disk: find one, order one, and what a new one owes to earlier ones.
 
-A micrograph that was held out once is never trained on again in the same state folder: figures of
-different runs are then comparable, and no model is judged by what an ancestor of it has learned.
+A micrograph that was held out once is never trained on again in the same state folder, and one that
+was trained on is never held out: figures of different runs are then comparable, and no model is
+judged by what it or an ancestor of it has learned.
 """
 
 import hashlib
@@ -92,6 +93,7 @@ class _Run:
     fingerprint: str
     seeding: str
     held_out: frozenset[Path]
+    trained_on: frozenset[Path]
 
 
 class Runs:
@@ -115,6 +117,10 @@ class Runs:
     def held_out(self) -> frozenset[Path]:
         """Return the micrographs that any run has held out."""
         return frozenset().union(*(run.held_out for run in self._all()))
+
+    def trained_on(self) -> frozenset[Path]:
+        """Return the micrographs that any run has learned from."""
+        return frozenset().union(*(run.trained_on for run in self._all()))
 
     def to_continue(
         self, particle: Particle, bootstrap: Bootstrap, training: Training
@@ -166,6 +172,7 @@ class Runs:
             spec.fingerprint,
             seeding_fingerprint(spec.particle, spec.bootstrap, spec.training),
             frozenset(m.path for m in spec.micrographs if m.held_out),
+            frozenset(m.path for m in spec.micrographs if not m.held_out),
         )
 
 
@@ -191,6 +198,7 @@ def split(
     threshold: float,
     held_out_fraction: float,
     held_out_before: Collection[Path] = (),
+    trained_on_before: Collection[Path] = (),
 ) -> list[RunMicrograph]:
     """Hold out a part of the micrographs, typical in their picks; at least one and never all.
 
@@ -208,16 +216,21 @@ def split(
         Of their number.
     held_out_before
         By earlier runs.
+    trained_on_before
+        By earlier runs: not held out now, unless there is nothing else to judge by.
     """
     count = len(micrographs)
     held_out = {i for i in range(count) if micrographs[i].path in held_out_before}
     free = [i for i in range(count) if i not in held_out]
+    unseen = [i for i in free if micrographs[i].path not in trained_on_before]
+    if not held_out and not unseen:
+        unseen = free
     wanted = min(max(1, round(count * held_out_fraction)), count - 1)
-    more = min(max(0, wanted - len(held_out)), len(free) - 1)
+    more = min(max(0, wanted - len(held_out)), len(free) - 1, len(unseen))
     picked = [sum(score >= threshold for _, _, score in m.seeds) for m in micrographs]
-    by_picks = sorted(free, key=lambda i: (picked[i], i))
+    by_picks = sorted(unseen, key=lambda i: (picked[i], i))
     # Evenly between the poorest and the richest, and neither of them.
-    held_out |= {by_picks[(i + 1) * len(free) // (more + 1)] for i in range(more)}
+    held_out |= {by_picks[(i + 1) * len(unseen) // (more + 1)] for i in range(more)}
     return [
         micrograph.model_copy(update={"held_out": i in held_out})
         for i, micrograph in enumerate(micrographs)

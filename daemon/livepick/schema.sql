@@ -72,8 +72,8 @@ create table run (
     version         integer primary key,          -- also of runs/NNNN and of the bundle to be
     fingerprint     text not null,
     state           text not null
-                    check (state in ('running', 'promoted', 'kept_aside', 'failed')),
-    reason          text not null default '',     -- why it failed or was kept aside
+                    check (state in ('running', 'promoted', 'kept_aside', 'failed', 'superseded')),
+    reason          text not null default '',     -- why it ended so
     started_at      real not null,
     ended_at        real,
     figures         text not null default '{}'    -- JSON object: what the run measured

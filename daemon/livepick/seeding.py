@@ -5,19 +5,19 @@ says why there are none yet: too few micrographs, too few that are fit to learn 
 or something that somebody must mend. Picking is never held up by it.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from livepick.config import Config
+from livepick.core.bundle import ModelCard
 from livepick.core.picks import Picks
 from livepick.core.positions import Positions
 from livepick.core.run import RunMicrograph
 from livepick.curated import BELIEVED, Curated, Matches, named
 from livepick.errors import TruthError
 from livepick.ledger import ReadLedger
-from livepick.models import Bundle
 from livepick.records import MicrographRow
 from livepick.runs import LEAST_MICROGRAPHS, is_fit_to_learn_from
 
@@ -25,6 +25,7 @@ __all__ = [
     "FromCoordinates",
     "FromLedger",
     "NotYet",
+    "Order",
     "SeedSource",
     "Seeds",
     "Tally",
@@ -72,6 +73,51 @@ class SeedSource(Protocol):
             Micrographs that no run may train on.
         """
         ...
+
+
+class Order:
+    """Which of the picked micrographs a run considers first.
+
+    The first run takes them as they landed, to begin early. A later one takes them from all over
+    the session, those first by which earlier runs are judged; and one that is due because the
+    micrographs have changed takes the latest. What is picked later does not change the choice.
+
+    Parameters
+    ----------
+    ledger
+        Of the session.
+    kind
+        Which of the three.
+    """
+
+    def __init__(
+        self, ledger: ReadLedger, kind: Literal["landed", "spread", "latest"] = "landed"
+    ) -> None:
+        self._ledger = ledger
+        self._kind = kind
+        self._chosen: list[int] | None = None
+
+    def rows(self, held_out: Collection[Path]) -> Iterator[MicrographRow]:
+        """Yield the picked micrographs in this order."""
+        if self._kind == "landed":
+            yield from self._ledger.picked_rows()
+            return
+        if self._chosen is None:
+            self._chosen = self._choose(held_out)
+        for number in self._chosen:
+            row = self._ledger.get(number)
+            if row is not None and row.state == "picked":
+                yield row
+
+    def _choose(self, held_out: Collection[Path]) -> list[int]:
+        places = self._ledger.picked_places()
+        if self._kind == "latest":
+            return [number for number, _ in reversed(places)]
+        judging = [number for number, path in places if path in held_out]
+        others = [number for number, path in places if path not in held_out]
+        bits = max(len(others) - 1, 0).bit_length()
+        spread = (int(f"{i:0{bits}b}"[::-1], 2) if bits else 0 for i in range(1 << bits))
+        return judging + [others[i] for i in spread if i < len(others)]
 
 
 class Tally:
@@ -177,22 +223,30 @@ def seeded(row: MicrographRow, picks: Picks) -> RunMicrograph:
 
 
 class FromLedger:
-    """Seeds that the session has already: the picks of the model in use, at first the blobs'."""
+    """Seeds that the session has already: what the model that picks has picked.
 
-    def __init__(self, config: Config, ledger: ReadLedger, champion: Callable[[], Bundle]) -> None:
+    Parameters
+    ----------
+    card
+        Of that model.
+    """
+
+    def __init__(self, config: Config, ledger: ReadLedger, card: ModelCard, order: Order) -> None:
         self._config = config
         self._ledger = ledger
-        self._champion = champion
+        self._card = card
+        self._order = order
         self._counts: dict[tuple[int, int, int | None], int] = {}
 
     def look(self, held_out: Collection[Path]) -> Seeds | NotYet:
         """Return the first micrographs that are fit, as soon as they are enough."""
         if (early := begun(self._config, self._ledger)) is not None:
             return early
-        card = self._champion().card
-        version, threshold = card.version, card.threshold
+        version, threshold = self._card.version, self._card.threshold
         tally = Tally(self._config, held_out)
-        for row in self._ledger.picked_rows(version):
+        for row in self._order.rows(held_out):
+            if row.model_version != version:
+                continue
             tally.take(row, self._count(row, threshold), row.masked_fraction or 0.0)
             if tally.is_enough:
                 break
@@ -201,7 +255,7 @@ class FromLedger:
         candidates = [(row, self._ledger.candidates(row.id)) for row in tally.fit]
         return Seeds(
             [seeded(row, picks) for row, picks in candidates if picks is not None],
-            seeds_from="blob" if card.kind == "blob" else "model",
+            seeds_from="blob" if self._card.kind == "blob" else "model",
             threshold=threshold,
             parent=version,
         )

@@ -1,4 +1,4 @@
-"""A new model is tried on one micrograph before it is let loose on a session."""
+"""A model that does not pick yet is tried on micrographs, through the same workers."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from concurrent.futures import BrokenExecutor, Future
 from livepick.errors import MicrographError, ModelError
 from livepick.worker import Job, Result
 
-__all__ = ["Submit", "try_model"]
+__all__ = ["DEATHS", "TRIAL_SECONDS", "Submit", "try_job", "try_model"]
 
 TRIAL_SECONDS = 600.0
 """A model that takes longer for one micrograph is of no use."""
@@ -21,28 +21,25 @@ Submit = Callable[[Job], Future[Result]]
 """Gives a job to the workers."""
 
 
-def try_model(name: str, jobs: Sequence[Job], submit: Submit) -> None:
-    """Run jobs with a new model until one went well.
-
-    A micrograph that went bad since the training says nothing of the model; if all of them did,
-    the model gets the benefit of the doubt.
+def try_job(name: str, job: Job, submit: Submit) -> Result | None:
+    """Pick a micrograph; None if that has gone bad, which says nothing of the model.
 
     Raises
     ------
     ModelError
-        The model does not run, takes far too long, or stops its worker.
+        The model, called ``name``, does not run, takes far too long, or stops its worker.
+    EngineError
+        Workers cannot be started.
     """
     remedy = "The model in use goes on; set training.generation to train another."
-    deaths = 0
-    left = list(jobs)
-    while left:
+    for left in reversed(range(DEATHS)):
         try:
-            submit(left[0]).result(timeout=TRIAL_SECONDS)
+            return submit(job).result(timeout=TRIAL_SECONDS)
         except MicrographError as error:
-            _log.info("%s: not tried on %s: %s", name, left.pop(0).path.name, error)
+            _log.info("%s: not tried on %s: %s", name, job.path.name, error)
+            return None
         except BrokenExecutor as error:
-            deaths += 1
-            if deaths == DEATHS:
+            if not left:
                 raise ModelError(
                     f"a worker died each time that {name} was tried; is there memory", remedy
                 ) from error
@@ -50,5 +47,19 @@ def try_model(name: str, jobs: Sequence[Job], submit: Submit) -> None:
             raise ModelError(
                 f"{name} takes over {TRIAL_SECONDS:g} s for a micrograph", remedy
             ) from error
-        else:
+    raise AssertionError("unreachable")
+
+
+def try_model(name: str, jobs: Sequence[Job], submit: Submit) -> None:
+    """Run jobs with a new model until one went well.
+
+    If all micrographs went bad since the training, the model gets the benefit of the doubt.
+
+    Raises
+    ------
+    ModelError, EngineError
+        As of ``try_job``.
+    """
+    for job in jobs:
+        if try_job(name, job, submit) is not None:
             return

@@ -14,13 +14,21 @@ the score that gives as many picks as there are seeds.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import nn
 
-from livepick.core.matching import Figures, Matches, figures, match, operating_point, pool
+from livepick.core.held_out import HeldOutLabels, LabelledMicrograph
+from livepick.core.matching import (
+    Figures,
+    Matches,
+    figures,
+    match_labels,
+    operating_point,
+    pool,
+)
 from livepick.core.peaks import find_peaks
 from livepick.core.picks import Picks
 from livepick.core.prepare import DIAMETER_PX
@@ -36,6 +44,7 @@ __all__ = [
     "OperatingPoint",
     "choose_operating_point",
     "evaluate",
+    "held_out_labels",
     "padded",
     "pick",
     "score_peaks",
@@ -255,16 +264,35 @@ def _match(
     found: Picks, micrograph: PreparedMicrograph, seeds: Seeds, *, radius_px: float
 ) -> Matches:
     """Match picks with seeds; misses on ignored candidates are taken out."""
-    truth, ignored = (
+    particles, doubtful = (
         micrograph.to_original(yx, np.ones(len(yx), dtype=np.float32))
         for yx in (seeds.positive_yx_px, seeds.ignored_yx_px)
     )
-    matches = match(found, truth, radius_px=radius_px)  # best first, as ``found`` is
-    if not len(ignored) or not len(found):
-        return matches
-    tree = cKDTree(np.column_stack([ignored.x_px, ignored.y_px]))
-    distance, _ = tree.query(np.column_stack([found.x_px, found.y_px]))
-    counts = matches.hit | (distance > radius_px)
-    return Matches(
-        matches.score[counts], matches.hit[counts], matches.distance_px[counts], matches.truths
+    return match_labels(found, particles, doubtful, radius_px=radius_px)
+
+
+def held_out_labels(
+    held_out: Sequence[tuple[PreparedMicrograph, Seeds]],
+    *,
+    diameter_angstrom: float,
+    by: Literal["classes", "person"],
+) -> HeldOutLabels:
+    """Return what is to be found in held-out micrographs, for whoever judges models by it."""
+
+    def positions(micrograph: PreparedMicrograph, yx_px: Points) -> list[tuple[float, float]]:
+        found = micrograph.to_original(yx_px, np.ones(len(yx_px), dtype=np.float32))
+        return list(zip(found.x_px.tolist(), found.y_px.tolist(), strict=True))
+
+    return HeldOutLabels(
+        by=by,
+        radius_angstrom=MATCH_RADIUS_DIAMETERS * diameter_angstrom,
+        micrographs=[
+            LabelledMicrograph(
+                path=micrograph.path,
+                pixel_size_angstrom=micrograph.original_pixel_size_angstrom,
+                particles=positions(micrograph, seeds.positive_yx_px),
+                doubtful=positions(micrograph, seeds.ignored_yx_px),
+            )
+            for micrograph, seeds in held_out
+        ],
     )

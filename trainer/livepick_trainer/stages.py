@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 import livepick
 from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
 from livepick.core.files import TEMPORARY_PREFIX, fsync_folder, write_atomically
+from livepick.core.held_out import HELD_OUT
 from livepick.core.normalize import COMMON_NOISE
 from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
 from livepick.core.run import RunSpec, Stage
@@ -40,9 +41,14 @@ from livepick_trainer.doubts import (
     read_doubts,
     write_doubts,
 )
-from livepick_trainer.evaluate import evaluate, padded
+from livepick_trainer.evaluate import evaluate, held_out_labels, padded
 from livepick_trainer.export_onnx import Agreement, check_agreement, to_onnx
-from livepick_trainer.prepare import load_prepared, noise_sigma, prepare_micrographs
+from livepick_trainer.prepare import (
+    load_prepared,
+    noise_sigma,
+    prepare_micrographs,
+    split_held_out,
+)
 from livepick_trainer.progress import Reporter
 from livepick_trainer.remedies import train_with_remedies
 from livepick_trainer.report import Report, draw_curves
@@ -52,6 +58,7 @@ from livepick_trainer.run import (
     candidates,
     choose_device,
     count_seeds,
+    first_seeded,
     held_out_batches,
     labelled,
     seed_threshold,
@@ -277,6 +284,12 @@ def _evaluate(run: Run, draft: Path) -> None:
         operating_point=found.operating_point,
         micrographs=found.micrographs,
     )
+    labels = held_out_labels(
+        [(m, labelled(run, m).seeds) for m in split_held_out(first_seeded(run))[1]],
+        diameter_angstrom=run.spec.particle.diameter_angstrom,
+        by="person" if run.spec.seeds_from == "coordinates" else "classes",
+    )
+    write_atomically(draft / HELD_OUT, labels.model_dump_json().encode())
     write_atomically(draft / CURVES, draw_curves(history, found))
     write_atomically(draft / REPORT, report.to_json())
     run.reporter.report(
@@ -351,6 +364,7 @@ def _publish(run: Run, draft: Path) -> None:
         GRAPH: graph,
         REPORT: json.dumps(report, indent=1).encode() + b"\n",
         CURVES: (run.folder / "evaluate" / CURVES).read_bytes(),
+        HELD_OUT: (run.folder / "evaluate" / HELD_OUT).read_bytes(),
     }
     for stage, name in CLASSES_OF.items():
         picture = run.folder / stage / CLASSES_PNG

@@ -27,6 +27,7 @@ __all__ = [
     "curve",
     "figures",
     "match",
+    "match_labels",
     "operating_point",
     "pool",
 ]
@@ -148,6 +149,30 @@ def match(picks: Picks, truth: Picks, *, radius_px: float) -> Matches:
                 free[open_ones[nearest]] = False
                 hit[i], distance_px[i] = True, gaps[nearest]
     return Matches(ranked.score.astype(np.float64), hit, distance_px, len(truth))
+
+
+def match_labels(picks: Picks, particles: Picks, doubtful: Picks, *, radius_px: float) -> Matches:
+    """Match picks to labels that are not sure of everything.
+
+    Parameters
+    ----------
+    picks, particles, radius_px
+        As of ``match``.
+    doubtful
+        What may or may not be particles: a miss within the radius of one counts neither way.
+    """
+    matches = match(picks, particles, radius_px=radius_px)
+    if not len(doubtful) or not len(picks):
+        return matches
+    from scipy.spatial import cKDTree  # noqa: PLC0415 - as above
+
+    ranked = Picks.sorted(picks.x_px, picks.y_px, picks.score)
+    tree = cKDTree(np.column_stack([doubtful.x_px, doubtful.y_px]))
+    distance, _ = tree.query(np.column_stack([ranked.x_px, ranked.y_px]))
+    counts = matches.hit | (distance > radius_px)
+    return Matches(
+        matches.score[counts], matches.hit[counts], matches.distance_px[counts], matches.truths
+    )
 
 
 def pool(matches: Iterable[Matches]) -> Matches:
