@@ -4,6 +4,9 @@ The graph is written node by node from torch's own trace of the network (``torch
 ``torch.onnx.export``: the network has six kinds of layers, and so there is neither a
 deprecated exporter nor one that wants more packages, the bytes depend on the weights alone,
 and what the graph holds can be read below. A layer that is not below is refused by name.
+
+A particle turned by half a turn is a particle. So the graph looks at the image both ways up and
+gives the mean of both scores, which costs a tenth of a second a micrograph.
 """
 
 import copy
@@ -59,7 +62,8 @@ class Agreement:
 def to_onnx(network: nn.Module) -> bytes:
     """Return the network as an ONNX graph: ``image`` (1, 1, H, W) to ``score`` in [0, 1].
 
-    The normalizations are folded into the convolutions before them, and a sigmoid is appended.
+    The normalizations are folded into the convolutions before them; the sigmoid and the mean over
+    both ways up are appended.
 
     Raises
     ------
@@ -81,12 +85,17 @@ def to_onnx(network: nn.Module) -> bytes:
 
 
 def network_scores(network: nn.Module, image: Image) -> Image:
-    """Return torch's scores, ``[y, x]`` in [0, 1], of one prepared image ``[y, x]``."""
+    """Return torch's scores, ``[y, x]`` in [0, 1], of one prepared image ``[y, x]``.
+
+    They are the mean over both ways up, as those of the graph.
+    """
     device = next(network.parameters()).device
     network.eval()
     with torch.inference_mode():
-        logits = network(torch.from_numpy(image)[None, None].to(device))
-        scores: Image = torch.sigmoid(logits)[0, 0].float().cpu().numpy()
+        upright = torch.from_numpy(image)[None, None].to(device)
+        logits = network(torch.cat([upright, upright.flip(2, 3)]))
+        both = torch.sigmoid(logits).float()
+        scores: Image = ((both[0, 0] + both[1, 0].flip(0, 1)) / 2).cpu().numpy()
     return scores
 
 
@@ -154,14 +163,13 @@ class _GraphWriter:
         for node in self._traced.graph.nodes:
             match node.op:
                 case "placeholder":
-                    self._names[node] = "image"
+                    self._names[node] = self._both_ways_up("image")
                 case "call_module":
                     self._layer(node, self._traced.get_submodule(str(node.target)))
                 case "call_function" if node.target is operator.add:
                     self._add(node, "Add", self._inputs(node))
                 case "output":
-                    logits = self._names[node.args[0]]
-                    self._nodes.append(helper.make_node("Sigmoid", [logits], ["score"], "sigmoid"))
+                    self._mean_score(self._names[node.args[0]])
                 case _:
                     raise _unknown(node.target)
         shape: list[str | int | None] = [1, 1, "height", "width"]
@@ -172,6 +180,38 @@ class _GraphWriter:
             [helper.make_tensor_value_info("score", TensorProto.FLOAT, shape)],
             self._constants,
         )
+
+    def _both_ways_up(self, image: str) -> str:
+        """Stack the image (1, 1, H, W) and its half turn to (2, 1, H, W)."""
+        turned = self._half_turn(image, "turned")
+        self._nodes.append(helper.make_node("Concat", [image, turned], ["both"], "both", axis=0))
+        return "both"
+
+    def _mean_score(self, logits: str) -> None:
+        """Give ``score``, the mean of both, from the logits (2, 1, H, W)."""
+        self._nodes += [
+            helper.make_node("Sigmoid", [logits], ["scores"], "sigmoid"),
+            helper.make_node("Split", ["scores"], ["upright", "down"], "split", axis=0),
+        ]
+        back = self._half_turn("down", "back")
+        half = numpy_helper.from_array(np.array(0.5, dtype=np.float32), "half")
+        self._constants.append(half)
+        self._nodes += [
+            helper.make_node("Add", ["upright", back], ["sum"], "sum"),
+            helper.make_node("Mul", ["sum", half.name], ["score"], "mean"),
+        ]
+
+    def _half_turn(self, value: str, name: str) -> str:
+        """Turn images by 180 degrees: both axes backwards, from the last pixel to the first."""
+        last, before_first = [-1, -1], [np.iinfo(np.int64).min] * 2
+        roles = {"starts": last, "ends": before_first, "axes": [2, 3], "steps": [-1, -1]}
+        inputs = [value]
+        for role, numbers in roles.items():
+            constant = numpy_helper.from_array(np.array(numbers, dtype=np.int64), f"{name}.{role}")
+            self._constants.append(constant)
+            inputs.append(constant.name)
+        self._nodes.append(helper.make_node("Slice", inputs, [name], name))
+        return name
 
     def _layer(self, node: fx.Node, layer: nn.Module) -> None:
         match layer:

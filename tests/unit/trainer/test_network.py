@@ -8,7 +8,7 @@ from torch import nn
 from livepick.core.matching import Matches
 from livepick.errors import TrainerError
 from livepick_trainer.evaluate import choose_operating_point
-from livepick_trainer.export_onnx import check_agreement, to_onnx
+from livepick_trainer.export_onnx import check_agreement, graph_scores, to_onnx
 from livepick_trainer.losses import balanced_accuracy, count_right, weighted_cross_entropy
 from livepick_trainer.network import Architecture, make_network
 from livepick_trainer.train import Recipe, learning_rate
@@ -60,6 +60,14 @@ def test_the_graph_gives_the_networks_scores_at_any_size(architecture):
 
     assert (agreement.images, agreement.pixels) == (2, 64 * 96 + 112 * 48)
     assert agreement.max_difference < 1e-5
+
+
+def test_a_micrograph_upside_down_has_the_same_scores():
+    """Both ways up are looked at, and the mean is given."""
+    score = graph_scores(to_onnx(make_network(3)), 1)
+    image = np.random.default_rng(1).standard_normal((48, 64)).astype(np.float32)
+    turned = np.ascontiguousarray(image[::-1, ::-1])
+    assert np.abs(score(image) - score(turned)[::-1, ::-1]).max() < 1e-6
 
 
 def test_a_layer_without_a_counterpart_is_refused_by_name():
