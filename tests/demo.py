@@ -31,6 +31,7 @@ from livepick.core.bundle import read_card
 from livepick.core.coordinates import read_coordinates
 from livepick.core.matching import Figures, Matches, figures, match, operating_point
 from livepick.core.run import RUNS, RunSpec
+from livepick.models import MODELS, Models
 from livepick.simulate.acquisition import NOTES
 from livepick.simulate.species import SPECIES, specimen
 from livepick.trainer_process import last_progress
@@ -308,8 +309,11 @@ def _check_outputs(demo: Demo) -> None:
 
 def _judge(demo: Demo) -> bool:
     """Hold both pickers against the truth; return whether the trained one is better."""
-    models = demo.state / "models"
-    pickers = {"blob": models / "0000", "trained": (models / "champion").resolve()}
+    models = demo.state / MODELS
+    promoted = Models(models).pointer()
+    if promoted is None:
+        raise DemoError(f"{models} has no champion")
+    pickers = {"blob": models / "0000", "trained": promoted.path}
     files = sorted((demo.place / "micrographs").glob("*.mrc"))
     for name, bundle in pickers.items():
         output = demo.place / "candidates" / name

@@ -177,7 +177,7 @@ class BusyError(LedgerError):
 
 
 class LedgerWriteError(LedgerError):
-    """The ledger takes no writes now; the disk may be full."""
+    """The ledger, or the pointer to the champion, takes no writes now; the disk may be full."""
 
     retryable = True
 

@@ -1,34 +1,27 @@
-"""Model bundles on disk: list them, make the blob picker, say which one picks, promote.
+"""Model bundles on disk: list them, say which one picks, promote, roll back, remove old ones.
 
-The champion is a symbolic link ``models/champion`` → ``NNNN``, replaced by one rename: the pointer
-itself is the truth, whatever the ledger or a run folder says. A pointer whose bundle was made for
+Which one picks is in ``models/champion.json`` (``livepick.champion``). A champion that was made for
 another particle does not count (the config was edited since), and the blob picker serves until a
 model for this particle is trained.
 """
 
-import concurrent.futures
 import logging
-import multiprocessing
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from livepick import __version__
+from livepick.blob_picker import publish_blob_picker
+from livepick.champion import By, Promotion, alone, read_promotions, trail, write_promotions
 from livepick.config import Config
-from livepick.core.bundle import GRAPH, ModelCard, bundle_name, publish, read_card, sha256
-from livepick.core.files import TEMPORARY_PREFIX, fsync_folder
+from livepick.core.bundle import GRAPH, ModelCard, bundle_name, read_card, sha256
 from livepick.core.run import RUNS
-from livepick.errors import ModelError
+from livepick.errors import LedgerWriteError, ModelError
+from livepick.pruning import numbered, parents_of_runs_under_way, remove, sweep
 
-__all__ = ["CHAMPION", "MODELS", "Bundle", "Models"]
+__all__ = ["MODELS", "Bundle", "Models"]
 
 MODELS = "models"
 """Name of the folder of bundles in the state directory."""
-
-CHAMPION = "champion"
-
-BLOB_THRESHOLD = 0.5
-"""The blob picker's scores are made so that this is where particles begin."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +44,7 @@ class Models:
     def bundles(self) -> list[Bundle]:
         """Return the bundles that can be read, by version; a damaged one is left out."""
         found = []
-        for path in self._numbered():
+        for path in numbered(self.directory):
             try:
                 found.append(Bundle(path, read_card(path)))
             except ModelError as error:
@@ -60,22 +53,30 @@ class Models:
 
     def next_version(self, *, besides: Path | None = None) -> int:
         """Return a version that no bundle has taken, nor a numbered folder of ``besides``."""
-        taken = [int(path.name) for path in self._numbered()]
-        if besides is not None and besides.is_dir():
-            taken += [int(path.name) for path in besides.iterdir() if path.name.isdigit()]
+        taken = [int(path.name) for path in numbered(self.directory)]
+        if besides is not None:
+            taken += [int(path.name) for path in numbered(besides)]
         return max(taken, default=-1) + 1
 
-    def pointer(self) -> Bundle | None:
-        """Return the bundle that the champion link names; None without a link or with a bad one."""
-        link = self.directory / CHAMPION
+    def promotions(self) -> list[Promotion]:
+        """Return the history of champions, the present one last; none if it is damaged."""
         try:
-            # Resolved to its own name, so that a job never carries the moving link.
-            path = self.directory / link.readlink()
-        except FileNotFoundError:
+            return read_promotions(self.directory)
+        except ModelError as error:
+            self._warn(f"champion: the blob picker serves instead: {error}")
+            return []
+
+    def promotion(self) -> Promotion | None:
+        """Return the last promotion, of the present champion."""
+        promotions = self.promotions()
+        return promotions[-1] if promotions else None
+
+    def pointer(self) -> Bundle | None:
+        """Return the bundle that was promoted last; None if there is none or it is damaged."""
+        promotion = self.promotion()
+        if promotion is None:
             return None
-        except OSError as error:
-            self._warn(f"{link}: no link: {error.strerror}")
-            return None
+        path = self.directory / bundle_name(promotion.version)
         try:
             return Bundle(path, read_card(path))
         except ModelError as error:
@@ -109,37 +110,119 @@ class Models:
         ModelError
             No champion fits the particle, and there is no blob picker either.
         """
-        promoted = self.pointer()
-        if promoted and promoted.card.particle_fingerprint == config.particle_fingerprint():
-            return promoted
-        blob = self.blob(config)
-        if blob is None:
+        serving = self._serving(config)
+        if serving is None:
             raise ModelError(
                 f"{self.directory} has no model for this particle",
                 "Start the service once: it makes the blob picker.",
             )
-        return blob
+        return serving
 
-    def promote(self, version: int) -> Bundle:
-        """Point the champion link to a bundle, in one rename; doing it again changes nothing.
+    def fitting(self, version: int, config: Config) -> Bundle:
+        """Return a bundle that may pick for ``config``: whole, and made for its particle.
+
+        Raises
+        ------
+        ModelError
+            There is no such bundle, it is damaged, or it is for another particle.
+        """
+        bundle = self._verified(version)
+        card, particle = bundle.card, config.particle
+        if card.particle_fingerprint != config.particle_fingerprint():
+            raise ModelError(
+                f"model {version} was made for another particle ({card.diameter_angstrom:g} Å,"
+                f" {card.contrast}) than the config's ({particle.diameter_angstrom:g} Å,"
+                f" {particle.contrast})",
+                "Choose one that fits (livepick models list CONFIG), or set the section particle"
+                " back to what it was made for.",
+            )
+        return bundle
+
+    def promote(
+        self, version: int, *, by: By, why: str, fingerprint: str, rollback: bool = False
+    ) -> Bundle:
+        """Make a bundle the champion, in one rename; the service doing it again changes nothing.
+
+        Parameters
+        ----------
+        version
+            Of the bundle.
+        by
+            Who decided.
+        why
+            A sentence for the history.
+        fingerprint
+            The training fingerprint of the config that this is decided for.
+        rollback
+            It takes back what was promoted since.
 
         Raises
         ------
         ModelError
             There is no such bundle, it is damaged, or its graph is not the card's.
+        LedgerWriteError
+            The disk is full or read-only. The champion is the old one.
         """
-        path = self.directory / bundle_name(version)
-        card = read_card(path)
-        verify_graph(path, card)
-        link = self.directory / CHAMPION
-        if link.is_symlink() and str(link.readlink()) == path.name:
-            return Bundle(path, card)
-        draft = self.directory / f"{TEMPORARY_PREFIX}{CHAMPION}.tmp"
-        draft.unlink(missing_ok=True)  # of a service that was killed here
-        draft.symlink_to(path.name)
-        draft.replace(link)
-        fsync_folder(self.directory)
-        return Bundle(path, card)
+        with alone(self.directory):
+            bundle = self._verified(version)
+            before = self.promotions()
+            if by == "service" and before:
+                last = before[-1]
+                if (last.version, last.fingerprint) == (version, fingerprint):
+                    return bundle
+            promotion = Promotion(
+                version=version,
+                at=time.time(),
+                by=by,
+                why=why,
+                fingerprint=fingerprint,
+                rollback=rollback,
+            )
+            write_promotions(self.directory, [*before, promotion])
+        return bundle
+
+    def rollback_target(self, config: Config) -> Bundle | None:
+        """Return the bundle that picked before the present one, as ``champion.trail`` says.
+
+        One that was removed, or that is for another particle than ``config``'s, is passed over.
+        Before the first promotion the blob picker served.
+        """
+        bundles = {bundle.card.version: bundle for bundle in self.bundles()}
+        wanted = config.particle_fingerprint()
+        serves, blob = self._serving(config), self.blob(config)
+        earlier = [bundles.get(version) for version in reversed(trail(self.promotions()))]
+        for bundle in [*earlier, blob]:
+            if bundle and bundle != serves and bundle.card.particle_fingerprint == wanted:
+                return bundle
+        return None
+
+    def prune(self, keep: int, config: Config) -> list[Bundle]:
+        """Remove the oldest trained bundles beyond ``keep``, and return them.
+
+        What is needed stays, whatever its age: the champion and the one to roll back to, blob
+        pickers, the model of the present settings (else it would be trained again), and the parent
+        of a run under way. Folders of runs stay too: they say which micrographs were held out.
+
+        Raises
+        ------
+        LedgerWriteError
+            A bundle could not be removed.
+        """
+        with alone(self.directory):
+            trained = [bundle for bundle in self.bundles() if bundle.card.kind == "trained"]
+            needed = self._needed(config)
+            old = trained[: max(0, len(trained) - keep)]
+            removed = [bundle for bundle in old if bundle.card.version not in needed]
+            try:
+                sweep(self.directory)
+                for bundle in removed:
+                    remove(bundle.path)
+            except OSError as error:
+                raise LedgerWriteError(
+                    f"{error.filename}: a model could not be removed: {error.strerror}",
+                    "Look at the permissions of the state directory.",
+                ) from error
+        return removed
 
     def ensure_blob(self, config: Config) -> Bundle:
         """Return the blob picker for the particle of ``config``, made now if it is not there.
@@ -152,53 +235,41 @@ class Models:
         present = self.blob(config)
         if present is not None:
             return present
-        particle = config.particle
-        graph, diameter_px, normalization = _make_blob_apart()
-        card = ModelCard(
-            version=self.next_version(besides=self.directory.parent / RUNS),
-            kind="blob",
-            fingerprint=config.particle_fingerprint(),
-            particle_fingerprint=config.particle_fingerprint(),
-            diameter_angstrom=particle.diameter_angstrom,
-            min_distance_angstrom=particle.diameter_angstrom * particle.min_distance_fraction,
-            contrast=particle.contrast,
-            pixel_size_angstrom=particle.diameter_angstrom / diameter_px,
-            normalization=normalization,
-            threshold=BLOB_THRESHOLD,
-            threshold_source="fixed: 3.5 standard deviations of the response",
-            graph_sha256=sha256(graph),
-            created_at=time.time(),
-            livepick_version=__version__,
-        )
-        path = publish(self.directory, card, {GRAPH: graph})
-        _log.info("model %d: blob picker for %g Å", card.version, particle.diameter_angstrom)
+        version = self.next_version(besides=self.directory.parent / RUNS)
+        path, card = publish_blob_picker(self.directory, config, version)
+        _log.info("model %d: blob picker for %g Å", version, config.particle.diameter_angstrom)
         return Bundle(path, card)
+
+    def _serving(self, config: Config) -> Bundle | None:
+        promoted = self.pointer()
+        if promoted and promoted.card.particle_fingerprint == config.particle_fingerprint():
+            return promoted
+        return self.blob(config)
+
+    def _verified(self, version: int) -> Bundle:
+        path = self.directory / bundle_name(version)
+        card = read_card(path)
+        verify_graph(path, card)
+        return Bundle(path, card)
+
+    def _needed(self, config: Config) -> set[int]:
+        """Return the versions that something may want at any moment."""
+        needed = parents_of_runs_under_way(self.directory.parent / RUNS, self.directory)
+        for bundle in (
+            self.pointer(),
+            self._serving(config),
+            self.rollback_target(config),
+            self.trained(config.training_fingerprint()),
+        ):
+            if bundle is not None:
+                needed.add(bundle.card.version)
+        return needed
 
     def _warn(self, message: str) -> None:
         """Log a warning once: the folder is looked at every second."""
         if message not in self._told:
             self._told.add(message)
             _log.warning("%s", message)
-
-    def _numbered(self) -> list[Path]:
-        if not self.directory.is_dir():
-            return []
-        return [path for path in self.directory.iterdir() if path.name.isdigit() and path.is_dir()]
-
-
-def _make_blob_apart() -> tuple[bytes, int, str]:
-    """Make the blob picker in a process that ends: onnx and scipy stay out of the service."""
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as once:
-        return once.submit(_make_blob).result()
-
-
-def _make_blob() -> tuple[bytes, int, str]:
-    """Return the graph, the particle's diameter that it expects, and the normalization."""
-    from livepick.core.blobs import blob_graph  # noqa: PLC0415 - see above
-    from livepick.core.prepare import DIAMETER_PX, NORMALIZATION  # noqa: PLC0415
-
-    return blob_graph(DIAMETER_PX), DIAMETER_PX, NORMALIZATION
 
 
 def verify_graph(path: Path, card: ModelCard) -> None:

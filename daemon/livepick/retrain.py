@@ -228,9 +228,14 @@ class Retrain:
         try:
             if (folder / RUN).exists():  # else a bundle from elsewhere
                 self._try(bundle, RunSpec.read(folder))
-            promoted = self._models.promote(version)
-        except EngineError:
-            raise  # says nothing of the model, which is tried again at the next start
+            promoted = self._models.promote(
+                version,
+                by="service",
+                why="trained with these settings",
+                fingerprint=self._fingerprint,
+            )
+        except (EngineError, LedgerWriteError):
+            raise  # says nothing of the model, which is tried again
         except LivepickError as error:
             self._fail(folder, str(error))
             return

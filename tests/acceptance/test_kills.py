@@ -18,6 +18,7 @@ from typing import get_args
 import psutil
 import pytest
 
+from livepick.champion import CHAMPION
 from livepick.core.run import PROGRESS, Stage
 from livepick.errors import LedgerError
 from livepick.ledger import LEDGER, ReadLedger
@@ -157,7 +158,7 @@ class Victim:
 
     def promoted(self):
         """Wait until the trained bundle picks."""
-        self.until((self.session.state / "models" / "champion").is_symlink, "a champion")
+        self.until((self.session.state / "models" / CHAMPION).is_file, "a champion")
 
 
 @pytest.fixture

@@ -32,12 +32,13 @@ from PIL import Image
 from real_data import DEFAULT_DATA, SETS, DataSet, read_truth, stem
 from rich.console import Console
 
+from livepick.blob_picker import BLOB_THRESHOLD
 from livepick.config import Config, Particle, Training
 from livepick.core import prepare
 from livepick.core.matching import Matches, figures, match, operating_point, pool
 from livepick.core.picks import Picks
 from livepick.core.run import RunMicrograph, RunSpec
-from livepick.models import BLOB_THRESHOLD, Models
+from livepick.models import Models
 from livepick.runs import split
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session

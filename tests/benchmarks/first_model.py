@@ -29,6 +29,7 @@ from livepick.core.bundle import bundle_name
 from livepick.core.run import RUNS
 from livepick.errors import LedgerError
 from livepick.ledger import LEDGER, ReadLedger
+from livepick.models import MODELS, Models
 from livepick.records import Counts
 from livepick.simulate.acquisition import Pace, Plan, acquire
 from livepick.simulate.field import Session
@@ -193,12 +194,13 @@ def _counts(place: Path) -> Counts:
 def _follow(service: subprocess.Popen[bytes], place: Path) -> list[Stage]:
     """Return the stages in order, until the first model is promoted."""
     run = place / "state" / RUNS / bundle_name(1)
-    champion = place / "state" / "models" / "champion"
+    models = Models(place / "state" / MODELS)
     stages = [Stage("pick the tenth")]
     last, cpu = time.monotonic(), 0.0
     give_up = last + LIMIT_SECONDS
     while True:
-        promoted = champion.exists() and champion.resolve().name == run.name
+        champion = models.pointer()
+        promoted = champion is not None and champion.path.name == run.name
         name = _stage(run)
         now, spent = time.monotonic(), _cpu_seconds(run)
         stages[-1].seconds += now - last

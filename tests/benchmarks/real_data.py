@@ -34,6 +34,7 @@ from rich.table import Table
 from livepick.core.coordinates import read_coordinates
 from livepick.core.matching import Matches, figures, match
 from livepick.core.picks import Picks
+from livepick.models import Models
 
 CONSOLE = Console(width=120)
 LIVEPICK = Path(sys.executable).with_name("livepick")
@@ -147,10 +148,13 @@ def _cross_fitted(data: DataSet, root: Path, place: Path, folds: int) -> dict[st
         seconds = _session(data, folder, first, unseen)
         CONSOLE.print(f"{data.name}, fold {fold}: first model after {seconds:.0f} s", style="dim")
         models = folder / "state" / "models"
-        for picker, bundle in {"blob": models / "0000", "trained": models / "champion"}.items():
+        promoted = Models(models).pointer()
+        if promoted is None:
+            raise SystemExit(f"{models} has no champion")
+        for picker, bundle in {"blob": models / "0000", "trained": promoted.path}.items():
             candidates = folder / "candidates" / picker
             _livepick(
-                "pick", bundle.resolve(), "--threshold", "0", "--output", candidates,
+                "pick", bundle, "--threshold", "0", "--output", candidates,
                 "--pixel-size", data.pixel_size_angstrom,
                 *(folder / "in" / f"{stem(i)}.mrc" for i in unseen),
             )  # fmt: skip

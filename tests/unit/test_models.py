@@ -1,10 +1,10 @@
 """Bundles on disk, and which one picks."""
 
 import json
-from pathlib import Path
 
 import pytest
 
+from livepick.champion import CHAMPION
 from livepick.core.bundle import CARD, GRAPH, read_card
 from livepick.core.report import read_findings
 from livepick.errors import ModelError
@@ -17,17 +17,22 @@ def config(make_config):
     return make_config()
 
 
+def promote(models, version, *, by="operator", why="a test", fingerprint="f", rollback=False):
+    """Make a bundle the champion, for no particular reason."""
+    models.promote(version, by=by, why=why, fingerprint=fingerprint, rollback=rollback)
+
+
 def test_blob_picker_serves_until_a_model_is_promoted(tmp_path, config, put_bundle):
-    """A bundle that lies there picks nothing before the champion link names it."""
+    """A bundle that lies there picks nothing before it is promoted."""
     models = Models(tmp_path)
     put_bundle(models, config, 0, "blob")
     put_bundle(models, config, 1)
 
     before = models.champion(config).card.version
-    models.promote(1)
+    promote(models, 1)
 
     assert (before, models.champion(config).card.version) == (0, 1)
-    assert (tmp_path / "champion").readlink() == Path("0001")
+    assert models.pointer().path == tmp_path / "0001"
 
 
 def test_a_model_serves_only_its_particle(tmp_path, config, make_config, put_bundle):
@@ -35,7 +40,7 @@ def test_a_model_serves_only_its_particle(tmp_path, config, make_config, put_bun
     models = Models(tmp_path)
     put_bundle(models, config, 0, "blob")
     put_bundle(models, config, 1)
-    models.promote(1)
+    promote(models, 1)
     other = make_config(diameter_angstrom=200)
 
     with pytest.raises(ModelError):
@@ -69,7 +74,7 @@ def test_damaged_bundles_are_neither_listed_nor_promoted(tmp_path, config, caplo
     assert "0001" in caplog.text
     for version in (1, 2, 3):
         with pytest.raises(ModelError):
-            models.promote(version)
+            promote(models, version)
     assert models.champion(config).card.version == 0
 
 
@@ -144,9 +149,9 @@ def test_what_a_killed_service_or_trainer_left_is_swept(tmp_path, config, put_bu
     models = Models(tmp_path)
     (tmp_path / ".draft-0001-killed").mkdir(parents=True)
     (tmp_path / ".draft-0002-alive").mkdir()
-    (tmp_path / ".livepick-champion.tmp").symlink_to("0000")
+    (tmp_path / ".livepick-0123.tmp").touch()
 
     put_bundle(models, config, 1)
-    models.promote(1)
+    promote(models, 1)
 
-    assert {path.name for path in tmp_path.iterdir()} == {"0001", ".draft-0002-alive", "champion"}
+    assert {path.name for path in tmp_path.iterdir()} == {"0001", ".draft-0002-alive", CHAMPION}

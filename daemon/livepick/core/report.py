@@ -1,11 +1,11 @@
-"""What the daemon reads of a trained bundle's ``report.json``: the findings on its training."""
+"""What the daemon reads of a trained bundle's ``report.json``: its findings and figures."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["REPORT", "TrainingFinding", "read_findings"]
+__all__ = ["REPORT", "HeldOutFigures", "TrainingFinding", "read_figures", "read_findings"]
 
 REPORT = "report.json"
 
@@ -26,6 +26,36 @@ class TrainingFinding:
     def sentence(self) -> str:
         """All of it in one sentence."""
         return f"{self.kind.replace('_', ' ').capitalize()}: {self.evidence}; {self.remedy}."
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutFigures:
+    """How good a model was at the end of its training, on micrographs that it never saw."""
+
+    micrographs: int
+    """How many were held out."""
+    seeds_from: str
+    """``blob``, ``model`` or ``coordinates``; empty if an older report does not say."""
+    average_precision: float | None
+    """Against the seeds there; None if it is not defined, as are the others."""
+    best_f1: float | None
+    precision_at_count: float | None
+    """Among as many best picks as there are seeds."""
+
+
+def read_figures(bundle: Path) -> HeldOutFigures | None:
+    """Return the figures of a bundle's report; None without a report that has them."""
+    try:
+        report: dict[str, Any] = json.loads((bundle / REPORT).read_bytes())
+        figures: dict[str, Any] = report["figures"]
+        values = [
+            None if (value := figures[name]) is None else float(value)
+            for name in ("average_precision", "best_f1", "precision_at_count")
+        ]
+        seeds_from = str(report.get("seeds", {}).get("from", ""))
+        return HeldOutFigures(len(report["micrographs"]), seeds_from, *values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def read_findings(bundle: Path) -> tuple[TrainingFinding, ...]:
