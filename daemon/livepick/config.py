@@ -45,17 +45,21 @@ __all__ = [
     "Picking",
     "PicksFrom",
     "Preset",
+    "Repick",
     "Retrain",
     "Session",
     "State",
     "Training",
     "Watch",
     "Web",
+    "read_text",
+    "value_spans",
 ]
 
 Preset = Literal["motioncor", "relion", "warp", "cryosparc", "cryoem-services", "plain"]
 Device = Literal["require-gpu", "prefer-gpu", "cpu"]
 Format = Literal["relion"]
+Repick = Literal["provisional", "all", "none"]
 
 
 def _beside_config(path: Path, info: ValidationInfo) -> Path:
@@ -445,7 +449,7 @@ class Picking(Section):
     )
     """Worker processes; None: 1 with a GPU, else the number of cores minus one (at least 1)."""
 
-    repick: Literal["provisional", "all", "none"] = "provisional"
+    repick: Repick = "provisional"
     """What is picked again, after new arrivals, when another model picks: what the blob picker
     picked, what any other model picked, or nothing."""
 
@@ -592,7 +596,18 @@ class Config(Section):
             The file cannot be read or something in it is wrong; one message names every fault
             with its line.
         """
-        values, lines, faults = _read(path)
+        return cls.parse(read_text(path), path)
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> Self:
+        """Return the config that ``text`` is, as if it stood in the file ``path``.
+
+        Raises
+        ------
+        ConfigError
+            As for ``load``.
+        """
+        values, lines, faults = _values(text, path)
         try:
             config = cls.model_validate(values, context={"folder": path.absolute().parent})
         except ValidationError as error:
@@ -636,10 +651,16 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _read(path: Path) -> tuple[dict[Any, Any], dict[KeyPath, int], list[Fault]]:
-    """Return the values of a file, the line of each key, and the keys that are there twice."""
+def read_text(path: Path) -> str:
+    """Return the text of a config file, with the ends of its lines as they are.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, or is no text.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}",
@@ -647,7 +668,33 @@ def _read(path: Path) -> tuple[dict[Any, Any], dict[KeyPath, int], list[Fault]]:
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is no text in UTF-8", "Save it as UTF-8.") from error
-    loader = _Loader(text)
+
+
+def value_spans(text: str) -> dict[KeyPath, tuple[int, int]]:
+    """Return where each value stands in a YAML text, from its first character to after its last.
+
+    The path of the whole is ``()``. The text is one that ``Config.parse`` has read.
+    """
+    spans: dict[KeyPath, tuple[int, int]] = {}
+
+    def note(node: yaml.Node, path: KeyPath) -> None:
+        spans[path] = (node.start_mark.index, node.end_mark.index)
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                note(value, (*path, str(key.value)))
+
+    root = yaml.compose(text, _Loader)
+    if root is not None:
+        note(root, ())
+    return spans
+
+
+def _values(text: str, path: Path) -> tuple[dict[Any, Any], dict[KeyPath, int], list[Fault]]:
+    """Return the values of a text, the line of each key, and the keys that are there twice."""
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:  # a character that YAML forbids
+        raise _config_error(path, [(None, f"it is no YAML: {error}")]) from error
     try:
         node = loader.get_single_node()
         if node is None:

@@ -12,6 +12,7 @@ Starting is recovering: there is no second way to stop that must be right. ``Sto
 under way a few seconds; what is not done then heals at the next start as after a kill.
 """
 
+import dataclasses
 import logging
 import queue
 import time
@@ -44,6 +45,7 @@ from livepick.messages import (
     Instruments,
     Message,
     Orders,
+    PickingChanged,
     Promoted,
     RunChanged,
     Stop,
@@ -59,6 +61,7 @@ __all__ = [
     "Inbox",
     "Instruments",
     "Orders",
+    "PickingChanged",
     "Promoted",
     "RunChanged",
     "Stop",
@@ -172,9 +175,7 @@ class Dispatch:
         if recovered:
             _log.info("ledger: %d micrographs were under way, queued again", recovered)
         self._ledger.use_model(self._card.version, self._card.kind)
-        wanted = self._orders.threshold
-        threshold = self._card.threshold if wanted is None else wanted
-        if stale := self._ledger.queue_stale(self._card.version, threshold):
+        if stale := self._queue_stale():
             _log.info("model %d: %d micrographs are due again", self._card.version, stale)
         self._outputs.begin()
 
@@ -275,6 +276,8 @@ class Dispatch:
                 self._finish(message)
             case Promoted(bundle, card):
                 self._promote(bundle, card)
+            case PickingChanged():
+                self._change(message)
             case RootState(root, available):
                 self._root(root, available=available)
             case RunChanged():
@@ -342,12 +345,41 @@ class Dispatch:
 
     def _promote(self, bundle: Path, card: ModelCard) -> None:
         self._ledger.use_model(card.version, card.kind)
-        count = self._ledger.queue_stale(card.version)
         self._bundle, self._card = bundle, card
+        count = self._queue_stale()
         self._model_faults.clear()
         _log.info(
             "model %d (%s): picks from now on, %d are due again", card.version, card.kind, count
         )
+
+    def _change(self, change: PickingChanged) -> None:
+        self._orders = dataclasses.replace(
+            self._orders, threshold=change.threshold, repick=change.repick
+        )
+        with self._ledger.transaction():
+            self._ledger.leave_stale()  # the former policy's
+            count = self._queue_stale()
+        _log.info(
+            "picking: threshold %s, repick %s from now on, %d are due again",
+            "auto" if change.threshold is None else f"{change.threshold:g}",
+            change.repick,
+            count,
+        )
+
+    def _queue_stale(self) -> int:
+        """Queue what the present model, threshold and policy make due; return how many."""
+        return self._ledger.queue_stale(
+            self._card.version,
+            repick=self._orders.repick,
+            threshold=self._threshold,
+            for_all=self._orders.threshold is not None,
+        )
+
+    @property
+    def _threshold(self) -> float:
+        """The score from which on a pick counts."""
+        wanted = self._orders.threshold
+        return self._card.threshold if wanted is None else wanted
 
     # ---- what comes back -----------------------------------------------------------------------
 
@@ -395,8 +427,8 @@ class Dispatch:
         export_seconds = time.perf_counter() - started_at
         self._ledger.picked(claim, result)
         self._model_faults.clear()
-        if result.model_version != self._card.version:
-            self._ledger.queue_stale(self._card.version)
+        if result.model_version != self._card.version or result.threshold != self._threshold:
+            self._queue_stale()  # it began before the present model or threshold
         latency_seconds = None if claim.repick else time.time() - claim.landed_at
         self._instruments.picked(
             result, latency_seconds=latency_seconds, export_seconds=export_seconds

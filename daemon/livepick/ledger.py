@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from livepick.config import Repick
 from livepick.core.micrograph import FileVersion
 from livepick.core.picks import Picks
 from livepick.errors import LedgerError, LedgerWriteError, LivepickError, PoisonError
@@ -673,24 +674,53 @@ class Ledger(ReadLedger):
         self.failed(claim, error)
         return True
 
-    def queue_stale(self, model_version: int, threshold: float | None = None) -> int:
-        """Queue what another model picked, behind new arrivals; return how many.
+    def queue_stale(
+        self, model_version: int, *, repick: Repick, threshold: float, for_all: bool = False
+    ) -> int:
+        """Queue what is due to be picked again, behind new arrivals; return how many.
 
         Parameters
         ----------
         model_version
             The model that picks from now on.
+        repick
+            Whose picks it replaces: those of blob pickers, of all other models, or none at all.
         threshold
-            Its threshold, to pick again also what was cut at another one; None: any will do.
+            Its threshold: what it picked itself and cut at another one is due too.
+        for_all
+            Whether that is so for what other models picked as well: one threshold, given by a
+            person, is for all models, and a model's own is for no other.
         """
         now = self._clock()
         with self.transaction():
             self._queue_model_failures(now)
             return self._db.execute(
-                "update micrograph set state = 'queued', priority = ?, queued_at = ?,"  # noqa: S608
-                f" changed_at = ?, {_FRESH} where state = 'picked'"
-                " and (model_version <> ? or abs(threshold - coalesce(?, threshold)) > 1e-4)",
-                (_REPICK, now, now, model_version, threshold),
+                "update micrograph set state = 'queued', priority = :priority,"  # noqa: S608
+                f" queued_at = :now, changed_at = :now, {_FRESH}"
+                " where state = 'picked' and :repick <> 'none' and ("
+                "  (model_version <> :version and (:repick = 'all' or model_kind = 'blob'))"
+                "  or (abs(threshold - :threshold) > 1e-4"
+                "      and (model_version = :version or :for_all)))",
+                {
+                    "priority": _REPICK,
+                    "now": now,
+                    "repick": repick,
+                    "version": model_version,
+                    "threshold": threshold,
+                    "for_all": for_all,
+                },
+            ).rowcount
+
+    def leave_stale(self) -> int:
+        """Take what waits to be picked again out of the queue; return how many.
+
+        Its picks stay. What a worker has already is picked again all the same.
+        """
+        with self.transaction():
+            return self._db.execute(
+                f"update micrograph set state = 'picked', changed_at = ?, {_FRESH}"  # noqa: S608
+                f" where {_STALE}",
+                (self._clock(),),
             ).rowcount
 
     def queue_vanished(self, root: Path) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from livepick.config import Device
+from livepick.config import Device, Repick
 from livepick.core.bundle import ModelCard
 from livepick.records import Claim, Counts, RunState
 from livepick.watch import Landed, RootState, SetAside
@@ -19,6 +19,7 @@ __all__ = [
     "Instruments",
     "Message",
     "Orders",
+    "PickingChanged",
     "Promoted",
     "RunChanged",
     "Stop",
@@ -44,6 +45,15 @@ class Promoted:
 
 
 @dataclass(frozen=True, slots=True)
+class PickingChanged:
+    """The settings of picking that may change while the service runs."""
+
+    threshold: float | None
+    """As configured; None: the model's own."""
+    repick: Repick
+
+
+@dataclass(frozen=True, slots=True)
 class RunChanged:
     """A training run began or ended."""
 
@@ -59,7 +69,7 @@ class Stop:
     """Claim no more, see the rest home, return."""
 
 
-Message = Landed | SetAside | RootState | Finished | Promoted | RunChanged | Stop
+Message = Landed | SetAside | RootState | Finished | Promoted | PickingChanged | RunChanged | Stop
 Inbox = queue.SimpleQueue[Message]
 
 
@@ -75,6 +85,8 @@ class Orders:
     """As configured; None: each header says it."""
     threshold: float | None = None
     """As configured; None: the model's own."""
+    repick: Repick = "provisional"
+    """What is picked again when another model picks."""
 
 
 class Instruments(Protocol):

@@ -106,7 +106,7 @@ class Metrics:
             ("success", "failure"),
         )
         self.config_last_reload_successful = self._gauge(
-            "config_last_reload_successful", "Is the config on disk valid?"
+            "config_last_reload_successful", "Is the config on disk in force?"
         )
         self.config_last_reload_time = self._gauge(
             "config_last_reload_success_timestamp_seconds", "When was it last read with success?"

@@ -93,6 +93,8 @@ class Retrain:
         self._started_at = 0.0
         self._restarts = 0
         self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._wanted = config
 
     def run(self) -> None:
         """Look, decide and follow until ``stop``; then end the trainer, which will resume."""
@@ -116,6 +118,11 @@ class Retrain:
     def stop(self) -> None:
         """Ask ``run`` to return; callable from any thread."""
         self._stop.set()
+
+    def use(self, config: Config) -> None:
+        """Take another config; callable from any thread."""
+        with self._lock:
+            self._wanted = config
 
     def step(self) -> None:
         """Do the next thing that is due, if any."""

@@ -10,6 +10,7 @@
 --     picking -> failed            an error that trying again will not mend
 --     picking -> queued            to be tried again: error, dead worker, full disk, restart
 --     picked  -> queued            a newer model is there (the old picks stay until then)
+--     queued  -> picked            it has picks, and is to keep them after all
 --     any     -> queued            the file has new content (`content` is raised)
 
 create table micrograph (

@@ -8,9 +8,10 @@
                        retrain    ledger, coordinates   │
                           └─ trainer (a process) ─ bundle
 
-Watcher, dispatch, retrain and web have a thread each. The main thread takes signals and lets the
-supervisor say how the service does. A part that ends unasked ends the service, and systemd starts
-it again: starting is recovering.
+Watcher, dispatch, retrain and web have a thread each. The main thread takes signals, looks whether
+the config was edited, and lets the supervisor say how the service does. Only the main thread puts
+another config in force: it hands to each part what that needs of it. A part that ends unasked ends
+the service, and systemd starts it again: starting is recovering.
 """
 
 import contextlib
@@ -21,16 +22,23 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 from livepick.advice import advice
 from livepick.config import Config
 from livepick.core.files import write_atomically
-from livepick.dispatch import Dispatch, Inbox, Orders, Promoted, RunChanged, Stop
+from livepick.dispatch import (
+    Dispatch,
+    Inbox,
+    Orders,
+    PickingChanged,
+    Promoted,
+    RunChanged,
+    Stop,
+)
 from livepick.engine import Engine, local
 from livepick.errors import LivepickError, ModelError
 from livepick.export.star import RelionStar
@@ -39,6 +47,7 @@ from livepick.metrics import Metrics
 from livepick.models import MODELS, Bundle, Models
 from livepick.outputs import Outputs
 from livepick.records import RunState
+from livepick.reload import Change, ConfigFile
 from livepick.retrain import Retrain
 from livepick.supervisor import Supervisor
 from livepick.systemd import Systemd
@@ -81,13 +90,13 @@ class Service:
     ----------
     config
         What to do.
-    config_path
+    config_file
         Where it came from, for a reload.
     """
 
-    def __init__(self, config: Config, config_path: Path) -> None:
+    def __init__(self, config: Config, config_file: ConfigFile) -> None:
         self._config = config
-        self._config_path = config_path
+        self._config_file = config_file
         self._systemd = Systemd(os.environ)
         self._metrics = Metrics()
         self._inbox: Inbox = queue.SimpleQueue()
@@ -141,9 +150,9 @@ class Service:
         ledger.begin_session(config.session.name)
         reader = ReadLedger(state / LEDGER)
         ending.callback(reader.close)
-        models = Models(state / MODELS)
-        models.ensure_blob(config)
-        champion = models.champion(config)
+        self._models = Models(state / MODELS)
+        self._models.ensure_blob(config)
+        champion = self._models.champion(config)
         door = listen(config.web.listen)
         ending.callback(door.close)
         engine, provider = self._workers(champion, ending)
@@ -153,7 +162,7 @@ class Service:
         self._watcher = Watcher(config.watch, self._inbox.put, known=ledger.known())
         self._retrain = Retrain(
             config,
-            models=models,
+            models=self._models,
             metrics=self._metrics,
             ledger=reader,
             submit=lambda job: engine.submit(pick, job),
@@ -176,7 +185,7 @@ class Service:
     def _make_dispatch(
         self, ledger: Ledger, engine: Engine, outputs: Outputs, champion: Bundle
     ) -> Dispatch:
-        config, threshold = self._config, self._config.picking.threshold
+        config = self._config
         return Dispatch(
             self._inbox,
             ledger=ledger,
@@ -188,7 +197,8 @@ class Service:
                 card=champion.card,
                 device=config.picking.device,
                 pixel_size_angstrom=config.micrograph.pixel_size_angstrom,
-                threshold=None if threshold == "auto" else threshold,
+                threshold=_threshold(config),
+                repick=config.picking.repick,
             ),
             instruments=self._metrics,
         )
@@ -277,13 +287,16 @@ class Service:
         """Supervise until a signal or the end of a part; return what went wrong, if anything."""
         while True:
             self._supervisor.beat()
+            if self._config_file.is_due():
+                self._supervisor.reload(self._config_file.path, self._use)
             try:
                 call = self._calls.get(timeout=TICK_SECONDS)
             except queue.Empty:
                 continue
             match call:
                 case signal.SIGHUP:
-                    self._supervisor.reload(self._config_path)
+                    self._config_file.take()
+                    self._supervisor.reload(self._config_file.path, self._use)
                 case _Ended(part, error):
                     return error or LivepickError(
                         f"{part} has ended", "This is a fault in livepick."
@@ -291,6 +304,30 @@ class Service:
                 case number:
                     _log.info("%s: stopping", signal.Signals(number).name)
                     return None
+
+    def _use(self, config: Config, changes: Collection[Change]) -> None:
+        """Put another config in force, of which nothing needs a restart.
+
+        What may fail comes first, so that a failure leaves everything as it was.
+
+        Raises
+        ------
+        ModelError
+            The blob picker for another particle could not be written.
+        """
+        champion = None
+        if any(change.name.startswith("particle.") for change in changes):
+            self._models.ensure_blob(config)  # takes about a second
+            champion = self._models.champion(config)
+        for sentence in advice(config):
+            if sentence not in advice(self._config):
+                _log.warning("config: %s", sentence)
+        self._config = config
+        self._retrain.use(config)
+        if any(change.name.startswith("picking.") for change in changes):
+            self._inbox.put(PickingChanged(_threshold(config), config.picking.repick))
+        if champion is not None:
+            self._on_promoted(champion)
 
     def _stop(self) -> None:
         """End all parts. What is on disk is whole at every moment, so none of this must succeed."""
@@ -301,3 +338,9 @@ class Service:
         for thread in self._threads:
             thread.join(max(0.0, give_up - time.monotonic()))
         self._web.stop()
+
+
+def _threshold(config: Config) -> float | None:
+    """Return the configured threshold; None for the model's own."""
+    threshold = config.picking.threshold
+    return None if threshold == "auto" else threshold

@@ -6,16 +6,19 @@ import platform
 import shutil
 import threading
 import time
+from collections.abc import Callable, Collection
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 from livepick import __version__
 from livepick.config import Config
 from livepick.core.bundle import ModelCard
 from livepick.dispatch import Dispatch
-from livepick.errors import ConfigError, LedgerError
+from livepick.errors import LedgerError, LivepickError
 from livepick.ledger import ReadLedger
 from livepick.metrics import Metrics
 from livepick.outputs import Outputs
+from livepick.reload import Change, describe, read_anew
 from livepick.status import Status, read_status
 from livepick.systemd import Systemd
 from livepick.watch import Watcher
@@ -64,6 +67,7 @@ class Supervisor:
         provider: str,
     ) -> None:
         self._config = config
+        self._refused: str | None = None
         self._systemd = systemd
         self._metrics = metrics
         self._ledger = ledger
@@ -79,17 +83,9 @@ class Supervisor:
 
     def describe(self, card: ModelCard) -> None:
         """Set the metrics that change seldom."""
-        config = self._config
         self._metrics.build.info({"version": __version__, "python": platform.python_version()})
-        self._metrics.session.info({"session": config.session.name})
-        self._metrics.config.info(
-            {
-                "diameter_angstrom": f"{config.particle.diameter_angstrom:g}",
-                "device": config.picking.device,
-                "threshold": str(config.picking.threshold),
-                "training_fingerprint": config.training_fingerprint(),
-            }
-        )
+        self._metrics.session.info({"session": self._config.session.name})
+        self._describe_config()
         self._metrics.config_last_reload_successful.set(1)
         self._metrics.config_last_reload_time.set(self._began_at)
         self._metrics.use_provider(self._provider)
@@ -99,6 +95,17 @@ class Supervisor:
             version=card.version,
             kind=card.kind,
             promoted_at=in_use.since if in_use is not None and same else self._began_at,
+        )
+
+    def _describe_config(self) -> None:
+        config = self._config
+        self._metrics.config.info(
+            {
+                "diameter_angstrom": f"{config.particle.diameter_angstrom:g}",
+                "device": config.picking.device,
+                "threshold": str(config.picking.threshold),
+                "training_fingerprint": config.training_fingerprint(),
+            }
         )
 
     def health(self) -> Health:
@@ -136,6 +143,8 @@ class Supervisor:
             for folder in self._watcher.health().folders
             if not folder.available
         ]
+        if self._refused is not None:
+            problems.append(self._refused)
         if self._provider != CUDA and self._config.picking.device == "prefer-gpu":
             problems.append("There is no GPU, so the CPU picks.")
         if self._outputs.down:
@@ -193,36 +202,51 @@ class Supervisor:
                 parts.append("training failed")
         return ", ".join(parts)
 
-    def reload(self, config_path: Path) -> None:
-        """Read the config again, and say in the log what is wrong with it or needs a restart."""
+    # --- another config ------------------------------------------------------------------------
+
+    def reload(
+        self, config_path: Path, apply: Callable[[Config, Collection[Change]], None]
+    ) -> None:
+        """Read the config again, and have it applied as a whole; or say why the former stays.
+
+        Parameters
+        ----------
+        config_path
+            The file.
+        apply
+            Puts a config in force, given what it changes. What it raises before it has changed
+            anything refuses the config.
+        """
         self._systemd.reloading()
         try:
-            fresh = Config.load(config_path)
-        except ConfigError as error:
-            _log.error("reload: the config is left as it was: %s", error)
-            self._metrics.config_reloads.labels("failure").inc()
-            self._metrics.config_last_reload_successful.set(0)
+            fresh, changes = read_anew(config_path, self._config)
+            if changes:
+                apply(fresh, changes)
+        except (LivepickError, OSError, BrokenExecutor) as error:
+            self._refuse(error)
         else:
-            changed = _changed(self._config, fresh)
-            if changed:
-                _log.warning("reload: needs a restart: %s", ", ".join(changed))
-            else:
-                _log.info("reload: nothing has changed")
-            self._metrics.config_reloads.labels("success").inc()
-            self._metrics.config_last_reload_successful.set(1)
-            self._metrics.config_last_reload_time.set(time.time())
+            self._accept(fresh, changes)
         self._systemd.ready()
 
+    def _refuse(self, error: BaseException) -> None:
+        _log.error("reload: the config is left as it was: %s", error)
+        self._metrics.config_reloads.labels("failure").inc()
+        self._metrics.config_last_reload_successful.set(0)
+        sentence = "; ".join(line.strip().rstrip(".") for line in str(error).splitlines())
+        with self._lock:
+            self._refused = (
+                f"The config was edited and is not taken; the former one is in force: {sentence}."
+            )
+            self._cached = None
 
-def _changed(old: Config, new: Config) -> list[str]:
-    """Return the settings that differ, as ``section.key``."""
-    before, after = old.model_dump(), new.model_dump()
-    return [
-        f"{section}.{key}"
-        for section in before
-        for key in before[section]
-        if before[section][key] != after[section][key]
-    ]
+    def _accept(self, fresh: Config, changes: tuple[Change, ...]) -> None:
+        _log.info("reload: %s", describe(changes))
+        with self._lock:
+            self._config, self._refused, self._cached = fresh, None, None
+        self._describe_config()
+        self._metrics.config_reloads.labels("success").inc()
+        self._metrics.config_last_reload_successful.set(1)
+        self._metrics.config_last_reload_time.set(time.time())
 
 
 def _thousands(count: int) -> str:

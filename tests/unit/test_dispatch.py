@@ -17,7 +17,15 @@ from livepick import outputs as outputs_module
 from livepick.core.bundle import ModelCard
 from livepick.core.micrograph import FileVersion
 from livepick.core.picks import Picks
-from livepick.dispatch import Dispatch, Inbox, Orders, Promoted, RunChanged, Stop
+from livepick.dispatch import (
+    Dispatch,
+    Inbox,
+    Orders,
+    PickingChanged,
+    Promoted,
+    RunChanged,
+    Stop,
+)
 from livepick.errors import (
     ChangedFileError,
     ContentError,
@@ -430,6 +438,74 @@ def test_a_start_with_another_model_or_threshold_picks_again(session):
     run.until(lambda: run.rows()["a.mrc"].pick_count == 3)
     run.stop()
     assert run.rows()["a.mrc"].attempt == 3
+
+
+@pytest.mark.parametrize(
+    ("repick", "versions"),
+    [("provisional", [2, 1, 2]), ("all", [2, 2, 2]), ("none", [0, 1, 2])],
+)
+def test_the_policy_says_what_a_new_model_picks_again(session, repick, versions):
+    """Blob picks, all picks, or none; what lands later is by the new model in any case."""
+    run = session(repick="none").land("blob.mrc").start()
+    run.until_counts(picked=1)
+    run.inbox.put(Promoted(Path("/models/0001"), card(1, "trained")))
+    run.land("old.mrc")
+    run.until_counts(picked=2)
+    run = session(bundle=Path("/models/0002"), card=card(2, "trained"), repick=repick)
+    run.land("new.mrc").start()
+    run.until_counts(picked=3)
+    run.stop()
+
+    rows = run.rows()
+    names = ("blob.mrc", "old.mrc", "new.mrc")
+    assert [rows[name].model_version for name in names] == versions
+
+
+def test_a_live_threshold_is_for_the_next_job_and_for_what_is_picked(session):
+    """Files are cut anew, and what was under way with the former one is picked again."""
+    hold = threading.Event()
+
+    def work(job):
+        if job.path.name == "slow.mrc" and job.threshold is None:
+            hold.wait(30)
+        return find_two(job)
+
+    run = session(work).land("a.mrc").start()
+    run.until_counts(picked=1)
+    run.land("slow.mrc")
+    run.until_counts(picked=1, picking=1)
+    run.inbox.put(PickingChanged(0.05, "provisional"))
+    run.until(lambda: run.rows()["a.mrc"].pick_count == 3)
+    hold.set()
+    run.until(lambda: run.rows()["slow.mrc"].pick_count == 3)
+    run.land("b.mrc")
+    run.until_counts(picked=3)
+
+    assert {row.threshold for row in run.rows().values()} == {0.05}
+
+
+def test_a_live_policy_queues_what_it_makes_due_and_lets_go_of_the_rest(session):
+    """``all`` queues at once; ``none`` leaves what still waits with the picks that it has."""
+    gate = threading.Event()
+
+    def work(job):
+        if job.bundle.name == "0001":
+            gate.wait(30)
+        return find_two(job)
+
+    run = session(work, engines.threads(1), repick="none").land("a.mrc", "b.mrc", "c.mrc").start()
+    run.until_counts(picked=3)
+    run.inbox.put(Promoted(Path("/models/0001"), card(1, "trained")))
+    run.until(lambda: run.reader.model().version == 1)
+    assert run.reader.counts() == Counts(picked=3)
+    run.inbox.put(PickingChanged(None, "all"))
+    run.until_counts(picking=2, stale=1)
+    run.inbox.put(PickingChanged(None, "none"))
+    run.until_counts(picking=2, picked=1)
+    gate.set()
+    run.until_counts(picked=3)
+
+    assert sorted(row.model_version for row in run.rows().values()) == [0, 1, 1]
 
 
 def test_a_missing_file_is_written_again_from_the_ledger(session):

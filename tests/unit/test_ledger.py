@@ -99,7 +99,7 @@ def test_counts_name_each_micrograph_once(ledger):
     for claim in claims[:3]:
         ledger.picked(claim, result())
     ledger.failed(claims[3], ContentError("all NaN", "Look at it."))
-    ledger.queue_stale(1)
+    ledger.queue_stale(1, repick="all", threshold=0.5)
     ledger.picked(claim_one(ledger), result())  # 5.mrc: it came before those to be picked again
     ledger.landed(ROOT, Path("5.mrc"), V2, 950.0)
 
@@ -111,7 +111,7 @@ def test_new_arrivals_go_before_what_is_picked_again(ledger, clock):
     """Among equals the one goes first that has waited longest."""
     ledger.landed(ROOT, A, V1, 900.0)
     ledger.picked(claim_one(ledger), result())
-    assert ledger.queue_stale(1) == 1
+    assert ledger.queue_stale(1, repick="all", threshold=0.5) == 1
     clock.now += 10
     ledger.landed(ROOT, B, V1, 1010.0)
     clock.now += 10
@@ -201,7 +201,7 @@ def test_a_suspect_is_claimed_apart_and_given_up_after_three_crashes(ledger):
     assert ledger.suspects()
     assert ledger.claim(5) == []
     ledger.picked(claim_one(ledger, suspects=True), result())
-    ledger.queue_stale(1)
+    ledger.queue_stale(1, repick="all", threshold=0.5)
 
     assert not ledger.crashed(claim_one(ledger))
     assert not ledger.crashed(claim_one(ledger, suspects=True))
@@ -237,19 +237,48 @@ def test_a_killed_service_heals_at_the_next_start(tmp_path):
     assert row.error == "a.mrc was being picked at 10 ends of the service"
 
 
-def test_a_promotion_queues_what_another_model_picked(ledger):
-    """And what was cut at another threshold, if that is asked for; a second time, nothing."""
-    for number in range(3):
-        ledger.landed(ROOT, Path(f"{number}.mrc"), V1, 900.0)
-    first, second, third = ledger.claim(3)
-    ledger.picked(first, result(version=0))
-    ledger.picked(second, result(version=1, threshold=0.3))
-    ledger.picked(third, result(version=1))
+@pytest.mark.parametrize(
+    ("repick", "for_all", "due"),
+    [
+        ("provisional", False, {"blob", "recut"}),
+        ("provisional", True, {"blob", "recut", "old recut"}),
+        ("all", False, {"blob", "recut", "old", "old recut"}),
+        ("none", True, set()),
+    ],
+)
+def test_what_another_model_picked_or_another_threshold_cut_is_due(ledger, repick, for_all, due):
+    """By the policy; a model's own threshold is for no other model. A second time, nothing."""
+    made = {
+        "blob": result(version=0, kind="blob"),
+        "old": result(version=1, kind="trained"),
+        "old recut": result(version=1, kind="trained", threshold=0.3),
+        "present": result(version=2, kind="trained"),
+        "recut": result(version=2, kind="trained", threshold=0.3),
+    }
+    for name, found in made.items():
+        ledger.landed(ROOT, Path(name), V1, 900.0)
+        ledger.picked(claim_one(ledger), found)
 
-    assert ledger.queue_stale(1) == 1
-    assert ledger.queue_stale(1) == 0
-    assert ledger.queue_stale(1, 0.5) == 1
-    assert ledger.counts() == Counts(picked=1, stale=2)
+    count = ledger.queue_stale(2, repick=repick, threshold=0.5, for_all=for_all)
+
+    assert {str(row.relative) for row in ledger.recent(state="queued")} == due
+    assert count == len(due)
+    assert ledger.queue_stale(2, repick=repick, threshold=0.5, for_all=for_all) == 0
+
+
+def test_what_waits_to_be_picked_again_may_keep_its_picks(ledger):
+    """What waits for its first picks, or has new content, goes on waiting."""
+    for name in ("a", "b", "c"):
+        ledger.landed(ROOT, Path(name), V1, 900.0)
+    for claim in ledger.claim(2):
+        ledger.picked(claim, result())
+    ledger.queue_stale(1, repick="all", threshold=0.5)
+    ledger.landed(ROOT, Path("b"), V2, 950.0)
+
+    assert ledger.leave_stale() == 1
+    assert ledger.counts() == Counts(picked=1, queued=2)
+    assert ledger.leave_stale() == 0
+    assert [row.relative for row in ledger.picked_rows(0)] == [Path("a")]
 
 
 def test_what_is_visible_is_listed_by_path_however_long_the_list(ledger, monkeypatch):

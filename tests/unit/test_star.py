@@ -10,9 +10,10 @@ import starfile
 from livepick.core import files
 from livepick.core.coordinates import read_coordinates
 from livepick.core.picks import Picks
+from livepick.core.star_table import star_tables
 from livepick.errors import MicrographError, OutputError
 from livepick.export import star as star_module
-from livepick.export.star import RelionStar
+from livepick.export.star import MODELS_BLOCK, RelionStar
 from livepick.records import Visible
 
 ROOT = Path("/data/avg")
@@ -112,13 +113,41 @@ def test_the_list_names_micrographs_and_their_coordinates(star):
     assert next(iter(block["rlnMicrographName"])) == "/data/avg/a.mrc"
     assert next(iter(block["rlnMicrographCoordinates"])) == str(star.directory / "a_autopick.star")
     lines = (star.directory / "autopick.star").read_text().splitlines()
-    assert lines[-2].startswith('"/data/avg/grid 1/b\'s.mrc" "')
+    assert any(line.startswith('"/data/avg/grid 1/b\'s.mrc" "') for line in lines)
+
+
+def test_the_list_says_which_model_made_which(star):
+    """In a block of its own behind RELION's, for starfile and for our own reader."""
+    star.write_list([visible("a.mrc"), Visible(2, ROOT, Path("grid 1/b.mrc"), 0.5, 0, "blob")])
+
+    path = star.directory / "autopick.star"
+    blocks = starfile.read(path, always_dict=True)
+    places, models = star_tables(path.read_text())
+    assert list(blocks) == [places.name, models.name] == ["coordinate_files", MODELS_BLOCK]
+    assert blocks[MODELS_BLOCK].to_numpy().tolist() == [
+        ["/data/avg/a.mrc", 1, "trained"],
+        ["/data/avg/grid 1/b.mrc", 0, "blob"],
+    ]
+    assert models.column("rlnMicrographName") == places.column("rlnMicrographName")
+    assert models.column("livepickModelVersion") == ["1", "0"]
+    assert models.column("livepickModelKind") == ["trained", "blob"]
+
+
+def test_the_lists_first_block_ends_at_an_empty_line(star):
+    """Where RELION stops to read it."""
+    star.write_list([visible("a.mrc")])
+
+    text = (star.directory / "autopick.star").read_text()
+    rows = text.partition("_rlnMicrographCoordinates #2\n")[2].partition("\n\n")[0]
+    assert len(rows.splitlines()) == 1
+    assert "autopick.star" in rows
 
 
 def test_an_empty_list_is_a_list(star):
     """A session begins with one."""
     star.write_list([])
-    assert len(starfile.read(star.directory / "autopick.star")) == 0
+    blocks = starfile.read(star.directory / "autopick.star", always_dict=True)
+    assert [len(block) for block in blocks.values()] == [0, 0]
 
 
 @pytest.mark.parametrize("name", ["a\nb.mrc", 'a"b.mrc', "a\udce9.mrc", "x" * 250 + ".mrc"])

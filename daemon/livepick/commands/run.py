@@ -19,14 +19,16 @@ def run(
 ) -> None:
     """Watch the folders of a config, pick, train and pick again, until stopped.
 
-    SIGTERM and SIGINT end it cleanly; it goes on where it was at the next start. SIGHUP reads the
-    config again and says whether it is valid.
+    SIGTERM and SIGINT end it cleanly; it goes on where it was at the next start. An edit of the
+    config is taken up by itself, and on SIGHUP at once.
     """
     # The service's modules are needed by no other command.
+    from livepick.reload import ConfigFile  # noqa: PLC0415
     from livepick.service import Service  # noqa: PLC0415
 
     _log_to_stderr()
-    Service(Config.load(config), config).run()
+    file = ConfigFile(config)  # before it is read
+    Service(Config.load(config), file).run()
 
 
 class _JournalFormatter(logging.Formatter):

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from pathlib import Path
 
 __all__ = ["TEMPORARY_PREFIX", "fsync_folder", "write_atomically", "write_synced"]
@@ -27,10 +28,16 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, like: os.stat_result | None = None) -> None:
     """Write ``data`` so that ``path`` is at every moment the old file, the new one, or absent.
 
-    Its permissions are those that the process' umask leaves, as of any new file.
+    Parameters
+    ----------
+    path, data
+        Where, and what.
+    like
+        A file whose owner, group and permissions the new one takes; None: they are those of any
+        new file of this process.
 
     Raises
     ------
@@ -42,6 +49,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            if like is not None:
+                _make_alike(file.fileno(), like)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
@@ -49,3 +58,10 @@ def write_atomically(path: Path, data: bytes) -> None:
         draft.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
+
+
+def _make_alike(descriptor: int, like: os.stat_result) -> None:
+    own = os.fstat(descriptor)
+    if (own.st_uid, own.st_gid) != (like.st_uid, like.st_gid):
+        os.fchown(descriptor, like.st_uid, like.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(like.st_mode))

@@ -7,6 +7,9 @@ as it takes to tell them apart), always and not just on collision, so that where
 not depend on which one came first. When a second folder is added to a session, the coordinates of
 the first move there at the next start; the list names the new places.
 
+The list says of each micrograph which model its coordinates are of, in a second block: RELION asks
+for the first by its name, and ends it at an empty line.
+
 RELION reads ``data_`` and ``loop_`` wherever they stand in a line, also in a comment, and
 ``# version`` as the version of the file: our comments hold neither.
 """
@@ -25,13 +28,18 @@ from livepick.core.picks import Picks
 from livepick.errors import MicrographError, OutputError
 from livepick.records import Visible
 
-__all__ = ["LIST", "SUFFIX", "RelionStar"]
+__all__ = ["LIST", "MODELS_BLOCK", "SUFFIX", "RelionStar"]
 
 SUFFIX = "_autopick.star"
 """RELION finds the coordinates of a micrograph by it."""
 
 LIST = "autopick.star"
 """The session's list of coordinates files."""
+
+MODELS_BLOCK = "livepick_micrographs"
+"""The block of the list that names the model of each micrograph."""
+
+_MODEL_COLUMNS = ("_livepickModelVersion", "_livepickModelKind")
 
 _VERSION = "# version 30001"
 """Of the STAR dialect: RELION 3.1 and later."""
@@ -148,24 +156,22 @@ class RelionStar:
         return True
 
     def _list(self, entries: Iterable[Visible]) -> bytes:
-        lines = [
-            "",
-            _VERSION,
-            f"# livepick {__version__}",
-            "",
-            "data_coordinate_files",
-            "",
-            "loop_",
-            "_rlnMicrographName #1",
-            "_rlnMicrographCoordinates #2",
-        ]
-        data = io.BytesIO()
-        data.writelines(f"{line}\n".encode() for line in lines)
+        places, models = io.BytesIO(), io.BytesIO()
         for entry in entries:
-            place = self.place(entry.root, entry.relative)
-            data.write(f"{_quoted(entry.root / entry.relative)} {_quoted(place)}\n".encode())
-        data.write(b"\n")
-        return data.getvalue()
+            name = _quoted(entry.root / entry.relative)
+            place = _quoted(self.place(entry.root, entry.relative))
+            places.write(f"{name} {place}\n".encode())
+            models.write(f"{name} {entry.model_version} {entry.model_kind}\n".encode())
+        return b"".join(
+            (
+                f"\n{_VERSION}\n# livepick {__version__}\n".encode(),
+                _head("coordinate_files", "_rlnMicrographName", "_rlnMicrographCoordinates"),
+                places.getvalue(),
+                _head(MODELS_BLOCK, "_rlnMicrographName", *_MODEL_COLUMNS),
+                models.getvalue(),
+                b"\n",
+            )
+        )
 
     def sweep(self) -> int:
         """Remove unfinished files that a killed service left behind; return how many."""
@@ -189,6 +195,16 @@ def _ours(path: Path, error: OSError) -> MicrographError | OutputError:
             "Rename the micrograph, or what is in the way in the output folder.",
         )
     return OutputError(f"{path} could not be written: {error.strerror}", _REMEDY)
+
+
+def _head(block: str, *columns: str) -> bytes:
+    """Return what comes before the rows of a block, with no comment.
+
+    The starfile library takes a comment behind a block without rows for a row of it.
+    """
+    lines = ["", f"data_{block}", "", "loop_"]
+    lines += [f"{column} #{number}" for number, column in enumerate(columns, 1)]
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _coordinates(picks: Picks, *, version: int, kind: str) -> bytes:

@@ -1,0 +1,238 @@
+"""What an edit of the config means, when there is one, and what is said of it."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+from pydantic import BaseModel
+
+from livepick.config import Config
+from livepick.errors import ConfigError, ModelError
+from livepick.metrics import Metrics
+from livepick.reload import EFFECTS, MISSING_LOOKS, ConfigFile, compare, describe, read_anew
+from livepick.supervisor import Supervisor
+from livepick.systemd import Systemd
+
+TEXT = """\
+session: {name: krios1}
+watch: {directories: [in]}
+particle: {diameter_angstrom: 150}
+picking: {threshold: auto}
+output: {directory: out}
+state: {directory: state}
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "session.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_every_setting_has_a_kind():
+    """Who adds a setting decides whether it may change under way."""
+    settings = [
+        f"{name}.{key}"
+        for name, section in Config.model_fields.items()
+        if isinstance(section.annotation, type) and issubclass(section.annotation, BaseModel)
+        for key in section.annotation.model_fields
+    ]
+    assert list(EFFECTS) == settings
+
+
+@pytest.mark.parametrize(
+    ("edit", "shapes"),
+    [
+        ({"training": {"threads": 3, "device": "cpu", "time_limit_minutes": 1}}, False),
+        ({"picking": {"threshold": 0.1, "repick": "all"}}, False),
+        ({"retrain": {"gate": "off", "on_drift": True}}, False),
+        ({"micrograph": {"ctf": "/ctf"}}, False),
+        ({"training": {"generation": 2}}, True),
+        ({"training": {"seed": 2}}, True),
+        ({"bootstrap": {"classes": {"accept": [1]}}}, True),
+        ({"particle": {"contrast": "bright", "diameter_angstrom": 150}}, True),
+    ],
+)
+def test_what_asks_for_a_model_is_what_the_fingerprint_has(make_config, edit, shapes):
+    """Live settings leave the fingerprint as it is, and those of a model change it."""
+    old = make_config()
+    new = Config.model_validate(old.model_dump(exclude_defaults=True) | edit)
+
+    changes = compare(old, new)
+
+    assert changes
+    assert {change.effect for change in changes} == {"retrain" if shapes else "live"}
+    assert (new.training_fingerprint() != old.training_fingerprint()) == shapes
+
+
+def test_one_line_says_what_changed_and_what_it_causes(path):
+    old = Config.load(path)
+    path.write_text(TEXT.replace("auto", "0.05") + "training: {generation: 2}\n")
+
+    fresh, changes = read_anew(path, old)
+
+    assert fresh.training.generation == 2
+    assert describe(changes) == (
+        "training.generation from 1 to 2 (retrain), picking.threshold from auto to 0.05 (live): "
+        "what is live takes effect with the next micrograph or training; "
+        "a model of these settings is looked for, and trained if there is none"
+    )
+    assert describe(()) == "nothing has changed"
+
+
+def test_a_change_that_needs_a_restart_refuses_the_whole_edit(path):
+    """It says so with that word, names the settings, and how many others wait."""
+    old = Config.load(path)
+    path.write_text(TEXT.replace("auto", "0.05").replace("krios1", "krios2") + "web: {}\n")
+
+    with pytest.raises(ConfigError) as caught:
+        read_anew(path, old)
+
+    assert str(caught.value) == (
+        f"{path} needs a restart for session.name from krios1 to krios2 (restart)."
+        " Restart the service, or set it back. 1 other change waits for it."
+    )
+
+
+def test_an_edit_is_due_once_it_has_been_left_alone(path):
+    """Not while it is written, and once only."""
+    file = ConfigFile(path)
+    looks = [file.is_due()]
+    path.write_text(TEXT + "#")
+    looks.append(file.is_due())
+    path.write_text(TEXT + "# more")
+    looks += [file.is_due(), file.is_due(), file.is_due()]
+
+    assert looks == [False, False, False, True, False]
+
+
+def test_a_file_renamed_into_its_place_is_an_edit(path):
+    """As editors do, with the same size and time; it may be gone for a moment."""
+    file = ConfigFile(path)
+    before = path.stat()
+    path.rename(path.with_suffix(".bak"))
+    assert not file.is_due()
+    path.write_text(TEXT)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert [file.is_due(), file.is_due()] == [False, True]
+
+
+def test_a_link_turned_to_another_file_is_an_edit(path):
+    link, other = path.with_name("today.yaml"), path.with_name("other.yaml")
+    link.symlink_to(path.name)
+    file = ConfigFile(link)
+    other.write_text(TEXT + "#")
+    link.unlink()
+    link.symlink_to(other.name)
+
+    assert [file.is_due(), file.is_due()] == [False, True]
+
+
+def test_a_file_that_stays_away_is_said_once_and_read_when_it_is_back(path):
+    """The reading then says what is wrong."""
+    file = ConfigFile(path)
+    path.rename(path.with_suffix(".bak"))
+    looks = [file.is_due() for _ in range(MISSING_LOOKS + 3)]
+    assert (looks.index(True), looks.count(True)) == (MISSING_LOOKS - 1, 1)
+
+    path.with_suffix(".bak").rename(path)
+    assert [file.is_due(), file.is_due()] == [False, True]
+
+
+def test_what_was_read_on_a_signal_is_not_read_again(path):
+    file = ConfigFile(path)
+    path.write_text(TEXT + "#")
+    file.take()
+
+    assert [file.is_due(), file.is_due()] == [False, False]
+
+
+class Told:
+    """A supervisor, what it has applied, and what it shows."""
+
+    def __init__(self, path):
+        self.path = path
+        self.metrics = Metrics()
+        self.applied = []
+        self.supervisor = Supervisor(
+            Config.load(path),
+            systemd=Systemd({}),
+            metrics=self.metrics,
+            ledger=None,
+            watcher=SimpleNamespace(health=lambda: SimpleNamespace(folders=[])),
+            dispatch=None,
+            outputs=SimpleNamespace(down=False),
+            provider="CUDAExecutionProvider",
+        )
+
+    def edit(self, text, apply=None):
+        self.path.write_text(text)
+        self.supervisor.reload(self.path, apply or (lambda *given: self.applied.append(given)))
+
+    def sample(self, name, **labels):
+        return self.metrics.registry.get_sample_value(f"livepick_config_{name}", labels)
+
+    @property
+    def problems(self):
+        return self.supervisor._problems()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (TEXT.replace("threshold", "treshold"), "treshold"),
+        (TEXT.replace("150", "large"), "diameter_angstrom"),
+        (TEXT.replace("{name: krios1}", "{name: krios1"), "line 2"),
+        (TEXT.replace("directory: out", "directory: elsewhere"), "restart"),
+    ],
+)
+def test_a_refused_edit_shows_until_the_file_is_right(path, caplog, text, said):
+    """On the page, in the metrics and in the log; also if it is set back to what is in force."""
+    told = Told(path)
+
+    told.edit(text)
+    (problem,) = told.problems
+    assert said in problem
+    assert "\n" not in problem
+    assert said in caplog.text
+    assert "reload: the config is left as it was" in caplog.text
+    assert told.sample("last_reload_successful") == 0
+    assert told.sample("reloads_total", result="failure") == 1
+    assert told.applied == []
+
+    told.edit(TEXT)
+    assert told.problems == ()
+    assert told.sample("last_reload_successful") == 1
+    assert told.sample("reloads_total", result="success") == 1
+    assert told.applied == []
+
+
+def test_an_edit_that_cannot_be_applied_changes_nothing(path):
+    """A full disk, say; the next edit is compared with what is in force."""
+    told = Told(path)
+
+    def fail(config, changes):
+        raise ModelError("the blob picker could not be written", "Free space.")
+
+    told.edit(TEXT.replace("150", "200"), fail)
+    assert "Free space" in told.problems[0]
+    assert told.sample("last_reload_successful") == 0
+
+    told.edit(TEXT.replace("150", "200"))
+    ((config, changes),) = told.applied
+    assert [str(change) for change in changes] == [
+        "particle.diameter_angstrom from 150.0 to 200.0 (retrain)"
+    ]
+    assert told.supervisor._config is config
+    assert told.sample("info", **_information(config)) == 1
+
+
+def _information(config):
+    return {
+        "diameter_angstrom": f"{config.particle.diameter_angstrom:g}",
+        "device": config.picking.device,
+        "threshold": str(config.picking.threshold),
+        "training_fingerprint": config.training_fingerprint(),
+    }
