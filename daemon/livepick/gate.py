@@ -18,6 +18,7 @@ from livepick.config import Config
 from livepick.core.gate import Comparison, Pair, Verdict, decide, measure
 from livepick.core.held_out import HeldOutLabels, LabelledMicrograph
 from livepick.core.picks import Picks
+from livepick.errors import ModelError
 from livepick.models import Bundle
 from livepick.trial import TRIAL_SECONDS, Submit, try_job
 from livepick.worker import Job, Result
@@ -45,6 +46,10 @@ class Judgement:
     comparison: Comparison | None
 
 
+class _ChampionError(Exception):
+    """The model in use does not run: whoever does is better."""
+
+
 class Gate:
     """Judges bundles.
 
@@ -61,8 +66,20 @@ class Gate:
         self._submit = submit
         self._compute = compute
 
-    def judge(self, candidate: Bundle, champion: Bundle, *, asked: bool) -> Judgement:
+    def judge(
+        self, candidate: Bundle, champion: Bundle, *, asked: bool, now: bool = False
+    ) -> Judgement:
         """Compare a bundle with the one that picks; takes as long as picking twice.
+
+        Parameters
+        ----------
+        candidate, champion
+            The bundle, and the one that picks.
+        asked
+            Whether a person asked for it.
+        now
+            Whether only micrographs of the candidate's run count, since those that the champion
+            was judged by are no longer what the microscope delivers.
 
         Raises
         ------
@@ -71,9 +88,28 @@ class Gate:
         EngineError
             Workers cannot be started.
         """
+        try:
+            pairs = self._pairs(candidate, champion, now=now)
+        except _ChampionError as error:
+            fault = f"the one in use does not run: {error}"
+            verdict = Verdict(promote=True, outcome="not compared", sentence=fault)
+            return Judgement(candidate.card.version, champion.card.version, verdict, None)
+        comparison: Comparison | None = None
+        if any(len(pair.particles) for pair in pairs):
+            comparison = self._compute(measure, pairs, own_labels=OWN).result(TRIAL_SECONDS)
+        verdict = decide(
+            comparison,
+            mode=self._config.retrain.gate,
+            asked=asked,
+            provisional=champion.card.kind == "blob",
+        )
+        return Judgement(candidate.card.version, champion.card.version, verdict, comparison)
+
+    def _pairs(self, candidate: Bundle, champion: Bundle, *, now: bool) -> list[Pair]:
+        """Return what both pick in each held-out micrograph that can still be read."""
         pairs: list[Pair] = []
         picked: dict[Path, tuple[Result, Result] | None] = {}
-        for number, labels in enumerate(_labels(candidate, champion)):
+        for number, labels in enumerate(_labels(candidate, champion, now=now)):
             if labels is None:
                 continue
             for micrograph in labels.micrographs:
@@ -83,36 +119,36 @@ class Gate:
                 both = picked[path]
                 if both is not None:
                     pairs.append(_pair(number, labels, micrograph, *both))
-        comparison: Comparison | None = None
-        if any(len(pair.particles) for pair in pairs):
-            comparison = self._compute(measure, pairs, own_labels=OWN).result(TRIAL_SECONDS)
-        verdict = decide(comparison, mode=self._config.retrain.gate, asked=asked)
-        return Judgement(candidate.card.version, champion.card.version, verdict, comparison)
+        return pairs
 
     def _picks(
         self, path: Path, candidate: Bundle, champion: Bundle
     ) -> tuple[Result, Result] | None:
         """Return what both pick in a micrograph; None if that has gone bad."""
-        results = []
-        for bundle in (candidate, champion):
-            job = Job(
-                path=path,
-                version=None,
-                bundle=bundle.path,
-                device=self._config.picking.device,
-                pixel_size_angstrom=self._config.micrograph.pixel_size_angstrom,
-            )
-            result = try_job(f"model {bundle.card.version}", job, self._submit)
-            if result is None:
-                return None
-            results.append(result)
-        return results[0], results[1]
+        theirs = self._pick(path, candidate)
+        if theirs is None:
+            return None
+        try:
+            others = self._pick(path, champion)
+        except ModelError as error:
+            raise _ChampionError(str(error)) from error
+        return None if others is None else (theirs, others)
+
+    def _pick(self, path: Path, bundle: Bundle) -> Result | None:
+        job = Job(
+            path=path,
+            version=None,
+            bundle=bundle.path,
+            device=self._config.picking.device,
+            pixel_size_angstrom=self._config.micrograph.pixel_size_angstrom,
+        )
+        return try_job(f"model {bundle.card.version}", job, self._submit)
 
 
-def _labels(candidate: Bundle, champion: Bundle) -> list[HeldOutLabels | None]:
+def _labels(candidate: Bundle, champion: Bundle, *, now: bool) -> list[HeldOutLabels | None]:
     """Return the labels to judge by: the candidate's, and the champion's if they count."""
     theirs, others = HeldOutLabels.read(candidate.path), HeldOutLabels.read(champion.path)
-    if theirs is not None and theirs.by == "person":
+    if now or (theirs is not None and theirs.by == "person"):
         return [theirs]  # the newest word of a person
     if others is not None and others.by == "person":
         return [None, others]

@@ -27,6 +27,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from livepick import errors
+from livepick.core.gate import Comparison
 from livepick.core.run import FindingKind, Progress
 from livepick.records import Counts
 from livepick.worker import CPU, CUDA, Result
@@ -47,6 +48,7 @@ ERROR_STAGES = ("ingest", "pick", "export", "train")
 _OUTCOMES = ("picked", "empty", "failed")
 QUEUE_STAGES = ("settling", "queued", "picking")
 TRAINING_RESULTS = ("promoted", "kept_aside", "failed", "superseded", "stopped")
+JUDGED = ("candidate", "champion")
 FINDINGS: tuple[str, ...] = get_args(FindingKind)
 
 PROVIDERS = (CUDA, CPU)
@@ -225,6 +227,20 @@ class Metrics:
             self._counter("training_runs", "Training runs ended, by result.", "result"),
             TRAINING_RESULTS,
         )
+        self.gate_average_precision = _zeros(
+            self._gauge(
+                "gate_average_precision",
+                "Was the last new model better? Of both on held-out micrographs, at the gate.",
+                "model",
+            ),
+            JUDGED,
+        )
+        self.gate_precision = _zeros(
+            self._gauge(
+                "gate_precision", "And of as many picks as the one in use writes?", "model"
+            ),
+            JUDGED,
+        )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"livepick_{name}", text, labels, registry=self.registry)
@@ -338,6 +354,16 @@ class Metrics:
             self.training_findings.labels(line.finding).inc()
         if line.rerun:
             self.training_reruns.inc()
+
+    def judged(self, comparison: Comparison | None) -> None:
+        """Set the figures of a new model and of the one in use; None if there were none."""
+        if comparison is None:
+            return
+        average, precision = comparison.average_precision, comparison.precision
+        self.gate_average_precision.labels("candidate").set(average.candidate)
+        self.gate_average_precision.labels("champion").set(average.champion)
+        self.gate_precision.labels("candidate").set(precision.candidate)
+        self.gate_precision.labels("champion").set(precision.champion)
 
     def serve_with(self, *, version: int, kind: str, promoted_at: float) -> None:
         """Say which model picks from now on; the former one's series goes away."""

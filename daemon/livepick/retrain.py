@@ -1,46 +1,69 @@
-"""When a training run is due, and what becomes of it.
+"""When a training run is due, what becomes of it, and which model picks.
 
 A run is due when enough micrographs are picked and no bundle has the training fingerprint of the
-config. The folder ``runs/NNNN`` and the bundle ``models/NNNN`` say how far it is, so that a start
-after any kind of end finds its place:
+config. ``runs/NNNN``, ``models/NNNN`` and ``models/champion.json`` say how far it is, so that a
+start after any kind of end finds its place, and a change of the config too:
 
-* a bundle with our fingerprint that does not pick yet → try it, promote it;
+* the champion was promoted for our fingerprint → that is decided, whoever promoted it;
+* a bundle with our fingerprint → it picked once already, and picks again; or it stands at the gate;
 * a run folder with our fingerprint and no bundle, not failed → the trainer goes on in it;
-* neither → a new run, once ``livepick.ordering`` has enough to learn from.
+* none → a new run, once ``livepick.ordering`` has enough to learn from.
+
+Going back to an earlier config is the second case, and a newer edit while a run is under way ends
+that run, which would go on if the config went back.
 
 A failed run leaves picking as it was. It is not tried again, because the same settings on the same
 picks fail again; ``training.generation`` asks for another. A trainer that was killed (by the
 out-of-memory killer, say) is started again a few times, and goes on where it was.
+
+Whoever moves the pointer, this thread sees it within a second, and lets the workers run the model
+before the dispatch loop hears of it. A model that does not run gives the pointer back.
 """
 
 import logging
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from livepick.config import Config
-from livepick.core.run import RUN, RUNS, Progress, RunSpec
-from livepick.errors import EngineError, LedgerWriteError, LivepickError
+from livepick.core.files import write_atomically
+from livepick.core.run import RUNS
+from livepick.errors import (
+    EngineError,
+    LedgerWriteError,
+    LivepickError,
+    ModelError,
+    ProviderError,
+)
+from livepick.following import Following
+from livepick.gate import Compute, Gate, Judgement
 from livepick.ledger import ReadLedger
 from livepick.metrics import Metrics
 from livepick.models import Bundle, Models
 from livepick.ordering import Ordering
 from livepick.records import RunState
-from livepick.trainer_process import Ended, ProgressReader, TrainerProcess, last_progress, log_tail
-from livepick.trial import Submit, try_model
-from livepick.worker import Job
+from livepick.runs import drift_fingerprint, is_of
+from livepick.trial import TRIAL_SECONDS, Submit
+from livepick.worker import probe
 
-__all__ = ["Retrain"]
+__all__ = ["VERDICT", "Retrain"]
+
+VERDICT = "verdict.json"
+"""In a run's folder: what the gate said. A bundle never changes, so it is not in there."""
 
 POLL_SECONDS = 1.0
-"""Between two looks at the ledger, or at the trainer."""
+"""Between two looks at the ledger, the pointer and the trainer."""
 
 PAUSE_SECONDS = 30.0
 """After the state folder could not be written: a full disk is not full of hurry."""
 
 RESTARTS = 5
 """Of a trainer that was killed, before the run counts as failed."""
+
+RunChanged = Callable[[int, str, RunState, str, Mapping[str, Any]], None]
 
 _log = logging.getLogger(__name__)
 
@@ -50,14 +73,16 @@ class Retrain:
 
     Parameters
     ----------
+    serving
+        The bundle that picks at the start.
     ledger
         To look at: how many are picked, and what was picked in them.
-    submit
-        Gives a job to the workers, for the trial of a new model.
+    submit, compute
+        Give micrographs and other work to the workers.
     promoted
-        Called with a bundle once it is the champion.
+        Called with a bundle, and the onnxruntime provider that runs it, once it is to pick.
     run_changed
-        Called with version, fingerprint, state and reason of a run when they change.
+        Called with version, fingerprint, state, reason and figures of a run when they change.
     command
         The trainer program; tests bring their own.
     """
@@ -68,33 +93,53 @@ class Retrain:
         *,
         models: Models,
         metrics: Metrics,
+        serving: Bundle,
         ledger: ReadLedger,
         submit: Submit,
-        promoted: Callable[[Bundle], None],
-        run_changed: Callable[[int, str, RunState, str], None],
+        compute: Compute,
+        promoted: Callable[[Bundle, str], None],
+        run_changed: RunChanged,
         command: tuple[str, ...] = (),
     ) -> None:
-        self._config = config
         self._models = models
         self._metrics = metrics
+        self._serving = serving
         self._ledger = ledger
         self._submit = submit
+        self._compute = compute
         self._promoted = promoted
         self._run_changed = run_changed
-        self._states = {run.version: run.state for run in ledger.runs()}
         self._command = command
-        self._fingerprint = config.training_fingerprint()
-        self._folder = config.state.directory / RUNS
-        self._ordering = Ordering(
-            config, models=models, metrics=metrics, ledger=ledger, submit=submit
-        )
-        self._trainer: TrainerProcess | None = None
-        self._progress: ProgressReader | None = None
-        self._started_at = 0.0
-        self._restarts = 0
+        runs = ledger.runs()
+        self._states = {run.version: run.state for run in runs}
+        self._restarts: dict[str, int] = {}
+        self._following: Following | None = None
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._wanted = config
+        self._wanted: Config | None = None
+        self._drifted: str | None = None
+        self._take(config)
+        for run in runs:
+            if run.state == "running" and is_of(run.fingerprint, self._settings):
+                self._order_as(run.fingerprint)  # a run for drift goes on as that
+
+    # --- what others say, from any thread ----------------------------------------------------
+
+    def stop(self) -> None:
+        """Ask ``run`` to return."""
+        self._stop.set()
+
+    def use(self, config: Config) -> None:
+        """Work by another config from the next step on."""
+        with self._lock:
+            self._wanted = config
+
+    def drifted(self, sentence: str) -> None:
+        """Say that picks or micrographs are no longer what they were: a run may be due."""
+        with self._lock:
+            self._drifted = sentence
+
+    # --- the thread --------------------------------------------------------------------------
 
     def run(self) -> None:
         """Look, decide and follow until ``stop``; then end the trainer, which will resume."""
@@ -109,98 +154,119 @@ class Retrain:
                     pause = PAUSE_SECONDS
                 self._stop.wait(pause)
         finally:
-            if self._trainer is not None:
-                _log.info("run %s: interrupted, resumes at the next start", self._name)
-                self._trainer.end()
-                self._metrics.training_running.set(0)
+            if self._following is not None:
+                _log.info("run %s: interrupted, resumes at the next start", self._following.name)
+                self._following.end()
                 self._metrics.training_runs.labels("stopped").inc()
-
-    def stop(self) -> None:
-        """Ask ``run`` to return; callable from any thread."""
-        self._stop.set()
-
-    def use(self, config: Config) -> None:
-        """Take another config; callable from any thread."""
-        with self._lock:
-            self._wanted = config
 
     def step(self) -> None:
         """Do the next thing that is due, if any."""
-        if self._trainer is not None:
-            self._follow(self._trainer)
+        self._take_wanted()
+        self._follow_pointer()
+        if self._following is not None:
+            self._follow(self._following)
+            return
+        if self._is_decided():
             return
         bundle = self._models.trained(self._fingerprint)
         if bundle is not None:
             self._consider(bundle)
             return
-        folder = self._open_run()
+        folder = self._ordering.open_run(self._closed())
         if folder is not None:
             self._start(folder)
 
-    # --- which run ---------------------------------------------------------------------------
+    # --- by which config ---------------------------------------------------------------------
 
-    def _open_run(self) -> Path | None:
-        """Return the run to go on with, made now if one is due; None if there is none."""
-        failed = {version for version, state in self._states.items() if state == "failed"}
-        return self._ordering.open_run(failed)
+    def _take(self, config: Config) -> None:
+        self._config = config
+        self._settings = config.training_fingerprint()
+        self._folder = config.state.directory / RUNS
+        self._order_as(self._settings)
+
+    def _order_as(self, fingerprint: str) -> None:
+        self._fingerprint = fingerprint
+        self._ordering = Ordering(
+            self._config,
+            models=self._models,
+            metrics=self._metrics,
+            ledger=self._ledger,
+            submit=self._submit,
+            fingerprint=fingerprint,
+            latest=fingerprint != self._settings,
+        )
+
+    def _take_wanted(self) -> None:
+        with self._lock:
+            config, self._wanted = self._wanted, None
+            drifted, self._drifted = self._drifted, None
+        if config is not None:
+            if config.training_fingerprint() == self._settings:
+                fingerprint = self._fingerprint
+                self._take(config)
+                self._order_as(fingerprint)
+            else:
+                self._supersede()
+                self._take(config)
+        if drifted and self._config.retrain.on_drift and self._is_decided():
+            self._order_as(
+                drift_fingerprint(self._settings, [r.fingerprint for r in self._ledger.runs()])
+            )
+            _log.info("training: due with the latest micrographs: %s", drifted)
+
+    def _supersede(self) -> None:
+        """End the run that is under way: nobody wants its model any more."""
+        if self._following is not None:
+            following, self._following = self._following, None
+            following.end()
+            reason = "the config was edited again while it ran"
+            _log.info("run %s: ended, %s", following.name, reason)
+            self._metrics.training_runs.labels("superseded").inc()
+            self._change(following.folder, "superseded", reason)
+
+    def _is_decided(self) -> bool:
+        """Whether nothing is to be trained or judged: somebody chose a model for this config."""
+        last = self._models.promotion()
+        chosen = last is not None and last.fingerprint == self._settings
+        return chosen and self._fingerprint == self._settings and not self._is_unrecorded()
+
+    def _is_unrecorded(self) -> bool:
+        """Whether the service was killed between a promotion and its record."""
+        return self._states.get(self._serving.card.version) == "running"
+
+    def _closed(self) -> set[int]:
+        """Return the versions of runs that are over and not tried again."""
+        return {v for v, state in self._states.items() if state in ("failed", "kept_aside")}
 
     # --- the trainer at work -----------------------------------------------------------------
 
     def _start(self, folder: Path) -> None:
         if self._states.get(int(folder.name)) != "running":
             self._change(folder, "running")
-        self._progress = ProgressReader(folder)
-        self._progress.new()  # what an earlier trainer said is in the log already
-        self._trainer = TrainerProcess.on(
-            folder, self._command, threads=self._config.training.threads
+        self._following = Following(
+            folder,
+            models=self._models.directory,
+            training=self._config.training,
+            metrics=self._metrics,
+            command=self._command,
         )
-        self._started_at = time.monotonic()
-        self._metrics.training_running.set(1)
 
-    def _follow(self, trainer: TrainerProcess) -> None:
-        ended = trainer.poll()  # before the progress, so that its last words are not missed
-        for line in self._progress.new() if self._progress else ():
-            self._report(line)
-        if ended is not None:
-            self._trainer = None
-            self._metrics.training_running.set(0)
-            self._conclude(trainer.folder, ended)
-        elif time.monotonic() - self._started_at > self._config.training.time_limit_minutes * 60:
-            trainer.end()
-            self._trainer = None
-            self._metrics.training_running.set(0)
-            self._fail(
-                trainer.folder,
-                f"it took longer than {self._config.training.time_limit_minutes:g} minutes. Raise"
-                " training.time_limit_minutes and training.generation, or train on fewer epochs",
-            )
-
-    def _report(self, line: Progress) -> None:
-        self._metrics.trained(line)
-        if line.note and line.stage != "failed":  # a failure is logged when the run is concluded
-            level = logging.DEBUG if line.stage == "prepare" else logging.INFO
-            if line.finding is not None:
-                level = logging.WARNING
-            _log.log(level, "run %s: %s: %s", self._name, line.stage, line.note)
-
-    def _conclude(self, folder: Path, ended: Ended) -> None:
-        """Decide what the end of a trainer means."""
-        if (self._models.directory / folder.name).is_dir():
-            return  # the next step finds the bundle
-        last = last_progress(folder)
-        if last is not None and last.stage == "failed":
-            self._fail(folder, last.note)
-        elif ended.exit_status is None or ended.exit_status < 0:
-            self._restarts += 1
-            if self._restarts > RESTARTS:
+    def _follow(self, following: Following) -> None:
+        ending = following.step()
+        if ending is None:
+            return
+        self._following = None
+        if ending.killed:
+            count = self._restarts[following.name] = self._restarts.get(following.name, 0) + 1
+            if count > RESTARTS:
                 self._fail(
-                    folder, f"the trainer was killed {self._restarts} times; is there memory"
+                    following.folder, f"the trainer was killed {count} times; is there memory"
                 )
             else:
-                _log.warning("run %s: the trainer was killed, it starts again", folder.name)
+                _log.warning("run %s: the trainer was killed, it starts again", following.name)
                 self._metrics.error("train", "trainer")
-        else:
-            self._fail(folder, f"the trainer ended with {ended.exit_status}: {log_tail(folder)}")
+        elif ending.fault is not None:
+            self._fail(following.folder, ending.fault)
 
     def _fail(self, folder: Path, reason: str) -> None:
         _log.error(
@@ -209,64 +275,96 @@ class Retrain:
         self._metrics.training_runs.labels("failed").inc()
         self._metrics.error("train", "trainer")
         self._change(folder, "failed", reason)
+        self._order_as(self._settings)
 
-    def _change(self, folder: Path, state: RunState, reason: str = "") -> None:
+    def _change(
+        self,
+        folder: Path,
+        state: RunState,
+        reason: str = "",
+        figures: Mapping[str, Any] | None = None,
+    ) -> None:
         version = int(folder.name)
         self._states[version] = state
-        self._run_changed(version, self._fingerprint, state, reason)
+        self._run_changed(version, self._fingerprint, state, reason, figures or {})
 
-    @property
-    def _name(self) -> str:
-        return self._trainer.folder.name if self._trainer else "-"
-
-    # --- the new model -----------------------------------------------------------------------
+    # --- the gate ----------------------------------------------------------------------------
 
     def _consider(self, bundle: Bundle) -> None:
-        """Promote a bundle with our fingerprint, unless it picks already or has failed."""
-        version = bundle.card.version
-        pointer = self._models.pointer()
-        if pointer is not None and pointer.card.version == version:
-            if self._states.get(version) == "running":  # killed between promotion and this
-                self._change(self._folder / bundle.path.name, "promoted")
-            return
-        if self._states.get(version) in ("failed", "kept_aside"):
-            return
+        """Let a bundle pick that did so before; judge one that is new."""
         folder = self._folder / bundle.path.name
+        state = self._states.get(bundle.card.version)
+        if self._serving.card.version == bundle.card.version and state == "running":
+            self._change(folder, "promoted")  # killed between the promotion and this
+        elif state == "promoted":
+            self._promote(bundle, "the config went back to the settings that it was trained with")
+        elif state not in ("failed", "kept_aside"):
+            self._judge(bundle, folder)
+
+    def _judge(self, bundle: Bundle, folder: Path) -> None:
+        gate = Gate(self._config, self._submit, self._compute)
+        for_drift = self._fingerprint != self._settings
         try:
-            if (folder / RUN).exists():  # else a bundle from elsewhere
-                self._try(bundle, RunSpec.read(folder))
-            promoted = self._models.promote(
-                version,
-                by="service",
-                why="trained with these settings",
-                fingerprint=self._fingerprint,
-            )
-        except (EngineError, LedgerWriteError):
-            raise  # says nothing of the model, which is tried again
+            judgement = gate.judge(bundle, self._serving, asked=not for_drift, now=for_drift)
+        except EngineError:
+            raise  # says nothing of the model, which is tried again at the next start
         except LivepickError as error:
             self._fail(folder, str(error))
             return
-        _log.info(
-            "model %d: promoted, threshold %.3f (%s)",
-            version,
-            bundle.card.threshold,
-            bundle.card.threshold_source,
-        )
-        self._metrics.training_runs.labels("promoted").inc()
-        self._change(folder, "promoted")
-        self._promoted(promoted)
-
-    def _try(self, bundle: Bundle, spec: RunSpec) -> None:
-        """Let the workers pick held-out micrographs with the new model until one went well."""
-        jobs = [
-            Job(
-                path=micrograph.path,
-                version=None,
-                bundle=bundle.path,
-                device=self._config.picking.device,
-                pixel_size_angstrom=self._config.micrograph.pixel_size_angstrom,
+        self._metrics.judged(judgement.comparison)
+        if folder.is_dir():
+            write_atomically(folder / VERDICT, _judgements.dump_json(judgement, indent=1))
+        verdict = judgement.verdict
+        figures: dict[str, Any] = {"verdict": _judgements.dump_python(judgement, mode="json")}
+        version, champion = bundle.card.version, self._serving.card.version
+        if verdict.promote:
+            self._promote(bundle, f"against model {champion}: {verdict.sentence}")
+            self._metrics.training_runs.labels("promoted").inc()
+            self._change(folder, "promoted", verdict.sentence, figures)
+        else:
+            _log.warning(
+                "model %d: kept aside, model %d goes on: %s", version, champion, verdict.sentence
             )
-            for micrograph in spec.micrographs
-            if micrograph.held_out
-        ]
-        try_model(f"model {spec.version}", jobs, self._submit)
+            self._metrics.training_runs.labels("kept_aside").inc()
+            self._change(folder, "kept_aside", verdict.sentence, figures)
+        self._order_as(self._settings)
+
+    def _promote(self, bundle: Bundle, why: str) -> None:
+        card = bundle.card
+        self._models.promote(card.version, by="service", why=why, fingerprint=self._settings)
+        _log.info(
+            "model %d: promoted, threshold %.3f (%s): %s",
+            card.version,
+            card.threshold,
+            card.threshold_source,
+            why,
+        )
+        self._follow_pointer()
+
+    # --- which model picks -------------------------------------------------------------------
+
+    def _follow_pointer(self) -> None:
+        """Let the champion pick, if it does not yet and the workers can run it."""
+        champion = self._models.champion(self._config)
+        before = self._serving
+        if champion.card.version == before.card.version:
+            return
+        try:
+            provider = self._compute(probe, champion.path, self._config.picking.device).result(
+                TRIAL_SECONDS
+            )
+        except (ProviderError, EngineError):
+            raise  # no model's fault
+        except (ModelError, TimeoutError) as error:
+            why = f"model {champion.card.version} does not run: {error}"
+            _log.error("model %d: goes on, %s", before.card.version, why)
+            self._metrics.error("train", ModelError.reason)
+            self._models.promote(
+                before.card.version, by="service", why=why, fingerprint=self._settings
+            )
+            return
+        self._serving = champion
+        self._promoted(champion, provider)
+
+
+_judgements = TypeAdapter(Judgement)

@@ -25,7 +25,9 @@ __all__ = [
     "MOST_MASKED",
     "Runs",
     "Waiting",
+    "drift_fingerprint",
     "is_fit_to_learn_from",
+    "is_of",
     "read_waiting",
     "say_waiting",
     "split",
@@ -190,6 +192,25 @@ def seeding_fingerprint(particle: Particle, bootstrap: Bootstrap, training: Trai
         ),
     }
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def drift_fingerprint(settings: str, taken: Collection[str]) -> str:
+    """Return the fingerprint of a run that is due for drift, and not for the settings alone.
+
+    Parameters
+    ----------
+    settings
+        The config's training fingerprint.
+    taken
+        Fingerprints of all runs.
+    """
+    number = sum(is_of(fingerprint, settings) for fingerprint in taken)
+    return f"{settings}.drift{max(number, 1)}"
+
+
+def is_of(fingerprint: str, settings: str) -> bool:
+    """Return whether a run with this fingerprint was ordered for these settings."""
+    return fingerprint.partition(".")[0] == settings
 
 
 def split(

@@ -22,10 +22,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from livepick.advice import advice
 from livepick.config import Config
@@ -164,8 +165,10 @@ class Service:
             config,
             models=self._models,
             metrics=self._metrics,
+            serving=champion,
             ledger=reader,
             submit=lambda job: engine.submit(pick, job),
+            compute=engine.submit,
             promoted=self._on_promoted,
             run_changed=self._on_run_changed,
         )
@@ -240,13 +243,21 @@ class Service:
         _log.info("picking: %d worker%s on %s", count, "s" if count > 1 else "", provider)
         return engine, provider
 
-    def _on_promoted(self, bundle: Bundle) -> None:
+    def _on_promoted(self, bundle: Bundle, provider: str) -> None:
         card = bundle.card
         self._inbox.put(Promoted(bundle.path, card))
         self._metrics.serve_with(version=card.version, kind=card.kind, promoted_at=time.time())
+        self._supervisor.use_provider(provider)
 
-    def _on_run_changed(self, version: int, fingerprint: str, state: RunState, reason: str) -> None:
-        self._inbox.put(RunChanged(version, fingerprint, state, reason))
+    def _on_run_changed(
+        self,
+        version: int,
+        fingerprint: str,
+        state: RunState,
+        reason: str,
+        figures: Mapping[str, Any],
+    ) -> None:
+        self._inbox.put(RunChanged(version, fingerprint, state, reason, figures))
 
     # --- start, wait, stop -------------------------------------------------------------------
 
@@ -315,10 +326,8 @@ class Service:
         ModelError
             The blob picker for another particle could not be written.
         """
-        champion = None
         if any(change.name.startswith("particle.") for change in changes):
             self._models.ensure_blob(config)  # takes about a second
-            champion = self._models.champion(config)
         for sentence in advice(config):
             if sentence not in advice(self._config):
                 _log.warning("config: %s", sentence)
@@ -326,8 +335,6 @@ class Service:
         self._retrain.use(config)
         if any(change.name.startswith("picking.") for change in changes):
             self._inbox.put(PickingChanged(_threshold(config), config.picking.repick))
-        if champion is not None:
-            self._on_promoted(champion)
 
     def _stop(self) -> None:
         """End all parts. What is on disk is whole at every moment, so none of this must succeed."""

@@ -97,6 +97,14 @@ class Supervisor:
             promoted_at=in_use.since if in_use is not None and same else self._began_at,
         )
 
+    def use_provider(self, provider: str) -> None:
+        """Take note of which provider runs the model; callable from any thread."""
+        if provider != self._provider:
+            _log.warning("picking: runs on %s now, and ran on %s", provider, self._provider)
+        with self._lock:
+            self._provider, self._cached = provider, None
+        self._metrics.use_provider(provider)
+
     def _describe_config(self) -> None:
         config = self._config
         self._metrics.config.info(

@@ -17,18 +17,20 @@ from livepick import trial
 from livepick.config import Micrograph
 from livepick.core.picks import Picks
 from livepick.core.run import RunMicrograph, RunSpec
-from livepick.errors import ContentError
+from livepick.errors import ContentError, ModelError
 from livepick.metrics import Metrics
 from livepick.models import Models
 from livepick.records import Counts, RunRow
 from livepick.retrain import Retrain
 from livepick.runs import split
 from livepick.trainer_process import Ended, ProgressReader, TrainerProcess
+from livepick.worker import CPU, Quality, Result, StageSeconds, probe
 
 PUBLISH = """
     import dataclasses, sys, time
     from pathlib import Path
     from livepick.core.bundle import GRAPH, publish, read_card, sha256
+    from livepick.core.held_out import HELD_OUT, HeldOutLabels, LabelledMicrograph
     from livepick.core.run import RunMicrograph, RunSpec
     folder = Path(sys.argv[1])
     spec = RunSpec.read(folder)
@@ -39,7 +41,13 @@ PUBLISH = """
     )
     with (folder / "progress.jsonl").open("a") as file:
         file.write('{"at": 1, "stage": "train", "training_loss": 0.5, "validation_loss": 0.6}\\n')
-    publish(spec.models_directory, card, {GRAPH: b"trained"})
+    labels = HeldOutLabels(by="classes", radius_angstrom=20, micrographs=[
+        LabelledMicrograph(path=m.path, pixel_size_angstrom=1,
+            particles=[(100 * n, 100) for n in range(9)], doubtful=[])
+        for m in spec.micrographs if m.held_out
+    ])
+    files = {GRAPH: b"trained", HELD_OUT: labels.model_dump_json().encode()}
+    publish(spec.models_directory, card, files)
 """
 FAIL = """
     import sys
@@ -60,8 +68,9 @@ SLEEP = """
 class Scene:
     """A retrain thread without the thread, its ledger a list."""
 
-    def __init__(self, config, program, picked, micrograph_row):
+    def __init__(self, config, program, picked, micrograph_row, put_bundle):
         self.micrograph_row = micrograph_row
+        self.put_bundle = put_bundle
         self.config = config
         self.models = Models(config.state.directory / "models")
         self.metrics = Metrics()
@@ -69,7 +78,10 @@ class Scene:
         self.changes = []
         self.promoted = []
         self.jobs = []
+        self.probed = []
         self.outcome = None
+        self.wrong = {}
+        self.provider = CPU
         self.row = []
         self.picks = Picks(*(np.array([1.0, 2.0], dtype=np.float32) for _ in range(3)))
         self.masked = {}
@@ -78,13 +90,17 @@ class Scene:
 
     def start(self):
         """Make the part as the service does at its start."""
+        if not self.models.bundles():
+            self.put_bundle(self.models, self.config, 0, "blob")
         return Retrain(
             self.config,
             models=self.models,
             metrics=self.metrics,
+            serving=self.models.champion(self.config),
             ledger=self,
             submit=self.submit,
-            promoted=self.promoted.append,
+            compute=self.compute,
+            promoted=lambda bundle, provider: self.promoted.append(bundle),
             run_changed=self.run_changed,
             command=self.command,
         )
@@ -103,24 +119,70 @@ class Scene:
         for i in range(self.picked):
             yield self.micrograph_row(i, masked_fraction=self.masked.get(i, 0.0))
 
+    def picked_places(self):
+        """Be the ledger."""
+        return [(row.id, row.path) for row in self.picked_rows()]
+
+    def get(self, micrograph_id):
+        """Be the ledger."""
+        return next(row for row in self.picked_rows() if row.id == micrograph_id)
+
     def candidates(self, micrograph_id):
         """Be the ledger."""
         return self.picks
 
-    def run_changed(self, version, fingerprint, state, reason):
+    def run_changed(self, version, fingerprint, state, reason, figures):
         """Be the dispatch thread."""
         self.changes.append((version, state))
-        self.row = [RunRow(version, fingerprint, state, reason, 0.0, None, {})]
+        others = [run for run in self.row if run.version != version]
+        self.row = [RunRow(version, fingerprint, state, reason, 0.0, None, figures), *others]
 
     def submit(self, job):
         """Be the workers."""
         self.jobs.append(job)
         future = Future()
         if self.outcome is None:
-            future.set_result(None)
+            future.set_result(self.result(job))
         else:
             future.set_exception(self.outcome)
         return future
+
+    def result(self, job):
+        """Return nine picks, as many of them wrong as ``wrong`` says of the model."""
+        wrong = self.wrong.get(job.bundle.name, 1 if job.bundle.name == "0000" else 0)
+        x = np.arange(9, dtype=np.float32) * 100
+        y = np.where(np.arange(9) < wrong, 500, 100).astype(np.float32)
+        return Result(
+            picks=Picks(x, y, np.linspace(0.9, 0.5, 9, dtype=np.float32)),
+            threshold=0.5,
+            model_version=int(job.bundle.name),
+            model_kind="trained",
+            shape_px=(1000, 1000),
+            pixel_size_angstrom=1.0,
+            quality=Quality(0.0, 0.7),
+            seconds=StageSeconds(0.0, 0.0, 0.0, 0.0),
+            provider=CPU,
+        )
+
+    def compute(self, work, *args, **settings):
+        """Be the workers, for whom a graph of our bundles is none."""
+        future = Future()
+        if work is not probe:
+            future.set_result(work(*args, **settings))
+        elif isinstance(self.provider, str):
+            self.probed.append(args[0].name)
+            future.set_result(self.provider)
+        else:
+            future.set_exception(self.provider)
+        return future
+
+    def edit(self, **sections):
+        """Be the service after an edit of the config."""
+        values = self.config.model_dump()
+        for name, changes in sections.items():
+            values[name] |= changes
+        self.config = type(self.config).model_validate(values)
+        self.retrain.use(self.config)
 
     def until(self, condition, what):
         """Step until something is so."""
@@ -140,10 +202,7 @@ def make_scene(make_config, put_bundle, micrograph_row):
         config = make_config(
             generation=generation, micrographs=5, bootstrap=bootstrap, training=training
         )
-        scene = Scene(config, program, picked, micrograph_row)
-        if not scene.models.bundles():
-            put_bundle(scene.models, scene.config, 0, "blob")
-        return scene
+        return Scene(config, program, picked, micrograph_row, put_bundle)
 
     return make
 
@@ -190,7 +249,8 @@ def test_a_trained_model_is_tried_promoted_and_announced(make_scene):
 
     assert scene.models.champion(scene.config).card.version == 1
     assert scene.changes == [(1, "running"), (1, "promoted")]
-    assert [job.bundle.name for job in scene.jobs] == ["0001"]
+    assert [job.bundle.name for job in scene.jobs] == ["0001", "0000"]
+    assert scene.probed == ["0001"]
     assert scene.metrics.registry.get_sample_value("livepick_training_validation_loss") == 0.6
     scene.retrain.step()
     assert len(scene.promoted) == 1
@@ -295,8 +355,8 @@ def test_a_run_that_takes_too_long_is_ended(tmp_path, make_scene):
     """training.time_limit_minutes holds for a trainer that hangs."""
     scene = make_scene(SLEEP)
     scene.until((tmp_path / "state/runs/0001/began").exists, "trainer")
-    trainer = scene.retrain._trainer
-    scene.retrain._started_at -= 24 * 3600
+    trainer = scene.retrain._following._trainer
+    scene.retrain._following._started_at -= 24 * 3600
 
     scene.retrain.step()
 
@@ -308,7 +368,7 @@ def test_stopping_ends_the_trainer_and_a_start_goes_on(tmp_path, make_scene):
     """No run is left behind, and none is lost."""
     scene = make_scene(SLEEP)
     scene.until((tmp_path / "state/runs/0001/began").exists, "trainer")
-    trainer = scene.retrain._trainer
+    trainer = scene.retrain._following._trainer
     scene.retrain.stop()
     scene.retrain.run()
     assert trainer.poll() == Ended(-signal.SIGTERM)
@@ -378,3 +438,148 @@ def test_typical_micrographs_are_held_out():
     assert held_out(0.2) == [50, 42]
     assert held_out(0.2, {Path("/m/0.mrc")}) == [0, 48]
     assert held_out(0.1, {Path("/m/0.mrc"), Path("/m/2.mrc")}) == [0, 300]
+
+
+def test_a_worse_model_is_kept_aside_with_the_figures_that_say_why(tmp_path, make_scene):
+    """The champion picks on; run, verdict and metrics say so; a restart judges it no more."""
+    scene = make_scene(PUBLISH)
+    scene.until(lambda: scene.promoted, "promotion")
+    scene.wrong["0002"] = 4
+    scene.edit(training={"generation": 2})
+
+    scene.until(lambda: scene.changes[-1] == (2, "kept_aside"), "verdict")
+
+    assert scene.models.champion(scene.config).card.version == 1
+    assert "it is worse" in scene.row[0].reason
+    verdict = json.loads((tmp_path / "state/runs/0002/verdict.json").read_bytes())
+    assert verdict["comparison"]["precision"]["candidate"] == pytest.approx(5 / 9)
+    assert scene.row[0].figures == {"verdict": verdict}
+    sample = scene.metrics.registry.get_sample_value
+    assert sample("livepick_training_runs_total", {"result": "kept_aside"}) == 1
+    assert sample("livepick_gate_precision", {"model": "champion"}) == 1
+    jobs = len(scene.jobs)
+    scene.retrain = scene.start()
+    scene.retrain.step()
+    assert len(scene.jobs) == jobs
+
+
+def test_a_better_model_picks_from_then_on(make_scene):
+    """Better than the one in use, not only than the blob picker."""
+    scene = make_scene(PUBLISH)
+    scene.wrong |= {"0000": 5, "0001": 4}
+    scene.until(lambda: scene.promoted, "promotion")
+    scene.edit(training={"generation": 2})
+
+    scene.until(lambda: len(scene.promoted) == 2, "promotion")
+
+    assert [bundle.card.version for bundle in scene.promoted] == [1, 2]
+    assert scene.changes[-1] == (2, "promoted")
+    assert "against model 1" in scene.models.promotion().why
+
+
+def test_an_edit_while_a_run_is_under_way_ends_it_and_the_newer_wins(tmp_path, make_scene):
+    """If the config goes back, the older run goes on where it was."""
+    scene = make_scene(SLEEP)
+    scene.until((tmp_path / "state/runs/0001/began").exists, "trainer")
+    trainer = scene.retrain._following._trainer
+    scene.retrain._command = make_scene(PUBLISH).command
+    scene.edit(training={"generation": 2})
+
+    scene.until(lambda: scene.promoted, "promotion")
+    assert trainer.poll() is not None
+    assert scene.changes == [(1, "running"), (1, "superseded"), (2, "running"), (2, "promoted")]
+
+    scene.edit(training={"generation": 1})
+    scene.until(lambda: len(scene.promoted) == 2, "promotion")
+    assert scene.changes[4:] == [(1, "running"), (1, "promoted")]
+
+
+def test_an_earlier_config_finds_its_model_and_trains_nothing(make_scene):
+    """It picked once already, and is not judged again."""
+    scene = make_scene(PUBLISH)
+    scene.until(lambda: scene.promoted, "promotion")
+    scene.edit(training={"generation": 2})
+    scene.until(lambda: len(scene.promoted) == 2, "promotion")
+    jobs = len(scene.jobs)
+
+    scene.edit(training={"generation": 1})
+    scene.until(lambda: len(scene.promoted) == 3, "promotion")
+
+    assert [bundle.card.version for bundle in scene.promoted] == [1, 2, 1]
+    assert len(scene.jobs) == jobs
+    assert scene.changes[-1] == (2, "promoted")
+
+
+def test_a_model_that_a_person_promotes_picks_and_stays(make_scene):
+    """The service sees that the pointer moved, tries the model, and does not overrule."""
+    scene = make_scene(PUBLISH)
+    scene.until(lambda: scene.promoted, "promotion")
+    scene.models.promote(
+        0, by="operator", why="by hand", fingerprint=scene.config.training_fingerprint()
+    )
+
+    scene.until(lambda: len(scene.promoted) == 2, "promotion")
+    for _ in range(3):
+        scene.retrain.step()
+
+    assert [bundle.card.version for bundle in scene.promoted] == [1, 0]
+    assert scene.models.promotion().by == "operator"
+
+
+def test_a_model_that_does_not_run_gives_the_pointer_back(make_scene, put_bundle, caplog):
+    """Whoever promoted it: the one in use goes on, and the history says why."""
+    scene = make_scene(PUBLISH)
+    scene.until(lambda: scene.promoted, "promotion")
+    put_bundle(scene.models, scene.config, 7)
+    scene.provider = ModelError("no scores", "Train again.")
+    scene.models.promote(
+        7, by="operator", why="by hand", fingerprint=scene.config.training_fingerprint()
+    )
+
+    scene.retrain.step()
+
+    assert scene.models.champion(scene.config).card.version == 1
+    assert len(scene.promoted) == 1
+    assert "model 7 does not run: no scores" in scene.models.promotion().why
+    assert "model 1: goes on" in caplog.text
+
+
+def test_drift_trains_on_the_latest_micrographs_only_where_that_is_wanted(tmp_path, make_scene):
+    """Off by default; once at a time; the gate lets no equal win whom nobody asked for."""
+    scene = make_scene(PUBLISH, picked=5)
+    scene.until(lambda: scene.promoted, "promotion")
+    scene.retrain.drifted("fewer picks")
+    for _ in range(3):
+        scene.retrain.step()
+    assert scene.changes == [(1, "running"), (1, "promoted")]
+
+    scene.picked = 30
+    scene.edit(retrain={"on_drift": True})
+    scene.retrain.drifted("fewer picks")
+    scene.until(lambda: scene.changes[-1] == (2, "kept_aside"), "verdict")
+
+    spec = RunSpec.read(tmp_path / "state/runs/0002")
+    assert [m.path.stem for m in spec.micrographs] == ["29", "28", "27", "26", "25"]
+    assert "nobody asked for it" in scene.row[0].reason
+    for _ in range(3):
+        scene.retrain.step()
+    assert len(scene.changes) == 4
+
+
+def test_a_later_generation_learns_from_all_over_the_session(tmp_path, make_scene):
+    """And is judged by what was held out before, beside fresh micrographs."""
+    scene = make_scene(PUBLISH, picked=5)
+    scene.until(lambda: scene.promoted, "promotion")
+    (before,) = (m for m in RunSpec.read(tmp_path / "state/runs/0001").micrographs if m.held_out)
+    scene.picked = 40
+    scene.edit(training={"generation": 2, "held_out_fraction": 0.4})
+
+    scene.until(lambda: len(scene.promoted) == 2, "promotion")
+
+    spec = RunSpec.read(tmp_path / "state/runs/0002")
+    held_out = [m.path for m in spec.micrographs if m.held_out]
+    trained_on = [m.path for m in spec.micrographs if not m.held_out]
+    assert held_out[0] == before.path
+    assert len(held_out) == 2
+    assert int(held_out[1].stem) >= 5
+    assert max(int(path.stem) for path in trained_on) > 15

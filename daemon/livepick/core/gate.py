@@ -167,7 +167,9 @@ def compare(judged: Sequence[Judged], *, own_labels: int, seed: int = 0) -> Comp
     )
 
 
-def decide(comparison: Comparison | None, *, mode: Mode, asked: bool) -> Verdict:
+def decide(
+    comparison: Comparison | None, *, mode: Mode, asked: bool, provisional: bool = False
+) -> Verdict:
     """Return whether the candidate is to pick.
 
     Parameters
@@ -178,10 +180,18 @@ def decide(comparison: Comparison | None, *, mode: Mode, asked: bool) -> Verdict
         ``config.Retrain.gate``.
     asked
         Whether a person asked for this model, which lets it win a tie under ``strict``.
+    provisional
+        Whether the champion is a blob picker, which a trained model replaces even where nothing
+        could be compared.
     """
     outcome = _outcome(comparison)
     wins_ties = asked or mode == "tolerant"
-    promote = mode == "off" or outcome == "better" or (outcome == "as good" and wins_ties)
+    promote = (
+        mode == "off"
+        or outcome == "better"
+        or (outcome == "as good" and wins_ties)
+        or (outcome == "not compared" and provisional)
+    )
     words = {
         "better": "it is better",
         "as good": "it is as good",

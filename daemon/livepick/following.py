@@ -1,0 +1,111 @@
+"""A trainer at work: started on a run, followed line by line, and what its end means."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from livepick.config import Training
+from livepick.core.run import Progress
+from livepick.metrics import Metrics
+from livepick.trainer_process import Ended, ProgressReader, TrainerProcess, last_progress, log_tail
+
+__all__ = ["Ending", "Following"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a trainer ended."""
+
+    fault: str | None = None
+    """Why there is no model, for the operator; None if there is one, or may be."""
+    killed: bool = False
+    """Whether somebody killed it, so that it can go on where it was."""
+
+
+class Following:
+    """Starts the trainer of a run, or adopts the one that is at work there.
+
+    Parameters
+    ----------
+    folder
+        ``runs/NNNN``.
+    models
+        Folder where its bundle appears.
+    training
+        Settings of the config: threads and time limit.
+    metrics
+        Told of losses and findings.
+    command
+        The trainer program; tests bring their own.
+
+    Raises
+    ------
+    OSError
+        No process can be started, or the folder takes no writes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        models: Path,
+        training: Training,
+        metrics: Metrics,
+        command: tuple[str, ...] = (),
+    ) -> None:
+        self.folder = folder
+        self._bundle = models / folder.name
+        self._limit_minutes = training.time_limit_minutes
+        self._metrics = metrics
+        self._progress = ProgressReader(folder)
+        self._progress.new()  # what an earlier trainer said is in the log already
+        self._trainer = TrainerProcess.on(folder, command, threads=training.threads)
+        self._started_at = time.monotonic()
+        metrics.training_running.set(1)
+
+    @property
+    def name(self) -> str:
+        """Of the run's folder."""
+        return self.folder.name
+
+    def step(self) -> Ending | None:
+        """Take what is new; return how the trainer ended, or None while it runs."""
+        ended = self._trainer.poll()  # before the progress, so that its last words are not missed
+        for line in self._progress.new():
+            self._report(line)
+        if ended is not None:
+            self._metrics.training_running.set(0)
+            return self._ending(ended)
+        if time.monotonic() - self._started_at > self._limit_minutes * 60:
+            self.end()
+            return Ending(
+                f"it took longer than {self._limit_minutes:g} minutes. Raise"
+                " training.time_limit_minutes and training.generation, or train on fewer epochs"
+            )
+        return None
+
+    def end(self) -> None:
+        """End the trainer; its finished stages stay."""
+        self._trainer.end()
+        self._metrics.training_running.set(0)
+
+    def _report(self, line: Progress) -> None:
+        self._metrics.trained(line)
+        if line.note and line.stage != "failed":  # a failure is logged when the run is concluded
+            level = logging.DEBUG if line.stage == "prepare" else logging.INFO
+            if line.finding is not None:
+                level = logging.WARNING
+            _log.log(level, "run %s: %s: %s", self.name, line.stage, line.note)
+
+    def _ending(self, ended: Ended) -> Ending:
+        if self._bundle.is_dir():
+            return Ending()
+        last = last_progress(self.folder)
+        if last is not None and last.stage == "failed":
+            return Ending(last.note)
+        if ended.exit_status is None or ended.exit_status < 0:
+            return Ending(killed=True)
+        return Ending(f"the trainer ended with {ended.exit_status}: {log_tail(self.folder)}")
