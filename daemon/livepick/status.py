@@ -16,7 +16,7 @@ from livepick.errors import ModelError
 from livepick.ledger import LEDGER, ReadLedger
 from livepick.models import MODELS
 from livepick.records import Counts, MicrographRow, RunRow
-from livepick.runs import read_waiting
+from livepick.runs import is_of, read_waiting
 from livepick.trainer_process import last_progress
 
 __all__ = ["Status", "Training", "read_status"]
@@ -30,7 +30,7 @@ FAILURES = 20
 class Training:
     """How far the trained model is."""
 
-    state: Literal["collecting", "training", "trained", "failed"]
+    state: Literal["collecting", "training", "trained", "failed", "kept_aside"]
     sentence: str
     version: int | None = None
     """Of the run, once there is one."""
@@ -158,11 +158,14 @@ def _training(
     config: Config, runs: Sequence[RunRow], model: ModelCard | None, counts: Counts
 ) -> Training:
     fingerprint = config.training_fingerprint()
-    if model is not None and model.kind == "trained" and model.fingerprint == fingerprint:
+    ours = [run for run in runs if is_of(run.fingerprint, fingerprint)]
+    under_way = next((run for run in ours if run.state == "running"), None)
+    fits = model is not None and is_of(model.fingerprint, fingerprint)
+    if model is not None and model.kind == "trained" and fits and under_way is None:
         return Training(
             "trained", f"Model {model.version} is trained on this sample.", model.version
         )
-    run = next((run for run in runs if run.fingerprint == fingerprint), None)
+    run = under_way or next(iter(ours), None)
     if run is None:
         ready, wanted = counts.picked, config.bootstrap.micrographs
         waiting = read_waiting(config.state.directory / RUNS)
@@ -172,9 +175,18 @@ def _training(
             "collecting", f"Training starts with {wanted} picked micrographs; {ready} are picked."
         )
     name = f"Run {bundle_name(run.version)}"
-    if run.state == "failed":
-        sentence = f"{name} failed: {run.reason.rstrip('.')}. Picking goes on without it."
-        return Training("failed", sentence, run.version)
+    match run.state:
+        case "failed":
+            sentence = f"{name} failed: {run.reason.rstrip('.')}. Picking goes on without it."
+            return Training("failed", sentence, run.version)
+        case "kept_aside":
+            sentence = f"The model of {name[0].lower()}{name[1:]} is kept aside: {run.reason}."
+            return Training("kept_aside", sentence, run.version)
+        case "promoted":
+            sentence = f"{name} has trained a model; another one was chosen to pick."
+            return Training("trained", sentence, run.version)
+        case "running" | "superseded":
+            pass
     last = last_progress(config.state.directory / RUNS / bundle_name(run.version))
     if last is None:
         return Training("training", f"{name} begins.", run.version)

@@ -1,0 +1,160 @@
+"""Is a new model at least as good? Figures, intervals and verdicts."""
+
+import numpy as np
+import pytest
+
+from livepick.core.gate import Pair, decide, measure
+from livepick.core.picks import Picks
+
+PARTICLES = 40
+
+
+def picks(good, junk=0, *, seed=0):
+    """Return picks on ``good`` particles, and ``junk`` as good as they."""
+    generator = np.random.default_rng(seed)
+    x = np.concatenate([np.arange(good) * 50.0, np.arange(junk) * 50.0])
+    y = np.concatenate([np.full(good, 100.0), np.full(junk, 900.0)])
+    score = generator.uniform(0.5, 1, good + junk)
+    return Picks.sorted(*(a.astype(np.float32) for a in (x, y, score)))
+
+
+def pair(name, candidate, champion, *, labels=0, doubtful=None):
+    """Return a micrograph with ``PARTICLES`` particles."""
+    x = (np.arange(PARTICLES) * 50).astype(np.float32)
+    return Pair(
+        micrograph=name,
+        labels=labels,
+        particles=Picks(x, np.full_like(x, 100), np.ones_like(x)),
+        doubtful=doubtful or Picks.empty(),
+        radius_px=10,
+        candidate=candidate,
+        champion=champion,
+        champion_threshold=0.5,
+    )
+
+
+def comparison(candidate, champion, *, micrographs=6, spread=1):
+    """Compare two models that find (good, junk) in each micrograph, give or take ``spread``."""
+    generator = np.random.default_rng(1)
+    pairs = []
+    for number in range(micrographs):
+        more = int(generator.integers(-spread, spread + 1))
+        pairs.append(
+            pair(
+                str(number),
+                picks(candidate[0] + more, candidate[1], seed=number),
+                picks(champion[0] + more, champion[1], seed=100 + number),
+            )
+        )
+    return measure(pairs, own_labels=0)
+
+
+def test_a_model_that_finds_more_and_no_more_junk_is_better():
+    """Both figures are higher, and the interval is above zero."""
+    found = comparison((36, 4), (28, 12))
+    verdict = decide(found, mode="strict", asked=False)
+    assert found.average_precision.low > 0
+    assert found.picks > 0
+    assert (verdict.promote, verdict.outcome) == (True, "better")
+
+
+def test_a_model_that_writes_more_junk_is_worse_whoever_asked():
+    """Also under a tolerant gate; only without a gate it picks."""
+    found = comparison((28, 12), (36, 4))
+    for mode in ("strict", "tolerant"):
+        verdict = decide(found, mode=mode, asked=True)
+        assert (verdict.promote, verdict.outcome) == (False, "worse")
+    off = decide(found, mode="off", asked=False)
+    assert off.promote
+    assert "the gate is off" in off.sentence
+
+
+def test_the_same_model_again_ties_and_wins_only_if_asked_for_or_tolerated():
+    """A tie keeps the champion, unless somebody wanted the change."""
+    found = comparison((32, 8), (32, 8), spread=0)
+    same = pair("a", picks(32, 8), picks(32, 8))
+    equal = measure([same, pair("b", same.candidate, same.champion)], own_labels=0)
+    assert equal.average_precision.difference == 0
+    for mode, asked, promote in (
+        ("strict", False, False),
+        ("strict", True, True),
+        ("tolerant", False, True),
+    ):
+        verdict = decide(equal, mode=mode, asked=asked)
+        assert (verdict.promote, verdict.outcome) == (promote, "as good")
+    assert abs(found.average_precision.difference) < 0.1
+
+
+def test_with_few_micrographs_the_interval_is_wide():
+    """Two say nothing of how others would be: a small gain is no gain."""
+    found = comparison((33, 7), (32, 8), micrographs=2, spread=0)
+    width = found.average_precision.high - found.average_precision.low
+    assert width == pytest.approx(0.06)
+
+
+def test_labels_of_each_run_weigh_the_same():
+    """A candidate that learned nonsense is right by its own labels only."""
+    nonsense = pair("a", picks(0, 40), picks(40), labels=0)
+    x = (np.arange(PARTICLES) * 50).astype(np.float32)
+    theirs = Picks(x, np.full_like(x, 900), np.ones_like(x))
+    own = Pair(
+        micrograph="a",
+        labels=0,
+        particles=theirs,
+        doubtful=Picks.empty(),
+        radius_px=10,
+        candidate=nonsense.candidate,
+        champion=nonsense.champion,
+        champion_threshold=0.5,
+    )
+    other = pair("a", nonsense.candidate, nonsense.champion, labels=1)
+    found = measure([own, other], own_labels=0)
+    assert found.own_average_precision == 1
+    assert found.average_precision.difference == pytest.approx(0)
+
+
+def test_a_model_that_does_not_find_what_it_was_taught_is_worse_than_any():
+    """Even than one that finds nothing either."""
+    found = comparison((2, 60), (2, 60), spread=0)
+    verdict = decide(found, mode="tolerant", asked=True)
+    assert found.own_average_precision < 0.1
+    assert verdict.outcome == "worse"
+
+
+def test_a_miss_on_a_doubtful_position_counts_neither_way():
+    """What nobody is sure of decides nothing."""
+    x = (np.arange(20) * 50).astype(np.float32)
+    doubtful = Picks(x, np.full_like(x, 900), np.ones_like(x))
+    one = pair("a", picks(30, 20), picks(30, 20), doubtful=doubtful)
+    found = measure([one], own_labels=0)
+    assert found.average_precision.candidate == pytest.approx(0.75)
+
+
+def test_without_anything_to_compare_only_a_blob_picker_gives_way():
+    """Nothing speaks for the new model, but nothing for a provisional one either."""
+    assert not decide(None, mode="strict", asked=True).promote
+    assert decide(None, mode="strict", asked=True, provisional=True).promote
+    assert decide(None, mode="off", asked=False).promote
+
+
+def test_the_interval_covers_what_it_says():
+    """Drawn from two models that are equal in truth, 95 % intervals hold zero mostly."""
+    generator = np.random.default_rng(5)
+    covered = 0
+    for trial in range(15):
+        pairs = [
+            pair(
+                str(number),
+                picks(int(generator.integers(20, 40)), 10, seed=trial * 100 + number),
+                picks(int(generator.integers(20, 40)), 10, seed=trial * 100 + 50 + number),
+            )
+            for number in range(12)
+        ]
+        found = measure(pairs, own_labels=0).average_precision
+        covered += found.low <= 0 <= found.high
+    assert covered >= 12
+
+
+def test_the_same_comparison_twice_is_the_same():
+    """The bootstrap has its own seed."""
+    assert comparison((36, 4), (28, 12)) == comparison((36, 4), (28, 12))
