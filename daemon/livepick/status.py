@@ -166,14 +166,20 @@ def _training(
             "trained", f"Model {model.version} is trained on this sample.", model.version
         )
     run = under_way or next(iter(ours), None)
-    if run is None:
-        ready, wanted = counts.picked, config.bootstrap.micrographs
-        waiting = read_waiting(config.state.directory / RUNS)
-        if waiting is not None and waiting.fingerprint == fingerprint:
-            return Training("collecting", waiting.sentence)
-        return Training(
-            "collecting", f"Training starts with {wanted} picked micrographs; {ready} are picked."
-        )
+    return _collecting(config, fingerprint, counts) if run is None else _of_run(config, run)
+
+
+def _collecting(config: Config, fingerprint: str, counts: Counts) -> Training:
+    waiting = read_waiting(config.state.directory / RUNS)
+    if waiting is not None and waiting.fingerprint == fingerprint:
+        return Training("collecting", waiting.sentence)
+    ready, wanted = counts.picked, config.bootstrap.micrographs
+    return Training(
+        "collecting", f"Training starts with {wanted} picked micrographs; {ready} are picked."
+    )
+
+
+def _of_run(config: Config, run: RunRow) -> Training:
     name = f"Run {bundle_name(run.version)}"
     match run.state:
         case "failed":
@@ -186,7 +192,10 @@ def _training(
             sentence = f"{name} has trained a model; another one was chosen to pick."
             return Training("trained", sentence, run.version)
         case "running" | "superseded":
-            pass
+            return _under_way(config, run, name)
+
+
+def _under_way(config: Config, run: RunRow, name: str) -> Training:
     last = last_progress(config.state.directory / RUNS / bundle_name(run.version))
     if last is None:
         return Training("training", f"{name} begins.", run.version)
