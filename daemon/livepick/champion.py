@@ -9,6 +9,7 @@ that neither loses the other's entry, and no bundle is removed while it is promo
 import contextlib
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,9 +25,9 @@ __all__ = [
     "By",
     "Promotion",
     "alone",
+    "extend",
     "read_promotions",
     "trail",
-    "write_promotions",
 ]
 
 CHAMPION = "champion.json"
@@ -59,6 +60,8 @@ class Promotion(BaseModel):
     """It took back the promotions since this version picked last."""
 
 
+_log = logging.getLogger(__name__)
+
 _promotions = TypeAdapter(list[Promotion])
 
 
@@ -68,7 +71,9 @@ def read_promotions(models: Path) -> list[Promotion]:
     Raises
     ------
     ModelError
-        The file cannot be read, is damaged, or is another livepick's.
+        The file is damaged, or another livepick's.
+    OSError
+        It cannot be read.
     """
     path = models / CHAMPION
     remedy = "Promote a model again: livepick models promote CONFIG N. Earlier entries are lost."
@@ -77,10 +82,6 @@ def read_promotions(models: Path) -> list[Promotion]:
         number, history = entries["format"], entries["history"]
     except FileNotFoundError:
         return []
-    except OSError as error:
-        raise ModelError(
-            f"{path} cannot be read: {error.strerror}", "Let the service's user read it."
-        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is damaged, no JSON object with a history", remedy) from error
     if number != FORMAT:
@@ -93,15 +94,36 @@ def read_promotions(models: Path) -> list[Promotion]:
         raise ModelError(f"{path} is damaged at {place}: {fault['msg']}", remedy) from error
 
 
-def write_promotions(models: Path, promotions: Sequence[Promotion]) -> None:
-    """Replace the history; to be called by who is ``alone``.
+def extend(models: Path, promotion: Promotion) -> None:
+    """Add a promotion to the history, in one rename; to be called by who is ``alone``.
+
+    The service that promotes the champion again for the same settings changes nothing. After a
+    damage the history begins anew.
 
     Raises
     ------
     LedgerWriteError
-        It could not be written. What was there is still there, or, if only the last word to the
-        disk failed, the new one is.
+        The history could not be read or written. A whole one is there all the same: the old one,
+        or, if no more than the sync of the folder failed, the new one.
     """
+    try:
+        history = read_promotions(models)
+    except ModelError as error:
+        _log.warning("champion: its history begins anew: %s", error)
+        history = []
+    except OSError as error:  # it may be whole, so it is not replaced
+        raise LedgerWriteError(
+            f"{error.filename} cannot be read: {error.strerror}",
+            "Give the file to the service's user, then promote again.",
+        ) from error
+    if history and promotion.by == "service":
+        last = history[-1]
+        if (last.version, last.fingerprint) == (promotion.version, promotion.fingerprint):
+            return
+    _write(models, [*history, promotion])
+
+
+def _write(models: Path, promotions: Sequence[Promotion]) -> None:
     history = _promotions.dump_python(list(promotions[-MOST_KEPT:]), mode="json")
     text = json.dumps({"format": FORMAT, "history": history}, indent=1) + "\n"
     try:
@@ -111,8 +133,8 @@ def write_promotions(models: Path, promotions: Sequence[Promotion]) -> None:
     except OSError as error:
         raise LedgerWriteError(
             f"{models / CHAMPION} could not be written: {error.strerror}",
-            "The model in use stays. Look at the disk space and the permissions of the state"
-            " directory, then promote again.",
+            "A whole model picks all the same. Look at the disk space and the permissions of the"
+            " state directory, then promote again.",
         ) from error
 
 
@@ -144,13 +166,20 @@ def alone(models: Path) -> Iterator[None]:
     ------
     ModelError
         There is no such folder.
+    LedgerWriteError
+        It cannot be opened.
     """
     try:
         descriptor = os.open(models, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
+    except FileNotFoundError as error:
         raise ModelError(
-            f"{models} cannot be opened: {error.strerror}",
+            f"there is no folder {models}",
             "Start the service once: it makes the folder and the blob picker.",
+        ) from error
+    except OSError as error:
+        raise LedgerWriteError(
+            f"{models} cannot be opened: {error.strerror}",
+            "Give its owner, or the service's user, the right to it.",
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

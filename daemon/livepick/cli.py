@@ -1,7 +1,8 @@
-"""The command line: run, check, status, pick, evaluate, simulate.
+"""The command line: run, check, status, models, pick, evaluate, simulate.
 
-A command is a function in a module of its own whose docstring is its help; the module is imported
-when the command is called, so that ``livepick --help`` is quick and ``livepick run`` carries no
+A command is a function in a module of its own whose docstring is its help, or, with commands of its
+own below it, a typer application of that name. The module is imported when the command is called,
+so that ``livepick --help`` is quick and ``livepick run`` carries no
 more than it needs. An error of ours is two lines on stderr and an exit status, never a traceback.
 """
 
@@ -27,11 +28,12 @@ COMMANDS = {
     "run": "Watch the folders of a config, pick, train and pick again, until stopped.",
     "check": "Read a config, and try everything that the service will need.",
     "status": "Show where a session stands, while the service runs or after.",
+    "models": "List and show a session's models, promote one, roll back, remove old ones.",
     "pick": "Pick micrographs with a model, without a service.",
     "evaluate": "Compare picks with known positions.",
     "simulate": "Be the microscope: write simulated micrographs with known particles.",
 }
-"""Each is the function of that name in ``livepick.commands.NAME``."""
+"""Each is the function, or the application, of that name in ``livepick.commands.NAME``."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,15 +71,18 @@ def _application(arguments: Sequence[str]) -> typer.Typer:
     app.callback()(_options)
     called = next((word for word in arguments if not word.startswith("-")), None)
     for name, summary in COMMANDS.items():
-        function = _load(name) if name == called else _not_called
-        app.command(name, short_help=summary)(function)
+        command = _load(name) if name == called else _not_called
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, short_help=summary)
+        else:
+            app.command(name, short_help=summary)(command)
     return app
 
 
-def _load(name: str) -> Callable[..., Any]:
+def _load(name: str) -> Callable[..., Any] | typer.Typer:
     module = importlib.import_module(f"livepick.commands.{name}")
-    function: Callable[..., Any] = getattr(module, name)
-    return function
+    command: Callable[..., Any] | typer.Typer = getattr(module, name)
+    return command
 
 
 def _not_called() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from livepick.blob_picker import publish_blob_picker
-from livepick.champion import By, Promotion, alone, read_promotions, trail, write_promotions
+from livepick.champion import By, Promotion, alone, extend, read_promotions, trail
 from livepick.config import Config
 from livepick.core.bundle import GRAPH, ModelCard, bundle_name, read_card, sha256
 from livepick.core.run import RUNS
@@ -64,7 +64,12 @@ class Models:
             return read_promotions(self.directory)
         except ModelError as error:
             self._warn(f"champion: the blob picker serves instead: {error}")
-            return []
+        except OSError as error:
+            self._warn(
+                f"champion: the blob picker serves instead: {error.filename} cannot be read:"
+                f" {error.strerror}. Let the service's user read it."
+            )
+        return []
 
     def promotion(self) -> Promotion | None:
         """Return the last promotion, of the present champion."""
@@ -161,15 +166,11 @@ class Models:
         ModelError
             There is no such bundle, it is damaged, or its graph is not the card's.
         LedgerWriteError
-            The disk is full or read-only. The champion is the old one.
+            The disk is full, say. The champion is the old one, or, if no more than the last sync
+            failed, the new one.
         """
         with alone(self.directory):
             bundle = self._verified(version)
-            before = self.promotions()
-            if by == "service" and before:
-                last = before[-1]
-                if (last.version, last.fingerprint) == (version, fingerprint):
-                    return bundle
             promotion = Promotion(
                 version=version,
                 at=time.time(),
@@ -178,7 +179,7 @@ class Models:
                 fingerprint=fingerprint,
                 rollback=rollback,
             )
-            write_promotions(self.directory, [*before, promotion])
+            extend(self.directory, promotion)
         return bundle
 
     def rollback_target(self, config: Config) -> Bundle | None:

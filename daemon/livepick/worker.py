@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from livepick.core.prepare import Prepared
 
-__all__ = ["CPU", "CUDA", "Job", "Quality", "Result", "StageSeconds", "pick", "probe"]
+__all__ = ["CPU", "CUDA", "Job", "Quality", "Result", "StageSeconds", "canary", "pick", "probe"]
 
 _log = logging.getLogger(__name__)
 
@@ -223,6 +223,33 @@ def probe(bundle: Path, device: Device) -> str:
     return model.provider
 
 
+def canary(bundle: Path) -> None:
+    """Run the graph of a bundle on a small made-up image, on the CPU, and look at what it gives.
+
+    The session is not kept, so this may be called in a process that picks nothing.
+
+    Raises
+    ------
+    ModelError
+        The bundle is damaged or of another format, its graph does not run, or what it gives is no
+        score between 0 and 1 for each pixel.
+    """
+    model = _load(bundle, "cpu")
+    height, width = shape = (7 * MULTIPLE_PX, 9 * MULTIPLE_PX)
+    y, x = np.mgrid[:height, :width]
+    blob = np.exp(-((y - height / 2) ** 2 + (x - width / 2) ** 2) / (2 * 5.0**2))
+    noise = np.random.default_rng(0).standard_normal(shape)
+    score = _scores(model, (noise - 2 * blob).astype(np.float32)[None, None])
+    remedy = "Promote another model, or train again."
+    if score.shape != (1, 1, *shape):
+        raise ModelError(
+            f"{bundle / GRAPH} gives an array of shape {score.shape} for an image of {shape}",
+            remedy,
+        )
+    if not (np.isfinite(score).all() and score.min() >= 0 and score.max() <= 1):
+        raise ModelError(f"{bundle / GRAPH} gives scores that are not between 0 and 1", remedy)
+
+
 def _picks(score: NDArray[np.float32], prepared: "Prepared", card: ModelCard) -> Picks:
     from livepick.core.peaks import find_peaks  # noqa: PLC0415 - scipy is for workers only
     from livepick.core.prepare import DIAMETER_PX  # noqa: PLC0415 - likewise
@@ -272,10 +299,18 @@ def _run(model: _Model, image: NDArray[np.float32]) -> NDArray[np.float32]:
     height, width = image.shape
     padding = [(0, -n % MULTIPLE_PX) for n in (height, width)]
     padded = np.pad(image, padding, mode="symmetric")[None, None]
+    score: NDArray[np.float32] = _scores(model, padded)[0, 0, :height, :width]
+    return score
+
+
+def _scores(model: _Model, padded: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what the graph gives for an image ``[1, 1, y, x]``."""
     try:
+        score: NDArray[np.float32]
         (score,) = model.session.run(["score"], {"image": padded})
     except Exception as error:
-        if type(error).__module__.startswith("onnxruntime"):
+        # A ValueError says that the graph has no input of this name.
+        if type(error).__module__.startswith("onnxruntime") or isinstance(error, ValueError):
             _kept.clear()
             raise ModelError(
                 f"onnxruntime could not run model {model.card.version}"
@@ -283,8 +318,7 @@ def _run(model: _Model, image: NDArray[np.float32]) -> NDArray[np.float32]:
                 "If the GPU is out of memory, use fewer picking.workers; if it is lost, reset it.",
             ) from error
         raise
-    result: NDArray[np.float32] = score[0, 0, :height, :width]
-    return result
+    return score
 
 
 # --- the session -------------------------------------------------------------------------

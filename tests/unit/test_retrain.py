@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from livepick import champion, trial
 from livepick import retrain as retrain_module
-from livepick import trial
 from livepick.config import Micrograph
 from livepick.core.picks import Picks
 from livepick.core.run import RunMicrograph, RunSpec
-from livepick.errors import ContentError, ModelError
+from livepick.errors import ContentError, LedgerWriteError, ModelError
 from livepick.metrics import Metrics
 from livepick.models import Models
 from livepick.records import Counts, RunRow
@@ -347,6 +347,25 @@ def test_a_bundle_whose_promotion_was_interrupted_is_promoted(make_scene, put_bu
 
     scene.retrain.step()
 
+    assert scene.models.pointer().card.version == 1
+    assert scene.changes == [(1, "promoted")]
+
+
+def test_a_full_disk_at_the_promotion_is_not_the_models_fault(make_scene, put_bundle, monkeypatch):
+    """It is tried again once there is space, and the run has not failed."""
+    scene = make_scene("raise SystemExit('must not be started')")
+    put_bundle(scene.models, scene.config, 1)
+
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(champion, "write_atomically", full)
+        with pytest.raises(LedgerWriteError, match="No space left"):
+            scene.retrain.step()
+    assert (scene.models.pointer(), scene.changes) == (None, [])
+
+    scene.retrain.step()
     assert scene.models.pointer().card.version == 1
     assert scene.changes == [(1, "promoted")]
 

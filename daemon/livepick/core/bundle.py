@@ -120,13 +120,10 @@ def publish(models: Path, card: ModelCard, files: Mapping[str, bytes]) -> Path:
     """
     if sha256(files[GRAPH]) != card.graph_sha256:
         raise ValueError("the card's graph_sha256 is not that of the graph")
-    models.mkdir(parents=True, exist_ok=True)
     place = models / bundle_name(card.version)
-    prefix = f".draft-{place.name}-"
-    for leftover in models.glob(f"{prefix}*"):  # of this version's only publisher, killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    draft = Path(tempfile.mkdtemp(prefix=prefix, dir=models))
+    draft = None
     try:
+        draft = _new_draft(place)
         draft.chmod(0o755)  # mkdtemp's 0700 would hide it from workers of another user
         for name, data in files.items():
             write_synced(draft / name, data)
@@ -136,7 +133,8 @@ def publish(models: Path, card: ModelCard, files: Mapping[str, bytes]) -> Path:
         os.rename(draft, place)  # noqa: PTH104 - Path.rename; fails if the name is taken
         fsync_folder(models)
     except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
+        if draft is not None:
+            shutil.rmtree(draft, ignore_errors=True)
         if place.is_dir():
             there = read_card(place)
             if there.graph_sha256 == card.graph_sha256:
@@ -150,6 +148,15 @@ def publish(models: Path, card: ModelCard, files: Mapping[str, bytes]) -> Path:
             "Look at the disk space and the permissions of the state directory.",
         ) from error
     return place
+
+
+def _new_draft(place: Path) -> Path:
+    """Return a new folder beside ``place``, where the bundle is put together."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".draft-{place.name}-"
+    for leftover in place.parent.glob(f"{prefix}*"):  # of this version's only publisher, killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=place.parent))
 
 
 def read_card(bundle: Path) -> ModelCard:

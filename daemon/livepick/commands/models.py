@@ -1,0 +1,249 @@
+"""``livepick models``: the models of a session, and which of them picks.
+
+All of it is in the state folder, so it works while the service runs and while it does not. The
+service looks at the pointer each second.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from livepick.catalogue import Entry, differing_settings, entries
+from livepick.config import Config
+from livepick.errors import ModelError
+from livepick.models import MODELS, Bundle, Models
+from livepick.worker import canary
+
+__all__ = ["models"]
+
+models = typer.Typer(
+    help="List and show a session's models, promote one, roll back, remove old ones.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")]
+_Version = Annotated[
+    int, typer.Argument(metavar="N", min=0, help="The model's number, as in models list.")
+]
+_Note = Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept with the promotion.")]
+
+
+@models.command("list")
+def list_models(
+    config_path: _Config,
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, for scripts.")
+    ] = False,
+) -> None:
+    """List the models of a session, the one that picks marked with a star."""
+    config, registry = _open(config_path)
+    found = entries(registry, config)
+    if as_json:
+        typer.echo(json.dumps({"models": [entry.as_json() for entry in found]}, indent=2))
+    elif found:
+        _console().print(_table(found))
+    else:
+        typer.echo(f"{config.session.name}: no models yet; the service makes the first one")
+
+
+@models.command("show")
+def show_model(config_path: _Config, version: _Version) -> None:
+    """Show all that is known of one model."""
+    config, registry = _open(config_path)
+    found = (entry for entry in entries(registry, config) if entry.card.version == version)
+    entry = next(found, None)
+    if entry is None:
+        raise ModelError(
+            f"there is no model {version} in {registry.directory}",
+            f"See which there are: livepick models list {config_path}",
+        )
+    console = _console()
+    for line in [*_described(entry), *_promotions(entry), *_settings(entry, config)]:
+        console.print(line)
+
+
+@models.command("promote")
+def promote_model(
+    config_path: _Config, version: _Version, *, note: _Note = "chosen by command"
+) -> None:
+    """Let a model pick, from the next micrograph on.
+
+    It is verified and tried first: it must be for the config's particle, whole, and give scores.
+    If it is refused the present one goes on.
+    """
+    config, registry = _open(config_path)
+    _promote(registry, config, registry.fitting(version, config), note)
+
+
+@models.command("rollback")
+def roll_back(config_path: _Config, *, note: _Note = "") -> None:
+    """Let the model pick that did before the present one; once more goes further back."""
+    config, registry = _open(config_path)
+    present = registry.champion(config)
+    target = registry.rollback_target(config)
+    if target is None:
+        raise ModelError(
+            f"no model picked before model {present.card.version}, or none that is still there"
+            " and fits the particle",
+            f"Choose one: livepick models list {config_path}, then models promote.",
+        )
+    bundle = registry.fitting(target.card.version, config)
+    _promote(
+        registry, config, bundle, note or f"rolled back from {present.card.version}", rollback=True
+    )
+
+
+@models.command("prune")
+def prune_models(
+    config_path: _Config,
+    *,
+    keep: Annotated[
+        int, typer.Option(metavar="N", min=0, help="So many of the newest trained models stay.")
+    ] = 5,
+) -> None:
+    """Remove the oldest trained models.
+
+    What picks, what a rollback would go to, the blob picker, the model of the present settings and
+    what a training under way was started from stay, whatever their age.
+    """
+    config, registry = _open(config_path)
+    removed = registry.prune(keep, config)
+    left = sum(bundle.card.kind == "trained" for bundle in registry.bundles())
+    named = ", ".join(str(bundle.card.version) for bundle in removed)
+    what = f"removed model{'s' if len(removed) > 1 else ''} {named}" if removed else "none removed"
+    typer.echo(f"{what}; trained models left: {left}")
+
+
+def _open(config_path: Path) -> tuple[Config, Models]:
+    config = Config.load(config_path)
+    return config, Models(config.state.directory / MODELS)
+
+
+def _promote(
+    registry: Models, config: Config, bundle: Bundle, why: str, *, rollback: bool = False
+) -> None:
+    """Try a bundle, make it the champion, and say so."""
+    version = bundle.card.version
+    before: int | None = None
+    with contextlib.suppress(ModelError):  # before the first start with this particle
+        before = registry.champion(config).card.version
+    canary(bundle.path)
+    registry.promote(
+        version,
+        by="operator",
+        why=why,
+        fingerprint=config.training_fingerprint(),
+        rollback=rollback,
+    )
+    if before == version:
+        typer.echo(f"model {version} picks already, and goes on")
+    else:
+        was = f"; was {before}" if before is not None else ""
+        typer.echo(f"model {version} picks from the next micrograph on{was}")
+
+
+# --- what is shown -----------------------------------------------------------------------
+
+
+def _console() -> Console:
+    """Return a console; lines that go to a file are not folded at 80 characters."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(highlight=False, soft_wrap=True, width=200)
+    return console
+
+
+def _table(found: Sequence[Entry]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("")
+    for heading in ("model", "AP", "threshold"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("kind", "made", "from", "promoted"):
+        table.add_column(heading, overflow="fold")
+    for entry in found:
+        card, figures = entry.card, entry.figures
+        last = entry.promotions[-1] if entry.promotions else None
+        table.add_row(
+            "*" if entry.is_champion else "",
+            str(card.version),
+            _figure(figures.average_precision) if figures else "",
+            f"{card.threshold:.3f}",
+            card.kind if entry.fits else f"{card.kind}, another particle",
+            _date(card.created_at),
+            entry.source,
+            f"{_date(last.at)} by {last.by}" if last else "",
+            style="bold" if entry.is_champion else None if entry.fits else "dim",
+        )
+    return table
+
+
+def _described(entry: Entry) -> list[Text]:
+    """Return the card, the figures and the findings in lines."""
+    card, figures = entry.card, entry.figures
+    picks = ", picks now" if entry.is_champion else ""
+    bright = f"{card.contrast} particles of {card.diameter_angstrom:g} Å"
+    lines = [
+        Text(f"Model {card.version}, {card.kind}{picks}", style="bold"),
+        Text(f"Made {_date(card.created_at)} by livepick {card.livepick_version}"),
+        Text(f"From {entry.source}"),
+        Text(bright if entry.fits else f"{bright}: not those of the config"),
+        Text(f"Input {card.pixel_size_angstrom:.2f} Å a pixel, {card.normalization}"),
+        Text(f"Threshold {card.threshold:.3f}: {card.threshold_source}"),
+        Text(f"Settings {card.fingerprint}, graph {card.graph_sha256[:12]}"),
+    ]
+    if figures:
+        lines.append(
+            Text(
+                f"On {figures.micrographs} held-out micrographs, against their seeds: average"
+                f" precision {_figure(figures.average_precision)}, best F1"
+                f" {_figure(figures.best_f1)}, precision at matched count"
+                f" {_figure(figures.precision_at_count)}"
+            )
+        )
+    return lines + [
+        Text(finding.sentence, style="yellow" if finding.is_fault else "dim")
+        for finding in entry.findings
+    ]
+
+
+def _promotions(entry: Entry) -> list[Text]:
+    if not entry.promotions:
+        return [Text("Never promoted")]
+    return [
+        Text(f"{_date(p.at)}: {'rolled back to' if p.rollback else 'promoted'} by {p.by}: {p.why}")
+        for p in entry.promotions
+    ]
+
+
+def _settings(entry: Entry, config: Config) -> list[Text]:
+    """Return how the settings of the training differ from the config's, a line each."""
+    if entry.card.run is None:
+        return []
+    differing = differing_settings(config, entry.card.version)
+    if differing is None:
+        return [Text("The order of its training is not here, so its settings are unknown")]
+    if not differing:
+        return [Text("Trained with the settings that the config has now")]
+    return [
+        Text(f"{d.name}: {json.dumps(d.then)} then, {json.dumps(d.now)} in the config")
+        for d in differing
+    ]
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _date(seconds: float) -> str:
+    """Return unix seconds as local time to the minute."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
