@@ -1,4 +1,4 @@
-"""The command line: run, check, status, pick, evaluate, simulate.
+"""The command line: run, check, status, retrain, pick, evaluate, simulate.
 
 A command is a function in a module of its own whose docstring is its help; the module is imported
 when the command is called, so that ``livepick --help`` is quick and ``livepick run`` carries no
@@ -27,6 +27,7 @@ COMMANDS = {
     "run": "Watch the folders of a config, pick, train and pick again, until stopped.",
     "check": "Read a config, and try everything that the service will need.",
     "status": "Show where a session stands, while the service runs or after.",
+    "retrain": "Train a new model with the same settings, by an edit of the config.",
     "pick": "Pick micrographs with a model, without a service.",
     "evaluate": "Compare picks with known positions.",
     "simulate": "Be the microscope: write simulated micrographs with known particles.",
