@@ -223,6 +223,8 @@ class ModelInUse:
     kind: str
     since: float
     """Unix seconds."""
+    particle: str = ""
+    """Fingerprint of the particle that it is for."""
 
 
 @dataclass(frozen=True, slots=True)
