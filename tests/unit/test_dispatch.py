@@ -504,6 +504,17 @@ def test_a_live_threshold_is_for_the_next_job_and_for_what_is_picked(session):
     assert {row.threshold for row in run.rows().values()} == {0.05}
 
 
+def test_a_threshold_of_a_person_is_for_older_models_picks_too(session):
+    """A promotion has left them alone; one threshold for the whole session is then asked for."""
+    run = session(bundle=Path("/models/0001"), card=card(1, "trained")).land("old.mrc").start()
+    run.until_counts(picked=1)
+    run.inbox.put(Promoted(Path("/models/0002"), card(2, "trained")))
+    run.until(lambda: run.reader.model().version == 2)
+    assert run.rows()["old.mrc"].model_version == 1
+    run.inbox.put(PickingChanged(0.05, "provisional"))
+    run.until(lambda: run.rows()["old.mrc"].pick_count == 3)
+
+
 def test_a_live_policy_queues_what_it_makes_due_and_lets_go_of_the_rest(session):
     """``all`` queues at once; ``none`` leaves what still waits with the picks that it has."""
     gate = threading.Event()
