@@ -451,7 +451,7 @@ class Picking(Section):
 
     repick: Repick = "provisional"
     """What is picked again, after new arrivals, when another model picks: what the blob picker
-    picked, what any other model picked, or nothing."""
+    picked (or all, if the particle is another), what any other model picked, or nothing."""
 
 
 class Retrain(Section):

@@ -23,6 +23,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Future
 from pathlib import Path
 from typing import Literal
 
+from livepick.config import Repick
 from livepick.core.bundle import ModelCard
 from livepick.engine import Engine
 from livepick.errors import (
@@ -174,8 +175,7 @@ class Dispatch:
         recovered = self._ledger.recover()
         if recovered:
             _log.info("ledger: %d micrographs were under way, queued again", recovered)
-        self._ledger.use_model(self._card.version, self._card.kind)
-        if stale := self._queue_stale():
+        if stale := self._use(self._card):
             _log.info("model %d: %d micrographs are due again", self._card.version, stale)
         self._outputs.begin()
 
@@ -344,21 +344,21 @@ class Dispatch:
             self._away.discard(root)
 
     def _promote(self, bundle: Path, card: ModelCard) -> None:
-        self._ledger.use_model(card.version, card.kind)
         self._bundle, self._card = bundle, card
-        count = self._queue_stale()
+        count = self._use(card)
         self._model_faults.clear()
         _log.info(
             "model %d (%s): picks from now on, %d are due again", card.version, card.kind, count
         )
 
     def _change(self, change: PickingChanged) -> None:
+        with self._ledger.transaction():
+            if change.repick != self._orders.repick:
+                self._ledger.leave_stale()  # the former policy's
+            count = self._queue_stale(change.repick, change.threshold)
         self._orders = dataclasses.replace(
             self._orders, threshold=change.threshold, repick=change.repick
         )
-        with self._ledger.transaction():
-            self._ledger.leave_stale()  # the former policy's
-            count = self._queue_stale()
         _log.info(
             "picking: threshold %s, repick %s from now on, %d are due again",
             "auto" if change.threshold is None else f"{change.threshold:g}",
@@ -366,19 +366,28 @@ class Dispatch:
             count,
         )
 
-    def _queue_stale(self) -> int:
-        """Queue what the present model, threshold and policy make due; return how many."""
+    def _use(self, card: ModelCard) -> int:
+        """Record the model that picks from now on; queue what it makes due; return how many.
+
+        Trained picks of another particle are no better than provisional ones.
+        """
+        with self._ledger.transaction():
+            another = self._ledger.use_model(card.version, card.kind, card.particle_fingerprint)
+            repick = self._orders.repick
+            repick = "all" if another and repick != "none" else repick
+            return self._queue_stale(repick, self._orders.threshold)
+
+    def _queue_stale(self, repick: Repick, wanted: float | None) -> int:
+        """Queue what the present model makes due at a configured threshold; return how many."""
         return self._ledger.queue_stale(
             self._card.version,
-            repick=self._orders.repick,
-            threshold=self._threshold,
-            for_all=self._orders.threshold is not None,
+            repick=repick,
+            threshold=self._threshold(wanted),
+            for_all=wanted is not None,
         )
 
-    @property
-    def _threshold(self) -> float:
-        """The score from which on a pick counts."""
-        wanted = self._orders.threshold
+    def _threshold(self, wanted: float | None) -> float:
+        """Return the score from which on a pick counts."""
         return self._card.threshold if wanted is None else wanted
 
     # ---- what comes back -----------------------------------------------------------------------
@@ -427,8 +436,10 @@ class Dispatch:
         export_seconds = time.perf_counter() - started_at
         self._ledger.picked(claim, result)
         self._model_faults.clear()
-        if result.model_version != self._card.version or result.threshold != self._threshold:
-            self._queue_stale()  # it began before the present model or threshold
+        wanted = self._orders.threshold
+        made = (result.model_version, result.threshold)
+        if made != (self._card.version, self._threshold(wanted)):  # it began with the former ones
+            self._queue_stale(self._orders.repick, wanted)
         latency_seconds = None if claim.repick else time.time() - claim.landed_at
         self._instruments.picked(
             result, latency_seconds=latency_seconds, export_seconds=export_seconds

@@ -802,11 +802,19 @@ class Ledger(ReadLedger):
                 ),
             )
 
-    def use_model(self, version: int, kind: str) -> None:
-        """Record which model picks from now on; the same one again changes nothing."""
+    def use_model(self, version: int, kind: str, particle: str) -> bool:
+        """Record which model picks from now on; the same one again changes nothing.
+
+        Returns
+        -------
+        bool
+            Whether it is for another particle (by its fingerprint) than the one before.
+        """
         present = self.model()
         if present is None or (present.version, present.kind) != (version, kind):
-            self._set("model", {"version": version, "kind": kind, "since": self._clock()})
+            figures = {"version": version, "kind": kind, "particle": particle}
+            self._set("model", {**figures, "since": self._clock()})
+        return present is not None and present.particle != particle
 
     def begin_session(self, name: str) -> Session:
         """Record the name of the session, and when it began if it is another one than before."""

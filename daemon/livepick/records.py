@@ -224,6 +224,8 @@ class ModelInUse:
     kind: str
     since: float
     """Unix seconds."""
+    particle: str = ""
+    """Fingerprint of the particle that it is for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The dispatch loop, with threads or real processes for workers and a ledger on disk."""
 
+import dataclasses
 import os
 import queue
 import threading
@@ -461,6 +462,25 @@ def test_the_policy_says_what_a_new_model_picks_again(session, repick, versions)
     assert [rows[name].model_version for name in names] == versions
 
 
+@pytest.mark.parametrize(("repick", "version"), [("provisional", 2), ("none", 1)])
+@pytest.mark.parametrize("live", [True, False])
+def test_trained_picks_of_another_particle_are_picked_again(session, repick, version, live):
+    """By the blob picker of the new particle, live or at a start; not if nothing is to be."""
+    other = dataclasses.replace(card(2), particle_fingerprint="q")
+    run = session(bundle=Path("/models/0001"), card=card(1, "trained"), repick=repick)
+    run.land("a.mrc").start()
+    run.until_counts(picked=1)
+    if live:
+        run.inbox.put(Promoted(Path("/models/0002"), other))
+    else:
+        run = session(bundle=Path("/models/0002"), card=other, repick=repick).start()
+    run.until(lambda: run.reader.model().version == 2)
+    run.until_counts(picked=1)
+    run.stop()
+
+    assert run.rows()["a.mrc"].model_version == version
+
+
 def test_a_live_threshold_is_for_the_next_job_and_for_what_is_picked(session):
     """Files are cut anew, and what was under way with the former one is picked again."""
     hold = threading.Event()
@@ -482,6 +502,17 @@ def test_a_live_threshold_is_for_the_next_job_and_for_what_is_picked(session):
     run.until_counts(picked=3)
 
     assert {row.threshold for row in run.rows().values()} == {0.05}
+
+
+def test_a_threshold_of_a_person_is_for_older_models_picks_too(session):
+    """A promotion has left them alone; one threshold for the whole session is then asked for."""
+    run = session(bundle=Path("/models/0001"), card=card(1, "trained")).land("old.mrc").start()
+    run.until_counts(picked=1)
+    run.inbox.put(Promoted(Path("/models/0002"), card(2, "trained")))
+    run.until(lambda: run.reader.model().version == 2)
+    assert run.rows()["old.mrc"].model_version == 1
+    run.inbox.put(PickingChanged(0.05, "provisional"))
+    run.until(lambda: run.rows()["old.mrc"].pick_count == 3)
 
 
 def test_a_live_policy_queues_what_it_makes_due_and_lets_go_of_the_rest(session):

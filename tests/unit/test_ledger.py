@@ -314,11 +314,11 @@ def test_an_inode_may_use_all_its_bits(ledger):
 def test_runs_model_and_session_are_remembered(ledger, clock):
     """A resumed run keeps its start, the same model its date."""
     ledger.run_changed(1, "abc", "running")
-    ledger.use_model(0, "blob")
+    assert not ledger.use_model(0, "blob", "p")
     ledger.begin_session("s1")
     clock.now += 60
     ledger.run_changed(1, "abc", "promoted", figures={"ap": 0.9})
-    ledger.use_model(0, "blob")
+    assert not ledger.use_model(0, "blob", "p")
 
     (run,) = ledger.runs()
     assert (run.state, run.started_at, run.ended_at, run.figures) == (
@@ -329,6 +329,8 @@ def test_runs_model_and_session_are_remembered(ledger, clock):
     )
     assert (ledger.model().kind, ledger.model().since) == ("blob", 1000.0)
     assert ledger.begin_session("s1").started_at == 1000.0
+    assert not ledger.use_model(1, "trained", "p")
+    assert ledger.use_model(2, "blob", "another particle")
 
 
 def test_a_second_service_is_refused(ledger, tmp_path):

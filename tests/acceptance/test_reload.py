@@ -1,0 +1,99 @@
+"""An edit of the config while the installed command runs: its log, page and metrics."""
+
+import signal
+
+from session import livepick
+
+SUCCESSFUL = "livepick_config_last_reload_successful"
+
+
+def is_in_force(session):
+    return f"{SUCCESSFUL} 1.0" in session.get("/metrics")
+
+
+def edit(session, /, **sections):
+    """Write the config with other settings in place, as an editor does: by a rename."""
+    for name, section in sections.items():
+        session.settings[name] = session.settings.get(name, {}) | section
+    config = session.config
+    session.config = config.with_suffix(".swp")
+    session.save()
+    session.config.rename(config)
+    session.config = config
+
+
+def test_edits_take_effect_and_faults_do_not(make_session):
+    """A threshold is live; a typo, a wrong type and a restart leave all as it is, and show."""
+    session = make_session()
+    session.start()
+    (first,) = session.drop(1)
+    session.until(lambda: session.picked() == 1, "1 picked")
+    assert len(session.star(first)) >= 12
+
+    edit(session, picking={"threshold": 1.0})
+    session.until(lambda: session.star(first) == [], "picked again at a threshold that none has")
+    session.until(lambda: is_in_force(session), "it is in force")
+    assert "picking.threshold from auto to 1.0 (live)" in session.log.read_text()
+
+    edit(session, picking={"treshold": 0.9})
+    session.until(lambda: not is_in_force(session), "the typo is seen")
+    assert "picking.treshold" in session.get("/")
+    del session.settings["picking"]["treshold"]
+    edit(session, particle={"diameter_angstrom": "large"}, picking={"threshold": 0.5})
+    session.until(lambda: "diameter_angstrom" in session.get("/"), "the wrong type is seen")
+    assert "treshold" not in session.get("/")
+    edit(session, particle={"diameter_angstrom": 160}, session={"name": "other"})
+    session.until(lambda: "needs a restart" in session.get("/"), "the restart is seen")
+    page = session.get("/")
+    assert "session.name from test to other" in page
+    assert "1 other change waits" in page
+    (second,) = session.drop(1, first=2)
+    star = session.output / f"{second}_autopick.star"
+    session.until(star.exists, "picking goes on")
+    assert not is_in_force(session)
+    assert "<h1>test</h1>" in page
+    assert session.star(second) == [], "the other change is in force"
+
+    edit(session, session={"name": "test"}, picking={"threshold": 1.0})
+    session.until(lambda: is_in_force(session), "the config is right again")
+    assert "The config was edited" not in session.get("/")
+    log = session.log.read_text()
+    assert log.count("the config is left as it was") == 3
+    assert "reload: nothing has changed" in log
+    edit(session, picking={"threshold": "auto"})
+    session.until(lambda: len(session.star(first)) >= 12, "picked again as at first")
+    assert session.stop() == 0
+
+
+def test_another_particle_is_picked_for_at_once(make_session):
+    """By a blob picker of its size; what the former one picked is picked again."""
+    session = make_session()
+    session.start()
+    session.drop(2)
+    session.until(lambda: session.picked() == 2, "2 picked")
+
+    edit(session, particle={"diameter_angstrom": 140})
+    session.process.send_signal(signal.SIGHUP)
+    session.until(lambda: session.status()["model"]["version"] == 1, "another blob picker")
+    session.until(lambda: session.picked() == 2, "both picked again")
+    stars = list(session.output.glob("mic_*_autopick.star"))
+    session.until(
+        lambda: all("model 1 (blob)" in star.read_text() for star in stars), "by the new model"
+    )
+    assert 'diameter_angstrom="140"' in session.get("/metrics")
+    assert session.log.read_text().count("(retrain)") == 1
+
+
+def test_the_command_to_retrain_is_an_edit(make_session):
+    """The service sees it as it sees any other."""
+    session = make_session()
+    session.start()
+
+    ran = livepick("retrain", session.config, "--note", "thinner ice")
+
+    assert ran.returncode == 0, ran.stderr
+    assert "  # thinner ice" in session.config.read_text()
+    session.until(
+        lambda: "training.generation from 1 to 2 (retrain)" in session.log.read_text(), "the edit"
+    )
+    assert is_in_force(session)
