@@ -66,6 +66,10 @@ class Session:
         """Be the ledger."""
         return iter(self.rows)
 
+    def picked_places(self):
+        """Be the ledger."""
+        return [(row.id, row.path) for row in self.rows]
+
     def candidates(self, micrograph_id):
         """Be the ledger."""
         return self.found[micrograph_id]
@@ -194,20 +198,26 @@ def test_nothing_is_read_again_while_nothing_changes(begin, monkeypatch):
 
 
 def test_what_was_held_out_once_is_never_trained_on(begin):
-    """Other generations, seeds and fractions hold out the same and more."""
+    """Other generations and fractions hold out the same and more, of what nobody has learned."""
     session = begin(training={"held_out_fraction": 0.2})
     session.add(5)
-    first = _held_out(session.look())
+    order = session.look()
+    first = _held_out(order)
     assert len(first) == 1
+    learned = {m.path for m in order.micrographs} - first
     for generation, fraction, expected in ((2, 0.4, 2), (3, 0.2, 2), (4, 0.6, 3)):
         training = session.config.training.model_copy(
             update={"generation": generation, "held_out_fraction": fraction}
         )
+        session.add(6)
         session.ordering = session.start(training=training)
-        now = _held_out(session.look())
+        order = session.look()
+        now = _held_out(order)
         assert len(now) == expected
         assert first <= now
+        assert not now & learned
         first = now
+        learned |= {m.path for m in order.micrographs} - now
 
 
 def test_a_run_waits_for_something_to_train_on(begin):
@@ -254,6 +264,7 @@ def test_a_run_continues_one_of_the_same_seeds(begin, put_bundle, section, chang
     new = type(old).model_validate(old.model_dump() | change)
     session.ordering = session.start(**{section: new})
     put_bundle(session.models, session.config, 1, "blob")
+    session.rows = [dataclasses.replace(row, model_version=1) for row in session.rows]
 
     spec = session.look()
 
