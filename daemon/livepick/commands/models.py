@@ -45,7 +45,7 @@ def list_models(
         bool, typer.Option("--json", help="Print one JSON object, for scripts.")
     ] = False,
 ) -> None:
-    """List the models of a session, the one that picks marked with a star."""
+    """List a session's models; a star marks the one that picks."""
     config, registry = _open(config_path)
     found = entries(registry, config)
     if as_json:
@@ -87,7 +87,10 @@ def promote_model(
 
 @models.command("rollback")
 def roll_back(config_path: _Config, *, note: _Note = "") -> None:
-    """Let the model pick that did before the present one; once more goes further back."""
+    """Let the model pick that did before the present one.
+
+    It takes back the last promotion; once more takes back the one before.
+    """
     config, registry = _open(config_path)
     present = registry.champion(config)
     target = registry.rollback_target(config)
@@ -191,12 +194,12 @@ def _described(entry: Entry) -> list[Text]:
     """Return the card, the figures and the findings in lines."""
     card, figures = entry.card, entry.figures
     picks = ", picks now" if entry.is_champion else ""
-    bright = f"{card.contrast} particles of {card.diameter_angstrom:g} Å"
+    particle = f"{card.contrast.capitalize()} particles of {card.diameter_angstrom:g} Å"
     lines = [
         Text(f"Model {card.version}, {card.kind}{picks}", style="bold"),
         Text(f"Made {_date(card.created_at)} by livepick {card.livepick_version}"),
         Text(f"From {entry.source}"),
-        Text(bright if entry.fits else f"{bright}: not those of the config"),
+        Text(particle if entry.fits else f"{particle}: not those of the config"),
         Text(f"Input {card.pixel_size_angstrom:.2f} Å a pixel, {card.normalization}"),
         Text(f"Threshold {card.threshold:.3f}: {card.threshold_source}"),
         Text(f"Settings {card.fingerprint}, graph {card.graph_sha256[:12]}"),
