@@ -56,6 +56,8 @@ class Promotion(BaseModel):
     """A sentence."""
     fingerprint: str
     """``Config.training_fingerprint()`` of the config at that time: what was decided for."""
+    session: str = ""
+    """Name of the microscope session at that time."""
     rollback: bool = False
     """It took back the promotions since this version picked last."""
 

@@ -1,11 +1,11 @@
 """Model bundles on disk: list them, say which one picks, promote, roll back, remove old ones.
 
-Which one picks is in ``models/champion.json`` (``livepick.champion``). A champion that was made for
-another particle does not count (the config was edited since), and the blob picker serves until a
-model for this particle is trained.
+Which one picks is in ``models/champion.json`` (``livepick.champion``). Before the first promotion,
+and where a new session finds a champion of another particle, the blob picker does.
 """
 
 import logging
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,9 @@ class Models:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.numbering = threading.RLock()
+        """Held from asking for a version until its bundle or its run is there: the service makes a
+        blob picker in one thread, and orders runs in another."""
         self._told: set[str] = set()
 
     def bundles(self) -> list[Bundle]:
@@ -126,6 +129,8 @@ class Models:
     def fitting(self, version: int, config: Config) -> Bundle:
         """Return a bundle that may pick for ``config``: whole, and made for its particle.
 
+        Or for another one, if it has picked in this session before.
+
         Raises
         ------
         ModelError
@@ -133,7 +138,7 @@ class Models:
         """
         bundle = self._verified(version)
         card, particle = bundle.card, config.particle
-        if card.particle_fingerprint != config.particle_fingerprint():
+        if not self._fits(card, config):
             raise ModelError(
                 f"model {version} was made for another particle ({card.diameter_angstrom:g} Å,"
                 f" {card.contrast}) than the config's ({particle.diameter_angstrom:g} Å,"
@@ -144,7 +149,14 @@ class Models:
         return bundle
 
     def promote(
-        self, version: int, *, by: By, why: str, fingerprint: str, rollback: bool = False
+        self,
+        version: int,
+        *,
+        by: By,
+        why: str,
+        fingerprint: str,
+        session: str = "",
+        rollback: bool = False,
     ) -> Bundle:
         """Make a bundle the champion, in one rename; the service doing it again changes nothing.
 
@@ -158,6 +170,8 @@ class Models:
             A sentence for the history.
         fingerprint
             The training fingerprint of the config that this is decided for.
+        session
+            Name of the microscope session.
         rollback
             It takes back what was promoted since.
 
@@ -177,6 +191,7 @@ class Models:
                 by=by,
                 why=why,
                 fingerprint=fingerprint,
+                session=session,
                 rollback=rollback,
             )
             extend(self.directory, promotion)
@@ -185,15 +200,14 @@ class Models:
     def rollback_target(self, config: Config) -> Bundle | None:
         """Return the bundle that picked before the present one, as ``champion.trail`` says.
 
-        One that was removed, or that is for another particle than ``config``'s, is passed over.
+        One that was removed, or that does not fit ``config``, is passed over.
         Before the first promotion the blob picker served.
         """
         bundles = {bundle.card.version: bundle for bundle in self.bundles()}
-        wanted = config.particle_fingerprint()
         serves, blob = self._serving(config), self.blob(config)
         earlier = [bundles.get(version) for version in reversed(trail(self.promotions()))]
         for bundle in [*earlier, blob]:
-            if bundle and bundle != serves and bundle.card.particle_fingerprint == wanted:
+            if bundle and bundle != serves and self._fits(bundle.card, config):
                 return bundle
         return None
 
@@ -236,16 +250,28 @@ class Models:
         present = self.blob(config)
         if present is not None:
             return present
-        version = self.next_version(besides=self.directory.parent / RUNS)
-        path, card = publish_blob_picker(self.directory, config, version)
+        with self.numbering:
+            version = self.next_version(besides=self.directory.parent / RUNS)
+            path, card = publish_blob_picker(self.directory, config, version)
         _log.info("model %d: blob picker for %g Å", version, config.particle.diameter_angstrom)
         return Bundle(path, card)
 
     def _serving(self, config: Config) -> Bundle | None:
         promoted = self.pointer()
-        if promoted and promoted.card.particle_fingerprint == config.particle_fingerprint():
+        if promoted and self._fits(promoted.card, config):
             return promoted
         return self.blob(config)
+
+    def _fits(self, card: ModelCard, config: Config) -> bool:
+        """Whether a model may pick: it knows the particle, or has picked in this session.
+
+        An edit of the particle is a wish for another model, and until there is one that is no
+        worse, the present one goes on. In another session there is another sample.
+        """
+        return card.particle_fingerprint == config.particle_fingerprint() or any(
+            promotion.version == card.version and promotion.session == config.session.name
+            for promotion in self.promotions()
+        )
 
     def _verified(self, version: int) -> Bundle:
         path = self.directory / bundle_name(version)

@@ -162,9 +162,20 @@ class Ordering:
         raise ValueError("bootstrap.picks has neither model nor coordinates")
 
     def _new_run(self, seeds: Seeds, *, continues: str | None = None) -> Path:
+        with self._models.numbering:
+            version = self._models.next_version(besides=self._folder)
+            spec = self._spec(seeds, version, continues)
+            folder = self._runs.order(spec)
+        say_waiting(self._folder, None)
+        for sentence in seeds.unmatched:
+            _log.info("run %s: coordinates: %s", folder.name, sentence)
+        _log.info("run %s: %s", folder.name, _described(spec))
+        return folder
+
+    def _spec(self, seeds: Seeds, version: int, continues: str | None) -> RunSpec:
         config = self._config
-        spec = RunSpec(
-            version=self._models.next_version(besides=self._folder),
+        return RunSpec(
+            version=version,
             parent=seeds.parent,
             fingerprint=self._fingerprint,
             particle_fingerprint=config.particle_fingerprint(),
@@ -187,12 +198,6 @@ class Ordering:
                 config.micrograph.ctf,
             ),
         )
-        folder = self._runs.order(spec)
-        say_waiting(self._folder, None)
-        for sentence in seeds.unmatched:
-            _log.info("run %s: coordinates: %s", folder.name, sentence)
-        _log.info("run %s: %s", folder.name, _described(spec))
-        return folder
 
 
 def _as_log(sentence: str) -> str:

@@ -148,7 +148,9 @@ class Retrain:
                 pause = POLL_SECONDS
                 try:
                     self.step()
-                except (OSError, LedgerWriteError) as error:
+                except (OSError, LedgerWriteError, ModelError) as error:
+                    if isinstance(error, ProviderError):
+                        raise
                     _log.error("training: the state folder cannot be used: %s", error)
                     self._metrics.error("train", "ledger")
                     pause = PAUSE_SECONDS
@@ -297,7 +299,11 @@ class Retrain:
         if self._serving.card.version == bundle.card.version and state == "running":
             self._change(folder, "promoted")  # killed between the promotion and this
         elif state == "promoted":
-            self._promote(bundle, "the config went back to the settings that it was trained with")
+            why = "the config went back to the settings that it was trained with"
+            try:
+                self._promote(bundle, why)
+            except ModelError as error:  # damaged since
+                self._fail(folder, str(error))
         elif state not in ("failed", "kept_aside"):
             self._judge(bundle, folder)
 
@@ -318,7 +324,11 @@ class Retrain:
         figures: dict[str, Any] = {"verdict": _judgements.dump_python(judgement, mode="json")}
         version, champion = bundle.card.version, self._serving.card.version
         if verdict.promote:
-            self._promote(bundle, f"against model {champion}: {verdict.sentence}")
+            try:
+                self._promote(bundle, f"against model {champion}: {verdict.sentence}")
+            except ModelError as error:  # damaged since it was tried
+                self._fail(folder, str(error))
+                return
             self._metrics.training_runs.labels("promoted").inc()
             self._change(folder, "promoted", verdict.sentence, figures)
         else:
@@ -331,7 +341,13 @@ class Retrain:
 
     def _promote(self, bundle: Bundle, why: str) -> None:
         card = bundle.card
-        self._models.promote(card.version, by="service", why=why, fingerprint=self._settings)
+        self._models.promote(
+            card.version,
+            by="service",
+            why=why,
+            fingerprint=self._settings,
+            session=self._config.session.name,
+        )
         _log.info(
             "model %d: promoted, threshold %.3f (%s): %s",
             card.version,
@@ -360,7 +376,12 @@ class Retrain:
             _log.error("model %d: goes on, %s", before.card.version, why)
             self._metrics.error("train", ModelError.reason)
             self._models.promote(
-                before.card.version, by="service", why=why, fingerprint=self._settings
+                before.card.version,
+                by="service",
+                why=why,
+                fingerprint=self._settings,
+                session=self._config.session.name,
+                rollback=True,
             )
             return
         self._serving = champion

@@ -8,6 +8,7 @@ The bundle is the same as that of an undisturbed run, on the CPU byte for byte.
 
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -134,6 +135,8 @@ def run_stages(
         ("publish", _publish),
     )
     for name, stage in stages:
+        if name == "publish" and not _is_published(run_folder):
+            shutil.rmtree(run_folder / name, ignore_errors=True)
         if (run_folder / name).exists():
             _log.info("%s: done already", name)
             continue
@@ -145,9 +148,18 @@ def run_stages(
         fsync_folder(draft)
         draft.rename(run_folder / name)
         fsync_folder(run_folder)
-    bundle = Path(json.loads((run_folder / "publish" / "bundle.json").read_bytes()))
+    bundle = _bundle(run_folder)
     reporter.report("done", f"model {spec.version} is in {bundle}", done=1, total=1)
     return bundle
+
+
+def _bundle(run_folder: Path) -> Path:
+    return Path(json.loads((run_folder / "publish" / "bundle.json").read_bytes()))
+
+
+def _is_published(run_folder: Path) -> bool:
+    """Whether the bundle is still there: one that was removed to save space is published again."""
+    return (run_folder / "publish").exists() and _bundle(run_folder).is_dir()
 
 
 # --- the stages --------------------------------------------------------------------------

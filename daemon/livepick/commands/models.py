@@ -146,6 +146,7 @@ def _promote(
         by="operator",
         why=why,
         fingerprint=config.training_fingerprint(),
+        session=config.session.name,
         rollback=rollback,
     )
     if before == version:
