@@ -114,6 +114,8 @@ class Gate:
                 continue
             for micrograph in labels.micrographs:
                 path = micrograph.path
+                if not any(path.is_relative_to(root) for root in self._config.watch.directories):
+                    continue  # a bundle from elsewhere was judged by other micrographs
                 if path not in picked:
                     picked[path] = self._picks(path, candidate, champion)
                 both = picked[path]

@@ -21,7 +21,7 @@ def make_config(tmp_path):
         return Config.model_validate(
             {
                 "session": {"name": "test"},
-                "watch": {"directories": [tmp_path / "in"]},
+                "watch": {"directories": [tmp_path / "in", Path("/m")]},
                 "particle": {"diameter_angstrom": diameter_angstrom},
                 "bootstrap": {"micrographs": micrographs} | (bootstrap or {}),
                 "training": {"generation": generation} | (training or {}),
