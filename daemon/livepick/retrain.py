@@ -92,6 +92,7 @@ class Retrain:
         self._progress: ProgressReader | None = None
         self._started_at = 0.0
         self._restarts = 0
+        self._drift = ""
         self._stop = threading.Event()
 
     def run(self) -> None:
@@ -116,6 +117,10 @@ class Retrain:
     def stop(self) -> None:
         """Ask ``run`` to return; callable from any thread."""
         self._stop.set()
+
+    def drifted(self, sentence: str) -> None:
+        """Take note that the session is no longer what its model was promoted on."""
+        self._drift = sentence
 
     def step(self) -> None:
         """Do the next thing that is due, if any."""

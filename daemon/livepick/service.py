@@ -169,6 +169,7 @@ class Service:
             dispatch=self._dispatch,
             outputs=outputs,
             provider=provider,
+            drifted=self._on_drift,
         )
         self._supervisor.describe(champion.card)
         self._web = self._make_web(door)
@@ -237,6 +238,9 @@ class Service:
 
     def _on_run_changed(self, version: int, fingerprint: str, state: RunState, reason: str) -> None:
         self._inbox.put(RunChanged(version, fingerprint, state, reason))
+
+    def _on_drift(self, sentence: str) -> None:
+        self._retrain.drifted(sentence)
 
     # --- start, wait, stop -------------------------------------------------------------------
 

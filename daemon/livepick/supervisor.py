@@ -6,12 +6,14 @@ import platform
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from livepick import __version__
 from livepick.config import Config
 from livepick.core.bundle import ModelCard
 from livepick.dispatch import Dispatch
+from livepick.drift import DriftWatch
 from livepick.errors import ConfigError, LedgerError
 from livepick.ledger import ReadLedger
 from livepick.metrics import Metrics
@@ -49,6 +51,8 @@ class Supervisor:
     ----------
     provider
         The onnxruntime provider that the workers obtained.
+    drifted
+        Called with a sentence once when the session begins to drift.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Supervisor:
         dispatch: Dispatch,
         outputs: Outputs,
         provider: str,
+        drifted: Callable[[str], None],
     ) -> None:
         self._config = config
         self._systemd = systemd
@@ -71,6 +76,7 @@ class Supervisor:
         self._dispatch = dispatch
         self._outputs = outputs
         self._provider = provider
+        self._drift = DriftWatch(ledger, drifted=drifted)
         self._began_at = time.time()
         self._began_monotonic = time.monotonic()
         self._lock = threading.Lock()
@@ -123,7 +129,7 @@ class Supervisor:
         """Return where the session stands. May be called from any thread."""
         with self._lock:
             if self._cached is None or time.monotonic() - self._cached_at > CACHE_SECONDS:
-                status = read_status(self._config, self._ledger)
+                status = read_status(self._config, self._ledger, drift=self._drift.drift)
                 self._cached = dataclasses.replace(
                     status, provider=self._provider, problems=self._problems()
                 )
@@ -143,6 +149,7 @@ class Supervisor:
                 f"{self._config.output.directory} takes no writes (is the disk full?);"
                 " picking waits, and goes on by itself."
             )
+        problems += [_as_problem(finding.sentence) for finding in self._drift.drift.findings]
         return tuple(problems)
 
     def beat(self) -> None:
@@ -157,6 +164,10 @@ class Supervisor:
             scanned_at=watching.last_scan_at,
             scan_seconds=watching.last_scan_seconds,
         )
+        try:
+            self._metrics.drifted(self._drift.look())
+        except LedgerError as error:  # the dispatch loop decides what that means
+            _log.warning("drift: %s", error)
         if time.monotonic() - self._told_at < STATUS_SECONDS:
             return
         self._told_at = time.monotonic()
@@ -223,6 +234,10 @@ def _changed(old: Config, new: Config) -> list[str]:
         for key in before[section]
         if before[section][key] != after[section][key]
     ]
+
+
+def _as_problem(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
 
 
 def _thousands(count: int) -> str:
