@@ -3,8 +3,8 @@
 A session is a row of grid squares of 12 to 30 micrographs. A square has its own density of
 particles and its own ice, and each micrograph varies around its square, as
 ``livepick.simulate.field`` has it. So neighbours are alike, and squares are not. Every session
-draws its own squares and micrographs. They are picked by the real worker with a bundle that the real
-trainer made on a session of its own; what was picked is kept in a folder.
+draws its own squares and micrographs. They are picked by the real worker with a bundle that the
+real trainer made on a session of its own; what was picked is kept in a folder.
 """
 
 import dataclasses

@@ -11,9 +11,10 @@ what is compared, and a finding asks for two things:
 
 - *it is no chance*: of all ways to deal the batches out to reference and window, hardly any is so
   extreme. That is an exact rank test (Mann & Whitney 1947, *Ann. Math. Stat.* 18, 50) for the
-  first three figures, and an exact permutation test for the distribution. A test at this level
-  asks for the whole window to be off, so it is also what keeps one poor square silent;
-- *it matters*: the change is larger than what squares of one good grid differ by.
+  first three figures, and an exact permutation test for the distribution;
+- *it matters*: the change is larger than what squares of one good grid differ by, and nearly as
+  large in all batches of the window but one (for the distribution: in each half of it). So seven
+  poor micrographs in a row are silent.
 
 The distribution of scores is compared by the population stability index, ``PSI = sum((w - r)
 ln(w / r))`` over the deciles of the reference (Siddiqi 2006, *Credit Risk Scorecards*; it is
@@ -72,11 +73,15 @@ WINDOW = 20
 BATCH = 5
 """Neighbours that count as one observation."""
 
-CHANCE = 0.0045
-"""Most ways of dealing out eight and four batches that may be as extreme: 2 of 495."""
+CHANCE = 0.012
+"""Most ways of dealing out eight and four batches that may be as extreme: 5 of 495. Batches of one
+square are no independent draws either, so this is no rate of false alarms; the limits below are."""
 
-PICKS_FACTOR = 1.55
-"""A median of picks per micrograph that many times the other is a change."""
+FEWER_FACTOR = 1.6
+"""So many times fewer picks per micrograph are a change."""
+
+MORE_FACTOR = 1.8
+"""So many times more are; nobody is harmed by more picks of the same, so it may take longer."""
 
 ODDS_FACTOR = 2.0
 """Odds ``s / (1 - s)`` of the median score that many times lower are a change."""
@@ -86,6 +91,9 @@ MASKED_MORE = 0.12
 
 PSI_MORE = 0.25
 """The customary limit of a large change, above what chance gives."""
+
+AGREED = 0.75
+"""Of the way to a limit that all batches of a window but one have come."""
 
 ENDS = 0.7
 """Of a limit: a finding that there is stays down to here, so that it does not come and go."""
@@ -213,12 +221,13 @@ class _Both:
     active: frozenset[DriftKind]
 
     def picks(self) -> _Judged:
-        was, now = self._medians(lambda micrograph: len(micrograph.scores))
+        was, now = self._middles(lambda micrograph: len(micrograph.scores))
         old, new = float(np.median(was)), float(np.median(now))
         fewer = new < old
+        factor = FEWER_FACTOR if fewer else MORE_FACTOR
         measure = Measure(
             "picks",
-            abs(math.log((new + 1) / (old + 1))) / math.log(PICKS_FACTOR),
+            _change(np.log(was + 1), np.log(now + 1), lower=fewer) / math.log(factor),
             chance_of_ranks(was, now, lower=fewer),
         )
         kind: DriftKind = "fewer_picks" if fewer else "more_picks"
@@ -227,7 +236,7 @@ class _Both:
             if fewer
             else "more particles, crowding, contamination or another specimen?"
         )
-        share = f"{(new + 1) / (old + 1):.0%} of the picks" if old else "picks, unlike"
+        share = f"{new / old:.0%} of the picks" if old >= 1 else "picks, unlike those"
         return self._judge(
             measure,
             kind,
@@ -237,18 +246,17 @@ class _Both:
         )
 
     def masked(self) -> _Judged:
-        was, now = self._medians(lambda micrograph: micrograph.masked_fraction)
-        old, new = float(np.median(was)), float(np.median(now))
+        was, now = self._middles(lambda micrograph: micrograph.masked_fraction)
         measure = Measure(
             "masked_fraction",
-            max(new - old, 0.0) / MASKED_MORE,
+            _change(was, now, lower=False) / MASKED_MORE,
             chance_of_ranks(was, now, lower=False),
         )
         return self._judge(
             measure,
             "more_masked",
-            f"{new:.0%} of the last {self._seen} micrographs is masked, and was {old:.0%} in"
-            f" {self._then}",
+            f"{np.median(now):.0%} of the last {self._seen} micrographs is masked, and was"
+            f" {np.median(was):.0%} in {self._then}",
             "carbon film, ice or contamination; is the beam in the holes?",
         )
 
@@ -264,14 +272,14 @@ class _Both:
 
     def _median_score(self, was: list[FloatArray], now: list[FloatArray]) -> _Judged:
         old, new = (float(np.median(np.concatenate(side))) for side in (was, now))
-        drop = _log_odds(old) - _log_odds(new)
-        medians = [
-            np.array([np.median(batch) for batch in side if len(batch)]) for side in (was, now)
-        ]
+        was_odds, now_odds = (
+            np.array([_log_odds(float(np.median(batch))) for batch in side if len(batch)])
+            for side in (was, now)
+        )
         measure = Measure(
             "median_score",
-            max(drop, 0.0) / math.log(ODDS_FACTOR),
-            chance_of_ranks(medians[0], medians[1], lower=True),
+            _change(was_odds, now_odds, lower=True) / math.log(ODDS_FACTOR),
+            chance_of_ranks(was_odds, now_odds, lower=True),
         )
         return self._judge(
             measure,
@@ -283,7 +291,9 @@ class _Both:
 
     def _distribution(self, was: list[FloatArray], now: list[FloatArray]) -> _Judged:
         index, chance, by_chance = stability(was, now)
-        measure = Measure("score_distribution", max(index - by_chance, 0.0) / PSI_MORE, chance)
+        halves = [stability(was, half) for half in (now[: len(now) // 2], now[len(now) // 2 :])]
+        least = min(half - usual for half, _, usual in halves)
+        measure = Measure("score_distribution", max(least, 0.0) / PSI_MORE, chance)
         return self._judge(
             measure,
             "other_scores",
@@ -298,10 +308,18 @@ class _Both:
         found = measure.size >= limit and measure.chance <= chance
         return measure, DriftFinding(kind, evidence, remedy) if found else None
 
-    def _medians(self, figure: Callable[[Picked], float]) -> tuple[Floats, Floats]:
-        """Return the median of a figure in each batch of the reference and of the window."""
+    def _middles(self, figure: Callable[[Picked], float]) -> tuple[Floats, Floats]:
+        """Return a figure in each batch of the reference and of the window.
+
+        It is the mean without the extremes: one empty hole in five micrographs is usual.
+        """
         was, now = (
-            np.array([np.median([figure(micrograph) for micrograph in batch]) for batch in side])
+            np.array(
+                [
+                    np.sort([figure(micrograph) for micrograph in batch])[1:-1].mean()
+                    for batch in side
+                ]
+            )
             for side in (self.reference, self.window)
         )
         return was, now
@@ -374,6 +392,16 @@ def population_stability_index(reference: NDArray[np.int_], window: NDArray[np.i
 def _deals(count: int, chosen: int) -> NDArray[np.int_]:
     """Return all ways to choose some of so many, the first ones first."""
     return np.array(list(itertools.combinations(range(count), chosen)))
+
+
+def _change(reference: Floats, window: Floats, *, lower: bool) -> float:
+    """Return by how much a window is lower (or higher): 0 if it is not.
+
+    All batches of the window but one must have come nearly as far (``AGREED``).
+    """
+    sign = -1 if lower else 1
+    rise = np.sort(sign * (window - np.median(reference)))
+    return max(min(float(np.median(rise)), float(rise[min(1, len(rise) - 1)]) / AGREED), 0.0)
 
 
 def _log_odds(share: float) -> float:
