@@ -154,6 +154,27 @@ def test_each_change_has_its_finding(change, kind):
     assert max(drift.size(figure) for figure in DRIFT_FIGURES) >= 1
 
 
+def test_what_the_reference_had_seen_is_no_change():
+    """Three of its eight batches were as poor as the whole window is."""
+
+    def exactly(picks, count):
+        return [Picked(np.linspace(0.5, 1, picks, dtype=np.float32), 0.0)] * count
+
+    drift = look(exactly(100, 25) + exactly(50, 15) + exactly(50, WINDOW))
+    assert drift.size("picks") > 1
+    assert drift.findings == ()
+
+
+def test_few_scores_are_not_mistaken_for_other_scores():
+    """Six picks a micrograph: chance alone gives an index of 0.19 between a half and the rest."""
+    sizes = []
+    for seed in range(10):
+        rng = np.random.default_rng([11, seed])
+        drift = look(session(rng, REFERENCE + WINDOW, picks=7, square=0))
+        sizes.append(drift.size("score_distribution"))
+    assert np.mean(sizes) < 0.3
+
+
 def test_scores_of_few_picks_are_not_compared():
     """Nine scores would fill ten bins badly."""
     rng = np.random.default_rng(9)

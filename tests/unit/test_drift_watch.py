@@ -46,18 +46,21 @@ class Microscope:
         self.rng = np.random.default_rng(1)
         self.landed = 0
 
-    def land(self, count, *, picks=60, version=1, kind="trained", threshold=0.5):
+    def land(self, count, *, picks=60, version=1, kind="trained", threshold=0.5, doubtful=0):
         for _ in range(count):
             self.clock.now += 1
             self.landed += 1
             place = Path(f"m{self.landed:05d}.mrc")
             self.ledger.landed(Path("/m"), place, FileVersion(1, 1, 1), self.clock.now)
-        self.pick(count, picks=picks, version=version, kind=kind, threshold=threshold)
+        self.pick(
+            count, picks=picks, version=version, kind=kind, threshold=threshold, doubtful=doubtful
+        )
 
-    def pick(self, count, *, picks=60, version=1, kind="trained", threshold=0.5):
+    def pick(self, count, *, picks=60, version=1, kind="trained", threshold=0.5, doubtful=0):
         for claim in self.ledger.claim(count):
             number = self.rng.poisson(picks)
             score = np.sort(self.rng.uniform(0.5, 1, number).astype(np.float32))[::-1]
+            score = np.append(score, np.full(doubtful, 0.1, np.float32))
             result = Result(
                 picks=Picks(score, score, score),
                 threshold=threshold,
@@ -111,6 +114,20 @@ def test_a_drift_is_told_once_when_it_begins_and_logged_when_it_ends(
     assert [level for level, _ in lines] == ["WARNING", "INFO"]
     assert lines[0][1] == f"drift: {told[0]}"
     assert lines[1][1] == "drift: over: fewer picks"
+
+
+def test_a_drift_stays_while_it_is_nearly_over(ledger, microscope, watch):
+    """Two thirds of the picks keep a finding that there is; who looks for the first time has none.
+
+    ``livepick status`` without the service is such a one.
+    """
+    ledger.use_model(1, "trained")
+    microscope.land(REFERENCE + WINDOW)
+    microscope.land(WINDOW, picks=25)
+    watch.look()
+    microscope.land(WINDOW, picks=40)
+    assert kinds(watch.look()) == ["fewer_picks"]
+    assert read_drift(ledger).findings == ()
 
 
 def test_a_second_drift_is_told_again(ledger, microscope, watch, told):
@@ -169,6 +186,28 @@ def test_a_changed_threshold_is_no_drift(ledger, microscope):
     microscope.land(WINDOW, threshold=0.75)
     assert read_drift(ledger).measures
     assert read_drift(ledger).findings == ()
+
+
+def test_candidates_below_the_threshold_do_not_count(ledger, microscope):
+    ledger.use_model(1, "trained")
+    microscope.land(REFERENCE)
+    microscope.land(WINDOW, doubtful=300)
+    assert read_drift(ledger).measures
+    assert read_drift(ledger).findings == ()
+
+
+def test_another_model_begins_without_the_findings_of_the_one_before(ledger, microscope, watch):
+    """A finding that there is has lower limits, and two thirds of the picks would keep it."""
+    ledger.use_model(1, "trained")
+    microscope.land(REFERENCE + WINDOW)
+    microscope.land(WINDOW, picks=25)
+    assert watch.look().findings
+    ledger.use_model(2, "trained")
+    microscope.land(REFERENCE, version=2)
+    microscope.land(WINDOW, version=2, picks=40)
+    drift = watch.look()
+    assert 0.7 < drift.size("picks") < 1
+    assert drift.findings == ()
 
 
 def test_another_model_ends_the_drift_of_the_one_before(ledger, microscope, watch, told):
