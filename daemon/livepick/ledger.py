@@ -197,6 +197,44 @@ class ReadLedger:
         rows = self._rows("select id, root, relative from micrograph where state = 'picked'")
         return sorted((row["id"], Path(row["root"], row["relative"])) for row in rows)
 
+    def first_picked(
+        self, model_version: int, *, landed_since: float, limit: int
+    ) -> list[MicrographRow]:
+        """Return the first that this model picked of what landed since, in the order it landed.
+
+        ``not indexed``: the table is walked in the order of its numbers, and left early. SQLite
+        would else gather all that is picked, and sort it.
+        """
+        rows = self._rows(
+            "select * from micrograph not indexed where state = 'picked' and model_version = ?"
+            " and landed_at >= ? order by id limit ?",
+            model_version,
+            landed_since,
+            limit,
+        )
+        return [MicrographRow.of(row) for row in rows]
+
+    def last_picked(self, model_version: int, *, after: int, limit: int) -> list[MicrographRow]:
+        """Return the last that this model picked, in the order they landed.
+
+        Parameters
+        ----------
+        model_version
+            The model.
+        after
+            Number of a micrograph; only later ones count.
+        limit
+            How many at most.
+        """
+        rows = self._rows(
+            "select * from micrograph not indexed where state = 'picked' and model_version = ?"
+            " and id > ? order by id desc limit ?",
+            model_version,
+            after,
+            limit,
+        )
+        return [MicrographRow.of(row) for row in reversed(rows)]
+
     def visible(self) -> Iterator[Visible]:
         """Yield the micrographs that have coordinates in the output folder, by path.
 

@@ -27,6 +27,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from livepick import errors
+from livepick.core.drift import DRIFT_FIGURES, DRIFT_KINDS, Drift
 from livepick.core.gate import Comparison
 from livepick.core.run import FindingKind, Progress
 from livepick.records import Counts
@@ -200,6 +201,21 @@ class Metrics:
         self.model_promoted = self._gauge(
             "model_promoted_timestamp_seconds", "Since when does this model pick?"
         )
+        self.drift_score = _zeros(
+            self._gauge(
+                "drift_score",
+                "Is the session still what the model was promoted on? Size of the change of the"
+                " last micrographs; 1 is the least that matters.",
+                "figure",
+            ),
+            DRIFT_FIGURES,
+        )
+        self.drift_active = _zeros(
+            self._gauge(
+                "drift_active", "Which change of the last micrographs is no chance?", "finding"
+            ),
+            DRIFT_KINDS,
+        )
 
     def _make_training(self) -> None:
         self.training_running = self._gauge("training_running", "Is a training run under way?")
@@ -370,6 +386,14 @@ class Metrics:
         self.model.clear()
         self.model.labels(str(version), kind).set(1)
         self.model_promoted.set(promoted_at)
+
+    def drifted(self, drift: Drift) -> None:
+        """Say how far the last micrographs are from those that the model picked first."""
+        active = {finding.kind for finding in drift.findings}
+        for figure in DRIFT_FIGURES:
+            self.drift_score.labels(figure).set(drift.size(figure))
+        for kind in DRIFT_KINDS:
+            self.drift_active.labels(kind).set(kind in active)
 
     def use_provider(self, provider: str) -> None:
         """Say which onnxruntime provider runs the model."""

@@ -181,6 +181,7 @@ class Service:
             dispatch=self._dispatch,
             outputs=outputs,
             provider=provider,
+            drifted=self._on_drift,
         )
         self._supervisor.describe(champion.card)
         self._web = self._make_web(door)
@@ -258,6 +259,9 @@ class Service:
         figures: Mapping[str, Any],
     ) -> None:
         self._inbox.put(RunChanged(version, fingerprint, state, reason, figures))
+
+    def _on_drift(self, sentence: str) -> None:
+        self._retrain.drifted(sentence)
 
     # --- start, wait, stop -------------------------------------------------------------------
 

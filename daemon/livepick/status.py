@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from livepick.config import Config
 from livepick.core.bundle import ModelCard, bundle_name, read_card
+from livepick.core.drift import Drift, DriftFinding
 from livepick.core.report import TrainingFinding, read_findings
 from livepick.core.run import RUNS
+from livepick.drift import read_drift
 from livepick.errors import ModelError
 from livepick.ledger import LEDGER, ReadLedger
 from livepick.models import MODELS
@@ -66,6 +68,8 @@ class Status:
     """On the training of the model that picks."""
     newest: list[Row] = field(default_factory=list)
     failures: list[Row] = field(default_factory=list)
+    drift: tuple[DriftFinding, ...] = ()
+    """How the last micrographs differ from the first that the model picked."""
     oldest_waiting_at: float | None = None
     """When the oldest micrograph without picks landed."""
     provider: str = ""
@@ -96,6 +100,9 @@ class Status:
                     for f in self.findings
                 ],
             },
+            "drift": [
+                {"finding": f.kind, "evidence": f.evidence, "remedy": f.remedy} for f in self.drift
+            ],
             "failures": [
                 {"micrograph": row.name, "reason": row.reason, "error": row.error}
                 for row in self.failures
@@ -103,7 +110,9 @@ class Status:
         }
 
 
-def read_status(config: Config, ledger: ReadLedger | None = None) -> Status:
+def read_status(
+    config: Config, ledger: ReadLedger | None = None, *, drift: Drift | None = None
+) -> Status:
     """Return where the session of ``config`` stands; zeros if it has not begun.
 
     Parameters
@@ -112,6 +121,8 @@ def read_status(config: Config, ledger: ReadLedger | None = None) -> Status:
         Of the session.
     ledger
         An open one; without it the ledger of ``config`` is opened and closed.
+    drift
+        What the running service found; without it the ledger is asked.
 
     Raises
     ------
@@ -119,18 +130,18 @@ def read_status(config: Config, ledger: ReadLedger | None = None) -> Status:
         There is a ledger that cannot be read.
     """
     if ledger is not None:
-        return _read(config, ledger)
+        return _read(config, ledger, drift)
     path = config.state.directory / LEDGER
     if not path.is_file():
         return Status(session=config.session.name)
     opened = ReadLedger(path)
     try:
-        return _read(config, opened)
+        return _read(config, opened, drift)
     finally:
         opened.close()
 
 
-def _read(config: Config, ledger: ReadLedger) -> Status:
+def _read(config: Config, ledger: ReadLedger, drift: Drift | None) -> Status:
     counts = ledger.counts()
     in_use = ledger.model()
     model = None
@@ -149,6 +160,7 @@ def _read(config: Config, ledger: ReadLedger) -> Status:
         training=_training(config, ledger.runs(), model, counts),
         findings=findings,
         newest=[_row(row) for row in ledger.recent(NEWEST)],
+        drift=(read_drift(ledger) if drift is None else drift).findings,
         failures=[_row(row) for row in ledger.recent(FAILURES, state="failed")],
         oldest_waiting_at=ledger.oldest_waiting_at(),
     )

@@ -14,6 +14,7 @@ from livepick import __version__
 from livepick.config import Config
 from livepick.core.bundle import ModelCard
 from livepick.dispatch import Dispatch
+from livepick.drift import DriftWatch
 from livepick.errors import LedgerError, LivepickError
 from livepick.ledger import ReadLedger
 from livepick.metrics import Metrics
@@ -52,6 +53,8 @@ class Supervisor:
     ----------
     provider
         The onnxruntime provider that the workers obtained.
+    drifted
+        Called with a sentence once when the session begins to drift.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Supervisor:
         dispatch: Dispatch,
         outputs: Outputs,
         provider: str,
+        drifted: Callable[[str], None],
     ) -> None:
         self._config = config
         self._refused: str | None = None
@@ -75,6 +79,7 @@ class Supervisor:
         self._dispatch = dispatch
         self._outputs = outputs
         self._provider = provider
+        self._drift = DriftWatch(ledger, drifted=drifted)
         self._began_at = time.time()
         self._began_monotonic = time.monotonic()
         self._lock = threading.Lock()
@@ -138,7 +143,7 @@ class Supervisor:
         """Return where the session stands. May be called from any thread."""
         with self._lock:
             if self._cached is None or time.monotonic() - self._cached_at > CACHE_SECONDS:
-                status = read_status(self._config, self._ledger)
+                status = read_status(self._config, self._ledger, drift=self._drift.drift)
                 self._cached = dataclasses.replace(
                     status, provider=self._provider, problems=self._problems()
                 )
@@ -160,6 +165,7 @@ class Supervisor:
                 f"{self._config.output.directory} takes no writes (is the disk full?);"
                 " picking waits, and goes on by itself."
             )
+        problems += [_as_problem(finding.sentence) for finding in self._drift.drift.findings]
         return tuple(problems)
 
     def beat(self) -> None:
@@ -174,6 +180,10 @@ class Supervisor:
             scanned_at=watching.last_scan_at,
             scan_seconds=watching.last_scan_seconds,
         )
+        try:
+            self._metrics.drifted(self._drift.look())
+        except LedgerError as error:  # the dispatch loop decides what that means
+            _log.warning("drift: %s", error)
         if time.monotonic() - self._told_at < STATUS_SECONDS:
             return
         self._told_at = time.monotonic()
@@ -255,6 +265,10 @@ class Supervisor:
         self._metrics.config_reloads.labels("success").inc()
         self._metrics.config_last_reload_successful.set(1)
         self._metrics.config_last_reload_time.set(time.time())
+
+
+def _as_problem(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
 
 
 def _thousands(count: int) -> str:

@@ -147,10 +147,12 @@ def _script(session: Session, micrographs: int) -> None:
         session.write(text)
         session.until(
             what,
-            lambda before=before: session.metric(  # type: ignore[misc]
-                'livepick_config_reloads_total{result="failure"}'
-            )
-            > before,
+            lambda before=before: (
+                session.metric(  # type: ignore[misc]
+                    'livepick_config_reloads_total{result="failure"}'
+                )
+                > before
+            ),
         )
         if session.metric("livepick_config_last_reload_successful") != 0:
             raise SystemExit(f"{what} does not show in livepick_config_last_reload_successful")

@@ -61,6 +61,8 @@ def _show(present: Status) -> None:
     console.print(Text(present.training.sentence))
     for finding in present.findings:
         console.print(Text(finding.sentence, style="yellow" if finding.is_fault else "dim"))
+    for change in present.drift:
+        console.print(Text(change.sentence, style="yellow"))
     if present.newest:
         console.print(_newest(present))
     if present.failures:

@@ -1,0 +1,409 @@
+"""Whether the latest micrographs of a session are still what its model was promoted on.
+
+A *reference*, the first micrographs that a model picked and was not trained on, is compared with a
+*window*, the latest that the same model picked. Four figures are looked at: picks per micrograph,
+their median score, the masked area, and the distribution of scores.
+
+Neighbours on a grid are alike: a square has thin ice or thick ice, and its micrographs are no
+independent draws. So five in a row make one *batch* (the method of batch means: Conway 1963,
+*Management Science* 10, 47; Law & Kelton, *Simulation Modeling and Analysis*, ch. 9), batches are
+what is compared, and a finding asks for two things:
+
+- *it is no chance*: of all ways to deal the batches out to reference and window, hardly any is so
+  extreme. That is an exact rank test (Mann & Whitney 1947, *Ann. Math. Stat.* 18, 50) for the
+  first three figures, and an exact permutation test for the distribution;
+- *it matters*: the change is larger than what squares of one good grid differ by, and nearly as
+  large in all batches of the window but one (for the distribution: in each half of it). So seven
+  poor micrographs in a row are silent.
+
+The distribution of scores is compared by the population stability index, ``PSI = sum((w - r)
+ln(w / r))`` over the deciles of the reference (Siddiqi 2006, *Credit Risk Scorecards*; it is
+Jeffreys' divergence), where above 0.25 is by custom a large change. It is never zero in samples:
+without any change its mean is about ``9 (1/n + 1/m)`` for n and m independent scores (Yurdakul &
+Naranjo 2020, *J. Risk Model Validation* 14(4), 89), and more for scores that come in micrographs.
+What dealing out the batches anew gives in the median is therefore subtracted.
+
+A finding that there is stays until it is clearly over: it is held to lower limits (``ENDS``).
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "DRIFT_FIGURES",
+    "DRIFT_KINDS",
+    "REFERENCE",
+    "WINDOW",
+    "Drift",
+    "DriftFigure",
+    "DriftFinding",
+    "DriftKind",
+    "Measure",
+    "Picked",
+    "chance_of_ranks",
+    "compare",
+    "population_stability_index",
+    "silent",
+    "stability",
+]
+
+DriftFigure = Literal["picks", "median_score", "masked_fraction", "score_distribution"]
+"""What is measured."""
+
+DriftKind = Literal["fewer_picks", "more_picks", "lower_scores", "other_scores", "more_masked"]
+"""What can be found."""
+
+DRIFT_FIGURES: tuple[DriftFigure, ...] = get_args(DriftFigure)
+DRIFT_KINDS: tuple[DriftKind, ...] = get_args(DriftKind)
+
+REFERENCE = 40
+"""Micrographs of the reference: two or three grid squares of a session with few shots a square.
+With fewer nothing is said."""
+
+WINDOW = 20
+"""Latest micrographs: a change of everything is seen before it has filled the window twice."""
+
+BATCH = 5
+"""Neighbours that count as one observation."""
+
+CHANCE = 0.012
+"""Most ways of dealing out eight and four batches that may be as extreme: 5 of 495. Batches of one
+square are no independent draws either, so this is no rate of false alarms; the limits below are."""
+
+FEWER_FACTOR = 1.6
+"""So many times fewer picks per micrograph are a change."""
+
+MORE_FACTOR = 1.8
+"""So many times more are; nobody is harmed by more picks of the same, so it may take longer."""
+
+ODDS_FACTOR = 2.0
+"""Odds ``s / (1 - s)`` of the median score that many times lower are a change."""
+
+MASKED_MORE = 0.12
+"""So much more of the area masked is a change."""
+
+PSI_MORE = 0.25
+"""The customary limit of a large change, above what chance gives."""
+
+AGREED = 0.75
+"""Of the way to a limit that all batches of a window but one have come."""
+
+ENDS = 0.7
+"""Of a limit: a finding that there is stays down to here, so that it does not come and go."""
+
+STAYS = 0.05
+"""Chance at which a finding that there is may stay."""
+
+LEAST_SCORES = 100
+"""With fewer picks in reference or window their scores are not compared."""
+
+BINS = 10
+
+FloatArray = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picked:
+    """What one micrograph gives to judge by."""
+
+    scores: FloatArray
+    """Of its picks; none is a result like any other."""
+    masked_fraction: float
+    """Area taken out of picking, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriftFinding:
+    """A change, in words."""
+
+    kind: DriftKind
+    evidence: str
+    remedy: str
+    """What it may be, or what to do."""
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one sentence."""
+        return f"{self.evidence}: {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One figure of window and reference."""
+
+    figure: DriftFigure
+    size: float
+    """Size of the change as a share of the least that matters: a finding has 1 and more."""
+    chance: float
+    """Share of the ways of dealing out the batches that are as extreme."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What a comparison says."""
+
+    measures: tuple[Measure, ...] = ()
+    """None while there are too few micrographs."""
+    findings: tuple[DriftFinding, ...] = ()
+    """None is good news, if there are measures."""
+
+    def size(self, figure: DriftFigure) -> float:
+        """Return the size of a figure's change; 0 if it has not been measured."""
+        return next((m.size for m in self.measures if m.figure == figure), 0.0)
+
+
+def silent() -> Drift:
+    """Return the comparison of too few micrographs."""
+    return Drift()
+
+
+def compare(
+    reference: Sequence[Picked],
+    window: Sequence[Picked],
+    *,
+    model_version: int,
+    active: Collection[DriftKind] = (),
+) -> Drift:
+    """Compare a window with its reference.
+
+    Parameters
+    ----------
+    reference, window
+        In the order they landed; nothing is said of fewer than ``REFERENCE`` and ``WINDOW``.
+    model_version
+        The model that picked both, for the words.
+    active
+        What an earlier look found.
+
+    Returns
+    -------
+    Drift
+        Figures and findings, the clearest first.
+    """
+    if len(reference) < REFERENCE or len(window) < WINDOW:
+        return silent()
+    both = _Both(_batches(reference), _batches(window), model_version, frozenset(active))
+    judged = [both.picks(), both.masked(), *both.scores()]
+    found = sorted(
+        ((measure.size, finding) for measure, finding in judged if finding is not None),
+        key=lambda pair: -pair[0],
+    )
+    return Drift(
+        measures=tuple(measure for measure, _ in judged),
+        findings=tuple(finding for _, finding in found),
+    )
+
+
+def _batches(micrographs: Sequence[Picked]) -> list[Sequence[Picked]]:
+    """Return runs of neighbours; what does not fill the first one is left out."""
+    first = len(micrographs) % BATCH
+    return [micrographs[i : i + BATCH] for i in range(first, len(micrographs), BATCH)]
+
+
+_Judged = tuple[Measure, DriftFinding | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """Reference and window in batches, and how they are compared figure by figure."""
+
+    reference: list[Sequence[Picked]]
+    window: list[Sequence[Picked]]
+    model_version: int
+    active: frozenset[DriftKind]
+
+    def picks(self) -> _Judged:
+        was, now = self._middles(lambda micrograph: len(micrograph.scores))
+        old, new = float(np.median(was)), float(np.median(now))
+        fewer = new < old
+        factor = FEWER_FACTOR if fewer else MORE_FACTOR
+        measure = Measure(
+            "picks",
+            _change(np.log(was + 1), np.log(now + 1), lower=fewer) / math.log(factor),
+            chance_of_ranks(was, now, lower=fewer),
+        )
+        kind: DriftKind = "fewer_picks" if fewer else "more_picks"
+        remedy = (
+            "thin ice, an empty grid square or another specimen?"
+            if fewer
+            else "more particles, crowding, contamination or another specimen?"
+        )
+        share = f"{new / old:.0%} of the picks" if old >= 1 else "picks, unlike those"
+        return self._judge(
+            measure,
+            kind,
+            f"the last {self._seen} micrographs hold {share} of {self._then}"
+            f" (median {new:.0f}, was {old:.0f})",
+            remedy,
+        )
+
+    def masked(self) -> _Judged:
+        was, now = self._middles(lambda micrograph: micrograph.masked_fraction)
+        measure = Measure(
+            "masked_fraction",
+            _change(was, now, lower=False) / MASKED_MORE,
+            chance_of_ranks(was, now, lower=False),
+        )
+        return self._judge(
+            measure,
+            "more_masked",
+            f"{np.median(now):.0%} of the last {self._seen} micrographs is masked, and was"
+            f" {np.median(was):.0%} in {self._then}",
+            "carbon film, ice or contamination; is the beam in the holes?",
+        )
+
+    def scores(self) -> list[_Judged]:
+        """Judge the median score and the distribution, if there are picks enough."""
+        was, now = (
+            [np.concatenate([m.scores for m in batch]) for batch in side]
+            for side in (self.reference, self.window)
+        )
+        if min(sum(map(len, was)), sum(map(len, now))) < LEAST_SCORES:
+            return []
+        return [self._median_score(was, now), self._distribution(was, now)]
+
+    def _median_score(self, was: list[FloatArray], now: list[FloatArray]) -> _Judged:
+        old, new = (float(np.median(np.concatenate(side))) for side in (was, now))
+        was_odds, now_odds = (
+            np.array([_log_odds(float(np.median(batch))) for batch in side if len(batch)])
+            for side in (was, now)
+        )
+        measure = Measure(
+            "median_score",
+            _change(was_odds, now_odds, lower=True) / math.log(ODDS_FACTOR),
+            chance_of_ranks(was_odds, now_odds, lower=True),
+        )
+        return self._judge(
+            measure,
+            "lower_scores",
+            f"the median score of the last {self._seen} micrographs is {new:.2f}, and was"
+            f" {old:.2f} in {self._then}",
+            "the model is less sure: other ice, another defocus or another specimen?",
+        )
+
+    def _distribution(self, was: list[FloatArray], now: list[FloatArray]) -> _Judged:
+        index, chance, by_chance = stability(was, now)
+        halves = [stability(was, half) for half in (now[: len(now) // 2], now[len(now) // 2 :])]
+        least = min(half - usual for half, _, usual in halves)
+        measure = Measure("score_distribution", max(least, 0.0) / PSI_MORE, chance)
+        return self._judge(
+            measure,
+            "other_scores",
+            f"the scores of the last {self._seen} micrographs are spread otherwise than in"
+            f" {self._then} (stability index {index:.2f}; {by_chance:.2f} would be chance)",
+            "what is picked is no longer the same: other ice, another defocus or another specimen?",
+        )
+
+    def _judge(self, measure: Measure, kind: DriftKind, evidence: str, remedy: str) -> _Judged:
+        there = kind in self.active
+        limit, chance = (ENDS, STAYS) if there else (1.0, CHANCE)
+        found = measure.size >= limit and measure.chance <= chance
+        return measure, DriftFinding(kind, evidence, remedy) if found else None
+
+    def _middles(self, figure: Callable[[Picked], float]) -> tuple[Floats, Floats]:
+        """Return a figure in each batch of the reference and of the window.
+
+        It is the mean without the extremes: one empty hole in five micrographs is usual.
+        """
+        was, now = (
+            np.array(
+                [
+                    np.sort([figure(micrograph) for micrograph in batch])[1:-1].mean()
+                    for batch in side
+                ]
+            )
+            for side in (self.reference, self.window)
+        )
+        return was, now
+
+    @property
+    def _seen(self) -> int:
+        return sum(map(len, self.window))
+
+    @property
+    def _then(self) -> str:
+        return f"the first {sum(map(len, self.reference))} of model {self.model_version}"
+
+
+# --- statistics ----------------------------------------------------------------------------------
+
+
+def chance_of_ranks(reference: Floats, window: Floats, *, lower: bool) -> float:
+    """Return how seldom chance ranks a window so low (or high), by exact Mann-Whitney test.
+
+    Equal values share their mean rank. It is 1 if a side is empty.
+    """
+    if not len(reference) or not len(window):
+        return 1.0
+    both = np.concatenate([window, reference])
+    if not lower:
+        both = -both
+    less = (both[None, :] < both[:, None]).sum(axis=1)
+    ranks = less + 0.5 * (both[None, :] == both[:, None]).sum(axis=1)
+    sums = ranks[_deals(len(both), len(window))].sum(axis=1)
+    return float((sums <= sums[0] + 1e-9).mean())
+
+
+def stability(
+    reference: Sequence[FloatArray], window: Sequence[FloatArray]
+) -> tuple[float, float, float]:
+    """Return the population stability index, how seldom chance has it so large, and its usual one.
+
+    Chance is all ways of dealing out the batches to reference and window: scores stay with their
+    neighbours, as those of a micrograph belong together.
+
+    Parameters
+    ----------
+    reference, window
+        Scores of each batch.
+    """
+    edges = np.quantile(np.concatenate(reference), np.arange(1, BINS) / BINS)
+    counts = np.array(
+        [
+            np.bincount(np.searchsorted(edges, batch, side="right"), minlength=BINS)
+            for batch in [*window, *reference]
+        ]
+    )
+    dealt = counts[_deals(len(counts), len(window))].sum(axis=1)
+    indices = population_stability_index(counts.sum(axis=0) - dealt, dealt)
+    index = float(indices[0])
+    return index, float((indices >= index - 1e-9).mean()), float(np.median(indices))
+
+
+def population_stability_index(reference: NDArray[np.int_], window: NDArray[np.int_]) -> Floats:
+    """Return the index of counts by bin (the last axis); half a count is added to each bin."""
+    was, now = (
+        (counts + 0.5) / (counts + 0.5).sum(axis=-1, keepdims=True)
+        for counts in (reference, window)
+    )
+    index: Floats = ((now - was) * np.log(now / was)).sum(axis=-1)
+    return index
+
+
+@cache
+def _deals(count: int, chosen: int) -> NDArray[np.int_]:
+    """Return all ways to choose some of so many, the first ones first."""
+    return np.array(list(itertools.combinations(range(count), chosen)))
+
+
+def _change(reference: Floats, window: Floats, *, lower: bool) -> float:
+    """Return by how much a window is lower (or higher): 0 if it is not.
+
+    All batches of the window but one must have come nearly as far (``AGREED``).
+    """
+    sign = -1 if lower else 1
+    rise = np.sort(sign * (window - np.median(reference)))
+    return max(min(float(np.median(rise)), float(rise[min(1, len(rise) - 1)]) / AGREED), 0.0)
+
+
+def _log_odds(share: float) -> float:
+    share = min(max(share, 1e-3), 1 - 1e-3)
+    return math.log(share / (1 - share))

@@ -1,0 +1,263 @@
+"""What of a ledger is compared, and who is told of a drift."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from livepick.core.drift import DRIFT_FIGURES, DRIFT_KINDS, REFERENCE, WINDOW
+from livepick.core.micrograph import FileVersion
+from livepick.core.picks import Picks
+from livepick.drift import LOOK_SECONDS, DriftWatch, read_drift
+from livepick.ledger import LEDGER, Ledger
+from livepick.metrics import Metrics
+from livepick.status import read_status
+from livepick.worker import Quality, Result, StageSeconds
+
+
+class Clock:
+    """Unix seconds that only a test moves."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def ledger(tmp_path, clock):
+    made = Ledger(tmp_path / "state" / LEDGER, clock=clock)
+    yield made
+    made.close()
+
+
+class Microscope:
+    """Lands micrographs and has them picked at once."""
+
+    def __init__(self, ledger, clock):
+        self.ledger, self.clock = ledger, clock
+        self.rng = np.random.default_rng(1)
+        self.landed = 0
+
+    def land(self, count, *, picks=60, version=1, kind="trained", threshold=0.5, doubtful=0):
+        for _ in range(count):
+            self.clock.now += 1
+            self.landed += 1
+            place = Path(f"m{self.landed:05d}.mrc")
+            self.ledger.landed(Path("/m"), place, FileVersion(1, 1, 1), self.clock.now)
+        self.pick(
+            count, picks=picks, version=version, kind=kind, threshold=threshold, doubtful=doubtful
+        )
+
+    def pick(self, count, *, picks=60, version=1, kind="trained", threshold=0.5, doubtful=0):
+        for claim in self.ledger.claim(count):
+            number = self.rng.poisson(picks)
+            score = np.sort(self.rng.uniform(0.5, 1, number).astype(np.float32))[::-1]
+            score = np.append(score, np.full(doubtful, 0.1, np.float32))
+            result = Result(
+                picks=Picks(score, score, score),
+                threshold=threshold,
+                model_version=version,
+                model_kind=kind,
+                shape_px=(400, 300),
+                pixel_size_angstrom=1.5,
+                quality=Quality(masked_fraction=0.1, median_score=None),
+                seconds=StageSeconds(0.1, 0.2, 0.3, 0.4),
+                provider="CPUExecutionProvider",
+            )
+            self.ledger.picked(claim, result)
+
+
+@pytest.fixture
+def microscope(ledger, clock):
+    return Microscope(ledger, clock)
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def watch(ledger, clock, told):
+    return DriftWatch(ledger, drifted=told.append, clock=clock)
+
+
+def kinds(drift):
+    return [finding.kind for finding in drift.findings]
+
+
+def test_a_drift_is_told_once_when_it_begins_and_logged_when_it_ends(
+    ledger, microscope, watch, told, caplog
+):
+    """However often one looks, and whatever comes to it."""
+    caplog.set_level(logging.INFO, logger="livepick.drift")
+    ledger.use_model(1, "trained")
+    microscope.land(REFERENCE + WINDOW)
+    assert watch.look().measures
+    assert told == []
+    for _ in range(3):
+        microscope.land(WINDOW, picks=25)
+        assert "fewer_picks" in kinds(watch.look())
+    assert len(told) == 1
+    assert "picks of the first 40 of model 1" in told[0]
+    microscope.land(WINDOW)
+    assert watch.look().findings == ()
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [level for level, _ in lines] == ["WARNING", "INFO"]
+    assert lines[0][1] == f"drift: {told[0]}"
+    assert lines[1][1] == "drift: over: fewer picks"
+
+
+def test_a_drift_stays_while_it_is_nearly_over(ledger, microscope, watch):
+    """Two thirds of the picks keep a finding that there is; who looks for the first time has none.
+
+    ``livepick status`` without the service is such a one.
+    """
+    ledger.use_model(1, "trained")
+    microscope.land(REFERENCE + WINDOW)
+    microscope.land(WINDOW, picks=25)
+    watch.look()
+    microscope.land(WINDOW, picks=40)
+    assert kinds(watch.look()) == ["fewer_picks"]
+    assert read_drift(ledger).findings == ()
+
+
+def test_a_second_drift_is_told_again(ledger, microscope, watch, told):
+    ledger.use_model(1, "trained")
+    for picks in (60, 60, 60, 25, 60, 25):
+        microscope.land(WINDOW, picks=picks)
+        watch.look()
+    assert len(told) == 2
+
+
+def test_the_ledger_is_read_seldom(ledger, microscope, watch, clock, monkeypatch):
+    """Candidates only if there is a new micrograph, and rows at most every few seconds."""
+    ledger.use_model(1, "trained")
+    microscope.land(REFERENCE + WINDOW)
+    watch.look()
+    asked = []
+    monkeypatch.setattr(ledger, "candidates", asked.append)
+    monkeypatch.setattr(ledger, "model", lambda: asked.append("model"))
+    clock.now += LOOK_SECONDS / 2
+    watch.look()
+    assert asked == []
+    monkeypatch.undo()
+    monkeypatch.setattr(ledger, "candidates", asked.append)
+    clock.now += LOOK_SECONDS
+    assert watch.look().measures
+    assert asked == []
+
+
+def test_what_landed_before_the_training_is_no_reference(ledger, microscope):
+    """A network scores what it was trained on higher; what landed during the training counts."""
+    microscope.land(60, kind="blob", version=0)
+    ledger.run_changed(1, "fingerprint", "running")
+    microscope.land(REFERENCE, kind="blob", version=0)
+    ledger.run_changed(1, "fingerprint", "promoted")
+    ledger.use_model(1, "trained")
+    ledger.queue_stale(1)
+    microscope.pick(60, picks=200)
+    microscope.pick(REFERENCE, picks=60)
+    microscope.land(WINDOW, picks=60)
+    drift = read_drift(ledger)
+    assert drift.measures
+    assert drift.findings == ()
+
+
+def test_the_blob_picker_is_not_watched(ledger, microscope):
+    ledger.use_model(0, "blob")
+    microscope.land(REFERENCE + WINDOW, version=0, kind="blob")
+    microscope.land(WINDOW, version=0, kind="blob", picks=10)
+    assert not read_drift(ledger).measures
+
+
+def test_a_changed_threshold_is_no_drift(ledger, microscope):
+    """Scores are uniform from 0.5 on: 0.75 halves the picks of the same micrographs."""
+    ledger.use_model(1, "trained")
+    microscope.land(REFERENCE)
+    microscope.land(WINDOW, threshold=0.75)
+    assert read_drift(ledger).measures
+    assert read_drift(ledger).findings == ()
+
+
+def test_candidates_below_the_threshold_do_not_count(ledger, microscope):
+    ledger.use_model(1, "trained")
+    microscope.land(REFERENCE)
+    microscope.land(WINDOW, doubtful=300)
+    assert read_drift(ledger).measures
+    assert read_drift(ledger).findings == ()
+
+
+def test_another_model_begins_without_the_findings_of_the_one_before(ledger, microscope, watch):
+    """A finding that there is has lower limits, and two thirds of the picks would keep it."""
+    ledger.use_model(1, "trained")
+    microscope.land(REFERENCE + WINDOW)
+    microscope.land(WINDOW, picks=25)
+    assert watch.look().findings
+    ledger.use_model(2, "trained")
+    microscope.land(REFERENCE, version=2)
+    microscope.land(WINDOW, version=2, picks=40)
+    drift = watch.look()
+    assert 0.7 < drift.size("picks") < 1
+    assert drift.findings == ()
+
+
+def test_another_model_ends_the_drift_of_the_one_before(ledger, microscope, watch, told):
+    ledger.use_model(1, "trained")
+    microscope.land(REFERENCE + WINDOW)
+    microscope.land(WINDOW, picks=25)
+    assert watch.look().findings
+    microscope.clock.now += LOOK_SECONDS
+    ledger.use_model(2, "trained")
+    assert watch.look().findings == ()
+    microscope.land(REFERENCE + WINDOW, version=2, picks=25)
+    assert watch.look().findings == ()
+    assert len(told) == 1
+
+
+def test_a_micrograph_that_is_picked_anew_while_one_looks_is_waited_for(
+    ledger, microscope, watch, monkeypatch
+):
+    """Its candidates are gone for a moment; the next look has them."""
+    ledger.use_model(1, "trained")
+    microscope.land(REFERENCE + WINDOW)
+    with monkeypatch.context() as gone:
+        gone.setattr(ledger, "candidates", lambda _: None)
+        assert not watch.look().measures
+        assert not read_drift(ledger).measures
+    microscope.clock.now += LOOK_SECONDS
+    assert watch.look().measures
+
+
+def test_the_status_says_it_without_a_service(make_config, ledger, microscope):
+    ledger.use_model(1, "trained")
+    microscope.land(REFERENCE + WINDOW)
+    microscope.land(WINDOW, picks=25)
+    (entry,) = read_status(make_config(), ledger).as_json()["drift"]
+    assert entry["finding"] == "fewer_picks"
+    assert "median" in entry["evidence"]
+    assert entry["remedy"]
+
+
+def test_metrics_have_every_figure_and_finding_from_the_start(ledger, microscope):
+    metrics = Metrics()
+    sample = metrics.registry.get_sample_value
+    for figure in DRIFT_FIGURES:
+        assert sample("livepick_drift_score", {"figure": figure}) == 0
+    for kind in DRIFT_KINDS:
+        assert sample("livepick_drift_active", {"finding": kind}) == 0
+    ledger.use_model(1, "trained")
+    microscope.land(REFERENCE + WINDOW)
+    microscope.land(WINDOW, picks=25)
+    metrics.drifted(read_drift(ledger))
+    assert sample("livepick_drift_active", {"finding": "fewer_picks"}) == 1
+    assert sample("livepick_drift_active", {"finding": "more_picks"}) == 0
+    assert sample("livepick_drift_score", {"figure": "picks"}) > 1
