@@ -66,6 +66,8 @@ class Status:
     training: Training = Training("collecting", "The session has not begun.")
     findings: tuple[TrainingFinding, ...] = ()
     """On the training of the model that picks."""
+    verdict: str = ""
+    """What the gate last said, in a sentence; empty before it has."""
     newest: list[Row] = field(default_factory=list)
     failures: list[Row] = field(default_factory=list)
     drift: tuple[DriftFinding, ...] = ()
@@ -95,6 +97,7 @@ class Status:
             "training": {
                 "state": self.training.state,
                 "version": self.training.version,
+                "verdict": self.verdict,
                 "findings": [
                     {"finding": f.kind, "evidence": f.evidence, "remedy": f.remedy}
                     for f in self.findings
@@ -142,7 +145,7 @@ def read_status(
 
 
 def _read(config: Config, ledger: ReadLedger, drift: Drift | None) -> Status:
-    counts = ledger.counts()
+    counts, runs = ledger.counts(), ledger.runs()
     in_use = ledger.model()
     model = None
     findings: tuple[TrainingFinding, ...] = ()
@@ -157,13 +160,25 @@ def _read(config: Config, ledger: ReadLedger, drift: Drift | None) -> Status:
         counts=counts,
         particles=ledger.particles(),
         model=model,
-        training=_training(config, ledger.runs(), model, counts),
+        training=_training(config, runs, model, counts),
+        verdict=_verdict(runs),
         findings=findings,
         newest=[_row(row) for row in ledger.recent(NEWEST)],
         drift=(read_drift(ledger) if drift is None else drift).findings,
         failures=[_row(row) for row in ledger.recent(FAILURES, state="failed")],
         oldest_waiting_at=ledger.oldest_waiting_at(),
     )
+
+
+def _verdict(runs: Sequence[RunRow]) -> str:
+    """Return what became of the last model that stood at the gate."""
+    judged = (run for run in runs if run.figures.get("verdict") is not None)
+    last = next(judged, None)
+    if last is None:
+        return ""
+    became = "picks" if last.state == "promoted" else "was kept aside"
+    champion = last.figures["verdict"]["champion"]
+    return f"Model {last.version} {became}, against model {champion}: {last.reason}."
 
 
 def _training(
