@@ -1,7 +1,7 @@
 """Drift: after how many micrographs a change is found, and how often none is found where none is.
 
     python tests/benchmarks/drift.py [--work FOLDER] [--bundle FOLDER] [--calibrate]
-        [--square-sigma 0.15]
+        [--square-sigma 0.1]
 
 Simulated sessions (``drift_sessions``), picked by the real worker with a trained bundle: ten
 without any change, and some in which the specimen becomes another, or the particles half as many,
@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="keep models and picks in this folder")
     parser.add_argument("--bundle", type=Path, help="of apoferritin; else one is trained")
     parser.add_argument("--calibrate", action="store_true")
-    parser.add_argument("--square-sigma", type=float, default=0.15)
+    parser.add_argument("--square-sigma", type=float, default=0.1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="livepick-drift-") as temporary:
         work = given.work or Path(temporary)
@@ -87,7 +87,7 @@ def _changes(
         )
         for name, change in CHANGES.items():
             after = picked(
-                f"{name.removeprefix('to ')}-{seed}".replace("density halved", "density"),
+                f"{name.replace(' ', '-')}-{seed}",
                 bundle,
                 work,
                 seed,
