@@ -105,7 +105,7 @@ def picked(  # noqa: PLR0917
     name: str, bundle: Path, work: Path, seed: int, count: int, change: Change, **how: Any
 ) -> list[Picked]:
     """Return what the bundle picks in a session; from ``work`` if that was asked before."""
-    place = work / "picks" / name
+    place = work / f"picks-{how['square_sigma']:.2f}" / name
     place.mkdir(parents=True, exist_ok=True)
     first = how.get("first", 0)
     missing = [i for i in range(first, count) if not (place / f"{i:04d}.npz").exists()]
@@ -145,7 +145,7 @@ def trained_bundle(work: Path) -> Path:
     place = work / "learned-from"
     place.mkdir(parents=True, exist_ok=True)
     files = []
-    for made in micrographs(9_000, LEARNED_FROM, Change(), square_sigma=0.15):
+    for made in micrographs(9_000, LEARNED_FROM, Change(), square_sigma=0.1):
         files.append(place / f"learned_{made.index:04d}.mrc")
         with mrcfile.new(files[-1], made.image, overwrite=True) as mrc:
             mrc.voxel_size = BASE.pixel_size_angstrom

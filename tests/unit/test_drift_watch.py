@@ -107,7 +107,7 @@ def test_a_drift_is_told_once_when_it_begins_and_logged_when_it_ends(
         microscope.land(WINDOW, picks=25)
         assert "fewer_picks" in kinds(watch.look())
     assert len(told) == 1
-    assert "picks of the first 40 of model 1" in told[0]
+    assert "picks of the first 50 of model 1" in told[0]
     microscope.land(WINDOW)
     assert watch.look().findings == ()
     lines = [(record.levelname, record.getMessage()) for record in caplog.records]
@@ -117,15 +117,15 @@ def test_a_drift_is_told_once_when_it_begins_and_logged_when_it_ends(
 
 
 def test_a_drift_stays_while_it_is_nearly_over(ledger, microscope, watch):
-    """Two thirds of the picks keep a finding that there is; who looks for the first time has none.
+    """Seven tenths of the picks keep a finding that there is, and do not make one.
 
-    ``livepick status`` without the service is such a one.
+    ``livepick status`` looks for the first time.
     """
     ledger.use_model(1, "trained")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
     watch.look()
-    microscope.land(WINDOW, picks=40)
+    microscope.land(WINDOW, picks=42)
     assert kinds(watch.look()) == ["fewer_picks"]
     assert read_drift(ledger).findings == ()
 
@@ -197,14 +197,14 @@ def test_candidates_below_the_threshold_do_not_count(ledger, microscope):
 
 
 def test_another_model_begins_without_the_findings_of_the_one_before(ledger, microscope, watch):
-    """A finding that there is has lower limits, and two thirds of the picks would keep it."""
+    """A finding that there is has lower limits, and seven tenths of the picks would keep it."""
     ledger.use_model(1, "trained")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
     assert watch.look().findings
     ledger.use_model(2, "trained")
     microscope.land(REFERENCE, version=2)
-    microscope.land(WINDOW, version=2, picks=40)
+    microscope.land(WINDOW, version=2, picks=42)
     drift = watch.look()
     assert 0.7 < drift.size("picks") < 1
     assert drift.findings == ()

@@ -63,22 +63,23 @@ DriftKind = Literal["fewer_picks", "more_picks", "lower_scores", "other_scores",
 DRIFT_FIGURES: tuple[DriftFigure, ...] = get_args(DriftFigure)
 DRIFT_KINDS: tuple[DriftKind, ...] = get_args(DriftKind)
 
-REFERENCE = 40
-"""Micrographs of the reference: two or three grid squares of a session with few shots a square.
-With fewer nothing is said."""
+REFERENCE = 50
+"""Micrographs of the reference: some grid squares, if each gives one or two dozen. With fewer
+nothing is said."""
 
-WINDOW = 20
-"""Latest micrographs: a change of everything is seen before it has filled the window twice."""
+WINDOW = 25
+"""Latest micrographs: as many as may pass until a change is seen, and more than one poor square."""
 
 BATCH = 5
 """Neighbours that count as one observation."""
 
 CHANCE = 0.012
-"""Most ways of dealing out eight and four batches that may be as extreme: 5 of 495. Batches of one
-square are no independent draws either, so this is no rate of false alarms; the limits below are."""
+"""Most ways of dealing out the ten and five batches that may be as extreme: 36 of 3003. Batches of
+one square are no independent draws either, so this is no rate of false alarms; with the limits
+below it makes one."""
 
-FEWER_FACTOR = 1.6
-"""So many times fewer picks per micrograph are a change."""
+FEWER_FACTOR = 1.5
+"""So many times fewer picks per micrograph are a change: about half-way, in ratios, to a half."""
 
 MORE_FACTOR = 1.8
 """So many times more are; nobody is harmed by more picks of the same, so it may take longer."""
