@@ -87,6 +87,7 @@ class Engine:
         self._shut = shut
         self._leave = leave
         self._executor = make()
+        self._stopped = False
         self._lock = threading.Lock()
 
     def submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
@@ -95,9 +96,13 @@ class Engine:
         Raises
         ------
         EngineError
-            Workers cannot be started.
+            Workers cannot be started, or no more work is taken.
         """
         with self._lock:
+            if self._stopped:  # else whoever tries again would start them anew
+                raise EngineError(
+                    "the workers have been ended", "The service stops; start it again."
+                )
             for _ in range(START_TRIES):
                 try:
                     return self._executor.submit(work, *args, **kwargs)
@@ -145,6 +150,7 @@ class Engine:
     def stop(self) -> None:
         """End the workers now, whatever they are doing."""
         with self._lock:
+            self._stopped = True
             processes = _processes(self._executor)
             self._shut(self._executor)
             # Else the interpreter would wait for them when it ends.

@@ -165,3 +165,12 @@ def test_a_dask_cluster_is_an_engine():
         assert engine.submit(os.getpid).result() == os.getpid()
         assert engine.capacity == 2
         engine.stop()
+
+
+def test_an_engine_that_was_ended_takes_no_more_work():
+    """Who tries a job again during a stop must not start workers anew."""
+    engine = engines.threads(1)
+    assert engine.submit(abs, -1).result() == 1
+    engine.stop()
+    with pytest.raises(EngineError, match="have been ended"):
+        engine.submit(abs, -1)
