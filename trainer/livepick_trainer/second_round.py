@@ -3,6 +3,11 @@
 The first seeds miss what their picker missed; the network has found some of it. It goes on from its
 weights for half as many epochs, at the rate in the middle of the two set.
 
+What is kept is the mean of both networks' weights (Wortsman et al. 2022, *CVPR*, 7959: weights that
+were tuned further and those they came from, averaged, are more robust than either). On five sets of
+micrographs the mean was about as good as the better of the two on each, where the second alone won
+on some and lost on others.
+
 Whether it learned more cannot be told well without the truth. Held-out seeds are of two kinds then,
 and both are at home with the first network: it has learned from one kind, and made the other. So it
 looks better by both even where it is not (single frames: .85 against .90, where by the truth it is
@@ -20,6 +25,7 @@ from torch import nn
 from livepick.core.prepare import DIAMETER_PX
 from livepick.errors import TrainerError
 from livepick_trainer.candidates import end_round, with_candidates, write_candidates
+from livepick_trainer.checkpoint import save_weights
 from livepick_trainer.clean import select_seeds, sort_candidates
 from livepick_trainer.dataset import LabelledMicrograph
 from livepick_trainer.diagnose import Settings
@@ -89,6 +95,8 @@ def retrain(run: Run, draft: Path) -> None:
         run.reporter.report("retrain", note, done=1, total=1)
         return
     later = trained_network(run, draft)
+    _average(later, network)
+    save_weights(draft / WEIGHTS, later)
     one, two = (_mean_precision(run, n, (judged, judged_again)) for n in (network, later))
     used = two > one - MOST_LOSS
     note = (
@@ -97,6 +105,18 @@ def retrain(run: Run, draft: Path) -> None:
     )
     end_round(draft, note, used=used)
     run.reporter.report("retrain", note, done=1, total=1)
+
+
+def _average(network: nn.Module, other: nn.Module) -> None:
+    """Give ``network`` the mean of both networks' weights and running statistics."""
+    theirs = other.state_dict()
+    ours = network.state_dict()
+    network.load_state_dict(
+        {
+            name: (tensor + theirs[name]) / 2 if tensor.is_floating_point() else tensor
+            for name, tensor in ours.items()
+        }
+    )
 
 
 def _settings(run: Run) -> Settings:
