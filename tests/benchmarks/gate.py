@@ -50,7 +50,9 @@ from livepick_trainer.run import Run
 Labelled = Sequence[LabelledMicrograph]
 CONSOLE = Console(width=160, highlight=False)
 FEW, MANY, UNSEEN = 3, 20, 8
-SPECIES, OTHER = "apoferritin", "beta-galactosidase"
+SPECIES, OTHER = "proteasome", "apoferritin"
+SIZE_PX = 768
+SIGNAL_TO_NOISE = 0.04
 JUNK = Junk(
     crystal_probability=0.5,
     carbon_probability=0.3,
@@ -79,7 +81,13 @@ class Bench:
 
     def sample(self, species: str, seed: int) -> Sample:
         """Simulate a session."""
-        session = Session(species=species, signal_to_noise=0.05, seed=seed, junk=JUNK)
+        session = Session(
+            species=species,
+            signal_to_noise=SIGNAL_TO_NOISE,
+            shape_px=(SIZE_PX, SIZE_PX),
+            seed=seed,
+            junk=JUNK,
+        )
         folder = self.work / f"{species}-{seed}" / "micrographs"
         folder.mkdir(parents=True, exist_ok=True)
         paths, truth = [], []
@@ -202,7 +210,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--better", type=int, default=10)
     parser.add_argument("--worse", type=int, default=10)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)

@@ -58,6 +58,7 @@ def main() -> int:
         "--data", type=Path, default=Path(os.environ.get("LIVEPICK_DATA", DEFAULT_DATA))
     )
     parser.add_argument("--sets", nargs="*", choices=SETS, default=["10146-sums", "10017"])
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
@@ -69,11 +70,11 @@ def main() -> int:
         for name in given.sets:
             work = (given.work or Path(temporary)) / name
             material = real_material(SETS[name], given.data, work / "micrographs")
-            good &= _generations(material, work)
+            good &= _generations(material, work, given.epochs)
     return 0 if good else 1
 
 
-def _generations(material: Material, work: Path) -> bool:
+def _generations(material: Material, work: Path, epochs: int) -> bool:
     """Train, judge and measure all generations on one set."""
     _, seeds = blob_seeds(material, work)
     experts = true_seeds(material, seeds)
@@ -84,7 +85,8 @@ def _generations(material: Material, work: Path) -> bool:
     def measured(bundle: Bundle) -> float:
         return figures(score(material, bundle.path, there)[0]).average_precision
 
-    champion = _train(material, work, [seeds[i] for i in here_], generation=1)
+    training = Training(epochs=epochs, threads=1)
+    champion = _train(material, work, [seeds[i] for i in here_], training)
     first = best = measured(champion)
     CONSOLE.print(f"{material.name}: generation 1, blob picks: AP {first:.3f}")
     good = True
@@ -92,9 +94,8 @@ def _generations(material: Material, work: Path) -> bool:
         curated = generation == 2
         numbers = here_ if curated else _part(here_, generation, work)
         source = experts if curated else seeds
-        candidate = _train(
-            material, work, [source[i] for i in numbers], generation=generation, curated=curated
-        )
+        later = training.model_copy(update={"generation": generation, "seed": generation})
+        candidate = _train(material, work, [source[i] for i in numbers], later, curated=curated)
         average_precision = measured(candidate)
         verdict = gate.judge(candidate, champion, asked=True).verdict
         CONSOLE.print(
@@ -140,20 +141,20 @@ def _train(
     material: Material,
     work: Path,
     seeds: list[RunMicrograph],
+    training: Training,
     *,
-    generation: int,
     curated: bool = False,
 ) -> Bundle:
     runs, config = Runs(work / "runs"), _config(material, work)
     folder = runs.order(
         RunSpec(
-            version=generation,
+            version=training.generation,
             parent=None if curated else 0,
-            fingerprint=f"generation-{generation}",
+            fingerprint=f"generation-{training.generation}",
             particle_fingerprint=config.particle_fingerprint(),
             models_directory=work / "trained",
             particle=config.particle,
-            training=Training(seed=generation, generation=generation, threads=1),
+            training=training,
             seeds_from="coordinates" if curated else "blob",
             seed_threshold=BELIEVED / 2 if curated else BLOB_THRESHOLD,
             micrographs=split(

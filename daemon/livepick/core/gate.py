@@ -34,8 +34,12 @@ LEAST_FOR_INTERVAL = 3
 
 WIDE = 0.03
 
-TIE = 0.005
-"""A loss of either figure up to here is no loss."""
+LOSS = {"average_precision": 0.005, "precision": 0.01}
+"""A loss up to here is no loss, if chance explains it. Of a few hundred picks, two or three wrong
+ones more are a loss of 0.01 in precision."""
+
+SURE_LOSS = 0.002
+"""Nor is one up to here, if chance does not."""
 
 LEAST_AVERAGE_PRECISION = 0.1
 """A model that finds less of what it was taught itself is none, whatever the other does."""
@@ -211,11 +215,12 @@ def decide(
 def _outcome(comparison: Comparison | None) -> Outcome:
     if comparison is None:
         return "not compared"
-    both = (comparison.average_precision, comparison.precision)
     if comparison.own_average_precision < LEAST_AVERAGE_PRECISION:
         return "worse"
-    if any(one.high < 0 or one.difference < -TIE for one in both):
-        return "worse"
+    for name, most in LOSS.items():
+        figure: Difference = getattr(comparison, name)
+        if figure.difference < -most or (figure.high < 0 and figure.difference < -SURE_LOSS):
+            return "worse"
     return "better" if comparison.average_precision.low > 0 else "as good"
 
 
