@@ -127,7 +127,8 @@ class TrainerProcess:
 def _yield_to_others(pid: int) -> None:
     """Let a new process, and the threads it is to have, take what others leave: cores and disk."""
     with contextlib.suppress(ProcessLookupError):  # it may have ended at once
-        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
+        own = os.getpriority(os.PRIO_PROCESS, 0)  # no lower than ours, which is not allowed
+        os.setpriority(os.PRIO_PROCESS, pid, max(NICENESS, own))
     try:
         subprocess.run(
             [IONICE, "--class", "idle", "--pid", str(pid)],

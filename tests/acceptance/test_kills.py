@@ -1,8 +1,9 @@
 """kill -9 of the service, of a worker, of the trainer, in every phase of a session.
 
-A session in small runs from the first micrograph to a trained model while it is killed five
-times; the moments are random (seeded) within phases that cover all of it. Afterwards it must look
-as if nothing had happened.
+A session in small runs from the first micrograph to a trained model while it is killed again and
+again; the moments are random (seeded) within phases that cover all of it, and the trainer dies once
+in each of its stages. All the time there is a whole champion, and afterwards it must look as if
+nothing had happened.
 """
 
 import contextlib
@@ -19,9 +20,11 @@ import psutil
 import pytest
 
 from livepick.champion import CHAMPION
+from livepick.config import Config
 from livepick.core.run import PROGRESS, Stage
 from livepick.errors import LedgerError
 from livepick.ledger import LEDGER, ReadLedger
+from livepick.models import Models, verify_graph
 from livepick.simulate.acquisition import Pace, Plan, acquire
 from livepick.simulate.field import Junk
 from livepick.simulate.field import Session as Simulation
@@ -42,6 +45,11 @@ SIMULATION = Simulation(
     junk=Junk(carbon_probability=0, empty_probability=0),
     seed=11,
 )
+
+STAGES = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
+
+SLICE_SECONDS = 0.004
+"""For so long a trainer runs between two looks at it: the shortest stages take some hundredths."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -152,6 +160,39 @@ class Victim:
 
         self.until(reached, f"training to reach {stage}")
 
+    def stop_in(self, stage):
+        """Wait for a stage of the run, and return the trainer, stopped within it.
+
+        A stage works in a draft folder, which gets its name once the stage is done.
+        """
+        trainer = self.trainer()
+        before = STAGES[: STAGES.index(stage)]
+        if before:  # the earlier stages at full speed
+            self.until(
+                lambda: any(
+                    (self.run / name).exists()
+                    for name in (before[-1], f".draft-{before[-1]}", f".draft-{stage}")
+                ),
+                f"the stage before {stage}",
+            )
+        give_up = time.monotonic() + LIMIT_SECONDS
+        while True:
+            trainer.suspend()
+            while trainer.status() != psutil.STATUS_STOPPED:
+                time.sleep(0.0005)
+            if (self.run / f".draft-{stage}").exists():
+                return trainer
+            assert not (self.run / stage).exists(), f"{stage} was over too soon"
+            assert time.monotonic() < give_up, f"no {stage}\n{self.session.log.read_text()}"
+            trainer.resume()
+            time.sleep(SLICE_SECONDS)
+
+    def check_champion(self):
+        """There is a whole model that picks: the promoted one, or the blob picker."""
+        models = Models(self.session.state / "models")
+        champion = models.champion(Config.load(self.session.config))
+        verify_graph(champion.path, champion.card)
+
     def published(self):
         """Wait for the trained bundle."""
         self.until((self.session.state / "models" / "0001").is_dir, "a trained model")
@@ -260,6 +301,8 @@ def test_kills_of_the_service_lose_nothing(victim, acquired):
         time.sleep(rng.uniform(0, spread_seconds))
         victim.session.process.kill()
         victim.session.process.wait()
+        if (victim.session.state / "models" / "0000").is_dir():
+            victim.check_champion()
     victim.start()
 
     conclude(victim, acquired)
@@ -292,25 +335,25 @@ def test_kills_of_workers_lose_nothing(victim, acquired):
 
 
 def test_kills_of_the_trainer_lose_nothing(victim, acquired):
-    """In every stage; each new trainer goes on where the last one was."""
+    """Once in each of its nine stages; each new trainer goes on where the last one was."""
     rng = random.Random(3)  # noqa: S311 - the same moments at each run
-    phases = (
-        (lambda: None, 2.0),
-        (lambda: victim.training("prepare"), 0.2),
-        (lambda: victim.training("train", 1), 0.5),
-        (lambda: victim.training("train", 2), 0.5),
-        (lambda: victim.training("evaluate"), 0.2),
-    )
+    spread_seconds = {"prepare": 0.1, "classify": 0.3, "train": 0.5, "retrain": 0.5}
     victim.start()
     killed = []
-    for reached, spread_seconds in phases:
-        trainer = victim.trainer()
-        reached()
-        time.sleep(rng.uniform(0, spread_seconds))
+    for stage in STAGES:
+        trainer = victim.stop_in(stage)
+        if stage in spread_seconds:
+            trainer.resume()
+            time.sleep(rng.uniform(0, spread_seconds[stage]))
+            trainer.suspend()
+        within = not (victim.run / stage).exists()
         trainer.send_signal(signal.SIGKILL)
-        killed.append(trainer)
+        killed.append((stage, trainer.pid, within))
         victim.until(lambda: not trainer.is_running(), "the end of the trainer")  # noqa: B023
+        victim.check_champion()
 
     conclude(victim, acquired)
-    assert len({trainer.pid for trainer in killed}) == len(phases)
-    assert victim.session.log.read_text().count("the trainer was killed") == len(phases)
+    assert [(stage, within) for stage, _, within in killed] == [(s, True) for s in STAGES]
+    assert len({pid for _, pid, _ in killed}) == len(STAGES)
+    assert victim.session.log.read_text().count("the trainer was killed") == len(STAGES)
+    victim.check_champion()

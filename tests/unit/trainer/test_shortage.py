@@ -135,8 +135,6 @@ def test_a_full_disk_or_quota_ends_the_trainer_with_a_status_of_its_own(
 
     assert main([str(folder)]) == DISK_FULL_STATUS
     assert b'"failed"' not in (folder / PROGRESS).read_bytes()
-    monkeypatch.undo()
-    assert stages.RunSpec.read(folder).version == 1
 
 
 def test_a_disk_that_takes_not_even_the_progress_is_full(make_run):
