@@ -48,10 +48,11 @@ SIMULATION = Simulation(
 
 STAGES = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
 
-SLICE_SECONDS = 0.004
-"""For so long a trainer runs between two looks at it: the shortest stages take some hundredths."""
+LOOK_SECONDS = 0.001
+"""Between two looks for a stage: the shortest take some hundredths of a second."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+# The trainer starts ten times, at the lowest priority: half a minute alone, minutes beside others.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,14 @@ class Microscope(threading.Thread):
             shutil.copyfile(path, self._landing / f".{path.name}")
             (self._landing / f".{path.name}").rename(self._landing / path.name)
             time.sleep(EVERY_SECONDS)
+
+
+def halted(process):
+    """Stop a process, and return it once it stands still."""
+    process.suspend()
+    while process.status() != psutil.STATUS_STOPPED:
+        time.sleep(LOOK_SECONDS)
+    return process
 
 
 class Victim:
@@ -166,26 +175,13 @@ class Victim:
         A stage works in a draft folder, which gets its name once the stage is done.
         """
         trainer = self.trainer()
-        before = STAGES[: STAGES.index(stage)]
-        if before:  # the earlier stages at full speed
-            self.until(
-                lambda: any(
-                    (self.run / name).exists()
-                    for name in (before[-1], f".draft-{before[-1]}", f".draft-{stage}")
-                ),
-                f"the stage before {stage}",
-            )
+        draft = self.run / f".draft-{stage}"
         give_up = time.monotonic() + LIMIT_SECONDS
-        while True:
-            trainer.suspend()
-            while trainer.status() != psutil.STATUS_STOPPED:
-                time.sleep(0.0005)
-            if (self.run / f".draft-{stage}").exists():
-                return trainer
+        while not draft.exists():
             assert not (self.run / stage).exists(), f"{stage} was over too soon"
             assert time.monotonic() < give_up, f"no {stage}\n{self.session.log.read_text()}"
-            trainer.resume()
-            time.sleep(SLICE_SECONDS)
+            time.sleep(LOOK_SECONDS)
+        return halted(trainer)
 
     def check_champion(self):
         """There is a whole model that picks: the promoted one, or the blob picker."""
@@ -345,7 +341,7 @@ def test_kills_of_the_trainer_lose_nothing(victim, acquired):
         if stage in spread_seconds:
             trainer.resume()
             time.sleep(rng.uniform(0, spread_seconds[stage]))
-            trainer.suspend()
+            halted(trainer)
         within = not (victim.run / stage).exists()
         trainer.send_signal(signal.SIGKILL)
         killed.append((stage, trainer.pid, within))
