@@ -93,8 +93,14 @@ class TrainerProcess:
                     cwd=folder,
                     env=os.environ | {"OMP_NUM_THREADS": str(threads)},
                 )
-            lock.truncate(0)
-            lock.write(str(process.pid))
+            try:
+                lock.truncate(0)
+                lock.write(str(process.pid))
+                lock.flush()
+            except OSError:  # a full disk: a trainer that nobody could end must not be left
+                process.kill()
+                process.wait()
+                raise
         _yield_to_others(process.pid)
         return cls(folder, process.pid, process)
 
