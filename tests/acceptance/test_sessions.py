@@ -73,7 +73,7 @@ def simulated(place, **fields):
         session=simulation,
         output=place / "acquired",
         truth=place / "truth",
-        micrographs=5,
+        micrographs=10,  # not all of them are fit to learn from
         every_seconds=0,
         write_seconds=0,
     )

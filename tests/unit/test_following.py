@@ -156,7 +156,7 @@ def test_a_trainer_whose_number_cannot_be_written_is_not_left(tmp_path, follow):
     """Else a later service could not end it: the disk was full just then, or worse."""
     (tmp_path / "runs" / "0001" / trainer_process.LOCK).symlink_to("/dev/full")
 
-    with pytest.raises(OSError, match="Invalid argument|No space left"):
+    with pytest.raises(OSError, match=r"Invalid argument|No space left"):
         follow(SLEEP)
 
     assert psutil.Process().children() == []
