@@ -89,7 +89,7 @@ def land(session, micrographs):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)  # a good minute alone
 def test_a_model_of_an_earlier_session_starts_the_next_at_another_pixel_size(make_session):
     """Trained at 2.0 Å a pixel; its picks at 1.5 are on the particles, which are larger there."""
     diameter = specimen(Simulation().species).diameter_angstrom
@@ -105,7 +105,7 @@ def test_a_model_of_an_earlier_session_starts_the_next_at_another_pixel_size(mak
     )
     earlier.start()
     land(earlier, micrographs)
-    earlier.until(lambda: earlier.status()["model"]["kind"] == "trained", "a model", seconds=300)
+    earlier.until(lambda: earlier.status()["model"]["kind"] == "trained", "a model", seconds=600)
     assert earlier.stop() == 0
     bundle = earlier.state / "models" / "0001"
 
@@ -121,7 +121,7 @@ def test_a_model_of_an_earlier_session_starts_the_next_at_another_pixel_size(mak
     following.start()
     land(following, micrographs)
     run = following.state / "runs" / "0001"
-    following.until((run / "run.json").exists, "seeds of the earlier model")
+    following.until((run / "run.json").exists, "seeds of the earlier model", seconds=300)
     assert following.stop() == 0
 
     spec = RunSpec.read(run)
@@ -139,5 +139,5 @@ def test_a_model_of_an_earlier_session_starts_the_next_at_another_pixel_size(mak
     told = dataclasses.asdict(found)
     assert {micrograph.pixel_size_angstrom for micrograph in spec.micrographs} == {1.5}
     assert found.truths > 200, told
-    assert found.average_precision > 0.7, told
-    assert found.localisation_mean_px * 1.5 < 0.06 * diameter, told
+    assert found.average_precision > 0.8, told
+    assert found.localisation_mean_px * 1.5 < 0.04 * diameter, told
