@@ -211,6 +211,7 @@ def victim(make_session, acquired):
             "minibatch_size": 4,
             "device": "cpu",
         },
+        retrain={"gate": "off"},  # kills are the matter here, not whether the model is better
     )
     found = Victim(session)
     Microscope(acquired, session.landing).start()

@@ -99,7 +99,13 @@ def test_a_model_of_an_earlier_session_starts_the_next_at_another_pixel_size(mak
         "epochs": 3, "auto_remedy": False, "held_out_fraction": 0.3, "minibatch_size": 4,
         "device": "cpu",
     }  # fmt: skip
-    earlier = make_session("earlier", particle=particle, bootstrap=bootstrap, training=training)
+    earlier = make_session(
+        "earlier",
+        particle=particle,
+        bootstrap=bootstrap,
+        training=training,
+        retrain={"gate": "off"},  # any model will do
+    )
     micrographs, _ = simulated(
         earlier.folder, pixel_size_angstrom=2.0, shape_px=(768, 1024), seed=21
     )
