@@ -479,6 +479,12 @@ class Retrain(Section):
     """Whether to train on recent micrographs when picks or micrographs are no longer what they
     were; the gate judges the result like any other."""
 
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, gate: object) -> object:
+        """Take YAML's ``off``, which is false without quotes, as the word that it is here."""
+        return "off" if gate is False else gate
+
 
 class Output(Section):
     """Where coordinates go."""

@@ -196,6 +196,12 @@ def test_spelling_of_a_number_does_not_change_the_fingerprint(tmp_path: Path) ->
     assert whole.particle_fingerprint() == point.particle_fingerprint()
 
 
+def test_an_open_gate_needs_no_quotes(tmp_path: Path) -> None:
+    """YAML reads ``off`` as false."""
+    assert _load(tmp_path, MINIMAL + "retrain: {gate: off}\n").retrain.gate == "off"
+    assert _load(tmp_path, MINIMAL + 'retrain: {gate: "off"}\n').retrain.gate == "off"
+
+
 def test_only_what_shapes_a_model_changes_the_fingerprint(tmp_path: Path) -> None:
     plain = _load(tmp_path, MINIMAL).training_fingerprint()
     threads = _load(
