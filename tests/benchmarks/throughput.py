@@ -4,8 +4,10 @@
 
 The queue is full all the time. The config is edited while the service runs: a bootstrap that is
 due begins a training, one that is not ends it, so that windows alone and windows beside the trainer
-take turns on the same queue, and a machine that has other work to do has it in both. Windows beside
-it begin once the trainer computes. Ends with status 1 if the medians differ by more than half.
+take turns on the same queue, and a machine that has other work to do has it in both. (But then the
+trainer, which takes what others leave, gets little and costs picking little: measure on an idle
+machine.) Windows beside the trainer begin once it is in its epochs. Ends with status 1 if the
+medians differ by more than half.
 
 Worker and trainer share the cores: see that there are two, or bind this to two of them
 (``taskset --cpu-list 0,1``).
@@ -44,7 +46,9 @@ AHEAD = 400
 NEVER, NOW = 5000, 5
 """``bootstrap.micrographs``: no training is due, and one is."""
 
-WAIT_SECONDS = 400.0
+TRAINING = ("train", "retrain")
+
+WAIT_SECONDS = 1200.0
 
 
 class Service:
@@ -119,6 +123,17 @@ class Service:
         found = re.search(r'^livepick_training_stage\{stage="(\w+)"\} 1', text, re.MULTILINE)
         return found[1] if found else ""
 
+    def said(self) -> int:
+        """Return how much the trainer has said, in bytes."""
+        progress = self._folder / "state" / "runs" / "0001" / "progress.jsonl"
+        return progress.stat().st_size if progress.exists() else 0
+
+    def train(self) -> None:
+        """Let a training begin or go on, and wait until it is in its epochs."""
+        before = self.said()
+        self.edit(NOW)
+        self.until("epochs", lambda: self.said() > before and self.stage() in TRAINING)
+
     def until(self, what: str, condition: Callable[[], bool]) -> None:
         """Wait for something, with the queue full."""
         give_up = time.monotonic() + WAIT_SECONDS
@@ -152,12 +167,12 @@ def main() -> int:
         service = Service(Path(name), given.size)
         try:
             service.until("picks", lambda: service.picked() > 2 * NOW)
+            service.train()
             for _ in range(given.windows):
                 service.edit(NEVER)
                 service.until("the end of the training", lambda: not service.stage())
                 alone.append(service.rate(given.seconds))
-                service.edit(NOW)
-                service.until("a training", lambda: bool(service.stage()))
+                service.train()
                 beside.append(service.rate(given.seconds))
                 load = f"{os.getloadavg()[0]:.1f}"
                 table.add_row(f"{alone[-1]:.0f}", f"{beside[-1]:.0f}", service.stage(), load)
