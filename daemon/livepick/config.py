@@ -34,6 +34,7 @@ from livepick.errors import ConfigError
 from livepick.faults import Fault, KeyPath, contradiction, describe
 
 __all__ = [
+    "RUNNING",
     "Bootstrap",
     "Classes",
     "Config",
@@ -55,6 +56,9 @@ __all__ = [
     "read_text",
     "value_spans",
 ]
+
+RUNNING = ("threads", "device", "gpu_memory_fraction", "time_limit_minutes")
+"""Settings of ``training`` that say how a run is done, and do not shape its model."""
 
 Preset = Literal["motioncor", "relion", "warp", "cryosparc", "cryoem-services", "plain"]
 Device = Literal["require-gpu", "prefer-gpu", "cpu"]
@@ -411,8 +415,17 @@ class Training(Section):
     )
     """CPU threads of the trainer; does not shape the model."""
 
-    device: Literal["auto", "cuda", "cpu"] = "auto"
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda|cuda:[0-9]{1,2})$",
+        examples=["auto, cpu, cuda, or one of several GPUs by its number, as cuda:1"],
+    )
     """Where it trains; does not shape the model."""
+
+    gpu_memory_fraction: float = Field(
+        default=0.5, gt=0, le=1, examples=["0.5 leaves the other half to picking"]
+    )
+    """Part of the GPU's memory that the trainer may take; does not shape the model."""
 
     time_limit_minutes: float = Field(
         default=240, gt=0, le=10080, examples=["240 is four hours, 10080 a week"]
@@ -465,6 +478,12 @@ class Retrain(Section):
     on_drift: bool = False
     """Whether to train on recent micrographs when picks or micrographs are no longer what they
     were; the gate judges the result like any other."""
+
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, gate: object) -> object:
+        """Take YAML's ``off``, which is false without quotes, as the word that it is here."""
+        return "off" if gate is False else gate
 
 
 class Output(Section):
@@ -626,11 +645,9 @@ class Config(Section):
         """Return a short digest of every setting that shapes the model.
 
         Two configs with the same fingerprint share a model; a new fingerprint asks for a new
-        training run. Threads, device and time limit are left out on purpose.
+        training run. Threads, device, its memory and time limit are left out on purpose.
         """
-        training = self.training.model_dump(
-            mode="json", exclude={"threads", "device", "time_limit_minutes"}
-        )
+        training = self.training.model_dump(mode="json", exclude=set(RUNNING))
         return _digest(
             {
                 "particle": self.particle.model_dump(mode="json"),

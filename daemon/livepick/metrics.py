@@ -29,7 +29,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from livepick import errors
 from livepick.core.drift import DRIFT_FIGURES, DRIFT_KINDS, Drift
 from livepick.core.gate import Comparison
-from livepick.core.run import FindingKind, Progress
+from livepick.core.run import FindingKind, Progress, Stage
+from livepick.forecast import RunProgress
 from livepick.records import Counts
 from livepick.worker import CPU, CUDA, Result
 
@@ -48,6 +49,7 @@ ERROR_STAGES = ("ingest", "pick", "export", "train")
 
 _OUTCOMES = ("picked", "empty", "failed")
 QUEUE_STAGES = ("settling", "queued", "picking")
+TRAINING_STAGES = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
 TRAINING_RESULTS = ("promoted", "kept_aside", "failed", "superseded", "stopped")
 JUDGED = ("candidate", "champion")
 FINDINGS: tuple[str, ...] = get_args(FindingKind)
@@ -219,6 +221,17 @@ class Metrics:
 
     def _make_training(self) -> None:
         self.training_running = self._gauge("training_running", "Is a training run under way?")
+        self.training_stage = _zeros(
+            self._gauge("training_stage", "What does it do? 1 for the stage under way.", "stage"),
+            TRAINING_STAGES,
+        )
+        self.training_stage_done = self._gauge(
+            "training_stage_done_ratio", "How far is that stage? 0 if it does not count its steps."
+        )
+        self.training_ends = self._gauge(
+            "training_expected_end_timestamp_seconds",
+            "When may the run end, at the pace of its epochs? 0 if nothing is known of it.",
+        )
         self.training_loss = self._gauge(
             "training_loss", "How does it learn? Training loss of the last epoch."
         )
@@ -370,6 +383,14 @@ class Metrics:
             self.training_findings.labels(line.finding).inc()
         if line.rerun:
             self.training_reruns.inc()
+
+    def training_at(self, progress: RunProgress | None) -> None:
+        """Set how far the run under way is; None: there is none, or it has said nothing yet."""
+        for stage in TRAINING_STAGES:
+            self.training_stage.labels(stage).set(progress is not None and progress.stage == stage)
+        self.training_stage_done.set(progress.fraction if progress is not None else 0)
+        ends_at = progress.ends_at if progress is not None else None
+        self.training_ends.set(ends_at or 0)
 
     def judged(self, comparison: Comparison | None) -> None:
         """Set the figures of a new model and of the one in use; None if there were none."""

@@ -63,6 +63,7 @@ EFFECTS: dict[str, Effect] = {
     "training.seed": "retrain",
     "training.threads": "live",
     "training.device": "live",
+    "training.gpu_memory_fraction": "live",
     "training.time_limit_minutes": "live",
     "picking.device": "restart",
     "picking.threshold": "live",

@@ -14,7 +14,8 @@ that run, which would go on if the config went back.
 
 A failed run leaves picking as it was. It is not tried again, because the same settings on the same
 picks fail again; ``training.generation`` asks for another. A trainer that was killed (by the
-out-of-memory killer, say) is started again a few times, and goes on where it was.
+out-of-memory killer, say) is started again, and goes on where it was, until one stage has taken it
+too often. On a full disk the run waits, however long, because that passes.
 
 Whoever moves the pointer, this thread sees it within a second, and lets the workers run the model
 before the dispatch loop hears of it. A model that does not run gives the pointer back.
@@ -22,6 +23,7 @@ before the dispatch loop hears of it. A model that does not run gives the pointe
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from livepick.config import Config
+from livepick.core.bundle import bundle_name
 from livepick.core.files import write_atomically
-from livepick.core.run import RUNS
+from livepick.core.run import RUNS, Stage
 from livepick.errors import (
     EngineError,
     LedgerWriteError,
@@ -61,7 +64,7 @@ PAUSE_SECONDS = 30.0
 """After the state folder could not be written: a full disk is not full of hurry."""
 
 RESTARTS = 5
-"""Of a trainer that was killed, before the run counts as failed."""
+"""Of a trainer that was killed in one and the same stage, before the run counts as failed."""
 
 RunChanged = Callable[[int, str, RunState, str, Mapping[str, Any]], None]
 
@@ -112,8 +115,10 @@ class Retrain:
         self._command = command
         runs = ledger.runs()
         self._states = {run.version: run.state for run in runs}
-        self._restarts: dict[str, int] = {}
+        self._restarts: dict[tuple[str, Stage | None], int] = {}
         self._following: Following | None = None
+        self._resting: Path | None = None
+        self._rests_until = 0.0
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._wanted: Config | None = None
@@ -122,6 +127,7 @@ class Retrain:
         for run in runs:
             if run.state == "running" and is_of(run.fingerprint, self._settings):
                 self._order_as(run.fingerprint)  # a run for drift goes on as that
+                self._resting = self._folder / bundle_name(run.version) if run.reason else None
 
     # --- what others say, from any thread ----------------------------------------------------
 
@@ -174,6 +180,8 @@ class Retrain:
         if bundle is not None:
             self._consider(bundle)
             return
+        if self._resting is not None and time.monotonic() < self._rests_until:
+            return
         folder = self._ordering.open_run(self._closed())
         if folder is not None:
             self._start(folder)
@@ -221,10 +229,16 @@ class Retrain:
         if self._following is not None:
             following, self._following = self._following, None
             following.end()
-            reason = "the config was edited again while it ran"
-            _log.info("run %s: ended, %s", following.name, reason)
-            self._metrics.training_runs.labels("superseded").inc()
-            self._change(following.folder, "superseded", reason)
+            self._set_aside(following.folder)
+        elif self._resting is not None:
+            self._set_aside(self._resting)
+        self._resting = None
+
+    def _set_aside(self, folder: Path) -> None:
+        reason = "the config was edited again while it ran"
+        _log.info("run %s: ended, %s", folder.name, reason)
+        self._metrics.training_runs.labels("superseded").inc()
+        self._change(folder, "superseded", reason)
 
     def _is_decided(self) -> bool:
         """Whether nothing is to be trained or judged: somebody chose a model for this config."""
@@ -255,20 +269,46 @@ class Retrain:
 
     def _follow(self, following: Following) -> None:
         ending = following.step()
+        if self._resting is not None and following.gets_on:
+            _log.info("run %s: goes on", following.name)
+            self._resting = None
+            self._change(following.folder, "running")
         if ending is None:
             return
         self._following = None
+        if ending.waits is not None:
+            self._rest(following.folder, ending.waits)
+            return
+        self._resting = None
         if ending.killed:
-            count = self._restarts[following.name] = self._restarts.get(following.name, 0) + 1
-            if count > RESTARTS:
-                self._fail(
-                    following.folder, f"the trainer was killed {count} times; is there memory"
-                )
-            else:
-                _log.warning("run %s: the trainer was killed, it starts again", following.name)
-                self._metrics.error("train", "trainer")
+            self._start_again(following, ending.stage)
         elif ending.fault is not None:
             self._fail(following.folder, ending.fault)
+
+    def _rest(self, folder: Path, reason: str) -> None:
+        """Leave a run alone for a while; say so once, and not at each try."""
+        if self._resting is None:
+            _log.error("run %s: waits, and goes on by itself: %s", folder.name, reason)
+            self._metrics.error("train", "trainer")
+            self._change(folder, "running", reason)
+        self._resting = folder
+        self._rests_until = time.monotonic() + PAUSE_SECONDS
+
+    def _start_again(self, following: Following, stage: Stage | None) -> None:
+        """Let a killed trainer go on, but not for ever: a stage that has got on counts anew."""
+        key = (following.name, stage)
+        count = self._restarts[key] = self._restarts.get(key, 0) + 1
+        if count > RESTARTS:
+            self._fail(
+                following.folder,
+                f"the trainer was killed {count} times in one stage, {stage or 'the first'}, as"
+                " the system does when memory runs out. Free memory, or lower"
+                " bootstrap.micrographs or training.minibatch_size, then raise"
+                " training.generation.",
+            )
+        else:
+            _log.warning("run %s: the trainer was killed, it starts again", following.name)
+            self._metrics.error("train", "trainer")
 
     def _fail(self, folder: Path, reason: str) -> None:
         _log.error(

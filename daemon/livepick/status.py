@@ -4,6 +4,8 @@ Nothing here needs the service: what can be said while it runs can be said after
 """
 
 import contextlib
+import dataclasses
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,11 +17,12 @@ from livepick.core.report import TrainingFinding, read_findings
 from livepick.core.run import RUNS
 from livepick.drift import read_drift
 from livepick.errors import ModelError
+from livepick.forecast import RunProgress, forecast
 from livepick.ledger import LEDGER, ReadLedger
 from livepick.models import MODELS
 from livepick.records import Counts, MicrographRow, RunRow
 from livepick.runs import is_of, read_waiting
-from livepick.trainer_process import last_progress
+from livepick.trainer_process import ProgressReader
 
 __all__ = ["Status", "Training", "read_status"]
 
@@ -36,6 +39,8 @@ class Training:
     sentence: str
     version: int | None = None
     """Of the run, once there is one."""
+    progress: RunProgress | None = None
+    """Of the run under way, once its trainer has said something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,7 @@ class Status:
                 "state": self.training.state,
                 "version": self.training.version,
                 "verdict": self.verdict,
+                "progress": _as_json(self.training.progress),
                 "findings": [
                     {"finding": f.kind, "evidence": f.evidence, "remedy": f.remedy}
                     for f in self.findings
@@ -223,19 +229,36 @@ def _of_run(config: Config, run: RunRow) -> Training:
 
 
 def _under_way(config: Config, run: RunRow, name: str) -> Training:
-    last = last_progress(config.state.directory / RUNS / bundle_name(run.version))
-    if last is None:
+    now = time.time()
+    folder = config.state.directory / RUNS / bundle_name(run.version)
+    progress = forecast(ProgressReader(folder).new(), now=now)
+    if run.reason and run.state == "running":
+        sentence = f"{name} waits, and goes on by itself: {run.reason}."
+        return Training("training", sentence, run.version, progress)
+    if progress is None:
         return Training("training", f"{name} begins.", run.version)
-    done = f", {last.done} of {last.total}" if last.total else ""
-    losses = "".join(
-        f", {what} {value:.4f}"
-        for what, value in (
-            ("training loss", last.training_loss),
-            ("held-out loss", last.validation_loss),
-        )
-        if value is not None
-    )
-    return Training("training", f"{name}: {last.stage}{done}{losses}.", run.version)
+    said = [f"{name}: {progress.stage}"]
+    if progress.total:
+        said.append(f"{progress.done} of {progress.total}")
+    if progress.training_loss is not None:
+        said.append(f"training loss {progress.training_loss:.4f}")
+    if progress.validation_loss is not None:
+        said.append(f"held-out loss {progress.validation_loss:.4f}")
+    if progress.ends_at is not None:
+        said.append(f"about {_duration(progress.ends_at - now)} to go")
+    return Training("training", f"{', '.join(said)}.", run.version, progress)
+
+
+def _duration(seconds: float) -> str:
+    """Say a time as roughly as it is known."""
+    if seconds < 90:
+        return f"{max(10, round(seconds, -1)):.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def _as_json(progress: RunProgress | None) -> dict[str, Any] | None:
+    return None if progress is None else dataclasses.asdict(progress)
 
 
 def _row(row: MicrographRow) -> Row:

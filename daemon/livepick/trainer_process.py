@@ -8,6 +8,7 @@ waits for it, reads its progress, and can end it, as the file also holds its pro
 
 import contextlib
 import fcntl
+import functools
 import logging
 import os
 import signal
@@ -27,6 +28,10 @@ LOG = "trainer.log"
 
 NICENESS = 10
 """Picking must not wait for training."""
+
+IONICE = "ionice"
+"""Of util-linux: gives the disk to the trainer when nobody else wants it, if the kernel's scheduler
+for that disk knows priorities (BFQ does)."""
 
 TERM_SECONDS = 5.0
 """From SIGTERM to SIGKILL; a trainer may be killed at any moment anyway."""
@@ -88,10 +93,15 @@ class TrainerProcess:
                     cwd=folder,
                     env=os.environ | {"OMP_NUM_THREADS": str(threads)},
                 )
-            lock.truncate(0)
-            lock.write(str(process.pid))
-        with contextlib.suppress(ProcessLookupError):  # it may have ended at once
-            os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+            try:
+                lock.truncate(0)
+                lock.write(str(process.pid))
+                lock.flush()
+            except OSError:  # a full disk: a trainer that nobody could end must not be left
+                process.kill()
+                process.wait()
+                raise
+        _yield_to_others(process.pid)
         return cls(folder, process.pid, process)
 
     def poll(self) -> Ended | None:
@@ -118,6 +128,32 @@ class TrainerProcess:
         if self.pid and self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
+
+
+def _yield_to_others(pid: int) -> None:
+    """Let a new process, and the threads it is to have, take what others leave: cores and disk."""
+    with contextlib.suppress(ProcessLookupError):  # it may have ended at once
+        own = os.getpriority(os.PRIO_PROCESS, 0)  # no lower than ours, which is not allowed
+        os.setpriority(os.PRIO_PROCESS, pid, max(NICENESS, own))
+    try:
+        subprocess.run(
+            [IONICE, "--class", "idle", "--pid", str(pid)],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except subprocess.CalledProcessError as error:
+        if Path(f"/proc/{pid}").exists():
+            _say_no_io_priority(error.stderr.strip())
+    except (OSError, subprocess.TimeoutExpired) as error:
+        _say_no_io_priority(str(error))
+
+
+@functools.cache
+def _say_no_io_priority(reason: str) -> None:
+    """Log once that the trainer shares the disk as an equal."""
+    _log.warning("training: its disk access has the priority of any other: %s", reason)
 
 
 def _take(lock: IO[str]) -> bool:

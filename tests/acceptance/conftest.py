@@ -32,11 +32,16 @@ def write_disc_micrograph():
 
 @pytest.fixture
 def make_session(tmp_path, write_disc_micrograph):
-    """Return a function that makes a session; its service is ended with the test."""
+    """Return a function that makes a session; its service is ended with the test.
+
+    Where there are several, each has a ``place`` of its own.
+    """
     made = []
 
-    def make(**sections):
-        made.append(Session(tmp_path, write_disc_micrograph, **sections))
+    def make(place="", **sections):
+        folder = tmp_path / place
+        folder.mkdir(exist_ok=True)
+        made.append(Session(folder, write_disc_micrograph, **sections))
         return made[-1]
 
     yield make

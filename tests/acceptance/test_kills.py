@@ -1,8 +1,9 @@
 """kill -9 of the service, of a worker, of the trainer, in every phase of a session.
 
-A session in small runs from the first micrograph to a trained model while it is killed five
-times; the moments are random (seeded) within phases that cover all of it. Afterwards it must look
-as if nothing had happened.
+A session in small runs from the first micrograph to a trained model while it is killed again and
+again; the moments are random (seeded) within phases that cover all of it, and the trainer dies once
+in each of its stages. All the time there is a whole champion, and afterwards it must look as if
+nothing had happened.
 """
 
 import contextlib
@@ -19,9 +20,11 @@ import psutil
 import pytest
 
 from livepick.champion import CHAMPION
+from livepick.config import Config
 from livepick.core.run import PROGRESS, Stage
 from livepick.errors import LedgerError
 from livepick.ledger import LEDGER, ReadLedger
+from livepick.models import Models, verify_graph
 from livepick.simulate.acquisition import Pace, Plan, acquire
 from livepick.simulate.field import Junk
 from livepick.simulate.field import Session as Simulation
@@ -43,7 +46,13 @@ SIMULATION = Simulation(
     seed=11,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+STAGES = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
+
+LOOK_SECONDS = 0.001
+"""Between two looks for a stage: the shortest take some hundredths of a second."""
+
+# The trainer starts ten times, at the lowest priority: half a minute alone, minutes beside others.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +85,14 @@ class Microscope(threading.Thread):
             shutil.copyfile(path, self._landing / f".{path.name}")
             (self._landing / f".{path.name}").rename(self._landing / path.name)
             time.sleep(EVERY_SECONDS)
+
+
+def halted(process):
+    """Stop a process, and return it once it stands still."""
+    process.suspend()
+    while process.status() != psutil.STATUS_STOPPED:
+        time.sleep(LOOK_SECONDS)
+    return process
 
 
 class Victim:
@@ -152,6 +169,26 @@ class Victim:
 
         self.until(reached, f"training to reach {stage}")
 
+    def stop_in(self, stage):
+        """Wait for a stage of the run, and return the trainer, stopped within it.
+
+        A stage works in a draft folder, which gets its name once the stage is done.
+        """
+        trainer = self.trainer()
+        draft = self.run / f".draft-{stage}"
+        give_up = time.monotonic() + LIMIT_SECONDS
+        while not draft.exists():
+            assert not (self.run / stage).exists(), f"{stage} was over too soon"
+            assert time.monotonic() < give_up, f"no {stage}\n{self.session.log.read_text()}"
+            time.sleep(LOOK_SECONDS)
+        return halted(trainer)
+
+    def check_champion(self):
+        """There is a whole model that picks: the promoted one, or the blob picker."""
+        models = Models(self.session.state / "models")
+        champion = models.champion(Config.load(self.session.config))
+        verify_graph(champion.path, champion.card)
+
     def published(self):
         """Wait for the trained bundle."""
         self.until((self.session.state / "models" / "0001").is_dir, "a trained model")
@@ -174,6 +211,7 @@ def victim(make_session, acquired):
             "minibatch_size": 4,
             "device": "cpu",
         },
+        retrain={"gate": "off"},  # kills are the matter here, not whether the model is better
     )
     found = Victim(session)
     Microscope(acquired, session.landing).start()
@@ -236,12 +274,13 @@ def check_ledger_and_files(session, names):
         assert len(written) == counts[name]
         assert written == [pytest.approx(row, abs=1e-5) for row in recorded]
     assert sum(counts.values()) > 0
-    listed = [
-        Path(line.split()[0]).stem
-        for line in (session.output / "autopick.star").read_text().splitlines()
-        if line.startswith("/")
-    ]
-    assert sorted(listed) == names
+    lists = (session.output / "autopick.star").read_text().split("\ndata_")
+    listed, made = (
+        [line.split() for line in text.splitlines() if line.startswith("/")] for text in lists[1:]
+    )
+    assert sorted(Path(micrograph).stem for micrograph, _ in listed) == names
+    assert sorted(Path(micrograph).stem for micrograph, _, _ in made) == names
+    assert {(version, kind) for _, version, kind in made} == {("1", "trained")}
 
 
 def test_kills_of_the_service_lose_nothing(victim, acquired):
@@ -260,6 +299,8 @@ def test_kills_of_the_service_lose_nothing(victim, acquired):
         time.sleep(rng.uniform(0, spread_seconds))
         victim.session.process.kill()
         victim.session.process.wait()
+        if victim.counts() is not None and victim.counts().picked:
+            victim.check_champion()
     victim.start()
 
     conclude(victim, acquired)
@@ -292,25 +333,25 @@ def test_kills_of_workers_lose_nothing(victim, acquired):
 
 
 def test_kills_of_the_trainer_lose_nothing(victim, acquired):
-    """In every stage; each new trainer goes on where the last one was."""
+    """Once in each of its nine stages; each new trainer goes on where the last one was."""
     rng = random.Random(3)  # noqa: S311 - the same moments at each run
-    phases = (
-        (lambda: None, 2.0),
-        (lambda: victim.training("prepare"), 0.2),
-        (lambda: victim.training("train", 1), 0.5),
-        (lambda: victim.training("train", 2), 0.5),
-        (lambda: victim.training("evaluate"), 0.2),
-    )
+    spread_seconds = {"prepare": 0.1, "classify": 0.3, "train": 0.5, "retrain": 0.5}
     victim.start()
     killed = []
-    for reached, spread_seconds in phases:
-        trainer = victim.trainer()
-        reached()
-        time.sleep(rng.uniform(0, spread_seconds))
+    for stage in STAGES:
+        trainer = victim.stop_in(stage)
+        if stage in spread_seconds:
+            trainer.resume()
+            time.sleep(rng.uniform(0, spread_seconds[stage]))
+            halted(trainer)
+        within = not (victim.run / stage).exists()
         trainer.send_signal(signal.SIGKILL)
-        killed.append(trainer)
+        killed.append((stage, trainer.pid, within))
         victim.until(lambda: not trainer.is_running(), "the end of the trainer")  # noqa: B023
+        victim.check_champion()
 
     conclude(victim, acquired)
-    assert len({trainer.pid for trainer in killed}) == len(phases)
-    assert victim.session.log.read_text().count("the trainer was killed") == len(phases)
+    assert [(stage, within) for stage, _, within in killed] == [(s, True) for s in STAGES]
+    assert len({pid for _, pid, _ in killed}) == len(STAGES)
+    assert victim.session.log.read_text().count("the trainer was killed") == len(STAGES)
+    victim.check_champion()

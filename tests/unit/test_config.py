@@ -107,6 +107,8 @@ def test_broken_yaml_is_refused_in_plain_words(tmp_path: Path, text: str, senten
         ("web: {diameter_angstrom: 3}\n", "diameter_angstrom belongs in the section particle"),
         ("session: {name: b}\n", "line 11: session is here again, after line 1; keep one"),
         ("web: {listen: a:1, listen: b:2}\n", "web.listen is here again, after line 11"),
+        ("training: {device: gpu}\n", "as cuda:1"),
+        ("training: {gpu_memory_fraction: 0}\n", "0.5 leaves the other half to picking"),
         ("picking: {device: gpu}\n", "it must be require-gpu, prefer-gpu or cpu"),
         ("picking: {threshold: 3}\n", "picking.threshold is the number 3; it must be auto or"),
         ("picking: {workers: true}\n", "picking.workers must be a whole number, and is true"),
@@ -194,10 +196,19 @@ def test_spelling_of_a_number_does_not_change_the_fingerprint(tmp_path: Path) ->
     assert whole.particle_fingerprint() == point.particle_fingerprint()
 
 
+def test_an_open_gate_needs_no_quotes(tmp_path: Path) -> None:
+    """YAML reads ``off`` as false."""
+    assert _load(tmp_path, MINIMAL + "retrain: {gate: off}\n").retrain.gate == "off"
+    assert _load(tmp_path, MINIMAL + 'retrain: {gate: "off"}\n').retrain.gate == "off"
+
+
 def test_only_what_shapes_a_model_changes_the_fingerprint(tmp_path: Path) -> None:
     plain = _load(tmp_path, MINIMAL).training_fingerprint()
     threads = _load(
-        tmp_path, MINIMAL + "training: {threads: 8, device: cpu}\nmicrograph: {ctf: a.star}\n"
+        tmp_path,
+        MINIMAL
+        + "training: {threads: 8, device: 'cuda:1', gpu_memory_fraction: 0.2,"
+        + " time_limit_minutes: 9}\nmicrograph: {ctf: a.star}\n",
     )
     again = _load(tmp_path, MINIMAL + "training: {generation: 2}\n")
     assert threads.training_fingerprint() == plain

@@ -130,6 +130,14 @@ def test_a_miss_on_a_doubtful_position_counts_neither_way():
     assert found.average_precision.candidate == pytest.approx(0.75)
 
 
+def test_a_blob_picker_keeps_its_place_only_if_it_is_clearly_better():
+    """The labels are its own picks, sorted: a little better by them is not better."""
+    little, much = comparison((35, 2), (36, 1)), comparison((28, 12), (36, 4))
+    assert not decide(little, mode="strict", asked=True).promote
+    assert decide(little, mode="strict", asked=True, provisional=True).promote
+    assert not decide(much, mode="strict", asked=True, provisional=True).promote
+
+
 def test_without_anything_to_compare_only_a_blob_picker_gives_way():
     """Nothing speaks for the new model, but nothing for a provisional one either."""
     assert not decide(None, mode="strict", asked=True).promote

@@ -8,6 +8,7 @@ import pytest
 
 from livepick.core.picks import Picks
 from livepick.core.run import Progress
+from livepick.forecast import RunProgress
 from livepick.metrics import ERROR_REASONS, ERROR_STAGES, Metrics
 from livepick.worker import Quality, Result, StageSeconds
 
@@ -43,6 +44,8 @@ def test_zeros_are_exported_before_anything_happens():
     assert sample("livepick_training_runs_total", {"result": "failed"}) == 0
     assert sample("livepick_training_findings_total", {"finding": "overfitting"}) == 0
     assert sample("livepick_training_reruns_total") == 0
+    assert sample("livepick_training_stage", {"stage": "retrain"}) == 0
+    assert sample("livepick_training_expected_end_timestamp_seconds") == 0
 
 
 def test_a_picked_micrograph_counts_its_particles_scores_and_times():
@@ -86,6 +89,22 @@ def test_a_trainers_progress_is_seen():
     assert sample("livepick_training_findings_total", {"finding": "rate_too_high"}) == 1
     assert sample("livepick_training_findings_total", {"finding": "overfitting"}) == 0
     assert sample("livepick_training_reruns_total") == 1
+
+
+def test_how_far_a_run_is_and_when_it_may_end_are_seen():
+    """As a stage, a part of it and a time; all zeros without a run."""
+    metrics = Metrics()
+    metrics.training_at(RunProgress("train", 3, 12, ends_at=1e9))
+    sample = metrics.registry.get_sample_value
+    assert sample("livepick_training_stage", {"stage": "train"}) == 1
+    assert sample("livepick_training_stage", {"stage": "classify"}) == 0
+    assert sample("livepick_training_stage_done_ratio") == 0.25
+    assert sample("livepick_training_expected_end_timestamp_seconds") == 1e9
+
+    metrics.training_at(None)
+    assert sample("livepick_training_stage", {"stage": "train"}) == 0
+    assert sample("livepick_training_stage_done_ratio") == 0
+    assert sample("livepick_training_expected_end_timestamp_seconds") == 0
 
 
 def test_labels_are_bounded():

@@ -165,6 +165,7 @@ class Told:
             dispatch=None,
             outputs=SimpleNamespace(down=False),
             provider="CUDAExecutionProvider",
+            drifted=lambda sentence: None,
         )
 
     def edit(self, text, apply=None):

@@ -320,6 +320,82 @@ def test_a_killed_trainer_goes_on_but_not_for_ever(tmp_path, monkeypatch, make_s
     assert (tmp_path / "state/runs/0001/starts").read_text() == "xxx"
 
 
+def test_a_trainer_that_gets_on_between_its_kills_is_not_given_up(monkeypatch, make_scene):
+    """Six kills in six stages are six accidents; what counts is kills in one stage."""
+    monkeypatch.setattr(retrain_module, "RESTARTS", 1)
+    program = textwrap.dedent("""
+            import os, signal, sys
+            from pathlib import Path
+            progress = Path(sys.argv[1]) / "progress.jsonl"
+            at = len(progress.read_text().splitlines()) if progress.exists() else 0
+            stages = ["prepare", "reseed", "classify", "select", "train", "retrain"]
+            if at < len(stages):
+                with progress.open("a") as file:
+                    file.write('{"at": 1, "stage": "%s"}\\n' % stages[at])
+                os.kill(os.getpid(), signal.SIGKILL)
+        """) + textwrap.dedent(PUBLISH)
+    scene = make_scene(program)
+
+    scene.until(lambda: scene.promoted, "promotion")
+
+    assert scene.changes == [(1, "running"), (1, "promoted")]
+
+
+FULL_TWICE = """
+    import sys
+    from pathlib import Path
+    starts = Path(sys.argv[1]) / "starts"
+    with starts.open("a") as file:
+        file.write("x")
+    if len(starts.read_text()) < 3:
+        sys.exit(75)
+"""
+
+
+def test_a_full_disk_is_waited_for_and_no_run_is_lost(tmp_path, monkeypatch, make_scene, caplog):
+    """However often it is tried: said once, never failed, and the same run goes on."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(retrain_module, "RESTARTS", 0)
+    monkeypatch.setattr(retrain_module, "PAUSE_SECONDS", 0.1)
+    scene = make_scene(textwrap.dedent(FULL_TWICE) + textwrap.dedent(PUBLISH))
+    scene.until(lambda: len(scene.changes) == 2, "a full disk")
+    assert scene.row[0].state == "running"
+    assert "no room left on the disk" in scene.row[0].reason
+
+    scene.until(lambda: scene.promoted, "promotion")
+
+    assert (tmp_path / "state/runs/0001/starts").read_text() == "xxx"
+    assert caplog.text.count("no room left") == 1
+    assert "run 0001: goes on" in caplog.text
+    assert set(scene.changes) == {(1, "running"), (1, "promoted")}
+    sample = scene.metrics.registry.get_sample_value
+    assert sample("livepick_training_runs_total", {"result": "failed"}) == 0
+
+
+def test_a_run_that_waits_for_the_disk_is_resumed_by_a_new_service(make_scene):
+    """Then its reason goes, once the trainer says something."""
+    scene = make_scene("raise SystemExit(75)")
+    scene.until(lambda: len(scene.changes) == 2, "a full disk")
+    scene.command = make_scene(PUBLISH).command
+    scene.retrain = scene.start()
+
+    scene.until(lambda: scene.promoted, "promotion")
+
+    assert scene.changes == [(1, "running")] * 3 + [(1, "promoted")]
+
+
+def test_a_newer_edit_wins_over_a_run_that_waits_for_the_disk(make_scene):
+    """Nobody wants its model any more."""
+    scene = make_scene("raise SystemExit(75)")
+    scene.until(lambda: len(scene.changes) == 2, "a full disk")
+    scene.retrain._command = make_scene(PUBLISH).command
+    scene.edit(training={"generation": 2})
+
+    scene.until(lambda: scene.promoted, "promotion")
+
+    assert scene.changes[2:] == [(1, "superseded"), (2, "running"), (2, "promoted")]
+
+
 def test_a_model_that_does_not_run_is_not_promoted(make_scene):
     """The session goes on with the champion, and the bundle is not tried again."""
     scene = make_scene(PUBLISH)

@@ -2,10 +2,12 @@
 
 It may be killed at any moment and started again. The exit status is 0 if the bundle is
 published and 1 if not; then the last two lines on standard error, and the last line of
-``progress.jsonl``, say what happened and what to do.
+``progress.jsonl``, say what happened and what to do. It is 75 if the disk is full: then nothing may
+be written, and the run goes on once there is space.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -16,9 +18,11 @@ from pathlib import Path
 # the CPU time as soon as anything else, such as picking, runs on the same cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from livepick.core.run import DISK_FULL_STATUS
 from livepick.errors import LivepickError
 from livepick_trainer.progress import Reporter
 from livepick_trainer.run import lock
+from livepick_trainer.shortage import is_full_disk, shortage
 from livepick_trainer.stages import run_stages
 
 __all__ = ["main"]
@@ -46,24 +50,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(run_folder: Path, reporter: Reporter) -> int:
     try:
         run_stages(run_folder, reporter)
-    except LivepickError as error:
-        reporter.report("failed", str(error))
-        return _give_up(error)
     except Exception as error:  # noqa: BLE001 - the rim: nobody above could say more than this
-        _log.exception("trainer: stopped by an error that it does not foresee")
-        unforeseen = LivepickError(
-            f"{type(error).__name__}: {error}",
-            "See the traceback in trainer.log; on a full disk or memory make room, then restart.",
-        )
-        reporter.report("failed", str(unforeseen))
-        return _give_up(unforeseen)
+        fault = shortage(error)
+        if fault is None and isinstance(error, LivepickError):
+            fault = error
+        if fault is None:
+            _log.exception("trainer: stopped by an error that it does not foresee")
+            fault = LivepickError(
+                f"{type(error).__name__}: {error}", "See the traceback in trainer.log."
+            )
+        if is_full_disk(error):
+            return _give_up(fault, DISK_FULL_STATUS)
+        try:
+            reporter.report("failed", str(fault))
+        except OSError as full:
+            return _give_up(fault, DISK_FULL_STATUS if is_full_disk(full) else 1)
+        return _give_up(fault)
     return 0
 
 
-def _give_up(error: LivepickError) -> int:
-    sys.stderr.write(f"livepick_trainer: {error.what}\n  {error.remedy}\n")
-    return 1
+def _give_up(error: LivepickError, status: int = 1) -> int:
+    with contextlib.suppress(OSError):  # it goes to a file, too
+        sys.stderr.write(f"livepick_trainer: {error.what}\n  {error.remedy}\n")
+    return status
 
 
 if __name__ == "__main__":
+    logging.raiseExceptions = False  # the log may be on a full disk: then the status speaks
     sys.exit(main())

@@ -191,19 +191,32 @@ def count_seeds(run: Run, micrographs: Sequence[PreparedMicrograph]) -> SeedCoun
     )
 
 
-def choose_device(wish: str) -> torch.device:
-    """Return where to train.
+def choose_device(wish: str, *, gpu_memory_fraction: float = 1.0) -> torch.device:
+    """Return where to train; on a GPU, torch takes no more than a part of its memory from then on.
+
+    The cap is on what torch allocates; the driver and CUDA's libraries take a few hundred MB beside
+    it.
 
     Raises
     ------
     TrainerError
-        CUDA was asked for and is not there.
+        CUDA, or the GPU of that number, was asked for and is not there.
     """
     if wish == "cpu" or (wish == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise TrainerError(
-            "training.device is cuda, and torch sees no GPU",
+            f"training.device is {wish}, and torch sees no GPU",
             "Install the CUDA build of torch and check nvidia-smi, or set it to auto or cpu.",
         )
-    return torch.device("cuda")
+    device = torch.device("cuda" if wish == "auto" else wish)
+    count = torch.cuda.device_count()
+    if device.index is not None and device.index >= count:
+        raise TrainerError(
+            f"training.device is {wish}, and torch sees {count} GPU{'s' if count > 1 else ''},"
+            " counted from 0",
+            "Name one that nvidia-smi lists, or set it to auto or cpu.",
+        )
+    # Index 0 is what a bare "cuda" means here: nobody has called torch.cuda.set_device.
+    torch.cuda.set_per_process_memory_fraction(gpu_memory_fraction, device.index or 0)
+    return device

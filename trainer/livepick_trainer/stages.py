@@ -108,7 +108,9 @@ def run_stages(
     """
     spec = RunSpec.read(run_folder)
     torch.set_num_threads(spec.training.threads)
-    device = choose_device(spec.training.device)
+    device = choose_device(
+        spec.training.device, gpu_memory_fraction=spec.training.gpu_memory_fraction
+    )
     if device.type == "cpu":  # a resumed run is to give the same weights
         torch.use_deterministic_algorithms(mode=True)
     run = Run(

@@ -41,6 +41,10 @@ ones more are a loss of 0.01 in precision."""
 SURE_LOSS = 0.002
 """Nor is one up to here, if chance does not."""
 
+PROVISIONAL_LOSS = 0.05
+"""What a blob picker is better by is no loss up to here: the labels are its own picks, sorted, so
+that it finds them all and has them where it put them."""
+
 LEAST_AVERAGE_PRECISION = 0.1
 """A model that finds less of what it was taught itself is none, whatever the other does."""
 
@@ -185,10 +189,10 @@ def decide(
     asked
         Whether a person asked for this model, which lets it win a tie under ``strict``.
     provisional
-        Whether the champion is a blob picker, which a trained model replaces even where nothing
-        could be compared.
+        Whether the champion is a blob picker, which a trained model replaces unless it is clearly
+        worse, also where nothing could be compared.
     """
-    outcome = _outcome(comparison)
+    outcome = _outcome(comparison, provisional=provisional)
     wins_ties = asked or mode == "tolerant"
     promote = (
         mode == "off"
@@ -212,14 +216,17 @@ def decide(
     return Verdict(promote, outcome, _sentence(comparison, words + rule))
 
 
-def _outcome(comparison: Comparison | None) -> Outcome:
+def _outcome(comparison: Comparison | None, *, provisional: bool) -> Outcome:
     if comparison is None:
         return "not compared"
     if comparison.own_average_precision < LEAST_AVERAGE_PRECISION:
         return "worse"
     for name, most in LOSS.items():
         figure: Difference = getattr(comparison, name)
-        if figure.difference < -most or (figure.high < 0 and figure.difference < -SURE_LOSS):
+        sure = figure.high < 0 and figure.difference < -SURE_LOSS
+        if provisional:
+            most, sure = PROVISIONAL_LOSS, False
+        if sure or figure.difference < -most:
             return "worse"
     return "better" if comparison.average_precision.low > 0 else "as good"
 

@@ -15,6 +15,7 @@ from livepick.core.files import write_atomically
 from livepick.errors import TrainerError
 
 __all__ = [
+    "DISK_FULL_STATUS",
     "PROGRESS",
     "RUN",
     "RUNS",
@@ -31,6 +32,9 @@ RUNS = "runs"
 
 RUN = "run.json"
 PROGRESS = "progress.jsonl"
+
+DISK_FULL_STATUS = 75
+"""With this the trainer ends on a full disk, where it can write nothing else (EX_TEMPFAIL)."""
 
 Stage = Literal[
     "prepare",

@@ -1,0 +1,149 @@
+"""Several sessions on one machine, and what one leaves for the next."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from session import livepick
+
+from livepick.core.bundle import read_card
+from livepick.core.coordinates import read_coordinates
+from livepick.core.matching import figures, match
+from livepick.core.picks import Picks
+from livepick.core.run import RunSpec
+from livepick.simulate.acquisition import Pace, Plan, acquire
+from livepick.simulate.field import Junk
+from livepick.simulate.field import Session as Simulation
+from livepick.simulate.species import specimen
+
+
+def test_two_services_do_not_touch_one_another(make_session):
+    """Each has its folders, ledger, models and port; an edit or the end of one is its own."""
+    one = make_session("one", session={"name": "one"})
+    two = make_session("two", session={"name": "two"}, particle={"diameter_angstrom": 150})
+    one.start()
+    two.start()
+    one.drop(2)
+    two.drop(3)  # of the same names
+    one.until(lambda: one.picked() == 2, "2 picked")
+    two.until(lambda: two.picked() == 3, "3 picked")
+
+    addresses = {(s.state / "web.address").read_text() for s in (one, two)}
+    assert len(addresses) == 2
+    for session, count in ((one, 2), (two, 3)):
+        name = session.settings["session"]["name"]
+        metrics = session.get("/metrics")
+        assert f'livepick_session_info{{session="{name}"}} 1.0' in metrics
+        assert f'livepick_micrographs_total{{state="picked"}} {count}.0' in metrics
+        assert len(list(session.output.glob("mic_*_autopick.star"))) == count
+        assert (session.state / "models" / "0000").is_dir()
+    before = two.log.read_text()
+    one.settings["picking"]["threshold"] = 1.0
+    one.save()
+    one.until(lambda: "picking.threshold from auto to 1.0" in one.log.read_text(), "a reload")
+    assert one.stop() == 0
+    assert two.log.read_text() == before
+    two.drop(1, first=4)
+    two.until(lambda: two.picked() == 4, "a further one")
+    assert two.stop() == 0
+    assert one.status()["micrographs"]["picked"] == 2
+
+
+def test_a_session_on_the_state_folder_of_another_is_refused(make_session):
+    """Though all else is its own; the words name the folder and the setting."""
+    one = make_session("one")
+    one.start()
+    two = make_session("two", state={"directory": str(one.state)})
+
+    ran = livepick("run", two.config)
+
+    assert ran.returncode == 75
+    assert f"another livepick (process {one.process.pid}) works on {one.state}" in ran.stderr
+    assert "state.directory" in ran.stderr
+    one.drop(1)
+    one.until(lambda: one.picked() == 1, "the first goes on")
+
+
+def simulated(place, **fields):
+    """Return the micrographs of a simulated session, and where their truth is."""
+    simulation = Simulation(
+        signal_to_noise=0.5, junk=Junk(carbon_probability=0, empty_probability=0), **fields
+    )
+    plan = Plan(
+        session=simulation,
+        output=place / "acquired",
+        truth=place / "truth",
+        micrographs=10,  # not all of them are fit to learn from
+        every_seconds=0,
+        write_seconds=0,
+    )
+    found = []
+    acquire(plan, Pace(0), lambda path, _: found.append(path))
+    return found, plan.truth
+
+
+def land(session, micrographs):
+    """Move micrographs into the watched folder."""
+    for path in micrographs:
+        path.rename(session.landing / path.name)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # a good minute alone
+def test_a_model_of_an_earlier_session_starts_the_next_at_another_pixel_size(make_session):
+    """Trained at 2.0 Å a pixel; its picks at 1.5 are on the particles, which are larger there."""
+    diameter = specimen(Simulation().species).diameter_angstrom
+    particle = {"diameter_angstrom": round(diameter)}
+    bootstrap = {"micrographs": 5, "minimum_picks": 40}
+    training = {
+        "epochs": 3, "auto_remedy": False, "held_out_fraction": 0.3, "minibatch_size": 4,
+        "device": "cpu",
+    }  # fmt: skip
+    earlier = make_session(
+        "earlier",
+        particle=particle,
+        bootstrap=bootstrap,
+        training=training,
+        retrain={"gate": "off"},  # any model will do
+    )
+    micrographs, _ = simulated(
+        earlier.folder, pixel_size_angstrom=2.0, shape_px=(768, 1024), seed=21
+    )
+    earlier.start()
+    land(earlier, micrographs)
+    earlier.until(lambda: earlier.status()["model"]["kind"] == "trained", "a model", seconds=600)
+    assert earlier.stop() == 0
+    bundle = earlier.state / "models" / "0001"
+
+    following = make_session(
+        "next",
+        particle=particle,
+        bootstrap=bootstrap | {"picks": {"model": str(bundle)}},
+        training=training,
+    )
+    micrographs, truth = simulated(
+        following.folder, pixel_size_angstrom=1.5, shape_px=(1024, 1365), seed=22
+    )
+    following.start()
+    land(following, micrographs)
+    run = following.state / "runs" / "0001"
+    following.until((run / "run.json").exists, "seeds of the earlier model", seconds=300)
+    assert following.stop() == 0
+
+    spec = RunSpec.read(run)
+    assert spec.seeds_from == "model"
+    assert spec.seed_threshold == read_card(bundle).threshold
+    matched = [
+        match(
+            Picks(*np.array(micrograph.seeds, dtype=np.float32).T).above(spec.seed_threshold),
+            read_coordinates(truth / f"{micrograph.path.stem}_truth.star"),
+            radius_px=0.25 * diameter / 1.5,
+        )
+        for micrograph in spec.micrographs
+    ]
+    found = figures(matched)
+    told = dataclasses.asdict(found)
+    assert {micrograph.pixel_size_angstrom for micrograph in spec.micrographs} == {1.5}
+    assert found.truths > 200, told
+    assert found.average_precision > 0.8, told
+    assert found.localisation_mean_px * 1.5 < 0.04 * diameter, told

@@ -1,0 +1,196 @@
+"""What a training costs picking: micrographs a minute by the real service, alone and beside it.
+
+    python tests/benchmarks/throughput.py [--windows 3] [--seconds 20] [--size 2048]
+
+The queue is full all the time. The config is edited while the service runs: a bootstrap that is
+due begins a training, one that is not ends it, so that windows alone and windows beside the trainer
+take turns on the same queue, and a machine that has other work to do has it in both. (But then the
+trainer, which takes what others leave, gets little and costs picking little: measure on an idle
+machine.) Windows beside the trainer begin once it is in its epochs. Ends with status 1 if the
+medians differ by more than half.
+
+Worker and trainer share the cores: see that there are two, or bind this to two of them
+(``taskset --cpu-list 0,1``).
+"""
+
+import argparse
+import os
+import re
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from livepick.simulate.acquisition import Pace, Plan, acquire
+from livepick.simulate.field import Session as Simulation
+from livepick.simulate.species import specimen
+
+LIVEPICK = Path(sys.executable).with_name("livepick")
+CONSOLE = Console(width=110, highlight=False)
+LEAST_RATIO = 0.5
+DRAWINGS = 6
+"""Different micrographs; the queue holds links to them, which are files like any other."""
+
+AHEAD = 400
+"""Micrographs in the queue at the start, and again whenever half of them are picked."""
+
+NEVER, NOW = 5000, 5
+"""``bootstrap.micrographs``: no training is due, and one is."""
+
+TRAINING = ("train", "retrain")
+
+WAIT_SECONDS = 1200.0
+
+
+class Service:
+    """The service on a folder, with a queue that does not get empty."""
+
+    def __init__(self, folder: Path, size_px: int) -> None:
+        self._folder = folder
+        self._landed = 0
+        self._log = folder / "log"
+        simulation = Simulation(shape_px=(size_px, size_px), seed=3, signal_to_noise=0.3)
+        plan = Plan(
+            session=simulation,
+            output=folder / "drawn",
+            truth=folder / "truth",
+            micrographs=DRAWINGS,
+            every_seconds=0,
+            write_seconds=0,
+        )
+        self._drawn: list[Path] = []
+        acquire(plan, Pace(0), lambda path, _: self._drawn.append(path))
+        self._diameter_angstrom = round(specimen(simulation.species).diameter_angstrom)
+        (folder / "in").mkdir()
+        self.edit(NEVER)
+        self.fill()
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen([LIVEPICK, "run", folder / "session.yaml"], stderr=log)
+
+    def edit(self, bootstrap_micrographs: int) -> None:
+        """Replace the config, as an editor does."""
+        settings = {
+            "session": {"name": "throughput"},
+            "watch": {"directories": ["in"], "settle_seconds": 0.2, "rescan_seconds": 2},
+            "particle": {"diameter_angstrom": self._diameter_angstrom},
+            "bootstrap": {"micrographs": bootstrap_micrographs},
+            "training": {"epochs": 500, "auto_remedy": False},
+            "picking": {"device": "cpu", "workers": 1, "repick": "none"},
+            "output": {"directory": "out"},
+            "state": {"directory": "state"},
+            "web": {"listen": "127.0.0.1:0"},
+        }
+        draft = self._folder / ".session.yaml"
+        draft.write_text(yaml.safe_dump(settings))
+        draft.rename(self._folder / "session.yaml")
+
+    def fill(self) -> None:
+        """See that enough micrographs wait."""
+        wanted = self.picked() + AHEAD
+        while self._landed < wanted:
+            drawn = self._drawn[self._landed % DRAWINGS]
+            (self._folder / "in" / f"mic_{self._landed:05d}.mrc").hardlink_to(drawn)
+            self._landed += 1
+
+    def picked(self) -> int:
+        """Return how many micrographs have picks."""
+        ledger = self._folder / "state" / "ledger.sqlite"
+        if not ledger.exists():
+            return 0
+        connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=10)
+        try:
+            text = "select count(*) from micrograph where state = 'picked'"
+            return int(connection.execute(text).fetchone()[0])
+        except sqlite3.OperationalError:  # the service is just making it
+            return 0
+        finally:
+            connection.close()
+
+    def stage(self) -> str:
+        """Return the stage of the training under way, as Prometheus has it; empty without one."""
+        address = (self._folder / "state" / "web.address").read_text().strip()
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as answer:
+            text = answer.read().decode()
+        found = re.search(r'^livepick_training_stage\{stage="(\w+)"\} 1', text, re.MULTILINE)
+        return found[1] if found else ""
+
+    def said(self) -> int:
+        """Return how much the trainer has said, in bytes."""
+        progress = self._folder / "state" / "runs" / "0001" / "progress.jsonl"
+        return progress.stat().st_size if progress.exists() else 0
+
+    def train(self) -> None:
+        """Let a training begin or go on, and wait until it is in its epochs."""
+        before = self.said()
+        self.edit(NOW)
+        self.until("epochs", lambda: self.said() > before and self.stage() in TRAINING)
+
+    def until(self, what: str, condition: Callable[[], bool]) -> None:
+        """Wait for something, with the queue full."""
+        give_up = time.monotonic() + WAIT_SECONDS
+        while not condition():
+            if self.process.poll() is not None or time.monotonic() > give_up:
+                raise SystemExit(f"waited in vain for: {what}\n{self._log.read_text()[-3000:]}")
+            self.fill()
+            time.sleep(0.5)
+
+    def rate(self, seconds: float) -> float:
+        """Return how many micrographs a minute are picked in a window of time."""
+        self.fill()
+        before, began = self.picked(), time.monotonic()
+        time.sleep(seconds)
+        return (self.picked() - before) / (time.monotonic() - began) * 60
+
+
+def main() -> int:
+    """Measure; return 1 if a training costs picking more than half."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--windows", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--size", type=int, default=2048, help="of the micrographs, in pixels")
+    given = parser.parse_args()
+    alone: list[float] = []
+    beside: list[float] = []
+    table = Table(title=f"Micrographs of {given.size}² px a minute, {_cores()} cores")
+    for column in ("alone", "beside the trainer", "which is in", "load average"):
+        table.add_column(column, justify="right")
+    with tempfile.TemporaryDirectory(prefix="livepick-throughput-") as name:
+        service = Service(Path(name), given.size)
+        try:
+            service.until("picks", lambda: service.picked() > 2 * NOW)
+            service.train()
+            for _ in range(given.windows):
+                service.edit(NEVER)
+                service.until("the end of the training", lambda: not service.stage())
+                alone.append(service.rate(given.seconds))
+                service.train()
+                beside.append(service.rate(given.seconds))
+                load = f"{os.getloadavg()[0]:.1f}"
+                table.add_row(f"{alone[-1]:.0f}", f"{beside[-1]:.0f}", service.stage(), load)
+        finally:
+            service.process.terminate()
+            service.process.wait(30)
+    ratio = statistics.median(beside) / statistics.median(alone)
+    CONSOLE.print(table)
+    CONSOLE.print(
+        f"medians {statistics.median(alone):.0f} and {statistics.median(beside):.0f}: beside the"
+        f" trainer {ratio:.2f} of alone, {LEAST_RATIO} at least"
+    )
+    return 0 if ratio >= LEAST_RATIO else 1
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

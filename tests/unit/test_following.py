@@ -1,0 +1,181 @@
+"""A trainer at work, followed: its priority, its settings, and what each of its ends means."""
+
+import signal
+import sys
+import textwrap
+import time
+
+import psutil
+import pytest
+
+from livepick import following as following_module
+from livepick import trainer_process
+from livepick.config import Training
+from livepick.core.run import RunSpec
+from livepick.following import Following
+from livepick.metrics import Metrics
+
+SLEEP = "import time; time.sleep(60)"
+SAY = """
+    import os, sys
+    from pathlib import Path
+    def say(text):
+        with (Path(sys.argv[1]) / "progress.jsonl").open("a") as file:
+            file.write(text + "\\n")
+    say('{"at": 1, "stage": "train", "done": 3, "total": 12, "training_loss": 0.5}')
+"""
+
+
+@pytest.fixture
+def follow(tmp_path, make_config):
+    """Return a function that starts a program as the trainer of a run, ended with the test."""
+    config = make_config()
+    folder = tmp_path / "runs" / "0001"
+    folder.mkdir(parents=True)
+    models = tmp_path / "models"
+    models.mkdir()
+    RunSpec(
+        version=1,
+        parent=0,
+        fingerprint="f",
+        particle_fingerprint="p",
+        models_directory=models,
+        particle=config.particle,
+        training=config.training,
+        seed_threshold=0.5,
+        micrographs=[],
+    ).write(folder)
+    made = []
+
+    def start(program, metrics=None, **training):
+        made.append(
+            Following(
+                folder,
+                models=models,
+                training=Training.model_validate(training),
+                metrics=metrics or Metrics(),
+                command=(sys.executable, "-c", textwrap.dedent(program)),
+            )
+        )
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.end()
+
+
+def end_of(following):
+    """Wait for a trainer's end."""
+    give_up = time.monotonic() + 60
+    while (ending := following.step()) is None:
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    return ending
+
+
+@pytest.mark.skipif(not hasattr(psutil.Process, "ionice"), reason="needs Linux")
+def test_the_trainer_takes_what_others_leave(follow):
+    """Of the cores by nice, of the disk by the idle class."""
+    trainer = psutil.Process(follow(SLEEP)._trainer.pid)
+
+    assert trainer.nice() == max(trainer_process.NICENESS, psutil.Process().nice())
+    assert trainer.ionice().ioclass == psutil.IOPRIO_CLASS_IDLE
+
+
+@pytest.mark.parametrize("program", ["/nonexistent/ionice", "/bin/false"])
+def test_without_ionice_it_trains_all_the_same(follow, monkeypatch, caplog, program):
+    """That is said once, and not with each start."""
+    monkeypatch.setattr(trainer_process, "IONICE", program)
+    trainer_process._say_no_io_priority.cache_clear()
+
+    for _ in range(2):
+        following = follow(SLEEP)
+        assert following.step() is None
+        following.end()
+
+    assert caplog.text.count("its disk access has the priority of any other") == 1
+
+
+def test_a_run_goes_on_with_the_present_threads_device_and_memory(tmp_path, follow):
+    """What does not shape the model is taken from the config of today, and nothing else."""
+    folder = tmp_path / "runs" / "0001"
+    before = RunSpec.read(folder)
+
+    follow(SLEEP, threads=5, device="cuda:1", gpu_memory_fraction=0.3, epochs=7)
+
+    after = RunSpec.read(folder)
+    present = {"threads": 5, "device": "cuda:1", "gpu_memory_fraction": 0.3}
+    assert after.training == before.training.model_copy(update=present)
+    assert after.model_copy(update={"training": before.training}) == before
+
+
+def test_stage_and_losses_are_seen_while_it_works_and_gone_after_it(follow):
+    """Prometheus has one stage at a time, and none once the trainer has ended."""
+    metrics = Metrics()
+    following = follow(SAY + "    import time; time.sleep(60)", metrics)
+    sample = metrics.registry.get_sample_value
+    give_up = time.monotonic() + 30
+    while not following.gets_on:
+        assert time.monotonic() < give_up
+        following.step()
+
+    assert sample("livepick_training_stage", {"stage": "train"}) == 1
+    assert sample("livepick_training_stage", {"stage": "retrain"}) == 0
+    assert sample("livepick_training_stage_done_ratio") == 0.25
+    assert sample("livepick_training_loss") == 0.5
+    following.end()
+    assert sample("livepick_training_stage", {"stage": "train"}) == 0
+    assert sample("livepick_training_running") == 0
+
+
+def test_a_kill_is_one_and_says_in_which_stage(follow):
+    """So that it goes on, and is given up if one stage takes it again and again."""
+    ending = end_of(follow(SAY + f"    os.kill(os.getpid(), {signal.SIGKILL.value})"))
+
+    assert (ending.killed, ending.stage, ending.fault, ending.waits) == (True, "train", None, None)
+
+
+def test_a_failure_that_the_trainer_explains_is_passed_on(follow):
+    """As too little memory, with the settings that need less."""
+    words = '{"at": 2, "stage": "failed", "note": "No memory. Lower minibatch_size."}'
+    ending = end_of(follow(SAY + f"    say('{words}')\n    sys.exit(1)"))
+
+    assert ending.fault == "No memory. Lower minibatch_size."
+    assert not ending.killed
+
+
+def test_a_crash_has_the_last_words_of_the_log_as_its_reason(follow):
+    """An import that fails, say."""
+    ending = end_of(follow("import no_such_module"))
+
+    assert "the trainer ended with 1" in ending.fault
+    assert "no_such_module" in ending.fault
+
+
+def test_a_trainer_whose_number_cannot_be_written_is_not_left(tmp_path, follow):
+    """Else a later service could not end it: the disk was full just then, or worse."""
+    (tmp_path / "runs" / "0001" / trainer_process.LOCK).symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match=r"Invalid argument|No space left"):
+        follow(SLEEP)
+
+    assert psutil.Process().children() == []
+
+
+def test_a_full_disk_is_no_failure(tmp_path, follow):
+    """The trainer says so by its status."""
+    ending = end_of(follow(SAY + "    sys.exit(75)"))
+
+    assert ending.fault is None
+    assert not ending.killed
+    assert str(tmp_path / "runs" / "0001") in ending.waits
+
+
+def test_on_a_full_disk_no_other_end_is_believed(follow, monkeypatch):
+    """A trainer that could not write why it ended has not failed."""
+    monkeypatch.setattr(following_module, "LEAST_FREE_BYTES", 1 << 60)
+
+    ending = end_of(follow("raise SystemExit('half a word')"))
+
+    assert ending.waits is not None
+    assert ending.fault is None

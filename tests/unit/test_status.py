@@ -1,0 +1,79 @@
+"""What ``livepick status`` and the page say of a run under way."""
+
+import contextlib
+import json
+import time
+
+import pytest
+
+from livepick import status as status_module
+from livepick.ledger import LEDGER, Ledger
+from livepick.status import read_status
+
+
+@pytest.fixture
+def say(make_config):
+    """Return a function that lets run 1 be under way, and its trainer have said these lines."""
+    config = make_config()
+    folder = config.state.directory / "runs" / "0001"
+    folder.mkdir(parents=True)
+    ledger = Ledger(config.state.directory / LEDGER)
+    ledger.begin_session("test")
+
+    def look(*lines, reason=""):
+        fingerprint = config.training_fingerprint()
+        ledger.run_changed(1, fingerprint, "running", reason=reason, figures={})
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / "progress.jsonl").write_text(text)
+        return read_status(config)
+
+    with contextlib.closing(ledger):
+        yield look
+
+
+def epoch(at, done):
+    return {
+        "at": at, "stage": "train", "done": done, "total": 30,
+        "training_loss": 0.25, "validation_loss": 0.5,
+    }  # fmt: skip
+
+
+def test_stage_losses_and_time_to_go_are_in_one_sentence_and_in_the_json(say):
+    """28 epochs of 8 s, and 15 in the second round, are about six minutes."""
+    now = time.time()
+    status = say(epoch(now - 9, 1), epoch(now - 1, 2))
+
+    assert status.training.sentence == (
+        "Run 0001: train, 2 of 30, training loss 0.2500, held-out loss 0.5000, about 6 min to go."
+    )
+    progress = status.as_json()["training"]["progress"]
+    assert progress.pop("ends_at") == pytest.approx(now - 1 + 43 * 8 + 10)
+    assert progress == {
+        "stage": "train", "done": 2, "total": 30, "training_loss": 0.25, "validation_loss": 0.5,
+    }  # fmt: skip
+
+
+def test_before_the_first_epoch_no_time_is_promised(say):
+    """Nothing is known of it yet."""
+    assert say().training.sentence == "Run 0001 begins."
+    status = say({"at": time.time(), "stage": "prepare", "done": 3, "total": 20})
+
+    assert status.training.sentence == "Run 0001: prepare, 3 of 20."
+    assert status.as_json()["training"]["progress"]["ends_at"] is None
+
+
+def test_a_run_that_waits_says_for_what(say):
+    """So that somebody makes room."""
+    status = say(epoch(time.time(), 1), reason="there is no room left on the disk of /r")
+
+    assert status.training.sentence == (
+        "Run 0001 waits, and goes on by itself: there is no room left on the disk of /r."
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(3, "10 s"), (44, "40 s"), (95, "2 min"), (3000, "50 min"), (9000, "2.5 h")],
+)
+def test_times_are_as_rough_as_they_are_known(seconds, words):
+    assert status_module._duration(seconds) == words

@@ -1,0 +1,53 @@
+"""When the machine, and not the data, stops a training: memory or disk space run out.
+
+Memory that is short once is short again, so such a run has failed, with the settings that need
+less. A full disk passes: the run waits for it and goes on where it was.
+"""
+
+import errno
+
+import torch
+
+from livepick.errors import LivepickError, TrainerError
+
+__all__ = ["is_full_disk", "shortage"]
+
+_AGAIN = "then raise training.generation, which asks for another run."
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether a full disk or quota is at the bottom of an error, whoever passed it on."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _NO_ROOM:
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def shortage(error: BaseException) -> LivepickError | None:
+    """Say in words what was short; None if it was neither memory nor disk."""
+    if is_full_disk(error):
+        return TrainerError(
+            "the disk with the training run is full",
+            "Make room; the run goes on by itself where it was.",
+        )
+    if isinstance(error, torch.OutOfMemoryError):
+        return TrainerError(
+            "the GPU's memory does not do for the training",
+            "Lower training.minibatch_size, raise training.gpu_memory_fraction, or name another"
+            f" GPU (as cuda:1) or cpu in training.device; {_AGAIN}",
+        )
+    if isinstance(error, MemoryError) or _is_torchs_memory_error(error):
+        return TrainerError(
+            "the machine's memory does not do for the training",
+            f"Lower bootstrap.micrographs or training.minibatch_size, or free memory; {_AGAIN}",
+        )
+    return None
+
+
+def _is_torchs_memory_error(error: BaseException) -> bool:
+    # On the CPU torch raises a RuntimeError with these words, and no class of its own.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
