@@ -223,10 +223,8 @@ def _outcome(comparison: Comparison | None, *, provisional: bool) -> Outcome:
         return "worse"
     for name, most in LOSS.items():
         figure: Difference = getattr(comparison, name)
-        sure = figure.high < 0 and figure.difference < -SURE_LOSS
-        if provisional:
-            most, sure = PROVISIONAL_LOSS, False
-        if sure or figure.difference < -most:
+        sure = figure.high < 0 and figure.difference < -SURE_LOSS and not provisional
+        if sure or figure.difference < -(PROVISIONAL_LOSS if provisional else most):
             return "worse"
     return "better" if comparison.average_precision.low > 0 else "as good"
 
