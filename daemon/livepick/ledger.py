@@ -12,6 +12,7 @@ bug that is heard. It is one file though it is long, for it is the one door to s
 """
 
 import contextlib
+import dataclasses
 import json
 import logging
 import sqlite3
@@ -24,6 +25,7 @@ from typing import Any, Final
 from livepick.config import Repick
 from livepick.core.micrograph import FileVersion
 from livepick.core.picks import Picks
+from livepick.core.quality import Quality, judge
 from livepick.errors import LedgerError, LedgerWriteError, LivepickError, PoisonError
 from livepick.filesystem import file_system_type, is_network
 from livepick.lock import StateLock
@@ -78,12 +80,15 @@ _AGAIN = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite
 
 _NO_FAILURE = "reason = null, error = null, remedy = null"
 _FRESH = f"tries = 0, crashes = 0, interruptions = 0, not_before = 0, {_NO_FAILURE}"
-_NO_RESULT = (
-    "picked_content = null, picked_at = null, model_version = null, model_kind = null,"
-    " threshold = null, pick_count = null, pixel_size_angstrom = null, height_px = null,"
-    " width_px = null, masked_fraction = null, median_score = null, provider = null,"
-    " read_seconds = null, preprocess_seconds = null, infer_seconds = null, peaks_seconds = null"
+_QUALITY = tuple(field.name for field in dataclasses.fields(Quality))
+_RESULT = (
+    *("picked_content", "picked_at", "model_version", "model_kind", "threshold", "pick_count"),
+    *("pixel_size_angstrom", "height_px", "width_px", "provider"),
+    *("read_seconds", "preprocess_seconds", "infer_seconds", "peaks_seconds"),
+    *(*_QUALITY, "quality_verdict", "quality_reason"),
 )
+"""Columns."""
+_NO_RESULT = ", ".join(f"{name} = null" for name in _RESULT)
 
 _STALE = "(state = 'queued' and picked_content is content)"
 
@@ -634,6 +639,7 @@ class Ledger(ReadLedger):
     def picked(self, claim: Claim, result: Result) -> None:
         """Record a result whose coordinates are on disk."""
         now = self._clock()
+        verdict, why = judge(result.quality)
         figures: dict[str, object] = {
             "picked_at": now,
             "changed_at": now,
@@ -644,8 +650,9 @@ class Ledger(ReadLedger):
             "pixel_size_angstrom": float(result.pixel_size_angstrom),
             "height_px": result.shape_px[0],
             "width_px": result.shape_px[1],
-            "masked_fraction": float(result.quality.masked_fraction),
-            "median_score": _float_or_none(result.quality.median_score),
+            **{name: _float_or_none(getattr(result.quality, name)) for name in _QUALITY},
+            "quality_verdict": verdict,
+            "quality_reason": why,
             "provider": result.provider,
             "read_seconds": result.seconds.read,
             "preprocess_seconds": result.seconds.preprocess,

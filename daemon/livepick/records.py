@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
 from livepick.core.micrograph import FileVersion
+from livepick.core.quality import Verdict
 
 __all__ = [
     "Arrival",
@@ -150,6 +151,23 @@ class MicrographRow:
     masked_fraction: float | None
     median_score: float | None
     provider: str | None
+    score_p10: float | None = None
+    """This and the next as in ``core.quality.Quality``."""
+    score_p90: float | None = None
+    occupied_fraction: float | None = None
+    border_fraction: float | None = None
+    contamination_fraction: float | None = None
+    carbon_fraction: float | None = None
+    noise_sigma: float | None = None
+    ice_gradient_sigmas: float | None = None
+    contrast: float | None = None
+    uneven_fraction: float | None = None
+    signal_fraction: float | None = None
+    anisotropy: float | None = None
+    ice_ring: float | None = None
+    quality_verdict: Verdict | None = None
+    quality_reason: str | None = None
+    """Why it is not good, in words; empty if it is."""
 
     @classmethod
     def of(cls, row: Columns) -> Self:

@@ -1,0 +1,265 @@
+"""The power spectrum of a micrograph, averaged over tiles, and what it tells.
+
+Periodograms of overlapping tiles under a Hann window are averaged (Welch 1967, *IEEE Trans. Audio
+Electroacoust.* 15, 70), as CTFFIND and its kin do for micrographs (Rohou & Grigorieff 2015, *J.
+Struct. Biol.* 192, 216). Nine tiles are a seventh of a 4096-pixel micrograph, and cost little. What
+is masked counts as flat. The two axes are left out of all averages: bad rows and columns of
+detectors are there.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+__all__ = ["Spectrum", "power_spectrum"]
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Values = NDArray[np.float64]
+
+MOST_TILES = 3
+"""Along each axis."""
+
+SMALLEST_TILE_PX = 64
+
+LEAST_CLEAN = 0.3
+"""A tile with more than the rest of it masked is left out."""
+
+CLIP_SIGMAS = 8.0
+"""Hot pixels beyond this would be the whole spectrum."""
+
+HIGHEST = 0.45
+"""Cycles a pixel; Nyquist is at 0.5."""
+
+FLOOR_RINGS = 5
+"""So many rings side by side are the floor."""
+
+SECTORS = 12
+"""Of half a turn: the other half is the same."""
+
+HANN_LOSS = 2.25
+"""A Hann window makes neighbouring frequencies alike: so many are worth one independent."""
+
+ICE_PEAK_ANGSTROM = (3.95, 3.4)
+"""Hexagonal ice has rings at 3.90, 3.67 and 3.44 Å, cubic ice at 3.67 Å (Dowell & Rinfret 1960,
+*Nature* 188, 1144)."""
+
+ICE_BESIDE_ANGSTROM = ((4.8, 4.15), (3.3, 3.1))
+"""What the peak is compared with, coarser and finer."""
+
+LEAST_CERTAIN = 0.1
+"""Standard error of the anisotropy from which on it is not known."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spectrum:
+    """Mean power by frequency and direction: of white noise, its variance."""
+
+    power: Values
+    """``[ring, sector]``; ring r is at r / ``side_px`` cycles a pixel, from 0 to Nyquist."""
+
+    count: Values
+    """``[ring, sector]``: frequencies in it, of one tile."""
+
+    side_px: int
+    """Of a tile."""
+
+    tiles: int
+
+    @property
+    def rings(self) -> Values:
+        """The rotational average."""
+        counts = self.count.sum(axis=1)
+        return np.asarray((self.power * self.count).sum(axis=1) / np.maximum(counts, 1))
+
+    def mean(self, band: tuple[float, float]) -> float | None:
+        """Return the mean power in a band, in cycles a pixel; None if it is not in the spectrum."""
+        first, last = math.ceil(band[0] * self.side_px), math.floor(band[1] * self.side_px)
+        count = self.count[first : last + 1]
+        if last >= len(self.power) or not count.any():
+            return None
+        return float((self.power[first : last + 1] * count).sum() / count.sum())
+
+    def floor(self, band: tuple[float, float]) -> float | None:
+        """Return the power of the noise: the lowest rings of a band, as between two Thon rings.
+
+        The band ends before Nyquist, where detectors and programs filter. None if fewer than
+        ``FLOOR_RINGS`` are in it.
+        """
+        first, last = self._rings_in(band)
+        if last - first < FLOOR_RINGS:
+            return None
+        averages = np.convolve(self.rings[first:last], np.ones(FLOOR_RINGS), mode="valid")
+        return float(averages.min()) / FLOOR_RINGS
+
+    def signal(self, band: tuple[float, float]) -> float | None:
+        """Return the fraction of a band's power that is above the noise floor, ring by ring.
+
+        It is 1 - N / P(r), the mean over the frequencies of the band: S / (S + N). White noise has
+        0, and so has a hole without ice.
+        """
+        floor = self.floor(band)
+        if floor is None:
+            return None
+        first, last = self._rings_in(band)
+        weight = self.count[first:last].sum(axis=1)
+        mean = np.maximum(self.rings[first:last], np.finfo(float).tiny)
+        return float((weight * (1 - floor / mean)).sum() / weight.sum())
+
+    def anisotropy(self, band: tuple[float, float]) -> float | None:
+        """Return how much the power above the noise depends on the direction, in one band.
+
+        Motion within an exposure blurs along one axis, and dims Thon rings there (Zheng et al.
+        2017, *Nat. Methods* 14, 331); noise of the detector stays. So each sector's power is
+        compared with the mean of its ring, and the part that goes as the cosine of twice the angle
+        is given as a fraction of the power above the noise floor::
+
+            2 |Σ (P(r, θ) / P(r) - 1) exp 2iθ| / Σ (1 - N / P(r))
+
+        0 is the same in all directions, 1 is all of it along one axis. Astigmatism moves Thon rings
+        but leaves the mean over many of them.
+
+        Returns
+        -------
+        float or None
+            None if there is too little above the noise to tell.
+        """
+        signal = self.signal(band)
+        if signal is None or signal <= 0:
+            return None
+        first, last = self._rings_in(band)
+        weight = self.count[first:last]
+        total = float(weight.sum())
+        if math.sqrt(2 * HANN_LOSS / (total * self.tiles)) / signal > LEAST_CERTAIN:
+            return None
+        angle = (np.arange(SECTORS) + 0.5) * math.pi / SECTORS
+        relative = self.power[first:last] / self.rings[first:last, None] - 1
+        turned = (weight * relative * np.exp(2j * angle)).sum()
+        return float(2 * abs(turned) / (total * signal))
+
+    def ice_ring(self, pixel_size_angstrom: float) -> float | None:
+        """Return the highest ring of crystalline ice, over what is beside it; 1 is none.
+
+        Between 3.95 and 3.4 Å, over a straight line through the logarithms of the rotational
+        average on both sides. RELION gives the density in a like band, not relative, as
+        ``rlnCtfIceRingDensity`` (0.25 to 0.28 1/Å). The broad ring of vitreous ice at 3.7 Å is
+        partly in the line.
+
+        Returns
+        -------
+        float or None
+            None if the pixels are too coarse: their Nyquist frequency must be beyond 3.1 Å.
+        """
+        rings = self.rings
+        step = self.side_px * pixel_size_angstrom  # ring r is at step / r ångström
+        if step / ICE_BESIDE_ANGSTROM[1][1] > 0.5 * self.side_px:
+            return None
+        peak = _places(step, ICE_PEAK_ANGSTROM)
+        beside = np.concatenate([_places(step, band) for band in ICE_BESIDE_ANGSTROM])
+        if len(peak) < 4 or rings[beside].min() <= 0:
+            return None
+        line = np.polyfit(beside, np.log(rings[beside]), 1)
+        return float((rings[peak] / np.exp(np.polyval(line, peak))).max())
+
+    def _rings_in(self, band: tuple[float, float]) -> tuple[int, int]:
+        """Return the first ring of a band and the one behind its last."""
+        low, high = band
+        last = math.floor(min(high, HIGHEST) * self.side_px)
+        return math.ceil(low * self.side_px), last + 1
+
+
+def power_spectrum(image: NDArray[Any], *, mask: Mask, side_px: int) -> Spectrum | None:
+    """Return the mean spectrum of up to nine tiles, or None if there is too little to look at.
+
+    Parameters
+    ----------
+    image
+        ``[y, x]``, of any real type.
+    mask
+        True where it is not to be looked at; of the same field, in pixels of any size.
+    side_px
+        Of a tile; less if the image is smaller.
+    """
+    side = min(side_px, *(n // 2 * 2 for n in image.shape))
+    if side < SMALLEST_TILE_PX:
+        return None
+    hann = np.hanning(side + 1)[:-1].astype(np.float32)
+    total = np.zeros((side, side // 2 + 1), dtype=np.float32)
+    tiles = 0
+    for y in _starts(image.shape[0], side):
+        for x in _starts(image.shape[1], side):
+            clean = ~_seen(mask, image.shape, (y, x), side)
+            if clean.mean() < LEAST_CLEAN:
+                continue
+            window = clean * hann[:, None] * hann[None, :]
+            tile = _flat(image[y : y + side, x : x + side].astype(np.float32), clean)
+            wave = fft.rfft2(tile * window, overwrite_x=True)
+            weight = np.float32(1 / float((window * window).sum(dtype=np.float64)))
+            total += weight * (wave.real**2 + wave.imag**2)
+            tiles += 1
+    if tiles == 0:
+        return None
+    where, count = _sectors(side)
+    sums = np.bincount(where, weights=total.ravel(), minlength=count.size + 1)[: count.size]
+    power = sums.reshape(count.shape) / np.maximum(count, 1) / tiles
+    return Spectrum(power, count, side, tiles)
+
+
+def _starts(size: int, side: int) -> list[int]:
+    """Return where tiles begin along one axis: apart, or overlapping by half."""
+    count = min(MOST_TILES, max(1, 2 * size // side - 1))
+    if count == 1:
+        return [(size - side) // 2]
+    return [round(start) for start in np.linspace(0, size - side, count).tolist()]
+
+
+def _seen(mask: Mask, shape: tuple[int, ...], corner: tuple[int, int], side: int) -> Mask:
+    """Return the part of a mask that lies on a tile, in the tile's pixels."""
+    rows, columns = (
+        np.minimum((np.arange(start, start + side) * cells) // size, cells - 1)
+        for start, size, cells in zip(corner, shape, mask.shape, strict=True)
+    )
+    return np.asarray(mask[np.ix_(rows, columns)])
+
+
+def _flat(tile: Image, clean: Mask) -> Image:
+    """Return a tile about its middle, without hot pixels."""
+    sample = tile[::4, ::4][clean[::4, ::4]]
+    middle = np.median(sample)
+    spread = 1.4826 * float(np.median(np.abs(sample - middle)))
+    if spread == 0:
+        spread = float(sample.std())
+    tile -= middle
+    limit = np.float32(CLIP_SIGMAS * spread)
+    np.clip(tile, -limit, limit, out=tile)
+    tile -= tile.mean(where=clean)
+    return tile
+
+
+def _places(step: float, band_angstrom: tuple[float, float]) -> NDArray[np.intp]:
+    """Return the rings between two wavelengths, the coarser one first."""
+    coarse, fine = band_angstrom
+    return np.arange(math.ceil(step / coarse), math.floor(step / fine) + 1)
+
+
+@lru_cache(maxsize=4)
+def _sectors(side: int) -> tuple[NDArray[np.intp], Values]:
+    """Return the place of each frequency of ``rfft2``, and how many are in ``[ring, sector]``.
+
+    Those on the axes and beyond Nyquist are in a place of their own behind the others.
+    """
+    y = fft.fftfreq(side, 1 / side)[:, None]
+    x = np.arange(side // 2 + 1)[None, :]
+    ring = np.rint(np.hypot(y, x)).astype(np.intp)
+    turn = np.arctan2(y, np.maximum(x, 1e-9)) / np.pi + 0.5
+    sector = np.clip((turn * SECTORS).astype(np.intp), 0, SECTORS - 1)
+    shape = (side // 2 + 1, SECTORS)
+    where = ring * SECTORS + sector
+    where[(ring > side // 2) | (np.abs(y) < 2) | (x < 2)] = shape[0] * shape[1]
+    count = np.bincount(where.ravel(), minlength=shape[0] * shape[1] + 1)[:-1]
+    return where.ravel(), count.reshape(shape).astype(np.float64)
