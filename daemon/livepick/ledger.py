@@ -12,7 +12,6 @@ bug that is heard. It is one file though it is long, for it is the one door to s
 """
 
 import contextlib
-import dataclasses
 import json
 import logging
 import sqlite3
@@ -25,14 +24,17 @@ from typing import Any, Final
 from livepick.config import Repick
 from livepick.core.micrograph import FileVersion
 from livepick.core.picks import Picks
-from livepick.core.quality import Quality, judge
+from livepick.core.quality import VERDICTS, Verdict, judge
 from livepick.errors import LedgerError, LedgerWriteError, LivepickError, PoisonError
 from livepick.filesystem import file_system_type, is_network
 from livepick.lock import StateLock
 from livepick.records import (
+    CTF_FIGURES,
+    QUALITY_FIGURES,
     Arrival,
     Claim,
     Counts,
+    Measured,
     MicrographRow,
     ModelInUse,
     RunRow,
@@ -80,12 +82,11 @@ _AGAIN = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite
 
 _NO_FAILURE = "reason = null, error = null, remedy = null"
 _FRESH = f"tries = 0, crashes = 0, interruptions = 0, not_before = 0, {_NO_FAILURE}"
-_QUALITY = tuple(field.name for field in dataclasses.fields(Quality))
 _RESULT = (
     *("picked_content", "picked_at", "model_version", "model_kind", "threshold", "pick_count"),
     *("pixel_size_angstrom", "height_px", "width_px", "provider"),
     *("read_seconds", "preprocess_seconds", "infer_seconds", "peaks_seconds"),
-    *(*_QUALITY, "quality_verdict", "quality_reason"),
+    *(*QUALITY_FIGURES, *CTF_FIGURES, "quality_verdict", "quality_reason"),
 )
 """Columns."""
 _NO_RESULT = ", ".join(f"{name} = null" for name in _RESULT)
@@ -239,6 +240,28 @@ class ReadLedger:
             limit,
         )
         return [MicrographRow.of(row) for row in reversed(rows)]
+
+    def verdicts(self) -> dict[Verdict, int]:
+        """Return how many of the picked micrographs are good, doubtful and bad."""
+        rows = self._rows(
+            "select quality_verdict as word, count(*) as n from micrograph"
+            " where quality_verdict is not null group by word"
+        )
+        return dict.fromkeys(VERDICTS, 0) | {row["word"]: row["n"] for row in rows}
+
+    def measured(self) -> Iterator[Measured]:
+        """Yield the figures of the micrographs that have picks, in the order they landed."""
+        last = -1
+        while rows := self._rows(
+            "select id, root, relative, pick_count, threshold, model_version, model_kind,"  # noqa: S608
+            f" quality_verdict, quality_reason, {', '.join(QUALITY_FIGURES + CTF_FIGURES)}"
+            " from micrograph where picked_content is not null and quality_verdict is not null"
+            " and id > ? order by id limit ?",
+            last,
+            AT_ONCE,
+        ):
+            yield from map(Measured.of, rows)
+            last = rows[-1]["id"]
 
     def visible(self) -> Iterator[Visible]:
         """Yield the micrographs that have coordinates in the output folder, by path.
@@ -650,7 +673,7 @@ class Ledger(ReadLedger):
             "pixel_size_angstrom": float(result.pixel_size_angstrom),
             "height_px": result.shape_px[0],
             "width_px": result.shape_px[1],
-            **{name: _float_or_none(getattr(result.quality, name)) for name in _QUALITY},
+            **{name: _float_or_none(getattr(result.quality, name)) for name in QUALITY_FIGURES},
             "quality_verdict": verdict,
             "quality_reason": why,
             "provider": result.provider,

@@ -82,7 +82,7 @@ QUALITY_FIGURES: dict[str, tuple[str, tuple[float, ...]]] = {
     ),
     "contrast": (
         "Is there more than noise? Power at the size of a particle over the noise; 1 is noise.",
-        (1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50),
+        (1.05, 1.15, 1.3, 1.5, 2, 3, 5, 10, 20, 50),
     ),
     "uneven_fraction": (
         "Are there patches that differ? Tiles of another variance.",
@@ -90,7 +90,7 @@ QUALITY_FIGURES: dict[str, tuple[str, tuple[float, ...]]] = {
     ),
     "anisotropy": (
         "Does the stage drift? Power above the noise that is along one axis, 0 to 1.",
-        (0.05, 0.1, 0.2, 0.4, 0.6, 0.8),
+        (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7),
     ),
     "ice_ring": (
         "Is ice crystalline? Its ring over what is beside it; 1 is none.",

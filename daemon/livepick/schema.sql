@@ -66,6 +66,12 @@ create table micrograph (
     ice_ring        real,
     quality_verdict text check (quality_verdict in ('good', 'doubtful', 'bad')),
     quality_reason  text,                         -- in words; empty if good
+
+    -- What a program has measured and written beside; it may come after the picks.
+    defocus_u_angstrom real,
+    defocus_v_angstrom real,
+    astigmatism_angle_degrees real,
+    ctf_resolution_angstrom real,
     provider        text,
     read_seconds    real,
     preprocess_seconds real,

@@ -42,6 +42,7 @@ from livepick.dispatch import (
 )
 from livepick.engine import Engine, local
 from livepick.errors import LivepickError, ModelError
+from livepick.export.micrographs import MicrographTable
 from livepick.export.star import RelionStar
 from livepick.ledger import LEDGER, Ledger, ReadLedger
 from livepick.metrics import Metrics
@@ -158,7 +159,12 @@ class Service:
         ending.callback(door.close)
         engine, provider = self._workers(champion, ending)
         star = RelionStar(config.output.directory, [*config.watch.directories, *ledger.roots()])
-        outputs = Outputs([star], ledger, self._metrics.output_failed)
+        outputs = Outputs(
+            [star],
+            ledger,
+            self._metrics.output_failed,
+            tables=[MicrographTable(config.output.directory)],
+        )
         self._dispatch = self._make_dispatch(ledger, engine, outputs, champion)
         self._watcher = Watcher(config.watch, self._inbox.put, known=ledger.known())
         self._retrain = Retrain(

@@ -37,6 +37,7 @@ from livepick.errors import (
     UnreadableFileError,
     VanishedFileError,
 )
+from livepick.export.micrographs import CSV, STAR, MicrographTable
 from livepick.export.star import RelionStar
 from livepick.ledger import LEDGER, Ledger, ReadLedger
 from livepick.outputs import Outputs
@@ -123,13 +124,18 @@ class Recorder:
 class Session:
     """A dispatch loop in a thread, and what it works with."""
 
-    def __init__(self, folder, work=find_two, engine=None, **orders):
+    def __init__(self, folder, work=find_two, engine=None, *, tables=False, **orders):
         self.inbox = Inbox()
         self.ledger = Ledger(folder / LEDGER)
         self.out = folder / "out"
         self.star = RelionStar(self.out, [ROOT])
         self.instruments = Recorder()
-        self.outputs = Outputs([self.star], self.ledger, self.instruments.output_failed)
+        self.outputs = Outputs(
+            [self.star],
+            self.ledger,
+            self.instruments.output_failed,
+            tables=[MicrographTable(self.out)] if tables else [],
+        )
         self.error = None
         wanted = {"bundle": Path("/models/0000"), "card": card(), **orders}
         self.dispatch = Dispatch(
@@ -225,6 +231,20 @@ def test_micrographs_land_and_have_their_picks(session):
     assert run.instruments.calls["landed"] == run.instruments.calls["picked"] == 2
     assert all(seconds is not None for seconds in run.instruments.latencies)
     assert run.error is None
+
+
+def test_the_table_of_figures_follows_the_ledger(session):
+    """One row a picked micrograph; removed by hand, it is there again after the next start."""
+    live = session(tables=True).land("a.mrc", "b.mrc").start()
+    live.until_counts(picked=2)
+    live.stop()
+    first = (live.out / STAR).read_bytes()
+    assert len((live.out / CSV).read_text().splitlines()) == 3
+    (live.out / STAR).unlink()
+
+    again = session(tables=True).start()
+    again.until((again.out / STAR).exists)
+    assert (again.out / STAR).read_bytes() == first
 
 
 def test_what_was_under_way_at_a_kill_heals_at_the_next_start(session):

@@ -4,6 +4,7 @@ Each is relative to the micrograph's own noise, so that it means the same for an
 What they are, and which of them are published, stands at ``core.quality.ImageFigures``.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from livepick.core.masks import block_means
 from livepick.core.prepare import DIAMETER_PX, Prepared
 from livepick.core.quality import ImageFigures
-from livepick.core.spectrum import Spectrum, power_spectrum
+from livepick.core.spectrum import power_spectrum
 
 __all__ = ["measure"]
 
@@ -56,22 +57,50 @@ def measure(image: NDArray[Any], prepared: Prepared, *, pixel_size_angstrom: flo
     pixel_size_angstrom
         Of ``image``.
     """
-    fine = power_spectrum(image, mask=prepared.mask, side_px=ORIGINAL_TILE_PX)
-    contrast = None if fine is None else _contrast(prepared, fine, pixel_size_angstrom)
-    if contrast is None or contrast > MOST_CONTRAST:
-        contrast = fine = None
-    motion = _cycles_a_pixel(MOTION_BAND_ANGSTROM, pixel_size_angstrom)
+    bands = _spectral(image, prepared, pixel_size_angstrom)
     return ImageFigures(
         border_fraction=prepared.masked.border,
         contamination_fraction=prepared.masked.contamination,
         carbon_fraction=prepared.masked.carbon,
         noise_sigma=prepared.noise_sigma,
         ice_gradient_sigmas=prepared.trend_sigmas,
-        contrast=contrast,
+        contrast=bands.contrast,
         uneven_fraction=_uneven(prepared),
-        signal_fraction=None if fine is None else fine.signal(motion),
-        anisotropy=None if fine is None else fine.anisotropy(motion),
-        ice_ring=None if fine is None else fine.ice_ring(pixel_size_angstrom),
+        signal_fraction=bands.signal_fraction,
+        anisotropy=bands.anisotropy,
+        ice_ring=bands.ice_ring,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Spectral:
+    """Those of the figures that spectra tell; nothing where there is no noise to compare with."""
+
+    contrast: float | None = None
+    signal_fraction: float | None = None
+    anisotropy: float | None = None
+    ice_ring: float | None = None
+
+
+def _spectral(image: NDArray[Any], prepared: Prepared, pixel_size_angstrom: float) -> _Spectral:
+    fine = power_spectrum(image, mask=prepared.mask, side_px=ORIGINAL_TILE_PX)
+    coarse = power_spectrum(prepared.plain, mask=prepared.mask, side_px=PREPARED_TILE_PX)
+    if fine is None or coarse is None:
+        return _Spectral()
+    floor = fine.floor(_cycles_a_pixel(NOISE_BAND_ANGSTROM, pixel_size_angstrom))
+    power = coarse.mean(PARTICLE_BAND)
+    if not floor or power is None:
+        return _Spectral()
+    # Resampling divides the variance of white noise by the number of pixels that become one.
+    power *= prepared.noise_sigma**2 * prepared.scale_y * prepared.scale_x
+    if power > MOST_CONTRAST * floor:
+        return _Spectral()
+    motion = _cycles_a_pixel(MOTION_BAND_ANGSTROM, pixel_size_angstrom)
+    return _Spectral(
+        contrast=power / floor,
+        signal_fraction=fine.signal(motion, floor),
+        anisotropy=fine.anisotropy(motion, floor),
+        ice_ring=fine.ice_ring(pixel_size_angstrom),
     )
 
 
@@ -80,17 +109,6 @@ def _cycles_a_pixel(
 ) -> tuple[float, float]:
     coarse, fine = band_angstrom
     return pixel_size_angstrom / coarse, pixel_size_angstrom / fine
-
-
-def _contrast(prepared: Prepared, fine: Spectrum, pixel_size_angstrom: float) -> float | None:
-    """Return the power in the band of a particle over that of the noise."""
-    floor = fine.floor(_cycles_a_pixel(NOISE_BAND_ANGSTROM, pixel_size_angstrom))
-    coarse = power_spectrum(prepared.plain, mask=prepared.mask, side_px=PREPARED_TILE_PX)
-    power = None if coarse is None else coarse.mean(PARTICLE_BAND)
-    if power is None or not floor:
-        return None
-    # Resampling divides the variance of white noise by the number of pixels that become one.
-    return power * prepared.noise_sigma**2 * prepared.scale_y * prepared.scale_x / floor
 
 
 def _uneven(prepared: Prepared) -> float | None:

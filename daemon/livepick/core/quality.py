@@ -37,7 +37,8 @@ class ImageFigures:
 
     ice_gradient_sigmas: float
     """How far the slow trend of brightness goes across the field, from its lowest to its highest,
-    in ``noise_sigma``. A polynomial of second order, fitted robustly. Thickness dims the image by
+    between blocks of 1.5 diameters, in ``noise_sigma``. A polynomial of second order, fitted
+    robustly. Thickness dims the image by
     inelastic scattering (Rice et al. 2018, *J. Struct. Biol.* 204, 38), so a trend is a wedge of
     ice, or an uneven beam."""
 
@@ -142,13 +143,13 @@ class Limit:
 
 
 LIMITS = (
-    Limit("contrast", 1.5, 1.2, "hardly more than noise, as a field without ice or particles"),
+    Limit("contrast", 1.3, 1.15, "hardly more than noise, as a field without ice or particles"),
     Limit("occupied_fraction", 0.02, 0.005, "hardly any picks for the area", "{:.3f}"),
     Limit("masked_fraction", 0.3, 0.7, "much carbon, contamination or border", "{:.0%}"),
     Limit("contamination_fraction", 0.1, 0.3, "much contamination", "{:.0%}"),
     Limit("uneven_fraction", 0.05, 0.2, "patches that differ from the rest", "{:.0%}"),
     Limit("ice_ring", 1.3, 2.0, "a ring of crystalline ice"),
-    Limit("anisotropy", 0.4, 0.8, "Thon rings dimmed along one axis, as by drift"),
+    Limit("anisotropy", 0.2, 0.5, "Thon rings dimmed along one axis, as by drift"),
     Limit("ice_gradient_sigmas", 6.0, 15.0, "a strong gradient, as of a wedge of ice", "{:.1f}"),
 )
 """In the order in which an operator wants to hear of them. Scores have no limit of their own: they

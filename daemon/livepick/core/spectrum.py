@@ -36,7 +36,7 @@ CLIP_SIGMAS = 8.0
 HIGHEST = 0.45
 """Cycles a pixel; Nyquist is at 0.5."""
 
-FLOOR_RINGS = 5
+FLOOR_RINGS = 9
 """So many rings side by side are the floor."""
 
 SECTORS = 12
@@ -52,7 +52,7 @@ ICE_PEAK_ANGSTROM = (3.95, 3.4)
 ICE_BESIDE_ANGSTROM = ((4.8, 4.15), (3.3, 3.1))
 """What the peak is compared with, coarser and finer."""
 
-LEAST_CERTAIN = 0.1
+LEAST_CERTAIN = 0.07
 """Standard error of the anisotropy from which on it is not known."""
 
 
@@ -94,53 +94,55 @@ class Spectrum:
         first, last = self._rings_in(band)
         if last - first < FLOOR_RINGS:
             return None
-        averages = np.convolve(self.rings[first:last], np.ones(FLOOR_RINGS), mode="valid")
-        return float(averages.min()) / FLOOR_RINGS
+        counts = self.count[first:last].sum(axis=1)
+        near = np.ones(FLOOR_RINGS)
+        sums = np.convolve(self.rings[first:last] * counts, near, mode="valid")
+        return float((sums / np.convolve(counts, near, mode="valid")).min())
 
-    def signal(self, band: tuple[float, float]) -> float | None:
-        """Return the fraction of a band's power that is above the noise floor, ring by ring.
+    def signal(self, band: tuple[float, float], floor: float) -> float | None:
+        """Return the fraction of a band's power that is above a noise floor, ring by ring.
 
         It is 1 - N / P(r), the mean over the frequencies of the band: S / (S + N). White noise has
-        0, and so has a hole without ice.
+        0, and so has a hole without ice. None if the band is not in the spectrum.
         """
-        floor = self.floor(band)
-        if floor is None:
-            return None
         first, last = self._rings_in(band)
+        if last <= first:
+            return None
         weight = self.count[first:last].sum(axis=1)
         mean = np.maximum(self.rings[first:last], np.finfo(float).tiny)
         return float((weight * (1 - floor / mean)).sum() / weight.sum())
 
-    def anisotropy(self, band: tuple[float, float]) -> float | None:
-        """Return how much the power above the noise depends on the direction, in one band.
+    def anisotropy(self, band: tuple[float, float], floor: float) -> float | None:
+        """Return how much the power above a noise floor depends on the direction, in one band.
 
         Motion within an exposure blurs along one axis, and dims Thon rings there (Zheng et al.
         2017, *Nat. Methods* 14, 331); noise of the detector stays. So each sector's power is
         compared with the mean of its ring, and the part that goes as the cosine of twice the angle
         is given as a fraction of the power above the noise floor::
 
-            2 |Σ (P(r, θ) / P(r) - 1) exp 2iθ| / Σ (1 - N / P(r))
+            |Σ (P(r, θ) / P(r) - 1) exp 2iθ| / Σ (1 - N / P(r))
 
-        0 is the same in all directions, 1 is all of it along one axis. Astigmatism moves Thon rings
-        but leaves the mean over many of them.
+        0 is the same in all directions, 0.5 goes as the square of a cosine, 1 is all along one axis
+        (the mean resultant length of axial data, Mardia & Jupp 2000, *Directional Statistics*).
+        Astigmatism moves Thon rings but leaves the mean over many of them.
 
         Returns
         -------
         float or None
             None if there is too little above the noise to tell.
         """
-        signal = self.signal(band)
+        signal = self.signal(band, floor)
         if signal is None or signal <= 0:
             return None
         first, last = self._rings_in(band)
         weight = self.count[first:last]
         total = float(weight.sum())
-        if math.sqrt(2 * HANN_LOSS / (total * self.tiles)) / signal > LEAST_CERTAIN:
+        if math.sqrt(HANN_LOSS / (total * self.tiles)) / signal > LEAST_CERTAIN:
             return None
         angle = (np.arange(SECTORS) + 0.5) * math.pi / SECTORS
         relative = self.power[first:last] / self.rings[first:last, None] - 1
         turned = (weight * relative * np.exp(2j * angle)).sum()
-        return float(2 * abs(turned) / (total * signal))
+        return float(abs(turned) / (total * signal))
 
     def ice_ring(self, pixel_size_angstrom: float) -> float | None:
         """Return the highest ring of crystalline ice, over what is beside it; 1 is none.
@@ -148,7 +150,7 @@ class Spectrum:
         Between 3.95 and 3.4 Å, over a straight line through the logarithms of the rotational
         average on both sides. RELION gives the density in a like band, not relative, as
         ``rlnCtfIceRingDensity`` (0.25 to 0.28 1/Å). The broad ring of vitreous ice at 3.7 Å is
-        partly in the line.
+        partly in the line; it raises the figure to 1.1.
 
         Returns
         -------
@@ -188,18 +190,19 @@ def power_spectrum(image: NDArray[Any], *, mask: Mask, side_px: int) -> Spectrum
     side = min(side_px, *(n // 2 * 2 for n in image.shape))
     if side < SMALLEST_TILE_PX:
         return None
-    hann = np.hanning(side + 1)[:-1].astype(np.float32)
+    hann = _hann(side)
     total = np.zeros((side, side // 2 + 1), dtype=np.float32)
     tiles = 0
     for y in _starts(image.shape[0], side):
         for x in _starts(image.shape[1], side):
-            clean = ~_seen(mask, image.shape, (y, x), side)
+            clean = _clean(mask, image.shape, (y, x), side)
             if clean.mean() < LEAST_CLEAN:
                 continue
-            window = clean * hann[:, None] * hann[None, :]
             tile = _flat(image[y : y + side, x : x + side].astype(np.float32), clean)
-            wave = fft.rfft2(tile * window, overwrite_x=True)
-            weight = np.float32(1 / float((window * window).sum(dtype=np.float64)))
+            window = hann if clean.size == 1 else hann * clean
+            tile *= window
+            wave = fft.rfft2(tile, overwrite_x=True)
+            weight = np.float32(1 / float(np.vdot(window, window)))
             total += weight * (wave.real**2 + wave.imag**2)
             tiles += 1
     if tiles == 0:
@@ -218,27 +221,38 @@ def _starts(size: int, side: int) -> list[int]:
     return [round(start) for start in np.linspace(0, size - side, count).tolist()]
 
 
-def _seen(mask: Mask, shape: tuple[int, ...], corner: tuple[int, int], side: int) -> Mask:
-    """Return the part of a mask that lies on a tile, in the tile's pixels."""
+def _clean(mask: Mask, shape: tuple[int, ...], corner: tuple[int, int], side: int) -> Mask:
+    """Return where a tile is not masked, in its pixels; a single True if all of it is clean."""
     rows, columns = (
         np.minimum((np.arange(start, start + side) * cells) // size, cells - 1)
         for start, size, cells in zip(corner, shape, mask.shape, strict=True)
     )
-    return np.asarray(mask[np.ix_(rows, columns)])
+    part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    if not part.any():
+        return np.ones((1, 1), dtype=bool)
+    return np.asarray(~part[np.ix_(rows - rows[0], columns - columns[0])])
 
 
 def _flat(tile: Image, clean: Mask) -> Image:
-    """Return a tile about its middle, without hot pixels."""
-    sample = tile[::4, ::4][clean[::4, ::4]]
+    """Return a tile about its middle, without hot pixels, and 0 where it is masked."""
+    whole = clean.size == 1
+    sample = tile[::8, ::8].ravel() if whole else tile[::8, ::8][clean[::8, ::8]]
+    if not len(sample):
+        return np.zeros_like(tile)
     middle = np.median(sample)
     spread = 1.4826 * float(np.median(np.abs(sample - middle)))
     if spread == 0:
         spread = float(sample.std())
-    tile -= middle
-    limit = np.float32(CLIP_SIGMAS * spread)
-    np.clip(tile, -limit, limit, out=tile)
-    tile -= tile.mean(where=clean)
-    return tile
+    limit = CLIP_SIGMAS * spread
+    np.clip(tile, middle - limit, middle + limit, out=tile)
+    tile -= tile.mean() if whole else tile[clean].mean()
+    return tile if whole else tile * clean
+
+
+@lru_cache(maxsize=4)
+def _hann(side: int) -> Image:
+    one = np.hanning(side + 1)[:-1].astype(np.float32)
+    return np.asarray(one[:, None] * one[None, :])
 
 
 def _places(step: float, band_angstrom: tuple[float, float]) -> NDArray[np.intp]:
