@@ -12,6 +12,7 @@ bug that is heard. It is one file though it is long, for it is the one door to s
 """
 
 import contextlib
+import dataclasses
 import json
 import logging
 import sqlite3
@@ -24,7 +25,7 @@ from typing import Any, Final
 from livepick.config import Repick
 from livepick.core.micrograph import FileVersion
 from livepick.core.picks import Picks
-from livepick.core.quality import VERDICTS, Verdict, judge
+from livepick.core.quality import VERDICTS, CtfFigures, Quality, Verdict, judge
 from livepick.errors import LedgerError, LedgerWriteError, LivepickError, PoisonError
 from livepick.filesystem import file_system_type, is_network
 from livepick.lock import StateLock
@@ -262,6 +263,15 @@ class ReadLedger:
         ):
             yield from map(Measured.of, rows)
             last = rows[-1]["id"]
+
+    def without_ctf(self, limit: int) -> list[MicrographRow]:
+        """Return the latest micrographs that have picks and no CTF figures."""
+        rows = self._rows(
+            "select * from micrograph not indexed where picked_content is content"
+            " and defocus_u_angstrom is null order by id desc limit ?",
+            limit,
+        )
+        return [MicrographRow.of(row) for row in rows]
 
     def visible(self) -> Iterator[Visible]:
         """Yield the micrographs that have coordinates in the output folder, by path.
@@ -562,6 +572,12 @@ class Ledger(ReadLedger):
     def _renew(self, row: sqlite3.Row, version: FileVersion, landed_at: float) -> None:
         """Give a row its content, and fence off what is under way for the one before."""
         changed = version_of(row) != version
+        if changed:
+            columns = ", ".join(f"{name} = null" for name in CTF_FIGURES)
+            self._db.execute(
+                f"update micrograph set {columns} where id = ?",  # noqa: S608 - constants
+                (row["id"],),
+            )
         self._db.execute(
             "update micrograph set size_bytes = ?, mtime_ns = ?, inode = ?, landed_at = ?,"
             " content = content + ?, priority = ?, attempt = attempt + 1 where id = ?",
@@ -662,7 +678,8 @@ class Ledger(ReadLedger):
     def picked(self, claim: Claim, result: Result) -> None:
         """Record a result whose coordinates are on disk."""
         now = self._clock()
-        verdict, why = judge(result.quality)
+        known = self._rows("select * from micrograph where id = ?", claim.id)[0]
+        verdict, why = judge(result.quality, _ctf_of(known))
         figures: dict[str, object] = {
             "picked_at": now,
             "changed_at": now,
@@ -810,6 +827,26 @@ class Ledger(ReadLedger):
             (now, now),
         )
 
+    def ctf_found(self, micrograph_id: int, content: int, figures: CtfFigures) -> bool:
+        """Record what another program has measured, and judge anew; return whether it was due."""
+        with self.transaction():
+            rows = self._rows(
+                "select * from micrograph where id = ? and content = ?"
+                " and picked_content is content",
+                micrograph_id,
+                content,
+            )
+            if not rows:
+                return False
+            verdict, why = judge(Quality(*(rows[0][name] for name in QUALITY_FIGURES)), figures)
+            columns = ", ".join(f"{name} = ?" for name in CTF_FIGURES)
+            self._db.execute(
+                f"update micrograph set {columns}, quality_verdict = ?,"  # noqa: S608 - constants
+                " quality_reason = ? where id = ?",
+                (*dataclasses.astuple(figures), verdict, why, micrograph_id),
+            )
+        return True
+
     def _back(self, claim: Claim, assignments: str, *values: object) -> None:
         with self.transaction():
             self._leave_picking(
@@ -928,6 +965,12 @@ def _stored(version: FileVersion) -> dict[str, int]:
     # SQLite's integers are signed, and some file systems use all 64 bits of an inode.
     inode = (version.inode + 2**63) % 2**64 - 2**63
     return {"size_bytes": version.size_bytes, "mtime_ns": version.mtime_ns, "inode": inode}
+
+
+def _ctf_of(row: sqlite3.Row) -> CtfFigures | None:
+    if row["defocus_u_angstrom"] is None:
+        return None
+    return CtfFigures(*(row[name] for name in CTF_FIGURES))
 
 
 def _float_or_none(value: float | None) -> float | None:

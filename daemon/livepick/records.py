@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
 from livepick.core.micrograph import FileVersion
-from livepick.core.quality import Quality, Verdict
+from livepick.core.quality import CtfFigures, Quality, Verdict
 
 __all__ = [
     "CTF_FIGURES",
@@ -172,7 +172,7 @@ class MicrographRow:
     quality_reason: str | None = None
     """Why it is not good, in words; empty if it is."""
     defocus_u_angstrom: float | None = None
-    """This and the next as in ``core.ctf.Ctf``; None as long as no program has written them."""
+    """This and the next as in ``core.quality.CtfFigures``; None until a program has written them."""
     defocus_v_angstrom: float | None = None
     astigmatism_angle_degrees: float | None = None
     ctf_resolution_angstrom: float | None = None
@@ -216,12 +216,7 @@ class Visible:
 
 
 QUALITY_FIGURES = tuple(field.name for field in dataclasses.fields(Quality))
-CTF_FIGURES = (
-    "defocus_u_angstrom",
-    "defocus_v_angstrom",
-    "astigmatism_angle_degrees",
-    "ctf_resolution_angstrom",
-)
+CTF_FIGURES = tuple(field.name for field in dataclasses.fields(CtfFigures))
 """Columns of numbers that may be unknown."""
 
 

@@ -51,6 +51,7 @@ from livepick.outputs import Outputs
 from livepick.records import RunState
 from livepick.reload import Change, ConfigFile
 from livepick.retrain import Retrain
+from livepick.sidecars import Sidecars
 from livepick.supervisor import Supervisor
 from livepick.systemd import Systemd
 from livepick.watch import Watcher
@@ -178,6 +179,7 @@ class Service:
             promoted=self._on_promoted,
             run_changed=self._on_run_changed,
         )
+        self._sidecars = Sidecars(reader, config.micrograph.ctf, found=self._inbox.put)
         self._supervisor = Supervisor(
             config,
             systemd=self._systemd,
@@ -281,6 +283,7 @@ class Service:
             _log.warning("page and metrics: whoever reaches %s can read them", address)
         self._watcher.start()
         self._thread("retrain", self._retrain.run)
+        self._thread("sidecars", self._sidecars.run)
         give_up = time.monotonic() + FIRST_SCAN_SECONDS
         while not self._scanned() and self._calls.empty() and time.monotonic() < give_up:
             time.sleep(0.05)
@@ -343,12 +346,14 @@ class Service:
                 _log.warning("config: %s", sentence)
         self._config = config
         self._retrain.use(config)
+        self._sidecars.use(config.micrograph.ctf)
         if any(change.name.startswith("picking.") for change in changes):
             self._inbox.put(PickingChanged(_threshold(config), config.picking.repick))
 
     def _stop(self) -> None:
         """End all parts. What is on disk is whole at every moment, so none of this must succeed."""
         self._retrain.stop()
+        self._sidecars.stop()
         self._watcher.stop(timeout_seconds=2.0)
         self._inbox.put(Stop())
         give_up = time.monotonic() + STOP_SECONDS

@@ -18,6 +18,7 @@ from livepick import outputs as outputs_module
 from livepick.core.bundle import ModelCard
 from livepick.core.micrograph import FileVersion
 from livepick.core.picks import Picks
+from livepick.core.quality import CtfFigures
 from livepick.dispatch import (
     Dispatch,
     Inbox,
@@ -40,6 +41,7 @@ from livepick.errors import (
 from livepick.export.micrographs import CSV, STAR, MicrographTable
 from livepick.export.star import RelionStar
 from livepick.ledger import LEDGER, Ledger, ReadLedger
+from livepick.messages import CtfFound
 from livepick.outputs import Outputs
 from livepick.records import Counts
 from livepick.watch import Landed, RootState, SetAside
@@ -245,6 +247,18 @@ def test_the_table_of_figures_follows_the_ledger(session):
     again = session(tables=True).start()
     again.until((again.out / STAR).exists)
     assert (again.out / STAR).read_bytes() == first
+
+
+def test_a_ctf_that_comes_late_is_in_the_table(session):
+    """It is written again, though nothing was picked meanwhile."""
+    live = session(tables=True).land("a.mrc").start()
+    live.until_counts(picked=1)
+    (row,) = live.ledger.recent()
+    live.inbox.put(CtfFound(row.id, row.content, CtfFigures(12000.0, 11000.0, 5.0, 4.5)))
+    live.stop()
+
+    assert "rlnDefocusU" in (live.out / STAR).read_text()
+    assert "4.5" in (live.out / CSV).read_text()
 
 
 def test_what_was_under_way_at_a_kill_heals_at_the_next_start(session):

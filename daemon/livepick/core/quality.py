@@ -11,7 +11,18 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-__all__ = ["LIMITS", "VERDICTS", "ImageFigures", "Limit", "Quality", "Verdict", "judge"]
+from livepick.core.ctf import Ctf
+
+__all__ = [
+    "CTF_LIMITS",
+    "LIMITS",
+    "VERDICTS",
+    "ImageFigures",
+    "Limit",
+    "Quality",
+    "Verdict",
+    "judge",
+]
 
 Verdict = Literal["good", "doubtful", "bad"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -109,11 +120,37 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class CtfFigures:
+    """What another program has fitted to the Thon rings, as in ``core.ctf.Ctf``."""
+
+    defocus_u_angstrom: float
+    defocus_v_angstrom: float
+    astigmatism_angle_degrees: float
+    ctf_resolution_angstrom: float | None
+    """To which rings were fitted; None where the program does not say."""
+
+    @classmethod
+    def of(cls, ctf: Ctf) -> "CtfFigures":
+        """Return what of a CTF is a figure of the micrograph."""
+        return cls(
+            ctf.defocus_u_angstrom,
+            ctf.defocus_v_angstrom,
+            ctf.astigmatism_angle_degrees,
+            ctf.fit_resolution_angstrom,
+        )
+
+    @property
+    def astigmatism_angstrom(self) -> float:
+        """How far both defoci are apart."""
+        return abs(self.defocus_u_angstrom - self.defocus_v_angstrom)
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """From where on a figure makes a micrograph doubtful, and from where on bad."""
 
     figure: str
-    """Name of the field of ``Quality``."""
+    """Name of the field of ``Quality`` or ``CtfFigures``."""
 
     doubtful: float
     bad: float
@@ -156,16 +193,25 @@ LIMITS = (
 mean another thing for each model, and ``core.drift`` compares them with the model's first."""
 
 
-def judge(quality: Quality) -> tuple[Verdict, str]:
+CTF_LIMITS = (
+    Limit("ctf_resolution_angstrom", 8.0, 15.0, "Thon rings fade early, in ångström", "{:.1f}"),
+    Limit("astigmatism_angstrom", 1000.0, 5000.0, "much astigmatism, in ångström", "{:.0f}"),
+)
+"""Of the CTF that another program has fitted. No data here has one, so they are those of practice:
+1000 Å of astigmatism is where Scipion's monitor warns."""
+
+
+def judge(quality: Quality, ctf: CtfFigures | None = None) -> tuple[Verdict, str]:
     """Return the verdict of the worst figure, and all that is not good in words.
 
     The reasons of a bad micrograph come before its doubts; a good one has none.
     """
     found: dict[Verdict, list[str]] = {"bad": [], "doubtful": [], "good": []}
-    for limit in LIMITS:
-        value: float | None = getattr(quality, limit.figure)
-        verdict = limit.verdict(value)
-        if value is not None and verdict != "good":
-            found[verdict].append(limit.sentence(value, verdict))
+    for limits, figures in ((LIMITS, quality), (CTF_LIMITS, ctf)):
+        for limit in limits:
+            value: float | None = getattr(figures, limit.figure, None)
+            verdict = limit.verdict(value)
+            if value is not None and verdict != "good":
+                found[verdict].append(limit.sentence(value, verdict))
     worst: Verdict = next((verdict for verdict, reasons in found.items() if reasons), "good")
     return worst, "; ".join(found["bad"] + found["doubtful"])
