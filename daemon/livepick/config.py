@@ -190,9 +190,10 @@ class Micrograph(Section):
     """Of the micrographs as they land; None: each file's header says it."""
 
     ctf: Folder | None = None
-    """Where their defocus is written, so that 2D classes are made of flipped phases: RELION's
-    ``micrographs_ctf.star``, or a folder of CTFFIND's texts; None: CTFFIND's ``NAME.txt`` or
-    ``NAME_ctf.txt`` beside a micrograph, where there is one. It may come to be during the
+    """Where their defocus is written, so that 2D classes are made of flipped phases and each
+    micrograph's CTF figures are known: RELION's ``micrographs_ctf.star``, or a folder of CTFFIND's
+    texts or Warp's XML; None: CTFFIND's ``NAME.txt`` or ``NAME_ctf.txt`` or Warp's ``NAME.xml``
+    beside a micrograph, where there is one. It may come to be during the
     session, and asks by itself for no new training."""
 
 

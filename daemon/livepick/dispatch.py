@@ -41,6 +41,7 @@ from livepick.errors import (
 )
 from livepick.ledger import Ledger
 from livepick.messages import (
+    CtfFound,
     Finished,
     Inbox,
     Instruments,
@@ -288,6 +289,9 @@ class Dispatch:
                     reason=message.reason,
                     figures=message.figures,
                 )
+            case CtfFound(micrograph_id, content, figures):
+                if self._ledger.ctf_found(micrograph_id, content, figures):
+                    self._outputs.figures_changed()
             case Stop():
                 self._stop_at = self._stop_at or time.monotonic() + STOP_SECONDS
         self._backlog.popleft()

@@ -12,6 +12,7 @@ bug that is heard. It is one file though it is long, for it is the one door to s
 """
 
 import contextlib
+import dataclasses
 import json
 import logging
 import sqlite3
@@ -24,13 +25,17 @@ from typing import Any, Final
 from livepick.config import Repick
 from livepick.core.micrograph import FileVersion
 from livepick.core.picks import Picks
+from livepick.core.quality import VERDICTS, CtfFigures, Quality, Verdict, judge
 from livepick.errors import LedgerError, LedgerWriteError, LivepickError, PoisonError
 from livepick.filesystem import file_system_type, is_network
 from livepick.lock import StateLock
 from livepick.records import (
+    CTF_FIGURES,
+    QUALITY_FIGURES,
     Arrival,
     Claim,
     Counts,
+    Measured,
     MicrographRow,
     ModelInUse,
     RunRow,
@@ -78,12 +83,14 @@ _AGAIN = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite
 
 _NO_FAILURE = "reason = null, error = null, remedy = null"
 _FRESH = f"tries = 0, crashes = 0, interruptions = 0, not_before = 0, {_NO_FAILURE}"
-_NO_RESULT = (
-    "picked_content = null, picked_at = null, model_version = null, model_kind = null,"
-    " threshold = null, pick_count = null, pixel_size_angstrom = null, height_px = null,"
-    " width_px = null, masked_fraction = null, median_score = null, provider = null,"
-    " read_seconds = null, preprocess_seconds = null, infer_seconds = null, peaks_seconds = null"
+_RESULT = (
+    *("picked_content", "picked_at", "model_version", "model_kind", "threshold", "pick_count"),
+    *("pixel_size_angstrom", "height_px", "width_px", "provider"),
+    *("read_seconds", "preprocess_seconds", "infer_seconds", "peaks_seconds"),
+    *(*QUALITY_FIGURES, *CTF_FIGURES, "quality_verdict", "quality_reason"),
 )
+"""Columns."""
+_NO_RESULT = ", ".join(f"{name} = null" for name in _RESULT)
 
 _STALE = "(state = 'queued' and picked_content is content)"
 
@@ -234,6 +241,37 @@ class ReadLedger:
             limit,
         )
         return [MicrographRow.of(row) for row in reversed(rows)]
+
+    def verdicts(self) -> dict[Verdict, int]:
+        """Return how many of the picked micrographs are good, doubtful and bad."""
+        rows = self._rows(
+            "select quality_verdict as word, count(*) as n from micrograph"
+            " where quality_verdict is not null group by word"
+        )
+        return dict.fromkeys(VERDICTS, 0) | {row["word"]: row["n"] for row in rows}
+
+    def measured(self) -> Iterator[Measured]:
+        """Yield the figures of the micrographs that have picks, in the order they landed."""
+        last = -1
+        while rows := self._rows(
+            "select id, root, relative, pick_count, threshold, model_version, model_kind,"  # noqa: S608
+            f" quality_verdict, quality_reason, {', '.join(QUALITY_FIGURES + CTF_FIGURES)}"
+            " from micrograph where picked_content is not null and quality_verdict is not null"
+            " and id > ? order by id limit ?",
+            last,
+            AT_ONCE,
+        ):
+            yield from map(Measured.of, rows)
+            last = rows[-1]["id"]
+
+    def without_ctf(self, limit: int) -> list[MicrographRow]:
+        """Return the latest micrographs that have picks and no CTF figures."""
+        rows = self._rows(
+            "select * from micrograph not indexed where picked_content is content"
+            " and defocus_u_angstrom is null order by id desc limit ?",
+            limit,
+        )
+        return [MicrographRow.of(row) for row in rows]
 
     def visible(self) -> Iterator[Visible]:
         """Yield the micrographs that have coordinates in the output folder, by path.
@@ -534,6 +572,12 @@ class Ledger(ReadLedger):
     def _renew(self, row: sqlite3.Row, version: FileVersion, landed_at: float) -> None:
         """Give a row its content, and fence off what is under way for the one before."""
         changed = version_of(row) != version
+        if changed:
+            columns = ", ".join(f"{name} = null" for name in CTF_FIGURES)
+            self._db.execute(
+                f"update micrograph set {columns} where id = ?",  # noqa: S608 - constants
+                (row["id"],),
+            )
         self._db.execute(
             "update micrograph set size_bytes = ?, mtime_ns = ?, inode = ?, landed_at = ?,"
             " content = content + ?, priority = ?, attempt = attempt + 1 where id = ?",
@@ -634,6 +678,8 @@ class Ledger(ReadLedger):
     def picked(self, claim: Claim, result: Result) -> None:
         """Record a result whose coordinates are on disk."""
         now = self._clock()
+        known = self._rows("select * from micrograph where id = ?", claim.id)[0]
+        verdict, why = judge(result.quality, _ctf_of(known))
         figures: dict[str, object] = {
             "picked_at": now,
             "changed_at": now,
@@ -644,8 +690,9 @@ class Ledger(ReadLedger):
             "pixel_size_angstrom": float(result.pixel_size_angstrom),
             "height_px": result.shape_px[0],
             "width_px": result.shape_px[1],
-            "masked_fraction": float(result.quality.masked_fraction),
-            "median_score": _float_or_none(result.quality.median_score),
+            **{name: _float_or_none(getattr(result.quality, name)) for name in QUALITY_FIGURES},
+            "quality_verdict": verdict,
+            "quality_reason": why,
             "provider": result.provider,
             "read_seconds": result.seconds.read,
             "preprocess_seconds": result.seconds.preprocess,
@@ -780,6 +827,26 @@ class Ledger(ReadLedger):
             (now, now),
         )
 
+    def ctf_found(self, micrograph_id: int, content: int, figures: CtfFigures) -> bool:
+        """Record what another program has measured, and judge anew; return whether it was due."""
+        with self.transaction():
+            rows = self._rows(
+                "select * from micrograph where id = ? and content = ?"
+                " and picked_content is content",
+                micrograph_id,
+                content,
+            )
+            if not rows:
+                return False
+            verdict, why = judge(Quality(*(rows[0][name] for name in QUALITY_FIGURES)), figures)
+            columns = ", ".join(f"{name} = ?" for name in CTF_FIGURES)
+            self._db.execute(
+                f"update micrograph set {columns}, quality_verdict = ?,"  # noqa: S608 - constants
+                " quality_reason = ? where id = ?",
+                (*dataclasses.astuple(figures), verdict, why, micrograph_id),
+            )
+        return True
+
     def _back(self, claim: Claim, assignments: str, *values: object) -> None:
         with self.transaction():
             self._leave_picking(
@@ -898,6 +965,12 @@ def _stored(version: FileVersion) -> dict[str, int]:
     # SQLite's integers are signed, and some file systems use all 64 bits of an inode.
     inode = (version.inode + 2**63) % 2**64 - 2**63
     return {"size_bytes": version.size_bytes, "mtime_ns": version.mtime_ns, "inode": inode}
+
+
+def _ctf_of(row: sqlite3.Row) -> CtfFigures | None:
+    if row["defocus_u_angstrom"] is None:
+        return None
+    return CtfFigures(*(row[name] for name in CTF_FIGURES))
 
 
 def _float_or_none(value: float | None) -> float | None:

@@ -9,11 +9,13 @@ from typing import Any, Literal, Protocol
 
 from livepick.config import Device, Repick
 from livepick.core.bundle import ModelCard
+from livepick.core.quality import CtfFigures
 from livepick.records import Claim, Counts, RunState
 from livepick.watch import Landed, RootState, SetAside
 from livepick.worker import Result
 
 __all__ = [
+    "CtfFound",
     "Finished",
     "Inbox",
     "Instruments",
@@ -65,11 +67,31 @@ class RunChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class CtfFound:
+    """Another program has measured the CTF of a micrograph."""
+
+    micrograph_id: int
+    content: int
+    """That it was looked up for; another one has another CTF."""
+    figures: CtfFigures
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Claim no more, see the rest home, return."""
 
 
-Message = Landed | SetAside | RootState | Finished | Promoted | PickingChanged | RunChanged | Stop
+Message = (
+    Landed
+    | SetAside
+    | RootState
+    | Finished
+    | Promoted
+    | PickingChanged
+    | RunChanged
+    | CtfFound
+    | Stop
+)
 Inbox = queue.SimpleQueue[Message]
 
 

@@ -29,6 +29,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from livepick import errors
 from livepick.core.drift import DRIFT_FIGURES, DRIFT_KINDS, Drift
 from livepick.core.gate import Comparison
+from livepick.core.quality import VERDICTS, judge
 from livepick.core.run import FindingKind, Progress, Stage
 from livepick.forecast import RunProgress
 from livepick.records import Counts
@@ -66,6 +67,45 @@ PARTICLE_BUCKETS = (0, 1, 10, 25, 50, 100, 200, 400, 800, 1600)
 
 SCORE_BUCKETS = (0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
 
+QUALITY_FIGURES: dict[str, tuple[str, tuple[float, ...]]] = {
+    "median_score": ("How sure is the model? Median score of a micrograph's picks.", SCORE_BUCKETS),
+    "masked_fraction": (
+        "How much is carbon, contamination or border? Of the area.",
+        (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9),
+    ),
+    "contamination_fraction": (
+        "How much is ice or other contamination? Of the area.",
+        (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
+    ),
+    "carbon_fraction": ("How much is film? Of the area.", (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)),
+    "occupied_fraction": (
+        "Is the field full? Area under picks, of what is not masked.",
+        (0.005, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
+    ),
+    "contrast": (
+        "Is there more than noise? Power at the size of a particle over the noise; 1 is noise.",
+        (1.05, 1.15, 1.3, 1.5, 2, 3, 5, 10, 20, 50),
+    ),
+    "uneven_fraction": (
+        "Are there patches that differ? Tiles of another variance.",
+        (0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+    ),
+    "anisotropy": (
+        "Does the stage drift? Power above the noise that is along one axis, 0 to 1.",
+        (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7),
+    ),
+    "ice_ring": (
+        "Is ice crystalline? Its ring over what is beside it; 1 is none.",
+        (1.05, 1.1, 1.2, 1.3, 1.5, 2, 5),
+    ),
+    "ice_gradient_sigmas": (
+        "Is there a wedge of ice? Slow change of brightness, in deviations of the noise.",
+        (0.5, 1, 2, 4, 6, 10, 15),
+    ),
+}
+"""Fields of ``core.quality.Quality``, each with its question and buckets at its limits. What is not
+known is not observed."""
+
 
 def _reasons(root: type[errors.LivepickError]) -> set[str]:
     return {root.reason}.union(*(_reasons(child) for child in root.__subclasses__()))
@@ -93,6 +133,7 @@ class Metrics:
         self._overflows_seen = 0
         self._make_information()
         self._make_micrographs()
+        self._make_quality()
         self._make_times()
         self._make_folders()
         self._make_model()
@@ -146,6 +187,18 @@ class Metrics:
         )
         self.retries = self._counter("retries", "Micrographs queued again after an error.")
         self.worker_crashes = self._counter("worker_crashes", "Worker processes that died.")
+
+    def _make_quality(self) -> None:
+        self.quality_verdicts = _zeros(
+            self._counter(
+                "micrograph_quality_verdicts", "Are micrographs any good? By verdict.", "verdict"
+            ),
+            VERDICTS,
+        )
+        self.quality_figures = {
+            figure: self._histogram(f"micrograph_{figure}", question, buckets)
+            for figure, (question, buckets) in QUALITY_FIGURES.items()
+        }
 
     def _make_times(self) -> None:
         self.stage_seconds = _zeros(
@@ -301,6 +354,12 @@ class Metrics:
         self.micrographs.labels("picked" if scores else "empty").inc()
         self.particles.inc(len(scores))
         self.particles_per_micrograph.observe(len(scores))
+        verdict, _ = judge(result.quality)
+        self.quality_verdicts.labels(verdict).inc()
+        for figure, histogram in self.quality_figures.items():
+            value = getattr(result.quality, figure)
+            if value is not None:
+                histogram.observe(value)
         seconds = dataclasses.asdict(result.seconds) | {"export": export_seconds}
         for stage in PICK_STAGES:
             self.stage_seconds.labels(stage).observe(seconds[stage])

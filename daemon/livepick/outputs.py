@@ -18,16 +18,19 @@ from typing import Protocol
 from livepick.core.picks import Picks
 from livepick.errors import OutputError
 from livepick.ledger import Ledger
-from livepick.records import Claim, Visible
+from livepick.records import Claim, Measured, Visible
 from livepick.worker import Result
 
-__all__ = ["Export", "Outputs"]
+__all__ = ["Export", "Outputs", "Table"]
 
 RETRY_SECONDS = 30.0
 """Between tries at a folder that takes no writes."""
 
 LIST_SECONDS = 10.0
 """The session's list is written at most this often: it grows with the session."""
+
+TABLE_SECONDS = 60.0
+"""The tables of figures at most this often: they are longer, and people read them."""
 
 BATCH = 50
 """Files put right between two looks at the inbox."""
@@ -58,6 +61,13 @@ class Export(Protocol):
         """Remove unfinished files of a killed service; return how many."""
 
 
+class Table(Protocol):
+    """A table of the session's figures, as ``livepick.export.micrographs``."""
+
+    def write(self, rows: Iterable[Measured]) -> bool:
+        """Write the table if it differs; return whether it did. OutputError as above."""
+
+
 class Outputs:
     """The coordinates files of the session, in all formats.
 
@@ -69,11 +79,21 @@ class Outputs:
         What should be seen.
     failed
         Called when the folder takes no writes.
+    tables
+        What is written of the session as a whole.
     """
 
     def __init__(
-        self, exports: Sequence[Export], ledger: Ledger, failed: Callable[[], None]
+        self,
+        exports: Sequence[Export],
+        ledger: Ledger,
+        failed: Callable[[], None],
+        *,
+        tables: Sequence[Table] = (),
     ) -> None:
+        self._tables = tables
+        self._tables_due = True
+        self._tabled_at = float("-inf")
         self._exports = exports
         self._ledger = ledger
         self._failed = failed
@@ -120,7 +140,7 @@ class Outputs:
             result.model_kind,
         )
         self._unwanted.pop((claim.root, claim.relative), None)
-        self._list_due = True
+        self._list_due = self._tables_due = True
         if self.down:
             _log.info("output: takes writes again")
             self._retry_at = None
@@ -128,7 +148,11 @@ class Outputs:
     def remove(self, root: Path, relative: Path) -> None:
         """Have the file of a micrograph that failed removed."""
         self._unwanted[root, relative] = None
-        self._list_due = True
+        self._list_due = self._tables_due = True
+
+    def figures_changed(self) -> None:
+        """Have the tables written again: the ledger has other figures."""
+        self._tables_due = True
 
     def refused(self, error: OutputError) -> None:
         """Take note that the folder takes no writes; called by whoever met it."""
@@ -150,6 +174,11 @@ class Outputs:
                     export.write_list(self._ledger.visible())
                 self._list_due = False
                 self._listed_at = time.monotonic()
+            if self._tables_due and (now or time.monotonic() - self._tabled_at >= TABLE_SECONDS):
+                for table in self._tables:
+                    table.write(self._ledger.measured())
+                self._tables_due = False
+                self._tabled_at = time.monotonic()
         except OutputError as error:
             self.refused(error)
 

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
 from livepick.core.micrograph import FileVersion
+from livepick.core.quality import CtfFigures, Quality, Verdict
 
 __all__ = [
+    "CTF_FIGURES",
+    "QUALITY_FIGURES",
     "Arrival",
     "Claim",
     "Counts",
+    "Measured",
     "MicrographRow",
     "ModelInUse",
     "RunRow",
@@ -150,6 +154,28 @@ class MicrographRow:
     masked_fraction: float | None
     median_score: float | None
     provider: str | None
+    score_p10: float | None = None
+    """This and the next as in ``core.quality.Quality``."""
+    score_p90: float | None = None
+    occupied_fraction: float | None = None
+    border_fraction: float | None = None
+    contamination_fraction: float | None = None
+    carbon_fraction: float | None = None
+    noise_sigma: float | None = None
+    ice_gradient_sigmas: float | None = None
+    contrast: float | None = None
+    uneven_fraction: float | None = None
+    signal_fraction: float | None = None
+    anisotropy: float | None = None
+    ice_ring: float | None = None
+    quality_verdict: Verdict | None = None
+    quality_reason: str | None = None
+    """Why it is not good, in words; empty if it is."""
+    defocus_u_angstrom: float | None = None
+    """This and the next as in ``core.quality.CtfFigures``; None until a program has written them."""
+    defocus_v_angstrom: float | None = None
+    astigmatism_angle_degrees: float | None = None
+    ctf_resolution_angstrom: float | None = None
 
     @classmethod
     def of(cls, row: Columns) -> Self:
@@ -187,6 +213,44 @@ class Visible:
         """Return what a row lets be seen."""
         figures = (row["threshold"], row["model_version"], row["model_kind"])
         return cls(row["id"], *_place_of(row), *figures)
+
+
+QUALITY_FIGURES = tuple(field.name for field in dataclasses.fields(Quality))
+CTF_FIGURES = tuple(field.name for field in dataclasses.fields(CtfFigures))
+"""Columns of numbers that may be unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A picked micrograph as the session's table of figures has it."""
+
+    root: Path
+    relative: Path
+    pick_count: int
+    threshold: float
+    model_version: int
+    model_kind: str
+    figures: tuple[float | None, ...]
+    """As ``QUALITY_FIGURES``."""
+    ctf: tuple[float | None, ...]
+    """As ``CTF_FIGURES``."""
+    verdict: Verdict
+    reason: str
+
+    @classmethod
+    def of(cls, row: Columns) -> Self:
+        """Return what a row lets be seen."""
+        return cls(
+            *_place_of(row),
+            row["pick_count"],
+            row["threshold"],
+            row["model_version"],
+            row["model_kind"],
+            tuple(row[name] for name in QUALITY_FIGURES),
+            tuple(row[name] for name in CTF_FIGURES),
+            row["quality_verdict"],
+            row["quality_reason"],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,28 @@ create table micrograph (
     width_px        integer,
     masked_fraction real,
     median_score    real,
+    -- What these are stands at core.quality.Quality; null is "not known", never a zero.
+    score_p10       real,
+    score_p90       real,
+    occupied_fraction real,
+    border_fraction real,
+    contamination_fraction real,
+    carbon_fraction real,
+    noise_sigma     real,
+    ice_gradient_sigmas real,
+    contrast        real,
+    uneven_fraction real,
+    signal_fraction real,
+    anisotropy      real,
+    ice_ring        real,
+    quality_verdict text check (quality_verdict in ('good', 'doubtful', 'bad')),
+    quality_reason  text,                         -- in words; empty if good
+
+    -- What a program has measured and written beside; it may come after the picks.
+    defocus_u_angstrom real,
+    defocus_v_angstrom real,
+    astigmatism_angle_degrees real,
+    ctf_resolution_angstrom real,
     provider        text,
     read_seconds    real,
     preprocess_seconds real,

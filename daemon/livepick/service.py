@@ -42,6 +42,7 @@ from livepick.dispatch import (
 )
 from livepick.engine import Engine, local
 from livepick.errors import LivepickError, ModelError
+from livepick.export.micrographs import MicrographTable
 from livepick.export.star import RelionStar
 from livepick.ledger import LEDGER, Ledger, ReadLedger
 from livepick.metrics import Metrics
@@ -50,6 +51,7 @@ from livepick.outputs import Outputs
 from livepick.records import RunState
 from livepick.reload import Change, ConfigFile
 from livepick.retrain import Retrain
+from livepick.sidecars import Sidecars
 from livepick.supervisor import Supervisor
 from livepick.systemd import Systemd
 from livepick.watch import Watcher
@@ -158,7 +160,12 @@ class Service:
         ending.callback(door.close)
         engine, provider = self._workers(champion, ending)
         star = RelionStar(config.output.directory, [*config.watch.directories, *ledger.roots()])
-        outputs = Outputs([star], ledger, self._metrics.output_failed)
+        outputs = Outputs(
+            [star],
+            ledger,
+            self._metrics.output_failed,
+            tables=[MicrographTable(config.output.directory)],
+        )
         self._dispatch = self._make_dispatch(ledger, engine, outputs, champion)
         self._watcher = Watcher(config.watch, self._inbox.put, known=ledger.known())
         self._retrain = Retrain(
@@ -172,6 +179,7 @@ class Service:
             promoted=self._on_promoted,
             run_changed=self._on_run_changed,
         )
+        self._sidecars = Sidecars(reader, config.micrograph.ctf, found=self._inbox.put)
         self._supervisor = Supervisor(
             config,
             systemd=self._systemd,
@@ -275,6 +283,7 @@ class Service:
             _log.warning("page and metrics: whoever reaches %s can read them", address)
         self._watcher.start()
         self._thread("retrain", self._retrain.run)
+        self._thread("sidecars", self._sidecars.run)
         give_up = time.monotonic() + FIRST_SCAN_SECONDS
         while not self._scanned() and self._calls.empty() and time.monotonic() < give_up:
             time.sleep(0.05)
@@ -337,12 +346,14 @@ class Service:
                 _log.warning("config: %s", sentence)
         self._config = config
         self._retrain.use(config)
+        self._sidecars.use(config.micrograph.ctf)
         if any(change.name.startswith("picking.") for change in changes):
             self._inbox.put(PickingChanged(_threshold(config), config.picking.repick))
 
     def _stop(self) -> None:
         """End all parts. What is on disk is whole at every moment, so none of this must succeed."""
         self._retrain.stop()
+        self._sidecars.stop()
         self._watcher.stop(timeout_seconds=2.0)
         self._inbox.put(Stop())
         give_up = time.monotonic() + STOP_SECONDS

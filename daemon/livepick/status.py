@@ -6,13 +6,14 @@ Nothing here needs the service: what can be said while it runs can be said after
 import contextlib
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from livepick.config import Config
 from livepick.core.bundle import ModelCard, bundle_name, read_card
 from livepick.core.drift import Drift, DriftFinding
+from livepick.core.quality import VERDICTS, Verdict
 from livepick.core.report import TrainingFinding, read_findings
 from livepick.core.run import RUNS
 from livepick.drift import read_drift
@@ -67,6 +68,8 @@ class Status:
     """False: there is no ledger yet."""
     counts: Counts = field(default_factory=Counts)
     particles: int = 0
+    verdicts: Mapping[Verdict, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
+    """Picked micrographs that are good, doubtful and bad."""
     model: ModelCard | None = None
     training: Training = Training("collecting", "The session has not begun.")
     findings: tuple[TrainingFinding, ...] = ()
@@ -96,6 +99,7 @@ class Status:
                 "stale": self.counts.stale,
             },
             "particles": self.particles,
+            "quality": dict(self.verdicts),
             "model": (
                 {"version": self.model.version, "kind": self.model.kind} if self.model else None
             ),
@@ -165,6 +169,7 @@ def _read(config: Config, ledger: ReadLedger, drift: Drift | None) -> Status:
         started=True,
         counts=counts,
         particles=ledger.particles(),
+        verdicts=ledger.verdicts(),
         model=model,
         training=_training(config, runs, model, counts),
         verdict=_verdict(runs),

@@ -8,7 +8,9 @@ placement is left to CUDA alone.
 """
 
 import contextlib
+import dataclasses
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from livepick.config import Device
 from livepick.core.bundle import GRAPH, ModelCard, read_card, sha256
 from livepick.core.micrograph import FileVersion, read_micrograph
 from livepick.core.picks import Picks
+from livepick.core.quality import ImageFigures, Quality
 from livepick.errors import LivepickError, ModelError, ProviderError
 
 if TYPE_CHECKING:
@@ -86,17 +89,6 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
-    """Figures that tell a good micrograph from a bad one."""
-
-    masked_fraction: float
-    """Area taken out of picking (bad borders, contamination), 0 to 1."""
-
-    median_score: float | None
-    """Of the picks above the threshold; None without any."""
-
-
-@dataclass(frozen=True, slots=True)
 class StageSeconds:
     """Wall seconds of each stage of one job."""
 
@@ -149,7 +141,8 @@ def pick(job: Job) -> Result:
     ModelError
         The bundle is damaged, or (``ProviderError``) the GPU was required and not obtained.
     """
-    from livepick.core.prepare import prepare  # noqa: PLC0415 - scipy is for workers only
+    from livepick.core.measure import measure  # noqa: PLC0415 - scipy is for workers only
+    from livepick.core.prepare import prepare  # noqa: PLC0415 - likewise
 
     model = _model(job.bundle, job.device)
     card = model.card
@@ -171,6 +164,7 @@ def pick(job: Job) -> Result:
         )
     shape_px = micrograph.image.shape
     pixel_size_angstrom = micrograph.pixel_size_angstrom
+    figures = measure(micrograph.image, prepared, pixel_size_angstrom=pixel_size_angstrom)
     del micrograph
     preprocess_seconds = clock.lap()
     score = _score_map(model, prepared.image)
@@ -185,13 +179,26 @@ def pick(job: Job) -> Result:
         model_kind=card.kind,
         shape_px=(shape_px[0], shape_px[1]),
         pixel_size_angstrom=pixel_size_angstrom,
-        quality=Quality(
-            masked_fraction=float(prepared.mask.mean()),
-            median_score=float(np.median(good.score)) if len(good) else None,
-        ),
+        quality=_quality(good, prepared, figures),
         seconds=StageSeconds(read_seconds, preprocess_seconds, infer_seconds, clock.lap()),
         provider=model.provider,
     )
+
+
+def _quality(good: Picks, prepared: "Prepared", figures: ImageFigures) -> Quality:
+    from livepick.core.prepare import DIAMETER_PX  # noqa: PLC0415 - scipy is for workers only
+
+    free_px = float((~prepared.mask).sum())
+    disc_px = math.pi / 4 * DIAMETER_PX**2
+    quality = Quality(
+        masked_fraction=float(prepared.mask.mean()),
+        median_score=None,
+        occupied_fraction=len(good) * disc_px / free_px if free_px else None,
+    ).seen(figures)
+    if not len(good):
+        return quality
+    low, median, high = np.quantile(good.score, (0.1, 0.5, 0.9)).tolist()
+    return dataclasses.replace(quality, median_score=median, score_p10=low, score_p90=high)
 
 
 def _scaled(

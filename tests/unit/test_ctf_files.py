@@ -96,6 +96,7 @@ def test_a_relion_list_is_read_with_its_optics_groups(star):
         voltage_kv=200,
         spherical_aberration_mm=1.4,
         amplitude_contrast=0.1,
+        fit_resolution_angstrom=4.8,
     )
     assert (found[two].voltage_kv, found[two].amplitude_contrast) == (300, 0.07)
 
@@ -254,3 +255,70 @@ def test_an_angle_of_a_turn_is_the_same_ctf(tmp_path):
     angle = read_ctffind(path).astigmatism_angle_degrees
 
     assert math.cos(2 * math.radians(angle)) == pytest.approx(math.cos(2 * math.radians(78.283111)))
+
+
+WARP = """\
+<?xml version="1.0" encoding="utf-16"?>
+<Movie UnselectFilter="False" CTFResolutionEstimate="4.3" MeanFrameMovement="0.5">
+  <CTF>
+    <Param Name="Voltage" Value="300" />
+    <Param Name="Cs" Value="2.7" />
+    <Param Name="Amplitude" Value="0.07" />
+    <Param Name="Defocus" Value="1.5" />
+    <Param Name="DefocusDelta" Value="0.1" />
+    <Param Name="DefocusAngle" Value="33" />
+    <Param Name="PhaseShift" Value="0.25" />
+  </CTF>
+</Movie>
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8"])
+@pytest.mark.parametrize("above", [True, False])
+def test_warps_xml_is_read(tmp_path, above, encoding):
+    """Beside a micrograph, or above ``average/``; micrometres, a difference, and units of pi."""
+    micrograph = tmp_path / "average" / "mic_1.mrc"
+    micrograph.parent.mkdir()
+    place = tmp_path if above else micrograph.parent
+    text = WARP.replace("utf-16", encoding)
+    (place / "mic_1.xml").write_text(text, encoding=encoding)
+
+    found, faults = find_ctfs(None, [micrograph])
+    in_folder, _ = find_ctfs(place, [micrograph])
+
+    assert not faults
+    assert found == in_folder
+    ctf = found[micrograph]
+    assert ctf.defocus_u_angstrom == pytest.approx(15500)
+    assert ctf.defocus_v_angstrom == pytest.approx(14500)
+    assert ctf.phase_shift_degrees == pytest.approx(45)
+    assert (ctf.astigmatism_angle_degrees, ctf.fit_resolution_angstrom) == (33, 4.3)
+
+
+def test_another_xml_is_no_ctf_and_half_a_file_is_a_fault(tmp_path):
+    """EPU writes files of the same name; Warp may be writing just now."""
+    (tmp_path / "a.xml").write_text("<MicroscopeImage><CTF/></MicroscopeImage>")
+    (tmp_path / "b.xml").write_text(WARP.replace("utf-16", "utf-8")[:200])
+    (tmp_path / "c.xml").write_text("<Movie></Movie>")
+
+    found, faults = find_ctfs(None, [tmp_path / f"{name}.mrc" for name in "abc"])
+
+    assert not found
+    assert ["b.xml" in fault.what for fault in faults] == [True]
+
+
+def test_a_text_goes_before_an_xml(tmp_path):
+    """Both beside one micrograph are no contradiction."""
+    (tmp_path / "a.xml").write_text(WARP.replace("utf-16", "utf-8"))
+    (tmp_path / "a.txt").write_text(CTFFIND.replace("inf", "5.25"))
+
+    found, _ = find_ctfs(None, [tmp_path / "a.mrc"])
+
+    assert found[tmp_path / "a.mrc"].fit_resolution_angstrom == 5.25
+
+
+def test_a_fit_without_a_resolution_has_none(tmp_path):
+    """CTFFIND writes inf where no ring was fitted."""
+    (tmp_path / "a.txt").write_text(CTFFIND)
+
+    assert read_ctffind(tmp_path / "a.txt").fit_resolution_angstrom is None

@@ -18,6 +18,7 @@ from livepick import outputs as outputs_module
 from livepick.core.bundle import ModelCard
 from livepick.core.micrograph import FileVersion
 from livepick.core.picks import Picks
+from livepick.core.quality import CtfFigures
 from livepick.dispatch import (
     Dispatch,
     Inbox,
@@ -37,8 +38,10 @@ from livepick.errors import (
     UnreadableFileError,
     VanishedFileError,
 )
+from livepick.export.micrographs import CSV, STAR, MicrographTable
 from livepick.export.star import RelionStar
 from livepick.ledger import LEDGER, Ledger, ReadLedger
+from livepick.messages import CtfFound
 from livepick.outputs import Outputs
 from livepick.records import Counts
 from livepick.watch import Landed, RootState, SetAside
@@ -123,13 +126,18 @@ class Recorder:
 class Session:
     """A dispatch loop in a thread, and what it works with."""
 
-    def __init__(self, folder, work=find_two, engine=None, **orders):
+    def __init__(self, folder, work=find_two, engine=None, *, tables=False, **orders):
         self.inbox = Inbox()
         self.ledger = Ledger(folder / LEDGER)
         self.out = folder / "out"
         self.star = RelionStar(self.out, [ROOT])
         self.instruments = Recorder()
-        self.outputs = Outputs([self.star], self.ledger, self.instruments.output_failed)
+        self.outputs = Outputs(
+            [self.star],
+            self.ledger,
+            self.instruments.output_failed,
+            tables=[MicrographTable(self.out)] if tables else [],
+        )
         self.error = None
         wanted = {"bundle": Path("/models/0000"), "card": card(), **orders}
         self.dispatch = Dispatch(
@@ -225,6 +233,32 @@ def test_micrographs_land_and_have_their_picks(session):
     assert run.instruments.calls["landed"] == run.instruments.calls["picked"] == 2
     assert all(seconds is not None for seconds in run.instruments.latencies)
     assert run.error is None
+
+
+def test_the_table_of_figures_follows_the_ledger(session):
+    """One row a picked micrograph; removed by hand, it is there again after the next start."""
+    live = session(tables=True).land("a.mrc", "b.mrc").start()
+    live.until_counts(picked=2)
+    live.stop()
+    first = (live.out / STAR).read_bytes()
+    assert len((live.out / CSV).read_text().splitlines()) == 3
+    (live.out / STAR).unlink()
+
+    again = session(tables=True).start()
+    again.until((again.out / STAR).exists)
+    assert (again.out / STAR).read_bytes() == first
+
+
+def test_a_ctf_that_comes_late_is_in_the_table(session):
+    """It is written again, though nothing was picked meanwhile."""
+    live = session(tables=True).land("a.mrc").start()
+    live.until_counts(picked=1)
+    (row,) = live.ledger.recent()
+    live.inbox.put(CtfFound(row.id, row.content, CtfFigures(12000.0, 11000.0, 5.0, 4.5)))
+    live.stop()
+
+    assert "rlnDefocusU" in (live.out / STAR).read_text()
+    assert "4.5" in (live.out / CSV).read_text()
 
 
 def test_what_was_under_way_at_a_kill_heals_at_the_next_start(session):

@@ -1,5 +1,6 @@
 """The ledger: transitions, fences, healing, and who may open it."""
 
+import dataclasses
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from livepick import ledger as ledger_module
 from livepick.core.micrograph import FileVersion
 from livepick.core.picks import Picks
+from livepick.core.quality import judge
 from livepick.errors import (
     BusyError,
     ContentError,
@@ -20,7 +22,7 @@ from livepick.errors import (
     UnreadableFileError,
 )
 from livepick.ledger import LEDGER, MAX_INTERRUPTIONS, Ledger, ReadLedger
-from livepick.records import Arrival, Claim, Counts
+from livepick.records import QUALITY_FIGURES, Arrival, Claim, Counts
 from livepick.worker import Quality, Result, StageSeconds
 
 ROOT = Path("/data/avg")
@@ -89,6 +91,32 @@ def test_a_micrograph_goes_from_queued_to_picked(ledger):
     assert list(ledger.picked_rows(1)) == []
     assert ledger.picked_count(0) == 1
     assert ledger.particles() == 2
+
+
+def test_figures_of_quality_come_back_as_they_were(ledger):
+    """What is not known is null, in the row and in the table of all."""
+    quality = Quality(0.1, None, contrast=1.0, anisotropy=0.25)
+    ledger.landed(ROOT, A, V1, 900.0)
+    ledger.picked(claim_one(ledger), dataclasses.replace(result(), quality=quality))
+
+    (row,), (seen,) = ledger.recent(), ledger.measured()
+    for name in QUALITY_FIGURES:
+        assert getattr(row, name) == getattr(quality, name)
+    assert seen.figures == tuple(getattr(quality, name) for name in QUALITY_FIGURES)
+    assert (row.quality_verdict, row.quality_reason) == judge(quality)
+    assert (seen.verdict, seen.pick_count) == ("bad", 2)
+    assert ledger.verdicts() == {"good": 0, "doubtful": 0, "bad": 1}
+
+
+def test_figures_of_old_content_go_with_its_picks(ledger):
+    """A file that cannot be read any more has no quality."""
+    ledger.landed(ROOT, A, V1, 900.0)
+    ledger.picked(claim_one(ledger), result())
+    ledger.set_aside(ROOT, A, V2, 950.0, ("header", "no header", "Copy it again."))
+
+    (row,) = ledger.recent()
+    assert (row.quality_verdict, row.masked_fraction) == (None, None)
+    assert list(ledger.measured()) == []
 
 
 def test_counts_name_each_micrograph_once(ledger):

@@ -1,5 +1,6 @@
 """What Prometheus sees."""
 
+import dataclasses
 import shutil
 import subprocess
 
@@ -46,6 +47,22 @@ def test_zeros_are_exported_before_anything_happens():
     assert sample("livepick_training_reruns_total") == 0
     assert sample("livepick_training_stage", {"stage": "retrain"}) == 0
     assert sample("livepick_training_expected_end_timestamp_seconds") == 0
+
+
+def test_quality_is_counted_by_verdict_and_unknown_figures_are_not():
+    """An unknown figure has no observation, where a zero would be one."""
+    metrics = Metrics()
+    sample = metrics.registry.get_sample_value
+    assert sample("livepick_micrograph_quality_verdicts_total", {"verdict": "bad"}) == 0
+
+    bad = dataclasses.replace(result(0.9), quality=Quality(0.1, 0.9, contrast=1.0))
+    metrics.picked(bad, latency_seconds=None, export_seconds=0.01)
+
+    assert sample("livepick_micrograph_quality_verdicts_total", {"verdict": "bad"}) == 1
+    assert sample("livepick_micrograph_quality_verdicts_total", {"verdict": "good"}) == 0
+    assert sample("livepick_micrograph_contrast_bucket", {"le": "1.15"}) == 1
+    assert sample("livepick_micrograph_masked_fraction_count") == 1
+    assert sample("livepick_micrograph_ice_ring_count") == 0
 
 
 def test_a_picked_micrograph_counts_its_particles_scores_and_times():

@@ -79,6 +79,9 @@ def _counts(present: Status) -> "Table":
         count = getattr(present.counts, name)
         table.add_row(str(count), words, style=color if count else "dim")
     table.add_row(f"{present.particles:,}", "particles")
+    judged = ", ".join(f"{count} {verdict}" for verdict, count in present.verdicts.items() if count)
+    if judged:
+        table.add_row("", f"quality: {judged} (micrographs.star says why)")
     return table
 
 

@@ -39,8 +39,12 @@ class Ctf:
     phase_shift_degrees: float = 0.0
     """By a phase plate."""
 
+    fit_resolution_angstrom: float | None = None
+    """To which Thon rings were fitted; None where the program does not say, or failed."""
+
     def __post_init__(self) -> None:
         numbers = [getattr(self, name) for name in self.__slots__]
+        numbers = [number for number in numbers if number is not None]
         if not all(math.isfinite(number) for number in numbers):
             raise ValueError(f"not all of {numbers} are finite numbers")
         if self.voltage_kv <= 0:

@@ -1,4 +1,4 @@
-"""Where the defocus of a micrograph is written: RELION's list, or CTFFIND's text beside it.
+"""Where the defocus of a micrograph is written: RELION's list, CTFFIND's text or Warp's XML.
 
 Nothing is measured here, and nothing made up: a micrograph that no program has measured has none.
 Entries are matched by the stem of the micrograph's name. Where sub-folders repeat names, the entry
@@ -7,7 +7,9 @@ whose folders are most alike is meant, and none if two are equally so.
 RELION 3.1 and later have a table of optics groups beside that of micrographs, RELION 3.0 and those
 who write like it one table of all. CTFFIND 4 and 5 begin ``NAME.txt`` with lines that name the
 voltage; its columns are the number of the micrograph, two defoci and their azimuth, the phase
-shift in radians, and quality. What is fitted to a whole stack of micrographs is no entry.
+shift in radians, cross correlation, and the resolution of the fit. Warp's ``NAME.xml`` lies beside
+a micrograph or in the folder above (``average/``); a text goes before it. What is fitted to a whole
+stack of micrographs is no entry.
 """
 
 import logging
@@ -20,6 +22,7 @@ from pathlib import Path, PurePath
 from livepick.core.ctf import Ctf
 from livepick.core.run import RunMicrograph
 from livepick.core.star_table import Table, star_tables
+from livepick.core.warp_xml import read_warp
 from livepick.errors import CtfError
 
 __all__ = ["CTFFIND_MARKS", "find_ctfs", "read_ctffind", "read_relion_ctfs", "with_ctfs"]
@@ -34,7 +37,8 @@ UNWEIGHTED_MARKS = ("_DW", "_DWS")
 
 _NAMES = ("rlnMicrographName", "rlnMicrographNameNoDW")
 _REMEDY = (
-    "Give RELION's micrographs_ctf.star, or a folder with CTFFIND's NAME.txt, as micrograph.ctf."
+    "Give RELION's micrographs_ctf.star, or a folder with CTFFIND's NAME.txt or Warp's NAME.xml,"
+    " as micrograph.ctf."
 )
 _HEADER = {
     "voltage_kv": re.compile(r"acceleration voltage:\s*([-+.\deE]+)\s*keV"),
@@ -71,8 +75,8 @@ def find_ctfs(
     Parameters
     ----------
     place
-        A RELION STAR file, or a folder of CTFFIND texts, with its sub-folders; None: CTFFIND
-        texts beside the micrographs.
+        A RELION STAR file, or a folder of CTFFIND's texts and Warp's XML files, with its
+        sub-folders; None: those beside the micrographs.
     micrographs
         Their paths.
     """
@@ -112,12 +116,13 @@ def read_ctffind(path: Path) -> Ctf | None:
         return None  # a rotational average, or a stack
     try:
         numbers = {name: float(_group(pattern, header)) for name, pattern in _HEADER.items()}
-        _, defocus_u, defocus_v, azimuth, shift, *_ = map(float, rows[0])
+        _, defocus_u, defocus_v, azimuth, shift, *rest = map(float, rows[0])
         return Ctf(
             defocus_u_angstrom=defocus_u,
             defocus_v_angstrom=defocus_v,
             astigmatism_angle_degrees=azimuth,
             phase_shift_degrees=math.degrees(shift),
+            fit_resolution_angstrom=_resolution(rest[1]) if len(rest) > 1 else None,
             **numbers,
         )
     except ValueError as error:
@@ -169,11 +174,17 @@ def _relion_ctf(path: Path, values: Mapping[str, str]) -> Ctf:
             spherical_aberration_mm=float(values["rlnSphericalAberration"]),
             amplitude_contrast=float(values["rlnAmplitudeContrast"]),
             phase_shift_degrees=float(values.get("rlnPhaseShift", "0")),
+            fit_resolution_angstrom=_resolution(float(values.get("rlnCtfMaxResolution", "nan"))),
         )
     except KeyError as error:
         raise CtfError(f"{path} has no {error.args[0]} for {name}", _REMEDY) from error
     except ValueError as error:
         raise CtfError(f"{path}, {name}: {error}", _REMEDY) from error
+
+
+def _resolution(angstrom: float) -> float | None:
+    """Return a resolution, or None for what programs write where there is none: inf, 0, or -1."""
+    return angstrom if math.isfinite(angstrom) and angstrom > 0.1 else None
 
 
 # --- which entry is whose -----------------------------------------------------------------
@@ -184,23 +195,40 @@ def _entries(
 ) -> tuple[Mapping[PurePath, Callable[[], Ctf | None]], Sequence[str]]:
     """Return what there is, and the marks that may stand behind a micrograph's stem in it."""
     if place is None:
-        texts = _beside(micrographs)
+        texts, xmls = _texts_beside(micrographs), _xmls_beside(micrographs)
     elif place.is_dir():
-        texts = sorted(path for path in place.rglob("*.txt") if path.is_file())
+        texts, xmls = (
+            sorted(path for path in place.rglob(pattern) if path.is_file())
+            for pattern in ("*.txt", "*.xml")
+        )
     elif place.is_file():
         return read_relion_ctfs(place), ("",)
     else:
         raise CtfError(f"{place} does not exist", _REMEDY)
-    return {path: partial(read_ctffind, path) for path in texts}, CTFFIND_MARKS
+    found: dict[PurePath, Callable[[], Ctf | None]] = {
+        path: partial(read_ctffind, path) for path in texts
+    }
+    taken = {path.stem for path in texts}
+    found |= {path: partial(read_warp, path) for path in xmls if path.stem not in taken}
+    return found, CTFFIND_MARKS
 
 
-def _beside(micrographs: Iterable[Path]) -> list[Path]:
+def _texts_beside(micrographs: Iterable[Path]) -> list[Path]:
     """Return the texts that lie beside the micrographs and may be theirs."""
     places = (
         micrograph.with_name(f"{stem}{mark}.txt")
         for micrograph in micrographs
         for stem in _stems(micrograph)
         for mark in CTFFIND_MARKS
+    )
+    return [path for path in dict.fromkeys(places) if path.is_file()]
+
+
+def _xmls_beside(micrographs: Iterable[Path]) -> list[Path]:
+    places = (
+        folder / f"{micrograph.stem}.xml"
+        for micrograph in micrographs
+        for folder in (micrograph.parent, micrograph.parent.parent)
     )
     return [path for path in dict.fromkeys(places) if path.is_file()]
 

@@ -39,6 +39,10 @@ class Flattened:
     sigma: float
     """Standard deviation of the background that both were divided by, in the image's units."""
 
+    trend_sigmas: float
+    """How far the trend of the whole field goes from its lowest to its highest, in the same
+    standard deviations."""
+
 
 def flatten(image: Image, *, window_px: int, ignore: Mask | None = None) -> Flattened:
     """Take out slow changes of brightness, and divide by the robust standard deviation.
@@ -69,9 +73,10 @@ def flatten(image: Image, *, window_px: int, ignore: Mask | None = None) -> Flat
     sigma = max(sigma, float(np.finfo(np.float32).tiny))
     inverse = np.float32(1 / sigma)
     flat *= inverse
-    above_trend = image - _interpolate(trend(medians), image.shape)
+    slow = trend(medians)
+    above_trend = image - _interpolate(slow, image.shape)
     above_trend *= inverse
-    return Flattened(flat, above_trend, sigma)
+    return Flattened(flat, above_trend, sigma, float(np.ptp(slow)) / sigma)
 
 
 def trend(grid: Image) -> Image:

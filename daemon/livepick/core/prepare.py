@@ -61,6 +61,9 @@ class Prepared:
     """``[y, x]``: background 0, standard deviation 1 unless a model sees it otherwise, particles
     bright; 0 where masked border."""
 
+    plain: NDArray[np.float32]
+    """``[y, x]``: the same without a model's lowpass, and divided by its own noise."""
+
     mask: NDArray[np.bool_]
     """True where nothing is picked or learned: dead borders, contamination, carbon film."""
 
@@ -74,6 +77,9 @@ class Prepared:
 
     noise_sigma: float
     """Standard deviation of this micrograph's background, in its own units, after resampling."""
+
+    trend_sigmas: float
+    """How far its slow trend goes from its lowest to its highest, in ``noise_sigma``."""
 
 
 def prepare(
@@ -127,6 +133,7 @@ def prepare(
     film = film_mask(flat, border=border, junk=junk, diameter_px=DIAMETER_PX)
     grow_px = round(BORDER_DIAMETERS * DIAMETER_PX)
     wider = borders.mask(shape, scale_y=scale_y, scale_x=scale_x, grow_px=grow_px)
+    plain = flat
     if lowpass_angstrom is not None:
         pixels = (pixel_size_angstrom * scale_y, pixel_size_angstrom * scale_x)
         flat = lowpass(flat, cutoff_angstrom=lowpass_angstrom, pixel_size_angstrom=pixels)
@@ -135,11 +142,13 @@ def prepare(
         flat = divided_by(flat, own_sigma=flattened.sigma, noise_sigma=noise_sigma)
     return Prepared(
         image=flat,
+        plain=plain,
         mask=wider | junk | film,
         masked=MaskedFractions.of(wider, junk, film),
         scale_y=scale_y,
         scale_x=scale_x,
         noise_sigma=flattened.sigma,
+        trend_sigmas=flattened.trend_sigmas,
     )
 
 

@@ -1,0 +1,217 @@
+"""What tells a good micrograph from a bad one: the figures, their limits, and the verdict.
+
+No figure depends on the unit of the grey values, but for the noise itself. One that is not known,
+as crystalline ice where the pixels are too coarse to show it, is None and counts neither way.
+
+The limits were chosen on half of the micrographs of ``tests/benchmarks/quality.py``, which prints
+both halves apart. A verdict says what to look at, and takes nothing away from picking.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from livepick.core.ctf import Ctf
+
+__all__ = [
+    "CTF_LIMITS",
+    "LIMITS",
+    "VERDICTS",
+    "ImageFigures",
+    "Limit",
+    "Quality",
+    "Verdict",
+    "judge",
+]
+
+Verdict = Literal["good", "doubtful", "bad"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFigures:
+    """What the pixels say, whatever picks."""
+
+    border_fraction: float
+    """Area without data, 0 to 1: dead or repeated rows and columns."""
+
+    contamination_fraction: float
+    """Area under ice, gold and heaps, 0 to 1: far darker or brighter than a particle."""
+
+    carbon_fraction: float
+    """Area under the film, 0 to 1, by its edge or its texture."""
+
+    noise_sigma: float
+    """Standard deviation of the background in the file's grey values, after resampling to a
+    twentieth of a diameter a pixel. It says dose and ice thickness, relative to other micrographs
+    of the session."""
+
+    ice_gradient_sigmas: float
+    """How far the slow trend of brightness goes across the field, from its lowest to its highest,
+    between blocks of 1.5 diameters, in ``noise_sigma``. A polynomial of second order, fitted
+    robustly. Thickness dims the image by
+    inelastic scattering (Rice et al. 2018, *J. Struct. Biol.* 204, 38), so a trend is a wedge of
+    ice, or an uneven beam."""
+
+    contrast: float | None
+    """Power at wavelengths from a diameter to a third of it, over that of the noise: (S + N) / N.
+    The noise is the lowest stretch of the rotational average between 20 and 6 Å. 1 is noise alone.
+    It is the spectral signal-to-noise ratio plus one (Unser et al. 1987, *Ultramicroscopy* 23,
+    39) of one image, with the noise taken from its own spectrum. None where another program has
+    filtered the noise away."""
+
+    uneven_fraction: float | None
+    """Tiles of three diameters whose variance is more than twice the median tile's, or less than
+    half of it, 0 to 1; masked ones are left out. Local variance as in the outlier rejection of
+    xmipp's screening (Vargas et al. 2013, *J. Struct. Biol.* 181, 136)."""
+
+    signal_fraction: float | None
+    """Power between 40 and 7 Å that is above the noise, ring by ring, 0 to 1: Thon rings of ice,
+    film and specimen. A hole without ice has next to none. None as ``contrast``."""
+
+    anisotropy: float | None
+    """Second harmonic of that power over the directions, 0 (alike in all) to 1 (along one axis).
+    Motion dims Thon rings along its axis (Zheng et al. 2017, *Nat. Methods* 14, 331); formula in
+    ``core.spectrum``. None as ``contrast``, and where there is too little power to tell."""
+
+    ice_ring: float | None
+    """Highest ring between 3.95 and 3.4 Å over the line through what is beside it; 1 is none.
+    Crystalline ice diffracts there (Dowell & Rinfret 1960, *Nature* 188, 1144); a like figure is
+    RELION's ``rlnCtfIceRingDensity``. None unless the Nyquist frequency is beyond 3.1 Å."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """The figures of a micrograph that a model has picked, and what to think of it.
+
+    Those that only pixels tell are as in ``ImageFigures``.
+    """
+
+    masked_fraction: float
+    """Area taken out of picking (bad borders, contamination, film), 0 to 1."""
+
+    median_score: float | None
+    """Of the picks above the threshold; None without any."""
+
+    score_p10: float | None = None
+    """Score that a tenth of these picks is below."""
+
+    score_p90: float | None = None
+    """Score that a tenth of these picks is above."""
+
+    occupied_fraction: float | None = None
+    """Area under the picks, as discs of the particle's diameter, of what is not masked: the number
+    of picks, whatever the magnification. None if all is masked."""
+
+    border_fraction: float | None = None
+    contamination_fraction: float | None = None
+    carbon_fraction: float | None = None
+    noise_sigma: float | None = None
+    ice_gradient_sigmas: float | None = None
+    contrast: float | None = None
+    uneven_fraction: float | None = None
+    signal_fraction: float | None = None
+    anisotropy: float | None = None
+    ice_ring: float | None = None
+
+    def seen(self, image: ImageFigures) -> "Quality":
+        """Return the same with what the pixels say."""
+        return dataclasses.replace(self, **dataclasses.asdict(image))
+
+
+@dataclass(frozen=True, slots=True)
+class CtfFigures:
+    """What another program has fitted to the Thon rings, as in ``core.ctf.Ctf``."""
+
+    defocus_u_angstrom: float
+    defocus_v_angstrom: float
+    astigmatism_angle_degrees: float
+    ctf_resolution_angstrom: float | None
+    """To which rings were fitted; None where the program does not say."""
+
+    @classmethod
+    def of(cls, ctf: Ctf) -> "CtfFigures":
+        """Return what of a CTF is a figure of the micrograph."""
+        return cls(
+            ctf.defocus_u_angstrom,
+            ctf.defocus_v_angstrom,
+            ctf.astigmatism_angle_degrees,
+            ctf.fit_resolution_angstrom,
+        )
+
+    @property
+    def astigmatism_angstrom(self) -> float:
+        """How far both defoci are apart."""
+        return abs(self.defocus_u_angstrom - self.defocus_v_angstrom)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """From where on a figure makes a micrograph doubtful, and from where on bad."""
+
+    figure: str
+    """Name of the field of ``Quality`` or ``CtfFigures``."""
+
+    doubtful: float
+    bad: float
+    """Below ``doubtful`` if small values are the bad ones."""
+
+    meaning: str
+    """What is wrong, in words."""
+
+    form: str = "{:.2f}"
+    """How the value is written."""
+
+    def verdict(self, value: float | None) -> Verdict:
+        """Return what a value means; unknown is good."""
+        if value is None:
+            return "good"
+        sign = 1 if self.bad > self.doubtful else -1
+        if sign * value >= sign * self.bad:
+            return "bad"
+        return "doubtful" if sign * value >= sign * self.doubtful else "good"
+
+    def sentence(self, value: float, verdict: Verdict) -> str:
+        """Return why a value is not good."""
+        limit = self.bad if verdict == "bad" else self.doubtful
+        side = "from" if self.bad > self.doubtful else "up to"
+        value_text, limit_text = self.form.format(value), self.form.format(limit)
+        return f"{self.meaning} ({value_text}; {verdict} {side} {limit_text})"
+
+
+LIMITS = (
+    Limit("contrast", 1.3, 1.15, "hardly more than noise, as a field without ice or particles"),
+    Limit("occupied_fraction", 0.02, 0.005, "hardly any picks for the area", "{:.3f}"),
+    Limit("masked_fraction", 0.3, 0.7, "much carbon, contamination or border", "{:.0%}"),
+    Limit("contamination_fraction", 0.1, 0.3, "much contamination", "{:.0%}"),
+    Limit("uneven_fraction", 0.05, 0.2, "patches that differ from the rest", "{:.0%}"),
+    Limit("ice_ring", 1.3, 2.0, "a ring of crystalline ice"),
+    Limit("anisotropy", 0.2, 0.5, "Thon rings dimmed along one axis, as by drift"),
+    Limit("ice_gradient_sigmas", 6.0, 15.0, "a strong gradient, as of a wedge of ice", "{:.1f}"),
+)
+"""In the order in which an operator wants to hear of them. Scores have no limit of their own: they
+mean another thing for each model, and ``core.drift`` compares them with the model's first."""
+
+
+CTF_LIMITS = (
+    Limit("ctf_resolution_angstrom", 8.0, 15.0, "Thon rings fade early, in ångström", "{:.1f}"),
+    Limit("astigmatism_angstrom", 1000.0, 5000.0, "much astigmatism, in ångström", "{:.0f}"),
+)
+"""Of the CTF that another program has fitted. No data here has one, so they are those of practice:
+1000 Å of astigmatism is where Scipion's monitor warns."""
+
+
+def judge(quality: Quality, ctf: CtfFigures | None = None) -> tuple[Verdict, str]:
+    """Return the verdict of the worst figure, and all that is not good in words.
+
+    The reasons of a bad micrograph come before its doubts; a good one has none.
+    """
+    found: dict[Verdict, list[str]] = {"bad": [], "doubtful": [], "good": []}
+    for limits, figures in ((LIMITS, quality), (CTF_LIMITS, ctf)):
+        for limit in limits:
+            value: float | None = getattr(figures, limit.figure, None)
+            verdict = limit.verdict(value)
+            if value is not None and verdict != "good":
+                found[verdict].append(limit.sentence(value, verdict))
+    worst: Verdict = next((verdict for verdict, reasons in found.items() if reasons), "good")
+    return worst, "; ".join(found["bad"] + found["doubtful"])

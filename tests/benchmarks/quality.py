@@ -1,0 +1,209 @@
+"""Figures and verdict of real and simulated micrographs, beside what their data's README says.
+
+    python tests/benchmarks/quality.py [--data FOLDER] [--each 10] [--diameter 120]
+
+Each goes through a worker with the blob picker, as at the start of a session. The limits of
+``core.quality`` were chosen on every other micrograph (*), the first of each group among them, and
+say something of the rest only. ``asked`` is what would be right by the README: ``good``, ``not
+good`` (doubtful or bad), ``bad``, or ``any`` where both can be defended.
+
+Pixel size and particle of the thumbnails are not known: most were binned from some 4000 to 512
+pixels, so 7.5 Å is taken, and a particle of ``--diameter`` unless it can be seen.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from livepick.core.blobs import blob_graph
+from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
+from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
+from livepick.core.quality import Quality, judge
+from livepick.worker import Job, pick
+
+DEFAULT_DATA = Path(__file__).parents[3] / "shared" / "data"
+THUMBNAIL_ANGSTROM = 7.5
+SEEN_ANGSTROM = {"18dec17a_grid3_00105": 90.0, "18feb14h": 130.0}
+"""Particles of thumbnails that can be measured by eye."""
+
+ASKED = {
+    "0Great": "good",
+    "1Decent": "any",
+    "2Contamination": "not good",
+    "3Empty": "bad",
+    "4Crystalline": "not good",
+    "5Empty": "not good",
+    "apof_easy": "good",
+    "empty_ice_contam": "bad",
+    "groel": "good",
+    "ribo_contam": "any",
+    "spike_hard": "any",
+    "ice-crystals": "not good",
+    "sum": "any",
+    "frame": "not good",
+    "10017": "any",
+}
+SIMULATED_ANGSTROM = {"apof": 125.0, "groe": 150.0, "ribo": 280.0, "empt": 150.0, "spik": 165.0}
+FIGURES = {
+    "median_score": "score",
+    "masked_fraction": "masked",
+    "contamination_fraction": "contam.",
+    "carbon_fraction": "carbon",
+    "occupied_fraction": "occupied",
+    "contrast": "contrast",
+    "signal_fraction": "signal",
+    "uneven_fraction": "uneven",
+    "anisotropy": "anisotr.",
+    "ice_ring": "ice ring",
+    "ice_gradient_sigmas": "gradient",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A micrograph on disk."""
+
+    group: str
+    name: str
+    path: Path
+    diameter_angstrom: float
+    pixel_size_angstrom: float
+    chosen_on: bool
+    """Whether the limits were chosen on it."""
+
+
+def main() -> int:
+    """Print a line a micrograph, and how many verdicts are as asked on either half."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("LIVEPICK_DATA", DEFAULT_DATA))
+    )
+    parser.add_argument("--each", type=int, default=10, help="most of each EMPIAR group")
+    parser.add_argument("--diameter", type=float, default=120.0, help="of a thumbnail's particle")
+    given = parser.parse_args()
+    table = Table(title="Quality (*: limits were chosen on it)", padding=(0, 1, 0, 0), box=None)
+    for column in ("group", "micrograph", "picks", *FIGURES.values(), "verdict", "asked", "reason"):
+        table.add_column(column, justify="left", no_wrap=column != "reason")
+    right: dict[bool, list[bool]] = {True: [], False: []}
+    with tempfile.TemporaryDirectory(prefix="livepick-quality-") as name:
+        bundle = blob_bundle(Path(name) / "models")
+        for case in cases(given.data, Path(name), given.each, given.diameter):
+            quality, picks = measured(case, bundle)
+            verdict, reason = judge(quality)
+            wanted = asked(case)
+            fits = {"good": verdict == "good", "bad": verdict == "bad"}.get(
+                wanted, wanted == "any" or verdict != "good"
+            )
+            if wanted != "any":
+                right[case.chosen_on].append(fits)
+            figures = (number(getattr(quality, figure)) for figure in FIGURES)
+            table.add_row(
+                case.group + (" *" if case.chosen_on else ""),
+                case.name,
+                str(picks),
+                *figures,
+                verdict,
+                wanted if fits else f"{wanted} WRONG",
+                reason,
+            )
+            case.path.unlink()
+    console = Console(width=250)
+    console.print(table)
+    for chosen_on, title in ((True, "limits chosen on"), (False, "the rest")):
+        console.print(f"{title}: {sum(right[chosen_on])} of {len(right[chosen_on])} as asked")
+    return 0
+
+
+def measured(case: Case, bundle: Path) -> tuple[Quality, int]:
+    """Return the figures of a micrograph, and its number of picks."""
+    job = Job(case.path, None, bundle, diameter_angstrom=case.diameter_angstrom, contrast="dark")
+    result = pick(job)
+    return result.quality, len(result.picks.above(result.threshold))
+
+
+def asked(case: Case) -> str:
+    """Return which verdict would be right."""
+    return next(v for k, v in ASKED.items() if case.group.startswith(k) or case.name.startswith(k))
+
+
+def number(value: float | None) -> str:
+    """Return a figure as text."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def cases(data: Path, scratch: Path, each: int, diameter_angstrom: float) -> Iterator[Case]:
+    """Yield the micrographs that are there, each written as MRC into ``scratch``."""
+    for folder in sorted((data / "quality").glob("[0-9]*")):
+        for index, path in enumerate(sorted(folder.glob("*.png"))):
+            seen = (v for k, v in SEEN_ANGSTROM.items() if path.name.startswith(k))
+            size = next(seen, diameter_angstrom)
+            yield case(folder.name[:14], path, scratch, size, THUMBNAIL_ANGSTROM, index)
+    for index, path in enumerate(sorted((data / "simulated").glob("*.mrc"))):
+        yield case("simulated", path, scratch, SIMULATED_ANGSTROM[path.name[:4]], None, index)
+    for path in sorted((data / "ice-crystals").glob("Ucsf*.mrc")):
+        yield case("ice-crystals", path, scratch, 46 / 1.3 * 4.0, 4.0, 1)
+    for name in ("sum", "frame"):
+        for index, path in enumerate(sorted((data / "empiar-10146" / name).glob("*.png"))[:each]):
+            yield case(f"{name} 10146", path, scratch, 125.0, 1.5, index)
+    for index, path in enumerate(sorted((data / "empiar-10017" / "image").glob("*.jpg"))[:each]):
+        yield case("10017", path, scratch, 180.0, 1.77, index)
+
+
+def case(
+    group: str,
+    path: Path,
+    scratch: Path,
+    diameter_angstrom: float,
+    pixel_size_angstrom: float | None,
+    index: int,
+) -> Case:
+    """Write a micrograph as MRC; without a pixel size it keeps its own."""
+    if path.suffix == ".mrc":
+        with mrcfile.open(path) as mrc:
+            image, own_angstrom = np.array(mrc.data), float(mrc.voxel_size.x)
+    else:
+        image, own_angstrom = np.asarray(Image.open(path)), 0.0
+        image = image if image.ndim == 2 else np.asarray(Image.open(path).convert("L"))
+    pixel_size_angstrom = pixel_size_angstrom or own_angstrom
+    place = scratch / f"{path.stem}.mrc"
+    with mrcfile.new(place, image.astype(np.float32), overwrite=True) as mrc:
+        mrc.voxel_size = pixel_size_angstrom
+    tail = group.endswith(("10017", "10146"))  # their names begin alike
+    name = path.stem[-22:] if tail else path.stem[:22]
+    return Case(group, name, place, diameter_angstrom, pixel_size_angstrom, index % 2 == 0)
+
+
+def blob_bundle(folder: Path) -> Path:
+    """Publish a blob picker."""
+    graph = blob_graph(DIAMETER_PX)
+    card = ModelCard(
+        version=0,
+        kind="blob",
+        fingerprint="benchmark",
+        particle_fingerprint="benchmark",
+        diameter_angstrom=100.0,
+        min_distance_angstrom=60.0,
+        contrast="dark",
+        pixel_size_angstrom=100.0 / DIAMETER_PX,
+        normalization=NORMALIZATION,
+        threshold=0.5,
+        threshold_source="benchmark",
+        graph_sha256=sha256(graph),
+        created_at=0.0,
+        livepick_version="benchmark",
+    )
+    return publish(folder, card, {GRAPH: graph})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

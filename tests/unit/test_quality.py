@@ -1,0 +1,228 @@
+"""Figures of a micrograph's quality on synthetic images, and the verdict that follows."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from livepick import metrics
+from livepick.core.measure import measure
+from livepick.core.prepare import prepare
+from livepick.core.quality import LIMITS, Quality, judge
+from livepick.core.spectrum import power_spectrum
+
+SIZE = 1024
+PIXEL = 1.0
+DIAMETER = 100.0
+
+
+@pytest.fixture(scope="module")
+def noise():
+    """Return white noise of standard deviation 1."""
+    return np.random.default_rng(5).standard_normal((SIZE, SIZE)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def specimen():
+    """Return structure of all wavelengths above some 10 pixels, standard deviation 1."""
+    rough = np.random.default_rng(6).standard_normal((SIZE, SIZE)).astype(np.float32)
+    smooth = ndimage.gaussian_filter(rough, 2, mode="wrap")
+    return smooth / smooth.std()
+
+
+def figures(image, *, pixel_size_angstrom=PIXEL, diameter_px=DIAMETER, **keywords):
+    prepared = prepare(
+        image,
+        pixel_size_angstrom=pixel_size_angstrom,
+        diameter_angstrom=diameter_px * pixel_size_angstrom,
+        contrast="dark",
+        **keywords,
+    )
+    return measure(image, prepared, pixel_size_angstrom=pixel_size_angstrom)
+
+
+def with_discs(image, strength):
+    """Return an image with 60 dark discs, apart from each other."""
+    result = image.copy()
+    y, x = np.mgrid[:SIZE, :SIZE]
+    for k in range(60):
+        cy, cx = 70 + 125 * (k // 8), 70 + 125 * (k % 8)
+        result[np.hypot(y - cy, x - cx) < DIAMETER / 2] -= strength
+    return result
+
+
+def test_noise_has_no_contrast_and_no_signal(noise):
+    """Contrast is 1 by its definition; the direction of nothing is not known."""
+    found = figures(noise)
+
+    assert found.contrast == pytest.approx(1, abs=0.06)
+    assert found.signal_fraction < 0.05
+    assert found.anisotropy is None
+    assert found.uneven_fraction == 0
+    assert found.ice_gradient_sigmas < 0.5
+    assert (found.border_fraction, found.contamination_fraction, found.carbon_fraction) == (0, 0, 0)
+
+
+def test_contrast_grows_with_the_square_of_the_particles(noise):
+    """It is a ratio of powers: S + N over N."""
+    weak, strong = (figures(with_discs(noise, s)).contrast - 1 for s in (0.3, 0.6))
+
+    assert weak > 0.2
+    assert strong / weak == pytest.approx(4, rel=0.15)
+
+
+def test_figures_do_not_depend_on_grey_values(noise, specimen):
+    """Another dose, offset and detector type: all but the noise itself stay."""
+    image = noise + 0.5 * specimen
+    here, there = figures(image), figures(1000 + 40 * image)
+
+    assert there.noise_sigma == pytest.approx(40 * here.noise_sigma, rel=1e-3)
+    for name in ("contrast", "signal_fraction", "anisotropy", "uneven_fraction"):
+        assert getattr(there, name) == pytest.approx(getattr(here, name), rel=0.01)
+
+
+def test_figures_do_not_depend_on_what_a_model_sees(noise, specimen):
+    """Neither on its lowpass nor on the noise that it divides by."""
+    image = noise + 0.5 * specimen
+
+    assert figures(image) == figures(image, lowpass_angstrom=40, noise_sigma=3.0)
+
+
+def test_drift_shows_as_anisotropy(noise, specimen):
+    """The specimen is blurred along one axis, the noise of the detector is not."""
+    still = figures(noise + 0.7 * specimen)
+    angles = {0: (20, 1), 1: (1, 20)}
+    moved = [
+        figures(noise + 0.7 * ndimage.uniform_filter(specimen, size, mode="wrap"))
+        for size in angles.values()
+    ]
+
+    assert still.anisotropy < 0.05
+    assert all(0.4 < m.anisotropy <= 1 for m in moved)
+
+
+def test_a_rotated_axis_of_drift_shows_as_well(noise, specimen):
+    """Along the diagonal, where neither rows nor columns are special."""
+    blurred = np.mean([np.roll(specimen, (k, k), (0, 1)) for k in range(14)], axis=0)
+
+    assert figures((noise + 0.7 * blurred).astype(np.float32)).anisotropy > 0.4
+
+
+def test_lines_of_a_bad_detector_are_no_drift(noise):
+    """Rows of another gain lie on an axis of the spectrum, which is left out."""
+    rows = np.random.default_rng(7).standard_normal((SIZE, 1)).astype(np.float32)
+    found = figures(noise + 0.3 * rows)
+
+    assert found.anisotropy is None
+
+
+def test_crystalline_ice_shows_as_a_ring(noise):
+    """At 3.67 Å, and only where it is sharp: the broad ring of vitreous ice is none."""
+    assert figures(noise).ice_ring < 1.15
+    assert figures(noise + 0.3 * ring(3.67, 0.002)).ice_ring > 2
+    assert figures(noise + 0.15 * ring(3.7, 0.05)).ice_ring < 1.2
+
+
+def test_ice_is_not_known_where_pixels_are_too_coarse(noise):
+    """Unknown is None, never a zero: at 1.7 Å Nyquist is at 3.4."""
+    assert figures(noise, pixel_size_angstrom=1.5).ice_ring is not None
+    assert figures(noise, pixel_size_angstrom=1.7).ice_ring is None
+
+
+def test_filtered_noise_leaves_spectra_unknown(noise):
+    """Denoised micrographs have no noise to compare with."""
+    found = figures(ndimage.gaussian_filter(with_discs(noise, 0.5), 6))
+
+    assert (found.contrast, found.signal_fraction, found.anisotropy) == (None, None, None)
+    assert found.noise_sigma > 0
+
+
+def test_a_wedge_is_a_gradient(noise):
+    """Of as many deviations of the resampled noise as it rises between seven blocks' centres."""
+    slope = np.linspace(0, 2, SIZE, dtype=np.float32)[None, :]
+    found = figures(noise + slope)
+
+    assert found.ice_gradient_sigmas == pytest.approx(2 * 6 / 7 / found.noise_sigma, rel=0.05)
+
+
+def test_patches_of_another_variance_are_uneven(noise, specimen):
+    """A quarter of the field; a little stronger, and it would be masked as film."""
+    image = noise + 0.2 * specimen
+    image[: SIZE // 2, : SIZE // 2] += 0.4 * specimen[: SIZE // 2, : SIZE // 2]
+
+    assert figures(noise + 0.2 * specimen, diameter_px=40).uneven_fraction == 0
+    assert figures(image, diameter_px=40).uneven_fraction == pytest.approx(0.25, abs=0.08)
+
+
+def test_masked_tiles_do_not_count(noise):
+    """A spectrum of half an image is that of the other half, and none is none."""
+    image = noise.copy()
+    image[:, : SIZE // 2] *= 10
+    mask = np.zeros((64, 64), dtype=bool)
+    mask[:, :33] = True
+    spectrum = power_spectrum(image, mask=mask, side_px=256)
+
+    assert spectrum.mean((0.1, 0.4)) == pytest.approx(1, abs=0.03)
+    assert power_spectrum(image, mask=np.ones((64, 64), dtype=bool), side_px=256) is None
+
+
+def test_a_hot_pixel_is_not_the_spectrum(noise):
+    """It would be white noise of its own, a thousand times as strong."""
+    image = noise.copy()
+    image[300, 300] = 1e5
+
+    assert figures(image).contrast == pytest.approx(figures(noise).contrast, abs=0.05)
+
+
+# --- the verdict ------------------------------------------------------------------------------
+
+
+def fine(**others):
+    known = dict.fromkeys((field.name for field in dataclasses.fields(Quality)), None)
+    usual = {"masked_fraction": 0.05, "contrast": 5.0, "occupied_fraction": 0.3}
+    return Quality(**(known | usual | others))
+
+
+def test_what_is_not_known_is_not_held_against_a_micrograph():
+    """Good, with nothing to say."""
+    assert judge(Quality(0.0, None)) == ("good", "")
+    assert judge(fine()) == ("good", "")
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.figure)
+def test_each_limit_makes_doubtful_and_bad(limit):
+    """From the limit on; the reason names the value."""
+    inwards = -1e-6 if limit.bad > limit.doubtful else 1e-6
+    verdicts = [
+        judge(fine(**{limit.figure: value}))
+        for value in (limit.doubtful + inwards, limit.doubtful, limit.bad + inwards, limit.bad)
+    ]
+
+    assert [word for word, _ in verdicts] == ["good", "doubtful", "doubtful", "bad"]
+    assert all(limit.meaning in reason for _, reason in verdicts[1:])
+    assert limit.form.format(limit.bad) in verdicts[3][1]
+
+
+def test_all_reasons_are_told_the_worst_first():
+    """An operator mends more than one thing."""
+    word, reason = judge(fine(contamination_fraction=0.15, anisotropy=0.6))
+
+    assert word == "bad"
+    assert reason.index("drift") < reason.index("contamination")
+
+
+def test_histograms_have_buckets_at_the_limits():
+    """So that an alert can count what is beyond."""
+    for limit in LIMITS:
+        _, buckets = metrics.QUALITY_FIGURES[limit.figure]
+        assert {limit.doubtful, limit.bad} <= set(buckets), limit.figure
+
+
+def ring(wave_angstrom, width):
+    """Return noise on one ring of the spectrum, standard deviation 1; width in cycles a pixel."""
+    spectrum = np.fft.fft2(np.random.default_rng(8).standard_normal((SIZE, SIZE)))
+    frequency = np.fft.fftfreq(SIZE, PIXEL)
+    off = np.hypot(frequency[:, None], frequency[None, :]) - 1 / wave_angstrom
+    image = np.fft.ifft2(spectrum * np.exp(-0.5 * (off / width) ** 2)).real
+    return (image / image.std()).astype(np.float32)
