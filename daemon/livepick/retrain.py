@@ -159,7 +159,7 @@ class Retrain:
             if self._following is not None:
                 _log.info("run %s: interrupted, resumes at the next start", self._following.name)
                 self._following.end()
-                self._metrics.training_runs.labels("stopped").inc()
+                self._metrics.training_ended_as("stopped")
 
     def step(self) -> None:
         """Do the next thing that is due, if any."""
@@ -223,7 +223,7 @@ class Retrain:
             following.end()
             reason = "the config was edited again while it ran"
             _log.info("run %s: ended, %s", following.name, reason)
-            self._metrics.training_runs.labels("superseded").inc()
+            self._metrics.training_ended_as("superseded")
             self._change(following.folder, "superseded", reason)
 
     def _is_decided(self) -> bool:
@@ -274,7 +274,7 @@ class Retrain:
         _log.error(
             "run %s: failed, picking goes on with the present model: %s", folder.name, reason
         )
-        self._metrics.training_runs.labels("failed").inc()
+        self._metrics.training_ended_as("failed")
         self._metrics.error("train", "trainer")
         self._change(folder, "failed", reason)
         self._order_as(self._settings)
@@ -329,13 +329,13 @@ class Retrain:
             except ModelError as error:  # damaged since it was tried
                 self._fail(folder, str(error))
                 return
-            self._metrics.training_runs.labels("promoted").inc()
+            self._metrics.training_ended_as("promoted")
             self._change(folder, "promoted", verdict.sentence, figures)
         else:
             _log.warning(
                 "model %d: kept aside, model %d goes on: %s", version, champion, verdict.sentence
             )
-            self._metrics.training_runs.labels("kept_aside").inc()
+            self._metrics.training_ended_as("kept_aside")
             self._change(folder, "kept_aside", verdict.sentence, figures)
         self._order_as(self._settings)
 
