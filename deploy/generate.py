@@ -16,6 +16,9 @@ from pathlib import Path
 from observability.alert import DASHBOARDS, RUNBOOKS, rules
 from observability.alerts import ALERTS
 from observability.documentation import metrics_table, runbooks, with_parts
+from observability.pipeline_board import pipeline_board
+from observability.session_board import session_board
+from observability.training_board import training_board
 
 HERE = Path(__file__).parent
 
@@ -27,6 +30,9 @@ def files(*, dashboard_url: str = DASHBOARDS, runbook_url: str = RUNBOOKS) -> di
     return {
         Path("README.md"): with_parts(readme, parts),
         Path("alerts/livepick.yml"): rules(ALERTS, runbooks=runbook_url, dashboards=dashboard_url),
+        Path("grafana/dashboards/session.json"): session_board(),
+        Path("grafana/dashboards/pipeline.json"): pipeline_board(),
+        Path("grafana/dashboards/training.json"): training_board(),
     }
 
 
