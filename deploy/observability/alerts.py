@@ -175,7 +175,7 @@ _PICKING = (
             / sum without (state) (
                 increase(livepick_micrographs_total{state=~"picked|empty|failed"}[30m])
             ) > 0.05
-            and sum without (state) (increase(livepick_micrographs_total{state="failed"}[30m])) > 2
+            and sum without (state) (increase(livepick_micrographs_total{state="failed"}[30m])) > 2.5
             """,
         lasting="5m",
         dashboard="pipeline",
@@ -189,7 +189,7 @@ _PICKING = (
     Alert(
         name="LivepickWorkersDie",
         severity="warning",
-        expr="increase(livepick_worker_crashes_total[15m]) > 1",
+        expr="increase(livepick_worker_crashes_total[15m]) > 1.5",
         lasting="0m",
         dashboard="pipeline",
         summary="Worker processes of {{ $labels.instance }} die. Look for the out-of-memory killer"

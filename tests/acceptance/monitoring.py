@@ -107,14 +107,16 @@ class Prometheus:
         return {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
 
     def until(self, *, fire=(), silent=(), seconds=60):
-        """Wait until some alerts fire and others are silent."""
+        """Wait until some alerts have fired and others are silent."""
         give_up = time.monotonic() + seconds
+        to_come = set(fire)
         while True:
             firing = self.firing()
-            if set(fire) <= firing and not set(silent) & firing:
+            to_come -= firing
+            still = set(silent) & firing
+            if not to_come and not still:
                 return
             assert time.monotonic() < give_up, (
-                f"fire: {set(fire) - firing} do not; silent: {set(silent) & firing} are not\n"
-                + self.log.read_text()
+                f"{to_come} do not fire, {still} do not fall silent\n" + self.log.read_text()
             )
             time.sleep(0.2)
