@@ -309,6 +309,8 @@ class Dispatch:
             self._backlog.popleft()
             if arrival is Arrival.KNOWN:
                 continue
+            if arrival is Arrival.CHANGED:
+                self._instruments.superseded()
             if failure is None:
                 self._instruments.landed(message.landed_at)
                 _log.debug("%s: %s", message.relative, arrival.value)

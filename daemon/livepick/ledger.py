@@ -153,6 +153,16 @@ class ReadLedger:
         )[0]
         return None if row[0] is None else float(row[0])
 
+    def last_landings(self, limit: int) -> list[float]:
+        """Return when the last micrographs landed, in unix seconds, oldest first."""
+        sql = "select landed_at from micrograph order by landed_at desc limit ?"
+        return [row["landed_at"] for row in reversed(self._rows(sql, limit))]
+
+    def last_picked_at(self) -> float | None:
+        """Return when the last picks were recorded, in unix seconds; None if there are none."""
+        row = self._rows("select max(picked_at) as last from micrograph")[0]
+        return _float_or_none(row["last"])
+
     def recent(self, limit: int = 50, *, state: State | None = None) -> list[MicrographRow]:
         """Return the micrographs that changed last, the latest first."""
         return [

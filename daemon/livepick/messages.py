@@ -117,6 +117,9 @@ class Instruments(Protocol):
     def landed(self, landed_at: float) -> None:
         """Count a micrograph that is complete, at unix seconds."""
 
+    def superseded(self) -> None:
+        """Count new content under a known name."""
+
     def picked(
         self, result: Result, *, latency_seconds: float | None, export_seconds: float
     ) -> None:

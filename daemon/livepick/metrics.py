@@ -11,7 +11,9 @@ gauge ``livepick_micrographs`` beside the counter ``livepick_micrographs_total``
 
 import dataclasses
 import itertools
+import statistics
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Literal, TypeVar, get_args
 
@@ -48,17 +50,27 @@ PICK_STAGES = ("read", "preprocess", "infer", "peaks", "export")
 ERROR_STAGES = ("ingest", "pick", "export", "train")
 """Where an error came up."""
 
-_OUTCOMES = ("picked", "empty", "failed")
+_OUTCOMES = ("picked", "empty", "failed", "superseded")
+"""``superseded``: new content under a known name, which is picked again."""
+
+WORKER_STATES = ("busy", "idle")
 QUEUE_STAGES = ("settling", "queued", "picking")
 TRAINING_STAGES = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
+PATH_ROLES = ("output", "state")
 TRAINING_RESULTS = ("promoted", "kept_aside", "failed", "superseded", "stopped")
 JUDGED = ("candidate", "champion")
 FINDINGS: tuple[str, ...] = get_args(FindingKind)
 
 PROVIDERS = (CUDA, CPU)
 
-LATENCY_BUCKETS_SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
-"""From "faster than the next exposure" to "an hour behind the microscope"."""
+GAPS = 25
+"""Between so many last micrographs the usual gap is taken; EPU delivers in bursts."""
+
+SESSION_SECONDS = 6 * 3600.0
+"""Without a micrograph for so long a session is over: nobody wants a call at night about it."""
+
+LATENCY_BUCKETS_SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 3600)
+"""From "faster than the next exposure" to "an hour behind the microscope"; 600 is an alert's."""
 
 STAGE_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -130,7 +142,9 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series
         self.registry = registry or CollectorRegistry()
-        self._overflows_seen = 0
+        self._seen_of_watching = {"events": 0, "overflows": 0, "restarts": 0}
+        self._landings: deque[float] = deque(maxlen=GAPS + 1)
+        self._worker_count = 0
         self._make_information()
         self._make_micrographs()
         self._make_quality()
@@ -143,6 +157,16 @@ class Metrics:
         self.build = Info("livepick_build", "Which program is this?", registry=self.registry)
         self.session = Info(
             "livepick_session", "Which microscope session is this?", registry=self.registry
+        )
+        self.session_started = self._gauge(
+            "session_started_timestamp_seconds", "When did this session begin?"
+        )
+        self.session_active = self._gauge(
+            "session_active",
+            "Is it collecting? 1 until no micrograph has landed for six hours.",
+        )
+        self.healthy = self._gauge(
+            "healthy", "Do all parts of the service get on? As /healthz says."
         )
         self.config = Info(
             "livepick_config", "With which settings are picks made?", registry=self.registry
@@ -169,6 +193,9 @@ class Metrics:
         self.in_ledger = _zeros(
             self._gauge("ledger_micrographs", "Where does the session stand?", "state"), STATES
         )
+        self.ledger_particles = self._gauge(
+            "ledger_particles", "How many particles has the session? Each micrograph once."
+        )
         self.particles = self._counter(
             "particles", "Is it finding anything? Picks above the threshold, of all models."
         )
@@ -176,6 +203,10 @@ class Metrics:
             "particles_per_micrograph",
             "Is the grid any good? Picks above the threshold.",
             PARTICLE_BUCKETS,
+        )
+        self.empty_in_a_row = self._gauge(
+            "consecutive_empty_micrographs",
+            "Is there anything at all? Micrographs without a pick since the last with one.",
         )
         self.score = self._histogram(
             "particle_score", "Do scores drift? Of picks above the threshold.", SCORE_BUCKETS
@@ -187,6 +218,10 @@ class Metrics:
         )
         self.retries = self._counter("retries", "Micrographs queued again after an error.")
         self.worker_crashes = self._counter("worker_crashes", "Worker processes that died.")
+        self.workers = _zeros(
+            self._gauge("workers", "Are all workers at work? By what they do.", "state"),
+            WORKER_STATES,
+        )
 
     def _make_quality(self) -> None:
         self.quality_verdicts = _zeros(
@@ -223,6 +258,10 @@ class Metrics:
         self.last_seen = self._gauge(
             "last_micrograph_seen_timestamp_seconds", "When did the last micrograph land?"
         )
+        self.gap_seconds = self._gauge(
+            "micrograph_gap_seconds",
+            "How often does one land? Median of the last 25 gaps; 0 until there are two.",
+        )
         self.last_picked = self._gauge(
             "last_micrograph_picked_timestamp_seconds", "When were the last picks written?"
         )
@@ -230,6 +269,12 @@ class Metrics:
     def _make_folders(self) -> None:
         self.root_available = self._gauge(
             "watch_root_available", "Is the watched folder of this index there?", "root"
+        )
+        self.watch_events = self._counter(
+            "watch_events", "Does the file system tell of files? None where folders are polled."
+        )
+        self.watch_restarts = self._counter(
+            "watch_restarts", "How often did watching by events have to be started anew?"
         )
         self.watch_overflows = self._counter(
             "watch_overflows", "Are file events lost? Only the rescan finds those files."
@@ -240,9 +285,17 @@ class Metrics:
         self.last_scan = self._gauge(
             "last_scan_timestamp_seconds", "When were the watched folders last listed?"
         )
+        self.rescan_interval = self._gauge(
+            "rescan_interval_seconds", "How often are they to be listed? The slowest of them."
+        )
         self.disk_free_bytes = _zeros(
-            self._gauge("disk_free_bytes", "Is there room on the disk?", "path_role"),
-            ("output", "state"),
+            self._gauge("disk_free_bytes", "Is there room on the disk?", "path_role"), PATH_ROLES
+        )
+        self.disk_size_bytes = _zeros(
+            self._gauge("disk_size_bytes", "How large is that disk?", "path_role"), PATH_ROLES
+        )
+        self.output_writable = self._gauge(
+            "output_writable", "Does the output folder take writes? 0 while picking waits for it."
         )
 
     def _make_model(self) -> None:
@@ -309,6 +362,15 @@ class Metrics:
             self._counter("training_runs", "Training runs ended, by result.", "result"),
             TRAINING_RESULTS,
         )
+        self.training_ended = _zeros(
+            self._gauge(
+                "training_ended_timestamp_seconds", "When did a run last end so?", "result"
+            ),
+            TRAINING_RESULTS,
+        )
+        self.bootstrap_micrographs = self._gauge(
+            "bootstrap_micrographs", "For how many micrographs does the first training wait?"
+        )
         self.gate_average_precision = _zeros(
             self._gauge(
                 "gate_average_precision",
@@ -339,10 +401,52 @@ class Metrics:
         """Return the text that Prometheus scrapes."""
         return generate_latest(self.registry)
 
+    def begin(
+        self, *, started_at: float, landings: Sequence[float], last_picked_at: float, workers: int
+    ) -> None:
+        """Take over what was before this start, so that no alert is lost or raised by a restart.
+
+        Parameters
+        ----------
+        started_at
+            Of the session, as all times here in unix seconds.
+        landings
+            When the last micrographs landed, oldest first.
+        last_picked_at
+            0 if none is picked.
+        workers
+            How many there are.
+        """
+        self.session_started.set(started_at)
+        for landed_at in landings:
+            self._note_landing(landed_at)
+        self.last_picked.set(last_picked_at)
+        self.output_writable.set(1)
+        self._worker_count = workers
+        self.workers.labels("idle").set(workers)
+
     def landed(self, landed_at: float) -> None:
         """Count a micrograph that is complete, at unix seconds."""
         self.discovered.inc()
+        self._note_landing(landed_at)
+
+    def _note_landing(self, landed_at: float) -> None:
+        self._landings.append(landed_at)
         self.last_seen.set(landed_at)
+        gaps = [after - before for before, after in itertools.pairwise(self._landings)]
+        if gaps:
+            self.gap_seconds.set(max(statistics.median(gaps), 0.0))
+
+    def superseded(self) -> None:
+        """Count new content under a known name."""
+        self.micrographs.labels("superseded").inc()
+
+    def beat(self, *, healthy: bool, output_writable: bool, now: float) -> None:
+        """Set what the supervisor sees: whether all get on, and whether a session is under way."""
+        self.healthy.set(healthy)
+        self.output_writable.set(output_writable)
+        last = self._landings[-1] if self._landings else 0.0
+        self.session_active.set(now - last < SESSION_SECONDS)
 
     def picked(
         self, result: Result, *, latency_seconds: float | None, export_seconds: float
@@ -365,6 +469,10 @@ class Metrics:
             self.stage_seconds.labels(stage).observe(seconds[stage])
         if latency_seconds is not None:
             self.latency_seconds.observe(max(latency_seconds, 0.0))
+            if scores:
+                self.empty_in_a_row.set(0)
+            else:
+                self.empty_in_a_row.inc()
         self.last_picked.set(time.time())
         self.use_provider(result.provider)
 
@@ -384,6 +492,9 @@ class Metrics:
             self.in_ledger.labels(state).set(getattr(counts, state))
         self.queue_depth.labels("queued").set(counts.queued + counts.stale)
         self.queue_depth.labels("picking").set(counts.picking)
+        busy = min(counts.picking, self._worker_count)
+        self.workers.labels("busy").set(busy)
+        self.workers.labels("idle").set(self._worker_count - busy)
         self.oldest_pending.set(oldest_waiting_at or 0)
 
     def worker_crashed(self) -> None:
@@ -402,10 +513,13 @@ class Metrics:
         self,
         *,
         available: Sequence[bool],
+        events: int,
         overflows: int,
+        restarts: int,
         settling: int,
         scanned_at: float,
         scan_seconds: float,
+        interval_seconds: float,
     ) -> None:
         """Set how watching does.
 
@@ -413,17 +527,23 @@ class Metrics:
         ----------
         available
             Of each watched folder, in the order of the config.
-        overflows
-            Of the event queue, since the start.
+        events, overflows, restarts
+            Of the events' queue, since the start.
         settling
             Files that are not complete yet.
         scanned_at, scan_seconds
             End and duration of the last listing.
+        interval_seconds
+            Between listings.
         """
         for index, there in enumerate(available):
             self.root_available.labels(str(index)).set(there)
-        self.watch_overflows.inc(overflows - self._overflows_seen)
-        self._overflows_seen = overflows
+        counters = (self.watch_events, self.watch_overflows, self.watch_restarts)
+        seen = {"events": events, "overflows": overflows, "restarts": restarts}
+        for counter, (name, count) in zip(counters, seen.items(), strict=True):
+            counter.inc(count - self._seen_of_watching[name])
+        self._seen_of_watching = seen
+        self.rescan_interval.set(interval_seconds)
         self.queue_depth.labels("settling").set(settling)
         self.last_scan.set(scanned_at)
         self.scan_seconds.set(scan_seconds)
@@ -450,6 +570,11 @@ class Metrics:
         self.training_stage_done.set(progress.fraction if progress is not None else 0)
         ends_at = progress.ends_at if progress is not None else None
         self.training_ends.set(ends_at or 0)
+
+    def training_ended_as(self, result: str) -> None:
+        """Count a run that has ended, and say when."""
+        self.training_runs.labels(result).inc()
+        self.training_ended.labels(result).set(time.time())
 
     def judged(self, comparison: Comparison | None) -> None:
         """Set the figures of a new model and of the one in use; None if there were none."""

@@ -165,7 +165,7 @@ class Retrain:
             if self._following is not None:
                 _log.info("run %s: interrupted, resumes at the next start", self._following.name)
                 self._following.end()
-                self._metrics.training_runs.labels("stopped").inc()
+                self._metrics.training_ended_as("stopped")
 
     def step(self) -> None:
         """Do the next thing that is due, if any."""
@@ -237,7 +237,7 @@ class Retrain:
     def _set_aside(self, folder: Path) -> None:
         reason = "the config was edited again while it ran"
         _log.info("run %s: ended, %s", folder.name, reason)
-        self._metrics.training_runs.labels("superseded").inc()
+        self._metrics.training_ended_as("superseded")
         self._change(folder, "superseded", reason)
 
     def _is_decided(self) -> bool:
@@ -314,7 +314,7 @@ class Retrain:
         _log.error(
             "run %s: failed, picking goes on with the present model: %s", folder.name, reason
         )
-        self._metrics.training_runs.labels("failed").inc()
+        self._metrics.training_ended_as("failed")
         self._metrics.error("train", "trainer")
         self._change(folder, "failed", reason)
         self._order_as(self._settings)
@@ -369,13 +369,13 @@ class Retrain:
             except ModelError as error:  # damaged since it was tried
                 self._fail(folder, str(error))
                 return
-            self._metrics.training_runs.labels("promoted").inc()
+            self._metrics.training_ended_as("promoted")
             self._change(folder, "promoted", verdict.sentence, figures)
         else:
             _log.warning(
                 "model %d: kept aside, model %d goes on: %s", version, champion, verdict.sentence
             )
-            self._metrics.training_runs.labels("kept_aside").inc()
+            self._metrics.training_ended_as("kept_aside")
             self._change(folder, "kept_aside", verdict.sentence, figures)
         self._order_as(self._settings)
 

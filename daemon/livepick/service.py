@@ -158,7 +158,7 @@ class Service:
         champion = self._models.champion(config)
         door = listen(config.web.listen)
         ending.callback(door.close)
-        engine, provider = self._workers(champion, ending)
+        engine, provider, workers = self._workers(champion, ending)
         star = RelionStar(config.output.directory, [*config.watch.directories, *ledger.roots()])
         outputs = Outputs(
             [star],
@@ -189,6 +189,7 @@ class Service:
             dispatch=self._dispatch,
             outputs=outputs,
             provider=provider,
+            workers=workers,
             drifted=self._on_drift,
         )
         self._supervisor.describe(champion.card)
@@ -224,8 +225,8 @@ class Service:
         )
         return Web(door, app)
 
-    def _workers(self, champion: Bundle, ending: contextlib.ExitStack) -> tuple[Engine, str]:
-        """Start the workers, and see which onnxruntime provider they obtain.
+    def _workers(self, champion: Bundle, ending: contextlib.ExitStack) -> tuple[Engine, str, int]:
+        """Start the workers; see which onnxruntime provider they obtain, and how many they are.
 
         A GPU that is not there is not waited for: systemd starts the service again.
         """
@@ -250,7 +251,7 @@ class Service:
         if provider != CUDA and self._config.picking.device == "prefer-gpu":
             _log.warning("picking: there is no GPU, so the CPU does it (picking.device)")
         _log.info("picking: %d worker%s on %s", count, "s" if count > 1 else "", provider)
-        return engine, provider
+        return engine, provider, count
 
     def _on_promoted(self, bundle: Bundle, provider: str) -> None:
         card = bundle.card

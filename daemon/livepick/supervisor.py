@@ -17,7 +17,7 @@ from livepick.dispatch import Dispatch
 from livepick.drift import DriftWatch
 from livepick.errors import LedgerError, LivepickError
 from livepick.ledger import ReadLedger
-from livepick.metrics import Metrics
+from livepick.metrics import GAPS, Metrics
 from livepick.outputs import Outputs
 from livepick.reload import Change, describe, read_anew
 from livepick.status import Status, read_status
@@ -53,6 +53,8 @@ class Supervisor:
     ----------
     provider
         The onnxruntime provider that the workers obtained.
+    workers
+        How many they are.
     drifted
         Called with a sentence once when the session begins to drift.
     """
@@ -68,6 +70,7 @@ class Supervisor:
         dispatch: Dispatch,
         outputs: Outputs,
         provider: str,
+        workers: int,
         drifted: Callable[[str], None],
     ) -> None:
         self._config = config
@@ -79,6 +82,7 @@ class Supervisor:
         self._dispatch = dispatch
         self._outputs = outputs
         self._provider = provider
+        self._workers = workers
         self._drift = DriftWatch(ledger, drifted=drifted)
         self._began_at = time.time()
         self._began_monotonic = time.monotonic()
@@ -89,11 +93,18 @@ class Supervisor:
     def describe(self, card: ModelCard) -> None:
         """Set the metrics that change seldom."""
         self._metrics.build.info({"version": __version__, "python": platform.python_version()})
+        session = self._ledger.session()
         self._metrics.session.info({"session": self._config.session.name})
         self._describe_config()
         self._metrics.config_last_reload_successful.set(1)
         self._metrics.config_last_reload_time.set(self._began_at)
         self._metrics.use_provider(self._provider)
+        self._metrics.begin(
+            started_at=session.started_at if session is not None else self._began_at,
+            landings=self._ledger.last_landings(GAPS + 1),
+            last_picked_at=self._ledger.last_picked_at() or 0.0,
+            workers=self._workers,
+        )
         in_use = self._ledger.model()
         same = in_use is not None and in_use.version == card.version
         self._metrics.serve_with(
@@ -112,6 +123,7 @@ class Supervisor:
 
     def _describe_config(self) -> None:
         config = self._config
+        self._metrics.bootstrap_micrographs.set(config.bootstrap.micrographs)
         self._metrics.config.info(
             {
                 "diameter_angstrom": f"{config.particle.diameter_angstrom:g}",
@@ -170,15 +182,20 @@ class Supervisor:
 
     def beat(self) -> None:
         """Feed the watchdog if all get on; set the gauges; every now and then say a sentence."""
-        if self.health().ok:
+        healthy = self.health().ok
+        if healthy:
             self._systemd.alive()
+        self._metrics.beat(healthy=healthy, output_writable=not self._outputs.down, now=time.time())
         watching = self._watcher.health()
         self._metrics.watched(
             available=[folder.available for folder in watching.folders],
+            events=watching.events,
             overflows=watching.overflows,
+            restarts=watching.restarts,
             settling=watching.watching,
             scanned_at=watching.last_scan_at,
             scan_seconds=watching.last_scan_seconds,
+            interval_seconds=watching.interval_seconds,
         )
         try:
             self._metrics.drifted(self._drift.look())
@@ -189,7 +206,9 @@ class Supervisor:
         self._told_at = time.monotonic()
         self._look_at_disks()
         try:
-            self._systemd.status(self._sentence(self.status()))
+            status = self.status()
+            self._metrics.ledger_particles.set(status.particles)
+            self._systemd.status(self._sentence(status))
         except LedgerError as error:  # the dispatch loop decides what that means
             _log.warning("status: %s", error)
 
@@ -197,9 +216,11 @@ class Supervisor:
         places = {"output": self._config.output.directory, "state": self._config.state.directory}
         for role, place in places.items():
             try:
-                self._metrics.disk_free_bytes.labels(role).set(shutil.disk_usage(place).free)
+                usage = shutil.disk_usage(place)
             except OSError:  # the output folder is made with the first micrograph
                 continue
+            self._metrics.disk_free_bytes.labels(role).set(usage.free)
+            self._metrics.disk_size_bytes.labels(role).set(usage.total)
 
     def _sentence(self, status: Status) -> str:
         counts, model = status.counts, status.model

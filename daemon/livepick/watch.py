@@ -102,6 +102,9 @@ class Health:
     last_scan_seconds: float
     """How long that scan took."""
 
+    interval_seconds: float
+    """Between scans, of the folder that is scanned least often."""
+
     watching: int
     """Files that are waited for."""
 
@@ -311,6 +314,7 @@ class Watcher:
             last_scan_at=self._last_scan_at,
             seconds_since_scan=self._clock() - self._last_scan_clock,
             last_scan_seconds=self._last_scan_seconds,
+            interval_seconds=max(map(self._interval_seconds, self._watched)),
             watching=sum(folder.watching for folder in folders),
             excluded=sum(folder.excluded for folder in folders),
             oversized=sum(folder.oversized for folder in folders),

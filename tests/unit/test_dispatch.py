@@ -103,6 +103,9 @@ class Recorder:
     def landed(self, landed_at):
         self.calls["landed"] += 1
 
+    def superseded(self):
+        self.calls["superseded"] += 1
+
     def picked(self, result, *, latency_seconds, export_seconds):
         self.calls["picked"] += 1
         self.latencies.append(latency_seconds)

@@ -11,6 +11,7 @@ from livepick.core.picks import Picks
 from livepick.core.run import Progress
 from livepick.forecast import RunProgress
 from livepick.metrics import ERROR_REASONS, ERROR_STAGES, Metrics
+from livepick.records import Counts
 from livepick.worker import Quality, Result, StageSeconds
 
 PROMTOOL = shutil.which("promtool")
@@ -122,6 +123,57 @@ def test_how_far_a_run_is_and_when_it_may_end_are_seen():
     assert sample("livepick_training_stage", {"stage": "train"}) == 0
     assert sample("livepick_training_stage_done_ratio") == 0
     assert sample("livepick_training_expected_end_timestamp_seconds") == 0
+
+
+def test_a_restart_goes_on_where_the_session_was():
+    """Else a restart would silence the alert of a stalled acquisition, or raise it."""
+    metrics = Metrics()
+    metrics.begin(started_at=50, landings=[100, 130, 131, 170], last_picked_at=165, workers=2)
+    sample = metrics.registry.get_sample_value
+
+    assert sample("livepick_session_started_timestamp_seconds") == 50
+    assert sample("livepick_last_micrograph_seen_timestamp_seconds") == 170
+    assert sample("livepick_last_micrograph_picked_timestamp_seconds") == 165
+    assert sample("livepick_micrograph_gap_seconds") == 30
+    assert sample("livepick_micrographs_discovered_total") == 0
+    assert sample("livepick_workers", {"state": "idle"}) == 2
+
+
+def test_a_session_is_over_six_hours_after_its_last_micrograph():
+    """Nobody is called at night about a microscope that was left on purpose."""
+    metrics = Metrics()
+
+    def active_at(now):
+        metrics.beat(healthy=True, output_writable=True, now=now)
+        return metrics.registry.get_sample_value("livepick_session_active")
+
+    assert active_at(1e9) == 0
+    metrics.landed(1e9)
+    assert active_at(1e9 + 6 * 3600 - 1) == 1
+    assert active_at(1e9 + 6 * 3600 + 1) == 0
+
+
+def test_workers_are_busy_as_long_as_there_is_picking():
+    """The engine is given more than it has workers, so that none waits for its next."""
+    metrics = Metrics()
+    metrics.begin(started_at=0, landings=[], last_picked_at=0, workers=2)
+    busy = []
+    for picking in (0, 1, 4):
+        metrics.queue(Counts(picking=picking), None)
+        busy.append(metrics.registry.get_sample_value("livepick_workers", {"state": "busy"}))
+
+    assert busy == [0, 1, 2]
+
+
+def test_empty_micrographs_in_a_row_are_counted_once_each():
+    """Until one has a pick; those that are picked again do not count."""
+    metrics = Metrics()
+    counts = []
+    for scores, latency in (([], 1), ([0.1], 1), ([], None), ([0.9], 1), ([], 1)):
+        metrics.picked(result(*scores), latency_seconds=latency, export_seconds=0)
+        counts.append(metrics.registry.get_sample_value("livepick_consecutive_empty_micrographs"))
+
+    assert counts == [1, 2, 2, 0, 1]
 
 
 def test_labels_are_bounded():

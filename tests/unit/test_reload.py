@@ -165,6 +165,7 @@ class Told:
             dispatch=None,
             outputs=SimpleNamespace(down=False),
             provider="CUDAExecutionProvider",
+            workers=1,
             drifted=lambda sentence: None,
         )
 

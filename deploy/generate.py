@@ -1,0 +1,51 @@
+"""Write what deploy/ holds for Prometheus and Grafana, and the parts of README.md made from code.
+
+Run it after a change of metrics.py or of observability/::
+
+    PYTHONPATH=daemon python deploy/generate.py
+
+It needs the development environment (grafana-foundation-sdk, pinned: another version writes
+another flavour of dashboards). With addresses of your own::
+
+    python deploy/generate.py --dashboards https://grafana.example/d --runbooks https://…/README.md
+"""
+
+import argparse
+from pathlib import Path
+
+from observability.alert import DASHBOARDS, RUNBOOKS, rules
+from observability.alerts import ALERTS
+from observability.documentation import metrics_table, runbooks, with_parts
+from observability.pipeline_board import pipeline_board
+from observability.session_board import session_board
+from observability.training_board import training_board
+
+HERE = Path(__file__).parent
+
+
+def files(*, dashboard_url: str = DASHBOARDS, runbook_url: str = RUNBOOKS) -> dict[Path, str]:
+    """Return the text of every file that is made, by its path below deploy/."""
+    readme = (HERE / "README.md").read_text()
+    parts = {"metrics": metrics_table(), "runbooks": runbooks(ALERTS)}
+    return {
+        Path("README.md"): with_parts(readme, parts),
+        Path("alerts/livepick.yml"): rules(ALERTS, runbooks=runbook_url, dashboards=dashboard_url),
+        Path("grafana/dashboards/session.json"): session_board(),
+        Path("grafana/dashboards/pipeline.json"): pipeline_board(),
+        Path("grafana/dashboards/training.json"): training_board(),
+    }
+
+
+def main() -> None:
+    """Write them all."""
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("--dashboards", default=DASHBOARDS, help="where Grafana's are")
+    arguments.add_argument("--runbooks", default=RUNBOOKS, help="where this README.md is")
+    given = arguments.parse_args()
+    made = files(dashboard_url=given.dashboards, runbook_url=given.runbooks)
+    for path, text in made.items():
+        (HERE / path).write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What deploy/ is made of: `python deploy/generate.py` writes it, and a test compares."""

@@ -1,0 +1,326 @@
+"""Every alert of livepick: those that call somebody come first.
+
+All look at a window, none at a single micrograph. `livepick_session_active` keeps them silent when
+nobody collects.
+"""
+
+from observability.alert import Alert
+
+__all__ = ["ALERTS"]
+
+_SAME = "on (job, instance)"
+
+_COLLECTING = (
+    Alert(
+        name="LivepickDown",
+        severity="critical",
+        expr='up{job="livepick"} == 0',
+        lasting="2m",
+        dashboard="session",
+        summary="livepick on {{ $labels.instance }} does not answer: nothing is picked."
+        " On its machine: systemctl status livepick, and start it.",
+        runbook="The service is down, or Prometheus cannot reach it. `systemctl status livepick`"
+        " and `journalctl -u livepick` say why. Status 78: the config is wrong, edit it. Status 75:"
+        " another service has the state folder. Active all the same: compare `web.listen` with the"
+        " scrape. Nothing is lost; it goes on where it was.",
+    ),
+    Alert(
+        name="LivepickUnhealthy",
+        severity="critical",
+        expr="livepick_healthy == 0",
+        lasting="1m",
+        dashboard="pipeline",
+        summary="A part of livepick on {{ $labels.instance }} hangs. systemd restarts it within"
+        " two minutes; if not: systemctl restart livepick.",
+        runbook="`/healthz` names the part. Usually a file system hangs: try `ls` on the watched"
+        " folder. The watchdog of systemd restarts the service; without systemd restart it.",
+    ),
+    Alert(
+        name="LivepickAcquisitionStalled",
+        severity="critical",
+        expr="""
+            livepick_session_active == 1
+            and time() - livepick_last_micrograph_seen_timestamp_seconds
+                > clamp_min(10 * livepick_micrograph_gap_seconds, seconds(15m))
+            """,
+        lasting="1m",
+        dashboard="session",
+        summary="No micrograph has landed on {{ $labels.instance }} for long. Look at the"
+        " microscope, then at motion correction and the transfer.",
+        runbook="15 minutes, or ten times the usual gap if that is longer, without a micrograph in"
+        " a session that was collecting. Has the acquisition stopped (end of the queue, lost"
+        " vacuum, refill)? Does motion correction run? Is the transfer alive, and its disk not"
+        " full? Files that come but are left out count nowhere: compare their names with"
+        " `watch.include`. A session that is really over falls silent after six hours; silence it"
+        " by hand before.",
+    ),
+    Alert(
+        name="LivepickWatchRootGone",
+        severity="critical",
+        expr="livepick_watch_root_available == 0",
+        lasting="2m",
+        dashboard="pipeline",
+        summary="Watched folder {{ $labels.root }} of {{ $labels.instance }} is not there. Mount"
+        " it again; livepick goes on by itself.",
+        runbook="The folder is named on livepick's page (the label counts from 0, in the order of"
+        " `watch.directories`). Is the share mounted, and may the user `livepick` read it? Nothing"
+        " is forgotten: what is there when it comes back is listed again.",
+    ),
+    Alert(
+        name="LivepickScanOverdue",
+        severity="critical",
+        expr=f"""
+            time() - livepick_last_scan_timestamp_seconds
+                > 3 * livepick_rescan_interval_seconds + seconds(2m)
+            and livepick_last_scan_timestamp_seconds > 0
+            unless {_SAME} livepick_watch_root_available == 0
+            """,
+        lasting="1m",
+        dashboard="pipeline",
+        summary="The watched folders of {{ $labels.instance }} have not been listed for too long:"
+        " new micrographs may be missed. Try ls on them; the file system may hang.",
+        runbook="The listing hangs or takes longer than three intervals. Look at the scan duration"
+        " on the Pipeline dashboard, and at the file server. Many old files in the watched tree"
+        " slow it down: watch the session's folder only.",
+    ),
+)
+
+_PICKING = (
+    Alert(
+        name="LivepickFallingBehind",
+        severity="critical",
+        expr="""
+            time() - livepick_oldest_pending_timestamp_seconds > seconds(10m)
+            and livepick_oldest_pending_timestamp_seconds > 0
+            """,
+        lasting="2m",
+        dashboard="pipeline",
+        summary="A micrograph on {{ $labels.instance }} has waited for its picks for more than ten"
+        " minutes. See on the Pipeline dashboard which stage is slow.",
+        runbook="Is the output folder writable (LivepickOutputRefused)? Does the GPU pick"
+        " (LivepickOnCpu)? Is `read` the slow stage, then the file server is. Is another program on"
+        " the cores or the card? Raise `picking.workers`, on a CPU up to the number of cores.",
+    ),
+    Alert(
+        name="LivepickQueueGrows",
+        severity="warning",
+        expr="""
+            deriv(livepick_queue_depth{stage="queued"}[15m]) > 0
+            and livepick_queue_depth{stage="queued"} > 20
+            """,
+        lasting="15m",
+        dashboard="pipeline",
+        summary="More micrographs land on {{ $labels.instance }} than are picked, for half an hour."
+        " See on the Pipeline dashboard which stage is slow; raise picking.workers.",
+        runbook="Picking is slower than the microscope. What LivepickFallingBehind says holds here,"
+        " with more time. After a new model took over the queue is long once, and shrinks.",
+    ),
+    Alert(
+        name="LivepickOnCpu",
+        severity="critical",
+        expr=f"""
+            livepick_inference_provider_active{{provider="CUDAExecutionProvider"}} == 0
+            and {_SAME} livepick_config_info{{device!="cpu"}}
+            """,
+        lasting="5m",
+        dashboard="pipeline",
+        summary="The CPU picks on {{ $labels.instance }}, though picking.device asks for a GPU."
+        " Run nvidia-smi and livepick check there, then restart livepick.",
+        runbook="`nvidia-smi` shows whether the driver works; `livepick check CONFIG` whether"
+        " onnxruntime finds it (driver 580 or newer, CUDA 13). A service that started before the"
+        " driver stays on the CPU: restart it, and enable `nvidia-persistenced`. No GPU wanted:"
+        " `picking.device: cpu`.",
+    ),
+    Alert(
+        name="LivepickOutputRefused",
+        severity="critical",
+        expr="livepick_output_writable == 0",
+        lasting="1m",
+        dashboard="pipeline",
+        summary="The output folder of {{ $labels.instance }} takes no writes, so picking waits."
+        " Free space or mend its permissions; livepick goes on by itself within 30 seconds.",
+        runbook="livepick's page names the folder. `df` (blocks and `df -i`), quotas, ownership,"
+        " and `ReadWritePaths=` of the unit. No pick is lost: what waits is picked afterwards.",
+    ),
+    Alert(
+        name="LivepickDiskAlmostFull",
+        severity="critical",
+        expr="livepick_disk_free_bytes / livepick_disk_size_bytes < 0.1",
+        lasting="2m",
+        dashboard="pipeline",
+        summary="Less than a tenth of the {{ $labels.path_role }} disk of {{ $labels.instance }} is"
+        " free. Make room now.",
+        runbook="`output` is where coordinates go, `state` where the ledger, models and runs are."
+        " Old models go with `livepick models prune`; raw movies are usually what fills a disk.",
+    ),
+    Alert(
+        name="LivepickDiskFillsSoon",
+        severity="warning",
+        expr="""
+            predict_linear(livepick_disk_free_bytes[1h], seconds(4h)) < 0
+            and livepick_disk_size_bytes > 0
+            """,
+        lasting="15m",
+        dashboard="pipeline",
+        summary="The {{ $labels.path_role }} disk of {{ $labels.instance }} will be full within"
+        " four hours, as it goes. Make room before the night.",
+        runbook="A straight line through the last hour. livepick itself writes little; the session"
+        " or its motion correction fills the disk. Move finished sessions.",
+    ),
+    Alert(
+        name="LivepickMicrographsFail",
+        severity="warning",
+        expr="""
+            sum without (state) (increase(livepick_micrographs_total{state="failed"}[30m]))
+            / sum without (state) (
+                increase(livepick_micrographs_total{state=~"picked|empty|failed"}[30m])
+            ) > 0.05
+            and sum without (state) (increase(livepick_micrographs_total{state="failed"}[30m])) > 2.5
+            """,
+        lasting="5m",
+        dashboard="pipeline",
+        summary="{{ $value | humanizePercentage }} of the last half hour's micrographs failed on"
+        " {{ $labels.instance }}. Run livepick status: it has each reason and remedy.",
+        runbook="`livepick status CONFIG` and the page give reason and remedy of each."
+        " `incomplete`: the transfer breaks off. `header`, `dtype`: these are no micrographs, see"
+        " `watch.include`. `pixel_size`: set or correct `micrograph.pixel_size_angstrom`. `io`:"
+        " the file server. A file that is replaced is picked again.",
+    ),
+    Alert(
+        name="LivepickWorkersDie",
+        severity="warning",
+        expr="increase(livepick_worker_crashes_total[15m]) > 1.5",
+        lasting="0m",
+        dashboard="pipeline",
+        summary="Worker processes of {{ $labels.instance }} die. Look for the out-of-memory killer"
+        " in journalctl -k; lower picking.workers.",
+        runbook="Usually memory: `journalctl -k | grep -i oom`. Fewer `picking.workers`, or a"
+        " smaller neighbour. If it is always the same file, it fails as `poison` and the rest goes"
+        " on: please report it.",
+    ),
+    Alert(
+        name="LivepickEventsLost",
+        severity="info",
+        expr="increase(livepick_watch_overflows_total[1h]) > 0",
+        lasting="0m",
+        dashboard="pipeline",
+        summary="The kernel dropped file events of {{ $labels.instance }}. No micrograph is lost, a"
+        " rescan finds them; raise fs.inotify.max_queued_events.",
+        runbook="A burst of files was longer than the kernel's queue, and all folders were listed"
+        " at once. `sysctl fs.inotify.max_queued_events=65536`, or `watch.mode: poll`.",
+    ),
+    Alert(
+        name="LivepickConfigRefused",
+        severity="warning",
+        expr="livepick_config_last_reload_successful == 0",
+        lasting="5m",
+        dashboard="session",
+        summary="The config of {{ $labels.instance }} was edited and is not taken; the former one"
+        " is in force. Run livepick check: it names the line.",
+        runbook="`livepick check CONFIG` names every fault with its line. Some settings need a"
+        " restart; the page says which. As long as this fires, an edit has had no effect.",
+    ),
+)
+
+_QUALITY = (
+    Alert(
+        name="LivepickNothingFound",
+        severity="warning",
+        expr="livepick_consecutive_empty_micrographs >= 10",
+        lasting="0m",
+        dashboard="session",
+        summary="The last {{ $value }} micrographs of {{ $labels.instance }} hold no particle. Look"
+        " at them: empty holes, thick ice, or a wrong diameter?",
+        runbook="Look at the newest micrographs. Empty ice or carbon: another grid square."
+        " Particles to the eye: is `particle.diameter_angstrom` right, `particle.contrast`, the"
+        " pixel size? After an edit of the threshold: is it too high?",
+    ),
+    Alert(
+        name="LivepickManyEmpty",
+        severity="warning",
+        expr="""
+            sum without (state) (increase(livepick_micrographs_total{state="empty"}[30m]))
+            / sum without (state) (
+                increase(livepick_micrographs_total{state=~"picked|empty"}[30m])
+            ) > 0.2
+            and sum without (state) (
+                increase(livepick_micrographs_total{state=~"picked|empty"}[30m])
+            ) > 10
+            """,
+        lasting="5m",
+        dashboard="session",
+        summary="{{ $value | humanizePercentage }} of the last half hour's micrographs of"
+        " {{ $labels.instance }} are empty. Choose other holes or another grid square.",
+        runbook="More than a fifth hold no particle. What LivepickNothingFound says holds here.",
+    ),
+    Alert(
+        name="LivepickDrift",
+        severity="warning",
+        expr="livepick_drift_active == 1",
+        lasting="5m",
+        dashboard="session",
+        summary="The last micrographs of {{ $labels.instance }} differ from those that the model"
+        " was promoted on ({{ $labels.finding }}). Look at them; if they are good, retrain.",
+        runbook="livepick's page says in words what has changed and by how much. Thicker ice or"
+        " more carbon: another grid square. Fewer picks on good micrographs: `livepick retrain"
+        " CONFIG`, or `retrain.on_drift: true`. Another specimen: start another session.",
+    ),
+)
+
+_TRAINING = (
+    Alert(
+        name="LivepickNoModel",
+        severity="warning",
+        expr=f"""
+            livepick_model_info{{kind="blob"}} == 1
+            and {_SAME} (livepick_training_running == 0)
+            and {_SAME} (
+                livepick_ledger_micrographs{{state="picked"}}
+                >= {_SAME} livepick_bootstrap_micrographs
+            )
+            """,
+        lasting="30m",
+        dashboard="training",
+        summary="{{ $labels.instance }} has enough micrographs, and no model has been trained for"
+        " half an hour. The page says what training waits for.",
+        runbook="Training waits for micrographs that are fit to learn from, and for"
+        " `bootstrap.minimum_picks`. Mostly masked, or hardly a pick: see LivepickNothingFound. Did"
+        " the run fail, or was its model kept aside? The Training dashboard says so.",
+    ),
+    Alert(
+        name="LivepickTrainingFailed",
+        severity="warning",
+        expr=f"""
+            livepick_training_ended_timestamp_seconds{{result="failed"}}
+            > {_SAME} max by (job, instance) (
+                livepick_training_ended_timestamp_seconds{{result!="failed"}}
+            )
+            unless {_SAME} livepick_training_running == 1
+            """,
+        lasting="1m",
+        dashboard="training",
+        summary="Training failed on {{ $labels.instance }}; picking goes on with the present model."
+        " STATE/runs has the trainer's log; mend it, then run livepick retrain.",
+        runbook="The page has the reason, `STATE/runs/NNNN/trainer.log` the rest. Out of memory:"
+        " `training.minibatch_size`, or the neighbour on the card. A GPU asked for and not there:"
+        " `training.device`. It is not tried again by itself: `livepick retrain CONFIG`.",
+    ),
+    Alert(
+        name="LivepickModelKeptAside",
+        severity="info",
+        expr=f"""
+            livepick_training_ended_timestamp_seconds{{result="kept_aside"}}
+            > {_SAME} max by (job, instance) (
+                livepick_training_ended_timestamp_seconds{{result=~"promoted|superseded"}}
+            )
+            """,
+        lasting="1m",
+        dashboard="training",
+        summary="A new model of {{ $labels.instance }} was not better than the one in use, which"
+        " goes on. livepick models show compares them; livepick models promote overrules it.",
+        runbook="The gate's figures are on the Training dashboard, and in words on the page."
+        " Nothing need be done. `livepick models promote CONFIG N` takes the new one all the same.",
+    ),
+)
+
+ALERTS = (*_COLLECTING, *_PICKING, *_QUALITY, *_TRAINING)

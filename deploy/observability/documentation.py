@@ -1,0 +1,73 @@
+"""What deploy/README.md has from the code: the metrics, and what to do about an alert."""
+
+from collections.abc import Iterable
+
+from prometheus_client import Metric
+
+from livepick.metrics import Metrics
+from observability.alert import Alert
+
+__all__ = ["exposed", "metrics_table", "runbooks", "with_parts"]
+
+MOST_VALUES = 8
+"""A label with more values is described by their number."""
+
+
+def exposed() -> list[Metric]:
+    """Return all metric families, those too that have a series only once the service is up."""
+    metrics = Metrics()
+    metrics.build.info(dict.fromkeys(("version", "python"), "…"))
+    metrics.session.info({"session": "…"})
+    settings = ("diameter_angstrom", "device", "threshold", "training_fingerprint")
+    metrics.config.info(dict.fromkeys(settings, "…"))
+    metrics.root_available.labels("…").set(1)
+    metrics.model.labels("…", "…").set(1)
+    return list(metrics.registry.collect())
+
+
+def metrics_table() -> str:
+    """Return a row for each metric: name, type, labels and the question that it answers."""
+    rows = ["| metric | type | labels | question |", "| --- | --- | --- | --- |"]
+    for family in sorted(exposed(), key=lambda family: family.name):
+        suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
+        rows.append(
+            f"| `{family.name}{suffix}` | {family.type} | {_labels(family)} |"
+            f" {family.documentation} |"
+        )
+    return "\n".join(rows)
+
+
+def _labels(family: Metric) -> str:
+    values: dict[str, list[str]] = {}
+    for sample in family.samples:
+        for name, value in sample.labels.items():
+            if name != "le" and value not in values.setdefault(name, []):
+                values[name].append(value)
+    return "; ".join(f"`{name}`{_shown(of)}" for name, of in values.items())
+
+
+def _shown(values: list[str]) -> str:
+    if values == ["…"]:
+        return ""
+    if len(values) > MOST_VALUES:
+        return f" ({len(values)} values)"
+    return f" ({', '.join(values)})"
+
+
+def runbooks(alerts: Iterable[Alert]) -> str:
+    """Return a section for each alert."""
+    return "\n\n".join(
+        f"### {alert.name}\n\n*{alert.severity}*, after {alert.lasting}. {alert.runbook}"
+        for alert in alerts
+    )
+
+
+def with_parts(text: str, parts: dict[str, str]) -> str:
+    """Return a text with what stands between ``<!-- NAME -->`` and ``<!-- end -->`` replaced."""
+    for name, part in parts.items():
+        head, mark, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, tail = rest.partition("\n<!-- end -->")
+        if not mark or not end:
+            raise ValueError(f"deploy/README.md has no place for {name}")
+        text = head + mark + part + end + tail
+    return text

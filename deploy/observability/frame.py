@@ -1,0 +1,144 @@
+"""What the three dashboards have in common: variables, annotations, links, rows."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import (
+    AnnotationQuery,
+    DashboardCursorSync,
+    DashboardLinkType,
+    Panel,
+    VariableHide,
+    VariableRefresh,
+    VariableSort,
+)
+
+from observability.panels import SOURCE, selected
+
+__all__ = ["ANNOTATIONS", "board"]
+
+TAG = "livepick"
+
+ANNOTATIONS = {
+    "session start": ("livepick_session_started_timestamp_seconds", "blue"),
+    "promotion": ("livepick_model_promoted_timestamp_seconds", "green"),
+    "reload": ("livepick_config_last_reload_success_timestamp_seconds", "orange"),
+}
+"""Marks at the moment that a metric names, and their colours."""
+
+
+class _Marks(AnnotationQuery):
+    """An annotation whose time is the value of its query, which the SDK has no field for."""
+
+    def to_json(self) -> dict[str, object]:
+        return super().to_json() | {
+            "useValueForTime": True,
+            "titleFormat": self.name,
+            "textFormat": "{{instrument}}",
+            "step": "60s",
+        }
+
+
+class _MarksBuilder(Builder[AnnotationQuery]):
+    def __init__(self, name: str, metric: str, colour: str) -> None:
+        self._made = _Marks(
+            name=name,
+            datasource=SOURCE,
+            enable=True,
+            icon_color=colour,
+            expr=selected(f"{metric}{{@}} * 1000"),
+        )
+
+    def build(self) -> AnnotationQuery:
+        """Return the annotation."""
+        return self._made
+
+
+def _choice(name: str, label: str, metric: str, *, others: str, hidden: bool = False) -> (
+    dashboard.QueryVariable
+):  # fmt: skip
+    """Return a variable with the values that a label has; all of them unless some are chosen."""
+    query: dict[str, object] = {"query": f"label_values({metric}, {name})", "refId": name}
+    return (
+        dashboard.QueryVariable(name)
+        .label(label)
+        .datasource(SOURCE)
+        .query(query)
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(VariableSort.ALPHABETICAL_ASC)
+        .multi(multi=True)
+        .include_all(include_all=True)
+        .all_value(others)
+        .hide(VariableHide.HIDE_VARIABLE if hidden else VariableHide.DONT_HIDE)
+    )
+
+
+def board(
+    name: str, description: str, rows: Mapping[str, Sequence[Builder[Panel]]], *, span: str
+) -> str:
+    """Return a dashboard as JSON.
+
+    Parameters
+    ----------
+    name
+        As ``Session``.
+    rows
+        Panels by the title of their row; they fill lines of 24 columns.
+    span
+        From when on, as ``now-6h``.
+    """
+    made = (
+        dashboard.Dashboard(f"livepick / {name}")
+        .uid(f"livepick-{name.lower()}")
+        .description(description)
+        .tags([TAG])
+        .readonly()
+        .time(span, "now")
+        .timezone("browser")
+        .refresh("30s")
+        .tooltip(DashboardCursorSync.CROSSHAIR)
+        .link(
+            dashboard.DashboardLink("livepick")
+            .type(DashboardLinkType.DASHBOARDS)
+            .tags([TAG])
+            .include_vars(include_vars=True)
+            .keep_time(keep_time=True)
+        )
+        .with_variable(
+            dashboard.DatasourceVariable("datasource").label("source").type("prometheus")
+        )
+        # A service without an instrument in its scrape has none to match.
+        .with_variable(
+            _choice("instrument", "microscope", 'livepick_build_info{job=~"$job"}', others=".*")
+        )
+        .with_variable(
+            _choice(
+                "session",
+                "session",
+                'livepick_session_info{job=~"$job", instrument=~"$instrument"}',
+                others=".*",
+            )
+        )
+        .with_variable(
+            _choice(
+                "instance",
+                "service",
+                'livepick_build_info{job=~"$job", instrument=~"$instrument"}',
+                others=".+",
+            )
+        )
+        .with_variable(_choice("job", "job", "livepick_build_info", others=".+", hidden=True))
+    )
+    for mark, (metric, colour) in ANNOTATIONS.items():
+        made = made.annotation(_MarksBuilder(mark, metric, colour))
+    for title, panels in rows.items():
+        made = made.with_row(dashboard.Row(title))
+        for panel in panels:
+            made = made.with_panel(panel)
+    whole = made.build()
+    for number, part in enumerate(whole.panels or [], start=1):
+        part.id_val = number
+    return json.dumps(whole, cls=JSONEncoder, indent=1, sort_keys=True) + "\n"

@@ -1,0 +1,225 @@
+"""Panels, each of one kind of look, and the queries in them.
+
+In a query ``@`` stands for what the dashboard's variables select. What is asked for is cut down to
+the time and place of the chosen session, by ``livepick_session_info``: a service has one session at
+a time, and its figures need no label of their own for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grafana_foundation_sdk.builders import (
+    common,
+    dashboard,
+    heatmap,
+    prometheus,
+    stat,
+    table,
+    timeseries,
+)
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import common as looks
+from grafana_foundation_sdk.models.dashboard import (
+    DataSourceRef,
+    DynamicConfigValue,
+    Panel,
+    Threshold,
+    ThresholdsMode,
+    ValueMap,
+    ValueMappingResult,
+)
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+__all__ = [
+    "OLDEST_WAITS",
+    "SOURCE",
+    "Scale",
+    "curves",
+    "distribution",
+    "figure",
+    "listing",
+    "quantile",
+    "selected",
+    "within",
+]
+
+SOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
+
+SELECTED = 'job=~"$job", instance=~"$instance", instrument=~"$instrument"'
+
+SESSION = 'livepick_session_info{@, session=~"$session"}'
+
+OLDEST_WAITS = """
+(time() - (livepick_oldest_pending_timestamp_seconds{@} > 0)) or 0 * livepick_healthy{@}
+"""
+"""Seconds that the oldest micrograph without picks waits; 0 if none does."""
+
+SLOW = "5m"
+"""Least step of rates per hour: a micrograph a minute says little about a quarter of one."""
+
+HEIGHT_FIGURE, HEIGHT_CURVES = 4, 8
+
+_HIDDEN = DynamicConfigValue(id_val="custom.hidden", value=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """From which values on a figure is yellow and red."""
+
+    yellow: float | None
+    red: float | None
+    good: str = "green"
+    """Colour below both; where more is better, ``red``, and ``red`` names where green begins."""
+
+    def thresholds(self) -> dashboard.ThresholdsConfig:
+        """Return it as Grafana has it."""
+        last = "green" if self.good == "red" else "red"
+        steps = [Threshold(value=None, color=self.good)]
+        if self.yellow is not None:
+            steps.append(Threshold(value=self.yellow, color="yellow"))
+        if self.red is not None:
+            steps.append(Threshold(value=self.red, color=last))
+        return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
+
+
+PLAIN = Scale(None, None, good="text")
+
+
+def selected(expr: str) -> str:
+    """Return a query with the variables' selection in the place of ``@``."""
+    return " ".join(expr.replace("@", SELECTED).split())
+
+
+def within(expr: str) -> str:
+    """Return a query of the chosen sessions."""
+    return selected(f"({' '.join(expr.split())}) and on (job, instance) {SESSION}")
+
+
+def quantile(part: float, histogram: str) -> str:
+    """Return the query of a quantile of a histogram, by its labels."""
+    return f"histogram_quantile({part}, rate({histogram}_bucket{{@}}[$__rate_interval]))"
+
+
+def _query(expr: str, legend: str, number: int) -> prometheus.Dataquery:
+    query = prometheus.Dataquery().datasource(SOURCE).expr(within(expr))
+    return query.legend_format(legend).ref_id(chr(ord("A") + number))
+
+
+def figure(
+    title: str,
+    description: str,
+    expr: str,
+    *,
+    unit: str = "short",
+    scale: Scale = PLAIN,
+    words: dict[float, str] | None = None,
+    name: str = "",
+    slow: bool = False,
+    width: int = 4,
+) -> Builder[Panel]:
+    """Return one number now, in large.
+
+    Parameters
+    ----------
+    words
+        Shown in the place of values.
+    name
+        Legend to show in the place of the value.
+    slow
+        Whether it is a rate per hour.
+    """
+    shown = looks.BigValueTextMode.NAME if name else looks.BigValueTextMode.AUTO
+    panel = (
+        stat.Panel()
+        .title(title)
+        .description(description)
+        .datasource(SOURCE)
+        .with_target(_query(expr, name or "{{instrument}}", 0))
+        .unit(unit)
+        .thresholds(scale.thresholds())
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(values=False))
+        .graph_mode(looks.BigValueGraphMode.NONE)
+        .color_mode(looks.BigValueColorMode.VALUE)
+        .text_mode(shown)
+        .no_value("-")
+        .height(HEIGHT_FIGURE)
+        .span(width)
+    )
+    if words:
+        texts = {f"{value:g}": ValueMappingResult(text=text) for value, text in words.items()}
+        panel = panel.mappings([ValueMap(texts)])
+    return panel.interval(SLOW) if slow else panel
+
+
+def curves(
+    title: str,
+    description: str,
+    queries: Sequence[tuple[str, str]],
+    *,
+    unit: str = "short",
+    least: float | None = 0,
+    most: float | None = None,
+    slow: bool = False,
+    width: int = 8,
+) -> Builder[Panel]:
+    """Return curves over time, of queries with their legends."""
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .description(description)
+        .datasource(SOURCE)
+        .unit(unit)
+        .fill_opacity(8)
+        .show_points(looks.VisibilityMode.NEVER)
+        .tooltip(common.VizTooltipOptions().mode(looks.TooltipDisplayMode.MULTI))
+        .legend(
+            common.VizLegendOptions()
+            .display_mode(looks.LegendDisplayMode.LIST)
+            .placement(looks.LegendPlacement.BOTTOM)
+            .show_legend(show_legend=True)
+        )
+        .height(HEIGHT_CURVES)
+        .span(width)
+    )
+    for number, (expr, legend) in enumerate(queries):
+        panel = panel.with_target(_query(expr, "{{instrument}} " + legend, number))
+    if least is not None:
+        panel = panel.min(least)
+    if most is not None:
+        panel = panel.max(most)
+    return panel.interval(SLOW) if slow else panel
+
+
+def distribution(
+    title: str, description: str, histogram: str, *, unit: str, width: int = 8
+) -> Builder[Panel]:
+    """Return how often which values came, over time, of a histogram without other labels."""
+    expr = f"sum by (job, instance, le) (increase({histogram}_bucket{{@}}[$__rate_interval]))"
+    return (
+        heatmap.Panel()
+        .title(title)
+        .description(description)
+        .datasource(SOURCE)
+        .with_target(_query(expr, "{{le}}", 0).format(PromQueryFormat.HEATMAP))
+        .unit(unit)
+        .interval(SLOW)
+        .height(HEIGHT_CURVES)
+        .span(width)
+    )
+
+
+def listing(title: str, description: str, expr: str, *, height: int = 6) -> Builder[Panel]:
+    """Return a table of labels, as they are now."""
+    query = _query(expr, "", 0).format(PromQueryFormat.TABLE).instant()
+    return (
+        table.Panel()
+        .title(title)
+        .description(description)
+        .datasource(SOURCE)
+        .with_target(query)
+        .unit("short")
+        .no_value("none")
+        .height(height)
+        .span(24)
+        .override_by_regexp("Time|Value|__name__|job|alertstate", [_HIDDEN])
+    )

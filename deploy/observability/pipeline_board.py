@@ -1,0 +1,214 @@
+"""The dashboard for who runs the machine: every stage, and what each needs."""
+
+from observability.frame import board
+from observability.panels import OLDEST_WAITS, Scale, curves, figure, quantile
+
+__all__ = ["pipeline_board"]
+
+_BY_STAGE = [
+    curves(
+        "Rate by stage",
+        "Micrographs a minute that pass each stage of picking.",
+        [
+            (
+                "60 * rate(livepick_stage_duration_seconds_count{@}[$__rate_interval])",
+                "{{stage}}",
+            )
+        ],
+        slow=True,
+    ),
+    curves(
+        "Errors by stage and reason",
+        "An hour, of micrographs that are given up or tried again, and of writes and trainings.",
+        [("3600 * rate(livepick_errors_total{@}[$__rate_interval]) > 0", "{{stage}} {{reason}}")],
+        slow=True,
+    ),
+    curves(
+        "Duration by stage",
+        "Of 95 % of the micrographs. `read` is the file server, `infer` the card.",
+        [
+            (
+                quantile(0.95, "livepick_stage_duration_seconds"),
+                "{{stage}}",
+            )
+        ],
+        unit="s",
+        slow=True,
+    ),
+    curves(
+        "Queue by stage",
+        "settling: still being written; queued: complete; picking: with a worker.",
+        [("livepick_queue_depth{@}", "{{stage}}")],
+    ),
+    curves(
+        "Tried again and replaced",
+        "An hour: retries after an error, and new content under a known name.",
+        [
+            ("3600 * rate(livepick_retries_total{@}[$__rate_interval])", "retries"),
+            (
+                '3600 * rate(livepick_micrographs_total{state="superseded", @}[$__rate_interval])',
+                "replaced",
+            ),
+        ],
+        slow=True,
+    ),
+    curves(
+        "From landing to picks",
+        "Mean of the micrographs of the last minutes; the alert looks at the oldest that waits.",
+        [
+            (
+                (
+                    "rate(livepick_end_to_end_latency_seconds_sum{@}[$__rate_interval])"
+                    " / rate(livepick_end_to_end_latency_seconds_count{@}[$__rate_interval])"
+                ),
+                "mean",
+            )
+        ],
+        unit="s",
+        slow=True,
+    ),
+]
+
+_WORKERS = [
+    curves(
+        "Utilisation: busy workers",
+        "At 100 % for long with a queue that grows, more workers or a faster card are needed.",
+        [
+            (
+                (
+                    'livepick_workers{state="busy", @}'
+                    " / ignoring (state) sum without (state) (livepick_workers{@})"
+                ),
+                "",
+            )
+        ],
+        unit="percentunit",
+        most=1,
+    ),
+    curves(
+        "Saturation: how long the oldest waits",
+        "Since the oldest micrograph without picks landed; ten minutes are an alert.",
+        [
+            (
+                OLDEST_WAITS,
+                "",
+            )
+        ],
+        unit="s",
+    ),
+    curves(
+        "Errors: workers that died",
+        "An hour. Two within a quarter of one are an alert; usually memory.",
+        [("3600 * rate(livepick_worker_crashes_total{@}[$__rate_interval])", "")],
+        slow=True,
+    ),
+]
+
+_DISKS = [
+    curves(
+        "Utilisation: free share",
+        "A tenth is an alert. output: coordinates; state: ledger, models and runs.",
+        [("livepick_disk_free_bytes{@} / livepick_disk_size_bytes{@}", "{{path_role}}")],
+        unit="percentunit",
+        most=1,
+    ),
+    curves(
+        "Saturation: room that is left",
+        "Bytes, as they fall.",
+        [("livepick_disk_free_bytes{@}", "{{path_role}}")],
+        unit="bytes",
+    ),
+    curves(
+        "Errors: the output takes writes",
+        "0 while picking waits for the output folder.",
+        [("livepick_output_writable{@}", "")],
+        most=1,
+    ),
+]
+
+_WATCHING = [
+    curves(
+        "Utilisation: duration of a listing",
+        "Of the watched folders. Half of the interval is the most that it may take.",
+        [
+            ("livepick_scan_duration_seconds{@}", "listing"),
+            ("livepick_rescan_interval_seconds{@}", "interval"),
+        ],
+        unit="s",
+    ),
+    curves(
+        "Saturation: since the last listing",
+        "More than three intervals are an alert.",
+        [("time() - (livepick_last_scan_timestamp_seconds{@} > 0)", "")],
+        unit="s",
+    ),
+    curves(
+        "Errors: folders, overflows, restarts",
+        "Folders that are there (1), and what went wrong with file events, an hour.",
+        [
+            ("livepick_watch_root_available{@}", "folder {{root}}"),
+            ("3600 * rate(livepick_watch_overflows_total{@}[$__rate_interval])", "overflows"),
+            ("3600 * rate(livepick_watch_restarts_total{@}[$__rate_interval])", "restarts"),
+        ],
+        slow=True,
+    ),
+    curves(
+        "File events",
+        "A minute, from the kernel. None on network file systems: those are polled.",
+        [("60 * rate(livepick_watch_events_total{@}[$__rate_interval])", "")],
+    ),
+    curves(
+        "Gap between micrographs",
+        "Median of the last 25; ten times as long without one is an alert.",
+        [("livepick_micrograph_gap_seconds{@}", "")],
+        unit="s",
+    ),
+    curves(
+        "Micrographs by state",
+        "All that the session has seen, each once.",
+        [("livepick_ledger_micrographs{@}", "{{state}}")],
+    ),
+]
+
+_SERVICE = [
+    figure(
+        "All parts get on",
+        "As /healthz says; the watchdog of systemd acts on it.",
+        "livepick_healthy{@}",
+        words={0: "no", 1: "yes"},
+        scale=Scale(None, 1, good="red"),
+    ),
+    figure(
+        "GPU in use",
+        "Whether CUDA runs the model.",
+        'livepick_inference_provider_active{provider="CUDAExecutionProvider", @}',
+        words={0: "no", 1: "yes"},
+    ),
+    curves(
+        "Scrape",
+        "How long /metrics takes.",
+        [("scrape_duration_seconds{@}", "")],
+        unit="s",
+    ),
+    curves(
+        "Series",
+        "How many /metrics has; it does not grow with the session.",
+        [("scrape_samples_post_metric_relabeling{@}", "")],
+    ),
+]
+
+
+def pipeline_board() -> str:
+    """Return it as JSON."""
+    return board(
+        "Pipeline",
+        "Rate, errors and duration of each stage; use, saturation and errors of what they need.",
+        {
+            "Stages: rate, errors, duration": _BY_STAGE,
+            "Workers: use, saturation, errors": _WORKERS,
+            "Disks: use, saturation, errors": _DISKS,
+            "Watching: use, saturation, errors": _WATCHING,
+            "Service": _SERVICE,
+        },
+        span="now-6h",
+    )

@@ -1,0 +1,122 @@
+"""A real Prometheus that watches a session, with times divided so that minutes are seconds."""
+
+import json
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import yaml
+
+from observability.alert import rules
+from observability.alerts import ALERTS
+
+SCRAPE = "300ms"
+
+
+def free_port():
+    """Return a port that nobody has."""
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        return door.getsockname()[1]
+
+
+class Prometheus:
+    """Debian's Prometheus on a livepick at an address.
+
+    Parameters
+    ----------
+    program
+        Its path.
+    folder
+        Where it may write.
+    target
+        host:port of livepick.
+    scale
+        How many times faster its rules are than those that are shipped.
+    """
+
+    def __init__(self, program, folder, *, target, scale):
+        folder.mkdir()
+        self.log = folder / "log"
+        (folder / "rules.yml").write_text(rules(ALERTS, scale=scale))
+        config = {
+            "global": {"scrape_interval": SCRAPE, "evaluation_interval": SCRAPE},
+            "rule_files": ["rules.yml"],
+            "scrape_configs": [
+                {
+                    "job_name": "livepick",
+                    "scrape_timeout": SCRAPE,
+                    "static_configs": [
+                        {"targets": [target], "labels": {"instrument": "krios1"}},
+                    ],
+                }
+            ],
+        }
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+        self.address = f"http://127.0.0.1:{free_port()}"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    program,
+                    f"--config.file={folder / 'prometheus.yml'}",
+                    f"--storage.tsdb.path={folder / 'data'}",
+                    f"--web.listen-address={self.address.removeprefix('http://')}",
+                    "--log.level=warn",
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        give_up = time.monotonic() + 60
+        while not self._is_ready():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < give_up, self.log.read_text()
+            time.sleep(0.1)
+
+    def _is_ready(self):
+        try:
+            with urllib.request.urlopen(f"{self.address}/-/ready", timeout=10):  # noqa: S310 - ours
+                return True
+        except OSError:
+            return False
+
+    def close(self):
+        """End it."""
+        self.process.kill()
+        self.process.wait()
+
+    def ask(self, path, **values):
+        """Return what its interface answers; a refusal is an error with its words."""
+        url = f"{self.address}/api/v1/{path}?{urllib.parse.urlencode(values)}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{values}: {error.read().decode()}") from error
+
+    def has_figures(self, expr):
+        """Return whether an expression gives any figure now."""
+        result = self.ask("query", query=expr)["result"]
+        return any(each["value"][1] != "NaN" for each in result)
+
+    def firing(self):
+        """Return the names of the alerts that fire."""
+        alerts = self.ask("alerts")["alerts"]
+        return {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
+
+    def until(self, *, fire=(), silent=(), seconds=60):
+        """Wait until some alerts have fired and others are silent."""
+        give_up = time.monotonic() + seconds
+        to_come = set(fire)
+        while True:
+            firing = self.firing()
+            to_come -= firing
+            still = set(silent) & firing
+            if not to_come and not still:
+                return
+            assert time.monotonic() < give_up, (
+                f"{to_come} do not fire, {still} do not fall silent\n" + self.log.read_text()
+            )
+            time.sleep(0.2)

@@ -1,0 +1,359 @@
+"""A real daemon on a simulated acquisition, watched by a real Prometheus.
+
+Each alert is fired by its real cause and cleared by its remedy, with minutes as half seconds; every
+query of the dashboards and every part of the rules is answered, and not emptily.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from monitoring import Prometheus, free_port
+from session import livepick
+from test_config_edits import edit
+
+from observability.alerts import ALERTS
+from observability.documentation import exposed
+
+PROMETHEUS = shutil.which("prometheus")
+PROMTOOL = shutil.which("promtool")
+MOUNT, UMOUNT = shutil.which("mount"), shutil.which("umount")
+BINDFS = shutil.which("bindfs")
+HAS_GPU = Path("/dev/nvidiactl").exists()
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+pytestmark = [
+    pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is missing (Debian's prometheus)"),
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+]
+
+SCALE = 100
+"""A minute is 0.6 s, a quarter of an hour 9 s."""
+
+ELSEWHERE = {
+    "LivepickUnhealthy": "a part must hang for 90 s",
+    "LivepickDrift": "needs a trained model and 60 micrographs picked with it",
+    "LivepickModelKeptAside": "needs two trainings",
+}
+"""Alerts that are fired by promtool's tests only, and why."""
+
+EMPTY = {
+    "livepick_training_ended_timestamp_seconds": "no training has ended",
+}
+"""Metrics whose curves are rightly empty in a session without a training, and why."""
+
+
+@pytest.fixture
+def watch(tmp_path):
+    """Return a function that watches an address by a Prometheus, which ends with the test."""
+    with contextlib.ExitStack() as ending:
+
+        def start(target):
+            prometheus = Prometheus(PROMETHEUS, tmp_path / "prometheus", target=target, scale=SCALE)
+            ending.callback(prometheus.close)
+            return prometheus
+
+        yield start
+
+
+class Microscope:
+    """Delivers micrographs until it is told to pause."""
+
+    def __init__(self, session, every_seconds):
+        self.session = session
+        self.every_seconds = every_seconds
+        self.number = 0
+        self.at_work = threading.Event()
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def deliver(self, count):
+        """Deliver some at once."""
+        self.session.drop(count, first=self.number + 1)
+        self.number += count
+
+    def _run(self):
+        while not self.over.wait(self.every_seconds):
+            if self.at_work.is_set():
+                self.deliver(1)
+
+    def __enter__(self):
+        self.at_work.set()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+def workers(session):
+    """Return the processes that pick."""
+    return [each for each in psutil.Process(session.process.pid).children() if is_worker(each)]
+
+
+def is_worker(process):
+    """Return whether it lives and is one of those that the service has spawned."""
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def kill_workers(session, count):
+    """Kill so many, each as soon as it is there; more than two are more than the service takes."""
+    for _ in range(count):
+        session.until(lambda: workers(session), "a worker")
+        (victim, *_) = workers(session)
+        victim.kill()
+        session.until(lambda gone=victim: not is_worker(gone), "its end")
+
+
+def fill(disk):
+    """Write until there is no room left; return what to remove."""
+    filler = disk / "movies"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+def flood(folder):
+    """Make more file events than the kernel's queue takes."""
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    for number in range(limit // 2 + 100):
+        path = folder / f"{number}.flood"
+        path.touch()
+        path.unlink()
+
+
+def test_every_query_is_answered(make_session, watch):
+    """Of panels, variables, annotations and rules; and every metric is used or documented."""
+    address = f"127.0.0.1:{free_port()}"
+    session = make_session(web={"listen": address}, picking={"device": "prefer-gpu", "workers": 1})
+    session.start()
+    prometheus = watch(address)
+    with Microscope(session, 0.5):
+        waiting = dict(queries())
+        give_up = time.monotonic() + 90
+        for number in itertools.count():
+            (session.landing / f"bad_{number}.mrc").write_bytes(b"not a micrograph" * 1000)
+            for what, expr in list(waiting.items()):
+                if prometheus.has_figures(expr):
+                    del waiting[what]
+            if not waiting:
+                break
+            assert time.monotonic() < give_up, "\n".join(map(str, waiting.items()))
+    metrics = session.get("/metrics")
+    exported = set(re.findall(r"^# TYPE (livepick_\w+)", metrics, re.MULTILINE))
+    readme = (DEPLOY / "README.md").read_text()
+    documented = set(re.findall(r"^\| `(livepick_\w+)`", readme, re.MULTILINE))
+    assert exported == documented
+    labels = {
+        name: set(re.findall(r'(\w+)="', given))
+        for name, given in re.findall(r"^(livepick_\w+)\{(.*)\} ", metrics, re.MULTILINE)
+    }
+    for family in exposed():
+        for sample in family.samples:
+            assert labels.get(sample.name, set()) == set(sample.labels)
+    if PROMTOOL is not None:
+        lint = subprocess.run(
+            [PROMTOOL, "check", "metrics"], input=metrics.encode(), capture_output=True, check=False
+        )
+        assert (lint.returncode, lint.stdout + lint.stderr) == (0, b"")
+
+
+def with_label(query):
+    """Return the series that ``label_values(METRIC, LABEL)`` finds values in."""
+    metric, label = re.fullmatch(r"label_values\((.*), (\w+)\)", query).groups()
+    return f'count by ({label}) ({metric}) and count by ({label}) ({{{label}!=""}})'
+
+
+def queries():
+    """Yield where each query is, and the query as Grafana would send it, all being selected."""
+    fills = {"$__rate_interval": "5s", "$job": ".+", "$instance": ".+"}
+    fills |= {"$instrument": ".*", "$session": ".*"}
+    for path in sorted((DEPLOY / "grafana" / "dashboards").glob("*.json")):
+        board = json.loads(path.read_text())
+        asked = [
+            (f"{path.stem}: {panel['title']} {target['refId']}", target["expr"])
+            for panel in board["panels"]
+            for target in panel.get("targets", ())
+        ]
+        asked += [
+            (f"{path.stem}: {mark['name']}", mark["expr"]) for mark in board["annotations"]["list"]
+        ]
+        asked += [
+            (f"{path.stem}: ${variable['name']}", with_label(variable["query"]["query"]))
+            for variable in board["templating"]["list"]
+            if variable["type"] == "query"
+        ]
+        for what, expr in asked:
+            if any(metric in expr for metric in EMPTY):
+                continue
+            for name, value in fills.items():
+                expr = expr.replace(name, value)  # noqa: PLW2901 - filled in step by step
+            yield what, expr
+    # An alert is empty while all is well, but none of its parts may be.
+    for alert in ALERTS:
+        for part in re.findall(r"livepick_\w+(?:\{[^{}]*\})?|up\{[^{}]*\}", alert.expr):
+            yield f"{alert.name}: {part}", part
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a folder on a disk of one megabyte of its own."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = MOUNT is not None and os.geteuid() == 0 and not subprocess.run(
+        [MOUNT, "-t", "tmpfs", "-o", "size=1m", "livepick-test", place],
+        capture_output=True, check=False,
+    ).returncode  # fmt: skip
+    if not mounted:
+        pytest.skip("needs root and a tmpfs: a disk that may be filled")
+    yield place
+    subprocess.run([UMOUNT, "-l", place], check=True)
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU, so the CPU is not forced on it")
+def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
+    make_session, watch, small_disk
+):
+    """One after the other, and some at once, in one session that goes on all the while."""
+    address = f"127.0.0.1:{free_port()}"
+    session = make_session(
+        web={"listen": address},
+        picking={"device": "prefer-gpu", "workers": 1},
+        output={"directory": str(small_disk)},
+    )
+    session.start()
+    prometheus = watch(address)
+    until = prometheus.until
+    with Microscope(session, 0.6) as microscope:
+        session.until(lambda: session.picked() > 2, "some picked")
+
+        # No GPU, bad files, a burst of events, a typo in the config.
+        for number in range(4):
+            (session.landing / f"bad_{number}.mrc").write_bytes(b"not a micrograph" * 1000)
+        session.process.send_signal(signal.SIGSTOP)
+        flood(session.landing)
+        session.process.send_signal(signal.SIGCONT)
+        edit(session, picking={"treshold": 1.0})
+        until(fire=["LivepickOnCpu", "LivepickMicrographsFail", "LivepickEventsLost",
+                    "LivepickConfigRefused"])  # fmt: skip
+
+        # The config is right again, but its threshold too high; and workers are killed.
+        for bad in session.landing.glob("bad_*"):
+            bad.unlink()
+        del session.settings["picking"]["treshold"]
+        edit(session, picking={"threshold": 1.0})
+        kill_workers(session, 2)
+        until(
+            fire=["LivepickWorkersDie", "LivepickNothingFound", "LivepickManyEmpty"],
+            silent=["LivepickConfigRefused"],
+        )
+        edit(session, picking={"threshold": "auto"})
+
+        # Picking halts, and the disk fills.
+        session.until(lambda: workers(session), "a worker")
+        (stopped, *_) = workers(session)
+        stopped.suspend()
+        filler = fill(small_disk)
+        microscope.deliver(20)
+        until(fire=["LivepickFallingBehind", "LivepickQueueGrows", "LivepickDiskAlmostFull",
+                    "LivepickDiskFillsSoon"])  # fmt: skip
+        stopped.resume()
+        until(fire=["LivepickOutputRefused"])
+
+        # Room again, but the microscope halts, and then the folder vanishes.
+        filler.unlink()
+        microscope.at_work.clear()
+        until(fire=["LivepickAcquisitionStalled"], silent=["LivepickOutputRefused"])
+        away = session.landing.with_name("away")
+        session.landing.rename(away)
+        until(fire=["LivepickWatchRootGone"])
+        away.rename(session.landing)
+        until(silent=["LivepickWatchRootGone"])
+        microscope.at_work.set()
+        others = [alert.name for alert in ALERTS if alert.name != "LivepickOnCpu"]
+        until(silent=others, seconds=90)
+
+        # The service is killed; it comes back, and is content with the CPU.
+        session.process.kill()
+        session.process.wait()
+        until(fire=["LivepickDown"])
+        edit(session, picking={"device": "cpu"})
+        session.start()
+        until(silent=["LivepickDown"])
+        time.sleep(5)  # more than OnCpu takes to fire
+        assert prometheus.firing() == set()
+
+
+@pytest.mark.skipif(
+    BINDFS is None or UMOUNT is None or not os.access("/dev/fuse", os.W_OK),
+    reason="needs bindfs and /dev/fuse: a file system that may hang",
+)
+def test_a_file_system_that_hangs_is_told(make_session, watch, tmp_path):
+    """The listing does not come back; it does when the server does."""
+    behind, mount = tmp_path / "behind", tmp_path / "mount"
+    behind.mkdir()
+    mount.mkdir()
+    address = f"127.0.0.1:{free_port()}"
+    with subprocess.Popen([BINDFS, "-f", behind, mount]) as server:
+        try:
+            while not mount.is_mount():
+                time.sleep(0.05)
+            session = make_session(
+                web={"listen": address},
+                watch={"directories": [str(mount)], "rescan_seconds": 0.2, "settle_seconds": 0.2},
+            )
+            session.start()
+            prometheus = watch(address)
+            session.until(lambda: prometheus.firing() == set(), "a first look")
+            server.send_signal(signal.SIGSTOP)
+            prometheus.until(fire=["LivepickScanOverdue"])
+            server.send_signal(signal.SIGCONT)
+            prometheus.until(silent=["LivepickScanOverdue"])
+        finally:
+            server.send_signal(signal.SIGCONT)
+            subprocess.run([UMOUNT, "-l", mount], check=False)
+            server.terminate()
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU, so training on it does not fail")
+def test_a_training_that_fails_is_told_until_another_is_under_way(make_session, watch):
+    """It was to use a GPU that is not there."""
+    address = f"127.0.0.1:{free_port()}"
+    session = make_session(
+        web={"listen": address},
+        bootstrap={"micrographs": 6, "minimum_picks": 50},
+        training={"device": "cuda", "epochs": 2, "held_out_fraction": 0.34},
+    )
+    session.start()
+    prometheus = watch(address)
+    session.drop(7)
+    prometheus.until(fire=["LivepickTrainingFailed", "LivepickNoModel"], seconds=150)
+    edit(session, training={"device": "cpu"})
+    ran = livepick("retrain", session.config, "--note", "there is no GPU")
+    assert ran.returncode == 0, ran.stderr
+    prometheus.until(silent=["LivepickTrainingFailed", "LivepickNoModel"])
+
+
+def test_every_alert_is_fired_for_real_or_is_known_not_to_be():
+    """A new alert needs its cause here, or a reason."""
+    text = Path(__file__).read_text()
+    fired = set(re.findall(r'"(Livepick\w+)"', text.partition("@pytest.fixture")[2]))
+
+    assert fired | set(ELSEWHERE) == {alert.name for alert in ALERTS}
+    assert fired & set(ELSEWHERE) == set()
