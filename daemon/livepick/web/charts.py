@@ -166,14 +166,19 @@ def _marks(at: FloatArray, values: FloatArray, axes: _Axes, form: str) -> Iterat
     spans = np.minimum((share * MOST_BINS).astype(int), MOST_BINS - 1)
     # Few micrographs are shown one by one, each at its own time.
     of = spans if len(at) > MOST_BINS else np.arange(len(at))
-    order = np.argsort(of, kind="stable")
-    edges = np.flatnonzero(np.diff(of[order])) + 1
-    for here in np.split(order, edges):
-        low, middle, high = np.percentile(values[here], (10, 50, 90)).tolist()
-        middle_at = float(at[here].mean())
-        many = f", {len(here)} micrographs" if len(here) > 1 else ""
-        title = f"{clock(middle_at)}: {form.format(middle)}{many}"
-        yield Mark(axes.x(middle_at), axes.y(middle), axes.y(low), axes.y(high), title)
+    order = np.lexsort((values, of))
+    firsts = np.flatnonzero(np.diff(of[order], prepend=-1))
+    counts = np.diff(firsts, append=len(order))
+    means = np.add.reduceat(at[order], firsts) / counts
+    low, middle, high = (
+        values[order][firsts + np.round(share * (counts - 1)).astype(int)]
+        for share in (0.1, 0.5, 0.9)
+    )
+    table = (means.tolist(), low.tolist(), middle.tolist(), high.tolist(), counts.tolist())
+    for mean_at, lower, median, upper, count in zip(*table, strict=True):
+        many = f", {count} micrographs" if count > 1 else ""
+        title = f"{clock(mean_at)}: {form.format(median)}{many}"
+        yield Mark(axes.x(mean_at), axes.y(median), axes.y(lower), axes.y(upper), title)
 
 
 def _changes(timeline: Sequence[Moment], axes: _Axes) -> tuple[Tick, ...]:

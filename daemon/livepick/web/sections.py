@@ -77,7 +77,7 @@ class Sections:
         return self._render(
             "index.html",
             parts={name: (parts[name], digest(parts[name])) for name in SECTIONS},
-            status=self._sources.status(),
+            session=self._sources.config().session.name,
             now=time.time(),
         )
 
