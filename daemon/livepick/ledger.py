@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import re
 import sqlite3
 import threading
 import time
@@ -35,9 +36,11 @@ from livepick.records import (
     Arrival,
     Claim,
     Counts,
+    Hourly,
     Measured,
     MicrographRow,
     ModelInUse,
+    Moment,
     RunRow,
     RunState,
     Session,
@@ -282,6 +285,65 @@ class ReadLedger:
             limit,
         )
         return [MicrographRow.of(row) for row in rows]
+
+    # ---- for the page --------------------------------------------------------------------------
+
+    def mark(self) -> int:
+        """Return a number that is another one after anybody has written."""
+        return int(self._rows("pragma data_version")[0][0])
+
+    def latest(self, limit: int, *, picked: bool = False) -> list[MicrographRow]:
+        """Return the micrographs that landed last, the latest first; only those with picks.
+
+        ``not indexed``: as of ``first_picked``.
+        """
+        rows = self._rows(
+            "select * from micrograph not indexed where ?1 = 0 or picked_content is not null"
+            " order by id desc limit ?2",
+            picked,
+            limit,
+        )
+        return [MicrographRow.of(row) for row in rows]
+
+    def beside(self, micrograph_id: int) -> tuple[int | None, int | None]:
+        """Return the numbers of the next newer and the next older micrograph with picks."""
+        row = self._rows(
+            "select (select min(id) from micrograph not indexed where id > ?1"
+            "  and picked_content is not null),"
+            " (select max(id) from micrograph not indexed where id < ?1"
+            "  and picked_content is not null)",
+            micrograph_id,
+        )[0]
+        return row[0], row[1]
+
+    def search(self, text: str, limit: int) -> list[MicrographRow]:
+        """Return micrographs whose path has this text in it, in any case; the latest first."""
+        literal = re.sub(r"([\\%_])", r"\\\1", text)
+        rows = self._rows(
+            "select * from micrograph not indexed where relative like ? escape '\\'"
+            " order by id desc limit ?",
+            f"%{literal}%",
+            limit,
+        )
+        return [MicrographRow.of(row) for row in rows]
+
+    def hourly(self, now: float) -> Hourly:
+        """Return what the hour before ``now`` (unix seconds) has brought."""
+        row = self._rows(
+            "select count(*) filter (where landed_at > ?1), count(*) filter (where picked_at > ?1),"
+            " coalesce(sum(pick_count) filter (where picked_at > ?1), 0)"
+            " from micrograph where changed_at > ?1",
+            now - 3600,
+        )[0]
+        return Hourly(*row)
+
+    def timeline(self) -> list[Moment]:
+        """Return when each micrograph with picks landed, and what was found in it."""
+        rows = self._rows(
+            "select landed_at, pick_count, median_score, model_version from micrograph"
+            " where picked_content is not null order by id"
+        )
+        return [Moment(*row) for row in rows]
 
     def visible(self) -> Iterator[Visible]:
         """Yield the micrographs that have coordinates in the output folder, by path.

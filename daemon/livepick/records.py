@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from livepick.core.micrograph import FileVersion
 from livepick.core.quality import CtfFigures, Quality, Verdict
@@ -17,9 +17,11 @@ __all__ = [
     "Arrival",
     "Claim",
     "Counts",
+    "Hourly",
     "Measured",
     "MicrographRow",
     "ModelInUse",
+    "Moment",
     "RunRow",
     "RunState",
     "Session",
@@ -195,6 +197,26 @@ class MicrographRow:
     def path(self) -> Path:
         """Where the micrograph is."""
         return self.root / self.relative
+
+
+@dataclass(frozen=True, slots=True)
+class Hourly:
+    """What an hour has brought."""
+
+    landed: int
+    picked: int
+    picks: int
+
+
+class Moment(NamedTuple):
+    """One micrograph in the course of a session; a tuple, for there are tens of thousands."""
+
+    landed_at: float
+    """Unix seconds."""
+    pick_count: int
+    median_score: float | None
+    """None without a pick."""
+    model_version: int
 
 
 @dataclass(frozen=True, slots=True)

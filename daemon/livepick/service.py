@@ -55,7 +55,9 @@ from livepick.sidecars import Sidecars
 from livepick.supervisor import Supervisor
 from livepick.systemd import Systemd
 from livepick.watch import Watcher
-from livepick.web.app import Web, create_app, is_loopback, listen
+from livepick.web.app import create_app
+from livepick.web.sections import Sources
+from livepick.web.server import Web, is_loopback, listen
 from livepick.worker import CUDA, pick, probe
 
 __all__ = ["ADDRESS", "Service"]
@@ -193,7 +195,7 @@ class Service:
             drifted=self._on_drift,
         )
         self._supervisor.describe(champion.card)
-        self._web = self._make_web(door)
+        self._web = self._make_web(door, reader, engine)
 
     def _make_dispatch(
         self, ledger: Ledger, engine: Engine, outputs: Outputs, champion: Bundle
@@ -216,14 +218,17 @@ class Service:
             instruments=self._metrics,
         )
 
-    def _make_web(self, door: socket.socket) -> Web:
-        app = create_app(
-            self._metrics,
-            self._supervisor.status,
-            self._supervisor.health,
-            loopback=is_loopback(door.getsockname()[0]),
+    def _make_web(self, door: socket.socket, reader: ReadLedger, engine: Engine) -> Web:
+        sources = Sources(
+            status=self._supervisor.status,
+            health=self._supervisor.health,
+            config=lambda: self._config,
+            ledger=reader,
         )
-        return Web(door, app)
+        app = create_app(
+            self._metrics, sources, engine.submit, loopback=is_loopback(door.getsockname()[0])
+        )
+        return Web(door, app.asgi, app.live.close)
 
     def _workers(self, champion: Bundle, ending: contextlib.ExitStack) -> tuple[Engine, str, int]:
         """Start the workers; see which onnxruntime provider they obtain, and how many they are.

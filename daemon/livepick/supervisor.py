@@ -23,7 +23,7 @@ from livepick.reload import Change, describe, read_anew
 from livepick.status import Status, read_status
 from livepick.systemd import Systemd
 from livepick.watch import Watcher
-from livepick.web.app import Health
+from livepick.web.health import Health
 from livepick.worker import CUDA
 
 __all__ = ["Supervisor"]

@@ -10,7 +10,7 @@ PIXEL_SIZE_ANGSTROM = 4.0
 SIDE_PX = 384
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_disc_micrograph():
     """Return a function that writes 16 dark discs in noise, by a rename."""
 

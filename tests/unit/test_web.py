@@ -1,16 +1,29 @@
 """The page, the metrics and the health check."""
 
+import contextlib
 import http.client
+import io
 import json
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from livepick.core.report import TrainingFinding
+from livepick.core.micrograph import FileVersion
+from livepick.core.picks import Picks
+from livepick.engine import threads
 from livepick.errors import ConfigError
+from livepick.ledger import LEDGER, Ledger, ReadLedger
 from livepick.metrics import Metrics
 from livepick.records import Counts
 from livepick.status import Row, Status, Training
-from livepick.web.app import Health, Web, create_app, listen
+from livepick.web.app import create_app
+from livepick.web.health import Health
+from livepick.web.sections import Sources
+from livepick.web.server import Web, listen
+from livepick.worker import Quality, Result, StageSeconds
 
 HOSTILE = "<script>alert(1)</script>.mrc"
 
@@ -20,33 +33,79 @@ STATUS = Status(
     counts=Counts(queued=1, picked=2, failed=1),
     particles=12345,
     training=Training("failed", "Run 0001 failed: no memory."),
-    findings=(TrainingFinding("rate_too_high", True, "the loss is <nan>", "lower the rate"),),
-    newest=[Row(HOSTILE, "picked", 7, 0, 1.0, "", "", "")],
-    failures=[Row("bad.mrc", "movie", None, None, 1.0, "movie", "It is a movie", "Give the sum.")],
+    failures=[
+        Row(HOSTILE, "failed", None, None, 1.0, "io", "It is <gone>", ""),
+        Row("bad.mrc", "movie", None, None, 1.0, "movie", "It is a movie", "Give the sum."),
+    ],
     problems=("/data is not there.",),
 )
 
 
+PICKS = Picks.sorted(*(np.array(a, dtype=np.float32) for a in ([40, 90], [30, 60], [0.9, 0.4])))
+
+
 @pytest.fixture
-def ask():
+def ledger(tmp_path):
+    """Return the ledger of a session, to write to."""
+    with contextlib.closing(Ledger(tmp_path / "state" / LEDGER)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def land(ledger, write_mrc):
+    """Return a function that writes a micrograph with a particle at (40, 30), and picks it."""
+
+    def landed(name):
+        path = write_mrc(name, centres=((30, 40),))
+        version = FileVersion.of(path.stat())
+        ledger.landed(path.parent, Path(name), version, time.time())
+        (claim,) = ledger.claim(1)
+        ledger.picked(claim, result())
+        return claim.id
+
+    return landed
+
+
+def result(picks=PICKS, threshold=0.5):
+    """Return what a worker found."""
+    return Result(
+        picks=picks,
+        threshold=threshold,
+        model_version=1,
+        model_kind="trained",
+        shape_px=(128, 192),
+        pixel_size_angstrom=1.5,
+        quality=Quality(masked_fraction=0.1, median_score=0.9),
+        seconds=StageSeconds(0, 0, 0, 0),
+        provider="CPUExecutionProvider",
+    )
+
+
+@pytest.fixture
+def ask(ledger, make_config):
     """Return a function that sends one request to a real server and returns its answer."""
     state = {"health": Health(ok=True, seconds_since={"dispatch": 0.5})}
-    app = create_app(Metrics(), lambda: STATUS, lambda: state["health"])
-    web = Web(listen("127.0.0.1:0"), app)
+    config, engine, reader = make_config(), threads(1), ReadLedger(ledger.path)
+    sources = Sources(lambda: STATUS, lambda: state["health"], lambda: config, reader)
+    app = create_app(Metrics(), sources, engine.submit)
+    web = Web(listen("127.0.0.1:0"), app.asgi, app.live.close)
     web.start()
 
-    def send(path, *, method="GET", host=None, health=None):
+    def send(path, *, method="GET", host=None, health=None, until=None):
         if health is not None:
             state["health"] = health
         connection = http.client.HTTPConnection(web.address, timeout=10)
         connection.request(method, path, headers={"Host": host} if host else {})
         answer = connection.getresponse()
-        text = answer.read().decode()
+        body = answer.read() if until is None else answer.readline()
         connection.close()
-        return answer, text
+        picture = answer.headers.get_content_type() == "image/png"
+        return answer, body if picture else body.decode()
 
     yield send
     web.stop()
+    engine.stop()
+    reader.close()
     assert not web.alive
 
 
@@ -55,9 +114,14 @@ def test_page_shows_counts_failures_and_remedies(ask):
     answer, text = ask("/")
 
     assert answer.status == 200
-    for words in ("krios2", "12,345", "Run 0001 failed", "Give the sum.", "/data is not there."):
+    for words in (
+        "12,345",
+        "It is &lt;gone&gt;",
+        "Run 0001 failed",
+        "Give the sum.",
+        "/data is not there.",
+    ):
         assert words in text
-    assert "Rate too high: the loss is &lt;nan&gt;; lower the rate." in text
     assert HOSTILE not in text
     assert "&lt;script&gt;" in text
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -65,13 +129,105 @@ def test_page_shows_counts_failures_and_remedies(ask):
 
 
 def test_page_loads_nothing_from_elsewhere(ask):
-    """The one asset is our own style sheet."""
+    """Style, script and icon are our own."""
     _, text = ask("/")
     answer, _ = ask("/style.css")
+    assert ask("/page.js")[0].headers["content-type"].startswith("text/javascript")
 
     assert "http://" not in text
     assert "https://" not in text
     assert answer.headers["content-type"].startswith("text/css")
+
+
+def test_a_micrograph_is_in_the_strip_with_its_picks(ask, land):
+    """Addressed by number, its name escaped, a ring for each pick above the threshold."""
+    number = land(HOSTILE.replace("/", "|"))
+    _, text = ask("/")
+
+    assert f'href="/micrographs/{number}"' in text
+    assert "<script>alert" not in text
+    assert 'viewBox="-0.5 -0.5 192 128"' in text
+    assert 'd="M40 30"' in text
+
+
+def test_a_picture_shows_the_particle_where_the_pick_is_drawn(ask, land):
+    """Full view and thumbnail lie on the same coordinates as the picks."""
+    number = land("mic.mrc")
+    for kind in ("thumbnail", "full"):
+        answer, png = ask(f"/micrographs/{number}/{kind}.png")
+        picture = np.asarray(Image.open(io.BytesIO(png)).convert("L"), dtype=float)
+
+        assert answer.status == 200
+        assert "immutable" in answer.headers["cache-control"]
+        y, x = np.indices(picture.shape)
+        weight = np.where(np.hypot(y - 30, x - 40) < 25, picture, 0)
+        assert (weight * x).sum() / weight.sum() == pytest.approx(40, abs=0.2)
+        assert (weight * y).sum() / weight.sum() == pytest.approx(30, abs=0.2)
+
+
+def test_the_full_view_has_all_candidates(ask, land):
+    """And says what a threshold would do to the newest micrographs."""
+    number = land("mic.mrc")
+    _, text = ask(f"/micrographs/{number}")
+    _, facts = ask(f"/micrographs/{number}/candidates")
+    facts = json.loads(facts)
+
+    assert f"/micrographs/{number}/mask.png" in text
+    assert facts["candidates"] == [[40, 30, 0.9], [90, 60, 0.4]]
+    assert facts["ring_px"] == 50.0  # 150 Å across, at 1.5 Å a pixel
+    assert facts["newest"]["micrographs"] == 1
+    assert [facts["newest"]["picks"][i] for i in (0, 20, 21, 45, 50)] == [2, 2, 1, 1, 0]
+
+
+def test_a_micrograph_that_was_written_anew_has_no_picture(ask, land, write_mrc):
+    """Picks of one content are never drawn over another."""
+    number = land("mic.mrc")
+    write_mrc("mic.mrc", shape=(64, 64))
+
+    answer, _ = ask(f"/micrographs/{number}/full.png")
+
+    assert answer.status in (404, 503)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/micrographs/99",
+        "/micrographs/99/full.png",
+        "/micrographs/99/candidates",
+        "/micrographs/1/..%2f..%2fetc.png",
+        "/models/1/classes.png",
+        "/sections/index",
+        "/micrographs/mic.mrc",
+    ],
+)
+def test_what_is_not_there_is_404(ask, path):
+    """Nothing is addressed by a path."""
+    assert ask(path)[0].status == 404
+
+
+def test_search_finds_by_any_part_of_the_name(ask, land):
+    """Wildcards of SQL are letters like others."""
+    land("grid1_square7_0001.mrc")
+    land("grid1_square8_0002.mrc")
+
+    assert "grid1_square8_0002.mrc" in ask("/search?name=SQUARE8")[1]
+    assert "square7" not in ask("/search?name=SQUARE8")[1]
+    assert "0 micrographs" in ask("/search?name=%25")[1]
+    assert "&lt;b&gt;" in ask("/search?name=<b>".replace("<", "%3C").replace(">", "%3E"))[1]
+
+
+def test_events_name_the_parts_that_change(ask, land):
+    """A new micrograph changes the strip, and not the models."""
+    before = json.loads(ask("/events", until="line")[1].removeprefix("data: "))
+    land("mic.mrc")
+    time.sleep(1.1)  # the parts are made once a second
+    after = json.loads(ask("/events", until="line")[1].removeprefix("data: "))
+
+    assert before["newest"] != after["newest"]
+    assert before["trends"] != after["trends"]
+    assert before["models"] == after["models"]
+    assert "mic.mrc" in ask("/sections/newest")[1]
 
 
 def test_metrics_are_in_the_format_that_prometheus_scrapes(ask):

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["REPORT", "HeldOutFigures", "TrainingFinding", "read_figures", "read_findings"]
+__all__ = [
+    "REPORT",
+    "ClassVerdict",
+    "Epoch",
+    "HeldOutFigures",
+    "TrainingFinding",
+    "read_classes",
+    "read_epochs",
+    "read_figures",
+    "read_findings",
+]
 
 REPORT = "report.json"
 
@@ -43,6 +53,28 @@ class HeldOutFigures:
     """Among as many best picks as there are seeds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One point of the learning curves."""
+
+    training_loss: float
+    validation_loss: float
+    training_accuracy: float | None
+    validation_accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassVerdict:
+    """What was made of one 2D class of the seeds."""
+
+    particles: int
+    accepted: bool
+    reason: str
+    """In a few words."""
+    overruled: bool
+    """By a person."""
+
+
 def read_figures(bundle: Path) -> HeldOutFigures | None:
     """Return the figures of a bundle's report; None without a report that has them."""
     try:
@@ -73,6 +105,38 @@ def read_findings(bundle: Path) -> tuple[TrainingFinding, ...]:
                 str(entry["remedy"]),
             )
             for entry in entries
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def read_epochs(bundle: Path) -> tuple[Epoch, ...]:
+    """Return the learning curves of the attempt whose weights are in ``bundle``; none without."""
+    try:
+        return tuple(
+            Epoch(
+                float(entry["training_loss"]),
+                float(entry["validation_loss"]),
+                entry.get("training_accuracy"),
+                entry.get("validation_accuracy"),
+            )
+            for entry in json.loads((bundle / REPORT).read_bytes())["epochs"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ()
+
+
+def read_classes(bundle: Path) -> tuple[ClassVerdict, ...]:
+    """Return the verdicts on the 2D classes of the seeds of a bundle; none without."""
+    try:
+        return tuple(
+            ClassVerdict(
+                int(entry["particles"]),
+                bool(entry["accepted"]),
+                str(entry["reason"]),
+                bool(entry["overruled"]),
+            )
+            for entry in json.loads((bundle / REPORT).read_bytes())["classes"]["classes"]
         )
     except (OSError, ValueError, KeyError, TypeError):
         return ()

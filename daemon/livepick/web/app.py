@@ -2,229 +2,189 @@
 
 GET and HEAD only: whoever may steer livepick edits its config or runs its commands on the host.
 File names come from other people's programs and are shown escaped; nothing is loaded from
-elsewhere. On a loopback address only loopback names are accepted as ``Host``, because a web page
-could otherwise have its own name point here and read the answers (DNS rebinding).
+elsewhere. Micrographs are addressed by their number in the ledger, never by a path. All of the page
+can be read without a script; the script brings it up to date, and lets a threshold be tried.
 """
 
-import ipaddress
-import logging
-import socket
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib import resources
+from typing import Final, get_args
 
-import jinja2
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from livepick.errors import ConfigError
-from livepick.metrics import CONTENT_TYPE, Metrics
-from livepick.status import Status
-
-__all__ = ["Health", "Web", "create_app", "is_loopback", "listen"]
-
-_log = logging.getLogger(__name__)
-
-SECURITY_HEADERS = (
-    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
 )
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
-STOP_SECONDS = 1
-"""How long requests under way may take when the service ends."""
+from livepick.core.bundle import bundle_name
+from livepick.metrics import CONTENT_TYPE, Metrics
+from livepick.models import MODELS
+from livepick.render import Kind
+from livepick.web.live import Live
+from livepick.web.micrographs import candidates_json, tile_of
+from livepick.web.sections import NEWEST, SECTIONS, Sections, Sources
+from livepick.web.server import Guard
+from livepick.web.thumbnails import NoPictureError, Submit, Thumbnails
+from livepick.web.training import CLASSES
+
+__all__ = ["App", "create_app"]
+
+FILES: Final = {
+    "style.css": "text/css",
+    "page.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+"""In the templates folder: all that the page loads beside its pictures."""
+
+ASK_AGAIN_SECONDS = "3"
+
+FOREVER = {"cache-control": "private, max-age=86400, immutable"}
+"""For what is addressed by its content."""
+
+ANEW = {"cache-control": "no-cache"}
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
-    """Whether the parts of the service get on."""
+class App:
+    """What answers, and how to let its endless answers end."""
 
-    ok: bool
-    seconds_since: dict[str, float]
-    """Since the last sign of life, by part."""
+    asgi: ASGIApp
+    live: Live
 
 
-def create_app(
-    metrics: Metrics,
-    status: Callable[[], Status],
-    health: Callable[[], Health],
-    *,
-    loopback: bool = True,
-) -> ASGIApp:
-    """Return the application; it asks ``status`` and ``health`` anew for each request."""
-    files = resources.files("livepick.web").joinpath("templates")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("livepick.web"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["ago"] = _ago
-    page = environment.get_template("index.html")
-    style = files.joinpath("style.css").read_text()
+def create_app(metrics: Metrics, sources: Sources, submit: Submit, *, loopback: bool = True) -> App:
+    """Return the application.
 
-    # Coroutines, though they read a database: one thread serves all, and a read takes milliseconds.
-    async def index(_: Request) -> Response:
-        return HTMLResponse(page.render(status=status(), health=health()))
+    Parameters
+    ----------
+    metrics
+        Of the service.
+    sources
+        Asked anew for each request.
+    submit
+        Gives a job to the workers.
+    loopback
+        Whether to answer to loopback names only.
+    """
+    sections = Sections(sources)
+    live = Live(sections)
+    routes = [
+        *_machines(metrics, sources),
+        *_page(sections, live),
+        *_micrographs(sections, sources, Thumbnails(sources.ledger, sources.config, submit)),
+    ]
+    return App(Guard(Starlette(routes=routes), loopback=loopback), live)
+
+
+# Coroutines, though they read a database: one thread serves all, and a read takes milliseconds.
+
+
+def _machines(metrics: Metrics, sources: Sources) -> list[Route]:
+    """Return what programs ask for."""
 
     async def figures(_: Request) -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
     async def healthz(_: Request) -> Response:
-        state = health()
+        state = sources.health()
         body = {"ok": state.ok, "seconds_since": state.seconds_since}
         return JSONResponse(body, status_code=200 if state.ok else 503)
 
-    async def css(_: Request) -> Response:
-        return Response(style, media_type="text/css")
-
-    app = Starlette(
-        routes=[
-            Route("/", index),
-            Route("/metrics", figures),
-            Route("/healthz", healthz),
-            Route("/style.css", css),
-        ]
-    )
-    return _Guard(app, loopback=loopback)
+    return [Route("/metrics", figures), Route("/healthz", healthz)]
 
 
-class _Guard:
-    """Refuses foreign hosts, and adds the security headers to every answer."""
+def _page(sections: Sections, live: Live) -> list[Route]:
+    """Return the page, its parts, and the events that say which of them have changed."""
 
-    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
-        self._app = app
-        self._loopback = loopback
+    async def index(_: Request) -> Response:
+        return HTMLResponse(sections.page(), headers=ANEW)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
-            await send(message)
+    async def section(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in SECTIONS:
+            return _missing()
+        return HTMLResponse(sections.parts()[name], headers=ANEW)
 
-        app: ASGIApp = self._app
-        if scope["type"] == "http" and self._loopback and not _names_loopback(scope):
-            app = PlainTextResponse("Ask for this page as localhost or 127.0.0.1\n", 400)
-        await app(scope, receive, send_with_headers)
+    async def events(_: Request) -> Response:
+        if live.is_full:
+            return _busy("Too many look at this page.")
+        return StreamingResponse(live.events(), media_type="text/event-stream", headers=ANEW)
 
+    async def search(request: Request) -> Response:
+        text = request.query_params.get("name", "").strip()
+        whole = "part" not in request.query_params
+        return HTMLResponse(sections.found(text, whole=whole), headers=ANEW)
 
-def _names_loopback(scope: Scope) -> bool:
-    hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-    if len(hosts) != 1:
-        return False
-    host = hosts[0]
-    # An IPv6 address stands in brackets; a port may follow either kind.
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return is_loopback(name)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is of this machine alone."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return [
+        Route("/", index),
+        Route("/sections/{name}", section),
+        Route("/events", events),
+        Route("/search", search),
+        *(Route(f"/{name}", _file(name, kind)) for name, kind in FILES.items()),
+    ]
 
 
-def listen(address: str) -> socket.socket:
-    """Bind ``host:port``; port 0 takes a free one.
+def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+    content = resources.files("livepick.web").joinpath("templates", name).read_bytes()
 
-    Raises
-    ------
-    ConfigError
-        The address makes no sense, is taken, or is not of this machine.
-    """
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    try:
-        if not 0 <= int(port) < 1 << 16:
-            raise OverflowError("a port is at most 65535")  # noqa: TRY301 - told with the others
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        door = socket.socket(family, kind, protocol)
+    async def file(_: Request) -> Response:
+        return Response(content, media_type=media_type, headers=ANEW)
+
+    return file
+
+
+def _micrographs(sections: Sections, sources: Sources, thumbnails: Thumbnails) -> list[Route]:
+    """Return what is addressed by the number of a micrograph or of a model."""
+
+    async def micrograph(request: Request) -> Response:
+        whole = "part" not in request.query_params
+        html = sections.micrograph(request.path_params["id"], whole=whole)
+        return _missing() if html is None else HTMLResponse(html, headers=ANEW)
+
+    async def candidates(request: Request) -> Response:
+        ledger, diameter_angstrom = sources.ledger, sources.config().particle.diameter_angstrom
+        row = ledger.get(request.path_params["id"])
+        tile = None if row is None else tile_of(row, ledger, diameter_angstrom)
+        if tile is None:
+            return _missing()
+        newest = ledger.latest(NEWEST, picked=True)
+        return JSONResponse(candidates_json(tile, ledger, newest), headers=ANEW)
+
+    async def picture(request: Request) -> Response:
+        kind: Kind = request.path_params["kind"]
+        if kind not in get_args(Kind):
+            return _missing()
         try:
-            # A restarted service must not wait for the old connections' TIME_WAIT.
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            door.bind(place)
-            door.listen(64)
-        except OSError:
-            door.close()
-            raise
-    except (OSError, ValueError, OverflowError) as error:
-        raise ConfigError(
-            f"web.listen is {address}: {error}",
-            "Give host:port of this machine, as 127.0.0.1:9476; port 0 takes a free one.",
-        ) from error
-    return door
+            png = await thumbnails.get(request.path_params["id"], kind)
+        except NoPictureError as error:
+            return _busy(str(error)) if error.passing else _missing(str(error))
+        return Response(png, media_type="image/png", headers=FOREVER)
+
+    async def classes(request: Request) -> Response:
+        bundle = bundle_name(request.path_params["version"])
+        path = sources.config().state.directory / MODELS / bundle / CLASSES
+        return FileResponse(path, headers=FOREVER) if path.is_file() else _missing()
+
+    return [
+        Route("/micrographs/{id:int}", micrograph),
+        Route("/micrographs/{id:int}/candidates", candidates),
+        Route("/micrographs/{id:int}/{kind}.png", picture),
+        Route("/models/{version:int}/classes.png", classes),
+    ]
 
 
-class Web:
-    """The server, in a thread of its own."""
-
-    def __init__(self, door: socket.socket, app: ASGIApp) -> None:
-        self._door = door
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                lifespan="off",
-                ws="none",
-                loop="asyncio",
-                limit_concurrency=64,
-                timeout_graceful_shutdown=STOP_SECONDS,
-            )
-        )
-        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
-
-    @property
-    def address(self) -> str:
-        """The actual ``host:port``."""
-        host, port = self._door.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can ask."""
-        return is_loopback(self._door.getsockname()[0])
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End within a few seconds."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS + 1)
-        self._door.close()
-
-    def _run(self) -> None:
-        self._server.run(sockets=[self._door])
+def _missing(sentence: str = "There is nothing of this name or number.") -> Response:
+    return PlainTextResponse(f"{sentence}\n", 404)
 
 
-def _ago(unix_seconds: float | None) -> str:
-    if not unix_seconds:
-        return "never"
-    seconds = max(time.time() - unix_seconds, 0)
-    if seconds < 120:
-        return f"{seconds:.0f} s ago"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min ago"
-    return f"{seconds / 3600:.1f} h ago"
+def _busy(sentence: str) -> Response:
+    headers = {"retry-after": ASK_AGAIN_SECONDS}
+    return PlainTextResponse(f"{sentence} Ask again.\n", 503, headers=headers)

@@ -1,0 +1,169 @@
+"""The port of the page: who may ask, which headers every answer has, and the thread that answers.
+
+On a loopback address only loopback names are accepted as ``Host``, because a web page could
+otherwise have its own name point here and read the answers (DNS rebinding).
+"""
+
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable
+
+import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from livepick.errors import ConfigError
+
+__all__ = ["Guard", "Web", "is_loopback", "listen"]
+
+SECURITY_HEADERS = (
+    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+STOP_SECONDS = 1
+"""How long requests under way may take when the service ends."""
+
+MOST_CONNECTIONS = 200
+"""A browser keeps up to seven open; Prometheus must get through beside two dozen of them."""
+
+
+class Guard:
+    """Refuses foreign hosts, and adds the security headers to every answer."""
+
+    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
+        self._app = app
+        self._loopback = loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
+            await send(message)
+
+        app: ASGIApp = self._app
+        if scope["type"] == "http" and self._loopback and not _names_loopback(scope):
+            app = PlainTextResponse("Ask for this page as localhost or 127.0.0.1\n", 400)
+        await app(scope, receive, send_with_headers)
+
+
+def _names_loopback(scope: Scope) -> bool:
+    hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) != 1:
+        return False
+    host = hosts[0]
+    # An IPv6 address stands in brackets; a port may follow either kind.
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return is_loopback(name)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is of this machine alone."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(address: str) -> socket.socket:
+    """Bind ``host:port``; port 0 takes a free one.
+
+    Raises
+    ------
+    ConfigError
+        The address makes no sense, is taken, or is not of this machine.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        if not 0 <= int(port) < 1 << 16:
+            raise OverflowError("a port is at most 65535")  # noqa: TRY301 - told with the others
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        door = socket.socket(family, kind, protocol)
+        try:
+            # A restarted service must not wait for the old connections' TIME_WAIT.
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind(place)
+            door.listen(64)
+        except OSError:
+            door.close()
+            raise
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConfigError(
+            f"web.listen is {address}: {error}",
+            "Give host:port of this machine, as 127.0.0.1:9476; port 0 takes a free one.",
+        ) from error
+    return door
+
+
+class Web:
+    """The server, in a thread of its own.
+
+    Parameters
+    ----------
+    door
+        Of ``listen``.
+    app
+        What answers.
+    closing
+        Called first at the end: to let answers end that would go on for ever.
+    """
+
+    def __init__(
+        self, door: socket.socket, app: ASGIApp, closing: Callable[[], None] = lambda: None
+    ) -> None:
+        self._door = door
+        self._closing = closing
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                ws="none",
+                loop="asyncio",
+                limit_concurrency=MOST_CONNECTIONS,
+                timeout_graceful_shutdown=STOP_SECONDS,
+            )
+        )
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+
+    @property
+    def address(self) -> str:
+        """The actual ``host:port``."""
+        host, port = self._door.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can ask."""
+        return is_loopback(self._door.getsockname()[0])
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End within a few seconds."""
+        self._closing()
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS + 1)
+        self._door.close()
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._door])

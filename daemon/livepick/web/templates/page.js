@@ -1,0 +1,253 @@
+// Brings the page up to date, opens micrographs over it, and lets a threshold be tried.
+// Without it everything can be read all the same.
+"use strict";
+
+const $ = (selector, within = document) => within.querySelector(selector);
+const SVG = "http://www.w3.org/2000/svg";
+const MOST_BELOW = 1500; // more candidates are noise
+
+// --- times ------------------------------------------------------------------------------------
+
+function ago(seconds) {
+  if (seconds < 120) return `${Math.max(0, Math.round(seconds))} s ago`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min ago`;
+  return null;
+}
+
+function tellTimes() {
+  for (const time of document.querySelectorAll("time[data-at]")) {
+    const at = Number(time.dataset.at);
+    time.title = new Date(at * 1000).toLocaleString();
+    time.dataset.clock ??= time.textContent;
+    time.textContent = ago(Date.now() / 1000 - at) ?? time.dataset.clock;
+  }
+}
+
+// --- the page, part by part -------------------------------------------------------------------
+
+let wanted = {};
+let fetching = false;
+
+async function update(digests) {
+  wanted = digests;
+  if (fetching) return; // it goes on with the latest
+  fetching = true;
+  try {
+    for (const name of Object.keys(wanted)) {
+      const part = document.getElementById(name);
+      if (!part || part.dataset.digest === wanted[name]) continue;
+      const digest = wanted[name];
+      const answer = await fetch(`/sections/${name}`);
+      if (!answer.ok) continue;
+      replace(part, await answer.text());
+      part.dataset.digest = digest;
+    }
+  } finally {
+    fetching = false;
+  }
+  tellTimes();
+}
+
+function replace(part, html) {
+  const focused = part.contains(document.activeElement) && document.activeElement.getAttribute("href");
+  const open = [...part.querySelectorAll("details[open]")].map((details) => details.id);
+  part.innerHTML = html;
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  if (focused) $(`[href="${CSS.escape(focused)}"]`, part)?.focus();
+  watchPictures(part);
+}
+
+function listen() {
+  const connection = $("#connection");
+  const events = new EventSource("/events");
+  let lastHeard = Date.now() / 1000;
+  events.onmessage = (event) => {
+    lastHeard = Date.now() / 1000;
+    connection.className = "live";
+    connection.textContent = "live";
+    update(JSON.parse(event.data)).catch(() => {}); // the next event tries again
+  };
+  events.onopen = () => {
+    connection.className = "live";
+    connection.textContent = "live";
+  };
+  events.onerror = () => {
+    connection.className = "lost";
+    connection.innerHTML = `no connection: this is how it was <time data-at="${lastHeard}">at ${new Date(lastHeard * 1000).toLocaleTimeString()}</time>`;
+    tellTimes();
+    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
+  };
+}
+
+// A picture that is not there yet is asked for again: the workers may have had much to do.
+function watchPictures(within) {
+  for (const img of within.querySelectorAll(".drawn img")) {
+    let tries = 0;
+    img.addEventListener("error", () => {
+      if (++tries < 5) setTimeout(() => { img.src = `${img.src.split("&")[0]}&try=${tries}`; }, 3000);
+    });
+  }
+}
+
+// --- search -----------------------------------------------------------------------------------
+
+function search() {
+  const input = $("#search input");
+  const found = $("#found");
+  let asked = 0;
+  input.addEventListener("input", async () => {
+    const mine = ++asked;
+    const name = input.value.trim();
+    if (!name) { found.replaceChildren(); return; }
+    const answer = await fetch(`/search?part&name=${encodeURIComponent(name)}`);
+    if (mine === asked && answer.ok) found.innerHTML = await answer.text();
+  });
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    input.value = "";
+    asked++;
+    found.replaceChildren();
+    input.blur();
+  });
+}
+
+// --- one micrograph ---------------------------------------------------------------------------
+
+const choices = { picks: true, below: false, mask: true }; // kept from one micrograph to the next
+const full = $("#full");
+let opened = 0;
+
+async function openFull(id) {
+  const mine = ++opened;
+  const answer = await fetch(`/micrographs/${id}?part`);
+  if (mine !== opened) return;
+  if (!answer.ok) return;
+  full.innerHTML = await answer.text();
+  if (!full.open) full.showModal();
+  full.scrollTop = 0;
+  full.setAttribute("tabindex", "-1");
+  full.focus();
+  history.replaceState(null, "", `#micrograph-${id}`);
+  await prepareFull();
+}
+
+async function prepareFull() {
+  const article = $("article.full", full);
+  if (!article) return;
+  watchPictures(full);
+  tellTimes();
+  const answer = await fetch(`/micrographs/${article.dataset.id}/candidates`);
+  if (!answer.ok || !article.isConnected) return;
+  const facts = await answer.json();
+  const slider = $("#threshold", article);
+  $(".picks", article).remove();
+  drawCandidates(article, facts);
+  for (const what of Object.keys(choices)) {
+    const box = $(`#show-${what}`, article);
+    const show = () => article.classList.toggle(`no-${what}`, !box.checked);
+    if (!box.disabled) box.checked = choices[what];
+    box.addEventListener("change", () => { choices[what] = box.checked; show(); });
+    show();
+  }
+  slider.addEventListener("input", () => tryThreshold(article, facts, Number(slider.value)));
+  tryThreshold(article, facts, facts.threshold);
+  $(".tools", article).hidden = false;
+}
+
+function drawCandidates(article, facts) {
+  const group = $(".candidates", article);
+  for (const [x, y, score] of facts.candidates) {
+    const circle = document.createElementNS(SVG, "circle");
+    circle.setAttribute("cx", x);
+    circle.setAttribute("cy", y);
+    circle.setAttribute("r", facts.ring_px);
+    circle.append(document.createElementNS(SVG, "title"));
+    circle.firstChild.textContent = `score ${score.toFixed(3)} at ${x}, ${y}`;
+    group.append(circle);
+  }
+}
+
+function tryThreshold(article, facts, threshold) {
+  const circles = $(".candidates", article).children;
+  const best = facts.candidates.length ? facts.candidates[0][2] : 1;
+  let count = 0;
+  facts.candidates.forEach(([, , score], number) => {
+    const circle = circles[number];
+    if (score >= threshold) {
+      count++;
+      const share = (score - facts.threshold) / Math.max(best - facts.threshold, 1e-6);
+      circle.setAttribute("class", `s${Math.max(0, Math.min(3, Math.floor(4 * share)))}`);
+    } else {
+      circle.setAttribute("class", "below");
+    }
+    circle.toggleAttribute("hidden", number >= count + MOST_BELOW);
+  });
+  const present = facts.candidates.filter(([, , score]) => score >= facts.threshold).length;
+  $("#count", article).textContent = count.toLocaleString("en");
+  $("#at", article).textContent = threshold.toFixed(2);
+  $("#setting", article).textContent = threshold.toFixed(2);
+  $("#effect", article).textContent = effect(facts, threshold, count, present);
+}
+
+function effect(facts, threshold, count, present) {
+  const { micrographs, picks } = facts.newest;
+  const steps = picks.length - 1;
+  const at = (t) => picks[Math.max(0, Math.min(steps, Math.round(t * steps)))];
+  const change = count - present;
+  const here = change === 0 ? `${count} picks here, as it is now`
+    : `${count} picks here, ${Math.abs(change)} ${change > 0 ? "more" : "fewer"} than now`;
+  if (!micrographs) return `${here}.`;
+  const [then, now] = [threshold, facts.threshold].map((t) => Math.round(at(t)));
+  const newest = `In the ${micrographs} newest of this model`;
+  return change === 0 ? `${here}. ${newest}: ${now} a micrograph.`
+    : `${here}. ${newest}: about ${then} a micrograph instead of ${now}.`;
+}
+
+function closeFull() {
+  opened++;
+  full.close();
+}
+
+// --- keys and clicks --------------------------------------------------------------------------
+
+document.addEventListener("click", (event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey || full?.tagName !== "DIALOG") return;
+  const link = event.target.closest("[data-full], [data-close]");
+  if (!link) return;
+  event.preventDefault();
+  if (link.dataset.full) openFull(link.dataset.full);
+  else closeFull();
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const typing = event.target.matches("input[type=search], input[type=range]");
+  const inFull = full && $("article.full", full) && (full.open || full.tagName === "MAIN");
+  if (inFull && !typing) {
+    const rel = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
+    const link = rel && $(`[rel=${rel}]`, full);
+    if (link) { event.preventDefault(); link.click(); }
+    if (event.key === "Escape" && full.tagName === "MAIN") $("[data-close]", full).click();
+  } else if (event.key === "/" && !typing && $("#search input")) {
+    event.preventDefault();
+    $("#search input").focus();
+  }
+});
+
+if (full?.tagName === "DIALOG") {
+  full.addEventListener("close", () => {
+    const id = $("article.full", full)?.dataset.id;
+    full.replaceChildren();
+    history.replaceState(null, "", location.pathname + location.search);
+    (document.querySelector(`[data-full="${id}"]`) ?? document.querySelector("[data-full]"))?.focus();
+  });
+  const linked = location.hash.match(/^#micrograph-(\d+)$/);
+  if (linked) openFull(linked[1]);
+} else if (full) {
+  prepareFull();
+}
+if ($("#search")) search();
+if ($("#connection")) listen();
+watchPictures(document);
+tellTimes();
+setInterval(tellTimes, 1000);

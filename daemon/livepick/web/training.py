@@ -1,0 +1,144 @@
+"""What the page shows of trainings: curves, 2D classes with verdicts, and what the gate said."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from livepick.config import Config
+from livepick.core.bundle import bundle_name
+from livepick.core.report import (
+    ClassVerdict,
+    Epoch,
+    TrainingFinding,
+    read_classes,
+    read_epochs,
+    read_findings,
+)
+from livepick.core.run import RUNS
+from livepick.models import MODELS
+from livepick.records import RunRow
+from livepick.trainer_process import ProgressReader
+from livepick.web.charts import Curves, curves
+
+__all__ = ["CLASSES", "Compared", "GateView", "TrainingView", "view_training"]
+
+CLASSES = "classes.png"
+"""In a bundle: the 2D classes of its seeds, drawn with their verdicts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One figure of both models at the gate."""
+
+    name: str
+    candidate: float
+    champion: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class GateView:
+    """What became of a model at the gate."""
+
+    candidate: int
+    champion: int
+    promoted: bool
+    outcome: str
+    figures: tuple[Compared, ...]
+    micrographs: int
+    """Held out, that both were compared on; 0 if they were not."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingView:
+    """The latest training that there is something to show of."""
+
+    version: int | None = None
+    is_running: bool = False
+    loss: Curves | None = None
+    accuracy: Curves | None = None
+    findings: tuple[TrainingFinding, ...] = ()
+    classes: tuple[ClassVerdict, ...] = ()
+    has_picture: bool = False
+    """Whether the classes are drawn."""
+    gate: GateView | None = None
+
+    @property
+    def accepted(self) -> tuple[ClassVerdict, ...]:
+        """The classes that were learned."""
+        return tuple(verdict for verdict in self.classes if verdict.accepted)
+
+
+def view_training(config: Config, runs: Sequence[RunRow]) -> TrainingView:
+    """Return the run under way, or else the latest that has left a model.
+
+    Parameters
+    ----------
+    config
+        Of the session.
+    runs
+        The latest first.
+    """
+    state = config.state.directory
+    for run in runs:
+        folder, bundle = (state / name / bundle_name(run.version) for name in (RUNS, MODELS))
+        running = run.state == "running"
+        if not running and not bundle.is_dir():
+            continue
+        epochs = _epochs_so_far(folder) if running else read_epochs(bundle)
+        return TrainingView(
+            version=run.version,
+            is_running=running,
+            loss=curves("Loss", epochs),
+            accuracy=curves("Accuracy", epochs, accuracy=True),
+            findings=read_findings(bundle),
+            classes=read_classes(bundle),
+            has_picture=(bundle / CLASSES).is_file(),
+            gate=_gate(run.figures),
+        )
+    return TrainingView()
+
+
+def _epochs_so_far(folder: Path) -> tuple[Epoch, ...]:
+    """Return the curves of the attempt under way."""
+    epochs: list[Epoch] = []
+    for line in ProgressReader(folder).new():
+        if line.training_loss is None or line.validation_loss is None:
+            continue
+        if line.done <= len(epochs):  # another attempt, or the second round
+            epochs.clear()
+        epochs.append(
+            Epoch(
+                line.training_loss,
+                line.validation_loss,
+                line.training_accuracy,
+                line.validation_accuracy,
+            )
+        )
+    return tuple(epochs)
+
+
+def _gate(figures: Mapping[str, Any]) -> GateView | None:
+    """Return the verdict in a run's figures; None without, or of another livepick."""
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        judgement = figures["verdict"]
+        comparison = judgement["comparison"] or {}
+        names = {
+            "average_precision": "average precision",
+            "precision": f"precision of {comparison.get('picks', 0)} picks",
+        }
+        return GateView(
+            int(judgement["candidate"]),
+            int(judgement["champion"]),
+            bool(judgement["verdict"]["promote"]),
+            str(judgement["verdict"]["outcome"]),
+            tuple(Compared(name, **comparison[key]) for key, name in names.items())
+            if comparison
+            else (),
+            int(comparison.get("micrographs", 0)),
+        )
+    return None

@@ -1,0 +1,293 @@
+"""The page in a real browser, on a real service: headless Chromium, driven by Playwright."""
+
+import os
+import shutil
+import signal
+import time
+
+import mrcfile
+import numpy as np
+import pytest
+from session import Session
+
+from conftest import PIXEL_SIZE_ANGSTROM, SIDE_PX
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the dev extra")
+
+CHROMIUM = shutil.which("chromium")
+PATIENCE_MS = 40_000
+"""A busy machine with two cores renders, picks and tests at once."""
+
+WIDTHS = (360, 390, 768, 1280, 1920)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, of Debian's package chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Return a Chromium without a window."""
+    with sync_api.sync_playwright() as playwright:
+        # As root, as in CI, Chromium starts without its sandbox only.
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory, write_disc_micrograph):
+    """Return a session with four picked micrographs, one with a dead border, and a bad file."""
+    made = Session(tmp_path_factory.mktemp("page"), write_disc_micrograph)
+    made.start()
+    made.drop(3)
+    made.until(lambda: made.picked() == 3, "3 picked")
+    with_border(made, "mic_0004.mrc")
+    (made.landing / "garbage.mrc").write_bytes(b"not a micrograph" * 1000)
+    made.until(lambda: made.picked() == 4, "4 picked")
+    made.until(lambda: made.status()["micrographs"]["failed"] == 1, "1 failed")
+    yield made
+    if made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
+
+
+def with_border(session, name):
+    """Let a micrograph land whose left fifth is dead, so that it is masked."""
+    draft = session.folder / "draft.mrc"
+    session.write(draft, seed=4)
+    with mrcfile.open(draft, mode="r+") as mrc:
+        mrc.data[:, : SIDE_PX // 5] = 0
+        assert np.isclose(mrc.voxel_size.x, PIXEL_SIZE_ANGSTROM)
+    draft.rename(session.landing / name)
+
+
+@pytest.fixture
+def look(browser, session):
+    """Return a function that opens the page; at the end nothing may have gone wrong in it."""
+    address = (session.state / "web.address").read_text().strip()
+    wrong, contexts = [], []
+
+    def request(asked):
+        if not asked.url.startswith(f"http://{address}/"):
+            wrong.append(f"asks {asked.url}")
+
+    def open_at(path="/", *, width=1280, height=900, **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(PATIENCE_MS)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: wrong.append(m.text) if m.type != "log" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", request)
+        page.goto(f"http://{address}{path}")
+        return page
+
+    open_at.wrong = wrong
+    yield open_at
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def until(page, expression):
+    """Wait until a JavaScript expression is true.
+
+    Playwright's own way calls ``eval`` in the page, which the page does not allow.
+    """
+    give_up = time.monotonic() + PATIENCE_MS / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < give_up, f"waited in vain for: {expression}"
+        page.wait_for_timeout(100)
+
+
+def open_newest(page):
+    """Open the full view of the newest micrograph, and wait until it can be worked with."""
+    page.locator("[data-full]").first.click()
+    page.locator("#threshold").wait_for()
+
+
+def test_it_says_first_how_the_session_goes(look):
+    """A sentence, the newest micrographs as pictures, and what failed with its remedy."""
+    page = look()
+
+    assert "Collecting and picking: 4 of 5 micrographs" in page.locator(".headline").inner_text()
+    assert page.locator(".strip .drawn").count() == 4
+    until(page, "[...document.querySelectorAll('.strip img')].every((i) => i.naturalWidth > 100)")
+    failure = page.locator(".failures").inner_text()
+    assert "garbage.mrc" in failure
+    assert "header" in failure
+
+
+def test_a_micrograph_that_lands_appears_by_itself(look, session):
+    """Without a reload, and the open page keeps its place."""
+    page = look()
+    until(page, "document.querySelector('#connection').className === 'live'")
+    page.evaluate("window.same = true; document.querySelector('.strip a').focus()")
+    before = page.evaluate("document.activeElement.getAttribute('href')")
+    count = page.locator(".strip li").count()
+
+    session.drop(1, first=10 + count)
+    until(page, f"document.querySelectorAll('.strip li').length === {count + 1}")
+    until(page, "document.querySelector('.strip img').naturalWidth > 100")
+
+    assert page.evaluate("window.same") is True
+    assert page.evaluate("document.activeElement.getAttribute('href')") == before
+
+
+def test_a_pick_is_drawn_where_the_coordinates_say(look, session):
+    """Each ring of the full view lies on the picture at (x + 0.5, y + 0.5) of its pixels."""
+    page = look()
+    page.locator("[data-full] .name", has_text="mic_0001.mrc").click()
+    page.locator("#threshold").wait_for()
+    rows = session.star("mic_0001")
+    picks = np.array([[float(row[0]), float(row[1])] for row in rows])
+
+    found = page.evaluate(
+        """() => {
+          const image = document.querySelector(".full img").getBoundingClientRect();
+          return [...document.querySelectorAll(".candidates circle:not(.below)")].map((ring) => {
+            const box = ring.getBoundingClientRect();
+            return [(box.x + box.width / 2 - image.x) / image.width,
+                    (box.y + box.height / 2 - image.y) / image.height];
+          });
+        }"""
+    )
+
+    assert len(found) == len(picks) > 10
+    drawn = np.array(found) * SIDE_PX - 0.5
+    distances = np.hypot(*(drawn[:, None] - picks[None]).transpose(2, 0, 1))
+    assert distances.min(axis=1).max() < 0.2
+    assert distances.min(axis=0).max() < 0.2
+
+
+def test_the_slider_shows_what_a_threshold_would_do(look):
+    """Rings, count and a sentence follow; the service's own threshold stays."""
+    page = look()
+    page.locator("[data-full] .name", has_text="mic_0002.mrc").click()
+    slider = page.locator("#threshold")
+    slider.wait_for()
+    count = int(page.locator("#count").inner_text())
+    assert "as it is now" in page.locator("#effect").inner_text()
+
+    slider.fill("0")
+    more = int(page.locator("#count").inner_text())
+    shown = page.locator(".candidates circle:not(.below)").count()
+
+    assert more == shown > count
+    assert f"{more - count} more than now" in page.locator("#effect").inner_text()
+    assert "picking.threshold: 0.00" in page.locator(".tools").inner_text()
+    slider.fill("1")
+    assert page.locator("#count").inner_text() == "0"
+    page.locator("#show-below").check()
+    assert page.locator(".candidates .below").first.is_visible()
+    slider.focus()
+    page.keyboard.press("ArrowLeft")  # moves the slider, not on to another micrograph
+    assert page.locator("#at").inner_text() == "0.99"
+    assert "mic_0002.mrc" in page.locator(".full h2").inner_text()
+
+
+def test_the_mask_is_drawn_over_the_picture(look):
+    """It comes when it is there, and can be taken away."""
+    page = look()
+    page.locator("[data-full] .name", has_text="mic_0004.mrc").click()
+    page.locator("#threshold").wait_for()
+    mask = page.locator(".full .mask")
+    until(page, "performance.getEntriesByType('resource').some((e) => e.name.includes('mask.png'))")
+
+    assert mask.is_visible()
+    page.locator("#show-mask").uncheck()
+    assert not mask.is_visible()
+    page.keyboard.press("ArrowRight")
+    until(page, "document.querySelector('.full h2').textContent.includes('mic_0003')")
+
+
+def test_all_of_it_works_without_a_mouse(look):
+    """Slash searches, Tab and Enter open, arrows go on, Escape closes and gives the focus back."""
+    page = look()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("/")
+    page.keyboard.type("MIC_0003")
+    page.locator("#found a").wait_for()
+    assert page.locator("#found a").count() == 1
+    page.keyboard.press("Escape")
+    assert page.locator("#found a").count() == 0
+
+    page.locator(".strip a").nth(1).focus()
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    names = page.locator(".strip .name").all_inner_texts()
+    page.keyboard.press("Enter")
+    title = page.locator(".full h2")
+    title.wait_for()
+    assert title.inner_text() == names[1]
+    page.keyboard.press("ArrowRight")
+    until(page, f"document.querySelector('.full h2').textContent === '{names[2]}'")
+    page.keyboard.press("ArrowLeft")
+    until(page, f"document.querySelector('.full h2').textContent === '{names[1]}'")
+    page.keyboard.press("Escape")
+    until(page, "!document.querySelector('#full').open")
+    assert names[1] in page.evaluate("document.activeElement.innerText")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_wider_than_the_screen(look, width):
+    """From 360 pixels on, the page and the full view scroll up and down only."""
+    page = look(width=width, height=800)
+    for what in ("document.documentElement", "document.querySelector('#full')"):
+        assert page.evaluate(f"{what}.scrollWidth <= {what}.clientWidth + 1"), what
+        if "full" not in what:
+            open_newest(page)
+
+
+def test_dark_and_light_follow_the_system(look):
+    """Each with a contrast of text that WCAG 2.2 calls enough (4.5), for all kinds of text."""
+    for scheme in ("dark", "light"):
+        page = look(color_scheme=scheme)
+        for kind in ("body", ".quiet", ".strip .name", "dt", "figcaption", ".headline .sentence"):
+            assert page.evaluate(CONTRAST, kind) > 4.5, (scheme, kind)
+    backgrounds = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert backgrounds != "rgb(20, 24, 28)"
+
+
+CONTRAST = """(selector) => {
+  const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const luminance = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const element = document.querySelector(selector);
+  let back = element;
+  while (back && (parse(getComputedStyle(back).backgroundColor)[3] ?? 1) === 0) {
+    back = back.parentElement;
+  }
+  const [a, b] = [getComputedStyle(element).color, getComputedStyle(back).backgroundColor]
+    .map((colour) => luminance(parse(colour))).sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+}"""
+
+
+def test_without_a_script_it_can_be_read_all_the_same(look):
+    """Links lead to the full view, with its picks, and back."""
+    page = look(java_script_enabled=False)
+    page.locator(".strip a").first.click()
+
+    assert page.locator(".full .picks").get_attribute("d").startswith("M")
+    assert page.locator(".full img").is_visible()
+    page.locator("[rel=next]").click()
+    page.get_by_text("Close").click()
+    assert page.locator(".strip a").count() >= 4
+
+
+def test_a_page_whose_service_is_gone_says_so(look, session):
+    """Old figures must not look like present ones. It stops at once, with a page open."""
+    page = look()
+    until(page, "document.querySelector('#connection').className === 'live'")
+    session.process.send_signal(signal.SIGTERM)
+    assert session.process.wait(timeout=15) == 0
+
+    until(page, "document.querySelector('#connection').className === 'lost'")
+    assert "no connection" in page.locator("#connection").inner_text()
+    look.wrong.clear()  # the browser notes each attempt

@@ -1,0 +1,182 @@
+"""What the page and a scrape cost in a session of ten thousand micrographs.
+
+    python tests/benchmarks/page.py [--micrographs 10000]
+
+Makes a ledger of so many picked micrographs, 200 picks each, with two models that took turns, and
+asks a real server for the page (to the first byte, with all that it keeps for a second expired),
+for all that the page loads, and for ``/metrics``. The best of several counts, since another program
+may have the machine; the median is told too.
+"""
+
+import argparse
+import contextlib
+import http.client
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from livepick.config import Config
+from livepick.core.micrograph import FileVersion
+from livepick.core.picks import Picks
+from livepick.engine import threads
+from livepick.ledger import LEDGER, Ledger, ReadLedger
+from livepick.metrics import Metrics
+from livepick.status import read_status
+from livepick.web.app import create_app
+from livepick.web.health import Health
+from livepick.web.sections import NEWEST, Sources
+from livepick.web.server import Web, listen
+from livepick.worker import Quality, Result, StageSeconds
+
+REPEAT = 7
+SIZE_PX = 1024
+CANDIDATES = 400
+"""Of each micrograph, half of them above the threshold."""
+
+MOST_FIRST_BYTE_SECONDS = 0.1
+MOST_PAGE_BYTES = 500_000
+MOST_SCRAPE_SECONDS = 0.05
+MOST_SCRAPE_BYTES = 300_000
+
+
+def main() -> int:
+    """Run the benchmark; return 1 if a limit is exceeded."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Plain)
+    parser.add_argument("--micrographs", type=int, default=10_000)
+    count = parser.parse_args().micrographs
+    with (
+        tempfile.TemporaryDirectory(prefix="livepick-page-") as name,
+        served(Path(name), count) as web,
+    ):
+        first = [measured(web, "/", pause_seconds=1.1)[0] for _ in range(REPEAT)]
+        page_bytes, loaded = weight(web)
+        scrapes = [measured(web, "/metrics") for _ in range(REPEAT)]
+    rows = (
+        ("page, first byte", "s", min(first), statistics.median(first), MOST_FIRST_BYTE_SECONDS),
+        (f"page and {loaded} files", "bytes", page_bytes, page_bytes, MOST_PAGE_BYTES),
+        (
+            "scrape, whole",
+            "s",
+            min(whole for _, whole, _ in scrapes),
+            statistics.median(whole for _, whole, _ in scrapes),
+            MOST_SCRAPE_SECONDS,
+        ),
+        ("scrape", "bytes", len(scrapes[0][2]), len(scrapes[0][2]), MOST_SCRAPE_BYTES),
+    )
+    table = Table(title=f"{count} micrographs")
+    for column in ("what", "unit", "best", "median", "limit"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for what, unit, best, median, limit in rows:
+        table.add_row(what, unit, f"{best:,.6g}", f"{median:,.6g}", f"{limit:,.6g}")
+    Console(width=100).print(table)
+    return int(any(best > limit for _, _, best, _, limit in rows))
+
+
+@contextlib.contextmanager
+def served(folder: Path, count: int) -> Iterator[Web]:
+    """Yield a server for a session of ``count`` micrographs."""
+    config = Config.model_validate(
+        {
+            "session": {"name": "bench"},
+            "watch": {"directories": [folder / "in"]},
+            "particle": {"diameter_angstrom": 150},
+            "output": {"directory": folder / "out"},
+            "state": {"directory": folder / "state"},
+        }
+    )
+    metrics = Metrics()
+    with contextlib.closing(Ledger(config.state.directory / LEDGER)) as ledger:
+        fill(ledger, metrics, folder / "in", count)
+        ledger.use_model(1, "trained", config.particle_fingerprint())
+        reader, engine = ReadLedger(ledger.path), threads(1)
+        sources = Sources(
+            lambda: read_status(config, reader), lambda: Health(True, {}), lambda: config, reader
+        )
+        app = create_app(metrics, sources, engine.submit)
+        web = Web(listen("127.0.0.1:0"), app.asgi, app.live.close)
+        web.start()
+        yield web
+        web.stop()
+        engine.stop()
+        reader.close()
+
+
+def fill(ledger: Ledger, metrics: Metrics, root: Path, count: int) -> None:
+    """Put picked micrographs into a ledger; the newest have files."""
+    random = np.random.default_rng(0)
+    root.mkdir()
+    first = root / "first.mrc"
+    with mrcfile.new(first, random.normal(0, 1, (SIZE_PX, SIZE_PX)).astype(np.float32)) as mrc:
+        mrc.voxel_size = 1.5
+    version, now = FileVersion.of(first.stat()), time.time()
+    with ledger.transaction():
+        for number in range(count):
+            relative = Path(f"FoilHole_1234567_Data_7654321_{number:05d}_fractions.mrc")
+            landed_at = now - 20.0 * (count - number)
+            if number >= count - NEWEST:
+                os.link(first, root / relative)
+            ledger.landed(root, relative, version, landed_at)
+            metrics.landed(landed_at)
+            (claim,) = ledger.claim(1)
+            result = made_up(random, version=number // (count // 2 + 1))
+            ledger.picked(claim, result)
+            metrics.picked(result, latency_seconds=1.0, export_seconds=0.1)
+
+
+def made_up(random: np.random.Generator, *, version: int) -> Result:
+    """Return picks as a worker would."""
+    x, y = random.uniform(0, SIZE_PX, (2, CANDIDATES))
+    return Result(
+        picks=Picks.sorted(x, y, random.uniform(0, 1, CANDIDATES)),
+        threshold=0.5,
+        model_version=version,
+        model_kind="trained",
+        shape_px=(SIZE_PX, SIZE_PX),
+        pixel_size_angstrom=1.5,
+        quality=Quality(masked_fraction=0.1, median_score=float(random.uniform(0.6, 0.9))),
+        seconds=StageSeconds(0.1, 0.1, 0.1, 0.1),
+        provider="CPUExecutionProvider",
+    )
+
+
+def measured(web: Web, path: str, *, pause_seconds: float = 0.0) -> tuple[float, float, bytes]:
+    """Return the seconds to the first and to the last byte, and what came."""
+    time.sleep(pause_seconds)
+    connection = http.client.HTTPConnection(web.address, timeout=60)
+    connection.connect()
+    began = time.perf_counter()
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    first_byte = answer.read(1)
+    first_seconds = time.perf_counter() - began
+    body = first_byte + answer.read()
+    seconds = time.perf_counter() - began
+    connection.close()
+    if answer.status != 200:
+        raise RuntimeError(f"{path}: {answer.status}")
+    return first_seconds, seconds, body
+
+
+def weight(web: Web) -> tuple[int, int]:
+    """Return the bytes of the page with all that it loads, and how many files that is."""
+    html = measured(web, "/")[2]
+    links = set(re.findall(r'(?:src|href)="(/[^"]*\.(?:css|js|svg|png)[^"]*)"', html.decode()))
+    return len(html) + sum(len(measured(web, link)[2]) for link in links), len(links)
+
+
+class _Plain(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the description."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Pictures are made once, one at a time, and kept within bounds."""
+
+import asyncio
+import threading
+from concurrent.futures import Future
+
+import pytest
+
+from livepick.errors import VanishedFileError
+from livepick.web.thumbnails import NoPictureError, Thumbnails
+
+
+class Ledger:
+    """Micrographs by number."""
+
+    def __init__(self, micrograph_row):
+        self.row = micrograph_row
+
+    def get(self, number):
+        return None if number == 0 else self.row(number)
+
+
+@pytest.fixture
+def make(micrograph_row, make_config):
+    """Return a function that makes ``Thumbnails`` on workers that answer when told."""
+    config = make_config()
+
+    def made(answer, **options):
+        jobs = []
+
+        def submit(_, job):
+            jobs.append(job)
+            future = Future()
+            answer(future)
+            return future
+
+        return Thumbnails(Ledger(micrograph_row), lambda: config, submit, **options), jobs
+
+    return made
+
+
+def test_who_asks_for_the_same_gets_the_same(make):
+    """One job, however many look."""
+    thumbnails, jobs = make(lambda future: future.set_result(b"png"))
+
+    async def ask():
+        return await asyncio.gather(*(thumbnails.get(1, "thumbnail") for _ in range(5)))
+
+    assert asyncio.run(ask()) == [b"png"] * 5
+    assert [job.path.name for job in jobs] == ["1.mrc"]
+    assert jobs[0].pixel_size_angstrom == 1.5
+
+
+def test_one_picture_is_made_at_a_time(make):
+    """Picking waits for one picture at most."""
+    running, most = [0], [0]
+
+    def answer(future):
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+
+        def end():
+            running[0] -= 1
+            future.set_result(b"png")
+
+        threading.Timer(0.02, end).start()
+
+    thumbnails, jobs = make(answer)
+
+    async def ask():
+        await asyncio.gather(*(thumbnails.get(n, "thumbnail") for n in range(1, 6)))
+
+    asyncio.run(ask())
+    assert (len(jobs), most[0]) == (5, 1)
+
+
+def test_the_cache_is_bounded_in_bytes(make):
+    """What was not looked at for longest goes first, and is made anew when it is asked for."""
+    thumbnails, jobs = make(lambda future: future.set_result(bytes(100)), cache_bytes=250)
+
+    async def ask():
+        for number in (1, 2, 1, 3, 1, 2):
+            await thumbnails.get(number, "thumbnail")
+
+    asyncio.run(ask())
+    assert [job.path.name for job in jobs] == ["1.mrc", "2.mrc", "3.mrc", "2.mrc"]
+    assert thumbnails.kept_bytes == 200
+
+
+def test_what_cannot_be_drawn_is_said(make):
+    """A file that is gone is an answer, and is asked for again next time."""
+    thumbnails, jobs = make(lambda future: future.set_exception(VanishedFileError("gone", "ok")))
+
+    async def ask(number):
+        await thumbnails.get(number, "full")
+
+    for number in (1, 1, 0):
+        with pytest.raises(NoPictureError):
+            asyncio.run(ask(number))
+    assert len(jobs) == 2
+
+
+def test_too_many_are_turned_away(make):
+    """Workers that hang do not gather requests without end."""
+    thumbnails, _ = make(lambda future: None)
+
+    async def ask():
+        waiting = [asyncio.create_task(thumbnails.get(n, "full")) for n in range(1, 49)]
+        await asyncio.sleep(0)
+        with pytest.raises(NoPictureError, match="Too many") as refused:
+            await thumbnails.get(99, "full")
+        for task in [*waiting, *thumbnails._being_made.values()]:
+            task.cancel()
+        return refused.value.passing
+
+    assert asyncio.run(ask())
