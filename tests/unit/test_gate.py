@@ -92,7 +92,7 @@ def test_with_few_micrographs_the_interval_is_wide():
     assert width == pytest.approx(0.06)
 
 
-def test_labels_of_each_run_weigh_the_same():
+def test_labels_of_both_runs_count():
     """A candidate that learned nonsense is right by its own labels only."""
     nonsense = pair("a", picks(0, 40), picks(40), labels=0)
     x = (np.arange(PARTICLES) * 50).astype(np.float32)
@@ -111,6 +111,25 @@ def test_labels_of_each_run_weigh_the_same():
     found = measure([own, other], own_labels=0)
     assert found.own_average_precision == 1
     assert found.average_precision.difference == pytest.approx(0)
+
+
+def test_labels_weigh_as_much_as_they_have_particles():
+    """Two particles in the only micrograph of a first run do not outvote forty."""
+    few = Picks(*(np.array(a, dtype=np.float32) for a in ([900, 950], [900, 900], [1, 1])))
+    many = pair("a", picks(40), picks(20, 20), labels=0)
+    old = Pair(
+        micrograph="b",
+        labels=1,
+        particles=few,
+        doubtful=Picks.empty(),
+        radius_px=10,
+        candidate=picks(40),
+        champion=few,
+        champion_threshold=0.5,
+    )
+    found = measure([many, old], own_labels=0)
+    assert found.average_precision.candidate == pytest.approx(40 / 42)
+    assert found.average_precision.difference > 0.3
 
 
 def test_a_model_that_does_not_find_what_it_was_taught_is_worse_than_any():

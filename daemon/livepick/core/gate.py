@@ -3,8 +3,9 @@
 Both pick the same held-out micrographs, which neither has learned from, and are compared by
 average precision and by precision at the champion's number of picks: what would the session gain
 if the new model wrote as many? The labels are those that either model's run has left
-(``core.held_out``); each set of labels weighs the same, since a run that learned nonsense has
-labels to match. Where a person made labels, only those of persons count.
+(``core.held_out``): both, since a run that learned nonsense has labels to match. A set of labels
+weighs as much as it has particles: the first run of a session may have held out a micrograph with
+two. Where a person made labels, only those of persons count.
 
 The interval of each difference is that of the percentile bootstrap over micrographs (Efron and
 Tibshirani 1993, *An Introduction to the Bootstrap*, ch. 13): particles of one micrograph share
@@ -243,12 +244,14 @@ def _sentence(comparison: Comparison | None, verdict: str) -> str:
 
 
 def _figures(judged: Sequence[Judged]) -> tuple[float, float, float, float]:
-    """Return average precisions and precisions of candidate and champion, mean over labels."""
-    each = []
+    """Return average precisions and precisions of candidate and champion, weighted by labels."""
+    each, weights = [], []
     for labels in sorted({one.labels for one in judged}):
         here = [one for one in judged if one.labels == labels]
-        if not any(one.champion.truths for one in here):
+        particles = sum(one.champion.truths for one in here)
+        if not particles:
             continue  # nothing to find, nothing to compare
+        weights.append(particles)
         candidate, champion = [one.candidate for one in here], [one.champion for one in here]
         count = sum(_written(one) for one in here)
         each.append(
@@ -259,7 +262,7 @@ def _figures(judged: Sequence[Judged]) -> tuple[float, float, float, float]:
                 _precision_of_best(champion, count),
             )
         )
-    mean: FloatArray = np.mean(each, axis=0) if each else np.zeros(4)
+    mean: FloatArray = np.average(each, axis=0, weights=weights) if each else np.zeros(4)
     return mean[0], mean[1], mean[2], mean[3]
 
 
