@@ -98,6 +98,14 @@ QUALITY_FIGURES: dict[str, tuple[str, tuple[float, ...]]] = {
         "Is there more than noise? Power at the size of a particle over the noise; 1 is noise.",
         (1.05, 1.15, 1.3, 1.5, 2, 3, 5, 10, 20, 50),
     ),
+    "signal_fraction": (
+        "Are there Thon rings? Power between 40 and 7 Å above the noise; an empty hole has none.",
+        (0.02, 0.05, 0.08, 0.1, 0.2, 0.3, 0.5),
+    ),
+    "mottle": (
+        "Is ice mottled? Power at what is wider than a particle, over that at its size.",
+        (0.5, 1, 2, 3, 4, 6, 10, 20),
+    ),
     "uneven_fraction": (
         "Are there patches that differ? Tiles of another variance.",
         (0.01, 0.02, 0.05, 0.1, 0.2, 0.5),

@@ -166,6 +166,7 @@ class MicrographRow:
     noise_sigma: float | None = None
     ice_gradient_sigmas: float | None = None
     contrast: float | None = None
+    mottle: float | None = None
     uneven_fraction: float | None = None
     signal_fraction: float | None = None
     anisotropy: float | None = None
@@ -174,7 +175,7 @@ class MicrographRow:
     quality_reason: str | None = None
     """Why it is not good, in words; empty if it is."""
     defocus_u_angstrom: float | None = None
-    """This and the next as in ``core.quality.CtfFigures``; None until a program has written them."""
+    """This and the next as in ``core.quality.CtfFigures``; None until they are written."""
     defocus_v_angstrom: float | None = None
     astigmatism_angle_degrees: float | None = None
     ctf_resolution_angstrom: float | None = None

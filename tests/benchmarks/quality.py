@@ -62,6 +62,7 @@ FIGURES = {
     "occupied_fraction": "occupied",
     "contrast": "contrast",
     "signal_fraction": "signal",
+    "mottle": "mottle",
     "uneven_fraction": "uneven",
     "anisotropy": "anisotr.",
     "ice_ring": "ice ring",
@@ -147,27 +148,30 @@ def cases(data: Path, scratch: Path, each: int, diameter_angstrom: float) -> Ite
         for index, path in enumerate(sorted(folder.glob("*.png"))):
             seen = (v for k, v in SEEN_ANGSTROM.items() if path.name.startswith(k))
             size = next(seen, diameter_angstrom)
-            yield case(folder.name[:14], path, scratch, size, THUMBNAIL_ANGSTROM, index)
+            yield case(folder.name[:14], path, scratch, (size, THUMBNAIL_ANGSTROM), index)
     for index, path in enumerate(sorted((data / "simulated").glob("*.mrc"))):
-        yield case("simulated", path, scratch, SIMULATED_ANGSTROM[path.name[:4]], None, index)
+        yield case("simulated", path, scratch, (SIMULATED_ANGSTROM[path.name[:4]], None), index)
     for path in sorted((data / "ice-crystals").glob("Ucsf*.mrc")):
-        yield case("ice-crystals", path, scratch, 46 / 1.3 * 4.0, 4.0, 1)
+        yield case("ice-crystals", path, scratch, (46 / 1.3 * 4.0, 4.0), 1)
     for name in ("sum", "frame"):
         for index, path in enumerate(sorted((data / "empiar-10146" / name).glob("*.png"))[:each]):
-            yield case(f"{name} 10146", path, scratch, 125.0, 1.5, index)
+            yield case(f"{name} 10146", path, scratch, (125.0, 1.5), index)
     for index, path in enumerate(sorted((data / "empiar-10017" / "image").glob("*.jpg"))[:each]):
-        yield case("10017", path, scratch, 180.0, 1.77, index)
+        yield case("10017", path, scratch, (180.0, 1.77), index)
 
 
 def case(
     group: str,
     path: Path,
     scratch: Path,
-    diameter_angstrom: float,
-    pixel_size_angstrom: float | None,
+    size: tuple[float, float | None],
     index: int,
 ) -> Case:
-    """Write a micrograph as MRC; without a pixel size it keeps its own."""
+    """Write a micrograph as MRC; ``size`` is that of its particle and of its pixels, in ångström.
+
+    Without a pixel size it keeps its own.
+    """
+    diameter_angstrom, pixel_size_angstrom = size
     if path.suffix == ".mrc":
         with mrcfile.open(path) as mrc:
             image, own_angstrom = np.array(mrc.data), float(mrc.voxel_size.x)

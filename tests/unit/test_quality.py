@@ -1,9 +1,12 @@
 """Figures of a micrograph's quality on synthetic images, and the verdict that follows."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 from livepick import metrics
@@ -155,6 +158,17 @@ def test_patches_of_another_variance_are_uneven(noise, specimen):
     assert figures(image, diameter_px=40).uneven_fraction == pytest.approx(0.25, abs=0.08)
 
 
+def test_blotches_wider_than_a_particle_are_mottle(noise):
+    """Noise has 1, particles have less, and what is twice as wide as a particle has more."""
+    rough = np.random.default_rng(9).standard_normal((SIZE, SIZE)).astype(np.float32)
+    blotches = ndimage.gaussian_filter(rough, 30, mode="wrap")
+    mottled = noise + 0.3 * blotches / blotches.std()
+
+    assert figures(noise, diameter_px=60).mottle == pytest.approx(1, abs=0.3)
+    assert figures(with_discs(noise, 0.4)).mottle < 1.5
+    assert figures(mottled, diameter_px=60).mottle > 4
+
+
 def test_masked_tiles_do_not_count(noise):
     """A spectrum of half an image is that of the other half, and none is none."""
     image = noise.copy()
@@ -226,3 +240,34 @@ def ring(wave_angstrom, width):
     off = np.hypot(frequency[:, None], frequency[None, :]) - 1 / wave_angstrom
     image = np.fft.ifft2(spectrum * np.exp(-0.5 * (off / width) ** 2)).real
     return (image / image.std()).astype(np.float32)
+
+
+# --- real micrographs -------------------------------------------------------------------------
+
+DATA = Path(os.environ.get("LIVEPICK_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+@pytest.mark.parametrize(
+    ("name", "verdicts"),
+    [
+        ("0Great/18feb14h_grid1_00014gr_00007sq_v02_00005hl_00005en-a.png", ["good"]),
+        ("3Empty_no_ice/18sep26a_grid4e_4_00084gr_00030sq_v02_00002hl_00006en-a.png", ["bad"]),
+        (
+            "4Crystalline_ice/19aug14a_grid5_00086gr_00036sq_00005hl_00002en-a.png",
+            ["doubtful", "bad"],
+        ),
+        ("2*/19oct11b_grid2Tilt2_00013gr_00031sq_00005hl_00005en-a.png", ["doubtful", "bad"]),
+    ],
+    ids=["great", "empty", "crystalline", "contaminated"],
+)
+def test_real_thumbnails_are_judged_as_their_class_says(name, verdicts):
+    """Of the half that the limits were not chosen on, binned to some 7.5 Å a pixel."""
+    path = next((DATA / "quality").glob(name), None)
+    if path is None:
+        pytest.skip(f"{DATA / 'quality' / name} is not here (LIVEPICK_DATA)")
+    image = np.asarray(Image.open(path)).astype(np.float32)
+    prepared = prepare(image, pixel_size_angstrom=7.5, diameter_angstrom=125, contrast="dark")
+    found = measure(image, prepared, pixel_size_angstrom=7.5)
+
+    verdict, reason = judge(Quality(prepared.masked.total, None).seen(found))
+    assert verdict in verdicts, reason

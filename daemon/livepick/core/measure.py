@@ -25,6 +25,9 @@ ORIGINAL_TILE_PX = 512
 PARTICLE_BAND = (1.0 / DIAMETER_PX, 3.0 / DIAMETER_PX)
 """Cycles a prepared pixel: wavelengths from a diameter to a third of it."""
 
+MOTTLE_BAND = (0.4 / DIAMETER_PX, 0.9 / DIAMETER_PX)
+"""Wavelengths from 2.5 diameters, beyond which all is background, to 1.1."""
+
 NOISE_BAND_ANGSTROM = (20.0, 6.0)
 """Wavelengths where one micrograph holds little but noise between two Thon rings, and detectors
 have not yet dimmed it."""
@@ -65,6 +68,7 @@ def measure(image: NDArray[Any], prepared: Prepared, *, pixel_size_angstrom: flo
         noise_sigma=prepared.noise_sigma,
         ice_gradient_sigmas=prepared.trend_sigmas,
         contrast=bands.contrast,
+        mottle=bands.mottle,
         uneven_fraction=_uneven(prepared),
         signal_fraction=bands.signal_fraction,
         anisotropy=bands.anisotropy,
@@ -77,6 +81,7 @@ class _Spectral:
     """Those of the figures that spectra tell; nothing where there is no noise to compare with."""
 
     contrast: float | None = None
+    mottle: float | None = None
     signal_fraction: float | None = None
     anisotropy: float | None = None
     ice_ring: float | None = None
@@ -89,15 +94,18 @@ def _spectral(image: NDArray[Any], prepared: Prepared, pixel_size_angstrom: floa
         return _Spectral()
     floor = fine.floor(_cycles_a_pixel(NOISE_BAND_ANGSTROM, pixel_size_angstrom))
     power = coarse.mean(PARTICLE_BAND)
+    blotches = coarse.mean(MOTTLE_BAND)
+    mottle = blotches / power if blotches is not None and power else None
     if not floor or power is None:
-        return _Spectral()
+        return _Spectral(mottle=mottle)
     # Resampling divides the variance of white noise by the number of pixels that become one.
     power *= prepared.noise_sigma**2 * prepared.scale_y * prepared.scale_x
     if power > MOST_CONTRAST * floor:
-        return _Spectral()
+        return _Spectral(mottle=mottle)
     motion = _cycles_a_pixel(MOTION_BAND_ANGSTROM, pixel_size_angstrom)
     return _Spectral(
         contrast=power / floor,
+        mottle=mottle,
         signal_fraction=fine.signal(motion, floor),
         anisotropy=fine.anisotropy(motion, floor),
         ice_ring=fine.ice_ring(pixel_size_angstrom),

@@ -60,6 +60,12 @@ class ImageFigures:
     39) of one image, with the noise taken from its own spectrum. None where another program has
     filtered the noise away."""
 
+    mottle: float | None
+    """Power at wavelengths from 2.5 diameters to 1.1, over that from a diameter to a third of it.
+    Ice that is crystalline or of uneven thickness is mottled by absorption; a field of particles
+    in vitreous ice has little structure wider than they are. A figure of our own, no published
+    one: crystalline ice is told so where the pixels are too coarse for its rings."""
+
     uneven_fraction: float | None
     """Tiles of three diameters whose variance is more than twice the median tile's, or less than
     half of it, 0 to 1; masked ones are left out. Local variance as in the outlier rejection of
@@ -109,6 +115,7 @@ class Quality:
     noise_sigma: float | None = None
     ice_gradient_sigmas: float | None = None
     contrast: float | None = None
+    mottle: float | None = None
     uneven_fraction: float | None = None
     signal_fraction: float | None = None
     anisotropy: float | None = None
@@ -181,10 +188,12 @@ class Limit:
 
 LIMITS = (
     Limit("contrast", 1.3, 1.15, "hardly more than noise, as a field without ice or particles"),
+    Limit("signal_fraction", 0.08, 0.02, "hardly any Thon rings above the noise"),
     Limit("occupied_fraction", 0.02, 0.005, "hardly any picks for the area", "{:.3f}"),
     Limit("masked_fraction", 0.3, 0.7, "much carbon, contamination or border", "{:.0%}"),
     Limit("contamination_fraction", 0.1, 0.3, "much contamination", "{:.0%}"),
     Limit("uneven_fraction", 0.05, 0.2, "patches that differ from the rest", "{:.0%}"),
+    Limit("mottle", 4.0, 10.0, "mottled, as by crystalline or uneven ice", "{:.1f}"),
     Limit("ice_ring", 1.3, 2.0, "a ring of crystalline ice"),
     Limit("anisotropy", 0.2, 0.5, "Thon rings dimmed along one axis, as by drift"),
     Limit("ice_gradient_sigmas", 6.0, 15.0, "a strong gradient, as of a wedge of ice", "{:.1f}"),
