@@ -345,11 +345,14 @@ def test_a_training_that_fails_is_told_until_another_is_under_way(make_session, 
     prometheus = watch(address)
     session.drop(7)
     prometheus.until(fire=["LivepickTrainingFailed", "LivepickNoModel"], seconds=150)
+    assert session.stop() == 0
     shutil.rmtree(broken)
+    session.start()
+    assert session.figure('training_ended_timestamp_seconds{result="failed"}') > 0
     ran = livepick("retrain", session.config, "--note", "torch is whole again")
     assert ran.returncode == 0, ran.stderr
     prometheus.until(silent=["LivepickTrainingFailed", "LivepickNoModel"])
-    assert "1.0" in re.search(r"^livepick_training_running (.*)", session.get("/metrics"), re.M)[1]
+    assert session.figure("training_running") == 1
     assert session.stop() == 0
 
 
