@@ -105,6 +105,9 @@ class Supervisor:
             last_picked_at=self._ledger.last_picked_at() or 0.0,
             workers=self._workers,
         )
+        for run in self._ledger.runs():
+            if run.ended_at is not None:
+                self._metrics.training_ended.labels(run.state).set(run.ended_at)
         in_use = self._ledger.model()
         same = in_use is not None and in_use.version == card.version
         self._metrics.serve_with(

@@ -175,7 +175,9 @@ _PICKING = (
             / sum without (state) (
                 increase(livepick_micrographs_total{state=~"picked|empty|failed"}[30m])
             ) > 0.05
-            and sum without (state) (increase(livepick_micrographs_total{state="failed"}[30m])) > 2.5
+            and sum without (state) (
+                increase(livepick_micrographs_total{state="failed"}[30m])
+            ) > 2.5
             """,
         lasting="5m",
         dashboard="pipeline",

@@ -12,6 +12,7 @@ from grafana_foundation_sdk.models.dashboard import (
     DashboardLinkType,
     Panel,
     VariableHide,
+    VariableOption,
     VariableRefresh,
     VariableSort,
 )
@@ -72,6 +73,7 @@ def _choice(name: str, label: str, metric: str, *, others: str, hidden: bool = F
         .multi(multi=True)
         .include_all(include_all=True)
         .all_value(others)
+        .current(VariableOption(selected=True, text=["All"], value=["$__all"]))
         .hide(VariableHide.HIDE_VARIABLE if hidden else VariableHide.DONT_HIDE)
     )
 

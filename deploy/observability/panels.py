@@ -100,8 +100,8 @@ def quantile(part: float, histogram: str) -> str:
     return f"histogram_quantile({part}, rate({histogram}_bucket{{@}}[$__rate_interval]))"
 
 
-def _query(expr: str, legend: str, number: int) -> prometheus.Dataquery:
-    query = prometheus.Dataquery().datasource(SOURCE).expr(within(expr))
+def _query(expr: str, legend: str, number: int = 0) -> prometheus.Dataquery:
+    query = prometheus.Dataquery().datasource(SOURCE).expr(expr)
     return query.legend_format(legend).ref_id(chr(ord("A") + number))
 
 
@@ -115,9 +115,10 @@ def figure(
     words: dict[float, str] | None = None,
     name: str = "",
     slow: bool = False,
+    of_session: bool = True,
     width: int = 4,
 ) -> Builder[Panel]:
-    """Return one number now, in large.
+    """Return one number now, in large; none if the service does not answer.
 
     Parameters
     ----------
@@ -127,14 +128,18 @@ def figure(
         Legend to show in the place of the value.
     slow
         Whether it is a rate per hour.
+    of_session
+        Whether to cut down to the chosen sessions. What is to be seen of a service that is down
+        cannot be: it does not say which session it has.
     """
+    asked = within(expr) if of_session else selected(expr)
     shown = looks.BigValueTextMode.NAME if name else looks.BigValueTextMode.AUTO
     panel = (
         stat.Panel()
         .title(title)
         .description(description)
         .datasource(SOURCE)
-        .with_target(_query(expr, name or "{{instrument}}", 0))
+        .with_target(_query(asked, name or "{{instrument}}").instant())
         .unit(unit)
         .thresholds(scale.thresholds())
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(values=False))
@@ -182,7 +187,7 @@ def curves(
         .span(width)
     )
     for number, (expr, legend) in enumerate(queries):
-        panel = panel.with_target(_query(expr, "{{instrument}} " + legend, number))
+        panel = panel.with_target(_query(within(expr), "{{instrument}} " + legend, number))
     if least is not None:
         panel = panel.min(least)
     if most is not None:
@@ -194,23 +199,31 @@ def distribution(
     title: str, description: str, histogram: str, *, unit: str, width: int = 8
 ) -> Builder[Panel]:
     """Return how often which values came, over time, of a histogram without other labels."""
-    expr = f"sum by (job, instance, le) (increase({histogram}_bucket{{@}}[$__rate_interval]))"
+    buckets = within(f"increase({histogram}_bucket{{@}}[$__rate_interval])")
+    expr = f"sum by (le) ({buckets})"
     return (
         heatmap.Panel()
         .title(title)
         .description(description)
         .datasource(SOURCE)
-        .with_target(_query(expr, "{{le}}", 0).format(PromQueryFormat.HEATMAP))
+        .with_target(_query(expr, "{{le}}").format(PromQueryFormat.HEATMAP))
         .unit(unit)
+        .calculate(calculate=False)
         .interval(SLOW)
         .height(HEIGHT_CURVES)
         .span(width)
     )
 
 
-def listing(title: str, description: str, expr: str, *, height: int = 6) -> Builder[Panel]:
+def listing(
+    title: str, description: str, expr: str, *, of_session: bool = True, height: int = 6
+) -> Builder[Panel]:
     """Return a table of labels, as they are now."""
-    query = _query(expr, "", 0).format(PromQueryFormat.TABLE).instant()
+    query = (
+        _query(within(expr) if of_session else selected(expr), "")
+        .format(PromQueryFormat.TABLE)
+        .instant()
+    )
     return (
         table.Panel()
         .title(title)
@@ -221,5 +234,5 @@ def listing(title: str, description: str, expr: str, *, height: int = 6) -> Buil
         .no_value("none")
         .height(height)
         .span(24)
-        .override_by_regexp("Time|Value|__name__|job|alertstate", [_HIDDEN])
+        .override_by_regexp("/^(Time|Value|__name__|job|alertstate)$/", [_HIDDEN])
     )

@@ -172,6 +172,14 @@ _WATCHING = [
 
 _SERVICE = [
     figure(
+        "Answers",
+        "Whether Prometheus reaches it; two minutes without are an alert.",
+        "up{@}",
+        words={0: "no", 1: "yes"},
+        scale=Scale(None, 1, good="red"),
+        of_session=False,
+    ),
+    figure(
         "All parts get on",
         "As /healthz says; the watchdog of systemd acts on it.",
         "livepick_healthy{@}",
@@ -184,16 +192,34 @@ _SERVICE = [
         'livepick_inference_provider_active{provider="CUDAExecutionProvider", @}',
         words={0: "no", 1: "yes"},
     ),
+    figure(
+        "Collecting",
+        "Whether a session is under way.",
+        "livepick_session_active{@}",
+        words={0: "no", 1: "yes"},
+    ),
+    figure(
+        "Waiting",
+        "Micrographs without picks of the present model.",
+        'livepick_queue_depth{stage="queued", @}',
+    ),
+    figure(
+        "Workers",
+        "How many there are.",
+        "sum by (job, instance, instrument) (livepick_workers{@})",
+    ),
     curves(
         "Scrape",
         "How long /metrics takes.",
         [("scrape_duration_seconds{@}", "")],
         unit="s",
+        width=12,
     ),
     curves(
         "Series",
         "How many /metrics has; it does not grow with the session.",
         [("scrape_samples_post_metric_relabeling{@}", "")],
+        width=12,
     ),
 ]
 

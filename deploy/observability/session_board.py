@@ -64,6 +64,7 @@ _NOW = [
         or 0 * max by (job, instance, instrument) (livepick_healthy{{@}})
         """,
         scale=Scale(None, 1),
+        of_session=False,
     ),
     figure("Particles", "Of the session, each micrograph once.", "livepick_ledger_particles{@}"),
     figure(
@@ -106,6 +107,7 @@ _ALERTS = [
         "Alerts that fire",
         "deploy/README.md has a section for each: what it means and what to do.",
         _FIRING,
+        of_session=False,
     ),
 ]
 

@@ -94,6 +94,12 @@ class Session:
         with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
             return answer.read().decode()
 
+    def figure(self, series):
+        """Return what a series of livepick stands at, as ``queue_depth{stage="queued"}``."""
+        start = f"livepick_{series} "
+        (line,) = [x for x in self.get("/metrics").splitlines() if x.startswith(start)]
+        return float(line.removeprefix(start))
+
     def star(self, name):
         """Return the rows of a micrograph's coordinates file."""
         lines = (self.output / f"{name}_autopick.star").read_text().splitlines()

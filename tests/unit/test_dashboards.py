@@ -109,15 +109,16 @@ def test_a_panel_says_what_it_shows(panel):
 @pytest.mark.parametrize("expr", QUERIES)
 def test_a_query_is_of_what_is_selected(expr):
     """Rules: target-job, target-instance, target-rate-interval, target-counter-agg."""
-    selectors = re.findall(r"\b(?:livepick_\w+|ALERTS|scrape_\w+)\b(?:\{([^{}]*)\})?", expr)
+    selectors = re.findall(r"\b(?:livepick_\w+|ALERTS|up|scrape_\w+)\b(?:\{([^{}]*)\})?", expr)
     counters = [
         sample.name for family in exposed() if family.type == "counter" for sample in family.samples
     ]
 
     assert selectors
     assert all(part in selector for selector in selectors for part in SELECTION)
-    assert "livepick_session_info{" in expr
-    assert 'session=~"$session"' in expr
+    # What a service that is down would hide is asked for without its session.
+    of_session = "livepick_session_info{" in expr and 'session=~"$session"' in expr
+    assert of_session != bool(re.search(r"\b(ALERTS|up)\{", expr))
     assert re.findall(r"\b(?:rate|irate)\([^\[]*\[(?!\$__rate_interval\])", expr) == []
     for use in re.finditer("|".join(rf"\b{name}\b" for name in set(counters)), expr):
         before = expr[: use.start()]
