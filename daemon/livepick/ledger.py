@@ -343,7 +343,7 @@ class ReadLedger:
             "select landed_at, pick_count, median_score, model_version from micrograph"
             " where picked_content is not null order by id"
         )
-        return [Moment(*row) for row in rows]
+        return list(map(Moment._make, rows))
 
     def visible(self) -> Iterator[Visible]:
         """Yield the micrographs that have coordinates in the output folder, by path.

@@ -87,6 +87,7 @@ def test_the_gravest_comes_first(say):
     top = say(status, ago=2400)
 
     assert top.sentence == "/data/in is not there."
+    assert top.doing.startswith("Picked so far: 412 of 415")
     assert [alert.sentence.split()[0] for alert in top.others] == ["No", "There"]
 
 

@@ -117,10 +117,10 @@ def headline(status: Status, health: Health, pace: Pace, *, now: float, folders:
         The watched folders, as they are shown.
     """
     alerts = _alerts(status, health, pace, now)
-    doing = _doing(status, pace, now, folders)
     if not alerts:
-        return Headline("good", doing, "", "", ())
+        return Headline("good", _doing(status, pace, now, folders), "", "", ())
     first, *others = alerts
+    doing = _doing(status, pace, now, folders, halted=first.level == "bad")
     return Headline(first.level, first.sentence, first.remedy, doing, tuple(others))
 
 
@@ -181,14 +181,17 @@ def _alerts(status: Status, health: Health, pace: Pace, now: float) -> list[Aler
     return alerts
 
 
-def _doing(status: Status, pace: Pace, now: float, folders: str) -> str:
+def _doing(status: Status, pace: Pace, now: float, folders: str, *, halted: bool = False) -> str:
     counts = status.counts
     if not counts.total:
         return f"Waiting for the first micrograph in {folders}."
     have = counts.picked + counts.stale
     collecting = _collecting(pace, now)
     waiting = counts.queued + counts.picking + counts.stale
-    verb = "Collecting and picking" if collecting else "Picking" if waiting else "Picked"
+    if halted:
+        verb = "Picked so far"
+    else:
+        verb = "Collecting and picking" if collecting else "Picking" if waiting else "Picked"
     parts = [f"{verb}: {have:,} of {counts.total:,} micrographs"]
     if pace.picks is not None:
         parts.append(f"{pace.picks:.0f} picks a micrograph")

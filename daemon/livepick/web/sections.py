@@ -18,7 +18,7 @@ from livepick.config import Config
 from livepick.ledger import ReadLedger
 from livepick.models import MODELS, Models
 from livepick.status import Status
-from livepick.web.charts import Plot, clock, picks_plot, score_plot
+from livepick.web.charts import clock, picks_plot, score_plot
 from livepick.web.headline import LATEST, headline, pace_of, span
 from livepick.web.health import Health
 from livepick.web.micrographs import Tile, tile_of
@@ -61,7 +61,7 @@ class Sections:
         self._lock = threading.Lock()
         self._parts: dict[str, str] = {}
         self._made_at = float("-inf")
-        self._plots: tuple[int, tuple[Plot, Plot]] | None = None
+        self._plots: tuple[int, str] | None = None
         self._templates = jinja2.Environment(
             loader=jinja2.PackageLoader("livepick.web"),
             autoescape=True,
@@ -98,13 +98,12 @@ class Sections:
         tiles = [self._tile(row.id) for row in ledger.latest(NEWEST, picked=True)]
         shown = [tile for tile in tiles if tile is not None]
         threshold = shown[0].row.threshold if shown else None
-        picks, scores = self._trends()
         return {
             "glance": self._render(
                 "glance.html", top=top, status=status, pace=pace, threshold=threshold
             ),
             "newest": self._render("newest.html", tiles=shown),
-            "trends": self._render("trends.html", plots=(picks, scores)),
+            "trends": self._trends(),
             "training": self._render(
                 "training.html", status=status, view=view_training(config, ledger.runs())
             ),
@@ -116,11 +115,12 @@ class Sections:
             "failures": self._render("failures.html", status=status),
         }
 
-    def _trends(self) -> tuple[Plot, Plot]:
+    def _trends(self) -> str:
         mark = self._sources.ledger.mark()
         if self._plots is None or self._plots[0] != mark:
             timeline = self._sources.ledger.timeline()
-            self._plots = (mark, (picks_plot(timeline), score_plot(timeline)))
+            plots = (picks_plot(timeline), score_plot(timeline))
+            self._plots = (mark, self._render("trends.html", plots=plots))
         return self._plots[1]
 
     def _tile(self, micrograph_id: int) -> Tile | None:
