@@ -32,13 +32,14 @@ from gate import here
 from real_data import DEFAULT_DATA, SETS
 from rich.console import Console
 
+from livepick.blob_picker import BLOB_THRESHOLD
 from livepick.config import Config, Training
 from livepick.core.bundle import read_card
 from livepick.core.matching import figures
 from livepick.core.run import RunMicrograph, RunSpec
 from livepick.curated import BELIEVED
 from livepick.gate import Gate
-from livepick.models import BLOB_THRESHOLD, Bundle
+from livepick.models import Bundle
 from livepick.runs import Runs, split
 from livepick.worker import pick
 from livepick_trainer.progress import Reporter
