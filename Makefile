@@ -54,4 +54,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 clean:
 	rm -rf build dist demo-output .coverage .coverage.* \
 	    .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
-	find daemon trainer tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find daemon trainer deploy tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,5 +1,6 @@
 """What deploy/README.md has from the code: the metrics, and what to do about an alert."""
 
+import textwrap
 from collections.abc import Iterable
 
 from prometheus_client import Metric
@@ -56,10 +57,12 @@ def _shown(values: list[str]) -> str:
 
 def runbooks(alerts: Iterable[Alert]) -> str:
     """Return a section for each alert."""
-    return "\n\n".join(
-        f"### {alert.name}\n\n*{alert.severity}*, after {alert.lasting}. {alert.runbook}"
-        for alert in alerts
-    )
+    sections = []
+    for alert in alerts:
+        said = f"*{alert.severity}*, after {alert.lasting}. {alert.runbook}"
+        lines = textwrap.fill(said, 100, break_long_words=False, break_on_hyphens=False)
+        sections.append(f"### {alert.name}\n\n{lines}")
+    return "\n\n".join(sections)
 
 
 def with_parts(text: str, parts: dict[str, str]) -> str:

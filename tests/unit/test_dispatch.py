@@ -405,6 +405,7 @@ def test_a_result_of_old_content_is_not_shown(session):
     assert run.rows()["a.mrc"] == before
     assert (before.version, before.content) == (V2, 2)
     assert run.instruments.calls["picked"] == 1
+    assert run.instruments.calls["superseded"] == 1
 
 
 def test_a_file_that_changes_under_the_reader_waits_for_the_watcher(session):

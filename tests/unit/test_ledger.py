@@ -135,6 +135,17 @@ def test_counts_name_each_micrograph_once(ledger):
     assert ledger.counts().total == 6
 
 
+def test_when_micrographs_landed_and_were_picked_last_is_known_after_a_restart(ledger, clock):
+    """The newest so many, oldest first; nothing before anything is picked."""
+    for number, landed_at in enumerate((930.0, 900.0, 960.0)):
+        ledger.landed(ROOT, Path(f"{number}.mrc"), V1, landed_at)
+
+    assert ledger.last_landings(2) == [930.0, 960.0]
+    assert ledger.last_picked_at() is None
+    ledger.picked(claim_one(ledger), result())
+    assert ledger.last_picked_at() == clock.now
+
+
 def test_new_arrivals_go_before_what_is_picked_again(ledger, clock):
     """Among equals the one goes first that has waited longest."""
     ledger.landed(ROOT, A, V1, 900.0)
