@@ -112,6 +112,13 @@ def test_a_rotated_axis_of_drift_shows_as_well(noise, specimen):
     assert figures((noise + 0.7 * blurred).astype(np.float32)).anisotropy > 0.4
 
 
+def test_blur_along_two_axes_alike_is_no_drift(noise, specimen):
+    """A cross in the spectrum is what a filter or a square pixel makes."""
+    both = sum(ndimage.uniform_filter(specimen, size, mode="wrap") for size in ((20, 1), (1, 20)))
+
+    assert figures(noise + 0.7 * both).anisotropy < 0.1
+
+
 def test_lines_of_a_bad_detector_are_no_drift(noise):
     """Rows of another gain lie on an axis of the spectrum, which is left out."""
     rows = np.random.default_rng(7).standard_normal((SIZE, 1)).astype(np.float32)

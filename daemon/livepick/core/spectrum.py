@@ -234,7 +234,7 @@ def _clean(mask: Mask, shape: tuple[int, ...], corner: tuple[int, int], side: in
 
 
 def _flat(tile: Image, clean: Mask) -> Image:
-    """Return a tile about its middle, without hot pixels, and 0 where it is masked."""
+    """Return a tile about its middle, without hot pixels."""
     whole = clean.size == 1
     sample = tile[::8, ::8].ravel() if whole else tile[::8, ::8][clean[::8, ::8]]
     if not len(sample):
@@ -246,7 +246,7 @@ def _flat(tile: Image, clean: Mask) -> Image:
     limit = CLIP_SIGMAS * spread
     np.clip(tile, middle - limit, middle + limit, out=tile)
     tile -= tile.mean() if whole else tile[clean].mean()
-    return tile if whole else tile * clean
+    return tile
 
 
 @lru_cache(maxsize=4)
