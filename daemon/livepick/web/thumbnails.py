@@ -20,8 +20,8 @@ from livepick.render import Kind, RenderJob, render
 
 __all__ = ["NoPictureError", "Submit", "Thumbnails"]
 
-CACHE_BYTES = 48 << 20
-"""About two thousand thumbnails, or a hundred and fifty full views."""
+CACHE_BYTES = 32 << 20
+"""Well over a thousand thumbnails, or a hundred full views."""
 
 MOST_WAITING = 48
 """More requests than two pages full are turned away, to ask again."""
