@@ -12,6 +12,8 @@ from pathlib import Path
 import yaml
 
 LIVEPICK = Path(sys.executable).with_name("livepick")
+LISTS = {"autopick.star", "micrographs.star", "micrographs.csv"}
+"""Files of the whole session in the output folder."""
 
 
 class Session:

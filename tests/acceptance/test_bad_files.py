@@ -134,7 +134,7 @@ def test_bad_files_fail_for_their_own_reasons_and_good_ones_are_picked(make_sess
     assert session.star("truncated") == session.star(names[0])
     assert session.stop() == 0
     files = {path.name for path in session.output.iterdir()}
-    assert files == {"autopick.star", *(f"{name}_autopick.star" for name in names)}
+    assert files == {*LISTS, *(f"{name}_autopick.star" for name in names)}
 
 
 def test_a_truncated_file_waits_until_it_grows_whole(make_session):
@@ -170,7 +170,7 @@ def test_a_file_that_breaks_after_its_picks_loses_them(make_session):
     assert session.stop() == 0
     assert rows(session)[f"{names[0]}.mrc"].reason == "header"
     files = {path.name for path in session.output.iterdir()}
-    assert files == {"autopick.star", f"{names[1]}_autopick.star"}
+    assert files == {*LISTS, f"{names[1]}_autopick.star"}
     assert f"{names[0]}.mrc" not in (session.output / "autopick.star").read_text()
 
 

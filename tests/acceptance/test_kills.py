@@ -263,7 +263,7 @@ def check_ledger_and_files(session, names):
     assert sorted(row.relative.stem for row in rows) == names
     assert {row.model_version for row in rows} == {1}
     files = {path.name for path in session.output.iterdir()}
-    assert files == {"autopick.star", *(f"{name}_autopick.star" for name in names)}
+    assert files == {*LISTS, *(f"{name}_autopick.star" for name in names)}
     for name in names:
         text = (session.output / f"{name}_autopick.star").read_text()
         written = [tuple(map(float, line[:3])) for line in session.star(name)]

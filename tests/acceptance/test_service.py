@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from session import livepick
+from session import LISTS, livepick
 
 HAS_GPU = Path("/dev/nvidiactl").exists()
 
@@ -142,7 +142,7 @@ def test_kill_loses_nothing(make_session):
 
     assert session.stop() == 0
     files = sorted(path.name for path in session.output.iterdir())
-    assert files == sorted(["autopick.star", *(f"{name}_autopick.star" for name in names)])
+    assert files == sorted([*LISTS, *(f"{name}_autopick.star" for name in names)])
     assert sum(len(session.star(name)) for name in names) == session.status()["particles"]
 
 
