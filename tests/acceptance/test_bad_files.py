@@ -6,6 +6,7 @@ import warnings
 import mrcfile
 import numpy as np
 import tifffile
+from session import LISTS
 
 from livepick.ledger import LEDGER, ReadLedger
 

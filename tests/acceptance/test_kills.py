@@ -18,6 +18,7 @@ from typing import get_args
 
 import psutil
 import pytest
+from session import LISTS
 
 from livepick.champion import CHAMPION
 from livepick.config import Config
