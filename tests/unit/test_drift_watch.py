@@ -99,7 +99,7 @@ def test_a_drift_is_told_once_when_it_begins_and_logged_when_it_ends(
 ):
     """However often one looks, and whatever comes to it."""
     caplog.set_level(logging.INFO, logger="livepick.drift")
-    ledger.use_model(1, "trained")
+    ledger.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     assert watch.look().measures
     assert told == []
@@ -121,7 +121,7 @@ def test_a_drift_stays_while_it_is_nearly_over(ledger, microscope, watch):
 
     ``livepick status`` looks for the first time.
     """
-    ledger.use_model(1, "trained")
+    ledger.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
     watch.look()
@@ -131,7 +131,7 @@ def test_a_drift_stays_while_it_is_nearly_over(ledger, microscope, watch):
 
 
 def test_a_second_drift_is_told_again(ledger, microscope, watch, told):
-    ledger.use_model(1, "trained")
+    ledger.use_model(1, "trained", "particle")
     for picks in (60, 60, 60, 25, 60, 25):
         microscope.land(WINDOW, picks=picks)
         watch.look()
@@ -140,7 +140,7 @@ def test_a_second_drift_is_told_again(ledger, microscope, watch, told):
 
 def test_the_ledger_is_read_seldom(ledger, microscope, watch, clock, monkeypatch):
     """Candidates only if there is a new micrograph, and rows at most every few seconds."""
-    ledger.use_model(1, "trained")
+    ledger.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     watch.look()
     asked = []
@@ -162,7 +162,7 @@ def test_what_landed_before_the_training_is_no_reference(ledger, microscope):
     ledger.run_changed(1, "fingerprint", "running")
     microscope.land(REFERENCE, kind="blob", version=0)
     ledger.run_changed(1, "fingerprint", "promoted")
-    ledger.use_model(1, "trained")
+    ledger.use_model(1, "trained", "particle")
     ledger.queue_stale(1)
     microscope.pick(60, picks=200)
     microscope.pick(REFERENCE, picks=60)
@@ -173,7 +173,7 @@ def test_what_landed_before_the_training_is_no_reference(ledger, microscope):
 
 
 def test_the_blob_picker_is_not_watched(ledger, microscope):
-    ledger.use_model(0, "blob")
+    ledger.use_model(0, "blob", "particle")
     microscope.land(REFERENCE + WINDOW, version=0, kind="blob")
     microscope.land(WINDOW, version=0, kind="blob", picks=10)
     assert not read_drift(ledger).measures
@@ -181,7 +181,7 @@ def test_the_blob_picker_is_not_watched(ledger, microscope):
 
 def test_a_changed_threshold_is_no_drift(ledger, microscope):
     """Scores are uniform from 0.5 on: 0.75 halves the picks of the same micrographs."""
-    ledger.use_model(1, "trained")
+    ledger.use_model(1, "trained", "particle")
     microscope.land(REFERENCE)
     microscope.land(WINDOW, threshold=0.75)
     assert read_drift(ledger).measures
@@ -189,7 +189,7 @@ def test_a_changed_threshold_is_no_drift(ledger, microscope):
 
 
 def test_candidates_below_the_threshold_do_not_count(ledger, microscope):
-    ledger.use_model(1, "trained")
+    ledger.use_model(1, "trained", "particle")
     microscope.land(REFERENCE)
     microscope.land(WINDOW, doubtful=300)
     assert read_drift(ledger).measures
@@ -198,11 +198,11 @@ def test_candidates_below_the_threshold_do_not_count(ledger, microscope):
 
 def test_another_model_begins_without_the_findings_of_the_one_before(ledger, microscope, watch):
     """A finding that there is has lower limits, and seven tenths of the picks would keep it."""
-    ledger.use_model(1, "trained")
+    ledger.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
     assert watch.look().findings
-    ledger.use_model(2, "trained")
+    ledger.use_model(2, "trained", "particle")
     microscope.land(REFERENCE, version=2)
     microscope.land(WINDOW, version=2, picks=42)
     drift = watch.look()
@@ -211,12 +211,12 @@ def test_another_model_begins_without_the_findings_of_the_one_before(ledger, mic
 
 
 def test_another_model_ends_the_drift_of_the_one_before(ledger, microscope, watch, told):
-    ledger.use_model(1, "trained")
+    ledger.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
     assert watch.look().findings
     microscope.clock.now += LOOK_SECONDS
-    ledger.use_model(2, "trained")
+    ledger.use_model(2, "trained", "particle")
     assert watch.look().findings == ()
     microscope.land(REFERENCE + WINDOW, version=2, picks=25)
     assert watch.look().findings == ()
@@ -227,7 +227,7 @@ def test_a_micrograph_that_is_picked_anew_while_one_looks_is_waited_for(
     ledger, microscope, watch, monkeypatch
 ):
     """Its candidates are gone for a moment; the next look has them."""
-    ledger.use_model(1, "trained")
+    ledger.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     with monkeypatch.context() as gone:
         gone.setattr(ledger, "candidates", lambda _: None)
@@ -238,7 +238,7 @@ def test_a_micrograph_that_is_picked_anew_while_one_looks_is_waited_for(
 
 
 def test_the_status_says_it_without_a_service(make_config, ledger, microscope):
-    ledger.use_model(1, "trained")
+    ledger.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
     (entry,) = read_status(make_config(), ledger).as_json()["drift"]
@@ -254,7 +254,7 @@ def test_metrics_have_every_figure_and_finding_from_the_start(ledger, microscope
         assert sample("livepick_drift_score", {"figure": figure}) == 0
     for kind in DRIFT_KINDS:
         assert sample("livepick_drift_active", {"finding": kind}) == 0
-    ledger.use_model(1, "trained")
+    ledger.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
     metrics.drifted(read_drift(ledger))
