@@ -163,7 +163,7 @@ def test_what_landed_before_the_training_is_no_reference(ledger, microscope):
     microscope.land(REFERENCE, kind="blob", version=0)
     ledger.run_changed(1, "fingerprint", "promoted")
     ledger.use_model(1, "trained", "particle")
-    ledger.queue_stale(1)
+    ledger.queue_stale(1, repick="provisional", threshold=0.5)
     microscope.pick(60, picks=200)
     microscope.pick(REFERENCE, picks=60)
     microscope.land(WINDOW, picks=60)
