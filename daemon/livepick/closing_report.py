@@ -74,7 +74,7 @@ class Pictured:
     picture: str
     """A ``data:`` URI; empty without a picture."""
     why_not: str = ""
-    """Why there is no picture."""
+    """Why there is no picture, though one was wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ def _draw(row: MicrographRow, ledger: ReadLedger, config: Config, *, pictures: b
     particle = config.particle
     tile = tile_of(row, ledger, particle.diameter_angstrom)
     if not pictures or tile is None or row.pixel_size_angstrom is None:
-        return Pictured(row, tile, "", "not drawn")
+        return Pictured(row, tile, "")
     job = RenderJob(
         path=row.path,
         version=row.version,
@@ -295,6 +295,7 @@ def to_html(report: ClosingReport) -> bytes:
         plots=report.plots,
         entries=report.entries,
         history=report.history,
+        most_drawn_runs=MOST_DRAWN_RUNS,
         version=__version__,
         host=platform.node(),
     )
