@@ -1,4 +1,4 @@
-"""The command line: run, check, status, retrain, models, pick, evaluate, simulate.
+"""The command line: run, check, status, report, retrain, models, pick, evaluate, simulate.
 
 A command is a function in a module of its own whose docstring is its help, or, with commands of its
 own below it, a typer application of that name. The module is imported when the command is called,
@@ -28,6 +28,7 @@ COMMANDS = {
     "run": "Watch the folders of a config, pick, train and pick again, until stopped.",
     "check": "Read a config, and try everything that the service will need.",
     "status": "Show where a session stands, while the service runs or after.",
+    "report": "Write a report of a session as one HTML file, to keep beside its data.",
     "retrain": "Train a new model with the same settings, by an edit of the config.",
     "models": "List and show a session's models, promote one, roll back, remove old ones.",
     "pick": "Pick micrographs with a model, without a service.",

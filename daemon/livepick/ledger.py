@@ -255,6 +255,21 @@ class ReadLedger:
         )
         return [MicrographRow.of(row) for row in reversed(rows)]
 
+    def with_picks(self) -> Iterator[MicrographRow]:
+        """Yield every micrograph that has picks, also while it waits for newer ones.
+
+        In the order they landed, and a few at a time, as ``picked_rows``.
+        """
+        last = -1
+        while rows := self._rows(
+            "select * from micrograph where picked_content is not null and id > ?"
+            " order by id limit ?",
+            last,
+            AT_ONCE,
+        ):
+            yield from map(MicrographRow.of, rows)
+            last = rows[-1]["id"]
+
     def verdicts(self) -> dict[Verdict, int]:
         """Return how many of the picked micrographs are good, doubtful and bad."""
         rows = self._rows(

@@ -1,16 +1,20 @@
 """``livepick status``: where a session stands, from its ledger alone."""
 
+import contextlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from livepick.config import Config
+from livepick.errors import ConfigError
 from livepick.status import Status, read_status
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 __all__ = ["status"]
@@ -25,48 +29,111 @@ _STATES = (
 
 _NEWEST, _FAILURES = 8, 8
 
+EVERY = 2.0
+"""Seconds between two looks of ``--watch``."""
+
 
 def status(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")],
+    seconds: Annotated[
+        float | None,
+        typer.Argument(
+            metavar="[SECONDS]",
+            min=0.1,
+            help=f"With --watch: between two looks; {EVERY:g} if not given.",
+        ),
+    ] = None,
     *,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, for scripts.")
+    ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Show it again every SECONDS until Ctrl-C: in place on a terminal, else one"
+            " after the other; with --json a line each time.",
+        ),
     ] = False,
 ) -> None:
     """Show where a session stands, while the service runs or after.
 
     Before the first start there is nothing but zeros, and the model is null.
     """
+    if seconds is not None and not watch:
+        raise typer.BadParameter(f"{seconds:g} is for --watch", param_hint="SECONDS")
+    if watch:
+        _watch(config, EVERY if seconds is None else seconds, as_json=as_json)
+        return
     present = read_status(Config.load(config))
     if as_json:
         typer.echo(json.dumps(present.as_json(), indent=2))
         return
-    if not present.started:
-        typer.echo(f"{present.session}: not begun; start it with: livepick run {config}")
-        return
-    _show(present)
-
-
-def _show(present: Status) -> None:
     from rich.console import Console  # noqa: PLC0415 - not for --json, nor for the service
-    from rich.text import Text  # noqa: PLC0415
+
+    Console().print(_report(present, config))
+
+
+def _watch(path: Path, seconds: float, *, as_json: bool) -> None:
+    """Show where the session stands again and again, until Ctrl-C, which is no failure."""
+    settings = Config.load(path)
+
+    def look() -> Status:
+        nonlocal settings
+        # A faulty edit: the service stays with the former settings too.
+        with contextlib.suppress(ConfigError):
+            settings = Config.load(path)
+        return read_status(settings)
+
+    with contextlib.suppress(KeyboardInterrupt):
+        if as_json:
+            _repeat(lambda: typer.echo(json.dumps(look().as_json())), seconds)
+        else:
+            _watch_reports(lambda: _report(look(), path), seconds)
+
+
+def _watch_reports(look: Callable[[], "Group"], seconds: float) -> None:
+    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.live import Live  # noqa: PLC0415
 
     console = Console()
-    console.print(Text(present.session, style="bold"))
-    console.print(_counts(present))
+    if not console.is_terminal:
+        _repeat(lambda: console.print(look(), ""), seconds)
+        return
+    with Live(look(), console=console, auto_refresh=False) as live:
+        _repeat(lambda: live.update(look(), refresh=True), seconds)
+
+
+def _repeat(show: Callable[[], None], seconds: float) -> None:
+    while True:
+        show()
+        time.sleep(seconds)
+
+
+def _report(present: Status, config: Path) -> "Group":
+    from rich.console import Group, RenderableType  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415
+
+    if not present.started:
+        return Group(Text(f"{present.session}: not begun; start it with: livepick run {config}"))
+    parts: list[RenderableType] = [Text(present.session, style="bold"), _counts(present)]
     model = present.model
     if model is not None:
         note = " (provisional picks)" if model.kind == "blob" else ""
-        console.print(f"Model {model.version}, {model.kind}{note}, threshold {model.threshold:.3f}")
-    console.print(Text(present.training.sentence))
-    for finding in present.findings:
-        console.print(Text(finding.sentence, style="yellow" if finding.is_fault else "dim"))
-    for change in present.drift:
-        console.print(Text(change.sentence, style="yellow"))
+        parts.append(
+            Text(f"Model {model.version}, {model.kind}{note}, threshold {model.threshold:.3f}")
+        )
+    parts.append(Text(present.training.sentence))
+    parts += [
+        Text(finding.sentence, style="yellow" if finding.is_fault else "dim")
+        for finding in present.findings
+    ]
+    parts += [Text(change.sentence, style="yellow") for change in present.drift]
     if present.newest:
-        console.print(_newest(present))
+        parts.append(_newest(present))
     if present.failures:
-        console.print(_failures(present))
+        parts.append(_failures(present))
+    return Group(*parts)
 
 
 def _counts(present: Status) -> "Table":

@@ -22,7 +22,7 @@ from livepick.records import RunRow
 from livepick.trainer_process import ProgressReader
 from livepick.web.charts import Curves, curves
 
-__all__ = ["CLASSES", "Compared", "GateView", "TrainingView", "view_training"]
+__all__ = ["CLASSES", "Compared", "GateView", "TrainingView", "gate_of", "view_training"]
 
 CLASSES = "classes.png"
 """In a bundle: the 2D classes of its seeds, drawn with their verdicts."""
@@ -98,7 +98,7 @@ def view_training(config: Config, runs: Sequence[RunRow]) -> TrainingView:
             findings=read_findings(bundle),
             classes=read_classes(bundle),
             has_picture=(bundle / CLASSES).is_file(),
-            gate=_gate(run.figures),
+            gate=gate_of(run.figures),
         )
     return TrainingView()
 
@@ -122,7 +122,7 @@ def _epochs_so_far(folder: Path) -> tuple[Epoch, ...]:
     return tuple(epochs)
 
 
-def _gate(figures: Mapping[str, Any]) -> GateView | None:
+def gate_of(figures: Mapping[str, Any]) -> GateView | None:
     """Return the verdict in a run's figures; None without, or of another livepick."""
     with contextlib.suppress(KeyError, TypeError, ValueError):
         judgement = figures["verdict"]

@@ -1,0 +1,51 @@
+"""``livepick report``: a session as one HTML file, to be put beside its data."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from livepick.closing_report import collect, to_html
+from livepick.config import Config, read_text
+from livepick.core.files import write_atomically
+from livepick.errors import OutputError
+
+__all__ = ["REPORT_FILE", "report"]
+
+REPORT_FILE = "session_report.html"
+"""In the output folder, unless told otherwise."""
+
+
+def report(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"Where it goes; else {REPORT_FILE} beside the picks."),
+    ] = None,
+    pictures: Annotated[
+        bool,
+        typer.Option(
+            help="Draw the best and the worst micrographs; each of the twelve is read whole."
+        ),
+    ] = True,
+) -> None:
+    """Write a report of a session, while the service runs or after.
+
+    One HTML file with all that it shows inside, to be read without a network: times, counts,
+    plots, quality, failures, models, trainings and settings. The session is left as it is.
+    """
+    text = read_text(config)
+    settings = Config.parse(text, config)
+    html = to_html(collect(settings, text, pictures=pictures))
+    place = settings.output.directory / REPORT_FILE if output is None else output
+    try:
+        if output is None:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, html)
+    except OSError as error:
+        raise OutputError(
+            f"{place} cannot be written: {error.strerror}",
+            "Name another file with --output, in a folder that is there and takes files.",
+        ) from error
+    typer.echo(f"{place} ({len(html) / 1e6:.1f} MB)")
