@@ -256,6 +256,8 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
     until = prometheus.until
     with Microscope(session, 0.6) as microscope:
         session.until(lambda: session.picked() > 2, "some picked")
+        seen = "count_over_time(livepick_watch_overflows_total[1m]) > 1"
+        session.until(lambda: prometheus.has_figures(seen), "figures before the burst")
 
         # No GPU, bad files, a burst of events, a typo in the config.
         bad = BadFiles(session)
@@ -365,8 +367,8 @@ def test_a_training_that_fails_is_told_until_another_is_under_way(make_session, 
     assert session.figure('training_ended_timestamp_seconds{result="failed"}') > 0
     ran = livepick("retrain", session.config, "--note", "torch is whole again")
     assert ran.returncode == 0, ran.stderr
+    session.until(lambda: "run 0002: training on" in session.log.read_text(), "another training")
     prometheus.until(silent=["LivepickTrainingFailed", "LivepickNoModel"])
-    assert "run 0002: training on" in session.log.read_text()
     assert session.stop() == 0
 
 
