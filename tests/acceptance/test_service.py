@@ -162,13 +162,14 @@ def test_a_model_is_trained_survives_restarts_and_picks_everything(make_session)
     run = session.state / "runs" / "0001"
     session.start()
     session.drop(7)
-    session.until((run / "trainer.log").exists, "a training run")
-    pid = int((run / "lock").read_text())
+    lock = run / "lock"
+    session.until(lambda: lock.exists() and lock.read_text().isdigit(), "a training run")
+    pid = int(lock.read_text())
 
     assert session.stop() == 0
     assert not Path(f"/proc/{pid}").exists()
     session.start()
-    session.until(lambda: (run / "lock").read_text() not in ("", str(pid)), "another trainer")
+    session.until(lambda: lock.read_text() not in ("", str(pid)), "another trainer")
     session.process.kill()
     session.process.wait()
     session.start()
