@@ -2,7 +2,6 @@
 
 import csv
 import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -70,11 +69,3 @@ def test_a_folder_that_takes_no_writes_is_an_output_error(tmp_path):
     (tmp_path / "out").write_text("a file in the way")
     with pytest.raises(OutputError, match=r"micrographs\.star"):
         MicrographTable(tmp_path / "out").write([measured()])
-
-
-def test_ten_thousand_rows_take_less_than_a_second(tmp_path):
-    """Of CPU: it is written once a minute while a session goes on."""
-    rows = [measured(f"{n}.mrc") for n in range(10_000)]
-    before = time.process_time()
-    MicrographTable(tmp_path).write(rows)
-    assert time.process_time() - before < 1.0
