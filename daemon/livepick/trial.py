@@ -1,13 +1,13 @@
 """A model that does not pick yet is tried on micrographs, through the same workers."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 
 from livepick.errors import MicrographError, ModelError
 from livepick.worker import Job, Result
 
-__all__ = ["DEATHS", "TRIAL_SECONDS", "Submit", "try_job", "try_model"]
+__all__ = ["DEATHS", "TRIAL_SECONDS", "Submit", "try_job"]
 
 TRIAL_SECONDS = 600.0
 """A model that takes longer for one micrograph is of no use."""
@@ -48,18 +48,3 @@ def try_job(name: str, job: Job, submit: Submit) -> Result | None:
                 f"{name} takes over {TRIAL_SECONDS:g} s for a micrograph", remedy
             ) from error
     raise AssertionError("unreachable")
-
-
-def try_model(name: str, jobs: Sequence[Job], submit: Submit) -> None:
-    """Run jobs with a new model until one went well.
-
-    If all micrographs went bad since the training, the model gets the benefit of the doubt.
-
-    Raises
-    ------
-    ModelError, EngineError
-        As of ``try_job``.
-    """
-    for job in jobs:
-        if try_job(name, job, submit) is not None:
-            return
