@@ -222,12 +222,16 @@ def probe(bundle: Path, device: Device) -> str:
     model = _model(bundle, device)
     noise = np.random.default_rng(0).standard_normal((96, 96)).astype(np.float32)
     score = _score_map(model, noise)
-    if not (np.isfinite(score).all() and score.min() >= 0 and score.max() <= 1):
+    if not _are_scores(score):
         raise ModelError(
             f"{bundle} gives scores outside 0 to 1",
             "The model is damaged; roll back to another one or train again.",
         )
     return model.provider
+
+
+def _are_scores(score: NDArray[np.float32]) -> bool:
+    return bool(np.isfinite(score).all() and score.min() >= 0 and score.max() <= 1)
 
 
 def canary(bundle: Path) -> None:
@@ -253,7 +257,7 @@ def canary(bundle: Path) -> None:
             f"{bundle / GRAPH} gives an array of shape {score.shape} for an image of {shape}",
             remedy,
         )
-    if not (np.isfinite(score).all() and score.min() >= 0 and score.max() <= 1):
+    if not _are_scores(score):
         raise ModelError(f"{bundle / GRAPH} gives scores that are not between 0 and 1", remedy)
 
 
