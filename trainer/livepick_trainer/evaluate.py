@@ -6,10 +6,16 @@ with cautious seeds, and are low where it finds particles that the seeds lack. A
 *ignored* candidate is counted neither way.
 
 The **operating point** is the score with the best F1 against those seeds, hits and misses of
-all held-out micrographs together, precision and recall weighing the same. If a person has said
-how many particles a typical micrograph has, it is the score that gives as many. Where too few seeds
-are held out, or the best F1 says that network and seeds have hardly anything in common, it is
-the score that gives as many picks as there are seeds.
+all held-out micrographs together, precision and recall weighing the same. That is right if the
+seeds are a person's. Those of a picker are the easy particles, and the others, which the network
+finds too, count as mistakes: the best F1 is at too high a score then, and the network's own even
+odds, 0.5, are often too low. So the point is half way between. On six sets of micrographs with
+known positions (three real, three simulated) this raised the F1 against these: by .004 to .011 on
+the real ones, by .002 to .028 on the others.
+
+If a person has said how many particles a typical micrograph has, it is the score that gives as
+many. Where too few seeds are held out, or the best F1 says that network and seeds have hardly
+anything in common, it is the score that gives as many picks as there are seeds.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,6 +68,9 @@ MATCH_RADIUS_DIAMETERS = 0.25
 LEAST_SEEDS = 10
 """Fewer held-out seeds than this cannot choose a threshold."""
 
+EVEN_ODDS = 0.5
+"""The score of a pixel that the network holds for particle and background alike."""
+
 LEAST_F1 = 0.1
 """A best F1 below this says nothing of where to cut."""
 
@@ -109,6 +118,7 @@ def evaluate(
     diameter_angstrom: float,
     min_distance_fraction: float,
     expected_picks: int | None = None,
+    easy_seeds: bool = False,
 ) -> HeldOut:
     """Pick held-out micrographs and compare with their seeds.
 
@@ -122,6 +132,8 @@ def evaluate(
         As in ``config.Particle``.
     expected_picks
         Of a typical micrograph, if somebody knows.
+    easy_seeds
+        Whether a picker found the seeds, and so not the difficult particles.
 
     Raises
     ------
@@ -144,7 +156,9 @@ def evaluate(
         for found, (micrograph, seeds) in zip(picks, held_out, strict=True)
     ]
     scores = [found.score for found in picks]
-    point = choose_operating_point(matches, expected_picks=expected_picks, scores=scores)
+    point = choose_operating_point(
+        matches, expected_picks=expected_picks, scores=scores, easy_seeds=easy_seeds
+    )
     return HeldOut(
         figures=figures(matches),
         operating_point=point,
@@ -166,6 +180,7 @@ def choose_operating_point(
     *,
     expected_picks: int | None = None,
     scores: Sequence[Vector] | None = None,
+    easy_seeds: bool = False,
 ) -> OperatingPoint:
     """Return the operating point that the module docstring describes.
 
@@ -178,6 +193,8 @@ def choose_operating_point(
     scores
         Of all picks in each, also of those that count neither way, as they will be written too;
         None if there are no such picks.
+    easy_seeds
+        Whether a picker found the seeds, and so not the difficult particles.
 
     Raises
     ------
@@ -202,6 +219,12 @@ def choose_operating_point(
     elif pooled.truths >= LEAST_SEEDS and found.best_f1 >= LEAST_F1:
         threshold = found.threshold
         source = f"best F1 against {pooled.truths} seeds in {len(matches)} held-out micrographs"
+        if easy_seeds:
+            source = (
+                f"half way from 0.5 to {threshold:.2f}, which has the {source}: a picker's seeds"
+                " lack the difficult particles"
+            )
+            threshold = (threshold + EVEN_ODDS) / 2
     else:
         count = max(pooled.truths, 1)
         threshold = float(pooled.score[min(count, len(pooled.score)) - 1])

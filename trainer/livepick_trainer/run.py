@@ -27,6 +27,7 @@ from livepick_trainer.seeds import SeedRules, choose_seeds
 __all__ = [
     "WEIGHTS",
     "Run",
+    "beside_first",
     "candidates",
     "choose_device",
     "count_seeds",
@@ -113,8 +114,9 @@ def seed_threshold(run: Run) -> float:
 
 def seeded(run: Run) -> list[PreparedMicrograph]:
     """Return all prepared micrographs with the seeds of the last round, and their verdicts."""
-    second = read_round(run.folder / "retrain", load_prepared(run.spec, run.folder / "prepare"))
-    return second or first_seeded(run)
+    first = first_seeded(run)
+    second = read_round(run.folder / "retrain", first)
+    return beside_first(run, second, first) if second else first
 
 
 def first_seeded(run: Run) -> list[PreparedMicrograph]:
@@ -123,6 +125,27 @@ def first_seeded(run: Run) -> list[PreparedMicrograph]:
     return [
         replace(m, candidates=replace(m.candidates, verdict=verdicts[m.path]))
         for m in candidates(run)
+    ]
+
+
+def beside_first(
+    run: Run, second: Sequence[PreparedMicrograph], first: Sequence[PreparedMicrograph]
+) -> list[PreparedMicrograph]:
+    """Return micrographs of the second round that know what the first saw in them.
+
+    A weak view, or a micrograph close to focus, gets a low score from a network that has learned
+    from few such seeds. Were they background from then on, the network would confirm itself.
+    """
+    seeds = [labelled(run, micrograph).seeds for micrograph in first]
+    return [
+        replace(
+            micrograph,
+            candidates=replace(
+                micrograph.candidates,
+                earlier_yx_px=np.concatenate([s.positive_yx_px, s.ignored_yx_px]),
+            ),
+        )
+        for micrograph, s in zip(second, seeds, strict=True)
     ]
 
 

@@ -34,7 +34,14 @@ from livepick_trainer.export_onnx import network_scores
 from livepick_trainer.prepare import PreparedMicrograph, split_held_out
 from livepick_trainer.remedies import train_with_remedies
 from livepick_trainer.reseed import threshold_for
-from livepick_trainer.run import WEIGHTS, Run, first_seeded, labelled, trained_network
+from livepick_trainer.run import (
+    WEIGHTS,
+    Run,
+    beside_first,
+    first_seeded,
+    labelled,
+    trained_network,
+)
 from livepick_trainer.seeds import Candidates
 
 __all__ = ["retrain"]
@@ -73,7 +80,7 @@ def retrain(run: Run, draft: Path) -> None:
     threshold = before.operating_point.threshold if wanted is None else threshold_for(found, wanted)
     write_candidates(draft, found, threshold)
     _sort(run, draft, found, threshold)
-    second = with_candidates(draft, first)
+    second = beside_first(run, with_candidates(draft, first), first)
     training, judged_again = split_held_out(second)
     learned = [labelled(run, micrograph) for micrograph in training]
     if not any(len(micrograph.seeds.positive_yx_px) for micrograph in learned):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 BELIEVED, REJECTED, UNSORTED = 1, 0, -1
 """What the 2D classes say of a candidate."""
@@ -31,6 +32,9 @@ Mask = NDArray[np.bool_]
 Vector = NDArray[np.float32]
 Points = NDArray[np.float32]
 """(N, 2), (y, x) in prepared pixels."""
+
+SAME_DIAMETERS = 0.5
+"""Two positions closer than this are of one particle."""
 
 LEAST_FOR_OUTLIERS = 10
 """Fewer candidates than this have no usual contrast to lie outside of."""
@@ -54,6 +58,9 @@ class SeedRules:
     unlabelled_is_background: bool = False
     """Whether nothing is ignored; to see what that is worth."""
 
+    first_round_is_kept: bool = True
+    """Whether a place that the first round did not call background stays so in the second."""
+
     contrast_outlier_sigmas: float = 3.5
     """A candidate whose contrast is so far from the median of its micrograph's seeds, in
     robust standard deviations, is ignored: ice, gold and dirt are."""
@@ -74,6 +81,9 @@ class Candidates:
 
     threshold: float | None = None
     """Score from which on one is a seed; None: the run's, of the first picks."""
+
+    earlier_yx_px: Points | None = None
+    """(M, 2) in prepared pixels: where an earlier round saw, or may have seen, a particle."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,8 +139,17 @@ def choose_seeds(
     )
     contrast = disc_contrast(image, yx[positive], diameter_px=diameter_px)
     positive[positive] = ~_is_outlier(contrast, rules.contrast_outlier_sigmas)
-    ignored = considered & ~positive & (not rules.unlabelled_is_background)
-    return Seeds(yx[positive], yx[ignored])
+    if rules.unlabelled_is_background:
+        return Seeds(yx[positive], yx[:0])
+    ignored = yx[considered & ~positive]
+    if candidates.earlier_yx_px is not None and rules.first_round_is_kept:
+        decided = positive
+        if candidates.verdict is not None:
+            decided = decided | (candidates.verdict == REJECTED)
+        earlier = candidates.earlier_yx_px
+        unseen = ~_is_near(earlier, yx[decided], SAME_DIAMETERS * diameter_px)
+        ignored = np.concatenate([ignored, earlier[unseen & ~_is_masked(mask, earlier)]])
+    return Seeds(yx[positive], ignored)
 
 
 def disc_contrast(image: Image, yx_px: Points, *, diameter_px: float) -> Vector:
@@ -150,6 +169,14 @@ def disc_contrast(image: Image, yx_px: Points, *, diameter_px: float) -> Vector:
     columns = np.clip(centre[:, 1:] + x.ravel(), 0, image.shape[1] - 1)
     contrast: Vector = image[rows, columns] @ kernel
     return contrast
+
+
+def _is_near(yx_px: Points, others_yx_px: Points, radius_px: float) -> Mask:
+    """Return which points have another within a radius, (N,)."""
+    if not len(others_yx_px):
+        return np.zeros(len(yx_px), dtype=bool)
+    distance, _ = cKDTree(others_yx_px).query(yx_px, distance_upper_bound=radius_px)
+    return np.asarray(np.isfinite(distance))
 
 
 def _is_masked(mask: Mask, yx_px: Points) -> Mask:

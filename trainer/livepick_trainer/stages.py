@@ -282,6 +282,7 @@ def _evaluate(run: Run, draft: Path) -> None:
         diameter_angstrom=run.spec.particle.diameter_angstrom,
         min_distance_fraction=run.spec.particle.min_distance_fraction,
         expected_picks=run.spec.training.expected_picks,
+        easy_seeds=run.spec.seeds_from != "coordinates",
     )
     history = History.read(training_folder(run))
     report = Report(

@@ -1,4 +1,4 @@
-"""From which score on a pick counts, if a person has said how many there are."""
+"""From which score on a pick counts."""
 
 from pathlib import Path
 
@@ -32,6 +32,19 @@ def test_a_person_who_knows_the_count_is_believed():
     assert "training.expected_picks, 10 a micrograph" in point.source
     assert point.precision == pytest.approx(12 / 20)
     assert generous.threshold == pytest.approx(SCORES[-1])
+
+
+def test_a_pickers_seeds_lack_the_difficult_particles():
+    """So the score with the best F1 against them is too high, and the half way to 0.5 is taken."""
+    found = [matches(6, truths=6), matches(6, truths=6)]
+
+    best = choose_operating_point(found)
+    easy = choose_operating_point(found, easy_seeds=True)
+
+    assert best.threshold == pytest.approx(SCORES[5])
+    assert easy.threshold == pytest.approx((SCORES[5] + 0.5) / 2)
+    assert easy.precision == pytest.approx(6 / 7)
+    assert easy.source.startswith("half way from 0.5 to 0.65, which has the best F1 against 12")
 
 
 def test_picks_that_count_neither_way_are_among_those_expected(monkeypatch):

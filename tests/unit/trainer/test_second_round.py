@@ -104,6 +104,7 @@ def test_a_network_that_loses_little_is_kept_with_its_own_seeds(run, monkeypatch
     assert training_folder(run).name == "retrain"
     assert len(History.read(training_folder(run)).best.epochs) == 1
     assert all(m.candidates.threshold is not None for m in seeded(run))
+    assert all(m.candidates.earlier_yx_px is not None for m in seeded(run))
     kept, own = (trained_network(run, place) for place in (None, run.folder / "retrain"))
     assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), own.parameters(), strict=True))
 

@@ -159,3 +159,46 @@ def test_nothing_is_ignored_where_unlabelled_is_background():
     )
 
     assert (len(seeds.positive_yx_px), len(seeds.ignored_yx_px)) == (1, 0)
+
+
+def choose_after(earlier, *, verdict=BELIEVED, score=0.9, **rules):
+    """Return what a candidate at (50, 50) of a second round teaches, beside those of the first."""
+    image = np.zeros((200, 200), dtype=np.float32)
+    mask = np.zeros(image.shape, dtype=bool)
+    mask[150:] = True
+    seeds = choose_seeds(
+        image,
+        mask,
+        Candidates(
+            np.array([[50, 50]], dtype=np.float32),
+            np.array([score], dtype=np.float32),
+            np.array([verdict], dtype=np.int8),
+            earlier_yx_px=np.array(earlier, dtype=np.float32).reshape(-1, 2),
+        ),
+        threshold=0.5,
+        diameter_px=20,
+        rules=SeedRules(**rules),
+    )
+    return tuple(points.tolist() for points in (seeds.positive_yx_px, seeds.ignored_yx_px))
+
+
+def test_what_only_an_earlier_round_saw_is_ignored():
+    """A network that missed a particle once is not to learn that it is none."""
+    assert choose_after([[50, 100]]) == ([[50, 50]], [[50, 100]])
+
+
+def test_an_earlier_round_does_not_outvote_the_later():
+    """The same particle is learned; what its classes call junk is background; so is a mask."""
+    assert choose_after([[54, 50], [160, 60]]) == ([[50, 50]], [])
+    assert choose_after([[50, 50]], verdict=REJECTED) == ([], [])
+
+
+def test_a_low_score_alone_is_no_verdict():
+    """Below all thresholds, the place stays what the first round called it."""
+    assert choose_after([[52, 50]], verdict=UNSORTED, score=0.1) == ([], [[52, 50]])
+
+
+def test_a_first_round_may_be_forgotten():
+    """To see what remembering is worth."""
+    assert choose_after([[50, 100]], first_round_is_kept=False) == ([[50, 50]], [])
+    assert choose_after([[50, 100]], unlabelled_is_background=True) == ([[50, 50]], [])
