@@ -118,13 +118,17 @@ STEPS: dict[str, Step] = {
     "classes": Step(seed_rules=NO_ZONES),
     "zones": Step(),
     "second-round": Step(second_round=True),
+    "forgetful": Step(second_round=True, seed_rules=SeedRules(first_round_is_kept=False)),
+    "no-zones": Step(second_round=True, seed_rules=NO_ZONES),
     "rejected-ignored": Step(seed_rules=SeedRules(rejected_is_background=False)),
     "truth": Step(
         clean_rules=NO_CLASSES, seed_rules=NO_ZONES, reseed_rules=FIRST_SEEDS, truth=True
     ),
 }
-"""In the order of the pipeline, each with all before it. Then an alternative, and a ceiling: what
-the same network learns from the true positions of its half, which no bootstrap can know."""
+"""In the order of the pipeline, each with all before it. Then alternatives (a second round that
+forgets what the first saw, one with no ignored places at all, rejected classes that are ignored),
+and a ceiling: what the same network learns from the true positions of its half, which no bootstrap
+can know."""
 
 
 @contextmanager
