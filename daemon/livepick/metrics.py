@@ -34,6 +34,7 @@ from livepick.core.gate import Comparison
 from livepick.core.quality import VERDICTS, judge
 from livepick.core.run import FindingKind, Progress, Stage
 from livepick.forecast import RunProgress
+from livepick.gpu import Card
 from livepick.records import Counts
 from livepick.worker import CPU, CUDA, Result
 
@@ -126,6 +127,16 @@ QUALITY_FIGURES: dict[str, tuple[str, tuple[float, ...]]] = {
 """Fields of ``core.quality.Quality``, each with its question and buckets at its limits. What is not
 known is not observed."""
 
+GPU_FIGURES = {
+    "memory_used_bytes": (
+        "memory_used_bytes",
+        "Is there room on the card? Used by all programs; no series without an NVIDIA driver.",
+    ),
+    "memory_size_bytes": ("memory_size_bytes", "How much memory has that card?"),
+    "busy": ("busy_ratio", "Is the card at work? Share of the last moment, by all programs."),
+}
+"""Fields of ``gpu.Card``, each with its name and question."""
+
 
 def _reasons(root: type[errors.LivepickError]) -> set[str]:
     return {root.reason}.union(*(_reasons(child) for child in root.__subclasses__()))
@@ -153,6 +164,7 @@ class Metrics:
         self._seen_of_watching = {"events": 0, "overflows": 0, "restarts": 0}
         self._landings: deque[float] = deque(maxlen=GAPS + 1)
         self._worker_count = 0
+        self._known_gpus: dict[str, set[str]] = {figure: set() for figure in GPU_FIGURES}
         self._make_information()
         self._make_micrographs()
         self._make_quality()
@@ -313,6 +325,10 @@ class Metrics:
             ),
             PROVIDERS,
         )
+        self.gpu_figures = {
+            figure: self._gauge(f"gpu_{name}", question, "gpu")
+            for figure, (name, question) in GPU_FIGURES.items()
+        }
         self.model = self._gauge("model_info", "Which model picks?", "version", "kind")
         self.model_promoted = self._gauge(
             "model_promoted_timestamp_seconds", "Since when does this model pick?"
@@ -612,3 +628,14 @@ class Metrics:
         """Say which onnxruntime provider runs the model."""
         for known in PROVIDERS:
             self.provider_active.labels(known).set(known == provider)
+
+    def cards(self, present: Sequence[Card]) -> None:
+        """Set what GPUs are doing; what is gone or not known has no series."""
+        for figure, gauge in self.gpu_figures.items():
+            values = {str(card.index): getattr(card, figure) for card in present}
+            known = {gpu: value for gpu, value in values.items() if value is not None}
+            for gpu, value in known.items():
+                gauge.labels(gpu).set(value)
+            for gone in self._known_gpus[figure] - known.keys():
+                gauge.remove(gone)
+            self._known_gpus[figure] = set(known)

@@ -16,6 +16,7 @@ from livepick.core.bundle import ModelCard
 from livepick.dispatch import Dispatch
 from livepick.drift import DriftWatch
 from livepick.errors import LedgerError, LivepickError
+from livepick.gpu import Cards
 from livepick.ledger import ReadLedger
 from livepick.metrics import GAPS, Metrics
 from livepick.outputs import Outputs
@@ -69,6 +70,7 @@ class Supervisor:
         watcher: Watcher,
         dispatch: Dispatch,
         outputs: Outputs,
+        cards: Cards,
         provider: str,
         workers: int,
         drifted: Callable[[str], None],
@@ -81,6 +83,7 @@ class Supervisor:
         self._watcher = watcher
         self._dispatch = dispatch
         self._outputs = outputs
+        self._cards = cards
         self._provider = provider
         self._workers = workers
         self._drift = DriftWatch(ledger, drifted=drifted)
@@ -200,6 +203,7 @@ class Supervisor:
             scan_seconds=watching.last_scan_seconds,
             interval_seconds=watching.interval_seconds,
         )
+        self._metrics.cards(self._cards.present)
         try:
             self._metrics.drifted(self._drift.look())
         except LedgerError as error:  # the dispatch loop decides what that means

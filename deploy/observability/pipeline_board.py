@@ -104,6 +104,32 @@ _WORKERS = [
     ),
 ]
 
+_CARDS = [
+    curves(
+        "Utilisation: GPU at work",
+        "Share of the time in which something ran on the card, of all programs. Empty without an"
+        " NVIDIA driver, or without livepick's extra gpu.",
+        [("livepick_gpu_busy_ratio{@}", "GPU {{gpu}}")],
+        unit="percentunit",
+        most=1,
+    ),
+    curves(
+        "Saturation: GPU memory",
+        "Used by all programs, and what there is. A training that finds no room fails.",
+        [
+            ("livepick_gpu_memory_used_bytes{@}", "GPU {{gpu}} used"),
+            ("livepick_gpu_memory_size_bytes{@}", "GPU {{gpu}} in all"),
+        ],
+        unit="bytes",
+    ),
+    curves(
+        "Errors: a GPU picks",
+        "1 while CUDA runs the model; a fall to 0 that nobody wanted is an alert.",
+        [('livepick_inference_provider_active{provider="CUDAExecutionProvider", @}', "")],
+        most=1,
+    ),
+]
+
 _DISKS = [
     curves(
         "Utilisation: free share",
@@ -232,6 +258,7 @@ def pipeline_board() -> str:
         {
             "Stages: rate, errors, duration": _BY_STAGE,
             "Workers: use, saturation, errors": _WORKERS,
+            "GPUs: use, saturation, errors": _CARDS,
             "Disks: use, saturation, errors": _DISKS,
             "Watching: use, saturation, errors": _WATCHING,
             "Service": _SERVICE,
