@@ -33,6 +33,7 @@ from livepick.core.drift import DRIFT_FIGURES, DRIFT_KINDS, Drift
 from livepick.core.gate import Comparison
 from livepick.core.quality import VERDICTS, judge
 from livepick.core.run import FindingKind, Progress, Stage
+from livepick.folder import FileEvents
 from livepick.forecast import RunProgress
 from livepick.gpu import Card
 from livepick.records import Counts
@@ -51,9 +52,11 @@ PICK_STAGES = ("read", "preprocess", "infer", "peaks", "export")
 ERROR_STAGES = ("ingest", "pick", "export", "train")
 """Where an error came up."""
 
-_OUTCOMES = ("picked", "empty", "failed", "superseded")
-"""``superseded``: new content under a known name, which is picked again."""
+_OUTCOMES = ("picked", "empty", "failed", "skipped", "superseded")
+"""``skipped``: images that ``watch.include`` and its kin leave out, those apart that were there at
+the start. ``superseded``: new content under a known name, which is picked again."""
 
+EVENT_TYPES = tuple(field.name for field in dataclasses.fields(FileEvents))
 WORKER_STATES = ("busy", "idle")
 QUEUE_STAGES = ("settling", "queued", "picking")
 TRAINING_STAGES = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
@@ -127,6 +130,9 @@ QUALITY_FIGURES: dict[str, tuple[str, tuple[float, ...]]] = {
 """Fields of ``core.quality.Quality``, each with its question and buckets at its limits. What is not
 known is not observed."""
 
+_NAMED = {"median_score": "score_median"}
+"""Figures whose metric has another name than they have: what is measured comes first in it."""
+
 GPU_FIGURES = {
     "memory_used_bytes": (
         "memory_used_bytes",
@@ -161,7 +167,8 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series
         self.registry = registry or CollectorRegistry()
-        self._seen_of_watching = {"events": 0, "overflows": 0, "restarts": 0}
+        self._counted: dict[Counter, int] = {}
+        self._excluded: int | None = None
         self._landings: deque[float] = deque(maxlen=GAPS + 1)
         self._worker_count = 0
         self._known_gpus: dict[str, set[str]] = {figure: set() for figure in GPU_FIGURES}
@@ -251,7 +258,7 @@ class Metrics:
             VERDICTS,
         )
         self.quality_figures = {
-            figure: self._histogram(f"micrograph_{figure}", question, buckets)
+            figure: self._histogram(f"micrograph_{_NAMED.get(figure, figure)}", question, buckets)
             for figure, (question, buckets) in QUALITY_FIGURES.items()
         }
 
@@ -290,8 +297,13 @@ class Metrics:
         self.root_available = self._gauge(
             "watch_root_available", "Is the watched folder of this index there?", "root"
         )
-        self.watch_events = self._counter(
-            "watch_events", "Does the file system tell of files? None where folders are polled."
+        self.watch_events = _zeros(
+            self._counter(
+                "watch_events",
+                "Does the file system tell of files? None where folders are polled.",
+                "type",
+            ),
+            EVENT_TYPES,
         )
         self.watch_restarts = self._counter(
             "watch_restarts", "How often did watching by events have to be started anew?"
@@ -341,6 +353,11 @@ class Metrics:
                 "figure",
             ),
             DRIFT_FIGURES,
+        )
+        self.score_drift_psi = self._gauge(
+            "score_drift_psi",
+            "Are scores spread as they were? Stability index of the last micrographs; from 0.25"
+            " above chance on it is a finding, and 0 until there are enough of them.",
         )
         self.drift_active = _zeros(
             self._gauge(
@@ -537,10 +554,11 @@ class Metrics:
         self,
         *,
         available: Sequence[bool],
-        events: int,
+        events: FileEvents,
         overflows: int,
         restarts: int,
         settling: int,
+        excluded: int,
         scanned_at: float,
         scan_seconds: float,
         interval_seconds: float,
@@ -555,6 +573,8 @@ class Metrics:
             Of the events' queue, since the start.
         settling
             Files that are not complete yet.
+        excluded
+            Images that were left out at the last listing.
         scanned_at, scan_seconds
             End and duration of the last listing.
         interval_seconds
@@ -562,15 +582,23 @@ class Metrics:
         """
         for index, there in enumerate(available):
             self.root_available.labels(str(index)).set(there)
-        counters = (self.watch_events, self.watch_overflows, self.watch_restarts)
-        seen = {"events": events, "overflows": overflows, "restarts": restarts}
-        for counter, (name, count) in zip(counters, seen.items(), strict=True):
-            counter.inc(count - self._seen_of_watching[name])
-        self._seen_of_watching = seen
+        for kind in EVENT_TYPES:
+            self._raise_to(self.watch_events.labels(kind), getattr(events, kind))
+        self._raise_to(self.watch_overflows, overflows)
+        self._raise_to(self.watch_restarts, restarts)
+        if scanned_at > 0:
+            before = excluded if self._excluded is None else self._excluded
+            self.micrographs.labels("skipped").inc(max(excluded - before, 0))
+            self._excluded = excluded
         self.rescan_interval.set(interval_seconds)
         self.queue_depth.labels("settling").set(settling)
         self.last_scan.set(scanned_at)
         self.scan_seconds.set(scan_seconds)
+
+    def _raise_to(self, counter: Counter, count: int) -> None:
+        """Set a counter to what another part has counted since the start."""
+        counter.inc(count - self._counted.get(counter, 0))
+        self._counted[counter] = count
 
     def trained(self, line: Progress) -> None:
         """Set and count what a line of the trainer's progress says of its learning."""
@@ -621,6 +649,7 @@ class Metrics:
         active = {finding.kind for finding in drift.findings}
         for figure in DRIFT_FIGURES:
             self.drift_score.labels(figure).set(drift.size(figure))
+        self.score_drift_psi.set(drift.stability_index or 0.0)
         for kind in DRIFT_KINDS:
             self.drift_active.labels(kind).set(kind in active)
 

@@ -199,6 +199,7 @@ class Supervisor:
             overflows=watching.overflows,
             restarts=watching.restarts,
             settling=watching.watching,
+            excluded=watching.excluded,
             scanned_at=watching.last_scan_at,
             scan_seconds=watching.last_scan_seconds,
             interval_seconds=watching.interval_seconds,

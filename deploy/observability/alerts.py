@@ -50,7 +50,7 @@ _COLLECTING = (
         runbook="15 minutes, or ten times the usual gap if that is longer, without a micrograph in"
         " a session that was collecting. Has the acquisition stopped (end of the queue, lost"
         " vacuum, refill)? Does motion correction run? Is the transfer alive, and its disk not"
-        " full? Files that come but are left out count nowhere: compare their names with"
+        " full? Are files `skipped` in `livepick_micrographs_total`, then compare their names with"
         " `watch.include`. A session that is really over falls silent after six hours; silence it"
         " by hand before.",
     ),

@@ -41,13 +41,18 @@ _BY_STAGE = [
         [("livepick_queue_depth{@}", "{{stage}}")],
     ),
     curves(
-        "Tried again and replaced",
-        "An hour: retries after an error, and new content under a known name.",
+        "Tried again, replaced, left out",
+        "An hour: retries after an error, new content under a known name, and images that"
+        " watch.include and its kin leave out.",
         [
             ("3600 * rate(livepick_retries_total{@}[$__rate_interval])", "retries"),
             (
                 '3600 * rate(livepick_micrographs_total{state="superseded", @}[$__rate_interval])',
                 "replaced",
+            ),
+            (
+                '3600 * rate(livepick_micrographs_total{state="skipped", @}[$__rate_interval])',
+                "left out",
             ),
         ],
         slow=True,
@@ -181,7 +186,7 @@ _WATCHING = [
     curves(
         "File events",
         "A minute, from the kernel. None on network file systems: those are polled.",
-        [("60 * rate(livepick_watch_events_total{@}[$__rate_interval])", "")],
+        [("60 * rate(livepick_watch_events_total{@}[$__rate_interval])", "{{type}}")],
     ),
     curves(
         "Gap between micrographs",

@@ -261,3 +261,4 @@ def test_metrics_have_every_figure_and_finding_from_the_start(ledger, microscope
     assert sample("livepick_drift_active", {"finding": "fewer_picks"}) == 1
     assert sample("livepick_drift_active", {"finding": "more_picks"}) == 0
     assert sample("livepick_drift_score", {"figure": "picks"}) > 1
+    assert 0 < sample("livepick_score_drift_psi") < 0.25
