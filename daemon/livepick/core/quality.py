@@ -147,6 +147,11 @@ class CtfFigures:
         )
 
     @property
+    def defocus_angstrom(self) -> float:
+        """Mean of both."""
+        return (self.defocus_u_angstrom + self.defocus_v_angstrom) / 2
+
+    @property
     def astigmatism_angstrom(self) -> float:
         """How far both defoci are apart."""
         return abs(self.defocus_u_angstrom - self.defocus_v_angstrom)
