@@ -14,7 +14,7 @@ import itertools
 import statistics
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar, get_args
 
 from prometheus_client import (
@@ -482,9 +482,12 @@ class Metrics:
         """Count new content under a known name."""
         self.micrographs.labels("superseded").inc()
 
-    def beat(self, *, healthy: bool, output_writable: bool, now: float) -> None:
-        """Set what the supervisor sees: whether all get on, and whether a session is under way."""
-        self.healthy.set(healthy)
+    def ask_health(self, healthy: Callable[[], bool]) -> None:
+        """Ask at each scrape whether all get on: who would say so by himself may hang too."""
+        self.healthy.set_function(healthy)
+
+    def beat(self, *, output_writable: bool, now: float) -> None:
+        """Set whether picks can be written, and whether a session is under way."""
         self.output_writable.set(output_writable)
         last = self._landings[-1] if self._landings else 0.0
         self.session_active.set(now - last < SESSION_SECONDS)

@@ -33,7 +33,8 @@ _COLLECTING = (
         summary="A part of livepick on {{ $labels.instance }} hangs. systemd restarts it within"
         " two minutes; if not: systemctl restart livepick.",
         runbook="`/healthz` names the part. Usually a file system hangs: try `ls` on the watched"
-        " folder. The watchdog of systemd restarts the service; without systemd restart it.",
+        " folder and on the output folder. The watchdog of systemd restarts the service; without"
+        " systemd restart it.",
     ),
     Alert(
         name="LivepickAcquisitionStalled",
@@ -314,6 +315,7 @@ _TRAINING = (
             livepick_training_ended_timestamp_seconds{{result="kept_aside"}}
             > {_SAME} max by (job, instance) (
                 livepick_training_ended_timestamp_seconds{{result=~"promoted|superseded"}}
+                or livepick_model_promoted_timestamp_seconds
             )
             """,
         lasting="1m",
@@ -321,7 +323,8 @@ _TRAINING = (
         summary="A new model of {{ $labels.instance }} was not better than the one in use, which"
         " goes on. livepick models show compares them; livepick models promote overrules it.",
         runbook="The gate's figures are on the Training dashboard, and in words on the page."
-        " Nothing need be done. `livepick models promote CONFIG N` takes the new one all the same.",
+        " Nothing need be done. `livepick models promote CONFIG N` takes the new one all the same,"
+        " and ends this alert, as does the next model that passes.",
     ),
 )
 
