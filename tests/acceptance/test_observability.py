@@ -30,6 +30,7 @@ from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
 from livepick.core.drift import REFERENCE, WINDOW
 from livepick.core.held_out import HELD_OUT, HeldOutLabels, LabelledMicrograph
 from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
+from livepick.gpu import nvml
 from livepick.models import MODELS
 from observability.alerts import ALERTS
 from observability.documentation import exposed
@@ -56,9 +57,9 @@ EMPTY = {
 """Metrics whose curves are rightly empty in a session without a training, and why."""
 
 OF_GPUS = {family.name for family in exposed() if family.name.startswith("livepick_gpu_")}
-"""Metrics that have no series on a machine without an NVIDIA driver."""
+"""Metrics that have no series without an NVIDIA driver and the library that asks it."""
 
-ABSENT = set() if HAS_GPU else OF_GPUS
+ABSENT = set() if HAS_GPU and nvml() is not None else OF_GPUS
 """Those of them that have none here."""
 
 

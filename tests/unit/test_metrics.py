@@ -154,6 +154,18 @@ def test_a_session_is_over_six_hours_after_its_last_micrograph():
     assert active_at(1e9 + 6 * 3600 + 1) == 0
 
 
+def test_health_is_asked_at_each_scrape():
+    """Whoever would set it hangs with the rest: a last 1 would stay for ever."""
+    metrics = Metrics()
+    well = [True]
+    metrics.ask_health(lambda: well[0])
+    sample = metrics.registry.get_sample_value
+
+    assert sample("livepick_healthy") == 1
+    well[0] = False
+    assert sample("livepick_healthy") == 0
+
+
 def test_watching_is_counted_from_what_the_watcher_has_counted():
     """By type of event; images that were left out already at the first listing are not new."""
     metrics = Metrics()
