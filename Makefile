@@ -46,7 +46,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing livepick and its tools into .venv (minutes, the first time)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	    -c constraints.txt -e ".[trainer,dask,tiff,dev]"
+	    -c constraints.txt -e ".[trainer,dask,tiff,gpu,dev]"
 	@touch $@
 
 .venv: $(INSTALLED)

@@ -158,7 +158,7 @@ def _compared(ledger: ReadLedger, rows: _Rows, active: Sequence[DriftKind]) -> D
         found = [(row, ledger.candidates(row.id)) for row in side]
         sides.append(
             [
-                Picked(picks.above(threshold).score, row.masked_fraction or 0.0)
+                Picked(picks.above(threshold).score, row.masked_fraction)
                 for row, picks in found
                 if picks is not None
             ]

@@ -19,7 +19,7 @@ from livepick.presets import Rules
 from livepick.scan import FileSystem, Found, Scan, file_system, look
 from livepick.settle import Outcome, Settler
 
-__all__ = ["Folder", "Landed", "Message", "RootState", "SetAside"]
+__all__ = ["FileEvents", "Folder", "Landed", "Message", "RootState", "SetAside"]
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +70,17 @@ class RootState:
 
 
 Message = Landed | SetAside | RootState
+
+
+@dataclass(frozen=True, slots=True)
+class FileEvents:
+    """What the kernel has told of files and folders since the start, by what it was."""
+
+    created: int = 0
+    closed: int = 0
+    """By their writer: the sign that a file may be complete."""
+    moved: int = 0
+    deleted: int = 0
 
 
 class Folder:

@@ -26,7 +26,7 @@ from typing import Any, Final
 from livepick.config import Repick
 from livepick.core.micrograph import FileVersion
 from livepick.core.picks import Picks
-from livepick.core.quality import VERDICTS, CtfFigures, Quality, Verdict, judge
+from livepick.core.quality import VERDICTS, CtfFigures, Verdict, judge
 from livepick.errors import LedgerError, LedgerWriteError, LivepickError, PoisonError
 from livepick.filesystem import file_system_type, is_network
 from livepick.lock import StateLock
@@ -46,19 +46,27 @@ from livepick.records import (
     Session,
     State,
     Visible,
+    ctf_of,
+    quality_of,
     version_of,
 )
 from livepick.worker import Result
 
-__all__ = ["LEDGER", "MIGRATIONS", "Ledger", "ReadLedger"]
+__all__ = ["LEDGER", "MIGRATIONS", "SCHEMA", "SCHEMA_VERSION", "Ledger", "ReadLedger"]
 
 _log = logging.getLogger(__name__)
 
 LEDGER = "ledger.sqlite"
 """Name of the file in the state directory."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (Path(__file__).with_name("schema.sql").read_text(),)
-"""Script ``n`` takes a ledger of version ``n`` to ``n + 1``; never edited once released."""
+SCHEMA: Final = Path(__file__).with_name("schema.sql").read_text()
+
+SCHEMA_VERSION: Final = 2
+"""Of what ``SCHEMA`` makes: whoever edits that raises it, and a test holds one to the other."""
+
+MIGRATIONS: Final[tuple[str, ...]] = ()
+"""Script ``n`` takes a ledger of version ``SCHEMA_VERSION + n`` to the next. Once a version is
+released ``SCHEMA`` is edited no more: what comes later goes here, and stays as it is."""
 
 OLDEST_SQLITE = (3, 37)
 """The first with STRICT tables."""
@@ -104,7 +112,7 @@ class ReadLedger:
     Raises
     ------
     LedgerError
-        From every method: the file is missing, damaged, or of a newer livepick.
+        From every method: the file is missing, damaged, or of another livepick.
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,8 +123,11 @@ class ReadLedger:
         with self._translated():
             self._db.execute("pragma wal_autocheckpoint = 0")
         self._check_version()
-        if self._version() < len(MIGRATIONS):
-            raise LedgerError(f"{path} is of an older livepick", "Start livepick run once.")
+        if self._version() < _newest():
+            raise LedgerError(
+                f"{path} has version {self._version()}, and this livepick needs {_newest()}",
+                "Start livepick run on this config: it brings the ledger to that version.",
+            )
 
     def _connect(self, uri: str) -> sqlite3.Connection:
         self._lock = threading.RLock()
@@ -188,25 +199,15 @@ class ReadLedger:
         rows = self._rows("select candidates from picks where micrograph_id = ?", micrograph_id)
         return Picks.from_bytes(rows[0][0]) if rows else None
 
-    def picked_count(self, model_version: int) -> int:
-        """Return how many micrographs have their picks from this model."""
-        rows = self._rows(
-            "select count(*) from micrograph where state = 'picked' and model_version = ?",
-            model_version,
-        )
-        return int(rows[0][0])
-
-    def picked_rows(self, model_version: int | None = None) -> Iterator[MicrographRow]:
-        """Yield what this model has picked, or any model, in the order it landed.
+    def picked_rows(self) -> Iterator[MicrographRow]:
+        """Yield what is picked, in the order it landed.
 
         They are read a few at a time, for a session has tens of thousands.
         """
         last = -1
         while rows := self._rows(
-            "select * from micrograph where state = 'picked' and id > ?1"
-            " and (?2 is null or model_version = ?2) order by id limit ?3",
+            "select * from micrograph where state = 'picked' and id > ? order by id limit ?",
             last,
-            model_version,
             AT_ONCE,
         ):
             yield from map(MicrographRow.of, rows)
@@ -419,11 +420,20 @@ class ReadLedger:
         return int(self._rows("pragma user_version")[0][0])
 
     def _check_version(self) -> None:
-        version, known = self._version(), len(MIGRATIONS)
-        if version > known:
+        """Refuse a version that nothing leads from; 0 is a file with nothing in it yet."""
+        version = self._version()
+        what = f"{self.path} has version {version}, and this livepick needs {_newest()}"
+        if version > _newest():
             raise LedgerError(
-                f"{self.path} has version {version}, and this livepick knows {known}",
+                what,
                 "Use the newer livepick that made it, or give state.directory another folder.",
+            )
+        if 0 < version < SCHEMA_VERSION:
+            raise LedgerError(
+                what,
+                "Use the older livepick that made it, or move the file and its -wal and -shm files"
+                " aside: livepick run starts a new one, and picks every micrograph again. Models"
+                " and coordinates stay where they are.",
             )
 
     @contextlib.contextmanager
@@ -470,7 +480,7 @@ class Ledger(ReadLedger):
     BusyError
         Another daemon holds it.
     LedgerError
-        It is damaged or of a newer livepick, its folder is on a network file system or cannot be
+        It is damaged or of another livepick, its folder is on a network file system or cannot be
         written.
     LedgerWriteError
         From every method that writes: nothing was changed; it may work later.
@@ -501,7 +511,7 @@ class Ledger(ReadLedger):
                 )
             self._db.execute("pragma synchronous = full")
             self._db.execute("pragma foreign_keys = on")
-            if self._version() == len(MIGRATIONS):
+            if self._version() == _newest():
                 # Not the candidates: they can be a gigabyte, and are read one by one.
                 verdict = self._db.execute("pragma quick_check(micrograph)").fetchone()[0]
                 if verdict != "ok":
@@ -511,15 +521,18 @@ class Ledger(ReadLedger):
 
     def _migrate(self) -> None:
         version = self._version()
-        if version > 0:
+        steps = {SCHEMA_VERSION + n: script for n, script in enumerate(MIGRATIONS, start=1)}
+        if version == 0:
+            steps[SCHEMA_VERSION] = SCHEMA
+        else:
             copy = sqlite3.connect(f"{self.path}.version-{version}")
             with contextlib.closing(copy):
                 self._db.backup(copy)
-        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        for number in range(max(version + 1, SCHEMA_VERSION), _newest() + 1):
             try:
                 # The script and the record of it in one transaction.
                 self._db.executescript(
-                    f"begin immediate; {script}; pragma user_version = {number}; commit;"
+                    f"begin immediate; {steps[number]}; pragma user_version = {number}; commit;"
                 )
             except sqlite3.Error:
                 self._roll_back()
@@ -766,7 +779,7 @@ class Ledger(ReadLedger):
         """Record a result whose coordinates are on disk."""
         now = self._clock()
         known = self._rows("select * from micrograph where id = ?", claim.id)[0]
-        verdict, why = judge(result.quality, _ctf_of(known))
+        verdict, why = judge(result.quality, ctf_of(known))
         figures: dict[str, object] = {
             "picked_at": now,
             "changed_at": now,
@@ -923,9 +936,10 @@ class Ledger(ReadLedger):
                 micrograph_id,
                 content,
             )
-            if not rows:
+            quality = quality_of(rows[0]) if rows else None
+            if quality is None:
                 return False
-            verdict, why = judge(Quality(*(rows[0][name] for name in QUALITY_FIGURES)), figures)
+            verdict, why = judge(quality, figures)
             columns = ", ".join(f"{name} = ?" for name in CTF_FIGURES)
             self._db.execute(
                 f"update micrograph set {columns}, quality_verdict = ?,"  # noqa: S608 - constants
@@ -1026,6 +1040,11 @@ class Ledger(ReadLedger):
             )
 
 
+def _newest() -> int:
+    """Return the version that a ledger is to have."""
+    return SCHEMA_VERSION + len(MIGRATIONS)
+
+
 def _refuse_old_sqlite() -> None:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise LedgerError(
@@ -1052,12 +1071,6 @@ def _stored(version: FileVersion) -> dict[str, int]:
     # SQLite's integers are signed, and some file systems use all 64 bits of an inode.
     inode = (version.inode + 2**63) % 2**64 - 2**63
     return {"size_bytes": version.size_bytes, "mtime_ns": version.mtime_ns, "inode": inode}
-
-
-def _ctf_of(row: sqlite3.Row) -> CtfFigures | None:
-    if row["defocus_u_angstrom"] is None:
-        return None
-    return CtfFigures(*(row[name] for name in CTF_FIGURES))
 
 
 def _float_or_none(value: float | None) -> float | None:

@@ -14,7 +14,7 @@ import itertools
 import statistics
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar, get_args
 
 from prometheus_client import (
@@ -33,7 +33,9 @@ from livepick.core.drift import DRIFT_FIGURES, DRIFT_KINDS, Drift
 from livepick.core.gate import Comparison
 from livepick.core.quality import VERDICTS, judge
 from livepick.core.run import FindingKind, Progress, Stage
+from livepick.folder import FileEvents
 from livepick.forecast import RunProgress
+from livepick.gpu import Card
 from livepick.records import Counts
 from livepick.worker import CPU, CUDA, Result
 
@@ -50,9 +52,11 @@ PICK_STAGES = ("read", "preprocess", "infer", "peaks", "export")
 ERROR_STAGES = ("ingest", "pick", "export", "train")
 """Where an error came up."""
 
-_OUTCOMES = ("picked", "empty", "failed", "superseded")
-"""``superseded``: new content under a known name, which is picked again."""
+_OUTCOMES = ("picked", "empty", "failed", "skipped", "superseded")
+"""``skipped``: images that ``watch.include`` and its kin leave out, those apart that were there at
+the start. ``superseded``: new content under a known name, which is picked again."""
 
+EVENT_TYPES = tuple(field.name for field in dataclasses.fields(FileEvents))
 WORKER_STATES = ("busy", "idle")
 QUEUE_STAGES = ("settling", "queued", "picking")
 TRAINING_STAGES = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
@@ -126,6 +130,19 @@ QUALITY_FIGURES: dict[str, tuple[str, tuple[float, ...]]] = {
 """Fields of ``core.quality.Quality``, each with its question and buckets at its limits. What is not
 known is not observed."""
 
+_NAMED = {"median_score": "score_median"}
+"""Figures whose metric has another name than they have: what is measured comes first in it."""
+
+GPU_FIGURES = {
+    "memory_used_bytes": (
+        "memory_used_bytes",
+        "Is there room on the card? Used by all programs; no series without an NVIDIA driver.",
+    ),
+    "memory_size_bytes": ("memory_size_bytes", "How much memory has that card?"),
+    "busy": ("busy_ratio", "Is the card at work? Share of the last moment, by all programs."),
+}
+"""Fields of ``gpu.Card``, each with its name and question."""
+
 
 def _reasons(root: type[errors.LivepickError]) -> set[str]:
     return {root.reason}.union(*(_reasons(child) for child in root.__subclasses__()))
@@ -150,9 +167,11 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series
         self.registry = registry or CollectorRegistry()
-        self._seen_of_watching = {"events": 0, "overflows": 0, "restarts": 0}
+        self._counted: dict[Counter, int] = {}
+        self._excluded: int | None = None
         self._landings: deque[float] = deque(maxlen=GAPS + 1)
         self._worker_count = 0
+        self._known_gpus: dict[str, set[str]] = {figure: set() for figure in GPU_FIGURES}
         self._make_information()
         self._make_micrographs()
         self._make_quality()
@@ -239,7 +258,7 @@ class Metrics:
             VERDICTS,
         )
         self.quality_figures = {
-            figure: self._histogram(f"micrograph_{figure}", question, buckets)
+            figure: self._histogram(f"micrograph_{_NAMED.get(figure, figure)}", question, buckets)
             for figure, (question, buckets) in QUALITY_FIGURES.items()
         }
 
@@ -278,8 +297,13 @@ class Metrics:
         self.root_available = self._gauge(
             "watch_root_available", "Is the watched folder of this index there?", "root"
         )
-        self.watch_events = self._counter(
-            "watch_events", "Does the file system tell of files? None where folders are polled."
+        self.watch_events = _zeros(
+            self._counter(
+                "watch_events",
+                "Does the file system tell of files? None where folders are polled.",
+                "type",
+            ),
+            EVENT_TYPES,
         )
         self.watch_restarts = self._counter(
             "watch_restarts", "How often did watching by events have to be started anew?"
@@ -313,6 +337,10 @@ class Metrics:
             ),
             PROVIDERS,
         )
+        self.gpu_figures = {
+            figure: self._gauge(f"gpu_{name}", question, "gpu")
+            for figure, (name, question) in GPU_FIGURES.items()
+        }
         self.model = self._gauge("model_info", "Which model picks?", "version", "kind")
         self.model_promoted = self._gauge(
             "model_promoted_timestamp_seconds", "Since when does this model pick?"
@@ -325,6 +353,11 @@ class Metrics:
                 "figure",
             ),
             DRIFT_FIGURES,
+        )
+        self.score_drift_psi = self._gauge(
+            "score_drift_psi",
+            "Are scores spread as they were? Stability index of the last micrographs; from 0.25"
+            " above chance on it is a finding, and 0 until there are enough of them.",
         )
         self.drift_active = _zeros(
             self._gauge(
@@ -449,9 +482,12 @@ class Metrics:
         """Count new content under a known name."""
         self.micrographs.labels("superseded").inc()
 
-    def beat(self, *, healthy: bool, output_writable: bool, now: float) -> None:
-        """Set what the supervisor sees: whether all get on, and whether a session is under way."""
-        self.healthy.set(healthy)
+    def ask_health(self, healthy: Callable[[], bool]) -> None:
+        """Ask at each scrape whether all get on: who would say so by himself may hang too."""
+        self.healthy.set_function(healthy)
+
+    def beat(self, *, output_writable: bool, now: float) -> None:
+        """Set whether picks can be written, and whether a session is under way."""
         self.output_writable.set(output_writable)
         last = self._landings[-1] if self._landings else 0.0
         self.session_active.set(now - last < SESSION_SECONDS)
@@ -521,10 +557,11 @@ class Metrics:
         self,
         *,
         available: Sequence[bool],
-        events: int,
+        events: FileEvents,
         overflows: int,
         restarts: int,
         settling: int,
+        excluded: int,
         scanned_at: float,
         scan_seconds: float,
         interval_seconds: float,
@@ -539,6 +576,8 @@ class Metrics:
             Of the events' queue, since the start.
         settling
             Files that are not complete yet.
+        excluded
+            Images that were left out at the last listing.
         scanned_at, scan_seconds
             End and duration of the last listing.
         interval_seconds
@@ -546,15 +585,23 @@ class Metrics:
         """
         for index, there in enumerate(available):
             self.root_available.labels(str(index)).set(there)
-        counters = (self.watch_events, self.watch_overflows, self.watch_restarts)
-        seen = {"events": events, "overflows": overflows, "restarts": restarts}
-        for counter, (name, count) in zip(counters, seen.items(), strict=True):
-            counter.inc(count - self._seen_of_watching[name])
-        self._seen_of_watching = seen
+        for kind in EVENT_TYPES:
+            self._raise_to(self.watch_events.labels(kind), getattr(events, kind))
+        self._raise_to(self.watch_overflows, overflows)
+        self._raise_to(self.watch_restarts, restarts)
+        if scanned_at > 0:
+            before = excluded if self._excluded is None else self._excluded
+            self.micrographs.labels("skipped").inc(max(excluded - before, 0))
+            self._excluded = excluded
         self.rescan_interval.set(interval_seconds)
         self.queue_depth.labels("settling").set(settling)
         self.last_scan.set(scanned_at)
         self.scan_seconds.set(scan_seconds)
+
+    def _raise_to(self, counter: Counter, count: int) -> None:
+        """Set a counter to what another part has counted since the start."""
+        counter.inc(count - self._counted.get(counter, 0))
+        self._counted[counter] = count
 
     def trained(self, line: Progress) -> None:
         """Set and count what a line of the trainer's progress says of its learning."""
@@ -605,6 +652,7 @@ class Metrics:
         active = {finding.kind for finding in drift.findings}
         for figure in DRIFT_FIGURES:
             self.drift_score.labels(figure).set(drift.size(figure))
+        self.score_drift_psi.set(drift.stability_index or 0.0)
         for kind in DRIFT_KINDS:
             self.drift_active.labels(kind).set(kind in active)
 
@@ -612,3 +660,14 @@ class Metrics:
         """Say which onnxruntime provider runs the model."""
         for known in PROVIDERS:
             self.provider_active.labels(known).set(known == provider)
+
+    def cards(self, present: Sequence[Card]) -> None:
+        """Set what GPUs are doing; what is gone or not known has no series."""
+        for figure, gauge in self.gpu_figures.items():
+            values = {str(card.index): getattr(card, figure) for card in present}
+            known = {gpu: value for gpu, value in values.items() if value is not None}
+            for gpu, value in known.items():
+                gauge.labels(gpu).set(value)
+            for gone in self._known_gpus[figure] - known.keys():
+                gauge.remove(gone)
+            self._known_gpus[figure] = set(known)

@@ -130,7 +130,7 @@ class FromModel:
 
     def _take(self, row: MicrographRow, tally: Tally, threshold: float) -> bool:
         """Count a micrograph; return False if its picks are not known yet."""
-        masked = row.masked_fraction or 0.0
+        masked = row.masked_fraction
         if _is_hopeless(row):
             tally.take(row, 0, masked)
         elif _key(row) not in self._results:
@@ -213,5 +213,5 @@ def _key(row: MicrographRow) -> Key:
 
 
 def _is_hopeless(row: MicrographRow) -> bool:
-    masked = row.masked_fraction or 0.0
+    masked = row.masked_fraction
     return not is_fit_to_learn_from(masked_fraction=masked, picks=1)

@@ -53,24 +53,20 @@ class _Figure:
     limit: Limit | None
 
 
-def _column(name: str) -> _Value:
+def _of_quality(name: str) -> _Value:
     def value(row: MicrographRow) -> float | None:
-        found: float | None = getattr(row, name)
+        found: float | None = getattr(row.quality, name, None)
         return found
 
     return value
 
 
-def _defocus(row: MicrographRow) -> float | None:
-    if row.defocus_u_angstrom is None or row.defocus_v_angstrom is None:
-        return None
-    return (row.defocus_u_angstrom + row.defocus_v_angstrom) / 2
+def _of_ctf(name: str) -> _Value:
+    def value(row: MicrographRow) -> float | None:
+        found: float | None = getattr(row.ctf, name, None)
+        return found
 
-
-def _astigmatism(row: MicrographRow) -> float | None:
-    if row.defocus_u_angstrom is None or row.defocus_v_angstrom is None:
-        return None
-    return abs(row.defocus_u_angstrom - row.defocus_v_angstrom)
+    return value
 
 
 _NAMES: Final = {
@@ -90,18 +86,16 @@ _NAMES: Final = {
 """Figures that have limits, as people read them."""
 
 _FIGURES: Final = (
-    _Figure("picks", _column("pick_count"), "{:.0f}", None),
-    _Figure("median score of picks", _column("median_score"), "{:.2f}", None),
-    *(_Figure(_NAMES[limit.figure], _column(limit.figure), limit.form, limit) for limit in LIMITS),
-    _Figure("area under carbon film", _column("carbon_fraction"), "{:.0%}", None),
-    _Figure("defocus, Å", _defocus, "{:.0f}", None),
+    _Figure("picks", lambda row: row.pick_count, "{:.0f}", None),
+    _Figure("median score of picks", _of_quality("median_score"), "{:.2f}", None),
     *(
-        _Figure(
-            _NAMES[limit.figure],
-            _astigmatism if limit.figure == "astigmatism_angstrom" else _column(limit.figure),
-            limit.form,
-            limit,
-        )
+        _Figure(_NAMES[limit.figure], _of_quality(limit.figure), limit.form, limit)
+        for limit in LIMITS
+    ),
+    _Figure("area under carbon film", _of_quality("carbon_fraction"), "{:.0%}", None),
+    _Figure("defocus, Å", _of_ctf("defocus_angstrom"), "{:.0f}", None),
+    *(
+        _Figure(_NAMES[limit.figure], _of_ctf(limit.figure), limit.form, limit)
         for limit in CTF_LIMITS
     ),
 )

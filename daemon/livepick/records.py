@@ -27,12 +27,19 @@ __all__ = [
     "Session",
     "State",
     "Visible",
+    "ctf_of",
+    "quality_of",
     "version_of",
 ]
 
 State = Literal["queued", "picking", "picked", "failed"]
 RunState = Literal["running", "promoted", "kept_aside", "failed", "superseded"]
 """``superseded``: ended for a newer edit of the config; goes on if the config goes back."""
+
+
+QUALITY_FIGURES = tuple(field.name for field in dataclasses.fields(Quality))
+CTF_FIGURES = tuple(field.name for field in dataclasses.fields(CtfFigures))
+"""Columns of numbers that may be unknown."""
 
 
 class Columns(Protocol):
@@ -52,6 +59,20 @@ def _place_of(row: Columns) -> tuple[Path, Path]:
 
 def _shape_of(row: Columns) -> tuple[int, int] | None:
     return None if row["height_px"] is None else (row["height_px"], row["width_px"])
+
+
+def quality_of(row: Columns) -> Quality | None:
+    """Return what a row says of a micrograph's quality; None if it has no picks."""
+    if row["masked_fraction"] is None:
+        return None
+    return Quality(*(row[name] for name in QUALITY_FIGURES))
+
+
+def ctf_of(row: Columns) -> CtfFigures | None:
+    """Return what another program has measured; None if nothing is known."""
+    if row["defocus_u_angstrom"] is None:
+        return None
+    return CtfFigures(*(row[name] for name in CTF_FIGURES))
 
 
 class Arrival(Enum):
@@ -153,32 +174,14 @@ class MicrographRow:
     pixel_size_angstrom: float | None
     shape_px: tuple[int, int] | None
     """Height and width."""
-    masked_fraction: float | None
-    median_score: float | None
     provider: str | None
-    score_p10: float | None = None
-    """This and the next as in ``core.quality.Quality``."""
-    score_p90: float | None = None
-    occupied_fraction: float | None = None
-    border_fraction: float | None = None
-    contamination_fraction: float | None = None
-    carbon_fraction: float | None = None
-    noise_sigma: float | None = None
-    ice_gradient_sigmas: float | None = None
-    contrast: float | None = None
-    mottle: float | None = None
-    uneven_fraction: float | None = None
-    signal_fraction: float | None = None
-    anisotropy: float | None = None
-    ice_ring: float | None = None
+    quality: Quality | None = None
+    """None without picks."""
     quality_verdict: Verdict | None = None
     quality_reason: str | None = None
     """Why it is not good, in words; empty if it is."""
-    defocus_u_angstrom: float | None = None
-    """This and the next as in ``core.quality.CtfFigures``; None until they are written."""
-    defocus_v_angstrom: float | None = None
-    astigmatism_angle_degrees: float | None = None
-    ctf_resolution_angstrom: float | None = None
+    ctf: CtfFigures | None = None
+    """None until a CTF program has written them."""
 
     @classmethod
     def of(cls, row: Columns) -> Self:
@@ -190,6 +193,8 @@ class MicrographRow:
             "version": version_of(row),
             "stale": row["state"] == "queued" and row["picked_content"] == row["content"],
             "shape_px": _shape_of(row),
+            "quality": quality_of(row),
+            "ctf": ctf_of(row),
         }
         as_they_are = {field.name for field in dataclasses.fields(cls)} - made.keys()
         return cls(**made, **{name: row[name] for name in as_they_are})
@@ -198,6 +203,11 @@ class MicrographRow:
     def path(self) -> Path:
         """Where the micrograph is."""
         return self.root / self.relative
+
+    @property
+    def masked_fraction(self) -> float:
+        """Area taken out of picking, 0 to 1; 0 until it is known."""
+        return 0.0 if self.quality is None else self.quality.masked_fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +246,6 @@ class Visible:
         """Return what a row lets be seen."""
         figures = (row["threshold"], row["model_version"], row["model_kind"])
         return cls(row["id"], *_place_of(row), *figures)
-
-
-QUALITY_FIGURES = tuple(field.name for field in dataclasses.fields(Quality))
-CTF_FIGURES = tuple(field.name for field in dataclasses.fields(CtfFigures))
-"""Columns of numbers that may be unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 -- The state of a session: every micrograph ever seen, its picks, and every training run.
--- This is version 1 of the ledger; what came later is in ledger.MIGRATIONS.
+-- It is version ledger.SCHEMA_VERSION; what came later is in ledger.MIGRATIONS.
 --
 -- A micrograph moves along
 --

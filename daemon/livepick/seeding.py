@@ -247,7 +247,7 @@ class FromLedger:
         for row in self._order.rows(held_out):
             if row.model_version != version:
                 continue
-            tally.take(row, self._count(row, threshold), row.masked_fraction or 0.0)
+            tally.take(row, self._count(row, threshold), row.masked_fraction)
             if tally.is_enough:
                 break
         if (missing := tally.missing()) is not None:
@@ -298,7 +298,7 @@ class FromCoordinates:
             wanted=min(self._config.bootstrap.micrographs, len(positions)),
         )
         for match in matches.matched:
-            tally.take(match.row, len(match.picks), match.row.masked_fraction or 0.0)
+            tally.take(match.row, len(match.picks), match.row.masked_fraction)
             if tally.is_enough:
                 break
         else:

@@ -8,10 +8,11 @@
                        retrain    ledger, coordinates   │
                           └─ trainer (a process) ─ bundle
 
-Watcher, dispatch, retrain and web have a thread each. The main thread takes signals, looks whether
-the config was edited, and lets the supervisor say how the service does. Only the main thread puts
-another config in force: it hands to each part what that needs of it. A part that ends unasked ends
-the service, and systemd starts it again: starting is recovering.
+Watcher, dispatch, retrain and web have a thread each, and so have what looks for CTF files and what
+looks at GPUs. The main thread takes signals, looks whether the config was edited, and lets the
+supervisor say how the service does. Only the main thread puts another config in force: it hands to
+each part what that needs of it. A part that ends unasked ends the service, and systemd starts it
+again: starting is recovering.
 """
 
 import contextlib
@@ -44,6 +45,7 @@ from livepick.engine import Engine, local
 from livepick.errors import LivepickError, ModelError
 from livepick.export.micrographs import MicrographTable
 from livepick.export.star import RelionStar
+from livepick.gpu import Cards, nvml
 from livepick.ledger import LEDGER, Ledger, ReadLedger
 from livepick.metrics import Metrics
 from livepick.models import MODELS, Bundle, Models
@@ -182,6 +184,7 @@ class Service:
             run_changed=self._on_run_changed,
         )
         self._sidecars = Sidecars(reader, config.micrograph.ctf, found=self._inbox.put)
+        self._cards = Cards(nvml())
         self._supervisor = Supervisor(
             config,
             systemd=self._systemd,
@@ -190,6 +193,7 @@ class Service:
             watcher=self._watcher,
             dispatch=self._dispatch,
             outputs=outputs,
+            cards=self._cards,
             provider=provider,
             workers=workers,
             drifted=self._on_drift,
@@ -290,6 +294,7 @@ class Service:
         self._watcher.start()
         self._thread("retrain", self._retrain.run)
         self._thread("sidecars", self._sidecars.run)
+        self._thread("gpus", self._cards.run)
         give_up = time.monotonic() + FIRST_SCAN_SECONDS
         while not self._scanned() and self._calls.empty() and time.monotonic() < give_up:
             time.sleep(0.05)
@@ -360,6 +365,7 @@ class Service:
         """End all parts. What is on disk is whole at every moment, so none of this must succeed."""
         self._retrain.stop()
         self._sidecars.stop()
+        self._cards.stop()
         self._watcher.stop(timeout_seconds=2.0)
         self._inbox.put(Stop())
         give_up = time.monotonic() + STOP_SECONDS

@@ -16,6 +16,7 @@ from livepick.core.bundle import ModelCard
 from livepick.dispatch import Dispatch
 from livepick.drift import DriftWatch
 from livepick.errors import LedgerError, LivepickError
+from livepick.gpu import Cards
 from livepick.ledger import ReadLedger
 from livepick.metrics import GAPS, Metrics
 from livepick.outputs import Outputs
@@ -33,6 +34,9 @@ STATUS_SECONDS = 10.0
 
 DISPATCH_SECONDS = 90.0
 """Without a turn of the dispatch loop for so long, it hangs; new workers may take a minute."""
+
+BEAT_SECONDS = 90.0
+"""Without a beat for so long the main thread hangs; the first comes after the first listing."""
 
 WATCH_SECONDS = 180.0
 """Without a listing of the folders for so long beyond the interval, watching hangs."""
@@ -69,6 +73,7 @@ class Supervisor:
         watcher: Watcher,
         dispatch: Dispatch,
         outputs: Outputs,
+        cards: Cards,
         provider: str,
         workers: int,
         drifted: Callable[[str], None],
@@ -81,17 +86,19 @@ class Supervisor:
         self._watcher = watcher
         self._dispatch = dispatch
         self._outputs = outputs
+        self._cards = cards
         self._provider = provider
         self._workers = workers
         self._drift = DriftWatch(ledger, drifted=drifted)
         self._began_at = time.time()
-        self._began_monotonic = time.monotonic()
+        self._began_monotonic = self._beat_at = time.monotonic()
         self._lock = threading.Lock()
         self._cached: Status | None = None
         self._cached_at = self._told_at = float("-inf")
 
     def describe(self, card: ModelCard) -> None:
-        """Set the metrics that change seldom."""
+        """Set the metrics that change seldom, and let those be asked that are of the moment."""
+        self._metrics.ask_health(lambda: self.health().ok)
         self._metrics.build.info({"version": __version__, "python": platform.python_version()})
         session = self._ledger.session()
         self._metrics.session.info({"session": self._config.session.name})
@@ -146,10 +153,13 @@ class Supervisor:
         listed = watch_seconds < interval + 3 * watching.last_scan_seconds + WATCH_SECONDS or all(
             not folder.available for folder in watching.folders
         )
+        beat_seconds = time.monotonic() - self._beat_at
+        at_work = dispatch_seconds < DISPATCH_SECONDS and beat_seconds < BEAT_SECONDS
         return Health(
-            ok=listed and self._watcher.is_alive() and dispatch_seconds < DISPATCH_SECONDS,
+            ok=at_work and listed and self._watcher.is_alive(),
             seconds_since={
                 "dispatch": round(dispatch_seconds, 1),
+                "supervisor": round(beat_seconds, 1),
                 "watch": round(watch_seconds, 1),
             },
         )
@@ -185,10 +195,10 @@ class Supervisor:
 
     def beat(self) -> None:
         """Feed the watchdog if all get on; set the gauges; every now and then say a sentence."""
-        healthy = self.health().ok
-        if healthy:
+        self._beat_at = time.monotonic()
+        if self.health().ok:
             self._systemd.alive()
-        self._metrics.beat(healthy=healthy, output_writable=not self._outputs.down, now=time.time())
+        self._metrics.beat(output_writable=not self._outputs.down, now=time.time())
         watching = self._watcher.health()
         self._metrics.watched(
             available=[folder.available for folder in watching.folders],
@@ -196,10 +206,12 @@ class Supervisor:
             overflows=watching.overflows,
             restarts=watching.restarts,
             settling=watching.watching,
+            excluded=watching.excluded,
             scanned_at=watching.last_scan_at,
             scan_seconds=watching.last_scan_seconds,
             interval_seconds=watching.interval_seconds,
         )
+        self._metrics.cards(self._cards.present)
         try:
             self._metrics.drifted(self._drift.look())
         except LedgerError as error:  # the dispatch loop decides what that means

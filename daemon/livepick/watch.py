@@ -10,6 +10,7 @@ The thread is the only one that looks at files. watchdog's threads append to a l
 """
 
 import contextlib
+import dataclasses
 import logging
 import math
 import os
@@ -36,7 +37,7 @@ from watchdog.observers.inotify import InotifyObserver
 
 from livepick.config import Watch
 from livepick.core.micrograph import FileVersion, printable
-from livepick.folder import Folder, Landed, Message, RootState, SetAside
+from livepick.folder import FileEvents, Folder, Landed, Message, RootState, SetAside
 from livepick.presets import rules_for
 
 __all__ = [
@@ -73,6 +74,7 @@ _EVENTS: list[type[FileSystemEvent]] = [
     DirCreatedEvent,
     DirMovedEvent,
 ]
+_EVENT_TYPES = [field.name for field in dataclasses.fields(FileEvents)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class Health:
     oversized: int
     """Micrographs longer than their header promises, since the start; they were taken."""
 
-    events: int
+    events: FileEvents
     overflows: int
     """How often the kernel dropped events."""
 
@@ -136,12 +138,16 @@ class _Hint:
 class _Handler(FileSystemEventHandler):
     """Turns watchdog's events into hints. It never raises: that would end watchdog's thread."""
 
-    def __init__(self, tell: Callable[[str, bool, bool], None]) -> None:
+    def __init__(
+        self, count: Callable[[str], None], tell: Callable[[str, bool, bool], None]
+    ) -> None:
+        self._count = count
         self._tell = tell
 
     def dispatch(self, event: FileSystemEvent) -> None:
         """Pass on where to look, whether it is a folder, and whether its writer is done."""
         try:
+            self._count(event.event_type)
             if source := os.fsdecode(event.src_path):
                 self._tell(source, event.is_directory, isinstance(event, FileClosedEvent))
             if place := os.fsdecode(event.dest_path):  # of a move; either end may be outside
@@ -274,7 +280,8 @@ class Watcher:
         self._overflowed = False
         self._supervise_at = -math.inf
         self._reexamine_at = -math.inf
-        self._events = self._overflows = self._restarts = self._errors = 0
+        self._events = dict.fromkeys(_EVENT_TYPES, 0)
+        self._overflows = self._restarts = self._errors = 0
         self._last_scan_at = self._last_scan_seconds = 0.0
         self._last_scan_clock = float("-inf")
 
@@ -318,7 +325,7 @@ class Watcher:
             watching=sum(folder.watching for folder in folders),
             excluded=sum(folder.excluded for folder in folders),
             oversized=sum(folder.oversized for folder in folders),
-            events=self._events,
+            events=FileEvents(**self._events),
             overflows=self._overflows,
             restarts=self._restarts,
             errors=self._errors,
@@ -327,7 +334,6 @@ class Watcher:
     # --- watchdog's threads ---
 
     def _on_event(self, watched: _Watched, path: str, *, folder: bool, closed: bool) -> None:
-        self._events += 1
         self._hints.append(_Hint(watched, path, folder, closed))
         self._wake.set()
 
@@ -446,11 +452,14 @@ class Watcher:
         if folder.mode == "poll":
             return
 
+        def count(kind: str) -> None:
+            self._events[kind] += 1
+
         def tell(path: str, is_folder: bool, closed: bool) -> None:  # noqa: FBT001
             self._on_event(watched, path, folder=is_folder, closed=closed)
 
         try:
-            watched.notifier = _Notifier(folder.root, _Handler(tell))
+            watched.notifier = _Notifier(folder.root, _Handler(count, tell))
         except OSError as error:
             watched.renew_at = self._clock() + RENEW_SECONDS
             _log.warning(

@@ -33,7 +33,8 @@ _COLLECTING = (
         summary="A part of livepick on {{ $labels.instance }} hangs. systemd restarts it within"
         " two minutes; if not: systemctl restart livepick.",
         runbook="`/healthz` names the part. Usually a file system hangs: try `ls` on the watched"
-        " folder. The watchdog of systemd restarts the service; without systemd restart it.",
+        " folder and on the output folder. The watchdog of systemd restarts the service; without"
+        " systemd restart it.",
     ),
     Alert(
         name="LivepickAcquisitionStalled",
@@ -50,7 +51,7 @@ _COLLECTING = (
         runbook="15 minutes, or ten times the usual gap if that is longer, without a micrograph in"
         " a session that was collecting. Has the acquisition stopped (end of the queue, lost"
         " vacuum, refill)? Does motion correction run? Is the transfer alive, and its disk not"
-        " full? Files that come but are left out count nowhere: compare their names with"
+        " full? Are files `skipped` in `livepick_micrographs_total`, then compare their names with"
         " `watch.include`. A session that is really over falls silent after six hours; silence it"
         " by hand before.",
     ),
@@ -314,6 +315,7 @@ _TRAINING = (
             livepick_training_ended_timestamp_seconds{{result="kept_aside"}}
             > {_SAME} max by (job, instance) (
                 livepick_training_ended_timestamp_seconds{{result=~"promoted|superseded"}}
+                or livepick_model_promoted_timestamp_seconds
             )
             """,
         lasting="1m",
@@ -321,7 +323,8 @@ _TRAINING = (
         summary="A new model of {{ $labels.instance }} was not better than the one in use, which"
         " goes on. livepick models show compares them; livepick models promote overrules it.",
         runbook="The gate's figures are on the Training dashboard, and in words on the page."
-        " Nothing need be done. `livepick models promote CONFIG N` takes the new one all the same.",
+        " Nothing need be done. `livepick models promote CONFIG N` takes the new one all the same,"
+        " and ends this alert, as does the next model that passes.",
     ),
 )
 

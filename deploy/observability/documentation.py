@@ -23,6 +23,8 @@ def exposed() -> list[Metric]:
     metrics.config.info(dict.fromkeys(settings, "…"))
     metrics.root_available.labels("…").set(1)
     metrics.model.labels("…", "…").set(1)
+    for gauge in metrics.gpu_figures.values():
+        gauge.labels("…").set(0)
     return list(metrics.registry.collect())
 
 

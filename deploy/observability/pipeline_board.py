@@ -41,13 +41,18 @@ _BY_STAGE = [
         [("livepick_queue_depth{@}", "{{stage}}")],
     ),
     curves(
-        "Tried again and replaced",
-        "An hour: retries after an error, and new content under a known name.",
+        "Tried again, replaced, left out",
+        "An hour: retries after an error, new content under a known name, and images that"
+        " watch.include and its kin leave out.",
         [
             ("3600 * rate(livepick_retries_total{@}[$__rate_interval])", "retries"),
             (
                 '3600 * rate(livepick_micrographs_total{state="superseded", @}[$__rate_interval])',
                 "replaced",
+            ),
+            (
+                '3600 * rate(livepick_micrographs_total{state="skipped", @}[$__rate_interval])',
+                "left out",
             ),
         ],
         slow=True,
@@ -104,6 +109,32 @@ _WORKERS = [
     ),
 ]
 
+_CARDS = [
+    curves(
+        "Utilisation: GPU at work",
+        "Share of the time in which something ran on the card, of all programs. Empty without an"
+        " NVIDIA driver, or without livepick's extra gpu.",
+        [("livepick_gpu_busy_ratio{@}", "GPU {{gpu}}")],
+        unit="percentunit",
+        most=1,
+    ),
+    curves(
+        "Saturation: GPU memory",
+        "Used by all programs, and what there is. A training that finds no room fails.",
+        [
+            ("livepick_gpu_memory_used_bytes{@}", "GPU {{gpu}} used"),
+            ("livepick_gpu_memory_size_bytes{@}", "GPU {{gpu}} in all"),
+        ],
+        unit="bytes",
+    ),
+    curves(
+        "Errors: a GPU picks",
+        "1 while CUDA runs the model; a fall to 0 that nobody wanted is an alert.",
+        [('livepick_inference_provider_active{provider="CUDAExecutionProvider", @}', "")],
+        most=1,
+    ),
+]
+
 _DISKS = [
     curves(
         "Utilisation: free share",
@@ -155,7 +186,7 @@ _WATCHING = [
     curves(
         "File events",
         "A minute, from the kernel. None on network file systems: those are polled.",
-        [("60 * rate(livepick_watch_events_total{@}[$__rate_interval])", "")],
+        [("60 * rate(livepick_watch_events_total{@}[$__rate_interval])", "{{type}}")],
     ),
     curves(
         "Gap between micrographs",
@@ -232,6 +263,7 @@ def pipeline_board() -> str:
         {
             "Stages: rate, errors, duration": _BY_STAGE,
             "Workers: use, saturation, errors": _WORKERS,
+            "GPUs: use, saturation, errors": _CARDS,
             "Disks: use, saturation, errors": _DISKS,
             "Watching: use, saturation, errors": _WATCHING,
             "Service": _SERVICE,

@@ -10,6 +10,7 @@ from observability.panels import (
     listing,
     quantile,
 )
+from observability.quality_panels import quality_panels
 
 __all__ = ["session_board"]
 
@@ -191,6 +192,12 @@ _PARTICLES = [
         least=None,
     ),
     curves(
+        "Spread of the scores",
+        "Stability index of the last micrographs' scores against those that the model picked first;"
+        " 0.25 above chance is by custom a large change.",
+        [("livepick_score_drift_psi{@}", "")],
+    ),
+    curves(
         "Particles per hour",
         "Picks above the threshold, those of micrographs that are picked again included.",
         [("3600 * rate(livepick_particles_total{@}[$__rate_interval])", "")],
@@ -232,6 +239,7 @@ def session_board() -> str:
             "Alerts": _ALERTS,
             "Rate, errors, duration": _RED,
             "Particles": _PARTICLES,
+            "Quality of the micrographs": quality_panels(),
             "Settings": _SETTINGS,
         },
         span="now-6h",

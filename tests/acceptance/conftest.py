@@ -8,18 +8,20 @@ from session import Session
 DIAMETER_ANGSTROM = 160
 PIXEL_SIZE_ANGSTROM = 4.0
 SIDE_PX = 384
+CENTRES_PX = [(i, j) for i in range(50, 350, 75) for j in range(50, 350, 75)]
+"""``(y, x)`` of the discs, each within 8 pixels of there."""
 
 
 @pytest.fixture(scope="session")
 def write_disc_micrograph():
-    """Return a function that writes 16 dark discs in noise, by a rename."""
+    """Return a function that writes dark discs in noise, 16 unless told otherwise, by a rename."""
 
-    def write(path, *, seed):
+    def write(path, *, seed, discs=16):
         rng = np.random.default_rng(seed)
         y, x = np.mgrid[:SIDE_PX, :SIDE_PX]
         radius = DIAMETER_ANGSTROM / PIXEL_SIZE_ANGSTROM / 2
         image = rng.normal(0, 1, (SIDE_PX, SIDE_PX)).astype(np.float32)
-        for centre in ((i, j) for i in range(50, 350, 75) for j in range(50, 350, 75)):
+        for centre in CENTRES_PX[:discs]:
             i, j = centre + rng.uniform(-8, 8, 2)
             image -= 1.5 / (1 + np.exp(np.hypot(y - i, x - j) - radius))
         draft = path.with_suffix(".part")

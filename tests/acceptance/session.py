@@ -75,11 +75,11 @@ class Session:
             assert time.monotonic() < give_up, f"waited in vain for: {what}\n{log}"
             time.sleep(0.1)
 
-    def drop(self, count, *, first=1):
+    def drop(self, count, *, first=1, **content):
         """Let micrographs land, and return their names."""
         names = [f"mic_{number:04d}" for number in range(first, first + count)]
         for number, name in enumerate(names, first):
-            self.write(self.landing / f"{name}.mrc", seed=number)
+            self.write(self.landing / f"{name}.mrc", seed=number, **content)
         return names
 
     def status(self):

@@ -7,6 +7,12 @@ Each goes through a worker with the blob picker, as at the start of a session. T
 say something of the rest only. ``asked`` is what would be right by the README: ``good``, ``not
 good`` (doubtful or bad), ``bad``, or ``any`` where both can be defended.
 
+One of the rest is WRONG and stays so: the empty field 18jan09b holds hundreds of small
+contaminants in vitreous ice. Number and scores of its picks, contrast and Thon rings lie among
+those of fields of particles. So does the likeness of picks: 41 % of their power is their mean
+radial profile, 27 to 91 % in fields that are good. A limit that told it would be one for this
+picture.
+
 Pixel size and particle of the thumbnails are not known: most were binned from some 4000 to 512
 pixels, so 7.5 Å is taken, and a particle of ``--diameter`` unless it can be seen.
 """

@@ -1,4 +1,4 @@
-"""What several tests need: configs, and bundles that no onnxruntime would accept."""
+"""What several tests need: configs, ledgers, and bundles that no onnxruntime would accept."""
 
 import time
 from pathlib import Path
@@ -8,7 +8,33 @@ import pytest
 from livepick.config import Config
 from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
 from livepick.core.micrograph import FileVersion
+from livepick.core.quality import Quality
+from livepick.ledger import LEDGER, Ledger
 from livepick.records import MicrographRow
+
+
+class Clock:
+    """Unix seconds that a test sets."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    """Return a clock that stands still."""
+    return Clock()
+
+
+@pytest.fixture
+def ledger(tmp_path, clock):
+    """Return a new ledger, to write to."""
+    made = Ledger(tmp_path / "state" / LEDGER, clock=clock)
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -88,9 +114,8 @@ def micrograph_row():
             pick_count=2,
             pixel_size_angstrom=1.5,
             shape_px=shape_px,
-            masked_fraction=masked_fraction,
-            median_score=0.9,
             provider="CPUExecutionProvider",
+            quality=Quality(masked_fraction, 0.9),
         )
 
     return make

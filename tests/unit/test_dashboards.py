@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from livepick.core.quality import LIMITS
 from observability.documentation import exposed
 from observability.frame import ANNOTATIONS
 
@@ -136,6 +137,26 @@ def test_a_metric_in_a_dashboard_exists():
         for name, matchers in re.findall(r"\b(livepick_\w+)\{([^{}]*)\}", expr):
             asked = set(re.findall(r"(\w+)=", matchers)) - {"job", "instance", "instrument"}
             assert asked <= labels[name], name
+
+
+def test_every_figure_of_quality_is_seen_in_the_session_dashboard():
+    """And the verdict, whose limits are told beside the figures that have some."""
+    shown = {
+        name: panel["description"]
+        for panel in panels(BOARDS["session"])
+        for target in panel["targets"]
+        for name in re.findall(r"\blivepick_micrograph_(\w+)\{", target["expr"])
+    }
+    exported = {
+        family.name.removeprefix("livepick_micrograph_")
+        for family in exposed()
+        if family.name.startswith("livepick_micrograph_") and family.type == "histogram"
+    }
+
+    assert {f"{figure}_bucket" for figure in exported} <= set(shown)
+    assert "quality_verdicts_total" in shown
+    for limit in LIMITS:
+        assert "Doubtful" in shown[f"{limit.figure}_bucket"]
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is missing (Debian's prometheus)")

@@ -5,37 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from results import result
 
 from livepick.core.drift import DRIFT_FIGURES, DRIFT_KINDS, REFERENCE, WINDOW
 from livepick.core.micrograph import FileVersion
-from livepick.core.picks import Picks
 from livepick.drift import LOOK_SECONDS, DriftWatch, read_drift
-from livepick.ledger import LEDGER, Ledger
 from livepick.metrics import Metrics
 from livepick.status import read_status
-from livepick.worker import Quality, Result, StageSeconds
-
-
-class Clock:
-    """Unix seconds that only a test moves."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def ledger(tmp_path, clock):
-    made = Ledger(tmp_path / "state" / LEDGER, clock=clock)
-    yield made
-    made.close()
 
 
 class Microscope:
@@ -61,18 +37,8 @@ class Microscope:
             number = self.rng.poisson(picks)
             score = np.sort(self.rng.uniform(0.5, 1, number).astype(np.float32))[::-1]
             score = np.append(score, np.full(doubtful, 0.1, np.float32))
-            result = Result(
-                picks=Picks(score, score, score),
-                threshold=threshold,
-                model_version=version,
-                model_kind=kind,
-                shape_px=(400, 300),
-                pixel_size_angstrom=1.5,
-                quality=Quality(masked_fraction=0.1, median_score=None),
-                seconds=StageSeconds(0.1, 0.2, 0.3, 0.4),
-                provider="CPUExecutionProvider",
-            )
-            self.ledger.picked(claim, result)
+            found = result(version=version, kind=kind, threshold=threshold, scores=score)
+            self.ledger.picked(claim, found)
 
 
 @pytest.fixture
@@ -261,3 +227,4 @@ def test_metrics_have_every_figure_and_finding_from_the_start(ledger, microscope
     assert sample("livepick_drift_active", {"finding": "fewer_picks"}) == 1
     assert sample("livepick_drift_active", {"finding": "more_picks"}) == 0
     assert sample("livepick_drift_score", {"figure": "picks"}) > 1
+    assert 0 < sample("livepick_score_drift_psi") < 0.25

@@ -1,6 +1,8 @@
 """The ledger: transitions, fences, healing, and who may open it."""
 
 import dataclasses
+import hashlib
+import re
 import sqlite3
 import subprocess
 import sys
@@ -8,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from results import result
 
 from livepick import ledger as ledger_module
 from livepick.core.micrograph import FileVersion
-from livepick.core.picks import Picks
-from livepick.core.quality import judge
+from livepick.core.quality import CtfFigures, Quality, judge
 from livepick.errors import (
     BusyError,
     ContentError,
@@ -21,50 +23,19 @@ from livepick.errors import (
     PixelSizeError,
     UnreadableFileError,
 )
-from livepick.ledger import LEDGER, MAX_INTERRUPTIONS, Ledger, ReadLedger
-from livepick.records import QUALITY_FIGURES, Arrival, Claim, Counts
-from livepick.worker import Quality, Result, StageSeconds
+from livepick.ledger import (
+    LEDGER,
+    MAX_INTERRUPTIONS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    Ledger,
+    ReadLedger,
+)
+from livepick.records import Arrival, Claim, Counts
 
 ROOT = Path("/data/avg")
 A, B = Path("a.mrc"), Path("sub/b.mrc")
 V1, V2 = FileVersion(100, 1, 7), FileVersion(200, 2, 7)
-
-
-class Clock:
-    """Unix seconds that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def ledger(tmp_path, clock):
-    made = Ledger(tmp_path / LEDGER, clock=clock)
-    yield made
-    made.close()
-
-
-def result(*, version=0, kind="blob", threshold=0.5, scores=(0.9, 0.6, 0.1)):
-    score = np.array(scores, dtype=np.float32)
-    return Result(
-        picks=Picks(score * 100, score * 200, score),
-        threshold=threshold,
-        model_version=version,
-        model_kind=kind,
-        shape_px=(400, 300),
-        pixel_size_angstrom=1.5,
-        quality=Quality(masked_fraction=0.1, median_score=None),
-        seconds=StageSeconds(0.1, 0.2, 0.3, 0.4),
-        provider="CPUExecutionProvider",
-    )
 
 
 def claim_one(ledger: Ledger, **kwargs) -> Claim:
@@ -85,11 +56,8 @@ def test_a_micrograph_goes_from_queued_to_picked(ledger):
         0,
         (400, 300),
     )
-    assert [row.path for row in ledger.picked_rows(0)] == [ROOT / A]
     assert [row.path for row in ledger.picked_rows()] == [ROOT / A]
     assert len(ledger.candidates(row.id)) == 3
-    assert list(ledger.picked_rows(1)) == []
-    assert ledger.picked_count(0) == 1
     assert ledger.particles() == 2
 
 
@@ -100,9 +68,9 @@ def test_figures_of_quality_come_back_as_they_were(ledger):
     ledger.picked(claim_one(ledger), dataclasses.replace(result(), quality=quality))
 
     (row,), (seen,) = ledger.recent(), ledger.measured()
-    for name in QUALITY_FIGURES:
-        assert getattr(row, name) == getattr(quality, name)
-    assert seen.figures == tuple(getattr(quality, name) for name in QUALITY_FIGURES)
+    assert row.quality == quality
+    assert seen.figures == dataclasses.astuple(quality)
+    assert (row.ctf, seen.ctf) == (None, (None,) * len(dataclasses.fields(CtfFigures)))
     assert (row.quality_verdict, row.quality_reason) == judge(quality)
     assert (seen.verdict, seen.pick_count) == ("bad", 2)
     assert ledger.verdicts() == {"good": 0, "doubtful": 0, "bad": 1}
@@ -115,7 +83,7 @@ def test_figures_of_old_content_go_with_its_picks(ledger):
     ledger.set_aside(ROOT, A, V2, 950.0, ("header", "no header", "Copy it again."))
 
     (row,) = ledger.recent()
-    assert (row.quality_verdict, row.masked_fraction) == (None, None)
+    assert (row.quality_verdict, row.quality, row.masked_fraction) == (None, None, 0)
     assert list(ledger.measured()) == []
 
 
@@ -317,7 +285,7 @@ def test_what_waits_to_be_picked_again_may_keep_its_picks(ledger):
     assert ledger.leave_stale() == 1
     assert ledger.counts() == Counts(picked=1, queued=2)
     assert ledger.leave_stale() == 0
-    assert [row.relative for row in ledger.picked_rows(0)] == [Path("a")]
+    assert [row.relative for row in ledger.picked_rows()] == [Path("a")]
 
 
 def test_what_is_visible_is_listed_by_path_however_long_the_list(ledger, monkeypatch):
@@ -420,36 +388,67 @@ def test_a_damaged_ledger_is_refused_with_a_remedy(tmp_path, content):
     Ledger(path).close()  # the lock of the refused one is free
 
 
-def test_a_newer_ledger_is_refused(tmp_path):
-    """A newer livepick may have given columns another meaning."""
+def test_the_version_of_the_schema_rises_with_its_text():
+    """Whoever edits schema.sql raises ledger.SCHEMA_VERSION, and writes both down here.
+
+    Else a ledger of the former text would be taken for one of the new, and fail at a column.
+    Comments and blanks make no difference.
+    """
+    statements = " ".join(re.sub(r"--.*", "", SCHEMA).split())
+    digest = hashlib.sha256(statements.encode()).hexdigest()[:16]
+
+    assert (SCHEMA_VERSION, digest) == (2, "a4dfa991f3a179af")
+
+
+@pytest.mark.parametrize(
+    ("version", "remedy"), [(99, "Use the newer livepick"), (1, "starts a new one, and picks")]
+)
+def test_a_ledger_of_another_livepick_is_refused(tmp_path, version, remedy):
+    """Its columns may be others, or mean another thing; the error names both versions."""
     path = tmp_path / LEDGER
     Ledger(path).close()
     with sqlite3.connect(path) as db:
-        db.execute("pragma user_version = 99")
+        db.execute(f"pragma user_version = {version}")
     db.close()
     for opener in (Ledger, ReadLedger):
-        with pytest.raises(LedgerError, match="has version 99"):
+        with pytest.raises(LedgerError, match=rf"has version {version},") as caught:
             opener(path)
+        assert str(path) in caught.value.what
+        assert f"needs {SCHEMA_VERSION}" in caught.value.what
+        assert remedy in caught.value.remedy
+    assert path.is_file()
 
 
 def test_an_older_ledger_is_migrated_whole_or_not_at_all(tmp_path, monkeypatch):
-    """A copy of the older one stays beside it."""
+    """A copy of the older one stays beside it; who only reads is told what to do."""
     path = tmp_path / LEDGER
     first = Ledger(path)
     first.landed(ROOT, A, V1, 900.0)
     first.close()
-    steps = ledger_module.MIGRATIONS
     broken = "alter table run add column colour text; alter table nowhere add column x text"
-    monkeypatch.setattr(ledger_module, "MIGRATIONS", (*steps, broken))
+    monkeypatch.setattr(ledger_module, "MIGRATIONS", (broken,))
     with pytest.raises(LedgerError, match="no such table: nowhere"):
         Ledger(path)
-    monkeypatch.setattr(ledger_module, "MIGRATIONS", (*steps, broken.partition(";")[0]))
+    monkeypatch.setattr(ledger_module, "MIGRATIONS", (broken.partition(";")[0],))
+    with pytest.raises(LedgerError, match=rf"has version {SCHEMA_VERSION},") as caught:
+        ReadLedger(path)
+    assert "Start livepick run" in caught.value.remedy
     second = Ledger(path)
 
     assert second.counts() == Counts(queued=1)
-    assert second._version() == 2
-    assert (tmp_path / f"{LEDGER}.version-1").is_file()
+    assert second._version() == SCHEMA_VERSION + 1
+    assert (tmp_path / f"{LEDGER}.version-{SCHEMA_VERSION}").is_file()
     second.close()
+
+
+def test_a_new_ledger_takes_all_steps(tmp_path, monkeypatch):
+    """The schema first, then what came later."""
+    monkeypatch.setattr(ledger_module, "MIGRATIONS", ("alter table run add column colour text",))
+    made = Ledger(tmp_path / LEDGER)
+
+    assert made._version() == SCHEMA_VERSION + 1
+    assert made._rows("select colour from run") == []
+    made.close()
 
 
 def test_a_network_file_system_is_refused(tmp_path, monkeypatch):

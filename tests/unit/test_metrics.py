@@ -9,6 +9,7 @@ import pytest
 
 from livepick.core.picks import Picks
 from livepick.core.run import Progress
+from livepick.folder import FileEvents
 from livepick.forecast import RunProgress
 from livepick.metrics import ERROR_REASONS, ERROR_STAGES, Metrics
 from livepick.records import Counts
@@ -144,13 +145,57 @@ def test_a_session_is_over_six_hours_after_its_last_micrograph():
     metrics = Metrics()
 
     def active_at(now):
-        metrics.beat(healthy=True, output_writable=True, now=now)
+        metrics.beat(output_writable=True, now=now)
         return metrics.registry.get_sample_value("livepick_session_active")
 
     assert active_at(1e9) == 0
     metrics.landed(1e9)
     assert active_at(1e9 + 6 * 3600 - 1) == 1
     assert active_at(1e9 + 6 * 3600 + 1) == 0
+
+
+def test_health_is_asked_at_each_scrape():
+    """Whoever would set it hangs with the rest: a last 1 would stay for ever."""
+    metrics = Metrics()
+    well = [True]
+    metrics.ask_health(lambda: well[0])
+    sample = metrics.registry.get_sample_value
+
+    assert sample("livepick_healthy") == 1
+    well[0] = False
+    assert sample("livepick_healthy") == 0
+
+
+def test_watching_is_counted_from_what_the_watcher_has_counted():
+    """By type of event; images that were left out already at the first listing are not new."""
+    metrics = Metrics()
+    sample = metrics.registry.get_sample_value
+
+    def watched(events, excluded, scanned_at=1e9):
+        metrics.watched(
+            available=[True],
+            events=events,
+            overflows=0,
+            restarts=2,
+            settling=1,
+            excluded=excluded,
+            scanned_at=scanned_at,
+            scan_seconds=0.1,
+            interval_seconds=60,
+        )
+        return sample("livepick_micrographs_total", {"state": "skipped"})
+
+    nothing = FileEvents()
+    assert watched(nothing, 0, scanned_at=0) == 0
+    assert watched(FileEvents(created=3, closed=2), 40) == 0
+    assert watched(FileEvents(created=4, closed=2), 43) == 3
+    assert watched(FileEvents(created=4, closed=2), 41) == 3
+    assert watched(FileEvents(created=4, closed=2), 42) == 4
+
+    assert sample("livepick_watch_events_total", {"type": "created"}) == 4
+    assert sample("livepick_watch_events_total", {"type": "closed"}) == 2
+    assert sample("livepick_watch_events_total", {"type": "moved"}) == 0
+    assert sample("livepick_watch_restarts_total") == 2
 
 
 def test_workers_are_busy_as_long_as_there_is_picking():

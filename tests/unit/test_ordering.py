@@ -62,7 +62,7 @@ class Session:
         """Be the ledger."""
         return Counts(picked=len(self.rows), queued=self.queued)
 
-    def picked_rows(self, model_version=None):
+    def picked_rows(self):
         """Be the ledger."""
         return iter(self.rows)
 
@@ -396,7 +396,7 @@ def test_bad_micrographs_of_a_person_are_not_waited_for(by_hand):
     assert "of 5 picked micrographs" in session.look()
     assert "2 are fit to learn from, and 3 are needed" in session.look()
 
-    session.rows[2] = dataclasses.replace(session.rows[2], masked_fraction=0.1)
+    session.rows[2] = dataclasses.replace(session.rows[2], quality=Quality(0.1, 0.9))
     assert [m.path.stem for m in session.look().micrographs] == ["0", "1", "2"]
 
 

@@ -164,6 +164,7 @@ class Told:
             watcher=SimpleNamespace(health=lambda: SimpleNamespace(folders=[])),
             dispatch=None,
             outputs=SimpleNamespace(down=False),
+            cards=SimpleNamespace(present=()),
             provider="CUDAExecutionProvider",
             workers=1,
             drifted=lambda sentence: None,

@@ -113,9 +113,8 @@ class Scene:
         """Be the ledger."""
         return self.row
 
-    def picked_rows(self, model_version=None):
+    def picked_rows(self):
         """Be the ledger."""
-        assert model_version in (None, self.models.champion(self.config).card.version)
         for i in range(self.picked):
             yield self.micrograph_row(i, masked_fraction=self.masked.get(i, 0.0))
 

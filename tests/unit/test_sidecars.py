@@ -59,12 +59,12 @@ def test_a_text_that_comes_late_is_found_and_judged(ledger, tmp_path):
     """Until then there is nothing; afterwards it is not looked for again."""
     number = pick(ledger, tmp_path, "a.mrc")
     assert look(ledger) == 0
-    assert ledger.get(number).defocus_u_angstrom is None
+    assert ledger.get(number).ctf is None
 
     (tmp_path / "a.txt").write_text(CTFFIND.format(resolution=9.5))
     assert look(ledger) == 1
     row = ledger.get(number)
-    assert (row.defocus_u_angstrom, row.ctf_resolution_angstrom) == (10864, 9.5)
+    assert (row.ctf.defocus_u_angstrom, row.ctf.ctf_resolution_angstrom) == (10864, 9.5)
     assert row.quality_verdict == "doubtful"
     assert "9.5" in row.quality_reason
     assert look(ledger) == 0
@@ -76,11 +76,11 @@ def test_the_figures_outlive_a_second_picking_and_not_a_new_content(ledger, tmp_
     assert ledger.ctf_found(number, 1, CtfFigures(11000.0, 10000.0, 0.0, 20.0))
     ledger.queue_stale(1, repick="all", threshold=0.5)
     pick(ledger, tmp_path, "a.mrc")
-    assert ledger.get(number).defocus_v_angstrom == 10000
+    assert ledger.get(number).ctf.defocus_v_angstrom == 10000
     assert ledger.get(number).quality_verdict == "bad"
 
     pick(ledger, tmp_path, "a.mrc", V2)
-    assert ledger.get(number).defocus_v_angstrom is None
+    assert ledger.get(number).ctf is None
     assert ledger.get(number).quality_verdict == "good"
     assert not ledger.ctf_found(number, 1, CtfFigures(11000.0, 10000.0, 0.0, 4.0))
 

@@ -16,6 +16,7 @@ import pytest
 
 from livepick.config import Watch
 from livepick.core.micrograph import FileVersion
+from livepick.folder import FileEvents
 from livepick.watch import Landed, Message, RootState, SetAside, Watcher
 
 DEADLINE_SECONDS = 20.0
@@ -351,6 +352,16 @@ def test_dead_threads_of_watchdog_are_replaced(tmp_path: Path) -> None:
         assert scene.watcher.health().restarts == 1
         (tmp_path / "b.mrc").write_bytes(WHOLE)
         scene.wait_for("a.mrc", "b.mrc")
+
+
+def test_events_are_counted_by_what_they_were(tmp_path: Path) -> None:
+    """Also those of files that are no micrographs."""
+    with watched(tmp_path) as scene:
+        scene.wait_until_watched()
+        (tmp_path / "a").write_bytes(b"text")
+        (tmp_path / "a").rename(tmp_path / "b")
+        (tmp_path / "b").unlink()
+        until(lambda: scene.watcher.health().events == FileEvents(1, 1, 1, 1), "four events")
 
 
 def test_an_overflow_brings_a_scan(tmp_path: Path) -> None:

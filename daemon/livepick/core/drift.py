@@ -145,6 +145,8 @@ class Measure:
     """Size of the change as a share of the least that matters: a finding has 1 and more."""
     chance: float
     """Share of the ways of dealing out the batches that are as extreme."""
+    stability_index: float | None = None
+    """Of the distribution of scores: the index itself, with what chance alone gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,13 @@ class Drift:
     def size(self, figure: DriftFigure) -> float:
         """Return the size of a figure's change; 0 if it has not been measured."""
         return next((m.size for m in self.measures if m.figure == figure), 0.0)
+
+    @property
+    def stability_index(self) -> float | None:
+        """How otherwise scores are spread; None if it has not been measured."""
+        return next(
+            (m.stability_index for m in self.measures if m.stability_index is not None), None
+        )
 
 
 def silent() -> Drift:
@@ -294,7 +303,7 @@ class _Both:
         index, chance, by_chance = stability(was, now)
         halves = [stability(was, half) for half in (now[: len(now) // 2], now[len(now) // 2 :])]
         least = min(half - usual for half, _, usual in halves)
-        measure = Measure("score_distribution", max(least, 0.0) / PSI_MORE, chance)
+        measure = Measure("score_distribution", max(least, 0.0) / PSI_MORE, chance, index)
         return self._judge(
             measure,
             "other_scores",

@@ -86,7 +86,11 @@ def pace_of(latest: Sequence[MicrographRow], hourly: Hourly) -> Pace:
     landed = sorted((row.landed_at for row in latest), reverse=True)
     gaps = [newer - older for newer, older in itertools.pairwise(landed)]
     picked = [row for row in latest if row.pick_count is not None]
-    scores = [row.median_score for row in picked if row.median_score is not None]
+    scores = [
+        row.quality.median_score
+        for row in picked
+        if row.quality is not None and row.quality.median_score is not None
+    ]
     empty = 0
     for row in picked:
         if row.pick_count:

@@ -1,0 +1,156 @@
+"""What the NVIDIA cards of this machine are doing, by NVML, the driver's own library.
+
+A thread of its own asks, every few seconds: a driver that hangs does not answer, and neither a
+scrape nor the watchdog may wait for it. Without the Python library (the extra ``gpu``), a driver or
+a card there is nothing to tell, which is no fault; ``livepick_inference_provider_active`` says
+whether a card picks.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Card", "Cards", "Nvml", "nvml"]
+
+LOOK_SECONDS = 10.0
+"""Between two looks."""
+
+STALE_SECONDS = 60.0
+"""What is older is not told: the driver hangs."""
+
+NOT_SUPPORTED = 3
+"""NVML_ERROR_NOT_SUPPORTED: the card is well, and has no such figure (MIG, shared memory)."""
+
+_log = logging.getLogger(__name__)
+
+
+Nvml = Any
+"""The module ``pynvml`` of nvidia-ml-py, which has no types, or what stands in for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One card; a figure that it does not have is None."""
+
+    index: int
+    """As ``nvidia-smi`` counts, whatever ``CUDA_VISIBLE_DEVICES`` hides from picking."""
+    memory_used_bytes: int | None
+    """By all programs, with what the driver keeps for itself."""
+    memory_size_bytes: int | None
+    busy: float | None
+    """Share of the last second or less in which something ran on it, 0 to 1."""
+
+
+def nvml() -> Nvml | None:
+    """Return the library; None if it is not installed."""
+    try:
+        import pynvml  # noqa: PLC0415 - optional
+    except ImportError:
+        return None
+    return pynvml
+
+
+class Cards:
+    """The thread: make it, call ``run`` in it, and ``stop`` from elsewhere.
+
+    Parameters
+    ----------
+    library
+        NVML; None if there is none.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self, library: Nvml | None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._library = library
+        self._clock = clock
+        self._begun = False
+        self._seen: tuple[float, tuple[Card, ...]] = (float("-inf"), ())
+        self._stop = threading.Event()
+
+    @property
+    def present(self) -> tuple[Card, ...]:
+        """The cards, as of the last look. May be asked from any thread."""
+        looked_at, cards = self._seen
+        return cards if self._clock() - looked_at < STALE_SECONDS else ()
+
+    def stop(self) -> None:
+        """Ask ``run`` to return."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Look until stopped."""
+        if self._library is None:
+            self._stop.wait()
+            return
+        self.look()
+        while not self._stop.wait(LOOK_SECONDS):
+            self.look()
+
+    def look(self) -> None:
+        """Look once. A driver that is not there now may be at the next look."""
+        if self._library is None:
+            return
+        cards: list[Card] = []
+        why: Exception | None = None
+        try:
+            if not self._begun:
+                self._library.nvmlInit()
+                self._begun = True
+            count = self._library.nvmlDeviceGetCount()
+        except self._library.NVMLError as error:
+            count, why = 0, error
+        for index in range(count):
+            try:
+                cards.append(self._card(self._library, index))
+            except self._library.NVMLError as error:  # the others may be well
+                why = error
+        if not cards:
+            self._end(self._library)
+        self._tell(cards, why)
+        self._seen = (self._clock(), tuple(cards))
+
+    def _end(self, library: Nvml) -> None:
+        """Begin anew with the next look: a driver that was loaded again wants that."""
+        if self._begun:
+            with contextlib.suppress(library.NVMLError):
+                library.nvmlShutdown()
+        self._begun = False
+
+    def _card(self, library: Nvml, index: int) -> Card:
+        handle = library.nvmlDeviceGetHandleByIndex(index)
+        memory = _if_supported(library, lambda: library.nvmlDeviceGetMemoryInfo(handle))
+        rates = _if_supported(library, lambda: library.nvmlDeviceGetUtilizationRates(handle))
+        return Card(
+            index,
+            memory_used_bytes=None if memory is None else int(memory.used),
+            memory_size_bytes=None if memory is None else int(memory.total),
+            busy=None if rates is None else rates.gpu / 100,
+        )
+
+    def _tell(self, cards: Iterable[Card], why: Exception | None) -> None:
+        before = {card.index for card in self._seen[1]}
+        now = {card.index for card in cards}
+        if new := now - before:
+            _log.info("gpu %s: seen", _listed(new))
+        if gone := before - now:
+            _log.warning("gpu %s: no figures any more: %s", _listed(gone), why or "it is gone")
+
+
+def _if_supported(library: Nvml, ask: Callable[[], Any]) -> Any | None:
+    try:
+        return ask()
+    except library.NVMLError as error:
+        if getattr(error, "value", None) == NOT_SUPPORTED:
+            return None
+        raise
+
+
+def _listed(indices: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(indices)))

@@ -1,0 +1,82 @@
+"""The Session dashboard's row on the micrographs themselves: verdicts, and the figures behind them.
+
+Limits in descriptions are those of ``livepick.core.quality``, so that they cannot differ.
+"""
+
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import Panel
+
+from livepick.core.quality import LIMITS
+from observability.panels import curves, distribution
+
+__all__ = ["quality_panels"]
+
+_VERDICTS = "livepick_micrograph_quality_verdicts_total"
+
+_FIGURES = (
+    ("score_median", "Median scores", "short",
+     "Of each micrograph's picks, 0 to 1. It means another thing for each model."),
+    ("contrast", "Contrast", "short",
+     "Power at the size of a particle over that of the noise; 1 is noise alone."),
+    ("signal_fraction", "Thon rings", "percentunit",
+     "Share of the power between 40 and 7 Å that is above the noise; an empty hole has none."),
+    ("occupied_fraction", "Area under picks", "percentunit", "Of what is not masked."),
+    ("masked_fraction", "Masked area", "percentunit", "Carbon, contamination and border."),
+    ("contamination_fraction", "Contamination", "percentunit", "Area under ice, gold and heaps."),
+    ("carbon_fraction", "Carbon film", "percentunit",
+     "Area under it. Much in every micrograph: the beam is beside the hole."),
+    ("uneven_fraction", "Uneven patches", "percentunit", "Tiles of another variance than others."),
+    ("mottle", "Mottled ice", "short",
+     "Power at what is wider than a particle over that at its size: crystalline or uneven ice."),
+    ("ice_ring", "Crystalline ice", "short",
+     "Its ring over what is beside it; 1 is none. Empty where pixels are too coarse to show it."),
+    ("anisotropy", "Drift of the stage", "short", "Power above the noise that is along one axis."),
+    ("ice_gradient_sigmas", "Wedge of ice", "short",
+     "Slow change of brightness, in deviations of the noise."),
+)  # fmt: skip
+"""Name in the metric, title, unit, and what it is."""
+
+
+def quality_panels() -> list[Builder[Panel]]:
+    """Return the panels of the row."""
+    return [
+        curves(
+            "Verdicts",
+            "Micrographs an hour that are good, doubtful and bad; the page says why of each.",
+            [(f"3600 * rate({_VERDICTS}{{@}}[$__rate_interval])", "{{verdict}}")],
+            slow=True,
+        ),
+        curves(
+            "Share by verdict",
+            "Of the micrographs picked in the last minutes. Fewer good ones: another grid square,"
+            " other ice, or a beam beside the hole.",
+            [
+                (
+                    f"""
+                    rate({_VERDICTS}{{@}}[$__rate_interval])
+                    / ignoring (verdict) group_left sum without (verdict) (
+                        rate({_VERDICTS}{{@}}[$__rate_interval])
+                    )
+                    """,
+                    "{{verdict}}",
+                )
+            ],
+            unit="percentunit",
+            most=1,
+            slow=True,
+        ),
+        *(
+            distribution(title, what + _limits(name), f"livepick_micrograph_{name}", unit=unit)
+            for name, title, unit, what in _FIGURES
+        ),
+    ]
+
+
+def _limits(figure: str) -> str:
+    """Return from where on a figure makes a micrograph doubtful and bad; empty if it never does."""
+    for limit in LIMITS:
+        if limit.figure == figure:
+            side = "from" if limit.bad > limit.doubtful else "up to"
+            doubtful, bad = limit.form.format(limit.doubtful), limit.form.format(limit.bad)
+            return f" Doubtful {side} {doubtful}, bad {side} {bad}."
+    return ""
