@@ -1,0 +1,156 @@
+"""The figures of a micrograph as people read them: by name, in their unit, with their limits."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from livepick.core.quality import CTF_LIMITS, LIMITS, Limit, Verdict
+from livepick.records import MicrographRow
+
+__all__ = ["FIGURES", "Figure", "FigureText", "Reason", "figures_of", "main_reason", "reasons_of"]
+
+_Value = Callable[[MicrographRow], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure."""
+
+    name: str
+    value: _Value
+    """None where it is not known."""
+    form: str
+    """How a value is written."""
+    limit: Limit | None
+    """None if no value makes a micrograph doubtful or bad."""
+
+    def verdict(self, row: MicrographRow) -> Verdict:
+        """Return what it says of a micrograph; unknown is good."""
+        return "good" if self.limit is None else self.limit.verdict(self.value(row))
+
+    @property
+    def limits(self) -> str:
+        """From where on a value is doubtful, and from where on bad; empty without a limit."""
+        limit = self.limit
+        if limit is None:
+            return ""
+        side = "from" if limit.bad > limit.doubtful else "up to"
+        doubtful, bad = (limit.form.format(value) for value in (limit.doubtful, limit.bad))
+        return f"doubtful {side} {doubtful}, bad {side} {bad}"
+
+
+def _column(name: str) -> _Value:
+    def value(row: MicrographRow) -> float | None:
+        found: float | None = getattr(row, name)
+        return found
+
+    return value
+
+
+def _defocus(row: MicrographRow) -> float | None:
+    if row.defocus_u_angstrom is None or row.defocus_v_angstrom is None:
+        return None
+    return (row.defocus_u_angstrom + row.defocus_v_angstrom) / 2
+
+
+def _astigmatism(row: MicrographRow) -> float | None:
+    if row.defocus_u_angstrom is None or row.defocus_v_angstrom is None:
+        return None
+    return abs(row.defocus_u_angstrom - row.defocus_v_angstrom)
+
+
+_NAMES: Final = {
+    "contrast": "contrast, (S + N) / N",
+    "signal_fraction": "power above the noise",
+    "occupied_fraction": "area under picks",
+    "masked_fraction": "masked area",
+    "contamination_fraction": "area under contamination",
+    "uneven_fraction": "uneven patches",
+    "mottle": "mottle",
+    "ice_ring": "ring of crystalline ice",
+    "anisotropy": "anisotropy of Thon rings",
+    "ice_gradient_sigmas": "gradient, in sigmas of the noise",
+    "ctf_resolution_angstrom": "CTF fit, Å",
+    "astigmatism_angstrom": "astigmatism, Å",
+}
+"""Figures that have limits."""
+
+FIGURES: Final = (
+    Figure("picks", _column("pick_count"), "{:.0f}", None),
+    Figure("median score of picks", _column("median_score"), "{:.2f}", None),
+    *(Figure(_NAMES[limit.figure], _column(limit.figure), limit.form, limit) for limit in LIMITS),
+    Figure("area under carbon film", _column("carbon_fraction"), "{:.0%}", None),
+    Figure("defocus, Å", _defocus, "{:.0f}", None),
+    *(
+        Figure(
+            _NAMES[limit.figure],
+            _astigmatism if limit.figure == "astigmatism_angstrom" else _column(limit.figure),
+            limit.form,
+            limit,
+        )
+        for limit in CTF_LIMITS
+    ),
+)
+"""In the order in which they are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class FigureText:
+    """A figure of one micrograph, in words."""
+
+    name: str
+    value: str
+    verdict: Verdict
+    limits: str
+
+
+def figures_of(row: MicrographRow) -> tuple[FigureText, ...]:
+    """Return the figures that are known of a micrograph."""
+    return tuple(
+        FigureText(figure.name, figure.form.format(value), figure.verdict(row), figure.limits)
+        for figure in FIGURES
+        if (value := figure.value(row)) is not None
+    )
+
+
+def reasons_of(row: MicrographRow) -> tuple[str, ...]:
+    """Return what makes a micrograph bad, or else doubtful, in words; nothing if it is good."""
+    if row.quality_verdict in (None, "good"):
+        return ()
+    return tuple(
+        figure.limit.meaning
+        for figure in FIGURES
+        if figure.limit is not None and figure.verdict(row) == row.quality_verdict
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What most of some micrographs have in common that is not good."""
+
+    meaning: str
+    """What is wrong, in words."""
+    remedy: str
+    """What to do, in whole sentences."""
+    count: int
+    """How many are so."""
+
+
+def main_reason(rows: Sequence[MicrographRow]) -> Reason | None:
+    """Return the most frequent reason of micrographs that are not good.
+
+    Of a bad micrograph only what makes it bad counts, of a doubtful one all that does. None if no
+    figure says why, as after an update of livepick that has moved a limit.
+    """
+    best: Reason | None = None
+    for figure in FIGURES:
+        if figure.limit is None:
+            continue
+        count = sum(
+            figure.verdict(row) == row.quality_verdict
+            for row in rows
+            if row.quality_verdict != "good"
+        )
+        if count and (best is None or count > best.count):
+            best = Reason(figure.limit.meaning, figure.limit.remedy, count)
+    return best
