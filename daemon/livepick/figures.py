@@ -7,7 +7,16 @@ from typing import Final
 from livepick.core.quality import CTF_LIMITS, LIMITS, Limit, Verdict
 from livepick.records import MicrographRow
 
-__all__ = ["FIGURES", "Figure", "FigureText", "Reason", "figures_of", "main_reason", "reasons_of"]
+__all__ = [
+    "FIGURES",
+    "PICKS_FIGURES",
+    "Figure",
+    "FigureText",
+    "Reason",
+    "figures_of",
+    "main_reason",
+    "reasons_of",
+]
 
 _Value = Callable[[MicrographRow], float | None]
 
@@ -47,10 +56,10 @@ def _column(name: str) -> _Value:
     return value
 
 
-def _defocus(row: MicrographRow) -> float | None:
+def _defocus_micrometres(row: MicrographRow) -> float | None:
     if row.defocus_u_angstrom is None or row.defocus_v_angstrom is None:
         return None
-    return (row.defocus_u_angstrom + row.defocus_v_angstrom) / 2
+    return (row.defocus_u_angstrom + row.defocus_v_angstrom) / 2 / 10_000
 
 
 def _astigmatism(row: MicrographRow) -> float | None:
@@ -70,17 +79,22 @@ _NAMES: Final = {
     "ice_ring": "ring of crystalline ice",
     "anisotropy": "anisotropy of Thon rings",
     "ice_gradient_sigmas": "gradient, in sigmas of the noise",
-    "ctf_resolution_angstrom": "CTF fit, Å",
-    "astigmatism_angstrom": "astigmatism, Å",
+    "ctf_resolution_angstrom": "CTF fitted to",
+    "astigmatism_angstrom": "astigmatism",
 }
 """Figures that have limits."""
 
+PICKS_FIGURES: Final = ("picks", "median score of picks")
+"""Names of the figures that are the picks' alone."""
+
 FIGURES: Final = (
-    Figure("picks", _column("pick_count"), "{:.0f}", None),
-    Figure("median score of picks", _column("median_score"), "{:.2f}", None),
+    Figure(PICKS_FIGURES[0], _column("pick_count"), "{:.0f}", None),
+    Figure(PICKS_FIGURES[1], _column("median_score"), "{:.2f}", None),
     *(Figure(_NAMES[limit.figure], _column(limit.figure), limit.form, limit) for limit in LIMITS),
     Figure("area under carbon film", _column("carbon_fraction"), "{:.0%}", None),
-    Figure("defocus, Å", _defocus, "{:.0f}", None),
+    Figure("dead border", _column("border_fraction"), "{:.0%}", None),
+    Figure("noise, in grey values", _column("noise_sigma"), "{:.4g}", None),
+    Figure("defocus", _defocus_micrometres, "{:.2f} µm", None),
     *(
         Figure(
             _NAMES[limit.figure],

@@ -342,8 +342,16 @@ def _of_refusal(error: BaseException) -> Problem:
 
 
 def _of_drift(finding: DriftFinding) -> Problem:
-    sentence, remedy = (text[0].upper() + text[1:] for text in (finding.evidence, finding.remedy))
-    return Problem("attention", f"{sentence}.", f"{remedy}.")
+    return Problem(
+        "attention",
+        _sentence(finding.evidence),
+        f"{_sentence(finding.remedy)} Look at the newest micrographs; if they are good, run"
+        " livepick retrain.",
+    )
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:] + ("" if words[-1] in ".?" else ".")
 
 
 def _thousands(count: int) -> str:

@@ -210,7 +210,7 @@ LIMITS = (
         0.005,
         "hardly any picks for the area",
         "Few particles in these holes, or a threshold or diameter that does not fit them?",
-        "{:.3f}",
+        "{:.1%}",
     ),
     Limit(
         "masked_fraction",
@@ -276,17 +276,17 @@ CTF_LIMITS = (
         "ctf_resolution_angstrom",
         8.0,
         15.0,
-        "Thon rings fade early, in ångström",
+        "Thon rings fade early",
         "Thick ice, drift, or a focus that is off? Look at the fits of the CTF.",
-        "{:.1f}",
+        "{:.1f} Å",
     ),
     Limit(
         "astigmatism_angstrom",
         1000.0,
         5000.0,
-        "much astigmatism, in ångström",
+        "much astigmatism",
         "Correct the astigmatism of the objective lens.",
-        "{:.0f}",
+        "{:.0f} Å",
     ),
 )
 """Of the CTF that another program has fitted. No data here has one, so they are those of practice:

@@ -149,6 +149,13 @@ def _problems(status: Status, health: Health, pace: Pace, now: float) -> Iterato
             "If the microscope should be collecting, look at it and at motion correction;"
             " if the session is over, all is well.",
         )
+    if status.training.state == "failed":
+        yield Problem(
+            "attention",
+            status.training.sentence,
+            "Its log, runs/NNNN/trainer.log in the state folder, says more; once it is mended, run"
+            " livepick retrain.",
+        )
     yield from (problem for problem in status.problems if problem.level == "attention")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from livepick.core.picks import Picks
-from livepick.figures import FigureText, figures_of, reasons_of
+from livepick.figures import PICKS_FIGURES, FigureText, figures_of, reasons_of
 from livepick.ledger import ReadLedger
 from livepick.records import MicrographRow
 
@@ -35,8 +35,11 @@ class Tile:
 
     @property
     def figures(self) -> tuple[FigureText, ...]:
-        """What is known of it; other programs' figures only where they have written some."""
-        return figures_of(self.row)
+        """What is known of it; other programs' figures only where they have written some.
+
+        The picks are told beside them.
+        """
+        return tuple(f for f in figures_of(self.row) if f.name not in PICKS_FIGURES)
 
     @property
     def why(self) -> str:
