@@ -9,7 +9,7 @@ import pytest
 from livepick.disks import Disk, Space
 from livepick.problem import Problem
 from livepick.records import Counts, Hourly
-from livepick.status import Status
+from livepick.status import Status, Training
 from livepick.web.headline import headline, pace_of, span
 from livepick.web.health import Health
 
@@ -125,6 +125,26 @@ def test_a_disk_that_fills_is_named_once_with_all_that_is_on_it(say, free_bytes,
         assert "of the watched and output folders" in top.sentence
         assert "of 1.0 TiB are free at /data/in" in top.sentence
         assert "Make room" in top.remedy
+
+
+def test_a_full_disk_comes_before_one_that_fills(say):
+    """Whatever is on it."""
+    disks = (
+        Disk("watch", Path("/data/in"), Space(50 * GIB, 1000 * GIB, device=1)),
+        Disk("state", Path("/var/lib"), Space(0, 100 * GIB, device=2)),
+    )
+    top = say(dataclasses.replace(BUSY, disks=disks))
+
+    assert (top.level, [other.level for other in top.others]) == ("bad", ["attention"])
+    assert "of the state folder is full" in top.sentence
+
+
+def test_a_training_that_failed_wants_attention(say):
+    """Picking goes on with the model that is there."""
+    top = say(dataclasses.replace(BUSY, training=Training("failed", "Run 0001 failed: no memory.")))
+
+    assert (top.level, top.sentence) == ("attention", "Run 0001 failed: no memory.")
+    assert "livepick retrain" in top.remedy
 
 
 def judged(*, bad=0, doubtful=0, bad_why=None, doubtful_why=None):
