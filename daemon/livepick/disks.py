@@ -68,4 +68,6 @@ def space_of(folder: Path) -> Space | None:
         return None
     if found.f_blocks == 0:  # some network file systems, and automounts
         return None
+    if found.f_bfree == 0 and found.f_flag & os.ST_RDONLY:  # an image, which is full by nature
+        return None
     return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, device)

@@ -12,8 +12,6 @@ from pathlib import Path
 from livepick import __version__
 from livepick.config import Config
 from livepick.core.bundle import ModelCard
-from livepick.core.drift import DriftFinding
-from livepick.core.micrograph import printable
 from livepick.disks import Disk, Role, space_of
 from livepick.dispatch import Dispatch
 from livepick.drift import DriftWatch
@@ -21,7 +19,14 @@ from livepick.errors import LedgerError, LivepickError
 from livepick.ledger import ReadLedger
 from livepick.metrics import GAPS, Metrics
 from livepick.outputs import Outputs
-from livepick.problem import Problem
+from livepick.problem import (
+    Problem,
+    config_refused,
+    drifted,
+    folder_gone,
+    no_gpu,
+    no_writes,
+)
 from livepick.reload import Change, describe, read_anew
 from livepick.status import Status, read_status
 from livepick.systemd import Systemd
@@ -183,30 +188,19 @@ class Supervisor:
     def _problems(self) -> tuple[Problem, ...]:
         """Return what is wrong, the gravest first."""
         problems = [
-            Problem(
-                "bad",
-                f"The watched folder {printable(folder.root)} is not there: {folder.detail}.",
-                "Mount it again; livepick goes on by itself, and nothing is forgotten.",
-            )
+            folder_gone(folder.root, folder.detail)
             for folder in self._watcher.health().folders
             if not folder.available
         ]
         if self._outputs.down:
-            problems.append(_no_writes(self._config.output.directory))
+            problems.append(no_writes(self._config.output.directory))
         if self._dispatch.ledger_refuses:
-            problems.append(_no_writes(self._config.state.directory))
+            problems.append(no_writes(self._config.state.directory))
         if self._refused is not None:
             problems.append(self._refused)
-        problems += map(_of_drift, self._drift.drift.findings)
+        problems += map(drifted, self._drift.drift.findings)
         if self._provider != CUDA and self._config.picking.device == "prefer-gpu":
-            problems.append(
-                Problem(
-                    "attention",
-                    "There is no GPU, so the CPU picks.",
-                    "It goes on, only slower. See nvidia-smi and livepick check; a service that"
-                    " started before the driver needs a restart.",
-                )
-            )
+            problems.append(no_gpu())
         return tuple(problems)
 
     def beat(self) -> None:
@@ -308,7 +302,7 @@ class Supervisor:
         self._metrics.config_reloads.labels("failure").inc()
         self._metrics.config_last_reload_successful.set(0)
         with self._lock:
-            self._refused, self._cached = _of_refusal(error), None
+            self._refused, self._cached = config_refused(error), None
 
     def _accept(self, fresh: Config, changes: tuple[Change, ...]) -> None:
         _log.info("reload: %s", describe(changes))
@@ -318,40 +312,6 @@ class Supervisor:
         self._metrics.config_reloads.labels("success").inc()
         self._metrics.config_last_reload_successful.set(1)
         self._metrics.config_last_reload_time.set(time.time())
-
-
-def _no_writes(folder: Path) -> Problem:
-    return Problem(
-        "bad",
-        f"{printable(folder)} takes no writes: is the disk full?",
-        "Free space, or mend its permissions; picking waits, and goes on by itself.",
-    )
-
-
-def _of_refusal(error: BaseException) -> Problem:
-    """Return what is wrong with an edit of the config; a fault of it is a line of its own."""
-    what, remedy = (
-        (error.what, error.remedy) if isinstance(error, LivepickError) else (str(error), "")
-    )
-    sentence = "; ".join(line.strip().rstrip(".") for line in what.splitlines())
-    return Problem(
-        "attention",
-        f"The config was edited and is not taken; the former one is in force: {sentence}.",
-        remedy,
-    )
-
-
-def _of_drift(finding: DriftFinding) -> Problem:
-    return Problem(
-        "attention",
-        _sentence(finding.evidence),
-        f"{_sentence(finding.remedy)} Look at the newest micrographs; if they are good, run"
-        " livepick retrain.",
-    )
-
-
-def _sentence(words: str) -> str:
-    return words[0].upper() + words[1:] + ("" if words[-1] in ".?" else ".")
 
 
 def _thousands(count: int) -> str:

@@ -1,5 +1,8 @@
 """The room on disks: what is low, what is full, and what is said of it."""
 
+import os
+from types import SimpleNamespace
+
 import pytest
 
 from livepick.disks import LOW_FRACTION, TIGHT_GIB, Disk, Space, space_of
@@ -16,6 +19,24 @@ def test_a_folder_has_the_room_of_its_disk(tmp_path):
     assert 0 < space.free_bytes < space.size_bytes
     assert space.device == tmp_path.stat().st_dev
     assert space_of(tmp_path / "gone") is None
+
+
+@pytest.mark.parametrize(
+    ("blocks", "free", "flags"), [(0, 0, 0), (100, 0, os.ST_RDONLY | os.ST_NOSUID)]
+)
+def test_a_disk_that_does_not_say_has_no_room_that_is_known(
+    tmp_path, monkeypatch, blocks, free, flags
+):
+    """Some network file systems, and images that nothing can be written to."""
+    said = SimpleNamespace(
+        f_blocks=blocks, f_bfree=free, f_bavail=free, f_frsize=4096, f_flag=flags
+    )
+    monkeypatch.setattr(os, "statvfs", lambda _: said)
+    assert space_of(tmp_path) is None
+
+    said.f_blocks, said.f_bfree, said.f_bavail = 100, 20, 10
+    space = space_of(tmp_path)
+    assert (space.free_bytes, space.size_bytes) == (10 * 4096, 100 * 4096)
 
 
 def test_low_and_full_begin_where_the_limits_say():
