@@ -31,6 +31,7 @@ from livepick.core.files import TEMPORARY_PREFIX
 from livepick.core.micrograph import read_header, resolve_pixel_size
 from livepick.core.names import match_names
 from livepick.curated import Curated, named
+from livepick.disks import TIGHT_GIB
 from livepick.errors import LivepickError
 from livepick.filesystem import file_system_type, is_network
 from livepick.ledger import LEDGER
@@ -48,9 +49,6 @@ OUTPUT_GIB = 2.0
 
 STATE_GIB = 5.0
 """Ledger with all candidates, training patches and models of a long session."""
-
-TIGHT_GIB = 0.2
-"""Less than this is a fault: the first session would fill it."""
 
 PROBE_SECONDS = 120.0
 """A first CUDA session may compile kernels for a minute."""

@@ -145,6 +145,11 @@ class Dispatch:
         self.progress_at = time.monotonic()
         """Monotonic seconds of the loop's last turn: proof for the watchdog that it lives."""
 
+    @property
+    def ledger_refuses(self) -> bool:
+        """Whether the ledger takes no writes: the loop waits until it may try again."""
+        return time.monotonic() < self._ledger_retry_at
+
     def run(self) -> None:
         """Recover, then work until ``Stop``.
 
@@ -164,7 +169,7 @@ class Dispatch:
             while not self._done():
                 self.progress_at = time.monotonic()
                 self._collect()
-                if time.monotonic() >= self._ledger_retry_at:
+                if not self.ledger_refuses:
                     self._turn()
         finally:
             self._engine.stop()
@@ -210,7 +215,7 @@ class Dispatch:
 
     def _collect(self) -> None:
         """Take what is in the inbox into the backlog; wait for it a little if there is nothing."""
-        handled = not self._backlog or time.monotonic() < self._ledger_retry_at
+        handled = not self._backlog or self.ledger_refuses
         wait_seconds = IDLE_SECONDS if handled and not self._outputs.busy else 0.0
         if self._stop_at is not None:
             wait_seconds = min(wait_seconds, max(0.0, self._stop_at - time.monotonic()))

@@ -15,6 +15,7 @@ from typing import Literal
 
 from livepick.config import Watch
 from livepick.core.micrograph import FileVersion, printable, read_header
+from livepick.disks import Space, space_of
 from livepick.presets import Rules
 from livepick.scan import FileSystem, Found, Scan, file_system, look
 from livepick.settle import Outcome, Settler
@@ -101,6 +102,10 @@ class Folder:
         self.available: bool | None = None
         self.detail = "not looked at yet"
         self.system = FileSystem("unknown")
+        self.space: Space | None = None
+        """The room it had at the last look; here, because a file system that hangs may stop this
+        thread and no other."""
+
         self.scans = 0
         self.unannounced = 0
         """New files that the last scan found and no event had told of."""
@@ -159,6 +164,7 @@ class Folder:
             return False
         if not self.available or self._device != status.st_dev:
             self._now_available()
+        self.space = space_of(self.root)
         self._device = status.st_dev
         return True
 
@@ -282,7 +288,7 @@ class Folder:
     def _unavailable(self, detail: str) -> None:
         if self.available is False and detail == self.detail:
             return
-        self.available, self.detail = False, detail
+        self.available, self.detail, self.space = False, detail, None
         _log.error("%s: not available: %s", printable(self.root), detail)
         self._send(RootState(self.root, available=False, detail=detail))
 

@@ -33,6 +33,7 @@ from livepick.core.drift import DRIFT_FIGURES, DRIFT_KINDS, Drift
 from livepick.core.gate import Comparison
 from livepick.core.quality import VERDICTS, judge
 from livepick.core.run import FindingKind, Progress, Stage
+from livepick.disks import ROLES, Disk
 from livepick.folder import FileEvents
 from livepick.forecast import RunProgress
 from livepick.gpu import Card
@@ -60,7 +61,6 @@ EVENT_TYPES = tuple(field.name for field in dataclasses.fields(FileEvents))
 WORKER_STATES = ("busy", "idle")
 QUEUE_STAGES = ("settling", "queued", "picking")
 TRAINING_STAGES = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
-PATH_ROLES = ("output", "state")
 TRAINING_RESULTS = ("promoted", "kept_aside", "failed", "superseded", "stopped")
 JUDGED = ("candidate", "champion")
 FINDINGS: tuple[str, ...] = get_args(FindingKind)
@@ -321,10 +321,10 @@ class Metrics:
             "rescan_interval_seconds", "How often are they to be listed? The slowest of them."
         )
         self.disk_free_bytes = _zeros(
-            self._gauge("disk_free_bytes", "Is there room on the disk?", "path_role"), PATH_ROLES
+            self._gauge("disk_free_bytes", "Is there room on the disk?", "path_role"), ROLES
         )
         self.disk_size_bytes = _zeros(
-            self._gauge("disk_size_bytes", "How large is that disk?", "path_role"), PATH_ROLES
+            self._gauge("disk_size_bytes", "How large is that disk?", "path_role"), ROLES
         )
         self.output_writable = self._gauge(
             "output_writable", "Does the output folder take writes? 0 while picking waits for it."
@@ -491,6 +491,15 @@ class Metrics:
         self.output_writable.set(output_writable)
         last = self._landings[-1] if self._landings else 0.0
         self.session_active.set(now - last < SESSION_SECONDS)
+
+    def room(self, disks: Sequence[Disk]) -> None:
+        """Set the room of the disks; of several watched folders that with the least counts."""
+        for role in ROLES:
+            spaces = [disk.space for disk in disks if disk.role == role]
+            if spaces:
+                least = min(spaces, key=lambda space: space.free_fraction)
+                self.disk_free_bytes.labels(role).set(least.free_bytes)
+                self.disk_size_bytes.labels(role).set(least.size_bytes)
 
     def picked(
         self, result: Result, *, latency_seconds: float | None, export_seconds: float

@@ -205,6 +205,11 @@ class MicrographRow:
         return self.root / self.relative
 
     @property
+    def median_score(self) -> float | None:
+        """Of the picks; None without any."""
+        return None if self.quality is None else self.quality.median_score
+
+    @property
     def masked_fraction(self) -> float:
         """Area taken out of picking, 0 to 1; 0 until it is known."""
         return 0.0 if self.quality is None else self.quality.masked_fraction

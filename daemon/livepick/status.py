@@ -16,11 +16,13 @@ from livepick.core.drift import Drift, DriftFinding
 from livepick.core.quality import VERDICTS, Verdict
 from livepick.core.report import TrainingFinding, read_findings
 from livepick.core.run import RUNS
+from livepick.disks import Disk
 from livepick.drift import read_drift
 from livepick.errors import ModelError
 from livepick.forecast import RunProgress, forecast
 from livepick.ledger import LEDGER, ReadLedger
 from livepick.models import MODELS
+from livepick.problem import Problem
 from livepick.records import Counts, MicrographRow, RunRow
 from livepick.runs import is_of, read_waiting
 from livepick.trainer_process import ProgressReader
@@ -42,6 +44,8 @@ class Training:
     """Of the run, once there is one."""
     progress: RunProgress | None = None
     """Of the run under way, once its trainer has said something."""
+    waits: bool = False
+    """Whether it waits for something, which ``sentence`` names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,11 @@ class Status:
     oldest_waiting_at: float | None = None
     """When the oldest micrograph without picks landed."""
     provider: str = ""
-    """Only the running service knows it."""
-    problems: tuple[str, ...] = ()
-    """What the operator should see first; only the running service knows them."""
+    """Only the running service knows this and what follows."""
+    disks: tuple[Disk, ...] = ()
+    """The room that the session's folders have, as far as they say."""
+    problems: tuple[Problem, ...] = ()
+    """What the operator should see first."""
 
     def as_json(self) -> dict[str, Any]:
         """Return what scripts rely on."""
@@ -239,7 +245,7 @@ def _under_way(config: Config, run: RunRow, name: str) -> Training:
     progress = forecast(ProgressReader(folder).new(), now=now)
     if run.reason and run.state == "running":
         sentence = f"{name} waits, and goes on by itself: {run.reason}."
-        return Training("training", sentence, run.version, progress)
+        return Training("training", sentence, run.version, progress, waits=True)
     if progress is None:
         return Training("training", f"{name} begins.", run.version)
     said = [f"{name}: {progress.stage}"]

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import platform
-import shutil
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -13,6 +12,7 @@ from pathlib import Path
 from livepick import __version__
 from livepick.config import Config
 from livepick.core.bundle import ModelCard
+from livepick.disks import Disk, Role, space_of
 from livepick.dispatch import Dispatch
 from livepick.drift import DriftWatch
 from livepick.errors import LedgerError, LivepickError
@@ -20,6 +20,14 @@ from livepick.gpu import Cards
 from livepick.ledger import ReadLedger
 from livepick.metrics import GAPS, Metrics
 from livepick.outputs import Outputs
+from livepick.problem import (
+    Problem,
+    config_refused,
+    drifted,
+    folder_gone,
+    no_gpu,
+    no_writes,
+)
 from livepick.reload import Change, describe, read_anew
 from livepick.status import Status, read_status
 from livepick.systemd import Systemd
@@ -79,7 +87,8 @@ class Supervisor:
         drifted: Callable[[str], None],
     ) -> None:
         self._config = config
-        self._refused: str | None = None
+        self._refused: Problem | None = None
+        self._own_disks: tuple[Disk, ...] = ()
         self._systemd = systemd
         self._metrics = metrics
         self._ledger = ledger
@@ -170,27 +179,38 @@ class Supervisor:
             if self._cached is None or time.monotonic() - self._cached_at > CACHE_SECONDS:
                 status = read_status(self._config, self._ledger, drift=self._drift.drift)
                 self._cached = dataclasses.replace(
-                    status, provider=self._provider, problems=self._problems()
+                    status,
+                    provider=self._provider,
+                    disks=self._disks(),
+                    problems=self._problems(),
                 )
                 self._cached_at = time.monotonic()
             return self._cached
 
-    def _problems(self) -> tuple[str, ...]:
+    def _disks(self) -> tuple[Disk, ...]:
+        watched = (
+            Disk("watch", folder.root, folder.space)
+            for folder in self._watcher.health().folders
+            if folder.space is not None
+        )
+        return (*watched, *self._own_disks)
+
+    def _problems(self) -> tuple[Problem, ...]:
+        """Return what is wrong, the gravest first."""
         problems = [
-            f"The watched folder {folder.root} is not there: {folder.detail}."
+            folder_gone(folder.root, folder.detail)
             for folder in self._watcher.health().folders
             if not folder.available
         ]
+        if self._outputs.down:
+            problems.append(no_writes(self._config.output.directory))
+        if self._dispatch.ledger_refuses:
+            problems.append(no_writes(self._config.state.directory))
         if self._refused is not None:
             problems.append(self._refused)
+        problems += map(drifted, self._drift.drift.findings)
         if self._provider != CUDA and self._config.picking.device == "prefer-gpu":
-            problems.append("There is no GPU, so the CPU picks.")
-        if self._outputs.down:
-            problems.append(
-                f"{self._config.output.directory} takes no writes (is the disk full?);"
-                " picking waits, and goes on by itself."
-            )
-        problems += [_as_problem(finding.sentence) for finding in self._drift.drift.findings]
+            problems.append(no_gpu())
         return tuple(problems)
 
     def beat(self) -> None:
@@ -228,14 +248,21 @@ class Supervisor:
             _log.warning("status: %s", error)
 
     def _look_at_disks(self) -> None:
-        places = {"output": self._config.output.directory, "state": self._config.state.directory}
-        for role, place in places.items():
-            try:
-                usage = shutil.disk_usage(place)
-            except OSError:  # the output folder is made with the first micrograph
-                continue
-            self._metrics.disk_free_bytes.labels(role).set(usage.free)
-            self._metrics.disk_size_bytes.labels(role).set(usage.total)
+        """Look at the folders that are written to; the watched ones are looked at by their thread.
+
+        A folder that is not there is left out: that of the output is made with the first
+        micrograph.
+        """
+        places: tuple[tuple[Role, Path], ...] = (
+            ("output", self._config.output.directory),
+            ("state", self._config.state.directory),
+        )
+        self._own_disks = tuple(
+            Disk(role, place, space)
+            for role, place in places
+            if (space := space_of(place)) is not None
+        )
+        self._metrics.room(self._disks())
 
     def _sentence(self, status: Status) -> str:
         counts, model = status.counts, status.model
@@ -286,12 +313,8 @@ class Supervisor:
         _log.error("reload: the config is left as it was: %s", error)
         self._metrics.config_reloads.labels("failure").inc()
         self._metrics.config_last_reload_successful.set(0)
-        sentence = "; ".join(line.strip().rstrip(".") for line in str(error).splitlines())
         with self._lock:
-            self._refused = (
-                f"The config was edited and is not taken; the former one is in force: {sentence}."
-            )
-            self._cached = None
+            self._refused, self._cached = config_refused(error), None
 
     def _accept(self, fresh: Config, changes: tuple[Change, ...]) -> None:
         _log.info("reload: %s", describe(changes))
@@ -301,10 +324,6 @@ class Supervisor:
         self._metrics.config_reloads.labels("success").inc()
         self._metrics.config_last_reload_successful.set(1)
         self._metrics.config_last_reload_time.set(time.time())
-
-
-def _as_problem(sentence: str) -> str:
-    return sentence[0].upper() + sentence[1:]
 
 
 def _thousands(count: int) -> str:

@@ -37,6 +37,7 @@ from watchdog.observers.inotify import InotifyObserver
 
 from livepick.config import Watch
 from livepick.core.micrograph import FileVersion, printable
+from livepick.disks import Space
 from livepick.folder import FileEvents, Folder, Landed, Message, RootState, SetAside
 from livepick.presets import rules_for
 
@@ -88,6 +89,9 @@ class FolderHealth:
 
     mode: Literal["inotify", "poll"]
     """What is really in use: ``poll`` also where inotify was wanted and could not be had."""
+
+    space: Space | None = None
+    """The room it had at the last scan; None if it is not available, or does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +319,7 @@ class Watcher:
                     available=bool(watched.folder.available),
                     detail=watched.folder.detail,
                     mode="poll" if watched.notifier is None else "inotify",
+                    space=watched.folder.space,
                 )
                 for watched in self._watched
             ),

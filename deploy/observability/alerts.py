@@ -4,6 +4,7 @@ All look at a window, none at a single micrograph. `livepick_session_active` kee
 nobody collects.
 """
 
+from livepick.disks import LOW_FRACTION
 from observability.alert import Alert
 
 __all__ = ["ALERTS"]
@@ -146,13 +147,14 @@ _PICKING = (
     Alert(
         name="LivepickDiskAlmostFull",
         severity="critical",
-        expr="livepick_disk_free_bytes / livepick_disk_size_bytes < 0.1",
+        expr=f"livepick_disk_free_bytes / livepick_disk_size_bytes < {LOW_FRACTION:g}",
         lasting="2m",
         dashboard="pipeline",
         summary="Less than a tenth of the {{ $labels.path_role }} disk of {{ $labels.instance }} is"
         " free. Make room now.",
-        runbook="`output` is where coordinates go, `state` where the ledger, models and runs are."
-        " Old models go with `livepick models prune`; raw movies are usually what fills a disk.",
+        runbook="`output` is where coordinates go, `state` where the ledger, models and runs are,"
+        " `watch` where micrographs land; the page names the folder. Old models go with"
+        " `livepick models prune`; raw movies are usually what fills a disk.",
     ),
     Alert(
         name="LivepickDiskFillsSoon",

@@ -1,6 +1,7 @@
 """The page in a real browser, on a real service: headless Chromium, driven by Playwright."""
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -55,11 +56,11 @@ def session(tmp_path_factory, write_disc_micrograph):
 
 
 def with_border(session, name):
-    """Let a micrograph land whose left fifth is dead, so that it is masked."""
+    """Let a micrograph land whose left third is dead, so that it is masked."""
     draft = session.folder / "draft.mrc"
     session.write(draft, seed=4)
     with mrcfile.open(draft, mode="r+") as mrc:
-        mrc.data[:, : SIDE_PX // 5] = 0
+        mrc.data[:, : SIDE_PX // 3] = 0
         assert np.isclose(mrc.voxel_size.x, PIXEL_SIZE_ANGSTROM)
     draft.rename(session.landing / name)
 
@@ -204,6 +205,34 @@ def test_the_mask_is_drawn_over_the_picture(look):
     until(page, "document.querySelector('.full h2').textContent.includes('mic_0003')")
 
 
+def test_quality_and_room_are_at_the_glance(look):
+    """Counts of verdicts, and how much of which disk is free; the folders share one here."""
+    page = look()
+    facts = page.locator(".facts").inner_text()
+
+    counts = re.search(r"(\d+) good, (\d+) doubtful, (\d+) bad", facts).groups()
+    assert sum(map(int, counts)) == page.locator(".strip li").count()
+    assert "Disk: watched, output, state" in facts
+    assert re.search(r"[\d.]+ [KMGT]iB free of", facts)
+
+
+def test_a_micrograph_that_is_not_good_says_why(look):
+    """On its tile in a word and a reason, in the full view with all figures."""
+    page = look()
+    tile = page.locator(".strip li", has_text="mic_0004.mrc")
+    assert tile.locator(".badge").inner_text() == "bad"
+    why = tile.locator(".why").inner_text().split(",")[0]
+
+    tile.locator("a").click()
+    page.locator("#threshold").wait_for()
+    judged = page.locator(".judged").inner_text()
+    assert judged.startswith(f"Bad: {why}")
+    assert page.locator(".measured td.bad").first.inner_text().endswith(" bad")
+    masked = page.locator(".measured tr", has_text="masked area").locator("td")
+    assert int(re.match(r"(\d+)%", masked.inner_text())[1]) > 10
+    assert "defocus" not in page.locator(".measured").inner_text()
+
+
 def test_all_of_it_works_without_a_mouse(look):
     """Slash searches, Tab and Enter open, arrows go on, Escape closes and gives the focus back."""
     page = look()
@@ -247,11 +276,16 @@ def test_dark_and_light_follow_the_system(look):
     """Each with a contrast of text that WCAG 2.2 calls enough (4.5), for all kinds of text."""
     for scheme in ("dark", "light"):
         page = look(color_scheme=scheme)
-        for kind in ("body", ".quiet", ".strip .name", "dt", "figcaption", ".headline .sentence"):
+        for kind in KINDS:
             assert page.evaluate(CONTRAST, kind) > 4.5, (scheme, kind)
     backgrounds = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert backgrounds != "rgb(20, 24, 28)"
 
+
+KINDS = (
+    *("body", ".quiet", ".strip .name", "dt", "figcaption", ".headline .sentence"),
+    *(".badge", ".why", ".facts h3", ".facts .bad"),
+)
 
 CONTRAST = """(selector) => {
   const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);

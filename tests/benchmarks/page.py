@@ -162,7 +162,12 @@ def made_up(random: np.random.Generator, *, version: int) -> Result:
         model_kind="trained",
         shape_px=(SIZE_PX, SIZE_PX),
         pixel_size_angstrom=1.5,
-        quality=Quality(masked_fraction=0.1, median_score=float(random.uniform(0.6, 0.9))),
+        quality=Quality(
+            masked_fraction=0.1,
+            median_score=float(random.uniform(0.6, 0.9)),
+            mottle=float(random.uniform(0.0, 12.0)),
+            anisotropy=float(random.uniform(0.0, 0.3)),
+        ),
         seconds=StageSeconds(0.1, 0.1, 0.1, 0.1),
         provider="CPUExecutionProvider",
     )

@@ -171,7 +171,7 @@ def test_figures_are_counted_by_their_limits(micrograph_row):
 
     masked = figures["masked area"]
     assert (masked.median, masked.doubtful, masked.bad) == ("40%", 2, 1)
-    assert "defocus, Å" not in figures
+    assert "defocus" not in figures
 
 
 def test_ten_thousand_micrographs_take_seconds(make_config, land, ledger):

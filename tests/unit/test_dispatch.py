@@ -369,7 +369,8 @@ def test_a_full_disk_pauses_and_costs_no_try(session):
 
 
 def test_a_full_ledger_loses_nothing(session, monkeypatch):
-    """What could not be recorded is recorded when there is room again."""
+    """What could not be recorded is recorded when there is room again; it says that it waits."""
+    monkeypatch.setattr(dispatch_module, "LEDGER_RETRY_SECONDS", 0.5)
     run = session()
     picked, failures = run.ledger.picked, Counter()
 
@@ -381,7 +382,9 @@ def test_a_full_ledger_loses_nothing(session, monkeypatch):
 
     monkeypatch.setattr(run.ledger, "picked", full)
     run.land("a.mrc").start()
+    run.until(lambda: run.dispatch.ledger_refuses)
     run.until_counts(picked=1)
+    assert not run.dispatch.ledger_refuses
     assert (run.instruments.calls["picked"], run.rows()["a.mrc"].attempt) == (1, 1)
 
 

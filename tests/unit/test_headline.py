@@ -2,16 +2,21 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
+from livepick.disks import Disk, Space
+from livepick.problem import Problem
 from livepick.records import Counts, Hourly
-from livepick.status import Status
+from livepick.status import Status, Training
 from livepick.web.headline import headline, pace_of, span
 from livepick.web.health import Health
 
 NOW = 100_000.0
 WELL = Health(ok=True, seconds_since={"dispatch": 0.1, "watch": 2.0})
+GONE = Problem("bad", "/data/in is not there.", "Mount it again.")
+NO_GPU = Problem("attention", "There is no GPU, so the CPU picks.", "It is slower.")
 BUSY = Status(session="test", started=True, counts=Counts(queued=1, picking=2, picked=412))
 
 
@@ -19,13 +24,14 @@ BUSY = Status(session="test", started=True, counts=Counts(queued=1, picking=2, p
 def say(micrograph_row):
     """Return a function that says how a session does whose micrographs came every 20 s."""
 
-    def said(status=BUSY, *, health=WELL, ago=10.0, picks=31, failed=0, count=50):
+    def said(status=BUSY, *, health=WELL, ago=10.0, picks=31, failed=0, count=50, judge=None):
         rows = [
             dataclasses.replace(
                 micrograph_row(number),
                 landed_at=NOW - ago - 20 * number,
                 pick_count=None if number < failed else picks,
                 state="failed" if number < failed else "picked",
+                **(judge(number) if judge else {}),
             )
             for number in range(count)
         ]
@@ -64,7 +70,7 @@ def test_a_stopped_acquisition(say):
     ("status", "options", "words"),
     [
         (BUSY, {"health": Health(False, {"dispatch": 1.0, "watch": 300.0})}, "from watch for 5"),
-        (dataclasses.replace(BUSY, problems=("/data/in is not there.",)), {}, "/data/in is not"),
+        (dataclasses.replace(BUSY, problems=(GONE,)), {}, "/data/in is not"),
         (dataclasses.replace(BUSY, oldest_waiting_at=NOW - 1200), {}, "behind: 3 .* for 20 min"),
         (BUSY, {"failed": 9}, "9 of the last 50 micrographs failed"),
         (BUSY, {"picks": 0}, "The last 50 micrographs have no picks"),
@@ -81,14 +87,109 @@ def test_each_fault_comes_first_with_what_to_do(say, status, options, words):
 
 def test_the_gravest_comes_first(say):
     """A missing folder explains that nothing lands; a missing GPU is the least of it."""
-    status = dataclasses.replace(
-        BUSY, problems=("There is no GPU, so the CPU picks.", "/data/in is not there.")
-    )
-    top = say(status, ago=2400)
+    top = say(dataclasses.replace(BUSY, problems=(NO_GPU, GONE)), ago=2400)
 
-    assert top.sentence == "/data/in is not there."
+    assert (top.level, top.sentence) == ("bad", "/data/in is not there.")
+    assert top.remedy == "Mount it again."
     assert top.doing.startswith("Picked so far: 412 of 415")
     assert [alert.sentence.split()[0] for alert in top.others] == ["No", "There"]
+
+
+def test_a_problem_that_needs_no_haste_does_not_look_like_one_that_does(say):
+    """Picking goes on without a GPU, and the sentence says so."""
+    top = say(dataclasses.replace(BUSY, problems=(NO_GPU,)))
+
+    assert (top.level, top.sentence) == ("attention", NO_GPU.sentence)
+    assert top.doing.startswith("Collecting and picking")
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "level"),
+    [(500 * GIB, "good"), (100 * GIB, "good"), (99 * GIB, "attention"), (GIB // 10, "bad")],
+)
+def test_a_disk_that_fills_is_named_once_with_all_that_is_on_it(say, free_bytes, level):
+    """From where on the alert rule speaks; and gravely when there is next to no room."""
+    space = Space(free_bytes, 1000 * GIB, device=1)
+    disks = (
+        Disk("watch", Path("/data/in"), space),
+        Disk("output", Path("/data/out"), space),
+        Disk("state", Path("/var/lib"), Space(300 * GIB, 400 * GIB, device=2)),
+    )
+    top = say(dataclasses.replace(BUSY, disks=disks))
+
+    assert (top.level, top.others) == (level, ())
+    if level != "good":
+        assert "of the watched and output folders" in top.sentence
+        assert "of 1.0 TiB are free at /data/in" in top.sentence
+        assert "Make room" in top.remedy
+
+
+def test_a_full_disk_comes_before_one_that_fills(say):
+    """Whatever is on it."""
+    disks = (
+        Disk("watch", Path("/data/in"), Space(50 * GIB, 1000 * GIB, device=1)),
+        Disk("state", Path("/var/lib"), Space(0, 100 * GIB, device=2)),
+    )
+    top = say(dataclasses.replace(BUSY, disks=disks))
+
+    assert (top.level, [other.level for other in top.others]) == ("bad", ["attention"])
+    assert "of the state folder is full" in top.sentence
+
+
+def test_a_training_that_failed_wants_attention(say):
+    """Picking goes on with the model that is there."""
+    top = say(dataclasses.replace(BUSY, training=Training("failed", "Run 0001 failed: no memory.")))
+
+    assert (top.level, top.sentence) == ("attention", "Run 0001 failed: no memory.")
+    assert "livepick retrain" in top.remedy
+
+
+def judged(*, bad=0, doubtful=0, bad_why=None, doubtful_why=None):
+    """Return what makes so many of the latest micrographs bad, and so many doubtful."""
+
+    def judge(number):
+        if number < bad:
+            return {"quality_verdict": "bad", **(bad_why or {"mottle": 12.0})}
+        if number < bad + doubtful:
+            return {"quality_verdict": "doubtful", **(doubtful_why or {"anisotropy": 0.3})}
+        return {"quality_verdict": "good"}
+
+    return judge
+
+
+def test_many_bad_micrographs_are_said_with_why_and_what_to_do(say):
+    """A single one is not; of several reasons the most frequent counts."""
+    assert say(judge=judged(bad=10)).level == "good"
+    top = say(judge=judged(bad=11))
+
+    assert top.level == "attention"
+    assert top.sentence == (
+        "11 of the last 50 micrographs are bad: mottled, as by crystalline or uneven ice."
+    )
+    assert "another grid" in top.remedy
+
+
+def test_doubts_are_said_when_most_have_one(say):
+    """Bad ones count too, as there is a reason to look."""
+    assert say(judge=judged(doubtful=25)).level == "good"
+    top = say(judge=judged(bad=1, doubtful=25))
+
+    assert top.sentence == (
+        "26 of the last 50 micrographs are bad or doubtful; the most frequent reason: Thon rings"
+        " dimmed along one axis, as by drift."
+    )
+    assert "stage" in top.remedy
+
+
+def test_a_reason_that_nobody_knows_any_more_is_left_out(say):
+    """Limits may move with an update; the verdicts of the ledger stay."""
+    top = say(judge=judged(bad=50, bad_why={"mottle": 1.0}))
+
+    assert top.sentence == "50 of the last 50 micrographs are bad."
+    assert "below" in top.remedy
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ class Told:
             metrics=self.metrics,
             ledger=None,
             watcher=SimpleNamespace(health=lambda: SimpleNamespace(folders=[])),
-            dispatch=None,
+            dispatch=SimpleNamespace(ledger_refuses=False),
             outputs=SimpleNamespace(down=False),
             cards=SimpleNamespace(present=()),
             provider="CUDAExecutionProvider",
@@ -197,8 +197,9 @@ def test_a_refused_edit_shows_until_the_file_is_right(path, caplog, text, said):
 
     told.edit(text)
     (problem,) = told.problems
-    assert said in problem
-    assert "\n" not in problem
+    assert problem.level == "attention"
+    assert said in problem.sentence + problem.remedy
+    assert "\n" not in problem.sentence
     assert said in caplog.text
     assert "reload: the config is left as it was" in caplog.text
     assert told.sample("last_reload_successful") == 0
@@ -220,7 +221,7 @@ def test_an_edit_that_cannot_be_applied_changes_nothing(path):
         raise ModelError("the blob picker could not be written", "Free space.")
 
     told.edit(TEXT.replace("150", "200"), fail)
-    assert "Free space" in told.problems[0]
+    assert told.problems[0].remedy == "Free space."
     assert told.sample("last_reload_successful") == 0
 
     told.edit(TEXT.replace("150", "200"))

@@ -6,9 +6,11 @@ import json
 import pytest
 
 from livepick.core.run import PROGRESS, Progress
+from livepick.forecast import RunProgress
 from livepick.records import RunRow
+from livepick.status import Training
 from livepick.web.live import MOST_LISTENERS, Live
-from livepick.web.training import view_training
+from livepick.web.training import doing_of, view_training
 
 JUDGEMENT = {
     "candidate": 2,
@@ -84,6 +86,40 @@ def test_a_verdict_of_another_livepick_is_left_out(make_config, figures):
     (config.state.directory / "models" / "0002").mkdir(parents=True)
 
     assert view_training(config, [run(2, "promoted", figures)]).gate is None
+
+
+@pytest.mark.parametrize(
+    ("stage", "loss", "words", "unit", "step"),
+    [
+        ("prepare", None, "reading the micrographs", "micrograph", 1),
+        ("classify", None, "sorting the picks into 2D classes", "", 3),
+        ("train", 0.5, "learning", "epoch", 5),
+        ("train", None, "learning", "", 5),
+        ("retrain", 0.5, "second round, with its own picks", "epoch", 6),
+        ("publish", None, "putting the model beside the others", "", 9),
+        ("failed", None, "failed", "", 0),
+    ],
+)
+def test_what_a_run_does_is_said_in_words(stage, loss, words, unit, step):
+    """Epochs are counted once the first has ended; before, it counts other things."""
+    progress = RunProgress(stage, done=3, total=20, training_loss=loss, ends_at=9.0)
+    doing = doing_of(Training("training", "", 4, progress))
+
+    assert (doing.words, doing.unit, doing.step, doing.steps) == (words, unit, step, 9)
+    assert (doing.version, doing.done, doing.total, doing.ends_at) == (4, 3, 20, 9.0)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        Training("training", "Run 0004 begins.", 4),
+        Training("trained", "", 4, RunProgress("done", 1, 1)),
+        Training("collecting", ""),
+    ],
+)
+def test_no_run_under_way_is_shown_as_one(training):
+    """One whose trainer has said nothing yet has a sentence, and no bar."""
+    assert doing_of(training) is None
 
 
 def test_only_so_many_listen_at_once():

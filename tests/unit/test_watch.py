@@ -274,10 +274,14 @@ def test_a_vanished_folder_is_a_state_and_its_return_is_noticed(tmp_path: Path, 
         scene.wait_for("a.mrc")
         root.rename(tmp_path / "away")
         until(lambda: scene.roots()[-1] is False, "the loss")
+        assert scene.watcher.health().folders[0].space is None
         (tmp_path / "away" / "b.mrc").write_bytes(WHOLE)
         (tmp_path / "away").rename(root)
         until(lambda: scene.roots() == [True, False, True], "the return")
         scene.wait_for("a.mrc", "b.mrc")
+        space = scene.watcher.health().folders[0].space
+        assert space is not None
+        assert 0 < space.free_bytes < space.size_bytes
         (root / "c.mrc").write_bytes(WHOLE)
         scene.wait_for("a.mrc", "b.mrc", "c.mrc")
 

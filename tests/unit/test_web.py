@@ -17,6 +17,7 @@ from livepick.engine import threads
 from livepick.errors import ConfigError
 from livepick.ledger import LEDGER, Ledger, ReadLedger
 from livepick.metrics import Metrics
+from livepick.problem import Problem
 from livepick.records import Counts
 from livepick.status import Row, Status, Training
 from livepick.web.app import create_app
@@ -37,7 +38,7 @@ STATUS = Status(
         Row(HOSTILE, "failed", None, None, 1.0, "io", "It is <gone>", ""),
         Row("bad.mrc", "movie", None, None, 1.0, "movie", "It is a movie", "Give the sum."),
     ],
-    problems=("/data is not there.",),
+    problems=(Problem("bad", "/data is not there.", "Mount it."),),
 )
 
 

@@ -173,6 +173,9 @@ class Limit:
     meaning: str
     """What is wrong, in words."""
 
+    remedy: str
+    """What to do if many micrographs are so, in whole sentences."""
+
     form: str = "{:.2f}"
     """How the value is written."""
 
@@ -194,24 +197,104 @@ class Limit:
 
 
 LIMITS = (
-    Limit("contrast", 1.3, 1.15, "hardly more than noise, as a field without ice or particles"),
-    Limit("signal_fraction", 0.08, 0.02, "hardly any Thon rings above the noise"),
-    Limit("occupied_fraction", 0.02, 0.005, "hardly any picks for the area", "{:.3f}"),
-    Limit("masked_fraction", 0.3, 0.7, "much carbon, contamination or border", "{:.0%}"),
-    Limit("contamination_fraction", 0.1, 0.3, "much contamination", "{:.0%}"),
-    Limit("uneven_fraction", 0.05, 0.2, "patches that differ from the rest", "{:.0%}"),
-    Limit("mottle", 4.0, 10.0, "mottled, as by crystalline or uneven ice", "{:.1f}"),
-    Limit("ice_ring", 1.3, 2.0, "a ring of crystalline ice"),
-    Limit("anisotropy", 0.2, 0.5, "Thon rings dimmed along one axis, as by drift"),
-    Limit("ice_gradient_sigmas", 6.0, 15.0, "a strong gradient, as of a wedge of ice", "{:.1f}"),
+    Limit(
+        "contrast",
+        1.3,
+        1.15,
+        "hardly more than noise, as a field without ice or particles",
+        "Empty holes, or ice too thick to see through? Choose other holes or another square.",
+    ),
+    Limit(
+        "signal_fraction",
+        0.08,
+        0.02,
+        "hardly any Thon rings above the noise",
+        "Empty holes, or no defocus? See to beam, focus and choice of holes.",
+    ),
+    Limit(
+        "occupied_fraction",
+        0.02,
+        0.005,
+        "hardly any picks for the area",
+        "Few particles in these holes, or a threshold or diameter that does not fit them?",
+        "{:.1%}",
+    ),
+    Limit(
+        "masked_fraction",
+        0.3,
+        0.7,
+        "much carbon, contamination or border",
+        "See below where the mask lies: do the exposures miss the middle of the holes?",
+        "{:.0%}",
+    ),
+    Limit(
+        "contamination_fraction",
+        0.1,
+        0.3,
+        "much contamination",
+        "Choose another square; if it grows with time, see to the vacuum and the cold trap.",
+        "{:.0%}",
+    ),
+    Limit(
+        "uneven_fraction",
+        0.05,
+        0.2,
+        "patches that differ from the rest",
+        "Cracks, edges of holes, or heaps of particles? Choose other holes.",
+        "{:.0%}",
+    ),
+    Limit(
+        "mottle",
+        4.0,
+        10.0,
+        "mottled, as by crystalline or uneven ice",
+        "Choose other holes or another square; if all are so, another grid.",
+        "{:.1f}",
+    ),
+    Limit(
+        "ice_ring",
+        1.3,
+        2.0,
+        "a ring of crystalline ice",
+        "Choose another square; if all are so, another grid.",
+    ),
+    Limit(
+        "anisotropy",
+        0.2,
+        0.5,
+        "Thon rings dimmed along one axis, as by drift",
+        "Let the stage settle longer before the exposure, and see whether motion correction works.",
+    ),
+    Limit(
+        "ice_gradient_sigmas",
+        6.0,
+        15.0,
+        "a strong gradient, as of a wedge of ice",
+        "Centre the beam, and choose the middle of the holes.",
+        "{:.1f}",
+    ),
 )
 """In the order in which an operator wants to hear of them. Scores have no limit of their own: they
 mean another thing for each model, and ``core.drift`` compares them with the model's first."""
 
 
 CTF_LIMITS = (
-    Limit("ctf_resolution_angstrom", 8.0, 15.0, "Thon rings fade early, in ångström", "{:.1f}"),
-    Limit("astigmatism_angstrom", 1000.0, 5000.0, "much astigmatism, in ångström", "{:.0f}"),
+    Limit(
+        "ctf_resolution_angstrom",
+        8.0,
+        15.0,
+        "Thon rings fade early",
+        "Thick ice, drift, or a focus that is off? Look at the fits of the CTF.",
+        "{:.1f} Å",
+    ),
+    Limit(
+        "astigmatism_angstrom",
+        1000.0,
+        5000.0,
+        "much astigmatism",
+        "Correct the astigmatism of the objective lens.",
+        "{:.0f} Å",
+    ),
 )
 """Of the CTF that another program has fitted. No data here has one, so they are those of practice:
 1000 Å of astigmatism is where Scipion's monitor warns."""

@@ -1,20 +1,23 @@
 """The most important sentence first: what goes on, or what is wrong and what to do.
 
-Pure: a status, a health and a pace go in, words come out. Urgent matters come first, and what
-hides others comes before them: with the folder gone, no micrograph lands.
+Pure: a status, a health and a pace go in, words come out. What is bad comes before what wants
+attention, and what explains others before them: with the folder gone, no micrograph lands.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
+from livepick.figures import Reason, main_reason
+from livepick.problem import Level, Problem
 from livepick.records import Hourly, MicrographRow
 from livepick.status import Status
 from livepick.web.health import Health
+from livepick.web.room import rooms_of, tight
 
-__all__ = ["Alert", "Headline", "Pace", "headline", "pace_of"]
+__all__ = ["Headline", "Pace", "headline", "pace_of"]
 
 QUIET_SECONDS = 900.0
 """A microscope changes its grid square within a quarter of an hour."""
@@ -34,18 +37,11 @@ EMPTY_IN_ROW = 10
 FAILED_FRACTION = 0.1
 """Of the latest, from which on failures are no single files any more."""
 
-NO_GPU = "There is no GPU"
+BAD_FRACTION = 0.2
+"""Of the latest, from which on bad micrographs are no single ones any more."""
 
-Level = Literal["good", "attention", "bad"]
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """Something that a person should know, and what to do."""
-
-    level: Level
-    sentence: str
-    remedy: str = ""
+DOUBTFUL_FRACTION = 0.5
+"""Of the latest, if the bad ones count too: a doubt is no more than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +63,26 @@ class Pace:
     """How many those are."""
     empty_in_row: int = 0
     """Latest picked micrographs without a pick, in a row."""
+    judged: int = 0
+    """Of the latest, those that have a verdict on their quality."""
+    bad: int = 0
+    doubtful: int = 0
+    why_bad: Reason | None = None
+    """Why most of the bad ones are so."""
+    why_not_good: Reason | None = None
+    """Why most of the bad and the doubtful ones are so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
     """What the page begins with."""
 
-    level: Level
+    level: Literal["good"] | Level
     sentence: str
     remedy: str
     doing: str
     """What goes on; empty if ``sentence`` says it."""
-    others: tuple[Alert, ...]
+    others: tuple[Problem, ...]
 
 
 def pace_of(latest: Sequence[MicrographRow], hourly: Hourly) -> Pace:
@@ -86,16 +90,11 @@ def pace_of(latest: Sequence[MicrographRow], hourly: Hourly) -> Pace:
     landed = sorted((row.landed_at for row in latest), reverse=True)
     gaps = [newer - older for newer, older in itertools.pairwise(landed)]
     picked = [row for row in latest if row.pick_count is not None]
-    scores = [
-        row.quality.median_score
-        for row in picked
-        if row.quality is not None and row.quality.median_score is not None
-    ]
-    empty = 0
-    for row in picked:
-        if row.pick_count:
-            break
-        empty += 1
+    scores = [row.median_score for row in picked if row.median_score is not None]
+    empty = sum(1 for _ in itertools.takewhile(lambda row: not row.pick_count, picked))
+    judged = [row for row in latest if row.quality_verdict is not None]
+    bad = [row for row in judged if row.quality_verdict == "bad"]
+    doubtful = [row for row in judged if row.quality_verdict == "doubtful"]
     return Pace(
         hourly=hourly,
         last_landed_at=landed[0] if landed else None,
@@ -105,6 +104,11 @@ def pace_of(latest: Sequence[MicrographRow], hourly: Hourly) -> Pace:
         failed=sum(row.state == "failed" for row in latest),
         latest=len(latest),
         empty_in_row=empty,
+        judged=len(judged),
+        bad=len(bad),
+        doubtful=len(doubtful),
+        why_bad=main_reason(bad),
+        why_not_good=main_reason(bad + doubtful),
     )
 
 
@@ -120,69 +124,89 @@ def headline(status: Status, health: Health, pace: Pace, *, now: float, folders:
     folders
         The watched folders, as they are shown.
     """
-    alerts = _alerts(status, health, pace, now)
-    if not alerts:
+    problems = sorted(_problems(status, health, pace, now), key=lambda p: p.level != "bad")
+    if not problems:
         return Headline("good", _doing(status, pace, now, folders), "", "", ())
-    first, *others = alerts
+    first, *others = problems
     doing = _doing(status, pace, now, folders, halted=first.level == "bad")
     return Headline(first.level, first.sentence, first.remedy, doing, tuple(others))
 
 
-def _alerts(status: Status, health: Health, pace: Pace, now: float) -> list[Alert]:
-    alerts = []
+def _problems(status: Status, health: Health, pace: Pace, now: float) -> Iterator[Problem]:
+    """Yield what is wrong; of those that are equally grave, what explains others first."""
     if not health.ok:
-        silent = max(health.seconds_since, key=lambda part: health.seconds_since[part], default="")
-        alerts.append(
-            Alert(
-                "bad",
-                f"livepick does not get on: nothing is heard from {silent or 'its parts'} for"
-                f" {span(health.seconds_since.get(silent, 0))}.",
-                "Look at its log (journalctl -u livepick), and restart it: it loses nothing.",
-            )
-        )
-    alerts += [Alert("bad", p) for p in status.problems if not p.startswith(NO_GPU)]
-    lag = now - status.oldest_waiting_at if status.oldest_waiting_at is not None else 0.0
-    if lag > LAG_SECONDS:
-        waiting = status.counts.queued + status.counts.picking
-        alerts.append(
-            Alert(
-                "attention",
-                f"Picking is behind: {waiting} micrographs wait, the oldest for {span(lag)}.",
-                "See whether the workers get the machine (a GPU, or more picking.workers).",
-            )
-        )
-    if pace.failed > max(2, FAILED_FRACTION * pace.latest):
-        alerts.append(
-            Alert(
-                "attention",
-                f"{pace.failed} of the last {pace.latest} micrographs failed.",
-                "Each has its reason and remedy under Failures.",
-            )
-        )
-    if pace.empty_in_row >= EMPTY_IN_ROW:
-        alerts.append(
-            Alert(
-                "attention",
-                f"The last {pace.empty_in_row} micrographs have no picks.",
-                "Look at them below: empty ice, carbon, or a threshold that is too high?",
-            )
-        )
+        yield _silence(health)
+    yield from (problem for problem in status.problems if problem.level == "bad")
+    yield from tight(rooms_of(status.disks))
+    if status.oldest_waiting_at is not None and now - status.oldest_waiting_at > LAG_SECONDS:
+        yield _lag(status, now - status.oldest_waiting_at)
+    yield from _of_latest(pace)
     if pace.last_landed_at is not None and not _collecting(pace, now):
         usual = f"; before, one came every {span(pace.gap_seconds)}" if pace.gap_seconds else ""
-        alerts.append(
-            Alert(
-                "attention",
-                f"No micrograph has landed for {span(now - pace.last_landed_at)}{usual}.",
-                "If the microscope should be collecting, look at it and at motion correction;"
-                " if the session is over, all is well.",
-            )
+        yield Problem(
+            "attention",
+            f"No micrograph has landed for {span(now - pace.last_landed_at)}{usual}.",
+            "If the microscope should be collecting, look at it and at motion correction;"
+            " if the session is over, all is well.",
         )
-    alerts += [
-        Alert("attention", p, "It goes on, only slower.")
-        for p in status.problems
-        if p.startswith(NO_GPU)
-    ]
-    return alerts
+    if status.training.state == "failed":
+        yield Problem(
+            "attention",
+            status.training.sentence,
+            "Its log, runs/NNNN/trainer.log in the state folder, says more; once it is mended, run"
+            " livepick retrain.",
+        )
+    yield from (problem for problem in status.problems if problem.level == "attention")
+
+
+def _silence(health: Health) -> Problem:
+    silent = max(health.seconds_since, key=lambda part: health.seconds_since[part], default="")
+    return Problem(
+        "bad",
+        f"livepick does not get on: nothing is heard from {silent or 'its parts'} for"
+        f" {span(health.seconds_since.get(silent, 0))}.",
+        "Look at its log (journalctl -u livepick), and restart it: it loses nothing.",
+    )
+
+
+def _lag(status: Status, seconds: float) -> Problem:
+    waiting = status.counts.queued + status.counts.picking
+    return Problem(
+        "attention",
+        f"Picking is behind: {waiting} micrographs wait, the oldest for {span(seconds)}.",
+        "See whether the workers get the machine (a GPU, or more picking.workers).",
+    )
+
+
+def _of_latest(pace: Pace) -> Iterator[Problem]:
+    """Yield what the latest micrographs have in common."""
+    if pace.failed > max(2, FAILED_FRACTION * pace.latest):
+        yield Problem(
+            "attention",
+            f"{pace.failed} of the last {pace.latest} micrographs failed.",
+            "Each has its reason and remedy under Failures.",
+        )
+    if pace.empty_in_row >= EMPTY_IN_ROW:
+        yield Problem(
+            "attention",
+            f"The last {pace.empty_in_row} micrographs have no picks.",
+            "Look at them below: empty ice, carbon, or a threshold that is too high?",
+        )
+    if pace.bad > max(2, BAD_FRACTION * pace.judged):
+        yield _quality(pace, pace.bad, "bad", pace.why_bad)
+    elif pace.bad + pace.doubtful > max(4, DOUBTFUL_FRACTION * pace.judged):
+        words = "bad or doubtful" if pace.bad else "doubtful"
+        yield _quality(pace, pace.bad + pace.doubtful, words, pace.why_not_good)
+
+
+def _quality(pace: Pace, count: int, words: str, why: Reason | None) -> Problem:
+    said, remedy = "", "Look at them below: each says why."
+    if why is not None:
+        begun = ":" if why.count == count else "; the most frequent reason:"
+        said, remedy = f"{begun} {why.meaning}", why.remedy
+    return Problem(
+        "attention", f"{count} of the last {pace.judged} micrographs are {words}{said}.", remedy
+    )
 
 
 def _doing(status: Status, pace: Pace, now: float, folders: str, *, halted: bool = False) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from livepick.core.picks import Picks
+from livepick.figures import PICKS_FIGURES, FigureText, figures_of, reasons_of
 from livepick.ledger import ReadLedger
 from livepick.records import MicrographRow
 
@@ -31,6 +32,23 @@ class Tile:
     """The picks as an SVG path, one vertex each, in pixels of the micrograph."""
     pictures: str
     """What tells pictures of other contents and settings apart, for the browser's cache."""
+
+    @property
+    def figures(self) -> tuple[FigureText, ...]:
+        """What is known of it; other programs' figures only where they have written some.
+
+        The picks are told beside them.
+        """
+        return tuple(f for f in figures_of(self.row) if f.name not in PICKS_FIGURES)
+
+    @property
+    def why(self) -> str:
+        """Why it is not good, as short as it goes; empty if it is."""
+        reasons = reasons_of(self.row)
+        if not reasons:
+            return self.row.quality_reason or ""
+        more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+        return f"{reasons[0]}{more}"
 
 
 def tile_of(row: MicrographRow, ledger: ReadLedger, diameter_angstrom: float) -> Tile | None:

@@ -22,7 +22,8 @@ from livepick.web.charts import clock, picks_plot, score_plot
 from livepick.web.headline import LATEST, headline, pace_of, span
 from livepick.web.health import Health
 from livepick.web.micrographs import Tile, tile_of
-from livepick.web.training import view_training
+from livepick.web.room import rooms_of, size
+from livepick.web.training import doing_of, view_training
 
 __all__ = ["NEWEST", "SECTIONS", "Sections", "Sources"]
 
@@ -69,7 +70,7 @@ class Sections:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(clock=clock, span=span, thousands="{:,}".format)
+        self._templates.filters.update(clock=clock, span=span, thousands="{:,}".format, size=size)
 
     def page(self) -> str:
         """Return the whole page."""
@@ -98,14 +99,26 @@ class Sections:
         tiles = [self._tile(row.id) for row in ledger.latest(NEWEST, picked=True)]
         shown = [tile for tile in tiles if tile is not None]
         threshold = shown[0].row.threshold if shown else None
+        doing = doing_of(status.training)
         return {
             "glance": self._render(
-                "glance.html", top=top, status=status, pace=pace, threshold=threshold
+                "glance.html",
+                top=top,
+                status=status,
+                pace=pace,
+                threshold=threshold,
+                rooms=rooms_of(status.disks),
+                doing=doing,
+                now=now,
             ),
             "newest": self._render("newest.html", tiles=shown),
             "trends": self._trends(),
             "training": self._render(
-                "training.html", status=status, view=view_training(config, ledger.runs())
+                "training.html",
+                status=status,
+                view=view_training(config, ledger.runs()),
+                doing=doing,
+                now=now,
             ),
             "models": self._render(
                 "models.html",

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, get_args
 
 from livepick.config import Config
 from livepick.core.bundle import bundle_name
@@ -16,16 +16,62 @@ from livepick.core.report import (
     read_epochs,
     read_findings,
 )
-from livepick.core.run import RUNS
+from livepick.core.run import RUNS, Stage
 from livepick.models import MODELS
 from livepick.records import RunRow
+from livepick.status import Training
 from livepick.trainer_process import ProgressReader
 from livepick.web.charts import Curves, curves
 
-__all__ = ["CLASSES", "Compared", "GateView", "TrainingView", "gate_of", "view_training"]
+__all__ = [
+    "CLASSES",
+    "Compared",
+    "Doing",
+    "GateView",
+    "TrainingView",
+    "doing_of",
+    "gate_of",
+    "view_training",
+]
 
 CLASSES = "classes.png"
 """In a bundle: the 2D classes of its seeds, drawn with their verdicts."""
+
+
+_STAGES: Final[dict[Stage, str]] = {
+    "prepare": "reading the micrographs",
+    "reseed": "looking at the first picks",
+    "classify": "sorting the picks into 2D classes",
+    "select": "judging the classes",
+    "train": "learning",
+    "retrain": "second round, with its own picks",
+    "evaluate": "judging it on held-out micrographs",
+    "export": "writing the model",
+    "publish": "putting the model beside the others",
+    "done": "done",
+    "failed": "failed",
+}
+"""What a run does, in words."""
+
+_STEPS: Final = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """What the run under way does just now."""
+
+    version: int
+    words: str
+    step: int
+    """Of ``steps``, counted from 1; 0 if it is at none of them."""
+    steps: int
+    unit: str
+    """Of what is counted; empty if that says nothing."""
+    done: int
+    total: int
+    """0: it does not count."""
+    ends_at: float | None
+    """Unix seconds; None if nothing is known of it yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +147,25 @@ def view_training(config: Config, runs: Sequence[RunRow]) -> TrainingView:
             gate=gate_of(run.figures),
         )
     return TrainingView()
+
+
+def doing_of(training: Training) -> Doing | None:
+    """Return what a run does; None if none is under way, or its trainer has said nothing yet."""
+    progress = training.progress
+    if training.state != "training" or training.version is None or progress is None:
+        return None
+    learns = progress.stage in ("train", "retrain") and progress.training_loss is not None
+    counted = {"prepare": "micrograph"}.get(progress.stage, "epoch" if learns else "")
+    return Doing(
+        version=training.version,
+        words=_STAGES[progress.stage],
+        step=_STEPS.index(progress.stage) + 1 if progress.stage in _STEPS else 0,
+        steps=len(_STEPS),
+        unit=counted,
+        done=min(progress.done, progress.total),
+        total=progress.total,
+        ends_at=progress.ends_at,
+    )
 
 
 def _epochs_so_far(folder: Path) -> tuple[Epoch, ...]:

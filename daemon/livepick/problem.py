@@ -1,0 +1,89 @@
+"""What an operator should know, how grave it is, and what to do."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from livepick.core.drift import DriftFinding
+from livepick.core.micrograph import printable
+from livepick.errors import LivepickError
+
+__all__ = [
+    "Level",
+    "Problem",
+    "config_refused",
+    "drifted",
+    "folder_gone",
+    "no_gpu",
+    "no_writes",
+]
+
+Level = Literal["attention", "bad"]
+"""``bad``: micrographs or picks stay out until somebody acts. ``attention``: it goes on, and
+somebody should look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is not as it should be."""
+
+    level: Level
+    sentence: str
+    """What is the case, with a full stop."""
+    remedy: str = ""
+    """What to do, in whole sentences; empty if ``sentence`` says it."""
+
+
+def folder_gone(root: Path, detail: str) -> Problem:
+    """Return what is said of a watched folder that is not there."""
+    return Problem(
+        "bad",
+        f"The watched folder {printable(root)} is not there: {detail}.",
+        "Mount it again; livepick goes on by itself, and nothing is forgotten.",
+    )
+
+
+def no_writes(folder: Path) -> Problem:
+    """Return what is said of a folder that livepick must write to and cannot."""
+    return Problem(
+        "bad",
+        f"{printable(folder)} takes no writes: is the disk full?",
+        "Free space, or mend its permissions; picking waits, and goes on by itself.",
+    )
+
+
+def config_refused(error: BaseException) -> Problem:
+    """Return what is wrong with an edit of the config, whose message has a line for each fault."""
+    what, remedy = (
+        (error.what, error.remedy) if isinstance(error, LivepickError) else (str(error), "")
+    )
+    sentence = "; ".join(line.strip().rstrip(".") for line in what.splitlines())
+    return Problem(
+        "attention",
+        f"The config was edited and is not taken; the former one is in force: {sentence}.",
+        remedy,
+    )
+
+
+def drifted(finding: DriftFinding) -> Problem:
+    """Return what is said of a session that is no longer as the model knew it."""
+    return Problem(
+        "attention",
+        _sentence(finding.evidence),
+        f"{_sentence(finding.remedy)} Look at the newest micrographs; if they are good, run"
+        " livepick retrain.",
+    )
+
+
+def no_gpu() -> Problem:
+    """Return what is said where a GPU was preferred and is not there."""
+    return Problem(
+        "attention",
+        "There is no GPU, so the CPU picks.",
+        "It goes on, only slower. See nvidia-smi and livepick check; a service that started before"
+        " the driver needs a restart.",
+    )
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:] + ("" if words[-1] in ".?" else ".")

@@ -1,0 +1,117 @@
+"""What the supervisor calls a problem, how grave it is, and in which order it says so."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from livepick.core.drift import Drift, DriftFinding
+from livepick.disks import Disk, Space
+from livepick.metrics import Metrics
+from livepick.supervisor import Supervisor
+from livepick.systemd import Systemd
+
+ROOM = Space(50, 100, device=1)
+THINNER = DriftFinding("fewer_picks", "the last 25 have 40 picks, the first had 66", "look at them")
+
+
+class Parts:
+    """A supervisor of parts that can be broken one by one."""
+
+    def __init__(self, config):
+        self.folder = SimpleNamespace(
+            root=Path("/data/in"), available=True, detail="ext4, inotify", space=ROOM
+        )
+        self.dispatch = SimpleNamespace(ledger_refuses=False)
+        self.outputs = SimpleNamespace(down=False)
+        self.metrics = Metrics()
+        self.supervisor = Supervisor(
+            config,
+            systemd=Systemd({}),
+            metrics=self.metrics,
+            ledger=None,
+            watcher=SimpleNamespace(health=lambda: SimpleNamespace(folders=[self.folder])),
+            dispatch=self.dispatch,
+            outputs=self.outputs,
+            provider="CUDAExecutionProvider",
+            workers=1,
+            drifted=lambda sentence: None,
+        )
+
+    @property
+    def problems(self):
+        return self.supervisor._problems()
+
+
+@pytest.fixture
+def parts(make_config):
+    """Return a supervisor of parts that are all well."""
+    return Parts(make_config())
+
+
+def lose_folder(parts):
+    parts.folder.available, parts.folder.detail = False, "No such file or directory"
+
+
+def refuse_output(parts):
+    parts.outputs.down = True
+
+
+def refuse_ledger(parts):
+    parts.dispatch.ledger_refuses = True
+
+
+def drift(parts):
+    parts.supervisor._drift._drift = Drift(findings=(THINNER,))
+
+
+def lose_gpu(parts):
+    parts.supervisor.use_provider("CPUExecutionProvider")
+
+
+def test_all_well_is_no_problem(parts):
+    assert parts.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("breaks", "level", "words"),
+    [
+        (lose_folder, "bad", "The watched folder /data/in is not there: No such file"),
+        (refuse_output, "bad", "out takes no writes: is the disk full?"),
+        (refuse_ledger, "bad", "state takes no writes: is the disk full?"),
+        (drift, "attention", "The last 25 have 40 picks, the first had 66."),
+        (lose_gpu, "attention", "There is no GPU, so the CPU picks."),
+    ],
+)
+def test_each_problem_has_its_level_and_a_remedy(parts, breaks, level, words):
+    """Bad is what keeps picks from appearing; with all else picking goes on."""
+    breaks(parts)
+    (problem,) = parts.problems
+
+    assert problem.level == level
+    assert words in problem.sentence
+    assert problem.remedy.endswith(".")
+
+
+def test_the_gravest_is_said_first_and_the_gpu_last(parts):
+    """Whatever broke first."""
+    for breaks in (lose_gpu, drift, refuse_output, lose_folder):
+        breaks(parts)
+
+    assert [problem.level for problem in parts.problems] == ["bad", "bad", "attention", "attention"]
+    assert "GPU" in parts.problems[-1].sentence
+
+
+def test_the_room_of_all_folders_is_known_to_page_and_gauges(parts, tmp_path):
+    """Those that are written to are looked at here, the watched ones by their own thread."""
+    (tmp_path / "out").mkdir()
+    parts.supervisor._look_at_disks()
+    disks = parts.supervisor._disks()
+
+    assert [disk.role for disk in disks] == ["watch", "output"]  # no state folder yet
+    assert disks[0] == Disk("watch", Path("/data/in"), ROOM)
+    for disk in disks:
+        free = parts.metrics.registry.get_sample_value(
+            "livepick_disk_free_bytes", {"path_role": disk.role}
+        )
+        assert free == disk.space.free_bytes
