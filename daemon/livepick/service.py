@@ -303,7 +303,7 @@ class Service:
 
     def _scanned(self) -> bool:
         health = self._watcher.health()
-        return health.last_scan_at > 0 or all(not f.available for f in health.folders)
+        return health.last_scan_at > 0 or all(f.available is False for f in health.folders)
 
     def _thread(self, part: str, work: Callable[[], None]) -> None:
         def guarded() -> None:

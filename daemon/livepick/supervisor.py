@@ -160,7 +160,7 @@ class Supervisor:
         interval = self._config.watch.rescan_seconds or RESCAN_SECONDS
         # With every folder gone there is nothing to list; that is a state, not a fault.
         listed = watch_seconds < interval + 3 * watching.last_scan_seconds + WATCH_SECONDS or all(
-            not folder.available for folder in watching.folders
+            folder.available is False for folder in watching.folders
         )
         beat_seconds = time.monotonic() - self._beat_at
         at_work = dispatch_seconds < DISPATCH_SECONDS and beat_seconds < BEAT_SECONDS
@@ -200,7 +200,7 @@ class Supervisor:
         problems = [
             folder_gone(folder.root, folder.detail)
             for folder in self._watcher.health().folders
-            if not folder.available
+            if folder.available is False
         ]
         if self._outputs.down:
             problems.append(no_writes(self._config.output.directory))
@@ -221,7 +221,7 @@ class Supervisor:
         self._metrics.beat(output_writable=not self._outputs.down, now=time.time())
         watching = self._watcher.health()
         self._metrics.watched(
-            available=[folder.available for folder in watching.folders],
+            available=[bool(folder.available) for folder in watching.folders],
             events=watching.events,
             overflows=watching.overflows,
             restarts=watching.restarts,

@@ -83,7 +83,8 @@ class FolderHealth:
     """How one watched folder does."""
 
     root: Path
-    available: bool
+    available: bool | None
+    """None before the first look at it."""
     detail: str
     """Why it is not available; or its file system and how it is watched."""
 
@@ -316,7 +317,7 @@ class Watcher:
             folders=tuple(
                 FolderHealth(
                     root=watched.folder.root,
-                    available=bool(watched.folder.available),
+                    available=watched.folder.available,
                     detail=watched.folder.detail,
                     mode="poll" if watched.notifier is None else "inotify",
                     space=watched.folder.space,

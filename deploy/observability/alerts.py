@@ -147,14 +147,18 @@ _PICKING = (
     Alert(
         name="LivepickDiskAlmostFull",
         severity="critical",
-        expr=f"livepick_disk_free_bytes / livepick_disk_size_bytes < {LOW_FRACTION:g}",
+        expr=f"""
+            livepick_disk_free_bytes{{path_role!="watch"}} / livepick_disk_size_bytes
+                < {LOW_FRACTION:g}
+            """,
         lasting="2m",
         dashboard="pipeline",
         summary="Less than a tenth of the {{ $labels.path_role }} disk of {{ $labels.instance }} is"
         " free. Make room now.",
-        runbook="`output` is where coordinates go, `state` where the ledger, models and runs are,"
-        " `watch` where micrographs land; the page names the folder. Old models go with"
-        " `livepick models prune`; raw movies are usually what fills a disk.",
+        runbook="`output` is where coordinates go, `state` where the ledger, models and runs are;"
+        " the page names the folder. Old models go with `livepick models prune`; raw movies are"
+        " usually what fills a disk. A watched disk that is as full is said on the page alone: a"
+        " file server may be so for years, and `LivepickDiskFillsSoon` tells when it will not do.",
     ),
     Alert(
         name="LivepickDiskFillsSoon",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from livepick.core.quality import Quality
 from livepick.disks import Disk, Space
 from livepick.problem import Problem
 from livepick.records import Counts, Hourly
@@ -147,14 +148,17 @@ def test_a_training_that_failed_wants_attention(say):
     assert "livepick retrain" in top.remedy
 
 
-def judged(*, bad=0, doubtful=0, bad_why=None, doubtful_why=None):
+def judged(*, bad=0, doubtful=0, bad_why=None):
     """Return what makes so many of the latest micrographs bad, and so many doubtful."""
+
+    def figures(**why):
+        return Quality(masked_fraction=0.0, median_score=0.9, **why)
 
     def judge(number):
         if number < bad:
-            return {"quality_verdict": "bad", **(bad_why or {"mottle": 12.0})}
+            return {"quality_verdict": "bad", "quality": figures(**(bad_why or {"mottle": 12.0}))}
         if number < bad + doubtful:
-            return {"quality_verdict": "doubtful", **(doubtful_why or {"anisotropy": 0.3})}
+            return {"quality_verdict": "doubtful", "quality": figures(anisotropy=0.3)}
         return {"quality_verdict": "good"}
 
     return judge

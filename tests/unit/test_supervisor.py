@@ -7,6 +7,7 @@ import pytest
 
 from livepick.core.drift import Drift, DriftFinding
 from livepick.disks import Disk, Space
+from livepick.gpu import Cards
 from livepick.metrics import Metrics
 from livepick.supervisor import Supervisor
 from livepick.systemd import Systemd
@@ -36,6 +37,7 @@ class Parts:
             provider="CUDAExecutionProvider",
             workers=1,
             drifted=lambda sentence: None,
+            cards=Cards(None),
         )
 
     @property
@@ -70,6 +72,13 @@ def lose_gpu(parts):
 
 
 def test_all_well_is_no_problem(parts):
+    assert parts.problems == ()
+
+
+def test_a_folder_that_nobody_has_looked_at_yet_is_not_gone(parts):
+    """In the first moments of the service."""
+    parts.folder.available = None
+
     assert parts.problems == ()
 
 
