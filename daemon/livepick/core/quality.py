@@ -231,7 +231,7 @@ LIMITS = (
         "contamination_fraction",
         0.1,
         0.3,
-        "much contamination",
+        "much contamination or thick carbon",
         "Choose another square; if it grows with time, see to the vacuum and the cold trap.",
         "{:.0%}",
     ),
