@@ -121,7 +121,7 @@ class Supervisor:
             last_picked_at=self._ledger.last_picked_at() or 0.0,
             workers=self._workers,
         )
-        for run in self._ledger.runs():
+        for run in reversed(self._ledger.runs()):  # of each result the latest counts
             if run.ended_at is not None:
                 self._metrics.training_ended.labels(run.state).set(run.ended_at)
         in_use = self._ledger.model()

@@ -1,5 +1,6 @@
 """What the supervisor calls a problem, how grave it is, and in which order it says so."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,19 +20,24 @@ THINNER = DriftFinding("fewer_picks", "the last 25 have 40 picks, the first had 
 class Parts:
     """A supervisor of parts that can be broken one by one."""
 
-    def __init__(self, config):
+    def __init__(self, config, ledger=None):
         self.folder = SimpleNamespace(
             root=Path("/data/in"), available=True, detail="ext4, inotify", space=ROOM
         )
-        self.dispatch = SimpleNamespace(ledger_refuses=False)
+        self.dispatch = SimpleNamespace(ledger_refuses=False, progress_at=time.monotonic())
         self.outputs = SimpleNamespace(down=False)
         self.metrics = Metrics()
         self.supervisor = Supervisor(
             config,
             systemd=Systemd({}),
             metrics=self.metrics,
-            ledger=None,
-            watcher=SimpleNamespace(health=lambda: SimpleNamespace(folders=[self.folder])),
+            ledger=ledger,
+            watcher=SimpleNamespace(
+                health=lambda: SimpleNamespace(
+                    folders=[self.folder], seconds_since_scan=0.0, last_scan_seconds=0.0
+                ),
+                is_alive=lambda: True,
+            ),
             dispatch=self.dispatch,
             outputs=self.outputs,
             provider="CUDAExecutionProvider",
@@ -43,6 +49,10 @@ class Parts:
     @property
     def problems(self):
         return self.supervisor._problems()
+
+    def sample(self, name, **labels):
+        """Return what a metric says."""
+        return self.metrics.registry.get_sample_value(f"livepick_{name}", labels)
 
 
 @pytest.fixture
@@ -109,6 +119,18 @@ def test_the_gravest_is_said_first_and_the_gpu_last(parts):
 
     assert [problem.level for problem in parts.problems] == ["bad", "bad", "attention", "attention"]
     assert "GPU" in parts.problems[-1].sentence
+
+
+def test_a_restart_knows_when_a_run_last_ended_so(make_config, ledger, clock):
+    """Else a failure long mended would raise its alert again, or a new one would be silent."""
+    for version, state in enumerate(("promoted", "failed", "promoted", "failed"), start=1):
+        clock.now = 1000.0 * version
+        ledger.run_changed(version, "abc", state)
+    parts = Parts(make_config(), ledger=ledger)
+    parts.supervisor.describe(SimpleNamespace(version=0, kind="blob"))
+
+    for result, ended_at in (("promoted", 3000.0), ("failed", 4000.0), ("kept_aside", 0.0)):
+        assert parts.sample("training_ended_timestamp_seconds", result=result) == ended_at
 
 
 def test_the_room_of_all_folders_is_known_to_page_and_gauges(parts, tmp_path):
