@@ -140,14 +140,16 @@ class Dispatch:
         self._away: set[Path] = set()
         self._model_faults: set[int] = set()
         self._ledger_retry_at = 0.0
+        self.ledger_refuses = False
+        """Whether the ledger takes no writes; until one succeeds, also while it is tried again."""
         self._counted_at = float("-inf")
         self._stop_at: float | None = None
         self.progress_at = time.monotonic()
         """Monotonic seconds of the loop's last turn: proof for the watchdog that it lives."""
 
     @property
-    def ledger_refuses(self) -> bool:
-        """Whether the ledger takes no writes: the loop waits until it may try again."""
+    def _ledger_rests(self) -> bool:
+        """Whether it is too early to try the ledger again."""
         return time.monotonic() < self._ledger_retry_at
 
     def run(self) -> None:
@@ -169,7 +171,7 @@ class Dispatch:
             while not self._done():
                 self.progress_at = time.monotonic()
                 self._collect()
-                if not self.ledger_refuses:
+                if not self._ledger_rests:
                     self._turn()
         finally:
             self._engine.stop()
@@ -211,11 +213,14 @@ class Dispatch:
         except LedgerWriteError as error:
             # What was to be handled stays in the backlog, and is handled again.
             _log.error("ledger: %s", error)
+            self.ledger_refuses = True
             self._ledger_retry_at = time.monotonic() + LEDGER_RETRY_SECONDS
+        else:
+            self.ledger_refuses = False
 
     def _collect(self) -> None:
         """Take what is in the inbox into the backlog; wait for it a little if there is nothing."""
-        handled = not self._backlog or self.ledger_refuses
+        handled = not self._backlog or self._ledger_rests
         wait_seconds = IDLE_SECONDS if handled and not self._outputs.busy else 0.0
         if self._stop_at is not None:
             wait_seconds = min(wait_seconds, max(0.0, self._stop_at - time.monotonic()))

@@ -329,6 +329,9 @@ class Metrics:
         self.output_writable = self._gauge(
             "output_writable", "Does the output folder take writes? 0 while picking waits for it."
         )
+        self.state_writable = self._gauge(
+            "state_writable", "Does the ledger take writes? 0 while all waits for it."
+        )
 
     def _make_model(self) -> None:
         self.provider_active = _zeros(
@@ -463,6 +466,7 @@ class Metrics:
             self._note_landing(landed_at)
         self.last_picked.set(last_picked_at)
         self.output_writable.set(1)
+        self.state_writable.set(1)
         self._worker_count = workers
         self.workers.labels("idle").set(workers)
 
@@ -486,9 +490,10 @@ class Metrics:
         """Ask at each scrape whether all get on: who would say so by himself may hang too."""
         self.healthy.set_function(healthy)
 
-    def beat(self, *, output_writable: bool, now: float) -> None:
-        """Set whether picks can be written, and whether a session is under way."""
+    def beat(self, *, output_writable: bool, state_writable: bool, now: float) -> None:
+        """Set whether picks and ledger can be written, and whether a session is under way."""
         self.output_writable.set(output_writable)
+        self.state_writable.set(state_writable)
         last = self._landings[-1] if self._landings else 0.0
         self.session_active.set(now - last < SESSION_SECONDS)
 

@@ -218,7 +218,11 @@ class Supervisor:
         self._beat_at = time.monotonic()
         if self.health().ok:
             self._systemd.alive()
-        self._metrics.beat(output_writable=not self._outputs.down, now=time.time())
+        self._metrics.beat(
+            output_writable=not self._outputs.down,
+            state_writable=not self._dispatch.ledger_refuses,
+            now=time.time(),
+        )
         watching = self._watcher.health()
         self._metrics.watched(
             available=[bool(folder.available) for folder in watching.folders],

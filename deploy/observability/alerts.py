@@ -145,6 +145,20 @@ _PICKING = (
         " and `ReadWritePaths=` of the unit. No pick is lost: what waits is picked afterwards.",
     ),
     Alert(
+        name="LivepickStateRefused",
+        severity="critical",
+        expr="livepick_state_writable == 0",
+        lasting="1m",
+        dashboard="pipeline",
+        summary="The ledger of {{ $labels.instance }} takes no writes, so all of livepick waits."
+        " Free space on the disk of the state folder or mend its permissions; livepick goes on by"
+        " itself within a minute.",
+        runbook="`journalctl -u livepick` has SQLite's reason. Full or read only: `df` (blocks and"
+        " `df -i`), quotas, ownership. Locked: another program has the ledger open to write, close"
+        " it. Micrographs that land meanwhile are recorded afterwards, and so the other figures"
+        " stand still until then.",
+    ),
+    Alert(
         name="LivepickDiskAlmostFull",
         severity="critical",
         expr=f"""

@@ -150,9 +150,9 @@ _DISKS = [
         unit="bytes",
     ),
     curves(
-        "Errors: the output takes writes",
-        "0 while picking waits for the output folder.",
-        [("livepick_output_writable{@}", "")],
+        "Errors: output and state take writes",
+        "0 while picking waits for the output folder, or all for the ledger.",
+        [("livepick_output_writable{@}", "output"), ("livepick_state_writable{@}", "state")],
         most=1,
     ),
 ]

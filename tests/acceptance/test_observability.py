@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -31,6 +32,7 @@ from livepick.core.drift import REFERENCE, WINDOW
 from livepick.core.held_out import HELD_OUT, HeldOutLabels, LabelledMicrograph
 from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
 from livepick.gpu import nvml
+from livepick.ledger import LEDGER
 from livepick.models import MODELS
 from observability.alerts import ALERTS
 from observability.documentation import exposed
@@ -150,6 +152,15 @@ def fill(disk):
         while True:
             file.write(bytes(4096))
     return filler
+
+
+@contextlib.contextmanager
+def locked(state):
+    """Keep the ledger from writing, as another program may that has it open."""
+    with contextlib.closing(sqlite3.connect(state / LEDGER, isolation_level=None)) as other:
+        other.execute("pragma busy_timeout = 10000")
+        other.execute("begin immediate")
+        yield
 
 
 def flood(folder):
@@ -324,6 +335,20 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         until(silent=["LivepickDown"])
         time.sleep(5)  # more than OnCpu takes to fire
         assert prometheus.firing() == set()
+
+
+def test_a_ledger_that_takes_no_writes_is_told(make_session, watch):
+    """Else all stands still, and the microscope is blamed for it."""
+    address = f"127.0.0.1:{free_port()}"
+    session = make_session(web={"listen": address})
+    session.start()
+    prometheus = watch(address)
+    with Microscope(session, 0.6):
+        session.until(lambda: session.picked() > 0, "some picked")
+        with locked(session.state):
+            prometheus.until(fire=["LivepickStateRefused"])
+        prometheus.until(silent=["LivepickStateRefused"], seconds=60)
+    assert session.stop() == 0
 
 
 @contextlib.contextmanager

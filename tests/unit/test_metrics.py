@@ -145,7 +145,7 @@ def test_a_session_is_over_six_hours_after_its_last_micrograph():
     metrics = Metrics()
 
     def active_at(now):
-        metrics.beat(output_writable=True, now=now)
+        metrics.beat(output_writable=True, state_writable=True, now=now)
         return metrics.registry.get_sample_value("livepick_session_active")
 
     assert active_at(1e9) == 0

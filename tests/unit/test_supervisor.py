@@ -8,6 +8,7 @@ import pytest
 
 from livepick.core.drift import Drift, DriftFinding
 from livepick.disks import Disk, Space
+from livepick.folder import FileEvents
 from livepick.gpu import Cards
 from livepick.metrics import Metrics
 from livepick.supervisor import Supervisor
@@ -24,6 +25,18 @@ class Parts:
         self.folder = SimpleNamespace(
             root=Path("/data/in"), available=True, detail="ext4, inotify", space=ROOM
         )
+        self.watching = SimpleNamespace(
+            folders=[self.folder],
+            last_scan_at=1.0,
+            seconds_since_scan=0.0,
+            last_scan_seconds=0.0,
+            interval_seconds=60.0,
+            watching=0,
+            excluded=0,
+            events=FileEvents(),
+            overflows=0,
+            restarts=0,
+        )
         self.dispatch = SimpleNamespace(ledger_refuses=False, progress_at=time.monotonic())
         self.outputs = SimpleNamespace(down=False)
         self.metrics = Metrics()
@@ -32,12 +45,7 @@ class Parts:
             systemd=Systemd({}),
             metrics=self.metrics,
             ledger=ledger,
-            watcher=SimpleNamespace(
-                health=lambda: SimpleNamespace(
-                    folders=[self.folder], seconds_since_scan=0.0, last_scan_seconds=0.0
-                ),
-                is_alive=lambda: True,
-            ),
+            watcher=SimpleNamespace(health=lambda: self.watching, is_alive=lambda: True),
             dispatch=self.dispatch,
             outputs=self.outputs,
             provider="CUDAExecutionProvider",
@@ -131,6 +139,20 @@ def test_a_restart_knows_when_a_run_last_ended_so(make_config, ledger, clock):
 
     for result, ended_at in (("promoted", 3000.0), ("failed", 4000.0), ("kept_aside", 0.0)):
         assert parts.sample("training_ended_timestamp_seconds", result=result) == ended_at
+
+
+@pytest.mark.parametrize(
+    ("breaks", "gauge"), [(refuse_output, "output_writable"), (refuse_ledger, "state_writable")]
+)
+def test_what_takes_no_writes_is_seen_in_the_metrics(make_config, ledger, breaks, gauge):
+    """Each by a gauge of its own: while the ledger waits, all other figures stand still."""
+    parts, told = Parts(make_config(), ledger), []
+    for break_it in (lambda _: None, breaks):
+        break_it(parts)
+        parts.supervisor.beat()
+        told.append(parts.sample(gauge))
+
+    assert told == [1, 0]
 
 
 def test_the_room_of_all_folders_is_known_to_page_and_gauges(parts, tmp_path):
