@@ -123,6 +123,16 @@ def test_alerts_fire_on_their_cause_and_fall_silent():
     assert status == 0, said
 
 
+def test_what_may_fire_for_good_hides_nothing():
+    """A machine without a GPU fires LivepickOnCpu by default; silenced, it would still inhibit."""
+    config = yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text())
+    hides = " ".join(m for rule in config["inhibit_rules"] for m in rule["source_matchers"])
+    named = set(re.findall(r"Livepick\w+", hides))
+
+    assert "LivepickOnCpu" not in named
+    assert named <= {alert.name for alert in ALERTS}
+
+
 @needs("amtool", "prometheus-alertmanager")
 @pytest.mark.parametrize(
     ("severity", "receiver"), [("critical", "operator"), ("warning", "mail"), ("info", "nobody")]
