@@ -322,7 +322,8 @@ class Dispatch:
             if arrival is Arrival.CHANGED:
                 self._instruments.superseded()
             if failure is None:
-                self._instruments.landed(message.landed_at)
+                if arrival is not Arrival.AGAIN:
+                    self._instruments.landed(message.landed_at)
                 _log.debug("%s: %s", message.relative, arrival.value)
             else:
                 reason, error, remedy = failure

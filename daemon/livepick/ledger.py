@@ -591,7 +591,10 @@ class Ledger(ReadLedger):
                 return Arrival.KNOWN
             self._renew(row, version, landed_at)
             self._move(row, f"state = 'queued', queued_at = ?, changed_at = ?, {_FRESH}", now, now)
-            return Arrival.CHANGED if changed else Arrival.AGAIN
+            if changed:
+                return Arrival.CHANGED
+            # What was set aside before anybody tried it is whole only now, as with a late sidecar.
+            return Arrival.AGAIN if row["attempt"] else Arrival.NEW
 
     def set_aside(
         self,
@@ -670,7 +673,10 @@ class Ledger(ReadLedger):
         )
 
     def _renew(self, row: sqlite3.Row, version: FileVersion, landed_at: float) -> None:
-        """Give a row its content, and fence off what is under way for the one before."""
+        """Give a row its content, and fence off what is under way for the one before.
+
+        The same content has landed when it first did.
+        """
         changed = version_of(row) != version
         if changed:
             columns = ", ".join(f"{name} = null" for name in CTF_FIGURES)
@@ -681,7 +687,13 @@ class Ledger(ReadLedger):
         self._db.execute(
             "update micrograph set size_bytes = ?, mtime_ns = ?, inode = ?, landed_at = ?,"
             " content = content + ?, priority = ?, attempt = attempt + 1 where id = ?",
-            (*_stored(version).values(), landed_at, changed, _NEW, row["id"]),
+            (
+                *_stored(version).values(),
+                landed_at if changed else row["landed_at"],
+                changed,
+                _NEW,
+                row["id"],
+            ),
         )
 
     def _move(self, row: sqlite3.Row, assignments: str, *values: object) -> None:

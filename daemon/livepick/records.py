@@ -79,7 +79,7 @@ class Arrival(Enum):
     """What a file that landed is to the ledger."""
 
     NEW = "new"
-    """Never seen before."""
+    """Never queued before."""
     CHANGED = "changed"
     """A known path with other content."""
     AGAIN = "again"

@@ -310,6 +310,24 @@ def test_each_bad_file_fails_by_its_own_reason(session):
     assert "ZeroDivisionError: division by zero" in run.rows()["bug.mrc"].error
 
 
+def test_what_is_tried_again_at_a_start_has_landed_when_it_did(session):
+    """Else a restart would silence the alert of a microscope that has stopped."""
+    gone = VanishedFileError("gone.mrc is gone", "Bring it back.")
+
+    def work(job):
+        raise gone
+
+    run = session(work).land("gone.mrc").start()
+    run.until_counts(failed=1)
+    landed_at = run.rows()["gone.mrc"].landed_at
+    run.stop()
+    run = session().land("gone.mrc").start()
+    run.until_counts(picked=1)
+
+    assert run.rows()["gone.mrc"].landed_at == landed_at
+    assert run.instruments.calls["landed"] == 0
+
+
 def test_what_fails_at_last_loses_its_old_picks(session):
     """What is seen in the output folder is what the ledger says."""
     broken = threading.Event()

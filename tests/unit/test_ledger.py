@@ -155,8 +155,18 @@ def test_what_failed_for_a_passing_cause_may_land_again(ledger):
     ledger.failed(second, ContentError("all NaN", "Look at it."))
 
     assert ledger.known() == {(ROOT, B): V1}
-    assert ledger.landed(ROOT, A, V1, 900.0) is Arrival.AGAIN
-    assert ledger.landed(ROOT, B, V1, 900.0) is Arrival.KNOWN
+    assert ledger.landed(ROOT, A, V1, 950.0) is Arrival.AGAIN
+    assert ledger.landed(ROOT, B, V1, 950.0) is Arrival.KNOWN
+    assert ledger.last_landings(2) == [900.0, 900.0]
+
+
+def test_what_was_set_aside_as_incomplete_may_be_new_later(ledger):
+    """Its sidecar came late: only now it is a micrograph that has landed."""
+    ledger.set_aside(ROOT, A, V1, 900.0, ("incomplete", "a.star is missing", "Wait."))
+
+    assert ledger.landed(ROOT, A, V1, 900.0) is Arrival.NEW
+    assert ledger.landed(ROOT, A, V1, 900.0) is Arrival.KNOWN
+    assert ledger.counts().queued == 1
 
 
 def test_what_is_set_aside_is_failed_with_its_reason(ledger):
