@@ -338,7 +338,7 @@ class Dispatch:
         if failure is not None:
             relative = Path(_shown(relative))
         elif isinstance(message, SetAside):
-            failure = (message.reason, message.error.rstrip("."), "")
+            failure = (message.reason, message.error, message.remedy)
         elif (twin := self._ledger.namesake(root, relative)) is not None:
             failure = (
                 MicrographError.reason,

@@ -55,8 +55,9 @@ class SetAside:
     now and then, and may be sent as ``Landed`` with this very version."""
 
     error: str
-    """What happened and the remedy."""
+    """What happened."""
 
+    remedy: str
     landed_at: float
 
 
@@ -265,7 +266,8 @@ class Folder:
                 Path(relative),
                 outcome.version,
                 outcome.error.reason,
-                str(outcome.error),
+                outcome.error.what,
+                outcome.error.remedy,
                 outcome.landed_at,
             )
         )

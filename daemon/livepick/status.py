@@ -123,7 +123,12 @@ class Status:
                 {"finding": f.kind, "evidence": f.evidence, "remedy": f.remedy} for f in self.drift
             ],
             "failures": [
-                {"micrograph": row.name, "reason": row.reason, "error": row.error}
+                {
+                    "micrograph": row.name,
+                    "reason": row.reason,
+                    "error": row.error,
+                    "remedy": row.remedy,
+                }
                 for row in self.failures
             ],
         }

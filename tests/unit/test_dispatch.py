@@ -618,11 +618,12 @@ def test_what_the_watcher_sets_aside_is_failed(session):
     """With its reason; saying so twice counts once."""
     for _ in range(2):
         run = session()
-        run.inbox.put(SetAside(ROOT, Path("m.mrc"), V1, "movie", "It has 40 frames.", 900.0))
+        run.inbox.put(SetAside(ROOT, Path("m.mrc"), V1, "movie", "40 frames", "Sum it.", 900.0))
         run.start()
         run.until_counts(failed=1)
         run.stop()
-    assert run.rows()["m.mrc"].reason == "movie"
+    row = run.rows()["m.mrc"]
+    assert (row.reason, row.error, row.remedy) == ("movie", "40 frames", "Sum it.")
     assert run.instruments.calls["failed", "movie", "ingest"] == 0
 
 
