@@ -86,6 +86,9 @@ AT_ONCE = 500
 _NEW, _REPICK = 0, 1
 """Priorities."""
 
+MOST_ROWS = 2**63 - 1
+"""What SQLite can count to; people may ask for a greater number."""
+
 _PASSING = ("vanished", "io", "incomplete", "changed", "pixel_size", "internal")
 """Reasons that lie outside of the file, in folders, settings or livepick itself: the same content
 is tried again when it lands again, at the latest after the next start."""
@@ -191,6 +194,8 @@ class ReadLedger:
 
     def get(self, micrograph_id: int) -> MicrographRow | None:
         """Return one micrograph by the number that the ledger gave it."""
+        if micrograph_id > MOST_ROWS:
+            return None
         rows = self._rows("select * from micrograph where id = ?", micrograph_id)
         return MicrographRow.of(rows[0]) if rows else None
 
