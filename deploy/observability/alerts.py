@@ -205,9 +205,10 @@ _PICKING = (
         summary="{{ $value | humanizePercentage }} of the last half hour's micrographs failed on"
         " {{ $labels.instance }}. Run livepick status: it has each reason and remedy.",
         runbook="`livepick status CONFIG` and the page give reason and remedy of each."
-        " `incomplete`: the transfer breaks off. `header`, `dtype`: these are no micrographs, see"
-        " `watch.include`. `pixel_size`: set or correct `micrograph.pixel_size_angstrom`. `io`:"
-        " the file server. A file that is replaced is picked again.",
+        " `incomplete`: the transfer breaks off. `header`, `movie`: these are no micrographs, see"
+        " `watch.include`. `content`: the motion correction. `pixel_size`: set or correct"
+        " `micrograph.pixel_size_angstrom`. `io`: the file server. A file that is replaced is"
+        " picked again.",
     ),
     Alert(
         name="LivepickWorkersDie",

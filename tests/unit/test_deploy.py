@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from livepick.metrics import ERROR_REASONS
 from observability.alert import in_promql, rules
 from observability.alerts import ALERTS
 from observability.documentation import exposed
@@ -89,6 +90,15 @@ def test_a_metric_in_an_alert_exists():
     used = {name for alert in ALERTS for name in re.findall(r"livepick_\w+", alert.expr)}
 
     assert used - samples == set()
+
+
+def test_a_reason_in_a_runbook_exists():
+    """Of those that a micrograph may fail for."""
+    (alert,) = (alert for alert in ALERTS if alert.name == "LivepickMicrographsFail")
+    named = set(re.findall(r"`(\w+)`[:,]", alert.runbook))
+
+    assert {"incomplete", "header"} < named
+    assert named <= set(ERROR_REASONS)
 
 
 def test_a_test_may_have_its_minutes_as_seconds():
