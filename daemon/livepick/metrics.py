@@ -570,7 +570,7 @@ class Metrics:
     def watched(
         self,
         *,
-        available: Sequence[bool],
+        available: Sequence[bool | None],
         events: FileEvents,
         overflows: int,
         restarts: int,
@@ -585,7 +585,8 @@ class Metrics:
         Parameters
         ----------
         available
-            Of each watched folder, in the order of the config.
+            Of each watched folder, in the order of the config; one that nobody has looked at yet
+            has no series.
         events, overflows, restarts
             Of the events' queue, since the start.
         settling
@@ -598,7 +599,8 @@ class Metrics:
             Between listings.
         """
         for index, there in enumerate(available):
-            self.root_available.labels(str(index)).set(there)
+            if there is not None:
+                self.root_available.labels(str(index)).set(there)
         for kind in EVENT_TYPES:
             self._raise_to(self.watch_events.labels(kind), getattr(events, kind))
         self._raise_to(self.watch_overflows, overflows)

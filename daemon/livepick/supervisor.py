@@ -225,7 +225,7 @@ class Supervisor:
         )
         watching = self._watcher.health()
         self._metrics.watched(
-            available=[bool(folder.available) for folder in watching.folders],
+            available=[folder.available for folder in watching.folders],
             events=watching.events,
             overflows=watching.overflows,
             restarts=watching.restarts,

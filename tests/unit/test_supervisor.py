@@ -93,11 +93,14 @@ def test_all_well_is_no_problem(parts):
     assert parts.problems == ()
 
 
-def test_a_folder_that_nobody_has_looked_at_yet_is_not_gone(parts):
-    """In the first moments of the service."""
+def test_a_folder_that_nobody_has_looked_at_yet_is_not_gone(make_config, ledger):
+    """In the first moments of the service, which a file system that hangs may draw out."""
+    parts = Parts(make_config(), ledger)
     parts.folder.available = None
+    parts.supervisor.beat()
 
     assert parts.problems == ()
+    assert parts.sample("watch_root_available", root="0") is None
 
 
 @pytest.mark.parametrize(
