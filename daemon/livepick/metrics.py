@@ -233,7 +233,7 @@ class Metrics:
         )
         self.empty_in_a_row = self._gauge(
             "consecutive_empty_micrographs",
-            "Is there anything at all? Micrographs without a pick since the last with one.",
+            "Is there anything at all? Newest micrographs without a pick, 50 at most.",
         )
         self.score = self._histogram(
             "particle_score", "Do scores drift? Of picks above the threshold.", SCORE_BUCKETS
@@ -527,10 +527,6 @@ class Metrics:
             self.stage_seconds.labels(stage).observe(seconds[stage])
         if latency_seconds is not None:
             self.latency_seconds.observe(max(latency_seconds, 0.0))
-            if scores:
-                self.empty_in_a_row.set(0)
-            else:
-                self.empty_in_a_row.inc()
         self.last_picked.set(time.time())
         self.use_provider(result.provider)
 

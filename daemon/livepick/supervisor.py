@@ -32,6 +32,7 @@ from livepick.reload import Change, describe, read_anew
 from livepick.status import Status, read_status
 from livepick.systemd import Systemd
 from livepick.watch import Watcher
+from livepick.web.headline import LATEST, empty_in_row
 from livepick.web.health import Health
 from livepick.worker import CUDA
 
@@ -247,6 +248,8 @@ class Supervisor:
         try:
             status = self.status()
             self._metrics.ledger_particles.set(status.particles)
+            newest = self._ledger.latest(LATEST, picked=True)
+            self._metrics.empty_in_a_row.set(empty_in_row(newest))
             self._systemd.status(self._sentence(status))
         except LedgerError as error:  # the dispatch loop decides what that means
             _log.warning("status: %s", error)

@@ -210,17 +210,6 @@ def test_workers_are_busy_as_long_as_there_is_picking():
     assert busy == [0, 1, 2]
 
 
-def test_empty_micrographs_in_a_row_are_counted_once_each():
-    """Until one has a pick; those that are picked again do not count."""
-    metrics = Metrics()
-    counts = []
-    for scores, latency in (([], 1), ([0.1], 1), ([], None), ([0.9], 1), ([], 1)):
-        metrics.picked(result(*scores), latency_seconds=latency, export_seconds=0)
-        counts.append(metrics.registry.get_sample_value("livepick_consecutive_empty_micrographs"))
-
-    assert counts == [1, 2, 2, 0, 1]
-
-
 def test_labels_are_bounded():
     """An unknown reason becomes ``internal``, and a former model's series goes away."""
     metrics = Metrics()

@@ -5,8 +5,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from results import result
 
 from livepick.core.drift import Drift, DriftFinding
+from livepick.core.micrograph import FileVersion
 from livepick.disks import Disk, Space
 from livepick.folder import FileEvents
 from livepick.gpu import Cards
@@ -140,8 +142,8 @@ def test_a_restart_knows_when_a_run_last_ended_so(make_config, ledger, clock):
     parts = Parts(make_config(), ledger=ledger)
     parts.supervisor.describe(SimpleNamespace(version=0, kind="blob"))
 
-    for result, ended_at in (("promoted", 3000.0), ("failed", 4000.0), ("kept_aside", 0.0)):
-        assert parts.sample("training_ended_timestamp_seconds", result=result) == ended_at
+    for end, ended_at in (("promoted", 3000.0), ("failed", 4000.0), ("kept_aside", 0.0)):
+        assert parts.sample("training_ended_timestamp_seconds", result=end) == ended_at
 
 
 @pytest.mark.parametrize(
@@ -156,6 +158,21 @@ def test_what_takes_no_writes_is_seen_in_the_metrics(make_config, ledger, breaks
         told.append(parts.sample(gauge))
 
     assert told == [1, 0]
+
+
+def test_empty_micrographs_in_a_row_are_what_the_ledger_has(make_config, ledger):
+    """As on the page: a restart loses none, and none is left when they are picked again."""
+
+    def pick(name, *scores, content=1):
+        ledger.landed(Path("/m"), Path(name), FileVersion(100, content, 7), 900.0)
+        (claim,) = ledger.claim(1)
+        ledger.picked(claim, result(scores=scores))
+        started = Parts(make_config(), ledger)
+        started.supervisor.beat()
+        return started.sample("consecutive_empty_micrographs")
+
+    assert [pick("a.mrc"), pick("b.mrc", 0.1), pick("c.mrc")] == [1, 2, 3]
+    assert [pick("c.mrc", 0.9, content=2), pick("d.mrc")] == [0, 1]
 
 
 def test_the_room_of_all_folders_is_known_to_page_and_gauges(parts, tmp_path):

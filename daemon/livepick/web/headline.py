@@ -17,7 +17,7 @@ from livepick.status import Status
 from livepick.web.health import Health
 from livepick.web.room import rooms_of, tight
 
-__all__ = ["Headline", "Pace", "headline", "pace_of"]
+__all__ = ["LATEST", "Headline", "Pace", "empty_in_row", "headline", "pace_of"]
 
 QUIET_SECONDS = 900.0
 """A microscope changes its grid square within a quarter of an hour."""
@@ -91,7 +91,6 @@ def pace_of(latest: Sequence[MicrographRow], hourly: Hourly) -> Pace:
     gaps = [newer - older for newer, older in itertools.pairwise(landed)]
     picked = [row for row in latest if row.pick_count is not None]
     scores = [row.median_score for row in picked if row.median_score is not None]
-    empty = sum(1 for _ in itertools.takewhile(lambda row: not row.pick_count, picked))
     judged = [row for row in latest if row.quality_verdict is not None]
     bad = [row for row in judged if row.quality_verdict == "bad"]
     doubtful = [row for row in judged if row.quality_verdict == "doubtful"]
@@ -103,13 +102,18 @@ def pace_of(latest: Sequence[MicrographRow], hourly: Hourly) -> Pace:
         score=median(scores) if scores else None,
         failed=sum(row.state == "failed" for row in latest),
         latest=len(latest),
-        empty_in_row=empty,
+        empty_in_row=empty_in_row(picked),
         judged=len(judged),
         bad=len(bad),
         doubtful=len(doubtful),
         why_bad=main_reason(bad),
         why_not_good=main_reason(bad + doubtful),
     )
+
+
+def empty_in_row(picked: Sequence[MicrographRow]) -> int:
+    """Return how many of picked micrographs, the newest first, have no pick until one has."""
+    return sum(1 for _ in itertools.takewhile(lambda row: not row.pick_count, picked))
 
 
 def headline(status: Status, health: Health, pace: Pace, *, now: float, folders: str) -> Headline:
