@@ -14,7 +14,7 @@ from PIL import Image
 from livepick.core.micrograph import FileVersion
 from livepick.core.picks import Picks
 from livepick.engine import threads
-from livepick.errors import ConfigError
+from livepick.errors import ConfigError, LedgerError
 from livepick.ledger import LEDGER, Ledger, ReadLedger
 from livepick.metrics import Metrics
 from livepick.problem import Problem
@@ -85,14 +85,21 @@ def result(picks=PICKS, threshold=0.5):
 @pytest.fixture
 def ask(ledger, make_config):
     """Return a function that sends one request to a real server and returns its answer."""
-    state = {"health": Health(ok=True, seconds_since={"dispatch": 0.5})}
+    state = {"health": Health(ok=True, seconds_since={"dispatch": 0.5}), "fault": None}
+
+    def status():
+        if state["fault"] is not None:
+            raise state["fault"]
+        return STATUS
+
     config, engine, reader = make_config(), threads(1), ReadLedger(ledger.path)
-    sources = Sources(lambda: STATUS, lambda: state["health"], lambda: config, reader)
+    sources = Sources(status, lambda: state["health"], lambda: config, reader)
     app = create_app(Metrics(), sources, engine.submit)
     web = Web(listen("127.0.0.1:0"), app.asgi, app.live.close)
     web.start()
 
-    def send(path, *, method="GET", host=None, health=None, until=None):
+    def send(path, *, method="GET", host=None, health=None, fault=None, until=None):
+        state["fault"] = fault
         if health is not None:
             state["health"] = health
         connection = http.client.HTTPConnection(web.address, timeout=10)
@@ -230,6 +237,16 @@ def test_events_name_the_parts_that_change(ask, land):
     assert before["trends"] != after["trends"]
     assert before["models"] == after["models"]
     assert "mic.mrc" in ask("/sections/newest")[1]
+
+
+@pytest.mark.parametrize("path", ["/", "/sections/glance", "/events"])
+def test_a_ledger_that_cannot_be_read_is_said_with_what_to_do(ask, path):
+    """Events end too, for a page that is told nothing must not call itself live."""
+    fault = LedgerError("ledger.sqlite cannot be used: disk I/O error", "Look at the disk.")
+    answer, text = ask(path, fault=fault)
+
+    assert answer.status == 503
+    assert "disk I/O error. Look at the disk." in text
 
 
 def test_metrics_are_in_the_format_that_prometheus_scrapes(ask):

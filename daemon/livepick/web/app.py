@@ -6,6 +6,7 @@ elsewhere. Micrographs are addressed by their number in the ledger, never by a p
 can be read without a script; the script brings it up to date, and lets a threshold be tried.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -25,6 +26,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from livepick.core.bundle import bundle_name
+from livepick.errors import LedgerError
 from livepick.metrics import CONTENT_TYPE, Metrics
 from livepick.models import MODELS
 from livepick.render import Kind
@@ -45,6 +47,8 @@ FILES: Final = {
 """In the templates folder: all that the page loads beside its pictures."""
 
 ASK_AGAIN_SECONDS = "3"
+
+_log = logging.getLogger(__name__)
 
 FOREVER = {"cache-control": "private, max-age=86400, immutable"}
 """For what is addressed by its content."""
@@ -81,7 +85,8 @@ def create_app(metrics: Metrics, sources: Sources, submit: Submit, *, loopback: 
         *_page(sections, live),
         *_micrographs(sections, sources, Thumbnails(sources.ledger, sources.config, submit)),
     ]
-    return App(Guard(Starlette(routes=routes), loopback=loopback), live)
+    app = Starlette(routes=routes, exception_handlers={LedgerError: _unreadable})
+    return App(Guard(app, loopback=loopback), live)
 
 
 # Coroutines, though they read a database: one thread serves all, and a read takes milliseconds.
@@ -116,6 +121,7 @@ def _page(sections: Sections, live: Live) -> list[Route]:
     async def events(_: Request) -> Response:
         if live.is_full:
             return _busy("Too many look at this page.")
+        sections.parts()  # who cannot be told anything is not told that the page is live
         return StreamingResponse(live.events(), media_type="text/event-stream", headers=ANEW)
 
     async def search(request: Request) -> Response:
@@ -179,6 +185,11 @@ def _micrographs(sections: Sections, sources: Sources, thumbnails: Thumbnails) -
         Route("/micrographs/{id:int}/{kind}.png", picture),
         Route("/models/{version:int}/classes.png", classes),
     ]
+
+
+async def _unreadable(_: Request, error: Exception) -> Response:
+    _log.warning("page: %s", error)
+    return _busy(f"The ledger cannot be read: {error}")
 
 
 def _missing(sentence: str = "There is nothing of this name or number.") -> Response:

@@ -45,13 +45,15 @@ class Live:
         return self._listeners >= MOST_LISTENERS
 
     async def events(self) -> AsyncIterator[str]:
-        """Yield events until all is over."""
+        """Yield events until all is over, or the ledger cannot be read.
+
+        A stream that ends is a lost connection to the browser, which says how old its figures are.
+        """
         self._listeners += 1
         try:
             told, silent = "", 0
-            while not self._closed:
-                present = self._digests()
-                if present not in ("", told):
+            while not self._closed and (present := self._digests()):
+                if present != told:
                     told, silent = present, 0
                     yield f"data: {present}\n\n"
                 elif (silent := silent + 1) > SILENT_LOOKS:
