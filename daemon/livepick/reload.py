@@ -92,8 +92,13 @@ class Change:
 
     effect: Effect
 
+    @property
+    def edit(self) -> str:
+        """What was edited, in words."""
+        return f"{self.name} from {self.old} to {self.new}"
+
     def __str__(self) -> str:
-        return f"{self.name} from {self.old} to {self.new} ({self.effect})"
+        return f"{self.edit} ({self.effect})"
 
 
 def compare(old: Config, new: Config) -> tuple[Change, ...]:
@@ -128,7 +133,7 @@ def read_anew(path: Path, present: Config) -> tuple[Config, tuple[Change, ...]]:
     """
     fresh = Config.load(path)
     changes = compare(present, fresh)
-    late = [str(change) for change in changes if change.effect == "restart"]
+    late = [change.edit for change in changes if change.effect == "restart"]
     if late:
         others = len(changes) - len(late)
         waiting = f" {others} other change{'s wait' if others > 1 else ' waits'} for it."

@@ -90,7 +90,7 @@ def test_a_change_that_needs_a_restart_refuses_the_whole_edit(path):
         read_anew(path, old)
 
     assert str(caught.value) == (
-        f"{path} needs a restart for session.name from krios1 to krios2 (restart)."
+        f"{path} needs a restart for session.name from krios1 to krios2."
         " Restart the service, or set it back. 1 other change waits for it."
     )
 
@@ -162,7 +162,7 @@ class Told:
             metrics=self.metrics,
             ledger=None,
             watcher=SimpleNamespace(health=lambda: SimpleNamespace(folders=[])),
-            dispatch=SimpleNamespace(ledger_refuses=False),
+            dispatch=SimpleNamespace(ledger_fault=None),
             outputs=SimpleNamespace(down=False),
             cards=SimpleNamespace(present=()),
             provider="CUDAExecutionProvider",
