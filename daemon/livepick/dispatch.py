@@ -140,8 +140,8 @@ class Dispatch:
         self._away: set[Path] = set()
         self._model_faults: set[int] = set()
         self._ledger_retry_at = 0.0
-        self.ledger_refuses = False
-        """Whether the ledger takes no writes; until one succeeds, also while it is tried again."""
+        self.ledger_fault: LedgerWriteError | None = None
+        """Why the ledger takes no writes; until one succeeds, also while it is tried again."""
         self._counted_at = float("-inf")
         self._stop_at: float | None = None
         self.progress_at = time.monotonic()
@@ -213,10 +213,10 @@ class Dispatch:
         except LedgerWriteError as error:
             # What was to be handled stays in the backlog, and is handled again.
             _log.error("ledger: %s", error)
-            self.ledger_refuses = True
+            self.ledger_fault = error
             self._ledger_retry_at = time.monotonic() + LEDGER_RETRY_SECONDS
         else:
-            self.ledger_refuses = False
+            self.ledger_fault = None
 
     def _collect(self) -> None:
         """Take what is in the inbox into the backlog; wait for it a little if there is nothing."""

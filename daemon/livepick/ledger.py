@@ -93,7 +93,13 @@ _PASSING = ("vanished", "io", "incomplete", "changed", "pixel_size", "internal")
 """Reasons that lie outside of the file, in folders, settings or livepick itself: the same content
 is tried again when it lands again, at the latest after the next start."""
 
-_AGAIN = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
+_AGAIN = {
+    sqlite3.SQLITE_FULL: "Free space on the disk of the state directory",
+    sqlite3.SQLITE_IOERR: "Free space on the disk of the state directory, and see that it is well",
+    sqlite3.SQLITE_BUSY: "End what else has the file open for writing, as sqlite3 or a backup",
+    sqlite3.SQLITE_READONLY: "Let the service's user write the state directory and what is in it",
+}
+"""Errors that pass, and what to do about each."""
 
 _NO_FAILURE = "reason = null, error = null, remedy = null"
 _FRESH = f"tries = 0, crashes = 0, interruptions = 0, not_before = 0, {_NO_FAILURE}"
@@ -455,8 +461,7 @@ class ReadLedger:
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
         if code in _AGAIN:
             return LedgerWriteError(
-                f"{self.path} takes no writes: {error}",
-                "Free space on the disk of the state directory; livepick tries again.",
+                f"{self.path} takes no writes: {error}", f"{_AGAIN[code]}; livepick tries again."
             )
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return LedgerError(

@@ -6,14 +6,17 @@ from typing import Literal
 
 from livepick.core.drift import DriftFinding
 from livepick.core.micrograph import printable
-from livepick.errors import LivepickError
+from livepick.errors import ConfigError, LedgerWriteError, LivepickError
 
 __all__ = [
     "Level",
     "Problem",
+    "config_faulty",
     "config_refused",
     "drifted",
     "folder_gone",
+    "is_config_refused",
+    "ledger_refuses",
     "no_gpu",
     "no_writes",
 ]
@@ -52,16 +55,34 @@ def no_writes(folder: Path) -> Problem:
     )
 
 
+def ledger_refuses(error: LedgerWriteError) -> Problem:
+    """Return what is said of a ledger that takes no writes, in the words of SQLite."""
+    return Problem("bad", f"{error.what.rstrip('.')}.", error.remedy)
+
+
+_NOT_TAKEN = "The config was edited and is not taken; the former one is in force"
+
+
 def config_refused(error: BaseException) -> Problem:
     """Return what is wrong with an edit of the config, whose message has a line for each fault."""
     what, remedy = (
         (error.what, error.remedy) if isinstance(error, LivepickError) else (str(error), "")
     )
-    sentence = "; ".join(line.strip().rstrip(".") for line in what.splitlines())
+    return Problem("attention", f"{_NOT_TAKEN}: {_in_a_line(what)}.", remedy)
+
+
+def is_config_refused(problem: Problem) -> bool:
+    """Whether a problem is one of ``config_refused``."""
+    return problem.sentence.startswith(_NOT_TAKEN)
+
+
+def config_faulty(error: ConfigError) -> Problem:
+    """Return what is said of a config with a fault that no service has read."""
     return Problem(
         "attention",
-        f"The config was edited and is not taken; the former one is in force: {sentence}.",
-        remedy,
+        f"The config has a fault, and what is said here is by the settings that were last in"
+        f" force: {_in_a_line(error.what)}.",
+        error.remedy,
     )
 
 
@@ -83,6 +104,10 @@ def no_gpu() -> Problem:
         "It goes on, only slower. See nvidia-smi and livepick check; a service that started before"
         " the driver needs a restart.",
     )
+
+
+def _in_a_line(what: str) -> str:
+    return "; ".join(line.strip().rstrip(".") for line in what.splitlines())
 
 
 def _sentence(words: str) -> str:

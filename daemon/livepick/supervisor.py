@@ -25,6 +25,7 @@ from livepick.problem import (
     config_refused,
     drifted,
     folder_gone,
+    ledger_refuses,
     no_gpu,
     no_writes,
 )
@@ -205,8 +206,8 @@ class Supervisor:
         ]
         if self._outputs.down:
             problems.append(no_writes(self._config.output.directory))
-        if self._dispatch.ledger_refuses:
-            problems.append(no_writes(self._config.state.directory))
+        if (fault := self._dispatch.ledger_fault) is not None:
+            problems.append(ledger_refuses(fault))
         if self._refused is not None:
             problems.append(self._refused)
         problems += map(drifted, self._drift.drift.findings)
@@ -221,7 +222,7 @@ class Supervisor:
             self._systemd.alive()
         self._metrics.beat(
             output_writable=not self._outputs.down,
-            state_writable=not self._dispatch.ledger_refuses,
+            state_writable=self._dispatch.ledger_fault is None,
             now=time.time(),
         )
         watching = self._watcher.health()

@@ -393,16 +393,16 @@ def test_a_full_ledger_loses_nothing(session, monkeypatch):
     picked, said = run.ledger.picked, []
 
     def full(claim, result):
-        said.append(run.dispatch.ledger_refuses)
+        said.append(run.dispatch.ledger_fault is not None)
         if len(said) <= 2:
             raise LedgerWriteError("the ledger takes no writes", "Free space.")
         picked(claim, result)
 
     monkeypatch.setattr(run.ledger, "picked", full)
     run.land("a.mrc").start()
-    run.until(lambda: run.dispatch.ledger_refuses)
+    run.until(lambda: run.dispatch.ledger_fault is not None)
     run.until_counts(picked=1)
-    run.until(lambda: not run.dispatch.ledger_refuses)
+    run.until(lambda: run.dispatch.ledger_fault is None)
     assert said == [False, True, True]  # while it is tried again, too
     assert (run.instruments.calls["picked"], run.rows()["a.mrc"].attempt) == (1, 1)
 

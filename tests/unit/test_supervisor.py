@@ -10,6 +10,7 @@ from results import result
 from livepick.core.drift import Drift, DriftFinding
 from livepick.core.micrograph import FileVersion
 from livepick.disks import Disk, Space
+from livepick.errors import LedgerWriteError
 from livepick.folder import FileEvents
 from livepick.gpu import Cards
 from livepick.metrics import Metrics
@@ -39,7 +40,7 @@ class Parts:
             overflows=0,
             restarts=0,
         )
-        self.dispatch = SimpleNamespace(ledger_refuses=False, progress_at=time.monotonic())
+        self.dispatch = SimpleNamespace(ledger_fault=None, progress_at=time.monotonic())
         self.outputs = SimpleNamespace(down=False)
         self.metrics = Metrics()
         self.supervisor = Supervisor(
@@ -80,7 +81,9 @@ def refuse_output(parts):
 
 
 def refuse_ledger(parts):
-    parts.dispatch.ledger_refuses = True
+    parts.dispatch.ledger_fault = LedgerWriteError(
+        "/s/ledger.sqlite takes no writes: database is locked", "End what else has it open."
+    )
 
 
 def drift(parts):
@@ -110,7 +113,7 @@ def test_a_folder_that_nobody_has_looked_at_yet_is_not_gone(make_config, ledger)
     [
         (lose_folder, "bad", "The watched folder /data/in is not there: No such file"),
         (refuse_output, "bad", "out takes no writes: is the disk full?"),
-        (refuse_ledger, "bad", "state takes no writes: is the disk full?"),
+        (refuse_ledger, "bad", "ledger.sqlite takes no writes: database is locked."),
         (drift, "attention", "The last 25 have 40 picks, the first had 66."),
         (lose_gpu, "attention", "There is no GPU, so the CPU picks."),
     ],
