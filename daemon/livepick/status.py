@@ -185,7 +185,7 @@ def _read(config: Config, ledger: ReadLedger, drift: Drift | None) -> Status:
         training=_training(config, runs, model, counts),
         verdict=_verdict(runs),
         findings=findings,
-        newest=[_row(row) for row in ledger.recent(NEWEST)],
+        newest=[_row(row) for row in ledger.latest(NEWEST)],
         drift=(read_drift(ledger) if drift is None else drift).findings,
         failures=[_row(row) for row in ledger.recent(FAILURES, state="failed")],
         oldest_waiting_at=ledger.oldest_waiting_at(),
