@@ -1,12 +1,13 @@
 """Pictures are made once, one at a time, and kept within bounds."""
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import Future
 
 import pytest
 
-from livepick.errors import VanishedFileError
+from livepick.errors import UnreadableFileError, VanishedFileError
 from livepick.web.thumbnails import NoPictureError, Thumbnails
 
 
@@ -98,6 +99,25 @@ def test_what_cannot_be_drawn_is_said(make):
         with pytest.raises(NoPictureError):
             asyncio.run(ask(number))
     assert len(jobs) == 2
+
+
+def test_why_there_is_no_picture_is_known_until_there_is_one(make):
+    """Only for what asking again does not mend, and bounded by the latest who asked."""
+    ends = [UnreadableFileError("stale", "wait"), VanishedFileError("1.mrc is gone", "ok"), None]
+
+    def answer(future):
+        error = ends.pop(0)
+        future.set_result(b"png") if error is None else future.set_exception(error)
+
+    thumbnails, _ = make(answer)
+    said = [thumbnails.why_not(0, "full")]
+    for _ in range(3):
+        with contextlib.suppress(NoPictureError):
+            asyncio.run(thumbnails.get(1, "full"))
+        said.append(thumbnails.why_not(1, "full"))
+
+    assert said == ["", "", "1.mrc is gone", ""]
+    assert thumbnails.why_not(1, "thumbnail") == ""
 
 
 def test_too_many_are_turned_away(make):

@@ -23,7 +23,7 @@ from starlette.responses import (
     StreamingResponse,
 )
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from livepick.core.bundle import bundle_name
 from livepick.errors import LedgerError
@@ -119,10 +119,11 @@ def _page(sections: Sections, live: Live) -> list[Route]:
         return HTMLResponse(sections.parts()[name], headers=ANEW)
 
     async def events(_: Request) -> Response:
-        if live.is_full:
-            return _busy("Too many look at this page.")
         sections.parts()  # who cannot be told anything is not told that the page is live
-        return StreamingResponse(live.events(), media_type="text/event-stream", headers=ANEW)
+        # Counted here: of many that ask at once, none has begun to listen yet.
+        if not live.enter():
+            return _busy("Too many look at this page.")
+        return _Events(live)
 
     async def search(request: Request) -> Response:
         text = request.query_params.get("name", "").strip()
@@ -174,6 +175,13 @@ def _micrographs(sections: Sections, sources: Sources, thumbnails: Thumbnails) -
             return _busy(str(error)) if error.passing else _missing(str(error))
         return Response(png, media_type="image/png", headers=FOREVER)
 
+    async def why_not(request: Request) -> Response:
+        kind: Kind = request.path_params["kind"]
+        if kind not in get_args(Kind):
+            return _missing()
+        why = thumbnails.why_not(request.path_params["id"], kind)
+        return PlainTextResponse(why, headers=ANEW)
+
     async def classes(request: Request) -> Response:
         bundle = bundle_name(request.path_params["version"])
         path = sources.config().state.directory / MODELS / bundle / CLASSES
@@ -183,8 +191,23 @@ def _micrographs(sections: Sections, sources: Sources, thumbnails: Thumbnails) -
         Route("/micrographs/{id:int}", micrograph),
         Route("/micrographs/{id:int}/candidates", candidates),
         Route("/micrographs/{id:int}/{kind}.png", picture),
+        Route("/micrographs/{id:int}/{kind}.txt", why_not),
         Route("/models/{version:int}/classes.png", classes),
     ]
+
+
+class _Events(StreamingResponse):
+    """Events for one listener, who is counted until the answer has ended, however it ends."""
+
+    def __init__(self, live: Live) -> None:
+        super().__init__(live.events(), media_type="text/event-stream", headers=ANEW)
+        self._live = live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._live.leave()
 
 
 async def _unreadable(_: Request, error: Exception) -> Response:

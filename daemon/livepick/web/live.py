@@ -39,29 +39,31 @@ class Live:
         """Let all streams end soon; callable from any thread."""
         self._closed = True
 
-    @property
-    def is_full(self) -> bool:
-        """Whether nobody else can listen."""
-        return self._listeners >= MOST_LISTENERS
+    def enter(self) -> bool:
+        """Count one more who listens, until ``leave``; False: there are too many already."""
+        if self._listeners >= MOST_LISTENERS:
+            return False
+        self._listeners += 1
+        return True
+
+    def leave(self) -> None:
+        """Count one less."""
+        self._listeners -= 1
 
     async def events(self) -> AsyncIterator[str]:
         """Yield events until all is over, or the ledger cannot be read.
 
         A stream that ends is a lost connection to the browser, which says how old its figures are.
         """
-        self._listeners += 1
-        try:
-            told, silent = "", 0
-            while not self._closed and (present := self._digests()):
-                if present != told:
-                    told, silent = present, 0
-                    yield f"data: {present}\n\n"
-                elif (silent := silent + 1) > SILENT_LOOKS:
-                    silent = 0
-                    yield ": still here\n\n"
-                await self._wait()
-        finally:
-            self._listeners -= 1
+        told, silent = "", 0
+        while not self._closed and (present := self._digests()):
+            if present != told:
+                told, silent = present, 0
+                yield f"data: {present}\n\n"
+            elif (silent := silent + 1) > SILENT_LOOKS:
+                silent = 0
+                yield ": still here\n\n"
+            await self._wait()
 
     def _digests(self) -> str:
         try:

@@ -26,6 +26,9 @@ CACHE_BYTES = 32 << 20
 MOST_WAITING = 48
 """More requests than two pages full are turned away, to ask again."""
 
+MOST_REFUSALS = 1000
+"""Reasons why there is no picture that are kept; each is a sentence."""
+
 RENDER_SECONDS = 60.0
 """A worker may have micrographs to pick first, on a slow file system."""
 
@@ -83,6 +86,7 @@ class Thumbnails:
         self._cache_bytes = cache_bytes
         self._kept: OrderedDict[Key, bytes] = OrderedDict()
         self._kept_bytes = 0
+        self._refusals: OrderedDict[Key, str] = OrderedDict()
         self._being_made: dict[Key, asyncio.Task[bytes]] = {}
         self._turn = asyncio.Semaphore(1)
 
@@ -102,7 +106,7 @@ class Thumbnails:
         row = self._ledger.get(micrograph_id)
         if row is None or row.pixel_size_angstrom is None:
             raise NoPictureError("It has not been picked.", passing=False)
-        key = (row.id, row.content, kind, self._config().particle.diameter_angstrom)
+        key = self._key(row, kind)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
@@ -114,6 +118,17 @@ class Thumbnails:
             self._being_made[key] = task
         # Shielded: who leaves does not take the picture away from the others.
         return await asyncio.shield(self._being_made[key])
+
+    def why_not(self, micrograph_id: int, kind: Kind) -> str:
+        """Return why there was no picture when it was last asked for; empty if there was one.
+
+        Also if there may be one soon, or nobody has asked yet.
+        """
+        row = self._ledger.get(micrograph_id)
+        return "" if row is None else self._refusals.get(self._key(row, kind), "")
+
+    def _key(self, row: MicrographRow, kind: Kind) -> Key:
+        return (row.id, row.content, kind, self._config().particle.diameter_angstrom)
 
     def _job(self, row: MicrographRow, kind: Kind) -> RenderJob:
         particle = self._config().particle
@@ -136,12 +151,20 @@ class Thumbnails:
                 raise NoPictureError(f"The workers are busy: {error}", passing=True) from error
             except LivepickError as error:
                 _log.info("%s: no picture: %s", job.path.name, error)
+                if not error.retryable:
+                    self._refuse(key, error.what)
                 raise NoPictureError(str(error), passing=error.retryable) from error
         self._keep(key, picture)
         return picture
 
+    def _refuse(self, key: Key, why: str) -> None:
+        self._refusals[key] = why
+        if len(self._refusals) > MOST_REFUSALS:
+            self._refusals.popitem(last=False)
+
     def _keep(self, key: Key, picture: bytes) -> None:
         self._kept[key] = picture
+        self._refusals.pop(key, None)
         self._kept_bytes += len(picture)
         while self._kept_bytes > self._cache_bytes:
             _, dropped = self._kept.popitem(last=False)

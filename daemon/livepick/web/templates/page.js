@@ -79,14 +79,30 @@ function listen() {
   };
 }
 
-// A picture that is not there yet is asked for again: the workers may have had much to do.
+// A picture that is not there yet is asked for again: the workers may have had much to do. One that
+// cannot come, as its file is gone, is not: the reason stands in its place.
 function watchPictures(within) {
   for (const img of within.querySelectorAll(".drawn img")) {
     let tries = 0;
-    img.addEventListener("error", () => {
-      if (++tries < 5) setTimeout(() => { img.src = `${img.src.split("&")[0]}&try=${tries}`; }, 3000);
+    img.addEventListener("error", async () => {
+      const why = await whyNot(img.src).catch(() => "");
+      if (why) sayInPlaceOf(img, why);
+      else if (++tries < 5) setTimeout(() => { img.src = `${img.src.split("&")[0]}&try=${tries}`; }, 3000);
     });
   }
+}
+
+async function whyNot(picture) {
+  const answer = await fetch(picture.replace(/\.png\?.*$/, ".txt"));
+  return answer.ok ? answer.text() : "";
+}
+
+function sayInPlaceOf(img, why) {
+  const words = document.createElement("p");
+  words.className = "gone";
+  words.textContent = `No picture: ${why}.`;
+  img.after(words);
+  $(".mask", img.parentElement)?.remove();
 }
 
 // --- search -----------------------------------------------------------------------------------
