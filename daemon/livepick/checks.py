@@ -7,7 +7,6 @@ somebody should know. Nothing is left behind: a folder that is not there yet is 
 
 import concurrent.futures
 import errno
-import fcntl
 import importlib.util
 import ipaddress
 import itertools
@@ -35,6 +34,7 @@ from livepick.disks import TIGHT_GIB
 from livepick.errors import LivepickError
 from livepick.filesystem import file_system_type, is_network
 from livepick.ledger import LEDGER
+from livepick.lock import holder
 from livepick.models import verify_graph
 from livepick.presets import is_ignored_name, is_image_name, rules_for
 from livepick.scan import file_system
@@ -171,30 +171,15 @@ def _local(state: Path) -> Check:
 
 def _alone(config: Config) -> Check:
     name = "other service"
-    holder = _holder(config.state.directory)
-    if holder is None:
+    process = holder(config.state.directory / LEDGER)
+    if process is None:
         return Check(name, "ok", f"none runs on {config.state.directory}")
     return Check(
         name,
         "warning",
-        f"livepick runs on {config.state.directory} (process {holder})",
+        f"livepick runs on {config.state.directory} (process {process})",
         "A second one would be refused; stop it first, or give this one another state.directory.",
     )
-
-
-def _holder(state: Path) -> str | None:
-    """Return the process id of the service that has the ledger, if one has."""
-    try:
-        descriptor = os.open(state / f"{LEDGER}.lock", os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
-    finally:
-        os.close(descriptor)
-    return None
 
 
 def _pixel_size(config: Config) -> Check:
@@ -392,7 +377,7 @@ def _door(config: Config) -> Check:
             door.bind(address)
             door.listen(1)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE and _holder(config.state.directory) is not None:
+        if error.errno == errno.EADDRINUSE and holder(config.state.directory / LEDGER) is not None:
             return Check(name, "ok", f"{config.web.listen} is taken, as the service runs")
         return Check(
             name,

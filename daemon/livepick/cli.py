@@ -14,12 +14,9 @@ from typing import Any
 import typer
 
 from livepick import __version__
-from livepick.errors import BusyError, ConfigError, LivepickError
+from livepick.errors import EXIT_CONFIG, BusyError, ConfigError, LivepickError
 
 __all__ = ["COMMANDS", "EXIT_BUSY", "EXIT_CONFIG", "main"]
-
-EXIT_CONFIG = 78
-"""EX_CONFIG of sysexits.h: the unit file tells systemd not to restart on it."""
 
 EXIT_BUSY = 75
 """EX_TEMPFAIL: another service has the state folder; once it has ended this one may start."""

@@ -54,6 +54,7 @@ __all__ = [
     "Watch",
     "Web",
     "read_text",
+    "state_directory",
     "value_spans",
 ]
 
@@ -638,6 +639,14 @@ class Config(Section):
         placed = [(_line_of(fault.path, lines), fault.sentence) for fault in faults]
         raise _config_error(path, placed)
 
+    def as_yaml(self) -> str:
+        """Return a text that ``parse`` makes this config of, wherever the file is.
+
+        Settings that were not given are left out: another version may have others.
+        """
+        values = self.model_dump(mode="json", exclude_unset=True)
+        return yaml.safe_dump(values, sort_keys=False)
+
     def particle_fingerprint(self) -> str:
         """Return a short digest of the particle: a model serves only the one it was made for."""
         return _digest(self.particle.model_dump(mode="json"))
@@ -686,6 +695,28 @@ def read_text(path: Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is no text in UTF-8", "Save it as UTF-8.") from error
+
+
+_STATE = re.compile(r"^state:.*?(?=^[^\s#]|\Z)", re.DOTALL | re.MULTILINE)
+"""The section, in the usual layout, of a file that is no YAML elsewhere."""
+
+
+def state_directory(text: str, path: Path) -> Path | None:
+    """Return the state folder of a config that has faults; None if it cannot be told.
+
+    Parameters
+    ----------
+    text, path
+        As for ``Config.parse``.
+    """
+    for part in (text, *_STATE.findall(text)):
+        try:
+            section = _values(part, path)[0].get("state")
+            named = {"directory": section.get("directory")} if isinstance(section, dict) else {}
+            return State.model_validate(named, context={"folder": path.absolute().parent}).directory
+        except (ConfigError, ValidationError):
+            continue
+    return None
 
 
 def value_spans(text: str) -> dict[KeyPath, tuple[int, int]]:

@@ -33,6 +33,7 @@ all of its jobs.
 from typing import ClassVar
 
 __all__ = [
+    "EXIT_CONFIG",
     "BusyError",
     "ChangedFileError",
     "ConfigError",
@@ -56,6 +57,11 @@ __all__ = [
     "UnreadableFileError",
     "VanishedFileError",
 ]
+
+
+EXIT_CONFIG = 78
+"""Exit status of a command whose config is wrong, EX_CONFIG of sysexits.h: the unit file tells
+systemd not to restart on it."""
 
 
 class LivepickError(Exception):

@@ -2,11 +2,36 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from livepick.errors import BusyError, LedgerError
 
-__all__ = ["StateLock"]
+__all__ = ["StateLock", "holder", "lock_file"]
+
+TRIES = 6
+TRY_SECONDS = 0.1
+"""Whoever only asks who holds the lock has it for a moment, and a service must not end by that."""
+
+
+def lock_file(ledger: Path) -> Path:
+    """Return the file that is locked for a ledger."""
+    return ledger.with_name(ledger.name + ".lock")
+
+
+def holder(ledger: Path) -> str | None:
+    """Return the process id of the service that has a ledger, if one has, as far as one may ask."""
+    try:
+        descriptor = os.open(lock_file(ledger), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _written(descriptor) or "unknown"
+    finally:
+        os.close(descriptor)
+    return None
 
 
 class StateLock:
@@ -26,7 +51,7 @@ class StateLock:
     """
 
     def __init__(self, ledger: Path) -> None:
-        self.path = ledger.with_name(ledger.name + ".lock")
+        self.path = lock_file(ledger)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Not inherited by workers and trainers, which may outlive the service for a moment.
@@ -37,17 +62,31 @@ class StateLock:
                 "Give state.directory a folder that the service's user may write.",
             ) from error
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take()
         except BlockingIOError as error:
-            holder = os.read(self._descriptor, 20).decode(errors="replace").strip()
+            process = _written(self._descriptor)
             os.close(self._descriptor)
             raise BusyError(
-                f"another livepick (process {holder}) works on {self.path.parent}",
+                f"another livepick (process {process}) works on {self.path.parent}",
                 "Stop it first, or give this one another state.directory.",
             ) from error
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, f"{os.getpid()}\n".encode())
 
+    def _take(self) -> None:
+        for _ in range(TRIES - 1):
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(TRY_SECONDS)
+            else:
+                return
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
     def release(self) -> None:
         """Let another service have the folder."""
         os.close(self._descriptor)
+
+
+def _written(descriptor: int) -> str:
+    return os.read(descriptor, 20).decode(errors="replace").strip()

@@ -46,6 +46,7 @@ from livepick.errors import LivepickError, ModelError
 from livepick.export.micrographs import MicrographTable
 from livepick.export.star import RelionStar
 from livepick.gpu import Cards, nvml
+from livepick.in_force import keep
 from livepick.ledger import LEDGER, Ledger, ReadLedger
 from livepick.metrics import Metrics
 from livepick.models import MODELS, Bundle, Models
@@ -58,14 +59,12 @@ from livepick.supervisor import Supervisor
 from livepick.systemd import Systemd
 from livepick.watch import Watcher
 from livepick.web.app import create_app
+from livepick.web.asking import ADDRESS
 from livepick.web.sections import Sources
 from livepick.web.server import Web, is_loopback, listen
 from livepick.worker import CUDA, pick, probe
 
-__all__ = ["ADDRESS", "Service"]
-
-ADDRESS = "web.address"
-"""File in the state directory with the host:port of the page."""
+__all__ = ["Service"]
 
 TICK_SECONDS = 1.0
 """Between two looks at how the parts do."""
@@ -136,6 +135,8 @@ class Service:
             self._start()
             failure = self._wait()
             self._systemd.stopping()
+            if failure is None:
+                self._forget_address()
             self._stop()
         _log.info("session %s: stopped", self._config.session.name)
         if failure is not None:
@@ -154,6 +155,8 @@ class Service:
         config, state = self._config, self._config.state.directory
         ledger = Ledger(state / LEDGER)  # keeps a second service out
         ending.callback(ledger.close)
+        (state / ADDRESS).unlink(missing_ok=True)  # of one that was killed
+        keep(config)
         ledger.begin_session(config.session.name)
         reader = ReadLedger(state / LEDGER)
         ending.callback(reader.close)
@@ -301,6 +304,13 @@ class Service:
         _log.info("session %s: at work", self._config.session.name)
         self._systemd.ready()
 
+    def _forget_address(self) -> None:
+        """Remove the page's address: if it is left, the service has ended by itself."""
+        try:
+            (self._config.state.directory / ADDRESS).unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("page: its address is left in %s: %s", ADDRESS, error.strerror)
+
     def _scanned(self) -> bool:
         health = self._watcher.health()
         return health.last_scan_at > 0 or all(f.available is False for f in health.folders)
@@ -349,9 +359,12 @@ class Service:
         ------
         ModelError
             The blob picker for another particle could not be written.
+        LedgerWriteError
+            The state folder takes no writes.
         """
         if any(change.name.startswith("particle.") for change in changes):
             self._models.ensure_blob(config)  # takes about a second
+        keep(config)
         for sentence in advice(config):
             if sentence not in advice(self._config):
                 _log.warning("config: %s", sentence)

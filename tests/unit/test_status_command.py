@@ -1,12 +1,22 @@
-"""``livepick status --watch``."""
+"""``livepick status``: what it says first, past which faults, and again and again."""
 
+import contextlib
 import json
+from pathlib import Path
 
 import pytest
 import yaml
+from results import result
 
 from livepick import cli
 from livepick.commands import status as command
+from livepick.config import Config
+from livepick.core.micrograph import FileVersion
+from livepick.errors import ConfigError
+from livepick.in_force import keep
+from livepick.ledger import LEDGER, Ledger
+from livepick.problem import Problem, config_refused
+from livepick.web.asking import Answer
 
 
 @pytest.fixture
@@ -73,7 +83,7 @@ def test_on_a_terminal_it_is_drawn_in_place(config_file, ctrl_c_after, capsys, m
 
 
 def test_a_faulty_edit_does_not_end_it(config_file, ctrl_c_after, capsys, monkeypatch):
-    """As in the service, the former settings stay."""
+    """As in the service, the former settings stay, and the fault is said."""
     ctrl_c_after(2)
     looked = command.read_status
 
@@ -84,9 +94,139 @@ def test_a_faulty_edit_does_not_end_it(config_file, ctrl_c_after, capsys, monkey
     monkeypatch.setattr(command, "read_status", edit_badly)
 
     assert cli.main(["status", str(config_file), "--watch"]) == 0
-    assert capsys.readouterr().out.count("not begun") == 2
+    out = printed(capsys)
+    assert out.count("not begun") == 2
+    assert out.count("The config has a fault") == 1
 
 
 def test_seconds_are_for_watch_only(config_file, capsys):
     assert cli.main(["status", str(config_file), "5"]) == 2
     assert "--watch" in capsys.readouterr().err
+
+
+GONE = Problem("bad", "The watched folder /in is not there: gone.", "Mount it again.")
+SMALL = Problem("attention", "There is no GPU, so the CPU picks.", "It is slower.")
+
+
+@pytest.fixture
+def begun(config_file):
+    """Return the config file of a session that has a ledger, and a copy of what is in force."""
+    config = Config.load(config_file)
+    with contextlib.closing(Ledger(config.state.directory / LEDGER)) as ledger:
+        ledger.begin_session("krios2")
+        keep(config)
+    return config_file
+
+
+@pytest.fixture
+def answer(monkeypatch):
+    """Return a function that sets what the service answers."""
+
+    def set_answer(state, sentence, *problems):
+        said = Answer(state, sentence, problems, "http://127.0.0.1:9/")
+        monkeypatch.setattr(command, "ask", lambda config, path: said)
+
+    return set_answer
+
+
+def printed(capsys):
+    """Return what was printed, as one line."""
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_what_is_wrong_comes_first_with_what_to_do(begun, answer, capsys):
+    """Then what goes on, and then the counts; that something is wrong is no failure of it."""
+    answer("running", "Picked so far: 0 of 0 micrographs.", GONE, SMALL)
+
+    assert cli.main(["status", str(begun)]) == 0
+    assert printed(capsys).startswith(
+        f"krios2 {GONE.sentence} {GONE.remedy} {SMALL.sentence} {SMALL.remedy}"
+        " Picked so far: 0 of 0 micrographs. The page: http://127.0.0.1:9/ 0 picked"
+    )
+
+
+def test_scripts_get_problems_and_the_state_of_the_service(begun, answer, capsys):
+    """Beside what they had before."""
+    answer("running", "Picked so far.", GONE)
+
+    assert cli.main(["status", str(begun), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["problems"] == [{"level": "bad", "sentence": GONE.sentence, "remedy": GONE.remedy}]
+    assert said["service"] == {
+        "state": "running", "sentence": "Picked so far.", "page": "http://127.0.0.1:9/",
+    }  # fmt: skip
+    assert said["micrographs"]["picked"] == 0
+
+
+def test_a_session_that_was_stopped_is_said_calmly(begun, capsys):
+    assert cli.main(["status", str(begun)]) == 0
+    assert "The service is not running; to go on: systemctl start livepick" in printed(capsys)
+
+    assert cli.main(["status", str(begun), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["problems"], said["service"]["state"]) == ([], "stopped")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("running", "The config was edited and is not taken; the former one is in force: "),
+        ("stopped", "what is said here is by the settings that were last in force: "),
+    ],
+)
+def test_a_fault_of_the_config_is_said_with_all_the_rest(begun, answer, capsys, state, words):
+    """And with the exit status that it has everywhere."""
+    answer(state, "All that goes on.")
+    begun.write_text(begun.read_text().replace("150", "large"))
+
+    assert cli.main(["status", str(begun)]) == 78
+    out = printed(capsys)
+    assert words in out
+    assert "particle.diameter_angstrom must be a number" in out
+    assert "Mend the file" in out
+    assert "0 picked" in out
+
+
+def test_a_fault_that_the_service_has_said_is_not_said_again(begun, answer, capsys):
+    answer("running", "", config_refused(ConfigError("line 8: it is wrong", "Mend it.")))
+    begun.write_text(begun.read_text().replace("150", "large"))
+
+    assert cli.main(["status", str(begun), "--json"]) == 78
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert "line 8: it is wrong" in problem["sentence"]
+
+
+def test_a_fault_past_which_nothing_is_known_says_that_a_service_goes_on(config_file, capsys):
+    config_file.write_text("session: [")
+
+    for arguments in (["status"], ["status", "--watch"], ["report"]):
+        assert cli.main([*arguments, str(config_file)]) == 78
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert "A service that runs goes on with the former settings" in said.err
+
+
+def test_a_report_is_written_past_a_fault(begun, tmp_path, capsys):
+    """Of the settings that were last in force, and the fault is said."""
+    begun.write_text(begun.read_text().replace("150", "large"))
+
+    assert cli.main(["report", str(begun), "--output", str(tmp_path / "r.html")]) == 78
+    assert "A copy of the settings in force" in (tmp_path / "r.html").read_text()
+    assert "by the settings that were last in force" in capsys.readouterr().err
+
+
+def test_newest_are_those_that_landed_last(begun, capsys):
+    """A model that picks the old ones again does not make them new."""
+    root = begun.parent / "in"
+    with contextlib.closing(Ledger(Config.load(begun).state.directory / LEDGER)) as ledger:
+        for number in (1, 2, 3):
+            version = FileVersion(100, number, number)
+            ledger.landed(root, Path(f"{number}.mrc"), version, 1000.0 * number)
+        for claim in ledger.claim(1):  # the oldest
+            ledger.picked(claim, result())
+
+    assert cli.main(["status", str(begun)]) == 0
+    out = printed(capsys)
+    assert [out.index(f"{number}.mrc") for number in (3, 2, 1)] == sorted(
+        out.index(f"{number}.mrc") for number in (1, 2, 3)
+    )

@@ -21,7 +21,9 @@ from livepick.problem import Problem
 from livepick.records import Counts
 from livepick.status import Row, Status, Training
 from livepick.web.app import create_app
+from livepick.web.headline import Headline
 from livepick.web.health import Health
+from livepick.web.live import MOST_LISTENERS
 from livepick.web.sections import Sources
 from livepick.web.server import Web, listen
 from livepick.worker import Quality, Result, StageSeconds
@@ -110,6 +112,7 @@ def ask(ledger, make_config):
         picture = answer.headers.get_content_type() == "image/png"
         return answer, body if picture else body.decode()
 
+    send.address = web.address
     yield send
     web.stop()
     engine.stop()
@@ -213,6 +216,54 @@ def test_a_micrograph_that_was_written_anew_has_no_picture(ask, land, write_mrc)
 def test_what_is_not_there_is_404(ask, path):
     """Nothing is addressed by a path."""
     assert ask(path)[0].status == 404
+
+
+def test_a_picture_whose_file_is_gone_says_why(ask, land, tmp_path):
+    """In words of their own, for the browser shows none of a picture that did not come."""
+    number = land("mic.mrc")
+    (tmp_path / "mic.mrc").unlink()
+
+    assert ask(f"/micrographs/{number}/full.txt")[1] == ""
+    assert ask(f"/micrographs/{number}/full.png")[0].status == 404
+    answer, why = ask(f"/micrographs/{number}/full.txt")
+    assert (answer.status, why) == (200, f"{tmp_path}/mic.mrc is gone")
+    assert ask(f"/micrographs/{number}/other.txt")[0].status == 404
+
+
+def test_of_many_that_listen_at_once_only_so_many_are_taken(ask):
+    """None of them has heard anything when the others ask; whoever leaves makes room."""
+    with contextlib.ExitStack() as listening:
+        answers = []
+        for _ in range(40):
+            connection = http.client.HTTPConnection(ask.address, timeout=10)
+            listening.callback(connection.close)
+            connection.request("GET", "/events")
+            answers.append(connection)
+        statuses = [connection.getresponse().status for connection in answers]
+    assert sorted(statuses) == [200] * MOST_LISTENERS + [503] * (40 - MOST_LISTENERS)
+
+    give_up = time.monotonic() + 10
+    while ask("/events", until="line")[0].status != 200:
+        assert time.monotonic() < give_up
+        time.sleep(0.2)
+
+
+def test_what_the_page_begins_with_is_there_for_programs(ask):
+    """The same words, and all of them; also if the ledger cannot be read."""
+    answer, text = ask("/headline.json")
+    top = Headline.of_json(text.encode())
+
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert (top.level, top.sentence, top.remedy) == ("bad", "/data is not there.", "Mount it.")
+    assert top.problems[0] == STATUS.problems[0]
+    assert [problem.sentence for problem in top.problems[1:]] == ["Run 0001 failed: no memory."]
+    assert top.doing.startswith("Picked so far: 2 of 4 micrographs")
+    assert all(problem.sentence in ask("/")[1] for problem in top.problems)
+
+    answer, text = ask("/headline.json", fault=LedgerError("it is damaged", "Move it aside."))
+    (problem,) = Headline.of_json(text.encode()).problems
+    assert answer.status == 503
+    assert problem == Problem("bad", "The ledger cannot be read: it is damaged.", "Move it aside.")
 
 
 def test_search_finds_by_any_part_of_the_name(ask, land):

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from livepick.closing_report import collect, to_html
-from livepick.config import Config, read_text
 from livepick.core.files import write_atomically
-from livepick.errors import OutputError
+from livepick.errors import ConfigError, OutputError
+from livepick.in_force import read_settings
+from livepick.problem import config_faulty
 
 __all__ = ["REPORT_FILE", "report"]
 
@@ -34,11 +35,11 @@ def report(
 
     One HTML file with all that it shows inside, to be read without a network: times, counts,
     plots, quality, failures, models, trainings and settings. The session is left as it is.
+    If the config has a fault, it is of the settings that were last in force.
     """
-    text = read_text(config)
-    settings = Config.parse(text, config)
-    html = to_html(collect(settings, text, pictures=pictures))
-    place = settings.output.directory / REPORT_FILE if output is None else output
+    read = read_settings(config)
+    html = to_html(collect(read.config, read.text, pictures=pictures))
+    place = read.config.output.directory / REPORT_FILE if output is None else output
     try:
         if output is None:
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -49,3 +50,6 @@ def report(
             "Name another file with --output, in a folder that is there and takes files.",
         ) from error
     typer.echo(f"{place} ({len(html) / 1e6:.1f} MB)")
+    if read.fault is not None:
+        problem = config_faulty(read.fault)
+        raise ConfigError(problem.sentence.rstrip("."), problem.remedy)

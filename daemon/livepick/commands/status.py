@@ -1,17 +1,25 @@
-"""``livepick status``: where a session stands, from its ledger alone."""
+"""``livepick status``: where a session stands: by its ledger, and by its service if that runs.
+
+What is wrong comes first, in the words of the page. All that the ledger knows is said without the
+service too, and with a config that has a fault, by the settings in force.
+"""
 
 import contextlib
+import dataclasses
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from livepick.config import Config
-from livepick.errors import ConfigError
+from livepick.errors import EXIT_CONFIG, ConfigError
+from livepick.in_force import Settings, read_settings
+from livepick.problem import Problem, config_faulty, config_refused, is_config_refused
 from livepick.status import Status, read_status
+from livepick.web.asking import Answer, ask
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -29,8 +37,31 @@ _STATES = (
 
 _NEWEST, _FAILURES = 8, 8
 
+_COLORS = {"bad": "bold red", "attention": "yellow"}
+
 EVERY = 2.0
 """Seconds between two looks of ``--watch``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is seen of a session at a moment."""
+
+    status: Status
+    service: Answer
+    problems: tuple[Problem, ...]
+    fault: ConfigError | None
+    """Of the config file."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what scripts rely on."""
+        service = {
+            "state": self.service.state,
+            "sentence": self.service.sentence,
+            "page": self.service.address,
+        }
+        problems = [dataclasses.asdict(problem) for problem in self.problems]
+        return self.status.as_json() | {"service": service, "problems": problems}
 
 
 def status(
@@ -56,7 +87,7 @@ def status(
         ),
     ] = False,
 ) -> None:
-    """Show where a session stands, while the service runs or after.
+    """Show where a session stands, and what is wrong, while the service runs or after.
 
     Before the first start there is nothing but zeros, and the model is null.
     """
@@ -65,25 +96,38 @@ def status(
     if watch:
         _watch(config, EVERY if seconds is None else seconds, as_json=as_json)
         return
-    present = read_status(Config.load(config))
+    seen = _look(read_settings(config), config)
     if as_json:
-        typer.echo(json.dumps(present.as_json(), indent=2))
-        return
-    from rich.console import Console  # noqa: PLC0415 - not for --json, nor for the service
+        typer.echo(json.dumps(seen.as_json(), indent=2))
+    else:
+        from rich.console import Console  # noqa: PLC0415 - not for --json, nor for the service
 
-    Console().print(_report(present, config))
+        Console().print(_report(seen, config))
+    if seen.fault is not None:
+        raise typer.Exit(EXIT_CONFIG)
+
+
+def _look(settings: Settings, path: Path) -> _Look:
+    status, service = read_status(settings.config), ask(settings.config, path)
+    problems = service.problems
+    if settings.fault is not None and not any(map(is_config_refused, problems)):
+        runs = service.state not in ("stopped", "ended")
+        said = config_refused(settings.fault) if runs else config_faulty(settings.fault)
+        problems = (*problems, said)
+    return _Look(status, service, problems, settings.fault)
 
 
 def _watch(path: Path, seconds: float, *, as_json: bool) -> None:
     """Show where the session stands again and again, until Ctrl-C, which is no failure."""
-    settings = Config.load(path)
+    settings = read_settings(path)
 
-    def look() -> Status:
+    def look() -> _Look:
         nonlocal settings
-        # A faulty edit: the service stays with the former settings too.
-        with contextlib.suppress(ConfigError):
-            settings = Config.load(path)
-        return read_status(settings)
+        try:
+            settings = read_settings(path)
+        except ConfigError as fault:  # the service stays with the former settings too
+            settings = dataclasses.replace(settings, fault=fault)
+        return _look(settings, path)
 
     with contextlib.suppress(KeyboardInterrupt):
         if as_json:
@@ -110,13 +154,25 @@ def _repeat(show: Callable[[], None], seconds: float) -> None:
         time.sleep(seconds)
 
 
-def _report(present: Status, config: Path) -> "Group":
+def _report(seen: _Look, config: Path) -> "Group":
     from rich.console import Group, RenderableType  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415
 
+    present = seen.status
+    problems = [
+        Text.assemble((problem.sentence, _COLORS[problem.level]), f" {problem.remedy}")
+        for problem in seen.problems
+    ]
     if not present.started:
-        return Group(Text(f"{present.session}: not begun; start it with: livepick run {config}"))
-    parts: list[RenderableType] = [Text(present.session, style="bold"), _counts(present)]
+        begin = f"{present.session}: not begun; start it with: livepick run {config}"
+        return Group(*problems, Text(begin))
+    parts: list[RenderableType] = [Text(present.session, style="bold"), *problems]
+    if seen.service.sentence:
+        well = "green" if seen.service.state == "running" and not seen.problems else ""
+        parts.append(Text(seen.service.sentence, style=well))
+    if seen.service.address:
+        parts.append(Text(f"The page: {seen.service.address}", style="dim"))
+    parts += ["", _counts(present)]
     model = present.model
     if model is not None:
         note = " (provisional picks)" if model.kind == "blob" else ""

@@ -30,6 +30,8 @@ from livepick.errors import LedgerError
 from livepick.metrics import CONTENT_TYPE, Metrics
 from livepick.models import MODELS
 from livepick.render import Kind
+from livepick.web.asking import HEADLINE
+from livepick.web.headline import Headline
 from livepick.web.live import Live
 from livepick.web.micrographs import candidates_json, tile_of
 from livepick.web.sections import NEWEST, SECTIONS, Sections, Sources
@@ -81,7 +83,7 @@ def create_app(metrics: Metrics, sources: Sources, submit: Submit, *, loopback: 
     sections = Sections(sources)
     live = Live(sections)
     routes = [
-        *_machines(metrics, sources),
+        *_machines(metrics, sources, sections),
         *_page(sections, live),
         *_micrographs(sections, sources, Thumbnails(sources.ledger, sources.config, submit)),
     ]
@@ -92,7 +94,7 @@ def create_app(metrics: Metrics, sources: Sources, submit: Submit, *, loopback: 
 # Coroutines, though they read a database: one thread serves all, and a read takes milliseconds.
 
 
-def _machines(metrics: Metrics, sources: Sources) -> list[Route]:
+def _machines(metrics: Metrics, sources: Sources, sections: Sections) -> list[Route]:
     """Return what programs ask for."""
 
     async def figures(_: Request) -> Response:
@@ -103,7 +105,19 @@ def _machines(metrics: Metrics, sources: Sources) -> list[Route]:
         body = {"ok": state.ok, "seconds_since": state.seconds_since}
         return JSONResponse(body, status_code=200 if state.ok else 503)
 
-    return [Route("/metrics", figures), Route("/healthz", healthz)]
+    async def first_sentence(_: Request) -> Response:
+        try:
+            top, status_code = sections.headline(), 200
+        except LedgerError as error:
+            sentence = f"The ledger cannot be read: {error.what}."
+            top, status_code = Headline("bad", sentence, error.remedy, "", ()), 503
+        return Response(top.as_json(), status_code, ANEW, media_type="application/json")
+
+    return [
+        Route("/metrics", figures),
+        Route("/healthz", healthz),
+        Route(HEADLINE, first_sentence),
+    ]
 
 
 def _page(sections: Sections, live: Live) -> list[Route]:

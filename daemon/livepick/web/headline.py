@@ -4,11 +4,13 @@ Pure: a status, a health and a pace go in, words come out. What is bad comes bef
 attention, and what explains others before them: with the folder gone, no micrograph lands.
 """
 
+import dataclasses
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal
+from typing import Literal, Self
 
 from livepick.figures import Reason, main_reason
 from livepick.problem import Level, Problem
@@ -83,6 +85,33 @@ class Headline:
     doing: str
     """What goes on; empty if ``sentence`` says it."""
     others: tuple[Problem, ...]
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """All that is wrong, the first first."""
+        if self.level == "good":
+            return ()
+        return (Problem(self.level, self.sentence, self.remedy), *self.others)
+
+    def as_json(self) -> bytes:
+        """Return it for other programs."""
+        return json.dumps(dataclasses.asdict(self)).encode()
+
+    @classmethod
+    def of_json(cls, text: bytes) -> Self:
+        """Return what ``as_json`` has written.
+
+        Raises
+        ------
+        ValueError
+            It is something else.
+        """
+        try:
+            values = json.loads(text)
+            others = tuple(Problem(**other) for other in values.pop("others"))
+            return cls(**values, others=others)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"no headline: {error}") from error
 
 
 def pace_of(latest: Sequence[MicrographRow], hourly: Hourly) -> Pace:

@@ -15,11 +15,12 @@ import jinja2
 
 from livepick.catalogue import entries
 from livepick.config import Config
+from livepick.core.micrograph import printable
 from livepick.ledger import ReadLedger
 from livepick.models import MODELS, Models
 from livepick.status import Status
 from livepick.web.charts import clock, picks_plot, score_plot
-from livepick.web.headline import LATEST, headline, pace_of, span
+from livepick.web.headline import LATEST, Headline, Pace, headline, pace_of, span
 from livepick.web.health import Health
 from livepick.web.micrographs import Tile, tile_of
 from livepick.web.room import rooms_of, size
@@ -94,8 +95,7 @@ class Sections:
         sources, config = self._sources, self._sources.config()
         ledger, status, now = sources.ledger, sources.status(), time.time()
         pace = pace_of(ledger.latest(LATEST), ledger.hourly(now))
-        folders = " and ".join(map(str, config.watch.directories))
-        top = headline(status, sources.health(), pace, now=now, folders=folders)
+        top = self._headline(status, pace, now)
         tiles = [self._tile(row.id) for row in ledger.latest(NEWEST, picked=True)]
         shown = [tile for tile in tiles if tile is not None]
         threshold = shown[0].row.threshold if shown else None
@@ -127,6 +127,17 @@ class Sections:
             ),
             "failures": self._render("failures.html", status=status),
         }
+
+    def _headline(self, status: Status, pace: Pace, now: float) -> Headline:
+        sources = self._sources
+        folders = " and ".join(map(printable, sources.config().watch.directories))
+        return headline(status, sources.health(), pace, now=now, folders=folders)
+
+    def headline(self) -> Headline:
+        """Return what the page begins with."""
+        ledger, now = self._sources.ledger, time.time()
+        pace = pace_of(ledger.latest(LATEST), ledger.hourly(now))
+        return self._headline(self._sources.status(), pace, now)
 
     def _trends(self) -> str:
         mark = self._sources.ledger.mark()

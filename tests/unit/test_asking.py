@@ -1,0 +1,192 @@
+"""How a service does, asked from outside: running, silent, stopped or killed."""
+
+import contextlib
+import http.server
+import os
+import socket
+import threading
+import time
+
+import pytest
+
+from livepick.ledger import LEDGER
+from livepick.lock import StateLock, holder, lock_file
+from livepick.problem import Problem
+from livepick.web.asking import ADDRESS, ask
+from livepick.web.headline import Headline
+
+WELL = Headline("good", "Collecting and picking: 4 of 5 micrographs.", "", "", ())
+GONE = Headline(
+    "bad",
+    "The watched folder /in is not there: gone.",
+    "Mount it again.",
+    "Picked so far: 4 of 5 micrographs.",
+    (Problem("attention", "There is no GPU.", "It is slower."),),
+)
+
+
+@pytest.fixture
+def session(make_config):
+    """Return a config whose state folder is there."""
+    config = make_config()
+    config.state.directory.mkdir()
+    return config
+
+
+@pytest.fixture
+def locked(session):
+    """Let a service have the state folder of the session."""
+    lock = StateLock(session.state.directory / LEDGER)
+    yield session
+    lock.release()
+
+
+@pytest.fixture
+def serve():
+    """Return a function that answers one path at an address, which it returns."""
+    with contextlib.ExitStack() as ending:
+
+        def start(body, status=200):
+            class Handler(http.server.BaseHTTPRequestHandler):
+                def do_GET(self):
+                    self.send_response(status if self.path == "/headline.json" else 404)
+                    self.end_headers()
+                    self.wfile.write(body)
+
+                def log_message(self, *_):
+                    return
+
+            server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            ending.callback(server.server_close)
+            ending.callback(thread.join)
+            ending.callback(server.shutdown)
+            return f"127.0.0.1:{server.server_port}"
+
+        yield start
+
+
+def put_address(config, address):
+    (config.state.directory / ADDRESS).write_text(f"{address}\n")
+
+
+def test_a_session_that_was_stopped_is_no_fault(session, tmp_path):
+    """It says how to go on, and that is all."""
+    answer = ask(session, tmp_path / "s.yaml")
+
+    assert (answer.state, answer.problems) == ("stopped", ())
+    assert answer.sentence == (
+        "The service is not running; to go on: systemctl start livepick, or livepick run"
+        f" {tmp_path}/s.yaml."
+    )
+
+
+def test_a_service_that_was_killed_is_a_fault_with_its_remedy(session, tmp_path, serve):
+    """Whoever has its port now is not asked in its place."""
+    put_address(session, serve(WELL.as_json()))
+    answer = ask(session, tmp_path / "s.yaml")
+    (problem,) = answer.problems
+
+    assert (answer.state, answer.sentence, problem.level) == ("ended", "", "bad")
+    assert "killed" in problem.sentence
+    assert f"livepick run {tmp_path}/s.yaml" in problem.remedy
+
+
+def test_a_service_that_runs_says_it_in_the_words_of_the_page(locked, tmp_path, serve):
+    put_address(locked, address := serve(GONE.as_json()))
+    answer = ask(locked, tmp_path / "s.yaml")
+
+    assert (answer.state, answer.address) == ("running", f"http://{address}/")
+    assert answer.sentence == GONE.doing
+    assert answer.problems == GONE.problems
+    assert [p.level for p in answer.problems] == ["bad", "attention"]
+
+
+def test_a_service_that_is_well_says_what_it_does(locked, tmp_path, serve):
+    put_address(locked, serve(WELL.as_json()))
+    answer = ask(locked, tmp_path / "s.yaml")
+
+    assert (answer.sentence, answer.problems) == (WELL.sentence, ())
+
+
+def test_a_ledger_that_it_cannot_read_is_what_it_says(locked, tmp_path, serve):
+    put_address(locked, serve(Headline("bad", "It is damaged.", "", "", ()).as_json(), 503))
+
+    assert ask(locked, tmp_path / "s.yaml").problems == (Problem("bad", "It is damaged."),)
+
+
+@pytest.mark.parametrize("body", [b"Not Found", b"[]", b'{"level": "bad"}', b"\xff"])
+def test_a_service_of_another_version_runs_all_the_same(locked, tmp_path, serve, body):
+    """After an update without a restart, say."""
+    put_address(locked, serve(body, 404))
+    answer = ask(locked, tmp_path / "s.yaml")
+
+    assert (answer.state, answer.problems[0].level) == ("running", "attention")
+    assert "another version" in answer.problems[0].sentence
+
+
+def test_a_service_that_refuses_is_named_with_its_address(locked, tmp_path):
+    """The process is, too: somebody may have to end it."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        address = f"127.0.0.1:{door.getsockname()[1]}"
+    put_address(locked, address)
+    answer = ask(locked, tmp_path / "s.yaml")
+    (problem,) = answer.problems
+
+    assert (answer.state, problem.level) == ("silent", "bad")
+    assert problem.sentence == (
+        f"The service does not answer at http://{address}/: Connection refused."
+    )
+    assert f"end process {os.getpid()}" in problem.remedy
+
+
+def test_a_service_that_hangs_is_not_waited_for(locked, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        put_address(locked, f"127.0.0.1:{door.getsockname()[1]}")
+        began_at = time.monotonic()
+        answer = ask(locked, tmp_path / "s.yaml", timeout_seconds=0.2)
+
+    assert time.monotonic() - began_at < 2
+    assert "timed out" in answer.problems[0].sentence
+
+
+@pytest.mark.parametrize("address", ["", "nonsense:port", "\n\n"])
+def test_a_file_with_no_address_ends_no_command(locked, tmp_path, address):
+    put_address(locked, address)
+
+    assert ask(locked, tmp_path / "s.yaml").state in ("starting", "silent")
+
+
+def test_a_start_is_no_fault_unless_it_takes_too_long(locked, tmp_path):
+    answer = ask(locked, tmp_path / "s.yaml")
+    assert (answer.state, answer.problems) == ("starting", ())
+    assert "starting" in answer.sentence
+
+    hour_ago = time.time() - 3600
+    os.utime(lock_file(locked.state.directory / LEDGER), (hour_ago, hour_ago))
+    (problem,) = ask(locked, tmp_path / "s.yaml").problems
+    assert (problem.level, "(60 min)" in problem.sentence) == ("bad", True)
+
+
+def test_whoever_asks_for_the_holder_keeps_no_service_out(session):
+    """It has the lock for a moment, at which a service may start."""
+    ledger = session.state.directory / LEDGER
+    asked = threading.Event()
+
+    def keep_asking():
+        while not asked.is_set():
+            holder(ledger)
+
+    threads = [threading.Thread(target=keep_asking) for _ in range(2)]
+    StateLock(ledger).release()
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(5):
+            StateLock(ledger).release()
+    finally:
+        asked.set()
+        for thread in threads:
+            thread.join()
+    assert holder(ledger) is None
