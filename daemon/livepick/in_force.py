@@ -12,7 +12,7 @@ from livepick.config import Config, read_text, state_directory
 from livepick.core.files import write_atomically
 from livepick.errors import ConfigError, LedgerWriteError
 
-__all__ = ["IN_FORCE", "Settings", "keep", "read_settings"]
+__all__ = ["IN_FORCE", "Settings", "keep", "last_in_force", "read_settings"]
 
 IN_FORCE = "config.yaml"
 """In the state folder."""
@@ -63,7 +63,8 @@ def read_settings(path: Path) -> Settings:
     try:
         return Settings(Config.parse(text, path), text)
     except ConfigError as fault:
-        former = _former(text, path, fault)
+        state = state_directory(text, path)
+        former = None if state is None else last_in_force(state, fault)
         if former is None:
             raise ConfigError(
                 fault.what, f"{fault.remedy} A service that runs goes on with the former settings."
@@ -71,10 +72,16 @@ def read_settings(path: Path) -> Settings:
         return former
 
 
-def _former(text: str, path: Path, fault: ConfigError) -> Settings | None:
-    state = state_directory(text, path)
-    if state is None:
-        return None
+def last_in_force(state: Path, fault: ConfigError | None = None) -> Settings | None:
+    """Return the settings that were last in force; None if a state folder does not tell.
+
+    Parameters
+    ----------
+    state
+        The folder.
+    fault
+        Of the file, because of which they are asked for.
+    """
     try:
         kept = read_text(state / IN_FORCE)
         config = Config.parse(kept, state / IN_FORCE)

@@ -97,7 +97,9 @@ class Outputs:
         self._exports = exports
         self._ledger = ledger
         self._failed = failed
-        self._retry_at: float | None = None
+        self._retry_at = float("-inf")
+        self.fault: OutputError | None = None
+        """Why the last write failed."""
         self._unwanted: dict[tuple[Path, Path], None] = {}
         self._unchecked: deque[Visible] = deque()
         self._list_due = True
@@ -106,12 +108,12 @@ class Outputs:
     @property
     def down(self) -> bool:
         """Whether the last write failed: give it one micrograph at a time."""
-        return self._retry_at is not None
+        return self.fault is not None
 
     @property
     def waiting(self) -> bool:
         """Whether the next try is still to come."""
-        return self._retry_at is not None and time.monotonic() < self._retry_at
+        return self.fault is not None and time.monotonic() < self._retry_at
 
     def begin(self) -> None:
         """Sweep, and look (in passing, from now on) whether files and ledger agree."""
@@ -143,7 +145,7 @@ class Outputs:
         self._list_due = self._tables_due = True
         if self.down:
             _log.info("output: takes writes again")
-            self._retry_at = None
+            self.fault = None
 
     def remove(self, root: Path, relative: Path) -> None:
         """Have the file of a micrograph that failed removed."""
@@ -158,6 +160,7 @@ class Outputs:
         """Take note that the folder takes no writes; called by whoever met it."""
         if not self.down:
             _log.error("output: %s", error)
+        self.fault = error
         self._retry_at = time.monotonic() + RETRY_SECONDS
         self._failed()
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from livepick.core.drift import DriftFinding
 from livepick.core.micrograph import printable
-from livepick.errors import ConfigError, LedgerWriteError, LivepickError
+from livepick.errors import ConfigError, LedgerWriteError, LivepickError, OutputError
 
 __all__ = [
     "Level",
@@ -18,7 +18,7 @@ __all__ = [
     "is_config_refused",
     "ledger_refuses",
     "no_gpu",
-    "no_writes",
+    "output_refuses",
 ]
 
 Level = Literal["attention", "bad"]
@@ -46,18 +46,20 @@ def folder_gone(root: Path, detail: str) -> Problem:
     )
 
 
-def no_writes(folder: Path) -> Problem:
-    """Return what is said of a folder that livepick must write to and cannot."""
+def output_refuses(folder: Path, error: OutputError) -> Problem:
+    """Return what is said of an output folder that takes no writes, in the system's words."""
+    cause = error.__cause__
+    why = cause.strerror if isinstance(cause, OSError) else _shown(error.what)
     return Problem(
         "bad",
-        f"{printable(folder)} takes no writes: is the disk full?",
+        f"{printable(folder)} takes no writes: {why}.",
         "Free space, or mend its permissions; picking waits, and goes on by itself.",
     )
 
 
 def ledger_refuses(error: LedgerWriteError) -> Problem:
     """Return what is said of a ledger that takes no writes, in the words of SQLite."""
-    return Problem("bad", f"{error.what.rstrip('.')}.", error.remedy)
+    return Problem("bad", f"{_shown(error.what)}.", error.remedy)
 
 
 _NOT_TAKEN = "The config was edited and is not taken; the former one is in force"
@@ -107,7 +109,12 @@ def no_gpu() -> Problem:
 
 
 def _in_a_line(what: str) -> str:
-    return "; ".join(line.strip().rstrip(".") for line in what.splitlines())
+    return "; ".join(line.strip().rstrip(".") for line in _shown(what).splitlines())
+
+
+def _shown(text: str) -> str:
+    """Return a text that can be sent: odd bytes of a file name come as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _sentence(words: str) -> str:

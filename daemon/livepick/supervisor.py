@@ -27,7 +27,7 @@ from livepick.problem import (
     folder_gone,
     ledger_refuses,
     no_gpu,
-    no_writes,
+    output_refuses,
 )
 from livepick.reload import Change, describe, read_anew
 from livepick.status import Status, read_status
@@ -204,10 +204,10 @@ class Supervisor:
             for folder in self._watcher.health().folders
             if folder.available is False
         ]
-        if self._outputs.down:
-            problems.append(no_writes(self._config.output.directory))
-        if (fault := self._dispatch.ledger_fault) is not None:
-            problems.append(ledger_refuses(fault))
+        if (output_fault := self._outputs.fault) is not None:
+            problems.append(output_refuses(self._config.output.directory, output_fault))
+        if (ledger_fault := self._dispatch.ledger_fault) is not None:
+            problems.append(ledger_refuses(ledger_fault))
         if self._refused is not None:
             problems.append(self._refused)
         problems += map(drifted, self._drift.drift.findings)
@@ -221,7 +221,7 @@ class Supervisor:
         if self.health().ok:
             self._systemd.alive()
         self._metrics.beat(
-            output_writable=not self._outputs.down,
+            output_writable=self._outputs.fault is None,
             state_writable=self._dispatch.ledger_fault is None,
             now=time.time(),
         )

@@ -163,7 +163,7 @@ class Told:
             ledger=None,
             watcher=SimpleNamespace(health=lambda: SimpleNamespace(folders=[])),
             dispatch=SimpleNamespace(ledger_fault=None),
-            outputs=SimpleNamespace(down=False),
+            outputs=SimpleNamespace(fault=None),
             cards=SimpleNamespace(present=()),
             provider="CUDAExecutionProvider",
             workers=1,

@@ -188,12 +188,24 @@ def test_a_fault_of_the_config_is_said_with_all_the_rest(begun, answer, capsys, 
 
 
 def test_a_fault_that_the_service_has_said_is_not_said_again(begun, answer, capsys):
+    """As the file has it now; the service takes a second to read it."""
     answer("running", "", config_refused(ConfigError("line 8: it is wrong", "Mend it.")))
     begun.write_text(begun.read_text().replace("150", "large"))
 
     assert cli.main(["status", str(begun), "--json"]) == 78
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
-    assert "line 8: it is wrong" in problem["sentence"]
+    assert "particle.diameter_angstrom must be a number" in problem["sentence"]
+
+
+def test_an_edit_that_the_service_does_not_take_is_not_shown_as_in_force(begun, answer, capsys):
+    """One that needs a restart has no fault of its own."""
+    answer("running", "", config_refused(ConfigError("it needs a restart", "Restart it.")))
+    begun.write_text(begun.read_text().replace("krios2", "krios3"))
+
+    assert cli.main(["status", str(begun)]) == 0
+    out = printed(capsys)
+    assert out.startswith("krios2 ")
+    assert "it needs a restart. Restart it." in out
 
 
 def test_a_fault_past_which_nothing_is_known_says_that_a_service_goes_on(config_file, capsys):

@@ -1,5 +1,7 @@
 """What the supervisor calls a problem, how grave it is, and in which order it says so."""
 
+import errno
+import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +12,7 @@ from results import result
 from livepick.core.drift import Drift, DriftFinding
 from livepick.core.micrograph import FileVersion
 from livepick.disks import Disk, Space
-from livepick.errors import LedgerWriteError
+from livepick.errors import LedgerWriteError, OutputError
 from livepick.folder import FileEvents
 from livepick.gpu import Cards
 from livepick.metrics import Metrics
@@ -41,7 +43,7 @@ class Parts:
             restarts=0,
         )
         self.dispatch = SimpleNamespace(ledger_fault=None, progress_at=time.monotonic())
-        self.outputs = SimpleNamespace(down=False)
+        self.outputs = SimpleNamespace(fault=None)
         self.metrics = Metrics()
         self.supervisor = Supervisor(
             config,
@@ -77,7 +79,8 @@ def lose_folder(parts):
 
 
 def refuse_output(parts):
-    parts.outputs.down = True
+    parts.outputs.fault = OutputError("/o/a.star could not be written", "Free space.")
+    parts.outputs.fault.__cause__ = OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def refuse_ledger(parts):
@@ -112,7 +115,7 @@ def test_a_folder_that_nobody_has_looked_at_yet_is_not_gone(make_config, ledger)
     ("breaks", "level", "words"),
     [
         (lose_folder, "bad", "The watched folder /data/in is not there: No such file"),
-        (refuse_output, "bad", "out takes no writes: is the disk full?"),
+        (refuse_output, "bad", "out takes no writes: Read-only file system."),
         (refuse_ledger, "bad", "ledger.sqlite takes no writes: database is locked."),
         (drift, "attention", "The last 25 have 40 picks, the first had 66."),
         (lose_gpu, "attention", "There is no GPU, so the CPU picks."),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from livepick.errors import EXIT_CONFIG, ConfigError
-from livepick.in_force import Settings, read_settings
+from livepick.in_force import Settings, last_in_force, read_settings
 from livepick.problem import Problem, config_faulty, config_refused, is_config_refused
 from livepick.status import Status, read_status
 from livepick.web.asking import Answer, ask
@@ -108,12 +108,19 @@ def status(
 
 
 def _look(settings: Settings, path: Path) -> _Look:
-    status, service = read_status(settings.config), ask(settings.config, path)
+    service = ask(settings.config, path)
     problems = service.problems
-    if settings.fault is not None and not any(map(is_config_refused, problems)):
+    config = settings.config
+    if settings.fault is None and any(map(is_config_refused, problems)):  # it needs a restart, say
+        former = last_in_force(config.state.directory)
+        config = config if former is None else former.config
+    status = read_status(config)
+    if settings.fault is not None:
         runs = service.state not in ("stopped", "ended")
         said = config_refused(settings.fault) if runs else config_faulty(settings.fault)
-        problems = (*problems, said)
+        # The service may speak of an edit before this one.
+        others = tuple(problem for problem in problems if not is_config_refused(problem))
+        problems = (*others, said)
     return _Look(status, service, problems, settings.fault)
 
 
