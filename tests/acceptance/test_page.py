@@ -205,6 +205,26 @@ def test_the_mask_is_drawn_over_the_picture(look):
     until(page, "document.querySelector('.full h2').textContent.includes('mic_0003')")
 
 
+def test_a_picture_whose_file_is_gone_says_so_and_is_asked_for_once(look, session):
+    """In its place, in words; the browser notes the one picture that did not come."""
+    before = session.picked()
+    (name,) = session.drop(1, first=30)
+    session.until(lambda: session.picked() == before + 1, "picked")
+    file = session.landing / f"{name}.mrc"
+    aside = file.rename(session.folder / "aside.mrc")
+    page, asked = look(), []
+    page.on("request", lambda request: asked.append(request.url))
+    page.locator("[data-full] .name", has_text=file.name).click()
+    gone = page.locator(".full .gone")
+    gone.wait_for()
+    page.wait_for_timeout(4000)  # a picture that may come is asked for again after three seconds
+
+    assert gone.inner_text() == f"No picture: {file} is gone."
+    assert len([url for url in asked if "/full.png" in url]) == 1
+    aside.rename(file)
+    look.wrong.clear()
+
+
 def test_quality_and_room_are_at_the_glance(look):
     """Counts of verdicts, and how much of which disk is free; the folders share one here."""
     page = look()

@@ -1,5 +1,6 @@
 """The installed command as a process: files dropped into a folder, signals, /metrics read back."""
 
+import html
 import json
 import shutil
 import signal
@@ -35,7 +36,10 @@ def test_micrographs_are_picked_as_they_land(make_session):
     assert "garbage.mrc" in session.get("/")
     assert json.loads(session.get("/healthz"))["ok"]
     assert session.stop() == 0
-    assert session.status() == status
+    after = session.status()
+    assert after["service"]["state"] == "stopped"
+    of_service = {key: status[key] for key in ("service", "problems")}
+    assert after | of_service == status  # the ledger knows the rest
     assert "mic_0004.mrc" in (session.output / "autopick.star").read_text()
     promtool = shutil.which("promtool")
     if promtool is not None:
@@ -43,6 +47,53 @@ def test_micrographs_are_picked_as_they_land(make_session):
             [promtool, "check", "metrics"], input=metrics.encode(), capture_output=True, check=False
         )
         assert (lint.returncode, lint.stdout + lint.stderr) == (0, b"")
+
+
+def test_status_says_what_is_wrong_in_the_words_of_the_page(make_session):
+    """A folder that is gone, an edit that is not taken, a service that was killed; and the end."""
+    session = make_session()
+
+    def said():
+        return " ".join(p["sentence"] for p in session.status()["problems"])
+
+    session.start()
+    session.drop(1)
+    session.until(lambda: session.picked() == 1, "1 picked")
+    assert (said(), session.status()["service"]["state"]) == ("", "running")
+
+    session.landing.rename(session.folder / "away")
+    session.until(lambda: "The watched folder" in said(), "the folder is missed")
+    assert said() in html.unescape(session.get("/"))
+    (session.folder / "away").rename(session.landing)
+    session.until(lambda: said() == "", "the folder is back")
+
+    session.settings["particle"]["diameter_angstrom"] = 170
+    session.save()
+    session.until(lambda: "diameter_angstrom: 170" in kept(session), "taken")
+    session.settings["particle"]["diameter_angstrom"] = "large"
+    session.save()
+    session.until(lambda: "reload: the config is left" in session.log.read_text(), "refused")
+    assert "is not taken; the former one is in force" in said()
+    assert "diameter_angstrom: 170" in kept(session)
+
+    session.process.kill()
+    session.process.wait()
+    first, second = session.status()["problems"]
+    assert (first["level"], "killed" in first["sentence"]) == ("bad", True)
+    assert "last in force" in second["sentence"]
+    assert session.status()["micrographs"]["picked"] == 1
+
+    session.settings["particle"]["diameter_angstrom"] = 170
+    session.save()
+    session.start()
+    assert session.status()["service"]["state"] == "running"
+    assert session.stop() == 0
+    assert (said(), session.status()["service"]["state"]) == ("", "stopped")
+
+
+def kept(session):
+    """Return the copy of the settings in force."""
+    return (session.state / "config.yaml").read_text()
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
