@@ -1,6 +1,7 @@
 """How a service does, asked from outside: running, silent, stopped or killed."""
 
 import contextlib
+import fcntl
 import http.server
 import os
 import socket
@@ -172,21 +173,12 @@ def test_a_start_is_no_fault_unless_it_takes_too_long(locked, tmp_path):
 def test_whoever_asks_for_the_holder_keeps_no_service_out(session):
     """It has the lock for a moment, at which a service may start."""
     ledger = session.state.directory / LEDGER
-    asked = threading.Event()
-
-    def keep_asking():
-        while not asked.is_set():
-            holder(ledger)
-
-    threads = [threading.Thread(target=keep_asking) for _ in range(2)]
     StateLock(ledger).release()
-    for thread in threads:
-        thread.start()
-    try:
-        for _ in range(5):
-            StateLock(ledger).release()
-    finally:
-        asked.set()
-        for thread in threads:
-            thread.join()
+    asking = os.open(lock_file(ledger), os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    asked = threading.Timer(0.2, os.close, [asking])
+    asked.start()
+
+    StateLock(ledger).release()
+    asked.join()
     assert holder(ledger) is None
