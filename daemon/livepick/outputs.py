@@ -143,9 +143,7 @@ class Outputs:
         )
         self._unwanted.pop((claim.root, claim.relative), None)
         self._list_due = self._tables_due = True
-        if self.down:
-            _log.info("output: takes writes again")
-            self.fault = None
+        self._is_well()
 
     def remove(self, root: Path, relative: Path) -> None:
         """Have the file of a micrograph that failed removed."""
@@ -164,6 +162,12 @@ class Outputs:
         self._retry_at = time.monotonic() + RETRY_SECONDS
         self._failed()
 
+    def _is_well(self) -> None:
+        """Take note that what was due to be written is there."""
+        if self.down:
+            _log.info("output: takes writes again")
+            self.fault = None
+
     def tend(self, *, now: bool = False) -> None:
         """Put right a few files, and write the list if that is due; ``now``: due or not."""
         if self.waiting and not now:
@@ -175,11 +179,13 @@ class Outputs:
             if self._list_due and (now or since >= LIST_SECONDS):
                 for export in self._exports:
                     export.write_list(self._ledger.visible())
+                self._is_well()
                 self._list_due = False
                 self._listed_at = time.monotonic()
             if self._tables_due and (now or time.monotonic() - self._tabled_at >= TABLE_SECONDS):
                 for table in self._tables:
                     table.write(self._ledger.measured())
+                self._is_well()
                 self._tables_due = False
                 self._tabled_at = time.monotonic()
         except OutputError as error:

@@ -386,6 +386,20 @@ def test_a_full_disk_pauses_and_costs_no_try(session):
     assert {row.tries for row in run.rows().values()} == {0}
 
 
+def test_a_folder_that_is_well_again_is_no_fault_though_nothing_lands(session):
+    """The list that was due is there, written or as it was; no micrograph has to come first."""
+    run = session()
+    run.land("a.mrc").start()
+    run.until(lambda: run.files() == ["a_autopick.star", "autopick.star"])
+    run.out.rename(run.out.with_name("away"))
+    run.out.touch()
+    run.outputs.remove(ROOT, Path("b.mrc"))
+    run.until(lambda: run.outputs.fault is not None)
+    run.out.unlink()
+    run.out.with_name("away").rename(run.out)
+    run.until(lambda: run.outputs.fault is None)
+
+
 def test_a_full_ledger_loses_nothing(session, monkeypatch):
     """What could not be recorded is recorded when there is room again; it says that it waits."""
     monkeypatch.setattr(dispatch_module, "LEDGER_RETRY_SECONDS", 0.5)
