@@ -99,9 +99,11 @@ class Recorder:
     def __init__(self):
         self.calls = Counter()
         self.latencies = []
+        self.collected = []
 
-    def landed(self, landed_at):
+    def landed(self, landed_at, *, collected):
         self.calls["landed"] += 1
+        self.collected.append(collected)
 
     def superseded(self):
         self.calls["superseded"] += 1
@@ -109,6 +111,9 @@ class Recorder:
     def picked(self, result, *, latency_seconds, export_seconds):
         self.calls["picked"] += 1
         self.latencies.append(latency_seconds)
+
+    def ctf_found(self, figures):
+        self.calls["ctf_found"] += 1
 
     def failed(self, reason, stage):
         self.calls["failed", reason, stage] += 1

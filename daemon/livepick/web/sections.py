@@ -16,10 +16,11 @@ import jinja2
 from livepick.catalogue import entries
 from livepick.config import Config
 from livepick.ledger import ReadLedger
+from livepick.limits import LATEST
 from livepick.models import MODELS, Models
 from livepick.status import Status
 from livepick.web.charts import clock, picks_plot, score_plot
-from livepick.web.headline import LATEST, headline, pace_of, span
+from livepick.web.headline import headline, pace_of, span
 from livepick.web.health import Health
 from livepick.web.micrographs import Tile, tile_of
 from livepick.web.room import rooms_of, size
@@ -93,7 +94,7 @@ class Sections:
     def _make(self) -> dict[str, str]:
         sources, config = self._sources, self._sources.config()
         ledger, status, now = sources.ledger, sources.status(), time.time()
-        pace = pace_of(ledger.latest(LATEST), ledger.hourly(now))
+        pace = pace_of(ledger.latest(LATEST), ledger.hourly(now), collected=ledger.last_collected())
         folders = " and ".join(map(str, config.watch.directories))
         top = headline(status, sources.health(), pace, now=now, folders=folders)
         tiles = [self._tile(row.id) for row in ledger.latest(NEWEST, picked=True)]
