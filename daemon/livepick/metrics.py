@@ -37,7 +37,7 @@ from livepick.disks import ROLES, Disk
 from livepick.folder import FileEvents
 from livepick.forecast import RunProgress
 from livepick.gpu import Card
-from livepick.limits import GAPS, SESSION_SECONDS
+from livepick.limits import GAPS, LATEST, SESSION_SECONDS
 from livepick.records import Counts, MicrographRow
 from livepick.worker import CPU, CUDA, Result
 
@@ -260,7 +260,7 @@ class Metrics:
         self.latest = _zeros(
             self._gauge(
                 "latest_micrographs",
-                "How does it go now? The 50 that landed last, by what became of them.",
+                f"How does it go now? The {LATEST} that landed last, by what became of them.",
                 "state",
             ),
             LATEST_STATES,
@@ -316,7 +316,7 @@ class Metrics:
         self.latest_verdicts = _zeros(
             self._gauge(
                 "latest_quality_verdicts",
-                "Is it still good? Present verdicts on the 50 that landed last.",
+                f"Is it still good? Present verdicts on the {LATEST} that landed last.",
                 "verdict",
             ),
             VERDICTS,

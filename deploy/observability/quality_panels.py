@@ -7,6 +7,13 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from livepick.core.quality import CTF_LIMITS, LIMITS
+from livepick.limits import (
+    BAD_FRACTION,
+    DOUBTFUL_FRACTION,
+    FAILED_FRACTION,
+    FAILED_SINGLE,
+    LATEST,
+)
 from observability.panels import curves, distribution
 
 __all__ = ["quality_panels"]
@@ -74,8 +81,8 @@ def quality_panels() -> list[Builder[Panel]]:
         ),
         curves(
             "Verdicts now",
-            "Of the 50 micrographs that landed last, the CTF included where it is known. More than"
-            " a fifth bad, or half of them not good, is an alert.",
+            f"Of the {LATEST} micrographs that landed last, the CTF included where it is known."
+            f" More than {BAD_FRACTION:.0%} bad, or {DOUBTFUL_FRACTION:.0%} not good, is an alert.",
             [("livepick_latest_quality_verdicts{@}", "{{verdict}}")],
         ),
         curves(
@@ -85,8 +92,8 @@ def quality_panels() -> list[Builder[Panel]]:
         ),
         curves(
             "What became of the latest",
-            "The 50 micrographs that landed last. More than two failed, and one in twenty, is an"
-            " alert.",
+            f"The {LATEST} micrographs that landed last. More than {FAILED_SINGLE} failed, and more"
+            f" than {FAILED_FRACTION:.0%}, is an alert.",
             [("livepick_latest_micrographs{@}", "{{state}}")],
         ),
         *(

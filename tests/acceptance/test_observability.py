@@ -168,6 +168,15 @@ def locked(state):
         yield
 
 
+@contextlib.contextmanager
+def taken_away(folder):
+    """Let a folder vanish, as a share that is not mounted any more."""
+    away = folder.with_name("away")
+    folder.rename(away)
+    yield
+    away.rename(folder)
+
+
 def flood(folder):
     """Make more file events than the kernel's queue takes."""
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
@@ -325,10 +334,8 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         filler.unlink()
         microscope.at_work.clear()
         until(fire=["LivepickAcquisitionStalled"], silent=["LivepickOutputRefused"])
-        away = session.landing.with_name("away")
-        session.landing.rename(away)
-        until(fire=["LivepickWatchRootGone"])
-        away.rename(session.landing)
+        with taken_away(session.landing):
+            until(fire=["LivepickWatchRootGone"])
         until(silent=["LivepickWatchRootGone"])
         microscope.at_work.set()
         others = [alert.name for alert in ALERTS if alert.name != "LivepickOnCpu"]
@@ -343,6 +350,26 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         until(silent=["LivepickDown"])
         time.sleep(5)  # more than OnCpu takes to fire
         assert prometheus.firing() == set()
+
+
+def test_old_data_are_picked_and_are_no_session_that_may_stall(make_session):
+    """Until one more lands; and a restart knows of it."""
+    session = make_session()
+    session.drop(3)
+    session.start()
+    session.until(lambda: session.picked() == 3, "their picks")
+    time.sleep(2)  # two beats
+    assert session.figure("session_active") == 0
+    assert session.figure("last_micrograph_seen_timestamp_seconds") == 0
+
+    session.drop(1, first=4)
+    session.until(lambda: session.figure("session_active") == 1, "a session")
+    seen = session.figure("last_micrograph_seen_timestamp_seconds")
+    assert session.stop() == 0
+    session.start()
+    session.until(lambda: session.figure("session_active") == 1, "the session again")
+    assert session.figure("last_micrograph_seen_timestamp_seconds") == seen
+    assert session.stop() == 0
 
 
 def test_a_ledger_that_takes_no_writes_is_told(make_session, watch):
