@@ -322,7 +322,11 @@ class Metrics:
             VERDICTS,
         )
         self.quality_figures = {
-            figure: self._histogram(f"micrograph_{_NAMED.get(figure, figure)}", question, buckets)
+            figure: self._histogram(
+                f"micrograph_{_NAMED.get(figure, figure)}",
+                f"{question} At first picks.",
+                buckets,
+            )
             for figure, (question, buckets) in QUALITY_FIGURES.items()
         }
         self.ctf_figures = {
