@@ -12,10 +12,11 @@ from typing import Literal, get_args
 __all__ = ["LOW_FRACTION", "ROLES", "TIGHT_GIB", "Disk", "Role", "Space", "space_of"]
 
 LOW_FRACTION = 0.1
-"""Of a disk; with less of it free, somebody should make room."""
+"""Of a disk; with less of it free, somebody should make room: amber, a warning."""
 
 TIGHT_GIB = 0.2
-"""With less than this a disk is as good as full: one micrograph more, or one training."""
+"""With less than this a disk is as good as full: one micrograph more, or one training.
+Where livepick writes that is red, and critical."""
 
 Role = Literal["output", "state", "watch"]
 ROLES: tuple[Role, ...] = get_args(Role)

@@ -18,7 +18,7 @@ import queue
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from pathlib import Path
 from typing import Literal
@@ -40,6 +40,7 @@ from livepick.errors import (
     VanishedFileError,
 )
 from livepick.ledger import Ledger
+from livepick.limits import SESSION_SECONDS
 from livepick.messages import (
     CtfFound,
     Finished,
@@ -302,6 +303,7 @@ class Dispatch:
             case CtfFound(micrograph_id, content, figures):
                 if self._ledger.ctf_found(micrograph_id, content, figures):
                     self._outputs.figures_changed()
+                    self._instruments.ctf_found(figures)
             case Stop():
                 self._stop_at = self._stop_at or time.monotonic() + STOP_SECONDS
         self._backlog.popleft()
@@ -315,6 +317,11 @@ class Dispatch:
             batch.append(message)
         with self._ledger.transaction():
             outcomes = [self._record(message) for message in batch]
+            collected = self._collected(
+                message
+                for message, (arrival, failure) in zip(batch, outcomes, strict=True)
+                if failure is None and arrival in (Arrival.NEW, Arrival.CHANGED)
+            )
         for message, (arrival, failure) in zip(batch, outcomes, strict=True):
             self._backlog.popleft()
             if arrival is Arrival.KNOWN:
@@ -323,7 +330,7 @@ class Dispatch:
                 self._instruments.superseded()
             if failure is None:
                 if arrival is not Arrival.AGAIN:
-                    self._instruments.landed(message.landed_at)
+                    self._instruments.landed(message.landed_at, collected=message in collected)
                 _log.debug("%s: %s", message.relative, arrival.value)
             else:
                 reason, error, remedy = failure
@@ -331,6 +338,23 @@ class Dispatch:
                 _log.warning("%s: failed: %s", _shown(message.relative), sentences)
                 self._instruments.failed(reason, "ingest")
                 self._outputs.remove(message.root, Path(_shown(message.relative)))
+
+    def _collected(self, landed: Iterable[Landed | SetAside]) -> frozenset[Landed | SetAside]:
+        """Return, and record, those that show that a session collects.
+
+        What the first listing has found may be years old, so that it says nothing but in a session
+        that goes on: there it landed while the service was down.
+        """
+        last = max(self._ledger.last_collected(), default=float("-inf"))
+        collected = frozenset(
+            message
+            for message in landed
+            if not (isinstance(message, Landed) and message.at_start)
+            or message.landed_at - last < SESSION_SECONDS
+        )
+        if collected:
+            self._ledger.collected(sorted(message.landed_at for message in collected))
+        return collected
 
     def _record(self, message: Landed | SetAside) -> tuple[Arrival, tuple[str, str, str] | None]:
         root, relative = message.root, message.relative

@@ -42,6 +42,9 @@ class Landed:
     landed_at: float
     """Unix seconds: when this content was first seen."""
 
+    at_start: bool = False
+    """Whether the first listing of its folder found it: nobody knows how long it had been there."""
+
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
@@ -121,6 +124,9 @@ class Folder:
         self._send = send
         self._clock = clock
         self._seen = dict(known)
+        self._at_start: set[str] = set()
+        """What the first listing found and is not settled yet."""
+
         self._missing: set[str] = set()
         """Seen once and not there any more; sent again if they return, for a job that found
         them gone has failed."""
@@ -182,7 +188,7 @@ class Folder:
         try:
             for finds in scan:
                 for found in finds:
-                    unannounced += self._take_in(found)
+                    unannounced += self._take_in(found, first_listing=self.scans == 0)
                     missing.discard(found.relative)
                 if not between():
                     return
@@ -221,6 +227,7 @@ class Folder:
             found = self._found(relative)
             if found is None:
                 self._settler.forget(relative)
+                self._at_start.discard(relative)
             else:
                 self._take_in(found)
 
@@ -235,7 +242,7 @@ class Folder:
             _log.debug("%s: not seen: %s", printable(relative), error)
             return None
 
-    def _take_in(self, found: Found) -> bool:
+    def _take_in(self, found: Found, *, first_listing: bool = False) -> bool:
         """Take in one look at a file; return whether the file, or this content of it, is new."""
         relative, version = found.relative, found.version
         if not self.system.stable_inodes:
@@ -245,6 +252,8 @@ class Folder:
             if relative not in self._missing:
                 return False
             self._missing.discard(relative)
+        if first_listing and not waited_for:
+            self._at_start.add(relative)
         blocked = None if found.blocked is None else f"{printable(relative)}: {found.blocked}"
         outcome = self._settler.observe(
             relative, version, blocked, now=self._clock(), wall=time.time()
@@ -255,9 +264,13 @@ class Folder:
 
     def _settled(self, relative: str, outcome: Outcome) -> None:
         self._seen[relative] = outcome.version
+        at_start = relative in self._at_start
+        self._at_start.discard(relative)
         if outcome.error is None:
             self.oversized += outcome.version.size_bytes > outcome.needed_bytes
-            self._send(Landed(self.root, Path(relative), outcome.version, outcome.landed_at))
+            self._send(
+                Landed(self.root, Path(relative), outcome.version, outcome.landed_at, at_start)
+            )
             return
         _log.debug("%s: set aside: %s", printable(relative), outcome.error)
         self._send(

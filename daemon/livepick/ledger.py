@@ -19,7 +19,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from livepick.core.picks import Picks
 from livepick.core.quality import VERDICTS, CtfFigures, Verdict, judge
 from livepick.errors import LedgerError, LedgerWriteError, LivepickError, PoisonError
 from livepick.filesystem import file_system_type, is_network
+from livepick.limits import GAPS
 from livepick.lock import StateLock
 from livepick.records import (
     CTF_FIGURES,
@@ -180,6 +181,14 @@ class ReadLedger:
         """Return when the last micrographs landed, in unix seconds, oldest first."""
         sql = "select landed_at from micrograph order by landed_at desc limit ?"
         return [row["landed_at"] for row in reversed(self._rows(sql, limit))]
+
+    def last_collected(self) -> list[float]:
+        """Return when the last micrographs landed while the session was collecting.
+
+        In unix seconds, oldest first; what was there at the start is not among them.
+        """
+        text = self._setting("collected")
+        return [] if text is None else [float(each) for each in json.loads(text)]
 
     def last_picked_at(self) -> float | None:
         """Return when the last picks were recorded, in unix seconds; None if there are none."""
@@ -606,6 +615,11 @@ class Ledger(ReadLedger):
             # What was set aside before anybody tried it is whole only now, as with a late sidecar.
             return Arrival.AGAIN if row["attempt"] else Arrival.NEW
 
+    def collected(self, landings: Sequence[float]) -> None:
+        """Record when micrographs landed, in unix seconds, oldest first."""
+        with self.transaction():
+            self._set("collected", [*self.last_collected(), *landings][-GAPS - 1 :])
+
     def set_aside(
         self,
         root: Path,
@@ -954,7 +968,7 @@ class Ledger(ReadLedger):
         with self.transaction():
             rows = self._rows(
                 "select * from micrograph where id = ? and content = ?"
-                " and picked_content is content",
+                " and picked_content is content and defocus_u_angstrom is null",
                 micrograph_id,
                 content,
             )
@@ -1053,7 +1067,7 @@ class Ledger(ReadLedger):
         self._set("session", {"name": session.name, "started_at": session.started_at})
         return session
 
-    def _set(self, name: str, value: Mapping[str, object]) -> None:
+    def _set(self, name: str, value: Mapping[str, object] | Sequence[float]) -> None:
         with self.transaction():
             self._db.execute(
                 "insert into setting values (?, ?)"

@@ -114,8 +114,11 @@ class Orders:
 class Instruments(Protocol):
     """What the loop tells the operator's instruments."""
 
-    def landed(self, landed_at: float) -> None:
-        """Count a micrograph that is complete, at unix seconds."""
+    def landed(self, landed_at: float, *, collected: bool) -> None:
+        """Count a micrograph that is complete, at unix seconds.
+
+        ``collected``: whether it shows that a session collects.
+        """
 
     def superseded(self) -> None:
         """Count new content under a known name."""
@@ -124,6 +127,9 @@ class Instruments(Protocol):
         self, result: Result, *, latency_seconds: float | None, export_seconds: float
     ) -> None:
         """Count a micrograph whose picks are on disk; no latency when it was picked again."""
+
+    def ctf_found(self, figures: CtfFigures) -> None:
+        """Count what another program has measured, once a micrograph."""
 
     def failed(self, reason: str, stage: Literal["ingest", "pick", "export"]) -> None:
         """Count a micrograph that is given up."""

@@ -9,12 +9,12 @@ The gauge by state is called ``livepick_ledger_micrographs``, because a client r
 gauge ``livepick_micrographs`` beside the counter ``livepick_micrographs_total``.
 """
 
+import collections
 import dataclasses
 import itertools
 import statistics
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar, get_args
 
 from prometheus_client import (
@@ -31,13 +31,14 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from livepick import errors
 from livepick.core.drift import DRIFT_FIGURES, DRIFT_KINDS, Drift
 from livepick.core.gate import Comparison
-from livepick.core.quality import VERDICTS, judge
+from livepick.core.quality import VERDICTS, CtfFigures, Quality, Verdict, judge
 from livepick.core.run import FindingKind, Progress, Stage
 from livepick.disks import ROLES, Disk
 from livepick.folder import FileEvents
 from livepick.forecast import RunProgress
 from livepick.gpu import Card
-from livepick.records import Counts
+from livepick.limits import GAPS, LATEST, SESSION_SECONDS
+from livepick.records import Counts, MicrographRow
 from livepick.worker import CPU, CUDA, Result
 
 __all__ = ["CONTENT_TYPE", "ERROR_REASONS", "ERROR_STAGES", "PICK_STAGES", "STATES", "Metrics"]
@@ -53,9 +54,14 @@ PICK_STAGES = ("read", "preprocess", "infer", "peaks", "export")
 ERROR_STAGES = ("ingest", "pick", "export", "train")
 """Where an error came up."""
 
-_OUTCOMES = ("picked", "empty", "failed", "skipped", "superseded")
-"""``skipped``: images that ``watch.include`` and its kin leave out, those apart that were there at
-the start. ``superseded``: new content under a known name, which is picked again."""
+_OUTCOMES = ("picked", "empty", "repicked", "failed", "skipped", "superseded")
+"""``picked`` and ``empty`` are first picks. ``repicked``: by another model or at another threshold,
+whatever came of it. ``skipped``: images that ``watch.include`` and its kin leave out, those apart
+that were there at the start. ``superseded``: new content under a known name, which is picked
+again."""
+
+LATEST_STATES = ("waiting", "picked", "empty", "failed")
+"""Of the micrographs that landed last."""
 
 EVENT_TYPES = tuple(field.name for field in dataclasses.fields(FileEvents))
 WORKER_STATES = ("busy", "idle")
@@ -66,12 +72,6 @@ JUDGED = ("candidate", "champion")
 FINDINGS: tuple[str, ...] = get_args(FindingKind)
 
 PROVIDERS = (CUDA, CPU)
-
-GAPS = 25
-"""Between so many last micrographs the usual gap is taken; EPU delivers in bursts."""
-
-SESSION_SECONDS = 6 * 3600.0
-"""Without a micrograph for so long a session is over: nobody wants a call at night about it."""
 
 LATENCY_BUCKETS_SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 3600)
 """From "faster than the next exposure" to "an hour behind the microscope"; 600 is an alert's."""
@@ -130,6 +130,22 @@ QUALITY_FIGURES: dict[str, tuple[str, tuple[float, ...]]] = {
 """Fields of ``core.quality.Quality``, each with its question and buckets at its limits. What is not
 known is not observed."""
 
+CTF_HISTOGRAMS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "ctf_resolution_angstrom": (
+        "How far do Thon rings reach? Where a CTF program has said so; counted when it is read.",
+        (3, 4, 5, 6, 8, 10, 15, 20, 30),
+    ),
+    "defocus_angstrom": (
+        "Is it in focus? Mean of both defoci, where a CTF program has fitted them.",
+        (2500, 5000, 10_000, 15_000, 20_000, 25_000, 30_000, 40_000, 60_000),
+    ),
+    "astigmatism_angstrom": (
+        "Is the objective lens astigmatic? Difference of both defoci, likewise.",
+        (100, 250, 500, 1000, 2000, 5000, 10_000),
+    ),
+}
+"""Figures of ``core.quality.CtfFigures``, likewise."""
+
 _NAMED = {"median_score": "score_median"}
 """Figures whose metric has another name than they have: what is measured comes first in it."""
 
@@ -151,6 +167,22 @@ def _reasons(root: type[errors.LivepickError]) -> set[str]:
 ERROR_REASONS = tuple(sorted(_reasons(errors.LivepickError)))
 """The ``reason`` of every error class, and ``internal`` for those that are none of ours."""
 
+
+def _observe(histograms: Mapping[str, Histogram], figures: Quality | CtfFigures) -> None:
+    for figure, histogram in histograms.items():
+        value = getattr(figures, figure)
+        if value is not None:
+            histogram.observe(value)
+
+
+def _state_of(row: MicrographRow) -> str:
+    if row.state == "failed":
+        return "failed"
+    if row.pick_count is None:
+        return "waiting"
+    return "picked" if row.pick_count else "empty"
+
+
 _Instrument = TypeVar("_Instrument", Counter, Gauge, Histogram)
 
 
@@ -169,7 +201,7 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         self._counted: dict[Counter, int] = {}
         self._excluded: int | None = None
-        self._landings: deque[float] = deque(maxlen=GAPS + 1)
+        self._landings: collections.deque[float] = collections.deque(maxlen=GAPS + 1)
         self._worker_count = 0
         self._known_gpus: dict[str, set[str]] = {figure: set() for figure in GPU_FIGURES}
         self._make_information()
@@ -190,7 +222,8 @@ class Metrics:
         )
         self.session_active = self._gauge(
             "session_active",
-            "Is it collecting? 1 until no micrograph has landed for six hours.",
+            "Is it collecting? 1 until no micrograph has landed for six hours; 0 as long as there"
+            " is only what was in the folders at the start.",
         )
         self.healthy = self._gauge(
             "healthy", "Do all parts of the service get on? As /healthz says."
@@ -214,11 +247,23 @@ class Metrics:
             "micrographs_discovered", "Does anything arrive? Complete micrographs found."
         )
         self.micrographs = _zeros(
-            self._counter("micrographs", "Is it keeping up? Micrographs by outcome.", "state"),
+            self._counter(
+                "micrographs",
+                "Is it keeping up? Micrographs by outcome; picked and empty are first picks.",
+                "state",
+            ),
             _OUTCOMES,
         )
         self.in_ledger = _zeros(
             self._gauge("ledger_micrographs", "Where does the session stand?", "state"), STATES
+        )
+        self.latest = _zeros(
+            self._gauge(
+                "latest_micrographs",
+                f"How does it go now? The {LATEST} that landed last, by what became of them.",
+                "state",
+            ),
+            LATEST_STATES,
         )
         self.ledger_particles = self._gauge(
             "ledger_particles", "How many particles has the session? Each micrograph once."
@@ -253,13 +298,40 @@ class Metrics:
     def _make_quality(self) -> None:
         self.quality_verdicts = _zeros(
             self._counter(
-                "micrograph_quality_verdicts", "Are micrographs any good? By verdict.", "verdict"
+                "micrograph_quality_verdicts",
+                "Are micrographs any good? Each once, as judged at its first picks; a CTF that is"
+                " fitted later does not count here.",
+                "verdict",
+            ),
+            VERDICTS,
+        )
+        self.verdicts_in_ledger = _zeros(
+            self._gauge(
+                "ledger_quality_verdicts",
+                "Is the session any good? Micrographs by their present verdict, CTF included.",
+                "verdict",
+            ),
+            VERDICTS,
+        )
+        self.latest_verdicts = _zeros(
+            self._gauge(
+                "latest_quality_verdicts",
+                f"Is it still good? Present verdicts on the {LATEST} that landed last.",
+                "verdict",
             ),
             VERDICTS,
         )
         self.quality_figures = {
-            figure: self._histogram(f"micrograph_{_NAMED.get(figure, figure)}", question, buckets)
+            figure: self._histogram(
+                f"micrograph_{_NAMED.get(figure, figure)}",
+                f"{question} At first picks.",
+                buckets,
+            )
             for figure, (question, buckets) in QUALITY_FIGURES.items()
+        }
+        self.ctf_figures = {
+            figure: self._histogram(f"micrograph_{figure}", question, buckets)
+            for figure, (question, buckets) in CTF_HISTOGRAMS.items()
         }
 
     def _make_times(self) -> None:
@@ -283,7 +355,8 @@ class Metrics:
             "When did the oldest micrograph without picks land? 0 if none waits.",
         )
         self.last_seen = self._gauge(
-            "last_micrograph_seen_timestamp_seconds", "When did the last micrograph land?"
+            "last_micrograph_seen_timestamp_seconds",
+            "When did the last micrograph land? What was there at the start says nothing of it.",
         )
         self.gap_seconds = self._gauge(
             "micrograph_gap_seconds",
@@ -325,6 +398,15 @@ class Metrics:
         )
         self.disk_size_bytes = _zeros(
             self._gauge("disk_size_bytes", "How large is that disk?", "path_role"), ROLES
+        )
+        self.disk_shared = _zeros(
+            self._gauge(
+                "disk_shared",
+                "Is that disk told of already? 1 if it is that of an earlier role: output, state,"
+                " watch.",
+                "path_role",
+            ),
+            ROLES,
         )
         self.output_writable = self._gauge(
             "output_writable", "Does the output folder take writes? 0 while picking waits for it."
@@ -455,7 +537,7 @@ class Metrics:
         started_at
             Of the session, as all times here in unix seconds.
         landings
-            When the last micrographs landed, oldest first.
+            When the last micrographs landed while the session was collecting, oldest first.
         last_picked_at
             0 if none is picked.
         workers
@@ -470,10 +552,14 @@ class Metrics:
         self._worker_count = workers
         self.workers.labels("idle").set(workers)
 
-    def landed(self, landed_at: float) -> None:
-        """Count a micrograph that is complete, at unix seconds."""
+    def landed(self, landed_at: float, *, collected: bool) -> None:
+        """Count a micrograph that is complete, at unix seconds.
+
+        ``collected``: whether it shows that a session collects.
+        """
         self.discovered.inc()
-        self._note_landing(landed_at)
+        if collected:
+            self._note_landing(landed_at)
 
     def _note_landing(self, landed_at: float) -> None:
         self._landings.append(landed_at)
@@ -499,36 +585,58 @@ class Metrics:
 
     def room(self, disks: Sequence[Disk]) -> None:
         """Set the room of the disks; of several watched folders that with the least counts."""
+        told: set[int] = set()
         for role in ROLES:
             spaces = [disk.space for disk in disks if disk.role == role]
             if spaces:
                 least = min(spaces, key=lambda space: space.free_fraction)
+                self.disk_shared.labels(role).set(least.device in told)
+                told.add(least.device)
                 self.disk_free_bytes.labels(role).set(least.free_bytes)
                 self.disk_size_bytes.labels(role).set(least.size_bytes)
 
     def picked(
         self, result: Result, *, latency_seconds: float | None, export_seconds: float
     ) -> None:
-        """Count a micrograph whose picks are on disk; no latency when it was picked again."""
+        """Count a micrograph whose picks are on disk; no latency when it was picked again.
+
+        Then it counts neither as picked or empty nor as good or bad once more: alerts look at how
+        many of the micrographs that have come are so. No CTF is known at first picks.
+        """
         scores = result.picks.above(result.threshold).score.tolist()
         for score in scores:
             self.score.observe(score)
-        self.micrographs.labels("picked" if scores else "empty").inc()
         self.particles.inc(len(scores))
         self.particles_per_micrograph.observe(len(scores))
-        verdict, _ = judge(result.quality)
-        self.quality_verdicts.labels(verdict).inc()
-        for figure, histogram in self.quality_figures.items():
-            value = getattr(result.quality, figure)
-            if value is not None:
-                histogram.observe(value)
+        if latency_seconds is None:
+            self.micrographs.labels("repicked").inc()
+        else:
+            self.micrographs.labels("picked" if scores else "empty").inc()
+            self.latency_seconds.observe(max(latency_seconds, 0.0))
+            verdict, _ = judge(result.quality)
+            self.quality_verdicts.labels(verdict).inc()
+            _observe(self.quality_figures, result.quality)
         seconds = dataclasses.asdict(result.seconds) | {"export": export_seconds}
         for stage in PICK_STAGES:
             self.stage_seconds.labels(stage).observe(seconds[stage])
-        if latency_seconds is not None:
-            self.latency_seconds.observe(max(latency_seconds, 0.0))
         self.last_picked.set(time.time())
         self.use_provider(result.provider)
+
+    def ctf_found(self, figures: CtfFigures) -> None:
+        """Count what another program has measured; called once a micrograph."""
+        _observe(self.ctf_figures, figures)
+
+    def judged_so_far(
+        self, verdicts: Mapping[Verdict, int], latest: Sequence[MicrographRow]
+    ) -> None:
+        """Set how the session stands, and those that landed last, as the ledger has them."""
+        states = collections.Counter(_state_of(row) for row in latest)
+        for state in LATEST_STATES:
+            self.latest.labels(state).set(states[state])
+        words = collections.Counter(row.quality_verdict for row in latest)
+        for verdict in VERDICTS:
+            self.verdicts_in_ledger.labels(verdict).set(verdicts[verdict])
+            self.latest_verdicts.labels(verdict).set(words[verdict])
 
     def failed(self, reason: str, stage: Literal["ingest", "pick", "export"]) -> None:
         """Count a micrograph that is given up."""

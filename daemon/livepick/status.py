@@ -86,6 +86,8 @@ class Status:
     """How the last micrographs differ from the first that the model picked."""
     oldest_waiting_at: float | None = None
     """When the oldest micrograph without picks landed."""
+    last_picked_at: float | None = None
+    """When the last picks were written."""
     provider: str = ""
     """Only the running service knows this and what follows."""
     disks: tuple[Disk, ...] = ()
@@ -189,6 +191,7 @@ def _read(config: Config, ledger: ReadLedger, drift: Drift | None) -> Status:
         drift=(read_drift(ledger) if drift is None else drift).findings,
         failures=[_row(row) for row in ledger.recent(FAILURES, state="failed")],
         oldest_waiting_at=ledger.oldest_waiting_at(),
+        last_picked_at=ledger.last_picked_at(),
     )
 
 

@@ -18,7 +18,8 @@ from livepick.drift import DriftWatch
 from livepick.errors import LedgerError, LivepickError
 from livepick.gpu import Cards
 from livepick.ledger import ReadLedger
-from livepick.metrics import GAPS, Metrics
+from livepick.limits import LATEST
+from livepick.metrics import Metrics
 from livepick.outputs import Outputs
 from livepick.problem import (
     Problem,
@@ -33,7 +34,7 @@ from livepick.reload import Change, describe, read_anew
 from livepick.status import Status, read_status
 from livepick.systemd import Systemd
 from livepick.watch import Watcher
-from livepick.web.headline import LATEST, empty_in_row
+from livepick.web.headline import empty_in_row
 from livepick.web.health import Health
 from livepick.worker import CUDA
 
@@ -119,7 +120,7 @@ class Supervisor:
         self._metrics.use_provider(self._provider)
         self._metrics.begin(
             started_at=session.started_at if session is not None else self._began_at,
-            landings=self._ledger.last_landings(GAPS + 1),
+            landings=self._ledger.last_collected(),
             last_picked_at=self._ledger.last_picked_at() or 0.0,
             workers=self._workers,
         )
@@ -249,6 +250,7 @@ class Supervisor:
         try:
             status = self.status()
             self._metrics.ledger_particles.set(status.particles)
+            self._metrics.judged_so_far(status.verdicts, self._ledger.latest(LATEST))
             newest = self._ledger.latest(LATEST, picked=True)
             self._metrics.empty_in_a_row.set(empty_in_row(newest))
             self._systemd.status(self._sentence(status))

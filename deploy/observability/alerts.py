@@ -1,15 +1,41 @@
 """Every alert of livepick: those that call somebody come first.
 
 All look at a window, none at a single micrograph. `livepick_session_active` keeps them silent when
-nobody collects.
+nobody collects. Critical is what keeps micrographs or picks from appearing until somebody acts, as
+red on livepick's page; with a warning it goes on, and somebody should look. The limits are those of
+the page.
 """
 
-from livepick.disks import LOW_FRACTION
+from livepick.disks import LOW_FRACTION, TIGHT_GIB
+from livepick.limits import (
+    BAD_FRACTION,
+    BAD_SINGLE,
+    DOUBTFUL_FRACTION,
+    DOUBTFUL_SINGLE,
+    EMPTY_IN_ROW,
+    FAILED_FRACTION,
+    FAILED_SINGLE,
+    LAG_SECONDS,
+    LATEST,
+    QUIET_GAPS,
+    QUIET_SECONDS,
+)
 from observability.alert import Alert
 
 __all__ = ["ALERTS"]
 
 _SAME = "on (job, instance)"
+
+_QUIET = f"seconds({QUIET_SECONDS:.0f}s)"
+_LAG = f"seconds({LAG_SECONDS:.0f}s)"
+
+_FAILED = 'sum without (state) (livepick_latest_micrographs{state="failed"})'
+_BAD = 'sum without (verdict) (livepick_latest_quality_verdicts{verdict="bad"})'
+_NOT_GOOD = 'sum without (verdict) (livepick_latest_quality_verdicts{verdict=~"bad|doubtful"})'
+_JUDGED = "sum without (verdict) (livepick_latest_quality_verdicts)"
+
+_TOLD_ONCE = "and on (job, instance, path_role) livepick_disk_shared == 0"
+"""Else a disk with three roles would be told of three times."""
 
 _COLLECTING = (
     Alert(
@@ -40,10 +66,10 @@ _COLLECTING = (
     Alert(
         name="LivepickAcquisitionStalled",
         severity="critical",
-        expr="""
+        expr=f"""
             livepick_session_active == 1
             and time() - livepick_last_micrograph_seen_timestamp_seconds
-                > clamp_min(10 * livepick_micrograph_gap_seconds, seconds(15m))
+                > clamp_min({QUIET_GAPS} * livepick_micrograph_gap_seconds, {_QUIET})
             """,
         lasting="1m",
         dashboard="session",
@@ -54,7 +80,7 @@ _COLLECTING = (
         " vacuum, refill)? Does motion correction run? Is the transfer alive, and its disk not"
         " full? Are files `skipped` in `livepick_micrographs_total`, then compare their names with"
         " `watch.include`. A session that is really over falls silent after six hours; silence it"
-        " by hand before.",
+        " by hand before. What was in the folders when livepick started is no such session.",
     ),
     Alert(
         name="LivepickWatchRootGone",
@@ -89,10 +115,27 @@ _COLLECTING = (
 
 _PICKING = (
     Alert(
-        name="LivepickFallingBehind",
+        name="LivepickPickingStopped",
         severity="critical",
-        expr="""
-            time() - livepick_oldest_pending_timestamp_seconds > seconds(10m)
+        expr=f"""
+            time() - livepick_oldest_pending_timestamp_seconds > {_LAG}
+            and livepick_oldest_pending_timestamp_seconds > 0
+            and time() - livepick_last_micrograph_picked_timestamp_seconds > {_LAG}
+            """,
+        lasting="2m",
+        dashboard="pipeline",
+        summary="Micrographs wait on {{ $labels.instance }}, and none has been picked for more than"
+        " ten minutes. See what its workers do (top, nvidia-smi), and restart livepick.",
+        runbook="Another alert may say why: a folder that is not there, or takes no writes. Do the"
+        " workers compute (`top`)? Do they wait for the file server (state D), or for a card that"
+        " hangs (`nvidia-smi`, `dmesg`)? `systemctl restart livepick` starts them anew, and"
+        " nothing is lost.",
+    ),
+    Alert(
+        name="LivepickFallingBehind",
+        severity="warning",
+        expr=f"""
+            time() - livepick_oldest_pending_timestamp_seconds > {_LAG}
             and livepick_oldest_pending_timestamp_seconds > 0
             """,
         lasting="2m",
@@ -119,7 +162,7 @@ _PICKING = (
     ),
     Alert(
         name="LivepickOnCpu",
-        severity="critical",
+        severity="warning",
         expr=f"""
             livepick_inference_provider_active{{provider="CUDAExecutionProvider"}} == 0
             and {_SAME} livepick_config_info{{device!="cpu"}}
@@ -130,8 +173,9 @@ _PICKING = (
         " Run nvidia-smi and livepick check there, then restart livepick.",
         runbook="`nvidia-smi` shows whether the driver works; `livepick check CONFIG` whether"
         " onnxruntime finds it (driver 580 or newer, CUDA 13). A service that started before the"
-        " driver stays on the CPU: restart it, and enable `nvidia-persistenced`. No GPU wanted:"
-        " `picking.device: cpu`.",
+        " driver stays on the CPU: restart it, and enable `nvidia-persistenced`. Picking goes on,"
+        " many times slower; with `picking.device: require-gpu` the service would end instead, and"
+        " LivepickDown call. No GPU wanted: `picking.device: cpu`.",
     ),
     Alert(
         name="LivepickOutputRefused",
@@ -159,27 +203,46 @@ _PICKING = (
         " stand still until then.",
     ),
     Alert(
-        name="LivepickDiskAlmostFull",
+        name="LivepickDiskFull",
         severity="critical",
+        expr=f"""
+            livepick_disk_free_bytes{{path_role!="watch"}} < {TIGHT_GIB:g} * 2^30
+            and livepick_disk_size_bytes > 0
+            {_TOLD_ONCE}
+            """,
+        lasting="2m",
+        dashboard="pipeline",
+        summary="The {{ $labels.path_role }} disk of {{ $labels.instance }} is as good as full."
+        " Make room now: picking is about to wait for it.",
+        runbook=f"Less than {TIGHT_GIB:g} GiB are free. What LivepickDiskAlmostFull says holds"
+        " here, in haste. No pick is lost: what waits is picked when there is room.",
+    ),
+    Alert(
+        name="LivepickDiskAlmostFull",
+        severity="warning",
         expr=f"""
             livepick_disk_free_bytes{{path_role!="watch"}} / livepick_disk_size_bytes
                 < {LOW_FRACTION:g}
+            {_TOLD_ONCE}
             """,
         lasting="2m",
         dashboard="pipeline",
         summary="Less than a tenth of the {{ $labels.path_role }} disk of {{ $labels.instance }} is"
-        " free. Make room now.",
+        " free. Make room today.",
         runbook="`output` is where coordinates go, `state` where the ledger, models and runs are;"
-        " the page names the folder. Old models go with `livepick models prune`; raw movies are"
-        " usually what fills a disk. A watched disk that is as full is said on the page alone: a"
-        " file server may be so for years, and `LivepickDiskFillsSoon` tells when it will not do.",
+        " the page names the folder, and all that is on a disk: here it is told of once, as the"
+        " first of output, state and watch. Old models go with `livepick models prune`; raw movies"
+        " are usually what fills a disk. A watched disk that is as full is said on the page"
+        " alone: a file server may be so for years, and `LivepickDiskFillsSoon` tells when it will"
+        " not do.",
     ),
     Alert(
         name="LivepickDiskFillsSoon",
         severity="warning",
-        expr="""
+        expr=f"""
             predict_linear(livepick_disk_free_bytes[1h], seconds(4h)) < 0
             and livepick_disk_size_bytes > 0
+            {_TOLD_ONCE}
             """,
         lasting="15m",
         dashboard="pipeline",
@@ -191,20 +254,17 @@ _PICKING = (
     Alert(
         name="LivepickMicrographsFail",
         severity="warning",
-        expr="""
-            sum without (state) (increase(livepick_micrographs_total{state="failed"}[30m]))
-            / sum without (state) (
-                increase(livepick_micrographs_total{state=~"picked|empty|failed"}[30m])
-            ) > 0.05
-            and sum without (state) (
-                increase(livepick_micrographs_total{state="failed"}[30m])
-            ) > 2.5
+        expr=f"""
+            {_FAILED} / sum without (state) (livepick_latest_micrographs) > {FAILED_FRACTION:g}
+            and {_FAILED} > {FAILED_SINGLE}
+            and {_SAME} increase(livepick_micrographs_total{{state="failed"}}[30m]) > 0
             """,
         lasting="5m",
         dashboard="pipeline",
-        summary="{{ $value | humanizePercentage }} of the last half hour's micrographs failed on"
+        summary=f"{{{{ $value | humanizePercentage }}}} of the last {LATEST} micrographs failed on"
         " {{ $labels.instance }}. Run livepick status: it has each reason and remedy.",
-        runbook="`livepick status CONFIG` and the page give reason and remedy of each."
+        runbook="And there was one in the last half hour. `livepick status CONFIG` and the page"
+        " give reason and remedy of each."
         " `incomplete`: the transfer breaks off. `header`, `movie`: these are no micrographs, see"
         " `watch.include`. `content`: the motion correction. `pixel_size`: set or correct"
         " `micrograph.pixel_size_angstrom`. `io`: the file server. A file that is replaced is"
@@ -250,7 +310,7 @@ _QUALITY = (
     Alert(
         name="LivepickNothingFound",
         severity="warning",
-        expr="livepick_consecutive_empty_micrographs >= 10",
+        expr=f"livepick_consecutive_empty_micrographs >= {EMPTY_IN_ROW}",
         lasting="0m",
         dashboard="session",
         summary="The last {{ $value }} micrographs of {{ $labels.instance }} hold no particle. Look"
@@ -275,7 +335,29 @@ _QUALITY = (
         dashboard="session",
         summary="{{ $value | humanizePercentage }} of the last half hour's micrographs of"
         " {{ $labels.instance }} are empty. Choose other holes or another grid square.",
-        runbook="More than a fifth hold no particle. What LivepickNothingFound says holds here.",
+        runbook="More than a fifth hold no particle at their first picking; what another model or"
+        " threshold finds later does not count. What LivepickNothingFound says holds here.",
+    ),
+    Alert(
+        name="LivepickManyBad",
+        severity="warning",
+        expr=f"""
+            (
+                ({_BAD} / {_JUDGED} > {BAD_FRACTION:g} and {_BAD} > {BAD_SINGLE})
+                or ({_NOT_GOOD} / {_JUDGED} > {DOUBTFUL_FRACTION:g}
+                    and {_NOT_GOOD} > {DOUBTFUL_SINGLE})
+            )
+            and {_SAME} livepick_session_active == 1
+            """,
+        lasting="5m",
+        dashboard="session",
+        summary=f"Many of the last {LATEST} micrographs of {{{{ $labels.instance }}}} are bad or"
+        " doubtful. The page says why of most; look at them, and choose other holes or another"
+        " square.",
+        runbook=f"More than {BAD_FRACTION:.0%} are bad, or more than {DOUBTFUL_FRACTION:.0%} bad or"
+        " doubtful. livepick's page has the most frequent reason and its remedy, and below each"
+        " micrograph why it is so; the Session dashboard has the figures with their limits. All"
+        " alike from one moment on: what has changed then (square, focus, motion correction)?",
     ),
     Alert(
         name="LivepickDrift",
@@ -302,14 +384,19 @@ _TRAINING = (
                 livepick_ledger_micrographs{{state="picked"}}
                 >= {_SAME} livepick_bootstrap_micrographs
             )
+            unless {_SAME} (
+                livepick_training_ended_timestamp_seconds{{result=~"promoted|kept_aside"}} > 0
+            )
             """,
         lasting="30m",
         dashboard="training",
-        summary="{{ $labels.instance }} has enough micrographs, and no model has been trained for"
-        " half an hour. The page says what training waits for.",
+        summary="{{ $labels.instance }} has enough micrographs, and no model has come of them"
+        " for half an hour. The page says what training waits for, or why it failed.",
         runbook="Training waits for micrographs that are fit to learn from, and for"
         " `bootstrap.minimum_picks`. Mostly masked, or hardly a pick: see LivepickNothingFound. Did"
-        " the run fail, or was its model kept aside? The Training dashboard says so.",
+        " the run fail? LivepickTrainingFailed says what to do. Once a model has been trained this"
+        " is silent, also where the gate has kept it aside (LivepickModelKeptAside), or a person"
+        " went back to the blob picker.",
     ),
     Alert(
         name="LivepickTrainingFailed",

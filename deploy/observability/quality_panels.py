@@ -6,7 +6,14 @@ Limits in descriptions are those of ``livepick.core.quality``, so that they cann
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from livepick.core.quality import LIMITS
+from livepick.core.quality import CTF_LIMITS, LIMITS
+from livepick.limits import (
+    BAD_FRACTION,
+    DOUBTFUL_FRACTION,
+    FAILED_FRACTION,
+    FAILED_SINGLE,
+    LATEST,
+)
 from observability.panels import curves, distribution
 
 __all__ = ["quality_panels"]
@@ -33,6 +40,12 @@ _FIGURES = (
     ("anisotropy", "Drift of the stage", "short", "Power above the noise that is along one axis."),
     ("ice_gradient_sigmas", "Wedge of ice", "short",
      "Slow change of brightness, in deviations of the noise."),
+    ("ctf_resolution_angstrom", "Resolution of the CTF", "suffix: Å",
+     "To which Thon rings were fitted. Empty where no CTF program writes beside the micrographs."),
+    ("defocus_angstrom", "Defocus", "suffix: Å",
+     "Mean of both defoci. Empty where no CTF program writes beside the micrographs."),
+    ("astigmatism_angstrom", "Astigmatism", "suffix: Å",
+     "Difference of both defoci. Empty where no CTF program writes beside the micrographs."),
 )  # fmt: skip
 """Name in the metric, title, unit, and what it is."""
 
@@ -42,7 +55,8 @@ def quality_panels() -> list[Builder[Panel]]:
     return [
         curves(
             "Verdicts",
-            "Micrographs an hour that are good, doubtful and bad; the page says why of each.",
+            "Micrographs an hour that are good, doubtful and bad at their first picks; the page"
+            " says why of each.",
             [(f"3600 * rate({_VERDICTS}{{@}}[$__rate_interval])", "{{verdict}}")],
             slow=True,
         ),
@@ -65,6 +79,23 @@ def quality_panels() -> list[Builder[Panel]]:
             most=1,
             slow=True,
         ),
+        curves(
+            "Verdicts now",
+            f"Of the {LATEST} micrographs that landed last, the CTF included where it is known."
+            f" More than {BAD_FRACTION:.0%} bad, or {DOUBTFUL_FRACTION:.0%} not good, is an alert.",
+            [("livepick_latest_quality_verdicts{@}", "{{verdict}}")],
+        ),
+        curves(
+            "Verdicts in the session",
+            "Each micrograph by its present verdict, the CTF included where it is known.",
+            [("livepick_ledger_quality_verdicts{@}", "{{verdict}}")],
+        ),
+        curves(
+            "What became of the latest",
+            f"The {LATEST} micrographs that landed last. More than {FAILED_SINGLE} failed, and more"
+            f" than {FAILED_FRACTION:.0%}, is an alert.",
+            [("livepick_latest_micrographs{@}", "{{state}}")],
+        ),
         *(
             distribution(title, what + _limits(name), f"livepick_micrograph_{name}", unit=unit)
             for name, title, unit, what in _FIGURES
@@ -74,7 +105,7 @@ def quality_panels() -> list[Builder[Panel]]:
 
 def _limits(figure: str) -> str:
     """Return from where on a figure makes a micrograph doubtful and bad; empty if it never does."""
-    for limit in LIMITS:
+    for limit in (*LIMITS, *CTF_LIMITS):
         if limit.figure == figure:
             side = "from" if limit.bad > limit.doubtful else "up to"
             doubtful, bad = limit.form.format(limit.doubtful), limit.form.format(limit.bad)

@@ -16,6 +16,12 @@ __all__ = ["session_board"]
 
 _FIRING = 'ALERTS{alertname=~"Livepick.*", alertstate="firing", @}'
 
+_PICKED_PER_HOUR = """
+3600 * sum by (job, instance, instrument) (
+    rate(livepick_micrographs_total{state=~"(re)?picked|empty", @}[$__rate_interval])
+)
+"""
+
 _NOW = [
     figure(
         "Since the last micrograph",
@@ -40,11 +46,7 @@ _NOW = [
     figure(
         "Picked per hour",
         "What livepick gets through, those that are picked again included.",
-        """
-        3600 * sum by (job, instance, instrument) (
-            rate(livepick_micrographs_total{state=~"picked|empty", @}[$__rate_interval])
-        )
-        """,
+        _PICKED_PER_HOUR,
         slow=True,
     ),
     figure(
@@ -119,11 +121,7 @@ _RED = [
         [
             ("3600 * rate(livepick_micrographs_discovered_total{@}[$__rate_interval])", "landed"),
             (
-                """
-                3600 * sum by (job, instance, instrument) (
-                    rate(livepick_micrographs_total{state=~"picked|empty", @}[$__rate_interval])
-                )
-                """,
+                _PICKED_PER_HOUR,
                 "picked",
             ),
         ],
@@ -131,7 +129,8 @@ _RED = [
     ),
     curves(
         "Errors: failed and empty per hour",
-        "Failed ones have a reason, in the Pipeline dashboard; empty ones hold no particle.",
+        "Failed ones have a reason, in the Pipeline dashboard; empty ones hold no particle when"
+        " they are picked first.",
         [
             (
                 (

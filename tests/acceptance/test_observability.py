@@ -79,7 +79,9 @@ def watch(tmp_path):
 
 
 class Microscope:
-    """Delivers micrographs until it is told to pause."""
+    """Delivers micrographs until it is told to pause; good ones, or such as are judged bad."""
+
+    good = True
 
     def __init__(self, session, every_seconds):
         self.session = session
@@ -91,7 +93,7 @@ class Microscope:
 
     def deliver(self, count):
         """Deliver some at once."""
-        self.session.drop(count, first=self.number + 1)
+        self.session.drop(count, first=self.number + 1, good=self.good)
         self.number += count
 
     def _run(self):
@@ -150,6 +152,9 @@ def fill(disk):
     filler = disk / "movies"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:
+            file.write(bytes(2**20))
+    with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
+        while True:
             file.write(bytes(4096))
     return filler
 
@@ -161,6 +166,15 @@ def locked(state):
         other.execute("pragma busy_timeout = 10000")
         other.execute("begin immediate")
         yield
+
+
+@contextlib.contextmanager
+def taken_away(folder):
+    """Let a folder vanish, as a share that is not mounted any more."""
+    away = folder.with_name("away")
+    folder.rename(away)
+    yield
+    away.rename(folder)
 
 
 def flood(folder):
@@ -248,11 +262,11 @@ def queries():
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Return a folder on a disk of one megabyte of its own."""
+    """Return a folder on a disk of 400 megabytes of its own, which are not full yet."""
     place = tmp_path / "small"
     place.mkdir()
     mounted = MOUNT is not None and os.geteuid() == 0 and not subprocess.run(
-        [MOUNT, "-t", "tmpfs", "-o", "size=1m", "livepick-test", place],
+        [MOUNT, "-t", "tmpfs", "-o", "size=400m", "livepick-test", place],
         capture_output=True, check=False,
     ).returncode  # fmt: skip
     if not mounted:
@@ -280,15 +294,17 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         seen = "count_over_time(livepick_watch_overflows_total[1m]) > 1"
         session.until(lambda: prometheus.has_figures(seen), "figures before the burst")
 
-        # No GPU, bad files, a burst of events, a typo in the config.
+        # No GPU, bad files and bad micrographs, a burst of events, a typo in the config.
+        microscope.good = False
         bad = BadFiles(session)
         session.process.send_signal(signal.SIGSTOP)
         flood(session.landing)
         session.process.send_signal(signal.SIGCONT)
         edit(session, picking={"treshold": 1.0})
         with bad:
-            until(fire=["LivepickOnCpu", "LivepickMicrographsFail", "LivepickEventsLost",
-                        "LivepickConfigRefused"])  # fmt: skip
+            until(fire=["LivepickOnCpu", "LivepickMicrographsFail", "LivepickManyBad",
+                        "LivepickEventsLost", "LivepickConfigRefused"])  # fmt: skip
+        microscope.good = True
 
         # The config is right again, but its threshold too high; and workers are killed.
         for path in session.landing.glob("bad_*"):
@@ -308,7 +324,8 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         stopped.suspend()
         filler = fill(small_disk)
         microscope.deliver(20)
-        until(fire=["LivepickFallingBehind", "LivepickQueueGrows", "LivepickDiskAlmostFull",
+        until(fire=["LivepickPickingStopped", "LivepickFallingBehind", "LivepickQueueGrows",
+                    "LivepickDiskFull", "LivepickDiskAlmostFull",
                     "LivepickDiskFillsSoon"])  # fmt: skip
         stopped.resume()
         until(fire=["LivepickOutputRefused"])
@@ -317,10 +334,8 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         filler.unlink()
         microscope.at_work.clear()
         until(fire=["LivepickAcquisitionStalled"], silent=["LivepickOutputRefused"])
-        away = session.landing.with_name("away")
-        session.landing.rename(away)
-        until(fire=["LivepickWatchRootGone"])
-        away.rename(session.landing)
+        with taken_away(session.landing):
+            until(fire=["LivepickWatchRootGone"])
         until(silent=["LivepickWatchRootGone"])
         microscope.at_work.set()
         others = [alert.name for alert in ALERTS if alert.name != "LivepickOnCpu"]
@@ -335,6 +350,26 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         until(silent=["LivepickDown"])
         time.sleep(5)  # more than OnCpu takes to fire
         assert prometheus.firing() == set()
+
+
+def test_old_data_are_picked_and_are_no_session_that_may_stall(make_session):
+    """Until one more lands; and a restart knows of it."""
+    session = make_session()
+    session.drop(3)
+    session.start()
+    session.until(lambda: session.picked() == 3, "their picks")
+    time.sleep(2)  # two beats
+    assert session.figure("session_active") == 0
+    assert session.figure("last_micrograph_seen_timestamp_seconds") == 0
+
+    session.drop(1, first=4)
+    session.until(lambda: session.figure("session_active") == 1, "a session")
+    seen = session.figure("last_micrograph_seen_timestamp_seconds")
+    assert session.stop() == 0
+    session.start()
+    session.until(lambda: session.figure("session_active") == 1, "the session again")
+    assert session.figure("last_micrograph_seen_timestamp_seconds") == seen
+    assert session.stop() == 0
 
 
 def test_a_ledger_that_takes_no_writes_is_told(make_session, watch):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from livepick.core.quality import LIMITS
+from livepick.core.quality import CTF_LIMITS, LIMITS
 from observability.documentation import exposed
 from observability.frame import ANNOTATIONS
 
@@ -155,7 +155,7 @@ def test_every_figure_of_quality_is_seen_in_the_session_dashboard():
 
     assert {f"{figure}_bucket" for figure in exported} <= set(shown)
     assert "quality_verdicts_total" in shown
-    for limit in LIMITS:
+    for limit in (*LIMITS, *CTF_LIMITS):
         assert "Doubtful" in shown[f"{limit.figure}_bucket"]
 
 

@@ -67,6 +67,34 @@ def test_the_gauges_have_what_the_page_has(tmp_path):
     assert (gauge("free", "output"), gauge("free", "state")) == (30, 0)
 
 
+def test_a_disk_with_several_roles_is_marked_so_for_all_but_the_first(tmp_path):
+    """So that an alert on it comes once; of the folder that is not there yet nothing is told."""
+    metrics, one = Metrics(), Space(30, 40, 3)
+    disks = [Disk("watch", tmp_path / "in", one), Disk("state", tmp_path / "state", one)]
+
+    def shared():
+        metrics.room(disks)
+        sample = metrics.registry.get_sample_value
+        return [
+            sample("livepick_disk_shared", {"path_role": role})
+            for role in ("output", "state", "watch")
+        ]
+
+    assert shared() == [0, 0, 1]
+    disks.append(Disk("output", tmp_path / "out", one))
+    assert shared() == [0, 1, 1]
+    disks[0] = Disk("watch", tmp_path / "in", Space(30, 40, 4))
+    assert shared() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(("role", "level"), [("watch", "attention"), ("state", "bad")])
+def test_a_full_disk_is_grave_where_livepick_writes(tmp_path, role, level):
+    """As the alert: the file server of old data may be full for years."""
+    (problem,) = tight(rooms_of([Disk(role, tmp_path, Space(0, 100 * GIB, 1))]))
+
+    assert (problem.level, "is full" in problem.sentence) == (level, True)
+
+
 def test_a_disk_is_shown_once_with_all_that_is_on_it(tmp_path):
     """And complained of once."""
     low = Space(5 * GIB, 100 * GIB, 1)

@@ -99,9 +99,11 @@ class Recorder:
     def __init__(self):
         self.calls = Counter()
         self.latencies = []
+        self.collected = []
 
-    def landed(self, landed_at):
+    def landed(self, landed_at, *, collected):
         self.calls["landed"] += 1
+        self.collected.append(collected)
 
     def superseded(self):
         self.calls["superseded"] += 1
@@ -109,6 +111,9 @@ class Recorder:
     def picked(self, result, *, latency_seconds, export_seconds):
         self.calls["picked"] += 1
         self.latencies.append(latency_seconds)
+
+    def ctf_found(self, figures):
+        self.calls["ctf_found"] += 1
 
     def failed(self, reason, stage):
         self.calls["failed", reason, stage] += 1
@@ -160,9 +165,9 @@ class Session:
         except Exception as error:  # noqa: BLE001 - shown by the tests
             self.error = error
 
-    def land(self, *names, version=V1):
+    def land(self, *names, version=V1, at_start=False):
         for name in names:
-            self.inbox.put(Landed(ROOT, Path(name), version, time.time()))
+            self.inbox.put(Landed(ROOT, Path(name), version, time.time(), at_start))
         return self
 
     def start(self):
@@ -225,6 +230,32 @@ def session(tmp_path):
         made[-1].close()
 
 
+def test_old_files_are_no_session_that_collects_until_others_follow(session):
+    """They are picked as all are; but nobody is called when no more come."""
+    run = session().land("a.mrc", "b.mrc", at_start=True).start()
+    run.until_counts(picked=2)
+    assert (run.instruments.collected, run.reader.last_collected()) == ([False, False], [])
+
+    run.land("c.mrc")
+    run.until_counts(picked=3)
+    assert run.instruments.collected == [False, False, True]
+    assert run.reader.last_collected() == run.reader.last_landings(1)
+
+
+@pytest.mark.parametrize(("hours", "goes_on"), [(1, True), (7, False)])
+def test_what_landed_while_the_service_was_down_belongs_to_a_session_that_goes_on(
+    session, hours, goes_on
+):
+    """Else a restart after a quarter of an hour would raise a stalled acquisition."""
+    run = session()
+    run.ledger.collected([time.time() - 3600 * hours])
+    run.land("a.mrc", at_start=True).start()
+    run.until_counts(picked=1)
+
+    assert run.instruments.collected == [goes_on]
+    assert len(run.reader.last_collected()) == 1 + goes_on
+
+
 def test_micrographs_land_and_have_their_picks(session):
     """Two of one name in different folders, each with its file; the list names both."""
     run = session().land("one/a.mrc", "two/a.mrc").start()
@@ -253,13 +284,16 @@ def test_the_table_of_figures_follows_the_ledger(session):
 
 
 def test_a_ctf_that_comes_late_is_in_the_table(session):
-    """It is written again, though nothing was picked meanwhile."""
+    """It is written again, though nothing was picked meanwhile; and is counted once."""
     live = session(tables=True).land("a.mrc").start()
     live.until_counts(picked=1)
     (row,) = live.ledger.recent()
-    live.inbox.put(CtfFound(row.id, row.content, CtfFigures(12000.0, 11000.0, 5.0, 4.5)))
+    found = CtfFound(row.id, row.content, CtfFigures(12000.0, 11000.0, 5.0, 4.5))
+    for _ in range(2):  # a look may come before the first is recorded
+        live.inbox.put(found)
     live.stop()
 
+    assert live.instruments.calls["ctf_found"] == 1
     assert "rlnDefocusU" in (live.out / STAR).read_text()
     assert "4.5" in (live.out / CSV).read_text()
 

@@ -19,13 +19,24 @@ WELL = Health(ok=True, seconds_since={"dispatch": 0.1, "watch": 2.0})
 GONE = Problem("bad", "/data/in is not there.", "Mount it again.")
 NO_GPU = Problem("attention", "There is no GPU, so the CPU picks.", "It is slower.")
 BUSY = Status(session="test", started=True, counts=Counts(queued=1, picking=2, picked=412))
+LATE = dataclasses.replace(BUSY, oldest_waiting_at=NOW - 1200, last_picked_at=NOW - 30)
 
 
 @pytest.fixture
 def say(micrograph_row):
     """Return a function that says how a session does whose micrographs came every 20 s."""
 
-    def said(status=BUSY, *, health=WELL, ago=10.0, picks=31, failed=0, count=50, judge=None):
+    def said(
+        status=BUSY,
+        *,
+        health=WELL,
+        ago=10.0,
+        picks=31,
+        failed=0,
+        count=50,
+        judge=None,
+        at_start=False,
+    ):
         rows = [
             dataclasses.replace(
                 micrograph_row(number),
@@ -36,7 +47,8 @@ def say(micrograph_row):
             )
             for number in range(count)
         ]
-        pace = pace_of(rows, Hourly(180, 179, 5580))
+        collected = [] if at_start else [row.landed_at for row in reversed(rows)]
+        pace = pace_of(rows, Hourly(180, 179, 5580), collected=collected)
         return headline(status, health, pace, now=NOW, folders="/data/in")
 
     return said
@@ -62,9 +74,24 @@ def test_a_stopped_acquisition(say):
     """After ten usual gaps and a quarter of an hour; a slow microscope is given longer."""
     assert say(ago=800).level == "good"
     top = say(ago=2400)
+    assert top.level == "bad"
     assert top.sentence == "No micrograph has landed for 40 min; before, one came every 20 s."
     assert "microscope" in top.remedy
-    assert top.doing.startswith("Picking: 412 of 415")
+    assert top.doing.startswith("Picked so far: 412 of 415")
+
+
+def test_a_session_of_yesterday_is_nothing_grave(say):
+    """As the alert, which falls silent after six hours; it is said all the same."""
+    top = say(ago=7 * 3600)
+
+    assert (top.level, top.sentence[:34]) == ("attention", "No micrograph has landed for 7 h; ")
+
+
+def test_what_was_there_at_the_start_is_no_session_that_stalls(say):
+    """Old data are picked, and nobody waits for more."""
+    top = say(ago=2400, at_start=True)
+
+    assert (top.level, top.sentence[:19]) == ("good", "Picking: 412 of 415")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +99,7 @@ def test_a_stopped_acquisition(say):
     [
         (BUSY, {"health": Health(False, {"dispatch": 1.0, "watch": 300.0})}, "from watch for 5"),
         (dataclasses.replace(BUSY, problems=(GONE,)), {}, "/data/in is not"),
-        (dataclasses.replace(BUSY, oldest_waiting_at=NOW - 1200), {}, "behind: 3 .* for 20 min"),
+        (LATE, {}, "behind: 3 .* for 20 min"),
         (BUSY, {"failed": 9}, "9 of the last 50 micrographs failed"),
         (BUSY, {"picks": 0}, "The last 50 micrographs have no picks"),
     ],
@@ -84,6 +111,23 @@ def test_each_fault_comes_first_with_what_to_do(say, status, options, words):
     assert top.level in ("attention", "bad")
     assert re.search(words, top.sentence)
     assert top.doing
+
+
+def test_failures_are_told_of_from_one_in_twenty_on(say):
+    """And not for two, as they are single files."""
+    assert say(failed=2).level == "good"
+    assert say(failed=3).sentence == "3 of the last 50 micrographs failed."
+    assert say(failed=2, count=4).level == "good"
+
+
+def test_picks_that_are_late_are_grave_only_if_none_appear(say):
+    """As the alerts: late picks are a warning, a picking that stands still calls."""
+    assert say(LATE).level == "attention"
+    top = say(dataclasses.replace(LATE, last_picked_at=NOW - 700))
+
+    assert top.level == "bad"
+    assert top.sentence == "Picking stands still: 3 micrographs wait, the oldest for 20 min."
+    assert top.doing.startswith("Picked so far")
 
 
 def test_the_gravest_comes_first(say):

@@ -31,6 +31,7 @@ from livepick.ledger import (
     Ledger,
     ReadLedger,
 )
+from livepick.limits import GAPS
 from livepick.records import Arrival, Claim, Counts
 
 ROOT = Path("/data/avg")
@@ -112,6 +113,25 @@ def test_when_micrographs_landed_and_were_picked_last_is_known_after_a_restart(l
     assert ledger.last_picked_at() is None
     ledger.picked(claim_one(ledger), result())
     assert ledger.last_picked_at() == clock.now
+
+
+def test_landings_of_a_session_that_collects_outlive_a_restart(ledger):
+    """So many as the usual gap is taken of."""
+    assert ledger.last_collected() == []
+    ledger.collected([900.0, 930.0])
+    ledger.collected([960.0 + number for number in range(GAPS)])
+
+    assert ledger.last_collected() == [930.0, *(960.0 + number for number in range(GAPS))]
+
+
+def test_the_figures_of_the_ctf_are_recorded_once(ledger):
+    """Two looks may find the same text before the first is recorded."""
+    ledger.landed(ROOT, A, V1, 900.0)
+    claim = claim_one(ledger)
+    ledger.picked(claim, result())
+    figures = CtfFigures(12_000.0, 11_000.0, 30.0, 4.0)
+
+    assert [ledger.ctf_found(claim.id, 1, figures) for _ in range(2)] == [True, False]
 
 
 def test_new_arrivals_go_before_what_is_picked_again(ledger, clock):

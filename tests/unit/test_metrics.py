@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 
 from livepick.core.picks import Picks
+from livepick.core.quality import CTF_LIMITS, CtfFigures
 from livepick.core.run import Progress
 from livepick.folder import FileEvents
 from livepick.forecast import RunProgress
-from livepick.metrics import ERROR_REASONS, ERROR_STAGES, Metrics
+from livepick.metrics import (
+    CTF_HISTOGRAMS,
+    ERROR_REASONS,
+    ERROR_STAGES,
+    LATEST_STATES,
+    Metrics,
+)
 from livepick.records import Counts
 from livepick.worker import Quality, Result, StageSeconds
 
@@ -58,7 +65,7 @@ def test_quality_is_counted_by_verdict_and_unknown_figures_are_not():
     assert sample("livepick_micrograph_quality_verdicts_total", {"verdict": "bad"}) == 0
 
     bad = dataclasses.replace(result(0.9), quality=Quality(0.1, 0.9, contrast=1.0))
-    metrics.picked(bad, latency_seconds=None, export_seconds=0.01)
+    metrics.picked(bad, latency_seconds=5, export_seconds=0.01)
 
     assert sample("livepick_micrograph_quality_verdicts_total", {"verdict": "bad"}) == 1
     assert sample("livepick_micrograph_quality_verdicts_total", {"verdict": "good"}) == 0
@@ -71,7 +78,7 @@ def test_a_picked_micrograph_counts_its_particles_scores_and_times():
     """One with picks is ``picked``, one without is ``empty`` and a success all the same."""
     metrics = Metrics()
     metrics.picked(result(0.9, 0.4, 0.1), latency_seconds=12, export_seconds=0.01)
-    metrics.picked(result(0.1), latency_seconds=None, export_seconds=0.01)
+    metrics.picked(result(0.1), latency_seconds=15, export_seconds=0.01)
     sample = metrics.registry.get_sample_value
 
     assert sample("livepick_micrographs_total", {"state": "picked"}) == 1
@@ -79,9 +86,68 @@ def test_a_picked_micrograph_counts_its_particles_scores_and_times():
     assert sample("livepick_particles_total") == 2
     assert sample("livepick_particle_score_bucket", {"le": "0.45"}) == 1
     assert sample("livepick_particles_per_micrograph_bucket", {"le": "0.0"}) == 1
-    assert sample("livepick_end_to_end_latency_seconds_count") == 1
+    assert sample("livepick_end_to_end_latency_seconds_count") == 2
     assert sample("livepick_stage_duration_seconds_count", {"stage": "export"}) == 2
     assert sample("livepick_inference_provider_active", {"provider": "CPUExecutionProvider"}) == 1
+
+
+def test_what_is_picked_again_is_no_further_micrograph():
+    """Else an edit of the threshold makes 24 empty micrographs of 12."""
+    metrics = Metrics()
+    bad = dataclasses.replace(result(0.1), quality=Quality(0.9, None))
+    for latency_seconds in (12, None, None):
+        metrics.picked(bad, latency_seconds=latency_seconds, export_seconds=0.01)
+    sample = metrics.registry.get_sample_value
+
+    assert sample("livepick_micrographs_total", {"state": "empty"}) == 1
+    assert sample("livepick_micrographs_total", {"state": "repicked"}) == 2
+    assert sample("livepick_micrograph_quality_verdicts_total", {"verdict": "bad"}) == 1
+    assert sample("livepick_micrograph_masked_fraction_count") == 1
+    assert sample("livepick_end_to_end_latency_seconds_count") == 1
+    assert sample("livepick_stage_duration_seconds_count", {"stage": "read"}) == 3
+
+
+def test_figures_of_the_ctf_are_counted_where_they_are_known():
+    """None before a sidecar is read; a fit that does not say its resolution has none."""
+    metrics = Metrics()
+    sample = metrics.registry.get_sample_value
+    assert sample("livepick_micrograph_defocus_angstrom_count") == 0
+
+    metrics.ctf_found(CtfFigures(12_000, 10_500, 30, 9.0))
+    metrics.ctf_found(CtfFigures(30_000, 29_000, 30, None))
+
+    assert sample("livepick_micrograph_defocus_angstrom_sum") == 11_250 + 29_500
+    assert sample("livepick_micrograph_astigmatism_angstrom_bucket", {"le": "1000.0"}) == 1
+    assert sample("livepick_micrograph_ctf_resolution_angstrom_count") == 1
+    assert sample("livepick_micrograph_ctf_resolution_angstrom_bucket", {"le": "8.0"}) == 0
+
+
+@pytest.mark.parametrize("limit", CTF_LIMITS, ids=lambda limit: limit.figure)
+def test_the_ctf_has_buckets_at_its_limits(limit):
+    """So that a query may count what is doubtful and what is bad."""
+    assert {limit.doubtful, limit.bad} <= set(CTF_HISTOGRAMS[limit.figure][1])
+
+
+def test_the_latest_are_counted_by_what_became_of_them(micrograph_row):
+    """As the ledger has them at the moment: nothing of an hour ago is left."""
+    metrics = Metrics()
+    rows = [
+        dataclasses.replace(micrograph_row(1), state="failed", pick_count=None),
+        dataclasses.replace(micrograph_row(2), pick_count=0, quality_verdict="bad"),
+        dataclasses.replace(micrograph_row(3), pick_count=4, quality_verdict="good"),
+        dataclasses.replace(micrograph_row(4), state="queued", pick_count=None),
+    ]
+    rows[0] = dataclasses.replace(rows[0], quality_verdict=None)
+    rows[3] = dataclasses.replace(rows[3], quality_verdict=None)
+    metrics.judged_so_far({"good": 7, "doubtful": 2, "bad": 1}, rows)
+    sample = metrics.registry.get_sample_value
+
+    for state in LATEST_STATES:
+        assert sample("livepick_latest_micrographs", {"state": state}) == 1
+    for verdict, latest, session in (("good", 1, 7), ("doubtful", 0, 2), ("bad", 1, 1)):
+        labels = {"verdict": verdict}
+        assert sample("livepick_latest_quality_verdicts", labels) == latest
+        assert sample("livepick_ledger_quality_verdicts", labels) == session
 
 
 def test_a_trainers_progress_is_seen():
@@ -141,7 +207,10 @@ def test_a_restart_goes_on_where_the_session_was():
 
 
 def test_a_session_is_over_six_hours_after_its_last_micrograph():
-    """Nobody is called at night about a microscope that was left on purpose."""
+    """Nobody is called at night about a microscope that was left on purpose.
+
+    Nor about files that were there at the start.
+    """
     metrics = Metrics()
 
     def active_at(now):
@@ -149,7 +218,9 @@ def test_a_session_is_over_six_hours_after_its_last_micrograph():
         return metrics.registry.get_sample_value("livepick_session_active")
 
     assert active_at(1e9) == 0
-    metrics.landed(1e9)
+    metrics.landed(1e9, collected=False)
+    assert active_at(1e9) == 0
+    metrics.landed(1e9, collected=True)
     assert active_at(1e9 + 6 * 3600 - 1) == 1
     assert active_at(1e9 + 6 * 3600 + 1) == 0
 

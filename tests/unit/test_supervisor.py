@@ -11,6 +11,7 @@ from results import result
 
 from livepick.core.drift import Drift, DriftFinding
 from livepick.core.micrograph import FileVersion
+from livepick.core.quality import VERDICTS, CtfFigures
 from livepick.disks import Disk, Space
 from livepick.errors import LedgerWriteError, OutputError
 from livepick.folder import FileEvents
@@ -179,6 +180,35 @@ def test_empty_micrographs_in_a_row_are_what_the_ledger_has(make_config, ledger)
 
     assert [pick("a.mrc"), pick("b.mrc", 0.1), pick("c.mrc")] == [1, 2, 3]
     assert [pick("c.mrc", 0.9, content=2), pick("d.mrc")] == [0, 1]
+
+
+def test_verdicts_of_the_ledger_are_seen_with_the_ctf(make_config, ledger):
+    """A sidecar comes later, and the verdict at the first picks is not the last word."""
+    for name in ("a.mrc", "b.mrc"):
+        ledger.landed(Path("/m"), Path(name), FileVersion(100, 1, 7), 900.0)
+    for claim in ledger.claim(2):
+        ledger.picked(claim, result())
+    ledger.ctf_found(claim.id, 1, CtfFigures(11_000.0, 10_000.0, 0.0, 20.0))
+    ledger.landed(Path("/m"), Path("c.mrc"), FileVersion(100, 1, 7), 900.0)
+    parts = Parts(make_config(), ledger)
+    parts.supervisor.beat()
+
+    for gauge in ("ledger_quality_verdicts", "latest_quality_verdicts"):
+        told = [parts.sample(gauge, verdict=verdict) for verdict in VERDICTS]
+        assert told == [1, 0, 1]
+    assert parts.sample("latest_micrographs", state="picked") == 2
+    assert parts.sample("latest_micrographs", state="waiting") == 1
+
+
+def test_a_restart_goes_on_with_the_session_that_collected(make_config, ledger):
+    """Not with what was there at the start, which the ledger has, too."""
+    ledger.landed(Path("/m"), Path("a.mrc"), FileVersion(100, 1, 7), 5000.0)
+    ledger.collected([900.0, 960.0])
+    parts = Parts(make_config(), ledger)
+    parts.supervisor.describe(SimpleNamespace(version=0, kind="blob"))
+
+    assert parts.sample("last_micrograph_seen_timestamp_seconds") == 960
+    assert parts.sample("micrograph_gap_seconds") == 60
 
 
 def test_the_room_of_all_folders_is_known_to_page_and_gauges(parts, tmp_path):

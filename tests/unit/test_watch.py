@@ -106,6 +106,28 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
         yield scene
 
 
+@pytest.mark.parametrize(("mode", "rescan_seconds"), [("inotify", 3600), ("poll", 0.2)])
+def test_what_the_first_listing_found_is_marked_so(
+    tmp_path: Path, mode: str, rescan_seconds: float
+) -> None:
+    """Nobody knows for how long it had been there; of what comes later one does, new content too.
+
+    A file that the ledger knows is not found anew.
+    """
+    for name in ("old.mrc", "known.mrc"):
+        (tmp_path / name).write_bytes(WHOLE)
+    known = {(tmp_path, Path("known.mrc")): FileVersion.of((tmp_path / "known.mrc").stat())}
+    with watched(tmp_path, known, mode=mode, rescan_seconds=rescan_seconds) as scene:
+        scene.wait_until_watched()
+        scene.wait_for("old.mrc")
+        for name in ("new.mrc", "known.mrc"):
+            (tmp_path / name).write_bytes(header() + PIXELS[::-1])
+        scene.wait_for("old.mrc", "new.mrc", "known.mrc")
+
+    marks = {str(m.relative): m.at_start for m in scene.messages if isinstance(m, Landed)}
+    assert marks == {"old.mrc": True, "new.mrc": False, "known.mrc": False}
+
+
 def test_files_that_are_there_at_the_start_land(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b.mrc").write_bytes(WHOLE)

@@ -13,37 +13,26 @@ from statistics import median
 from typing import Literal, Self
 
 from livepick.figures import Reason, main_reason
+from livepick.limits import (
+    BAD_FRACTION,
+    BAD_SINGLE,
+    DOUBTFUL_FRACTION,
+    DOUBTFUL_SINGLE,
+    EMPTY_IN_ROW,
+    FAILED_FRACTION,
+    FAILED_SINGLE,
+    LAG_SECONDS,
+    QUIET_GAPS,
+    QUIET_SECONDS,
+    SESSION_SECONDS,
+)
 from livepick.problem import Level, Problem
 from livepick.records import Hourly, MicrographRow
 from livepick.status import Status
 from livepick.web.health import Health
 from livepick.web.room import rooms_of, tight
 
-__all__ = ["LATEST", "Headline", "Pace", "empty_in_row", "headline", "pace_of"]
-
-QUIET_SECONDS = 900.0
-"""A microscope changes its grid square within a quarter of an hour."""
-
-QUIET_GAPS = 10
-"""So many usual gaps without a micrograph are no chance either."""
-
-LAG_SECONDS = 600.0
-"""Picks that come so late no longer help to steer the session."""
-
-LATEST = 50
-"""Micrographs that "now" means."""
-
-EMPTY_IN_ROW = 10
-"""So many micrographs without a pick are no chance."""
-
-FAILED_FRACTION = 0.1
-"""Of the latest, from which on failures are no single files any more."""
-
-BAD_FRACTION = 0.2
-"""Of the latest, from which on bad micrographs are no single ones any more."""
-
-DOUBTFUL_FRACTION = 0.5
-"""Of the latest, if the bad ones count too: a doubt is no more than that."""
+__all__ = ["Headline", "Pace", "empty_in_row", "headline", "pace_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +41,9 @@ class Pace:
 
     hourly: Hourly
     last_landed_at: float | None = None
-    """Unix seconds; None before the first."""
+    """Unix seconds; None before the first, those apart that were there at the start."""
     gap_seconds: float | None = None
-    """Usual time between two of the latest micrographs."""
+    """Usual time between two of them."""
     picks: float | None = None
     """Median of the latest."""
     score: float | None = None
@@ -114,9 +103,17 @@ class Headline:
             raise ValueError(f"no headline: {error}") from error
 
 
-def pace_of(latest: Sequence[MicrographRow], hourly: Hourly) -> Pace:
-    """Return the pace that the latest micrographs (the newest first) show."""
-    landed = sorted((row.landed_at for row in latest), reverse=True)
+def pace_of(latest: Sequence[MicrographRow], hourly: Hourly, *, collected: Sequence[float]) -> Pace:
+    """Return the pace that the latest micrographs show.
+
+    Parameters
+    ----------
+    latest
+        The newest first.
+    collected
+        When the last landed while the session was collecting.
+    """
+    landed = sorted(collected, reverse=True)
     gaps = [newer - older for newer, older in itertools.pairwise(landed)]
     picked = [row for row in latest if row.pick_count is not None]
     scores = [row.median_score for row in picked if row.median_score is not None]
@@ -172,12 +169,12 @@ def _problems(status: Status, health: Health, pace: Pace, now: float) -> Iterato
     yield from (problem for problem in status.problems if problem.level == "bad")
     yield from tight(rooms_of(status.disks))
     if status.oldest_waiting_at is not None and now - status.oldest_waiting_at > LAG_SECONDS:
-        yield _lag(status, now - status.oldest_waiting_at)
+        yield _lag(status, now)
     yield from _of_latest(pace)
     if pace.last_landed_at is not None and not _collecting(pace, now):
         usual = f"; before, one came every {span(pace.gap_seconds)}" if pace.gap_seconds else ""
         yield Problem(
-            "attention",
+            "bad" if now - pace.last_landed_at < SESSION_SECONDS else "attention",
             f"No micrograph has landed for {span(now - pace.last_landed_at)}{usual}.",
             "If the microscope should be collecting, look at it and at motion correction;"
             " if the session is over, all is well.",
@@ -202,8 +199,17 @@ def _silence(health: Health) -> Problem:
     )
 
 
-def _lag(status: Status, seconds: float) -> Problem:
+def _lag(status: Status, now: float) -> Problem:
+    """Return what is said of picks that are late: grave if none appear at all."""
+    seconds = now - (status.oldest_waiting_at or now)
     waiting = status.counts.queued + status.counts.picking
+    if now - (status.last_picked_at or 0.0) > LAG_SECONDS:
+        return Problem(
+            "bad",
+            f"Picking stands still: {waiting} micrographs wait, the oldest for {span(seconds)}.",
+            "See what the workers do (top, nvidia-smi) and what the log says (journalctl -u"
+            " livepick), and restart livepick: it loses nothing.",
+        )
     return Problem(
         "attention",
         f"Picking is behind: {waiting} micrographs wait, the oldest for {span(seconds)}.",
@@ -213,7 +219,7 @@ def _lag(status: Status, seconds: float) -> Problem:
 
 def _of_latest(pace: Pace) -> Iterator[Problem]:
     """Yield what the latest micrographs have in common."""
-    if pace.failed > max(2, FAILED_FRACTION * pace.latest):
+    if pace.failed > max(FAILED_SINGLE, FAILED_FRACTION * pace.latest):
         yield Problem(
             "attention",
             f"{pace.failed} of the last {pace.latest} micrographs failed.",
@@ -225,9 +231,9 @@ def _of_latest(pace: Pace) -> Iterator[Problem]:
             f"The last {pace.empty_in_row} micrographs have no picks.",
             "Look at them below: empty ice, carbon, or a threshold that is too high?",
         )
-    if pace.bad > max(2, BAD_FRACTION * pace.judged):
+    if pace.bad > max(BAD_SINGLE, BAD_FRACTION * pace.judged):
         yield _quality(pace, pace.bad, "bad", pace.why_bad)
-    elif pace.bad + pace.doubtful > max(4, DOUBTFUL_FRACTION * pace.judged):
+    elif pace.bad + pace.doubtful > max(DOUBTFUL_SINGLE, DOUBTFUL_FRACTION * pace.judged):
         words = "bad or doubtful" if pace.bad else "doubtful"
         yield _quality(pace, pace.bad + pace.doubtful, words, pace.why_not_good)
 

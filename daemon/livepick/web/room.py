@@ -22,6 +22,11 @@ class Room:
     space: Space
 
     @property
+    def grave(self) -> bool:
+        """Whether livepick has no room to write in; what is only watched may be full for years."""
+        return self.space.is_full and self.roles != (_NAMES["watch"],)
+
+    @property
     def used_percent(self) -> float:
         """Of it, 0 to 100."""
         return 100 * (1 - self.space.free_fraction)
@@ -50,7 +55,7 @@ def _problem(room: Room) -> Problem:
     space, what = room.space, " and ".join(room.roles)
     folders = "folder" if len(room.roles) == 1 else "folders"
     return Problem(
-        "bad" if space.is_full else "attention",
+        "bad" if room.grave else "attention",
         f"The disk of the {what} {folders} is {'full' if space.is_full else 'almost full'}:"
         f" {size(space.free_bytes)} of {size(space.size_bytes)} are free at {room.folders[0]}.",
         "Make room: move finished sessions and raw movies. Old models go with"

@@ -17,10 +17,11 @@ from livepick.catalogue import entries
 from livepick.config import Config
 from livepick.core.micrograph import printable
 from livepick.ledger import ReadLedger
+from livepick.limits import LATEST
 from livepick.models import MODELS, Models
 from livepick.status import Status
 from livepick.web.charts import clock, picks_plot, score_plot
-from livepick.web.headline import LATEST, Headline, Pace, headline, pace_of, span
+from livepick.web.headline import Headline, Pace, headline, pace_of, span
 from livepick.web.health import Health
 from livepick.web.micrographs import Tile, tile_of
 from livepick.web.room import rooms_of, size
@@ -94,7 +95,7 @@ class Sections:
     def _make(self) -> dict[str, str]:
         sources, config = self._sources, self._sources.config()
         ledger, status, now = sources.ledger, sources.status(), time.time()
-        pace = pace_of(ledger.latest(LATEST), ledger.hourly(now))
+        pace = self._pace(now)
         top = self._headline(status, pace, now)
         tiles = [self._tile(row.id) for row in ledger.latest(NEWEST, picked=True)]
         shown = [tile for tile in tiles if tile is not None]
@@ -128,6 +129,10 @@ class Sections:
             "failures": self._render("failures.html", status=status),
         }
 
+    def _pace(self, now: float) -> Pace:
+        ledger = self._sources.ledger
+        return pace_of(ledger.latest(LATEST), ledger.hourly(now), collected=ledger.last_collected())
+
     def _headline(self, status: Status, pace: Pace, now: float) -> Headline:
         sources = self._sources
         folders = " and ".join(map(printable, sources.config().watch.directories))
@@ -135,9 +140,8 @@ class Sections:
 
     def headline(self) -> Headline:
         """Return what the page begins with."""
-        ledger, now = self._sources.ledger, time.time()
-        pace = pace_of(ledger.latest(LATEST), ledger.hourly(now))
-        return self._headline(self._sources.status(), pace, now)
+        now = time.time()
+        return self._headline(self._sources.status(), self._pace(now), now)
 
     def _trends(self) -> str:
         mark = self._sources.ledger.mark()
