@@ -21,6 +21,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/demo.py tests/benchmarks
 	$(BIN)/lint-imports --no-logo
 
 demo: $(INSTALLED)

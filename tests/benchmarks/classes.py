@@ -272,7 +272,8 @@ def _by_rotation(
     kept = (fine > 0.5) & (fine < MOST_RING + 0.5)
 
     def limited(some: torch.Tensor) -> torch.Tensor:
-        return torch.fft.irfft2(torch.fft.rfft2(some) * kept, s=(box_px, box_px))
+        found: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(some) * kept, s=(box_px, box_px))
+        return found
 
     grid = torch.arange(box_px, dtype=torch.float32) - box_px // 2
     y, x = torch.meshgrid(grid, grid, indexing="ij")

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -85,10 +86,10 @@ def micrograph(
         else:
             image += 2 * contrast * np.exp(-(radius**2) / 50)
     seeds = np.array(places[:particles], dtype=np.float32)
-    image = image[:crop_px, :crop_px].astype(np.float32)
+    cropped = image[:crop_px, :crop_px].astype(np.float32)
     seeds = seeds[(seeds < crop_px).all(axis=1)]
     nothing = np.zeros((0, 2), dtype=np.float32)
-    return LabelledMicrograph(image, np.zeros(image.shape, dtype=bool), Seeds(seeds, nothing))
+    return LabelledMicrograph(cropped, np.zeros(cropped.shape, dtype=bool), Seeds(seeds, nothing))
 
 
 CASES = (
@@ -161,7 +162,7 @@ def main() -> int:
         healthy = Case(
             name=f"healthy {number + 1}, contrast {contrast}",
             expected=None,
-            make=lambda seed, contrast=contrast: fields(seed, contrast=contrast),
+            make=partial(fields, contrast=contrast),
         )
         cases.append((healthy, 10 + number))
     wrong = 0

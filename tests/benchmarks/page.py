@@ -145,7 +145,7 @@ def fill(ledger: Ledger, metrics: Metrics, root: Path, count: int) -> None:
             if number >= count - NEWEST:
                 os.link(first, root / relative)
             ledger.landed(root, relative, version, landed_at)
-            metrics.landed(landed_at)
+            metrics.landed(landed_at, collected=True)
             (claim,) = ledger.claim(1)
             result = made_up(random, version=number // (count // 2 + 1))
             ledger.picked(claim, result)
@@ -156,7 +156,7 @@ def made_up(random: np.random.Generator, *, version: int) -> Result:
     """Return picks as a worker would."""
     x, y = random.uniform(0, SIZE_PX, (2, CANDIDATES))
     return Result(
-        picks=Picks.sorted(x, y, random.uniform(0, 1, CANDIDATES)),
+        picks=Picks.sorted(x, y, random.uniform(0, 1, CANDIDATES).astype(np.float32)),
         threshold=0.5,
         model_version=version,
         model_kind="trained",
