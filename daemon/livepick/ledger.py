@@ -220,18 +220,12 @@ class ReadLedger:
         return Picks.from_bytes(rows[0][0]) if rows else None
 
     def picked_rows(self) -> Iterator[MicrographRow]:
-        """Yield what is picked, in the order it landed.
+        """Return what is picked, in the order it landed.
 
         They are read a few at a time, for a session has tens of thousands.
         """
-        last = -1
-        while rows := self._rows(
-            "select * from micrograph where state = 'picked' and id > ? order by id limit ?",
-            last,
-            AT_ONCE,
-        ):
-            yield from map(MicrographRow.of, rows)
-            last = rows[-1]["id"]
+        sql = "select * from micrograph where state = 'picked' and id > ? order by id limit ?"
+        return map(MicrographRow.of, self._in_pages(sql))
 
     def picked_places(self) -> list[tuple[int, Path]]:
         """Return number and path of every picked micrograph, in the order they landed."""
@@ -277,19 +271,17 @@ class ReadLedger:
         return [MicrographRow.of(row) for row in reversed(rows)]
 
     def with_picks(self) -> Iterator[MicrographRow]:
-        """Yield every micrograph that has picks, also while it waits for newer ones.
+        """Return every micrograph that has picks, also while it waits for newer ones.
 
         In the order they landed, and a few at a time, as ``picked_rows``.
         """
-        last = -1
-        while rows := self._rows(
-            "select * from micrograph where picked_content is not null and id > ?"
-            " order by id limit ?",
-            last,
-            AT_ONCE,
-        ):
-            yield from map(MicrographRow.of, rows)
-            last = rows[-1]["id"]
+        return map(
+            MicrographRow.of,
+            self._in_pages(
+                "select * from micrograph where picked_content is not null and id > ?"
+                " order by id limit ?"
+            ),
+        )
 
     def verdicts(self) -> dict[Verdict, int]:
         """Return how many of the picked micrographs are good, doubtful and bad."""
@@ -300,18 +292,14 @@ class ReadLedger:
         return dict.fromkeys(VERDICTS, 0) | {row["word"]: row["n"] for row in rows}
 
     def measured(self) -> Iterator[Measured]:
-        """Yield the figures of the micrographs that have picks, in the order they landed."""
-        last = -1
-        while rows := self._rows(
+        """Return the figures of the micrographs that have picks, in the order they landed."""
+        sql = (
             "select id, root, relative, pick_count, threshold, model_version, model_kind,"  # noqa: S608
             f" quality_verdict, quality_reason, {', '.join(QUALITY_FIGURES + CTF_FIGURES)}"
             " from micrograph where picked_content is not null and quality_verdict is not null"
-            " and id > ? order by id limit ?",
-            last,
-            AT_ONCE,
-        ):
-            yield from map(Measured.of, rows)
-            last = rows[-1]["id"]
+            " and id > ? order by id limit ?"
+        )
+        return map(Measured.of, self._in_pages(sql))
 
     def without_ctf(self, limit: int) -> list[MicrographRow]:
         """Return the latest micrographs that have picks and no CTF figures."""
@@ -431,6 +419,16 @@ class ReadLedger:
     def _setting(self, name: str) -> str | None:
         rows = self._rows("select value from setting where name = ?", name)
         return str(rows[0][0]) if rows else None
+
+    def _in_pages(self, sql: str) -> Iterator[sqlite3.Row]:
+        """Yield the rows of a query for those whose id is above one number, at most another.
+
+        They are read a few at a time, for a session has tens of thousands.
+        """
+        last = -1
+        while rows := self._rows(sql, last, AT_ONCE):
+            yield from rows
+            last = rows[-1]["id"]
 
     def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         with self._lock, self._translated():

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from livepick.config import Config
 from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
@@ -83,6 +84,24 @@ def put_bundle():
         return publish(models.directory, card, {GRAPH: graph})
 
     return put
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    """Return the config file of a session that has not begun."""
+    path = tmp_path / "session.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "session": {"name": "krios2"},
+                "watch": {"directories": [str(tmp_path / "in")]},
+                "particle": {"diameter_angstrom": 150},
+                "output": {"directory": str(tmp_path / "out")},
+                "state": {"directory": str(tmp_path / "state")},
+            }
+        )
+    )
+    return path
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from livepick import cli
 from livepick.closing_report import MOST_PICTURES, collect, to_html
@@ -192,20 +191,9 @@ def test_ten_thousand_micrographs_take_seconds(make_config, land, ledger):
     assert len(html) < 1_000_000
 
 
-def test_the_command_writes_beside_the_picks(tmp_path, land, capsys):
+def test_the_command_writes_beside_the_picks(tmp_path, config_file, land, capsys):
     """Or where it is told; a place that takes no file is an error with a remedy."""
-    path = tmp_path / "session.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "session": {"name": "krios2"},
-                "watch": {"directories": [str(tmp_path / "in")]},
-                "particle": {"diameter_angstrom": 150},
-                "output": {"directory": str(tmp_path / "out")},
-                "state": {"directory": str(tmp_path / "state")},
-            }
-        )
-    )
+    path = config_file
     land("a.mrc")
 
     assert cli.main(["report", str(path)]) == 0

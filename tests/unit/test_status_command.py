@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 from results import result
 
 from livepick import cli
@@ -17,24 +16,6 @@ from livepick.in_force import keep
 from livepick.ledger import LEDGER, Ledger
 from livepick.problem import Problem, config_refused
 from livepick.web.asking import Answer
-
-
-@pytest.fixture
-def config_file(tmp_path):
-    """Return the config file of a session that has not begun."""
-    path = tmp_path / "session.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "session": {"name": "krios2"},
-                "watch": {"directories": [str(tmp_path / "in")]},
-                "particle": {"diameter_angstrom": 150},
-                "output": {"directory": str(tmp_path / "out")},
-                "state": {"directory": str(tmp_path / "state")},
-            }
-        )
-    )
-    return path
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from livepick.core.blobs import blob_graph
 from livepick.core.prepare import DIAMETER_PX
@@ -33,7 +32,7 @@ from livepick_trainer.candidates import end_round, write_candidates
 from livepick_trainer.evaluate import score_peaks
 from livepick_trainer.export_onnx import graph_scores
 from livepick_trainer.prepare import PreparedMicrograph
-from livepick_trainer.seeds import Candidates, Points
+from livepick_trainer.seeds import Candidates, Points, is_near
 from livepick_trainer.templates import find_template, match_score
 
 __all__ = ["ReseedRules", "beside_coordinates", "reseed", "threshold_for"]
@@ -184,9 +183,7 @@ def beside_coordinates(
     found, added = [], 0
     for micrograph, yx_px in zip(micrographs, blobs, strict=True):
         own = micrograph.candidates
-        if len(own.yx_px) and len(yx_px):
-            distance, _ = cKDTree(own.yx_px).query(yx_px)
-            yx_px = yx_px[distance > min_distance_px]  # noqa: PLW2901
+        yx_px = yx_px[~is_near(yx_px, own.yx_px, min_distance_px)]  # noqa: PLW2901
         score = np.full(len(yx_px), UNLABELLED_SCORE, dtype=np.float32)
         both = Candidates(np.concatenate([own.yx_px, yx_px]), np.concatenate([own.score, score]))
         found.append(replace(micrograph, candidates=both))

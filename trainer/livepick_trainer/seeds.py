@@ -25,6 +25,7 @@ __all__ = [
     "Seeds",
     "choose_seeds",
     "disc_contrast",
+    "is_near",
 ]
 
 Image = NDArray[np.float32]
@@ -147,7 +148,7 @@ def choose_seeds(
         if candidates.verdict is not None:
             decided = decided | (candidates.verdict == REJECTED)
         earlier = candidates.earlier_yx_px
-        unseen = ~_is_near(earlier, yx[decided], SAME_DIAMETERS * diameter_px)
+        unseen = ~is_near(earlier, yx[decided], SAME_DIAMETERS * diameter_px)
         ignored = np.concatenate([ignored, earlier[unseen & ~_is_masked(mask, earlier)]])
     return Seeds(yx[positive], ignored)
 
@@ -171,12 +172,12 @@ def disc_contrast(image: Image, yx_px: Points, *, diameter_px: float) -> Vector:
     return contrast
 
 
-def _is_near(yx_px: Points, others_yx_px: Points, radius_px: float) -> Mask:
-    """Return which points have another within a radius, (N,)."""
+def is_near(yx_px: Points, others_yx_px: Points, radius_px: float) -> Mask:
+    """Return which of the points have one of the others within a radius, (N,)."""
     if not len(others_yx_px):
         return np.zeros(len(yx_px), dtype=bool)
-    distance, _ = cKDTree(others_yx_px).query(yx_px, distance_upper_bound=radius_px)
-    return np.asarray(np.isfinite(distance))
+    distance, _ = cKDTree(others_yx_px).query(yx_px)
+    return np.asarray(distance <= radius_px)
 
 
 def _is_masked(mask: Mask, yx_px: Points) -> Mask:

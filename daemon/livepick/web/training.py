@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 
 from livepick.config import Config
 from livepick.core.bundle import bundle_name
+from livepick.core.gate import Difference
 from livepick.core.report import (
     ClassVerdict,
     Epoch,
@@ -75,15 +76,10 @@ class Doing:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """One figure of both models at the gate."""
+class Compared(Difference):
+    """One figure of both models at the gate, by its name."""
 
     name: str
-    candidate: float
-    champion: float
-    difference: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +197,7 @@ def gate_of(figures: Mapping[str, Any]) -> GateView | None:
             int(judgement["champion"]),
             bool(judgement["verdict"]["promote"]),
             str(judgement["verdict"]["outcome"]),
-            tuple(Compared(name, **comparison[key]) for key, name in names.items())
+            tuple(Compared(**comparison[key], name=name) for key, name in names.items())
             if comparison
             else (),
             int(comparison.get("micrographs", 0)),
