@@ -4,8 +4,9 @@ How and why is said in ``classify2d``.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -135,6 +136,44 @@ class Alignment:
             largest = int(torch.bincount(self.poses.label).max())
             self._passed(f"the largest of {self.classes} classes holds {largest} particles")
         self._centre(shifts)
+        self.learned = (
+            _Trial.of(
+                polar,
+                references,
+                noise,
+                phases,
+                temperature=self._temperature(polar, data, references, noise, last),
+            ),
+            shifts,
+        )
+
+    def assign(self, images: Stack) -> tuple[Poses, Tensor]:
+        """Find the class of particles that the classes were not made from.
+
+        Call it after ``sort``. Each particle is compared once, at the resolution of the last
+        sorting stage, so the cost is that of one pass.
+
+        Parameters
+        ----------
+        images
+            (N, box, box), normalized as the particles that were sorted.
+
+        Returns
+        -------
+        poses
+            Of each particle.
+        offset
+            (N, 2): its centre seen from the pick, (y, x) in pixels of the box.
+        """
+        trial, shifts = self.learned
+        data = trial.polar.transform(torch.from_numpy(np.ascontiguousarray(images)).to(self.device))
+        there = torch.bincount(self.poses.label, minlength=self.classes) > 0
+        found = [
+            self._best(some, likelihood, by_class * there, trial)
+            for some, likelihood, _, by_class in self._compared(data, trial)
+        ]
+        poses = _joined(found)
+        return poses, self._limited(_displacement(shifts[poses.shift], poses.turn))
 
     def _sorting_pass(
         self,
@@ -147,33 +186,45 @@ class Alignment:
         softness: float,
     ) -> tuple[Tensor, Tensor]:
         """Compare all with all, and return new references (M, K, R) and noise (R,)."""
-        weight = polar.density / noise
-        tried = polar.shifted(references, phases[:, None]).flatten(1, 2)  # (M, S K, R)
-        norm = polar.power(tried) @ weight * polar.angles
-        temperature = max(1.0, softness * self._spread(polar, data, references, weight))
-        sums = torch.zeros_like(tried)
+        trial = _Trial.of(
+            polar,
+            references,
+            noise,
+            phases,
+            temperature=self._temperature(polar, data, references, noise, softness),
+        )
+        sums = torch.zeros_like(trial.tried)
         size = torch.zeros(self.classes, device=self.device)
         found = []
-        columns = len(norm) * polar.angles
-        step = max(8, self._most_values // columns)
-        for start in range(0, data.shape[1], step):
-            some = data[:, start : start + step]
-            likelihood = _agreement(some, tried, norm, weight, polar)
-            share = torch.softmax((likelihood / temperature).flatten(1), dim=1).reshape(
-                likelihood.shape
-            )
-            by_class = share.sum(2).reshape(len(share), -1, self.classes).sum(1)
+        for some, likelihood, share, by_class in self._compared(data, trial):
             size += by_class.sum(0)
-            found.append(self._best(likelihood, by_class, polar.power(some) @ weight, norm, polar))
+            found.append(self._best(some, likelihood, by_class, trial))
             coefficients = torch.fft.rfft(share).permute(2, 1, 0)  # (M, S K, n)
             sums += coefficients.conj() @ some
-        self.found = Poses(
-            *(torch.cat([getattr(part, name) for part in found]) for name in Poses.__slots__)
-        )
+        self.found = _joined(found)
         back = sums.reshape(len(sums), len(phases), self.classes, -1)
         mean = polar.shifted(back, phases.conj()[:, None]).sum(1) / size.clamp(min=1e-3)[:, None]
         references = self._refilled(self._damped(mean, size, noise, polar), size, data)
         return references, self._residual(polar, data, mean, size)
+
+    def _compared(
+        self, data: Tensor, trial: "_Trial"
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Yield some particles at a time, their likelihoods, shares, and shares by class."""
+        step = max(8, self._most_values // (len(trial.norm) * trial.polar.angles))
+        for start in range(0, data.shape[1], step):
+            some = data[:, start : start + step]
+            likelihood = _agreement(some, trial.tried, trial.norm, trial.weight, trial.polar)
+            flat = (likelihood / trial.temperature).flatten(1)
+            share = torch.softmax(flat, dim=1).reshape(likelihood.shape)
+            by_class = share.sum(2).reshape(len(share), -1, self.classes).sum(1)
+            yield some, likelihood, share, by_class
+
+    def _temperature(
+        self, polar: Polar, data: Tensor, references: Tensor, noise: Tensor, softness: float
+    ) -> float:
+        """Return by how much likelihoods are softened, at least 1."""
+        return max(1.0, softness * self._spread(polar, data, references, polar.density / noise))
 
     @property
     def _most_values(self) -> int:
@@ -186,10 +237,10 @@ class Alignment:
         assert self.found is not None  # noqa: S101 -- sorting comes first
         return self.found
 
-    def _best(
-        self, likelihood: Tensor, by_class: Tensor, own: Tensor, norm: Tensor, polar: Polar
-    ) -> Poses:
+    def _best(self, some: Tensor, likelihood: Tensor, by_class: Tensor, trial: "_Trial") -> Poses:
         """Return each particle's class, and its best pose in it."""
+        polar, norm = trial.polar, trial.norm
+        own = polar.power(some) @ trial.weight
         each = torch.arange(len(likelihood), device=self.device)
         probability, label = by_class.max(1)
         of_class = likelihood.reshape(len(each), -1, self.classes, polar.angles)[each, :, label]
@@ -307,12 +358,49 @@ class Alignment:
     def _centre(self, shifts: Tensor) -> None:
         """Take the shifts found into each particle's offset."""
         found = self.poses
-        y, x = shifts[found.shift].unbind(1)
-        cosine, sine = torch.cos(found.turn), torch.sin(found.turn)
-        # The reference was moved, then turned.
-        offset = self.offset + torch.stack([y * cosine + x * sine, x * cosine - y * sine], dim=1)
+        moved_by = _displacement(shifts[found.shift], found.turn)
+        self.offset = self._limited(self.offset + moved_by)
+
+    def _limited(self, offset: Tensor) -> Tensor:
+        """Return offsets (N, 2) shortened to the longest that is allowed."""
         most_px = self.rules.most_shift_diameters * self.diameter_px
-        self.offset = offset * (most_px / offset.norm(dim=1, keepdim=True).clamp(min=most_px))
+        length = offset.norm(dim=1, keepdim=True)
+        limited: Tensor = offset * (most_px / length.clamp(min=most_px))
+        return limited
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trial:
+    """References with all shifts, ready to be compared with particles."""
+
+    polar: Polar
+    tried: Tensor
+    """(M, S K, R)."""
+    norm: Tensor
+    """(S K,)."""
+    weight: Tensor
+    """Of each ring, (R,)."""
+    temperature: float
+
+    @classmethod
+    def of(
+        cls, polar: Polar, references: Tensor, noise: Tensor, phases: Tensor, *, temperature: float
+    ) -> Self:
+        """Return references (M, K, R) moved by all shifts, against a noise (R,)."""
+        weight = polar.density / noise
+        tried = polar.shifted(references, phases[:, None]).flatten(1, 2)
+        return cls(polar, tried, polar.power(tried) @ weight * polar.angles, weight, temperature)
+
+
+def _joined(found: Sequence[Poses]) -> Poses:
+    return Poses(*(torch.cat([getattr(part, name) for part in found]) for name in Poses.__slots__))
+
+
+def _displacement(shift: Tensor, turn: Tensor) -> Tensor:
+    """Return where particles' centres are whose reference was moved, then turned; (N, 2)."""
+    y, x = shift.unbind(1)
+    cosine, sine = torch.cos(turn), torch.sin(turn)
+    return torch.stack([y * cosine + x * sine, x * cosine - y * sine], dim=1)
 
 
 def _agreement(data: Tensor, tried: Tensor, norm: Tensor, weight: Tensor, polar: Polar) -> Tensor:

@@ -13,28 +13,72 @@ from pathlib import Path
 import numpy as np
 
 from livepick.core.files import write_atomically
-from livepick_trainer.clean import CLASSES_JSON, load_verdicts
+from livepick_trainer.clean import CLASSES_JSON, judged
 from livepick_trainer.prepare import PreparedMicrograph
 from livepick_trainer.seeds import Candidates
 
-__all__ = ["end_round", "is_weak", "read_round", "why_round", "with_candidates", "write_candidates"]
+__all__ = [
+    "end_round",
+    "is_weak",
+    "read_decoys",
+    "read_round",
+    "why_round",
+    "with_candidates",
+    "write_candidates",
+    "write_decoys",
+]
 
-CANDIDATES, ROUND = "candidates.npz", "round.json"
+CANDIDATES, DECOYS, ROUND = "candidates.npz", "decoys.npz", "round.json"
 
 
 def write_candidates(
     folder: Path, micrographs: Sequence[PreparedMicrograph], threshold: float
 ) -> None:
     """Write each micrograph's candidates; from ``threshold`` on one is a seed."""
+    _write(folder / CANDIDATES, micrographs, [m.candidates for m in micrographs], threshold)
+
+
+def write_decoys(
+    folder: Path, micrographs: Sequence[PreparedMicrograph], decoys: Sequence[Candidates]
+) -> None:
+    """Write what the picker of a round's candidates finds in each micrograph's negative."""
+    _write(folder / DECOYS, micrographs, decoys, 0.0)
+
+
+def read_decoys(folder: Path, micrographs: Sequence[PreparedMicrograph]) -> list[Candidates] | None:
+    """Return the decoys of a round, one for each micrograph; None if there are none."""
+    if not (folder / DECOYS).exists():
+        return None
+    found = _read(folder / DECOYS)
+    return [found[m.path] for m in micrographs]
+
+
+def _write(
+    path: Path,
+    micrographs: Sequence[PreparedMicrograph],
+    found: Sequence[Candidates],
+    threshold: float,
+) -> None:
     arrays = io.BytesIO()
     entries = {
         f"{kind}{number}": array
-        for number, m in enumerate(micrographs)
-        for kind, array in (("yx", m.candidates.yx_px), ("score", m.candidates.score))
+        for number, of_one in enumerate(found)
+        for kind, array in (("yx", of_one.yx_px), ("score", of_one.score))
     }
     names = np.array([str(m.path) for m in micrographs])
     np.savez(arrays, names=names, threshold=np.float64(threshold), **entries)  # type: ignore[arg-type]
-    write_atomically(folder / CANDIDATES, arrays.getvalue())
+    write_atomically(path, arrays.getvalue())
+
+
+def _read(path: Path) -> dict[Path, Candidates]:
+    with np.load(path) as archive:
+        threshold = float(archive["threshold"])
+        return {
+            Path(name): Candidates(
+                archive[f"yx{number}"], archive[f"score{number}"], threshold=threshold
+            )
+            for number, name in enumerate(archive["names"].tolist())
+        }
 
 
 def end_round(folder: Path, note: str, *, used: bool, weak: bool = False) -> None:
@@ -67,16 +111,7 @@ def with_candidates(
     folder: Path, micrographs: Sequence[PreparedMicrograph]
 ) -> list[PreparedMicrograph]:
     """Return the micrographs with a round's candidates, and the verdicts on them if there are."""
-    verdicts = load_verdicts(folder) if (folder / CLASSES_JSON).exists() else {}  # sorted later
-    with np.load(folder / CANDIDATES) as archive:
-        threshold = float(archive["threshold"])
-        found = {
-            Path(name): Candidates(
-                archive[f"yx{number}"], archive[f"score{number}"], threshold=threshold
-            )
-            for number, name in enumerate(archive["names"].tolist())
-        }
-    return [
-        replace(m, candidates=replace(found[m.path], verdict=verdicts.get(m.path)))
-        for m in micrographs
-    ]
+    found = _read(folder / CANDIDATES)
+    with_them = [replace(m, candidates=found[m.path]) for m in micrographs]
+    sorted_already = (folder / CLASSES_JSON).exists()
+    return judged(folder, with_them) if sorted_already else with_them

@@ -24,8 +24,9 @@ The last passes run on two half-sets, each aligned only to references of its own
 from low resolution: noise aligned to one common reference would agree with itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,13 +34,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from livepick_trainer.alignment import Alignment, ClassificationRules, Stage
+from livepick_trainer.alignment import Alignment, ClassificationRules, Poses, Stage
 from livepick_trainer.polar import moved
 
 __all__ = ["Classification", "ClassificationRules", "Stage", "choose_classes", "classify"]
 
 Stack = NDArray[np.float32]
 Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Assignment:
+    """The classes of particles that had no part in making them; fields as in Classification."""
+
+    label: NDArray[np.int64]
+    probability: Vector
+    shift_yx_px: NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -76,6 +86,12 @@ class Classification:
     half_sizes: NDArray[np.int64]
     """(2, K)."""
 
+    rest: Assignment
+    """What became of the particles that the classes were not made from."""
+
+    decoys: Assignment
+    """What became of the decoys."""
+
 
 def choose_classes(particles: int, rules: ClassificationRules | None = None) -> int:
     """Return the number of classes for so many particles."""
@@ -92,6 +108,8 @@ def classify(
     seed: int = 0,
     device: torch.device | str = "cpu",
     rules: ClassificationRules | None = None,
+    rest: Iterable[Stack] = (),
+    decoys: Iterable[Stack] = (),
     report: Callable[[str, int, int], None] = lambda _note, _done, _total: None,
 ) -> Classification:
     """Sort particles into classes and average each.
@@ -110,6 +128,11 @@ def classify(
         Where to compute.
     rules
         How to classify.
+    rest
+        Further particles, some at a time: each is given its class among those that ``images``
+        make. So the cost of many is linear, and the memory that of the largest stack.
+    decoys
+        The same for what a picker found where there are no particles.
     report
         Called with a sentence, passes done, and passes in total.
 
@@ -136,14 +159,21 @@ def classify(
             work.sort(stage)
         for stage in rules.refining:
             work.refine(stage)
-        return _result(work)
+        assigned, of_decoys = (
+            [work.assign(stack) for stack in stacks if len(stack)] for stacks in (rest, decoys)
+        )
+        return _result(work, assigned, of_decoys)
 
 
-def _result(work: Alignment) -> Classification:
+Assigned = Sequence[tuple[Poses, Tensor]]
+
+
+def _result(work: Alignment, rest: Assigned = (), decoys: Assigned = ()) -> Classification:
     found = work.poses
     occupancy = torch.bincount(found.label, minlength=work.classes)
     rank = occupancy.argsort(descending=True, stable=True)
-    label = rank.argsort(stable=True)[found.label]
+    place = rank.argsort(stable=True)
+    label = place[found.label]
     kept = int((occupancy > 0).sum())
     column = work.half * kept + label
     sums = _sum_images(work.images, work.offset, found.turn, column, 2 * kept)
@@ -162,7 +192,21 @@ def _result(work: Alignment) -> Classification:
         classes=work.classes,
         halves=halves.cpu().numpy(),
         half_sizes=sizes.cpu().numpy(),
+        rest=_assignment(rest, place),
+        decoys=_assignment(decoys, place),
     )
+
+
+def _assignment(assigned: Assigned, place: Tensor) -> Assignment:
+    return Assignment(
+        label=_stacked([place[poses.label] for poses, _ in assigned], np.int64),
+        probability=_stacked([poses.probability for poses, _ in assigned], np.float32),
+        shift_yx_px=_stacked([offset for _, offset in assigned], np.float32).reshape(-1, 2),
+    )
+
+
+def _stacked(parts: Sequence[Tensor], dtype: type) -> NDArray[Any]:
+    return np.concatenate([part.cpu().numpy() for part in parts]) if parts else np.zeros(0, dtype)
 
 
 def _sum_images(

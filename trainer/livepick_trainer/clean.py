@@ -10,7 +10,7 @@ stay as they were.
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +25,14 @@ from livepick_trainer.class_report import draw_classes
 from livepick_trainer.classify2d import classify
 from livepick_trainer.particles import ParticleStack, choose_box_px, cut_particles
 from livepick_trainer.prepare import PreparedMicrograph
-from livepick_trainer.seeds import BELIEVED, REJECTED, UNSORTED
+from livepick_trainer.seeds import BELIEVED, REJECTED, UNSORTED, Candidates
 from livepick_trainer.select import select_classes
 
 __all__ = [
     "CLASSES_JSON",
     "CLASSES_PNG",
     "CleanRules",
-    "load_verdicts",
+    "judged",
     "select_seeds",
     "sort_candidates",
 ]
@@ -50,16 +50,17 @@ class CleanRules:
     sorted_score_fraction: float = 0.6
     """Candidates from this fraction of the seeding threshold on: junk is to be sorted too."""
 
-    most_particles: int = 4000
-    """More, and the best of each micrograph are taken; a minute on two cores."""
+    most_sampled: int = 4000
+    """Classes are made from so many, drawn from all micrographs and all scores, which takes half a
+    minute on two cores; the others are then assigned to these classes, at a cost that is linear in
+    their number."""
 
     least_particles: int = 150
     """Fewer are not sorted: averages of a handful are noise."""
 
-    junk_score: float = 0.25
-    """Classes are learned as background only below this score, half of the limit. Between the two
-    they are learned as nothing: of what is in them, up to two thirds were particles where they
-    are faint, a tenth where they are not."""
+    junk_score: float = 0.2
+    """Classes are learned as background only below this score, where the evidence is strong.
+    Between it and the limit they are learned as nothing."""
 
     least_believed: float = 0.1
     """Fraction of the sorted particles below which the outcome is not used."""
@@ -76,6 +77,7 @@ def sort_candidates(
     device: torch.device,
     rules: CleanRules,
     report: Callable[[str, int, int], None],
+    decoys: Sequence[Candidates] | None = None,
 ) -> None:
     """Sort the candidates of all micrographs into classes, and leave them in ``folder``.
 
@@ -95,6 +97,8 @@ def sort_candidates(
         What is sorted.
     report
         Called with a sentence, steps done and steps in all.
+    decoys
+        What the same picker finds in the negative of each micrograph; None if nobody looked.
 
     Raises
     ------
@@ -102,7 +106,7 @@ def sort_candidates(
         A micrograph that could be prepared can no longer be read.
     """
     floor = rules.sorted_score_fraction * threshold
-    chosen = _choose(micrographs, floor, rules.most_particles)
+    chosen = _choose(micrographs, floor)
     count = sum(map(len, chosen))
     if count < rules.least_particles:
         note = f"{count} candidates are too few to be sorted into classes; all are believed"
@@ -110,31 +114,56 @@ def sort_candidates(
         report(note, 1, 1)
         return
     report(f"cutting {count} candidates", 0, 1)
-    stack = ParticleStack.joined(
-        _cut(micrographs, chosen, diameter_angstrom=diameter_angstrom, contrast=contrast)
+    sample = _sample(chosen, micrographs, rules.most_sampled)
+    cut = _Cutter(micrographs, diameter_angstrom=diameter_angstrom, contrast=contrast)
+    negatives = [
+        replace(m, candidates=found) for m, found in zip(micrographs, decoys or [], strict=False)
+    ]
+    in_negatives = _choose(negatives, floor)
+    some_decoys = _sample(in_negatives, negatives, rules.most_sampled)
+    cut_negative = _Cutter(
+        negatives or micrographs,
+        diameter_angstrom=diameter_angstrom,
+        contrast="dark" if contrast == "bright" else "bright",
     )
+    stack = ParticleStack.joined([cut(number, places) for number, places in enumerate(sample)])
     found = classify(
-        stack.images, diameter_px=stack.diameter_px, seed=seed, device=device, report=report
+        stack.images,
+        diameter_px=stack.diameter_px,
+        seed=seed,
+        device=device,
+        rest=(
+            cut(number, np.setdiff1d(every, some)).images
+            for number, (every, some) in enumerate(zip(chosen, sample, strict=True))
+            if len(every) > len(some)
+        ),
+        decoys=(
+            cut_negative(number, places).images
+            for number, places in enumerate(some_decoys)
+            if len(places)
+        ),
+        report=report,
     )
-    places = np.array(
-        [chosen[m][c] for m, c in zip(stack.micrograph, stack.candidate, strict=True)],
-        dtype=np.int64,
-    )
+    places = np.array(cut.done, dtype=np.int64)  # the sample, then the rest
+    shift_yx_px = np.concatenate([found.shift_yx_px, found.rest.shift_yx_px])
     arrays = io.BytesIO()
     np.savez(
         arrays,
-        micrograph=stack.micrograph,
-        candidate=places,
-        label=found.label,
-        probability=found.probability,
-        shift_yx_angstrom=found.shift_yx_px * np.float32(stack.pixel_size_angstrom),
+        micrograph=places[:, 0],
+        candidate=places[:, 1],
+        label=np.concatenate([found.label, found.rest.label]),
+        probability=np.concatenate([found.probability, found.rest.probability]),
+        shift_yx_angstrom=shift_yx_px * np.float32(stack.pixel_size_angstrom),
         averages=found.averages,
         halves=found.halves,
         half_sizes=found.half_sizes,
+        decoys=np.bincount(found.decoys.label, minlength=len(found.averages))
+        * (sum(map(len, in_negatives)) / max(1, sum(map(len, some_decoys)))),
     )
     write_atomically(folder / CLASSES_NPZ, arrays.getvalue())
     summary = {
         "classes": found.classes,
+        "decoys": decoys is not None,
         "pixel_size_angstrom": stack.pixel_size_angstrom,
         "diameter_px": stack.diameter_px,
         "micrographs": [str(micrograph.path) for micrograph in micrographs],
@@ -188,9 +217,10 @@ def select_seeds(
         A person decided on a class that there is not.
     """
     verdicts = [np.full(len(m.candidates.score), UNSORTED, np.int8) for m in micrographs]
+    centres = [m.candidates.yx_px.copy() for m in micrographs]
     summary = json.loads((sorted_folder / SORTED).read_bytes())
     if "classes" not in summary:
-        _save(folder, micrographs, verdicts, {"used": False, "note": summary["note"]})
+        _save(folder, micrographs, verdicts, centres, {"used": False, "note": summary["note"]})
         report(summary["note"], 1, 1)
         return None
     with np.load(sorted_folder / CLASSES_NPZ) as archive:
@@ -208,6 +238,7 @@ def select_seeds(
         classes=summary["classes"],
         pixel_size_angstrom=summary["pixel_size_angstrom"],
         diameter_angstrom=diameter_angstrom,
+        decoys=arrays["decoys"] if summary["decoys"] else None,
         accept=accept,
         reject=reject,
     )
@@ -230,6 +261,13 @@ def select_seeds(
             verdict[places] = np.where(
                 selection.believed[here], BELIEVED, np.where(doubtful[labels], UNSORTED, REJECTED)
             )
+            if not trusted:
+                micrograph = micrographs[number]
+                scale = np.array([micrograph.scale_y, micrograph.scale_x], dtype=np.float32)
+                shift_px = arrays["shift_yx_angstrom"][here] / (
+                    scale * np.float32(micrograph.original_pixel_size_angstrom)
+                )
+                centres[number][places] += np.where(selection.believed[here, None], shift_px, 0)
     elif weak:
         note += ", but the signal is too weak for classes to tell; all are believed"
     elif not trusted:
@@ -245,7 +283,7 @@ def select_seeds(
         asdict(figures) | asdict(verdict)
         for figures, verdict in zip(selection.figures, selection.verdicts, strict=True)
     ]
-    _save(folder, micrographs, verdicts, {"used": used, "note": note, "classes": classes})
+    _save(folder, micrographs, verdicts, centres, {"used": used, "note": note, "classes": classes})
     report(note, 1, 1)
     return share
 
@@ -260,77 +298,114 @@ def _refuse_unknown_classes(decided: set[int], count: int) -> None:
         )
 
 
-def load_verdicts(folder: Path) -> dict[Path, Verdict]:
-    """Return what ``select_seeds`` left: a verdict on each candidate, by the micrograph's path."""
+def judged(folder: Path, micrographs: Sequence[PreparedMicrograph]) -> list[PreparedMicrograph]:
+    """Return the micrographs with what ``select_seeds`` left in ``folder``.
+
+    That is a verdict on each candidate, and where the 2D alignment found its centre.
+    """
     names: list[str] = json.loads((folder / CLASSES_JSON).read_bytes())["micrographs"]
+    number_of = {Path(name): number for number, name in enumerate(names)}
     with np.load(folder / VERDICTS) as arrays:
-        return {Path(name): arrays[str(number)] for number, name in enumerate(names)}
+        return [
+            replace(
+                m,
+                candidates=replace(
+                    m.candidates,
+                    verdict=arrays[f"verdict{number_of[m.path]}"],
+                    yx_px=arrays[f"yx{number_of[m.path]}"],
+                ),
+            )
+            for m in micrographs
+        ]
 
 
-def _choose(
-    micrographs: Sequence[PreparedMicrograph], floor: float, most: int
-) -> list[NDArray[np.intp]]:
-    """Return the candidates of each micrograph to be sorted: the best, equally many of each."""
+def _choose(micrographs: Sequence[PreparedMicrograph], floor: float) -> list[NDArray[np.intp]]:
+    """Return the candidates of each micrograph that are sorted: those outside of the mask."""
     above = [np.flatnonzero(m.candidates.score >= floor) for m in micrographs]
     masked = [
         m.mask[tuple(np.clip(np.rint(m.candidates.yx_px).astype(int), 0, _last(m)).T)]
         for m in micrographs
     ]
-    above = [a[~bad[a]] for a, bad in zip(above, masked, strict=True)]
-    each = max(1, most // max(1, len(above)))
-    if sum(map(len, above)) <= most:
-        return above
-    scores = (m.candidates.score[a] for m, a in zip(micrographs, above, strict=True))
-    return [
-        a[np.sort(np.argsort(-s, kind="stable")[:each])] for a, s in zip(above, scores, strict=True)
-    ]
+    return [a[~bad[a]] for a, bad in zip(above, masked, strict=True)]
+
+
+def _sample(
+    chosen: Sequence[NDArray[np.intp]], micrographs: Sequence[PreparedMicrograph], most: int
+) -> list[NDArray[np.intp]]:
+    """Return at most about ``most`` of the candidates, in proportion, evenly spaced by score.
+
+    Were they the best of each, junk of lower scores would have no class to go to.
+    """
+    share = most / max(1, sum(map(len, chosen)))
+    if share >= 1:
+        return list(chosen)
+    sampled = []
+    for places, micrograph in zip(chosen, micrographs, strict=True):
+        by_score = places[np.argsort(-micrograph.candidates.score[places], kind="stable")]
+        rank = np.linspace(0, len(places) - 1, round(share * len(places))).round().astype(int)
+        sampled.append(np.sort(by_score[rank]))
+    return sampled
 
 
 def _last(micrograph: PreparedMicrograph) -> NDArray[np.intp]:
     return np.asarray(micrograph.image.shape) - 1
 
 
-def _cut(
-    micrographs: Sequence[PreparedMicrograph],
-    chosen: Sequence[NDArray[np.intp]],
-    *,
-    diameter_angstrom: float,
-    contrast: Contrast,
-) -> list[ParticleStack]:
-    box_px = choose_box_px(
-        pixel_size_angstrom=max(m.original_pixel_size_angstrom for m in micrographs),
-        diameter_angstrom=diameter_angstrom,
-    )
-    stacks = []
-    for number, (micrograph, places) in enumerate(zip(micrographs, chosen, strict=True)):
+class _Cutter:
+    """Cuts candidates out of the original micrographs, and remembers which in what order."""
+
+    def __init__(
+        self,
+        micrographs: Sequence[PreparedMicrograph],
+        *,
+        diameter_angstrom: float,
+        contrast: Contrast,
+    ) -> None:
+        self._micrographs = micrographs
+        self._diameter_angstrom, self._contrast = diameter_angstrom, contrast
+        self._box_px = choose_box_px(
+            pixel_size_angstrom=max(m.original_pixel_size_angstrom for m in micrographs),
+            diameter_angstrom=diameter_angstrom,
+        )
+        self.done: list[tuple[int, int]] = []
+        """Micrograph and candidate of each particle cut so far."""
+
+    def __call__(self, number: int, places: NDArray[np.intp]) -> ParticleStack:
+        """Return the boxes around candidates of a micrograph that are wholly inside."""
+        micrograph = self._micrographs[number]
         scale = np.array([micrograph.scale_y, micrograph.scale_x], dtype=np.float32)
         image = read_micrograph(
             micrograph.path, pixel_size_angstrom=micrograph.original_pixel_size_angstrom
         ).image
-        stacks.append(
-            cut_particles(
-                image,
-                micrograph.candidates.yx_px[places] * scale,
-                pixel_size_angstrom=micrograph.original_pixel_size_angstrom,
-                diameter_angstrom=diameter_angstrom,
-                contrast=contrast,
-                box_px=box_px,
-                micrograph=number,
-                ctf=micrograph.ctf,
-            )
+        stack = cut_particles(
+            image,
+            micrograph.candidates.yx_px[places] * scale,
+            pixel_size_angstrom=micrograph.original_pixel_size_angstrom,
+            diameter_angstrom=self._diameter_angstrom,
+            contrast=self._contrast,
+            box_px=self._box_px,
+            micrograph=number,
+            ctf=micrograph.ctf,
         )
-    return stacks
+        self.done += [(number, int(place)) for place in places[stack.candidate]]
+        return stack
 
 
 def _save(
     folder: Path,
     micrographs: Sequence[PreparedMicrograph],
     verdicts: Sequence[Verdict],
+    centres: Sequence[NDArray[np.float32]],
     summary: Mapping[str, object],
 ) -> None:
     names = [str(micrograph.path) for micrograph in micrographs]
     arrays = io.BytesIO()
-    np.savez(arrays, **{str(number): verdict for number, verdict in enumerate(verdicts)})  # type: ignore[arg-type]
+    entries = {
+        f"{kind}{number}": array
+        for kind, of_each in (("verdict", verdicts), ("yx", centres))
+        for number, array in enumerate(of_each)
+    }
+    np.savez(arrays, **entries)  # type: ignore[arg-type]
     write_atomically(folder / VERDICTS, arrays.getvalue())
     text = json.dumps({**summary, "micrographs": names}, indent=1)
     write_atomically(folder / CLASSES_JSON, text.encode() + b"\n")

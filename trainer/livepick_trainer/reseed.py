@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 
 from livepick.core.blobs import blob_graph
 from livepick.core.prepare import DIAMETER_PX
-from livepick_trainer.candidates import end_round, write_candidates
+from livepick_trainer.candidates import end_round, write_candidates, write_decoys
 from livepick_trainer.evaluate import score_peaks
 from livepick_trainer.export_onnx import graph_scores
 from livepick_trainer.prepare import PreparedMicrograph
-from livepick_trainer.seeds import Candidates, Points, is_near
+from livepick_trainer.seeds import Candidates, is_near
 from livepick_trainer.templates import find_template, match_score
 
 __all__ = ["ReseedRules", "beside_coordinates", "reseed", "threshold_for"]
@@ -105,22 +105,24 @@ def reseed(
         end_round(folder, "too few candidates to say what they look like", used=False)
         return
     min_distance_px = min_distance_fraction * DIAMETER_PX
+    decoys = _blobs(
+        [-m.image for m in micrographs],
+        micrographs,
+        min_distance_px,
+        rules.candidate_score,
+        threads,
+    )
     template = find_template(
         [m.image for m in micrographs],
         [m.mask for m in micrographs],
         candidates,
-        _blobs(
-            [-m.image for m in micrographs],
-            micrographs,
-            min_distance_px,
-            rules.candidate_score,
-            threads,
-        ),
+        [found.yx_px for found in decoys],
         diameter_px=DIAMETER_PX,
         min_distance_px=min_distance_px,
         report=report,
     )
     if template is None or template.excess <= 0:
+        write_decoys(folder, micrographs, decoys)
         note = "a template finds no more than noise would; the blob picker's seeds stay"
         end_round(folder, note, used=False)
         report(note, 1, 1)
@@ -134,11 +136,14 @@ def reseed(
     weak = template.purity < rules.weak_purity
     first = _count(micrographs, threshold)
     if not weak and expected_picks is None and first >= rules.enough_first * count:
+        write_decoys(folder, micrographs, decoys)
         note = f"{first} first picks, and {count} like their mean: they stay"
         end_round(folder, note, used=False)
         report(note, 1, 1)
         return
     write_candidates(folder, found, new_threshold)
+    negatives = [Candidates(match.yx_px, match_score(match.sigmas)) for match in template.decoys]
+    write_decoys(folder, micrographs, negatives)
     note = (
         f"{count} seeds look like the first picks' mean less {template.share:.0%} of their decoys';"
         f" purity {template.purity:.2f}, {'weak' if weak else 'strong'} signal"
@@ -181,9 +186,9 @@ def beside_coordinates(
     min_distance_px = min_distance_fraction * DIAMETER_PX
     blobs = _blobs([m.image for m in micrographs], micrographs, min_distance_px, THRESHOLD, threads)
     found, added = [], 0
-    for micrograph, yx_px in zip(micrographs, blobs, strict=True):
+    for micrograph, blob in zip(micrographs, blobs, strict=True):
         own = micrograph.candidates
-        yx_px = yx_px[~is_near(yx_px, own.yx_px, min_distance_px)]  # noqa: PLW2901
+        yx_px = blob.yx_px[~is_near(blob.yx_px, own.yx_px, min_distance_px)]
         score = np.full(len(yx_px), UNLABELLED_SCORE, dtype=np.float32)
         both = Candidates(np.concatenate([own.yx_px, yx_px]), np.concatenate([own.score, score]))
         found.append(replace(micrograph, candidates=both))
@@ -208,11 +213,11 @@ def _blobs(
     min_distance_px: float,
     floor: float,
     threads: int,
-) -> list[Points]:
+) -> list[Candidates]:
     """Return what the blob picker finds in each image outside of each micrograph's mask."""
     scores = graph_scores(blob_graph(DIAMETER_PX), threads)
     peaks = (
         score_peaks(scores, image, m.mask, min_distance_px=min_distance_px, floor=floor)
         for image, m in zip(images, micrographs, strict=True)
     )
-    return [yx_px for yx_px, _ in peaks]
+    return [Candidates(yx_px, score) for yx_px, score in peaks]

@@ -15,7 +15,7 @@ from livepick.core.run import RunSpec
 from livepick.errors import TrainerError
 from livepick_trainer.candidates import read_round
 from livepick_trainer.checkpoint import load_weights
-from livepick_trainer.clean import CleanRules, load_verdicts
+from livepick_trainer.clean import CleanRules, judged
 from livepick_trainer.dataset import Batch, LabelledMicrograph, PatchRules, draw_batches
 from livepick_trainer.network import PickingNetwork, make_network
 from livepick_trainer.prepare import PreparedMicrograph, load_prepared, split_held_out
@@ -121,11 +121,7 @@ def seeded(run: Run) -> list[PreparedMicrograph]:
 
 def first_seeded(run: Run) -> list[PreparedMicrograph]:
     """Return all prepared micrographs with the seeds of the first round, and their verdicts."""
-    verdicts = load_verdicts(run.folder / "select")
-    return [
-        replace(m, candidates=replace(m.candidates, verdict=verdicts[m.path]))
-        for m in candidates(run)
-    ]
+    return judged(run.folder / "select", candidates(run))
 
 
 def beside_first(

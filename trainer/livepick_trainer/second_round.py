@@ -79,7 +79,8 @@ def retrain(run: Run, draft: Path) -> None:
     wanted = run.spec.training.expected_picks
     threshold = before.operating_point.threshold if wanted is None else threshold_for(found, wanted)
     write_candidates(draft, found, threshold)
-    _sort(run, draft, found, threshold)
+    decoys = [_picked(run, network, replace(m, image=-m.image)).candidates for m in first]
+    _sort(run, draft, found, decoys, threshold)
     second = beside_first(run, with_candidates(draft, first), first)
     training, judged_again = split_held_out(second)
     learned = [labelled(run, micrograph) for micrograph in training]
@@ -150,7 +151,9 @@ def _picked(run: Run, network: nn.Module, micrograph: PreparedMicrograph) -> Pre
     return replace(micrograph, candidates=Candidates(yx_px, score))
 
 
-def _sort(run: Run, draft: Path, found: Judged, threshold: float) -> None:
+def _sort(
+    run: Run, draft: Path, found: Judged, decoys: Sequence[Candidates], threshold: float
+) -> None:
     """Sort the picks into classes, and judge these."""
     particle = run.spec.particle
 
@@ -167,6 +170,7 @@ def _sort(run: Run, draft: Path, found: Judged, threshold: float) -> None:
         device=run.device,
         rules=run.clean_rules,
         report=report,
+        decoys=decoys,
     )
     select_seeds(
         draft,

@@ -140,6 +140,9 @@ def choose_seeds(
     )
     contrast = disc_contrast(image, yx[positive], diameter_px=diameter_px)
     positive[positive] = ~_is_outlier(contrast, rules.contrast_outlier_sigmas)
+    again = _is_second(yx, score, positive, SAME_DIAMETERS * diameter_px)
+    positive &= ~again
+    considered &= ~again
     if rules.unlabelled_is_background:
         return Seeds(yx[positive], yx[:0])
     ignored = yx[considered & ~positive]
@@ -190,6 +193,20 @@ def _is_inside(shape: tuple[int, ...], yx_px: Points, *, margin_px: float) -> Ma
     last = np.asarray(shape[:2]) - 1
     inside = (yx_px >= margin_px) & (yx_px <= last - margin_px)
     return np.asarray(inside.all(axis=1))
+
+
+def _is_second(yx_px: Points, score: Vector, which: Mask, radius_px: float) -> Mask:
+    """Return those of some candidates that have a better one of them within a radius, (N,).
+
+    Two picks on one particle come together when each is moved to its centre.
+    """
+    again = np.zeros(len(yx_px), dtype=bool)
+    chosen = np.flatnonzero(which)
+    if len(chosen):
+        for i, j in cKDTree(yx_px[chosen]).query_pairs(radius_px, output_type="ndarray").tolist():
+            first, second = chosen[i], chosen[j]
+            again[second if score[first] >= score[second] else first] = True
+    return again
 
 
 def _is_outlier(values: Vector, sigmas: float) -> Mask:

@@ -25,7 +25,7 @@ from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
 from livepick.core.run import RunSpec, Stage
 from livepick.errors import TrainerError
 from livepick_trainer.attempts import History
-from livepick_trainer.candidates import end_round, is_weak, why_round
+from livepick_trainer.candidates import end_round, is_weak, read_decoys, why_round
 from livepick_trainer.clean import (
     CLASSES_JSON,
     CLASSES_PNG,
@@ -220,6 +220,7 @@ def _classify(run: Run, draft: Path) -> None:
         device=run.device,
         rules=run.clean_rules,
         report=report,
+        decoys=read_decoys(run.folder / "reseed", micrographs),
     )
     size = doubt_of_size(
         micrographs, diameter_angstrom=particle.diameter_angstrom, contrast=particle.contrast

@@ -78,6 +78,8 @@ class Template:
     """Of the decoys' mean that was taken off."""
     matches: list[Match]
     """Of each micrograph."""
+    decoys: list[Match]
+    """Of each micrograph's negative."""
     excess: int
     """How many more matches there are than in the negatives, at the best height."""
     purity: float
@@ -137,7 +139,7 @@ def find_template(
         if best is None or excess > best.excess:
             values = own - share * bias
             norm = max(float(np.linalg.norm(values)), 1e-12)
-            best = Template(values / norm, share, matches, excess, purity)
+            best = Template(values / norm, share, matches, negatives, excess, purity)
         report("", number + 1, len(SHARES))
     return best
 
