@@ -69,9 +69,8 @@ class LabelledMicrograph:
     seeds: Seeds
 
     area: PickArea | None = None
-    """Where seeds may be, in prepared pixels; None: anywhere. There are none of the particles
-    outside, and what of these reaches inside is no background: beside its limits, only particles
-    are learned."""
+    """Where seeds may be, in prepared pixels; None: anywhere. Particles outside have no seeds, but
+    they reach inside and are not background: beside the limits, only particles are learned."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
