@@ -27,9 +27,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from livepick.config import Config
 from livepick.core.bundle import read_card
 from livepick.core.coordinates import read_coordinates
 from livepick.core.matching import Figures, Matches, figures, match, operating_point
+from livepick.core.pick_area import PickArea
 from livepick.core.run import RUNS, RunSpec
 from livepick.models import MODELS, Models
 from livepick.simulate.acquisition import NOTES
@@ -357,7 +359,18 @@ def _judge(demo: Demo) -> bool:
 def _matches(demo: Demo, picker: str, stem: str) -> Matches:
     picks = read_coordinates(demo.place / "candidates" / picker / f"{stem}_autopick.star")
     truth = read_coordinates(demo.place / "truth" / f"{stem}_truth.star")
-    return match(picks, truth, radius_px=demo.radius_px)
+    return match(picks, truth, radius_px=demo.radius_px, area=_area(demo, stem))
+
+
+def _area(demo: Demo, stem: str) -> PickArea:
+    """Return where both pickers may pick: they have the config's edge rule."""
+    import mrcfile  # noqa: PLC0415 - needed at the end only
+
+    with mrcfile.mmap(demo.place / "micrographs" / f"{stem}.mrc", mode="r") as mrc:
+        height, width = mrc.data.shape
+    particle = Config.load(demo.config).particle
+    edge_px = particle.edge_fraction * particle.diameter_angstrom / PIXEL_SIZE_ANGSTROM
+    return PickArea.of_image((height, width), edge_px=edge_px)
 
 
 def _cells(found: Figures) -> list[str]:

@@ -32,6 +32,7 @@ def publish_blob_picker(models: Path, config: Config, version: int) -> tuple[Pat
         particle_fingerprint=config.particle_fingerprint(),
         diameter_angstrom=particle.diameter_angstrom,
         min_distance_angstrom=particle.diameter_angstrom * particle.min_distance_fraction,
+        edge_fraction=particle.edge_fraction,
         contrast=particle.contrast,
         pixel_size_angstrom=particle.diameter_angstrom / diameter_px,
         normalization=normalization,

@@ -17,6 +17,7 @@ import numpy as np
 from livepick.config import Config
 from livepick.core.gate import Comparison, Pair, Verdict, decide, measure
 from livepick.core.held_out import HeldOutLabels, LabelledMicrograph
+from livepick.core.pick_area import PickArea
 from livepick.core.picks import Picks
 from livepick.errors import ModelError
 from livepick.models import Bundle
@@ -173,7 +174,15 @@ def _pair(
         candidate=candidate.picks,
         champion=champion.picks,
         champion_threshold=champion.threshold,
+        area=_common(candidate.area, champion.area),
     )
+
+
+def _common(one: PickArea | None, other: PickArea | None) -> PickArea | None:
+    """Return where both models may pick; None: anywhere."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one.intersection(other)
 
 
 def _positions(positions: list[tuple[float, float]]) -> Picks:

@@ -45,6 +45,7 @@ EFFECTS: dict[str, Effect] = {
     "particle.diameter_angstrom": "retrain",
     "particle.contrast": "retrain",
     "particle.min_distance_fraction": "retrain",
+    "particle.edge_fraction": "retrain",
     "bootstrap.picks": "retrain",
     "bootstrap.micrographs": "retrain",
     "bootstrap.minimum_picks": "retrain",

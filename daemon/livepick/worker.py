@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from livepick.config import Device
 from livepick.core.bundle import GRAPH, ModelCard, read_card, sha256
 from livepick.core.micrograph import FileVersion, read_micrograph
+from livepick.core.pick_area import PickArea
 from livepick.core.picks import Picks
 from livepick.core.quality import ImageFigures, Quality
 from livepick.errors import LivepickError, ModelError, ProviderError
@@ -119,6 +120,9 @@ class Result:
     provider: str
     """The onnxruntime provider that ran the graph, as ``CPUExecutionProvider``."""
 
+    area: PickArea | None = None
+    """Where the bundle may pick in this micrograph, in its pixels; None: anywhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Model:
@@ -161,6 +165,7 @@ def pick(job: Job) -> Result:
             lowpass_angstrom=_scaled(card.lowpass_angstrom, diameter_angstrom, card),
             # A bundle from elsewhere knows nothing of the noise of this microscope's files.
             noise_sigma=card.noise_sigma if job.diameter_angstrom is None else None,
+            edge_fraction=card.edge_fraction,
         )
     shape_px = micrograph.image.shape
     pixel_size_angstrom = micrograph.pixel_size_angstrom
@@ -182,13 +187,14 @@ def pick(job: Job) -> Result:
         quality=_quality(good, prepared, figures),
         seconds=StageSeconds(read_seconds, preprocess_seconds, infer_seconds, clock.lap()),
         provider=model.provider,
+        area=prepared.area,
     )
 
 
 def _quality(good: Picks, prepared: "Prepared", figures: ImageFigures) -> Quality:
     from livepick.core.prepare import DIAMETER_PX  # noqa: PLC0415 - scipy is for workers only
 
-    free_px = float((~prepared.mask).sum())
+    free_px = float((~prepared.unpicked).sum())
     disc_px = math.pi / 4 * DIAMETER_PX**2
     quality = Quality(
         masked_fraction=float(prepared.mask.mean()),
@@ -269,10 +275,11 @@ def _picks(score: NDArray[np.float32], prepared: "Prepared", card: ModelCard) ->
         score,
         min_distance_px=card.min_distance_angstrom / card.diameter_angstrom * DIAMETER_PX,
         floor=SCORE_FLOOR,
-        mask=prepared.mask,
+        mask=prepared.unpicked,
     )
-    y, x, height = (a[:MOST_CANDIDATES] for a in (y, x, height))
-    return Picks.sorted(x * prepared.scale_x, y * prepared.scale_y, height)
+    picks = Picks.sorted(x * prepared.scale_x, y * prepared.scale_y, height)
+    inside = np.flatnonzero(prepared.area.holds(picks.x_px, picks.y_px))
+    return picks.where(inside[:MOST_CANDIDATES])
 
 
 # --- the graph on the image --------------------------------------------------------------

@@ -9,6 +9,7 @@ from session import livepick
 from livepick.core.bundle import read_card
 from livepick.core.coordinates import read_coordinates
 from livepick.core.matching import figures, match
+from livepick.core.pick_area import PickArea
 from livepick.core.picks import Picks
 from livepick.core.run import RunSpec
 from livepick.simulate.acquisition import Pace, Plan, acquire
@@ -138,6 +139,9 @@ def test_a_model_of_an_earlier_session_starts_the_next_at_another_pixel_size(mak
             Picks(*np.array(micrograph.seeds, dtype=np.float32).T).above(spec.seed_threshold),
             read_coordinates(truth / f"{micrograph.path.stem}_truth.star"),
             radius_px=0.25 * diameter / 1.5,
+            area=PickArea.of_image(
+                (1024, 1365), edge_px=read_card(bundle).edge_fraction * diameter / 1.5
+            ),
         )
         for micrograph in spec.micrographs
     ]

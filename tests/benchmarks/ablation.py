@@ -278,14 +278,21 @@ def train(
 def score(
     material: Material, bundle: Path, numbers: Sequence[int]
 ) -> tuple[list[Matches], list[Matches]]:
-    """Pick micrographs with a bundle; return all matches, and those of the picks it would write."""
+    """Pick micrographs with a bundle; return all matches, and those of the picks it would write.
+
+    What is closer to the edge than the bundle may pick counts neither way.
+    """
     radius_px = material.radius_angstrom / material.pixel_size_angstrom
-    every, written = [], []
+    every: list[Matches] = []
+    written: list[Matches] = []
     for number in numbers:
         found = pick(Job(path=material.micrographs[number], version=None, bundle=bundle))
         truth = material.truth[number]
-        every.append(match(found.picks, truth, radius_px=radius_px))
-        written.append(match(found.picks.above(found.threshold), truth, radius_px=radius_px))
+        for matches, picks in (
+            (every, found.picks),
+            (written, found.picks.above(found.threshold)),
+        ):
+            matches.append(match(picks, truth, radius_px=radius_px, area=found.area))
     return every, written
 
 

@@ -174,16 +174,11 @@ class Bench:
     def true_average_precision(self, sample: Sample, bundle: Bundle) -> float:
         """Return it on the micrographs that nobody learned from."""
         radius_px = specimen(SPECIES).diameter_angstrom / 4 / sample.pixel_size_angstrom
-        return figures(
-            [
-                match(
-                    pick(Job(path=path, version=None, bundle=bundle.path)).picks,
-                    truth,
-                    radius_px=radius_px,
-                )
-                for path, truth in zip(sample.micrographs[MANY:], sample.truth[MANY:], strict=True)
-            ]
-        ).average_precision
+        matches = []
+        for path, truth in zip(sample.micrographs[MANY:], sample.truth[MANY:], strict=True):
+            found = pick(Job(path=path, version=None, bundle=bundle.path))
+            matches.append(match(found.picks, truth, radius_px=radius_px, area=found.area))
+        return figures(matches).average_precision
 
 
 def _train_on_shuffled(run: Run, draft: Path, learned: Labelled, held_out: Labelled) -> None:

@@ -5,6 +5,7 @@
 Each set is done twice. Half of its micrographs land first and are all that the trainer gets; the
 other half lands when the training runs, and is scored: so every micrograph is scored once, by a
 model that has not seen it. The service knows pixel size and particle diameter, nothing else.
+Expert picks closer to the edge than a model may pick count neither way.
 The data lie outside of the repository (``--data``, or ``LIVEPICK_DATA``); without them this
 says so and ends.
 """
@@ -31,8 +32,11 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from livepick.core.bundle import read_card
 from livepick.core.coordinates import read_coordinates
+from livepick.core.masks import find_borders
 from livepick.core.matching import Matches, figures, match
+from livepick.core.pick_area import PickArea
 from livepick.core.picks import Picks
 from livepick.models import Models
 
@@ -158,14 +162,22 @@ def _cross_fitted(data: DataSet, root: Path, place: Path, folds: int) -> dict[st
                 "--pixel-size", data.pixel_size_angstrom,
                 *(folder / "in" / f"{stem(i)}.mrc" for i in unseen),
             )  # fmt: skip
-            card = json.loads((bundle / "model.json").read_text())
+            card = read_card(bundle)
             for image in unseen:
                 picks = read_coordinates(candidates / f"{stem(image)}_autopick.star")
                 truth = read_truth(root / data.picks / f"{stem(image)}.csv")
                 radius_px = data.radius_angstrom / data.pixel_size_angstrom
-                matches[picker].append(match(picks, truth, radius_px=radius_px))
-                written[picker] += len(picks.above(card["threshold"]))
+                area = pick_area(data, image, card.edge_fraction)
+                matches[picker].append(match(picks, truth, radius_px=radius_px, area=area))
+                written[picker] += len(picks.above(card.threshold))
     return {p: _cells(data, m, written[p]) for p, m in matches.items()}
+
+
+def pick_area(data: DataSet, image: Path, edge_fraction: float) -> PickArea:
+    """Return where a model with this edge rule may pick in a micrograph."""
+    pixels = np.asarray(Image.open(image))
+    edge_px = edge_fraction * data.diameter_angstrom / data.pixel_size_angstrom
+    return find_borders(pixels).pick_area((pixels.shape[0], pixels.shape[1]), edge_px=edge_px)
 
 
 def _cells(data: DataSet, matches: Sequence[Matches], written: int) -> list[str]:

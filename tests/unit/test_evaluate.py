@@ -84,3 +84,27 @@ def test_no_coordinates_are_an_error_of_two_lines(tmp_path, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 2
     with pytest.raises(TruthError):
         compare(tmp_path, tmp_path, radius_px=3)
+
+
+def test_truths_at_the_edge_count_neither_way(tmp_path, capsys):
+    """As livepick leaves them out when it picks, if the size of the micrographs is given."""
+    picks, truth = tmp_path / "picks.csv", tmp_path / "truth.csv"
+    picks.write_text("x_px,y_px,score\n50,50,0.9\n12,50,0.8\n")
+    truth.write_text("x_px,y_px\n50,50\n10,50\n50,95\n")
+
+    every = compare(picks, truth, radius_px=6)
+    inside = compare(picks, truth, radius_px=6, edge_px=15, size_px=(120, 100))
+    arguments = ["evaluate", str(picks), str(truth), "--json", "--radius-px", "6"]
+    assert main([*arguments, "--edge-px", "15", "--size-px", "120", "100"]) == 0
+
+    assert (every.pooled.picks, every.pooled.truths, every.pooled.hits) == (2, 3, 2)
+    assert (inside.pooled.picks, inside.pooled.truths, inside.pooled.hits) == (1, 1, 1)
+    out = json.loads(capsys.readouterr().out)
+    assert (out["edge_px"], out["pooled"]["truths"]) == (15, 1)
+
+
+def test_an_edge_needs_the_size_of_the_micrographs(folders, capsys):
+    """Otherwise there is only one edge of each axis."""
+    assert main(["evaluate", *map(str, folders), "--radius-px", "6", "--edge-px", "9"]) == 2
+
+    assert "--size-px" in capsys.readouterr().err

@@ -1,9 +1,16 @@
 """Is a new model at least as good? Figures, intervals and verdicts."""
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
+from results import result
 
+from livepick import gate
 from livepick.core.gate import Pair, decide, measure
+from livepick.core.held_out import HeldOutLabels, LabelledMicrograph
+from livepick.core.pick_area import PickArea
 from livepick.core.picks import Picks
 
 PARTICLES = 40
@@ -185,3 +192,43 @@ def test_the_interval_covers_what_it_says():
 def test_the_same_comparison_twice_is_the_same():
     """The bootstrap has its own seed."""
     assert comparison((36, 4), (28, 12)) == comparison((36, 4), (28, 12))
+
+
+def test_models_are_compared_only_where_both_may_pick():
+    """What a model without an edge rule finds at the edge makes it neither better nor worse."""
+    x = np.array([100, 200, 300, 5, 10], dtype=np.float32)
+    particles = Picks(x, np.full_like(x, 50), np.ones_like(x))
+    inside = particles.where(x >= 100)
+    every = pair("0", particles, inside)
+    limited = dataclasses.replace(
+        every,
+        particles=particles,
+        area=PickArea.of_image((100, 400), edge_px=20),
+    )
+
+    unfair, fair = (
+        measure([dataclasses.replace(one, particles=particles)], own_labels=0)
+        for one in (every, limited)
+    )
+
+    assert unfair.average_precision.difference > 0.3
+    assert fair.average_precision.difference == 0
+    assert fair.average_precision.champion == 1
+    assert fair.particles == 3
+
+
+def test_the_gate_compares_in_the_area_of_both_bundles():
+    """Each bundle has its own edge rule, and a micrograph its dead borders."""
+    one, other = (
+        dataclasses.replace(result(), area=PickArea(top, 400, 10, right))
+        for top, right in ((30, 290), (50, 280))
+    )
+    labels = HeldOutLabels(by="classes", radius_angstrom=30, micrographs=[])
+    micrograph = LabelledMicrograph(
+        path=Path("mic.mrc"), pixel_size_angstrom=1.5, particles=[], doubtful=[]
+    )
+
+    made = gate._pair(0, labels, micrograph, one, other)
+
+    assert made.area == PickArea(50, 400, 10, 280)
+    assert gate._pair(0, labels, micrograph, result(), other).area == other.area

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from livepick.core.matching import curve, figures, match, operating_point
+from livepick.core.pick_area import PickArea
 from livepick.core.picks import Picks
 
 
@@ -106,3 +107,41 @@ def test_operating_point_agrees_with_the_curve():
         points.threshold, points.precision, points.recall, points.f1, strict=True
     ):
         assert operating_point([matches], threshold) == pytest.approx((precision, recall, f1))
+
+
+AREA = PickArea(top=20, bottom=80, left=20, right=80)
+
+
+def test_outside_of_the_area_neither_truths_nor_picks_count():
+    """A truth at the edge is no miss, and a pick of it is neither right nor wrong."""
+    truth = picks_of((50, 50, 1), (50, 18, 1), (5, 50, 1))
+    picks = picks_of((50, 51, 0.9), (50, 21, 0.8), (60, 5, 0.7), (60, 70, 0.6))
+
+    matches = match(picks, truth, radius_px=5, area=AREA)
+
+    assert matches.truths == 1
+    assert matches.hit.tolist() == [True, False]  # that at (60, 70) is inside, and wrong
+    assert matches.score == pytest.approx([0.9, 0.6])
+
+
+@pytest.mark.parametrize(("y", "truths"), [(24, 0), (26, 1)])
+def test_what_an_error_of_the_position_moves_over_the_limit_does_not_count(y, truths):
+    """So a picker that keeps to the rule does as well as one that does not."""
+    truth = picks_of((50, y, 1))
+    for error_px in (-4.5, 4.5):
+        picks = picks_of((50, y + error_px, 0.9))
+        kept = picks.where(AREA.holds(picks.x_px, picks.y_px))
+
+        matches, of_kept = (match(p, truth, radius_px=5, area=AREA) for p in (picks, kept))
+
+        assert matches.truths == of_kept.truths == truths
+        assert matches.hit.tolist() == of_kept.hit.tolist() == [True] * truths
+
+
+def test_without_truths_picks_inside_are_wrong():
+    """An empty field has an edge too."""
+    picks = picks_of((50, 50, 0.9), (50, 5, 0.8))
+
+    matches = match(picks, Picks.empty(), radius_px=5, area=AREA)
+
+    assert (matches.truths, matches.hit.tolist()) == (0, [False])

@@ -84,14 +84,15 @@ def test_damaged_bundles_are_neither_listed_nor_promoted(tmp_path, config, caplo
 
 
 def test_a_card_of_an_earlier_livepick_means_what_it_meant(tmp_path, config, put_bundle):
-    """It knows neither a filter nor a common noise, and its model gets neither."""
+    """It knows no filter, no common noise and no edge rule, and its model gets none of them."""
     bundle = put_bundle(Models(tmp_path), config, 1)
     card = json.loads((bundle / CARD).read_text())
-    for name in ("lowpass_angstrom", "noise_sigma"):
+    for name in ("lowpass_angstrom", "noise_sigma", "edge_fraction"):
         del card[name]
     (bundle / CARD).write_text(json.dumps(card))
 
-    assert (read_card(bundle).lowpass_angstrom, read_card(bundle).noise_sigma) == (None, None)
+    read = read_card(bundle)
+    assert (read.lowpass_angstrom, read.noise_sigma, read.edge_fraction) == (None, None, 0)
 
 
 def test_a_card_with_a_wrong_entry_names_it(tmp_path, config, put_bundle):
@@ -146,6 +147,7 @@ def test_the_blob_picker_is_made_once(tmp_path, config):
 
     assert made == found
     assert made.card.kind == "blob"
+    assert made.card.edge_fraction == config.particle.edge_fraction == 0.5
     assert models.champion(config) == made
 
 

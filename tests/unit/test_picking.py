@@ -207,7 +207,7 @@ def test_peaks_have_sub_pixel_positions_and_keep_their_distance():
 
 
 def test_a_peak_on_the_edge_is_kept_and_one_in_the_mask_is_not():
-    """A particle cut by the edge is still a pick; contamination is none."""
+    """The mask alone says where no peak may be; the edge rule is in the mask of the worker."""
     score = blob_image((64, 64), [(0, 30), (40, 40)], sigma=3)
     mask = np.zeros((64, 64), dtype=bool)
     mask[30:50, 30:50] = True

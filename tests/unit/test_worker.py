@@ -13,7 +13,7 @@ from scipy.signal import convolve2d
 
 from livepick import worker
 from livepick.core.blobs import blob_graph
-from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
+from livepick.core.bundle import GRAPH, ModelCard, publish, read_card, sha256
 from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
 from livepick.errors import ContentError, ModelError, ProviderError
 from livepick.worker import CPU, CUDA, Job, pick, probe
@@ -182,3 +182,82 @@ def with_noise(path):
     rng = np.random.default_rng(3)
     with mrcfile.open(path, mode="r+") as mrc:
         mrc.data[...] += 10 * rng.standard_normal(mrc.data.shape).astype(np.float32)
+
+
+def edge_micrograph(path, diameter_px, *, dead_px):
+    """Write bright discs at all distances from each edge; the last columns are dead."""
+    shape = height, width = 501, 633
+    rng = np.random.default_rng(5)
+    image = 10 * rng.standard_normal(shape).astype(np.float32)
+    y, x = np.indices(shape)
+    step = 1.6 * diameter_px
+    away = np.linspace(0, 0.9, 8) * diameter_px
+    for number, distance in enumerate(away.tolist()):
+        along = 1.2 * diameter_px + number * step
+        for cy, cx in (
+            (along, distance),
+            (along, width - 1 - dead_px - distance),
+            (distance, along),
+            (height - 1 - distance, along),
+        ):
+            image += 20 * (np.hypot(y - cy, x - cx) < diameter_px / 2)
+    image[:, width - dead_px :] = 0
+    with mrcfile.new(path, image) as mrc:
+        mrc.voxel_size = DIAMETER_ANGSTROM / diameter_px
+    return shape
+
+
+@pytest.mark.parametrize("edge_fraction", [0.0, 0.25, 0.5])
+def test_no_pick_is_closer_to_the_edge_than_the_bundle_allows(tmp_path, bundle, edge_fraction):
+    """Neither to that of the image nor to that of a dead border, in pixels of the original."""
+    diameter_px, dead_px = 31.7, 41
+    height, width = edge_micrograph(tmp_path / "mic.mrc", diameter_px, dead_px=dead_px)
+    card = dataclasses.replace(read_card(bundle), version=1, edge_fraction=edge_fraction)
+    other = publish(bundle.parent, card, {GRAPH: (bundle / GRAPH).read_bytes()})
+
+    result = pick(Job(tmp_path / "mic.mrc", None, other, threshold=0.0))
+
+    x, y = (a.astype(float) for a in (result.picks.x_px, result.picks.y_px))
+    gaps = np.min([x, width - 1 - dead_px - x, y, height - 1 - y], axis=0)
+    least_px = edge_fraction * diameter_px
+    assert gaps.min() >= least_px
+    assert gaps.min() < least_px + 0.15 * diameter_px  # and what may be picked is
+    assert result.area is not None
+    assert result.area.holds(x, y).all()
+    assert result.area.right == pytest.approx(width - 1 - dead_px - least_px)
+    assert result.quality.border_fraction == pytest.approx(0.07, abs=0.02)  # whatever the rule
+
+
+def test_particles_wholly_inside_are_picked_and_cut_ones_are_not(tmp_path, bundle):
+    """With half a diameter: one that touches the edge from inside is the last that is picked."""
+    diameter_px = 31.7
+    image = 10 * np.random.default_rng(6).standard_normal((401, 501)).astype(np.float32)
+    y, x = np.indices(image.shape)
+    centres = [(200.0, 0.7 * diameter_px), (100.0, 0.3 * diameter_px)]
+    for cy, cx in centres:
+        image += 20 * (np.hypot(y - cy, x - cx) < diameter_px / 2)
+    with mrcfile.new(tmp_path / "mic.mrc", image) as mrc:
+        mrc.voxel_size = DIAMETER_ANGSTROM / diameter_px
+    found = {}
+    for version, edge_fraction in ((1, 0.0), (2, 0.5)):
+        card = dataclasses.replace(read_card(bundle), version=version, edge_fraction=edge_fraction)
+        other = publish(bundle.parent, card, {GRAPH: (bundle / GRAPH).read_bytes()})
+        picks = pick(Job(tmp_path / "mic.mrc", None, other)).picks.above(0.5)
+        found[edge_fraction] = [
+            bool((np.hypot(picks.y_px - cy, picks.x_px - cx) < 4).any()) for cy, cx in centres
+        ]
+
+    assert found == {0.0: [True, True], 0.5: [True, False]}
+
+
+def test_a_micrograph_smaller_than_a_particle_has_no_picks(write_mrc, bundle):
+    """There is no place that is half a diameter from each edge."""
+    path = write_mrc(shape=(18, 260), centres=((9.0, 90.0),))
+    with_noise(path)
+    card = dataclasses.replace(read_card(bundle), version=1, edge_fraction=0.5)
+    other = publish(bundle.parent, card, {GRAPH: (bundle / GRAPH).read_bytes()})
+
+    result = pick(Job(path, None, other, threshold=0.0))
+
+    assert len(result.picks) == 0
+    assert result.quality.occupied_fraction is None

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from livepick.core.pick_area import PickArea
 from livepick_trainer.seeds import Points, Seeds
 
 __all__ = ["Batch", "LabelledMicrograph", "PatchRules", "cut_patch", "draw_batches", "gaussians"]
@@ -66,6 +67,10 @@ class LabelledMicrograph:
     """True where nothing is learned."""
 
     seeds: Seeds
+
+    area: PickArea | None = None
+    """Where seeds may be, in prepared pixels; None: anywhere. Particles outside have no seeds, but
+    they reach inside and are not background: beside the limits, only particles are learned."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +150,10 @@ def cut_patch(
         for yx in (micrograph.seeds.positive_yx_px, micrograph.seeds.ignored_yx_px)
     )
     target = gaussians(size, positive, sigma_px=rules.blob_sigma_diameters * diameter_px)
-    doubtful = _discs(size, ignored, radius_px=rules.ignored_radius_diameters * diameter_px)
+    reach_px = rules.ignored_radius_diameters * diameter_px
+    doubtful = _discs(size, ignored, radius_px=reach_px)
+    if micrograph.area is not None:
+        doubtful |= micrograph.area.shrunk(reach_px).outside((size, size), corner_px=corner_px)
     # Where a doubtful candidate overlaps a particle, the particle's own centre still counts.
     weight[doubtful & (target < 0.5)] = 0
     return Patch(image, target, weight)

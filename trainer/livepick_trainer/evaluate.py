@@ -3,7 +3,8 @@
 The held-out micrographs' own seeds stand in for the truth, which nobody knows. They are as
 imperfect as the seeds that were trained on, so the figures say how well the network agrees
 with cautious seeds, and are low where it finds particles that the seeds lack. A pick on an
-*ignored* candidate is counted neither way.
+*ignored* candidate is counted neither way. Particles closer to the edge than the edge rule allows
+(``core.pick_area``) are neither seeds nor picked.
 
 The **operating point** is the score with the best F1 against those seeds, hits and misses of
 all held-out micrographs together, precision and recall weighing the same. That is right if the
@@ -247,6 +248,9 @@ def pick(network: nn.Module, micrograph: PreparedMicrograph, *, min_distance_px:
         min_distance_px=min_distance_px,
         floor=SCORE_FLOOR,
     )
+    if micrograph.area is not None:  # as the worker: a refined position may have left it
+        inside = micrograph.area.holds(yx_px[:, 1], yx_px[:, 0])
+        yx_px, score = yx_px[inside], score[inside]
     return micrograph.to_original(yx_px, score)
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from livepick.core.ctf import Ctf
 from livepick.core.files import write_atomically
 from livepick.core.micrograph import read_micrograph
+from livepick.core.pick_area import PickArea
 from livepick.core.picks import Picks
 from livepick.core.prepare import divided_by, prepare
 from livepick.core.run import RunMicrograph, RunSpec
@@ -67,7 +68,7 @@ class PreparedMicrograph:
     """``[y, x]``, particles bright; mapped from its file, read-only."""
 
     mask: Mask
-    """True where nothing is learned or picked."""
+    """True where nothing is learned or picked; ``Prepared.unpicked`` of the original."""
 
     scale_y: float
     """Original pixels per prepared pixel."""
@@ -79,6 +80,9 @@ class PreparedMicrograph:
 
     ctf: Ctf | None = None
     """Of the original, if it is known."""
+
+    area: PickArea | None = None
+    """Where picks may be, in prepared pixels; None: anywhere."""
 
     def to_original(self, yx_px: Points, score: NDArray[np.float32]) -> Picks:
         """Return prepared positions as picks in pixels of the original micrograph."""
@@ -191,11 +195,19 @@ def _prepare_one(spec: RunSpec, micrograph: RunMicrograph, folder: Path, number:
         diameter_angstrom=spec.particle.diameter_angstrom,
         contrast=spec.particle.contrast,
         lowpass_angstrom=spec.training.lowpass_angstrom,
+        edge_fraction=spec.particle.edge_fraction,
     )
+    area = prepared.area.scaled(scale_y=prepared.scale_y, scale_x=prepared.scale_x)
     scale = np.array([prepared.scale_y, prepared.scale_x])
     image, rest = io.BytesIO(), io.BytesIO()
     np.save(image, prepared.image.astype(np.float32))
-    np.savez(rest, mask=prepared.mask, scale=scale, noise=np.array(prepared.noise_sigma))
+    np.savez(
+        rest,
+        mask=prepared.unpicked,
+        area=np.array([area.top, area.bottom, area.left, area.right]),
+        scale=scale,
+        noise=np.array(prepared.noise_sigma),
+    )
     write_atomically(_image_of(folder, number), image.getvalue())
     write_atomically(_rest_of(folder, number), rest.getvalue())
 
@@ -243,6 +255,7 @@ def _load_one(
             scale_x=scale_x,
             candidates=_candidates(micrograph.seeds, verdict, scale_y=scale_y, scale_x=scale_x),
             ctf=micrograph.ctf,
+            area=PickArea(*rest["area"].tolist()),
         )
 
 

@@ -244,6 +244,7 @@ def _figures(run: Run, network: PickingNetwork, held_out: Sequence[LabelledMicro
             scale_y=1.0,
             scale_x=1.0,
             candidates=none,
+            area=micrograph.area,
         )
         for number, micrograph in enumerate(held_out)
     ]

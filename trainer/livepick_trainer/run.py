@@ -161,8 +161,9 @@ def labelled(run: Run, micrograph: PreparedMicrograph) -> LabelledMicrograph:
         threshold=run.spec.seed_threshold if threshold is None else threshold,
         diameter_px=DIAMETER_PX,
         rules=run.seed_rules,
+        area=micrograph.area,
     )
-    return LabelledMicrograph(micrograph.image, micrograph.mask, seeds)
+    return LabelledMicrograph(micrograph.image, micrograph.mask, seeds, micrograph.area)
 
 
 def training_batches(

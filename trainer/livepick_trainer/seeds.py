@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from livepick.core.pick_area import PickArea
+
 BELIEVED, REJECTED, UNSORTED = 1, 0, -1
 """What the 2D classes say of a candidate."""
 
@@ -47,9 +49,6 @@ class SeedRules:
 
     rejected_is_background: bool = True
     """Whether what is in a rejected class is learned as background; else as nothing."""
-
-    border_diameters: float = 0.5
-    """Closer than this to an edge, a candidate is ignored: its other half is not seen."""
 
     ignored_score_fraction: float = 0.5
     """Candidates from this fraction of the seeding threshold up to the threshold are ignored;
@@ -106,6 +105,7 @@ def choose_seeds(
     threshold: float,
     diameter_px: float,
     rules: SeedRules,
+    area: PickArea | None = None,
 ) -> Seeds:
     """Sort candidates into positive, ignored and background.
 
@@ -123,6 +123,8 @@ def choose_seeds(
         Of the particle, in prepared pixels.
     rules
         How cautious to be.
+    area
+        Where picks may be, in prepared pixels: outside, a candidate is ignored. None: anywhere.
     """
     yx, score = candidates.yx_px, candidates.score
     considered = ~_is_masked(mask, yx) & (score >= rules.ignored_score_fraction * threshold)
@@ -132,12 +134,9 @@ def choose_seeds(
         considered &= believed | (score >= threshold)
         if rules.rejected_is_background:
             considered &= candidates.verdict != REJECTED
-    positive = (
-        considered
-        & believed
-        & (score >= threshold)
-        & _is_inside(image.shape, yx, margin_px=rules.border_diameters * diameter_px)
-    )
+    positive = considered & believed & (score >= threshold)
+    if area is not None:
+        positive &= area.holds(yx[:, 1], yx[:, 0])
     contrast = disc_contrast(image, yx[positive], diameter_px=diameter_px)
     positive[positive] = ~_is_outlier(contrast, rules.contrast_outlier_sigmas)
     again = _is_second(yx, score, positive, SAME_DIAMETERS * diameter_px)
@@ -187,12 +186,6 @@ def _is_masked(mask: Mask, yx_px: Points) -> Mask:
     y, x = np.rint(yx_px).astype(int).T
     masked: Mask = mask[np.clip(y, 0, mask.shape[0] - 1), np.clip(x, 0, mask.shape[1] - 1)]
     return masked
-
-
-def _is_inside(shape: tuple[int, ...], yx_px: Points, *, margin_px: float) -> Mask:
-    last = np.asarray(shape[:2]) - 1
-    inside = (yx_px >= margin_px) & (yx_px <= last - margin_px)
-    return np.asarray(inside.all(axis=1))
 
 
 def _is_second(yx_px: Points, score: Vector, which: Mask, radius_px: float) -> Mask:

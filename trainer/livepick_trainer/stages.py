@@ -363,6 +363,7 @@ def _publish(run: Run, draft: Path) -> None:
         particle_fingerprint=spec.particle_fingerprint,
         diameter_angstrom=spec.particle.diameter_angstrom,
         min_distance_angstrom=spec.particle.min_distance_fraction * spec.particle.diameter_angstrom,
+        edge_fraction=spec.particle.edge_fraction,
         contrast=spec.particle.contrast,
         pixel_size_angstrom=spec.particle.diameter_angstrom / DIAMETER_PX,
         normalization=NORMALIZATION if noise is None else COMMON_NOISE,

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from livepick.core.coordinates import coordinates_files, read_coordinates
 from livepick.core.matching import Figures, Matches, figures, match
+from livepick.core.pick_area import PickArea
 from livepick.core.picks import Picks
 
 __all__ = ["Evaluation", "Row", "compare", "evaluate"]
@@ -46,14 +47,34 @@ class Evaluation:
 
     radius_px: float
     pixel_size_angstrom: float | None
+    edge_px: float | None
+    """Distance from the edge of the micrograph that picks keep; None: all truths count."""
 
 
 def compare(
-    picks: Path, truth: Path, *, radius_px: float, pixel_size_angstrom: float | None = None
+    picks: Path,
+    truth: Path,
+    *,
+    radius_px: float,
+    pixel_size_angstrom: float | None = None,
+    edge_px: float | None = None,
+    size_px: tuple[int, int] | None = None,
 ) -> Evaluation:
     """Compare coordinates files, or folders of them, matched by the micrograph's name.
 
     Two single files are compared whatever their names.
+
+    Parameters
+    ----------
+    picks, truth
+        Files or folders.
+    radius_px
+        Furthest that a hit may be from its true position.
+    pixel_size_angstrom
+        Of the micrographs, if it is known.
+    edge_px, size_px
+        Picks may be no closer than ``edge_px`` to the edge of micrographs of this width and
+        height; other truths count neither way (``core.matching``). Both or none.
 
     Raises
     ------
@@ -63,10 +84,13 @@ def compare(
     picked, known = coordinates_files(picks), coordinates_files(truth)
     if picks.is_file() and truth.is_file():
         picked = dict.fromkeys(known, picks)
+    area = None
+    if edge_px is not None and size_px is not None:
+        area = PickArea.of_image((size_px[1], size_px[0]), edge_px=edge_px)
     rows = []
     for name, path in sorted(known.items()):
         found = read_coordinates(picked[name]) if name in picked else Picks.empty()
-        matches = match(found, read_coordinates(path), radius_px=radius_px)
+        matches = match(found, read_coordinates(path), radius_px=radius_px, area=area)
         rows.append(Row(name, matches, figures([matches]), name not in picked))
     return Evaluation(
         rows=rows,
@@ -74,6 +98,7 @@ def compare(
         not_scored=sorted(set(picked) - set(known)),
         radius_px=radius_px,
         pixel_size_angstrom=pixel_size_angstrom,
+        edge_px=edge_px,
     )
 
 
@@ -94,6 +119,19 @@ def evaluate(
     radius_px: Annotated[
         float | None, typer.Option(min=0.1, help="The same in pixels; needs nothing else.")
     ] = None,
+    edge_px: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Distance from the edge that picks keep (particle.edge_fraction times the"
+            " diameter). Truths closer to the edge, or within the radius of a hit of that limit,"
+            " count neither way. Needs --size-px.",
+        ),
+    ] = None,
+    size_px: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="WIDTH HEIGHT", help="Width and height of all micrographs."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object in place of tables.")
     ] = False,
@@ -102,11 +140,22 @@ def evaluate(
 
     Picks and truths are matched one to one, the best pick first, within half the particle's
     radius unless told otherwise. Truth for a micrograph without a picks file counts as missed;
-    picks without truth are named and not scored. Give all candidates (picking.threshold: 0) for
-    an average precision over the whole curve; a threshold cuts it off.
+    picks without truth are named and not scored. livepick leaves out particles that the edge cuts
+    (particle.edge_fraction); with --edge-px and --size-px they count neither way. Give all
+    candidates (picking.threshold: 0) for an average precision over the whole curve; a threshold
+    cuts it off.
     """
     within = _radius_px(diameter_angstrom, pixel_size, radius_angstrom, radius_px)
-    result = compare(picks, truth, radius_px=within, pixel_size_angstrom=pixel_size)
+    if (edge_px is None) != (size_px is None):
+        raise typer.BadParameter("--edge-px and --size-px need one another")
+    result = compare(
+        picks,
+        truth,
+        radius_px=within,
+        pixel_size_angstrom=pixel_size,
+        edge_px=edge_px,
+        size_px=size_px,
+    )
     if as_json:
         typer.echo(json.dumps(_as_json(result), indent=1))
     else:
@@ -138,6 +187,7 @@ def _as_json(result: Evaluation) -> dict[str, Any]:
     return {
         "radius_px": result.radius_px,
         "pixel_size_angstrom": result.pixel_size_angstrom,
+        "edge_px": result.edge_px,
         "pooled": _figures_json(result.pooled, result.pixel_size_angstrom),
         "micrographs": {
             row.micrograph: {
@@ -170,10 +220,10 @@ def _print(result: Evaluation) -> None:
         console.width = NARROW + max(len(row.micrograph) for row in result.rows)
     unit = "px" if result.pixel_size_angstrom is None else "Å"
     scale = result.pixel_size_angstrom or 1.0
-    within = f"{result.radius_px * scale:.1f} {unit}"
-    table = Table(
-        title=f"One-to-one matches within {within}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+    title = f"One-to-one matches within {result.radius_px * scale:.1f} {unit}"
+    if result.edge_px is not None:
+        title += f", of picks at least {result.edge_px * scale:.1f} {unit} from the edge"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("micrograph", overflow="fold", min_width=10)
     for heading in ("picks", "truths", "AP", "F1", "P", "R", "score", "P@N", unit):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -92,6 +92,10 @@ class ModelCard:
     """Noise of the micrographs that it was trained on, by which each one is divided; None: each
     is divided by its own, as by every card without this entry."""
 
+    edge_fraction: float = 0.0
+    """Smallest distance of a pick's centre from the edge of the image data, as a fraction of the
+    diameter (``core.pick_area``). Cards without this entry pick up to the edge."""
+
     format: int = FORMAT
     """Of the card and the graph's inputs and outputs."""
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.matching import Matches, figures, match_labels, pool
+from livepick.core.pick_area import PickArea
 from livepick.core.picks import Picks
 
 __all__ = ["Comparison", "Difference", "Judged", "Pair", "Verdict", "compare", "decide", "measure"]
@@ -71,6 +72,8 @@ class Pair:
     champion: Picks
     champion_threshold: float
     """From which on its picks are written."""
+    area: PickArea | None = None
+    """Where both models may pick, in pixels of the micrograph: only there they are compared."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,7 +131,9 @@ def measure(pairs: Sequence[Pair], *, own_labels: int) -> Comparison:
     judged = []
     for pair in pairs:
         candidate, champion = (
-            match_labels(picks, pair.particles, pair.doubtful, radius_px=pair.radius_px)
+            match_labels(
+                picks, pair.particles, pair.doubtful, radius_px=pair.radius_px, area=pair.area
+            )
             for picks in (pair.candidate, pair.champion)
         )
         judged.append(

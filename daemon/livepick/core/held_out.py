@@ -2,7 +2,8 @@
 
 ``held_out.json`` is in every trained bundle. The labels are those of the first round: seeds that
 were sorted by 2D classes, or a person's. No network had a say in them, so that they favour neither
-of two.
+of two. There are none closer to the edge than the run's ``particle.edge_fraction`` allows. A model
+with another fraction is compared only where both may pick (``core.gate.Pair.area``).
 """
 
 from pathlib import Path

@@ -9,6 +9,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from livepick.core.pick_area import PickArea
+
 __all__ = [
     "Borders",
     "MaskedFractions",
@@ -107,6 +109,12 @@ class Borders:
         )
         inside[top : shape[0] - bottom, left : shape[1] - right] = True
         return ~inside
+
+    def pick_area(self, shape_px: tuple[int, int], *, edge_px: float) -> PickArea:
+        """Return where picks may be in an image of this height and width, in its own pixels."""
+        height, width = shape_px
+        data = PickArea(self.top, height - 1 - self.bottom, self.left, width - 1 - self.right)
+        return data.shrunk(edge_px)
 
 
 def find_borders(image: NDArray[Any]) -> Borders:

@@ -9,6 +9,11 @@ assignment can save a hit in a crowd, but a different one at each threshold.)
 
 Thresholds are only set between picks of *different* score, so the order of equal scores never
 shows in a figure.
+
+A ``PickArea`` limits what counts to the part of a micrograph where picks may be
+(``core.pick_area``). Outside of it neither truths nor picks count, nor within the radius of its
+limits: there a small error of the position decides whether a particle is picked at all, and a
+picker that keeps to the rule would lose to one that does not.
 """
 
 import math
@@ -18,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from livepick.core.pick_area import PickArea
 from livepick.core.picks import Picks
 
 __all__ = [
@@ -114,7 +120,7 @@ class Figures:
     """Median of the same."""
 
 
-def match(picks: Picks, truth: Picks, *, radius_px: float) -> Matches:
+def match(picks: Picks, truth: Picks, *, radius_px: float, area: PickArea | None = None) -> Matches:
     """Match picks to true positions, one to one.
 
     Parameters
@@ -125,14 +131,61 @@ def match(picks: Picks, truth: Picks, *, radius_px: float) -> Matches:
         True positions in the same micrograph; their scores do not matter.
     radius_px
         Furthest that a hit may be from its true position, in pixels of the micrograph.
+    area
+        Where picks may be, in pixels of the micrograph; None: everywhere. Only what is inside by
+        the radius or more counts: other truths, picks that find such a truth, and other picks
+        that find none count neither way.
     """
+    return match_labels(picks, truth, Picks.empty(), radius_px=radius_px, area=area)
+
+
+def match_labels(
+    picks: Picks,
+    particles: Picks,
+    doubtful: Picks,
+    *,
+    radius_px: float,
+    area: PickArea | None = None,
+) -> Matches:
+    """Match picks to labels that are not sure of everything.
+
+    Parameters
+    ----------
+    picks, particles, radius_px, area
+        As of ``match``.
+    doubtful
+        What may or may not be particles: a miss within the radius of one counts neither way.
+    """
+    ranked = Picks.sorted(picks.x_px, picks.y_px, picks.score)
+    found, distance_px = _assign(ranked, particles, radius_px=radius_px)
+    hit = found >= 0
+    counts, truths = np.ones(len(ranked), dtype=np.bool_), len(particles)
+    if len(doubtful) and len(ranked):
+        from scipy.spatial import cKDTree  # noqa: PLC0415 - the service does not need scipy at start
+
+        tree = cKDTree(np.column_stack([doubtful.x_px, doubtful.y_px]))
+        distance, _ = tree.query(np.column_stack([ranked.x_px, ranked.y_px]))
+        counts &= hit | (distance > radius_px)
+    if area is not None:
+        area = area.shrunk(radius_px)
+        inside = area.holds(particles.x_px, particles.y_px)
+        truths = int(inside.sum())
+        found_inside = np.append(inside, False)[found]  # a miss has found the one appended
+        counts &= np.where(hit, found_inside, area.holds(ranked.x_px, ranked.y_px))
+    score = ranked.score.astype(np.float64)
+    return Matches(score[counts], hit[counts], distance_px[counts], truths)
+
+
+def _assign(
+    ranked: Picks, truth: Picks, *, radius_px: float
+) -> tuple[NDArray[np.intp], FloatArray]:
+    """Return the number of the truth that each pick finds, -1 for none, and its distance."""
     if not radius_px > 0:
         raise ValueError(f"{radius_px=} is not positive")
-    ranked = Picks.sorted(picks.x_px, picks.y_px, picks.score)
-    hit = np.zeros(len(ranked), dtype=np.bool_)
+    found = np.full(len(ranked), -1, dtype=np.intp)
     distance_px = np.full(len(ranked), np.nan)
     if len(ranked) and len(truth):
-        from scipy.spatial import cKDTree  # noqa: PLC0415 - the service does not need scipy at start
+        from scipy.spatial import cKDTree  # noqa: PLC0415 - as above
 
         picked = np.column_stack([ranked.x_px, ranked.y_px]).astype(np.float64)
         true = np.column_stack([truth.x_px, truth.y_px]).astype(np.float64)
@@ -147,32 +200,8 @@ def match(picks: Picks, truth: Picks, *, radius_px: float) -> Matches:
                 gaps = np.hypot(away[:, 0], away[:, 1])
                 nearest = int(np.argmin(gaps))
                 free[open_ones[nearest]] = False
-                hit[i], distance_px[i] = True, gaps[nearest]
-    return Matches(ranked.score.astype(np.float64), hit, distance_px, len(truth))
-
-
-def match_labels(picks: Picks, particles: Picks, doubtful: Picks, *, radius_px: float) -> Matches:
-    """Match picks to labels that are not sure of everything.
-
-    Parameters
-    ----------
-    picks, particles, radius_px
-        As of ``match``.
-    doubtful
-        What may or may not be particles: a miss within the radius of one counts neither way.
-    """
-    matches = match(picks, particles, radius_px=radius_px)
-    if not len(doubtful) or not len(picks):
-        return matches
-    from scipy.spatial import cKDTree  # noqa: PLC0415 - as above
-
-    ranked = Picks.sorted(picks.x_px, picks.y_px, picks.score)
-    tree = cKDTree(np.column_stack([doubtful.x_px, doubtful.y_px]))
-    distance, _ = tree.query(np.column_stack([ranked.x_px, ranked.y_px]))
-    counts = matches.hit | (distance > radius_px)
-    return Matches(
-        matches.score[counts], matches.hit[counts], matches.distance_px[counts], matches.truths
-    )
+                found[i], distance_px[i] = open_ones[nearest], gaps[nearest]
+    return found, distance_px
 
 
 def pool(matches: Iterable[Matches]) -> Matches:

@@ -52,7 +52,10 @@ class Picks:
 
     def above(self, threshold: float) -> Self:
         """Return the picks with at least this score."""
-        keep = self.score >= threshold
+        return self.where(self.score >= threshold)
+
+    def where(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> Self:
+        """Return some of the picks, by a mask or by their numbers."""
         return type(self)(self.x_px[keep], self.y_px[keep], self.score[keep])
 
     def to_bytes(self) -> bytes:

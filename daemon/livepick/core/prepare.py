@@ -18,6 +18,7 @@ from livepick.core.film import film_mask
 from livepick.core.lowpass import lowpass
 from livepick.core.masks import MaskedFractions, Outlier, find_borders, outlier_mask
 from livepick.core.normalize import BACKGROUND_MEDIAN, flatten
+from livepick.core.pick_area import PickArea
 from livepick.core.resample import fourier_resample
 
 __all__ = ["DIAMETER_PX", "NORMALIZATION", "Prepared", "divided_by", "prepare"]
@@ -35,8 +36,8 @@ LIMIT_SIGMAS = 5.0
 """A model sees values limited to this many standard deviations of the background."""
 
 BORDER_DIAMETERS = 0.25
-"""A dead border is widened by this much: its edge attracts picks, and what lies so close to it is
-half a particle."""
+"""A dead border is widened by this much in ``Prepared.mask``, by which quality is measured: the
+resampling blurs its edge. Where picks may be is decided by ``particle.edge_fraction`` alone."""
 
 JUNK_DIAMETERS = 0.35
 """Contamination is widened by this much: a pick so close to its edge is on its edge."""
@@ -65,10 +66,18 @@ class Prepared:
     """``[y, x]``: the same without a model's lowpass, and divided by its own noise."""
 
     mask: NDArray[np.bool_]
-    """True where nothing is picked or learned: dead borders, contamination, carbon film."""
+    """True where the image holds nothing to measure: dead borders, contamination, carbon film."""
 
     masked: MaskedFractions
     """How much that is, and why."""
+
+    unpicked: NDArray[np.bool_]
+    """True where nothing is picked or learned: contamination, carbon film, and more than half a
+    pixel outside ``area``. A peak may move by half a pixel when its position is refined, so what
+    is found is compared with ``area`` once more."""
+
+    area: PickArea
+    """Where picks may be, in pixels of the original micrograph."""
 
     scale_y: float
     """``y_original = y * scale_y``, both with the centre of the first pixel at 0."""
@@ -90,6 +99,7 @@ def prepare(
     contrast: Contrast,
     lowpass_angstrom: float | None = None,
     noise_sigma: float | None = None,
+    edge_fraction: float = 0.0,
 ) -> Prepared:
     """Resample to ``DIAMETER_PX`` a particle, take out the background, normalize, mask, filter.
 
@@ -108,6 +118,8 @@ def prepare(
         resampling leaves, a tenth of the diameter.
     noise_sigma
         Noise by which the micrograph is divided; None takes its own.
+    edge_fraction
+        Smallest distance of a pick from the edge of the data, as a fraction of the diameter.
 
     Raises
     ------
@@ -133,6 +145,11 @@ def prepare(
     film = film_mask(flat, border=border, junk=junk, diameter_px=DIAMETER_PX)
     grow_px = round(BORDER_DIAMETERS * DIAMETER_PX)
     wider = borders.mask(shape, scale_y=scale_y, scale_x=scale_x, grow_px=grow_px)
+    area = borders.pick_area(
+        (image.shape[0], image.shape[1]),
+        edge_px=edge_fraction * diameter_angstrom / pixel_size_angstrom,
+    )
+    outside = area.scaled(scale_y=scale_y, scale_x=scale_x).shrunk(-0.5).outside(shape)
     plain = flat
     if lowpass_angstrom is not None:
         pixels = (pixel_size_angstrom * scale_y, pixel_size_angstrom * scale_x)
@@ -145,6 +162,8 @@ def prepare(
         plain=plain,
         mask=wider | junk | film,
         masked=MaskedFractions.of(wider, junk, film),
+        unpicked=outside | junk | film,
+        area=area,
         scale_y=scale_y,
         scale_x=scale_x,
         noise_sigma=flattened.sigma,

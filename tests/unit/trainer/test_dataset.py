@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from livepick.core.pick_area import PickArea
 from livepick_trainer.dataset import LabelledMicrograph, PatchRules, cut_patch, draw_batches
 from livepick_trainer.seeds import Seeds
 
@@ -13,12 +14,13 @@ def points(*yx):
     return np.array(yx, dtype=np.float32).reshape(-1, 2)
 
 
-def labelled(*, shape=(200, 160), positive=(), ignored=(), mask=None):
+def labelled(*, shape=(200, 160), positive=(), ignored=(), mask=None, area=None):
     y, x = np.indices(shape)
     return LabelledMicrograph(
         (1000 * y + x).astype(np.float32),
         np.zeros(shape, dtype=bool) if mask is None else mask,
         Seeds(points(*positive), points(*ignored)),
+        area,
     )
 
 
@@ -62,6 +64,18 @@ def test_nothing_is_learned_where_it_is_doubtful():
     weight = cut(labelled(ignored=[(40, 40)], mask=mask)).weight
 
     assert (weight[:10].max(), weight[40, 40], weight[40, 47], weight[40, 49]) == (0, 0, 0, 1)
+
+
+def test_beside_the_limits_of_the_area_only_particles_are_learned():
+    """A particle just outside is no seed, and its flank inside is no background."""
+    area = PickArea.of_image((200, 160), edge_px=10)
+    micrograph = labelled(positive=[(12, 30)], area=area)
+
+    top, bottom = cut(micrograph), cut(micrograph, (136, 96))
+
+    assert (top.weight[17, 50], top.weight[18, 50], top.weight[12, 30]) == (0, 1, 1)
+    assert (bottom.weight[45, 30], bottom.weight[46, 30]) == (1, 0)  # rows 181 and 182
+    assert (bottom.weight[30, 45], bottom.weight[30, 46]) == (1, 0)  # columns 141 and 142
 
 
 def test_a_micrograph_smaller_than_a_patch_is_filled_up():

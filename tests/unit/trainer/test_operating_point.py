@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from livepick.core.matching import Matches
+from livepick.core.pick_area import PickArea
 from livepick.core.picks import Picks
 from livepick_trainer import evaluate
 from livepick_trainer.evaluate import choose_operating_point
@@ -75,3 +76,28 @@ def test_picks_that_count_neither_way_are_among_those_expected(monkeypatch):
 
     assert held_out.micrographs[0].picks == 12
     assert held_out.figures.picks == 10
+
+
+def test_a_refined_position_that_leaves_the_area_is_no_pick(monkeypatch):
+    """The worker drops it too."""
+    y, x = np.indices((64, 64))
+    scores = sum(
+        np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 20) for cy, cx in ((9.7, 30.0), (10.3, 50.0))
+    ).astype(np.float32)
+    monkeypatch.setattr(evaluate, "network_scores", lambda _network, _image: scores)
+    area = PickArea.of_image((64, 64), edge_px=10)
+    micrograph = PreparedMicrograph(
+        path=Path("mic.mrc"),
+        held_out=True,
+        original_pixel_size_angstrom=5.0,
+        image=np.zeros((64, 64), dtype=np.float32),
+        mask=area.shrunk(-0.5).outside((64, 64)),
+        scale_y=1.0,
+        scale_x=1.0,
+        candidates=Candidates(np.zeros((0, 2), np.float32), np.zeros(0, np.float32)),
+        area=area,
+    )
+
+    found = evaluate.pick(None, micrograph, min_distance_px=12)
+
+    assert found.x_px.tolist() == pytest.approx([50], abs=0.1)

@@ -6,9 +6,11 @@ import pytest
 
 from livepick import worker
 from livepick.core.bundle import read_card
+from livepick.core.held_out import HeldOutLabels
 from livepick.core.normalize import BACKGROUND_MEDIAN, COMMON_NOISE
 from livepick.core.run import RunSpec
 from livepick_trainer import prepare, stages
+from livepick_trainer.clean import CleanRules
 from livepick_trainer.dataset import PatchRules
 from livepick_trainer.progress import Reporter
 
@@ -39,10 +41,68 @@ def test_the_worker_sees_what_was_trained_on(make_run, monkeypatch, normalize, l
     for image, micrograph in zip(seen, trained_on[:2], strict=True):
         np.testing.assert_array_equal(image, micrograph.image)
     card = read_card(bundle)
+    assert card.edge_fraction == spec.particle.edge_fraction == 0.5
     assert card.lowpass_angstrom == lowpass_angstrom
     assert (card.normalization, card.noise_sigma is None) == (
         (BACKGROUND_MEDIAN, True) if normalize else (COMMON_NOISE, False)
     )
+
+
+@pytest.mark.parametrize("edge_fraction", [0.0, 0.5])
+def test_labels_keep_the_distance_from_the_edge_that_picks_keep(make_run, edge_fraction):
+    """What is known of cut particles is neither learned nor held against a model."""
+    folder = make_run(epochs=1)
+    spec = RunSpec.read(folder)
+    at_edges = [(3.0, 60.0, 0.9), (9.2, 100.0, 0.9), (9.8, 140.0, 0.9), (230.5, 60.0, 0.9)]
+    rows, columns = np.indices((208, 240))
+    for m in spec.micrographs:
+        with mrcfile.open(m.path, mode="r+") as mrc:
+            for x, y, _ in at_edges:
+                mrc.data[np.hypot(rows - y, columns - x) < 9] -= 2
+    spec = spec.model_copy(
+        update={
+            "particle": spec.particle.model_copy(update={"edge_fraction": edge_fraction}),
+            "micrographs": [
+                m.model_copy(update={"seeds": sorted(m.seeds + at_edges, key=lambda s: -s[2])})
+                for m in spec.micrographs
+            ],
+        }
+    )
+    spec.write(folder)
+
+    bundle = stages.run_stages(
+        folder,
+        Reporter(folder),
+        patch_rules=QUICK,
+        clean_rules=CleanRules(least_particles=10**9),
+        second_round=False,
+    )
+
+    labels = HeldOutLabels.read(bundle)
+    assert labels is not None
+    (micrograph,) = labels.micrographs
+    x, y = np.array(micrograph.particles).T
+    gaps = np.min([x, 239 - x, y, 207 - y], axis=0)  # pixels, of which a diameter has 20
+    assert (gaps >= 20 * edge_fraction).all()
+    assert (gaps.min() < 10) == (edge_fraction == 0)
+
+
+def test_the_trainer_learns_nothing_where_the_worker_picks_nothing(make_run):
+    """Both have the same mask, and the trainer's area is the worker's in prepared pixels."""
+    folder = make_run()
+    spec = RunSpec.read(folder)
+    path = spec.micrographs[0].path
+    with mrcfile.open(path, mode="r+") as mrc:
+        mrc.data[:, :25] = 0
+
+    prepare.prepare_micrographs(spec, folder)
+
+    found = prepare.load_prepared(spec, folder)[0]
+    assert found.mask[:, :34].all()
+    assert not found.mask[12:-12, 36:-12].any()
+    assert found.mask[:9].all()
+    assert found.area.left == 35  # 25 dead columns, and half a diameter of 20
+    assert (found.area.top, found.area.bottom) == (10, 197)
 
 
 def test_the_common_noise_is_that_of_the_micrographs_trained_on(make_run):

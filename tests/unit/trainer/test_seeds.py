@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from livepick.core.pick_area import PickArea
 from livepick_trainer.seeds import (
     BELIEVED,
     REJECTED,
@@ -26,7 +27,7 @@ def micrograph(centres, heights):
     return image.astype(np.float32)
 
 
-def choose(candidates, image=None, mask=None, threshold=0.5):
+def choose(candidates, image=None, mask=None, threshold=0.5, area=None):
     """Return the positive and the ignored candidates as sets of (y, x)."""
     image = np.zeros((220, 220), dtype=np.float32) if image is None else image
     table = np.array(candidates, dtype=np.float32).reshape(-1, 3)
@@ -37,6 +38,7 @@ def choose(candidates, image=None, mask=None, threshold=0.5):
         threshold=threshold,
         diameter_px=DIAMETER_PX,
         rules=SeedRules(),
+        area=area,
     )
     return tuple(
         {(float(y), float(x)) for y, x in points}
@@ -51,12 +53,13 @@ def test_the_score_sorts_into_three_classes():
     assert (positive, ignored) == ({(50, 50)}, {(100, 50)})
 
 
-@pytest.mark.parametrize("at", [(5.0, 100.0), (100.0, 214.0)])
-def test_a_cut_particle_is_ignored(at):
-    """Less than half a diameter from an edge, a candidate is neither particle nor background."""
-    positive, ignored = choose([(*at, 0.9)])
+@pytest.mark.parametrize("at", [(9.75, 100.0), (100.0, 209.25)])
+def test_outside_of_the_area_a_candidate_is_ignored(at):
+    """Closer to the edge than the rule allows, it is neither particle nor background."""
+    area = PickArea.of_image((220, 220), edge_px=10)
 
-    assert (positive, ignored) == (set(), {at})
+    assert choose([(*at, 0.9)], area=area) == (set(), {at})
+    assert choose([(*at, 0.9)]) == ({at}, set())
 
 
 def test_masked_candidates_are_dropped():
