@@ -213,13 +213,14 @@ class Particle(Section):
     """Closest allowed centres, as a fraction of the diameter."""
 
     edge_fraction: float = Field(
-        default=0.5,
+        default=0.25,
         ge=0,
         le=2,
-        examples=["0.5 leaves out particles that the edge cuts"],
+        examples=["0.5 leaves out all particles that the edge cuts"],
     )
     """Smallest distance of a pick's centre from the edge of the image, or of a dead border, as a
-    fraction of the diameter. 0.5: only particles that are wholly inside; 0: up to the edge."""
+    fraction of the diameter. 0.25: four fifths of the particle's disc are inside; 0.5: all of it;
+    0: picks up to the edge."""
 
 
 class PicksFrom(Section):

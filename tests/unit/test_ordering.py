@@ -252,7 +252,7 @@ def _held_out(spec):
         ("training", {"lowpass_angstrom": 20.0}, False),
         ("bootstrap", {"minimum_picks": 90}, False),
         ("particle", {"min_distance_fraction": 0.7}, False),
-        ("particle", {"edge_fraction": 0.25}, False),
+        ("particle", {"edge_fraction": 0.5}, False),
     ],
 )
 def test_a_run_continues_one_of_the_same_seeds(begin, put_bundle, section, change, continues):

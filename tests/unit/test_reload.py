@@ -52,7 +52,7 @@ def test_every_setting_has_a_kind():
         ({"training": {"seed": 2}}, True),
         ({"bootstrap": {"classes": {"accept": [1]}}}, True),
         ({"particle": {"contrast": "bright", "diameter_angstrom": 150}}, True),
-        ({"particle": {"edge_fraction": 0.25, "diameter_angstrom": 150}}, True),
+        ({"particle": {"edge_fraction": 0.5, "diameter_angstrom": 150}}, True),
     ],
 )
 def test_what_asks_for_a_model_is_what_the_fingerprint_has(make_config, edit, shapes):
