@@ -16,9 +16,17 @@ from torch.nn import functional
 
 from livepick_trainer.polar import Polar, moved, shift_table, soft_disc
 
-__all__ = ["Alignment", "ClassificationRules", "Poses", "Stage"]
+__all__ = ["Alignment", "ClassificationRules", "Poses", "Stage", "sum_images"]
 
 Stack = NDArray[np.float32]
+
+BODY_BLUR_DIAMETERS = 0.05
+"""Standard deviation of the blur under which the body of an average is seen."""
+
+BODY_FLOOR = 0.05
+"""Of the brightest; what is fainter is not of the body."""
+
+CENTRING_STEPS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,8 +57,11 @@ class ClassificationRules:
     mask_diameters: float = 1.0
     """Diameter of the soft disc that is compared: little of the neighbours, and room to shift."""
 
-    most_shift_diameters: float = 0.3
+    most_shift_diameters: float = 0.4
     """Further off is another particle."""
+
+    most_centring_diameters: float = 0.25
+    """A class whose body is further off its centre is of something between particles."""
 
     empty_share: float = 0.15
     """A class with less than this part of its share is empty."""
@@ -136,16 +147,10 @@ class Alignment:
             largest = int(torch.bincount(self.poses.label).max())
             self._passed(f"the largest of {self.classes} classes holds {largest} particles")
         self._centre(shifts)
-        self.learned = (
-            _Trial.of(
-                polar,
-                references,
-                noise,
-                phases,
-                temperature=self._temperature(polar, data, references, noise, last),
-            ),
-            shifts,
-        )
+        centre = self._centre_classes()
+        softened = self._temperature(polar, data, references, noise, last)
+        trial = _Trial.of(polar, references, noise, phases, temperature=softened)
+        self.learned = (trial, shifts, centre)
 
     def assign(self, images: Stack) -> tuple[Poses, Tensor]:
         """Find the class of particles that the classes were not made from.
@@ -165,7 +170,7 @@ class Alignment:
         offset
             (N, 2): its centre seen from the pick, (y, x) in pixels of the box.
         """
-        trial, shifts = self.learned
+        trial, shifts, centre = self.learned
         data = trial.polar.transform(torch.from_numpy(np.ascontiguousarray(images)).to(self.device))
         there = torch.bincount(self.poses.label, minlength=self.classes) > 0
         found = [
@@ -173,7 +178,8 @@ class Alignment:
             for some, likelihood, _, by_class in self._compared(data, trial)
         ]
         poses = _joined(found)
-        return poses, self._limited(_displacement(shifts[poses.shift], poses.turn))
+        from_reference = shifts[poses.shift] + centre[poses.label]
+        return poses, self._limited(_displacement(from_reference, poses.turn))
 
     def _sorting_pass(
         self,
@@ -361,6 +367,20 @@ class Alignment:
         moved_by = _displacement(shifts[found.shift], found.turn)
         self.offset = self._limited(self.offset + moved_by)
 
+    def _centre_classes(self) -> Tensor:
+        """Centre each class on the body of its average; return where that was, (K, 2)."""
+        found = self.poses
+        size = torch.bincount(found.label, minlength=self.classes).clamp(min=1)
+        sums = sum_images(self.images, self.offset, found.turn, found.label, self.classes)
+        centre = _body_centre(
+            sums / size[:, None, None],
+            diameter_px=self.diameter_px,
+            most_px=self.rules.most_centring_diameters * self.diameter_px,
+        )
+        moved_by = _displacement(centre[found.label], found.turn)
+        self.offset = self._limited(self.offset + moved_by)
+        return centre
+
     def _limited(self, offset: Tensor) -> Tensor:
         """Return offsets (N, 2) shortened to the longest that is allowed."""
         most_px = self.rules.most_shift_diameters * self.diameter_px
@@ -446,3 +466,67 @@ def _k_means(features: Tensor, groups: int, generator: torch.Generator, passes: 
         mean = (weight.T @ features) / size.clamp(min=1)[:, None]
         centres = torch.where(size[:, None] > 0, mean, centres)
     return group
+
+
+def _body_centre(averages: Tensor, *, diameter_px: float, most_px: float) -> Tensor:
+    """Return the centres (K, 2) of what is bright in averages (K, box, box), from the middle.
+
+    Each is the centre of mass of a disc as wide as the particle that moves to its own centre of
+    mass until it rests (mean shift: Comaniciu and Meer 2002, *IEEE PAMI* 24, 603).
+    """
+    box_px = averages.shape[-1]
+    ky = torch.fft.fftfreq(box_px, device=averages.device)[:, None]
+    kx = torch.fft.rfftfreq(box_px, device=averages.device)
+    blur = torch.exp(-2 * (math.pi * BODY_BLUR_DIAMETERS * diameter_px) ** 2 * (ky**2 + kx**2))
+    smooth = torch.fft.irfft2(torch.fft.rfft2(averages) * blur, s=(box_px, box_px))
+    grid = torch.arange(box_px, device=averages.device, dtype=torch.float32) - box_px // 2
+    y, x = torch.meshgrid(grid, grid, indexing="ij")
+    inside = torch.hypot(y, x) <= diameter_px / 2
+    above = smooth - smooth[:, ~inside].median(1).values[:, None, None]
+    highest = (above * inside).amax((1, 2))[:, None, None]
+    mass = (above - BODY_FLOOR * highest).clamp(min=0)
+    centre = torch.zeros(len(averages), 2, device=averages.device)
+    for _ in range(CENTRING_STEPS):
+        away = torch.hypot(y - centre[:, :1, None], x - centre[:, 1:, None])
+        here = mass * (away <= diameter_px / 2)
+        total = here.sum((1, 2)).clamp(min=1e-6)
+        centre = torch.stack([(here * y).sum((1, 2)), (here * x).sum((1, 2))], dim=1)
+        centre = centre / total[:, None]
+        length = centre.norm(dim=1, keepdim=True)
+        centre = centre * (most_px / length.clamp(min=most_px))
+    return centre
+
+
+def sum_images(
+    images: Tensor, offset: Tensor, turn: Tensor, column: Tensor, columns: int
+) -> Tensor:
+    """Return sums (columns, box, box) of particles centred and turned back.
+
+    Parameters
+    ----------
+    images
+        (N, box, box).
+    offset
+        (N, 2): their centres seen from the pick, (y, x) in pixels.
+    turn
+        (N,): in radians, from x towards y.
+    column, columns
+        (N,): which sum each goes to, and how many sums there are.
+    """
+    box_px = images.shape[-1]
+    sums = torch.zeros(columns, box_px, box_px, device=images.device)
+    grid = torch.arange(box_px, device=images.device, dtype=torch.float32) - box_px // 2
+    y, x = torch.meshgrid(grid, grid, indexing="ij")
+    for first in range(0, len(images), 512):
+        some = slice(first, first + 512)
+        cosine, sine = (f(turn[some])[:, None, None] for f in (torch.cos, torch.sin))
+        at = torch.stack([cosine * x - sine * y, sine * x + cosine * y], dim=-1)
+        turned = functional.grid_sample(
+            moved(images[some], -offset[some])[:, None],
+            (at + box_px // 2) * 2 / (box_px - 1) - 1,
+            mode="bicubic",
+            padding_mode="border",
+            align_corners=True,
+        )
+        sums.index_add_(0, column[some], turned[:, 0])
+    return sums

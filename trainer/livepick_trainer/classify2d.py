@@ -16,6 +16,9 @@ Against classes that swallow all others, which noise-limited data and a plain li
   does not lose for being small;
 - an empty class takes the worse half of the largest.
 
+After each sorting stage the classes are centred, each on the body of its average: a particle of
+two lobes is else found twice, once for each lobe, and half of its seeds are off by a lobe.
+
 Classes used to pay for being larger than their share. The prices swung, and in the end one class
 held 2,732 of 4,000 simulated proteasomes, in 17 classes; without them it is 349, in 36, and classes
 are purer on every set.
@@ -32,10 +35,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from livepick_trainer.alignment import Alignment, ClassificationRules, Poses, Stage
-from livepick_trainer.polar import moved
+from livepick_trainer.alignment import Alignment, ClassificationRules, Poses, Stage, sum_images
 
 __all__ = ["Classification", "ClassificationRules", "Stage", "choose_classes", "classify"]
 
@@ -176,7 +177,7 @@ def _result(work: Alignment, rest: Assigned = (), decoys: Assigned = ()) -> Clas
     label = place[found.label]
     kept = int((occupancy > 0).sum())
     column = work.half * kept + label
-    sums = _sum_images(work.images, work.offset, found.turn, column, 2 * kept)
+    sums = sum_images(work.images, work.offset, found.turn, column, 2 * kept)
     sizes = torch.bincount(column, minlength=2 * kept).reshape(2, kept)
     halves = sums.reshape(2, kept, work.box_px, work.box_px)
     averages = halves.sum(0) / sizes.sum(0)[:, None, None]
@@ -207,26 +208,3 @@ def _assignment(assigned: Assigned, place: Tensor) -> Assignment:
 
 def _stacked(parts: Sequence[Tensor], dtype: type) -> NDArray[Any]:
     return np.concatenate([part.cpu().numpy() for part in parts]) if parts else np.zeros(0, dtype)
-
-
-def _sum_images(
-    images: Tensor, offset: Tensor, turn: Tensor, column: Tensor, columns: int
-) -> Tensor:
-    """Return sums (columns, box, box) of particles centred and turned back."""
-    box_px = images.shape[-1]
-    sums = torch.zeros(columns, box_px, box_px, device=images.device)
-    grid = torch.arange(box_px, device=images.device, dtype=torch.float32) - box_px // 2
-    y, x = torch.meshgrid(grid, grid, indexing="ij")
-    for first in range(0, len(images), 512):
-        some = slice(first, first + 512)
-        cosine, sine = (f(turn[some])[:, None, None] for f in (torch.cos, torch.sin))
-        at = torch.stack([cosine * x - sine * y, sine * x + cosine * y], dim=-1)
-        turned = functional.grid_sample(
-            moved(images[some], -offset[some])[:, None],
-            (at + box_px // 2) * 2 / (box_px - 1) - 1,
-            mode="bicubic",
-            padding_mode="border",
-            align_corners=True,
-        )
-        sums.index_add_(0, column[some], turned[:, 0])
-    return sums
