@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -216,11 +217,15 @@ def select_seeds(
     TrainerError
         A person decided on a class that there is not.
     """
-    verdicts = [np.full(len(m.candidates.score), UNSORTED, np.int8) for m in micrographs]
-    centres = [m.candidates.yx_px.copy() for m in micrographs]
+    found = [_Judged.unsorted(m.candidates) for m in micrographs]
     summary = json.loads((sorted_folder / SORTED).read_bytes())
     if "classes" not in summary:
-        _save(folder, micrographs, verdicts, centres, {"used": False, "note": summary["note"]})
+        _save(
+            folder,
+            micrographs,
+            found,
+            {"used": False, "note": summary["note"]},
+        )
         report(summary["note"], 1, 1)
         return None
     with np.load(sorted_folder / CLASSES_NPZ) as archive:
@@ -245,6 +250,7 @@ def select_seeds(
     doubtful = np.array(
         [v.score >= rules.junk_score and not v.overruled for v in selection.verdicts]
     )
+    scores = np.array([1.0 if v.accepted and v.overruled else v.score for v in selection.verdicts])
     count = len(selection.believed)
     share = float(selection.believed.mean())
     used = (share >= rules.least_believed and not trusted and not weak) or decided
@@ -252,22 +258,23 @@ def select_seeds(
     if trusted:
         note += "; they are a person's, and believed"
     if used:
-        for number, verdict in enumerate(verdicts):
+        for number, of_micrograph in enumerate(found):
             if trusted:  # also where there were too many to sort, or a box reaches over the edge
-                verdict[:] = BELIEVED
+                of_micrograph.verdict[:] = BELIEVED
             here = arrays["micrograph"] == number
             places = arrays["candidate"][here]
             labels = arrays["label"][here]
-            verdict[places] = np.where(
+            of_micrograph.verdict[places] = np.where(
                 selection.believed[here], BELIEVED, np.where(doubtful[labels], UNSORTED, REJECTED)
             )
+            of_micrograph.chance[places] = scores[labels]
             if not trusted:
                 micrograph = micrographs[number]
                 scale = np.array([micrograph.scale_y, micrograph.scale_x], dtype=np.float32)
                 shift_px = arrays["shift_yx_angstrom"][here] / (
                     scale * np.float32(micrograph.original_pixel_size_angstrom)
                 )
-                centres[number][places] += np.where(selection.believed[here, None], shift_px, 0)
+                of_micrograph.yx_px[places] += np.where(selection.believed[here, None], shift_px, 0)
     elif weak:
         note += ", but the signal is too weak for classes to tell; all are believed"
     elif not trusted:
@@ -283,7 +290,12 @@ def select_seeds(
         asdict(figures) | asdict(verdict)
         for figures, verdict in zip(selection.figures, selection.verdicts, strict=True)
     ]
-    _save(folder, micrographs, verdicts, centres, {"used": used, "note": note, "classes": classes})
+    _save(
+        folder,
+        micrographs,
+        found,
+        {"used": used, "note": note, "classes": classes},
+    )
     report(note, 1, 1)
     return share
 
@@ -311,8 +323,7 @@ def judged(folder: Path, micrographs: Sequence[PreparedMicrograph]) -> list[Prep
                 m,
                 candidates=replace(
                     m.candidates,
-                    verdict=arrays[f"verdict{number_of[m.path]}"],
-                    yx_px=arrays[f"yx{number_of[m.path]}"],
+                    **{name: arrays[f"{name}{number_of[m.path]}"] for name in _Judged.__slots__},
                 ),
             )
             for m in micrographs
@@ -391,21 +402,39 @@ class _Cutter:
         return stack
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    """What the classes say of the candidates of one micrograph; fields as in ``Candidates``."""
+
+    yx_px: NDArray[np.float32]
+    verdict: Verdict
+    chance: NDArray[np.float32]
+
+    @classmethod
+    def unsorted(cls, candidates: Candidates) -> Self:
+        """Return what is known before the classes are judged."""
+        count = len(candidates.score)
+        return cls(
+            candidates.yx_px.copy(),
+            np.full(count, UNSORTED, np.int8),
+            np.full(count, np.nan, np.float32),
+        )
+
+
 def _save(
     folder: Path,
     micrographs: Sequence[PreparedMicrograph],
-    verdicts: Sequence[Verdict],
-    centres: Sequence[NDArray[np.float32]],
+    found: Sequence[_Judged],
     summary: Mapping[str, object],
 ) -> None:
     names = [str(micrograph.path) for micrograph in micrographs]
     arrays = io.BytesIO()
     entries = {
-        f"{kind}{number}": array
-        for kind, of_each in (("verdict", verdicts), ("yx", centres))
-        for number, array in enumerate(of_each)
+        f"{name}{number}": getattr(of_micrograph, name)
+        for number, of_micrograph in enumerate(found)
+        for name in _Judged.__slots__
     }
-    np.savez(arrays, **entries)  # type: ignore[arg-type]
+    np.savez(arrays, **entries)
     write_atomically(folder / VERDICTS, arrays.getvalue())
     text = json.dumps({**summary, "micrographs": names}, indent=1)
     write_atomically(folder / CLASSES_JSON, text.encode() + b"\n")

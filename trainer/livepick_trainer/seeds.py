@@ -79,6 +79,9 @@ class Candidates:
     verdict: NDArray[np.int8] | None = None
     """(N,) of ``BELIEVED``, ``REJECTED`` or ``UNSORTED``; None before there are 2D classes."""
 
+    chance: Vector | None = None
+    """(N,) in [0, 1]: how likely it is a particle, by its 2D class; NaN where that is not known."""
+
     threshold: float | None = None
     """Score from which on one is a seed; None: the run's, of the first picks."""
 

@@ -1,25 +1,25 @@
 """Which 2D classes are particles, decided without a person.
 
-Two questions are asked of a class. **Is it one whole particle?** Five marks, each from 0 (surely
-not) to 1 (nothing to say against it), look at the average: enough particles, halves that agree,
-a bright core or wall, centred, no more signal around it than in it. One fault is enough, so the
-lowest counts: a sharp average of the carbon's edge is still not a particle.
+Two questions are asked of a class. **Is it one whole particle?** Eight marks, each from 0 (surely
+not) to 1 (nothing to say against it), look at the average: enough particles that are surely in it,
+halves that agree, a bright core or wall, centred, no more signal around it than in it, as long as
+the session's own good classes and not far stronger. One fault is enough, so the lowest counts: a
+sharp average of the carbon's edge is still not a particle.
 
-**Is it more than noise?** That is a probability, from four figures together, each relative to what
-the session's own good classes show, so that no number that a person gave sets a limit of size:
+**Is it more than noise?** That is a probability, from three figures together:
 
 - the *decoys*: what the same picker finds in the negatives of the same micrographs, sorted into
   the same classes. There are no particles in a negative, and noise is as good negative as
   positive. A class that attracts few decoys is not made of noise, whatever its size;
-- its strength, and its length, as fractions of those of the good classes;
+- its strength, as a fraction of that of the good classes;
 - how much brighter it is than its surroundings.
 
-The probability is a logistic function of these. Its five numbers were fitted to the share of true
+The probability is a logistic function of these. Its four numbers were fitted to the share of true
 particles in 190 classes of eight sets of micrographs with known positions (two real, six
 simulated). Fitted to seven and applied to the eighth, it keeps .84 to 1.0 of the sorted particles
 at a purity of .80 to .98; fixed limits for each figure, by the diameter that a person gave, kept
 .66 to 1.0 at .81 to .98. The score is the lower of both answers; half is the threshold. So the
-reason of a verdict is one sentence.
+reason of a verdict is one sentence. No number that a person gave sets a limit of size.
 """
 
 import math
@@ -68,6 +68,9 @@ FRC_THRESHOLD = 0.5
 LEAST_STRENGTH = 0.01
 """Standard deviations of the background: less is nothing, and nothing is divided by less."""
 
+MOST_STRENGTH = 2.5
+"""Times that of the median particle: more strength is no more evidence of what is usual."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SelectionRules:
@@ -89,22 +92,28 @@ class SelectionRules:
     neighbours: Limits = (1.0, 0.4)
     """Signal around the particle, as a fraction of that inside."""
 
-    log_odds: float = 0.5
-    """Of a class that has the usual strength and length, as many decoys as candidates, and is as
-    bright as its surroundings."""
-    of_decoys: float = -0.41
+    certainty: Limits = (1.0, 3.0)
+    """Where it is 1, its particles would as well be in any other class."""
+    strong: Limits = (4.0, 2.0)
+    """Views of one particle differ by up to 2.5 times, as GroEL's from the side and the top."""
+    length: Limits = (0.0, 1.3)
+    """Length divided by the usual one. Of classes shorter than two thirds of it, a third to a half
+    were fragments, the others particles from the end: too many of either to be learned as anything,
+    so that no length by itself makes a class background."""
+
+    log_odds: float = 0.44
+    """Of a class that has the usual strength, as many decoys as candidates, and is as bright as its
+    surroundings."""
+    of_decoys: float = -0.47
     """For each e-fold of decoys over candidates, between ``decoy_ratios``."""
-    of_strength: float = 2.7
+    of_strength: float = 2.4
     """For each e-fold of the strength over the usual one, between ``strengths``."""
     of_disc_contrast: float = 2.5
     """For each unit of the disc's contrast, between ``disc_contrasts``."""
-    of_length: float = 0.6
-    """For each e-fold by which it is shorter than usual."""
 
     decoy_ratios: Limits = (0.05, 5.0)
     strengths: Limits = (0.2, 1.2)
-    """Views of one particle differ by up to 2.5 times, as GroEL's from the side and the top, so
-    that more strength than usual is no more evidence."""
+    """More strength than usual is no more evidence."""
     disc_contrasts: Limits = (-0.5, 0.5)
     few_decoys: float = 0.5
     """Classes with fewer decoys than this, for each candidate, say what is usual."""
@@ -276,15 +285,17 @@ def judge_classes(
     whole = [min(mark for mark, _ in m) >= rules.threshold for m in marks]
     good = [f for f, w in zip(figures, whole, strict=True) if w]
     sure = [f for f in good if f.decoys is None or f.decoys < rules.few_decoys] or good
-    strength, length = (
-        _weighted_median([getattr(f, name) for f in sure], [f.particles for f in sure])
-        for name in ("strength", "length_diameters")
-    )
+    strength = _usual_strength(sure)
+    length = _weighted_median([f.length_diameters for f in sure], [f.particles for f in sure])
     verdicts = []
     for f, of_class in zip(figures, marks, strict=True):
+        longer = f.length_diameters / length if length else 1.0
+        stronger = f.strength / strength if strength else 1.0
         score, fault = min(
             *of_class,
-            _more_than_noise(f, strength, length, rules),
+            _more_than_noise(f, stronger, rules),
+            (_mark(longer, rules.length), f"small: {longer:.2f} of the usual length"),
+            (_mark(stronger, rules.strong), f"too strong: {stronger:.2f} of the usual strength"),
             key=lambda mark: mark[0],
         )
         accepted = score >= rules.threshold
@@ -419,6 +430,10 @@ def _marks(
     return [
         (_mark(f.particles, rules.particles), f"only {f.particles} particles"),
         (
+            _mark(f.certainty, rules.certainty),
+            f"a class by chance: {f.certainty:.1f} times as likely as any other",
+        ),
+        (
             _mark(f.resolution_angstrom / diameter_angstrom, rules.resolution_diameters),
             f"its halves agree only to {f.resolution_angstrom:.0f} Å",
         ),
@@ -438,15 +453,13 @@ def _marks(
 
 
 def _more_than_noise(
-    figures: ClassFigures, strength: float, length: float, rules: SelectionRules
+    figures: ClassFigures, stronger: float, rules: SelectionRules
 ) -> tuple[float, str]:
     """Return the probability that a class is more than noise, and what speaks most against it.
 
-    ``strength`` and ``length`` are the usual ones; 0 if no class says what is usual.
+    ``stronger`` is its strength, divided by the usual one.
     """
     f = figures
-    stronger = f.strength / strength if strength else 1.0
-    longer = f.length_diameters / length if length else 1.0
     decoys = 1.0 if f.decoys is None else f.decoys
     terms = [
         (
@@ -461,13 +474,23 @@ def _more_than_noise(
             rules.of_disc_contrast * float(np.clip(f.disc_contrast, *rules.disc_contrasts)),
             f"no brighter than its surroundings: contrast {f.disc_contrast:.2f}",
         ),
-        (
-            rules.of_length * math.log(float(np.clip(longer, 0.1, 1.0))),
-            f"small: {longer:.2f} of the usual length",
-        ),
     ]
     log_odds = rules.log_odds + sum(term for term, _ in terms)
     return 1 / (1 + math.exp(-log_odds)), min(terms)[1]
+
+
+def _usual_strength(figures: Collection[ClassFigures]) -> float:
+    """Return the strength at which half of all signal is stronger, half fainter.
+
+    Half of the *signal*, not of the particles: where most candidates are noise, most classes
+    are of noise, and what is usual among them would make the particles too strong. But what is
+    far stronger than most particles is ice or gold, and counts for no more than the limit.
+    """
+    strength = [f.strength for f in figures]
+    size = [f.particles for f in figures]
+    most = MOST_STRENGTH * _weighted_median(strength, size)
+    signal = [n * min(s, most) ** 2 for s, n in zip(strength, size, strict=True)]
+    return _weighted_median(strength, signal)
 
 
 def _weighted_median(values: Collection[float], weights: Collection[float]) -> float:

@@ -101,6 +101,10 @@ def quick_classes(monkeypatch: pytest.MonkeyPatch) -> None:
             [[images[(label == k) & (odd == h)].mean(axis=0) for k in range(2)] for h in range(2)]
         )
         sizes = np.array([[((label == k) & (odd == h)).sum() for k in range(2)] for h in range(2)])
+        none = np.zeros(0, dtype=np.float32)
+        nothing = classify2d.Assignment(
+            label=none.astype(np.int64), probability=none, shift_yx_px=none.reshape(0, 2)
+        )
         return classify2d.Classification(
             label=label,
             probability=np.ones(len(images), dtype=np.float32),
@@ -112,6 +116,8 @@ def quick_classes(monkeypatch: pytest.MonkeyPatch) -> None:
             classes=2,
             halves=halves,
             half_sizes=sizes,
+            rest=nothing,
+            decoys=nothing,
         )
 
     monkeypatch.setattr(clean, "classify", classify)

@@ -16,7 +16,7 @@ from livepick_trainer.clean import (
     CLASSES_JSON,
     CLASSES_PNG,
     CleanRules,
-    load_verdicts,
+    judged,
     select_seeds,
     sort_candidates,
 )
@@ -68,7 +68,9 @@ def micrographs(tmp_path):
     return made
 
 
-def clean(micrographs, folder, *, accept=(), reject=(), trusted=False, weak=False, **rules):
+def clean(
+    micrographs, folder, *, accept=(), reject=(), trusted=False, weak=False, decoys=None, **rules
+):
     """Clean the candidates; return verdicts, what classes.json says, and the notes."""
     notes = []
     rules = CleanRules(**rules)
@@ -84,6 +86,7 @@ def clean(micrographs, folder, *, accept=(), reject=(), trusted=False, weak=Fals
             device=torch.device("cpu"),
             rules=rules,
             report=lambda note, _done, _total: notes.append(note),
+            decoys=decoys,
         )
     select_seeds(
         folder,
@@ -97,8 +100,7 @@ def clean(micrographs, folder, *, accept=(), reject=(), trusted=False, weak=Fals
         trusted=trusted,
         weak=weak,
     )
-    verdicts = load_verdicts(folder)
-    found = [verdicts[micrograph.path] for micrograph in micrographs]
+    found = [m.candidates.verdict for m in judged(folder, micrographs)]
     return found, json.loads((folder / CLASSES_JSON).read_bytes()), notes
 
 
@@ -204,14 +206,69 @@ def test_a_persons_picks_are_believed_whatever_their_classes_look_like(
 def test_of_a_persons_picks_only_those_that_a_person_rejects_are_not_believed(
     micrographs, tmp_path, quick_classes
 ):
-    """Not those whose box reaches over the edge, and not those that were too many to sort."""
-    verdicts, _, _ = clean(
-        micrographs, tmp_path / "classify", trusted=True, reject=[1], most_particles=160
-    )
+    """Those whose box reaches over the edge are believed, too."""
+    verdicts, _, _ = clean(micrographs, tmp_path / "classify", trusted=True, reject=[1])
 
     every = np.concatenate(verdicts)
     assert set(every.tolist()) == {BELIEVED, REJECTED}
-    assert (every == REJECTED).sum() == 80
+    assert (every == REJECTED).sum() == (len(every) - len(verdicts)) // 2
+
+
+def test_what_is_beyond_the_sample_is_sorted_into_its_classes(micrographs, tmp_path):
+    """Classes are made from two thirds of the candidates, and all others get theirs, and a verdict."""
+    folder = tmp_path / "classify"
+    verdicts, _, _ = clean(micrographs, folder, most_sampled=160)
+
+    with np.load(folder / "classes.npz") as arrays:
+        assert int(arrays["half_sizes"].sum()) in range(150, 170)
+        assert len(arrays["label"]) == sum(len(v) - 1 for v in verdicts)
+    for found in judged(folder, micrographs):
+        assert np.isfinite(found.candidates.chance[:-1]).all()
+        assert np.isnan(found.candidates.chance[-1])
+    particles = np.concatenate([v[:36] for v in verdicts])
+    empty = np.concatenate([v[36:-1] for v in verdicts])
+    assert (particles == BELIEVED).mean() > 0.6
+    assert (empty == BELIEVED).mean() < 0.1
+
+
+def test_believed_candidates_are_moved_to_their_centres(micrographs, tmp_path):
+    """Picks that are off by a tenth of the diameter lie within a pixel after the alignment."""
+    rng = np.random.default_rng(4)
+    off = []
+    for m in micrographs:
+        yx_px = m.candidates.yx_px.copy()
+        yx_px[:36] += rng.normal(0, 2, (36, 2)).astype(np.float32)
+        off.append(
+            dataclasses.replace(m, candidates=dataclasses.replace(m.candidates, yx_px=yx_px))
+        )
+
+    clean(off, tmp_path / "classify")
+
+    before, after = [], []
+    for m, picked, found in zip(micrographs, off, judged(tmp_path / "classify", off), strict=True):
+        believed = np.flatnonzero(found.candidates.verdict[:36] == BELIEVED)
+        true = m.candidates.yx_px[believed]
+        before.append(np.hypot(*(picked.candidates.yx_px[believed] - true).T))
+        after.append(np.hypot(*(found.candidates.yx_px[believed] - true).T))
+    assert np.median(np.concatenate(after)) < 0.5 * np.median(np.concatenate(before))
+
+
+def test_a_class_that_attracts_decoys_is_taken_for_noise(micrographs, tmp_path):
+    """Decoys are places in the negatives; here they are where the micrographs are empty."""
+    decoys = [
+        Candidates(m.candidates.yx_px[36:-1].repeat(2, axis=0), np.full(50, 0.8, np.float32))
+        for m in micrographs
+    ]
+    folder = tmp_path / "classify"
+
+    verdicts, summary, _ = clean(micrographs, folder, decoys=decoys)
+
+    ratio = {c["accepted"]: [] for c in summary["classes"]}
+    for c in summary["classes"]:
+        ratio[c["accepted"]].append(c["decoys"])
+    assert max(ratio[True]) < 0.5
+    assert max(ratio[False]) > 1
+    assert (np.concatenate([v[:36] for v in verdicts]) == BELIEVED).mean() > 0.6
 
 
 @pytest.mark.parametrize(("score", "taught"), [(0.1, REJECTED), (0.4, UNSORTED)])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from livepick_trainer.class_report import draw_classes
+from livepick_trainer.clean import CleanRules
 from livepick_trainer.select import ring_correlation, select_classes
 
 BOX_PX, DIAMETER_PX, PIXEL_SIZE_ANGSTROM = 64, 42.0, 3.0
@@ -134,3 +135,30 @@ def test_selection_needs_no_torch():
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
 
     assert done.stdout.strip() == "False"
+
+
+def test_a_class_without_decoys_is_more_than_noise_even_if_it_is_faint():
+    """Half as strong as usual: believed if the negatives hold none of its like, not if many."""
+    signals = [*[GOOD] * 3, 0.5 * GOOD, 0.5 * GOOD]
+
+    found = select(signals, decoys=np.array([0.0, 0, 0, 0, 600]))
+
+    assert [v.accepted for v in found.verdicts] == [True] * 4 + [False]
+    assert found.figures[3].decoys == pytest.approx(1 / 151)
+
+
+def test_what_is_small_is_told_by_the_other_classes_and_not_by_a_number():
+    """All as small as that are the particle, and nobody knew its diameter."""
+    small = disc(6) - disc(3, (1, 2), 0.4)
+
+    assert all(v.accepted for v in select([small] * 4).verdicts)
+    assert not select([*[GOOD] * 9, disc(4.5, height=3)]).verdicts[9].accepted
+
+
+def test_length_alone_makes_nothing_background():
+    """A class that is merely short is doubtful: it may be a view from the end."""
+    verdict = select([*[GOOD] * 9, 2 * disc(6)], decoys=np.zeros(10)).verdicts[9]
+
+    assert not verdict.accepted
+    assert verdict.reason.startswith("small")
+    assert verdict.score > CleanRules().junk_score
