@@ -213,14 +213,14 @@ class Particle(Section):
     """Closest allowed centres, as a fraction of the diameter."""
 
     edge_fraction: float = Field(
-        default=0.25,
+        default=0.05,
         ge=0,
         le=2,
         examples=["0.5 leaves out all particles that the edge cuts"],
     )
-    """Smallest distance of a pick's centre from the edge of the image, or of a dead border, as a
-    fraction of the diameter. 0.25: four fifths of the particle's disc are inside; 0.5: all of it;
-    0: picks up to the edge."""
+    """Smallest distance of a pick's centre from the edge of the image, as a fraction of the
+    diameter. 0: picks up to the edge; 0.25: four fifths of the particle's disc are inside; 0.5: all of it. A
+    dead border is kept a quarter of the diameter away at least."""
 
 
 class PicksFrom(Section):

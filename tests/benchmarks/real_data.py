@@ -34,10 +34,9 @@ from rich.table import Table
 
 from livepick.core.bundle import read_card
 from livepick.core.coordinates import read_coordinates
-from livepick.core.masks import find_borders
 from livepick.core.matching import Matches, figures, match
-from livepick.core.pick_area import PickArea
 from livepick.core.picks import Picks
+from livepick.core.prepare import pick_area
 from livepick.models import Models
 
 CONSOLE = Console(width=120)
@@ -167,17 +166,14 @@ def _cross_fitted(data: DataSet, root: Path, place: Path, folds: int) -> dict[st
                 picks = read_coordinates(candidates / f"{stem(image)}_autopick.star")
                 truth = read_truth(root / data.picks / f"{stem(image)}.csv")
                 radius_px = data.radius_angstrom / data.pixel_size_angstrom
-                area = pick_area(data, image, card.edge_fraction)
+                area = pick_area(
+                    np.asarray(Image.open(image)),
+                    edge_fraction=card.edge_fraction,
+                    diameter_px=data.diameter_angstrom / data.pixel_size_angstrom,
+                )
                 matches[picker].append(match(picks, truth, radius_px=radius_px, area=area))
                 written[picker] += len(picks.above(card.threshold))
     return {p: _cells(data, m, written[p]) for p, m in matches.items()}
-
-
-def pick_area(data: DataSet, image: Path, edge_fraction: float) -> PickArea:
-    """Return where a model with this edge rule may pick in a micrograph."""
-    pixels = np.asarray(Image.open(image))
-    edge_px = edge_fraction * data.diameter_angstrom / data.pixel_size_angstrom
-    return find_borders(pixels).pick_area((pixels.shape[0], pixels.shape[1]), edge_px=edge_px)
 
 
 def _cells(data: DataSet, matches: Sequence[Matches], written: int) -> list[str]:

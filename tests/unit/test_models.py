@@ -92,7 +92,7 @@ def test_a_card_of_an_earlier_livepick_means_what_it_meant(tmp_path, config, put
     (bundle / CARD).write_text(json.dumps(card))
 
     read = read_card(bundle)
-    assert (read.lowpass_angstrom, read.noise_sigma, read.edge_fraction) == (None, None, 0.25)
+    assert (read.lowpass_angstrom, read.noise_sigma, read.edge_fraction) == (None, None, 0)
 
 
 def test_a_card_with_a_wrong_entry_names_it(tmp_path, config, put_bundle):
@@ -147,7 +147,7 @@ def test_the_blob_picker_is_made_once(tmp_path, config):
 
     assert made == found
     assert made.card.kind == "blob"
-    assert made.card.edge_fraction == config.particle.edge_fraction == 0.25
+    assert made.card.edge_fraction == config.particle.edge_fraction == 0.05
     assert models.champion(config) == made
 
 

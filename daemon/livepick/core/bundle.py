@@ -92,7 +92,7 @@ class ModelCard:
     """Noise of the micrographs that it was trained on, by which each one is divided; None: each
     is divided by its own, as by every card without this entry."""
 
-    edge_fraction: float = 0.25
+    edge_fraction: float = 0.0
     """Smallest distance of a pick's centre from the edge of the image data, as a fraction of the
     diameter (``core.pick_area``). Older cards do not have this entry."""
 

@@ -110,11 +110,23 @@ class Borders:
         inside[top : shape[0] - bottom, left : shape[1] - right] = True
         return ~inside
 
-    def pick_area(self, shape_px: tuple[int, int], *, edge_px: float) -> PickArea:
-        """Return where picks may be in an image of this height and width, in its own pixels."""
+    def pick_area(self, shape_px: tuple[int, int], *, edge_px: float, dead_px: float) -> PickArea:
+        """Return where picks may be in an image of this height and width, in its own pixels.
+
+        Picks keep ``edge_px`` from the edge of the image, and at least ``dead_px`` from that of a
+        dead border, which the resampling blurs.
+        """
+
+        def margin(dead: int) -> float:
+            return dead + max(edge_px, dead_px) if dead else edge_px
+
         height, width = shape_px
-        data = PickArea(self.top, height - 1 - self.bottom, self.left, width - 1 - self.right)
-        return data.shrunk(edge_px)
+        return PickArea(
+            margin(self.top),
+            height - 1 - margin(self.bottom),
+            margin(self.left),
+            width - 1 - margin(self.right),
+        )
 
 
 def find_borders(image: NDArray[Any]) -> Borders:

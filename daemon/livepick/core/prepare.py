@@ -16,12 +16,18 @@ from numpy.typing import NDArray
 from livepick.core.bundle import Contrast
 from livepick.core.film import film_mask
 from livepick.core.lowpass import lowpass
-from livepick.core.masks import MaskedFractions, Outlier, find_borders, outlier_mask
+from livepick.core.masks import (
+    Borders,
+    MaskedFractions,
+    Outlier,
+    find_borders,
+    outlier_mask,
+)
 from livepick.core.normalize import BACKGROUND_MEDIAN, flatten
 from livepick.core.pick_area import PickArea
 from livepick.core.resample import fourier_resample
 
-__all__ = ["DIAMETER_PX", "NORMALIZATION", "Prepared", "divided_by", "prepare"]
+__all__ = ["DIAMETER_PX", "NORMALIZATION", "Prepared", "divided_by", "pick_area", "prepare"]
 
 DIAMETER_PX = 20
 """Every particle is brought to this size: one network design fits all, and a 4096-pixel
@@ -36,8 +42,8 @@ LIMIT_SIGMAS = 5.0
 """A model sees values limited to this many standard deviations of the background."""
 
 BORDER_DIAMETERS = 0.25
-"""A dead border is widened by this much in ``Prepared.mask``, by which quality is measured: the
-resampling blurs its edge. Where picks may be is decided by ``particle.edge_fraction`` alone."""
+"""A dead border is widened by this much: its edge attracts picks, as the resampling blurs it. From
+the edge of the image, picks keep ``particle.edge_fraction`` alone."""
 
 JUNK_DIAMETERS = 0.35
 """Contamination is widened by this much: a pick so close to its edge is on its edge."""
@@ -145,9 +151,11 @@ def prepare(
     film = film_mask(flat, border=border, junk=junk, diameter_px=DIAMETER_PX)
     grow_px = round(BORDER_DIAMETERS * DIAMETER_PX)
     wider = borders.mask(shape, scale_y=scale_y, scale_x=scale_x, grow_px=grow_px)
-    area = borders.pick_area(
-        (image.shape[0], image.shape[1]),
-        edge_px=edge_fraction * diameter_angstrom / pixel_size_angstrom,
+    area = pick_area(
+        image,
+        edge_fraction=edge_fraction,
+        diameter_px=diameter_angstrom / pixel_size_angstrom,
+        borders=borders,
     )
     outside = area.scaled(scale_y=scale_y, scale_x=scale_x).shrunk(-0.5).outside(shape)
     plain = flat
@@ -168,6 +176,33 @@ def prepare(
         scale_x=scale_x,
         noise_sigma=flattened.sigma,
         trend_sigmas=flattened.trend_sigmas,
+    )
+
+
+def pick_area(
+    image: NDArray[Any],
+    *,
+    edge_fraction: float,
+    diameter_px: float,
+    borders: Borders | None = None,
+) -> PickArea:
+    """Return where picks may be in a micrograph, in its own pixels.
+
+    Parameters
+    ----------
+    image
+        ``[y, x]``.
+    edge_fraction
+        As in ``config.Particle``.
+    diameter_px
+        Of the particle, in pixels of ``image``.
+    borders
+        Of ``image``, if they are known.
+    """
+    return (borders or find_borders(image)).pick_area(
+        (image.shape[0], image.shape[1]),
+        edge_px=edge_fraction * diameter_px,
+        dead_px=BORDER_DIAMETERS * diameter_px,
     )
 
 

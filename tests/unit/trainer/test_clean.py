@@ -215,7 +215,7 @@ def test_of_a_persons_picks_only_those_that_a_person_rejects_are_not_believed(
 
 
 def test_what_is_beyond_the_sample_is_sorted_into_its_classes(micrographs, tmp_path):
-    """Classes are made from two thirds of the candidates, and all others get theirs, and a verdict."""
+    """Classes are made from two thirds of the candidates; the others get class and verdict."""
     folder = tmp_path / "classify"
     verdicts, _, _ = clean(micrographs, folder, most_sampled=160)
 

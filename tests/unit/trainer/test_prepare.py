@@ -41,7 +41,7 @@ def test_the_worker_sees_what_was_trained_on(make_run, monkeypatch, normalize, l
     for image, micrograph in zip(seen, trained_on[:2], strict=True):
         np.testing.assert_array_equal(image, micrograph.image)
     card = read_card(bundle)
-    assert card.edge_fraction == spec.particle.edge_fraction == 0.25
+    assert card.edge_fraction == spec.particle.edge_fraction == 0.05
     assert card.lowpass_angstrom == lowpass_angstrom
     assert (card.normalization, card.noise_sigma is None) == (
         (BACKGROUND_MEDIAN, True) if normalize else (COMMON_NOISE, False)
@@ -99,10 +99,10 @@ def test_the_trainer_learns_nothing_where_the_worker_picks_nothing(make_run):
 
     found = prepare.load_prepared(spec, folder)[0]
     assert found.mask[:, :29].all()
-    assert not found.mask[7:-7, 31:-7].any()
-    assert found.mask[:4].all()
+    assert not found.mask[3:-3, 31:-3].any()
+    assert found.mask[0].all()
     assert found.area.left == 30  # 25 dead columns, and a quarter of a diameter of 20
-    assert (found.area.top, found.area.bottom) == (5, 202)
+    assert (found.area.top, found.area.bottom) == (1, 206)
 
 
 def test_the_common_noise_is_that_of_the_micrographs_trained_on(make_run):
