@@ -319,7 +319,7 @@ LIMITS = (
 mean another thing for each model, and ``core.drift`` compares them with the model's first.
 
 Margins: mottle is 3.8 or more in three real micrographs of crystalline ice, and at most 1.5 in
-clean ones if the diameter is right. Skewness is at most 0.16 in real empty holes and single frames,
+clean ones if the diameter is right. Skewness is at most 0.21 in real empty holes and single frames,
 and 0.4 or more in clean simulations whose contrast is below 1.75."""
 
 
