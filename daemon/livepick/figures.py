@@ -35,17 +35,14 @@ class Figure:
 
     def verdict(self, row: MicrographRow) -> Verdict:
         """Return what it says of a micrograph; unknown is good."""
-        return "good" if self.limit is None else self.limit.verdict(self.value(row))
+        if self.limit is None:
+            return "good"
+        return self.limit.verdict(self.value(row), row.quality)
 
     @property
     def limits(self) -> str:
         """From where on a value is doubtful, and from where on bad; empty without a limit."""
-        limit = self.limit
-        if limit is None:
-            return ""
-        side = "from" if limit.bad > limit.doubtful else "up to"
-        doubtful, bad = (limit.form.format(value) for value in (limit.doubtful, limit.bad))
-        return f"doubtful {side} {doubtful}, bad {side} {bad}"
+        return "" if self.limit is None else self.limit.range
 
 
 def _of_quality(name: str) -> _Value:
@@ -94,6 +91,7 @@ FIGURES: Final = (
         Figure(_NAMES[limit.figure], _of_quality(limit.figure), limit.form, limit)
         for limit in LIMITS
     ),
+    Figure("skewness", _of_quality("skewness"), "{:.2f}", None),
     Figure("area under carbon film", _of_quality("carbon_fraction"), "{:.0%}", None),
     Figure("dead border", _of_quality("border_fraction"), "{:.0%}", None),
     Figure("noise, in grey values", _of_quality("noise_sigma"), "{:.4g}", None),

@@ -62,7 +62,7 @@ LEDGER = "ledger.sqlite"
 
 SCHEMA: Final = Path(__file__).with_name("schema.sql").read_text()
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Of what ``SCHEMA`` makes: whoever edits that raises it, and a test holds one to the other."""
 
 MIGRATIONS: Final[tuple[str, ...]] = ()

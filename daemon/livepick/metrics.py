@@ -106,9 +106,13 @@ QUALITY_FIGURES: dict[str, tuple[str, tuple[float, ...]]] = {
         "Are there Thon rings? Power between 40 and 7 Å above the noise; an empty hole has none.",
         (0.02, 0.05, 0.08, 0.1, 0.2, 0.3, 0.5),
     ),
+    "skewness": (
+        "Is it more than noise? Skewness at the size of a particle; noise has 0.",
+        (0, 0.1, 0.25, 0.5, 1, 2, 4),
+    ),
     "mottle": (
-        "Is ice mottled? Power at what is wider than a particle, over that at its size.",
-        (0.5, 1, 2, 3, 4, 6, 10, 20),
+        "Is ice mottled? Power wider than a particle that picks do not explain, over particles'.",
+        (0.25, 0.5, 1, 1.5, 2, 2.5, 4, 6, 10),
     ),
     "uneven_fraction": (
         "Are there patches that differ? Tiles of another variance.",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from livepick.core.quality import VERDICTS
+from livepick.core.quality import VERDICTS, Verdict
 from livepick.figures import FIGURES, Figure
 from livepick.records import MicrographRow
 
@@ -56,14 +56,14 @@ def rank(rows: Iterable[MicrographRow], most: int) -> Ranking:
         How many of the best, and how many of the worst.
     """
     places: list[tuple[int, int, int]] = []
-    values: list[list[float]] = [[] for _ in FIGURES]
+    values: list[list[tuple[float, Verdict]]] = [[] for _ in FIGURES]
     for row in rows:
         if row.quality_verdict is not None:
             places.append((VERDICTS.index(row.quality_verdict), -(row.pick_count or 0), row.id))
         for figure, known in zip(FIGURES, values, strict=True):
             value = figure.value(row)
             if value is not None:
-                known.append(value)
+                known.append((value, figure.verdict(row)))
     order = [number for _, _, number in sorted(places)]
     worst_count = min(most, len(order) // 2)
     worst = order[len(order) - worst_count :][::-1]
@@ -72,16 +72,16 @@ def rank(rows: Iterable[MicrographRow], most: int) -> Ranking:
     return Ranking(tuple(best), tuple(worst), tuple(row for row in spread if row.known))
 
 
-def _spread(figure: Figure, values: list[float]) -> FigureRow:
+def _spread(figure: Figure, known: list[tuple[float, Verdict]]) -> FigureRow:
+    values = [value for value, _ in known]
     low, median, high = (
         (figure.form.format(value) for value in np.percentile(values, (10, 50, 90)))
         if values
         else ("", "", "")
     )
-    limit = figure.limit
-    if limit is None:
+    if figure.limit is None:
         return FigureRow(figure.name, len(values), low, median, high, None, None, "")
-    found = [limit.verdict(value) for value in values]
+    found = [verdict for _, verdict in known]
     return FigureRow(
         figure.name,
         len(values),

@@ -60,6 +60,7 @@ create table micrograph (
     noise_sigma     real,
     ice_gradient_sigmas real,
     contrast        real,
+    skewness        real,
     mottle          real,
     uneven_fraction real,
     signal_fraction real,

@@ -192,7 +192,8 @@ def pick(job: Job) -> Result:
 
 
 def _quality(good: Picks, prepared: "Prepared", figures: ImageFigures) -> Quality:
-    from livepick.core.prepare import DIAMETER_PX  # noqa: PLC0415 - scipy is for workers only
+    from livepick.core.mottle import mottle  # noqa: PLC0415 - scipy is for workers only
+    from livepick.core.prepare import DIAMETER_PX  # noqa: PLC0415 - likewise
 
     free_px = float((~prepared.unpicked).sum())
     disc_px = math.pi / 4 * DIAMETER_PX**2
@@ -200,6 +201,7 @@ def _quality(good: Picks, prepared: "Prepared", figures: ImageFigures) -> Qualit
         masked_fraction=float(prepared.mask.mean()),
         median_score=None,
         occupied_fraction=len(good) * disc_px / free_px if free_px else None,
+        mottle=mottle(prepared, good),
     ).seen(figures)
     if not len(good):
         return quality

@@ -27,6 +27,8 @@ _FIGURES = (
      "Power at the size of a particle over that of the noise; 1 is noise alone."),
     ("signal_fraction", "Thon rings", "percentunit",
      "Share of the power between 40 and 7 Å that is above the noise; an empty hole has none."),
+    ("skewness", "Skewness", "short",
+     "Of the image at the size of a particle: 0 for noise, more for particles that stand apart."),
     ("occupied_fraction", "Area under picks", "percentunit", "Of what is not masked."),
     ("masked_fraction", "Masked area", "percentunit", "Carbon, contamination and border."),
     ("contamination_fraction", "Contamination", "percentunit", "Area under ice, gold and heaps."),
@@ -34,7 +36,7 @@ _FIGURES = (
      "Area under it. Much in every micrograph: the beam is beside the hole."),
     ("uneven_fraction", "Uneven patches", "percentunit", "Tiles of another variance than others."),
     ("mottle", "Mottled ice", "short",
-     "Power at what is wider than a particle over that at its size: crystalline or uneven ice."),
+     "Power wider than a particle that picks do not explain: crystalline or uneven ice."),
     ("ice_ring", "Crystalline ice", "short",
      "Its ring over what is beside it; 1 is none. Empty where pixels are too coarse to show it."),
     ("anisotropy", "Drift of the stage", "short", "Power above the noise that is along one axis."),
@@ -107,7 +109,5 @@ def _limits(figure: str) -> str:
     """Return from where on a figure makes a micrograph doubtful and bad; empty if it never does."""
     for limit in (*LIMITS, *CTF_LIMITS):
         if limit.figure == figure:
-            side = "from" if limit.bad > limit.doubtful else "up to"
-            doubtful, bad = limit.form.format(limit.doubtful), limit.form.format(limit.bad)
-            return f" Doubtful {side} {doubtful}, bad {side} {bad}."
+            return f" {limit.range[0].upper()}{limit.range[1:]}."
     return ""

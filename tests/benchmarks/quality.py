@@ -1,6 +1,6 @@
 """Figures and verdict of real and simulated micrographs, beside what their data's README says.
 
-    python tests/benchmarks/quality.py [--data FOLDER] [--each 10] [--diameter 120]
+    python tests/benchmarks/quality.py [--data FOLDER] [--each 10] [--diameter 120] [--clean]
 
 Each goes through a worker with the blob picker, as at the start of a session. The limits of
 ``core.quality`` were chosen on every other micrograph (*), the first of each group among them, and
@@ -13,6 +13,10 @@ those of fields of particles. So does the likeness of picks: 41 % of their power
 radial profile, 27 to 91 % in fields that are good. A limit that told it would be one for this
 picture.
 
+With ``--clean`` the clean micrographs of ``clean_sessions`` follow, none of which should be
+doubtful: each with its true diameter, and with one that is wrong by a third, since an operator's
+number is rough. A line for each group says how many are doubtful or bad.
+
 Pixel size and particle of the thumbnails are not known: most were binned from some 4000 to 512
 pixels, so 7.5 Å is taken, and a particle of ``--diameter`` unless it can be seen.
 """
@@ -21,12 +25,14 @@ import argparse
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import mrcfile
 import numpy as np
+from clean_sessions import clean_micrographs
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -34,7 +40,7 @@ from rich.table import Table
 from livepick.core.blobs import blob_graph
 from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
 from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
-from livepick.core.quality import Quality, judge
+from livepick.core.quality import LIMITS, Limit, Quality, judge
 from livepick.worker import Job, pick
 
 DEFAULT_DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -59,6 +65,9 @@ ASKED = {
     "frame": "not good",
     "10017": "any",
 }
+SAID = {1.0: "true diameter", 2 / 3: "a third less", 4 / 3: "a third more"}
+"""The diameter that an operator gives, over the true one."""
+
 SIMULATED_ANGSTROM = {"apof": 125.0, "groe": 150.0, "ribo": 280.0, "empt": 150.0, "spik": 165.0}
 FIGURES = {
     "median_score": "score",
@@ -69,6 +78,7 @@ FIGURES = {
     "contrast": "contrast",
     "signal_fraction": "signal",
     "mottle": "mottle",
+    "skewness": "skewness",
     "uneven_fraction": "uneven",
     "anisotropy": "anisotr.",
     "ice_ring": "ice ring",
@@ -97,6 +107,7 @@ def main() -> int:
     )
     parser.add_argument("--each", type=int, default=10, help="most of each EMPIAR group")
     parser.add_argument("--diameter", type=float, default=120.0, help="of a thumbnail's particle")
+    parser.add_argument("--clean", action="store_true", help="clean micrographs too; minutes")
     given = parser.parse_args()
     table = Table(title="Quality (*: limits were chosen on it)", padding=(0, 1, 0, 0), box=None)
     for column in ("group", "micrograph", "picks", *FIGURES.values(), "verdict", "asked", "reason"):
@@ -124,11 +135,53 @@ def main() -> int:
                 reason,
             )
             case.path.unlink()
+        alarms = false_alarms(given.data, Path(name), bundle) if given.clean else None
     console = Console(width=250)
     console.print(table)
     for chosen_on, title in ((True, "limits chosen on"), (False, "the rest")):
         console.print(f"{title}: {sum(right[chosen_on])} of {len(right[chosen_on])} as asked")
+    if alarms is not None:
+        console.print(alarms)
     return 0
+
+
+def false_alarms(data: Path, scratch: Path, bundle: Path) -> Table:
+    """Return how many clean micrographs are not good, for each group and each half of it."""
+    counts: dict[tuple[str, bool, float], list[int]] = {}
+    why: Counter[str] = Counter()
+    path = scratch / "clean.mrc"
+    for clean in clean_micrographs(data):
+        with mrcfile.new(path, clean.image, overwrite=True) as mrc:
+            mrc.voxel_size = clean.pixel_size_angstrom
+        for factor in SAID:
+            diameter_angstrom = factor * clean.diameter_angstrom
+            job = Job(path, None, bundle, diameter_angstrom=diameter_angstrom, contrast="dark")
+            quality = pick(job).quality
+            verdict, _ = judge(quality)
+            why.update(x.figure for x in LIMITS if not_good(x, quality))
+            for group in (*clean.groups, "all"):
+                count = counts.setdefault((group, clean.chosen_on, factor), [0, 0])
+                count[0] += verdict != "good"
+                count[1] += 1
+    caption = ", ".join(f"{figure} {count}" for figure, count in why.most_common()) or "none"
+    table = Table(
+        title="Clean micrographs that are not good (*: limits were chosen on it)",
+        caption=f"By figure: {caption}",
+        box=None,
+    )
+    columns = [(chosen_on, factor) for chosen_on in (True, False) for factor in SAID]
+    heads = (f"{SAID[factor]}{' *' * chosen_on}" for chosen_on, factor in columns)
+    for column in ("group", *heads):
+        table.add_column(column)
+    for group in dict.fromkeys(group for group, _, _ in counts):
+        cells = (counts.get((group, *column), [0, 0]) for column in columns)
+        table.add_row(group, *(f"{bad} of {all_}" if all_ else "-" for bad, all_ in cells))
+    return table
+
+
+def not_good(limit: Limit, quality: Quality) -> bool:
+    """Return whether a figure makes a micrograph doubtful or bad."""
+    return limit.verdict(getattr(quality, limit.figure), quality) != "good"
 
 
 def measured(case: Case, bundle: Path) -> tuple[Quality, int]:

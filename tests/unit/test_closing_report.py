@@ -1,6 +1,7 @@
 """``livepick report``: a session as one file."""
 
 import contextlib
+import dataclasses
 import re
 import time
 from pathlib import Path
@@ -171,6 +172,17 @@ def test_figures_are_counted_by_their_limits(micrograph_row):
     masked = figures["masked area"]
     assert (masked.median, masked.doubtful, masked.bad) == ("40%", 2, 1)
     assert "defocus" not in figures
+
+
+def test_a_figure_that_another_overrules_is_not_counted(micrograph_row):
+    """As in the verdict: low contrast is no fault where particles stand out."""
+    rows = [
+        dataclasses.replace(micrograph_row(n), quality=Quality(0.0, None, contrast=1.2, skewness=s))
+        for n, s in enumerate((0.0, 0.1, 0.9))
+    ]
+    figures = {figure.name: figure for figure in rank(rows, 1).figures}
+
+    assert figures["contrast, (S + N) / N"].doubtful == 2
 
 
 def test_ten_thousand_micrographs_take_seconds(make_config, land, ledger):

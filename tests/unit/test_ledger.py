@@ -427,7 +427,7 @@ def test_the_version_of_the_schema_rises_with_its_text():
     statements = " ".join(re.sub(r"--.*", "", SCHEMA).split())
     digest = hashlib.sha256(statements.encode()).hexdigest()[:16]
 
-    assert (SCHEMA_VERSION, digest) == (2, "a4dfa991f3a179af")
+    assert (SCHEMA_VERSION, digest) == (3, "9013bc47db90f084")
 
 
 @pytest.mark.parametrize(

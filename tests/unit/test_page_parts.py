@@ -122,14 +122,14 @@ def test_the_full_view_has_verdict_reason_and_figures(page):
     html = page.full(number)
 
     assert (
-        "Bad : mottled, as by crystalline or uneven ice (12.0; bad from 10.0); a ring of"
+        "Bad : mottled, as by crystalline or uneven ice (12.0; bad from 6.0); a ring of"
         " crystalline ice (1.50; doubtful from 1.30)."
     ) in words_of(html)
     assert "mottle 12.0 bad" in words_of(html)
     assert "ring of crystalline ice 1.50 doubtful" in words_of(html)
     assert "masked area 5%" in words_of(html)
     assert "contrast, (S + N) / N 3.00" in words_of(html)
-    assert 'title="doubtful from 4.0, bad from 10.0"' in html
+    assert 'title="doubtful from 2.5, bad from 6.0"' in html
     assert "Good ." in words_of(page.full(page.pick("good.mrc", GOOD)))
 
 

@@ -11,11 +11,14 @@ from scipy import ndimage
 
 from livepick import metrics
 from livepick.core.measure import measure
+from livepick.core.mottle import mottle
+from livepick.core.picks import Picks
 from livepick.core.prepare import prepare
 from livepick.core.quality import LIMITS, Quality, judge
 from livepick.core.spectrum import power_spectrum
 
 SIZE = 1024
+GRID = [(y, x) for y in range(110, 950, 200) for x in range(110, 950, 200)]
 PIXEL = 1.0
 DIAMETER = 100.0
 
@@ -62,7 +65,7 @@ def test_noise_has_no_contrast_and_no_signal(noise):
     assert found.contrast == pytest.approx(1, abs=0.06)
     assert found.signal_fraction < 0.05
     assert found.anisotropy is None
-    assert found.uneven_fraction == 0
+    assert figures(noise, diameter_px=60).uneven_fraction == 0
     assert found.ice_gradient_sigmas < 0.5
     assert (found.border_fraction, found.contamination_fraction, found.carbon_fraction) == (0, 0, 0)
 
@@ -78,10 +81,10 @@ def test_contrast_grows_with_the_square_of_the_particles(noise):
 def test_figures_do_not_depend_on_grey_values(noise, specimen):
     """Another dose, offset and detector type: all but the noise itself stay."""
     image = noise + 0.5 * specimen
-    here, there = figures(image), figures(1000 + 40 * image)
+    here, there = (figures(i, diameter_px=60) for i in (image, 1000 + 40 * image))
 
     assert there.noise_sigma == pytest.approx(40 * here.noise_sigma, rel=1e-3)
-    for name in ("contrast", "signal_fraction", "anisotropy", "uneven_fraction"):
+    for name in ("contrast", "signal_fraction", "anisotropy", "uneven_fraction", "skewness"):
         assert getattr(there, name) == pytest.approx(getattr(here, name), rel=0.01)
 
 
@@ -165,15 +168,69 @@ def test_patches_of_another_variance_are_uneven(noise, specimen):
     assert figures(image, diameter_px=40).uneven_fraction == pytest.approx(0.25, abs=0.08)
 
 
-def test_blotches_wider_than_a_particle_are_mottle(noise):
-    """Noise has 1, particles have less, and what is twice as wide as a particle has more."""
+@pytest.fixture(scope="module")
+def blotches():
+    """Return structure wider than 60 pixels, standard deviation 1."""
     rough = np.random.default_rng(9).standard_normal((SIZE, SIZE)).astype(np.float32)
-    blotches = ndimage.gaussian_filter(rough, 30, mode="wrap")
-    mottled = noise + 0.3 * blotches / blotches.std()
+    smooth = ndimage.gaussian_filter(rough, 30, mode="wrap")
+    return smooth / smooth.std()
 
-    assert figures(noise, diameter_px=60).mottle == pytest.approx(1, abs=0.3)
-    assert figures(with_discs(noise, 0.4)).mottle < 1.5
-    assert figures(mottled, diameter_px=60).mottle > 4
+
+def mottle_of(image, picks, *, diameter_px):
+    prepared = prepare(image, pixel_size_angstrom=1, diameter_angstrom=diameter_px, contrast="dark")
+    return mottle(prepared, picks)
+
+
+def picks_at(places):
+    y, x = np.array(places, dtype=np.float32).T
+    return Picks(x, y, np.ones(len(places), dtype=np.float32))
+
+
+def test_blotches_wider_than_a_particle_are_mottle(noise, blotches):
+    """Noise has 1; structure twice as wide as a particle has more."""
+    nothing = Picks.empty()
+
+    assert mottle_of(noise, nothing, diameter_px=60) == pytest.approx(1, abs=0.3)
+    assert mottle_of(noise + 0.3 * blotches, nothing, diameter_px=60) > 4
+
+
+def test_what_the_picks_explain_is_not_mottle(noise):
+    """Sparse compact particles, assumed to be two thirds as wide: power beyond the diameter."""
+    rng = np.random.default_rng(4)
+    places = [(y + rng.integers(-30, 30), x + rng.integers(-30, 30)) for y, x in GRID]
+    density = np.zeros((SIZE, SIZE), dtype=np.float32)
+    for place in places:
+        density[place] = 1
+    image = noise - 2000 * ndimage.gaussian_filter(density, 18)
+
+    unexplained = mottle_of(image, Picks.empty(), diameter_px=50)
+    assert unexplained > 4
+    assert mottle_of(image, picks_at(places), diameter_px=50) < 0.3 * unexplained
+
+
+def test_picks_elsewhere_explain_nothing(noise, blotches):
+    """Picks at random leave most of the mottle."""
+    places = np.random.default_rng(2).uniform(0, SIZE, (300, 2))
+    image = noise + 0.3 * blotches
+    without = mottle_of(image, Picks.empty(), diameter_px=60)
+
+    assert mottle_of(image, picks_at(places), diameter_px=60) > 0.5 * without
+
+
+def test_a_small_field_has_no_mottle(noise):
+    """Too few waves that are wider than a particle fit into it."""
+    assert mottle_of(noise[:200, :200], Picks.empty(), diameter_px=60) is None
+
+
+def test_particles_are_skewed_and_noise_is_not(noise, specimen):
+    """Also where the noise is coloured. Bright discs where particles are dark have less than 0."""
+    assert figures(noise, diameter_px=40).skewness == pytest.approx(0, abs=0.1)
+    assert figures(noise + specimen, diameter_px=40).skewness == pytest.approx(0, abs=0.1)
+    spots = np.zeros_like(noise)
+    spots[tuple(np.array(GRID).T)] = 3000
+    spots = ndimage.gaussian_filter(spots, 12)
+    assert figures(noise - spots, diameter_px=50).skewness > 0.4
+    assert figures(noise + spots, diameter_px=50).skewness < -0.4
 
 
 def test_masked_tiles_do_not_count(noise):
@@ -200,6 +257,7 @@ def test_a_hot_pixel_is_not_the_spectrum(noise):
 
 
 def fine(**others):
+    """Return figures of a good micrograph, but for those that are given."""
     known = dict.fromkeys((field.name for field in dataclasses.fields(Quality)), None)
     usual = {"masked_fraction": 0.05, "contrast": 5.0, "occupied_fraction": 0.3}
     return Quality(**(known | usual | others))
@@ -216,13 +274,28 @@ def test_each_limit_makes_doubtful_and_bad(limit):
     """From the limit on; the reason names the value."""
     inwards = -1e-6 if limit.bad > limit.doubtful else 1e-6
     verdicts = [
-        judge(fine(**{limit.figure: value}))
+        judge(fine(**dict.fromkeys((name for name, _ in limit.unless)), **{limit.figure: value}))
         for value in (limit.doubtful + inwards, limit.doubtful, limit.bad + inwards, limit.bad)
     ]
 
     assert [word for word, _ in verdicts] == ["good", "doubtful", "doubtful", "bad"]
     assert all(limit.meaning in reason for _, reason in verdicts[1:])
     assert limit.form.format(limit.bad) in verdicts[3][1]
+
+
+def test_visible_particles_overrule_low_contrast():
+    """Particles that stand out are not an empty hole, whatever else is low."""
+    assert judge(fine(contrast=1.1, skewness=0.5, signal_fraction=0.01)) == ("good", "")
+    assert judge(fine(contrast=5.0, skewness=0.0, signal_fraction=0.01)) == ("good", "")
+    assert judge(fine(contrast=1.1, skewness=0.1, signal_fraction=0.01))[0] == "bad"
+    assert judge(fine(contrast=1.4, skewness=None, signal_fraction=0.05))[0] == "doubtful"
+
+
+def test_limits_say_what_overrules_them():
+    """As text for the page and the dashboards."""
+    (limit,) = (limit for limit in LIMITS if limit.figure == "contrast")
+
+    assert limit.range == "doubtful up to 1.30, bad up to 1.15, unless skewness is at least 0.25"
 
 
 def test_all_reasons_are_told_the_worst_first():
@@ -276,5 +349,6 @@ def test_real_thumbnails_are_judged_as_their_class_says(name, verdicts):
     prepared = prepare(image, pixel_size_angstrom=7.5, diameter_angstrom=125, contrast="dark")
     found = measure(image, prepared, pixel_size_angstrom=7.5)
 
-    verdict, reason = judge(Quality(prepared.masked.total, None).seen(found))
+    quality = Quality(prepared.masked.total, None, mottle=mottle(prepared, Picks.empty()))
+    verdict, reason = judge(quality.seen(found))
     assert verdict in verdicts, reason

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from livepick.core.masks import block_means
 from livepick.core.prepare import DIAMETER_PX, Prepared
@@ -25,8 +26,10 @@ ORIGINAL_TILE_PX = 512
 PARTICLE_BAND = (1.0 / DIAMETER_PX, 3.0 / DIAMETER_PX)
 """Cycles a prepared pixel: wavelengths from a diameter to a third of it."""
 
-MOTTLE_BAND = (0.4 / DIAMETER_PX, 0.9 / DIAMETER_PX)
-"""Wavelengths from 2.5 diameters, beyond which all is background, to 1.1."""
+SKEW_BLOCK_PX = 4
+SKEW_SIGMAS_PX = (0.2 * DIAMETER_PX, 0.4 * DIAMETER_PX)
+"""Prepared pixels: the difference of two Gaussians of these sigmas passes what is about as wide as
+a particle."""
 
 NOISE_BAND_ANGSTROM = (20.0, 6.0)
 """Wavelengths where one micrograph holds little but noise between two Thon rings, and detectors
@@ -44,8 +47,11 @@ UNEVEN_RATIO = 2.0
 MOST_CONTRAST = 1000.0
 """Beyond this the noise was filtered away: strong particles have 30."""
 
-LEAST_TILES = 9
-"""So many are needed to say which of them is off."""
+LEAST_TILES = 16
+"""The fewest tiles for a median to compare with."""
+
+LEAST_OFF = 2
+"""A single tile that is off may be chance, as where few large particles are."""
 
 
 def measure(image: NDArray[Any], prepared: Prepared, *, pixel_size_angstrom: float) -> ImageFigures:
@@ -68,7 +74,7 @@ def measure(image: NDArray[Any], prepared: Prepared, *, pixel_size_angstrom: flo
         noise_sigma=prepared.noise_sigma,
         ice_gradient_sigmas=prepared.trend_sigmas,
         contrast=bands.contrast,
-        mottle=bands.mottle,
+        skewness=_skewness(prepared),
         uneven_fraction=_uneven(prepared),
         signal_fraction=bands.signal_fraction,
         anisotropy=bands.anisotropy,
@@ -81,7 +87,6 @@ class _Spectral:
     """Those of the figures that spectra tell; nothing where there is no noise to compare with."""
 
     contrast: float | None = None
-    mottle: float | None = None
     signal_fraction: float | None = None
     anisotropy: float | None = None
     ice_ring: float | None = None
@@ -94,18 +99,15 @@ def _spectral(image: NDArray[Any], prepared: Prepared, pixel_size_angstrom: floa
         return _Spectral()
     floor = fine.floor(_cycles_a_pixel(NOISE_BAND_ANGSTROM, pixel_size_angstrom))
     power = coarse.mean(PARTICLE_BAND)
-    blotches = coarse.mean(MOTTLE_BAND)
-    mottle = blotches / power if blotches is not None and power else None
     if not floor or power is None:
-        return _Spectral(mottle=mottle)
+        return _Spectral()
     # Resampling divides the variance of white noise by the number of pixels that become one.
     power *= prepared.noise_sigma**2 * prepared.scale_y * prepared.scale_x
     if power > MOST_CONTRAST * floor:
-        return _Spectral(mottle=mottle)
+        return _Spectral()
     motion = _cycles_a_pixel(MOTION_BAND_ANGSTROM, pixel_size_angstrom)
     return _Spectral(
         contrast=power / floor,
-        mottle=mottle,
         signal_fraction=fine.signal(motion, floor),
         anisotropy=fine.anisotropy(motion, floor),
         ice_ring=fine.ice_ring(pixel_size_angstrom),
@@ -117,6 +119,24 @@ def _cycles_a_pixel(
 ) -> tuple[float, float]:
     coarse, fine = band_angstrom
     return pixel_size_angstrom / coarse, pixel_size_angstrom / fine
+
+
+def _skewness(prepared: Prepared) -> float | None:
+    """Return the skewness of what is about as wide as a particle, where it is not masked."""
+    if min(prepared.plain.shape) < 2 * DIAMETER_PX:
+        return None
+    image = block_means(prepared.plain, SKEW_BLOCK_PX)
+    clean = block_means(prepared.mask.astype(np.float32), SKEW_BLOCK_PX) == 0
+    fine, coarse = (
+        ndimage.gaussian_filter(image, sigma / SKEW_BLOCK_PX, truncate=3.0)
+        for sigma in SKEW_SIGMAS_PX
+    )
+    values = (fine - coarse)[clean]
+    if not len(values):
+        return None
+    values -= values.mean()
+    sigma = float(values.std())
+    return float((values**3).mean()) / sigma**3 if sigma > 0 else None
 
 
 def _uneven(prepared: Prepared) -> float | None:
@@ -132,4 +152,5 @@ def _uneven(prepared: Prepared) -> float | None:
         return None
     variance = energy[known] / weight[known]
     ratio = variance / max(float(np.median(variance)), float(np.finfo(np.float32).tiny))
-    return float(((ratio > UNEVEN_RATIO) | (ratio < 1 / UNEVEN_RATIO)).mean())
+    off = (ratio > UNEVEN_RATIO) | (ratio < 1 / UNEVEN_RATIO)
+    return float(off.mean()) if off.sum() >= LEAST_OFF else 0.0

@@ -4,9 +4,15 @@ No figure depends on the unit of the grey values, but for the noise itself. One 
 as crystalline ice where the pixels are too coarse to show it, is None and counts neither way.
 
 The limits were chosen on half of the micrographs of ``tests/benchmarks/quality.py``, which prints
-both halves apart. A verdict says what to look at, and takes nothing away from picking. It cannot
-tell contaminants of the particle's size in vitreous ice from particles: they are as many, as sure
-and as far above the noise, and no more unlike one another than particles in their views.
+both halves apart. They rest on a few real micrographs that are not good, and on several hundred
+simulated clean ones, whose verdict must be good whatever the size, structure and number of their
+particles, the thickness of the ice, the dose and the pixel size. A field without ice or particles
+is recognized by several figures together (``Limit.unless``), as a low dose alone looks the same to
+each of them.
+
+A verdict says what to look at, and takes nothing away from picking. It cannot tell contaminants of
+the particle's size in vitreous ice from particles: they are as many, as sure and as far above the
+noise, and no more unlike one another than particles in their views.
 """
 
 import dataclasses
@@ -62,16 +68,17 @@ class ImageFigures:
     39) of one image, with the noise taken from its own spectrum. None where another program has
     filtered the noise away."""
 
-    mottle: float | None
-    """Power at wavelengths from 2.5 diameters to 1.1, over that from a diameter to a third of it.
-    Ice that is crystalline or of uneven thickness is mottled by absorption; a field of particles
-    in vitreous ice has little structure wider than they are. A figure of our own, no published
-    one: crystalline ice is told so where the pixels are too coarse for its rings."""
+    skewness: float | None
+    """Skewness of the image at the size of a particle, particles bright: third moment over the
+    cube of the standard deviation. Noise is symmetric, white or coloured, and has 0. Particles
+    stand out to one side: from 0.5 where they are weak or few. Crowded ones may have 0 too, but
+    then ``contrast`` is high. None if all is masked."""
 
     uneven_fraction: float | None
     """Tiles of three diameters whose variance is more than twice the median tile's, or less than
-    half of it, 0 to 1; masked ones are left out. Local variance as in the outlier rejection of
-    xmipp's screening (Vargas et al. 2013, *J. Struct. Biol.* 181, 136)."""
+    half of it, 0 to 1; masked ones are left out. A single tile may be chance and gives 0; with
+    fewer than 16 tiles it is None. Local variance as in the outlier rejection of xmipp's screening
+    (Vargas et al. 2013, *J. Struct. Biol.* 181, 136)."""
 
     signal_fraction: float | None
     """Power between 40 and 7 Å that is above the noise, ring by ring, 0 to 1: Thon rings of ice,
@@ -117,11 +124,18 @@ class Quality:
     noise_sigma: float | None = None
     ice_gradient_sigmas: float | None = None
     contrast: float | None = None
-    mottle: float | None = None
+    skewness: float | None = None
     uneven_fraction: float | None = None
     signal_fraction: float | None = None
     anisotropy: float | None = None
     ice_ring: float | None = None
+
+    mottle: float | None = None
+    """Power wider than a particle that the picks do not explain, over the power of particles; see
+    ``core.mottle``. The lower of two ratios: between 2.5 diameters and 1.1, and between 4 and 2.
+    Noise has 1, particles have less than 2 at any size, dose and concentration, and crystalline
+    ice has 4 to 6. Not a published figure. It shows crystalline ice where the pixels are too
+    coarse for its rings. None if the field is narrower than some six diameters."""
 
     def seen(self, image: ImageFigures) -> "Quality":
         """Return the same with what the pixels say."""
@@ -179,10 +193,35 @@ class Limit:
     form: str = "{:.2f}"
     """How the value is written."""
 
-    def verdict(self, value: float | None) -> Verdict:
-        """Return what a value means; unknown is good."""
+    unless: tuple[tuple[str, float], ...] = ()
+    """Other fields of ``Quality`` that overrule this limit, each with its least value for that: a
+    micrograph that visibly has particles is not empty, however low its contrast."""
+
+    @property
+    def range(self) -> str:
+        """The limits as text, with the figures that overrule them."""
+        side = "from" if self.bad > self.doubtful else "up to"
+        doubtful, bad = (self.form.format(value) for value in (self.doubtful, self.bad))
+        text = f"doubtful {side} {doubtful}, bad {side} {bad}"
+        others = " or ".join(f"{name} is at least {value:g}" for name, value in self.unless)
+        return f"{text}, unless {others}" if others else text
+
+    def verdict(self, value: float | None, others: object = None) -> Verdict:
+        """Return what a value means; unknown is good.
+
+        Parameters
+        ----------
+        value
+            The figure.
+        others
+            All figures of the micrograph, for ``unless``; None if they are not known.
+        """
         if value is None:
             return "good"
+        for name, from_value in self.unless:
+            other: float | None = getattr(others, name, None)
+            if other is not None and other >= from_value:
+                return "good"
         sign = 1 if self.bad > self.doubtful else -1
         if sign * value >= sign * self.bad:
             return "bad"
@@ -203,6 +242,7 @@ LIMITS = (
         1.15,
         "hardly more than noise, as a field without ice or particles",
         "Empty holes, or ice too thick to see through? Choose other holes or another square.",
+        unless=(("skewness", 0.25),),
     ),
     Limit(
         "signal_fraction",
@@ -210,6 +250,7 @@ LIMITS = (
         0.02,
         "hardly any Thon rings above the noise",
         "Empty holes, or no defocus? See to beam, focus and choice of holes.",
+        unless=(("skewness", 0.25), ("contrast", 1.75)),
     ),
     Limit(
         "occupied_fraction",
@@ -245,8 +286,8 @@ LIMITS = (
     ),
     Limit(
         "mottle",
-        4.0,
-        10.0,
+        2.5,
+        6.0,
         "mottled, as by crystalline or uneven ice",
         "Choose other holes or another square; if all are so, another grid.",
         "{:.1f}",
@@ -275,7 +316,11 @@ LIMITS = (
     ),
 )
 """In the order in which an operator wants to hear of them. Scores have no limit of their own: they
-mean another thing for each model, and ``core.drift`` compares them with the model's first."""
+mean another thing for each model, and ``core.drift`` compares them with the model's first.
+
+Margins: mottle is 3.8 or more in three real micrographs of crystalline ice, and at most 1.5 in
+clean ones if the diameter is right. Skewness is at most 0.21 in real empty holes and single frames,
+and 0.4 or more in clean simulations whose contrast is below 1.75."""
 
 
 CTF_LIMITS = (
@@ -309,7 +354,7 @@ def judge(quality: Quality, ctf: CtfFigures | None = None) -> tuple[Verdict, str
     for limits, figures in ((LIMITS, quality), (CTF_LIMITS, ctf)):
         for limit in limits:
             value: float | None = getattr(figures, limit.figure, None)
-            verdict = limit.verdict(value)
+            verdict = limit.verdict(value, figures)
             if value is not None and verdict != "good":
                 found[verdict].append(limit.sentence(value, verdict))
     worst: Verdict = next((verdict for verdict, reasons in found.items() if reasons), "good")
