@@ -219,8 +219,8 @@ class Particle(Section):
         examples=["0.5 leaves out all particles that the edge cuts"],
     )
     """Smallest distance of a pick's centre from the edge of the image, as a fraction of the
-    diameter. 0: picks up to the edge; 0.25: four fifths of the particle's disc are inside; 0.5: all of it. A
-    dead border is kept a quarter of the diameter away at least."""
+    diameter. 0: picks up to the edge; 0.25: four fifths of the particle's disc are inside; 0.5: all
+    of it. A dead border is kept a quarter of the diameter away at least."""
 
 
 class PicksFrom(Section):
