@@ -76,13 +76,36 @@ class Simulation:
     signal_to_noise: float
     seed: int
     micrographs: int = 20
+    side_px: int = 1024
+    particles: float | None = None
+    """In a micrograph, on average; None: a third of the area."""
 
 
 SIMULATIONS = {
     "sim-apoferritin": Simulation(species="apoferritin", signal_to_noise=0.05, seed=501),
     "sim-proteasome": Simulation(species="proteasome", signal_to_noise=0.04, seed=502),
     "sim-galactosidase": Simulation(species="beta-galactosidase", signal_to_noise=0.04, seed=503),
+    "sim-spike": Simulation(
+        species="spike", signal_to_noise=0.025, seed=504, micrographs=16, side_px=1536
+    ),
+    "crowded-700": Simulation(
+        species="polymerase",
+        signal_to_noise=0.02,
+        seed=505,
+        micrographs=16,
+        side_px=2048,
+        particles=700,
+    ),
+    "crowded-1500": Simulation(
+        species="polymerase",
+        signal_to_noise=0.025,
+        seed=506,
+        micrographs=8,
+        side_px=3072,
+        particles=1500,
+    ),
 }
+"""The last two are as crowded as EMPIAR-10017, and twice as crowded."""
 JUNK = Junk(
     crystal_probability=0.5,
     carbon_probability=0.3,
@@ -178,6 +201,8 @@ def simulated_material(name: str, simulation: Simulation, place: Path) -> Materi
     """Simulate a session, once."""
     session = Session(
         species=simulation.species,
+        shape_px=(simulation.side_px, simulation.side_px),
+        particles_per_micrograph=simulation.particles,
         signal_to_noise=simulation.signal_to_noise,
         seed=simulation.seed,
         junk=JUNK,

@@ -19,6 +19,7 @@ from livepick_trainer.seeds import Candidates
 
 __all__ = [
     "end_round",
+    "is_sorted",
     "is_weak",
     "read_decoys",
     "read_round",
@@ -92,6 +93,11 @@ def is_weak(folder: Path) -> bool:
     return bool(json.loads((folder / ROUND).read_bytes())["weak"])
 
 
+def is_sorted(folder: Path) -> bool:
+    """Return whether a round has sorted its candidates into classes."""
+    return (folder / CLASSES_JSON).exists()
+
+
 def why_round(folder: Path) -> tuple[bool, str]:
     """Return whether a round's candidates are used, and why."""
     said = json.loads((folder / ROUND).read_bytes())
@@ -113,5 +119,4 @@ def with_candidates(
     """Return the micrographs with a round's candidates, and the verdicts on them if there are."""
     found = _read(folder / CANDIDATES)
     with_them = [replace(m, candidates=found[m.path]) for m in micrographs]
-    sorted_already = (folder / CLASSES_JSON).exists()
-    return judged(folder, with_them) if sorted_already else with_them
+    return judged(folder, with_them) if is_sorted(folder) else with_them

@@ -6,25 +6,29 @@ with cautious seeds, and are low where it finds particles that the seeds lack. A
 *ignored* candidate is counted neither way. Particles closer to the edge than the edge rule allows
 (``core.pick_area``) are neither seeds nor picked.
 
-The **operating point** is the score with the best F1 against those seeds, hits and misses of
-all held-out micrographs together, precision and recall weighing the same. That is right if the
-seeds are a person's. Those of a picker are the easy particles, and the others, which the network
-finds too, count as mistakes: the best F1 is at too high a score then, and the network's own even
-odds, 0.5, are often too low. So the point is half way between. On the six sets of micrographs with
-known positions (three real, three simulated) on which this rule was chosen, it raised the F1
-against these by .004 to .011 (real) and .002 to .028.
+The **operating point** is the score from which on picks are written. Where the 2D classes have
+judged the candidates of the held-out micrographs, each pick has a chance of being a particle: the
+score of its class. The threshold is the one with the highest *expected* F1 by these chances, which
+needs no list of all particles and does not favour who made one. (Seeds that a picker found are the
+easy particles; against them the best F1 is at too high a score, .61 where .24 was right.)
+
+Otherwise it is the score with the best F1 against the seeds, hits and misses of all held-out
+micrographs together. That is right if the seeds are a person's. If a picker found them, the point
+is half way between that score and the network's own even odds, 0.5.
 
 If a person has said how many particles a typical micrograph has, it is the score that gives as
 many. Where too few seeds are held out, or the best F1 says that network and seeds have hardly
 anything in common, it is the score that gives as many picks as there are seeds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from torch import nn
 
 from livepick.core.held_out import HeldOutLabels, LabelledMicrograph
@@ -43,7 +47,7 @@ from livepick.errors import TrainerError
 from livepick_trainer.export_onnx import network_scores
 from livepick_trainer.network import MULTIPLE_PX
 from livepick_trainer.prepare import PreparedMicrograph
-from livepick_trainer.seeds import Points, Seeds
+from livepick_trainer.seeds import BELIEVED, UNSORTED, Candidates, Points, Seeds
 
 __all__ = [
     "HeldOut",
@@ -71,6 +75,9 @@ LEAST_SEEDS = 10
 
 EVEN_ODDS = 0.5
 """The score of a pixel that the network holds for particle and background alike."""
+
+LEAST_KNOWN = 0.5
+"""Of the picks with even odds or better, so many must be in 2D classes."""
 
 LEAST_F1 = 0.1
 """A best F1 below this says nothing of where to cut."""
@@ -120,6 +127,7 @@ def evaluate(
     min_distance_fraction: float,
     expected_picks: int | None = None,
     easy_seeds: bool = False,
+    places: Mapping[Path, Candidates] | None = None,
 ) -> HeldOut:
     """Pick held-out micrographs and compare with their seeds.
 
@@ -134,7 +142,9 @@ def evaluate(
     expected_picks
         Of a typical micrograph, if somebody knows.
     easy_seeds
-        Whether a picker found the seeds, and so not the difficult particles.
+        True if a picker found the seeds, and so not the difficult particles.
+    places
+        What the 2D classes say of each micrograph, by its path, if they say anything.
 
     Raises
     ------
@@ -157,8 +167,18 @@ def evaluate(
         for found, (micrograph, seeds) in zip(picks, held_out, strict=True)
     ]
     scores = [found.score for found in picks]
+    chances = None
+    if places is not None:
+        chances = [
+            _chances(found, micrograph, places[micrograph.path])
+            for found, (micrograph, _) in zip(picks, held_out, strict=True)
+        ]
     point = choose_operating_point(
-        matches, expected_picks=expected_picks, scores=scores, easy_seeds=easy_seeds
+        matches,
+        expected_picks=expected_picks,
+        scores=scores,
+        easy_seeds=easy_seeds,
+        chances=chances,
     )
     return HeldOut(
         figures=figures(matches),
@@ -182,6 +202,7 @@ def choose_operating_point(
     expected_picks: int | None = None,
     scores: Sequence[Vector] | None = None,
     easy_seeds: bool = False,
+    chances: Sequence[Vector] | None = None,
 ) -> OperatingPoint:
     """Return the operating point that the module docstring describes.
 
@@ -195,7 +216,9 @@ def choose_operating_point(
         Of all picks in each, also of those that count neither way, as they will be written too;
         None if there are no such picks.
     easy_seeds
-        Whether a picker found the seeds, and so not the difficult particles.
+        True if a picker found the seeds, and so not the difficult particles.
+    chances
+        Of the same picks to be particles, by their 2D classes; NaN where nothing is known.
 
     Raises
     ------
@@ -217,6 +240,12 @@ def choose_operating_point(
             f"as many picks as expected (training.expected_picks, {expected_picks} a micrograph)"
             f" in {len(matches)} held-out micrographs"
         )
+    elif (expected := _best_expected(scores, chances)) is not None:
+        threshold, f1, count = expected
+        source = (
+            f"highest expected F1 ({f1:.2f}) by the 2D classes of {count} picks in"
+            f" {len(matches)} held-out micrographs"
+        )
     elif pooled.truths >= LEAST_SEEDS and found.best_f1 >= LEAST_F1:
         threshold = found.threshold
         source = f"best F1 against {pooled.truths} seeds in {len(matches)} held-out micrographs"
@@ -237,6 +266,39 @@ def choose_operating_point(
     return OperatingPoint(
         threshold=threshold, source=source, precision=precision, recall=recall, f1=f1
     )
+
+
+def _best_expected(
+    scores: Sequence[Vector] | None, chances: Sequence[Vector] | None
+) -> tuple[float, float, int] | None:
+    """Return the threshold with the highest expected F1, that F1, and the picks it rests on.
+
+    None if hardly anything is known of the picks. With picks of chances p, N of them above a
+    threshold, F1 is expected to be 2 sum(p above) / (N + sum(p)).
+    """
+    if scores is None or chances is None:
+        return None
+    score, chance = np.concatenate(list(scores)), np.concatenate(list(chances))
+    known = np.isfinite(chance)
+    if known.sum() < max(LEAST_SEEDS, LEAST_KNOWN * (score >= EVEN_ODDS).sum()):
+        return None
+    order = np.argsort(-score[known], kind="stable")
+    score, chance = score[known][order], chance[known][order].astype(np.float64)
+    f1 = 2 * np.cumsum(chance) / (np.arange(1, len(chance) + 1) + chance.sum())
+    best = int(f1.argmax())
+    return float(score[best]), float(f1[best]), len(score)
+
+
+def _chances(found: Picks, micrograph: PreparedMicrograph, known: Candidates) -> Vector:
+    """Return the chance of each pick to be a particle; NaN where the classes have seen nothing."""
+    chance = np.full(len(found), np.nan, dtype=np.float32)
+    if known.chance is None or not len(known.chance) or not len(found):
+        return chance
+    yx_px = np.column_stack([found.y_px / micrograph.scale_y, found.x_px / micrograph.scale_x])
+    distance, nearest = cKDTree(known.yx_px).query(yx_px)
+    near = np.asarray(distance) <= MATCH_RADIUS_DIAMETERS * DIAMETER_PX
+    chance[near] = known.chance[np.asarray(nearest)[near]]
+    return chance
 
 
 def pick(network: nn.Module, micrograph: PreparedMicrograph, *, min_distance_px: float) -> Picks:
@@ -303,13 +365,36 @@ def held_out_labels(
     *,
     diameter_angstrom: float,
     by: Literal["classes", "person"],
+    places: Mapping[Path, Candidates] | None = None,
 ) -> HeldOutLabels:
-    """Return what is to be found in held-out micrographs, for whoever judges models by it."""
+    """Return what is to be found in held-out micrographs, for whoever judges models by it.
+
+    Parameters
+    ----------
+    held_out
+        Micrographs, and the first round's seeds in them.
+    diameter_angstrom
+        Of the particle.
+    by
+        Who says what a particle is.
+    places
+        What the 2D classes say of each micrograph, by its path, whoever found it; it replaces the
+        seeds.
+    """
 
     def positions(micrograph: PreparedMicrograph, yx_px: Points) -> list[tuple[float, float]]:
         found = micrograph.to_original(yx_px, np.ones(len(yx_px), dtype=np.float32))
         return list(zip(found.x_px.tolist(), found.y_px.tolist(), strict=True))
 
+    labels = [
+        (micrograph, seeds.positive_yx_px, seeds.ignored_yx_px) for micrograph, seeds in held_out
+    ]
+    if places is not None:
+        known = [(micrograph, places[micrograph.path]) for micrograph, _ in held_out]
+        labels = [
+            (micrograph, here.yx_px[here.verdict == BELIEVED], here.yx_px[_doubtful(here)])
+            for micrograph, here in known
+        ]
     return HeldOutLabels(
         by=by,
         radius_angstrom=MATCH_RADIUS_DIAMETERS * diameter_angstrom,
@@ -317,9 +402,16 @@ def held_out_labels(
             LabelledMicrograph(
                 path=micrograph.path,
                 pixel_size_angstrom=micrograph.original_pixel_size_angstrom,
-                particles=positions(micrograph, seeds.positive_yx_px),
-                doubtful=positions(micrograph, seeds.ignored_yx_px),
+                particles=positions(micrograph, particles),
+                doubtful=positions(micrograph, doubtful),
             )
-            for micrograph, seeds in held_out
+            for micrograph, particles, doubtful in labels
         ],
     )
+
+
+def _doubtful(known: Candidates) -> NDArray[np.bool_]:
+    """Return what may be a particle: of a doubtful class, or good and not in any class."""
+    assert known.chance is not None  # noqa: S101 -- places come from the classes
+    in_class = np.isfinite(known.chance)
+    return np.asarray((known.verdict == UNSORTED) & (in_class | (known.score >= EVEN_ODDS)))

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from livepick.core.prepare import DIAMETER_PX
 from livepick.core.run import RunSpec
 from livepick.errors import TrainerError
-from livepick_trainer.candidates import read_round
+from livepick_trainer.candidates import is_sorted, is_weak, read_round, with_candidates
 from livepick_trainer.checkpoint import load_weights
 from livepick_trainer.clean import CleanRules, judged
 from livepick_trainer.dataset import Batch, LabelledMicrograph, PatchRules, draw_batches
@@ -22,7 +23,13 @@ from livepick_trainer.prepare import PreparedMicrograph, load_prepared, split_he
 from livepick_trainer.progress import Reporter
 from livepick_trainer.report import SeedCounts
 from livepick_trainer.reseed import ReseedRules
-from livepick_trainer.seeds import SeedRules, choose_seeds
+from livepick_trainer.seeds import (
+    SAME_DIAMETERS,
+    Candidates,
+    SeedRules,
+    choose_seeds,
+    is_near,
+)
 
 __all__ = [
     "WEIGHTS",
@@ -33,6 +40,7 @@ __all__ = [
     "count_seeds",
     "first_seeded",
     "held_out_batches",
+    "judged_places",
     "labelled",
     "lock",
     "seed_threshold",
@@ -122,6 +130,46 @@ def seeded(run: Run) -> list[PreparedMicrograph]:
 def first_seeded(run: Run) -> list[PreparedMicrograph]:
     """Return all prepared micrographs with the seeds of the first round, and their verdicts."""
     return judged(run.folder / "select", candidates(run))
+
+
+def judged_places(run: Run) -> dict[Path, Candidates] | None:
+    """Return what is known of each prepared micrograph: places, and how likely each is a particle.
+
+    These are the network's own picks of the second round, if they were sorted into classes, and
+    what the first round found elsewhere. So what only one of two pickers finds is judged by the
+    class that it falls into, whoever found it. None where classes tell nothing: in weak signal, or
+    where candidates are too few or a person's.
+    """
+    if run.spec.seeds_from == "coordinates" or is_weak(run.folder / "reseed"):
+        return None
+    places = {m.path: m.candidates for m in first_seeded(run)}
+    again = run.folder / "retrain"
+    if is_sorted(again):
+        for m in with_candidates(again, candidates(run)):
+            places[m.path] = _united(m.candidates, places[m.path])
+    known = any(np.isfinite(_chance(of_one)).any() for of_one in places.values())
+    return places if known else None
+
+
+def _united(some: Candidates, others: Candidates) -> Candidates:
+    """Return some judged candidates, and the others that are not near one of them."""
+    elsewhere = ~is_near(others.yx_px, some.yx_px, SAME_DIAMETERS * DIAMETER_PX)
+    return Candidates(
+        yx_px=np.concatenate([some.yx_px, others.yx_px[elsewhere]]),
+        score=np.concatenate([some.score, others.score[elsewhere]]),
+        verdict=np.concatenate([_verdict(some), _verdict(others)[elsewhere]]),
+        chance=np.concatenate([_chance(some), _chance(others)[elsewhere]]),
+    )
+
+
+def _verdict(judged: Candidates) -> NDArray[np.int8]:
+    assert judged.verdict is not None  # noqa: S101 -- it was judged
+    return judged.verdict
+
+
+def _chance(judged: Candidates) -> NDArray[np.float32]:
+    assert judged.chance is not None  # noqa: S101 -- it was judged
+    return judged.chance
 
 
 def beside_first(

@@ -21,6 +21,7 @@ BELIEVED, REJECTED, UNSORTED = 1, 0, -1
 __all__ = [
     "BELIEVED",
     "REJECTED",
+    "SAME_DIAMETERS",
     "UNSORTED",
     "Candidates",
     "SeedRules",

@@ -61,6 +61,7 @@ from livepick_trainer.run import (
     count_seeds,
     first_seeded,
     held_out_batches,
+    judged_places,
     labelled,
     seed_threshold,
     split,
@@ -276,6 +277,7 @@ def _evaluate(run: Run, draft: Path) -> None:
     training, held_out = split(run)
     network = trained_network(run)
     judged = [(m, labelled(run, m).seeds) for m in held_out]
+    places = judged_places(run)
     run.reporter.report("evaluate", f"picking {len(judged)} held-out micrographs", total=1)
     found = evaluate(
         network,
@@ -284,6 +286,7 @@ def _evaluate(run: Run, draft: Path) -> None:
         min_distance_fraction=run.spec.particle.min_distance_fraction,
         expected_picks=run.spec.training.expected_picks,
         easy_seeds=run.spec.seeds_from != "coordinates",
+        places=places,
     )
     history = History.read(training_folder(run))
     report = Report(
@@ -304,6 +307,7 @@ def _evaluate(run: Run, draft: Path) -> None:
         [(m, labelled(run, m).seeds) for m in split_held_out(first_seeded(run))[1]],
         diameter_angstrom=run.spec.particle.diameter_angstrom,
         by="person" if run.spec.seeds_from == "coordinates" else "classes",
+        places=places,
     )
     write_atomically(draft / HELD_OUT, labels.model_dump_json().encode())
     write_atomically(draft / CURVES, draw_curves(history, found))

@@ -93,14 +93,21 @@ def _octahedral() -> NDArray[np.float64]:
     return np.array([matrix for matrix in matrices if np.linalg.det(matrix) > 0])
 
 
+def _cyclic(fold: int) -> NDArray[np.float64]:
+    """Return the rotations of an n-fold axis along z."""
+    angles = 2 * np.pi * np.arange(fold) / fold
+    return np.array(
+        [
+            [[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]
+            for a in angles.tolist()
+        ]
+    )
+
+
 def _dihedral(fold: int) -> NDArray[np.float64]:
     """Return the rotations of an n-fold axis along z with two-fold ones across it."""
-    angles = 2 * np.pi * np.arange(fold) / fold
-    turns = [
-        np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]) for a in angles
-    ]
-    flip = np.diag([1.0, -1.0, -1.0])
-    return np.array([*turns, *(turn @ flip for turn in turns)])
+    turns = _cyclic(fold)
+    return np.concatenate([turns, turns @ np.diag([1.0, -1.0, -1.0])])
 
 
 def _symmetric(unit: NDArray[np.float64], rotations: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -173,6 +180,35 @@ def _ribosome(rng: np.random.Generator) -> NDArray[np.float64]:
     return _inside(lobes, 130, 6000, rng)
 
 
+def _spike(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Stand three chains (C3) side by side, each with a head, two knobs and a long stalk."""
+
+    def chain(p: NDArray[np.float64]) -> NDArray[np.bool_]:
+        head = _ellipsoid(p, (32, 0, 32), (26, 24, 34))
+        knobs = _ellipsoid(p, (50, 18, 38), (20, 18, 20)) | _ellipsoid(
+            p, (16, 10, 62), (16, 16, 16)
+        )
+        stalk = _ellipsoid(p, (10, 0, -38), (11, 11, 42))
+        return np.asarray(head | knobs | stalk)
+
+    return _symmetric(_inside(chain, 85, 400, rng), _cyclic(3))
+
+
+def _polymerase(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Open a claw of two unlike pincers (no symmetry), 110 Å across."""
+
+    def claw(p: NDArray[np.float64]) -> NDArray[np.bool_]:
+        pincers = _ellipsoid(p, (-18, 4, 0), (26, 44, 30)) | _ellipsoid(
+            p, (22, 10, 6), (20, 40, 24)
+        )
+        base = _ellipsoid(p, (0, -34, -4), (36, 18, 28))
+        tip = _ellipsoid(p, (30, 42, -14), (12, 12, 14))
+        cleft = _ellipsoid(p, (2, 28, 4), (9, 36, 40))
+        return (pincers | base | tip) & ~cleft
+
+    return _inside(claw, 62, 2200, rng)
+
+
 _Make = Callable[[np.random.Generator], NDArray[np.float64]]
 
 _RECIPES: Final[dict[str, tuple[float, float, _Make]]] = {
@@ -182,6 +218,8 @@ _RECIPES: Final[dict[str, tuple[float, float, _Make]]] = {
     "proteasome": (155.0, 730.0, _proteasome),
     # RNA scatters more than protein of the same mass, so the ribosome is given more.
     "ribosome": (260.0, 3200.0, _ribosome),
+    "spike": (150.0, 440.0, _spike),
+    "polymerase": (110.0, 390.0, _polymerase),
 }
 
 SPECIES: Final = tuple(_RECIPES)
