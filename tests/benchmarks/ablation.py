@@ -44,10 +44,12 @@ from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
 from livepick.simulate.species import specimen
 from livepick.worker import Job, pick
-from livepick_trainer.clean import CleanRules
+from livepick_trainer.candidates import read_round
+from livepick_trainer.clean import CleanRules, judged
+from livepick_trainer.prepare import load_prepared
 from livepick_trainer.progress import Reporter
 from livepick_trainer.reseed import ReseedRules
-from livepick_trainer.seeds import SeedRules
+from livepick_trainer.seeds import REJECTED, SeedRules
 from livepick_trainer.stages import run_stages
 
 CONSOLE = Console(width=140)
@@ -141,17 +143,21 @@ STEPS: dict[str, Step] = {
     "classes": Step(seed_rules=NO_ZONES),
     "zones": Step(),
     "second-round": Step(second_round=True),
+    "no-decoys": Step(second_round=True, clean_rules=CleanRules(use_decoys=False)),
+    "not-centred": Step(second_round=True, clean_rules=CleanRules(centred=False)),
+    "less-background": Step(second_round=True, clean_rules=CleanRules(junk_score=0.0)),
+    "more-background": Step(second_round=True, clean_rules=CleanRules(junk_score=0.5)),
     "forgetful": Step(second_round=True, seed_rules=SeedRules(first_round_is_kept=False)),
     "no-zones": Step(second_round=True, seed_rules=NO_ZONES),
-    "rejected-ignored": Step(seed_rules=SeedRules(rejected_is_background=False)),
     "truth": Step(
         clean_rules=NO_CLASSES, seed_rules=NO_ZONES, reseed_rules=FIRST_SEEDS, truth=True
     ),
 }
-"""In the order of the pipeline, each with all before it. Then alternatives (a second round that
-forgets what the first saw, one with no ignored places at all, rejected classes that are ignored),
-and a ceiling: what the same network learns from the true positions of its half, which no bootstrap
-can know."""
+"""In the order of the pipeline, each with all before it. Then alternatives to the last: classes
+judged without decoys; seeds left where they were picked; no class learned as background but what
+has no chance at all, or every class that is not accepted; a second round that forgets what the
+first saw, one with no ignored places at all. And a ceiling: what the same network learns from the
+true positions of its half, which no bootstrap can know."""
 
 
 @contextmanager
@@ -300,6 +306,30 @@ def train(
     )
 
 
+def learned_as_background(material: Material, run_folder: Path) -> tuple[int, int, int]:
+    """Return how many candidates are background by their class, and how many of them particles.
+
+    The last number is that of all particles in these micrographs.
+    """
+    spec = RunSpec.read(run_folder)
+    micrographs = load_prepared(spec, run_folder / "prepare")
+    first = read_round(run_folder / "reseed", micrographs) or micrographs
+    second = read_round(run_folder / "retrain", first)
+    found = second or judged(run_folder / "select", first)
+    rejected = wrong = particles = 0
+    for m in found:
+        truth = material.truth[material.micrographs.index(m.path)]
+        particles += len(truth)
+        if m.candidates.verdict is None:
+            continue
+        yx_px = m.candidates.yx_px[m.candidates.verdict == REJECTED]
+        there = m.to_original(yx_px, np.ones(len(yx_px), dtype=np.float32))
+        radius_px = material.radius_angstrom / material.pixel_size_angstrom
+        rejected += len(there)
+        wrong += int(match(there, truth, radius_px=radius_px).hit.sum())
+    return rejected, wrong, particles
+
+
 def score(
     material: Material, bundle: Path, numbers: Sequence[int]
 ) -> tuple[list[Matches], list[Matches]]:
@@ -366,6 +396,7 @@ def _table(
         for seed in seeds:
             started = time.process_time()
             every, written = [], []
+            background = np.zeros(3, dtype=int)
             for fold in range(folds):
                 folder = work / f"{name}-{seed}-{fold}"
                 with masks_on(on=STEPS[name].masks):
@@ -376,7 +407,16 @@ def _table(
                     one, other = score(material, trained, numbers[1 - fold :: 2])
                 every += one
                 written += other
+                background += learned_as_background(material, folder / "runs" / "0001")
             _row(material, f"{name}, seed {seed}", every, written, time.process_time() - started)
+            if background[0]:
+                rejected, wrong, particles = background.tolist()
+                CONSOLE.print(
+                    f"{'':18} learned as background by their class: {rejected}, of which {wrong}"
+                    f" ({wrong / rejected:.1%}) are particles, {wrong / particles:.1%} of all",
+                    highlight=False,
+                    soft_wrap=True,
+                )
 
 
 def _row(

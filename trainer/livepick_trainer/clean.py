@@ -63,6 +63,12 @@ class CleanRules:
     """Classes are learned as background only below this score, where the evidence is strong.
     Between it and the limit they are learned as nothing."""
 
+    use_decoys: bool = True
+    """False: classes are judged by their averages alone; to see what the decoys are worth."""
+
+    centred: bool = True
+    """False: seeds stay where they were picked; to see what the alignment is worth."""
+
     least_believed: float = 0.1
     """Fraction of the sorted particles below which the outcome is not used."""
 
@@ -243,7 +249,7 @@ def select_seeds(
         classes=summary["classes"],
         pixel_size_angstrom=summary["pixel_size_angstrom"],
         diameter_angstrom=diameter_angstrom,
-        decoys=arrays["decoys"] if summary["decoys"] else None,
+        decoys=arrays["decoys"] if summary["decoys"] and rules.use_decoys else None,
         accept=accept,
         reject=reject,
     )
@@ -268,7 +274,7 @@ def select_seeds(
                 selection.believed[here], BELIEVED, np.where(doubtful[labels], UNSORTED, REJECTED)
             )
             of_micrograph.chance[places] = scores[labels]
-            if not trusted:
+            if rules.centred and not trusted:
                 micrograph = micrographs[number]
                 scale = np.array([micrograph.scale_y, micrograph.scale_x], dtype=np.float32)
                 shift_px = arrays["shift_yx_angstrom"][here] / (
