@@ -92,14 +92,12 @@ class SelectionRules:
     neighbours: Limits = (1.0, 0.4)
     """Signal around the particle, as a fraction of that inside."""
 
-    certainty: Limits = (1.0, 3.0)
+    certainty: Limits = (1.0, 2.0)
     """Where it is 1, its particles would as well be in any other class."""
     strong: Limits = (4.0, 2.0)
     """Views of one particle differ by up to 2.5 times, as GroEL's from the side and the top."""
-    length: Limits = (0.0, 1.3)
-    """Length divided by the usual one. Of classes shorter than two thirds of it, a third to a half
-    were fragments, the others particles from the end: too many of either to be learned as anything,
-    so that no length by itself makes a class background."""
+    length: Limits = (0.0, 0.9)
+    """Length divided by the usual one. Views from the end are half as long, and fragments, too."""
 
     log_odds: float = 0.44
     """Of a class that has the usual strength, as many decoys as candidates, and is as bright as its

@@ -84,6 +84,9 @@ CLASSES_OF = {
 }
 """Pictures of the classes of each round; a person's word is on the first."""
 
+MOST_SCORED = 8
+"""Training micrographs whose classes help to choose the threshold."""
+
 MOST_COMPARED = 4
 """Held-out micrographs on which onnxruntime is compared with torch, whole and in patches."""
 
@@ -287,6 +290,7 @@ def _evaluate(run: Run, draft: Path) -> None:
         expected_picks=run.spec.training.expected_picks,
         easy_seeds=run.spec.seeds_from != "coordinates",
         places=places,
+        further=training[:MOST_SCORED],
     )
     history = History.read(training_folder(run))
     report = Report(

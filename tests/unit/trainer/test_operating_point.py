@@ -11,7 +11,7 @@ from livepick.core.picks import Picks
 from livepick_trainer import evaluate
 from livepick_trainer.evaluate import choose_operating_point
 from livepick_trainer.prepare import PreparedMicrograph
-from livepick_trainer.seeds import Candidates, Seeds
+from livepick_trainer.seeds import BELIEVED, REJECTED, UNSORTED, Candidates, Seeds
 
 SCORES = np.linspace(0.9, 0.1, 17)
 
@@ -101,3 +101,63 @@ def test_a_refined_position_that_leaves_the_area_is_no_pick(monkeypatch):
     found = evaluate.pick(None, micrograph, min_distance_px=12)
 
     assert found.x_px.tolist() == pytest.approx([50], abs=0.1)
+
+
+def test_by_their_classes_picks_count_as_far_as_they_are_likely():
+    """Ten sure picks, and ten that are as likely as not: all are worth writing; unlikely ones not.
+
+    The threshold is half way from there to 0.3; what no class has seen has no say.
+    """
+    chance = np.array([0.95] * 8 + [0.6] * 4 + [0.05] * 5, dtype=np.float32)
+    chance[3] = np.nan
+    found = [matches(6, truths=6)] * 3
+
+    point = choose_operating_point(
+        found, easy_seeds=True, by_class=[(SCORES.astype(np.float32), chance)] * 3
+    )
+
+    assert point.threshold == pytest.approx((SCORES[11] + 0.3) / 2, abs=1e-6)
+    assert "by the 2D classes of 48 picks" in point.source
+
+
+def test_classes_that_have_seen_hardly_any_pick_do_not_choose():
+    """Then the seeds do."""
+    chance = np.full(17, np.nan, dtype=np.float32)
+    chance[:2] = 0.9
+    found = [matches(6, truths=6)] * 3
+
+    point = choose_operating_point(found, by_class=[(SCORES.astype(np.float32), chance)] * 3)
+
+    assert point.source.startswith("best F1 against 18 seeds")
+
+
+def test_what_only_one_picker_finds_is_labelled_by_its_class():
+    """A place in a good class is a particle, one in a doubtful class counts neither way."""
+    yx_px = np.array([[10, 10], [10, 60], [10, 110], [10, 160], [10, 200]], dtype=np.float32)
+    micrograph = PreparedMicrograph(
+        path=Path("mic.mrc"),
+        held_out=True,
+        original_pixel_size_angstrom=5.0,
+        image=np.zeros((100, 440), dtype=np.float32),
+        mask=np.zeros((100, 440), dtype=bool),
+        scale_y=1.0,
+        scale_x=1.0,
+        candidates=Candidates(yx_px[:1], np.ones(1, np.float32)),
+    )
+    known = Candidates(
+        yx_px,
+        score=np.array([0.9, 0.8, 0.7, 0.6, 0.1], dtype=np.float32),
+        verdict=np.array([BELIEVED, BELIEVED, UNSORTED, REJECTED, UNSORTED], dtype=np.int8),
+        chance=np.array([0.9, 0.9, 0.4, 0.1, np.nan], dtype=np.float32),
+    )
+
+    labels = evaluate.held_out_labels(
+        [(micrograph, Seeds(yx_px[:1], yx_px[:0]))],
+        diameter_angstrom=100,
+        by="classes",
+        places={micrograph.path: known},
+    )
+
+    here = labels.micrographs[0]
+    assert [x for x, _ in here.particles] == [10, 60]
+    assert [x for x, _ in here.doubtful] == [110]
