@@ -1,0 +1,180 @@
+"""Pairs of models of which the better one is known, judged by the real gate.
+
+    python tests/benchmarks/gate_pairs.py [--data FOLDER] [--sets NAME ...] [--seed N]
+        [--work FOLDER]
+
+Each set of ``ablation.py`` is cut in two halves. The trainer gets one. Then the gate judges, on the
+micrographs that the run has held out and by the labels that it left: the trained model against the
+blob picker; models that learned another specimen against the blob picker and against the trained
+one; and the trained one against these. Beside each verdict stands the truth, on the other half.
+
+A verdict is right if it promotes what is better by more than 0.01 of the true average precision,
+and keeps aside what is worse by more. In between both are right.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from ablation import (
+    SIMULATIONS,
+    STEPS,
+    Material,
+    blob_seeds,
+    real_material,
+    score,
+    simulated_material,
+    train,
+)
+from gate import here
+from real_data import DEFAULT_DATA, SETS
+from rich.console import Console
+
+from livepick.config import Config
+from livepick.core.bundle import GRAPH, publish, read_card
+from livepick.core.matching import figures
+from livepick.gate import Gate
+from livepick.models import Bundle
+from livepick.worker import pick
+
+CONSOLE = Console(width=160, highlight=False)
+SAME = 0.01
+"""Of the true average precision: less is no difference."""
+DEFAULT_SETS = (
+    "10146-sums",
+    "10017",
+    "sim-proteasome",
+    "sim-galactosidase",
+    "sim-spike",
+    "crowded-700",
+)
+STRANGERS = 1
+"""Models of other specimens, for each set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What the trainer made of half of a set."""
+
+    material: Material
+    blob: Bundle
+    own: Bundle
+    unseen: list[int]
+
+
+def main() -> int:
+    """Print a line for each pair; return 1 if the gate fails in more than a tenth of them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("LIVEPICK_DATA", DEFAULT_DATA))
+    )
+    parser.add_argument("--sets", nargs="*", choices=[*SETS, *SIMULATIONS], default=DEFAULT_SETS)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--work", type=Path, help="keep models here, and take those that are here")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix="livepick-gate-") as temporary:
+        work = given.work or Path(temporary)
+        trained = [
+            _trained(name, given.data, work / name, given.seed)
+            for name in given.sets
+            if name in SIMULATIONS or given.data.is_dir()
+        ]
+        verdicts = [right for number in range(len(trained)) for right in _judge(trained, number)]
+    CONSOLE.print(f"{sum(verdicts)} of {len(verdicts)} verdicts are right")
+    return 0 if sum(verdicts) >= 0.9 * len(verdicts) else 1
+
+
+def _trained(name: str, data: Path, work: Path, seed: int) -> Trained:
+    place = work / "micrographs"
+    material = (
+        real_material(SETS[name], data, place)
+        if name in SETS
+        else simulated_material(name, SIMULATIONS[name], place)
+    )
+    blob, seeds = blob_seeds(material, work)
+    folder = work / f"gate-{seed}"
+    own = folder / "models" / "0001"
+    if not own.is_dir():
+        train(material, seeds[::2], STEPS["second-round"], folder, seed)
+    unseen = list(range(len(seeds)))[1::2]
+    return Trained(material, Bundle(blob, read_card(blob)), Bundle(own, read_card(own)), unseen)
+
+
+def _judge(trained: Sequence[Trained], number: int) -> list[bool]:
+    """Print and return whether each verdict on a set's pairs is right."""
+    this = trained[number]
+    truth = {id(b): _true_average_precision(this, b) for b in (this.blob, this.own)}
+    pairs = [("trained", this.own, "blob picker", this.blob)]
+    for step in range(1, STRANGERS + 1):
+        other = trained[(number + step) % len(trained)]
+        if other is this:
+            continue
+        stranger = _of_this_particle(other, this, version=100 + step)
+        truth[id(stranger)] = _true_average_precision(this, stranger)
+        name = f"of {other.material.name}"
+        pairs += [
+            (name, stranger, "blob picker", this.blob),
+            (name, stranger, "trained", this.own),
+            ("trained", this.own, name, stranger),
+        ]
+    gate = Gate(_config(this), lambda job: here(pick, job), here)
+    right = []
+    for candidate_name, candidate, champion_name, champion in pairs:
+        verdict = gate.judge(candidate, champion, asked=True).verdict
+        gain = truth[id(candidate)] - truth[id(champion)]
+        right.append(abs(gain) <= SAME or verdict.promote == (gain > 0))
+        CONSOLE.print(
+            f"{'right' if right[-1] else 'WRONG'}: {this.material.name}: {candidate_name} against"
+            f" {champion_name}: {'promoted' if verdict.promote else 'kept aside'}; true AP"
+            f" {truth[id(candidate)]:.3f} against {truth[id(champion)]:.3f} ({gain:+.3f}); gate:"
+            f" {verdict.sentence}",
+            soft_wrap=True,
+        )
+    return right
+
+
+def _of_this_particle(other: Trained, this: Trained, *, version: int) -> Bundle:
+    """Publish a model of another specimen as one of this particle, which it may be."""
+    card = replace(
+        this.own.card,
+        version=version,
+        threshold=other.own.card.threshold,
+        graph_sha256=other.own.card.graph_sha256,
+        normalization=other.own.card.normalization,
+    )
+    models = this.own.path.parent
+    path = models / f"{version:04d}"
+    if not path.is_dir():
+        publish(models, card, {GRAPH: (other.own.path / GRAPH).read_bytes()})
+    return Bundle(path, read_card(path))
+
+
+def _true_average_precision(this: Trained, bundle: Bundle) -> float:
+    matches, _ = score(this.material, bundle.path, this.unseen)
+    return figures(matches).average_precision
+
+
+def _config(this: Trained) -> Config:
+    state = this.own.path.parent.parent
+    return Config.model_validate(
+        {
+            "session": {"name": "gate"},
+            "watch": {"directories": [str(this.material.micrographs[0].parent)]},
+            "particle": {"diameter_angstrom": this.material.diameter_angstrom},
+            "picking": {"device": "cpu"},
+            "output": {"directory": str(state / "out")},
+            "state": {"directory": str(state)},
+        }
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
