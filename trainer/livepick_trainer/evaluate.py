@@ -49,7 +49,7 @@ from livepick.errors import TrainerError
 from livepick_trainer.export_onnx import network_scores
 from livepick_trainer.network import MULTIPLE_PX
 from livepick_trainer.prepare import PreparedMicrograph
-from livepick_trainer.seeds import BELIEVED, UNSORTED, Candidates, Points, Seeds
+from livepick_trainer.seeds import BELIEVED, REJECTED, Candidates, Points, Seeds
 
 __all__ = [
     "HeldOut",
@@ -74,6 +74,10 @@ MATCH_RADIUS_DIAMETERS = 0.25
 
 LEAST_SEEDS = 10
 """Fewer held-out seeds than this cannot choose a threshold."""
+
+SURE_CHANCE = 0.7
+"""Places in classes with this chance are labels for the gate; those with less, if they are not
+background, count neither way."""
 
 EVEN_ODDS = 0.5
 """The score of a pixel that the network holds for particle and background alike."""
@@ -395,10 +399,13 @@ def held_out_labels(
         (micrograph, seeds.positive_yx_px, seeds.ignored_yx_px) for micrograph, seeds in held_out
     ]
     if places is not None:
-        known = [(micrograph, places[micrograph.path]) for micrograph, _ in held_out]
+        known = [places[micrograph.path] for micrograph, _ in held_out]
+        sure = [_has_chance(here, SURE_CHANCE) for here in known]
+        if sum(int(here.sum()) for here in sure) < LEAST_SEEDS:
+            sure = [here.verdict == BELIEVED for here in known]
         labels = [
-            (micrograph, here.yx_px[here.verdict == BELIEVED], here.yx_px[_doubtful(here)])
-            for micrograph, here in known
+            (micrograph, here.yx_px[particles], here.yx_px[_doubtful(here) & ~particles])
+            for (micrograph, _), here, particles in zip(held_out, known, sure, strict=True)
         ]
     return HeldOutLabels(
         by=by,
@@ -415,8 +422,13 @@ def held_out_labels(
     )
 
 
-def _doubtful(known: Candidates) -> NDArray[np.bool_]:
-    """Return what may be a particle: of a doubtful class, or good and not in any class."""
+def _has_chance(known: Candidates, least: float) -> NDArray[np.bool_]:
+    """Return which places have at least this chance of being a particle by their class."""
     assert known.chance is not None  # noqa: S101 -- places come from the classes
-    in_class = np.isfinite(known.chance)
-    return np.asarray((known.verdict == UNSORTED) & (in_class | (known.score >= EVEN_ODDS)))
+    return np.asarray(np.nan_to_num(known.chance, nan=-1.0) >= least)
+
+
+def _doubtful(known: Candidates) -> NDArray[np.bool_]:
+    """Return what may be a particle: not of a bad class, or good and not in any class."""
+    in_class = _has_chance(known, 0.0)
+    return np.asarray((known.verdict != REJECTED) & (in_class | (known.score >= EVEN_ODDS)))

@@ -1,9 +1,10 @@
 """What a run leaves to judge models by: the particles of the micrographs that it never learned.
 
-``held_out.json`` is in every trained bundle. The labels are those of the first round: seeds that
-were sorted by 2D classes, or a person's. No network had a say in them, so that they favour neither
-of two. There are none closer to the edge than the run's ``particle.edge_fraction`` allows. A model
-with another fraction is compared only where both may pick (``core.gate.Pair.area``).
+``held_out.json`` is in every trained bundle. The labels are what the 2D classes say of all that the
+first picker or the network has found, or they are a person's. What only one of the two has found is
+judged by the class that it falls into, so that labels do not favour whoever made them. There are
+none closer to the edge than the run's ``particle.edge_fraction`` allows. A model with another
+fraction is compared only where both may pick (``core.gate.Pair.area``).
 """
 
 from pathlib import Path

@@ -17,7 +17,7 @@ from livepick_trainer.candidates import (
     with_candidates,
     write_candidates,
 )
-from livepick_trainer.clean import VERDICTS, _save
+from livepick_trainer.clean import VERDICTS, _Judged, _save
 from livepick_trainer.export_onnx import graph_scores
 from livepick_trainer.prepare import PreparedMicrograph
 from livepick_trainer.reseed import ReseedRules, beside_coordinates, reseed, threshold_for
@@ -211,7 +211,11 @@ def test_a_rounds_candidates_come_back_as_they_were_written(tmp_path):
     round_of = [candidates_of([0.9, 0.4], "a.mrc"), candidates_of([0.7], "b.mrc")]
     verdicts = [np.array([BELIEVED, REJECTED], np.int8), np.array([UNSORTED], np.int8)]
     write_candidates(tmp_path, round_of, 0.35)
-    _save(tmp_path, round_of, verdicts, {"used": True})
+    found = [
+        _Judged(m.candidates.yx_px, verdict, np.full(len(verdict), 0.6, np.float32))
+        for m, verdict in zip(round_of, verdicts, strict=True)
+    ]
+    _save(tmp_path, round_of, found, {"used": True})
     end_round(tmp_path, "because", used=True)
 
     found = read_round(tmp_path, [candidates_of([], "b.mrc"), candidates_of([0.1] * 5, "a.mrc")])
