@@ -402,7 +402,7 @@ def held_out_labels(
         known = [places[micrograph.path] for micrograph, _ in held_out]
         sure = [_has_chance(here, SURE_CHANCE) for here in known]
         if sum(int(here.sum()) for here in sure) < LEAST_SEEDS:
-            sure = [here.verdict == BELIEVED for here in known]
+            sure = [np.asarray(here.verdict == BELIEVED) for here in known]
         labels = [
             (micrograph, here.yx_px[particles], here.yx_px[_doubtful(here) & ~particles])
             for (micrograph, _), here, particles in zip(held_out, known, sure, strict=True)
