@@ -172,3 +172,42 @@ def test_a_turn_is_a_phase_of_the_angular_frequencies():
     turned = polar.transform(on_x) * torch.polar(torch.ones(1), -order * math.pi / 2)
 
     assert torch.allclose(turned, polar.transform(on_y), atol=1e-3 * float(turned.abs().max()))
+
+
+def test_further_particles_get_the_class_of_their_kind():
+    """Those had no part in making the classes, nor have decoys, which are noise here."""
+    images, kind, _ = particles(60, noise=0.7)
+    others, other_kind, _ = particles(30, noise=0.7, seed=5)
+    noise = np.random.default_rng(9).normal(0, 0.7, (40, BOX_PX, BOX_PX)).astype(np.float32)
+
+    found = classify(
+        images,
+        diameter_px=DIAMETER_PX,
+        classes=6,
+        rules=RULES,
+        rest=iter([others[:50], others[50:]]),
+        decoys=iter([noise]),
+    )
+
+    usual = [np.bincount(kind[found.label == k], minlength=3).argmax() for k in range(6)]
+    assert (np.array(usual)[found.rest.label] == other_kind).mean() >= 0.85
+    assert found.rest.shift_yx_px.shape == (90, 2)
+    assert len(found.decoys.label) == 40
+    alone = classify(images, diameter_px=DIAMETER_PX, classes=6, rules=RULES)
+    assert (alone.label == found.label).all()
+    assert not len(alone.rest.label)
+
+
+def test_a_class_is_centred_on_the_whole_body():
+    """A large and a small lobe: picks on the large one are moved to between the two."""
+    rng = np.random.default_rng(3)
+    y, x = np.indices((BOX_PX, BOX_PX)) - BOX_PX // 2
+    shape = np.where(np.hypot(y, x) < 5, 1.3, 0) + np.where(np.hypot(y - 13, x) < 6, 1.0, 0)
+    shape = ndimage.gaussian_filter(shape.astype(np.float32), 1)
+    turned = [ndimage.rotate(shape, rng.uniform(0, 360), reshape=False, order=1) for _ in range(90)]
+    images = np.array(turned, dtype=np.float32)
+    images += rng.normal(0, 0.4, images.shape).astype(np.float32)
+
+    found = classify(images, diameter_px=DIAMETER_PX, classes=2, rules=RULES)
+
+    assert np.median(np.linalg.norm(found.shift_yx_px, axis=1)) > 4
