@@ -46,7 +46,7 @@ from livepick.worker import pick
 
 CONSOLE = Console(width=160, highlight=False)
 SAME = 0.01
-"""Of the true average precision: less is no difference."""
+"""A smaller difference in the true average precision does not count."""
 DEFAULT_SETS = (
     "10146-sums",
     "10017",
@@ -61,7 +61,7 @@ STRANGERS = 1
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What the trainer made of half of a set."""
+    """The model that the trainer made from half of a set."""
 
     material: Material
     blob: Bundle

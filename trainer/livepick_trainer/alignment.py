@@ -24,7 +24,7 @@ BODY_BLUR_DIAMETERS = 0.05
 """Standard deviation of the blur under which the body of an average is seen."""
 
 BODY_FLOOR = 0.05
-"""Of the brightest; what is fainter is not of the body."""
+"""Fraction of the highest brightness; fainter pixels do not belong to the body."""
 
 CENTRING_STEPS = 10
 
@@ -399,7 +399,7 @@ class _Trial:
     norm: Tensor
     """(S K,)."""
     weight: Tensor
-    """Of each ring, (R,)."""
+    """Weight of each ring, (R,)."""
     temperature: float
 
     @classmethod

@@ -88,10 +88,10 @@ class Classification:
     """(2, K)."""
 
     rest: Assignment
-    """What became of the particles that the classes were not made from."""
+    """Classes of the particles that the classes were not made from."""
 
     decoys: Assignment
-    """What became of the decoys."""
+    """Classes of the decoys."""
 
 
 def choose_classes(particles: int, rules: ClassificationRules | None = None) -> int:

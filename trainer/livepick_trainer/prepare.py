@@ -12,7 +12,7 @@ first. So each micrograph is read once, and the worker's image is the same to th
 import io
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,15 +152,10 @@ def noise_sigma(folder: Path) -> float | None:
         return None
 
 
-def load_prepared(
-    spec: RunSpec, folder: Path, verdicts: Mapping[Path, NDArray[np.int8]] | None = None
-) -> list[PreparedMicrograph]:
-    """Return the micrographs that ``prepare_micrographs`` left in ``folder``, in order.
-
-    ``verdicts`` are those of the 2D classes on each micrograph's candidates, if there are any.
-    """
+def load_prepared(spec: RunSpec, folder: Path) -> list[PreparedMicrograph]:
+    """Return the micrographs that ``prepare_micrographs`` left in ``folder``, in order."""
     return [
-        _load_one(micrograph, folder, number, (verdicts or {}).get(micrograph.path))
+        _load_one(micrograph, folder, number)
         for number, micrograph in enumerate(spec.micrographs)
         if _rest_of(folder, number).exists()
     ]
@@ -237,9 +232,7 @@ def _own_noise(folder: Path, number: int) -> float:
         return float(rest["noise"])
 
 
-def _load_one(
-    micrograph: RunMicrograph, folder: Path, number: int, verdict: NDArray[np.int8] | None
-) -> PreparedMicrograph:
+def _load_one(micrograph: RunMicrograph, folder: Path, number: int) -> PreparedMicrograph:
     common = _common_image_of(folder, number)
     place = common if common.exists() else _image_of(folder, number)
     image: Image = np.load(place, mmap_mode="r")
@@ -253,7 +246,7 @@ def _load_one(
             mask=rest["mask"],
             scale_y=scale_y,
             scale_x=scale_x,
-            candidates=_candidates(micrograph.seeds, verdict, scale_y=scale_y, scale_x=scale_x),
+            candidates=_candidates(micrograph.seeds, scale_y=scale_y, scale_x=scale_x),
             ctf=micrograph.ctf,
             area=PickArea(*rest["area"].tolist()),
         )
@@ -261,14 +254,13 @@ def _load_one(
 
 def _candidates(
     seeds: Sequence[tuple[float, float, float]],
-    verdict: NDArray[np.int8] | None,
     *,
     scale_y: float,
     scale_x: float,
 ) -> Candidates:
     table = np.asarray(seeds, dtype=np.float32).reshape(-1, 3)  # x, y, score
     yx_px = np.column_stack([table[:, 1] / scale_y, table[:, 0] / scale_x])
-    return Candidates(yx_px.astype(np.float32), table[:, 2], verdict)
+    return Candidates(yx_px.astype(np.float32), table[:, 2])
 
 
 def _image_of(folder: Path, number: int) -> Path:
