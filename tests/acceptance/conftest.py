@@ -12,25 +12,23 @@ CENTRES_PX = [(i, j) for i in range(50, 350, 75) for j in range(50, 350, 75)]
 """``(y, x)`` of the discs, each within 8 pixels of there."""
 
 
-def in_defocus(image, *, ice):
-    """Return an image without its wide structure, and with ice between 40 and 14 Å."""
-    axis = np.fft.fftfreq(SIDE_PX, PIXEL_SIZE_ANGSTROM)
-    frequency = np.hypot(*np.meshgrid(axis, axis))  # in 1/Å
-    narrow = 1 - np.exp(-((frequency * DIAMETER_ANGSTROM / 1.5) ** 2))
-    band = (frequency > 1 / 40) & (frequency < 1 / 14)
-    spectrum = np.fft.fft2(image) * narrow + np.fft.fft2(ice) * band
-    return np.fft.ifft2(spectrum).real.astype(np.float32)
+def blotches(rng):
+    """Return structure between two and four diameters wide, as of uneven ice."""
+    axis = np.fft.fftfreq(SIDE_PX, PIXEL_SIZE_ANGSTROM / DIAMETER_ANGSTROM)
+    frequency = np.hypot(*np.meshgrid(axis, axis))  # in 1 / diameter
+    wide = (frequency > 1 / 4) & (frequency < 1 / 2)
+    image = np.fft.ifft2(np.fft.fft2(rng.normal(0, 1, (SIDE_PX, SIDE_PX))) * wide).real
+    return (image / image.std()).astype(np.float32)
 
 
 @pytest.fixture(scope="session")
 def write_disc_micrograph():
     """Return a function that writes dark discs in noise, 16 unless told otherwise, by a rename.
 
-    Such are judged bad, as discs of one grey are wider than any particle in defocus. ``good``:
-    without what is wide in them, and in a little ice.
+    Those are of good quality; ``bad`` ones are in uneven ice besides.
     """
 
-    def write(path, *, seed, discs=16, good=False):
+    def write(path, *, seed, discs=16, bad=False):
         rng = np.random.default_rng(seed)
         y, x = np.mgrid[:SIDE_PX, :SIDE_PX]
         radius = DIAMETER_ANGSTROM / PIXEL_SIZE_ANGSTROM / 2
@@ -39,8 +37,8 @@ def write_disc_micrograph():
         for centre in CENTRES_PX[:discs]:
             i, j = centre + rng.uniform(-8, 8, 2)
             image -= 1.5 / (1 + np.exp(np.hypot(y - i, x - j) - radius))
-        if good:
-            image = in_defocus(image, ice=rng.normal(0, 0.5, image.shape))
+        if bad:
+            image += 3 * blotches(rng)
         image += noise
         draft = path.with_suffix(".part")
         with mrcfile.new(draft, image, overwrite=True) as mrc:

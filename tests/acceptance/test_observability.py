@@ -81,7 +81,7 @@ def watch(tmp_path):
 class Microscope:
     """Delivers micrographs until it is told to pause; good ones, or such as are judged bad."""
 
-    good = True
+    bad = False
 
     def __init__(self, session, every_seconds):
         self.session = session
@@ -93,7 +93,7 @@ class Microscope:
 
     def deliver(self, count):
         """Deliver some at once."""
-        self.session.drop(count, first=self.number + 1, good=self.good)
+        self.session.drop(count, first=self.number + 1, bad=self.bad)
         self.number += count
 
     def _run(self):
@@ -295,7 +295,7 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         session.until(lambda: prometheus.has_figures(seen), "figures before the burst")
 
         # No GPU, bad files and bad micrographs, a burst of events, a typo in the config.
-        microscope.good = False
+        microscope.bad = True
         bad = BadFiles(session)
         session.process.send_signal(signal.SIGSTOP)
         flood(session.landing)
@@ -304,7 +304,7 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         with bad:
             until(fire=["LivepickOnCpu", "LivepickMicrographsFail", "LivepickManyBad",
                         "LivepickEventsLost", "LivepickConfigRefused"])  # fmt: skip
-        microscope.good = True
+        microscope.bad = False
 
         # The config is right again, but its threshold too high; and workers are killed.
         for path in session.landing.glob("bad_*"):

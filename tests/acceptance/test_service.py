@@ -209,6 +209,7 @@ def test_a_model_is_trained_survives_restarts_and_picks_everything(make_session)
             "minibatch_size": 4,
             "auto_remedy": False,
         },
+        retrain={"gate": "off"},  # the blob picker finds all of the discs too
     )
     run = session.state / "runs" / "0001"
     session.start()

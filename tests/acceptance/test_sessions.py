@@ -149,6 +149,6 @@ def test_a_model_of_an_earlier_session_starts_the_next_at_another_pixel_size(mak
     told = dataclasses.asdict(found)
     assert {micrograph.pixel_size_angstrom for micrograph in spec.micrographs} == {1.5}
     assert found.truths > 200, told
-    assert found.hits > 0.95 * found.picks, told  # three epochs find few, and at their places
-    assert found.average_precision > 0.5, told
+    assert found.hits > 0.9 * found.picks, told
+    assert found.average_precision > 0.85, told
     assert found.localisation_mean_px * 1.5 < 0.04 * diameter, told
