@@ -39,6 +39,7 @@ from rich.console import Console
 
 from livepick.config import Config
 from livepick.core.bundle import GRAPH, publish, read_card
+from livepick.core.held_out import HELD_OUT
 from livepick.core.matching import figures
 from livepick.gate import Gate
 from livepick.models import Bundle
@@ -142,7 +143,7 @@ def _judge(trained: Sequence[Trained], number: int) -> list[bool]:
 
 
 def _of_this_particle(other: Trained, this: Trained, *, version: int) -> Bundle:
-    """Publish a model of another specimen as one of this particle, which it may be."""
+    """Publish a model of another specimen as if this session's run had trained it."""
     card = replace(
         this.own.card,
         version=version,
@@ -153,7 +154,8 @@ def _of_this_particle(other: Trained, this: Trained, *, version: int) -> Bundle:
     models = this.own.path.parent
     path = models / f"{version:04d}"
     if not path.is_dir():
-        publish(models, card, {GRAPH: (other.own.path / GRAPH).read_bytes()})
+        labels = (this.own.path / HELD_OUT).read_bytes()
+        publish(models, card, {GRAPH: (other.own.path / GRAPH).read_bytes(), HELD_OUT: labels})
     return Bundle(path, read_card(path))
 
 

@@ -177,10 +177,12 @@ def test_a_blob_picker_gives_way_only_to_a_clear_gain():
     assert decide(nearly_all, mode="strict", asked=True, provisional=True).promote
 
 
-def test_without_anything_to_compare_only_a_blob_picker_gives_way():
-    """Nothing speaks for the new model, but nothing for a provisional one either."""
-    assert not decide(None, mode="strict", asked=True).promote
-    assert decide(None, mode="strict", asked=True, provisional=True).promote
+def test_without_anything_to_compare_the_champion_stays():
+    """Whatever it is: nothing shows that the new model is better."""
+    for provisional in (False, True):
+        verdict = decide(None, mode="strict", asked=True, provisional=provisional)
+        assert not verdict.promote
+        assert "models promote" in verdict.sentence
     assert decide(None, mode="off", asked=False).promote
 
 

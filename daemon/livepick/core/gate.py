@@ -197,22 +197,17 @@ def decide(
     asked
         Whether a person asked for this model, which lets it win a tie under ``strict``.
     provisional
-        True if the champion is a blob picker, which gives way to a clear gain, and where nothing
-        could be compared.
+        True if the champion is a blob picker, which gives way only to a clear gain.
     """
     outcome = _outcome(comparison, provisional=provisional)
     wins_ties = mode == "tolerant" or (asked and not provisional)
-    promote = (
-        mode == "off"
-        or outcome == "better"
-        or (outcome == "as good" and wins_ties)
-        or (outcome == "not compared" and provisional)
-    )
+    promote = mode == "off" or outcome == "better" or (outcome == "as good" and wins_ties)
     words = {
         "better": "it is better",
         "as good": "it is as good",
         "worse": "it is worse",
-        "not compared": "no held-out micrograph with labels could be picked with both",
+        "not compared": "no held-out micrograph with labels could be picked with both, so nothing"
+        " shows that it is better; livepick models promote takes it all the same",
     }[outcome]
     rule = ""
     if outcome == "as good":
