@@ -27,16 +27,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from livepick.config import Config
-from livepick.core.bundle import read_card
-from livepick.core.coordinates import read_coordinates
-from livepick.core.matching import Figures, Matches, figures, match, operating_point
-from livepick.core.pick_area import PickArea
-from livepick.core.run import RUNS, RunSpec
-from livepick.models import MODELS, Models
+from livepick.config.schema import Config
+from livepick.core.contracts.bundle import read_card
+from livepick.core.contracts.run import RUNS, RunSpec
+from livepick.core.evaluation.matching import Figures, Matches, figures, match, operating_point
+from livepick.core.formats.coordinates import read_coordinates
+from livepick.core.imaging.pick_area import PickArea
+from livepick.models.registry import MODELS, Models
+from livepick.retraining.trainer_process import last_progress
 from livepick.simulate.acquisition import NOTES
 from livepick.simulate.species import SPECIES, specimen
-from livepick.trainer_process import last_progress
 
 CONSOLE = Console()
 LIVEPICK = Path(sys.executable).with_name("livepick")

@@ -29,10 +29,23 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from livepick.advice import advice
-from livepick.config import Config
-from livepick.core.files import write_atomically
-from livepick.dispatch import (
+from livepick.config.last_known_good import keep
+from livepick.config.recommendations import advice
+from livepick.config.reload import Change, ConfigFile
+from livepick.config.schema import Config
+from livepick.errors import LivepickError, ModelError
+from livepick.host.atomic_files import write_atomically
+from livepick.host.gpus import Cards, nvml
+from livepick.host.systemd import Systemd
+from livepick.ingest.ctf_watcher import Sidecars
+from livepick.ingest.watcher import Watcher
+from livepick.ledger.rows import RunState
+from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.models.registry import MODELS, Bundle, Models
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.supervisor import Supervisor
+from livepick.picking.coordinate_files import RelionStar
+from livepick.picking.dispatch import (
     Dispatch,
     Inbox,
     Orders,
@@ -41,28 +54,15 @@ from livepick.dispatch import (
     RunChanged,
     Stop,
 )
-from livepick.engine import Engine, local
-from livepick.errors import LivepickError, ModelError
-from livepick.export.micrographs import MicrographTable
-from livepick.export.star import RelionStar
-from livepick.gpu import Cards, nvml
-from livepick.in_force import keep
-from livepick.ledger import LEDGER, Ledger, ReadLedger
-from livepick.metrics import Metrics
-from livepick.models import MODELS, Bundle, Models
-from livepick.outputs import Outputs
-from livepick.records import RunState
-from livepick.reload import Change, ConfigFile
-from livepick.retrain import Retrain
-from livepick.sidecars import Sidecars
-from livepick.supervisor import Supervisor
-from livepick.systemd import Systemd
-from livepick.watch import Watcher
+from livepick.picking.engine import Engine, local
+from livepick.picking.micrograph_table import MicrographTable
+from livepick.picking.output_sync import Outputs
+from livepick.picking.worker import CUDA, pick, probe
+from livepick.retraining.scheduler import Retrain
 from livepick.web.app import create_app
-from livepick.web.asking import ADDRESS
-from livepick.web.sections import Sources
+from livepick.web.client import ADDRESS
+from livepick.web.page import Sources
 from livepick.web.server import Web, is_loopback, listen
-from livepick.worker import CUDA, pick, probe
 
 __all__ = ["Service"]
 

@@ -6,8 +6,7 @@ red on livepick's page; with a warning it goes on, and somebody should look. The
 the page.
 """
 
-from livepick.disks import LOW_FRACTION, TIGHT_GIB
-from livepick.limits import (
+from livepick.config.alert_thresholds import (
     BAD_FRACTION,
     BAD_SINGLE,
     DOUBTFUL_FRACTION,
@@ -20,6 +19,7 @@ from livepick.limits import (
     QUIET_GAPS,
     QUIET_SECONDS,
 )
+from livepick.host.disks import LOW_FRACTION, TIGHT_GIB
 from observability.alert import Alert
 
 __all__ = ["ALERTS"]

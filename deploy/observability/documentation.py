@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from prometheus_client import Metric
 
-from livepick.metrics import Metrics
+from livepick.monitoring.metrics.exporter import Metrics
 from observability.alert import Alert
 
 __all__ = ["exposed", "metrics_table", "runbooks", "with_parts"]

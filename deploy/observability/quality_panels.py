@@ -1,19 +1,19 @@
 """The Session dashboard's row on the micrographs themselves: verdicts, and the figures behind them.
 
-Limits in descriptions are those of ``livepick.core.quality``, so that they cannot differ.
+Limits in descriptions are those of ``livepick.core.imaging.quality``, so that they cannot differ.
 """
 
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from livepick.core.quality import CTF_LIMITS, LIMITS
-from livepick.limits import (
+from livepick.config.alert_thresholds import (
     BAD_FRACTION,
     DOUBTFUL_FRACTION,
     FAILED_FRACTION,
     FAILED_SINGLE,
     LATEST,
 )
+from livepick.core.imaging.quality import CTF_LIMITS, LIMITS
 from observability.panels import curves, distribution
 
 __all__ = ["quality_panels"]

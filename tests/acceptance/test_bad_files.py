@@ -8,7 +8,7 @@ import numpy as np
 import tifffile
 from session import LISTS
 
-from livepick.ledger import LEDGER, ReadLedger
+from livepick.ledger.writer import LEDGER, ReadLedger
 
 PIXEL_SIZE_ANGSTROM = 4.0
 SIDE_PX = 384

@@ -20,17 +20,17 @@ import psutil
 import pytest
 from session import LISTS
 
-from livepick.champion import CHAMPION
-from livepick.config import Config
-from livepick.core.run import PROGRESS, Stage
+from livepick.config.schema import Config
+from livepick.core.contracts.run import PROGRESS, Stage
 from livepick.errors import LedgerError
-from livepick.ledger import LEDGER, ReadLedger
-from livepick.models import Models, verify_graph
+from livepick.ledger.writer import LEDGER, ReadLedger
+from livepick.models.promotions import CHAMPION
+from livepick.models.registry import Models, verify_graph
+from livepick.retraining.trainer_process import ProgressReader
 from livepick.simulate.acquisition import Pace, Plan, acquire
 from livepick.simulate.field import Junk
 from livepick.simulate.field import Session as Simulation
 from livepick.simulate.species import specimen
-from livepick.trainer_process import ProgressReader
 
 MICROGRAPHS = 14
 BOOTSTRAP = 5

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from livepick.core.coordinates import coordinates_files
+from livepick.core.formats.coordinates import coordinates_files
 
 LIVEPICK = Path(sys.executable).with_name("livepick")
 

@@ -24,16 +24,16 @@ from session import livepick
 from test_config_edits import edit
 
 from conftest import CENTRES_PX, PIXEL_SIZE_ANGSTROM
-from livepick.blob_picker import BLOB_THRESHOLD
-from livepick.config import Config
-from livepick.core.blobs import blob_graph
-from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
-from livepick.core.drift import REFERENCE, WINDOW
-from livepick.core.held_out import HELD_OUT, HeldOutLabels, LabelledMicrograph
-from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
-from livepick.gpu import nvml
-from livepick.ledger import LEDGER
-from livepick.models import MODELS
+from livepick.config.schema import Config
+from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
+from livepick.core.contracts.held_out_labels import HELD_OUT, HeldOutLabels, LabelledMicrograph
+from livepick.core.evaluation.drift_test import REFERENCE, WINDOW
+from livepick.core.imaging.blob_detector import blob_graph
+from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
+from livepick.host.gpus import nvml
+from livepick.ledger.writer import LEDGER
+from livepick.models.blob_picker import BLOB_THRESHOLD
+from livepick.models.registry import MODELS
 from observability.alerts import ALERTS
 from observability.documentation import exposed
 

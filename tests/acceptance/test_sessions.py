@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from session import livepick
 
-from livepick.core.bundle import read_card
-from livepick.core.coordinates import read_coordinates
-from livepick.core.matching import figures, match
-from livepick.core.pick_area import PickArea
-from livepick.core.picks import Picks
-from livepick.core.run import RunSpec
+from livepick.core.contracts.bundle import read_card
+from livepick.core.contracts.run import RunSpec
+from livepick.core.evaluation.matching import figures, match
+from livepick.core.formats.coordinates import read_coordinates
+from livepick.core.imaging.pick_area import PickArea
+from livepick.core.imaging.picks import Picks
 from livepick.simulate.acquisition import Pace, Plan, acquire
 from livepick.simulate.field import Junk
 from livepick.simulate.field import Session as Simulation

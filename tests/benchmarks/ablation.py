@@ -32,24 +32,24 @@ from PIL import Image
 from real_data import DEFAULT_DATA, SETS, DataSet, read_truth, stem
 from rich.console import Console
 
-from livepick.blob_picker import BLOB_THRESHOLD
-from livepick.config import Config, Particle, Training
-from livepick.core import prepare
-from livepick.core.matching import Matches, figures, match, operating_point, pool
-from livepick.core.picks import Picks
-from livepick.core.run import RunMicrograph, RunSpec
-from livepick.models import Models
-from livepick.runs import split
+from livepick.config.schema import Config, Particle, Training
+from livepick.core.contracts.run import RunMicrograph, RunSpec
+from livepick.core.evaluation.matching import Matches, figures, match, operating_point, pool
+from livepick.core.imaging import preprocess
+from livepick.core.imaging.picks import Picks
+from livepick.models.blob_picker import BLOB_THRESHOLD
+from livepick.models.registry import Models
+from livepick.picking.worker import Job, pick
+from livepick.retraining.run_store import split
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
 from livepick.simulate.species import specimen
-from livepick.worker import Job, pick
-from livepick_trainer.candidates import read_round
-from livepick_trainer.clean import CleanRules, judged
-from livepick_trainer.prepare import load_prepared
-from livepick_trainer.progress import Reporter
-from livepick_trainer.reseed import ReseedRules
-from livepick_trainer.seeds import REJECTED, SeedRules
+from livepick_trainer.pipeline.class_cleaning import CleanRules, judged
+from livepick_trainer.pipeline.progress import Reporter
+from livepick_trainer.pipeline.rounds import read_round
+from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.seeds.labels import REJECTED, SeedRules
+from livepick_trainer.seeds.preprocess import load_prepared
 from livepick_trainer.stages import run_stages
 
 CONSOLE = Console(width=140)
@@ -173,8 +173,8 @@ def masks_on(*, on: bool) -> Iterator[None]:
         return np.zeros(image.shape, dtype=bool)
 
     with (
-        mock.patch.object(prepare, "film_mask", nothing),
-        mock.patch.object(prepare, "outlier_mask", nothing),
+        mock.patch.object(preprocess, "film_mask", nothing),
+        mock.patch.object(preprocess, "outlier_mask", nothing),
     ):
         yield
 

@@ -34,10 +34,14 @@ from torch.nn import functional
 from livepick.simulate.exposure import Simulated, simulate_micrograph
 from livepick.simulate.field import Session
 from livepick.simulate.species import specimen
-from livepick_trainer.alignment import _agreement
-from livepick_trainer.classify2d import Classification, classify
-from livepick_trainer.particles import ParticleStack, choose_box_px, cut_particles
-from livepick_trainer.polar import Polar, moved, soft_disc
+from livepick_trainer.classification.alignment import _agreement
+from livepick_trainer.classification.classify2d import Classification, classify
+from livepick_trainer.classification.particles import (
+    ParticleStack,
+    choose_box_px,
+    cut_particles,
+)
+from livepick_trainer.classification.polar import Polar, moved, soft_disc
 
 MOST_CPU_SECONDS = 240.0
 MOST_WALL_SECONDS = 120.0

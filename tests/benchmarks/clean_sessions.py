@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from livepick.core.resample import fourier_resample
+from livepick.core.imaging.fourier import fourier_resample
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
 from livepick.simulate.optics import Optics, transfer

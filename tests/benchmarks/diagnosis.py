@@ -22,16 +22,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from livepick.config import Particle, Training
-from livepick.core.run import FindingKind, RunSpec
-from livepick_trainer.attempts import HISTORY, History
-from livepick_trainer.clean import CleanRules
-from livepick_trainer.dataset import LabelledMicrograph, PatchRules
-from livepick_trainer.progress import Reporter
-from livepick_trainer.remedies import train_with_remedies
-from livepick_trainer.reseed import ReseedRules
-from livepick_trainer.run import Run
-from livepick_trainer.seeds import SeedRules, Seeds
+from livepick.config.schema import Particle, Training
+from livepick.core.contracts.run import FindingKind, RunSpec
+from livepick_trainer.learning.attempts import HISTORY, History
+from livepick_trainer.learning.dataset import LabelledMicrograph, PatchRules
+from livepick_trainer.pipeline.auto_remedy import train_with_remedies
+from livepick_trainer.pipeline.class_cleaning import CleanRules
+from livepick_trainer.pipeline.progress import Reporter
+from livepick_trainer.pipeline.run_context import Run
+from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.seeds.labels import SeedRules, Seeds
 
 CONSOLE = Console(width=160)
 RULES = PatchRules(size_px=64, patches_per_epoch=64, held_out_patches=48)

@@ -8,10 +8,10 @@ without any change, and some in which the specimen becomes another, or the parti
 after 60 micrographs. Every session is looked at after every micrograph, as the service does, once
 there are a reference and a window. What was picked is kept in ``--work``, for another run.
 
-To reach: each change is found within 25 micrographs, and ten stationary sessions raise nothing.
-The limits in ``livepick.core.drift`` were chosen on the sessions that ``--calibrate`` shows, with
-the largest size (1 is a finding, if it is no chance as well) that each figure has in a session
-without change. No other session was looked at before they stood.
+To reach: each change is found within 25 micrographs, and ten stationary sessions raise nothing. The
+limits in ``livepick.core.evaluation.drift_test`` were chosen on the sessions that ``--calibrate``
+shows, with the largest size (1 is a finding, if it is no chance as well) that each figure has in a
+session without change. No other session was looked at before they stood.
 
 What it cannot do: a square of half the density that fills the window is a change like another. The
 more the squares differ (``--square-sigma``) and the larger they are, the more often that happens.
@@ -27,7 +27,15 @@ from drift_sessions import Change, picked, trained_bundle
 from rich.console import Console
 from rich.table import Table
 
-from livepick.core.drift import DRIFT_FIGURES, REFERENCE, WINDOW, Drift, DriftKind, Picked, compare
+from livepick.core.evaluation.drift_test import (
+    DRIFT_FIGURES,
+    REFERENCE,
+    WINDOW,
+    Drift,
+    DriftKind,
+    Picked,
+    compare,
+)
 
 CONSOLE = Console(width=150)
 BEFORE, AFTER = 60, 25

@@ -25,16 +25,16 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from livepick.core.bundle import bundle_name
-from livepick.core.run import RUNS
+from livepick.core.contracts.bundle import bundle_name
+from livepick.core.contracts.run import RUNS
 from livepick.errors import LedgerError
-from livepick.ledger import LEDGER, ReadLedger
-from livepick.models import MODELS, Models
-from livepick.records import Counts
+from livepick.ledger.rows import Counts
+from livepick.ledger.writer import LEDGER, ReadLedger
+from livepick.models.registry import MODELS, Models
+from livepick.retraining.trainer_process import LOCK, last_progress
 from livepick.simulate.acquisition import Pace, Plan, acquire
 from livepick.simulate.field import Session
 from livepick.simulate.species import SPECIES, specimen
-from livepick.trainer_process import LOCK, last_progress
 
 CONSOLE = Console(width=120)
 LIVEPICK = Path(sys.executable).with_name("livepick")

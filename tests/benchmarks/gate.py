@@ -28,24 +28,24 @@ import mrcfile
 import numpy as np
 from rich.console import Console
 
-from livepick.config import Config
-from livepick.core.bundle import read_card
-from livepick.core.matching import figures, match
-from livepick.core.picks import Picks
-from livepick.core.run import RunMicrograph, RunSpec
+from livepick.config.schema import Config
+from livepick.core.contracts.bundle import read_card
+from livepick.core.contracts.run import RunMicrograph, RunSpec
+from livepick.core.evaluation.matching import figures, match
+from livepick.core.imaging.picks import Picks
 from livepick.errors import TrainerError
-from livepick.gate import Gate
-from livepick.models import Bundle, Models
-from livepick.runs import split
+from livepick.models.registry import Bundle, Models
+from livepick.picking.worker import Job, pick
+from livepick.retraining.promotion_gate import Gate
+from livepick.retraining.run_store import split
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
 from livepick.simulate.species import specimen
-from livepick.worker import Job, pick
 from livepick_trainer import stages
-from livepick_trainer.dataset import LabelledMicrograph
-from livepick_trainer.progress import Reporter
-from livepick_trainer.remedies import train_with_remedies
-from livepick_trainer.run import Run
+from livepick_trainer.learning.dataset import LabelledMicrograph
+from livepick_trainer.pipeline.auto_remedy import train_with_remedies
+from livepick_trainer.pipeline.progress import Reporter
+from livepick_trainer.pipeline.run_context import Run
 
 Labelled = Sequence[LabelledMicrograph]
 CONSOLE = Console(width=160, highlight=False)

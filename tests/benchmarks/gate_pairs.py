@@ -37,13 +37,13 @@ from gate import here
 from real_data import DEFAULT_DATA, SETS
 from rich.console import Console
 
-from livepick.config import Config
-from livepick.core.bundle import GRAPH, publish, read_card
-from livepick.core.held_out import HELD_OUT
-from livepick.core.matching import figures
-from livepick.gate import Gate
-from livepick.models import Bundle
-from livepick.worker import pick
+from livepick.config.schema import Config
+from livepick.core.contracts.bundle import GRAPH, publish, read_card
+from livepick.core.contracts.held_out_labels import HELD_OUT
+from livepick.core.evaluation.matching import figures
+from livepick.models.registry import Bundle
+from livepick.picking.worker import pick
+from livepick.retraining.promotion_gate import Gate
 
 CONSOLE = Console(width=160, highlight=False)
 SAME = 0.01

@@ -32,17 +32,17 @@ from gate import here
 from real_data import DEFAULT_DATA, SETS
 from rich.console import Console
 
-from livepick.blob_picker import BLOB_THRESHOLD
-from livepick.config import Config, Training
-from livepick.core.bundle import read_card
-from livepick.core.matching import figures
-from livepick.core.run import RunMicrograph, RunSpec
-from livepick.curated import BELIEVED
-from livepick.gate import Gate
-from livepick.models import Bundle
-from livepick.runs import Runs, split
-from livepick.worker import pick
-from livepick_trainer.progress import Reporter
+from livepick.config.schema import Config, Training
+from livepick.core.contracts.bundle import read_card
+from livepick.core.contracts.run import RunMicrograph, RunSpec
+from livepick.core.evaluation.matching import figures
+from livepick.models.blob_picker import BLOB_THRESHOLD
+from livepick.models.registry import Bundle
+from livepick.picking.worker import pick
+from livepick.retraining.promotion_gate import Gate
+from livepick.retraining.run_store import Runs, split
+from livepick.retraining.seeds_from_coordinates import BELIEVED
+from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.stages import run_stages
 
 CONSOLE = Console(width=160, highlight=False)

@@ -34,9 +34,9 @@ from rich.table import Table
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from livepick.core.blobs import blob_graph
-from livepick.core.peaks import find_peaks
-from livepick.core.prepare import DIAMETER_PX, Prepared, prepare
+from livepick.core.imaging.blob_detector import blob_graph
+from livepick.core.imaging.peaks import find_peaks
+from livepick.core.imaging.preprocess import DIAMETER_PX, Prepared, prepare
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Crystal, Field, Junk, Session
 from livepick.simulate.species import specimen

@@ -26,18 +26,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from livepick.config import Config
-from livepick.core.micrograph import FileVersion
-from livepick.core.picks import Picks
-from livepick.engine import threads
-from livepick.ledger import LEDGER, Ledger, ReadLedger
-from livepick.metrics import Metrics
-from livepick.status import read_status
+from livepick.config.schema import Config
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.picks import Picks
+from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.monitoring.health import Health
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.status import read_status
+from livepick.picking.engine import threads
+from livepick.picking.worker import Quality, Result, StageSeconds
 from livepick.web.app import create_app
-from livepick.web.health import Health
-from livepick.web.sections import NEWEST, Sources
+from livepick.web.page import NEWEST, Sources
 from livepick.web.server import Web, listen
-from livepick.worker import Quality, Result, StageSeconds
 
 REPEAT = 7
 SIZE_PX = 1024

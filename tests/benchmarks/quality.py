@@ -3,9 +3,9 @@
     python tests/benchmarks/quality.py [--data FOLDER] [--each 10] [--diameter 120] [--clean]
 
 Each goes through a worker with the blob picker, as at the start of a session. The limits of
-``core.quality`` were chosen on every other micrograph (*), the first of each group among them, and
-say something of the rest only. ``asked`` is what would be right by the README: ``good``, ``not
-good`` (doubtful or bad), ``bad``, or ``any`` where both can be defended.
+``core.imaging.quality`` were chosen on every other micrograph (*), the first of each group among
+them, and say something of the rest only. ``asked`` is what would be right by the README: ``good``,
+``not good`` (doubtful or bad), ``bad``, or ``any`` where both can be defended.
 
 One of the rest is WRONG and stays so: the empty field 18jan09b holds hundreds of small
 contaminants in vitreous ice. Number and scores of its picks, contrast and Thon rings lie among
@@ -37,11 +37,11 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from livepick.core.blobs import blob_graph
-from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
-from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
-from livepick.core.quality import LIMITS, Limit, Quality, judge
-from livepick.worker import Job, pick
+from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
+from livepick.core.imaging.blob_detector import blob_graph
+from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
+from livepick.core.imaging.quality import LIMITS, Limit, Quality, judge
+from livepick.picking.worker import Job, pick
 
 DEFAULT_DATA = Path(__file__).parents[3] / "shared" / "data"
 THUMBNAIL_ANGSTROM = 7.5

@@ -32,12 +32,12 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from livepick.core.bundle import read_card
-from livepick.core.coordinates import read_coordinates
-from livepick.core.matching import Matches, figures, match
-from livepick.core.picks import Picks
-from livepick.core.prepare import pick_area
-from livepick.models import Models
+from livepick.core.contracts.bundle import read_card
+from livepick.core.evaluation.matching import Matches, figures, match
+from livepick.core.formats.coordinates import read_coordinates
+from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.preprocess import pick_area
+from livepick.models.registry import Models
 
 CONSOLE = Console(width=120)
 LIVEPICK = Path(sys.executable).with_name("livepick")

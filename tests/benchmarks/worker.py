@@ -24,11 +24,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from livepick.core.blobs import blob_graph
-from livepick.core.bundle import GRAPH, Kind, ModelCard, publish, sha256
-from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
-from livepick.engine import local
-from livepick.worker import Job, Result, pick
+from livepick.core.contracts.bundle import GRAPH, Kind, ModelCard, publish, sha256
+from livepick.core.imaging.blob_detector import blob_graph
+from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
+from livepick.picking.engine import local
+from livepick.picking.worker import Job, Result, pick
 
 SIZE_PX = 4096
 PIXEL_SIZE_ANGSTROM = 1.77
@@ -134,8 +134,8 @@ def write_bundle(folder: Path, kind: Kind, version: int, graph: bytes) -> Path:
 def untrained_network() -> bytes:
     """Return the graph of a network as the trainer makes it."""
     # torch is for this process only; the workers start afresh.
-    from livepick_trainer.export_onnx import to_onnx  # noqa: PLC0415
-    from livepick_trainer.network import make_network  # noqa: PLC0415
+    from livepick_trainer.learning.export_onnx import to_onnx  # noqa: PLC0415
+    from livepick_trainer.learning.network import make_network  # noqa: PLC0415
 
     return to_onnx(make_network(seed=1).eval())
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from livepick.config import Config
-from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
-from livepick.core.micrograph import FileVersion
-from livepick.core.quality import Quality
-from livepick.ledger import LEDGER, Ledger
-from livepick.records import MicrographRow
+from livepick.config.schema import Config
+from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.quality import Quality
+from livepick.ledger.rows import MicrographRow
+from livepick.ledger.writer import LEDGER, Ledger
 
 
 class Clock:

@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from livepick.ledger import LEDGER
-from livepick.lock import StateLock, holder, lock_file
-from livepick.problem import Problem
-from livepick.web.asking import ADDRESS, ask
-from livepick.web.headline import Headline
+from livepick.host.lock import StateLock, holder, lock_file
+from livepick.ledger.writer import LEDGER
+from livepick.monitoring.headline import Headline
+from livepick.monitoring.problem import Problem
+from livepick.web.client import ADDRESS, ask
 
 WELL = Headline("good", "Collecting and picking: 4 of 5 micrographs.", "", "", ())
 GONE = Headline(

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from livepick.core.report import Epoch
-from livepick.records import Moment
+from livepick.core.contracts.training_report import Epoch
+from livepick.ledger.rows import Moment
 from livepick.web.charts import HEIGHT_PX, MOST_BINS, curves, picks_plot, score_plot
 
 

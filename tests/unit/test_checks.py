@@ -15,15 +15,16 @@ import mrcfile
 import numpy as np
 import pytest
 
-from livepick import checks, cli
-from livepick.checks import Check, check_environment
-from livepick.config import Config, Device
+from livepick import cli
+from livepick.config.schema import Config, Device
 from livepick.errors import ModelError, ProviderError
-from livepick.ledger import LEDGER, Ledger
-from livepick.models import Models
-from livepick.scan import FileSystem
+from livepick.ingest.scan import FileSystem
+from livepick.ledger.writer import LEDGER, Ledger
+from livepick.models.registry import Models
+from livepick.monitoring import preflight
+from livepick.monitoring.preflight import Check, check_environment
 
-REAL_WORKER = checks._in_a_worker
+REAL_WORKER = preflight._in_a_worker
 WEB = 'web: {listen: "127.0.0.1:0"}\n'
 
 
@@ -59,7 +60,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(function: Callable[[Config, Device], str], config: Config, device: Device) -> str:
         return "CPUExecutionProvider"
 
-    monkeypatch.setattr(checks, "_in_a_worker", answer)
+    monkeypatch.setattr(preflight, "_in_a_worker", answer)
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +74,7 @@ def test_a_worker_says_that_there_is_no_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A library that takes the CPU without a word is caught in a spawned worker."""
-    monkeypatch.setattr(checks, "_in_a_worker", REAL_WORKER)
+    monkeypatch.setattr(preflight, "_in_a_worker", REAL_WORKER)
     path = _config(tmp_path, WEB + "picking: {device: require-gpu}\n")
     result = _tried(path)["picking device"]
     assert result.verdict == "fault"
@@ -110,7 +111,7 @@ def test_an_output_folder_below_a_file_is_a_fault(tmp_path: Path) -> None:
 def test_a_ledger_on_a_network_file_system_is_a_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "file_system_type", lambda path: "nfs4")
+    monkeypatch.setattr(preflight, "file_system_type", lambda path: "nfs4")
     result = _tried(_config(tmp_path, WEB))["ledger's file system"]
     assert result.verdict == "fault"
     assert "network file system (nfs4)" in result.found
@@ -141,15 +142,15 @@ def test_a_state_folder_on_an_odd_file_system_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FUSE says nothing of what is below it."""
-    monkeypatch.setattr(checks, "file_system_type", lambda path: "fuse.odd")
-    monkeypatch.setattr(checks, "file_system", lambda path: FileSystem("fuse.odd"))
+    monkeypatch.setattr(preflight, "file_system_type", lambda path: "fuse.odd")
+    monkeypatch.setattr(preflight, "file_system", lambda path: FileSystem("fuse.odd"))
     assert _tried(_config(tmp_path, WEB))["ledger's file system"].verdict == "warning"
 
 
 def test_forced_inotify_on_a_network_file_system_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "file_system", lambda path: FileSystem("nfs4"))
+    monkeypatch.setattr(preflight, "file_system", lambda path: FileSystem("nfs4"))
     path = _config(tmp_path, WEB)
     assert _tried(path)["watched folder"].found.endswith("(nfs4, polled)")
     path.write_text(path.read_text().replace("[in]", "[in], mode: inotify"))
@@ -179,7 +180,7 @@ def test_a_required_gpu_that_is_not_there_is_a_fault(
     def refuse(*_: object) -> str:
         raise ProviderError("no GPU", "Look at nvidia-smi.")
 
-    monkeypatch.setattr(checks, "_in_a_worker", refuse)
+    monkeypatch.setattr(preflight, "_in_a_worker", refuse)
     result = _tried(_config(tmp_path, WEB + "picking: {device: require-gpu}\n"))["picking device"]
     assert (result.verdict, result.found) == ("fault", "no GPU")
 
@@ -192,7 +193,7 @@ def test_a_worker_that_crashes_is_a_fault(tmp_path: Path, monkeypatch: pytest.Mo
     def crash(*_: object) -> str:
         raise concurrent.futures.BrokenExecutor("ended abruptly")
 
-    monkeypatch.setattr(checks, "_in_a_worker", crash)
+    monkeypatch.setattr(preflight, "_in_a_worker", crash)
     assert _tried(_config(tmp_path, WEB))["picking device"].verdict == "fault"
 
 
@@ -304,7 +305,7 @@ def test_a_bootstrap_model_is_verified_and_run(
     def refuse(function: Callable[[Config, Device], str], config: Config, device: Device) -> str:
         raise ModelError("onnxruntime does not accept it", "Take another.")
 
-    monkeypatch.setattr(checks, "_in_a_worker", refuse)
+    monkeypatch.setattr(preflight, "_in_a_worker", refuse)
     assert _tried(path)["first picks"].verdict == "fault"
     (bundle / "model.onnx").write_bytes(b"half")
     assert "is not the graph" in _tried(path)["first picks"].found

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from livepick import worker
-from livepick.core.blobs import blob_graph
-from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
-from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
-from livepick.core.quality import judge
+from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
+from livepick.core.imaging.blob_detector import blob_graph
+from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
+from livepick.core.imaging.quality import judge
+from livepick.picking import worker
+from livepick.picking.worker import Job, pick
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
 from livepick.simulate.species import specimen
-from livepick.worker import Job, pick
 
 CLEAN = {
     "small": Session(species="apoferritin", shape_px=(768, 768)),

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from livepick import cli
-from livepick.closing_report import MOST_PICTURES, collect, to_html
-from livepick.core.micrograph import FileVersion
-from livepick.core.picks import Picks
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.picks import Picks
 from livepick.errors import MicrographError
-from livepick.ledger import LEDGER, Ledger
-from livepick.models import MODELS, Models
-from livepick.ranking import rank
-from livepick.worker import Quality, Result, StageSeconds
+from livepick.ledger.writer import LEDGER, Ledger
+from livepick.models.registry import MODELS, Models
+from livepick.monitoring.session_statistics import rank
+from livepick.picking.worker import Quality, Result, StageSeconds
+from livepick.web.session_report import MOST_PICTURES, collect, to_html
 
 HOSTILE = "<script>alert(1)</script>&.mrc"
 PICKS = Picks.sorted(*(np.array(a, dtype=np.float32) for a in ([40, 90], [30, 60], [0.9, 0.4])))

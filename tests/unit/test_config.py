@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from livepick.advice import advice
-from livepick.config import Config, PicksFrom
+from livepick.config.recommendations import advice
+from livepick.config.schema import Config, PicksFrom
 from livepick.errors import ConfigError
 
 MINIMAL = """\

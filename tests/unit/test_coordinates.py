@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepick.core.coordinates import (
+from livepick.core.formats.coordinates import (
     coordinates_files,
     read_all_positions,
     read_coordinates,
 )
-from livepick.core.names import match_names, micrograph_stem
+from livepick.core.formats.name_matching import match_names, micrograph_stem
 from livepick.errors import TruthError
 
 RELION = """\

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from livepick.core.ctf import Ctf, contrast_transfer, flip_phases
+from livepick.core.imaging.ctf import Ctf, contrast_transfer, flip_phases
 from livepick.simulate.optics import Optics, image_intensity, transfer
 
 PIXEL_SIZE_ANGSTROM = 3.0

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from livepick.core.ctf import Ctf
-from livepick.core.ctf_files import find_ctfs, read_ctffind, with_ctfs
-from livepick.core.run import RunMicrograph
+from livepick.core.contracts.run import RunMicrograph
+from livepick.core.formats.ctf_files import find_ctfs, read_ctffind, with_ctfs
+from livepick.core.imaging.ctf import Ctf
 from livepick.errors import CtfError
 
 CTFFIND = """\

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from livepick.core.quality import CTF_LIMITS, LIMITS
+from livepick.core.imaging.quality import CTF_LIMITS, LIMITS
 from observability.documentation import exposed
 from observability.frame import ANNOTATIONS
 

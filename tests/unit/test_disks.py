@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from livepick.disks import LOW_FRACTION, TIGHT_GIB, Disk, Space, space_of
-from livepick.metrics import Metrics
-from livepick.web.room import rooms_of, size, tight
+from livepick.host.disks import LOW_FRACTION, TIGHT_GIB, Disk, Space, space_of
+from livepick.monitoring.disk_usage import rooms_of, size, tight
+from livepick.monitoring.metrics.exporter import Metrics
 
 GIB = 2**30
 

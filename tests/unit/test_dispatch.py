@@ -12,22 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepick import dispatch as dispatch_module
-from livepick import engine as engines
-from livepick import outputs as outputs_module
-from livepick.core.bundle import ModelCard
-from livepick.core.micrograph import FileVersion
-from livepick.core.picks import Picks
-from livepick.core.quality import CtfFigures
-from livepick.dispatch import (
-    Dispatch,
-    Inbox,
-    Orders,
-    PickingChanged,
-    Promoted,
-    RunChanged,
-    Stop,
-)
+from livepick.core.contracts.bundle import ModelCard
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.quality import CtfFigures
 from livepick.errors import (
     ChangedFileError,
     ContentError,
@@ -38,14 +26,26 @@ from livepick.errors import (
     UnreadableFileError,
     VanishedFileError,
 )
-from livepick.export.micrographs import CSV, STAR, MicrographTable
-from livepick.export.star import RelionStar
-from livepick.ledger import LEDGER, Ledger, ReadLedger
-from livepick.messages import CtfFound
-from livepick.outputs import Outputs
-from livepick.records import Counts
-from livepick.watch import Landed, RootState, SetAside
-from livepick.worker import Job, Quality, Result, StageSeconds
+from livepick.ingest.watcher import Landed, RootState, SetAside
+from livepick.ledger.inbox import CtfFound
+from livepick.ledger.rows import Counts
+from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.picking import dispatch as dispatch_module
+from livepick.picking import engine as engines
+from livepick.picking import output_sync as outputs_module
+from livepick.picking.coordinate_files import RelionStar
+from livepick.picking.dispatch import (
+    Dispatch,
+    Inbox,
+    Orders,
+    PickingChanged,
+    Promoted,
+    RunChanged,
+    Stop,
+)
+from livepick.picking.micrograph_table import CSV, STAR, MicrographTable
+from livepick.picking.output_sync import Outputs
+from livepick.picking.worker import Job, Quality, Result, StageSeconds
 
 ROOT = Path("/data/avg")
 V1, V2 = FileVersion(100, 1, 7), FileVersion(200, 2, 7)

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from livepick.core.drift import (
+from livepick.core.evaluation.drift_test import (
     DRIFT_FIGURES,
     LEAST_SCORES,
     REFERENCE,

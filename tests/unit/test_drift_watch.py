@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from results import result
 
-from livepick.core.drift import DRIFT_FIGURES, DRIFT_KINDS, REFERENCE, WINDOW
-from livepick.core.micrograph import FileVersion
-from livepick.drift import LOOK_SECONDS, DriftWatch, read_drift
-from livepick.metrics import Metrics
-from livepick.status import read_status
+from livepick.core.evaluation.drift_test import DRIFT_FIGURES, DRIFT_KINDS, REFERENCE, WINDOW
+from livepick.core.formats.micrograph import FileVersion
+from livepick.monitoring.drift_monitor import LOOK_SECONDS, DriftWatch, read_drift
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.status import read_status
 
 
 class Microscope:
@@ -64,7 +64,7 @@ def test_a_drift_is_told_once_when_it_begins_and_logged_when_it_ends(
     ledger, microscope, watch, told, caplog
 ):
     """However often one looks, and whatever comes to it."""
-    caplog.set_level(logging.INFO, logger="livepick.drift")
+    caplog.set_level(logging.INFO, logger="livepick.monitoring.drift_monitor")
     ledger.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     assert watch.look().measures

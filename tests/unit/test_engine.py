@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from livepick import engine as engines
 from livepick.errors import EngineError
+from livepick.picking import engine as engines
 
 SCRIPT = """
 import os, sys, time

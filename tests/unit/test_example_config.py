@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from livepick.config import Config
+from livepick.config.schema import Config
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 

@@ -15,10 +15,10 @@ from dataclasses import replace
 
 import pytest
 
-from livepick.champion import CHAMPION, read_promotions
-from livepick.core.bundle import GRAPH, bundle_name, publish, read_card
+from livepick.core.contracts.bundle import GRAPH, bundle_name, publish, read_card
 from livepick.errors import LivepickError, ModelError
-from livepick.models import Models, verify_graph
+from livepick.models.promotions import CHAMPION, read_promotions
+from livepick.models.registry import Models, verify_graph
 
 WRITES = {"open", "mkdir", "write", "flush", "fsync", "replace", "rename"}
 """What a full disk may refuse."""

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from livepick.core.files import write_atomically
+from livepick.host.atomic_files import write_atomically
 
 
 def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path):

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from livepick import filesystem
-from livepick.filesystem import file_system_type, is_network
+from livepick.host import filesystem
+from livepick.host.filesystem import file_system_type, is_network
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import time
 import psutil
 import pytest
 
-from livepick import following as following_module
-from livepick import trainer_process
-from livepick.config import Training
-from livepick.core.run import RunSpec
-from livepick.following import Following
-from livepick.metrics import Metrics
+from livepick.config.schema import Training
+from livepick.core.contracts.run import RunSpec
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.retraining import run_monitor as following_module
+from livepick.retraining import trainer_process
+from livepick.retraining.run_monitor import Following
 
 SLEEP = "import time; time.sleep(60)"
 SAY = """

@@ -2,8 +2,8 @@
 
 import pytest
 
-from livepick.core.run import Progress
-from livepick.forecast import CLOSING_SECONDS, forecast
+from livepick.core.contracts.run import Progress
+from livepick.retraining.eta import CLOSING_SECONDS, forecast
 
 
 def line(at, stage, done=0, total=0, loss=None):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from results import result
 
-from livepick import gate
-from livepick.core.gate import Pair, decide, measure
-from livepick.core.held_out import HeldOutLabels, LabelledMicrograph
-from livepick.core.pick_area import PickArea
-from livepick.core.picks import Picks
+from livepick.core.contracts.held_out_labels import HeldOutLabels, LabelledMicrograph
+from livepick.core.evaluation.model_comparison import Pair, decide, measure
+from livepick.core.imaging.pick_area import PickArea
+from livepick.core.imaging.picks import Picks
+from livepick.retraining import promotion_gate
 
 PARTICLES = 40
 
@@ -243,7 +243,7 @@ def test_the_gate_compares_in_the_area_of_both_bundles():
         path=Path("mic.mrc"), pixel_size_angstrom=1.5, particles=[], doubtful=[]
     )
 
-    made = gate._pair(0, labels, micrograph, one, other)
+    made = promotion_gate._pair(0, labels, micrograph, one, other)
 
     assert made.area == PickArea(50, 400, 10, 280)
-    assert gate._pair(0, labels, micrograph, result(), other).area == other.area
+    assert promotion_gate._pair(0, labels, micrograph, result(), other).area == other.area

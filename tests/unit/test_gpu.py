@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from livepick.gpu import NOT_SUPPORTED, STALE_SECONDS, Card, Cards, nvml
-from livepick.metrics import Metrics
+from livepick.host.gpus import NOT_SUPPORTED, STALE_SECONDS, Card, Cards, nvml
+from livepick.monitoring.metrics.exporter import Metrics
 
 GIB = 2**30
 SERIES = ("memory_used_bytes", "memory_size_bytes", "busy_ratio")
@@ -70,7 +70,7 @@ def clock():
 
 @pytest.fixture
 def cards(driver, clock, caplog):
-    caplog.set_level(logging.INFO, logger="livepick.gpu")
+    caplog.set_level(logging.INFO, logger="livepick.host.gpus")
     return Cards(driver, clock=lambda: clock.now)
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from livepick.core.quality import Quality
-from livepick.disks import Disk, Space
-from livepick.problem import Problem
-from livepick.records import Counts, Hourly
-from livepick.status import Status, Training
-from livepick.web.headline import headline, pace_of, span
-from livepick.web.health import Health
+from livepick.core.imaging.quality import Quality
+from livepick.host.disks import Disk, Space
+from livepick.ledger.rows import Counts, Hourly
+from livepick.monitoring.headline import headline, pace_of, span
+from livepick.monitoring.health import Health
+from livepick.monitoring.problem import Problem
+from livepick.monitoring.status import Status, Training
 
 NOW = 100_000.0
 WELL = Health(ok=True, seconds_since={"dispatch": 0.1, "watch": 2.0})

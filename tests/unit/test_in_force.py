@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from livepick.config import Config
+from livepick.config.last_known_good import IN_FORCE, keep, read_settings
+from livepick.config.schema import Config
 from livepick.errors import ConfigError, LedgerWriteError
-from livepick.in_force import IN_FORCE, keep, read_settings
 
 TEXT = """\
 session: {name: krios1}

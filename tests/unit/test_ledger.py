@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from results import result
 
-from livepick import ledger as ledger_module
-from livepick.core.micrograph import FileVersion
-from livepick.core.quality import CtfFigures, Quality, judge
+from livepick.config.alert_thresholds import GAPS
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.quality import CtfFigures, Quality, judge
 from livepick.errors import (
     BusyError,
     ContentError,
@@ -23,7 +23,9 @@ from livepick.errors import (
     PixelSizeError,
     UnreadableFileError,
 )
-from livepick.ledger import (
+from livepick.ledger import writer as ledger_module
+from livepick.ledger.rows import Arrival, Claim, Counts
+from livepick.ledger.writer import (
     LEDGER,
     MAX_INTERRUPTIONS,
     SCHEMA,
@@ -31,8 +33,6 @@ from livepick.ledger import (
     Ledger,
     ReadLedger,
 )
-from livepick.limits import GAPS
-from livepick.records import Arrival, Claim, Counts
 
 ROOT = Path("/data/avg")
 A, B = Path("a.mrc"), Path("sub/b.mrc")
@@ -320,7 +320,7 @@ def test_what_waits_to_be_picked_again_may_keep_its_picks(ledger):
 
 def test_what_is_visible_is_listed_by_path_however_long_the_list(ledger, monkeypatch):
     """It is read a few at a time, and none is left out or doubled where one batch ends."""
-    monkeypatch.setattr("livepick.ledger.AT_ONCE", 2)
+    monkeypatch.setattr("livepick.ledger.writer.AT_ONCE", 2)
     places = [(root, Path(name)) for root in (ROOT, ROOT / "b") for name in ("x", "y", "z")]
     for root, relative in reversed(places):
         ledger.landed(root, relative, V1, 900.0)
@@ -373,7 +373,7 @@ def test_runs_model_and_session_are_remembered(ledger, clock):
 def test_a_second_service_is_refused(ledger, tmp_path):
     """Also from another process, which learns who is first."""
     code = (
-        "from pathlib import Path; from livepick.ledger import Ledger;"
+        "from pathlib import Path; from livepick.ledger.writer import Ledger;"
         f" Ledger(Path({str(ledger.path)!r}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -10,9 +10,15 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from livepick.core.film import film_mask
-from livepick.core.masks import Borders, MaskedFractions, Outlier, find_borders, outlier_mask
-from livepick.core.prepare import DIAMETER_PX, OUTLIERS, prepare
+from livepick.core.imaging.carbon_film import film_mask
+from livepick.core.imaging.masks import (
+    Borders,
+    MaskedFractions,
+    Outlier,
+    find_borders,
+    outlier_mask,
+)
+from livepick.core.imaging.preprocess import DIAMETER_PX, OUTLIERS, prepare
 
 DATA = Path(os.environ.get("LIVEPICK_DATA", Path(__file__).parents[3] / "shared" / "data"))
 SIDE = 26 * DIAMETER_PX

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from livepick.core.matching import curve, figures, match, operating_point
-from livepick.core.pick_area import PickArea
-from livepick.core.picks import Picks
+from livepick.core.evaluation.matching import curve, figures, match, operating_point
+from livepick.core.imaging.pick_area import PickArea
+from livepick.core.imaging.picks import Picks
 
 
 def picks_of(*rows: tuple[float, float, float]) -> Picks:

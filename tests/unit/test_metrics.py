@@ -7,20 +7,20 @@ import subprocess
 import numpy as np
 import pytest
 
-from livepick.core.picks import Picks
-from livepick.core.quality import CTF_LIMITS, CtfFigures
-from livepick.core.run import Progress
-from livepick.folder import FileEvents
-from livepick.forecast import RunProgress
-from livepick.metrics import (
+from livepick.core.contracts.run import Progress
+from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.quality import CTF_LIMITS, CtfFigures
+from livepick.ingest.folder import FileEvents
+from livepick.ledger.rows import Counts
+from livepick.monitoring.metrics.exporter import (
     CTF_HISTOGRAMS,
     ERROR_REASONS,
     ERROR_STAGES,
     LATEST_STATES,
     Metrics,
 )
-from livepick.records import Counts
-from livepick.worker import Quality, Result, StageSeconds
+from livepick.picking.worker import Quality, Result, StageSeconds
+from livepick.retraining.eta import RunProgress
 
 PROMTOOL = shutil.which("promtool")
 """Of Debian's package prometheus."""

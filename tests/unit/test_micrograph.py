@@ -14,7 +14,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from livepick.core.micrograph import (
+from livepick.core.formats.micrograph import (
     FileVersion,
     Header,
     printable,
@@ -364,7 +364,7 @@ def test_decoders_that_are_missing_are_named(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['imagecodecs'] = None\n"
         "from pathlib import Path\n"
-        "from livepick.core.micrograph import read_micrograph\n"
+        "from livepick.core.formats.micrograph import read_micrograph\n"
         f"read_micrograph(Path({str(path)!r}), pixel_size_angstrom=1.0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -373,6 +373,8 @@ def test_decoders_that_are_missing_are_named(tmp_path: Path) -> None:
 
 
 def test_tifffile_is_loaded_by_the_first_tiff_only() -> None:
-    code = "import livepick.watch, sys; print({'tifffile', 'onnxruntime'} & set(sys.modules))"
+    code = (
+        "import livepick.ingest.watcher, sys; print({'tifffile', 'onnxruntime'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -9,8 +9,8 @@ import pytest
 import starfile
 
 from livepick.errors import OutputError
-from livepick.export.micrographs import CSV, STAR, MicrographTable
-from livepick.records import CTF_FIGURES, QUALITY_FIGURES, Measured
+from livepick.ledger.rows import CTF_FIGURES, QUALITY_FIGURES, Measured
+from livepick.picking.micrograph_table import CSV, STAR, MicrographTable
 
 ROOT = Path("/data/avg")
 NO_CTF = (None,) * len(CTF_FIGURES)

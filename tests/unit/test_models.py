@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from livepick import champion
-from livepick.champion import CHAMPION
-from livepick.core.bundle import CARD, GRAPH, read_card
-from livepick.core.report import read_findings
-from livepick.core.run import PROGRESS, RUNS, Progress, RunSpec
+from livepick.core.contracts.bundle import CARD, GRAPH, read_card
+from livepick.core.contracts.run import PROGRESS, RUNS, Progress, RunSpec
+from livepick.core.contracts.training_report import read_findings
 from livepick.errors import LedgerWriteError, ModelError
-from livepick.models import Models
+from livepick.models import promotions
+from livepick.models.promotions import CHAMPION
+from livepick.models.registry import Models
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_the_service_promotes_the_same_model_once(models):
 
 def test_the_history_is_bounded(models, monkeypatch):
     """The file is read each second."""
-    monkeypatch.setattr(champion, "MOST_KEPT", 5)
+    monkeypatch.setattr(promotions, "MOST_KEPT", 5)
     for number in range(8):
         promote(models, 1 + number % 2)
 

@@ -8,14 +8,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from livepick.champion import CHAMPION
 from livepick.cli import main
-from livepick.config import Config
-from livepick.core.bundle import CARD, GRAPH, ModelCard, publish, read_card, sha256
-from livepick.core.run import RUNS, RunSpec
+from livepick.config.schema import Config
+from livepick.core.contracts.bundle import CARD, GRAPH, ModelCard, publish, read_card, sha256
+from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.errors import ModelError
-from livepick.models import Models
-from livepick.worker import canary
+from livepick.models.promotions import CHAMPION
+from livepick.models.registry import Models
+from livepick.picking.worker import canary
 
 CONFIG = """\
 session: {name: test}

@@ -7,18 +7,18 @@ from concurrent.futures import BrokenExecutor, Future
 import numpy as np
 import pytest
 
-from livepick import pretrained
-from livepick.core.picks import Picks
-from livepick.core.run import RUNS, RunSpec
+from livepick.core.contracts.run import RUNS, RunSpec
+from livepick.core.imaging.picks import Picks
 from livepick.errors import ContentError, ModelError
-from livepick.ledger import LEDGER, Ledger
-from livepick.metrics import Metrics
-from livepick.models import Models
-from livepick.ordering import Ordering
-from livepick.records import Counts
-from livepick.runs import read_waiting
-from livepick.status import read_status
-from livepick.worker import Quality, Result, StageSeconds
+from livepick.ledger.rows import Counts
+from livepick.ledger.writer import LEDGER, Ledger
+from livepick.models.registry import Models
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.status import read_status
+from livepick.picking.worker import Quality, Result, StageSeconds
+from livepick.retraining import seeds_from_model
+from livepick.retraining.run_planner import Ordering
+from livepick.retraining.run_store import read_waiting
 
 
 def picks_of(count, score=0.9):
@@ -478,7 +478,7 @@ def test_looking_never_waits_for_the_workers(begin, pretrained_path):
 
     for _ in range(3):
         assert "0 of 5 are done" in session.look()
-    assert len(session.jobs) == pretrained.AT_ONCE
+    assert len(session.jobs) == seeds_from_model.AT_ONCE
 
 
 @pytest.mark.parametrize("fault", ["missing", "damaged"])
@@ -513,7 +513,7 @@ def test_a_model_that_ends_its_workers_is_given_up(begin, pretrained_path, death
         sentence = session.look()
 
     assert "does not run" in sentence
-    assert len(session.jobs) <= 2 * pretrained.AT_ONCE
+    assert len(session.jobs) <= 2 * seeds_from_model.AT_ONCE
 
 
 def test_a_model_that_finds_nothing_is_not_tried_for_ever(begin, pretrained_path):

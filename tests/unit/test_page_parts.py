@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepick.core.micrograph import FileVersion
-from livepick.core.picks import Picks
-from livepick.core.quality import CtfFigures, Quality
-from livepick.disks import Disk, Space
-from livepick.forecast import RunProgress
-from livepick.ledger import LEDGER, Ledger, ReadLedger
-from livepick.status import Training, read_status
-from livepick.web.health import Health
-from livepick.web.sections import Sections, Sources
-from livepick.worker import Result, StageSeconds
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.quality import CtfFigures, Quality
+from livepick.host.disks import Disk, Space
+from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.monitoring.health import Health
+from livepick.monitoring.status import Training, read_status
+from livepick.picking.worker import Result, StageSeconds
+from livepick.retraining.eta import RunProgress
+from livepick.web.page import Sections, Sources
 
 GOOD = Quality(masked_fraction=0.05, median_score=0.9, contrast=3.0, anisotropy=0.05)
 MOTTLED = dataclasses.replace(GOOD, mottle=12.0, ice_ring=1.5)

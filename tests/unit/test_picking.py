@@ -7,13 +7,13 @@ import onnxruntime
 import pytest
 from scipy import ndimage
 
-from livepick.core.blobs import MIDDLE_SIGMAS, blob_graph, templates
+from livepick.core.imaging.blob_detector import MIDDLE_SIGMAS, blob_graph, templates
+from livepick.core.imaging.fourier import fourier_resample
+from livepick.core.imaging.masks import Borders, Outlier, find_borders, outlier_mask
+from livepick.core.imaging.normalize import flatten, trend
+from livepick.core.imaging.peaks import _highest_first, find_peaks
+from livepick.core.imaging.preprocess import DIAMETER_PX, prepare
 from livepick.core.lowpass import lowpass
-from livepick.core.masks import Borders, Outlier, find_borders, outlier_mask
-from livepick.core.normalize import flatten, trend
-from livepick.core.peaks import _highest_first, find_peaks
-from livepick.core.prepare import DIAMETER_PX, prepare
-from livepick.core.resample import fourier_resample
 from livepick.errors import ContentError, PixelSizeError
 
 

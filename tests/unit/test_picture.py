@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from livepick.core.picture import draw, spread
-from livepick.core.png import encode_grey, encode_mask
+from livepick.core.formats.png import encode_grey, encode_mask
+from livepick.core.imaging.thumbnail import draw, spread
 
 
 def opened(png):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from livepick.config import Watch
+from livepick.config.schema import Watch
 from livepick.errors import ConfigError
-from livepick.presets import PRESETS, Rules, is_ignored_name, is_image_name, rules_for
+from livepick.ingest.presets import PRESETS, Rules, is_ignored_name, is_image_name, rules_for
 
 
 def rules(**settings: object) -> Rules:

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from livepick import metrics
-from livepick.core.measure import measure
-from livepick.core.mottle import mottle
-from livepick.core.picks import Picks
-from livepick.core.prepare import prepare
-from livepick.core.quality import LIMITS, Quality, judge
-from livepick.core.spectrum import power_spectrum
+from livepick.core.imaging.mottle import mottle
+from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.power_spectrum import power_spectrum
+from livepick.core.imaging.preprocess import prepare
+from livepick.core.imaging.quality import LIMITS, Quality, judge
+from livepick.core.imaging.quality_measurement import measure
+from livepick.monitoring.metrics import exporter
 
 SIZE = 1024
 GRID = [(y, x) for y in range(110, 950, 200) for x in range(110, 950, 200)]
@@ -309,7 +309,7 @@ def test_all_reasons_are_told_the_worst_first():
 def test_histograms_have_buckets_at_the_limits():
     """So that an alert can count what is beyond."""
     for limit in LIMITS:
-        _, buckets = metrics.QUALITY_FIGURES[limit.figure]
+        _, buckets = exporter.QUALITY_FIGURES[limit.figure]
         assert {limit.doubtful, limit.bad} <= set(buckets), limit.figure
 
 

@@ -6,12 +6,19 @@ from types import SimpleNamespace
 import pytest
 from pydantic import BaseModel
 
-from livepick.config import Config
+from livepick.config.reload import (
+    EFFECTS,
+    MISSING_LOOKS,
+    ConfigFile,
+    compare,
+    describe,
+    read_anew,
+)
+from livepick.config.schema import Config
 from livepick.errors import ConfigError, ModelError
-from livepick.metrics import Metrics
-from livepick.reload import EFFECTS, MISSING_LOOKS, ConfigFile, compare, describe, read_anew
-from livepick.supervisor import Supervisor
-from livepick.systemd import Systemd
+from livepick.host.systemd import Systemd
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.supervisor import Supervisor
 
 TEXT = """\
 session: {name: krios1}

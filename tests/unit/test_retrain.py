@@ -12,19 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepick import champion, trial
-from livepick import retrain as retrain_module
-from livepick.config import Micrograph
-from livepick.core.picks import Picks
-from livepick.core.run import RunMicrograph, RunSpec
+from livepick.config.schema import Micrograph
+from livepick.core.contracts.run import RunMicrograph, RunSpec
+from livepick.core.imaging.picks import Picks
 from livepick.errors import ContentError, LedgerWriteError, ModelError
-from livepick.metrics import Metrics
-from livepick.models import Models
-from livepick.records import Counts, RunRow
-from livepick.retrain import Retrain
-from livepick.runs import split
-from livepick.trainer_process import Ended, ProgressReader, TrainerProcess
-from livepick.worker import CPU, Quality, Result, StageSeconds, probe
+from livepick.ledger.rows import Counts, RunRow
+from livepick.models import promotions
+from livepick.models.registry import Models
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.picking.worker import CPU, Quality, Result, StageSeconds, probe
+from livepick.retraining import scheduler as retrain_module
+from livepick.retraining import trial_picking
+from livepick.retraining.run_store import split
+from livepick.retraining.scheduler import Retrain
+from livepick.retraining.trainer_process import Ended, ProgressReader, TrainerProcess
 
 PUBLISH = """
     import dataclasses, sys, time
@@ -404,7 +405,7 @@ def test_a_model_that_does_not_run_is_not_promoted(make_scene):
     scene.retrain.step()
 
     assert scene.models.pointer() is None
-    assert len(scene.jobs) == trial.DEATHS
+    assert len(scene.jobs) == trial_picking.DEATHS
 
 
 def test_a_model_that_nothing_can_be_compared_on_is_kept_aside(make_scene):
@@ -437,7 +438,7 @@ def test_a_full_disk_at_the_promotion_is_not_the_models_fault(make_scene, put_bu
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(champion, "write_atomically", full)
+        patch.setattr(promotions, "write_atomically", full)
         with pytest.raises(LedgerWriteError, match="No space left"):
             scene.retrain.step()
     assert (scene.models.pointer(), scene.changes) == (None, [])

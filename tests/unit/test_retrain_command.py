@@ -8,7 +8,7 @@ import pytest
 
 from livepick import cli
 from livepick.commands.retrain import raise_generation
-from livepick.config import Config
+from livepick.config.schema import Config
 from livepick.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from livepick.core.micrograph import FileVersion
+from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import (
     HeaderError,
     IncompleteFileError,
@@ -12,7 +12,7 @@ from livepick.errors import (
     UnreadableFileError,
     VanishedFileError,
 )
-from livepick.settle import Outcome, Settler
+from livepick.ingest.settle import Outcome, Settler
 
 SETTLE_SECONDS = 5.0
 TIMEOUT_SECONDS = 600.0

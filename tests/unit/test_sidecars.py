@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from livepick.core.micrograph import FileVersion
-from livepick.core.picks import Picks
-from livepick.core.quality import CtfFigures
-from livepick.ledger import LEDGER, Ledger, ReadLedger
-from livepick.sidecars import Sidecars
-from livepick.worker import Quality, Result, StageSeconds
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.quality import CtfFigures
+from livepick.ingest.ctf_watcher import Sidecars
+from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.picking.worker import Quality, Result, StageSeconds
 
 V1, V2 = FileVersion(100, 1, 7), FileVersion(200, 2, 7)
 CTFFIND = """\

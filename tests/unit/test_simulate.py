@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from livepick.commands.simulate import _truth_folder, parse_duration, parse_size
-from livepick.core.coordinates import read_coordinates
+from livepick.core.formats.coordinates import read_coordinates
 from livepick.simulate.acquisition import NOTES, Pace, Plan, acquire
 from livepick.simulate.delivery import MODES, Stopped, deliver, mrc_bytes
 from livepick.simulate.exposure import simulate_micrograph

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import starfile
 
-from livepick.core import files
-from livepick.core.coordinates import read_coordinates
-from livepick.core.picks import Picks
-from livepick.core.star_table import star_tables
+from livepick.core.formats.coordinates import read_coordinates
+from livepick.core.formats.star import star_tables
+from livepick.core.imaging.picks import Picks
 from livepick.errors import MicrographError, OutputError
-from livepick.export import star as star_module
-from livepick.export.star import MODELS_BLOCK, RelionStar
-from livepick.records import Visible
+from livepick.host import atomic_files
+from livepick.ledger.rows import Visible
+from livepick.picking import coordinate_files as star_module
+from livepick.picking.coordinate_files import MODELS_BLOCK, RelionStar
 
 ROOT = Path("/data/avg")
 RELION = Path(__file__).parents[1] / "data" / "relion31_autopick.star"
@@ -167,7 +167,7 @@ def test_a_full_disk_leaves_the_old_file_whole(star, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(atomic_files.os, "fsync", full)
     with pytest.raises(OutputError, match="No space left"):
         star.write(ROOT, Path("a.mrc"), picks(), version=1, kind="trained")
     assert [path.read_bytes() for path in star.directory.iterdir()] == [before]

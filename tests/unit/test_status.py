@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from livepick import status as status_module
-from livepick.ledger import LEDGER, Ledger
-from livepick.status import read_status
+from livepick.ledger.writer import LEDGER, Ledger
+from livepick.monitoring import status as status_module
+from livepick.monitoring.status import read_status
 
 
 @pytest.fixture

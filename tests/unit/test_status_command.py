@@ -9,13 +9,13 @@ from results import result
 
 from livepick import cli
 from livepick.commands import status as command
-from livepick.config import Config
-from livepick.core.micrograph import FileVersion
+from livepick.config.last_known_good import keep
+from livepick.config.schema import Config
+from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import ConfigError
-from livepick.in_force import keep
-from livepick.ledger import LEDGER, Ledger
-from livepick.problem import Problem, config_refused
-from livepick.web.asking import Answer
+from livepick.ledger.writer import LEDGER, Ledger
+from livepick.monitoring.problem import Problem, config_refused
+from livepick.web.client import Answer
 
 
 @pytest.fixture

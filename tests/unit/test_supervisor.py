@@ -9,16 +9,16 @@ from types import SimpleNamespace
 import pytest
 from results import result
 
-from livepick.core.drift import Drift, DriftFinding
-from livepick.core.micrograph import FileVersion
-from livepick.core.quality import VERDICTS, CtfFigures
-from livepick.disks import Disk, Space
+from livepick.core.evaluation.drift_test import Drift, DriftFinding
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.quality import VERDICTS, CtfFigures
 from livepick.errors import LedgerWriteError, OutputError
-from livepick.folder import FileEvents
-from livepick.gpu import Cards
-from livepick.metrics import Metrics
-from livepick.supervisor import Supervisor
-from livepick.systemd import Systemd
+from livepick.host.disks import Disk, Space
+from livepick.host.gpus import Cards
+from livepick.host.systemd import Systemd
+from livepick.ingest.folder import FileEvents
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.supervisor import Supervisor
 
 ROOM = Space(50, 100, device=1)
 THINNER = DriftFinding("fewer_picks", "the last 25 have 40 picks, the first had 66", "look at them")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from livepick.systemd import Systemd
+from livepick.host.systemd import Systemd
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = ["livepick.service", "livepick@.service"]

@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-from livepick.core.run import PROGRESS, Progress
-from livepick.forecast import RunProgress
-from livepick.records import RunRow
-from livepick.status import Training
-from livepick.web.live import MOST_LISTENERS, Live
-from livepick.web.training import doing_of, view_training
+from livepick.core.contracts.run import PROGRESS, Progress
+from livepick.ledger.rows import RunRow
+from livepick.monitoring.status import Training
+from livepick.retraining.eta import RunProgress
+from livepick.web.live_updates import MOST_LISTENERS, Live
+from livepick.web.training_view import doing_of, view_training
 
 JUDGEMENT = {
     "candidate": 2,

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from livepick.config import Watch
-from livepick.core.micrograph import FileVersion
-from livepick.folder import FileEvents
-from livepick.watch import Landed, Message, RootState, SetAside, Watcher
+from livepick.config.schema import Watch
+from livepick.core.formats.micrograph import FileVersion
+from livepick.ingest.folder import FileEvents
+from livepick.ingest.watcher import Landed, Message, RootState, SetAside, Watcher
 
 DEADLINE_SECONDS = 20.0
 SIDE_PX = 16

@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from livepick.core.micrograph import FileVersion
-from livepick.core.picks import Picks
-from livepick.engine import threads
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.picks import Picks
 from livepick.errors import ConfigError, LedgerError
-from livepick.ledger import LEDGER, Ledger, ReadLedger
-from livepick.metrics import Metrics
-from livepick.problem import Problem
-from livepick.records import Counts
-from livepick.status import Row, Status, Training
+from livepick.ledger.rows import Counts
+from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.monitoring.headline import Headline
+from livepick.monitoring.health import Health
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.problem import Problem
+from livepick.monitoring.status import Row, Status, Training
+from livepick.picking.engine import threads
+from livepick.picking.worker import Quality, Result, StageSeconds
 from livepick.web.app import create_app
-from livepick.web.headline import Headline
-from livepick.web.health import Health
-from livepick.web.live import MOST_LISTENERS
-from livepick.web.sections import Sources
+from livepick.web.live_updates import MOST_LISTENERS
+from livepick.web.page import Sources
 from livepick.web.server import Web, listen
-from livepick.worker import Quality, Result, StageSeconds
 
 HOSTILE = "<script>alert(1)</script>.mrc"
 

@@ -11,12 +11,12 @@ import onnxruntime
 import pytest
 from scipy.signal import convolve2d
 
-from livepick import worker
-from livepick.core.blobs import blob_graph
-from livepick.core.bundle import GRAPH, ModelCard, publish, read_card, sha256
-from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
+from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, read_card, sha256
+from livepick.core.imaging.blob_detector import blob_graph
+from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.errors import ContentError, ModelError, ProviderError
-from livepick.worker import CPU, CUDA, Job, pick, probe
+from livepick.picking import worker
+from livepick.picking.worker import CPU, CUDA, Job, pick, probe
 
 DIAMETER_ANGSTROM = 30.0  # 20 px at 1.5 Å, the blobs of write_mrc
 

@@ -18,11 +18,11 @@ from pathlib import Path
 # the CPU time as soon as anything else, such as picking, runs on the same cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from livepick.core.run import DISK_FULL_STATUS
+from livepick.core.contracts.run import DISK_FULL_STATUS
 from livepick.errors import LivepickError
-from livepick_trainer.progress import Reporter
-from livepick_trainer.run import lock
-from livepick_trainer.shortage import is_full_disk, shortage
+from livepick_trainer.pipeline.progress import Reporter
+from livepick_trainer.pipeline.run_context import lock
+from livepick_trainer.resource_errors import is_full_disk, shortage
 from livepick_trainer.stages import run_stages
 
 __all__ = ["main"]

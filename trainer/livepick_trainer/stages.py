@@ -17,44 +17,30 @@ import torch
 from pydantic import TypeAdapter
 
 import livepick
-from livepick.core.bundle import GRAPH, ModelCard, publish, sha256
-from livepick.core.files import TEMPORARY_PREFIX, fsync_folder, write_atomically
-from livepick.core.held_out import HELD_OUT
-from livepick.core.normalize import COMMON_NOISE
-from livepick.core.prepare import DIAMETER_PX, NORMALIZATION
-from livepick.core.run import RunSpec, Stage
+from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
+from livepick.core.contracts.held_out_labels import HELD_OUT
+from livepick.core.contracts.run import RunSpec, Stage
+from livepick.core.imaging.normalize import COMMON_NOISE
+from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.errors import TrainerError
-from livepick_trainer.attempts import History
-from livepick_trainer.candidates import end_round, is_weak, read_decoys, why_round
-from livepick_trainer.clean import (
+from livepick.host.atomic_files import TEMPORARY_PREFIX, fsync_folder, write_atomically
+from livepick_trainer.learning.attempts import History
+from livepick_trainer.learning.dataset import PatchRules
+from livepick_trainer.learning.evaluate import evaluate, held_out_labels, padded
+from livepick_trainer.learning.export_onnx import Agreement, check_agreement, to_onnx
+from livepick_trainer.pipeline.auto_remedy import train_with_remedies
+from livepick_trainer.pipeline.class_cleaning import (
     CLASSES_JSON,
     CLASSES_PNG,
     CleanRules,
     select_seeds,
     sort_candidates,
 )
-from livepick_trainer.continuation import take_over
-from livepick_trainer.dataset import PatchRules
-from livepick_trainer.doubts import (
-    DOUBTS,
-    doubt_of_classes,
-    doubt_of_size,
-    read_doubts,
-    write_doubts,
-)
-from livepick_trainer.evaluate import evaluate, held_out_labels, padded
-from livepick_trainer.export_onnx import Agreement, check_agreement, to_onnx
-from livepick_trainer.prepare import (
-    load_prepared,
-    noise_sigma,
-    prepare_micrographs,
-    split_held_out,
-)
-from livepick_trainer.progress import Reporter
-from livepick_trainer.remedies import train_with_remedies
-from livepick_trainer.report import Report, draw_curves
-from livepick_trainer.reseed import ReseedRules, beside_coordinates, reseed
-from livepick_trainer.run import (
+from livepick_trainer.pipeline.progress import Reporter
+from livepick_trainer.pipeline.report import Report, draw_curves
+from livepick_trainer.pipeline.reuse_stages import take_over
+from livepick_trainer.pipeline.rounds import end_round, is_weak, read_decoys, why_round
+from livepick_trainer.pipeline.run_context import (
     Run,
     candidates,
     choose_device,
@@ -68,8 +54,22 @@ from livepick_trainer.run import (
     trained_network,
     training_folder,
 )
-from livepick_trainer.second_round import retrain
-from livepick_trainer.seeds import SeedRules
+from livepick_trainer.pipeline.self_training import retrain
+from livepick_trainer.pipeline.template_picking import ReseedRules, beside_coordinates, reseed
+from livepick_trainer.seeds.labels import SeedRules
+from livepick_trainer.seeds.preprocess import (
+    load_prepared,
+    noise_sigma,
+    prepare_micrographs,
+    split_held_out,
+)
+from livepick_trainer.seeds.seed_warnings import (
+    DOUBTS,
+    doubt_of_classes,
+    doubt_of_size,
+    read_doubts,
+    write_doubts,
+)
 
 __all__ = ["run_stages"]
 

@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from livepick.checks import Check, check_environment
-from livepick.config import Config
+from livepick.config.schema import Config
 from livepick.errors import ConfigError
+from livepick.monitoring.preflight import Check, check_environment
 
 __all__ = ["check"]
 

@@ -12,10 +12,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from livepick.core.coordinates import coordinates_files, read_coordinates
-from livepick.core.matching import Figures, Matches, figures, match
-from livepick.core.pick_area import PickArea
-from livepick.core.picks import Picks
+from livepick.core.evaluation.matching import Figures, Matches, figures, match
+from livepick.core.formats.coordinates import coordinates_files, read_coordinates
+from livepick.core.imaging.pick_area import PickArea
+from livepick.core.imaging.picks import Picks
 
 __all__ = ["Evaluation", "Row", "compare", "evaluate"]
 
@@ -74,7 +74,7 @@ def compare(
         Of the micrographs, if it is known.
     edge_px, size_px
         Picks may be no closer than ``edge_px`` to the edge of micrographs of this width and
-        height; other truths count neither way (``core.matching``). Both or none.
+        height; other truths count neither way (``core.evaluation.matching``). Both or none.
 
     Raises
     ------

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from livepick.catalogue import Entry, differing_settings, entries
-from livepick.config import Config
+from livepick.config.schema import Config
 from livepick.errors import ModelError
-from livepick.models import MODELS, Bundle, Models
-from livepick.worker import canary
+from livepick.models.registry import MODELS, Bundle, Models
+from livepick.models.summary import Entry, differing_settings, entries
+from livepick.picking.worker import canary
 
 __all__ = ["models"]
 

@@ -10,12 +10,12 @@ from typing import Annotated, Protocol
 
 import typer
 
-from livepick.config import Device
+from livepick.config.schema import Device
 from livepick.errors import MicrographError
-from livepick.export.star import RelionStar
-from livepick.records import Visible
-from livepick.worker import Job, Result
-from livepick.worker import pick as pick_one
+from livepick.ledger.rows import Visible
+from livepick.picking.coordinate_files import RelionStar
+from livepick.picking.worker import Job, Result
+from livepick.picking.worker import pick as pick_one
 
 __all__ = ["pick"]
 

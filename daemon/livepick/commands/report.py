@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from livepick.closing_report import collect, to_html
-from livepick.core.files import write_atomically
+from livepick.config.last_known_good import read_settings
 from livepick.errors import ConfigError, OutputError
-from livepick.in_force import read_settings
-from livepick.problem import config_faulty
+from livepick.host.atomic_files import write_atomically
+from livepick.monitoring.problem import config_faulty
+from livepick.web.session_report import collect, to_html
 
 __all__ = ["REPORT_FILE", "report"]
 

@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
-from livepick.config import Config, read_text, value_spans
-from livepick.core.files import write_atomically
+from livepick.config.schema import Config, read_text, value_spans
 from livepick.errors import ConfigError
+from livepick.host.atomic_files import write_atomically
 
 __all__ = ["raise_generation", "retrain"]
 

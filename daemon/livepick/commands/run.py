@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from livepick.config import Config
-from livepick.systemd import under_journal
+from livepick.config.schema import Config
+from livepick.host.systemd import under_journal
 
 __all__ = ["run"]
 
@@ -23,7 +23,7 @@ def run(
     config is taken up by itself, and on SIGHUP at once.
     """
     # The service's modules are needed by no other command.
-    from livepick.reload import ConfigFile  # noqa: PLC0415
+    from livepick.config.reload import ConfigFile  # noqa: PLC0415
     from livepick.service import Service  # noqa: PLC0415
 
     _log_to_stderr()

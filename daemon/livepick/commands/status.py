@@ -15,11 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from livepick.config.last_known_good import Settings, last_in_force, read_settings
 from livepick.errors import EXIT_CONFIG, ConfigError
-from livepick.in_force import Settings, last_in_force, read_settings
-from livepick.problem import Problem, config_faulty, config_refused, is_config_refused
-from livepick.status import Status, read_status
-from livepick.web.asking import Answer, ask
+from livepick.monitoring.problem import (
+    Problem,
+    config_faulty,
+    config_refused,
+    is_config_refused,
+)
+from livepick.monitoring.status import Status, read_status
+from livepick.web.client import Answer, ask
 
 if TYPE_CHECKING:
     from rich.console import Group

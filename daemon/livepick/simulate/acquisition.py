@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from livepick.core.files import write_atomically
-from livepick.core.picks import Picks
+from livepick.core.imaging.picks import Picks
+from livepick.host.atomic_files import write_atomically
 from livepick.simulate.delivery import Stopped, WriteMode, deliver, mrc_bytes
 from livepick.simulate.exposure import Simulated, simulate_micrograph
 from livepick.simulate.field import Session

@@ -22,7 +22,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from livepick.core.picks import Picks
+from livepick.core.imaging.picks import Picks
 from livepick.simulate.field import Crystal, Field, Session, lay_out
 from livepick.simulate.optics import (
     Optics,

@@ -25,19 +25,19 @@ from starlette.responses import (
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from livepick.core.bundle import bundle_name
+from livepick.core.contracts.bundle import bundle_name
 from livepick.errors import LedgerError
-from livepick.metrics import CONTENT_TYPE, Metrics
-from livepick.models import MODELS
-from livepick.render import Kind
-from livepick.web.asking import HEADLINE
-from livepick.web.headline import Headline
-from livepick.web.live import Live
-from livepick.web.micrographs import candidates_json, tile_of
-from livepick.web.sections import NEWEST, SECTIONS, Sections, Sources
+from livepick.models.registry import MODELS
+from livepick.monitoring.headline import Headline
+from livepick.monitoring.metrics.exporter import CONTENT_TYPE, Metrics
+from livepick.picking.render import Kind
+from livepick.web.client import HEADLINE
+from livepick.web.live_updates import Live
+from livepick.web.micrograph_view import candidates_json, tile_of
+from livepick.web.page import NEWEST, SECTIONS, Sections, Sources
 from livepick.web.server import Guard
 from livepick.web.thumbnails import NoPictureError, Submit, Thumbnails
-from livepick.web.training import CLASSES
+from livepick.web.training_view import CLASSES
 
 __all__ = ["App", "create_app"]
 

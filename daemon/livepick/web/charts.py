@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from livepick.core.report import Epoch
-from livepick.records import Moment
+from livepick.core.contracts.training_report import Epoch
+from livepick.ledger.rows import Moment
 
 __all__ = [
     "Curve",

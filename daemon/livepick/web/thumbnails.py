@@ -12,11 +12,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 
-from livepick.config import Config
+from livepick.config.schema import Config
 from livepick.errors import EngineError, LivepickError
-from livepick.ledger import ReadLedger
-from livepick.records import MicrographRow
-from livepick.render import Kind, RenderJob, render
+from livepick.ledger.rows import MicrographRow
+from livepick.ledger.writer import ReadLedger
+from livepick.picking.render import Kind, RenderJob, render
 
 __all__ = ["NoPictureError", "Submit", "Thumbnails"]
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from livepick.config import Particle, Training
-from livepick.core.run import RunMicrograph, RunSpec
-from livepick_trainer import classify2d, clean, select
+from livepick.config.schema import Particle, Training
+from livepick.core.contracts.run import RunMicrograph, RunSpec
+from livepick_trainer.classification import class_selection, classify2d
+from livepick_trainer.pipeline import class_cleaning
 
 PIXEL_SIZE_ANGSTROM = 5.0
 DIAMETER_ANGSTROM = 100.0  # so that the prepared pixel is the original one
@@ -120,7 +121,7 @@ def quick_classes(monkeypatch: pytest.MonkeyPatch) -> None:
             decoys=nothing,
         )
 
-    monkeypatch.setattr(clean, "classify", classify)
+    monkeypatch.setattr(class_cleaning, "classify", classify)
 
 
 @pytest.fixture
@@ -130,10 +131,15 @@ def judge_second_class(
     """Return a function that has the first of two classes accepted, and the second judged so."""
 
     def judge(score: float) -> None:
-        def judge_classes(*_args: object, **_keywords: object) -> list[select.ClassVerdict]:
-            good = select.ClassVerdict(accepted=True, score=0.9, reason="fine")
-            return [good, select.ClassVerdict(accepted=score >= 0.5, score=score, reason="told")]
+        def judge_classes(
+            *_args: object, **_keywords: object
+        ) -> list[class_selection.ClassVerdict]:
+            good = class_selection.ClassVerdict(accepted=True, score=0.9, reason="fine")
+            return [
+                good,
+                class_selection.ClassVerdict(accepted=score >= 0.5, score=score, reason="told"),
+            ]
 
-        monkeypatch.setattr(select, "judge_classes", judge_classes)
+        monkeypatch.setattr(class_selection, "judge_classes", judge_classes)
 
     return judge

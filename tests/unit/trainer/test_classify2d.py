@@ -7,9 +7,13 @@ import pytest
 import torch
 from scipy import ndimage
 
-from livepick_trainer.alignment import Stage
-from livepick_trainer.classify2d import ClassificationRules, choose_classes, classify
-from livepick_trainer.polar import Polar, moved, soft_disc
+from livepick_trainer.classification.alignment import Stage
+from livepick_trainer.classification.classify2d import (
+    ClassificationRules,
+    choose_classes,
+    classify,
+)
+from livepick_trainer.classification.polar import Polar, moved, soft_disc
 
 BOX_PX, DIAMETER_PX = 48, 32.0
 RULES = ClassificationRules(

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from livepick.core.ctf import Ctf
-from livepick.core.prepare import prepare
+from livepick.core.imaging.ctf import Ctf
+from livepick.core.imaging.preprocess import prepare
 from livepick.errors import TrainerError
-from livepick_trainer import clean as clean_module
-from livepick_trainer.clean import (
+from livepick_trainer.pipeline import class_cleaning as clean_module
+from livepick_trainer.pipeline.class_cleaning import (
     CLASSES_JSON,
     CLASSES_PNG,
     CleanRules,
@@ -20,8 +20,8 @@ from livepick_trainer.clean import (
     select_seeds,
     sort_candidates,
 )
-from livepick_trainer.prepare import PreparedMicrograph
-from livepick_trainer.seeds import BELIEVED, REJECTED, UNSORTED, Candidates
+from livepick_trainer.seeds.labels import BELIEVED, REJECTED, UNSORTED, Candidates
+from livepick_trainer.seeds.preprocess import PreparedMicrograph
 
 DIAMETER_ANGSTROM = 120.0
 PIXEL_SIZE_ANGSTROM = 3.0

@@ -4,13 +4,14 @@ import json
 
 import pytest
 
-from livepick.config import Bootstrap
-from livepick.core.run import RunSpec
-from livepick_trainer import continuation, stages
-from livepick_trainer.clean import CLASSES_JSON, CleanRules
-from livepick_trainer.dataset import PatchRules
-from livepick_trainer.progress import Reporter
-from livepick_trainer.run import lock
+from livepick.config.schema import Bootstrap
+from livepick.core.contracts.run import RunSpec
+from livepick_trainer import stages
+from livepick_trainer.learning.dataset import PatchRules
+from livepick_trainer.pipeline import reuse_stages
+from livepick_trainer.pipeline.class_cleaning import CLASSES_JSON, CleanRules
+from livepick_trainer.pipeline.progress import Reporter
+from livepick_trainer.pipeline.run_context import lock
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 FEW = CleanRules(least_particles=40)
@@ -91,7 +92,7 @@ def test_a_run_of_other_seeds_is_not_continued(earlier, make_run, fault, caplog)
     else:
         spec.model_copy(update={"micrographs": spec.micrographs[::-1]}).write(earlier)
 
-    continuation.take_over(RunSpec.read(folder), folder, Reporter(folder))
+    reuse_stages.take_over(RunSpec.read(folder), folder, Reporter(folder))
 
     assert not (folder / "prepare").exists()
     assert "cannot be continued" in caplog.text
@@ -110,12 +111,12 @@ def test_a_trainer_killed_while_it_takes_over_goes_on(earlier, make_run, monkeyp
             raise Killed
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(continuation.os, "link", link)
+    monkeypatch.setattr(reuse_stages.os, "link", link)
     with pytest.raises(Killed):
-        continuation.take_over(spec, folder, Reporter(folder))
+        reuse_stages.take_over(spec, folder, Reporter(folder))
     assert not (folder / "prepare").exists()
 
-    continuation.take_over(spec, folder, Reporter(folder))
+    reuse_stages.take_over(spec, folder, Reporter(folder))
 
     for stage in ("prepare", "classify"):
         for path in (earlier / stage).iterdir():

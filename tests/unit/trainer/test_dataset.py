@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 
-from livepick.core.pick_area import PickArea
-from livepick_trainer.dataset import LabelledMicrograph, PatchRules, cut_patch, draw_batches
-from livepick_trainer.seeds import Seeds
+from livepick.core.imaging.pick_area import PickArea
+from livepick_trainer.learning.dataset import (
+    LabelledMicrograph,
+    PatchRules,
+    cut_patch,
+    draw_batches,
+)
+from livepick_trainer.seeds.labels import Seeds
 
 RULES = PatchRules(size_px=64)
 

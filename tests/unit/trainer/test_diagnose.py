@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepick_trainer.diagnose import Settings, diagnose
-from livepick_trainer.losses import LossScale
-from livepick_trainer.train import EpochFigures
+from livepick_trainer.learning.curve_diagnosis import Settings, diagnose
+from livepick_trainer.learning.losses import LossScale
+from livepick_trainer.learning.train import EpochFigures
 
 CURVES = Path(__file__).parents[2] / "data" / "curves"
 SCALE = LossScale(blank=0.6, floor=0.2, untrained=0.8)

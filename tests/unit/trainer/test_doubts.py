@@ -6,9 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepick_trainer import doubts
-from livepick_trainer.doubts import doubt_of_classes, doubt_of_size, read_doubts, write_doubts
-from livepick_trainer.sizing import SIZES_DIAMETERS
+from livepick_trainer.seeds import seed_warnings
+from livepick_trainer.seeds.diameter_check import SIZES_DIAMETERS
+from livepick_trainer.seeds.seed_warnings import (
+    doubt_of_classes,
+    doubt_of_size,
+    read_doubts,
+    write_doubts,
+)
 
 
 @dataclass
@@ -34,8 +39,8 @@ def asked(monkeypatch):
         found[-2] = 1  # 2.8 times the given one
         return found
 
-    monkeypatch.setattr(doubts, "read_micrograph", read)
-    monkeypatch.setattr(doubts, "size_support", support)
+    monkeypatch.setattr(seed_warnings, "read_micrograph", read)
+    monkeypatch.setattr(seed_warnings, "size_support", support)
     return names
 
 
@@ -61,7 +66,7 @@ def test_a_few_micrographs_from_all_of_the_session_are_asked(asked):
 
 
 def test_a_diameter_that_fits_is_not_doubted(asked, monkeypatch):
-    monkeypatch.setattr(doubts, "size_finding", lambda *_args, **_keywords: None)
+    monkeypatch.setattr(seed_warnings, "size_finding", lambda *_args, **_keywords: None)
 
     assert doubt_of_size(micrographs(4), diameter_angstrom=100, contrast="dark") is None
 

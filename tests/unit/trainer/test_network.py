@@ -5,13 +5,17 @@ import pytest
 import torch
 from torch import nn
 
-from livepick.core.matching import Matches
+from livepick.core.evaluation.matching import Matches
 from livepick.errors import TrainerError
-from livepick_trainer.evaluate import choose_operating_point
-from livepick_trainer.export_onnx import check_agreement, graph_scores, to_onnx
-from livepick_trainer.losses import balanced_accuracy, count_right, weighted_cross_entropy
-from livepick_trainer.network import Architecture, make_network
-from livepick_trainer.train import Recipe, learning_rate
+from livepick_trainer.learning.evaluate import choose_operating_point
+from livepick_trainer.learning.export_onnx import check_agreement, graph_scores, to_onnx
+from livepick_trainer.learning.losses import (
+    balanced_accuracy,
+    count_right,
+    weighted_cross_entropy,
+)
+from livepick_trainer.learning.network import Architecture, make_network
+from livepick_trainer.learning.train import Recipe, learning_rate
 
 SMALL = Architecture(channels=(2, 3, 4), deepest_convolutions=1)
 

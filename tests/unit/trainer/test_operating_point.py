@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepick.core.matching import Matches
-from livepick.core.pick_area import PickArea
-from livepick.core.picks import Picks
-from livepick_trainer import evaluate
-from livepick_trainer.evaluate import choose_operating_point
-from livepick_trainer.prepare import PreparedMicrograph
-from livepick_trainer.seeds import BELIEVED, REJECTED, UNSORTED, Candidates, Seeds
+from livepick.core.evaluation.matching import Matches
+from livepick.core.imaging.pick_area import PickArea
+from livepick.core.imaging.picks import Picks
+from livepick_trainer.learning import evaluate
+from livepick_trainer.learning.evaluate import choose_operating_point
+from livepick_trainer.seeds.labels import BELIEVED, REJECTED, UNSORTED, Candidates, Seeds
+from livepick_trainer.seeds.preprocess import PreparedMicrograph
 
 SCORES = np.linspace(0.9, 0.1, 17)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from livepick_trainer.particles import (
+from livepick_trainer.classification.particles import (
     ParticleStack,
     choose_box_px,
     cut_particles,

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from livepick.core.ctf import Ctf
+from livepick.core.imaging.ctf import Ctf
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
 from livepick.simulate.species import specimen
-from livepick_trainer.classify2d import classify
-from livepick_trainer.particles import ParticleStack, choose_box_px, cut_particles
-from livepick_trainer.select import measure_classes
+from livepick_trainer.classification.class_selection import measure_classes
+from livepick_trainer.classification.classify2d import classify
+from livepick_trainer.classification.particles import (
+    ParticleStack,
+    choose_box_px,
+    cut_particles,
+)
 
 SESSION = Session(
     shape_px=(640, 640),

@@ -4,15 +4,16 @@ import mrcfile
 import numpy as np
 import pytest
 
-from livepick import worker
-from livepick.core.bundle import read_card
-from livepick.core.held_out import HeldOutLabels
-from livepick.core.normalize import BACKGROUND_MEDIAN, COMMON_NOISE
-from livepick.core.run import RunSpec
-from livepick_trainer import prepare, stages
-from livepick_trainer.clean import CleanRules
-from livepick_trainer.dataset import PatchRules
-from livepick_trainer.progress import Reporter
+from livepick.core.contracts.bundle import read_card
+from livepick.core.contracts.held_out_labels import HeldOutLabels
+from livepick.core.contracts.run import RunSpec
+from livepick.core.imaging.normalize import BACKGROUND_MEDIAN, COMMON_NOISE
+from livepick.picking import worker
+from livepick_trainer import stages
+from livepick_trainer.learning.dataset import PatchRules
+from livepick_trainer.pipeline.class_cleaning import CleanRules
+from livepick_trainer.pipeline.progress import Reporter
+from livepick_trainer.seeds import preprocess
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=8, held_out_patches=8)
 
@@ -28,7 +29,7 @@ def test_the_worker_sees_what_was_trained_on(make_run, monkeypatch, normalize, l
     folder = make_run(epochs=1, normalize=normalize, lowpass_angstrom=lowpass_angstrom)
     spec = RunSpec.read(folder)
     bundle = stages.run_stages(folder, Reporter(folder), patch_rules=QUICK, second_round=False)
-    trained_on = prepare.load_prepared(spec, folder / "prepare")
+    trained_on = preprocess.load_prepared(spec, folder / "prepare")
     seen = []
     score_map = worker._score_map
     monkeypatch.setattr(
@@ -95,9 +96,9 @@ def test_the_trainer_learns_nothing_where_the_worker_picks_nothing(make_run):
     with mrcfile.open(path, mode="r+") as mrc:
         mrc.data[:, :25] = 0
 
-    prepare.prepare_micrographs(spec, folder)
+    preprocess.prepare_micrographs(spec, folder)
 
-    found = prepare.load_prepared(spec, folder)[0]
+    found = preprocess.load_prepared(spec, folder)[0]
     assert found.mask[:, :29].all()
     assert not found.mask[3:-3, 31:-3].any()
     assert found.mask[0].all()
@@ -110,11 +111,11 @@ def test_the_common_noise_is_that_of_the_micrographs_trained_on(make_run):
     folder = make_run(normalize=False)
     spec = RunSpec.read(folder)
     louder(spec.micrographs[0].path, 10)
-    prepare.prepare_micrographs(spec, folder)
+    preprocess.prepare_micrographs(spec, folder)
 
-    prepared = prepare.load_prepared(spec, folder)
+    prepared = preprocess.load_prepared(spec, folder)
 
-    assert prepare.noise_sigma(folder) == pytest.approx(1, rel=0.2)
+    assert preprocess.noise_sigma(folder) == pytest.approx(1, rel=0.2)
     spread = [1.4826 * np.median(np.abs(m.image)) for m in prepared]
     assert spread[0] == pytest.approx(10, rel=0.2)
     assert spread[1:] == pytest.approx([1] * 4, rel=0.2)
@@ -127,8 +128,8 @@ def test_no_image_is_divided_twice(make_run, monkeypatch):
     undisturbed, killed = folder / "undisturbed", folder / "killed"
     for place in (undisturbed, killed):
         place.mkdir()
-    prepare.prepare_micrographs(spec, undisturbed)
-    divided_by, calls = prepare.divided_by, []
+    preprocess.prepare_micrographs(spec, undisturbed)
+    divided_by, calls = preprocess.divided_by, []
 
     def dying(*args, **kwargs):
         calls.append(args)
@@ -136,13 +137,13 @@ def test_no_image_is_divided_twice(make_run, monkeypatch):
             raise Killed
         return divided_by(*args, **kwargs)
 
-    monkeypatch.setattr(prepare, "divided_by", dying)
+    monkeypatch.setattr(preprocess, "divided_by", dying)
     for _ in range(2):
         with pytest.raises(Killed):
-            prepare.prepare_micrographs(spec, killed)
-    prepare.prepare_micrographs(spec, killed)
+            preprocess.prepare_micrographs(spec, killed)
+    preprocess.prepare_micrographs(spec, killed)
 
-    expected, found = (prepare.load_prepared(spec, place) for place in (undisturbed, killed))
+    expected, found = (preprocess.load_prepared(spec, place) for place in (undisturbed, killed))
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_array_equal(one.image, other.image)
 

@@ -8,24 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from livepick.config import Particle, Training
-from livepick.core.matching import Matches, figures
-from livepick.core.run import PROGRESS, Progress, RunSpec
+from livepick.config.schema import Particle, Training
+from livepick.core.contracts.run import PROGRESS, Progress, RunSpec
+from livepick.core.evaluation.matching import Matches, figures
 from livepick.errors import TrainerError
-from livepick_trainer import remedies
-from livepick_trainer.attempts import Attempt, History
-from livepick_trainer.checkpoint import load_weights
-from livepick_trainer.clean import CleanRules
-from livepick_trainer.dataset import LabelledMicrograph, PatchRules
-from livepick_trainer.diagnose import Finding, Settings
-from livepick_trainer.losses import LossScale
-from livepick_trainer.network import make_network
-from livepick_trainer.progress import Reporter
-from livepick_trainer.remedies import choose, next_settings, train_with_remedies
-from livepick_trainer.reseed import ReseedRules
-from livepick_trainer.run import WEIGHTS, Run
-from livepick_trainer.seeds import SeedRules, Seeds
-from livepick_trainer.train import EpochFigures
+from livepick_trainer.learning.attempts import Attempt, History
+from livepick_trainer.learning.checkpoint import load_weights
+from livepick_trainer.learning.curve_diagnosis import Finding, Settings
+from livepick_trainer.learning.dataset import LabelledMicrograph, PatchRules
+from livepick_trainer.learning.losses import LossScale
+from livepick_trainer.learning.network import make_network
+from livepick_trainer.learning.train import EpochFigures
+from livepick_trainer.pipeline import auto_remedy
+from livepick_trainer.pipeline.auto_remedy import choose, next_settings, train_with_remedies
+from livepick_trainer.pipeline.class_cleaning import CleanRules
+from livepick_trainer.pipeline.progress import Reporter
+from livepick_trainer.pipeline.run_context import WEIGHTS, Run
+from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.seeds.labels import SeedRules, Seeds
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=48, held_out_patches=24)
 USUAL = Settings(
@@ -137,7 +137,7 @@ LOWER, LOWEST = USUAL.scaled(0.001), USUAL.scaled(0.0003)
 
 def test_an_absurd_rate_is_mended(make_trainer, tmp_path, monkeypatch):
     """Found, said, trained again with the usual rate, and the better weights kept."""
-    monkeypatch.setattr(remedies, "MOST_RERUNS", 1)
+    monkeypatch.setattr(auto_remedy, "MOST_RERUNS", 1)
     run = make_trainer(epochs=5, initial_learning_rate=1.0, final_learning_rate=0.5)
 
     train_with_remedies(run, tmp_path, [field(n) for n in range(4)], [field(9)])

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from livepick.core.blobs import blob_graph
-from livepick.core.peaks import find_peaks
-from livepick_trainer.candidates import (
+from livepick.core.imaging.blob_detector import blob_graph
+from livepick.core.imaging.peaks import find_peaks
+from livepick_trainer.learning.export_onnx import graph_scores
+from livepick_trainer.pipeline.class_cleaning import VERDICTS, _Judged, _save
+from livepick_trainer.pipeline.rounds import (
     end_round,
     is_weak,
     read_round,
@@ -17,11 +19,13 @@ from livepick_trainer.candidates import (
     with_candidates,
     write_candidates,
 )
-from livepick_trainer.clean import VERDICTS, _Judged, _save
-from livepick_trainer.export_onnx import graph_scores
-from livepick_trainer.prepare import PreparedMicrograph
-from livepick_trainer.reseed import ReseedRules, beside_coordinates, reseed, threshold_for
-from livepick_trainer.seeds import (
+from livepick_trainer.pipeline.template_picking import (
+    ReseedRules,
+    beside_coordinates,
+    reseed,
+    threshold_for,
+)
+from livepick_trainer.seeds.labels import (
     BELIEVED,
     REJECTED,
     UNSORTED,
@@ -29,6 +33,7 @@ from livepick_trainer.seeds import (
     SeedRules,
     choose_seeds,
 )
+from livepick_trainer.seeds.preprocess import PreparedMicrograph
 
 DIAMETER_PX = 20
 SIDE_PX = 320

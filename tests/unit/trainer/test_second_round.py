@@ -8,18 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from livepick.core.run import RunSpec
+from livepick.core.contracts.run import RunSpec
 from livepick.errors import TrainerError
-from livepick_trainer import second_round, stages
-from livepick_trainer.attempts import History
-from livepick_trainer.candidates import why_round
-from livepick_trainer.clean import CleanRules
-from livepick_trainer.dataset import PatchRules
-from livepick_trainer.progress import Reporter
-from livepick_trainer.reseed import ReseedRules
-from livepick_trainer.run import WEIGHTS, Run, seeded, trained_network, training_folder
-from livepick_trainer.second_round import MOST_LOSS, retrain
-from livepick_trainer.seeds import REJECTED, SeedRules
+from livepick_trainer import stages
+from livepick_trainer.learning.attempts import History
+from livepick_trainer.learning.dataset import PatchRules
+from livepick_trainer.pipeline import self_training
+from livepick_trainer.pipeline.class_cleaning import CleanRules
+from livepick_trainer.pipeline.progress import Reporter
+from livepick_trainer.pipeline.rounds import why_round
+from livepick_trainer.pipeline.run_context import (
+    WEIGHTS,
+    Run,
+    seeded,
+    trained_network,
+    training_folder,
+)
+from livepick_trainer.pipeline.self_training import MOST_LOSS, retrain
+from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.seeds.labels import REJECTED, SeedRules
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 MICROGRAPHS = 3
@@ -87,7 +94,7 @@ def judged_as(monkeypatch, *precisions):
         asked.append((network, kinds))
         return precisions[len(asked) - 1]
 
-    monkeypatch.setattr(second_round, "_mean_precision", mean_precision)
+    monkeypatch.setattr(self_training, "_mean_precision", mean_precision)
     return asked
 
 
@@ -151,10 +158,10 @@ def test_the_mean_is_over_both_kinds_and_a_blind_network_counts_as_none(run, mon
         precision = precisions.get((network, kind))
         return None if precision is None else Found(precision)
 
-    monkeypatch.setattr(second_round, "_judge", judge)
+    monkeypatch.setattr(self_training, "_judge", judge)
 
-    assert second_round._mean_precision(run, "own", ("own", "other")) == pytest.approx(0.65)
-    assert second_round._mean_precision(run, "blind", ("own", "other")) == 0
+    assert self_training._mean_precision(run, "own", ("own", "other")) == pytest.approx(0.65)
+    assert self_training._mean_precision(run, "blind", ("own", "other")) == 0
 
 
 def test_the_networks_picks_are_seeds_from_its_operating_point_on(run, monkeypatch):
@@ -185,7 +192,7 @@ def test_an_expected_count_decides_how_many_are_seeds(run, monkeypatch):
 
 def test_picks_that_the_classes_reject_teach_nothing(run, monkeypatch):
     """Then there is no training, and the first network stays."""
-    with_candidates = second_round.with_candidates
+    with_candidates = self_training.with_candidates
 
     def rejected(folder, micrographs):
         found = with_candidates(folder, micrographs)
@@ -193,8 +200,8 @@ def test_picks_that_the_classes_reject_teach_nothing(run, monkeypatch):
             micrograph.candidates.verdict[:] = REJECTED
         return found
 
-    monkeypatch.setattr(second_round, "with_candidates", rejected)
-    monkeypatch.setattr(second_round, "train_with_remedies", None)
+    monkeypatch.setattr(self_training, "with_candidates", rejected)
+    monkeypatch.setattr(self_training, "train_with_remedies", None)
 
     used, why = finished(run)
 
@@ -206,8 +213,8 @@ def test_a_network_that_finds_nothing_has_no_second_round(run, monkeypatch):
     def nothing(*_args, **_keywords):
         raise TrainerError("the network finds nothing", "Give up.")
 
-    monkeypatch.setattr(second_round, "evaluate", nothing)
-    monkeypatch.setattr(second_round, "train_with_remedies", None)
+    monkeypatch.setattr(self_training, "evaluate", nothing)
+    monkeypatch.setattr(self_training, "train_with_remedies", None)
 
     used, why = finished(run)
 
@@ -221,7 +228,7 @@ def test_a_second_training_that_comes_apart_does_not_cost_the_first(run, monkeyp
     def apart(*_args, **_keywords):
         raise TrainerError("the training came apart", "Lower the rate.")
 
-    monkeypatch.setattr(second_round, "train_with_remedies", apart)
+    monkeypatch.setattr(self_training, "train_with_remedies", apart)
 
     used, why = finished(run)
 
@@ -238,7 +245,7 @@ def test_it_goes_on_from_the_first_networks_weights(run, monkeypatch):
         ordered.append((start, stage, settings))
         raise TrainerError("enough", "Listen.")
 
-    monkeypatch.setattr(second_round, "train_with_remedies", listen)
+    monkeypatch.setattr(self_training, "train_with_remedies", listen)
     training = run.spec.training.model_copy(
         update={"epochs": 31, "initial_learning_rate": 0.01, "final_learning_rate": 0.0001}
     )
@@ -272,7 +279,7 @@ def test_the_mean_of_both_networks_is_kept(run):
 
 def test_a_persons_picks_have_no_second_round(run, monkeypatch):
     """The network's picks do not take their place."""
-    monkeypatch.setattr(second_round, "train_with_remedies", None)
+    monkeypatch.setattr(self_training, "train_with_remedies", None)
     spec = run.spec.model_copy(update={"seeds_from": "coordinates"})
 
     used, why = finished(dataclasses.replace(run, spec=spec))
@@ -286,7 +293,7 @@ def test_a_second_round_that_was_killed_goes_on_where_it_was(run, monkeypatch):
     draft = run.folder / ".draft-retrain"
     draft.mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(second_round, "trained_network", dying(second_round.trained_network, 2))
+        patch.setattr(self_training, "trained_network", dying(self_training.trained_network, 2))
         with pytest.raises(Killed):
             retrain(run, draft)
     weights = (draft / "attempt-1" / WEIGHTS).read_bytes()

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from livepick.core.pick_area import PickArea
-from livepick_trainer.seeds import (
+from livepick.core.imaging.pick_area import PickArea
+from livepick_trainer.seeds.labels import (
     BELIEVED,
     REJECTED,
     UNSORTED,

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from livepick_trainer.class_report import draw_classes
-from livepick_trainer.clean import CleanRules
-from livepick_trainer.select import ring_correlation, select_classes
+from livepick_trainer.classification.class_picture import draw_classes
+from livepick_trainer.classification.class_selection import ring_correlation, select_classes
+from livepick_trainer.pipeline.class_cleaning import CleanRules
 
 BOX_PX, DIAMETER_PX, PIXEL_SIZE_ANGSTROM = 64, 42.0, 3.0
 Y, X = np.indices((BOX_PX, BOX_PX)) - BOX_PX // 2
@@ -131,7 +131,9 @@ def test_the_picture_is_a_png():
 
 def test_selection_needs_no_torch():
     """It is arithmetic on averages, which anyone may want to repeat."""
-    code = "import livepick_trainer.select, sys; print('torch' in sys.modules)"
+    code = (
+        "import livepick_trainer.classification.class_selection, sys; print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
 
     assert done.stdout.strip() == "False"

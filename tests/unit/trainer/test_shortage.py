@@ -6,11 +6,11 @@ import sys
 import pytest
 import torch
 
-from livepick.core.run import DISK_FULL_STATUS, PROGRESS, Progress
-from livepick_trainer import run as run_module
+from livepick.core.contracts.run import DISK_FULL_STATUS, PROGRESS, Progress
 from livepick_trainer import stages
 from livepick_trainer.__main__ import main
-from livepick_trainer.run import choose_device
+from livepick_trainer.pipeline import run_context as run_module
+from livepick_trainer.pipeline.run_context import choose_device
 
 
 class Cuda:

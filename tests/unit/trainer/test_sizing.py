@@ -7,7 +7,7 @@ from livepick.errors import ContentError
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Session
 from livepick.simulate.species import specimen
-from livepick_trainer.sizing import SIZES_DIAMETERS, size_finding, size_support
+from livepick_trainer.seeds.diameter_check import SIZES_DIAMETERS, size_finding, size_support
 
 PIXEL_SIZE_ANGSTROM = 3.0
 MICROGRAPHS = 4

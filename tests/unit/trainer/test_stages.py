@@ -7,23 +7,25 @@ import numpy as np
 import onnx
 import pytest
 
-from livepick.core.bundle import GRAPH, read_card
-from livepick.core.ctf import Ctf
-from livepick.core.files import TEMPORARY_PREFIX
-from livepick.core.report import read_findings
-from livepick.core.run import PROGRESS, Progress, RunSpec, Stage
+from livepick.core.contracts.bundle import GRAPH, read_card
+from livepick.core.contracts.run import PROGRESS, Progress, RunSpec, Stage
+from livepick.core.contracts.training_report import read_findings
+from livepick.core.imaging.ctf import Ctf
 from livepick.errors import TrainerError
-from livepick_trainer import remedies, reseed, second_round, stages, train
+from livepick.host.atomic_files import TEMPORARY_PREFIX
+from livepick_trainer import stages
 from livepick_trainer.__main__ import main
-from livepick_trainer.attempts import HISTORY, Attempt, History
-from livepick_trainer.candidates import why_round
-from livepick_trainer.clean import CleanRules
-from livepick_trainer.dataset import PatchRules
-from livepick_trainer.doubts import Doubt, read_doubts
-from livepick_trainer.prepare import load_prepared, prepare_micrographs
-from livepick_trainer.progress import Reporter
-from livepick_trainer.reseed import ReseedRules
-from livepick_trainer.run import WEIGHTS, lock
+from livepick_trainer.learning import train
+from livepick_trainer.learning.attempts import HISTORY, Attempt, History
+from livepick_trainer.learning.dataset import PatchRules
+from livepick_trainer.pipeline import auto_remedy, self_training, template_picking
+from livepick_trainer.pipeline.class_cleaning import CleanRules
+from livepick_trainer.pipeline.progress import Reporter
+from livepick_trainer.pipeline.rounds import why_round
+from livepick_trainer.pipeline.run_context import WEIGHTS, lock
+from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.seeds.preprocess import load_prepared, prepare_micrographs
+from livepick_trainer.seeds.seed_warnings import Doubt, read_doubts
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 
@@ -112,28 +114,28 @@ def dying(function, calls):
 DEATHS: dict[Stage, list[tuple[object, str, int]]] = {
     "prepare": [(stages, "prepare_micrographs", 1)],
     "reseed": [
-        (reseed, "find_template", 1),
-        (reseed, "write_candidates", 1),
-        (reseed, "end_round", 1),
+        (template_picking, "find_template", 1),
+        (template_picking, "write_candidates", 1),
+        (template_picking, "end_round", 1),
     ],
     "classify": [(stages, "sort_candidates", 1), (stages, "doubt_of_size", 1)],
     "select": [(stages, "select_seeds", 1), (stages, "write_doubts", 1)],
     "train": [
-        (remedies, "save_checkpoint", 1),
-        (remedies, "save_checkpoint", 1),
+        (auto_remedy, "save_checkpoint", 1),
+        (auto_remedy, "save_checkpoint", 1),
         (train, "_train_epoch", 1),
-        (remedies, "save_weights", 1),
-        (remedies, "save_weights", 2),
+        (auto_remedy, "save_weights", 1),
+        (auto_remedy, "save_weights", 2),
     ],
     "retrain": [
-        (second_round, "write_candidates", 1),
-        (second_round, "sort_candidates", 1),
-        (second_round, "select_seeds", 1),
-        (remedies, "save_checkpoint", 1),
-        (remedies, "save_weights", 1),
-        (second_round, "train_with_remedies", 1),
-        (second_round, "_mean_precision", 2),
-        (second_round, "end_round", 1),
+        (self_training, "write_candidates", 1),
+        (self_training, "sort_candidates", 1),
+        (self_training, "select_seeds", 1),
+        (auto_remedy, "save_checkpoint", 1),
+        (auto_remedy, "save_weights", 1),
+        (self_training, "train_with_remedies", 1),
+        (self_training, "_mean_precision", 2),
+        (self_training, "end_round", 1),
     ],
     "evaluate": [(stages, "evaluate", 1), (stages, "write_atomically", 1)],
     "export": [(stages, "to_onnx", 1), (stages, "write_atomically", 1)],
@@ -156,7 +158,7 @@ def kill(folder, monkeypatch, deaths, **rules):
 
 def test_a_run_killed_again_and_again_gives_the_same_bundle(make_run, monkeypatch, quick_classes):
     """Killed in and between all stages and rounds, it ends with the same bytes."""
-    monkeypatch.setattr(second_round, "MOST_LOSS", 1.0)
+    monkeypatch.setattr(self_training, "MOST_LOSS", 1.0)
     undisturbed = make_run("0001", micrographs=3)
     expected = run(undisturbed, **ALL_ROUNDS)
     rounds = json.loads((expected / "report.json").read_bytes())["seeds"]["rounds"]
@@ -180,17 +182,17 @@ def test_a_run_killed_again_and_again_gives_the_same_bundle(make_run, monkeypatc
 
 def test_a_run_whose_first_seeds_stay_is_killed_and_gives_the_same_graph(make_run, monkeypatch):
     """Too few candidates for classes and for a template, and a second round that is no better."""
-    monkeypatch.setattr(second_round, "MOST_LOSS", -1.0)
+    monkeypatch.setattr(self_training, "MOST_LOSS", -1.0)
     expected = run(make_run("0001", micrographs=3, epochs=2), second_round=True)
     folder = make_run("0002", micrographs=3, epochs=2)
 
     deaths = [
-        (reseed, "end_round", 1),
+        (template_picking, "end_round", 1),
         (stages, "sort_candidates", 1),
-        (remedies, "save_checkpoint", 1),
-        (second_round, "write_candidates", 1),
-        (remedies, "save_weights", 2),
-        (second_round, "end_round", 1),
+        (auto_remedy, "save_checkpoint", 1),
+        (self_training, "write_candidates", 1),
+        (auto_remedy, "save_weights", 2),
+        (self_training, "end_round", 1),
         (stages, "to_onnx", 1),
     ]
     kill(folder, monkeypatch, deaths, second_round=True)
@@ -210,14 +212,14 @@ def test_a_run_killed_between_its_attempts_gives_the_same_files(make_run, monkey
     folder = make_run("0002", **absurd)
 
     deaths = [
-        (remedies, "save_checkpoint", 2),
-        (remedies, "save_weights", 1),  # the first attempt's, before its diagnosis
+        (auto_remedy, "save_checkpoint", 2),
+        (auto_remedy, "save_weights", 1),  # the first attempt's, before its diagnosis
         (Attempt, "write", 1),  # and before the second begins
-        (remedies, "save_checkpoint", 1),
-        (remedies, "_figures", 1),  # of the second
+        (auto_remedy, "save_checkpoint", 1),
+        (auto_remedy, "_figures", 1),  # of the second
         (Attempt, "write", 1),
         (Attempt, "write", 1),  # of the third, before one is chosen
-        (remedies, "save_weights", 1),  # the chosen ones
+        (auto_remedy, "save_weights", 1),  # the chosen ones
         (History, "write", 1),
     ]
     kill(folder, monkeypatch, deaths)
@@ -241,7 +243,7 @@ def count_epochs(lines):
 
 def test_stages_come_in_order_and_each_round_is_in_the_bundle(make_run, monkeypatch, quick_classes):
     """What became of the seeds is in the report, and the classes of both rounds are pictures."""
-    monkeypatch.setattr(second_round, "MOST_LOSS", 1.0)
+    monkeypatch.setattr(self_training, "MOST_LOSS", 1.0)
     folder = make_run(micrographs=3, epochs=1)
     change(folder, unmatched=["mic_9999 is not in the session"])
 
@@ -349,7 +351,7 @@ def test_finished_stages_are_not_done_again(make_run, monkeypatch):
     folder = make_run()
     bundle = run(folder)
     before = (bundle / "model.json").stat().st_mtime_ns
-    monkeypatch.setattr(remedies, "train", None)
+    monkeypatch.setattr(auto_remedy, "train", None)
 
     assert run(folder) == bundle
     assert (bundle / "model.json").stat().st_mtime_ns == before
@@ -358,7 +360,7 @@ def test_finished_stages_are_not_done_again(make_run, monkeypatch):
 def test_what_a_killed_writer_left_goes_with_the_next_start(make_run, monkeypatch):
     """Also in the folder of an attempt."""
     folder = make_run(micrographs=3, epochs=1)
-    kill(folder, monkeypatch, [(remedies, "save_checkpoint", 1)])
+    kill(folder, monkeypatch, [(auto_remedy, "save_checkpoint", 1)])
     left = folder / ".draft-train" / "attempt-1" / f"{TEMPORARY_PREFIX}0.tmp"
     left.write_bytes(b"half a check")
 
@@ -374,7 +376,7 @@ def test_a_graph_that_differs_from_the_network_is_refused(make_run, monkeypatch)
     exact = stages.to_onnx
 
     def wrong(network):
-        network = remedies.make_network(99)
+        network = auto_remedy.make_network(99)
         return exact(network)
 
     monkeypatch.setattr(stages, "to_onnx", wrong)

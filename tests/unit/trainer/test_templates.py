@@ -5,8 +5,8 @@ import pytest
 from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
 
-from livepick.core.peaks import find_peaks
-from livepick_trainer.templates import find_template, match_score
+from livepick.core.imaging.peaks import find_peaks
+from livepick_trainer.seeds.templates import find_template, match_score
 
 DIAMETER_PX = 20
 MIN_DISTANCE_PX = 12

@@ -1,0 +1,1 @@
+"""Values that pass between processes: job, run, progress, bundle, report."""

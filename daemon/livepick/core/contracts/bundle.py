@@ -1,0 +1,191 @@
+"""The model bundle: a folder that appears by one rename, is whole, and never changes.
+
+``models/NNNN/`` holds ``model.onnx``, ``model.json`` (the card) and, for a trained model,
+``report.json`` and pictures. The trainer publishes it, the daemon reads it, and neither needs
+anything else of the other.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from livepick.errors import ModelError
+from livepick.host.atomic_files import fsync_folder, write_synced
+
+__all__ = ["CARD", "FORMAT", "GRAPH", "ModelCard", "bundle_name", "publish", "read_card", "sha256"]
+
+FORMAT = 1
+"""Raised when the meaning of a card or the input of a graph changes."""
+
+GRAPH = "model.onnx"
+CARD = "model.json"
+
+Kind = Literal["blob", "trained"]
+Contrast = Literal["dark", "bright"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelCard:
+    """What the daemon must know to use a model correctly."""
+
+    version: int
+    """Its number, and the name of its folder; 0 is the first blob picker."""
+
+    kind: Kind
+    """``blob`` (analytic weights, provisional picks) or ``trained``."""
+
+    fingerprint: str
+    """``Config.training_fingerprint()`` of the config that it was trained for; for a blob
+    picker ``Config.particle_fingerprint()``."""
+
+    particle_fingerprint: str
+    """``Config.particle_fingerprint()``: a model serves only the particle it was made for."""
+
+    diameter_angstrom: float
+    """Longest diameter of the particle."""
+
+    min_distance_angstrom: float
+    """Closest allowed centres."""
+
+    contrast: Contrast
+    """Whether particles are dark or bright in the micrograph as it lands."""
+
+    pixel_size_angstrom: float
+    """Micrographs are Fourier-cropped to (nearly) this before the graph sees them."""
+
+    normalization: str
+    """Name of the normalization that the graph expects (``core.imaging.normalize``)."""
+
+    threshold: float
+    """Score from which on a peak is a particle."""
+
+    threshold_source: str
+    """How the threshold was chosen, in words."""
+
+    graph_sha256: str
+    """Digest of ``model.onnx``."""
+
+    created_at: float
+    """Unix seconds."""
+
+    livepick_version: str
+    """Of the program that made it."""
+
+    run: str | None = None
+    """Name of the training run's folder; None for a blob picker."""
+
+    parent: int | None = None
+    """Version of the bundle whose picks were its seeds."""
+
+    lowpass_angstrom: float | None = None
+    """Detail finer than this is filtered out before the graph sees a micrograph; None: none is."""
+
+    noise_sigma: float | None = None
+    """Noise of the micrographs that it was trained on, by which each one is divided; None: each
+    is divided by its own, as by every card without this entry."""
+
+    edge_fraction: float = 0.0
+    """Smallest distance of a pick's centre from the edge of the image data, as a fraction of the
+    diameter (``core.imaging.pick_area``). Older cards do not have this entry."""
+
+    format: int = FORMAT
+    """Of the card and the graph's inputs and outputs."""
+
+
+def bundle_name(version: int) -> str:
+    """Return the folder name of a version: ``0007``."""
+    return f"{version:04d}"
+
+
+def sha256(data: bytes) -> str:
+    """Return the hexadecimal SHA-256 of ``data``."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def publish(models: Path, card: ModelCard, files: Mapping[str, bytes]) -> Path:
+    """Put a bundle into the folder ``models`` in one step, and return its folder.
+
+    ``files`` must hold ``model.onnx``; its digest must be the card's. A bundle of the same
+    version that is there already wins if it has the same graph, so that a trainer that died
+    after the rename can publish again.
+
+    Raises
+    ------
+    ModelError
+        The version is taken by another graph.
+    """
+    if sha256(files[GRAPH]) != card.graph_sha256:
+        raise ValueError("the card's graph_sha256 is not that of the graph")
+    place = models / bundle_name(card.version)
+    draft = None
+    try:
+        draft = _new_draft(place)
+        draft.chmod(0o755)  # mkdtemp's 0700 would hide it from workers of another user
+        for name, data in files.items():
+            write_synced(draft / name, data)
+        card_text = json.dumps(dataclasses.asdict(card), indent=2) + "\n"
+        write_synced(draft / CARD, card_text.encode())
+        fsync_folder(draft)
+        os.rename(draft, place)  # noqa: PTH104 - Path.rename; fails if the name is taken
+        fsync_folder(models)
+    except OSError as error:
+        if draft is not None:
+            shutil.rmtree(draft, ignore_errors=True)
+        if place.is_dir():
+            there = read_card(place)
+            if there.graph_sha256 == card.graph_sha256:
+                return place
+            raise ModelError(
+                f"{place} exists already, with another graph",
+                "Bundles never change; ask for the next version number.",
+            ) from error
+        raise ModelError(
+            f"the bundle {place} could not be written: {error}",
+            "Look at the disk space and the permissions of the state directory.",
+        ) from error
+    return place
+
+
+def _new_draft(place: Path) -> Path:
+    """Return a new folder beside ``place``, where the bundle is put together."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".draft-{place.name}-"
+    for leftover in place.parent.glob(f"{prefix}*"):  # of this version's only publisher, killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=place.parent))
+
+
+def read_card(bundle: Path) -> ModelCard:
+    """Read the card of a bundle.
+
+    Raises
+    ------
+    ModelError
+        The card is missing, no JSON, of another format, or lacks or has too many entries.
+    """
+    path = bundle / CARD
+    remedy = "Remove this bundle or restore it whole; livepick trains another."
+    try:
+        entries: dict[str, Any] = json.loads(path.read_text())
+        format_number = entries.get("format")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path} cannot be read: {error}", remedy) from error
+    if format_number != FORMAT:
+        raise ModelError(
+            f"{path} has format {format_number!r}, this livepick reads {FORMAT}",
+            "Use the livepick version that made it, or train again.",
+        )
+    with contextlib.suppress(TypeError):
+        return ModelCard(**entries)
+    known = {field.name for field in dataclasses.fields(ModelCard)}
+    optional = {f.name for f in dataclasses.fields(ModelCard) if f.default is not MISSING}
+    odd = sorted((known - optional - entries.keys()) | (entries.keys() - known))
+    raise ModelError(f"{path} has missing or unknown entries: {', '.join(odd)}", remedy)

@@ -1,0 +1,142 @@
+"""What the daemon reads of a trained bundle's ``report.json``: its findings and figures."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "REPORT",
+    "ClassVerdict",
+    "Epoch",
+    "HeldOutFigures",
+    "TrainingFinding",
+    "read_classes",
+    "read_epochs",
+    "read_figures",
+    "read_findings",
+]
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFinding:
+    """What the learning curves of a model say, in words."""
+
+    kind: str
+    """One of ``core.contracts.run.FindingKind``, or of a later livepick's."""
+    is_fault: bool
+    """Whether the model may be worse for it; else it is advice for the next training."""
+    evidence: str
+    remedy: str
+    """In terms of the config's settings."""
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one sentence."""
+        return f"{self.kind.replace('_', ' ').capitalize()}: {self.evidence}; {self.remedy}."
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutFigures:
+    """How good a model was at the end of its training, on micrographs that it never saw."""
+
+    micrographs: int
+    """How many were held out."""
+    seeds_from: str
+    """``blob``, ``model`` or ``coordinates``; empty if an older report does not say."""
+    average_precision: float | None
+    """Against the seeds there; None if it is not defined, as are the others."""
+    best_f1: float | None
+    precision_at_count: float | None
+    """Among as many best picks as there are seeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One point of the learning curves."""
+
+    training_loss: float
+    validation_loss: float
+    training_accuracy: float | None
+    validation_accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassVerdict:
+    """What was made of one 2D class of the seeds."""
+
+    particles: int
+    accepted: bool
+    reason: str
+    """In a few words."""
+    overruled: bool
+    """By a person."""
+
+
+def read_figures(bundle: Path) -> HeldOutFigures | None:
+    """Return the figures of a bundle's report; None without a report that has them."""
+    try:
+        report: dict[str, Any] = json.loads((bundle / REPORT).read_bytes())
+        figures: dict[str, Any] = report["figures"]
+        values = [
+            None if (value := figures[name]) is None else float(value)
+            for name in ("average_precision", "best_f1", "precision_at_count")
+        ]
+        seeds_from = str(report.get("seeds", {}).get("from", ""))
+        return HeldOutFigures(len(report["micrographs"]), seeds_from, *values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def read_findings(bundle: Path) -> tuple[TrainingFinding, ...]:
+    """Return the findings on the attempt whose weights are in ``bundle``.
+
+    A bundle without a report (a blob picker), or whose report knows of no findings, has none.
+    """
+    try:
+        entries: list[dict[str, Any]] = json.loads((bundle / REPORT).read_bytes())["findings"]
+        return tuple(
+            TrainingFinding(
+                str(entry["kind"]),
+                bool(entry["is_fault"]),
+                str(entry["evidence"]),
+                str(entry["remedy"]),
+            )
+            for entry in entries
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def read_epochs(bundle: Path) -> tuple[Epoch, ...]:
+    """Return the learning curves of the attempt whose weights are in ``bundle``; none without."""
+    try:
+        return tuple(
+            Epoch(
+                float(entry["training_loss"]),
+                float(entry["validation_loss"]),
+                entry.get("training_accuracy"),
+                entry.get("validation_accuracy"),
+            )
+            for entry in json.loads((bundle / REPORT).read_bytes())["epochs"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ()
+
+
+def read_classes(bundle: Path) -> tuple[ClassVerdict, ...]:
+    """Return the verdicts on the 2D classes of the seeds of a bundle; none without."""
+    try:
+        return tuple(
+            ClassVerdict(
+                int(entry["particles"]),
+                bool(entry["accepted"]),
+                str(entry["reason"]),
+                bool(entry["overruled"]),
+            )
+            for entry in json.loads((bundle / REPORT).read_bytes())["classes"]["classes"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()

@@ -1,0 +1,1 @@
+"""Matching picks, comparing models, the drift test."""

@@ -1,0 +1,1 @@
+"""File formats of the field: one file per format, reader and writer together."""

@@ -1,0 +1,287 @@
+"""Where the defocus of a micrograph is written: RELION's list, CTFFIND's text or Warp's XML.
+
+Nothing is measured here, and nothing made up: a micrograph that no program has measured has none.
+Entries are matched by the stem of the micrograph's name. Where sub-folders repeat names, the entry
+whose folders are most alike is meant, and none if two are equally so.
+
+RELION 3.1 and later have a table of optics groups beside that of micrographs, RELION 3.0 and those
+who write like it one table of all. CTFFIND 4 and 5 begin ``NAME.txt`` with lines that name the
+voltage; its columns are the number of the micrograph, two defoci and their azimuth, the phase
+shift in radians, cross correlation, and the resolution of the fit. Warp's ``NAME.xml`` lies beside
+a micrograph or in the folder above (``average/``); a text goes before it. What is fitted to a whole
+stack of micrographs is no entry.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePath
+
+from livepick.core.contracts.run import RunMicrograph
+from livepick.core.formats.star import Table, star_tables
+from livepick.core.formats.warp_xml import read_warp
+from livepick.core.imaging.ctf import Ctf
+from livepick.errors import CtfError
+
+__all__ = ["CTFFIND_MARKS", "find_ctfs", "read_ctffind", "read_relion_ctfs", "with_ctfs"]
+
+_log = logging.getLogger(__name__)
+
+CTFFIND_MARKS = ("", "_ctf", "_PS")
+"""What a text has behind the micrograph's stem: CTFFIND by hand, by scripts, within RELION."""
+
+UNWEIGHTED_MARKS = ("_DW", "_DWS")
+"""Behind the stem of a dose-weighted micrograph; the defocus is measured on that without."""
+
+_NAMES = ("rlnMicrographName", "rlnMicrographNameNoDW")
+_REMEDY = (
+    "Give RELION's micrographs_ctf.star, or a folder with CTFFIND's NAME.txt or Warp's NAME.xml,"
+    " as micrograph.ctf."
+)
+_HEADER = {
+    "voltage_kv": re.compile(r"acceleration voltage:\s*([-+.\deE]+)\s*keV"),
+    "spherical_aberration_mm": re.compile(r"spherical aberration:\s*([-+.\deE]+)\s*mm"),
+    "amplitude_contrast": re.compile(r"amplitude contrast:\s*([-+.\deE]+)"),
+}
+
+
+def with_ctfs(micrographs: Sequence[RunMicrograph], place: Path | None) -> list[RunMicrograph]:
+    """Return the micrographs of a run, each with how it was taken where that is written.
+
+    What cannot be read is a warning in the log, and the micrograph stays without.
+
+    Parameters
+    ----------
+    micrographs
+        Of a run that is ordered now.
+    place
+        As of ``find_ctfs``.
+    """
+    found, faults = find_ctfs(place, [micrograph.path for micrograph in micrographs])
+    for fault in faults:
+        _log.warning("defocus: left out: %s", fault)
+    if found or place is not None:
+        _log.info("defocus: known for %d of %d micrographs", len(found), len(micrographs))
+    return [m.model_copy(update={"ctf": found.get(m.path)}) for m in micrographs]
+
+
+def find_ctfs(
+    place: Path | None, micrographs: Sequence[Path]
+) -> tuple[dict[Path, Ctf], list[CtfError]]:
+    """Return how each micrograph was taken, of those for which it is written, and what is wrong.
+
+    Parameters
+    ----------
+    place
+        A RELION STAR file, or a folder of CTFFIND's texts and Warp's XML files, with its
+        sub-folders; None: those beside the micrographs.
+    micrographs
+        Their paths.
+    """
+    found: dict[Path, Ctf] = {}
+    faults: list[CtfError] = []
+    try:
+        entries, marks = _entries(place, micrographs)
+    except CtfError as error:
+        return {}, [error]
+    names = _by_stem(entries)
+    for micrograph in micrographs:
+        name = _named(micrograph, names, marks)
+        try:
+            ctf = entries[name]() if name is not None else None
+        except CtfError as error:
+            faults.append(error)
+        else:
+            if ctf is not None:
+                found[micrograph] = ctf
+    return found, faults
+
+
+def read_ctffind(path: Path) -> Ctf | None:
+    """Return what CTFFIND found in one micrograph; None if the text is of something else.
+
+    Raises
+    ------
+    CtfError
+        The text is CTFFIND's, and damaged.
+    """
+    lines = _text(path).splitlines()
+    if not lines or not lines[0].lower().startswith("# output from ctffind"):
+        return None
+    header = "\n".join(line for line in lines if line.startswith("#"))
+    rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
+    if len(rows) != 1:
+        return None  # a rotational average, or a stack
+    try:
+        numbers = {name: float(_group(pattern, header)) for name, pattern in _HEADER.items()}
+        _, defocus_u, defocus_v, azimuth, shift, *rest = map(float, rows[0])
+        return Ctf(
+            defocus_u_angstrom=defocus_u,
+            defocus_v_angstrom=defocus_v,
+            astigmatism_angle_degrees=azimuth,
+            phase_shift_degrees=math.degrees(shift),
+            fit_resolution_angstrom=_resolution(rest[1]) if len(rest) > 1 else None,
+            **numbers,
+        )
+    except ValueError as error:
+        raise CtfError(f"{path} is a damaged CTFFIND text: {error}", _REMEDY) from error
+
+
+def read_relion_ctfs(path: Path) -> dict[PurePath, Callable[[], Ctf]]:
+    """Return the micrographs that a RELION STAR file names, each with a reader of its row.
+
+    Such a reader raises CtfError if the row lacks a number.
+
+    Raises
+    ------
+    CtfError
+        The file cannot be read, or names no micrographs with their defocus.
+    """
+    tables = star_tables(_text(path))
+    table = next((t for t in tables if _has_defocus(t)), None)
+    if table is None:
+        raise CtfError(f"{path} names no micrographs with rlnDefocusU", _REMEDY)
+    optics = {
+        row["rlnOpticsGroup"]: row
+        for t in tables
+        if t is not table and "rlnOpticsGroup" in t.columns
+        for row in t.records()
+    }
+    return {
+        PurePath(row[name]): partial(
+            _relion_ctf, path, {**optics.get(row.get("rlnOpticsGroup", ""), {}), **row}
+        )
+        for row in table.records()
+        for name in _NAMES
+        if name in row
+    }
+
+
+def _has_defocus(table: Table) -> bool:
+    return "rlnDefocusU" in table.columns and any(name in table.columns for name in _NAMES)
+
+
+def _relion_ctf(path: Path, values: Mapping[str, str]) -> Ctf:
+    name = next(values[name] for name in _NAMES if name in values)
+    try:
+        return Ctf(
+            defocus_u_angstrom=float(values["rlnDefocusU"]),
+            defocus_v_angstrom=float(values["rlnDefocusV"]),
+            astigmatism_angle_degrees=float(values["rlnDefocusAngle"]),
+            voltage_kv=float(values["rlnVoltage"]),
+            spherical_aberration_mm=float(values["rlnSphericalAberration"]),
+            amplitude_contrast=float(values["rlnAmplitudeContrast"]),
+            phase_shift_degrees=float(values.get("rlnPhaseShift", "0")),
+            fit_resolution_angstrom=_resolution(float(values.get("rlnCtfMaxResolution", "nan"))),
+        )
+    except KeyError as error:
+        raise CtfError(f"{path} has no {error.args[0]} for {name}", _REMEDY) from error
+    except ValueError as error:
+        raise CtfError(f"{path}, {name}: {error}", _REMEDY) from error
+
+
+def _resolution(angstrom: float) -> float | None:
+    """Return a resolution, or None for what programs write where there is none: inf, 0, or -1."""
+    return angstrom if math.isfinite(angstrom) and angstrom > 0.1 else None
+
+
+# --- which entry is whose -----------------------------------------------------------------
+
+
+def _entries(
+    place: Path | None, micrographs: Iterable[Path]
+) -> tuple[Mapping[PurePath, Callable[[], Ctf | None]], Sequence[str]]:
+    """Return what there is, and the marks that may stand behind a micrograph's stem in it."""
+    if place is None:
+        texts, xmls = _texts_beside(micrographs), _xmls_beside(micrographs)
+    elif place.is_dir():
+        texts, xmls = (
+            sorted(path for path in place.rglob(pattern) if path.is_file())
+            for pattern in ("*.txt", "*.xml")
+        )
+    elif place.is_file():
+        return read_relion_ctfs(place), ("",)
+    else:
+        raise CtfError(f"{place} does not exist", _REMEDY)
+    found: dict[PurePath, Callable[[], Ctf | None]] = {
+        path: partial(read_ctffind, path) for path in texts
+    }
+    taken = {path.stem for path in texts}
+    found |= {path: partial(read_warp, path) for path in xmls if path.stem not in taken}
+    return found, CTFFIND_MARKS
+
+
+def _texts_beside(micrographs: Iterable[Path]) -> list[Path]:
+    """Return the texts that lie beside the micrographs and may be theirs."""
+    places = (
+        micrograph.with_name(f"{stem}{mark}.txt")
+        for micrograph in micrographs
+        for stem in _stems(micrograph)
+        for mark in CTFFIND_MARKS
+    )
+    return [path for path in dict.fromkeys(places) if path.is_file()]
+
+
+def _xmls_beside(micrographs: Iterable[Path]) -> list[Path]:
+    places = (
+        folder / f"{micrograph.stem}.xml"
+        for micrograph in micrographs
+        for folder in (micrograph.parent, micrograph.parent.parent)
+    )
+    return [path for path in dict.fromkeys(places) if path.is_file()]
+
+
+def _by_stem(names: Iterable[PurePath]) -> dict[str, list[PurePath]]:
+    found: dict[str, list[PurePath]] = {}
+    for name in names:
+        found.setdefault(name.stem, []).append(name)
+    return found
+
+
+def _named(
+    micrograph: Path, names: Mapping[str, list[PurePath]], marks: Sequence[str]
+) -> PurePath | None:
+    """Return the name that means a micrograph, or None."""
+    for stem in _stems(micrograph):
+        for mark in marks:
+            found = names.get(stem + mark, [])
+            alike = [_common_folders(name, micrograph) for name in found]
+            if alike.count(max(alike, default=0)) == 1:
+                return found[alike.index(max(alike))]
+    return None
+
+
+def _stems(micrograph: Path) -> list[str]:
+    """Return the stems under which a micrograph may be listed, the likeliest first."""
+    stem = micrograph.stem
+    bare = [stem.removesuffix(mark) for mark in UNWEIGHTED_MARKS if stem.endswith(mark)]
+    return [stem, *bare]
+
+
+def _common_folders(one: PurePath, other: PurePath) -> int:
+    """Return how many folders above two files have the same names."""
+    count = 0
+    for a, b in zip(reversed(one.parts[:-1]), reversed(other.parts[:-1]), strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
+
+
+# --- text ---------------------------------------------------------------------------------
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CtfError(f"{path} cannot be read: {error}", _REMEDY) from error
+
+
+def _group(pattern: re.Pattern[str], text: str) -> str:
+    match = pattern.search(text)
+    if match is None:
+        raise ValueError(f"its header has no {pattern.pattern.split(':')[0]}")
+    return match.group(1)

@@ -1,0 +1,227 @@
+"""MRC and TIFF files → ``Micrograph``.
+
+The kind is told from the first bytes, never from the name. What the header (``core.formats.mrc``,
+``core.formats.tiff``) promises is bounded and compared with the length of the file, before the
+pixels are read at once into an array of the file's own type.
+
+A file whose first bytes are zero is *not yet* written, never corrupt: MotionCor writes the
+pixels first and the header last, and SerialEM the TIFF directory.
+
+Both readers raise, for the file that they are given:
+
+- ``VanishedFileError``, ``UnreadableFileError``: the system would not open or read it;
+- ``IncompleteFileError``: shorter than it promises, or no header yet;
+- ``ChangedFileError``: not the content that was asked for, or it changed while it was read;
+- ``MovieStackError``, ``HeaderError``: several frames, or nothing that livepick understands;
+- ``PixelSizeError`` (only ``read_micrograph``): missing, absurd, or against the config.
+"""
+
+import contextlib
+import errno
+import math
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from numpy.typing import NDArray
+
+from livepick.core.formats import mrc, tiff
+from livepick.core.formats.header import PIXEL_SIZE_TOLERANCE, Header, printable
+from livepick.errors import (
+    ChangedFileError,
+    HeaderError,
+    IncompleteFileError,
+    PixelSizeError,
+    UnreadableFileError,
+    VanishedFileError,
+)
+
+__all__ = [
+    "PIXEL_SIZE_TOLERANCE",
+    "FileVersion",
+    "Header",
+    "Micrograph",
+    "printable",
+    "read_header",
+    "read_micrograph",
+    "resolve_pixel_size",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FileVersion:
+    """Which content of a file is meant: changes whenever the file is written anew."""
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    """0 on file systems that renumber their files (FUSE, SMB), where it says nothing."""
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """Return the version that ``stat`` describes."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
+
+    def describes(self, status: os.stat_result) -> bool:
+        """Return whether a file with this ``stat`` has the content that is meant."""
+        return (
+            self.size_bytes == status.st_size
+            and self.mtime_ns == status.st_mtime_ns
+            and self.inode in (0, status.st_ino)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Micrograph:
+    """A micrograph in memory."""
+
+    image: NDArray[Any]
+    """``[y, x]``, rows in file order, in the type and byte order of the file."""
+
+    pixel_size_angstrom: float
+    """Configured, else of the header; never 0."""
+
+
+def read_header(path: Path, *, follow_symlinks: bool = True) -> Header:
+    """Read what a file says of itself, and check that it is as long as it promises.
+
+    It costs one open and one read of 1 KiB (MRC) or of the directory (TIFF), no pixels.
+
+    Raises
+    ------
+    MicrographError
+        As the module docstring says.
+    """
+    with _opened(path, follow_symlinks=follow_symlinks) as (file, status):
+        return _parse(path, file, status.st_size)
+
+
+def read_micrograph(
+    path: Path, *, pixel_size_angstrom: float | None, version: FileVersion | None = None
+) -> Micrograph:
+    """Read a whole micrograph.
+
+    Parameters
+    ----------
+    path
+        The file. A link is followed: what it leads to must be a regular file and, with a
+        version, the very one that was seen.
+    pixel_size_angstrom
+        As configured; None takes the header's.
+    version
+        The content that was seen to be complete; None takes the file as it is.
+
+    Raises
+    ------
+    MicrographError
+        As the module docstring says.
+    """
+    with _opened(path, follow_symlinks=True) as (file, status):
+        expected = version or FileVersion.of(status)
+        _check_version(path, expected, status)
+        header = _parse(path, file, status.st_size)
+        resolved_angstrom = resolve_pixel_size(path, header, pixel_size_angstrom)
+        image = (mrc if header.kind == "mrc" else tiff).read(printable(path), file, header)
+        _check_version(path, expected, os.fstat(file.fileno()))
+    return Micrograph(image, resolved_angstrom)
+
+
+def resolve_pixel_size(path: Path, header: Header, configured_angstrom: float | None) -> float:
+    """Return the pixel size to use: the configured one unless the header contradicts it.
+
+    Raises
+    ------
+    PixelSizeError
+        It is missing in both, makes no sense in the header, or differs by more than 2 %.
+    """
+    name = printable(path)
+    of_header_angstrom = header.header_pixel_size_angstrom
+    if math.isnan(of_header_angstrom):
+        x, y = header.pixel_sizes_angstrom
+        raise PixelSizeError(
+            f"{name}: the header gives pixel sizes of {x:g} Å along x and {y:g} Å along y,"
+            " which no micrograph has",
+            "Let the motion correction write the right pixel size, or correct the header (cell"
+            " dimensions divided by the grid); set to 0 it is taken from"
+            " micrograph.pixel_size_angstrom.",
+        )
+    if of_header_angstrom == 0.0:
+        if configured_angstrom is None:
+            raise PixelSizeError(
+                f"{name}: the file does not say its pixel size, and none is configured",
+                "Set micrograph.pixel_size_angstrom, as 0.83.",
+            )
+        return configured_angstrom
+    if configured_angstrom is None:
+        return of_header_angstrom
+    if abs(of_header_angstrom - configured_angstrom) > PIXEL_SIZE_TOLERANCE * configured_angstrom:
+        raise PixelSizeError(
+            f"{name}: the header gives a pixel size of {of_header_angstrom:g} Å, the config"
+            f" {configured_angstrom:g} Å",
+            "Set micrograph.pixel_size_angstrom to that of the micrographs as they land (after"
+            " binning), or leave it out if the headers are right; if they are wrong (often"
+            " exactly 1), correct them.",
+        )
+    return configured_angstrom
+
+
+# --- the file ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _opened(path: Path, *, follow_symlinks: bool) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    """Open a regular file without ever blocking on a pipe or device; map what goes wrong."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    if not follow_symlinks:
+        flags |= os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, flags)
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise HeaderError(
+                    f"{printable(path)} is no regular file", "Leave it out with watch.exclude."
+                )
+            yield file, status
+    except FileNotFoundError as error:
+        raise VanishedFileError(
+            f"{printable(path)} is gone", "Nothing to do if it was moved or deleted on purpose."
+        ) from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            remedy = "Set watch.follow_symlinks if links may be followed."
+        else:
+            remedy = "Look at its permissions and at the health of the file system."
+        reason = error.strerror or str(error)
+        raise UnreadableFileError(f"{printable(path)} cannot be read: {reason}", remedy) from error
+
+
+def _check_version(path: Path, expected: FileVersion, status: os.stat_result) -> None:
+    if not expected.describes(status):
+        raise ChangedFileError(
+            f"{printable(path)} changed: {expected.size_bytes} bytes were expected,"
+            f" {status.st_size} are there now, written at another time or by another program",
+            "It is read again when it has come to rest.",
+        )
+
+
+def _parse(path: Path, file: BinaryIO, size_bytes: int) -> Header:
+    start = os.pread(file.fileno(), mrc.HEADER_BYTES, 0)
+    if not start[:16].strip(b"\0"):  # no image has sides of zero
+        raise IncompleteFileError(
+            f"{printable(path)} has no header yet: it begins with zeros",
+            "Wait: some programs write the header last.",
+        )
+    if start[:4] in tiff.MAGICS:
+        header = tiff.parse(printable(path), file, start, size_bytes)
+    else:
+        header = mrc.parse(printable(path), start)
+    if size_bytes < header.needed_bytes:
+        raise IncompleteFileError(
+            f"{printable(path)} has {size_bytes} bytes, its header promises {header.needed_bytes}",
+            "Wait until it is written, or copy it again.",
+        )
+    return header

@@ -1,0 +1,140 @@
+"""Mottled ice: structure wider than a particle that the picks do not explain.
+
+Crystalline ice, and ice of uneven thickness, darken the image in blotches wider than a particle.
+Particles have power at such wavelengths too: beyond its diameter a molecule scatters like a point,
+so a large or compact one has more power there than at its own size. Two properties distinguish
+blotches from particles, and a micrograph is mottled only if it has both:
+
+- The power of blotches keeps rising with the wavelength. The power of particles is level beyond
+  their diameter, and lower where they are crowded.
+- Blotches do not follow the picks. The power that the picks explain is measured by the coherence
+  ``|<I D*>|² / (<|I|²> <|D|²>)`` between the spectra of the image and of a point at each pick
+  (Bendat & Piersol 2010, *Random Data*, ch. 6), whatever the form of the particle and the
+  transfer function.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.preprocess import DIAMETER_PX, Prepared
+
+__all__ = ["mottle"]
+
+WIDE_DIAMETERS = ((4.0, 2.9), (2.9, 2.5), (2.5, 2.0))
+"""Wavelengths well beyond a particle, from coarse to fine; the background is taken out from there
+on. Each band has its own coherence, because the form factor of a particle changes sign."""
+
+NEAR_DIAMETERS = ((2.5, 1.8), (1.8, 1.35), (1.35, 1.1))
+"""Wavelengths just wider than a particle."""
+
+PARTICLE_DIAMETERS = (1.0, 1 / 3)
+"""Wavelengths at which most particles have most of their power."""
+
+COMPACT_DIAMETERS = (1.5, 1.0)
+"""Wavelengths at which large and compact ones have most of it."""
+
+LEAST_FREQUENCIES = 10
+"""The fewest frequencies for a ratio: a field of some six diameters has them."""
+
+
+def mottle(prepared: Prepared, picks: Picks) -> float | None:
+    """Return the power wider than a particle that the picks do not explain, over the particles'.
+
+    The lower of two ratios:
+
+    - just beyond the diameter, over the power at the size of a particle;
+    - well beyond the diameter, over the strongest power of particles: at their size, at their
+      diameter, or just beyond it as far as the picks explain it.
+
+    Parameters
+    ----------
+    prepared
+        The micrograph, prepared for picking.
+    picks
+        Those that count, in pixels of the original micrograph.
+
+    Returns
+    -------
+    float or None
+        None if the field is too small to tell, or all of it is masked.
+    """
+    spectra = _Spectra(prepared, picks)
+    fine, compact = spectra.power(PARTICLE_DIAMETERS), spectra.power(COMPACT_DIAMETERS)
+    wide, near = spectra.split(WIDE_DIAMETERS), spectra.split(NEAR_DIAMETERS)
+    if not fine or compact is None or wide is None or near is None:
+        return None
+    particles = max(fine, compact, near.explained)
+    return min(near.rest / fine, wide.rest / particles)
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """Mean power of an image in some bands, in two parts."""
+
+    explained: float
+    """Coherent with the picks."""
+
+    rest: float
+
+
+class _Spectra:
+    """Sums over rings of the spectra of an image, of its picks, and of both together."""
+
+    def __init__(self, prepared: Prepared, picks: Picks) -> None:
+        plain = prepared.plain
+        rows, columns = (np.hanning(n + 2)[1:-1].astype(np.float32) for n in plain.shape)
+        window = rows[:, None] * columns * ~prepared.mask
+        image = _wave(plain, window)
+        points = _wave(_points(plain.shape, prepared, picks), window)
+        height, width = (fft.next_fast_len(n, real=True) for n in plain.shape)
+        y = fft.fftfreq(height, 1 / DIAMETER_PX).astype(np.float32)[:, None]
+        x = fft.rfftfreq(width, 1 / DIAMETER_PX).astype(np.float32)[None, :]
+        # Nothing finer than a third of a diameter is of interest.
+        inner = np.ix_(*(np.abs(a.ravel()) <= 1 / PARTICLE_DIAMETERS[1] for a in (y, x)))
+        self._frequency = np.hypot(y, x)[inner]
+        image, points = image[inner], points[inner]
+        self._image = image.real**2 + image.imag**2
+        self._points = points.real**2 + points.imag**2
+        self._both = image.real * points.real + image.imag * points.imag
+
+    def power(self, band: tuple[float, float]) -> float | None:
+        """Return the mean power of the image between two wavelengths, in diameters."""
+        ring = self._ring(band)
+        return float(self._image[ring].mean()) if ring.any() else None
+
+    def split(self, bands: tuple[tuple[float, float], ...]) -> _Split | None:
+        """Return the mean power in adjoining bands by whether it is coherent with the picks."""
+        total, explained, count = 0.0, 0.0, 0
+        for band in bands:
+            ring = self._ring(band)
+            density = float(self._points[ring].sum())
+            explained += float(self._both[ring].sum()) ** 2 / density if density > 0 else 0.0
+            total += float(self._image[ring].sum())
+            count += int(ring.sum())
+        if count < LEAST_FREQUENCIES:
+            return None
+        return _Split(explained / count, (total - explained) / count)
+
+    def _ring(self, band: tuple[float, float]) -> NDArray[np.bool_]:
+        coarse, fine = band
+        return np.asarray((self._frequency >= 1 / coarse) & (self._frequency < 1 / fine))
+
+
+def _points(shape: tuple[int, ...], prepared: Prepared, picks: Picks) -> NDArray[np.float32]:
+    """Return an image with a 1 at each pick."""
+    points = np.zeros(shape, dtype=np.float32)
+    y = np.rint(picks.y_px / prepared.scale_y).astype(np.intp).clip(0, shape[0] - 1)
+    x = np.rint(picks.x_px / prepared.scale_x).astype(np.intp).clip(0, shape[1] - 1)
+    np.add.at(points, (y, x), 1)
+    return points
+
+
+def _wave(image: NDArray[np.float32], window: NDArray[np.float32]) -> NDArray[np.complex64]:
+    """Return the spectrum of an image under a window, about its mean there."""
+    mean = float(np.vdot(image, window)) / max(float(window.sum()), 1e-9)
+    shape = [fft.next_fast_len(n, real=True) for n in image.shape]
+    return np.asarray(fft.rfft2((image - np.float32(mean)) * window, s=shape, overwrite_x=True))

@@ -1,0 +1,100 @@
+"""A micrograph as people look at it: reduced, low-passed, and with robust limits of grey.
+
+The picture covers the micrograph from edge to edge, as an image in a web page does: its pixel
+``i`` is what is around ``(i + 0.5) * scale - 0.5`` of the original. ``fourier_resample`` puts its
+pixel ``i`` at ``i * scale``; the difference, half a picture pixel, is taken out by the shift
+theorem in the same product as the lowpass. So whatever is drawn over it in pixels of the original
+(centre of the first at 0, edges at -0.5) lies exactly where it belongs.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from livepick.core.imaging.fourier import fourier_resample
+
+__all__ = ["draw", "spread"]
+
+LOWPASS_DIAMETERS = 0.12
+"""Waves shorter than this many particle diameters are dimmed: noise that hides the particle. For
+apoferritin that is 15 Å and for a ribosome 36 Å, about what people set by hand."""
+
+DARKEST, BRIGHTEST = 0.5, 99.5
+"""Percentiles that become black and white: a speck of ice does not turn all the rest grey."""
+
+
+def draw(
+    image: NDArray[Any],
+    *,
+    longest_px: int,
+    pixel_size_angstrom: float,
+    diameter_angstrom: float,
+) -> NDArray[np.uint8]:
+    """Return a micrograph as a grey picture of about ``longest_px`` along its longer side.
+
+    Particles keep the contrast that they have in the file. A picture is never enlarged.
+
+    Parameters
+    ----------
+    image
+        ``[y, x]``, of any real type; not changed.
+    longest_px
+        Wished pixels along the longer side.
+    pixel_size_angstrom
+        Of ``image``.
+    diameter_angstrom
+        Longest diameter of the particle.
+
+    Raises
+    ------
+    ContentError
+        The image holds NaN or infinite values, or all its pixels are the same.
+    """
+    factor = max(1.0, max(image.shape) / longest_px)
+    reduced = fourier_resample(image, factor=factor)
+    wave_angstrom = LOWPASS_DIAMETERS * diameter_angstrom
+    spectrum = fft.rfft2(reduced.image)
+    for axis, scale in enumerate((reduced.scale_y, reduced.scale_x)):
+        count = reduced.image.shape[axis]
+        frequency = (fft.fftfreq(count), fft.rfftfreq(count))[axis]
+        # A Gaussian that is down to half at the wave length.
+        relative = frequency * wave_angstrom / (scale * pixel_size_angstrom)
+        factors = np.exp(-np.log(2) * relative**2 + 2j * np.pi * frequency * (0.5 - 0.5 / scale))
+        spectrum *= (factors[:, None], factors[None, :])[axis].astype(np.complex64)
+    smooth = fft.irfft2(spectrum, s=reduced.image.shape)
+    black, white = np.percentile(smooth, (DARKEST, BRIGHTEST))
+    grey = (smooth - black) * (255 / max(white - black, 1e-12))
+    picture: NDArray[np.uint8] = np.clip(np.round(grey), 0, 255).astype(np.uint8)
+    return picture
+
+
+def spread(
+    mask: NDArray[np.bool_],
+    *,
+    scale_yx: tuple[float, float],
+    shape_px: tuple[int, int],
+    longest_px: int,
+) -> NDArray[np.bool_]:
+    """Return a mask of a prepared micrograph on the pixels of a picture of the whole of it.
+
+    Parameters
+    ----------
+    mask
+        ``[y, x]``, its pixel ``i`` at ``i * scale`` of the original.
+    scale_yx
+        Original pixels per pixel of the mask.
+    shape_px
+        Height and width of the original.
+    longest_px
+        Of the picture's longer side.
+    """
+    shrink = max(1.0, max(shape_px) / longest_px)
+    places = []
+    for size_px, count, scale in zip(shape_px, mask.shape, scale_yx, strict=True):
+        wanted = max(1, round(size_px / shrink))
+        original = (np.arange(wanted) + 0.5) * (size_px / wanted) - 0.5
+        places.append(np.clip(np.round(original / scale), 0, count - 1).astype(int))
+    on_picture: NDArray[np.bool_] = mask[np.ix_(*places)]
+    return on_picture

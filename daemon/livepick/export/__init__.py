@@ -1,1 +1,0 @@
-"""Coordinate files that other programs read, one module a format."""

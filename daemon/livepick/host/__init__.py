@@ -1,0 +1,1 @@
+"""The machine: disks, GPUs, locks, atomic files, systemd."""

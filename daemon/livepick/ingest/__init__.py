@@ -1,0 +1,1 @@
+"""Watched folders → "this file is a complete micrograph"."""

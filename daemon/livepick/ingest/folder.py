@@ -1,0 +1,328 @@
+"""One watched folder: what is in it, what is new, and whether it is there at all.
+
+The ledger's identity of a micrograph is its path below the folder and its content version; a
+folder sends each version once. Nothing is ever deleted because it cannot be seen: a share that
+is not mounted reads as an empty folder, or as none.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from livepick.config.schema import Watch
+from livepick.core.formats.micrograph import FileVersion, printable, read_header
+from livepick.host.disks import Space, space_of
+from livepick.ingest.presets import Rules
+from livepick.ingest.scan import FileSystem, Found, Scan, file_system, look
+from livepick.ingest.settle import Outcome, Settler
+
+__all__ = ["FileEvents", "Folder", "Landed", "Message", "RootState", "SetAside"]
+
+_log = logging.getLogger(__name__)
+
+SETTLE_SECONDS_LOCAL = 5.0
+SETTLE_SECONDS_NETWORK = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A micrograph is complete, or is complete with new content."""
+
+    root: Path
+    """The watched folder, as configured."""
+
+    relative: Path
+    """Below it. Names are arbitrary bytes: it may hold surrogates, as ``os.fsdecode`` gives."""
+
+    version: FileVersion
+    landed_at: float
+    """Unix seconds: when this content was first seen."""
+
+    at_start: bool = False
+    """Whether the first listing of its folder found it: nobody knows how long it had been there."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A file is no micrograph, or did not become whole in time. New content brings it back."""
+
+    root: Path
+    relative: Path
+    version: FileVersion
+    reason: str
+    """``MicrographError.reason``. After ``incomplete`` and ``io`` the file is still looked at
+    now and then, and may be sent as ``Landed`` with this very version."""
+
+    error: str
+    """What happened."""
+
+    remedy: str
+    landed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RootState:
+    """A watched folder is there, or is not; sent at the start and at every change."""
+
+    root: Path
+    available: bool
+    detail: str
+    """Why not; or the file system and how it is watched."""
+
+
+Message = Landed | SetAside | RootState
+
+
+@dataclass(frozen=True, slots=True)
+class FileEvents:
+    """What the kernel has told of files and folders since the start, by what it was."""
+
+    created: int = 0
+    closed: int = 0
+    """By their writer: the sign that a file may be complete."""
+    moved: int = 0
+    deleted: int = 0
+
+
+class Folder:
+    """A watched folder and its unsettled files. Used by the watching thread alone."""
+
+    def __init__(
+        self,
+        root: Path,
+        watch: Watch,
+        rules: Rules,
+        *,
+        known: Mapping[str, FileVersion],
+        skip: frozenset[str],
+        send: Callable[[Message], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.root = root
+        self.available: bool | None = None
+        self.detail = "not looked at yet"
+        self.system = FileSystem("unknown")
+        self.space: Space | None = None
+        """The room it had at the last look; here, because a file system that hangs may stop this
+        thread and no other."""
+
+        self.scans = 0
+        self.unannounced = 0
+        """New files that the last scan found and no event had told of."""
+
+        self.excluded = 0
+        self.oversized = 0
+        """Micrographs that are longer than their header promises; they are taken all the same."""
+
+        self._watch = watch
+        self._rules = rules
+        self._skip = skip
+        self._send = send
+        self._clock = clock
+        self._seen = dict(known)
+        self._at_start: set[str] = set()
+        """What the first listing found and is not settled yet."""
+
+        self._missing: set[str] = set()
+        """Seen once and not there any more; sent again if they return, for a job that found
+        them gone has failed."""
+
+        self._device: int | None = None
+        self._unreadable: list[str] = []
+        self._settler = Settler(
+            settle_seconds=SETTLE_SECONDS_LOCAL,
+            incomplete_timeout_seconds=watch.incomplete_timeout_seconds,
+            check=self._check,
+        )
+
+    @property
+    def mode(self) -> Literal["inotify", "poll"]:
+        """How this folder ought to be watched."""
+        if self._watch.mode != "auto":
+            return self._watch.mode
+        return "inotify" if self.system.local else "poll"
+
+    @property
+    def watching(self) -> int:
+        """How many files are waited for."""
+        return self._settler.watching
+
+    def next_due(self) -> float:
+        """Return when a file has to be looked at again, on the monotonic clock."""
+        return self._settler.next_due()
+
+    def appear(self) -> bool:
+        """Find out whether the folder is there, and on which file system; return whether it is."""
+        try:
+            status = self.root.stat()
+            with os.scandir(self.root) as entries:
+                empty = next(entries, None) is None
+        except OSError as error:
+            self._unavailable(error.strerror or str(error))
+            return False
+        elsewhere = bool(self._seen) if self._device is None else self._device != status.st_dev
+        if empty and elsewhere:
+            # The mount point of a share that is not mounted looks just like this.
+            self._unavailable("it is empty, and was not before: is the share mounted?")
+            return False
+        if not self.available or self._device != status.st_dev:
+            self._now_available()
+        self.space = space_of(self.root)
+        self._device = status.st_dev
+        return True
+
+    def scan(self, between: Callable[[], bool]) -> None:
+        """List everything and take in what is new.
+
+        ``between`` is called after each folder; when it returns False the scan stops short.
+        """
+        if not self.appear():
+            return
+        scan = Scan(self.root, self._rules, self._watch.follow_symlinks, self._skip)
+        unannounced = 0
+        missing = set(self._seen)
+        try:
+            for finds in scan:
+                for found in finds:
+                    unannounced += self._take_in(found, first_listing=self.scans == 0)
+                    missing.discard(found.relative)
+                if not between():
+                    return
+        except OSError as error:
+            self._unavailable(error.strerror or str(error))
+            return
+        self._missing = missing
+        self.scans += 1
+        self.unannounced = unannounced if self.scans > 1 else 0
+        self._report(scan)
+
+    def look(self, relative: str, *, closed: bool) -> None:
+        """Look at one path that an event told of; ``closed`` says that its writer is done."""
+        found = self._found(relative)
+        if found is not None:
+            self._take_in(found)
+            if closed and not self._rules.may_give_way(relative.rpartition("/")[2]):
+                self._settler.closed(relative)
+        for sibling in self._rules.images_beside(relative):
+            if sibling in self._settler:
+                self.look(sibling, closed=False)
+
+    def look_below(self, relative: str) -> None:
+        """Look at all files in a folder that an event told of."""
+        scan = Scan(self.root, self._rules, self._watch.follow_symlinks, self._skip, relative)
+        try:
+            for finds in scan:
+                for found in finds:
+                    self._take_in(found)
+        except OSError as error:
+            _log.debug("%s: not listed: %s", printable(self.root / relative), error)
+
+    def reexamine(self) -> None:
+        """Look again at the unsettled files that are due."""
+        for relative in self._settler.due(self._clock()):
+            found = self._found(relative)
+            if found is None:
+                self._settler.forget(relative)
+                self._at_start.discard(relative)
+            else:
+                self._take_in(found)
+
+    def _found(self, relative: str) -> Found | None:
+        try:
+            return look(
+                self.root, relative, self._rules, follow_symlinks=self._watch.follow_symlinks
+            )
+        except OSError as error:  # gone, or out of reach: a later scan finds it if it is there
+            if relative in self._seen:
+                self._missing.add(relative)
+            _log.debug("%s: not seen: %s", printable(relative), error)
+            return None
+
+    def _take_in(self, found: Found, *, first_listing: bool = False) -> bool:
+        """Take in one look at a file; return whether the file, or this content of it, is new."""
+        relative, version = found.relative, found.version
+        if not self.system.stable_inodes:
+            version = FileVersion(version.size_bytes, version.mtime_ns, 0)
+        waited_for = relative in self._settler
+        if not waited_for and self._seen.get(relative) == version:
+            if relative not in self._missing:
+                return False
+            self._missing.discard(relative)
+        if first_listing and not waited_for:
+            self._at_start.add(relative)
+        blocked = None if found.blocked is None else f"{printable(relative)}: {found.blocked}"
+        outcome = self._settler.observe(
+            relative, version, blocked, now=self._clock(), wall=time.time()
+        )
+        if outcome is not None:
+            self._settled(relative, outcome)
+        return not waited_for
+
+    def _settled(self, relative: str, outcome: Outcome) -> None:
+        self._seen[relative] = outcome.version
+        at_start = relative in self._at_start
+        self._at_start.discard(relative)
+        if outcome.error is None:
+            self.oversized += outcome.version.size_bytes > outcome.needed_bytes
+            self._send(
+                Landed(self.root, Path(relative), outcome.version, outcome.landed_at, at_start)
+            )
+            return
+        _log.debug("%s: set aside: %s", printable(relative), outcome.error)
+        self._send(
+            SetAside(
+                self.root,
+                Path(relative),
+                outcome.version,
+                outcome.error.reason,
+                outcome.error.what,
+                outcome.error.remedy,
+                outcome.landed_at,
+            )
+        )
+
+    def _check(self, relative: str) -> int:
+        path = self.root / relative
+        return read_header(path, follow_symlinks=self._watch.follow_symlinks).needed_bytes
+
+    def _now_available(self) -> None:
+        self.system = file_system(self.root)
+        settle_seconds = self._watch.settle_seconds
+        if settle_seconds is None:
+            settle_seconds = SETTLE_SECONDS_LOCAL if self.system.local else SETTLE_SECONDS_NETWORK
+        self._settler.settle_seconds = settle_seconds
+        self.available = True
+        self.detail = f"{self.system.kind}, {self.mode}"
+        _log.info("%s: watched (%s)", printable(self.root), self.detail)
+        self._send(RootState(self.root, available=True, detail=self.detail))
+
+    def _unavailable(self, detail: str) -> None:
+        if self.available is False and detail == self.detail:
+            return
+        self.available, self.detail, self.space = False, detail, None
+        _log.error("%s: not available: %s", printable(self.root), detail)
+        self._send(RootState(self.root, available=False, detail=detail))
+
+    def _report(self, scan: Scan) -> None:
+        """Say once what an operator may not expect."""
+        if scan.unreadable and scan.unreadable != self._unreadable:
+            first, *others = scan.unreadable
+            _log.warning(
+                "%s: %s (and %d others) cannot be read; they are left out until they can",
+                printable(self.root),
+                printable(first),
+                len(others),
+            )
+        self._unreadable = scan.unreadable
+        if scan.excluded and not self.excluded and not self._seen and not self._settler.watching:
+            _log.warning(
+                "%s: %d image files, and preset %s leaves all of them out; set watch.include",
+                printable(self.root),
+                scan.excluded,
+                self._watch.preset,
+            )
+        self.excluded = scan.excluded

@@ -1,0 +1,186 @@
+"""Which files are micrographs: what each motion-correction program writes, as globs and sidecars.
+
+A glob without a slash is about the name of a file, at any depth; one with a slash about its path
+below the watched folder (``*`` and ``?`` stop at a slash, ``**/`` is any number of folders, a
+leading slash does nothing but tie the glob to the top). Upper and lower case differ, except in
+the suffix: a photosystem II named ``PSII`` must not fall to a glob for power spectra, and the
+globs for the other products of motion correction are tied to the end of the stem.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import PurePath
+
+from livepick.config.schema import Preset, Watch
+from livepick.errors import ConfigError
+
+__all__ = ["IMAGE_SUFFIXES", "PRESETS", "Rules", "is_ignored_name", "is_image_name", "rules_for"]
+
+IMAGE_SUFFIXES = (".mrc", ".tif", ".tiff")
+"""Of files that can be micrographs, in any case; ``.mrcs`` is a stack by its name."""
+
+IGNORED_SUFFIXES = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".downloading")
+"""Of files (and folders) that a transfer is still writing."""
+
+OTHER_PRODUCTS = (
+    "*_noDW.*",  # without dose weighting, beside the weighted one
+    "*_DWS.*",  # dose-weighted sum of some of the frames
+    "*_ODD.*",
+    "*_EVN.*",
+    "*_EVEN.*",
+    "*_Stk.*",  # aligned frames
+    "*_PS.*",  # power spectrum
+    "*_Ctf.*",
+    "*_patch_aligned.mrc",  # cryoSPARC, without dose weighting
+    "GridSquare_*",  # EPU's images of whole grid squares
+)
+"""What motion correction and acquisition write beside the micrographs."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which of the image files below a watched folder are micrographs, and when to wait."""
+
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = OTHER_PRODUCTS
+    require_sidecar: str | None = None
+    """Suffix of a file of the same stem that must be there."""
+
+    forbid_sidecar: str | None = None
+    """Suffix of a file of the same stem that must not be there."""
+
+    preferred_ending: str | None = None
+    """``_DW``: a file gives way to that of the same stem with this ending, if there is one."""
+
+    def selects(self, relative: str) -> bool:
+        """Return whether the file at this path below the watched folder is a micrograph."""
+        return bool(self._included.match(relative)) and not self._excluded.match(relative)
+
+    def blocked(self, name: str, exists: Callable[[str], bool]) -> str | None:
+        """Return what the file ``name`` has to wait for, in words, or None.
+
+        ``exists`` tells whether a file of a given name is in the same folder.
+        """
+        if not (self.require_sidecar or self.forbid_sidecar):
+            return None
+        stem = PurePath(name).stem
+        if self.require_sidecar and not exists(stem + self.require_sidecar):
+            return f"{stem}{self.require_sidecar} is not there"
+        if self.forbid_sidecar and exists(stem + self.forbid_sidecar):
+            return f"{stem}{self.forbid_sidecar} is still there"
+        return None
+
+    def gives_way(self, name: str, exists: Callable[[str], bool]) -> bool:
+        """Return whether a better version of the file ``name`` is in the same folder."""
+        if not self.may_give_way(name):
+            return False
+        path = PurePath(name)
+        return exists(f"{path.stem}{self.preferred_ending}{path.suffix}")
+
+    def may_give_way(self, name: str) -> bool:
+        """Return whether a better version of the file ``name`` may still come."""
+        ending = self.preferred_ending
+        return ending is not None and not PurePath(name).stem.endswith(ending)
+
+    def images_beside(self, relative: str) -> list[str]:
+        """Return the paths that the image of a sidecar may have; none if it is no sidecar."""
+        path = PurePath(relative)
+        if path.suffix not in (self.require_sidecar, self.forbid_sidecar):
+            return []
+        return [str(path.with_suffix(suffix)) for suffix in IMAGE_SUFFIXES]
+
+    @cached_property
+    def _included(self) -> re.Pattern[str]:
+        return _any_of(self.include)
+
+    @cached_property
+    def _excluded(self) -> re.Pattern[str]:
+        return _any_of(self.exclude)
+
+
+PRESETS: dict[Preset, Rules] = {
+    "plain": Rules(),
+    # MotionCor writes X.mrc and, when it weights by dose, X_DW.mrc right after.
+    "motioncor": Rules(include=("*.mrc",), preferred_ending="_DW"),
+    # RELION writes X.star last. X_DW.mrc is on its way to become X.mrc.
+    "relion": Rules(
+        include=("*.mrc",), exclude=(*OTHER_PRODUCTS, "*_DW.*"), require_sidecar=".star"
+    ),
+    # Warp's averages; odd, even, deconv and the like are beside the folder average.
+    "warp": Rules(include=("/*.mrc", "**/average/*.mrc")),
+    "cryosparc": Rules(include=("*_doseweighted.mrc",)),
+    # Diamond's services touch X.tmp before they start and remove it when they are done.
+    "cryoem-services": Rules(include=("*.mrc",), forbid_sidecar=".tmp"),
+}
+
+
+def rules_for(watch: Watch) -> Rules:
+    """Return the rules of the preset, with what the config says itself put over them.
+
+    Raises
+    ------
+    ConfigError
+        A glob cannot be understood.
+    """
+    rules = PRESETS[watch.preset]
+    if watch.include is not None:
+        rules = replace(rules, include=tuple(watch.include), preferred_ending=None)
+    if watch.exclude is not None:
+        rules = replace(rules, exclude=tuple(watch.exclude))
+    rules = replace(
+        rules,
+        require_sidecar=watch.require_sidecar or rules.require_sidecar,
+        forbid_sidecar=watch.forbid_sidecar or rules.forbid_sidecar,
+    )
+    rules.selects("")  # compiles the globs now, where their fault can be told
+    return rules
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a file of this name can be a micrograph."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not is_ignored_name(name)
+
+
+def is_ignored_name(name: str) -> bool:
+    """Return whether a file or folder is hidden or still on its way, by its name."""
+    return name.startswith(".") or name.lower().endswith(IGNORED_SUFFIXES)
+
+
+def _any_of(globs: tuple[str, ...]) -> re.Pattern[str]:
+    pattern = "|".join(_translated(glob) for glob in globs)
+    try:
+        return re.compile(pattern or r"(?!)", re.DOTALL)
+    except re.error as error:
+        raise ConfigError(
+            f"one of the globs {', '.join(globs)} cannot be understood: {error}",
+            "Correct watch.include or watch.exclude, as '*_DW.mrc' or 'average/*.mrc'.",
+        ) from error
+
+
+def _translated(glob: str) -> str:
+    """Translate a glob to a regular expression for a whole path."""
+    tied = glob if "/" in glob else f"**/{glob}"
+    stem, dot, suffix = tied.lstrip("/").rpartition(".")
+    if dot and re.fullmatch(r"\w+", suffix):  # upper and lower case of a plain suffix are one
+        return f"(?:{_translated_part(stem)}\\.(?i:{re.escape(suffix)})\\Z)"
+    return f"(?:{_translated_part(tied.lstrip('/'))}\\Z)"
+
+
+_TOKENS = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^]/]*\]|.", re.DOTALL)
+
+
+def _translated_part(glob: str) -> str:
+    wild = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = []
+    for token in _TOKENS.findall(glob):
+        if token in wild:
+            parts.append(wild[token])
+        elif len(token) > 1:
+            negated = token[1] == "!"
+            members = re.sub(r"([\\^\[\]&~|])", r"\\\1", token[1 + negated : -1])
+            parts.append(f"[^/{members}]" if negated else f"[{members}]")
+        else:
+            parts.append(re.escape(token))
+    return "".join(parts)

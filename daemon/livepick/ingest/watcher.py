@@ -1,0 +1,493 @@
+"""Folder → ``Landed``: one thread that scans, and events that tell it where to look first.
+
+Events are hints, the scan is the truth. inotify reports no write of another machine, loses
+events when its queue overflows, and gives no ``closed`` for a file that appears together with
+its folder; watchdog's threads can die without a word. So nothing depends on an event: a hint
+only makes the thread look at a path now instead of at the next scan, and a missed one costs
+``rescan_seconds``. Where inotify cannot work (network file systems, FUSE) there are no hints.
+
+The thread is the only one that looks at files. watchdog's threads append to a list and wake it.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import math
+import os
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers.inotify import InotifyObserver
+
+from livepick.config.schema import Watch
+from livepick.core.formats.micrograph import FileVersion, printable
+from livepick.host.disks import Space
+from livepick.ingest.folder import FileEvents, Folder, Landed, Message, RootState, SetAside
+from livepick.ingest.presets import rules_for
+
+__all__ = [
+    "FolderHealth",
+    "Health",
+    "Landed",
+    "Message",
+    "RootState",
+    "SetAside",
+    "Watcher",
+]
+
+_log = logging.getLogger(__name__)
+
+RESCAN_SECONDS_POLL = 10.0
+RESCAN_SECONDS_INOTIFY = 60.0
+ABSENT_SECONDS = 2.0
+"""Between looks for a folder that is not there."""
+
+SUPERVISE_SECONDS = 1.0
+"""Between looks at watchdog's threads; also the longest sleep."""
+
+RENEW_SECONDS = 30.0
+"""Before inotify is tried again where it could not be had."""
+
+SHORTEST_SLEEP_SECONDS = 0.02
+"""So that a stream of events is taken in batches."""
+
+_EVENTS: list[type[FileSystemEvent]] = [
+    FileCreatedEvent,
+    FileClosedEvent,
+    FileMovedEvent,
+    FileDeletedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+]
+_EVENT_TYPES = [field.name for field in dataclasses.fields(FileEvents)]
+
+
+@dataclass(frozen=True, slots=True)
+class FolderHealth:
+    """How one watched folder does."""
+
+    root: Path
+    available: bool | None
+    """None before the first look at it."""
+    detail: str
+    """Why it is not available; or its file system and how it is watched."""
+
+    mode: Literal["inotify", "poll"]
+    """What is really in use: ``poll`` also where inotify was wanted and could not be had."""
+
+    space: Space | None = None
+    """The room it had at the last scan; None if it is not available, or does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How watching does, for metrics and the page."""
+
+    folders: tuple[FolderHealth, ...]
+    last_scan_at: float
+    """Unix seconds of the end of the last complete scan of any folder; 0.0 before the first."""
+
+    seconds_since_scan: float
+    """Since then by a clock that nobody sets; infinite before the first."""
+
+    last_scan_seconds: float
+    """How long that scan took."""
+
+    interval_seconds: float
+    """Between scans, of the folder that is scanned least often."""
+
+    watching: int
+    """Files that are waited for."""
+
+    excluded: int
+    """Image files that the globs leave out, at the last scan."""
+
+    oversized: int
+    """Micrographs longer than their header promises, since the start; they were taken."""
+
+    events: FileEvents
+    overflows: int
+    """How often the kernel dropped events."""
+
+    restarts: int
+    """How often watchdog's threads had to be started again."""
+
+    errors: int
+    """Unforeseen failures of the watching thread itself; each is logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Hint:
+    watched: "_Watched"
+    path: str
+    folder: bool
+    closed: bool
+
+
+class _Handler(FileSystemEventHandler):
+    """Turns watchdog's events into hints. It never raises: that would end watchdog's thread."""
+
+    def __init__(
+        self, count: Callable[[str], None], tell: Callable[[str, bool, bool], None]
+    ) -> None:
+        self._count = count
+        self._tell = tell
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        """Pass on where to look, whether it is a folder, and whether its writer is done."""
+        try:
+            self._count(event.event_type)
+            if source := os.fsdecode(event.src_path):
+                self._tell(source, event.is_directory, isinstance(event, FileClosedEvent))
+            if place := os.fsdecode(event.dest_path):  # of a move; either end may be outside
+                self._tell(place, event.is_directory, not event.is_directory)
+        except Exception:  # noqa: BLE001 - logged with its traceback; raising would deafen us
+            _log.exception("event not understood: %r", event)
+
+
+class _Notifier:
+    """An inotify observer for one folder, with the threads that it depends on."""
+
+    def __init__(self, root: Path, handler: _Handler) -> None:
+        """Start watching. Raises OSError if the kernel gives no watch.
+
+        Links are never followed here: watchdog would walk those that lead back for ever.
+        """
+        self._identity = _identity(root)
+        self._observer = InotifyObserver(generate_full_events=True)
+        try:
+            self._observer.schedule(handler, os.fspath(root), recursive=True, event_filter=_EVENTS)
+            self._observer.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def works(self, root: Path) -> bool:
+        """Return whether all its threads live and the folder is the one that it watches.
+
+        ``observer.is_alive()`` alone stays true when the emitters have ended.
+        """
+        reader = getattr(self._observer, "_inotify_fd", None)  # a thread that nothing else shows
+        threads: list[threading.Thread] = [self._observer, *self._observer.emitters]
+        if isinstance(reader, threading.Thread):
+            threads.append(reader)
+        alive = all(thread.is_alive() for thread in threads) and bool(self._observer.emitters)
+        return alive and _identity(root) == self._identity
+
+    def stop(self) -> None:
+        """End the threads, in whatever state they are."""
+        with contextlib.suppress(OSError, RuntimeError, KeyError):
+            self._observer.stop()
+        if self._observer.is_alive():
+            self._observer.join(timeout=2)
+
+
+def _identity(root: Path) -> tuple[int, int] | None:
+    try:
+        status = root.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+class _OverflowListener(logging.Handler):
+    """Hears watchdog's warning that the kernel dropped events; it has no other sign of it."""
+
+    LOGGER = "watchdog.observers.inotify_c"
+
+    def __init__(self, overflowed: Callable[[], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._overflowed = overflowed
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Call back if the record is about an overflow."""
+        if "overflow" in str(record.msg):
+            self._overflowed()
+
+
+class _Watched:
+    """A folder, its notifier if it has one, and when it is due."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.notifier: _Notifier | None = None
+        self.renew_at = -math.inf
+        self.scan_at = -math.inf
+
+
+class Watcher:
+    """Watches the configured folders and sends what lands in them.
+
+    Parameters
+    ----------
+    watch
+        The configuration.
+    send
+        Takes each message; called from the watching thread, and must not block.
+    known
+        What the ledger has already: (watched folder, path below it) → version. Leave out what
+        was set aside as ``incomplete`` or ``io``, so that it is looked at again.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        send: Callable[[Message], None],
+        *,
+        known: Mapping[tuple[Path, Path], FileVersion] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._watch = watch
+        self._clock = clock
+        rules = rules_for(watch)
+        known_below: dict[Path, dict[str, FileVersion]] = {}
+        for (root, relative), version in (known or {}).items():
+            known_below.setdefault(root, {})[str(relative)] = version
+        roots = list(dict.fromkeys(watch.directories))
+        skip = frozenset(os.fspath(root) for root in roots)
+        self._watched = [
+            _Watched(
+                Folder(
+                    root,
+                    watch,
+                    rules,
+                    known=known_below.get(root, {}),
+                    skip=skip,
+                    send=send,
+                    clock=clock,
+                )
+            )
+            for root in roots
+        ]
+        self._hints: deque[_Hint] = deque()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._listener = _OverflowListener(self._on_overflow)
+        self._overflowed = False
+        self._supervise_at = -math.inf
+        self._reexamine_at = -math.inf
+        self._events = dict.fromkeys(_EVENT_TYPES, 0)
+        self._overflows = self._restarts = self._errors = 0
+        self._last_scan_at = self._last_scan_seconds = 0.0
+        self._last_scan_clock = float("-inf")
+
+    def start(self) -> None:
+        """Start watching; the first scan begins at once."""
+        # watchdog warns, in kilobytes, when a folder and its sub-folder appear at the same time.
+        # Made an error, the warning would end watchdog's thread.
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
+        logging.getLogger(_OverflowListener.LOGGER).addHandler(self._listener)
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float = 5.0) -> None:
+        """Stop watching; nothing is sent any more when it returns (unless a disk hangs)."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
+        logging.getLogger(_OverflowListener.LOGGER).removeHandler(self._listener)
+
+    def is_alive(self) -> bool:
+        """Return whether the watching thread runs."""
+        return self._thread.is_alive()
+
+    def health(self) -> Health:
+        """Return how watching does now. May be called from any thread."""
+        folders = [watched.folder for watched in self._watched]
+        return Health(
+            folders=tuple(
+                FolderHealth(
+                    root=watched.folder.root,
+                    available=watched.folder.available,
+                    detail=watched.folder.detail,
+                    mode="poll" if watched.notifier is None else "inotify",
+                    space=watched.folder.space,
+                )
+                for watched in self._watched
+            ),
+            last_scan_at=self._last_scan_at,
+            seconds_since_scan=self._clock() - self._last_scan_clock,
+            last_scan_seconds=self._last_scan_seconds,
+            interval_seconds=max(map(self._interval_seconds, self._watched)),
+            watching=sum(folder.watching for folder in folders),
+            excluded=sum(folder.excluded for folder in folders),
+            oversized=sum(folder.oversized for folder in folders),
+            events=FileEvents(**self._events),
+            overflows=self._overflows,
+            restarts=self._restarts,
+            errors=self._errors,
+        )
+
+    # --- watchdog's threads ---
+
+    def _on_event(self, watched: _Watched, path: str, *, folder: bool, closed: bool) -> None:
+        self._hints.append(_Hint(watched, path, folder, closed))
+        self._wake.set()
+
+    def _on_overflow(self) -> None:
+        self._overflows += 1
+        self._overflowed = True
+        self._wake.set()
+
+    # --- the watching thread ---
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._turn()
+            except Exception:  # noqa: BLE001 - the next micrographs must still be seen
+                self._errors += 1
+                _log.exception("watching failed, and goes on")
+                self._stop.wait(1.0)
+        for watched in self._watched:
+            self._drop(watched)
+
+    def _turn(self) -> None:
+        self._supervise()
+        self._follow_hints()
+        for watched in self._watched:
+            if self._clock() >= watched.scan_at and not self._stop.is_set():
+                self._scan(watched)
+        self._reexamine()
+        now = self._clock()
+        due = min(
+            now + SUPERVISE_SECONDS,
+            *(min(watched.scan_at, watched.folder.next_due()) for watched in self._watched),
+        )
+        self._wake.wait(max(due - now, SHORTEST_SLEEP_SECONDS))
+        self._wake.clear()
+        self._stop.wait(SHORTEST_SLEEP_SECONDS)
+
+    def _between(self) -> bool:
+        """Keep the rest going during a long scan; return whether to go on with it."""
+        if self._clock() >= self._reexamine_at:
+            self._reexamine()
+        return not self._stop.is_set()
+
+    def _reexamine(self) -> None:
+        for watched in self._watched:
+            if watched.folder.available:
+                watched.folder.reexamine()
+        self._reexamine_at = self._clock() + 0.5
+
+    def _scan(self, watched: _Watched) -> None:
+        folder = watched.folder
+        started = self._clock()
+        scans = folder.scans
+        watched.scan_at = started + RESCAN_SECONDS_POLL  # in case of an unforeseen failure
+        was_available = folder.available
+        if folder.appear() and not was_available:
+            self._renew(watched)  # before the listing, so that nothing falls between the two
+        folder.scan(self._between)
+        ended = self._clock()
+        if folder.scans > scans:
+            self._last_scan_at, self._last_scan_clock = time.time(), ended
+            self._last_scan_seconds = ended - started
+        # A scan that takes long on a slow file system may have half of the time at most.
+        watched.scan_at = ended + max(self._interval_seconds(watched), ended - started)
+
+    def _interval_seconds(self, watched: _Watched) -> float:
+        chosen = self._watch.rescan_seconds
+        if not watched.folder.available:
+            return min(chosen or ABSENT_SECONDS, ABSENT_SECONDS)
+        if chosen is not None:
+            return chosen
+        deaf = (
+            watched.notifier is None
+            or watched.folder.unannounced > 0  # it should have heard of those
+            or self._watch.follow_symlinks  # it does not hear of what is behind links
+        )
+        return RESCAN_SECONDS_POLL if deaf else RESCAN_SECONDS_INOTIFY
+
+    def _supervise(self) -> None:
+        now = self._clock()
+        if self._overflowed:
+            self._overflowed = False
+            _log.warning("inotify dropped events; all folders are scanned")
+            for watched in self._watched:
+                watched.scan_at = now
+        if now < self._supervise_at:
+            return
+        self._supervise_at = now + SUPERVISE_SECONDS
+        for watched in self._watched:
+            if not watched.folder.available or watched.folder.mode == "poll":
+                continue
+            if watched.notifier is None:
+                if now >= watched.renew_at:
+                    self._renew(watched)
+                    watched.scan_at = now
+            elif not watched.notifier.works(watched.folder.root):
+                self._restart(watched)
+
+    def _restart(self, watched: _Watched) -> None:
+        watched.scan_at = self._clock()
+        self._drop(watched)
+        if watched.folder.appear():  # otherwise the scan that finds it again renews
+            self._restarts += 1
+            _log.warning("%s: inotify ended, started anew", printable(watched.folder.root))
+            self._renew(watched)
+
+    def _drop(self, watched: _Watched) -> None:
+        if watched.notifier is not None:
+            watched.notifier.stop()
+            watched.notifier = None
+
+    def _renew(self, watched: _Watched) -> None:
+        """Give a folder a new notifier, if it is to have one and the kernel grants it."""
+        self._drop(watched)
+        folder = watched.folder
+        if folder.mode == "poll":
+            return
+
+        def count(kind: str) -> None:
+            self._events[kind] += 1
+
+        def tell(path: str, is_folder: bool, closed: bool) -> None:  # noqa: FBT001
+            self._on_event(watched, path, folder=is_folder, closed=closed)
+
+        try:
+            watched.notifier = _Notifier(folder.root, _Handler(count, tell))
+        except OSError as error:
+            watched.renew_at = self._clock() + RENEW_SECONDS
+            _log.warning(
+                "%s: no inotify (%s), polled instead; see fs.inotify.max_user_watches and"
+                " max_user_instances",
+                printable(folder.root),
+                error,
+            )
+
+    def _follow_hints(self) -> None:
+        """Look where the events point, each path once."""
+        hints: dict[tuple[_Watched, str, bool], bool] = {}
+        while self._hints:
+            hint = self._hints.popleft()
+            key = (hint.watched, hint.path, hint.folder)
+            hints[key] = hints.get(key, False) or hint.closed
+        for (watched, path, is_folder), closed in hints.items():
+            relative = os.path.relpath(path, watched.folder.root)
+            if relative.startswith("..") or not watched.folder.available:
+                continue
+            if is_folder:
+                watched.folder.look_below("" if relative == "." else relative)
+            else:
+                watched.folder.look(relative, closed=closed)
+            self._between()

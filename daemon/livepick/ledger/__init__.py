@@ -1,0 +1,1 @@
+"""The SQLite file, its one writer and inbox, its readers."""

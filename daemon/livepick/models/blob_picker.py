@@ -1,0 +1,60 @@
+"""The blob picker as a bundle: an analytic graph for the particle's diameter, nothing learned."""
+
+import concurrent.futures
+import multiprocessing
+import time
+from pathlib import Path
+
+from livepick import __version__
+from livepick.config.schema import Config
+from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
+
+__all__ = ["BLOB_THRESHOLD", "publish_blob_picker"]
+
+BLOB_THRESHOLD = 0.5
+"""The blob picker's scores are made so that this is where particles begin."""
+
+
+def publish_blob_picker(models: Path, config: Config, version: int) -> tuple[Path, ModelCard]:
+    """Put a blob picker for the particle of ``config`` into a folder of bundles.
+
+    Raises
+    ------
+    ModelError
+        It could not be written.
+    """
+    particle = config.particle
+    graph, diameter_px, normalization = _make_apart()
+    card = ModelCard(
+        version=version,
+        kind="blob",
+        fingerprint=config.particle_fingerprint(),
+        particle_fingerprint=config.particle_fingerprint(),
+        diameter_angstrom=particle.diameter_angstrom,
+        min_distance_angstrom=particle.diameter_angstrom * particle.min_distance_fraction,
+        edge_fraction=particle.edge_fraction,
+        contrast=particle.contrast,
+        pixel_size_angstrom=particle.diameter_angstrom / diameter_px,
+        normalization=normalization,
+        threshold=BLOB_THRESHOLD,
+        threshold_source="fixed: 3.5 standard deviations of the response",
+        graph_sha256=sha256(graph),
+        created_at=time.time(),
+        livepick_version=__version__,
+    )
+    return publish(models, card, {GRAPH: graph}), card
+
+
+def _make_apart() -> tuple[bytes, int, str]:
+    """Make the graph in a process that ends: onnx and scipy stay out of the service."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as once:
+        return once.submit(_make).result()
+
+
+def _make() -> tuple[bytes, int, str]:
+    """Return the graph, the particle's diameter that it expects, and the normalization."""
+    from livepick.core.imaging.blob_detector import blob_graph  # noqa: PLC0415 - see above
+    from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION  # noqa: PLC0415
+
+    return blob_graph(DIAMETER_PX), DIAMETER_PX, NORMALIZATION

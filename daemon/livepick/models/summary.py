@@ -1,0 +1,144 @@
+"""What is known of each model of a session: its card, report, promotions and settings."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from livepick.config.schema import Config
+from livepick.core.contracts.bundle import ModelCard, bundle_name
+from livepick.core.contracts.run import RUNS, RunSpec
+from livepick.core.contracts.training_report import (
+    HeldOutFigures,
+    TrainingFinding,
+    read_figures,
+    read_findings,
+)
+from livepick.errors import ModelError, TrainerError
+from livepick.models.promotions import Promotion
+from livepick.models.registry import Models
+
+__all__ = ["Entry", "SettingDifference", "differing_settings", "entries"]
+
+_SHAPELESS = {"threads", "device", "time_limit_minutes"}
+"""Settings of the training that shape no model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model."""
+
+    card: ModelCard
+    is_champion: bool
+    """It picks now."""
+    fits: bool
+    """It is for the config's particle."""
+    figures: HeldOutFigures | None
+    findings: tuple[TrainingFinding, ...]
+    promotions: tuple[Promotion, ...]
+    """Of this model, the latest last."""
+
+    @property
+    def source(self) -> str:
+        """What it was made from, in a few words."""
+        if self.card.kind == "blob":
+            return "the particle's diameter"
+        if self.card.parent is not None:
+            seeds = f"picks of model {self.card.parent}"
+        else:
+            kind = self.figures.seeds_from if self.figures else ""
+            seeds = {
+                "coordinates": "coordinates",
+                "model": "picks of a model from elsewhere",
+            }.get(kind, "unknown seeds")
+        return f"run {self.card.run}, {seeds}" if self.card.run else seeds
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what scripts rely on."""
+        card = self.card
+        return {
+            "version": card.version,
+            "kind": card.kind,
+            "champion": self.is_champion,
+            "fits_particle": self.fits,
+            "source": {
+                "run": card.run,
+                "parent": card.parent,
+                "seeds": self.figures.seeds_from if self.figures else None,
+            },
+            "created_at": card.created_at,
+            "threshold": card.threshold,
+            "fingerprint": card.fingerprint,
+            "held_out": dataclasses.asdict(self.figures) if self.figures else None,
+            "promotions": [promotion.model_dump(mode="json") for promotion in self.promotions],
+        }
+
+
+def entries(models: Models, config: Config) -> list[Entry]:
+    """Return the models that are there and can be read, by version."""
+    try:
+        champion = models.champion(config).card.version
+    except ModelError:  # none serves before the first start
+        champion = None
+    promotions = models.promotions()
+    particle = config.particle_fingerprint()
+    return [
+        Entry(
+            card=bundle.card,
+            is_champion=bundle.card.version == champion,
+            fits=bundle.card.particle_fingerprint == particle,
+            figures=read_figures(bundle.path),
+            findings=read_findings(bundle.path),
+            promotions=tuple(p for p in promotions if p.version == bundle.card.version),
+        )
+        for bundle in models.bundles()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingDifference:
+    """A setting that a model was not trained with as the config has it now."""
+
+    name: str
+    """As in the config: ``training.epochs``."""
+    then: object
+    """None: it was not set."""
+    now: object
+
+
+def differing_settings(config: Config, version: int) -> list[SettingDifference] | None:
+    """Return what the config now says otherwise than when a model's run was ordered.
+
+    None if the run's order is not there, or cannot be read.
+    """
+    try:
+        spec = RunSpec.read(config.state.directory / RUNS / bundle_name(version))
+    except TrainerError:
+        return None
+    then, now = _settings(spec), _settings(config)
+    return [
+        SettingDifference(name, then.get(name), now.get(name))
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _settings(of: RunSpec | Config) -> dict[str, object]:
+    """Return the settings that shape a model, by their name in the config."""
+    sections = {
+        "particle": of.particle.model_dump(mode="json"),
+        "bootstrap": of.bootstrap.model_dump(mode="json"),
+        "training": of.training.model_dump(mode="json", exclude=_SHAPELESS),
+    }
+    flat: dict[str, object] = {}
+    for name, section in sections.items():
+        _flatten(section, name, flat)
+    return flat
+
+
+def _flatten(section: dict[str, Any], prefix: str, into: dict[str, object]) -> None:
+    for key, value in section.items():
+        name = f"{prefix}.{key}"
+        if isinstance(value, dict):
+            _flatten(value, name, into)
+        else:
+            into[name] = value

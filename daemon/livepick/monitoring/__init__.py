@@ -1,0 +1,1 @@
+"""How the session is doing: status, problems, health, drift, metrics."""

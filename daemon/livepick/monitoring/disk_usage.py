@@ -1,0 +1,77 @@
+"""The room on the disks of a session, as people read it: each disk once, whatever is on it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from livepick.core.formats.micrograph import printable
+from livepick.host.disks import Disk, Role, Space
+from livepick.monitoring.problem import Problem
+
+__all__ = ["Room", "rooms_of", "size", "tight"]
+
+_NAMES: dict[Role, str] = {"watch": "watched", "output": "output", "state": "state"}
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """One disk."""
+
+    roles: tuple[str, ...]
+    """What of the session is on it, in words."""
+    folders: tuple[str, ...]
+    space: Space
+
+    @property
+    def grave(self) -> bool:
+        """Whether livepick has no room to write in; what is only watched may be full for years."""
+        return self.space.is_full and self.roles != (_NAMES["watch"],)
+
+    @property
+    def used_percent(self) -> float:
+        """Of it, 0 to 100."""
+        return 100 * (1 - self.space.free_fraction)
+
+
+def rooms_of(disks: Sequence[Disk]) -> tuple[Room, ...]:
+    """Return each disk once, in the order in which they are first named."""
+    devices = dict.fromkeys(disk.space.device for disk in disks)
+    return tuple(_room([d for d in disks if d.space.device == device]) for device in devices)
+
+
+def _room(disks: Sequence[Disk]) -> Room:
+    return Room(
+        roles=tuple(dict.fromkeys(_NAMES[disk.role] for disk in disks)),
+        folders=tuple(dict.fromkeys(printable(disk.folder) for disk in disks)),
+        space=disks[0].space,
+    )
+
+
+def tight(rooms: Iterable[Room]) -> list[Problem]:
+    """Return what is to be said of disks without much room."""
+    return [_problem(room) for room in rooms if room.space.is_full or room.space.is_low]
+
+
+def _problem(room: Room) -> Problem:
+    space, what = room.space, " and ".join(room.roles)
+    folders = "folder" if len(room.roles) == 1 else "folders"
+    return Problem(
+        "bad" if room.grave else "attention",
+        f"The disk of the {what} {folders} is {'full' if space.is_full else 'almost full'}:"
+        f" {size(space.free_bytes)} of {size(space.size_bytes)} are free at {room.folders[0]}.",
+        "Make room: move finished sessions and raw movies. Old models go with"
+        " livepick models prune.",
+    )
+
+
+def size(count_bytes: float) -> str:
+    """Return an amount of data in words that are short, by powers of 1024 as ``df -h``."""
+    amount = float(count_bytes)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if amount < 1000:
+            return (
+                f"{amount:.0f} {unit}"
+                if amount >= 10 or unit == "bytes"
+                else f"{amount:.1f} {unit}"
+            )
+        amount /= 1024
+    return f"{amount:,.0f} TiB" if amount >= 10 else f"{amount:.1f} TiB"

@@ -1,0 +1,166 @@
+"""The figures of a micrograph as people read them: by name, in their unit, with their limits."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from livepick.core.imaging.quality import CTF_LIMITS, LIMITS, Limit, Verdict
+from livepick.ledger.rows import MicrographRow
+
+__all__ = [
+    "FIGURES",
+    "PICKS_FIGURES",
+    "Figure",
+    "FigureText",
+    "Reason",
+    "figures_of",
+    "main_reason",
+    "reasons_of",
+]
+
+_Value = Callable[[MicrographRow], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure."""
+
+    name: str
+    value: _Value
+    """None where it is not known."""
+    form: str
+    """How a value is written."""
+    limit: Limit | None
+    """None if no value makes a micrograph doubtful or bad."""
+
+    def verdict(self, row: MicrographRow) -> Verdict:
+        """Return what it says of a micrograph; unknown is good."""
+        if self.limit is None:
+            return "good"
+        return self.limit.verdict(self.value(row), row.quality)
+
+    @property
+    def limits(self) -> str:
+        """From where on a value is doubtful, and from where on bad; empty without a limit."""
+        return "" if self.limit is None else self.limit.range
+
+
+def _of_quality(name: str) -> _Value:
+    def value(row: MicrographRow) -> float | None:
+        found: float | None = getattr(row.quality, name, None)
+        return found
+
+    return value
+
+
+def _of_ctf(name: str) -> _Value:
+    def value(row: MicrographRow) -> float | None:
+        found: float | None = getattr(row.ctf, name, None)
+        return found
+
+    return value
+
+
+def _defocus_micrometres(row: MicrographRow) -> float | None:
+    return None if row.ctf is None else row.ctf.defocus_angstrom / 10_000
+
+
+_NAMES: Final = {
+    "contrast": "contrast, (S + N) / N",
+    "signal_fraction": "power above the noise",
+    "occupied_fraction": "area under picks",
+    "masked_fraction": "masked area",
+    "contamination_fraction": "area under contamination",
+    "uneven_fraction": "uneven patches",
+    "mottle": "mottle",
+    "ice_ring": "ring of crystalline ice",
+    "anisotropy": "anisotropy of Thon rings",
+    "ice_gradient_sigmas": "gradient, in sigmas of the noise",
+    "ctf_resolution_angstrom": "CTF fitted to",
+    "astigmatism_angstrom": "astigmatism",
+}
+"""Figures that have limits."""
+
+PICKS_FIGURES: Final = ("picks", "median score of picks")
+"""Names of the figures that are the picks' alone."""
+
+FIGURES: Final = (
+    Figure(PICKS_FIGURES[0], lambda row: row.pick_count, "{:.0f}", None),
+    Figure(PICKS_FIGURES[1], _of_quality("median_score"), "{:.2f}", None),
+    *(
+        Figure(_NAMES[limit.figure], _of_quality(limit.figure), limit.form, limit)
+        for limit in LIMITS
+    ),
+    Figure("skewness", _of_quality("skewness"), "{:.2f}", None),
+    Figure("area under carbon film", _of_quality("carbon_fraction"), "{:.0%}", None),
+    Figure("dead border", _of_quality("border_fraction"), "{:.0%}", None),
+    Figure("noise, in grey values", _of_quality("noise_sigma"), "{:.4g}", None),
+    Figure("defocus", _defocus_micrometres, "{:.2f} µm", None),
+    *(
+        Figure(_NAMES[limit.figure], _of_ctf(limit.figure), limit.form, limit)
+        for limit in CTF_LIMITS
+    ),
+)
+"""In the order in which they are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class FigureText:
+    """A figure of one micrograph, in words."""
+
+    name: str
+    value: str
+    verdict: Verdict
+    limits: str
+
+
+def figures_of(row: MicrographRow) -> tuple[FigureText, ...]:
+    """Return the figures that are known of a micrograph."""
+    return tuple(
+        FigureText(figure.name, figure.form.format(value), figure.verdict(row), figure.limits)
+        for figure in FIGURES
+        if (value := figure.value(row)) is not None
+    )
+
+
+def reasons_of(row: MicrographRow) -> tuple[str, ...]:
+    """Return what makes a micrograph bad, or else doubtful, in words; nothing if it is good."""
+    if row.quality_verdict in (None, "good"):
+        return ()
+    return tuple(
+        figure.limit.meaning
+        for figure in FIGURES
+        if figure.limit is not None and figure.verdict(row) == row.quality_verdict
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What most of some micrographs have in common that is not good."""
+
+    meaning: str
+    """What is wrong, in words."""
+    remedy: str
+    """What to do, in whole sentences."""
+    count: int
+    """How many are so."""
+
+
+def main_reason(rows: Sequence[MicrographRow]) -> Reason | None:
+    """Return the most frequent reason of micrographs that are not good.
+
+    Of a bad micrograph only what makes it bad counts, of a doubtful one all that does. None if no
+    figure says why, as after an update of livepick that has moved a limit.
+    """
+    best: Reason | None = None
+    for figure in FIGURES:
+        if figure.limit is None:
+            continue
+        count = sum(
+            figure.verdict(row) == row.quality_verdict
+            for row in rows
+            if row.quality_verdict != "good"
+        )
+        if count and (best is None or count > best.count):
+            best = Reason(figure.limit.meaning, figure.limit.remedy, count)
+    return best

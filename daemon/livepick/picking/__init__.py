@@ -1,0 +1,1 @@
+"""Ledger → workers → coordinate files → ledger."""

@@ -1,0 +1,268 @@
+"""RELION STAR files: one of coordinates for each micrograph, and the session's list of them.
+
+``MICROGRAPH_autopick.star`` is what RELION's own pickers write. The tree of the watched folder is
+mirrored below the output folder, because names are unique in a folder only. One watched folder is
+mirrored directly; several each get a folder with the name of theirs (with as many parent folders
+as it takes to tell them apart), always and not just on collision, so that where a file goes does
+not depend on which one came first. When a second folder is added to a session, the coordinates of
+the first move there at the next start; the list names the new places.
+
+The list says of each micrograph which model its coordinates are of, in a second block: RELION asks
+for the first by its name, and ends it at an empty line.
+
+RELION reads ``data_`` and ``loop_`` wherever they stand in a line, also in a comment, and
+``# version`` as the version of the file: our comments hold neither.
+"""
+
+import contextlib
+import errno
+import io
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from livepick import __version__
+from livepick.core.imaging.picks import Picks
+from livepick.errors import MicrographError, OutputError
+from livepick.host.atomic_files import TEMPORARY_PREFIX, fsync_folder, write_atomically
+from livepick.ledger.rows import Visible
+
+__all__ = ["LIST", "MODELS_BLOCK", "SUFFIX", "RelionStar"]
+
+SUFFIX = "_autopick.star"
+"""RELION finds the coordinates of a micrograph by it."""
+
+LIST = "autopick.star"
+"""The session's list of coordinates files."""
+
+MODELS_BLOCK = "livepick_micrographs"
+"""The block of the list that names the model of each micrograph."""
+
+_MODEL_COLUMNS = ("_livepickModelVersion", "_livepickModelKind")
+
+_VERSION = "# version 30001"
+"""Of the STAR dialect: RELION 3.1 and later."""
+
+_CLASS_NUMBER = 0
+_PSI_DEGREES = 0.0
+"""No reference, no in-plane angle: what RELION's reference-free picking writes."""
+
+_PERMANENT = (
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EILSEQ,
+    errno.EINVAL,
+    errno.ELOOP,
+)
+"""Errors of one name, which waiting does not mend."""
+
+_log = logging.getLogger(__name__)
+
+
+class RelionStar:
+    """Writes the coordinates of a session for RELION.
+
+    Parameters
+    ----------
+    directory
+        Output folder; it is made when the first file is written.
+    roots
+        All watched folders that the session has or had.
+    """
+
+    def __init__(self, directory: Path, roots: Iterable[Path]) -> None:
+        self.directory = directory
+        self._branches = _branches(sorted(set(roots)))
+
+    def place(self, root: Path, relative: Path) -> Path:
+        """Return where the coordinates of a micrograph go.
+
+        Raises
+        ------
+        MicrographError
+            RELION could not read a name like this.
+        """
+        _refuse_odd(relative)
+        branch = self._branches.get(root, Path(root.name))
+        return self.directory / branch / relative.parent / f"{relative.stem}{SUFFIX}"
+
+    def write(self, root: Path, relative: Path, picks: Picks, *, version: int, kind: str) -> None:
+        """Write the coordinates of a micrograph, or replace them.
+
+        Parameters
+        ----------
+        root, relative
+            The micrograph.
+        picks
+            Those that count. None is a file with no rows.
+        version, kind
+            The model that made them.
+
+        Raises
+        ------
+        OutputError
+            The folder takes no writes now.
+        MicrographError
+            This micrograph's name makes no file name here.
+        """
+        path = self.place(root, relative)
+        try:
+            _make_folders(path.parent)
+            write_atomically(path, _coordinates(picks, version=version, kind=kind))
+        except OSError as error:
+            raise _ours(path, error) from error
+
+    def remove(self, root: Path, relative: Path) -> None:
+        """Remove the coordinates of a micrograph, if there are any.
+
+        Raises
+        ------
+        OutputError
+            They cannot be removed now.
+        """
+        try:
+            path = self.place(root, relative)
+            path.unlink(missing_ok=True)
+        except MicrographError:
+            return  # there can be none
+        except OSError as error:
+            if error.errno not in _PERMANENT:
+                raise _ours(path, error) from error
+
+    def is_missing(self, root: Path, relative: Path) -> bool:
+        """Whether the coordinates of a micrograph are not there."""
+        return not os.path.lexists(self.place(root, relative))
+
+    def write_list(self, entries: Iterable[Visible]) -> bool:
+        """Write the session's list, if it differs from the one there; return whether it did.
+
+        Raises
+        ------
+        OutputError
+            The folder takes no writes now.
+        """
+        path = self.directory / LIST
+        data = self._list(entries)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                if path.read_bytes() == data:
+                    return False
+            _make_folders(path.parent)
+            write_atomically(path, data)
+        except OSError as error:
+            raise OutputError(f"{path} could not be written: {error.strerror}", _REMEDY) from error
+        return True
+
+    def _list(self, entries: Iterable[Visible]) -> bytes:
+        places, models = io.BytesIO(), io.BytesIO()
+        for entry in entries:
+            name = _quoted(entry.root / entry.relative)
+            place = _quoted(self.place(entry.root, entry.relative))
+            places.write(f"{name} {place}\n".encode())
+            models.write(f"{name} {entry.model_version} {entry.model_kind}\n".encode())
+        return b"".join(
+            (
+                f"\n{_VERSION}\n# livepick {__version__}\n".encode(),
+                _head("coordinate_files", "_rlnMicrographName", "_rlnMicrographCoordinates"),
+                places.getvalue(),
+                _head(MODELS_BLOCK, "_rlnMicrographName", *_MODEL_COLUMNS),
+                models.getvalue(),
+                b"\n",
+            )
+        )
+
+    def sweep(self) -> int:
+        """Remove unfinished files that a killed service left behind; return how many."""
+        count = 0
+        for folder, _, names in os.walk(self.directory):
+            for name in names:
+                if name.startswith(TEMPORARY_PREFIX) and name.endswith(".tmp"):
+                    with contextlib.suppress(OSError):
+                        Path(folder, name).unlink()
+                        count += 1
+        return count
+
+
+_REMEDY = "Free space, or give the service's user the rights to write there; livepick tries again."
+
+
+def _ours(path: Path, error: OSError) -> MicrographError | OutputError:
+    if error.errno in _PERMANENT:
+        return MicrographError(
+            f"{path} cannot be a file: {error.strerror}",
+            "Rename the micrograph, or what is in the way in the output folder.",
+        )
+    return OutputError(f"{path} could not be written: {error.strerror}", _REMEDY)
+
+
+def _head(block: str, *columns: str) -> bytes:
+    """Return what comes before the rows of a block, with no comment.
+
+    The starfile library takes a comment behind a block without rows for a row of it.
+    """
+    lines = ["", f"data_{block}", "", "loop_"]
+    lines += [f"{column} #{number}" for number, column in enumerate(columns, 1)]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _coordinates(picks: Picks, *, version: int, kind: str) -> bytes:
+    lines = [
+        "",
+        _VERSION,
+        f"# livepick {__version__}: picks of model {version} ({kind})",
+        "",
+        "data_",
+        "",
+        "loop_",
+        "_rlnCoordinateX #1",
+        "_rlnCoordinateY #2",
+        "_rlnAutopickFigureOfMerit #3",
+        "_rlnClassNumber #4",
+        "_rlnAnglePsi #5",
+    ]
+    lines += [
+        f"{x:13.6f} {y:13.6f} {score:12.6f} {_CLASS_NUMBER:12d} {_PSI_DEGREES:12.6f}"
+        for x, y, score in zip(
+            picks.x_px.tolist(), picks.y_px.tolist(), picks.score.tolist(), strict=True
+        )
+    ]
+    return "\n".join([*lines, "", ""]).encode()
+
+
+def _branches(roots: Sequence[Path]) -> dict[Path, Path]:
+    """Return the folder of each watched folder below the output folder."""
+    if len(roots) == 1:
+        return {roots[0]: Path()}
+    parts = {root: root.relative_to(root.anchor).parts for root in roots}
+    depth = 1
+    while len({names[-depth:] for names in parts.values()}) < len(roots):
+        depth += 1
+    return {root: Path(*names[-depth:]) for root, names in parts.items()}
+
+
+def _make_folders(folder: Path) -> None:
+    """Make a folder with its parents so that they survive a power cut."""
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    fsync_folder(folder.parent)
+
+
+def _refuse_odd(relative: Path) -> None:
+    text = str(relative)
+    if text.isprintable() and '"' not in text:
+        return
+    raise MicrographError(
+        f"{text!r} has a character that no STAR file can hold (a line break, a quotation mark)",
+        "Rename the micrograph.",
+    )
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as one word of a STAR file; only double quotes are read by all programs."""
+    text = str(path)
+    return f'"{text}"' if any(character.isspace() for character in text) else text

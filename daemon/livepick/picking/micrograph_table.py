@@ -1,0 +1,142 @@
+"""The session's table of figures: a row a micrograph, as STAR and as CSV.
+
+It is generated anew from the ledger, as ``autopick.star`` is. The STAR file is one block that
+RELION and the starfile library read; the columns that are none of RELION's begin with
+``livepick``. What is not known is ``nan`` in the STAR file and an empty field in the CSV. CTF
+columns are left out as long as no micrograph has any.
+"""
+
+import contextlib
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from livepick import __version__
+from livepick.errors import OutputError
+from livepick.host.atomic_files import write_atomically
+from livepick.ledger.rows import CTF_FIGURES, QUALITY_FIGURES, Measured
+
+__all__ = ["CSV", "STAR", "MicrographTable"]
+
+STAR = "micrographs.star"
+CSV = "micrographs.csv"
+
+_FIRST = ("pick_count", "threshold", "model_version", "model_kind")
+_LAST = ("quality_verdict", "quality_reason")
+_RELION = {
+    "micrograph": "rlnMicrographName",
+    "defocus_u_angstrom": "rlnDefocusU",
+    "defocus_v_angstrom": "rlnDefocusV",
+    "astigmatism_angle_degrees": "rlnDefocusAngle",
+    "ctf_resolution_angstrom": "rlnCtfMaxResolution",
+}
+"""Columns that RELION knows."""
+
+_NOTHING_TO_SAY = "-"
+"""In place of the reason of a good micrograph: a STAR file has no empty words."""
+
+
+class MicrographTable:
+    """Writes the figures of a session's micrographs.
+
+    Parameters
+    ----------
+    directory
+        Output folder; it is made when the first table is written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def write(self, rows: Iterable[Measured]) -> bool:
+        """Write both files if they differ from those there; return whether one did.
+
+        Raises
+        ------
+        OutputError
+            The folder takes no writes now.
+        """
+        table = list(rows)
+        ctf = any(value is not None for row in table for value in row.ctf)
+        columns = ("micrograph", *_FIRST, *QUALITY_FIGURES, *(CTF_FIGURES if ctf else ()), *_LAST)
+        cells = [_cells(row, ctf=ctf) for row in table]
+        written = [
+            self._write(STAR, _star(columns, cells)),
+            self._write(CSV, _csv(columns, cells)),
+        ]
+        return any(written)
+
+    def _write(self, name: str, data: bytes) -> bool:
+        path = self.directory / name
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                if path.read_bytes() == data:
+                    return False
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, data)
+        except OSError as error:
+            raise OutputError(
+                f"{path} could not be written: {error.strerror}",
+                "Free space, or give the service's user the rights to write there; livepick tries"
+                " again.",
+            ) from error
+        return True
+
+
+def _cells(row: Measured, *, ctf: bool) -> list[str]:
+    """Return a row's texts; empty where nothing is known."""
+    return [
+        str(row.root / row.relative),
+        str(row.pick_count),
+        f"{row.threshold:.4g}",
+        str(row.model_version),
+        row.model_kind,
+        *map(_number, row.figures),
+        *(map(_number, row.ctf) if ctf else ()),
+        row.verdict,
+        row.reason,
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _star(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
+    lines = [
+        "",
+        "# version 30001",
+        f"# livepick {__version__}",
+        "",
+        "data_micrographs",
+        "",
+        "loop_",
+    ]
+    lines += [f"_{_label(column)} #{number}" for number, column in enumerate(columns, 1)]
+    lines += [" ".join(_star_row(row)) for row in rows]
+    return "\n".join([*lines, "", ""]).encode()
+
+
+def _star_row(row: Sequence[str]) -> list[str]:
+    *words, reason = row
+    return [*(_word(word) for word in words), f'"{reason or _NOTHING_TO_SAY}"']
+
+
+def _word(text: str) -> str:
+    if not text:
+        return "nan"
+    return f'"{text}"' if any(character.isspace() for character in text) else text
+
+
+def _label(column: str) -> str:
+    """Return a column's name in the manner of STAR files: ``ice_ring``, ``livepickIceRing``."""
+    return _RELION.get(column) or "livepick" + "".join(map(str.title, column.split("_")))

@@ -1,0 +1,225 @@
+"""What is seen in the output folder follows the ledger, also after a kill and on a full disk.
+
+Coordinates of a micrograph are written before the ledger says *picked*, so a kill between the two
+costs a second writing and nothing else. Whatever else may be out of step is put right in passing:
+files that are missing are written again from the candidates in the ledger, files of micrographs
+that failed go, and the session's list is generated anew from the ledger when it has changed.
+
+A folder that takes no writes is tried again every ``RETRY_SECONDS``; the service goes on.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from livepick.core.imaging.picks import Picks
+from livepick.errors import OutputError
+from livepick.ledger.rows import Claim, Measured, Visible
+from livepick.ledger.writer import Ledger
+from livepick.picking.worker import Result
+
+__all__ = ["Export", "Outputs", "Table"]
+
+RETRY_SECONDS = 30.0
+"""Between tries at a folder that takes no writes."""
+
+LIST_SECONDS = 10.0
+"""The session's list is written at most this often: it grows with the session."""
+
+TABLE_SECONDS = 60.0
+"""The tables of figures at most this often: they are longer, and people read them."""
+
+BATCH = 50
+"""Files put right between two looks at the inbox."""
+
+_log = logging.getLogger(__name__)
+
+
+class Export(Protocol):
+    """One format of coordinates files, as ``livepick.picking.coordinate_files``.
+
+    Every method raises OutputError if the folder takes no writes now, and MicrographError if a
+    micrograph cannot have a file.
+    """
+
+    def write(self, root: Path, relative: Path, picks: Picks, *, version: int, kind: str) -> None:
+        """Write or replace the coordinates of a micrograph, by a model's version and kind."""
+
+    def remove(self, root: Path, relative: Path) -> None:
+        """Remove the coordinates of a micrograph, if there are any."""
+
+    def is_missing(self, root: Path, relative: Path) -> bool:
+        """Whether the coordinates of a micrograph are not there."""
+
+    def write_list(self, entries: Iterable[Visible]) -> bool:
+        """Write the session's list if it differs; return whether it did."""
+
+    def sweep(self) -> int:
+        """Remove unfinished files of a killed service; return how many."""
+
+
+class Table(Protocol):
+    """A table of the session's figures, as ``livepick.picking.micrograph_table``."""
+
+    def write(self, rows: Iterable[Measured]) -> bool:
+        """Write the table if it differs; return whether it did. OutputError as above."""
+
+
+class Outputs:
+    """The coordinates files of the session, in all formats.
+
+    Parameters
+    ----------
+    exports
+        The formats.
+    ledger
+        What should be seen.
+    failed
+        Called when the folder takes no writes.
+    tables
+        What is written of the session as a whole.
+    """
+
+    def __init__(
+        self,
+        exports: Sequence[Export],
+        ledger: Ledger,
+        failed: Callable[[], None],
+        *,
+        tables: Sequence[Table] = (),
+    ) -> None:
+        self._tables = tables
+        self._tables_due = True
+        self._tabled_at = float("-inf")
+        self._exports = exports
+        self._ledger = ledger
+        self._failed = failed
+        self._retry_at = float("-inf")
+        self.fault: OutputError | None = None
+        """Why the last write failed."""
+        self._unwanted: dict[tuple[Path, Path], None] = {}
+        self._unchecked: deque[Visible] = deque()
+        self._list_due = True
+        self._listed_at = float("-inf")
+
+    @property
+    def down(self) -> bool:
+        """Whether the last write failed: give it one micrograph at a time."""
+        return self.fault is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the next try is still to come."""
+        return self.fault is not None and time.monotonic() < self._retry_at
+
+    def begin(self) -> None:
+        """Sweep, and look (in passing, from now on) whether files and ledger agree."""
+        for export in self._exports:
+            if count := export.sweep():
+                _log.info("output: %d unfinished files removed", count)
+        self._unchecked.extend(self._ledger.visible())
+        for row in self._ledger.recent(-1, state="failed"):
+            self._unwanted[row.root, row.relative] = None
+
+    def write(self, claim: Claim, result: Result) -> None:
+        """Write the picks of a micrograph.
+
+        Raises
+        ------
+        OutputError
+            The folder takes no writes now.
+        MicrographError
+            This micrograph cannot have a file.
+        """
+        self._write(
+            claim.root,
+            claim.relative,
+            result.picks.above(result.threshold),
+            result.model_version,
+            result.model_kind,
+        )
+        self._unwanted.pop((claim.root, claim.relative), None)
+        self._list_due = self._tables_due = True
+        self._is_well()
+
+    def remove(self, root: Path, relative: Path) -> None:
+        """Have the file of a micrograph that failed removed."""
+        self._unwanted[root, relative] = None
+        self._list_due = self._tables_due = True
+
+    def figures_changed(self) -> None:
+        """Have the tables written again: the ledger has other figures."""
+        self._tables_due = True
+
+    def refused(self, error: OutputError) -> None:
+        """Take note that the folder takes no writes; called by whoever met it."""
+        if not self.down:
+            _log.error("output: %s", error)
+        self.fault = error
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        self._failed()
+
+    def _is_well(self) -> None:
+        """Take note that what was due to be written is there."""
+        if self.down:
+            _log.info("output: takes writes again")
+            self.fault = None
+
+    def tend(self, *, now: bool = False) -> None:
+        """Put right a few files, and write the list if that is due; ``now``: due or not."""
+        if self.waiting and not now:
+            return
+        try:
+            self._restore()
+            self._clear_away()
+            since = time.monotonic() - self._listed_at
+            if self._list_due and (now or since >= LIST_SECONDS):
+                for export in self._exports:
+                    export.write_list(self._ledger.visible())
+                self._is_well()
+                self._list_due = False
+                self._listed_at = time.monotonic()
+            if self._tables_due and (now or time.monotonic() - self._tabled_at >= TABLE_SECONDS):
+                for table in self._tables:
+                    table.write(self._ledger.measured())
+                self._is_well()
+                self._tables_due = False
+                self._tabled_at = time.monotonic()
+        except OutputError as error:
+            self.refused(error)
+
+    @property
+    def busy(self) -> bool:
+        """Whether files are left to be put right."""
+        return bool(self._unchecked) and not self.waiting
+
+    def _restore(self) -> None:
+        for _ in range(min(BATCH, len(self._unchecked))):
+            entry = self._unchecked[0]
+            if any(export.is_missing(entry.root, entry.relative) for export in self._exports):
+                picks = self._ledger.candidates(entry.id)
+                if picks is not None:
+                    self._write(
+                        entry.root,
+                        entry.relative,
+                        picks.above(entry.threshold),
+                        entry.model_version,
+                        entry.model_kind,
+                    )
+                    _log.info("%s: its coordinates were missing, written again", entry.relative)
+            self._unchecked.popleft()
+
+    def _clear_away(self) -> None:
+        for root, relative in list(self._unwanted)[:BATCH]:
+            # A file of that name may belong to another micrograph by now.
+            if self._ledger.namesake(root, relative) is None:
+                for export in self._exports:
+                    export.remove(root, relative)
+            del self._unwanted[root, relative]
+
+    def _write(self, root: Path, relative: Path, picks: Picks, version: int, kind: str) -> None:
+        for export in self._exports:
+            export.write(root, relative, picks, version=version, kind=kind)

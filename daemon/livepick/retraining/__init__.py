@@ -1,0 +1,1 @@
+"""When to train and on what; runs the trainer; decides on promotion."""

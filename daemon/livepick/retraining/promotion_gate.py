@@ -1,0 +1,198 @@
+"""The promotion gate: both models pick the held-out micrographs, and are compared.
+
+They pick on the workers; ``core.evaluation.model_comparison`` compares.
+
+Which micrographs: those that the candidate's run or the champion's has held out. No run of a
+session trains on what another has held out, or holds out what another has trained on
+(``livepick.retraining.run_store``), so that neither model has learned from any of them.
+"""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from livepick.config.schema import Config
+from livepick.core.contracts.held_out_labels import HeldOutLabels, LabelledMicrograph
+from livepick.core.evaluation.model_comparison import (
+    Comparison,
+    Pair,
+    Verdict,
+    decide,
+    measure,
+)
+from livepick.core.imaging.pick_area import PickArea
+from livepick.core.imaging.picks import Picks
+from livepick.errors import ModelError
+from livepick.models.registry import Bundle
+from livepick.picking.worker import Job, Result
+from livepick.retraining.trial_picking import TRIAL_SECONDS, Submit, try_job
+
+__all__ = ["Compute", "Gate", "Judgement"]
+
+OWN = 0
+"""Number of the labels of the candidate's run."""
+
+Compute = Callable[..., Future[Any]]
+"""Gives a function with its arguments to the workers: this process has no scipy."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict, with the figures that it rests on."""
+
+    candidate: int
+    """Version."""
+    champion: int
+    """Version."""
+    verdict: Verdict
+    comparison: Comparison | None
+
+
+class _ChampionError(Exception):
+    """The model in use does not run: whoever does is better."""
+
+
+class Gate:
+    """Judges bundles.
+
+    Parameters
+    ----------
+    config
+        Of the session.
+    submit, compute
+        Give jobs to the workers.
+    """
+
+    def __init__(self, config: Config, submit: Submit, compute: Compute) -> None:
+        self._config = config
+        self._submit = submit
+        self._compute = compute
+
+    def judge(
+        self, candidate: Bundle, champion: Bundle, *, asked: bool, now: bool = False
+    ) -> Judgement:
+        """Compare a bundle with the one that picks; takes as long as picking twice.
+
+        Parameters
+        ----------
+        candidate, champion
+            The bundle, and the one that picks.
+        asked
+            Whether a person asked for it.
+        now
+            Whether only micrographs of the candidate's run count, since those that the champion
+            was judged by are no longer what the microscope delivers.
+
+        Raises
+        ------
+        ModelError
+            One of the models does not run.
+        EngineError
+            Workers cannot be started.
+        """
+        try:
+            pairs = self._pairs(candidate, champion, now=now)
+        except _ChampionError as error:
+            fault = f"the one in use does not run: {error}"
+            verdict = Verdict(promote=True, outcome="not compared", sentence=fault)
+            return Judgement(candidate.card.version, champion.card.version, verdict, None)
+        comparison: Comparison | None = None
+        if any(len(pair.particles) for pair in pairs):
+            comparison = self._compute(measure, pairs, own_labels=OWN).result(TRIAL_SECONDS)
+        verdict = decide(
+            comparison,
+            mode=self._config.retrain.gate,
+            asked=asked,
+            provisional=champion.card.kind == "blob",
+        )
+        return Judgement(candidate.card.version, champion.card.version, verdict, comparison)
+
+    def _pairs(self, candidate: Bundle, champion: Bundle, *, now: bool) -> list[Pair]:
+        """Return what both pick in each held-out micrograph that can still be read."""
+        pairs: list[Pair] = []
+        picked: dict[Path, tuple[Result, Result] | None] = {}
+        for number, labels in enumerate(_labels(candidate, champion, now=now)):
+            if labels is None:
+                continue
+            for micrograph in labels.micrographs:
+                path = micrograph.path
+                if not any(path.is_relative_to(root) for root in self._config.watch.directories):
+                    continue  # a bundle from elsewhere was judged by other micrographs
+                if path not in picked:
+                    picked[path] = self._picks(path, candidate, champion)
+                both = picked[path]
+                if both is not None:
+                    pairs.append(_pair(number, labels, micrograph, *both))
+        return pairs
+
+    def _picks(
+        self, path: Path, candidate: Bundle, champion: Bundle
+    ) -> tuple[Result, Result] | None:
+        """Return what both pick in a micrograph; None if that has gone bad."""
+        theirs = self._pick(path, candidate)
+        if theirs is None:
+            return None
+        try:
+            others = self._pick(path, champion)
+        except ModelError as error:
+            raise _ChampionError(str(error)) from error
+        return None if others is None else (theirs, others)
+
+    def _pick(self, path: Path, bundle: Bundle) -> Result | None:
+        job = Job(
+            path=path,
+            version=None,
+            bundle=bundle.path,
+            device=self._config.picking.device,
+            pixel_size_angstrom=self._config.micrograph.pixel_size_angstrom,
+        )
+        return try_job(f"model {bundle.card.version}", job, self._submit)
+
+
+def _labels(candidate: Bundle, champion: Bundle, *, now: bool) -> list[HeldOutLabels | None]:
+    """Return the labels to judge by: the candidate's, and the champion's if they count."""
+    theirs, others = HeldOutLabels.read(candidate.path), HeldOutLabels.read(champion.path)
+    if now or (theirs is not None and theirs.by == "person"):
+        return [theirs]  # the newest word of a person
+    if others is not None and others.by == "person":
+        return [None, others]
+    return [theirs, others]
+
+
+def _pair(
+    number: int,
+    labels: HeldOutLabels,
+    micrograph: LabelledMicrograph,
+    candidate: Result,
+    champion: Result,
+) -> Pair:
+    return Pair(
+        micrograph=str(micrograph.path),
+        labels=number,
+        particles=_positions(micrograph.particles),
+        doubtful=_positions(micrograph.doubtful),
+        radius_px=labels.radius_angstrom / micrograph.pixel_size_angstrom,
+        candidate=candidate.picks,
+        champion=champion.picks,
+        champion_threshold=champion.threshold,
+        area=_common(candidate.area, champion.area),
+    )
+
+
+def _common(one: PickArea | None, other: PickArea | None) -> PickArea | None:
+    """Return where both models may pick; None: anywhere."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one.intersection(other)
+
+
+def _positions(positions: list[tuple[float, float]]) -> Picks:
+    xy = np.array(positions, dtype=np.float32).reshape(-1, 2)
+    return Picks(xy[:, 0].copy(), xy[:, 1].copy(), np.ones(len(xy), dtype=np.float32))

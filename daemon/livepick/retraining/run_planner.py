@@ -1,0 +1,226 @@
+"""Whether a new run is due, and the order for it.
+
+A run is due when the config's training fingerprint has none and ``bootstrap.picks`` gives enough to
+learn from. If an earlier run differs only in what comes after the 2D classes, as a person's word on
+them or the rates of training, the new one takes over its seeds at once, and the trainer its
+preparation and sorting: the numbers of ``classes.png`` then mean what they did.
+"""
+
+import logging
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from livepick.config.schema import Config
+from livepick.core.contracts.bundle import ModelCard, bundle_name
+from livepick.core.contracts.run import RUNS, RunSpec
+from livepick.core.formats.ctf_files import with_ctfs
+from livepick.ledger.writer import ReadLedger
+from livepick.models.registry import Models
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.retraining.run_store import Runs, Waiting, say_waiting, split
+from livepick.retraining.seed_sources import (
+    FromCoordinates,
+    FromLedger,
+    NotYet,
+    Order,
+    Seeds,
+    SeedSource,
+)
+from livepick.retraining.seeds_from_model import FromModel
+from livepick.retraining.trial_picking import Submit
+
+__all__ = ["Ordering"]
+
+LOOK_SECONDS = 10.0
+"""Between two looks for seeds while no further micrograph is picked."""
+
+_log = logging.getLogger(__name__)
+
+
+class Ordering:
+    """Orders runs into ``runs`` of the state folder.
+
+    Parameters
+    ----------
+    ledger
+        To look at: what is picked.
+    submit
+        Gives a job to the workers, should another model than the one that picks make the seeds.
+    fingerprint
+        Of the run that is to be: the config's, or one of a run that is due for another reason.
+    latest
+        Whether it is to learn from the latest micrographs.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        models: Models,
+        metrics: Metrics,
+        ledger: ReadLedger,
+        submit: Submit,
+        fingerprint: str | None = None,
+        latest: bool = False,
+    ) -> None:
+        self._config = config
+        self._models = models
+        self._metrics = metrics
+        self._ledger = ledger
+        self._submit = submit
+        self._latest = latest
+        self._fingerprint = fingerprint or config.training_fingerprint()
+        self._folder = config.state.directory / RUNS
+        self._runs = Runs(self._folder)
+        self._source: SeedSource | None = None
+        self._champion: int | None = None
+        self._told: NotYet | None = None
+        self._looked: tuple[int, float] | None = None
+
+    def open_run(self, failed: Collection[int]) -> Path | None:
+        """Return the run to go on with, made now if one is due; None if there is none.
+
+        Parameters
+        ----------
+        failed
+            Versions of runs that are not tried again.
+
+        Raises
+        ------
+        EngineError
+            Workers cannot be started.
+        OSError
+            The state folder takes no writes.
+        """
+        known = self._runs.latest(self._fingerprint)
+        if known is not None:
+            return None if int(known.name) in failed else known
+        config = self._config
+        earlier = self._runs.to_continue(config.particle, config.bootstrap, config.training)
+        if earlier is not None and not self._latest:
+            return self._new_run(
+                Seeds(
+                    earlier.micrographs,
+                    earlier.seeds_from,
+                    earlier.seed_threshold,
+                    earlier.parent,
+                    earlier.unmatched,
+                ),
+                continues=bundle_name(earlier.version),
+            )
+        if not self._is_time_to_look():
+            return None
+        champion = self._models.champion(self._config).card
+        if self._source is None or self._champion != champion.version:
+            self._source, self._champion = self._make_source(champion), champion.version
+        seeds = self._source.look(self._runs.held_out())
+        if isinstance(seeds, NotYet):
+            self._wait(seeds)
+            return None
+        return self._new_run(seeds)
+
+    def _is_time_to_look(self) -> bool:
+        """Return whether anything may have changed: a look reads from the ledger and the disk."""
+        picked, now = self._ledger.counts().picked, time.monotonic()
+        soon = self._told is not None and self._told.kind == "at work"
+        if not soon and self._looked is not None:
+            picked_then, then = self._looked
+            if picked_then == picked and now - then < LOOK_SECONDS:
+                return False
+        self._looked = (picked, now)
+        return True
+
+    def _wait(self, why: NotYet) -> None:
+        """Let the status say why there is no run, and the log when the reason is another."""
+        if why == self._told:
+            return
+        if self._told is None or why.kind != self._told.kind or why.kind == "trouble":
+            if why.kind == "trouble":
+                _log.error("training: %s", _as_log(why.sentence))
+                self._metrics.error("train", self._reason)
+            elif why.kind != "collecting":
+                _log.info("training: %s", _as_log(why.sentence))
+        word = Waiting(
+            fingerprint=self._fingerprint, sentence=why.sentence, trouble=why.kind == "trouble"
+        )
+        say_waiting(self._folder, None if why.kind == "collecting" else word)
+        self._told = why
+
+    @property
+    def _reason(self) -> str:
+        """The metric's word for what is in the way."""
+        return "coordinates" if isinstance(self._source, FromCoordinates) else "model"
+
+    def _make_source(self, champion: ModelCard) -> SeedSource:
+        """Return the way to come by seeds that ``bootstrap.picks`` asks for."""
+        config, ledger, picks = self._config, self._ledger, self._config.bootstrap.picks
+        later = config.training.generation > 1
+        order = Order(ledger, "latest" if self._latest else "spread" if later else "landed")
+        if picks == "blob":
+            blob = self._models.blob(config)
+            if blob is None or blob.card == champion:
+                return FromLedger(config, ledger, champion, order)
+            return FromModel(config, ledger, self._submit, blob.path, order=order, own=True)
+        if picks.model is not None:
+            return FromModel(config, ledger, self._submit, picks.model, order=order)
+        if picks.coordinates is not None:
+            return FromCoordinates(config, ledger, picks.coordinates)
+        raise ValueError("bootstrap.picks has neither model nor coordinates")
+
+    def _new_run(self, seeds: Seeds, *, continues: str | None = None) -> Path:
+        with self._models.numbering:
+            version = self._models.next_version(besides=self._folder)
+            spec = self._spec(seeds, version, continues)
+            folder = self._runs.order(spec)
+        say_waiting(self._folder, None)
+        for sentence in seeds.unmatched:
+            _log.info("run %s: coordinates: %s", folder.name, sentence)
+        _log.info("run %s: %s", folder.name, _described(spec))
+        return folder
+
+    def _spec(self, seeds: Seeds, version: int, continues: str | None) -> RunSpec:
+        config = self._config
+        return RunSpec(
+            version=version,
+            parent=seeds.parent,
+            fingerprint=self._fingerprint,
+            particle_fingerprint=config.particle_fingerprint(),
+            models_directory=self._models.directory,
+            particle=config.particle,
+            training=config.training,
+            bootstrap=config.bootstrap,
+            seeds_from=seeds.seeds_from,
+            seed_threshold=seeds.threshold,
+            continues=continues,
+            unmatched=seeds.unmatched,
+            micrographs=with_ctfs(
+                split(
+                    seeds.micrographs,
+                    threshold=seeds.threshold,
+                    held_out_fraction=config.training.held_out_fraction,
+                    held_out_before=self._runs.held_out(),
+                    trained_on_before=self._runs.trained_on(),
+                ),
+                config.micrograph.ctf,
+            ),
+        )
+
+
+def _as_log(sentence: str) -> str:
+    """Return a sentence of the status as the end of a log line about training."""
+    return sentence.removeprefix("Training ").rstrip(".")
+
+
+def _described(spec: RunSpec) -> str:
+    held_out = sum(micrograph.held_out for micrograph in spec.micrographs)
+    picks = spec.bootstrap.picks
+    if spec.parent is not None or picks == "blob":
+        made_by = f"model {spec.parent}"
+    else:
+        made_by = str(picks.model or picks.coordinates)
+    sentence = (
+        f"training on {len(spec.micrographs) - held_out} micrographs, {held_out} more held out,"
+        f" with picks of {made_by}"
+    )
+    return f"{sentence}, as run {spec.continues} sorted them" if spec.continues else sentence

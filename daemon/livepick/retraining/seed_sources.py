@@ -1,0 +1,348 @@
+"""Where a run's seeds come from, and what is still missing.
+
+``look`` is asked again and again. It answers at once, with the seeds or with the sentence that
+says why there are none yet: too few micrographs, too few that are fit to learn from, too few picks,
+or something that somebody must mend. Picking is never held up by it.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from livepick.config.schema import Config
+from livepick.core.contracts.bundle import ModelCard
+from livepick.core.contracts.run import RunMicrograph
+from livepick.core.formats.positions import Positions
+from livepick.core.imaging.picks import Picks
+from livepick.errors import TruthError
+from livepick.ledger.rows import MicrographRow
+from livepick.ledger.writer import ReadLedger
+from livepick.retraining.run_store import LEAST_MICROGRAPHS, is_fit_to_learn_from
+from livepick.retraining.seeds_from_coordinates import BELIEVED, Curated, Matches, named
+
+__all__ = [
+    "FromCoordinates",
+    "FromLedger",
+    "NotYet",
+    "Order",
+    "SeedSource",
+    "Seeds",
+    "Tally",
+    "begun",
+    "refuse_too_few",
+    "seeded",
+]
+
+LEAST_PICKS = 10
+"""From fewer nothing is learned, whatever ``bootstrap.minimum_picks`` says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """Enough to train on."""
+
+    micrographs: list[RunMicrograph]
+    """None is held out yet."""
+    seeds_from: Literal["blob", "model", "coordinates"]
+    threshold: float
+    parent: int | None
+    """Version of the session's bundle that made them."""
+    unmatched: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """Why there are no seeds yet."""
+
+    sentence: str
+    kind: Literal["collecting", "quality", "picks", "held out", "waiting", "at work", "trouble"]
+    """``trouble``: somebody must do something; ``collecting``: the session has only begun;
+    ``at work``: the next look may find more, without a further micrograph."""
+
+
+class SeedSource(Protocol):
+    """One way to come by seeds."""
+
+    def look(self, held_out: Collection[Path]) -> Seeds | NotYet:
+        """Return seeds, or why there are none yet.
+
+        Parameters
+        ----------
+        held_out
+            Micrographs that no run may train on.
+        """
+        ...
+
+
+class Order:
+    """Which of the picked micrographs a run considers first.
+
+    The first run takes them as they landed, to begin early. A later one takes them from all over
+    the session, those first by which earlier runs are judged; and one that is due because the
+    micrographs have changed takes the latest. What is picked later does not change the choice.
+
+    Parameters
+    ----------
+    ledger
+        Of the session.
+    kind
+        Which of the three.
+    """
+
+    def __init__(
+        self, ledger: ReadLedger, kind: Literal["landed", "spread", "latest"] = "landed"
+    ) -> None:
+        self._ledger = ledger
+        self._kind = kind
+        self._chosen: list[int] | None = None
+
+    def rows(self, held_out: Collection[Path]) -> Iterator[MicrographRow]:
+        """Yield the picked micrographs in this order."""
+        if self._kind == "landed":
+            yield from self._ledger.picked_rows()
+            return
+        if self._chosen is None:
+            self._chosen = self._choose(held_out)
+        for number in self._chosen:
+            row = self._ledger.get(number)
+            if row is not None and row.state == "picked":
+                yield row
+
+    def _choose(self, held_out: Collection[Path]) -> list[int]:
+        places = self._ledger.picked_places()
+        if self._kind == "latest":
+            return [number for number, _ in reversed(places)]
+        judging = [number for number, path in places if path in held_out]
+        others = [number for number, path in places if path not in held_out]
+        bits = max(len(others) - 1, 0).bit_length()
+        spread = (int(f"{i:0{bits}b}"[::-1], 2) if bits else 0 for i in range(1 << bits))
+        return judging + [others[i] for i in spread if i < len(others)]
+
+
+class Tally:
+    """Micrographs taken one after the other until they are enough."""
+
+    def __init__(
+        self, config: Config, held_out: Collection[Path], *, wanted: int | None = None
+    ) -> None:
+        self.wanted = wanted or config.bootstrap.micrographs
+        self._least = least_picks(config)
+        self._held_out = held_out
+        self.fit: list[MicrographRow] = []
+        self.picks = 0
+        self._unfit = 0
+        self._free = 0
+
+    def take(self, row: MicrographRow, picks: int, masked_fraction: float) -> bool:
+        """Count a micrograph; return whether it is fit to learn from."""
+        fit = is_fit_to_learn_from(masked_fraction=masked_fraction, picks=picks)
+        if fit:
+            self.fit.append(row)
+            self.picks += picks
+            self._free += row.path not in self._held_out
+        else:
+            self._unfit += 1
+        return fit
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether nothing is missing."""
+        return self.missing() is None
+
+    def missing(self) -> NotYet | None:
+        """Return what is still missing; None if nothing is."""
+        fit = len(self.fit)
+        if fit < self.wanted:
+            return NotYet(
+                f"Training waits: {fit} of {fit + self._unfit} micrographs are fit to learn from,"
+                f" and {self.wanted} are wanted; the others are mostly masked, or no particle was"
+                " found in them.",
+                "quality" if self._unfit else "collecting",
+            )
+        if self.picks < self._least:
+            return NotYet(
+                f"Training waits for more: {fit} micrographs hold {self.picks} picks;"
+                f" {self._least} are wanted.",
+                "picks",
+            )
+        if not self._free:
+            return NotYet(
+                f"Training waits for more: all {fit} micrographs were held out by earlier runs, to"
+                " judge by, and none is left to train on.",
+                "held out",
+            )
+        return None
+
+
+def least_picks(config: Config) -> int:
+    """Return how many picks training waits for."""
+    return max(config.bootstrap.minimum_picks, LEAST_PICKS)
+
+
+def refuse_too_few(config: Config, place: Path, positions: Mapping[str, Positions]) -> None:
+    """Raise TruthError if the coordinates at ``place`` can never be enough to learn from."""
+    count, picks = len(positions), sum(len(here) for here in positions.values())
+    if count < LEAST_MICROGRAPHS:
+        raise TruthError(
+            f"{place} has coordinates for {count} micrograph{'s' if count > 1 else ''}"
+            f" ({named(sorted(positions))}), and training needs {LEAST_MICROGRAPHS}, as one is to"
+            " judge by",
+            "Pick particles in more micrographs.",
+        )
+    wanted = least_picks(config)
+    if picks < wanted:
+        raise TruthError(
+            f"{place} has {picks} particles in total, and {wanted} are wanted"
+            " (bootstrap.minimum_picks)",
+            "Pick more particles, or start with bootstrap.picks: blob.",
+        )
+
+
+def begun(config: Config, ledger: ReadLedger) -> NotYet | None:
+    """Return that the session has only begun; None once ``bootstrap.micrographs`` are picked."""
+    picked, wanted = ledger.counts().picked, config.bootstrap.micrographs
+    if picked >= wanted:
+        return None
+    return NotYet(
+        f"Training starts with {wanted} picked micrographs; {picked} are picked.", "collecting"
+    )
+
+
+def seeded(row: MicrographRow, picks: Picks) -> RunMicrograph:
+    """Return a picked micrograph as a run has it."""
+    if row.pixel_size_angstrom is None:
+        raise ValueError(f"{row.path} is not picked")
+    columns = (picks.x_px.tolist(), picks.y_px.tolist(), picks.score.tolist())
+    return RunMicrograph(
+        path=row.path,
+        pixel_size_angstrom=row.pixel_size_angstrom,
+        held_out=False,
+        seeds=list(zip(*columns, strict=True)),
+    )
+
+
+class FromLedger:
+    """Seeds that the session has already: what the model that picks has picked.
+
+    Parameters
+    ----------
+    card
+        Of that model.
+    """
+
+    def __init__(self, config: Config, ledger: ReadLedger, card: ModelCard, order: Order) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._card = card
+        self._order = order
+        self._counts: dict[tuple[int, int, int | None], int] = {}
+
+    def look(self, held_out: Collection[Path]) -> Seeds | NotYet:
+        """Return the first micrographs that are fit, as soon as they are enough."""
+        if (early := begun(self._config, self._ledger)) is not None:
+            return early
+        version, threshold = self._card.version, self._card.threshold
+        tally = Tally(self._config, held_out)
+        for row in self._order.rows(held_out):
+            if row.model_version != version:
+                continue
+            tally.take(row, self._count(row, threshold), row.masked_fraction)
+            if tally.is_enough:
+                break
+        if (missing := tally.missing()) is not None:
+            return missing
+        candidates = [(row, self._ledger.candidates(row.id)) for row in tally.fit]
+        return Seeds(
+            [seeded(row, picks) for row, picks in candidates if picks is not None],
+            seeds_from="blob" if self._card.kind == "blob" else "model",
+            threshold=threshold,
+            parent=version,
+        )
+
+    def _count(self, row: MicrographRow, threshold: float) -> int:
+        """Return a micrograph's picks; its candidates are read once, for they are many."""
+        key = (row.id, row.content, row.model_version)
+        if key not in self._counts:
+            candidates = self._ledger.candidates(row.id)
+            self._counts[key] = len(candidates.above(threshold)) if candidates is not None else 0
+        return self._counts[key]
+
+
+class FromCoordinates:
+    """Seeds that a person made or curated; all of them are believed."""
+
+    def __init__(self, config: Config, ledger: ReadLedger, place: Path) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._curated = Curated(place)
+
+    def look(self, held_out: Collection[Path]) -> Seeds | NotYet:
+        """Return the micrographs of the coordinates that are picked, whoever picked them.
+
+        It is not waited for more than ``bootstrap.micrographs`` of them, nor for one that is of
+        bad quality, nor, once the session has that many micrographs and none is under way, for
+        one that is not in it.
+        """
+        try:
+            positions = self._curated.positions()
+            refuse_too_few(self._config, self._curated.place, positions)
+            rows = list(self._ledger.picked_rows())
+            matches = self._curated.match(rows)
+        except TruthError as error:
+            return NotYet(f"Training cannot begin: {error}", "trouble")
+        picks = {match.row.id: match.picks for match in matches.matched}
+        tally = Tally(
+            self._config,
+            held_out,
+            wanted=min(self._config.bootstrap.micrographs, len(positions)),
+        )
+        for match in matches.matched:
+            tally.take(match.row, len(match.picks), match.row.masked_fraction)
+            if tally.is_enough:
+                break
+        else:
+            if (waiting := self._waiting(tally, matches, rows)) is not None:
+                return waiting
+        return Seeds(
+            [seeded(row, picks[row.id]) for row in tally.fit],
+            seeds_from="coordinates",
+            threshold=BELIEVED / 2,
+            parent=None,
+            unmatched=matches.unmatched,
+        )
+
+    def _waiting(
+        self, tally: Tally, matches: Matches, rows: Sequence[MicrographRow]
+    ) -> NotYet | None:
+        """Return what it waits for; None if it begins with what there is."""
+        place, counts = self._curated.place, self._ledger.counts()
+        idle = not (counts.queued or counts.picking or counts.stale)
+        complete = not matches.missing or (
+            idle and counts.picked >= self._config.bootstrap.micrographs
+        )
+        if not matches.matched and complete:
+            theirs = named(sorted(self._curated.positions()))
+            ours = named([row.path.stem for row in rows])
+            return NotYet(
+                f"Training cannot begin: {place} is for other micrographs: it has {theirs}, and the"
+                f" session has {ours}. Name coordinates of these, or bootstrap.picks: blob.",
+                "trouble",
+            )
+        if not complete:
+            return NotYet(
+                f"Training waits for micrographs that {place} has coordinates for:"
+                f" {len(matches.matched)} are picked, {len(matches.missing)} are not"
+                f" ({named(matches.missing)}).",
+                "waiting",
+            )
+        if len(tally.fit) < LEAST_MICROGRAPHS:
+            return NotYet(
+                f"Training waits: of {len(matches.matched)} picked micrographs that {place} has"
+                f" coordinates for, {len(tally.fit)} are fit to learn from, and"
+                f" {LEAST_MICROGRAPHS} are needed; the others are mostly masked, or have no"
+                " particle inside of the image.",
+                "quality",
+            )
+        tally.wanted = min(tally.wanted, len(tally.fit))
+        return tally.missing()

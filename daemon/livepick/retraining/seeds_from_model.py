@@ -1,0 +1,217 @@
+"""Seeds by a model that does not pick the session: the workers pick micrographs with its bundle.
+
+It may be from elsewhere. Every particle comes to a network at the same size in pixels, so a bundle
+of another specimen, microscope and pixel size serves, if the micrographs are brought to it by the
+diameter at hand. Or it is the blob picker again, once a trained model picks: a run that learned
+from picks of its predecessor would learn its mistakes.
+"""
+
+import itertools
+import logging
+import time
+from collections.abc import Collection, Iterable
+from concurrent.futures import BrokenExecutor, CancelledError, Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from livepick.config.schema import Config
+from livepick.core.contracts.bundle import ModelCard, read_card
+from livepick.core.formats.micrograph import FileVersion
+from livepick.errors import EngineError, LivepickError, ModelError
+from livepick.ledger.rows import MicrographRow
+from livepick.ledger.writer import ReadLedger
+from livepick.models.registry import verify_graph
+from livepick.picking.worker import Job, Result
+from livepick.retraining.run_store import is_fit_to_learn_from
+from livepick.retraining.seed_sources import NotYet, Order, Seeds, Tally, begun, seeded
+from livepick.retraining.trial_picking import DEATHS, TRIAL_SECONDS, Submit
+
+__all__ = ["FromModel"]
+
+AT_ONCE = 4
+"""Jobs with the workers at a time; the session's own go on between them."""
+
+MOST_TRIED = 5
+"""Times ``bootstrap.micrographs``: a model that finds nothing in so many is of no use."""
+
+_log = logging.getLogger(__name__)
+
+Key = tuple[int, FileVersion]
+"""A micrograph and its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    future: Future[Result]
+    since: float
+    """Monotonic seconds."""
+
+
+class FromModel:
+    """Picks micrographs with a bundle, a few at a time, without waiting for any of them.
+
+    Parameters
+    ----------
+    submit
+        Gives a job to the workers.
+    bundle
+        Folder of the model.
+    order
+        Of the micrographs.
+    own
+        Whether it is the session's blob picker, and no bundle from elsewhere.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: ReadLedger,
+        submit: Submit,
+        bundle: Path,
+        *,
+        order: Order,
+        own: bool = False,
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._submit = submit
+        self._path = bundle
+        self._order = order
+        self._own = own
+        self._card: ModelCard | None = None
+        self._results: dict[Key, Result | None] = {}
+        self._under_way: dict[Key, _UnderWay] = {}
+        self._faults = 0
+        self._refused: LivepickError | None = None
+
+    def look(self, held_out: Collection[Path]) -> Seeds | NotYet:
+        """Give the workers what is next, and return the seeds once they are enough."""
+        try:
+            card = self._usable()
+        except ModelError as error:
+            return NotYet(f"Training cannot begin: {error}", "trouble")
+        if (early := begun(self._config, self._ledger)) is not None:
+            return early
+        self._collect()
+        tally, tried = Tally(self._config, held_out), 0
+        most = MOST_TRIED * tally.wanted
+        rows = itertools.islice(self._order.rows(held_out), most)
+        for row in rows:
+            if not self._take(row, tally, card.threshold):
+                self._give(itertools.chain([row], rows))
+                return NotYet(
+                    f"Model {self._path} picks the bootstrap's micrographs: {len(tally.fit)} of"
+                    f" {tally.wanted} are done.",
+                    "at work",
+                )
+            if tally.is_enough:
+                return self._seeds(tally, card)
+            tried += 1
+        missing = tally.missing()
+        if tried == most and missing is not None:
+            return NotYet(
+                f"Training cannot begin: model {self._path} was tried on {tried} micrographs."
+                f" {missing.sentence} It may not know such particles; check"
+                " particle.diameter_angstrom, or take bootstrap.picks: blob.",
+                "trouble",
+            )
+        return missing or NotYet("Training begins.", "at work")
+
+    def _usable(self) -> ModelCard:
+        """Return the card of the bundle, which is read again until it is whole."""
+        if self._refused is not None:
+            raise self._refused
+        if self._card is None:
+            path = self._path.resolve()  # a job never carries a link that may move
+            card = read_card(path)
+            verify_graph(path, card)
+            self._path, self._card = path, card
+        return self._card
+
+    def _take(self, row: MicrographRow, tally: Tally, threshold: float) -> bool:
+        """Count a micrograph; return False if its picks are not known yet."""
+        masked = row.masked_fraction
+        if _is_hopeless(row):
+            tally.take(row, 0, masked)
+        elif _key(row) not in self._results:
+            return False
+        elif (result := self._results[_key(row)]) is not None:
+            good = len(result.picks.above(threshold))
+            tally.take(row, good, result.quality.masked_fraction)
+        return True
+
+    def _give(self, rows: Iterable[MicrographRow]) -> None:
+        """Give micrographs to the workers as far as there is room."""
+        particle = self._config.particle
+        for row in rows:
+            if len(self._under_way) >= AT_ONCE:
+                return
+            key = _key(row)
+            if key in self._under_way or key in self._results or _is_hopeless(row):
+                continue
+            job = Job(
+                path=row.path,
+                version=row.version,
+                bundle=self._path,
+                device=self._config.picking.device,
+                pixel_size_angstrom=self._config.micrograph.pixel_size_angstrom,
+                diameter_angstrom=None if self._own else particle.diameter_angstrom,
+                contrast=None if self._own else particle.contrast,
+            )
+            self._under_way[key] = _UnderWay(self._submit(job), time.monotonic())
+
+    def _collect(self) -> None:
+        """Take what the workers have done."""
+        for key, job in list(self._under_way.items()):
+            late = time.monotonic() - job.since > TRIAL_SECONDS
+            if not job.future.done() and not late:
+                continue
+            del self._under_way[key]
+            try:
+                self._results[key] = job.future.result(timeout=0)
+            except CancelledError:
+                continue  # the workers were told to end
+            except EngineError:
+                raise  # says nothing of the model
+            except (ModelError, BrokenExecutor) as error:
+                self._blame(error)  # the micrograph is given again, unless it is the last straw
+            except TimeoutError:
+                job.future.cancel()
+                self._leave_out(key, f"it takes over {TRIAL_SECONDS:g} s")
+            except Exception as error:  # noqa: BLE001 - a fault of one file must not end the session
+                self._leave_out(key, str(error) or type(error).__name__)
+
+    def _leave_out(self, key: Key, reason: str) -> None:
+        self._results[key] = None
+        row = self._ledger.get(key[0])
+        name = row.relative if row is not None else "a micrograph"
+        _log.warning("%s: left out of the bootstrap: %s", name, reason)
+
+    def _blame(self, error: BaseException) -> None:
+        """Give the model up if it fails again and again: that costs the session its workers."""
+        self._faults += 1
+        if self._faults < DEATHS:
+            return
+        what = error.what if isinstance(error, ModelError) else "a worker died of it each time"
+        self._refused = ModelError(
+            f"model {self._path} does not run: {what}",
+            "Name another bundle in bootstrap.picks, or take blob, and restart the service.",
+        )
+
+    def _seeds(self, tally: Tally, card: ModelCard) -> Seeds:
+        results = [(row, self._results[_key(row)]) for row in tally.fit]
+        return Seeds(
+            [seeded(row, result.picks) for row, result in results if result is not None],
+            seeds_from="blob" if self._own else "model",
+            threshold=card.threshold,
+            parent=card.version if self._own else None,
+        )
+
+
+def _key(row: MicrographRow) -> Key:
+    return row.id, row.version
+
+
+def _is_hopeless(row: MicrographRow) -> bool:
+    masked = row.masked_fraction
+    return not is_fit_to_learn_from(masked_fraction=masked, picks=1)

@@ -1,0 +1,50 @@
+"""A model that does not pick yet is tried on micrographs, through the same workers."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future
+
+from livepick.errors import MicrographError, ModelError
+from livepick.picking.worker import Job, Result
+
+__all__ = ["DEATHS", "TRIAL_SECONDS", "Submit", "try_job"]
+
+TRIAL_SECONDS = 600.0
+"""A model that takes longer for one micrograph is of no use."""
+
+DEATHS = 3
+"""So often a worker may die meanwhile: it may have been another job in the same pool."""
+
+_log = logging.getLogger(__name__)
+
+Submit = Callable[[Job], Future[Result]]
+"""Gives a job to the workers."""
+
+
+def try_job(name: str, job: Job, submit: Submit) -> Result | None:
+    """Pick a micrograph; None if that has gone bad, which says nothing of the model.
+
+    Raises
+    ------
+    ModelError
+        The model, called ``name``, does not run, takes far too long, or stops its worker.
+    EngineError
+        Workers cannot be started.
+    """
+    remedy = "The model in use goes on; set training.generation to train another."
+    for left in reversed(range(DEATHS)):
+        try:
+            return submit(job).result(timeout=TRIAL_SECONDS)
+        except MicrographError as error:
+            _log.info("%s: not tried on %s: %s", name, job.path.name, error)
+            return None
+        except BrokenExecutor as error:
+            if not left:
+                raise ModelError(
+                    f"a worker died each time that {name} was tried; is there memory", remedy
+                ) from error
+        except TimeoutError as error:
+            raise ModelError(
+                f"{name} takes over {TRIAL_SECONDS:g} s for a micrograph", remedy
+            ) from error
+    raise AssertionError("unreachable")

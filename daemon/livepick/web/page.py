@@ -1,0 +1,189 @@
+"""The parts of the page, each rendered by itself, so that what has not changed is not sent again.
+
+All parts are made together at most once a second, however many look. The plots, the one part that
+reads a row of every micrograph, are made anew only after somebody has written to the ledger.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jinja2
+
+from livepick.config.alert_thresholds import LATEST
+from livepick.config.schema import Config
+from livepick.core.formats.micrograph import printable
+from livepick.ledger.writer import ReadLedger
+from livepick.models.registry import MODELS, Models
+from livepick.models.summary import entries
+from livepick.monitoring.disk_usage import rooms_of, size
+from livepick.monitoring.headline import Headline, Pace, headline, pace_of, span
+from livepick.monitoring.health import Health
+from livepick.monitoring.status import Status
+from livepick.web.charts import clock, picks_plot, score_plot
+from livepick.web.micrograph_view import Tile, tile_of
+from livepick.web.training_view import doing_of, view_training
+
+__all__ = ["NEWEST", "SECTIONS", "Sections", "Sources"]
+
+SECTIONS: Final = ("glance", "newest", "trends", "training", "models", "failures")
+"""In the order of the page, by the name of their template."""
+
+NEWEST = 12
+"""Micrographs in the strip."""
+
+HISTORY = 12
+"""Latest promotions that are shown."""
+
+FOUND = 60
+"""Most micrographs that a search shows."""
+
+CACHE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the page has its figures from; all may be asked from any thread."""
+
+    status: Callable[[], Status]
+    health: Callable[[], Health]
+    config: Callable[[], Config]
+    """The settings in force."""
+    ledger: ReadLedger
+
+
+class Sections:
+    """Renders the parts of the page."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._models = Models(sources.config().state.directory / MODELS)
+        self._lock = threading.Lock()
+        self._parts: dict[str, str] = {}
+        self._made_at = float("-inf")
+        self._plots: tuple[int, str] | None = None
+        self._templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("livepick.web"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(clock=clock, span=span, thousands="{:,}".format, size=size)
+
+    def page(self) -> str:
+        """Return the whole page."""
+        parts = self.parts()
+        return self._render(
+            "index.html",
+            parts={name: (parts[name], digest(parts[name])) for name in SECTIONS},
+            session=self._sources.config().session.name,
+            now=time.time(),
+        )
+
+    def parts(self) -> dict[str, str]:
+        """Return the HTML of every part, by name."""
+        with self._lock:
+            if time.monotonic() - self._made_at > CACHE_SECONDS:
+                self._parts = self._make()
+                self._made_at = time.monotonic()
+            return self._parts
+
+    def _make(self) -> dict[str, str]:
+        sources, config = self._sources, self._sources.config()
+        ledger, status, now = sources.ledger, sources.status(), time.time()
+        pace = self._pace(now)
+        top = self._headline(status, pace, now)
+        tiles = [self._tile(row.id) for row in ledger.latest(NEWEST, picked=True)]
+        shown = [tile for tile in tiles if tile is not None]
+        threshold = shown[0].row.threshold if shown else None
+        doing = doing_of(status.training)
+        return {
+            "glance": self._render(
+                "glance.html",
+                top=top,
+                status=status,
+                pace=pace,
+                threshold=threshold,
+                rooms=rooms_of(status.disks),
+                doing=doing,
+                now=now,
+            ),
+            "newest": self._render("newest.html", tiles=shown),
+            "trends": self._trends(),
+            "training": self._render(
+                "training.html",
+                status=status,
+                view=view_training(config, ledger.runs()),
+                doing=doing,
+                now=now,
+            ),
+            "models": self._render(
+                "models.html",
+                entries=entries(self._models, config)[::-1],
+                history=self._models.promotions()[: -HISTORY - 1 : -1],
+            ),
+            "failures": self._render("failures.html", status=status),
+        }
+
+    def _pace(self, now: float) -> Pace:
+        ledger = self._sources.ledger
+        return pace_of(ledger.latest(LATEST), ledger.hourly(now), collected=ledger.last_collected())
+
+    def _headline(self, status: Status, pace: Pace, now: float) -> Headline:
+        sources = self._sources
+        folders = " and ".join(map(printable, sources.config().watch.directories))
+        return headline(status, sources.health(), pace, now=now, folders=folders)
+
+    def headline(self) -> Headline:
+        """Return what the page begins with."""
+        now = time.time()
+        return self._headline(self._sources.status(), self._pace(now), now)
+
+    def _trends(self) -> str:
+        mark = self._sources.ledger.mark()
+        if self._plots is None or self._plots[0] != mark:
+            timeline = self._sources.ledger.timeline()
+            plots = (picks_plot(timeline), score_plot(timeline))
+            self._plots = (mark, self._render("trends.html", plots=plots))
+        return self._plots[1]
+
+    def _tile(self, micrograph_id: int) -> Tile | None:
+        row = self._sources.ledger.get(micrograph_id)
+        if row is None:
+            return None
+        return tile_of(row, self._sources.ledger, self._sources.config().particle.diameter_angstrom)
+
+    def micrograph(self, micrograph_id: int, *, whole: bool) -> str | None:
+        """Return the full view of a micrograph; None if there is none.
+
+        Parameters
+        ----------
+        micrograph_id
+            Its number.
+        whole
+            As a page of its own.
+        """
+        tile = self._tile(micrograph_id)
+        if tile is None:
+            return None
+        newer, older = self._sources.ledger.beside(micrograph_id)
+        template = "micrograph_page.html" if whole else "micrograph.html"
+        return self._render(template, tile=tile, newer=newer, older=older)
+
+    def found(self, text: str, *, whole: bool) -> str:
+        """Return the micrographs with this text in their name."""
+        rows = self._sources.ledger.search(text, FOUND + 1) if text else []
+        template = "found_page.html" if whole else "found.html"
+        return self._render(template, text=text, rows=rows[:FOUND], more=len(rows) > FOUND)
+
+    def _render(self, template: str, **values: Any) -> str:
+        return self._templates.get_template(template).render(**values)
+
+
+def digest(html: str) -> str:
+    """Return a few characters that are others if the part is another."""
+    return hashlib.blake2s(html.encode("utf-8", "backslashreplace"), digest_size=6).hexdigest()

@@ -1,0 +1,312 @@
+"""The closing report: all of a session in one HTML file that is put beside its data.
+
+The file loads nothing: style, plots and pictures are inside, so it opens in ten years, without a
+network and without livepick. It is made by a command in a process of its own, from what the page
+reads too: the ledger, read-only, and the folders of models. So it can be made while the service
+runs, and after. Pictures of micrographs are drawn here, which the service leaves to its workers.
+"""
+
+import base64
+import platform
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import jinja2
+
+from livepick import __version__
+from livepick.config.schema import Config
+from livepick.core.contracts.bundle import bundle_name
+from livepick.core.contracts.training_report import (
+    ClassVerdict,
+    TrainingFinding,
+    read_classes,
+    read_findings,
+)
+from livepick.core.evaluation.drift_test import Drift
+from livepick.core.imaging.quality import Verdict
+from livepick.errors import LivepickError
+from livepick.ledger.rows import Counts, MicrographRow, RunRow, Session
+from livepick.ledger.writer import LEDGER, ReadLedger
+from livepick.models.promotions import Promotion
+from livepick.models.registry import MODELS, Models
+from livepick.models.summary import Entry, entries
+from livepick.monitoring.drift_monitor import read_drift
+from livepick.monitoring.headline import span
+from livepick.monitoring.session_statistics import FigureRow, Ranking, rank
+from livepick.monitoring.status import Status, read_status
+from livepick.picking.render import RenderJob, render
+from livepick.web.charts import Plot, clock, picks_plot, score_plot
+from livepick.web.micrograph_view import Tile, tile_of
+from livepick.web.training_view import CLASSES, GateView, gate_of
+
+__all__ = ["ClosingReport", "Pictured", "Training", "collect", "to_html"]
+
+MOST_PICTURES = 12
+"""Micrographs that are drawn: half of them the best, half the worst."""
+
+MOST_FAILURES = 100
+"""Failures that are named; all are counted by their reason."""
+
+MOST_DRAWN_RUNS = 6
+"""Trainings whose curves and classes are in the file, the latest: each is half a megabyte."""
+
+MOST_PICTURE_BYTES = 4_000_000
+"""Of a picture in a bundle; a larger one is not livepick's, and stays out of the file."""
+
+CURVES = "curves.png"
+"""In a bundle: its learning curves."""
+
+_ENDS: Final = {
+    "running": "under way",
+    "promoted": "promoted",
+    "kept_aside": "kept aside",
+    "failed": "failed",
+    "superseded": "ended for a newer edit of the config",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pictured:
+    """One of the best or the worst micrographs."""
+
+    row: MicrographRow
+    tile: Tile | None
+    """Its picks; None if they cannot be drawn."""
+    picture: str
+    """A ``data:`` URI; empty without a picture."""
+    why_not: str = ""
+    """Why there is no picture, though one was wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One training run."""
+
+    run: RunRow
+    end: str
+    """What became of it, in words."""
+    findings: tuple[TrainingFinding, ...]
+    classes: tuple[ClassVerdict, ...]
+    gate: GateView | None
+    curves_png: str
+    """This and the next are ``data:`` URIs; empty without a picture."""
+    classes_png: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingReport:
+    """All that the file says."""
+
+    config: Config
+    settings: str
+    """The text of the config file."""
+    made_at: float
+    """Unix seconds."""
+    status: Status
+    session: Session | None
+    """None if it has not begun."""
+    landed_first: float | None
+    landed_last: float | None
+    picked_last: float | None
+    plots: tuple[Plot, ...]
+    figures: tuple[FigureRow, ...]
+    best: tuple[Pictured, ...]
+    worst: tuple[Pictured, ...]
+    failures: tuple[MicrographRow, ...]
+    """The latest first, not more than are named."""
+    reasons: tuple[tuple[str, int], ...]
+    """How many failed for which reason, the most frequent first."""
+    entries: tuple[Entry, ...]
+    history: tuple[Promotion, ...]
+    """The latest first."""
+    trainings: tuple[Training, ...]
+    """In the order they began."""
+    drift: Drift
+
+    @property
+    def counts(self) -> Counts:
+        """Micrographs by state."""
+        return self.status.counts
+
+    @property
+    def verdicts(self) -> tuple[tuple[Verdict, int], ...]:
+        """Micrographs by verdict."""
+        return tuple(self.status.verdicts.items())
+
+
+def collect(
+    config: Config, settings: str, *, pictures: bool = True, now: float | None = None
+) -> ClosingReport:
+    """Return what is to be said of the session of ``config``.
+
+    Parameters
+    ----------
+    config
+        Of the session.
+    settings
+        The text that it was read from.
+    pictures
+        Whether the best and the worst micrographs are drawn: each is read whole.
+    now
+        Unix seconds.
+
+    Raises
+    ------
+    LedgerError
+        There is a ledger that cannot be read.
+    """
+    made_at = time.time() if now is None else now
+    path = config.state.directory / LEDGER
+    if not path.is_file():
+        return _of_nothing(config, settings, made_at)
+    ledger = ReadLedger(path)
+    try:
+        return _collect(config, settings, ledger, made_at, pictures=pictures)
+    finally:
+        ledger.close()
+
+
+def _of_nothing(config: Config, settings: str, made_at: float) -> ClosingReport:
+    return ClosingReport(
+        config=config,
+        settings=settings,
+        made_at=made_at,
+        status=read_status(config),
+        session=None,
+        landed_first=None,
+        landed_last=None,
+        picked_last=None,
+        plots=(picks_plot([]), score_plot([])),
+        figures=(),
+        best=(),
+        worst=(),
+        failures=(),
+        reasons=(),
+        entries=(),
+        history=(),
+        trainings=(),
+        drift=Drift(),
+    )
+
+
+def _collect(
+    config: Config, settings: str, ledger: ReadLedger, made_at: float, *, pictures: bool
+) -> ClosingReport:
+    drift = read_drift(ledger)
+    status = read_status(config, ledger, drift=drift)
+    landings = ledger.last_landings(max(1, status.counts.total))
+    failed = ledger.recent(max(1, status.counts.failed), state="failed")
+    timeline = ledger.timeline()
+    ranking: Ranking = rank(ledger.with_picks(), MOST_PICTURES // 2)
+    models = Models(config.state.directory / MODELS)
+    return ClosingReport(
+        config=config,
+        settings=settings,
+        made_at=made_at,
+        status=status,
+        session=ledger.session(),
+        landed_first=landings[0] if landings else None,
+        landed_last=landings[-1] if landings else None,
+        picked_last=ledger.last_picked_at(),
+        plots=(picks_plot(timeline), score_plot(timeline)),
+        figures=ranking.figures,
+        best=_pictured(ranking.best, ledger, config, pictures=pictures),
+        worst=_pictured(ranking.worst, ledger, config, pictures=pictures),
+        failures=tuple(failed[:MOST_FAILURES]),
+        reasons=tuple(Counter(row.reason or "" for row in failed).most_common()),
+        entries=tuple(entries(models, config)[::-1]),
+        history=tuple(models.promotions()[::-1]),
+        trainings=_trainings(models, ledger.runs()),
+        drift=drift,
+    )
+
+
+def _pictured(
+    numbers: Sequence[int], ledger: ReadLedger, config: Config, *, pictures: bool
+) -> tuple[Pictured, ...]:
+    rows = (ledger.get(number) for number in numbers)
+    return tuple(_draw(row, ledger, config, pictures=pictures) for row in rows if row is not None)
+
+
+def _draw(row: MicrographRow, ledger: ReadLedger, config: Config, *, pictures: bool) -> Pictured:
+    particle = config.particle
+    tile = tile_of(row, ledger, particle.diameter_angstrom)
+    if not pictures or tile is None or row.pixel_size_angstrom is None:
+        return Pictured(row, tile, "")
+    job = RenderJob(
+        path=row.path,
+        version=row.version,
+        kind="thumbnail",
+        pixel_size_angstrom=row.pixel_size_angstrom,
+        diameter_angstrom=particle.diameter_angstrom,
+        contrast=particle.contrast,
+    )
+    try:
+        return Pictured(row, tile, _data_uri(render(job)))
+    except LivepickError as error:  # moved away since, say; the report is whole without it
+        return Pictured(row, tile, "", error.what)
+
+
+def _trainings(models: Models, runs: Sequence[RunRow]) -> tuple[Training, ...]:
+    drawn = {run.version for run in runs[:MOST_DRAWN_RUNS]}
+    return tuple(
+        _training(models.directory / bundle_name(run.version), run, drawn=run.version in drawn)
+        for run in reversed(runs)
+    )
+
+
+def _training(bundle: Path, run: RunRow, *, drawn: bool) -> Training:
+    return Training(
+        run=run,
+        end=_ENDS[run.state],
+        findings=read_findings(bundle),
+        classes=read_classes(bundle),
+        gate=gate_of(run.figures),
+        curves_png=_embedded(bundle / CURVES) if drawn else "",
+        classes_png=_embedded(bundle / CLASSES) if drawn else "",
+    )
+
+
+def _embedded(picture: Path) -> str:
+    """Return a picture as a ``data:`` URI; empty if it is not there, or removed meanwhile."""
+    try:
+        if picture.stat().st_size > MOST_PICTURE_BYTES:
+            return ""
+        return _data_uri(picture.read_bytes())
+    except OSError:
+        return ""
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def to_html(report: ClosingReport) -> bytes:
+    """Return the file. All names are escaped; bytes that are no UTF-8 are shown as such."""
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("livepick.web"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters.update(clock=clock, date=_date, span=span, thousands="{:,}".format)
+    html = templates.get_template("closing_report.html").render(
+        report=report,
+        plots=report.plots,
+        entries=report.entries,
+        history=report.history,
+        most_drawn_runs=MOST_DRAWN_RUNS,
+        version=__version__,
+        host=platform.node(),
+    )
+    return html.encode("utf-8", "backslashreplace")
+
+
+def _date(at: float) -> str:
+    """Return a time with its day and its offset from UTC: the file outlives the place."""
+    return time.strftime("%d %b %Y %H:%M %z", time.localtime(at))

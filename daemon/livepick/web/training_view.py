@@ -1,0 +1,205 @@
+"""What the page shows of trainings: curves, 2D classes with verdicts, and what the gate said."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from livepick.config.schema import Config
+from livepick.core.contracts.bundle import bundle_name
+from livepick.core.contracts.run import RUNS, Stage
+from livepick.core.contracts.training_report import (
+    ClassVerdict,
+    Epoch,
+    TrainingFinding,
+    read_classes,
+    read_epochs,
+    read_findings,
+)
+from livepick.core.evaluation.model_comparison import Difference
+from livepick.ledger.rows import RunRow
+from livepick.models.registry import MODELS
+from livepick.monitoring.status import Training
+from livepick.retraining.trainer_process import ProgressReader
+from livepick.web.charts import Curves, curves
+
+__all__ = [
+    "CLASSES",
+    "Compared",
+    "Doing",
+    "GateView",
+    "TrainingView",
+    "doing_of",
+    "gate_of",
+    "view_training",
+]
+
+CLASSES = "classes.png"
+"""In a bundle: the 2D classes of its seeds, drawn with their verdicts."""
+
+
+_STAGES: Final[dict[Stage, str]] = {
+    "prepare": "reading the micrographs",
+    "reseed": "looking at the first picks",
+    "classify": "sorting the picks into 2D classes",
+    "select": "judging the classes",
+    "train": "learning",
+    "retrain": "second round, with its own picks",
+    "evaluate": "judging it on held-out micrographs",
+    "export": "writing the model",
+    "publish": "putting the model beside the others",
+    "done": "done",
+    "failed": "failed",
+}
+"""What a run does, in words."""
+
+_STEPS: Final = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """What the run under way does just now."""
+
+    version: int
+    words: str
+    step: int
+    """Of ``steps``, counted from 1; 0 if it is at none of them."""
+    steps: int
+    unit: str
+    """Of what is counted; empty if that says nothing."""
+    done: int
+    total: int
+    """0: it does not count."""
+    ends_at: float | None
+    """Unix seconds; None if nothing is known of it yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared(Difference):
+    """One figure of both models at the gate, by its name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateView:
+    """What became of a model at the gate."""
+
+    candidate: int
+    champion: int
+    promoted: bool
+    outcome: str
+    figures: tuple[Compared, ...]
+    micrographs: int
+    """Held out, that both were compared on; 0 if they were not."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingView:
+    """The latest training that there is something to show of."""
+
+    version: int | None = None
+    is_running: bool = False
+    loss: Curves | None = None
+    accuracy: Curves | None = None
+    findings: tuple[TrainingFinding, ...] = ()
+    classes: tuple[ClassVerdict, ...] = ()
+    has_picture: bool = False
+    """Whether the classes are drawn."""
+    gate: GateView | None = None
+
+    @property
+    def accepted(self) -> tuple[ClassVerdict, ...]:
+        """The classes that were learned."""
+        return tuple(verdict for verdict in self.classes if verdict.accepted)
+
+
+def view_training(config: Config, runs: Sequence[RunRow]) -> TrainingView:
+    """Return the run under way, or else the latest that has left a model.
+
+    Parameters
+    ----------
+    config
+        Of the session.
+    runs
+        The latest first.
+    """
+    state = config.state.directory
+    for run in runs:
+        folder, bundle = (state / name / bundle_name(run.version) for name in (RUNS, MODELS))
+        running = run.state == "running"
+        if not running and not bundle.is_dir():
+            continue
+        epochs = _epochs_so_far(folder) if running else read_epochs(bundle)
+        return TrainingView(
+            version=run.version,
+            is_running=running,
+            loss=curves("Loss", epochs),
+            accuracy=curves("Accuracy", epochs, accuracy=True),
+            findings=read_findings(bundle),
+            classes=read_classes(bundle),
+            has_picture=(bundle / CLASSES).is_file(),
+            gate=gate_of(run.figures),
+        )
+    return TrainingView()
+
+
+def doing_of(training: Training) -> Doing | None:
+    """Return what a run does; None if none is under way, or its trainer has said nothing yet."""
+    progress = training.progress
+    if training.state != "training" or training.version is None or progress is None:
+        return None
+    learns = progress.stage in ("train", "retrain") and progress.training_loss is not None
+    counted = {"prepare": "micrograph"}.get(progress.stage, "epoch" if learns else "")
+    return Doing(
+        version=training.version,
+        words=_STAGES[progress.stage],
+        step=_STEPS.index(progress.stage) + 1 if progress.stage in _STEPS else 0,
+        steps=len(_STEPS),
+        unit=counted,
+        done=min(progress.done, progress.total),
+        total=progress.total,
+        ends_at=progress.ends_at,
+    )
+
+
+def _epochs_so_far(folder: Path) -> tuple[Epoch, ...]:
+    """Return the curves of the attempt under way."""
+    epochs: list[Epoch] = []
+    for line in ProgressReader(folder).new():
+        if line.training_loss is None or line.validation_loss is None:
+            continue
+        if line.done <= len(epochs):  # another attempt, or the second round
+            epochs.clear()
+        epochs.append(
+            Epoch(
+                line.training_loss,
+                line.validation_loss,
+                line.training_accuracy,
+                line.validation_accuracy,
+            )
+        )
+    return tuple(epochs)
+
+
+def gate_of(figures: Mapping[str, Any]) -> GateView | None:
+    """Return the verdict in a run's figures; None without, or of another livepick."""
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        judgement = figures["verdict"]
+        comparison = judgement["comparison"] or {}
+        names = {
+            "average_precision": "average precision",
+            "precision": f"precision of {comparison.get('picks', 0)} picks",
+        }
+        return GateView(
+            int(judgement["candidate"]),
+            int(judgement["champion"]),
+            bool(judgement["verdict"]["promote"]),
+            str(judgement["verdict"]["outcome"]),
+            tuple(Compared(**comparison[key], name=name) for key, name in names.items())
+            if comparison
+            else (),
+            int(comparison.get("micrographs", 0)),
+        )
+    return None

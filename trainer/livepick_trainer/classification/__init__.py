@@ -1,0 +1,1 @@
+"""2D classes: extract, align, classify, select, draw."""

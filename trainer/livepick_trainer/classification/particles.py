@@ -1,0 +1,232 @@
+"""Picks → a stack of particles, all of one size, ready to be compared with each other.
+
+Particles are cut from a finer image than the picker sees: class averages need detail for their
+resolution to tell a particle from a blob. A box is 1.5 diameters wide and up to 64 pixels, so a
+pixel is an eighth of the pickers' in area, whatever the microscope; only micrographs coarser than
+that are cut to fewer pixels. Where the defocus is known, phases are flipped on the whole
+micrograph at this sampling, before anything is cut.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from livepick.core.contracts.bundle import Contrast
+from livepick.core.imaging.ctf import Ctf, flip_phases
+from livepick.core.imaging.fourier import fourier_resample
+from livepick.core.imaging.masks import find_borders
+from livepick.core.imaging.normalize import flatten
+from livepick.core.imaging.preprocess import BACKGROUND_DIAMETERS, LIMIT_SIGMAS
+
+__all__ = [
+    "BOX_DIAMETERS",
+    "LEAST_BOX_PX",
+    "MOST_BOX_PX",
+    "ParticleStack",
+    "choose_box_px",
+    "cut_particles",
+    "normalize_particles",
+]
+
+Image = NDArray[np.float32]
+Stack = NDArray[np.float32]
+"""(N, box, box)."""
+Points = NDArray[np.float32]
+"""(N, 2), (y, x)."""
+Indices = NDArray[np.int64]
+
+BOX_DIAMETERS = 1.5
+"""Width of a box: the particle, and as much around it as tells where it ends."""
+
+LEAST_BOX_PX, MOST_BOX_PX = 48, 64
+
+MARGIN_PX = 8
+"""Cut around a box before it is shifted by fractions of a pixel, and thrown away after."""
+
+RING_FROM_DIAMETERS = 0.55
+"""Beyond this distance from the centre, a box shows background and neighbours."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ParticleStack:
+    """Particles of one or several micrographs, bright on a background of 0 ± 1."""
+
+    images: Stack
+    """(N, box, box); the pick is at pixel ``box // 2``, as for an FFT."""
+
+    micrograph: Indices
+    """(N,): which of the micrographs each is from."""
+
+    candidate: Indices
+    """(N,): which of that micrograph's picks it is."""
+
+    background_sigma: NDArray[np.float32]
+    """(N,): standard deviation of its own background; the median of a micrograph's is 1."""
+
+    dropped: Indices
+    """(M, 2): micrograph and pick of each whose box is not wholly inside."""
+
+    pixel_size_angstrom: float
+    """Achieved mean of both directions, and of all micrographs."""
+
+    diameter_px: float
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def box_px(self) -> int:
+        """Width of a box."""
+        return int(self.images.shape[-1])
+
+    @classmethod
+    def joined(cls, stacks: Sequence["ParticleStack"]) -> Self:
+        """Return the particles of several stacks of the same box, in order.
+
+        Raises
+        ------
+        ValueError
+            No stack, or boxes of several widths.
+        """
+        if len({stack.box_px for stack in stacks}) != 1:
+            widths = sorted({stack.box_px for stack in stacks})
+            raise ValueError(f"stacks to be joined must have boxes of one width, not {widths}")
+        return cls(
+            images=np.concatenate([stack.images for stack in stacks]),
+            micrograph=np.concatenate([stack.micrograph for stack in stacks]),
+            candidate=np.concatenate([stack.candidate for stack in stacks]),
+            background_sigma=np.concatenate([stack.background_sigma for stack in stacks]),
+            dropped=np.concatenate([stack.dropped for stack in stacks]),
+            pixel_size_angstrom=float(np.mean([stack.pixel_size_angstrom for stack in stacks])),
+            diameter_px=float(np.mean([stack.diameter_px for stack in stacks])),
+        )
+
+
+def choose_box_px(*, pixel_size_angstrom: float, diameter_angstrom: float) -> int:
+    """Return the width of a box, the same for all micrographs of a session.
+
+    It is 64 pixels, or fewer, even and at least 48, where that would be finer than the
+    micrograph.
+    """
+    original_px = BOX_DIAMETERS * diameter_angstrom / pixel_size_angstrom
+    return int(np.clip(2 * (original_px // 2), LEAST_BOX_PX, MOST_BOX_PX))
+
+
+def cut_particles(
+    image: NDArray[Any],
+    yx_px: Points,
+    *,
+    pixel_size_angstrom: float,
+    diameter_angstrom: float,
+    contrast: Contrast,
+    box_px: int = MOST_BOX_PX,
+    micrograph: int = 0,
+    ctf: Ctf | None = None,
+) -> ParticleStack:
+    """Cut the particles of one micrograph, centred to a fraction of a pixel, and normalize them.
+
+    Parameters
+    ----------
+    image
+        Micrograph as it landed, ``[y, x]``; not changed.
+    yx_px
+        (N, 2) in pixels of ``image``.
+    pixel_size_angstrom
+        Of ``image``.
+    diameter_angstrom
+        Of the particle.
+    contrast
+        How particles look in ``image``; in the stack they are bright.
+    box_px
+        From ``choose_box_px``.
+    micrograph
+        Number that the stack's particles shall have.
+    ctf
+        Of the micrograph; phases are flipped where it is known.
+
+    Raises
+    ------
+    ContentError
+        NaN, infinite or constant pixels.
+    PixelSizeError
+        The pixels are too coarse for this particle.
+    """
+    factor = BOX_DIAMETERS * diameter_angstrom / box_px / pixel_size_angstrom
+    fine = fourier_resample(image, factor=factor)
+    scale = np.array([fine.scale_y, fine.scale_x])
+    achieved_angstrom = float(scale.mean()) * pixel_size_angstrom
+    diameter_px = diameter_angstrom / achieved_angstrom
+    border = find_borders(image).mask(fine.image.shape, scale_y=fine.scale_y, scale_x=fine.scale_x)
+    window_px = round(BACKGROUND_DIAMETERS * diameter_px)
+    flat = flatten(fine.image, window_px=window_px, ignore=border).flat
+    np.clip(flat, -LIMIT_SIGMAS, LIMIT_SIGMAS, out=flat)
+    if ctf is not None:
+        flat[border] = 0
+        flat = flip_phases(
+            flat,
+            ctf,
+            pixel_size_y_angstrom=fine.scale_y * pixel_size_angstrom,
+            pixel_size_x_angstrom=fine.scale_x * pixel_size_angstrom,
+        )
+    if contrast == "dark":
+        np.negative(flat, out=flat)
+
+    at = np.asarray(yx_px, dtype=np.float64).reshape(-1, 2) / scale
+    first = np.rint(at).astype(int) - box_px // 2
+    whole = ((first >= 0) & (first + box_px <= np.asarray(flat.shape))).all(axis=1)
+    cut = _cut(flat, at[whole], box_px)
+    images, sigma = normalize_particles(cut, diameter_px=diameter_px)
+    dropped = np.flatnonzero(~whole)
+    return ParticleStack(
+        images=images,
+        micrograph=np.full(len(images), micrograph),
+        candidate=np.flatnonzero(whole),
+        background_sigma=sigma,
+        dropped=np.column_stack([np.full(len(dropped), micrograph), dropped]),
+        pixel_size_angstrom=achieved_angstrom,
+        diameter_px=diameter_px,
+    )
+
+
+def normalize_particles(images: Stack, *, diameter_px: float) -> tuple[Stack, NDArray[np.float32]]:
+    """Return the particles with a background of 0 ± 1, and what its standard deviation was.
+
+    The background is what lies outside of the particle. Its median and median deviation are
+    taken, since in a crowd a neighbour takes a part of it. Each particle has its own level, but
+    all of a micrograph are divided by its usual standard deviation: what stands beside junk
+    shall not look fainter for it. (On EMPIAR-10017 classes then part particles from others
+    better, the area under the curve is .86 instead of .84.)
+    """
+    box_px = images.shape[-1]
+    y, x = np.indices((box_px, box_px)) - box_px // 2
+    outside = images[:, np.hypot(y, x) > RING_FROM_DIAMETERS * diameter_px]
+    if not len(images):
+        return images, np.zeros(0, dtype=np.float32)
+    level = np.median(outside, axis=1).astype(np.float32)
+    sigma = np.median(np.abs(outside - level[:, None]), axis=1).astype(np.float32)
+    sigma = np.maximum(np.float32(1.4826) * sigma, np.float32(1e-6))
+    usual = np.float32(np.median(sigma))
+    return (images - level[:, None, None]) / usual, sigma / usual
+
+
+def _cut(image: Image, yx_px: NDArray[np.float64], box_px: int) -> Stack:
+    """Return the boxes around positions of which all are inside, shifted by phases."""
+    wide_px = box_px + 2 * MARGIN_PX
+    padded = np.pad(image, MARGIN_PX, mode="reflect")
+    centre = np.rint(yx_px).astype(int)
+    first = centre - box_px // 2  # in the padded image, of the wide box
+    wide = np.empty((len(yx_px), wide_px, wide_px), dtype=np.float32)
+    for number, (y, x) in enumerate(first):
+        wide[number] = padded[y : y + wide_px, x : x + wide_px]
+    rest = yx_px - centre
+    along_y = np.exp(2j * np.pi * np.outer(rest[:, 0], fft.fftfreq(wide_px)))
+    along_x = np.exp(2j * np.pi * np.outer(rest[:, 1], fft.rfftfreq(wide_px)))
+    spectrum = fft.rfft2(wide)
+    spectrum *= (along_y[:, :, None] * along_x[:, None, :]).astype(np.complex64)
+    shifted = fft.irfft2(spectrum, s=(wide_px, wide_px))
+    inner = np.s_[MARGIN_PX : MARGIN_PX + box_px]
+    return np.ascontiguousarray(shifted[:, inner, inner], dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Network, loss, training loop, curves, evaluation, ONNX export."""

@@ -1,0 +1,516 @@
+"""Learning curves → what is wrong with a training, and what to set otherwise.
+
+The published practice reads curves by eye, by rules in terms of its own loss: a cross-entropy
+*summed* over a micrograph's pixels, of 1000s where nothing is learned and about 1 where all is.
+Ours is a weighted *mean* over pixels, whose targets are Gaussians: it is never near 0, and what
+is good depends on how crowded the micrographs are. So a loss is translated into **progress**
+(``losses.LossScale``): 0 is the best blind guess, which knows how many particles there are and
+not where; 1 is a perfect network. "In the 1000s" becomes a loss far beyond that of an untrained
+network, "at 1" a progress that has ended its rise, and the rules carry over:
+
+=================  ===========================================  =================================
+finding            the curves                                   remedy
+=================  ===========================================  =================================
+rate_too_high      large losses persist over the first epochs,  lower the initial rate
+                   or are no numbers, or nothing changes
+rate_too_low       slow approach, or none, where the rate may   raise the initial rate
+                   still rise
+still_falling      the loss falls on at the end                 more epochs
+all_background     no pixel of a particle is called one         class weights on, else lower the
+                                                                initial rate
+underfitting       accuracy at or below 60 %, loss as large as  raise both rates, then the epochs
+                   untrained
+overfitting        training loss falls *and* held-out loss      raise the final rate
+                   rises *and* the accuracies part
+training_ahead     training loss far below the held-out one     lower the final rate
+                   in the last epochs (and no overfitting)
+stagnation         nothing is gained any more after epoch n     slightly more than n epochs
+=================  ===========================================  =================================
+
+They stand in the order of causes: what keeps a network from learning at all comes first, as it
+makes every later figure meaningless. Where the practice has one symptom for two causes, the
+settings decide: a flat curve comes of steps too long if the rate is above the advised range, and
+too short if it is below. A loss that is no number is listed under underfitting there, with higher
+rates as the remedy. Here too it is called so, but comes of steps too long (the graph has no
+division that could fail otherwise), and higher rates would make it worse; so the lower rate
+stands first, and underfitting then has no remedy of its own.
+
+Faults are worth another training. Advice is not: stagnation costs time and nothing else, since
+the weights of the best epoch are kept and training ends by itself after some epochs without gain,
+and a loss that falls on a little at the end promises little. The epochs' scatter is damped by
+medians of three; each threshold below is well beyond what is left of it in healthy runs.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from livepick.config.schema import Training
+from livepick.core.contracts.run import FindingKind
+from livepick_trainer.learning.losses import LossScale
+from livepick_trainer.learning.train import EpochFigures
+
+__all__ = ["Finding", "Settings", "diagnose"]
+
+Vector = NDArray[np.float64]
+
+LARGE_LOSS = 2.0
+"""A loss above this many times that of an untrained network is large."""
+
+PERSISTENT_EPOCHS = 3
+"""Large losses in so many first epochs are more than a rough start."""
+
+LEARNED_NOTHING = 0.05
+"""Progress up to which a network has not begun to learn."""
+
+LOW_ACCURACY = 0.6
+"""The published limit; here of the balanced accuracy, which is 0.5 for finding nothing."""
+
+FOUND_NOTHING = 0.01
+"""Share of the particles' pixels, up to which no particle is found anywhere."""
+
+FAINT_PROGRESS = 0.15
+"""With class weights, a network of more progress than this tells particles from background,
+though it is sure of none: in micrographs of little signal that is the best there is."""
+
+SLOW = 1 / 3
+"""Part of the epochs that half of the progress may take; usual is a tenth, and a quarter where
+an epoch has only few steps."""
+
+LEAST_FOR_SLOW = 8
+"""Epochs, before "half of the progress" means anything."""
+
+LEAST_FOR_SMOOTHING = 6
+"""Fewer epochs' curves are left as they are."""
+
+RISING = 0.1
+"""Part of its progress that a curve which rises on has gained in its last third, at least."""
+
+RISING_STEEPLY = 0.2
+"""The same, from which on a rerun with more epochs is worth it."""
+
+LEAST_GAIN = 0.02
+"""Of progress: less is no gain and no loss."""
+
+PARTED_LOSS = 0.04
+"""Held-out progress that overfitting has cost since its best."""
+
+PARTED_ACCURACY = 0.01
+"""Held-out accuracy likewise."""
+
+FAR_AHEAD = 0.25
+"""Progress on training patches minus that on held-out ones."""
+
+LONG_STAGNATION = 8
+"""Epochs without gain that are worth a word; the training's patience."""
+
+BEYOND_STAGNATION = 1.2
+""""Slightly more than n", as a factor."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Those of ``config.Training`` that a remedy may change."""
+
+    epochs: int
+    initial_learning_rate: float
+    final_learning_rate: float
+    class_weights: bool
+
+    def scaled(self, initial: float, *, digits: int = 2) -> "Settings":
+        """Return the same with another initial rate and the final one in proportion."""
+        initial = min(float(f"{initial:.{digits}g}"), 1.0)
+        ratio = self.final_learning_rate / self.initial_learning_rate
+        final = float(f"{initial * ratio:.{digits}g}")
+        return replace(self, initial_learning_rate=initial, final_learning_rate=final)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that the curves say."""
+
+    kind: FindingKind
+    is_fault: bool
+    """Whether it is worth a rerun; else it is advice for the next time."""
+    evidence: str
+    """What the curves show, in words with numbers."""
+    remedy: str
+    """What to do, in terms of the config's settings."""
+    settings: Settings
+    """What to train with next."""
+
+
+def diagnose(
+    epochs: Sequence[EpochFigures],
+    settings: Settings,
+    *,
+    training_scale: LossScale,
+    held_out_scale: LossScale,
+) -> tuple[Finding, ...]:
+    """Return what the curves of a training say, the first cause first; () if all is well.
+
+    Parameters
+    ----------
+    epochs
+        Of a training that has ended: by their number, by patience, or by a loss that is no
+        number.
+    settings
+        That it was trained with.
+    training_scale, held_out_scale
+        Of the losses on both kinds of patches.
+    """
+    if not epochs:
+        return ()
+    curves = _Curves(epochs, settings, training_scale, held_out_scale)
+    causes = [
+        finding
+        for rule in (
+            _rate_too_high,
+            _rate_far_too_low,
+            _too_few_epochs,
+            _all_background,
+            _still_falling,
+            _rate_somewhat_too_low,
+        )
+        if (finding := rule(curves)) is not None
+    ][:1]  # each explains what the later ones would see
+    further = (_underfitting(curves, causes), _overfitting(curves) or _training_ahead(curves))
+    faults = (*causes, *(finding for finding in further if finding is not None))
+    stagnation = None if faults else _stagnation(curves)
+    return faults if stagnation is None else (stagnation,)
+
+
+class _Curves:
+    """A training's figures as vectors over its epochs, smoothed."""
+
+    def __init__(
+        self,
+        epochs: Sequence[EpochFigures],
+        settings: Settings,
+        training_scale: LossScale,
+        held_out_scale: LossScale,
+    ) -> None:
+        self.settings = settings
+        self.untrained = held_out_scale.untrained
+        self.losses = np.array([(e.training_loss, e.validation_loss) for e in epochs])
+        self.is_finite = epochs[-1].is_finite
+        whole = epochs if self.is_finite else epochs[:-1]
+        self.count = len(whole)
+        self.training = _smooth([training_scale.progress(e.training_loss) for e in whole])
+        self.held_out = _smooth([held_out_scale.progress(e.validation_loss) for e in whole])
+        self.training_accuracy = _smooth([e.training_accuracy for e in whole])
+        self.held_out_accuracy = _smooth([e.validation_accuracy for e in whole])
+        self.held_out_found = _smooth([e.validation_found for e in whole])
+        self.best = float(np.max(self.held_out)) if self.count else -math.inf
+        self.ended_early = self.count < settings.epochs
+
+    def gain(self, curve: Vector) -> float:
+        """Return what a curve gained in its last third."""
+        return float(curve[-1] - curve[(2 * self.count) // 3 - 1]) if self.count > 1 else 0.0
+
+    def is_rising(self, part: float) -> bool:
+        """Tell whether the curves rise on at the end, by this part of what there is.
+
+        After few epochs the held-out curve is too rough to be held to it, and need only rise.
+        """
+        if self.ended_early:
+            return False
+        training, held_out = (
+            self.gain(curve) / max(LEAST_GAIN / part, float(np.max(curve)))
+            for curve in (self.training, self.held_out)
+        )
+        return training >= part and (held_out >= part or (self.has_few_epochs and held_out > 0))
+
+    @property
+    def has_few_epochs(self) -> bool:
+        """Whether fewer are ordered than is advised."""
+        return self.settings.epochs < _advised("epochs")[0]
+
+    @property
+    def accuracy(self) -> float:
+        """In the end, on training or held-out patches, whichever is better; 0 without epochs."""
+        both = (self.training_accuracy, self.held_out_accuracy)
+        return max(float(np.median(curve[-3:])) for curve in both) if self.count else 0.0
+
+    @property
+    def half_way(self) -> int:
+        """How many epochs half of the progress took."""
+        return int(np.argmax(self.held_out >= self.best / 2)) + 1
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether half of the progress took an unusual part of the epochs."""
+        return (
+            self.count >= LEAST_FOR_SLOW
+            and self.best > LEARNED_NOTHING
+            and self.half_way >= SLOW * self.settings.epochs
+        )
+
+    def slowness(self) -> str:
+        """Say how long half of the progress took."""
+        return f"half of what is learned took {self.half_way} of {self.settings.epochs} epochs"
+
+
+def _rate_too_high(curves: _Curves) -> Finding | None:
+    rate = curves.settings.initial_learning_rate
+    large = np.max(curves.losses, axis=1) > LARGE_LOSS * curves.untrained
+    total = len(curves.losses)
+    first = total if large.all() else int(np.argmin(large))
+    if not curves.is_finite:
+        evidence = f"the loss of epoch {curves.count + 1} is no number"
+    elif first >= min(PERSISTENT_EPOCHS, total):
+        worst = float(curves.losses[:first].max())
+        evidence = (
+            f"the loss is up to {worst:.3g} in the first {first} epochs, where an untrained"
+            f" network has {curves.untrained:.3g}"
+        )
+    elif rate > _advised("initial_learning_rate")[1] and curves.accuracy <= LOW_ACCURACY:
+        evidence = (
+            f"hardly anything is learned in {curves.count} epochs, with a rate of {rate:g}, where"
+            f" {_advised('initial_learning_rate')[1]:g} is the highest that is advised"
+        )
+    else:
+        return None
+    lower = curves.settings.scaled(min(rate / 3, _usual("initial_learning_rate")))
+    return Finding(
+        kind="rate_too_high",
+        is_fault=True,
+        evidence=evidence,
+        remedy=_lower_initial(lower),
+        settings=lower,
+    )
+
+
+def _rate_far_too_low(curves: _Curves) -> Finding | None:
+    """Find slow or no learning at a rate below the advised range."""
+    rate = curves.settings.initial_learning_rate
+    if rate >= _advised("initial_learning_rate")[0]:
+        return None
+    if curves.best <= LEARNED_NOTHING:
+        return _rate_too_low(
+            curves, f"nothing is learned in {curves.count} epochs, with a rate of {rate:g}"
+        )
+    if curves.is_slow or curves.is_rising(RISING):
+        return _rate_too_low(curves, curves.slowness())
+    return None
+
+
+def _rate_somewhat_too_low(curves: _Curves) -> Finding | None:
+    """Find slow learning within the advised range, where the number of epochs is not to blame."""
+    settings = curves.settings
+    if (
+        settings.initial_learning_rate < _advised("initial_learning_rate")[1]
+        and settings.epochs >= _advised("epochs")[0]
+        and curves.is_slow
+    ):
+        return _rate_too_low(curves, curves.slowness())
+    return None
+
+
+def _rate_too_low(curves: _Curves, evidence: str) -> Finding:
+    usual = max(3 * curves.settings.initial_learning_rate, _usual("initial_learning_rate"))
+    higher = curves.settings.scaled(min(_advised("initial_learning_rate")[1], usual))
+    return Finding(
+        kind="rate_too_low",
+        is_fault=True,
+        evidence=evidence,
+        remedy=f"raise training.initial_learning_rate to {higher.initial_learning_rate:g}",
+        settings=higher,
+    )
+
+
+def _too_few_epochs(curves: _Curves) -> Finding | None:
+    """Find a falling loss where the epochs are fewer than advised: nothing else can be told."""
+    return _still_falling(curves) if curves.has_few_epochs else None
+
+
+def _still_falling(curves: _Curves) -> Finding | None:
+    if not curves.is_rising(RISING):
+        return None
+    more = replace(
+        curves.settings,
+        epochs=min(1000, max(2 * curves.settings.epochs, int(_advised("epochs")[0]))),
+    )
+    return Finding(
+        kind="still_falling",
+        is_fault=curves.is_rising(RISING_STEEPLY),
+        evidence=(
+            "the losses still fall: in the last third of the epochs, progress on held-out"
+            f" micrographs went from {curves.held_out[-1] - curves.gain(curves.held_out):.2f} to"
+            f" {curves.held_out[-1]:.2f} (0 is a blind guess, 1 is perfect)"
+        ),
+        remedy=f"raise training.epochs to {more.epochs}",
+        settings=more,
+    )
+
+
+def _all_background(curves: _Curves) -> Finding | None:
+    last = curves.held_out_found[-_third(curves.count) :]
+    if not len(last) or not float(np.max(last)) <= FOUND_NOTHING:
+        return None
+    if curves.settings.class_weights and curves.best > FAINT_PROGRESS:
+        return None
+    evidence = (
+        f"at most {100 * float(np.max(last)):.1f} % of the particles' pixels in held-out"
+        " micrographs are called particle: nearly all is background to the network"
+    )
+    if not curves.settings.class_weights:
+        changed = replace(curves.settings, class_weights=True)
+        remedy = "set training.class_weights to true"
+    else:
+        changed = curves.settings.scaled(curves.settings.initial_learning_rate / 3)
+        remedy = _lower_initial(changed)
+    return Finding(
+        kind="all_background", is_fault=True, evidence=evidence, remedy=remedy, settings=changed
+    )
+
+
+def _underfitting(curves: _Curves, causes: Sequence[Finding]) -> Finding | None:
+    """Return the general finding; where a cause is found, that cause's remedy is its own."""
+    if any(finding.kind == "all_background" for finding in causes):
+        return None
+    if not curves.is_finite:
+        evidence = "the loss is no number"
+    elif curves.losses[-1].max() > LARGE_LOSS * curves.untrained:
+        evidence = f"the loss is {curves.losses[-1].max():.3g} in the end"
+    elif curves.accuracy <= LOW_ACCURACY:
+        evidence = (
+            f"the accuracy is {100 * curves.accuracy:.0f} % at best, in training or on held-out"
+            " micrographs, where 50 % is finding nothing"
+        )
+    else:
+        return None
+    if causes:
+        return Finding(
+            kind="underfitting",
+            is_fault=True,
+            evidence=evidence,
+            remedy=f"{causes[0].remedy}, as said",
+            settings=causes[0].settings,
+        )
+    highest = _advised("initial_learning_rate")[1]
+    if curves.settings.initial_learning_rate < highest:
+        rate = min(highest, 3 * curves.settings.initial_learning_rate)
+        changed = curves.settings.scaled(rate)
+        remedy = (
+            f"raise training.initial_learning_rate to {changed.initial_learning_rate:g} and"
+            f" training.final_learning_rate to {changed.final_learning_rate:g}; if that is not"
+            " enough, training.epochs"
+        )
+    else:
+        changed = replace(curves.settings, epochs=min(1000, 2 * curves.settings.epochs))
+        remedy = f"raise training.epochs to {changed.epochs}"
+    return Finding(
+        kind="underfitting", is_fault=True, evidence=evidence, remedy=remedy, settings=changed
+    )
+
+
+def _overfitting(curves: _Curves) -> Finding | None:
+    if curves.count < 2 * PERSISTENT_EPOCHS:
+        return None
+    top = int(np.argmax(curves.held_out))
+    if curves.count - 1 - top < PERSISTENT_EPOCHS:
+        return None
+
+    def change(curve: Vector) -> float:
+        return float(np.median(curve[-3:]) - curve[top])
+
+    if not (
+        change(curves.training) > 0
+        and change(curves.held_out) <= -PARTED_LOSS
+        and change(curves.training_accuracy) > 0
+        and change(curves.held_out_accuracy) <= -PARTED_ACCURACY
+    ):
+        return None
+    rate = min(curves.settings.initial_learning_rate, 3 * curves.settings.final_learning_rate)
+    changed = replace(curves.settings, final_learning_rate=float(f"{rate:.2g}"))
+    return Finding(
+        kind="overfitting",
+        is_fault=True,
+        evidence=(
+            f"since epoch {top + 1} the training loss fell on while the held-out loss rose, and"
+            f" the held-out accuracy went from {100 * curves.held_out_accuracy[top]:.0f} to"
+            f" {100 * float(np.median(curves.held_out_accuracy[-3:])):.0f} %"
+        ),
+        remedy=(
+            f"raise training.final_learning_rate to {changed.final_learning_rate:g}, or train on"
+            " more micrographs (bootstrap.micrographs)"
+        ),
+        settings=changed,
+    )
+
+
+def _training_ahead(curves: _Curves) -> Finding | None:
+    if curves.count < 2 * PERSISTENT_EPOCHS:
+        return None
+    ahead = float(np.median((curves.training - curves.held_out)[-3:]))
+    if ahead < FAR_AHEAD or curves.best <= LEARNED_NOTHING:
+        return None
+    changed = replace(
+        curves.settings,
+        final_learning_rate=float(f"{curves.settings.final_learning_rate / 3:.2g}"),
+    )
+    return Finding(
+        kind="training_ahead",
+        is_fault=True,
+        evidence=(
+            f"in the last epochs the network has {100 * float(np.median(curves.training[-3:])):.0f}"
+            f" % of what there is to learn in the training micrographs, and"
+            f" {100 * float(np.median(curves.held_out[-3:])):.0f} % in the held-out ones"
+        ),
+        remedy=f"lower training.final_learning_rate to {changed.final_learning_rate:g}",
+        settings=changed,
+    )
+
+
+def _stagnation(curves: _Curves) -> Finding | None:
+    if curves.best <= LEARNED_NOTHING:
+        return None
+    reached = int(np.argmax(curves.held_out >= curves.best - LEAST_GAIN)) + 1
+    if curves.count - reached < LONG_STAGNATION:
+        return None
+    enough = max(math.ceil(BEYOND_STAGNATION * reached), int(_advised("epochs")[0]))
+    if enough > curves.settings.epochs / 2:
+        return None
+    changed = replace(curves.settings, epochs=enough)
+    return Finding(
+        kind="stagnation",
+        is_fault=False,
+        evidence=f"nothing is gained after epoch {reached} of {curves.count}",
+        remedy=f"training.epochs at {changed.epochs} would do",
+        settings=changed,
+    )
+
+
+def _lower_initial(settings: Settings) -> str:
+    return f"lower training.initial_learning_rate to {settings.initial_learning_rate:g}"
+
+
+def _smooth(values: Sequence[float]) -> Vector:
+    """Return the running median of three; few values are left as they are."""
+    curve = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0)
+    if len(curve) < LEAST_FOR_SMOOTHING:
+        return curve
+    smooth = np.asarray(ndimage.median_filter(curve, 3, mode="nearest"))
+    smooth[0], smooth[-1] = smooth[1], smooth[-2]  # the ends have no two neighbours
+    return smooth
+
+
+def _third(count: int) -> int:
+    return max(1, count // 3)
+
+
+def _advised(setting: str) -> tuple[float, float]:
+    """Return the advised range of a setting of ``config.Training``."""
+    extra = cast("dict[str, tuple[float, float]]", Training.model_fields[setting].json_schema_extra)
+    lowest, highest = extra["advised"]
+    return float(lowest), float(highest)
+
+
+def _usual(setting: str) -> float:
+    return float(Training.model_fields[setting].default)

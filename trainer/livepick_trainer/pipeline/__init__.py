@@ -1,0 +1,1 @@
+"""The stages, the run's context, progress, report."""

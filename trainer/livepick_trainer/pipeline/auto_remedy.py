@@ -1,0 +1,296 @@
+"""Training that mends itself: train, look at the curves, change a setting, train again.
+
+Which attempt was the best is decided by the **average precision of its picks on the held-out
+micrographs**, against their seeds. Their loss could not decide it: it is on another scale as
+soon as the class weights differ, and it judges every pixel, where what counts is whether peaks
+are at particles and particles before junk. Of equal ones the earlier is kept, so that a rerun
+must have been worth it.
+
+An attempt is trained from the same start, on the same patches: what differs is its settings
+alone.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from livepick.core.contracts.run import Stage
+from livepick.core.evaluation.matching import Figures, Matches
+from livepick.core.evaluation.matching import figures as figures_of
+from livepick.core.imaging.preprocess import DIAMETER_PX
+from livepick.errors import TrainerError
+from livepick_trainer.learning.attempts import Attempt, History
+from livepick_trainer.learning.checkpoint import (
+    CHECKPOINT,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
+from livepick_trainer.learning.curve_diagnosis import Settings, diagnose
+from livepick_trainer.learning.dataset import Batch, LabelledMicrograph
+from livepick_trainer.learning.evaluate import evaluate
+from livepick_trainer.learning.losses import POSITIVE_WEIGHT, loss_scale
+from livepick_trainer.learning.network import PickingNetwork, make_network
+from livepick_trainer.learning.train import Checkpoint, EpochFigures, Recipe, train
+from livepick_trainer.pipeline.run_context import (
+    WEIGHTS,
+    Run,
+    held_out_batches,
+    training_batches,
+)
+from livepick_trainer.seeds.labels import Candidates
+from livepick_trainer.seeds.preprocess import PreparedMicrograph
+
+__all__ = ["MOST_RERUNS", "choose", "next_settings", "train_with_remedies"]
+
+MOST_RERUNS = 2
+"""After the first attempt."""
+
+
+def train_with_remedies(
+    run: Run,
+    draft: Path,
+    learned: Sequence[LabelledMicrograph],
+    held_out: Sequence[LabelledMicrograph],
+    *,
+    start: Path | None = None,
+    stage: Stage = "train",
+    settings: Settings | None = None,
+) -> None:
+    """Train, and train again with the first finding's remedy; leave the best weights.
+
+    Parameters
+    ----------
+    run
+        The run, with its settings.
+    draft
+        Folder for the attempts; gets ``WEIGHTS`` and ``history.json`` in the end. Called again
+        after a kill, it goes on there, and on the CPU ends with the same bytes.
+    learned, held_out
+        What to learn from, and what to judge by.
+    start
+        Weights to start from; None for an untrained network.
+    stage
+        For the progress reports.
+    settings
+        The first to be tried; None: those of the run.
+
+    Raises
+    ------
+    TrainerError
+        Every attempt's loss is no number, or a file in ``draft`` is damaged.
+    """
+    judged = list(held_out_batches(run, held_out))
+    attempts: list[Attempt] = []
+    settings = settings or _ordered(run)
+    while settings is not None:
+        number = len(attempts) + 1
+        folder = draft / f"attempt-{number}"
+        attempt = Attempt.read(folder)
+        is_new = attempt is None
+        if attempt is None:
+            folder.mkdir(exist_ok=True)
+            network = _initial_network(run, start)
+            task = _Task(run, stage, folder, number, settings)
+            attempt = _make(task, network, learned, held_out, judged)
+        attempts.append(attempt)
+        settings = next_settings(attempts) if run.spec.training.auto_remedy else None
+        if is_new:  # told before it is written: killed in between, it is told twice, not never
+            _report(run, stage, attempt, reruns=settings is not None)
+            attempt.write(folder)
+    history = choose(attempts)
+    network = make_network(run.spec.training.seed)
+    load_weights(draft / f"attempt-{history.kept}" / WEIGHTS, network)
+    save_weights(draft / WEIGHTS, network)
+    history.write(draft)
+    if len(attempts) > 1:
+        run.reporter.report(stage, history.why)
+
+
+def next_settings(attempts: Sequence[Attempt]) -> Settings | None:
+    """Return what to train with after these attempts; None if it is enough."""
+    fault = attempts[-1].fault
+    if fault is None or len(attempts) > MOST_RERUNS:
+        return None
+    tried = [attempt.settings for attempt in attempts]
+    return None if fault.settings in tried else fault.settings
+
+
+def choose(attempts: Sequence[Attempt]) -> History:
+    """Return the attempts with the one of the highest average precision as kept.
+
+    Raises
+    ------
+    TrainerError
+        No attempt has any weights to keep.
+    """
+    precisions = [attempt.average_precision for attempt in attempts]
+    if all(precision is None for precision in precisions):
+        rates = ", ".join(f"{attempt.settings.initial_learning_rate:g}" for attempt in attempts)
+        raise TrainerError(
+            "the training came apart: its loss is no number in any epoch, with"
+            f" training.initial_learning_rate at {rates}",
+            "Set it to 0.001, and take micrographs with broken pixels out of the folder; then"
+            " raise training.generation.",
+        )
+
+    def rank(index: int) -> tuple[float, int]:
+        """Place an attempt without weights after one that finds nothing, or cannot be judged."""
+        precision = precisions[index]
+        if precision is None:
+            return -1.0, -index
+        return 0.0 if math.isnan(precision) else precision, -index
+
+    best = max(range(len(attempts)), key=rank)
+    why = "it is the only attempt"
+    if len(attempts) > 1:
+        listed = ", ".join("none" if p is None else f"{p:.3f}" for p in precisions)
+        why = (
+            f"attempt {best + 1} of {len(attempts)} is kept: its average precision on the"
+            f" held-out micrographs is the highest ({listed})"
+        )
+    return History(attempts=attempts, kept=best + 1, why=why)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """An attempt that is to be made."""
+
+    run: Run
+    stage: Stage
+    folder: Path
+    number: int
+    settings: Settings
+
+
+def _ordered(run: Run) -> Settings:
+    training = run.spec.training
+    return Settings(
+        epochs=training.epochs,
+        initial_learning_rate=training.initial_learning_rate,
+        final_learning_rate=training.final_learning_rate,
+        class_weights=training.class_weights,
+    )
+
+
+def _initial_network(run: Run, start: Path | None) -> PickingNetwork:
+    network = make_network(run.spec.training.seed)
+    if start is not None:
+        load_weights(start, network)
+    return network.to(run.device)
+
+
+def _make(
+    task: _Task,
+    network: PickingNetwork,
+    learned: Sequence[LabelledMicrograph],
+    held_out: Sequence[LabelledMicrograph],
+    judged: Sequence[Batch],
+) -> Attempt:
+    """Train ``network`` in place to its best weights, save them, judge and diagnose."""
+    run, settings = task.run, task.settings
+    positive_weight = POSITIVE_WEIGHT if settings.class_weights else 1.0
+
+    def save(checkpoint: Checkpoint) -> None:
+        save_checkpoint(task.folder / CHECKPOINT, checkpoint)
+        _report_epoch(task, checkpoint.history[-1])
+
+    epochs = train(
+        network,
+        lambda epoch: training_batches(run, learned, epoch),
+        lambda: judged,
+        Recipe(
+            epochs=settings.epochs,
+            initial_learning_rate=settings.initial_learning_rate,
+            final_learning_rate=settings.final_learning_rate,
+            seed=run.spec.training.seed,
+            positive_weight=positive_weight,
+        ),
+        resume=load_checkpoint(task.folder / CHECKPOINT),
+        save=save,
+    )
+    finite = [figures for figures in epochs if figures.is_finite]
+    best = min(finite, key=lambda figures: figures.validation_loss) if finite else None
+    figures = None
+    if best is not None:
+        save_weights(task.folder / WEIGHTS, network)
+        figures = _figures(run, network, held_out)
+    training_scale = loss_scale(training_batches(run, learned, 0), positive_weight=positive_weight)
+    held_out_scale = loss_scale(judged, positive_weight=positive_weight)
+    return Attempt(
+        number=task.number,
+        settings=settings,
+        positive_weight=positive_weight,
+        training_scale=training_scale,
+        held_out_scale=held_out_scale,
+        epochs=epochs,
+        best_epoch=best.epoch if best else None,
+        findings=diagnose(
+            epochs, settings, training_scale=training_scale, held_out_scale=held_out_scale
+        ),
+        figures=figures,
+    )
+
+
+def _figures(run: Run, network: PickingNetwork, held_out: Sequence[LabelledMicrograph]) -> Figures:
+    """Return how the picks of ``network`` agree with the held-out seeds, in prepared pixels."""
+    none = Candidates(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
+    prepared = [
+        PreparedMicrograph(
+            path=Path(f"held-out-{number}"),
+            held_out=True,
+            original_pixel_size_angstrom=run.spec.particle.diameter_angstrom / DIAMETER_PX,
+            image=micrograph.image,
+            mask=micrograph.mask,
+            scale_y=1.0,
+            scale_x=1.0,
+            candidates=none,
+            area=micrograph.area,
+        )
+        for number, micrograph in enumerate(held_out)
+    ]
+    seeds = [micrograph.seeds for micrograph in held_out]
+    try:
+        found = evaluate(
+            network,
+            list(zip(prepared, seeds, strict=True)),
+            diameter_angstrom=run.spec.particle.diameter_angstrom,
+            min_distance_fraction=run.spec.particle.min_distance_fraction,
+        )
+    except TrainerError:  # no peak anywhere: that is what the figures of no picks say
+        truths = sum(len(s.positive_yx_px) for s in seeds)
+        nothing = np.zeros(0)
+        return figures_of([Matches(nothing, nothing.astype(bool), nothing, truths)])
+    return found.figures
+
+
+def _report_epoch(task: _Task, figures: EpochFigures) -> None:
+    attempt = f"attempt {task.number}, " if task.number > 1 else ""
+    task.run.reporter.report(
+        task.stage,
+        f"{attempt}epoch {figures.epoch}: loss {figures.training_loss:.4f},"
+        f" held out {figures.validation_loss:.4f}",
+        done=figures.epoch,
+        total=task.settings.epochs,
+        figures=figures,
+    )
+
+
+def _report(run: Run, stage: Stage, attempt: Attempt, *, reruns: bool) -> None:
+    """Say what was found in an attempt, and whether it is followed by another."""
+    for finding in attempt.findings:
+        run.reporter.report(
+            stage,
+            f"{finding.kind.replace('_', ' ')}: {finding.evidence}; {finding.remedy}",
+            finding=finding.kind,
+        )
+    if reruns and attempt.fault is not None:
+        run.reporter.report(
+            stage,
+            f"training again, as {attempt.fault.remedy}",
+            rerun=True,
+        )

@@ -1,0 +1,122 @@
+"""The candidates of a later round on disk: what a template or the trained network found.
+
+A round leaves ``round.json``, which says whether its candidates are used, and why. If so they are
+beside it, with the verdicts of their 2D classes where they were sorted.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from livepick.host.atomic_files import write_atomically
+from livepick_trainer.pipeline.class_cleaning import CLASSES_JSON, judged
+from livepick_trainer.seeds.labels import Candidates
+from livepick_trainer.seeds.preprocess import PreparedMicrograph
+
+__all__ = [
+    "end_round",
+    "is_sorted",
+    "is_weak",
+    "read_decoys",
+    "read_round",
+    "why_round",
+    "with_candidates",
+    "write_candidates",
+    "write_decoys",
+]
+
+CANDIDATES, DECOYS, ROUND = "candidates.npz", "decoys.npz", "round.json"
+
+
+def write_candidates(
+    folder: Path, micrographs: Sequence[PreparedMicrograph], threshold: float
+) -> None:
+    """Write each micrograph's candidates; from ``threshold`` on one is a seed."""
+    _write(folder / CANDIDATES, micrographs, [m.candidates for m in micrographs], threshold)
+
+
+def write_decoys(
+    folder: Path, micrographs: Sequence[PreparedMicrograph], decoys: Sequence[Candidates]
+) -> None:
+    """Write what the picker of a round's candidates finds in each micrograph's negative."""
+    _write(folder / DECOYS, micrographs, decoys, 0.0)
+
+
+def read_decoys(folder: Path, micrographs: Sequence[PreparedMicrograph]) -> list[Candidates] | None:
+    """Return the decoys of a round, one for each micrograph; None if there are none."""
+    if not (folder / DECOYS).exists():
+        return None
+    found = _read(folder / DECOYS)
+    return [found[m.path] for m in micrographs]
+
+
+def _write(
+    path: Path,
+    micrographs: Sequence[PreparedMicrograph],
+    found: Sequence[Candidates],
+    threshold: float,
+) -> None:
+    arrays = io.BytesIO()
+    entries = {
+        f"{kind}{number}": array
+        for number, of_one in enumerate(found)
+        for kind, array in (("yx", of_one.yx_px), ("score", of_one.score))
+    }
+    names = np.array([str(m.path) for m in micrographs])
+    np.savez(arrays, names=names, threshold=np.float64(threshold), **entries)  # type: ignore[arg-type]
+    write_atomically(path, arrays.getvalue())
+
+
+def _read(path: Path) -> dict[Path, Candidates]:
+    with np.load(path) as archive:
+        threshold = float(archive["threshold"])
+        return {
+            Path(name): Candidates(
+                archive[f"yx{number}"], archive[f"score{number}"], threshold=threshold
+            )
+            for number, name in enumerate(archive["names"].tolist())
+        }
+
+
+def end_round(folder: Path, note: str, *, used: bool, weak: bool = False) -> None:
+    """Say whether a round's candidates are used, why, and whether the signal is weak."""
+    said = {"used": used, "note": note, "weak": weak}
+    write_atomically(folder / ROUND, json.dumps(said).encode() + b"\n")
+
+
+def is_weak(folder: Path) -> bool:
+    """Return whether a round found that the signal is weak."""
+    return bool(json.loads((folder / ROUND).read_bytes())["weak"])
+
+
+def is_sorted(folder: Path) -> bool:
+    """Return whether a round has sorted its candidates into classes."""
+    return (folder / CLASSES_JSON).exists()
+
+
+def why_round(folder: Path) -> tuple[bool, str]:
+    """Return whether a round's candidates are used, and why."""
+    said = json.loads((folder / ROUND).read_bytes())
+    return bool(said["used"]), str(said["note"])
+
+
+def read_round(
+    folder: Path, micrographs: Sequence[PreparedMicrograph]
+) -> list[PreparedMicrograph] | None:
+    """Return the micrographs with the candidates of a round; None if there are none to be used."""
+    if not (folder / ROUND).exists() or not why_round(folder)[0]:
+        return None
+    return with_candidates(folder, micrographs)
+
+
+def with_candidates(
+    folder: Path, micrographs: Sequence[PreparedMicrograph]
+) -> list[PreparedMicrograph]:
+    """Return the micrographs with a round's candidates, and the verdicts on them if there are."""
+    found = _read(folder / CANDIDATES)
+    with_them = [replace(m, candidates=found[m.path]) for m in micrographs]
+    return judged(folder, with_them) if is_sorted(folder) else with_them

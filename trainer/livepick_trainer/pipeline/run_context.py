@@ -1,0 +1,295 @@
+"""A run at work: its folder, its rules, and what several stages make of them."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from livepick.core.contracts.run import RunSpec
+from livepick.core.imaging.preprocess import DIAMETER_PX
+from livepick.errors import TrainerError
+from livepick_trainer.learning.checkpoint import load_weights
+from livepick_trainer.learning.dataset import (
+    Batch,
+    LabelledMicrograph,
+    PatchRules,
+    draw_batches,
+)
+from livepick_trainer.learning.network import PickingNetwork, make_network
+from livepick_trainer.pipeline.class_cleaning import CleanRules, judged
+from livepick_trainer.pipeline.progress import Reporter
+from livepick_trainer.pipeline.report import SeedCounts
+from livepick_trainer.pipeline.rounds import is_sorted, is_weak, read_round, with_candidates
+from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.seeds.labels import (
+    SAME_DIAMETERS,
+    Candidates,
+    SeedRules,
+    choose_seeds,
+    is_near,
+)
+from livepick_trainer.seeds.preprocess import PreparedMicrograph, load_prepared, split_held_out
+
+__all__ = [
+    "WEIGHTS",
+    "Run",
+    "beside_first",
+    "candidates",
+    "choose_device",
+    "count_seeds",
+    "first_seeded",
+    "held_out_batches",
+    "judged_places",
+    "labelled",
+    "lock",
+    "seed_threshold",
+    "seeded",
+    "split",
+    "trained_network",
+    "training_batches",
+    "training_folder",
+]
+
+WEIGHTS = "best.pt"
+
+_TRAINING_STREAM, _HELD_OUT_STREAM = 0, 1
+"""Which random numbers, beside the run's seed, a generator gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run at work."""
+
+    folder: Path
+    spec: RunSpec
+    reporter: Reporter
+    device: torch.device
+    patch_rules: PatchRules
+    seed_rules: SeedRules
+    clean_rules: CleanRules
+    reseed_rules: ReseedRules
+    second_round: bool
+    """Whether the network's own picks are tried as seeds."""
+
+
+@contextlib.contextmanager
+def lock(run_folder: Path) -> Iterator[None]:
+    """Keep every other trainer out of a run's folder; the lock ends with the process.
+
+    It is on the folder itself, as the daemon has one of its own on a file in it.
+
+    Raises
+    ------
+    TrainerError
+        Another trainer is at work there, or there is no such folder.
+    """
+    try:
+        descriptor = os.open(run_folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise TrainerError(
+            f"{run_folder} cannot be opened: {error.strerror}", "Give the folder of a run."
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise TrainerError(
+            f"another trainer is at work in {run_folder}", "Wait for it, or end it first."
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def split(run: Run) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]:
+    """Return the prepared micrographs to train on and those to judge by, with their seeds."""
+    return split_held_out(seeded(run))
+
+
+def candidates(run: Run) -> list[PreparedMicrograph]:
+    """Return all prepared micrographs with the candidates that are sorted into classes."""
+    micrographs = load_prepared(run.spec, run.folder / "prepare")
+    return read_round(run.folder / "reseed", micrographs) or micrographs
+
+
+def seed_threshold(run: Run) -> float:
+    """Return the score from which one of ``candidates`` is a seed."""
+    replaced = candidates(run)[0].candidates.threshold
+    return run.spec.seed_threshold if replaced is None else replaced
+
+
+def seeded(run: Run) -> list[PreparedMicrograph]:
+    """Return all prepared micrographs with the seeds of the last round, and their verdicts."""
+    first = first_seeded(run)
+    second = read_round(run.folder / "retrain", first)
+    return beside_first(run, second, first) if second else first
+
+
+def first_seeded(run: Run) -> list[PreparedMicrograph]:
+    """Return all prepared micrographs with the seeds of the first round, and their verdicts."""
+    return judged(run.folder / "select", candidates(run))
+
+
+def judged_places(run: Run) -> dict[Path, Candidates] | None:
+    """Return what is known of each prepared micrograph: places, and how likely each is a particle.
+
+    These are the network's own picks of the second round, if they were sorted into classes, and
+    what the first round found elsewhere. So what only one of two pickers finds is judged by the
+    class that it falls into, whoever found it. None where classes tell nothing: in weak signal, or
+    where candidates are too few or a person's.
+    """
+    if run.spec.seeds_from == "coordinates" or is_weak(run.folder / "reseed"):
+        return None
+    places = {m.path: m.candidates for m in first_seeded(run)}
+    again = run.folder / "retrain"
+    if is_sorted(again):
+        for m in with_candidates(again, candidates(run)):
+            places[m.path] = _united(m.candidates, places[m.path])
+    known = any(np.isfinite(_chance(of_one)).any() for of_one in places.values())
+    return places if known else None
+
+
+def _united(some: Candidates, others: Candidates) -> Candidates:
+    """Return some judged candidates, and the others that are not near one of them."""
+    elsewhere = ~is_near(others.yx_px, some.yx_px, SAME_DIAMETERS * DIAMETER_PX)
+    return Candidates(
+        yx_px=np.concatenate([some.yx_px, others.yx_px[elsewhere]]),
+        score=np.concatenate([some.score, others.score[elsewhere]]),
+        verdict=np.concatenate([_verdict(some), _verdict(others)[elsewhere]]),
+        chance=np.concatenate([_chance(some), _chance(others)[elsewhere]]),
+    )
+
+
+def _verdict(judged: Candidates) -> NDArray[np.int8]:
+    assert judged.verdict is not None  # noqa: S101 -- it was judged
+    return judged.verdict
+
+
+def _chance(judged: Candidates) -> NDArray[np.float32]:
+    assert judged.chance is not None  # noqa: S101 -- it was judged
+    return judged.chance
+
+
+def beside_first(
+    run: Run, second: Sequence[PreparedMicrograph], first: Sequence[PreparedMicrograph]
+) -> list[PreparedMicrograph]:
+    """Return micrographs of the second round that know what the first saw in them.
+
+    A weak view, or a micrograph close to focus, gets a low score from a network that has learned
+    from few such seeds. Were they background from then on, the network would confirm itself.
+    """
+    seeds = [labelled(run, micrograph).seeds for micrograph in first]
+    return [
+        replace(
+            micrograph,
+            candidates=replace(
+                micrograph.candidates,
+                earlier_yx_px=np.concatenate([s.positive_yx_px, s.ignored_yx_px]),
+            ),
+        )
+        for micrograph, s in zip(second, seeds, strict=True)
+    ]
+
+
+def training_folder(run: Run) -> Path:
+    """Return the folder of the stage whose network is kept."""
+    used = read_round(run.folder / "retrain", candidates(run)) is not None
+    return run.folder / ("retrain" if used else "train")
+
+
+def labelled(run: Run, micrograph: PreparedMicrograph) -> LabelledMicrograph:
+    """Return a prepared micrograph with the seeds that the rules choose in it."""
+    threshold = micrograph.candidates.threshold
+    seeds = choose_seeds(
+        micrograph.image,
+        micrograph.mask,
+        micrograph.candidates,
+        threshold=run.spec.seed_threshold if threshold is None else threshold,
+        diameter_px=DIAMETER_PX,
+        rules=run.seed_rules,
+        area=micrograph.area,
+    )
+    return LabelledMicrograph(micrograph.image, micrograph.mask, seeds, micrograph.area)
+
+
+def training_batches(
+    run: Run, micrographs: Sequence[LabelledMicrograph], epoch: int
+) -> Iterator[Batch]:
+    """Return an epoch's batches; they depend on the run's seed and the epoch alone."""
+    return draw_batches(
+        micrographs,
+        np.random.default_rng([run.spec.training.seed, _TRAINING_STREAM, epoch]),
+        diameter_px=DIAMETER_PX,
+        patches=run.patch_rules.patches_per_epoch,
+        batch_size=run.spec.training.minibatch_size,
+        rules=run.patch_rules,
+    )
+
+
+def held_out_batches(run: Run, micrographs: Sequence[LabelledMicrograph]) -> Iterator[Batch]:
+    """Return the batches to judge by, the same at each call."""
+    return draw_batches(
+        micrographs,
+        np.random.default_rng([run.spec.training.seed, _HELD_OUT_STREAM]),
+        diameter_px=DIAMETER_PX,
+        patches=run.patch_rules.held_out_patches,
+        batch_size=run.spec.training.minibatch_size,
+        rules=run.patch_rules,
+        augment=False,
+    )
+
+
+def trained_network(run: Run, folder: Path | None = None) -> PickingNetwork:
+    """Return the network with the weights that a training left; by default those to be kept."""
+    network = make_network(run.spec.training.seed)
+    load_weights((folder or training_folder(run)) / WEIGHTS, network)
+    return network.to(run.device)
+
+
+def count_seeds(run: Run, micrographs: Sequence[PreparedMicrograph]) -> SeedCounts:
+    """Return what there is to learn from in ``micrographs``."""
+    seeds = [labelled(run, micrograph).seeds for micrograph in micrographs]
+    return SeedCounts(
+        micrographs=len(micrographs),
+        candidates=sum(len(micrograph.candidates.score) for micrograph in micrographs),
+        positive=sum(len(s.positive_yx_px) for s in seeds),
+        ignored=sum(len(s.ignored_yx_px) for s in seeds),
+    )
+
+
+def choose_device(wish: str, *, gpu_memory_fraction: float = 1.0) -> torch.device:
+    """Return where to train; on a GPU, torch takes no more than a part of its memory from then on.
+
+    The cap is on what torch allocates; the driver and CUDA's libraries take a few hundred MB beside
+    it.
+
+    Raises
+    ------
+    TrainerError
+        CUDA, or the GPU of that number, was asked for and is not there.
+    """
+    if wish == "cpu" or (wish == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise TrainerError(
+            f"training.device is {wish}, and torch sees no GPU",
+            "Install the CUDA build of torch and check nvidia-smi, or set it to auto or cpu.",
+        )
+    device = torch.device("cuda" if wish == "auto" else wish)
+    count = torch.cuda.device_count()
+    if device.index is not None and device.index >= count:
+        raise TrainerError(
+            f"training.device is {wish}, and torch sees {count} GPU{'s' if count > 1 else ''},"
+            " counted from 0",
+            "Name one that nvidia-smi lists, or set it to auto or cpu.",
+        )
+    # Index 0 is what a bare "cuda" means here: nobody has called torch.cuda.set_device.
+    torch.cuda.set_per_process_memory_fraction(gpu_memory_fraction, device.index or 0)
+    return device

@@ -1,0 +1,1 @@
+"""Preprocessing, labels, templates, diameter."""

@@ -1,0 +1,215 @@
+"""Which of the seeding model's candidates to believe.
+
+A blob picker's candidates are a mixture: particles, and junk that is as bright. A network
+trained on all of them learns the junk too, and falls below its seeds. So the rules are
+cautious, and there are three classes, not two: what is *positive* is learned as a particle,
+what is *ignored* is learned as nothing at all, the rest is background. A doubtful candidate
+is ignored, since a particle called background does more harm than one left out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from livepick.core.imaging.pick_area import PickArea
+
+BELIEVED, REJECTED, UNSORTED = 1, 0, -1
+"""What the 2D classes say of a candidate."""
+
+__all__ = [
+    "BELIEVED",
+    "REJECTED",
+    "SAME_DIAMETERS",
+    "UNSORTED",
+    "Candidates",
+    "SeedRules",
+    "Seeds",
+    "choose_seeds",
+    "disc_contrast",
+    "is_near",
+]
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Vector = NDArray[np.float32]
+Points = NDArray[np.float32]
+"""(N, 2), (y, x) in prepared pixels."""
+
+SAME_DIAMETERS = 0.5
+"""Two positions closer than this are of one particle."""
+
+LEAST_FOR_OUTLIERS = 10
+"""Fewer candidates than this have no usual contrast to lie outside of."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeedRules:
+    """What makes a candidate a seed."""
+
+    rejected_is_background: bool = True
+    """Whether what is in a rejected class is learned as background; else as nothing."""
+
+    ignored_score_fraction: float = 0.5
+    """Candidates from this fraction of the seeding threshold up to the threshold are ignored;
+    those below are background. Where they were sorted, only those in good classes are: of the
+    others hardly one is a particle, and what looks nearly like one teaches most."""
+
+    unlabelled_is_background: bool = False
+    """Whether nothing is ignored; to see what that is worth."""
+
+    first_round_is_kept: bool = True
+    """Whether a place that the first round did not call background stays so in the second."""
+
+    contrast_outlier_sigmas: float = 3.5
+    """A candidate whose contrast is so far from the median of its micrograph's seeds, in
+    robust standard deviations, is ignored: ice, gold and dirt are."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """The seeding model's picks in one micrograph, also those below its threshold."""
+
+    yx_px: Points
+    """(N, 2) in prepared pixels."""
+
+    score: Vector
+    """(N,) in [0, 1]."""
+
+    verdict: NDArray[np.int8] | None = None
+    """(N,) of ``BELIEVED``, ``REJECTED`` or ``UNSORTED``; None before there are 2D classes."""
+
+    chance: Vector | None = None
+    """(N,) in [0, 1]: how likely it is a particle, by its 2D class; NaN where that is not known."""
+
+    threshold: float | None = None
+    """Score from which on one is a seed; None: the run's, of the first picks."""
+
+    earlier_yx_px: Points | None = None
+    """(M, 2) in prepared pixels: where an earlier round saw, or may have seen, a particle."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seeds:
+    """What one micrograph teaches."""
+
+    positive_yx_px: Points
+    """Centres of particles, (N, 2) in prepared pixels."""
+
+    ignored_yx_px: Points
+    """Centres of candidates that may or may not be particles, (M, 2)."""
+
+
+def choose_seeds(
+    image: Image,
+    mask: Mask,
+    candidates: Candidates,
+    *,
+    threshold: float,
+    diameter_px: float,
+    rules: SeedRules,
+    area: PickArea | None = None,
+) -> Seeds:
+    """Sort candidates into positive, ignored and background.
+
+    Parameters
+    ----------
+    image
+        Prepared: ``[y, x]``, particles bright.
+    mask
+        True where nothing is learned; a candidate there is dropped, as the mask says enough.
+    candidates
+        In prepared pixels.
+    threshold
+        Of the seeding model.
+    diameter_px
+        Of the particle, in prepared pixels.
+    rules
+        How cautious to be.
+    area
+        Where picks may be, in prepared pixels: outside, a candidate is ignored. None: anywhere.
+    """
+    yx, score = candidates.yx_px, candidates.score
+    considered = ~_is_masked(mask, yx) & (score >= rules.ignored_score_fraction * threshold)
+    believed = np.ones(len(score), dtype=bool)
+    if candidates.verdict is not None and (candidates.verdict != UNSORTED).any():
+        believed = candidates.verdict == BELIEVED
+        considered &= believed | (score >= threshold)
+        if rules.rejected_is_background:
+            considered &= candidates.verdict != REJECTED
+    positive = considered & believed & (score >= threshold)
+    if area is not None:
+        positive &= area.holds(yx[:, 1], yx[:, 0])
+    contrast = disc_contrast(image, yx[positive], diameter_px=diameter_px)
+    positive[positive] = ~_is_outlier(contrast, rules.contrast_outlier_sigmas)
+    again = _is_second(yx, score, positive, SAME_DIAMETERS * diameter_px)
+    positive &= ~again
+    considered &= ~again
+    if rules.unlabelled_is_background:
+        return Seeds(yx[positive], yx[:0])
+    ignored = yx[considered & ~positive]
+    if candidates.earlier_yx_px is not None and rules.first_round_is_kept:
+        decided = positive
+        if candidates.verdict is not None:
+            decided = decided | (candidates.verdict == REJECTED)
+        earlier = candidates.earlier_yx_px
+        unseen = ~is_near(earlier, yx[decided], SAME_DIAMETERS * diameter_px)
+        ignored = np.concatenate([ignored, earlier[unseen & ~_is_masked(mask, earlier)]])
+    return Seeds(yx[positive], ignored)
+
+
+def disc_contrast(image: Image, yx_px: Points, *, diameter_px: float) -> Vector:
+    """Return each particle's mean minus that of the ring around it, (N,) float32.
+
+    The disc is as wide as the particle, the ring reaches from there to 1.5 diameters. Pixels
+    beyond the image are taken from its edge.
+    """
+    radius = int(np.ceil(0.75 * diameter_px))
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    distance = np.hypot(y, x)
+    disc = distance <= 0.5 * diameter_px
+    ring = (distance > 0.5 * diameter_px) & (distance <= 0.75 * diameter_px)
+    kernel = (disc / disc.sum() - ring / ring.sum()).astype(np.float32).ravel()
+    centre = np.rint(yx_px).astype(int)
+    rows = np.clip(centre[:, :1] + y.ravel(), 0, image.shape[0] - 1)  # (N, K)
+    columns = np.clip(centre[:, 1:] + x.ravel(), 0, image.shape[1] - 1)
+    contrast: Vector = image[rows, columns] @ kernel
+    return contrast
+
+
+def is_near(yx_px: Points, others_yx_px: Points, radius_px: float) -> Mask:
+    """Return which of the points have one of the others within a radius, (N,)."""
+    if not len(others_yx_px):
+        return np.zeros(len(yx_px), dtype=bool)
+    distance, _ = cKDTree(others_yx_px).query(yx_px)
+    return np.asarray(distance <= radius_px)
+
+
+def _is_masked(mask: Mask, yx_px: Points) -> Mask:
+    y, x = np.rint(yx_px).astype(int).T
+    masked: Mask = mask[np.clip(y, 0, mask.shape[0] - 1), np.clip(x, 0, mask.shape[1] - 1)]
+    return masked
+
+
+def _is_second(yx_px: Points, score: Vector, which: Mask, radius_px: float) -> Mask:
+    """Return those of some candidates that have a better one of them within a radius, (N,).
+
+    Two picks on one particle come together when each is moved to its centre.
+    """
+    again = np.zeros(len(yx_px), dtype=bool)
+    chosen = np.flatnonzero(which)
+    if len(chosen):
+        for i, j in cKDTree(yx_px[chosen]).query_pairs(radius_px, output_type="ndarray").tolist():
+            first, second = chosen[i], chosen[j]
+            again[second if score[first] >= score[second] else first] = True
+    return again
+
+
+def _is_outlier(values: Vector, sigmas: float) -> Mask:
+    if len(values) < LEAST_FOR_OUTLIERS:
+        return np.zeros(len(values), dtype=bool)
+    distance = np.abs(values - np.median(values))
+    spread = 1.4826 * float(np.median(distance))
+    outlier: Mask = distance > sigmas * max(spread, 1e-9)
+    return outlier

@@ -1,0 +1,275 @@
+"""Micrographs of a run → what the network sees, one pair of files each.
+
+``NNNN.npy`` is the prepared image, mapped and not read whole by the later stages, so that a run
+over thousands of micrographs needs little memory; ``NNNN.npz`` is the rest, written after it: where
+it is, the micrograph is done. Numbers are those of ``run.json``.
+
+Without ``training.normalize``, all are divided by one number in the end, the median noise of those
+that are trained on: it is in ``noise.json``, and each image in ``NNNN-common.npy`` in place of the
+first. So each micrograph is read once, and the worker's image is the same to the last bit.
+"""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livepick.core.contracts.run import RunMicrograph, RunSpec
+from livepick.core.formats.micrograph import read_micrograph
+from livepick.core.imaging.ctf import Ctf
+from livepick.core.imaging.pick_area import PickArea
+from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.preprocess import divided_by, prepare
+from livepick.errors import MicrographError, TrainerError
+from livepick.host.atomic_files import write_atomically
+from livepick_trainer.seeds.labels import Candidates, Points
+
+__all__ = [
+    "LEAST_CANDIDATES",
+    "LEAST_MICROGRAPHS",
+    "PreparedMicrograph",
+    "load_prepared",
+    "noise_sigma",
+    "prepare_micrographs",
+    "split_held_out",
+]
+
+_log = logging.getLogger(__name__)
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+LEAST_MICROGRAPHS = 3
+"""Fewer cannot be split into micrographs to learn from and micrographs to judge by."""
+
+LEAST_CANDIDATES = 10
+"""Above the seeding threshold, in all; a network learns fewer by heart."""
+
+_NOISE = "noise.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PreparedMicrograph:
+    """One micrograph of the run, as the network sees it."""
+
+    path: Path
+    """Of the original."""
+
+    held_out: bool
+
+    original_pixel_size_angstrom: float
+
+    image: Image
+    """``[y, x]``, particles bright; mapped from its file, read-only."""
+
+    mask: Mask
+    """True where nothing is learned or picked; ``Prepared.unpicked`` of the original."""
+
+    scale_y: float
+    """Original pixels per prepared pixel."""
+
+    scale_x: float
+
+    candidates: Candidates
+    """In prepared pixels."""
+
+    ctf: Ctf | None = None
+    """Of the original, if it is known."""
+
+    area: PickArea | None = None
+    """Where picks may be, in prepared pixels; None: anywhere."""
+
+    def to_original(self, yx_px: Points, score: NDArray[np.float32]) -> Picks:
+        """Return prepared positions as picks in pixels of the original micrograph."""
+        yx_px = yx_px.astype(np.float32)
+        return Picks.sorted(
+            yx_px[:, 1] * np.float32(self.scale_x), yx_px[:, 0] * np.float32(self.scale_y), score
+        )
+
+
+def prepare_micrographs(
+    spec: RunSpec, folder: Path, report: Callable[[str, int], None] = lambda _note, _done: None
+) -> None:
+    """Prepare each micrograph of ``spec`` into ``folder``, unless it is there already.
+
+    Parameters
+    ----------
+    spec
+        The run.
+    folder
+        Where the prepared files go; exists.
+    report
+        Called with a sentence and the count so far after each micrograph.
+
+    Raises
+    ------
+    TrainerError
+        Fewer than three micrographs are left, or they hold fewer than ten good candidates.
+    """
+    left_out = good = 0
+    for number, micrograph in enumerate(spec.micrographs):
+        note = f"{micrograph.path.name}: {len(micrograph.seeds)} candidates"
+        good_here = sum(score >= spec.seed_threshold for _, _, score in micrograph.seeds)
+        if not _rest_of(folder, number).exists():
+            try:
+                _prepare_one(spec, micrograph, folder, number)
+            except MicrographError as error:
+                left_out += 1
+                good_here = 0
+                note = f"{micrograph.path.name}: left out: {error.what}"
+                _log.warning("%s", note)
+        good += good_here
+        report(note, number + 1)
+    left = len(spec.micrographs) - left_out
+    if left < LEAST_MICROGRAPHS:
+        raise TrainerError(
+            f"{left} of the run's {len(spec.micrographs)} micrographs can be read, and training"
+            f" needs {LEAST_MICROGRAPHS}",
+            "See trainer.log for each file's fault; start a new run by training.generation.",
+        )
+    if good < LEAST_CANDIDATES:
+        raise TrainerError(
+            f"{good or 'no'} candidate{'' if good == 1 else 's'} in {left} micrographs"
+            f" {'is' if good == 1 else 'are'} good enough to learn from (score"
+            f" {spec.seed_threshold:g} and more), and training needs {LEAST_CANDIDATES}",
+            "Check particle.diameter_angstrom, particle.contrast and the pixel size; if particles"
+            " are so rare, raise bootstrap.minimum_picks.",
+        )
+    if not spec.training.normalize:
+        _divide_by_common_noise(spec, folder)
+
+
+def noise_sigma(folder: Path) -> float | None:
+    """Return the noise by which all micrographs in ``folder`` are divided; None if by their own."""
+    try:
+        return float(json.loads((folder / _NOISE).read_bytes()))
+    except FileNotFoundError:
+        return None
+
+
+def load_prepared(spec: RunSpec, folder: Path) -> list[PreparedMicrograph]:
+    """Return the micrographs that ``prepare_micrographs`` left in ``folder``, in order."""
+    return [
+        _load_one(micrograph, folder, number)
+        for number, micrograph in enumerate(spec.micrographs)
+        if _rest_of(folder, number).exists()
+    ]
+
+
+def split_held_out(
+    micrographs: Iterable[PreparedMicrograph],
+) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]:
+    """Return the micrographs to train on and those to judge by; neither is empty.
+
+    The run says which is which. If all of one kind could not be read, the last micrograph of
+    the other kind takes its part.
+    """
+    training: list[PreparedMicrograph] = []
+    held_out: list[PreparedMicrograph] = []
+    for micrograph in micrographs:
+        (held_out if micrograph.held_out else training).append(micrograph)
+    for poor, rich in ((held_out, training), (training, held_out)):
+        if not poor:
+            poor.append(rich.pop())
+            _log.warning("%s: changes sides, as one was empty", poor[0].path.name)
+    return training, held_out
+
+
+def _prepare_one(spec: RunSpec, micrograph: RunMicrograph, folder: Path, number: int) -> None:
+    raw = read_micrograph(
+        micrograph.path, pixel_size_angstrom=micrograph.pixel_size_angstrom, version=None
+    )
+    prepared = prepare(
+        raw.image,
+        pixel_size_angstrom=micrograph.pixel_size_angstrom,
+        diameter_angstrom=spec.particle.diameter_angstrom,
+        contrast=spec.particle.contrast,
+        lowpass_angstrom=spec.training.lowpass_angstrom,
+        edge_fraction=spec.particle.edge_fraction,
+    )
+    area = prepared.area.scaled(scale_y=prepared.scale_y, scale_x=prepared.scale_x)
+    scale = np.array([prepared.scale_y, prepared.scale_x])
+    image, rest = io.BytesIO(), io.BytesIO()
+    np.save(image, prepared.image.astype(np.float32))
+    np.savez(
+        rest,
+        mask=prepared.unpicked,
+        area=np.array([area.top, area.bottom, area.left, area.right]),
+        scale=scale,
+        noise=np.array(prepared.noise_sigma),
+    )
+    write_atomically(_image_of(folder, number), image.getvalue())
+    write_atomically(_rest_of(folder, number), rest.getvalue())
+
+
+def _divide_by_common_noise(spec: RunSpec, folder: Path) -> None:
+    """Make each image anew, divided by the usual noise of the training micrographs."""
+    own = {
+        number: _own_noise(folder, number)
+        for number in range(len(spec.micrographs))
+        if _rest_of(folder, number).exists()
+    }
+    learned = [sigma for number, sigma in own.items() if not spec.micrographs[number].held_out]
+    common = float(np.median(learned or list(own.values())))
+    for number, sigma in own.items():
+        normalized = _image_of(folder, number)
+        if normalized.exists():  # else it was done before the trainer was killed
+            image = io.BytesIO()
+            flat = divided_by(np.load(normalized), own_sigma=sigma, noise_sigma=common)
+            np.save(image, flat)
+            write_atomically(_common_image_of(folder, number), image.getvalue())
+            normalized.unlink()
+    write_atomically(folder / _NOISE, json.dumps(common).encode())
+
+
+def _own_noise(folder: Path, number: int) -> float:
+    with np.load(_rest_of(folder, number)) as rest:
+        return float(rest["noise"])
+
+
+def _load_one(micrograph: RunMicrograph, folder: Path, number: int) -> PreparedMicrograph:
+    common = _common_image_of(folder, number)
+    place = common if common.exists() else _image_of(folder, number)
+    image: Image = np.load(place, mmap_mode="r")
+    with np.load(_rest_of(folder, number)) as rest:
+        scale_y, scale_x = (float(s) for s in rest["scale"])
+        return PreparedMicrograph(
+            path=micrograph.path,
+            held_out=micrograph.held_out,
+            original_pixel_size_angstrom=micrograph.pixel_size_angstrom,
+            image=image,
+            mask=rest["mask"],
+            scale_y=scale_y,
+            scale_x=scale_x,
+            candidates=_candidates(micrograph.seeds, scale_y=scale_y, scale_x=scale_x),
+            ctf=micrograph.ctf,
+            area=PickArea(*rest["area"].tolist()),
+        )
+
+
+def _candidates(
+    seeds: Sequence[tuple[float, float, float]],
+    *,
+    scale_y: float,
+    scale_x: float,
+) -> Candidates:
+    table = np.asarray(seeds, dtype=np.float32).reshape(-1, 3)  # x, y, score
+    yx_px = np.column_stack([table[:, 1] / scale_y, table[:, 0] / scale_x])
+    return Candidates(yx_px.astype(np.float32), table[:, 2])
+
+
+def _image_of(folder: Path, number: int) -> Path:
+    return folder / f"{number:04d}.npy"
+
+
+def _common_image_of(folder: Path, number: int) -> Path:
+    return folder / f"{number:04d}-common.npy"
+
+
+def _rest_of(folder: Path, number: int) -> Path:
+    return folder / f"{number:04d}.npz"
