@@ -16,7 +16,7 @@ import typer
 from livepick import __version__
 from livepick.errors import EXIT_CONFIG, BusyError, ConfigError, LivepickError
 
-__all__ = ["COMMANDS", "EXIT_BUSY", "EXIT_CONFIG", "main"]
+__all__ = ["COMMANDS", "EXIT_BUSY", "main"]
 
 EXIT_BUSY = 75
 """EX_TEMPFAIL: another service has the state folder; once it has ended this one may start."""

@@ -33,31 +33,27 @@ from livepick.config.last_known_good import keep
 from livepick.config.recommendations import advice
 from livepick.config.reload import Change, ConfigFile
 from livepick.config.schema import Config
+from livepick.core.contracts.job import CUDA
 from livepick.errors import LivepickError, ModelError
 from livepick.host.atomic_files import write_atomically
 from livepick.host.gpus import Cards, nvml
 from livepick.host.systemd import Systemd
 from livepick.ingest.ctf_watcher import Sidecars
 from livepick.ingest.watcher import Watcher
+from livepick.ledger.inbox import Inbox, PickingChanged, Promoted, RunChanged, Stop
 from livepick.ledger.rows import RunState
 from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
 from livepick.models.registry import MODELS, Bundle, Models
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.supervisor import Supervisor
 from livepick.picking.coordinate_files import RelionStar
-from livepick.picking.dispatch import (
-    Dispatch,
-    Inbox,
-    Orders,
-    PickingChanged,
-    Promoted,
-    RunChanged,
-    Stop,
-)
+from livepick.picking.dispatch import Dispatch
 from livepick.picking.engine import Engine, local
 from livepick.picking.micrograph_table import MicrographTable
+from livepick.picking.model_check import probe
+from livepick.picking.model_in_use import Orders
 from livepick.picking.output_sync import Outputs
-from livepick.picking.worker import CUDA, pick, probe
+from livepick.picking.worker import pick
 from livepick.retraining.scheduler import Retrain
 from livepick.web.app import create_app
 from livepick.web.client import ADDRESS
@@ -183,6 +179,7 @@ class Service:
             ledger=reader,
             submit=lambda job: engine.submit(pick, job),
             compute=engine.submit,
+            probe=lambda bundle, device: engine.submit(probe, bundle, device),
             promoted=self._on_promoted,
             run_changed=self._on_run_changed,
         )

@@ -13,7 +13,7 @@ from livepick.config.alert_thresholds import (
     FAILED_SINGLE,
     LATEST,
 )
-from livepick.core.imaging.quality import CTF_LIMITS, LIMITS
+from livepick.core.imaging.quality_limits import CTF_LIMITS, LIMITS
 from observability.panels import curves, distribution
 
 __all__ = ["quality_panels"]

@@ -21,12 +21,11 @@ import pytest
 from session import LISTS
 
 from livepick.config.schema import Config
-from livepick.core.contracts.run import PROGRESS, Stage
+from livepick.core.contracts.progress import PROGRESS, ProgressReader, Stage
 from livepick.errors import LedgerError
 from livepick.ledger.writer import LEDGER, ReadLedger
 from livepick.models.promotions import CHAMPION
 from livepick.models.registry import Models, verify_graph
-from livepick.retraining.trainer_process import ProgressReader
 from livepick.simulate.acquisition import Pace, Plan, acquire
 from livepick.simulate.field import Junk
 from livepick.simulate.field import Session as Simulation

@@ -33,14 +33,15 @@ from real_data import DEFAULT_DATA, SETS, DataSet, read_truth, stem
 from rich.console import Console
 
 from livepick.config.schema import Config, Particle, Training
+from livepick.core.contracts.job import Job
 from livepick.core.contracts.run import RunMicrograph, RunSpec
 from livepick.core.evaluation.matching import Matches, figures, match, operating_point, pool
 from livepick.core.imaging import preprocess
 from livepick.core.imaging.picks import Picks
 from livepick.models.blob_picker import BLOB_THRESHOLD
 from livepick.models.registry import Models
-from livepick.picking.worker import Job, pick
-from livepick.retraining.run_store import split
+from livepick.picking.worker import pick
+from livepick.retraining.holdout_split import split
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
 from livepick.simulate.species import specimen

@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from livepick.config.schema import Particle, Training
-from livepick.core.contracts.run import FindingKind, RunSpec
+from livepick.core.contracts.progress import FindingKind
+from livepick.core.contracts.run import RunSpec
 from livepick_trainer.learning.attempts import HISTORY, History
 from livepick_trainer.learning.dataset import LabelledMicrograph, PatchRules
 from livepick_trainer.pipeline.auto_remedy import train_with_remedies

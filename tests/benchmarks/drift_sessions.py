@@ -17,8 +17,9 @@ import mrcfile
 import numpy as np
 from ablation import Material, Step, blob_seeds, train
 
+from livepick.core.contracts.job import Job
 from livepick.core.evaluation.drift_test import Picked
-from livepick.picking.worker import Job, pick
+from livepick.picking.worker import pick
 from livepick.simulate.exposure import Simulated, simulate_micrograph
 from livepick.simulate.field import Junk, Session, default_particles
 from livepick.simulate.species import specimen

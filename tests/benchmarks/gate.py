@@ -30,14 +30,15 @@ from rich.console import Console
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import read_card
+from livepick.core.contracts.job import Job
 from livepick.core.contracts.run import RunMicrograph, RunSpec
 from livepick.core.evaluation.matching import figures, match
 from livepick.core.imaging.picks import Picks
 from livepick.errors import TrainerError
 from livepick.models.registry import Bundle, Models
-from livepick.picking.worker import Job, pick
+from livepick.picking.worker import pick
+from livepick.retraining.holdout_split import split
 from livepick.retraining.promotion_gate import Gate
-from livepick.retraining.run_store import split
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
 from livepick.simulate.species import specimen

@@ -27,14 +27,15 @@ from rich.console import Console
 from rich.table import Table
 
 from livepick.config.schema import Config
+from livepick.core.contracts.job import Result, StageSeconds
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.quality import Quality
 from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
 from livepick.monitoring.health import Health
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.status import read_status
 from livepick.picking.engine import threads
-from livepick.picking.worker import Quality, Result, StageSeconds
 from livepick.web.app import create_app
 from livepick.web.page import NEWEST, Sources
 from livepick.web.server import Web, listen

@@ -38,10 +38,12 @@ from rich.console import Console
 from rich.table import Table
 
 from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
+from livepick.core.contracts.job import Job
 from livepick.core.imaging.blob_detector import blob_graph
 from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
-from livepick.core.imaging.quality import LIMITS, Limit, Quality, judge
-from livepick.picking.worker import Job, pick
+from livepick.core.imaging.quality import Quality
+from livepick.core.imaging.quality_limits import LIMITS, Limit, judge
+from livepick.picking.worker import pick
 
 DEFAULT_DATA = Path(__file__).parents[3] / "shared" / "data"
 THUMBNAIL_ANGSTROM = 7.5

@@ -25,10 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from livepick.core.contracts.bundle import GRAPH, Kind, ModelCard, publish, sha256
+from livepick.core.contracts.job import Job, Result
 from livepick.core.imaging.blob_detector import blob_graph
 from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.picking.engine import local
-from livepick.picking.worker import Job, Result, pick
+from livepick.picking.worker import pick
 
 SIZE_PX = 4096
 PIXEL_SIZE_ANGSTROM = 1.77

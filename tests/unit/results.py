@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from livepick.core.contracts.job import Result, StageSeconds
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality
-from livepick.picking.worker import Result, StageSeconds
 
 
 def result(*, version=0, kind="blob", threshold=0.5, scores=(0.9, 0.6, 0.1)):

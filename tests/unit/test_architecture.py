@@ -63,6 +63,6 @@ def test_a_wheel_holds_all_that_is_no_python(tmp_path: Path) -> None:
         and not re.search(r"(^|/)(\.|__pycache__)", relative := path.relative_to(root).as_posix())
     }
     assert sources - inside == set()
-    assert "livepick/schema.sql" in inside
+    assert "livepick/ledger/schema.sql" in inside
     assert any(name.startswith("livepick/web/templates/") for name in inside)
     assert "livepick_trainer/__main__.py" in inside

@@ -19,7 +19,8 @@ from pydantic import TypeAdapter
 import livepick
 from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
 from livepick.core.contracts.held_out_labels import HELD_OUT
-from livepick.core.contracts.run import RunSpec, Stage
+from livepick.core.contracts.progress import Stage
+from livepick.core.contracts.run import RunSpec
 from livepick.core.imaging.normalize import COMMON_NOISE
 from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.errors import TrainerError

@@ -20,7 +20,7 @@ from livepick.config.schema import Config
 from livepick.errors import ModelError
 from livepick.models.registry import MODELS, Bundle, Models
 from livepick.models.summary import Entry, differing_settings, entries
-from livepick.picking.worker import canary
+from livepick.picking.model_check import canary
 
 __all__ = ["models"]
 

@@ -11,10 +11,10 @@ from typing import Annotated, Protocol
 import typer
 
 from livepick.config.schema import Device
+from livepick.core.contracts.job import Job, Result
 from livepick.errors import MicrographError
 from livepick.ledger.rows import Visible
 from livepick.picking.coordinate_files import RelionStar
-from livepick.picking.worker import Job, Result
 from livepick.picking.worker import pick as pick_one
 
 __all__ = ["pick"]

@@ -14,64 +14,20 @@ from pathlib import Path
 from typing import Literal
 
 from livepick.config.schema import Watch
-from livepick.core.formats.micrograph import FileVersion, printable, read_header
+from livepick.core.formats.header import printable
+from livepick.core.formats.micrograph import FileVersion, read_header
 from livepick.host.disks import Space, space_of
 from livepick.ingest.presets import Rules
 from livepick.ingest.scan import FileSystem, Found, Scan, file_system, look
 from livepick.ingest.settle import Outcome, Settler
+from livepick.ledger.inbox import Landed, RootState, SetAside
 
-__all__ = ["FileEvents", "Folder", "Landed", "Message", "RootState", "SetAside"]
+__all__ = ["FileEvents", "Folder", "Message"]
 
 _log = logging.getLogger(__name__)
 
 SETTLE_SECONDS_LOCAL = 5.0
 SETTLE_SECONDS_NETWORK = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """A micrograph is complete, or is complete with new content."""
-
-    root: Path
-    """The watched folder, as configured."""
-
-    relative: Path
-    """Below it. Names are arbitrary bytes: it may hold surrogates, as ``os.fsdecode`` gives."""
-
-    version: FileVersion
-    landed_at: float
-    """Unix seconds: when this content was first seen."""
-
-    at_start: bool = False
-    """Whether the first listing of its folder found it: nobody knows how long it had been there."""
-
-
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """A file is no micrograph, or did not become whole in time. New content brings it back."""
-
-    root: Path
-    relative: Path
-    version: FileVersion
-    reason: str
-    """``MicrographError.reason``. After ``incomplete`` and ``io`` the file is still looked at
-    now and then, and may be sent as ``Landed`` with this very version."""
-
-    error: str
-    """What happened."""
-
-    remedy: str
-    landed_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class RootState:
-    """A watched folder is there, or is not; sent at the start and at every change."""
-
-    root: Path
-    available: bool
-    detail: str
-    """Why not; or the file system and how it is watched."""
 
 
 Message = Landed | SetAside | RootState

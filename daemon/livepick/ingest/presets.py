@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import PurePath
 
 from livepick.config.schema import Preset, Watch
-from livepick.errors import ConfigError
+from livepick.ingest.globs import any_of
 
 __all__ = ["IMAGE_SUFFIXES", "PRESETS", "Rules", "is_ignored_name", "is_image_name", "rules_for"]
 
@@ -93,11 +93,11 @@ class Rules:
 
     @cached_property
     def _included(self) -> re.Pattern[str]:
-        return _any_of(self.include)
+        return any_of(self.include)
 
     @cached_property
     def _excluded(self) -> re.Pattern[str]:
-        return _any_of(self.exclude)
+        return any_of(self.exclude)
 
 
 PRESETS: dict[Preset, Rules] = {
@@ -146,41 +146,3 @@ def is_image_name(name: str) -> bool:
 def is_ignored_name(name: str) -> bool:
     """Return whether a file or folder is hidden or still on its way, by its name."""
     return name.startswith(".") or name.lower().endswith(IGNORED_SUFFIXES)
-
-
-def _any_of(globs: tuple[str, ...]) -> re.Pattern[str]:
-    pattern = "|".join(_translated(glob) for glob in globs)
-    try:
-        return re.compile(pattern or r"(?!)", re.DOTALL)
-    except re.error as error:
-        raise ConfigError(
-            f"one of the globs {', '.join(globs)} cannot be understood: {error}",
-            "Correct watch.include or watch.exclude, as '*_DW.mrc' or 'average/*.mrc'.",
-        ) from error
-
-
-def _translated(glob: str) -> str:
-    """Translate a glob to a regular expression for a whole path."""
-    tied = glob if "/" in glob else f"**/{glob}"
-    stem, dot, suffix = tied.lstrip("/").rpartition(".")
-    if dot and re.fullmatch(r"\w+", suffix):  # upper and lower case of a plain suffix are one
-        return f"(?:{_translated_part(stem)}\\.(?i:{re.escape(suffix)})\\Z)"
-    return f"(?:{_translated_part(tied.lstrip('/'))}\\Z)"
-
-
-_TOKENS = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^]/]*\]|.", re.DOTALL)
-
-
-def _translated_part(glob: str) -> str:
-    wild = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    parts = []
-    for token in _TOKENS.findall(glob):
-        if token in wild:
-            parts.append(wild[token])
-        elif len(token) > 1:
-            negated = token[1] == "!"
-            members = re.sub(r"([\\^\[\]&~|])", r"\\\1", token[1 + negated : -1])
-            parts.append(f"[^/{members}]" if negated else f"[{members}]")
-        else:
-            parts.append(re.escape(token))
-    return "".join(parts)

@@ -9,7 +9,6 @@ only makes the thread look at a path now instead of at the next scan, and a miss
 The thread is the only one that looks at files. watchdog's threads append to a list and wake it.
 """
 
-import contextlib
 import dataclasses
 import logging
 import math
@@ -23,33 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers.inotify import InotifyObserver
-
 from livepick.config.schema import Watch
-from livepick.core.formats.micrograph import FileVersion, printable
+from livepick.core.formats.header import printable
+from livepick.core.formats.micrograph import FileVersion
 from livepick.host.disks import Space
-from livepick.ingest.folder import FileEvents, Folder, Landed, Message, RootState, SetAside
+from livepick.ingest.folder import FileEvents, Folder
+from livepick.ingest.inotify import Handler, Notifier, OverflowListener
 from livepick.ingest.presets import rules_for
+from livepick.ledger.inbox import Message
 
-__all__ = [
-    "FolderHealth",
-    "Health",
-    "Landed",
-    "Message",
-    "RootState",
-    "SetAside",
-    "Watcher",
-]
+__all__ = ["FolderHealth", "Health", "Watcher"]
 
 _log = logging.getLogger(__name__)
 
@@ -67,14 +49,7 @@ RENEW_SECONDS = 30.0
 SHORTEST_SLEEP_SECONDS = 0.02
 """So that a stream of events is taken in batches."""
 
-_EVENTS: list[type[FileSystemEvent]] = [
-    FileCreatedEvent,
-    FileClosedEvent,
-    FileMovedEvent,
-    FileDeletedEvent,
-    DirCreatedEvent,
-    DirMovedEvent,
-]
+
 _EVENT_TYPES = [field.name for field in dataclasses.fields(FileEvents)]
 
 
@@ -140,93 +115,12 @@ class _Hint:
     closed: bool
 
 
-class _Handler(FileSystemEventHandler):
-    """Turns watchdog's events into hints. It never raises: that would end watchdog's thread."""
-
-    def __init__(
-        self, count: Callable[[str], None], tell: Callable[[str, bool, bool], None]
-    ) -> None:
-        self._count = count
-        self._tell = tell
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        """Pass on where to look, whether it is a folder, and whether its writer is done."""
-        try:
-            self._count(event.event_type)
-            if source := os.fsdecode(event.src_path):
-                self._tell(source, event.is_directory, isinstance(event, FileClosedEvent))
-            if place := os.fsdecode(event.dest_path):  # of a move; either end may be outside
-                self._tell(place, event.is_directory, not event.is_directory)
-        except Exception:  # noqa: BLE001 - logged with its traceback; raising would deafen us
-            _log.exception("event not understood: %r", event)
-
-
-class _Notifier:
-    """An inotify observer for one folder, with the threads that it depends on."""
-
-    def __init__(self, root: Path, handler: _Handler) -> None:
-        """Start watching. Raises OSError if the kernel gives no watch.
-
-        Links are never followed here: watchdog would walk those that lead back for ever.
-        """
-        self._identity = _identity(root)
-        self._observer = InotifyObserver(generate_full_events=True)
-        try:
-            self._observer.schedule(handler, os.fspath(root), recursive=True, event_filter=_EVENTS)
-            self._observer.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def works(self, root: Path) -> bool:
-        """Return whether all its threads live and the folder is the one that it watches.
-
-        ``observer.is_alive()`` alone stays true when the emitters have ended.
-        """
-        reader = getattr(self._observer, "_inotify_fd", None)  # a thread that nothing else shows
-        threads: list[threading.Thread] = [self._observer, *self._observer.emitters]
-        if isinstance(reader, threading.Thread):
-            threads.append(reader)
-        alive = all(thread.is_alive() for thread in threads) and bool(self._observer.emitters)
-        return alive and _identity(root) == self._identity
-
-    def stop(self) -> None:
-        """End the threads, in whatever state they are."""
-        with contextlib.suppress(OSError, RuntimeError, KeyError):
-            self._observer.stop()
-        if self._observer.is_alive():
-            self._observer.join(timeout=2)
-
-
-def _identity(root: Path) -> tuple[int, int] | None:
-    try:
-        status = root.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-class _OverflowListener(logging.Handler):
-    """Hears watchdog's warning that the kernel dropped events; it has no other sign of it."""
-
-    LOGGER = "watchdog.observers.inotify_c"
-
-    def __init__(self, overflowed: Callable[[], None]) -> None:
-        super().__init__(logging.WARNING)
-        self._overflowed = overflowed
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Call back if the record is about an overflow."""
-        if "overflow" in str(record.msg):
-            self._overflowed()
-
-
 class _Watched:
     """A folder, its notifier if it has one, and when it is due."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
-        self.notifier: _Notifier | None = None
+        self.notifier: Notifier | None = None
         self.renew_at = -math.inf
         self.scan_at = -math.inf
 
@@ -281,7 +175,7 @@ class Watcher:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self._listener = _OverflowListener(self._on_overflow)
+        self._listener = OverflowListener(self._on_overflow)
         self._overflowed = False
         self._supervise_at = -math.inf
         self._reexamine_at = -math.inf
@@ -295,7 +189,7 @@ class Watcher:
         # watchdog warns, in kilobytes, when a folder and its sub-folder appear at the same time.
         # Made an error, the warning would end watchdog's thread.
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
-        logging.getLogger(_OverflowListener.LOGGER).addHandler(self._listener)
+        logging.getLogger(OverflowListener.LOGGER).addHandler(self._listener)
         self._thread.start()
 
     def stop(self, timeout_seconds: float = 5.0) -> None:
@@ -304,7 +198,7 @@ class Watcher:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
-        logging.getLogger(_OverflowListener.LOGGER).removeHandler(self._listener)
+        logging.getLogger(OverflowListener.LOGGER).removeHandler(self._listener)
 
     def is_alive(self) -> bool:
         """Return whether the watching thread runs."""
@@ -465,7 +359,7 @@ class Watcher:
             self._on_event(watched, path, folder=is_folder, closed=closed)
 
         try:
-            watched.notifier = _Notifier(folder.root, _Handler(count, tell))
+            watched.notifier = Notifier(folder.root, Handler(count, tell))
         except OSError as error:
             watched.renew_at = self._clock() + RENEW_SECONDS
             _log.warning(

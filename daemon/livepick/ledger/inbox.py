@@ -1,29 +1,30 @@
-"""What the dispatch loop is told, what it tells, and what it is asked to do."""
+"""Messages to the dispatch loop, the one writer of the ledger."""
 
 import queue
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
-from livepick.config.schema import Device, Repick
+from livepick.config.schema import Repick
 from livepick.core.contracts.bundle import ModelCard
+from livepick.core.contracts.job import Result
+from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.quality import CtfFigures
-from livepick.ingest.watcher import Landed, RootState, SetAside
-from livepick.ledger.rows import Claim, Counts, RunState
-from livepick.picking.worker import Result
+from livepick.ledger.rows import Claim, RunState
 
 __all__ = [
     "CtfFound",
     "Finished",
     "Inbox",
-    "Instruments",
+    "Landed",
     "Message",
-    "Orders",
     "PickingChanged",
     "Promoted",
+    "RootState",
     "RunChanged",
+    "SetAside",
     "Stop",
 ]
 
@@ -81,6 +82,52 @@ class Stop:
     """Claim no more, see the rest home, return."""
 
 
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A micrograph is complete, or is complete with new content."""
+
+    root: Path
+    """The watched folder, as configured."""
+
+    relative: Path
+    """Below it. Names are arbitrary bytes: it may hold surrogates, as ``os.fsdecode`` gives."""
+
+    version: FileVersion
+    landed_at: float
+    """Unix seconds: when this content was first seen."""
+
+    at_start: bool = False
+    """Whether the first listing of its folder found it: nobody knows how long it had been there."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A file is no micrograph, or did not become whole in time. New content brings it back."""
+
+    root: Path
+    relative: Path
+    version: FileVersion
+    reason: str
+    """``MicrographError.reason``. After ``incomplete`` and ``io`` the file is still looked at
+    now and then, and may be sent as ``Landed`` with this very version."""
+
+    error: str
+    """What happened."""
+
+    remedy: str
+    landed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RootState:
+    """A watched folder is there, or is not; sent at the start and at every change."""
+
+    root: Path
+    available: bool
+    detail: str
+    """Why not; or the file system and how it is watched."""
+
+
 Message = (
     Landed
     | SetAside
@@ -93,55 +140,3 @@ Message = (
     | Stop
 )
 Inbox = queue.SimpleQueue[Message]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Orders:
-    """How micrographs are to be picked."""
-
-    bundle: Path
-    """The model that picks at the start."""
-    card: ModelCard
-    device: Device = "cpu"
-    pixel_size_angstrom: float | None = None
-    """As configured; None: each header says it."""
-    threshold: float | None = None
-    """As configured; None: the model's own."""
-    repick: Repick = "provisional"
-    """What is picked again when another model picks."""
-
-
-class Instruments(Protocol):
-    """What the loop tells the operator's instruments."""
-
-    def landed(self, landed_at: float, *, collected: bool) -> None:
-        """Count a micrograph that is complete, at unix seconds.
-
-        ``collected``: whether it shows that a session collects.
-        """
-
-    def superseded(self) -> None:
-        """Count new content under a known name."""
-
-    def picked(
-        self, result: Result, *, latency_seconds: float | None, export_seconds: float
-    ) -> None:
-        """Count a micrograph whose picks are on disk; no latency when it was picked again."""
-
-    def ctf_found(self, figures: CtfFigures) -> None:
-        """Count what another program has measured, once a micrograph."""
-
-    def failed(self, reason: str, stage: Literal["ingest", "pick", "export"]) -> None:
-        """Count a micrograph that is given up."""
-
-    def retried(self, reason: str) -> None:
-        """Count a micrograph that is queued again after an error."""
-
-    def queue(self, counts: Counts, oldest_waiting_at: float | None) -> None:
-        """Set how many are in which state, and when the oldest without picks landed."""
-
-    def worker_crashed(self) -> None:
-        """Count a worker that died."""
-
-    def output_failed(self) -> None:
-        """Count a write to the output folder that failed."""

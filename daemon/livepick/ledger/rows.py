@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from livepick.core.formats.micrograph import FileVersion
-from livepick.core.imaging.quality import CtfFigures, Quality, Verdict
+from livepick.core.imaging.quality import CtfFigures, Quality
+from livepick.core.imaging.quality_limits import Verdict
 
 __all__ = [
     "CTF_FIGURES",

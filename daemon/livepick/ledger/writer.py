@@ -25,9 +25,11 @@ from typing import Any, Final
 
 from livepick.config.alert_thresholds import GAPS
 from livepick.config.schema import Repick
+from livepick.core.contracts.job import Result
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
-from livepick.core.imaging.quality import VERDICTS, CtfFigures, Verdict, judge
+from livepick.core.imaging.quality import CtfFigures
+from livepick.core.imaging.quality_limits import VERDICTS, Verdict, judge
 from livepick.errors import LedgerError, LedgerWriteError, LivepickError, PoisonError
 from livepick.host.filesystem import file_system_type, is_network
 from livepick.host.lock import StateLock
@@ -51,7 +53,6 @@ from livepick.ledger.rows import (
     quality_of,
     version_of,
 )
-from livepick.picking.worker import Result
 
 __all__ = ["LEDGER", "MIGRATIONS", "SCHEMA", "SCHEMA_VERSION", "Ledger", "ReadLedger"]
 

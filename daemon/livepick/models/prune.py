@@ -4,7 +4,8 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from livepick.core.contracts.run import PROGRESS, Progress, RunSpec
+from livepick.core.contracts.progress import PROGRESS, Progress
+from livepick.core.contracts.run import RunSpec
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import fsync_folder
 

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from livepick.core.formats.micrograph import printable
+from livepick.core.formats.header import printable
 from livepick.host.disks import Disk, Role, Space
+from livepick.monitoring.human_units import size
 from livepick.monitoring.problem import Problem
 
-__all__ = ["Room", "rooms_of", "size", "tight"]
+__all__ = ["Room", "rooms_of", "tight"]
 
 _NAMES: dict[Role, str] = {"watch": "watched", "output": "output", "state": "state"}
 
@@ -61,17 +62,3 @@ def _problem(room: Room) -> Problem:
         "Make room: move finished sessions and raw movies. Old models go with"
         " livepick models prune.",
     )
-
-
-def size(count_bytes: float) -> str:
-    """Return an amount of data in words that are short, by powers of 1024 as ``df -h``."""
-    amount = float(count_bytes)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if amount < 1000:
-            return (
-                f"{amount:.0f} {unit}"
-                if amount >= 10 or unit == "bytes"
-                else f"{amount:.1f} {unit}"
-            )
-        amount /= 1024
-    return f"{amount:,.0f} TiB" if amount >= 10 else f"{amount:.1f} TiB"

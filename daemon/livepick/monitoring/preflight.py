@@ -249,7 +249,7 @@ def _provider(config: Config) -> Check:
 def _probe(config: Config, device: Device) -> str:
     """Make the blob picker in a folder that goes away, and run it. Called in a process apart."""
     from livepick.models.registry import Models  # noqa: PLC0415 - only the process apart needs them
-    from livepick.picking.worker import probe  # noqa: PLC0415
+    from livepick.picking.model_check import probe  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="livepick-check-") as folder:
         return probe(Models(Path(folder) / "models").ensure_blob(config).path, device)
@@ -336,7 +336,7 @@ def _first_coordinates(name: str, config: Config, place: Path) -> Check:
 
 def _probe_bundle(config: Config, device: Device) -> str:
     """Run the graph of the bootstrap's bundle once. Called in a process apart."""
-    from livepick.picking.worker import probe  # noqa: PLC0415 - only the process apart needs it
+    from livepick.picking.model_check import probe  # noqa: PLC0415 - only the process apart needs it
 
     picks = config.bootstrap.picks
     if picks == "blob" or picks.model is None:

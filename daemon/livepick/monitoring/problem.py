@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from livepick.core.evaluation.drift_test import DriftFinding
-from livepick.core.formats.micrograph import printable
+from livepick.core.formats.header import printable
 from livepick.errors import ConfigError, LedgerWriteError, LivepickError, OutputError
 
 __all__ = [

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from livepick.core.imaging.quality import CTF_LIMITS, LIMITS, Limit, Verdict
+from livepick.core.imaging.quality_limits import CTF_LIMITS, LIMITS, Limit, Verdict
 from livepick.ledger.rows import MicrographRow
 
 __all__ = [

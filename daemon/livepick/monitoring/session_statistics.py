@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from livepick.core.imaging.quality import VERDICTS, Verdict
+from livepick.core.imaging.quality_limits import VERDICTS, Verdict
 from livepick.ledger.rows import MicrographRow
 from livepick.monitoring.quality_figures import FIGURES, Figure
 

@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard, bundle_name, read_card
+from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RUNS
 from livepick.core.contracts.training_report import TrainingFinding, read_findings
 from livepick.core.evaluation.drift_test import Drift, DriftFinding
-from livepick.core.imaging.quality import VERDICTS, Verdict
+from livepick.core.imaging.quality_limits import VERDICTS, Verdict
 from livepick.errors import ModelError
 from livepick.host.disks import Disk
 from livepick.ledger.rows import Counts, MicrographRow, RunRow
@@ -24,8 +25,8 @@ from livepick.models.registry import MODELS
 from livepick.monitoring.drift_monitor import read_drift
 from livepick.monitoring.problem import Problem
 from livepick.retraining.eta import RunProgress, forecast
-from livepick.retraining.run_store import is_of, read_waiting
-from livepick.retraining.trainer_process import ProgressReader
+from livepick.retraining.fingerprints import is_of
+from livepick.retraining.run_store import read_waiting
 
 __all__ = ["Status", "Training", "read_status"]
 

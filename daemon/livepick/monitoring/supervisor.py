@@ -14,6 +14,7 @@ from livepick.config.alert_thresholds import LATEST
 from livepick.config.reload import Change, describe, read_anew
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard
+from livepick.core.contracts.job import CUDA
 from livepick.errors import LedgerError, LivepickError
 from livepick.host.disks import Disk, Role, space_of
 from livepick.host.gpus import Cards
@@ -21,9 +22,9 @@ from livepick.host.systemd import Systemd
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.writer import ReadLedger
 from livepick.monitoring.drift_monitor import DriftWatch
-from livepick.monitoring.headline import empty_in_row
 from livepick.monitoring.health import Health
 from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.pace import empty_in_row
 from livepick.monitoring.problem import (
     Problem,
     config_refused,
@@ -36,7 +37,6 @@ from livepick.monitoring.problem import (
 from livepick.monitoring.status import Status, read_status
 from livepick.picking.dispatch import Dispatch
 from livepick.picking.output_sync import Outputs
-from livepick.picking.worker import CUDA
 
 __all__ = ["Supervisor"]
 

@@ -26,6 +26,7 @@ from typing import Literal
 from livepick.config.alert_thresholds import SESSION_SECONDS
 from livepick.config.schema import Repick
 from livepick.core.contracts.bundle import ModelCard
+from livepick.core.contracts.job import Job, Result
 from livepick.errors import (
     ChangedFileError,
     IncompleteFileError,
@@ -39,36 +40,27 @@ from livepick.errors import (
     UnreadableFileError,
     VanishedFileError,
 )
-from livepick.ingest.watcher import Landed, RootState, SetAside
 from livepick.ledger.inbox import (
     CtfFound,
     Finished,
     Inbox,
-    Instruments,
+    Landed,
     Message,
-    Orders,
     PickingChanged,
     Promoted,
+    RootState,
     RunChanged,
+    SetAside,
     Stop,
 )
 from livepick.ledger.rows import Arrival, Claim
 from livepick.ledger.writer import Ledger
 from livepick.picking.engine import Engine
+from livepick.picking.instruments import Instruments
+from livepick.picking.model_in_use import Orders
 from livepick.picking.output_sync import Outputs
-from livepick.picking.worker import Job, Result
 
-__all__ = [
-    "Dispatch",
-    "Finished",
-    "Inbox",
-    "Instruments",
-    "Orders",
-    "PickingChanged",
-    "Promoted",
-    "RunChanged",
-    "Stop",
-]
+__all__ = ["Dispatch"]
 
 IDLE_SECONDS = 1.0
 """Longest wait for a message: how late a retry or a look at the disk can be."""

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from livepick.core.contracts.job import Result
 from livepick.core.imaging.picks import Picks
 from livepick.errors import OutputError
 from livepick.ledger.rows import Claim, Measured, Visible
 from livepick.ledger.writer import Ledger
-from livepick.picking.worker import Result
 
 __all__ = ["Export", "Outputs", "Table"]
 

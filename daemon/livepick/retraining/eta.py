@@ -17,7 +17,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from livepick.core.contracts.run import Progress, Stage
+from livepick.core.contracts.progress import Progress, Stage
 
 __all__ = ["RunProgress", "forecast"]
 

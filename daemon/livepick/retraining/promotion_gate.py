@@ -18,6 +18,7 @@ import numpy as np
 
 from livepick.config.schema import Config
 from livepick.core.contracts.held_out_labels import HeldOutLabels, LabelledMicrograph
+from livepick.core.contracts.job import Job, Result
 from livepick.core.evaluation.model_comparison import (
     Comparison,
     Pair,
@@ -29,7 +30,6 @@ from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
 from livepick.errors import ModelError
 from livepick.models.registry import Bundle
-from livepick.picking.worker import Job, Result
 from livepick.retraining.trial_picking import TRIAL_SECONDS, Submit, try_job
 
 __all__ = ["Compute", "Gate", "Judgement"]

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from livepick.config.schema import RUNNING, Training
-from livepick.core.contracts.run import DISK_FULL_STATUS, Progress, RunSpec, Stage
-from livepick.monitoring.metrics.exporter import Metrics
+from livepick.core.contracts.progress import Progress, ProgressReader, Stage
+from livepick.core.contracts.run import DISK_FULL_STATUS, RunSpec
 from livepick.retraining.eta import forecast
-from livepick.retraining.trainer_process import Ended, ProgressReader, TrainerProcess, log_tail
+from livepick.retraining.instruments import Instruments
+from livepick.retraining.trainer_process import Ended, TrainerProcess, log_tail
 
 __all__ = ["Ending", "Following"]
 
@@ -62,7 +63,7 @@ class Following:
         *,
         models: Path,
         training: Training,
-        metrics: Metrics,
+        metrics: Instruments,
         command: tuple[str, ...] = (),
     ) -> None:
         self.folder = folder
@@ -75,7 +76,7 @@ class Following:
         _order_with(folder, training)
         self._trainer = TrainerProcess.on(folder, command, threads=training.threads)
         self._started_at = time.monotonic()
-        metrics.training_running.set(1)
+        metrics.training_is_running(running=True)
         metrics.training_at(forecast(self._lines, now=time.time()))
 
     @property
@@ -112,7 +113,7 @@ class Following:
         self._rest()
 
     def _rest(self) -> None:
-        self._metrics.training_running.set(0)
+        self._metrics.training_is_running(running=False)
         self._metrics.training_at(None)
 
     def _report(self, line: Progress) -> None:

@@ -8,17 +8,18 @@ preparation and sorting: the numbers of ``classes.png`` then mean what they did.
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard, bundle_name
-from livepick.core.contracts.run import RUNS, RunSpec
-from livepick.core.formats.ctf_files import with_ctfs
+from livepick.core.contracts.run import RUNS, RunMicrograph, RunSpec
+from livepick.core.formats.ctf_files import find_ctfs
 from livepick.ledger.writer import ReadLedger
 from livepick.models.registry import Models
-from livepick.monitoring.metrics.exporter import Metrics
-from livepick.retraining.run_store import Runs, Waiting, say_waiting, split
+from livepick.retraining.holdout_split import split
+from livepick.retraining.instruments import Instruments
+from livepick.retraining.run_store import Runs, Waiting, say_waiting
 from livepick.retraining.seed_sources import (
     FromCoordinates,
     FromLedger,
@@ -30,7 +31,7 @@ from livepick.retraining.seed_sources import (
 from livepick.retraining.seeds_from_model import FromModel
 from livepick.retraining.trial_picking import Submit
 
-__all__ = ["Ordering"]
+__all__ = ["Ordering", "with_ctfs"]
 
 LOOK_SECONDS = 10.0
 """Between two looks for seeds while no further micrograph is picked."""
@@ -58,7 +59,7 @@ class Ordering:
         config: Config,
         *,
         models: Models,
-        metrics: Metrics,
+        metrics: Instruments,
         ledger: ReadLedger,
         submit: Submit,
         fingerprint: str | None = None,
@@ -138,7 +139,7 @@ class Ordering:
         if self._told is None or why.kind != self._told.kind or why.kind == "trouble":
             if why.kind == "trouble":
                 _log.error("training: %s", _as_log(why.sentence))
-                self._metrics.error("train", self._reason)
+                self._metrics.training_failed(self._reason)
             elif why.kind != "collecting":
                 _log.info("training: %s", _as_log(why.sentence))
         word = Waiting(
@@ -224,3 +225,23 @@ def _described(spec: RunSpec) -> str:
         f" with picks of {made_by}"
     )
     return f"{sentence}, as run {spec.continues} sorted them" if spec.continues else sentence
+
+
+def with_ctfs(micrographs: Sequence[RunMicrograph], place: Path | None) -> list[RunMicrograph]:
+    """Return the micrographs of a run, each with how it was taken where that is written.
+
+    What cannot be read is a warning in the log, and the micrograph stays without.
+
+    Parameters
+    ----------
+    micrographs
+        Of a run that is ordered now.
+    place
+        As of ``find_ctfs``.
+    """
+    found, faults = find_ctfs(place, [micrograph.path for micrograph in micrographs])
+    for fault in faults:
+        _log.warning("defocus: left out: %s", fault)
+    if found or place is not None:
+        _log.info("defocus: known for %d of %d micrographs", len(found), len(micrographs))
+    return [m.model_copy(update={"ctf": found.get(m.path)}) for m in micrographs]

@@ -5,10 +5,7 @@ was trained on is never held out: figures of different runs are then comparable,
 judged by what it or an ancestor of it has learned.
 """
 
-import hashlib
-import json
 import logging
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,47 +13,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from livepick.config.schema import Bootstrap, Particle, Training
 from livepick.core.contracts.bundle import bundle_name
-from livepick.core.contracts.run import RUN, RunMicrograph, RunSpec
+from livepick.core.contracts.run import RUN, RunSpec
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
+from livepick.retraining.fingerprints import seeding_fingerprint
 
-__all__ = [
-    "LEAST_MICROGRAPHS",
-    "MOST_MASKED",
-    "Runs",
-    "Waiting",
-    "drift_fingerprint",
-    "is_fit_to_learn_from",
-    "is_of",
-    "read_waiting",
-    "say_waiting",
-    "split",
-]
+__all__ = ["Runs", "Waiting", "read_waiting", "say_waiting"]
 
 WAITING = "waiting.json"
 """In the folder of runs: why there is none yet."""
 
-MOST_MASKED = 0.5
-"""With more than this part of its area taken out (carbon, ice, dirt, bad borders), a micrograph is
-of bad quality."""
-
-LEAST_MICROGRAPHS = 3
-"""Fewer cannot be split into micrographs to learn from and micrographs to judge by."""
 
 _log = logging.getLogger(__name__)
-
-
-def is_fit_to_learn_from(*, masked_fraction: float, picks: int) -> bool:
-    """Return whether a micrograph counts for the bootstrap: it is mostly clean, and not empty.
-
-    Parameters
-    ----------
-    masked_fraction
-        Area taken out of picking, 0 to 1.
-    picks
-        Above the threshold of whoever made them.
-    """
-    return masked_fraction <= MOST_MASKED and picks > 0
 
 
 class Waiting(BaseModel):
@@ -176,83 +144,3 @@ class Runs:
             frozenset(m.path for m in spec.micrographs if m.held_out),
             frozenset(m.path for m in spec.micrographs if not m.held_out),
         )
-
-
-def seeding_fingerprint(particle: Particle, bootstrap: Bootstrap, training: Training) -> str:
-    """Return a short digest of every setting that shapes seeds, preparation and sorting.
-
-    Two runs with the same one differ only in what comes after the 2D classes.
-    """
-    shaping = {
-        "particle": particle.model_dump(mode="json"),
-        "bootstrap": bootstrap.model_dump(mode="json", exclude={"classes"}),
-        "training": training.model_dump(
-            mode="json",
-            include={"seed", "generation", "normalize", "lowpass_angstrom", "expected_picks"},
-        ),
-    }
-    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def drift_fingerprint(settings: str, taken: Collection[str]) -> str:
-    """Return the fingerprint of a run that is due for drift, and not for the settings alone.
-
-    Parameters
-    ----------
-    settings
-        The config's training fingerprint.
-    taken
-        Fingerprints of all runs.
-    """
-    number = sum(is_of(fingerprint, settings) for fingerprint in taken)
-    return f"{settings}.drift{max(number, 1)}"
-
-
-def is_of(fingerprint: str, settings: str) -> bool:
-    """Return whether a run with this fingerprint was ordered for these settings."""
-    return fingerprint.partition(".")[0] == settings
-
-
-def split(
-    micrographs: Sequence[RunMicrograph],
-    *,
-    threshold: float,
-    held_out_fraction: float,
-    held_out_before: Collection[Path] = (),
-    trained_on_before: Collection[Path] = (),
-) -> list[RunMicrograph]:
-    """Hold out a part of the micrographs, typical in their picks; at least one and never all.
-
-    The few that judge a model also set its threshold: an empty field or one full of junk would
-    set it for itself alone. What was held out before stays so, and new ones are added up to the
-    fraction.
-
-    Parameters
-    ----------
-    micrographs
-        In the order they landed, at least one of them not held out before.
-    threshold
-        Score from which on a seed counts.
-    held_out_fraction
-        Of their number.
-    held_out_before
-        By earlier runs.
-    trained_on_before
-        By earlier runs: not held out now, unless there is nothing else to judge by.
-    """
-    count = len(micrographs)
-    held_out = {i for i in range(count) if micrographs[i].path in held_out_before}
-    free = [i for i in range(count) if i not in held_out]
-    unseen = [i for i in free if micrographs[i].path not in trained_on_before]
-    if not held_out and not unseen:
-        unseen = free
-    wanted = min(max(1, round(count * held_out_fraction)), count - 1)
-    more = min(max(0, wanted - len(held_out)), len(free) - 1, len(unseen))
-    picked = [sum(score >= threshold for _, _, score in m.seeds) for m in micrographs]
-    by_picks = sorted(unseen, key=lambda i: (picked[i], i))
-    # Evenly between the poorest and the richest, and neither of them.
-    held_out |= {by_picks[(i + 1) * len(unseen) // (more + 1)] for i in range(more)}
-    return [
-        micrograph.model_copy(update={"held_out": i in held_out})
-        for i, micrograph in enumerate(micrographs)
-    ]

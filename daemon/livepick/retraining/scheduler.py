@@ -25,14 +25,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from livepick.config.schema import Config
+from livepick.config.schema import Config, Device
 from livepick.core.contracts.bundle import bundle_name
-from livepick.core.contracts.run import RUNS, Stage
+from livepick.core.contracts.progress import Stage
+from livepick.core.contracts.run import RUNS
 from livepick.errors import (
     EngineError,
     LedgerWriteError,
@@ -44,12 +46,11 @@ from livepick.host.atomic_files import write_atomically
 from livepick.ledger.rows import RunState
 from livepick.ledger.writer import ReadLedger
 from livepick.models.registry import Bundle, Models
-from livepick.monitoring.metrics.exporter import Metrics
-from livepick.picking.worker import probe
+from livepick.retraining.fingerprints import drift_fingerprint, is_of
+from livepick.retraining.instruments import Instruments
 from livepick.retraining.promotion_gate import Compute, Gate, Judgement
 from livepick.retraining.run_monitor import Following
 from livepick.retraining.run_planner import Ordering
-from livepick.retraining.run_store import drift_fingerprint, is_of
 from livepick.retraining.trial_picking import TRIAL_SECONDS, Submit
 
 __all__ = ["VERDICT", "Retrain"]
@@ -66,6 +67,7 @@ PAUSE_SECONDS = 30.0
 RESTARTS = 5
 """Of a trainer that was killed in one and the same stage, before the run counts as failed."""
 
+Probe = Callable[[Path, Device], Future[str]]
 RunChanged = Callable[[int, str, RunState, str, Mapping[str, Any]], None]
 
 _log = logging.getLogger(__name__)
@@ -82,6 +84,8 @@ class Retrain:
         To look at: how many are picked, and what was picked in them.
     submit, compute
         Give micrographs and other work to the workers.
+    probe
+        Loads a bundle in a worker, and gives the onnxruntime provider that runs it.
     promoted
         Called with a bundle, and the onnxruntime provider that runs it, once it is to pick.
     run_changed
@@ -95,11 +99,12 @@ class Retrain:
         config: Config,
         *,
         models: Models,
-        metrics: Metrics,
+        metrics: Instruments,
         serving: Bundle,
         ledger: ReadLedger,
         submit: Submit,
         compute: Compute,
+        probe: Probe,
         promoted: Callable[[Bundle, str], None],
         run_changed: RunChanged,
         command: tuple[str, ...] = (),
@@ -110,6 +115,7 @@ class Retrain:
         self._ledger = ledger
         self._submit = submit
         self._compute = compute
+        self._probe = probe
         self._promoted = promoted
         self._run_changed = run_changed
         self._command = command
@@ -158,7 +164,7 @@ class Retrain:
                     if isinstance(error, ProviderError):
                         raise
                     _log.error("training: the state folder cannot be used: %s", error)
-                    self._metrics.error("train", "ledger")
+                    self._metrics.training_failed("ledger")
                     pause = PAUSE_SECONDS
                 self._stop.wait(pause)
         finally:
@@ -289,7 +295,7 @@ class Retrain:
         """Leave a run alone for a while; say so once, and not at each try."""
         if self._resting is None:
             _log.error("run %s: waits, and goes on by itself: %s", folder.name, reason)
-            self._metrics.error("train", "trainer")
+            self._metrics.training_failed("trainer")
             self._change(folder, "running", reason)
         self._resting = folder
         self._rests_until = time.monotonic() + PAUSE_SECONDS
@@ -308,14 +314,14 @@ class Retrain:
             )
         else:
             _log.warning("run %s: the trainer was killed, it starts again", following.name)
-            self._metrics.error("train", "trainer")
+            self._metrics.training_failed("trainer")
 
     def _fail(self, folder: Path, reason: str) -> None:
         _log.error(
             "run %s: failed, picking goes on with the present model: %s", folder.name, reason
         )
         self._metrics.training_ended_as("failed")
-        self._metrics.error("train", "trainer")
+        self._metrics.training_failed("trainer")
         self._change(folder, "failed", reason)
         self._order_as(self._settings)
 
@@ -406,15 +412,14 @@ class Retrain:
         if champion.card.version == before.card.version:
             return
         try:
-            provider = self._compute(probe, champion.path, self._config.picking.device).result(
-                TRIAL_SECONDS
-            )
+            probed = self._probe(champion.path, self._config.picking.device)
+            provider = probed.result(TRIAL_SECONDS)
         except (ProviderError, EngineError):
             raise  # no model's fault
         except (ModelError, TimeoutError) as error:
             why = f"model {champion.card.version} does not run: {error}"
             _log.error("model %d: goes on, %s", before.card.version, why)
-            self._metrics.error("train", ModelError.reason)
+            self._metrics.training_failed(ModelError.reason)
             self._models.promote(
                 before.card.version,
                 by="service",

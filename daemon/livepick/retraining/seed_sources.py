@@ -18,7 +18,7 @@ from livepick.core.imaging.picks import Picks
 from livepick.errors import TruthError
 from livepick.ledger.rows import MicrographRow
 from livepick.ledger.writer import ReadLedger
-from livepick.retraining.run_store import LEAST_MICROGRAPHS, is_fit_to_learn_from
+from livepick.retraining.holdout_split import LEAST_MICROGRAPHS, is_fit_to_learn_from
 from livepick.retraining.seeds_from_coordinates import BELIEVED, Curated, Matches, named
 
 __all__ = [

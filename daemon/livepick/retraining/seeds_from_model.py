@@ -16,13 +16,13 @@ from pathlib import Path
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard, read_card
+from livepick.core.contracts.job import Job, Result
 from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import EngineError, LivepickError, ModelError
 from livepick.ledger.rows import MicrographRow
 from livepick.ledger.writer import ReadLedger
 from livepick.models.registry import verify_graph
-from livepick.picking.worker import Job, Result
-from livepick.retraining.run_store import is_fit_to_learn_from
+from livepick.retraining.holdout_split import is_fit_to_learn_from
 from livepick.retraining.seed_sources import NotYet, Order, Seeds, Tally, begun, seeded
 from livepick.retraining.trial_picking import DEATHS, TRIAL_SECONDS, Submit
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from livepick.core.contracts.run import PROGRESS, Progress
+from livepick.core.contracts.progress import Progress, ProgressReader
 
-__all__ = ["LOCK", "LOG", "Ended", "ProgressReader", "TrainerProcess", "last_progress"]
+__all__ = ["LOCK", "LOG", "Ended", "TrainerProcess", "last_progress"]
 
 LOCK = "lock"
 LOG = "trainer.log"
@@ -162,33 +162,6 @@ def _take(lock: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-class ProgressReader:
-    """Reads ``progress.jsonl`` of a run as it grows."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / PROGRESS
-        self._offset = 0
-
-    def new(self) -> list[Progress]:
-        """Return the lines that came since the last call; a half-written one comes later."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return []
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        lines = []
-        for line in whole.splitlines():
-            try:
-                lines.append(Progress.model_validate_json(line))
-            except ValueError as error:
-                # A trainer killed in the middle of a line leaves its half before the next one.
-                _log.warning("%s: a line cannot be read: %s", self._path, error)
-        return lines
 
 
 def last_progress(folder: Path) -> Progress | None:

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 
+from livepick.core.contracts.job import Job, Result
 from livepick.errors import MicrographError, ModelError
-from livepick.picking.worker import Job, Result
 
 __all__ = ["DEATHS", "TRIAL_SECONDS", "Submit", "try_job"]
 

@@ -15,13 +15,15 @@ import jinja2
 
 from livepick.config.alert_thresholds import LATEST
 from livepick.config.schema import Config
-from livepick.core.formats.micrograph import printable
+from livepick.core.formats.header import printable
 from livepick.ledger.writer import ReadLedger
 from livepick.models.registry import MODELS, Models
 from livepick.models.summary import entries
-from livepick.monitoring.disk_usage import rooms_of, size
-from livepick.monitoring.headline import Headline, Pace, headline, pace_of, span
+from livepick.monitoring.disk_usage import rooms_of
+from livepick.monitoring.headline import Headline, headline
 from livepick.monitoring.health import Health
+from livepick.monitoring.human_units import size, span
+from livepick.monitoring.pace import Pace, pace_of
 from livepick.monitoring.status import Status
 from livepick.web.charts import clock, picks_plot, score_plot
 from livepick.web.micrograph_view import Tile, tile_of

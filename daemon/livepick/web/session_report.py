@@ -27,7 +27,7 @@ from livepick.core.contracts.training_report import (
     read_findings,
 )
 from livepick.core.evaluation.drift_test import Drift
-from livepick.core.imaging.quality import Verdict
+from livepick.core.imaging.quality_limits import Verdict
 from livepick.errors import LivepickError
 from livepick.ledger.rows import Counts, MicrographRow, RunRow, Session
 from livepick.ledger.writer import LEDGER, ReadLedger
@@ -35,7 +35,7 @@ from livepick.models.promotions import Promotion
 from livepick.models.registry import MODELS, Models
 from livepick.models.summary import Entry, entries
 from livepick.monitoring.drift_monitor import read_drift
-from livepick.monitoring.headline import span
+from livepick.monitoring.human_units import span
 from livepick.monitoring.session_statistics import FigureRow, Ranking, rank
 from livepick.monitoring.status import Status, read_status
 from livepick.picking.render import RenderJob, render

@@ -8,7 +8,8 @@ from typing import Any, Final, get_args
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
-from livepick.core.contracts.run import RUNS, Stage
+from livepick.core.contracts.progress import ProgressReader, Stage
+from livepick.core.contracts.run import RUNS
 from livepick.core.contracts.training_report import (
     ClassVerdict,
     Epoch,
@@ -21,7 +22,6 @@ from livepick.core.evaluation.model_comparison import Difference
 from livepick.ledger.rows import RunRow
 from livepick.models.registry import MODELS
 from livepick.monitoring.status import Training
-from livepick.retraining.trainer_process import ProgressReader
 from livepick.web.charts import Curves, curves
 
 __all__ = [

@@ -8,7 +8,8 @@ import onnx
 import pytest
 
 from livepick.core.contracts.bundle import GRAPH, read_card
-from livepick.core.contracts.run import PROGRESS, Progress, RunSpec, Stage
+from livepick.core.contracts.progress import PROGRESS, Progress, Stage
+from livepick.core.contracts.run import RunSpec
 from livepick.core.contracts.training_report import read_findings
 from livepick.core.imaging.ctf import Ctf
 from livepick.errors import TrainerError

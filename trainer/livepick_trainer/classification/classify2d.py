@@ -40,11 +40,10 @@ from livepick_trainer.classification.alignment import (
     Alignment,
     ClassificationRules,
     Poses,
-    Stage,
     sum_images,
 )
 
-__all__ = ["Classification", "ClassificationRules", "Stage", "choose_classes", "classify"]
+__all__ = ["Classification", "choose_classes", "classify"]
 
 Stack = NDArray[np.float32]
 Vector = NDArray[np.float32]

@@ -15,17 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from livepick.core.contracts.bundle import Contrast
 from livepick.core.imaging.ctf import Ctf, flip_phases
 from livepick.core.imaging.fourier import fourier_resample
 from livepick.core.imaging.masks import find_borders
 from livepick.core.imaging.normalize import flatten
-from livepick.core.imaging.preprocess import BACKGROUND_DIAMETERS, LIMIT_SIGMAS
+from livepick.core.imaging.preprocess import BACKGROUND_DIAMETERS, LIMIT_SIGMAS, Contrast
 
 __all__ = [
     "BOX_DIAMETERS",
-    "LEAST_BOX_PX",
-    "MOST_BOX_PX",
     "ParticleStack",
     "choose_box_px",
     "cut_particles",

@@ -19,7 +19,7 @@ from livepick_trainer.learning.curve_diagnosis import Finding, Settings
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.train import EpochFigures
 
-__all__ = ["ATTEMPT", "HISTORY", "Attempt", "History"]
+__all__ = ["Attempt", "History"]
 
 ATTEMPT, HISTORY = "attempt.json", "history.json"
 

@@ -51,7 +51,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from livepick.config.schema import Training
-from livepick.core.contracts.run import FindingKind
+from livepick.core.contracts.progress import FindingKind
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.train import EpochFigures
 

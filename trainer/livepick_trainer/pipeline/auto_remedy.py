@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from livepick.core.contracts.run import Stage
+from livepick.core.contracts.progress import Stage
 from livepick.core.evaluation.matching import Figures, Matches
 from livepick.core.evaluation.matching import figures as figures_of
 from livepick.core.imaging.preprocess import DIAMETER_PX

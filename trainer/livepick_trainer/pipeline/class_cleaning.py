@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from livepick.core.contracts.bundle import Contrast
 from livepick.core.formats.micrograph import read_micrograph
+from livepick.core.imaging.preprocess import Contrast
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
 from livepick_trainer.classification.class_picture import draw_classes
@@ -33,14 +33,7 @@ from livepick_trainer.classification.particles import (
 from livepick_trainer.seeds.labels import BELIEVED, REJECTED, UNSORTED, Candidates
 from livepick_trainer.seeds.preprocess import PreparedMicrograph
 
-__all__ = [
-    "CLASSES_JSON",
-    "CLASSES_PNG",
-    "CleanRules",
-    "judged",
-    "select_seeds",
-    "sort_candidates",
-]
+__all__ = ["CleanRules", "judged", "select_seeds", "sort_candidates"]
 
 CLASSES_NPZ, SORTED = "classes.npz", "sorted.json"
 CLASSES_PNG, CLASSES_JSON, VERDICTS = "classes.png", "classes.json", "verdicts.npz"

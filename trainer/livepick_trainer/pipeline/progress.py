@@ -5,7 +5,7 @@ import math
 import time
 from pathlib import Path
 
-from livepick.core.contracts.run import PROGRESS, FindingKind, Progress, Stage
+from livepick.core.contracts.progress import PROGRESS, FindingKind, Progress, Stage
 from livepick_trainer.learning.train import EpochFigures
 
 __all__ = ["Reporter"]

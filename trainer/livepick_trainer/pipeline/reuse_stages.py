@@ -9,7 +9,8 @@ import os
 import shutil
 from pathlib import Path
 
-from livepick.core.contracts.run import RunSpec, Stage
+from livepick.core.contracts.progress import Stage
+from livepick.core.contracts.run import RunSpec
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import fsync_folder
 from livepick_trainer.pipeline.progress import Reporter

@@ -19,10 +19,7 @@ BELIEVED, REJECTED, UNSORTED = 1, 0, -1
 """What the 2D classes say of a candidate."""
 
 __all__ = [
-    "BELIEVED",
-    "REJECTED",
     "SAME_DIAMETERS",
-    "UNSORTED",
     "Candidates",
     "SeedRules",
     "Seeds",

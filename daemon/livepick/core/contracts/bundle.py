@@ -17,6 +17,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from livepick.core.imaging.preprocess import Contrast
 from livepick.errors import ModelError
 from livepick.host.atomic_files import fsync_folder, write_synced
 
@@ -29,7 +30,6 @@ GRAPH = "model.onnx"
 CARD = "model.json"
 
 Kind = Literal["blob", "trained"]
-Contrast = Literal["dark", "bright"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,56 +14,16 @@ from livepick.core.imaging.ctf import Ctf
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
 
-__all__ = [
-    "DISK_FULL_STATUS",
-    "PROGRESS",
-    "RUN",
-    "RUNS",
-    "FindingKind",
-    "Progress",
-    "RunMicrograph",
-    "RunSpec",
-    "SeedPick",
-    "Stage",
-]
+__all__ = ["DISK_FULL_STATUS", "RUN", "RUNS", "RunMicrograph", "RunSpec", "SeedPick"]
 
 RUNS = "runs"
 """Name of the folder of runs in the state directory."""
 
 RUN = "run.json"
-PROGRESS = "progress.jsonl"
 
 DISK_FULL_STATUS = 75
 """With this the trainer ends on a full disk, where it can write nothing else (EX_TEMPFAIL)."""
 
-Stage = Literal[
-    "prepare",
-    "reseed",
-    "classify",
-    "select",
-    "train",
-    "retrain",
-    "evaluate",
-    "export",
-    "publish",
-    "done",
-    "failed",
-]
-"""Of a run, in order; ``retrain`` is a second round with the model's own picks."""
-
-FindingKind = Literal[
-    "rate_too_high",
-    "all_background",
-    "rate_too_low",
-    "underfitting",
-    "overfitting",
-    "training_ahead",
-    "still_falling",
-    "stagnation",
-    "wrong_size",
-    "few_good_classes",
-]
-"""What a run can say of itself: the learning curves, faults before mere advice, and the seeds."""
 
 SeedPick = tuple[float, float, float]
 """x and y in pixels of the original micrograph (``core.imaging.picks``), and the score."""
@@ -125,23 +85,3 @@ class RunSpec(_Record):
     def write(self, run_folder: Path) -> None:
         """Write ``run.json``, whole or not at all."""
         write_atomically(run_folder / RUN, self.model_dump_json(indent=1).encode())
-
-
-class Progress(_Record):
-    """One line of ``progress.jsonl``."""
-
-    at: float
-    """Unix seconds."""
-    stage: Stage
-    done: int = 0
-    total: int = 0
-    note: str = ""
-    """One sentence for the log; for ``failed`` what happened and the remedy."""
-    training_loss: float | None = None
-    validation_loss: float | None = None
-    training_accuracy: float | None = None
-    validation_accuracy: float | None = None
-    finding: FindingKind | None = None
-    """What the learning curves say, with evidence and remedy in ``note``."""
-    rerun: bool = False
-    """The training starts anew, with the first finding's remedy."""

@@ -19,13 +19,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePath
 
-from livepick.core.contracts.run import RunMicrograph
 from livepick.core.formats.star import Table, star_tables
 from livepick.core.formats.warp_xml import read_warp
 from livepick.core.imaging.ctf import Ctf
 from livepick.errors import CtfError
 
-__all__ = ["CTFFIND_MARKS", "find_ctfs", "read_ctffind", "read_relion_ctfs", "with_ctfs"]
+__all__ = ["CTFFIND_MARKS", "find_ctfs", "read_ctffind", "read_relion_ctfs"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,26 +44,6 @@ _HEADER = {
     "spherical_aberration_mm": re.compile(r"spherical aberration:\s*([-+.\deE]+)\s*mm"),
     "amplitude_contrast": re.compile(r"amplitude contrast:\s*([-+.\deE]+)"),
 }
-
-
-def with_ctfs(micrographs: Sequence[RunMicrograph], place: Path | None) -> list[RunMicrograph]:
-    """Return the micrographs of a run, each with how it was taken where that is written.
-
-    What cannot be read is a warning in the log, and the micrograph stays without.
-
-    Parameters
-    ----------
-    micrographs
-        Of a run that is ordered now.
-    place
-        As of ``find_ctfs``.
-    """
-    found, faults = find_ctfs(place, [micrograph.path for micrograph in micrographs])
-    for fault in faults:
-        _log.warning("defocus: left out: %s", fault)
-    if found or place is not None:
-        _log.info("defocus: known for %d of %d micrographs", len(found), len(micrographs))
-    return [m.model_copy(update={"ctf": found.get(m.path)}) for m in micrographs]
 
 
 def find_ctfs(

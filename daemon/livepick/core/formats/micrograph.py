@@ -39,16 +39,7 @@ from livepick.errors import (
     VanishedFileError,
 )
 
-__all__ = [
-    "PIXEL_SIZE_TOLERANCE",
-    "FileVersion",
-    "Header",
-    "Micrograph",
-    "printable",
-    "read_header",
-    "read_micrograph",
-    "resolve_pixel_size",
-]
+__all__ = ["FileVersion", "Micrograph", "read_header", "read_micrograph", "resolve_pixel_size"]
 
 
 @dataclass(frozen=True, slots=True)

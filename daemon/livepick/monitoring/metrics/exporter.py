@@ -30,15 +30,16 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from livepick import errors
 from livepick.config.alert_thresholds import GAPS, LATEST, SESSION_SECONDS
-from livepick.core.contracts.run import FindingKind, Progress, Stage
+from livepick.core.contracts.job import CPU, CUDA, Result
+from livepick.core.contracts.progress import FindingKind, Progress, Stage
 from livepick.core.evaluation.drift_test import DRIFT_FIGURES, DRIFT_KINDS, Drift
 from livepick.core.evaluation.model_comparison import Comparison
-from livepick.core.imaging.quality import VERDICTS, CtfFigures, Quality, Verdict, judge
+from livepick.core.imaging.quality import CtfFigures, Quality
+from livepick.core.imaging.quality_limits import VERDICTS, Verdict, judge
 from livepick.host.disks import ROLES, Disk
 from livepick.host.gpus import Card
 from livepick.ingest.folder import FileEvents
 from livepick.ledger.rows import Counts, MicrographRow
-from livepick.picking.worker import CPU, CUDA, Result
 from livepick.retraining.eta import RunProgress
 
 __all__ = ["CONTENT_TYPE", "ERROR_REASONS", "ERROR_STAGES", "PICK_STAGES", "STATES", "Metrics"]
@@ -727,6 +728,14 @@ class Metrics:
         """Set a counter to what another part has counted since the start."""
         counter.inc(count - self._counted.get(counter, 0))
         self._counted[counter] = count
+
+    def training_failed(self, reason: str) -> None:
+        """Count an error of training."""
+        self.error("train", reason)
+
+    def training_is_running(self, *, running: bool) -> None:
+        """Set whether a run is under way."""
+        self.training_running.set(running)
 
     def trained(self, line: Progress) -> None:
         """Set and count what a line of the trainer's progress says of its learning."""

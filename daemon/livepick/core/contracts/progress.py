@@ -1,0 +1,92 @@
+"""What a trainer writes while it runs, a line at a time, and how it is read."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+from livepick.core.contracts.run import _Record
+
+__all__ = ["PROGRESS", "FindingKind", "Progress", "ProgressReader", "Stage"]
+
+_log = logging.getLogger(__name__)
+
+
+PROGRESS = "progress.jsonl"
+
+
+Stage = Literal[
+    "prepare",
+    "reseed",
+    "classify",
+    "select",
+    "train",
+    "retrain",
+    "evaluate",
+    "export",
+    "publish",
+    "done",
+    "failed",
+]
+"""Of a run, in order; ``retrain`` is a second round with the model's own picks."""
+
+
+FindingKind = Literal[
+    "rate_too_high",
+    "all_background",
+    "rate_too_low",
+    "underfitting",
+    "overfitting",
+    "training_ahead",
+    "still_falling",
+    "stagnation",
+    "wrong_size",
+    "few_good_classes",
+]
+"""What a run can say of itself: the learning curves, faults before mere advice, and the seeds."""
+
+
+class Progress(_Record):
+    """One line of ``progress.jsonl``."""
+
+    at: float
+    """Unix seconds."""
+    stage: Stage
+    done: int = 0
+    total: int = 0
+    note: str = ""
+    """One sentence for the log; for ``failed`` what happened and the remedy."""
+    training_loss: float | None = None
+    validation_loss: float | None = None
+    training_accuracy: float | None = None
+    validation_accuracy: float | None = None
+    finding: FindingKind | None = None
+    """What the learning curves say, with evidence and remedy in ``note``."""
+    rerun: bool = False
+    """The training starts anew, with the first finding's remedy."""
+
+
+class ProgressReader:
+    """Reads ``progress.jsonl`` of a run as it grows."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / PROGRESS
+        self._offset = 0
+
+    def new(self) -> list[Progress]:
+        """Return the lines that came since the last call; a half-written one comes later."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        lines = []
+        for line in whole.splitlines():
+            try:
+                lines.append(Progress.model_validate_json(line))
+            except ValueError as error:
+                # A trainer killed in the middle of a line leaves its half before the next one.
+                _log.warning("%s: a line cannot be read: %s", self._path, error)
+        return lines

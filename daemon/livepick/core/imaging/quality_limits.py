@@ -1,0 +1,203 @@
+"""The limits of the quality figures, and the verdict on a micrograph."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from livepick.core.imaging.quality import CtfFigures, Quality
+
+__all__ = ["CTF_LIMITS", "LIMITS", "VERDICTS", "Limit", "Verdict", "judge"]
+
+
+Verdict = Literal["good", "doubtful", "bad"]
+
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """From where on a figure makes a micrograph doubtful, and from where on bad."""
+
+    figure: str
+    """Name of the field of ``Quality`` or ``CtfFigures``."""
+
+    doubtful: float
+    bad: float
+    """Below ``doubtful`` if small values are the bad ones."""
+
+    meaning: str
+    """What is wrong, in words."""
+
+    remedy: str
+    """What to do if many micrographs are so, in whole sentences."""
+
+    form: str = "{:.2f}"
+    """How the value is written."""
+
+    unless: tuple[tuple[str, float], ...] = ()
+    """Other fields of ``Quality`` that overrule this limit, each with its least value for that: a
+    micrograph that visibly has particles is not empty, however low its contrast."""
+
+    @property
+    def range(self) -> str:
+        """The limits as text, with the figures that overrule them."""
+        side = "from" if self.bad > self.doubtful else "up to"
+        doubtful, bad = (self.form.format(value) for value in (self.doubtful, self.bad))
+        text = f"doubtful {side} {doubtful}, bad {side} {bad}"
+        others = " or ".join(f"{name} is at least {value:g}" for name, value in self.unless)
+        return f"{text}, unless {others}" if others else text
+
+    def verdict(self, value: float | None, others: object = None) -> Verdict:
+        """Return what a value means; unknown is good.
+
+        Parameters
+        ----------
+        value
+            The figure.
+        others
+            All figures of the micrograph, for ``unless``; None if they are not known.
+        """
+        if value is None:
+            return "good"
+        for name, from_value in self.unless:
+            other: float | None = getattr(others, name, None)
+            if other is not None and other >= from_value:
+                return "good"
+        sign = 1 if self.bad > self.doubtful else -1
+        if sign * value >= sign * self.bad:
+            return "bad"
+        return "doubtful" if sign * value >= sign * self.doubtful else "good"
+
+    def sentence(self, value: float, verdict: Verdict) -> str:
+        """Return why a value is not good."""
+        limit = self.bad if verdict == "bad" else self.doubtful
+        side = "from" if self.bad > self.doubtful else "up to"
+        value_text, limit_text = self.form.format(value), self.form.format(limit)
+        return f"{self.meaning} ({value_text}; {verdict} {side} {limit_text})"
+
+
+LIMITS = (
+    Limit(
+        "contrast",
+        1.3,
+        1.15,
+        "hardly more than noise, as a field without ice or particles",
+        "Empty holes, or ice too thick to see through? Choose other holes or another square.",
+        unless=(("skewness", 0.25),),
+    ),
+    Limit(
+        "signal_fraction",
+        0.08,
+        0.02,
+        "hardly any Thon rings above the noise",
+        "Empty holes, or no defocus? See to beam, focus and choice of holes.",
+        unless=(("skewness", 0.25), ("contrast", 1.75)),
+    ),
+    Limit(
+        "occupied_fraction",
+        0.02,
+        0.005,
+        "hardly any picks for the area",
+        "Few particles in these holes, or a threshold or diameter that does not fit them?",
+        "{:.1%}",
+    ),
+    Limit(
+        "masked_fraction",
+        0.3,
+        0.7,
+        "much carbon, contamination or border",
+        "See below where the mask lies: do the exposures miss the middle of the holes?",
+        "{:.0%}",
+    ),
+    Limit(
+        "contamination_fraction",
+        0.1,
+        0.3,
+        "much contamination or thick carbon",
+        "Choose another square; if it grows with time, see to the vacuum and the cold trap.",
+        "{:.0%}",
+    ),
+    Limit(
+        "uneven_fraction",
+        0.05,
+        0.2,
+        "patches that differ from the rest",
+        "Cracks, edges of holes, or heaps of particles? Choose other holes.",
+        "{:.0%}",
+    ),
+    Limit(
+        "mottle",
+        2.5,
+        6.0,
+        "mottled, as by crystalline or uneven ice",
+        "Choose other holes or another square; if all are so, another grid.",
+        "{:.1f}",
+    ),
+    Limit(
+        "ice_ring",
+        1.3,
+        2.0,
+        "a ring of crystalline ice",
+        "Choose another square; if all are so, another grid.",
+    ),
+    Limit(
+        "anisotropy",
+        0.2,
+        0.5,
+        "Thon rings dimmed along one axis, as by drift",
+        "Let the stage settle longer before the exposure, and see whether motion correction works.",
+    ),
+    Limit(
+        "ice_gradient_sigmas",
+        6.0,
+        15.0,
+        "a strong gradient, as of a wedge of ice",
+        "Centre the beam, and choose the middle of the holes.",
+        "{:.1f}",
+    ),
+)
+"""In the order in which an operator wants to hear of them. Scores have no limit of their own: they
+mean another thing for each model, and ``core.evaluation.drift_test`` compares them with the model's
+first.
+
+Margins: mottle is 3.8 or more in three real micrographs of crystalline ice, and at most 1.5 in
+clean ones if the diameter is right. Skewness is at most 0.21 in real empty holes and single frames,
+and 0.4 or more in clean simulations whose contrast is below 1.75."""
+
+
+CTF_LIMITS = (
+    Limit(
+        "ctf_resolution_angstrom",
+        8.0,
+        15.0,
+        "Thon rings fade early",
+        "Thick ice, drift, or a focus that is off? Look at the fits of the CTF.",
+        "{:.1f} Å",
+    ),
+    Limit(
+        "astigmatism_angstrom",
+        1000.0,
+        5000.0,
+        "much astigmatism",
+        "Correct the astigmatism of the objective lens.",
+        "{:.0f} Å",
+    ),
+)
+"""Of the CTF that another program has fitted. No data here has one, so they are those of practice:
+1000 Å of astigmatism is where Scipion's monitor warns."""
+
+
+def judge(quality: Quality, ctf: CtfFigures | None = None) -> tuple[Verdict, str]:
+    """Return the verdict of the worst figure, and all that is not good in words.
+
+    The reasons of a bad micrograph come before its doubts; a good one has none.
+    """
+    found: dict[Verdict, list[str]] = {"bad": [], "doubtful": [], "good": []}
+    for limits, figures in ((LIMITS, quality), (CTF_LIMITS, ctf)):
+        for limit in limits:
+            value: float | None = getattr(figures, limit.figure, None)
+            verdict = limit.verdict(value, figures)
+            if value is not None and verdict != "good":
+                found[verdict].append(limit.sentence(value, verdict))
+    worst: Verdict = next((verdict for verdict, reasons in found.items() if reasons), "good")
+    return worst, "; ".join(found["bad"] + found["doubtful"])

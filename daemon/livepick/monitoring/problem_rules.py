@@ -1,0 +1,108 @@
+"""From figures to problems: what an operator is told, and when."""
+
+from collections.abc import Iterator
+
+from livepick.config.alert_thresholds import (
+    BAD_FRACTION,
+    BAD_SINGLE,
+    DOUBTFUL_FRACTION,
+    DOUBTFUL_SINGLE,
+    EMPTY_IN_ROW,
+    FAILED_FRACTION,
+    FAILED_SINGLE,
+    LAG_SECONDS,
+    SESSION_SECONDS,
+)
+from livepick.monitoring.disk_usage import rooms_of, tight
+from livepick.monitoring.health import Health
+from livepick.monitoring.human_units import span
+from livepick.monitoring.pace import Pace, is_collecting
+from livepick.monitoring.problem import Problem
+from livepick.monitoring.quality_figures import Reason
+from livepick.monitoring.status import Status
+
+
+def problems_of(status: Status, health: Health, pace: Pace, now: float) -> Iterator[Problem]:
+    """Yield what is wrong; of those that are equally grave, what explains others first."""
+    if not health.ok:
+        yield _silence(health)
+    yield from (problem for problem in status.problems if problem.level == "bad")
+    yield from tight(rooms_of(status.disks))
+    if status.oldest_waiting_at is not None and now - status.oldest_waiting_at > LAG_SECONDS:
+        yield _lag(status, now)
+    yield from _of_latest(pace)
+    if pace.last_landed_at is not None and not is_collecting(pace, now):
+        usual = f"; before, one came every {span(pace.gap_seconds)}" if pace.gap_seconds else ""
+        yield Problem(
+            "bad" if now - pace.last_landed_at < SESSION_SECONDS else "attention",
+            f"No micrograph has landed for {span(now - pace.last_landed_at)}{usual}.",
+            "If the microscope should be collecting, look at it and at motion correction;"
+            " if the session is over, all is well.",
+        )
+    if status.training.state == "failed":
+        yield Problem(
+            "attention",
+            status.training.sentence,
+            "Its log, runs/NNNN/trainer.log in the state folder, says more; once it is mended, run"
+            " livepick retrain.",
+        )
+    yield from (problem for problem in status.problems if problem.level == "attention")
+
+
+def _silence(health: Health) -> Problem:
+    silent = max(health.seconds_since, key=lambda part: health.seconds_since[part], default="")
+    return Problem(
+        "bad",
+        f"livepick does not get on: nothing is heard from {silent or 'its parts'} for"
+        f" {span(health.seconds_since.get(silent, 0))}.",
+        "Look at its log (journalctl -u livepick), and restart it: it loses nothing.",
+    )
+
+
+def _lag(status: Status, now: float) -> Problem:
+    """Return what is said of picks that are late: grave if none appear at all."""
+    seconds = now - (status.oldest_waiting_at or now)
+    waiting = status.counts.queued + status.counts.picking
+    if now - (status.last_picked_at or 0.0) > LAG_SECONDS:
+        return Problem(
+            "bad",
+            f"Picking stands still: {waiting} micrographs wait, the oldest for {span(seconds)}.",
+            "See what the workers do (top, nvidia-smi) and what the log says (journalctl -u"
+            " livepick), and restart livepick: it loses nothing.",
+        )
+    return Problem(
+        "attention",
+        f"Picking is behind: {waiting} micrographs wait, the oldest for {span(seconds)}.",
+        "See whether the workers get the machine (a GPU, or more picking.workers).",
+    )
+
+
+def _of_latest(pace: Pace) -> Iterator[Problem]:
+    """Yield what the latest micrographs have in common."""
+    if pace.failed > max(FAILED_SINGLE, FAILED_FRACTION * pace.latest):
+        yield Problem(
+            "attention",
+            f"{pace.failed} of the last {pace.latest} micrographs failed.",
+            "Each has its reason and remedy under Failures.",
+        )
+    if pace.empty_in_row >= EMPTY_IN_ROW:
+        yield Problem(
+            "attention",
+            f"The last {pace.empty_in_row} micrographs have no picks.",
+            "Look at them below: empty ice, carbon, or a threshold that is too high?",
+        )
+    if pace.bad > max(BAD_SINGLE, BAD_FRACTION * pace.judged):
+        yield _quality(pace, pace.bad, "bad", pace.why_bad)
+    elif pace.bad + pace.doubtful > max(DOUBTFUL_SINGLE, DOUBTFUL_FRACTION * pace.judged):
+        words = "bad or doubtful" if pace.bad else "doubtful"
+        yield _quality(pace, pace.bad + pace.doubtful, words, pace.why_not_good)
+
+
+def _quality(pace: Pace, count: int, words: str, why: Reason | None) -> Problem:
+    said, remedy = "", "Look at them below: each says why."
+    if why is not None:
+        begun = ":" if why.count == count else "; the most frequent reason:"
+        said, remedy = f"{begun} {why.meaning}", why.remedy
+    return Problem(
+        "attention", f"{count} of the last {pace.judged} micrographs are {words}{said}.", remedy
+    )

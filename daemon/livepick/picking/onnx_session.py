@@ -1,0 +1,228 @@
+"""The ONNX graph on an image: sessions, tiles, score maps. The door to onnxruntime."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livepick.config.schema import Device
+from livepick.core.contracts.bundle import GRAPH, ModelCard, read_card, sha256
+from livepick.core.contracts.job import CPU, CUDA
+from livepick.errors import ModelError, ProviderError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_log = logging.getLogger(__name__)
+
+
+MULTIPLE_PX = 16
+"""Graphs halve the image up to four times."""
+
+
+TILE_PX = 1024
+"""Larger prepared images are scored in tiles, so that memory does not grow with the detector."""
+
+
+OVERLAP_PX = 64
+"""Border of a tile whose scores are not used: more than half of a network's field of view."""
+
+
+GPU_MEMORY_BYTES = 2 << 30
+"""Limit of onnxruntime's arena; a trainer or a second session may share the card."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A graph that is loaded."""
+
+    card: ModelCard
+    session: "onnxruntime.InferenceSession"
+    provider: str
+
+
+_kept: dict[tuple[Path, Device], Model] = {}
+"""The one session of this process; a dictionary, so that it is replaced in place."""
+
+
+def score_map(model: Model, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the scores of a prepared image ``[y, x]``, in tiles if it is large."""
+    height, width = image.shape
+    if max(height, width) <= TILE_PX:
+        return _run(model, image)
+    score = np.empty_like(image)
+    for y, inner_y in _tiles(height):
+        for x, inner_x in _tiles(width):
+            tile = _run(model, np.ascontiguousarray(image[y, x]))
+            score[inner_y, inner_x] = tile[
+                inner_y.start - y.start : inner_y.stop - y.start,
+                inner_x.start - x.start : inner_x.stop - x.start,
+            ]
+    return score
+
+
+def _tiles(size: int) -> Iterator[tuple[slice, slice]]:
+    """Yield what a tile sees and the part of it that is used, along one axis."""
+    inner = TILE_PX - 2 * OVERLAP_PX
+    count = max(1, -(-size // inner))
+    edges = np.linspace(0, size, count + 1).astype(int)
+    for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        yield (
+            slice(max(0, start - OVERLAP_PX), min(size, stop + OVERLAP_PX)),
+            slice(start, stop),
+        )
+
+
+def _run(model: Model, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    height, width = image.shape
+    padding = [(0, -n % MULTIPLE_PX) for n in (height, width)]
+    padded = np.pad(image, padding, mode="symmetric")[None, None]
+    score: NDArray[np.float32] = graph_scores(model, padded)[0, 0, :height, :width]
+    return score
+
+
+def graph_scores(model: Model, padded: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what the graph gives for an image ``[1, 1, y, x]``."""
+    try:
+        score: NDArray[np.float32]
+        (score,) = model.session.run(["score"], {"image": padded})
+    except Exception as error:
+        # A ValueError says that the graph has no input of this name.
+        if type(error).__module__.startswith("onnxruntime") or isinstance(error, ValueError):
+            _kept.clear()
+            raise ModelError(
+                f"onnxruntime could not run model {model.card.version}"
+                f" on {model.provider}: {_first_line(error)}",
+                "If the GPU is out of memory, use fewer picking.workers; if it is lost, reset it.",
+            ) from error
+        raise
+    return score
+
+
+def loaded_model(bundle: Path, device: Device) -> Model:
+    """Return the one model that this process keeps, loaded if another is asked for."""
+    key = (bundle, device)
+    if key not in _kept:
+        _kept.clear()
+        _kept[key] = load_model(bundle, device)
+    return _kept[key]
+
+
+def load_model(bundle: Path, device: Device) -> Model:
+    """Return a bundle's graph in a new session.
+
+    Raises
+    ------
+    ModelError
+        The bundle is damaged, or its graph does not load; ``ProviderError`` if the GPU was
+        required and not obtained.
+    """
+    card = read_card(bundle)
+    try:
+        graph = (bundle / GRAPH).read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{bundle / GRAPH} cannot be read: {error}",
+            "Restore the bundle, or remove it and let livepick train another.",
+        ) from error
+    if sha256(graph) != card.graph_sha256:
+        raise ModelError(
+            f"{bundle / GRAPH} is not the graph that its card describes",
+            "The file was damaged or exchanged; restore the bundle or remove it.",
+        )
+    session, provider = _session(graph, device, bundle)
+    _log.info("model %04d (%s): loaded, %s", card.version, card.kind, provider)
+    return Model(card, session, provider)
+
+
+def _session(
+    graph: bytes, device: Device, bundle: Path
+) -> tuple["onnxruntime.InferenceSession", str]:
+    """Return a session and the provider that it really has."""
+    import onnxruntime  # noqa: PLC0415 - 60 MB that only workers need
+
+    onnxruntime.set_default_logger_severity(4)  # the check below says it better
+    if device != "cpu":
+        with contextlib.suppress(AttributeError):  # before onnxruntime 1.21
+            _quietly(onnxruntime.preload_dlls)
+        try:
+            session = onnxruntime.InferenceSession(
+                graph,
+                _options(onnxruntime, cuda_only=device == "require-gpu"),
+                providers=[(CUDA, _cuda_options())] + ([] if device == "require-gpu" else [CPU]),
+            )
+            obtained: str = session.get_providers()[0]
+        except Exception as error:
+            if not (
+                type(error).__module__.startswith("onnxruntime")
+                or isinstance(error, (RuntimeError, ValueError))
+            ):
+                raise
+            obtained = f"none ({_first_line(error)})"
+        if obtained == CUDA:
+            return session, obtained
+        if device == "require-gpu":
+            raise ProviderError(
+                f"picking.device is require-gpu, and onnxruntime offers {obtained}"
+                f" instead of {CUDA}",
+                "Check nvidia-smi, the driver (CUDA 13 needs 580 or newer; onnxruntime-gpu 1.26"
+                " and older use CUDA 12), and that only onnxruntime-gpu is installed; or set"
+                " picking.device to prefer-gpu or cpu.",
+            )
+        _log.info("model %s: no GPU, picking on the CPU", bundle.name)  # the service warns, once
+    try:
+        session = onnxruntime.InferenceSession(
+            graph, _options(onnxruntime, cuda_only=False), providers=[CPU]
+        )
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise ModelError(
+            f"onnxruntime does not accept {bundle / GRAPH}: {_first_line(error)}",
+            "The model is damaged or of another version; roll back or train again.",
+        ) from error
+    return session, CPU
+
+
+def _options(runtime: Any, *, cuda_only: bool) -> "onnxruntime.SessionOptions":
+    options: onnxruntime.SessionOptions = runtime.SessionOptions()
+    options.log_severity_level = 4
+    # One thread each: worker processes are the parallelism, and a pool that spins between
+    # layers takes a neighbour's core.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # The arena stays on: layers then share its pages, which costs a third less time and memory
+    # than fresh ones for each. It stays as large as the largest tile needs, and no larger.
+    options.enable_mem_pattern = False
+    if cuda_only:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
+
+
+def _cuda_options() -> dict[str, str]:
+    return {
+        "device_id": "0",  # CUDA_VISIBLE_DEVICES says which card that is
+        "arena_extend_strategy": "kSameAsRequested",
+        "gpu_mem_limit": str(GPU_MEMORY_BYTES),
+        # EXHAUSTIVE tunes anew, for half a second, at each new image shape.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "do_copy_in_default_stream": "1",
+    }
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _quietly(call: Any) -> None:
+    """Call something that prints its failures, and drop what it prints."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123
+        call()

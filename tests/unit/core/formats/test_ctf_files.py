@@ -1,0 +1,325 @@
+"""Defoci are read from what RELION and CTFFIND write, and matched to micrographs."""
+
+import logging
+import math
+from pathlib import Path
+
+import pytest
+
+from livepick.core.contracts.run import RunMicrograph
+from livepick.core.formats.ctf_files import find_ctfs, read_ctffind
+from livepick.core.imaging.ctf import Ctf
+from livepick.errors import CtfError
+from livepick.retraining.run_planner import with_ctfs
+
+CTFFIND = """\
+# Output from CTFFind version 4.1.14, run on 2025-12-28 18:56:33
+# Input file: Movies/XXX.mrc ; Number of micrographs: 1
+# Pixel size: 1.400 Angstroms ; acceleration voltage: 200.0 keV ; spherical aberration: 1.40 mm \
+; amplitude contrast: 0.10
+# Box size: 512 pixels ; min. res.: 30.0 Angstroms ; max. res.: 5.0 Angstroms
+# Columns: #1 - micrograph number; #2 - defocus 1 [Angstroms]; #3 - defocus 2; #4 - azimuth of \
+astigmatism; #5 - additional phase shift [radians]; #6 - cross correlation; #7 - spacing
+1.000000 10864.138672 10575.676758 78.283111 0.523599 0.131144 inf
+"""
+OPTICS = """
+# version 30001
+
+data_optics
+
+loop_
+_rlnOpticsGroupName #1
+_rlnOpticsGroup #2
+_rlnMicrographOriginalPixelSize #3
+_rlnVoltage #4
+_rlnSphericalAberration #5
+_rlnAmplitudeContrast #6
+_rlnMicrographPixelSize #7
+opticsGroup1            1     0.885000   200.000000     1.400000     0.100000     0.885000
+opticsGroup2            2     0.885000   300.000000     2.700000     0.070000     0.885000
+"""
+MICROGRAPHS = """
+# version 30001
+
+data_micrographs
+
+loop_
+_rlnMicrographName #1
+_rlnOpticsGroup #2
+_rlnCtfImage #3
+_rlnDefocusU #4
+_rlnDefocusV #5
+_rlnCtfAstigmatism #6
+_rlnDefocusAngle #7
+_rlnCtfFigureOfMerit #8
+_rlnCtfMaxResolution #9
+MotionCorr/job002/A/mic_1.mrc  1 CtfFind/job003/A/mic_1_PS.ctf 10863.5 10575.7 287.8 77.9 0.1 4.8
+MotionCorr/job002/A/mic_2.mrc  2 CtfFind/job003/A/mic_2_PS.ctf  9836.5  9586.7 249.8 70.2 0.2 3.6
+MotionCorr/job002/B/mic_2.mrc  2 CtfFind/job003/B/mic_2_PS.ctf 20000.0 19000.0 999.9 10.0 0.2 3.6
+MotionCorr/job002/A/mic_3.mrc  1 CtfFind/job003/A/mic_3_PS.ctf nan nan nan nan nan nan
+
+"""
+OLD = """
+data_
+
+loop_
+_rlnMicrographNameNoDW #1
+_rlnMicrographName #2
+_rlnDefocusU #3
+_rlnDefocusV #4
+_rlnDefocusAngle #5
+_rlnVoltage #6
+_rlnSphericalAberration #7
+_rlnAmplitudeContrast #8
+_rlnPhaseShift #9
+Micrographs/mic_1_noDW.mrc Micrographs/mic_1.mrc 23997.1 23977.5 59.4 300.0 2.7 0.07 45.0
+"""
+
+
+@pytest.fixture
+def star(tmp_path):
+    path = tmp_path / "micrographs_ctf.star"
+    path.write_text(OPTICS + MICROGRAPHS)
+    return path
+
+
+def test_a_relion_list_is_read_with_its_optics_groups(star):
+    """Voltage, aberration and amplitude contrast are those of the micrograph's group."""
+    one, two = Path("/p/MotionCorr/job002/A/mic_1.mrc"), Path("/p/MotionCorr/job002/A/mic_2.mrc")
+
+    found, faults = find_ctfs(star, [one, two])
+
+    assert not faults
+    assert found[one] == Ctf(
+        defocus_u_angstrom=10863.5,
+        defocus_v_angstrom=10575.7,
+        astigmatism_angle_degrees=77.9,
+        voltage_kv=200,
+        spherical_aberration_mm=1.4,
+        amplitude_contrast=0.1,
+        fit_resolution_angstrom=4.8,
+    )
+    assert (found[two].voltage_kv, found[two].amplitude_contrast) == (300, 0.07)
+
+
+@pytest.mark.parametrize("name", ["mic_1.mrc", "mic_1_noDW.mrc", "mic_1_DW.mrc"])
+def test_a_list_of_relion_3_0_is_read(tmp_path, name):
+    """One table of all; with and without dose weighting the micrograph is the same."""
+    path = tmp_path / "micrographs_ctf.star"
+    path.write_text(OLD)
+
+    found, _ = find_ctfs(path, [Path("/in", name)])
+
+    ctf = found[Path("/in", name)]
+    assert (ctf.defocus_u_angstrom, ctf.voltage_kv, ctf.phase_shift_degrees) == (23997.1, 300, 45)
+
+
+def test_equal_names_are_told_apart_by_their_folders(star):
+    """And where the folders do not say which is meant, neither is."""
+    alike, other = Path("/data/B/mic_2.mrc"), Path("/data/C/mic_2.mrc")
+
+    found, _ = find_ctfs(star, [alike, other])
+
+    assert found[alike].defocus_u_angstrom == 20000
+    assert other not in found
+
+
+def test_a_failed_fit_is_a_fault_of_its_micrograph_alone(star):
+    good, bad = Path("/A/mic_1.mrc"), Path("/A/mic_3.mrc")
+
+    found, faults = find_ctfs(star, [good, bad])
+
+    assert list(found) == [good]
+    assert "mic_3.mrc" in str(faults[0])
+
+
+def test_a_micrograph_that_is_not_listed_has_none(star):
+    assert find_ctfs(star, [Path("/A/mic_10.mrc")]) == ({}, [])
+
+
+@pytest.mark.parametrize("name", ["mic_7.txt", "mic_7_ctf.txt", "mic_7_PS.txt"])
+def test_a_ctffind_text_is_read(tmp_path, name):
+    """The phase shift is in radians there; what follows the fifth column may be infinite."""
+    (tmp_path / "job" / "Movies").mkdir(parents=True)
+    (tmp_path / "job" / "Movies" / name).write_text(CTFFIND)
+    micrograph = Path("/in/Movies/mic_7_DW.mrc")
+
+    found, faults = find_ctfs(tmp_path, [micrograph])
+
+    assert not faults
+    ctf = found[micrograph]
+    assert ctf.phase_shift_degrees == pytest.approx(30, abs=1e-3)
+    assert (ctf.defocus_u_angstrom, ctf.defocus_v_angstrom) == (10864.138672, 10575.676758)
+    assert ctf.astigmatism_angle_degrees == 78.283111
+    assert (ctf.voltage_kv, ctf.spherical_aberration_mm, ctf.amplitude_contrast) == (200, 1.4, 0.1)
+
+
+def test_columns_of_ctffind_5_do_not_disturb(tmp_path):
+    """It appends tilt and thickness."""
+    path = tmp_path / "mic.txt"
+    path.write_text(CTFFIND.replace("4.1.14", "5.0.2").replace("inf\n", "4.8 12.0 3.5 400.0\n"))
+
+    assert read_ctffind(path).defocus_v_angstrom == 10575.676758
+
+
+def test_texts_beside_the_micrographs_are_found_without_being_asked_for(tmp_path):
+    """Texts of other programs are none."""
+    (tmp_path / "mic_1.txt").write_text(CTFFIND)
+    (tmp_path / "mic_2.txt").write_text("Grid 3, square 7\n")
+    one, two = tmp_path / "mic_1.mrc", tmp_path / "mic_2.mrc"
+
+    found, faults = find_ctfs(None, [one, two])
+
+    assert (list(found), faults) == ([one], [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CTFFIND.replace(".txt", "_avrot.txt") + "0.1 0.2 0.3\n",
+        CTFFIND + CTFFIND.splitlines()[-1].replace("1.000", "2.000", 1) + "\n",
+        "",
+    ],
+    ids=["rotational average", "stack", "empty"],
+)
+def test_what_is_no_fit_of_one_micrograph_is_none(tmp_path, text):
+    path = tmp_path / "mic.txt"
+    path.write_text(text)
+
+    assert read_ctffind(path) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("acceleration voltage: 200.0 keV ; ", "", "acceleration voltage"),
+        ("10575.676758", "-nan", "finite"),
+        (" 10575.676758 78.283111 0.523599 0.131144 inf", "", "mic.txt"),
+    ],
+)
+def test_a_damaged_text_is_refused_in_words(tmp_path, old, new, words):
+    """With the file's name."""
+    path = tmp_path / "mic.txt"
+    path.write_text(CTFFIND.replace(old, new))
+
+    with pytest.raises(CtfError, match=words) as caught:
+        read_ctffind(path)
+    assert str(path) in str(caught.value)
+
+
+def micrographs(*paths):
+    return [
+        RunMicrograph(path=path, pixel_size_angstrom=1.0, held_out=False, seeds=[])
+        for path in paths
+    ]
+
+
+def test_a_run_is_told_what_is_known(star, caplog):
+    """How many are known is in the log; the run keeps it in its file."""
+    caplog.set_level(logging.INFO)
+
+    known, unknown = with_ctfs(micrographs(Path("/A/mic_1.mrc"), Path("/A/x.mrc")), star)
+
+    assert (known.ctf.voltage_kv, unknown.ctf) == (200, None)
+    assert "defocus: known for 1 of 2 micrographs" in caplog.text
+    again = RunMicrograph.model_validate_json(known.model_dump_json())
+    assert again == known
+    assert isinstance(again.ctf, Ctf)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "does not exist"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (OPTICS.encode(), "names no micrographs with rlnDefocusU"),
+        (MICROGRAPHS.encode(), "has no rlnVoltage for MotionCorr/job002/A/mic_1.mrc"),
+    ],
+)
+def test_what_cannot_be_read_is_a_warning_and_the_run_goes_on(tmp_path, caplog, content, words):
+    path = tmp_path / "ctf.star"
+    if content is not None:
+        path.write_bytes(content)
+
+    (micrograph,) = with_ctfs(micrographs(Path("/A/mic_1.mrc")), path)
+
+    assert micrograph.ctf is None
+    assert words in caplog.text
+    assert caplog.records[0].levelname == "WARNING"
+
+
+def test_an_angle_of_a_turn_is_the_same_ctf(tmp_path):
+    """CTFFIND's azimuth may be negative; nothing depends on half turns."""
+    path = tmp_path / "mic.txt"
+    path.write_text(CTFFIND.replace("78.283111", "-101.716889"))
+
+    angle = read_ctffind(path).astigmatism_angle_degrees
+
+    assert math.cos(2 * math.radians(angle)) == pytest.approx(math.cos(2 * math.radians(78.283111)))
+
+
+WARP = """\
+<?xml version="1.0" encoding="utf-16"?>
+<Movie UnselectFilter="False" CTFResolutionEstimate="4.3" MeanFrameMovement="0.5">
+  <CTF>
+    <Param Name="Voltage" Value="300" />
+    <Param Name="Cs" Value="2.7" />
+    <Param Name="Amplitude" Value="0.07" />
+    <Param Name="Defocus" Value="1.5" />
+    <Param Name="DefocusDelta" Value="0.1" />
+    <Param Name="DefocusAngle" Value="33" />
+    <Param Name="PhaseShift" Value="0.25" />
+  </CTF>
+</Movie>
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8"])
+@pytest.mark.parametrize("above", [True, False])
+def test_warps_xml_is_read(tmp_path, above, encoding):
+    """Beside a micrograph, or above ``average/``; micrometres, a difference, and units of pi."""
+    micrograph = tmp_path / "average" / "mic_1.mrc"
+    micrograph.parent.mkdir()
+    place = tmp_path if above else micrograph.parent
+    text = WARP.replace("utf-16", encoding)
+    (place / "mic_1.xml").write_text(text, encoding=encoding)
+
+    found, faults = find_ctfs(None, [micrograph])
+    in_folder, _ = find_ctfs(place, [micrograph])
+
+    assert not faults
+    assert found == in_folder
+    ctf = found[micrograph]
+    assert ctf.defocus_u_angstrom == pytest.approx(15500)
+    assert ctf.defocus_v_angstrom == pytest.approx(14500)
+    assert ctf.phase_shift_degrees == pytest.approx(45)
+    assert (ctf.astigmatism_angle_degrees, ctf.fit_resolution_angstrom) == (33, 4.3)
+
+
+def test_another_xml_is_no_ctf_and_half_a_file_is_a_fault(tmp_path):
+    """EPU writes files of the same name; Warp may be writing just now."""
+    (tmp_path / "a.xml").write_text("<MicroscopeImage><CTF/></MicroscopeImage>")
+    (tmp_path / "b.xml").write_text(WARP.replace("utf-16", "utf-8")[:200])
+    (tmp_path / "c.xml").write_text("<Movie></Movie>")
+
+    found, faults = find_ctfs(None, [tmp_path / f"{name}.mrc" for name in "abc"])
+
+    assert not found
+    assert ["b.xml" in fault.what for fault in faults] == [True]
+
+
+def test_a_text_goes_before_an_xml(tmp_path):
+    """Both beside one micrograph are no contradiction."""
+    (tmp_path / "a.xml").write_text(WARP.replace("utf-16", "utf-8"))
+    (tmp_path / "a.txt").write_text(CTFFIND.replace("inf", "5.25"))
+
+    found, _ = find_ctfs(None, [tmp_path / "a.mrc"])
+
+    assert found[tmp_path / "a.mrc"].fit_resolution_angstrom == 5.25
+
+
+def test_a_fit_without_a_resolution_has_none(tmp_path):
+    """CTFFIND writes inf where no ring was fitted."""
+    (tmp_path / "a.txt").write_text(CTFFIND)
+
+    assert read_ctffind(tmp_path / "a.txt").fit_resolution_angstrom is None

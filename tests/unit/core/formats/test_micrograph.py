@@ -1,0 +1,379 @@
+"""MRC and TIFF files, good, bad, and not yet written."""
+
+import math
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import mrcfile
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from livepick.core.formats.header import Header, printable
+from livepick.core.formats.micrograph import (
+    FileVersion,
+    read_header,
+    read_micrograph,
+    resolve_pixel_size,
+)
+from livepick.errors import (
+    ChangedFileError,
+    HeaderError,
+    IncompleteFileError,
+    MicrographError,
+    MovieStackError,
+    PixelSizeError,
+    UnreadableFileError,
+    VanishedFileError,
+)
+
+HEIGHT, WIDTH = 6, 10
+IMAGE = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
+MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+
+
+def mrc(
+    *,
+    order: str = "<",
+    stamp: bytes | None = None,
+    shape: tuple[int, int, int] = (1, HEIGHT, WIDTH),
+    mode: int = 2,
+    extended: bytes = b"",
+    extended_bytes: int | None = None,
+    cell_angstrom: tuple[float, float] = (1.5 * WIDTH, 1.5 * HEIGHT),
+    magic: bytes = b"MAP ",
+) -> bytes:
+    """Return an MRC file with ``IMAGE`` in it, as it should be but for what is asked."""
+    depth, height, width = shape
+    start = bytearray(1024)
+    struct.pack_into(f"{order}4i", start, 0, width, height, depth, mode)
+    struct.pack_into(f"{order}3i", start, 28, width, height, depth)
+    struct.pack_into(f"{order}3f", start, 40, *cell_angstrom, 1.0)
+    length = len(extended) if extended_bytes is None else extended_bytes
+    struct.pack_into(f"{order}i", start, 92, length)
+    start[208:212] = magic
+    usual = b"\x44\x44\0\0" if order == "<" else b"\x11\x11\0\0"
+    start[212:216] = usual if stamp is None else stamp
+    return bytes(start) + extended + IMAGE.astype(order + MODES.get(mode, "f4")).tobytes()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "mic.mrc"
+
+
+def refusal(path: Path) -> MicrographError:
+    """Return the error that reading the header raises."""
+    with pytest.raises(MicrographError) as caught:
+        read_header(path)
+    assert path.name in caught.value.what
+    assert caught.value.remedy
+    return caught.value
+
+
+# --- MRC --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("mode", sorted(MODES))
+def test_every_mode_in_either_byte_order(path: Path, mode: int, order: str) -> None:
+    path.write_bytes(mrc(mode=mode, order=order))
+    micrograph = read_micrograph(path, pixel_size_angstrom=None)
+    assert micrograph.image.dtype == np.dtype(order + MODES[mode])
+    np.testing.assert_array_equal(micrograph.image, IMAGE)
+    assert micrograph.pixel_size_angstrom == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("stamp", [b"\0\0\0\0", b"\x11\x11\0\0", b"\x44\x41\0\0", b"DA\x11\x11"])
+def test_the_sides_decide_where_the_machine_stamp_is_wrong(
+    path: Path, stamp: bytes, order: str
+) -> None:
+    path.write_bytes(mrc(order=order, stamp=stamp))
+    np.testing.assert_array_equal(read_micrograph(path, pixel_size_angstrom=None).image, IMAGE)
+
+
+def test_mode_0_is_signed(path: Path) -> None:
+    path.write_bytes(mrc(mode=0)[:-1] + b"\xff")
+    assert read_micrograph(path, pixel_size_angstrom=None).image[-1, -1] == -1
+
+
+def test_an_extended_header_and_surplus_bytes_are_skipped(path: Path) -> None:
+    path.write_bytes(mrc(extended=b"FEI1" * 1000) + b"surplus")
+    header = read_header(path)
+    assert (header.data_offset, header.needed_bytes) == (5024, path.stat().st_size - 7)
+    np.testing.assert_array_equal(read_micrograph(path, pixel_size_angstrom=None).image, IMAGE)
+
+
+def test_a_file_of_mrcfile_reads_the_same(path: Path) -> None:
+    with mrcfile.new(path) as file:
+        file.set_data(IMAGE.astype("f4"))
+        file.voxel_size = 0.83
+    micrograph = read_micrograph(path, pixel_size_angstrom=None)
+    np.testing.assert_array_equal(micrograph.image, IMAGE)
+    assert micrograph.pixel_size_angstrom == pytest.approx(0.83)
+
+
+@pytest.mark.parametrize("mode", [3, 4, 5, 16, 101, 7, -1])
+def test_other_modes_are_refused_by_their_number(path: Path, mode: int) -> None:
+    path.write_bytes(mrc(mode=mode))
+    error = refusal(path)
+    assert isinstance(error, HeaderError)
+    assert f"mode {mode}" in error.what
+
+
+@pytest.mark.parametrize("mode", [2, 101])
+def test_a_stack_says_that_it_looks_like_a_movie(path: Path, mode: int) -> None:
+    path.write_bytes(mrc(shape=(40, HEIGHT, WIDTH), mode=mode))
+    error = refusal(path)
+    assert isinstance(error, MovieStackError)
+    assert "40" in error.what
+    assert "movie" in error.what
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        bytes(5000),
+        bytes(1024) + IMAGE.astype("f4").tobytes(),
+        mrc()[:1],
+        mrc()[:1000],
+        mrc()[:1024],
+        mrc()[:-1],
+        mrc(extended_bytes=1000),
+    ],
+)
+def test_what_is_not_written_yet_is_incomplete_and_retryable(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    error = refusal(path)
+    assert isinstance(error, IncompleteFileError)
+    assert error.retryable
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"garbage!" * 1000,
+        mrc(magic=b"\0\0\0\0"),
+        mrc(shape=(0, HEIGHT, WIDTH)),
+        mrc(shape=(1, -6, 10)),
+        mrc(shape=(1, 40000, 10)),
+        mrc(shape=(1, 2**31 - 1, 2**31 - 1)),
+        mrc(shape=(1, 32768, 32768)),
+        mrc(extended_bytes=2_000_000_000),
+        mrc(extended_bytes=-1),
+    ],
+)
+def test_a_header_out_of_bounds_is_refused_before_anything_is_allocated(
+    path: Path, content: bytes
+) -> None:
+    path.write_bytes(content)
+    assert isinstance(refusal(path), HeaderError)
+
+
+# --- the file ---------------------------------------------------------------------------------
+
+
+def test_content_other_than_the_job_meant_is_not_picked(path: Path) -> None:
+    path.write_bytes(mrc())
+    version = FileVersion.of(path.stat())
+    read_micrograph(path, pixel_size_angstrom=None, version=version)
+    os.utime(path, ns=(0, version.mtime_ns + 1))
+    with pytest.raises(ChangedFileError):
+        read_micrograph(path, pixel_size_angstrom=None, version=version)
+
+
+def test_a_change_during_the_read_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_bytes(mrc())
+    fromfile = np.fromfile
+
+    def slow(*args: object, **kwargs: object) -> NDArray[np.float32]:
+        with path.open("ab") as file:
+            file.write(b"more")
+        return fromfile(*args, **kwargs)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(np, "fromfile", slow)
+    with pytest.raises(ChangedFileError):
+        read_micrograph(path, pixel_size_angstrom=None)
+
+
+def test_an_inode_of_zero_is_not_compared(path: Path) -> None:
+    path.write_bytes(mrc())
+    status = path.stat()
+    version = FileVersion(status.st_size, status.st_mtime_ns, 0)
+    read_micrograph(path, pixel_size_angstrom=None, version=version)
+    assert not FileVersion(status.st_size, status.st_mtime_ns, 1).describes(status)
+
+
+def test_what_is_no_regular_file_neither_blocks_nor_reads(tmp_path: Path) -> None:
+    (tmp_path / "folder.mrc").mkdir()
+    os.mkfifo(tmp_path / "pipe.mrc")
+    (tmp_path / "zero.mrc").symlink_to("/dev/zero")
+    (tmp_path / "link.mrc").symlink_to(tmp_path / "nothing.mrc")
+    assert isinstance(refusal(tmp_path / "pipe.mrc"), HeaderError)
+    assert isinstance(refusal(tmp_path / "zero.mrc"), HeaderError)
+    assert isinstance(refusal(tmp_path / "folder.mrc"), MicrographError)
+    assert isinstance(refusal(tmp_path / "link.mrc"), VanishedFileError)
+    with pytest.raises(UnreadableFileError, match="follow_symlinks"):
+        read_header(tmp_path / "zero.mrc", follow_symlinks=False)
+
+
+def test_a_name_of_arbitrary_bytes_gives_an_error_that_can_be_stored(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff l\xe9.mrc")
+    path.write_bytes(b"garbage!" * 1000)
+    with pytest.raises(HeaderError) as caught:
+        read_header(path)
+    assert str(caught.value).encode()
+    assert printable(path).endswith(r"\xff l\xe9.mrc")
+
+
+# --- pixel size -------------------------------------------------------------------------------
+
+
+def resolved(x: float, y: float, configured: float | None) -> float:
+    """Return the pixel size for a header with ``x`` and ``y``."""
+    header = Header("mrc", (HEIGHT, WIDTH), np.dtype("f4"), 1024, 1264, (x, y))
+    return resolve_pixel_size(Path("mic.mrc"), header, configured)
+
+
+def test_the_config_wins_where_the_header_says_nothing_or_agrees() -> None:
+    assert resolved(0, 0, 1.77) == 1.77
+    assert resolved(1.76, 1.76, 1.77) == 1.77
+    assert resolved(1.5, 1.5, None) == 1.5
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "configured"),
+    [
+        (0, 0, None),
+        (1.0, 1.0, 1.77),
+        (0.885, 0.885, 1.77),
+        (math.nan, 1.5, 1.5),
+        (math.inf, math.inf, 1.5),
+        (-1.5, -1.5, 1.5),
+        (1.5, 1.6, 1.5),
+        (1.5, 0, 1.5),
+        (1.5e-10, 1.5e-10, None),
+        (1770, 1770, None),
+    ],
+)
+def test_a_pixel_size_that_is_missing_absurd_or_contradicted_is_refused_in_words(
+    x: float, y: float, configured: float | None
+) -> None:
+    with pytest.raises(PixelSizeError) as caught:
+        resolved(x, y, configured)
+    if x:
+        assert f"{x:g}" in caught.value.what
+    assert "micrograph.pixel_size_angstrom" in caught.value.remedy
+
+
+def test_the_pixel_size_is_no_matter_of_the_structure(path: Path) -> None:
+    """The worker refuses it, in words; a file with it is complete all the same."""
+    path.write_bytes(mrc(cell_angstrom=(0, 0)))
+    assert read_header(path).header_pixel_size_angstrom == 0
+    with pytest.raises(PixelSizeError):
+        read_micrograph(path, pixel_size_angstrom=None)
+    path.write_bytes(mrc(cell_angstrom=(math.nan, 1)))
+    assert math.isnan(read_header(path).header_pixel_size_angstrom)
+
+
+# --- TIFF -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "f4"])
+def test_tiff_of_one_page(
+    tmp_path: Path, dtype: str, compression: str | None, *, big: bool, order: Literal["<", ">"]
+) -> None:
+    path = tmp_path / "mic.tif"
+    tifffile.imwrite(
+        path,
+        IMAGE.astype(dtype),
+        byteorder=order,
+        bigtiff=big,
+        compression=compression,
+        rowsperstrip=2,
+        resolution=(1e8, 1e8),
+    )
+    header = read_header(path)
+    assert (header.kind, header.shape_px) == ("tiff", (HEIGHT, WIDTH))
+    assert header.header_pixel_size_angstrom == 0
+    micrograph = read_micrograph(path, pixel_size_angstrom=2.0)
+    np.testing.assert_array_equal(micrograph.image, IMAGE)
+    assert micrograph.pixel_size_angstrom == 2.0
+    with pytest.raises(PixelSizeError):
+        read_micrograph(path, pixel_size_angstrom=None)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_truncated_tiff_is_incomplete_at_whatever_length(
+    tmp_path: Path, compression: str | None
+) -> None:
+    path = tmp_path / "mic.tif"
+    noise = np.random.default_rng(1).integers(0, 255, (40, 40), np.uint8)
+    tifffile.imwrite(path, noise, compression=compression, rowsperstrip=8)
+    whole = path.read_bytes()
+    needed = read_header(path).needed_bytes
+    for length in (1, 7, 9, 100, needed // 2, needed - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises((IncompleteFileError, HeaderError)) as caught:
+            read_header(path)
+        if length > 600:
+            assert isinstance(caught.value, IncompleteFileError)
+
+
+def test_a_tiff_whose_directory_is_not_written_yet_is_incomplete(tmp_path: Path) -> None:
+    """Libtiff writes the offset of the directory last."""
+    path = tmp_path / "mic.tif"
+    path.write_bytes(b"II*\0\0\0\0\0" + bytes(5000))
+    assert isinstance(refusal(path), IncompleteFileError)
+
+
+@pytest.mark.parametrize("imagej", [False, True])
+def test_a_tiff_of_several_pages_looks_like_a_movie(tmp_path: Path, *, imagej: bool) -> None:
+    path = tmp_path / "movie.tif"
+    tifffile.imwrite(path, np.zeros((5, 40, 40), np.uint8), imagej=imagej, photometric="minisblack")
+    assert isinstance(refusal(path), MovieStackError)
+
+
+def test_odd_and_damaged_tiffs_are_refused(tmp_path: Path) -> None:
+    colour, damaged = tmp_path / "colour.tif", tmp_path / "damaged.tif"
+    tifffile.imwrite(colour, np.zeros((40, 40, 3), np.uint8), photometric="rgb")
+    assert isinstance(refusal(colour), HeaderError)
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        damaged.write_bytes(b"II*\0" + struct.pack("<I", 8) + b"\x0a\0" + rng.bytes(2000))
+        with pytest.raises((HeaderError, IncompleteFileError, MovieStackError)):
+            read_header(damaged)
+
+
+def test_decoders_that_are_missing_are_named(tmp_path: Path) -> None:
+    """Without imagecodecs tifffile cannot decode LZW; nothing else needs it."""
+    pytest.importorskip("imagecodecs")
+    path = tmp_path / "lzw.tif"
+    tifffile.imwrite(path, IMAGE.astype("u2"), compression="lzw")
+    code = (
+        "import sys; sys.modules['imagecodecs'] = None\n"
+        "from pathlib import Path\n"
+        "from livepick.core.formats.micrograph import read_micrograph\n"
+        f"read_micrograph(Path({str(path)!r}), pixel_size_angstrom=1.0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "HeaderError" in done.stderr
+    assert "livepick[tiff]" in done.stderr
+
+
+def test_tifffile_is_loaded_by_the_first_tiff_only() -> None:
+    code = (
+        "import livepick.ingest.watcher, sys; print({'tifffile', 'onnxruntime'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,160 @@
+"""deploy/ is what its scripts make, and what Prometheus' own tools take."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from livepick.monitoring.metrics.exporter import ERROR_REASONS
+from observability.alert import in_promql, rules
+from observability.alerts import ALERTS
+from observability.documentation import exposed
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
+TESTS = DEPLOY / "alerts" / "tests" / "livepick_test.yml"
+
+
+def needs(program, package):
+    """Skip where a program is missing, by its Debian package."""
+    return pytest.mark.skipif(
+        shutil.which(program) is None, reason=f"{program} is missing (Debian's {package})"
+    )
+
+
+def run(*command):
+    """Run a program to its end; return its status and what it says."""
+    ran = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Return what generate.py makes, by path."""
+    sys.path.insert(0, str(DEPLOY))
+    try:
+        import generate  # noqa: PLC0415 - a script, found by this path alone
+    finally:
+        sys.path.remove(str(DEPLOY))
+    return generate.files()
+
+
+def test_all_is_as_the_scripts_make_it(made):
+    """Whoever changes a metric, an alert or a panel runs deploy/generate.py."""
+    stale = [str(path) for path, text in made.items() if (DEPLOY / path).read_text() != text]
+
+    assert stale == [], "run: PYTHONPATH=daemon python deploy/generate.py"
+
+
+def test_every_metric_is_in_the_documentation():
+    """With its type, and a question or a sentence."""
+    readme = (DEPLOY / "README.md").read_text()
+    rows = dict(re.findall(r"^\| `(livepick_\w+)` \| (.*) \|$", readme, re.MULTILINE))
+
+    for family in exposed():
+        suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
+        kind, _, question = rows.pop(family.name + suffix).split(" | ")
+        assert kind == family.type
+        assert question.strip()[-1] in "?."
+    assert rows == {}
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
+def test_an_alert_says_what_to_do(alert):
+    """What happened and a remedy, a section of its own, and where to look."""
+    (group,) = yaml.safe_load((DEPLOY / "alerts" / "livepick.yml").read_text())["groups"]
+    (rule,) = [rule for rule in group["rules"] if rule["alert"] == alert.name]
+    notes = rule["annotations"]
+    sections = re.findall(r"^### (\w+)$", (DEPLOY / "README.md").read_text(), re.MULTILINE)
+
+    assert rule["labels"]["severity"] in ("critical", "warning", "info")
+    assert "{{ $labels.instance }}" in notes["summary"]
+    assert len(re.findall(r"[.?;:] ?", notes["summary"])) >= 2
+    assert notes["runbook_url"].partition("#")[2] in [name.lower() for name in sections]
+    assert notes["dashboard_url"].partition("/d/")[2].startswith(f"livepick-{alert.dashboard}?")
+
+
+def test_every_alert_has_a_test_of_its_own():
+    """In which it fires."""
+    fired = re.findall(r'alertname="(Livepick\w+)"', TESTS.read_text())
+
+    assert {alert.name for alert in ALERTS} == set(fired)
+
+
+def test_a_metric_in_an_alert_exists():
+    """Else it would be silent for ever."""
+    samples = {sample.name for family in exposed() for sample in family.samples}
+    used = {name for alert in ALERTS for name in re.findall(r"livepick_\w+", alert.expr)}
+
+    assert used - samples == set()
+
+
+def test_a_reason_in_a_runbook_exists():
+    """Of those that a micrograph may fail for."""
+    (alert,) = (alert for alert in ALERTS if alert.name == "LivepickMicrographsFail")
+    named = set(re.findall(r"`(\w+)`[:,]", alert.runbook))
+
+    assert {"incomplete", "header"} < named
+    assert named <= set(ERROR_REASONS)
+
+
+def test_a_test_may_have_its_minutes_as_seconds():
+    """Windows and thresholds are divided; nothing else is."""
+    expr = "increase(x_total[30m]) > 0.05 and y > seconds(15m)"
+
+    assert in_promql(expr) == "increase(x_total[30m]) > 0.05 and y > 900"
+    assert in_promql(expr, 60) == "increase(x_total[30000ms]) > 0.05 and y > 15"
+
+
+@needs("promtool", "prometheus")
+def test_promtool_takes_rules_and_config(tmp_path):
+    """The rules with other times too."""
+    fast = tmp_path / "fast.yml"
+    fast.write_text(rules(ALERTS, scale=60))
+
+    for command in (
+        ("rules", DEPLOY / "alerts" / "livepick.yml"),
+        ("rules", fast),
+        ("config", DEPLOY / "prometheus" / "prometheus.yml"),
+        ("web-config", DEPLOY / "prometheus" / "web.yml"),
+    ):
+        status, said = run("promtool", "check", *command)
+        assert (status, "SUCCESS" in said) == (0, True), said
+
+
+@needs("promtool", "prometheus")
+def test_alerts_fire_on_their_cause_and_fall_silent():
+    """What they say in their tests, minute by minute."""
+    status, said = run("promtool", "test", "rules", TESTS)
+
+    assert status == 0, said
+
+
+def test_what_may_fire_for_good_hides_nothing():
+    """A machine without a GPU fires LivepickOnCpu by default; silenced, it would still inhibit."""
+    config = yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text())
+    hides = " ".join(m for rule in config["inhibit_rules"] for m in rule["source_matchers"])
+    named = set(re.findall(r"Livepick\w+", hides))
+
+    assert "LivepickOnCpu" not in named
+    assert named <= {alert.name for alert in ALERTS}
+
+
+@needs("amtool", "prometheus-alertmanager")
+@pytest.mark.parametrize(
+    ("severity", "receiver"), [("critical", "operator"), ("warning", "mail"), ("info", "nobody")]
+)
+def test_alertmanager_sends_an_alert_to_whom_it_concerns(severity, receiver):
+    """The operator by mail and webhook, the staff by mail, nobody for what is good to know."""
+    config = DEPLOY / "alertmanager" / "alertmanager.yml"
+
+    checked, said = run("amtool", "check-config", config)
+    status, routed = run(
+        "amtool", "config", "routes", "test", f"--config.file={config}", f"severity={severity}"
+    )
+
+    assert checked == 0, said
+    assert (status, routed.splitlines()[0]) == (0, receiver)

@@ -1,0 +1,98 @@
+"""CTF figures that other programs write, before or after the picks."""
+
+from pathlib import Path
+
+import pytest
+
+from livepick.core.contracts.job import Result, StageSeconds
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.quality import CtfFigures, Quality
+from livepick.ingest.ctf_watcher import Sidecars
+from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+
+V1, V2 = FileVersion(100, 1, 7), FileVersion(200, 2, 7)
+CTFFIND = """\
+# Output from CTFFind version 4.1.14, run on 2025-12-28 18:56:33
+# Pixel size: 1.4 Angstroms ; acceleration voltage: 200.0 keV ; spherical aberration: 1.40 mm \
+; amplitude contrast: 0.10
+1.000000 10864.0 10564.0 78.0 0.0 0.13 {resolution}
+"""
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    made = Ledger(tmp_path / LEDGER)
+    yield made
+    made.close()
+
+
+def pick(ledger, root, name, version=V1):
+    ledger.landed(root, Path(name), version, 900.0)
+    (claim,) = ledger.claim(1)
+    result = Result(
+        picks=Picks.empty(),
+        threshold=0.5,
+        model_version=0,
+        model_kind="blob",
+        shape_px=(400, 300),
+        pixel_size_angstrom=1.5,
+        quality=Quality(0.0, None, contrast=5.0),
+        seconds=StageSeconds(0.1, 0.2, 0.3, 0.4),
+        provider="CPUExecutionProvider",
+    )
+    ledger.picked(claim, result)
+    return claim.id
+
+
+def look(ledger):
+    messages = []
+    reader = ReadLedger(ledger.path)
+    Sidecars(reader, None, found=messages.append).look()
+    reader.close()
+    for message in messages:
+        assert ledger.ctf_found(message.micrograph_id, message.content, message.figures)
+    return len(messages)
+
+
+def test_a_text_that_comes_late_is_found_and_judged(ledger, tmp_path):
+    """Until then there is nothing; afterwards it is not looked for again."""
+    number = pick(ledger, tmp_path, "a.mrc")
+    assert look(ledger) == 0
+    assert ledger.get(number).ctf is None
+
+    (tmp_path / "a.txt").write_text(CTFFIND.format(resolution=9.5))
+    assert look(ledger) == 1
+    row = ledger.get(number)
+    assert (row.ctf.defocus_u_angstrom, row.ctf.ctf_resolution_angstrom) == (10864, 9.5)
+    assert row.quality_verdict == "doubtful"
+    assert "9.5" in row.quality_reason
+    assert look(ledger) == 0
+
+
+def test_the_figures_outlive_a_second_picking_and_not_a_new_content(ledger, tmp_path):
+    """Another model sees the same exposure; another content is another exposure."""
+    number = pick(ledger, tmp_path, "a.mrc")
+    assert ledger.ctf_found(number, 1, CtfFigures(11000.0, 10000.0, 0.0, 20.0))
+    ledger.queue_stale(1, repick="all", threshold=0.5)
+    pick(ledger, tmp_path, "a.mrc")
+    assert ledger.get(number).ctf.defocus_v_angstrom == 10000
+    assert ledger.get(number).quality_verdict == "bad"
+
+    pick(ledger, tmp_path, "a.mrc", V2)
+    assert ledger.get(number).ctf is None
+    assert ledger.get(number).quality_verdict == "good"
+    assert not ledger.ctf_found(number, 1, CtfFigures(11000.0, 10000.0, 0.0, 4.0))
+
+
+def test_a_damaged_text_is_told_once(ledger, tmp_path, caplog):
+    """And costs the micrograph nothing."""
+    pick(ledger, tmp_path, "a.mrc")
+    (tmp_path / "a.txt").write_text(CTFFIND.format(resolution=4).replace("10864.0", "?"))
+    reader = ReadLedger(ledger.path)
+    sidecars = Sidecars(reader, None, found=pytest.fail)
+    for _ in range(2):
+        assert sidecars.look() == 0
+    reader.close()
+
+    assert len([r for r in caplog.records if "a.txt" in r.getMessage()]) == 1

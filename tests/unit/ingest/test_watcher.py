@@ -1,0 +1,482 @@
+"""Real files in a real folder: what lands, once each, and nothing that is not complete."""
+
+import logging
+import os
+import shutil
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from livepick.config.schema import Watch
+from livepick.core.formats.micrograph import FileVersion
+from livepick.ingest.folder import FileEvents
+from livepick.ingest.watcher import Watcher
+from livepick.ledger.inbox import Landed, Message, RootState, SetAside
+
+DEADLINE_SECONDS = 20.0
+SIDE_PX = 16
+BINDFS, UMOUNT = shutil.which("bindfs"), shutil.which("umount")
+
+
+def header(*, depth: int = 1, mode: int = 2) -> bytes:
+    """Return the header of a small MRC file."""
+    start = bytearray(1024)
+    struct.pack_into("<10i", start, 0, SIDE_PX, SIDE_PX, depth, mode, 0, 0, 0, SIDE_PX, SIDE_PX, 1)
+    struct.pack_into("<3f", start, 40, SIDE_PX * 1.5, SIDE_PX * 1.5, 1.5)
+    start[208:214] = b"MAP \x44\x44"
+    return bytes(start)
+
+
+PIXELS = bytes(range(256)) * (SIDE_PX * SIDE_PX * 4 // 256)
+WHOLE = header() + PIXELS
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition, at most until the deadline."""
+    end = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"waited {DEADLINE_SECONDS:g} s for {what}")
+        time.sleep(0.02)
+
+
+@dataclass
+class Scene:
+    """A watched folder, and what its watcher said."""
+
+    root: Path
+    watcher: Watcher
+    messages: list[Message] = field(default_factory=list)
+
+    def landed(self) -> list[str]:
+        """Return the paths that landed, in order."""
+        return [str(m.relative) for m in self.messages if isinstance(m, Landed)]
+
+    def set_aside(self) -> dict[str, str]:
+        """Return the reasons of the files that were set aside."""
+        return {str(m.relative): m.reason for m in self.messages if isinstance(m, SetAside)}
+
+    def roots(self) -> list[bool]:
+        """Return the states that the folder went through."""
+        return [m.available for m in self.messages if isinstance(m, RootState)]
+
+    def wait_for(self, *names: str) -> None:
+        """Wait until these have landed, and assert that nothing else has, or twice."""
+        until(lambda: len(self.messages) > len(names), f"{names}, landed {self.landed()}")
+        until(lambda: set(names) <= set(self.landed()), f"{names}, landed {self.landed()}")
+        assert sorted(self.landed()) == sorted(names)
+
+    def wait_until_watched(self) -> None:
+        """Wait until the watcher has found the folder and listed it once."""
+        until(lambda: self.watcher.health().last_scan_at > 0, "the first scan")
+
+
+@contextmanager
+def watched(
+    root: Path, known: dict[tuple[Path, Path], FileVersion] | None = None, **settings: object
+) -> Iterator[Scene]:
+    """Watch ``root`` with short intervals."""
+    messages: list[Message] = []
+    config = Watch.model_validate(
+        {"directories": [root], "mode": "inotify", "settle_seconds": 0.2, "rescan_seconds": 3600}
+        | settings
+    )
+    watcher = Watcher(config, messages.append, known=known)
+    watcher.start()
+    try:
+        yield Scene(root, watcher, messages)
+        assert watcher.health().errors == 0
+    finally:
+        watcher.stop()
+    assert not watcher.is_alive()
+
+
+@pytest.fixture(params=["inotify", "poll"])
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    """Watch a folder, with events that tell of each file at once, or with scans alone."""
+    rescan = 3600 if request.param == "inotify" else 0.2
+    with watched(tmp_path, mode=request.param, rescan_seconds=rescan) as scene:
+        scene.wait_until_watched()
+        yield scene
+
+
+@pytest.mark.parametrize(("mode", "rescan_seconds"), [("inotify", 3600), ("poll", 0.2)])
+def test_what_the_first_listing_found_is_marked_so(
+    tmp_path: Path, mode: str, rescan_seconds: float
+) -> None:
+    """Nobody knows for how long it had been there; of what comes later one does, new content too.
+
+    A file that the ledger knows is not found anew.
+    """
+    for name in ("old.mrc", "known.mrc"):
+        (tmp_path / name).write_bytes(WHOLE)
+    known = {(tmp_path, Path("known.mrc")): FileVersion.of((tmp_path / "known.mrc").stat())}
+    with watched(tmp_path, known, mode=mode, rescan_seconds=rescan_seconds) as scene:
+        scene.wait_until_watched()
+        scene.wait_for("old.mrc")
+        for name in ("new.mrc", "known.mrc"):
+            (tmp_path / name).write_bytes(header() + PIXELS[::-1])
+        scene.wait_for("old.mrc", "new.mrc", "known.mrc")
+
+    marks = {str(m.relative): m.at_start for m in scene.messages if isinstance(m, Landed)}
+    assert marks == {"old.mrc": True, "new.mrc": False, "known.mrc": False}
+
+
+def test_files_that_are_there_at_the_start_land(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.mrc").write_bytes(WHOLE)
+    with watched(tmp_path) as scene:
+        scene.wait_for("a/b.mrc")
+    landed = next(m for m in scene.messages if isinstance(m, Landed))
+    assert landed.version == FileVersion.of((tmp_path / "a" / "b.mrc").stat())
+    assert abs(landed.landed_at - time.time()) < DEADLINE_SECONDS
+
+
+def test_what_the_ledger_knows_is_not_sent_again(tmp_path: Path) -> None:
+    for name in ("old.mrc", "changed.mrc"):
+        (tmp_path / name).write_bytes(WHOLE)
+    known = {
+        (tmp_path, Path("old.mrc")): FileVersion.of((tmp_path / "old.mrc").stat()),
+        (tmp_path, Path("changed.mrc")): FileVersion(1, 2, 3),
+    }
+    with watched(tmp_path, known) as scene:
+        scene.wait_for("changed.mrc")
+
+
+def test_a_file_written_slowly_in_place_lands_when_it_is_whole(scene: Scene) -> None:
+    with (scene.root / "slow.mrc").open("wb", buffering=0) as file:
+        for start in range(0, len(WHOLE), 512):
+            file.write(WHOLE[start : start + 512])
+            time.sleep(0.1)
+            assert scene.landed() == []
+    scene.wait_for("slow.mrc")
+
+
+def test_a_file_whose_header_comes_last_is_not_yet_and_never_corrupt(scene: Scene) -> None:
+    with (scene.root / "mc2.mrc").open("wb", buffering=0) as file:
+        file.seek(1024)
+        file.write(PIXELS)
+        until(lambda: scene.watcher.health().watching == 1, "the file to be seen")
+        time.sleep(0.4)  # twice the settling time
+        file.seek(0)
+        file.write(header())
+    scene.wait_for("mc2.mrc")
+    assert scene.set_aside() == {}
+
+
+def test_a_presized_file_lands_only_after_its_content(scene: Scene) -> None:
+    with (scene.root / "smb.mrc").open("wb", buffering=0) as file:
+        file.truncate(len(WHOLE))
+        time.sleep(0.4)
+        assert scene.landed() == []
+        file.write(WHOLE)
+    scene.wait_for("smb.mrc")
+
+
+def test_rename_and_rsync_and_hidden_folders_land_under_the_final_name(scene: Scene) -> None:
+    for temporary, final in (
+        (".a.mrc.X1y2Zz", "a.mrc"),
+        ("b.mrc.part", "b.mrc"),
+        (".~tmp~/c.mrc", "c.mrc"),
+        ("d.tmp", "d.MRC"),
+    ):
+        place = scene.root / temporary
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(WHOLE)
+        time.sleep(0.05)
+        place.rename(scene.root / final)
+    scene.wait_for("a.mrc", "b.mrc", "c.mrc", "d.MRC")
+
+
+def test_a_new_folder_with_an_immediate_file_loses_nothing(scene: Scene) -> None:
+    names = []
+    for k in range(50):
+        folder = scene.root / f"GridSquare_{k}" / "Data"
+        folder.mkdir(parents=True)
+        (folder / "x.mrc").write_bytes(WHOLE)
+        names.append(f"GridSquare_{k}/Data/x.mrc")
+    scene.wait_for(*names)
+
+
+def test_a_folder_moved_in_from_outside_lands(
+    scene: Scene, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "job002"
+    (outside / "Movies").mkdir(parents=True)
+    (outside / "Movies" / "x.mrc").write_bytes(WHOLE)
+    outside.rename(scene.root / "job002")
+    scene.wait_for("job002/Movies/x.mrc")
+
+
+def test_replaced_content_lands_again_with_its_version(scene: Scene) -> None:
+    path = scene.root / "x.mrc"
+    path.write_bytes(WHOLE)
+    scene.wait_for("x.mrc")
+    other = scene.root / ".x"
+    other.write_bytes(WHOLE[:-1] + b"!")
+    other.rename(path)
+    until(lambda: len(scene.landed()) == 2, "the new content")
+    first, second = (m for m in scene.messages if isinstance(m, Landed))
+    assert first.version != second.version == FileVersion.of(path.stat())
+
+
+def test_the_dance_of_relion_and_motioncor_ends_with_the_weighted_image(tmp_path: Path) -> None:
+    """X.mrc is the unweighted sum, goes away, and X_DW.mrc becomes X.mrc; X.star comes last."""
+    with watched(tmp_path, preset="relion") as scene:
+        scene.wait_until_watched()
+        (tmp_path / "X.mrc").write_bytes(WHOLE)
+        (tmp_path / "X_DW.mrc").write_bytes(WHOLE[:-1] + b"!")
+        time.sleep(0.4)
+        (tmp_path / "X.mrc").rename(tmp_path / "X_noDW.mrc")
+        (tmp_path / "X_DW.mrc").rename(tmp_path / "X.mrc")
+        time.sleep(0.4)
+        assert scene.landed() == []
+        (tmp_path / "X.star").write_text("data_\n")
+        scene.wait_for("X.mrc")
+        landed = next(m for m in scene.messages if isinstance(m, Landed))
+        assert landed.version == FileVersion.of((tmp_path / "X.mrc").stat())
+
+
+def test_motioncor_gives_the_weighted_image_if_there_is_one(tmp_path: Path) -> None:
+    with watched(tmp_path, preset="motioncor") as scene:
+        scene.wait_until_watched()
+        for name in ("X.mrc", "X_DW.mrc", "X_ODD.mrc", "Y.mrc"):
+            (tmp_path / name).write_bytes(WHOLE)
+        scene.wait_for("X_DW.mrc", "Y.mrc")
+
+
+def test_a_forbidding_sidecar_is_waited_for(tmp_path: Path) -> None:
+    with watched(tmp_path, preset="cryoem-services") as scene:
+        scene.wait_until_watched()
+        (tmp_path / "X.tmp").touch()
+        (tmp_path / "X.mrc").write_bytes(WHOLE)
+        (tmp_path / "Y.mrc").write_bytes(WHOLE)
+        scene.wait_for("Y.mrc")
+        (tmp_path / "X.tmp").unlink()
+        scene.wait_for("Y.mrc", "X.mrc")
+
+
+def test_bad_files_are_set_aside_each_with_its_reason_and_come_back_when_mended(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "movie.mrc").write_bytes(header(depth=40) + PIXELS)
+    (tmp_path / "garbage.mrc").write_bytes(b"garbage!" * 1000)
+    (tmp_path / "packed.mrc").write_bytes(header(mode=101) + PIXELS)
+    (tmp_path / "truncated.mrc").write_bytes(WHOLE[:-1])
+    (tmp_path / "zeros.mrc").write_bytes(bytes(5000))
+    (tmp_path / "empty.mrc").touch()
+    (tmp_path / "good.mrc").write_bytes(WHOLE)
+    with watched(tmp_path, incomplete_timeout_seconds=1) as scene:
+        until(lambda: len(scene.set_aside()) == 5, f"five reasons, not {scene.set_aside()}")
+        scene.wait_for("good.mrc")
+        assert scene.set_aside() == {
+            "movie.mrc": "movie",
+            "garbage.mrc": "header",
+            "packed.mrc": "header",
+            "truncated.mrc": "incomplete",
+            "zeros.mrc": "incomplete",
+        }
+        (tmp_path / "truncated.mrc").write_bytes(WHOLE)
+        (tmp_path / "movie.mrc").write_bytes(WHOLE)
+        scene.wait_for("good.mrc", "truncated.mrc", "movie.mrc")
+
+
+@pytest.mark.parametrize("mode", ["inotify", "poll"])
+def test_a_vanished_folder_is_a_state_and_its_return_is_noticed(tmp_path: Path, mode: str) -> None:
+    root = tmp_path / "share"
+    root.mkdir()
+    (root / "a.mrc").write_bytes(WHOLE)
+    with watched(root, mode=mode, rescan_seconds=0.2) as scene:
+        scene.wait_for("a.mrc")
+        root.rename(tmp_path / "away")
+        until(lambda: scene.roots()[-1] is False, "the loss")
+        assert scene.watcher.health().folders[0].space is None
+        (tmp_path / "away" / "b.mrc").write_bytes(WHOLE)
+        (tmp_path / "away").rename(root)
+        until(lambda: scene.roots() == [True, False, True], "the return")
+        scene.wait_for("a.mrc", "b.mrc")
+        space = scene.watcher.health().folders[0].space
+        assert space is not None
+        assert 0 < space.free_bytes < space.size_bytes
+        (root / "c.mrc").write_bytes(WHOLE)
+        scene.wait_for("a.mrc", "b.mrc", "c.mrc")
+
+
+def test_a_folder_made_anew_is_watched_by_new_events(tmp_path: Path) -> None:
+    """An inotify watch clings to the old folder; the next scan here is an hour away."""
+    root = tmp_path / "share"
+    root.mkdir()
+    with watched(root) as scene:
+        scene.wait_until_watched()
+        root.rename(tmp_path / "old")
+        root.mkdir()
+        until(lambda: scene.watcher.health().restarts > 0 or False in scene.roots(), "a restart")
+        until(lambda: scene.watcher.health().folders[0].available, "the folder")
+        (root / "a.mrc").write_bytes(WHOLE)
+        scene.wait_for("a.mrc")
+
+
+def test_a_folder_that_appears_later_is_picked_up(tmp_path: Path) -> None:
+    root = tmp_path / "later"
+    with watched(root, rescan_seconds=0.2) as scene:
+        until(lambda: scene.roots() == [False], "the first state")
+        root.mkdir()
+        (root / "a.mrc").write_bytes(WHOLE)
+        scene.wait_for("a.mrc")
+        assert scene.roots() == [False, True]
+
+
+def test_an_unmounted_share_reads_as_an_empty_folder_and_is_no_empty_session(
+    tmp_path: Path,
+) -> None:
+    known = {(tmp_path, Path("a.mrc")): FileVersion(1, 2, 3)}
+    with watched(tmp_path, known, rescan_seconds=0.2) as scene:
+        until(lambda: scene.roots() == [False], "the state")
+        (tmp_path / "b.mrc").write_bytes(WHOLE)
+        scene.wait_for("b.mrc")
+
+
+def test_a_file_that_was_gone_and_returns_unchanged_is_sent_again(
+    scene: Scene, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A job that found it gone has failed; the ledger knows whether it needs it."""
+    path, away = scene.root / "x.mrc", tmp_path_factory.mktemp("outside") / "x.mrc"
+    path.write_bytes(WHOLE)
+    scene.wait_for("x.mrc")
+    path.rename(away)
+    until(lambda: "x.mrc" in scene.watcher._watched[0].folder._missing, "its absence")
+    away.rename(path)
+    until(lambda: scene.landed() == ["x.mrc", "x.mrc"], "its return")
+
+
+def test_two_thousand_files_at_once_land_once_each(scene: Scene) -> None:
+    names = [f"square_{k % 20}/mic_{k:04d}.mrc" for k in range(2000)]
+    for name in names:
+        path = scene.root / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(WHOLE)
+    scene.wait_for(*names)
+    assert scene.watcher.health().watching == 0
+
+
+def test_dead_threads_of_watchdog_are_replaced(tmp_path: Path) -> None:
+    """Files that came in between are found by the scan that follows."""
+    with watched(tmp_path) as scene:
+        scene.wait_until_watched()
+        notifier = scene.watcher._watched[0].notifier
+        assert notifier is not None
+        for emitter in list(notifier._observer.emitters):
+            emitter.stop()
+        (tmp_path / "a.mrc").write_bytes(WHOLE)
+        scene.wait_for("a.mrc")
+        assert scene.watcher.health().restarts == 1
+        (tmp_path / "b.mrc").write_bytes(WHOLE)
+        scene.wait_for("a.mrc", "b.mrc")
+
+
+def test_events_are_counted_by_what_they_were(tmp_path: Path) -> None:
+    """Also those of files that are no micrographs."""
+    with watched(tmp_path) as scene:
+        scene.wait_until_watched()
+        (tmp_path / "a").write_bytes(b"text")
+        (tmp_path / "a").rename(tmp_path / "b")
+        (tmp_path / "b").unlink()
+        until(lambda: scene.watcher.health().events == FileEvents(1, 1, 1, 1), "four events")
+
+
+def test_an_overflow_brings_a_scan(tmp_path: Path) -> None:
+    with watched(tmp_path) as scene:
+        scene.wait_until_watched()
+        before = scene.watcher.health().last_scan_at
+        logging.getLogger("watchdog.observers.inotify_c").warning(
+            "Inotify queue overflowed; filesystem events were lost"
+        )
+        until(lambda: scene.watcher.health().last_scan_at > before, "the scan")
+        assert scene.watcher.health().overflows == 1
+
+
+def test_links_are_left_alone_unless_the_config_follows_them(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "x.mrc").write_bytes(WHOLE)
+    (tmp_path / "plain.mrc").write_bytes(WHOLE)
+    (tmp_path / "file.mrc").symlink_to(outside / "x.mrc")
+    (tmp_path / "dangling.mrc").symlink_to(outside / "none.mrc")
+    (tmp_path / "device.mrc").symlink_to("/dev/zero")
+    (tmp_path / "folder").symlink_to(outside)
+    (tmp_path / "round").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.mrc")
+    with watched(tmp_path) as scene:
+        scene.wait_for("plain.mrc")
+    with watched(tmp_path, follow_symlinks=True) as scene:
+        scene.wait_until_watched()
+        until(lambda: "folder/x.mrc" in scene.landed(), "the linked folder")
+        scene.wait_for("plain.mrc", "file.mrc", "folder/x.mrc")
+
+
+@pytest.mark.skipif(
+    BINDFS is None or UMOUNT is None or not os.access("/dev/fuse", os.W_OK),
+    reason="needs bindfs and /dev/fuse: a mount that others write to from behind",
+)
+def test_a_mount_that_others_write_to_is_polled_and_may_go_and_come(tmp_path: Path) -> None:
+    """Inotify hears nothing of it, as of NFS and SMB; unmounted it reads as an empty folder."""
+    assert BINDFS
+    assert UMOUNT
+    behind, mount = tmp_path / "behind", tmp_path / "mount"
+    behind.mkdir()
+    mount.mkdir()
+    subprocess.run([BINDFS, behind, mount], check=True)
+    try:
+        with watched(mount, mode="auto", rescan_seconds=0.2) as scene:
+            scene.wait_until_watched()
+            (state,) = scene.watcher.health().folders
+            assert (state.mode, state.detail) == ("poll", "fuse, poll")
+            (behind / "a.mrc").write_bytes(WHOLE)
+            scene.wait_for("a.mrc")
+            landed = next(m for m in scene.messages if isinstance(m, Landed))
+            assert landed.version.inode == 0
+            subprocess.run([UMOUNT, mount], check=True)
+            until(lambda: scene.roots()[-1] is False, "the loss")
+            (behind / "b.mrc").write_bytes(WHOLE)
+            subprocess.run([BINDFS, behind, mount], check=True)
+            until(lambda: "b.mrc" in scene.landed(), "the return")
+            assert scene.roots() == [True, False, True]
+            assert sorted(scene.landed()) == ["a.mrc", "b.mrc"]
+    finally:
+        subprocess.run([UMOUNT, "-l", mount], check=False)
+
+
+def test_names_are_arbitrary_bytes(scene: Scene) -> None:
+    name = os.fsdecode(b"\xff\xfe l\xe9 \n.mrc")
+    (scene.root / name).write_bytes(WHOLE)
+    scene.wait_for(name)
+
+
+def test_a_failing_receiver_does_not_end_the_watch(tmp_path: Path) -> None:
+    """Watching goes on after an unforeseen failure, and counts it."""
+    received: list[Message] = []
+
+    def send(message: Message) -> None:
+        if isinstance(message, Landed) and message.relative == Path("a.mrc"):
+            raise RuntimeError("full")
+        received.append(message)
+
+    config = Watch.model_validate({"directories": [tmp_path], "settle_seconds": 0.2})
+    watcher = Watcher(config, send)
+    watcher.start()
+    try:
+        (tmp_path / "a.mrc").write_bytes(WHOLE)
+        until(lambda: watcher.health().errors == 1, "the failure")
+        (tmp_path / "b.mrc").write_bytes(WHOLE)
+        until(lambda: any(isinstance(m, Landed) for m in received), "the next file")
+    finally:
+        watcher.stop()
+    assert "watch" not in {thread.name for thread in threading.enumerate()}

@@ -1,0 +1,250 @@
+"""The most important sentence: what it says when."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from livepick.core.imaging.quality import Quality
+from livepick.host.disks import Disk, Space
+from livepick.ledger.rows import Counts, Hourly
+from livepick.monitoring.headline import headline
+from livepick.monitoring.health import Health
+from livepick.monitoring.human_units import span
+from livepick.monitoring.pace import pace_of
+from livepick.monitoring.problem import Problem
+from livepick.monitoring.status import Status, Training
+
+NOW = 100_000.0
+WELL = Health(ok=True, seconds_since={"dispatch": 0.1, "watch": 2.0})
+GONE = Problem("bad", "/data/in is not there.", "Mount it again.")
+NO_GPU = Problem("attention", "There is no GPU, so the CPU picks.", "It is slower.")
+BUSY = Status(session="test", started=True, counts=Counts(queued=1, picking=2, picked=412))
+LATE = dataclasses.replace(BUSY, oldest_waiting_at=NOW - 1200, last_picked_at=NOW - 30)
+
+
+@pytest.fixture
+def say(micrograph_row):
+    """Return a function that says how a session does whose micrographs came every 20 s."""
+
+    def said(
+        status=BUSY,
+        *,
+        health=WELL,
+        ago=10.0,
+        picks=31,
+        failed=0,
+        count=50,
+        judge=None,
+        at_start=False,
+    ):
+        rows = [
+            dataclasses.replace(
+                micrograph_row(number),
+                landed_at=NOW - ago - 20 * number,
+                pick_count=None if number < failed else picks,
+                state="failed" if number < failed else "picked",
+                **(judge(number) if judge else {}),
+            )
+            for number in range(count)
+        ]
+        collected = [] if at_start else [row.landed_at for row in reversed(rows)]
+        pace = pace_of(rows, Hourly(180, 179, 5580), collected=collected)
+        return headline(status, health, pace, now=NOW, folders="/data/in")
+
+    return said
+
+
+def test_all_well(say):
+    """One sentence, with the figures that matter, and nothing else."""
+    top = say()
+
+    assert top.level == "good"
+    assert top.sentence == "Collecting and picking: 412 of 415 micrographs, 31 picks a micrograph."
+    assert (top.remedy, top.doing, top.others) == ("", "", ())
+
+
+def test_before_the_first_micrograph(say):
+    """It says where it waits."""
+    top = say(Status(session="test", started=True), count=0)
+
+    assert (top.level, top.sentence) == ("good", "Waiting for the first micrograph in /data/in.")
+
+
+def test_a_stopped_acquisition(say):
+    """After ten usual gaps and a quarter of an hour; a slow microscope is given longer."""
+    assert say(ago=800).level == "good"
+    top = say(ago=2400)
+    assert top.level == "bad"
+    assert top.sentence == "No micrograph has landed for 40 min; before, one came every 20 s."
+    assert "microscope" in top.remedy
+    assert top.doing.startswith("Picked so far: 412 of 415")
+
+
+def test_a_session_of_yesterday_is_nothing_grave(say):
+    """As the alert, which falls silent after six hours; it is said all the same."""
+    top = say(ago=7 * 3600)
+
+    assert (top.level, top.sentence[:34]) == ("attention", "No micrograph has landed for 7 h; ")
+
+
+def test_what_was_there_at_the_start_is_no_session_that_stalls(say):
+    """Old data are picked, and nobody waits for more."""
+    top = say(ago=2400, at_start=True)
+
+    assert (top.level, top.sentence[:19]) == ("good", "Picking: 412 of 415")
+
+
+@pytest.mark.parametrize(
+    ("status", "options", "words"),
+    [
+        (BUSY, {"health": Health(False, {"dispatch": 1.0, "watch": 300.0})}, "from watch for 5"),
+        (dataclasses.replace(BUSY, problems=(GONE,)), {}, "/data/in is not"),
+        (LATE, {}, "behind: 3 .* for 20 min"),
+        (BUSY, {"failed": 9}, "9 of the last 50 micrographs failed"),
+        (BUSY, {"picks": 0}, "The last 50 micrographs have no picks"),
+    ],
+)
+def test_each_fault_comes_first_with_what_to_do(say, status, options, words):
+    """And what goes on stands below it."""
+    top = say(status, **options)
+
+    assert top.level in ("attention", "bad")
+    assert re.search(words, top.sentence)
+    assert top.doing
+
+
+def test_failures_are_told_of_from_one_in_twenty_on(say):
+    """And not for two, as they are single files."""
+    assert say(failed=2).level == "good"
+    assert say(failed=3).sentence == "3 of the last 50 micrographs failed."
+    assert say(failed=2, count=4).level == "good"
+
+
+def test_picks_that_are_late_are_grave_only_if_none_appear(say):
+    """As the alerts: late picks are a warning, a picking that stands still calls."""
+    assert say(LATE).level == "attention"
+    top = say(dataclasses.replace(LATE, last_picked_at=NOW - 700))
+
+    assert top.level == "bad"
+    assert top.sentence == "Picking stands still: 3 micrographs wait, the oldest for 20 min."
+    assert top.doing.startswith("Picked so far")
+
+
+def test_the_gravest_comes_first(say):
+    """A missing folder explains that nothing lands; a missing GPU is the least of it."""
+    top = say(dataclasses.replace(BUSY, problems=(NO_GPU, GONE)), ago=2400)
+
+    assert (top.level, top.sentence) == ("bad", "/data/in is not there.")
+    assert top.remedy == "Mount it again."
+    assert top.doing.startswith("Picked so far: 412 of 415")
+    assert [alert.sentence.split()[0] for alert in top.others] == ["No", "There"]
+
+
+def test_a_problem_that_needs_no_haste_does_not_look_like_one_that_does(say):
+    """Picking goes on without a GPU, and the sentence says so."""
+    top = say(dataclasses.replace(BUSY, problems=(NO_GPU,)))
+
+    assert (top.level, top.sentence) == ("attention", NO_GPU.sentence)
+    assert top.doing.startswith("Collecting and picking")
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "level"),
+    [(500 * GIB, "good"), (100 * GIB, "good"), (99 * GIB, "attention"), (GIB // 10, "bad")],
+)
+def test_a_disk_that_fills_is_named_once_with_all_that_is_on_it(say, free_bytes, level):
+    """From where on the alert rule speaks; and gravely when there is next to no room."""
+    space = Space(free_bytes, 1000 * GIB, device=1)
+    disks = (
+        Disk("watch", Path("/data/in"), space),
+        Disk("output", Path("/data/out"), space),
+        Disk("state", Path("/var/lib"), Space(300 * GIB, 400 * GIB, device=2)),
+    )
+    top = say(dataclasses.replace(BUSY, disks=disks))
+
+    assert (top.level, top.others) == (level, ())
+    if level != "good":
+        assert "of the watched and output folders" in top.sentence
+        assert "of 1.0 TiB are free at /data/in" in top.sentence
+        assert "Make room" in top.remedy
+
+
+def test_a_full_disk_comes_before_one_that_fills(say):
+    """Whatever is on it."""
+    disks = (
+        Disk("watch", Path("/data/in"), Space(50 * GIB, 1000 * GIB, device=1)),
+        Disk("state", Path("/var/lib"), Space(0, 100 * GIB, device=2)),
+    )
+    top = say(dataclasses.replace(BUSY, disks=disks))
+
+    assert (top.level, [other.level for other in top.others]) == ("bad", ["attention"])
+    assert "of the state folder is full" in top.sentence
+
+
+def test_a_training_that_failed_wants_attention(say):
+    """Picking goes on with the model that is there."""
+    top = say(dataclasses.replace(BUSY, training=Training("failed", "Run 0001 failed: no memory.")))
+
+    assert (top.level, top.sentence) == ("attention", "Run 0001 failed: no memory.")
+    assert "livepick retrain" in top.remedy
+
+
+def judged(*, bad=0, doubtful=0, bad_why=None):
+    """Return what makes so many of the latest micrographs bad, and so many doubtful."""
+
+    def figures(**why):
+        return Quality(masked_fraction=0.0, median_score=0.9, **why)
+
+    def judge(number):
+        if number < bad:
+            return {"quality_verdict": "bad", "quality": figures(**(bad_why or {"mottle": 12.0}))}
+        if number < bad + doubtful:
+            return {"quality_verdict": "doubtful", "quality": figures(anisotropy=0.3)}
+        return {"quality_verdict": "good"}
+
+    return judge
+
+
+def test_many_bad_micrographs_are_said_with_why_and_what_to_do(say):
+    """A single one is not; of several reasons the most frequent counts."""
+    assert say(judge=judged(bad=10)).level == "good"
+    top = say(judge=judged(bad=11))
+
+    assert top.level == "attention"
+    assert top.sentence == (
+        "11 of the last 50 micrographs are bad: mottled, as by crystalline or uneven ice."
+    )
+    assert "another grid" in top.remedy
+
+
+def test_doubts_are_said_when_most_have_one(say):
+    """Bad ones count too, as there is a reason to look."""
+    assert say(judge=judged(doubtful=25)).level == "good"
+    top = say(judge=judged(bad=1, doubtful=25))
+
+    assert top.sentence == (
+        "26 of the last 50 micrographs are bad or doubtful; the most frequent reason: Thon rings"
+        " dimmed along one axis, as by drift."
+    )
+    assert "stage" in top.remedy
+
+
+def test_a_reason_that_nobody_knows_any_more_is_left_out(say):
+    """Limits may move with an update; the verdicts of the ledger stay."""
+    top = say(judge=judged(bad=50, bad_why={"mottle": 1.0}))
+
+    assert top.sentence == "50 of the last 50 micrographs are bad."
+    assert "below" in top.remedy
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (119, "119 s"), (600, "10 min"), (7300, "2 h"), (2e5, "2 days")],
+)
+def test_spans_are_short(seconds, words):
+    assert span(seconds) == words

@@ -1,0 +1,227 @@
+"""What the supervisor calls a problem, how grave it is, and in which order it says so."""
+
+import errno
+import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from results import result
+
+from livepick.core.evaluation.drift_test import Drift, DriftFinding
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.quality import CtfFigures
+from livepick.core.imaging.quality_limits import VERDICTS
+from livepick.errors import LedgerWriteError, OutputError
+from livepick.host.disks import Disk, Space
+from livepick.host.gpus import Cards
+from livepick.host.systemd import Systemd
+from livepick.ingest.folder import FileEvents
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.supervisor import Supervisor
+
+ROOM = Space(50, 100, device=1)
+THINNER = DriftFinding("fewer_picks", "the last 25 have 40 picks, the first had 66", "look at them")
+
+
+class Parts:
+    """A supervisor of parts that can be broken one by one."""
+
+    def __init__(self, config, ledger=None):
+        self.folder = SimpleNamespace(
+            root=Path("/data/in"), available=True, detail="ext4, inotify", space=ROOM
+        )
+        self.watching = SimpleNamespace(
+            folders=[self.folder],
+            last_scan_at=1.0,
+            seconds_since_scan=0.0,
+            last_scan_seconds=0.0,
+            interval_seconds=60.0,
+            watching=0,
+            excluded=0,
+            events=FileEvents(),
+            overflows=0,
+            restarts=0,
+        )
+        self.dispatch = SimpleNamespace(ledger_fault=None, progress_at=time.monotonic())
+        self.outputs = SimpleNamespace(fault=None)
+        self.metrics = Metrics()
+        self.supervisor = Supervisor(
+            config,
+            systemd=Systemd({}),
+            metrics=self.metrics,
+            ledger=ledger,
+            watcher=SimpleNamespace(health=lambda: self.watching, is_alive=lambda: True),
+            dispatch=self.dispatch,
+            outputs=self.outputs,
+            provider="CUDAExecutionProvider",
+            workers=1,
+            drifted=lambda sentence: None,
+            cards=Cards(None),
+        )
+
+    @property
+    def problems(self):
+        return self.supervisor._problems()
+
+    def sample(self, name, **labels):
+        """Return what a metric says."""
+        return self.metrics.registry.get_sample_value(f"livepick_{name}", labels)
+
+
+@pytest.fixture
+def parts(make_config):
+    """Return a supervisor of parts that are all well."""
+    return Parts(make_config())
+
+
+def lose_folder(parts):
+    parts.folder.available, parts.folder.detail = False, "No such file or directory"
+
+
+def refuse_output(parts):
+    parts.outputs.fault = OutputError("/o/a.star could not be written", "Free space.")
+    parts.outputs.fault.__cause__ = OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def refuse_ledger(parts):
+    parts.dispatch.ledger_fault = LedgerWriteError(
+        "/s/ledger.sqlite takes no writes: database is locked", "End what else has it open."
+    )
+
+
+def drift(parts):
+    parts.supervisor._drift._drift = Drift(findings=(THINNER,))
+
+
+def lose_gpu(parts):
+    parts.supervisor.use_provider("CPUExecutionProvider")
+
+
+def test_all_well_is_no_problem(parts):
+    assert parts.problems == ()
+
+
+def test_a_folder_that_nobody_has_looked_at_yet_is_not_gone(make_config, ledger):
+    """In the first moments of the service, which a file system that hangs may draw out."""
+    parts = Parts(make_config(), ledger)
+    parts.folder.available = None
+    parts.supervisor.beat()
+
+    assert parts.problems == ()
+    assert parts.sample("watch_root_available", root="0") is None
+
+
+@pytest.mark.parametrize(
+    ("breaks", "level", "words"),
+    [
+        (lose_folder, "bad", "The watched folder /data/in is not there: No such file"),
+        (refuse_output, "bad", "out takes no writes: Read-only file system."),
+        (refuse_ledger, "bad", "ledger.sqlite takes no writes: database is locked."),
+        (drift, "attention", "The last 25 have 40 picks, the first had 66."),
+        (lose_gpu, "attention", "There is no GPU, so the CPU picks."),
+    ],
+)
+def test_each_problem_has_its_level_and_a_remedy(parts, breaks, level, words):
+    """Bad is what keeps picks from appearing; with all else picking goes on."""
+    breaks(parts)
+    (problem,) = parts.problems
+
+    assert problem.level == level
+    assert words in problem.sentence
+    assert problem.remedy.endswith(".")
+
+
+def test_the_gravest_is_said_first_and_the_gpu_last(parts):
+    """Whatever broke first."""
+    for breaks in (lose_gpu, drift, refuse_output, lose_folder):
+        breaks(parts)
+
+    assert [problem.level for problem in parts.problems] == ["bad", "bad", "attention", "attention"]
+    assert "GPU" in parts.problems[-1].sentence
+
+
+def test_a_restart_knows_when_a_run_last_ended_so(make_config, ledger, clock):
+    """Else a failure long mended would raise its alert again, or a new one would be silent."""
+    for version, state in enumerate(("promoted", "failed", "promoted", "failed"), start=1):
+        clock.now = 1000.0 * version
+        ledger.run_changed(version, "abc", state)
+    parts = Parts(make_config(), ledger=ledger)
+    parts.supervisor.describe(SimpleNamespace(version=0, kind="blob"))
+
+    for end, ended_at in (("promoted", 3000.0), ("failed", 4000.0), ("kept_aside", 0.0)):
+        assert parts.sample("training_ended_timestamp_seconds", result=end) == ended_at
+
+
+@pytest.mark.parametrize(
+    ("breaks", "gauge"), [(refuse_output, "output_writable"), (refuse_ledger, "state_writable")]
+)
+def test_what_takes_no_writes_is_seen_in_the_metrics(make_config, ledger, breaks, gauge):
+    """Each by a gauge of its own: while the ledger waits, all other figures stand still."""
+    parts, told = Parts(make_config(), ledger), []
+    for break_it in (lambda _: None, breaks):
+        break_it(parts)
+        parts.supervisor.beat()
+        told.append(parts.sample(gauge))
+
+    assert told == [1, 0]
+
+
+def test_empty_micrographs_in_a_row_are_what_the_ledger_has(make_config, ledger):
+    """As on the page: a restart loses none, and none is left when they are picked again."""
+
+    def pick(name, *scores, content=1):
+        ledger.landed(Path("/m"), Path(name), FileVersion(100, content, 7), 900.0)
+        (claim,) = ledger.claim(1)
+        ledger.picked(claim, result(scores=scores))
+        started = Parts(make_config(), ledger)
+        started.supervisor.beat()
+        return started.sample("consecutive_empty_micrographs")
+
+    assert [pick("a.mrc"), pick("b.mrc", 0.1), pick("c.mrc")] == [1, 2, 3]
+    assert [pick("c.mrc", 0.9, content=2), pick("d.mrc")] == [0, 1]
+
+
+def test_verdicts_of_the_ledger_are_seen_with_the_ctf(make_config, ledger):
+    """A sidecar comes later, and the verdict at the first picks is not the last word."""
+    for name in ("a.mrc", "b.mrc"):
+        ledger.landed(Path("/m"), Path(name), FileVersion(100, 1, 7), 900.0)
+    for claim in ledger.claim(2):
+        ledger.picked(claim, result())
+    ledger.ctf_found(claim.id, 1, CtfFigures(11_000.0, 10_000.0, 0.0, 20.0))
+    ledger.landed(Path("/m"), Path("c.mrc"), FileVersion(100, 1, 7), 900.0)
+    parts = Parts(make_config(), ledger)
+    parts.supervisor.beat()
+
+    for gauge in ("ledger_quality_verdicts", "latest_quality_verdicts"):
+        told = [parts.sample(gauge, verdict=verdict) for verdict in VERDICTS]
+        assert told == [1, 0, 1]
+    assert parts.sample("latest_micrographs", state="picked") == 2
+    assert parts.sample("latest_micrographs", state="waiting") == 1
+
+
+def test_a_restart_goes_on_with_the_session_that_collected(make_config, ledger):
+    """Not with what was there at the start, which the ledger has, too."""
+    ledger.landed(Path("/m"), Path("a.mrc"), FileVersion(100, 1, 7), 5000.0)
+    ledger.collected([900.0, 960.0])
+    parts = Parts(make_config(), ledger)
+    parts.supervisor.describe(SimpleNamespace(version=0, kind="blob"))
+
+    assert parts.sample("last_micrograph_seen_timestamp_seconds") == 960
+    assert parts.sample("micrograph_gap_seconds") == 60
+
+
+def test_the_room_of_all_folders_is_known_to_page_and_gauges(parts, tmp_path):
+    """Those that are written to are looked at here, the watched ones by their own thread."""
+    (tmp_path / "out").mkdir()
+    parts.supervisor._look_at_disks()
+    disks = parts.supervisor._disks()
+
+    assert [disk.role for disk in disks] == ["watch", "output"]  # no state folder yet
+    assert disks[0] == Disk("watch", Path("/data/in"), ROOM)
+    for disk in disks:
+        free = parts.metrics.registry.get_sample_value(
+            "livepick_disk_free_bytes", {"path_role": disk.role}
+        )
+        assert free == disk.space.free_bytes

@@ -1,0 +1,266 @@
+"""The worker: a micrograph and a bundle in, picks out, and no silent fallback."""
+
+import dataclasses
+import json
+import os
+import pickle
+
+import mrcfile
+import numpy as np
+import onnxruntime
+import pytest
+from scipy.signal import convolve2d
+
+from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, read_card, sha256
+from livepick.core.contracts.job import CPU, CUDA, Job
+from livepick.core.imaging.blob_detector import blob_graph
+from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
+from livepick.errors import ContentError, ModelError, ProviderError
+from livepick.picking import worker
+from livepick.picking.model_check import probe
+from livepick.picking.worker import pick
+
+DIAMETER_ANGSTROM = 30.0  # 20 px at 1.5 Å, the blobs of write_mrc
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """Return a blob bundle for bright blobs of 30 Å."""
+    graph = blob_graph(DIAMETER_PX)
+    card = ModelCard(
+        version=0,
+        kind="blob",
+        fingerprint="f",
+        particle_fingerprint="p",
+        diameter_angstrom=DIAMETER_ANGSTROM,
+        min_distance_angstrom=0.6 * DIAMETER_ANGSTROM,
+        contrast="bright",
+        pixel_size_angstrom=DIAMETER_ANGSTROM / DIAMETER_PX,
+        normalization=NORMALIZATION,
+        threshold=0.5,
+        threshold_source="test",
+        graph_sha256=sha256(graph),
+        created_at=0.0,
+        livepick_version="test",
+    )
+    yield publish(tmp_path / "models", card, {GRAPH: graph})
+    worker._kept.clear()
+
+
+def test_picks_are_where_the_particles_are(write_mrc, bundle):
+    """Positions are in pixels of the original micrograph, best first."""
+    centres = ((60.0, 40.0), (130.0, 200.0), (190.0, 75.0))
+    path = write_mrc(shape=(230, 260), centres=centres)
+    with_noise(path)
+
+    result = pick(Job(path, None, bundle))
+
+    good = result.picks.above(result.threshold)
+    found = sorted(zip(good.y_px[:3].tolist(), good.x_px[:3].tolist(), strict=True))
+    np.testing.assert_allclose(found, sorted(centres), atol=1.0)
+    assert (np.diff(result.picks.score) <= 0).all()
+    assert result.provider == CPU
+    assert result.shape_px == (230, 260)
+    assert result.pixel_size_angstrom == pytest.approx(1.5)
+
+
+def test_a_threshold_of_the_job_wins(write_mrc, bundle):
+    """Threshold 0 counts every candidate."""
+    path = write_mrc(shape=(230, 260), centres=((60.0, 40.0),))
+    with_noise(path)
+
+    all_of_them = pick(Job(path, None, bundle, threshold=0.0))
+
+    assert all_of_them.threshold == 0
+    assert len(all_of_them.picks.above(0)) == len(all_of_them.picks) > 3
+
+
+def test_tiles_give_the_same_scores_as_the_whole(monkeypatch):
+    """A seam is not seen by a network whose view is narrower than the overlap."""
+    image = np.random.default_rng(1).standard_normal((300, 420)).astype(np.float32)
+    local_mean = np.float32(1) / 9 * np.ones((3, 3), np.float32)
+
+    def blur(_model, tile):
+        return convolve2d(tile, local_mean, mode="same", boundary="symm").astype(np.float32)
+
+    monkeypatch.setattr(worker, "_run", blur)
+    whole = worker._score_map(None, image)
+    monkeypatch.setattr(worker, "TILE_PX", 192)
+    tiled = worker._score_map(None, image)
+
+    np.testing.assert_allclose(tiled, whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["cpu", "prefer-gpu"])
+def test_without_a_gpu_the_provider_obtained_is_named(bundle, device):
+    """prefer-gpu says CPU when it got the CPU."""
+    obtained = probe(bundle, device)
+
+    assert obtained in ({CPU} if device == "cpu" else {CPU, CUDA})
+
+
+def test_require_gpu_without_a_gpu_is_an_error(bundle):
+    """Left to itself, onnxruntime would go on with the CPU and say nothing."""
+    if os.path.exists("/dev/nvidia0"):  # noqa: PTH110 - a device, not a file of ours
+        pytest.skip("there is a GPU")
+    assert CUDA in onnxruntime.get_available_providers()  # so it claims
+
+    with pytest.raises(ProviderError, match=r"require-gpu.*nvidia-smi"):
+        probe(bundle, "require-gpu")
+
+
+def test_a_bundle_of_another_particle_sees_it_at_the_size_that_it_knows(write_mrc, bundle):
+    """With the diameter and the contrast at hand, a bundle for 300 Å picks 30 Å as one for 30."""
+    path = write_mrc(shape=(230, 260), centres=((60.0, 40.0), (130.0, 200.0)))
+    with_noise(path)
+    own = pick(Job(path, None, bundle))
+    card = dataclasses.replace(
+        worker._kept[(bundle, "cpu")].card,
+        version=1,
+        diameter_angstrom=10 * DIAMETER_ANGSTROM,
+        min_distance_angstrom=6 * DIAMETER_ANGSTROM,
+        contrast="dark",
+    )
+    other = publish(bundle.parent, card, {GRAPH: (bundle / GRAPH).read_bytes()})
+
+    job = Job(path, None, other, diameter_angstrom=DIAMETER_ANGSTROM, contrast="bright")
+    found = pick(job)
+
+    assert len(own.picks.above(0.5)) >= 2
+    for name in ("x_px", "y_px", "score"):
+        np.testing.assert_array_equal(getattr(found.picks, name), getattr(own.picks, name))
+
+
+def test_the_error_of_the_missing_gpu_survives_the_way_home():
+    """Errors are pickled between processes."""
+    error = pickle.loads(pickle.dumps(ProviderError("what", "remedy")))  # noqa: S301
+
+    assert (error.what, error.remedy) == ("what", "remedy")
+
+
+def test_a_damaged_graph_is_refused(write_mrc, bundle):
+    """The checksum of the card decides."""
+    graph = (bundle / GRAPH).read_bytes()
+    (bundle / GRAPH).write_bytes(graph[:-1] + b"\0")
+
+    with pytest.raises(ModelError, match="not the graph that its card describes"):
+        pick(Job(write_mrc(), None, bundle))
+
+
+def test_a_graph_that_is_none_is_refused(bundle):
+    """Garbage with a matching checksum is refused by name."""
+    card = json.loads((bundle / "model.json").read_text())
+    (bundle / GRAPH).write_bytes(b"garbage")
+    (bundle / "model.json").write_text(json.dumps(card | {"graph_sha256": sha256(b"garbage")}))
+
+    with pytest.raises(ModelError, match="does not accept"):
+        probe(bundle, "cpu")
+
+
+def test_errors_name_the_file(write_mrc, bundle):
+    """A constant micrograph is told by name."""
+    path = write_mrc("mic_0042.mrc", shape=(128, 128))
+
+    with pytest.raises(ContentError, match=r"mic_0042\.mrc"):
+        pick(Job(path, None, bundle))
+
+
+def test_one_session_is_kept(bundle, tmp_path):
+    """The second job with the same bundle makes no new session; another bundle takes its place."""
+    probe(bundle, "cpu")
+    first = worker._kept[(bundle, "cpu")]
+    probe(bundle, "cpu")
+    assert worker._kept[(bundle, "cpu")] is first
+
+    card = dataclasses.replace(first.card, version=1)
+    other = publish(tmp_path / "models", card, {GRAPH: (bundle / GRAPH).read_bytes()})
+    probe(other, "cpu")
+
+    assert list(worker._kept) == [(other, "cpu")]
+
+
+def with_noise(path):
+    """Add a little noise to a micrograph on disk; a noiseless one has no deviation."""
+    rng = np.random.default_rng(3)
+    with mrcfile.open(path, mode="r+") as mrc:
+        mrc.data[...] += 10 * rng.standard_normal(mrc.data.shape).astype(np.float32)
+
+
+def edge_micrograph(path, diameter_px, *, dead_px):
+    """Write bright discs at all distances from each edge; the last columns are dead."""
+    shape = height, width = 501, 633
+    rng = np.random.default_rng(5)
+    image = 10 * rng.standard_normal(shape).astype(np.float32)
+    y, x = np.indices(shape)
+    step = 1.6 * diameter_px
+    away = np.linspace(0, 0.9, 8) * diameter_px
+    for number, distance in enumerate(away.tolist()):
+        along = 1.2 * diameter_px + number * step
+        for cy, cx in (
+            (along, distance),
+            (along, width - 1 - dead_px - distance),
+            (distance, along),
+            (height - 1 - distance, along),
+        ):
+            image += 20 * (np.hypot(y - cy, x - cx) < diameter_px / 2)
+    image[:, width - dead_px :] = 0
+    with mrcfile.new(path, image) as mrc:
+        mrc.voxel_size = DIAMETER_ANGSTROM / diameter_px
+    return shape
+
+
+@pytest.mark.parametrize("edge_fraction", [0.0, 0.25, 0.5])
+def test_no_pick_is_closer_to_the_edge_than_the_bundle_allows(tmp_path, bundle, edge_fraction):
+    """Neither to that of the image nor to that of a dead border, in pixels of the original."""
+    diameter_px, dead_px = 31.7, 41
+    height, width = edge_micrograph(tmp_path / "mic.mrc", diameter_px, dead_px=dead_px)
+    card = dataclasses.replace(read_card(bundle), version=1, edge_fraction=edge_fraction)
+    other = publish(bundle.parent, card, {GRAPH: (bundle / GRAPH).read_bytes()})
+
+    result = pick(Job(tmp_path / "mic.mrc", None, other, threshold=0.0))
+
+    x, y = (a.astype(float) for a in (result.picks.x_px, result.picks.y_px))
+    gaps = np.min([x, y, height - 1 - y], axis=0)
+    least_px = edge_fraction * diameter_px
+    assert gaps.min() >= least_px
+    assert gaps.min() < least_px + 0.15 * diameter_px  # and what may be picked is
+    assert result.area is not None
+    assert result.area.holds(x, y).all()
+    from_dead_px = max(least_px, 0.25 * diameter_px)
+    assert result.area.right == pytest.approx(width - 1 - dead_px - from_dead_px)
+    assert result.quality.border_fraction == pytest.approx(0.07, abs=0.02)  # whatever the rule
+
+
+def test_particles_wholly_inside_are_picked_and_cut_ones_are_not(tmp_path, bundle):
+    """With half a diameter: one that touches the edge from inside is the last that is picked."""
+    diameter_px = 31.7
+    image = 10 * np.random.default_rng(6).standard_normal((401, 501)).astype(np.float32)
+    y, x = np.indices(image.shape)
+    centres = [(200.0, 0.7 * diameter_px), (100.0, 0.3 * diameter_px)]
+    for cy, cx in centres:
+        image += 20 * (np.hypot(y - cy, x - cx) < diameter_px / 2)
+    with mrcfile.new(tmp_path / "mic.mrc", image) as mrc:
+        mrc.voxel_size = DIAMETER_ANGSTROM / diameter_px
+    found = {}
+    for version, edge_fraction in ((1, 0.0), (2, 0.5)):
+        card = dataclasses.replace(read_card(bundle), version=version, edge_fraction=edge_fraction)
+        other = publish(bundle.parent, card, {GRAPH: (bundle / GRAPH).read_bytes()})
+        picks = pick(Job(tmp_path / "mic.mrc", None, other)).picks.above(0.5)
+        found[edge_fraction] = [
+            bool((np.hypot(picks.y_px - cy, picks.x_px - cx) < 4).any()) for cy, cx in centres
+        ]
+
+    assert found == {0.0: [True, True], 0.5: [True, False]}
+
+
+def test_a_micrograph_smaller_than_a_particle_has_no_picks(write_mrc, bundle):
+    """There is no place that is half a diameter from each edge."""
+    path = write_mrc(shape=(18, 260), centres=((9.0, 90.0),))
+    with_noise(path)
+    card = dataclasses.replace(read_card(bundle), version=1, edge_fraction=0.5)
+    other = publish(bundle.parent, card, {GRAPH: (bundle / GRAPH).read_bytes()})
+
+    result = pick(Job(path, None, other, threshold=0.0))
+
+    assert len(result.picks) == 0
+    assert result.quality.occupied_fraction is None

@@ -1,0 +1,357 @@
+"""The page, the metrics and the health check."""
+
+import contextlib
+import http.client
+import io
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from livepick.core.contracts.job import Result, StageSeconds
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.quality import Quality
+from livepick.errors import ConfigError, LedgerError
+from livepick.ledger.rows import Counts
+from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.monitoring.headline import Headline
+from livepick.monitoring.health import Health
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.problem import Problem
+from livepick.monitoring.status import Row, Status, Training
+from livepick.picking.engine import threads
+from livepick.web.app import create_app
+from livepick.web.live_updates import MOST_LISTENERS
+from livepick.web.page import Sources
+from livepick.web.server import Web, listen
+
+HOSTILE = "<script>alert(1)</script>.mrc"
+
+STATUS = Status(
+    session="krios2",
+    started=True,
+    counts=Counts(queued=1, picked=2, failed=1),
+    particles=12345,
+    training=Training("failed", "Run 0001 failed: no memory."),
+    failures=[
+        Row(HOSTILE, "failed", None, None, 1.0, "io", "It is <gone>", ""),
+        Row("bad.mrc", "movie", None, None, 1.0, "movie", "It is a movie", "Give the sum."),
+    ],
+    problems=(Problem("bad", "/data is not there.", "Mount it."),),
+)
+
+
+PICKS = Picks.sorted(*(np.array(a, dtype=np.float32) for a in ([40, 90], [30, 60], [0.9, 0.4])))
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """Return the ledger of a session, to write to."""
+    with contextlib.closing(Ledger(tmp_path / "state" / LEDGER)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def land(ledger, write_mrc):
+    """Return a function that writes a micrograph with a particle at (40, 30), and picks it."""
+
+    def landed(name):
+        path = write_mrc(name, centres=((30, 40),))
+        version = FileVersion.of(path.stat())
+        ledger.landed(path.parent, Path(name), version, time.time())
+        (claim,) = ledger.claim(1)
+        ledger.picked(claim, result())
+        return claim.id
+
+    return landed
+
+
+def result(picks=PICKS, threshold=0.5):
+    """Return what a worker found."""
+    return Result(
+        picks=picks,
+        threshold=threshold,
+        model_version=1,
+        model_kind="trained",
+        shape_px=(128, 192),
+        pixel_size_angstrom=1.5,
+        quality=Quality(masked_fraction=0.1, median_score=0.9),
+        seconds=StageSeconds(0, 0, 0, 0),
+        provider="CPUExecutionProvider",
+    )
+
+
+@pytest.fixture
+def ask(ledger, make_config):
+    """Return a function that sends one request to a real server and returns its answer."""
+    state = {"health": Health(ok=True, seconds_since={"dispatch": 0.5}), "fault": None}
+
+    def status():
+        if state["fault"] is not None:
+            raise state["fault"]
+        return STATUS
+
+    config, engine, reader = make_config(), threads(1), ReadLedger(ledger.path)
+    sources = Sources(status, lambda: state["health"], lambda: config, reader)
+    app = create_app(Metrics(), sources, engine.submit)
+    web = Web(listen("127.0.0.1:0"), app.asgi, app.live.close)
+    web.start()
+
+    def send(path, *, method="GET", host=None, health=None, fault=None, until=None):
+        state["fault"] = fault
+        if health is not None:
+            state["health"] = health
+        connection = http.client.HTTPConnection(web.address, timeout=10)
+        connection.request(method, path, headers={"Host": host} if host else {})
+        answer = connection.getresponse()
+        body = answer.read() if until is None else answer.readline()
+        connection.close()
+        picture = answer.headers.get_content_type() == "image/png"
+        return answer, body if picture else body.decode()
+
+    send.address = web.address
+    yield send
+    web.stop()
+    engine.stop()
+    reader.close()
+    assert not web.alive
+
+
+def test_page_shows_counts_failures_and_remedies(ask):
+    """What the operator needs is on one page; file names are text, never markup."""
+    answer, text = ask("/")
+
+    assert answer.status == 200
+    for words in (
+        "12,345",
+        "It is &lt;gone&gt;",
+        "Run 0001 failed",
+        "Give the sum.",
+        "/data is not there.",
+    ):
+        assert words in text
+    assert HOSTILE not in text
+    assert "&lt;script&gt;" in text
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
+def test_page_loads_nothing_from_elsewhere(ask):
+    """Style, script and icon are our own."""
+    _, text = ask("/")
+    answer, _ = ask("/style.css")
+    assert ask("/page.js")[0].headers["content-type"].startswith("text/javascript")
+
+    assert "http://" not in text
+    assert "https://" not in text
+    assert answer.headers["content-type"].startswith("text/css")
+
+
+def test_a_micrograph_is_in_the_strip_with_its_picks(ask, land):
+    """Addressed by number, its name escaped, a ring for each pick above the threshold."""
+    number = land(HOSTILE.replace("/", "|"))
+    _, text = ask("/")
+
+    assert f'href="/micrographs/{number}"' in text
+    assert "<script>alert" not in text
+    assert 'viewBox="-0.5 -0.5 192 128"' in text
+    assert 'd="M40 30"' in text
+
+
+def test_a_picture_shows_the_particle_where_the_pick_is_drawn(ask, land):
+    """Full view and thumbnail lie on the same coordinates as the picks."""
+    number = land("mic.mrc")
+    for kind in ("thumbnail", "full"):
+        answer, png = ask(f"/micrographs/{number}/{kind}.png")
+        picture = np.asarray(Image.open(io.BytesIO(png)).convert("L"), dtype=float)
+
+        assert answer.status == 200
+        assert "immutable" in answer.headers["cache-control"]
+        y, x = np.indices(picture.shape)
+        weight = np.where(np.hypot(y - 30, x - 40) < 25, picture, 0)
+        assert (weight * x).sum() / weight.sum() == pytest.approx(40, abs=0.2)
+        assert (weight * y).sum() / weight.sum() == pytest.approx(30, abs=0.2)
+
+
+def test_the_full_view_has_all_candidates(ask, land):
+    """And says what a threshold would do to the newest micrographs."""
+    number = land("mic.mrc")
+    _, text = ask(f"/micrographs/{number}")
+    _, facts = ask(f"/micrographs/{number}/candidates")
+    facts = json.loads(facts)
+
+    assert f"/micrographs/{number}/mask.png" in text
+    assert facts["candidates"] == [[40, 30, 0.9], [90, 60, 0.4]]
+    assert facts["ring_px"] == 50.0  # 150 Å across, at 1.5 Å a pixel
+    assert facts["newest"]["micrographs"] == 1
+    assert [facts["newest"]["picks"][i] for i in (0, 20, 21, 45, 50)] == [2, 2, 1, 1, 0]
+
+
+def test_a_micrograph_that_was_written_anew_has_no_picture(ask, land, write_mrc):
+    """Picks of one content are never drawn over another."""
+    number = land("mic.mrc")
+    write_mrc("mic.mrc", shape=(64, 64))
+
+    answer, _ = ask(f"/micrographs/{number}/full.png")
+
+    assert answer.status in (404, 503)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/micrographs/99",
+        "/micrographs/99/full.png",
+        "/micrographs/99/candidates",
+        f"/micrographs/{2**63}",
+        "/micrographs/1/..%2f..%2fetc.png",
+        "/models/1/classes.png",
+        "/sections/index",
+        "/micrographs/mic.mrc",
+    ],
+)
+def test_what_is_not_there_is_404(ask, path):
+    """Nothing is addressed by a path."""
+    assert ask(path)[0].status == 404
+
+
+def test_a_picture_whose_file_is_gone_says_why(ask, land, tmp_path):
+    """In words of their own, for the browser shows none of a picture that did not come."""
+    number = land("mic.mrc")
+    (tmp_path / "mic.mrc").unlink()
+
+    assert ask(f"/micrographs/{number}/full.txt")[1] == ""
+    assert ask(f"/micrographs/{number}/full.png")[0].status == 404
+    answer, why = ask(f"/micrographs/{number}/full.txt")
+    assert (answer.status, why) == (200, f"{tmp_path}/mic.mrc is gone")
+    assert ask(f"/micrographs/{number}/other.txt")[0].status == 404
+
+
+def test_of_many_that_listen_at_once_only_so_many_are_taken(ask):
+    """None of them has heard anything when the others ask; whoever leaves makes room."""
+    with contextlib.ExitStack() as listening:
+        answers = []
+        for _ in range(40):
+            connection = http.client.HTTPConnection(ask.address, timeout=10)
+            listening.callback(connection.close)
+            connection.request("GET", "/events")
+            answers.append(connection)
+        statuses = [connection.getresponse().status for connection in answers]
+    assert sorted(statuses) == [200] * MOST_LISTENERS + [503] * (40 - MOST_LISTENERS)
+
+    give_up = time.monotonic() + 10
+    while ask("/events", until="line")[0].status != 200:
+        assert time.monotonic() < give_up
+        time.sleep(0.2)
+
+
+def test_what_the_page_begins_with_is_there_for_programs(ask):
+    """The same words, and all of them; also if the ledger cannot be read."""
+    answer, text = ask("/headline.json")
+    top = Headline.of_json(text.encode())
+
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert (top.level, top.sentence, top.remedy) == ("bad", "/data is not there.", "Mount it.")
+    assert top.problems[0] == STATUS.problems[0]
+    assert [problem.sentence for problem in top.problems[1:]] == ["Run 0001 failed: no memory."]
+    assert top.doing.startswith("Picked so far: 2 of 4 micrographs")
+    assert all(problem.sentence in ask("/")[1] for problem in top.problems)
+
+    answer, text = ask("/headline.json", fault=LedgerError("it is damaged", "Move it aside."))
+    (problem,) = Headline.of_json(text.encode()).problems
+    assert answer.status == 503
+    assert problem == Problem("bad", "The ledger cannot be read: it is damaged.", "Move it aside.")
+
+
+def test_search_finds_by_any_part_of_the_name(ask, land):
+    """Wildcards of SQL are letters like others."""
+    land("grid1_square7_0001.mrc")
+    land("grid1_square8_0002.mrc")
+
+    assert "grid1_square8_0002.mrc" in ask("/search?name=SQUARE8")[1]
+    assert "square7" not in ask("/search?name=SQUARE8")[1]
+    assert "0 micrographs" in ask("/search?name=%25")[1]
+    assert "&lt;b&gt;" in ask("/search?name=<b>".replace("<", "%3C").replace(">", "%3E"))[1]
+
+
+def test_events_name_the_parts_that_change(ask, land):
+    """A new micrograph changes the strip, and not the models."""
+    before = json.loads(ask("/events", until="line")[1].removeprefix("data: "))
+    land("mic.mrc")
+    time.sleep(1.1)  # the parts are made once a second
+    after = json.loads(ask("/events", until="line")[1].removeprefix("data: "))
+
+    assert before["newest"] != after["newest"]
+    assert before["trends"] != after["trends"]
+    assert before["models"] == after["models"]
+    assert "mic.mrc" in ask("/sections/newest")[1]
+
+
+@pytest.mark.parametrize("path", ["/", "/sections/glance", "/events"])
+def test_a_ledger_that_cannot_be_read_is_said_with_what_to_do(ask, path):
+    """Events end too, for a page that is told nothing must not call itself live."""
+    fault = LedgerError("ledger.sqlite cannot be used: disk I/O error", "Look at the disk.")
+    answer, text = ask(path, fault=fault)
+
+    assert answer.status == 503
+    assert "disk I/O error. Look at the disk." in text
+
+
+def test_metrics_are_in_the_format_that_prometheus_scrapes(ask):
+    """Text format 0.0.4, with every known series."""
+    answer, text = ask("/metrics")
+
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert 'livepick_micrographs_total{state="picked"} 0.0' in text
+
+
+def test_health_is_503_when_a_part_stands_still(ask):
+    """A load balancer and a person see the same."""
+    good, _ = ask("/healthz")
+    bad, text = ask("/healthz", health=Health(ok=False, seconds_since={"watch": 300.0}))
+
+    assert (good.status, bad.status) == (200, 503)
+    assert json.loads(text) == {"ok": False, "seconds_since": {"watch": 300.0}}
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_nothing_can_be_changed(ask, method):
+    """GET and HEAD only."""
+    answer, _ = ask("/", method=method)
+
+    assert answer.status == 405
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:9476", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:9476", 200),
+        ("evil.example", 400),
+        ("evil.example:9476", 400),
+        ("127.0.0.1.evil.example", 400),
+    ],
+)
+def test_only_loopback_names_reach_a_loopback_port(ask, host, status):
+    """A foreign page whose name points to 127.0.0.1 reads nothing here."""
+    answer, _ = ask("/healthz", host=host)
+
+    assert answer.status == status
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999", "192.0.2.1:1"])
+def test_an_address_that_cannot_be_had_is_a_config_error(address):
+    """The message names the setting."""
+    with pytest.raises(ConfigError, match=r"web\.listen"):
+        listen(address)
+
+
+def test_a_taken_port_is_a_config_error():
+    """So is the port of another session."""
+    with listen("127.0.0.1:0") as first, pytest.raises(ConfigError, match="in use"):
+        listen(f"127.0.0.1:{first.getsockname()[1]}")

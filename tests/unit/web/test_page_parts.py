@@ -1,0 +1,231 @@
+"""What the parts of the page show: verdicts, figures, disks and the training under way."""
+
+import contextlib
+import dataclasses
+import json
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from livepick.core.contracts.job import Result, StageSeconds
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.quality import CtfFigures, Quality
+from livepick.host.disks import Disk, Space
+from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.monitoring.health import Health
+from livepick.monitoring.status import Training, read_status
+from livepick.retraining.eta import RunProgress
+from livepick.web.page import Sections, Sources
+
+GOOD = Quality(masked_fraction=0.05, median_score=0.9, contrast=3.0, anisotropy=0.05)
+MOTTLED = dataclasses.replace(GOOD, mottle=12.0, ice_ring=1.5)
+PICKS = Picks.sorted(*(np.array(a, dtype=np.float32) for a in ([40, 90], [30, 60], [0.9, 0.8])))
+TIB = 2**40
+
+
+class Page:
+    """The page of a session whose micrographs are picked by hand."""
+
+    def __init__(self, config):
+        self.config = config
+        self.ledger = Ledger(config.state.directory / LEDGER)
+        self.reader = ReadLedger(self.ledger.path)
+        self.known = {}
+        """What only the running service knows."""
+
+    def pick(self, name, quality):
+        self.ledger.landed(Path("/in"), Path(name), FileVersion(1, 1, 1), time.time())
+        (claim,) = self.ledger.claim(1)
+        result = Result(
+            picks=PICKS,
+            threshold=0.5,
+            model_version=1,
+            model_kind="trained",
+            shape_px=(128, 192),
+            pixel_size_angstrom=1.5,
+            quality=quality,
+            seconds=StageSeconds(0, 0, 0, 0),
+            provider="CPUExecutionProvider",
+        )
+        self.ledger.picked(claim, result)
+        return claim.id
+
+    @property
+    def sections(self):
+        def status():
+            return dataclasses.replace(read_status(self.config, self.reader), **self.known)
+
+        health = Health(ok=True, seconds_since={})
+        return Sections(Sources(status, lambda: health, lambda: self.config, self.reader))
+
+    def part(self, name):
+        return self.sections.parts()[name]
+
+    def full(self, number):
+        return self.sections.micrograph(number, whole=False)
+
+
+@pytest.fixture
+def page(make_config):
+    """Return the page of a session without micrographs."""
+    made = Page(make_config())
+    with contextlib.closing(made.ledger), contextlib.closing(made.reader):
+        yield made
+
+
+def words_of(html):
+    """Return what is read of a part."""
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+
+class Bars(HTMLParser):
+    """Finds progress elements."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.found = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "progress":
+            self.found.append(dict(attrs))
+
+
+def test_a_tile_has_a_verdict_if_it_is_not_good(page):
+    """In a word, and why in words; the whole reason is in the full view."""
+    page.pick("good.mrc", GOOD)
+    page.pick("mottled.mrc", MOTTLED)
+    mottled, good = page.part("newest").split("</li>")[:2]
+
+    assert words_of(good).startswith("good.mrc 2 picks · score 0.90")
+    assert "bad" in words_of(mottled)
+    assert "mottled, as by crystalline or uneven ice" in words_of(mottled)
+    assert "ring" not in words_of(mottled)  # a doubt, beside what is bad
+
+
+def test_of_several_reasons_a_tile_has_the_first(page):
+    """There is little room below a picture."""
+    page.pick("empty.mrc", dataclasses.replace(GOOD, contrast=1.0, signal_fraction=0.01))
+
+    words = words_of(page.part("newest"))
+    assert "hardly more than noise, as a field without ice or particles, and 1 more" in words
+
+
+def test_the_full_view_has_verdict_reason_and_figures(page):
+    """Each figure that is known, with the limits it is judged by; a good one has no reason."""
+    number = page.pick("mottled.mrc", MOTTLED)
+    html = page.full(number)
+
+    assert (
+        "Bad : mottled, as by crystalline or uneven ice (12.0; bad from 6.0); a ring of"
+        " crystalline ice (1.50; doubtful from 1.30)."
+    ) in words_of(html)
+    assert "mottle 12.0 bad" in words_of(html)
+    assert "ring of crystalline ice 1.50 doubtful" in words_of(html)
+    assert "masked area 5%" in words_of(html)
+    assert "contrast, (S + N) / N 3.00" in words_of(html)
+    assert 'title="doubtful from 2.5, bad from 6.0"' in html
+    assert "Good ." in words_of(page.full(page.pick("good.mrc", GOOD)))
+
+
+def test_figures_that_nobody_has_measured_are_not_there(page):
+    """Defocus is shown when a sidecar gave it, and nothing else is a zero."""
+    number = page.pick("a.mrc", GOOD)
+    before = words_of(page.full(number))
+    unknown = ("defocus", "astigmatism", "CTF", "mottle", "crystalline", "noise")
+    assert not any(name in before for name in unknown)
+
+    content = page.reader.get(number).content
+    assert page.ledger.ctf_found(number, content, CtfFigures(12_500.0, 11_000.0, 30.0, 4.25))
+    after = words_of(page.full(number))
+
+    assert "defocus 1.18 µm CTF fitted to 4.2 Å astigmatism 1500 Å doubtful" in after
+    assert "Doubtful : much astigmatism (1500 Å; doubtful from 1000 Å)." in after
+
+
+def test_the_glance_counts_verdicts(page):
+    """Of the session, and of the latest."""
+    page.pick("good.mrc", GOOD)
+    page.pick("bad.mrc", MOTTLED)
+
+    words = words_of(page.part("glance"))
+    assert "1 good , 0 doubtful , 1 bad of the last 2: 1 bad, 0 doubtful" in words
+
+
+def test_a_name_is_text_in_a_reason_too(page):
+    """Whatever is shown of a file is escaped, in the search as well."""
+    page.pick("<b>.mrc", MOTTLED)
+
+    found = page.sections.found("mrc", whole=False)
+    assert "<b>.mrc" not in found
+    assert words_of(found).endswith("bad")
+
+
+def test_the_room_on_each_disk_is_at_the_glance(page):
+    """With all that is on it, and in the colour of a fault when there is little left."""
+    page.known = {
+        "disks": (
+            Disk("watch", Path("/in"), Space(2 * TIB, 4 * TIB, 1)),
+            Disk("output", Path("/out"), Space(2 * TIB, 4 * TIB, 1)),
+            Disk("state", Path("/state"), Space(TIB // 20, TIB, 2)),
+        )
+    }
+    html = page.part("glance")
+
+    assert "Disk: watched, output 2.0 TiB free of 4.0 TiB" in words_of(html)
+    assert "Disk: state 51 GiB free of 1.0 TiB" in words_of(html)
+    assert '<b class="bad">51 GiB free</b>' in html
+    assert "The disk of the state folder is almost full" in words_of(html)
+
+
+def test_a_training_under_way_has_a_bar_and_a_time(page):
+    """At the glance and in its own part; a screen reader is told what the bar is of."""
+    progress = RunProgress("train", 12, 30, 0.25, 0.5, time.time() + 601)
+    page.known = {"training": Training("training", "Run 0002: train.", 2, progress)}
+
+    for part in ("glance", "training"):
+        html = page.part(part)
+        assert "Run 0002: learning , epoch 12 of 30, about 10 min to go" in words_of(html)
+        (bar,) = Bars(html).found
+        assert (bar["value"], bar["max"]) == ("12", "30")
+        assert bar["aria-label"] == "Run 2, learning"
+    assert "Step 5 of 9, training loss 0.250, held-out loss 0.500." in words_of(html)
+
+
+def test_a_training_that_does_not_count_has_a_bar_without_an_end(page):
+    """And no time is promised."""
+    progress = RunProgress("export")
+    page.known = {"training": Training("training", "Run 0002: export.", 2, progress)}
+    html = page.part("training")
+
+    (bar,) = Bars(html).found
+    assert "value" not in bar
+    assert "to go" not in words_of(html)
+
+
+def test_a_training_that_waits_says_for_what(page):
+    """The bar stays where it is."""
+    progress = RunProgress("train", 12, 30)
+    sentence = "Run 0002 waits, and goes on by itself: there is no room left on the disk of /r."
+    page.known = {"training": Training("training", sentence, 2, progress, waits=True)}
+
+    assert sentence in words_of(page.part("training"))
+    assert len(Bars(page.part("training")).found) == 1
+
+
+def test_what_scripts_read_is_as_it_was(page):
+    """Disks, problems and what a run waits for are the running service's, and for people."""
+    page.pick("a.mrc", MOTTLED)
+    status = read_status(page.config, page.reader)
+
+    assert sorted(status.as_json()) == [
+        "drift", "failures", "micrographs", "model", "particles", "quality", "session", "training",
+    ]  # fmt: skip
+    assert json.loads(json.dumps(status.as_json()["quality"])) == {
+        "good": 0, "doubtful": 0, "bad": 1,
+    }  # fmt: skip

@@ -1,0 +1,218 @@
+"""``livepick report``: a session as one file."""
+
+import contextlib
+import dataclasses
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from livepick import cli
+from livepick.core.contracts.job import Result, StageSeconds
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.quality import Quality
+from livepick.errors import MicrographError
+from livepick.ledger.writer import LEDGER, Ledger
+from livepick.models.registry import MODELS, Models
+from livepick.monitoring.session_statistics import rank
+from livepick.web.session_report import MOST_PICTURES, collect, to_html
+
+HOSTILE = "<script>alert(1)</script>&.mrc"
+PICKS = Picks.sorted(*(np.array(a, dtype=np.float32) for a in ([40, 90], [30, 60], [0.9, 0.4])))
+
+
+def result(contrast=2.0):
+    """Return what a worker found."""
+    return Result(
+        picks=PICKS,
+        threshold=0.5,
+        model_version=1,
+        model_kind="trained",
+        shape_px=(128, 192),
+        pixel_size_angstrom=1.5,
+        quality=Quality(masked_fraction=0.1, median_score=0.9, contrast=contrast),
+        seconds=StageSeconds(0, 0, 0, 0),
+        provider="CPUExecutionProvider",
+    )
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """Return the ledger of a session, to write to; it stays open, as that of a running service."""
+    with contextlib.closing(Ledger(tmp_path / "state" / LEDGER)) as opened:
+        opened.begin_session("krios2")
+        yield opened
+
+
+@pytest.fixture
+def land(ledger, write_mrc):
+    """Return a function that writes a micrograph and lets it be picked, or fail."""
+
+    def landed(name, *, contrast=2.0, error=None):
+        path = write_mrc(name, centres=((30, 40),))
+        ledger.landed(path.parent, Path(name), FileVersion.of(path.stat()), time.time())
+        (claim,) = ledger.claim(1)
+        if error is None:
+            ledger.picked(claim, result(contrast))
+        else:
+            ledger.failed(claim, error)
+        return path
+
+    return landed
+
+
+def html_of(config, **options):
+    return to_html(collect(config, "session: {name: test}  # <why>", **options)).decode()
+
+
+def words_of(html):
+    """Return what is read of a report."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+
+
+def test_it_says_what_became_of_the_session(make_config, land, ledger):
+    """Counts, verdicts, the failure with its remedy, models, a run with its end, the settings."""
+    land("good.mrc")
+    land("empty.mrc", contrast=1.0)
+    land("bad.mrc", error=MicrographError("it is a movie", "Give the sum."))
+    ledger.run_changed(1, "f", "failed", reason="no memory", figures={})
+
+    words = words_of(html_of(make_config()))
+
+    for said in (
+        "krios2", "micrographs 3", "particles 2", "failed 1", "1 good", "1 bad",
+        "hardly more than noise", "it is a movie. Give the sum.", "Run 1: failed", "No memory.",
+        "session: {name: test} # &lt;why&gt;",
+    ):  # fmt: skip
+        assert said in words
+
+
+def test_it_loads_nothing(make_config, land, ledger, put_bundle):
+    """Each picture is inside, and the file itself forbids all else."""
+    config = make_config()
+    land("a.mrc")
+    bundle = put_bundle(Models(config.state.directory / MODELS), config, 1)
+    (bundle / "curves.png").write_bytes(b"curves")
+    ledger.run_changed(1, "f", "promoted", reason="", figures={})
+
+    html = html_of(config)
+
+    loaded = re.findall(r"""(?:src|href|srcset|data|action|poster)\s*=\s*["']?([^"'\s>]*)""", html)
+    assert len(loaded) == 2
+    assert all(place.startswith("data:image/png;base64,") for place in loaded)
+    assert set(re.findall(r"url\(([^)]*)\)", html)) == {"#ring"}
+    assert not re.search(r"https?://|@import|<script|<link", html)
+    assert "default-src 'none'" in html
+
+
+def test_names_are_text(make_config, land, ledger, tmp_path):
+    """File names and errors come from other people's programs."""
+    (tmp_path / HOSTILE).parent.mkdir(parents=True)
+    land(HOSTILE)
+    land("<b>.mrc", error=MicrographError("it is <i>gone", "Look & see."))
+    html = html_of(make_config())
+
+    assert "<script" not in html
+    assert "<b>.mrc" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;.mrc" in html
+    assert "it is &lt;i&gt;gone. Look &amp; see." in html
+
+
+def test_a_session_that_has_not_begun_has_a_report(make_config):
+    """And so has one without a micrograph."""
+    config = make_config()
+    assert "has not begun" in html_of(config)
+
+    with contextlib.closing(Ledger(config.state.directory / LEDGER)) as ledger:
+        ledger.begin_session("krios2")
+        words = words_of(html_of(config))
+    assert "micrographs 0" in words
+    assert "No micrograph failed." in words
+
+
+def test_a_micrograph_that_is_gone_has_a_reason_for_a_picture(make_config, land):
+    """Data is moved away after a session; all else is still told."""
+    land("a.mrc")
+    land("b.mrc").unlink()
+
+    html = html_of(make_config())
+
+    assert html.count("data:image/png") == 1
+    assert "No picture: " in html
+    assert "data:image/png" not in html_of(make_config(), pictures=False)
+
+
+def test_the_best_have_the_best_verdict_and_then_the_most_picks(micrograph_row):
+    """The worst come the other way round, and nobody is both."""
+
+    def row(number, verdict, picks):
+        made = micrograph_row(number)
+        object.__setattr__(made, "quality_verdict", verdict)
+        object.__setattr__(made, "pick_count", picks)
+        return made
+
+    rows = [
+        row(1, "bad", 900), row(2, "good", 10), row(3, "doubtful", 5),
+        row(4, "good", 300), row(5, "bad", 0), row(6, None, 999),
+    ]  # fmt: skip
+
+    ranking = rank(rows, 2)
+    assert (ranking.best, ranking.worst) == ((4, 2), (5, 1))
+    assert (rank(rows, 9).best, rank(rows, 9).worst) == ((4, 2, 3), (5, 1))
+    assert (rank(rows[:1], 9).best, rank(rows[:1], 9).worst) == ((1,), ())
+
+
+def test_figures_are_counted_by_their_limits(micrograph_row):
+    """What no micrograph has is left out."""
+    rows = [micrograph_row(n, masked_fraction=f) for n, f in enumerate((0.1, 0.2, 0.4, 0.5, 0.9))]
+    figures = {figure.name: figure for figure in rank(rows, 1).figures}
+
+    masked = figures["masked area"]
+    assert (masked.median, masked.doubtful, masked.bad) == ("40%", 2, 1)
+    assert "defocus" not in figures
+
+
+def test_a_figure_that_another_overrules_is_not_counted(micrograph_row):
+    """As in the verdict: low contrast is no fault where particles stand out."""
+    rows = [
+        dataclasses.replace(micrograph_row(n), quality=Quality(0.0, None, contrast=1.2, skewness=s))
+        for n, s in enumerate((0.0, 0.1, 0.9))
+    ]
+    figures = {figure.name: figure for figure in rank(rows, 1).figures}
+
+    assert figures["contrast, (S + N) / N"].doubtful == 2
+
+
+def test_ten_thousand_micrographs_take_seconds(make_config, land, ledger):
+    """The file stays small too: pictures, failures and marks are bounded."""
+    for number in range(MOST_PICTURES):
+        land(f"{number}.mrc")
+    columns = [row[1] for row in ledger._db.execute("pragma table_info(micrograph)")][1:]
+    others = ", ".join("'x' || n.value || '.mrc'" if c == "relative" else c for c in columns)
+    ledger._db.execute(
+        f"insert into micrograph ({', '.join(columns)}) select {others} from micrograph,"  # noqa: S608
+        " (with recursive n(value) as (select 1 union all select value + 1 from n"
+        " where value < 10000) select value from n) as n where id = 1"
+    )
+
+    html = html_of(make_config())
+
+    assert "10,012" in html
+    assert len(html) < 1_000_000
+
+
+def test_the_command_writes_beside_the_picks(tmp_path, config_file, land, capsys):
+    """Or where it is told; a place that takes no file is an error with a remedy."""
+    path = config_file
+    land("a.mrc")
+
+    assert cli.main(["report", str(path)]) == 0
+    assert (tmp_path / "out" / "session_report.html").read_text().startswith("<!doctype html>")
+    assert cli.main(["report", str(path), "--output", str(tmp_path / "r.html")]) == 0
+    assert (tmp_path / "r.html").is_file()
+    capsys.readouterr()
+    assert cli.main(["report", str(path), "--output", str(tmp_path / "no" / "r.html")]) == 1
+    assert "--output" in capsys.readouterr().err

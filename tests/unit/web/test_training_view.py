@@ -1,0 +1,154 @@
+"""What the page shows of trainings, and to how many it tells what changes."""
+
+import asyncio
+import json
+
+import pytest
+
+from livepick.core.contracts.progress import PROGRESS, Progress
+from livepick.ledger.rows import RunRow
+from livepick.monitoring.status import Training
+from livepick.retraining.eta import RunProgress
+from livepick.web.live_updates import MOST_LISTENERS, Live
+from livepick.web.training_view import doing_of, view_training
+
+JUDGEMENT = {
+    "candidate": 2,
+    "champion": 0,
+    "verdict": {"promote": True, "outcome": "better", "sentence": "…"},
+    "comparison": {
+        "average_precision": {
+            "candidate": 0.9,
+            "champion": 0.7,
+            "difference": 0.2,
+            "low": 0.1,
+            "high": 0.3,
+        },
+        "precision": {
+            "candidate": 0.8,
+            "champion": 0.8,
+            "difference": 0.0,
+            "low": -0.1,
+            "high": 0.1,
+        },
+        "picks": 133,
+        "particles": 128,
+        "micrographs": 2,
+        "own_average_precision": 0.9,
+    },
+}
+
+
+def run(version, state, figures):
+    """Return a run, as the ledger has it."""
+    return RunRow(version, "f", state, "", 0.0, None, figures)
+
+
+def test_curves_of_the_attempt_under_way(make_config):
+    """A repeated training, or the second round, starts its curves anew."""
+    config = make_config()
+    folder = config.state.directory / "runs" / "0001"
+    folder.mkdir(parents=True)
+    losses = [(1, 0.9), (2, 0.8), (3, 0.7), (1, 0.5), (2, 0.25)]
+    lines = [
+        Progress(at=0, stage="train", done=done, total=3, training_loss=loss, validation_loss=loss)
+        for done, loss in losses
+    ]
+    text = "".join(f"{line.model_dump_json()}\n" for line in lines)
+    (folder / PROGRESS).write_text(text + '{"at": 1, "sta')  # a line that is being written
+
+    view = view_training(config, [run(1, "running", {})])
+
+    assert (view.is_running, view.loss.epochs) == (True, 2)
+    assert [line.last for line in view.loss.lines] == [0.25, 0.25]
+
+
+def test_what_the_gate_said(make_config, tmp_path):
+    """Both figures of both models, of the latest run that left a model."""
+    config = make_config()
+    (config.state.directory / "models" / "0002").mkdir(parents=True)
+    runs = [run(3, "failed", {}), run(2, "promoted", {"verdict": JUDGEMENT})]
+
+    gate = view_training(config, runs).gate
+
+    assert (gate.candidate, gate.champion, gate.outcome, gate.micrographs) == (2, 0, "better", 2)
+    assert [figure.name for figure in gate.figures] == [
+        "average precision",
+        "precision of 133 picks",
+    ]
+    assert gate.figures[0].difference == 0.2
+
+
+@pytest.mark.parametrize("figures", [{}, {"verdict": None}, {"verdict": {"candidate": "x"}}])
+def test_a_verdict_of_another_livepick_is_left_out(make_config, figures):
+    """The rest of the page stands."""
+    config = make_config()
+    (config.state.directory / "models" / "0002").mkdir(parents=True)
+
+    assert view_training(config, [run(2, "promoted", figures)]).gate is None
+
+
+@pytest.mark.parametrize(
+    ("stage", "loss", "words", "unit", "step"),
+    [
+        ("prepare", None, "reading the micrographs", "micrograph", 1),
+        ("classify", None, "sorting the picks into 2D classes", "", 3),
+        ("train", 0.5, "learning", "epoch", 5),
+        ("train", None, "learning", "", 5),
+        ("retrain", 0.5, "second round, with its own picks", "epoch", 6),
+        ("publish", None, "putting the model beside the others", "", 9),
+        ("failed", None, "failed", "", 0),
+    ],
+)
+def test_what_a_run_does_is_said_in_words(stage, loss, words, unit, step):
+    """Epochs are counted once the first has ended; before, it counts other things."""
+    progress = RunProgress(stage, done=3, total=20, training_loss=loss, ends_at=9.0)
+    doing = doing_of(Training("training", "", 4, progress))
+
+    assert (doing.words, doing.unit, doing.step, doing.steps) == (words, unit, step, 9)
+    assert (doing.version, doing.done, doing.total, doing.ends_at) == (4, 3, 20, 9.0)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        Training("training", "Run 0004 begins.", 4),
+        Training("trained", "", 4, RunProgress("done", 1, 1)),
+        Training("collecting", ""),
+    ],
+)
+def test_no_run_under_way_is_shown_as_one(training):
+    """One whose trainer has said nothing yet has a sentence, and no bar."""
+    assert doing_of(training) is None
+
+
+def test_only_so_many_listen_at_once():
+    """Whoever leaves makes room."""
+    live = Live(None)
+    assert [live.enter() for _ in range(MOST_LISTENERS + 1)] == [*[True] * MOST_LISTENERS, False]
+    live.leave()
+    assert [live.enter(), live.enter()] == [True, False]
+
+
+def test_a_change_is_told_once():
+    """And at the end of the service the stream ends."""
+
+    class Sections:
+        html = "a"
+
+        def parts(self):
+            return {"glance": self.html}
+
+    async def listen():
+        sections = Sections()
+        live = Live(sections, interval_seconds=0.2)
+        stream = live.events()
+        first = await anext(stream)
+        sections.html = "b"
+        second = await anext(stream)
+        live.close()
+        assert [event async for event in stream] == []
+        return first, second
+
+    first, second = asyncio.run(listen())
+    assert json.loads(first[6:])["glance"] != json.loads(second[6:])["glance"]
