@@ -27,7 +27,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from livepick.config.schema import Config
+from livepick.config.yaml_loader import load_config
 from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.core.evaluation.matching import Figures, Matches, figures, match, operating_point
@@ -368,7 +368,7 @@ def _area(demo: Demo, stem: str) -> PickArea:
 
     with mrcfile.mmap(demo.place / "micrographs" / f"{stem}.mrc", mode="r") as mrc:
         height, width = mrc.data.shape
-    particle = Config.load(demo.config).particle
+    particle = load_config(demo.config).particle
     edge_px = particle.edge_fraction * particle.diameter_angstrom / PIXEL_SIZE_ANGSTROM
     return PickArea.of_image((height, width), edge_px=edge_px)
 

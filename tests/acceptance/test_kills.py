@@ -20,7 +20,7 @@ import psutil
 import pytest
 from session import LISTS
 
-from livepick.config.schema import Config
+from livepick.config.yaml_loader import load_config
 from livepick.core.contracts.progress import PROGRESS, ProgressReader, Stage
 from livepick.errors import LedgerError
 from livepick.ledger.writer import LEDGER, ReadLedger
@@ -186,7 +186,7 @@ class Victim:
     def check_champion(self):
         """There is a whole model that picks: the promoted one, or the blob picker."""
         models = Models(self.session.state / "models")
-        champion = models.champion(Config.load(self.session.config))
+        champion = models.champion(load_config(self.session.config))
         verify_graph(champion.path, champion.card)
 
     def published(self):

@@ -32,7 +32,8 @@ from PIL import Image
 from real_data import DEFAULT_DATA, SETS, DataSet, read_truth, stem
 from rich.console import Console
 
-from livepick.config.schema import Config, Particle, Training
+from livepick.config.schema import Config
+from livepick.config.sections import Particle, Training
 from livepick.core.contracts.job import Job
 from livepick.core.contracts.run import RunMicrograph, RunSpec
 from livepick.core.evaluation.matching import Matches, figures, match, operating_point, pool

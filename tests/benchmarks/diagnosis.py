@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from livepick.config.schema import Particle, Training
+from livepick.config.sections import Particle, Training
 from livepick.core.contracts.progress import FindingKind
 from livepick.core.contracts.run import RunSpec
 from livepick_trainer.learning.attempts import HISTORY, History

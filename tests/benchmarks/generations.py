@@ -32,7 +32,8 @@ from gate import here
 from real_data import DEFAULT_DATA, SETS
 from rich.console import Console
 
-from livepick.config.schema import Config, Training
+from livepick.config.schema import Config
+from livepick.config.sections import Training
 from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.run import RunMicrograph, RunSpec
 from livepick.core.evaluation.matching import figures

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from livepick.config.schema import Config
+from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError
 from livepick.monitoring.preflight import Check, check_environment
 
@@ -34,7 +34,7 @@ def check(
     failure), or with 78 if the configuration itself is wrong.
     """
     try:
-        config = Config.load(config_path)
+        config = load_config(config_path)
     except ConfigError as error:
         if as_json:
             _print_json(str(error), [])

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from livepick.config.schema import Config
+from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError
 from livepick.models.registry import MODELS, Bundle, Models
 from livepick.models.summary import Entry, differing_settings, entries
@@ -128,7 +129,7 @@ def prune_models(
 
 
 def _open(config_path: Path) -> tuple[Config, Models]:
-    config = Config.load(config_path)
+    config = load_config(config_path)
     return config, Models(config.state.directory / MODELS)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Protocol
 
 import typer
 
-from livepick.config.schema import Device
+from livepick.config.sections import Device
 from livepick.core.contracts.job import Job, Result
 from livepick.errors import MicrographError
 from livepick.ledger.rows import Visible

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from livepick.config.schema import Config, read_text, value_spans
+from livepick.config.yaml_loader import parse_config, read_text, value_spans
 from livepick.errors import ConfigError
 from livepick.host.atomic_files import write_atomically
 
@@ -79,14 +79,14 @@ def raise_generation(text: str, path: Path, note: str = "") -> tuple[int, int, s
     note = " ".join(note.split())
     if not note.isprintable():
         raise ConfigError("the note has a character that cannot be printed", "Leave it out.")
-    present = Config.parse(text, path)
+    present = parse_config(text, path)
     generation = present.training.generation + 1
     training = present.training.model_copy(update={"generation": generation})
     wanted = present.model_copy(update={"training": training})
     for edited, place in _edits(text, generation):
         noted = _with_note(edited, place, note)
         try:
-            if Config.parse(noted, path) == wanted:
+            if parse_config(noted, path) == wanted:
                 return generation, noted.count("\n", 0, place) + 1, noted
         except ConfigError:  # this is no way to write it; another may be
             continue

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from livepick.config.schema import Config
+from livepick.config.yaml_loader import load_config
 from livepick.host.systemd import under_journal
 
 __all__ = ["run"]
@@ -28,7 +28,7 @@ def run(
 
     _log_to_stderr()
     file = ConfigFile(config)  # before it is read
-    Service(Config.load(config), file).run()
+    Service(load_config(config), file).run()
 
 
 class _JournalFormatter(logging.Formatter):

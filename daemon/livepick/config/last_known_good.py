@@ -8,7 +8,8 @@ force where the session is. It never reads the copy itself: what it starts with 
 from dataclasses import dataclass
 from pathlib import Path
 
-from livepick.config.schema import Config, read_text, state_directory
+from livepick.config.schema import Config
+from livepick.config.yaml_loader import as_yaml, parse_config, read_text, state_directory
 from livepick.errors import ConfigError, LedgerWriteError
 from livepick.host.atomic_files import write_atomically
 
@@ -43,7 +44,7 @@ def keep(config: Config) -> None:
     """
     path = config.state.directory / IN_FORCE
     try:
-        write_atomically(path, (_NOTE + config.as_yaml()).encode())
+        write_atomically(path, (_NOTE + as_yaml(config)).encode())
     except OSError as error:
         raise LedgerWriteError(
             f"{path} cannot be written: {error.strerror}",
@@ -61,7 +62,7 @@ def read_settings(path: Path) -> Settings:
     """
     text = read_text(path)
     try:
-        return Settings(Config.parse(text, path), text)
+        return Settings(parse_config(text, path), text)
     except ConfigError as fault:
         state = state_directory(text, path)
         former = None if state is None else last_in_force(state, fault)
@@ -84,7 +85,7 @@ def last_in_force(state: Path, fault: ConfigError | None = None) -> Settings | N
     """
     try:
         kept = read_text(state / IN_FORCE)
-        config = Config.parse(kept, state / IN_FORCE)
+        config = parse_config(kept, state / IN_FORCE)
     except ConfigError:  # there is none, or it is of another version
         return None
     return Settings(config, kept, fault) if config.state.directory == state else None

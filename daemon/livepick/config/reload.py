@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from livepick.config.schema import Config
+from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError
 
 __all__ = ["EFFECTS", "Change", "ConfigFile", "Effect", "compare", "describe", "read_anew"]
@@ -132,7 +133,7 @@ def read_anew(path: Path, present: Config) -> tuple[Config, tuple[Change, ...]]:
     ConfigError
         The file cannot be read, something in it is wrong, or a change needs a restart.
     """
-    fresh = Config.load(path)
+    fresh = load_config(path)
     changes = compare(present, fresh)
     late = [change.edit for change in changes if change.effect == "restart"]
     if late:

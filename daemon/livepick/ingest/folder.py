@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from livepick.config.schema import Watch
+from livepick.config.sections import Watch
 from livepick.core.formats.header import printable
 from livepick.core.formats.micrograph import FileVersion, read_header
 from livepick.host.disks import Space, space_of

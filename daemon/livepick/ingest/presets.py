@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
 
-from livepick.config.schema import Preset, Watch
+from livepick.config.sections import Preset, Watch
 from livepick.ingest.globs import any_of
 
 __all__ = ["IMAGE_SUFFIXES", "PRESETS", "Rules", "is_ignored_name", "is_image_name", "rules_for"]

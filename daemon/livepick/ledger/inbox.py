@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from livepick.config.schema import Repick
+from livepick.config.sections import Repick
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import Result
 from livepick.core.formats.micrograph import FileVersion

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from livepick.config.alert_thresholds import GAPS
-from livepick.config.schema import Repick
+from livepick.config.sections import Repick
 from livepick.core.contracts.job import Result
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Literal
 
 from livepick.config.recommendations import advice
-from livepick.config.schema import Config, Device
+from livepick.config.schema import Config
+from livepick.config.sections import Device
 from livepick.core.contracts.bundle import read_card
 from livepick.core.formats.ctf_files import find_ctfs
 from livepick.core.formats.micrograph import read_header, resolve_pixel_size

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from livepick.config.alert_thresholds import SESSION_SECONDS
-from livepick.config.schema import Repick
+from livepick.config.sections import Repick
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import Job, Result
 from livepick.errors import (

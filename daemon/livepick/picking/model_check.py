@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from livepick.config.schema import Device
+from livepick.config.sections import Device
 from livepick.core.contracts.bundle import GRAPH
 from livepick.errors import ModelError
 from livepick.picking.onnx_session import (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from livepick.config.schema import Device, Repick
+from livepick.config.sections import Device, Repick
 from livepick.core.contracts.bundle import ModelCard
 
 __all__ = ["Orders"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from livepick.config.schema import Device
+from livepick.config.sections import Device
 from livepick.core.contracts.bundle import GRAPH, ModelCard, read_card, sha256
 from livepick.core.contracts.job import CPU, CUDA
 from livepick.errors import ModelError, ProviderError

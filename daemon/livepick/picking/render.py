@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from livepick.config.sections import Contrast
 from livepick.core.formats.micrograph import FileVersion, read_micrograph
 from livepick.core.formats.png import encode_grey, encode_mask
-from livepick.core.imaging.preprocess import Contrast
 
 __all__ = ["LONGEST_PX", "Kind", "RenderJob", "render"]
 

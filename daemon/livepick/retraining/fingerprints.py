@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Collection
 
-from livepick.config.schema import Bootstrap, Particle, Training
+from livepick.config.sections import Bootstrap, Particle, Training
 
 __all__ = ["drift_fingerprint", "is_of"]
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from livepick.config.schema import RUNNING, Training
+from livepick.config.sections import RUNNING, Training
 from livepick.core.contracts.progress import Progress, ProgressReader, Stage
 from livepick.core.contracts.run import DISK_FULL_STATUS, RunSpec
 from livepick.retraining.eta import forecast

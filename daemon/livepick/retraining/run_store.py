@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from livepick.config.schema import Bootstrap, Particle, Training
+from livepick.config.sections import Bootstrap, Particle, Training
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.run import RUN, RunSpec
 from livepick.errors import TrainerError

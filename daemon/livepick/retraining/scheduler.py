@@ -31,7 +31,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from livepick.config.schema import Config, Device
+from livepick.config.schema import Config
+from livepick.config.sections import Device
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.progress import Stage
 from livepick.core.contracts.run import RUNS

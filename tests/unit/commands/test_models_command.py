@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from livepick.cli import main
 from livepick.config.schema import Config
+from livepick.config.yaml_loader import load_config
 from livepick.core.contracts.bundle import CARD, GRAPH, ModelCard, publish, read_card, sha256
 from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.errors import ModelError
@@ -59,7 +60,7 @@ class Session:
     def __init__(self, folder):
         self.path = folder / "session.yaml"
         self.path.write_text(CONFIG)
-        self.config = Config.load(self.path)
+        self.config = load_config(self.path)
         self.models = Models(self.config.state.directory / "models")
         self.put(0, "blob")
         for version in (1, 2, 3):

@@ -8,7 +8,7 @@ import pytest
 
 from livepick import cli
 from livepick.commands.retrain import raise_generation
-from livepick.config.schema import Config
+from livepick.config.yaml_loader import parse_config
 from livepick.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.yaml"
@@ -25,7 +25,7 @@ state: {directory: state}
 def raised(text, note=""):
     generation, line, edited = raise_generation(text, Path("/data/s.yaml"), note)
     assert re.search(rf"generation: +{generation}\b", edited.splitlines()[line - 1])
-    assert Config.parse(edited, Path("/data/s.yaml")).training.generation == generation
+    assert parse_config(edited, Path("/data/s.yaml")).training.generation == generation
     return edited
 
 

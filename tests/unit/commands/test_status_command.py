@@ -10,7 +10,7 @@ from results import result
 from livepick import cli
 from livepick.commands import status as command
 from livepick.config.last_known_good import keep
-from livepick.config.schema import Config
+from livepick.config.yaml_loader import load_config
 from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import ConfigError
 from livepick.ledger.writer import LEDGER, Ledger
@@ -92,7 +92,7 @@ SMALL = Problem("attention", "There is no GPU, so the CPU picks.", "It is slower
 @pytest.fixture
 def begun(config_file):
     """Return the config file of a session that has a ledger, and a copy of what is in force."""
-    config = Config.load(config_file)
+    config = load_config(config_file)
     with contextlib.closing(Ledger(config.state.directory / LEDGER)) as ledger:
         ledger.begin_session("krios2")
         keep(config)
@@ -211,7 +211,7 @@ def test_a_report_is_written_past_a_fault(begun, tmp_path, capsys):
 def test_newest_are_those_that_landed_last(begun, capsys):
     """A model that picks the old ones again does not make them new."""
     root = begun.parent / "in"
-    with contextlib.closing(Ledger(Config.load(begun).state.directory / LEDGER)) as ledger:
+    with contextlib.closing(Ledger(load_config(begun).state.directory / LEDGER)) as ledger:
         for number in (1, 2, 3):
             version = FileVersion(100, number, number)
             ledger.landed(root, Path(f"{number}.mrc"), version, 1000.0 * number)

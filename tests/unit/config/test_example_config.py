@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from livepick.config.schema import Config
+from livepick.config.yaml_loader import load_config
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.yaml"
 
@@ -52,7 +53,7 @@ def everything(text: str) -> dict[str, Any]:
 
 
 def test_the_example_is_a_whole_configuration() -> None:
-    assert Config.load(EXAMPLE).particle.diameter_angstrom == 150
+    assert load_config(EXAMPLE).particle.diameter_angstrom == 150
 
 
 def test_only_settings_without_a_default_are_switched_on(text: str) -> None:

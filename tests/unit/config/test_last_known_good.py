@@ -5,7 +5,7 @@ import os
 import pytest
 
 from livepick.config.last_known_good import IN_FORCE, keep, read_settings
-from livepick.config.schema import Config
+from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError, LedgerWriteError
 
 TEXT = """\
@@ -32,7 +32,7 @@ def path(tmp_path):
     path = tmp_path / "session.yaml"
     path.write_text(TEXT)
     (tmp_path / "state").mkdir()
-    keep(Config.load(path))
+    keep(load_config(path))
     return path
 
 
@@ -56,7 +56,7 @@ def test_without_a_fault_it_is_what_the_file_says(path):
 )
 def test_past_a_fault_it_is_what_was_in_force_with_what_is_wrong(path, old, new, words):
     """Whether or not the rest of the file is YAML; folders are where they were."""
-    former = Config.load(path)
+    former = load_config(path)
     path.write_text(TEXT.replace(old, new))
     read = read_settings(path)
 
@@ -114,8 +114,8 @@ def test_a_folder_of_any_name_comes_back_as_it_was(tmp_path):
     path = folder / "session.yaml"
     path.write_text(TEXT)
     (folder / "state").mkdir()
-    keep(Config.load(path))
-    former = Config.load(path)
+    keep(load_config(path))
+    former = load_config(path)
     path.write_text(TEXT.replace("150", "large"))
 
     assert read_settings(path).config == former

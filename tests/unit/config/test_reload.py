@@ -15,6 +15,7 @@ from livepick.config.reload import (
     read_anew,
 )
 from livepick.config.schema import Config
+from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError, ModelError
 from livepick.host.systemd import Systemd
 from livepick.monitoring.metrics.exporter import Metrics
@@ -75,7 +76,7 @@ def test_what_asks_for_a_model_is_what_the_fingerprint_has(make_config, edit, sh
 
 
 def test_one_line_says_what_changed_and_what_it_causes(path):
-    old = Config.load(path)
+    old = load_config(path)
     path.write_text(TEXT.replace("auto", "0.05") + "training: {generation: 2}\n")
 
     fresh, changes = read_anew(path, old)
@@ -91,7 +92,7 @@ def test_one_line_says_what_changed_and_what_it_causes(path):
 
 def test_a_change_that_needs_a_restart_refuses_the_whole_edit(path):
     """It says so with that word, names the settings, and how many others wait."""
-    old = Config.load(path)
+    old = load_config(path)
     path.write_text(TEXT.replace("auto", "0.05").replace("krios1", "krios2") + "web: {}\n")
 
     with pytest.raises(ConfigError) as caught:
@@ -165,7 +166,7 @@ class Told:
         self.metrics = Metrics()
         self.applied = []
         self.supervisor = Supervisor(
-            Config.load(path),
+            load_config(path),
             systemd=Systemd({}),
             metrics=self.metrics,
             ledger=None,

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from livepick.config.recommendations import advice
-from livepick.config.schema import Config, PicksFrom
+from livepick.config.schema import Config
+from livepick.config.sections import PicksFrom
+from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError
 
 MINIMAL = """\
@@ -25,7 +27,7 @@ state:
 def _load(folder: Path, text: str) -> Config:
     path = folder / "session.yaml"
     path.write_text(text)
-    return Config.load(path)
+    return load_config(path)
 
 
 def _refusal(folder: Path, text: str) -> str:
@@ -154,7 +156,7 @@ def test_a_changed_line_is_refused_with_what_would_be_right(
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml cannot be read: No such file"):
-        Config.load(tmp_path / "none.yaml")
+        load_config(tmp_path / "none.yaml")
 
 
 def test_outputs_may_lie_among_the_micrographs(tmp_path: Path) -> None:

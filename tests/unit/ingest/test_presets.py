@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from livepick.config.schema import Watch
+from livepick.config.sections import Watch
 from livepick.errors import ConfigError
 from livepick.ingest.presets import PRESETS, Rules, is_ignored_name, is_image_name, rules_for
 

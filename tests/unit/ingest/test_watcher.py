@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from livepick.config.schema import Watch
+from livepick.config.sections import Watch
 from livepick.core.formats.micrograph import FileVersion
 from livepick.ingest.folder import FileEvents
 from livepick.ingest.watcher import Watcher

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 from livepick import cli
-from livepick.config.schema import Config, Device
+from livepick.config.schema import Config
+from livepick.config.sections import Device
+from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError, ProviderError
 from livepick.ingest.scan import FileSystem
 from livepick.ledger.writer import LEDGER, Ledger
@@ -44,7 +46,7 @@ state: {{directory: state}}
 
 
 def _tried(path: Path) -> dict[str, Check]:
-    return {result.name: result for result in check_environment(Config.load(path))}
+    return {result.name: result for result in check_environment(load_config(path))}
 
 
 def _micrograph(folder: Path, pixel_size_angstrom: float) -> None:
@@ -298,7 +300,7 @@ def test_a_bootstrap_model_is_verified_and_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A damaged one is found before the session needs it."""
-    bundle = Models(tmp_path / "models").ensure_blob(Config.load(_config(tmp_path))).path
+    bundle = Models(tmp_path / "models").ensure_blob(load_config(_config(tmp_path))).path
     path = _config(tmp_path, WEB + f"bootstrap: {{picks: {{model: {bundle}}}}}")
     assert "made for 150 Å" in _tried(path)["first picks"].found
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepick.config.schema import Micrograph
+from livepick.config.sections import Micrograph
 from livepick.core.contracts.job import CPU, Result, StageSeconds
 from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RunMicrograph, RunSpec

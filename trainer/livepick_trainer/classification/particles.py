@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from livepick.config.sections import Contrast
 from livepick.core.imaging.ctf import Ctf, flip_phases
 from livepick.core.imaging.fourier import fourier_resample
 from livepick.core.imaging.masks import find_borders
 from livepick.core.imaging.normalize import flatten
-from livepick.core.imaging.preprocess import BACKGROUND_DIAMETERS, LIMIT_SIGMAS, Contrast
+from livepick.core.imaging.preprocess import BACKGROUND_DIAMETERS, LIMIT_SIGMAS
 
 __all__ = [
     "BOX_DIAMETERS",

@@ -50,7 +50,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from livepick.config.schema import Training
+from livepick.config.sections import Training
 from livepick.core.contracts.progress import FindingKind
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.train import EpochFigures

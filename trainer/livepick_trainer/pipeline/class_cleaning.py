@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from livepick.config.sections import Contrast
 from livepick.core.formats.micrograph import read_micrograph
-from livepick.core.imaging.preprocess import Contrast
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
 from livepick_trainer.classification.class_picture import draw_classes

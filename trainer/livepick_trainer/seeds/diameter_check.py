@@ -24,11 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from livepick.config.sections import Contrast
 from livepick.core.imaging.blob_detector import templates
 from livepick.core.imaging.fourier import fourier_resample
 from livepick.core.imaging.masks import find_borders
 from livepick.core.imaging.normalize import flatten
-from livepick.core.imaging.preprocess import LIMIT_SIGMAS, Contrast
+from livepick.core.imaging.preprocess import LIMIT_SIGMAS
 
 __all__ = ["SIZES_DIAMETERS", "size_finding", "size_support"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from livepick.config.sections import Contrast
 from livepick.core.contracts.progress import FindingKind
 from livepick.core.formats.micrograph import read_micrograph
-from livepick.core.imaging.preprocess import Contrast
 from livepick.host.atomic_files import write_atomically
 from livepick_trainer.seeds.diameter_check import size_finding, size_support
 from livepick_trainer.seeds.preprocess import PreparedMicrograph

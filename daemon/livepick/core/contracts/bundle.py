@@ -17,7 +17,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from livepick.core.imaging.preprocess import Contrast
+from livepick.config.sections import Contrast
 from livepick.errors import ModelError
 from livepick.host.atomic_files import fsync_folder, write_synced
 

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from livepick.config.schema import Device
+from livepick.config.sections import Contrast, Device
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
@@ -44,7 +43,7 @@ class Job:
     """Of the particle, where the bundle was made for another one: each comes to the graph at the
     size in pixels that it knows. None takes the bundle's own."""
 
-    contrast: Literal["dark", "bright"] | None = None
+    contrast: Contrast | None = None
     """Of the particle in the micrograph; None takes the bundle's own."""
 
 

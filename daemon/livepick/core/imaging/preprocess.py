@@ -8,11 +8,12 @@ plain normalized image either way: what is contamination does not depend on how 
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from livepick.config.sections import Contrast
 from livepick.core.imaging.carbon_film import film_mask
 from livepick.core.imaging.fourier import fourier_resample
 from livepick.core.imaging.masks import (
@@ -26,18 +27,8 @@ from livepick.core.imaging.normalize import BACKGROUND_MEDIAN, flatten
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.lowpass import lowpass
 
-__all__ = [
-    "DIAMETER_PX",
-    "NORMALIZATION",
-    "Contrast",
-    "Prepared",
-    "divided_by",
-    "pick_area",
-    "prepare",
-]
+__all__ = ["DIAMETER_PX", "NORMALIZATION", "Prepared", "divided_by", "pick_area", "prepare"]
 
-Contrast = Literal["dark", "bright"]
-"""Of the particles against the ice."""
 
 DIAMETER_PX = 20
 """Every particle is brought to this size: one network design fits all, and a 4096-pixel

@@ -1,0 +1,224 @@
+"""YAML in, ``Config`` out, and the other way round. The door to YAML.
+
+The text is composed into nodes before it is read into values, because only nodes know their line.
+``livepick.config.error_messages`` turns what is wrong into sentences.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from livepick.config.error_messages import Fault, KeyPath, describe
+from livepick.config.schema import Config
+from livepick.config.sections import State
+from livepick.errors import ConfigError
+
+__all__ = ["as_yaml", "load_config", "parse_config", "read_text", "state_directory", "value_spans"]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that reads ``3e-4`` as a number, as everybody else does."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def load_config(path: Path) -> Config:
+    """Read a config file. Relative folders in it are relative to the file's folder.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read or something in it is wrong; one message names every fault
+        with its line.
+    """
+    return parse_config(read_text(path), path)
+
+
+def parse_config(text: str, path: Path) -> Config:
+    """Return the config in ``text``, as if it were the content of the file ``path``.
+
+    Raises
+    ------
+    ConfigError
+        As for ``load_config``.
+    """
+    values, lines, faults = _values(text, path)
+    try:
+        config = Config.model_validate(values, context={"folder": path.absolute().parent})
+    except ValidationError as error:
+        faults += describe(error, Config)
+    else:
+        if not faults:
+            return config
+    placed = [(_line_of(fault.path, lines), fault.sentence) for fault in faults]
+    raise _config_error(path, placed)
+
+
+def as_yaml(config: Config) -> str:
+    """Return a text that ``parse_config`` turns back into this config, wherever the file is.
+
+    Settings that were not given are left out: another version may have others.
+    """
+    values = config.model_dump(mode="json", exclude_unset=True)
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a config file, with the ends of its lines as they are.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, or is no text.
+    """
+    try:
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}",
+            "Name a config file; config.example.yaml is one to start from.",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no text in UTF-8", "Save it as UTF-8.") from error
+
+
+_STATE = re.compile(r"^state:.*?(?=^[^\s#]|\Z)", re.DOTALL | re.MULTILINE)
+"""The section, in the usual layout, of a file that is no YAML elsewhere."""
+
+
+def state_directory(text: str, path: Path) -> Path | None:
+    """Return the state folder of a config that has faults; None if it cannot be told.
+
+    Parameters
+    ----------
+    text, path
+        As for ``parse_config``.
+    """
+    for part in (text, *_STATE.findall(text)):
+        try:
+            section = _values(part, path)[0].get("state")
+            named = {"directory": section.get("directory")} if isinstance(section, dict) else {}
+            return State.model_validate(named, context={"folder": path.absolute().parent}).directory
+        except (ConfigError, ValidationError):
+            continue
+    return None
+
+
+def value_spans(text: str) -> dict[KeyPath, tuple[int, int]]:
+    """Return where each value stands in a YAML text, from its first character to after its last.
+
+    The path of the whole is ``()``. The text is one that ``parse_config`` has read.
+    """
+    spans: dict[KeyPath, tuple[int, int]] = {}
+
+    def note(node: yaml.Node, path: KeyPath) -> None:
+        spans[path] = (node.start_mark.index, node.end_mark.index)
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                note(value, (*path, str(key.value)))
+
+    root = yaml.compose(text, _Loader)
+    if root is not None:
+        note(root, ())
+    return spans
+
+
+def _values(text: str, path: Path) -> tuple[dict[Any, Any], dict[KeyPath, int], list[Fault]]:
+    """Return the values of a text, the line of each key, and the keys that are there twice."""
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:  # a character that YAML forbids
+        raise _config_error(path, [(None, f"it is no YAML: {error}")]) from error
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            raise _config_error(path, [(None, "it is empty")])
+        if not isinstance(node, yaml.MappingNode):
+            line = node.start_mark.line + 1
+            raise _config_error(path, [(line, "it has no sections, as session: and watch:")])
+        lines: dict[KeyPath, int] = {}
+        faults: list[Fault] = []
+        _note_lines(node, (), lines, faults)
+        values = loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _config_error(path, [(mark.line + 1 if mark else None, _plain(error))]) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise _config_error(path, [(None, f"it is no YAML: {error}")]) from error
+    finally:
+        loader.dispose()
+    # A section whose keys are all commented out is an empty section, not an error.
+    sections = {key: {} if value is None else value for key, value in values.items()}
+    return sections, lines, faults
+
+
+def _note_lines(
+    node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], faults: list[Fault]
+) -> None:
+    """Note the line of every key and list entry below ``node``, and keys that come twice."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[KeyPath, int] = {}
+        for key, value in node.value:
+            place = (*path, str(key.value))
+            lines[place] = key.start_mark.line + 1
+            if place in seen and key.value != "<<":
+                name = ".".join(map(str, place))
+                faults.append(
+                    Fault(place, f"{name} is here again, after line {seen[place]}; keep one")
+                )
+            seen[place] = lines[place]
+            _note_lines(value, place, lines, faults)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, entry in enumerate(node.value):
+            lines[*path, number] = entry.start_mark.line + 1
+            _note_lines(entry, (*path, number), lines, faults)
+
+
+_SYNTAX = {
+    "\\t": "it is indented with a tab; use spaces",
+    "mapping values are not allowed": (
+        "a second colon stands where none may; put the text in quotes, or indent the line"
+    ),
+    "could not find expected ':'": "a key has no colon after it",
+    "expected <block end>": "it is indented differently from the lines above it",
+    "expected ',' or": "a bracket is not closed",
+    "end of stream": "a quote is not closed",
+    "another document": "a second document begins; one file holds one configuration",
+}
+"""Words of PyYAML's, and what they mean to someone who does not know YAML."""
+
+
+def _plain(error: yaml.MarkedYAMLError) -> str:
+    """Say a YAML syntax error in plain words."""
+    problem = error.problem or ""
+    known = (plain for words, plain in _SYNTAX.items() if words in problem)
+    return next(known, f"it is no YAML: {problem}")
+
+
+def _line_of(path: KeyPath, lines: Mapping[KeyPath, int]) -> int | None:
+    """Return the line of a key, or of the nearest section around it that is in the file."""
+    while path:
+        if path in lines:
+            return lines[path]
+        path = path[:-1]
+    return None
+
+
+def _config_error(path: Path, faults: list[tuple[int | None, str]]) -> ConfigError:
+    listed = [
+        f"line {line}: {sentence}" if line is not None else sentence
+        for line, sentence in sorted(faults, key=lambda fault: fault[0] or 0)
+    ]
+    what = f"{path}: {listed[0]}"
+    if len(listed) > 1:
+        what = f"{path} has {len(listed)} faults:\n  " + "\n  ".join(listed)
+    return ConfigError(what, "Mend the file; config.example.yaml describes every setting.")
