@@ -15,7 +15,7 @@ from livepick.picking import engine as engines
 
 SCRIPT = """
 import os, sys, time
-from livepick import engine
+from livepick.picking import engine
 
 if __name__ == "__main__":
     workers = engine.local(2)

@@ -16,7 +16,7 @@ from livepick.core.contracts.job import CPU, CUDA, Job
 from livepick.core.imaging.blob_detector import blob_graph
 from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.errors import ContentError, ModelError, ProviderError
-from livepick.picking import worker
+from livepick.picking import onnx_session
 from livepick.picking.model_check import probe
 from livepick.picking.worker import pick
 
@@ -44,7 +44,7 @@ def bundle(tmp_path):
         livepick_version="test",
     )
     yield publish(tmp_path / "models", card, {GRAPH: graph})
-    worker._kept.clear()
+    onnx_session._kept.clear()
 
 
 def test_picks_are_where_the_particles_are(write_mrc, bundle):
@@ -83,10 +83,10 @@ def test_tiles_give_the_same_scores_as_the_whole(monkeypatch):
     def blur(_model, tile):
         return convolve2d(tile, local_mean, mode="same", boundary="symm").astype(np.float32)
 
-    monkeypatch.setattr(worker, "_run", blur)
-    whole = worker._score_map(None, image)
-    monkeypatch.setattr(worker, "TILE_PX", 192)
-    tiled = worker._score_map(None, image)
+    monkeypatch.setattr(onnx_session, "_run", blur)
+    whole = onnx_session.score_map(None, image)
+    monkeypatch.setattr(onnx_session, "TILE_PX", 192)
+    tiled = onnx_session.score_map(None, image)
 
     np.testing.assert_allclose(tiled, whole, atol=1e-6)
 
@@ -115,7 +115,7 @@ def test_a_bundle_of_another_particle_sees_it_at_the_size_that_it_knows(write_mr
     with_noise(path)
     own = pick(Job(path, None, bundle))
     card = dataclasses.replace(
-        worker._kept[(bundle, "cpu")].card,
+        onnx_session._kept[(bundle, "cpu")].card,
         version=1,
         diameter_angstrom=10 * DIAMETER_ANGSTROM,
         min_distance_angstrom=6 * DIAMETER_ANGSTROM,
@@ -168,15 +168,15 @@ def test_errors_name_the_file(write_mrc, bundle):
 def test_one_session_is_kept(bundle, tmp_path):
     """The second job with the same bundle makes no new session; another bundle takes its place."""
     probe(bundle, "cpu")
-    first = worker._kept[(bundle, "cpu")]
+    first = onnx_session._kept[(bundle, "cpu")]
     probe(bundle, "cpu")
-    assert worker._kept[(bundle, "cpu")] is first
+    assert onnx_session._kept[(bundle, "cpu")] is first
 
     card = dataclasses.replace(first.card, version=1)
     other = publish(tmp_path / "models", card, {GRAPH: (bundle / GRAPH).read_bytes()})
     probe(other, "cpu")
 
-    assert list(worker._kept) == [(other, "cpu")]
+    assert list(onnx_session._kept) == [(other, "cpu")]
 
 
 def with_noise(path):

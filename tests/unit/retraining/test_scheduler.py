@@ -33,9 +33,9 @@ from livepick.retraining.trainer_process import Ended, TrainerProcess
 PUBLISH = """
     import dataclasses, sys, time
     from pathlib import Path
-    from livepick.core.bundle import GRAPH, publish, read_card, sha256
-    from livepick.core.held_out import HELD_OUT, HeldOutLabels, LabelledMicrograph
-    from livepick.core.run import RunMicrograph, RunSpec
+    from livepick.core.contracts.bundle import GRAPH, publish, read_card, sha256
+    from livepick.core.contracts.held_out_labels import HELD_OUT, HeldOutLabels, LabelledMicrograph
+    from livepick.core.contracts.run import RunMicrograph, RunSpec
     folder = Path(sys.argv[1])
     spec = RunSpec.read(folder)
     card = dataclasses.replace(
@@ -485,7 +485,7 @@ def test_an_orphaned_trainer_is_adopted_never_doubled(tmp_path):
     starter = f"""
         import os, signal, sys
         from pathlib import Path
-        from livepick.trainer_process import TrainerProcess
+        from livepick.retraining.trainer_process import TrainerProcess
         program = {textwrap.dedent(SLEEP)!r}
         TrainerProcess.on(Path({str(tmp_path)!r}), (sys.executable, "-c", program))
         os.kill(os.getpid(), signal.SIGKILL)

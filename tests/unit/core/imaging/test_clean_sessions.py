@@ -10,7 +10,7 @@ from livepick.core.contracts.job import Job
 from livepick.core.imaging.blob_detector import blob_graph
 from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.core.imaging.quality_limits import judge
-from livepick.picking import worker
+from livepick.picking import onnx_session
 from livepick.picking.worker import pick
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
@@ -60,7 +60,7 @@ def bundle(tmp_path_factory):
         livepick_version="test",
     )
     yield publish(tmp_path_factory.mktemp("models"), card, {GRAPH: graph})
-    worker._kept.clear()
+    onnx_session._kept.clear()
 
 
 @pytest.fixture

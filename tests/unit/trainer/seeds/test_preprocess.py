@@ -6,9 +6,10 @@ import pytest
 
 from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.held_out_labels import HeldOutLabels
+from livepick.core.contracts.job import Job
 from livepick.core.contracts.run import RunSpec
 from livepick.core.imaging.normalize import BACKGROUND_MEDIAN, COMMON_NOISE
-from livepick.picking import worker
+from livepick.picking import onnx_session, worker
 from livepick_trainer import stages
 from livepick_trainer.learning.dataset import PatchRules
 from livepick_trainer.pipeline.class_cleaning import CleanRules
@@ -31,13 +32,13 @@ def test_the_worker_sees_what_was_trained_on(make_run, monkeypatch, normalize, l
     bundle = stages.run_stages(folder, Reporter(folder), patch_rules=QUICK, second_round=False)
     trained_on = preprocess.load_prepared(spec, folder / "prepare")
     seen = []
-    score_map = worker._score_map
+    score_map = onnx_session.score_map
     monkeypatch.setattr(
-        worker, "_score_map", lambda model, image: seen.append(image) or score_map(model, image)
+        worker, "score_map", lambda model, image: seen.append(image) or score_map(model, image)
     )
 
     for micrograph in spec.micrographs[:2]:
-        worker.pick(worker.Job(path=micrograph.path, version=None, bundle=bundle))
+        worker.pick(Job(path=micrograph.path, version=None, bundle=bundle))
 
     for image, micrograph in zip(seen, trained_on[:2], strict=True):
         np.testing.assert_array_equal(image, micrograph.image)
