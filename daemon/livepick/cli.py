@@ -1,9 +1,9 @@
 """The command line: run, check, status, report, retrain, models, pick, evaluate, simulate.
 
-A command is a function in a module of its own whose docstring is its help, or, with commands of its
-own below it, a typer application of that name. The module is imported when the command is called,
-so that ``livepick --help`` is quick and ``livepick run`` carries no
-more than it needs. An error of ours is two lines on stderr and an exit status, never a traceback.
+A command is a function in a module of its own, and its docstring is its help. A command with
+subcommands is a typer application of that name instead. The module is imported when the command is
+called, so that ``livepick --help`` is quick and ``livepick run`` loads only what it needs. A
+``LivepickError`` is printed as two lines on stderr with an exit status, never as a traceback.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from livepick.errors import EXIT_CONFIG, BusyError, ConfigError, LivepickError
 __all__ = ["COMMANDS", "EXIT_BUSY", "main"]
 
 EXIT_BUSY = 75
-"""EX_TEMPFAIL: another service has the state folder; once it has ended this one may start."""
+"""EX_TEMPFAIL: another service uses the state folder; this one may start once it has ended."""
 
 COMMANDS = {
     "run": "Watch the folders of a config, pick, train and pick again, until stopped.",
@@ -32,7 +32,8 @@ COMMANDS = {
     "evaluate": "Compare picks with known positions.",
     "simulate": "Be the microscope: write simulated micrographs with known particles.",
 }
-"""Each is the function, or the application, of that name in ``livepick.commands.NAME``."""
+"""Commands with their short help. Each is the function or the typer application of that name in
+``livepick.commands.NAME``."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +60,7 @@ def _exit_status(error: LivepickError) -> int:
 
 
 def _application(arguments: Sequence[str]) -> typer.Typer:
-    """Return the application with the command that is called, or all of them for the help."""
+    """Return the application; only the module of the called command is imported."""
     app = typer.Typer(
         help="Pick particles in cryo-EM micrographs while the microscope is still collecting.",
         no_args_is_help=True,

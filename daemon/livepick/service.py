@@ -1,4 +1,4 @@
-"""The map of the program: makes the parts, wires them by hand, and ends them.
+"""The service: creates all parts, wires them by hand, and stops them.
 
 ::
 
@@ -8,11 +8,11 @@
                        retrain    ledger, coordinates   │
                           └─ trainer (a process) ─ bundle
 
-Watcher, dispatch, retrain and web have a thread each, and so have what looks for CTF files and what
-looks at GPUs. The main thread takes signals, looks whether the config was edited, and lets the
-supervisor say how the service does. Only the main thread puts another config in force: it hands to
-each part what that needs of it. A part that ends unasked ends the service, and systemd starts it
-again: starting is recovering.
+Watcher, dispatch, retrain and web have a thread each, and so have the search for CTF files and the
+monitoring of GPUs. The main thread handles signals, checks the config file for edits, and runs the
+supervisor, which reports the state of the service. Only the main thread applies a new config: it
+passes to each part the settings that the part needs. If a part ends unexpectedly, the service ends
+and systemd restarts it; every start recovers from the state on disk.
 """
 
 import contextlib
@@ -63,37 +63,37 @@ from livepick.web.server import Web, is_loopback, listen
 __all__ = ["Service"]
 
 TICK_SECONDS = 1.0
-"""Between two looks at how the parts do."""
+"""Interval between two supervisor beats."""
 
 FIRST_SCAN_SECONDS = 60.0
-"""READY waits for the first listing, but not for ever: a file system may hang."""
+"""Maximum time that READY waits for the first listing, because a file system may hang."""
 
 PROBE_SECONDS = 240.0
-"""Loading CUDA from a slow disk takes its time."""
+"""Timeout of the provider probe; loading CUDA from a slow disk can take minutes."""
 
 STOP_SECONDS = 7.0
-"""For all parts to end. What does not is left: the next start recovers from anything."""
+"""Time for all parts to stop. Parts that do not are abandoned: the next start recovers from it."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """A part's thread has come to its end, asked or not."""
+    """Message that a part's thread has ended, whether it was asked to or not."""
 
     part: str
     error: BaseException | None
 
 
 class Service:
-    """One session, from the first look at the folders to the end.
+    """One session, from the first listing of the folders to the end.
 
     Parameters
     ----------
     config
-        What to do.
+        Settings of the session.
     config_file
-        Where it came from, for a reload.
+        File that the config came from, for a reload.
     """
 
     def __init__(self, config: Config, config_file: ConfigFile) -> None:
@@ -107,18 +107,18 @@ class Service:
         self._built = False
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT.
+        """Run until SIGTERM or SIGINT.
 
         Raises
         ------
         ConfigError
-            The page's address cannot be had.
+            The address of the page cannot be bound.
         BusyError
-            Another service has the state folder.
+            Another service uses the state folder.
         ProviderError
-            The GPU is required and not there.
+            A GPU is required but not available.
         LivepickError
-            A part cannot go on.
+            A part cannot continue.
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
@@ -140,18 +140,18 @@ class Service:
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if number != signal.SIGHUP and not self._built:
-            # Nothing is under way yet: the workers end with this process.
+            # No work is in progress yet: the workers end with this process.
             raise SystemExit(0)
-        self._calls.put(number)  # of all queues a SimpleQueue allows this in a signal handler
+        self._calls.put(number)  # only a SimpleQueue is safe to use in a signal handler
 
     # --- making and wiring the parts ---------------------------------------------------------
 
     def _build(self, ending: contextlib.ExitStack) -> None:
-        """Make every part, and give to each what it needs of the others."""
+        """Create every part, and pass to each the other parts that it needs."""
         config, state = self._config, self._config.state.directory
         ledger = Ledger(state / LEDGER)  # keeps a second service out
         ending.callback(ledger.close)
-        (state / ADDRESS).unlink(missing_ok=True)  # of one that was killed
+        (state / ADDRESS).unlink(missing_ok=True)  # left by a service that was killed
         keep(config)
         ledger.begin_session(config.session.name)
         reader = ReadLedger(state / LEDGER)
@@ -235,9 +235,9 @@ class Service:
         return Web(door, app.asgi, app.live.close)
 
     def _workers(self, champion: Bundle, ending: contextlib.ExitStack) -> tuple[Engine, str, int]:
-        """Start the workers; see which onnxruntime provider they obtain, and how many they are.
+        """Start the workers, and determine their onnxruntime provider and their number.
 
-        A GPU that is not there is not waited for: systemd starts the service again.
+        The service does not wait for a missing GPU: systemd starts it again.
         """
         wanted = self._config.picking.workers
         count = wanted or max(1, len(os.sched_getaffinity(0)) - 1)
@@ -302,7 +302,7 @@ class Service:
         self._systemd.ready()
 
     def _forget_address(self) -> None:
-        """Remove the page's address: if it is left, the service has ended by itself."""
+        """Remove the address file of the page; a leftover file means an unexpected end."""
         try:
             (self._config.state.directory / ADDRESS).unlink(missing_ok=True)
         except OSError as error:
@@ -326,7 +326,7 @@ class Service:
         thread.start()
 
     def _wait(self) -> BaseException | None:
-        """Supervise until a signal or the end of a part; return what went wrong, if anything."""
+        """Supervise until a signal or the end of a part; return the error, if any."""
         while True:
             self._supervisor.beat()
             if self._config_file.is_due():
@@ -348,16 +348,16 @@ class Service:
                     return None
 
     def _use(self, config: Config, changes: Collection[Change]) -> None:
-        """Put another config in force, of which nothing needs a restart.
+        """Apply a new config that needs no restart.
 
-        What may fail comes first, so that a failure leaves everything as it was.
+        Steps that may fail come first, so that a failure leaves everything unchanged.
 
         Raises
         ------
         ModelError
             The blob picker for another particle could not be written.
         LedgerWriteError
-            The state folder takes no writes.
+            The state folder cannot be written to.
         """
         if any(change.name.startswith("particle.") for change in changes):
             self._models.ensure_blob(config)  # takes about a second
@@ -372,7 +372,7 @@ class Service:
             self._inbox.put(PickingChanged(_threshold(config), config.picking.repick))
 
     def _stop(self) -> None:
-        """End all parts. What is on disk is whole at every moment, so none of this must succeed."""
+        """Stop all parts. The files on disk are always consistent, so no step has to succeed."""
         self._retrain.stop()
         self._sidecars.stop()
         self._cards.stop()

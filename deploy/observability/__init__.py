@@ -1,1 +1,1 @@
-"""What deploy/ is made of: `python deploy/generate.py` writes it, and a test compares."""
+"""Sources of the files in deploy/. `python deploy/generate.py` writes them; a test compares."""

@@ -1,7 +1,7 @@
-"""An alert, and the rules file that Prometheus reads.
+"""Alerts, and the rules file that Prometheus reads.
 
-Windows and thresholds in seconds are written as one would say them: ``[30m]``, and ``seconds(15m)``
-for a number. So a test can have the very same rules with a minute as long as a second.
+Windows and thresholds are written as durations: ``[30m]``, and ``seconds(15m)`` for a number of
+seconds. A test can therefore scale the same rules, so that a minute becomes a second.
 """
 
 import re
@@ -14,42 +14,43 @@ import yaml
 __all__ = ["DASHBOARDS", "RUNBOOKS", "Alert", "in_promql", "rules"]
 
 Severity = Literal["critical", "warning", "info"]
-"""Call the operator; look at it today; know it."""
+"""Severity: ``critical`` calls the operator, ``warning`` needs a check today, ``info`` is for
+information."""
 
 RUNBOOKS = "file:///opt/livepick/deploy/README.md"
-"""Where deploy/README.md is to be had; ``generate.py --runbooks`` names another place."""
+"""URL of deploy/README.md; ``generate.py --runbooks`` sets another one."""
 
 DASHBOARDS = "http://localhost:3000/d"
-"""Grafana's dashboards; ``generate.py --dashboards`` names another place."""
+"""URL of Grafana's dashboards; ``generate.py --dashboards`` sets another one."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alert:
-    """Something that somebody is to be told of, and what to do about it."""
+    """Alert with its condition, text and runbook."""
 
     name: str
     severity: Severity
     expr: str
-    """PromQL, but for ``seconds(15m)``."""
+    """Condition in PromQL, extended by ``seconds(15m)``."""
     lasting: str
-    """How long it must be so, as ``5m``."""
+    """Time for which the condition must hold, for example ``5m``."""
     dashboard: Literal["session", "pipeline", "training"]
-    """Where to look first."""
+    """Dashboard to open first."""
     summary: str
-    """What happened and what to do, in one or two sentences; a template of Prometheus."""
+    """Event and advice, in one or two sentences; a Prometheus template."""
     runbook: str
-    """The section in deploy/README.md: what it means, the usual causes, and their remedies."""
+    """Section in deploy/README.md: meaning, usual causes, and remedies."""
 
     @property
     def anchor(self) -> str:
-        """Of its section in deploy/README.md."""
+        """Anchor of the section in deploy/README.md."""
         return self.name.lower()
 
 
 def in_promql(text: str, scale: float = 1.0) -> str:
-    """Return an expression as Prometheus reads it, its times divided by ``scale``."""
+    """Return an expression in plain PromQL, with its times divided by ``scale``."""
 
     def window(found: re.Match[str]) -> str:
         return f"[{_duration(found[1] + found[2], scale)}]"
@@ -76,7 +77,7 @@ def rules(
     runbooks: str = RUNBOOKS,
     dashboards: str = DASHBOARDS,
 ) -> str:
-    """Return the rules file."""
+    """Return the text of the rules file."""
     group = {
         "name": "livepick",
         "rules": [

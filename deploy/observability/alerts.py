@@ -1,9 +1,9 @@
-"""Every alert of livepick: those that call somebody come first.
+"""All alerts of livepick; those that call somebody come first.
 
-All look at a window, none at a single micrograph. `livepick_session_active` keeps them silent when
-nobody collects. Critical is what keeps micrographs or picks from appearing until somebody acts, as
-red on livepick's page; with a warning it goes on, and somebody should look. The limits are those of
-the page.
+Each alert evaluates a window, never a single micrograph. `livepick_session_active` keeps them
+silent when no session is collecting. An alert is critical if no micrographs or picks appear until
+somebody acts, like a red problem on livepick's page. After a warning livepick continues, but
+somebody should check. The limits are those of the page.
 """
 
 from livepick.config.alert_thresholds import (
@@ -35,7 +35,8 @@ _NOT_GOOD = 'sum without (verdict) (livepick_latest_quality_verdicts{verdict=~"b
 _JUDGED = "sum without (verdict) (livepick_latest_quality_verdicts)"
 
 _TOLD_ONCE = "and on (job, instance, path_role) livepick_disk_shared == 0"
-"""Else a disk with three roles would be told of three times."""
+"""Condition that reports a disk once; otherwise a disk with three roles would be reported three
+times."""
 
 _COLLECTING = (
     Alert(

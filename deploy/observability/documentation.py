@@ -1,4 +1,4 @@
-"""What deploy/README.md has from the code: the metrics, and what to do about an alert."""
+"""Generated parts of deploy/README.md: the table of metrics, and the runbook of each alert."""
 
 import textwrap
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ from observability.alert import Alert
 __all__ = ["exposed", "metrics_table", "runbooks", "with_parts"]
 
 MOST_VALUES = 8
-"""A label with more values is described by their number."""
+"""Maximum number of label values to list; for more, only their number is given."""
 
 
 def exposed() -> list[Metric]:
-    """Return all metric families, those too that have a series only once the service is up."""
+    """Return all metric families, including those without a series until the service is up."""
     metrics = Metrics()
     metrics.build.info(dict.fromkeys(("version", "python"), "…"))
     metrics.session.info({"session": "…"})
@@ -29,7 +29,7 @@ def exposed() -> list[Metric]:
 
 
 def metrics_table() -> str:
-    """Return a row for each metric: name, type, labels and the question that it answers."""
+    """Return a table with a row per metric: name, type, labels and the question it answers."""
     rows = ["| metric | type | labels | question |", "| --- | --- | --- | --- |"]
     for family in sorted(exposed(), key=lambda family: family.name):
         suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
@@ -58,7 +58,7 @@ def _shown(values: list[str]) -> str:
 
 
 def runbooks(alerts: Iterable[Alert]) -> str:
-    """Return a section for each alert."""
+    """Return the runbook text, with a section for each alert."""
     sections = []
     for alert in alerts:
         said = f"*{alert.severity}*, after {alert.lasting}. {alert.runbook}"
@@ -68,7 +68,7 @@ def runbooks(alerts: Iterable[Alert]) -> str:
 
 
 def with_parts(text: str, parts: dict[str, str]) -> str:
-    """Return a text with what stands between ``<!-- NAME -->`` and ``<!-- end -->`` replaced."""
+    """Return a text with the parts between ``<!-- NAME -->`` and ``<!-- end -->`` replaced."""
     for name, part in parts.items():
         head, mark, rest = text.partition(f"<!-- {name} -->\n")
         _, end, tail = rest.partition("\n<!-- end -->")

@@ -1,4 +1,4 @@
-"""What the three dashboards have in common: variables, annotations, links, rows."""
+"""Common parts of the three dashboards: variables, annotations, links, rows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ ANNOTATIONS = {
     "promotion": ("livepick_model_promoted_timestamp_seconds", "green"),
     "reload": ("livepick_config_last_reload_success_timestamp_seconds", "orange"),
 }
-"""Marks at the moment that a metric names, and their colours."""
+"""Annotations at the time given by a metric, and their colours."""
 
 
 class _Marks(AnnotationQuery):
@@ -61,7 +61,7 @@ class _MarksBuilder(Builder[AnnotationQuery]):
 def _choice(name: str, label: str, metric: str, *, others: str, hidden: bool = False) -> (
     dashboard.QueryVariable
 ):  # fmt: skip
-    """Return a variable with the values that a label has; all of them unless some are chosen."""
+    """Return a variable with the values of a label; all values are selected by default."""
     query: dict[str, object] = {"query": f"label_values({metric}, {name})", "refId": name}
     return (
         dashboard.QueryVariable(name)
@@ -86,11 +86,11 @@ def board(
     Parameters
     ----------
     name
-        As ``Session``.
+        Name of the dashboard, for example ``Session``.
     rows
         Panels by the title of their row; they fill lines of 24 columns.
     span
-        From when on, as ``now-6h``.
+        Start of the time range, for example ``now-6h``.
     """
     made = (
         dashboard.Dashboard(f"livepick / {name}")
@@ -112,7 +112,7 @@ def board(
         .with_variable(
             dashboard.DatasourceVariable("datasource").label("source").type("prometheus")
         )
-        # A service without an instrument in its scrape has none to match.
+        # The label is missing if the scrape config of a service sets no instrument.
         .with_variable(
             _choice("instrument", "microscope", 'livepick_build_info{job=~"$job"}', others=".*")
         )

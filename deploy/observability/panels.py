@@ -1,8 +1,8 @@
-"""Panels, each of one kind of look, and the queries in them.
+"""Panel types, and helpers for the queries in them.
 
-In a query ``@`` stands for what the dashboard's variables select. What is asked for is cut down to
-the time and place of the chosen session, by ``livepick_session_info``: a service has one session at
-a time, and its figures need no label of their own for it.
+In a query ``@`` stands for the selection of the dashboard's variables. ``livepick_session_info``
+restricts each query to the time and service of the selected session: a service has one session at a
+time, so its metrics need no session label.
 """
 
 from collections.abc import Sequence
@@ -52,10 +52,11 @@ SESSION = 'livepick_session_info{@, session=~"$session"}'
 OLDEST_WAITS = """
 (time() - (livepick_oldest_pending_timestamp_seconds{@} > 0)) or 0 * livepick_healthy{@}
 """
-"""Seconds that the oldest micrograph without picks waits; 0 if none does."""
+"""Query for the waiting time of the oldest micrograph without picks, in seconds; 0 if none waits.
+"""
 
 SLOW = "5m"
-"""Least step of rates per hour: a micrograph a minute says little about a quarter of one."""
+"""Minimum step of hourly rates: at one micrograph a minute, a 15-second step would mean little."""
 
 HEIGHT_FIGURE, HEIGHT_CURVES = 4, 8
 
@@ -64,15 +65,15 @@ _HIDDEN = DynamicConfigValue(id_val="custom.hidden", value=True)
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """From which values on a figure is yellow and red."""
+    """Values from which a figure is yellow and red."""
 
     yellow: float | None
     red: float | None
     good: str = "green"
-    """Colour below both; where more is better, ``red``, and ``red`` names where green begins."""
+    """Colour below both values. ``red`` if more is better; then green begins at field ``red``."""
 
     def thresholds(self) -> dashboard.ThresholdsConfig:
-        """Return it as Grafana has it."""
+        """Return the scale as a Grafana thresholds config."""
         last = "green" if self.good == "red" else "red"
         steps = [Threshold(value=None, color=self.good)]
         if self.yellow is not None:
@@ -86,17 +87,17 @@ PLAIN = Scale(None, None, good="text")
 
 
 def selected(expr: str) -> str:
-    """Return a query with the variables' selection in the place of ``@``."""
+    """Return a query with ``@`` replaced by the selection of the dashboard's variables."""
     return " ".join(expr.replace("@", SELECTED).split())
 
 
 def within(expr: str) -> str:
-    """Return a query of the chosen sessions."""
+    """Return a query restricted to the selected sessions."""
     return selected(f"({' '.join(expr.split())}) and on (job, instance) {SESSION}")
 
 
 def quantile(part: float, histogram: str) -> str:
-    """Return the query of a quantile of a histogram, by its labels."""
+    """Return the query for a quantile of a histogram, by its labels."""
     return f"histogram_quantile({part}, rate({histogram}_bucket{{@}}[$__rate_interval]))"
 
 
@@ -118,19 +119,19 @@ def figure(
     of_session: bool = True,
     width: int = 4,
 ) -> Builder[Panel]:
-    """Return one number now, in large; none if the service does not answer.
+    """Return a panel with one large current value; it is empty if the service does not respond.
 
     Parameters
     ----------
     words
-        Shown in the place of values.
+        Text to show instead of values.
     name
-        Legend to show in the place of the value.
+        Legend to show instead of the value.
     slow
-        Whether it is a rate per hour.
+        True for a rate per hour.
     of_session
-        Whether to cut down to the chosen sessions. What is to be seen of a service that is down
-        cannot be: it does not say which session it has.
+        True to restrict the query to the selected sessions. Use False for panels that must work
+        while a service is down, because it then does not export which session it has.
     """
     asked = within(expr) if of_session else selected(expr)
     shown = looks.BigValueTextMode.NAME if name else looks.BigValueTextMode.AUTO
@@ -167,7 +168,7 @@ def curves(
     slow: bool = False,
     width: int = 8,
 ) -> Builder[Panel]:
-    """Return curves over time, of queries with their legends."""
+    """Return a panel with curves over time, from queries with their legends."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -198,7 +199,7 @@ def curves(
 def distribution(
     title: str, description: str, histogram: str, *, unit: str, width: int = 8
 ) -> Builder[Panel]:
-    """Return how often which values came, over time, of a histogram without other labels."""
+    """Return a heatmap over time of a histogram without other labels."""
     buckets = within(f"increase({histogram}_bucket{{@}}[$__rate_interval])")
     expr = f"sum by (le) ({buckets})"
     return (
@@ -218,7 +219,7 @@ def distribution(
 def listing(
     title: str, description: str, expr: str, *, of_session: bool = True, height: int = 6
 ) -> Builder[Panel]:
-    """Return a table of labels, as they are now."""
+    """Return a table panel of the current labels."""
     query = (
         _query(within(expr) if of_session else selected(expr), "")
         .format(PromQueryFormat.TABLE)

@@ -1,4 +1,4 @@
-"""The dashboard for who runs the machine: every stage, and what each needs."""
+"""Dashboard for the administrator of the machine: every stage, and the resources it needs."""
 
 from observability.frame import board
 from observability.panels import OLDEST_WAITS, Scale, curves, figure, quantile
@@ -256,7 +256,7 @@ _SERVICE = [
 
 
 def pipeline_board() -> str:
-    """Return it as JSON."""
+    """Return the dashboard as JSON."""
     return board(
         "Pipeline",
         "Rate, errors and duration of each stage; use, saturation and errors of what they need.",

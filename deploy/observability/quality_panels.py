@@ -1,6 +1,6 @@
-"""The Session dashboard's row on the micrographs themselves: verdicts, and the figures behind them.
+"""Row of the Session dashboard on micrograph quality: verdicts, and the figures behind them.
 
-Limits in descriptions are those of ``livepick.core.imaging.quality``, so that they cannot differ.
+Limits in descriptions are read from ``livepick.core.imaging.quality``, so that they always agree.
 """
 
 from grafana_foundation_sdk.cog.builder import Builder
@@ -49,7 +49,7 @@ _FIGURES = (
     ("astigmatism_angstrom", "Astigmatism", "suffix: Å",
      "Difference of both defoci. Empty where no CTF program writes beside the micrographs."),
 )  # fmt: skip
-"""Name in the metric, title, unit, and what it is."""
+"""Figures: name in the metric, title, unit and description."""
 
 
 def quality_panels() -> list[Builder[Panel]]:
@@ -106,7 +106,7 @@ def quality_panels() -> list[Builder[Panel]]:
 
 
 def _limits(figure: str) -> str:
-    """Return from where on a figure makes a micrograph doubtful and bad; empty if it never does."""
+    """Return the limits beyond which a figure is doubtful and bad, as text; empty without any."""
     for limit in (*LIMITS, *CTF_LIMITS):
         if limit.figure == figure:
             return f" {limit.range[0].upper()}{limit.range[1:]}."

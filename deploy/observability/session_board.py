@@ -1,4 +1,4 @@
-"""The dashboard for the operator: whether it collects, picks, finds, and is still good."""
+"""Dashboard for the operator: collection, picking, particles found, and quality over time."""
 
 from observability.frame import board
 from observability.panels import (
@@ -229,7 +229,7 @@ _SETTINGS = [
 
 
 def session_board() -> str:
-    """Return it as JSON."""
+    """Return the dashboard as JSON."""
     return board(
         "Session",
         "Is it collecting, is it picking, is it finding particles, is it still good?",

@@ -1,4 +1,4 @@
-"""The dashboard for who doubts a model: how it learned, and whether it was better."""
+"""Dashboard for examining a model: how it was trained, and how it compares with the current one."""
 
 from observability.frame import board
 from observability.panels import Scale, curves, figure, listing
@@ -152,7 +152,7 @@ _SETTINGS = [
 
 
 def training_board() -> str:
-    """Return it as JSON."""
+    """Return the dashboard as JSON."""
     return board(
         "Training",
         "How the model learned, whether it was better, and what was wrong.",

@@ -1,13 +1,13 @@
-"""What each step of the bootstrap is worth: the same data, folds and seeds, one step more a row.
+"""Measure the benefit of each bootstrap step: same data, folds and seeds, one more step per row.
 
     python tests/benchmarks/ablation.py [--data FOLDER] [--sets NAME ...] [--steps NAME ...]
         [--folds 1|2] [--seeds 1 ...] [--work FOLDER]
 
-Each set is cut in two halves. The trainer gets one, and what it publishes picks the other, as a
-worker would; then the halves change places. So every micrograph is scored by a model that has not
-seen it. The seeding picks are the blob picker's, as in a session. Real sets lie outside of the
-repository (``--data``, or ``LIVEPICK_DATA``) and are left out by name where they are missing; the
-simulated sessions are made here.
+Each set is split into two halves. The trainer gets one half, and the model that it publishes picks
+the other, as a worker would; then the halves are swapped. So every micrograph is scored by a model
+that has not seen it. The seeds are picks of the blob picker, as in a session. Real sets are stored
+outside the repository (``--data``, or ``LIVEPICK_DATA``); missing sets are named and skipped. The
+simulated sessions are generated here.
 """
 
 import argparse
@@ -61,7 +61,7 @@ HELD_OUT_FRACTION = 0.2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Material:
-    """A set of micrographs with true positions, on disk as a microscope leaves them."""
+    """A set of micrographs with true positions, on disk as a microscope writes them."""
 
     name: str
     micrographs: list[Path]
@@ -69,12 +69,12 @@ class Material:
     pixel_size_angstrom: float
     diameter_angstrom: float
     radius_angstrom: float
-    """Within which a pick is right."""
+    """Maximum distance of a correct pick from a true position, in ångström."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Simulation:
-    """A session of our own simulator with junk of all kinds."""
+    """A session of livepick's simulator with all kinds of junk."""
 
     species: str
     signal_to_noise: float
@@ -82,7 +82,7 @@ class Simulation:
     micrographs: int = 20
     side_px: int = 1024
     particles: float | None = None
-    """In a micrograph, on average; None: a third of the area."""
+    """Mean number of particles per micrograph; None: as many as cover a third of the area."""
 
 
 SIMULATIONS = {
@@ -109,7 +109,8 @@ SIMULATIONS = {
         particles=1500,
     ),
 }
-"""The last two are as crowded as EMPIAR-10017, and twice as crowded."""
+"""Simulated sessions. Of the last two, the first is as crowded as EMPIAR-10017, and the second
+twice as crowded."""
 JUNK = Junk(
     crystal_probability=0.5,
     carbon_probability=0.3,
@@ -117,12 +118,13 @@ JUNK = Junk(
     fragment_fraction=0.1,
     empty_probability=0.05,
 )
-"""A tenth of what looks like particles is broken, on top of carbon, ice and clumps."""
+"""Junk of the sessions: a tenth of the particles are fragments, and there are carbon, ice and
+clumps."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """The rules of one row of the table."""
+    """Rules for one row of the table."""
 
     masks: bool = True
     seed_rules: SeedRules | None = None
@@ -130,12 +132,13 @@ class Step:
     reseed_rules: ReseedRules | None = None
     second_round: bool = False
     truth: bool = False
-    """Whether the true positions are the seeds."""
+    """True if the true positions are used as seeds."""
 
 
 NO_CLASSES = CleanRules(least_particles=10**9)
 NO_ZONES = SeedRules(unlabelled_is_background=True)
-"""What is no seed is background, also where it nearly was one."""
+"""Rules that treat everything except seeds as background, including candidates that narrowly
+missed being seeds."""
 FIRST_SEEDS = ReseedRules(least_candidates=10**9)
 
 STEPS: dict[str, Step] = {
@@ -155,16 +158,17 @@ STEPS: dict[str, Step] = {
         clean_rules=NO_CLASSES, seed_rules=NO_ZONES, reseed_rules=FIRST_SEEDS, truth=True
     ),
 }
-"""In the order of the pipeline, each with all before it. Then alternatives to the last: classes
-judged without decoys; seeds left where they were picked; no class learned as background but what
-has no chance at all, or every class that is not accepted; a second round that forgets what the
-first saw, one with no ignored places at all. And a ceiling: what the same network learns from the
-true positions of its half, which no bootstrap can know."""
+"""Steps in the order of the pipeline, each including all earlier ones. They are followed by
+alternatives to the last step: classes judged without decoys; seeds left where they were picked;
+only classes with no chance at all learned as background, or every class that is not accepted;
+a second round that ignores the results of the first; and one without ignored places. The last row
+is an upper limit: the same network trained on the true positions of its half, which are not
+available to a bootstrap."""
 
 
 @contextmanager
 def masks_on(*, on: bool) -> Iterator[None]:
-    """Prepare micrographs with all masks, or only with that of dead borders."""
+    """Prepare micrographs with all masks, or only with the mask of dead borders."""
     if on:
         yield
         return
@@ -242,7 +246,7 @@ def simulated_material(name: str, simulation: Simulation, place: Path) -> Materi
 
 
 def blob_seeds(material: Material, work: Path) -> tuple[Path, list[RunMicrograph]]:
-    """Return the blob picker's bundle and what it finds in each micrograph."""
+    """Return the blob picker's bundle and its picks in each micrograph."""
     config = Config.model_validate(
         {
             "session": {"name": "ablation"},
@@ -283,7 +287,7 @@ def true_seeds(material: Material, seeds: Sequence[RunMicrograph]) -> list[RunMi
 def train(
     material: Material, seeds: Sequence[RunMicrograph], step: Step, folder: Path, seed: int
 ) -> Path:
-    """Run the trainer on some micrographs' seeds, and return the bundle."""
+    """Run the trainer on the seeds of some micrographs, and return the bundle."""
     shutil.rmtree(folder, ignore_errors=True)
     run = folder / "runs" / "0001"
     run.mkdir(parents=True)
@@ -309,9 +313,9 @@ def train(
 
 
 def learned_as_background(material: Material, run_folder: Path) -> tuple[int, int, int]:
-    """Return how many candidates are background by their class, and how many of them particles.
+    """Return counts: background candidates by class, particles among them, and all particles.
 
-    The last number is that of all particles in these micrographs.
+    All three numbers refer to the same micrographs.
     """
     spec = RunSpec.read(run_folder)
     micrographs = load_prepared(spec, run_folder / "prepare")
@@ -337,7 +341,7 @@ def score(
 ) -> tuple[list[Matches], list[Matches]]:
     """Pick micrographs with a bundle; return all matches, and those of the picks it would write.
 
-    What is closer to the edge than the bundle may pick counts neither way.
+    Particles that are too close to the edge for the bundle to pick count neither way.
     """
     radius_px = material.radius_angstrom / material.pixel_size_angstrom
     every: list[Matches] = []

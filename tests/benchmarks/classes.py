@@ -1,17 +1,18 @@
-"""What sorting 4,000 particles into 40 classes costs and gives, on 2 threads.
+"""Measure cost and quality of sorting 4,000 particles into 40 classes on 2 threads.
 
     python tests/benchmarks/classes.py [--particles 4000] [--classes 40] [--once]
 
-The particles are of simulated micrographs: a barrel seen from all sides (155 Å), one in four of
-them junk, which is fragments, clumps, unfolded protein, ice crystals and places with nothing.
-Printed are CPU and wall seconds, how even the classes are, and how pure they are against the
-truth: particle or junk, and view (from the top, slanted, from the side). A second run must give
-the same labels.
+The particles come from simulated micrographs: a barrel (155 Å) seen from all sides. One in four is
+junk: fragments, clumps, unfolded protein, ice crystals and empty places. The benchmark prints CPU
+and wall seconds, how even the class sizes are, and the purity of the classes against the truth:
+particle or junk, and view (from the top, slanted, from the side). A second run must give the same
+labels.
 
-Rotations are found by polar Fourier correlation: all angles at once, by one transform along the
-angle, exactly, where a program that rotates images interpolates one angle after the other. As a
-check, both are asked for the best angle of single noisy particles against one average, at the same
-angles and frequencies; the table says how often they agree within a step, and what each costs.
+Rotations are found by polar Fourier correlation, which computes all angles at once and exactly with
+one transform along the angle. A program that rotates images interpolates one angle after the other.
+As a check, both methods search the best angle of single noisy particles against one average, at the
+same angles and frequencies. The table shows how often they agree within one step, and the cost of
+each.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the trainer does
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the trainer
 
 import numpy as np
 import torch
@@ -64,23 +65,23 @@ ANGLES, MOST_RING = 96, 18
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Particles:
-    """What is sorted, and what is true of it."""
+    """Particles to be sorted, and the truth about them."""
 
     stack: ParticleStack
     kind: NDArray[np.int64]
-    """(N,) of ``JUNK``, ``TOP``, ``SLANTED`` and ``SIDE``."""
+    """Kind of each particle, shape (N,): ``JUNK``, ``TOP``, ``SLANTED`` or ``SIDE``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one run."""
+    """Cost of one run."""
 
     user_seconds: float
     wall_seconds: float
 
 
 def main() -> int:
-    """Run the benchmark; return 1 if it takes too long, or two runs differ."""
+    """Run the benchmark; return 1 if it takes too long, or if two runs differ."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -112,7 +113,7 @@ def main() -> int:
         table.add_row(name, value)
     console.print(table)
     in_time = cost.wall_seconds <= MOST_WALL_SECONDS or (
-        load > 1 and cost.user_seconds <= MOST_CPU_SECONDS  # then the clock measures others
+        load > 1 and cost.user_seconds <= MOST_CPU_SECONDS  # then the clock measures other programs
     )
     console.print(
         f"{cost.wall_seconds:.0f} s of wall clock (limit {MOST_WALL_SECONDS:.0f} s on an idle"
@@ -125,7 +126,7 @@ def main() -> int:
 
 
 def simulate(count: int) -> Particles:
-    """Return ``count`` particles and pieces of junk, cut from as many micrographs as it takes."""
+    """Return ``count`` particles and junk images, cut from as many micrographs as needed."""
     stacks: list[ParticleStack] = []
     kinds: list[NDArray[np.int64]] = []
     rng = np.random.default_rng(0)
@@ -164,11 +165,11 @@ def simulate(count: int) -> Particles:
 def _places(
     micrograph: Simulated, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return where to cut, (N, 2) as x and y in ångström, and what is there."""
+    """Return the positions to cut, (N, 2) as x and y in ångström, and the kind at each."""
     field = micrograph.field
     size = np.array(SESSION.shape_px[::-1]) * SESSION.pixel_size_angstrom
     real = field.particles_angstrom.astype(np.float64)
-    # The barrel's axis is the molecule's z; the beam is z of the microscope.
+    # The axis of the barrel is z of the molecule; the beam is z of the microscope.
     tilt = np.degrees(np.arccos(np.abs(field.rotations[:, 2, 2]).clip(0, 1)))
     view = np.select([tilt < 30, tilt < 60], [TOP, SLANTED], SIDE)
     seen = [
@@ -185,7 +186,7 @@ def _places(
         empty = empty[apart > 0.8 * specimen(SESSION.species).diameter_angstrom]
     junk = np.concatenate([junk, empty[: max(0, wanted - len(junk))]])
     jittered = np.concatenate([real, junk])
-    jittered = jittered + rng.normal(0, 6, jittered.shape)  # as a picker is off
+    jittered = jittered + rng.normal(0, 6, jittered.shape)  # the position error of a picker
     kind = np.concatenate([view, np.full(len(junk), JUNK)])
     order = rng.permutation(len(kind))
     return jittered[order], kind[order]
@@ -195,7 +196,7 @@ def _places(
 
 
 def timed(stack: ParticleStack, classes: int) -> tuple[Classification, Cost]:
-    """Sort, and say what it cost."""
+    """Sort the particles, and return the classes and the cost."""
     before, started = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
     found = classify(stack.images, diameter_px=stack.diameter_px, classes=classes, seed=1)
     after = resource.getrusage(resource.RUSAGE_SELF)
@@ -203,7 +204,7 @@ def timed(stack: ParticleStack, classes: int) -> tuple[Classification, Cost]:
 
 
 def figures(found: Classification, kind: NDArray[np.int64], classes: int) -> dict[str, str]:
-    """Return how even and how pure the classes are, in words."""
+    """Return the evenness and purity of the classes, as text."""
     share = found.occupancy / found.occupancy.sum()
     even = np.sort(share)[::-1]
     real = kind != JUNK
@@ -221,7 +222,7 @@ def figures(found: Classification, kind: NDArray[np.int64], classes: int) -> dic
 
 
 def _purity(label: NDArray[np.int64], kind: NDArray[np.int64]) -> float:
-    """Return the share that is of its class's majority."""
+    """Return the fraction of particles that belong to the majority kind of their class."""
     counts = np.zeros((label.max() + 1, kind.max() + 1), dtype=np.int64)
     np.add.at(counts, (label, kind), 1)
     return float(counts.max(axis=1).sum() / counts.sum())
@@ -231,7 +232,7 @@ def _purity(label: NDArray[np.int64], kind: NDArray[np.int64]) -> float:
 
 
 def compare_angles(stack: ParticleStack, found: Classification) -> dict[str, str]:
-    """Return how often a search that rotates images finds the same angle, and both costs."""
+    """Return how often a search by image rotation finds the same angle, and the cost of both."""
     mine = np.flatnonzero(found.label == 0)[:COMPARED]
     images = torch.from_numpy(stack.images[mine])
     images = moved(images, -torch.from_numpy(found.shift_yx_px[mine]))
@@ -257,7 +258,7 @@ def compare_angles(stack: ParticleStack, found: Classification) -> dict[str, str
 def _by_polar_correlation(
     images: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor
 ) -> NDArray[np.float64]:
-    """Return each particle's turn in degrees from x towards y, as the classification finds it."""
+    """Return the rotation of each particle, in degrees from x towards y, as in classification."""
     polar = Polar(images.shape[-1], MOST_RING, ANGLES, mask)
     tried = polar.transform(reference[None])
     norm = polar.power(tried) @ polar.density * polar.angles
@@ -268,7 +269,7 @@ def _by_polar_correlation(
 def _by_rotation(
     images: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor
 ) -> NDArray[np.float64]:
-    """Return the same by rotating the reference to each angle and taking products of pixels."""
+    """Return the same, by rotating the reference to each angle and multiplying pixels."""
     box_px = images.shape[-1]
     fine = torch.hypot(
         torch.fft.fftfreq(box_px)[:, None] * box_px, torch.fft.rfftfreq(box_px)[None] * box_px

@@ -1,14 +1,14 @@
 """Clean micrographs of many kinds: vitreous ice with particles and nothing else.
 
-Their verdict should be good. Three sources that share no code:
+Their quality verdict should be good. They come from three sources that share no code:
 
 - the simulator of livepick, each species under each of ``CONDITIONS``;
-- phantoms, made here: clouds of points as a weak phase object, under white or pink noise and
-  without ice, as simple simulators do;
+- phantoms, made here: clouds of points as a weak phase object, with white or pink noise and
+  without ice, as in simple simulators;
 - the clean files of ``shared/data/simulated``, whole and in quarters, also with coarser pixels.
 
-Every second one is marked as one that limits may be chosen on. The others have seeds of their own,
-and ``HELD_OUT_PHANTOMS`` are among them only.
+Every second micrograph is marked as usable for choosing limits. The others have their own seeds,
+and only they include ``HELD_OUT_PHANTOMS``.
 """
 
 from collections.abc import Iterator
@@ -58,10 +58,10 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "defocus 0.5 µm": {"defocus_angstrom": (4000.0, 6000.0)},
     "defocus 3.2 µm": {"defocus_angstrom": (30_000.0, 35_000.0)},
 }
-"""Settings of a simulated session, where they differ from the usual ones."""
+"""Settings of a simulated session that differ from the usual ones."""
 
 PER_CONDITION = 4
-"""Micrographs of each species under each condition."""
+"""Number of micrographs of each species under each condition."""
 
 PHANTOM_ANGSTROM = {
     "spike": 165.0,
@@ -72,7 +72,7 @@ PHANTOM_ANGSTROM = {
     "dimer": 140.0,
     "ring": 180.0,
 }
-"""Phantoms and their longest diameters."""
+"""Phantoms and their longest diameters, in ångström."""
 
 HELD_OUT_PHANTOMS = ("dimer", "ring")
 
@@ -82,7 +82,7 @@ SHARED_ANGSTROM = {
     "groel_tilt25": 150.0,
     "spike_hard_00": 165.0,
 }
-"""Clean files in ``shared/data/simulated``, and the diameters of their particles."""
+"""Clean files in ``shared/data/simulated``, and their particle diameters, in ångström."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,15 +90,15 @@ class Clean:
     """A clean micrograph."""
 
     groups: tuple[str, ...]
-    """What it is counted under."""
+    """Groups in which the micrograph is counted."""
 
     image: Image
     pixel_size_angstrom: float
     diameter_angstrom: float
-    """True diameter of the particle."""
+    """True diameter of the particle, in ångström."""
 
     chosen_on: bool
-    """Whether limits may be chosen on it."""
+    """True if the micrograph may be used for choosing limits."""
 
 
 def clean_micrographs(data: Path) -> Iterator[Clean]:
@@ -223,7 +223,7 @@ def _phantom(
     *,
     pink: bool,
 ) -> Image:
-    """Return a micrograph of a phantom, of 1024 pixels, or 1280 if they are finer than 2 Å."""
+    """Return a phantom's micrograph, 1024 pixels wide, or 1280 if they are finer than 2 Å."""
     size_px = 1024 if pixel_size_angstrom >= 2 else 1280
     margin_px = 64
     wide_px = size_px + 2 * margin_px

@@ -1,11 +1,11 @@
-"""Tell trainings that were made to fail, each in its way, from each other and healthy ones.
+"""Check that the diagnosis recognizes trainings that were made to fail in different ways.
 
     python tests/benchmarks/diagnosis.py [--only NAME ...] [--healthy N] [--keep FOLDER]
 
-Each case is a real training on small synthetic micrographs, once as ordered and then with what
-the diagnosis says. Shown are the findings on the first, and the average precision on held-out
-micrographs before and after. Ends with status 1 if an expected finding is missing, if a healthy
-run has any, or if a remedy made the result worse.
+Each case is a real training on small synthetic micrographs, first with the given settings and then
+with those recommended by the diagnosis. The table shows the findings on the first training, and the
+average precision on held-out micrographs before and after. The exit status is 1 if an expected
+finding is missing, if a healthy run has a finding, or if a remedy made the result worse.
 """
 
 import argparse
@@ -43,24 +43,24 @@ Micrographs = list[LabelledMicrograph]
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A training and what is to be said of it."""
+    """A training and its expected diagnosis."""
 
     name: str
     expected: FindingKind | None
-    """Must be among the findings on the first attempt; None: there must be none."""
+    """Finding that is required on the first attempt; None: there must be no findings."""
     settings: dict[str, object] = field(default_factory=dict)
-    """Of ``config.Training``."""
+    """Settings of ``config.Training``."""
     make: Callable[[int], tuple[Micrographs, Micrographs]] | None = None
-    """Makes micrographs to learn from and to judge by; None: ``fields``."""
+    """Function that makes training and held-out micrographs; None: ``fields``."""
     rules: PatchRules = RULES
     is_mended: bool = True
-    """Whether the remedy must have made the result better, and not only no worse."""
+    """True if the remedy must improve the result; otherwise it must only not make it worse."""
 
 
 def fields(
     seed: int, *, particles: int = 25, contrast: float = 0.8, count: int = 8, crop_px: int = SIZE_PX
 ) -> tuple[Micrographs, Micrographs]:
-    """Return micrographs of shell-like particles and some junk in noise of 1."""
+    """Return micrographs of shell-like particles and some junk, with noise of 1."""
     learned = [
         micrograph(1000 * seed + n, particles, contrast, crop_px=crop_px) for n in range(count)
     ]
@@ -71,12 +71,12 @@ def fields(
 def micrograph(
     seed: int, particles: int, contrast: float, *, crop_px: int = SIZE_PX
 ) -> LabelledMicrograph:
-    """Return one prepared micrograph with its true positions as seeds."""
+    """Return one prepared micrograph with the true positions as seeds."""
     rng = np.random.default_rng(seed)
     image = rng.normal(0, 1, (SIZE_PX, SIZE_PX))
     y, x = np.indices(image.shape)
     places: list[np.ndarray] = []
-    while len(places) < particles + 6:  # the last six are junk
+    while len(places) < particles + 6:  # the last six places are junk
         place = rng.uniform(12, SIZE_PX - 12, 2)
         if all(np.hypot(*(place - other)) > 18 for other in places):
             places.append(place)
@@ -145,7 +145,7 @@ CASES = (
 
 
 def main() -> int:
-    """Train every case; return 0 if all was told as expected."""
+    """Train every case; return 0 if all diagnoses are as expected."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only", nargs="*", help="names of cases")
     parser.add_argument("--healthy", type=int, default=10, help="healthy runs")

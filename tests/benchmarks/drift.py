@@ -1,20 +1,21 @@
-"""Drift: after how many micrographs a change is found, and how often none is found where none is.
+"""Measure the drift monitor: micrographs until a change is found, and rate of false alarms.
 
     python tests/benchmarks/drift.py [--work FOLDER] [--bundle FOLDER] [--calibrate]
         [--square-sigma 0.1]
 
-Simulated sessions (``drift_sessions``), picked by the real worker with a trained bundle: ten
-without any change, and some in which the specimen becomes another, or the particles half as many,
-after 60 micrographs. Every session is looked at after every micrograph, as the service does, once
-there are a reference and a window. What was picked is kept in ``--work``, for another run.
+The sessions are simulated (``drift_sessions``) and picked by the real worker with a trained bundle.
+Ten have no change. In the others, the specimen is replaced or the number of particles is halved
+after 60 micrographs. As in the service, every session is tested after each micrograph once there
+are a reference and a window. The picks are kept in ``--work`` for later runs.
 
-To reach: each change is found within 25 micrographs, and ten stationary sessions raise nothing. The
+Target: each change is found within 25 micrographs, and ten stationary sessions have no finding. The
 limits in ``livepick.core.evaluation.drift_test`` were chosen on the sessions that ``--calibrate``
-shows, with the largest size (1 is a finding, if it is no chance as well) that each figure has in a
-session without change. No other session was looked at before they stood.
+shows, with the largest size of each figure in a session without change (1 is a finding, if it is
+also significant). No other session was examined before the limits were fixed.
 
-What it cannot do: a square of half the density that fills the window is a change like another. The
-more the squares differ (``--square-sigma``) and the larger they are, the more often that happens.
+Limitation: a grid square with half the density that fills the window looks like any other change.
+The more the squares differ (``--square-sigma``) and the larger they are, the more often this
+happens.
 """
 
 import argparse
@@ -48,16 +49,16 @@ CHANGES = {
     "to beta-galactosidase": Change(BEFORE, "beta-galactosidase"),
     "to ribosome": Change(BEFORE, "ribosome"),
 }
-"""Another specimen covers as much of the area as the first."""
+"""Changes of a session. Another specimen covers as much of the area as the first."""
 
 CALIBRATION = (1, 11, 12)
 CALIBRATION_STATIONARY = (101, 102, 103, *range(201, 211))
 REPORTED, REPORTED_STATIONARY = (21, 22), tuple(range(301, 311))
-"""Seeds, which share no session."""
+"""Seeds of the reported sessions; no session is used twice."""
 
 
 def main() -> int:
-    """Print the table; return 1 if a change is found too late, or where there is none."""
+    """Print the table; return 1 if a change is found too late or there is a false alarm."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -91,7 +92,7 @@ def main() -> int:
 def _changes(
     table: Table, bundle: Path, work: Path, seeds: Sequence[int], square_sigma: float
 ) -> int:
-    """Add a row for each change; return how many are found too late."""
+    """Add a row for each change; return the number of changes that are found too late."""
     late = 0
     for seed in seeds:
         before = picked(
@@ -116,7 +117,7 @@ def _changes(
 def _stationary(
     table: Table, bundle: Path, work: Path, seeds: Sequence[int], square_sigma: float
 ) -> int:
-    """Add a row for each session without a change; return how many have a finding."""
+    """Add a row for each session without a change; return the number that have a finding."""
     false = 0
     for seed in seeds:
         name = f"stationary-{seed}"
@@ -128,7 +129,7 @@ def _stationary(
 
 
 def _looks(micrographs: Sequence[Picked]) -> list[tuple[int, Drift]]:
-    """Return what is found after each micrograph, from the first look that can be."""
+    """Return the findings after each micrograph, starting with the first possible test."""
     looks: list[tuple[int, Drift]] = []
     active: tuple[DriftKind, ...] = ()
     for count in range(REFERENCE + WINDOW, len(micrographs) + 1):
@@ -142,7 +143,7 @@ def _looks(micrographs: Sequence[Picked]) -> list[tuple[int, Drift]]:
 def _row(
     table: Table, name: str, seed: int, looks: Sequence[tuple[int, Drift]], *, after: int
 ) -> int | None:
-    """Add a session to the table; return after how many micrographs it had a finding."""
+    """Add a session to the table; return the number of micrographs until its first finding."""
     first: dict[str, int] = {}
     for count, drift in looks:
         for finding in drift.findings:

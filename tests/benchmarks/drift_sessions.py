@@ -1,10 +1,10 @@
-"""Simulated sessions for the benchmark of drift, from square to square as a grid has them.
+"""Simulated sessions for the drift benchmark, which vary between grid squares as on a real grid.
 
-A session is a row of grid squares of 12 to 30 micrographs. A square has its own density of
-particles and its own ice, and each micrograph varies around its square, as
-``livepick.simulate.field`` has it. So neighbours are alike, and squares are not. Every session
-draws its own squares and micrographs. They are picked by the real worker with a bundle that the
-real trainer made on a session of its own; what was picked is kept in a folder.
+A session is a sequence of grid squares with 12 to 30 micrographs each. Each square has its own
+particle density and ice, and each micrograph varies around the values of its square, as in
+``livepick.simulate.field``. So neighbouring micrographs are similar, and squares differ. Every
+session draws its own squares and micrographs. They are picked by the real worker with a bundle that
+the real trainer made on a separate session; the picks are kept in a folder.
 """
 
 import dataclasses
@@ -40,18 +40,19 @@ BASE = Session(
     defocus_angstrom=(10_000, 20_000),
     junk=JUNK,
 )
-"""A small field, so junk is less than by default: a crystal covers more of it than of a whole
-detector. The microscope goes through its defocus values within each square."""
+"""Session with a small field and less junk than by default, because a crystal covers more of it
+than of a whole detector. The microscope cycles through its defocus values within each square."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happens to a session after so many micrographs."""
+    """A change of a session after a given number of micrographs."""
 
     after: int | None = None
     species: str = SPECIES
     same_number: bool = False
-    """Whether another specimen has as many particles as the first; else it covers as much area."""
+    """True if the other specimen has as many particles as the first; otherwise it covers as much
+    area."""
     density: float = 1.0
 
 
@@ -77,7 +78,7 @@ def micrographs(
 
 
 def _square(seed: int, sigma: float, rng: np.random.Generator) -> tuple[int, Session]:
-    """Return how many micrographs the next square has, and what they have in common."""
+    """Return the number of micrographs in the next square, and their common settings."""
     mean = default_particles(BASE, specimen(SPECIES).diameter_angstrom)
     ice = rng.uniform(280, 420)
     return int(rng.integers(12, 31)), dataclasses.replace(
@@ -105,7 +106,7 @@ def _changed(square: Session, change: Change) -> Session:
 def picked(  # noqa: PLR0917
     name: str, bundle: Path, work: Path, seed: int, count: int, change: Change, **how: Any
 ) -> list[Picked]:
-    """Return what the bundle picks in a session; from ``work`` if that was asked before."""
+    """Return the picks of the bundle in a session; read from ``work`` if they are there."""
     place = work / f"picks-{how['square_sigma']:.2f}" / name
     place.mkdir(parents=True, exist_ok=True)
     first = how.get("first", 0)
@@ -139,7 +140,7 @@ def _load(kept: Path) -> Picked:
 
 
 def trained_bundle(work: Path) -> Path:
-    """Return a bundle of this specimen, trained once on a session that no case has."""
+    """Return a bundle for this specimen, trained once on a session that no case uses."""
     published = work / "trained" / "models" / "0001"
     if published.is_dir():
         return published

@@ -1,12 +1,12 @@
-"""Time to the first model: from the tenth micrograph in the ledger to the promoted bundle.
+"""Measure the time to the first model, from the tenth micrograph to the promoted bundle.
 
     python tests/benchmarks/first_model.py [--place FOLDER] [--size 2048] [--snr 0.05]
 
-The real service gets ten simulated micrographs, of 2048 x 2048 pixels of 2 Å, of which the last
-lands when the others are picked; from then on the clock runs. One line a stage of the training,
-with its wall seconds, the CPU seconds of the trainer and what it said last; picking the tenth
-micrograph, the start of the trainer and the trial of the new model are stages too. The service and
-all that it starts are kept to two cores. To reach: six minutes.
+The real service gets ten simulated micrographs of 2048 x 2048 pixels of 2 Å. The last one arrives
+when the others are picked, and the time is measured from its entry in the ledger. The benchmark
+prints one line per stage of the training, with its wall seconds, the CPU seconds of the trainer and
+the trainer's last message. Picking the tenth micrograph, starting the trainer and the trial of the
+new model are stages too. The service and its child processes run on two cores. Target: six minutes.
 """
 
 import argparse
@@ -44,7 +44,7 @@ MOST_SECONDS = 360.0
 LIMIT_SECONDS = 1500.0
 POLL_SECONDS = 0.1
 DRAFT = ".draft-"
-"""Before the name of the stage that a trainer is in, as a folder of the run."""
+"""Prefix of the folder of the stage that the trainer is working on."""
 
 CONFIG = """\
 session: {{name: first-model}}
@@ -60,7 +60,7 @@ web: {{listen: "127.0.0.1:0"}}
 
 @dataclass(slots=True)
 class Stage:
-    """What one stage took so far."""
+    """Time that one stage has taken so far."""
 
     name: str
     seconds: float = 0.0
@@ -143,12 +143,12 @@ def _simulate(session: Session, place: Path) -> list[Path]:
 
 
 def _keep_to(cores: int) -> None:
-    """Let this process, and what it starts, run on so many cores only."""
+    """Restrict this process and its child processes to a number of cores."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
 
 def _time(place: Path, made: list[Path]) -> list[Stage]:
-    """Run the session, and return its stages from the tenth micrograph on."""
+    """Run the session, and return its stages, starting with the tenth micrograph."""
     *before, tenth = made
     with (place / "service.log").open("wb") as log:
         service = subprocess.Popen(
@@ -170,7 +170,7 @@ def _time(place: Path, made: list[Path]) -> list[Stage]:
 
 
 def _until(service: subprocess.Popen[bytes], place: Path, ready: Callable[[Counts], bool]) -> None:
-    """Wait until the ledger's counts are as wanted."""
+    """Wait until the counts in the ledger meet a condition."""
     give_up = time.monotonic() + LIMIT_SECONDS
     while not ready(_counts(place)):
         if service.poll() is not None:
@@ -184,7 +184,7 @@ def _counts(place: Path) -> Counts:
     try:
         ledger = ReadLedger(place / "state" / LEDGER)
     except LedgerError:
-        return Counts()  # the service has not come so far
+        return Counts()  # the service has not reached this point yet
     try:
         return ledger.counts()
     finally:
@@ -221,7 +221,7 @@ def _follow(service: subprocess.Popen[bytes], place: Path) -> list[Stage]:
 
 
 def _stage(run: Path) -> str | None:
-    """Return what a run is at; None between two stages, or before there is a run."""
+    """Return the current stage of a run; None between two stages, or before there is a run."""
     if not run.is_dir():
         return None
     drafts = [path.name.removeprefix(DRAFT) for path in run.glob(f"{DRAFT}*")]
@@ -233,7 +233,7 @@ def _stage(run: Path) -> str | None:
 
 
 def _cpu_seconds(run: Path) -> float | None:
-    """Return the CPU seconds of the run's trainer so far; None while there is none."""
+    """Return the CPU seconds of the run's trainer so far; None if no trainer is running."""
     try:
         text = (run / LOCK).read_text().strip()
         if not text.isdigit():

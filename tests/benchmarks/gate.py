@@ -1,13 +1,14 @@
-"""Whether the gate keeps worse models aside and lets better ones pick.
+"""Check that the promotion gate rejects worse models and promotes better ones.
 
     python tests/benchmarks/gate.py [--better N] [--worse N] [--epochs N] [--work FOLDER]
 
-Better on purpose: generation 1 learns from 3 micrographs of a simulated session, generation 2 from
-20 of the same, each session with its own seed. Worse on purpose, against a generation 2: trained on
-labels that belong to other micrographs, on another specimen, or with twice the diameter. (Shuffled
-*seeds* are mended: what stands at wrong places makes no template and no good class.) Every
-model comes from the real trainer and is judged by the real gate, without the service. Beside each
-verdict stand the true average precisions, on micrographs that no model has seen.
+For better candidates, generation 1 is trained on 3 micrographs of a simulated session and
+generation 2 on 20 of the same session; each session has its own seed. For worse candidates, which
+are compared with a generation 2, the model is trained on labels of other micrographs, on another
+specimen, or with twice the diameter. (Shuffled *seeds* would not work, because the trainer corrects
+them: seeds at wrong places give no template and no good class.) Every model comes from the real
+trainer and is judged by the real gate, without the service. The true average precisions, on
+micrographs that no model has seen, are printed beside each verdict.
 """
 
 import argparse
@@ -74,7 +75,7 @@ class Sample:
 
 
 class Bench:
-    """Everything that a session's models have in common."""
+    """State shared by all models of a session."""
 
     def __init__(self, work: Path, epochs: int) -> None:
         self.work = work
@@ -126,7 +127,7 @@ class Bench:
         earlier: RunSpec | None = None,
         shuffle: bool = False,
     ) -> Bundle:
-        """Run the trainer on blob picks of some micrographs, as the service orders it."""
+        """Run the trainer on blob picks of some micrographs, as the service does."""
         state = config.state.directory
         models = Models(state / "models")
         blob = models.ensure_blob(config)
@@ -173,7 +174,7 @@ class Bench:
         return Bundle(path, read_card(path))
 
     def true_average_precision(self, sample: Sample, bundle: Bundle) -> float:
-        """Return it on the micrographs that nobody learned from."""
+        """Return the true average precision on the micrographs that no model was trained on."""
         radius_px = specimen(SPECIES).diameter_angstrom / 4 / sample.pixel_size_angstrom
         matches = []
         for path, truth in zip(sample.micrographs[MANY:], sample.truth[MANY:], strict=True):
@@ -183,7 +184,7 @@ class Bench:
 
 
 def _train_on_shuffled(run: Run, draft: Path, learned: Labelled, held_out: Labelled) -> None:
-    """Train with the labels of each micrograph on the image of the next."""
+    """Train with the labels of each micrograph assigned to the image of the next."""
     shuffled = [
         replace(one, seeds=other.seeds)
         for one, other in zip(learned, [*learned[1:], learned[0]], strict=True)
@@ -192,7 +193,7 @@ def _train_on_shuffled(run: Run, draft: Path, learned: Labelled, held_out: Label
 
 
 def here(work: Any, *args: Any, **settings: Any) -> Future[Any]:
-    """Be the workers."""
+    """Run a job in this process instead of in a worker, and return its future."""
     future: Future[Any] = Future()
     try:
         future.set_result(work(*args, **settings))
@@ -202,7 +203,7 @@ def here(work: Any, *args: Any, **settings: Any) -> Future[Any]:
 
 
 def main() -> int:
-    """Print a line for each try; return 1 if the gate fails more often than it may."""
+    """Print a line for each trial; return 1 if the gate fails more often than allowed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--better", type=int, default=10)
     parser.add_argument("--worse", type=int, default=10)

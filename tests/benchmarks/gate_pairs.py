@@ -1,15 +1,16 @@
-"""Pairs of models of which the better one is known, judged by the real gate.
+"""Judge pairs of models with the real gate, where it is known which model is better.
 
     python tests/benchmarks/gate_pairs.py [--data FOLDER] [--sets NAME ...] [--seed N]
         [--work FOLDER]
 
-Each set of ``ablation.py`` is cut in two halves. The trainer gets one. Then the gate judges, on the
-micrographs that the run has held out and by the labels that it left: the trained model against the
-blob picker; models that learned another specimen against the blob picker and against the trained
-one; and the trained one against these. Beside each verdict stands the truth, on the other half.
+Each set of ``ablation.py`` is split into two halves, and the trainer gets one. Then the gate makes
+these comparisons on the held-out micrographs of the run and with its labels: the trained model
+against the blob picker; models trained on another specimen against the blob picker and against the
+trained model; and the trained model against these. The true result on the other half is printed
+beside each verdict.
 
-A verdict is right if it promotes what is better by more than 0.01 of the true average precision,
-and keeps aside what is worse by more. In between both are right.
+A verdict is right if it promotes a model that is better by more than 0.01 in true average precision
+and rejects one that is worse by more than that. In between, both verdicts are right.
 """
 
 import argparse
@@ -47,7 +48,7 @@ from livepick.retraining.promotion_gate import Gate
 
 CONSOLE = Console(width=160, highlight=False)
 SAME = 0.01
-"""A smaller difference in the true average precision does not count."""
+"""Difference in true average precision up to which two models count as equal."""
 DEFAULT_SETS = (
     "10146-sums",
     "10017",
@@ -57,12 +58,12 @@ DEFAULT_SETS = (
     "crowded-700",
 )
 STRANGERS = 1
-"""Models of other specimens, for each set."""
+"""Number of models of other specimens for each set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The model that the trainer made from half of a set."""
+    """Model that the trainer made from half of a set."""
 
     material: Material
     blob: Bundle
@@ -110,7 +111,7 @@ def _trained(name: str, data: Path, work: Path, seed: int) -> Trained:
 
 
 def _judge(trained: Sequence[Trained], number: int) -> list[bool]:
-    """Print and return whether each verdict on a set's pairs is right."""
+    """Print the verdicts on the pairs of a set; return True for each that is right."""
     this = trained[number]
     truth = {id(b): _true_average_precision(this, b) for b in (this.blob, this.own)}
     pairs = [("trained", this.own, "blob picker", this.blob)]
@@ -143,7 +144,7 @@ def _judge(trained: Sequence[Trained], number: int) -> list[bool]:
 
 
 def _of_this_particle(other: Trained, this: Trained, *, version: int) -> Bundle:
-    """Publish a model of another specimen as if this session's run had trained it."""
+    """Publish a model of another specimen as if the run of this session had trained it."""
     card = replace(
         this.own.card,
         version=version,

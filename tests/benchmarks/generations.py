@@ -1,13 +1,13 @@
-"""Generation after generation on real micrographs: what the gate makes of them.
+"""Train several generations on real micrographs, and show the gate's verdicts on them.
 
     python tests/benchmarks/generations.py [--sets NAME ...] [--work FOLDER]
 
-One half of a set is the session. Generation 1 learns from blob picks, as a session does unattended.
-Generation 2 learns from curated picks: the experts' positions in the same half. Then three more
-unattended generations, each from a part of the half of its own and with its own seed. Each is
-judged by the real gate against the champion of the moment, and every model's average precision is
-measured on the other half, which none has seen. Ends with status 1 if the curated generation is
-not promoted or not better, or if a champion falls more than 0.01 below generation 1.
+One half of a set is the session. Generation 1 is trained on blob picks, as in an unattended
+session. Generation 2 is trained on curated picks: the positions of experts in the same half. Three
+more unattended generations follow, each with its own part of the half and its own seed. Each is
+judged by the real gate against the current champion. The average precision of every model is
+measured on the other half, which no model has seen. The exit status is 1 if the curated generation
+is not promoted or not better, or if a champion falls more than 0.01 below generation 1.
 """
 
 import argparse
@@ -51,7 +51,7 @@ CONSOLE = Console(width=160, highlight=False)
 UNATTENDED = 3
 MOST_LOSS = 0.01
 PART = 0.75
-"""Of the half, that a later unattended generation takes."""
+"""Fraction of the half that a later unattended generation uses."""
 
 
 def main() -> int:
@@ -117,7 +117,7 @@ def _generations(material: Material, work: Path, epochs: int) -> bool:
 
 
 def _part(numbers: list[int], generation: int, work: Path) -> list[int]:
-    """Return the held-out ones and a part of the others, drawn for the generation."""
+    """Return the held-out micrographs and a part of the others, drawn for the generation."""
     held_out = Runs(work / "runs").held_out()
     generator = np.random.default_rng(generation)
     count = max(3, round(PART * len(numbers)))

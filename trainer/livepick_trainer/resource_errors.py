@@ -1,7 +1,7 @@
-"""When the machine, and not the data, stops a training: memory or disk space run out.
+"""Errors caused by the machine and not by the data: memory or disk space has run out.
 
-Memory that is short once is short again, so such a run has failed, with the settings that need
-less. A full disk passes: the run waits for it and goes on where it was.
+If memory runs out once, it will run out again, so the run fails with an error that names the
+settings that need less. A full disk is temporary: the run waits for space and then continues.
 """
 
 import errno
@@ -18,7 +18,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Whether a full disk or quota is at the bottom of an error, whoever passed it on."""
+    """Return True if an error, or any error in its chain, was caused by a full disk or quota."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _NO_ROOM:
@@ -28,7 +28,7 @@ def is_full_disk(error: BaseException) -> bool:
 
 
 def shortage(error: BaseException) -> LivepickError | None:
-    """Say in words what was short; None if it was neither memory nor disk."""
+    """Return an error that names the exhausted resource; None if it was neither memory nor disk."""
     if is_full_disk(error):
         return TrainerError(
             "the disk with the training run is full",
@@ -49,5 +49,5 @@ def shortage(error: BaseException) -> LivepickError | None:
 
 
 def _is_torchs_memory_error(error: BaseException) -> bool:
-    # On the CPU torch raises a RuntimeError with these words, and no class of its own.
+    # On the CPU torch raises a plain RuntimeError with these words.
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

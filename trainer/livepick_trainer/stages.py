@@ -1,9 +1,9 @@
-"""The stages of a run in order, each skipped if its output is already there.
+"""The stages of a run in order; a stage is skipped if its output already exists.
 
-A stage works in ``.draft-NAME`` of the run's folder, which becomes ``NAME`` by one rename when
-it is whole. So a trainer that was killed at any point goes on where it was: finished stages are
-skipped, and within a stage, micrographs that are prepared and epochs that are trained stay so.
-The bundle is the same as that of an undisturbed run, on the CPU byte for byte.
+A stage works in the folder ``.draft-NAME`` of the run, which is renamed to ``NAME`` when the stage
+is complete. A trainer that was killed at any point therefore continues where it stopped: finished
+stages are skipped, and within a stage, prepared micrographs and trained epochs are not done again.
+The bundle is the same as that of an uninterrupted run, on the CPU byte for byte.
 """
 
 import json
@@ -83,13 +83,14 @@ CLASSES_OF = {
     "select": CLASSES_PNG,
     "retrain": "classes-second-round.png",
 }
-"""Pictures of the classes of each round; a person's word is on the first."""
+"""Class pictures of each round; a person's verdicts refer to the first."""
 
 MOST_SCORED = 8
-"""Training micrographs whose classes help to choose the threshold."""
+"""Maximum number of training micrographs whose classes are used to choose the threshold."""
 
 MOST_COMPARED = 4
-"""Held-out micrographs on which onnxruntime is compared with torch, whole and in patches."""
+"""Maximum number of held-out micrographs on which onnxruntime is compared with torch, whole and
+in patches."""
 
 
 def run_stages(
@@ -102,12 +103,12 @@ def run_stages(
     reseed_rules: ReseedRules | None = None,
     second_round: bool = True,
 ) -> Path:
-    """Do all stages of a run that are not done yet, and return the bundle's folder.
+    """Run all stages that are not done yet, and return the folder of the bundle.
 
     Raises
     ------
     TrainerError
-        In words, what is in the way.
+        A stage failed; the message says why.
     ModelError
         The bundle cannot be published.
     """
@@ -116,7 +117,7 @@ def run_stages(
     device = choose_device(
         spec.training.device, gpu_memory_fraction=spec.training.gpu_memory_fraction
     )
-    if device.type == "cpu":  # a resumed run is to give the same weights
+    if device.type == "cpu":  # so that a resumed run gives the same weights
         torch.use_deterministic_algorithms(mode=True)
     run = Run(
         run_folder,
@@ -165,7 +166,7 @@ def _bundle(run_folder: Path) -> Path:
 
 
 def _is_published(run_folder: Path) -> bool:
-    """Whether the bundle is still there: one that was removed to save space is published again."""
+    """Return True if the bundle still exists; one removed to save space is published again."""
     return (run_folder / "publish").exists() and _bundle(run_folder).is_dir()
 
 
@@ -346,7 +347,7 @@ def _export(run: Run, draft: Path) -> None:
 
 
 def _told_of_seeds(run: Run) -> dict[str, object]:
-    """Return where the seeds came from and what became of them, for the report."""
+    """Return the source of the seeds and the steps applied to them, for the report."""
     rounds = {stage: why_round(run.folder / stage) for stage in ("reseed", "retrain")}
     return {
         "from": run.spec.seeds_from,
@@ -394,7 +395,7 @@ def _publish(run: Run, draft: Path) -> None:
     }
     for stage, name in CLASSES_OF.items():
         picture = run.folder / stage / CLASSES_PNG
-        if picture.exists():  # too few candidates make none
+        if picture.exists():  # there is none if there were too few candidates
             files[name] = picture.read_bytes()
     bundle = publish(spec.models_directory, card, files)
     write_atomically(draft / "bundle.json", json.dumps(str(bundle)).encode())

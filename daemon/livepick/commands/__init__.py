@@ -1,1 +1,1 @@
-"""Commands of the command line that stand apart from the service, one module each."""
+"""Commands of the command line, one module each."""

@@ -20,35 +20,35 @@ from livepick.core.imaging.picks import Picks
 __all__ = ["Evaluation", "Row", "compare", "evaluate"]
 
 NARROW = 84
-"""Characters that the table needs beside the names."""
+"""Width of the table without the names, in characters."""
 
 ANGSTROM_FIGURES = ("localisation_mean_px", "localisation_median_px")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One micrograph's figures."""
+    """Figures of one micrograph."""
 
     micrograph: str
     matches: Matches
     figures: Figures
     without_picks: bool
-    """There is truth and no picks file, so all of it is missed."""
+    """True if there is truth but no picks file, so that all particles count as missed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All that ``evaluate`` finds out."""
+    """Result of ``evaluate``."""
 
     rows: list[Row]
     pooled: Figures
     not_scored: list[str]
-    """Micrographs with picks and no truth."""
+    """Micrographs with picks but without truth."""
 
     radius_px: float
     pixel_size_angstrom: float | None
     edge_px: float | None
-    """Distance from the edge of the micrograph that picks keep; None: all truths count."""
+    """Minimum distance of picks from the edge of the micrograph; None: all truths count."""
 
 
 def compare(
@@ -62,24 +62,24 @@ def compare(
 ) -> Evaluation:
     """Compare coordinates files, or folders of them, matched by the micrograph's name.
 
-    Two single files are compared whatever their names.
+    Two single files are compared whatever their names are.
 
     Parameters
     ----------
     picks, truth
         Files or folders.
     radius_px
-        Furthest that a hit may be from its true position.
+        Maximum distance of a hit from its true position.
     pixel_size_angstrom
-        Of the micrographs, if it is known.
+        Pixel size of the micrographs, if it is known.
     edge_px, size_px
-        Picks may be no closer than ``edge_px`` to the edge of micrographs of this width and
-        height; other truths count neither way (``core.evaluation.matching``). Both or none.
+        Minimum distance of picks from the edge, and width and height of the micrographs. Truths
+        closer to the edge count neither way (``core.evaluation.matching``). Give both or neither.
 
     Raises
     ------
     TruthError
-        A place or a file cannot be read.
+        A folder or a file cannot be read.
     """
     picked, known = coordinates_files(picks), coordinates_files(truth)
     if picks.is_file() and truth.is_file():
@@ -201,7 +201,7 @@ def _as_json(result: Evaluation) -> dict[str, Any]:
 
 
 def _figures_json(found: Figures, pixel_size_angstrom: float | None) -> dict[str, Any]:
-    """Return the figures by name; one that is not defined is null, for JSON knows no NaN."""
+    """Return the figures by name; undefined ones are None, because JSON has no NaN."""
     values = dataclasses.asdict(found)
     for name in ANGSTROM_FIGURES:
         angstrom = name.replace("_px", "_angstrom")
@@ -216,7 +216,7 @@ def _figures_json(found: Figures, pixel_size_angstrom: float | None) -> dict[str
 
 def _print(result: Evaluation) -> None:
     console = Console()
-    if not console.is_terminal:  # a file has no edge, and names in it should stay whole
+    if not console.is_terminal:  # a file has no width limit, and names must not be cut
         console.width = NARROW + max(len(row.micrograph) for row in result.rows)
     unit = "px" if result.pixel_size_angstrom is None else "Å"
     scale = result.pixel_size_angstrom or 1.0

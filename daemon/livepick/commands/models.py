@@ -1,7 +1,7 @@
-"""``livepick models``: the models of a session, and which of them picks.
+"""``livepick models``: list, show, promote and remove the models of a session.
 
-All of it is in the state folder, so it works while the service runs and while it does not. The
-service looks at the pointer each second.
+All data are in the state folder, so the commands work whether or not the service is running. The
+service checks the pointer to the current model every second.
 """
 
 import contextlib
@@ -136,7 +136,7 @@ def _open(config_path: Path) -> tuple[Config, Models]:
 def _promote(
     registry: Models, config: Config, bundle: Bundle, why: str, *, rollback: bool = False
 ) -> None:
-    """Try a bundle, make it the champion, and say so."""
+    """Test a bundle, make it the champion, and print the result."""
     version = bundle.card.version
     before: int | None = None
     with contextlib.suppress(ModelError):  # before the first start with this particle
@@ -161,7 +161,7 @@ def _promote(
 
 
 def _console() -> Console:
-    """Return a console; lines that go to a file are not folded at 80 characters."""
+    """Return a console; lines written to a file are not wrapped at 80 characters."""
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console = Console(highlight=False, soft_wrap=True, width=200)
@@ -193,7 +193,7 @@ def _table(found: Sequence[Entry]) -> Table:
 
 
 def _described(entry: Entry) -> list[Text]:
-    """Return the card, the figures and the findings in lines."""
+    """Return the card, the figures and the findings as lines of text."""
     card, figures = entry.card, entry.figures
     picks = ", picks now" if entry.is_champion else ""
     particle = f"{card.contrast.capitalize()} particles of {card.diameter_angstrom:g} Å"
@@ -231,7 +231,7 @@ def _promotions(entry: Entry) -> list[Text]:
 
 
 def _settings(entry: Entry, config: Config) -> list[Text]:
-    """Return how the settings of the training differ from the config's, a line each."""
+    """Return the differences of the training's settings from the config, one line each."""
     if entry.card.run is None:
         return []
     differing = differing_settings(config, entry.card.version)

@@ -1,4 +1,4 @@
-"""``livepick pick``: micrographs through a model, in this process, without a service."""
+"""``livepick pick``: pick micrographs with a model, in this process, without a service."""
 
 import os
 import sys
@@ -84,11 +84,11 @@ def _write(star: RelionStar, root: Path, relative: Path, number: int, result: Re
 
 class _Report(Protocol):
     def line(self, text: str, *, bad: bool = False) -> None:
-        """Say how one micrograph went."""
+        """Report the result of one micrograph."""
 
 
 class _Lines:
-    """One line a micrograph, for a log."""
+    """Report with one line per micrograph, for a log."""
 
     def line(self, text: str, *, bad: bool = False) -> None:
         typer.echo(text, err=bad)
@@ -99,7 +99,7 @@ def _reporting(total: int) -> Iterator[_Report]:
     if not sys.stderr.isatty():
         yield _Lines()
         return
-    # rich is for people at a terminal.
+    # rich is imported only for a terminal.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""``livepick report``: a session as one HTML file, to be put beside its data."""
+"""``livepick report``: write a session as one HTML file, to store next to its data."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ from livepick.web.session_report import collect, to_html
 __all__ = ["REPORT_FILE", "report"]
 
 REPORT_FILE = "session_report.html"
-"""In the output folder, unless told otherwise."""
+"""Name of the report in the output folder, unless another path is given."""
 
 
 def report(

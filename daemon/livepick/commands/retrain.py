@@ -1,8 +1,9 @@
-"""``livepick retrain``: ask for another model by an edit of the config.
+"""``livepick retrain``: request another model by editing the config.
 
-There is no other way to ask: what is in force is what stands in the file, and who reads it sees why
-there was another training. The line is edited in place, so that comments and layout stay; the
-edited text is read as a whole before it is written, and must differ in this one setting.
+There is no other way to request one: the settings in force are those in the file, and a reader of
+the file sees why there was another training. The line is edited in place, so that comments and
+layout are kept. The edited text is parsed as a whole before it is written, and must differ in this
+one setting only.
 """
 
 import os
@@ -36,7 +37,7 @@ def retrain(
     present one (retrain.gate).
     """
     try:
-        place = config.resolve(strict=True)  # a link stays one
+        place = config.resolve(strict=True)  # keep a link as a link
         before = place.stat()
     except OSError as error:
         raise ConfigError(
@@ -62,19 +63,19 @@ def retrain(
 
 
 def raise_generation(text: str, path: Path, note: str = "") -> tuple[int, int, str]:
-    """Return the new generation, its line, and the text with it.
+    """Return the new generation, its line number, and the edited text.
 
     Parameters
     ----------
     text, path
-        A config, and the file that it stands in.
+        Text of a config, and its file.
     note
-        A comment for the end of the line; it follows one that is there.
+        Comment for the end of the line, appended to an existing comment.
 
     Raises
     ------
     ConfigError
-        The text is wrong already, or has no place for the setting that can be found.
+        The text is invalid already, or no safe place for the setting was found.
     """
     note = " ".join(note.split())
     if not note.isprintable():
@@ -88,7 +89,7 @@ def raise_generation(text: str, path: Path, note: str = "") -> tuple[int, int, s
         try:
             if parse_config(noted, path) == wanted:
                 return generation, noted.count("\n", 0, place) + 1, noted
-        except ConfigError:  # this is no way to write it; another may be
+        except ConfigError:  # this edit is not valid; another may be
             continue
     raise ConfigError(
         f"{path} has training.generation at no place that can be edited safely",
@@ -97,9 +98,9 @@ def raise_generation(text: str, path: Path, note: str = "") -> tuple[int, int, s
 
 
 def _edits(text: str, generation: int) -> Iterator[tuple[str, int]]:
-    """Yield texts with the setting and where it stands in them, the tidiest first.
+    """Yield edited texts, each with the position of the setting, the tidiest first.
 
-    None is sure to mean what it should.
+    None of them is guaranteed to have the intended meaning.
     """
     spans = value_spans(text)
     if ("training", "generation") in spans:
@@ -117,7 +118,7 @@ def _edits(text: str, generation: int) -> Iterator[tuple[str, int]]:
 
 
 def _within_section(text: str, span: tuple[int, int], generation: int) -> Iterator[tuple[str, int]]:
-    """Yield texts for a section ``training`` that has no generation."""
+    """Yield edited texts for a section ``training`` that has no generation."""
     start, end = span
     value = text[start:end]
     if value.startswith("{"):
@@ -143,7 +144,7 @@ def _within_section(text: str, span: tuple[int, int], generation: int) -> Iterat
 
 
 def _with_section(text: str, root: tuple[int, int], generation: int) -> tuple[str, int]:
-    """Return a text with a section ``training`` that had none."""
+    """Return a text with an added section ``training``, and the position of the setting."""
     start, _ = root
     if text[start] == "{":
         head = f"{text[: start + 1]}training: {{generation: "
@@ -163,7 +164,7 @@ def _with_note(text: str, place: int, note: str) -> str:
 
 
 def _line_end(text: str, place: int) -> int:
-    """Return where the line of ``place`` ends, before its line break."""
+    """Return the end of the line that contains ``place``, before its line break."""
     end = text.find("\n", place)
     end = len(text) if end < 0 else end
     return end - 1 if text[place:end].endswith("\r") else end

@@ -22,7 +22,7 @@ def run(
     SIGTERM and SIGINT end it cleanly; it goes on where it was at the next start. An edit of the
     config is taken up by itself, and on SIGHUP at once.
     """
-    # The service's modules are needed by no other command.
+    # No other command needs the modules of the service.
     from livepick.config.reload import ConfigFile  # noqa: PLC0415
     from livepick.service import Service  # noqa: PLC0415
 
@@ -32,7 +32,7 @@ def run(
 
 
 class _JournalFormatter(logging.Formatter):
-    """Puts the priority in front, as ``<4>``, which the journal takes off and files."""
+    """Formatter that adds the priority as a prefix like ``<4>``, which the journal interprets."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = _SYSLOG_PRIORITY.get(record.levelname, 6)
@@ -41,7 +41,7 @@ class _JournalFormatter(logging.Formatter):
 
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler()
-    if under_journal():  # which adds the time
+    if under_journal():  # the journal adds the time
         handler.setFormatter(_JournalFormatter("%(message)s"))
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))

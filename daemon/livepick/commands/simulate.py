@@ -25,7 +25,7 @@ _SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 def parse_duration(text: str) -> float:
-    """Return seconds: ``2s``, ``500ms``, ``1.5m``, or a plain number."""
+    """Return a duration in seconds from ``2s``, ``500ms``, ``1.5m``, or a plain number."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) *([a-z]*)", text.strip())
     if found is None or found[2] not in _SECONDS:
         raise typer.BadParameter(f"{text!r} is no duration; write it as 2s, 500ms or 1.5m")
@@ -33,7 +33,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Return height and width in pixels: ``1024`` is a square, ``5760x4092`` width by height."""
+    """Return height and width in pixels from ``1024`` (a square) or ``5760x4092`` (width first)."""
     found = re.fullmatch(r"([0-9]+)(?:x([0-9]+))?", text.strip())
     if found is None:
         raise typer.BadParameter(f"{text!r} is no size; write it as 1024, or 5760x4092")
@@ -158,7 +158,7 @@ def _acquire(plan: Plan) -> None:
 
 @contextmanager
 def _stops(pace: Pace) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the acquisition at its next wait."""
+    """Make Ctrl-C and SIGTERM end the acquisition at its next wait."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         pace.stop()
@@ -173,7 +173,7 @@ def _stops(pace: Pace) -> Iterator[None]:
 
 @contextmanager
 def _reporter(console: Console, total: int | None) -> Iterator[Callable[[Path, Simulated], None]]:
-    """Show a bar on a terminal, and a plain line a micrograph elsewhere."""
+    """Show a progress bar on a terminal, and otherwise one plain line per micrograph."""
     if not console.is_terminal:
 
         def tell(path: Path, simulated: Simulated) -> None:

@@ -1,7 +1,7 @@
-"""``livepick status``: where a session stands: by its ledger, and by its service if that runs.
+"""``livepick status``: show a session from its ledger, and from its service if that is running.
 
-What is wrong comes first, in the words of the page. All that the ledger knows is said without the
-service too, and with a config that has a fault, by the settings in force.
+Problems come first, worded as on the page. Everything in the ledger is also shown without the
+service. If the config has a fault, the settings in force are used.
 """
 
 import contextlib
@@ -45,21 +45,21 @@ _NEWEST, _FAILURES = 8, 8
 _COLORS = {"bad": "bold red", "attention": "yellow"}
 
 EVERY = 2.0
-"""Seconds between two looks of ``--watch``."""
+"""Seconds between two updates of ``--watch``."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What is seen of a session at a moment."""
+    """Snapshot of a session."""
 
     status: Status
     service: Answer
     problems: tuple[Problem, ...]
     fault: ConfigError | None
-    """Of the config file."""
+    """Fault of the config file, if any."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return what scripts rely on."""
+        """Return the snapshot as JSON-serializable values. Scripts rely on this format."""
         service = {
             "state": self.service.state,
             "sentence": self.service.sentence,
@@ -116,28 +116,28 @@ def _look(settings: Settings, path: Path) -> _Look:
     service = ask(settings.config, path)
     problems = service.problems
     config = settings.config
-    if settings.fault is None and any(map(is_config_refused, problems)):  # it needs a restart, say
+    if settings.fault is None and any(map(is_config_refused, problems)):  # e.g. it needs a restart
         former = last_in_force(config.state.directory)
         config = config if former is None else former.config
     status = read_status(config)
     if settings.fault is not None:
         runs = service.state not in ("stopped", "ended")
         said = config_refused(settings.fault) if runs else config_faulty(settings.fault)
-        # The service may speak of an edit before this one.
+        # The service may report an earlier edit.
         others = tuple(problem for problem in problems if not is_config_refused(problem))
         problems = (*others, said)
     return _Look(status, service, problems, settings.fault)
 
 
 def _watch(path: Path, seconds: float, *, as_json: bool) -> None:
-    """Show where the session stands again and again, until Ctrl-C, which is no failure."""
+    """Show the status repeatedly until Ctrl-C, which does not count as a failure."""
     settings = read_settings(path)
 
     def look() -> _Look:
         nonlocal settings
         try:
             settings = read_settings(path)
-        except ConfigError as fault:  # the service stays with the former settings too
+        except ConfigError as fault:  # the service keeps the previous settings too
             settings = dataclasses.replace(settings, fault=fault)
         return _look(settings, path)
 
@@ -232,7 +232,7 @@ def _newest(present: Status) -> "Table":
     table.add_column("landed", justify="right")
     for row in present.newest[:_NEWEST]:
         table.add_row(
-            Text(row.name),  # a file's name may hold what rich takes for markup
+            Text(row.name),  # a file name may contain text that rich reads as markup
             row.state,
             "" if row.picks is None else str(row.picks),
             "" if row.model_version is None else str(row.model_version),

@@ -1,8 +1,8 @@
 """pydantic's errors → sentences that a microscopist can act on.
 
-pydantic says "Input should be greater than or equal to 20". Whoever starts a session at night
-needs the key, the value, the range with its unit, and an example. All of these are in the
-models already: bounds in the metadata, units in the names, examples beside the bounds.
+pydantic says "Input should be greater than or equal to 20". A user who starts a session at night
+needs the key, the value, the range with its unit, and an example. The models already have all of
+these: bounds in the metadata, units in the names, examples beside the bounds.
 """
 
 import difflib
@@ -40,10 +40,10 @@ class Fault:
     """One thing that is wrong in a configuration."""
 
     path: KeyPath
-    """Where: ``("particle", "diameter_angstrom")``."""
+    """Path of the setting: ``("particle", "diameter_angstrom")``."""
 
     sentence: str
-    """What is wrong and what would be right, without a full stop."""
+    """Description of the fault and of a correct value, without a full stop."""
 
 
 def contradiction(sentence: str, *, key: str | None = None) -> PydanticCustomError:
@@ -52,12 +52,12 @@ def contradiction(sentence: str, *, key: str | None = None) -> PydanticCustomErr
     Parameters
     ----------
     sentence
-        Names the setting (or has ``{name}`` for it), its value and what would be right; no full
-        stop.
+        Text that names the setting (or has ``{name}`` for it), its value and a correct value; no
+        full stop.
     key
         The key below the validated section that should be edited.
     """
-    # The sentence is an argument of the template, because it may hold braces of a path.
+    # The sentence is an argument of the template, because a path in it may contain braces.
     return PydanticCustomError("contradiction", "{sentence}", {"sentence": sentence, "key": key})
 
 
@@ -77,14 +77,14 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def plain(number: float) -> str:
-    """Return a number as people write it: 1000000 and 0.00001, not 1e+06 and 1e-05."""
+    """Format a number as people write it: 1000000 and 0.00001, not 1e+06 and 1e-05."""
     if number == int(number):
         return str(int(number))
     return f"{number:.12f}".rstrip("0")
 
 
 def field_at(model: type[BaseModel], path: Sequence[str | int]) -> FieldInfo | None:
-    """Return the field that the keys of ``path`` lead to, if they lead to one."""
+    """Return the field at the keys of ``path``, or None if there is none."""
     field: FieldInfo | None = None
     inside: type[BaseModel] | None = model
     for key in path:
@@ -98,7 +98,7 @@ def field_at(model: type[BaseModel], path: Sequence[str | int]) -> FieldInfo | N
 
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:
-    """Return the section that a field is, or may be if it may be a word instead."""
+    """Return the section type of a field, also if the field may be a word instead."""
     for branch in (field.annotation, *get_args(field.annotation)):
         kind = get_args(branch)[0] if get_origin(branch) is Annotated else branch
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -107,7 +107,7 @@ def _section(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _without_branches(path: KeyPath, model: type[BaseModel]) -> KeyPath:
-    """Drop the names of a union's branches, which no file has as keys."""
+    """Drop the names of a union's branches, which are not keys of the file."""
     kept: list[str | int] = []
     for place, key in enumerate(path):
         field = field_at(model, kept)
@@ -128,7 +128,7 @@ def _faults(details: ErrorDetails, model: type[BaseModel]) -> list[Fault]:
         key = context.get("key")
         sentence = context["sentence"].replace("{name}", _dotted(path))
         return [Fault((*path, key) if key else path, sentence)]
-    # A union adds the name of its branch to the path ("literal['auto']"); no file has such a key.
+    # A union adds the name of its branch to the path ("literal['auto']"), which is not a key.
     while path and field_at(model, path) is None:
         path = path[:-1]
     field = field_at(model, path)
@@ -178,7 +178,7 @@ def _sentence(details: ErrorDetails, path: KeyPath, field: FieldInfo | None) -> 
 
 
 def _wrong(details: ErrorDetails, name: str, field: FieldInfo) -> str:
-    """Say what is wrong with a value that is there."""
+    """Describe what is wrong with a value that was given."""
     kind = details["type"]
     value = details["input"]
     limits = _limits(field)
@@ -280,12 +280,12 @@ def _list(names: Iterable[str]) -> str:
 
 
 def _lower(text: str) -> str:
-    """Begin in lower case, unless the first word is all capitals or a single letter."""
+    """Lower the first letter, unless the first word is all capitals or a single letter."""
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
 def _dotted(path: Sequence[str | int]) -> str:
-    """Write ``watch.directories[1]``."""
+    """Format a path as ``watch.directories[1]``."""
     text = ""
     for key in path:
         text += f"[{key}]" if isinstance(key, int) else f".{key}"

@@ -1,8 +1,9 @@
-"""The settings in force, as a copy in the state folder: for commands that meet a faulty edit.
+"""Copy of the settings in force in the state folder, for commands that find a faulty config.
 
-The service goes on with the former settings when an edit of its config has a fault. Whoever asks
-then how the session does must not be turned away by the same fault, so the service keeps what is in
-force where the session is. It never reads the copy itself: what it starts with is the file.
+When an edit of its config has a fault, the service continues with the former settings. A command
+that asks for the status of the session must not fail because of the same fault, so the service
+keeps a copy of the settings in force in the state folder. The service itself never reads the copy:
+it starts from the config file.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from livepick.host.atomic_files import write_atomically
 __all__ = ["IN_FORCE", "Settings", "keep", "last_in_force", "read_settings"]
 
 IN_FORCE = "config.yaml"
-"""In the state folder."""
+"""Name of the copy in the state folder."""
 
 _NOTE = """\
 # A copy of the settings in force. livepick run writes it; an edit of it has no effect.
@@ -25,22 +26,22 @@ _NOTE = """\
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a command goes by."""
+    """The settings that a command uses."""
 
     config: Config
     text: str
-    """Which they were read from."""
+    """Text that the settings were read from."""
     fault: ConfigError | None = None
-    """Of the file that was named: ``config`` is then the copy of what was last in force."""
+    """Fault of the named file; ``config`` is then the copy of the settings last in force."""
 
 
 def keep(config: Config) -> None:
-    """Let the copy be of this config.
+    """Write this config as the copy.
 
     Raises
     ------
     LedgerWriteError
-        The state folder takes no writes; the former copy is left.
+        Writing to the state folder failed; the former copy is unchanged.
     """
     path = config.state.directory / IN_FORCE
     try:
@@ -58,7 +59,7 @@ def read_settings(path: Path) -> Settings:
     Raises
     ------
     ConfigError
-        The file cannot be read; or it has a fault, and nothing tells what was in force.
+        The file cannot be read; or it has a fault, and there is no copy of what was in force.
     """
     text = read_text(path)
     try:
@@ -74,14 +75,14 @@ def read_settings(path: Path) -> Settings:
 
 
 def last_in_force(state: Path, fault: ConfigError | None = None) -> Settings | None:
-    """Return the settings that were last in force; None if a state folder does not tell.
+    """Return the settings that were last in force; None if a state folder has no usable copy.
 
     Parameters
     ----------
     state
-        The folder.
+        The state folder.
     fault
-        Of the file, because of which they are asked for.
+        Fault of the config file that makes the copy necessary.
     """
     try:
         kept = read_text(state / IN_FORCE)

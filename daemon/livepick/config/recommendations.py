@@ -1,7 +1,7 @@
-"""Settings that are allowed and seldom wise, with what the practice of the field advises.
+"""Warnings about settings that are allowed but outside the usual practice of the field.
 
-The ranges and their reasons stand beside the settings, in ``livepick.config.schema``; what depends
-on two settings is here. Advice is a warning: whoever sets such a value may know better.
+The ranges and their reasons are beside the settings, in ``livepick.config.sections``; advice that
+depends on two settings is here. Advice is only a warning: the user may know better.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,17 @@ from livepick.config.schema import Config
 __all__ = ["advice"]
 
 COARSEST_LOWPASS = 1 / 3
-"""Of the diameter. A low-pass filter of this leaves three resolved points across a particle: its
-outline, and nothing of what tells it from a blob of ice."""
+"""Coarsest advised low-pass filter, as a fraction of the particle diameter.
+
+It leaves three resolved points across a particle: its outline, and nothing that distinguishes it
+from a blob of ice.
+"""
 
 
 def advice(config: Config) -> list[str]:
-    """Return a sentence for each setting outside of what is advised, without a full stop.
+    """Return a sentence, without a full stop, for each setting outside its advised range.
 
-    It names the setting, its value, the advised range and the reason.
+    The sentence names the setting, its value, the advised range and the reason.
     """
     return [*_outside(config, ""), *_lowpass(config)]
 

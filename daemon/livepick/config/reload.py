@@ -1,15 +1,15 @@
-"""What an edit of the config means while the service runs, and when there is one.
+"""Detection of config edits while the service runs, and the effect of each setting.
 
-Each setting is of one kind. *live*: it takes effect by itself, with the next micrograph or the next
-training. *retrain*: it shapes the model, so a model of the new settings is looked for, and trained
-if there is none. *restart*: what is made of it at the start cannot be exchanged under way. An edit
-is taken as a whole or not at all, so that the file that is there never differs by halves from what
-is in force: one setting that needs a restart refuses them all.
+Each setting has one effect. *live*: it takes effect with the next micrograph or the next training.
+*retrain*: it shapes the model, so a model with the new settings is looked up, and trained if there
+is none. *restart*: the objects made from it at the start cannot be replaced while the service runs.
+An edit is applied as a whole or not at all, so that the file never differs in part from the
+settings in force: one setting that needs a restart makes the service refuse the whole edit.
 
-The file is looked at by its path, each second, and not watched by inotify: editors rename a new
-file into the place of the old one, a link may be turned to another file, and the file may lie on a
-network file system. One ``stat`` sees all of these. It is read once it has stayed the same from one
-look to the next, so no half-written file is.
+The file is polled by its path every second and not watched by inotify: editors rename a new file
+into the place of the old one, a link may be changed to point to another file, and the file may be
+on a network file system. One ``stat`` detects all of these. The file is read once it is unchanged
+between two polls, so a half-written file is never read.
 """
 
 import json
@@ -26,7 +26,7 @@ __all__ = ["EFFECTS", "Change", "ConfigFile", "Effect", "compare", "describe", "
 Effect = Literal["live", "retrain", "restart"]
 
 MISSING_LOOKS = 10
-"""A file that is not there for so many looks is a fault, and no longer an editor at work."""
+"""A file that is missing for this many polls is a fault, not an editor in the middle of a save."""
 
 EFFECTS: dict[str, Effect] = {
     "session.name": "restart",
@@ -78,7 +78,7 @@ EFFECTS: dict[str, Effect] = {
     "state.directory": "restart",
     "web.listen": "restart",
 }
-"""Of every setting, by ``section.key``."""
+"""Effect of every setting, by ``section.key``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +86,17 @@ class Change:
     """One setting that an edit changes."""
 
     name: str
-    """As ``section.key``."""
+    """Name of the setting, as ``section.key``."""
 
     old: str
     new: str
-    """The values, as one writes them."""
+    """The values, as a user writes them."""
 
     effect: Effect
 
     @property
     def edit(self) -> str:
-        """What was edited, in words."""
+        """Description of the edit, in words."""
         return f"{self.name} from {self.old} to {self.new}"
 
     def __str__(self) -> str:
@@ -114,7 +114,7 @@ def compare(old: Config, new: Config) -> tuple[Change, ...]:
 
 
 def describe(changes: tuple[Change, ...]) -> str:
-    """Return one line on what changed and what it causes."""
+    """Return one line that describes the changes and their effects."""
     if not changes:
         return "nothing has changed"
     causes = []
@@ -126,7 +126,7 @@ def describe(changes: tuple[Change, ...]) -> str:
 
 
 def read_anew(path: Path, present: Config) -> tuple[Config, tuple[Change, ...]]:
-    """Return the config that a file has now, and what it changes of the present one.
+    """Read the config file again and return its config and the changes from the present one.
 
     Raises
     ------
@@ -147,9 +147,9 @@ def read_anew(path: Path, present: Config) -> tuple[Config, tuple[Change, ...]]:
 
 
 class ConfigFile:
-    """The config file, as ``stat`` shows it from one look to the next.
+    """The config file, polled by ``stat``.
 
-    Make it before the file is read for the first time, so that no edit falls in between.
+    Create it before the file is read for the first time, so that no edit in between is missed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -158,9 +158,9 @@ class ConfigFile:
         self._read = self._last = self._look()
 
     def is_due(self) -> bool:
-        """Whether it has other content than was read, and has been left alone since the last look.
+        """Return True if the file has changed since it was read, and not since the last poll.
 
-        Says so once for each content, and once if the file is gone for good.
+        True only once for each new content, and once if the file is gone for good.
         """
         now = self._look()
         settled, self._last = now == self._last, now
@@ -173,13 +173,13 @@ class ConfigFile:
         return True
 
     def take(self) -> None:
-        """Note that it is read now, whether due or not."""
+        """Record that the file is read now, whether due or not."""
         self._read = self._look()
 
     def _look(self) -> tuple[int, int, int] | None:
         try:
             found = self.path.stat()
-        except OSError:  # what is wrong is said when it is read
+        except OSError:  # the error is reported when the file is read
             return None
         return found.st_size, found.st_mtime_ns, found.st_ino
 

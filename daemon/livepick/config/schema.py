@@ -1,4 +1,4 @@
-"""The whole configuration as one frozen value, and the digests of what shapes a model.
+"""The whole configuration as one frozen value, and digests of the settings that shape a model.
 
 The settings, with their bounds, units and examples, are in ``livepick.config.sections``.
 """
@@ -42,22 +42,22 @@ class Config(Section):
     """Where micrographs land, and when one is complete."""
 
     micrograph: Micrograph = Micrograph()
-    """What is known of the micrographs beforehand."""
+    """Properties of the micrographs that are known in advance."""
 
     particle: Particle
     """The particle, as the microscopist thinks of it."""
 
     bootstrap: Bootstrap = Bootstrap()
-    """How the first training set comes about."""
+    """The first training set."""
 
     training: Training = Training()
-    """How the network is trained."""
+    """Training of the network."""
 
     picking: Picking = Picking()
-    """How micrographs are picked."""
+    """Picking of the micrographs."""
 
     retrain: Retrain = Retrain()
-    """What decides whether a new model picks."""
+    """Conditions for the promotion of a new model."""
 
     output: Output
     """Where coordinates go."""
@@ -87,7 +87,7 @@ class Config(Section):
     @field_validator("state")
     @classmethod
     def _apart(cls, state: State, info: ValidationInfo) -> State:
-        """Refuse a ledger among the micrographs: livepick writes nothing into a watched root."""
+        """Refuse a ledger in a watched folder: livepick writes nothing there."""
         watch = info.data.get("watch")
         if watch is not None and state.directory in watch.directories:
             raise contradiction(
@@ -104,8 +104,8 @@ class Config(Section):
     def training_fingerprint(self) -> str:
         """Return a short digest of every setting that shapes the model.
 
-        Two configs with the same fingerprint share a model; a new fingerprint asks for a new
-        training run. Threads, device, its memory and time limit are left out on purpose.
+        Two configs with the same fingerprint share a model; a new fingerprint requires a new
+        training run. Threads, device, GPU memory and time limit are left out on purpose.
         """
         training = self.training.model_dump(mode="json", exclude=set(RUNNING))
         return _digest(

@@ -1,4 +1,4 @@
-"""The sections of the configuration: each setting with its default, bounds, unit and meaning."""
+"""Sections of the configuration: each setting with its default, bounds, unit and meaning."""
 
 import ipaddress
 import os
@@ -46,14 +46,14 @@ __all__ = [
 
 
 RUNNING = ("threads", "device", "gpu_memory_fraction", "time_limit_minutes")
-"""Settings of ``training`` that say how a run is done, and do not shape its model."""
+"""Settings of ``training`` that control how a run executes and do not shape its model."""
 
 
 Preset = Literal["motioncor", "relion", "warp", "cryosparc", "cryoem-services", "plain"]
 
 
 Contrast = Literal["dark", "bright"]
-"""Of the particles, against the ice."""
+"""Contrast of the particles against the ice."""
 Device = Literal["require-gpu", "prefer-gpu", "cpu"]
 
 
@@ -69,7 +69,7 @@ def _beside_config(path: Path, info: ValidationInfo) -> Path:
         raise contradiction("{name} is empty; name a folder")
     path = path.expanduser()
     folder = (info.context or {}).get("folder")
-    # abspath, not resolve: a link that names the session of the day is followed when it is used.
+    # abspath, not resolve: a link to the session of the day is followed only when it is used.
     return path if folder is None else Path(os.path.abspath(folder / path))  # noqa: PTH100
 
 
@@ -77,7 +77,7 @@ Folder = Annotated[Path, Strict(strict=False), AfterValidator(_beside_config)]
 
 
 class Section(BaseModel):
-    """A part of the configuration: frozen, and a misspelt key is an error."""
+    """A section of the configuration: frozen, and a misspelt key is an error."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -89,7 +89,7 @@ class Section(BaseModel):
 
 
 def _advised(lowest: float, highest: float, why: str) -> dict[str, JsonValue]:
-    """Return what the practice of the field advises, for ``Field(json_schema_extra=...)``."""
+    """Return the range that is usual in the field, for ``Field(json_schema_extra=...)``."""
     return {"advised": [lowest, highest], "advice": why}
 
 
@@ -112,26 +112,27 @@ class Watch(Section):
     """Folders with motion-corrected micrographs; sub-folders are included."""
 
     preset: Preset = "plain"
-    """Which program writes the micrographs; sets ``include``, ``exclude`` and sidecars."""
+    """Program that writes the micrographs; sets ``include``, ``exclude`` and sidecars."""
 
     include: list[str] | None = Field(default=None, min_length=1, examples=['as ["*_DW.mrc"]'])
-    """Globs on the name, with a slash on the path below the watched folder; None: the preset's."""
+    """Globs of files to pick. A glob matches the name or, if it has a slash, the path below the
+    watched folder. None: the preset's."""
 
     exclude: list[str] | None = None
-    """Globs of what is left out, whatever ``include`` says; None: the preset's."""
+    """Globs of files to leave out, whatever ``include`` says; None: the preset's."""
 
     mode: Literal["auto", "inotify", "poll"] = "auto"
-    """``auto`` takes inotify on local file systems and polls on network ones."""
+    """Watch mode. ``auto`` uses inotify on local file systems and polls network ones."""
 
     rescan_seconds: float | None = Field(
         default=None, ge=0.2, le=3600, examples=["10 is usual on a network file system"]
     )
-    """How often the folders are listed anew; None: 10 when polling, 60 with inotify."""
+    """Time between listings of the folders; None: 10 when polling, 60 with inotify."""
 
     settle_seconds: float | None = Field(
         default=None, ge=0, le=3600, examples=["15 is usual on a network file system"]
     )
-    """How long a file must stay unchanged; None: 5 on local file systems, 15 on network ones."""
+    """Time that a file must stay unchanged; None: 5 on local file systems, 15 on network ones."""
 
     incomplete_timeout_seconds: float = Field(
         default=600, ge=1, le=86400, examples=["600 is ten minutes"]
@@ -149,12 +150,12 @@ class Watch(Section):
     """A suffix, as ``.tmp``: wait while ``NAME.tmp`` is there; None: the preset's."""
 
     follow_symlinks: bool = False
-    """Whether links to files and folders are followed."""
+    """True if links to files and folders are followed."""
 
     @field_validator("directories")
     @classmethod
     def _not_nested(cls, folders: list[Path]) -> list[Path]:
-        """Refuse folders inside one another: their files would be two micrographs each."""
+        """Refuse nested folders: each file in them would count as two micrographs."""
         for number, inner in enumerate(folders):
             for outer in folders[:number] + folders[number + 1 :]:
                 if inner == outer:
@@ -169,7 +170,7 @@ class Watch(Section):
     @field_validator("forbid_sidecar")
     @classmethod
     def _not_required_too(cls, suffix: str | None, info: ValidationInfo) -> str | None:
-        """Refuse a sidecar that is required and forbidden: no file would ever be taken."""
+        """Refuse a sidecar that is both required and forbidden: no file would ever be picked."""
         if suffix is not None and suffix == info.data.get("require_sidecar"):
             raise contradiction(
                 f"watch.forbid_sidecar is {suffix}, which watch.require_sidecar asks for; "
@@ -179,29 +180,29 @@ class Watch(Section):
 
 
 class Micrograph(Section):
-    """What is known of the micrographs beforehand."""
+    """Properties of the micrographs that are known in advance."""
 
     pixel_size_angstrom: float | None = Field(
         default=None, ge=0.1, le=20, examples=["0.83 at 105,000 times is usual"]
     )
-    """Of the micrographs as they land; None: each file's header says it."""
+    """Pixel size of the micrographs as they land; None: taken from each file's header."""
 
     ctf: Folder | None = None
-    """Where their defocus is written, so that 2D classes are made of flipped phases and each
-    micrograph's CTF figures are known: RELION's ``micrographs_ctf.star``, or a folder of CTFFIND's
-    texts or Warp's XML; None: CTFFIND's ``NAME.txt`` or ``NAME_ctf.txt`` or Warp's ``NAME.xml``
-    beside a micrograph, where there is one. It may come to be during the
-    session, and asks by itself for no new training."""
+    """File or folder with the defocus of the micrographs: RELION's ``micrographs_ctf.star``, or a
+    folder of CTFFIND's texts or Warp's XML. None: CTFFIND's ``NAME.txt`` or ``NAME_ctf.txt`` or
+    Warp's ``NAME.xml`` beside a micrograph, where there is one. It is used to flip phases for 2D
+    classes and to report each micrograph's CTF figures. It may appear during the session, and does
+    not by itself start a new training."""
 
 
 class Particle(Section):
-    """The particle, as the microscopist thinks of it."""
+    """The particle, in the microscopist's terms."""
 
     diameter_angstrom: float = Field(ge=20, le=2000, examples=["a ribosome is about 300"])
     """Longest diameter. Sets the resampling, the blob radii and the picking distance."""
 
     contrast: Contrast = "dark"
-    """How particles look in the files; protein in ice is dark before inversion."""
+    """Contrast of the particles in the files; protein in ice is dark before inversion."""
 
     min_distance_fraction: float = Field(
         default=0.6, ge=0.1, le=2, examples=["1 keeps round particles from overlapping"]
@@ -216,23 +217,23 @@ class Particle(Section):
     )
     """Smallest distance of a pick's centre from the edge of the image, as a fraction of the
     diameter. 0: picks up to the edge; 0.25: four fifths of the particle's disc are inside; 0.5: all
-    of it. A dead border is kept a quarter of the diameter away at least."""
+    of it. The distance from a dead border is always at least a quarter of the diameter."""
 
 
 class PicksFrom(Section):
-    """First picks that are not the blob picker's; one of the two."""
+    """Source of the first picks other than the blob picker; exactly one of the two."""
 
     model: Folder | None = None
-    """Folder of a model bundle, as a general pretrained one; every particle is brought to the
-    same size in pixels, so it may be of another specimen, microscope and pixel size."""
+    """Folder of a model bundle, such as a general pretrained one. Every particle is rescaled to the
+    same size in pixels, so the model may be from another specimen, microscope and pixel size."""
 
     coordinates: Folder | None = None
-    """File or folder of picks by hand or curated: STAR, CSV, EMAN box, crYOLO cbox or
-    cryoSPARC cs, matched to micrographs by name."""
+    """File or folder of manual or curated picks: STAR, CSV, EMAN box, crYOLO cbox or cryoSPARC
+    cs, matched to micrographs by name."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        """Refuse none and both."""
+        """Refuse both and neither."""
         if self.model is not None and self.coordinates is not None:
             raise contradiction("{name} has both model and coordinates; keep one")
         if self.model is None and self.coordinates is None:
@@ -245,13 +246,13 @@ def _is_section(value: object) -> str:
 
 
 class Classes(Section):
-    """A person's word on the 2D classes, by their numbers in ``classes.png``."""
+    """A person's decisions on the 2D classes, by their numbers in ``classes.png``."""
 
     accept: list[int] = []
-    """Numbers of classes to learn from, whatever their figures."""
+    """Numbers of classes to train on, whatever their figures."""
 
     reject: list[int] = []
-    """Numbers of classes not to learn from."""
+    """Numbers of classes not to train on."""
 
     @field_validator("accept", "reject")
     @classmethod
@@ -264,7 +265,7 @@ class Classes(Section):
     @field_validator("reject")
     @classmethod
     def _not_both(cls, reject: list[int], info: ValidationInfo) -> list[int]:
-        """Refuse a class that is both."""
+        """Refuse a class that is both accepted and rejected."""
         both = sorted(set(reject) & set(info.data.get("accept", [])))
         if both:
             raise contradiction(
@@ -274,13 +275,13 @@ class Classes(Section):
 
 
 class Bootstrap(Section):
-    """How the first training set comes about."""
+    """The first training set."""
 
     picks: Annotated[
         Annotated[Literal["blob"], Tag("word")] | Annotated[PicksFrom, Tag("section")],
         Discriminator(_is_section),
     ] = Field(default="blob", examples=["blob, or model: or coordinates: with a path below it"])
-    """Where the first picks come from: the blob picker, a model, or a person."""
+    """Source of the first picks: the blob picker, a model, or a person."""
 
     micrographs: int = Field(
         default=20,
@@ -291,7 +292,7 @@ class Bootstrap(Section):
             10, 400, "under 20 do for an easy, symmetric particle, low hundreds for a hard one"
         ),
     )
-    """Training starts when this many are picked; those of bad quality do not count."""
+    """Training starts when this many micrographs are picked; those of bad quality do not count."""
 
     minimum_picks: int = Field(
         default=200,
@@ -302,15 +303,15 @@ class Bootstrap(Section):
             100, 20_000, "a few hundred particles teach the picker, thousands are plenty"
         ),
     )
-    """Training waits for more micrographs while they hold fewer picks than this."""
+    """Training waits for more micrographs while there are fewer picks than this."""
 
     classes: Classes = Classes()
-    """A person's word on the 2D classes; only what comes after them is done again."""
+    """A person's decisions on the 2D classes; only the steps after them are repeated."""
 
     @field_validator("picks", mode="before")
     @classmethod
     def _is_blob_or_section(cls, picks: object) -> object:
-        """Say what is meant to whoever writes a path or another word."""
+        """Suggest the correct form to a user who wrote a path or another word."""
         if picks is None or isinstance(picks, dict | PicksFrom) or picks == "blob":
             return picks
         guess = ""
@@ -326,10 +327,10 @@ class Bootstrap(Section):
 
 
 class Training(Section):
-    """How the network is trained."""
+    """Training of the network."""
 
     generation: int = Field(default=1, ge=1, examples=["2 trains once more"])
-    """Raise it by one to train anew with everything else the same."""
+    """Increase it by one to train again with all other settings the same."""
 
     epochs: int = Field(
         default=30,
@@ -340,7 +341,8 @@ class Training(Section):
             20, 50, "20 to 50 are a first choice; the curves tell whether more are needed"
         ),
     )
-    """At most so many passes over the training patches; it stops early once it learns no more."""
+    """Largest number of passes over the training patches; training stops early when the model no
+    longer improves."""
 
     initial_learning_rate: float = Field(
         default=0.003,
@@ -358,7 +360,7 @@ class Training(Section):
         examples=["0.0003 is usual"],
         json_schema_extra=_advised(0.000_01, 0.01, "a tenth of the initial rate is usual"),
     )
-    """Step size at the end, to which it decays; at most the initial one."""
+    """Step size to which the initial one decays by the end; at most the initial one."""
 
     minibatch_size: int = Field(
         default=8,
@@ -369,14 +371,14 @@ class Training(Section):
             1, 16, "1 is safe; more is faster, needs memory, and can cost picks"
         ),
     )
-    """Patches per step; more needs more memory."""
+    """Patches per step; more patches need more memory."""
 
     class_weights: bool = True
-    """Whether particles weigh more than the background, of which there is so much more."""
+    """True if particles are weighted more than the background, which is far more frequent."""
 
     normalize: bool = True
-    """Whether each micrograph is divided by its own noise, to mean 0 and variance 1; if not, all
-    are divided by one number, the usual noise of those that are trained on."""
+    """True if each micrograph is divided by its own noise, to mean 0 and variance 1. If False, all
+    are divided by one number, the usual noise of the training micrographs."""
 
     lowpass_angstrom: float | None = Field(
         default=None,
@@ -384,14 +386,14 @@ class Training(Section):
         le=500,
         examples=["a tenth of the diameter is the finest that the picker sees"],
     )
-    """Detail finer than this is filtered out of micrographs before training and picking; None:
-    what the resampling leaves, a tenth of the particle's diameter.
+    """Detail finer than this is filtered out of micrographs before training and picking. None: no
+    filter beyond the resampling, which leaves a tenth of the particle's diameter.
 
-    The published guide has a "degree of lowpass" in its place, 50 as a rule and down to 15 for
-    noisy data. As far as its text goes, that is a count of frequencies that are kept in Fourier
-    space, and no ångström: the *lower* it is, the more is filtered, and what it means in ångström
-    depends on the size of the image that is filtered. So no number is carried over: for noisy
-    data, *raise* this one, as to a fifth of the diameter."""
+    The published guide has a "degree of lowpass" instead, usually 50 and as low as 15 for noisy
+    data. According to its text, that is a number of frequencies kept in Fourier space, and not a
+    length in ångström: the *lower* it is, the more is filtered, and its value in ångström depends
+    on the size of the filtered image. Its numbers therefore cannot be used here: for noisy data,
+    *raise* this setting, for example to a fifth of the diameter."""
 
     held_out_fraction: float = Field(
         default=0.2,
@@ -400,19 +402,19 @@ class Training(Section):
         examples=["0.2 keeps one micrograph in five"],
         json_schema_extra=_advised(0.1, 0.5, "one micrograph in five judges the others"),
     )
-    """Part of the micrographs that judges the model and is never trained on."""
+    """Fraction of the micrographs that evaluates the model and is never trained on."""
 
     expected_picks: int | None = Field(
         default=None, ge=1, le=5000, examples=["as many as you count in a typical micrograph"]
     )
-    """Particles in a typical micrograph, if somebody knows; sets the model's threshold."""
+    """Number of particles in a typical micrograph, if known; sets the model's threshold."""
 
     auto_remedy: bool = True
-    """Whether a run whose curves show a fault is repeated with its remedy, at most twice, and
-    the better result kept."""
+    """True if a run whose curves show a fault is repeated with the remedy, at most twice, and the
+    better result kept."""
 
     seed: int = Field(default=1, ge=0, examples=["any whole number"])
-    """Of the random numbers; the same seed gives the same model on the same machine."""
+    """Seed of the random numbers; the same seed gives the same model on the same machine."""
 
     threads: int = Field(
         default=2,
@@ -428,17 +430,17 @@ class Training(Section):
         pattern=r"^(auto|cpu|cuda|cuda:[0-9]{1,2})$",
         examples=["auto, cpu, cuda, or one of several GPUs by its number, as cuda:1"],
     )
-    """Where it trains; does not shape the model."""
+    """Device to train on; does not shape the model."""
 
     gpu_memory_fraction: float = Field(
         default=0.5, gt=0, le=1, examples=["0.5 leaves the other half to picking"]
     )
-    """Part of the GPU's memory that the trainer may take; does not shape the model."""
+    """Fraction of the GPU's memory that the trainer may use; does not shape the model."""
 
     time_limit_minutes: float = Field(
         default=240, gt=0, le=10080, examples=["240 is four hours, 10080 a week"]
     )
-    """A run that takes longer is ended; does not shape the model."""
+    """Time after which a training run is stopped; does not shape the model."""
 
     @field_validator("final_learning_rate")
     @classmethod
@@ -454,16 +456,17 @@ class Training(Section):
 
 
 class Picking(Section):
-    """How micrographs are picked."""
+    """Picking of the micrographs."""
 
     device: Device = "prefer-gpu"
-    """``require-gpu`` ends with an error where there is none, ``prefer-gpu`` takes the CPU then."""
+    """Device to pick on. Without a GPU, ``require-gpu`` ends with an error and ``prefer-gpu`` uses
+    the CPU."""
 
     threshold: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = Field(
         default="auto", examples=["0.05 writes nearly all candidates"]
     )
-    """Score from which a candidate is written as a pick; ``auto`` takes the model's own. A low
-    number writes the whole precision-recall curve."""
+    """Lowest score at which a candidate is written as a pick; ``auto``: the model's own threshold.
+    A low number writes the whole precision-recall curve."""
 
     workers: int | None = Field(
         default=None, ge=1, le=256, examples=["cores of the machine minus one is usual"]
@@ -471,31 +474,32 @@ class Picking(Section):
     """Worker processes; None: 1 with a GPU, else the number of cores minus one (at least 1)."""
 
     repick: Repick = "provisional"
-    """What is picked again, after new arrivals, when another model picks: what the blob picker
-    picked (or all, if the particle is another), what any other model picked, or nothing."""
+    """Micrographs to pick again, after new arrivals, when another model takes over.
+    ``provisional``: those that the blob picker picked (or all, if the particle has changed);
+    ``all``: those that any other model picked; ``none``: no micrographs."""
 
 
 class Retrain(Section):
-    """What decides whether a new model picks."""
+    """Conditions for the promotion of a new model."""
 
     gate: Literal["strict", "tolerant", "off"] = "strict"
-    """A new model must be better on held-out micrographs than the one that picks. ``strict``:
-    as good is enough only where an edit of the config asked for it; ``tolerant``: as good is
-    always enough; ``off``: every new model picks."""
+    """A new model must be better on held-out micrographs than the model in use. ``strict``: an
+    equally good model is promoted only if an edit of the config asked for the training;
+    ``tolerant``: an equally good model is always promoted; ``off``: every new model is promoted."""
 
     on_drift: bool = False
-    """Whether to train on recent micrographs when picks or micrographs are no longer what they
-    were; the gate judges the result like any other."""
+    """True to train on recent micrographs when picks or micrographs have drifted; the gate judges
+    the new model like any other."""
 
     @field_validator("gate", mode="before")
     @classmethod
     def _off_is_a_word(cls, gate: object) -> object:
-        """Take YAML's ``off``, which is false without quotes, as the word that it is here."""
+        """Accept ``off`` without quotes, which YAML reads as false."""
         return "off" if gate is False else gate
 
 
 class Output(Section):
-    """Where coordinates go."""
+    """Output of coordinates."""
 
     directory: Folder
     """Coordinate files appear here, in a tree that mirrors the watched folders."""
@@ -505,7 +509,7 @@ class Output(Section):
 
 
 class State(Section):
-    """Where livepick keeps its ledger, models and runs."""
+    """Folder for livepick's ledger, models and runs."""
 
     directory: Folder
     """Ledger, models and runs are here. On a local disk: the ledger is SQLite in WAL mode."""
@@ -515,12 +519,13 @@ class Web(Section):
     """The page and the metrics."""
 
     listen: str = "127.0.0.1:9476"
-    """host:port; port 0 takes a free one, which the log and STATE/web.address name."""
+    """Address as host:port. With port 0 a free port is used, which is written to the log and to
+    STATE/web.address."""
 
     @field_validator("listen")
     @classmethod
     def _is_address(cls, listen: str) -> str:
-        """Refuse what is no ``host:port``."""
+        """Refuse a value that is not ``host:port``."""
         host, port = _split_address(listen)
         named = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", host) is not None
         if host.startswith("["):
@@ -544,11 +549,11 @@ class Web(Section):
 
     @property
     def port(self) -> int:
-        """The port to listen on; 0 takes a free one."""
+        """The port to listen on; 0: any free port."""
         return _split_address(self.listen)[1] or 0
 
 
 def _split_address(listen: str) -> tuple[str, int | None]:
-    """Return host and port of ``host:port``; None for a port that is no number."""
+    """Return host and port of ``host:port``; None for a port that is not a number."""
     host, _, port = listen.rpartition(":")
     return host, int(port) if re.fullmatch(r"[0-9]{1,5}", port) else None

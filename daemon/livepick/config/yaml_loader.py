@@ -1,7 +1,7 @@
-"""YAML in, ``Config`` out, and the other way round. The door to YAML.
+"""Conversion of YAML to ``Config`` and back; the only module that imports the YAML library.
 
 The text is composed into nodes before it is read into values, because only nodes know their line.
-``livepick.config.error_messages`` turns what is wrong into sentences.
+``livepick.config.error_messages`` turns errors into sentences.
 """
 
 import re
@@ -21,7 +21,7 @@ __all__ = ["as_yaml", "load_config", "parse_config", "read_text", "state_directo
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that reads ``3e-4`` as a number, as everybody else does."""
+    """YAML loader that reads ``3e-4`` as a number, as other programs do."""
 
 
 _Loader.add_implicit_resolver(
@@ -49,7 +49,7 @@ def parse_config(text: str, path: Path) -> Config:
     Raises
     ------
     ConfigError
-        As for ``load_config``.
+        As in ``load_config``.
     """
     values, lines, faults = _values(text, path)
     try:
@@ -66,19 +66,19 @@ def parse_config(text: str, path: Path) -> Config:
 def as_yaml(config: Config) -> str:
     """Return a text that ``parse_config`` turns back into this config, wherever the file is.
 
-    Settings that were not given are left out: another version may have others.
+    Settings that were not given are left out: another version may have different ones.
     """
     values = config.model_dump(mode="json", exclude_unset=True)
     return yaml.safe_dump(values, sort_keys=False)
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a config file, with the ends of its lines as they are.
+    """Return the text of a config file, with its line endings unchanged.
 
     Raises
     ------
     ConfigError
-        It cannot be read, or is no text.
+        The file cannot be read, or is not text.
     """
     try:
         return path.read_bytes().decode("utf-8")
@@ -92,16 +92,16 @@ def read_text(path: Path) -> str:
 
 
 _STATE = re.compile(r"^state:.*?(?=^[^\s#]|\Z)", re.DOTALL | re.MULTILINE)
-"""The section, in the usual layout, of a file that is no YAML elsewhere."""
+"""Section ``state`` in the usual layout, for a file that is not valid YAML elsewhere."""
 
 
 def state_directory(text: str, path: Path) -> Path | None:
-    """Return the state folder of a config that has faults; None if it cannot be told.
+    """Return the state folder of a config that has faults; None if it cannot be determined.
 
     Parameters
     ----------
     text, path
-        As for ``parse_config``.
+        As in ``parse_config``.
     """
     for part in (text, *_STATE.findall(text)):
         try:
@@ -114,9 +114,9 @@ def state_directory(text: str, path: Path) -> Path | None:
 
 
 def value_spans(text: str) -> dict[KeyPath, tuple[int, int]]:
-    """Return where each value stands in a YAML text, from its first character to after its last.
+    """Return the position of each value in a YAML text: its first character, and one past its last.
 
-    The path of the whole is ``()``. The text is one that ``parse_config`` has read.
+    The path of the whole is ``()``. The text must be one that ``parse_config`` has read.
     """
     spans: dict[KeyPath, tuple[int, int]] = {}
 
@@ -133,7 +133,7 @@ def value_spans(text: str) -> dict[KeyPath, tuple[int, int]]:
 
 
 def _values(text: str, path: Path) -> tuple[dict[Any, Any], dict[KeyPath, int], list[Fault]]:
-    """Return the values of a text, the line of each key, and the keys that are there twice."""
+    """Return the values of a text, the line of each key, and a fault for each duplicate key."""
     try:
         loader = _Loader(text)
     except yaml.YAMLError as error:  # a character that YAML forbids
@@ -164,7 +164,7 @@ def _values(text: str, path: Path) -> tuple[dict[Any, Any], dict[KeyPath, int], 
 def _note_lines(
     node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], faults: list[Fault]
 ) -> None:
-    """Note the line of every key and list entry below ``node``, and keys that come twice."""
+    """Record the line of every key and list entry below ``node``, and duplicate keys."""
     if isinstance(node, yaml.MappingNode):
         seen: dict[KeyPath, int] = {}
         for key, value in node.value:
@@ -194,11 +194,11 @@ _SYNTAX = {
     "end of stream": "a quote is not closed",
     "another document": "a second document begins; one file holds one configuration",
 }
-"""Words of PyYAML's, and what they mean to someone who does not know YAML."""
+"""Messages of PyYAML, and their meaning for someone who does not know YAML."""
 
 
 def _plain(error: yaml.MarkedYAMLError) -> str:
-    """Say a YAML syntax error in plain words."""
+    """Describe a YAML syntax error in plain words."""
     problem = error.problem or ""
     known = (plain for words, plain in _SYNTAX.items() if words in problem)
     return next(known, f"it is no YAML: {problem}")

@@ -1,4 +1,4 @@
-"""A lowpass filter with a soft edge, in ångström."""
+"""Low-pass filter with a soft edge; its cutoff is in ångström."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,8 @@ __all__ = ["lowpass"]
 Image = NDArray[np.float32]
 
 EDGE_FROM = 0.85
-"""Fraction of the cutoff frequency from which on a cosine falls to zero; a sharp cut would draw
-waves beside every edge."""
+"""Fraction of the cutoff frequency at which the cosine starts to fall to zero; a sharp cutoff would
+cause ringing beside every edge."""
 
 
 def lowpass(
@@ -25,8 +25,8 @@ def lowpass(
         H(f) = (1 + cos(π (f / fc - 0.85) / (1 - 0.85))) / 2  up to fc
         H(f) = 0                                              beyond
 
-    in every direction alike. It is applied to the cosine transform (DCT-II), that is, to the
-    image continued by its mirror images, so that opposite edges do not meet.
+    equally in every direction. It is applied to the cosine transform (DCT-II), that is, to the
+    image extended by its mirror images, so that opposite edges do not meet.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def lowpass(
     cutoff_angstrom
         Wavelength of the cutoff fc.
     pixel_size_angstrom
-        Along y and x, as resampling achieved it.
+        Pixel size along y and x, as achieved by the resampling.
     """
     # The k-th cosine of n pixels has a wavelength of 2 n / k pixels.
     y, x = (

@@ -1,1 +1,1 @@
-"""The SQLite file, its one writer and inbox, its readers."""
+"""The SQLite ledger: its only writer, the writer's inbox, and the readers."""

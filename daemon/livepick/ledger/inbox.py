@@ -31,17 +31,17 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The engine is done with a job, well or badly."""
+    """The engine has finished a job, successfully or not."""
 
     claim: Claim
     generation: int
-    """Of the pool that had it."""
+    """Generation of the worker pool that ran the job."""
     future: Future[Result]
 
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
-    """Another model picks from now on."""
+    """Another model is used for picking from now on."""
 
     bundle: Path
     card: ModelCard
@@ -49,10 +49,10 @@ class Promoted:
 
 @dataclass(frozen=True, slots=True)
 class PickingChanged:
-    """The settings of picking that may change while the service runs."""
+    """The picking settings that may change while the service runs."""
 
     threshold: float | None
-    """As configured; None: the model's own."""
+    """Threshold from the config. None: the model's own."""
     repick: Repick
 
 
@@ -73,13 +73,13 @@ class CtfFound:
 
     micrograph_id: int
     content: int
-    """That it was looked up for; another one has another CTF."""
+    """Content that the CTF was looked up for; other content has another CTF."""
     figures: CtfFigures
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Claim no more, see the rest home, return."""
+    """Claim no more micrographs, wait for those in progress, then return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,29 +90,30 @@ class Landed:
     """The watched folder, as configured."""
 
     relative: Path
-    """Below it. Names are arbitrary bytes: it may hold surrogates, as ``os.fsdecode`` gives."""
+    """Path below the root. File names are arbitrary bytes, so it may contain surrogates, as
+    ``os.fsdecode`` returns them."""
 
     version: FileVersion
     landed_at: float
     """Unix seconds: when this content was first seen."""
 
     at_start: bool = False
-    """Whether the first listing of its folder found it: nobody knows how long it had been there."""
+    """True if the first listing of its folder found it: its age is then unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A file is no micrograph, or did not become whole in time. New content brings it back."""
+    """A file is not a micrograph, or was not complete in time. New content brings it back."""
 
     root: Path
     relative: Path
     version: FileVersion
     reason: str
-    """``MicrographError.reason``. After ``incomplete`` and ``io`` the file is still looked at
-    now and then, and may be sent as ``Landed`` with this very version."""
+    """``MicrographError.reason``. After ``incomplete`` and ``io`` the file is still checked from
+    time to time, and may be sent as ``Landed`` with the same version."""
 
     error: str
-    """What happened."""
+    """Description of the problem."""
 
     remedy: str
     landed_at: float
@@ -120,12 +121,12 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class RootState:
-    """A watched folder is there, or is not; sent at the start and at every change."""
+    """Availability of a watched folder; sent at the start and at every change."""
 
     root: Path
     available: bool
     detail: str
-    """Why not; or the file system and how it is watched."""
+    """Why it is unavailable; or its file system and how it is watched."""
 
 
 Message = (

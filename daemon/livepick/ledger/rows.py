@@ -1,4 +1,4 @@
-"""What the ledger gives out: its rows as values, and the words they are made of."""
+"""Rows of the ledger as immutable values, and the literals used in them."""
 
 import dataclasses
 import json
@@ -35,22 +35,22 @@ __all__ = [
 
 State = Literal["queued", "picking", "picked", "failed"]
 RunState = Literal["running", "promoted", "kept_aside", "failed", "superseded"]
-"""``superseded``: ended for a newer edit of the config; goes on if the config goes back."""
+"""``superseded``: ended by a newer edit of the config; continues if that edit is undone."""
 
 
 QUALITY_FIGURES = tuple(field.name for field in dataclasses.fields(Quality))
 CTF_FIGURES = tuple(field.name for field in dataclasses.fields(CtfFigures))
-"""Columns of numbers that may be unknown."""
+"""Numeric columns whose values may be unknown."""
 
 
 class Columns(Protocol):
-    """A row of the ledger, by column."""
+    """A row of the ledger, indexed by column name."""
 
     def __getitem__(self, name: str, /) -> Any: ...
 
 
 def version_of(row: Columns) -> FileVersion:
-    """Return the content that a row is about."""
+    """Return the version of the file content that a row describes."""
     return FileVersion(row["size_bytes"], row["mtime_ns"], row["inode"] % 2**64)
 
 
@@ -63,50 +63,50 @@ def _shape_of(row: Columns) -> tuple[int, int] | None:
 
 
 def quality_of(row: Columns) -> Quality | None:
-    """Return what a row says of a micrograph's quality; None if it has no picks."""
+    """Return the quality figures in a row; None if the micrograph has no picks."""
     if row["masked_fraction"] is None:
         return None
     return Quality(*(row[name] for name in QUALITY_FIGURES))
 
 
 def ctf_of(row: Columns) -> CtfFigures | None:
-    """Return what another program has measured; None if nothing is known."""
+    """Return the CTF figures measured by another program; None if there are none."""
     if row["defocus_u_angstrom"] is None:
         return None
     return CtfFigures(*(row[name] for name in CTF_FIGURES))
 
 
 class Arrival(Enum):
-    """What a file that landed is to the ledger."""
+    """Classification of a file that landed, compared with what the ledger knows."""
 
     NEW = "new"
     """Never queued before."""
     CHANGED = "changed"
     """A known path with other content."""
     AGAIN = "again"
-    """The content that failed for a passing cause; it gets another go."""
+    """Content that failed for a transient reason; it is tried again."""
     KNOWN = "known"
     """Nothing new."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to settle one micrograph: only the holder of the latest may."""
+    """The right to settle one micrograph: only the holder of the latest claim may do so."""
 
     id: int
     root: Path
     relative: Path
     version: FileVersion
     attempt: int
-    """The fence: raised with each claim and each new content."""
+    """Fencing token: incremented with each claim and each new content."""
     landed_at: float
     """Unix seconds."""
     tries: int
     """Retryable errors that this content has had so far."""
     crashes: int
-    """Workers that died with it, one after the other."""
+    """Number of workers in a row that died while picking it."""
     repick: bool
-    """Whether it has picks of this content already, by an older model."""
+    """True if it already has picks of this content, by an older model."""
 
     @classmethod
     def of(cls, row: Columns) -> Self:
@@ -124,7 +124,7 @@ class Claim:
 
     @property
     def path(self) -> Path:
-        """Where the micrograph is."""
+        """Path of the micrograph."""
         return self.root / self.relative
 
 
@@ -138,7 +138,7 @@ class Counts:
     picked: int = 0
     failed: int = 0
     stale: int = 0
-    """Have picks of an older model and wait for those of the present one."""
+    """Micrographs with picks of an older model that are queued for the current one."""
 
     @property
     def total(self) -> int:
@@ -158,7 +158,7 @@ class MicrographRow:
     landed_at: float
     state: State
     stale: bool
-    """Queued, with picks of this content by an older model."""
+    """True if queued, with picks of this content by an older model."""
     attempt: int
     tries: int
     crashes: int
@@ -177,12 +177,12 @@ class MicrographRow:
     """Height and width."""
     provider: str | None
     quality: Quality | None = None
-    """None without picks."""
+    """Quality figures. None without picks."""
     quality_verdict: Verdict | None = None
     quality_reason: str | None = None
-    """Why it is not good, in words; empty if it is."""
+    """Why the verdict is not "good", in words; empty if it is."""
     ctf: CtfFigures | None = None
-    """None until a CTF program has written them."""
+    """CTF figures. None until a CTF program has written them."""
 
     @classmethod
     def of(cls, row: Columns) -> Self:
@@ -202,23 +202,23 @@ class MicrographRow:
 
     @property
     def path(self) -> Path:
-        """Where the micrograph is."""
+        """Path of the micrograph."""
         return self.root / self.relative
 
     @property
     def median_score(self) -> float | None:
-        """Of the picks; None without any."""
+        """Median score of the picks; None if there are none."""
         return None if self.quality is None else self.quality.median_score
 
     @property
     def masked_fraction(self) -> float:
-        """Area taken out of picking, 0 to 1; 0 until it is known."""
+        """Fraction of the area excluded from picking, 0 to 1; 0 until it is known."""
         return 0.0 if self.quality is None else self.quality.masked_fraction
 
 
 @dataclass(frozen=True, slots=True)
 class Hourly:
-    """What an hour has brought."""
+    """Totals over one hour."""
 
     landed: int
     picked: int
@@ -226,19 +226,19 @@ class Hourly:
 
 
 class Moment(NamedTuple):
-    """One micrograph in the course of a session; a tuple, for there are tens of thousands."""
+    """One micrograph in the timeline; a tuple, because a session has tens of thousands."""
 
     landed_at: float
     """Unix seconds."""
     pick_count: int
     median_score: float | None
-    """None without a pick."""
+    """Median score of the picks; None if there are none."""
     model_version: int
 
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """A micrograph whose coordinates are (to be) seen in the output folder."""
+    """A micrograph whose coordinates are in the output folder, or should be."""
 
     id: int
     root: Path
@@ -249,14 +249,14 @@ class Visible:
 
     @classmethod
     def of(cls, row: Columns) -> Self:
-        """Return what a row lets be seen."""
+        """Return the visible micrograph that a row describes."""
         figures = (row["threshold"], row["model_version"], row["model_kind"])
         return cls(row["id"], *_place_of(row), *figures)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A picked micrograph as the session's table of figures has it."""
+    """A picked micrograph as listed in the session's table of figures."""
 
     root: Path
     relative: Path
@@ -265,15 +265,15 @@ class Measured:
     model_version: int
     model_kind: str
     figures: tuple[float | None, ...]
-    """As ``QUALITY_FIGURES``."""
+    """Quality figures, in the order of ``QUALITY_FIGURES``."""
     ctf: tuple[float | None, ...]
-    """As ``CTF_FIGURES``."""
+    """CTF figures, in the order of ``CTF_FIGURES``."""
     verdict: Verdict
     reason: str
 
     @classmethod
     def of(cls, row: Columns) -> Self:
-        """Return what a row lets be seen."""
+        """Return the measured micrograph that a row describes."""
         return cls(
             *_place_of(row),
             row["pick_count"],
@@ -298,7 +298,7 @@ class RunRow:
     started_at: float
     ended_at: float | None
     figures: Mapping[str, Any]
-    """What the run measured, by name."""
+    """Figures that the run measured, by name."""
 
     @classmethod
     def of(cls, row: Columns) -> Self:
@@ -316,14 +316,14 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class ModelInUse:
-    """The model that picks now."""
+    """The model currently used for picking."""
 
     version: int
     kind: str
     since: float
     """Unix seconds."""
     particle: str = ""
-    """Fingerprint of the particle that it is for."""
+    """Fingerprint of the particle that the model was made for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """The state of every micrograph and every training run: one SQLite file with one writer.
 
-``Ledger`` is the writer and belongs to the dispatch thread; ``ReadLedger`` opens the same file
+``Ledger`` is the writer and belongs to the dispatch thread. ``ReadLedger`` opens the same file
 read-only, for the page, the status command and the start of a training run, in this process or in
-another. More than one connection that writes or checkpoints can corrupt a WAL in SQLite before
-3.51.3 (sqlite.org/wal.html#walresetbug); a lock file beside the ledger keeps a second daemon out,
-and read-only connections never checkpoint. Nothing else may open the file: closing a descriptor of
-it would drop SQLite's own locks.
+another. Before SQLite 3.51.3, more than one connection that writes or checkpoints can corrupt a WAL
+(sqlite.org/wal.html#walresetbug). A lock file beside the ledger therefore keeps a second daemon
+out, and read-only connections never checkpoint. Nothing else may open the file: closing a file
+descriptor of it would drop SQLite's own locks.
 
-A transition is one ``UPDATE`` that names the state it comes from, and a row that did not move is a
-bug that is heard. It is one file though it is long, for it is the one door to sqlite3.
+Each transition is one ``UPDATE`` that names the state it comes from. If no row was updated, that is
+a bug and raises RuntimeError. The module is long because it is the only one that uses sqlite3.
 """
 
 import contextlib
@@ -64,36 +64,38 @@ LEDGER = "ledger.sqlite"
 SCHEMA: Final = Path(__file__).with_name("schema.sql").read_text()
 
 SCHEMA_VERSION: Final = 3
-"""Of what ``SCHEMA`` makes: whoever edits that raises it, and a test holds one to the other."""
+"""Version of the database that ``SCHEMA`` creates: raise it when editing ``SCHEMA``; a test checks
+that the two match."""
 
 MIGRATIONS: Final[tuple[str, ...]] = ()
-"""Script ``n`` takes a ledger of version ``SCHEMA_VERSION + n`` to the next. Once a version is
-released ``SCHEMA`` is edited no more: what comes later goes here, and stays as it is."""
+"""Script ``n`` migrates a ledger of version ``SCHEMA_VERSION + n`` to the next version. Once a
+version is released, ``SCHEMA`` is no longer edited: later changes are added here and never edited.
+"""
 
 OLDEST_SQLITE = (3, 37)
-"""The first with STRICT tables."""
+"""Oldest supported SQLite: the first with STRICT tables."""
 
 MAX_CRASHES = 3
-"""A micrograph that a worker died with so often is given up."""
+"""A micrograph is given up after this many worker crashes in a row."""
 
 MAX_INTERRUPTIONS = 10
-"""A micrograph that was under way at so many ends of the service is given up."""
+"""A micrograph is given up if it was being picked this many times when the service ended."""
 
 BUSY_SECONDS = 5.0
-"""How long to wait for another program that holds the ledger."""
+"""Time to wait for another program that holds the ledger."""
 
 AT_ONCE = 500
-"""Rows that a long list is read by."""
+"""Page size, in rows, for reading long lists."""
 
 _NEW, _REPICK = 0, 1
-"""Priorities."""
+"""Queue priorities; lower values are picked first."""
 
 MOST_ROWS = 2**63 - 1
-"""What SQLite can count to; people may ask for a greater number."""
+"""Largest integer in SQLite; a request may contain a larger number."""
 
 _PASSING = ("vanished", "io", "incomplete", "changed", "pixel_size", "internal")
-"""Reasons that lie outside of the file, in folders, settings or livepick itself: the same content
-is tried again when it lands again, at the latest after the next start."""
+"""Failure reasons outside the file: in folders, settings or livepick itself. The same content is
+tried again when it lands again, at the latest after the next start."""
 
 _AGAIN = {
     sqlite3.SQLITE_FULL: "Free space on the disk of the state directory",
@@ -101,7 +103,7 @@ _AGAIN = {
     sqlite3.SQLITE_BUSY: "End what else has the file open for writing, as sqlite3 or a backup",
     sqlite3.SQLITE_READONLY: "Let the service's user write the state directory and what is in it",
 }
-"""Errors that pass, and what to do about each."""
+"""Transient SQLite errors, and what to do about each."""
 
 _NO_FAILURE = "reason = null, error = null, remedy = null"
 _FRESH = f"tries = 0, crashes = 0, interruptions = 0, not_before = 0, {_NO_FAILURE}"
@@ -111,19 +113,19 @@ _RESULT = (
     *("read_seconds", "preprocess_seconds", "infer_seconds", "peaks_seconds"),
     *(*QUALITY_FIGURES, *CTF_FIGURES, "quality_verdict", "quality_reason"),
 )
-"""Columns."""
+"""Columns that hold the result of picking."""
 _NO_RESULT = ", ".join(f"{name} = null" for name in _RESULT)
 
 _STALE = "(state = 'queued' and picked_content is content)"
 
 
 class ReadLedger:
-    """A ledger to look at, also while a daemon writes it. Any thread may ask.
+    """Read-only access to a ledger, also while a daemon writes to it. Thread-safe.
 
     Raises
     ------
     LedgerError
-        From every method: the file is missing, damaged, or of another livepick.
+        From every method: the file is missing, damaged, or from another version of livepick.
     """
 
     def __init__(self, path: Path) -> None:
@@ -154,12 +156,12 @@ class ReadLedger:
             return db
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             self._db.close()
 
     def counts(self) -> Counts:
-        """Return how many micrographs are in which state."""
+        """Return the number of micrographs in each state."""
         rows = self._rows(
             "select case when state = 'queued' and picked_content is content then 'stale'"
             " else state end as what, count(*) as n from micrograph group by what"
@@ -167,11 +169,14 @@ class ReadLedger:
         return Counts(**{row["what"]: row["n"] for row in rows})
 
     def particles(self) -> int:
-        """Return how many picks the session has."""
+        """Return the total number of picks in the session."""
         return int(self._rows("select coalesce(sum(pick_count), 0) from micrograph")[0][0])
 
     def oldest_waiting_at(self) -> float | None:
-        """Return when the oldest micrograph that waits for its first picks landed."""
+        """Return the landing time of the oldest micrograph without picks that is queued or picking.
+
+        In unix seconds; None if there is none.
+        """
         row = self._rows(
             "select min(landed_at) from micrograph where state in ('queued', 'picking')"
             " and picked_content is not content"
@@ -179,25 +184,25 @@ class ReadLedger:
         return None if row[0] is None else float(row[0])
 
     def last_landings(self, limit: int) -> list[float]:
-        """Return when the last micrographs landed, in unix seconds, oldest first."""
+        """Return the landing times of the last micrographs, in unix seconds, oldest first."""
         sql = "select landed_at from micrograph order by landed_at desc limit ?"
         return [row["landed_at"] for row in reversed(self._rows(sql, limit))]
 
     def last_collected(self) -> list[float]:
-        """Return when the last micrographs landed while the session was collecting.
+        """Return the landing times of the last micrographs that landed during data collection.
 
-        In unix seconds, oldest first; what was there at the start is not among them.
+        In unix seconds, oldest first. Micrographs that were there at the start are not included.
         """
         text = self._setting("collected")
         return [] if text is None else [float(each) for each in json.loads(text)]
 
     def last_picked_at(self) -> float | None:
-        """Return when the last picks were recorded, in unix seconds; None if there are none."""
+        """Return the time of the last recorded picks, in unix seconds; None if there are none."""
         row = self._rows("select max(picked_at) as last from micrograph")[0]
         return _float_or_none(row["last"])
 
     def recent(self, limit: int = 50, *, state: State | None = None) -> list[MicrographRow]:
-        """Return the micrographs that changed last, the latest first."""
+        """Return the most recently changed micrographs, the latest first."""
         return [
             MicrographRow.of(row)
             for row in self._rows(
@@ -209,37 +214,37 @@ class ReadLedger:
         ]
 
     def get(self, micrograph_id: int) -> MicrographRow | None:
-        """Return one micrograph by the number that the ledger gave it."""
+        """Return one micrograph by its id in the ledger; None if there is none."""
         if micrograph_id > MOST_ROWS:
             return None
         rows = self._rows("select * from micrograph where id = ?", micrograph_id)
         return MicrographRow.of(rows[0]) if rows else None
 
     def candidates(self, micrograph_id: int) -> Picks | None:
-        """Return all candidates of a micrograph, also those below the threshold."""
+        """Return all candidates of a micrograph, including those below the threshold."""
         rows = self._rows("select candidates from picks where micrograph_id = ?", micrograph_id)
         return Picks.from_bytes(rows[0][0]) if rows else None
 
     def picked_rows(self) -> Iterator[MicrographRow]:
-        """Return what is picked, in the order it landed.
+        """Return the picked micrographs, in the order they landed.
 
-        They are read a few at a time, for a session has tens of thousands.
+        Rows are read in pages, because a session has tens of thousands.
         """
         sql = "select * from micrograph where state = 'picked' and id > ? order by id limit ?"
         return map(MicrographRow.of, self._in_pages(sql))
 
     def picked_places(self) -> list[tuple[int, Path]]:
-        """Return number and path of every picked micrograph, in the order they landed."""
+        """Return the id and path of every picked micrograph, in the order they landed."""
         rows = self._rows("select id, root, relative from micrograph where state = 'picked'")
         return sorted((row["id"], Path(row["root"], row["relative"])) for row in rows)
 
     def first_picked(
         self, model_version: int, *, landed_since: float, limit: int
     ) -> list[MicrographRow]:
-        """Return the first that this model picked of what landed since, in the order it landed.
+        """Return the first micrographs picked by this model that landed since a given time.
 
-        ``not indexed``: the table is walked in the order of its numbers, and left early. SQLite
-        would else gather all that is picked, and sort it.
+        They come in the order they landed. ``not indexed`` makes SQLite walk the table by id and
+        stop early; otherwise it would collect all picked micrographs and sort them.
         """
         rows = self._rows(
             "select * from micrograph not indexed where state = 'picked' and model_version = ?"
@@ -251,16 +256,16 @@ class ReadLedger:
         return [MicrographRow.of(row) for row in rows]
 
     def last_picked(self, model_version: int, *, after: int, limit: int) -> list[MicrographRow]:
-        """Return the last that this model picked, in the order they landed.
+        """Return the last micrographs picked by this model, in the order they landed.
 
         Parameters
         ----------
         model_version
-            The model.
+            Version of the model.
         after
-            Number of a micrograph; only later ones count.
+            Id of a micrograph; only later ones are returned.
         limit
-            How many at most.
+            Maximum number of micrographs.
         """
         rows = self._rows(
             "select * from micrograph not indexed where state = 'picked' and model_version = ?"
@@ -272,9 +277,9 @@ class ReadLedger:
         return [MicrographRow.of(row) for row in reversed(rows)]
 
     def with_picks(self) -> Iterator[MicrographRow]:
-        """Return every micrograph that has picks, also while it waits for newer ones.
+        """Return every micrograph that has picks, including those queued to be picked again.
 
-        In the order they landed, and a few at a time, as ``picked_rows``.
+        In the order they landed, and read in pages like ``picked_rows``.
         """
         return map(
             MicrographRow.of,
@@ -285,7 +290,7 @@ class ReadLedger:
         )
 
     def verdicts(self) -> dict[Verdict, int]:
-        """Return how many of the picked micrographs are good, doubtful and bad."""
+        """Return the number of good, doubtful and bad micrographs."""
         rows = self._rows(
             "select quality_verdict as word, count(*) as n from micrograph"
             " where quality_verdict is not null group by word"
@@ -293,7 +298,7 @@ class ReadLedger:
         return dict.fromkeys(VERDICTS, 0) | {row["word"]: row["n"] for row in rows}
 
     def measured(self) -> Iterator[Measured]:
-        """Return the figures of the micrographs that have picks, in the order they landed."""
+        """Return the figures of the micrographs with picks, in the order they landed."""
         sql = (
             "select id, root, relative, pick_count, threshold, model_version, model_kind,"  # noqa: S608
             f" quality_verdict, quality_reason, {', '.join(QUALITY_FIGURES + CTF_FIGURES)}"
@@ -303,7 +308,7 @@ class ReadLedger:
         return map(Measured.of, self._in_pages(sql))
 
     def without_ctf(self, limit: int) -> list[MicrographRow]:
-        """Return the latest micrographs that have picks and no CTF figures."""
+        """Return the latest micrographs that have picks but no CTF figures."""
         rows = self._rows(
             "select * from micrograph not indexed where picked_content is content"
             " and defocus_u_angstrom is null order by id desc limit ?",
@@ -314,13 +319,13 @@ class ReadLedger:
     # ---- for the page --------------------------------------------------------------------------
 
     def mark(self) -> int:
-        """Return a number that is another one after anybody has written."""
+        """Return a number that changes whenever another connection writes to the ledger."""
         return int(self._rows("pragma data_version")[0][0])
 
     def latest(self, limit: int, *, picked: bool = False) -> list[MicrographRow]:
-        """Return the micrographs that landed last, the latest first; only those with picks.
+        """Return the micrographs that landed last, the latest first.
 
-        ``not indexed``: as of ``first_picked``.
+        ``picked`` restricts them to those with picks. ``not indexed``: see ``first_picked``.
         """
         rows = self._rows(
             "select * from micrograph not indexed where ?1 = 0 or picked_content is not null"
@@ -331,7 +336,7 @@ class ReadLedger:
         return [MicrographRow.of(row) for row in rows]
 
     def beside(self, micrograph_id: int) -> tuple[int | None, int | None]:
-        """Return the numbers of the next newer and the next older micrograph with picks."""
+        """Return the ids of the next newer and the next older micrograph with picks."""
         row = self._rows(
             "select (select min(id) from micrograph not indexed where id > ?1"
             "  and picked_content is not null),"
@@ -342,7 +347,7 @@ class ReadLedger:
         return row[0], row[1]
 
     def search(self, text: str, limit: int) -> list[MicrographRow]:
-        """Return micrographs whose path has this text in it, in any case; the latest first."""
+        """Return micrographs whose path contains this text, ignoring case; the latest first."""
         literal = re.sub(r"([\\%_])", r"\\\1", text)
         rows = self._rows(
             "select * from micrograph not indexed where relative like ? escape '\\'"
@@ -353,7 +358,7 @@ class ReadLedger:
         return [MicrographRow.of(row) for row in rows]
 
     def hourly(self, now: float) -> Hourly:
-        """Return what the hour before ``now`` (unix seconds) has brought."""
+        """Return the totals for the hour before ``now`` (unix seconds)."""
         row = self._rows(
             "select count(*) filter (where landed_at > ?1), count(*) filter (where picked_at > ?1),"
             " coalesce(sum(pick_count) filter (where picked_at > ?1), 0)"
@@ -363,7 +368,7 @@ class ReadLedger:
         return Hourly(*row)
 
     def timeline(self) -> list[Moment]:
-        """Return when each micrograph with picks landed, and what was found in it."""
+        """Return the landing time and the pick figures of each micrograph with picks."""
         rows = self._rows(
             "select landed_at, pick_count, median_score, model_version from micrograph"
             " where picked_content is not null order by id"
@@ -371,9 +376,9 @@ class ReadLedger:
         return list(map(Moment._make, rows))
 
     def visible(self) -> Iterator[Visible]:
-        """Yield the micrographs that have coordinates in the output folder, by path.
+        """Yield the micrographs that have coordinates in the output folder, sorted by path.
 
-        They are read a few at a time, for a session has tens of thousands.
+        Rows are read in pages, because a session has tens of thousands.
         """
         place = ("", "")
         while rows := self._rows(
@@ -392,9 +397,10 @@ class ReadLedger:
         return [Path(row[0]) for row in rows]
 
     def known(self) -> dict[tuple[Path, Path], FileVersion]:
-        """Return the content known of each ``(root, relative)``, for the watcher to start from.
+        """Return the known content of each ``(root, relative)``, as the watcher's initial state.
 
-        What failed for a cause outside of the file is left out, so that it is sent again.
+        Micrographs that failed for a reason outside the file are left out, so that the watcher
+        sends them again.
         """
         rows = self._rows(
             "select root, relative, size_bytes, mtime_ns, inode from micrograph where"
@@ -408,7 +414,7 @@ class ReadLedger:
         return [RunRow.of(row) for row in self._rows("select * from run order by version desc")]
 
     def model(self) -> ModelInUse | None:
-        """Return the model that picks now, or None before the first start."""
+        """Return the model in use, or None before the first start."""
         text = self._setting("model")
         return None if text is None else ModelInUse(**json.loads(text))
 
@@ -422,9 +428,9 @@ class ReadLedger:
         return str(rows[0][0]) if rows else None
 
     def _in_pages(self, sql: str) -> Iterator[sqlite3.Row]:
-        """Yield the rows of a query for those whose id is above one number, at most another.
+        """Yield all rows of a query that takes a lower bound for the id and a limit.
 
-        They are read a few at a time, for a session has tens of thousands.
+        Rows are read in pages, because a session has tens of thousands.
         """
         last = -1
         while rows := self._rows(sql, last, AT_ONCE):
@@ -439,7 +445,7 @@ class ReadLedger:
         return int(self._rows("pragma user_version")[0][0])
 
     def _check_version(self) -> None:
-        """Refuse a version that nothing leads from; 0 is a file with nothing in it yet."""
+        """Raise LedgerError for a version that cannot be migrated; 0 is an empty file."""
         version = self._version()
         what = f"{self.path} has version {version}, and this livepick needs {_newest()}"
         if version > _newest():
@@ -457,11 +463,11 @@ class ReadLedger:
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn errors of SQLite into ours."""
+        """Translate SQLite errors into livepick's own."""
         try:
             yield
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise  # a bug, which no operator can mend
+            raise  # a bug that no operator can fix
         except sqlite3.Error as error:
             raise self._ours(error) from error
 
@@ -484,24 +490,24 @@ class ReadLedger:
 
 
 class Ledger(ReadLedger):
-    """The writer. One thread of one process; a second daemon on the same file is refused.
+    """The writer, for one thread of one process; a second daemon on the same file is refused.
 
     Parameters
     ----------
     path
-        The file; it and its folder are made if they are missing.
+        The file; it and its folder are created if missing.
     clock
-        Unix seconds.
+        Function that returns the time in unix seconds.
 
     Raises
     ------
     BusyError
-        Another daemon holds it.
+        Another daemon holds the ledger.
     LedgerError
-        It is damaged or of another livepick, its folder is on a network file system or cannot be
-        written.
+        The ledger is damaged or from another version of livepick, or its folder is on a network
+        file system or not writable.
     LedgerWriteError
-        From every method that writes: nothing was changed; it may work later.
+        From every method that writes: nothing was changed; a later try may succeed.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -530,7 +536,7 @@ class Ledger(ReadLedger):
             self._db.execute("pragma synchronous = full")
             self._db.execute("pragma foreign_keys = on")
             if self._version() == _newest():
-                # Not the candidates: they can be a gigabyte, and are read one by one.
+                # The candidates are not checked: they can be a gigabyte, and are read one by one.
                 verdict = self._db.execute("pragma quick_check(micrograph)").fetchone()[0]
                 if verdict != "ok":
                     raise sqlite3.DatabaseError(verdict)
@@ -548,7 +554,7 @@ class Ledger(ReadLedger):
                 self._db.backup(copy)
         for number in range(max(version + 1, SCHEMA_VERSION), _newest() + 1):
             try:
-                # The script and the record of it in one transaction.
+                # The script and the new version number are written in one transaction.
                 self._db.executescript(
                     f"begin immediate; {steps[number]}; pragma user_version = {number}; commit;"
                 )
@@ -557,13 +563,13 @@ class Ledger(ReadLedger):
                 raise
 
     def close(self) -> None:
-        """Let go of the file and of its lock."""
+        """Close the file and release its lock."""
         super().close()
         self._state_lock.release()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make all changes within in one step; joins a transaction that is under way."""
+        """Make all changes inside the block atomically; nested calls join the open transaction."""
         with self._lock:
             if self._db.in_transaction:
                 yield
@@ -584,10 +590,10 @@ class Ledger(ReadLedger):
     # ---- arrivals ------------------------------------------------------------------------------
 
     def landed(self, root: Path, relative: Path, version: FileVersion, landed_at: float) -> Arrival:
-        """Queue a complete file, unless its content is known already.
+        """Queue a complete file, unless its content is already known.
 
-        New content of a known path is queued whatever the row's state; a result of the old
-        content that is still under way will be refused.
+        New content of a known path is queued whatever the state of the row. If the old content is
+        still being picked, its result will be refused.
         """
         now = self._clock()
         with self.transaction():
@@ -611,11 +617,11 @@ class Ledger(ReadLedger):
             self._move(row, f"state = 'queued', queued_at = ?, changed_at = ?, {_FRESH}", now, now)
             if changed:
                 return Arrival.CHANGED
-            # What was set aside before anybody tried it is whole only now, as with a late sidecar.
+            # A file set aside before the first try is complete only now, e.g. after a late sidecar.
             return Arrival.AGAIN if row["attempt"] else Arrival.NEW
 
     def collected(self, landings: Sequence[float]) -> None:
-        """Record when micrographs landed, in unix seconds, oldest first."""
+        """Record the landing times of micrographs, in unix seconds, oldest first."""
         with self.transaction():
             self._set("collected", [*self.last_collected(), *landings][-GAPS - 1 :])
 
@@ -627,9 +633,9 @@ class Ledger(ReadLedger):
         landed_at: float,
         failure: tuple[str, str, str],
     ) -> Arrival:
-        """Record a file that cannot be picked, as failed with its ``(reason, error, remedy)``.
+        """Record a file that cannot be picked as failed, with its ``(reason, error, remedy)``.
 
-        It is ignored (``KNOWN``) if this very content has failed or been picked already.
+        It is ignored (``KNOWN``) if the same content has already failed or been picked.
         """
         now = self._clock()
         reason, error, remedy = failure
@@ -666,9 +672,9 @@ class Ledger(ReadLedger):
             return Arrival.CHANGED if changed else Arrival.AGAIN
 
     def namesake(self, root: Path, relative: Path) -> Path | None:
-        """Return a micrograph that differs from ``relative`` by its extension only, if any.
+        """Return a micrograph that differs from ``relative`` only in its extension, or None.
 
-        Both would write the same coordinates file. One that failed does not count.
+        Both would write the same coordinates file. Failed micrographs are ignored.
         """
         stem = str(relative.with_suffix(""))
         rows = self._rows(
@@ -696,9 +702,9 @@ class Ledger(ReadLedger):
         )
 
     def _renew(self, row: sqlite3.Row, version: FileVersion, landed_at: float) -> None:
-        """Give a row its content, and fence off what is under way for the one before.
+        """Store the content of a row, and invalidate jobs in progress for its previous content.
 
-        The same content has landed when it first did.
+        If the content is unchanged, the row keeps its landing time.
         """
         changed = version_of(row) != version
         if changed:
@@ -728,12 +734,12 @@ class Ledger(ReadLedger):
             f"micrograph {row['id']} is no longer {row['state']}",
         )
 
-    # ---- the way of a micrograph ---------------------------------------------------------------
+    # ---- state transitions ---------------------------------------------------------------------
 
     def recover(self) -> int:
-        """Queue again what was under way when the last service ended; return how many.
+        """Queue again what was being picked when the last service ended; return how many.
 
-        Waiting times of retries are forgotten, and so are failures of the model.
+        Retry delays are reset, and micrographs that failed because of the model are queued again.
         """
         now = self._clock()
         poison = PoisonError(
@@ -769,11 +775,11 @@ class Ledger(ReadLedger):
         Parameters
         ----------
         limit
-            How many at most.
+            Maximum number of micrographs.
         suspects
-            Take those with which a worker has died, or else only the others.
+            True to take only micrographs that a worker crashed on, False to take only the others.
         without
-            Watched folders that are not there.
+            Watched folders that are unavailable.
         """
         now = self._clock()
         with self.transaction():
@@ -790,7 +796,7 @@ class Ledger(ReadLedger):
         return [Claim.of(row) for row in rows]
 
     def suspects(self, *, without: Collection[Path] = ()) -> bool:
-        """Whether a micrograph is due with which a worker has died."""
+        """Return True if a micrograph that a worker crashed on is due."""
         return bool(
             self._rows(
                 "select 1 from micrograph where state = 'queued' and crashes > 0"
@@ -801,7 +807,7 @@ class Ledger(ReadLedger):
         )
 
     def holds(self, claim: Claim) -> bool:
-        """Whether this claim still is the latest of its micrograph."""
+        """Return True if this claim is still the latest of its micrograph."""
         return bool(
             self._rows(
                 "select 1 from micrograph where id = ? and state = 'picking' and attempt = ?",
@@ -811,7 +817,7 @@ class Ledger(ReadLedger):
         )
 
     def picked(self, claim: Claim, result: Result) -> None:
-        """Record a result whose coordinates are on disk."""
+        """Record a result whose coordinates have been written to disk."""
         now = self._clock()
         known = self._rows("select * from micrograph where id = ?", claim.id)[0]
         verdict, why = judge(result.quality, ctf_of(known))
@@ -848,7 +854,7 @@ class Ledger(ReadLedger):
             )
 
     def failed(self, claim: Claim, error: LivepickError) -> None:
-        """Give a micrograph up; the picks that it had go too."""
+        """Mark a micrograph as failed, and delete any picks it had."""
         with self.transaction():
             self._drop_result(claim.id)
             self._leave_picking(
@@ -861,7 +867,7 @@ class Ledger(ReadLedger):
             )
 
     def retry(self, claim: Claim, error: LivepickError, *, delay_seconds: float) -> None:
-        """Queue a micrograph again after an error that may pass; this counts as a try."""
+        """Queue a micrograph again after a transient error; this counts as a try."""
         now = self._clock()
         self._back(
             claim,
@@ -873,16 +879,16 @@ class Ledger(ReadLedger):
         )
 
     def released(self, claim: Claim) -> None:
-        """Queue a micrograph again, behind the others, for no fault of its own."""
+        """Queue a micrograph again, behind the others, without counting a try."""
         self._back(claim, "queued_at = ?", self._clock())
 
     def crashed(self, claim: Claim) -> bool:
-        """Queue a micrograph again with which a worker died, or give it up.
+        """Queue a micrograph again after its worker died, or give it up.
 
         Returns
         -------
         bool
-            Whether it was given up: as poison, after ``MAX_CRASHES`` in a row.
+            True if it was given up as poison, after ``MAX_CRASHES`` crashes in a row.
         """
         if claim.crashes + 1 < MAX_CRASHES:
             self._back(claim, "crashes = crashes + 1")
@@ -897,19 +903,19 @@ class Ledger(ReadLedger):
     def queue_stale(
         self, model_version: int, *, repick: Repick, threshold: float, for_all: bool = False
     ) -> int:
-        """Queue what is due to be picked again, behind new arrivals; return how many.
+        """Queue the micrographs due to be picked again, behind new arrivals; return how many.
 
         Parameters
         ----------
         model_version
-            The model that picks from now on.
+            Version of the model used from now on.
         repick
-            Whose picks it replaces: those of blob pickers, of all other models, or none at all.
+            Which picks it replaces: those of blob pickers, those of all other models, or none.
         threshold
-            Its threshold: what it picked itself and cut at another one is due too.
+            Its threshold. Micrographs that this model picked with another threshold are due too.
         for_all
-            Whether that is so for what other models picked as well: one threshold, given by a
-            person, is for all models, and a model's own is for no other.
+            True if the threshold also applies to micrographs picked by other models. A threshold
+            set by a person applies to all models; a model's own applies only to that model.
         """
         now = self._clock()
         with self.transaction():
@@ -932,9 +938,9 @@ class Ledger(ReadLedger):
             ).rowcount
 
     def leave_stale(self) -> int:
-        """Take what waits to be picked again out of the queue; return how many.
+        """Remove micrographs waiting to be picked again from the queue; return how many.
 
-        Its picks stay. What a worker has already is picked again all the same.
+        They keep their picks. Micrographs that a worker already has are still picked again.
         """
         with self.transaction():
             return self._db.execute(
@@ -944,7 +950,7 @@ class Ledger(ReadLedger):
             ).rowcount
 
     def queue_vanished(self, root: Path) -> int:
-        """Queue what could not be read while ``root`` was not there; return how many."""
+        """Queue micrographs that failed to read while ``root`` was away; return how many."""
         now = self._clock()
         with self.transaction():
             return self._db.execute(
@@ -963,7 +969,14 @@ class Ledger(ReadLedger):
         )
 
     def ctf_found(self, micrograph_id: int, content: int, figures: CtfFigures) -> bool:
-        """Record what another program has measured, and judge anew; return whether it was due."""
+        """Record CTF figures from another program and update the verdict.
+
+        Returns
+        -------
+        bool
+            False if nothing was recorded: the content has changed, has no picks, or has CTF
+            figures already.
+        """
         with self.transaction():
             rows = self._rows(
                 "select * from micrograph where id = ? and content = ?"
@@ -1022,7 +1035,7 @@ class Ledger(ReadLedger):
         reason: str = "",
         figures: Mapping[str, Any] | None = None,
     ) -> None:
-        """Record the start or the end of a training run; a resumed run keeps its start."""
+        """Record the start or end of a training run; a resumed run keeps its start time."""
         now = self._clock()
         ended_at = None if state == "running" else now
         with self.transaction():
@@ -1044,12 +1057,12 @@ class Ledger(ReadLedger):
             )
 
     def use_model(self, version: int, kind: str, particle: str) -> bool:
-        """Record which model picks from now on; the same one again changes nothing.
+        """Record the model used for picking from now on; recording the same one changes nothing.
 
         Returns
         -------
         bool
-            Whether it is for another particle (by its fingerprint) than the one before.
+            True if it is for another particle than the previous model, judged by the fingerprint.
         """
         present = self.model()
         if present is None or (present.version, present.kind) != (version, kind):
@@ -1058,7 +1071,7 @@ class Ledger(ReadLedger):
         return present is not None and present.particle != particle
 
     def begin_session(self, name: str) -> Session:
-        """Record the name of the session, and when it began if it is another one than before."""
+        """Record the name of the session, and its start time if the name is new."""
         present = self.session()
         if present is not None and present.name == name:
             return present
@@ -1076,7 +1089,7 @@ class Ledger(ReadLedger):
 
 
 def _newest() -> int:
-    """Return the version that a ledger is to have."""
+    """Return the ledger version that this livepick needs."""
     return SCHEMA_VERSION + len(MIGRATIONS)
 
 
@@ -1098,7 +1111,7 @@ def _refuse_network(path: Path) -> None:
 
 
 def _storable(text: str) -> str:
-    """Return text that SQLite takes: odd bytes of a file name come as escapes."""
+    """Return text that SQLite accepts, with undecodable bytes of file names escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

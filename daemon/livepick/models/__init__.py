@@ -1,1 +1,1 @@
-"""Model bundles on disk: registry, promotion, rollback, pruning."""
+"""Model bundles on disk: registry, promotion, rollback and pruning."""

@@ -1,4 +1,4 @@
-"""The blob picker as a bundle: an analytic graph for the particle's diameter, nothing learned."""
+"""The blob picker as a bundle: an analytic graph for the particle diameter, without training."""
 
 import concurrent.futures
 import multiprocessing
@@ -12,11 +12,11 @@ from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
 __all__ = ["BLOB_THRESHOLD", "publish_blob_picker"]
 
 BLOB_THRESHOLD = 0.5
-"""The blob picker's scores are made so that this is where particles begin."""
+"""Score at which particles begin; the blob picker's scores are scaled to make it so."""
 
 
 def publish_blob_picker(models: Path, config: Config, version: int) -> tuple[Path, ModelCard]:
-    """Put a blob picker for the particle of ``config`` into a folder of bundles.
+    """Publish a blob picker for the particle of ``config`` in a folder of bundles.
 
     Raises
     ------
@@ -46,14 +46,14 @@ def publish_blob_picker(models: Path, config: Config, version: int) -> tuple[Pat
 
 
 def _make_apart() -> tuple[bytes, int, str]:
-    """Make the graph in a process that ends: onnx and scipy stay out of the service."""
+    """Make the graph in a short-lived process, to keep onnx and scipy out of the service."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as once:
         return once.submit(_make).result()
 
 
 def _make() -> tuple[bytes, int, str]:
-    """Return the graph, the particle's diameter that it expects, and the normalization."""
+    """Return the graph, the particle diameter it expects in pixels, and the normalization."""
     from livepick.core.imaging.blob_detector import blob_graph  # noqa: PLC0415 - see above
     from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION  # noqa: PLC0415
 

@@ -1,9 +1,10 @@
-"""Which model picks, and which did before: ``models/champion.json``, replaced whole by one rename.
+"""Promotion history: ``models/champion.json``, replaced as a whole by one rename.
 
-The last entry of its history is the champion; the file itself is the truth, whatever the ledger or
-a run folder says. Pointer and history are one file, so that no kill can part them. The service and
-the command ``livepick models`` both write it; each takes the lock of the folder for the moment, so
-that neither loses the other's entry, and no bundle is removed while it is promoted.
+The last entry of the history is the champion. The file is the source of truth, whatever the ledger
+or a run folder says. Pointer and history are in one file, so that a kill cannot make them disagree.
+The service and the command ``livepick models`` both write it. Each takes the lock of the folder
+while it does, so that neither loses the other's entry and no bundle is removed while it is being
+promoted.
 """
 
 import contextlib
@@ -33,33 +34,33 @@ __all__ = [
 CHAMPION = "champion.json"
 
 FORMAT = 1
-"""Raised when the meaning of the file changes."""
+"""Format number of the file; raised when its meaning changes."""
 
 MOST_KEPT = 200
-"""Promotions in the history; older ones are forgotten."""
+"""Maximum number of promotions in the history; older ones are dropped."""
 
 By = Literal["service", "operator"]
 
 
 class Promotion(BaseModel):
-    """That a model became the champion."""
+    """One entry of the history: a model became the champion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     version: int
-    """Of the bundle."""
+    """Version of the bundle."""
     at: float
     """Unix seconds."""
     by: By
-    """``service`` after a training, ``operator`` by command."""
+    """``service`` after a training run, ``operator`` by command."""
     why: str
-    """A sentence."""
+    """Reason, as one sentence."""
     fingerprint: str
-    """``Config.training_fingerprint()`` of the config at that time: what was decided for."""
+    """``Config.training_fingerprint()`` of the config that the decision was made for."""
     session: str = ""
     """Name of the microscope session at that time."""
     rollback: bool = False
-    """It took back the promotions since this version picked last."""
+    """True if this undid the promotions made since this version was last in use."""
 
 
 _log = logging.getLogger(__name__)
@@ -68,14 +69,14 @@ _promotions = TypeAdapter(list[Promotion])
 
 
 def read_promotions(models: Path) -> list[Promotion]:
-    """Return the history in a folder of bundles, the champion last; empty without a file.
+    """Return the history in a folder of bundles, the champion last; empty if there is no file.
 
     Raises
     ------
     ModelError
-        The file is damaged, or another livepick's.
+        The file is damaged, or was written by another version of livepick.
     OSError
-        It cannot be read.
+        The file cannot be read.
     """
     path = models / CHAMPION
     remedy = "Promote a model again: livepick models promote CONFIG N. Earlier entries are lost."
@@ -97,23 +98,23 @@ def read_promotions(models: Path) -> list[Promotion]:
 
 
 def extend(models: Path, promotion: Promotion) -> None:
-    """Add a promotion to the history, in one rename; to be called by who is ``alone``.
+    """Add a promotion to the history with one rename; the caller must hold the ``alone`` lock.
 
-    The service that promotes the champion again for the same settings changes nothing. After a
-    damage the history begins anew.
+    If the service promotes the champion again for the same settings, nothing changes. If the
+    history is damaged, a new one is started.
 
     Raises
     ------
     LedgerWriteError
-        The history could not be read or written. A whole one is there all the same: the old one,
-        or, if no more than the sync of the folder failed, the new one.
+        The history could not be read or written. The file is still complete: it is the old one,
+        or the new one if only the sync of the folder failed.
     """
     try:
         history = read_promotions(models)
     except ModelError as error:
         _log.warning("champion: its history begins anew: %s", error)
         history = []
-    except OSError as error:  # it may be whole, so it is not replaced
+    except OSError as error:  # it may be intact, so it is not replaced
         raise LedgerWriteError(
             f"{error.filename} cannot be read: {error.strerror}",
             "Give the file to the service's user, then promote again.",
@@ -129,7 +130,7 @@ def _write(models: Path, promotions: Sequence[Promotion]) -> None:
     history = _promotions.dump_python(list(promotions[-MOST_KEPT:]), mode="json")
     text = json.dumps({"format": FORMAT, "history": history}, indent=1) + "\n"
     try:
-        for leftover in models.glob(f"{TEMPORARY_PREFIX}*.tmp"):  # of one that was killed
+        for leftover in models.glob(f"{TEMPORARY_PREFIX}*.tmp"):  # left by a killed process
             leftover.unlink(missing_ok=True)
         write_atomically(models / CHAMPION, text.encode())
     except OSError as error:
@@ -141,11 +142,12 @@ def _write(models: Path, promotions: Sequence[Promotion]) -> None:
 
 
 def trail(promotions: Sequence[Promotion]) -> list[int]:
-    """Return the versions that a rollback walks back along, the present champion last.
+    """Return the versions that rollbacks step back through, the current champion last.
 
-    A promotion adds its version at the end. A rollback takes away what came after the version that
-    it went back to, so that the next one goes further back, and not to and fro. Like an editor's
-    undo: each takes back one promotion, of whatever direction.
+    A promotion appends its version. A rollback removes everything after the version that it
+    returned to, so that the next rollback goes further back instead of alternating between two
+    versions. It works like an editor's undo: each rollback undoes one promotion, whether that was
+    to a newer or an older version.
     """
     versions: list[int] = []
     for promotion in promotions:
@@ -159,17 +161,17 @@ def trail(promotions: Sequence[Promotion]) -> list[int]:
 
 @contextlib.contextmanager
 def alone(models: Path) -> Iterator[None]:
-    """Be the only one who changes what is in a folder of bundles; waits for another to end.
+    """Hold an exclusive lock on a folder of bundles; wait while another process holds it.
 
-    The lock is on the folder itself: it needs no file that belongs to somebody, and the kernel
-    frees it however the holder ends.
+    The lock is on the folder itself, so it needs no lock file with an owner. The kernel releases
+    it however the holder ends.
 
     Raises
     ------
     ModelError
-        There is no such folder.
+        The folder does not exist.
     LedgerWriteError
-        It cannot be opened.
+        The folder cannot be opened.
     """
     try:
         descriptor = os.open(models, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

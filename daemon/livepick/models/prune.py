@@ -1,4 +1,4 @@
-"""Bundles are removed in two steps, so that a half-removed one never counts as a bundle."""
+"""Removal of bundles in two steps, so that a half-removed one never counts as a bundle."""
 
 import contextlib
 import shutil
@@ -16,47 +16,47 @@ PRUNED = ".draft-{}-pruned"
 
 
 def numbered(directory: Path) -> list[Path]:
-    """Return the folders of bundles, or of runs, in no order."""
+    """Return the folders of bundles, or of runs, in arbitrary order."""
     if not directory.is_dir():
         return []
     return [path for path in directory.iterdir() if path.name.isdigit() and path.is_dir()]
 
 
 def remove(bundle: Path) -> None:
-    """Take a bundle out of sight by one rename, then remove it.
+    """Hide a bundle with one rename, then remove it.
 
     Raises
     ------
     OSError
-        It is still there, or ``sweep`` will remove the rest.
+        The bundle is still there, or it is partly removed and ``sweep`` will remove the rest.
     """
     draft = bundle.with_name(PRUNED.format(bundle.name))
     bundle.rename(draft)
-    fsync_folder(bundle.parent)  # else a power cut may bring a half-empty bundle back
+    fsync_folder(bundle.parent)  # otherwise a power cut could bring back a half-empty bundle
     shutil.rmtree(draft)
 
 
 def sweep(models: Path) -> None:
-    """Remove what a killed ``remove`` has left; OSError if that cannot be done."""
+    """Remove what a killed ``remove`` left behind; raise OSError if that fails."""
     for leftover in models.glob(PRUNED.format("*")):
         shutil.rmtree(leftover)
 
 
 def parents_of_runs_under_way(runs: Path, models: Path) -> set[int]:
-    """Return the versions whose picks are the seeds of runs that may still end with a bundle."""
+    """Return the versions whose picks seed runs that may still produce a bundle."""
     parents = set()
     for folder in numbered(runs):
         if (models / folder.name).is_dir() or _has_failed(folder):
             continue
-        with contextlib.suppress(TrainerError):  # no order, or a damaged one: nobody runs it
+        with contextlib.suppress(TrainerError):  # no order, or a damaged one: it cannot run
             parents.add(RunSpec.read(folder).parent)
     return {parent for parent in parents if parent is not None}
 
 
 def _has_failed(run: Path) -> bool:
-    """Return whether the last word of a run's trainer is that it failed."""
+    """Return True if the last line of a run's progress file reports a failure."""
     try:
         last = (run / PROGRESS).read_bytes().splitlines()[-1]
         return Progress.model_validate_json(last).stage == "failed"
-    except (OSError, IndexError, ValueError):  # not begun, or its last line is half written
+    except (OSError, IndexError, ValueError):  # not started, or the last line is incomplete
         return False

@@ -1,7 +1,8 @@
-"""Model bundles on disk: list them, say which one picks, promote, roll back, remove old ones.
+"""Registry of the model bundles on disk: list, promote, roll back, and remove old ones.
 
-Which one picks is in ``models/champion.json`` (``livepick.models.promotions``). Before the first
-promotion, and where a new session finds a champion of another particle, the blob picker does.
+``models/champion.json`` records the model in use (``livepick.models.promotions``). The blob picker
+is used before the first promotion, and when a new session finds a champion made for another
+particle.
 """
 
 import logging
@@ -40,12 +41,12 @@ class Models:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.numbering = threading.RLock()
-        """Held from asking for a version until its bundle or its run is there: the service makes a
-        blob picker in one thread, and orders runs in another."""
+        """Lock held from allocating a version until its bundle or run exists: the service makes
+        the blob picker in one thread and orders runs in another."""
         self._told: set[str] = set()
 
     def bundles(self) -> list[Bundle]:
-        """Return the bundles that can be read, by version; a damaged one is left out."""
+        """Return the readable bundles, sorted by version; damaged ones are left out."""
         found = []
         for path in numbered(self.directory):
             try:
@@ -55,14 +56,14 @@ class Models:
         return sorted(found, key=lambda bundle: bundle.card.version)
 
     def next_version(self, *, besides: Path | None = None) -> int:
-        """Return a version that no bundle has taken, nor a numbered folder of ``besides``."""
+        """Return the next version not used by a bundle or a numbered folder in ``besides``."""
         taken = [int(path.name) for path in numbered(self.directory)]
         if besides is not None:
             taken += [int(path.name) for path in numbered(besides)]
         return max(taken, default=-1) + 1
 
     def promotions(self) -> list[Promotion]:
-        """Return the history of champions, the present one last; none if it is damaged."""
+        """Return the history of champions, the current one last; empty if it is damaged."""
         try:
             return read_promotions(self.directory)
         except ModelError as error:
@@ -75,7 +76,7 @@ class Models:
         return []
 
     def promotion(self) -> Promotion | None:
-        """Return the last promotion, of the present champion."""
+        """Return the last promotion, which is that of the current champion."""
         promotions = self.promotions()
         return promotions[-1] if promotions else None
 
@@ -92,7 +93,7 @@ class Models:
             return None
 
     def trained(self, fingerprint: str) -> Bundle | None:
-        """Return the newest trained bundle of a training fingerprint."""
+        """Return the newest trained bundle with this training fingerprint."""
         fitting = [
             bundle
             for bundle in self.bundles()
@@ -111,12 +112,12 @@ class Models:
         return fitting[-1] if fitting else None
 
     def champion(self, config: Config) -> Bundle:
-        """Return the bundle that picks now.
+        """Return the bundle currently used for picking.
 
         Raises
         ------
         ModelError
-            No champion fits the particle, and there is no blob picker either.
+            No champion fits the particle, and there is no blob picker.
         """
         serving = self._serving(config)
         if serving is None:
@@ -127,14 +128,14 @@ class Models:
         return serving
 
     def fitting(self, version: int, config: Config) -> Bundle:
-        """Return a bundle that may pick for ``config``: whole, and made for its particle.
+        """Return a bundle that may be used with ``config``: intact, and made for its particle.
 
-        Or for another one, if it has picked in this session before.
+        A bundle for another particle is accepted if it was used earlier in this session.
 
         Raises
         ------
         ModelError
-            There is no such bundle, it is damaged, or it is for another particle.
+            The bundle does not exist, is damaged, or is for another particle.
         """
         bundle = self._verified(version)
         card, particle = bundle.card, config.particle
@@ -158,30 +159,30 @@ class Models:
         session: str = "",
         rollback: bool = False,
     ) -> Bundle:
-        """Make a bundle the champion, in one rename; the service doing it again changes nothing.
+        """Make a bundle the champion with one rename; a repeat by the service changes nothing.
 
         Parameters
         ----------
         version
-            Of the bundle.
+            Version of the bundle.
         by
-            Who decided.
+            Who made the decision.
         why
-            A sentence for the history.
+            Reason for the history, as one sentence.
         fingerprint
-            The training fingerprint of the config that this is decided for.
+            Training fingerprint of the config that the decision is for.
         session
             Name of the microscope session.
         rollback
-            It takes back what was promoted since.
+            True to undo the promotions made since this version was in use.
 
         Raises
         ------
         ModelError
-            There is no such bundle, it is damaged, or its graph is not the card's.
+            The bundle does not exist, is damaged, or its graph does not match its card.
         LedgerWriteError
-            The disk is full, say. The champion is the old one, or, if no more than the last sync
-            failed, the new one.
+            Writing failed, for example because the disk is full. The champion is the old one, or
+            the new one if only the last sync failed.
         """
         with alone(self.directory):
             bundle = self._verified(version)
@@ -198,10 +199,10 @@ class Models:
         return bundle
 
     def rollback_target(self, config: Config) -> Bundle | None:
-        """Return the bundle that picked before the present one, as ``champion.trail`` says.
+        """Return the bundle used before the current one, as given by ``promotions.trail``.
 
-        One that was removed, or that does not fit ``config``, is passed over.
-        Before the first promotion the blob picker served.
+        Bundles that were removed or do not fit ``config`` are skipped. Before the first promotion
+        the blob picker was in use.
         """
         bundles = {bundle.card.version: bundle for bundle in self.bundles()}
         serves, blob = self._serving(config), self.blob(config)
@@ -214,9 +215,10 @@ class Models:
     def prune(self, keep: int, config: Config) -> list[Bundle]:
         """Remove the oldest trained bundles beyond ``keep``, and return them.
 
-        What is needed stays, whatever its age: the champion and the one to roll back to, blob
-        pickers, the model of the present settings (else it would be trained again), and the parent
-        of a run under way. Folders of runs stay too: they say which micrographs were held out.
+        Bundles that are needed stay, whatever their age: the champion and the one to roll back to,
+        blob pickers, the model of the current settings (otherwise it would be trained again), and
+        the parent of a run in progress. Run folders stay too: they record which micrographs were
+        held out.
 
         Raises
         ------
@@ -240,12 +242,12 @@ class Models:
         return removed
 
     def ensure_blob(self, config: Config) -> Bundle:
-        """Return the blob picker for the particle of ``config``, made now if it is not there.
+        """Return the blob picker for the particle of ``config``; make it if it does not exist.
 
         Raises
         ------
         ModelError
-            It could not be written.
+            The blob picker could not be written.
         """
         present = self.blob(config)
         if present is not None:
@@ -263,10 +265,10 @@ class Models:
         return self.blob(config)
 
     def _fits(self, card: ModelCard, config: Config) -> bool:
-        """Whether a model may pick: it knows the particle, or has picked in this session.
+        """Return True if a model may be used: it fits the particle, or was used in this session.
 
-        An edit of the particle is a wish for another model, and until there is one that is no
-        worse, the present one goes on. In another session there is another sample.
+        Editing the particle asks for another model. Until there is one that is no worse, the
+        current model stays in use. Another session has another sample.
         """
         return card.particle_fingerprint == config.particle_fingerprint() or any(
             promotion.version == card.version and promotion.session == config.session.name
@@ -280,7 +282,7 @@ class Models:
         return Bundle(path, card)
 
     def _needed(self, config: Config) -> set[int]:
-        """Return the versions that something may want at any moment."""
+        """Return the versions that must not be removed."""
         needed = parents_of_runs_under_way(self.directory.parent / RUNS, self.directory)
         for bundle in (
             self.pointer(),
@@ -293,7 +295,7 @@ class Models:
         return needed
 
     def _warn(self, message: str) -> None:
-        """Log a warning once: the folder is looked at every second."""
+        """Log a warning only once, because the folder is checked every second."""
         if message not in self._told:
             self._told.add(message)
             _log.warning("%s", message)
@@ -305,7 +307,7 @@ def verify_graph(path: Path, card: ModelCard) -> None:
     Raises
     ------
     ModelError
-        It is missing or another.
+        The graph is missing, or is a different one.
     """
     graph = path / GRAPH
     try:

@@ -1,4 +1,4 @@
-"""What is known of each model of a session: its card, report, promotions and settings."""
+"""Summary of each model of a session: its card, report, promotions and settings."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from livepick.models.registry import Models
 __all__ = ["Entry", "SettingDifference", "differing_settings", "entries"]
 
 _SHAPELESS = {"threads", "device", "time_limit_minutes"}
-"""Settings of the training that shape no model."""
+"""Training settings that do not affect the resulting model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +29,17 @@ class Entry:
 
     card: ModelCard
     is_champion: bool
-    """It picks now."""
+    """True if it is currently used for picking."""
     fits: bool
-    """It is for the config's particle."""
+    """True if it was made for the particle of the config."""
     figures: HeldOutFigures | None
     findings: tuple[TrainingFinding, ...]
     promotions: tuple[Promotion, ...]
-    """Of this model, the latest last."""
+    """Promotions of this model, the latest last."""
 
     @property
     def source(self) -> str:
-        """What it was made from, in a few words."""
+        """Short description of the data that the model was made from."""
         if self.card.kind == "blob":
             return "the particle's diameter"
         if self.card.parent is not None:
@@ -53,7 +53,7 @@ class Entry:
         return f"run {self.card.run}, {seeds}" if self.card.run else seeds
 
     def as_json(self) -> dict[str, Any]:
-        """Return what scripts rely on."""
+        """Return the entry as a JSON-serializable dict; scripts depend on its keys."""
         card = self.card
         return {
             "version": card.version,
@@ -74,10 +74,10 @@ class Entry:
 
 
 def entries(models: Models, config: Config) -> list[Entry]:
-    """Return the models that are there and can be read, by version."""
+    """Return an entry for each readable model, sorted by version."""
     try:
         champion = models.champion(config).card.version
-    except ModelError:  # none serves before the first start
+    except ModelError:  # there is none before the first start
         champion = None
     promotions = models.promotions()
     particle = config.particle_fingerprint()
@@ -96,19 +96,19 @@ def entries(models: Models, config: Config) -> list[Entry]:
 
 @dataclass(frozen=True, slots=True)
 class SettingDifference:
-    """A setting that a model was not trained with as the config has it now."""
+    """A setting whose current value differs from the one that a model was trained with."""
 
     name: str
-    """As in the config: ``training.epochs``."""
+    """Name as in the config, such as ``training.epochs``."""
     then: object
-    """None: it was not set."""
+    """Value at training time. None: it was not set."""
     now: object
 
 
 def differing_settings(config: Config, version: int) -> list[SettingDifference] | None:
-    """Return what the config now says otherwise than when a model's run was ordered.
+    """Return the settings that have changed since a model's run was ordered.
 
-    None if the run's order is not there, or cannot be read.
+    None if the order of the run does not exist or cannot be read.
     """
     try:
         spec = RunSpec.read(config.state.directory / RUNS / bundle_name(version))
@@ -123,7 +123,7 @@ def differing_settings(config: Config, version: int) -> list[SettingDifference] 
 
 
 def _settings(of: RunSpec | Config) -> dict[str, object]:
-    """Return the settings that shape a model, by their name in the config."""
+    """Return the settings that affect a model, by their name in the config."""
     sections = {
         "particle": of.particle.model_dump(mode="json"),
         "bootstrap": of.bootstrap.model_dump(mode="json"),

@@ -1,1 +1,1 @@
-"""How the session is doing: status, problems, health, drift, metrics."""
+"""Monitoring of a session: status, problems, health, drift and metrics."""

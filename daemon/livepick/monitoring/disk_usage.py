@@ -1,4 +1,4 @@
-"""The room on the disks of a session, as people read it: each disk once, whatever is on it."""
+"""Disk space of a session for display: each disk once, however many folders are on it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ class Room:
     """One disk."""
 
     roles: tuple[str, ...]
-    """What of the session is on it, in words."""
+    """Names of the session's folders on this disk: watched, output or state."""
     folders: tuple[str, ...]
     space: Space
 
     @property
     def grave(self) -> bool:
-        """Whether livepick has no room to write in; what is only watched may be full for years."""
+        """True if livepick has no space to write; a disk that is only watched may stay full."""
         return self.space.is_full and self.roles != (_NAMES["watch"],)
 
     @property
     def used_percent(self) -> float:
-        """Of it, 0 to 100."""
+        """Used share of the disk, 0 to 100."""
         return 100 * (1 - self.space.free_fraction)
 
 
@@ -48,7 +48,7 @@ def _room(disks: Sequence[Disk]) -> Room:
 
 
 def tight(rooms: Iterable[Room]) -> list[Problem]:
-    """Return what is to be said of disks without much room."""
+    """Return a problem for each disk that is full or almost full."""
     return [_problem(room) for room in rooms if room.space.is_full or room.space.is_low]
 
 

@@ -1,14 +1,14 @@
-"""Whether the session is still what its model was promoted on, as the ledger has it.
+"""Drift detection: compare a session with the data its model was promoted on, from the ledger.
 
-The reference are the first micrographs that landed after the *training* of the model had begun.
-Part of them landed before its promotion and were picked again by it, so that the reference is
-complete soon; none of them was trained on, for a network scores what it has learned from higher
-than anything that it will meet, and every session would seem to get worse. Nor does it matter how
-often a model is promoted, or when the service was started: the reference is always the same.
+The reference is the first micrographs that landed after the *training* of the model had begun.
+Some of them landed before its promotion and were picked again by it, so the reference is complete
+soon. None of them was used for training: a network scores its training data higher than any new
+data, so every session would seem to get worse. The reference does not depend on how often a model
+is promoted or when the service was started.
 
-The window are the last that the same model picked. All scores are cut at one threshold, that of
-the newest micrograph, so that a changed ``picking.threshold`` is no drift. A blob picker, whose
-picks are provisional, is not watched.
+The window is the last micrographs that the same model picked. All scores are cut at one threshold,
+that of the newest micrograph, so a changed ``picking.threshold`` does not count as drift. A blob
+picker is not monitored, because its picks are provisional.
 """
 
 import logging
@@ -32,14 +32,14 @@ from livepick.ledger.writer import ReadLedger
 __all__ = ["DriftWatch", "read_drift"]
 
 LOOK_SECONDS = 5.0
-"""Between two looks at the ledger; a micrograph comes every few seconds at most."""
+"""Interval between two ledger reads; micrographs arrive at most every few seconds."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """What there is to compare."""
+    """Micrographs to compare."""
 
     model_version: int
     reference: tuple[MicrographRow, ...]
@@ -47,13 +47,13 @@ class _Rows:
 
     @property
     def mark(self) -> tuple[object, ...]:
-        """Differs if and only if a comparison may."""
+        """Key that changes if and only if the result of a comparison may change."""
         rows = (*self.reference, *self.window)
         return (self.model_version, *((row.id, row.picked_at) for row in rows))
 
 
 def read_drift(ledger: ReadLedger) -> Drift:
-    """Return what one look at the ledger says, for whoever has no earlier one.
+    """Return the drift from a single read of the ledger, without an earlier result.
 
     Raises
     ------
@@ -65,12 +65,12 @@ def read_drift(ledger: ReadLedger) -> Drift:
 
 
 class DriftWatch:
-    """Looks at the ledger every now and then, and tells when a drift begins and when it ends.
+    """Periodic check of the ledger that reports when a drift begins and when it ends.
 
     Parameters
     ----------
     drifted
-        Called with a sentence once when a drift begins; it must return at once.
+        Called once with a sentence when a drift begins; it must not block.
     clock
         Monotonic seconds.
     """
@@ -92,16 +92,16 @@ class DriftWatch:
 
     @property
     def drift(self) -> Drift:
-        """What the last look found. May be asked from any thread."""
+        """Result of the last check. Safe to read from any thread."""
         return self._drift
 
     def look(self) -> Drift:
-        """Look, if it is time and there is something new; return what the last look found.
+        """Check for drift if the interval has passed and the data changed; return the last result.
 
         Raises
         ------
         LedgerError
-            The ledger cannot be read; the next look is as if this one had not been.
+            The ledger cannot be read. The next check is not affected.
         """
         if self._clock() - self._looked_at < LOOK_SECONDS:
             return self._drift
@@ -134,7 +134,7 @@ class DriftWatch:
 
 
 def _rows(ledger: ReadLedger) -> _Rows | None:
-    """Return what the present model has to compare, or None if too little."""
+    """Return the current model's reference and window, or None if there are too few rows."""
     model = ledger.model()
     if model is None or model.kind == "blob":
         return None
@@ -151,7 +151,7 @@ def _rows(ledger: ReadLedger) -> _Rows | None:
 
 
 def _compared(ledger: ReadLedger, rows: _Rows, active: Sequence[DriftKind]) -> Drift | None:
-    """Return what the rows say, or None if one of them has changed since it was read."""
+    """Return the drift of the rows, or None if one of them has changed since it was read."""
     threshold = rows.window[-1].threshold or 0.0
     sides: list[list[Picked]] = []
     for side in (rows.reference, rows.window):

@@ -1,7 +1,8 @@
-"""The most important sentence first: what goes on, or what is wrong and what to do.
+"""Headline of the page: the current activity, or the most important problem and its remedy.
 
-Pure: a status, a health and a pace go in, words come out. What is bad comes before what wants
-attention, and what explains others before them: with the folder gone, no micrograph lands.
+Pure functions from a status, a health and a pace to text. Problems of level ``bad`` come before
+those of level ``attention``, and a cause before its effects: if the folder is gone, no micrograph
+lands.
 """
 
 import dataclasses
@@ -20,34 +21,34 @@ __all__ = ["Headline", "headline"]
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """What the page begins with."""
+    """Headline of the page."""
 
     level: Literal["good"] | Level
     sentence: str
     remedy: str
     doing: str
-    """What goes on; empty if ``sentence`` says it."""
+    """Current activity; empty if ``sentence`` says it."""
     others: tuple[Problem, ...]
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """All that is wrong, the first first."""
+        """All problems, the most important first."""
         if self.level == "good":
             return ()
         return (Problem(self.level, self.sentence, self.remedy), *self.others)
 
     def as_json(self) -> bytes:
-        """Return it for other programs."""
+        """Return the headline as JSON for other programs."""
         return json.dumps(dataclasses.asdict(self)).encode()
 
     @classmethod
     def of_json(cls, text: bytes) -> Self:
-        """Return what ``as_json`` has written.
+        """Return the headline from the output of ``as_json``.
 
         Raises
         ------
         ValueError
-            It is something else.
+            The text is not such JSON.
         """
         try:
             values = json.loads(text)
@@ -58,16 +59,16 @@ class Headline:
 
 
 def headline(status: Status, health: Health, pace: Pace, *, now: float, folders: str) -> Headline:
-    """Return what the page begins with.
+    """Return the headline of the page.
 
     Parameters
     ----------
     status, health, pace
-        Of the session.
+        State of the session.
     now
-        Unix seconds.
+        Current time, in unix seconds.
     folders
-        The watched folders, as they are shown.
+        Watched folders, as display text.
     """
     problems = sorted(problems_of(status, health, pace, now), key=lambda p: p.level != "bad")
     if not problems:

@@ -1,4 +1,4 @@
-"""Whether the parts of the service get on."""
+"""Health of the parts of the service."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ __all__ = ["Health"]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the parts of the service get on."""
+    """Health of the parts of the service."""
 
     ok: bool
     seconds_since: dict[str, float]
-    """Since the last sign of life, by part."""
+    """Seconds since the last sign of life, by part."""

@@ -1,10 +1,10 @@
-"""Times and sizes in words that are short."""
+"""Short human-readable formats for times and sizes."""
 
 __all__ = ["size"]
 
 
 def span(seconds: float) -> str:
-    """Return a length of time in words that are short."""
+    """Return a duration as short text."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 7200:
@@ -15,7 +15,7 @@ def span(seconds: float) -> str:
 
 
 def size(count_bytes: float) -> str:
-    """Return an amount of data in words that are short, by powers of 1024 as ``df -h``."""
+    """Return an amount of data as short text, in powers of 1024 like ``df -h``."""
     amount = float(count_bytes)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if amount < 1000:

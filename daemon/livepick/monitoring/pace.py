@@ -1,4 +1,4 @@
-"""How fast a session goes: landings, picks and verdicts of late."""
+"""Recent pace of a session: landings, picks and verdicts."""
 
 import itertools
 from collections.abc import Sequence
@@ -14,42 +14,42 @@ __all__ = ["Pace", "empty_in_row", "pace_of"]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How the session goes just now."""
+    """Current pace of the session."""
 
     hourly: Hourly
     last_landed_at: float | None = None
-    """Unix seconds; None before the first, those apart that were there at the start."""
+    """Unix seconds; None before the first. Files present at the start do not count."""
     gap_seconds: float | None = None
-    """Usual time between two of them."""
+    """Median time between two landings."""
     picks: float | None = None
-    """Median of the latest."""
+    """Median pick count of the latest micrographs."""
     score: float | None = None
-    """Median of the latest medians."""
+    """Median of the median scores of the latest micrographs."""
     failed: int = 0
-    """Of the latest."""
+    """Number of failed micrographs among the latest."""
     latest: int = 0
-    """How many those are."""
+    """Number of latest micrographs."""
     empty_in_row: int = 0
-    """Latest picked micrographs without a pick, in a row."""
+    """Number of consecutive micrographs without a pick, counted back from the newest picked."""
     judged: int = 0
-    """Of the latest, those that have a verdict on their quality."""
+    """Number of the latest that have a quality verdict."""
     bad: int = 0
     doubtful: int = 0
     why_bad: Reason | None = None
-    """Why most of the bad ones are so."""
+    """Most frequent reason of the bad ones."""
     why_not_good: Reason | None = None
-    """Why most of the bad and the doubtful ones are so."""
+    """Most frequent reason of the bad and doubtful ones together."""
 
 
 def pace_of(latest: Sequence[MicrographRow], hourly: Hourly, *, collected: Sequence[float]) -> Pace:
-    """Return the pace that the latest micrographs show.
+    """Return the pace computed from the latest micrographs.
 
     Parameters
     ----------
     latest
-        The newest first.
+        Latest micrographs, newest first.
     collected
-        When the last landed while the session was collecting.
+        Landing times of the last micrographs that arrived while the session was collecting.
     """
     landed = sorted(collected, reverse=True)
     gaps = [newer - older for newer, older in itertools.pairwise(landed)]
@@ -76,7 +76,7 @@ def pace_of(latest: Sequence[MicrographRow], hourly: Hourly, *, collected: Seque
 
 
 def empty_in_row(picked: Sequence[MicrographRow]) -> int:
-    """Return how many of picked micrographs, the newest first, have no pick until one has."""
+    """Return how many micrographs, from the newest back, have no picks before one that has some."""
     return sum(1 for _ in itertools.takewhile(lambda row: not row.pick_count, picked))
 
 

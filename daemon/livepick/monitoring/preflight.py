@@ -1,8 +1,9 @@
-"""Try what the service will need, before a session depends on it.
+"""Preflight checks: test what the service will need, before a session depends on it.
 
-Each check is one fact with a verdict and, unless all is well, a remedy. A fault means that the
-service would not start, or would not do its whole job; a warning means that it would, but that
-somebody should know. Nothing is left behind: a folder that is not there yet is not made.
+Each check returns one finding with a verdict and, unless it is ``ok``, a remedy. A fault means
+that the service would not start, or would not do its whole job. A warning means that it would
+work, but that somebody should know. The checks leave nothing behind: a missing folder is not
+created.
 """
 
 import concurrent.futures
@@ -46,39 +47,39 @@ __all__ = ["Check", "check_environment"]
 Verdict = Literal["ok", "warning", "fault"]
 
 OUTPUT_GIB = 2.0
-"""Coordinates of 10,000 micrographs, of some 100 kB each, and as much again."""
+"""Coordinates of 10,000 micrographs at about 100 kB each, with a safety factor of two."""
 
 STATE_GIB = 5.0
-"""Ledger with all candidates, training patches and models of a long session."""
+"""Space for the ledger with all candidates, training patches and models of a long session."""
 
 PROBE_SECONDS = 120.0
-"""A first CUDA session may compile kernels for a minute."""
+"""Timeout of a probe; the first CUDA session may compile kernels for a minute."""
 
 ADVISED = "It is allowed; change it, unless you know better."
 
 FILES_LOOKED_AT = 20_000
-"""Names that the search for a first micrograph reads at most."""
+"""Maximum number of names that the search for a first micrograph reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was tried."""
+    """Result of one check."""
 
     name: str
-    """What was tried, in a few words."""
+    """Short name of the check."""
 
     verdict: Verdict
-    """``fault``: the service cannot do its job so."""
+    """``fault``: the service cannot do its job in this state."""
 
     found: str
-    """What is the case."""
+    """Finding of the check."""
 
     remedy: str = ""
-    """What to do; empty when all is well."""
+    """Advice; empty if the verdict is ``ok``."""
 
 
 def check_environment(config: Config) -> Iterator[Check]:
-    """Try one thing after another, and yield each as soon as it is known."""
+    """Run the checks one after another, and yield each result as soon as it is known."""
     for folder in config.watch.directories:
         yield _watched(folder, config.watch.mode)
     yield _writable("output folder", config.output.directory)
@@ -248,7 +249,7 @@ def _provider(config: Config) -> Check:
 
 
 def _probe(config: Config, device: Device) -> str:
-    """Make the blob picker in a folder that goes away, and run it. Called in a process apart."""
+    """Create the blob picker in a temporary folder, and run it. Called in a separate process."""
     from livepick.models.registry import Models  # noqa: PLC0415 - only the process apart needs them
     from livepick.picking.model_check import probe  # noqa: PLC0415
 
@@ -257,9 +258,9 @@ def _probe(config: Config, device: Device) -> str:
 
 
 def _in_a_worker(function: Callable[[Config, Device], str], config: Config, device: Device) -> str:
-    """Call a function as a worker would be called; a crash of onnxruntime is its own only."""
+    """Call a function in a process like a worker, so that a crash of onnxruntime stays there."""
     context = multiprocessing.get_context("spawn")
-    # What a worker would log of it is said by the check.
+    # Logging is disabled because the check reports what a worker would log.
     pool = concurrent.futures.ProcessPoolExecutor(
         1, mp_context=context, initializer=logging.disable
     )
@@ -271,7 +272,7 @@ def _in_a_worker(function: Callable[[Config, Device], str], config: Config, devi
 
 def _trainer(config: Config) -> Check:
     name = "trainer"
-    # find_spec, not import: the service's processes never load torch.
+    # find_spec instead of an import: the service's processes never load torch.
     absent = [
         package
         for package in ("livepick_trainer", "torch", "matplotlib")
@@ -336,7 +337,7 @@ def _first_coordinates(name: str, config: Config, place: Path) -> Check:
 
 
 def _probe_bundle(config: Config, device: Device) -> str:
-    """Run the graph of the bootstrap's bundle once. Called in a process apart."""
+    """Run the graph of the bootstrap bundle once. Called in a separate process."""
     from livepick.picking.model_check import probe  # noqa: PLC0415 - only the process apart needs it
 
     picks = config.bootstrap.picks
@@ -398,7 +399,7 @@ def _door(config: Config) -> Check:
 
 def _clock() -> Check:
     name = "system time"
-    # The installation is older than any session, so a clock before it is wrong for certain.
+    # The installation is older than any session, so a clock set before it must be wrong.
     installed_at = Path(__file__).stat().st_mtime
     now = time.time()
     shown = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(now))
@@ -413,7 +414,7 @@ def _clock() -> Check:
 
 
 def _nearest(folder: Path) -> Path:
-    """Return the nearest folder on the way up that is there."""
+    """Return the nearest existing folder: the path itself or one of its parents."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder

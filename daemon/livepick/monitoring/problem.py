@@ -1,4 +1,4 @@
-"""What an operator should know, how grave it is, and what to do."""
+"""Problems to report to the operator, with their severity and remedy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,23 +22,23 @@ __all__ = [
 ]
 
 Level = Literal["attention", "bad"]
-"""``bad``: micrographs or picks stay out until somebody acts. ``attention``: it goes on, and
-somebody should look."""
+"""Severity. ``bad``: micrographs or picks will be missing until somebody acts. ``attention``: the
+session continues, but somebody should check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is not as it should be."""
+    """A problem of the session."""
 
     level: Level
     sentence: str
-    """What is the case, with a full stop."""
+    """Description of the problem, ending in a full stop."""
     remedy: str = ""
-    """What to do, in whole sentences; empty if ``sentence`` says it."""
+    """Advice, in full sentences; empty if ``sentence`` contains it."""
 
 
 def folder_gone(root: Path, detail: str) -> Problem:
-    """Return what is said of a watched folder that is not there."""
+    """Return the problem of a missing watched folder."""
     return Problem(
         "bad",
         f"The watched folder {printable(root)} is not there: {detail}.",
@@ -47,7 +47,7 @@ def folder_gone(root: Path, detail: str) -> Problem:
 
 
 def output_refuses(folder: Path, error: OutputError) -> Problem:
-    """Return what is said of an output folder that takes no writes, in the system's words."""
+    """Return the problem of an output folder that cannot be written, with the system's error."""
     cause = error.__cause__
     why = cause.strerror if isinstance(cause, OSError) else _shown(error.what)
     return Problem(
@@ -58,7 +58,7 @@ def output_refuses(folder: Path, error: OutputError) -> Problem:
 
 
 def ledger_refuses(error: LedgerWriteError) -> Problem:
-    """Return what is said of a ledger that takes no writes, in the words of SQLite."""
+    """Return the problem of a ledger that cannot be written, with the error text of SQLite."""
     return Problem("bad", f"{_shown(error.what)}.", error.remedy)
 
 
@@ -66,7 +66,7 @@ _NOT_TAKEN = "The config was edited and is not taken; the former one is in force
 
 
 def config_refused(error: BaseException) -> Problem:
-    """Return what is wrong with an edit of the config, whose message has a line for each fault."""
+    """Return the problem of a rejected config edit; the error message has a line for each fault."""
     what, remedy = (
         (error.what, error.remedy) if isinstance(error, LivepickError) else (str(error), "")
     )
@@ -74,12 +74,12 @@ def config_refused(error: BaseException) -> Problem:
 
 
 def is_config_refused(problem: Problem) -> bool:
-    """Whether a problem is one of ``config_refused``."""
+    """Return True if a problem was made by ``config_refused``."""
     return problem.sentence.startswith(_NOT_TAKEN)
 
 
 def config_faulty(error: ConfigError) -> Problem:
-    """Return what is said of a config with a fault that no service has read."""
+    """Return the problem of a faulty config that no service has read."""
     return Problem(
         "attention",
         f"The config has a fault, and what is said here is by the settings that were last in"
@@ -89,7 +89,7 @@ def config_faulty(error: ConfigError) -> Problem:
 
 
 def drifted(finding: DriftFinding) -> Problem:
-    """Return what is said of a session that is no longer as the model knew it."""
+    """Return the problem of a session that has drifted from what its model was promoted on."""
     return Problem(
         "attention",
         _sentence(finding.evidence),
@@ -99,7 +99,7 @@ def drifted(finding: DriftFinding) -> Problem:
 
 
 def no_gpu() -> Problem:
-    """Return what is said where a GPU was preferred and is not there."""
+    """Return the problem of a missing GPU where one is preferred."""
     return Problem(
         "attention",
         "There is no GPU, so the CPU picks.",
@@ -113,7 +113,7 @@ def _in_a_line(what: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return a text that can be sent: odd bytes of a file name come as escapes."""
+    """Return a text that can be encoded: invalid bytes of a file name become escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

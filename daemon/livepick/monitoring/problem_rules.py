@@ -1,4 +1,4 @@
-"""From figures to problems: what an operator is told, and when."""
+"""Rules that turn the state of a session into problems for the operator."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ from livepick.monitoring.status import Status
 
 
 def problems_of(status: Status, health: Health, pace: Pace, now: float) -> Iterator[Problem]:
-    """Yield what is wrong; of those that are equally grave, what explains others first."""
+    """Yield the current problems; within a level, causes come before their effects."""
     if not health.ok:
         yield _silence(health)
     yield from (problem for problem in status.problems if problem.level == "bad")
@@ -60,7 +60,7 @@ def _silence(health: Health) -> Problem:
 
 
 def _lag(status: Status, now: float) -> Problem:
-    """Return what is said of picks that are late: grave if none appear at all."""
+    """Return the problem for delayed picks: level ``bad`` if no picks appear at all."""
     seconds = now - (status.oldest_waiting_at or now)
     waiting = status.counts.queued + status.counts.picking
     if now - (status.last_picked_at or 0.0) > LAG_SECONDS:
@@ -78,7 +78,7 @@ def _lag(status: Status, now: float) -> Problem:
 
 
 def _of_latest(pace: Pace) -> Iterator[Problem]:
-    """Yield what the latest micrographs have in common."""
+    """Yield the problems of the latest micrographs as a group."""
     if pace.failed > max(FAILED_SINGLE, FAILED_FRACTION * pace.latest):
         yield Problem(
             "attention",

@@ -1,4 +1,4 @@
-"""The figures of a micrograph as people read them: by name, in their unit, with their limits."""
+"""Quality figures of a micrograph for display: name, unit and limits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,25 +23,25 @@ _Value = Callable[[MicrographRow], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure."""
+    """One quality figure."""
 
     name: str
     value: _Value
-    """None where it is not known."""
+    """Function that returns the figure of a micrograph; None if it is not known."""
     form: str
-    """How a value is written."""
+    """Format string for a value."""
     limit: Limit | None
-    """None if no value makes a micrograph doubtful or bad."""
+    """Limit of the figure; None if no value makes a micrograph doubtful or bad."""
 
     def verdict(self, row: MicrographRow) -> Verdict:
-        """Return what it says of a micrograph; unknown is good."""
+        """Return the verdict of this figure on a micrograph; an unknown value counts as good."""
         if self.limit is None:
             return "good"
         return self.limit.verdict(self.value(row), row.quality)
 
     @property
     def limits(self) -> str:
-        """From where on a value is doubtful, and from where on bad; empty without a limit."""
+        """Limits beyond which a value is doubtful, and bad, as text; empty without a limit."""
         return "" if self.limit is None else self.limit.range
 
 
@@ -79,10 +79,10 @@ _NAMES: Final = {
     "ctf_resolution_angstrom": "CTF fitted to",
     "astigmatism_angstrom": "astigmatism",
 }
-"""Figures that have limits."""
+"""Display names of the figures that have limits."""
 
 PICKS_FIGURES: Final = ("picks", "median score of picks")
-"""Names of the figures that are the picks' alone."""
+"""Names of the figures that describe only the picks."""
 
 FIGURES: Final = (
     Figure(PICKS_FIGURES[0], lambda row: row.pick_count, "{:.0f}", None),
@@ -101,12 +101,12 @@ FIGURES: Final = (
         for limit in CTF_LIMITS
     ),
 )
-"""In the order in which they are told."""
+"""All figures, in display order."""
 
 
 @dataclass(frozen=True, slots=True)
 class FigureText:
-    """A figure of one micrograph, in words."""
+    """A figure of one micrograph, as text."""
 
     name: str
     value: str
@@ -115,7 +115,7 @@ class FigureText:
 
 
 def figures_of(row: MicrographRow) -> tuple[FigureText, ...]:
-    """Return the figures that are known of a micrograph."""
+    """Return the known figures of a micrograph."""
     return tuple(
         FigureText(figure.name, figure.form.format(value), figure.verdict(row), figure.limits)
         for figure in FIGURES
@@ -124,7 +124,7 @@ def figures_of(row: MicrographRow) -> tuple[FigureText, ...]:
 
 
 def reasons_of(row: MicrographRow) -> tuple[str, ...]:
-    """Return what makes a micrograph bad, or else doubtful, in words; nothing if it is good."""
+    """Return the reasons why a micrograph is bad, or else doubtful; empty if it is good."""
     if row.quality_verdict in (None, "good"):
         return ()
     return tuple(
@@ -136,21 +136,22 @@ def reasons_of(row: MicrographRow) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """What most of some micrographs have in common that is not good."""
+    """Most frequent quality problem of a group of micrographs."""
 
     meaning: str
-    """What is wrong, in words."""
+    """Description of the problem."""
     remedy: str
-    """What to do, in whole sentences."""
+    """Advice, in full sentences."""
     count: int
-    """How many are so."""
+    """Number of micrographs with this problem."""
 
 
 def main_reason(rows: Sequence[MicrographRow]) -> Reason | None:
-    """Return the most frequent reason of micrographs that are not good.
+    """Return the most frequent reason why micrographs are not good.
 
-    Of a bad micrograph only what makes it bad counts, of a doubtful one all that does. None if no
-    figure says why, as after an update of livepick that has moved a limit.
+    For a bad micrograph only the figures that make it bad count; for a doubtful one, all doubtful
+    figures count. None if no figure gives a reason, for example after an update of livepick that
+    changed a limit.
     """
     best: Reason | None = None
     for figure in FIGURES:

@@ -1,4 +1,4 @@
-"""Which micrographs of a session are the best and the worst, and how its figures are spread."""
+"""Best and worst micrographs of a session, and the distribution of its quality figures."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,46 +14,47 @@ __all__ = ["FigureRow", "Ranking", "rank"]
 
 @dataclass(frozen=True, slots=True)
 class FigureRow:
-    """How one figure is spread over a session."""
+    """Distribution of one figure over a session."""
 
     name: str
     known: int
-    """Micrographs that have it."""
+    """Number of micrographs that have the figure."""
     low: str
-    """The 10th percentile, as it is written; this and the next are empty if none has it."""
+    """10th percentile as formatted text; all percentiles are empty if no micrograph has the figure.
+    """
     median: str
     high: str
-    """The 90th percentile."""
+    """90th percentile as formatted text."""
     doubtful: int | None
-    """Micrographs that it makes doubtful; None for a figure without a limit."""
+    """Number of micrographs that this figure makes doubtful; None for a figure without a limit."""
     bad: int | None
     limits: str
-    """From where on a value is doubtful, and from where on bad."""
+    """Limits beyond which a value is doubtful, and bad, as text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What a look at all picked micrographs gives."""
+    """Ranking and statistics of all picked micrographs."""
 
     best: tuple[int, ...]
-    """Numbers of micrographs, the best first."""
+    """Ledger numbers of the best micrographs, best first."""
     worst: tuple[int, ...]
-    """The worst first; none of them is among the best."""
+    """Ledger numbers of the worst, worst first; none of them is among the best."""
     figures: tuple[FigureRow, ...]
 
 
 def rank(rows: Iterable[MicrographRow], most: int) -> Ranking:
-    """Return the best and the worst of micrographs, and how their figures are spread.
+    """Return the best and the worst micrographs, and the distribution of their figures.
 
-    The verdict counts first, then the picks: the best are good and have many, the worst are bad
-    and have few. Those without a verdict are neither.
+    Micrographs are ordered by verdict, then by number of picks: the best are good and have many
+    picks, the worst are bad and have few. Micrographs without a verdict are not ranked.
 
     Parameters
     ----------
     rows
-        Micrographs that have picks; they are walked once.
+        Micrographs that have picks; iterated once.
     most
-        How many of the best, and how many of the worst.
+        Maximum number of the best, and of the worst.
     """
     places: list[tuple[int, int, int]] = []
     values: list[list[tuple[float, Verdict]]] = [[] for _ in FIGURES]

@@ -1,6 +1,6 @@
-"""Where a session stands: read from the ledger and the folders, by the page and by the command.
+"""Status of a session, read from the ledger and the folders, for the page and the command.
 
-Nothing here needs the service: what can be said while it runs can be said after it has ended.
+Nothing here needs the service to be running, so the status can also be read after it has ended.
 """
 
 import contextlib
@@ -32,29 +32,29 @@ __all__ = ["Status", "Training", "read_status"]
 
 NEWEST = 20
 FAILURES = 20
-"""Rows on the page."""
+"""Number of rows on the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How far the trained model is."""
+    """Training state of the session's model."""
 
     state: Literal["collecting", "training", "trained", "failed", "kept_aside"]
     sentence: str
     version: int | None = None
-    """Of the run, once there is one."""
+    """Version of the run, once there is one."""
     progress: RunProgress | None = None
-    """Of the run under way, once its trainer has said something."""
+    """Progress of the current run, once its trainer has reported some."""
     waits: bool = False
-    """Whether it waits for something, which ``sentence`` names."""
+    """True if the run is waiting; ``sentence`` says for what."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One micrograph, as it is shown."""
+    """One micrograph, as displayed."""
 
     name: str
-    """Path below the watched folder."""
+    """Path relative to the watched folder."""
     state: str
     picks: int | None
     model_version: int | None
@@ -66,38 +66,38 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a session stands."""
+    """Status of a session."""
 
     session: str
     started: bool = False
-    """False: there is no ledger yet."""
+    """True if the session has a ledger."""
     counts: Counts = field(default_factory=Counts)
     particles: int = 0
     verdicts: Mapping[Verdict, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
-    """Picked micrographs that are good, doubtful and bad."""
+    """Number of picked micrographs that are good, doubtful and bad."""
     model: ModelCard | None = None
     training: Training = Training("collecting", "The session has not begun.")
     findings: tuple[TrainingFinding, ...] = ()
-    """On the training of the model that picks."""
+    """Findings on the training of the current model."""
     verdict: str = ""
-    """What the gate last said, in a sentence; empty before it has."""
+    """Last result of the gate, as a sentence; empty before the first one."""
     newest: list[Row] = field(default_factory=list)
     failures: list[Row] = field(default_factory=list)
     drift: tuple[DriftFinding, ...] = ()
-    """How the last micrographs differ from the first that the model picked."""
+    """Differences of the last micrographs from the first that the model picked."""
     oldest_waiting_at: float | None = None
-    """When the oldest micrograph without picks landed."""
+    """Time when the oldest micrograph without picks landed."""
     last_picked_at: float | None = None
-    """When the last picks were written."""
+    """Time when the last picks were written."""
     provider: str = ""
-    """Only the running service knows this and what follows."""
+    """onnxruntime provider. Only the running service sets this and the following fields."""
     disks: tuple[Disk, ...] = ()
-    """The room that the session's folders have, as far as they say."""
+    """Disk space of the session's folders, as far as it is known."""
     problems: tuple[Problem, ...] = ()
-    """What the operator should see first."""
+    """Problems that the operator should see first."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return what scripts rely on."""
+        """Return the status as JSON-serializable values. Scripts rely on this format."""
         return {
             "session": self.session,
             "micrographs": {
@@ -140,21 +140,21 @@ class Status:
 def read_status(
     config: Config, ledger: ReadLedger | None = None, *, drift: Drift | None = None
 ) -> Status:
-    """Return where the session of ``config`` stands; zeros if it has not begun.
+    """Return the status of the session of ``config``; all counts are 0 if it has not begun.
 
     Parameters
     ----------
     config
-        Of the session.
+        Config of the session.
     ledger
-        An open one; without it the ledger of ``config`` is opened and closed.
+        An open ledger. None: the ledger of ``config`` is opened and closed.
     drift
-        What the running service found; without it the ledger is asked.
+        Drift found by the running service. None: it is computed from the ledger.
 
     Raises
     ------
     LedgerError
-        There is a ledger that cannot be read.
+        The ledger exists but cannot be read.
     """
     if ledger is not None:
         return _read(config, ledger, drift)
@@ -175,7 +175,7 @@ def _read(config: Config, ledger: ReadLedger, drift: Drift | None) -> Status:
     findings: tuple[TrainingFinding, ...] = ()
     if in_use is not None:
         path = config.state.directory / MODELS / bundle_name(in_use.version)
-        with contextlib.suppress(ModelError):  # removed by hand; the service says so at its start
+        with contextlib.suppress(ModelError):  # removed by hand; the service reports it at start
             model = read_card(path)
             findings = read_findings(path)
     return Status(
@@ -197,7 +197,7 @@ def _read(config: Config, ledger: ReadLedger, drift: Drift | None) -> Status:
 
 
 def _verdict(runs: Sequence[RunRow]) -> str:
-    """Return what became of the last model that stood at the gate."""
+    """Return the outcome of the last model that the gate judged."""
     judged = (run for run in runs if run.figures.get("verdict") is not None)
     last = next(judged, None)
     if last is None:
@@ -270,7 +270,7 @@ def _under_way(config: Config, run: RunRow, name: str) -> Training:
 
 
 def _duration(seconds: float) -> str:
-    """Say a time as roughly as it is known."""
+    """Return a duration as text, rounded to the precision of the estimate."""
     if seconds < 90:
         return f"{max(10, round(seconds, -1)):.0f} s"
     minutes = seconds / 60

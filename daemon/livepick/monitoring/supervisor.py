@@ -1,4 +1,4 @@
-"""How the service does: for systemd, the metrics, the page and the health check."""
+"""Health and status of the service: for systemd, the metrics, the page and the health check."""
 
 import dataclasses
 import logging
@@ -41,37 +41,40 @@ from livepick.picking.output_sync import Outputs
 __all__ = ["Supervisor"]
 
 STATUS_SECONDS = 10.0
-"""Between two sentences to systemd, and two looks at the disks."""
+"""Interval between two status lines to systemd, and between two disk checks."""
 
 DISPATCH_SECONDS = 90.0
-"""Without a turn of the dispatch loop for so long, it hangs; new workers may take a minute."""
+"""The dispatch loop counts as hung after this time without a turn; new workers can take a minute.
+"""
 
 BEAT_SECONDS = 90.0
-"""Without a beat for so long the main thread hangs; the first comes after the first listing."""
+"""The main thread counts as hung after this time without a beat; the first beat comes after the
+first listing."""
 
 WATCH_SECONDS = 180.0
-"""Without a listing of the folders for so long beyond the interval, watching hangs."""
+"""The watcher counts as hung if a listing of the folders is overdue by this long."""
 
 RESCAN_SECONDS = 60.0
-"""The longest interval between listings, unless one is configured."""
+"""Longest interval between listings, unless one is configured."""
 
 CACHE_SECONDS = 1.0
-"""The page reads the ledger at most so often, however many look at it."""
+"""Time for which a status is cached, so that the page reads the ledger no more often than this,
+however many clients there are."""
 
 _log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """Looks at the parts, and tells.
+    """Checks the parts of the service and reports their state.
 
     Parameters
     ----------
     provider
         The onnxruntime provider that the workers obtained.
     workers
-        How many they are.
+        Number of workers.
     drifted
-        Called with a sentence once when the session begins to drift.
+        Called once with a sentence when the session begins to drift.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class Supervisor:
         self._cached_at = self._told_at = float("-inf")
 
     def describe(self, card: ModelCard) -> None:
-        """Set the metrics that change seldom, and let those be asked that are of the moment."""
+        """Set the metrics that rarely change, and register the health check for each scrape."""
         self._metrics.ask_health(lambda: self.health().ok)
         self._metrics.build.info({"version": __version__, "python": platform.python_version()})
         session = self._ledger.session()
@@ -124,7 +127,7 @@ class Supervisor:
             last_picked_at=self._ledger.last_picked_at() or 0.0,
             workers=self._workers,
         )
-        for run in reversed(self._ledger.runs()):  # of each result the latest counts
+        for run in reversed(self._ledger.runs()):  # the latest run of each result counts
             if run.ended_at is not None:
                 self._metrics.training_ended.labels(run.state).set(run.ended_at)
         in_use = self._ledger.model()
@@ -136,7 +139,7 @@ class Supervisor:
         )
 
     def use_provider(self, provider: str) -> None:
-        """Take note of which provider runs the model; callable from any thread."""
+        """Record which provider runs the model; callable from any thread."""
         if provider != self._provider:
             _log.warning("picking: runs on %s now, and ran on %s", provider, self._provider)
         with self._lock:
@@ -156,12 +159,12 @@ class Supervisor:
         )
 
     def health(self) -> Health:
-        """Return whether the parts get on. May be called from any thread."""
+        """Return the health of the parts; callable from any thread."""
         dispatch_seconds = time.monotonic() - self._dispatch.progress_at
         watching = self._watcher.health()
         watch_seconds = min(time.monotonic() - self._began_monotonic, watching.seconds_since_scan)
         interval = self._config.watch.rescan_seconds or RESCAN_SECONDS
-        # With every folder gone there is nothing to list; that is a state, not a fault.
+        # If every folder is gone there is nothing to list; that does not count as a hang.
         listed = watch_seconds < interval + 3 * watching.last_scan_seconds + WATCH_SECONDS or all(
             folder.available is False for folder in watching.folders
         )
@@ -177,7 +180,7 @@ class Supervisor:
         )
 
     def status(self) -> Status:
-        """Return where the session stands. May be called from any thread."""
+        """Return the status of the session; callable from any thread."""
         with self._lock:
             if self._cached is None or time.monotonic() - self._cached_at > CACHE_SECONDS:
                 status = read_status(self._config, self._ledger, drift=self._drift.drift)
@@ -199,7 +202,7 @@ class Supervisor:
         return (*watched, *self._own_disks)
 
     def _problems(self) -> tuple[Problem, ...]:
-        """Return what is wrong, the gravest first."""
+        """Return the current problems, the most severe first."""
         problems = [
             folder_gone(folder.root, folder.detail)
             for folder in self._watcher.health().folders
@@ -217,7 +220,10 @@ class Supervisor:
         return tuple(problems)
 
     def beat(self) -> None:
-        """Feed the watchdog if all get on; set the gauges; every now and then say a sentence."""
+        """Feed the watchdog if all parts are healthy, set the gauges, and report the status.
+
+        The status is reported every ``STATUS_SECONDS``.
+        """
         self._beat_at = time.monotonic()
         if self.health().ok:
             self._systemd.alive()
@@ -258,10 +264,9 @@ class Supervisor:
             _log.warning("status: %s", error)
 
     def _look_at_disks(self) -> None:
-        """Look at the folders that are written to; the watched ones are looked at by their thread.
+        """Check the disks of the output and state folders; the watcher checks the watched ones.
 
-        A folder that is not there is left out: that of the output is made with the first
-        micrograph.
+        A missing folder is left out: the output folder is created with the first micrograph.
         """
         places: tuple[tuple[Role, Path], ...] = (
             ("output", self._config.output.directory),
@@ -298,15 +303,15 @@ class Supervisor:
     def reload(
         self, config_path: Path, apply: Callable[[Config, Collection[Change]], None]
     ) -> None:
-        """Read the config again, and have it applied as a whole; or say why the former stays.
+        """Read the config again and apply it as a whole, or report why the old one is kept.
 
         Parameters
         ----------
         config_path
-            The file.
+            Path of the config file.
         apply
-            Puts a config in force, given what it changes. What it raises before it has changed
-            anything refuses the config.
+            Function that applies a config, given its changes. If it raises before it has changed
+            anything, the config is rejected.
         """
         self._systemd.reloading()
         try:

@@ -1,1 +1,1 @@
-"""Ledger → workers → coordinate files → ledger."""
+"""Picking pipeline: ledger → workers → coordinate files → ledger."""

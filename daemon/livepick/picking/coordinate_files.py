@@ -1,17 +1,18 @@
-"""RELION STAR files: one of coordinates for each micrograph, and the session's list of them.
+"""RELION STAR files: a coordinates file for each micrograph, and the session's list of them.
 
-``MICROGRAPH_autopick.star`` is what RELION's own pickers write. The tree of the watched folder is
-mirrored below the output folder, because names are unique in a folder only. One watched folder is
-mirrored directly; several each get a folder with the name of theirs (with as many parent folders
-as it takes to tell them apart), always and not just on collision, so that where a file goes does
-not depend on which one came first. When a second folder is added to a session, the coordinates of
-the first move there at the next start; the list names the new places.
+``MICROGRAPH_autopick.star`` is the name that RELION's own pickers use. The tree of the watched
+folder is mirrored below the output folder, because file names are unique only within a folder. A
+single watched folder is mirrored directly. If there are several, each gets a folder with its own
+name, plus as many parent folders as are needed to tell them apart. This is done always, not just on
+collision, so that the location of a file does not depend on which one came first. When a second
+folder is added to a session, the coordinates of the first move at the next start; the list then
+names the new locations.
 
-The list says of each micrograph which model its coordinates are of, in a second block: RELION asks
-for the first by its name, and ends it at an empty line.
+A second block of the list names the model that made the coordinates of each micrograph. RELION
+looks up the first block by its name, and ends it at an empty line.
 
-RELION reads ``data_`` and ``loop_`` wherever they stand in a line, also in a comment, and
-``# version`` as the version of the file: our comments hold neither.
+RELION recognizes ``data_`` and ``loop_`` anywhere in a line, even in a comment, and reads
+``# version`` as the version of the file, so our comments contain neither.
 """
 
 import contextlib
@@ -31,22 +32,22 @@ from livepick.ledger.rows import Visible
 __all__ = ["LIST", "MODELS_BLOCK", "SUFFIX", "RelionStar"]
 
 SUFFIX = "_autopick.star"
-"""RELION finds the coordinates of a micrograph by it."""
+"""File name suffix by which RELION finds the coordinates of a micrograph."""
 
 LIST = "autopick.star"
-"""The session's list of coordinates files."""
+"""Name of the session's list of coordinates files."""
 
 MODELS_BLOCK = "livepick_micrographs"
-"""The block of the list that names the model of each micrograph."""
+"""Name of the block of the list that names the model of each micrograph."""
 
 _MODEL_COLUMNS = ("_livepickModelVersion", "_livepickModelKind")
 
 _VERSION = "# version 30001"
-"""Of the STAR dialect: RELION 3.1 and later."""
+"""Version of the STAR dialect: RELION 3.1 and later."""
 
 _CLASS_NUMBER = 0
 _PSI_DEGREES = 0.0
-"""No reference, no in-plane angle: what RELION's reference-free picking writes."""
+"""Class number and angle without a reference, as RELION's reference-free picking writes them."""
 
 _PERMANENT = (
     errno.ENAMETOOLONG,
@@ -56,7 +57,7 @@ _PERMANENT = (
     errno.EINVAL,
     errno.ELOOP,
 )
-"""Errors of one name, which waiting does not mend."""
+"""Errors caused by a file name, which a retry does not fix."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class RelionStar:
     Parameters
     ----------
     directory
-        Output folder; it is made when the first file is written.
+        Output folder; it is created when the first file is written.
     roots
         All watched folders that the session has or had.
     """
@@ -77,12 +78,12 @@ class RelionStar:
         self._branches = _branches(sorted(set(roots)))
 
     def place(self, root: Path, relative: Path) -> Path:
-        """Return where the coordinates of a micrograph go.
+        """Return the path of a micrograph's coordinates file.
 
         Raises
         ------
         MicrographError
-            RELION could not read a name like this.
+            RELION could not read such a name.
         """
         _refuse_odd(relative)
         branch = self._branches.get(root, Path(root.name))
@@ -94,18 +95,18 @@ class RelionStar:
         Parameters
         ----------
         root, relative
-            The micrograph.
+            Watched folder, and path of the micrograph below it.
         picks
-            Those that count. None is a file with no rows.
+            Picks above the threshold. If there are none, the file has no rows.
         version, kind
-            The model that made them.
+            Version and kind of the model that made them.
 
         Raises
         ------
         OutputError
-            The folder takes no writes now.
+            Writing to the folder failed; a later try may succeed.
         MicrographError
-            This micrograph's name makes no file name here.
+            The micrograph's name cannot be used as a file name here.
         """
         path = self.place(root, relative)
         try:
@@ -120,7 +121,7 @@ class RelionStar:
         Raises
         ------
         OutputError
-            They cannot be removed now.
+            Removing them failed; a later try may succeed.
         """
         try:
             path = self.place(root, relative)
@@ -132,16 +133,16 @@ class RelionStar:
                 raise _ours(path, error) from error
 
     def is_missing(self, root: Path, relative: Path) -> bool:
-        """Whether the coordinates of a micrograph are not there."""
+        """Return True if the coordinates file of a micrograph does not exist."""
         return not os.path.lexists(self.place(root, relative))
 
     def write_list(self, entries: Iterable[Visible]) -> bool:
-        """Write the session's list, if it differs from the one there; return whether it did.
+        """Write the session's list if it differs from the existing one; return True if it did.
 
         Raises
         ------
         OutputError
-            The folder takes no writes now.
+            Writing to the folder failed; a later try may succeed.
         """
         path = self.directory / LIST
         data = self._list(entries)
@@ -174,7 +175,7 @@ class RelionStar:
         )
 
     def sweep(self) -> int:
-        """Remove unfinished files that a killed service left behind; return how many."""
+        """Remove unfinished files left behind by a killed service; return how many."""
         count = 0
         for folder, _, names in os.walk(self.directory):
             for name in names:
@@ -198,9 +199,9 @@ def _ours(path: Path, error: OSError) -> MicrographError | OutputError:
 
 
 def _head(block: str, *columns: str) -> bytes:
-    """Return what comes before the rows of a block, with no comment.
+    """Return the header of a block, without a comment.
 
-    The starfile library takes a comment behind a block without rows for a row of it.
+    The starfile library reads a comment after a block without rows as a row of that block.
     """
     lines = ["", f"data_{block}", "", "loop_"]
     lines += [f"{column} #{number}" for number, column in enumerate(columns, 1)]
@@ -232,7 +233,7 @@ def _coordinates(picks: Picks, *, version: int, kind: str) -> bytes:
 
 
 def _branches(roots: Sequence[Path]) -> dict[Path, Path]:
-    """Return the folder of each watched folder below the output folder."""
+    """Return the output subfolder of each watched folder."""
     if len(roots) == 1:
         return {roots[0]: Path()}
     parts = {root: root.relative_to(root.anchor).parts for root in roots}
@@ -243,7 +244,7 @@ def _branches(roots: Sequence[Path]) -> dict[Path, Path]:
 
 
 def _make_folders(folder: Path) -> None:
-    """Make a folder with its parents so that they survive a power cut."""
+    """Create a folder and its parents, synced to disk so that they survive a power cut."""
     if folder.is_dir():
         return
     _make_folders(folder.parent)
@@ -263,6 +264,6 @@ def _refuse_odd(relative: Path) -> None:
 
 
 def _quoted(path: Path) -> str:
-    """Return a path as one word of a STAR file; only double quotes are read by all programs."""
+    """Return a path as one STAR token; double quotes are the only ones that all programs read."""
     text = str(path)
     return f'"{text}"' if any(character.isspace() for character in text) else text

@@ -1,15 +1,17 @@
-"""The loop: ledger → engine → output folder → ledger. The only writer of all of them.
+"""The dispatch loop: ledger → engine → output folder → ledger. It is the only writer of all three.
 
-Every other thread says what it knows by a message into the inbox. The loop keeps the engine full
-of the most urgent micrographs, and settles each that comes back: its coordinates are written, then
-the ledger says *picked*. New arrivals go before what is picked again for a newer model.
+Every other thread reports to it by putting a message into the inbox. The loop keeps the engine full
+of the most urgent micrographs and settles each one that comes back: it writes the coordinates, then
+records *picked* in the ledger. New arrivals are picked before micrographs that are picked again for
+a newer model.
 
-A worker that dies takes its pool and all its jobs with it, and nobody knows which of them it was.
-Each is queued again and then runs alone, so that the one which ends its worker on every try is
-found, and the others are not blamed.
+A worker that dies takes its pool and all jobs in it along, and it is not known which job was the
+cause. Each of them is queued again and then runs alone, so that the job that crashes its worker on
+every try is found and the others are not blamed.
 
-Starting is recovering: there is no second way to stop that must be right. ``Stop`` gives what is
-under way a few seconds; what is not done then heals at the next start as after a kill.
+Every start is a recovery, so there is no separate clean shutdown that has to be correct. ``Stop``
+gives jobs in progress a few seconds. Those that are not done by then are queued again at the next
+start, as after a kill.
 """
 
 import dataclasses
@@ -63,48 +65,49 @@ from livepick.picking.output_sync import Outputs
 __all__ = ["Dispatch"]
 
 IDLE_SECONDS = 1.0
-"""Longest wait for a message: how late a retry or a look at the disk can be."""
+"""Longest wait for a message, and so the longest delay of a retry or a check of the disk."""
 
 STOP_SECONDS = 5.0
-"""What is under way at a stop gets this long."""
+"""Time that jobs in progress get at a stop."""
 
 LEDGER_RETRY_SECONDS = 30.0
-"""Between tries at a ledger that takes no writes."""
+"""Time between tries while writing to the ledger fails."""
 
 COUNT_SECONDS = 1.0
-"""The gauges are set at most this often."""
+"""Shortest interval between updates of the gauges."""
 
 MAX_TRIES = 3
-"""A micrograph with so many errors that may pass is given up."""
+"""A micrograph is given up after this many transient errors."""
 
 RETRY_DELAYS_SECONDS = (2.0, 10.0)
-"""Before the second and the third try."""
+"""Delays before the second and the third try."""
 
 CHANGED_DELAY_SECONDS = 30.0
-"""Before another try at a file that was not as the watcher had seen it; it says if it settles."""
+"""Delay before retrying a file that changed since the watcher saw it; the watcher sends a message
+once it has settled."""
 
 MODEL_FAULTS = 3
-"""So many micrographs in a row on which the model fails: it is not the micrographs."""
+"""If the model fails on this many micrographs in a row, the model is at fault."""
 
 BATCH = 256
-"""Most messages taken at once; arrivals of a batch are one commit."""
+"""Maximum number of messages taken at once; arrivals of a batch are one commit."""
 
 _log = logging.getLogger(__name__)
 
 
 class Dispatch:
-    """The dispatch thread: make it, and call ``run`` in that thread.
+    """The dispatch loop; ``run`` is to be called in the dispatch thread.
 
     Parameters
     ----------
     inbox
-        Where everybody's messages arrive.
+        Queue on which the messages of all threads arrive.
     ledger, engine, outputs
-        Belong to the loop from now on; it stops the engine when it ends.
+        Owned by the loop from now on; it stops the engine when it ends.
     work
-        What a worker does with a job; it must be importable there.
+        Function that a worker calls with a job; it must be importable in the worker.
     orders
-        How to pick.
+        Model and settings to pick with.
     """
 
     def __init__(
@@ -134,15 +137,15 @@ class Dispatch:
         self._model_faults: set[int] = set()
         self._ledger_retry_at = 0.0
         self.ledger_fault: LedgerWriteError | None = None
-        """Why the ledger takes no writes; until one succeeds, also while it is tried again."""
+        """Why writing to the ledger failed; kept during retries, until a write succeeds."""
         self._counted_at = float("-inf")
         self._stop_at: float | None = None
         self.progress_at = time.monotonic()
-        """Monotonic seconds of the loop's last turn: proof for the watchdog that it lives."""
+        """Time of the loop's last turn, in monotonic seconds; the watchdog checks it."""
 
     @property
     def _ledger_rests(self) -> bool:
-        """Whether it is too early to try the ledger again."""
+        """True while the ledger back-off is running."""
         return time.monotonic() < self._ledger_retry_at
 
     def run(self) -> None:
@@ -151,9 +154,9 @@ class Dispatch:
         Raises
         ------
         ProviderError
-            The GPU is required and not there.
+            The GPU is required but not available.
         ModelError
-            The model fails on whatever it is given.
+            The model fails on every micrograph.
         LedgerError
             The ledger is damaged.
         LivepickError
@@ -183,7 +186,7 @@ class Dispatch:
     def _last_list(self) -> None:
         try:
             self._outputs.tend(now=True)
-        except LedgerError as error:  # must not hide why the loop ends; the next start writes it
+        except LedgerError as error:  # must not hide why the loop ended; written at the next start
             _log.error("ledger: %s", error)
 
     def _done(self) -> bool:
@@ -204,7 +207,7 @@ class Dispatch:
                 self._instruments.queue(self._ledger.counts(), self._ledger.oldest_waiting_at())
                 self._counted_at = time.monotonic()
         except LedgerWriteError as error:
-            # What was to be handled stays in the backlog, and is handled again.
+            # The message stays in the backlog and is handled again.
             _log.error("ledger: %s", error)
             self.ledger_fault = error
             self._ledger_retry_at = time.monotonic() + LEDGER_RETRY_SECONDS
@@ -212,7 +215,7 @@ class Dispatch:
             self.ledger_fault = None
 
     def _collect(self) -> None:
-        """Take what is in the inbox into the backlog; wait for it a little if there is nothing."""
+        """Move messages from the inbox to the backlog; wait briefly if there are none."""
         handled = not self._backlog or self._ledger_rests
         wait_seconds = IDLE_SECONDS if handled and not self._outputs.busy else 0.0
         if self._stop_at is not None:
@@ -231,13 +234,13 @@ class Dispatch:
             pass
 
     def _fill(self) -> None:
-        """Give the engine as much as it can use."""
+        """Give the engine as many jobs as it has room for."""
         room = self._room()
         if room < 1:
             return
         if self._ledger.suspects(without=self._away):
             if self._in_flight:
-                return  # a suspect waits until it can run alone, and the others wait for it
+                return  # a suspect waits until it can run alone; the others wait for it
             claims = self._ledger.claim(1, suspects=True, without=self._away)
         else:
             claims = self._ledger.claim(room, without=self._away)
@@ -270,7 +273,7 @@ class Dispatch:
     # ---- messages ------------------------------------------------------------------------------
 
     def _handle(self) -> None:
-        """Handle the oldest message of the backlog, and drop it once that has succeeded."""
+        """Handle the oldest message of the backlog, and drop it on success."""
         message = self._backlog[0]
         match message:
             case Landed() | SetAside():
@@ -332,10 +335,10 @@ class Dispatch:
                 self._outputs.remove(message.root, Path(_shown(message.relative)))
 
     def _collected(self, landed: Iterable[Landed | SetAside]) -> frozenset[Landed | SetAside]:
-        """Return, and record, those that show that a session collects.
+        """Record and return the micrographs that show that data collection is in progress.
 
-        What the first listing has found may be years old, so that it says nothing but in a session
-        that goes on: there it landed while the service was down.
+        Files found by the first listing may be years old, so they count only if the session is
+        continuing: then they landed while the service was down.
         """
         last = max(self._ledger.last_collected(), default=float("-inf"))
         collected = frozenset(
@@ -387,7 +390,7 @@ class Dispatch:
     def _change(self, change: PickingChanged) -> None:
         with self._ledger.transaction():
             if change.repick != self._orders.repick:
-                self._ledger.leave_stale()  # the former policy's
+                self._ledger.leave_stale()  # queued under the previous policy
             count = self._queue_stale(change.repick, change.threshold)
         self._orders = dataclasses.replace(
             self._orders, threshold=change.threshold, repick=change.repick
@@ -400,9 +403,9 @@ class Dispatch:
         )
 
     def _use(self, card: ModelCard) -> int:
-        """Record the model that picks from now on; queue what it makes due; return how many.
+        """Record the model in use, queue the micrographs that are due for it; return how many.
 
-        Trained picks of another particle are no better than provisional ones.
+        Picks by a model trained for another particle count as provisional.
         """
         with self._ledger.transaction():
             another = self._ledger.use_model(card.version, card.kind, card.particle_fingerprint)
@@ -411,7 +414,7 @@ class Dispatch:
             return self._queue_stale(repick, self._orders.threshold)
 
     def _queue_stale(self, repick: Repick, wanted: float | None) -> int:
-        """Queue what the present model makes due at a configured threshold; return how many."""
+        """Queue the micrographs due for the current model and threshold; return how many."""
         return self._ledger.queue_stale(
             self._card.version,
             repick=repick,
@@ -420,21 +423,21 @@ class Dispatch:
         )
 
     def _threshold(self, wanted: float | None) -> float:
-        """Return the score from which on a pick counts."""
+        """Return the lowest score at which a pick counts."""
         return self._card.threshold if wanted is None else wanted
 
-    # ---- what comes back -----------------------------------------------------------------------
+    # ---- results -------------------------------------------------------------------------------
 
     def _finish(self, message: Finished) -> None:
-        """Settle a job, whatever became of it."""
+        """Settle a finished job, whatever its outcome."""
         claim, outcome = message.claim, _outcome(message.future)
         crashed = isinstance(outcome, self._engine.crashes)
         if self._stop_at is not None:
-            pass  # whoever stops the service may have told its workers to end as well
+            pass  # the signal that stops the service may have ended the workers too
         elif isinstance(outcome, BrokenExecutor):
             self._engine.renew(message.generation)
             self._count_deaths()
-        elif crashed:  # a cluster replaces its workers by itself
+        elif crashed:  # a cluster replaces its workers itself
             self._instruments.worker_crashed()
         if not self._ledger.holds(claim):
             _log.debug("%s: has new content, this result is of the old", claim.relative)
@@ -471,7 +474,7 @@ class Dispatch:
         self._model_faults.clear()
         wanted = self._orders.threshold
         made = (result.model_version, result.threshold)
-        if made != (self._card.version, self._threshold(wanted)):  # it began with the former ones
+        if made != (self._card.version, self._threshold(wanted)):  # it began with the old ones
             self._queue_stale(self._orders.repick, wanted)
         latency_seconds = None if claim.repick else time.time() - claim.landed_at
         self._instruments.picked(
@@ -489,7 +492,7 @@ class Dispatch:
             self._instruments.retried("poison")
 
     def _error(self, claim: Claim, error: BaseException) -> None:
-        """Try again what may pass, give up what will not, and end on what is nobody's file."""
+        """Retry transient errors, fail on permanent ones, and raise those not due to the file."""
         if isinstance(error, ProviderError):
             self._ledger.released(claim)
             raise error
@@ -540,12 +543,12 @@ def _outcome(future: Future[Result]) -> Result | BaseException:
 
 
 def _may_pass(error: LivepickError) -> bool:
-    # A model that fails on one micrograph only is tried again with a fresh session.
+    # A model error on a single micrograph is retried with a new session.
     return error.retryable or isinstance(error, ModelError)
 
 
 def _shown(relative: Path) -> str:
-    """Return a name with escapes for line breaks, stray bytes and the like."""
+    """Return a name with unprintable characters and undecodable bytes escaped."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in str(relative)

@@ -1,13 +1,14 @@
-"""What spreads the work: local processes, threads or a Dask cluster, all of them as Executors.
+"""Execution of jobs on local processes, threads or a Dask cluster, each as an Executor.
 
-There is no class hierarchy of our own, the standard library has the interface already; an
-``Engine`` adds how many jobs are worth giving at once, how to start afresh after a worker died, and
-how to stop in time.
+There is no class hierarchy of our own, because the standard library already has the interface. An
+``Engine`` adds the number of jobs to submit at once, a restart after a worker died, and a prompt
+stop.
 
-Local workers are spawned (CUDA does not survive a fork), use one thread each, because pools that
-spin cost dearly beside a neighbour, and leave when the service is gone. They notice that by the
-pipe which ``multiprocessing`` holds open to each child: the kernel's parent-death signal goes by
-the *thread* that started the worker, and would kill it at the end of, say, a retrain thread.
+Local workers are spawned, because CUDA does not survive a fork. They use one thread each, because
+thread pools that spin slow down the other workers. They exit when the service is gone, which they
+detect through the pipe that ``multiprocessing`` holds open to each child: the kernel's parent-death
+signal follows the *thread* that started the worker, and would kill it when, for example, a retrain
+thread ends.
 """
 
 import importlib
@@ -31,10 +32,10 @@ from livepick.errors import EngineError
 __all__ = ["Engine", "dask", "local", "threads"]
 
 START_SECONDS = 60.0
-"""Within which a fresh worker must answer, on a busy machine with slow disks."""
+"""Time within which a new worker must answer, on a busy machine with slow disks."""
 
 START_TRIES = 3
-"""A fresh worker may be killed as well; so many in a row are no accident."""
+"""A new worker may be killed by accident too; this many in a row are not an accident."""
 
 THREAD_SETTINGS = (
     "OMP_NUM_THREADS",
@@ -50,22 +51,22 @@ R = TypeVar("R")
 
 
 class Engine:
-    """Workers, and how many jobs it is worth giving them at once.
+    """Workers, and the number of jobs to submit to them at once.
 
     ``submit`` may be called from any thread.
 
     Parameters
     ----------
     make
-        Returns a fresh executor.
+        Function that returns a new executor.
     capacity
-        Jobs that keep every worker busy: one running and one waiting for each.
+        Number of jobs that keeps every worker busy: one running and one waiting for each.
     crashes
-        Exceptions that say a worker died with the job.
+        Exceptions that mean that a worker died while running the job.
     shut
-        Takes no more jobs in an executor and cancels those that wait.
+        Function that closes an executor to new jobs and cancels the waiting ones.
     leave
-        Called when all is over.
+        Called last, after the workers have been stopped.
     """
 
     def __init__(
@@ -82,7 +83,8 @@ class Engine:
         self.capacity = capacity
         self.crashes = crashes
         self.generation = 0
-        """Raised by ``renew``: futures of an older generation are of a pool that is gone."""
+        """Incremented by each restart: futures of an older generation belong to a pool that is
+        gone."""
         self._make = make
         self._shut = shut
         self._leave = leave
@@ -96,10 +98,10 @@ class Engine:
         Raises
         ------
         EngineError
-            Workers cannot be started, or no more work is taken.
+            Workers cannot be started, or the engine has been stopped.
         """
         with self._lock:
-            if self._stopped:  # else whoever tries again would start them anew
+            if self._stopped:  # otherwise a retry would start new workers
                 raise EngineError(
                     "the workers have been ended", "The service stops; start it again."
                 )
@@ -107,22 +109,22 @@ class Engine:
                 try:
                     return self._executor.submit(work, *args, **kwargs)
                 except BrokenExecutor:
-                    # A worker died while it had nothing to do: nobody's fault among the jobs.
+                    # A worker died while idle, so none of the jobs is to blame.
                     self._start_afresh()
             return self._executor.submit(work, *args, **kwargs)
 
     def renew(self, generation: int) -> bool:
-        """Replace the pool of ``generation``, unless that was done already.
+        """Replace the pool of ``generation``, unless it has been replaced already.
 
         Returns
         -------
         bool
-            Whether this call did it.
+            True if this call replaced it.
 
         Raises
         ------
         EngineError
-            New workers die at once, so that no micrograph is to blame.
+            New workers die immediately, so no micrograph is to blame.
         """
         with self._lock:
             if generation != self.generation:
@@ -148,35 +150,35 @@ class Engine:
             return
 
     def stop(self) -> None:
-        """End the workers now, whatever they are doing."""
+        """Kill the workers immediately, whatever they are doing."""
         with self._lock:
             self._stopped = True
             processes = _processes(self._executor)
             self._shut(self._executor)
-            # Else the interpreter would wait for them when it ends.
+            # Otherwise the interpreter would wait for them at exit.
             for process in processes:
                 process.kill()
         self._leave()
 
 
 def _processes(executor: Executor) -> list[multiprocessing.process.BaseProcess]:
-    # Python 3.14 has ProcessPoolExecutor.kill_workers; until then there is only this.
+    # Python 3.14 has ProcessPoolExecutor.kill_workers; older versions have no public way.
     return list((getattr(executor, "_processes", None) or {}).values())
 
 
 def local(workers: int, *, memory_limit_bytes: int | None = None) -> Engine:
-    """Return processes on this machine.
+    """Return an engine of processes on this machine.
 
-    Sets the variables that size thread pools in this process's environment, for all that it
-    starts: they must be there before a worker imports numpy.
+    Sets the variables that size thread pools in the environment of this process, and so of every
+    process that it starts: they must be set before a worker imports numpy.
 
     Parameters
     ----------
     workers
-        How many processes.
+        Number of processes.
     memory_limit_bytes
-        Address space of each; None: as much as there is. Not with a GPU: CUDA reserves far more
-        than it uses.
+        Address space limit of each process; None: no limit. Not usable with a GPU: CUDA reserves
+        far more than it uses.
     """
     os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
     context = multiprocessing.get_context("spawn")
@@ -193,13 +195,13 @@ def local(workers: int, *, memory_limit_bytes: int | None = None) -> Engine:
 
 
 def threads(workers: int) -> Engine:
-    """Return threads of this process: for tests."""
+    """Return an engine of threads in this process, for tests."""
     return Engine(lambda: ThreadPoolExecutor(workers, "worker"), 2 * workers)
 
 
 def dask(scheduler: str) -> Engine:
-    """Return the workers of a running Dask cluster, as ``tcp://host:8786``."""
-    # Only sites with a cluster have it, and it is not typed.
+    """Return an engine of the workers of a running Dask cluster, such as ``tcp://host:8786``."""
+    # The package is installed only at sites with a cluster, and has no type annotations.
     distributed: Any = importlib.import_module("distributed")
     client = distributed.Client(scheduler)
     total = sum(client.nthreads().values())
@@ -208,14 +210,14 @@ def dask(scheduler: str) -> Engine:
         lambda: client.get_executor(pure=False, retries=0),
         2 * max(total, 1),
         crashes=(BrokenExecutor, distributed.KilledWorker),
-        shut=lambda executor: executor.shutdown(wait=False),  # cancels without being told
+        shut=lambda executor: executor.shutdown(wait=False),  # cancels without cancel_futures
         leave=client.close,
     )
 
 
 def _prepare_worker(memory_limit_bytes: int | None) -> None:
-    """Make a fresh process a good worker; runs in it, before its first job."""
-    # Ctrl-C on a terminal reaches the whole group; the service decides what becomes of jobs.
+    """Set up a new worker process; runs in it before its first job."""
+    # Ctrl-C in a terminal reaches the whole process group; the service decides about the jobs.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if memory_limit_bytes is not None:
         import resource  # noqa: PLC0415 - not on every system

@@ -1,4 +1,4 @@
-"""What the dispatch loop tells the metrics."""
+"""Interface through which the dispatch loop updates the metrics."""
 
 from typing import Literal, Protocol
 
@@ -10,12 +10,12 @@ __all__ = ["Instruments"]
 
 
 class Instruments(Protocol):
-    """What the loop tells the operator's instruments."""
+    """Counters and gauges that the dispatch loop updates."""
 
     def landed(self, landed_at: float, *, collected: bool) -> None:
-        """Count a micrograph that is complete, at unix seconds.
+        """Count a complete micrograph; ``landed_at`` is in unix seconds.
 
-        ``collected``: whether it shows that a session collects.
+        ``collected``: True if it shows that data collection is in progress.
         """
 
     def superseded(self) -> None:
@@ -24,19 +24,22 @@ class Instruments(Protocol):
     def picked(
         self, result: Result, *, latency_seconds: float | None, export_seconds: float
     ) -> None:
-        """Count a micrograph whose picks are on disk; no latency when it was picked again."""
+        """Count a micrograph whose picks are on disk; latency is None if it was picked again."""
 
     def ctf_found(self, figures: CtfFigures) -> None:
-        """Count what another program has measured, once a micrograph."""
+        """Count CTF figures from another program, once per micrograph."""
 
     def failed(self, reason: str, stage: Literal["ingest", "pick", "export"]) -> None:
-        """Count a micrograph that is given up."""
+        """Count a micrograph that failed for good."""
 
     def retried(self, reason: str) -> None:
         """Count a micrograph that is queued again after an error."""
 
     def queue(self, counts: Counts, oldest_waiting_at: float | None) -> None:
-        """Set how many are in which state, and when the oldest without picks landed."""
+        """Set the number of micrographs in each state and the landing time of the oldest waiting.
+
+        ``oldest_waiting_at`` is in unix seconds; None if none is waiting for its first picks.
+        """
 
     def worker_crashed(self) -> None:
         """Count a worker that died."""

@@ -1,9 +1,9 @@
-"""The session's table of figures: a row a micrograph, as STAR and as CSV.
+"""The session's table of figures: one row per micrograph, as STAR and as CSV.
 
-It is generated anew from the ledger, as ``autopick.star`` is. The STAR file is one block that
-RELION and the starfile library read; the columns that are none of RELION's begin with
-``livepick``. What is not known is ``nan`` in the STAR file and an empty field in the CSV. CTF
-columns are left out as long as no micrograph has any.
+It is regenerated from the ledger, like ``autopick.star``. The STAR file has one block, which RELION
+and the starfile library can read; the columns that RELION does not define begin with ``livepick``.
+Unknown values are ``nan`` in the STAR file and empty fields in the CSV. CTF columns are left out as
+long as no micrograph has CTF figures.
 """
 
 import contextlib
@@ -31,10 +31,10 @@ _RELION = {
     "astigmatism_angle_degrees": "rlnDefocusAngle",
     "ctf_resolution_angstrom": "rlnCtfMaxResolution",
 }
-"""Columns that RELION knows."""
+"""Columns that RELION defines, with their RELION names."""
 
 _NOTHING_TO_SAY = "-"
-"""In place of the reason of a good micrograph: a STAR file has no empty words."""
+"""Placeholder for the missing reason of a good micrograph: STAR values must not be empty."""
 
 
 class MicrographTable:
@@ -43,19 +43,19 @@ class MicrographTable:
     Parameters
     ----------
     directory
-        Output folder; it is made when the first table is written.
+        Output folder; it is created when the first table is written.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def write(self, rows: Iterable[Measured]) -> bool:
-        """Write both files if they differ from those there; return whether one did.
+        """Write both files if they differ from the existing ones; return True if either did.
 
         Raises
         ------
         OutputError
-            The folder takes no writes now.
+            Writing to the folder failed; a later try may succeed.
         """
         table = list(rows)
         ctf = any(value is not None for row in table for value in row.ctf)
@@ -85,7 +85,7 @@ class MicrographTable:
 
 
 def _cells(row: Measured, *, ctf: bool) -> list[str]:
-    """Return a row's texts; empty where nothing is known."""
+    """Return the cells of a row as text; unknown values are empty."""
     return [
         str(row.root / row.relative),
         str(row.pick_count),
@@ -138,5 +138,5 @@ def _word(text: str) -> str:
 
 
 def _label(column: str) -> str:
-    """Return a column's name in the manner of STAR files: ``ice_ring``, ``livepickIceRing``."""
+    """Return the STAR label of a column: ``ice_ring`` becomes ``livepickIceRing``."""
     return _RELION.get(column) or "livepick" + "".join(map(str.title, column.split("_")))

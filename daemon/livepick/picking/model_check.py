@@ -1,4 +1,4 @@
-"""Whether a model runs here: tried once, before it is used."""
+"""Test run of a model on this machine, before it is used."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def probe(bundle: Path, device: Device) -> str:
     Raises
     ------
     ModelError
-        The graph does not load or gives no scores between 0 and 1; ``ProviderError`` if the
+        The graph does not load, or its scores are not between 0 and 1; ``ProviderError`` if the
         GPU was required and not obtained.
     """
     model = loaded_model(bundle, device)
@@ -44,14 +44,14 @@ def _are_scores(score: NDArray[np.float32]) -> bool:
 
 
 def canary(bundle: Path) -> None:
-    """Run the graph of a bundle on a small made-up image, on the CPU, and look at what it gives.
+    """Run the graph of a bundle on a small synthetic image, on the CPU, and check its output.
 
-    The session is not kept, so this may be called in a process that picks nothing.
+    The session is not kept, so this may be called in a process that does no picking.
 
     Raises
     ------
     ModelError
-        The bundle is damaged or of another format, its graph does not run, or what it gives is no
+        The bundle is damaged or has another format, its graph does not run, or its output is not a
         score between 0 and 1 for each pixel.
     """
     model = load_model(bundle, "cpu")

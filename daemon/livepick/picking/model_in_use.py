@@ -1,4 +1,4 @@
-"""Which model picks, and how micrographs are to be picked."""
+"""The model and the settings used for picking."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,15 @@ __all__ = ["Orders"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Orders:
-    """How micrographs are to be picked."""
+    """Model and settings with which micrographs are picked."""
 
     bundle: Path
-    """The model that picks at the start."""
+    """Folder of the model used at the start."""
     card: ModelCard
     device: Device = "cpu"
     pixel_size_angstrom: float | None = None
-    """As configured; None: each header says it."""
+    """Pixel size from the config. None: read from the header of each micrograph."""
     threshold: float | None = None
-    """As configured; None: the model's own."""
+    """Threshold from the config. None: the model's own."""
     repick: Repick = "provisional"
-    """What is picked again when another model picks."""
+    """Which micrographs are picked again after a change of model."""

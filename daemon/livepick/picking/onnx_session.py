@@ -1,4 +1,4 @@
-"""The ONNX graph on an image: sessions, tiles, score maps. The door to onnxruntime."""
+"""Running an ONNX graph on an image: sessions, tiles, score maps. The only user of onnxruntime."""
 
 import contextlib
 import logging
@@ -23,24 +23,24 @@ _log = logging.getLogger(__name__)
 
 
 MULTIPLE_PX = 16
-"""Graphs halve the image up to four times."""
+"""Image sides are padded to a multiple of this: graphs halve the image up to four times."""
 
 
 TILE_PX = 1024
-"""Larger prepared images are scored in tiles, so that memory does not grow with the detector."""
+"""Larger images are scored in tiles, so that memory use does not grow with the detector size."""
 
 
 OVERLAP_PX = 64
-"""Border of a tile whose scores are not used: more than half of a network's field of view."""
+"""Tile border whose scores are discarded: more than half of a network's receptive field."""
 
 
 GPU_MEMORY_BYTES = 2 << 30
-"""Limit of onnxruntime's arena; a trainer or a second session may share the card."""
+"""Limit of onnxruntime's memory arena; a trainer or a second session may share the GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A graph that is loaded."""
+    """A loaded graph."""
 
     card: ModelCard
     session: "onnxruntime.InferenceSession"
@@ -48,7 +48,7 @@ class Model:
 
 
 _kept: dict[tuple[Path, Device], Model] = {}
-"""The one session of this process; a dictionary, so that it is replaced in place."""
+"""The only session of this process; in a dictionary, so that it can be replaced in place."""
 
 
 def score_map(model: Model, image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -68,7 +68,7 @@ def score_map(model: Model, image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _tiles(size: int) -> Iterator[tuple[slice, slice]]:
-    """Yield what a tile sees and the part of it that is used, along one axis."""
+    """Yield the range that each tile reads and the part whose scores are used, along one axis."""
     inner = TILE_PX - 2 * OVERLAP_PX
     count = max(1, -(-size // inner))
     edges = np.linspace(0, size, count + 1).astype(int)
@@ -88,12 +88,12 @@ def _run(model: Model, image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def graph_scores(model: Model, padded: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what the graph gives for an image ``[1, 1, y, x]``."""
+    """Return the output of the graph for an image ``[1, 1, y, x]``."""
     try:
         score: NDArray[np.float32]
         (score,) = model.session.run(["score"], {"image": padded})
     except Exception as error:
-        # A ValueError says that the graph has no input of this name.
+        # onnxruntime raises ValueError if the graph has no input of this name.
         if type(error).__module__.startswith("onnxruntime") or isinstance(error, ValueError):
             _kept.clear()
             raise ModelError(
@@ -106,7 +106,7 @@ def graph_scores(model: Model, padded: NDArray[np.float32]) -> NDArray[np.float3
 
 
 def loaded_model(bundle: Path, device: Device) -> Model:
-    """Return the one model that this process keeps, loaded if another is asked for."""
+    """Return the model cached in this process; load it first if it is not the one requested."""
     key = (bundle, device)
     if key not in _kept:
         _kept.clear()
@@ -115,7 +115,7 @@ def loaded_model(bundle: Path, device: Device) -> Model:
 
 
 def load_model(bundle: Path, device: Device) -> Model:
-    """Return a bundle's graph in a new session.
+    """Load a bundle's graph into a new session.
 
     Raises
     ------
@@ -144,10 +144,10 @@ def load_model(bundle: Path, device: Device) -> Model:
 def _session(
     graph: bytes, device: Device, bundle: Path
 ) -> tuple["onnxruntime.InferenceSession", str]:
-    """Return a session and the provider that it really has."""
+    """Return a session and the provider that it actually uses."""
     import onnxruntime  # noqa: PLC0415 - 60 MB that only workers need
 
-    onnxruntime.set_default_logger_severity(4)  # the check below says it better
+    onnxruntime.set_default_logger_severity(4)  # the check below has a better message
     if device != "cpu":
         with contextlib.suppress(AttributeError):  # before onnxruntime 1.21
             _quietly(onnxruntime.preload_dlls)
@@ -193,13 +193,13 @@ def _session(
 def _options(runtime: Any, *, cuda_only: bool) -> "onnxruntime.SessionOptions":
     options: onnxruntime.SessionOptions = runtime.SessionOptions()
     options.log_severity_level = 4
-    # One thread each: worker processes are the parallelism, and a pool that spins between
-    # layers takes a neighbour's core.
+    # One thread each: worker processes provide the parallelism, and a pool that spins between
+    # layers would take a core from another worker.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # The arena stays on: layers then share its pages, which costs a third less time and memory
-    # than fresh ones for each. It stays as large as the largest tile needs, and no larger.
+    # The arena stays on: layers then share its pages, which takes a third less time and memory
+    # than new pages for each layer. It never grows beyond what the largest tile needs.
     options.enable_mem_pattern = False
     if cuda_only:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
@@ -208,10 +208,10 @@ def _options(runtime: Any, *, cuda_only: bool) -> "onnxruntime.SessionOptions":
 
 def _cuda_options() -> dict[str, str]:
     return {
-        "device_id": "0",  # CUDA_VISIBLE_DEVICES says which card that is
+        "device_id": "0",  # CUDA_VISIBLE_DEVICES determines which GPU that is
         "arena_extend_strategy": "kSameAsRequested",
         "gpu_mem_limit": str(GPU_MEMORY_BYTES),
-        # EXHAUSTIVE tunes anew, for half a second, at each new image shape.
+        # EXHAUSTIVE spends half a second on tuning for each new image shape.
         "cudnn_conv_algo_search": "HEURISTIC",
         "do_copy_in_default_stream": "1",
     }
@@ -223,6 +223,6 @@ def _first_line(error: BaseException) -> str:
 
 
 def _quietly(call: Any) -> None:
-    """Call something that prints its failures, and drop what it prints."""
+    """Call a function that prints its failures, and discard the output."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123
         call()

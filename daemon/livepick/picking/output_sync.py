@@ -1,11 +1,11 @@
-"""What is seen in the output folder follows the ledger, also after a kill and on a full disk.
+"""Synchronization of the output folder with the ledger, also after a kill or on a full disk.
 
-Coordinates of a micrograph are written before the ledger says *picked*, so a kill between the two
-costs a second writing and nothing else. Whatever else may be out of step is put right in passing:
-files that are missing are written again from the candidates in the ledger, files of micrographs
-that failed go, and the session's list is generated anew from the ledger when it has changed.
+The coordinates of a micrograph are written before the ledger records *picked*, so a kill between
+the two only means that they are written again. Other differences are repaired in the background:
+missing files are rewritten from the candidates in the ledger, files of failed micrographs are
+removed, and the session's list is regenerated from the ledger when it has changed.
 
-A folder that takes no writes is tried again every ``RETRY_SECONDS``; the service goes on.
+If writing to the folder fails, it is retried every ``RETRY_SECONDS``; the service continues.
 """
 
 import logging
@@ -24,48 +24,49 @@ from livepick.ledger.writer import Ledger
 __all__ = ["Export", "Outputs", "Table"]
 
 RETRY_SECONDS = 30.0
-"""Between tries at a folder that takes no writes."""
+"""Time between tries while writing to the output folder fails."""
 
 LIST_SECONDS = 10.0
-"""The session's list is written at most this often: it grows with the session."""
+"""Shortest interval between writes of the session's list, which grows with the session."""
 
 TABLE_SECONDS = 60.0
-"""The tables of figures at most this often: they are longer, and people read them."""
+"""Shortest interval between writes of the tables of figures: they are longer, and people read
+them."""
 
 BATCH = 50
-"""Files put right between two looks at the inbox."""
+"""Maximum number of files repaired between two checks of the inbox."""
 
 _log = logging.getLogger(__name__)
 
 
 class Export(Protocol):
-    """One format of coordinates files, as ``livepick.picking.coordinate_files``.
+    """A format of coordinates files, such as ``livepick.picking.coordinate_files``.
 
-    Every method raises OutputError if the folder takes no writes now, and MicrographError if a
+    Every method raises OutputError if writing to the folder fails for now, and MicrographError if a
     micrograph cannot have a file.
     """
 
     def write(self, root: Path, relative: Path, picks: Picks, *, version: int, kind: str) -> None:
-        """Write or replace the coordinates of a micrograph, by a model's version and kind."""
+        """Write or replace the coordinates of a micrograph; version and kind are the model's."""
 
     def remove(self, root: Path, relative: Path) -> None:
         """Remove the coordinates of a micrograph, if there are any."""
 
     def is_missing(self, root: Path, relative: Path) -> bool:
-        """Whether the coordinates of a micrograph are not there."""
+        """Return True if the coordinates file of a micrograph does not exist."""
 
     def write_list(self, entries: Iterable[Visible]) -> bool:
-        """Write the session's list if it differs; return whether it did."""
+        """Write the session's list if it differs; return True if it did."""
 
     def sweep(self) -> int:
-        """Remove unfinished files of a killed service; return how many."""
+        """Remove unfinished files left behind by a killed service; return how many."""
 
 
 class Table(Protocol):
-    """A table of the session's figures, as ``livepick.picking.micrograph_table``."""
+    """A table of the session's figures, such as ``livepick.picking.micrograph_table``."""
 
     def write(self, rows: Iterable[Measured]) -> bool:
-        """Write the table if it differs; return whether it did. OutputError as above."""
+        """Write the table if it differs; return True if it did. Raises OutputError as above."""
 
 
 class Outputs:
@@ -74,13 +75,13 @@ class Outputs:
     Parameters
     ----------
     exports
-        The formats.
+        The formats to write.
     ledger
-        What should be seen.
+        Source of the expected contents.
     failed
-        Called when the folder takes no writes.
+        Called when writing to the folder fails.
     tables
-        What is written of the session as a whole.
+        Tables for the session as a whole.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Outputs:
         self._failed = failed
         self._retry_at = float("-inf")
         self.fault: OutputError | None = None
-        """Why the last write failed."""
+        """Why the last write failed; None if it succeeded."""
         self._unwanted: dict[tuple[Path, Path], None] = {}
         self._unchecked: deque[Visible] = deque()
         self._list_due = True
@@ -107,16 +108,16 @@ class Outputs:
 
     @property
     def down(self) -> bool:
-        """Whether the last write failed: give it one micrograph at a time."""
+        """True if the last write failed: submit only one micrograph at a time."""
         return self.fault is not None
 
     @property
     def waiting(self) -> bool:
-        """Whether the next try is still to come."""
+        """True while the retry delay is running."""
         return self.fault is not None and time.monotonic() < self._retry_at
 
     def begin(self) -> None:
-        """Sweep, and look (in passing, from now on) whether files and ledger agree."""
+        """Remove unfinished files, and schedule a check of all files against the ledger."""
         for export in self._exports:
             if count := export.sweep():
                 _log.info("output: %d unfinished files removed", count)
@@ -130,7 +131,7 @@ class Outputs:
         Raises
         ------
         OutputError
-            The folder takes no writes now.
+            Writing to the folder failed; a later try may succeed.
         MicrographError
             This micrograph cannot have a file.
         """
@@ -146,16 +147,16 @@ class Outputs:
         self._is_well()
 
     def remove(self, root: Path, relative: Path) -> None:
-        """Have the file of a micrograph that failed removed."""
+        """Schedule the removal of a failed micrograph's file."""
         self._unwanted[root, relative] = None
         self._list_due = self._tables_due = True
 
     def figures_changed(self) -> None:
-        """Have the tables written again: the ledger has other figures."""
+        """Schedule a rewrite of the tables after figures in the ledger changed."""
         self._tables_due = True
 
     def refused(self, error: OutputError) -> None:
-        """Take note that the folder takes no writes; called by whoever met it."""
+        """Record that writing to the folder failed, and start the retry delay."""
         if not self.down:
             _log.error("output: %s", error)
         self.fault = error
@@ -163,13 +164,13 @@ class Outputs:
         self._failed()
 
     def _is_well(self) -> None:
-        """Take note that what was due to be written is there."""
+        """Record that writing succeeded."""
         if self.down:
             _log.info("output: takes writes again")
             self.fault = None
 
     def tend(self, *, now: bool = False) -> None:
-        """Put right a few files, and write the list if that is due; ``now``: due or not."""
+        """Repair some files, and write the list and tables if due; ``now`` ignores intervals."""
         if self.waiting and not now:
             return
         try:
@@ -193,7 +194,7 @@ class Outputs:
 
     @property
     def busy(self) -> bool:
-        """Whether files are left to be put right."""
+        """True if there are files left to check and the retry delay is not running."""
         return bool(self._unchecked) and not self.waiting
 
     def _restore(self) -> None:
@@ -214,7 +215,7 @@ class Outputs:
 
     def _clear_away(self) -> None:
         for root, relative in list(self._unwanted)[:BATCH]:
-            # A file of that name may belong to another micrograph by now.
+            # A file with that name may now belong to another micrograph.
             if self._ledger.namesake(root, relative) is None:
                 for export in self._exports:
                     export.remove(root, relative)

@@ -1,9 +1,8 @@
-"""Pictures of micrographs for the page, made by the workers.
+"""Images of micrographs for the page, made by the workers.
 
-They are made when somebody looks, not when a micrograph is picked. Nobody looks at most of ten
-thousand micrographs; each picking would pay for a picture, and a cache that is bounded would have
-to ask for lost ones later all the same. A thumbnail costs a worker little more than reading the
-file.
+They are made on request, not when a micrograph is picked. Most of ten thousand micrographs are
+never looked at, but every one would pay for an image, and a bounded cache would still have to
+request evicted images again. A thumbnail costs a worker little more than reading the file.
 """
 
 from dataclasses import dataclass
@@ -22,41 +21,41 @@ LONGEST_PX: dict[Kind, int] = {"thumbnail": 200, "full": 1024, "mask": 1024}
 """Pixels along the longer side."""
 
 LEVELS: dict[Kind, int] = {"thumbnail": 24, "full": 32}
-"""Grey levels: see ``core.formats.png``."""
+"""Number of grey levels; see ``core.formats.png``."""
 
 MASK_RGBA = (255, 138, 61, 110)
-"""Of what is not picked in, over a grey picture."""
+"""Colour of the masked area, drawn over a grey image."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenderJob:
-    """All that a worker needs to draw one micrograph."""
+    """Everything a worker needs to draw one micrograph."""
 
     path: Path
     """Absolute path of the micrograph."""
 
     version: FileVersion
-    """The content that was picked."""
+    """Version of the content that was picked."""
 
     kind: Kind
 
     pixel_size_angstrom: float
-    """As it was picked with."""
+    """Pixel size used for picking."""
 
     diameter_angstrom: float
-    """Of the particle."""
+    """Particle diameter."""
 
     contrast: Contrast
-    """Of the particle in the micrograph."""
+    """Particle contrast in the micrograph."""
 
 
 def render(job: RenderJob) -> bytes:
-    """Return a PNG picture of a micrograph, or of its mask.
+    """Return a PNG image of a micrograph, or of its mask.
 
     Raises
     ------
     MicrographError
-        The file is gone, has changed, or holds no picture.
+        The file is missing, has changed, or contains no image.
     """
     from livepick.core.imaging.thumbnail import draw, spread  # noqa: PLC0415 - scipy is for workers only
 

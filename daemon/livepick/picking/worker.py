@@ -1,9 +1,9 @@
-"""The work itself: a micrograph and a model bundle in, picks and quality figures out.
+"""Picking of one micrograph: from an image and a model bundle to picks and quality figures.
 
-A worker is a process with one thread of work. It keeps one onnxruntime session, for the bundle
-and device that it used last. onnxruntime falls back to the CPU without a word: with the CUDA
-provider asked for and no GPU there, ``InferenceSession`` succeeds and says nothing. So the
-provider obtained is compared with the one requested after each session is made, and the node
+A worker is a process with one working thread. It keeps one onnxruntime session, for the bundle
+and device that it used last. onnxruntime falls back to the CPU silently: if the CUDA provider is
+requested and there is no GPU, ``InferenceSession`` succeeds without a message. The provider
+obtained is therefore compared with the one requested after each session is made, and the node
 placement is left to CUDA alone.
 """
 
@@ -36,10 +36,10 @@ _log = logging.getLogger(__name__)
 
 
 SCORE_FLOOR = 0.02
-"""Candidates below this are not worth keeping."""
+"""Candidates with a lower score are not kept."""
 
 MOST_CANDIDATES = 5000
-"""Of one micrograph; more are noise, and would swell the ledger."""
+"""Maximum number of candidates per micrograph; more are noise, and would bloat the ledger."""
 
 
 def pick(job: Job) -> Result:
@@ -48,7 +48,7 @@ def pick(job: Job) -> Result:
     Raises
     ------
     MicrographError
-        The file is not whole, not readable, no micrograph, or holds no picture.
+        The file is incomplete, unreadable, not a micrograph, or contains no image.
     ModelError
         The bundle is damaged, or (``ProviderError``) the GPU was required and not obtained.
     """
@@ -70,7 +70,7 @@ def pick(job: Job) -> Result:
             diameter_angstrom=diameter_angstrom,
             contrast=job.contrast or card.contrast,
             lowpass_angstrom=_scaled(card.lowpass_angstrom, diameter_angstrom, card),
-            # A bundle from elsewhere knows nothing of the noise of this microscope's files.
+            # A bundle from elsewhere has no noise level for this microscope's files.
             noise_sigma=card.noise_sigma if job.diameter_angstrom is None else None,
             edge_fraction=card.edge_fraction,
         )
@@ -119,7 +119,10 @@ def _quality(good: Picks, prepared: "Prepared", figures: ImageFigures) -> Qualit
 def _scaled(
     lowpass_angstrom: float | None, diameter_angstrom: float, card: ModelCard
 ) -> float | None:
-    """Return a model's lowpass for a particle of another size, which it sees as large."""
+    """Return a model's lowpass for a particle of another size, scaled by the diameter ratio.
+
+    The model sees every particle at the same size.
+    """
     if lowpass_angstrom is None:
         return None
     return lowpass_angstrom * diameter_angstrom / card.diameter_angstrom
@@ -163,7 +166,7 @@ class _Clock:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Put the file's name before errors that the core raises about an image."""
+    """Prefix errors that the core raises about an image with the file name."""
     try:
         yield
     except LivepickError as error:

@@ -1,1 +1,1 @@
-"""When to train and on what; runs the trainer; decides on promotion."""
+"""Retraining: decide when to train and on what, run the trainer, and decide on promotion."""

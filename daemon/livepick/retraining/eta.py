@@ -1,15 +1,16 @@
-"""How far a training run is, and when it may end, from what its trainer has said.
+"""Progress of a training run and forecast of its end, from the lines its trainer has written.
 
-The trainings take most of a run, so its end is told by the pace of their epochs, and not before
-the first of them: what a stage takes hangs on the micrographs, the particle and the machine, and
-nothing is known of that beforehand. Then it is
+Training takes most of a run, so the forecast is based on the pace of the epochs. There is none
+before the first epoch has ended: the time of a stage depends on the micrographs, the particle and
+the machine, and is not known in advance. From then on, the forecast is the sum of
 
-* what is left of the epochs of this training, at the median time of one so far, and
-* for the second round, if it has not begun: half as many epochs (as the trainer gives it), and the
-  sorting into classes once more, which takes what it took the first time.
+* the remaining epochs of this training, at the median time of an epoch so far, and
+* for the second round, if it has not begun: half as many epochs (as the trainer gives it), and
+  another sorting into classes, which takes as long as the first one.
 
-A training that stops early ends before that, one that is repeated with a remedy after it. A time
-that has passed is no forecast any more. Medians, because a run may be interrupted for a night.
+A training that stops early ends before the forecast; one that is repeated with a remedy ends after
+it. A forecast that has passed is dropped. Medians are used because a run may be interrupted for a
+night.
 """
 
 import itertools
@@ -22,38 +23,38 @@ from livepick.core.contracts.progress import Progress, Stage
 __all__ = ["RunProgress", "forecast"]
 
 CLOSING_SECONDS = 10.0
-"""For evaluation, export and publication, which are short: a guess."""
+"""Estimated time for evaluation, export and publication, which are short."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """How far a run is."""
+    """Progress of a run."""
 
     stage: Stage
     done: int = 0
     total: int = 0
-    """Steps of the stage; 0 if it does not count them."""
+    """Number of steps of the stage; 0 if it does not count them."""
     training_loss: float | None = None
     validation_loss: float | None = None
-    """Of the last epoch of the stage."""
+    """Validation loss. Both losses are those of the last epoch of the stage."""
     ends_at: float | None = None
-    """Unix seconds; None as long as nothing is known of the pace, or if it should have ended."""
+    """Unix seconds; None as long as the pace is unknown, or if this time has passed."""
 
     @property
     def fraction(self) -> float:
-        """Of the stage, 0 to 1."""
+        """Completed fraction of the stage, 0 to 1."""
         return min(1.0, self.done / self.total) if self.total else 0.0
 
 
 def forecast(lines: Sequence[Progress], *, now: float) -> RunProgress | None:
-    """Return how far a run is, from all lines of its progress; None if there are none.
+    """Return the progress of a run from all lines of its progress file; None if there are none.
 
     Parameters
     ----------
     lines
-        In the order that the trainer wrote them.
+        Lines, in the order in which the trainer wrote them.
     now
-        Unix seconds.
+        Current time, in unix seconds.
     """
     if not lines:
         return None
@@ -74,7 +75,7 @@ def forecast(lines: Sequence[Progress], *, now: float) -> RunProgress | None:
 
 
 def _seconds_to_go(lines: Sequence[Progress]) -> float | None:
-    """Return what is left after the last line, in seconds."""
+    """Return the estimated time left after the last line, in seconds; None if unknown."""
     last = lines[-1]
     if last.stage in ("evaluate", "export", "publish"):
         return CLOSING_SECONDS
@@ -116,7 +117,10 @@ def _epochs_left(rounds: Sequence[Progress], otherwise: int) -> int:
 
 
 def _seconds(lines: Sequence[Progress], stage: Stage) -> float:
-    """Return what a stage took, or has taken, between its lines; an interruption is left out."""
+    """Return the duration of a stage so far, in seconds, leaving out interruptions.
+
+    It is the median gap between the lines of the stage times the number of gaps.
+    """
     times = [line.at for line in lines if line.stage == stage]
     gaps = [after - before for before, after in itertools.pairwise(times)]
     return statistics.median(gaps) * len(gaps) if gaps else 0.0

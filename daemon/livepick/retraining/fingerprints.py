@@ -1,4 +1,4 @@
-"""Digests of the settings that shape a model."""
+"""Digests of the settings that affect a model."""
 
 import hashlib
 import json
@@ -10,9 +10,9 @@ __all__ = ["drift_fingerprint", "is_of"]
 
 
 def seeding_fingerprint(particle: Particle, bootstrap: Bootstrap, training: Training) -> str:
-    """Return a short digest of every setting that shapes seeds, preparation and sorting.
+    """Return a short digest of all settings that affect seeds, preparation and sorting.
 
-    Two runs with the same one differ only in what comes after the 2D classes.
+    Two runs with the same digest differ only in what comes after the 2D classes.
     """
     shaping = {
         "particle": particle.model_dump(mode="json"),
@@ -26,7 +26,7 @@ def seeding_fingerprint(particle: Particle, bootstrap: Bootstrap, training: Trai
 
 
 def drift_fingerprint(settings: str, taken: Collection[str]) -> str:
-    """Return the fingerprint of a run that is due for drift, and not for the settings alone.
+    """Return the fingerprint of a run that is due because of drift, not only of the settings.
 
     Parameters
     ----------
@@ -40,5 +40,5 @@ def drift_fingerprint(settings: str, taken: Collection[str]) -> str:
 
 
 def is_of(fingerprint: str, settings: str) -> bool:
-    """Return whether a run with this fingerprint was ordered for these settings."""
+    """Return True if a run with this fingerprint was ordered for these settings."""
     return fingerprint.partition(".")[0] == settings

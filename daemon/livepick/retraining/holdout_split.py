@@ -1,4 +1,4 @@
-"""Which micrographs are held out of a training run, and which are fit to learn from."""
+"""Selection of micrographs that are fit to learn from, and of those held out of a training run."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -9,23 +9,23 @@ __all__ = ["LEAST_MICROGRAPHS", "MOST_MASKED", "is_fit_to_learn_from", "split"]
 
 
 MOST_MASKED = 0.5
-"""With more than this part of its area taken out (carbon, ice, dirt, bad borders), a micrograph is
-of bad quality."""
+"""Highest fraction of the area that may be masked (carbon, ice, dirt, bad borders); beyond it, a
+micrograph is of bad quality."""
 
 
 LEAST_MICROGRAPHS = 3
-"""Fewer cannot be split into micrographs to learn from and micrographs to judge by."""
+"""Lowest number of micrographs that can be split into those to learn from and those to judge by."""
 
 
 def is_fit_to_learn_from(*, masked_fraction: float, picks: int) -> bool:
-    """Return whether a micrograph counts for the bootstrap: it is mostly clean, and not empty.
+    """Return True if a micrograph counts for the bootstrap: it is mostly clean and has picks.
 
     Parameters
     ----------
     masked_fraction
-        Area taken out of picking, 0 to 1.
+        Fraction of the area excluded from picking, 0 to 1.
     picks
-        Above the threshold of whoever made them.
+        Number of picks above the threshold of the model that made them.
     """
     return masked_fraction <= MOST_MASKED and picks > 0
 
@@ -38,24 +38,25 @@ def split(
     held_out_before: Collection[Path] = (),
     trained_on_before: Collection[Path] = (),
 ) -> list[RunMicrograph]:
-    """Hold out a part of the micrographs, typical in their picks; at least one and never all.
+    """Hold out some micrographs with typical numbers of picks: at least one, but never all.
 
-    The few that judge a model also set its threshold: an empty field or one full of junk would
-    set it for itself alone. What was held out before stays so, and new ones are added up to the
-    fraction.
+    The few micrographs that judge a model also set its threshold, and an empty field or one full
+    of junk would give a threshold that suits only itself. Micrographs held out before stay held
+    out, and new ones are added up to the fraction.
 
     Parameters
     ----------
     micrographs
-        In the order they landed, at least one of them not held out before.
+        Micrographs in the order they landed, at least one of them not held out before.
     threshold
-        Score from which on a seed counts.
+        Lowest score at which a seed counts.
     held_out_fraction
-        Of their number.
+        Fraction of the micrographs to hold out.
     held_out_before
-        By earlier runs.
+        Micrographs held out by earlier runs.
     trained_on_before
-        By earlier runs: not held out now, unless there is nothing else to judge by.
+        Micrographs that earlier runs trained on: not held out now, unless there is nothing else to
+        judge by.
     """
     count = len(micrographs)
     held_out = {i for i in range(count) if micrographs[i].path in held_out_before}
@@ -67,7 +68,7 @@ def split(
     more = min(max(0, wanted - len(held_out)), len(free) - 1, len(unseen))
     picked = [sum(score >= threshold for _, _, score in m.seeds) for m in micrographs]
     by_picks = sorted(unseen, key=lambda i: (picked[i], i))
-    # Evenly between the poorest and the richest, and neither of them.
+    # Evenly spaced between the fewest and the most picks, excluding both ends.
     held_out |= {by_picks[(i + 1) * len(unseen) // (more + 1)] for i in range(more)}
     return [
         micrograph.model_copy(update={"held_out": i in held_out})

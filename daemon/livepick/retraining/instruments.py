@@ -1,4 +1,4 @@
-"""What retraining tells the metrics."""
+"""Interface through which retraining updates the metrics."""
 
 from typing import Protocol
 
@@ -10,22 +10,22 @@ __all__ = ["Instruments"]
 
 
 class Instruments(Protocol):
-    """Counters and gauges of training; ``monitoring.metrics`` has them."""
+    """Counters and gauges of training, implemented by ``monitoring.metrics``."""
 
     def training_is_running(self, *, running: bool) -> None:
-        """Set whether a run is under way."""
+        """Set whether a run is in progress."""
 
     def training_at(self, progress: RunProgress | None) -> None:
-        """Set how far the run under way is. None: there is none, or it has said nothing yet."""
+        """Set the progress of the current run. None: there is no run, or no progress yet."""
 
     def trained(self, line: Progress) -> None:
-        """Set and count what a line of the trainer's progress says of its learning."""
+        """Update losses and counts from a line of the trainer's progress."""
 
     def training_ended_as(self, result: str) -> None:
-        """Count a run that has ended, and say when."""
+        """Count a run that has ended, and set the time of its end."""
 
     def judged(self, comparison: Comparison | None) -> None:
-        """Set the figures of a new model and of the current one. None: there were none."""
+        """Set the figures of a new model and of the current one. None: there are no figures."""
 
     def training_failed(self, reason: str) -> None:
-        """Count an error of training."""
+        """Count a training error."""

@@ -1,10 +1,10 @@
-"""The promotion gate: both models pick the held-out micrographs, and are compared.
+"""The promotion gate: both models pick the held-out micrographs and are compared.
 
-They pick on the workers; ``core.evaluation.model_comparison`` compares.
+The workers do the picking, and ``core.evaluation.model_comparison`` does the comparison.
 
-Which micrographs: those that the candidate's run or the champion's has held out. No run of a
-session trains on what another has held out, or holds out what another has trained on
-(``livepick.retraining.run_store``), so that neither model has learned from any of them.
+The micrographs are those held out by the candidate's run or the champion's. No run of a session
+trains on micrographs that another run has held out, or holds out micrographs that another has
+trained on (``livepick.retraining.run_store``), so neither model has learned from any of them.
 """
 
 import logging
@@ -35,28 +35,28 @@ from livepick.retraining.trial_picking import TRIAL_SECONDS, Submit, try_job
 __all__ = ["Compute", "Gate", "Judgement"]
 
 OWN = 0
-"""Number of the labels of the candidate's run."""
+"""Index of the labels from the candidate's run."""
 
 Compute = Callable[..., Future[Any]]
-"""Gives a function with its arguments to the workers: this process has no scipy."""
+"""Submits a function and its arguments to the workers, because this process has no scipy."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict, with the figures that it rests on."""
+    """A verdict, with the figures that it is based on."""
 
     candidate: int
-    """Version."""
+    """Version of the candidate."""
     champion: int
-    """Version."""
+    """Version of the champion."""
     verdict: Verdict
     comparison: Comparison | None
 
 
 class _ChampionError(Exception):
-    """The model in use does not run: whoever does is better."""
+    """The model in use does not run: any model that runs is better."""
 
 
 class Gate:
@@ -65,9 +65,9 @@ class Gate:
     Parameters
     ----------
     config
-        Of the session.
+        Config of the session.
     submit, compute
-        Give jobs to the workers.
+        Functions that submit jobs to the workers.
     """
 
     def __init__(self, config: Config, submit: Submit, compute: Compute) -> None:
@@ -78,16 +78,16 @@ class Gate:
     def judge(
         self, candidate: Bundle, champion: Bundle, *, asked: bool, now: bool = False
     ) -> Judgement:
-        """Compare a bundle with the one that picks; takes as long as picking twice.
+        """Compare a bundle with the one in use; takes as long as picking the micrographs twice.
 
         Parameters
         ----------
         candidate, champion
-            The bundle, and the one that picks.
+            The bundle to judge, and the one in use.
         asked
-            Whether a person asked for it.
+            True if a person asked for the training.
         now
-            Whether only micrographs of the candidate's run count, since those that the champion
+            True to use only micrographs of the candidate's run, because those that the champion
             was judged by are no longer what the microscope delivers.
 
         Raises
@@ -115,7 +115,7 @@ class Gate:
         return Judgement(candidate.card.version, champion.card.version, verdict, comparison)
 
     def _pairs(self, candidate: Bundle, champion: Bundle, *, now: bool) -> list[Pair]:
-        """Return what both pick in each held-out micrograph that can still be read."""
+        """Return the picks of both models in each held-out micrograph that is still readable."""
         pairs: list[Pair] = []
         picked: dict[Path, tuple[Result, Result] | None] = {}
         for number, labels in enumerate(_labels(candidate, champion, now=now)):
@@ -135,7 +135,7 @@ class Gate:
     def _picks(
         self, path: Path, candidate: Bundle, champion: Bundle
     ) -> tuple[Result, Result] | None:
-        """Return what both pick in a micrograph; None if that has gone bad."""
+        """Return the picks of both models in a micrograph; None if it is no longer usable."""
         theirs = self._pick(path, candidate)
         if theirs is None:
             return None
@@ -157,10 +157,10 @@ class Gate:
 
 
 def _labels(candidate: Bundle, champion: Bundle, *, now: bool) -> list[HeldOutLabels | None]:
-    """Return the labels to judge by: the candidate's, and the champion's if they count."""
+    """Return the labels to judge by: the candidate's, and the champion's if they apply."""
     theirs, others = HeldOutLabels.read(candidate.path), HeldOutLabels.read(champion.path)
     if now or (theirs is not None and theirs.by == "person"):
-        return [theirs]  # the newest word of a person
+        return [theirs]  # the newest labels by a person
     if others is not None and others.by == "person":
         return [None, others]
     return [theirs, others]
@@ -187,7 +187,7 @@ def _pair(
 
 
 def _common(one: PickArea | None, other: PickArea | None) -> PickArea | None:
-    """Return where both models may pick; None: anywhere."""
+    """Return the area in which both models may pick; None: everywhere."""
     if one is None or other is None:
         return other if one is None else one
     return one.intersection(other)

@@ -1,4 +1,4 @@
-"""A trainer at work: started on a run, followed line by line, and what its end means."""
+"""Monitor of a trainer: start it on a run, follow its progress, and interpret its end."""
 
 import logging
 import shutil
@@ -16,45 +16,45 @@ from livepick.retraining.trainer_process import Ended, TrainerProcess, log_tail
 __all__ = ["Ending", "Following"]
 
 LEAST_FREE_BYTES = 1_000_000
-"""With less the disk counts as full, whatever the trainer says of its end."""
+"""With less free space the disk counts as full, whatever reason the trainer gives for its end."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a trainer ended."""
+    """Outcome of a trainer."""
 
     fault: str | None = None
     """Why there is no model, for the operator; None if there is one, or may be."""
     killed: bool = False
-    """Whether somebody killed it, so that it can go on where it was."""
+    """True if it was killed, so that it can be resumed."""
     waits: str | None = None
-    """For what it waits, which passes: then it goes on where it was."""
+    """Transient condition that it waits for before it is resumed; None if there is none."""
     stage: Stage | None = None
-    """In which it ended; None if it had not said so."""
+    """Stage in which it ended; None if it had not reported one."""
 
 
 class Following:
-    """Starts the trainer of a run, or adopts the one that is at work there.
+    """Starts the trainer of a run, or adopts the one that is already running there.
 
     Parameters
     ----------
     folder
         ``runs/NNNN``.
     models
-        Folder where its bundle appears.
+        Folder in which its bundle will appear.
     training
-        Settings of the config: threads and time limit.
+        Training section of the config: threads, time limit and the other settings of ``RUNNING``.
     metrics
-        Told of losses and findings.
+        Receives losses and findings.
     command
-        The trainer program; tests bring their own.
+        The trainer program; tests pass their own.
 
     Raises
     ------
     OSError
-        No process can be started, or the folder takes no writes.
+        No process can be started, or writing to the folder failed.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Following:
         self._limit_minutes = training.time_limit_minutes
         self._metrics = metrics
         self._progress = ProgressReader(folder)
-        self._lines = self._progress.new()  # what an earlier trainer said is in the log already
+        self._lines = self._progress.new()  # lines of an earlier trainer are in the log already
         self._said_before = len(self._lines)
         _order_with(folder, training)
         self._trainer = TrainerProcess.on(folder, command, threads=training.threads)
@@ -81,17 +81,17 @@ class Following:
 
     @property
     def name(self) -> str:
-        """Of the run's folder."""
+        """Name of the run's folder."""
         return self.folder.name
 
     @property
     def gets_on(self) -> bool:
-        """Whether the trainer has said anything since it was started or adopted."""
+        """True if the trainer has reported progress since it was started or adopted."""
         return len(self._lines) > self._said_before
 
     def step(self) -> Ending | None:
-        """Take what is new; return how the trainer ended, or None while it runs."""
-        ended = self._trainer.poll()  # before the progress, so that its last words are not missed
+        """Process new progress; return how the trainer ended, or None while it runs."""
+        ended = self._trainer.poll()  # before the progress, so that its last lines are not missed
         for line in self._progress.new():
             self._lines.append(line)
             self._report(line)
@@ -108,7 +108,7 @@ class Following:
         return None
 
     def end(self) -> None:
-        """End the trainer; its finished stages stay."""
+        """Terminate the trainer; its finished stages are kept."""
         self._trainer.end()
         self._rest()
 
@@ -138,7 +138,7 @@ class Following:
         return Ending(f"the trainer ended with {ended.exit_status}: {log_tail(self.folder)}")
 
     def _is_disk_full(self) -> bool:
-        """Whether there is so little space that the trainer could not have said why it ended."""
+        """Return True if the trainer had too little disk space to report why it ended."""
         return any(
             shutil.disk_usage(place).free < LEAST_FREE_BYTES
             for place in (self.folder, self._bundle.parent)
@@ -146,7 +146,7 @@ class Following:
 
 
 def _order_with(folder: Path, training: Training) -> None:
-    """Let a run go on with the present threads, device, memory and time, whatever it began with."""
+    """Update a run's order with the current threads, device, memory and time settings."""
     spec = RunSpec.read(folder)
     present = {name: getattr(training, name) for name in RUNNING}
     adapted = spec.training.model_copy(update=present)

@@ -1,9 +1,10 @@
-"""Whether a new run is due, and the order for it.
+"""Planning of runs: decide if a new run is due, and write its order.
 
 A run is due when the config's training fingerprint has none and ``bootstrap.picks`` gives enough to
-learn from. If an earlier run differs only in what comes after the 2D classes, as a person's word on
-them or the rates of training, the new one takes over its seeds at once, and the trainer its
-preparation and sorting: the numbers of ``classes.png`` then mean what they did.
+learn from. If an earlier run differs only in what comes after the 2D classes, such as a person's
+choice of classes or the learning rates, the new run takes over its seeds immediately, and the
+trainer takes over its preparation and sorting: the numbers in ``classes.png`` then keep their
+meaning.
 """
 
 import logging
@@ -34,24 +35,24 @@ from livepick.retraining.trial_picking import Submit
 __all__ = ["Ordering", "with_ctfs"]
 
 LOOK_SECONDS = 10.0
-"""Between two looks for seeds while no further micrograph is picked."""
+"""Time between two checks for seeds while no further micrograph is picked."""
 
 _log = logging.getLogger(__name__)
 
 
 class Ordering:
-    """Orders runs into ``runs`` of the state folder.
+    """Orders runs in the folder ``runs`` of the state folder.
 
     Parameters
     ----------
     ledger
-        To look at: what is picked.
+        Read access to the picked micrographs.
     submit
-        Gives a job to the workers, should another model than the one that picks make the seeds.
+        Function that submits a job to the workers, for seeds by a model that is not in use.
     fingerprint
-        Of the run that is to be: the config's, or one of a run that is due for another reason.
+        Fingerprint of the new run: the config's, or that of a run that is due for another reason.
     latest
-        Whether it is to learn from the latest micrographs.
+        True if the run is to learn from the latest micrographs.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Ordering:
         self._looked: tuple[int, float] | None = None
 
     def open_run(self, failed: Collection[int]) -> Path | None:
-        """Return the run to go on with, made now if one is due; None if there is none.
+        """Return the run to continue with, or a new one if one is due; None if there is none.
 
         Parameters
         ----------
@@ -92,7 +93,7 @@ class Ordering:
         EngineError
             Workers cannot be started.
         OSError
-            The state folder takes no writes.
+            Writing to the state folder failed.
         """
         known = self._runs.latest(self._fingerprint)
         if known is not None:
@@ -122,7 +123,7 @@ class Ordering:
         return self._new_run(seeds)
 
     def _is_time_to_look(self) -> bool:
-        """Return whether anything may have changed: a look reads from the ledger and the disk."""
+        """Return True if anything may have changed, since a look reads the ledger and the disk."""
         picked, now = self._ledger.counts().picked, time.monotonic()
         soon = self._told is not None and self._told.kind == "at work"
         if not soon and self._looked is not None:
@@ -133,7 +134,7 @@ class Ordering:
         return True
 
     def _wait(self, why: NotYet) -> None:
-        """Let the status say why there is no run, and the log when the reason is another."""
+        """Record for the status why there is no run, and log it when the kind of reason changes."""
         if why == self._told:
             return
         if self._told is None or why.kind != self._told.kind or why.kind == "trouble":
@@ -150,11 +151,11 @@ class Ordering:
 
     @property
     def _reason(self) -> str:
-        """The metric's word for what is in the way."""
+        """Label of the obstacle in the metrics."""
         return "coordinates" if isinstance(self._source, FromCoordinates) else "model"
 
     def _make_source(self, champion: ModelCard) -> SeedSource:
-        """Return the way to come by seeds that ``bootstrap.picks`` asks for."""
+        """Return the source of seeds that ``bootstrap.picks`` asks for."""
         config, ledger, picks = self._config, self._ledger, self._config.bootstrap.picks
         later = config.training.generation > 1
         order = Order(ledger, "latest" if self._latest else "spread" if later else "landed")
@@ -209,7 +210,7 @@ class Ordering:
 
 
 def _as_log(sentence: str) -> str:
-    """Return a sentence of the status as the end of a log line about training."""
+    """Return a status sentence in the form of a log line about training."""
     return sentence.removeprefix("Training ").rstrip(".")
 
 
@@ -228,16 +229,16 @@ def _described(spec: RunSpec) -> str:
 
 
 def with_ctfs(micrographs: Sequence[RunMicrograph], place: Path | None) -> list[RunMicrograph]:
-    """Return the micrographs of a run, each with how it was taken where that is written.
+    """Return the micrographs of a run, with their CTF where it is known.
 
-    What cannot be read is a warning in the log, and the micrograph stays without.
+    CTF files that cannot be read are logged as warnings, and the micrograph stays without CTF.
 
     Parameters
     ----------
     micrographs
-        Of a run that is ordered now.
+        Micrographs of the run being ordered.
     place
-        As of ``find_ctfs``.
+        As for ``find_ctfs``.
     """
     found, faults = find_ctfs(place, [micrograph.path for micrograph in micrographs])
     for fault in faults:

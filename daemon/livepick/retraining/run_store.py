@@ -1,8 +1,8 @@
-"""Training runs on disk: find one, order one, and what a new one owes to earlier ones.
+"""Training runs on disk: find one, order one, and look up which micrographs earlier runs used.
 
 A micrograph that was held out once is never trained on again in the same state folder, and one that
-was trained on is never held out: figures of different runs are then comparable, and no model is
-judged by what it or an ancestor of it has learned.
+was trained on is never held out. The figures of different runs are therefore comparable, and no
+model is judged by micrographs that it or its ancestors have learned from.
 """
 
 import logging
@@ -21,25 +21,25 @@ from livepick.retraining.fingerprints import seeding_fingerprint
 __all__ = ["Runs", "Waiting", "read_waiting", "say_waiting"]
 
 WAITING = "waiting.json"
-"""In the folder of runs: why there is none yet."""
+"""Name of the file in the folder of runs that says why no run has begun yet."""
 
 
 _log = logging.getLogger(__name__)
 
 
 class Waiting(BaseModel):
-    """Why a run with a training fingerprint has not begun, for who asks how the session stands."""
+    """Why a run with a training fingerprint has not begun, for the status of the session."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     fingerprint: str
     sentence: str
     trouble: bool
-    """Somebody must do something; else more micrographs will do."""
+    """True if an operator must act; False if more micrographs are enough."""
 
 
 def say_waiting(runs: Path, waiting: Waiting | None) -> None:
-    """Leave word in the folder of runs why none begins; None: there is nothing to say."""
+    """Write to the folder of runs why no run begins; None removes the file."""
     if waiting is None:
         (runs / WAITING).unlink(missing_ok=True)
         return
@@ -48,16 +48,16 @@ def say_waiting(runs: Path, waiting: Waiting | None) -> None:
 
 
 def read_waiting(runs: Path) -> Waiting | None:
-    """Return what ``say_waiting`` left; None without it."""
+    """Return what ``say_waiting`` wrote; None if there is nothing."""
     try:
         return Waiting.model_validate_json((runs / WAITING).read_bytes())
-    except (OSError, ValidationError):  # it is only a word, and the next look writes it again
+    except (OSError, ValidationError):  # only informational, and written again later
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What is remembered of an earlier order: all but its picks, which are many."""
+    """Cached summary of an earlier order, without its many picks."""
 
     folder: Path
     fingerprint: str
@@ -72,7 +72,7 @@ class Runs:
     Parameters
     ----------
     directory
-        The folder; it need not be there yet.
+        The folder; it need not exist yet.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -85,11 +85,11 @@ class Runs:
         return next(fitting, None)
 
     def held_out(self) -> frozenset[Path]:
-        """Return the micrographs that any run has held out."""
+        """Return all micrographs held out by any run."""
         return frozenset().union(*(run.held_out for run in self._all()))
 
     def trained_on(self) -> frozenset[Path]:
-        """Return the micrographs that any run has learned from."""
+        """Return all micrographs that any run has trained on."""
         return frozenset().union(*(run.trained_on for run in self._all()))
 
     def to_continue(
@@ -97,7 +97,7 @@ class Runs:
     ) -> RunSpec | None:
         """Return an earlier run whose seeds and sorting a run with these settings would repeat.
 
-        The one that got furthest before the others, then the newest.
+        Prefers the run that got furthest, then the newest. None if there is none.
         """
         seeding = seeding_fingerprint(particle, bootstrap, training)
         fitting = [run.folder for run in self._all() if run.seeding == seeding]
@@ -108,14 +108,14 @@ class Runs:
         return None
 
     def order(self, spec: RunSpec) -> Path:
-        """Make the folder of a run, with the order in it; return the folder."""
+        """Create the folder of a run with its order, and return the folder."""
         folder = self.directory / bundle_name(spec.version)
         folder.mkdir(parents=True)
         spec.write(folder)
         return folder
 
     def _all(self) -> list[_Run]:
-        """Return the runs whose orders can be read, the newest first."""
+        """Return the runs with readable orders, the newest first."""
         if not self.directory.is_dir():
             return []
         folders = (path for path in self.directory.iterdir() if path.name.isdigit())
@@ -126,7 +126,7 @@ class Runs:
         try:
             key = (folder.name, (folder / RUN).stat().st_mtime_ns)
         except FileNotFoundError:
-            return None  # the service was killed before it had written the order
+            return None  # the service was killed before it wrote the order
         if key not in self._known:
             self._known[key] = self._read_anew(folder)
         return self._known[key]

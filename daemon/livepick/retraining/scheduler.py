@@ -1,24 +1,26 @@
-"""When a training run is due, what becomes of it, and which model picks.
+"""Scheduling of training runs: when one is due, how it ends, and which model is used.
 
 A run is due when enough micrographs are picked and no bundle has the training fingerprint of the
-config. ``runs/NNNN``, ``models/NNNN`` and ``models/champion.json`` say how far it is, so that a
-start after any kind of end finds its place, and a change of the config too:
+config. Its state is in ``runs/NNNN``, ``models/NNNN`` and ``models/champion.json``, so that it can
+be resumed after any kind of stop and after a change of the config:
 
-* the champion was promoted for our fingerprint → that is decided, whoever promoted it;
-* a bundle with our fingerprint → it picked once already, and picks again; or it stands at the gate;
-* a run folder with our fingerprint and no bundle, not failed → the trainer goes on in it;
-* none → a new run, once ``livepick.retraining.run_planner`` has enough to learn from.
+* the champion was promoted for our fingerprint → nothing to do, whoever promoted it;
+* there is a bundle with our fingerprint → it is used again if it was used before, otherwise it is
+  judged by the gate;
+* there is a run folder with our fingerprint and no bundle, not failed → its training continues;
+* none of these → a new run, once ``livepick.retraining.run_planner`` has enough to learn from.
 
-Going back to an earlier config is the second case, and a newer edit while a run is under way ends
-that run, which would go on if the config went back.
+Going back to an earlier config is the second case. A newer edit while a run is in progress ends
+that run, which continues if the edit is undone.
 
-A failed run leaves picking as it was. It is not tried again, because the same settings on the same
-picks fail again; ``training.generation`` asks for another. A trainer that was killed (by the
-out-of-memory killer, say) is started again, and goes on where it was, until one stage has taken it
-too often. On a full disk the run waits, however long, because that passes.
+A failed run does not affect picking. It is not tried again, because the same settings on the same
+picks would fail again; ``training.generation`` asks for another run. A trainer that was killed (for
+example by the out-of-memory killer) is started again and resumes where it was, unless it has been
+killed too often in one stage. On a full disk the run waits for any length of time, because the
+condition is transient.
 
-Whoever moves the pointer, this thread sees it within a second, and lets the workers run the model
-before the dispatch loop hears of it. A model that does not run gives the pointer back.
+This thread notices a change of the champion within a second, whoever made it, and tests the model
+on the workers before it tells the dispatch loop. If the model does not run, the change is undone.
 """
 
 import logging
@@ -57,16 +59,17 @@ from livepick.retraining.trial_picking import TRIAL_SECONDS, Submit
 __all__ = ["VERDICT", "Retrain"]
 
 VERDICT = "verdict.json"
-"""In a run's folder: what the gate said. A bundle never changes, so it is not in there."""
+"""Name of the file with the gate's verdict in a run's folder. It is not in the bundle because a
+bundle never changes."""
 
 POLL_SECONDS = 1.0
-"""Between two looks at the ledger, the pointer and the trainer."""
+"""Time between two checks of the ledger, the champion and the trainer."""
 
 PAUSE_SECONDS = 30.0
-"""After the state folder could not be written: a full disk is not full of hurry."""
+"""Pause after writing to the state folder failed; a full disk is not fixed within seconds."""
 
 RESTARTS = 5
-"""Of a trainer that was killed in one and the same stage, before the run counts as failed."""
+"""Number of restarts of a trainer killed in the same stage, before the run counts as failed."""
 
 Probe = Callable[[Path, Device], Future[str]]
 RunChanged = Callable[[int, str, RunState, str, Mapping[str, Any]], None]
@@ -80,19 +83,19 @@ class Retrain:
     Parameters
     ----------
     serving
-        The bundle that picks at the start.
+        The bundle in use at the start.
     ledger
-        To look at: how many are picked, and what was picked in them.
+        Read access to the picked micrographs and their picks.
     submit, compute
-        Give micrographs and other work to the workers.
+        Functions that submit micrographs and other work to the workers.
     probe
-        Loads a bundle in a worker, and gives the onnxruntime provider that runs it.
+        Function that loads a bundle in a worker and returns the onnxruntime provider that runs it.
     promoted
-        Called with a bundle, and the onnxruntime provider that runs it, once it is to pick.
+        Called with a bundle, and the onnxruntime provider that runs it, when it comes into use.
     run_changed
         Called with version, fingerprint, state, reason and figures of a run when they change.
     command
-        The trainer program; tests bring their own.
+        The trainer program; tests pass their own.
     """
 
     def __init__(
@@ -133,29 +136,29 @@ class Retrain:
         self._take(config)
         for run in runs:
             if run.state == "running" and is_of(run.fingerprint, self._settings):
-                self._order_as(run.fingerprint)  # a run for drift goes on as that
+                self._order_as(run.fingerprint)  # a run for drift stays one
                 self._resting = self._folder / bundle_name(run.version) if run.reason else None
 
-    # --- what others say, from any thread ----------------------------------------------------
+    # --- calls from any thread ---------------------------------------------------------------
 
     def stop(self) -> None:
         """Ask ``run`` to return."""
         self._stop.set()
 
     def use(self, config: Config) -> None:
-        """Work by another config from the next step on."""
+        """Use another config from the next step on."""
         with self._lock:
             self._wanted = config
 
     def drifted(self, sentence: str) -> None:
-        """Say that picks or micrographs are no longer what they were: a run may be due."""
+        """Report that picks or micrographs have changed in character, so a run may be due."""
         with self._lock:
             self._drifted = sentence
 
     # --- the thread --------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Look, decide and follow until ``stop``; then end the trainer, which will resume."""
+        """Schedule and follow runs until ``stop``; then end the trainer, which can be resumed."""
         try:
             while not self._stop.is_set():
                 pause = POLL_SECONDS
@@ -193,7 +196,7 @@ class Retrain:
         if folder is not None:
             self._start(folder)
 
-    # --- by which config ---------------------------------------------------------------------
+    # --- config ------------------------------------------------------------------------------
 
     def _take(self, config: Config) -> None:
         self._config = config
@@ -232,7 +235,7 @@ class Retrain:
             _log.info("training: due with the latest micrographs: %s", drifted)
 
     def _supersede(self) -> None:
-        """End the run that is under way: nobody wants its model any more."""
+        """End the run in progress, because its model is no longer wanted."""
         if self._following is not None:
             following, self._following = self._following, None
             following.end()
@@ -248,20 +251,20 @@ class Retrain:
         self._change(folder, "superseded", reason)
 
     def _is_decided(self) -> bool:
-        """Whether nothing is to be trained or judged: somebody chose a model for this config."""
+        """Return True if a model is chosen for this config: there is nothing to train or judge."""
         last = self._models.promotion()
         chosen = last is not None and last.fingerprint == self._settings
         return chosen and self._fingerprint == self._settings and not self._is_unrecorded()
 
     def _is_unrecorded(self) -> bool:
-        """Whether the service was killed between a promotion and its record."""
+        """Return True if the service was killed between a promotion and its record."""
         return self._states.get(self._serving.card.version) == "running"
 
     def _closed(self) -> set[int]:
-        """Return the versions of runs that are over and not tried again."""
+        """Return the versions of runs that have ended and are not tried again."""
         return {v for v, state in self._states.items() if state in ("failed", "kept_aside")}
 
-    # --- the trainer at work -----------------------------------------------------------------
+    # --- the running trainer -----------------------------------------------------------------
 
     def _start(self, folder: Path) -> None:
         if self._states.get(int(folder.name)) != "running":
@@ -293,7 +296,7 @@ class Retrain:
             self._fail(following.folder, ending.fault)
 
     def _rest(self, folder: Path, reason: str) -> None:
-        """Leave a run alone for a while; say so once, and not at each try."""
+        """Pause a run; log this only once, not at each try."""
         if self._resting is None:
             _log.error("run %s: waits, and goes on by itself: %s", folder.name, reason)
             self._metrics.training_failed("trainer")
@@ -302,7 +305,7 @@ class Retrain:
         self._rests_until = time.monotonic() + PAUSE_SECONDS
 
     def _start_again(self, following: Following, stage: Stage | None) -> None:
-        """Let a killed trainer go on, but not for ever: a stage that has got on counts anew."""
+        """Restart a killed trainer, up to ``RESTARTS`` times in each stage."""
         key = (following.name, stage)
         count = self._restarts[key] = self._restarts.get(key, 0) + 1
         if count > RESTARTS:
@@ -340,11 +343,11 @@ class Retrain:
     # --- the gate ----------------------------------------------------------------------------
 
     def _consider(self, bundle: Bundle) -> None:
-        """Let a bundle pick that did so before; judge one that is new."""
+        """Promote a bundle that was promoted before; judge one that is new."""
         folder = self._folder / bundle.path.name
         state = self._states.get(bundle.card.version)
         if self._serving.card.version == bundle.card.version and state == "running":
-            self._change(folder, "promoted")  # killed between the promotion and this
+            self._change(folder, "promoted")  # killed between the promotion and its record
         elif state == "promoted":
             why = "the config went back to the settings that it was trained with"
             try:
@@ -360,7 +363,7 @@ class Retrain:
         try:
             judgement = gate.judge(bundle, self._serving, asked=not for_drift, now=for_drift)
         except EngineError:
-            raise  # says nothing of the model, which is tried again at the next start
+            raise  # not a fault of the model, which is tried again at the next start
         except LivepickError as error:
             self._fail(folder, str(error))
             return
@@ -404,10 +407,10 @@ class Retrain:
         )
         self._follow_pointer()
 
-    # --- which model picks -------------------------------------------------------------------
+    # --- the model in use --------------------------------------------------------------------
 
     def _follow_pointer(self) -> None:
-        """Let the champion pick, if it does not yet and the workers can run it."""
+        """Switch to the champion if it is not in use yet and the workers can run it."""
         champion = self._models.champion(self._config)
         before = self._serving
         if champion.card.version == before.card.version:
@@ -416,7 +419,7 @@ class Retrain:
             probed = self._probe(champion.path, self._config.picking.device)
             provider = probed.result(TRIAL_SECONDS)
         except (ProviderError, EngineError):
-            raise  # no model's fault
+            raise  # not the model's fault
         except (ModelError, TimeoutError) as error:
             why = f"model {champion.card.version} does not run: {error}"
             _log.error("model %d: goes on, %s", before.card.version, why)

@@ -1,8 +1,8 @@
-"""Where a run's seeds come from, and what is still missing.
+"""Sources of the seeds for a run, and what is still missing.
 
-``look`` is asked again and again. It answers at once, with the seeds or with the sentence that
+``look`` is called repeatedly. It returns immediately, either with the seeds or with a sentence that
 says why there are none yet: too few micrographs, too few that are fit to learn from, too few picks,
-or something that somebody must mend. Picking is never held up by it.
+or a problem that somebody must fix. It never delays picking.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -35,19 +35,19 @@ __all__ = [
 ]
 
 LEAST_PICKS = 10
-"""From fewer nothing is learned, whatever ``bootstrap.minimum_picks`` says."""
+"""Lowest number of picks to train on, whatever ``bootstrap.minimum_picks`` says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """Enough to train on."""
+    """Seeds that are enough to train on."""
 
     micrographs: list[RunMicrograph]
-    """None is held out yet."""
+    """Micrographs with their seeds; none of them is held out yet."""
     seeds_from: Literal["blob", "model", "coordinates"]
     threshold: float
     parent: int | None
-    """Version of the session's bundle that made them."""
+    """Version of the session's bundle that made the seeds."""
     unmatched: list[str] = field(default_factory=list)
 
 
@@ -57,15 +57,15 @@ class NotYet:
 
     sentence: str
     kind: Literal["collecting", "quality", "picks", "held out", "waiting", "at work", "trouble"]
-    """``trouble``: somebody must do something; ``collecting``: the session has only begun;
-    ``at work``: the next look may find more, without a further micrograph."""
+    """Category. ``trouble``: an operator must act; ``collecting``: the session has only begun;
+    ``at work``: the next look may find more without another micrograph."""
 
 
 class SeedSource(Protocol):
-    """One way to come by seeds."""
+    """A source of seeds."""
 
     def look(self, held_out: Collection[Path]) -> Seeds | NotYet:
-        """Return seeds, or why there are none yet.
+        """Return seeds, or the reason why there are none yet.
 
         Parameters
         ----------
@@ -76,18 +76,19 @@ class SeedSource(Protocol):
 
 
 class Order:
-    """Which of the picked micrographs a run considers first.
+    """The order in which a run considers the picked micrographs.
 
-    The first run takes them as they landed, to begin early. A later one takes them from all over
-    the session, those first by which earlier runs are judged; and one that is due because the
-    micrographs have changed takes the latest. What is picked later does not change the choice.
+    The first run takes them as they landed, to begin early. A later run takes them from the whole
+    session, starting with those that earlier runs are judged by. A run that is due because the
+    micrographs have changed takes the latest. Micrographs picked later do not change the choice of
+    these two.
 
     Parameters
     ----------
     ledger
-        Of the session.
+        Ledger of the session.
     kind
-        Which of the three.
+        One of the three orders.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class Order:
 
 
 class Tally:
-    """Micrographs taken one after the other until they are enough."""
+    """Micrographs taken one after another until there are enough."""
 
     def __init__(
         self, config: Config, held_out: Collection[Path], *, wanted: int | None = None
@@ -135,7 +136,7 @@ class Tally:
         self._free = 0
 
     def take(self, row: MicrographRow, picks: int, masked_fraction: float) -> bool:
-        """Count a micrograph; return whether it is fit to learn from."""
+        """Count a micrograph; return True if it is fit to learn from."""
         fit = is_fit_to_learn_from(masked_fraction=masked_fraction, picks=picks)
         if fit:
             self.fit.append(row)
@@ -147,7 +148,7 @@ class Tally:
 
     @property
     def is_enough(self) -> bool:
-        """Whether nothing is missing."""
+        """True if nothing is missing."""
         return self.missing() is None
 
     def missing(self) -> NotYet | None:
@@ -176,7 +177,7 @@ class Tally:
 
 
 def least_picks(config: Config) -> int:
-    """Return how many picks training waits for."""
+    """Return the number of picks that training waits for."""
     return max(config.bootstrap.minimum_picks, LEAST_PICKS)
 
 
@@ -200,7 +201,7 @@ def refuse_too_few(config: Config, place: Path, positions: Mapping[str, Position
 
 
 def begun(config: Config, ledger: ReadLedger) -> NotYet | None:
-    """Return that the session has only begun; None once ``bootstrap.micrographs`` are picked."""
+    """Return ``NotYet`` until ``bootstrap.micrographs`` are picked, then None."""
     picked, wanted = ledger.counts().picked, config.bootstrap.micrographs
     if picked >= wanted:
         return None
@@ -210,7 +211,7 @@ def begun(config: Config, ledger: ReadLedger) -> NotYet | None:
 
 
 def seeded(row: MicrographRow, picks: Picks) -> RunMicrograph:
-    """Return a picked micrograph as a run has it."""
+    """Return a picked micrograph with its seeds, in the form that a run stores."""
     if row.pixel_size_angstrom is None:
         raise ValueError(f"{row.path} is not picked")
     columns = (picks.x_px.tolist(), picks.y_px.tolist(), picks.score.tolist())
@@ -223,12 +224,12 @@ def seeded(row: MicrographRow, picks: Picks) -> RunMicrograph:
 
 
 class FromLedger:
-    """Seeds that the session has already: what the model that picks has picked.
+    """Seeds from the ledger: the session's own picks by the model in use.
 
     Parameters
     ----------
     card
-        Of that model.
+        Card of that model.
     """
 
     def __init__(self, config: Config, ledger: ReadLedger, card: ModelCard, order: Order) -> None:
@@ -239,7 +240,7 @@ class FromLedger:
         self._counts: dict[tuple[int, int, int | None], int] = {}
 
     def look(self, held_out: Collection[Path]) -> Seeds | NotYet:
-        """Return the first micrographs that are fit, as soon as they are enough."""
+        """Return the first micrographs that are fit to learn from, once there are enough."""
         if (early := begun(self._config, self._ledger)) is not None:
             return early
         version, threshold = self._card.version, self._card.threshold
@@ -261,7 +262,7 @@ class FromLedger:
         )
 
     def _count(self, row: MicrographRow, threshold: float) -> int:
-        """Return a micrograph's picks; its candidates are read once, for they are many."""
+        """Return a micrograph's number of picks; its many candidates are read only once."""
         key = (row.id, row.content, row.model_version)
         if key not in self._counts:
             candidates = self._ledger.candidates(row.id)
@@ -270,7 +271,7 @@ class FromLedger:
 
 
 class FromCoordinates:
-    """Seeds that a person made or curated; all of them are believed."""
+    """Seeds that a person made or curated; all of them are accepted."""
 
     def __init__(self, config: Config, ledger: ReadLedger, place: Path) -> None:
         self._config = config
@@ -278,11 +279,11 @@ class FromCoordinates:
         self._curated = Curated(place)
 
     def look(self, held_out: Collection[Path]) -> Seeds | NotYet:
-        """Return the micrographs of the coordinates that are picked, whoever picked them.
+        """Return the picked micrographs that have coordinates, whichever model picked them.
 
-        It is not waited for more than ``bootstrap.micrographs`` of them, nor for one that is of
-        bad quality, nor, once the session has that many micrographs and none is under way, for
-        one that is not in it.
+        It does not wait for more than ``bootstrap.micrographs`` of them, nor for any of bad
+        quality. Once the session has picked that many micrographs and none is in progress, it also
+        does not wait for micrographs that are not in the session.
         """
         try:
             positions = self._curated.positions()
@@ -315,7 +316,7 @@ class FromCoordinates:
     def _waiting(
         self, tally: Tally, matches: Matches, rows: Sequence[MicrographRow]
     ) -> NotYet | None:
-        """Return what it waits for; None if it begins with what there is."""
+        """Return the reason to wait; None if training can begin with what there is."""
         place, counts = self._curated.place, self._ledger.counts()
         idle = not (counts.queued or counts.picking or counts.stale)
         complete = not matches.missing or (

@@ -1,7 +1,7 @@
-"""Picks by hand or curated, matched to the session's micrographs by name.
+"""Manual or curated picks, matched to the session's micrographs by name.
 
-What does not match is never dropped in silence: each kind has its sentence, which goes to the log
-and into the run's order.
+Picks that do not match are never dropped silently: each kind of mismatch has a sentence, which goes
+to the log and into the run's order.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,38 +20,39 @@ from livepick.ledger.rows import MicrographRow
 __all__ = ["Curated", "Matched", "named"]
 
 MOST_NAMED = 5
-"""Names in a sentence; the rest is counted."""
+"""Maximum number of names listed in a sentence; the rest are counted."""
 
 MOST_OUTSIDE = 0.5
-"""With more than this part of its positions off the images, a file is not of these micrographs."""
+"""If more than this fraction of its positions is off the images, a file is for other micrographs.
+"""
 
 BELIEVED = 1.0
-"""Score of a position that a person gave."""
+"""Score of a position given by a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """A picked micrograph and what the coordinates say of it."""
+    """A picked micrograph and its coordinates."""
 
     row: MicrographRow
     picks: Picks
-    """Inside of the image, in the order of the file's scores, each with the score 1."""
+    """Picks inside the image, in the order of the file's scores, each with a score of 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """What of a coordinates file fits a session, and what not."""
+    """Match of a coordinates file with the micrographs of a session."""
 
     matched: list[Matched]
     """In the order the micrographs landed."""
     missing: list[str]
-    """Micrographs of the file that the session has not picked, or not under a name of their own."""
+    """Micrographs of the file that the session has not picked, or not under a unique name."""
     unmatched: list[str] = field(default_factory=list)
-    """Sentences on what did not match."""
+    """Sentences that describe what did not match."""
 
 
 class Curated:
-    """The coordinates at one place, read again when a file of it changes."""
+    """The coordinates at one path, read again when one of its files changes."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -59,12 +60,12 @@ class Curated:
         self._positions: dict[str, Positions] | LivepickError = {}
 
     def positions(self) -> dict[str, Positions]:
-        """Return the positions of each micrograph by its stem; none is empty.
+        """Return the positions of each micrograph by its stem; no entry is empty.
 
         Raises
         ------
         TruthError
-            As ``read_all_positions``, or there is not one position.
+            As for ``read_all_positions``, or there are no positions at all.
         """
         try:
             files = search_coordinates(self.place)
@@ -89,12 +90,12 @@ class Curated:
         return self._positions
 
     def match(self, rows: Sequence[MicrographRow]) -> Matches:
-        """Return what of the coordinates is for the picked micrographs ``rows``.
+        """Match the coordinates with the picked micrographs ``rows``.
 
         Raises
         ------
         TruthError
-            As ``positions``, or most positions lie off the images.
+            As for ``positions``, or most positions lie off the images.
         """
         positions = self.positions()
         ours = {row.path.stem: row for row in rows}
@@ -147,11 +148,11 @@ class Curated:
 
 
 def _in_micrograph(positions: Positions, row: MicrographRow) -> tuple[Picks, int, int]:
-    """Return the believed picks inside the image, how many are outside, and how many doubtful."""
+    """Return the accepted picks inside the image, the number outside, and the number doubtful."""
     picks = positions.picks(pixel_size_angstrom=row.pixel_size_angstrom, shape_px=row.shape_px)
     believed = picks.above(positions.least_score)
     height, width = row.shape_px or (np.inf, np.inf)
-    # A pixel reaches half a pixel to either side of its centre.
+    # A pixel extends half a pixel to either side of its centre.
     inside = (believed.x_px >= -0.5) & (believed.x_px <= width - 0.5)
     inside &= (believed.y_px >= -0.5) & (believed.y_px <= height - 0.5)
     count = int(inside.sum())
@@ -162,7 +163,7 @@ def _in_micrograph(positions: Positions, row: MicrographRow) -> tuple[Picks, int
 
 
 def named(names: Sequence[str]) -> str:
-    """Return a list of names that is no longer than a line: ``a, b and 7 more``."""
+    """Return a list of names, shortened to fit on a line: ``a, b and 7 more``."""
     shown = ", ".join(names[:MOST_NAMED])
     return f"{shown} and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else shown
 

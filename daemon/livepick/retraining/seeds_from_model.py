@@ -1,9 +1,9 @@
-"""Seeds by a model that does not pick the session: the workers pick micrographs with its bundle.
+"""Seeds from a model that is not in use: the workers pick micrographs with its bundle.
 
-It may be from elsewhere. Every particle comes to a network at the same size in pixels, so a bundle
-of another specimen, microscope and pixel size serves, if the micrographs are brought to it by the
-diameter at hand. Or it is the blob picker again, once a trained model picks: a run that learned
-from picks of its predecessor would learn its mistakes.
+The bundle may come from elsewhere. A network sees every particle at the same size in pixels, so a
+bundle for another specimen, microscope and pixel size works if the micrographs are scaled by the
+diameter of the particle at hand. Or it is the session's blob picker, when a trained model is in
+use: a run that learned from the picks of its predecessor would learn its mistakes.
 """
 
 import itertools
@@ -29,15 +29,17 @@ from livepick.retraining.trial_picking import DEATHS, TRIAL_SECONDS, Submit
 __all__ = ["FromModel"]
 
 AT_ONCE = 4
-"""Jobs with the workers at a time; the session's own go on between them."""
+"""Maximum number of jobs given to the workers at a time; the session's own jobs run between them.
+"""
 
 MOST_TRIED = 5
-"""Times ``bootstrap.micrographs``: a model that finds nothing in so many is of no use."""
+"""Maximum number of micrographs to try, in multiples of ``bootstrap.micrographs``: a model that
+finds too little in that many is of no use."""
 
 _log = logging.getLogger(__name__)
 
 Key = tuple[int, FileVersion]
-"""A micrograph and its content."""
+"""Micrograph id and content version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,13 @@ class FromModel:
     Parameters
     ----------
     submit
-        Gives a job to the workers.
+        Function that submits a job to the workers.
     bundle
         Folder of the model.
     order
-        Of the micrographs.
+        Order of the micrographs.
     own
-        Whether it is the session's blob picker, and no bundle from elsewhere.
+        True if it is the session's blob picker, not a bundle from elsewhere.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class FromModel:
         self._refused: LivepickError | None = None
 
     def look(self, held_out: Collection[Path]) -> Seeds | NotYet:
-        """Give the workers what is next, and return the seeds once they are enough."""
+        """Submit the next micrographs to the workers; return the seeds once there are enough."""
         try:
             card = self._usable()
         except ModelError as error:
@@ -118,18 +120,18 @@ class FromModel:
         return missing or NotYet("Training begins.", "at work")
 
     def _usable(self) -> ModelCard:
-        """Return the card of the bundle, which is read again until it is whole."""
+        """Return the card of the bundle; read it again on each call until it is valid."""
         if self._refused is not None:
             raise self._refused
         if self._card is None:
-            path = self._path.resolve()  # a job never carries a link that may move
+            path = self._path.resolve()  # a job must not contain a link that may change
             card = read_card(path)
             verify_graph(path, card)
             self._path, self._card = path, card
         return self._card
 
     def _take(self, row: MicrographRow, tally: Tally, threshold: float) -> bool:
-        """Count a micrograph; return False if its picks are not known yet."""
+        """Count a micrograph; return False if its picks are not available yet."""
         masked = row.masked_fraction
         if _is_hopeless(row):
             tally.take(row, 0, masked)
@@ -141,7 +143,7 @@ class FromModel:
         return True
 
     def _give(self, rows: Iterable[MicrographRow]) -> None:
-        """Give micrographs to the workers as far as there is room."""
+        """Submit micrographs to the workers, up to ``AT_ONCE`` at a time."""
         particle = self._config.particle
         for row in rows:
             if len(self._under_way) >= AT_ONCE:
@@ -161,7 +163,7 @@ class FromModel:
             self._under_way[key] = _UnderWay(self._submit(job), time.monotonic())
 
     def _collect(self) -> None:
-        """Take what the workers have done."""
+        """Collect the results of finished jobs."""
         for key, job in list(self._under_way.items()):
             late = time.monotonic() - job.since > TRIAL_SECONDS
             if not job.future.done() and not late:
@@ -172,9 +174,9 @@ class FromModel:
             except CancelledError:
                 continue  # the workers were told to end
             except EngineError:
-                raise  # says nothing of the model
+                raise  # not a fault of the model
             except (ModelError, BrokenExecutor) as error:
-                self._blame(error)  # the micrograph is given again, unless it is the last straw
+                self._blame(error)  # the micrograph is tried again, unless the model is given up
             except TimeoutError:
                 job.future.cancel()
                 self._leave_out(key, f"it takes over {TRIAL_SECONDS:g} s")
@@ -188,7 +190,7 @@ class FromModel:
         _log.warning("%s: left out of the bootstrap: %s", name, reason)
 
     def _blame(self, error: BaseException) -> None:
-        """Give the model up if it fails again and again: that costs the session its workers."""
+        """Give the model up after ``DEATHS`` faults, because they cost the session its workers."""
         self._faults += 1
         if self._faults < DEATHS:
             return

@@ -1,9 +1,9 @@
-"""The trainer as a process: started on a run folder, followed through its progress file, ended.
+"""The trainer process: start it on a run folder, wait for it, and terminate it.
 
-A trainer must never run twice on one folder, also when the daemon that started it was killed. The
-daemon opens ``runs/NNNN/lock``, locks it and hands the open file down: the lock lives as long as
-the trainer does, whoever else dies. A new daemon that finds the lock taken adopts the orphan: it
-waits for it, reads its progress, and can end it, as the file also holds its process id.
+Two trainers must never run on one folder, even if the daemon that started the first was killed. The
+daemon opens ``runs/NNNN/lock``, locks it and passes the open file to the trainer, so the lock lasts
+exactly as long as the trainer. A new daemon that finds the lock taken adopts the orphan: it waits
+for it, reads its progress, and can terminate it, because the file also contains its process id.
 """
 
 import contextlib
@@ -30,25 +30,25 @@ NICENESS = 10
 """Picking must not wait for training."""
 
 IONICE = "ionice"
-"""Of util-linux: gives the disk to the trainer when nobody else wants it, if the kernel's scheduler
-for that disk knows priorities (BFQ does)."""
+"""Command of util-linux that lets the trainer use the disk only when it is otherwise idle, if the
+kernel's scheduler for that disk supports priorities (BFQ does)."""
 
 TERM_SECONDS = 5.0
-"""From SIGTERM to SIGKILL; a trainer may be killed at any moment anyway."""
+"""Time from SIGTERM to SIGKILL; a trainer can be killed safely at any moment."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a trainer ended."""
+    """End of a trainer process."""
 
     exit_status: int | None
-    """As of ``subprocess``, negative for a signal; None when it was an adopted orphan."""
+    """Exit status as in ``subprocess``, negative for a signal; None for an adopted orphan."""
 
 
 class TrainerProcess:
-    """A trainer at work on a run folder."""
+    """A trainer running on a run folder."""
 
     def __init__(self, folder: Path, pid: int, process: subprocess.Popen[bytes] | None) -> None:
         self.folder = folder
@@ -59,16 +59,16 @@ class TrainerProcess:
     def on(
         cls, folder: Path, command: tuple[str, ...] = (), *, threads: int = 1
     ) -> "TrainerProcess":
-        """Adopt the trainer that runs on ``folder``, or start one.
+        """Adopt the trainer running on ``folder``, or start one.
 
         Parameters
         ----------
         folder
             ``runs/NNNN`` with its ``run.json``.
         command
-            Program that takes the folder as its last argument; the trainer unless given.
+            Program that takes the folder as its last argument; by default the trainer.
         threads
-            CPU threads that its numerical libraries may use; our own environment asks for one.
+            Number of CPU threads for its numerical libraries; our own environment sets it to one.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class TrainerProcess:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     pass_fds=(lock.fileno(),),
-                    process_group=0,  # a Ctrl-C at our terminal is ours to handle
+                    process_group=0,  # only the daemon handles Ctrl-C in its terminal
                     cwd=folder,
                     env=os.environ | {"OMP_NUM_THREADS": str(threads)},
                 )
@@ -97,7 +97,7 @@ class TrainerProcess:
                 lock.truncate(0)
                 lock.write(str(process.pid))
                 lock.flush()
-            except OSError:  # a full disk: a trainer that nobody could end must not be left
+            except OSError:  # full disk: do not leave a trainer that nobody can terminate
                 process.kill()
                 process.wait()
                 raise
@@ -105,7 +105,7 @@ class TrainerProcess:
         return cls(folder, process.pid, process)
 
     def poll(self) -> Ended | None:
-        """Return how it ended, or None while it runs."""
+        """Return how the trainer ended, or None while it runs."""
         if self._process is not None:
             status = self._process.poll()
             return None if status is None else Ended(status)
@@ -113,7 +113,10 @@ class TrainerProcess:
             return Ended(None) if _take(lock) else None
 
     def end(self) -> None:
-        """End it: SIGTERM, a few seconds, SIGKILL; its finished stages stay."""
+        """Terminate the trainer: SIGTERM, then SIGKILL after a few seconds.
+
+        Its finished stages are kept.
+        """
         self._signal(signal.SIGTERM)
         give_up = time.monotonic() + TERM_SECONDS
         while self.poll() is None and time.monotonic() < give_up:
@@ -124,16 +127,16 @@ class TrainerProcess:
             self._process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
-        # While the lock is held the process id in it cannot belong to anybody else.
+        # While the lock is held, the process id in it cannot belong to another process.
         if self.pid and self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
 
 
 def _yield_to_others(pid: int) -> None:
-    """Let a new process, and the threads it is to have, take what others leave: cores and disk."""
-    with contextlib.suppress(ProcessLookupError):  # it may have ended at once
-        own = os.getpriority(os.PRIO_PROCESS, 0)  # no lower than ours, which is not allowed
+    """Lower the CPU and disk priority of a new process and of the threads it will start."""
+    with contextlib.suppress(ProcessLookupError):  # it may have ended already
+        own = os.getpriority(os.PRIO_PROCESS, 0)  # a nice value below ours is not allowed
         os.setpriority(os.PRIO_PROCESS, pid, max(NICENESS, own))
     try:
         subprocess.run(
@@ -152,7 +155,7 @@ def _yield_to_others(pid: int) -> None:
 
 @functools.cache
 def _say_no_io_priority(reason: str) -> None:
-    """Log once that the trainer shares the disk as an equal."""
+    """Log once that the trainer's disk access has normal priority."""
     _log.warning("training: its disk access has the priority of any other: %s", reason)
 
 
@@ -165,7 +168,7 @@ def _take(lock: IO[str]) -> bool:
 
 
 def last_progress(folder: Path) -> Progress | None:
-    """Return the last line of a run's progress file."""
+    """Return the last line of a run's progress file; None if there is none."""
     lines = ProgressReader(folder).new()
     return lines[-1] if lines else None
 

@@ -1,4 +1,4 @@
-"""A model that does not pick yet is tried on micrographs, through the same workers."""
+"""Trial of a model that is not in use yet: it picks micrographs on the same workers."""
 
 import logging
 from collections.abc import Callable
@@ -10,24 +10,25 @@ from livepick.errors import MicrographError, ModelError
 __all__ = ["DEATHS", "TRIAL_SECONDS", "Submit", "try_job"]
 
 TRIAL_SECONDS = 600.0
-"""A model that takes longer for one micrograph is of no use."""
+"""Time limit for one micrograph; a slower model is of no use."""
 
 DEATHS = 3
-"""So often a worker may die meanwhile: it may have been another job in the same pool."""
+"""Worker deaths after which a model is rejected; a single one may be due to another job in the
+same pool."""
 
 _log = logging.getLogger(__name__)
 
 Submit = Callable[[Job], Future[Result]]
-"""Gives a job to the workers."""
+"""Submits a job to the workers."""
 
 
 def try_job(name: str, job: Job, submit: Submit) -> Result | None:
-    """Pick a micrograph; None if that has gone bad, which says nothing of the model.
+    """Pick a micrograph; return None if the micrograph is unusable, whatever the model.
 
     Raises
     ------
     ModelError
-        The model, called ``name``, does not run, takes far too long, or stops its worker.
+        The model, called ``name``, does not run, takes far too long, or crashes its worker.
     EngineError
         Workers cannot be started.
     """

@@ -1,9 +1,9 @@
-"""The page, the metrics and the health check, on one port that can change nothing.
+"""Web application: the page, the metrics and the health check, read-only on one port.
 
-GET and HEAD only: whoever may steer livepick edits its config or runs its commands on the host.
-File names come from other people's programs and are shown escaped; nothing is loaded from
-elsewhere. Micrographs are addressed by their number in the ledger, never by a path. All of the page
-can be read without a script; the script brings it up to date, and lets a threshold be tried.
+Only GET and HEAD are served: to control livepick, edit its config or run its commands on the host.
+File names come from other programs and are escaped; nothing is loaded from other hosts. Micrographs
+are addressed by their number in the ledger, never by a path. The whole page is readable without
+JavaScript; the script keeps it up to date, and lets the reader try a threshold.
 """
 
 import logging
@@ -46,21 +46,21 @@ FILES: Final = {
     "page.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
-"""In the templates folder: all that the page loads beside its pictures."""
+"""Files in the templates folder that the page loads, apart from pictures, with media types."""
 
 ASK_AGAIN_SECONDS = "3"
 
 _log = logging.getLogger(__name__)
 
 FOREVER = {"cache-control": "private, max-age=86400, immutable"}
-"""For what is addressed by its content."""
+"""Headers for responses that are addressed by their content."""
 
 ANEW = {"cache-control": "no-cache"}
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """What answers, and how to let its endless answers end."""
+    """The ASGI application, and the live updates to close at the end."""
 
     asgi: ASGIApp
     live: Live
@@ -72,13 +72,13 @@ def create_app(metrics: Metrics, sources: Sources, submit: Submit, *, loopback: 
     Parameters
     ----------
     metrics
-        Of the service.
+        Metrics of the service.
     sources
-        Asked anew for each request.
+        Data sources, read again for each request.
     submit
-        Gives a job to the workers.
+        Function that submits a job to the workers.
     loopback
-        Whether to answer to loopback names only.
+        True to accept only loopback host names.
     """
     sections = Sections(sources)
     live = Live(sections)
@@ -91,11 +91,12 @@ def create_app(metrics: Metrics, sources: Sources, submit: Submit, *, loopback: 
     return App(Guard(app, loopback=loopback), live)
 
 
-# Coroutines, though they read a database: one thread serves all, and a read takes milliseconds.
+# These are coroutines although they read a database: one thread serves all requests, and a read
+# takes milliseconds.
 
 
 def _machines(metrics: Metrics, sources: Sources, sections: Sections) -> list[Route]:
-    """Return what programs ask for."""
+    """Return the routes for programs: metrics, health check and headline."""
 
     async def figures(_: Request) -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
@@ -121,7 +122,7 @@ def _machines(metrics: Metrics, sources: Sources, sections: Sections) -> list[Ro
 
 
 def _page(sections: Sections, live: Live) -> list[Route]:
-    """Return the page, its parts, and the events that say which of them have changed."""
+    """Return the routes of the page, its parts, its search and its change events."""
 
     async def index(_: Request) -> Response:
         return HTMLResponse(sections.page(), headers=ANEW)
@@ -133,8 +134,8 @@ def _page(sections: Sections, live: Live) -> list[Route]:
         return HTMLResponse(sections.parts()[name], headers=ANEW)
 
     async def events(_: Request) -> Response:
-        sections.parts()  # who cannot be told anything is not told that the page is live
-        # Counted here: of many that ask at once, none has begun to listen yet.
+        sections.parts()  # an error here refuses the stream, so the page does not look live
+        # Counted here: of many simultaneous requests, none has begun to listen yet.
         if not live.enter():
             return _busy("Too many look at this page.")
         return _Events(live)
@@ -163,7 +164,7 @@ def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]
 
 
 def _micrographs(sections: Sections, sources: Sources, thumbnails: Thumbnails) -> list[Route]:
-    """Return what is addressed by the number of a micrograph or of a model."""
+    """Return the routes that are addressed by the number of a micrograph or of a model."""
 
     async def micrograph(request: Request) -> Response:
         whole = "part" not in request.query_params
@@ -211,7 +212,7 @@ def _micrographs(sections: Sections, sources: Sources, thumbnails: Thumbnails) -
 
 
 class _Events(StreamingResponse):
-    """Events for one listener, who is counted until the answer has ended, however it ends."""
+    """Event stream of one listener, which is counted until the response ends, however it ends."""
 
     def __init__(self, live: Live) -> None:
         super().__init__(live.events(), media_type="text/event-stream", headers=ANEW)

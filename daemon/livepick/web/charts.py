@@ -1,9 +1,9 @@
-"""Plots as plain SVG: numbers go in, places go out, templates draw.
+"""Plots as plain SVG: compute positions from numbers; the templates draw them.
 
-A session of ten thousand micrographs is shown in at most ``MOST_BINS`` equal spans of time, each by
-its median and the range from the 10th to the 90th percentile: a page has no more columns than
-that, and a pause of the microscope stays a gap. Horizontal places are percentages and vertical
-ones pixels, so that a plot has the width of its box and its letters keep their size.
+A session of ten thousand micrographs is shown in at most ``MOST_BINS`` equal time spans, each by
+its median and the range from the 10th to the 90th percentile. A page has no room for more columns,
+and a pause of the microscope stays visible as a gap. Horizontal positions are percentages and
+vertical ones pixels, so that a plot fills the width of its box and the text keeps its size.
 """
 
 import itertools
@@ -32,13 +32,14 @@ __all__ = [
 
 MOST_BINS = 160
 HEIGHT_PX = 132
-"""Of the area that is drawn in."""
+"""Height of the plot area."""
 
 SIDES_PERCENT = 1.5
-"""Empty at both sides, for dots on the edge."""
+"""Empty margin at each side, for dots on the edge."""
 
 MOST_CHANGES = 12
-"""Of the model; with more of them, as while all is picked again, the plot would be stripes."""
+"""Maximum number of model changes to mark. With more, for example while all micrographs are picked
+again, the plot would be covered in stripes."""
 
 FloatArray = NDArray[np.float64]
 
@@ -48,20 +49,20 @@ class Tick:
     """A number or a time on an axis."""
 
     at: float
-    """Percent across, or pixels down."""
+    """Position, in percent from the left or in pixels from the top."""
     label: str
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One span of time."""
+    """One time span."""
 
     x: float
-    """Percent across."""
+    """Position, in percent from the left."""
     y: float
-    """Of the median, pixels down."""
+    """Median, in pixels from the top."""
     low: float
-    """Pixels down; the lower end of the range is further down."""
+    """Lower end of the range, in pixels from the top, so it is greater than ``high``."""
     high: float
     title: str
 
@@ -72,12 +73,12 @@ class Plot:
 
     title: str
     summary: str
-    """What it shows, for who cannot see it."""
+    """Text alternative for readers who cannot see the plot."""
     marks: tuple[Mark, ...] = ()
     rows: tuple[Tick, ...] = ()
     columns: tuple[Tick, ...] = ()
     models: tuple[Tick, ...] = ()
-    """Where another model began to pick."""
+    """Positions where another model began to pick."""
     height: int = HEIGHT_PX
 
 
@@ -87,7 +88,7 @@ class Curve:
 
     name: str
     points: str
-    """As SVG takes them, 0 to 100 across and down."""
+    """Points in SVG syntax, 0 to 100 from the left and from the top."""
     last: float
 
 
@@ -103,14 +104,14 @@ class Curves:
 
 
 def picks_plot(timeline: Sequence[Moment]) -> Plot:
-    """Return the picks per micrograph over time."""
+    """Return the plot of picks per micrograph over time."""
     counts = np.array([moment.pick_count for moment in timeline], dtype=float)
     highest = float(np.percentile(counts, 98)) if len(counts) else 1.0
     return _plot("Picks per micrograph", timeline, counts, (0.0, max(highest, 1.0)), "{:.0f}")
 
 
 def score_plot(timeline: Sequence[Moment]) -> Plot:
-    """Return the median score of a micrograph's picks over time."""
+    """Return the plot of the median score of each micrograph's picks over time."""
     scored = [moment for moment in timeline if moment.median_score is not None]
     scores = np.array([moment.median_score for moment in scored], dtype=float)
     lowest = math.floor(10 * float(scores.min())) / 10 if len(scores) else 0.0
@@ -120,7 +121,7 @@ def score_plot(timeline: Sequence[Moment]) -> Plot:
 @dataclass(frozen=True, slots=True)
 class _Axes:
     begin: float
-    """Unix seconds."""
+    """Start of the time axis, in unix seconds."""
     span: float
     low: float
     high: float
@@ -164,7 +165,7 @@ def _plot(
 def _marks(at: FloatArray, values: FloatArray, axes: _Axes, form: str) -> Iterator[Mark]:
     share = (at - axes.begin) / axes.span
     spans = np.minimum((share * MOST_BINS).astype(int), MOST_BINS - 1)
-    # Few micrographs are shown one by one, each at its own time.
+    # If there are few micrographs, each is shown at its own time.
     of = spans if len(at) > MOST_BINS else np.arange(len(at))
     order = np.lexsort((values, of))
     firsts = np.flatnonzero(np.diff(of[order], prepend=-1))
@@ -182,7 +183,7 @@ def _marks(at: FloatArray, values: FloatArray, axes: _Axes, form: str) -> Iterat
 
 
 def _changes(timeline: Sequence[Moment], axes: _Axes) -> tuple[Tick, ...]:
-    """Return where the micrographs of another model begin."""
+    """Return the positions where the model changes; empty if there are too many changes."""
     changes = [
         Tick(axes.x(moment.landed_at), f"model {moment.model_version}")
         for before, moment in itertools.pairwise(timeline)
@@ -192,7 +193,7 @@ def _changes(timeline: Sequence[Moment], axes: _Axes) -> tuple[Tick, ...]:
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
-    """Return three to six round numbers, evenly, that hold both ends between them."""
+    """Return three to six evenly spaced round numbers whose range includes both ends."""
     rough = max(high - low, 1e-9) / 3
     magnitude = 10 ** math.floor(math.log10(rough))
     step = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= rough * 0.999)
@@ -201,7 +202,7 @@ def _round_numbers(low: float, high: float) -> list[float]:
 
 
 def curves(title: str, epochs: Sequence[Epoch], *, accuracy: bool = False) -> Curves | None:
-    """Return the losses over epochs, or the accuracies; None with less than two epochs."""
+    """Return the curves of losses or accuracies over epochs; None with fewer than two epochs."""
     pairs = [
         (epoch.training_accuracy, epoch.validation_accuracy)
         if accuracy
@@ -228,5 +229,5 @@ def curves(title: str, epochs: Sequence[Epoch], *, accuracy: bool = False) -> Cu
 
 
 def clock(at: float) -> str:
-    """Return a time of the clock on the wall where the service runs."""
+    """Return a time as text, in the local time of the service."""
     return time.strftime("%d %b %H:%M", time.localtime(at))

@@ -1,9 +1,10 @@
-"""How a service does, asked by another process: of its page, or seen by what it has left.
+"""State of a service, seen from another process: from its page, or from the files it left.
 
-Whether there is a service the lock on the state folder tells, which the kernel takes back however
-it ends. Only if there is one its page is asked, so that no other service that has the port now
-answers in its place. The file with the page's address is there from when it answers until the
-service is told to stop: without lock, it means that the service has ended by itself.
+The lock on the state folder shows if a service is running; the kernel releases it however the
+service ends. The page is queried only if there is a service, so that another service that now uses
+the port does not answer in its place. The file with the page's address exists from when the page
+answers until the service is told to stop. If the file exists without the lock, the service has
+ended unexpectedly.
 """
 
 import http.client
@@ -22,48 +23,49 @@ from livepick.monitoring.problem import Problem
 __all__ = ["ADDRESS", "HEADLINE", "Answer", "State", "ask"]
 
 ADDRESS: Final = "web.address"
-"""File in the state directory with the host:port of the page."""
+"""File in the state directory that holds the host:port of the page."""
 
 HEADLINE: Final = "/headline.json"
-"""What the page begins with, for programs."""
+"""URL path of the page's headline as JSON, for programs."""
 
 TIMEOUT_SECONDS = 2.5
-"""An answer takes milliseconds; a terminal must not wait for one that does not come."""
+"""Timeout of a request. An answer takes milliseconds; a terminal must not wait for a lost one."""
 
 MOST_BYTES = 1 << 20
 
 START_SECONDS = 300.0
-"""A start takes no longer, a first one with a GPU included."""
+"""Maximum duration of a start, including a first start with a GPU."""
 
 State = Literal["running", "starting", "silent", "stopped", "ended"]
-"""``running``: it answers. ``starting``: or stopping, and without a page. ``silent``: it does not
-answer. ``stopped``: or not started yet. ``ended``: killed, or failed."""
+"""State of the service. ``running``: the page answers. ``starting``: starting or stopping, without
+a page. ``silent``: the page does not answer. ``stopped``: stopped, or not started yet. ``ended``:
+killed, or failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a service does."""
+    """State of a service and its problems."""
 
     state: State
     sentence: str
-    """What it does, or how it is; empty if ``problems`` say it."""
+    """Activity or state of the service; empty if ``problems`` say it."""
     problems: tuple[Problem, ...] = ()
-    """The gravest first, in the words of the page."""
+    """Problems as shown on the page, the most severe first."""
     address: str = ""
-    """Of its page, if it answers."""
+    """URL of the page, if it answers."""
 
 
 def ask(config: Config, path: Path, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Answer:
-    """Return how the service of a session does.
+    """Return the state of the service of a session.
 
     Parameters
     ----------
     config
-        Of the session.
+        Config of the session.
     path
-        The config file, to name in a remedy.
+        Path of the config file, to name in a remedy.
     timeout_seconds
-        For each step of the answer.
+        Timeout for each step of the answer.
     """
     state = config.state.directory
     address = _address(state)

@@ -1,7 +1,7 @@
-"""Server-sent events: which parts of the page have changed, to all who look.
+"""Server-sent events that tell all open pages which parts have changed.
 
-One event names each part with a digest of what it shows; the browser fetches the parts whose digest
-it does not have. So it does not matter which events one has missed.
+Each event names every part with a digest of its content; the browser fetches the parts whose digest
+it does not have. Missed events therefore do not matter.
 """
 
 import asyncio
@@ -15,19 +15,19 @@ from livepick.web.page import Sections, digest
 __all__ = ["Live"]
 
 INTERVAL_SECONDS = 2.0
-"""Between two looks, and so the longest that a change takes to reach the eye."""
+"""Interval between two checks for changes, and so the maximum delay of a change on the page."""
 
 SILENT_LOOKS = 7
-"""After so many looks without a change a comment is sent, so that no proxy ends the connection."""
+"""Checks without a change before a comment is sent, so that no proxy closes the connection."""
 
 MOST_LISTENERS = 32
-"""More are turned away, and ask again by themselves."""
+"""Maximum number of listeners. Further ones are rejected, and retry by themselves."""
 
 _log = logging.getLogger(__name__)
 
 
 class Live:
-    """Tells who listens. For one event loop, but for ``close``."""
+    """Sends change events to the listeners. For one event loop, except for ``close``."""
 
     def __init__(self, sections: Sections, *, interval_seconds: float = INTERVAL_SECONDS) -> None:
         self._sections = sections
@@ -36,24 +36,24 @@ class Live:
         self._listeners = 0
 
     def close(self) -> None:
-        """Let all streams end soon; callable from any thread."""
+        """End all streams soon; callable from any thread."""
         self._closed = True
 
     def enter(self) -> bool:
-        """Count one more who listens, until ``leave``; False: there are too many already."""
+        """Register a listener until ``leave``; return False if there are too many already."""
         if self._listeners >= MOST_LISTENERS:
             return False
         self._listeners += 1
         return True
 
     def leave(self) -> None:
-        """Count one less."""
+        """Unregister a listener."""
         self._listeners -= 1
 
     async def events(self) -> AsyncIterator[str]:
-        """Yield events until all is over, or the ledger cannot be read.
+        """Yield events until ``close`` is called or the ledger cannot be read.
 
-        A stream that ends is a lost connection to the browser, which says how old its figures are.
+        The browser treats the end of a stream as a lost connection, and shows how old its data are.
         """
         told, silent = "", 0
         while not self._closed and (present := self._digests()):
@@ -74,7 +74,7 @@ class Live:
         return json.dumps({name: digest(html) for name, html in parts.items()})
 
     async def _wait(self) -> None:
-        """Sleep, but not past the end of the service."""
+        """Sleep for the interval, or until ``close`` is called."""
         step = 0.2
         for _ in range(max(1, round(self._interval_seconds / step))):
             if self._closed:

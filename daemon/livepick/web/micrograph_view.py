@@ -1,4 +1,4 @@
-"""What the page shows of one micrograph: its picks, drawn, and what another threshold would do."""
+"""View of one micrograph: its picks as a drawing, and the effect of another threshold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,37 +18,38 @@ from livepick.monitoring.quality_figures import (
 __all__ = ["STEPS", "Tile", "candidates_json", "tile_of"]
 
 LEAST_RING = 0.012
-"""Radius of a ring as a fraction of the micrograph's width: smaller ones would be no rings."""
+"""Minimum radius of a ring, as a fraction of the micrograph's width. A smaller ring would not be
+recognizable as a ring."""
 
 STEPS = 50
-"""Thresholds from 0 to 1 at which the picks of the newest micrographs are counted."""
+"""Number of steps between thresholds 0 and 1 at which the newest micrographs' picks are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A micrograph with picks, as it is drawn."""
+    """A micrograph with picks, as drawn on the page."""
 
     row: MicrographRow
     height_px: int
     width_px: int
     ring_px: float
-    """Radius of the circle around a pick: that of the particle, in pixels of the micrograph."""
+    """Radius of the circle around a pick, in pixels of the micrograph: the particle's radius."""
     path: str
-    """The picks as an SVG path, one vertex each, in pixels of the micrograph."""
+    """Picks as an SVG path with one vertex per pick, in pixels of the micrograph."""
     pictures: str
-    """What tells pictures of other contents and settings apart, for the browser's cache."""
+    """Key for the browser's cache that changes with the content and the settings."""
 
     @property
     def figures(self) -> tuple[FigureText, ...]:
-        """What is known of it; other programs' figures only where they have written some.
+        """Known figures, including those that other programs have written.
 
-        The picks are told beside them.
+        The figures of the picks are left out, because they are shown separately.
         """
         return tuple(f for f in figures_of(self.row) if f.name not in PICKS_FIGURES)
 
     @property
     def why(self) -> str:
-        """Why it is not good, as short as it goes; empty if it is."""
+        """Short reason why the micrograph is not good; empty if it is."""
         reasons = reasons_of(self.row)
         if not reasons:
             return self.row.quality_reason or ""
@@ -57,7 +58,7 @@ class Tile:
 
 
 def tile_of(row: MicrographRow, ledger: ReadLedger, diameter_angstrom: float) -> Tile | None:
-    """Return a micrograph as it is drawn; None without picks."""
+    """Return a micrograph as drawn on the page; None without picks."""
     candidates = ledger.candidates(row.id)
     if candidates is None or row.shape_px is None or row.pixel_size_angstrom is None:
         return None
@@ -74,7 +75,7 @@ def tile_of(row: MicrographRow, ledger: ReadLedger, diameter_angstrom: float) ->
 
 
 def _path(picks: Picks) -> str:
-    """Return one vertex a pick; a whole pixel is a fraction of what a screen shows."""
+    """Return an SVG path with one vertex per pick, rounded to pixels: finer than a screen shows."""
     xy = np.round(np.column_stack([picks.x_px, picks.y_px])).astype(int)
     return "M" + " ".join(f"{x} {y}" for x, y in xy.tolist()) if len(xy) else ""
 
@@ -82,16 +83,16 @@ def _path(picks: Picks) -> str:
 def candidates_json(
     tile: Tile, ledger: ReadLedger, newest: Sequence[MicrographRow]
 ) -> dict[str, object]:
-    """Return what the full view draws: all candidates, and the newest micrographs' counts.
+    """Return the data of the full view: all candidates, and the newest micrographs' pick counts.
 
     Parameters
     ----------
     tile
         The micrograph.
     ledger
-        Where its candidates are.
+        Ledger that holds its candidates.
     newest
-        The newest micrographs, of which those count that the same model picked.
+        The newest micrographs. Only those picked by the same model count.
     """
     candidates = ledger.candidates(tile.row.id) or Picks.from_bytes(b"")
     alike = [row for row in newest if row.model_version == tile.row.model_version]

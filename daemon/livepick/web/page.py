@@ -1,7 +1,8 @@
-"""The parts of the page, each rendered by itself, so that what has not changed is not sent again.
+"""Parts of the page, each rendered separately, so that unchanged parts are not sent again.
 
-All parts are made together at most once a second, however many look. The plots, the one part that
-reads a row of every micrograph, are made anew only after somebody has written to the ledger.
+All parts are rendered together, at most once a second, however many clients there are. The plots
+are the only part that reads a row of every micrograph; they are rendered again only after a write
+to the ledger.
 """
 
 import hashlib
@@ -32,28 +33,28 @@ from livepick.web.training_view import doing_of, view_training
 __all__ = ["NEWEST", "SECTIONS", "Sections", "Sources"]
 
 SECTIONS: Final = ("glance", "newest", "trends", "training", "models", "failures")
-"""In the order of the page, by the name of their template."""
+"""Parts in page order, by the name of their template."""
 
 NEWEST = 12
-"""Micrographs in the strip."""
+"""Number of micrographs in the strip."""
 
 HISTORY = 12
-"""Latest promotions that are shown."""
+"""Number of latest promotions shown."""
 
 FOUND = 60
-"""Most micrographs that a search shows."""
+"""Maximum number of micrographs that a search shows."""
 
 CACHE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the page has its figures from; all may be asked from any thread."""
+    """Data sources of the page; all are safe to use from any thread."""
 
     status: Callable[[], Status]
     health: Callable[[], Health]
     config: Callable[[], Config]
-    """The settings in force."""
+    """Function that returns the settings in force."""
     ledger: ReadLedger
 
 
@@ -141,7 +142,7 @@ class Sections:
         return headline(status, sources.health(), pace, now=now, folders=folders)
 
     def headline(self) -> Headline:
-        """Return what the page begins with."""
+        """Return the headline of the page."""
         now = time.time()
         return self._headline(self._sources.status(), self._pace(now), now)
 
@@ -160,14 +161,14 @@ class Sections:
         return tile_of(row, self._sources.ledger, self._sources.config().particle.diameter_angstrom)
 
     def micrograph(self, micrograph_id: int, *, whole: bool) -> str | None:
-        """Return the full view of a micrograph; None if there is none.
+        """Return the full view of a micrograph as HTML; None if there is no view.
 
         Parameters
         ----------
         micrograph_id
-            Its number.
+            Number of the micrograph in the ledger.
         whole
-            As a page of its own.
+            True for a complete page, False for a fragment.
         """
         tile = self._tile(micrograph_id)
         if tile is None:
@@ -177,7 +178,7 @@ class Sections:
         return self._render(template, tile=tile, newer=newer, older=older)
 
     def found(self, text: str, *, whole: bool) -> str:
-        """Return the micrographs with this text in their name."""
+        """Return the HTML for the micrographs with this text in their name."""
         rows = self._sources.ledger.search(text, FOUND + 1) if text else []
         template = "found_page.html" if whole else "found.html"
         return self._render(template, text=text, rows=rows[:FOUND], more=len(rows) > FOUND)
@@ -187,5 +188,5 @@ class Sections:
 
 
 def digest(html: str) -> str:
-    """Return a few characters that are others if the part is another."""
+    """Return a short hash of a part, to tell whether it has changed."""
     return hashlib.blake2s(html.encode("utf-8", "backslashreplace"), digest_size=6).hexdigest()

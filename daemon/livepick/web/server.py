@@ -1,7 +1,7 @@
-"""The port of the page: who may ask, which headers every answer has, and the thread that answers.
+"""Web server: host check, security headers, and the thread that serves the page.
 
-On a loopback address only loopback names are accepted as ``Host``, because a web page could
-otherwise have its own name point here and read the answers (DNS rebinding).
+On a loopback address only loopback names are accepted as ``Host``. Otherwise a foreign web page
+could point its own name at this address and read the responses (DNS rebinding).
 """
 
 import ipaddress
@@ -24,14 +24,15 @@ SECURITY_HEADERS = (
 )
 
 STOP_SECONDS = 1
-"""How long requests under way may take when the service ends."""
+"""Time that requests in progress get to finish when the service ends."""
 
 MOST_CONNECTIONS = 200
-"""A browser keeps up to seven open; Prometheus must get through beside two dozen of them."""
+"""Maximum number of connections. A browser keeps up to seven open; Prometheus must still connect
+next to two dozen browsers."""
 
 
 class Guard:
-    """Refuses foreign hosts, and adds the security headers to every answer."""
+    """Middleware that rejects foreign hosts and adds security headers to every response."""
 
     def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
         self._app = app
@@ -56,13 +57,13 @@ def _names_loopback(scope: Scope) -> bool:
     if len(hosts) != 1:
         return False
     host = hosts[0]
-    # An IPv6 address stands in brackets; a port may follow either kind.
+    # An IPv6 address is in brackets; a port may follow either kind of address.
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return is_loopback(name)
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is of this machine alone."""
+    """Return True if a host name or address is a loopback one, reachable only from this machine."""
     if host.lower() == "localhost":
         return True
     try:
@@ -77,7 +78,7 @@ def listen(address: str) -> socket.socket:
     Raises
     ------
     ConfigError
-        The address makes no sense, is taken, or is not of this machine.
+        The address is invalid, is in use, or does not belong to this machine.
     """
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
@@ -105,16 +106,16 @@ def listen(address: str) -> socket.socket:
 
 
 class Web:
-    """The server, in a thread of its own.
+    """Web server in a thread of its own.
 
     Parameters
     ----------
     door
-        Of ``listen``.
+        Socket from ``listen``.
     app
-        What answers.
+        Application to serve.
     closing
-        Called first at the end: to let answers end that would go on for ever.
+        Called first at the end, to end responses that would otherwise never finish.
     """
 
     def __init__(
@@ -139,26 +140,26 @@ class Web:
 
     @property
     def address(self) -> str:
-        """The actual ``host:port``."""
+        """Actual ``host:port``."""
         host, port = self._door.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can ask."""
+        """True if only this machine can connect."""
         return is_loopback(self._door.getsockname()[0])
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
+        """True while the server thread is running."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start the server thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End within a few seconds."""
+        """Stop the server within a few seconds."""
         self._closing()
         self._server.should_exit = True
         if self._thread.is_alive():

@@ -1,9 +1,10 @@
-"""The closing report: all of a session in one HTML file that is put beside its data.
+"""Closing report: a whole session in one HTML file, stored next to its data.
 
-The file loads nothing: style, plots and pictures are inside, so it opens in ten years, without a
-network and without livepick. It is made by a command in a process of its own, from what the page
-reads too: the ledger, read-only, and the folders of models. So it can be made while the service
-runs, and after. Pictures of micrographs are drawn here, which the service leaves to its workers.
+The file loads nothing: style, plots and pictures are embedded, so it still opens in ten years,
+without a network and without livepick. A command makes it in a process of its own, from the same
+sources as the page: the ledger, read-only, and the model folders. It can therefore be made while
+the service runs, or afterwards. Pictures of micrographs are rendered in this process; the service
+leaves that to its workers.
 """
 
 import base64
@@ -46,19 +47,19 @@ from livepick.web.training_view import CLASSES, GateView, gate_of
 __all__ = ["ClosingReport", "Pictured", "Training", "collect", "to_html"]
 
 MOST_PICTURES = 12
-"""Micrographs that are drawn: half of them the best, half the worst."""
+"""Maximum number of micrographs with a picture: half of them the best, half the worst."""
 
 MOST_FAILURES = 100
-"""Failures that are named; all are counted by their reason."""
+"""Maximum number of failures that are listed; all are counted by reason."""
 
 MOST_DRAWN_RUNS = 6
-"""Trainings whose curves and classes are in the file, the latest: each is half a megabyte."""
+"""Number of latest trainings whose curves and classes are embedded; each takes half a megabyte."""
 
 MOST_PICTURE_BYTES = 4_000_000
-"""Of a picture in a bundle; a larger one is not livepick's, and stays out of the file."""
+"""Maximum size of a picture in a bundle; a larger one is not from livepick and is left out."""
 
 CURVES = "curves.png"
-"""In a bundle: its learning curves."""
+"""File in a bundle with its learning curves."""
 
 _ENDS: Final = {
     "running": "under way",
@@ -75,11 +76,11 @@ class Pictured:
 
     row: MicrographRow
     tile: Tile | None
-    """Its picks; None if they cannot be drawn."""
+    """Picks of the micrograph; None if they cannot be drawn."""
     picture: str
-    """A ``data:`` URI; empty without a picture."""
+    """Picture as a ``data:`` URI; empty without a picture."""
     why_not: str = ""
-    """Why there is no picture, though one was wanted."""
+    """Reason why a requested picture is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,27 +89,27 @@ class Training:
 
     run: RunRow
     end: str
-    """What became of it, in words."""
+    """Outcome of the run, as text."""
     findings: tuple[TrainingFinding, ...]
     classes: tuple[ClassVerdict, ...]
     gate: GateView | None
     curves_png: str
-    """This and the next are ``data:`` URIs; empty without a picture."""
+    """Picture as a ``data:`` URI, like the next field; empty without a picture."""
     classes_png: str
 
 
 @dataclass(frozen=True, slots=True)
 class ClosingReport:
-    """All that the file says."""
+    """Content of the report."""
 
     config: Config
     settings: str
-    """The text of the config file."""
+    """Text of the config file."""
     made_at: float
-    """Unix seconds."""
+    """Time of the report, in unix seconds."""
     status: Status
     session: Session | None
-    """None if it has not begun."""
+    """Session in the ledger; None if it has not begun."""
     landed_first: float | None
     landed_last: float | None
     picked_last: float | None
@@ -117,47 +118,47 @@ class ClosingReport:
     best: tuple[Pictured, ...]
     worst: tuple[Pictured, ...]
     failures: tuple[MicrographRow, ...]
-    """The latest first, not more than are named."""
+    """Latest failures, latest first, at most ``MOST_FAILURES``."""
     reasons: tuple[tuple[str, int], ...]
-    """How many failed for which reason, the most frequent first."""
+    """Number of failures by reason, the most frequent first."""
     entries: tuple[Entry, ...]
     history: tuple[Promotion, ...]
-    """The latest first."""
+    """Promotions, latest first."""
     trainings: tuple[Training, ...]
-    """In the order they began."""
+    """Trainings, in the order in which they began."""
     drift: Drift
 
     @property
     def counts(self) -> Counts:
-        """Micrographs by state."""
+        """Number of micrographs by state."""
         return self.status.counts
 
     @property
     def verdicts(self) -> tuple[tuple[Verdict, int], ...]:
-        """Micrographs by verdict."""
+        """Number of micrographs by verdict."""
         return tuple(self.status.verdicts.items())
 
 
 def collect(
     config: Config, settings: str, *, pictures: bool = True, now: float | None = None
 ) -> ClosingReport:
-    """Return what is to be said of the session of ``config``.
+    """Return the report content for the session of ``config``.
 
     Parameters
     ----------
     config
-        Of the session.
+        Config of the session.
     settings
-        The text that it was read from.
+        Text that the config was read from.
     pictures
-        Whether the best and the worst micrographs are drawn: each is read whole.
+        True to draw the best and the worst micrographs; each is read as a whole.
     now
-        Unix seconds.
+        Current time, in unix seconds.
 
     Raises
     ------
     LedgerError
-        There is a ledger that cannot be read.
+        The ledger exists but cannot be read.
     """
     made_at = time.time() if now is None else now
     path = config.state.directory / LEDGER
@@ -247,7 +248,7 @@ def _draw(row: MicrographRow, ledger: ReadLedger, config: Config, *, pictures: b
     )
     try:
         return Pictured(row, tile, _data_uri(render(job)))
-    except LivepickError as error:  # moved away since, say; the report is whole without it
+    except LivepickError as error:  # for example moved since; the report works without it
         return Pictured(row, tile, "", error.what)
 
 
@@ -272,7 +273,7 @@ def _training(bundle: Path, run: RunRow, *, drawn: bool) -> Training:
 
 
 def _embedded(picture: Path) -> str:
-    """Return a picture as a ``data:`` URI; empty if it is not there, or removed meanwhile."""
+    """Return a picture as a ``data:`` URI; empty if it is missing, too large, or just removed."""
     try:
         if picture.stat().st_size > MOST_PICTURE_BYTES:
             return ""
@@ -286,7 +287,7 @@ def _data_uri(png: bytes) -> str:
 
 
 def to_html(report: ClosingReport) -> bytes:
-    """Return the file. All names are escaped; bytes that are no UTF-8 are shown as such."""
+    """Return the report as HTML. Names are escaped; bytes that are not UTF-8 become escapes."""
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("livepick.web"),
         autoescape=True,
@@ -308,5 +309,5 @@ def to_html(report: ClosingReport) -> bytes:
 
 
 def _date(at: float) -> str:
-    """Return a time with its day and its offset from UTC: the file outlives the place."""
+    """Return a time with its date and UTC offset, since the file may be read in another place."""
     return time.strftime("%d %b %Y %H:%M %z", time.localtime(at))

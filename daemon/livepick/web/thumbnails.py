@@ -1,9 +1,9 @@
-"""Pictures of micrographs: asked of the workers, once each, and kept as long as there is room.
+"""Pictures of micrographs, rendered once each by the workers and cached up to a size limit.
 
-They are kept in memory, which needs no cleaning up and cannot fill a disk; after a restart the few
-that are looked at are made again. Only one is made at a time, so that no micrograph waits for
-more than one picture before it is picked; and whoever asks for one that is being made waits for
-that same one.
+The cache is in memory, which needs no cleanup and cannot fill a disk; after a restart the few
+pictures that are viewed are rendered again. Only one picture is rendered at a time, so that no
+micrograph waits for more than one picture before it is picked. Concurrent requests for the same
+picture share one rendering.
 """
 
 import asyncio
@@ -21,35 +21,35 @@ from livepick.picking.render import Kind, RenderJob, render
 __all__ = ["NoPictureError", "Submit", "Thumbnails"]
 
 CACHE_BYTES = 32 << 20
-"""Well over a thousand thumbnails, or a hundred full views."""
+"""Cache size: well over a thousand thumbnails, or a hundred full views."""
 
 MOST_WAITING = 48
-"""More requests than two pages full are turned away, to ask again."""
+"""Maximum number of pending pictures, about two full pages. Further requests must retry."""
 
 MOST_REFUSALS = 1000
-"""Reasons why there is no picture that are kept; each is a sentence."""
+"""Maximum number of stored reasons for missing pictures; each is a sentence."""
 
 RENDER_SECONDS = 60.0
-"""A worker may have micrographs to pick first, on a slow file system."""
+"""Timeout of a rendering. A worker may have to pick micrographs first, on a slow file system."""
 
 Submit = Callable[[Callable[[RenderJob], bytes], RenderJob], Future[bytes]]
-"""Gives a function with a job to the workers."""
+"""Function that submits a function and its job to the workers."""
 
 Key = tuple[int, int, Kind, float]
-"""Micrograph, its content, the kind of picture, the diameter."""
+"""Cache key: micrograph, its content, the kind of picture, the diameter in ångström."""
 
 _log = logging.getLogger(__name__)
 
 
 class NoPictureError(Exception):
-    """There is none.
+    """There is no picture.
 
     Parameters
     ----------
     sentence
-        Why.
+        Reason.
     passing
-        Whether to ask again soon.
+        True if a retry may soon succeed.
     """
 
     def __init__(self, sentence: str, *, passing: bool) -> None:
@@ -58,18 +58,18 @@ class NoPictureError(Exception):
 
 
 class Thumbnails:
-    """Pictures by the number of a micrograph. For one event loop.
+    """Cache of pictures by the number of a micrograph. For one event loop.
 
     Parameters
     ----------
     ledger
-        Says where a micrograph is, and with which content it was picked.
+        Source of a micrograph's path and of the content it was picked with.
     config
-        Returns the settings in force.
+        Function that returns the settings in force.
     submit
-        Gives a job to the workers; may block.
+        Function that submits a job to the workers; may block.
     cache_bytes
-        Most that is kept.
+        Maximum size of the cache.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Thumbnails:
 
     @property
     def kept_bytes(self) -> int:
-        """How much is kept."""
+        """Current size of the cache."""
         return self._kept_bytes
 
     async def get(self, micrograph_id: int, kind: Kind) -> bytes:
@@ -101,7 +101,8 @@ class Thumbnails:
         Raises
         ------
         NoPictureError
-            There is no such micrograph, it has no picks, or its file cannot be read any more.
+            The micrograph does not exist or has no picks, its file can no longer be read, or the
+            workers are busy.
         """
         row = self._ledger.get(micrograph_id)
         if row is None or row.pixel_size_angstrom is None:
@@ -116,13 +117,13 @@ class Thumbnails:
             task = asyncio.create_task(self._make(key, self._job(row, kind)))
             task.add_done_callback(lambda _: self._being_made.pop(key, None))
             self._being_made[key] = task
-        # Shielded: who leaves does not take the picture away from the others.
+        # Shielded: a client that disconnects must not cancel the picture for the others.
         return await asyncio.shield(self._being_made[key])
 
     def why_not(self, micrograph_id: int, kind: Kind) -> str:
-        """Return why there was no picture when it was last asked for; empty if there was one.
+        """Return why the last request got no picture; empty if it got one.
 
-        Also if there may be one soon, or nobody has asked yet.
+        Also empty if a retry may succeed, or if the picture has not been requested yet.
         """
         row = self._ledger.get(micrograph_id)
         return "" if row is None else self._refusals.get(self._key(row, kind), "")
@@ -144,7 +145,7 @@ class Thumbnails:
     async def _make(self, key: Key, job: RenderJob) -> bytes:
         async with self._turn:
             try:
-                # In a thread: it waits while the workers are being replaced.
+                # In a thread, because it blocks while the workers are being replaced.
                 future = await asyncio.to_thread(self._submit, render, job)
                 picture = await asyncio.wait_for(asyncio.wrap_future(future), RENDER_SECONDS)
             except (BrokenExecutor, EngineError, TimeoutError) as error:

@@ -1,4 +1,4 @@
-"""What the page shows of trainings: curves, 2D classes with verdicts, and what the gate said."""
+"""Training data for the page: curves, 2D classes with verdicts, and the result of the gate."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 CLASSES = "classes.png"
-"""In a bundle: the 2D classes of its seeds, drawn with their verdicts."""
+"""File in a bundle with the 2D classes of its seeds, drawn with their verdicts."""
 
 
 _STAGES: Final[dict[Stage, str]] = {
@@ -52,39 +52,39 @@ _STAGES: Final[dict[Stage, str]] = {
     "done": "done",
     "failed": "failed",
 }
-"""What a run does, in words."""
+"""Display text of each training stage."""
 
 _STEPS: Final = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
 
 
 @dataclass(frozen=True, slots=True)
 class Doing:
-    """What the run under way does just now."""
+    """Current activity of the training run in progress."""
 
     version: int
     words: str
     step: int
-    """Of ``steps``, counted from 1; 0 if it is at none of them."""
+    """Current step of ``steps``, counted from 1; 0 if the run is not at one of them."""
     steps: int
     unit: str
-    """Of what is counted; empty if that says nothing."""
+    """Unit of ``done`` and ``total``; empty if there is no meaningful one."""
     done: int
     total: int
-    """0: it does not count."""
+    """Total to count to; 0 if the stage does not count."""
     ends_at: float | None
-    """Unix seconds; None if nothing is known of it yet."""
+    """Expected end, in unix seconds; None if it is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compared(Difference):
-    """One figure of both models at the gate, by its name."""
+    """One named figure of both models at the gate."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class GateView:
-    """What became of a model at the gate."""
+    """Outcome of a model at the gate."""
 
     candidate: int
     champion: int
@@ -92,12 +92,12 @@ class GateView:
     outcome: str
     figures: tuple[Compared, ...]
     micrographs: int
-    """Held out, that both were compared on; 0 if they were not."""
+    """Number of held-out micrographs that both models were compared on; 0 without a comparison."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingView:
-    """The latest training that there is something to show of."""
+    """Latest training that has data to show."""
 
     version: int | None = None
     is_running: bool = False
@@ -106,24 +106,24 @@ class TrainingView:
     findings: tuple[TrainingFinding, ...] = ()
     classes: tuple[ClassVerdict, ...] = ()
     has_picture: bool = False
-    """Whether the classes are drawn."""
+    """True if there is a picture of the classes."""
     gate: GateView | None = None
 
     @property
     def accepted(self) -> tuple[ClassVerdict, ...]:
-        """The classes that were learned."""
+        """Classes that were accepted for training."""
         return tuple(verdict for verdict in self.classes if verdict.accepted)
 
 
 def view_training(config: Config, runs: Sequence[RunRow]) -> TrainingView:
-    """Return the run under way, or else the latest that has left a model.
+    """Return the view of the run in progress, or else of the latest run that produced a model.
 
     Parameters
     ----------
     config
-        Of the session.
+        Config of the session.
     runs
-        The latest first.
+        Training runs, latest first.
     """
     state = config.state.directory
     for run in runs:
@@ -146,7 +146,7 @@ def view_training(config: Config, runs: Sequence[RunRow]) -> TrainingView:
 
 
 def doing_of(training: Training) -> Doing | None:
-    """Return what a run does; None if none is under way, or its trainer has said nothing yet."""
+    """Return the activity of the current run; None without a run or before its first report."""
     progress = training.progress
     if training.state != "training" or training.version is None or progress is None:
         return None
@@ -165,7 +165,7 @@ def doing_of(training: Training) -> Doing | None:
 
 
 def _epochs_so_far(folder: Path) -> tuple[Epoch, ...]:
-    """Return the curves of the attempt under way."""
+    """Return the curves of the current attempt."""
     epochs: list[Epoch] = []
     for line in ProgressReader(folder).new():
         if line.training_loss is None or line.validation_loss is None:
@@ -184,7 +184,7 @@ def _epochs_so_far(folder: Path) -> tuple[Epoch, ...]:
 
 
 def gate_of(figures: Mapping[str, Any]) -> GateView | None:
-    """Return the verdict in a run's figures; None without, or of another livepick."""
+    """Return the verdict in a run's figures; None if it is missing or from another version."""
     with contextlib.suppress(KeyError, TypeError, ValueError):
         judgement = figures["verdict"]
         comparison = judgement["comparison"] or {}

@@ -1,6 +1,6 @@
-"""The passes of the 2D classification: particles find their poses, references are made anew.
+"""Passes of the 2D classification: find the particles' poses, then recompute the references.
 
-How and why is said in ``classify2d``.
+The method and its reasons are described in ``classify2d``.
 """
 
 import math
@@ -21,84 +21,89 @@ __all__ = ["Alignment", "ClassificationRules", "Poses", "Stage", "sum_images"]
 Stack = NDArray[np.float32]
 
 BODY_BLUR_DIAMETERS = 0.05
-"""Standard deviation of the blur under which the body of an average is seen."""
+"""Standard deviation of the blur applied before the body of an average is located, in diameters."""
 
 BODY_FLOOR = 0.05
-"""Fraction of the highest brightness; fainter pixels do not belong to the body."""
+"""Fraction of the peak brightness; fainter pixels are not part of the body."""
 
 CENTRING_STEPS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """Some passes at one resolution; after it, each particle is centred where it was found."""
+    """Passes at one resolution; afterwards each particle is centred where it was found."""
 
     passes: int
     most_ring: int
-    """Finest ring that is compared, as cycles over the box."""
+    """Finest ring that is compared, in cycles per box."""
     angles: int
     shifts_px: tuple[float, ...]
-    """Radii of the circles on which shifts are tried, with 6 and 12 of them, besides none."""
+    """Radii of the circles on which shifts are tried, with 6 shifts on the first and 12 on the
+    second; no shift is always tried, too."""
     temperature: tuple[float, float]
-    """At its begin and end, as a fraction of how much the classes differ for a particle; the
-    likelihood is never sharpened beyond its own temperature of 1."""
+    """Temperature at the start and at the end, as a fraction of how much the classes differ for
+    a particle; the likelihood is never sharpened beyond its own temperature of 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassificationRules:
-    """What the classification is made of; not to be tuned to a data set."""
+    """Parameters of the classification; do not tune them to a data set."""
 
     particles_per_class: int = 50
-    """Fewer in a class show little but noise."""
+    """Particles per class; the average of fewer shows mostly noise."""
 
     least_classes: int = 5
     most_classes: int = 40
 
     mask_diameters: float = 1.0
-    """Diameter of the soft disc that is compared: little of the neighbours, and room to shift."""
+    """Diameter of the soft disc that is compared: it holds little of the neighbours and leaves room
+    to shift."""
 
     most_shift_diameters: float = 0.4
-    """Further off is another particle."""
+    """Longest shift; anything further away is another particle."""
 
     most_centring_diameters: float = 0.25
-    """A class whose body is further off its centre is of something between particles."""
+    """Longest shift when a class is centred; a class whose body is further off its centre shows
+    something between particles."""
 
     empty_share: float = 0.15
-    """A class with less than this part of its share is empty."""
+    """A class with less than this fraction of its share counts as empty."""
 
     sorting: tuple[Stage, ...] = (
         Stage(passes=6, most_ring=5, angles=32, shifts_px=(3.0,), temperature=(1.0, 0.2)),
         Stage(passes=6, most_ring=6, angles=48, shifts_px=(2.0, 4.0), temperature=(0.2, 0.1)),
     )
-    """Particles are sorted by what they are at low resolution: a sixth of the box is a quarter of
-    the diameter. On real data finer rings, though weighted by their noise, sorted worse: by
-    chance agreement of the noise, and by what denoising and neighbours left."""
+    """Sorting stages. Particles are sorted at low resolution: a sixth of the box is a quarter of
+    the diameter. On real data, finer rings gave worse classes even though they are weighted by
+    their noise: particles were sorted by chance agreement of the noise, and by traces of denoising
+    and neighbours."""
 
     refining: tuple[Stage, ...] = (
         Stage(passes=2, most_ring=10, angles=64, shifts_px=(1.5,), temperature=(0, 0)),
         Stage(passes=2, most_ring=18, angles=96, shifts_px=(1.0,), temperature=(0, 0)),
     )
-    """Within its class, each half-set then finds its poses at higher resolution on its own."""
+    """Refining stages. Within a class, each half-set finds its poses at higher resolution,
+    independently of the other."""
 
     common_ring: int = 4
-    """What the two half-sets' first references have in common."""
+    """Rings up to this one are shared by the first references of the two half-sets."""
 
 
 @dataclass(slots=True)
 class Poses:
-    """The best pose of each particle in a pass; all (N,)."""
+    """Best pose of each particle in a pass; all fields are (N,)."""
 
     label: Tensor
     probability: Tensor
     turn: Tensor
-    """In radians, from x towards y."""
+    """In-plane rotation, in radians, from x towards y."""
     shift: Tensor
-    """Number of the shift."""
+    """Index of the shift in the shift table."""
     score: Tensor
 
 
 class Alignment:
-    """What the passes know of the particles, and hand on to each other."""
+    """State of the classification that one pass hands to the next."""
 
     def __init__(
         self,
@@ -115,17 +120,17 @@ class Alignment:
         self.diameter_px, self.box_px = diameter_px, images.shape[-1]
         self.images = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).to(device)
         self.mask = soft_disc(self.box_px, rules.mask_diameters * diameter_px / 2, device)
-        self.offset = torch.zeros(len(images), 2, device=device)  # centre seen from the pick
+        self.offset = torch.zeros(len(images), 2, device=device)  # from pick to centre
         self.half = torch.arange(len(images), device=device) % 2
         self.generator = torch.Generator().manual_seed(seed)
         self.done = 0
         self.total = sum(stage.passes for stage in (*rules.sorting, *rules.refining))
         self.found: Poses | None = None
 
-    # Sorting: every particle against every class.
+    # Sorting: every particle is compared with every class.
 
     def sort(self, stage: Stage) -> None:
-        """Do the passes of a stage in which every particle meets every class."""
+        """Run a stage in which every particle is compared with every class."""
         polar, data, noise = self._begin(stage)
         if self.found is None:
             group = _k_means(_invariants(data, noise), self.classes, self.generator)
@@ -153,7 +158,7 @@ class Alignment:
         self.learned = (trial, shifts, centre)
 
     def assign(self, images: Stack) -> tuple[Poses, Tensor]:
-        """Find the class of particles that the classes were not made from.
+        """Assign particles that were not used to make the classes.
 
         Call it after ``sort``. Each particle is compared once, at the resolution of the last
         sorting stage, so the cost is that of one pass.
@@ -161,14 +166,14 @@ class Alignment:
         Parameters
         ----------
         images
-            (N, box, box), normalized as the particles that were sorted.
+            (N, box, box), normalized in the same way as the sorted particles.
 
         Returns
         -------
         poses
-            Of each particle.
+            Best pose of each particle.
         offset
-            (N, 2): its centre seen from the pick, (y, x) in pixels of the box.
+            (N, 2): position of its centre relative to the pick, (y, x) in pixels of the box.
         """
         trial, shifts, centre = self.learned
         data = trial.polar.transform(torch.from_numpy(np.ascontiguousarray(images)).to(self.device))
@@ -191,7 +196,10 @@ class Alignment:
         phases: Tensor,
         softness: float,
     ) -> tuple[Tensor, Tensor]:
-        """Compare all with all, and return new references (M, K, R) and noise (R,)."""
+        """Compare all particles with all references; return the new references and the noise.
+
+        References are (M, K, R), the noise is (R,).
+        """
         trial = _Trial.of(
             polar,
             references,
@@ -216,7 +224,7 @@ class Alignment:
     def _compared(
         self, data: Tensor, trial: "_Trial"
     ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Yield some particles at a time, their likelihoods, shares, and shares by class."""
+        """Yield batches of particles with their likelihoods, shares, and shares by class."""
         step = max(8, self._most_values // (len(trial.norm) * trial.polar.angles))
         for start in range(0, data.shape[1], step):
             some = data[:, start : start + step]
@@ -229,22 +237,22 @@ class Alignment:
     def _temperature(
         self, polar: Polar, data: Tensor, references: Tensor, noise: Tensor, softness: float
     ) -> float:
-        """Return by how much likelihoods are softened, at least 1."""
+        """Return the temperature by which likelihoods are divided, at least 1."""
         return max(1.0, softness * self._spread(polar, data, references, polar.density / noise))
 
     @property
     def _most_values(self) -> int:
-        """Likelihoods computed at once: what fits a processor's cache, or fills a GPU."""
+        """Number of likelihoods computed at once: fits a processor's cache, or fills a GPU."""
         return 64_000_000 if self.device.type == "cuda" else 3_000_000
 
     @property
     def poses(self) -> Poses:
-        """What the last pass found."""
+        """Poses found in the last pass."""
         assert self.found is not None  # noqa: S101 -- sorting comes first
         return self.found
 
     def _best(self, some: Tensor, likelihood: Tensor, by_class: Tensor, trial: "_Trial") -> Poses:
-        """Return each particle's class, and its best pose in it."""
+        """Return each particle's class and its best pose in that class."""
         polar, norm = trial.polar, trial.norm
         own = polar.power(some) @ trial.weight
         each = torch.arange(len(likelihood), device=self.device)
@@ -258,14 +266,14 @@ class Alignment:
         return Poses(label, probability, turn, shift, score)
 
     def _spread(self, polar: Polar, data: Tensor, references: Tensor, weight: Tensor) -> float:
-        """Return how much the best and the middling class differ for a middling particle."""
+        """Return how far the best class is above the median class, for the median particle."""
         some = data[:, :: max(1, data.shape[1] // 200)]
         norm = polar.power(references) @ weight * polar.angles
         best = _agreement(some, references, norm, weight, polar).amax(-1)
         return float((best.amax(1) - best.median(1).values).median())
 
     def _refilled(self, references: Tensor, size: Tensor, data: Tensor) -> Tensor:
-        """Give each empty class the worse half of the largest."""
+        """Give each empty class the worse half of the largest class."""
         size, found = size.clone(), self.poses
         least = self.rules.empty_share * len(self.images) / self.classes
         for empty in torch.nonzero(size < least)[:, 0].tolist():
@@ -280,15 +288,15 @@ class Alignment:
             size[empty] = size[largest] = size[largest] / 2
         return references
 
-    # Refining: every particle within its class, and within its half.
+    # Refining: every particle stays within its class and its half-set.
 
     def refine(self, stage: Stage) -> None:
-        """Do the passes of a stage in which a particle meets its class's average of its half."""
+        """Run a stage that compares each particle with its class average in its own half-set."""
         polar, data, noise = self._begin(stage)
         found = self.poses
         column = self.half * self.classes + found.label
         mean, size = _mean(data, found.turn, column, 2 * self.classes)
-        if stage is self.rules.refining[0]:  # forget what the halves know of each other
+        if stage is self.rules.refining[0]:  # remove what the halves know about each other
             both, of_both = _mean(data, found.turn, found.label, self.classes)
             mean, size = both.repeat(1, 2, 1), of_both.repeat(2)
             mean[..., self.rules.common_ring :] = 0
@@ -331,10 +339,10 @@ class Alignment:
         score = (highest + 0.5 * length) / (own * length).clamp(min=1e-12).sqrt()
         found.score[members] = score
 
-    # Both.
+    # Shared by sorting and refining.
 
     def _begin(self, stage: Stage) -> tuple[Polar, Tensor, Tensor]:
-        """Return a stage's geometry, the centred particles in it, and their noise."""
+        """Return a stage's polar geometry, the centred particles in it, and their noise."""
         polar = Polar(self.box_px, stage.most_ring, stage.angles, self.mask)
         data = polar.transform(moved(self.images, -self.offset))
         noise = polar.power(data).mean(0)
@@ -344,13 +352,13 @@ class Alignment:
         return polar, data, noise
 
     def _residual(self, polar: Polar, data: Tensor, mean: Tensor, size: Tensor) -> Tensor:
-        """Return the power of each ring that the averages leave unexplained."""
+        """Return the power in each ring that the averages do not explain."""
         total = polar.power(data).mean(0)
         explained = (polar.power(mean) * size[:, None]).sum(0) / data.shape[1]
         return (total - explained).clamp(min=0.05 * total)
 
     def _damped(self, mean: Tensor, size: Tensor, noise: Tensor, polar: Polar) -> Tensor:
-        """Return averages (M, K, R) times their signal's share of each ring's power."""
+        """Return averages (M, K, R), multiplied by the signal's share of each ring's power."""
         power = polar.power(mean)
         of_noise = noise / size.clamp(min=1)[:, None]
         wide = functional.pad((power - of_noise)[:, None], (1, 1), "replicate")
@@ -362,13 +370,13 @@ class Alignment:
         self.report(note, self.done, self.total)
 
     def _centre(self, shifts: Tensor) -> None:
-        """Take the shifts found into each particle's offset."""
+        """Add the shifts that were found to each particle's offset."""
         found = self.poses
         moved_by = _displacement(shifts[found.shift], found.turn)
         self.offset = self._limited(self.offset + moved_by)
 
     def _centre_classes(self) -> Tensor:
-        """Centre each class on the body of its average; return where that was, (K, 2)."""
+        """Centre each class on the body of its average; return the former centres, (K, 2)."""
         found = self.poses
         size = torch.bincount(found.label, minlength=self.classes).clamp(min=1)
         sums = sum_images(self.images, self.offset, found.turn, found.label, self.classes)
@@ -382,7 +390,7 @@ class Alignment:
         return centre
 
     def _limited(self, offset: Tensor) -> Tensor:
-        """Return offsets (N, 2) shortened to the longest that is allowed."""
+        """Return offsets (N, 2), limited to the longest allowed length."""
         most_px = self.rules.most_shift_diameters * self.diameter_px
         length = offset.norm(dim=1, keepdim=True)
         limited: Tensor = offset * (most_px / length.clamp(min=most_px))
@@ -391,13 +399,13 @@ class Alignment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Trial:
-    """References with all shifts, ready to be compared with particles."""
+    """References at all shifts, ready to be compared with particles."""
 
     polar: Polar
     tried: Tensor
-    """(M, S K, R)."""
+    """Shifted references, (M, S K, R)."""
     norm: Tensor
-    """(S K,)."""
+    """Weighted power of each, (S K,)."""
     weight: Tensor
     """Weight of each ring, (R,)."""
     temperature: float
@@ -406,7 +414,7 @@ class _Trial:
     def of(
         cls, polar: Polar, references: Tensor, noise: Tensor, phases: Tensor, *, temperature: float
     ) -> Self:
-        """Return references (M, K, R) moved by all shifts, against a noise (R,)."""
+        """Return references (M, K, R) moved by all shifts, weighted by a noise (R,)."""
         weight = polar.density / noise
         tried = polar.shifted(references, phases[:, None]).flatten(1, 2)
         return cls(polar, tried, polar.power(tried) @ weight * polar.angles, weight, temperature)
@@ -417,21 +425,21 @@ def _joined(found: Sequence[Poses]) -> Poses:
 
 
 def _displacement(shift: Tensor, turn: Tensor) -> Tensor:
-    """Return where particles' centres are whose reference was moved, then turned; (N, 2)."""
+    """Return the displacement of particles whose reference was shifted, then rotated; (N, 2)."""
     y, x = shift.unbind(1)
     cosine, sine = torch.cos(turn), torch.sin(turn)
     return torch.stack([y * cosine + x * sine, x * cosine - y * sine], dim=1)
 
 
 def _agreement(data: Tensor, tried: Tensor, norm: Tensor, weight: Tensor, polar: Polar) -> Tensor:
-    """Return log likelihoods (N, Q, A), up to what all poses of a particle share."""
+    """Return log likelihoods (N, Q, A), up to a term that all poses of a particle share."""
     product = torch.bmm(data * weight, tried.conj().transpose(1, 2))  # (M, N, Q)
     cross: Tensor = torch.fft.irfft(product.permute(1, 2, 0), n=polar.angles)
     return cross - 0.5 * norm[:, None]
 
 
 def _mean(data: Tensor, turn: Tensor, group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Return the averages (M, K, R) of particles (M, N, R) turned back, and their numbers (K,)."""
+    """Return averages (M, K, R) of particles (M, N, R) rotated back, and the group sizes (K,)."""
     order = torch.arange(len(data), device=data.device)
     phase = torch.polar(torch.ones(1, device=data.device), order[:, None] * turn)
     share = functional.one_hot(group, groups).T.to(data.dtype)
@@ -440,7 +448,7 @@ def _mean(data: Tensor, turn: Tensor, group: Tensor, groups: int) -> tuple[Tenso
 
 
 def _invariants(data: Tensor, noise: Tensor) -> Tensor:
-    """Return what rotation does not change, (N, F): amplitudes by angular frequency and ring."""
+    """Return rotation-invariant features, (N, F), of amplitudes by angular frequency and ring."""
     features = (data[:9].abs() / noise.sqrt()).permute(1, 0, 2).flatten(1)
     features = features - features.mean(0)
     _, _, directions = torch.linalg.svd(
@@ -451,7 +459,7 @@ def _invariants(data: Tensor, noise: Tensor) -> Tensor:
 
 
 def _k_means(features: Tensor, groups: int, generator: torch.Generator, passes: int = 15) -> Tensor:
-    """Return the group of each row; the first centres are drawn far from each other."""
+    """Return the group of each row; the initial centres are drawn far apart."""
     first = int(torch.randint(len(features), (1,), generator=generator))
     centres = features[first : first + 1]
     for _ in range(1, groups):
@@ -469,10 +477,10 @@ def _k_means(features: Tensor, groups: int, generator: torch.Generator, passes: 
 
 
 def _body_centre(averages: Tensor, *, diameter_px: float, most_px: float) -> Tensor:
-    """Return the centres (K, 2) of what is bright in averages (K, box, box), from the middle.
+    """Return the centre (K, 2) of the bright body in averages (K, box, box), from the middle.
 
-    Each is the centre of mass of a disc as wide as the particle that moves to its own centre of
-    mass until it rests (mean shift: Comaniciu and Meer 2002, *IEEE PAMI* 24, 603).
+    A disc as wide as the particle is moved to its own centre of mass, ``CENTRING_STEPS`` times
+    (mean shift: Comaniciu and Meer 2002, *IEEE PAMI* 24, 603).
     """
     box_px = averages.shape[-1]
     ky = torch.fft.fftfreq(box_px, device=averages.device)[:, None]
@@ -500,18 +508,18 @@ def _body_centre(averages: Tensor, *, diameter_px: float, most_px: float) -> Ten
 def sum_images(
     images: Tensor, offset: Tensor, turn: Tensor, column: Tensor, columns: int
 ) -> Tensor:
-    """Return sums (columns, box, box) of particles centred and turned back.
+    """Return sums (columns, box, box) of the centred particles, rotated back.
 
     Parameters
     ----------
     images
         (N, box, box).
     offset
-        (N, 2): their centres seen from the pick, (y, x) in pixels.
+        (N, 2): positions of their centres relative to the picks, (y, x) in pixels.
     turn
-        (N,): in radians, from x towards y.
+        (N,): rotations in radians, from x towards y.
     column, columns
-        (N,): which sum each goes to, and how many sums there are.
+        (N,): index of the sum that each particle is added to, and the number of sums.
     """
     box_px = images.shape[-1]
     sums = torch.zeros(columns, box_px, box_px, device=images.device)

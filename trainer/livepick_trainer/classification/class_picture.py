@@ -1,4 +1,4 @@
-"""``classes.png``: every class with its number, size, score and verdict, for people."""
+"""``classes.png``: a picture of every class with its number, size, score and verdict."""
 
 import io
 from collections.abc import Sequence
@@ -29,11 +29,12 @@ def draw_classes(
     averages
         (K, box, box).
     figures, verdicts
-        Of each class.
+        Figures and verdict of each class.
     diameter_px
-        Of the particle, drawn as a circle: what is much smaller or larger is seen at once.
+        Particle diameter, in pixels. Drawn as a circle, so that anything much smaller or larger
+        stands out.
     """
-    # Only this picture needs matplotlib, and its pyplot would look for a display.
+    # Imported here because only this picture needs matplotlib. pyplot would look for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.patches import Circle  # noqa: PLC0415

@@ -1,25 +1,27 @@
-"""Which 2D classes are particles, decided without a person.
+"""Automatic selection of the 2D classes that show particles.
 
-Two questions are asked of a class. **Is it one whole particle?** Eight marks, each from 0 (surely
-not) to 1 (nothing to say against it), look at the average: enough particles that are surely in it,
-halves that agree, a bright core or wall, centred, no more signal around it than in it, as long as
-the session's own good classes and not far stronger. One fault is enough, so the lowest counts: a
+Each class has to pass two tests. **Is it one whole particle?** Eight marks, each from 0 (certainly
+not) to 1 (no objection), rate the average: enough particles that clearly belong to it, halves that
+agree, a bright core or wall, centred, no more signal around it than in it, about as long as the
+session's own good classes and not much stronger. One fault is enough, so the lowest mark counts: a
 sharp average of the carbon's edge is still not a particle.
 
-**Is it more than noise?** That is a probability, from three figures together:
+**Is it more than noise?** The answer is a probability, computed from three figures:
 
-- the *decoys*: what the same picker finds in the negatives of the same micrographs, sorted into
-  the same classes. There are no particles in a negative, and noise is as good negative as
-  positive. A class that attracts few decoys is not made of noise, whatever its size;
+- the *decoys*: what the same picker finds in the negatives (the inverted images) of the same
+  micrographs, sorted into the same classes. A negative holds no particles, and inverted noise is
+  statistically the same as noise. A class that attracts few decoys is not made of noise, whatever
+  its size;
 - its strength, as a fraction of that of the good classes;
 - how much brighter it is than its surroundings.
 
-The probability is a logistic function of these. Its four numbers were fitted to the share of true
-particles in 190 classes of eight sets of micrographs with known positions (two real, six
-simulated). Fitted to seven and applied to the eighth, it keeps .84 to 1.0 of the sorted particles
-at a purity of .80 to .98; fixed limits for each figure, by the diameter that a person gave, kept
-.66 to 1.0 at .81 to .98. The score is the lower of both answers; half is the threshold. So the
-reason of a verdict is one sentence. No number that a person gave sets a limit of size.
+The probability is a logistic function of these. Its four coefficients were fitted to the share of
+true particles in 190 classes of eight sets of micrographs with known positions (two real, six
+simulated). Fitted to seven sets and applied to the eighth, it keeps .84 to 1.0 of the sorted
+particles at a purity of .80 to .98. Fixed limits for each figure, based on the configured diameter,
+kept .66 to 1.0 at .81 to .98. The score is the lower of the two results, and the threshold is 0.5.
+The reason for a verdict is therefore a single sentence. No configured number limits the size of a
+class.
 """
 
 import math
@@ -44,37 +46,40 @@ Image = NDArray[np.float32]
 Stack = NDArray[np.float32]
 Vector = NDArray[np.float64]
 Limits = tuple[float, float]
-"""Where a mark is 0, and where it is 1."""
+"""Value at which a mark is 0, and value at which it is 1."""
 
 DISC_DIAMETERS = 1.0
-"""A particle lies inside a disc this wide, if centred."""
+"""Width of the disc that contains a centred particle."""
 
 CORE_DIAMETERS = 0.7
-"""The body of a particle of any shape, and the wall of a hollow one."""
+"""Width of the core: the body of a particle of any shape, and the wall of a hollow one."""
 
 WALL_DIAMETERS = (0.6, 1.05)
 WALL_PARTS = 8
 
 AROUND_DIAMETERS = (1.0, 1.45)
-"""Inner and outer width of the ring around it, which reaches to the edge of the box."""
+"""Inner and outer width of the ring around a particle, which reaches to the edge of the box."""
 
 SMOOTHING = np.array([0.25, 0.5, 0.25])
-"""Over neighbouring rings: the finest have few independent values in a masked box."""
+"""Kernel over neighbouring rings: in a masked box, the finest have few independent values."""
 
 FRC_THRESHOLD = 0.5
-"""Half-sets of a few dozen particles: 0.143 would be passed by chance."""
+"""Ring correlation that sets the resolution. Half-sets hold a few dozen particles, and would pass
+0.143 by chance."""
 
 
 LEAST_STRENGTH = 0.01
-"""Standard deviations of the background: less is nothing, and nothing is divided by less."""
+"""Lower limit of the strength, in standard deviations of the background. It avoids a division by
+almost zero."""
 
 MOST_STRENGTH = 2.5
-"""Times that of the median particle: more strength is no more evidence of what is usual."""
+"""Upper limit of the strength, as a multiple of the median particle's, when the usual strength is
+computed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SelectionRules:
-    """Where each mark is 0 and 1 (straight in between), and what makes a class more than noise."""
+    """Limits of the marks (linear in between), and coefficients of the more-than-noise test."""
 
     threshold: float = 0.5
 
@@ -83,53 +88,56 @@ class SelectionRules:
     """Resolution divided by the diameter."""
     core_contrast: Limits = (-0.1, 0.3)
     """Brightness of the core over the surroundings, divided by the strength of all structure.
-    It is negative where picks lie *between* particles; of hollow shells it is 0.15 and more."""
+    It is negative where picks lie *between* particles, and 0.15 or more for hollow shells."""
     wall_contrast: Limits = (0.2, 0.8)
-    """The same for the darkest eighth of the wall: a thin shell has an empty core, but its wall
-    is bright all around, which neighbours around an empty place never are. The better of the
-    two marks counts."""
+    """The same for the darkest eighth of the wall. A thin shell has an empty core, but its wall
+    is bright all around, unlike neighbours around an empty place. The better of the two marks
+    counts."""
     centring_diameters: Limits = (0.3, 0.1)
     neighbours: Limits = (1.0, 0.4)
-    """Signal around the particle, as a fraction of that inside."""
+    """Signal around the particle, as a fraction of the signal inside."""
 
     certainty: Limits = (1.0, 2.0)
-    """Where it is 1, its particles would as well be in any other class."""
+    """Certainty of its particles. At 1, they could as well be in any other class."""
     strong: Limits = (4.0, 2.0)
-    """Views of one particle differ by up to 2.5 times, as GroEL's from the side and the top."""
+    """Strength divided by the usual one. Views of one particle differ by a factor of up to 2.5,
+    such as the side and top views of GroEL."""
     length: Limits = (0.0, 0.9)
-    """Length divided by the usual one. Views from the end are half as long, and fragments, too."""
+    """Length divided by the usual one. End views and fragments are about half as long."""
 
     log_odds: float = 0.44
-    """Of a class that has the usual strength, as many decoys as candidates, and is as bright as its
-    surroundings."""
+    """Log odds of a class that has the usual strength, as many decoys as candidates, and the
+    brightness of its surroundings."""
     of_decoys: float = -0.47
-    """For each e-fold of decoys over candidates, between ``decoy_ratios``."""
+    """Change for each e-fold of decoys over candidates, within ``decoy_ratios``."""
     of_strength: float = 2.4
-    """For each e-fold of the strength over the usual one, between ``strengths``."""
+    """Change for each e-fold of the strength over the usual one, within ``strengths``."""
     of_disc_contrast: float = 2.5
-    """For each unit of the disc's contrast, between ``disc_contrasts``."""
+    """Change for each unit of the disc's contrast, within ``disc_contrasts``."""
 
     decoy_ratios: Limits = (0.05, 5.0)
     strengths: Limits = (0.2, 1.2)
-    """More strength than usual is no more evidence."""
+    """Strength above the upper limit does not count as further evidence."""
     disc_contrasts: Limits = (-0.5, 0.5)
     few_decoys: float = 0.5
-    """Classes with fewer decoys than this, for each candidate, say what is usual."""
+    """Classes with fewer decoys per candidate than this define the usual strength and length."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassFigures:
-    """What is measured of a class average."""
+    """Figures measured from a class average."""
 
     particles: int
     certainty: float
-    """Mean probability of its particles to be in it, as a multiple of that by chance."""
+    """Mean probability that its particles belong to it, as a multiple of the chance level."""
     resolution_angstrom: float
-    """Where the half-sets' ring correlation falls below 0.5, of the disc and its soft edge."""
+    """Resolution at which the half-sets' ring correlation falls below 0.5, computed for the disc
+    with its soft edge."""
     signal_to_noise: float
-    """Of one particle, inside the disc: what the half-sets share against what they do not."""
+    """Signal-to-noise ratio of one particle inside the disc, from the variance that the half-sets
+    share and the variance of their difference."""
     strength: float
-    """Standard deviation of the signal inside the disc, in those of the background."""
+    """Standard deviation of the signal inside the disc, in units of that of the background."""
     core_contrast: float
     """Mean of the core minus that of the ring around the particle, divided by the strength."""
     wall_contrast: float
@@ -137,35 +145,35 @@ class ClassFigures:
     disc_contrast: float
     """The same for the whole disc."""
     length_diameters: float
-    """Of the bright body, from its second moments."""
+    """Length of the bright body, from its second moments."""
     off_centre_diameters: float
     neighbours: float
-    """Variance of the signal in the ring around, divided by that in the disc."""
+    """Variance of the signal in the ring around it, divided by that in the disc."""
     decoys: float | None = None
-    """Decoys in the class for each candidate; None if nothing was looked for in the negatives."""
+    """Decoys per candidate in the class; None if the negatives were not searched."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassVerdict:
-    """What is thought of a class."""
+    """Verdict on one class."""
 
     accepted: bool
     score: float
-    """In [0, 1]: its lowest mark."""
+    """Lowest mark of the class, in [0, 1]."""
     reason: str
-    """In words, with the figure that decided."""
+    """Reason in words, with the deciding figure."""
     overruled: bool = False
-    """Whether a person decided otherwise."""
+    """True if a person decided on this class."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Selection:
-    """Verdicts on all classes, and what they mean for the particles."""
+    """Verdicts on all classes, and the resulting selection of particles."""
 
     figures: tuple[ClassFigures, ...]
     verdicts: tuple[ClassVerdict, ...]
     believed: NDArray[np.bool_]
-    """(N,): whether a particle is in an accepted class."""
+    """(N,): True for each particle in an accepted class."""
 
 
 def select_classes(
@@ -183,33 +191,33 @@ def select_classes(
     accept: Collection[int] = (),
     reject: Collection[int] = (),
 ) -> Selection:
-    """Judge each class, and say which particles are to be believed.
+    """Judge each class, and select the particles in accepted ones.
 
     Parameters
     ----------
     averages
-        (K, box, box), particles bright.
+        (K, box, box): class averages, particles bright.
     halves
         (2, K, box, box): averages of two halves of each class's particles.
     half_sizes
-        (2, K): how many there are in each.
+        (2, K): number of particles in each half.
     label
         (N,): each particle's class.
     probability
-        (N,): with which it is in that class.
+        (N,): probability that the particle is in that class.
     classes
-        How many there were to choose from; some may have stayed empty, so K is at most that.
+        Number of classes to choose from; some may have stayed empty, so K is at most this.
     pixel_size_angstrom
-        Of the averages.
+        Pixel size of the averages.
     diameter_angstrom
-        Of the particle.
+        Particle diameter.
     decoys
-        (K,): how many of the places that the picker found in the micrographs' negatives are in
-        each class; None if nothing was looked for there.
+        (K,): number of places in each class that the picker found in the micrographs' negatives;
+        None if the negatives were not searched.
     rules
-        Limits.
+        Limits and coefficients. None: the defaults.
     accept, reject
-        Numbers of classes that a person has decided on.
+        Numbers of the classes that a person has accepted or rejected.
 
     Raises
     ------
@@ -251,7 +259,7 @@ def measure_classes(
     pixel_size_angstrom: float,
     diameter_angstrom: float,
 ) -> tuple[ClassFigures, ...]:
-    """Measure each class; parameters as of ``select_classes``, certainty (K,)."""
+    """Measure each class; parameters as for ``select_classes``, with certainty (K,)."""
     geometry = _Geometry(averages.shape[-1], diameter_angstrom / pixel_size_angstrom)
     return tuple(
         _measure(
@@ -274,9 +282,10 @@ def judge_classes(
     diameter_angstrom: float,
     rules: SelectionRules | None = None,
 ) -> tuple[ClassVerdict, ...]:
-    """Give each class its score and verdict, as the module docstring describes.
+    """Return the score and verdict of each class, as the module docstring describes.
 
-    What is usual is told by the classes that are whole particles and have few decoys.
+    The usual strength and length are taken from the classes that are whole particles and have few
+    decoys.
     """
     rules = rules or SelectionRules()
     marks = [_marks(f, diameter_angstrom, rules) for f in figures]
@@ -332,7 +341,7 @@ def _certainty(label: NDArray[np.int64], probability: NDArray[np.float32], count
 
 
 class _Geometry:
-    """Where in a box a particle and its surroundings are."""
+    """Masks of a particle and its surroundings in a box."""
 
     def __init__(self, box_px: int, diameter_px: float) -> None:
         self.box_px, self.diameter_px = box_px, diameter_px
@@ -363,7 +372,7 @@ def _measure(
     first, second = (half - half[around].mean() for half in halves)
     correlation = ring_correlation(first * geometry.soft, second * geometry.soft)
     lost = np.flatnonzero(correlation < FRC_THRESHOLD)
-    # Ring 1 is the first entry: as many rings as hold are the last that does.
+    # The first entry is ring 1, so the number of rings above the threshold is the last such ring.
     ring = max(0.5, float(lost[0] if len(lost) else len(correlation)))
     noise = float(((first - second)[disc] ** 2).mean()) / float((1 / np.maximum(sizes, 1)).sum())
     signal = _shared_variance(first, second, disc)
@@ -385,13 +394,13 @@ def _measure(
 
 
 def _shared_variance(first: Image, second: Image, where: NDArray[np.bool_]) -> float:
-    """Return the covariance of two images in a region: the variance of what they share."""
+    """Return the covariance of two images in a region, which is the variance they share."""
     one, two = first[where], second[where]
     return float(((one - one.mean()) * (two - two.mean())).mean())
 
 
 def _body(above: Image, geometry: _Geometry) -> tuple[float, float]:
-    """Return the length of what is bright near the centre, and how far off it is, in diameters."""
+    """Return the length of the bright body near the centre, and its offset, both in diameters."""
     smooth = _smoothed(above)
     near = geometry.disc
     bright = near & (smooth > 0.5 * smooth[near].max())
@@ -405,7 +414,7 @@ def _body(above: Image, geometry: _Geometry) -> tuple[float, float]:
 
 
 def _smoothed(image: Image) -> Image:
-    """Return the image without detail finer than a tenth of the box."""
+    """Return the image, low-pass filtered to about a tenth of the box."""
     box_px = image.shape[-1]
     y, x = np.fft.fftfreq(box_px)[:, None], np.fft.rfftfreq(box_px)[None]
     kernel = np.exp(-((y**2 + x**2) * (box_px / 8) ** 2) / 2)
@@ -423,7 +432,7 @@ def _mark(value: float, limits: Limits) -> float:
 def _marks(
     figures: ClassFigures, diameter_angstrom: float, rules: SelectionRules
 ) -> list[tuple[float, str]]:
-    """Return each mark that needs no other class, with the fault it would mean."""
+    """Return the marks that depend on this class alone, each with the fault it stands for."""
     f = figures
     return [
         (_mark(f.particles, rules.particles), f"only {f.particles} particles"),
@@ -453,9 +462,9 @@ def _marks(
 def _more_than_noise(
     figures: ClassFigures, stronger: float, rules: SelectionRules
 ) -> tuple[float, str]:
-    """Return the probability that a class is more than noise, and what speaks most against it.
+    """Return the probability that a class is more than noise, and the main reason against it.
 
-    ``stronger`` is its strength, divided by the usual one.
+    ``stronger`` is its strength divided by the usual one.
     """
     f = figures
     decoys = 1.0 if f.decoys is None else f.decoys
@@ -478,11 +487,11 @@ def _more_than_noise(
 
 
 def _usual_strength(figures: Collection[ClassFigures]) -> float:
-    """Return the strength at which half of all signal is stronger, half fainter.
+    """Return the strength above and below which half of all signal lies.
 
-    Half of the *signal*, not of the particles: where most candidates are noise, most classes
-    are of noise, and what is usual among them would make the particles too strong. But what is
-    far stronger than most particles is ice or gold, and counts for no more than the limit.
+    The median is weighted by *signal*, not by particles. Where most candidates are noise, most
+    classes are noise, and compared with their median the particles would be too strong. Anything
+    much stronger than most particles is ice or gold, and counts only up to the limit.
     """
     strength = [f.strength for f in figures]
     size = [f.particles for f in figures]
@@ -492,7 +501,7 @@ def _usual_strength(figures: Collection[ClassFigures]) -> float:
 
 
 def _weighted_median(values: Collection[float], weights: Collection[float]) -> float:
-    """Return the value at which half of the weight is reached; 0 of nothing."""
+    """Return the value at which half of the total weight is reached; 0 if there are no values."""
     if not values:
         return 0.0
     ordered = np.argsort(list(values), kind="stable")

@@ -1,29 +1,30 @@
-"""Reference-free 2D classification: likelihood over class, turn and shift.
+"""Reference-free 2D classification: likelihood over class, rotation and shift.
 
-A particle is a set of rings in Fourier space, each a function of the angle; its coefficients
-along the angle turn a rotation into a phase. So the agreement of all particles with all
-references at all angles is, for each angular frequency, one matrix product over the rings, and
-one inverse transform along the angle. Shifts are given to the references, of which there are
-few. The same two steps backwards make the new references. That is exact (no interpolation, no
-search), and what costs a program that rotates images minutes costs seconds.
+A particle is represented as a set of rings in Fourier space, each a function of the angle. In the
+Fourier coefficients along the angle, a rotation is a phase. The agreement of all particles with all
+references at all angles is therefore one matrix product over the rings for each angular frequency,
+and one inverse transform along the angle. Shifts are applied to the references, since there are few
+of them. The new references are made by the same two steps in reverse. This is exact (no
+interpolation, no search), and takes seconds where a program that rotates images takes minutes.
 
-Against classes that swallow all others, which noise-limited data and a plain likelihood lead to:
+With noise-limited data, a plain likelihood leads to one class that swallows all others. Against
+this:
 
-- the first references come from groups of particles with alike rotation-invariant spectra,
-  not from random draws, so that what looks different starts apart;
-- the likelihood is annealed, from a temperature that the data set;
+- the first references come from groups of particles with similar rotation-invariant spectra,
+  not from random draws, so that different-looking particles start in different classes;
+- the likelihood is annealed, from a temperature that is set by the data;
 - a class's own noise is damped by its signal-to-noise ratio in each ring, so that a small class
-  does not lose for being small;
+  is not at a disadvantage for being small;
 - an empty class takes the worse half of the largest.
 
-After each sorting stage the classes are centred, each on the body of its average: a particle of
-two lobes is else found twice, once for each lobe, and half of its seeds are off by a lobe.
+After each sorting stage, each class is centred on the body of its average. Otherwise a particle of
+two lobes is found twice, once for each lobe, and half of its seeds are off by a lobe.
 
-Classes used to pay for being larger than their share. The prices swung, and in the end one class
-held 2,732 of 4,000 simulated proteasomes, in 17 classes; without them it is 349, in 36, and classes
-are purer on every set.
+An earlier version penalized classes that were larger than their share. The penalties oscillated,
+and in the end the largest of 17 classes held 2,732 of 4,000 simulated proteasomes. Without
+penalties, the largest of 36 holds 349, and the classes are purer on every set.
 
-The last passes run on two half-sets, each aligned only to references of its own that start again
+The last passes run on two half-sets, each aligned only to its own references, which start again
 from low resolution: noise aligned to one common reference would agree with itself.
 """
 
@@ -51,7 +52,7 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Assignment:
-    """The classes of particles that had no part in making them; fields as in Classification."""
+    """Classes of particles that were not used to make them; fields as in Classification."""
 
     label: NDArray[np.int64]
     probability: Vector
@@ -60,47 +61,47 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Classification:
-    """What became of each particle, and what the classes look like."""
+    """Result of a classification: class and pose of each particle, and the class averages."""
 
     label: NDArray[np.int64]
-    """(N,): its class, from 0; classes are in order of size, the largest first."""
+    """(N,): class of each particle, from 0; classes are sorted by size, the largest first."""
 
     probability: Vector
-    """(N,): of that class, over all poses."""
+    """(N,): probability of that class, summed over all poses."""
 
     angle_degrees: Vector
-    """(N,): turn the class average by this much, from y towards x, to see it as the particle is."""
+    """(N,): rotation, from y towards x, that brings the class average to the particle."""
 
     shift_yx_px: NDArray[np.float32]
-    """(N, 2): where the particle's centre is, seen from the pick, in pixels of the box."""
+    """(N, 2): position of the particle's centre relative to the pick, in pixels of the box."""
 
     score: Vector
-    """(N,) in [-1, 1]: correlation with its class average in the best pose, noise-weighted."""
+    """(N,) in [-1, 1]: noise-weighted correlation with its class average in the best pose."""
 
     occupancy: NDArray[np.int64]
-    """(K,): particles of each class."""
+    """(K,): number of particles in each class."""
 
     averages: Stack
-    """(K, box, box)."""
+    """(K, box, box): class averages."""
 
     classes: int
-    """How many there were to choose from; K of them have particles."""
+    """Number of classes to choose from; K of them have particles."""
 
     halves: Stack
-    """(2, K, box, box): averages of the particles with even and with odd numbers."""
+    """(2, K, box, box): averages of the even- and of the odd-numbered particles."""
 
     half_sizes: NDArray[np.int64]
-    """(2, K)."""
+    """(2, K): number of particles in each half."""
 
     rest: Assignment
-    """Classes of the particles that the classes were not made from."""
+    """Classes of the particles that were not used to make the classes."""
 
     decoys: Assignment
     """Classes of the decoys."""
 
 
 def choose_classes(particles: int, rules: ClassificationRules | None = None) -> int:
-    """Return the number of classes for so many particles."""
+    """Return the number of classes for this number of particles."""
     rules = rules or ClassificationRules()
     wanted = particles // rules.particles_per_class
     return int(np.clip(wanted, rules.least_classes, rules.most_classes))
@@ -118,34 +119,34 @@ def classify(
     decoys: Iterable[Stack] = (),
     report: Callable[[str, int, int], None] = lambda _note, _done, _total: None,
 ) -> Classification:
-    """Sort particles into classes and average each.
+    """Sort particles into classes and average each class.
 
     Parameters
     ----------
     images
         (N, box, box), background 0 ± 1, as from ``particles.cut_particles``.
     diameter_px
-        Of the particle.
+        Particle diameter, in pixels.
     classes
-        How many; None chooses by the number of particles.
+        Number of classes. None: chosen by the number of particles.
     seed
         The same seed, device and number of threads give the same classes.
     device
-        Where to compute.
+        Device to compute on.
     rules
-        How to classify.
+        Parameters of the classification. None: the defaults.
     rest
-        Further particles, some at a time: each is given its class among those that ``images``
-        make. So the cost of many is linear, and the memory that of the largest stack.
+        Further particles, in several stacks: each is assigned to one of the classes made from
+        ``images``. The cost is linear in their number, and the memory is that of the largest stack.
     decoys
-        The same for what a picker found where there are no particles.
+        The same for places that a picker found where there are no particles.
     report
-        Called with a sentence, passes done, and passes in total.
+        Called with a sentence, the number of passes done, and the total.
 
     Raises
     ------
     ValueError
-        Fewer than two particles a class.
+        Fewer than two particles per class.
     """
     rules = rules or ClassificationRules()
     classes = classes or choose_classes(len(images), rules)

@@ -1,10 +1,10 @@
-"""Picks → a stack of particles, all of one size, ready to be compared with each other.
+"""Extraction of picks into a stack of normalized particle boxes of one size.
 
-Particles are cut from a finer image than the picker sees: class averages need detail for their
-resolution to tell a particle from a blob. A box is 1.5 diameters wide and up to 64 pixels, so a
-pixel is an eighth of the pickers' in area, whatever the microscope; only micrographs coarser than
-that are cut to fewer pixels. Where the defocus is known, phases are flipped on the whole
-micrograph at this sampling, before anything is cut.
+Particles are cut from a finer image than the picker sees: class averages need enough detail for
+their resolution to distinguish a particle from a blob. A box is 1.5 diameters wide and up to 64
+pixels, so a pixel has an eighth of the area of the picker's, whatever the microscope. Only
+micrographs coarser than that are cut to fewer pixels. If the defocus is known, phases are flipped
+on the whole micrograph at this sampling, before particles are cut.
 """
 
 from collections.abc import Sequence
@@ -38,12 +38,12 @@ Points = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 BOX_DIAMETERS = 1.5
-"""Width of a box: the particle, and as much around it as tells where it ends."""
+"""Width of a box: the particle, and enough of its surroundings to show where it ends."""
 
 LEAST_BOX_PX, MOST_BOX_PX = 48, 64
 
 MARGIN_PX = 8
-"""Cut around a box before it is shifted by fractions of a pixel, and thrown away after."""
+"""Margin cut around a box before it is shifted by a fraction of a pixel, and removed afterwards."""
 
 RING_FROM_DIAMETERS = 0.55
 """Beyond this distance from the centre, a box shows background and neighbours."""
@@ -51,25 +51,26 @@ RING_FROM_DIAMETERS = 0.55
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ParticleStack:
-    """Particles of one or several micrographs, bright on a background of 0 ± 1."""
+    """Particles of one or more micrographs, bright on a background of 0 ± 1."""
 
     images: Stack
     """(N, box, box); the pick is at pixel ``box // 2``, as for an FFT."""
 
     micrograph: Indices
-    """(N,): which of the micrographs each is from."""
+    """(N,): number of the micrograph that each particle is from."""
 
     candidate: Indices
-    """(N,): which of that micrograph's picks it is."""
+    """(N,): number of the pick in that micrograph."""
 
     background_sigma: NDArray[np.float32]
-    """(N,): standard deviation of its own background; the median of a micrograph's is 1."""
+    """(N,): standard deviation of each particle's own background; the median is 1 in each
+    micrograph."""
 
     dropped: Indices
-    """(M, 2): micrograph and pick of each whose box is not wholly inside."""
+    """(M, 2): micrograph and pick number of each pick whose box reaches over the edge."""
 
     pixel_size_angstrom: float
-    """Achieved mean of both directions, and of all micrographs."""
+    """Achieved pixel size, averaged over both directions and all micrographs."""
 
     diameter_px: float
 
@@ -88,7 +89,7 @@ class ParticleStack:
         Raises
         ------
         ValueError
-            No stack, or boxes of several widths.
+            There are no stacks, or their boxes differ in width.
         """
         if len({stack.box_px for stack in stacks}) != 1:
             widths = sorted({stack.box_px for stack in stacks})
@@ -105,10 +106,10 @@ class ParticleStack:
 
 
 def choose_box_px(*, pixel_size_angstrom: float, diameter_angstrom: float) -> int:
-    """Return the width of a box, the same for all micrographs of a session.
+    """Return the width of a box, which is the same for all micrographs of a session.
 
-    It is 64 pixels, or fewer, even and at least 48, where that would be finer than the
-    micrograph.
+    It is 64 pixels. If that would be finer than the micrograph, it is fewer: an even number, at
+    least 48.
     """
     original_px = BOX_DIAMETERS * diameter_angstrom / pixel_size_angstrom
     return int(np.clip(2 * (original_px // 2), LEAST_BOX_PX, MOST_BOX_PX))
@@ -130,21 +131,21 @@ def cut_particles(
     Parameters
     ----------
     image
-        Micrograph as it landed, ``[y, x]``; not changed.
+        Original micrograph, ``[y, x]``; not modified.
     yx_px
         (N, 2) in pixels of ``image``.
     pixel_size_angstrom
-        Of ``image``.
+        Pixel size of ``image``.
     diameter_angstrom
-        Of the particle.
+        Particle diameter.
     contrast
-        How particles look in ``image``; in the stack they are bright.
+        Particle contrast in ``image``; in the stack, particles are bright.
     box_px
-        From ``choose_box_px``.
+        Width of a box, from ``choose_box_px``.
     micrograph
-        Number that the stack's particles shall have.
+        Micrograph number to store in the stack.
     ctf
-        Of the micrograph; phases are flipped where it is known.
+        CTF of the micrograph; None if unknown, and phases are not flipped.
 
     Raises
     ------
@@ -191,13 +192,13 @@ def cut_particles(
 
 
 def normalize_particles(images: Stack, *, diameter_px: float) -> tuple[Stack, NDArray[np.float32]]:
-    """Return the particles with a background of 0 ± 1, and what its standard deviation was.
+    """Return the particles with a background of 0 ± 1, and their relative standard deviations.
 
-    The background is what lies outside of the particle. Its median and median deviation are
-    taken, since in a crowd a neighbour takes a part of it. Each particle has its own level, but
-    all of a micrograph are divided by its usual standard deviation: what stands beside junk
-    shall not look fainter for it. (On EMPIAR-10017 classes then part particles from others
-    better, the area under the curve is .86 instead of .84.)
+    The background is the area outside the particle. Its median and median absolute deviation are
+    used, because neighbours cover part of it in crowded micrographs. Each particle has its own
+    level, but all particles of a micrograph are divided by the same, usual standard deviation, so
+    that a particle next to junk does not look fainter. (On EMPIAR-10017, classes then separate
+    particles from other picks better: the area under the curve is .86 instead of .84.)
     """
     box_px = images.shape[-1]
     y, x = np.indices((box_px, box_px)) - box_px // 2
@@ -212,7 +213,7 @@ def normalize_particles(images: Stack, *, diameter_px: float) -> tuple[Stack, ND
 
 
 def _cut(image: Image, yx_px: NDArray[np.float64], box_px: int) -> Stack:
-    """Return the boxes around positions of which all are inside, shifted by phases."""
+    """Return the boxes around positions, all inside the image, with subpixel shifts as phases."""
     wide_px = box_px + 2 * MARGIN_PX
     padded = np.pad(image, MARGIN_PX, mode="reflect")
     centre = np.rint(yx_px).astype(int)

@@ -1,4 +1,4 @@
-"""Images on rings of Fourier space, where a rotation is a phase of each angular frequency."""
+"""Images sampled on rings in Fourier space; a rotation is a phase of each angular frequency."""
 
 import math
 
@@ -9,7 +9,7 @@ __all__ = ["Polar", "moved", "shift_table", "soft_disc"]
 
 
 class Polar:
-    """Rings 1 to R of Fourier space at A angles, and the transform of images to them."""
+    """Rings 1 to R of Fourier space sampled at A angles, and the transform of images to them."""
 
     def __init__(self, box_px: int, rings: int, angles: int, mask: Tensor) -> None:
         device = mask.device
@@ -48,7 +48,7 @@ class Polar:
         return self._forward(whole)
 
     def shifted(self, coefficients: Tensor, phases: Tensor) -> Tensor:
-        """Multiply (M, ..., R) by phases that broadcast to (..., R, A) in the angle's own space."""
+        """Multiply the samples of coefficients (M, ..., R) by phases broadcast to (..., R, A)."""
         return self._forward(self.values(coefficients) * phases)
 
     def power(self, coefficients: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class Polar:
 
 
 def soft_disc(box_px: int, radius_px: float, device: torch.device, edge_px: float = 3.0) -> Tensor:
-    """Return 1 in a disc around pixel ``box_px // 2``, falling to 0 beyond its edge."""
+    """Return a mask that is 1 in a disc around pixel ``box_px // 2`` and falls to 0 outside it."""
     grid = torch.arange(box_px, device=device) - box_px // 2
     distance = torch.hypot(*(g.float() for g in torch.meshgrid(grid, grid, indexing="ij")))
     beyond = ((distance - radius_px) / edge_px).clamp(0, 1)
@@ -84,7 +84,7 @@ def soft_disc(box_px: int, radius_px: float, device: torch.device, edge_px: floa
 
 
 def shift_table(radii_px: tuple[float, ...], device: torch.device) -> Tensor:
-    """Return shifts (S, 2), (y, x): none, then 6, 12, ... on circles of these radii."""
+    """Return shifts (S, 2), (y, x): zero, then 6, 12, ... on circles of these radii."""
     shifts = [(0.0, 0.0)]
     for number, radius in enumerate(radii_px, start=1):
         for step in range(6 * number):
@@ -94,7 +94,7 @@ def shift_table(radii_px: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def moved(images: Tensor, shifts_px: Tensor) -> Tensor:
-    """Return images (N, box, box) moved by shifts (N, 2), around the edges."""
+    """Return images (N, box, box) moved by shifts (N, 2), with periodic boundaries."""
     box_px = images.shape[-1]
     moved = []
     for first in range(0, len(images), 512):

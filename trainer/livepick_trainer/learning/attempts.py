@@ -1,8 +1,8 @@
-"""What was tried in a training, on disk: one file an attempt, and one of them all.
+"""Records of a training's attempts on disk: one file per attempt, and one for all of them.
 
-``attempt-N/`` holds an attempt's checkpoint until it is done, then its best weights and its
-``attempt.json``; ``history.json`` is written once it is decided which attempt is kept.
-A loss that is no number is the text ``NaN`` or ``Infinity`` in both.
+``attempt-N/`` holds the checkpoint of an attempt while it is running, and afterwards its best
+weights and its ``attempt.json``. ``history.json`` is written once the attempt to keep has been
+chosen. In both files, a loss that is not finite is stored as the text ``NaN`` or ``Infinity``.
 """
 
 from collections.abc import Sequence
@@ -29,24 +29,24 @@ class Attempt:
     """One training from its first epoch to its last."""
 
     number: int
-    """Counted from 1."""
+    """Number of the attempt, counted from 1."""
     settings: Settings
     positive_weight: float
-    """The class weight that it came to."""
+    """Class weight that was used."""
     training_scale: LossScale
     held_out_scale: LossScale
     epochs: Sequence[EpochFigures]
     best_epoch: int | None
-    """Whose weights were kept; None if no epoch's loss is a number."""
+    """Epoch whose weights were kept; None if no epoch has a finite loss."""
     findings: Sequence[Finding]
-    """The most important first."""
+    """Findings on the learning curves, most important first."""
     figures: Figures | None
-    """Of the best weights on the held-out micrographs, against their seeds, in prepared
+    """Figures of the best weights on the held-out micrographs, against their seeds, in prepared
     pixels; None if there are no such weights."""
 
     @property
     def average_precision(self) -> float | None:
-        """Of the best weights; what attempts are compared by."""
+        """Average precision of the best weights; attempts are compared by it."""
         return self.figures.average_precision if self.figures else None
 
     @property
@@ -55,12 +55,18 @@ class Attempt:
         return next((finding for finding in self.findings if finding.is_fault), None)
 
     def write(self, folder: Path) -> None:
-        """Write ``attempt.json``, whole or not at all."""
+        """Write ``attempt.json`` atomically."""
         _write(folder / ATTEMPT, [self], _ATTEMPTS)
 
     @classmethod
     def read(cls, folder: Path) -> "Attempt | None":
-        """Read ``attempt.json``; None if there is none; TrainerError if it is damaged."""
+        """Return the content of ``attempt.json``, or None if it does not exist.
+
+        Raises
+        ------
+        TrainerError
+            The file is damaged.
+        """
         return _read(folder / ATTEMPT, _ATTEMPTS)[0] if (folder / ATTEMPT).exists() else None
 
 
@@ -72,24 +78,30 @@ class History:
     kept: int
     """Number of the attempt whose weights are used."""
     why: str
-    """Why that one, in a sentence."""
+    """Reason for keeping that attempt, in one sentence."""
 
     @property
     def best(self) -> Attempt:
-        """The attempt that is kept."""
+        """The attempt that was kept."""
         return self.attempts[self.kept - 1]
 
     def write(self, folder: Path) -> None:
-        """Write ``history.json``, whole or not at all."""
+        """Write ``history.json`` atomically."""
         _write(folder / HISTORY, [self], _HISTORIES)
 
     @classmethod
     def read(cls, folder: Path) -> "History":
-        """Read ``history.json``; TrainerError if it is missing or damaged."""
+        """Return the content of ``history.json``.
+
+        Raises
+        ------
+        TrainerError
+            The file is missing or damaged.
+        """
         return _read(folder / HISTORY, _HISTORIES)[0]
 
 
-# In a list, because the types' own settings would overrule this one.
+# Wrapped in a list, because the settings of the types themselves would override this one.
 _STRICT_JSON = ConfigDict(ser_json_inf_nan="strings")
 _ATTEMPTS = TypeAdapter(list[Attempt], config=_STRICT_JSON)
 _HISTORIES = TypeAdapter(list[History], config=_STRICT_JSON)

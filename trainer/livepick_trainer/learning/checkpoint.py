@@ -1,4 +1,4 @@
-"""Weights and checkpoints on disk: whole or absent, and read without running what they hold."""
+"""Weights and checkpoints on disk, written atomically and read without executing any code."""
 
 import io
 import pickle
@@ -18,7 +18,7 @@ CHECKPOINT = "checkpoint.pt"
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint at ``path``."""
+    """Write a checkpoint to ``path``, replacing an earlier one."""
     _save(path, checkpoint.to_dict())
 
 
@@ -28,7 +28,7 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
     Raises
     ------
     TrainerError
-        It is damaged.
+        The checkpoint is damaged.
     """
     if not path.exists():
         return None
@@ -39,17 +39,17 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
 
 
 def save_weights(path: Path, network: nn.Module) -> None:
-    """Write a network's weights."""
+    """Write the weights of a network."""
     _save(path, network.state_dict())
 
 
 def load_weights(path: Path, network: nn.Module) -> None:
-    """Read weights into ``network``, which must be of the same architecture.
+    """Read weights into ``network``, which must have the same architecture.
 
     Raises
     ------
     TrainerError
-        The file is damaged, or of another architecture.
+        The file is damaged or belongs to another architecture.
     """
     try:
         network.load_state_dict(_load(path))

@@ -1,44 +1,45 @@
-"""Learning curves → what is wrong with a training, and what to set otherwise.
+"""Diagnosis of learning curves: faults of a training, and the settings that would fix them.
 
-The published practice reads curves by eye, by rules in terms of its own loss: a cross-entropy
-*summed* over a micrograph's pixels, of 1000s where nothing is learned and about 1 where all is.
-Ours is a weighted *mean* over pixels, whose targets are Gaussians: it is never near 0, and what
-is good depends on how crowded the micrographs are. So a loss is translated into **progress**
-(``losses.LossScale``): 0 is the best blind guess, which knows how many particles there are and
-not where; 1 is a perfect network. "In the 1000s" becomes a loss far beyond that of an untrained
-network, "at 1" a progress that has ended its rise, and the rules carry over:
+In published practice the curves are read by eye, with rules based on a cross-entropy *summed* over
+the pixels of a micrograph: in the 1000s if nothing is learned, and about 1 if everything is. Our
+loss is a weighted *mean* over pixels whose targets are Gaussians. It is never close to 0, and
+a good value depends on how crowded the micrographs are. Therefore a loss is converted to
+**progress** (``losses.LossScale``): 0 is the best blind guess, which knows the number of particles
+but not their positions, and 1 is a perfect network. "In the 1000s" becomes a loss far above that of
+an untrained network, and "at 1" becomes progress that has stopped rising. The rules then apply:
 
 =================  ===========================================  =================================
 finding            the curves                                   remedy
 =================  ===========================================  =================================
 rate_too_high      large losses persist over the first epochs,  lower the initial rate
-                   or are no numbers, or nothing changes
-rate_too_low       slow approach, or none, where the rate may   raise the initial rate
-                   still rise
-still_falling      the loss falls on at the end                 more epochs
-all_background     no pixel of a particle is called one         class weights on, else lower the
+                   or are not finite, or nothing changes
+rate_too_low       slow progress or none, and the rate is not   raise the initial rate
+                   yet at its upper limit
+still_falling      the loss is still falling at the end         more epochs
+all_background     no particle pixel is classified as particle  class weights on, else lower the
                                                                 initial rate
-underfitting       accuracy at or below 60 %, loss as large as  raise both rates, then the epochs
-                   untrained
+underfitting       accuracy at or below 60 %, or a loss as      raise both rates, then the epochs
+                   large as that of an untrained network
 overfitting        training loss falls *and* held-out loss      raise the final rate
-                   rises *and* the accuracies part
+                   rises *and* the accuracies diverge
 training_ahead     training loss far below the held-out one     lower the final rate
                    in the last epochs (and no overfitting)
-stagnation         nothing is gained any more after epoch n     slightly more than n epochs
+stagnation         no further progress after epoch n            slightly more than n epochs
 =================  ===========================================  =================================
 
-They stand in the order of causes: what keeps a network from learning at all comes first, as it
-makes every later figure meaningless. Where the practice has one symptom for two causes, the
-settings decide: a flat curve comes of steps too long if the rate is above the advised range, and
-too short if it is below. A loss that is no number is listed under underfitting there, with higher
-rates as the remedy. Here too it is called so, but comes of steps too long (the graph has no
-division that could fail otherwise), and higher rates would make it worse; so the lower rate
-stands first, and underfitting then has no remedy of its own.
+The findings are ordered by cause: anything that prevents the network from learning at all comes
+first, because it makes every later figure meaningless. Where published practice gives one symptom
+for two causes, the settings decide: a flat curve is caused by steps that are too long if the rate
+is above the advised range, and by steps that are too short if it is below. Published practice lists
+a loss that is not finite under underfitting, with higher rates as the remedy. It is reported as
+underfitting here too. But its cause is steps that are too long (the graph has no division that
+could fail otherwise), and higher rates would make it worse. Therefore the lower rate is listed
+first, and underfitting then has no remedy of its own.
 
-Faults are worth another training. Advice is not: stagnation costs time and nothing else, since
-the weights of the best epoch are kept and training ends by itself after some epochs without gain,
-and a loss that falls on a little at the end promises little. The epochs' scatter is damped by
-medians of three; each threshold below is well beyond what is left of it in healthy runs.
+Faults are worth another training; advice is not. Stagnation only costs time, since the weights of
+the best epoch are kept and training ends by itself after some epochs without gain. A loss that is
+still falling slightly at the end promises little. The scatter between epochs is reduced by running
+medians of three; each threshold below is well above the scatter that remains in healthy runs.
 """
 
 import math
@@ -60,62 +61,62 @@ __all__ = ["Finding", "Settings", "diagnose"]
 Vector = NDArray[np.float64]
 
 LARGE_LOSS = 2.0
-"""A loss above this many times that of an untrained network is large."""
+"""A loss is large if it is more than this many times that of an untrained network."""
 
 PERSISTENT_EPOCHS = 3
-"""Large losses in so many first epochs are more than a rough start."""
+"""Number of first epochs with large losses that is more than a rough start."""
 
 LEARNED_NOTHING = 0.05
-"""Progress up to which a network has not begun to learn."""
+"""Maximum progress of a network that has not begun to learn."""
 
 LOW_ACCURACY = 0.6
-"""The published limit; here of the balanced accuracy, which is 0.5 for finding nothing."""
+"""Published limit, applied here to the balanced accuracy, which is 0.5 if nothing is found."""
 
 FOUND_NOTHING = 0.01
-"""Share of the particles' pixels, up to which no particle is found anywhere."""
+"""Maximum share of the particles' pixels if the network finds no particles anywhere."""
 
 FAINT_PROGRESS = 0.15
-"""With class weights, a network of more progress than this tells particles from background,
-though it is sure of none: in micrographs of little signal that is the best there is."""
+"""With class weights, a network with more progress than this distinguishes particles from
+background, even if it is not certain of any. With weak signal this is the best that is possible."""
 
 SLOW = 1 / 3
-"""Part of the epochs that half of the progress may take; usual is a tenth, and a quarter where
-an epoch has only few steps."""
+"""Fraction of the epochs that half of the progress may take. Usual is a tenth, and a quarter if
+an epoch has only a few steps."""
 
 LEAST_FOR_SLOW = 8
-"""Epochs, before "half of the progress" means anything."""
+"""Minimum number of epochs for which "half of the progress" is meaningful."""
 
 LEAST_FOR_SMOOTHING = 6
-"""Fewer epochs' curves are left as they are."""
+"""Minimum number of epochs for smoothing; shorter curves are left unchanged."""
 
 RISING = 0.1
-"""Part of its progress that a curve which rises on has gained in its last third, at least."""
+"""Minimum fraction of its progress that a still rising curve gains in its last third."""
 
 RISING_STEEPLY = 0.2
-"""The same, from which on a rerun with more epochs is worth it."""
+"""The same fraction above which a rerun with more epochs is worthwhile."""
 
 LEAST_GAIN = 0.02
-"""Of progress: less is no gain and no loss."""
+"""Minimum gain of progress; smaller changes count as neither gain nor loss."""
 
 PARTED_LOSS = 0.04
-"""Held-out progress that overfitting has cost since its best."""
+"""Minimum loss of held-out progress since its best that counts as overfitting."""
 
 PARTED_ACCURACY = 0.01
-"""Held-out accuracy likewise."""
+"""Minimum loss of held-out accuracy that counts as overfitting."""
 
 FAR_AHEAD = 0.25
-"""Progress on training patches minus that on held-out ones."""
+"""Minimum progress on training patches minus that on held-out patches for "training ahead"."""
 
 LONG_STAGNATION = 8
-"""Epochs without gain that are worth a word; the training's patience."""
+"""Minimum number of epochs without gain that is reported; equal to the training's patience."""
 
 BEYOND_STAGNATION = 1.2
-""""Slightly more than n", as a factor."""
+"""Factor for "slightly more than n"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """Those of ``config.Training`` that a remedy may change."""
+    """Settings of ``config.Training`` that a remedy may change."""
 
     epochs: int
     initial_learning_rate: float
@@ -123,7 +124,7 @@ class Settings:
     class_weights: bool
 
     def scaled(self, initial: float, *, digits: int = 2) -> "Settings":
-        """Return the same with another initial rate and the final one in proportion."""
+        """Return a copy with another initial rate, and the final rate changed in proportion."""
         initial = min(float(f"{initial:.{digits}g}"), 1.0)
         ratio = self.final_learning_rate / self.initial_learning_rate
         final = float(f"{initial * ratio:.{digits}g}")
@@ -132,17 +133,17 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that the curves say."""
+    """A fault, or a piece of advice, derived from the learning curves."""
 
     kind: FindingKind
     is_fault: bool
-    """Whether it is worth a rerun; else it is advice for the next time."""
+    """True if the finding is worth a rerun; otherwise it is advice for the next training."""
     evidence: str
-    """What the curves show, in words with numbers."""
+    """Evidence in the curves, in words with numbers."""
     remedy: str
-    """What to do, in terms of the config's settings."""
+    """Recommended change, in terms of the config's settings."""
     settings: Settings
-    """What to train with next."""
+    """Settings to use for the next training."""
 
 
 def diagnose(
@@ -152,17 +153,17 @@ def diagnose(
     training_scale: LossScale,
     held_out_scale: LossScale,
 ) -> tuple[Finding, ...]:
-    """Return what the curves of a training say, the first cause first; () if all is well.
+    """Return the findings on the curves of a training, the first cause first; () if there are none.
 
     Parameters
     ----------
     epochs
-        Of a training that has ended: by their number, by patience, or by a loss that is no
-        number.
+        Epochs of a training that has ended: because all epochs were done, because of the patience,
+        or because of a loss that is not finite.
     settings
-        That it was trained with.
+        Settings that were used for the training.
     training_scale, held_out_scale
-        Of the losses on both kinds of patches.
+        Scales of the losses on training and held-out patches.
     """
     if not epochs:
         return ()
@@ -178,7 +179,7 @@ def diagnose(
             _rate_somewhat_too_low,
         )
         if (finding := rule(curves)) is not None
-    ][:1]  # each explains what the later ones would see
+    ][:1]  # each explains the symptoms that the later rules would find
     further = (_underfitting(curves, causes), _overfitting(curves) or _training_ahead(curves))
     faults = (*causes, *(finding for finding in further if finding is not None))
     stagnation = None if faults else _stagnation(curves)
@@ -186,7 +187,7 @@ def diagnose(
 
 
 class _Curves:
-    """A training's figures as vectors over its epochs, smoothed."""
+    """Figures of a training as smoothed vectors over its epochs."""
 
     def __init__(
         self,
@@ -210,13 +211,13 @@ class _Curves:
         self.ended_early = self.count < settings.epochs
 
     def gain(self, curve: Vector) -> float:
-        """Return what a curve gained in its last third."""
+        """Return the gain of a curve in its last third."""
         return float(curve[-1] - curve[(2 * self.count) // 3 - 1]) if self.count > 1 else 0.0
 
     def is_rising(self, part: float) -> bool:
-        """Tell whether the curves rise on at the end, by this part of what there is.
+        """Return True if the curves are still rising at the end, by this fraction of their maximum.
 
-        After few epochs the held-out curve is too rough to be held to it, and need only rise.
+        With few epochs the held-out curve is too noisy for this limit, and only has to rise.
         """
         if self.ended_early:
             return False
@@ -228,23 +229,23 @@ class _Curves:
 
     @property
     def has_few_epochs(self) -> bool:
-        """Whether fewer are ordered than is advised."""
+        """True if the settings have fewer epochs than advised."""
         return self.settings.epochs < _advised("epochs")[0]
 
     @property
     def accuracy(self) -> float:
-        """In the end, on training or held-out patches, whichever is better; 0 without epochs."""
+        """Final accuracy on training or held-out patches, whichever is better; 0 without epochs."""
         both = (self.training_accuracy, self.held_out_accuracy)
         return max(float(np.median(curve[-3:])) for curve in both) if self.count else 0.0
 
     @property
     def half_way(self) -> int:
-        """How many epochs half of the progress took."""
+        """Number of epochs that half of the progress took."""
         return int(np.argmax(self.held_out >= self.best / 2)) + 1
 
     @property
     def is_slow(self) -> bool:
-        """Whether half of the progress took an unusual part of the epochs."""
+        """True if half of the progress took an unusually large part of the epochs."""
         return (
             self.count >= LEAST_FOR_SLOW
             and self.best > LEARNED_NOTHING
@@ -252,7 +253,7 @@ class _Curves:
         )
 
     def slowness(self) -> str:
-        """Say how long half of the progress took."""
+        """Return a sentence that says how many epochs half of the progress took."""
         return f"half of what is learned took {self.half_way} of {self.settings.epochs} epochs"
 
 
@@ -287,7 +288,7 @@ def _rate_too_high(curves: _Curves) -> Finding | None:
 
 
 def _rate_far_too_low(curves: _Curves) -> Finding | None:
-    """Find slow or no learning at a rate below the advised range."""
+    """Detect slow learning, or none, at a rate below the advised range."""
     rate = curves.settings.initial_learning_rate
     if rate >= _advised("initial_learning_rate")[0]:
         return None
@@ -301,7 +302,7 @@ def _rate_far_too_low(curves: _Curves) -> Finding | None:
 
 
 def _rate_somewhat_too_low(curves: _Curves) -> Finding | None:
-    """Find slow learning within the advised range, where the number of epochs is not to blame."""
+    """Detect slow learning at a rate below the upper limit, when there are enough epochs."""
     settings = curves.settings
     if (
         settings.initial_learning_rate < _advised("initial_learning_rate")[1]
@@ -325,7 +326,7 @@ def _rate_too_low(curves: _Curves, evidence: str) -> Finding:
 
 
 def _too_few_epochs(curves: _Curves) -> Finding | None:
-    """Find a falling loss where the epochs are fewer than advised: nothing else can be told."""
+    """Detect a falling loss with fewer epochs than advised, when nothing else can be diagnosed."""
     return _still_falling(curves) if curves.has_few_epochs else None
 
 
@@ -371,7 +372,7 @@ def _all_background(curves: _Curves) -> Finding | None:
 
 
 def _underfitting(curves: _Curves, causes: Sequence[Finding]) -> Finding | None:
-    """Return the general finding; where a cause is found, that cause's remedy is its own."""
+    """Return the general finding; if a cause was found, its remedy is used here too."""
     if any(finding.kind == "all_background" for finding in causes):
         return None
     if not curves.is_finite:
@@ -492,12 +493,12 @@ def _lower_initial(settings: Settings) -> str:
 
 
 def _smooth(values: Sequence[float]) -> Vector:
-    """Return the running median of three; few values are left as they are."""
+    """Return the running median of three; short curves are left unchanged."""
     curve = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0)
     if len(curve) < LEAST_FOR_SMOOTHING:
         return curve
     smooth = np.asarray(ndimage.median_filter(curve, 3, mode="nearest"))
-    smooth[0], smooth[-1] = smooth[1], smooth[-2]  # the ends have no two neighbours
+    smooth[0], smooth[-1] = smooth[1], smooth[-2]  # the ends have only one neighbour
     return smooth
 
 

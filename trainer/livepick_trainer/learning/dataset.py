@@ -1,10 +1,10 @@
-"""Micrographs and seeds → batches of patches.
+"""Batches of training patches, cut from micrographs and their seeds.
 
-A patch is cut from a prepared micrograph, turned or mirrored, and slightly changed in
-brightness, contrast and noise. Its target is a Gaussian at each seed (the highest where two
-overlap, so that neighbours do not melt into one peak), its weight 0 in masked and ignored
-places. All randomness comes from the generator that is passed in: the same generator gives
-the same batches.
+A patch is cut from a prepared micrograph, rotated or mirrored, and slightly changed in
+brightness, contrast and noise. Its target has a Gaussian at each seed. Where two overlap, the
+higher value is used, so that neighbours do not merge into one peak. The weight is 0 in masked
+and ignored areas. All randomness comes from the generator that is passed in: the same generator
+gives the same batches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,42 +26,43 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatchRules:
-    """How patches are drawn and what is painted into their targets."""
+    """Rules for drawing patches and for painting their targets."""
 
     size_px: int = 96
-    """Height and width, a multiple of 16; about five particle diameters."""
+    """Height and width of a patch, a multiple of 16; about five particle diameters."""
 
     patches_per_epoch: int = 256
-    """So that an epoch takes a few seconds on two cores, whatever the number of micrographs."""
+    """Patches per epoch. With this number an epoch takes a few seconds on two cores, regardless
+    of the number of micrographs."""
 
     held_out_patches: int = 96
-    """From held-out micrographs, drawn once; their loss decides which epoch was the best."""
+    """Patches from held-out micrographs, drawn once. Their loss decides which epoch is best."""
 
     seed_fraction: float = 0.75
-    """Of the patches, so many are drawn around a seed; the rest anywhere."""
+    """Fraction of the patches that are drawn around a seed; the rest are drawn anywhere."""
 
     blob_sigma_diameters: float = 0.18
     """Standard deviation of the target's Gaussians."""
 
     ignored_radius_diameters: float = 0.4
-    """Around an ignored candidate, nothing is learned within this radius."""
+    """Radius around an ignored candidate within which nothing is learned."""
 
     gain_log_sigma: float = 0.1
-    """Spread of the random contrast, as the standard deviation of its logarithm."""
+    """Standard deviation of the logarithm of the random contrast."""
 
     offset_sigma: float = 0.1
-    """Of the random brightness; the background's standard deviation is 1."""
+    """Standard deviation of the random brightness; that of the background is 1."""
 
     most_noise: float = 0.2
-    """Upper bound of the added noise's standard deviation."""
+    """Upper limit for the standard deviation of the added noise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledMicrograph:
-    """A prepared micrograph and what is known of it."""
+    """A prepared micrograph and its labels."""
 
     image: Image
-    """``[y, x]``, particles bright; may be mapped from a file."""
+    """Image ``[y, x]`` with bright particles; may be memory-mapped from a file."""
 
     mask: Mask
     """True where nothing is learned."""
@@ -69,24 +70,25 @@ class LabelledMicrograph:
     seeds: Seeds
 
     area: PickArea | None = None
-    """Where seeds may be, in prepared pixels; None: anywhere. Particles outside have no seeds, but
-    they reach inside and are not background: beside the limits, only particles are learned."""
+    """Area that may contain seeds, in prepared pixels; None: anywhere. Particles outside have no
+    seeds, but they can reach into the area and are not background. Therefore only particles are
+    learned next to its limits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Patches for one step; all (B, 1, H, W) float32."""
+    """Patches for one training step; all arrays are (B, 1, H, W) float32."""
 
     image: Tensor
     target: Tensor
-    """1 at the centres of particles, 0 in the background."""
+    """Target: 1 at the centres of particles, 0 in the background."""
     weight: Tensor
-    """0 where nothing is learned, else 1."""
+    """Weight: 0 where nothing is learned, 1 elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patch:
-    """A piece of a micrograph with its labels, all ``[y, x]`` float32."""
+    """A section of a micrograph with its labels; all arrays are ``[y, x]`` float32."""
 
     image: Image
     target: Image
@@ -105,8 +107,8 @@ def draw_batches(
 ) -> Iterator[Batch]:
     """Yield ``patches`` patches in batches; the last batch may be smaller.
 
-    Each patch's micrograph is drawn with equal chances, not by its number of seeds, so that a
-    crowded one does not outweigh the others.
+    The micrograph of each patch is drawn with equal probability, not in proportion to its number
+    of seeds, so that a crowded micrograph does not outweigh the others.
     """
     for first in range(0, patches, batch_size):
         drawn = []
@@ -136,7 +138,7 @@ def cut_patch(
 ) -> Patch:
     """Cut the patch whose first pixel is ``corner_px`` (y, x), and paint its labels.
 
-    Beyond the end of a micrograph smaller than a patch, image and weight are 0.
+    If the micrograph is smaller than a patch, image and weight are 0 beyond its edge.
     """
     size = rules.size_px
     here = np.s_[corner_px[0] : corner_px[0] + size, corner_px[1] : corner_px[1] + size]
@@ -154,13 +156,13 @@ def cut_patch(
     doubtful = _discs(size, ignored, radius_px=reach_px)
     if micrograph.area is not None:
         doubtful |= micrograph.area.shrunk(reach_px).outside((size, size), corner_px=corner_px)
-    # Where a doubtful candidate overlaps a particle, the particle's own centre still counts.
+    # If a doubtful candidate overlaps a particle, the centre of the particle still counts.
     weight[doubtful & (target < 0.5)] = 0
     return Patch(image, target, weight)
 
 
 def gaussians(size_px: int, yx_px: Points, *, sigma_px: float) -> Image:
-    """Return a square with a Gaussian of height 1 at each point, the highest of them winning."""
+    """Return a square with a Gaussian of height 1 at each point; the highest value is used."""
     if not len(yx_px):
         return np.zeros((size_px, size_px), dtype=np.float32)
     grid = np.arange(size_px, dtype=np.float32)
@@ -180,7 +182,7 @@ def _discs(size_px: int, yx_px: Points, *, radius_px: float) -> Mask:
 
 
 def _near(yx_px: Points, size_px: int, *, reach_px: float) -> Points:
-    """Return the points inside the square or within reach of it."""
+    """Return the points inside the square or at most ``reach_px`` away from it."""
     return yx_px[((yx_px > -reach_px) & (yx_px < size_px + reach_px)).all(axis=1)]
 
 
@@ -202,7 +204,7 @@ def _draw_corner(
 
 
 def _augmented(patch: Patch, generator: np.random.Generator, rules: PatchRules) -> Patch:
-    """Return the patch turned or mirrored in one of eight ways, and otherwise exposed."""
+    """Return the patch rotated or mirrored in one of eight ways, with its exposure changed."""
     turns, mirrored = int(generator.integers(4)), bool(generator.integers(2))
 
     def turned(image: Image) -> Image:

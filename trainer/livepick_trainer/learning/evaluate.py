@@ -1,26 +1,29 @@
-"""How good the network is on held-out micrographs, and from which score on a pick counts.
+"""Evaluation of the network on held-out micrographs, and choice of the score threshold for picks.
 
-The held-out micrographs' own seeds stand in for the truth, which nobody knows. They are as
-imperfect as the seeds that were trained on, so the figures say how well the network agrees
-with cautious seeds, and are low where it finds particles that the seeds lack. A pick on an
-*ignored* candidate is counted neither way. Particles closer to the edge than the edge rule allows
-(``core.imaging.pick_area``) are neither seeds nor picked.
+The true positions are not known, so the seeds of the held-out micrographs are used instead. They
+are as imperfect as the seeds used for training. The figures therefore measure the agreement of the
+network with cautious seeds, and they are low where the network finds particles that are missing
+from the seeds. A pick on an *ignored* candidate counts neither as a hit nor as a miss. Particles
+closer to the edge than the edge rule allows (``core.imaging.pick_area``) are neither seeds nor
+picked.
 
-The **operating point** is the score from which on picks are written. Where the 2D classes have
-judged the candidates, each pick has a chance of being a particle: the score of its class. The score
-with the highest *expected* F1 by these chances needs no list of all particles, and does not favour
-who made one. (Seeds that a picker found are the easy particles; against them the best F1 is at too
-high a score, .61 where .24 was right.) F1 is flat around its best, so that this score scatters; the
-threshold is half way from it to 0.3, which by itself was within .016 of the best F1 against the
-true positions on five sets of micrographs in strong signal (one real, four simulated).
+The **operating point** is the lowest score at which picks are written. If the 2D classes have
+judged the candidates, each pick has a probability of being a particle: the score of its class. The
+score with the highest *expected* F1 under these probabilities does not depend on a list of all
+particles, and so it has no bias towards the picker that made the list. (The seeds of a picker are
+the easy particles. Against them the best F1 is at too high a score: .61 where .24 was right.) F1 is
+flat around its maximum, so this score scatters. The threshold is therefore the midpoint between
+this score and 0.3. The value 0.3 alone was within .016 of the best F1 against the true positions on
+five sets of micrographs with strong signal (one real, four simulated).
 
-Otherwise it is the score with the best F1 against the seeds, hits and misses of all held-out
-micrographs together. That is right if the seeds are a person's. If a picker found them, the point
-is half way between that score and the network's own even odds, 0.5.
+Without classes it is the score with the best F1 against the seeds, with the hits and misses of all
+held-out micrographs pooled. This is right for seeds picked by a person. If a picker found the
+seeds, the threshold is the midpoint between that score and 0.5, the score at which the network
+considers both classes equally likely.
 
-If a person has said how many particles a typical micrograph has, it is the score that gives as
-many. Where too few seeds are held out, or the best F1 says that network and seeds have hardly
-anything in common, it is the score that gives as many picks as there are seeds.
+If a person has given the number of particles in a typical micrograph, it is the score that gives
+this number of picks. If there are too few held-out seeds, or if the best F1 shows that network and
+seeds hardly agree, it is the score that gives as many picks as there are seeds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -67,65 +70,65 @@ Image = NDArray[np.float32]
 Vector = NDArray[np.float32]
 
 SCORE_FLOOR = 0.02
-"""Peaks below this are not even candidates; the worker's floor too."""
+"""Minimum score of a candidate; the worker uses the same floor."""
 
 MATCH_RADIUS_DIAMETERS = 0.25
-"""A pick must be this close to a seed: half the particle's radius."""
+"""Maximum distance of a pick from its seed, in diameters: half the particle's radius."""
 
 LEAST_SEEDS = 10
-"""Fewer held-out seeds than this cannot choose a threshold."""
+"""Minimum number of held-out seeds for choosing a threshold by F1."""
 
 SURE_CHANCE = 0.7
-"""Places in classes with this chance are labels for the gate; those with less, if they are not
-background, count neither way."""
+"""Minimum probability of a class whose members are labels for the gate. Members of other classes
+count neither way unless they are background."""
 
 EVEN_ODDS = 0.5
-"""The score of a pixel that the network holds for particle and background alike."""
+"""Score of a pixel that the network considers equally likely to be particle or background."""
 
 USUAL_THRESHOLD = 0.3
-"""See above."""
+"""Usual threshold; see the module docstring."""
 
 LEAST_KNOWN = 0.5
-"""Of the picks with even odds or better, so many must be in 2D classes."""
+"""Minimum number of picks in 2D classes, as a fraction of the picks with even odds or better."""
 
 LEAST_F1 = 0.1
-"""A best F1 below this says nothing of where to cut."""
+"""A best F1 below this value does not determine a threshold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OperatingPoint:
-    """From which score on a peak is a particle."""
+    """The score threshold for picks, and the figures at this threshold."""
 
     threshold: float
     source: str
-    """How it was chosen, in words."""
+    """Method by which the threshold was chosen, in words."""
     precision: float
-    """Against the held-out seeds, at the threshold; NaN if nothing counts."""
+    """Precision against the held-out seeds at the threshold; NaN if nothing counts."""
     recall: float
     f1: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MicrographFigures:
-    """One held-out micrograph."""
+    """Figures of one held-out micrograph."""
 
     name: str
     seeds: int
     candidates: int
-    """Peaks above the floor."""
+    """Number of peaks above the floor."""
     picks: int
-    """Peaks from the threshold on."""
+    """Number of peaks at or above the threshold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class HeldOut:
-    """What held-out micrographs say."""
+    """Results on the held-out micrographs."""
 
     figures: Figures
     operating_point: OperatingPoint
     micrographs: list[MicrographFigures]
     matches: list[Matches]
-    """Of each micrograph, for the curve."""
+    """Matches of each micrograph, for the curve."""
 
 
 def evaluate(
@@ -139,29 +142,30 @@ def evaluate(
     places: Mapping[Path, Candidates] | None = None,
     further: Sequence[PreparedMicrograph] = (),
 ) -> HeldOut:
-    """Pick held-out micrographs and compare with their seeds.
+    """Pick the held-out micrographs and compare the picks with their seeds.
 
     Parameters
     ----------
     network
-        Trained; on the device that is to run it.
+        Trained network, on the device that is to run it.
     held_out
-        Micrographs that were not trained on, and what to find in them.
+        Micrographs that were not used for training, and the seeds to find in them.
     diameter_angstrom, min_distance_fraction
         As in ``config.Particle``.
     expected_picks
-        Of a typical micrograph, if somebody knows.
+        Number of picks in a typical micrograph, if known.
     easy_seeds
-        True if a picker found the seeds, and so not the difficult particles.
+        True if the seeds come from a picker, which misses the difficult particles.
     places
-        What the 2D classes say of each micrograph, by its path, if they say anything.
+        Results of the 2D classification for each micrograph, by its path, if there are any.
     further
-        Micrographs that were trained on. Their classes count for the threshold, nothing else does.
+        Micrographs that were used for training. Only their classes are used, and only for choosing
+        the threshold.
 
     Raises
     ------
     TrainerError
-        The network finds nothing at all.
+        The network finds no candidates at all.
     """
     min_distance_px = min_distance_fraction * DIAMETER_PX
     picks = [pick(network, m, min_distance_px=min_distance_px) for m, _ in held_out]
@@ -218,22 +222,22 @@ def choose_operating_point(
     Parameters
     ----------
     matches
-        Of the held-out micrographs.
+        Matches of each held-out micrograph.
     expected_picks
-        Of a typical micrograph, if somebody knows.
+        Number of picks in a typical micrograph, if known.
     scores
-        Of all picks in each, also of those that count neither way, as they will be written too;
-        None if there are no such picks.
+        Scores of all picks in each micrograph, including those that count neither way, because
+        these will be written too; None if there are no such picks.
     easy_seeds
-        True if a picker found the seeds, and so not the difficult particles.
+        True if the seeds come from a picker, which misses the difficult particles.
     by_class
-        Scores of the picks of each micrograph, and their chances to be particles by their 2D
-        classes; NaN where nothing is known.
+        Scores of the picks of each micrograph, and their probabilities of being particles according
+        to their 2D classes; NaN where nothing is known.
 
     Raises
     ------
     TrainerError
-        There are no picks to choose among.
+        There are no picks to choose from.
     """
     pooled = pool(matches)
     if not len(pooled.score):
@@ -280,10 +284,10 @@ def choose_operating_point(
 
 
 def _best_expected(by_class: Sequence[tuple[Vector, Vector]]) -> tuple[float, float, int] | None:
-    """Return the threshold with the highest expected F1, that F1, and the picks it rests on.
+    """Return the threshold with the highest expected F1, this F1, and the number of picks used.
 
-    None if hardly anything is known of the picks. With picks of chances p, N of them above a
-    threshold, F1 is expected to be 2 sum(p above) / (N + sum(p)).
+    Return None if too few picks have a known probability. For picks with probabilities p, N of
+    which are above a threshold, the expected F1 is 2 sum(p above) / (N + sum(p)).
     """
     if not by_class:
         return None
@@ -299,7 +303,7 @@ def _best_expected(by_class: Sequence[tuple[Vector, Vector]]) -> tuple[float, fl
 
 
 def _chances(found: Picks, micrograph: PreparedMicrograph, known: Candidates) -> Vector:
-    """Return the chance of each pick to be a particle; NaN where the classes have seen nothing."""
+    """Return the probability of each pick being a particle; NaN for picks that are in no class."""
     chance = np.full(len(found), np.nan, dtype=np.float32)
     if known.chance is None or not len(known.chance) or not len(found):
         return chance
@@ -311,7 +315,7 @@ def _chances(found: Picks, micrograph: PreparedMicrograph, known: Candidates) ->
 
 
 def pick(network: nn.Module, micrograph: PreparedMicrograph, *, min_distance_px: float) -> Picks:
-    """Return the network's picks, down to the floor, in pixels of the original micrograph."""
+    """Return the network's picks above the floor, in pixels of the original micrograph."""
     yx_px, score = score_peaks(
         lambda image: network_scores(network, image),
         micrograph.image,
@@ -319,7 +323,7 @@ def pick(network: nn.Module, micrograph: PreparedMicrograph, *, min_distance_px:
         min_distance_px=min_distance_px,
         floor=SCORE_FLOOR,
     )
-    if micrograph.area is not None:  # as the worker: a refined position may have left it
+    if micrograph.area is not None:  # as in the worker: refining may move a position out of it
         inside = micrograph.area.holds(yx_px[:, 1], yx_px[:, 0])
         yx_px, score = yx_px[inside], score[inside]
     return micrograph.to_original(yx_px, score)
@@ -338,11 +342,11 @@ def score_peaks(
     Parameters
     ----------
     scores
-        A network or a graph: a padded image in, its scores out.
+        Function of a network or a graph that maps a padded image to its scores.
     image, mask
-        Prepared.
+        Prepared image and its mask.
     min_distance_px, floor
-        As of ``find_peaks``.
+        As in ``find_peaks``.
     """
     height, width = image.shape
     found = scores(padded(image))[:height, :width]
@@ -351,9 +355,9 @@ def score_peaks(
 
 
 def padded(image: Image) -> Image:
-    """Return a copy, mirrored below and to the right up to the network's multiple.
+    """Return a copy, padded by mirroring at the bottom and right to the network's multiple.
 
-    As the worker pads, so that the last rows are judged as they will be picked.
+    The worker pads in the same way, so the last rows are evaluated exactly as they will be picked.
     """
     return np.pad(image, [(0, -n % MULTIPLE_PX) for n in image.shape], mode="symmetric")
 
@@ -361,7 +365,7 @@ def padded(image: Image) -> Image:
 def _match(
     found: Picks, micrograph: PreparedMicrograph, seeds: Seeds, *, radius_px: float
 ) -> Matches:
-    """Match picks with seeds; misses on ignored candidates are taken out."""
+    """Match picks with seeds; false picks on ignored candidates are removed."""
     particles, doubtful = (
         micrograph.to_original(yx, np.ones(len(yx), dtype=np.float32))
         for yx in (seeds.positive_yx_px, seeds.ignored_yx_px)
@@ -376,19 +380,19 @@ def held_out_labels(
     by: Literal["classes", "person"],
     places: Mapping[Path, Candidates] | None = None,
 ) -> HeldOutLabels:
-    """Return what is to be found in held-out micrographs, for whoever judges models by it.
+    """Return the labels of the held-out micrographs, which are used to compare models.
 
     Parameters
     ----------
     held_out
-        Micrographs, and the first round's seeds in them.
+        Micrographs, and the seeds of the first round in them.
     diameter_angstrom
-        Of the particle.
+        Particle diameter, in ångström.
     by
-        Who says what a particle is.
+        Source of the labels.
     places
-        What the 2D classes say of each micrograph, by its path, whoever found it; it replaces the
-        seeds.
+        Results of the 2D classification for each micrograph, by its path, for candidates from any
+        picker. If given, they replace the seeds.
     """
 
     def positions(micrograph: PreparedMicrograph, yx_px: Points) -> list[tuple[float, float]]:
@@ -423,12 +427,15 @@ def held_out_labels(
 
 
 def _has_chance(known: Candidates, least: float) -> NDArray[np.bool_]:
-    """Return which places have at least this chance of being a particle by their class."""
+    """Return True for each place whose class has at least this probability of being a particle."""
     assert known.chance is not None  # noqa: S101 -- places come from the classes
     return np.asarray(np.nan_to_num(known.chance, nan=-1.0) >= least)
 
 
 def _doubtful(known: Candidates) -> NDArray[np.bool_]:
-    """Return what may be a particle: not of a bad class, or good and not in any class."""
+    """Return True for each place that may be a particle.
+
+    This is a place in a class that was not rejected, or one with a good score that is in no class.
+    """
     in_class = _has_chance(known, 0.0)
     return np.asarray((known.verdict != REJECTED) & (in_class | (known.score >= EVEN_ODDS)))

@@ -1,12 +1,12 @@
-"""Network → ONNX, refused unless onnxruntime agrees with torch.
+"""ONNX export of the network; refused unless onnxruntime agrees with torch.
 
 The graph is written node by node from torch's own trace of the network (``torch.fx``), not by
-``torch.onnx.export``: the network has six kinds of layers, and so there is neither a
-deprecated exporter nor one that wants more packages, the bytes depend on the weights alone,
-and what the graph holds can be read below. A layer that is not below is refused by name.
+``torch.onnx.export``. The network has only six kinds of layers. This way livepick depends neither
+on a deprecated exporter nor on one that needs more packages, the bytes depend only on the weights,
+and the content of the graph can be read below. Any other layer is refused by name.
 
-A particle turned by half a turn is a particle. So the graph looks at the image both ways up and
-gives the mean of both scores, which costs a tenth of a second a micrograph.
+A particle rotated by 180 degrees is still a particle. Therefore the graph scores the image in both
+orientations and returns the mean, which costs a tenth of a second per micrograph.
 """
 
 import copy
@@ -38,20 +38,20 @@ __all__ = [
 Image = NDArray[np.float32]
 
 OPSET = 17
-"""Of the ai.onnx domain; old enough for every onnxruntime from 1.13 on."""
+"""Opset of the ai.onnx domain; supported by onnxruntime 1.13 and later."""
 
 IR_VERSION = 8
 """File format version that belongs to the opset."""
 
 LARGEST_DIFFERENCE = 1e-3
-"""Of a score between torch and onnxruntime; beyond it the graph is not the network."""
+"""Largest allowed difference between a score from torch and from onnxruntime."""
 
 _REMEDY = "This is a fault of livepick or its libraries, not of your data: report it."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Agreement:
-    """How far the scores of onnxruntime are from those of torch."""
+    """Differences between the scores of onnxruntime and those of torch."""
 
     images: int
     pixels: int
@@ -60,10 +60,10 @@ class Agreement:
 
 
 def to_onnx(network: nn.Module) -> bytes:
-    """Return the network as an ONNX graph: ``image`` (1, 1, H, W) to ``score`` in [0, 1].
+    """Return the network as an ONNX graph from ``image`` (1, 1, H, W) to ``score`` in [0, 1].
 
     The normalizations are folded into the convolutions before them; the sigmoid and the mean over
-    both ways up are appended.
+    both orientations are appended.
 
     Raises
     ------
@@ -85,9 +85,9 @@ def to_onnx(network: nn.Module) -> bytes:
 
 
 def network_scores(network: nn.Module, image: Image) -> Image:
-    """Return torch's scores, ``[y, x]`` in [0, 1], of one prepared image ``[y, x]``.
+    """Return torch's scores, ``[y, x]`` in [0, 1], for one prepared image ``[y, x]``.
 
-    They are the mean over both ways up, as those of the graph.
+    They are the mean over both orientations, as in the graph.
     """
     device = next(network.parameters()).device
     network.eval()
@@ -107,8 +107,8 @@ def check_agreement(
     Raises
     ------
     TrainerError
-        A score differs by more than ``LARGEST_DIFFERENCE``, is not finite, or onnxruntime
-        will not load the graph.
+        A score differs by more than ``LARGEST_DIFFERENCE`` or is not finite, or onnxruntime
+        cannot load the graph.
     """
     score = graph_scores(graph, threads)
     reference = copy.deepcopy(network).cpu()
@@ -132,13 +132,13 @@ def check_agreement(
 
 
 def graph_scores(graph: bytes, threads: int) -> Callable[[Image], Image]:
-    """Return the graph as a function, run by onnxruntime on the CPU."""
+    """Return a function that runs the graph with onnxruntime on the CPU."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no common base but Exception
+    except Exception as error:  # onnxruntime's exceptions have no other common base class
         raise TrainerError(f"onnxruntime refuses the exported graph: {error}", _REMEDY) from error
 
     def score(image: Image) -> Image:
@@ -149,17 +149,17 @@ def graph_scores(graph: bytes, threads: int) -> Callable[[Image], Image]:
 
 
 class _GraphWriter:
-    """Writes a traced network, in evaluation mode, as ONNX nodes in the traced order."""
+    """Converter of a traced network in evaluation mode to ONNX nodes in the traced order."""
 
     def __init__(self, traced: fx.GraphModule) -> None:
         self._traced = traced
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._names: dict[fx.Node, str] = {}
-        """Of the ONNX value that holds each traced node's result."""
+        """Name of the ONNX value that holds the result of each traced node."""
 
     def write(self) -> onnx.GraphProto:
-        """Return the whole graph."""
+        """Return the complete graph."""
         for node in self._traced.graph.nodes:
             match node.op:
                 case "placeholder":
@@ -182,13 +182,13 @@ class _GraphWriter:
         )
 
     def _both_ways_up(self, image: str) -> str:
-        """Stack the image (1, 1, H, W) and its half turn to (2, 1, H, W)."""
+        """Stack the image (1, 1, H, W) and its copy rotated by 180 degrees to (2, 1, H, W)."""
         turned = self._half_turn(image, "turned")
         self._nodes.append(helper.make_node("Concat", [image, turned], ["both"], "both", axis=0))
         return "both"
 
     def _mean_score(self, logits: str) -> None:
-        """Give ``score``, the mean of both, from the logits (2, 1, H, W)."""
+        """Compute ``score``, the mean of both orientations, from the logits (2, 1, H, W)."""
         self._nodes += [
             helper.make_node("Sigmoid", [logits], ["scores"], "sigmoid"),
             helper.make_node("Split", ["scores"], ["upright", "down"], "split", axis=0),
@@ -202,7 +202,7 @@ class _GraphWriter:
         ]
 
     def _half_turn(self, value: str, name: str) -> str:
-        """Turn images by 180 degrees: both axes backwards, from the last pixel to the first."""
+        """Rotate images by 180 degrees by reversing both axes."""
         last, before_first = [-1, -1], [np.iinfo(np.int64).min] * 2
         roles = {"starts": last, "ends": before_first, "axes": [2, 3], "steps": [-1, -1]}
         inputs = [value]
@@ -254,7 +254,7 @@ class _GraphWriter:
         )
 
     def _is_folded(self, node: fx.Node) -> bool:
-        """Tell whether a normalization follows a convolution that nothing else reads."""
+        """Return True if a normalization follows a convolution whose output has no other use."""
         source = node.args[0]
         return (
             isinstance(source, fx.Node)

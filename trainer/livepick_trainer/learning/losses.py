@@ -1,17 +1,17 @@
-"""What the network is punished for, and how far it could get.
+"""Loss function of the network, and the scale on which a loss is judged.
 
 The loss is the binary cross-entropy of each pixel, with two weights. The *weight map* is 0
 where nothing may be learned (masked areas, doubtful candidates) and 1 elsewhere. The *class
-weight* lifts pixels near centres, which are some 5 to 10 % of a micrograph, in proportion to
-their target; it trades calibration for recall: with a weight of w, a pixel that is a
-particle's with probability p gets the score w p / (w p + 1 - p).
+weight* raises the weight of pixels near centres, which are some 5 to 10 % of a micrograph, in
+proportion to their target. It trades calibration for recall: with a weight of w, a pixel that
+belongs to a particle with probability p gets the score w p / (w p + 1 - p).
 
-Cross-entropy rather than a focal loss: the seeds are noisy, and a focal loss looks hardest
-at exactly the pixels whose labels are wrong.
+Cross-entropy is used instead of a focal loss because the seeds are noisy, and a focal loss gives
+the highest weight to exactly those pixels whose labels are wrong.
 
-As the targets are Gaussians and no zeros and ones, not even a perfect network reaches a loss
-of 0, and what is good depends on how crowded the micrographs are and on the class weight. So
-a loss is judged on the scale of its own labels, see ``LossScale``.
+The targets are Gaussians and not zeros and ones. Therefore even a perfect network does not reach
+a loss of 0, and a good value depends on how crowded the micrographs are and on the class weight.
+A loss is judged on the scale of its own labels; see ``LossScale``.
 """
 
 import math
@@ -35,26 +35,27 @@ __all__ = [
 ]
 
 POSITIVE_WEIGHT = 3.0
-"""How many background pixels weigh as much as one at a particle's centre."""
+"""Number of background pixels that weigh as much as one pixel at a particle's centre."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossScale:
-    """What the loss would be on the same labels without a look at the images, and at best."""
+    """Reference losses on the same labels: without looking at the images, and at best."""
 
     blank: float
-    """Of the best score that is the same everywhere."""
+    """Loss of the best score that is the same everywhere."""
 
     floor: float
-    """Of a network that gives each pixel its target."""
+    """Loss of a network that gives each pixel its target."""
 
     untrained: float
-    """Of the score that an untrained network gives everywhere, ``network.PRIOR``."""
+    """Loss of the score that an untrained network gives everywhere, ``network.PRIOR``."""
 
     def progress(self, loss: float) -> float:
-        """Return 0 for a network that learned nothing, 1 for a perfect one; negative is worse.
+        """Return the progress: 0 for a network that learned nothing, 1 for a perfect one.
 
-        NaN if the loss is not a number, or if there is nothing to learn.
+        It is negative for a network that is worse than a blind guess, and NaN if the loss is not
+        a number or if there is nothing to learn.
         """
         way = self.blank - self.floor
         return (self.blank - loss) / way if way > 0 else float("nan")
@@ -68,10 +69,10 @@ def weighted_cross_entropy(
     Parameters
     ----------
     logits, target, weight
-        All (B, 1, H, W); ``target`` in [0, 1], ``weight`` at least 0. If all weights are 0,
-        so is the loss.
+        Arrays (B, 1, H, W); ``target`` in [0, 1], ``weight`` at least 0. If all weights are 0,
+        the loss is 0.
     positive_weight
-        The class weight; 1 treats particles and background alike.
+        Class weight; 1 treats particles and background alike.
     """
     each = binary_cross_entropy_with_logits(logits, target, reduction="none")
     weighted = each * weight * (1 + (positive_weight - 1) * target)
@@ -81,9 +82,9 @@ def weighted_cross_entropy(
 def loss_scale(batches: Iterable[Batch], *, positive_weight: float) -> LossScale:
     """Return the scale of the losses on these labels.
 
-    With all pixels' weights W = weight (1 + (w - 1) target), the best score that is the same
-    everywhere is the mean of the targets weighted by W; and at each pixel no score has a lower
-    cross-entropy than the target itself.
+    With pixel weights W = weight (1 + (w - 1) target), the best score that is the same everywhere
+    is the mean of the targets weighted by W. At each pixel, no score has a lower cross-entropy than
+    the target itself.
     """
     counted = lifted = hits = lowest = 0.0
     for batch in batches:
@@ -107,11 +108,11 @@ def loss_scale(batches: Iterable[Batch], *, positive_weight: float) -> LossScale
 
 
 def count_right(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Return how many pixels are right and how many there are, of each class, (4,) float64.
+    """Return the number of correct pixels and of all pixels in each class, (4,) float64.
 
-    In order: particle pixels called particle, particle pixels, background pixels called
-    background, background pixels. A pixel is a particle's if its target is above one half, and
-    called one if its score is.
+    In order: particle pixels classified as particle, all particle pixels, background pixels
+    classified as background, all background pixels. A pixel belongs to a particle if its target is
+    above one half, and is classified as particle if its score is above one half.
     """
     counts = weight > 0
     called, is_particle = logits > 0, target > 0.5
@@ -125,15 +126,15 @@ def count_right(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def balanced_accuracy(right: Tensor) -> float:
-    """Return the mean of the shares of particle and of background pixels that are right.
+    """Return the mean of the fractions of particle pixels and background pixels that are correct.
 
-    Plain accuracy would say 0.95 of a network that finds nothing, which here is one half.
+    For a network that finds nothing, plain accuracy would be 0.95; the balanced accuracy is 0.5.
 
     Parameters
     ----------
     right
-        Sum of what ``count_right`` returned. A class that is absent is left out of the mean;
-        if both are, the accuracy is 0.
+        Sum of the results of ``count_right``. A class that is absent is left out of the mean;
+        if both are absent, the accuracy is 0.
     """
     shares = [float(n / total) for n, total in right.reshape(2, 2) if total > 0]
     return sum(shares) / len(shares) if shares else 0.0

@@ -1,10 +1,11 @@
-"""The network: a small U-Net that gives, for each pixel, the logit of "a particle's centre".
+"""Picking network: a small U-Net that gives each pixel the logit of "a particle's centre".
 
-Everything here serves two aims: a micrograph of 800 x 800 prepared pixels in a tenth of a CPU
-second, and a view wide enough to tell a particle from what merely looks like a piece of one.
-Hence few channels at full size, where the pixels are; sums instead of concatenations on the
-way up; BatchNorm, which melts into the convolutions at export; nearest-neighbour upsampling,
-which costs a copy.
+The design has two aims: to process a micrograph of 800 x 800 prepared pixels in a tenth of a CPU
+second, and to have a receptive field wide enough to distinguish a particle from something that
+only looks like part of one. Therefore there are few channels at full size, where most pixels are.
+The decoder adds feature maps instead of concatenating them. BatchNorm is used because it can be
+folded into the convolutions at export, and nearest-neighbour upsampling because it only costs
+a copy.
 
 Only layers that ``export_onnx`` knows may be used.
 """
@@ -18,27 +19,28 @@ from torch import Tensor, nn
 __all__ = ["MULTIPLE_PX", "PRIOR", "Architecture", "PickingNetwork", "make_network"]
 
 MULTIPLE_PX = 16
-"""Height and width of the input are multiples of this: the levels halve it three times, and
-the contract with the worker leaves room for a fourth."""
+"""Height and width of the input are multiples of this number. The levels halve them three times,
+and the contract with the worker leaves room for a fourth."""
 
 PRIOR = 0.05
-"""Score that an untrained network gives everywhere, about the true share of centres: so the
-first steps need not unlearn a score of one half."""
+"""Score that an untrained network gives everywhere. It is close to the true share of centres, so
+that the first training steps need not unlearn a score of one half."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """How wide and how deep; the fields and nothing else make two networks alike."""
+    """Width and depth of the network; networks with equal fields have the same architecture."""
 
     channels: tuple[int, ...] = (8, 16, 32, 64)
-    """Of each level, the first at full size, each further one at half the size before it."""
+    """Channels of each level: the first at full size, each further one at half the size."""
 
     deepest_convolutions: int = 2
-    """Of the coarsest level; each adds ``2 * 2**(levels - 1)`` pixels of view."""
+    """Convolutions of the coarsest level; each widens the receptive field by
+    ``2 * 2**(levels - 1)`` pixels."""
 
 
 class PickingNetwork(nn.Module):
-    """Images ``(B, 1, H, W)``, H and W multiples of 16, to logits of the same shape."""
+    """Network from images ``(B, 1, H, W)``, H and W multiples of 16, to logits of that shape."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -60,7 +62,7 @@ class PickingNetwork(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the logits."""
+        """Return the logits for a batch of images."""
         features = self.stem(image)  # (B, C0, H, W)
         skipped = []
         for down, refine in zip(self.down, self.refine, strict=True):
@@ -80,7 +82,7 @@ def make_network(seed: int, architecture: Architecture | None = None) -> Picking
 
 
 def _block(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequential:
-    """Return convolution, normalization, rectification."""
+    """Return a block of convolution, normalization and ReLU."""
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
         nn.BatchNorm2d(channels_out),

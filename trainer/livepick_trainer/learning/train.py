@@ -1,8 +1,8 @@
-"""The training loop: everything it decides is an argument, all it learns is returned.
+"""Training loop, which takes all settings as arguments and returns all results.
 
-It knows neither files nor the config. A run that was stopped goes on from the ``Checkpoint``
-that was saved after its last whole epoch, and ends with the same weights as one that was not:
-an epoch depends on nothing but the checkpoint and its own number.
+It does not access files or the config. A run that was stopped continues from the ``Checkpoint``
+saved after its last complete epoch, and ends with the same weights as an uninterrupted run,
+because an epoch depends only on the checkpoint and on its own number.
 """
 
 import copy
@@ -32,34 +32,34 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How to train."""
+    """Training settings."""
 
     epochs: int
     initial_learning_rate: float
     final_learning_rate: float
     seed: int
     patience: int = 8
-    """Epochs in a row without a lower held-out loss, after which training ends."""
+    """Number of consecutive epochs without a lower held-out loss after which training ends."""
     weight_decay: float = 1e-4
     positive_weight: float = POSITIVE_WEIGHT
-    """The class weight, see ``losses``."""
+    """Class weight; see ``losses``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochFigures:
-    """What one epoch came to; the losses are means over its batches.
+    """Figures of one epoch; the losses are means over its batches.
 
-    A training that came apart has NaN or infinite losses in its last epoch.
+    A training that diverged has NaN or infinite losses in its last epoch.
     """
 
     epoch: int
-    """Counted from 1."""
+    """Number of the epoch, counted from 1."""
     learning_rate: float
-    """At the epoch's end."""
+    """Learning rate at the end of the epoch."""
     training_loss: float
     validation_loss: float
     training_accuracy: float
-    """Balanced, see ``losses.balanced_accuracy``."""
+    """Balanced accuracy; see ``losses.balanced_accuracy``."""
     validation_accuracy: float
     training_found: float = math.nan
     """Share of the particles' pixels whose score is above one half."""
@@ -67,28 +67,28 @@ class EpochFigures:
 
     @property
     def is_finite(self) -> bool:
-        """Whether both losses are numbers."""
+        """True if both losses are finite."""
         return math.isfinite(self.training_loss) and math.isfinite(self.validation_loss)
 
 
 @dataclass(slots=True)
 class Checkpoint:
-    """All that the next epoch depends on. The tensors are on the CPU."""
+    """Complete state that the next epoch depends on. The tensors are on the CPU."""
 
     weights: Weights
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
-    """Of the mixed-precision loss scaling; empty on the CPU."""
+    """State of the mixed-precision loss scaling; empty on the CPU."""
     torch_random_state: Tensor
     best_weights: Weights
     best_loss: float
     stale: int
-    """Epochs since ``best_loss``."""
+    """Number of epochs since ``best_loss``."""
     history: list[EpochFigures] = field(default_factory=list)
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs are behind it."""
+        """Number of completed epochs."""
         return len(self.history)
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,25 +112,25 @@ def train(
     resume: Checkpoint | None = None,
     save: Callable[[Checkpoint], None] = lambda _: None,
 ) -> list[EpochFigures]:
-    """Train ``network`` in place, leave its best weights in it, return each epoch's figures.
+    """Train ``network`` in place, leave its best weights in it, and return each epoch's figures.
 
-    An epoch whose loss is not finite is the last one: what the optimizer would go on with is
-    spoilt. The best weights are then those of an earlier epoch, or those at the start.
+    An epoch whose loss is not finite is the last one, because the optimizer could not continue from
+    its state. The best weights are then those of an earlier epoch, or those at the start.
 
     Parameters
     ----------
     network
-        On the device that it is to be trained on; mixed precision is used on CUDA only.
+        Network on the device that is used for training; mixed precision is used on CUDA only.
     batches
-        Called with the epoch, from 0; starts that epoch's pass.
+        Function that is called with the epoch, counted from 0, and starts that epoch's pass.
     held_out
-        Starts a pass over the same held-out batches at each call.
+        Function that starts a pass over the same held-out batches at each call.
     recipe
-        How to train.
+        Training settings.
     resume
-        Where an earlier call of this function was stopped.
+        Checkpoint at which an earlier call of this function was stopped.
     save
-        Called with the state after each epoch.
+        Function that is called with the state after each epoch.
     """
     device = next(network.parameters()).device
     optimizer = torch.optim.AdamW(
@@ -173,7 +173,7 @@ def train(
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Return the rate of an epoch, counted from 0: falls exponentially to the final one."""
+    """Return the rate of an epoch, counted from 0; it falls exponentially to the final rate."""
     progress = epoch / max(1, recipe.epochs - 1)
     ratio = recipe.final_learning_rate / recipe.initial_learning_rate
     return float(recipe.initial_learning_rate * ratio**progress)
@@ -192,7 +192,7 @@ def _train_epoch(
     scaler: torch.amp.GradScaler,
     recipe: Recipe,
 ) -> Tensor:
-    """Take one step a batch; return the mean loss and the counts of ``count_right``, (5,)."""
+    """Take one step per batch; return the mean loss and the counts of ``count_right``, (5,)."""
     network.train()
     figures = []
     for batch in batches:
@@ -206,7 +206,7 @@ def _train_epoch(
 
 
 def _measure(network: nn.Module, batches: Iterable[Batch], recipe: Recipe) -> Tensor:
-    """Return the same as ``_train_epoch`` without learning."""
+    """Return the same figures as ``_train_epoch``, without learning."""
     network.eval()
     figures = []
     with torch.no_grad():

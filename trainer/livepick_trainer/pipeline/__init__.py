@@ -1,1 +1,1 @@
-"""The stages, the run's context, progress, report."""
+"""Stages of a training run, its context, progress and report."""

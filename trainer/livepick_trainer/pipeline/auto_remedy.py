@@ -1,13 +1,12 @@
-"""Training that mends itself: train, look at the curves, change a setting, train again.
+"""Automatic remedy of a training: train, diagnose the curves, change a setting, train again.
 
-Which attempt was the best is decided by the **average precision of its picks on the held-out
-micrographs**, against their seeds. Their loss could not decide it: it is on another scale as
-soon as the class weights differ, and it judges every pixel, where what counts is whether peaks
-are at particles and particles before junk. Of equal ones the earlier is kept, so that a rerun
-must have been worth it.
+The best attempt is the one whose picks have the highest **average precision on the held-out
+micrographs**, against their seeds. The held-out loss is not suited to this choice: its scale
+changes with the class weights, and it rates every pixel, although what matters is that peaks are at
+particles and that particles rank before junk. If two attempts are equal, the earlier one is kept: a
+rerun has to be an improvement.
 
-An attempt is trained from the same start, on the same patches: what differs is its settings
-alone.
+All attempts start from the same weights and use the same patches; only their settings differ.
 """
 
 import math
@@ -48,7 +47,7 @@ from livepick_trainer.seeds.preprocess import PreparedMicrograph
 __all__ = ["MOST_RERUNS", "choose", "next_settings", "train_with_remedies"]
 
 MOST_RERUNS = 2
-"""After the first attempt."""
+"""Most attempts after the first."""
 
 
 def train_with_remedies(
@@ -61,28 +60,28 @@ def train_with_remedies(
     stage: Stage = "train",
     settings: Settings | None = None,
 ) -> None:
-    """Train, and train again with the first finding's remedy; leave the best weights.
+    """Train, train again with the remedy for the first finding, and write the best weights.
 
     Parameters
     ----------
     run
         The run, with its settings.
     draft
-        Folder for the attempts; gets ``WEIGHTS`` and ``history.json`` in the end. Called again
-        after a kill, it goes on there, and on the CPU ends with the same bytes.
+        Folder for the attempts; in the end, ``WEIGHTS`` and ``history.json`` are written here. If
+        the trainer was killed, a second call resumes here, and on the CPU gives the same bytes.
     learned, held_out
-        What to learn from, and what to judge by.
+        Micrographs to train on, and micrographs to evaluate on.
     start
-        Weights to start from; None for an untrained network.
+        Weights to start from. None: an untrained network.
     stage
-        For the progress reports.
+        Stage named in the progress reports.
     settings
-        The first to be tried; None: those of the run.
+        Settings of the first attempt. None: those of the run.
 
     Raises
     ------
     TrainerError
-        Every attempt's loss is no number, or a file in ``draft`` is damaged.
+        The loss is not finite in any attempt, or a file in ``draft`` is damaged.
     """
     judged = list(held_out_batches(run, held_out))
     attempts: list[Attempt] = []
@@ -99,7 +98,7 @@ def train_with_remedies(
             attempt = _make(task, network, learned, held_out, judged)
         attempts.append(attempt)
         settings = next_settings(attempts) if run.spec.training.auto_remedy else None
-        if is_new:  # told before it is written: killed in between, it is told twice, not never
+        if is_new:  # reported before it is written: a kill in between repeats the report
             _report(run, stage, attempt, reruns=settings is not None)
             attempt.write(folder)
     history = choose(attempts)
@@ -112,7 +111,7 @@ def train_with_remedies(
 
 
 def next_settings(attempts: Sequence[Attempt]) -> Settings | None:
-    """Return what to train with after these attempts; None if it is enough."""
+    """Return the settings of the next attempt; None if no further attempt is needed."""
     fault = attempts[-1].fault
     if fault is None or len(attempts) > MOST_RERUNS:
         return None
@@ -121,12 +120,12 @@ def next_settings(attempts: Sequence[Attempt]) -> Settings | None:
 
 
 def choose(attempts: Sequence[Attempt]) -> History:
-    """Return the attempts with the one of the highest average precision as kept.
+    """Return the history of attempts; the one with the highest average precision is kept.
 
     Raises
     ------
     TrainerError
-        No attempt has any weights to keep.
+        No attempt has weights that can be kept.
     """
     precisions = [attempt.average_precision for attempt in attempts]
     if all(precision is None for precision in precisions):
@@ -139,7 +138,7 @@ def choose(attempts: Sequence[Attempt]) -> History:
         )
 
     def rank(index: int) -> tuple[float, int]:
-        """Place an attempt without weights after one that finds nothing, or cannot be judged."""
+        """Rank an attempt without weights below one that finds nothing or cannot be evaluated."""
         precision = precisions[index]
         if precision is None:
             return -1.0, -index
@@ -158,7 +157,7 @@ def choose(attempts: Sequence[Attempt]) -> History:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """An attempt that is to be made."""
+    """An attempt to be trained."""
 
     run: Run
     stage: Stage
@@ -191,7 +190,7 @@ def _make(
     held_out: Sequence[LabelledMicrograph],
     judged: Sequence[Batch],
 ) -> Attempt:
-    """Train ``network`` in place to its best weights, save them, judge and diagnose."""
+    """Train ``network`` in place, save its best weights, evaluate and diagnose it."""
     run, settings = task.run, task.settings
     positive_weight = POSITIVE_WEIGHT if settings.class_weights else 1.0
 
@@ -237,7 +236,7 @@ def _make(
 
 
 def _figures(run: Run, network: PickingNetwork, held_out: Sequence[LabelledMicrograph]) -> Figures:
-    """Return how the picks of ``network`` agree with the held-out seeds, in prepared pixels."""
+    """Return figures of the network's picks against the held-out seeds, in prepared pixels."""
     none = Candidates(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
     prepared = [
         PreparedMicrograph(
@@ -261,7 +260,7 @@ def _figures(run: Run, network: PickingNetwork, held_out: Sequence[LabelledMicro
             diameter_angstrom=run.spec.particle.diameter_angstrom,
             min_distance_fraction=run.spec.particle.min_distance_fraction,
         )
-    except TrainerError:  # no peak anywhere: that is what the figures of no picks say
+    except TrainerError:  # no peak anywhere: return the figures for no picks
         truths = sum(len(s.positive_yx_px) for s in seeds)
         nothing = np.zeros(0)
         return figures_of([Matches(nothing, nothing.astype(bool), nothing, truths)])
@@ -281,7 +280,7 @@ def _report_epoch(task: _Task, figures: EpochFigures) -> None:
 
 
 def _report(run: Run, stage: Stage, attempt: Attempt, *, reruns: bool) -> None:
-    """Say what was found in an attempt, and whether it is followed by another."""
+    """Report the findings of an attempt, and whether another attempt follows."""
     for finding in attempt.findings:
         run.reporter.report(
             stage,

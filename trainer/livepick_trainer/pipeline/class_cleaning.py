@@ -1,10 +1,10 @@
-"""The stages that clean the seeds: candidates are sorted into 2D classes, and classes judged.
+"""Stages that clean the seeds: candidates are sorted into 2D classes, and the classes are judged.
 
-What is in an accepted class is *believed*; what is in a clearly rejected one is junk, and the
-network learns it as background, which is what teaches it to leave junk alone; what is in a doubtful
-class, or was not sorted, as its box reaches over the edge, is learned as nothing. If hardly
-anything is believed, the classes say more about the noise than about the particle, and the seeds
-stay as they were.
+Candidates in an accepted class are *believed*. Those in a clearly rejected class are junk: the
+network learns them as background, which teaches it not to pick junk. Candidates in a doubtful
+class, and those that were not sorted because their box reaches over the edge, are ignored during
+training. If hardly any are believed, the classes say more about the noise than about the particle,
+and the seeds stay as they were.
 """
 
 import io
@@ -43,31 +43,32 @@ Verdict = NDArray[np.int8]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CleanRules:
-    """Which candidates are sorted, and when the outcome is used."""
+    """Rules for which candidates are sorted, and when the result is used."""
 
     sorted_score_fraction: float = 0.6
-    """Candidates from this fraction of the seeding threshold on: junk is to be sorted too."""
+    """Candidates from this fraction of the seeding threshold are sorted, so that junk is sorted,
+    too."""
 
     most_sampled: int = 4000
-    """Classes are made from so many, drawn from all micrographs and all scores, which takes half a
-    minute on two cores; the others are then assigned to these classes, at a cost that is linear in
-    their number."""
+    """Number of candidates that classes are made from, drawn from all micrographs and all scores.
+    This takes half a minute on two cores. The others are then assigned to these classes, at a cost
+    that is linear in their number."""
 
     least_particles: int = 150
-    """Fewer are not sorted: averages of a handful are noise."""
+    """Fewest candidates that are sorted: averages of a handful are noise."""
 
     junk_score: float = 0.2
-    """Classes are learned as background only below this score, where the evidence is strong.
-    Between it and the limit they are learned as nothing."""
+    """Classes below this score, where the evidence is strong, are learned as background. Those
+    between this score and the acceptance threshold are ignored."""
 
     use_decoys: bool = True
-    """False: classes are judged by their averages alone; to see what the decoys are worth."""
+    """False: classes are judged by their averages alone; used to measure the benefit of decoys."""
 
     centred: bool = True
-    """False: seeds stay where they were picked; to see what the alignment is worth."""
+    """False: seeds stay where they were picked; used to measure the benefit of the alignment."""
 
     least_believed: float = 0.1
-    """Fraction of the sorted particles below which the outcome is not used."""
+    """Fraction of believed candidates, among those sorted, below which the result is not used."""
 
 
 def sort_candidates(
@@ -83,26 +84,28 @@ def sort_candidates(
     report: Callable[[str, int, int], None],
     decoys: Sequence[Candidates] | None = None,
 ) -> None:
-    """Sort the candidates of all micrographs into classes, and leave them in ``folder``.
+    """Sort the candidates of all micrographs into classes, and write these to ``folder``.
 
     Parameters
     ----------
     micrographs
-        Prepared; their originals are read once more.
+        Prepared micrographs; their originals are read again.
     folder
-        Exists.
+        Existing folder for the classes.
     threshold
-        Of the seeding model.
+        Score threshold of the seeding model.
     diameter_angstrom, contrast
-        Of the particle.
+        Diameter and contrast of the particle.
     seed, device
-        Of the classification; on the CPU the same seed gives the same classes.
+        Random seed and device of the classification; on the CPU, the same seed gives the same
+        classes.
     rules
-        What is sorted.
+        Rules for which candidates are sorted.
     report
-        Called with a sentence, steps done and steps in all.
+        Called with a sentence, the number of steps done, and the total.
     decoys
-        What the same picker finds in the negative of each micrograph; None if nobody looked.
+        Picks of the same picker in the negative of each micrograph; None if the negatives were not
+        searched.
 
     Raises
     ------
@@ -188,37 +191,37 @@ def select_seeds(
     trusted: bool = False,
     weak: bool = False,
 ) -> float | None:
-    """Judge the classes that ``sort_candidates`` left; leave verdicts and picture in ``folder``.
+    """Judge the classes that ``sort_candidates`` made; write verdicts and a picture to ``folder``.
 
-    Returns the share of the candidates in accepted classes; None if they are not sorted.
+    Returns the share of the candidates in accepted classes; None if they were not sorted.
 
     Parameters
     ----------
     sorted_folder
-        Where the classes are.
+        Folder with the classes.
     micrographs
-        Those that were sorted.
+        Micrographs whose candidates were sorted.
     folder
-        Exists.
+        Existing folder for the verdicts.
     diameter_angstrom
-        Of the particle.
+        Particle diameter.
     accept, reject
-        Numbers of classes that a person has decided on.
+        Numbers of the classes that a person has accepted or rejected.
     rules
-        When the outcome is used.
+        Rules for when the result is used.
     report
-        Called with a sentence, steps done and steps in all.
+        Called with a sentence, the number of steps done, and the total.
     trusted
-        The candidates are a person's, whose word counts for more: classes are for the picture, and
-        only those that a person rejects here are not believed.
+        True if the candidates are a person's picks, which take precedence: classes are only shown
+        in the picture, and only those that a person rejects here are not believed.
     weak
-        The signal is so weak that classes tell nothing; they are for the picture, unless a person
-        decides.
+        True if the signal is too weak for classes to be meaningful: they are only shown in the
+        picture, unless a person decides on some.
 
     Raises
     ------
     TrainerError
-        A person decided on a class that there is not.
+        A person decided on a class that does not exist.
     """
     found = [_Judged.unsorted(m.candidates) for m in micrographs]
     summary = json.loads((sorted_folder / SORTED).read_bytes())
@@ -235,7 +238,7 @@ def select_seeds(
         arrays = {name: archive[name] for name in archive.files}
     _refuse_unknown_classes({*accept, *reject}, len(arrays["averages"]))
     decided = bool({*accept, *reject})
-    if trusted:  # all that a person has not rejected
+    if trusted:  # all classes that a person has not rejected
         accept = sorted(set(range(len(arrays["averages"]))) - set(reject))
     selection = select_classes(
         arrays["averages"],
@@ -262,7 +265,7 @@ def select_seeds(
         note += "; they are a person's, and believed"
     if used:
         for number, of_micrograph in enumerate(found):
-            if trusted:  # also where there were too many to sort, or a box reaches over the edge
+            if trusted:  # including those not sorted, as their box reaches over the edge
                 of_micrograph.verdict[:] = BELIEVED
             here = arrays["micrograph"] == number
             places = arrays["candidate"][here]
@@ -314,9 +317,9 @@ def _refuse_unknown_classes(decided: set[int], count: int) -> None:
 
 
 def judged(folder: Path, micrographs: Sequence[PreparedMicrograph]) -> list[PreparedMicrograph]:
-    """Return the micrographs with what ``select_seeds`` left in ``folder``.
+    """Return the micrographs with the results that ``select_seeds`` wrote to ``folder``.
 
-    That is a verdict on each candidate, and where the 2D alignment found its centre.
+    These are a verdict on each candidate, and the centre that the 2D alignment found for it.
     """
     names: list[str] = json.loads((folder / CLASSES_JSON).read_bytes())["micrographs"]
     number_of = {Path(name): number for number, name in enumerate(names)}
@@ -334,7 +337,7 @@ def judged(folder: Path, micrographs: Sequence[PreparedMicrograph]) -> list[Prep
 
 
 def _choose(micrographs: Sequence[PreparedMicrograph], floor: float) -> list[NDArray[np.intp]]:
-    """Return the candidates of each micrograph that are sorted: those outside of the mask."""
+    """Return the candidates of each micrograph to be sorted: from ``floor``, outside the mask."""
     above = [np.flatnonzero(m.candidates.score >= floor) for m in micrographs]
     masked = [
         m.mask[tuple(np.clip(np.rint(m.candidates.yx_px).astype(int), 0, _last(m)).T)]
@@ -346,9 +349,10 @@ def _choose(micrographs: Sequence[PreparedMicrograph], floor: float) -> list[NDA
 def _sample(
     chosen: Sequence[NDArray[np.intp]], micrographs: Sequence[PreparedMicrograph], most: int
 ) -> list[NDArray[np.intp]]:
-    """Return at most about ``most`` of the candidates, in proportion, evenly spaced by score.
+    """Return at most about ``most`` candidates, the same share of each micrograph.
 
-    Were they the best of each, junk of lower scores would have no class to go to.
+    They are evenly spaced by score rank. If only the best were taken, junk with lower scores would
+    have no class to be assigned to.
     """
     share = most / max(1, sum(map(len, chosen)))
     if share >= 1:
@@ -366,7 +370,7 @@ def _last(micrograph: PreparedMicrograph) -> NDArray[np.intp]:
 
 
 class _Cutter:
-    """Cuts candidates out of the original micrographs, and remembers which in what order."""
+    """Cutter of candidates from the original micrographs; records their order."""
 
     def __init__(
         self,
@@ -385,7 +389,7 @@ class _Cutter:
         """Micrograph and candidate of each particle cut so far."""
 
     def __call__(self, number: int, places: NDArray[np.intp]) -> ParticleStack:
-        """Return the boxes around candidates of a micrograph that are wholly inside."""
+        """Return the boxes around candidates of a micrograph, if they are entirely inside it."""
         micrograph = self._micrographs[number]
         scale = np.array([micrograph.scale_y, micrograph.scale_x], dtype=np.float32)
         image = read_micrograph(
@@ -407,7 +411,7 @@ class _Cutter:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Judged:
-    """What the classes say of the candidates of one micrograph; fields as in ``Candidates``."""
+    """Verdicts on the candidates of one micrograph; fields as in ``Candidates``."""
 
     yx_px: NDArray[np.float32]
     verdict: Verdict
@@ -415,7 +419,7 @@ class _Judged:
 
     @classmethod
     def unsorted(cls, candidates: Candidates) -> Self:
-        """Return what is known before the classes are judged."""
+        """Return the state before the classes are judged."""
         count = len(candidates.score)
         return cls(
             candidates.yx_px.copy(),

@@ -1,4 +1,4 @@
-"""One JSON line a step in ``progress.jsonl``, for the daemon to follow; the same in the log."""
+"""Progress reports: one JSON line per step in ``progress.jsonl`` for the daemon, and a log line."""
 
 import logging
 import math
@@ -14,10 +14,10 @@ _log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Appends to the progress file of one run.
+    """Writer that appends to the progress file of one run.
 
-    A trainer that was killed while it wrote leaves half a line; it is closed before the first
-    line of this one, so that only the half is lost.
+    A trainer that was killed while writing leaves an incomplete line. This reporter ends that line
+    before its own first one, so that only the incomplete line is lost.
     """
 
     def __init__(self, run_folder: Path) -> None:
@@ -35,9 +35,9 @@ class Reporter:
         finding: FindingKind | None = None,
         rerun: bool = False,
     ) -> None:
-        """Append one step: a sentence, how far the stage is, and an epoch's figures if any.
+        """Append one step: a sentence, the progress of the stage, and an epoch's figures if any.
 
-        A loss that is no number is left out.
+        A loss that is not finite is omitted.
         """
         line = Progress(
             at=time.time(),

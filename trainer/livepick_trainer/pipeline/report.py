@@ -1,4 +1,4 @@
-"""What a run came to: ``report.json`` for programs, ``curves.png`` for people."""
+"""Results of a run: ``report.json`` for programs, ``curves.png`` for people."""
 
 import io
 import textwrap
@@ -25,57 +25,57 @@ WIDE = 4.0
 """Losses that spread by more than this factor are drawn on a logarithmic axis."""
 
 COLORS = ("#1f5fa8", "#c8621b", "#3a7d44")
-"""Of the attempts, in order."""
+"""Colours of the attempts, in order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeedCounts:
-    """What there was to learn from, or to be judged by."""
+    """Numbers of micrographs and seeds to train on, or to evaluate on."""
 
     micrographs: int
     candidates: int
-    """Of the seeding model, of any score."""
+    """Candidates of the seeding model, with any score."""
     positive: int
-    """Taken for particles."""
+    """Seeds learned as particles."""
     ignored: int
-    """Taken for neither particle nor background."""
+    """Candidates learned neither as particle nor as background."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """Everything that is known of a run when it ends."""
+    """Results of a finished run."""
 
     parameters: int
-    """Of the network."""
+    """Number of parameters of the network."""
     training: SeedCounts
     held_out: SeedCounts
     best_epoch: int
-    """Whose weights were kept."""
+    """Epoch whose weights were kept."""
     epochs: Sequence[EpochFigures]
-    """Of the attempt that was kept."""
+    """Epochs of the attempt that was kept."""
     findings: Sequence[Finding]
-    """What its curves say, with remedies."""
+    """Findings on its curves, with remedies."""
     attempts: Sequence[Attempt]
-    """All of them, with settings, curves, findings and figures."""
+    """All attempts, with settings, curves, findings and figures."""
     kept: int
     """Number of the attempt whose weights are in the bundle."""
     why_kept: str
     figures: Figures
-    """Against the held-out micrographs' seeds, distances in their pixels."""
+    """Figures against the seeds of the held-out micrographs, with distances in their pixels."""
     operating_point: OperatingPoint
     micrographs: Sequence[MicrographFigures]
-    """Held out."""
+    """Figures of each held-out micrograph."""
     export: Agreement | None = None
-    """None until the graph was compared with the network."""
+    """Agreement of the exported graph with the network; None until they are compared."""
 
     def to_json(self) -> bytes:
-        """Return it as JSON; a figure that is not defined becomes null."""
+        """Return the report as JSON; an undefined figure becomes null."""
         return TypeAdapter(Report).dump_json(self, indent=1) + b"\n"
 
 
 def draw_curves(history: History, held_out: HeldOut) -> bytes:
-    """Return a PNG picture: loss, accuracy and rate of each attempt, precision by recall, words."""
-    # Only this picture needs matplotlib, and its pyplot would look for a display.
+    """Return a PNG: loss, accuracy and rate of each attempt, precision-recall curve, findings."""
+    # Imported here because only this picture needs matplotlib. pyplot would look for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 

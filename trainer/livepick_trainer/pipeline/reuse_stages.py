@@ -1,7 +1,7 @@
-"""A run that goes on from an earlier one: preparation and sorting are taken over, not done again.
+"""Reuse of an earlier run's stages: a continuing run does not repeat preparation and sorting.
 
-The files are linked, or copied where the file system has no links: a stage that is whole is never
-written again, so two runs may share it.
+The files are hard-linked, or copied if the file system has no links. A finished stage is never
+written again, so two runs can share it.
 """
 
 import logging
@@ -18,16 +18,16 @@ from livepick_trainer.pipeline.progress import Reporter
 __all__ = ["TAKEN_OVER", "take_over"]
 
 TAKEN_OVER: tuple[Stage, ...] = ("prepare", "reseed", "classify")
-"""Stages that nothing shapes but the seeds and what a continuing run has in common, in order."""
+"""Stages that depend only on the seeds and on what a continuing run has in common, in order."""
 
 _log = logging.getLogger(__name__)
 
 
 def take_over(spec: RunSpec, run_folder: Path, reporter: Reporter) -> None:
-    """Bring the finished stages of the run that ``spec`` continues into its folder.
+    """Link the finished stages of the run that ``spec`` continues into the new run's folder.
 
-    What is there already stays. A stage that the earlier run has not finished, or one of other
-    seeds, is left to this run.
+    Stages that are already there stay. This run itself does the stages that the earlier run has not
+    finished, and all stages if the seeds differ.
     """
     if spec.continues is None:
         return
@@ -39,9 +39,9 @@ def take_over(spec: RunSpec, run_folder: Path, reporter: Reporter) -> None:
         if (run_folder / stage).exists():
             continue
         if not (earlier / stage).is_dir():
-            return  # the next would not fit what this run makes of this one
+            return  # later stages would not match the stage that this run makes
         draft = run_folder / f".taken-{stage}"
-        shutil.rmtree(draft, ignore_errors=True)  # of a trainer that was killed here
+        shutil.rmtree(draft, ignore_errors=True)  # left by a trainer that was killed here
         shutil.copytree(earlier / stage, draft, copy_function=_link_or_copy)
         fsync_folder(draft)
         draft.rename(run_folder / stage)
@@ -50,7 +50,10 @@ def take_over(spec: RunSpec, run_folder: Path, reporter: Reporter) -> None:
 
 
 def _has_same_seeds(earlier: Path, spec: RunSpec) -> bool:
-    """Return whether the stages are of the same micrographs and seeds: they are numbered."""
+    """Return True if both runs have the same micrographs and seeds, in the same order.
+
+    The stages refer to micrographs and seeds by number.
+    """
     try:
         theirs = RunSpec.read(earlier)
     except TrainerError as error:

@@ -1,7 +1,7 @@
-"""The candidates of a later round on disk: what a template or the trained network found.
+"""Files of a later round: candidates found by a template or by the trained network.
 
-A round leaves ``round.json``, which says whether its candidates are used, and why. If so they are
-beside it, with the verdicts of their 2D classes where they were sorted.
+A round writes ``round.json``, which states whether its candidates are used, and why. If they are
+used, they are stored next to it, with the verdicts of their 2D classes if they were sorted.
 """
 
 import io
@@ -35,19 +35,19 @@ CANDIDATES, DECOYS, ROUND = "candidates.npz", "decoys.npz", "round.json"
 def write_candidates(
     folder: Path, micrographs: Sequence[PreparedMicrograph], threshold: float
 ) -> None:
-    """Write each micrograph's candidates; from ``threshold`` on one is a seed."""
+    """Write each micrograph's candidates; those that score at least ``threshold`` are seeds."""
     _write(folder / CANDIDATES, micrographs, [m.candidates for m in micrographs], threshold)
 
 
 def write_decoys(
     folder: Path, micrographs: Sequence[PreparedMicrograph], decoys: Sequence[Candidates]
 ) -> None:
-    """Write what the picker of a round's candidates finds in each micrograph's negative."""
+    """Write the decoys of a round: its picker's picks in each micrograph's negative."""
     _write(folder / DECOYS, micrographs, decoys, 0.0)
 
 
 def read_decoys(folder: Path, micrographs: Sequence[PreparedMicrograph]) -> list[Candidates] | None:
-    """Return the decoys of a round, one for each micrograph; None if there are none."""
+    """Return the decoys of a round, one entry per micrograph; None if there are none."""
     if not (folder / DECOYS).exists():
         return None
     found = _read(folder / DECOYS)
@@ -83,23 +83,23 @@ def _read(path: Path) -> dict[Path, Candidates]:
 
 
 def end_round(folder: Path, note: str, *, used: bool, weak: bool = False) -> None:
-    """Say whether a round's candidates are used, why, and whether the signal is weak."""
+    """Write whether a round's candidates are used, why, and whether the signal is weak."""
     said = {"used": used, "note": note, "weak": weak}
     write_atomically(folder / ROUND, json.dumps(said).encode() + b"\n")
 
 
 def is_weak(folder: Path) -> bool:
-    """Return whether a round found that the signal is weak."""
+    """Return True if a round found that the signal is weak."""
     return bool(json.loads((folder / ROUND).read_bytes())["weak"])
 
 
 def is_sorted(folder: Path) -> bool:
-    """Return whether a round has sorted its candidates into classes."""
+    """Return True if a round has sorted its candidates into classes."""
     return (folder / CLASSES_JSON).exists()
 
 
 def why_round(folder: Path) -> tuple[bool, str]:
-    """Return whether a round's candidates are used, and why."""
+    """Return True if a round's candidates are used, else False, with the reason."""
     said = json.loads((folder / ROUND).read_bytes())
     return bool(said["used"]), str(said["note"])
 
@@ -107,7 +107,7 @@ def why_round(folder: Path) -> tuple[bool, str]:
 def read_round(
     folder: Path, micrographs: Sequence[PreparedMicrograph]
 ) -> list[PreparedMicrograph] | None:
-    """Return the micrographs with the candidates of a round; None if there are none to be used."""
+    """Return the micrographs with the candidates of a round; None if none are to be used."""
     if not (folder / ROUND).exists() or not why_round(folder)[0]:
         return None
     return with_candidates(folder, micrographs)
@@ -116,7 +116,7 @@ def read_round(
 def with_candidates(
     folder: Path, micrographs: Sequence[PreparedMicrograph]
 ) -> list[PreparedMicrograph]:
-    """Return the micrographs with a round's candidates, and the verdicts on them if there are."""
+    """Return the micrographs with a round's candidates, and their verdicts if there are any."""
     found = _read(folder / CANDIDATES)
     with_them = [replace(m, candidates=found[m.path]) for m in micrographs]
     return judged(folder, with_them) if is_sorted(folder) else with_them

@@ -1,4 +1,4 @@
-"""A run at work: its folder, its rules, and what several stages make of them."""
+"""Context of a running training: its folder, its rules, and functions shared by several stages."""
 
 import contextlib
 import fcntl
@@ -59,12 +59,12 @@ __all__ = [
 WEIGHTS = "best.pt"
 
 _TRAINING_STREAM, _HELD_OUT_STREAM = 0, 1
-"""Which random numbers, beside the run's seed, a generator gives."""
+"""Random streams: combined with the run's seed to seed a generator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run at work."""
+    """A run in progress."""
 
     folder: Path
     spec: RunSpec
@@ -75,19 +75,19 @@ class Run:
     clean_rules: CleanRules
     reseed_rules: ReseedRules
     second_round: bool
-    """Whether the network's own picks are tried as seeds."""
+    """True if the network's own picks are tried as seeds."""
 
 
 @contextlib.contextmanager
 def lock(run_folder: Path) -> Iterator[None]:
-    """Keep every other trainer out of a run's folder; the lock ends with the process.
+    """Lock a run's folder against other trainers; the lock ends with the process.
 
-    It is on the folder itself, as the daemon has one of its own on a file in it.
+    The lock is on the folder itself, because the daemon has its own lock on a file in it.
 
     Raises
     ------
     TrainerError
-        Another trainer is at work there, or there is no such folder.
+        Another trainer is running there, or the folder cannot be opened.
     """
     try:
         descriptor = os.open(run_folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -109,7 +109,7 @@ def lock(run_folder: Path) -> Iterator[None]:
 
 
 def split(run: Run) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]:
-    """Return the prepared micrographs to train on and those to judge by, with their seeds."""
+    """Return the prepared training micrographs and the held-out ones, with their seeds."""
     return split_held_out(seeded(run))
 
 
@@ -120,7 +120,7 @@ def candidates(run: Run) -> list[PreparedMicrograph]:
 
 
 def seed_threshold(run: Run) -> float:
-    """Return the score from which one of ``candidates`` is a seed."""
+    """Return the lowest score at which one of ``candidates`` is a seed."""
     replaced = candidates(run)[0].candidates.threshold
     return run.spec.seed_threshold if replaced is None else replaced
 
@@ -138,12 +138,12 @@ def first_seeded(run: Run) -> list[PreparedMicrograph]:
 
 
 def judged_places(run: Run) -> dict[Path, Candidates] | None:
-    """Return what is known of each prepared micrograph: places, and how likely each is a particle.
+    """Return the judged places in each prepared micrograph, with their particle probabilities.
 
     These are the network's own picks of the second round, if they were sorted into classes, and
-    what the first round found elsewhere. So what only one of two pickers finds is judged by the
-    class that it falls into, whoever found it. None where classes tell nothing: in weak signal, or
-    where candidates are too few or a person's.
+    the first round's candidates elsewhere. A place that only one of the two pickers finds is thus
+    judged by its class, whichever picker found it. The result is None if classes are not
+    meaningful: the signal is weak, there are too few candidates, or they are a person's picks.
     """
     if run.spec.seeds_from == "coordinates" or is_weak(run.folder / "reseed"):
         return None
@@ -157,7 +157,7 @@ def judged_places(run: Run) -> dict[Path, Candidates] | None:
 
 
 def _united(some: Candidates, others: Candidates) -> Candidates:
-    """Return some judged candidates, and the others that are not near one of them."""
+    """Return the judged candidates ``some``, and those of ``others`` that are not near them."""
     elsewhere = ~is_near(others.yx_px, some.yx_px, SAME_DIAMETERS * DIAMETER_PX)
     return Candidates(
         yx_px=np.concatenate([some.yx_px, others.yx_px[elsewhere]]),
@@ -180,10 +180,10 @@ def _chance(judged: Candidates) -> NDArray[np.float32]:
 def beside_first(
     run: Run, second: Sequence[PreparedMicrograph], first: Sequence[PreparedMicrograph]
 ) -> list[PreparedMicrograph]:
-    """Return micrographs of the second round that know what the first saw in them.
+    """Return the micrographs of the second round, with the places that the first round saw.
 
-    A weak view, or a micrograph close to focus, gets a low score from a network that has learned
-    from few such seeds. Were they background from then on, the network would confirm itself.
+    A weak view, or a micrograph close to focus, gets a low score from a network that was trained on
+    few seeds of that kind. If those places became background, the network would confirm itself.
     """
     seeds = [labelled(run, micrograph).seeds for micrograph in first]
     return [
@@ -199,13 +199,13 @@ def beside_first(
 
 
 def training_folder(run: Run) -> Path:
-    """Return the folder of the stage whose network is kept."""
+    """Return the folder of the stage whose network is used."""
     used = read_round(run.folder / "retrain", candidates(run)) is not None
     return run.folder / ("retrain" if used else "train")
 
 
 def labelled(run: Run, micrograph: PreparedMicrograph) -> LabelledMicrograph:
-    """Return a prepared micrograph with the seeds that the rules choose in it."""
+    """Return a prepared micrograph with the seeds that the rules select in it."""
     threshold = micrograph.candidates.threshold
     seeds = choose_seeds(
         micrograph.image,
@@ -222,7 +222,7 @@ def labelled(run: Run, micrograph: PreparedMicrograph) -> LabelledMicrograph:
 def training_batches(
     run: Run, micrographs: Sequence[LabelledMicrograph], epoch: int
 ) -> Iterator[Batch]:
-    """Return an epoch's batches; they depend on the run's seed and the epoch alone."""
+    """Return an epoch's batches; they depend only on the run's seed and the epoch."""
     return draw_batches(
         micrographs,
         np.random.default_rng([run.spec.training.seed, _TRAINING_STREAM, epoch]),
@@ -234,7 +234,7 @@ def training_batches(
 
 
 def held_out_batches(run: Run, micrographs: Sequence[LabelledMicrograph]) -> Iterator[Batch]:
-    """Return the batches to judge by, the same at each call."""
+    """Return the batches to evaluate on, the same at each call."""
     return draw_batches(
         micrographs,
         np.random.default_rng([run.spec.training.seed, _HELD_OUT_STREAM]),
@@ -247,14 +247,14 @@ def held_out_batches(run: Run, micrographs: Sequence[LabelledMicrograph]) -> Ite
 
 
 def trained_network(run: Run, folder: Path | None = None) -> PickingNetwork:
-    """Return the network with the weights that a training left; by default those to be kept."""
+    """Return the network with the weights in ``folder``, by default those of the kept training."""
     network = make_network(run.spec.training.seed)
     load_weights((folder or training_folder(run)) / WEIGHTS, network)
     return network.to(run.device)
 
 
 def count_seeds(run: Run, micrographs: Sequence[PreparedMicrograph]) -> SeedCounts:
-    """Return what there is to learn from in ``micrographs``."""
+    """Return the numbers of seeds in ``micrographs``."""
     seeds = [labelled(run, micrograph).seeds for micrograph in micrographs]
     return SeedCounts(
         micrographs=len(micrographs),
@@ -265,15 +265,15 @@ def count_seeds(run: Run, micrographs: Sequence[PreparedMicrograph]) -> SeedCoun
 
 
 def choose_device(wish: str, *, gpu_memory_fraction: float = 1.0) -> torch.device:
-    """Return where to train; on a GPU, torch takes no more than a part of its memory from then on.
+    """Return the device to train on, and on a GPU limit the share of its memory that torch uses.
 
-    The cap is on what torch allocates; the driver and CUDA's libraries take a few hundred MB beside
-    it.
+    The limit applies to memory that torch allocates. The driver and the CUDA libraries use a few
+    hundred MB in addition.
 
     Raises
     ------
     TrainerError
-        CUDA, or the GPU of that number, was asked for and is not there.
+        CUDA, or a GPU with that number, was requested but is not available.
     """
     if wish == "cpu" or (wish == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
@@ -290,6 +290,6 @@ def choose_device(wish: str, *, gpu_memory_fraction: float = 1.0) -> torch.devic
             " counted from 0",
             "Name one that nvidia-smi lists, or set it to auto or cpu.",
         )
-    # Index 0 is what a bare "cuda" means here: nobody has called torch.cuda.set_device.
+    # A bare "cuda" means index 0 here, because torch.cuda.set_device is never called.
     torch.cuda.set_per_process_memory_fraction(gpu_memory_fraction, device.index or 0)
     return device

@@ -1,18 +1,19 @@
-"""A second round: the network's own picks are sorted, judged and learned, unless that fails.
+"""Second round: the network's own picks are sorted into classes, judged, and trained on.
 
-The first seeds miss what their picker missed; the network has found some of it. It goes on from its
-weights for half as many epochs, at the rate in the middle of the two set.
+The first seeds lack the particles that their picker missed, and the network has found some of
+these. Training continues from its weights for half as many epochs, starting at the geometric mean
+of the two configured learning rates.
 
-What is kept is the mean of both networks' weights (Wortsman et al. 2022, *CVPR*, 7959: weights that
-were tuned further and those they came from, averaged, are more robust than either). On five sets of
-micrographs the mean was about as good as the better of the two on each, where the second alone won
-on some and lost on others.
+The result is the mean of both networks' weights (Wortsman et al. 2022, *CVPR*, 7959: the average of
+fine-tuned weights and the weights they started from is more robust than either). On five sets of
+micrographs, the mean was about as good as the better of the two networks on each set, while the
+second alone was better on some and worse on others.
 
-Whether it learned more cannot be told well without the truth. Held-out seeds are of two kinds then,
-and both are at home with the first network: it has learned from one kind, and made the other. So it
-looks better by both even where it is not (single frames: .85 against .90, where by the truth it is
-.50 against .48). The second network is kept unless it loses more than ``MOST_LOSS`` of the mean of
-the two average precisions, which says that something went wrong.
+Whether the second network is better cannot be measured well without ground truth. There are two
+kinds of held-out seeds, and both favour the first network: it was trained on one kind, and produced
+the other. It therefore looks better on both even where it is not (single frames: .85 against .90,
+where by the ground truth it is .50 against .48). The second network is kept unless the mean of the
+two average precisions drops by ``MOST_LOSS`` or more, which means that something went wrong.
 """
 
 from collections.abc import Sequence
@@ -47,13 +48,13 @@ from livepick_trainer.seeds.preprocess import PreparedMicrograph, split_held_out
 __all__ = ["retrain"]
 
 MOST_LOSS = 0.1
-"""In average precision; see above."""
+"""Largest accepted loss of average precision; see above."""
 
 Judged = Sequence[PreparedMicrograph]
 
 
 def retrain(run: Run, draft: Path) -> None:
-    """Train once more on the network's own picks, and say whether the result is better.
+    """Train again on the network's own picks, and write whether the result is used.
 
     Raises
     ------
@@ -97,7 +98,7 @@ def retrain(run: Run, draft: Path) -> None:
             stage="retrain",
             settings=_settings(run),
         )
-    except TrainerError as error:  # there is a good network: this round was to better it
+    except TrainerError as error:  # the first network is good: this round is optional
         note = f"the second round is given up: {error.what}"
         end_round(draft, note, used=False)
         run.reporter.report("retrain", note, done=1, total=1)
@@ -116,7 +117,7 @@ def retrain(run: Run, draft: Path) -> None:
 
 
 def _average(network: nn.Module, other: nn.Module) -> None:
-    """Give ``network`` the mean of both networks' weights and running statistics."""
+    """Set ``network`` to the mean of both networks' weights and running statistics."""
     theirs = other.state_dict()
     ours = network.state_dict()
     network.load_state_dict(
@@ -128,7 +129,7 @@ def _average(network: nn.Module, other: nn.Module) -> None:
 
 
 def _settings(run: Run) -> Settings:
-    """Return how to go on from weights that are good already."""
+    """Return the settings for continuing from weights that are already good."""
     training = run.spec.training
     rates = (training.initial_learning_rate, training.final_learning_rate)
     return Settings(
@@ -154,7 +155,7 @@ def _picked(run: Run, network: nn.Module, micrograph: PreparedMicrograph) -> Pre
 def _sort(
     run: Run, draft: Path, found: Judged, decoys: Sequence[Candidates], threshold: float
 ) -> None:
-    """Sort the picks into classes, and judge these."""
+    """Sort the picks into classes, and judge the classes."""
     particle = run.spec.particle
 
     def report(note: str, done: int, total: int) -> None:
@@ -191,7 +192,7 @@ def _mean_precision(run: Run, network: nn.Module, kinds: Sequence[Judged]) -> fl
 
 
 def _judge(run: Run, network: nn.Module, judged: Judged) -> HeldOut | None:
-    """Return how the network does on held-out micrographs; None if it finds nothing at all."""
+    """Return the network's evaluation on held-out micrographs; None if it finds nothing."""
     labels: list[LabelledMicrograph] = [labelled(run, micrograph) for micrograph in judged]
     try:
         return evaluate(

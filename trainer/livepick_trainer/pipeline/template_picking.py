@@ -1,22 +1,23 @@
-"""Seeds that replace the blob picker's: what looks like the mean of all that it found.
+"""Template picking: seeds that replace the blob picker's, found with the mean of its picks.
 
-A blob picker knows only a diameter. What it found, all together and less what it would find in
-noise, says what this particle looks like (``templates``). The micrographs are looked through once
-more with that, and what is found are the candidates that are sorted into classes, and the seeds.
+A blob picker knows only a diameter. The mean of its picks, minus what it would find in noise, shows
+what this particle looks like (``templates``). The micrographs are searched again with that
+template. Its matches are the candidates that are sorted into classes, and the seeds.
 
-Where the signal is strong and the blob picker found as many, its picks stay: it knows discs of
-several sizes and a shell, where the template knows one mean of all directions. On EMPIAR-10017,
-whose particle is angular, its seeds taught better (average precision .79, and .77).
+If the signal is strong and the blob picker found about as many, its picks stay: it uses discs of
+several sizes and a shell, while the template is a single mean over all directions. On EMPIAR-10017,
+whose particle is angular, the blob picker's seeds gave the better network (average precision .79
+against .77).
 
-Precision and recall of seeds, blob picks first, then the template's, on micrographs that were
-learned from: EMPIAR-10146 single frames .34 and .27, .52 and .59; sums .89 and .95, .91 and .98;
+Precision and recall of the seeds, first the blob picker's, then the template's, on training
+micrographs: EMPIAR-10146 single frames .34 and .27, .52 and .59; sums .89 and .95, .91 and .98;
 EMPIAR-10017 .77 and .83, .79 and .84; simulated beta-galactosidase .73 and .34, .71 and .77;
 proteasome .80 and .58, .75 and .91.
 
-In **weak signal** less than half of what the template finds is beyond its decoys. Then 2D classes
-tell nothing (on single frames, of those rejected .54 were particles, of those accepted too), and
-all seeds are believed: a network learns more from many seeds of which half are wrong than from a
-few good ones (average precision .49, and .26).
+The **signal is weak** if less than half of the template's matches are in excess of its decoys. 2D
+classes are not meaningful then (on single frames, .54 of the rejected candidates were particles,
+and .54 of the accepted ones), and all seeds are believed: a network learns more from many seeds of
+which half are wrong than from a few good ones (average precision .49 against .26).
 """
 
 from collections.abc import Callable, Sequence
@@ -40,30 +41,31 @@ __all__ = ["ReseedRules", "beside_coordinates", "reseed", "threshold_for"]
 Image = NDArray[np.float32]
 
 THRESHOLD = 0.5
-"""Score of a match from which it is a seed."""
+"""Lowest score at which a match is a seed."""
 
 UNLABELLED_SCORE = 0.26
-"""Of what only the blob picker finds beside a person's picks, whose score is 1 and threshold a
-half: high enough to be learned as nothing, too low to be sorted into classes."""
+"""Score of candidates that only the blob picker finds, in addition to a person's picks. Those have
+a score of 1 and a threshold of 0.5, so this is high enough for a candidate to be ignored during
+training, and too low for it to be sorted into classes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReseedRules:
-    """When seeds are replaced, and when the signal is weak."""
+    """Rules for when seeds are replaced, and when the signal is weak."""
 
     weak_purity: float = 0.5
-    """Share of the template's matches that are beyond its decoys; with less the signal is weak. It
-    was .32 and .41 on single frames, and .66 and more on all else."""
+    """Share of the template's matches in excess of its decoys, below which the signal is weak. It
+    was .32 and .41 on single frames, and .66 or more on all other data."""
 
     enough_first: float = 0.9
-    """Of as many as the template finds; with more, and strong signal, the first picks stay. It was
-    1.0 on EMPIAR-10017 and on sums, .4 to .75 on simulated sessions."""
+    """First picks divided by the template's seeds. From this ratio, if the signal is strong, the
+    first picks stay. It was 1.0 on EMPIAR-10017 and on sums, .4 to .75 on simulated sessions."""
 
     candidate_score: float = 0.3
-    """Blob picks from here on make the template, and so do decoys."""
+    """Lowest score of the blob picks, and of the decoys, that make the template."""
 
     least_candidates: int = 100
-    """Fewer make no template."""
+    """Fewest candidates from which a template is made."""
 
 
 def reseed(
@@ -77,26 +79,26 @@ def reseed(
     rules: ReseedRules,
     report: Callable[[str, int, int], None],
 ) -> None:
-    """Find better seeds with a template of the first ones, and leave them in ``folder``.
+    """Find better seeds with a template made from the first ones, and write them to ``folder``.
 
     Parameters
     ----------
     micrographs
-        Prepared, with the blob picker's candidates.
+        Prepared micrographs, with the blob picker's candidates.
     folder
-        Exists; gets the new candidates, or why there are none.
+        Existing folder for the new candidates, or for the reason why there are none.
     threshold
-        Of the blob picker.
+        Score threshold of the blob picker.
     min_distance_fraction
         As in ``config.Particle``.
     expected_picks
-        Of a typical micrograph, if somebody knows; so many are seeds then.
+        Number of picks in a typical micrograph, which sets the number of seeds; None if unknown.
     threads
-        For the blob picker.
+        Number of threads of the blob picker.
     rules
-        When.
+        Rules for when seeds are replaced.
     report
-        Called with a sentence, steps done and steps in all.
+        Called with a sentence, the number of steps done, and the total.
     """
     candidates = [
         m.candidates.yx_px[m.candidates.score >= rules.candidate_score] for m in micrographs
@@ -164,24 +166,24 @@ def beside_coordinates(
     threshold: float,
     threads: int,
 ) -> None:
-    """Add to a person's picks what the blob picker finds besides, to be learned as nothing.
+    """Add the blob picker's other picks to a person's picks, to be ignored during training.
 
-    Picks by hand, and more so those kept after a 2D classification, are not all that there is: on
-    public data a selection keeps .17 to .87 of the particles. What is not picked is unlabelled,
-    which is not background.
+    Picks made by hand are incomplete, and even more so those kept after a 2D classification: on
+    public data, a selection keeps .17 to .87 of the particles. A particle that is not picked is
+    unlabelled, not background.
 
     Parameters
     ----------
     micrographs
-        Prepared, with a person's picks as candidates.
+        Prepared micrographs, with a person's picks as candidates.
     folder
-        Exists; gets the candidates.
+        Existing folder for the candidates.
     min_distance_fraction
         As in ``config.Particle``.
     threshold
-        Of the person's picks.
+        Score threshold of the person's picks.
     threads
-        For the blob picker.
+        Number of threads of the blob picker.
     """
     min_distance_px = min_distance_fraction * DIAMETER_PX
     blobs = _blobs([m.image for m in micrographs], micrographs, min_distance_px, THRESHOLD, threads)
@@ -199,7 +201,7 @@ def beside_coordinates(
 
 
 def threshold_for(micrographs: Sequence[PreparedMicrograph], expected_picks: int | None) -> float:
-    """Return the score from which candidates are seeds: as many as are expected, if known."""
+    """Return the lowest score of a seed, which gives as many seeds as expected if that is known."""
     if expected_picks is None:
         return THRESHOLD
     scores = np.sort(np.concatenate([m.candidates.score for m in micrographs]))[::-1]
@@ -214,7 +216,7 @@ def _blobs(
     floor: float,
     threads: int,
 ) -> list[Candidates]:
-    """Return what the blob picker finds in each image outside of each micrograph's mask."""
+    """Return the blob picker's picks in each image, outside the micrograph's mask."""
     scores = graph_scores(blob_graph(DIAMETER_PX), threads)
     peaks = (
         score_peaks(scores, image, m.mask, min_distance_px=min_distance_px, floor=floor)

@@ -1,20 +1,22 @@
-"""Whether the particles are as large as the given diameter, asked of the micrographs themselves.
+"""Check of the configured particle diameter against the micrographs.
 
-Classes cannot tell: a picker for particles of a third of the size finds pieces of that size, and
-they make fine classes; one for thrice the size finds crowds. (Simulated apoferritin, picked with
-a third, half, once and twice its diameter: the accepted classes are 0.79, 0.95, 1.03 and 0.85
-diameters long, and hold 83, 85, 93 and 86 % of the candidates.)
+2D classes cannot show a wrong diameter. A picker set to a third of the size finds pieces of that
+size, which make good classes; one set to three times the size finds crowds. (Simulated apoferritin,
+picked with a third, half, once and twice its diameter: the accepted classes are 0.79, 0.95, 1.03
+and 0.85 diameters long, and hold 83, 85, 93 and 86 % of the candidates.)
 
-So each size is tried as a picker would: discs and shells of that size are held against the
-micrograph, and the peaks of the response taken in units of the noise. Discs smaller than the
-particles explain as much of the picture altogether, each of them less; larger ones explain less.
-So what all peaks of a size explain beyond noise, times the root of what one explains, is greatest
-at the particles' own size. A micrograph is one voice, as one of ice or carbon may say anything.
+Each size is therefore tried as a picker would try it: the micrograph is correlated with discs and
+shells of that size, and the peaks of the response are measured in units of the noise. Discs smaller
+than the particles explain as much of the image in total, but less per disc; larger ones explain
+less. The support of a size is what all its peaks explain beyond noise, times the square root of
+what one peak explains. It is greatest at the particles' own size. Each micrograph has one vote,
+because a micrograph of ice or carbon can give any result.
 
-On four simulated specimens and two real ones, the true diameter has 0.92 and more of the best
-size's support, but for β-galactosidase with 0.52, whose 180 Å are the longest of three. A third of
-the diameter and thrice have 0.5 at most, again but for a third of β-galactosidase (0.64), where
-nothing is noticed; half and twice have 0.3 but for crowds.
+On four simulated specimens and two real ones, the true diameter has at least 0.92 of the best
+size's support. The exception is β-galactosidase with 0.52; its 180 Å are the longest of its three
+axes. A third of the diameter and three times the diameter have at most 0.5, except a third of
+β-galactosidase (0.64), where the check notices nothing. Half and twice the diameter have 0.3,
+except in crowds.
 """
 
 from collections.abc import Sequence
@@ -37,50 +39,52 @@ Image = NDArray[np.float32]
 Vector = NDArray[np.float64]
 
 SIZES_DIAMETERS: Vector = 2.0 ** (np.arange(-4, 5) / 2)
-"""What is tried: from a quarter of the given diameter to four times as much."""
+"""Sizes that are tried, from a quarter of the configured diameter to four times it."""
 
 _GIVEN = len(SIZES_DIAMETERS) // 2
 
 SIZE_PX = 8
-"""Each size is tried on an image in which it has so many pixels."""
+"""Each size is tried on an image in which it is this many pixels wide."""
 
 LEAST_SIZE_ANGSTROM = 40.0
-"""Finer is detail of any particle, or noise."""
+"""Smallest size that is tried; anything finer is detail of a particle, or noise."""
 
 NOISE_ANGSTROM = (30.0, 20.0)
-"""Where noise is measured: finer than outlines, and coarse enough for the detector to see all."""
+"""Resolution range in which noise is measured: finer than particle outlines, and coarse enough for
+the detector to record fully."""
 
 PIXEL_ANGSTROM = 8.0
-"""Largest pixel in which that can be measured."""
+"""Largest pixel size at which noise can be measured in that range."""
 
 BACKGROUND_DIAMETERS = 9.0
-"""Structures wider than this are background, also to particles of four diameters."""
+"""Structures wider than this are background, even for particles of four diameters."""
 
 LEAST_ACROSS = 3.0
-"""Of a size in an image's width, or it is not tried."""
+"""A size is tried only if the image's shorter side is at least this many times as long."""
 
 LEAST_SIGMAS = 4.5
-"""Of a peak: noise alone reaches it in one of a hundred thousand places."""
+"""Lowest height of a peak; noise alone reaches it in one of a hundred thousand places."""
 
 LEAST_PEAKS = 15
-"""In a micrograph; fewer support nothing, since noise has some too."""
+"""Fewest peaks in a micrograph that support a size; noise has some, too."""
 
 LEAST_USUAL_SIGMAS = 5.25
-"""Of the median peak at the best size; a micrograph whose particles are fainter says nothing. In
-crowds of faint particles, pieces of them stand out as much."""
+"""Lowest height of the median peak at the best size. A micrograph with fainter particles has no
+vote: in crowds of faint particles, pieces of them stand out as much."""
 
 LEAST_VOICES = 3
-"""Micrographs that say something, or there is no finding: each may be full of something else."""
+"""Fewest micrographs with a vote that make a finding; any one may be full of something else."""
 
 USUAL_TIMES = 1.5
-"""Peaks beyond so many times the median one count for no more: they are ice or gold."""
+"""Peaks are capped at this multiple of the median peak: higher ones are ice or gold."""
 
 SMALLER_DIAMETERS, SMALLER_SUPPORT = 0.55, 0.35
-"""There is a finding if the best size is smaller than this, and the given one has less than this of
-its support. The diameter is the longest, and flat or long particles look smaller."""
+"""There is a finding if the best size is below the first number, and the configured size has less
+than the second number of its support. The diameter is the longest one, and flat or elongated
+particles look smaller."""
 
 LARGER_DIAMETERS, LARGER_SUPPORT = 1.3, 0.6
-"""The same for larger: no shape looks larger than it is, but pieces stand out too."""
+"""The same for larger sizes: no shape looks larger than it is, but pieces stand out, too."""
 
 
 def size_support(
@@ -90,21 +94,21 @@ def size_support(
     diameter_angstrom: float,
     contrast: Contrast,
 ) -> Vector:
-    """Return how well each of ``SIZES_DIAMETERS`` explains a micrograph; 1 is the best of them.
+    """Return how well each of ``SIZES_DIAMETERS`` explains a micrograph; the best size has 1.
 
-    All are 0 where nothing stands out; those that could not be tried are. It takes a fifth of a
-    second, a micrograph of 4096 x 4096 pixels up to one.
+    Sizes that could not be tried have 0. If nothing stands out, all are 0. This takes a fifth of a
+    second, and up to one second for a micrograph of 4096 x 4096 pixels.
 
     Parameters
     ----------
     image
-        Micrograph as it landed, ``[y, x]``; not changed.
+        Original micrograph, ``[y, x]``; not modified.
     pixel_size_angstrom
-        Of ``image``.
+        Pixel size of ``image``.
     diameter_angstrom
-        As given.
+        Configured particle diameter.
     contrast
-        How particles look in ``image``.
+        Particle contrast in ``image``.
 
     Raises
     ------
@@ -144,14 +148,14 @@ def size_support(
 
 
 def size_finding(supports: Sequence[Vector], *, diameter_angstrom: float) -> str | None:
-    """Return a sentence if the particles are far from the given diameter, else None.
+    """Return a sentence if the particles differ much from the configured diameter, else None.
 
     Parameters
     ----------
     supports
-        Of each of some micrographs, from ``size_support``; six will do.
+        Result of ``size_support`` for each of several micrographs; six are enough.
     diameter_angstrom
-        As given.
+        Configured particle diameter.
     """
     found = [support for support in supports if support.max() > 0]
     if len(found) < LEAST_VOICES:
@@ -170,7 +174,7 @@ def size_finding(supports: Sequence[Vector], *, diameter_angstrom: float) -> str
 
 
 def _peaks(image: Image) -> Vector:
-    """Return the peaks of the response to discs and shells ``SIZE_PX`` wide, of norm 1."""
+    """Return the peaks of the response to discs and shells of norm 1, ``SIZE_PX`` wide."""
     spectrum = fft.rfft2(image)
     response = np.full(image.shape, -np.inf, dtype=np.float32)
     for template in templates(SIZE_PX)[0]:
@@ -187,7 +191,7 @@ def _peaks(image: Image) -> Vector:
 
 
 def _noise(image: Image, pixel_size_angstrom: float) -> float:
-    """Return the standard deviation of white noise as strong as that of ``NOISE_ANGSTROM``."""
+    """Return the standard deviation of white noise with the power found at ``NOISE_ANGSTROM``."""
     power = np.abs(fft.rfft2(image)) ** 2
     y, x = fft.fftfreq(image.shape[0])[:, None], fft.rfftfreq(image.shape[1])[None]
     per_angstrom = np.hypot(y, x) / pixel_size_angstrom

@@ -1,10 +1,11 @@
-"""Which of the seeding model's candidates to believe.
+"""Selection of the seeds: the seeding model's candidates that a network is trained on.
 
-A blob picker's candidates are a mixture: particles, and junk that is as bright. A network
-trained on all of them learns the junk too, and falls below its seeds. So the rules are
-cautious, and there are three classes, not two: what is *positive* is learned as a particle,
-what is *ignored* is learned as nothing at all, the rest is background. A doubtful candidate
-is ignored, since a particle called background does more harm than one left out.
+A blob picker's candidates are a mixture of particles and junk that is as bright. A network
+trained on all of them learns the junk too, and becomes worse than its seeds. The rules are
+therefore cautious, and there are three labels, not two: *positive* candidates are learned as
+particles, *ignored* ones are left out of the training, and everything else is background. A
+doubtful candidate is ignored, because a particle labelled as background does more harm than one
+that is left out.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from scipy.spatial import cKDTree
 from livepick.core.imaging.pick_area import PickArea
 
 BELIEVED, REJECTED, UNSORTED = 1, 0, -1
-"""What the 2D classes say of a candidate."""
+"""Verdicts of the 2D classification on a candidate."""
 
 __all__ = [
     "SAME_DIAMETERS",
@@ -35,38 +36,39 @@ Points = NDArray[np.float32]
 """(N, 2), (y, x) in prepared pixels."""
 
 SAME_DIAMETERS = 0.5
-"""Two positions closer than this are of one particle."""
+"""Two positions closer than this belong to the same particle."""
 
 LEAST_FOR_OUTLIERS = 10
-"""Fewer candidates than this have no usual contrast to lie outside of."""
+"""Fewest candidates from which a usual contrast, and outliers from it, can be computed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeedRules:
-    """What makes a candidate a seed."""
+    """Rules that decide which candidates become seeds."""
 
     rejected_is_background: bool = True
-    """Whether what is in a rejected class is learned as background; else as nothing."""
+    """True if candidates in rejected classes are learned as background; else they are ignored."""
 
     ignored_score_fraction: float = 0.5
-    """Candidates from this fraction of the seeding threshold up to the threshold are ignored;
-    those below are background. Where they were sorted, only those in good classes are: of the
-    others hardly one is a particle, and what looks nearly like one teaches most."""
+    """Candidates from this fraction of the seeding threshold up to the threshold are ignored, and
+    those below are background. If they were sorted into classes, only those in good classes are
+    ignored: hardly any of the others is a particle, and things that look almost like a particle
+    teach the network most."""
 
     unlabelled_is_background: bool = False
-    """Whether nothing is ignored; to see what that is worth."""
+    """True if no candidate is ignored; used to measure the benefit of ignoring."""
 
     first_round_is_kept: bool = True
-    """Whether a place that the first round did not call background stays so in the second."""
+    """True if places that were not background in the first round stay so in the second."""
 
     contrast_outlier_sigmas: float = 3.5
-    """A candidate whose contrast is so far from the median of its micrograph's seeds, in
-    robust standard deviations, is ignored: ice, gold and dirt are."""
+    """A candidate whose contrast differs from the median of its micrograph's seeds by more than
+    this many robust standard deviations is ignored: it is ice, gold or dirt."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """The seeding model's picks in one micrograph, also those below its threshold."""
+    """Picks of the seeding model in one micrograph, including those below its threshold."""
 
     yx_px: Points
     """(N, 2) in prepared pixels."""
@@ -78,18 +80,18 @@ class Candidates:
     """(N,) of ``BELIEVED``, ``REJECTED`` or ``UNSORTED``; None before there are 2D classes."""
 
     chance: Vector | None = None
-    """(N,) in [0, 1]: how likely it is a particle, by its 2D class; NaN where that is not known."""
+    """(N,) in [0, 1]: probability of being a particle, by the 2D class; NaN where unknown."""
 
     threshold: float | None = None
-    """Score from which on one is a seed; None: the run's, of the first picks."""
+    """Lowest score of a seed. None: the threshold of the run, which applies to the first picks."""
 
     earlier_yx_px: Points | None = None
-    """(M, 2) in prepared pixels: where an earlier round saw, or may have seen, a particle."""
+    """(M, 2) in prepared pixels: places where an earlier round saw, or may have seen, particles."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seeds:
-    """What one micrograph teaches."""
+    """Training labels of one micrograph."""
 
     positive_yx_px: Points
     """Centres of particles, (N, 2) in prepared pixels."""
@@ -113,19 +115,20 @@ def choose_seeds(
     Parameters
     ----------
     image
-        Prepared: ``[y, x]``, particles bright.
+        Prepared image, ``[y, x]``, particles bright.
     mask
-        True where nothing is learned; a candidate there is dropped, as the mask says enough.
+        True where nothing is learned; candidates there are dropped.
     candidates
-        In prepared pixels.
+        Candidates, in prepared pixels.
     threshold
-        Of the seeding model.
+        Score threshold of the seeding model.
     diameter_px
-        Of the particle, in prepared pixels.
+        Particle diameter, in prepared pixels.
     rules
-        How cautious to be.
+        Rules of the selection.
     area
-        Where picks may be, in prepared pixels: outside, a candidate is ignored. None: anywhere.
+        Area where picks are allowed, in prepared pixels; candidates outside are ignored. None:
+        anywhere.
     """
     yx, score = candidates.yx_px, candidates.score
     considered = ~_is_masked(mask, yx) & (score >= rules.ignored_score_fraction * threshold)
@@ -157,10 +160,10 @@ def choose_seeds(
 
 
 def disc_contrast(image: Image, yx_px: Points, *, diameter_px: float) -> Vector:
-    """Return each particle's mean minus that of the ring around it, (N,) float32.
+    """Return each particle's mean minus the mean of the ring around it, (N,) float32.
 
-    The disc is as wide as the particle, the ring reaches from there to 1.5 diameters. Pixels
-    beyond the image are taken from its edge.
+    The disc is as wide as the particle, and the ring reaches from there to 1.5 diameters. Pixels
+    outside the image take the value of the nearest edge pixel.
     """
     radius = int(np.ceil(0.75 * diameter_px))
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
@@ -176,7 +179,7 @@ def disc_contrast(image: Image, yx_px: Points, *, diameter_px: float) -> Vector:
 
 
 def is_near(yx_px: Points, others_yx_px: Points, radius_px: float) -> Mask:
-    """Return which of the points have one of the others within a radius, (N,)."""
+    """Return a mask, (N,), of the points that have one of the others within a radius."""
     if not len(others_yx_px):
         return np.zeros(len(yx_px), dtype=bool)
     distance, _ = cKDTree(others_yx_px).query(yx_px)
@@ -190,9 +193,9 @@ def _is_masked(mask: Mask, yx_px: Points) -> Mask:
 
 
 def _is_second(yx_px: Points, score: Vector, which: Mask, radius_px: float) -> Mask:
-    """Return those of some candidates that have a better one of them within a radius, (N,).
+    """Return a mask, (N,), of the selected candidates with a better one within a radius.
 
-    Two picks on one particle come together when each is moved to its centre.
+    Two picks on the same particle move close together when each is centred.
     """
     again = np.zeros(len(yx_px), dtype=bool)
     chosen = np.flatnonzero(which)

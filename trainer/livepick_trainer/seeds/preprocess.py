@@ -1,12 +1,13 @@
-"""Micrographs of a run → what the network sees, one pair of files each.
+"""Preparation of a run's micrographs for the network, into one pair of files each.
 
-``NNNN.npy`` is the prepared image, mapped and not read whole by the later stages, so that a run
-over thousands of micrographs needs little memory; ``NNNN.npz`` is the rest, written after it: where
-it is, the micrograph is done. Numbers are those of ``run.json``.
+``NNNN.npy`` is the prepared image. Later stages memory-map it rather than read it whole, so that a
+run over thousands of micrographs needs little memory. ``NNNN.npz`` holds the rest and is written
+after the image: if it exists, the micrograph is done. The numbers are those of ``run.json``.
 
-Without ``training.normalize``, all are divided by one number in the end, the median noise of those
-that are trained on: it is in ``noise.json``, and each image in ``NNNN-common.npy`` in place of the
-first. So each micrograph is read once, and the worker's image is the same to the last bit.
+Without ``training.normalize``, all images are divided by one number in the end: the median noise of
+the micrographs that are trained on. It is stored in ``noise.json``, and each image in
+``NNNN-common.npy``, which replaces ``NNNN.npy``. Each micrograph is thus read once, and the image
+that the worker prepares is bit-identical.
 """
 
 import io
@@ -45,10 +46,10 @@ Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 LEAST_MICROGRAPHS = 3
-"""Fewer cannot be split into micrographs to learn from and micrographs to judge by."""
+"""Fewest micrographs that can be split into training and held-out micrographs."""
 
 LEAST_CANDIDATES = 10
-"""Above the seeding threshold, in all; a network learns fewer by heart."""
+"""Fewest candidates above the seeding threshold, in total; a network memorizes fewer."""
 
 _NOISE = "noise.json"
 
@@ -58,14 +59,14 @@ class PreparedMicrograph:
     """One micrograph of the run, as the network sees it."""
 
     path: Path
-    """Of the original."""
+    """Path of the original."""
 
     held_out: bool
 
     original_pixel_size_angstrom: float
 
     image: Image
-    """``[y, x]``, particles bright; mapped from its file, read-only."""
+    """Prepared image, ``[y, x]``, particles bright; memory-mapped from its file, read-only."""
 
     mask: Mask
     """True where nothing is learned or picked; ``Prepared.unpicked`` of the original."""
@@ -76,13 +77,13 @@ class PreparedMicrograph:
     scale_x: float
 
     candidates: Candidates
-    """In prepared pixels."""
+    """Candidates, in prepared pixels."""
 
     ctf: Ctf | None = None
-    """Of the original, if it is known."""
+    """CTF of the original; None if unknown."""
 
     area: PickArea | None = None
-    """Where picks may be, in prepared pixels; None: anywhere."""
+    """Area where picks are allowed, in prepared pixels. None: anywhere."""
 
     def to_original(self, yx_px: Points, score: NDArray[np.float32]) -> Picks:
         """Return prepared positions as picks in pixels of the original micrograph."""
@@ -95,21 +96,21 @@ class PreparedMicrograph:
 def prepare_micrographs(
     spec: RunSpec, folder: Path, report: Callable[[str, int], None] = lambda _note, _done: None
 ) -> None:
-    """Prepare each micrograph of ``spec`` into ``folder``, unless it is there already.
+    """Write each prepared micrograph of ``spec`` to ``folder``, unless it is already there.
 
     Parameters
     ----------
     spec
-        The run.
+        Specification of the run.
     folder
-        Where the prepared files go; exists.
+        Existing folder for the prepared files.
     report
         Called with a sentence and the count so far after each micrograph.
 
     Raises
     ------
     TrainerError
-        Fewer than three micrographs are left, or they hold fewer than ten good candidates.
+        Fewer than three micrographs can be read, or they hold fewer than ten good candidates.
     """
     left_out = good = 0
     for number, micrograph in enumerate(spec.micrographs):
@@ -145,7 +146,7 @@ def prepare_micrographs(
 
 
 def noise_sigma(folder: Path) -> float | None:
-    """Return the noise by which all micrographs in ``folder`` are divided; None if by their own."""
+    """Return the noise that all images in ``folder`` are divided by; None: each by its own."""
     try:
         return float(json.loads((folder / _NOISE).read_bytes()))
     except FileNotFoundError:
@@ -153,7 +154,7 @@ def noise_sigma(folder: Path) -> float | None:
 
 
 def load_prepared(spec: RunSpec, folder: Path) -> list[PreparedMicrograph]:
-    """Return the micrographs that ``prepare_micrographs`` left in ``folder``, in order."""
+    """Return the micrographs that ``prepare_micrographs`` wrote to ``folder``, in order."""
     return [
         _load_one(micrograph, folder, number)
         for number, micrograph in enumerate(spec.micrographs)
@@ -164,10 +165,10 @@ def load_prepared(spec: RunSpec, folder: Path) -> list[PreparedMicrograph]:
 def split_held_out(
     micrographs: Iterable[PreparedMicrograph],
 ) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]:
-    """Return the micrographs to train on and those to judge by; neither is empty.
+    """Return the training micrographs and the held-out micrographs; neither list is empty.
 
-    The run says which is which. If all of one kind could not be read, the last micrograph of
-    the other kind takes its part.
+    The run defines which is which. If none of one kind could be read, the last micrograph of the
+    other kind takes its place.
     """
     training: list[PreparedMicrograph] = []
     held_out: list[PreparedMicrograph] = []
@@ -208,7 +209,7 @@ def _prepare_one(spec: RunSpec, micrograph: RunMicrograph, folder: Path, number:
 
 
 def _divide_by_common_noise(spec: RunSpec, folder: Path) -> None:
-    """Make each image anew, divided by the usual noise of the training micrographs."""
+    """Rewrite each image, divided by the median noise of the training micrographs."""
     own = {
         number: _own_noise(folder, number)
         for number in range(len(spec.micrographs))
@@ -218,7 +219,7 @@ def _divide_by_common_noise(spec: RunSpec, folder: Path) -> None:
     common = float(np.median(learned or list(own.values())))
     for number, sigma in own.items():
         normalized = _image_of(folder, number)
-        if normalized.exists():  # else it was done before the trainer was killed
+        if normalized.exists():  # otherwise it was done before the trainer was killed
             image = io.BytesIO()
             flat = divided_by(np.load(normalized), own_sigma=sigma, noise_sigma=common)
             np.save(image, flat)

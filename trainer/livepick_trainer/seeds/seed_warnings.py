@@ -1,7 +1,7 @@
-"""What is doubtful about the seeds, before anything is learned from them.
+"""Warnings about the seeds, issued before training.
 
-The same three sentences as of learning curves (``diagnose``): what is the matter, what shows it,
-and what to do. They do not stop a run: it is the person who knows the sample.
+They have the same three parts as the findings on learning curves (``diagnose``): the problem, the
+evidence, and the remedy. They do not stop a run, because it is the user who knows the sample.
 """
 
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ __all__ = ["DOUBTS", "Doubt", "doubt_of_classes", "doubt_of_size", "read_doubts"
 DOUBTS = "doubts.json"
 
 LEAST_ACCEPTED = 0.1
-"""Share of the candidates in accepted classes below which the classes are in doubt."""
+"""Share of the candidates in accepted classes below which there is a warning."""
 
 VOICES = 6
-"""Micrographs that are asked how large the particles are."""
+"""Number of micrographs on which the particle size is checked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Doubt:
-    """One thing that is doubtful about the seeds."""
+    """One warning about the seeds."""
 
     kind: FindingKind
     evidence: str
@@ -41,7 +41,7 @@ class Doubt:
 def doubt_of_size(
     micrographs: Sequence[PreparedMicrograph], *, diameter_angstrom: float, contrast: Contrast
 ) -> Doubt | None:
-    """Return the doubt that the given diameter is that of the particles, if there is any.
+    """Return a warning if the particles do not look as large as the configured diameter.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def doubt_of_size(
 
 
 def doubt_of_classes(believed_fraction: float | None) -> Doubt | None:
-    """Return the doubt that there are particles at all, given the share in accepted classes."""
+    """Return a warning if too small a share of the candidates is in accepted classes."""
     if believed_fraction is None or believed_fraction >= LEAST_ACCEPTED:
         return None
     return Doubt(
@@ -86,12 +86,12 @@ def doubt_of_classes(believed_fraction: float | None) -> Doubt | None:
 
 
 def write_doubts(folder: Path, doubts: Sequence[Doubt]) -> None:
-    """Leave doubts in the folder of a stage."""
+    """Write the warnings to the folder of a stage."""
     write_atomically(folder / DOUBTS, _DOUBTS.dump_json(list(doubts), indent=1) + b"\n")
 
 
 def read_doubts(folder: Path) -> list[Doubt]:
-    """Return what ``write_doubts`` left."""
+    """Return the warnings that ``write_doubts`` wrote."""
     return _DOUBTS.validate_json((folder / DOUBTS).read_bytes())
 
 

@@ -1,19 +1,21 @@
-"""What this particle looks like from all sides at once, in weak signal too; and where it is.
+"""Radially averaged template of the particle, computed from a picker's candidates, and its matches.
 
-The mean of what a picker found, taken over all directions, is a better template than its own disc:
-noise averages out, over the particles and over the angle. But it is biased. What a disc finds in
-pure noise looks like a disc, and in weak signal most finds are noise. So the same picker picks the
-*negative* of each micrograph too. Noise is as good negative as positive, so these **decoys** look
-as the picker's noise does, and there are no particles among them. Mean of the candidates minus a
-share of the decoys' mean is the particle alone. Which share, the decoys tell again: that with the
-largest **excess**, which is how many more places in the micrographs match the template than in
-their negatives. (Target and decoy is how proteomics controls false finds: Elias and Gygi 2007,
-*Nat. Methods* 4, 207.)
+The radial mean of a picker's candidates is a better template than the picker's own disc, because
+noise averages out over the particles and over the angle. But it is biased: what a disc finds in
+pure noise looks like a disc, and in weak signal most candidates are noise. The same picker is
+therefore also run on the *negative* (the inverted image) of each micrograph. Inverted noise is
+statistically the same as noise, so these **decoys** look like the picker's false candidates, and
+there are no particles among them. The mean of the candidates minus a share of the decoys' mean is
+the particle alone. The share is chosen with the decoys, too: it is the one with the largest
+**excess**, the number of matches in the micrographs minus the number in their negatives.
+(Proteomics controls false discoveries with targets and decoys: Elias and Gygi 2007, *Nat. Methods*
+4, 207.)
 
-Measured on held-out halves of EMPIAR-10146 (average precision, both halves): single frames, blob
-picker .15, mean of its candidates .31, less the chosen share of decoys .45, and the largest excess
-is within .01 of the best share; sums .88, .98, .98. On EMPIAR-10017, whose particle is angular,
-.77, .77, .75: where the signal is strong the first picks are as good, and their classes better.
+Average precision, measured on held-out halves of EMPIAR-10146 (both halves): on single frames, .15
+for the blob picker, .31 for the mean of its candidates, and .45 after the chosen share of the
+decoys is subtracted; the share with the largest excess is within .01 of the best share. On sums it
+is .88, .98 and .98. On EMPIAR-10017, whose particle is angular, it is .77, .77 and .75: where the
+signal is strong, the first picks are as good, and their classes better.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,58 +39,59 @@ REACH_DIAMETERS = 0.75
 """Radius of the template: the particle, its dark surroundings, and little of its neighbours."""
 
 RINGS_PER_PX = 2
-"""Of the radial mean; positions are rounded to pixels, so finer rings hold nothing more."""
+"""Rings of the radial mean per pixel; finer rings add nothing, as positions are whole pixels."""
 
 LEAST_VARIANCE = 1.2
-"""Of the local variance, where the background's is 1; see ``core.imaging.blob_detector``."""
+"""Lower limit of the local variance, where the background's is 1; see
+``core.imaging.blob_detector``."""
 
 SHARES = tuple(np.linspace(0, 1, 11).tolist())
-"""Of the decoys' mean that are tried."""
+"""Shares of the decoys' mean that are tried."""
 
 HEIGHTS_SIGMAS = np.arange(2.0, 5.0, 0.25)
-"""Where matches are counted, in standard deviations of the response."""
+"""Thresholds at which matches are counted, in standard deviations of the response."""
 
 LOWEST_SIGMAS = 1.0
-"""Lower peaks are no matches."""
+"""Lowest peak that counts as a match."""
 
 MIDDLE_SIGMAS = 2.25
-"""Response that scores 0.5. Precision and recall were about equal there on all real sets."""
+"""Response that scores 0.5. Precision and recall were about equal there on all real data sets."""
 
 SLOPE_SIGMAS = 0.5
-"""Width of the logistic curve that makes a score of a response."""
+"""Width of the logistic curve that converts a response to a score."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Match:
-    """Where one micrograph looks like the template, best first."""
+    """Places in one micrograph that match the template, best first."""
 
     yx_px: Points
     """(N, 2) in prepared pixels."""
     sigmas: Vector
-    """(N,): response in standard deviations of its map."""
+    """(N,): response, in standard deviations of its map."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
-    """The particle's radial mean, and what it finds."""
+    """Radial mean of the particle, and its matches."""
 
     values: Values
-    """(S, S), mean 0 and norm 1 inside the disc, 0 outside; the centre is the middle pixel."""
+    """(S, S): mean 0 and norm 1 inside the disc, 0 outside; the centre is the middle pixel."""
     share: float
-    """Of the decoys' mean that was taken off."""
+    """Share of the decoys' mean that was subtracted."""
     matches: list[Match]
-    """Of each micrograph."""
+    """Matches in each micrograph."""
     decoys: list[Match]
-    """Of each micrograph's negative."""
+    """Matches in each micrograph's negative."""
     excess: int
-    """How many more matches there are than in the negatives, at the best height."""
+    """Number of matches minus the number in the negatives, at the best threshold."""
     purity: float
-    """The excess as a part of the matches, at the same height."""
+    """Excess as a fraction of the matches, at the same threshold."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Field:
-    """One micrograph's responses to the candidates' mean and to the decoys' mean."""
+    """Responses of one micrograph to the candidates' mean and to the decoys' mean."""
 
     of_candidates: Values
     of_decoys: Values
@@ -112,17 +115,17 @@ def find_template(
     images
         Prepared micrographs ``[y, x]``: background 0 ± 1, particles bright.
     masks
-        True where nothing is looked for.
+        True where nothing is searched.
     candidates
-        What a picker found in each, (N, 2) as (y, x).
+        Picks in each micrograph, (N, 2) as (y, x).
     decoys
-        What the same picker found in each one's negative.
+        Picks of the same picker in each micrograph's negative.
     diameter_px
-        Of the particle.
+        Particle diameter, in pixels.
     min_distance_px
-        Closest allowed matches.
+        Smallest allowed distance between matches.
     report
-        Called with no sentence, shares tried and shares in all.
+        Called with an empty note, the number of shares tried, and the total.
     """
     found = _mean_profile(images, candidates, diameter_px)
     noise = _mean_profile([-image for image in images], decoys, diameter_px)
@@ -153,7 +156,7 @@ def match_score(sigmas: Vector) -> Vector:
 def _mean_profile(
     images: Sequence[Image], places: Sequence[Points], diameter_px: float
 ) -> Values | None:
-    """Return the mean of all places and directions, in steps of ``1 / RINGS_PER_PX`` pixel."""
+    """Return the mean over all places and directions, in steps of ``1 / RINGS_PER_PX`` pixel."""
     half, radius = _geometry(diameter_px)
     ring = np.rint(radius * RINGS_PER_PX).astype(int)
     total, count = np.zeros(radius.shape), 0
@@ -191,7 +194,7 @@ def _drawn(profile: Values, diameter_px: float) -> Values:
 
 
 def _field(image: Image, mask: Mask, own: Values, bias: Values, diameter_px: float) -> _Field:
-    """Return the normalized correlation of each place with both; a template of both is linear."""
+    """Return the normalized correlation with both means; that of any mixture is linear in them."""
     half, _ = _geometry(diameter_px)
     inside = _inside(diameter_px)
     padded = np.pad(image, half, mode="reflect").astype(np.float64)
@@ -221,7 +224,7 @@ def _matches(field: _Field, share: float, sign: int, min_distance_px: float) -> 
 
 
 def _excess(matches: Sequence[Match], negatives: Sequence[Match]) -> tuple[int, float]:
-    """Return the largest excess of matches over those in the negatives, and its purity."""
+    """Return the largest excess of matches over matches in the negatives, and its purity."""
     count, decoys = (
         np.array([sum(int((m.sigmas >= h).sum()) for m in of) for h in HEIGHTS_SIGMAS.tolist()])
         for of in (matches, negatives)

@@ -1,12 +1,12 @@
-"""Coordinates of other programs in: EMAN boxes, crYOLO's cbox, cryoSPARC's cs.
+"""Readers for coordinates of other programs: EMAN boxes, crYOLO's cbox, cryoSPARC's cs.
 
-Boxes are given by the corner with the lowest coordinates. EMAN calls it the lower left one and
-draws the first row of a file at the bottom; crYOLO follows it. So ``y`` grows with the rows of the
-file, as in ``core.imaging.picks``, and nothing is turned over. The centre of a box of ``n`` pixels
-is pixel ``n / 2`` of it, counted from 0, where Fourier transforms have their origin and where EMAN
+Boxes are given by the corner with the lowest coordinates. EMAN calls it the lower left corner and
+draws the first row of a file at the bottom; crYOLO follows it. So ``y`` increases with the rows of
+the file, as in ``core.imaging.picks``, and no axis is flipped. The centre of a box of ``n`` pixels
+is its pixel ``n / 2``, counted from 0, where Fourier transforms have their origin and where EMAN
 and RELION put a particle: centre = corner + size / 2, without a half pixel.
 
-cryoSPARC has fractions of the micrograph's width and height, from its first row on.
+cryoSPARC gives fractions of the micrograph's width and height, counted from its first row.
 """
 
 import io
@@ -22,7 +22,7 @@ from livepick.errors import TruthError
 __all__ = ["read_box", "read_cbox", "read_cs"]
 
 CBOX_LEAST_CONFIDENCE = 0.3
-"""crYOLO keeps what is less sure in its cbox files, and takes this as its threshold."""
+"""crYOLO's default threshold; its cbox files also hold boxes with a lower confidence."""
 
 _BOX_COLUMNS = ["x", "y", "width", "height"]
 _CBOX_COLUMNS = ["CoordinateX", "CoordinateY", "Width", "Height"]
@@ -34,12 +34,12 @@ _CS_SHAPE = "location/micrograph_shape"
 
 
 def read_box(path: Path, text: str) -> Positions:
-    """Read an EMAN box file, whose lines are x, y, width and height of each box.
+    """Read an EMAN box file, which has x, y, width and height of one box in each line.
 
     Raises
     ------
     TruthError
-        A line has fewer columns, something is no number, or the boxes are ends of helices.
+        A line has fewer columns, a value is not a number, or the boxes are ends of helices.
     """
     rows = [line.replace(",", " ").split() for line in text.splitlines()]
     rows = [row for row in rows if row and not row[0].startswith("#")]
@@ -64,7 +64,7 @@ def read_cbox(path: Path, text: str) -> Positions:
     Raises
     ------
     TruthError
-        It lacks the columns, something is no number, or it is of a tomogram.
+        The file lacks the columns, a value is not a number, or the file is of a tomogram.
     """
     if not text.strip():
         return _centred(np.zeros((0, 4)), np.zeros(0))
@@ -93,12 +93,12 @@ def read_cbox(path: Path, text: str) -> Positions:
 
 
 def read_cs(path: Path, data: bytes) -> dict[str | None, Positions]:
-    """Read a cryoSPARC cs file of picked or refined particles, by the micrograph's path.
+    """Read a cryoSPARC cs file of picked or refined particles, by micrograph path.
 
     Raises
     ------
     TruthError
-        It is no numpy array of records, lacks the fields, or holds something impossible.
+        The file is not a numpy array of records, lacks the fields, or holds impossible values.
     """
     try:
         table = np.load(io.BytesIO(data), allow_pickle=False)

@@ -1,10 +1,9 @@
-"""Coordinates files in: STAR, CSV, EMAN box, crYOLO cbox and cryoSPARC cs.
+"""Readers for coordinates files: STAR, CSV, EMAN box, crYOLO cbox and cryoSPARC cs.
 
-A file is of one micrograph, which its own name says, or of many, which a column of it names. STAR
-and CSV have the coordinates of ``core.imaging.picks``; the others are turned into them by
-``core.formats.box_formats``. A file without scores gives each position the score 1.
-``rlnOriginXAngst`` of RELION 3.1 and later is applied where the pixel size is known; the pixels of
-``rlnOriginX`` before it are not.
+A file holds one micrograph, given by the file's name, or many, named in a column. STAR and CSV use
+the coordinates of ``core.imaging.picks``; ``core.formats.box_formats`` converts the others to them.
+Each position of a file without scores gets the score 1. ``rlnOriginXAngst`` of RELION 3.1 and later
+is applied where the pixel size is known; ``rlnOriginX`` of earlier versions, in pixels, is not.
 """
 
 import csv
@@ -31,7 +30,7 @@ __all__ = [
 ]
 
 SUFFIXES = (".star", ".csv", ".box", ".cbox", ".cs")
-"""Of coordinates files, in lower case."""
+"""Suffixes of coordinates files, in lower case."""
 
 SESSION_LISTS = {
     "autopick.star",
@@ -42,14 +41,15 @@ SESSION_LISTS = {
     "job_pipeline.star",
     "default_pipeline.star",
 }
-"""Of a job folder of RELION: they name the micrographs of a session and hold no coordinates."""
+"""Files of a RELION job folder that list the micrographs of a session, without coordinates."""
 
 _STAR_COLUMNS = ("rlnCoordinateX", "rlnCoordinateY", "rlnAutopickFigureOfMerit")
 _CSV_COLUMNS = ("x_px", "y_px", "score")
 _MICROGRAPH_COLUMNS = ("rlnMicrographName", "micrograph", "micrograph_name")
 _ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
 _PIXEL_SIZES = ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
-"""Of the optics table, the first before the second: that is of movies, which are seldom binned."""
+"""Columns of the optics table, in order of preference. The second is the pixel size of the movies,
+which are seldom binned."""
 
 
 def search_coordinates(place: Path) -> list[Path]:
@@ -60,7 +60,7 @@ def search_coordinates(place: Path) -> list[Path]:
     Raises
     ------
     TruthError
-        ``place`` is missing or cannot be searched, or holds no such file.
+        ``place`` is missing or cannot be searched, or holds no coordinates file.
     """
     if place.is_file():
         return [place]
@@ -88,7 +88,7 @@ def coordinates_files(place: Path) -> dict[str, Path]:
     Raises
     ------
     TruthError
-        ``place`` is missing, holds no such file, or two for the same micrograph.
+        ``place`` is missing, holds no coordinates file, or two for the same micrograph.
     """
     found: dict[str, Path] = {}
     for path in search_coordinates(place):
@@ -105,8 +105,8 @@ def read_coordinates(path: Path) -> Picks:
     Raises
     ------
     TruthError
-        The file cannot be read, has not the columns, holds something that is no number, or
-        is of several micrographs.
+        The file cannot be read, lacks the columns, holds a value that is not a number, or
+        covers several micrographs.
     """
     found = _positions_in(path)
     if len(found) > 1:
@@ -118,18 +118,18 @@ def read_coordinates(path: Path) -> Picks:
 
 
 def read_all_positions(place: Path) -> dict[str, Positions]:
-    """Read the coordinates of all micrographs that the file or folder ``place`` speaks of.
+    """Read the coordinates of all micrographs in the file or folder ``place``.
 
     Returns
     -------
     dict
-        By micrograph stem; a micrograph without a position has none here.
+        Positions by micrograph stem; a micrograph without a position has no entry.
 
     Raises
     ------
     TruthError
-        ``place`` is missing or empty, a file cannot be read, has not the columns or holds
-        something that is no number, or two speak of the same micrograph.
+        ``place`` is missing or empty, a file cannot be read, lacks the columns or holds a
+        value that is not a number, or two files are for the same micrograph.
     """
     found: dict[str, Positions] = {}
     sources: dict[str, str] = {}
@@ -153,7 +153,7 @@ def _twice(one: object, other: object, stem: str) -> TruthError:
 
 
 def _positions_in(path: Path) -> dict[str | None, Positions]:
-    """Return what a file holds by micrograph; the name is None if the file's own name says it."""
+    """Return a file's positions by micrograph; the key None: given by the file's own name."""
     try:
         data = path.read_bytes()
         if path.suffix.lower() == ".cs":

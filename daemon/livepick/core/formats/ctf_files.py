@@ -1,15 +1,15 @@
-"""Where the defocus of a micrograph is written: RELION's list, CTFFIND's text or Warp's XML.
+"""Readers for the defocus of micrographs: RELION's list, CTFFIND's text or Warp's XML.
 
-Nothing is measured here, and nothing made up: a micrograph that no program has measured has none.
-Entries are matched by the stem of the micrograph's name. Where sub-folders repeat names, the entry
-whose folders are most alike is meant, and none if two are equally so.
+The defocus is only read, never measured or guessed: a micrograph that no program has measured has
+none. Entries are matched by the stem of the micrograph's name. If sub-folders repeat names, the
+entry whose folders agree best is used, and none if two agree equally well.
 
-RELION 3.1 and later have a table of optics groups beside that of micrographs, RELION 3.0 and those
-who write like it one table of all. CTFFIND 4 and 5 begin ``NAME.txt`` with lines that name the
-voltage; its columns are the number of the micrograph, two defoci and their azimuth, the phase
-shift in radians, cross correlation, and the resolution of the fit. Warp's ``NAME.xml`` lies beside
-a micrograph or in the folder above (``average/``); a text goes before it. What is fitted to a whole
-stack of micrographs is no entry.
+RELION 3.1 and later have a table of optics groups beside the table of micrographs; RELION 3.0 and
+programs that write its format have a single table. CTFFIND 4 and 5 begin ``NAME.txt`` with lines
+that name the voltage; its columns are the number of the micrograph, two defoci and their azimuth,
+the phase shift in radians, cross correlation, and the resolution of the fit. Warp's ``NAME.xml`` is
+beside a micrograph or in the folder above (``average/``); a text takes precedence over it. A fit to
+a whole stack of micrographs is not an entry.
 """
 
 import logging
@@ -29,10 +29,10 @@ __all__ = ["CTFFIND_MARKS", "find_ctfs", "read_ctffind", "read_relion_ctfs"]
 _log = logging.getLogger(__name__)
 
 CTFFIND_MARKS = ("", "_ctf", "_PS")
-"""What a text has behind the micrograph's stem: CTFFIND by hand, by scripts, within RELION."""
+"""Endings of a text after the micrograph's stem: CTFFIND run by hand, by scripts, by RELION."""
 
 UNWEIGHTED_MARKS = ("_DW", "_DWS")
-"""Behind the stem of a dose-weighted micrograph; the defocus is measured on that without."""
+"""Endings of a dose-weighted micrograph's stem; the defocus is measured on the unweighted one."""
 
 _NAMES = ("rlnMicrographName", "rlnMicrographNameNoDW")
 _REMEDY = (
@@ -49,15 +49,15 @@ _HEADER = {
 def find_ctfs(
     place: Path | None, micrographs: Sequence[Path]
 ) -> tuple[dict[Path, Ctf], list[CtfError]]:
-    """Return how each micrograph was taken, of those for which it is written, and what is wrong.
+    """Return the CTF of each micrograph that has an entry, and the errors.
 
     Parameters
     ----------
     place
         A RELION STAR file, or a folder of CTFFIND's texts and Warp's XML files, with its
-        sub-folders; None: those beside the micrographs.
+        sub-folders; None: the files beside the micrographs.
     micrographs
-        Their paths.
+        Paths of the micrographs.
     """
     found: dict[Path, Ctf] = {}
     faults: list[CtfError] = []
@@ -79,12 +79,12 @@ def find_ctfs(
 
 
 def read_ctffind(path: Path) -> Ctf | None:
-    """Return what CTFFIND found in one micrograph; None if the text is of something else.
+    """Read CTFFIND's result for one micrograph; None if the text is something else.
 
     Raises
     ------
     CtfError
-        The text is CTFFIND's, and damaged.
+        The text is CTFFIND's but damaged.
     """
     lines = _text(path).splitlines()
     if not lines or not lines[0].lower().startswith("# output from ctffind"):
@@ -109,9 +109,9 @@ def read_ctffind(path: Path) -> Ctf | None:
 
 
 def read_relion_ctfs(path: Path) -> dict[PurePath, Callable[[], Ctf]]:
-    """Return the micrographs that a RELION STAR file names, each with a reader of its row.
+    """Return the micrographs in a RELION STAR file, each with a function that reads its row.
 
-    Such a reader raises CtfError if the row lacks a number.
+    That function raises CtfError if the row lacks a number.
 
     Raises
     ------
@@ -162,17 +162,17 @@ def _relion_ctf(path: Path, values: Mapping[str, str]) -> Ctf:
 
 
 def _resolution(angstrom: float) -> float | None:
-    """Return a resolution, or None for what programs write where there is none: inf, 0, or -1."""
+    """Return a resolution, or None for the values that mean "none": inf, 0, or -1."""
     return angstrom if math.isfinite(angstrom) and angstrom > 0.1 else None
 
 
-# --- which entry is whose -----------------------------------------------------------------
+# --- matching of entries to micrographs ---------------------------------------------------
 
 
 def _entries(
     place: Path | None, micrographs: Iterable[Path]
 ) -> tuple[Mapping[PurePath, Callable[[], Ctf | None]], Sequence[str]]:
-    """Return what there is, and the marks that may stand behind a micrograph's stem in it."""
+    """Return the entries, and the marks that may follow a micrograph's stem in their names."""
     if place is None:
         texts, xmls = _texts_beside(micrographs), _xmls_beside(micrographs)
     elif place.is_dir():
@@ -193,7 +193,7 @@ def _entries(
 
 
 def _texts_beside(micrographs: Iterable[Path]) -> list[Path]:
-    """Return the texts that lie beside the micrographs and may be theirs."""
+    """Return the texts beside the micrographs that may belong to them."""
     places = (
         micrograph.with_name(f"{stem}{mark}.txt")
         for micrograph in micrographs
@@ -222,7 +222,7 @@ def _by_stem(names: Iterable[PurePath]) -> dict[str, list[PurePath]]:
 def _named(
     micrograph: Path, names: Mapping[str, list[PurePath]], marks: Sequence[str]
 ) -> PurePath | None:
-    """Return the name that means a micrograph, or None."""
+    """Return the entry name that matches a micrograph, or None."""
     for stem in _stems(micrograph):
         for mark in marks:
             found = names.get(stem + mark, [])
@@ -240,7 +240,7 @@ def _stems(micrograph: Path) -> list[str]:
 
 
 def _common_folders(one: PurePath, other: PurePath) -> int:
-    """Return how many folders above two files have the same names."""
+    """Return the number of parent folders, from the innermost, with equal names."""
     count = 0
     for a, b in zip(reversed(one.parts[:-1]), reversed(other.parts[:-1]), strict=False):
         if a != b:

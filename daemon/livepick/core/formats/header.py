@@ -1,4 +1,4 @@
-"""What a micrograph's file says of itself, and the bounds that any file must keep."""
+"""Header of a micrograph file, and the limits that every file must meet."""
 
 import math
 import os
@@ -19,10 +19,10 @@ __all__ = [
 ]
 
 PIXEL_SIZE_TOLERANCE: Final = 0.02
-"""Relative difference up to which header and config (or x and y) mean the same pixel size."""
+"""Relative difference up to which the pixel sizes of header and config (or x and y) are equal."""
 
 PIXEL_SIZE_BOUNDS_ANGSTROM: Final = (0.1, 20.0)
-"""What a micrograph's pixel size can be; the same as in the config."""
+"""Allowed range of a micrograph's pixel size; the same as in the config."""
 
 MAX_SIDE_PX: Final = 32768
 MAX_PIXELS: Final = 2**28
@@ -36,27 +36,27 @@ MOVIE_REMEDY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself, checked against its length."""
+    """Header of a file, checked against the file's length."""
 
     kind: Literal["mrc", "tiff"]
     shape_px: tuple[int, int]
     """Height and width."""
 
     dtype: np.dtype[Any]
-    """Of the pixels as they are read, with the byte order of the file."""
+    """Type of the pixels as they are read, with the byte order of the file."""
 
     data_offset: int
-    """Of the first pixel (MRC) or the first strip (TIFF), in bytes."""
+    """Offset of the first pixel (MRC) or the first strip (TIFF), in bytes."""
 
     needed_bytes: int
-    """Length that a whole file has at least."""
+    """Smallest length of a complete file."""
 
     pixel_sizes_angstrom: tuple[float, float]
-    """Along x and y as written, sensible or not; zeros where unset, and always for TIFF."""
+    """Pixel sizes along x and y as written, plausible or not; 0 if unset, and always for TIFF."""
 
     @property
     def header_pixel_size_angstrom(self) -> float:
-        """The header's pixel size: 0.0 if unset, NaN if it makes no sense."""
+        """The header's pixel size: 0.0 if unset, NaN if implausible."""
         x, y = self.pixel_sizes_angstrom
         if x == 0 and y == 0:
             return 0.0
@@ -66,12 +66,12 @@ class Header:
 
 
 def printable(path: Path | str) -> str:
-    """Return a path as text that can be logged and stored, whatever bytes its name has."""
+    """Return a path as text that can be logged and stored, whatever bytes are in its name."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def check_shape(name: str, height: int, width: int, item_bytes: int) -> None:
-    """Raise HeaderError unless the image is of a size that a detector can give."""
+    """Raise HeaderError unless a detector can produce an image of this size."""
     within = 0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX
     if not within or width * height * item_bytes > 4 * MAX_PIXELS:
         raise HeaderError(

@@ -1,19 +1,19 @@
 """MRC and TIFF files → ``Micrograph``.
 
-The kind is told from the first bytes, never from the name. What the header (``core.formats.mrc``,
-``core.formats.tiff``) promises is bounded and compared with the length of the file, before the
-pixels are read at once into an array of the file's own type.
+The format is detected from the first bytes, never from the name. The values in the header
+(``core.formats.mrc``, ``core.formats.tiff``) are checked against limits and the length of the file
+before the pixels are read at once into an array of the file's own type.
 
-A file whose first bytes are zero is *not yet* written, never corrupt: MotionCor writes the
-pixels first and the header last, and SerialEM the TIFF directory.
+A file whose first bytes are zero is treated as *not yet* written, never as corrupt: MotionCor
+writes the pixels first and the header last, and SerialEM writes the TIFF directory last.
 
-Both readers raise, for the file that they are given:
+Both readers raise:
 
-- ``VanishedFileError``, ``UnreadableFileError``: the system would not open or read it;
-- ``IncompleteFileError``: shorter than it promises, or no header yet;
-- ``ChangedFileError``: not the content that was asked for, or it changed while it was read;
-- ``MovieStackError``, ``HeaderError``: several frames, or nothing that livepick understands;
-- ``PixelSizeError`` (only ``read_micrograph``): missing, absurd, or against the config.
+- ``VanishedFileError``, ``UnreadableFileError``: the system cannot open or read the file;
+- ``IncompleteFileError``: the file is shorter than its header says, or has no header yet;
+- ``ChangedFileError``: not the requested content, or it changed while it was read;
+- ``MovieStackError``, ``HeaderError``: several frames, or a format that livepick does not read;
+- ``PixelSizeError`` (only ``read_micrograph``): missing, implausible, or contradicts the config.
 """
 
 import contextlib
@@ -44,12 +44,12 @@ __all__ = ["FileVersion", "Micrograph", "read_header", "read_micrograph", "resol
 
 @dataclass(frozen=True, slots=True)
 class FileVersion:
-    """Which content of a file is meant: changes whenever the file is written anew."""
+    """Identity of a file's content: changes whenever the file is written again."""
 
     size_bytes: int
     mtime_ns: int
     inode: int
-    """0 on file systems that renumber their files (FUSE, SMB), where it says nothing."""
+    """0 on file systems that renumber their files (FUSE, SMB), where it has no meaning."""
 
     @classmethod
     def of(cls, status: os.stat_result) -> Self:
@@ -57,7 +57,7 @@ class FileVersion:
         return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
     def describes(self, status: os.stat_result) -> bool:
-        """Return whether a file with this ``stat`` has the content that is meant."""
+        """Return True if a file with this ``stat`` has this version's content."""
         return (
             self.size_bytes == status.st_size
             and self.mtime_ns == status.st_mtime_ns
@@ -73,18 +73,18 @@ class Micrograph:
     """``[y, x]``, rows in file order, in the type and byte order of the file."""
 
     pixel_size_angstrom: float
-    """Configured, else of the header; never 0."""
+    """Pixel size from the config, else from the header; never 0."""
 
 
 def read_header(path: Path, *, follow_symlinks: bool = True) -> Header:
-    """Read what a file says of itself, and check that it is as long as it promises.
+    """Read the header of a file, and check that the file is as long as the header says.
 
-    It costs one open and one read of 1 KiB (MRC) or of the directory (TIFF), no pixels.
+    This costs one open and one read of 1 KiB (MRC) or of the directory (TIFF); no pixels are read.
 
     Raises
     ------
     MicrographError
-        As the module docstring says.
+        As listed in the module docstring.
     """
     with _opened(path, follow_symlinks=follow_symlinks) as (file, status):
         return _parse(path, file, status.st_size)
@@ -98,17 +98,17 @@ def read_micrograph(
     Parameters
     ----------
     path
-        The file. A link is followed: what it leads to must be a regular file and, with a
-        version, the very one that was seen.
+        The file. A link is followed: its target must be a regular file and, with a version,
+        the same one that was seen.
     pixel_size_angstrom
-        As configured; None takes the header's.
+        Pixel size from the config; None: from the header.
     version
-        The content that was seen to be complete; None takes the file as it is.
+        The content that was seen to be complete; None: the file as it is.
 
     Raises
     ------
     MicrographError
-        As the module docstring says.
+        As listed in the module docstring.
     """
     with _opened(path, follow_symlinks=True) as (file, status):
         expected = version or FileVersion.of(status)
@@ -126,7 +126,7 @@ def resolve_pixel_size(path: Path, header: Header, configured_angstrom: float | 
     Raises
     ------
     PixelSizeError
-        It is missing in both, makes no sense in the header, or differs by more than 2 %.
+        It is missing in both, implausible in the header, or differs by more than 2 %.
     """
     name = printable(path)
     of_header_angstrom = header.header_pixel_size_angstrom
@@ -164,7 +164,7 @@ def resolve_pixel_size(path: Path, header: Header, configured_angstrom: float | 
 
 @contextlib.contextmanager
 def _opened(path: Path, *, follow_symlinks: bool) -> Iterator[tuple[BinaryIO, os.stat_result]]:
-    """Open a regular file without ever blocking on a pipe or device; map what goes wrong."""
+    """Open a regular file without ever blocking on a pipe or device; translate OS errors."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     if not follow_symlinks:
         flags |= os.O_NOFOLLOW

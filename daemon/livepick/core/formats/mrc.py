@@ -1,7 +1,7 @@
-"""MRC files: a header of 1024 bytes, an extended one, pixels.
+"""MRC files: a header of 1024 bytes, an extended header, pixels.
 
-The header is parsed here, and everything in it bounded before anything is allocated: a library
-that believes ``nsymbt = 2e9`` takes 1.9 GiB for a file of 64 bytes.
+The header is parsed here, and its values are checked against limits before any memory is allocated:
+a library that trusts ``nsymbt = 2e9`` allocates 1.9 GiB for a file of 64 bytes.
 """
 
 import struct
@@ -18,7 +18,7 @@ __all__ = ["HEADER_BYTES", "parse", "read"]
 MAX_EXTENDED_HEADER_BYTES: Final = 16 * 2**20
 HEADER_BYTES: Final = 1024
 _TYPES: Final = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
-"""Mode 0 is *signed*, by the specification and by RELION since 3.1."""
+"""Type of each mode. Mode 0 is *signed*, by the specification and in RELION since 3.1."""
 
 _REFUSED: Final = {
     3: "complex 16-bit integers, a Fourier transform",
@@ -34,10 +34,10 @@ _REMEDY: Final = (
 
 
 def _byte_order(start: bytes) -> str:
-    """Return ``<`` or ``>``: by the machine stamp, unless the numbers refute it.
+    """Return ``<`` or ``>``: as in the machine stamp, unless the image sides contradict it.
 
-    A side below 65536 read in the wrong order is at least 65536, so the sides decide; stamps
-    of zeros, or copied from another machine, occur.
+    A side below 65536 read in the wrong order is at least 65536, so the sides decide. Some files
+    have stamps of zeros, or stamps copied from another machine.
     """
     stamped = ">" if start[212:214] == b"\x11\x11" else "<"
     for order in (stamped, "<" if stamped == ">" else ">"):
@@ -48,14 +48,14 @@ def _byte_order(start: bytes) -> str:
 
 
 def parse(name: str, start: bytes) -> Header:
-    """Return what the first 1024 bytes of a file say; ``name`` is for the errors.
+    """Parse the first 1024 bytes of a file; ``name`` is used in error messages.
 
     Raises
     ------
     IncompleteFileError
         There are fewer bytes.
     MovieStackError, HeaderError
-        Several sections, or something that livepick does not read.
+        The file has several sections, or is of a kind that livepick does not read.
     """
     if len(start) < HEADER_BYTES:
         raise IncompleteFileError(
@@ -100,7 +100,7 @@ def parse(name: str, start: bytes) -> Header:
 
 
 def _pixel_sizes(order: str, start: bytes) -> tuple[float, float]:
-    """Return cell / grid along x and y; 0 where either is unset."""
+    """Return cell / grid along x and y; 0 where the grid or the cell is unset."""
     grid_x, grid_y = struct.unpack_from(f"{order}2i", start, 28)
     cell_x, cell_y = struct.unpack_from(f"{order}2f", start, 40)
     return (cell_x / grid_x if grid_x else 0.0, cell_y / grid_y if grid_y else 0.0)

@@ -1,4 +1,4 @@
-"""Which micrograph a name means: programs add to it, and put it into folders of their own."""
+"""Matching of names to micrographs: programs add to a name, and use folders of their own."""
 
 import re
 from collections import Counter
@@ -8,23 +8,23 @@ from pathlib import PurePath
 __all__ = ["match_names", "micrograph_stem", "plain_name"]
 
 _MARKS = ("_autopick", "_manualpick", "_truth", "_picks")
-"""What programs add to a micrograph's name for its coordinates file."""
+"""Endings that programs add to a micrograph's name for its coordinates file."""
 
 _UID = re.compile(r"^\d{10,}_")
-"""cryoSPARC puts a number before the name; a date, as 20261123, is shorter."""
+"""Number that cryoSPARC puts before the name; a date, as 20261123, is shorter."""
 
 _MOTION = re.compile(
     r"(_doseweighted|_dw|_nodw|_aligned|_patch|_rigid|_full|_motioncorr(ected)?)+$",
     re.IGNORECASE,
 )
-"""What motion correction puts behind it, as ``_patch_aligned_doseweighted``."""
+"""Endings that motion correction adds, as ``_patch_aligned_doseweighted``."""
 
 
 def micrograph_stem(path: PurePath) -> str:
-    """Return the micrograph that a coordinates file is for, as the stem of its name.
+    """Return the stem of the micrograph that a coordinates file is for.
 
-    ``mic_7_autopick.star``, ``mic_7_truth.csv`` and ``mic_7.mrc`` are all of ``mic_7``. Only
-    one extension goes, because micrographs have dots in their names.
+    ``mic_7_autopick.star``, ``mic_7_truth.csv`` and ``mic_7.mrc`` all belong to ``mic_7``. Only
+    one extension is removed, because micrographs may have dots in their names.
     """
     stem = path.stem
     for mark in _MARKS:
@@ -33,19 +33,19 @@ def micrograph_stem(path: PurePath) -> str:
 
 
 def plain_name(stem: str) -> str:
-    """Return a micrograph's name without what programs add before and behind it.
+    """Return a micrograph's name without the prefixes and endings that programs add.
 
-    ``012345678901234567890_mic_7_patch_aligned_doseweighted`` and ``mic_7_DW`` are ``mic_7``.
+    ``012345678901234567890_mic_7_patch_aligned_doseweighted`` and ``mic_7_DW`` become ``mic_7``.
     """
     plain = _MOTION.sub("", _UID.sub("", stem))
     return (plain or stem).lower()
 
 
 def match_names(theirs: Iterable[str], ours: Iterable[str]) -> dict[str, str]:
-    """Return which of their names is which of ours, ours → theirs.
+    """Match names in a coordinates file to micrographs; return ours → theirs.
 
-    The same name matches first; what is left matches by its plain name, where that is the only
-    one of its kind on both sides. A name that two of our micrographs have matches neither.
+    Equal names match first. The others match by their plain names, if a plain name occurs only
+    once on both sides. A name that two of our micrographs share matches neither of them.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
 """Grey pictures as PNG files, for the page.
 
-A micrograph is mostly noise, which no lossless format can pack as it is. So the caller says how
-many grey levels are worth keeping: a file of 24 levels is as large as a JPEG of middling quality,
-and the noise itself hides the steps. That spares livepick an image library.
+A micrograph is mostly noise, which a lossless format cannot compress as it is. So the caller
+chooses how many grey levels to keep: a file of 24 levels is as large as a JPEG of medium quality,
+and the noise hides the steps between levels. livepick therefore needs no image library.
 
-The format: Portable Network Graphics Specification, third edition, W3C 2025.
+Format: Portable Network Graphics Specification, third edition, W3C 2025.
 """
 
 import struct
@@ -18,7 +18,7 @@ __all__ = ["encode_grey", "encode_mask"]
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 PALETTE = 3
-"""Colour type of both: a pixel is a number in a list of colours."""
+"""Colour type of both kinds of picture: a pixel is an index into a list of colours."""
 
 AVERAGE = 3
 """Filter type: each pixel less the mean of its left and its upper neighbour."""
@@ -45,7 +45,7 @@ def encode_grey(image: NDArray[np.uint8], *, levels: int) -> bytes:
 
 
 def encode_mask(mask: NDArray[np.bool_], *, rgba: tuple[int, int, int, int]) -> bytes:
-    """Return a PNG that is clear where ``mask`` is False, and ``rgba`` where it is True."""
+    """Return a PNG that is transparent where ``mask`` is False, and ``rgba`` where it is True."""
     rows = np.pad(np.packbits(mask, axis=1), ((0, 0), (1, 0)))
     colours = _chunk(b"PLTE", bytes((0, 0, 0, *rgba[:3]))) + _chunk(b"tRNS", bytes((0, rgba[3])))
     return _file(mask.shape, 1, colours, rows)
@@ -54,7 +54,7 @@ def encode_mask(mask: NDArray[np.bool_], *, rgba: tuple[int, int, int, int]) -> 
 def _file(shape: tuple[int, ...], bits: int, colours: bytes, rows: NDArray[np.uint8]) -> bytes:
     height, width = shape
     header = struct.pack(">IIBBBBB", width, height, bits, PALETTE, 0, 0, 0)
-    # What a filter leaves of noise are small numbers that hardly ever repeat as strings.
+    # After filtering, noise consists of small numbers that hardly ever repeat as strings.
     packer = zlib.compressobj(4, strategy=zlib.Z_FILTERED)
     pixels = packer.compress(rows.tobytes()) + packer.flush()
     chunks = (_chunk(b"IHDR", header), colours, _chunk(b"IDAT", pixels), _chunk(b"IEND", b""))

@@ -1,4 +1,4 @@
-"""What a coordinates file says of one micrograph, before the micrograph itself is known."""
+"""Positions that a coordinates file gives for one micrograph, before the micrograph is known."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ Vector = NDArray[np.float64]
 class Positions:
     """Centres in one micrograph, in the order of the file.
 
-    They are in the convention of ``core.imaging.picks``: pixels of the micrograph, the centre of
+    They follow the convention of ``core.imaging.picks``: pixels of the micrograph, the centre of
     the first pixel at 0, ``y`` in the direction of the rows of the file.
     """
 
@@ -27,17 +27,17 @@ class Positions:
     """1 for each position where the file has no scores."""
 
     origin_xy_angstrom: NDArray[np.float64] | None = None
-    """(N, 2), by which a refinement moved the particle's image: its centre is at the coordinate
-    minus this (RELION's ``rlnOriginXAngst``)."""
+    """Shift, (N, 2), by which a refinement moved the particle's image: its centre is at the
+    coordinate minus this (RELION's ``rlnOriginXAngst``)."""
 
     pixel_size_angstrom: float | None = None
-    """Of the micrograph, if the file says it."""
+    """Pixel size of the micrograph, if given in the file."""
 
     shape_px: tuple[int, int] | None = None
-    """Height and width of the micrograph that the file speaks of, if it says so."""
+    """Height and width of the micrograph, if given in the file."""
 
     least_score: float = -np.inf
-    """Score from which the program that wrote the file takes a position for a particle."""
+    """Lowest score at which the program that wrote the file counts a position as a particle."""
 
     def __len__(self) -> int:
         return len(self.x_px)
@@ -48,16 +48,16 @@ class Positions:
         pixel_size_angstrom: float | None = None,
         shape_px: tuple[int, int] | None = None,
     ) -> Picks:
-        """Return picks, best first, refined centres where they are known.
+        """Return picks, best first, at the refined centres where they are known.
 
         Parameters
         ----------
         pixel_size_angstrom
-            Of the micrograph at hand, if the file does not say it. Without either, centres stay
-            where they were picked.
+            Pixel size of the micrograph at hand; None: the one given in the file. Without either,
+            centres stay where they were picked.
         shape_px
-            Height and width of the micrograph at hand: positions in one of another size, as a
-            binned one, are brought to it.
+            Height and width of the micrograph at hand. Positions in a micrograph of another size,
+            such as a binned one, are scaled to it.
         """
         x_px, y_px = self.x_px, self.y_px
         if self.shape_px is not None and shape_px is not None:
@@ -78,14 +78,14 @@ def finite_numbers(place: str, rows: list[list[str]], names: list[str]) -> NDArr
     place
         Name of the file, for the error.
     rows
-        The texts of the wanted columns alone.
+        The texts of only the wanted columns.
     names
-        Of the columns, for the error.
+        Names of the columns, for the error.
 
     Raises
     ------
     TruthError
-        Something is no finite number.
+        A value is not a finite number.
     """
     try:
         numbers = np.array(rows, dtype=np.float64).reshape(len(rows), len(names))

@@ -1,4 +1,4 @@
-"""STAR files in: tables of text, as RELION and crYOLO write them."""
+"""Reader for STAR files: tables of text, as RELION and crYOLO write them."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -16,7 +16,7 @@ class Table:
     columns: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
     name: str = ""
-    """What follows ``data_``."""
+    """Name of the block, after ``data_``."""
 
     def column(self, name: str) -> list[str] | None:
         """Return the texts of a column; None if there is no such column or a row lacks it."""
@@ -26,7 +26,7 @@ class Table:
         return [row[place] for row in self.rows] if all(len(r) > place for r in self.rows) else None
 
     def records(self) -> Iterator[dict[str, str]]:
-        """Return the rows by column; a short one lacks the last."""
+        """Yield each row by column name; a short row lacks the last columns."""
         for row in self.rows:
             yield dict(zip(self.columns, row, strict=False))
 
@@ -45,7 +45,7 @@ def table_with(tables: list[Table], columns: Collection[str]) -> Table:
 
 
 def _words(line: str) -> list[str]:
-    # Few lines have quotes, and a session's particles are millions of lines.
+    # Few lines have quotes, and the particles of a session take millions of lines.
     words = line.split()
     if '"' in line or "'" in line:
         words = [word.strip("\"'") for word in _WORD.findall(line)]
@@ -69,7 +69,7 @@ def _tables(text: str) -> Iterator[Table]:
         elif words[0].startswith("_") and not table.rows and in_loop:
             table.columns.append(words[0][1:])
         elif words[0].startswith("_") and not in_loop and len(words) == 2:
-            table.columns.append(words[0][1:])  # a table of one row has a line a column
+            table.columns.append(words[0][1:])  # a table of one row has one column per line
             table.rows[:] = [[*(table.rows[0] if table.rows else []), words[1]]]
         else:
             table.rows.append(words)

@@ -1,4 +1,4 @@
-"""TIFF files through tifffile, which is imported when the first one comes."""
+"""Reader for TIFF files by tifffile, which is imported with the first such file."""
 
 import contextlib
 import struct
@@ -14,7 +14,7 @@ from livepick.errors import HeaderError, IncompleteFileError, MovieStackError
 __all__ = ["MAGICS", "parse", "read"]
 
 MAX_SEGMENTS: Final = 2**17
-"""Strips or tiles; a strip a row is 32768 of them."""
+"""Largest number of strips or tiles; one strip per row makes 32768."""
 
 MAGICS: Final = {
     b"II*\0": ("<", 4, "I"),
@@ -26,16 +26,16 @@ MAGICS: Final = {
 
 
 def parse(name: str, file: BinaryIO, start: bytes, size_bytes: int) -> Header:
-    """Return what the one page of a TIFF file says, without reading its pixels.
+    """Parse the single page of a TIFF file, without reading its pixels.
 
-    Resolution tags and what ImageJ writes are no pixel size to be trusted: it counts as unset.
+    The pixel size counts as unset: resolution tags and ImageJ's metadata cannot be trusted for it.
 
     Raises
     ------
     IncompleteFileError
         The directory, or the list of strips in it, is not written yet.
     MovieStackError, HeaderError
-        Several pages, or something that livepick does not read.
+        The file has several pages, or is of a kind that livepick does not read.
     """
     order, position, code = MAGICS[start[:4]]
     end = position * 2 if code == "Q" else position + 4
@@ -56,7 +56,7 @@ def _opened(name: str, file: BinaryIO) -> Any:
 
 @contextlib.contextmanager
 def _understood(name: str) -> Iterator[None]:
-    """Turn whatever tifffile says of a damaged or odd file into a HeaderError."""
+    """Convert any error of tifffile about a damaged or unusual file to a HeaderError."""
     try:
         yield
     except (HeaderError, IncompleteFileError, MovieStackError, OSError):
@@ -127,7 +127,7 @@ def read(name: str, file: BinaryIO, header: Header) -> NDArray[Any]:
     Raises
     ------
     HeaderError
-        They cannot be decoded, or need decoders that are not installed.
+        The pixels cannot be decoded, or need decoders that are not installed.
     """
     with _understood(name), _opened(name, file) as tiff:
         image: NDArray[Any] = np.asarray(tiff.pages[0].asarray(maxworkers=1))

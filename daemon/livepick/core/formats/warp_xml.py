@@ -1,10 +1,10 @@
-"""What Warp and WarpTools write beside a micrograph: ``NAME.xml``.
+"""Reader for the XML file of Warp and WarpTools beside a micrograph: ``NAME.xml``.
 
 The root is ``Movie``, with ``CTFResolutionEstimate`` in ångström among its attributes; its child
 ``CTF`` has a ``Param`` of ``Name`` and ``Value`` for each number. Defoci are in micrometres: a
-mean (``Defocus``) and the whole difference of both axes (``DefocusDelta``). A phase shift is in
-units of π. All this is how Warp's own export to RELION turns them. EPU writes files of the same
-name and another root, which are none of ours.
+mean (``Defocus``) and the full difference of both axes (``DefocusDelta``). A phase shift is in
+units of π. This is the conversion of Warp's own export to RELION. EPU writes files of the same name
+with another root, which are ignored.
 """
 
 import math
@@ -20,12 +20,12 @@ _ANGSTROM_PER_MICROMETRE = 1e4
 
 
 def read_warp(path: Path) -> Ctf | None:
-    """Return what Warp found in one micrograph; None if it has not, or if another wrote the file.
+    """Read Warp's CTF of one micrograph; None if there is none, or the file is not Warp's.
 
     Raises
     ------
     CtfError
-        The file cannot be read, or is Warp's and damaged.
+        The file cannot be read, or is Warp's but damaged.
     """
     try:
         root = ElementTree.fromstring(path.read_bytes())  # noqa: S314 - expat limits expansion

@@ -1,1 +1,1 @@
-"""Arrays in, arrays out."""
+"""Image processing: functions that take and return arrays."""

@@ -1,14 +1,14 @@
 """The blob picker: an ONNX graph with analytic weights, made from the particle's diameter alone.
 
-Each place is compared with four templates: solid discs of 0.7, 0.85 and 1.0 times the diameter,
-each with the darker moat that defocus puts around a particle, and a hollow shell, since shells
+Each position is compared with four templates: solid discs of 0.7, 0.85 and 1.0 times the diameter,
+each with the darker moat that defocus puts around a particle, and a hollow shell, because shells
 such as apoferritin look like rings. The comparison is a normalized cross-correlation whose local
-variance is limited from below: where the image is quiet it is an ordinary matched filter, beside
-carbon and ice it is not carried away by their contrast. On public apoferritin sums this finds
-what a Laplacian of Gaussian cannot, because the latter answers to the hollow centre as to a hole.
+variance has a lower limit. Where the image is quiet, it acts as an ordinary matched filter; next to
+carbon and ice, it is not dominated by their contrast. On public apoferritin sums it finds particles
+that a Laplacian of Gaussian misses, because the latter treats the hollow centre as a hole.
 
-The response is divided by its standard deviation over the micrograph, which makes one threshold
-serve low and high doses alike, and turned into a score between 0 and 1 by a logistic curve.
+The response is divided by its standard deviation over the micrograph, so that the same threshold
+works for low and high doses. A logistic curve turns it into a score between 0 and 1.
 """
 
 import numpy as np
@@ -17,32 +17,33 @@ from numpy.typing import NDArray
 __all__ = ["MIDDLE_SIGMAS", "blob_graph", "templates"]
 
 DISC_FRACTIONS = (0.7, 0.85, 1.0)
-"""Of the diameter. Particles seen from the side, and guesses of the diameter, are smaller."""
+"""Disc diameters, as fractions of the particle diameter. Side views of particles are smaller, and
+so are some guesses of the diameter."""
 
 MOAT = 1.5
-"""The moat's outer radius, in radii of the disc."""
+"""Outer radius of the moat, in disc radii."""
 
 EDGE = 0.05
 """Softness of a disc's edge, in particle radii."""
 
 SHELL_RADIUS, SHELL_WIDTH, SHELL_REACH = 0.8, 0.22, 1.3
-"""Of the hollow shell: middle and half width of its wall, and support, in particle radii."""
+"""Hollow shell: middle and half width of its wall, and its support, in particle radii."""
 
 LEAST_VARIANCE = 1.2
-"""Of the local variance after binning, where 1 is that of the background before it."""
+"""Lower limit of the local variance after binning; 1 is the background variance before binning."""
 
 BIN = 2
-"""The comparison is made on an image binned by this, which a large blob does not need finer,
-at a sixteenth of the cost; the smooth response is interpolated back."""
+"""Binning of the image before the comparison. A large blob does not need finer pixels, and binning
+reduces the cost to a sixteenth; the smooth response is interpolated back."""
 
 MIDDLE_SIGMAS = 3.5
-"""Response, in standard deviations of the map, that scores 0.5."""
+"""Response that gives a score of 0.5, in standard deviations of the map."""
 
 SLOPE_SIGMAS = 0.7
-"""Width of the logistic curve."""
+"""Width of the logistic curve, in standard deviations of the map."""
 
 FINE = 8
-"""Templates are drawn this much finer, then averaged: ten pixels draw a poor disc."""
+"""Oversampling of the templates before averaging: a disc of ten pixels would be too rough."""
 
 OPSET = 17
 
@@ -74,7 +75,7 @@ def templates(diameter_px: float) -> tuple[NDArray[np.float32], NDArray[np.float
 
 
 def _binned(fine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the means of ``FINE`` x ``FINE`` pixels."""
+    """Return the means over blocks of ``FINE`` x ``FINE`` pixels."""
     size = len(fine) // FINE
     means: NDArray[np.float64] = fine.reshape(size, FINE, size, FINE).mean(axis=(1, 3))
     return means
@@ -83,7 +84,7 @@ def _binned(fine: NDArray[np.float64]) -> NDArray[np.float64]:
 def _disc(
     distance: NDArray[np.float64], radius: float, edge_px: float
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return a disc of weight +1 in a moat of weight -1, and where they are."""
+    """Return a disc of weight +1 in a moat of weight -1, and the area they cover."""
     inner = 1 / (1 + np.exp((distance - radius) / edge_px))
     outer = 1 / (1 + np.exp((distance - MOAT * radius) / edge_px)) - inner
     return inner / inner.sum() - outer / outer.sum(), distance <= MOAT * radius
@@ -92,10 +93,10 @@ def _disc(
 def blob_graph(diameter_px: float) -> bytes:
     """Return the blob picker for prepared images, as a serialized ONNX model.
 
-    Input ``image`` float32 (1, 1, H, W) with particles bright, background 0 and standard
-    deviation 1; output ``score`` float32 (1, 1, H, W) in [0, 1].
+    The input ``image`` is float32 (1, 1, H, W), with particles bright, background 0 and standard
+    deviation 1. The output ``score`` is float32 (1, 1, H, W) in [0, 1].
     """
-    # onnx loads protobuf; only the start of a session makes a blob picker.
+    # onnx loads protobuf, and a blob picker is only made at the start of a session.
     from onnx import TensorProto, checker, helper, numpy_helper  # noqa: PLC0415
 
     shapes, areas = templates(diameter_px / BIN)

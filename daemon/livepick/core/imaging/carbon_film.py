@@ -1,15 +1,18 @@
-"""Where the carbon film is: its edge, which is the rim of a hole, and its texture.
+"""Carbon film detection, by the film's edge (the rim of a hole) and by its texture.
 
-After normalization the film is as bright as the ice, and nothing of it is wider than a particle.
-Two things still tell it. *The rim*: a line, many particles long, along which the gradient points
-one way; on average over a window particles have gradients in all directions. It is a circle's
-arc, as holes are round, bright on the side of the film and dark on the other (the Fresnel fringe
-of a lens that is underfocused, after the change of sign that makes particles bright). *The
-texture*: between particles the ice is smooth, and the film is nowhere. So what is compared is a
-low quantile of the fine structure, which particles do not touch as long as they leave gaps.
+After normalization the film is as bright as the ice, and none of its structure is wider than a
+particle. Two properties still distinguish it:
 
-A rim counts if it is long, narrow and on a circle; the side that it takes for film must not be
-smoother than the other. Texture alone counts if it is far from the usual over a large area.
+- *The rim* is a line, many particles long, along which the gradient points in one direction.
+  Particles, averaged over a window, have gradients in all directions. The rim is an arc of a
+  circle, because holes are round. It is bright on the side of the film and dark on the other: the
+  Fresnel fringe of an underfocused lens, after the change of sign that makes particles bright.
+- *The texture*: between particles the ice is smooth, while the film is not smooth anywhere. The
+  comparison therefore uses a low quantile of the fine structure, which particles do not affect as
+  long as they leave gaps.
+
+A rim counts if it is long, narrow and on a circle, and if the side taken for film is not smoother
+than the other side. Texture alone counts if it differs strongly from the rest over a large area.
 """
 
 from dataclasses import dataclass
@@ -29,97 +32,102 @@ Mask = NDArray[np.bool_]
 Grid = NDArray[np.float64]
 
 CELLS = 5
-"""Cells a diameter: all is measured on means over such cells. A rim is half a diameter wide."""
+"""Cells per diameter. Everything is measured on cell means; a rim is half a diameter wide."""
 
 RIM_ENERGY = (0.4, 0.8)
-"""Directed part of the gradient's energy, of the usual energy: of a rim, and of its core."""
+"""Least directed part of the gradient energy, as a fraction of the image's median energy: for a
+rim, and for its core."""
 
 RIM_COHERENCE = (0.35, 0.45)
-"""Directed part of the gradient's energy, of the energy there. Random fields of particles stay
-below 0.4, on average over a window of one diameter."""
+"""Least directed part of the gradient energy, as a fraction of the local energy: for a rim, and for
+its core. Random fields of particles stay below 0.4, averaged over a window of one diameter."""
 
 SHORTEST_RIM = 5.0
-"""Diameters. Two particles in touch, or a piece of ice, have shorter edges."""
+"""Least length of a rim, in diameters. Two touching particles, or a piece of ice, have shorter
+edges."""
 
 SMALLEST_RADIUS = 5.0
-"""Diameters: of a hole."""
+"""Smallest radius of a hole, in diameters."""
 
 RIM_ROUGHNESS = 0.4
-"""Diameters: root mean square distance of a rim's steepest places from the circle. Rims of holes
-have half of that."""
+"""Largest root mean square distance of a rim's steepest points from the circle, in diameters. Rims
+of holes have half of that."""
 
 FITS = 4
-"""Rounds of the circle's fit, each with what lies on the one before and steps the same way."""
+"""Number of circle fits. Each uses the points that lie on the previous circle and step the same
+way."""
 
 RIM_SEGMENT, RIM_AGREEMENT = 2.0, 0.75
-"""Diameters, and the fraction of such pieces of a rim over which brightness must step the same
-way at the same place. Chains of particles and the outlines of ice do not."""
+"""Length of a segment of a rim, in diameters, and the fraction of segments in which brightness must
+step the same way at the same place. Chains of particles and the outlines of ice fail this."""
 
 RIM_CONTRAST = 0.5
-"""Step of brightness across a rim, averaged along it, in standard deviations of the noise."""
+"""Least step of brightness across a rim, averaged along it, in standard deviations of the noise."""
 
 RIM_FLANKS = 0.75
-"""Steepest way back beside the step, as a part of it: half in a fringe, all in a filament."""
+"""Largest opposite step beside the main step, as a fraction of it. A fringe has half, a filament
+has all of it."""
 
 GAUSS_NEWTON_STEPS = 5
 STRAIGHT = 1e5
 """Radius of a straight line, in cells."""
 
 RIM_BEYOND = 0.25
-"""A rim may go on so far beyond its ends, as a part of its length, and a diameter more. Then it
-has left the image: a hole is wider than the image, or its whole rim is seen."""
+"""How far a rim may continue beyond its ends, as a fraction of its length, plus one diameter. By
+then it must have left the image: either the hole is wider than the image, or its whole rim is in
+view."""
 
 SMOOTHER = 0.9
-"""If the texture behind a rim is less than this part of the other side's, it is no film."""
+"""If the texture behind a rim is less than this fraction of the other side's, it is not film."""
 
 FEW_CELLS = 50
-"""Two square diameters: the texture of less is not known."""
+"""Two square diameters: the texture of a smaller area is not reliable."""
 
 TEXTURE_WINDOW = 2.0
-"""Diameters: side of the square in which the quantile is taken."""
+"""Side of the square in which the quantile is taken, in diameters."""
 
 LOW = 0.2
-"""The quantile: particles in a crowd leave a fifth of the ice free."""
+"""Quantile of the fine structure: crowded particles leave a fifth of the ice free."""
 
 TEXTURE_RATIO = 1.5
-"""Of the usual texture of the two parts of an image with film and ice."""
+"""Least ratio between the median textures of the two parts, film and ice, of an image."""
 
 TEXTURE_APART = 5.0
-"""Distance of the two parts, in robust standard deviations within one. The halves of one bell
-curve are 2.2 apart; film without an edge was ten."""
+"""Least distance between the two parts, in robust standard deviations within one part. The halves
+of a single bell curve are 2.2 apart; for film without a visible edge it was ten."""
 
 SMALLEST_FILM = 16.0
-"""Square diameters."""
+"""Smallest area of film that is found by texture, in square diameters."""
 
 MARGIN = 0.5
-"""Diameters by which the film is widened: the fringe of its rim."""
+"""How far the film is widened, in diameters, to include the fringe of its rim."""
 
 LEAST_CLEAN = 0.1
-"""Fraction of the image without which there is nothing to compare with."""
+"""Least clean fraction of the image: with less there is nothing to compare with."""
 
 MOST_FILM = 0.6
-"""Fraction of the image. What is in the majority is the specimen."""
+"""Largest fraction of the image that may be film. The majority is the specimen."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cells:
-    """The image in cells."""
+    """The image, averaged over cells."""
 
     mean: Image
-    """``[y, x]``."""
+    """Mean brightness, ``[y, x]``."""
 
     fine: Image
-    """Energy of the fine structure: of the differences of neighbouring pixels."""
+    """Energy of the fine structure, that is, of the differences between neighbouring pixels."""
 
     good: Mask
-    """Where there is data."""
+    """True where there is data."""
 
     side_px: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Circle:
-    """In cells."""
+    """A circle, in units of cells."""
 
     y: float
     x: float
@@ -136,10 +144,10 @@ def film_mask(image: Image, *, border: Mask, junk: Mask, diameter_px: float) -> 
     border
         True where there is no data.
     junk
-        True on what is masked for other reasons. It has no texture to compare, but its edge may
-        be a rim: the film is among it where it is thick.
+        True on areas that are masked for other reasons. Their texture is not compared, but their
+        edge may be a rim: thick film is among them.
     diameter_px
-        Of a particle.
+        Particle diameter, in pixels.
     """
     cells = _cells(image, border, max(1, round(diameter_px / CELLS)))
     film = np.zeros(cells.mean.shape, dtype=bool)
@@ -160,9 +168,9 @@ def _cells(image: Image, border: Mask, side_px: int) -> _Cells:
         step *= step
         energy[: step.shape[0], : step.shape[1]] += step
     bad = block_means(border.astype(np.float32), side_px) > 0
-    # Resampling is periodic: the image's edges have something of what is opposite.
+    # Resampling is periodic: the edges of the image contain some of the opposite edge.
     bad[[0, -1]] = bad[:, [0, -1]] = True
-    good = ~ndimage.binary_dilation(bad)  # the step at a border is none of the image
+    good = ~ndimage.binary_dilation(bad)  # the step at a border is not part of the image
     return _Cells(block_means(image, side_px), block_means(energy, side_px), good, side_px)
 
 
@@ -174,24 +182,24 @@ class _Rim:
     """A long line with one direction, and the gradient on it."""
 
     area: Mask
-    """``[y, x]``."""
+    """True on the cells of the line, ``[y, x]``."""
 
     y: Grid
-    """Cells, shape (N,), of the area."""
+    """Row of each cell in ``area``, shape (N,)."""
 
     x: Grid
     along_y: Grid
-    """Gradient there."""
+    """Gradient along y in each cell, shape (N,)."""
 
     along_x: Grid
 
 
 def _rims(cells: _Cells) -> list[_Rim]:
-    """Return the long lines along which the gradient has one direction."""
+    """Return the long lines along which the gradient points in one direction."""
     smooth = ndimage.gaussian_filter(cells.mean, 1.0)
     along_y, along_x = (ndimage.sobel(smooth, axis) * cells.good for axis in (0, 1))
     energy = along_y**2 + along_x**2
-    limit = np.quantile(energy[cells.good], 0.98)  # one black speck must not outshine all
+    limit = np.quantile(energy[cells.good], 0.98)  # one black speck must not dominate
     scale = np.sqrt(np.where(energy > limit, limit / np.maximum(energy, limit), np.float32(1)))
     limited_y, limited_x = along_y * scale, along_x * scale
     seen = ndimage.gaussian_filter(cells.good.astype(np.float32), CELLS).clip(0.1)
@@ -221,9 +229,9 @@ def _rims(cells: _Cells) -> list[_Rim]:
 
 
 def _behind(rim: _Rim, cells: _Cells) -> Mask:
-    """Return the film behind a rim; nothing if the rim is none, or the film is in doubt.
+    """Return the film behind a rim; nothing if it is not a rim, or if the film is in doubt.
 
-    The circle says nothing about what is far beyond the ends of the rim.
+    The circle is not extrapolated far beyond the ends of the rim.
     """
     nothing = np.zeros(rim.area.shape, dtype=bool)
     circle, roughness = _circle_through(rim)
@@ -235,7 +243,7 @@ def _behind(rim: _Rim, cells: _Cells) -> Mask:
     near = (arc > begin) & (arc < end)
     line = near & cells.good & (np.abs(off) < 1)
     if (line & ((arc < begin + CELLS) | (arc > end - CELLS))).any():
-        return nothing  # it ends within the image: an outline of something else
+        return nothing  # the line ends within the image: it is the outline of something else
     step = _step(off, arc, near & (np.abs(off) < 2 * CELLS) & cells.good, cells)
     if step is None:
         return nothing
@@ -250,7 +258,7 @@ def _behind(rim: _Rim, cells: _Cells) -> Mask:
 
 
 def _round(circle: _Circle, rim: _Rim) -> tuple[Grid, Grid]:
-    """Return how far each cell is outside of a circle, and how far along it from the rim."""
+    """Return each cell's distance outside a circle, and its distance along it from the rim."""
     y, x = np.ogrid[: rim.area.shape[0], : rim.area.shape[1]]
     off = np.hypot(y - circle.y, x - circle.x) - circle.radius
     middle = np.arctan2(rim.y.mean() - circle.y, rim.x.mean() - circle.x)
@@ -259,9 +267,9 @@ def _round(circle: _Circle, rim: _Rim) -> tuple[Grid, Grid]:
 
 
 def _circle_through(rim: _Rim) -> tuple[_Circle, float]:
-    """Return the circle of a rim's steepest places, and how far they are from it.
+    """Return the circle through a rim's steepest points, and their distance from it.
 
-    A rim has flanks, where brightness goes back to the usual. They step the other way.
+    A rim has flanks, where brightness returns to normal. They step the other way and are left out.
     """
     weight = rim.along_y**2 + rim.along_x**2
     circle, roughness = _fit_circle(rim.y, rim.x, weight)
@@ -279,11 +287,11 @@ def _circle_through(rim: _Rim) -> tuple[_Circle, float]:
 
 
 def _fit_circle(y: Grid, x: Grid, weight: Grid) -> tuple[_Circle, float]:
-    """Return the circle with the least squared distances, and their root mean square.
+    """Return the least-squares circle, and the root mean square distance from it.
 
-    Starts from Kåsa's circle (least squares of the squared distances, which is linear and a
-    little too small), then Gauss and Newton. The bend of a short rim is uncertain: where the
-    circle would be smaller than a hole, it is a straight line.
+    The fit starts from Kåsa's circle (least squares of the squared distances, which is linear and
+    gives a slightly too small circle), followed by Gauss-Newton steps. The curvature of a short rim
+    is uncertain: if the circle would be smaller than a hole, a straight line is used instead.
     """
     root = np.sqrt(weight)
     mean = np.array([np.average(y, weights=weight), np.average(x, weights=weight)])
@@ -319,17 +327,18 @@ class _Step:
     """The step of brightness across a rim."""
 
     place: float
-    """How far outside of the circle it is, in cells."""
+    """Distance outside the circle, in cells."""
 
     sign: float
-    """1 if it is brighter outside of the circle, else -1."""
+    """1 if it is brighter outside the circle, else -1."""
 
 
 def _step(off: Grid, arc: Grid, near: Mask, cells: _Cells) -> _Step | None:
-    """Return where brightness changes most across a rim, or None if that is no rim's step.
+    """Return where brightness changes most across a rim, or None if it is not the step of a rim.
 
-    It must be as large as a rim's, be there all along, and not go back as steeply beside it, as a
-    filament or a row of particles does, which is bright between two edges.
+    The step must be as large as that of a rim and present along its whole length. There must not be
+    an equally steep opposite step beside it, as in a filament or a row of particles, which is
+    bright between two edges.
     """
     if not near.any():
         return None
@@ -354,7 +363,7 @@ def _step(off: Grid, arc: Grid, near: Mask, cells: _Cells) -> _Step | None:
 
 
 def _change(sums: NDArray[Any], counts: NDArray[Any]) -> Grid:
-    """Return the change of the mean from the cell before to the one after; 0 where unknown."""
+    """Return the change of the mean from the previous cell to the next; 0 where unknown."""
     mean = sums / np.maximum(counts, 1)
     known = (counts[..., 2:] > 0) & (counts[..., :-2] > 0)
     return np.where(known, mean[..., 2:] - mean[..., :-2], 0)
@@ -364,7 +373,7 @@ def _change(sums: NDArray[Any], counts: NDArray[Any]) -> Grid:
 
 
 def _textured(fine: Image, clean: Mask) -> Mask:
-    """Return the part that has another texture than the rest, if there are two parts."""
+    """Return the part with a rougher texture than the rest, if the image has two parts."""
     nothing = np.zeros(clean.shape, dtype=bool)
     width, stride = round(TEXTURE_WINDOW * CELLS), 2
     fine = np.where(clean, fine, np.median(fine[clean]))
@@ -389,7 +398,7 @@ def _textured(fine: Image, clean: Mask) -> Mask:
         np.clip((np.arange(nothing.shape[axis]) - width // 2) // stride, 0, film.shape[axis] - 1)
         for axis in (0, 1)
     )
-    # A window is rough where nearly all of it is: so the film reaches half a window further.
+    # A window is rough only if nearly all of it is, so the film reaches half a window further.
     return np.asarray(ndimage.maximum_filter(film[np.ix_(rows, columns)], width + 1))
 
 
@@ -401,9 +410,9 @@ def _whole(good: Mask, width: int) -> Image:
 
 
 def _two_parts(values: Image) -> float | None:
-    """Return the value that splits logarithms into two parts, or None if they are one.
+    """Return the value that splits logarithms into two parts, or None if there is only one part.
 
-    The split is Otsu's: the one with the largest variance between the parts.
+    The split is Otsu's: it maximizes the variance between the parts.
     """
     ordered = np.sort(values).astype(np.float64)
     total = np.cumsum(ordered)

@@ -1,8 +1,8 @@
 """The contrast transfer function of one micrograph, and its signs.
 
-A lens that is out of focus turns the contrast of every other band of frequencies round. Where the
-defocus is known, turning it back (*phase flipping*) lets particles of differently focused
-micrographs agree with each other beyond the first zero. Amplitudes stay as they are.
+Defocus inverts the contrast of every other band of frequencies. Where the defocus is known,
+*phase flipping* restores it, so that particles from micrographs with different defocus agree beyond
+the first zero. Amplitudes are not changed.
 """
 
 import math
@@ -18,16 +18,16 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ctf:
-    """How one micrograph was taken, in the convention of CTFFIND and RELION."""
+    """CTF parameters of one micrograph, in the convention of CTFFIND and RELION."""
 
     defocus_u_angstrom: float
-    """Along the axis at ``astigmatism_angle_degrees``; positive is underfocus."""
+    """Defocus along the axis at ``astigmatism_angle_degrees``; positive is underfocus."""
 
     defocus_v_angstrom: float
-    """Across that axis."""
+    """Defocus perpendicular to that axis."""
 
     astigmatism_angle_degrees: float
-    """From the x axis towards y, that is, towards later rows of the file."""
+    """Angle from the x axis towards y, that is, towards later rows of the file."""
 
     voltage_kv: float
 
@@ -37,10 +37,10 @@ class Ctf:
     """Fraction of the contrast that is absorption: 0.07 to 0.1 for protein in ice."""
 
     phase_shift_degrees: float = 0.0
-    """By a phase plate."""
+    """Phase shift of a phase plate."""
 
     fit_resolution_angstrom: float | None = None
-    """To which Thon rings were fitted; None where the program does not say, or failed."""
+    """Resolution to which Thon rings were fitted; None if not reported, or if the fit failed."""
 
     def __post_init__(self) -> None:
         numbers = [getattr(self, name) for name in self.__slots__]
@@ -60,25 +60,25 @@ def contrast_transfer(
     pixel_size_y_angstrom: float,
     pixel_size_x_angstrom: float,
 ) -> Image:
-    """Return the transfer of contrast at each frequency of ``rfft2``, positive at the lowest.
+    """Return the contrast transfer at each frequency of ``rfft2``, positive at the lowest.
 
     It is ``sin(χ + φ + arcsin w)`` with ``χ = π λ g² (Δf - ½ λ² g² Cs)``, the phase shift φ, the
     amplitude contrast w and ``Δf = ½ (Δf₁ + Δf₂ + (Δf₁ - Δf₂) cos 2(θ - θ₀))``: Rohou & Grigorieff
-    2015 (*J. Struct. Biol.* 192, 216), equations 2 to 5. They have a minus in front, as what is
-    dense looks dark; here it is left out, so that what looks dark where the transfer is positive
-    is what the particle's contrast means everywhere else.
+    2015 (*J. Struct. Biol.* 192, 216), equations 2 to 5. Their formula has a minus sign in front,
+    because dense matter looks dark. It is left out here, so that frequencies with a positive
+    transfer have the particle's contrast as it is defined everywhere else.
 
     Parameters
     ----------
     shape
         Height and width of the image.
     ctf
-        Of the micrograph.
+        CTF parameters of the micrograph.
     pixel_size_y_angstrom, pixel_size_x_angstrom
-        Achieved, as after resampling.
+        Achieved pixel sizes, after any resampling.
     """
     volts = ctf.voltage_kv * 1e3
-    lam = 12.2643 / math.sqrt(volts + 0.97845e-6 * volts**2)  # of the electrons, in Å
+    lam = 12.2643 / math.sqrt(volts + 0.97845e-6 * volts**2)  # electron wavelength, in Å
     gy = np.fft.fftfreq(shape[0], pixel_size_y_angstrom)[:, None]
     gx = np.fft.rfftfreq(shape[1], pixel_size_x_angstrom)[None, :]
     g2 = gx * gx + gy * gy
@@ -97,20 +97,20 @@ def contrast_transfer(
 def flip_phases(
     image: Image, ctf: Ctf, *, pixel_size_y_angstrom: float, pixel_size_x_angstrom: float
 ) -> Image:
-    """Return the image with the contrast of all frequencies as that of the lowest.
+    """Return the image with all frequencies in the same contrast as the lowest.
 
-    Dark particles stay dark, and bright ones bright. To be done before particles are cut: the
-    lens has carried their detail further than a box reaches. The edges of the image, which wrap
-    around, should be near its mean.
+    Dark particles stay dark, and bright ones stay bright. Call this before particles are cut out,
+    because the lens spreads their detail beyond the box. The edges of the image wrap around, so
+    they should be near its mean.
 
     Parameters
     ----------
     image
-        ``[y, x]``, of mean 0; not changed.
+        Image ``[y, x]`` of mean 0; not changed.
     ctf
-        Of the micrograph.
+        CTF parameters of the micrograph.
     pixel_size_y_angstrom, pixel_size_x_angstrom
-        Achieved, as after resampling.
+        Achieved pixel sizes, after any resampling.
     """
     from scipy import fft  # noqa: PLC0415 - the service reads orders and flips nothing
 

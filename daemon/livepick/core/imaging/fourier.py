@@ -1,9 +1,9 @@
-"""Fourier resampling, separable and in float32, that says what it achieved.
+"""Fourier resampling, separable and in float32, that returns the achieved scale.
 
-A micrograph of 4096 x 4096 pixels is cut to some 800 x 800. Only the low frequencies are ever
-computed: the rows are transformed in blocks that fit the cache, all but the low columns are
-dropped at once, and the columns follow. That is half the work of a 2D transform, and needs a
-tenth of its memory.
+A micrograph of 4096 x 4096 pixels is reduced to about 800 x 800. Only the low frequencies are
+computed: the rows are transformed in blocks that fit into the cache, all but the low columns are
+dropped immediately, and then the columns are transformed. This takes half the work of a 2D
+transform and a tenth of its memory.
 """
 
 from dataclasses import dataclass
@@ -20,48 +20,49 @@ __all__ = ["Resampled", "fourier_resample"]
 Image = NDArray[np.float32]
 
 ROWS_AT_ONCE = 128
-"""Rows of one block: 2 MB of a 4096-pixel detector in float32."""
+"""Rows per block: 2 MB of a 4096-pixel detector in float32."""
 
 CLIP_SIGMAS = 8.0
-"""Hot pixels and X-rays beyond this would ring through the whole image."""
+"""Values are clipped at this many standard deviations from the median. Hot pixels and X-rays beyond
+it would cause ringing throughout the image."""
 
 TAPER_FROM = 0.85
-"""Fraction of the new Nyquist frequency from which on a cosine falls to zero; a sharp cut
-would draw waves beside every edge."""
+"""Fraction of the new Nyquist frequency at which a cosine taper to zero begins. A sharp cut-off
+would cause ringing beside every edge."""
 
 MOST_ENLARGEMENT = 2.0
-"""A coarser image than this would be interpolation, not data."""
+"""Largest enlargement of an image; beyond this the result would be interpolation, not data."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Resampled:
-    """A resampled image, and where its pixels are in the original."""
+    """A resampled image, and the positions of its pixels in the original."""
 
     image: Image
-    """``[y, x]``."""
+    """Resampled image, ``[y, x]``."""
 
     scale_y: float
-    """Original pixels per new pixel: ``y_original = y_new * scale_y``. Shapes are whole
-    numbers, so it differs from the wished ratio, and from ``scale_x``, by up to a percent."""
+    """Original pixels per new pixel: ``y_original = y_new * scale_y``. Shapes are whole numbers, so
+    it differs from the requested ratio, and from ``scale_x``, by up to one percent."""
 
     scale_x: float
 
 
 def fourier_resample(image: NDArray[Any], *, factor: float) -> Resampled:
-    """Resample so that one new pixel spans about ``factor`` original ones.
+    """Resample an image so that one new pixel spans about ``factor`` original ones.
 
     Parameters
     ----------
     image
         The image, ``[y, x]``, of any real type and byte order; not changed.
     factor
-        Wished original pixels per new pixel; above 1 shrinks. See ``Resampled`` for the
-        achieved values.
+        Requested number of original pixels per new pixel; a value above 1 shrinks the image. See
+        ``Resampled`` for the achieved values.
 
     Raises
     ------
     ContentError
-        The image holds NaN or infinite values, or all its pixels are the same.
+        The image contains NaN or infinite values, or all its pixels are the same.
     PixelSizeError
         The image is so coarse that it would have to be enlarged more than twofold.
     """
@@ -90,13 +91,13 @@ def fourier_resample(image: NDArray[Any], *, factor: float) -> Resampled:
 
 
 def _limits(image: NDArray[Any]) -> tuple[float, float]:
-    """Return the lowest and highest value that is no outlier, from a coarse sample."""
+    """Return the lowest and highest values that are not outliers, from a coarse sample."""
     sample = image[::7, ::5].astype(np.float32)
     if not np.isfinite(sample).all():
         raise _not_finite()
     median = float(np.median(sample))
     sigma = 1.4826 * float(np.median(np.abs(sample - median)))
-    if sigma == 0:  # more than half of the pixels are the same: sparse counts, or nothing
+    if sigma == 0:  # more than half of the pixels are the same: sparse counts, or no data
         sigma = float(image.std(dtype=np.float64))
     if sigma == 0:
         raise ContentError(
@@ -115,7 +116,7 @@ def _low_rows(image: NDArray[Any], columns: int, low: float, high: float) -> NDA
         block = image[start : start + ROWS_AT_ONCE]
         block = np.clip(block, low, high, dtype=np.float32, casting="unsafe")
         rows[start : start + len(block)] = fft.rfft(block, axis=1, overwrite_x=True)[:, :columns]
-    if not np.isfinite(rows[:, 0]).all():  # clip keeps NaN, and each row's sum then shows it
+    if not np.isfinite(rows[:, 0]).all():  # clip keeps NaN, so that the sum of its row is NaN too
         raise _not_finite()
     return rows
 

@@ -1,4 +1,7 @@
-"""Where not to pick: bad borders, and what is far too dark or bright to be a particle."""
+"""Masks of areas where nothing is picked: dead borders, and areas too dark or bright for particles.
+
+Carbon film is masked in ``core.imaging.carbon_film``.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,56 +28,57 @@ Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 WIDEST_BORDER = 0.2
-"""Fraction of the image that a bad border may take on one side."""
+"""Largest fraction of the image that a bad border may take up on one side."""
 
 STREAK_FRACTION = 0.5
-"""Lines count as streaks if they differ from their neighbours this much less than usual."""
+"""A line is a streak if it differs from its neighbour by less than this fraction of the median
+difference."""
 
 FILLED = 0.75
-"""Fraction of a square that contamination fills: noise leaves holes in it. A particle fills 0.65
-of a square 1.1 times as wide, 0.55 of one 1.2 times as wide."""
+"""Fraction of a square that contamination fills; noise leaves holes in it. A particle fills 0.65
+of a square 1.1 times as wide, and 0.55 of one 1.2 times as wide."""
 
 RUN_PX = 8
-"""So many streaks side by side are a border."""
+"""Number of adjacent streaks that make a border."""
 
 STRIP_SIGMAS = 0.7
-"""A line is the last of a strip if its median is this far from that of the next ones, in standard
-deviations of a pixel. Particles and slopes move it by less, and noise by a tenth."""
+"""A line is the last of a strip if its median differs by this much from that of the next lines, in
+standard deviations of a pixel. Particles and slopes change it by less, and noise by a tenth."""
 
 BESIDE_PX = 5
-"""So many lines are the next ones."""
+"""Number of next lines that a line is compared with."""
 
 WIDEST_STRIP_PX = 8
-"""What is wider is no strip."""
+"""Largest width of a strip."""
 
 BINNED = 2
-"""Outliers are looked for on means of squares this wide."""
+"""Side of the squares of pixels whose means are searched for outliers."""
 
 EVERY = 16
-"""Lines are compared at every so manieth pixel, which is plenty and costs little."""
+"""Step between the pixels at which lines are compared. It leaves plenty of pixels at a low cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskedFractions:
-    """How much of a micrograph is masked, and why; 0 to 1. What has two reasons counts once."""
+    """Masked fractions of a micrograph by reason, 0 to 1. An area with two reasons counts once."""
 
     border: float
-    """No data."""
+    """Area without data."""
 
     contamination: float
-    """Far too dark or bright over too large an area: ice, gold, thick carbon."""
+    """Area that is far too dark or bright over too large a region: ice, gold, thick carbon."""
 
     carbon: float
-    """Film, by its edge or its texture."""
+    """Area of carbon film, found by its edge or its texture."""
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """Sum of all masked fractions."""
         return self.border + self.contamination + self.carbon
 
     @classmethod
     def of(cls, border: Mask, contamination: Mask, carbon: Mask) -> "MaskedFractions":
-        """Return the fractions of masks, the first reason before the later ones."""
+        """Return the fractions of some masks; where they overlap, the first one counts."""
         contamination = contamination & ~border
         carbon = carbon & ~border & ~contamination
         return cls(*(float(mask.mean()) for mask in (border, contamination, carbon)))
@@ -82,10 +86,10 @@ class MaskedFractions:
 
 @dataclass(frozen=True, slots=True)
 class Borders:
-    """Widths of the borders that hold no data, in pixels; 0 for none."""
+    """Widths of the borders without data, in pixels; 0 for none."""
 
     top: int
-    """Rows, at the begin of the file."""
+    """Rows at the beginning of the file."""
     bottom: int
     left: int
     right: int
@@ -93,9 +97,9 @@ class Borders:
     def mask(
         self, shape: tuple[int, int], *, scale_y: float, scale_x: float, grow_px: int = 0
     ) -> Mask:
-        """Return True in the borders of an image of ``shape`` with pixels ``scale`` as large.
+        """Return a mask that is True in the borders, for an image with pixels ``scale`` as large.
 
-        Where there is a border, it is made wider by ``grow_px``.
+        Where there is a border, it is widened by ``grow_px``.
         """
         inside = np.zeros(shape, dtype=bool)
         top, bottom, left, right = (
@@ -111,10 +115,10 @@ class Borders:
         return ~inside
 
     def pick_area(self, shape_px: tuple[int, int], *, edge_px: float, dead_px: float) -> PickArea:
-        """Return where picks may be in an image of this height and width, in its own pixels.
+        """Return the area where picks may be in an image of this height and width, in its pixels.
 
-        Picks keep ``edge_px`` from the edge of the image, and at least ``dead_px`` from that of a
-        dead border, which the resampling blurs.
+        Picks keep a distance of ``edge_px`` from the edge of the image. From the edge of a dead
+        border they keep at least ``dead_px``, because resampling blurs that edge.
         """
 
         def margin(dead: int) -> float:
@@ -130,12 +134,12 @@ class Borders:
 
 
 def find_borders(image: NDArray[Any]) -> Borders:
-    """Return the borders that hold no data: constant, or the last line repeated outwards.
+    """Return the borders without data: constant, or the last line repeated outwards.
 
-    Motion correction and some detectors leave such borders. What they have in common is
-    that a line hardly differs from the next one, while inside, noise makes neighbours
-    differ. A few bad lines along an edge are a border too: noise, but of another level. To be
-    asked before any filtering, which blurs these differences.
+    Motion correction and some detectors leave these borders. Their lines hardly differ from one to
+    the next, while noise makes neighbouring lines differ inside the image. A few bad lines along an
+    edge, with noise at another level, are a border too. Call this before any filtering, which would
+    blur these differences.
     """
     widths = []
     for lines in (image[:, ::EVERY], image[::EVERY].T):
@@ -145,7 +149,7 @@ def find_borders(image: NDArray[Any]) -> Borders:
 
 
 def _strips(lines: NDArray[Any]) -> tuple[int, int]:
-    """Return how many lines at the begin and at the end are before the last jump."""
+    """Return the number of lines before the last jump, at the beginning and at the end."""
     begin, end = (_strip_width(side) for side in (lines, lines[::-1]))
     return begin, end
 
@@ -167,7 +171,7 @@ def _steps(lines: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _ends(steps: NDArray[np.float64]) -> tuple[int, int]:
-    """Return how many lines at the begin and at the end are streaks."""
+    """Return the number of streaks at the beginning and at the end."""
     bad = steps < STREAK_FRACTION * float(np.median(steps))
     most = int(WIDEST_BORDER * len(steps))
     begin, end = (_border_width(side[:most]) for side in (bad, bad[::-1]))
@@ -177,8 +181,8 @@ def _ends(steps: NDArray[np.float64]) -> tuple[int, int]:
 def _border_width(bad: Mask) -> int:
     """Return the width of a border, given which steps into the image are too small.
 
-    A border is as wide as to the end of the last run of such steps: filters by others that
-    wrap around leave a few noisy lines outside of it, and inside the image no run is so long.
+    A border extends to the end of the last run of small steps. Other programs' filters may wrap
+    around and leave a few noisy lines outside it; inside the image there are no runs that long.
     """
     runs = np.convolve(bad, np.ones(RUN_PX, dtype=int), mode="valid") == RUN_PX
     return int(np.flatnonzero(runs)[-1]) + RUN_PX + 1 if runs.any() else 0
@@ -186,45 +190,46 @@ def _border_width(bad: Mask) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Outlier:
-    """What is too far from the background, over too large an area, to be a particle."""
+    """A limit on what is too far from the background, over too large an area, to be a particle."""
 
     sigmas: float
     """Distance from the background, in its standard deviations."""
 
     least_px: float
-    """Side of a square that is that far in ``filled`` of its area."""
+    """Side of the square, in pixels."""
 
     filled: float = FILLED
-    """Less than ``FILLED`` is for what is not solid, and is looked for beside what is."""
+    """Fraction of the square that must be that far from the background. A value below ``FILLED`` is
+    for areas that are not solid; they are searched for outside the solid areas already found."""
 
 
 def outlier_mask(flat: Image, outliers: Sequence[Outlier], *, grow_px: float) -> Mask:
     """Return True on and around areas that are far from the background and wider than a particle.
 
-    Strong particles are far from the background too, also where two touch. So an area counts
-    only where it fills most of a square that is wider than a particle. Done on means of 2 x 2
-    pixels, which is fine enough for what is so large.
+    Strong particles are far from the background too, and two of them may touch. An area therefore
+    counts only if it fills most of a square that is wider than a particle. The search uses means of
+    2 x 2 pixels, which is fine enough for such large areas.
 
     Parameters
     ----------
     flat
-        Background 0, standard deviation 1, as from ``normalize.flatten``.
+        Image with background 0 and standard deviation 1, as from ``normalize.flatten``.
     outliers
-        Each of them is masked; the solid ones come first.
+        Limits to apply, the solid ones first.
     grow_px
-        The areas are widened by this much.
+        Number of pixels by which the areas are widened.
     """
     distance = np.abs(block_means(flat, BINNED))
     grown = 2 * round(grow_px / BINNED) + 1
     found = np.zeros(distance.shape, dtype=bool)
     for outlier in outliers:
         far = distance > outlier.sigmas
-        if outlier.filled < FILLED:  # not solid: beside solid ice, a particle is no heap
+        if outlier.filled < FILLED:  # not solid: a particle beside solid ice is not a heap
             far &= ~found
         width = max(1, round(outlier.least_px / BINNED))
         if far.sum() < outlier.filled * width**2:
             continue
-        # Nothing beyond the edge: a particle that it cuts would go on for ever.
+        # Zero beyond the edge; otherwise a particle cut by the edge would continue without end.
         filled = ndimage.uniform_filter(far.astype(np.float32), width, mode="constant")
         if filled.max() > outlier.filled:
             area = ndimage.maximum_filter(filled > outlier.filled, width) & far
@@ -233,7 +238,7 @@ def outlier_mask(flat: Image, outliers: Sequence[Outlier], *, grow_px: float) ->
 
 
 def block_means(image: Image, side_px: int) -> Image:
-    """Return the means of squares of pixels; what does not fill a square is left out."""
+    """Return the means of squares of pixels; incomplete squares are left out."""
     height, width = (n // side_px for n in image.shape)
     rows = image[: height * side_px, : width * side_px].reshape(height, side_px, -1).mean(axis=1)
     means: Image = rows.reshape(height, width, side_px).mean(axis=2)
@@ -241,7 +246,7 @@ def block_means(image: Image, side_px: int) -> Image:
 
 
 def from_blocks(blocks: Mask, shape: tuple[int, ...], side_px: int) -> Mask:
-    """Return a mask of squares of pixels in pixels; the last squares reach to the end."""
+    """Expand a mask of squares to pixels; the last squares extend to the end of the image."""
     rows, columns = (
         np.minimum(np.arange(size) // side_px, count - 1)
         for size, count in zip(shape, blocks.shape, strict=True)

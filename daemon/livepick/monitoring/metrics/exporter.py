@@ -1,12 +1,12 @@
-"""Everything that Prometheus sees: one registry, made in one place.
+"""All Prometheus metrics of the service, created in one registry.
 
-The help of each instrument is the operator's question that it answers. Label values come from short
-fixed lists (never a file, a user or an error's text), and each is exported as zero from the start,
-so that a rate is right from the first event on. Timestamps are unix seconds and 0 until
-something happened: dashboards subtract them from ``time()``.
+The help text of each instrument is the operator's question that it answers. Label values come from
+short fixed lists (never a file, a user or an error's text). Each is exported as zero from the
+start, so that rates are correct from the first event. Timestamps are unix seconds, and 0 until the
+first event: dashboards subtract them from ``time()``.
 
-The gauge by state is called ``livepick_ledger_micrographs``, because a client registry refuses a
-gauge ``livepick_micrographs`` beside the counter ``livepick_micrographs_total``.
+The gauge by state is called ``livepick_ledger_micrographs``, because a client registry rejects a
+gauge ``livepick_micrographs`` next to the counter ``livepick_micrographs_total``.
 """
 
 import collections
@@ -47,22 +47,22 @@ __all__ = ["CONTENT_TYPE", "ERROR_REASONS", "ERROR_STAGES", "PICK_STAGES", "STAT
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 STATES = ("queued", "picking", "picked", "failed", "stale")
-"""Of the micrographs in the ledger."""
+"""States of the micrographs in the ledger."""
 
 PICK_STAGES = ("read", "preprocess", "infer", "peaks", "export")
-"""Of the way of one micrograph, in order."""
+"""Processing stages of one micrograph, in order."""
 
 ERROR_STAGES = ("ingest", "pick", "export", "train")
-"""Where an error came up."""
+"""Stages in which an error can occur."""
 
 _OUTCOMES = ("picked", "empty", "repicked", "failed", "skipped", "superseded")
-"""``picked`` and ``empty`` are first picks. ``repicked``: by another model or at another threshold,
-whatever came of it. ``skipped``: images that ``watch.include`` and its kin leave out, those apart
-that were there at the start. ``superseded``: new content under a known name, which is picked
-again."""
+"""Outcomes of a micrograph. ``picked`` and ``empty`` count first picks. ``repicked``: picked again
+by another model or at another threshold, whatever the result. ``skipped``: images excluded by
+``watch.include`` and similar settings, not counting those present at the start. ``superseded``:
+new content under a known name, which is picked again."""
 
 LATEST_STATES = ("waiting", "picked", "empty", "failed")
-"""Of the micrographs that landed last."""
+"""States of the micrographs that landed last."""
 
 EVENT_TYPES = tuple(field.name for field in dataclasses.fields(FileEvents))
 WORKER_STATES = ("busy", "idle")
@@ -75,12 +75,12 @@ FINDINGS: tuple[str, ...] = get_args(FindingKind)
 PROVIDERS = (CUDA, CPU)
 
 LATENCY_BUCKETS_SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 3600)
-"""From "faster than the next exposure" to "an hour behind the microscope"; 600 is an alert's."""
+"""From "faster than the next exposure" to "an hour behind the microscope". An alert uses 600."""
 
 STAGE_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 PARTICLE_BUCKETS = (0, 1, 10, 25, 50, 100, 200, 400, 800, 1600)
-"""The first is the empty micrographs."""
+"""Upper bounds in particles per micrograph; the first bucket holds the empty micrographs."""
 
 SCORE_BUCKETS = (0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
 
@@ -133,8 +133,7 @@ QUALITY_FIGURES: dict[str, tuple[str, tuple[float, ...]]] = {
     ),
 }
 """Fields of ``core.imaging.quality.Quality``, each with its question and buckets at its limits.
-What is not
-known is not observed."""
+Unknown values are not observed."""
 
 CTF_HISTOGRAMS: dict[str, tuple[str, tuple[float, ...]]] = {
     "ctf_resolution_angstrom": (
@@ -150,10 +149,10 @@ CTF_HISTOGRAMS: dict[str, tuple[str, tuple[float, ...]]] = {
         (100, 250, 500, 1000, 2000, 5000, 10_000),
     ),
 }
-"""Figures of ``core.imaging.quality.CtfFigures``, likewise."""
+"""Fields of ``core.imaging.quality.CtfFigures``, in the same form."""
 
 _NAMED = {"median_score": "score_median"}
-"""Figures whose metric has another name than they have: what is measured comes first in it."""
+"""Metric names that differ from the field name: the measured quantity comes first."""
 
 GPU_FIGURES = {
     "memory_used_bytes": (
@@ -171,7 +170,7 @@ def _reasons(root: type[errors.LivepickError]) -> set[str]:
 
 
 ERROR_REASONS = tuple(sorted(_reasons(errors.LivepickError)))
-"""The ``reason`` of every error class, and ``internal`` for those that are none of ours."""
+"""``reason`` of every livepick error class, and ``internal`` for all other exceptions."""
 
 
 def _observe(histograms: Mapping[str, Histogram], figures: Quality | CtfFigures) -> None:
@@ -200,7 +199,7 @@ def _zeros(instrument: _Instrument, *choices: tuple[str, ...]) -> _Instrument:
 
 
 class Metrics:
-    """The service's instruments, in a registry of their own unless one is given."""
+    """Instruments of the service, in a registry of their own unless one is passed."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series
@@ -536,18 +535,19 @@ class Metrics:
     def begin(
         self, *, started_at: float, landings: Sequence[float], last_picked_at: float, workers: int
     ) -> None:
-        """Take over what was before this start, so that no alert is lost or raised by a restart.
+        """Restore the state from before this start, so that a restart hides or fires no alert.
 
         Parameters
         ----------
         started_at
-            Of the session, as all times here in unix seconds.
+            Start of the session, in unix seconds like all times here.
         landings
-            When the last micrographs landed while the session was collecting, oldest first.
+            Landing times of the last micrographs that arrived while the session was collecting,
+            oldest first.
         last_picked_at
-            0 if none is picked.
+            Time of the last picks; 0 if no micrograph is picked.
         workers
-            How many there are.
+            Number of workers.
         """
         self.session_started.set(started_at)
         for landed_at in landings:
@@ -559,9 +559,9 @@ class Metrics:
         self.workers.labels("idle").set(workers)
 
     def landed(self, landed_at: float, *, collected: bool) -> None:
-        """Count a micrograph that is complete, at unix seconds.
+        """Count a complete micrograph; its landing time is in unix seconds.
 
-        ``collected``: whether it shows that a session collects.
+        ``collected``: True if the landing shows that a session is collecting.
         """
         self.discovered.inc()
         if collected:
@@ -579,18 +579,18 @@ class Metrics:
         self.micrographs.labels("superseded").inc()
 
     def ask_health(self, healthy: Callable[[], bool]) -> None:
-        """Ask at each scrape whether all get on: who would say so by himself may hang too."""
+        """Evaluate the health at each scrape: a part that pushed its own health could hang too."""
         self.healthy.set_function(healthy)
 
     def beat(self, *, output_writable: bool, state_writable: bool, now: float) -> None:
-        """Set whether picks and ledger can be written, and whether a session is under way."""
+        """Set the gauges for writable output, writable state and an active session."""
         self.output_writable.set(output_writable)
         self.state_writable.set(state_writable)
         last = self._landings[-1] if self._landings else 0.0
         self.session_active.set(now - last < SESSION_SECONDS)
 
     def room(self, disks: Sequence[Disk]) -> None:
-        """Set the room of the disks; of several watched folders that with the least counts."""
+        """Set free space and size of the disks; of several watched folders the fullest counts."""
         told: set[int] = set()
         for role in ROLES:
             spaces = [disk.space for disk in disks if disk.role == role]
@@ -604,10 +604,11 @@ class Metrics:
     def picked(
         self, result: Result, *, latency_seconds: float | None, export_seconds: float
     ) -> None:
-        """Count a micrograph whose picks are on disk; no latency when it was picked again.
+        """Count a micrograph whose picks are on disk; the latency is None if it was picked again.
 
-        Then it counts neither as picked or empty nor as good or bad once more: alerts look at how
-        many of the micrographs that have come are so. No CTF is known at first picks.
+        A micrograph that was picked again is not counted a second time as picked or empty, nor as
+        good or bad: alerts use these counts as shares of all micrographs that arrived. No CTF is
+        known at first picks.
         """
         scores = result.picks.above(result.threshold).score.tolist()
         for score in scores:
@@ -629,13 +630,13 @@ class Metrics:
         self.use_provider(result.provider)
 
     def ctf_found(self, figures: CtfFigures) -> None:
-        """Count what another program has measured; called once a micrograph."""
+        """Observe the CTF figures that another program measured; called once per micrograph."""
         _observe(self.ctf_figures, figures)
 
     def judged_so_far(
         self, verdicts: Mapping[Verdict, int], latest: Sequence[MicrographRow]
     ) -> None:
-        """Set how the session stands, and those that landed last, as the ledger has them."""
+        """Set the verdict counts of the session, and the states and verdicts of the latest."""
         states = collections.Counter(_state_of(row) for row in latest)
         for state in LATEST_STATES:
             self.latest.labels(state).set(states[state])
@@ -645,7 +646,7 @@ class Metrics:
             self.latest_verdicts.labels(verdict).set(words[verdict])
 
     def failed(self, reason: str, stage: Literal["ingest", "pick", "export"]) -> None:
-        """Count a micrograph that is given up."""
+        """Count a micrograph that failed for good."""
         self.micrographs.labels("failed").inc()
         self.error(stage, reason)
 
@@ -655,7 +656,7 @@ class Metrics:
         self.error("pick", reason)
 
     def queue(self, counts: Counts, oldest_waiting_at: float | None) -> None:
-        """Set how many are in which state, and when the oldest without picks landed."""
+        """Set the number of micrographs per state, and when the oldest without picks landed."""
         for state in STATES:
             self.in_ledger.labels(state).set(getattr(counts, state))
         self.queue_depth.labels("queued").set(counts.queued + counts.stale)
@@ -674,7 +675,7 @@ class Metrics:
         self.error("export", errors.OutputError.reason)
 
     def error(self, stage: Literal["ingest", "pick", "export", "train"], reason: str) -> None:
-        """Count an error; a reason that is none of ours counts as ``internal``."""
+        """Count an error; a reason outside ``ERROR_REASONS`` counts as ``internal``."""
         self.errors.labels(stage, reason if reason in ERROR_REASONS else "internal").inc()
 
     def watched(
@@ -690,23 +691,23 @@ class Metrics:
         scan_seconds: float,
         interval_seconds: float,
     ) -> None:
-        """Set how watching does.
+        """Set the metrics of the watcher.
 
         Parameters
         ----------
         available
-            Of each watched folder, in the order of the config; one that nobody has looked at yet
-            has no series.
+            Availability of each watched folder, in the order of the config. A folder that has not
+            been checked yet has no series.
         events, overflows, restarts
-            Of the events' queue, since the start.
+            Counts of the event queue since the start.
         settling
-            Files that are not complete yet.
+            Number of files that are not complete yet.
         excluded
-            Images that were left out at the last listing.
+            Number of images that were excluded at the last listing.
         scanned_at, scan_seconds
             End and duration of the last listing.
         interval_seconds
-            Between listings.
+            Interval between listings.
         """
         for index, there in enumerate(available):
             if there is not None:
@@ -725,20 +726,20 @@ class Metrics:
         self.scan_seconds.set(scan_seconds)
 
     def _raise_to(self, counter: Counter, count: int) -> None:
-        """Set a counter to what another part has counted since the start."""
+        """Raise a counter to a total that another part has counted since the start."""
         counter.inc(count - self._counted.get(counter, 0))
         self._counted[counter] = count
 
     def training_failed(self, reason: str) -> None:
-        """Count an error of training."""
+        """Count a training error."""
         self.error("train", reason)
 
     def training_is_running(self, *, running: bool) -> None:
-        """Set whether a run is under way."""
+        """Set the gauge for a training run in progress."""
         self.training_running.set(running)
 
     def trained(self, line: Progress) -> None:
-        """Set and count what a line of the trainer's progress says of its learning."""
+        """Update losses, accuracies, findings and reruns from a line of the trainer's progress."""
         for gauge, value in (
             (self.training_loss, line.training_loss),
             (self.validation_loss, line.validation_loss),
@@ -753,7 +754,7 @@ class Metrics:
             self.training_reruns.inc()
 
     def training_at(self, progress: RunProgress | None) -> None:
-        """Set how far the run under way is; None: there is none, or it has said nothing yet."""
+        """Set the progress of the current run; None: no run, or no progress reported yet."""
         for stage in TRAINING_STAGES:
             self.training_stage.labels(stage).set(progress is not None and progress.stage == stage)
         self.training_stage_done.set(progress.fraction if progress is not None else 0)
@@ -761,12 +762,12 @@ class Metrics:
         self.training_ends.set(ends_at or 0)
 
     def training_ended_as(self, result: str) -> None:
-        """Count a run that has ended, and say when."""
+        """Count a run that has ended, and set the time of its end."""
         self.training_runs.labels(result).inc()
         self.training_ended.labels(result).set(time.time())
 
     def judged(self, comparison: Comparison | None) -> None:
-        """Set the figures of a new model and of the one in use; None if there were none."""
+        """Set the gate's figures of the new model and of the current one; None changes nothing."""
         if comparison is None:
             return
         average, precision = comparison.average_precision, comparison.precision
@@ -776,13 +777,13 @@ class Metrics:
         self.gate_precision.labels("champion").set(precision.champion)
 
     def serve_with(self, *, version: int, kind: str, promoted_at: float) -> None:
-        """Say which model picks from now on; the former one's series goes away."""
+        """Set which model picks from now on; the series of the previous model is removed."""
         self.model.clear()
         self.model.labels(str(version), kind).set(1)
         self.model_promoted.set(promoted_at)
 
     def drifted(self, drift: Drift) -> None:
-        """Say how far the last micrographs are from those that the model picked first."""
+        """Set the drift of the last micrographs from the first that the model picked."""
         active = {finding.kind for finding in drift.findings}
         for figure in DRIFT_FIGURES:
             self.drift_score.labels(figure).set(drift.size(figure))
@@ -791,12 +792,12 @@ class Metrics:
             self.drift_active.labels(kind).set(kind in active)
 
     def use_provider(self, provider: str) -> None:
-        """Say which onnxruntime provider runs the model."""
+        """Set which onnxruntime provider runs the model."""
         for known in PROVIDERS:
             self.provider_active.labels(known).set(known == provider)
 
     def cards(self, present: Sequence[Card]) -> None:
-        """Set what GPUs are doing; what is gone or not known has no series."""
+        """Set the GPU figures; a card that is gone or a value that is not known has no series."""
         for figure, gauge in self.gpu_figures.items():
             values = {str(card.index): getattr(card, figure) for card in present}
             known = {gpu: value for gpu, value in values.items() if value is not None}
