@@ -1,33 +1,33 @@
-"""What can go wrong, and who can put it right.
+"""Exceptions of livepick, and who can fix their causes.
 
 ::
 
     LivepickError
     ├── ConfigError             the user edits the YAML file
-    ├── MicrographError         one file is bad; the run goes on without it
+    ├── MicrographError         one file is bad; the run continues without it
     │   ├── IncompleteFileError     still being written; try it again
     │   ├── ChangedFileError        it changed while it was read; try it again
     │   ├── VanishedFileError       it is gone
-    │   ├── UnreadableFileError     the system would not read it; try it again
+    │   ├── UnreadableFileError     the system cannot read it; try it again
     │   ├── HeaderError             its header makes no sense
     │   ├── MovieStackError         it has several frames
     │   ├── PixelSizeError          its pixel size is missing or contradicts the config
     │   ├── ContentError            NaN, infinite, or constant pixels
-    │   └── PoisonError             it stopped its worker again and again
+    │   └── PoisonError             it stopped its worker on every try
     ├── OutputError             picks could not be written; try it again
     ├── ModelError              a model is missing or does not fit the data
-    │   └── ProviderError           the GPU was asked for and not obtained
+    │   └── ProviderError           the GPU was requested and is not available
     ├── LedgerError             the state folder cannot be used
     │   ├── BusyError               another service uses it
-    │   └── LedgerWriteError        it takes no writes now, as on a full disk; try it again
+    │   └── LedgerWriteError        writing to it failed, as on a full disk; try it again
     ├── EngineError             no worker can be started
     ├── TruthError              a coordinates file cannot be read or does not match
-    ├── CtfError                a file of defoci cannot be read; the run goes on without
+    ├── CtfError                a file of defoci cannot be read; the run continues without it
     └── TrainerError            the trainer stopped early; its log says why
 
-The arguments are positional and reach ``Exception.__init__`` unchanged, so that an error
-survives the pickle trip home from a worker process; a keyword-only one broke the pool and
-all of its jobs.
+The arguments are positional and reach ``Exception.__init__`` unchanged, so that an error can be
+pickled and sent back from a worker process; a keyword-only argument broke the pool and all of its
+jobs.
 """
 
 from typing import ClassVar
@@ -60,18 +60,18 @@ __all__ = [
 
 
 EXIT_CONFIG = 78
-"""Exit status of a command whose config is wrong, EX_CONFIG of sysexits.h: the unit file tells
-systemd not to restart on it."""
+"""Exit status of a command whose config is wrong, EX_CONFIG of sysexits.h; the unit file tells
+systemd not to restart the service after it."""
 
 
 class LivepickError(Exception):
-    """An error that knows its remedy: ``what`` happened, and what to do."""
+    """An error with its remedy: ``what`` happened, and what to do."""
 
     retryable: ClassVar[bool] = False
-    """Whether doing the same again later may succeed."""
+    """True if a later retry may succeed."""
 
     reason: ClassVar[str] = "internal"
-    """One short word, bounded in number, for the ledger and the metric label."""
+    """One short word, from a limited set, for the ledger and the metric label."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what, remedy)
@@ -83,13 +83,13 @@ class LivepickError(Exception):
 
 
 class ConfigError(LivepickError):
-    """The configuration is wrong; a human edits it."""
+    """The configuration is wrong; the user must edit it."""
 
     reason = "config"
 
 
 class MicrographError(LivepickError):
-    """One micrograph cannot be picked; the others go on."""
+    """One micrograph cannot be picked; the others are not affected."""
 
     reason = "micrograph"
 
@@ -109,7 +109,7 @@ class ChangedFileError(MicrographError):
 
 
 class VanishedFileError(MicrographError):
-    """A micrograph was there and is gone."""
+    """A micrograph was found and has since disappeared."""
 
     reason = "vanished"
 
@@ -122,7 +122,7 @@ class UnreadableFileError(MicrographError):
 
 
 class HeaderError(MicrographError):
-    """A file is no MRC or TIFF image that livepick understands."""
+    """A file is not an MRC or TIFF image that livepick can read."""
 
     reason = "header"
 
@@ -140,7 +140,7 @@ class PixelSizeError(MicrographError):
 
 
 class ContentError(MicrographError):
-    """The pixels hold no picture: NaN, infinite, or all the same."""
+    """The pixels do not hold an image: they are NaN, infinite, or all the same."""
 
     reason = "content"
 
@@ -165,7 +165,7 @@ class ModelError(LivepickError):
 
 
 class ProviderError(ModelError):
-    """The GPU was asked for and onnxruntime runs on the CPU."""
+    """The GPU was requested, but onnxruntime runs on the CPU."""
 
     reason = "provider"
 
@@ -177,19 +177,19 @@ class LedgerError(LivepickError):
 
 
 class BusyError(LedgerError):
-    """Another service runs on the same state folder."""
+    """Another service uses the same state folder."""
 
     reason = "busy"
 
 
 class LedgerWriteError(LedgerError):
-    """The ledger, or the pointer to the champion, takes no writes now; the disk may be full."""
+    """Writing to the ledger, or to the pointer to the champion, failed; the disk may be full."""
 
     retryable = True
 
 
 class EngineError(LivepickError):
-    """No worker can be started: a fault of the machine, and of no micrograph or model."""
+    """No worker can be started: a fault of the machine, not of a micrograph or model."""
 
     reason = "engine"
 
@@ -201,7 +201,7 @@ class TruthError(LivepickError):
 
 
 class CtfError(LivepickError):
-    """A file of defoci cannot be read, or is of something else."""
+    """A file of defoci cannot be read, or is something else."""
 
     reason = "ctf"
 

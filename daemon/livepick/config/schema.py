@@ -39,7 +39,7 @@ class Config(Section):
     """The microscope session."""
 
     watch: Watch
-    """Where micrographs land, and when one is complete."""
+    """Folders where micrographs land, and rules for when one is complete."""
 
     micrograph: Micrograph = Micrograph()
     """Properties of the micrographs that are known in advance."""
@@ -60,10 +60,10 @@ class Config(Section):
     """Conditions for the promotion of a new model."""
 
     output: Output
-    """Where coordinates go."""
+    """Output of coordinates."""
 
     state: State
-    """Where livepick keeps its ledger, models and runs."""
+    """Folder for livepick's ledger, models and runs."""
 
     web: Web = Web()
     """The page and the metrics."""

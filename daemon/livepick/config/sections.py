@@ -106,7 +106,7 @@ class Session(Section):
 
 
 class Watch(Section):
-    """Where micrographs land, and when one is complete."""
+    """Folders where micrographs land, and rules for when one is complete."""
 
     directories: list[Folder] = Field(min_length=1, examples=["as [/data/session/Micrographs]"])
     """Folders with motion-corrected micrographs; sub-folders are included."""

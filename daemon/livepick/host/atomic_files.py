@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, synced, renamed into it."""
+"""Atomic writing of files: written beside their destination, synced, and renamed into place."""
 
 import os
 import secrets
@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["TEMPORARY_PREFIX", "fsync_folder", "write_atomically", "write_synced"]
 
 TEMPORARY_PREFIX = ".livepick-"
-"""Files that begin so are our own unfinished ones; a start may sweep them."""
+"""Prefix of our own unfinished files, which may be removed at the start."""
 
 
 def fsync_folder(folder: Path) -> None:
@@ -34,15 +34,15 @@ def write_atomically(path: Path, data: bytes, *, like: os.stat_result | None = N
     Parameters
     ----------
     path, data
-        Where, and what.
+        The destination, and the content.
     like
-        A file whose owner, group and permissions the new one takes; None: they are those of any
+        Status of a file whose owner, group and permissions the new one gets; None: those of any
         new file of this process.
 
     Raises
     ------
     OSError
-        Nothing was changed, and no temporary file is left behind.
+        The file cannot be written. Nothing was changed, and no temporary file is left behind.
     """
     draft = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)

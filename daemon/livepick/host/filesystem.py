@@ -1,4 +1,4 @@
-"""On which file system a path is: SQLite's WAL and inotify need one of this machine."""
+"""Type of the file system of a path: SQLite's WAL and inotify need a local one."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ _NETWORK = frozenset({
 
 
 def is_network(kind: str) -> bool:
-    """Whether other machines can write to a file system of this type at the same time."""
+    """Return True if other machines can write to a file system of this type at the same time."""
     return kind in _NETWORK
 
 
@@ -42,8 +42,8 @@ def file_system_type(path: Path) -> str:
         fields = left.split()
         mount = _unescaped(fields[4])
         if place.is_relative_to(mount):
-            # btrfs gives files another device number than its mount; the longest path decides
-            # there, and where one mount hides another the device number does.
+            # btrfs gives files another device number than its mount, so the longest path decides;
+            # where one mount hides another, the device number decides.
             weight = 2 * len(mount) + (fields[2] == number)
             if weight >= best_length:
                 best, best_length = right.split()[0], weight

@@ -1,9 +1,9 @@
-"""What the NVIDIA cards of this machine are doing, by NVML, the driver's own library.
+"""Memory and load of this machine's NVIDIA cards, from NVML, the driver's own library.
 
-A thread of its own asks, every few seconds: a driver that hangs does not answer, and neither a
-scrape nor the watchdog may wait for it. Without the Python library (the extra ``gpu``), a driver or
-a card there is nothing to tell, which is no fault; ``livepick_inference_provider_active`` says
-whether a card picks.
+A separate thread queries the driver every few seconds: a driver that hangs does not answer, and
+neither a scrape nor the watchdog may wait for it. Without the Python library (the extra ``gpu``), a
+driver or a card there are no figures, which is not a fault; ``livepick_inference_provider_active``
+reports whether a card picks.
 """
 
 import contextlib
@@ -17,19 +17,19 @@ from typing import Any
 __all__ = ["Card", "Cards", "Nvml", "nvml"]
 
 LOOK_SECONDS = 10.0
-"""Between two looks."""
+"""Time between two queries of the driver."""
 
 STALE_SECONDS = 60.0
-"""What is older is not told: the driver hangs."""
+"""Figures older than this are not reported: the driver hangs."""
 
 NOT_SUPPORTED = 3
-"""NVML_ERROR_NOT_SUPPORTED: the card is well, and has no such figure (MIG, shared memory)."""
+"""NVML_ERROR_NOT_SUPPORTED: the card works but lacks this figure (MIG, shared memory)."""
 
 _log = logging.getLogger(__name__)
 
 
 Nvml = Any
-"""The module ``pynvml`` of nvidia-ml-py, which has no types, or what stands in for it."""
+"""The module ``pynvml`` of nvidia-ml-py, which has no types, or a substitute for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class Card:
     """One card; a figure that it does not have is None."""
 
     index: int
-    """As ``nvidia-smi`` counts, whatever ``CUDA_VISIBLE_DEVICES`` hides from picking."""
+    """Index as in ``nvidia-smi``, whatever ``CUDA_VISIBLE_DEVICES`` hides from picking."""
     memory_used_bytes: int | None
-    """By all programs, with what the driver keeps for itself."""
+    """Memory used by all programs, including what the driver reserves for itself."""
     memory_size_bytes: int | None
     busy: float | None
-    """Share of the last second or less in which something ran on it, 0 to 1."""
+    """Fraction of the last second or less in which the card was busy, 0 to 1."""
 
 
 def nvml() -> Nvml | None:
@@ -55,14 +55,14 @@ def nvml() -> Nvml | None:
 
 
 class Cards:
-    """The thread: make it, call ``run`` in it, and ``stop`` from elsewhere.
+    """Queries the cards: call ``run`` in a thread of its own, and ``stop`` from another.
 
     Parameters
     ----------
     library
-        NVML; None if there is none.
+        NVML; None if it is not installed.
     clock
-        Monotonic seconds.
+        Monotonic clock, in seconds.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Cards:
 
     @property
     def present(self) -> tuple[Card, ...]:
-        """The cards, as of the last look. May be asked from any thread."""
+        """The cards, as of the last query. May be read from any thread."""
         looked_at, cards = self._seen
         return cards if self._clock() - looked_at < STALE_SECONDS else ()
 
@@ -85,7 +85,7 @@ class Cards:
         self._stop.set()
 
     def run(self) -> None:
-        """Look until stopped."""
+        """Query the cards until stopped."""
         if self._library is None:
             self._stop.wait()
             return
@@ -94,7 +94,7 @@ class Cards:
             self.look()
 
     def look(self) -> None:
-        """Look once. A driver that is not there now may be at the next look."""
+        """Query the cards once. A driver that is missing now may be there the next time."""
         if self._library is None:
             return
         cards: list[Card] = []
@@ -109,7 +109,7 @@ class Cards:
         for index in range(count):
             try:
                 cards.append(self._card(self._library, index))
-            except self._library.NVMLError as error:  # the others may be well
+            except self._library.NVMLError as error:  # the others may work
                 why = error
         if not cards:
             self._end(self._library)
@@ -117,7 +117,7 @@ class Cards:
         self._seen = (self._clock(), tuple(cards))
 
     def _end(self, library: Nvml) -> None:
-        """Begin anew with the next look: a driver that was loaded again wants that."""
+        """Shut NVML down, so that the next query starts it again: a reloaded driver needs that."""
         if self._begun:
             with contextlib.suppress(library.NVMLError):
                 library.nvmlShutdown()

@@ -1,4 +1,4 @@
-"""The lock on a state folder: one service at a time, freed by the kernel however it ends."""
+"""Lock on a state folder: one service at a time; the kernel frees it however the service ends."""
 
 import fcntl
 import os
@@ -11,7 +11,8 @@ __all__ = ["StateLock", "holder", "lock_file"]
 
 TRIES = 6
 TRY_SECONDS = 0.1
-"""Whoever only asks who holds the lock has it for a moment, and a service must not end by that."""
+"""Pause between tries. A process that only queries the holder has the lock for a moment, and a
+service must not fail because of that."""
 
 
 def lock_file(ledger: Path) -> Path:
@@ -20,7 +21,10 @@ def lock_file(ledger: Path) -> Path:
 
 
 def holder(ledger: Path) -> str | None:
-    """Return the process id of the service that has a ledger, if one has, as far as one may ask."""
+    """Return the process id of the service that uses a ledger.
+
+    None if there is no such service, or if the lock file cannot be opened.
+    """
     try:
         descriptor = os.open(lock_file(ledger), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -35,7 +39,7 @@ def holder(ledger: Path) -> str | None:
 
 
 class StateLock:
-    """Held from its making until ``release`` or the end of this process.
+    """Lock that is held from its creation until ``release`` or the end of this process.
 
     Parameters
     ----------
@@ -47,14 +51,14 @@ class StateLock:
     BusyError
         Another process holds it.
     LedgerError
-        The folder cannot be made or written.
+        The folder cannot be created or written.
     """
 
     def __init__(self, ledger: Path) -> None:
         self.path = lock_file(ledger)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Not inherited by workers and trainers, which may outlive the service for a moment.
+            # Workers and trainers, which may briefly outlive the service, do not inherit it.
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise LedgerError(
@@ -84,7 +88,7 @@ class StateLock:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(self) -> None:
-        """Let another service have the folder."""
+        """Release the folder for another service."""
         os.close(self._descriptor)
 
 

@@ -1,7 +1,7 @@
-"""What systemd wants to know: READY, RELOADING, STATUS, WATCHDOG, over its datagram socket.
+"""Notifications to systemd: READY, RELOADING, STATUS, WATCHDOG, over its datagram socket.
 
-Fifteen lines of protocol are not worth a dependency. Without ``NOTIFY_SOCKET`` (a terminal, a
-test, a container) every message is a no-op.
+The protocol takes fifteen lines and is not worth a dependency. Without ``NOTIFY_SOCKET`` (a
+terminal, a test, a container) every message is a no-op.
 """
 
 import logging
@@ -15,14 +15,14 @@ _log = logging.getLogger(__name__)
 
 
 class Systemd:
-    """The notification socket of the service manager, or nothing.
+    """Notification socket of the service manager; without one, all methods do nothing.
 
     Parameters
     ----------
     environment
-        Where ``NOTIFY_SOCKET`` and ``WATCHDOG_USEC`` are looked up; the process's own in the
-        service. Both are for this process alone, so they are taken out of it: a trainer or worker
-        that inherited them could answer for the service.
+        Environment with ``NOTIFY_SOCKET`` and ``WATCHDOG_USEC``; in the service, the process's
+        own. Both are for this process alone, so they are removed from the environment: a trainer
+        or worker that inherited them could send messages for the service.
     """
 
     def __init__(self, environment: dict[str, str] | os._Environ[str]) -> None:
@@ -33,20 +33,20 @@ class Systemd:
         self.watchdog_seconds = (
             int(watchdog_usec) / 1e6 if watchdog_usec.isdigit() and ours else None
         )
-        """Sending WATCHDOG=1 less often than this gets the service killed; None: no watchdog."""
+        """systemd kills the service if WATCHDOG=1 comes less often than this; None: no watchdog."""
 
     def ready(self) -> None:
-        """Say that the service does its work now (at start, and at the end of a reload)."""
+        """Report that the service is ready (at the start, and at the end of a reload)."""
         self._send("READY=1")
 
     def reloading(self) -> None:
-        """Say that a reload begins; the time stamp is what Type=notify-reload waits for."""
+        """Report that a reload begins; Type=notify-reload waits for the time stamp."""
         self._send(
             f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
         )
 
     def stopping(self) -> None:
-        """Say that the service ends."""
+        """Report that the service is stopping."""
         self._send("STOPPING=1")
 
     def status(self, sentence: str) -> None:
@@ -54,11 +54,11 @@ class Systemd:
         self._send(f"STATUS={sentence.replace(chr(10), ' ')}")
 
     def alive(self) -> None:
-        """Feed the watchdog; to be called only when work gets on."""
+        """Feed the watchdog; call it only while work progresses."""
         self._send("WATCHDOG=1")
 
     def extend_timeout(self, seconds: float) -> None:
-        """Ask for this much more time to start or stop."""
+        """Request this much more time to start or stop."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def _send(self, message: str) -> None:
@@ -75,7 +75,7 @@ class Systemd:
 
 
 def under_journal() -> bool:
-    """Return whether stderr goes to the journal, which adds time and unit itself."""
+    """Return True if stderr goes to the journal, which adds time and unit itself."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
     try:
         stderr = os.fstat(2)

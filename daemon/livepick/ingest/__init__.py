@@ -1,1 +1,1 @@
-"""Watched folders → "this file is a complete micrograph"."""
+"""Watching of folders, and detection of complete micrographs in them."""

@@ -1,8 +1,9 @@
-"""Looks for what CTF programs write beside micrographs, now and then, in a thread of its own.
+"""Periodic search, in a thread of its own, for files that CTF programs write beside micrographs.
 
-CTF estimation runs beside livepick and is as often late as early, so a worker would miss half of
-it. What is found becomes a message, and the dispatch loop writes it into the ledger. A thread of
-its own, since a folder on a network may hang, and neither watchdog nor loop may wait for it.
+CTF estimation runs beside livepick and finishes after picking as often as before, so a worker would
+miss half of the results. Each result is sent as a message, and the dispatch loop writes it to the
+ledger. The search has its own thread because a folder on a network may hang, and neither the
+watchdog nor the loop may wait for it.
 """
 
 import logging
@@ -19,25 +20,25 @@ from livepick.ledger.writer import ReadLedger
 __all__ = ["Sidecars"]
 
 LOOK_SECONDS = 60.0
-"""Between two looks."""
+"""Time between two searches."""
 
 AT_ONCE = 500
-"""Micrographs looked for in one look, the latest: what is older has been looked for before."""
+"""Number of micrographs, the latest, in one search: older ones were in earlier searches."""
 
 _log = logging.getLogger(__name__)
 
 
 class Sidecars:
-    """The thread: make it, call ``run`` in it, and ``stop`` from elsewhere.
+    """Searches for CTF files: call ``run`` in a thread of its own, and ``stop`` from another.
 
     Parameters
     ----------
     ledger
-        Knows which picked micrographs have no CTF figures yet.
+        Ledger that lists the picked micrographs without CTF figures.
     place
         ``micrograph.ctf`` of the config.
     found
-        Called for each micrograph whose figures are there; it must return at once.
+        Called for each micrograph whose figures were found; it must return at once.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Sidecars:
         self._stop = threading.Event()
 
     def use(self, place: Path | None) -> None:
-        """Look elsewhere from the next look on."""
+        """Search at another place from the next search on."""
         self._place = place
 
     def stop(self) -> None:
@@ -58,7 +59,7 @@ class Sidecars:
         self._stop.set()
 
     def run(self) -> None:
-        """Look until stopped."""
+        """Search until stopped."""
         while not self._stop.wait(LOOK_SECONDS):
             try:
                 self.look()
@@ -66,7 +67,7 @@ class Sidecars:
                 _log.warning("defocus: not looked for: %s", error)
 
     def look(self) -> int:
-        """Look once; return how many micrographs have figures that had none.
+        """Search once; return the number of micrographs whose figures were found.
 
         Raises
         ------

@@ -1,8 +1,8 @@
-"""One watched folder: what is in it, what is new, and whether it is there at all.
+"""One watched folder: its files, which of them are new, and whether the folder is available.
 
-The ledger's identity of a micrograph is its path below the folder and its content version; a
-folder sends each version once. Nothing is ever deleted because it cannot be seen: a share that
-is not mounted reads as an empty folder, or as none.
+The ledger identifies a micrograph by its path below the folder and its content version; a folder
+sends each version once. A micrograph is never deleted because its file cannot be seen: a share that
+is not mounted looks like an empty or missing folder.
 """
 
 import logging
@@ -35,17 +35,17 @@ Message = Landed | SetAside | RootState
 
 @dataclass(frozen=True, slots=True)
 class FileEvents:
-    """What the kernel has told of files and folders since the start, by what it was."""
+    """Number of events that the kernel has reported for files and folders since the start."""
 
     created: int = 0
     closed: int = 0
-    """By their writer: the sign that a file may be complete."""
+    """Files closed by their writer: the sign that a file may be complete."""
     moved: int = 0
     deleted: int = 0
 
 
 class Folder:
-    """A watched folder and its unsettled files. Used by the watching thread alone."""
+    """A watched folder and its unsettled files. Used only by the watching thread."""
 
     def __init__(
         self,
@@ -63,16 +63,16 @@ class Folder:
         self.detail = "not looked at yet"
         self.system = FileSystem("unknown")
         self.space: Space | None = None
-        """The room it had at the last look; here, because a file system that hangs may stop this
-        thread and no other."""
+        """Space at the last check. It is read in this thread because a file system that hangs may
+        block this thread only."""
 
         self.scans = 0
         self.unannounced = 0
-        """New files that the last scan found and no event had told of."""
+        """Number of new files in the last scan that no event had reported."""
 
         self.excluded = 0
         self.oversized = 0
-        """Micrographs that are longer than their header promises; they are taken all the same."""
+        """Number of micrographs longer than their header says; they are picked all the same."""
 
         self._watch = watch
         self._rules = rules
@@ -81,11 +81,11 @@ class Folder:
         self._clock = clock
         self._seen = dict(known)
         self._at_start: set[str] = set()
-        """What the first listing found and is not settled yet."""
+        """Files that were in the first listing and are not settled yet."""
 
         self._missing: set[str] = set()
-        """Seen once and not there any more; sent again if they return, for a job that found
-        them gone has failed."""
+        """Files that were seen before and are missing now. They are sent again if they return,
+        because a job that found them gone has failed."""
 
         self._device: int | None = None
         self._unreadable: list[str] = []
@@ -97,22 +97,22 @@ class Folder:
 
     @property
     def mode(self) -> Literal["inotify", "poll"]:
-        """How this folder ought to be watched."""
+        """The mode in which this folder should be watched."""
         if self._watch.mode != "auto":
             return self._watch.mode
         return "inotify" if self.system.local else "poll"
 
     @property
     def watching(self) -> int:
-        """How many files are waited for."""
+        """Number of files that are not settled yet."""
         return self._settler.watching
 
     def next_due(self) -> float:
-        """Return when a file has to be looked at again, on the monotonic clock."""
+        """Return the time of the next check of a file, on the monotonic clock."""
         return self._settler.next_due()
 
     def appear(self) -> bool:
-        """Find out whether the folder is there, and on which file system; return whether it is."""
+        """Check the folder and its file system; return True if the folder is available."""
         try:
             status = self.root.stat()
             with os.scandir(self.root) as entries:
@@ -122,7 +122,7 @@ class Folder:
             return False
         elsewhere = bool(self._seen) if self._device is None else self._device != status.st_dev
         if empty and elsewhere:
-            # The mount point of a share that is not mounted looks just like this.
+            # The mount point of a share that is not mounted looks like this.
             self._unavailable("it is empty, and was not before: is the share mounted?")
             return False
         if not self.available or self._device != status.st_dev:
@@ -132,9 +132,9 @@ class Folder:
         return True
 
     def scan(self, between: Callable[[], bool]) -> None:
-        """List everything and take in what is new.
+        """List all files and process the new ones.
 
-        ``between`` is called after each folder; when it returns False the scan stops short.
+        ``between`` is called after each folder; if it returns False the scan is aborted.
         """
         if not self.appear():
             return
@@ -157,7 +157,7 @@ class Folder:
         self._report(scan)
 
     def look(self, relative: str, *, closed: bool) -> None:
-        """Look at one path that an event told of; ``closed`` says that its writer is done."""
+        """Check one path that an event reported; ``closed``: its writer has finished."""
         found = self._found(relative)
         if found is not None:
             self._take_in(found)
@@ -168,7 +168,7 @@ class Folder:
                 self.look(sibling, closed=False)
 
     def look_below(self, relative: str) -> None:
-        """Look at all files in a folder that an event told of."""
+        """Check all files in a folder that an event reported."""
         scan = Scan(self.root, self._rules, self._watch.follow_symlinks, self._skip, relative)
         try:
             for finds in scan:
@@ -178,7 +178,7 @@ class Folder:
             _log.debug("%s: not listed: %s", printable(self.root / relative), error)
 
     def reexamine(self) -> None:
-        """Look again at the unsettled files that are due."""
+        """Check again the unsettled files that are due."""
         for relative in self._settler.due(self._clock()):
             found = self._found(relative)
             if found is None:
@@ -192,14 +192,14 @@ class Folder:
             return look(
                 self.root, relative, self._rules, follow_symlinks=self._watch.follow_symlinks
             )
-        except OSError as error:  # gone, or out of reach: a later scan finds it if it is there
+        except OSError as error:  # missing or unreachable: a later scan finds it if it returns
             if relative in self._seen:
                 self._missing.add(relative)
             _log.debug("%s: not seen: %s", printable(relative), error)
             return None
 
     def _take_in(self, found: Found, *, first_listing: bool = False) -> bool:
-        """Take in one look at a file; return whether the file, or this content of it, is new."""
+        """Process one observation of a file; return True if the file, or its content, is new."""
         relative, version = found.relative, found.version
         if not self.system.stable_inodes:
             version = FileVersion(version.size_bytes, version.mtime_ns, 0)
@@ -264,7 +264,7 @@ class Folder:
         self._send(RootState(self.root, available=False, detail=detail))
 
     def _report(self, scan: Scan) -> None:
-        """Say once what an operator may not expect."""
+        """Log once what an operator may not expect."""
         if scan.unreadable and scan.unreadable != self._unreadable:
             first, *others = scan.unreadable
             _log.warning(

@@ -6,7 +6,7 @@ from livepick.errors import ConfigError
 
 
 def any_of(globs: tuple[str, ...]) -> re.Pattern[str]:
-    """Return one expression for names that match any of some globs."""
+    """Return one regular expression that matches names matched by any of the globs."""
     pattern = "|".join(_translated(glob) for glob in globs)
     try:
         return re.compile(pattern or r"(?!)", re.DOTALL)
@@ -21,7 +21,7 @@ def _translated(glob: str) -> str:
     """Translate a glob to a regular expression for a whole path."""
     tied = glob if "/" in glob else f"**/{glob}"
     stem, dot, suffix = tied.lstrip("/").rpartition(".")
-    if dot and re.fullmatch(r"\w+", suffix):  # upper and lower case of a plain suffix are one
+    if dot and re.fullmatch(r"\w+", suffix):  # the case of a plain suffix is ignored
         return f"(?:{_translated_part(stem)}\\.(?i:{re.escape(suffix)})\\Z)"
     return f"(?:{_translated_part(tied.lstrip('/'))}\\Z)"
 

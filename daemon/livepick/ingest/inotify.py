@@ -1,4 +1,4 @@
-"""inotify by way of watchdog: events are hints, a scan is the source of truth."""
+"""inotify events through watchdog. Events are hints; a scan is the source of truth."""
 
 import contextlib
 import logging
@@ -35,7 +35,7 @@ _EVENTS: list[type[FileSystemEvent]] = [
 
 
 class Handler(FileSystemEventHandler):
-    """Turns watchdog's events into hints. It never raises: that would end watchdog's thread."""
+    """Turns watchdog's events into hints. It never raises, which would end watchdog's thread."""
 
     def __init__(
         self, count: Callable[[str], None], tell: Callable[[str, bool, bool], None]
@@ -44,7 +44,7 @@ class Handler(FileSystemEventHandler):
         self._tell = tell
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        """Pass on where to look, whether it is a folder, and whether its writer is done."""
+        """Pass on the path, whether it is a folder, and whether its writer has finished."""
         try:
             self._count(event.event_type)
             if source := os.fsdecode(event.src_path):
@@ -59,9 +59,9 @@ class Notifier:
     """An inotify observer for one folder, with the threads that it depends on."""
 
     def __init__(self, root: Path, handler: Handler) -> None:
-        """Start watching. Raises OSError if the kernel gives no watch.
+        """Start watching. Raises OSError if the kernel refuses the watch.
 
-        Links are never followed here: watchdog would walk those that lead back for ever.
+        Links are never followed here: watchdog would follow a circular link for ever.
         """
         self._identity = _identity(root)
         self._observer = InotifyObserver(generate_full_events=True)
@@ -73,11 +73,11 @@ class Notifier:
             raise
 
     def works(self, root: Path) -> bool:
-        """Return whether all its threads live and the folder is the one that it watches.
+        """Return True if all threads are alive and the folder is still the one being watched.
 
-        ``observer.is_alive()`` alone stays true when the emitters have ended.
+        ``observer.is_alive()`` alone stays True after the emitters have ended.
         """
-        reader = getattr(self._observer, "_inotify_fd", None)  # a thread that nothing else shows
+        reader = getattr(self._observer, "_inotify_fd", None)  # a thread not accessible otherwise
         threads: list[threading.Thread] = [self._observer, *self._observer.emitters]
         if isinstance(reader, threading.Thread):
             threads.append(reader)
@@ -85,7 +85,7 @@ class Notifier:
         return alive and _identity(root) == self._identity
 
     def stop(self) -> None:
-        """End the threads, in whatever state they are."""
+        """Stop the threads, whatever state they are in."""
         with contextlib.suppress(OSError, RuntimeError, KeyError):
             self._observer.stop()
         if self._observer.is_alive():
@@ -101,7 +101,7 @@ def _identity(root: Path) -> tuple[int, int] | None:
 
 
 class OverflowListener(logging.Handler):
-    """Hears watchdog's warning that the kernel dropped events; it has no other sign of it."""
+    """Catches watchdog's log warning that the kernel dropped events, its only sign of that."""
 
     LOGGER = "watchdog.observers.inotify_c"
 

@@ -1,10 +1,10 @@
-"""Which files are micrographs: what each motion-correction program writes, as globs and sidecars.
+"""Rules that select micrographs: globs and sidecars for each motion-correction program.
 
-A glob without a slash is about the name of a file, at any depth; one with a slash about its path
-below the watched folder (``*`` and ``?`` stop at a slash, ``**/`` is any number of folders, a
-leading slash does nothing but tie the glob to the top). Upper and lower case differ, except in
-the suffix: a photosystem II named ``PSII`` must not fall to a glob for power spectra, and the
-globs for the other products of motion correction are tied to the end of the stem.
+A glob without a slash matches the name of a file, at any depth. A glob with a slash matches the
+path below the watched folder: ``*`` and ``?`` stop at a slash, ``**/`` is any number of folders,
+and a leading slash only anchors the glob at the top. Case matters, except in the suffix: a
+photosystem II named ``PSII`` must not match a glob for power spectra. For the same reason the globs
+for the other products of motion correction are anchored at the end of the stem.
 """
 
 import re
@@ -19,10 +19,10 @@ from livepick.ingest.globs import any_of
 __all__ = ["IMAGE_SUFFIXES", "PRESETS", "Rules", "is_ignored_name", "is_image_name", "rules_for"]
 
 IMAGE_SUFFIXES = (".mrc", ".tif", ".tiff")
-"""Of files that can be micrographs, in any case; ``.mrcs`` is a stack by its name."""
+"""Suffixes of files that can be micrographs, in upper or lower case; ``.mrcs`` is a stack."""
 
 IGNORED_SUFFIXES = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".downloading")
-"""Of files (and folders) that a transfer is still writing."""
+"""Suffixes of files (and folders) that a transfer is still writing."""
 
 OTHER_PRODUCTS = (
     "*_noDW.*",  # without dose weighting, beside the weighted one
@@ -36,32 +36,32 @@ OTHER_PRODUCTS = (
     "*_patch_aligned.mrc",  # cryoSPARC, without dose weighting
     "GridSquare_*",  # EPU's images of whole grid squares
 )
-"""What motion correction and acquisition write beside the micrographs."""
+"""Other files that motion correction and acquisition write beside the micrographs."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Which of the image files below a watched folder are micrographs, and when to wait."""
+    """Rules for which image files below a watched folder are micrographs, and when to wait."""
 
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = OTHER_PRODUCTS
     require_sidecar: str | None = None
-    """Suffix of a file of the same stem that must be there."""
+    """Suffix of a file of the same stem that must exist."""
 
     forbid_sidecar: str | None = None
-    """Suffix of a file of the same stem that must not be there."""
+    """Suffix of a file of the same stem that must not exist."""
 
     preferred_ending: str | None = None
-    """``_DW``: a file gives way to that of the same stem with this ending, if there is one."""
+    """Ending of a stem, as ``_DW``: a file is left out if its stem with this ending exists too."""
 
     def selects(self, relative: str) -> bool:
-        """Return whether the file at this path below the watched folder is a micrograph."""
+        """Return True if the file at this path below the watched folder is a micrograph."""
         return bool(self._included.match(relative)) and not self._excluded.match(relative)
 
     def blocked(self, name: str, exists: Callable[[str], bool]) -> str | None:
-        """Return what the file ``name`` has to wait for, in words, or None.
+        """Return the reason, in words, why the file ``name`` has to wait, or None.
 
-        ``exists`` tells whether a file of a given name is in the same folder.
+        ``exists`` returns True if a file of a given name is in the same folder.
         """
         if not (self.require_sidecar or self.forbid_sidecar):
             return None
@@ -73,19 +73,19 @@ class Rules:
         return None
 
     def gives_way(self, name: str, exists: Callable[[str], bool]) -> bool:
-        """Return whether a better version of the file ``name`` is in the same folder."""
+        """Return True if a better version of the file ``name`` is in the same folder."""
         if not self.may_give_way(name):
             return False
         path = PurePath(name)
         return exists(f"{path.stem}{self.preferred_ending}{path.suffix}")
 
     def may_give_way(self, name: str) -> bool:
-        """Return whether a better version of the file ``name`` may still come."""
+        """Return True if a better version of the file ``name`` may still appear."""
         ending = self.preferred_ending
         return ending is not None and not PurePath(name).stem.endswith(ending)
 
     def images_beside(self, relative: str) -> list[str]:
-        """Return the paths that the image of a sidecar may have; none if it is no sidecar."""
+        """Return the possible paths of a sidecar's image; empty if it is not a sidecar."""
         path = PurePath(relative)
         if path.suffix not in (self.require_sidecar, self.forbid_sidecar):
             return []
@@ -104,11 +104,11 @@ PRESETS: dict[Preset, Rules] = {
     "plain": Rules(),
     # MotionCor writes X.mrc and, when it weights by dose, X_DW.mrc right after.
     "motioncor": Rules(include=("*.mrc",), preferred_ending="_DW"),
-    # RELION writes X.star last. X_DW.mrc is on its way to become X.mrc.
+    # RELION writes X.star last. X_DW.mrc will be renamed to X.mrc.
     "relion": Rules(
         include=("*.mrc",), exclude=(*OTHER_PRODUCTS, "*_DW.*"), require_sidecar=".star"
     ),
-    # Warp's averages; odd, even, deconv and the like are beside the folder average.
+    # Warp's averages; the folders odd, even, deconv etc. are beside the folder average.
     "warp": Rules(include=("/*.mrc", "**/average/*.mrc")),
     "cryosparc": Rules(include=("*_doseweighted.mrc",)),
     # Diamond's services touch X.tmp before they start and remove it when they are done.
@@ -117,7 +117,7 @@ PRESETS: dict[Preset, Rules] = {
 
 
 def rules_for(watch: Watch) -> Rules:
-    """Return the rules of the preset, with what the config says itself put over them.
+    """Return the rules of the preset, overridden by the settings in the config.
 
     Raises
     ------
@@ -134,15 +134,15 @@ def rules_for(watch: Watch) -> Rules:
         require_sidecar=watch.require_sidecar or rules.require_sidecar,
         forbid_sidecar=watch.forbid_sidecar or rules.forbid_sidecar,
     )
-    rules.selects("")  # compiles the globs now, where their fault can be told
+    rules.selects("")  # compiles the globs now, where an error can be reported
     return rules
 
 
 def is_image_name(name: str) -> bool:
-    """Return whether a file of this name can be a micrograph."""
+    """Return True if a file of this name can be a micrograph."""
     return name.lower().endswith(IMAGE_SUFFIXES) and not is_ignored_name(name)
 
 
 def is_ignored_name(name: str) -> bool:
-    """Return whether a file or folder is hidden or still on its way, by its name."""
+    """Return True if a file or folder is hidden or still being transferred, by its name."""
     return name.startswith(".") or name.lower().endswith(IGNORED_SUFFIXES)

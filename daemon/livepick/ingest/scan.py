@@ -1,7 +1,7 @@
-"""What is in a watched folder: an own recursive ``scandir``, and the file system it is on.
+"""Recursive listing of a watched folder with ``scandir``, and the type of its file system.
 
-60 000 entries take a tenth of a second; watchdog's snapshots take eight times that and 51 MiB,
-and its polling observer never recovers when the folder vanishes for a moment.
+60 000 entries take a tenth of a second. watchdog's snapshots take eight times as long and 51 MiB,
+and its polling observer never recovers if the folder vanishes for a moment.
 """
 
 import os
@@ -17,7 +17,7 @@ from livepick.ingest.presets import Rules, is_ignored_name, is_image_name
 __all__ = ["FileSystem", "Found", "Scan", "file_system", "look"]
 
 MAX_DEPTH = 32
-"""Of folders below a watched one; deeper is a mistake, or links that go round."""
+"""Largest depth of folders below a watched one; anything deeper is a mistake or circular links."""
 
 _LOCAL = frozenset(
     [
@@ -43,19 +43,19 @@ _STABLE_INODES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class FileSystem:
-    """The file system that a folder is on, as far as watching goes."""
+    """The file system of a folder, as far as it matters for watching."""
 
     kind: str
-    """As ``mount`` calls it: ``ext4``, ``nfs4``, ``fuse.bindfs``; ``unknown`` if not found."""
+    """Type as in ``mount``: ``ext4``, ``nfs4``, ``fuse.bindfs``; ``unknown`` if not found."""
 
     @property
     def local(self) -> bool:
-        """Whether every write passes this kernel, so that inotify hears of it."""
+        """True if every write goes through this kernel, so that inotify reports it."""
         return self.kind in _LOCAL
 
     @property
     def stable_inodes(self) -> bool:
-        """Whether a file keeps its inode number; FUSE and SMB hand out new ones at will."""
+        """True if a file keeps its inode number; FUSE and SMB may assign new ones at any time."""
         return self.local or self.kind in _STABLE_INODES
 
 
@@ -68,7 +68,7 @@ class Found:
 
     version: FileVersion
     blocked: str | None
-    """What it has to wait for beside itself, in words."""
+    """Reason, in words, why it has to wait for another file; None: it does not have to."""
 
 
 def file_system(folder: Path) -> FileSystem:
@@ -77,12 +77,12 @@ def file_system(folder: Path) -> FileSystem:
 
 
 def look(root: Path, relative: str, rules: Rules, *, follow_symlinks: bool) -> Found | None:
-    """Look at one file below ``root``; None unless it can be a micrograph.
+    """Check one file below ``root``; return None unless it can be a micrograph.
 
     Raises
     ------
     OSError
-        It is gone, or the system would not tell.
+        The file is gone, or its status cannot be read.
     """
     *folders, name = relative.split("/")
     if not is_image_name(name) or any(map(is_ignored_name, folders)):
@@ -106,9 +106,9 @@ def look(root: Path, relative: str, rules: Rules, *, follow_symlinks: bool) -> F
 class Scan:
     """One pass over a watched folder, or over a folder below it.
 
-    Iterating gives the finds folder by folder, so that the caller can do something else in
-    between; the counts are right when it is done. Those of a folder are made one by one, for a
-    session has tens of thousands: exhaust them before going on.
+    Iterating yields the files found, folder by folder, so that the caller can do other work in
+    between; the counts are correct once it has finished. The files of a folder are yielded lazily,
+    because a session has tens of thousands: exhaust them before continuing.
 
     Raises
     ------
@@ -120,19 +120,19 @@ class Scan:
     rules: Rules
     follow_symlinks: bool
     skip: frozenset[str] = frozenset()
-    """Paths of folders that are watched by themselves."""
+    """Paths of folders that are watched separately."""
 
     below: str = ""
-    """Where to start, below ``root``; empty for all of it."""
+    """Path below ``root`` to start from; empty for all of it."""
 
     entries: int = 0
-    """Names seen, whatever they are."""
+    """Number of names seen, of any kind."""
 
     excluded: int = 0
-    """Image files that the globs leave out, or that give way to a better version."""
+    """Number of image files left out by the globs, or because a better version exists."""
 
     unreadable: list[str] = field(default_factory=list)
-    """Folders that could not be listed, and why."""
+    """Files and folders that could not be read, each with the reason."""
 
     def __iter__(self) -> Iterator[Iterator[Found]]:
         waiting = [(self.below, self._identities_above())]
@@ -175,7 +175,7 @@ class Scan:
                 ):
                     self.excluded += 1
                     continue
-                # Unlike entry.stat, which the entry would keep as long as the list is there.
+                # Not entry.stat: the entry would keep its result for as long as the list exists.
                 status = os.stat(entry.path, follow_symlinks=self.follow_symlinks)  # noqa: PTH116
             except FileNotFoundError:  # moved on since it was listed
                 continue
@@ -189,10 +189,10 @@ class Scan:
     def _folders(
         self, folder: str, listed: list[os.DirEntry[str]], above: frozenset[tuple[int, int]]
     ) -> Iterator[tuple[str, frozenset[tuple[int, int]]]]:
-        """Yield the folders to go into, each with the identities of those above it.
+        """Yield the folders to descend into, each with the identities of those above it.
 
-        A link that leads to a folder above itself would go round for ever; the identities are
-        only needed, and only asked for, where links are followed.
+        A link to a folder above itself would cause an endless loop; the identities are only needed,
+        and only read, if links are followed.
         """
         for entry in listed:
             relative = f"{folder}/{entry.name}" if folder else entry.name

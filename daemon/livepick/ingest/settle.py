@@ -1,18 +1,18 @@
-"""When a file is complete: quiet, and structurally whole. Both, for each alone is fooled.
+"""Detection of complete files: quiet and structurally whole; neither alone is reliable.
 
-*Quiet* is the same (size, mtime, inode) in two looks that are ``settle_seconds`` apart on our own
-monotonic clock. File times say nothing about when that is: the clocks of cameras and file servers
-run ahead, and a transfer keeps the source's times. *Whole* is a header that parses and a length
-that it promises; SMB copies and memory maps have their final length before any content, and
-MotionCor writes the header last, so length alone is no better.
+*Quiet*: the same (size, mtime, inode) in two checks that are ``settle_seconds`` apart on our own
+monotonic clock. File times cannot be used for this: the clocks of cameras and file servers run
+ahead, and a transfer keeps the source's times. *Whole*: the header parses and the file has the
+length that the header says. SMB copies and memory maps have their final length before any content,
+and MotionCor writes the header last, so length alone is not reliable either.
 
-A file that its writer closed, or that was renamed into its place, is believed after one second.
+A file that its writer closed, or that was renamed into place, only has to be quiet for one second.
 
-A file that is not whole is looked at again and again, after a tenth of the time that it has
-already waited; after ``incomplete_timeout_seconds`` without a change it is set aside, and then
-looked at once a minute still, for a memory map changes a file without changing its mtime.
+A file that is not whole is checked again after a tenth of the time that it has already waited.
+After ``incomplete_timeout_seconds`` without a change it is set aside, and from then on checked once
+a minute, because a memory map changes a file without changing its mtime.
 
-Nothing here reads a clock or a folder: times and observations are handed in.
+This module reads no clock and no folder: times and observations are passed in.
 """
 
 import math
@@ -25,31 +25,31 @@ from livepick.errors import IncompleteFileError, MicrographError, VanishedFileEr
 __all__ = ["Outcome", "Settler"]
 
 CLOSED_SETTLE_SECONDS = 1.0
-"""How long a file stays unchanged that its writer closed."""
+"""Time that a file must stay unchanged after its writer closed it."""
 
 MIN_GAP_SECONDS = 0.1
-"""Two looks closer than this are one."""
+"""Two checks closer than this count as one."""
 
 LOOK_AGAIN_SECONDS = (0.25, 30.0)
-"""Shortest and longest pause between looks at a file that is quiet but not whole."""
+"""Shortest and longest pause between checks of a file that is quiet but not whole."""
 
 SET_ASIDE_PAUSE_SECONDS = 60.0
-"""Between looks at a file that was set aside and may yet become whole."""
+"""Pause between checks of a file that was set aside and may still become whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a file: complete, or set aside with an error."""
+    """Outcome for a file: complete, or set aside with an error."""
 
     version: FileVersion
     landed_at: float
-    """Unix seconds: when this content was first seen."""
+    """Time when this content was first seen, in Unix seconds."""
 
     error: MicrographError | None
-    """None: complete. A retryable one: it may still become whole, and is looked at again."""
+    """None: complete. A retryable error: the file may still become whole, and is checked again."""
 
     needed_bytes: int = 0
-    """Length that the header of a complete file promises; it may be longer."""
+    """Length of a complete file according to its header; the file may be longer."""
 
 
 @dataclass(slots=True)
@@ -58,11 +58,11 @@ class _File:
 
     version: FileVersion
     since: float
-    """When this version was first seen, on the monotonic clock."""
+    """Time when this version was first seen, on the monotonic clock."""
 
     landed_at: float
     due: float
-    """When to look again."""
+    """Time of the next check."""
 
     closed: bool = False
     blocked: bool = False
@@ -70,17 +70,17 @@ class _File:
 
 
 class Settler:
-    """Keeps the files that are not settled, and says when each is.
+    """Tracks the files that are not settled, and reports when each one is.
 
     Parameters
     ----------
     settle_seconds
-        How long a file must stay unchanged.
+        Time that a file must stay unchanged.
     incomplete_timeout_seconds
-        After how long without a change a file that is not whole is set aside.
+        Time without a change after which a file that is not whole is set aside.
     check
-        Returns the length that the header of the file at this path promises; raises a
-        MicrographError unless the file is structurally whole.
+        Function that returns the length of the file at this path according to its header, and
+        raises a MicrographError unless the file is structurally whole.
     """
 
     def __init__(
@@ -100,44 +100,44 @@ class Settler:
 
     @property
     def watching(self) -> int:
-        """How many files are waited for, without those that were set aside."""
+        """Number of files that are not settled, without those that were set aside."""
         return sum(not file.set_aside for file in list(self._files.values()))
 
     def due(self, now: float) -> list[str]:
-        """Return the paths that are to be looked at now."""
+        """Return the paths to check now."""
         return [path for path, file in self._files.items() if file.due <= now]
 
     def next_due(self) -> float:
-        """Return when the next look is due; infinity if there is nothing to look at."""
+        """Return the time of the next check; infinity if there is nothing to check."""
         return min((file.due for file in self._files.values()), default=math.inf)
 
     def closed(self, path: str) -> None:
-        """Note that the writer closed a file, or renamed it into its place.
+        """Record that the writer closed a file, or renamed it into place.
 
-        Call it after the ``observe`` that the same event brought about: a change that is seen
-        later undoes it.
+        Call it after the ``observe`` call for the same event: a change that is observed later
+        reverts it.
         """
         if (file := self._files.get(path)) is not None and not file.closed:
             file.closed = True
             file.due = min(file.due, file.since + self._quiet_seconds(file))
 
     def forget(self, path: str) -> None:
-        """Wait no longer for a file: it is gone, or its version is settled elsewhere."""
+        """Stop waiting for a file: it is gone, or its version is settled elsewhere."""
         self._files.pop(path, None)
 
     def observe(
         self, path: str, version: FileVersion, blocked: str | None, *, now: float, wall: float
     ) -> Outcome | None:
-        """Take in a look at a file; return what became of it, or None while it is waited for.
+        """Process an observation of a file; return its outcome, or None if it is not settled yet.
 
         Parameters
         ----------
         path, version
-            The file and what ``stat`` said of it.
+            The file and its version from ``stat``.
         blocked
-            What else it has to wait for, in words: a sidecar that is missing, or still there.
+            Reason, in words, why it has to wait: a sidecar that is missing, or still there.
         now, wall
-            Monotonic and unix seconds of the look.
+            Monotonic and Unix seconds of the observation.
         """
         file = self._files.get(path)
         if file is None or file.version != version:
@@ -155,7 +155,7 @@ class Settler:
         return self._end(path, file, blocked, now)
 
     def _end(self, path: str, file: _File, blocked: str | None, now: float) -> Outcome | None:
-        """Settle a quiet file if it is whole, or never will be."""
+        """Settle a quiet file if it is whole, or if it never will be."""
         try:
             needed_bytes = self._checked(path, blocked)
         except VanishedFileError:

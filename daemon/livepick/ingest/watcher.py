@@ -1,12 +1,12 @@
-"""Folder → ``Landed``: one thread that scans, and events that tell it where to look first.
+"""Folder → ``Landed``: one thread that scans, and events that tell it what to check first.
 
-Events are hints, the scan is the truth. inotify reports no write of another machine, loses
-events when its queue overflows, and gives no ``closed`` for a file that appears together with
-its folder; watchdog's threads can die without a word. So nothing depends on an event: a hint
-only makes the thread look at a path now instead of at the next scan, and a missed one costs
+Events are hints; the scan is the source of truth. inotify does not report writes by other machines,
+loses events when its queue overflows, and does not report ``closed`` for a file that appears
+together with its folder; watchdog's threads can die silently. So nothing depends on an event: a
+hint only makes the thread check a path now instead of at the next scan, and a missed hint costs
 ``rescan_seconds``. Where inotify cannot work (network file systems, FUSE) there are no hints.
 
-The thread is the only one that looks at files. watchdog's threads append to a list and wake it.
+Only this thread reads files. watchdog's threads append to a list and wake it.
 """
 
 import dataclasses
@@ -38,16 +38,16 @@ _log = logging.getLogger(__name__)
 RESCAN_SECONDS_POLL = 10.0
 RESCAN_SECONDS_INOTIFY = 60.0
 ABSENT_SECONDS = 2.0
-"""Between looks for a folder that is not there."""
+"""Pause between checks for a folder that is missing."""
 
 SUPERVISE_SECONDS = 1.0
-"""Between looks at watchdog's threads; also the longest sleep."""
+"""Pause between checks of watchdog's threads; also the longest sleep."""
 
 RENEW_SECONDS = 30.0
-"""Before inotify is tried again where it could not be had."""
+"""Pause before inotify is tried again after it was not available."""
 
 SHORTEST_SLEEP_SECONDS = 0.02
-"""So that a stream of events is taken in batches."""
+"""Shortest sleep, so that a stream of events is processed in batches."""
 
 
 _EVENT_TYPES = [field.name for field in dataclasses.fields(FileEvents)]
@@ -55,56 +55,56 @@ _EVENT_TYPES = [field.name for field in dataclasses.fields(FileEvents)]
 
 @dataclass(frozen=True, slots=True)
 class FolderHealth:
-    """How one watched folder does."""
+    """State of one watched folder."""
 
     root: Path
     available: bool | None
-    """None before the first look at it."""
+    """None before the first check."""
     detail: str
-    """Why it is not available; or its file system and how it is watched."""
+    """Reason why it is not available; or its file system and how it is watched."""
 
     mode: Literal["inotify", "poll"]
-    """What is really in use: ``poll`` also where inotify was wanted and could not be had."""
+    """Mode in use: ``poll`` also if inotify was wanted and is not available."""
 
     space: Space | None = None
-    """The room it had at the last scan; None if it is not available, or does not say."""
+    """Space at the last scan; None if the folder is not available, or its space is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How watching does, for metrics and the page."""
+    """State of watching, for metrics and the page."""
 
     folders: tuple[FolderHealth, ...]
     last_scan_at: float
-    """Unix seconds of the end of the last complete scan of any folder; 0.0 before the first."""
+    """End of the last complete scan of any folder, in Unix seconds; 0.0 before the first."""
 
     seconds_since_scan: float
-    """Since then by a clock that nobody sets; infinite before the first."""
+    """Time since then, by a monotonic clock; infinite before the first."""
 
     last_scan_seconds: float
-    """How long that scan took."""
+    """Duration of that scan."""
 
     interval_seconds: float
-    """Between scans, of the folder that is scanned least often."""
+    """Time between scans of the folder that is scanned least often."""
 
     watching: int
-    """Files that are waited for."""
+    """Number of files that are not settled yet."""
 
     excluded: int
-    """Image files that the globs leave out, at the last scan."""
+    """Number of image files left out by the globs at the last scan."""
 
     oversized: int
-    """Micrographs longer than their header promises, since the start; they were taken."""
+    """Number of micrographs longer than their header says, since the start; they were picked."""
 
     events: FileEvents
     overflows: int
-    """How often the kernel dropped events."""
+    """Number of times that the kernel dropped events."""
 
     restarts: int
-    """How often watchdog's threads had to be started again."""
+    """Number of times that watchdog's threads had to be restarted."""
 
     errors: int
-    """Unforeseen failures of the watching thread itself; each is logged."""
+    """Number of unexpected failures of the watching thread itself; each is logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class _Hint:
 
 
 class _Watched:
-    """A folder, its notifier if it has one, and when it is due."""
+    """A folder, its notifier if it has one, and the times when its actions are due."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
@@ -126,19 +126,19 @@ class _Watched:
 
 
 class Watcher:
-    """Watches the configured folders and sends what lands in them.
+    """Watches the configured folders and sends a message for each file that lands in them.
 
     Parameters
     ----------
     watch
         The configuration.
     send
-        Takes each message; called from the watching thread, and must not block.
+        Function that receives each message; called from the watching thread, and must not block.
     known
-        What the ledger has already: (watched folder, path below it) → version. Leave out what
-        was set aside as ``incomplete`` or ``io``, so that it is looked at again.
+        Files that are already in the ledger: (watched folder, path below it) → version. Leave out
+        those that were set aside as ``incomplete`` or ``io``, so that they are checked again.
     clock
-        Monotonic seconds.
+        Monotonic clock, in seconds.
     """
 
     def __init__(
@@ -186,14 +186,14 @@ class Watcher:
 
     def start(self) -> None:
         """Start watching; the first scan begins at once."""
-        # watchdog warns, in kilobytes, when a folder and its sub-folder appear at the same time.
-        # Made an error, the warning would end watchdog's thread.
+        # watchdog emits kilobytes of warnings when a folder and its sub-folder appear at the same
+        # time. If warnings were turned into errors, this one would end watchdog's thread.
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         logging.getLogger(OverflowListener.LOGGER).addHandler(self._listener)
         self._thread.start()
 
     def stop(self, timeout_seconds: float = 5.0) -> None:
-        """Stop watching; nothing is sent any more when it returns (unless a disk hangs)."""
+        """Stop watching; no message is sent after it returns (unless a disk hangs)."""
         self._stop.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -201,11 +201,11 @@ class Watcher:
         logging.getLogger(OverflowListener.LOGGER).removeHandler(self._listener)
 
     def is_alive(self) -> bool:
-        """Return whether the watching thread runs."""
+        """Return True if the watching thread is running."""
         return self._thread.is_alive()
 
     def health(self) -> Health:
-        """Return how watching does now. May be called from any thread."""
+        """Return the present state of watching. May be called from any thread."""
         folders = [watched.folder for watched in self._watched]
         return Health(
             folders=tuple(
@@ -272,7 +272,7 @@ class Watcher:
         self._stop.wait(SHORTEST_SLEEP_SECONDS)
 
     def _between(self) -> bool:
-        """Keep the rest going during a long scan; return whether to go on with it."""
+        """Check due files during a long scan; return False if the scan should stop."""
         if self._clock() >= self._reexamine_at:
             self._reexamine()
         return not self._stop.is_set()
@@ -287,16 +287,16 @@ class Watcher:
         folder = watched.folder
         started = self._clock()
         scans = folder.scans
-        watched.scan_at = started + RESCAN_SECONDS_POLL  # in case of an unforeseen failure
+        watched.scan_at = started + RESCAN_SECONDS_POLL  # in case of an unexpected failure
         was_available = folder.available
         if folder.appear() and not was_available:
-            self._renew(watched)  # before the listing, so that nothing falls between the two
+            self._renew(watched)  # before the listing, so that no file is missed
         folder.scan(self._between)
         ended = self._clock()
         if folder.scans > scans:
             self._last_scan_at, self._last_scan_clock = time.time(), ended
             self._last_scan_seconds = ended - started
-        # A scan that takes long on a slow file system may have half of the time at most.
+        # A scan that takes long on a slow file system may use at most half of the time.
         watched.scan_at = ended + max(self._interval_seconds(watched), ended - started)
 
     def _interval_seconds(self, watched: _Watched) -> float:
@@ -307,8 +307,8 @@ class Watcher:
             return chosen
         deaf = (
             watched.notifier is None
-            or watched.folder.unannounced > 0  # it should have heard of those
-            or self._watch.follow_symlinks  # it does not hear of what is behind links
+            or watched.folder.unannounced > 0  # inotify should have reported those
+            or self._watch.follow_symlinks  # inotify does not report files behind links
         )
         return RESCAN_SECONDS_POLL if deaf else RESCAN_SECONDS_INOTIFY
 
@@ -335,7 +335,7 @@ class Watcher:
     def _restart(self, watched: _Watched) -> None:
         watched.scan_at = self._clock()
         self._drop(watched)
-        if watched.folder.appear():  # otherwise the scan that finds it again renews
+        if watched.folder.appear():  # otherwise the scan that finds it again renews the notifier
             self._restarts += 1
             _log.warning("%s: inotify ended, started anew", printable(watched.folder.root))
             self._renew(watched)
@@ -346,7 +346,7 @@ class Watcher:
             watched.notifier = None
 
     def _renew(self, watched: _Watched) -> None:
-        """Give a folder a new notifier, if it is to have one and the kernel grants it."""
+        """Give a folder a new notifier, if it should have one and the kernel allows it."""
         self._drop(watched)
         folder = watched.folder
         if folder.mode == "poll":
@@ -370,7 +370,7 @@ class Watcher:
             )
 
     def _follow_hints(self) -> None:
-        """Look where the events point, each path once."""
+        """Check the paths that events reported, each once."""
         hints: dict[tuple[_Watched, str, bool], bool] = {}
         while self._hints:
             hint = self._hints.popleft()

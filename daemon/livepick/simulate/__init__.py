@@ -1,7 +1,7 @@
-"""An acquisition that never ends: micrographs from physics in small, with true positions.
+"""Simulated, endless acquisition: micrographs from a simple physical model, with true positions.
 
-``species`` makes the molecules, ``field`` lays out what the beam meets, ``optics`` and
-``exposure`` turn it into an image, ``delivery`` writes files the ways real software does, and
-``acquisition`` keeps the pace. Nothing here is used by the service, and nothing of the service
-is used here: the demo and the tests judge one with the other.
+``species`` makes the molecules, ``field`` lays out the specimen, ``optics`` and ``exposure`` turn
+it into an image, ``delivery`` writes files in the ways real software does, and ``acquisition``
+keeps the pace. The service does not use anything here, and the simulation does not use the service:
+the demo and the tests check one against the other.
 """

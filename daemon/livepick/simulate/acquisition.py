@@ -1,9 +1,9 @@
-"""The acquisition: micrographs at a pace, each with its true positions beside it.
+"""The acquisition: micrographs at a fixed pace, with the true positions of each.
 
-What is simulated depends on the session and the number of the micrograph alone; when it lands
-depends on the clock alone. The next micrograph is made while the microscope "waits", so a pace
-holds as long as one core makes a micrograph faster than that. Truth is written *before* its
-micrograph: who sees the one finds the other.
+The content of a micrograph depends only on the session and the micrograph's number; its time of
+arrival depends only on the clock. The next micrograph is made while the microscope "waits", so the
+pace is kept as long as one core makes a micrograph faster than that. The true positions are written
+*before* their micrograph, so that they exist as soon as the micrograph is visible.
 """
 
 import json
@@ -25,12 +25,12 @@ from livepick.simulate.field import Session
 __all__ = ["NOTES", "Pace", "Plan", "acquire", "truth_star"]
 
 NOTES = "acquisition.jsonl"
-"""In the folder of the truth: one JSON line a micrograph, with what there is to see on it."""
+"""Name of a file in the truth folder, with one JSON line per micrograph about its content."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What to write, where, and when."""
+    """Content, location and timing of the files to write."""
 
     session: Session
     output: Path
@@ -40,17 +40,17 @@ class Plan:
     """Folder of the true positions, outside ``output``."""
 
     micrographs: int | None
-    """How many; None goes on until it is stopped."""
+    """Number of micrographs; None: continue until stopped."""
 
     every_seconds: float
-    """From one micrograph to the next."""
+    """Time from one micrograph to the next, in seconds."""
 
     write_seconds: float
-    """How long one takes to be written."""
+    """Time to write one micrograph, in seconds."""
 
     mode: WriteMode = "inplace"
     first: int = 1
-    """Number of the first one, and the seed of its content."""
+    """Number of the first micrograph, and the seed of its content."""
 
     prefix: str = "sim"
     half: bool = False
@@ -62,7 +62,7 @@ class Plan:
 
 
 class Pace:
-    """The clock of an acquisition, which ``stop`` ends from any thread or signal handler."""
+    """The clock of an acquisition. ``stop`` may be called from any thread or signal handler."""
 
     def __init__(self, every_seconds: float) -> None:
         self._every = every_seconds
@@ -74,18 +74,18 @@ class Pace:
         self._stopped.set()
 
     def pause(self, seconds: float) -> None:
-        """Wait; raise ``Stopped`` if the acquisition ends."""
+        """Wait for some seconds; raise ``Stopped`` if the acquisition is stopped."""
         if self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set():
             raise Stopped
 
     def next_exposure(self) -> None:
-        """Wait until the next micrograph is due; one that is late does not hurry the others."""
+        """Wait until the next micrograph is due; after a late one, the others are not hurried."""
         self.pause(max(0.0, self._due - time.monotonic()))
         self._due = max(self._due, time.monotonic() - self._every) + self._every
 
 
 def acquire(plan: Plan, pace: Pace, landed: Callable[[Path, Simulated], None]) -> int:
-    """Run an acquisition; ``landed`` is told of each micrograph. Return how many there were.
+    """Run an acquisition, call ``landed`` for each micrograph, and return their number.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def acquire(plan: Plan, pace: Pace, landed: Callable[[Path, Simulated], None]) -
             done += 1
             landed(path, simulated)
     except Stopped:
-        pass  # the one place that decides: an acquisition that is told to end has ended well
+        pass  # the only place that handles this: stopping an acquisition is not an error
     return done
 
 
@@ -139,7 +139,7 @@ def _indices(plan: Plan) -> Iterator[int]:
 
 
 def _without_dose_weighting(plan: Plan, simulated: Simulated) -> bytes:
-    """Return the same exposure with more noise, so that whoever picks it can be told."""
+    """Return the same exposure with more noise, so that picking it by mistake can be detected."""
     rng = np.random.default_rng([plan.session.seed, simulated.index, 1])
     noise = rng.standard_normal(simulated.image.shape, dtype=np.float32)
     noisy = simulated.image + 2 * simulated.image.std() * noise

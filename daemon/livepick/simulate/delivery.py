@@ -1,10 +1,10 @@
-"""How real software puts a micrograph on the disk, one write at a time.
+"""Ways in which real software writes a micrograph to disk, one write at a time.
 
 ``inplace``      header first, data appended under the final name (SerialEM, RELION, Warp)
-``header-last``  data first, 1024 bytes of zeros where the header comes at the end (MotionCor)
-``presized``     the full size at once, the content later (Windows copies, ``mrcfile.new_mmap``)
-``rename``       under another name, renamed when whole (careful copies)
-``rsync``        as ``.NAME.XXXXXX``, renamed, with the *source's* older modification time
+``header-last``  data first, after 1024 bytes of zeros that the header replaces last (MotionCor)
+``presized``     full size at once, content later (Windows copies, ``mrcfile.new_mmap``)
+``rename``       written under another name, renamed when complete (careful copies)
+``rsync``        written as ``.NAME.XXXXXX``, renamed, with the *source's* older modification time
 ``mc2``          RELION's wrapper of MotionCor2: ``X.mrc`` is first the sum without dose
                  weighting, then moved aside for ``X_DW.mrc``; ``X.star`` comes last
 """
@@ -36,17 +36,17 @@ CHUNKS = 16
 RSYNC_AGE_SECONDS = 3600
 
 Pause = Callable[[float], None]
-"""Waits that many seconds, or raises ``Stopped``."""
+"""Function that waits for a number of seconds, or raises ``Stopped``."""
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the acquisition was asked to end
-    """The acquisition ends before its time."""
+    """The acquisition was stopped before its end."""
 
 
 def mrc_bytes(image: NDArray[np.float32], pixel_size_angstrom: float, *, half: bool) -> bytes:
     """Return an MRC2014 file of one image: mode 2 (float32), or 12 (float16) if ``half``.
 
-    Written out by hand, so that livepick's own reader is not tested with its twin.
+    The header is written by hand, so that livepick's reader is tested with independent code.
     """
     stored = image.astype("<f2" if half else "<f4")
     values = stored.astype(np.float64)
@@ -78,22 +78,23 @@ def deliver(
     pause: Pause,
     undose: bytes = b"",
 ) -> None:
-    """Write ``content`` to ``path`` in a given way.
+    """Write ``content`` to ``path`` in a given mode.
 
     Parameters
     ----------
     path
         Final name of the micrograph.
     content
-        The whole file.
+        Content of the whole file.
     mode
         One of ``MODES``.
     seconds
-        How long the writing takes, all steps together.
+        Duration of the writing, all steps together.
     pause
-        Waits between the steps; what it raises ends the delivery, and nothing half-written stays.
+        Function that waits between the steps. If it raises an exception, the delivery ends and
+        the half-written file is deleted.
     undose
-        For ``mc2``: the sum without dose weighting, which is there first.
+        For ``mc2``: the sum without dose weighting, which is written first.
     """
     step = seconds / CHUNKS
     draft = path
@@ -162,7 +163,7 @@ def _pieces(content: bytes) -> Iterator[bytes]:
 
 
 def _six_letters(name: str) -> str:
-    """Return the tail that rsync gives a temporary file; ours is the same for the same name."""
+    """Return an rsync-like suffix for a temporary file, always the same for the same name."""
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
     number = int.from_bytes(name.encode(), "little") % len(letters) ** 6
     return "".join(letters[number // len(letters) ** i % len(letters)] for i in range(6))

@@ -1,18 +1,19 @@
-"""The exposure: a field in, a micrograph with its true positions out.
+"""The exposure: turn a field into a micrograph with its true positions.
 
 The specimen is a projected phase (potential times the interaction constant) made of
 
-- particles and broken ones: pseudo-atoms dropped on the grid, then blurred; the potential is
-  what protein has above that of the ice which it displaces;
-- ice: molecules at random, white noise whose strength follows from their number in a column
-  and from how little water is compressed (its structure factor at long waves, 0.06), and a
+- whole and broken particles: pseudo-atoms dropped on the grid, then blurred; their potential is
+  the difference between protein and the ice that it displaces;
+- ice: random molecules, as white noise whose strength follows from their number in a column and
+  from the low compressibility of water (its structure factor at long wavelengths, 0.06), and a
   pink part for the uneven film;
-- carbon: thick, with a texture of its own, and no particles;
-- crystals: their potential, and above all electrons that are diffracted out of the aperture.
+- carbon: thick, with a texture of its own, and without particles;
+- crystals: their potential and, more important, the loss of electrons that are diffracted out of
+  the aperture.
 
-The lens follows (``optics``), then inelastic loss along the thickness, then counting: shot noise
-of the dose that gives the wanted signal-to-noise ratio. Counts are well above ten a pixel, where
-a normal deviate serves for a Poisson one.
+Then follow the lens (``optics``), the inelastic loss along the thickness, and counting: shot noise
+for the dose that gives the requested signal-to-noise ratio. Counts are well above ten per pixel, so
+a normal deviate can replace a Poisson one.
 """
 
 import math
@@ -37,39 +38,40 @@ __all__ = ["Simulated", "expose", "simulate_micrograph"]
 FloatArray = NDArray[np.float32]
 
 PROTEIN_ABOVE_ICE_VOLTS = 2.2
-"""Mean inner potential of protein less that of vitreous ice (7 against 4.8 V, roughly)."""
+"""Mean inner potential of protein minus that of vitreous ice (roughly 7 and 4.8 V)."""
 
 CARBON_VOLTS = 8.0
 ICE_VOLTS = 4.8
 WATER_PER_ANGSTROM3 = 0.031
 WATER_STRUCTURE_FACTOR = 0.06
 ICE_UNEVENNESS_ANGSTROM = 4.0
-"""Standard deviation of the film's thickness at lengths from 40 to 400 Å."""
+"""Standard deviation of the ice thickness at lengths from 40 to 400 Å."""
 
 ICE_FREE_PATH_ANGSTROM = 3950.0
 """Inelastic mean free path at 300 kV (Rice et al. 2018, *J. Struct. Biol.* 204, 38)."""
 
 CARBON_FREE_PATH_ANGSTROM = 2000.0
 CRYSTAL_FREE_PATH_ANGSTROM = 450.0
-"""Effective: most of what a crystal takes from the image it diffracts out of the aperture."""
+"""Effective value: most of the electrons that a crystal removes are diffracted out of the
+aperture."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Simulated:
-    """A micrograph as a detector would give it, and what is true of it."""
+    """A micrograph as recorded by a detector, and the truth about it."""
 
     index: int
     image: FloatArray
-    """Counts, ``[y, x]``."""
+    """Electron counts, ``[y, x]``."""
 
     truth: Picks
-    """Particles whose centre is inside the image; score 1."""
+    """Particles whose centre is inside the image, with score 1."""
 
     field: Field
 
     @property
     def note(self) -> str:
-        """What there is to see, in a few words."""
+        """Short description of the content."""
         field = self.field
         defocus = 0.5e-4 * (field.optics.defocus_u_angstrom + field.optics.defocus_v_angstrom)
         words = [f"{len(self.truth)} particles", f"defocus {defocus:.2f} µm"]
@@ -80,7 +82,7 @@ class Simulated:
 
 
 def simulate_micrograph(session: Session, index: int) -> Simulated:
-    """Return micrograph ``index`` of a session: the same one whenever and wherever it is asked."""
+    """Return micrograph ``index`` of a session; the result is reproducible."""
     rng = np.random.default_rng([session.seed, index])
     molecule = specimen(session.species)
     margin = _margin_px(session, molecule)
@@ -113,7 +115,7 @@ def expose(
 
 
 def _margin_px(session: Session, molecule: Specimen) -> int:
-    """Return the margin that keeps what wraps around, and particles cut in half, outside."""
+    """Return the margin that keeps wrap-around effects and cut particles outside the image."""
     far = delocalisation_px(session.pixel_size_angstrom, session.defocus_angstrom[1])
     return far + math.ceil(molecule.diameter_angstrom / session.pixel_size_angstrom)
 
@@ -133,7 +135,7 @@ def _inner(session: Session, margin: int) -> tuple[slice, slice]:
 def _specimen_plane(
     field: Field, session: Session, molecule: Specimen, margin: int, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the projected phase and the fraction of electrons not lost, both with the margin."""
+    """Return the projected phase and the fraction of electrons that remain, with the margin."""
     pixel = session.pixel_size_angstrom
     shape = _padded(session, margin)
     sigma = interaction_constant(field.optics.voltage_kv)
@@ -167,7 +169,7 @@ def _specimen_plane(
 def _protein(
     field: Field, session: Session, molecule: Specimen, shape: tuple[int, int], margin: int
 ) -> FloatArray:
-    """Return the phase of everything made of the molecule, blurred as its pseudo-atoms are."""
+    """Return the phase of all particles, fragments and lumps, with the blur of pseudo-atoms."""
     pixel = session.pixel_size_angstrom
     phase_per_molecule = _molecule_phase(molecule, pixel, field.optics.voltage_kv)
     weight = phase_per_molecule / len(molecule.points_angstrom)
@@ -175,7 +177,7 @@ def _protein(
     centres = np.concatenate([field.particles_angstrom, field.clumped_angstrom])
     rotations = np.concatenate([field.rotations, field.clumped_rotations])
     _drop(plane, _projected(centres, rotations, molecule.points_angstrom), pixel, margin, weight)
-    # A fragment is what lies on one side of a plane through the molecule.
+    # A fragment is the part on one side of a plane through the molecule.
     piece = molecule.points_angstrom[molecule.points_angstrom[:, 0] > 0]
     _drop(
         plane,
@@ -203,7 +205,7 @@ def _unit_cloud() -> FloatArray:
 
 
 def _projected(centres: FloatArray, rotations: FloatArray, points: FloatArray) -> FloatArray:
-    """Return the pseudo-atoms of all molecules along the beam: shape (N * P, 2) in ångström."""
+    """Project the pseudo-atoms of all molecules along the beam: shape (N * P, 2), in ångström."""
     turned: FloatArray = np.einsum("nij,pj->npi", rotations[:, :2, :], points)
     placed: FloatArray = (turned + centres[:, None, :]).reshape(-1, 2)
     return placed
@@ -212,7 +214,7 @@ def _projected(centres: FloatArray, rotations: FloatArray, points: FloatArray) -
 def _drop(
     plane: NDArray[np.float64], points: FloatArray, pixel: float, margin: int, weight: float
 ) -> None:
-    """Add points (x, y) in ångström to a plane, each shared by its four nearest pixels."""
+    """Add points (x, y) in ångström to a plane, each split between its four nearest pixels."""
     height, width = plane.shape
     place = points / np.float32(pixel) + np.float32(margin)
     corner = np.floor(place).astype(np.int64)
@@ -238,7 +240,7 @@ def _blur(plane: FloatArray, sigma_px: float) -> FloatArray:
 
 
 def _ice(thickness: FloatArray, sigma: float, pixel: float, rng: np.random.Generator) -> FloatArray:
-    """Return the phase noise of the ice: white from its molecules, pink from the uneven film."""
+    """Return the phase noise of the ice: white for its molecules, pink for the uneven film."""
     per_molecule = sigma * ICE_VOLTS / WATER_PER_ANGSTROM3 / pixel**2
     per_column = np.sqrt(WATER_STRUCTURE_FACTOR * WATER_PER_ANGSTROM3 * pixel**2 * thickness)
     noise = rng.standard_normal(thickness.shape, dtype=np.float32)
@@ -263,7 +265,7 @@ def _pink(shape: tuple[int, int], pixel: float, rng: np.random.Generator) -> Flo
 
 
 def _window(crystal: Crystal, x: FloatArray, y: FloatArray) -> tuple[slice, slice]:
-    """Return the rows and columns, at positions ``y`` and ``x``, that a crystal may reach."""
+    """Return the rows and columns, at positions ``y`` and ``x``, that a crystal may cover."""
     reach = np.array([-1.8, 1.8]) * crystal.radius_angstrom
     rows = slice(*np.searchsorted(y, crystal.y_angstrom + reach))
     return rows, slice(*np.searchsorted(x, crystal.x_angstrom + reach))
@@ -274,7 +276,7 @@ def _crystal(
 ) -> FloatArray:
     """Return the effective thickness of a crystal in ångström at columns ``x`` and rows ``y``.
 
-    A fifth of the width, with a steep edge, in facets that diffract more or less.
+    It is a fifth of the width and has a steep edge, with facets that diffract more or less.
     """
     dx, dy = np.broadcast_arrays(x[None, :] - crystal.x_angstrom, y[:, None] - crystal.y_angstrom)
     angle = np.arctan2(dy, dx)
@@ -286,7 +288,7 @@ def _crystal(
     tilt_x, tilt_y = rng.normal(0, 1, 2)
     facet = np.tanh((tilt_x * dx + tilt_y * dy) / (0.4 * crystal.radius_angstrom))
     texture = _blur(rng.standard_normal(dx.shape, dtype=np.float32), 6)
-    texture /= np.float32(1 / (6 * math.sqrt(4 * math.pi)))  # what the blur leaves of the noise
+    texture /= np.float32(1 / (6 * math.sqrt(4 * math.pi)))  # noise sigma after the blur
     strength = (1 + 0.3 * facet + 0.12 * texture).clip(0.2)
     thickness = 0.4 * crystal.radius_angstrom * np.sqrt(inside) * strength
     return np.asarray(thickness, dtype=np.float32)
@@ -296,7 +298,7 @@ def _crystal(
 def _counts_per_pixel(session: Session) -> float:
     """Return the dose that gives the session's signal-to-noise ratio.
 
-    The signal is measured on lone particles without ice at 1.5 µm, within their disc.
+    The signal is measured on single particles without ice at 1.5 µm defocus, within their disc.
     """
     molecule = specimen(session.species)
     pixel = session.pixel_size_angstrom

@@ -1,8 +1,8 @@
-"""What the beam meets: where particles, aggregates, crystals and carbon lie in one micrograph.
+"""The field: positions of particles, aggregates, crystals and carbon in one micrograph.
 
-Everything is in ångström from the centre of the first pixel, x along the rows; things may lie
-outside the image, because a particle that the border cuts is part of real life. Only numbers
-here; ``exposure`` turns them into potential.
+Everything is in ångström from the centre of the first pixel, with x along the rows. Objects may lie
+outside the image, because real particles may be cut by the border. This module only has numbers;
+``exposure`` turns them into potential.
 """
 
 import math
@@ -21,27 +21,27 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Junk:
-    """How often a session shows what is no particle. Probabilities are for each micrograph."""
+    """Frequency of objects that are not particles. Probabilities are per micrograph."""
 
     crystal_probability: float = 0.45
-    """Some contamination: one to five dark blobs."""
+    """Probability of contamination: one to five dark blobs."""
 
     crystal_size_angstrom: tuple[float, float] = (250.0, 800.0)
     carbon_probability: float = 0.2
-    """The edge of the carbon film is in view."""
+    """Probability that the edge of the carbon film is in view."""
 
     aggregate_probability: float = 0.5
-    """Some clumps of overlapping particles or unfolded protein: one to three."""
+    """Probability of one to three clumps of overlapping particles or unfolded protein."""
 
     fragment_fraction: float = 0.06
-    """Broken particles, for each whole one."""
+    """Number of broken particles per whole one."""
 
     empty_probability: float = 0.04
-    """No particles at all."""
+    """Probability that there are no particles."""
 
     @classmethod
     def none(cls) -> "Junk":
-        """Return a session without any."""
+        """Return settings without any junk."""
         return cls(
             crystal_probability=0,
             carbon_probability=0,
@@ -53,7 +53,7 @@ class Junk:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Session:
-    """What all micrographs of a simulated session have in common."""
+    """Settings that all micrographs of a simulated session share."""
 
     species: str = "apoferritin"
     shape_px: tuple[int, int] = (1024, 1024)
@@ -61,18 +61,18 @@ class Session:
 
     pixel_size_angstrom: float = 2.0
     particles_per_micrograph: float | None = None
-    """On average; None: such a number that a good third of the area is covered."""
+    """Average number of particles; None: enough to cover about a third of the area."""
 
     signal_to_noise: float = 0.08
-    """Variance of the particles within their disc over that of the shot noise, at 1.5 µm."""
+    """Variance of the particles within their disc, divided by that of the shot noise, at 1.5 µm."""
 
     closest_fraction: float = 0.95
-    """Closest particles, centre to centre, as a fraction of the diameter."""
+    """Least distance between particles, centre to centre, as a fraction of the diameter."""
 
     defocus_angstrom: tuple[float, float] = (8_000.0, 25_000.0)
     astigmatism_angstrom: float = 400.0
     ice_angstrom: tuple[float, float] = (250.0, 600.0)
-    """Thickness in the middle of the image."""
+    """Range of the ice thickness in the middle of the image, in ångström."""
 
     junk: Junk = Junk()
     dead_border_px: int = 0
@@ -94,7 +94,7 @@ class Crystal:
 
 @dataclass(frozen=True, slots=True)
 class Carbon:
-    """The film outside a round hole: what is further than the radius from the hole's centre."""
+    """The film outside a round hole, that is, beyond the radius from the centre of the hole."""
 
     x_angstrom: float
     y_angstrom: float
@@ -109,37 +109,37 @@ class Field:
     optics: Optics
     ice_angstrom: float
     ice_slope: tuple[float, float]
-    """Change of the thickness across the image in x and y, as a fraction of it."""
+    """Change of the ice thickness across the image in x and y, as a fraction of the thickness."""
 
     particles_angstrom: FloatArray
-    """Centres (x, y), shape (N, 2), those in the margin too."""
+    """Centres (x, y), shape (N, 2), including those in the margin."""
 
     rotations: FloatArray
     """Orientations, shape (N, 3, 3)."""
 
     clumped_angstrom: FloatArray
-    """Particles inside aggregates, which nobody wants picked; shape (M, 2)."""
+    """Centres of particles inside aggregates, which should not be picked; shape (M, 2)."""
 
     clumped_rotations: FloatArray
     fragments_angstrom: FloatArray
-    """Broken particles, shape (F, 2)."""
+    """Centres of broken particles, shape (F, 2)."""
 
     fragment_rotations: FloatArray
     lumps: FloatArray
-    """Unfolded protein: shape (L, 4), x, y, radius in ångström, and mass as a multiple of a
-    particle's."""
+    """Lumps of unfolded protein, shape (L, 4): x, y and radius in ångström, and mass as a multiple
+    of the mass of a particle."""
 
     crystals: tuple[Crystal, ...]
     carbon: Carbon | None
 
     @property
     def empty(self) -> bool:
-        """Whether there is no particle."""
+        """True if there are no particles."""
         return len(self.particles_angstrom) == 0
 
 
 def default_particles(session: Session, diameter_angstrom: float) -> float:
-    """Return the particles per micrograph that cover 35 % of the area."""
+    """Return the number of particles per micrograph that covers 35 % of the area."""
     height, width = session.shape_px
     area = height * width * session.pixel_size_angstrom**2
     return 0.35 * area / (math.pi / 4 * diameter_angstrom**2)
@@ -148,7 +148,7 @@ def default_particles(session: Session, diameter_angstrom: float) -> float:
 def lay_out(
     session: Session, diameter_angstrom: float, margin_angstrom: float, rng: np.random.Generator
 ) -> Field:
-    """Return a random field of the session; ``margin_angstrom`` is populated around the image."""
+    """Return a random field of the session, with particles up to ``margin_angstrom`` outside."""
     size = np.array(session.shape_px[::-1]) * session.pixel_size_angstrom  # (x, y)
     junk = session.junk
     empty = rng.uniform() < junk.empty_probability
@@ -194,11 +194,11 @@ def _optics(session: Session, rng: np.random.Generator) -> Optics:
 
 
 def _carbon(size: NDArray[np.float64], rng: np.random.Generator) -> Carbon:
-    """Return a film whose edge cuts off a corner or a side: at most a third of the image."""
+    """Return a film whose edge cuts off a corner or a side, at most a third of the image."""
     radius = float(rng.uniform(4_000, 9_000))
     angle = rng.uniform(0, 2 * math.pi)
     direction = np.array([math.cos(angle), math.sin(angle)])
-    # How far the image reaches in that direction, and how deep the carbon comes in.
+    # Extent of the image in that direction, and how far the carbon extends into it.
     reach = float(np.abs(direction * size / 2).sum())
     depth = rng.uniform(0.15, 0.5) * float(size.min())
     centre = size / 2 + direction * (reach - depth - radius)
@@ -241,10 +241,10 @@ def _aggregates(
 
 
 class _Taken:
-    """Dart throwing that keeps its distance from what is there already.
+    """Dart throwing that keeps a distance from the places already taken.
 
-    The chance of a place follows a smooth random density, because particles gather in bands and
-    leave holes, and are never spread evenly.
+    The probability of a place follows a smooth random density, because real particles gather in
+    bands, leave gaps, and are never spread evenly.
     """
 
     def __init__(
@@ -264,7 +264,7 @@ class _Taken:
         self._unevenness = float(rng.uniform(0.1, 0.5))
 
     def scatter(self, count: int, distance: float) -> FloatArray:
-        """Return up to ``count`` new places (x, y), that far from each other and the taken ones."""
+        """Return up to ``count`` new places (x, y), apart from each other and the taken ones."""
         new: list[NDArray[np.float64]] = []
         trials = self._rng.uniform(-self._margin, self._size + self._margin, (40 * count, 2))
         luck = self._rng.uniform(size=len(trials))

@@ -1,10 +1,10 @@
 """The microscope: from the wave that leaves the specimen to the intensity on the detector.
 
-The wave is propagated as a whole (``|F⁻¹[ψ̂·H]|²``) and not in the weak-phase approximation,
-so that carbon, crystals and thick clumps keep their true Fresnel fringes. For a weak particle it
-comes to the usual contrast transfer function of Rohou & Grigorieff 2015 (*J. Struct. Biol.*
-192, 216, equations 2 to 5; astigmatism as in Mindell & Grigorieff 2003, *J. Struct. Biol.* 142,
-334): dark protein under focus.
+The full wave is propagated (``|F⁻¹[ψ̂·H]|²``), without the weak-phase approximation, so that
+carbon, crystals and thick clumps have their true Fresnel fringes. For a weak particle the result is
+the usual contrast transfer function of Rohou & Grigorieff 2015 (*J. Struct. Biol.* 192, 216,
+equations 2 to 5; astigmatism as in Mindell & Grigorieff 2003, *J. Struct. Biol.* 142, 334): protein
+is dark in underfocus.
 """
 
 import math
@@ -27,16 +27,16 @@ ELECTRON_REST_ENERGY_EV = 510_998.95
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Optics:
-    """How one micrograph was taken."""
+    """Settings of the microscope for one micrograph."""
 
     defocus_u_angstrom: float
     """Underfocus (positive) along the axis at ``astigmatism_angle_rad``."""
 
     defocus_v_angstrom: float
-    """Underfocus across it."""
+    """Underfocus perpendicular to that axis."""
 
     astigmatism_angle_rad: float = 0.0
-    """From the x axis towards y."""
+    """Angle from the x axis towards y, in radians."""
 
     voltage_kv: float = 300.0
     spherical_aberration_mm: float = 2.7
@@ -66,7 +66,7 @@ def interaction_constant(voltage_kv: float) -> float:
 def transfer(
     shape: tuple[int, int], pixel_size_angstrom: float, optics: Optics
 ) -> NDArray[np.complex64]:
-    """Return what the lens does to each Fourier term of the wave: ``exp(iχ) · envelope``.
+    """Return the factor of the lens for each Fourier term of the wave: ``exp(iχ) · envelope``.
 
     ``χ = π λ g² (Δf - ½ λ² g² Cs)``, where ``Δf = ½ (Δf₁ + Δf₂ + (Δf₁ - Δf₂) cos 2(θ - θ₀))``.
     The array has ``shape``, in the order of ``fft2``.
@@ -94,8 +94,8 @@ def image_intensity(
 ) -> NDArray[np.float32]:
     """Return the intensity (1 without a specimen) of a phase object ``[y, x]``.
 
-    Amplitude contrast enters as an absorption in proportion to the phase. Give ``phase_rad``
-    with a margin of ``delocalisation_px``: the Fourier transform wraps around.
+    Amplitude contrast is modelled as an absorption proportional to the phase. ``phase_rad`` should
+    have a margin of ``delocalisation_px``, because the Fourier transform wraps around.
     """
     from scipy import fft  # noqa: PLC0415 - only a simulation needs it
 
@@ -114,6 +114,6 @@ def image_intensity(
 def delocalisation_px(pixel_size_angstrom: float, defocus_angstrom: float) -> int:
     """Return how far the lens carries a detail of the image: ``λ Δf g`` at the Nyquist limit."""
     nyquist = 0.5 / pixel_size_angstrom
-    # Beyond 1/5 Å⁻¹ the envelope leaves nothing to carry.
+    # Beyond 1/5 Å⁻¹ the envelope has removed all detail.
     reach_angstrom = wavelength_angstrom(300.0) * defocus_angstrom * min(nyquist, 0.2)
     return math.ceil(reach_angstrom / pixel_size_angstrom)

@@ -1,9 +1,9 @@
 """Molecules: clouds of pseudo-atoms with the size, mass and symmetry of well-known particles.
 
-A cloud of points needs no volume and no interpolation: a projection at any orientation, with
-any sub-pixel shift, is the rotated points dropped on a grid and blurred. The shapes are
-generated, so nothing has to be shipped; they are lumpy on the scale of domains, as protein is,
-and the same in every session.
+A cloud of points needs neither a volume nor interpolation: for a projection at any orientation and
+sub-pixel shift, the rotated points are dropped on a grid and blurred. The shapes are generated, so
+no data files are needed. They are lumpy on the scale of domains, as protein is, and the same in
+every session.
 """
 
 from collections.abc import Callable
@@ -36,18 +36,18 @@ class Specimen:
     """Pseudo-atoms of equal weight, shape (N, 3) as (x, y, z)."""
 
     blur_angstrom: float
-    """Standard deviation of the Gaussian that each pseudo-atom stands for."""
+    """Standard deviation of the Gaussian that represents a pseudo-atom."""
 
     @property
     def volume_angstrom3(self) -> float:
-        """Volume that the molecule keeps free of water."""
+        """Volume from which the molecule displaces water."""
         return self.mass_kda * 1e3 * ANGSTROM3_PER_DALTON
 
 
 def random_rotations(count: int, rng: np.random.Generator) -> FloatArray:
-    """Return rotation matrices, evenly spread over all orientations; shape (count, 3, 3).
+    """Return random rotation matrices, uniform over all orientations; shape (count, 3, 3).
 
-    A unit quaternion of four normal deviates is uniform on the sphere of rotations.
+    A normalized quaternion of four normal deviates is uniformly distributed over all rotations.
     """
     w, x, y, z = (q := rng.normal(size=(4, count))) / np.linalg.norm(q, axis=0)
     rows = [
@@ -77,14 +77,14 @@ def _inside(
         trial = rng.uniform(-reach_angstrom, reach_angstrom, (20 * count, 3))
         trial = trial[shape(trial)]
         gap2 = tree.query(trial)[0] ** 2
-        # Denser in the lumps, thin between them: helices and the water that fills the clefts.
+        # Dense in the lumps and thin between them, like helices and the water in the clefts.
         keep = rng.uniform(size=len(trial)) < 0.15 + 0.85 * np.exp(-gap2 / (2 * 9.0**2))
         kept = np.concatenate([kept, trial[keep]])
     return kept[:count]
 
 
 def _octahedral() -> NDArray[np.float64]:
-    """Return the 24 rotations of a cube: signed permutations of the axes that keep the hand."""
+    """Return the 24 rotations of a cube: signed permutations of the axes that keep handedness."""
     matrices = [
         np.diag(signs)[list(order)]
         for order in permutations(range(3))
@@ -105,7 +105,7 @@ def _cyclic(fold: int) -> NDArray[np.float64]:
 
 
 def _dihedral(fold: int) -> NDArray[np.float64]:
-    """Return the rotations of an n-fold axis along z with two-fold ones across it."""
+    """Return the rotations of an n-fold axis along z with two-fold axes perpendicular to it."""
     turns = _cyclic(fold)
     return np.concatenate([turns, turns @ np.diag([1.0, -1.0, -1.0])])
 
@@ -138,7 +138,7 @@ def _apoferritin(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _beta_galactosidase(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Lay four chains (D2) in a flat diamond, 180 by 130 by 90 Å."""
+    """Arrange four chains (D2) in a flat diamond, 180 by 130 by 90 Å."""
 
     def chain(p: NDArray[np.float64]) -> NDArray[np.bool_]:
         core = _ellipsoid(p, (38, 26, 12), (50, 36, 30))
@@ -150,7 +150,7 @@ def _beta_galactosidase(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _proteasome(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Stack four rings (D7) to a barrel, 150 by 115 Å, with three chambers inside."""
+    """Stack four rings (D7) into a barrel, 150 by 115 Å, with three chambers inside."""
 
     def ring_pair(p: NDArray[np.float64]) -> NDArray[np.bool_]:
         rho = np.hypot(p[:, 0], p[:, 1])
@@ -164,7 +164,7 @@ def _proteasome(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _ribosome(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Join two unlike lobes (no symmetry), 250 Å across, with stalks and a cleft."""
+    """Join two different lobes (no symmetry), 250 Å across, with stalks and a cleft."""
 
     def lobes(p: NDArray[np.float64]) -> NDArray[np.bool_]:
         large = _ellipsoid(p, (0, -30, 0), (100, 76, 88)) & (p[:, 1] < 20)
@@ -181,7 +181,7 @@ def _ribosome(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _spike(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Stand three chains (C3) side by side, each with a head, two knobs and a long stalk."""
+    """Place three chains (C3) side by side, each with a head, two knobs and a long stalk."""
 
     def chain(p: NDArray[np.float64]) -> NDArray[np.bool_]:
         head = _ellipsoid(p, (32, 0, 32), (26, 24, 34))
@@ -195,7 +195,7 @@ def _spike(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _polymerase(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Open a claw of two unlike pincers (no symmetry), 110 Å across."""
+    """Build a claw of two different pincers (no symmetry), 110 Å across."""
 
     def claw(p: NDArray[np.float64]) -> NDArray[np.bool_]:
         pincers = _ellipsoid(p, (-18, 4, 0), (26, 44, 30)) | _ellipsoid(

@@ -1,8 +1,8 @@
-"""The model bundle: a folder that appears by one rename, is whole, and never changes.
+"""The model bundle: a folder that appears by one rename, is complete, and never changes.
 
 ``models/NNNN/`` holds ``model.onnx``, ``model.json`` (the card) and, for a trained model,
-``report.json`` and pictures. The trainer publishes it, the daemon reads it, and neither needs
-anything else of the other.
+``report.json`` and pictures. The trainer publishes it and the daemon reads it; neither needs
+anything else from the other.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from livepick.host.atomic_files import fsync_folder, write_synced
 __all__ = ["CARD", "FORMAT", "GRAPH", "ModelCard", "bundle_name", "publish", "read_card", "sha256"]
 
 FORMAT = 1
-"""Raised when the meaning of a card or the input of a graph changes."""
+"""Format number; increased when the meaning of a card or the input of a graph changes."""
 
 GRAPH = "model.onnx"
 CARD = "model.json"
@@ -34,41 +34,41 @@ Kind = Literal["blob", "trained"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelCard:
-    """What the daemon must know to use a model correctly."""
+    """Properties of a model that the daemon needs to use it correctly."""
 
     version: int
-    """Its number, and the name of its folder; 0 is the first blob picker."""
+    """Number of the model, and name of its folder; 0 is the first blob picker."""
 
     kind: Kind
     """``blob`` (analytic weights, provisional picks) or ``trained``."""
 
     fingerprint: str
-    """``Config.training_fingerprint()`` of the config that it was trained for; for a blob
+    """``Config.training_fingerprint()`` of the config that the model was trained for; for a blob
     picker ``Config.particle_fingerprint()``."""
 
     particle_fingerprint: str
-    """``Config.particle_fingerprint()``: a model serves only the particle it was made for."""
+    """``Config.particle_fingerprint()``: a model is used only for the particle it was made for."""
 
     diameter_angstrom: float
     """Longest diameter of the particle."""
 
     min_distance_angstrom: float
-    """Closest allowed centres."""
+    """Smallest allowed distance between centres."""
 
     contrast: Contrast
-    """Whether particles are dark or bright in the micrograph as it lands."""
+    """Contrast of the particles, dark or bright, in the micrograph as it lands."""
 
     pixel_size_angstrom: float
-    """Micrographs are Fourier-cropped to (nearly) this before the graph sees them."""
+    """Pixel size to which micrographs are (nearly) Fourier-cropped before the graph gets them."""
 
     normalization: str
     """Name of the normalization that the graph expects (``core.imaging.normalize``)."""
 
     threshold: float
-    """Score from which on a peak is a particle."""
+    """Lowest score at which a peak counts as a particle."""
 
     threshold_source: str
-    """How the threshold was chosen, in words."""
+    """Description of how the threshold was chosen."""
 
     graph_sha256: str
     """Digest of ``model.onnx``."""
@@ -77,27 +77,27 @@ class ModelCard:
     """Unix seconds."""
 
     livepick_version: str
-    """Of the program that made it."""
+    """Version of the livepick that made the bundle."""
 
     run: str | None = None
     """Name of the training run's folder; None for a blob picker."""
 
     parent: int | None = None
-    """Version of the bundle whose picks were its seeds."""
+    """Version of the bundle whose picks were the seeds."""
 
     lowpass_angstrom: float | None = None
-    """Detail finer than this is filtered out before the graph sees a micrograph; None: none is."""
+    """Detail finer than this is filtered out before the graph gets a micrograph; None: all kept."""
 
     noise_sigma: float | None = None
-    """Noise of the micrographs that it was trained on, by which each one is divided; None: each
-    is divided by its own, as by every card without this entry."""
+    """Noise of the training micrographs, by which each micrograph is divided. None: each is divided
+    by its own noise, as for every card without this entry."""
 
     edge_fraction: float = 0.0
     """Smallest distance of a pick's centre from the edge of the image data, as a fraction of the
     diameter (``core.imaging.pick_area``). Older cards do not have this entry."""
 
     format: int = FORMAT
-    """Of the card and the graph's inputs and outputs."""
+    """Format number of the card and the graph's inputs and outputs."""
 
 
 def bundle_name(version: int) -> str:
@@ -111,16 +111,16 @@ def sha256(data: bytes) -> str:
 
 
 def publish(models: Path, card: ModelCard, files: Mapping[str, bytes]) -> Path:
-    """Put a bundle into the folder ``models`` in one step, and return its folder.
+    """Write a bundle to the folder ``models`` in one step, and return the bundle's folder.
 
-    ``files`` must hold ``model.onnx``; its digest must be the card's. A bundle of the same
-    version that is there already wins if it has the same graph, so that a trainer that died
-    after the rename can publish again.
+    ``files`` must hold ``model.onnx``, with the digest that is in the card. An existing bundle of
+    the same version is kept if it has the same graph, so that a trainer that died after the rename
+    can publish again.
 
     Raises
     ------
     ModelError
-        The version is taken by another graph.
+        The version exists with another graph, or the bundle cannot be written.
     """
     if sha256(files[GRAPH]) != card.graph_sha256:
         raise ValueError("the card's graph_sha256 is not that of the graph")
@@ -155,10 +155,10 @@ def publish(models: Path, card: ModelCard, files: Mapping[str, bytes]) -> Path:
 
 
 def _new_draft(place: Path) -> Path:
-    """Return a new folder beside ``place``, where the bundle is put together."""
+    """Create a folder beside ``place``, in which the bundle is assembled, and return it."""
     place.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".draft-{place.name}-"
-    for leftover in place.parent.glob(f"{prefix}*"):  # of this version's only publisher, killed
+    for leftover in place.parent.glob(f"{prefix}*"):  # from this version's only publisher, killed
         shutil.rmtree(leftover, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=prefix, dir=place.parent))
 
@@ -169,7 +169,7 @@ def read_card(bundle: Path) -> ModelCard:
     Raises
     ------
     ModelError
-        The card is missing, no JSON, of another format, or lacks or has too many entries.
+        The card is missing, not JSON, of another format, or has missing or unknown entries.
     """
     path = bundle / CARD
     remedy = "Remove this bundle or restore it whole; livepick trains another."

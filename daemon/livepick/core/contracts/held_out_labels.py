@@ -1,10 +1,10 @@
-"""What a run leaves to judge models by: the particles of the micrographs that it never learned.
+"""Labels to evaluate models with: the particles of a run's held-out micrographs.
 
-``held_out.json`` is in every trained bundle. The labels are what the 2D classes say of all that the
-first picker or the network has found, or they are a person's. What only one of the two has found is
-judged by the class that it falls into, so that labels do not favour whoever made them. There are
-none closer to the edge than the run's ``particle.edge_fraction`` allows. A model with another
-fraction is compared only where both may pick (``core.evaluation.model_comparison.Pair.area``).
+``held_out.json`` is in every trained bundle. The labels come from the 2D classes of all that the
+first picker or the network has found, or from a person. A particle that only one of the two has
+found is judged by its class, so that the labels do not favour either of them. No label is closer to
+the edge than the run's ``particle.edge_fraction`` allows. A model with another fraction is compared
+only where both may pick (``core.evaluation.model_comparison.Pair.area``).
 """
 
 from pathlib import Path
@@ -27,32 +27,32 @@ class _Record(BaseModel):
 
 
 class LabelledMicrograph(_Record):
-    """What to find in one micrograph."""
+    """Labels of one micrograph."""
 
     path: Path
     pixel_size_angstrom: float
     particles: list[Position]
     doubtful: list[Position]
-    """A pick here counts neither way."""
+    """Positions at which a pick counts neither as right nor as wrong."""
 
 
 class HeldOutLabels(_Record):
-    """What to find in the micrographs that a run has held out."""
+    """Labels of the micrographs that a run has held out."""
 
     by: Literal["classes", "person"]
-    """Who says so."""
+    """Source of the labels."""
     radius_angstrom: float
-    """Within which a pick is right."""
+    """Distance from a label within which a pick is right."""
     micrographs: list[LabelledMicrograph]
 
     @classmethod
     def read(cls, bundle: Path) -> Self | None:
-        """Return the labels of a bundle; None if it has none, as the blob picker.
+        """Return the labels of a bundle; None if it has none, as for the blob picker.
 
         Raises
         ------
         ModelError
-            They cannot be read.
+            The labels cannot be read.
         """
         path = bundle / HELD_OUT
         try:

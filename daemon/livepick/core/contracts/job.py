@@ -1,4 +1,4 @@
-"""What a worker is given, and what it gives back."""
+"""Input and output of a worker."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,13 @@ CPU = "CPUExecutionProvider"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """All that a worker needs to pick one micrograph; small enough to send anywhere."""
+    """Everything that a worker needs to pick one micrograph; small enough to send anywhere."""
 
     path: Path
     """Absolute path of the micrograph."""
 
     version: FileVersion | None
-    """The content that was seen to be complete; None takes the file as it is."""
+    """The content that was seen to be complete; None: the file as it is."""
 
     bundle: Path
     """Folder of the model."""
@@ -34,17 +34,17 @@ class Job:
     device: Device = "cpu"
 
     pixel_size_angstrom: float | None = None
-    """As configured; None takes the header's."""
+    """Pixel size from the config; None: from the header."""
 
     threshold: float | None = None
-    """Score from which on a pick counts; None takes the bundle's own."""
+    """Lowest score at which a pick counts; None: as in the bundle."""
 
     diameter_angstrom: float | None = None
-    """Of the particle, where the bundle was made for another one: each comes to the graph at the
-    size in pixels that it knows. None takes the bundle's own."""
+    """Particle diameter, if the bundle was made for another particle: each is rescaled to the size
+    in pixels that the graph expects. None: as in the bundle."""
 
     contrast: Contrast | None = None
-    """Of the particle in the micrograph; None takes the bundle's own."""
+    """Particle contrast in the micrograph; None: as in the bundle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,13 @@ class StageSeconds:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a job found."""
+    """Result of a job."""
 
     picks: Picks
-    """All candidates, best first, also those below the threshold (down to a low floor)."""
+    """All candidates, best first, including those below the threshold (down to a low floor)."""
 
     threshold: float
-    """Picks with at least this score count."""
+    """Lowest score at which a pick counts."""
 
     model_version: int
     model_kind: str
@@ -79,4 +79,4 @@ class Result:
     """The onnxruntime provider that ran the graph, as ``CPUExecutionProvider``."""
 
     area: PickArea | None = None
-    """Where the bundle may pick in this micrograph, in its pixels; None: anywhere."""
+    """Area in which the bundle may pick in this micrograph, in its pixels; None: anywhere."""

@@ -1,4 +1,4 @@
-"""What a trainer writes while it runs, a line at a time, and how it is read."""
+"""The progress file that a trainer writes line by line while it runs, and its reader."""
 
 import logging
 from pathlib import Path
@@ -27,7 +27,7 @@ Stage = Literal[
     "done",
     "failed",
 ]
-"""Of a run, in order; ``retrain`` is a second round with the model's own picks."""
+"""Stages of a run, in order; ``retrain`` is a second round with the model's own picks."""
 
 
 FindingKind = Literal[
@@ -42,7 +42,7 @@ FindingKind = Literal[
     "wrong_size",
     "few_good_classes",
 ]
-"""What a run can say of itself: the learning curves, faults before mere advice, and the seeds."""
+"""Findings of a run: on the learning curves, faults before mere advice, and on the seeds."""
 
 
 class Progress(_Record):
@@ -54,15 +54,15 @@ class Progress(_Record):
     done: int = 0
     total: int = 0
     note: str = ""
-    """One sentence for the log; for ``failed`` what happened and the remedy."""
+    """One sentence for the log; for ``failed`` it names the cause and the remedy."""
     training_loss: float | None = None
     validation_loss: float | None = None
     training_accuracy: float | None = None
     validation_accuracy: float | None = None
     finding: FindingKind | None = None
-    """What the learning curves say, with evidence and remedy in ``note``."""
+    """Finding on the learning curves; evidence and remedy are in ``note``."""
     rerun: bool = False
-    """The training starts anew, with the first finding's remedy."""
+    """True if the training starts again with the first finding's remedy."""
 
 
 class ProgressReader:
@@ -73,7 +73,7 @@ class ProgressReader:
         self._offset = 0
 
     def new(self) -> list[Progress]:
-        """Return the lines that came since the last call; a half-written one comes later."""
+        """Return the lines written since the last call; an incomplete line is returned later."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -87,6 +87,6 @@ class ProgressReader:
             try:
                 lines.append(Progress.model_validate_json(line))
             except ValueError as error:
-                # A trainer killed in the middle of a line leaves its half before the next one.
+                # A trainer killed in the middle of a line leaves half of it before the next line.
                 _log.warning("%s: a line cannot be read: %s", self._path, error)
         return lines

@@ -1,7 +1,7 @@
-"""A training run on disk: what the daemon asks for, and what the trainer says on the way.
+"""A training run on disk: the daemon's order, and the trainer's progress.
 
-``runs/NNNN/run.json`` is the order, ``progress.jsonl`` the trainer's running account, one JSON
-line a step. The daemon writes the first and follows the second; the trainer the other way round.
+``runs/NNNN/run.json`` is the order. ``progress.jsonl`` is the trainer's progress, one line of JSON
+per step. The daemon writes the first and reads the second; the trainer does the reverse.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ RUNS = "runs"
 RUN = "run.json"
 
 DISK_FULL_STATUS = 75
-"""With this the trainer ends on a full disk, where it can write nothing else (EX_TEMPFAIL)."""
+"""Exit status of the trainer on a full disk, where it cannot write anything else (EX_TEMPFAIL)."""
 
 
 SeedPick = tuple[float, float, float]
@@ -39,21 +39,21 @@ class RunMicrograph(_Record):
     path: Path
     pixel_size_angstrom: float
     held_out: bool
-    """Never trained on; judges the model and sets its threshold."""
+    """True if it is never trained on, but used to evaluate the model and set its threshold."""
     seeds: list[SeedPick]
-    """All candidates of the seeding model, best first, also those below its threshold."""
+    """All candidates of the seeding model, best first, including those below its threshold."""
     ctf: Ctf | None = None
-    """How it was taken, if a program has measured that."""
+    """CTF of the micrograph, if a program has measured it."""
 
 
 class RunSpec(_Record):
-    """What a training run is to do: everything the trainer needs to know."""
+    """Specification of a training run: everything that the trainer needs to know."""
 
     version: int
-    """Number that the new bundle takes; the run's folder has the same number."""
+    """Number of the new bundle; the run's folder has the same number."""
     parent: int | None
     """Version of the session's bundle that made the seeds; None if a person or a bundle from
-    elsewhere did."""
+    elsewhere made them."""
     fingerprint: str
     particle_fingerprint: str
     models_directory: Path
@@ -61,14 +61,14 @@ class RunSpec(_Record):
     training: Training
     bootstrap: Bootstrap = Bootstrap()
     seeds_from: Literal["blob", "model", "coordinates"] = "blob"
-    """Who made the seeds; those of ``coordinates`` are a person's, and believed."""
+    """Source of the seeds; those from ``coordinates`` are a person's, and are trusted."""
     seed_threshold: float
     """Threshold of the seeding model."""
     continues: str | None = None
-    """Name of an earlier run with the same seeds, whose stages before ``select`` are used."""
+    """Name of an earlier run with the same seeds, whose stages before ``select`` are reused."""
     unmatched: list[str] = []
-    """What of a coordinates file did not match the session, a sentence each; not all of a long
-    list."""
+    """Mismatches between a coordinates file and the session, one sentence each; a long list is
+    shortened."""
     micrographs: list[RunMicrograph]
 
     @classmethod
@@ -83,5 +83,5 @@ class RunSpec(_Record):
             ) from error
 
     def write(self, run_folder: Path) -> None:
-        """Write ``run.json``, whole or not at all."""
+        """Write ``run.json`` atomically."""
         write_atomically(run_folder / RUN, self.model_dump_json(indent=1).encode())

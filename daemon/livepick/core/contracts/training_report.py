@@ -1,4 +1,4 @@
-"""What the daemon reads of a trained bundle's ``report.json``: its findings and figures."""
+"""Reader for a trained bundle's ``report.json``: its findings and figures."""
 
 import json
 from dataclasses import dataclass
@@ -22,35 +22,35 @@ REPORT = "report.json"
 
 @dataclass(frozen=True, slots=True)
 class TrainingFinding:
-    """What the learning curves of a model say, in words."""
+    """Finding on the learning curves of a model, in words."""
 
     kind: str
-    """One of ``core.contracts.run.FindingKind``, or of a later livepick's."""
+    """One of ``core.contracts.progress.FindingKind``, or a kind of a later livepick."""
     is_fault: bool
-    """Whether the model may be worse for it; else it is advice for the next training."""
+    """True if it may have made the model worse; False if it is advice for the next training."""
     evidence: str
     remedy: str
-    """In terms of the config's settings."""
+    """Remedy, in terms of the config's settings."""
 
     @property
     def sentence(self) -> str:
-        """All of it in one sentence."""
+        """The whole finding in one sentence."""
         return f"{self.kind.replace('_', ' ').capitalize()}: {self.evidence}; {self.remedy}."
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutFigures:
-    """How good a model was at the end of its training, on micrographs that it never saw."""
+    """Quality of a model at the end of its training, on micrographs that it never saw."""
 
     micrographs: int
-    """How many were held out."""
+    """Number of held-out micrographs."""
     seeds_from: str
     """``blob``, ``model`` or ``coordinates``; empty if an older report does not say."""
     average_precision: float | None
-    """Against the seeds there; None if it is not defined, as are the others."""
+    """Measured against the seeds there. This and the other figures are None if not defined."""
     best_f1: float | None
     precision_at_count: float | None
-    """Among as many best picks as there are seeds."""
+    """Precision among the best picks, as many as there are seeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +65,18 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class ClassVerdict:
-    """What was made of one 2D class of the seeds."""
+    """Decision on one 2D class of the seeds."""
 
     particles: int
     accepted: bool
     reason: str
-    """In a few words."""
+    """Reason for the decision, in a few words."""
     overruled: bool
-    """By a person."""
+    """True if a person made the decision."""
 
 
 def read_figures(bundle: Path) -> HeldOutFigures | None:
-    """Return the figures of a bundle's report; None without a report that has them."""
+    """Return the figures in a bundle's report; None if there is no report or it has none."""
     try:
         report: dict[str, Any] = json.loads((bundle / REPORT).read_bytes())
         figures: dict[str, Any] = report["figures"]
@@ -93,7 +93,7 @@ def read_figures(bundle: Path) -> HeldOutFigures | None:
 def read_findings(bundle: Path) -> tuple[TrainingFinding, ...]:
     """Return the findings on the attempt whose weights are in ``bundle``.
 
-    A bundle without a report (a blob picker), or whose report knows of no findings, has none.
+    A bundle without a report (a blob picker), or whose report has no findings, has none.
     """
     try:
         entries: list[dict[str, Any]] = json.loads((bundle / REPORT).read_bytes())["findings"]
@@ -111,7 +111,7 @@ def read_findings(bundle: Path) -> tuple[TrainingFinding, ...]:
 
 
 def read_epochs(bundle: Path) -> tuple[Epoch, ...]:
-    """Return the learning curves of the attempt whose weights are in ``bundle``; none without."""
+    """Return the learning curves of the attempt whose weights are in ``bundle``; empty if none."""
     try:
         return tuple(
             Epoch(
@@ -127,7 +127,7 @@ def read_epochs(bundle: Path) -> tuple[Epoch, ...]:
 
 
 def read_classes(bundle: Path) -> tuple[ClassVerdict, ...]:
-    """Return the verdicts on the 2D classes of the seeds of a bundle; none without."""
+    """Return the verdicts on the 2D classes of a bundle's seeds; empty if there are none."""
     try:
         return tuple(
             ClassVerdict(

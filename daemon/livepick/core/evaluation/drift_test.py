@@ -1,29 +1,29 @@
-"""Whether the latest micrographs of a session are still what its model was promoted on.
+"""Drift test: compare the latest micrographs of a session with the first ones of its model.
 
-A *reference*, the first micrographs that a model picked and was not trained on, is compared with a
-*window*, the latest that the same model picked. Four figures are looked at: picks per micrograph,
+The *reference* is the first micrographs that a model picked and was not trained on. The *window* is
+the latest micrographs that the same model picked. Four figures are compared: picks per micrograph,
 their median score, the masked area, and the distribution of scores.
 
-Neighbours on a grid are alike: a square has thin ice or thick ice, and its micrographs are no
-independent draws. So five in a row make one *batch* (the method of batch means: Conway 1963,
-*Management Science* 10, 47; Law & Kelton, *Simulation Modeling and Analysis*, ch. 9), batches are
-what is compared, and a finding asks for two things:
+Neighbours on a grid are alike: a square has thin ice or thick ice, so its micrographs are not
+independent samples. Five micrographs in a row therefore make one *batch* (the method of batch
+means: Conway 1963, *Management Science* 10, 47; Law & Kelton, *Simulation Modeling and Analysis*,
+ch. 9), and batches are compared. A finding has to meet two conditions:
 
-- *it is no chance*: of all ways to deal the batches out to reference and window, hardly any is so
-  extreme. That is an exact rank test (Mann & Whitney 1947, *Ann. Math. Stat.* 18, 50) for the
-  first three figures, and an exact permutation test for the distribution;
-- *it matters*: the change is larger than what squares of one good grid differ by, and nearly as
-  large in all batches of the window but one (for the distribution: in each half of it). So seven
-  poor micrographs in a row are silent.
+- *It is unlikely to be chance*: of all ways to assign the batches to reference and window, very few
+  are as extreme. This is an exact rank test (Mann & Whitney 1947, *Ann. Math. Stat.* 18, 50) for
+  the first three figures, and an exact permutation test for the distribution.
+- *It matters*: the change is larger than the differences between squares of one good grid, and
+  nearly as large in all batches of the window except one (for the distribution: in each half of the
+  window). Seven poor micrographs in a row therefore do not lead to a finding.
 
 The distribution of scores is compared by the population stability index, ``PSI = sum((w - r)
 ln(w / r))`` over the deciles of the reference (Siddiqi 2006, *Credit Risk Scorecards*; it is
-Jeffreys' divergence), where above 0.25 is by custom a large change. It is never zero in samples:
-without any change its mean is about ``9 (1/n + 1/m)`` for n and m independent scores (Yurdakul &
-Naranjo 2020, *J. Risk Model Validation* 14(4), 89), and more for scores that come in micrographs.
-What dealing out the batches anew gives in the median is therefore subtracted.
+Jeffreys' divergence). By convention, a value above 0.25 is a large change. It is never zero in
+samples: without any change its mean is about ``9 (1/n + 1/m)`` for n and m independent scores
+(Yurdakul & Naranjo 2020, *J. Risk Model Validation* 14(4), 89), and larger for scores that are
+grouped by micrograph. The median over all assignments of the batches is therefore subtracted.
 
-A finding that there is stays until it is clearly over: it is held to lower limits (``ENDS``).
+An existing finding stays until it is clearly over, because lower limits apply to it (``ENDS``).
 """
 
 import itertools
@@ -55,55 +55,58 @@ __all__ = [
 ]
 
 DriftFigure = Literal["picks", "median_score", "masked_fraction", "score_distribution"]
-"""What is measured."""
+"""Figures that are compared."""
 
 DriftKind = Literal["fewer_picks", "more_picks", "lower_scores", "other_scores", "more_masked"]
-"""What can be found."""
+"""Kinds of change that can be found."""
 
 DRIFT_FIGURES: tuple[DriftFigure, ...] = get_args(DriftFigure)
 DRIFT_KINDS: tuple[DriftKind, ...] = get_args(DriftKind)
 
 REFERENCE = 50
-"""Micrographs of the reference: some grid squares, if each gives one or two dozen. With fewer
-nothing is said."""
+"""Micrographs in the reference: a few grid squares of one or two dozen micrographs each. With
+fewer, there is no comparison."""
 
 WINDOW = 25
-"""Latest micrographs: as many as may pass until a change is seen, and more than one poor square."""
+"""Micrographs in the window: the number that may pass before a change is seen, and more than one
+poor square."""
 
 BATCH = 5
-"""Neighbours that count as one observation."""
+"""Neighbouring micrographs that count as one observation."""
 
 CHANCE = 0.012
-"""Most ways of dealing out the ten and five batches that may be as extreme: 36 of 3003. Batches of
-one square are no independent draws either, so this is no rate of false alarms; with the limits
-below it makes one."""
+"""Largest fraction of the assignments of the ten and five batches that may be as extreme: 36 of
+3003. Batches of one square are not independent either, so this is not a false alarm rate by itself;
+together with the limits below it gives one."""
 
 FEWER_FACTOR = 1.5
-"""So many times fewer picks per micrograph are a change: about half-way, in ratios, to a half."""
+"""Factor by which picks per micrograph must decrease to be a change: about half-way, as a ratio, to
+one half."""
 
 MORE_FACTOR = 1.8
-"""So many times more are; nobody is harmed by more picks of the same, so it may take longer."""
+"""Factor by which picks per micrograph must increase to be a change. More picks of the same
+particle do no harm, so finding this may take longer."""
 
 ODDS_FACTOR = 2.0
-"""Odds ``s / (1 - s)`` of the median score that many times lower are a change."""
+"""Factor by which the odds ``s / (1 - s)`` of the median score must decrease to be a change."""
 
 MASKED_MORE = 0.12
-"""So much more of the area masked is a change."""
+"""Increase of the masked fraction that is a change."""
 
 PSI_MORE = 0.25
-"""The customary limit of a large change, above what chance gives."""
+"""Conventional limit of the stability index for a large change, above the value due to chance."""
 
 AGREED = 0.75
-"""Of the way to a limit that all batches of a window but one have come."""
+"""Fraction of the change that all batches of a window except one must reach."""
 
 ENDS = 0.7
-"""Of a limit: a finding that there is stays down to here, so that it does not come and go."""
+"""Fraction of a limit down to which an existing finding stays, so that it does not come and go."""
 
 STAYS = 0.05
-"""Chance at which a finding that there is may stay."""
+"""Largest chance at which an existing finding may stay."""
 
 LEAST_SCORES = 100
-"""With fewer picks in reference or window their scores are not compared."""
+"""Least number of picks in reference and in window for their scores to be compared."""
 
 BINS = 10
 
@@ -113,10 +116,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picked:
-    """What one micrograph gives to judge by."""
+    """The values of one micrograph that the drift test uses."""
 
     scores: FloatArray
-    """Of its picks; none is a result like any other."""
+    """Scores of its picks; it may be empty."""
     masked_fraction: float
     """Area taken out of picking, 0 to 1."""
 
@@ -128,50 +131,50 @@ class DriftFinding:
     kind: DriftKind
     evidence: str
     remedy: str
-    """What it may be, or what to do."""
+    """Possible cause, or what to do."""
 
     @property
     def sentence(self) -> str:
-        """All of it in one sentence."""
+        """Evidence and remedy in one sentence."""
         return f"{self.evidence}: {self.remedy}"
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One figure of window and reference."""
+    """The change of one figure between reference and window."""
 
     figure: DriftFigure
     size: float
-    """Size of the change as a share of the least that matters: a finding has 1 and more."""
+    """Size of the change, relative to the smallest that matters; a new finding has at least 1."""
     chance: float
-    """Share of the ways of dealing out the batches that are as extreme."""
+    """Fraction of the assignments of batches that are at least as extreme."""
     stability_index: float | None = None
-    """Of the distribution of scores: the index itself, with what chance alone gives."""
+    """Stability index of the distribution of scores, including the part due to chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What a comparison says."""
+    """The result of a comparison."""
 
     measures: tuple[Measure, ...] = ()
-    """None while there are too few micrographs."""
+    """Empty while there are too few micrographs."""
     findings: tuple[DriftFinding, ...] = ()
-    """None is good news, if there are measures."""
+    """Empty if nothing was found; that is good news only if there are measures."""
 
     def size(self, figure: DriftFigure) -> float:
-        """Return the size of a figure's change; 0 if it has not been measured."""
+        """Return the size of the change in a figure; 0 if it was not measured."""
         return next((m.size for m in self.measures if m.figure == figure), 0.0)
 
     @property
     def stability_index(self) -> float | None:
-        """How otherwise scores are spread; None if it has not been measured."""
+        """Stability index of the distribution of scores; None if it was not measured."""
         return next(
             (m.stability_index for m in self.measures if m.stability_index is not None), None
         )
 
 
 def silent() -> Drift:
-    """Return the comparison of too few micrographs."""
+    """Return the empty result for too few micrographs."""
     return Drift()
 
 
@@ -187,16 +190,17 @@ def compare(
     Parameters
     ----------
     reference, window
-        In the order they landed; nothing is said of fewer than ``REFERENCE`` and ``WINDOW``.
+        Micrographs in the order of arrival. With fewer than ``REFERENCE`` or ``WINDOW`` of them,
+        the result is empty.
     model_version
-        The model that picked both, for the words.
+        Version of the model that picked both, for the text of a finding.
     active
-        What an earlier look found.
+        Kinds of finding from an earlier comparison.
 
     Returns
     -------
     Drift
-        Figures and findings, the clearest first.
+        Measures, and findings with the largest change first.
     """
     if len(reference) < REFERENCE or len(window) < WINDOW:
         return silent()
@@ -213,7 +217,7 @@ def compare(
 
 
 def _batches(micrographs: Sequence[Picked]) -> list[Sequence[Picked]]:
-    """Return runs of neighbours; what does not fill the first one is left out."""
+    """Return batches of neighbouring micrographs; the oldest that do not fill one are left out."""
     first = len(micrographs) % BATCH
     return [micrographs[i : i + BATCH] for i in range(first, len(micrographs), BATCH)]
 
@@ -223,7 +227,7 @@ _Judged = tuple[Measure, DriftFinding | None]
 
 @dataclass(frozen=True, slots=True)
 class _Both:
-    """Reference and window in batches, and how they are compared figure by figure."""
+    """Reference and window in batches, with the comparison of each figure."""
 
     reference: list[Sequence[Picked]]
     window: list[Sequence[Picked]]
@@ -271,7 +275,7 @@ class _Both:
         )
 
     def scores(self) -> list[_Judged]:
-        """Judge the median score and the distribution, if there are picks enough."""
+        """Judge the median score and the distribution, if there are enough picks."""
         was, now = (
             [np.concatenate([m.scores for m in batch]) for batch in side]
             for side in (self.reference, self.window)
@@ -319,9 +323,10 @@ class _Both:
         return measure, DriftFinding(kind, evidence, remedy) if found else None
 
     def _middles(self, figure: Callable[[Picked], float]) -> tuple[Floats, Floats]:
-        """Return a figure in each batch of the reference and of the window.
+        """Return a figure for each batch of the reference and of the window.
 
-        It is the mean without the extremes: one empty hole in five micrographs is usual.
+        It is the mean without the lowest and the highest value, because one empty hole in five
+        micrographs is usual.
         """
         was, now = (
             np.array(
@@ -347,9 +352,9 @@ class _Both:
 
 
 def chance_of_ranks(reference: Floats, window: Floats, *, lower: bool) -> float:
-    """Return how seldom chance ranks a window so low (or high), by exact Mann-Whitney test.
+    """Return the probability that a window ranks so low (or high), by an exact Mann-Whitney test.
 
-    Equal values share their mean rank. It is 1 if a side is empty.
+    Equal values share their mean rank. The result is 1 if either side is empty.
     """
     if not len(reference) or not len(window):
         return 1.0
@@ -365,10 +370,10 @@ def chance_of_ranks(reference: Floats, window: Floats, *, lower: bool) -> float:
 def stability(
     reference: Sequence[FloatArray], window: Sequence[FloatArray]
 ) -> tuple[float, float, float]:
-    """Return the population stability index, how seldom chance has it so large, and its usual one.
+    """Return the population stability index, the chance of one so large, and its median by chance.
 
-    Chance is all ways of dealing out the batches to reference and window: scores stay with their
-    neighbours, as those of a micrograph belong together.
+    Chance is computed over all assignments of the batches to reference and window. Batches are kept
+    whole, because the scores of one micrograph belong together.
 
     Parameters
     ----------
@@ -400,14 +405,14 @@ def population_stability_index(reference: NDArray[np.int_], window: NDArray[np.i
 
 @cache
 def _deals(count: int, chosen: int) -> NDArray[np.int_]:
-    """Return all ways to choose some of so many, the first ones first."""
+    """Return the indices of all ways to choose ``chosen`` of ``count``, in lexical order."""
     return np.array(list(itertools.combinations(range(count), chosen)))
 
 
 def _change(reference: Floats, window: Floats, *, lower: bool) -> float:
-    """Return by how much a window is lower (or higher): 0 if it is not.
+    """Return by how much a window is lower (or higher); 0 if it is not.
 
-    All batches of the window but one must have come nearly as far (``AGREED``).
+    All batches of the window except one must have changed nearly as much (``AGREED``).
     """
     sign = -1 if lower else 1
     rise = np.sort(sign * (window - np.median(reference)))

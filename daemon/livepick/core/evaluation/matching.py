@@ -1,19 +1,19 @@
-"""How good picks are against known positions: one-to-one matching, and the usual figures.
+"""One-to-one matching of picks with known positions, and the usual detection metrics.
 
-A pick counts as a hit if it lies within a radius of a true position that no better pick has
-taken. Picks are served in order of their score, and each takes the *nearest* free truth: the
-rule of the detection literature (Everingham et al. 2010, *IJCV* 88, 303), which makes a second
-pick on the same particle a false one, and lets the figures at a threshold be read off one
-matching, because what comes below the threshold never changes what is above it. (An optimal
-assignment can save a hit in a crowd, but a different one at each threshold.)
+A pick is a hit if it lies within a radius of a true position that no better pick has taken. Picks
+are processed in order of their score, and each takes the *nearest* free true position. This is the
+rule of the detection literature (Everingham et al. 2010, *IJCV* 88, 303). It makes a second pick on
+the same particle a false one. It also gives the figures at every threshold from a single matching,
+because picks below the threshold never change the ones above it. (An optimal assignment can gain a
+hit in a crowd, but it differs between thresholds.)
 
-Thresholds are only set between picks of *different* score, so the order of equal scores never
-shows in a figure.
+Thresholds are only set between picks of *different* score, so the order of equal scores does not
+affect any figure.
 
 A ``PickArea`` limits what counts to the part of a micrograph where picks may be
-(``core.imaging.pick_area``). Outside of it neither truths nor picks count, nor within the radius of
-its limits: there a small error of the position decides whether a particle is picked at all, and a
-picker that keeps to the rule would lose to one that does not.
+(``core.imaging.pick_area``). True positions and picks outside it do not count, nor do those within
+the radius of its limits. There, a small position error decides whether a particle is picked at all,
+and a picker that follows the edge rule would score worse than one that does not.
 """
 
 import math
@@ -43,19 +43,19 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matches:
-    """What became of the picks of one micrograph; three vectors of shape (N,), best first."""
+    """The matched picks of one micrograph: three vectors of shape (N,), best pick first."""
 
     score: FloatArray
-    """Of each pick."""
+    """Score of each pick."""
 
     hit: NDArray[np.bool_]
-    """Whether it found a true position of its own."""
+    """True if the pick found a true position of its own."""
 
     distance_px: FloatArray
-    """To that position, in pixels of the micrograph; NaN for a miss."""
+    """Distance to that position, in pixels of the micrograph; NaN for a miss."""
 
     truths: int
-    """How many true positions there were."""
+    """Number of true positions."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,16 +82,16 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """How good picks are. A figure that is not defined (no truths, no hits) is NaN."""
+    """Detection metrics. A figure that is not defined (no true positions, no hits) is NaN."""
 
     picks: int
-    """Picks of any score."""
+    """Number of picks of any score."""
 
     truths: int
-    """True positions."""
+    """Number of true positions."""
 
     hits: int
-    """Picks of any score that found one."""
+    """Number of picks of any score that found a true position."""
 
     average_precision: float
     """Area under the precision-recall curve: the sum over all its points of precision times
@@ -101,23 +101,24 @@ class Figures:
     """Highest F1 along the curve."""
 
     precision: float
-    """At the best F1."""
+    """Precision at the best F1."""
 
     recall: float
-    """At the best F1."""
+    """Recall at the best F1."""
 
     threshold: float
-    """At the best F1: picks with at least this score count."""
+    """Score threshold at the best F1: picks with at least this score count."""
 
     precision_at_count: float
-    """Hits among the best N picks, over N, the number of truths. With fewer picks than N the
-    lacking ones count as misses; equal scores across the border count in proportion."""
+    """Hits among the best N picks, divided by N, where N is the number of true positions. With
+    fewer than N picks the missing ones count as wrong; equal scores at the cut count in
+    proportion."""
 
     localisation_mean_px: float
     """Mean distance of the hits (at the best F1) from their true positions."""
 
     localisation_median_px: float
-    """Median of the same."""
+    """Median distance of the same hits."""
 
 
 def match(picks: Picks, truth: Picks, *, radius_px: float, area: PickArea | None = None) -> Matches:
@@ -126,15 +127,15 @@ def match(picks: Picks, truth: Picks, *, radius_px: float, area: PickArea | None
     Parameters
     ----------
     picks
-        Of one micrograph, in any order.
+        Picks of one micrograph, in any order.
     truth
-        True positions in the same micrograph; their scores do not matter.
+        True positions in the same micrograph; their scores are ignored.
     radius_px
-        Furthest that a hit may be from its true position, in pixels of the micrograph.
+        Largest distance of a hit from its true position, in pixels of the micrograph.
     area
-        Where picks may be, in pixels of the micrograph; None: everywhere. Only what is inside by
-        the radius or more counts: other truths, picks that find such a truth, and other picks
-        that find none count neither way.
+        Area where picks may be, in pixels of the micrograph; None: everywhere. Only positions that
+        are inside by at least the radius count. Other true positions, picks that find one of
+        those, and other picks that find none count neither way.
     """
     return match_labels(picks, truth, Picks.empty(), radius_px=radius_px, area=area)
 
@@ -147,14 +148,15 @@ def match_labels(
     radius_px: float,
     area: PickArea | None = None,
 ) -> Matches:
-    """Match picks to labels that are not sure of everything.
+    """Match picks to labels that include doubtful positions.
 
     Parameters
     ----------
     picks, particles, radius_px, area
-        As of ``match``.
+        As in ``match``.
     doubtful
-        What may or may not be particles: a miss within the radius of one counts neither way.
+        Positions that may or may not be particles: a miss within the radius of one counts neither
+        way.
     """
     ranked = Picks.sorted(picks.x_px, picks.y_px, picks.score)
     found, distance_px = _assign(ranked, particles, radius_px=radius_px)
@@ -170,7 +172,7 @@ def match_labels(
         area = area.shrunk(radius_px)
         inside = area.holds(particles.x_px, particles.y_px)
         truths = int(inside.sum())
-        found_inside = np.append(inside, False)[found]  # a miss has found the one appended
+        found_inside = np.append(inside, False)[found]  # a miss (-1) selects the appended False
         counts &= np.where(hit, found_inside, area.holds(ranked.x_px, ranked.y_px))
     score = ranked.score.astype(np.float64)
     return Matches(score[counts], hit[counts], distance_px[counts], truths)
@@ -179,7 +181,7 @@ def match_labels(
 def _assign(
     ranked: Picks, truth: Picks, *, radius_px: float
 ) -> tuple[NDArray[np.intp], FloatArray]:
-    """Return the number of the truth that each pick finds, -1 for none, and its distance."""
+    """Return the index of the true position of each pick (-1 for none), and its distance."""
     if not radius_px > 0:
         raise ValueError(f"{radius_px=} is not positive")
     found = np.full(len(ranked), -1, dtype=np.intp)
@@ -228,7 +230,7 @@ def curve(matches: Matches) -> Curve:
 
 
 def figures(matches: Sequence[Matches]) -> Figures:
-    """Return the figures of some micrographs, their picks pooled by score."""
+    """Return the figures of several micrographs, with their picks pooled by score."""
     pooled = pool(matches)
     points = curve(pooled)
     if pooled.truths and len(points.threshold):

@@ -1,15 +1,15 @@
-"""Is a new model at least as good as the one that picks? Figures and a verdict.
+"""Comparison of a new model (the candidate) with the one that picks (the champion).
 
-Both pick the same held-out micrographs, which neither has learned from, and are compared by average
-precision and by precision at the champion's number of picks: what would the session gain if the new
-model wrote as many? The labels are those that either model's run has left
-(``core.contracts.held_out_labels``): both, since a run that learned nonsense has labels to match. A
-set of labels weighs as much as it has particles: the first run of a session may have held out a
-micrograph with two. Where a person made labels, only those of persons count.
+Both models pick the same held-out micrographs, which neither was trained on. They are compared by
+average precision and by precision at the champion's number of picks: what would the session gain if
+the new model wrote as many picks? The labels come from the training runs of both models
+(``core.contracts.held_out_labels``), because a run that learned nonsense also has labels that agree
+with it. Each set of labels is weighted by its number of particles: the first run of a session may
+have held out a micrograph with only two. Where a person made labels, only those count.
 
-The interval of each difference is that of the percentile bootstrap over micrographs (Efron and
-Tibshirani 1993, *An Introduction to the Bootstrap*, ch. 13): particles of one micrograph share
-their ice and their defocus, so that micrographs, not particles, are what was drawn at random.
+The confidence interval of each difference is a percentile bootstrap over micrographs (Efron and
+Tibshirani 1993, *An Introduction to the Bootstrap*, ch. 13). Particles of one micrograph share
+their ice and their defocus, so the independent samples are the micrographs, not the particles.
 """
 
 from collections.abc import Sequence
@@ -32,25 +32,27 @@ RESAMPLES = 400
 CONFIDENCE = 0.95
 
 LEAST_FOR_INTERVAL = 3
-"""Of fewer micrographs the bootstrap knows nothing; the interval is then ``WIDE`` to each side."""
+"""Fewest micrographs for the bootstrap; with fewer, the interval is ``WIDE`` to each side."""
 
 WIDE = 0.03
 
 LOSS = {"average_precision": 0.005, "precision": 0.01}
-"""A loss up to here is no loss, if chance explains it. Of a few hundred picks, two or three wrong
-ones more are a loss of 0.01 in precision."""
+"""Largest loss that is ignored if it can be due to chance. Among a few hundred picks, two or three
+more wrong ones are a loss of 0.01 in precision."""
 
 SURE_LOSS = 0.002
-"""Nor is one up to here, if chance does not."""
+"""Largest loss that is ignored even if it cannot be due to chance."""
 
 LEAST_GAIN = 0.02
 LEAST_GAIN_OF_REST = 0.15
-"""A blob picker gives way to a gain in average precision of this, or of this part of what it lacks
-if that is less. A network and the labels have learned from the same 2D classes, and agree where
-both are wrong: on EMPIAR-10017 such labels favoured networks by .03 to .09."""
+"""A blob picker is replaced for a gain in average precision of ``LEAST_GAIN``, or of this fraction
+of what it lacks to 1 if that is less. The network and the labels were learned from the same 2D
+classes, so they agree even where both are wrong: on EMPIAR-10017 these labels favoured networks by
+.03 to .09."""
 
 LEAST_AVERAGE_PRECISION = 0.1
-"""A model that finds less of what it was taught itself is none, whatever the other does."""
+"""Least average precision of a candidate on the labels of its own run. Below it, the candidate is
+rejected, however the champion does."""
 
 Mode = Literal["strict", "tolerant", "off"]
 Outcome = Literal["better", "as good", "worse", "not compared"]
@@ -58,24 +60,24 @@ Outcome = Literal["better", "as good", "worse", "not compared"]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Pair:
-    """What two models picked in one held-out micrograph, and what one set of labels says."""
+    """The picks of two models in one held-out micrograph, and one set of labels for it."""
 
     micrograph: str
-    """Its path: the same in each set of labels that has it."""
+    """Path of the micrograph, the same in each set of labels that includes it."""
     labels: int
-    """Number of the set."""
+    """Number of the set of labels."""
     particles: Picks
-    """What is to be found."""
+    """Labelled particles, which should be found."""
     doubtful: Picks
-    """What counts neither way."""
+    """Doubtful labels, which count neither way."""
     radius_px: float
-    """Within which a pick is right, in pixels of the micrograph."""
+    """Largest distance of a correct pick from its particle, in pixels of the micrograph."""
     candidate: Picks
     champion: Picks
     champion_threshold: float
-    """From which on its picks are written."""
+    """Score from which the champion's picks are written."""
     area: PickArea | None = None
-    """Where both models may pick, in pixels of the micrograph: only there they are compared."""
+    """Area where both models may pick, in pixels of the micrograph; only picks in it count."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,18 +85,18 @@ class Judged:
     """One held-out micrograph, matched with one set of labels."""
 
     micrograph: str
-    """Its path: the same in each set of labels that has it."""
+    """Path of the micrograph, the same in each set of labels that includes it."""
     labels: int
-    """Number of the set."""
+    """Number of the set of labels."""
     candidate: Matches
     champion: Matches
     champion_threshold: float
-    """From which on its picks are written."""
+    """Score from which the champion's picks are written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A figure of both models, and the candidate's less the champion's with its interval."""
+    """A figure for both models, and the difference (candidate - champion) with its interval."""
 
     candidate: float
     champion: float
@@ -109,19 +111,19 @@ class Comparison:
 
     average_precision: Difference
     precision: Difference
-    """At the number of picks that the champion writes."""
+    """Precision at the number of picks that the champion writes."""
     picks: int
-    """That number."""
+    """Number of picks that the champion writes."""
     particles: int
-    """Labels, of all sets."""
+    """Number of labelled particles in all sets of labels."""
     micrographs: int
     own_average_precision: float
-    """Of the candidate against the labels of its own run; NaN without."""
+    """Average precision of the candidate on the labels of its own run; NaN if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a model is to pick."""
+    """The decision on promoting a candidate."""
 
     promote: bool
     outcome: Outcome
@@ -129,7 +131,7 @@ class Verdict:
 
 
 def measure(pairs: Sequence[Pair], *, own_labels: int) -> Comparison:
-    """Match what both models picked, and compare; as of ``compare``."""
+    """Match the picks of both models with the labels, and compare them as ``compare`` does."""
     judged = []
     for pair in pairs:
         candidate, champion = (
@@ -150,11 +152,12 @@ def compare(judged: Sequence[Judged], *, own_labels: int, seed: int = 0) -> Comp
     Parameters
     ----------
     judged
-        At least one.
+        Matched micrographs, at least one.
     own_labels
-        Number of the labels of the candidate's own run; any other number if they do not count.
+        Number of the set of labels from the candidate's own run; any other number if these labels
+        do not count.
     seed
-        Of the bootstrap.
+        Random seed of the bootstrap.
     """
     names = sorted({one.micrograph for one in judged})
     at = {name: [one for one in judged if one.micrograph == name] for name in names}
@@ -186,18 +189,18 @@ def compare(judged: Sequence[Judged], *, own_labels: int, seed: int = 0) -> Comp
 def decide(
     comparison: Comparison | None, *, mode: Mode, asked: bool, provisional: bool = False
 ) -> Verdict:
-    """Return whether the candidate is to pick.
+    """Decide whether the candidate is promoted.
 
     Parameters
     ----------
     comparison
-        None if there was nothing to compare on.
+        Result of the comparison; None if there was nothing to compare on.
     mode
-        ``config.Retrain.gate``.
+        Value of ``config.Retrain.gate``.
     asked
-        Whether a person asked for this model, which lets it win a tie under ``strict``.
+        True if a person asked for this model, which lets it win a tie under ``strict``.
     provisional
-        True if the champion is a blob picker, which gives way only to a clear gain.
+        True if the champion is a blob picker, which is only replaced for a clear gain.
     """
     outcome = _outcome(comparison, provisional=provisional)
     wins_ties = mode == "tolerant" or (asked and not provisional)
@@ -252,13 +255,13 @@ def _sentence(comparison: Comparison | None, verdict: str) -> str:
 
 
 def _figures(judged: Sequence[Judged]) -> tuple[float, float, float, float]:
-    """Return average precisions and precisions of candidate and champion, weighted by labels."""
+    """Return the average precisions and the precisions of both models, weighted by particles."""
     each, weights = [], []
     for labels in sorted({one.labels for one in judged}):
         here = [one for one in judged if one.labels == labels]
         particles = sum(one.champion.truths for one in here)
         if not particles:
-            continue  # nothing to find, nothing to compare
+            continue  # no particles: nothing to compare
         weights.append(particles)
         candidate, champion = [one.candidate for one in here], [one.champion for one in here]
         count = sum(_written(one) for one in here)
@@ -275,7 +278,7 @@ def _figures(judged: Sequence[Judged]) -> tuple[float, float, float, float]:
 
 
 def _precision_of_best(matches: Sequence[Matches], count: int) -> float:
-    """Return the precision of the best ``count`` picks; lacking ones count as misses."""
+    """Return the precision of the best ``count`` picks; missing ones count as wrong."""
     return float(pool(matches).hit[:count].sum() / count) if count else 0.0
 
 

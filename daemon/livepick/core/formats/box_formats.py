@@ -22,7 +22,7 @@ from livepick.errors import TruthError
 __all__ = ["read_box", "read_cbox", "read_cs"]
 
 CBOX_LEAST_CONFIDENCE = 0.3
-"""crYOLO's default threshold; its cbox files also hold boxes with a lower confidence."""
+"""crYOLO's threshold; its cbox files also hold boxes with a lower confidence."""
 
 _BOX_COLUMNS = ["x", "y", "width", "height"]
 _CBOX_COLUMNS = ["CoordinateX", "CoordinateY", "Width", "Height"]

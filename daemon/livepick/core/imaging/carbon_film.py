@@ -73,7 +73,7 @@ STRAIGHT = 1e5
 """Radius of a straight line, in cells."""
 
 RIM_BEYOND = 0.25
-"""How far a rim may continue beyond its ends, as a fraction of its length, plus one diameter. By
+"""Largest extension of a rim beyond its ends, as a fraction of its length, plus one diameter. By
 then it must have left the image: either the hole is wider than the image, or its whole rim is in
 view."""
 
@@ -100,7 +100,7 @@ SMALLEST_FILM = 16.0
 """Smallest area of film that is found by texture, in square diameters."""
 
 MARGIN = 0.5
-"""How far the film is widened, in diameters, to include the fringe of its rim."""
+"""Width by which the film is grown, in diameters, to include the fringe of its rim."""
 
 LEAST_CLEAN = 0.1
 """Least clean fraction of the image: with less there is nothing to compare with."""

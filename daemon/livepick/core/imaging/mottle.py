@@ -25,8 +25,8 @@ from livepick.core.imaging.preprocess import DIAMETER_PX, Prepared
 __all__ = ["mottle"]
 
 WIDE_DIAMETERS = ((4.0, 2.9), (2.9, 2.5), (2.5, 2.0))
-"""Wavelengths well beyond a particle, from coarse to fine; the background is taken out from there
-on. Each band has its own coherence, because the form factor of a particle changes sign."""
+"""Wavelengths well beyond a particle, from coarse to fine; even longer ones are removed with the
+background. Each band has its own coherence, because the form factor of a particle changes sign."""
 
 NEAR_DIAMETERS = ((2.5, 1.8), (1.8, 1.35), (1.35, 1.1))
 """Wavelengths just wider than a particle."""
@@ -35,27 +35,27 @@ PARTICLE_DIAMETERS = (1.0, 1 / 3)
 """Wavelengths at which most particles have most of their power."""
 
 COMPACT_DIAMETERS = (1.5, 1.0)
-"""Wavelengths at which large and compact ones have most of it."""
+"""Wavelengths at which large and compact particles have most of their power."""
 
 LEAST_FREQUENCIES = 10
-"""The fewest frequencies for a ratio: a field of some six diameters has them."""
+"""Least number of frequencies for a ratio; a field of about six diameters has that many."""
 
 
 def mottle(prepared: Prepared, picks: Picks) -> float | None:
-    """Return the power wider than a particle that the picks do not explain, over the particles'.
+    """Return the unexplained power wider than a particle, relative to the power of particles.
 
-    The lower of two ratios:
+    Unexplained power is not coherent with the picks. The result is the lower of two ratios:
 
-    - just beyond the diameter, over the power at the size of a particle;
-    - well beyond the diameter, over the strongest power of particles: at their size, at their
-      diameter, or just beyond it as far as the picks explain it.
+    - unexplained power just beyond the diameter, divided by the power at the size of a particle;
+    - unexplained power well beyond the diameter, divided by the strongest power of particles: at
+      their size, at their diameter, or just beyond it as far as the picks explain it.
 
     Parameters
     ----------
     prepared
         The micrograph, prepared for picking.
     picks
-        Those that count, in pixels of the original micrograph.
+        Picks that count, in pixels of the original micrograph.
 
     Returns
     -------
@@ -76,13 +76,13 @@ class _Split:
     """Mean power of an image in some bands, in two parts."""
 
     explained: float
-    """Coherent with the picks."""
+    """Power that is coherent with the picks."""
 
     rest: float
 
 
 class _Spectra:
-    """Sums over rings of the spectra of an image, of its picks, and of both together."""
+    """Power spectra of an image and of its picks, and their cross spectrum."""
 
     def __init__(self, prepared: Prepared, picks: Picks) -> None:
         plain = prepared.plain
@@ -93,7 +93,7 @@ class _Spectra:
         height, width = (fft.next_fast_len(n, real=True) for n in plain.shape)
         y = fft.fftfreq(height, 1 / DIAMETER_PX).astype(np.float32)[:, None]
         x = fft.rfftfreq(width, 1 / DIAMETER_PX).astype(np.float32)[None, :]
-        # Nothing finer than a third of a diameter is of interest.
+        # Keep only frequencies up to a third of a diameter; finer ones are not used.
         inner = np.ix_(*(np.abs(a.ravel()) <= 1 / PARTICLE_DIAMETERS[1] for a in (y, x)))
         self._frequency = np.hypot(y, x)[inner]
         image, points = image[inner], points[inner]
@@ -107,7 +107,7 @@ class _Spectra:
         return float(self._image[ring].mean()) if ring.any() else None
 
     def split(self, bands: tuple[tuple[float, float], ...]) -> _Split | None:
-        """Return the mean power in adjoining bands by whether it is coherent with the picks."""
+        """Return the mean power in adjacent bands, split by coherence with the picks."""
         total, explained, count = 0.0, 0.0, 0
         for band in bands:
             ring = self._ring(band)
@@ -134,7 +134,7 @@ def _points(shape: tuple[int, ...], prepared: Prepared, picks: Picks) -> NDArray
 
 
 def _wave(image: NDArray[np.float32], window: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """Return the spectrum of an image under a window, about its mean there."""
+    """Return the spectrum of an image under a window, with its mean under the window removed."""
     mean = float(np.vdot(image, window)) / max(float(window.sum()), 1e-9)
     shape = [fft.next_fast_len(n, real=True) for n in image.shape]
     return np.asarray(fft.rfft2((image - np.float32(mean)) * window, s=shape, overwrite_x=True))

@@ -1,4 +1,4 @@
-"""Normalization that gradients, borders and a few very dark things do not upset."""
+"""Normalization that is robust to gradients, borders and a few very dark objects."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,54 +13,53 @@ Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 BACKGROUND_MEDIAN: Final = "background-median-1"
-"""Name of this normalization in a model card; a change of its figures changes the name."""
+"""Name of this normalization in a model card. If the resulting values change, so does the name."""
 COMMON_NOISE: Final = "background-median-common-noise-1"
-"""Name of the same with one number for all micrographs' noise, which the card has too."""
+"""Name of the variant with one noise value for all micrographs. The model card has the value."""
 
 SAMPLES = 16
-"""Pixels along each axis of a block whose median is taken; 256 give it to a tenth of sigma."""
+"""Pixels sampled along each axis of a block for its median; 256 give it to a tenth of sigma."""
 
 
 TREND_STEPS = 5
-"""Rounds of the trend's fit, in each of which blocks off the trend lose their weight."""
+"""Iterations of the trend fit; in each, blocks that are far from the trend lose weight."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flattened:
-    """An image without its slow changes, in units of its noise."""
+    """An image without its slow changes of brightness, in units of its noise."""
 
     flat: Image
-    """``[y, x]``: local background 0, standard deviation 1."""
+    """Image with local background 0 and standard deviation 1, ``[y, x]``."""
 
     above_trend: Image
-    """``[y, x]``: the same, but only the trend of the whole field is taken out, so that carbon
-    and large pieces of ice still stand out, which are background to themselves."""
+    """The same image with only the trend of the whole field removed, ``[y, x]``. Carbon and large
+    pieces of ice still stand out in it, because they are not taken for their own background."""
 
     sigma: float
     """Standard deviation of the background that both were divided by, in the image's units."""
 
     trend_sigmas: float
-    """How far the trend of the whole field goes from its lowest to its highest, in the same
-    standard deviations."""
+    """Range (highest minus lowest) of the trend of the whole field, in units of ``sigma``."""
 
 
 def flatten(image: Image, *, window_px: int, ignore: Mask | None = None) -> Flattened:
-    """Take out slow changes of brightness, and divide by the robust standard deviation.
+    """Remove slow changes of brightness, and divide by the robust standard deviation.
 
     The local background is the median of blocks half a ``window_px`` wide, smoothed and
-    interpolated: a median, since particles and contamination are the minority of a block.
-    The trend of the whole field is a polynomial of second order through the blocks' medians,
-    fitted by least squares reweighted after Tukey, as ice is thicker towards a hole's edge. The
-    standard deviation is 1.4826 times the median absolute deviation.
+    interpolated. The median is used because particles and contamination are the minority of a
+    block. The trend of the whole field is a second-order polynomial through the block medians,
+    because ice is thicker towards the edge of a hole. It is fitted by least squares with Tukey
+    reweighting. The standard deviation is 1.4826 times the median absolute deviation.
 
     Parameters
     ----------
     image
-        ``[y, x]``; not changed.
+        Image, ``[y, x]``; not changed.
     window_px
         Structures wider than this are background.
     ignore
-        True where pixels are not to count, as in dead borders.
+        True where pixels do not count, such as in dead borders.
     """
     medians = _block_medians(image, max(2, window_px // 2), ignore)
     robust = ndimage.median_filter(medians, 3, mode="nearest")  # contamination fills a block
@@ -80,7 +79,7 @@ def flatten(image: Image, *, window_px: int, ignore: Mask | None = None) -> Flat
 
 
 def trend(grid: Image) -> Image:
-    """Return the polynomial of second order through a grid that outliers do not pull."""
+    """Return a second-order polynomial through a grid, fitted robustly to outliers."""
     y, x = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in grid.shape)
     y, x = (a.ravel() for a in np.meshgrid(y, x, indexing="ij"))
     terms = [np.ones_like(x), x, y, x * x, x * y, y * y]
@@ -129,14 +128,14 @@ def _sample_places(size: int, block_px: int) -> NDArray[np.intp]:
 
 
 def _by_block(sampled: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
-    """Return (rows, columns, samples) of an image in which each block is a rectangle."""
+    """Reshape an image of rectangular blocks to (rows, columns, samples)."""
     height, width = sampled.shape
     split = sampled.reshape(rows, height // rows, columns, width // columns)
     return split.transpose(0, 2, 1, 3).reshape(rows, columns, -1)
 
 
 def _fill_holes(grid: Image) -> None:
-    """Give each NaN the value of the nearest number, in place; all NaN become 0."""
+    """Replace each NaN by the nearest number, in place; by 0 if all values are NaN."""
     holes = np.isnan(grid)
     if holes.all():
         grid[:] = 0

@@ -1,4 +1,4 @@
-"""Score maps → peaks with sub-pixel positions and a minimum distance."""
+"""Peaks of score maps, with sub-pixel positions and a minimum distance."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,8 @@ Mask = NDArray[np.bool_]
 Vector = NDArray[np.float32]
 
 MOST_NEIGHBOURS = 20
-"""More of them, in the mean, are not listed pair by pair: the map of a network that learned
-nothing is flat, each pixel is a peak, and their pairs would fill the memory."""
+"""Largest mean number of neighbours for which pairs are listed. The map of a network that learned
+nothing is flat, so every pixel is a peak and a list of all pairs would fill the memory."""
 
 
 def find_peaks(
@@ -25,26 +25,26 @@ def find_peaks(
 ) -> tuple[Vector, Vector, Vector]:
     """Return local maxima, best first, no two closer than ``min_distance_px``.
 
-    Of two peaks that are too close the higher one stays. A peak may lie on the edge of the
-    map; its position is then refined along the edge only.
+    If two peaks are too close, the higher one is kept. A peak may lie on the edge of the map; its
+    position is then refined along the edge only.
 
     Parameters
     ----------
     score
-        ``[y, x]``, higher is better.
+        Score map ``[y, x]``; higher is better.
     min_distance_px
-        Closest allowed distance of two peaks.
+        Smallest allowed distance between two peaks.
     floor
         Peaks must be higher than this.
     mask
-        True where no peak may be.
+        True where peaks are not allowed.
 
     Returns
     -------
     y, x
         Positions with the centre of the first pixel at 0, float32, shape (N,).
     height
-        The score there, at the highest pixel.
+        Score at the highest pixel of each peak.
     """
     width = 2 * max(1, int(min_distance_px / 2)) + 1
     highest = ndimage.maximum_filter(score, width, mode="constant", cval=-np.inf)
@@ -61,7 +61,7 @@ def find_peaks(
 
 
 def _highest_first(points: NDArray[np.float64], distance: float) -> Mask:
-    """Return which points stay if each one, in order, removes its close successors."""
+    """Return a mask of the points that remain if each, in order, removes its close successors."""
     keep = np.ones(len(points), dtype=bool)
     if len(points) < 2:
         return keep

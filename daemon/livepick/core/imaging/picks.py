@@ -1,10 +1,10 @@
-"""Picks, and THE coordinate convention.
+"""Picks, and the coordinate convention.
 
-A pick is ``(x, y, score)``. ``x`` and ``y`` are in pixels of the *original* micrograph; the
-centre of the first pixel of the file is at (0, 0); ``x`` runs along a row, ``y`` in the
-direction of the rows of the file, whichever way a viewer draws them. ``score`` is in [0, 1].
-RELION's coordinates are the same; cryoSPARC's fractions and EMAN's box corners exist only in
-the writers of those formats (``livepick.export``).
+A pick is ``(x, y, score)``. ``x`` and ``y`` are in pixels of the *original* micrograph, and the
+centre of the first pixel of the file is at (0, 0). ``x`` increases along a row, and ``y`` with the
+rows in the order of the file, whichever way a viewer draws them. ``score`` is in [0, 1]. RELION's
+coordinates are the same; cryoSPARC's fractions and EMAN's box corners exist only in the writers of
+those formats (``livepick.export``).
 """
 
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ class Picks:
     """The picks of one micrograph, best first. Three float32 arrays of shape (N,)."""
 
     x_px: FloatArray
-    """Along a row of the original micrograph."""
+    """Positions along a row of the original micrograph."""
 
     y_px: FloatArray
-    """Across the rows of the original micrograph."""
+    """Positions across the rows of the original micrograph."""
 
     score: FloatArray
-    """Calibrated to [0, 1]; higher is more likely a particle."""
+    """Scores, calibrated to [0, 1]; higher is more likely a particle."""
 
     def __post_init__(self) -> None:
         if not self.x_px.shape == self.y_px.shape == self.score.shape == (len(self.score),):
@@ -41,7 +41,7 @@ class Picks:
 
     @classmethod
     def empty(cls) -> Self:
-        """Return no picks, which is a result like any other."""
+        """Return an empty set of picks, which is a valid result."""
         return cls(*(np.zeros(0, dtype=np.float32) for _ in range(3)))
 
     @classmethod
@@ -55,16 +55,16 @@ class Picks:
         return self.where(self.score >= threshold)
 
     def where(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> Self:
-        """Return some of the picks, by a mask or by their numbers."""
+        """Return some of the picks, selected by a mask or by indices."""
         return type(self)(self.x_px[keep], self.y_px[keep], self.score[keep])
 
     def to_bytes(self) -> bytes:
-        """Return an (N, 3) little-endian float32 table, for the ledger."""
+        """Return the picks as an (N, 3) little-endian float32 table, for the ledger."""
         table = np.column_stack([self.x_px, self.y_px, self.score])
         return table.astype("<f4").tobytes()
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> Self:
-        """Return the picks of ``to_bytes``."""
+        """Return the picks that ``to_bytes`` stored."""
         table = np.frombuffer(blob, dtype="<f4").astype(np.float32).reshape(-1, 3)
         return cls(table[:, 0].copy(), table[:, 1].copy(), table[:, 2].copy())

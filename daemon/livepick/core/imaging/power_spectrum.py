@@ -1,10 +1,10 @@
-"""The power spectrum of a micrograph, averaged over tiles, and what it tells.
+"""The power spectrum of a micrograph, averaged over tiles, and the figures derived from it.
 
 Periodograms of overlapping tiles under a Hann window are averaged (Welch 1967, *IEEE Trans. Audio
-Electroacoust.* 15, 70), as CTFFIND and its kin do for micrographs (Rohou & Grigorieff 2015, *J.
-Struct. Biol.* 192, 216). Nine tiles are a seventh of a 4096-pixel micrograph, and cost little. What
-is masked counts as flat. The two axes are left out of all averages: bad rows and columns of
-detectors are there.
+Electroacoust.* 15, 70), as CTFFIND and similar programs do for micrographs (Rohou & Grigorieff
+2015, *J. Struct. Biol.* 192, 216). Nine tiles are a seventh of a 4096-pixel micrograph, and cost
+little. Masked areas count as flat. The two axes are left out of all averages, because bad rows and
+columns of detectors show up there.
 """
 
 import math
@@ -23,51 +23,53 @@ Mask = NDArray[np.bool_]
 Values = NDArray[np.float64]
 
 MOST_TILES = 3
-"""Along each axis."""
+"""Largest number of tiles along each axis."""
 
 SMALLEST_TILE_PX = 64
 
 LEAST_CLEAN = 0.3
-"""A tile with more than the rest of it masked is left out."""
+"""Least unmasked fraction of a tile; a tile with less is left out."""
 
 CLIP_SIGMAS = 8.0
-"""Hot pixels beyond this would be the whole spectrum."""
+"""Pixels are clipped at this many standard deviations. Hot pixels beyond it would dominate the
+spectrum."""
 
 HIGHEST = 0.45
-"""Cycles a pixel; Nyquist is at 0.5."""
+"""Highest frequency used, in cycles per pixel; Nyquist is at 0.5."""
 
 FLOOR_RINGS = 9
-"""So many rings side by side are the floor."""
+"""Number of adjacent rings whose mean gives the noise floor."""
 
 SECTORS = 12
-"""Of half a turn: the other half is the same."""
+"""Number of sectors in half a turn; the other half is the same."""
 
 HANN_LOSS = 2.25
-"""A Hann window makes neighbouring frequencies alike: so many are worth one independent."""
+"""A Hann window correlates neighbouring frequencies: this many are worth one independent one."""
 
 ICE_PEAK_ANGSTROM = (3.95, 3.4)
 """Hexagonal ice has rings at 3.90, 3.67 and 3.44 Å, cubic ice at 3.67 Å (Dowell & Rinfret 1960,
 *Nature* 188, 1144)."""
 
 ICE_BESIDE_ANGSTROM = ((4.8, 4.15), (3.3, 3.1))
-"""What the peak is compared with, coarser and finer."""
+"""Bands that the peak is compared with, on the coarser and on the finer side."""
 
 LEAST_CERTAIN = 0.07
-"""Standard error of the anisotropy from which on it is not known."""
+"""Largest standard error of the anisotropy; above it the anisotropy is unknown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spectrum:
-    """Mean power by frequency and direction: of white noise, its variance."""
+    """Mean power by frequency and direction. The power of white noise is its variance."""
 
     power: Values
-    """``[ring, sector]``; ring r is at r / ``side_px`` cycles a pixel, from 0 to Nyquist."""
+    """Mean power, ``[ring, sector]``; ring r is at r / ``side_px`` cycles per pixel, from 0 to
+    Nyquist."""
 
     count: Values
-    """``[ring, sector]``: frequencies in it, of one tile."""
+    """Number of frequencies of one tile in each ``[ring, sector]``."""
 
     side_px: int
-    """Of a tile."""
+    """Side of a tile, in pixels."""
 
     tiles: int
 
@@ -78,7 +80,7 @@ class Spectrum:
         return np.asarray((self.power * self.count).sum(axis=1) / np.maximum(counts, 1))
 
     def mean(self, band: tuple[float, float]) -> float | None:
-        """Return the mean power in a band, in cycles a pixel; None if it is not in the spectrum."""
+        """Return the mean power in a band (cycles per pixel); None if outside the spectrum."""
         first, last = math.ceil(band[0] * self.side_px), math.floor(band[1] * self.side_px)
         count = self.count[first : last + 1]
         if last >= len(self.power) or not count.any():
@@ -86,10 +88,10 @@ class Spectrum:
         return float((self.power[first : last + 1] * count).sum() / count.sum())
 
     def floor(self, band: tuple[float, float]) -> float | None:
-        """Return the power of the noise: the lowest rings of a band, as between two Thon rings.
+        """Return the noise power: the lowest rings of a band, such as those between Thon rings.
 
-        The band ends before Nyquist, where detectors and programs filter. None if fewer than
-        ``FLOOR_RINGS`` are in it.
+        The band ends below Nyquist, because detectors and programs filter near it. The result is
+        None if there are fewer than ``FLOOR_RINGS`` rings in the band.
         """
         first, last = self._rings_in(band)
         if last - first < FLOOR_RINGS:
@@ -102,8 +104,8 @@ class Spectrum:
     def signal(self, band: tuple[float, float], floor: float) -> float | None:
         """Return the fraction of a band's power that is above a noise floor, ring by ring.
 
-        It is 1 - N / P(r), the mean over the frequencies of the band: S / (S + N). White noise has
-        0, and so has a hole without ice. None if the band is not in the spectrum.
+        It is 1 - N / P(r), averaged over the frequencies of the band: S / (S + N). White noise has
+        0, and so does a hole without ice. The result is None if the band is outside the spectrum.
         """
         first, last = self._rings_in(band)
         if last <= first:
@@ -115,21 +117,21 @@ class Spectrum:
     def anisotropy(self, band: tuple[float, float], floor: float) -> float | None:
         """Return how much the power above a noise floor depends on the direction, in one band.
 
-        Motion within an exposure blurs along one axis, and dims Thon rings there (Zheng et al.
-        2017, *Nat. Methods* 14, 331); noise of the detector stays. So each sector's power is
-        compared with the mean of its ring, and the part that goes as the cosine of twice the angle
-        is given as a fraction of the power above the noise floor::
+        Motion within an exposure blurs along one axis and dims Thon rings there (Zheng et al. 2017,
+        *Nat. Methods* 14, 331); it does not change the detector noise. The power of each sector is
+        therefore compared with the mean of its ring. The result is the part that varies as the
+        cosine of twice the angle, as a fraction of the power above the noise floor::
 
             |Σ (P(r, θ) / P(r) - 1) exp 2iθ| / Σ (1 - N / P(r))
 
-        0 is the same in all directions, 0.5 goes as the square of a cosine, 1 is all along one axis
-        (the mean resultant length of axial data, Mardia & Jupp 2000, *Directional Statistics*).
-        Astigmatism moves Thon rings but leaves the mean over many of them.
+        0 means equal in all directions, 0.5 varies as the square of a cosine, and 1 is all along
+        one axis (the mean resultant length of axial data, Mardia & Jupp 2000, *Directional
+        Statistics*). Astigmatism moves Thon rings but does not change the mean over many of them.
 
         Returns
         -------
         float or None
-            None if there is too little above the noise to tell.
+            None if there is too little power above the noise to tell.
         """
         signal = self.signal(band, floor)
         if signal is None or signal <= 0:
@@ -145,12 +147,12 @@ class Spectrum:
         return float(abs(turned) / (total * signal))
 
     def ice_ring(self, pixel_size_angstrom: float) -> float | None:
-        """Return the highest ring of crystalline ice, over what is beside it; 1 is none.
+        """Return the highest ring of crystalline ice relative to its surroundings; 1 is no ring.
 
-        Between 3.95 and 3.4 Å, over a straight line through the logarithms of the rotational
-        average on both sides. RELION gives the density in a like band, not relative, as
-        ``rlnCtfIceRingDensity`` (0.25 to 0.28 1/Å). The broad ring of vitreous ice at 3.7 Å is
-        partly in the line; it raises the figure to 1.1.
+        It is the highest ring between 3.95 and 3.4 Å, divided by a straight line through the
+        logarithms of the rotational average on both sides. RELION reports the density in a similar
+        band, not relative, as ``rlnCtfIceRingDensity`` (0.25 to 0.28 1/Å). The broad ring of
+        vitreous ice at 3.7 Å is partly in the line; it raises the figure to 1.1.
 
         Returns
         -------
@@ -169,23 +171,23 @@ class Spectrum:
         return float((rings[peak] / np.exp(np.polyval(line, peak))).max())
 
     def _rings_in(self, band: tuple[float, float]) -> tuple[int, int]:
-        """Return the first ring of a band and the one behind its last."""
+        """Return the first ring of a band and the one after its last."""
         low, high = band
         last = math.floor(min(high, HIGHEST) * self.side_px)
         return math.ceil(low * self.side_px), last + 1
 
 
 def power_spectrum(image: NDArray[Any], *, mask: Mask, side_px: int) -> Spectrum | None:
-    """Return the mean spectrum of up to nine tiles, or None if there is too little to look at.
+    """Return the mean spectrum of up to nine tiles, or None if there is not enough clean area.
 
     Parameters
     ----------
     image
-        ``[y, x]``, of any real type.
+        Image ``[y, x]`` of any real type.
     mask
-        True where it is not to be looked at; of the same field, in pixels of any size.
+        True where the image is ignored. It covers the same field, in pixels of any size.
     side_px
-        Of a tile; less if the image is smaller.
+        Side of a tile; it is reduced if the image is smaller.
     """
     side = min(side_px, *(n // 2 * 2 for n in image.shape))
     if side < SMALLEST_TILE_PX:
@@ -214,7 +216,7 @@ def power_spectrum(image: NDArray[Any], *, mask: Mask, side_px: int) -> Spectrum
 
 
 def _starts(size: int, side: int) -> list[int]:
-    """Return where tiles begin along one axis: apart, or overlapping by half."""
+    """Return the starts of tiles along one axis: separate, or overlapping by up to half."""
     count = min(MOST_TILES, max(1, 2 * size // side - 1))
     if count == 1:
         return [(size - side) // 2]
@@ -222,7 +224,7 @@ def _starts(size: int, side: int) -> list[int]:
 
 
 def _clean(mask: Mask, shape: tuple[int, ...], corner: tuple[int, int], side: int) -> Mask:
-    """Return where a tile is not masked, in its pixels; a single True if all of it is clean."""
+    """Return a mask of the clean pixels of a tile; a single True if all of them are clean."""
     rows, columns = (
         np.minimum((np.arange(start, start + side) * cells) // size, cells - 1)
         for start, size, cells in zip(corner, shape, mask.shape, strict=True)
@@ -234,7 +236,7 @@ def _clean(mask: Mask, shape: tuple[int, ...], corner: tuple[int, int], side: in
 
 
 def _flat(tile: Image, clean: Mask) -> Image:
-    """Return a tile about its middle, without hot pixels."""
+    """Return a tile with its mean subtracted and hot pixels clipped."""
     whole = clean.size == 1
     sample = tile[::8, ::8].ravel() if whole else tile[::8, ::8][clean[::8, ::8]]
     if not len(sample):
@@ -263,9 +265,9 @@ def _places(step: float, band_angstrom: tuple[float, float]) -> NDArray[np.intp]
 
 @lru_cache(maxsize=4)
 def _sectors(side: int) -> tuple[NDArray[np.intp], Values]:
-    """Return the place of each frequency of ``rfft2``, and how many are in ``[ring, sector]``.
+    """Return the bin of each frequency of ``rfft2``, and the number in each ``[ring, sector]``.
 
-    Those on the axes and beyond Nyquist are in a place of their own behind the others.
+    Frequencies on the axes and beyond Nyquist have an extra bin after all others.
     """
     y = fft.fftfreq(side, 1 / side)[:, None]
     x = np.arange(side // 2 + 1)[None, :]

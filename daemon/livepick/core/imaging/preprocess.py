@@ -1,10 +1,10 @@
-"""From a micrograph as it landed to what a model sees: the same for picking and training.
+"""Preprocessing of a micrograph for a model, the same for picking and for training.
 
-As a rule every micrograph is divided by its own noise. A model may have been trained otherwise
-(``training.normalize: false``): then all micrographs are divided by *one* number, the usual noise
-of those that it was trained on, so that a micrograph of thick ice or of a low dose looks as such
-to it. A model may also see micrographs through a lowpass filter. Masks and limits are those of the
-plain normalized image either way: what is contamination does not depend on how a model sees it.
+By default every micrograph is divided by its own noise. A model may have been trained differently
+(``training.normalize: false``). All its micrographs are then divided by *one* number, the usual
+noise of its training micrographs, so that the model can recognize thick ice or a low dose. A model
+may also use a lowpass filter. Masks and limits always come from the plain normalized image, because
+contamination does not depend on the model.
 """
 
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ __all__ = ["DIAMETER_PX", "NORMALIZATION", "Prepared", "divided_by", "pick_area"
 
 
 DIAMETER_PX = 20
-"""Every particle is brought to this size: one network design fits all, and a 4096-pixel
-micrograph of a 180 Å particle becomes some 800 pixels wide."""
+"""Every particle is scaled to this diameter, so that one network design fits all particles. A
+4096-pixel micrograph of a 180 Å particle becomes about 800 pixels wide."""
 
 NORMALIZATION = BACKGROUND_MEDIAN
 
@@ -40,14 +40,15 @@ BACKGROUND_DIAMETERS = 3.0
 """Structures wider than this many particle diameters are background."""
 
 LIMIT_SIGMAS = 5.0
-"""A model sees values limited to this many standard deviations of the background."""
+"""Values are clipped at this many standard deviations of the background."""
 
 BORDER_DIAMETERS = 0.25
-"""A dead border is widened by this much: its edge attracts picks, as the resampling blurs it. From
-the edge of the image, picks keep ``particle.edge_fraction`` alone."""
+"""Width by which a dead border is grown, in diameters: its edge, blurred by resampling, attracts
+picks. The distance of picks from the edge of the image is set by ``particle.edge_fraction`` alone.
+"""
 
 JUNK_DIAMETERS = 0.35
-"""Contamination is widened by this much: a pick so close to its edge is on its edge."""
+"""Width by which contamination is grown, in diameters: a pick this close to its edge is on it."""
 
 OUTLIERS = (
     Outlier(6.0, 0.7 * DIAMETER_PX),
@@ -55,10 +56,10 @@ OUTLIERS = (
     Outlier(1.8, 1.2 * DIAMETER_PX),
     Outlier(3.0, 3.0 * DIAMETER_PX, filled=0.3),
 )
-"""What is contamination. No particle is as far off as the first; strong ones are as far off as the
-second, and narrower; in crowds they are half as far off as the third over its width. The last is a
-heap, dark and bright by turns: crowds of the strongest particles have 8 % of their area so far off.
-"""
+"""Limits for contamination. No particle is as far from the background as the first limit. Strong
+particles reach the second, but are narrower. Crowded ones reach half of the third over its width.
+The last limit is for aggregates, which are alternately dark and bright: crowds of the strongest
+particles have 8 % of their area that far from the background."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,25 +67,25 @@ class Prepared:
     """A micrograph as a model sees it."""
 
     image: NDArray[np.float32]
-    """``[y, x]``: background 0, standard deviation 1 unless a model sees it otherwise, particles
-    bright; 0 where masked border."""
+    """Input of the model, ``[y, x]``: background 0, standard deviation 1 (unless the model uses
+    another noise or a lowpass), particles bright; 0 in dead borders."""
 
     plain: NDArray[np.float32]
-    """``[y, x]``: the same without a model's lowpass, and divided by its own noise."""
+    """The same image without the model's lowpass, and divided by its own noise, ``[y, x]``."""
 
     mask: NDArray[np.bool_]
-    """True where the image holds nothing to measure: dead borders, contamination, carbon film."""
+    """True where there is nothing to measure: dead borders, contamination, carbon film."""
 
     masked: MaskedFractions
-    """How much that is, and why."""
+    """Masked fractions of the image, by reason."""
 
     unpicked: NDArray[np.bool_]
     """True where nothing is picked or learned: contamination, carbon film, and more than half a
-    pixel outside ``area``. A peak may move by half a pixel when its position is refined, so what
-    is found is compared with ``area`` once more."""
+    pixel outside ``area``. A peak may move by half a pixel when its position is refined, so picks
+    are compared with ``area`` once more."""
 
     area: PickArea
-    """Where picks may be, in pixels of the original micrograph."""
+    """Area where picks may be, in pixels of the original micrograph."""
 
     scale_y: float
     """``y_original = y * scale_y``, both with the centre of the first pixel at 0."""
@@ -95,7 +96,7 @@ class Prepared:
     """Standard deviation of this micrograph's background, in its own units, after resampling."""
 
     trend_sigmas: float
-    """How far its slow trend goes from its lowest to its highest, in ``noise_sigma``."""
+    """Range (highest minus lowest) of the slow trend of brightness, in ``noise_sigma``."""
 
 
 def prepare(
@@ -108,23 +109,25 @@ def prepare(
     noise_sigma: float | None = None,
     edge_fraction: float = 0.0,
 ) -> Prepared:
-    """Resample to ``DIAMETER_PX`` a particle, take out the background, normalize, mask, filter.
+    """Resample a micrograph, remove its background, normalize, mask and filter it.
+
+    The particle diameter becomes ``DIAMETER_PX``.
 
     Parameters
     ----------
     image
         Micrograph ``[y, x]`` of any real type; not changed.
     pixel_size_angstrom
-        Of the micrograph.
+        Pixel size of the micrograph.
     diameter_angstrom
         Longest diameter of the particle.
     contrast
-        How particles look in ``image``.
+        Particle contrast in ``image``.
     lowpass_angstrom
-        Detail finer than this is taken out, see ``core.lowpass``; None keeps what the
-        resampling leaves, a tenth of the diameter.
+        Finer detail than this is removed, see ``core.lowpass``. None keeps everything that the
+        resampling leaves, down to a tenth of the diameter.
     noise_sigma
-        Noise by which the micrograph is divided; None takes its own.
+        Noise by which the micrograph is divided; None: its own noise.
     edge_fraction
         Smallest distance of a pick from the edge of the data, as a fraction of the diameter.
 
@@ -187,18 +190,18 @@ def pick_area(
     diameter_px: float,
     borders: Borders | None = None,
 ) -> PickArea:
-    """Return where picks may be in a micrograph, in its own pixels.
+    """Return the area where picks may be in a micrograph, in its own pixels.
 
     Parameters
     ----------
     image
-        ``[y, x]``.
+        Micrograph, ``[y, x]``.
     edge_fraction
         As in ``config.Particle``.
     diameter_px
-        Of the particle, in pixels of ``image``.
+        Particle diameter, in pixels of ``image``.
     borders
-        Of ``image``, if they are known.
+        Dead borders of ``image``; None: they are measured.
     """
     return (borders or find_borders(image)).pick_area(
         (image.shape[0], image.shape[1]),
@@ -210,5 +213,5 @@ def pick_area(
 def divided_by(
     flat: NDArray[np.float32], *, own_sigma: float, noise_sigma: float
 ) -> NDArray[np.float32]:
-    """Return an image that was divided by its own noise as divided by another instead."""
+    """Rescale an image that was divided by its own noise, as if divided by ``noise_sigma``."""
     return flat * np.float32(own_sigma / noise_sigma)

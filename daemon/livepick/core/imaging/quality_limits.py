@@ -16,31 +16,31 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """From where on a figure makes a micrograph doubtful, and from where on bad."""
+    """The limits at which a figure makes a micrograph doubtful or bad."""
 
     figure: str
     """Name of the field of ``Quality`` or ``CtfFigures``."""
 
     doubtful: float
     bad: float
-    """Below ``doubtful`` if small values are the bad ones."""
+    """Limit for a bad micrograph. It is below ``doubtful`` if small values are bad."""
 
     meaning: str
-    """What is wrong, in words."""
+    """Description of the problem, in words."""
 
     remedy: str
-    """What to do if many micrographs are so, in whole sentences."""
+    """Advice if many micrographs have this problem, in whole sentences."""
 
     form: str = "{:.2f}"
-    """How the value is written."""
+    """Format string for the value."""
 
     unless: tuple[tuple[str, float], ...] = ()
-    """Other fields of ``Quality`` that overrule this limit, each with its least value for that: a
-    micrograph that visibly has particles is not empty, however low its contrast."""
+    """Other fields of ``Quality`` that override this limit, each with the least value for which it
+    does so. A micrograph that visibly has particles is not empty, however low its contrast."""
 
     @property
     def range(self) -> str:
-        """The limits as text, with the figures that overrule them."""
+        """The limits as text, with the figures that override them."""
         side = "from" if self.bad > self.doubtful else "up to"
         doubtful, bad = (self.form.format(value) for value in (self.doubtful, self.bad))
         text = f"doubtful {side} {doubtful}, bad {side} {bad}"
@@ -48,12 +48,12 @@ class Limit:
         return f"{text}, unless {others}" if others else text
 
     def verdict(self, value: float | None, others: object = None) -> Verdict:
-        """Return what a value means; unknown is good.
+        """Return the verdict on a value; an unknown value is good.
 
         Parameters
         ----------
         value
-            The figure.
+            Value of the figure; None if unknown.
         others
             All figures of the micrograph, for ``unless``; None if they are not known.
         """
@@ -69,7 +69,7 @@ class Limit:
         return "doubtful" if sign * value >= sign * self.doubtful else "good"
 
     def sentence(self, value: float, verdict: Verdict) -> str:
-        """Return why a value is not good."""
+        """Return a text that says why a value is not good."""
         limit = self.bad if verdict == "bad" else self.doubtful
         side = "from" if self.bad > self.doubtful else "up to"
         value_text, limit_text = self.form.format(value), self.form.format(limit)
@@ -156,9 +156,9 @@ LIMITS = (
         "{:.1f}",
     ),
 )
-"""In the order in which an operator wants to hear of them. Scores have no limit of their own: they
-mean another thing for each model, and ``core.evaluation.drift_test`` compares them with the model's
-first.
+"""Limits of the quality figures, the most important for an operator first. Scores have no limit of
+their own: their meaning differs between models, and ``core.evaluation.drift_test`` compares them
+with the first scores of the same model.
 
 Margins: mottle is 3.8 or more in three real micrographs of crystalline ice, and at most 1.5 in
 clean ones if the diameter is right. Skewness is at most 0.21 in real empty holes and single frames,
@@ -183,14 +183,14 @@ CTF_LIMITS = (
         "{:.0f} Å",
     ),
 )
-"""Of the CTF that another program has fitted. No data here has one, so they are those of practice:
-1000 Å of astigmatism is where Scipion's monitor warns."""
+"""Limits of the CTF that another program has fitted. No data here has one, so the limits follow
+common practice: Scipion's monitor warns at 1000 Å of astigmatism."""
 
 
 def judge(quality: Quality, ctf: CtfFigures | None = None) -> tuple[Verdict, str]:
-    """Return the verdict of the worst figure, and all that is not good in words.
+    """Return the verdict of the worst figure, and the reasons in words.
 
-    The reasons of a bad micrograph come before its doubts; a good one has none.
+    The bad figures come before the doubtful ones; a good micrograph has no reasons.
     """
     found: dict[Verdict, list[str]] = {"bad": [], "doubtful": [], "good": []}
     for limits, figures in ((LIMITS, quality), (CTF_LIMITS, ctf)):

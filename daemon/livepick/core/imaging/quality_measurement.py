@@ -1,7 +1,7 @@
-"""The figures of a micrograph's quality that come from its pixels.
+"""Measurement of the quality figures that come from the pixels of a micrograph.
 
-Each is relative to the micrograph's own noise, so that it means the same for any detector and dose.
-What they are, and which of them are published, stands at ``core.imaging.quality.ImageFigures``.
+Each figure is relative to the micrograph's own noise, so that it means the same for any detector
+and dose. ``core.imaging.quality.ImageFigures`` describes them and cites the published ones.
 """
 
 from dataclasses import dataclass
@@ -19,39 +19,41 @@ from livepick.core.imaging.quality import ImageFigures
 __all__ = ["measure"]
 
 PREPARED_TILE_PX = 256
-"""Some thirteen diameters."""
+"""Side of a tile of the prepared image: about thirteen diameters."""
 
 ORIGINAL_TILE_PX = 512
 
 PARTICLE_BAND = (1.0 / DIAMETER_PX, 3.0 / DIAMETER_PX)
-"""Cycles a prepared pixel: wavelengths from a diameter to a third of it."""
+"""Cycles per prepared pixel: wavelengths from a diameter to a third of it."""
 
 SKEW_BLOCK_PX = 4
 SKEW_SIGMAS_PX = (0.2 * DIAMETER_PX, 0.4 * DIAMETER_PX)
-"""Prepared pixels: the difference of two Gaussians of these sigmas passes what is about as wide as
+"""Sigmas of two Gaussians, in prepared pixels. Their difference passes structures about as wide as
 a particle."""
 
 NOISE_BAND_ANGSTROM = (20.0, 6.0)
-"""Wavelengths where one micrograph holds little but noise between two Thon rings, and detectors
-have not yet dimmed it."""
+"""Wavelengths where one micrograph has little but noise between two Thon rings, and where detectors
+do not yet attenuate the noise."""
 
 MOTION_BAND_ANGSTROM = (40.0, 7.0)
-"""Wavelengths where motion shows: finer than most of the specimen's contrast, coarser than what is
-noise alone in one micrograph."""
+"""Wavelengths where motion is visible: finer than most of the specimen's contrast, and coarser than
+those that are only noise in one micrograph."""
 
 UNEVEN_TILE_DIAMETERS = 3.0
 
 UNEVEN_RATIO = 2.0
-"""A tile is off if its variance is this many times the median's, or as much less."""
+"""A tile is off if its variance is more than this many times the median, or less than the median
+divided by it."""
 
 MOST_CONTRAST = 1000.0
-"""Beyond this the noise was filtered away: strong particles have 30."""
+"""Contrast above which the noise must have been filtered away; strong particles have 30."""
 
 LEAST_TILES = 16
-"""The fewest tiles for a median to compare with."""
+"""Least number of tiles for a meaningful median."""
 
 LEAST_OFF = 2
-"""A single tile that is off may be chance, as where few large particles are."""
+"""Least number of tiles that are off. A single one may be chance, for example where there are few
+large particles."""
 
 
 def measure(image: NDArray[Any], prepared: Prepared, *, pixel_size_angstrom: float) -> ImageFigures:
@@ -60,11 +62,11 @@ def measure(image: NDArray[Any], prepared: Prepared, *, pixel_size_angstrom: flo
     Parameters
     ----------
     image
-        As it landed, ``[y, x]``.
+        Original micrograph, ``[y, x]``.
     prepared
-        The same, prepared for picking.
+        The same micrograph, prepared for picking.
     pixel_size_angstrom
-        Of ``image``.
+        Pixel size of ``image``.
     """
     bands = _spectral(image, prepared, pixel_size_angstrom)
     return ImageFigures(
@@ -84,7 +86,7 @@ def measure(image: NDArray[Any], prepared: Prepared, *, pixel_size_angstrom: flo
 
 @dataclass(frozen=True, slots=True)
 class _Spectral:
-    """Those of the figures that spectra tell; nothing where there is no noise to compare with."""
+    """The figures that come from spectra; None where there is no noise to compare with."""
 
     contrast: float | None = None
     signal_fraction: float | None = None
@@ -122,7 +124,7 @@ def _cycles_a_pixel(
 
 
 def _skewness(prepared: Prepared) -> float | None:
-    """Return the skewness of what is about as wide as a particle, where it is not masked."""
+    """Return the skewness of structures about as wide as a particle, outside the mask."""
     if min(prepared.plain.shape) < 2 * DIAMETER_PX:
         return None
     image = block_means(prepared.plain, SKEW_BLOCK_PX)
@@ -140,7 +142,7 @@ def _skewness(prepared: Prepared) -> float | None:
 
 
 def _uneven(prepared: Prepared) -> float | None:
-    """Return the fraction of the tiles whose variance is off."""
+    """Return the fraction of tiles whose variance is off."""
     side = round(UNEVEN_TILE_DIAMETERS * DIAMETER_PX)
     clean = (~prepared.mask).astype(np.float32)
     if min(clean.shape) < side:

@@ -1,10 +1,10 @@
-"""A micrograph as people look at it: reduced, low-passed, and with robust limits of grey.
+"""Thumbnail of a micrograph: reduced, low-passed, and with robust grey limits.
 
-The picture covers the micrograph from edge to edge, as an image in a web page does: its pixel
-``i`` is what is around ``(i + 0.5) * scale - 0.5`` of the original. ``fourier_resample`` puts its
-pixel ``i`` at ``i * scale``; the difference, half a picture pixel, is taken out by the shift
-theorem in the same product as the lowpass. So whatever is drawn over it in pixels of the original
-(centre of the first at 0, edges at -0.5) lies exactly where it belongs.
+The picture covers the micrograph from edge to edge, as an image in a web page does: its pixel ``i``
+shows the original around ``(i + 0.5) * scale - 0.5``. ``fourier_resample`` puts its pixel ``i`` at
+``i * scale``. The difference of half a picture pixel is removed by the shift theorem, in the same
+product as the lowpass. Overlays in pixels of the original (centre of the first at 0, edges at -0.5)
+are therefore drawn exactly in the right place.
 """
 
 from typing import Any
@@ -18,11 +18,11 @@ from livepick.core.imaging.fourier import fourier_resample
 __all__ = ["draw", "spread"]
 
 LOWPASS_DIAMETERS = 0.12
-"""Waves shorter than this many particle diameters are dimmed: noise that hides the particle. For
-apoferritin that is 15 Å and for a ribosome 36 Å, about what people set by hand."""
+"""Wavelengths shorter than this many particle diameters are dimmed, because their noise hides the
+particle. That is 15 Å for apoferritin and 36 Å for a ribosome, about what people set by hand."""
 
 DARKEST, BRIGHTEST = 0.5, 99.5
-"""Percentiles that become black and white: a speck of ice does not turn all the rest grey."""
+"""Percentiles that become black and white, so that a speck of ice does not turn the rest grey."""
 
 
 def draw(
@@ -39,18 +39,18 @@ def draw(
     Parameters
     ----------
     image
-        ``[y, x]``, of any real type; not changed.
+        Micrograph ``[y, x]`` of any real type; not changed.
     longest_px
-        Wished pixels along the longer side.
+        Requested number of pixels along the longer side.
     pixel_size_angstrom
-        Of ``image``.
+        Pixel size of ``image``.
     diameter_angstrom
         Longest diameter of the particle.
 
     Raises
     ------
     ContentError
-        The image holds NaN or infinite values, or all its pixels are the same.
+        The image contains NaN or infinite values, or all its pixels are the same.
     """
     factor = max(1.0, max(image.shape) / longest_px)
     reduced = fourier_resample(image, factor=factor)
@@ -59,7 +59,7 @@ def draw(
     for axis, scale in enumerate((reduced.scale_y, reduced.scale_x)):
         count = reduced.image.shape[axis]
         frequency = (fft.fftfreq(count), fft.rfftfreq(count))[axis]
-        # A Gaussian that is down to half at the wave length.
+        # A Gaussian that falls to one half at the wavelength.
         relative = frequency * wave_angstrom / (scale * pixel_size_angstrom)
         factors = np.exp(-np.log(2) * relative**2 + 2j * np.pi * frequency * (0.5 - 0.5 / scale))
         spectrum *= (factors[:, None], factors[None, :])[axis].astype(np.complex64)
@@ -77,18 +77,18 @@ def spread(
     shape_px: tuple[int, int],
     longest_px: int,
 ) -> NDArray[np.bool_]:
-    """Return a mask of a prepared micrograph on the pixels of a picture of the whole of it.
+    """Resample the mask of a prepared micrograph to the pixels of its picture.
 
     Parameters
     ----------
     mask
-        ``[y, x]``, its pixel ``i`` at ``i * scale`` of the original.
+        Mask ``[y, x]``, with pixel ``i`` at ``i * scale`` of the original.
     scale_yx
         Original pixels per pixel of the mask.
     shape_px
         Height and width of the original.
     longest_px
-        Of the picture's longer side.
+        Number of pixels along the longer side of the picture.
     """
     shrink = max(1.0, max(shape_px) / longest_px)
     places = []
