@@ -57,8 +57,8 @@ def test_a_wheel_holds_all_that_is_no_python(tmp_path: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     sources = {
         relative
-        for root in (ROOT / "daemon", ROOT / "trainer")
-        for path in root.rglob("*")
+        for root, package in ((ROOT / "daemon", "livepick"), (ROOT / "trainer", "livepick_trainer"))
+        for path in (root / package).rglob("*")
         if path.is_file()
         and not re.search(r"(^|/)(\.|__pycache__)", relative := path.relative_to(root).as_posix())
     }
