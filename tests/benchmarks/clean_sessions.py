@@ -223,7 +223,7 @@ def _phantom(
     *,
     pink: bool,
 ) -> Image:
-    """Return a phantom's micrograph, 1024 pixels wide, or 1280 if they are finer than 2 Å."""
+    """Return a micrograph of a phantom: 1024 pixels, or 1280 if the pixels are finer than 2 Å."""
     size_px = 1024 if pixel_size_angstrom >= 2 else 1280
     margin_px = 64
     wide_px = size_px + 2 * margin_px

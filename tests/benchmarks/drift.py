@@ -54,7 +54,7 @@ CHANGES = {
 CALIBRATION = (1, 11, 12)
 CALIBRATION_STATIONARY = (101, 102, 103, *range(201, 211))
 REPORTED, REPORTED_STATIONARY = (21, 22), tuple(range(301, 311))
-"""Seeds of the reported sessions; no session is used twice."""
+"""Seeds of the reported sessions; calibration and reported sessions are all different."""
 
 
 def main() -> int:

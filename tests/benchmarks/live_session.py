@@ -1,12 +1,13 @@
-"""A session with everything that may happen to its config, through the real service.
+"""Run a session through the real service, with all kinds of changes to its config.
 
     python tests/benchmarks/live_session.py [--every SECONDS] [--micrographs N] [--keep FOLDER]
 
-A simulated microscope writes 60 micrographs, one every two seconds. The service bootstraps; the
-config asks for generation 2 at micrograph 30, has a typo and then a wrong type at 35, is mended,
-and at 50 a person rolls back. Prints the service's log without the lines of single micrographs,
-and what became of every micrograph. Ends with status 1 if one is lost, not picked or there twice,
-if picking had a gap of more than ten seconds, or if anything did not happen.
+A simulated microscope writes 60 micrographs, one every two seconds. The service bootstraps. The
+config asks for generation 2 at micrograph 30; at 35 it has first a typo and then a wrong type, and
+is then fixed. At 50 the model is rolled back. The benchmark prints the log of the service without
+the lines of single micrographs, and the final state of every micrograph. The exit status is 1 if
+a micrograph is lost, not picked or listed twice, if picking had a gap of more than ten seconds, or
+if an expected event did not happen.
 """
 
 import argparse
@@ -46,7 +47,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 class Session:
-    """The folder, the config as it stands, and the service on it."""
+    """A session folder with its current config and the service that runs on it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,13 +57,13 @@ class Session:
         (folder / "micrographs").mkdir(parents=True)
 
     def write(self, text: str | None = None) -> None:
-        """Replace the config as an editor does."""
+        """Replace the config in the same way as an editor."""
         draft = self.config.with_suffix(".swp")
         draft.write_text(text or yaml.safe_dump(self.settings, sort_keys=False))
         draft.rename(self.config)
 
     def metric(self, name: str) -> float:
-        """Return a number of ``/metrics``."""
+        """Return the value of a metric from ``/metrics``."""
         address = (self.folder / "state/web.address").read_text().strip()
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
             text = answer.read().decode()
@@ -70,21 +71,21 @@ class Session:
         return float(found[1]) if found else float("nan")
 
     def command(self, *words: str) -> str:
-        """Run a command to its end, and return what it says."""
+        """Run a command until it ends, and return its output."""
         done = subprocess.run([LIVEPICK, *words], capture_output=True, text=True, check=False)
         return (done.stdout + done.stderr).strip()
 
     def status(self) -> dict[str, Any]:
-        """Return what ``livepick status --json`` says."""
+        """Return the output of ``livepick status --json``."""
         status: dict[str, Any] = json.loads(self.command("status", str(self.config), "--json"))
         return status
 
     def landed(self) -> int:
-        """Return how many micrographs the service knows."""
+        """Return the number of micrographs that the service knows."""
         return int(self.metric("livepick_micrographs_discovered_total"))
 
     def until(self, what: str, condition: Callable[[], bool]) -> None:
-        """Wait for something."""
+        """Wait until a condition is true."""
         give_up = time.monotonic() + WAIT_SECONDS
         while not condition():
             if time.monotonic() > give_up:
@@ -92,7 +93,7 @@ class Session:
             time.sleep(0.2)
 
     def logged(self, words: str) -> bool:
-        """Return whether the service has said something."""
+        """Return True if the words are in the log of the service."""
         return words in self.log.read_text()
 
 
@@ -129,7 +130,7 @@ def main() -> int:
 
 
 def _script(session: Session, micrographs: int) -> None:
-    """Do what the module docstring says."""
+    """Perform the events described in the module docstring."""
     half, bad, back = (micrographs * n // 60 for n in (30, 35, 50))
     session.until(f"micrograph {half}", lambda: session.landed() >= half)
     CONSOLE.print(f"micrograph {half}: training.generation: 2")

@@ -1,15 +1,16 @@
-"""What the junk mask takes: drawn over each micrograph, and scored where the truth is known.
+"""Measure what the junk mask covers: scored where the truth is known, optionally drawn.
 
     python tests/benchmarks/masks.py [--data FOLDER] [--kinds NAME ...] [--draw FOLDER]
 
-One line a micrograph: the masked fraction by reason; how many true particles lie in the mask
-(those that the data flag as next to contamination apart); how much of the true junk is masked,
-and how much of the rest; and how many picks of the blob picker, those that are no particles and
-those that are, the mask takes away. Simulated sessions with junk in plenty come first, whose
-fields know where it is. The real data lie outside of the repository (``--data``, or
-``LIVEPICK_DATA``) and are left out where they are not. The kinds marked * set most of the
-mask's figures. The others corrected a few (the heap's, the margin of ice, that a rim must leave
-the image), so they are no independent judges of those: new seeds are.
+There is one line per micrograph. It shows the masked fraction by reason; the number of true
+particles in the mask (particles that the data flag as next to contamination are counted
+separately); the masked fractions of the true junk and of the rest; and the number of blob picks
+that the mask removes, separately for false and true particles. Simulated sessions with plenty of
+junk come first, since its true position is known there. The real data are stored outside the
+repository (``--data``, or ``LIVEPICK_DATA``) and are skipped if they are missing. The kinds marked
+* were used to choose most of the mask's parameters. The other kinds led to a few corrections (the
+heap's, the margin of ice, that a rim must leave the image), so they are not an independent test of
+those; new seeds are.
 """
 
 import argparse
@@ -44,13 +45,13 @@ from livepick.simulate.species import specimen
 CONSOLE = Console(width=150)
 DEFAULT_DATA = Path(__file__).parents[3] / "shared" / "data"
 THRESHOLD = 0.5
-"""Of the blob bundle."""
+"""Threshold of the blob bundle."""
 
 CLOSEST = 0.6
-"""Of the diameter: distance of two picks, as in the example config."""
+"""Minimum distance between two picks as a fraction of the diameter, as in the example config."""
 
 HIT = 0.5
-"""Of the particle's radius: a pick this close to a true particle is one."""
+"""Maximum distance of a correct pick from a true particle, as a fraction of the particle radius."""
 
 Points = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -59,7 +60,7 @@ Image.MAX_IMAGE_PIXELS = None
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Case:
-    """A micrograph and what is true of it; positions ``(y, x)`` in its own pixels."""
+    """A micrograph and its ground truth; positions are ``(y, x)`` in its own pixels."""
 
     kind: str
     name: str
@@ -67,18 +68,18 @@ class Case:
     pixel_size_angstrom: float
     diameter_angstrom: float
     particles: Points | None = None
-    """Shape (N, 2); None where nobody knows."""
+    """True positions, shape (N, 2); None if unknown."""
 
     beside_junk: Mask | None = None
-    """Shape (N,): these may be masked."""
+    """Particles that may be masked, shape (N,)."""
 
     junk: Mask | None = None
-    """``[y, x]``, True on carbon, ice and contamination; None where nobody knows."""
+    """Junk mask ``[y, x]``, True on carbon, ice and contamination; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The figures of one micrograph; counts, but for the fractions."""
+    """Figures of one micrograph: counts and fractions."""
 
     kind: str
     name: str
@@ -91,10 +92,10 @@ class Score:
     beside_masked: int = 0
     junk: float = math.nan
     junk_masked: float = math.nan
-    """Of the junk's area."""
+    """Masked fraction of the area of the junk."""
 
     rest_masked: float = math.nan
-    """Of the area that is no junk, further than half a diameter from it."""
+    """Masked fraction of the area that is more than half a diameter away from junk."""
 
     picks: int = 0
     wrong: int = 0
@@ -104,7 +105,7 @@ class Score:
 
 
 def main() -> int:
-    """Run all kinds and print a line a micrograph and a line a kind."""
+    """Run all kinds, and print a line per micrograph and a line per kind."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
         "--data", type=Path, default=Path(os.environ.get("LIVEPICK_DATA", DEFAULT_DATA))
@@ -203,13 +204,13 @@ def judge(case: Case, graph: onnxruntime.InferenceSession, draw: Path | None) ->
 
 
 def reasons(prepared: Prepared) -> tuple[float, ...]:
-    """Return the masked fractions by reason."""
+    """Return the masked fraction for each reason."""
     by = getattr(prepared, "masked", None)
     return (math.nan,) * 3 if by is None else (by.border, by.contamination, by.carbon)
 
 
 def blob_picks(prepared: Prepared, graph: onnxruntime.InferenceSession) -> Points:
-    """Return the picks (y, x) of the blob picker as if there were no mask, in prepared pixels."""
+    """Return the picks (y, x) of the blob picker without a mask, in prepared pixels."""
     padded = np.pad(prepared.image, [(0, -n % 16) for n in prepared.image.shape], mode="symmetric")[
         None, None
     ]
@@ -222,7 +223,7 @@ def blob_picks(prepared: Prepared, graph: onnxruntime.InferenceSession) -> Point
 
 
 def at(mask: Mask, points: Points) -> Mask:
-    """Return whether each point (y, x) is in the mask."""
+    """Return True for each point (y, x) that is in the mask."""
     y, x = (
         np.clip(np.rint(points[:, axis]).astype(int), 0, mask.shape[axis] - 1) for axis in (0, 1)
     )
@@ -230,7 +231,7 @@ def at(mask: Mask, points: Points) -> Mask:
 
 
 def hits(picks: Points, true: Points) -> Mask:
-    """Return whether each pick is near a true particle."""
+    """Return True for each pick that is near a true particle."""
     if not len(true) or not len(picks):
         return np.zeros(len(picks), dtype=bool)
     distance, _ = cKDTree(true).query(picks)
@@ -238,7 +239,7 @@ def hits(picks: Points, true: Points) -> Mask:
 
 
 def to_prepared(area: Mask, prepared: Prepared) -> Mask:
-    """Return an area of the micrograph in prepared pixels."""
+    """Return an area of the micrograph, resampled to prepared pixels."""
     y, x = (
         np.clip(np.rint(np.arange(n) * scale).astype(int), 0, size - 1)
         for n, scale, size in zip(
@@ -252,10 +253,10 @@ def to_prepared(area: Mask, prepared: Prepared) -> Mask:
 
 
 def picture(case: Case, prepared: Prepared, picks: Points) -> Image.Image:
-    """Return the micrograph, plain and with its mask: red outline, green true particles.
+    """Return a picture of the micrograph, without and with its mask.
 
-    Yellow circles are picks that stay, orange crosses those that the mask takes; the outline of
-    the true junk is blue.
+    The mask has a red outline, the true junk a blue one. True particles are green. Yellow circles
+    are picks that remain, and orange crosses are picks that the mask removes.
     """
     smooth = ndimage.gaussian_filter(prepared.image, 0.7)
     grey = (255 * np.clip((2.5 - smooth) / 5, 0, 1)).astype(np.uint8)
@@ -305,10 +306,10 @@ class Expert:
     """A set of micrographs with expert picks."""
 
     images: str
-    """Glob below the data folder."""
+    """Glob pattern of the images, relative to the data folder."""
 
     picks: str
-    """Folder with one CSV a micrograph."""
+    """Folder with one CSV file per micrograph."""
 
     pixel_size_angstrom: float
     diameter_angstrom: float
@@ -335,7 +336,7 @@ def empiar(data: Path, expert: Expert, which: slice) -> Iterator[Case]:
 
 
 def multislice(data: Path, names: tuple[str, ...]) -> Iterator[Case]:
-    """Yield micrographs simulated by others, with exact truth."""
+    """Yield micrographs from another simulator, with exact ground truth."""
     for name in names:
         path = data / "simulated" / f"{name}.mrc"
         if not path.is_file():
@@ -358,7 +359,7 @@ def multislice(data: Path, names: tuple[str, ...]) -> Iterator[Case]:
 
 
 def thumbnails(data: Path, which: int) -> Iterator[Case]:
-    """Yield one thumbnail of each class; a particle is taken to be 22 of their pixels wide."""
+    """Yield one thumbnail of each class, with an assumed particle width of 22 pixels."""
     for folder in sorted((data / "quality").glob("[0-9]*")):
         for path in sorted(folder.glob("*.png"))[which : which + 1]:
             image = np.asarray(Image.open(path).convert("L"))
@@ -372,7 +373,7 @@ def thumbnails(data: Path, which: int) -> Iterator[Case]:
 
 
 def crystals(data: Path) -> Iterator[Case]:
-    """Yield the micrograph with ice crystals; its junk is what another program calls so."""
+    """Yield the micrograph with ice crystals; its junk was annotated by another program."""
     folder = data / "ice-crystals"
     for path in sorted(folder.glob("Ucsf*.mrc")):
         other = mrcfile.read(folder / f"mask_{path.name}") > 0.5
@@ -419,7 +420,7 @@ def simulated(seeds: range) -> Iterator[Case]:
 
 
 def junk_of(layout: Field, shape: tuple[int, ...], pixel: float) -> Mask:
-    """Return where carbon and crystals are."""
+    """Return a mask of carbon and crystals."""
     y, x = (a * np.float32(pixel) for a in np.ogrid[: shape[0], : shape[1]])
     area = np.zeros(shape, dtype=bool)
     if layout.carbon is not None:
@@ -432,7 +433,7 @@ def junk_of(layout: Field, shape: tuple[int, ...], pixel: float) -> Mask:
 
 
 def crystal_of(crystal: Crystal, y: NDArray[np.float32], x: NDArray[np.float32]) -> Mask:
-    """Return where a crystal is, whose outline the simulator draws the same way."""
+    """Return a mask of a crystal, with the same outline as in the simulator."""
     dy, dx = y - crystal.y_angstrom, x - crystal.x_angstrom
     angle = np.arctan2(dy, dx)
     outer = np.ones_like(angle)

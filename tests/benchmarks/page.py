@@ -1,11 +1,12 @@
-"""What the page and a scrape cost in a session of ten thousand micrographs.
+"""Measure the cost of the page and of a scrape in a session of ten thousand micrographs.
 
     python tests/benchmarks/page.py [--micrographs 10000]
 
-Makes a ledger of so many picked micrographs, 200 picks each, with two models that took turns, and
-asks a real server for the page (to the first byte, with all that it keeps for a second expired,
-and with the plots to make anew), for all that it loads, and for ``/metrics``. The best of several
-counts, since another program may have the machine; the median is told too.
+The benchmark makes a ledger with this number of picked micrographs, 200 picks each, from two
+alternating models. It requests the page from a real server (time to the first byte, with the
+one-second cache expired, and with the plots to be drawn again), everything that the page loads, and
+``/metrics``. The best of several measurements counts, since other programs may be using the
+machine; the median is printed too.
 """
 
 import argparse
@@ -43,7 +44,7 @@ from livepick.web.server import Web, listen
 REPEAT = 7
 SIZE_PX = 1024
 CANDIDATES = 400
-"""Of each micrograph, half of them above the threshold."""
+"""Number of candidates per micrograph, half of them above the threshold."""
 
 MOST_FIRST_BYTE_SECONDS = 0.1
 MOST_PAGE_BYTES = 500_000
@@ -93,18 +94,18 @@ def main() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came, and what it cost."""
+    """A response and its cost."""
 
     seconds: float
-    """Until the first byte."""
+    """Time to the first byte, in seconds."""
     cpu_seconds: float
-    """Of this process, server and client, until then."""
+    """CPU time of this process, which is server and client, up to the first byte."""
     body: bytes
 
 
 @contextlib.contextmanager
 def served(folder: Path, count: int) -> Iterator[tuple[Web, Callable[[str], object]]]:
-    """Yield a server for a session of ``count`` micrographs, and what writes to its ledger."""
+    """Yield a server for ``count`` micrographs, and a function that writes to its ledger."""
     config = Config.model_validate(
         {
             "session": {"name": "bench"},
@@ -132,7 +133,7 @@ def served(folder: Path, count: int) -> Iterator[tuple[Web, Callable[[str], obje
 
 
 def fill(ledger: Ledger, metrics: Metrics, root: Path, count: int) -> None:
-    """Put picked micrographs into a ledger; the newest have files."""
+    """Add picked micrographs to a ledger; only the newest have files."""
     random = np.random.default_rng(0)
     root.mkdir()
     first = root / "first.mrc"
@@ -154,7 +155,7 @@ def fill(ledger: Ledger, metrics: Metrics, root: Path, count: int) -> None:
 
 
 def made_up(random: np.random.Generator, *, version: int) -> Result:
-    """Return picks as a worker would."""
+    """Return made-up picks in the form of a worker's result."""
     x, y = random.uniform(0, SIZE_PX, (2, CANDIDATES))
     return Result(
         picks=Picks.sorted(x, y, random.uniform(0, 1, CANDIDATES).astype(np.float32)),
@@ -175,7 +176,7 @@ def made_up(random: np.random.Generator, *, version: int) -> Result:
 
 
 def measured(web: Web, path: str, *, pause_seconds: float = 0.0) -> Answer:
-    """Ask for something."""
+    """Request a path and measure the response."""
     time.sleep(pause_seconds)
     connection = http.client.HTTPConnection(web.address, timeout=60)
     connection.connect()
@@ -192,14 +193,14 @@ def measured(web: Web, path: str, *, pause_seconds: float = 0.0) -> Answer:
 
 
 def weight(web: Web) -> tuple[int, int]:
-    """Return the bytes of the page with all that it loads, and how many files that is."""
+    """Return the size of the page with everything it loads, in bytes, and the number of files."""
     html = measured(web, "/").body
     links = set(re.findall(r'(?:src|href)="(/[^"]*\.(?:css|js|svg|png)[^"]*)"', html.decode()))
     return len(html) + sum(len(measured(web, link).body) for link in links), len(links)
 
 
 class _Plain(argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of the description."""
+    """Help formatter that keeps the line breaks of the description."""
 
 
 if __name__ == "__main__":

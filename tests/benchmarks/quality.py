@@ -1,24 +1,24 @@
-"""Figures and verdict of real and simulated micrographs, beside what their data's README says.
+"""Compare quality verdicts on real and simulated micrographs with the README of the data.
 
     python tests/benchmarks/quality.py [--data FOLDER] [--each 10] [--diameter 120] [--clean]
 
-Each goes through a worker with the blob picker, as at the start of a session. The limits of
-``core.imaging.quality`` were chosen on every other micrograph (*), the first of each group among
-them, and say something of the rest only. ``asked`` is what would be right by the README: ``good``,
-``not good`` (doubtful or bad), ``bad``, or ``any`` where both can be defended.
+Each micrograph is picked by a worker with the blob picker, as at the start of a session. The limits
+of ``core.imaging.quality`` were chosen on every other micrograph (*), including the first of each
+group, so only the rest are an independent test. ``asked`` is the right verdict according to the
+README: ``good``, ``not good`` (doubtful or bad), ``bad``, or ``any`` if both are defensible.
 
-One of the rest is WRONG and stays so: the empty field 18jan09b holds hundreds of small
-contaminants in vitreous ice. Number and scores of its picks, contrast and Thon rings lie among
-those of fields of particles. So does the likeness of picks: 41 % of their power is their mean
-radial profile, 27 to 91 % in fields that are good. A limit that told it would be one for this
-picture.
+One of the rest is WRONG and will remain so: the empty field 18jan09b contains hundreds of small
+contaminants in vitreous ice. The number and scores of its picks, its contrast and its Thon rings
+are in the range of fields of particles. So is the similarity of the picks: 41 % of their power is
+in their mean radial profile, compared with 27 to 91 % in good fields. A limit that detects it would
+fit only this picture.
 
-With ``--clean`` the clean micrographs of ``clean_sessions`` follow, none of which should be
-doubtful: each with its true diameter, and with one that is wrong by a third, since an operator's
-number is rough. A line for each group says how many are doubtful or bad.
+With ``--clean``, the clean micrographs of ``clean_sessions`` follow, none of which should be
+doubtful. Each is tested with its true diameter and with diameters that are wrong by a third, since
+an operator's value is approximate. A line for each group shows how many are doubtful or bad.
 
-Pixel size and particle of the thumbnails are not known: most were binned from some 4000 to 512
-pixels, so 7.5 Å is taken, and a particle of ``--diameter`` unless it can be seen.
+The pixel size and particles of the thumbnails are not known. Most were binned from some 4000 to 512
+pixels, so 7.5 Å is assumed, and a particle of ``--diameter`` unless it can be measured by eye.
 """
 
 import argparse
@@ -48,7 +48,7 @@ from livepick.picking.worker import pick
 DEFAULT_DATA = Path(__file__).parents[3] / "shared" / "data"
 THUMBNAIL_ANGSTROM = 7.5
 SEEN_ANGSTROM = {"18dec17a_grid3_00105": 90.0, "18feb14h": 130.0}
-"""Particles of thumbnails that can be measured by eye."""
+"""Particle diameters in thumbnails where they can be measured by eye."""
 
 ASKED = {
     "0Great": "good",
@@ -68,7 +68,7 @@ ASKED = {
     "10017": "any",
 }
 SAID = {1.0: "true diameter", 2 / 3: "a third less", 4 / 3: "a third more"}
-"""The diameter that an operator gives, over the true one."""
+"""Ratio of the diameter given by an operator to the true one."""
 
 SIMULATED_ANGSTROM = {"apof": 125.0, "groe": 150.0, "ribo": 280.0, "empt": 150.0, "spik": 165.0}
 FIGURES = {
@@ -98,11 +98,11 @@ class Case:
     diameter_angstrom: float
     pixel_size_angstrom: float
     chosen_on: bool
-    """Whether the limits were chosen on it."""
+    """True if the micrograph was used for choosing the limits."""
 
 
 def main() -> int:
-    """Print a line a micrograph, and how many verdicts are as asked on either half."""
+    """Print a line per micrograph, and the number of correct verdicts in each half."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--data", type=Path, default=Path(os.environ.get("LIVEPICK_DATA", DEFAULT_DATA))
@@ -148,7 +148,7 @@ def main() -> int:
 
 
 def false_alarms(data: Path, scratch: Path, bundle: Path) -> Table:
-    """Return how many clean micrographs are not good, for each group and each half of it."""
+    """Return the number of clean micrographs that are not good, for each group and half."""
     counts: dict[tuple[str, bool, float], list[int]] = {}
     why: Counter[str] = Counter()
     path = scratch / "clean.mrc"
@@ -182,7 +182,7 @@ def false_alarms(data: Path, scratch: Path, bundle: Path) -> Table:
 
 
 def not_good(limit: Limit, quality: Quality) -> bool:
-    """Return whether a figure makes a micrograph doubtful or bad."""
+    """Return True if a figure makes a micrograph doubtful or bad."""
     return limit.verdict(getattr(quality, limit.figure), quality) != "good"
 
 
@@ -194,7 +194,7 @@ def measured(case: Case, bundle: Path) -> tuple[Quality, int]:
 
 
 def asked(case: Case) -> str:
-    """Return which verdict would be right."""
+    """Return the right verdict according to the README."""
     return next(v for k, v in ASKED.items() if case.group.startswith(k) or case.name.startswith(k))
 
 
@@ -204,7 +204,7 @@ def number(value: float | None) -> str:
 
 
 def cases(data: Path, scratch: Path, each: int, diameter_angstrom: float) -> Iterator[Case]:
-    """Yield the micrographs that are there, each written as MRC into ``scratch``."""
+    """Yield the available micrographs, each written as MRC into ``scratch``."""
     for folder in sorted((data / "quality").glob("[0-9]*")):
         for index, path in enumerate(sorted(folder.glob("*.png"))):
             seen = (v for k, v in SEEN_ANGSTROM.items() if path.name.startswith(k))
@@ -228,9 +228,9 @@ def case(
     size: tuple[float, float | None],
     index: int,
 ) -> Case:
-    """Write a micrograph as MRC; ``size`` is that of its particle and of its pixels, in ångström.
+    """Write a micrograph as MRC; ``size`` is its particle diameter and pixel size, in ångström.
 
-    Without a pixel size it keeps its own.
+    If the pixel size is None, the file keeps its own.
     """
     diameter_angstrom, pixel_size_angstrom = size
     if path.suffix == ".mrc":
@@ -243,7 +243,7 @@ def case(
     place = scratch / f"{path.stem}.mrc"
     with mrcfile.new(place, image.astype(np.float32), overwrite=True) as mrc:
         mrc.voxel_size = pixel_size_angstrom
-    tail = group.endswith(("10017", "10146"))  # their names begin alike
+    tail = group.endswith(("10017", "10146"))  # their names begin with the same characters
     name = path.stem[-22:] if tail else path.stem[:22]
     return Case(group, name, place, diameter_angstrom, pixel_size_angstrom, index % 2 == 0)
 

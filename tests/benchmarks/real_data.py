@@ -1,13 +1,13 @@
-"""Real micrographs through the real service, scored against what experts picked.
+"""Run real micrographs through the real service, and score the picks against those of experts.
 
     python tests/benchmarks/real_data.py [--data FOLDER] [--sets NAME ...] [--keep FOLDER]
 
-Each set is done twice. Half of its micrographs land first and are all that the trainer gets; the
-other half lands when the training runs, and is scored: so every micrograph is scored once, by a
-model that has not seen it. The service knows pixel size and particle diameter, nothing else.
-Expert picks closer to the edge than a model may pick count neither way.
-The data lie outside of the repository (``--data``, or ``LIVEPICK_DATA``); without them this
-says so and ends.
+Each set is run twice. Half of its micrographs arrive first, and the trainer gets only these. The
+other half arrives during the training and is scored. So every micrograph is scored once, by a model
+that has not seen it. The service only knows the pixel size and particle diameter. Expert picks that
+are too close to the edge for a model to pick count neither way. The data are stored outside the
+repository (``--data``, or ``LIVEPICK_DATA``); if they are missing, the benchmark prints a message
+and ends.
 """
 
 import argparse
@@ -63,13 +63,13 @@ class DataSet:
 
     name: str
     images: str
-    """Glob below the data folder."""
+    """Glob pattern of the images, relative to the data folder."""
     picks: str
-    """Folder with one CSV a micrograph."""
+    """Folder with one CSV file per micrograph."""
     pixel_size_angstrom: float
     diameter_angstrom: float
     radius_angstrom: float
-    """Within which a pick is right."""
+    """Maximum distance of a correct pick from an expert pick, in ångström."""
 
 
 SETS = {
@@ -190,7 +190,7 @@ def _cells(data: DataSet, matches: Sequence[Matches], written: int) -> list[str]
 
 
 def _session(data: DataSet, folder: Path, first: Sequence[Path], second: Sequence[Path]) -> float:
-    """Run a session; return seconds from its start to the trained model."""
+    """Run a session; return the seconds from its start to the trained model."""
     (folder / "in").mkdir(parents=True)
     config = folder / "session.yaml"
     config.write_text(
@@ -242,7 +242,7 @@ def _livepick(*words: object) -> str:
 
 
 def _land(data: DataSet, images: Sequence[Path], folder: Path) -> None:
-    """Write compact images as what a microscope leaves behind."""
+    """Write compact images as the files that a microscope would write."""
     for image in images:
         draft = folder / f".{stem(image)}.mrc"
         with mrcfile.new(draft, np.asarray(Image.open(image)).astype(np.float32)) as mrc:
@@ -251,7 +251,7 @@ def _land(data: DataSet, images: Sequence[Path], folder: Path) -> None:
 
 
 def read_truth(path: Path) -> Picks:
-    """Read expert picks, without those of which less than half is inside the image."""
+    """Return the expert picks, without particles of which less than half is inside the image."""
     with path.open() as file:
         rows = [
             (float(row["x_px"]), float(row["y_px"]))
@@ -263,7 +263,7 @@ def read_truth(path: Path) -> Picks:
 
 
 def stem(path: Path) -> str:
-    """Return a file's name without its last suffix; micrographs have dots in their names."""
+    """Return a file name without its last suffix; micrograph names contain dots."""
     return path.name.removesuffix(path.suffix)
 
 

@@ -1,10 +1,10 @@
-"""2,000 small micrographs through the service: its memory stays, ledger and files agree.
+"""Soak test with 2,000 small micrographs: constant memory, and a ledger that matches the files.
 
     python tests/benchmarks/soak.py [--micrographs 2000]
 
-Micrographs land as fast as they are picked, a few ahead. Memory is read along the way: the
-median of the last quarter of the micrographs must be within 5 % of that of the second, resident
-and private (what no other process shares).
+Micrographs arrive as fast as they are picked, so that a few are always waiting. Memory is measured
+during the run. Its median in the last quarter of the micrographs must be within 5 % of that in the
+second quarter, both for resident and for private memory (not shared with other processes).
 """
 
 import argparse
@@ -27,13 +27,13 @@ CONSOLE = Console(width=100)
 LIVEPICK = Path(sys.executable).with_name("livepick")
 SIZE_PX = 256
 DRAWINGS = 16
-"""Different pictures; each file gets one of them, and a grey level of its own."""
+"""Number of different images; each file gets one of them, with its own grey level."""
 
 AHEAD = 60
-"""Micrographs that wait at the most."""
+"""Maximum number of waiting micrographs."""
 
 MOST_MICROGRAPHS = 4999
-"""With more the service would train."""
+"""Maximum number of micrographs; with more, the service would start a training."""
 
 SAMPLE_SECONDS = 1.0
 LIMIT_SECONDS = 3000.0
@@ -55,17 +55,17 @@ web: {listen: "127.0.0.1:0"}
 
 @dataclass(slots=True)
 class Memory:
-    """Bytes of one kind of process, with how much was picked at the time."""
+    """Memory of one kind of process, in bytes, with the number of picked micrographs."""
 
     picked: list[int] = field(default_factory=list)
     resident: list[int] = field(default_factory=list)
     private: list[int] = field(default_factory=list)
 
     def add(self, picked: int, *processes: psutil.Process) -> None:
-        """Read the memory of the largest of some processes, if there are any."""
+        """Add the memory of the largest of some processes, if there are any."""
         try:
             sizes = [process.memory_full_info() for process in processes]
-        except psutil.NoSuchProcess:  # one ended while we looked
+        except psutil.NoSuchProcess:  # a process ended in the meantime
             return
         if sizes:
             largest = max(sizes, key=lambda size: size.rss)
@@ -82,7 +82,7 @@ class Memory:
 
 
 def main() -> int:
-    """Run the soak; return 1 if a promise is broken."""
+    """Run the soak test; return 1 if it fails."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--micrographs", type=int, default=2000)
     count: int = parser.parse_args().micrographs
@@ -108,7 +108,7 @@ def main() -> int:
 def _soak(
     place: Path, service: subprocess.Popen[bytes], count: int
 ) -> tuple[dict[str, Memory], float]:
-    """Feed the service until all is picked; return what it used and how long it took."""
+    """Feed the service until everything is picked; return its memory and the seconds it took."""
     drawings = _drawings()
     memories = {"main": Memory(), "worker": Memory()}
     main = psutil.Process(service.pid)
@@ -168,7 +168,7 @@ def _picked(place: Path) -> int:
         (count,) = connection.execute(
             "select count(*) from micrograph where state = 'picked'"
         ).fetchone()
-    except sqlite3.OperationalError:  # the service is just making it
+    except sqlite3.OperationalError:  # the service is still creating it
         return 0
     finally:
         connection.close()
@@ -201,7 +201,7 @@ def _show(memories: dict[str, Memory], count: int) -> bool:
 
 
 def _agree(place: Path, count: int) -> bool:
-    """Return whether ledger, coordinate files and the session's list have the same micrographs."""
+    """Return True if ledger, coordinate files and session list contain the same micrographs."""
     inputs = {path.stem for path in (place / "in").iterdir()}
     outputs = {
         path.name.removesuffix("_autopick.star") for path in (place / "out").glob("*_autopick.star")

@@ -1,16 +1,17 @@
-"""What a training costs picking: micrographs a minute by the real service, alone and beside it.
+"""Measure how much a training slows down picking, in micrographs per minute.
 
     python tests/benchmarks/throughput.py [--windows 3] [--seconds 20] [--size 2048]
 
-The queue is full all the time. The config is edited while the service runs: a bootstrap that is
-due begins a training, one that is not ends it, so that windows alone and windows beside the trainer
-take turns on the same queue, and a machine that has other work to do has it in both. (But then the
-trainer, which takes what others leave, gets little and costs picking little: measure on an idle
-machine.) Windows beside the trainer begin once it is in its epochs. Ends with status 1 if the
-medians differ by more than half.
+The real service picks with and without a training beside it, and its queue is always full. The
+config is edited while the service runs: a bootstrap that is due starts a training, and one that is
+not due ends it. So measurement windows without and with the trainer alternate on the same queue,
+and other load on the machine affects both. (But the trainer runs at low priority: on a busy machine
+it gets little CPU time and slows down picking little. Therefore measure on an idle machine.)
+Windows with the trainer begin once it is in its epochs. The exit status is 1 if the medians differ
+by more than half.
 
-Worker and trainer share the cores: see that there are two, or bind this to two of them
-(``taskset --cpu-list 0,1``).
+Worker and trainer share the cores. Make sure that there are two, or bind this process to two of
+them (``taskset --cpu-list 0,1``).
 """
 
 import argparse
@@ -38,13 +39,13 @@ LIVEPICK = Path(sys.executable).with_name("livepick")
 CONSOLE = Console(width=110, highlight=False)
 LEAST_RATIO = 0.5
 DRAWINGS = 6
-"""Different micrographs; the queue holds links to them, which are files like any other."""
+"""Number of different micrographs; the queue contains hard links to them."""
 
 AHEAD = 400
-"""Micrographs in the queue at the start, and again whenever half of them are picked."""
+"""Number of micrographs that are kept waiting in the queue."""
 
 NEVER, NOW = 5000, 5
-"""``bootstrap.micrographs``: no training is due, and one is."""
+"""Values of ``bootstrap.micrographs`` with which no training is due, and one is due."""
 
 TRAINING = ("train", "retrain")
 
@@ -52,7 +53,7 @@ WAIT_SECONDS = 1200.0
 
 
 class Service:
-    """The service on a folder, with a queue that does not get empty."""
+    """The service on a folder, with a queue that never becomes empty."""
 
     def __init__(self, folder: Path, size_px: int) -> None:
         self._folder = folder
@@ -77,7 +78,7 @@ class Service:
             self.process = subprocess.Popen([LIVEPICK, "run", folder / "session.yaml"], stderr=log)
 
     def edit(self, bootstrap_micrographs: int) -> None:
-        """Replace the config, as an editor does."""
+        """Replace the config in the same way as an editor."""
         settings = {
             "session": {"name": "throughput"},
             "watch": {"directories": ["in"], "settle_seconds": 0.2, "rescan_seconds": 2},
@@ -94,7 +95,7 @@ class Service:
         draft.rename(self._folder / "session.yaml")
 
     def fill(self) -> None:
-        """See that enough micrographs wait."""
+        """Add micrographs until enough are waiting."""
         wanted = self.picked() + AHEAD
         while self._landed < wanted:
             drawn = self._drawn[self._landed % DRAWINGS]
@@ -102,7 +103,7 @@ class Service:
             self._landed += 1
 
     def picked(self) -> int:
-        """Return how many micrographs have picks."""
+        """Return the number of micrographs that have picks."""
         ledger = self._folder / "state" / "ledger.sqlite"
         if not ledger.exists():
             return 0
@@ -110,13 +111,13 @@ class Service:
         try:
             text = "select count(*) from micrograph where state = 'picked'"
             return int(connection.execute(text).fetchone()[0])
-        except sqlite3.OperationalError:  # the service is just making it
+        except sqlite3.OperationalError:  # the service is still creating it
             return 0
         finally:
             connection.close()
 
     def stage(self) -> str:
-        """Return the stage of the training under way, as Prometheus has it; empty without one."""
+        """Return the stage of the current training, from the metrics; empty if there is none."""
         address = (self._folder / "state" / "web.address").read_text().strip()
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as answer:
             text = answer.read().decode()
@@ -124,18 +125,18 @@ class Service:
         return found[1] if found else ""
 
     def said(self) -> int:
-        """Return how much the trainer has said, in bytes."""
+        """Return the size of the trainer's progress file, in bytes."""
         progress = self._folder / "state" / "runs" / "0001" / "progress.jsonl"
         return progress.stat().st_size if progress.exists() else 0
 
     def train(self) -> None:
-        """Let a training begin or go on, and wait until it is in its epochs."""
+        """Start or continue a training, and wait until it is in its epochs."""
         before = self.said()
         self.edit(NOW)
         self.until("epochs", lambda: self.said() > before and self.stage() in TRAINING)
 
     def until(self, what: str, condition: Callable[[], bool]) -> None:
-        """Wait for something, with the queue full."""
+        """Wait until a condition is true, and keep the queue full."""
         give_up = time.monotonic() + WAIT_SECONDS
         while not condition():
             if self.process.poll() is not None or time.monotonic() > give_up:
@@ -144,7 +145,7 @@ class Service:
             time.sleep(0.5)
 
     def rate(self, seconds: float) -> float:
-        """Return how many micrographs a minute are picked in a window of time."""
+        """Return the number of micrographs picked per minute in a window of time."""
         self.fill()
         before, began = self.picked(), time.monotonic()
         time.sleep(seconds)
@@ -152,7 +153,7 @@ class Service:
 
 
 def main() -> int:
-    """Measure; return 1 if a training costs picking more than half."""
+    """Run the benchmark; return 1 if a training slows down picking by more than half."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--windows", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20.0)

@@ -1,11 +1,11 @@
-"""What one 4096 x 4096 float32 micrograph costs a worker, read to peaks, on one CPU thread.
+"""Measure the cost of picking one 4096 x 4096 float32 micrograph in a worker, on one CPU thread.
 
     python tests/benchmarks/worker.py [--repeat 7]
 
-Prints CPU seconds (medians, by stage and in all) for the blob picker and for a network as the
-trainer makes it, alone and beside two busy loops, and the peak memory of a worker process. The
-network's weights are untrained, which costs the same time and finds more peaks. Quality is no
-matter here; see ``real_data.py``.
+The benchmark prints CPU seconds from reading to peaks (medians, by stage and in total) for the blob
+picker and for a network like that of the trainer, alone and beside two busy loops. It also prints
+the peak memory of a worker process. The weights of the network are untrained, which takes the same
+time and finds more peaks. Quality is not measured here; see ``real_data.py``.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def measure(job: Job, repeat: int) -> tuple[float, list[float], int]:
-    """Return median CPU seconds, median seconds a stage, and peak bytes of a fresh worker."""
+    """Return median CPU seconds, median seconds per stage, and peak bytes of a new worker."""
     engine = local(1)
     try:
         engine.submit(timed_pick, job).result()  # imports, session, page cache
@@ -98,7 +98,7 @@ def timed_pick(job: Job) -> tuple[float, Result, int]:
 
 
 def write_micrograph(path: Path) -> Path:
-    """Write noise with dark discs, as large as a Falcon's."""
+    """Write noise with dark discs, in the image size of a Falcon detector."""
     rng = np.random.default_rng(1)
     image = rng.standard_normal((SIZE_PX, SIZE_PX), dtype=np.float32)
     radius = int(DIAMETER_ANGSTROM / PIXEL_SIZE_ANGSTROM / 2)
@@ -133,8 +133,8 @@ def write_bundle(folder: Path, kind: Kind, version: int, graph: bytes) -> Path:
 
 
 def untrained_network() -> bytes:
-    """Return the graph of a network as the trainer makes it."""
-    # torch is for this process only; the workers start afresh.
+    """Return the graph of an untrained network with the trainer's architecture."""
+    # Import torch in this process only; the workers are new processes.
     from livepick_trainer.learning.export_onnx import to_onnx  # noqa: PLC0415
     from livepick_trainer.learning.network import make_network  # noqa: PLC0415
 
@@ -143,7 +143,7 @@ def untrained_network() -> bytes:
 
 @contextmanager
 def busy_loops(count: int) -> Iterator[None]:
-    """Keep ``count`` processes busy beside what is measured."""
+    """Keep ``count`` processes busy during a measurement."""
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=spin, daemon=True) for _ in range(count)]
     for process in processes:
@@ -157,13 +157,13 @@ def busy_loops(count: int) -> Iterator[None]:
 
 
 def spin() -> None:
-    """Use a core until ended."""
+    """Use one core until the process is terminated."""
     while True:
         sum(range(10_000))
 
 
 class _Plain(argparse.RawDescriptionHelpFormatter):
-    """Help as it is written."""
+    """Help formatter that keeps the line breaks of the description."""
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from livepick_trainer.classification import class_selection, classify2d
 from livepick_trainer.pipeline import class_cleaning
 
 PIXEL_SIZE_ANGSTROM = 5.0
-DIAMETER_ANGSTROM = 100.0  # so that the prepared pixel is the original one
+DIAMETER_ANGSTROM = 100.0  # so that the prepared pixel size equals the original one
 SHAPE_PX = (208, 240)
 
 MakeRun = Callable[..., Path]
@@ -40,7 +40,7 @@ def write_micrograph(path: Path, seed: int) -> list[tuple[float, float, float]]:
 
 @pytest.fixture(scope="session")
 def write_run() -> MakeRun:
-    """Make a run folder with its micrographs in a place; keywords go to ``Training``."""
+    """Return a function that makes a run folder with micrographs; keywords go to ``Training``."""
 
     def write(place: Path, name: str = "0001", *, micrographs: int = 5, **training: object) -> Path:
         files = place / "micrographs"
@@ -86,13 +86,13 @@ def write_run() -> MakeRun:
 
 @pytest.fixture
 def make_run(tmp_path: Path, write_run: MakeRun) -> MakeRun:
-    """Make a run folder below ``tmp_path``."""
+    """Return a function that makes a run folder below ``tmp_path``."""
     return functools.partial(write_run, tmp_path)
 
 
 @pytest.fixture
 def quick_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sort particles into two classes by their numbers, in no time, where any can be sorted."""
+    """Replace the sorting by a quick one, which makes two classes by particle number."""
 
     def classify(images: NDArray[np.float32], **_keywords: object) -> classify2d.Classification:
         label = np.arange(len(images)) % 2
@@ -128,7 +128,7 @@ def quick_classes(monkeypatch: pytest.MonkeyPatch) -> None:
 def judge_second_class(
     monkeypatch: pytest.MonkeyPatch, quick_classes: None
 ) -> Callable[[float], None]:
-    """Return a function that has the first of two classes accepted, and the second judged so."""
+    """Return a function that accepts the first of two classes, and gives the second a score."""
 
     def judge(score: float) -> None:
         def judge_classes(

@@ -15,7 +15,7 @@ from livepick_trainer.pipeline.run_context import choose_device
 
 
 class Cuda:
-    """What torch.cuda is where there are GPUs, as far as the trainer asks it."""
+    """Replacement for torch.cuda with GPUs, with the functions that the trainer calls."""
 
     def __init__(self, count):
         self.count = count
@@ -33,7 +33,7 @@ class Cuda:
 
 @pytest.fixture
 def put_gpus(monkeypatch):
-    """Return a function that lets torch have some GPUs."""
+    """Return a function that gives torch a number of GPUs."""
 
     def put(count):
         cuda = Cuda(count)
@@ -53,7 +53,7 @@ def put_gpus(monkeypatch):
     ],
 )
 def test_the_trainer_takes_its_part_of_the_gpu_it_is_given(put_gpus, wish, device, capped):
-    """The cap is set on that GPU, before anything is allocated there."""
+    """The memory cap is set on that GPU before anything is allocated there."""
     cuda = put_gpus(2)
 
     assert choose_device(wish, gpu_memory_fraction=0.4) == torch.device(device)
@@ -65,7 +65,7 @@ def test_the_trainer_takes_its_part_of_the_gpu_it_is_given(put_gpus, wish, devic
     [(0, "cuda:1", "cuda:1, and torch sees no GPU"), (1, "cuda:1", "torch sees 1 GPU,")],
 )
 def test_a_gpu_that_is_not_there_is_refused_by_its_name(put_gpus, count, wish, words):
-    """Nothing falls back to another device unasked."""
+    """The trainer does not fall back to another device by itself."""
     put_gpus(count)
 
     with pytest.raises(run_module.TrainerError, match=words):
@@ -73,7 +73,7 @@ def test_a_gpu_that_is_not_there_is_refused_by_its_name(put_gpus, count, wish, w
 
 
 def test_without_a_gpu_auto_is_the_cpu(put_gpus):
-    """And nothing is capped."""
+    """No memory cap is set either."""
     cuda = put_gpus(0)
 
     assert choose_device("auto", gpu_memory_fraction=0.5) == torch.device("cpu")
@@ -112,7 +112,7 @@ def broken_by(error, monkeypatch):
 def test_too_little_memory_is_said_with_the_settings_that_need_less(
     make_run, monkeypatch, error, what, settings
 ):
-    """The daemon hears one sentence; no traceback is needed to understand it."""
+    """The daemon gets one sentence, which can be understood without a traceback."""
     folder = make_run()
     broken_by(error, monkeypatch)
 
@@ -128,7 +128,7 @@ def test_too_little_memory_is_said_with_the_settings_that_need_less(
 def test_a_full_disk_or_quota_ends_the_trainer_with_a_status_of_its_own(
     make_run, monkeypatch, number
 ):
-    """Whoever wrapped the error: the run has not failed, and its folder says no such thing."""
+    """The run is not marked as failed, even if the error is wrapped in another one."""
     folder = make_run()
     wrapped = run_module.TrainerError("the bundle could not be written", "Look at the disk.")
     wrapped.__cause__ = OSError(number, "No space left on device")
@@ -139,7 +139,7 @@ def test_a_full_disk_or_quota_ends_the_trainer_with_a_status_of_its_own(
 
 
 def test_a_disk_that_takes_not_even_the_progress_is_full(make_run):
-    """The real program on a real ENOSPC, which its log gets as well: the status alone speaks."""
+    """Only the exit status reports a real ENOSPC if even the log cannot be written."""
     folder = make_run()
     (folder / PROGRESS).symlink_to("/dev/full")
 

@@ -32,7 +32,7 @@ QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 
 
 class Killed(BaseException):
-    """The process is gone: nothing of ours may catch this."""
+    """Simulated kill of the process, which livepick must not catch."""
 
 
 def run(folder: Path, *, second_round: bool = False, **rules: object) -> Path:
@@ -47,11 +47,11 @@ ALL_ROUNDS = {
     "reseed_rules": ReseedRules(weak_purity=1.1, least_candidates=20),
     "second_round": True,
 }
-"""Candidates are sorted, first seeds replaced and the network's own picks learned."""
+"""Rules of a run that sorts candidates, replaces the first seeds and learns its own picks."""
 
 
 def change(folder: Path, **fields: object) -> RunSpec:
-    """Order something else of a run."""
+    """Change the order of a run."""
     spec = RunSpec.read(folder).model_copy(update=fields)
     spec.write(folder)
     return spec
@@ -84,7 +84,7 @@ def test_a_run_ends_with_a_bundle_that_finds_the_blobs(make_run):
 
 
 def test_progress_is_a_line_a_step(make_run):
-    """The daemon reads each epoch's losses, and the end, from progress.jsonl."""
+    """The daemon reads the losses of each epoch and the end of the run from progress.jsonl."""
     folder = make_run()
 
     run(folder)
@@ -98,7 +98,7 @@ def test_progress_is_a_line_a_step(make_run):
 
 
 def dying(function, calls):
-    """Do as ``function`` does, and die at the end of the given call."""
+    """Return a function that does the same, and dies at the end of the given call."""
     count = 0
 
     def die(*args, **kwargs):
@@ -142,14 +142,14 @@ DEATHS: dict[Stage, list[tuple[object, str, int]]] = {
     "export": [(stages, "to_onnx", 1), (stages, "write_atomically", 1)],
     "publish": [(stages, "publish", 1), (stages, "write_atomically", 1)],
 }
-"""Where a run of all rounds is killed in each stage, in order."""
+"""Points in each stage at which a run of all rounds is killed, in order."""
 
 BETWEEN = [(stages, "fsync_folder", 1), (stages, "fsync_folder", 2)]
-"""When a stage is whole but not yet under its name, and when it is."""
+"""Points after a stage is complete: before and after it is renamed."""
 
 
 def kill(folder, monkeypatch, deaths, **rules):
-    """Start a run again and again, and kill it each time."""
+    """Start a run repeatedly, and kill it each time."""
     for owner, name, calls in deaths:
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, dying(getattr(owner, name), calls))
@@ -158,7 +158,7 @@ def kill(folder, monkeypatch, deaths, **rules):
 
 
 def test_a_run_killed_again_and_again_gives_the_same_bundle(make_run, monkeypatch, quick_classes):
-    """Killed in and between all stages and rounds, it ends with the same bytes."""
+    """A run killed in and between all stages and rounds ends with the same bytes."""
     monkeypatch.setattr(self_training, "MOST_LOSS", 1.0)
     undisturbed = make_run("0001", micrographs=3)
     expected = run(undisturbed, **ALL_ROUNDS)
@@ -182,7 +182,7 @@ def test_a_run_killed_again_and_again_gives_the_same_bundle(make_run, monkeypatc
 
 
 def test_a_run_whose_first_seeds_stay_is_killed_and_gives_the_same_graph(make_run, monkeypatch):
-    """Too few candidates for classes and for a template, and a second round that is no better."""
+    """Candidates are too few for classes and a template, and the second round is not better."""
     monkeypatch.setattr(self_training, "MOST_LOSS", -1.0)
     expected = run(make_run("0001", micrographs=3, epochs=2), second_round=True)
     folder = make_run("0002", micrographs=3, epochs=2)
@@ -205,7 +205,7 @@ def test_a_run_whose_first_seeds_stay_is_killed_and_gives_the_same_graph(make_ru
 
 
 def test_a_run_killed_between_its_attempts_gives_the_same_files(make_run, monkeypatch):
-    """An absurd rate, trained twice more: killed within, after and between the attempts."""
+    """An absurd rate is retrained twice, and the run killed within, after and between attempts."""
     absurd = {"initial_learning_rate": 1.0, "final_learning_rate": 0.5, "auto_remedy": True}
     undisturbed = make_run("0001", **absurd)
     run(undisturbed)
@@ -243,7 +243,7 @@ def count_epochs(lines):
 
 
 def test_stages_come_in_order_and_each_round_is_in_the_bundle(make_run, monkeypatch, quick_classes):
-    """What became of the seeds is in the report, and the classes of both rounds are pictures."""
+    """The report says how the seeds changed, and there are class pictures of both rounds."""
     monkeypatch.setattr(self_training, "MOST_LOSS", 1.0)
     folder = make_run(micrographs=3, epochs=1)
     change(folder, unmatched=["mic_9999 is not in the session"])
@@ -275,7 +275,7 @@ def stop_before_training(monkeypatch):
 
 
 def test_a_models_picks_are_not_replaced(make_run, monkeypatch, quick_classes):
-    """A model knows the particle better than the mean of its picks does."""
+    """A model describes the particle better than the average of its picks."""
     folder = make_run(micrographs=3)
     change(folder, seeds_from="model")
     stop_before_training(monkeypatch)
@@ -291,7 +291,7 @@ def test_a_models_picks_are_not_replaced(make_run, monkeypatch, quick_classes):
 
 @pytest.mark.parametrize("seeds_from", ["coordinates", "model"])
 def test_a_persons_coordinates_are_believed(make_run, monkeypatch, judge_second_class, seeds_from):
-    """All of them, whatever their classes look like; a model's picks are not."""
+    """All are believed, whatever their classes look like; a model's picks are not."""
     folder = make_run(micrographs=3)
     spec = change(folder, seeds_from=seeds_from)
     judge_second_class(0.0)
@@ -309,12 +309,12 @@ def test_a_persons_coordinates_are_believed(make_run, monkeypatch, judge_second_
     assert (folder / "select" / "classes.png").exists()
     given = sum(len(m.seeds) for m in spec.micrographs)
     taught = sum(len(m.seeds.positive_yx_px) for m in learned)
-    share = taught / given  # what is cut by the edge, or is an outlier, teaches nothing
+    share = taught / given  # particles cut by the edge, and outliers, are ignored
     assert share > 0.8 if seeds_from == "coordinates" else share < 0.6
 
 
 def test_doubts_of_the_seeds_are_told_and_reported(make_run, monkeypatch):
-    """Before any training, in the log that the daemon follows, and first in the report."""
+    """They are in the daemon's log before any training, and first in the report."""
     folder = make_run(micrographs=3, epochs=1)
     size = Doubt(kind="wrong_size", evidence="it looks larger", remedy="look again")
     monkeypatch.setattr(stages, "doubt_of_size", lambda *_args, **_keywords: size)
@@ -359,7 +359,7 @@ def test_finished_stages_are_not_done_again(make_run, monkeypatch):
 
 
 def test_what_a_killed_writer_left_goes_with_the_next_start(make_run, monkeypatch):
-    """Also in the folder of an attempt."""
+    """Leftovers in the folder of an attempt are removed too."""
     folder = make_run(micrographs=3, epochs=1)
     kill(folder, monkeypatch, [(auto_remedy, "save_checkpoint", 1)])
     left = folder / ".draft-train" / "attempt-1" / f"{TEMPORARY_PREFIX}0.tmp"
@@ -372,7 +372,7 @@ def test_what_a_killed_writer_left_goes_with_the_next_start(make_run, monkeypatc
 
 
 def test_a_graph_that_differs_from_the_network_is_refused(make_run, monkeypatch):
-    """No bundle is published if onnxruntime's scores are not torch's."""
+    """No bundle is published if the scores of onnxruntime differ from those of torch."""
     folder = make_run(epochs=1)
     exact = stages.to_onnx
 
@@ -388,7 +388,7 @@ def test_a_graph_that_differs_from_the_network_is_refused(make_run, monkeypatch)
 
 
 def test_a_micrograph_that_is_gone_is_left_out(make_run):
-    """The rest is trained on; the last micrograph is held out if the only such one is gone."""
+    """The others are used; if the only held-out micrograph is gone, the last one is held out."""
     folder = make_run(epochs=1)
     RunSpec.read(folder).micrographs[0].path.unlink()
 
@@ -399,7 +399,7 @@ def test_a_micrograph_that_is_gone_is_left_out(make_run):
 
 
 def test_too_few_micrographs_end_the_trainer_with_words(make_run, capsys):
-    """Exit status 1, two lines on standard error, and a line for the daemon."""
+    """The trainer exits with status 1, two lines on standard error, and a line for the daemon."""
     folder = make_run(micrographs=3)
     RunSpec.read(folder).micrographs[1].path.unlink()
 
@@ -413,7 +413,7 @@ def test_too_few_micrographs_end_the_trainer_with_words(make_run, capsys):
 
 
 def test_micrographs_that_cannot_be_read_at_all_end_the_trainer_with_words(make_run):
-    """Each of them is in the log; the error counts them."""
+    """Each of them is named in the log; the error gives their number."""
     folder = make_run()
     for number, micrograph in enumerate(RunSpec.read(folder).micrographs):
         if number % 2:
@@ -430,7 +430,7 @@ def test_micrographs_that_cannot_be_read_at_all_end_the_trainer_with_words(make_
     ("count", "words"), [(0, "no candidates"), (1, "1 candidate in"), (3, "3 candidates")]
 )
 def test_a_few_particles_are_too_few_to_learn_from(make_run, count, words):
-    """The error counts them, and names the settings that may be wrong."""
+    """The error gives their number, and names the settings that may be wrong."""
     folder = make_run()
     spec = RunSpec.read(folder)
     seeds = [micrograph.seeds[:1] for micrograph in spec.micrographs[:count]]
@@ -446,7 +446,7 @@ def test_a_few_particles_are_too_few_to_learn_from(make_run, count, words):
 
 
 def test_seeds_below_the_threshold_teach_nothing(make_run):
-    """Without one believable candidate, training is refused in words."""
+    """Without a single believed candidate, training is refused with a message."""
     folder = make_run()
     spec = RunSpec.read(folder).model_copy(update={"seed_threshold": 0.99})
     spec.write(folder)
@@ -456,7 +456,7 @@ def test_seeds_below_the_threshold_teach_nothing(make_run):
 
 
 def test_a_second_trainer_is_refused(make_run, capsys):
-    """Two trainers on one run would write over each other; the progress is the first one's."""
+    """Two trainers would overwrite each other's files; the progress is that of the first."""
     folder = make_run()
 
     with lock(folder):
@@ -467,7 +467,7 @@ def test_a_second_trainer_is_refused(make_run, capsys):
 
 
 def test_a_half_written_progress_line_does_not_spoil_the_next(tmp_path):
-    """What a killed trainer left without an end is closed first."""
+    """An incomplete line of a killed trainer is terminated first."""
     (tmp_path / PROGRESS).write_bytes(b'{"at": 1, "sta')
 
     Reporter(tmp_path).report("train", "on")
@@ -478,7 +478,7 @@ def test_a_half_written_progress_line_does_not_spoil_the_next(tmp_path):
 
 
 def test_a_folder_without_an_order_is_refused(tmp_path, capsys):
-    """Status 1 and two lines, no traceback."""
+    """The trainer exits with status 1 and two lines, without a traceback."""
     assert main([str(tmp_path)]) == 1
 
     assert "run.json cannot be read" in capsys.readouterr().err
@@ -499,7 +499,7 @@ def test_the_unforeseen_is_told_to_the_daemon_too(make_run, monkeypatch, caplog)
 
 
 def test_what_the_order_knows_of_the_defocus_comes_with_the_micrographs(make_run, tmp_path):
-    """It is read from run.json with them, and not asked for anew."""
+    """It is read from run.json together with them, and not determined again."""
     spec = RunSpec.read(make_run())
     ctf = Ctf(
         defocus_u_angstrom=15_000,

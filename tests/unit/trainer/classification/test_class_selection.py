@@ -1,4 +1,4 @@
-"""Classes are judged without a person."""
+"""Automatic judgement of classes."""
 
 import subprocess
 import sys
@@ -52,7 +52,7 @@ def select(signals, sizes=None, probability=0.5, **keywords):
 
 
 def test_good_classes_are_accepted():
-    """Their verdict names the resolution, and all their particles are believed."""
+    """Their verdict states the resolution, and all their particles are believed."""
     found = select([GOOD] * 4)
 
     assert [v.accepted for v in found.verdicts] == [True] * 4
@@ -62,7 +62,7 @@ def test_good_classes_are_accepted():
 
 @pytest.mark.parametrize("inner_radius_px", [11, 17])
 def test_a_hollow_shell_is_a_particle(inner_radius_px):
-    """Whether its wall is thick or thin."""
+    """Shells with thick and with thin walls are accepted."""
     found = select([disc(20) - disc(inner_radius_px)] * 3)
 
     assert all(v.accepted for v in found.verdicts)
@@ -70,7 +70,7 @@ def test_a_hollow_shell_is_a_particle(inner_radius_px):
 
 @pytest.mark.parametrize("fault", BAD)
 def test_a_fault_is_named(fault):
-    """One bad class among good ones is rejected for what it is."""
+    """One bad class among good ones is rejected, with its fault as the reason."""
     found = select([*[GOOD] * 9, BAD[fault]])
 
     assert [v.accepted for v in found.verdicts] == [True] * 9 + [False]
@@ -79,7 +79,7 @@ def test_a_fault_is_named(fault):
 
 
 def test_a_sample_of_mostly_noise_keeps_its_particles():
-    """What is usual is told by the signal: many faint classes do not make a good one strong."""
+    """The usual strength depends on signal, so many faint classes do not make a good one strong."""
     found = select([GOOD] + [0.25 * GOOD] * 6)
 
     assert [v.accepted for v in found.verdicts] == [True] + [False] * 6
@@ -93,7 +93,7 @@ def test_a_class_of_few_particles_is_not_judged_good():
 
 
 def test_a_class_by_chance_is_rejected():
-    """Where each particle would as well be in any other class, classes mean nothing."""
+    """If each particle fits equally well into any other class, the classes are meaningless."""
     found = select([GOOD] * 10, probability=0.1)
 
     assert not any(v.accepted for v in found.verdicts)
@@ -130,7 +130,7 @@ def test_the_picture_is_a_png():
 
 
 def test_selection_needs_no_torch():
-    """It is arithmetic on averages, which anyone may want to repeat."""
+    """It is only arithmetic on averages, which others may want to repeat."""
     code = (
         "import livepick_trainer.classification.class_selection, sys; print('torch' in sys.modules)"
     )
@@ -140,7 +140,7 @@ def test_selection_needs_no_torch():
 
 
 def test_a_class_without_decoys_is_more_than_noise_even_if_it_is_faint():
-    """Half as strong as usual: believed if the negatives hold none of its like, not if many."""
+    """One half as strong as usual is believed if the negatives have none like it, not if many."""
     signals = [*[GOOD] * 3, 0.5 * GOOD, 0.5 * GOOD]
 
     found = select(signals, decoys=np.array([0.0, 0, 0, 0, 600]))
@@ -150,7 +150,7 @@ def test_a_class_without_decoys_is_more_than_noise_even_if_it_is_faint():
 
 
 def test_what_is_small_is_told_by_the_other_classes_and_not_by_a_number():
-    """All as small as that are the particle, and nobody knew its diameter."""
+    """If all classes are that small, they are the particle, whose diameter was not known."""
     small = disc(6) - disc(3, (1, 2), 0.4)
 
     assert all(v.accepted for v in select([small] * 4).verdicts)
@@ -158,7 +158,7 @@ def test_what_is_small_is_told_by_the_other_classes_and_not_by_a_number():
 
 
 def test_length_alone_makes_nothing_background():
-    """A class that is merely short is doubtful: it may be a view from the end."""
+    """A class that is only short is doubtful, since it may be an end-on view."""
     verdict = select([*[GOOD] * 9, 2 * disc(6)], decoys=np.zeros(10)).verdicts[9]
 
     assert not verdict.accepted

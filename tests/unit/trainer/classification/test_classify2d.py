@@ -1,4 +1,4 @@
-"""Particles are sorted into classes and aligned, without a reference."""
+"""Reference-free sorting of particles into classes, with alignment."""
 
 import math
 
@@ -33,7 +33,7 @@ def shapes():
 
 
 def particles(each, *, noise, seed=0, shift_px=2.0, kinds=(0, 1, 2)):
-    """Return turned, shifted, noisy shapes, their kinds, and their shifts."""
+    """Return rotated, shifted, noisy shapes, their kinds, and their shifts."""
     rng = np.random.default_rng(seed)
     kind = np.repeat(kinds, each)
     rng.shuffle(kind)
@@ -41,7 +41,7 @@ def particles(each, *, noise, seed=0, shift_px=2.0, kinds=(0, 1, 2)):
     images = []
     for k, s in zip(kind, shift, strict=True):
         image = ndimage.rotate(shapes()[k], rng.uniform(0, 360), reshape=False, order=1)
-        # scipy turns about (box - 1) / 2; half a pixel does no harm here
+        # scipy rotates about (box - 1) / 2; half a pixel does not matter here
         images.append(ndimage.shift(image, s, order=1) + rng.normal(0, noise, image.shape))
     return np.array(images, dtype=np.float32), kind, shift
 
@@ -61,7 +61,7 @@ def sorted_particles():
 
 
 def test_a_class_holds_one_kind(sorted_particles):
-    """Nine of ten particles are in a class where their kind is the majority."""
+    """Nine out of ten particles are in a class where their kind is the majority."""
     kind, _, found = sorted_particles
 
     majority = [np.bincount(kind[found.label == k], minlength=3).max() for k in range(6)]
@@ -78,7 +78,7 @@ def test_no_class_swallows_the_others(sorted_particles):
 
 
 def test_an_average_looks_like_its_kind(sorted_particles):
-    """The bar's average, turned the right way, correlates with the bar."""
+    """The average of the bar, rotated to match, correlates with the bar."""
     kind, _, found = sorted_particles
     of_bars = max(range(6), key=lambda k: int((kind[found.label == k] == 0).sum()))
     inside = soft_disc(BOX_PX, 18, torch.device("cpu")).numpy() > 0.5
@@ -103,7 +103,7 @@ def test_the_two_halves_agree(sorted_particles):
 
 
 def test_shifts_lead_to_the_centre(sorted_particles):
-    """Relative to their class, particles are found where they were put, within a pixel or so."""
+    """Particles are found where they were placed relative to their class, to about a pixel."""
     kind, shift, found = sorted_particles
     ring = kind == 1
     error = np.linalg.norm(found.shift_yx_px[ring] - shift[ring], axis=1)
@@ -123,7 +123,7 @@ def test_the_same_seed_gives_the_same_classes():
 
 
 def test_pure_noise_and_doubles_are_no_obstacle():
-    """Every particle has a class and finite figures, also where all are the same image."""
+    """Every particle has a class and finite figures, even if all are the same image."""
     image = np.random.default_rng(0).normal(0, 1, (1, BOX_PX, BOX_PX)).astype(np.float32)
 
     found = classify(np.repeat(image, 40, 0), diameter_px=DIAMETER_PX, classes=5, rules=RULES)
@@ -160,7 +160,7 @@ def test_a_shift_is_a_phase_on_the_rings():
 
 
 def test_a_turn_is_a_phase_of_the_angular_frequencies():
-    """A spot turned by 90° from x towards y is coefficient m times exp(-i m 90°)."""
+    """Rotating a spot by 90° from x towards y multiplies coefficient m by exp(-i m 90°)."""
     y, x = np.indices((BOX_PX, BOX_PX)) - BOX_PX // 2
     polar = Polar(BOX_PX, 8, 64, torch.ones(BOX_PX, BOX_PX))
     on_x, on_y = (
@@ -175,7 +175,7 @@ def test_a_turn_is_a_phase_of_the_angular_frequencies():
 
 
 def test_further_particles_get_the_class_of_their_kind():
-    """Those had no part in making the classes, nor have decoys, which are noise here."""
+    """They were not used for making the classes; neither were the decoys, which are noise here."""
     images, kind, _ = particles(60, noise=0.7)
     others, other_kind, _ = particles(30, noise=0.7, seed=5)
     noise = np.random.default_rng(9).normal(0, 0.7, (40, BOX_PX, BOX_PX)).astype(np.float32)
@@ -199,7 +199,7 @@ def test_further_particles_get_the_class_of_their_kind():
 
 
 def test_a_class_is_centred_on_the_whole_body():
-    """A large and a small lobe: picks on the large one are moved to between the two."""
+    """For a large and a small lobe, picks on the large one are moved to between the two."""
     rng = np.random.default_rng(3)
     y, x = np.indices((BOX_PX, BOX_PX)) - BOX_PX // 2
     shape = np.where(np.hypot(y, x) < 5, 1.3, 0) + np.where(np.hypot(y - 13, x) < 6, 1.0, 0)

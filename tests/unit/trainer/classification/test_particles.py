@@ -1,4 +1,4 @@
-"""Picks become a stack of particles."""
+"""Cutting a stack of particles from picks."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ DIAMETER_ANGSTROM = 80.0
 
 
 def micrograph(centres, shape=(400, 440), height=-3.0):
-    """Return noise with Gaussian particles, dark, at (y, x)."""
+    """Return noise with dark Gaussian particles at (y, x)."""
     y, x = np.indices(shape)
     image = np.random.default_rng(0).normal(10, 0.5, shape)
     for cy, cx in centres:
@@ -36,12 +36,12 @@ def cut(image, centres, **keywords):
 
 
 def test_a_particle_is_bright_and_centred_to_a_fraction_of_a_pixel():
-    """Its centre of mass is pixel ``box // 2`` wherever in a pixel the pick is."""
+    """Its centre of mass is at pixel ``box // 2``, wherever the pick is within its pixel."""
     centres = [(150.0, 160.0), (250.3, 280.7), (120.5, 300.25)]
 
     stack = cut(micrograph(centres), centres)
 
-    middle = stack.images[:, 15:46, 15:46].clip(1)  # the body alone
+    middle = stack.images[:, 15:46, 15:46].clip(1)  # the body only
     y, x = np.indices((31, 31)) - 15
     mass = middle.sum(axis=(1, 2))
     assert (mass > 100).all()
@@ -50,7 +50,7 @@ def test_a_particle_is_bright_and_centred_to_a_fraction_of_a_pixel():
 
 
 def test_a_box_that_is_partly_off_the_image_is_dropped_and_listed():
-    """What is left still knows which pick it was."""
+    """The remaining particles keep the index of their pick."""
     stack = cut(micrograph([]), [(20, 200), (200, 200), (200, 430)], micrograph=7)
 
     assert stack.candidate.tolist() == [1]
@@ -66,14 +66,14 @@ def test_no_picks_are_an_empty_stack():
     ("pixel_size_angstrom", "box_px"), [(0.5, 64), (1.0, 64), (2.2, 54), (10.0, 48)]
 )
 def test_a_box_is_never_finer_than_the_micrograph_allows(pixel_size_angstrom, box_px):
-    """64 pixels, or what 1.5 diameters of 80 Å are in the micrograph, but at least 48."""
+    """It has 64 pixels, or as many as 1.5 diameters of 80 Å in the micrograph, but at least 48."""
     chosen = choose_box_px(pixel_size_angstrom=pixel_size_angstrom, diameter_angstrom=80)
 
     assert chosen == box_px
 
 
 def test_the_background_is_level_and_of_standard_deviation_one():
-    """Whatever level each particle stands on."""
+    """The result does not depend on the grey level around each particle."""
     images = np.random.default_rng(1).normal(0, 3, (20, 64, 64)).astype(np.float32)
     images += np.arange(20, dtype=np.float32)[:, None, None]
 

@@ -1,7 +1,7 @@
-"""What learning curves say.
+"""Diagnosis of learning curves.
 
-``tests/data/curves`` holds curves of real trainings, as ``tests/benchmarks/diagnosis.py`` made
-them (and four on real micrographs); each test changes one thing or none.
+``tests/data/curves`` contains curves of real trainings made by ``tests/benchmarks/diagnosis.py``
+(and four on real micrographs). Each test changes one thing or nothing.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ USUAL = Settings(
 
 
 def recorded(name):
-    """Return what ``diagnose`` takes of a recorded training."""
+    """Return the arguments of ``diagnose`` for a recorded training."""
     entries = json.loads((CURVES / f"{name}.json").read_bytes())
     columns = [field.name for field in dataclasses.fields(EpochFigures)][2:]
     rows = zip(*(entries[column] for column in columns), strict=True)
@@ -45,9 +45,9 @@ def kinds(findings):
 
 
 def curves(training, held_out, *, accuracy=(0.8, 0.8), found=0.7, settings=USUAL):
-    """Return what ``diagnose`` takes of curves given as progress, 0 to 1.
+    """Return the arguments of ``diagnose`` for curves given as progress, 0 to 1.
 
-    An accuracy is a number, or a function of the epoch's index.
+    An accuracy is a number, or a function of the index of the epoch.
     """
 
     def at(value, i):
@@ -78,13 +78,13 @@ def curves(training, held_out, *, accuracy=(0.8, 0.8), found=0.7, settings=USUAL
 
 
 def rise(count, top=0.8, quickness=4.0):
-    """Return a healthy curve: it rises and settles."""
+    """Return a healthy curve, which rises and levels off."""
     return [top * (1 - math.exp(-quickness * (i + 1) / count)) for i in range(count)]
 
 
 @pytest.mark.parametrize("path", sorted(CURVES.glob("healthy-*.json")), ids=lambda p: p.stem)
 def test_a_healthy_training_raises_no_alarm(path):
-    """Easy and hard micrographs, clean labels and a blob picker's."""
+    """Cases: easy and hard micrographs, clean labels and those of a blob picker."""
     assert kinds(diagnose(**recorded(path.stem))) == []
 
 
@@ -102,7 +102,7 @@ def test_a_healthy_training_raises_no_alarm(path):
     ],
 )
 def test_a_training_made_to_fail_is_told_by_its_curves(name, expected):
-    """Absurd rates, too few epochs, no class weights on sparse particles, one micrograph."""
+    """Cases: absurd rates, too few epochs, no class weights on sparse particles, one micrograph."""
     findings = diagnose(**recorded(name))
 
     assert kinds(findings) == expected
@@ -112,7 +112,7 @@ def test_a_training_made_to_fail_is_told_by_its_curves(name, expected):
 
 
 def test_a_loss_that_is_no_number_is_a_rate_too_high():
-    """Underfitting too, as the practice lists it, but with the same remedy: a lower rate."""
+    """It is underfitting too, as in published practice, but with the same remedy: a lower rate."""
     curve = curves(rise(3), rise(3), settings=USUAL)
     last = dataclasses.replace(curve["epochs"][-1], training_loss=math.nan)
     curve["epochs"][-1] = last
@@ -126,7 +126,7 @@ def test_a_loss_that_is_no_number_is_a_rate_too_high():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_never_a_number_is_diagnosed_too(value):
-    """There is not one whole epoch."""
+    """In this case there is not a single complete epoch."""
     curve = curves([0.1], [0.1])
     curve["epochs"][0] = dataclasses.replace(curve["epochs"][0], validation_loss=value)
 
@@ -134,7 +134,7 @@ def test_a_loss_that_is_never_a_number_is_diagnosed_too(value):
 
 
 def test_large_losses_in_one_epoch_are_a_rough_start():
-    """Persisting ones are a rate too high, whatever comes after."""
+    """Persistent ones mean that the rate is too high, whatever follows."""
     rough, bad = rise(30), rise(30)
     rough[0] = -1000
     bad[:3] = [-1000, -500, -10]
@@ -154,7 +154,7 @@ def test_large_losses_in_one_epoch_are_a_rough_start():
     ],
 )
 def test_a_flat_curve_is_judged_by_its_rate(rate, expected, remedy):
-    """Steps too long and too short look alike; between them, all is background."""
+    """Steps that are too long or too short look alike; in between, everything is background."""
     settings = dataclasses.replace(USUAL, initial_learning_rate=rate, final_learning_rate=rate / 10)
     flat = [0.01, 0.0, 0.02] * 4
     curve = curves(flat, flat, accuracy=(0.5, 0.5), found=0.0, settings=settings)
@@ -165,7 +165,7 @@ def test_a_flat_curve_is_judged_by_its_rate(rate, expected, remedy):
 
 
 def test_class_weights_come_before_a_lower_rate():
-    """Where no particle is found and they are off."""
+    """They are the remedy if no particle is found and class weights are off."""
     settings = dataclasses.replace(USUAL, class_weights=False)
     curve = curves(rise(30), rise(30), accuracy=(0.5, 0.5), found=0.0, settings=settings)
 
@@ -176,14 +176,14 @@ def test_class_weights_come_before_a_lower_rate():
 
 
 def test_a_network_that_is_sure_of_nothing_may_still_rank():
-    """With class weights on and half of the way gone, faint particles are not all background."""
+    """With class weights and half of the progress made, faint particles are not all background."""
     curve = curves(rise(30, 0.4), rise(30, 0.4), accuracy=(0.65, 0.65), found=0.0)
 
     assert kinds(diagnose(**curve)) == []
 
 
 def test_a_gap_alone_is_not_overfitting():
-    """The network knows its own micrographs better; as long as others gain too, that is well."""
+    """A network fits its training micrographs better; that is fine while others improve too."""
     training, held_out = rise(30, 0.9), rise(30, 0.75)
 
     assert kinds(diagnose(**curves(training, held_out, accuracy=(0.95, 0.8)))) == []
@@ -206,7 +206,7 @@ def test_overfitting_needs_losses_and_accuracies_to_part():
 
 
 def test_training_far_ahead_asks_for_a_lower_final_rate():
-    """And not for a higher one, which is for overfitting."""
+    """It does not ask for a higher rate, which is the remedy for overfitting."""
     (finding,) = diagnose(**curves(rise(30, 0.95), rise(30, 0.5), accuracy=(0.95, 0.8)))
 
     assert finding.kind == "training_ahead"
@@ -214,7 +214,7 @@ def test_training_far_ahead_asks_for_a_lower_final_rate():
 
 
 def test_a_loss_that_falls_a_little_at_the_end_is_advice():
-    """Steeply, it is worth a rerun."""
+    """A loss that falls steeply is worth a rerun."""
     settings = dataclasses.replace(USUAL, epochs=10)
     (little,) = diagnose(**curves(rise(10, 0.6, 2), rise(10, 0.6, 2.6), settings=settings))
     (much,) = diagnose(**curves(rise(10, 0.6, 1), rise(10, 0.6, 1), settings=settings))
@@ -224,7 +224,7 @@ def test_a_loss_that_falls_a_little_at_the_end_is_advice():
 
 
 def test_long_stagnation_is_advice():
-    """Only where it goes on for long, and never below the advised number of epochs."""
+    """Only long stagnation is reported, and never with fewer than the advised number of epochs."""
     settings = dataclasses.replace(USUAL, epochs=200)
     held_out = [*rise(40), *[rise(40)[-1]] * 60]
     (finding,) = diagnose(**curves(held_out, held_out, settings=settings))
@@ -236,7 +236,7 @@ def test_long_stagnation_is_advice():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_scatter_of_the_epochs_is_no_finding(seed):
-    """Healthy curves with three times the scatter of real ones."""
+    """Healthy curves are tested with three times the scatter of real ones."""
     rng = np.random.default_rng(seed)
     training, held_out = (
         [v + rng.normal(0, 0.03) for v in rise(30, top, 8)] for top in (0.8, 0.75)
@@ -253,7 +253,7 @@ def test_nothing_is_said_of_nothing():
 
 
 def test_a_remedy_stays_within_the_advised_range():
-    """Rates are not raised beyond what practice advises; then it is the epochs' turn."""
+    """Rates are not raised above the advised range; the epochs are raised instead."""
     highest = dataclasses.replace(USUAL, initial_learning_rate=0.01, final_learning_rate=0.001)
     low = {"accuracy": (0.55, 0.55), "found": 0.1}
 

@@ -39,7 +39,7 @@ def batches(micrograph, seed=0, **options):
 
 
 def test_a_patch_is_the_piece_at_its_corner():
-    """Pixels, and labels at the same place."""
+    """Pixels and labels come from the same place."""
     patch = cut(labelled(positive=[(60, 50)]), (40, 30))
 
     assert patch.image[0, 0] == 40_030
@@ -49,7 +49,7 @@ def test_a_patch_is_the_piece_at_its_corner():
 
 
 def test_close_particles_keep_their_own_peaks():
-    """The higher of two Gaussians counts, not their sum."""
+    """The target is the higher of two Gaussians, not their sum."""
     patch = cut(labelled(positive=[(30, 24), (30, 36)]))
 
     assert patch.target.max() == pytest.approx(1)
@@ -62,7 +62,7 @@ def test_a_particle_beside_the_patch_reaches_into_it():
 
 
 def test_nothing_is_learned_where_it_is_doubtful():
-    """Masked pixels and the discs of ignored candidates weigh nothing."""
+    """Masked pixels and the discs of ignored candidates have weight 0."""
     mask = np.zeros((200, 160), dtype=bool)
     mask[:10] = True
 
@@ -72,7 +72,7 @@ def test_nothing_is_learned_where_it_is_doubtful():
 
 
 def test_beside_the_limits_of_the_area_only_particles_are_learned():
-    """A particle just outside is no seed, and its flank inside is no background."""
+    """A particle just outside is not a seed, and its flank inside is not background."""
     area = PickArea.of_image((200, 160), edge_px=10)
     micrograph = labelled(positive=[(12, 30)], area=area)
 
@@ -84,7 +84,7 @@ def test_beside_the_limits_of_the_area_only_particles_are_learned():
 
 
 def test_a_micrograph_smaller_than_a_patch_is_filled_up():
-    """What is beyond it weighs nothing."""
+    """Pixels beyond the micrograph have weight 0."""
     (batch,) = batches(labelled(shape=(50, 64)), patches=1, augment=False)
 
     assert batch.image.shape == (1, 1, 64, 64)
@@ -92,7 +92,7 @@ def test_a_micrograph_smaller_than_a_patch_is_filled_up():
 
 
 def test_the_same_generator_gives_the_same_batches():
-    """That is what lets a run resume; another seed gives other ones."""
+    """A run can be resumed because of this; another seed gives other batches."""
     micrograph = labelled(positive=[(60, 50), (150, 100)])
     first, again, other = (batches(micrograph, seed) for seed in (3, 3, 4))
 
@@ -102,7 +102,7 @@ def test_the_same_generator_gives_the_same_batches():
 
 
 def test_labels_turn_with_the_image():
-    """After any turn or mirroring, the target's peak is still on the particle."""
+    """After any rotation or mirroring, the peak of the target is still on the particle."""
     shape, centre = (200, 160), (100, 80)
     y, x = np.indices(shape)
     image = 20 * np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 20).astype(np.float32)

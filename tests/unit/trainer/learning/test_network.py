@@ -21,7 +21,7 @@ SMALL = Architecture(channels=(2, 3, 4), deepest_convolutions=1)
 
 
 def used(network):
-    """Return the network as after some training: its normalizations have seen images."""
+    """Return the network as if trained for a while: its normalizations have seen images."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for layer in network.modules():
@@ -45,7 +45,7 @@ def test_the_network_is_small_and_sees_three_diameters():
 
 
 def test_the_same_seed_gives_the_same_network_and_graph():
-    """Nothing else enters: neither torch's global state nor the time."""
+    """The result depends on nothing else, neither torch's global state nor the time."""
     first = to_onnx(make_network(1, SMALL))
     torch.rand(5)
 
@@ -55,7 +55,7 @@ def test_the_same_seed_gives_the_same_network_and_graph():
 
 @pytest.mark.parametrize("architecture", [SMALL, Architecture()])
 def test_the_graph_gives_the_networks_scores_at_any_size(architecture):
-    """Also with normalizations folded in, to float32's last digits."""
+    """The scores agree to the last digits of float32, also with normalizations folded in."""
     network = used(make_network(1, architecture))
     rng = np.random.default_rng(0)
     images = [rng.normal(size=shape).astype(np.float32) for shape in ((64, 96), (112, 48))]
@@ -67,7 +67,7 @@ def test_the_graph_gives_the_networks_scores_at_any_size(architecture):
 
 
 def test_a_micrograph_upside_down_has_the_same_scores():
-    """Both ways up are looked at, and the mean is given."""
+    """The graph scores both orientations and returns the mean."""
     score = graph_scores(to_onnx(make_network(3)), 1)
     image = np.random.default_rng(1).standard_normal((48, 64)).astype(np.float32)
     turned = np.ascontiguousarray(image[::-1, ::-1])
@@ -75,7 +75,7 @@ def test_a_micrograph_upside_down_has_the_same_scores():
 
 
 def test_a_layer_without_a_counterpart_is_refused_by_name():
-    """Better no bundle than one that picks otherwise than the network does."""
+    """No bundle is better than one whose picks differ from those of the network."""
     with pytest.raises(TrainerError, match="GELU"):
         to_onnx(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.GELU()))
 
@@ -92,7 +92,7 @@ def test_the_export_leaves_the_network_as_it_is():
 
 
 def test_scores_that_are_no_numbers_are_refused():
-    """NaN is no agreement."""
+    """NaN does not count as agreement."""
     network = used(make_network(1, SMALL))
     image = np.full((32, 32), np.nan, dtype=np.float32)
 
@@ -101,7 +101,7 @@ def test_scores_that_are_no_numbers_are_refused():
 
 
 def test_pixels_without_weight_cost_nothing():
-    """Whatever the network says there."""
+    """The scores there do not matter."""
     logits = torch.tensor([[[[9.0, -9.0]]]])
     target, weight = torch.zeros_like(logits), torch.tensor([[[[0.0, 1.0]]]])
 
@@ -110,7 +110,7 @@ def test_pixels_without_weight_cost_nothing():
 
 
 def test_accuracy_is_balanced():
-    """Finding nothing is half right, however few the particles are."""
+    """Finding nothing gives an accuracy of one half, however few particles there are."""
     target = torch.zeros(1, 1, 10, 10)
     target[..., 0, 0] = 1
     nothing = torch.full_like(target, -5.0)
@@ -119,7 +119,7 @@ def test_accuracy_is_balanced():
 
 
 def test_the_learning_rate_falls_from_first_to_last_epoch():
-    """As the settings say, both ends included."""
+    """Both end points are those of the settings."""
     recipe = Recipe(epochs=5, initial_learning_rate=0.01, final_learning_rate=0.0001, seed=1)
 
     rates = [learning_rate(recipe, epoch) for epoch in range(5)]
@@ -143,7 +143,7 @@ def test_the_operating_point_has_the_best_f1():
 
 
 def test_without_a_meaningful_f1_there_are_as_many_picks_as_seeds():
-    """Too few seeds are held out to choose by."""
+    """There are too few held-out seeds to choose a threshold."""
     point = choose_operating_point(matches([0.9, 0.8, 0.7, 0.6], [True, False, True, True], 2))
 
     assert point.threshold == 0.8

@@ -1,4 +1,4 @@
-"""From which score on a pick counts."""
+"""Choice of the score threshold for picks."""
 
 from pathlib import Path
 
@@ -17,13 +17,13 @@ SCORES = np.linspace(0.9, 0.1, 17)
 
 
 def matches(hits, *, truths):
-    """Return the matches of 17 picks, the best of which are hits."""
+    """Return the matches of 17 picks; those with the best scores are hits."""
     hit = np.arange(len(SCORES)) < hits
     return Matches(SCORES, hit, np.where(hit, 1.0, np.nan), truths)
 
 
 def test_a_person_who_knows_the_count_is_believed():
-    """Whatever F1 says; in the mean of the held-out micrographs, and all if there are fewer."""
+    """The count overrides F1; it is a mean per held-out micrograph, and all are taken if fewer."""
     found = [matches(6, truths=8), matches(6, truths=8)]
 
     point = choose_operating_point(found, expected_picks=10)
@@ -36,7 +36,7 @@ def test_a_person_who_knows_the_count_is_believed():
 
 
 def test_a_pickers_seeds_lack_the_difficult_particles():
-    """So the score with the best F1 against them is too high, and the half way to 0.5 is taken."""
+    """The score with the best F1 against them is too high, so the midpoint to 0.5 is used."""
     found = [matches(6, truths=6), matches(6, truths=6)]
 
     best = choose_operating_point(found)
@@ -49,7 +49,7 @@ def test_a_pickers_seeds_lack_the_difficult_particles():
 
 
 def test_picks_that_count_neither_way_are_among_those_expected(monkeypatch):
-    """They are written like all others, so they are among those that a person has counted."""
+    """They are written like all others, so they are part of the count given by a person."""
     x_px = np.arange(20, 420, 20, dtype=np.float32)
     y_px = np.full_like(x_px, 50)
     found = Picks(x_px, y_px, np.linspace(0.95, 0.2, 20).astype(np.float32))
@@ -79,7 +79,7 @@ def test_picks_that_count_neither_way_are_among_those_expected(monkeypatch):
 
 
 def test_a_refined_position_that_leaves_the_area_is_no_pick(monkeypatch):
-    """The worker drops it too."""
+    """The worker drops such a pick too."""
     y, x = np.indices((64, 64))
     scores = sum(
         np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 20) for cy, cx in ((9.7, 30.0), (10.3, 50.0))
@@ -104,9 +104,9 @@ def test_a_refined_position_that_leaves_the_area_is_no_pick(monkeypatch):
 
 
 def test_by_their_classes_picks_count_as_far_as_they_are_likely():
-    """Ten sure picks, and ten that are as likely as not: all are worth writing; unlikely ones not.
+    """Ten certain picks and ten at even odds are all worth writing; unlikely ones are not.
 
-    The threshold is half way from there to 0.3; what no class has seen has no say.
+    The threshold is the midpoint between that score and 0.3; picks in no class have no influence.
     """
     chance = np.array([0.95] * 8 + [0.6] * 4 + [0.05] * 5, dtype=np.float32)
     chance[3] = np.nan
@@ -121,7 +121,7 @@ def test_by_their_classes_picks_count_as_far_as_they_are_likely():
 
 
 def test_classes_that_have_seen_hardly_any_pick_do_not_choose():
-    """Then the seeds do."""
+    """In this case the seeds determine the threshold."""
     chance = np.full(17, np.nan, dtype=np.float32)
     chance[:2] = 0.9
     found = [matches(6, truths=6)] * 3
@@ -132,7 +132,7 @@ def test_classes_that_have_seen_hardly_any_pick_do_not_choose():
 
 
 def test_what_only_one_picker_finds_is_labelled_by_its_class():
-    """A place in a good class is a particle, one in a doubtful class counts neither way."""
+    """A place in a good class is a particle; one in a doubtful class counts neither way."""
     yx_px = np.array([[10, 10], [10, 60], [10, 110], [10, 160], [10, 200]], dtype=np.float32)
     micrograph = PreparedMicrograph(
         path=Path("mic.mrc"),

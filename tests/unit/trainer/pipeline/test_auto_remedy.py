@@ -1,4 +1,4 @@
-"""Trainings that mend themselves: real ones, each of a few seconds."""
+"""Trainings that are repeated with corrected settings: real trainings of a few seconds each."""
 
 import dataclasses
 import math
@@ -46,7 +46,7 @@ CAME_APART = EpochFigures(
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Make the sums in the same order on any machine."""
+    """Use one thread, so that sums have the same order on any machine."""
     torch.set_num_threads(1)
 
 
@@ -103,7 +103,7 @@ def progress_of(folder):
 
 
 def attempt(number, precision, finding=None, settings=USUAL):
-    """Return an attempt with a given average precision; None for one that came apart."""
+    """Return an attempt with a given average precision; None for one that diverged."""
     right = 10 if precision is None else round(10 * precision)
     hit = np.arange(10) < right
     return Attempt(
@@ -137,7 +137,7 @@ LOWER, LOWEST = USUAL.scaled(0.001), USUAL.scaled(0.0003)
 
 
 def test_an_absurd_rate_is_mended(make_trainer, tmp_path, monkeypatch):
-    """Found, said, trained again with the usual rate, and the better weights kept."""
+    """It is found, reported and retrained with the usual rate, and the better weights are kept."""
     monkeypatch.setattr(auto_remedy, "MOST_RERUNS", 1)
     run = make_trainer(epochs=5, initial_learning_rate=1.0, final_learning_rate=0.5)
 
@@ -160,7 +160,7 @@ def test_an_absurd_rate_is_mended(make_trainer, tmp_path, monkeypatch):
 
 
 def test_too_few_epochs_are_mended_by_more(make_trainer, tmp_path):
-    """The loss still falls after two."""
+    """The loss is still falling after two epochs."""
     run = make_trainer(epochs=2)
     learned, held_out = ([field(n, contrast=0.3) for n in m] for m in (range(4), (8, 9)))
 
@@ -173,7 +173,7 @@ def test_too_few_epochs_are_mended_by_more(make_trainer, tmp_path):
 
 
 def test_without_auto_remedy_it_is_only_told(make_trainer, tmp_path):
-    """One attempt, with its findings."""
+    """There is one attempt, with its findings."""
     run = make_trainer(epochs=2, auto_remedy=False)
 
     train_with_remedies(run, tmp_path, [field(0)], [field(9)])
@@ -185,7 +185,7 @@ def test_without_auto_remedy_it_is_only_told(make_trainer, tmp_path):
 
 
 def test_a_training_whose_every_loss_is_no_number_is_given_up_in_words(make_trainer, tmp_path):
-    """After it was tried with lower rates; broken pixels are named as the likely cause."""
+    """Lower rates are tried first; broken pixels are named as the likely cause."""
     broken = dataclasses.replace(field(0), image=np.full((200, 200), np.nan, dtype=np.float32))
     run = make_trainer(epochs=2)
 
@@ -196,7 +196,7 @@ def test_a_training_whose_every_loss_is_no_number_is_given_up_in_words(make_trai
 
 
 def test_weights_to_start_from_are_used(make_trainer, tmp_path):
-    """A second round goes on from the first: one epoch at a tiny rate leaves it nearly there."""
+    """A second round starts from the first: one epoch at a tiny rate hardly changes the weights."""
     run = make_trainer(epochs=5, auto_remedy=False)
     learned, held_out = [field(n) for n in range(4)], [field(9)]
     train_with_remedies(run, tmp_path, learned, held_out)
@@ -217,7 +217,7 @@ def test_weights_to_start_from_are_used(make_trainer, tmp_path):
 
 
 def test_the_highest_average_precision_is_kept():
-    """Of equal ones the earlier, since a rerun must have been worth it."""
+    """If two are equal, the earlier is kept, since a rerun must bring an improvement."""
     assert choose([attempt(1, 0.5), attempt(2, 0.8)]).kept == 2
     assert choose([attempt(1, 0.8), attempt(2, 0.5), attempt(3, 0.8)]).kept == 1
     assert choose([attempt(1, None), attempt(2, 0.0)]).kept == 2
@@ -225,7 +225,7 @@ def test_the_highest_average_precision_is_kept():
 
 
 def test_reruns_end():
-    """After two, without a fault, on mere advice, and before settings come round again."""
+    """They end after two, without a fault, on mere advice, and before settings are repeated."""
     first, second, third = (
         attempt(1, 0.5, fault(LOWER)),
         attempt(2, 0.5, fault(LOWEST), LOWER),
@@ -241,7 +241,7 @@ def test_reruns_end():
 
 
 def test_what_was_tried_survives_on_disk(tmp_path):
-    """Also losses that are no numbers, in JSON that every program reads."""
+    """Losses that are not finite survive too, in JSON that every program can read."""
     written = History(attempts=[attempt(1, None), attempt(2, 0.5, fault(LOWER))], kept=2, why="w")
 
     written.write(tmp_path)
@@ -254,7 +254,7 @@ def test_what_was_tried_survives_on_disk(tmp_path):
 
 
 def test_a_damaged_history_is_named(tmp_path):
-    """With what to remove."""
+    """The error says what to remove."""
     (tmp_path / "history.json").write_text("[{")
 
     with pytest.raises(TrainerError, match=r"history\.json cannot be read"):

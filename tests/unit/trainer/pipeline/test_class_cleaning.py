@@ -1,4 +1,4 @@
-"""Seeds cleaned by 2D classes: what is believed, what is junk, and when the classes say nothing."""
+"""Seeds cleaned by 2D classes: what is believed, what is junk, and when classes are not used."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ SIDE_PX = 800
 
 @pytest.fixture
 def micrographs(tmp_path):
-    """Return four micrographs of 36 discs each, with as many candidates where nothing is."""
+    """Return four micrographs of 36 discs each, with as many candidates at empty places."""
     rng = np.random.default_rng(2)
     made = []
     y, x = np.indices((SIDE_PX, SIDE_PX))
@@ -71,7 +71,7 @@ def micrographs(tmp_path):
 def clean(
     micrographs, folder, *, accept=(), reject=(), trusted=False, weak=False, decoys=None, **rules
 ):
-    """Clean the candidates; return verdicts, what classes.json says, and the notes."""
+    """Clean the candidates; return the verdicts, the content of classes.json, and the notes."""
     notes = []
     rules = CleanRules(**rules)
     folder.mkdir(exist_ok=True)
@@ -105,7 +105,7 @@ def clean(
 
 
 def test_particles_are_believed_and_empty_ice_is_not(micrographs, tmp_path):
-    """Most of each, also of so few; a box that reaches over the edge is not sorted."""
+    """Most of each are recognized, even with so few; boxes that cross the edge are not sorted."""
     verdicts, summary, _ = clean(micrographs, tmp_path / "classify")
 
     particles = np.concatenate([v[:36] for v in verdicts])
@@ -118,7 +118,7 @@ def test_particles_are_believed_and_empty_ice_is_not(micrographs, tmp_path):
 
 
 def test_particles_are_cut_with_their_micrographs_defocus(micrographs, tmp_path, monkeypatch):
-    """And those of a micrograph without one are cut as they are."""
+    """Particles of a micrograph without a defocus are cut unchanged."""
     ctf = Ctf(
         defocus_u_angstrom=15_000,
         defocus_v_angstrom=15_000,
@@ -141,7 +141,7 @@ def test_particles_are_cut_with_their_micrographs_defocus(micrographs, tmp_path,
 
 
 def test_the_same_seed_gives_the_same_verdicts(micrographs, tmp_path):
-    """A stage that was killed and is done again comes to the same."""
+    """A stage that was killed and is done again gives the same result."""
     first, _, _ = clean(micrographs, tmp_path / "a")
     second, _, _ = clean(micrographs, tmp_path / "b")
 
@@ -150,7 +150,7 @@ def test_the_same_seed_gives_the_same_verdicts(micrographs, tmp_path):
 
 
 def test_too_few_candidates_are_not_sorted(micrographs, tmp_path):
-    """Averages of a handful are noise; the seeds stay as they were, and that is said."""
+    """Averages of a handful are noise; the seeds are left unchanged, and this is reported."""
     verdicts, summary, notes = clean(micrographs, tmp_path / "classify", least_particles=10_000)
 
     assert all((v == UNSORTED).all() for v in verdicts)
@@ -159,7 +159,7 @@ def test_too_few_candidates_are_not_sorted(micrographs, tmp_path):
 
 
 def test_classes_that_reject_nearly_all_are_not_gone_by(micrographs, tmp_path):
-    """Then it is the particle that the classes did not find."""
+    """In this case it is the particle that the classes have missed."""
     verdicts, summary, notes = clean(micrographs, tmp_path / "classify", least_believed=1.0)
 
     assert all((v == UNSORTED).all() for v in verdicts)
@@ -168,7 +168,7 @@ def test_classes_that_reject_nearly_all_are_not_gone_by(micrographs, tmp_path):
 
 
 def test_a_person_overrules_the_verdicts(micrographs, tmp_path):
-    """Without sorting again: the classes keep their numbers, and the picture says who decided."""
+    """Nothing is sorted again: the classes keep their numbers, and the picture says who decided."""
     _, before, _ = clean(micrographs, tmp_path / "classify")
     accepted = [number for number, c in enumerate(before["classes"]) if c["accepted"]]
     rejected = [number for number, c in enumerate(before["classes"]) if not c["accepted"]]
@@ -183,7 +183,7 @@ def test_a_person_overrules_the_verdicts(micrographs, tmp_path):
 
 
 def test_a_class_that_there_is_not_cannot_be_decided_on(micrographs, tmp_path):
-    """The error names the numbers that there are."""
+    """The error names the existing class numbers."""
     _, summary, _ = clean(micrographs, tmp_path / "classify")
     count = len(summary["classes"])
 
@@ -194,7 +194,7 @@ def test_a_class_that_there_is_not_cannot_be_decided_on(micrographs, tmp_path):
 def test_a_persons_picks_are_believed_whatever_their_classes_look_like(
     micrographs, tmp_path, quick_classes
 ):
-    """The classes are shown all the same; none of them is a reason to leave a pick out."""
+    """The classes are still shown, but none of them is a reason to leave out a pick."""
     verdicts, summary, notes = clean(micrographs, tmp_path / "classify", trusted=True)
 
     assert all((v == UNSORTED).all() for v in verdicts)
@@ -206,7 +206,7 @@ def test_a_persons_picks_are_believed_whatever_their_classes_look_like(
 def test_of_a_persons_picks_only_those_that_a_person_rejects_are_not_believed(
     micrographs, tmp_path, quick_classes
 ):
-    """Those whose box reaches over the edge are believed, too."""
+    """Picks whose box crosses the edge are believed too."""
     verdicts, _, _ = clean(micrographs, tmp_path / "classify", trusted=True, reject=[1])
 
     every = np.concatenate(verdicts)
@@ -215,7 +215,7 @@ def test_of_a_persons_picks_only_those_that_a_person_rejects_are_not_believed(
 
 
 def test_what_is_beyond_the_sample_is_sorted_into_its_classes(micrographs, tmp_path):
-    """Classes are made from two thirds of the candidates; the others get class and verdict."""
+    """Classes are made from two thirds of the candidates; the others get a class and a verdict."""
     folder = tmp_path / "classify"
     verdicts, _, _ = clean(micrographs, folder, most_sampled=160)
 
@@ -254,7 +254,7 @@ def test_believed_candidates_are_moved_to_their_centres(micrographs, tmp_path):
 
 
 def test_a_class_that_attracts_decoys_is_taken_for_noise(micrographs, tmp_path):
-    """Decoys are places in the negatives; here they are where the micrographs are empty."""
+    """Decoys are positions in the negatives; here they are at empty places of the micrographs."""
     decoys = [
         Candidates(m.candidates.yx_px[36:-1].repeat(2, axis=0), np.full(50, 0.8, np.float32))
         for m in micrographs
@@ -275,12 +275,12 @@ def test_a_class_that_attracts_decoys_is_taken_for_noise(micrographs, tmp_path):
 def test_only_clear_junk_is_learned_as_background(
     micrographs, tmp_path, judge_second_class, score, taught
 ):
-    """What is in a class that is merely doubtful may be particles: it is learned as nothing."""
+    """Members of a doubtful class may be particles, so they are ignored during training."""
     judge_second_class(score)
 
     verdicts, summary, _ = clean(micrographs, tmp_path / "classify")
 
-    every = np.concatenate([v[:-1] for v in verdicts])  # the last ones' boxes reach over the edge
+    every = np.concatenate([v[:-1] for v in verdicts])  # the boxes of the last ones cross the edge
     assert summary["used"]
     assert (every == BELIEVED).sum() == len(every) // 2
     assert (every == taught).sum() == len(every) // 2
@@ -289,7 +289,7 @@ def test_only_clear_junk_is_learned_as_background(
 def test_in_weak_signal_classes_decide_nothing_but_a_person_does(
     micrographs, tmp_path, judge_second_class
 ):
-    """There is a picture all the same, with numbers to decide on."""
+    """There is still a picture with the class numbers that a person can decide on."""
     judge_second_class(0.0)
 
     verdicts, summary, notes = clean(micrographs, tmp_path / "classify", weak=True)

@@ -1,4 +1,4 @@
-"""A run that takes over preparation and sorting from an earlier one."""
+"""A run that reuses the preparation and sorting of an earlier run."""
 
 import json
 
@@ -18,7 +18,7 @@ FEW = CleanRules(least_particles=40)
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """Simulated kill of the process."""
 
 
 def run(folder):
@@ -30,7 +30,7 @@ def run(folder):
 
 @pytest.fixture
 def earlier(make_run, monkeypatch):
-    """Return a run whose first stages are done, killed before it has learned anything."""
+    """Return a run whose first stages are done, and which was killed before training."""
     folder = make_run("0001", epochs=1)
 
     def die(*_args, **_keywords):
@@ -44,7 +44,7 @@ def earlier(make_run, monkeypatch):
 
 
 def continued(make_run, **changed):
-    """Return a run that continues it."""
+    """Return a run that continues the earlier run."""
     folder = make_run("0002", epochs=1)
     update = {"continues": "0001"} | changed
     RunSpec.read(folder).model_copy(update=update).write(folder)
@@ -52,7 +52,7 @@ def continued(make_run, **changed):
 
 
 def test_only_what_a_person_decides_on_is_done_again(earlier, make_run, monkeypatch):
-    """Sorting took minutes; the verdicts on its classes are the person's."""
+    """Sorting takes minutes and is reused; only the verdicts on its classes are the person's."""
     classes = json.loads((earlier / "select" / CLASSES_JSON).read_bytes())["classes"]
     good = [number for number, found in enumerate(classes) if found["accepted"]]
     decided = Bootstrap.model_validate({"classes": {"reject": good[:1], "accept": good[1:2]}})
@@ -71,7 +71,7 @@ def test_only_what_a_person_decides_on_is_done_again(earlier, make_run, monkeypa
 
 
 def test_what_an_earlier_run_has_not_finished_is_done_again(earlier, make_run):
-    """A run that was killed while it sorted lends its preparation alone."""
+    """Only the preparation of a run that was killed while sorting is reused."""
     (earlier / "classify").rename(earlier / ".draft-classify")
     folder = continued(make_run)
 
@@ -84,7 +84,7 @@ def test_what_an_earlier_run_has_not_finished_is_done_again(earlier, make_run):
 
 @pytest.mark.parametrize("fault", ["gone", "other seeds"])
 def test_a_run_of_other_seeds_is_not_continued(earlier, make_run, fault, caplog):
-    """Files of a stage are by number: those of other micrographs would be mistaken for ours."""
+    """Stage files are numbered, so files of other micrographs would be mistaken for ours."""
     folder = continued(make_run)
     spec = RunSpec.read(earlier)
     if fault == "gone":
@@ -99,7 +99,7 @@ def test_a_run_of_other_seeds_is_not_continued(earlier, make_run, fault, caplog)
 
 
 def test_a_trainer_killed_while_it_takes_over_goes_on(earlier, make_run, monkeypatch):
-    """What can be seen is whole; a file system without links gets copies."""
+    """Visible files are complete; a file system without links gets copies."""
     folder = continued(make_run)
     spec = RunSpec.read(folder)
     calls = 0

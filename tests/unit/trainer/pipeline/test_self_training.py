@@ -1,4 +1,4 @@
-"""The network's own picks as seeds: tried once, and kept unless that fails."""
+"""Self-training: the network's own picks are tried once as seeds, and kept unless that fails."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ MICROGRAPHS = 3
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """Simulated kill of the process."""
 
 
 def die(*_args, **_keywords):
@@ -42,7 +42,7 @@ def die(*_args, **_keywords):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, write_run):
-    """Return the folder of a run that has come to its second round; only copied."""
+    """Return the folder of a run that has reached its second round; tests only copy it."""
     folder = write_run(
         tmp_path_factory.mktemp("trained"),
         micrographs=MICROGRAPHS,
@@ -59,7 +59,7 @@ def trained(tmp_path_factory, write_run):
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """Return a copy of it at work, for one epoch."""
+    """Return a copy of that run in progress, with one epoch."""
     folder = tmp_path / "runs" / "0001"
     shutil.copytree(trained, folder)
     shutil.rmtree(folder / ".draft-retrain")
@@ -79,7 +79,7 @@ def run(trained, tmp_path):
 
 
 def finished(run):
-    """Do the stage, and return whether it is used, and why."""
+    """Run the stage; return True if its result is used, and the reason."""
     folder = run.folder / "retrain"
     folder.mkdir()
     retrain(run, folder)
@@ -87,7 +87,7 @@ def finished(run):
 
 
 def judged_as(monkeypatch, *precisions):
-    """Let the networks have these mean average precisions; return what was asked."""
+    """Give the networks these mean average precisions; return the list of calls."""
     asked = []
 
     def mean_precision(_run, network, kinds):
@@ -99,7 +99,7 @@ def judged_as(monkeypatch, *precisions):
 
 
 def test_a_network_that_loses_little_is_kept_with_its_own_seeds(run, monkeypatch):
-    """The later stages take its weights, its history and the picks that it learned."""
+    """The later stages use its weights, its history and the picks that it was trained on."""
     judged_as(monkeypatch, 0.9, 0.9 - MOST_LOSS + 0.001)
 
     used, why = finished(run)
@@ -118,7 +118,7 @@ def test_a_network_that_loses_little_is_kept_with_its_own_seeds(run, monkeypatch
 
 @pytest.mark.parametrize("loss", [MOST_LOSS + 0.001, 0.9])
 def test_a_network_that_fails_is_not_kept(run, monkeypatch, loss):
-    """So great a loss is no bias of the held-out seeds; the first seeds stay too."""
+    """A loss this large is not explained by biased held-out seeds; the first seeds are kept too."""
     judged_as(monkeypatch, 0.9, 0.9 - loss)
 
     used, why = finished(run)
@@ -130,7 +130,7 @@ def test_a_network_that_fails_is_not_kept(run, monkeypatch, loss):
 
 
 def test_both_networks_are_held_against_both_kinds_of_seeds(run, monkeypatch):
-    """The same held-out micrograph, once with the first picks and once with the network's."""
+    """The same held-out micrograph is used with the first picks and with the network's picks."""
     asked = judged_as(monkeypatch, 0.5, 0.6)
 
     finished(run)
@@ -146,7 +146,7 @@ def test_both_networks_are_held_against_both_kinds_of_seeds(run, monkeypatch):
 
 
 def test_the_mean_is_over_both_kinds_and_a_blind_network_counts_as_none(run, monkeypatch):
-    """A network must not win by being at home with its own picks alone."""
+    """A network must not win only because it agrees with its own picks."""
     precisions = {("own", "own"): 0.9, ("own", "other"): 0.4}
 
     class Found:
@@ -165,7 +165,7 @@ def test_the_mean_is_over_both_kinds_and_a_blind_network_counts_as_none(run, mon
 
 
 def test_the_networks_picks_are_seeds_from_its_operating_point_on(run, monkeypatch):
-    """They are better than chance: most are where the first seeds are, and no two are close."""
+    """They are better than chance: most agree with the first seeds, and no two are close."""
     judged_as(monkeypatch, 0.5, 0.6)
     first = seeded(run)
 
@@ -191,7 +191,7 @@ def test_an_expected_count_decides_how_many_are_seeds(run, monkeypatch):
 
 
 def test_picks_that_the_classes_reject_teach_nothing(run, monkeypatch):
-    """Then there is no training, and the first network stays."""
+    """In this case nothing is trained, and the first network is kept."""
     with_candidates = self_training.with_candidates
 
     def rejected(folder, micrographs):
@@ -223,7 +223,7 @@ def test_a_network_that_finds_nothing_has_no_second_round(run, monkeypatch):
 
 
 def test_a_second_training_that_comes_apart_does_not_cost_the_first(run, monkeypatch):
-    """A good network is there already; the note says why it is not bettered."""
+    """The first network is good enough; the note says why it was not improved."""
 
     def apart(*_args, **_keywords):
         raise TrainerError("the training came apart", "Lower the rate.")
@@ -238,7 +238,7 @@ def test_a_second_training_that_comes_apart_does_not_cost_the_first(run, monkeyp
 
 
 def test_it_goes_on_from_the_first_networks_weights(run, monkeypatch):
-    """For half as many epochs, at the rate in the middle: the network is good already."""
+    """It takes half as many epochs at the middle rate, because the network is already good."""
     ordered = []
 
     def listen(_run, _draft, _learned, _held_out, *, start, stage, settings):
@@ -261,7 +261,7 @@ def test_it_goes_on_from_the_first_networks_weights(run, monkeypatch):
 
 
 def test_the_mean_of_both_networks_is_kept(run):
-    """Also of their running statistics; done again it is the same, and not a mean of means."""
+    """Running statistics are averaged too; a repeated call does not average the mean again."""
     used, _ = finished(run)
     assert used
     first = trained_network(run, run.folder / "train").state_dict()
@@ -278,7 +278,7 @@ def test_the_mean_of_both_networks_is_kept(run):
 
 
 def test_a_persons_picks_have_no_second_round(run, monkeypatch):
-    """The network's picks do not take their place."""
+    """The network's picks do not replace them."""
     monkeypatch.setattr(self_training, "train_with_remedies", None)
     spec = run.spec.model_copy(update={"seeds_from": "coordinates"})
 
@@ -289,7 +289,7 @@ def test_a_persons_picks_have_no_second_round(run, monkeypatch):
 
 
 def test_a_second_round_that_was_killed_goes_on_where_it_was(run, monkeypatch):
-    """An epoch that is trained is not trained again, and the weights are the same."""
+    """Completed epochs are not trained again, and the weights are the same."""
     draft = run.folder / ".draft-retrain"
     draft.mkdir()
     with monkeypatch.context() as patch:
@@ -307,7 +307,7 @@ def test_a_second_round_that_was_killed_goes_on_where_it_was(run, monkeypatch):
 
 
 def dying(function, calls):
-    """Do as ``function`` does, and die at the end of the given call."""
+    """Return a function that does the same, and dies at the end of the given call."""
     count = 0
 
     def call(*args, **keywords):

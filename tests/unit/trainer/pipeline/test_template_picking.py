@@ -1,4 +1,4 @@
-"""Seeds that replace the blob picker's, and what is said of the signal."""
+"""Seeds from a template, which replace those of the blob picker, and the notes on the signal."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +64,7 @@ def with_shells(seed, height):
 
 
 def reseeded(micrographs, folder, *, expected_picks=None, **rules):
-    """Reseed; return the micrographs with their new seeds or None, and what was said."""
+    """Reseed; return the micrographs with their new seeds or None, and the note."""
     folder.mkdir(exist_ok=True)
     notes = []
     reseed(
@@ -82,13 +82,13 @@ def reseeded(micrographs, folder, *, expected_picks=None, **rules):
 
 @pytest.fixture(scope="module")
 def weak():
-    """Return four micrographs of weak shells, and their true places; only read."""
+    """Return four micrographs of weak shells and their true positions; tests only read them."""
     made = [with_shells(n, 0.4) for n in range(4)]
     return [micrograph for micrograph, _ in made], [truth for _, truth in made]
 
 
 def right(micrographs, truths):
-    """Return the share of the best candidates, as many as there are particles, that are right."""
+    """Return the correct fraction of the best N candidates, where N is the number of particles."""
     shares = []
     for micrograph, truth in zip(micrographs, truths, strict=True):
         order = np.argsort(-micrograph.candidates.score, kind="stable")[: len(truth)]
@@ -110,7 +110,7 @@ def test_in_weak_signal_there_are_new_and_better_seeds(weak, tmp_path):
 
 
 def test_in_strong_signal_seeds_are_no_worse(tmp_path):
-    """They are the template's too, and the note says how much of them is beyond noise."""
+    """They come from the template too, and the note says what part of them exceeds noise."""
     made = [with_shells(n, 1.0) for n in range(4)]
     micrographs, truths = [m for m, _ in made], [truth for _, truth in made]
 
@@ -122,7 +122,7 @@ def test_in_strong_signal_seeds_are_no_worse(tmp_path):
 
 
 def test_in_strong_signal_as_many_first_picks_stay(tmp_path):
-    """Blobs of several sizes know more of a particle than one mean of all directions."""
+    """Blobs of several sizes describe a particle better than one average over all directions."""
     micrographs = [with_shells(n, 1.0)[0] for n in range(4)]
 
     found, notes = reseeded(micrographs, tmp_path, enough_first=0.1)
@@ -133,7 +133,7 @@ def test_in_strong_signal_as_many_first_picks_stay(tmp_path):
 
 
 def test_what_a_person_has_not_picked_is_learned_as_nothing(tmp_path):
-    """Picks by hand are not all that there is, and a particle must not be called background."""
+    """Manual picks are incomplete, and a particle must not be treated as background."""
     micrograph, truth = with_shells(3, 1.0)
     by_hand = truth[:20].astype(np.float32)
     picked = replace(micrograph, candidates=Candidates(by_hand, np.ones(20, dtype=np.float32)))
@@ -157,7 +157,7 @@ def test_what_a_person_has_not_picked_is_learned_as_nothing(tmp_path):
 
 
 def test_too_few_candidates_make_no_template(weak, tmp_path):
-    """A mean of a few is noise; candidates that score too low do not count."""
+    """An average of a few is noise; candidates with too low a score do not count."""
     micrographs, _ = weak
     first = micrographs[0].candidates
     few = [replace(micrographs[0], candidates=Candidates(first.yx_px[:99], first.score[:99]))]
@@ -173,7 +173,7 @@ def test_too_few_candidates_make_no_template(weak, tmp_path):
 
 
 def test_an_expected_count_decides_how_many_are_seeds(weak, tmp_path):
-    """So many a micrograph, whatever their scores."""
+    """The count applies to each micrograph, regardless of the scores."""
     found, _ = reseeded(weak[0], tmp_path, expected_picks=30)
 
     thresholds = {m.candidates.threshold for m in found}
@@ -183,7 +183,7 @@ def test_an_expected_count_decides_how_many_are_seeds(weak, tmp_path):
 
 
 def test_without_an_expected_count_a_seed_scores_one_half():
-    """With one that is larger than what there is, all are; with no candidates, none."""
+    """A count above the number of candidates makes all of them seeds; no candidates give none."""
     one, other = (
         candidates_of([0.9, 0.4, 0.2]),
         candidates_of([0.8, 0.7]),
@@ -212,7 +212,7 @@ def candidates_of(scores, path="mic.mrc"):
 
 
 def test_a_rounds_candidates_come_back_as_they_were_written(tmp_path):
-    """To the last bit, by the micrograph's path, in any order, with threshold and verdicts."""
+    """They are bit-identical, by micrograph path, in any order, with threshold and verdicts."""
     round_of = [candidates_of([0.9, 0.4], "a.mrc"), candidates_of([0.7], "b.mrc")]
     verdicts = [np.array([BELIEVED, REJECTED], np.int8), np.array([UNSORTED], np.int8)]
     write_candidates(tmp_path, round_of, 0.35)
@@ -244,7 +244,7 @@ def test_candidates_that_were_not_sorted_have_no_verdicts(tmp_path):
 
 
 def test_a_round_that_is_not_used_gives_no_candidates(tmp_path):
-    """Nor does one that is not there, or did not come to its end."""
+    """The same is true of a round that is missing or was not completed."""
     micrographs = [candidates_of([0.9])]
     assert read_round(tmp_path / "nowhere", micrographs) is None
 

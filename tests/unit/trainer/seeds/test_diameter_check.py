@@ -1,4 +1,4 @@
-"""A diameter that is far from that of the particles is noticed, and a right one is not."""
+"""A diameter that is far from that of the particles is reported, and a right one is not."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,10 @@ def supports(images, diameter_angstrom, *, contrast="dark"):
 
 @pytest.fixture(scope="module")
 def session():
-    """Return the images of a function's species, with ice, carbon and aggregates; made once."""
+    """Return a function that gives the images of a species, with ice, carbon and aggregates.
+
+    The images of each species are made once.
+    """
     made = {}
 
     def images(species):
@@ -59,7 +62,7 @@ def session():
     ],
 )
 def test_a_wrong_diameter_is_noticed(session, species, ratio):
-    """The sentence names a width near the true one: within 1.6 times."""
+    """The message names a width within a factor of 1.6 of the true one."""
     true_angstrom = specimen(species).diameter_angstrom
     given_angstrom = round(ratio * true_angstrom, 1)
 
@@ -85,7 +88,7 @@ def test_a_wrong_diameter_is_noticed(session, species, ratio):
     ],
 )
 def test_a_right_diameter_is_not(session, species, ratio):
-    """Also one that is a tenth off, or the longest of a flat diamond."""
+    """A diameter is also right if it is off by a tenth, or the longest one of a flat diamond."""
     given_angstrom = ratio * specimen(species).diameter_angstrom
 
     found = supports(session(species), given_angstrom)
@@ -102,7 +105,7 @@ def test_bright_particles_are_measured_as_dark_ones(session):
 
 
 def test_noise_says_nothing():
-    """And from fewer than three micrographs that say something there is no finding."""
+    """There is no finding either with fewer than three informative micrographs."""
     noise = np.random.default_rng(0).normal(size=(4, 400, 500)).astype(np.float32)
     found = supports(noise, 100)
     assert not np.any(found)

@@ -1,4 +1,4 @@
-"""Which candidates are believed."""
+"""Choice of the candidates that are believed."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ GRID = [(float(y), float(x)) for y in range(20, 200, 40) for x in range(20, 200,
 
 
 def micrograph(centres, heights):
-    """Return noise with discs of the given heights."""
+    """Return noise with discs of the given heights at the given centres."""
     y, x = np.indices((220, 220))
     image = np.random.default_rng(0).normal(0, 0.2, y.shape)
     for (cy, cx), height in zip(centres, heights, strict=True):
@@ -47,7 +47,7 @@ def choose(candidates, image=None, mask=None, threshold=0.5, area=None):
 
 
 def test_the_score_sorts_into_three_classes():
-    """Above the threshold positive, somewhat below ignored, far below background."""
+    """Candidates above the threshold are positive, slightly below ignored, far below background."""
     positive, ignored = choose([(50, 50, 0.5), (100, 50, 0.3), (150, 50, 0.1)])
 
     assert (positive, ignored) == ({(50, 50)}, {(100, 50)})
@@ -55,7 +55,7 @@ def test_the_score_sorts_into_three_classes():
 
 @pytest.mark.parametrize("at", [(9.75, 100.0), (100.0, 209.25)])
 def test_outside_of_the_area_a_candidate_is_ignored(at):
-    """Closer to the edge than the rule allows, it is neither particle nor background."""
+    """A candidate closer to the edge than the rule allows is neither particle nor background."""
     area = PickArea.of_image((220, 220), edge_px=10)
 
     assert choose([(*at, 0.9)], area=area) == (set(), {at})
@@ -63,7 +63,7 @@ def test_outside_of_the_area_a_candidate_is_ignored(at):
 
 
 def test_masked_candidates_are_dropped():
-    """The mask already keeps that place from being learned."""
+    """The mask already excludes that place from training."""
     mask = np.zeros((220, 220), dtype=bool)
     mask[:60] = True
 
@@ -71,7 +71,7 @@ def test_masked_candidates_are_dropped():
 
 
 def test_outliers_of_contrast_are_ignored():
-    """One candidate three times as bright as the others is ice, not a particle."""
+    """A candidate that is three times as bright as the others is ice, not a particle."""
     heights = [1.0 + 0.02 * (i % 5) for i in range(len(GRID))]
     heights[7] = 4.0
 
@@ -87,7 +87,7 @@ def test_no_candidates_are_no_seeds():
 
 
 def test_contrast_is_the_height_of_a_disc():
-    """A disc of height 2 on any brightness has a contrast of 2, also beside an edge."""
+    """A disc of height 2 has a contrast of 2 at any brightness, also next to an edge."""
     image = np.full((80, 80), 5, dtype=np.float32)
     y, x = np.indices(image.shape)
     image[np.hypot(y - 40, x - 40) <= 10] += 2
@@ -98,7 +98,7 @@ def test_contrast_is_the_height_of_a_disc():
 
 
 def choose_by_verdict(rules):
-    """Return what three good candidates teach: one believed, one rejected, one not sorted."""
+    """Return the labels of three good candidates: one believed, one rejected, one not sorted."""
     image = np.zeros((200, 200), dtype=np.float32)
     yx = np.array([[50, 50], [50, 100], [50, 150]], dtype=np.float32)
     verdict = np.array([BELIEVED, REJECTED, UNSORTED], dtype=np.int8)
@@ -114,17 +114,17 @@ def choose_by_verdict(rules):
 
 
 def test_the_verdict_of_the_classes_decides_what_a_good_candidate_teaches():
-    """Believed: a particle. Rejected: background. Not sorted: nothing."""
+    """Believed gives a particle, rejected gives background, and not sorted is ignored."""
     assert choose_by_verdict(SeedRules()) == ([50], [150])
 
 
 def test_what_is_rejected_may_teach_nothing_instead():
-    """Where the classes are not trusted to tell junk from particles."""
+    """Rejected candidates are ignored if classes are not trusted to identify junk."""
     assert choose_by_verdict(SeedRules(rejected_is_background=False)) == ([50], [100, 150])
 
 
 def test_below_the_threshold_only_what_is_in_a_good_class_is_ignored():
-    """The others look nearly like particles and hardly one is: they teach what is none."""
+    """The others look similar to particles but hardly any is one, so they serve as background."""
     yx_px = np.array([[30, 30], [30, 70], [70, 30], [70, 70]], dtype=np.float32)
     candidates = Candidates(
         yx_px,
@@ -147,7 +147,7 @@ def test_below_the_threshold_only_what_is_in_a_good_class_is_ignored():
 
 
 def test_nothing_is_ignored_where_unlabelled_is_background():
-    """What an ablation compares with."""
+    """An ablation uses this rule as its baseline."""
     yx_px = np.array([[30, 30], [30, 70]], dtype=np.float32)
     candidates = Candidates(yx_px, np.array([0.9, 0.4], dtype=np.float32))
     image = np.zeros((100, 100), dtype=np.float32)
@@ -165,7 +165,7 @@ def test_nothing_is_ignored_where_unlabelled_is_background():
 
 
 def choose_after(earlier, *, verdict=BELIEVED, score=0.9, **rules):
-    """Return what a candidate at (50, 50) of a second round teaches, beside those of the first."""
+    """Return the labels of a second-round candidate at (50, 50) and those of the first round."""
     image = np.zeros((200, 200), dtype=np.float32)
     mask = np.zeros(image.shape, dtype=bool)
     mask[150:] = True
@@ -186,22 +186,22 @@ def choose_after(earlier, *, verdict=BELIEVED, score=0.9, **rules):
 
 
 def test_what_only_an_earlier_round_saw_is_ignored():
-    """A network that missed a particle once is not to learn that it is none."""
+    """A network that missed a particle once must not learn that it is background."""
     assert choose_after([[50, 100]]) == ([[50, 50]], [[50, 100]])
 
 
 def test_an_earlier_round_does_not_outvote_the_later():
-    """The same particle is learned; what its classes call junk is background; so is a mask."""
+    """The same particle is learned; junk by its classes is background, and masks still apply."""
     assert choose_after([[54, 50], [160, 60]]) == ([[50, 50]], [])
     assert choose_after([[50, 50]], verdict=REJECTED) == ([], [])
 
 
 def test_a_low_score_alone_is_no_verdict():
-    """Below all thresholds, the place stays what the first round called it."""
+    """A place below all thresholds keeps its label from the first round."""
     assert choose_after([[52, 50]], verdict=UNSORTED, score=0.1) == ([], [[52, 50]])
 
 
 def test_a_first_round_may_be_forgotten():
-    """To see what remembering is worth."""
+    """The option is for measuring the benefit of keeping the first round."""
     assert choose_after([[50, 100]], first_round_is_kept=False) == ([[50, 50]], [])
     assert choose_after([[50, 100]], unlabelled_is_background=True) == ([[50, 50]], [])

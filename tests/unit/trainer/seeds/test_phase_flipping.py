@@ -44,7 +44,7 @@ def _one_thread():
 
 
 def true_ctf(micrograph):
-    """Return what the simulation knows of its lens."""
+    """Return the CTF that the simulation has used."""
     optics = micrograph.field.optics
     return Ctf(
         defocus_u_angstrom=optics.defocus_u_angstrom,
@@ -88,7 +88,7 @@ def resolution_angstrom(micrographs, ctfs):
 
 @pytest.mark.slow
 def test_class_averages_are_sharper_with_flipped_phases(micrographs):
-    """By an eighth at least (21.6 to 17.9 Å); signs of another micrograph's defocus do not help."""
+    """The gain is at least an eighth (21.6 to 17.9 Å); signs of another defocus do not help."""
     truth = [true_ctf(m) for m in micrographs]
 
     plain = resolution_angstrom(micrographs, [None] * MICROGRAPHS)
@@ -101,7 +101,7 @@ def test_class_averages_are_sharper_with_flipped_phases(micrographs):
 
 @pytest.mark.parametrize("contrast", ["dark", "bright"])
 def test_particles_are_bright_with_and_without_a_ctf(micrographs, contrast):
-    """Whatever they are in the file."""
+    """The result does not depend on their contrast in the file."""
     y, x = np.indices((64, 64)) - 32
     for ctf in (None, true_ctf(micrographs[0])):
         stack = cut(micrographs[0], ctf, contrast=contrast)
@@ -112,7 +112,7 @@ def test_particles_are_bright_with_and_without_a_ctf(micrographs, contrast):
 
 
 def test_a_ctf_changes_no_position(micrographs):
-    """The same particles are cut, and their low frequencies, to 60 Å, stay what they were."""
+    """The same particles are cut, and their low frequencies, up to 60 Å, do not change."""
     plain, flipped = (cut(micrographs[0], ctf) for ctf in (None, true_ctf(micrographs[0])))
 
     np.testing.assert_array_equal(plain.candidate, flipped.candidate)

@@ -1,4 +1,4 @@
-"""What the network is trained on, and that the worker shows it the same."""
+"""Preparation of training images, which is identical to that in the worker."""
 
 import mrcfile
 import numpy as np
@@ -20,13 +20,13 @@ QUICK = PatchRules(size_px=64, patches_per_epoch=8, held_out_patches=8)
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """Simulated kill of the process."""
 
 
 @pytest.mark.parametrize("lowpass_angstrom", [None, 40.0])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_the_worker_sees_what_was_trained_on(make_run, monkeypatch, normalize, lowpass_angstrom):
-    """To the last bit, whatever the settings: the card says what they were."""
+    """The images are bit-identical for all settings, because the model card records these."""
     folder = make_run(epochs=1, normalize=normalize, lowpass_angstrom=lowpass_angstrom)
     spec = RunSpec.read(folder)
     bundle = stages.run_stages(folder, Reporter(folder), patch_rules=QUICK, second_round=False)
@@ -52,7 +52,7 @@ def test_the_worker_sees_what_was_trained_on(make_run, monkeypatch, normalize, l
 
 @pytest.mark.parametrize("edge_fraction", [0.0, 0.5])
 def test_labels_keep_the_distance_from_the_edge_that_picks_keep(make_run, edge_fraction):
-    """What is known of cut particles is neither learned nor held against a model."""
+    """Labels of cut particles are neither used for training nor counted against a model."""
     folder = make_run(epochs=1)
     spec = RunSpec.read(folder)
     at_edges = [(3.0, 60.0, 0.9), (9.2, 100.0, 0.9), (9.8, 140.0, 0.9), (230.5, 60.0, 0.9)]
@@ -84,13 +84,13 @@ def test_labels_keep_the_distance_from_the_edge_that_picks_keep(make_run, edge_f
     assert labels is not None
     (micrograph,) = labels.micrographs
     x, y = np.array(micrograph.particles).T
-    gaps = np.min([x, 239 - x, y, 207 - y], axis=0)  # pixels, of which a diameter has 20
+    gaps = np.min([x, 239 - x, y, 207 - y], axis=0)  # in pixels; a diameter is 20 pixels
     assert (gaps >= 20 * edge_fraction).all()
     assert (gaps.min() < 10) == (edge_fraction == 0)
 
 
 def test_the_trainer_learns_nothing_where_the_worker_picks_nothing(make_run):
-    """Both have the same mask, and the trainer's area is the worker's in prepared pixels."""
+    """Both have the same mask, and the trainer's area is that of the worker in prepared pixels."""
     folder = make_run()
     spec = RunSpec.read(folder)
     path = spec.micrographs[0].path
@@ -108,7 +108,7 @@ def test_the_trainer_learns_nothing_where_the_worker_picks_nothing(make_run):
 
 
 def test_the_common_noise_is_that_of_the_micrographs_trained_on(make_run):
-    """The held-out one, which here is ten times as noisy, has no part in it, but is divided too."""
+    """The held-out micrograph, here ten times as noisy, is excluded from it but divided too."""
     folder = make_run(normalize=False)
     spec = RunSpec.read(folder)
     louder(spec.micrographs[0].path, 10)
@@ -123,7 +123,7 @@ def test_the_common_noise_is_that_of_the_micrographs_trained_on(make_run):
 
 
 def test_no_image_is_divided_twice(make_run, monkeypatch):
-    """Killed between two of them, the trainer goes on with those that are left."""
+    """A trainer that was killed between two images continues with the remaining ones."""
     folder = make_run(normalize=False)
     spec = RunSpec.read(folder)
     undisturbed, killed = folder / "undisturbed", folder / "killed"

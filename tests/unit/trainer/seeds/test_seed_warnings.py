@@ -1,4 +1,4 @@
-"""What is doubtful about the seeds is said, and is no reason to stop."""
+"""Doubts about the seeds are reported, and are not a reason to stop."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from livepick_trainer.seeds.seed_warnings import (
 
 @dataclass
 class Micrograph:
-    """What is asked of a prepared micrograph."""
+    """Replacement for a prepared micrograph with the attributes that are used."""
 
     path: Path
     original_pixel_size_angstrom: float = 1.5
@@ -26,7 +26,7 @@ class Micrograph:
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Return the names of the micrographs that were asked; all say that all is thrice as wide."""
+    """Return the list of micrographs that were measured; each gives 2.8 times the diameter."""
     names = []
 
     def read(path, *, pixel_size_angstrom):
@@ -49,7 +49,7 @@ def micrographs(count):
 
 
 def test_a_diameter_that_is_far_off_is_doubted(asked):
-    """What was seen is in diameters and in ångström, and the remedy names the settings."""
+    """The finding is given in diameters and in ångström, and the remedy names the settings."""
     doubt = doubt_of_size(micrographs(4), diameter_angstrom=100, contrast="dark")
 
     assert doubt.kind == "wrong_size"
@@ -59,7 +59,7 @@ def test_a_diameter_that_is_far_off_is_doubted(asked):
 
 
 def test_a_few_micrographs_from_all_of_the_session_are_asked(asked):
-    """Reading all of them once more would take as long as preparing them."""
+    """Reading all of them again would take as long as preparing them."""
     doubt_of_size(micrographs(20), diameter_angstrom=100, contrast="dark")
 
     assert asked == ["0", "3", "6", "9", "12", "15"]
@@ -72,7 +72,7 @@ def test_a_diameter_that_fits_is_not_doubted(asked, monkeypatch):
 
 
 def test_hardly_anything_in_accepted_classes_is_doubted():
-    """Where nothing was sorted there is nothing to doubt."""
+    """If nothing was sorted, there is nothing to doubt."""
     doubt = doubt_of_classes(0.04)
 
     assert doubt.kind == "few_good_classes"

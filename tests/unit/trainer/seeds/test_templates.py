@@ -1,4 +1,4 @@
-"""A template from first picks less their decoys: what it looks like, and what it finds."""
+"""A template made from first picks minus their decoys: its appearance, and what it finds."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ SIDE_PX = 320
 
 
 def shell(distance):
-    """Return a hollow particle: bright at its wall, and as dark in the middle as outside."""
+    """Return a hollow particle: bright at its wall, and as dark at its centre as outside."""
     return np.exp(-(((distance - 8) / 2) ** 2))
 
 
@@ -23,7 +23,7 @@ def disc(distance):
 
 
 def field(seed, shape, height, *, count=49):
-    """Return noise with particles at random places of a loose grid, and these places."""
+    """Return noise with particles at random positions on a loose grid, and these positions."""
     rng = np.random.default_rng(seed)
     cells = np.stack(np.meshgrid(*[np.arange(28, SIDE_PX - 20, 44)] * 2, indexing="ij"), -1)
     cells = cells.reshape(-1, 2)[rng.permutation(49)[:count]]
@@ -36,7 +36,7 @@ def field(seed, shape, height, *, count=49):
 
 
 def disc_picks(image, count=120):
-    """Return the best matches of a plain disc, (N, 2): in noise too there are so many."""
+    """Return the best matches of a plain disc, (N, 2); noise gives as many."""
     y, x = np.mgrid[-15:16, -15:16]
     distance = np.hypot(y, x)
     kernel = (distance < 10) / 314 - (distance < 15) / 707
@@ -46,7 +46,7 @@ def disc_picks(image, count=120):
 
 
 def template_of(images):
-    """Return the template of what the blob finds in images, less what it finds in negatives."""
+    """Return the template made from blob picks in images, minus those in their negatives."""
     return find_template(
         images,
         [np.zeros(image.shape, dtype=bool) for image in images],
@@ -58,7 +58,7 @@ def template_of(images):
 
 
 def right(picks, truth):
-    """Return the share of the picks, as many as there are particles, that are at a particle."""
+    """Return the correct fraction of the best N picks, where N is the number of particles."""
     best = picks[: len(truth)]
     distance, _ = cKDTree(truth).query(best)
     return float((distance < DIAMETER_PX / 4).mean())
@@ -66,13 +66,16 @@ def right(picks, truth):
 
 @pytest.fixture(scope="module")
 def weak():
-    """Return images of weak hollow shells, their places, and the template; only read."""
+    """Return images of weak hollow shells, their positions, and the template.
+
+    Tests only read them.
+    """
     images, places = zip(*[field(n, shell, 0.45) for n in range(4)], strict=True)
     return images, places, template_of(images)
 
 
 def test_weak_shells_are_a_ring_though_a_disc_found_them(weak):
-    """Bright at the wall, dark in the middle; a share of the decoys is taken off for that."""
+    """It is bright at the wall, dark in the middle, since a share of the decoys is subtracted."""
     _, _, template = weak
     middle = len(template.values) // 2
     row = template.values[middle, middle:]
@@ -93,7 +96,7 @@ def test_the_template_finds_more_particles_than_the_picks_that_it_is_made_of(wea
 
 
 def test_the_excess_is_about_the_number_of_particles(weak):
-    """As the decoys count what noise matches; the signal is weak, so most of its matches are."""
+    """The decoys measure the matches of noise, which are the majority, since the signal is weak."""
     _, places, template = weak
     particles = sum(map(len, places))
 
@@ -102,7 +105,7 @@ def test_the_excess_is_about_the_number_of_particles(weak):
 
 
 def test_noise_is_nearly_all_impure():
-    """What a disc finds in noise is no more than what it finds in the noise's negative."""
+    """A disc finds no more in noise than in the negative of the noise."""
     template = template_of([field(n, shell, 0)[0] for n in range(4)])
 
     assert template.purity < 0.15
@@ -145,7 +148,7 @@ def test_matches_are_the_best_first_and_none_is_masked():
 
 
 def test_the_same_picks_give_the_same_template():
-    """A stage that was killed and is done again comes to the same."""
+    """A stage that was killed and is done again gives the same result."""
     images = [field(n, shell, 0.6)[0] for n in range(2)]
 
     first, second = template_of(images), template_of(images)
@@ -159,7 +162,7 @@ def test_the_same_picks_give_the_same_template():
 
 @pytest.mark.parametrize("lacking", ["candidates", "decoys"])
 def test_without_candidates_or_decoys_there_is_no_template(lacking):
-    """Without decoys nobody can say how much of it is noise."""
+    """Without decoys, the part of it that is noise is unknown."""
     image, _ = field(0, disc, 1.0)
     picks = {"candidates": [disc_picks(image)], "decoys": [disc_picks(-image)]}
     picks[lacking] = [np.zeros((0, 2), dtype=np.float32)]
