@@ -18,7 +18,6 @@ RELION recognizes ``data_`` and ``loop_`` anywhere in a line, even in a comment,
 import contextlib
 import errno
 import io
-import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -58,8 +57,6 @@ _PERMANENT = (
     errno.ELOOP,
 )
 """Errors caused by a file name, which a retry does not fix."""
-
-_log = logging.getLogger(__name__)
 
 
 class RelionStar:

@@ -9,7 +9,6 @@ placement is left to CUDA alone.
 
 import contextlib
 import dataclasses
-import logging
 import math
 import time
 from collections.abc import Iterator
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
     from livepick.core.imaging.preprocess import Prepared
 
 __all__ = ["pick"]
-
-_log = logging.getLogger(__name__)
-
 
 SCORE_FLOOR = 0.02
 """Candidates with a lower score are not kept."""

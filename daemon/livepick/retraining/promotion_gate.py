@@ -7,7 +7,6 @@ trains on micrographs that another run has held out, or holds out micrographs th
 trained on (``livepick.retraining.run_store``), so neither model has learned from any of them.
 """
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -39,8 +38,6 @@ OWN = 0
 
 Compute = Callable[..., Future[Any]]
 """Submits a function and its arguments to the workers, because this process has no scipy."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

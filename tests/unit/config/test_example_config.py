@@ -1,4 +1,4 @@
-"""``config.example.yaml`` and ``config.py`` say the same."""
+"""``config.example.yaml`` and ``config/sections.py`` agree."""
 
 import re
 from itertools import pairwise

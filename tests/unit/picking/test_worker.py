@@ -9,12 +9,11 @@ import mrcfile
 import numpy as np
 import onnxruntime
 import pytest
+from bundles import publish_blob
 from scipy.signal import convolve2d
 
-from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, read_card, sha256
+from livepick.core.contracts.bundle import GRAPH, publish, read_card, sha256
 from livepick.core.contracts.job import CPU, CUDA, Job
-from livepick.core.imaging.blob_detector import blob_graph
-from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.errors import ContentError, ModelError, ProviderError
 from livepick.picking import onnx_session
 from livepick.picking.model_check import probe
@@ -26,24 +25,7 @@ DIAMETER_ANGSTROM = 30.0  # 20 px at 1.5 Å, the blobs of write_mrc
 @pytest.fixture
 def bundle(tmp_path):
     """Return a blob bundle for bright blobs of 30 Å."""
-    graph = blob_graph(DIAMETER_PX)
-    card = ModelCard(
-        version=0,
-        kind="blob",
-        fingerprint="f",
-        particle_fingerprint="p",
-        diameter_angstrom=DIAMETER_ANGSTROM,
-        min_distance_angstrom=0.6 * DIAMETER_ANGSTROM,
-        contrast="bright",
-        pixel_size_angstrom=DIAMETER_ANGSTROM / DIAMETER_PX,
-        normalization=NORMALIZATION,
-        threshold=0.5,
-        threshold_source="test",
-        graph_sha256=sha256(graph),
-        created_at=0.0,
-        livepick_version="test",
-    )
-    yield publish(tmp_path / "models", card, {GRAPH: graph})
+    yield publish_blob(tmp_path / "models", diameter_angstrom=DIAMETER_ANGSTROM, contrast="bright")
     onnx_session._kept.clear()
 
 

@@ -6,7 +6,6 @@ because an epoch depends only on the checkpoint and on its own number.
 """
 
 import copy
-import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -24,8 +23,6 @@ from livepick_trainer.learning.losses import (
 )
 
 __all__ = ["Checkpoint", "EpochFigures", "Recipe", "learning_rate", "train"]
-
-_log = logging.getLogger(__name__)
 
 Weights = dict[str, Tensor]
 

@@ -12,7 +12,6 @@ beside a micrograph or in the folder above (``average/``); a text takes preceden
 a whole stack of micrographs is not an entry.
 """
 
-import logging
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,8 +24,6 @@ from livepick.core.imaging.ctf import Ctf
 from livepick.errors import CtfError
 
 __all__ = ["CTFFIND_MARKS", "find_ctfs", "read_ctffind", "read_relion_ctfs"]
-
-_log = logging.getLogger(__name__)
 
 CTFFIND_MARKS = ("", "_ctf", "_PS")
 """Endings of a text after the micrograph's stem: CTFFIND run by hand, by scripts, by RELION."""

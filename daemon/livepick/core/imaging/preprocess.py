@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from livepick.config.sections import Contrast
 from livepick.core.imaging.carbon_film import film_mask
-from livepick.core.imaging.fourier import fourier_resample
+from livepick.core.imaging.fourier import fourier_resample, lowpass
 from livepick.core.imaging.masks import (
     Borders,
     MaskedFractions,
@@ -25,7 +25,6 @@ from livepick.core.imaging.masks import (
 )
 from livepick.core.imaging.normalize import BACKGROUND_MEDIAN, flatten
 from livepick.core.imaging.pick_area import PickArea
-from livepick.core.lowpass import lowpass
 
 __all__ = ["DIAMETER_PX", "NORMALIZATION", "Prepared", "divided_by", "pick_area", "prepare"]
 

@@ -8,12 +8,11 @@ import pytest
 from scipy import ndimage
 
 from livepick.core.imaging.blob_detector import MIDDLE_SIGMAS, blob_graph, templates
-from livepick.core.imaging.fourier import fourier_resample
+from livepick.core.imaging.fourier import fourier_resample, lowpass
 from livepick.core.imaging.masks import Borders, Outlier, find_borders, outlier_mask
 from livepick.core.imaging.normalize import flatten, trend
 from livepick.core.imaging.peaks import _highest_first, find_peaks
 from livepick.core.imaging.preprocess import DIAMETER_PX, prepare
-from livepick.core.lowpass import lowpass
 from livepick.errors import ContentError, PixelSizeError
 
 

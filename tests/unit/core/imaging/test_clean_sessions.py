@@ -3,12 +3,10 @@
 import mrcfile
 import numpy as np
 import pytest
+from bundles import publish_blob
 from scipy import ndimage
 
-from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
 from livepick.core.contracts.job import Job
-from livepick.core.imaging.blob_detector import blob_graph
-from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.core.imaging.quality_limits import judge
 from livepick.picking import onnx_session
 from livepick.picking.worker import pick
@@ -42,24 +40,8 @@ CLEAN = {
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     """Return a blob picker for dark particles."""
-    graph = blob_graph(DIAMETER_PX)
-    card = ModelCard(
-        version=0,
-        kind="blob",
-        fingerprint="f",
-        particle_fingerprint="p",
-        diameter_angstrom=100.0,
-        min_distance_angstrom=60.0,
-        contrast="dark",
-        pixel_size_angstrom=100.0 / DIAMETER_PX,
-        normalization=NORMALIZATION,
-        threshold=0.5,
-        threshold_source="test",
-        graph_sha256=sha256(graph),
-        created_at=0.0,
-        livepick_version="test",
-    )
-    yield publish(tmp_path_factory.mktemp("models"), card, {GRAPH: graph})
+    models = tmp_path_factory.mktemp("models")
+    yield publish_blob(models, diameter_angstrom=100.0, contrast="dark")
     onnx_session._kept.clear()
 
 
