@@ -51,7 +51,7 @@ from livepick.picking.dispatch import Dispatch
 from livepick.picking.engine import Engine, local
 from livepick.picking.micrograph_table import MicrographTable
 from livepick.picking.model_check import probe
-from livepick.picking.model_in_use import Orders
+from livepick.picking.model_in_use import CurrentModel
 from livepick.picking.output_sync import Outputs
 from livepick.picking.worker import pick
 from livepick.retraining.scheduler import Retrain
@@ -211,7 +211,8 @@ class Service:
             engine=engine,
             outputs=outputs,
             work=pick,
-            orders=Orders(
+            model=CurrentModel(
+                ledger,
                 bundle=champion.path,
                 card=champion.card,
                 device=config.picking.device,

@@ -1,25 +1,126 @@
-"""The model and the settings used for picking."""
+"""The model and the settings used for picking, and the micrographs that a change makes due."""
 
-from dataclasses import dataclass
+import logging
 from pathlib import Path
 
 from livepick.config.sections import Device, Repick
 from livepick.core.contracts.bundle import ModelCard
+from livepick.core.contracts.job import Job, Result
+from livepick.ledger.inbox import PickingChanged
+from livepick.ledger.rows import Claim
+from livepick.ledger.writer import Ledger
 
-__all__ = ["Orders"]
+__all__ = ["CurrentModel"]
+
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Orders:
-    """Model and settings with which micrographs are picked."""
+class CurrentModel:
+    """The model and settings of the next job.
 
-    bundle: Path
-    """Folder of the model used at the start."""
-    card: ModelCard
-    device: Device = "cpu"
-    pixel_size_angstrom: float | None = None
-    """Pixel size from the config. None: read from the header of each micrograph."""
-    threshold: float | None = None
-    """Threshold from the config. None: the model's own."""
-    repick: Repick = "provisional"
-    """Which micrographs are picked again after a change of model."""
+    Parameters
+    ----------
+    ledger
+        Ledger in which outdated micrographs are queued again.
+    bundle, card
+        Folder and card of the model used at the start.
+    device
+        Device to pick on.
+    pixel_size_angstrom
+        Pixel size from the config. None: read from the header of each micrograph.
+    threshold
+        Threshold from the config. None: the model's own.
+    repick
+        Which micrographs are picked again after a change of model.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        bundle: Path,
+        card: ModelCard,
+        device: Device = "cpu",
+        pixel_size_angstrom: float | None = None,
+        threshold: float | None = None,
+        repick: Repick = "provisional",
+    ) -> None:
+        self._ledger = ledger
+        self._bundle = bundle
+        self._card = card
+        self._device: Device = device
+        self._pixel_size_angstrom = pixel_size_angstrom
+        self._threshold = threshold
+        self._repick: Repick = repick
+
+    def begin(self) -> None:
+        """Record the model at the start, and queue the micrographs that are due for it."""
+        if count := self._use():
+            _log.info("model %d: %d micrographs are picked again", self._card.version, count)
+
+    def job(self, claim: Claim) -> Job:
+        """Return the job that picks a micrograph."""
+        return Job(
+            path=claim.path,
+            version=claim.version,
+            bundle=self._bundle,
+            device=self._device,
+            pixel_size_angstrom=self._pixel_size_angstrom,
+            threshold=self._threshold,
+        )
+
+    def promote(self, bundle: Path, card: ModelCard) -> None:
+        """Pick with another model from now on."""
+        self._bundle, self._card = bundle, card
+        count = self._use()
+        _log.info(
+            "model %d (%s): used from now on, %d micrographs are picked again",
+            card.version,
+            card.kind,
+            count,
+        )
+
+    def change_settings(self, change: PickingChanged) -> None:
+        """Pick with other settings from now on."""
+        with self._ledger.transaction():
+            if change.repick != self._repick:
+                self._ledger.leave_stale()  # queued under the previous policy
+            count = self._queue_stale(change.repick, change.threshold)
+        self._threshold, self._repick = change.threshold, change.repick
+        _log.info(
+            "picking: threshold %s and repick %s from now on, %d micrographs are picked again",
+            "auto" if change.threshold is None else f"{change.threshold:g}",
+            change.repick,
+            count,
+        )
+
+    def queue_if_outdated(self, result: Result) -> None:
+        """Queue the outdated micrographs if the job of ``result`` began before a change."""
+        current = (self._card.version, self._lowest_score(self._threshold))
+        if (result.model_version, result.threshold) != current:
+            self._queue_stale(self._repick, self._threshold)
+
+    def _use(self) -> int:
+        """Record the model in use, queue the micrographs that are due for it; return how many.
+
+        Picks by a model trained for another particle count as provisional.
+        """
+        card, repick = self._card, self._repick
+        with self._ledger.transaction():
+            another = self._ledger.use_model(card.version, card.kind, card.particle_fingerprint)
+            if another and repick != "none":
+                repick = "all"
+            return self._queue_stale(repick, self._threshold)
+
+    def _queue_stale(self, repick: Repick, threshold: float | None) -> int:
+        """Queue the micrographs due for the current model and a threshold; return how many."""
+        return self._ledger.queue_stale(
+            self._card.version,
+            repick=repick,
+            threshold=self._lowest_score(threshold),
+            for_all=threshold is not None,
+        )
+
+    def _lowest_score(self, threshold: float | None) -> float:
+        """Return the lowest score at which a pick counts."""
+        return self._card.threshold if threshold is None else threshold

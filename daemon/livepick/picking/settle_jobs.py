@@ -1,0 +1,218 @@
+"""Outcomes of jobs: write the picks, retry, or fail the micrograph, and record it in the ledger.
+
+A worker that dies takes its pool and all jobs in it along, and it is not known which job was the
+cause. Each of them is queued again and then runs alone, so that the job that crashes its worker on
+every try is found and the others are not blamed.
+"""
+
+import logging
+import time
+import traceback
+from collections.abc import Collection
+from concurrent.futures import BrokenExecutor, CancelledError, Future
+from pathlib import Path
+from typing import Literal
+
+from livepick.core.contracts.job import Result
+from livepick.errors import (
+    ChangedFileError,
+    IncompleteFileError,
+    LivepickError,
+    ModelError,
+    OutputError,
+    ProviderError,
+    UnreadableFileError,
+    VanishedFileError,
+)
+from livepick.ledger.inbox import Finished
+from livepick.ledger.rows import Claim
+from livepick.ledger.writer import Ledger
+from livepick.picking.engine import Engine
+from livepick.picking.instruments import Instruments
+from livepick.picking.model_in_use import CurrentModel
+from livepick.picking.output_sync import Outputs
+
+__all__ = ["JobSettler"]
+
+MAX_TRIES = 3
+"""A micrograph is given up after this many transient errors."""
+
+RETRY_DELAYS_SECONDS = (2.0, 10.0)
+"""Delays before the second and the third try."""
+
+CHANGED_DELAY_SECONDS = 30.0
+"""Delay before retrying a file that changed since the watcher saw it; the watcher sends a message
+once it has settled."""
+
+MODEL_FAULTS = 3
+"""If the model fails on this many micrographs in a row, the model is at fault."""
+
+_log = logging.getLogger(__name__)
+
+
+class JobSettler:
+    """Settles the jobs that come back from the engine.
+
+    Parameters
+    ----------
+    ledger, outputs, instruments
+        Where the outcome is recorded, written and counted.
+    engine
+        Engine that ran the jobs; its pool is replaced after a worker died.
+    model
+        Model in use, which may have changed since a job began.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        outputs: Outputs,
+        instruments: Instruments,
+        engine: Engine,
+        model: CurrentModel,
+    ) -> None:
+        self._ledger = ledger
+        self._outputs = outputs
+        self._instruments = instruments
+        self._engine = engine
+        self._model = model
+        self._generation = engine.generation
+        self._model_faults: set[int] = set()
+
+    def settle(self, finished: Finished, *, stopping: bool, unavailable: Collection[Path]) -> None:
+        """Settle a finished job, whatever its outcome.
+
+        Parameters
+        ----------
+        finished
+            Message that the job is done.
+        stopping
+            True while the service stops: the signal may have ended the workers too.
+        unavailable
+            Watched folders that cannot be read now; their micrographs are not blamed.
+
+        Raises
+        ------
+        ProviderError
+            The GPU is required but not available.
+        ModelError
+            The model fails on every micrograph.
+        LedgerWriteError
+            Writing to the ledger failed; the job can be settled again.
+        EngineError
+            New workers cannot be started.
+        """
+        claim, outcome = finished.claim, _outcome(finished.future)
+        crashed = isinstance(outcome, self._engine.crashes)
+        if not stopping:
+            if isinstance(outcome, BrokenExecutor):
+                self._engine.renew(finished.generation)
+                self.count_restarts()
+            elif crashed:  # a cluster replaces its workers itself
+                self._instruments.worker_crashed()
+        if not self._ledger.holds(claim):
+            _log.debug("%s: result discarded, the file has new content", claim.relative)
+        elif isinstance(outcome, Result):
+            self._keep(claim, outcome)
+        elif isinstance(outcome, CancelledError) or (crashed and stopping):
+            self._ledger.released(claim)
+        elif crashed:
+            self._crashed(claim)
+        else:
+            self._error(claim, outcome, unavailable)
+
+    def count_restarts(self) -> None:
+        """Count the restarts of the worker pool since the last call."""
+        while self._generation < self._engine.generation:
+            self._generation += 1
+            _log.error("a worker died; the jobs in progress are tried again one at a time")
+            self._instruments.worker_crashed()
+
+    def forgive_model(self) -> None:
+        """Forget the errors of the previous model, after a promotion."""
+        self._model_faults.clear()
+
+    def _keep(self, claim: Claim, result: Result) -> None:
+        """Write the coordinates, then record them."""
+        started_at = time.perf_counter()
+        try:
+            self._outputs.write(claim, result)
+        except OutputError as error:
+            self._outputs.refused(error)
+            self._ledger.released(claim)
+            return
+        except Exception as error:  # noqa: BLE001 - a fault of one file must not end the session
+            self._give_up(claim, error, "export")
+            return
+        export_seconds = time.perf_counter() - started_at
+        self._ledger.picked(claim, result)
+        self._model_faults.clear()
+        self._model.queue_if_outdated(result)
+        latency_seconds = None if claim.repick else time.time() - claim.landed_at
+        self._instruments.picked(
+            result, latency_seconds=latency_seconds, export_seconds=export_seconds
+        )
+        count = len(result.picks.above(result.threshold))
+        _log.info("%s: %d particles (model %d)", claim.relative, count, result.model_version)
+
+    def _crashed(self, claim: Claim) -> None:
+        if self._ledger.crashed(claim):
+            _log.error("%s: failed: it crashed its worker on every try", claim.relative)
+            self._instruments.failed("poison", "pick")
+            self._outputs.remove(claim.root, claim.relative)
+        else:
+            self._instruments.retried("poison")
+
+    def _error(self, claim: Claim, error: BaseException, unavailable: Collection[Path]) -> None:
+        """Retry transient errors, fail on permanent ones, and raise those not due to the file."""
+        if isinstance(error, ModelError):
+            self._raise_if_not_due_to_file(claim, error)
+        if claim.root in unavailable and isinstance(error, VanishedFileError | UnreadableFileError):
+            self._ledger.released(claim)
+        elif isinstance(error, LivepickError) and _may_pass(error) and claim.tries + 1 < MAX_TRIES:
+            delay_seconds = RETRY_DELAYS_SECONDS[claim.tries]
+            if isinstance(error, ChangedFileError | IncompleteFileError):
+                delay_seconds = CHANGED_DELAY_SECONDS
+            self._ledger.retry(claim, error, delay_seconds=delay_seconds)
+            self._instruments.retried(error.reason)
+            _log.warning("%s: retry in %g s: %s", claim.relative, delay_seconds, error.what)
+        else:
+            self._give_up(claim, error, "pick")
+
+    def _raise_if_not_due_to_file(self, claim: Claim, error: ModelError) -> None:
+        """Raise a missing GPU at once, and another error after several micrographs in a row."""
+        self._model_faults.add(claim.id)
+        if isinstance(error, ProviderError) or len(self._model_faults) >= MODEL_FAULTS:
+            self._ledger.released(claim)
+            raise error
+
+    def _give_up(
+        self, claim: Claim, error: BaseException, stage: Literal["pick", "export"]
+    ) -> None:
+        if isinstance(error, LivepickError):
+            known = error
+            _log.warning("%s: failed: %s", claim.relative, error)
+        else:
+            last_line = traceback.format_exception_only(error)[-1].strip()
+            known = LivepickError(
+                f"{claim.relative}: {last_line}",
+                "This is a fault in livepick: please report it with the lines of the log.",
+            )
+            _log.error("%s: failed", claim.relative, exc_info=error)
+        self._ledger.failed(claim, known)
+        self._instruments.failed(known.reason, stage)
+        self._outputs.remove(claim.root, claim.relative)
+
+
+def _outcome(future: Future[Result]) -> Result | BaseException:
+    try:
+        error = future.exception()
+    except CancelledError as cancelled:
+        return cancelled
+    return future.result() if error is None else error
+
+
+def _may_pass(error: LivepickError) -> bool:
+    # A model error on a single micrograph is retried with a new session.
+    return error.retryable or isinstance(error, ModelError)

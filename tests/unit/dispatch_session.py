@@ -1,0 +1,158 @@
+"""A dispatch loop for tests, with workers, a ledger and an output folder."""
+
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+from results import result
+
+from livepick.core.contracts.bundle import ModelCard
+from livepick.core.formats.micrograph import FileVersion
+from livepick.ledger.inbox import Inbox, Landed, Stop
+from livepick.ledger.rows import Counts
+from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.picking import engine as engines
+from livepick.picking.coordinate_files import RelionStar
+from livepick.picking.dispatch import Dispatch
+from livepick.picking.micrograph_table import MicrographTable
+from livepick.picking.model_in_use import CurrentModel
+from livepick.picking.output_sync import Outputs
+
+ROOT = Path("/data/avg")
+V1, V2 = FileVersion(100, 1, 7), FileVersion(200, 2, 7)
+
+
+def card(version=0, kind="blob"):
+    return ModelCard(
+        version=version,
+        kind=kind,
+        fingerprint="f",
+        particle_fingerprint="p",
+        diameter_angstrom=150,
+        min_distance_angstrom=90,
+        contrast="dark",
+        pixel_size_angstrom=7.5,
+        normalization="background-median",
+        threshold=0.5,
+        threshold_source="test",
+        graph_sha256="0",
+        created_at=0,
+        livepick_version="0",
+    )
+
+
+def find_two(job):
+    """Two particles above the threshold and one below, by the model of the job."""
+    version = int(job.bundle.name)
+    threshold = 0.5 if job.threshold is None else job.threshold
+    return result(version=version, kind="trained" if version else "blob", threshold=threshold)
+
+
+class Recorder:
+    """Instruments that remember."""
+
+    def __init__(self):
+        self.calls = Counter()
+        self.latencies = []
+        self.collected = []
+
+    def landed(self, landed_at, *, collected):
+        self.calls["landed"] += 1
+        self.collected.append(collected)
+
+    def superseded(self):
+        self.calls["superseded"] += 1
+
+    def picked(self, result, *, latency_seconds, export_seconds):
+        self.calls["picked"] += 1
+        self.latencies.append(latency_seconds)
+
+    def ctf_found(self, figures):
+        self.calls["ctf_found"] += 1
+
+    def failed(self, reason, stage):
+        self.calls["failed", reason, stage] += 1
+
+    def retried(self, reason):
+        self.calls["retried", reason] += 1
+
+    def queue(self, counts, oldest_waiting_at):
+        self.calls["queue"] += 1
+
+    def worker_crashed(self):
+        self.calls["worker_crashed"] += 1
+
+    def output_failed(self):
+        self.calls["output_failed"] += 1
+
+
+class Session:
+    """A dispatch loop in a thread, and what it works with."""
+
+    def __init__(self, folder, work=find_two, engine=None, *, tables=False, **model):
+        self.inbox = Inbox()
+        self.ledger = Ledger(folder / LEDGER)
+        self.out = folder / "out"
+        self.star = RelionStar(self.out, [ROOT])
+        self.instruments = Recorder()
+        self.outputs = Outputs(
+            [self.star],
+            self.ledger,
+            self.instruments.output_failed,
+            tables=[MicrographTable(self.out)] if tables else [],
+        )
+        self.error = None
+        model = {"bundle": Path("/models/0000"), "card": card(), **model}
+        self.dispatch = Dispatch(
+            self.inbox,
+            ledger=self.ledger,
+            engine=engine or engines.threads(2),
+            outputs=self.outputs,
+            work=work,
+            model=CurrentModel(self.ledger, **model),
+            instruments=self.instruments,
+        )
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        try:
+            self.dispatch.run()
+        except Exception as error:  # noqa: BLE001 - shown by the tests
+            self.error = error
+
+    def land(self, *names, version=V1, at_start=False):
+        for name in names:
+            self.inbox.put(Landed(ROOT, Path(name), version, time.time(), at_start))
+        return self
+
+    def start(self):
+        self.thread.start()
+        self.reader = ReadLedger(self.ledger.path)
+        return self
+
+    def until(self, condition, seconds=30):
+        give_up = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < give_up, (self.rows(), self.error)
+            time.sleep(0.01)
+
+    def until_counts(self, **counts):
+        self.until(lambda: self.reader.counts() == Counts(**counts))
+
+    def stop(self):
+        self.inbox.put(Stop())
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+    def close(self):
+        if self.thread.is_alive():
+            self.stop()
+        self.dispatch._engine.stop()
+        self.ledger.close()
+
+    def rows(self):
+        return {str(row.relative): row for row in self.ledger.recent()}
+
+    def files(self):
+        return sorted(str(p.relative_to(self.out)) for p in self.out.rglob("*") if p.is_file())

@@ -1,0 +1,34 @@
+"""The session that the tests of dispatching share."""
+
+import pytest
+from dispatch_session import Session
+
+from livepick.picking import dispatch, output_sync, settle_jobs
+
+
+@pytest.fixture
+def _in_a_hurry(monkeypatch):
+    monkeypatch.setattr(dispatch, "IDLE_SECONDS", 0.02)
+    monkeypatch.setattr(settle_jobs, "RETRY_DELAYS_SECONDS", (0.02, 0.02))
+    monkeypatch.setattr(settle_jobs, "CHANGED_DELAY_SECONDS", 0.02)
+    monkeypatch.setattr(dispatch, "LEDGER_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(dispatch, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(dispatch, "COUNT_SECONDS", 0.0)
+    monkeypatch.setattr(output_sync, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(output_sync, "LIST_SECONDS", 0.05)
+
+
+@pytest.fixture
+def session(tmp_path, _in_a_hurry):
+    """Return a function that makes a session in ``tmp_path``; the last one is ended for us."""
+    made = []
+
+    def make(*args, **kwargs):
+        if made:
+            made[-1].close()
+        made.append(Session(tmp_path, *args, **kwargs))
+        return made[-1]
+
+    yield make
+    if made:
+        made[-1].close()

@@ -1,0 +1,167 @@
+"""Changes of model, threshold and policy: which micrographs are picked again."""
+
+import dataclasses
+import threading
+from pathlib import Path
+
+import pytest
+from dispatch_session import card, find_two
+
+from livepick.ledger.inbox import PickingChanged, Promoted
+from livepick.ledger.rows import Counts
+from livepick.picking import engine as engines
+
+
+def test_a_new_model_picks_everything_again_after_new_arrivals(session):
+    """The old picks are seen until the new ones are there."""
+    order = []
+    gate = threading.Event()
+
+    def work(job):
+        if job.bundle.name == "0001":
+            gate.wait(30)
+            order.append(job.path.name)
+        return find_two(job)
+
+    run = session(work, engines.threads(1)).land("a.mrc", "b.mrc", "c.mrc").start()
+    run.until_counts(picked=3)
+    run.inbox.put(Promoted(Path("/models/0001"), card(1, "trained")))
+    run.until_counts(picking=2, stale=1)
+    assert "(blob)" in (run.out / "c_autopick.star").read_text()
+    run.land("new.mrc")
+    run.until_counts(picking=2, stale=1, queued=1)
+    gate.set()
+    run.until_counts(picked=4)
+
+    assert order[2:] == ["new.mrc", "c.mrc"]
+    assert {row.model_version for row in run.rows().values()} == {1}
+    assert "model 1 (trained)" in (run.out / "c_autopick.star").read_text()
+    assert run.instruments.latencies.count(None) == 3
+    assert run.ledger.model().kind == "trained"
+
+
+def test_a_result_that_comes_after_a_promotion_is_due_again(session):
+    """It was picked by the model that was in use when it began."""
+    hold = threading.Event()
+
+    def work(job):
+        if job.bundle.name == "0000":
+            hold.wait(30)
+        return find_two(job)
+
+    run = session(work).land("a.mrc").start()
+    run.until_counts(picking=1)
+    run.inbox.put(Promoted(Path("/models/0001"), card(1, "trained")))
+    run.until(lambda: run.reader.model().version == 1)
+    hold.set()
+    run.until(lambda: run.rows()["a.mrc"].model_version == 1)
+
+
+def test_a_start_with_another_model_or_threshold_picks_again(session):
+    """A kill between promotion and re-queueing heals, and an edited threshold takes effect."""
+    run = session().land("a.mrc").start()
+    run.until_counts(picked=1)
+    run = session(bundle=Path("/models/0001"), card=card(1, "trained")).start()
+    run.until(lambda: run.rows()["a.mrc"].model_version == 1)
+    run = session(bundle=Path("/models/0001"), card=card(1, "trained"), threshold=0.05).start()
+    run.until(lambda: run.rows()["a.mrc"].pick_count == 3)
+    run.stop()
+    assert run.rows()["a.mrc"].attempt == 3
+
+
+@pytest.mark.parametrize(
+    ("repick", "versions"),
+    [("provisional", [2, 1, 2]), ("all", [2, 2, 2]), ("none", [0, 1, 2])],
+)
+def test_the_policy_says_what_a_new_model_picks_again(session, repick, versions):
+    """Blob picks, all picks, or none; what lands later is by the new model in any case."""
+    run = session(repick="none").land("blob.mrc").start()
+    run.until_counts(picked=1)
+    run.inbox.put(Promoted(Path("/models/0001"), card(1, "trained")))
+    run.land("old.mrc")
+    run.until_counts(picked=2)
+    run = session(bundle=Path("/models/0002"), card=card(2, "trained"), repick=repick)
+    run.land("new.mrc").start()
+    run.until_counts(picked=3)
+    run.stop()
+
+    rows = run.rows()
+    names = ("blob.mrc", "old.mrc", "new.mrc")
+    assert [rows[name].model_version for name in names] == versions
+
+
+@pytest.mark.parametrize(("repick", "version"), [("provisional", 2), ("none", 1)])
+@pytest.mark.parametrize("live", [True, False])
+def test_trained_picks_of_another_particle_are_picked_again(session, repick, version, live):
+    """By the blob picker of the new particle, live or at a start; not if nothing is to be."""
+    other = dataclasses.replace(card(2), particle_fingerprint="q")
+    run = session(bundle=Path("/models/0001"), card=card(1, "trained"), repick=repick)
+    run.land("a.mrc").start()
+    run.until_counts(picked=1)
+    if live:
+        run.inbox.put(Promoted(Path("/models/0002"), other))
+    else:
+        run = session(bundle=Path("/models/0002"), card=other, repick=repick).start()
+    run.until(lambda: run.reader.model().version == 2)
+    run.until_counts(picked=1)
+    run.stop()
+
+    assert run.rows()["a.mrc"].model_version == version
+
+
+def test_a_live_threshold_is_for_the_next_job_and_for_what_is_picked(session):
+    """Files are cut anew, and what was under way with the former one is picked again."""
+    hold = threading.Event()
+
+    def work(job):
+        if job.path.name == "slow.mrc" and job.threshold is None:
+            hold.wait(30)
+        return find_two(job)
+
+    run = session(work).land("a.mrc").start()
+    run.until_counts(picked=1)
+    run.land("slow.mrc")
+    run.until_counts(picked=1, picking=1)
+    run.inbox.put(PickingChanged(0.05, "provisional"))
+    run.until(lambda: run.rows()["a.mrc"].pick_count == 3)
+    hold.set()
+    run.until(lambda: run.rows()["slow.mrc"].pick_count == 3)
+    run.land("b.mrc")
+    run.until_counts(picked=3)
+
+    assert {row.threshold for row in run.rows().values()} == {0.05}
+
+
+def test_a_threshold_of_a_person_is_for_older_models_picks_too(session):
+    """A promotion has left them alone; one threshold for the whole session is then asked for."""
+    run = session(bundle=Path("/models/0001"), card=card(1, "trained")).land("old.mrc").start()
+    run.until_counts(picked=1)
+    run.inbox.put(Promoted(Path("/models/0002"), card(2, "trained")))
+    run.until(lambda: run.reader.model().version == 2)
+    assert run.rows()["old.mrc"].model_version == 1
+    run.inbox.put(PickingChanged(0.05, "provisional"))
+    run.until(lambda: run.rows()["old.mrc"].pick_count == 3)
+
+
+def test_a_live_policy_queues_what_it_makes_due_and_lets_go_of_the_rest(session):
+    """``all`` queues at once; ``none`` leaves what still waits with the picks that it has."""
+    gate = threading.Event()
+
+    def work(job):
+        if job.bundle.name == "0001":
+            gate.wait(30)
+        return find_two(job)
+
+    run = session(work, engines.threads(1), repick="none").land("a.mrc", "b.mrc", "c.mrc").start()
+    run.until_counts(picked=3)
+    run.inbox.put(Promoted(Path("/models/0001"), card(1, "trained")))
+    run.until(lambda: run.reader.model().version == 1)
+    assert run.reader.counts() == Counts(picked=3)
+    run.inbox.put(PickingChanged(None, "all"))
+    run.until_counts(picking=2, stale=1)
+    run.inbox.put(PickingChanged(None, "none"))
+    run.until_counts(picking=2, picked=1)
+    gate.set()
+    run.until_counts(picked=3)
+
+    assert sorted(row.model_version for row in run.rows().values()) == [0, 1, 1]

@@ -1,0 +1,225 @@
+"""Outcomes of jobs: retries, failures, crashes, and errors that end the service."""
+
+import os
+import threading
+from collections import Counter
+from concurrent.futures import BrokenExecutor
+
+from dispatch_session import ROOT, V1, V2, find_two
+
+from livepick.core.contracts.job import Job, Result
+from livepick.errors import (
+    ChangedFileError,
+    ContentError,
+    ModelError,
+    OutputError,
+    ProviderError,
+    UnreadableFileError,
+    VanishedFileError,
+)
+from livepick.ledger.inbox import RootState, Stop
+from livepick.ledger.rows import Counts
+from livepick.picking import engine as engines
+
+
+def die_on_poison(job: Job) -> Result:
+    if job.path.name == "poison.mrc":
+        os._exit(1)
+    return find_two(job)
+
+
+def test_each_bad_file_fails_by_its_own_reason(session):
+    """The good ones beside them are picked; a fault of ours is said as such."""
+    errors = {
+        "nan.mrc": ContentError("nan.mrc is all NaN", "Look at it."),
+        "gone.mrc": VanishedFileError("gone.mrc is gone", "Bring it back."),
+        "bug.mrc": ZeroDivisionError("division by zero"),
+        "io.mrc": UnreadableFileError("io.mrc: EIO", "Look at the disk."),
+    }
+    tries = Counter()
+
+    def work(job):
+        tries[job.path.name] += 1
+        if job.path.name in errors:
+            raise errors[job.path.name]
+        return find_two(job)
+
+    run = session(work).land(*errors, "good.mrc").start()
+    run.until_counts(picked=1, failed=4)
+
+    reasons = {name: row.reason for name, row in run.rows().items() if row.reason}
+    assert reasons == {
+        "nan.mrc": "content",
+        "gone.mrc": "vanished",
+        "bug.mrc": "internal",
+        "io.mrc": "io",
+    }
+    assert (tries["nan.mrc"], tries["io.mrc"]) == (1, 3)
+    assert run.instruments.calls["retried", "io"] == 2
+    assert "ZeroDivisionError: division by zero" in run.rows()["bug.mrc"].error
+
+
+def test_what_fails_at_last_loses_its_old_picks(session):
+    """What is seen in the output folder is what the ledger says."""
+    broken = threading.Event()
+
+    def work(job):
+        if broken.is_set():
+            raise ContentError("all NaN", "Look at it.")
+        return find_two(job)
+
+    run = session(work).land("a.mrc").start()
+    run.until_counts(picked=1)
+    broken.set()
+    run.land("a.mrc", version=V2)
+    run.until_counts(failed=1)
+    run.until(lambda: run.files() == ["autopick.star"])
+    run.stop()
+    assert "a.mrc" not in (run.out / "autopick.star").read_text()
+
+
+def test_the_culprit_is_found_and_the_others_are_picked(session):
+    """A micrograph that ends its worker every time is poison after three; real processes."""
+    names = [f"{number}.mrc" for number in range(5)]
+    run = session(die_on_poison, engines.local(2))
+    run.land(*names[:2], "poison.mrc", *names[2:]).start()
+    run.until_counts(picked=5, failed=1)
+
+    row = run.rows()["poison.mrc"]
+    assert (row.reason, row.attempt) == ("poison", 3)
+    assert max(row.attempt for row in run.rows().values() if row.state == "picked") <= 2
+    assert run.instruments.calls["worker_crashed"] == 3
+    assert run.instruments.calls["failed", "poison", "pick"] == 1
+
+
+def test_a_full_disk_pauses_and_costs_no_try(session):
+    """Arrivals are recorded meanwhile; when there is room again, all are picked."""
+    run = session()
+    write, room = run.star.write, threading.Event()
+    failures = Counter()
+
+    def full(*args, **kwargs):
+        if not room.is_set():
+            failures["full"] += 1
+            raise OutputError("no space left", "Free some.")
+        write(*args, **kwargs)
+
+    run.star.write = full
+    run.land("a.mrc", "b.mrc").start()
+    run.until(lambda: failures["full"] >= 2)
+    run.land("c.mrc")
+    run.until(lambda: run.reader.counts().total == 3)
+    assert run.reader.counts().picked == run.reader.counts().failed == 0
+    room.set()
+    run.until_counts(picked=3)
+
+    assert run.instruments.calls["output_failed"] >= 2
+    assert {row.tries for row in run.rows().values()} == {0}
+
+
+def test_a_result_of_old_content_is_not_shown(session):
+    """The file changed while it was picked: only the picks of the new content are seen."""
+    hold = threading.Event()
+
+    def work(job):
+        if job.version == V1:
+            hold.wait(30)
+        return find_two(job)
+
+    run = session(work).land("a.mrc").start()
+    run.until_counts(picking=1)
+    run.land("a.mrc", version=V2)
+    run.until_counts(picked=1)
+    before = run.rows()["a.mrc"]
+    hold.set()
+    run.stop()
+
+    assert run.rows()["a.mrc"] == before
+    assert (before.version, before.content) == (V2, 2)
+    assert run.instruments.calls["picked"] == 1
+    assert run.instruments.calls["superseded"] == 1
+
+
+def test_a_file_that_changes_under_the_reader_waits_for_the_watcher(session):
+    """Once it has settled, it comes as new content."""
+
+    def work(job):
+        if job.version == V1:
+            raise ChangedFileError("a.mrc changed", "Wait.")
+        return find_two(job)
+
+    run = session(work).land("a.mrc").start()
+    run.until(lambda: run.instruments.calls["retried", "changed"] >= 1)
+    run.land("a.mrc", version=V2)
+    run.until_counts(picked=1)
+
+
+def test_a_folder_that_is_away_is_waited_for(session):
+    """Its micrographs are neither tried nor failed meanwhile."""
+    away = threading.Event()
+
+    def work(job):
+        if away.is_set():
+            raise VanishedFileError("a.mrc is gone", "Bring it back.")
+        return find_two(job)
+
+    away.set()
+    run = session(work).land("a.mrc").start()
+    run.until_counts(failed=1)  # the folder went before the watcher knew
+    run.inbox.put(RootState(ROOT, available=False, detail="not mounted"))
+    run.land("b.mrc")
+    run.until_counts(failed=1, queued=1)
+    away.clear()
+    run.inbox.put(RootState(ROOT, available=True, detail=""))
+    run.until_counts(picked=2)
+
+
+def test_a_missing_gpu_ends_the_service(session):
+    """Nothing is failed for it; the micrograph waits for the next start."""
+
+    def work(job):
+        raise ProviderError("no CUDA", "Look at nvidia-smi.")
+
+    run = session(work).land("a.mrc").start()
+    run.thread.join(30)
+    assert isinstance(run.error, ProviderError)
+    assert run.ledger.counts() == Counts(queued=1)
+
+
+def test_a_model_that_fails_on_everything_ends_the_service(session):
+    """One micrograph alone may be at fault itself."""
+
+    def work(job):
+        if job.path.name == "odd.mrc" or len(bad) > 1:
+            raise ModelError("the graph does not run", "Roll back.")
+        return find_two(job)
+
+    bad = ["odd.mrc"]
+    run = session(work).land("odd.mrc").start()
+    run.until_counts(failed=1)
+    run.land("a.mrc")
+    run.until_counts(failed=1, picked=1)
+    bad.append("all")
+    run.land("b.mrc", "c.mrc", "d.mrc")
+    run.thread.join(30)
+    assert isinstance(run.error, ModelError)
+    assert run.ledger.counts().failed == 1
+
+
+def test_a_worker_that_ends_with_the_service_blames_nobody(session):
+    """A signal to the whole group reaches the workers too."""
+    hold = threading.Event()
+
+    def work(job):
+        hold.wait(30)
+        raise BrokenExecutor
+
+    run = session(work, engines.threads(1)).land("a.mrc").start()
+    run.until_counts(picking=1)
+    run.inbox.put(Stop())
+    run.until(lambda: run.dispatch._stop_at is not None)
+    hold.set()
+    run.thread.join(30)
+    assert run.ledger.counts() == Counts(queued=1)
+    assert run.rows()["a.mrc"].crashes == 0
+    assert run.instruments.calls["worker_crashed"] == 0

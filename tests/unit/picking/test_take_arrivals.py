@@ -1,0 +1,87 @@
+"""Arrivals: what is recorded, counted or refused, and what counts as data collection."""
+
+import time
+from pathlib import Path
+
+import pytest
+from dispatch_session import ROOT, V1
+
+from livepick.errors import VanishedFileError
+from livepick.ledger.inbox import SetAside
+
+
+def test_old_files_are_no_session_that_collects_until_others_follow(session):
+    """They are picked as all are; but nobody is called when no more come."""
+    run = session().land("a.mrc", "b.mrc", at_start=True).start()
+    run.until_counts(picked=2)
+    assert (run.instruments.collected, run.reader.last_collected()) == ([False, False], [])
+
+    run.land("c.mrc")
+    run.until_counts(picked=3)
+    assert run.instruments.collected == [False, False, True]
+    assert run.reader.last_collected() == run.reader.last_landings(1)
+
+
+@pytest.mark.parametrize(("hours", "goes_on"), [(1, True), (7, False)])
+def test_what_landed_while_the_service_was_down_belongs_to_a_session_that_goes_on(
+    session, hours, goes_on
+):
+    """Else a restart after a quarter of an hour would raise a stalled acquisition."""
+    run = session()
+    run.ledger.collected([time.time() - 3600 * hours])
+    run.land("a.mrc", at_start=True).start()
+    run.until_counts(picked=1)
+
+    assert run.instruments.collected == [goes_on]
+    assert len(run.reader.last_collected()) == 1 + goes_on
+
+
+def test_what_is_tried_again_at_a_start_has_landed_when_it_did(session):
+    """Else a restart would silence the alert of a microscope that has stopped."""
+    gone = VanishedFileError("gone.mrc is gone", "Bring it back.")
+
+    def work(job):
+        raise gone
+
+    run = session(work).land("gone.mrc").start()
+    run.until_counts(failed=1)
+    landed_at = run.rows()["gone.mrc"].landed_at
+    run.stop()
+    run = session().land("gone.mrc").start()
+    run.until_counts(picked=1)
+
+    assert run.rows()["gone.mrc"].landed_at == landed_at
+    assert run.instruments.calls["landed"] == 0
+
+
+def test_what_the_watcher_sets_aside_is_failed(session):
+    """With its reason; saying so twice counts once."""
+    for _ in range(2):
+        run = session()
+        run.inbox.put(SetAside(ROOT, Path("m.mrc"), V1, "movie", "40 frames", "Sum it.", 900.0))
+        run.start()
+        run.until_counts(failed=1)
+        run.stop()
+    row = run.rows()["m.mrc"]
+    assert (row.reason, row.error, row.remedy) == ("movie", "40 frames", "Sum it.")
+    assert run.instruments.calls["failed", "movie", "ingest"] == 0
+
+
+@pytest.mark.parametrize("name", ["a\nb.mrc", "caf\udce9.mrc"])
+def test_a_name_that_no_file_can_hold_fails_by_itself(session, name):
+    """It neither stops the loop nor reaches the ledger as it is."""
+    run = session().land(name, "good.mrc").start()
+    run.until_counts(picked=1, failed=1)
+    (row,) = (row for row in run.rows().values() if row.state == "failed")
+    assert str(row.relative).isprintable()
+
+
+def test_two_micrographs_never_share_a_coordinates_file(session):
+    """The second of two that differ by extension only is refused, and the first stays seen."""
+    run = session().land("a.mrc").start()
+    run.until_counts(picked=1)
+    run.land("a.tif")
+    run.until_counts(picked=1, failed=1)
+    run.stop()
+    assert "same coordinates file as a.mrc" in run.rows()["a.tif"].error
+    assert "a_autopick.star" in run.files()
