@@ -1,10 +1,8 @@
-"""Detection of config edits while the service runs, and the effect of each setting.
+"""Detection of config edits while the service runs, and the changes that an edit makes.
 
-Each setting has one effect. *live*: it takes effect with the next micrograph or the next training.
-*retrain*: it shapes the model, so a model with the new settings is looked up, and trained if there
-is none. *restart*: the objects made from it at the start cannot be replaced while the service runs.
-An edit is applied as a whole or not at all, so that the file never differs in part from the
-settings in force: one setting that needs a restart makes the service refuse the whole edit.
+Each setting declares the effect of an edit on its field (``livepick.config.setting``). An edit is
+applied as a whole or not at all, so that the file never differs in part from the settings in force:
+one setting that needs a restart makes the service refuse the whole edit.
 
 The file is polled by its path every second and not watched by inotify: editors rename a new file
 into the place of the old one, a link may be changed to point to another file, and the file may be
@@ -13,72 +11,19 @@ between two polls, so a half-written file is never read.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from livepick.config.schema import Config
+from livepick.config.setting import Effect, Section, effect_of
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError
 
-__all__ = ["EFFECTS", "Change", "ConfigFile", "Effect", "compare", "describe", "read_anew"]
-
-Effect = Literal["live", "retrain", "restart"]
+__all__ = ["Change", "ConfigFile", "compare", "describe", "read_anew"]
 
 MISSING_LOOKS = 10
 """A file that is missing for this many polls is a fault, not an editor in the middle of a save."""
-
-EFFECTS: dict[str, Effect] = {
-    "session.name": "restart",
-    "watch.directories": "restart",
-    "watch.preset": "restart",
-    "watch.include": "restart",
-    "watch.exclude": "restart",
-    "watch.mode": "restart",
-    "watch.rescan_seconds": "restart",
-    "watch.settle_seconds": "restart",
-    "watch.incomplete_timeout_seconds": "restart",
-    "watch.require_sidecar": "restart",
-    "watch.forbid_sidecar": "restart",
-    "watch.follow_symlinks": "restart",
-    "micrograph.pixel_size_angstrom": "restart",
-    "micrograph.ctf": "live",
-    "particle.diameter_angstrom": "retrain",
-    "particle.contrast": "retrain",
-    "particle.min_distance_fraction": "retrain",
-    "particle.edge_fraction": "retrain",
-    "bootstrap.picks": "retrain",
-    "bootstrap.micrographs": "retrain",
-    "bootstrap.minimum_picks": "retrain",
-    "bootstrap.classes": "retrain",
-    "training.generation": "retrain",
-    "training.epochs": "retrain",
-    "training.initial_learning_rate": "retrain",
-    "training.final_learning_rate": "retrain",
-    "training.minibatch_size": "retrain",
-    "training.class_weights": "retrain",
-    "training.normalize": "retrain",
-    "training.lowpass_angstrom": "retrain",
-    "training.held_out_fraction": "retrain",
-    "training.expected_picks": "retrain",
-    "training.auto_remedy": "retrain",
-    "training.seed": "retrain",
-    "training.threads": "live",
-    "training.device": "live",
-    "training.gpu_memory_fraction": "live",
-    "training.time_limit_minutes": "live",
-    "picking.device": "restart",
-    "picking.threshold": "live",
-    "picking.workers": "restart",
-    "picking.repick": "live",
-    "retrain.gate": "live",
-    "retrain.on_drift": "live",
-    "output.directory": "restart",
-    "output.formats": "restart",
-    "state.directory": "restart",
-    "web.listen": "restart",
-}
-"""Effect of every setting, by ``section.key``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +50,19 @@ class Change:
 
 def compare(old: Config, new: Config) -> tuple[Change, ...]:
     """Return the settings that differ, in the order of the config."""
-    before, after = _settings(old), _settings(new)
     return tuple(
-        Change(name, _written(value), _written(after[name]), EFFECTS[name])
-        for name, value in before.items()
-        if after[name] != value
+        change
+        for name in Config.model_fields
+        for change in _compare_section(name, getattr(old, name), getattr(new, name))
     )
+
+
+def _compare_section(name: str, old: Section, new: Section) -> Iterator[Change]:
+    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
+    for key, value in before.items():
+        if after[key] != value:
+            effect = effect_of(type(old), key)
+            yield Change(f"{name}.{key}", _written(value), _written(after[key]), effect)
 
 
 def describe(changes: tuple[Change, ...]) -> str:
@@ -184,14 +136,5 @@ class ConfigFile:
         return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def _settings(config: Config) -> dict[str, Any]:
-    """Return the value of each setting by ``section.key``."""
-    return {
-        f"{section}.{key}": value
-        for section, settings in config.model_dump(mode="json").items()
-        for key, value in settings.items()
-    }
-
-
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -5,6 +5,7 @@ The settings, with their bounds, units and examples, are in ``livepick.config.se
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import (
@@ -14,22 +15,21 @@ from pydantic import (
 
 from livepick.config.error_messages import contradiction
 from livepick.config.sections import (
-    RUNNING,
     Bootstrap,
     Micrograph,
     Output,
     Particle,
     Picking,
     Retrain,
-    Section,
     Session,
     State,
     Training,
     Watch,
     Web,
 )
+from livepick.config.setting import Section, shaping_values
 
-__all__ = ["Config"]
+__all__ = ["Config", "digest"]
 
 
 class Config(Section):
@@ -99,24 +99,24 @@ class Config(Section):
 
     def particle_fingerprint(self) -> str:
         """Return a short digest of the particle: a model serves only the one it was made for."""
-        return _digest(self.particle.model_dump(mode="json"))
+        return digest(shaping_values(self.particle))
 
     def training_fingerprint(self) -> str:
         """Return a short digest of every setting that shapes the model.
 
         Two configs with the same fingerprint share a model; a new fingerprint requires a new
-        training run. Threads, device, GPU memory and time limit are left out on purpose.
+        training run. Settings that are ``live``, such as the number of threads, do not count.
         """
-        training = self.training.model_dump(mode="json", exclude=set(RUNNING))
-        return _digest(
+        return digest(
             {
-                "particle": self.particle.model_dump(mode="json"),
-                "bootstrap": self.bootstrap.model_dump(mode="json"),
-                "training": training,
+                "particle": shaping_values(self.particle),
+                "bootstrap": shaping_values(self.bootstrap),
+                "training": shaping_values(self.training),
             }
         )
 
 
-def _digest(shaping: dict[str, Any]) -> str:
-    canonical = json.dumps(shaping, sort_keys=True)
+def digest(settings: Mapping[str, Any]) -> str:
+    """Return a short digest of settings, which does not depend on their order."""
+    canonical = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]

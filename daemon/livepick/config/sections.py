@@ -1,19 +1,13 @@
 """Sections of the configuration: each setting with its default, bounds, unit and meaning."""
 
 import ipaddress
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
-    JsonValue,
-    Strict,
     Tag,
     ValidationInfo,
     field_validator,
@@ -21,9 +15,17 @@ from pydantic import (
 )
 
 from livepick.config.error_messages import contradiction
+from livepick.config.setting import (
+    LIVE,
+    RESTART,
+    RETRAIN,
+    RETRAIN_AFTER_SORTING,
+    Folder,
+    Section,
+    advised,
+)
 
 __all__ = [
-    "RUNNING",
     "Bootstrap",
     "Classes",
     "Contrast",
@@ -45,52 +47,16 @@ __all__ = [
 ]
 
 
-RUNNING = ("threads", "device", "gpu_memory_fraction", "time_limit_minutes")
-"""Settings of ``training`` that control how a run executes and do not shape its model."""
-
-
 Preset = Literal["motioncor", "relion", "warp", "cryosparc", "cryoem-services", "plain"]
-
 
 Contrast = Literal["dark", "bright"]
 """Contrast of the particles against the ice."""
-Device = Literal["require-gpu", "prefer-gpu", "cpu"]
 
+Device = Literal["require-gpu", "prefer-gpu", "cpu"]
 
 Format = Literal["relion"]
 
-
 Repick = Literal["provisional", "all", "none"]
-
-
-def _beside_config(path: Path, info: ValidationInfo) -> Path:
-    """Make a folder absolute: relative ones are relative to the config file's folder."""
-    if path == Path():
-        raise contradiction("{name} is empty; name a folder")
-    path = path.expanduser()
-    folder = (info.context or {}).get("folder")
-    # abspath, not resolve: a link to the session of the day is followed only when it is used.
-    return path if folder is None else Path(os.path.abspath(folder / path))  # noqa: PTH100
-
-
-Folder = Annotated[Path, Strict(strict=False), AfterValidator(_beside_config)]
-
-
-class Section(BaseModel):
-    """A section of the configuration: frozen, and a misspelt key is an error."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
-
-
-def _advised(lowest: float, highest: float, why: str) -> dict[str, JsonValue]:
-    """Return the range that is usual in the field, for ``Field(json_schema_extra=...)``."""
-    return {"advised": [lowest, highest], "advice": why}
 
 
 class Session(Section):
@@ -101,6 +67,7 @@ class Session(Section):
         max_length=100,
         pattern=r"^[\w.+-]+$",
         examples=["letters, digits and . _ + -, no spaces, as krios1-2026-11-23"],
+        json_schema_extra=RESTART,
     )
     """Names the session in metrics and on the page: letters, digits, ``. _ + -``."""
 
@@ -108,48 +75,66 @@ class Session(Section):
 class Watch(Section):
     """Folders where micrographs land, and rules for when one is complete."""
 
-    directories: list[Folder] = Field(min_length=1, examples=["as [/data/session/Micrographs]"])
+    directories: list[Folder] = Field(
+        min_length=1, examples=["as [/data/session/Micrographs]"], json_schema_extra=RESTART
+    )
     """Folders with motion-corrected micrographs; sub-folders are included."""
 
-    preset: Preset = "plain"
+    preset: Preset = Field(default="plain", json_schema_extra=RESTART)
     """Program that writes the micrographs; sets ``include``, ``exclude`` and sidecars."""
 
-    include: list[str] | None = Field(default=None, min_length=1, examples=['as ["*_DW.mrc"]'])
+    include: list[str] | None = Field(
+        default=None, min_length=1, examples=['as ["*_DW.mrc"]'], json_schema_extra=RESTART
+    )
     """Globs of files to pick. A glob matches the name or, if it has a slash, the path below the
     watched folder. None: the preset's."""
 
-    exclude: list[str] | None = None
+    exclude: list[str] | None = Field(default=None, json_schema_extra=RESTART)
     """Globs of files to leave out, whatever ``include`` says; None: the preset's."""
 
-    mode: Literal["auto", "inotify", "poll"] = "auto"
+    mode: Literal["auto", "inotify", "poll"] = Field(default="auto", json_schema_extra=RESTART)
     """Watch mode. ``auto`` uses inotify on local file systems and polls network ones."""
 
     rescan_seconds: float | None = Field(
-        default=None, ge=0.2, le=3600, examples=["10 is usual on a network file system"]
+        default=None,
+        ge=0.2,
+        le=3600,
+        examples=["10 is usual on a network file system"],
+        json_schema_extra=RESTART,
     )
     """Time between listings of the folders; None: 10 when polling, 60 with inotify."""
 
     settle_seconds: float | None = Field(
-        default=None, ge=0, le=3600, examples=["15 is usual on a network file system"]
+        default=None,
+        ge=0,
+        le=3600,
+        examples=["15 is usual on a network file system"],
+        json_schema_extra=RESTART,
     )
     """Time that a file must stay unchanged; None: 5 on local file systems, 15 on network ones."""
 
     incomplete_timeout_seconds: float = Field(
-        default=600, ge=1, le=86400, examples=["600 is ten minutes"]
+        default=600, ge=1, le=86400, examples=["600 is ten minutes"], json_schema_extra=RESTART
     )
     """A file that is not whole after this long is set aside until it changes."""
 
     require_sidecar: str | None = Field(
-        default=None, pattern=r"^\.[\w.+-]+$", examples=["a suffix with its dot, as .star"]
+        default=None,
+        pattern=r"^\.[\w.+-]+$",
+        examples=["a suffix with its dot, as .star"],
+        json_schema_extra=RESTART,
     )
     """A suffix, as ``.star``: wait until ``NAME.star`` is there too; None: the preset's."""
 
     forbid_sidecar: str | None = Field(
-        default=None, pattern=r"^\.[\w.+-]+$", examples=["a suffix with its dot, as .tmp"]
+        default=None,
+        pattern=r"^\.[\w.+-]+$",
+        examples=["a suffix with its dot, as .tmp"],
+        json_schema_extra=RESTART,
     )
     """A suffix, as ``.tmp``: wait while ``NAME.tmp`` is there; None: the preset's."""
 
-    follow_symlinks: bool = False
+    follow_symlinks: bool = Field(default=False, json_schema_extra=RESTART)
     """True if links to files and folders are followed."""
 
     @field_validator("directories")
@@ -183,11 +168,15 @@ class Micrograph(Section):
     """Properties of the micrographs that are known in advance."""
 
     pixel_size_angstrom: float | None = Field(
-        default=None, ge=0.1, le=20, examples=["0.83 at 105,000 times is usual"]
+        default=None,
+        ge=0.1,
+        le=20,
+        examples=["0.83 at 105,000 times is usual"],
+        json_schema_extra=RESTART,
     )
     """Pixel size of the micrographs as they land; None: taken from each file's header."""
 
-    ctf: Folder | None = None
+    ctf: Folder | None = Field(default=None, json_schema_extra=LIVE)
     """File or folder with the defocus of the micrographs: RELION's ``micrographs_ctf.star``, or a
     folder of CTFFIND's texts or Warp's XML. None: CTFFIND's ``NAME.txt`` or ``NAME_ctf.txt`` or
     Warp's ``NAME.xml`` beside a micrograph, where there is one. It is used to flip phases for 2D
@@ -198,14 +187,20 @@ class Micrograph(Section):
 class Particle(Section):
     """The particle, in the microscopist's terms."""
 
-    diameter_angstrom: float = Field(ge=20, le=2000, examples=["a ribosome is about 300"])
+    diameter_angstrom: float = Field(
+        ge=20, le=2000, examples=["a ribosome is about 300"], json_schema_extra=RETRAIN
+    )
     """Longest diameter. Sets the resampling, the blob radii and the picking distance."""
 
-    contrast: Contrast = "dark"
+    contrast: Contrast = Field(default="dark", json_schema_extra=RETRAIN)
     """Contrast of the particles in the files; protein in ice is dark before inversion."""
 
     min_distance_fraction: float = Field(
-        default=0.6, ge=0.1, le=2, examples=["1 keeps round particles from overlapping"]
+        default=0.6,
+        ge=0.1,
+        le=2,
+        examples=["1 keeps round particles from overlapping"],
+        json_schema_extra=RETRAIN,
     )
     """Closest allowed centres, as a fraction of the diameter."""
 
@@ -214,6 +209,7 @@ class Particle(Section):
         ge=0,
         le=2,
         examples=["0.5 leaves out all particles that the edge cuts"],
+        json_schema_extra=RETRAIN,
     )
     """Smallest distance of a pick's centre from the edge of the image, as a fraction of the
     diameter. 0: picks up to the edge; 0.25: four fifths of the particle's disc are inside; 0.5: all
@@ -248,10 +244,10 @@ def _is_section(value: object) -> str:
 class Classes(Section):
     """A person's decisions on the 2D classes, by their numbers in ``classes.png``."""
 
-    accept: list[int] = []
+    accept: list[int] = Field(default=[])
     """Numbers of classes to train on, whatever their figures."""
 
-    reject: list[int] = []
+    reject: list[int] = Field(default=[])
     """Numbers of classes not to train on."""
 
     @field_validator("accept", "reject")
@@ -280,7 +276,11 @@ class Bootstrap(Section):
     picks: Annotated[
         Annotated[Literal["blob"], Tag("word")] | Annotated[PicksFrom, Tag("section")],
         Discriminator(_is_section),
-    ] = Field(default="blob", examples=["blob, or model: or coordinates: with a path below it"])
+    ] = Field(
+        default="blob",
+        examples=["blob, or model: or coordinates: with a path below it"],
+        json_schema_extra=RETRAIN,
+    )
     """Source of the first picks: the blob picker, a model, or a person."""
 
     micrographs: int = Field(
@@ -288,7 +288,8 @@ class Bootstrap(Section):
         ge=3,
         le=5000,
         examples=["20 is usual"],
-        json_schema_extra=_advised(
+        json_schema_extra=RETRAIN
+        | advised(
             10, 400, "under 20 do for an easy, symmetric particle, low hundreds for a hard one"
         ),
     )
@@ -299,13 +300,12 @@ class Bootstrap(Section):
         ge=1,
         le=1_000_000,
         examples=["200 is usual"],
-        json_schema_extra=_advised(
-            100, 20_000, "a few hundred particles teach the picker, thousands are plenty"
-        ),
+        json_schema_extra=RETRAIN
+        | advised(100, 20_000, "a few hundred particles teach the picker, thousands are plenty"),
     )
     """Training waits for more micrographs while there are fewer picks than this."""
 
-    classes: Classes = Classes()
+    classes: Classes = Field(default=Classes(), json_schema_extra=RETRAIN_AFTER_SORTING)
     """A person's decisions on the 2D classes; only the steps after them are repeated."""
 
     @field_validator("picks", mode="before")
@@ -329,7 +329,9 @@ class Bootstrap(Section):
 class Training(Section):
     """Training of the network."""
 
-    generation: int = Field(default=1, ge=1, examples=["2 trains once more"])
+    generation: int = Field(
+        default=1, ge=1, examples=["2 trains once more"], json_schema_extra=RETRAIN
+    )
     """Increase it by one to train again with all other settings the same."""
 
     epochs: int = Field(
@@ -337,9 +339,8 @@ class Training(Section):
         ge=1,
         le=1000,
         examples=["30 is usual"],
-        json_schema_extra=_advised(
-            20, 50, "20 to 50 are a first choice; the curves tell whether more are needed"
-        ),
+        json_schema_extra=RETRAIN_AFTER_SORTING
+        | advised(20, 50, "20 to 50 are a first choice; the curves tell whether more are needed"),
     )
     """Largest number of passes over the training patches; training stops early when the model no
     longer improves."""
@@ -349,7 +350,7 @@ class Training(Section):
         gt=0,
         le=1,
         examples=["0.003 is usual"],
-        json_schema_extra=_advised(0.001, 0.01, "0.01 to 0.001 works best"),
+        json_schema_extra=RETRAIN_AFTER_SORTING | advised(0.001, 0.01, "0.01 to 0.001 works best"),
     )
     """Step size of the optimizer at the start."""
 
@@ -358,7 +359,8 @@ class Training(Section):
         gt=0,
         le=1,
         examples=["0.0003 is usual"],
-        json_schema_extra=_advised(0.000_01, 0.01, "a tenth of the initial rate is usual"),
+        json_schema_extra=RETRAIN_AFTER_SORTING
+        | advised(0.000_01, 0.01, "a tenth of the initial rate is usual"),
     )
     """Step size to which the initial one decays by the end; at most the initial one."""
 
@@ -367,16 +369,15 @@ class Training(Section):
         ge=1,
         le=256,
         examples=["8 is usual"],
-        json_schema_extra=_advised(
-            1, 16, "1 is safe; more is faster, needs memory, and can cost picks"
-        ),
+        json_schema_extra=RETRAIN_AFTER_SORTING
+        | advised(1, 16, "1 is safe; more is faster, needs memory, and can cost picks"),
     )
     """Patches per step; more patches need more memory."""
 
-    class_weights: bool = True
+    class_weights: bool = Field(default=True, json_schema_extra=RETRAIN_AFTER_SORTING)
     """True if particles are weighted more than the background, which is far more frequent."""
 
-    normalize: bool = True
+    normalize: bool = Field(default=True, json_schema_extra=RETRAIN)
     """True if each micrograph is divided by its own noise, to mean 0 and variance 1. If False, all
     are divided by one number, the usual noise of the training micrographs."""
 
@@ -385,6 +386,7 @@ class Training(Section):
         ge=1,
         le=500,
         examples=["a tenth of the diameter is the finest that the picker sees"],
+        json_schema_extra=RETRAIN,
     )
     """Detail finer than this is filtered out of micrographs before training and picking. None: no
     filter beyond the resampling, which leaves a tenth of the particle's diameter.
@@ -400,20 +402,25 @@ class Training(Section):
         gt=0,
         lt=0.9,
         examples=["0.2 keeps one micrograph in five"],
-        json_schema_extra=_advised(0.1, 0.5, "one micrograph in five judges the others"),
+        json_schema_extra=RETRAIN_AFTER_SORTING
+        | advised(0.1, 0.5, "one micrograph in five judges the others"),
     )
     """Fraction of the micrographs that evaluates the model and is never trained on."""
 
     expected_picks: int | None = Field(
-        default=None, ge=1, le=5000, examples=["as many as you count in a typical micrograph"]
+        default=None,
+        ge=1,
+        le=5000,
+        examples=["as many as you count in a typical micrograph"],
+        json_schema_extra=RETRAIN,
     )
     """Number of particles in a typical micrograph, if known; sets the model's threshold."""
 
-    auto_remedy: bool = True
+    auto_remedy: bool = Field(default=True, json_schema_extra=RETRAIN_AFTER_SORTING)
     """True if a run whose curves show a fault is repeated with the remedy, at most twice, and the
     better result kept."""
 
-    seed: int = Field(default=1, ge=0, examples=["any whole number"])
+    seed: int = Field(default=1, ge=0, examples=["any whole number"], json_schema_extra=RETRAIN)
     """Seed of the random numbers; the same seed gives the same model on the same machine."""
 
     threads: int = Field(
@@ -421,7 +428,7 @@ class Training(Section):
         ge=1,
         le=64,
         examples=["2 leaves the others to picking"],
-        json_schema_extra=_advised(1, 8, "4 to 8 is generally safe, and more seldom helps"),
+        json_schema_extra=LIVE | advised(1, 8, "4 to 8 is generally safe, and more seldom helps"),
     )
     """CPU threads of the trainer; does not shape the model."""
 
@@ -429,16 +436,25 @@ class Training(Section):
         default="auto",
         pattern=r"^(auto|cpu|cuda|cuda:[0-9]{1,2})$",
         examples=["auto, cpu, cuda, or one of several GPUs by its number, as cuda:1"],
+        json_schema_extra=LIVE,
     )
     """Device to train on; does not shape the model."""
 
     gpu_memory_fraction: float = Field(
-        default=0.5, gt=0, le=1, examples=["0.5 leaves the other half to picking"]
+        default=0.5,
+        gt=0,
+        le=1,
+        examples=["0.5 leaves the other half to picking"],
+        json_schema_extra=LIVE,
     )
     """Fraction of the GPU's memory that the trainer may use; does not shape the model."""
 
     time_limit_minutes: float = Field(
-        default=240, gt=0, le=10080, examples=["240 is four hours, 10080 a week"]
+        default=240,
+        gt=0,
+        le=10080,
+        examples=["240 is four hours, 10080 a week"],
+        json_schema_extra=LIVE,
     )
     """Time after which a training run is stopped; does not shape the model."""
 
@@ -458,22 +474,26 @@ class Training(Section):
 class Picking(Section):
     """Picking of the micrographs."""
 
-    device: Device = "prefer-gpu"
+    device: Device = Field(default="prefer-gpu", json_schema_extra=RESTART)
     """Device to pick on. Without a GPU, ``require-gpu`` ends with an error and ``prefer-gpu`` uses
     the CPU."""
 
     threshold: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = Field(
-        default="auto", examples=["0.05 writes nearly all candidates"]
+        default="auto", examples=["0.05 writes nearly all candidates"], json_schema_extra=LIVE
     )
     """Lowest score at which a candidate is written as a pick; ``auto``: the model's own threshold.
     A low number writes the whole precision-recall curve."""
 
     workers: int | None = Field(
-        default=None, ge=1, le=256, examples=["cores of the machine minus one is usual"]
+        default=None,
+        ge=1,
+        le=256,
+        examples=["cores of the machine minus one is usual"],
+        json_schema_extra=RESTART,
     )
     """Worker processes; None: 1 with a GPU, else the number of cores minus one (at least 1)."""
 
-    repick: Repick = "provisional"
+    repick: Repick = Field(default="provisional", json_schema_extra=LIVE)
     """Micrographs to pick again, after new arrivals, when another model takes over.
     ``provisional``: those that the blob picker picked (or all, if the particle has changed);
     ``all``: those that any other model picked; ``none``: no micrographs."""
@@ -482,12 +502,12 @@ class Picking(Section):
 class Retrain(Section):
     """Conditions for the promotion of a new model."""
 
-    gate: Literal["strict", "tolerant", "off"] = "strict"
+    gate: Literal["strict", "tolerant", "off"] = Field(default="strict", json_schema_extra=LIVE)
     """A new model must be better on held-out micrographs than the model in use. ``strict``: an
     equally good model is promoted only if an edit of the config asked for the training;
     ``tolerant``: an equally good model is always promoted; ``off``: every new model is promoted."""
 
-    on_drift: bool = False
+    on_drift: bool = Field(default=False, json_schema_extra=LIVE)
     """True to train on recent micrographs when picks or micrographs have drifted; the gate judges
     the new model like any other."""
 
@@ -501,24 +521,26 @@ class Retrain(Section):
 class Output(Section):
     """Output of coordinates."""
 
-    directory: Folder
+    directory: Folder = Field(json_schema_extra=RESTART)
     """Coordinate files appear here, in a tree that mirrors the watched folders."""
 
-    formats: list[Format] = Field(default=["relion"], min_length=1, examples=["as [relion]"])
+    formats: list[Format] = Field(
+        default=["relion"], min_length=1, examples=["as [relion]"], json_schema_extra=RESTART
+    )
     """Formats of the coordinate files; ``relion`` writes STAR."""
 
 
 class State(Section):
     """Folder for livepick's ledger, models and runs."""
 
-    directory: Folder
+    directory: Folder = Field(json_schema_extra=RESTART)
     """Ledger, models and runs are here. On a local disk: the ledger is SQLite in WAL mode."""
 
 
 class Web(Section):
     """The page and the metrics."""
 
-    listen: str = "127.0.0.1:9476"
+    listen: str = Field(default="127.0.0.1:9476", json_schema_extra=RESTART)
     """Address as host:port. With port 0 a free port is used, which is written to the log and to
     STATE/web.address."""
 

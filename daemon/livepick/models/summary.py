@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from livepick.config.schema import Config
+from livepick.config.setting import shaping_values
 from livepick.core.contracts.bundle import ModelCard, bundle_name
 from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.core.contracts.training_report import (
@@ -18,9 +19,6 @@ from livepick.models.promotions import Promotion
 from livepick.models.registry import Models
 
 __all__ = ["Entry", "SettingDifference", "differing_settings", "entries"]
-
-_SHAPELESS = {"threads", "device", "time_limit_minutes"}
-"""Training settings that do not affect the resulting model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +123,9 @@ def differing_settings(config: Config, version: int) -> list[SettingDifference] 
 def _settings(of: RunSpec | Config) -> dict[str, object]:
     """Return the settings that affect a model, by their name in the config."""
     sections = {
-        "particle": of.particle.model_dump(mode="json"),
-        "bootstrap": of.bootstrap.model_dump(mode="json"),
-        "training": of.training.model_dump(mode="json", exclude=_SHAPELESS),
+        "particle": shaping_values(of.particle),
+        "bootstrap": shaping_values(of.bootstrap),
+        "training": shaping_values(of.training),
     }
     flat: dict[str, object] = {}
     for name, section in sections.items():

@@ -1,12 +1,12 @@
 """Digests of the settings that affect a model."""
 
-import hashlib
-import json
 from collections.abc import Collection
 
+from livepick.config.schema import digest
 from livepick.config.sections import Bootstrap, Particle, Training
+from livepick.config.setting import shaping_values
 
-__all__ = ["drift_fingerprint", "is_of"]
+__all__ = ["drift_fingerprint", "is_of", "seeding_fingerprint"]
 
 
 def seeding_fingerprint(particle: Particle, bootstrap: Bootstrap, training: Training) -> str:
@@ -14,15 +14,13 @@ def seeding_fingerprint(particle: Particle, bootstrap: Bootstrap, training: Trai
 
     Two runs with the same digest differ only in what comes after the 2D classes.
     """
-    shaping = {
-        "particle": particle.model_dump(mode="json"),
-        "bootstrap": bootstrap.model_dump(mode="json", exclude={"classes"}),
-        "training": training.model_dump(
-            mode="json",
-            include={"seed", "generation", "normalize", "lowpass_angstrom", "expected_picks"},
-        ),
-    }
-    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
+    return digest(
+        {
+            "particle": shaping_values(particle, stage="sorting"),
+            "bootstrap": shaping_values(bootstrap, stage="sorting"),
+            "training": shaping_values(training, stage="sorting"),
+        }
+    )
 
 
 def drift_fingerprint(settings: str, taken: Collection[str]) -> str:

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from livepick.config.sections import RUNNING, Training
+from livepick.config.sections import Training
+from livepick.config.setting import keys_with
 from livepick.core.contracts.progress import Progress, ProgressReader, Stage
 from livepick.core.contracts.run import DISK_FULL_STATUS, RunSpec
 from livepick.retraining.eta import forecast
@@ -45,7 +46,8 @@ class Following:
     models
         Folder in which its bundle will appear.
     training
-        Training section of the config: threads, time limit and the other settings of ``RUNNING``.
+        Training section of the config. Its ``live`` settings, such as threads and time limit,
+        replace those of the order.
     metrics
         Receives losses and findings.
     command
@@ -148,7 +150,7 @@ class Following:
 def _order_with(folder: Path, training: Training) -> None:
     """Update a run's order with the current threads, device, memory and time settings."""
     spec = RunSpec.read(folder)
-    present = {name: getattr(training, name) for name in RUNNING}
+    present = {name: getattr(training, name) for name in keys_with(Training, "live")}
     adapted = spec.training.model_copy(update=present)
     if adapted != spec.training:
         spec.model_copy(update={"training": adapted}).write(folder)

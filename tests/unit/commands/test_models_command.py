@@ -173,7 +173,8 @@ def test_a_model_is_shown_with_all_that_is_known_of_it(session, capsys):
     """Card, figures, findings, promotions, and what was set otherwise at its training."""
     session.put(4, report=REPORT, parent=None)
     earlier = Config.model_validate(
-        session.config.model_dump() | {"training": {"epochs": 10, "threads": 3}}
+        session.config.model_dump()
+        | {"training": {"epochs": 10, "threads": 3, "gpu_memory_fraction": 0.2}}
     )
     (session.config.state.directory / RUNS / "0004").mkdir(parents=True)
     RunSpec(
@@ -202,6 +203,7 @@ def test_a_model_is_shown_with_all_that_is_known_of_it(session, capsys):
     assert "promoted by operator: the best by eye" in said
     assert "training.epochs: 10 then, 40 in the config" in said
     assert "threads" not in said
+    assert "gpu_memory_fraction" not in said
 
     assert session.call("show", 3) == 0
     assert "settings are unknown" in capsys.readouterr().out

@@ -1,0 +1,57 @@
+"""Each setting declares the effect of an edit."""
+
+import pytest
+
+from livepick.config.schema import Config
+from livepick.config.sections import Bootstrap, Particle, Training
+from livepick.config.setting import (
+    Section,
+    effect_of,
+    keys_with,
+    shaping_values,
+)
+
+SECTIONS = {name: field.annotation for name, field in Config.model_fields.items()}
+SETTINGS = [(section, key) for section in SECTIONS.values() for key in section.model_fields]
+
+
+@pytest.mark.parametrize(
+    ("section", "key"), SETTINGS, ids=[f"{s.__name__}.{key}" for s, key in SETTINGS]
+)
+def test_every_setting_declares_the_effect_of_an_edit(section, key):
+    assert effect_of(section, key) in ("live", "retrain", "restart")
+
+
+def test_a_setting_without_a_declaration_is_an_error_that_says_what_to_do():
+    class Camera(Section):
+        gain: int = 1
+
+    with pytest.raises(LookupError) as caught:
+        effect_of(Camera, "gain")
+
+    assert str(caught.value) == (
+        "The setting Camera.gain does not declare the effect of an edit. Give it"
+        " Field(json_schema_extra=...) with LIVE, RESTART, RETRAIN or RETRAIN_AFTER_SORTING of"
+        " livepick.config.setting."
+    )
+
+
+def test_only_sections_that_a_run_has_shape_a_model():
+    """A fingerprint and a run's order contain these three sections."""
+    shaping = {section for section in SECTIONS.values() if keys_with(section, "retrain")}
+    assert shaping == {Particle, Bootstrap, Training}
+
+
+def test_settings_of_both_stages_are_all_that_shape_a_model(make_config):
+    config = make_config()
+    for section in (config.particle, config.bootstrap, config.training):
+        sorting = shaping_values(section, stage="sorting")
+        training = shaping_values(section, stage="training")
+        assert sorting.keys().isdisjoint(training)
+        assert sorting | training == shaping_values(section)
+
+
+def test_live_settings_of_training_do_not_shape_a_model(make_config):
+    live = {"threads", "device", "gpu_memory_fraction", "time_limit_minutes"}
+    assert keys_with(Training, "live") == live
+    assert live.isdisjoint(shaping_values(make_config().training))
