@@ -73,14 +73,14 @@ def test_status_says_what_is_wrong_in_the_words_of_the_page(make_session):
     session.settings["particle"]["diameter_angstrom"] = "large"
     session.save()
     session.until(lambda: "reload: the config is left" in session.log.read_text(), "refused")
-    assert "is not taken; the former one is in force" in said()
+    assert "was rejected, and the previous settings still apply" in said()
     assert "diameter_angstrom: 170" in kept(session)
 
     session.process.kill()
     session.process.wait()
     first, second = session.status()["problems"]
     assert (first["level"], "killed" in first["sentence"]) == ("bad", True)
-    assert "last in force" in second["sentence"]
+    assert "last valid" in second["sentence"]
     assert session.status()["micrographs"]["picked"] == 1
 
     session.settings["particle"]["diameter_angstrom"] = 170

@@ -8,7 +8,7 @@ import typer
 from livepick.config.last_known_good import read_settings
 from livepick.errors import ConfigError, OutputError
 from livepick.host.atomic_files import write_atomically
-from livepick.monitoring.problem import config_faulty
+from livepick.monitoring.problem import config_invalid
 from livepick.web.session_report import collect, to_html
 
 __all__ = ["REPORT_FILE", "report"]
@@ -51,5 +51,5 @@ def report(
         ) from error
     typer.echo(f"{place} ({len(html) / 1e6:.1f} MB)")
     if read.fault is not None:
-        problem = config_faulty(read.fault)
+        problem = config_invalid(read.fault)
         raise ConfigError(problem.sentence.rstrip("."), problem.remedy)

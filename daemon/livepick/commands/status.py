@@ -19,9 +19,8 @@ from livepick.config.last_known_good import Settings, last_in_force, read_settin
 from livepick.errors import EXIT_CONFIG, ConfigError
 from livepick.monitoring.problem import (
     Problem,
-    config_faulty,
+    config_invalid,
     config_refused,
-    is_config_refused,
 )
 from livepick.monitoring.status import Status, read_status
 from livepick.web.client import Answer, ask
@@ -65,7 +64,10 @@ class _Look:
             "sentence": self.service.sentence,
             "page": self.service.address,
         }
-        problems = [dataclasses.asdict(problem) for problem in self.problems]
+        problems = [
+            {"level": problem.level, "sentence": problem.sentence, "remedy": problem.remedy}
+            for problem in self.problems
+        ]
         return self.status.as_json() | {"service": service, "problems": problems}
 
 
@@ -116,15 +118,16 @@ def _look(settings: Settings, path: Path) -> _Look:
     service = ask(settings.config, path)
     problems = service.problems
     config = settings.config
-    if settings.fault is None and any(map(is_config_refused, problems)):  # e.g. it needs a restart
+    is_refused = any(problem.kind == "config_refused" for problem in problems)
+    if settings.fault is None and is_refused:  # for example because it needs a restart
         former = last_in_force(config.state.directory)
         config = config if former is None else former.config
     status = read_status(config)
     if settings.fault is not None:
         runs = service.state not in ("stopped", "ended")
-        said = config_refused(settings.fault) if runs else config_faulty(settings.fault)
+        said = config_refused(settings.fault) if runs else config_invalid(settings.fault)
         # The service may report an earlier edit.
-        others = tuple(problem for problem in problems if not is_config_refused(problem))
+        others = tuple(problem for problem in problems if problem.kind != "config_refused")
         problems = (*others, said)
     return _Look(status, service, problems, settings.fault)
 

@@ -56,9 +56,10 @@ def _problem(room: Room) -> Problem:
     space, what = room.space, " and ".join(room.roles)
     folders = "folder" if len(room.roles) == 1 else "folders"
     return Problem(
+        "disk_full",
         "bad" if room.grave else "attention",
-        f"The disk of the {what} {folders} is {'full' if space.is_full else 'almost full'}:"
-        f" {size(space.free_bytes)} of {size(space.size_bytes)} are free at {room.folders[0]}.",
-        "Make room: move finished sessions and raw movies. Old models go with"
-        " livepick models prune.",
+        f"The disk with the {what} {folders} is {'full' if space.is_full else 'almost full'}:"
+        f" {size(space.free_bytes)} of {size(space.size_bytes)} free at {room.folders[0]}.",
+        "Free some space: move finished sessions and raw movies elsewhere, and remove old models"
+        " with livepick models prune.",
     )

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from livepick.monitoring.health import Health
 from livepick.monitoring.pace import Pace, is_collecting
-from livepick.monitoring.problem import Level, Problem
+from livepick.monitoring.problem import Kind, Level, Problem
 from livepick.monitoring.problem_rules import problems_of
 from livepick.monitoring.status import Status
 
@@ -29,13 +29,15 @@ class Headline:
     doing: str
     """Current activity; empty if ``sentence`` says it."""
     others: tuple[Problem, ...]
+    kind: Kind | None
+    """Kind of the problem in ``sentence``; None if there is no problem."""
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """All problems, the most important first."""
-        if self.level == "good":
+        if self.level == "good" or self.kind is None:
             return ()
-        return (Problem(self.level, self.sentence, self.remedy), *self.others)
+        return (Problem(self.kind, self.level, self.sentence, self.remedy), *self.others)
 
     def as_json(self) -> bytes:
         """Return the headline as JSON for other programs."""
@@ -55,7 +57,7 @@ class Headline:
             others = tuple(Problem(**other) for other in values.pop("others"))
             return cls(**values, others=others)
         except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"no headline: {error}") from error
+            raise ValueError(f"not a headline: {error}") from error
 
 
 def headline(status: Status, health: Health, pace: Pace, *, now: float, folders: str) -> Headline:
@@ -72,10 +74,12 @@ def headline(status: Status, health: Health, pace: Pace, *, now: float, folders:
     """
     problems = sorted(problems_of(status, health, pace, now), key=lambda p: p.level != "bad")
     if not problems:
-        return Headline("good", _doing(status, pace, now, folders), "", "", ())
+        return Headline("good", _doing(status, pace, now, folders), "", "", (), kind=None)
     first, *others = problems
     doing = _doing(status, pace, now, folders, halted=first.level == "bad")
-    return Headline(first.level, first.sentence, first.remedy, doing, tuple(others))
+    return Headline(
+        first.level, first.sentence, first.remedy, doing, tuple(others), kind=first.kind
+    )
 
 
 def _doing(status: Status, pace: Pace, now: float, folders: str, *, halted: bool = False) -> str:

@@ -9,27 +9,51 @@ from livepick.core.formats.header import printable
 from livepick.errors import ConfigError, LedgerWriteError, LivepickError, OutputError
 
 __all__ = [
+    "Kind",
     "Level",
     "Problem",
-    "config_faulty",
+    "config_invalid",
     "config_refused",
     "drifted",
     "folder_gone",
-    "is_config_refused",
-    "ledger_refuses",
+    "ledger_not_writable",
     "no_gpu",
-    "output_refuses",
+    "output_not_writable",
 ]
+
+Kind = Literal[
+    "service_ended",
+    "service_not_responding",
+    "service_other_version",
+    "folder_gone",
+    "output_not_writable",
+    "ledger_not_writable",
+    "ledger_not_readable",
+    "disk_full",
+    "picking_stopped",
+    "picking_behind",
+    "many_failures",
+    "no_picks",
+    "poor_quality",
+    "no_new_micrographs",
+    "training_failed",
+    "config_refused",
+    "config_invalid",
+    "drift",
+    "no_gpu",
+]
+"""Kinds of problem. Programs decide by the kind, never by the sentence."""
 
 Level = Literal["attention", "bad"]
 """Severity. ``bad``: micrographs or picks will be missing until somebody acts. ``attention``: the
-session continues, but somebody should check."""
+session continues, but somebody should look at it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A problem of the session."""
 
+    kind: Kind
     level: Level
     sentence: str
     """Description of the problem, ending in a full stop."""
@@ -40,29 +64,28 @@ class Problem:
 def folder_gone(root: Path, detail: str) -> Problem:
     """Return the problem of a missing watched folder."""
     return Problem(
+        "folder_gone",
         "bad",
-        f"The watched folder {printable(root)} is not there: {detail}.",
-        "Mount it again; livepick goes on by itself, and nothing is forgotten.",
+        f"The watched folder {printable(root)} is missing: {detail}.",
+        "Mount it again. livepick then continues by itself, and no micrograph is lost.",
     )
 
 
-def output_refuses(folder: Path, error: OutputError) -> Problem:
+def output_not_writable(folder: Path, error: OutputError) -> Problem:
     """Return the problem of an output folder that cannot be written, with the system's error."""
     cause = error.__cause__
     why = cause.strerror if isinstance(cause, OSError) else _shown(error.what)
     return Problem(
+        "output_not_writable",
         "bad",
-        f"{printable(folder)} takes no writes: {why}.",
-        "Free space, or mend its permissions; picking waits, and goes on by itself.",
+        f"Writing to {printable(folder)} failed: {why}.",
+        "Free some disk space or fix the permissions. Picking waits, then continues by itself.",
     )
 
 
-def ledger_refuses(error: LedgerWriteError) -> Problem:
+def ledger_not_writable(error: LedgerWriteError) -> Problem:
     """Return the problem of a ledger that cannot be written, with the error text of SQLite."""
-    return Problem("bad", f"{_shown(error.what)}.", error.remedy)
-
-
-_NOT_TAKEN = "The config was edited and is not taken; the former one is in force"
+    return Problem("ledger_not_writable", "bad", f"{_shown(error.what)}.", error.remedy)
 
 
 def config_refused(error: BaseException) -> Problem:
@@ -70,20 +93,22 @@ def config_refused(error: BaseException) -> Problem:
     what, remedy = (
         (error.what, error.remedy) if isinstance(error, LivepickError) else (str(error), "")
     )
-    return Problem("attention", f"{_NOT_TAKEN}: {_in_a_line(what)}.", remedy)
-
-
-def is_config_refused(problem: Problem) -> bool:
-    """Return True if a problem was made by ``config_refused``."""
-    return problem.sentence.startswith(_NOT_TAKEN)
-
-
-def config_faulty(error: ConfigError) -> Problem:
-    """Return the problem of a faulty config that no service has read."""
     return Problem(
+        "config_refused",
         "attention",
-        f"The config has a fault, and what is said here is by the settings that were last in"
-        f" force: {_in_a_line(error.what)}.",
+        "The edited config was rejected, and the previous settings still apply:"
+        f" {_in_a_line(what)}.",
+        remedy,
+    )
+
+
+def config_invalid(error: ConfigError) -> Problem:
+    """Return the problem of an invalid config that no service has read."""
+    return Problem(
+        "config_invalid",
+        "attention",
+        "The config is invalid, so this report uses the settings that were last valid:"
+        f" {_in_a_line(error.what)}.",
         error.remedy,
     )
 
@@ -91,6 +116,7 @@ def config_faulty(error: ConfigError) -> Problem:
 def drifted(finding: DriftFinding) -> Problem:
     """Return the problem of a session that has drifted from what its model was promoted on."""
     return Problem(
+        "drift",
         "attention",
         _sentence(finding.evidence),
         f"{_sentence(finding.remedy)} Look at the newest micrographs; if they are good, run"
@@ -101,10 +127,11 @@ def drifted(finding: DriftFinding) -> Problem:
 def no_gpu() -> Problem:
     """Return the problem of a missing GPU where one is preferred."""
     return Problem(
+        "no_gpu",
         "attention",
-        "There is no GPU, so the CPU picks.",
-        "It goes on, only slower. See nvidia-smi and livepick check; a service that started before"
-        " the driver needs a restart.",
+        "No GPU is available, so livepick picks on the CPU.",
+        "Picking continues, but more slowly. Run nvidia-smi and livepick check; if the service"
+        " started before the GPU driver, restart it.",
     )
 
 

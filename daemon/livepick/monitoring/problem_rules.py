@@ -21,41 +21,46 @@ from livepick.monitoring.problem import Problem
 from livepick.monitoring.quality_figures import Reason
 from livepick.monitoring.status import Status
 
+SEE_LOG = "See the log (journalctl -u livepick)"
+
 
 def problems_of(status: Status, health: Health, pace: Pace, now: float) -> Iterator[Problem]:
     """Yield the current problems; within a level, causes come before their effects."""
     if not health.ok:
-        yield _silence(health)
+        yield _not_responding(health)
     yield from (problem for problem in status.problems if problem.level == "bad")
     yield from tight(rooms_of(status.disks))
     if status.oldest_waiting_at is not None and now - status.oldest_waiting_at > LAG_SECONDS:
         yield _lag(status, now)
     yield from _of_latest(pace)
     if pace.last_landed_at is not None and not is_collecting(pace, now):
-        usual = f"; before, one came every {span(pace.gap_seconds)}" if pace.gap_seconds else ""
+        usual = f"; before that, one every {span(pace.gap_seconds)}" if pace.gap_seconds else ""
         yield Problem(
+            "no_new_micrographs",
             "bad" if now - pace.last_landed_at < SESSION_SECONDS else "attention",
-            f"No micrograph has landed for {span(now - pace.last_landed_at)}{usual}.",
-            "If the microscope should be collecting, look at it and at motion correction;"
-            " if the session is over, all is well.",
+            f"No new micrograph for {span(now - pace.last_landed_at)}{usual}.",
+            "If the microscope should be collecting, check it and the motion correction."
+            " If the session is over, you can ignore this.",
         )
     if status.training.state == "failed":
         yield Problem(
+            "training_failed",
             "attention",
             status.training.sentence,
-            "Its log, runs/NNNN/trainer.log in the state folder, says more; once it is mended, run"
+            "See runs/NNNN/trainer.log in the state folder. Once the cause is fixed, run"
             " livepick retrain.",
         )
     yield from (problem for problem in status.problems if problem.level == "attention")
 
 
-def _silence(health: Health) -> Problem:
+def _not_responding(health: Health) -> Problem:
     silent = max(health.seconds_since, key=lambda part: health.seconds_since[part], default="")
     return Problem(
+        "service_not_responding",
         "bad",
-        f"livepick does not get on: nothing is heard from {silent or 'its parts'} for"
+        f"livepick is not responding: no heartbeat from {silent or 'its threads'} for"
         f" {span(health.seconds_since.get(silent, 0))}.",
-        "Look at its log (journalctl -u livepick), and restart it: it loses nothing.",
+        f"{SEE_LOG}, then restart it. Nothing is lost.",
     )
 
 
@@ -65,15 +70,20 @@ def _lag(status: Status, now: float) -> Problem:
     waiting = status.counts.queued + status.counts.picking
     if now - (status.last_picked_at or 0.0) > LAG_SECONDS:
         return Problem(
+            "picking_stopped",
             "bad",
-            f"Picking stands still: {waiting} micrographs wait, the oldest for {span(seconds)}.",
-            "See what the workers do (top, nvidia-smi) and what the log says (journalctl -u"
-            " livepick), and restart livepick: it loses nothing.",
+            f"Picking has stopped: {waiting} micrographs are waiting, the oldest for"
+            f" {span(seconds)}.",
+            f"Check the workers (top, nvidia-smi). {SEE_LOG}, then restart livepick. Nothing is"
+            " lost.",
         )
     return Problem(
+        "picking_behind",
         "attention",
-        f"Picking is behind: {waiting} micrographs wait, the oldest for {span(seconds)}.",
-        "See whether the workers get the machine (a GPU, or more picking.workers).",
+        f"Picking is falling behind: {waiting} micrographs are waiting, the oldest for"
+        f" {span(seconds)}.",
+        "Check the load of the machine (top, nvidia-smi). A GPU or more picking.workers would"
+        " help.",
     )
 
 
@@ -81,15 +91,17 @@ def _of_latest(pace: Pace) -> Iterator[Problem]:
     """Yield the problems of the latest micrographs as a group."""
     if pace.failed > max(FAILED_SINGLE, FAILED_FRACTION * pace.latest):
         yield Problem(
+            "many_failures",
             "attention",
             f"{pace.failed} of the last {pace.latest} micrographs failed.",
-            "Each has its reason and remedy under Failures.",
+            "See the reasons and remedies under Failures.",
         )
     if pace.empty_in_row >= EMPTY_IN_ROW:
         yield Problem(
+            "no_picks",
             "attention",
             f"The last {pace.empty_in_row} micrographs have no picks.",
-            "Look at them below: empty ice, carbon, or a threshold that is too high?",
+            "Look at them below: empty ice, carbon film, or a threshold that is too high?",
         )
     if pace.bad > max(BAD_SINGLE, BAD_FRACTION * pace.judged):
         yield _quality(pace, pace.bad, "bad", pace.why_bad)
@@ -99,10 +111,13 @@ def _of_latest(pace: Pace) -> Iterator[Problem]:
 
 
 def _quality(pace: Pace, count: int, words: str, why: Reason | None) -> Problem:
-    said, remedy = "", "Look at them below: each says why."
+    said, remedy = "", "Look at them below; each shows its reason."
     if why is not None:
-        begun = ":" if why.count == count else "; the most frequent reason:"
+        begun = ":" if why.count == count else "; most often:"
         said, remedy = f"{begun} {why.meaning}", why.remedy
     return Problem(
-        "attention", f"{count} of the last {pace.judged} micrographs are {words}{said}.", remedy
+        "poor_quality",
+        "attention",
+        f"{count} of the last {pace.judged} micrographs are {words}{said}.",
+        remedy,
     )

@@ -30,9 +30,9 @@ from livepick.monitoring.problem import (
     config_refused,
     drifted,
     folder_gone,
-    ledger_refuses,
+    ledger_not_writable,
     no_gpu,
-    output_refuses,
+    output_not_writable,
 )
 from livepick.monitoring.status import Status, read_status
 from livepick.picking.dispatch import Dispatch
@@ -209,9 +209,9 @@ class Supervisor:
             if folder.available is False
         ]
         if (output_fault := self._outputs.fault) is not None:
-            problems.append(output_refuses(self._config.output.directory, output_fault))
+            problems.append(output_not_writable(self._config.output.directory, output_fault))
         if (ledger_fault := self._dispatch.ledger_fault) is not None:
-            problems.append(ledger_refuses(ledger_fault))
+            problems.append(ledger_not_writable(ledger_fault))
         if self._refused is not None:
             problems.append(self._refused)
         problems += map(drifted, self._drift.drift.findings)

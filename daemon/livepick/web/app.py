@@ -111,7 +111,8 @@ def _machines(metrics: Metrics, sources: Sources, sections: Sections) -> list[Ro
             top, status_code = sections.headline(), 200
         except LedgerError as error:
             sentence = f"The ledger cannot be read: {error.what}."
-            top, status_code = Headline("bad", sentence, error.remedy, "", ()), 503
+            top = Headline("bad", sentence, error.remedy, "", (), kind="ledger_not_readable")
+            status_code = 503
         return Response(top.as_json(), status_code, ANEW, media_type="application/json")
 
     return [
@@ -137,7 +138,7 @@ def _page(sections: Sections, live: Live) -> list[Route]:
         sections.parts()  # an error here refuses the stream, so the page does not look live
         # Counted here: of many simultaneous requests, none has begun to listen yet.
         if not live.enter():
-            return _busy("Too many look at this page.")
+            return _busy("Too many browsers have this page open.")
         return _Events(live)
 
     async def search(request: Request) -> Response:
@@ -230,10 +231,10 @@ async def _unreadable(_: Request, error: Exception) -> Response:
     return _busy(f"The ledger cannot be read: {error}")
 
 
-def _missing(sentence: str = "There is nothing of this name or number.") -> Response:
+def _missing(sentence: str = "Not found.") -> Response:
     return PlainTextResponse(f"{sentence}\n", 404)
 
 
 def _busy(sentence: str) -> Response:
     headers = {"retry-after": ASK_AGAIN_SECONDS}
-    return PlainTextResponse(f"{sentence} Ask again.\n", 503, headers=headers)
+    return PlainTextResponse(f"{sentence} Try again.\n", 503, headers=headers)

@@ -72,22 +72,23 @@ def ask(config: Config, path: Path, *, timeout_seconds: float = TIMEOUT_SECONDS)
     process = holder(state / LEDGER)
     start = f"systemctl start livepick, or livepick run {path}"
     if process is None and not address:
-        return Answer("stopped", f"The service is not running; to go on: {start}.")
+        return Answer("stopped", f"The service is not running. To continue the session: {start}.")
     if process is None:
         ended = Problem(
+            "service_ended",
             "bad",
-            "The service is not running, and nobody has stopped it: it was killed, or has failed.",
-            f"Start it, and it goes on where it was: {start}. Its log says more"
-            " (journalctl -u livepick).",
+            "The service is not running: it was killed or it crashed.",
+            f"Start it to continue where it stopped: {start}. See the log (journalctl -u"
+            " livepick) for the cause.",
         )
         return Answer("ended", "", (ended,))
-    mend = (
-        f"Restart it, which loses nothing: systemctl restart livepick, or end process {process} and"
-        f" livepick run {path}. Its log says more (journalctl -u livepick)."
+    restart = (
+        f"Restart it; nothing is lost: systemctl restart livepick, or end process {process} and run"
+        f" livepick run {path}. See the log (journalctl -u livepick) for the cause."
     )
     if not address:
-        return _starting(state, mend)
-    return _heard(address, mend, timeout_seconds)
+        return _starting(state, restart)
+    return _query(address, restart, timeout_seconds)
 
 
 def _address(state: Path) -> str:
@@ -97,18 +98,19 @@ def _address(state: Path) -> str:
         return ""
 
 
-def _starting(state: Path, mend: str) -> Answer:
+def _starting(state: Path, restart: str) -> Answer:
     try:
         seconds = max(0.0, time.time() - lock_file(state / LEDGER).stat().st_mtime)
     except OSError:
         seconds = 0.0
-    sentence = f"The service is starting or stopping, and has no page just now ({span(seconds)})."
+    sentence = f"The service is starting or stopping, and its page is not up ({span(seconds)})."
     if seconds < START_SECONDS:
         return Answer("starting", sentence)
-    return Answer("starting", "", (Problem("bad", sentence, mend),))
+    problem = Problem("service_not_responding", "bad", sentence, restart)
+    return Answer("starting", "", (problem,))
 
 
-def _heard(address: str, mend: str, timeout_seconds: float) -> Answer:
+def _query(address: str, restart: str, timeout_seconds: float) -> Answer:
     page = f"http://{address}/"
     try:
         connection = http.client.HTTPConnection(address, timeout=timeout_seconds)
@@ -120,11 +122,13 @@ def _heard(address: str, mend: str, timeout_seconds: float) -> Answer:
             connection.close()
     except (OSError, http.client.HTTPException) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        sentence = f"The service does not answer at {page}: {why}."
-        return Answer("silent", "", (Problem("bad", sentence, mend),))
+        sentence = f"The service is not responding at {page}: {why}."
+        problem = Problem("service_not_responding", "bad", sentence, restart)
+        return Answer("silent", "", (problem,))
     try:
         top = Headline.of_json(text)
     except ValueError:
-        sentence = f"The service at {page} is of another version, which does not say how it does."
-        return Answer("running", "", (Problem("attention", sentence, mend),), page)
+        sentence = f"The service at {page} runs another version of livepick."
+        problem = Problem("service_other_version", "attention", sentence, restart)
+        return Answer("running", "", (problem,), page)
     return Answer("running", top.doing if top.problems else top.sentence, top.problems, page)

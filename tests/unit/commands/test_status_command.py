@@ -77,7 +77,7 @@ def test_a_faulty_edit_does_not_end_it(config_file, ctrl_c_after, capsys, monkey
     assert cli.main(["status", str(config_file), "--watch"]) == 0
     out = printed(capsys)
     assert out.count("not begun") == 2
-    assert out.count("The config has a fault") == 1
+    assert out.count("The config is invalid") == 1
 
 
 def test_seconds_are_for_watch_only(config_file, capsys):
@@ -85,8 +85,8 @@ def test_seconds_are_for_watch_only(config_file, capsys):
     assert "--watch" in capsys.readouterr().err
 
 
-GONE = Problem("bad", "The watched folder /in is not there: gone.", "Mount it again.")
-SMALL = Problem("attention", "There is no GPU, so the CPU picks.", "It is slower.")
+GONE = Problem("folder_gone", "bad", "The watched folder /in is missing: gone.", "Mount it again.")
+SMALL = Problem("no_gpu", "attention", "No GPU is available.", "It is slower.")
 
 
 @pytest.fixture
@@ -141,7 +141,10 @@ def test_scripts_get_problems_and_the_state_of_the_service(begun, answer, capsys
 
 def test_a_session_that_was_stopped_is_said_calmly(begun, capsys):
     assert cli.main(["status", str(begun)]) == 0
-    assert "The service is not running; to go on: systemctl start livepick" in printed(capsys)
+    assert (
+        "The service is not running. To continue the session: systemctl start livepick"
+        in printed(capsys)
+    )
 
     assert cli.main(["status", str(begun), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
@@ -151,8 +154,8 @@ def test_a_session_that_was_stopped_is_said_calmly(begun, capsys):
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ("running", "The config was edited and is not taken; the former one is in force: "),
-        ("stopped", "what is said here is by the settings that were last in force: "),
+        ("running", "The edited config was rejected, and the previous settings still apply: "),
+        ("stopped", "this report uses the settings that were last valid: "),
     ],
 )
 def test_a_fault_of_the_config_is_said_with_all_the_rest(begun, answer, capsys, state, words):
@@ -205,7 +208,7 @@ def test_a_report_is_written_past_a_fault(begun, tmp_path, capsys):
 
     assert cli.main(["report", str(begun), "--output", str(tmp_path / "r.html")]) == 78
     assert "A copy of the settings in force" in (tmp_path / "r.html").read_text()
-    assert "by the settings that were last in force" in capsys.readouterr().err
+    assert "the settings that were last valid" in capsys.readouterr().err
 
 
 def test_newest_are_those_that_landed_last(begun, capsys):

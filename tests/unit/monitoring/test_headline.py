@@ -18,8 +18,8 @@ from livepick.monitoring.status import Status, Training
 
 NOW = 100_000.0
 WELL = Health(ok=True, seconds_since={"dispatch": 0.1, "watch": 2.0})
-GONE = Problem("bad", "/data/in is not there.", "Mount it again.")
-NO_GPU = Problem("attention", "There is no GPU, so the CPU picks.", "It is slower.")
+GONE = Problem("folder_gone", "bad", "/data/in is missing.", "Mount it again.")
+NO_GPU = Problem("no_gpu", "attention", "No GPU is available.", "It is slower.")
 BUSY = Status(session="test", started=True, counts=Counts(queued=1, picking=2, picked=412))
 LATE = dataclasses.replace(BUSY, oldest_waiting_at=NOW - 1200, last_picked_at=NOW - 30)
 
@@ -77,7 +77,7 @@ def test_a_stopped_acquisition(say):
     assert say(ago=800).level == "good"
     top = say(ago=2400)
     assert top.level == "bad"
-    assert top.sentence == "No micrograph has landed for 40 min; before, one came every 20 s."
+    assert top.sentence == "No new micrograph for 40 min; before that, one every 20 s."
     assert "microscope" in top.remedy
     assert top.doing.startswith("Picked so far: 412 of 415")
 
@@ -86,7 +86,7 @@ def test_a_session_of_yesterday_is_nothing_grave(say):
     """As the alert, which falls silent after six hours; it is said all the same."""
     top = say(ago=7 * 3600)
 
-    assert (top.level, top.sentence[:34]) == ("attention", "No micrograph has landed for 7 h; ")
+    assert (top.level, top.sentence[:27]) == ("attention", "No new micrograph for 7 h; ")
 
 
 def test_what_was_there_at_the_start_is_no_session_that_stalls(say):
@@ -100,7 +100,7 @@ def test_what_was_there_at_the_start_is_no_session_that_stalls(say):
     ("status", "options", "words"),
     [
         (BUSY, {"health": Health(False, {"dispatch": 1.0, "watch": 300.0})}, "from watch for 5"),
-        (dataclasses.replace(BUSY, problems=(GONE,)), {}, "/data/in is not"),
+        (dataclasses.replace(BUSY, problems=(GONE,)), {}, "/data/in is missing"),
         (LATE, {}, "behind: 3 .* for 20 min"),
         (BUSY, {"failed": 9}, "9 of the last 50 micrographs failed"),
         (BUSY, {"picks": 0}, "The last 50 micrographs have no picks"),
@@ -128,7 +128,7 @@ def test_picks_that_are_late_are_grave_only_if_none_appear(say):
     top = say(dataclasses.replace(LATE, last_picked_at=NOW - 700))
 
     assert top.level == "bad"
-    assert top.sentence == "Picking stands still: 3 micrographs wait, the oldest for 20 min."
+    assert top.sentence == "Picking has stopped: 3 micrographs are waiting, the oldest for 20 min."
     assert top.doing.startswith("Picked so far")
 
 
@@ -136,10 +136,10 @@ def test_the_gravest_comes_first(say):
     """A missing folder explains that nothing lands; a missing GPU is the least of it."""
     top = say(dataclasses.replace(BUSY, problems=(NO_GPU, GONE)), ago=2400)
 
-    assert (top.level, top.sentence) == ("bad", "/data/in is not there.")
+    assert (top.level, top.sentence) == ("bad", "/data/in is missing.")
     assert top.remedy == "Mount it again."
     assert top.doing.startswith("Picked so far: 412 of 415")
-    assert [alert.sentence.split()[0] for alert in top.others] == ["No", "There"]
+    assert [alert.kind for alert in top.others] == ["no_new_micrographs", "no_gpu"]
 
 
 def test_a_problem_that_needs_no_haste_does_not_look_like_one_that_does(say):
@@ -169,9 +169,9 @@ def test_a_disk_that_fills_is_named_once_with_all_that_is_on_it(say, free_bytes,
 
     assert (top.level, top.others) == (level, ())
     if level != "good":
-        assert "of the watched and output folders" in top.sentence
-        assert "of 1.0 TiB are free at /data/in" in top.sentence
-        assert "Make room" in top.remedy
+        assert "with the watched and output folders" in top.sentence
+        assert "of 1.0 TiB free at /data/in" in top.sentence
+        assert "Free some space" in top.remedy
 
 
 def test_a_full_disk_comes_before_one_that_fills(say):
@@ -183,7 +183,7 @@ def test_a_full_disk_comes_before_one_that_fills(say):
     top = say(dataclasses.replace(BUSY, disks=disks))
 
     assert (top.level, [other.level for other in top.others]) == ("bad", ["attention"])
-    assert "of the state folder is full" in top.sentence
+    assert "with the state folder is full" in top.sentence
 
 
 def test_a_training_that_failed_wants_attention(say):
@@ -228,7 +228,7 @@ def test_doubts_are_said_when_most_have_one(say):
     top = say(judge=judged(bad=1, doubtful=25))
 
     assert top.sentence == (
-        "26 of the last 50 micrographs are bad or doubtful; the most frequent reason: Thon rings"
+        "26 of the last 50 micrographs are bad or doubtful; most often: Thon rings"
         " dimmed along one axis, as by drift."
     )
     assert "stage" in top.remedy

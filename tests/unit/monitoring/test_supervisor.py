@@ -116,11 +116,11 @@ def test_a_folder_that_nobody_has_looked_at_yet_is_not_gone(make_config, ledger)
 @pytest.mark.parametrize(
     ("breaks", "level", "words"),
     [
-        (lose_folder, "bad", "The watched folder /data/in is not there: No such file"),
-        (refuse_output, "bad", "out takes no writes: Read-only file system."),
+        (lose_folder, "bad", "The watched folder /data/in is missing: No such file"),
+        (refuse_output, "bad", "out failed: Read-only file system."),
         (refuse_ledger, "bad", "ledger.sqlite takes no writes: database is locked."),
         (drift, "attention", "The last 25 have 40 picks, the first had 66."),
-        (lose_gpu, "attention", "There is no GPU, so the CPU picks."),
+        (lose_gpu, "attention", "No GPU is available, so livepick picks on the CPU."),
     ],
 )
 def test_each_problem_has_its_level_and_a_remedy(parts, breaks, level, words):

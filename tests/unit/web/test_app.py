@@ -41,7 +41,7 @@ STATUS = Status(
         Row(HOSTILE, "failed", None, None, 1.0, "io", "It is <gone>", ""),
         Row("bad.mrc", "movie", None, None, 1.0, "movie", "It is a movie", "Give the sum."),
     ],
-    problems=(Problem("bad", "/data is not there.", "Mount it."),),
+    problems=(Problem("folder_gone", "bad", "/data is not there.", "Mount it."),),
 )
 
 
@@ -264,7 +264,9 @@ def test_what_the_page_begins_with_is_there_for_programs(ask):
     answer, text = ask("/headline.json", fault=LedgerError("it is damaged", "Move it aside."))
     (problem,) = Headline.of_json(text.encode()).problems
     assert answer.status == 503
-    assert problem == Problem("bad", "The ledger cannot be read: it is damaged.", "Move it aside.")
+    assert problem == Problem(
+        "ledger_not_readable", "bad", "The ledger cannot be read: it is damaged.", "Move it aside."
+    )
 
 
 def test_search_finds_by_any_part_of_the_name(ask, land):

@@ -16,13 +16,14 @@ from livepick.monitoring.headline import Headline
 from livepick.monitoring.problem import Problem
 from livepick.web.client import ADDRESS, ask
 
-WELL = Headline("good", "Collecting and picking: 4 of 5 micrographs.", "", "", ())
+WELL = Headline("good", "Collecting and picking: 4 of 5 micrographs.", "", "", (), kind=None)
 GONE = Headline(
     "bad",
-    "The watched folder /in is not there: gone.",
+    "The watched folder /in is missing: gone.",
     "Mount it again.",
     "Picked so far: 4 of 5 micrographs.",
-    (Problem("attention", "There is no GPU.", "It is slower."),),
+    (Problem("no_gpu", "attention", "There is no GPU.", "It is slower."),),
+    kind="folder_gone",
 )
 
 
@@ -78,8 +79,8 @@ def test_a_session_that_was_stopped_is_no_fault(session, tmp_path):
 
     assert (answer.state, answer.problems) == ("stopped", ())
     assert answer.sentence == (
-        "The service is not running; to go on: systemctl start livepick, or livepick run"
-        f" {tmp_path}/s.yaml."
+        "The service is not running. To continue the session: systemctl start livepick, or"
+        f" livepick run {tmp_path}/s.yaml."
     )
 
 
@@ -112,9 +113,12 @@ def test_a_service_that_is_well_says_what_it_does(locked, tmp_path, serve):
 
 
 def test_a_ledger_that_it_cannot_read_is_what_it_says(locked, tmp_path, serve):
-    put_address(locked, serve(Headline("bad", "It is damaged.", "", "", ()).as_json(), 503))
+    damaged = Headline("bad", "It is damaged.", "", "", (), kind="ledger_not_readable")
+    put_address(locked, serve(damaged.as_json(), 503))
 
-    assert ask(locked, tmp_path / "s.yaml").problems == (Problem("bad", "It is damaged."),)
+    assert ask(locked, tmp_path / "s.yaml").problems == (
+        Problem("ledger_not_readable", "bad", "It is damaged."),
+    )
 
 
 @pytest.mark.parametrize("body", [b"Not Found", b"[]", b'{"level": "bad"}', b"\xff"])
@@ -137,7 +141,7 @@ def test_a_service_that_refuses_is_named_with_its_address(locked, tmp_path):
 
     assert (answer.state, problem.level) == ("silent", "bad")
     assert problem.sentence == (
-        f"The service does not answer at http://{address}/: Connection refused."
+        f"The service is not responding at http://{address}/: Connection refused."
     )
     assert f"end process {os.getpid()}" in problem.remedy
 

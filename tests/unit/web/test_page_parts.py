@@ -180,7 +180,7 @@ def test_the_room_on_each_disk_is_at_the_glance(page):
     assert "Disk: watched, output 2.0 TiB free of 4.0 TiB" in words_of(html)
     assert "Disk: state 51 GiB free of 1.0 TiB" in words_of(html)
     assert '<b class="bad">51 GiB free</b>' in html
-    assert "The disk of the state folder is almost full" in words_of(html)
+    assert "The disk with the state folder is almost full" in words_of(html)
 
 
 def test_a_training_under_way_has_a_bar_and_a_time(page):
