@@ -33,7 +33,8 @@ from real_data import DEFAULT_DATA, SETS, DataSet, read_truth, stem
 from rich.console import Console
 
 from livepick.config.schema import Config
-from livepick.config.sections import Particle, Training
+from livepick.config.sections import Particle
+from livepick.config.training_sections import Training
 from livepick.core.contracts.job import Job
 from livepick.core.contracts.run import RunMicrograph, RunSpec
 from livepick.core.evaluation.matching import Matches, figures, match, operating_point, pool

@@ -22,7 +22,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from livepick.config.sections import Particle, Training
+from livepick.config.sections import Particle
+from livepick.config.training_sections import Training
 from livepick.core.contracts.progress import FindingKind
 from livepick.core.contracts.run import RunSpec
 from livepick_trainer.learning.attempts import HISTORY, History
@@ -49,7 +50,7 @@ class Case:
     expected: FindingKind | None
     """Finding that is required on the first attempt; None: there must be no findings."""
     settings: dict[str, object] = field(default_factory=dict)
-    """Settings of ``config.Training``."""
+    """Settings of the section ``training``."""
     make: Callable[[int], tuple[Micrographs, Micrographs]] | None = None
     """Function that makes training and held-out micrographs; None: ``fields``."""
     rules: PatchRules = RULES

@@ -33,7 +33,7 @@ from real_data import DEFAULT_DATA, SETS
 from rich.console import Console
 
 from livepick.config.schema import Config
-from livepick.config.sections import Training
+from livepick.config.training_sections import Training
 from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.run import RunMicrograph, RunSpec
 from livepick.core.evaluation.matching import figures

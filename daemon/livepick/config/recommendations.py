@@ -1,7 +1,7 @@
 """Warnings about settings that are allowed but outside the usual practice of the field.
 
-The ranges and their reasons are beside the settings, in ``livepick.config.sections``; advice that
-depends on two settings is here. Advice is only a warning: the user may know better.
+The ranges and their reasons are declared on the settings; advice that depends on two settings is
+here. Advice is only a warning: the user may know better.
 """
 
 from collections.abc import Iterator

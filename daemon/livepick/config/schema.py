@@ -1,6 +1,7 @@
 """The whole configuration as one frozen value, and digests of the settings that shape a model.
 
-The settings, with their bounds, units and examples, are in ``livepick.config.sections``.
+The settings, with their bounds, units and examples, are in ``livepick.config.sections`` and
+``livepick.config.training_sections``.
 """
 
 import hashlib
@@ -8,26 +9,21 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import (
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import ValidationInfo, field_validator
 
 from livepick.config.error_messages import contradiction
 from livepick.config.sections import (
-    Bootstrap,
     Micrograph,
     Output,
     Particle,
     Picking,
-    Retrain,
     Session,
     State,
-    Training,
     Watch,
     Web,
 )
 from livepick.config.setting import Section, shaping_values
+from livepick.config.training_sections import Bootstrap, Retrain, Training
 
 __all__ = ["Config", "digest"]
 

@@ -1,33 +1,19 @@
-"""Sections of the configuration: each setting with its default, bounds, unit and meaning."""
+"""Sections of the configuration: each setting with its default, bounds, unit and meaning.
+
+Those about training are in ``livepick.config.training_sections``.
+"""
 
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import (
-    Discriminator,
-    Field,
-    Tag,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator
 
 from livepick.config.error_messages import contradiction
-from livepick.config.setting import (
-    LIVE,
-    RESTART,
-    RETRAIN,
-    RETRAIN_AFTER_SORTING,
-    Folder,
-    Section,
-    advised,
-)
+from livepick.config.setting import LIVE, RESTART, RETRAIN, Folder, Section
 
 __all__ = [
-    "Bootstrap",
-    "Classes",
     "Contrast",
     "Device",
     "Format",
@@ -35,13 +21,10 @@ __all__ = [
     "Output",
     "Particle",
     "Picking",
-    "PicksFrom",
     "Preset",
     "Repick",
-    "Retrain",
     "Session",
     "State",
-    "Training",
     "Watch",
     "Web",
 ]
@@ -216,261 +199,6 @@ class Particle(Section):
     of it. The distance from a dead border is always at least a quarter of the diameter."""
 
 
-class PicksFrom(Section):
-    """Source of the first picks other than the blob picker; exactly one of the two."""
-
-    model: Folder | None = None
-    """Folder of a model bundle, such as a general pretrained one. Every particle is rescaled to the
-    same size in pixels, so the model may be from another specimen, microscope and pixel size."""
-
-    coordinates: Folder | None = None
-    """File or folder of manual or curated picks: STAR, CSV, EMAN box, crYOLO cbox or cryoSPARC
-    cs, matched to micrographs by name."""
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        """Refuse both and neither."""
-        if self.model is not None and self.coordinates is not None:
-            raise contradiction("{name} has both model and coordinates; keep one")
-        if self.model is None and self.coordinates is None:
-            raise contradiction("{name} has no path; give model: PATH or coordinates: PATH")
-        return self
-
-
-def _is_section(value: object) -> str:
-    return "section" if isinstance(value, dict | PicksFrom) else "word"
-
-
-class Classes(Section):
-    """A person's decisions on the 2D classes, by their numbers in ``classes.png``."""
-
-    accept: list[int] = Field(default=[])
-    """Numbers of classes to train on, whatever their figures."""
-
-    reject: list[int] = Field(default=[])
-    """Numbers of classes not to train on."""
-
-    @field_validator("accept", "reject")
-    @classmethod
-    def _are_numbers(cls, numbers: list[int]) -> list[int]:
-        """Refuse negative numbers."""
-        if any(number < 0 for number in numbers):
-            raise contradiction("{name} has a negative number; classes.png counts from 0")
-        return numbers
-
-    @field_validator("reject")
-    @classmethod
-    def _not_both(cls, reject: list[int], info: ValidationInfo) -> list[int]:
-        """Refuse a class that is both accepted and rejected."""
-        both = sorted(set(reject) & set(info.data.get("accept", [])))
-        if both:
-            raise contradiction(
-                f"bootstrap.classes accepts and rejects {', '.join(map(str, both))}; decide once"
-            )
-        return reject
-
-
-class Bootstrap(Section):
-    """The first training set."""
-
-    picks: Annotated[
-        Annotated[Literal["blob"], Tag("word")] | Annotated[PicksFrom, Tag("section")],
-        Discriminator(_is_section),
-    ] = Field(
-        default="blob",
-        examples=["blob, or model: or coordinates: with a path below it"],
-        json_schema_extra=RETRAIN,
-    )
-    """Source of the first picks: the blob picker, a model, or a person."""
-
-    micrographs: int = Field(
-        default=20,
-        ge=3,
-        le=5000,
-        examples=["20 is usual"],
-        json_schema_extra=RETRAIN
-        | advised(
-            10, 400, "under 20 do for an easy, symmetric particle, low hundreds for a hard one"
-        ),
-    )
-    """Training starts when this many micrographs are picked; those of bad quality do not count."""
-
-    minimum_picks: int = Field(
-        default=200,
-        ge=1,
-        le=1_000_000,
-        examples=["200 is usual"],
-        json_schema_extra=RETRAIN
-        | advised(100, 20_000, "a few hundred particles teach the picker, thousands are plenty"),
-    )
-    """Training waits for more micrographs while there are fewer picks than this."""
-
-    classes: Classes = Field(default=Classes(), json_schema_extra=RETRAIN_AFTER_SORTING)
-    """A person's decisions on the 2D classes; only the steps after them are repeated."""
-
-    @field_validator("picks", mode="before")
-    @classmethod
-    def _is_blob_or_section(cls, picks: object) -> object:
-        """Suggest the correct form to a user who wrote a path or another word."""
-        if picks is None or isinstance(picks, dict | PicksFrom) or picks == "blob":
-            return picks
-        guess = ""
-        if isinstance(picks, str):
-            looks_named = picks in PicksFrom.model_fields
-            written = f"{picks}: PATH" if looks_named else f"coordinates: {picks}"
-            if looks_named or "/" in picks or "." in picks:
-                guess = f"; perhaps you mean {{{written}}}"
-        raise contradiction(
-            f"bootstrap.picks is {picks!r}; it must be blob, {{model: PATH}} or"
-            f" {{coordinates: PATH}}{guess}"
-        )
-
-
-class Training(Section):
-    """Training of the network."""
-
-    generation: int = Field(
-        default=1, ge=1, examples=["2 trains once more"], json_schema_extra=RETRAIN
-    )
-    """Increase it by one to train again with all other settings the same."""
-
-    epochs: int = Field(
-        default=30,
-        ge=1,
-        le=1000,
-        examples=["30 is usual"],
-        json_schema_extra=RETRAIN_AFTER_SORTING
-        | advised(20, 50, "20 to 50 are a first choice; the curves tell whether more are needed"),
-    )
-    """Largest number of passes over the training patches; training stops early when the model no
-    longer improves."""
-
-    initial_learning_rate: float = Field(
-        default=0.003,
-        gt=0,
-        le=1,
-        examples=["0.003 is usual"],
-        json_schema_extra=RETRAIN_AFTER_SORTING | advised(0.001, 0.01, "0.01 to 0.001 works best"),
-    )
-    """Step size of the optimizer at the start."""
-
-    final_learning_rate: float = Field(
-        default=0.0003,
-        gt=0,
-        le=1,
-        examples=["0.0003 is usual"],
-        json_schema_extra=RETRAIN_AFTER_SORTING
-        | advised(0.000_01, 0.01, "a tenth of the initial rate is usual"),
-    )
-    """Step size to which the initial one decays by the end; at most the initial one."""
-
-    minibatch_size: int = Field(
-        default=8,
-        ge=1,
-        le=256,
-        examples=["8 is usual"],
-        json_schema_extra=RETRAIN_AFTER_SORTING
-        | advised(1, 16, "1 is safe; more is faster, needs memory, and can cost picks"),
-    )
-    """Patches per step; more patches need more memory."""
-
-    class_weights: bool = Field(default=True, json_schema_extra=RETRAIN_AFTER_SORTING)
-    """True if particles are weighted more than the background, which is far more frequent."""
-
-    normalize: bool = Field(default=True, json_schema_extra=RETRAIN)
-    """True if each micrograph is divided by its own noise, to mean 0 and variance 1. If False, all
-    are divided by one number, the usual noise of the training micrographs."""
-
-    lowpass_angstrom: float | None = Field(
-        default=None,
-        ge=1,
-        le=500,
-        examples=["a tenth of the diameter is the finest that the picker sees"],
-        json_schema_extra=RETRAIN,
-    )
-    """Detail finer than this is filtered out of micrographs before training and picking. None: no
-    filter beyond the resampling, which leaves a tenth of the particle's diameter.
-
-    The published guide has a "degree of lowpass" instead, usually 50 and as low as 15 for noisy
-    data. According to its text, that is a number of frequencies kept in Fourier space, and not a
-    length in ångström: the *lower* it is, the more is filtered, and its value in ångström depends
-    on the size of the filtered image. Its numbers therefore cannot be used here: for noisy data,
-    *raise* this setting, for example to a fifth of the diameter."""
-
-    held_out_fraction: float = Field(
-        default=0.2,
-        gt=0,
-        lt=0.9,
-        examples=["0.2 keeps one micrograph in five"],
-        json_schema_extra=RETRAIN_AFTER_SORTING
-        | advised(0.1, 0.5, "one micrograph in five judges the others"),
-    )
-    """Fraction of the micrographs that evaluates the model and is never trained on."""
-
-    expected_picks: int | None = Field(
-        default=None,
-        ge=1,
-        le=5000,
-        examples=["as many as you count in a typical micrograph"],
-        json_schema_extra=RETRAIN,
-    )
-    """Number of particles in a typical micrograph, if known; sets the model's threshold."""
-
-    auto_remedy: bool = Field(default=True, json_schema_extra=RETRAIN_AFTER_SORTING)
-    """True if a run whose curves show a fault is repeated with the remedy, at most twice, and the
-    better result kept."""
-
-    seed: int = Field(default=1, ge=0, examples=["any whole number"], json_schema_extra=RETRAIN)
-    """Seed of the random numbers; the same seed gives the same model on the same machine."""
-
-    threads: int = Field(
-        default=2,
-        ge=1,
-        le=64,
-        examples=["2 leaves the others to picking"],
-        json_schema_extra=LIVE | advised(1, 8, "4 to 8 is generally safe, and more seldom helps"),
-    )
-    """CPU threads of the trainer; does not shape the model."""
-
-    device: str = Field(
-        default="auto",
-        pattern=r"^(auto|cpu|cuda|cuda:[0-9]{1,2})$",
-        examples=["auto, cpu, cuda, or one of several GPUs by its number, as cuda:1"],
-        json_schema_extra=LIVE,
-    )
-    """Device to train on; does not shape the model."""
-
-    gpu_memory_fraction: float = Field(
-        default=0.5,
-        gt=0,
-        le=1,
-        examples=["0.5 leaves the other half to picking"],
-        json_schema_extra=LIVE,
-    )
-    """Fraction of the GPU's memory that the trainer may use; does not shape the model."""
-
-    time_limit_minutes: float = Field(
-        default=240,
-        gt=0,
-        le=10080,
-        examples=["240 is four hours, 10080 a week"],
-        json_schema_extra=LIVE,
-    )
-    """Time after which a training run is stopped; does not shape the model."""
-
-    @field_validator("final_learning_rate")
-    @classmethod
-    def _falls(cls, final: float, info: ValidationInfo) -> float:
-        """Refuse a learning rate that grows."""
-        initial = info.data.get("initial_learning_rate")
-        if initial is not None and final > initial:
-            raise contradiction(
-                f"training.final_learning_rate is {final:g}, above the initial one, {initial:g}; "
-                f"the rate falls during training, so {initial / 10:g} would do"
-            )
-        return final
-
-
 class Picking(Section):
     """Picking of the micrographs."""
 
@@ -497,25 +225,6 @@ class Picking(Section):
     """Micrographs to pick again, after new arrivals, when another model takes over.
     ``provisional``: those that the blob picker picked (or all, if the particle has changed);
     ``all``: those that any other model picked; ``none``: no micrographs."""
-
-
-class Retrain(Section):
-    """Conditions for the promotion of a new model."""
-
-    gate: Literal["strict", "tolerant", "off"] = Field(default="strict", json_schema_extra=LIVE)
-    """A new model must be better on held-out micrographs than the model in use. ``strict``: an
-    equally good model is promoted only if an edit of the config asked for the training;
-    ``tolerant``: an equally good model is always promoted; ``off``: every new model is promoted."""
-
-    on_drift: bool = Field(default=False, json_schema_extra=LIVE)
-    """True to train on recent micrographs when picks or micrographs have drifted; the gate judges
-    the new model like any other."""
-
-    @field_validator("gate", mode="before")
-    @classmethod
-    def _off_is_a_word(cls, gate: object) -> object:
-        """Accept ``off`` without quotes, which YAML reads as false."""
-        return "off" if gate is False else gate
 
 
 class Output(Section):

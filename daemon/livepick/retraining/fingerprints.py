@@ -3,8 +3,9 @@
 from collections.abc import Collection
 
 from livepick.config.schema import digest
-from livepick.config.sections import Bootstrap, Particle, Training
+from livepick.config.sections import Particle
 from livepick.config.setting import shaping_values
+from livepick.config.training_sections import Bootstrap, Training
 
 __all__ = ["drift_fingerprint", "is_of", "seeding_fingerprint"]
 

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from livepick.config.sections import Training
 from livepick.config.setting import keys_with
+from livepick.config.training_sections import Training
 from livepick.core.contracts.progress import Progress, ProgressReader, Stage
 from livepick.core.contracts.run import DISK_FULL_STATUS, RunSpec
 from livepick.retraining.eta import forecast

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from livepick.config.sections import Bootstrap, Particle, Training
+from livepick.config.sections import Particle
+from livepick.config.training_sections import Bootstrap, Training
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.run import RUN, RunSpec
 from livepick.errors import TrainerError

@@ -1,4 +1,4 @@
-"""``config.example.yaml`` and ``config/sections.py`` agree."""
+"""``config.example.yaml`` and the sections of the schema agree."""
 
 import re
 from itertools import pairwise

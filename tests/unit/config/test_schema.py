@@ -6,7 +6,7 @@ import pytest
 
 from livepick.config.recommendations import advice
 from livepick.config.schema import Config
-from livepick.config.sections import PicksFrom
+from livepick.config.training_sections import PicksFrom
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError
 

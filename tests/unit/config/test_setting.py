@@ -3,13 +3,14 @@
 import pytest
 
 from livepick.config.schema import Config
-from livepick.config.sections import Bootstrap, Particle, Training
+from livepick.config.sections import Particle
 from livepick.config.setting import (
     Section,
     effect_of,
     keys_with,
     shaping_values,
 )
+from livepick.config.training_sections import Bootstrap, Training
 
 SECTIONS = {name: field.annotation for name, field in Config.model_fields.items()}
 SETTINGS = [(section, key) for section in SECTIONS.values() for key in section.model_fields]

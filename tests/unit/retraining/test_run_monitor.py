@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from livepick.config.sections import Training
+from livepick.config.training_sections import Training
 from livepick.core.contracts.run import RunSpec
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.retraining import run_monitor as following_module

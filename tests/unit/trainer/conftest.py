@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from livepick.config.sections import Particle, Training
+from livepick.config.sections import Particle
+from livepick.config.training_sections import Training
 from livepick.core.contracts.run import RunMicrograph, RunSpec
 from livepick_trainer.classification import class_selection, classify2d
 from livepick_trainer.pipeline import class_cleaning

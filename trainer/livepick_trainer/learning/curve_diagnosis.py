@@ -51,7 +51,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from livepick.config.sections import Training
+from livepick.config.training_sections import Training
 from livepick.core.contracts.progress import FindingKind
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.train import EpochFigures
@@ -116,7 +116,7 @@ BEYOND_STAGNATION = 1.2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """Settings of ``config.Training`` that a remedy may change."""
+    """Settings of the section ``training`` that a remedy may change."""
 
     epochs: int
     initial_learning_rate: float
@@ -507,7 +507,7 @@ def _third(count: int) -> int:
 
 
 def _advised(setting: str) -> tuple[float, float]:
-    """Return the advised range of a setting of ``config.Training``."""
+    """Return the advised range of a setting of the section ``training``."""
     extra = cast("dict[str, tuple[float, float]]", Training.model_fields[setting].json_schema_extra)
     lowest, highest = extra["advised"]
     return float(lowest), float(highest)

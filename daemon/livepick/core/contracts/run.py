@@ -9,7 +9,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from livepick.config.sections import Bootstrap, Particle, Training
+from livepick.config.sections import Particle
+from livepick.config.training_sections import Bootstrap, Training
 from livepick.core.imaging.ctf import Ctf
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically

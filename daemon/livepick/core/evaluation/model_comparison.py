@@ -196,7 +196,7 @@ def decide(
     comparison
         Result of the comparison; None if there was nothing to compare on.
     mode
-        Value of ``config.Retrain.gate``.
+        Value of the setting ``retrain.gate``.
     asked
         True if a person asked for this model, which lets it win a tie under ``strict``.
     provisional

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from livepick.config.sections import Particle, Training
+from livepick.config.sections import Particle
+from livepick.config.training_sections import Training
 from livepick.core.contracts.progress import PROGRESS, Progress
 from livepick.core.contracts.run import RunSpec
 from livepick.core.evaluation.matching import Matches, figures

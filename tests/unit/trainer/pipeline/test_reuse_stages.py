@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from livepick.config.sections import Bootstrap
+from livepick.config.training_sections import Bootstrap
 from livepick.core.contracts.run import RunSpec
 from livepick_trainer import stages
 from livepick_trainer.learning.dataset import PatchRules
