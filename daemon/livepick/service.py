@@ -50,10 +50,9 @@ from livepick.picking.coordinate_files import RelionStar
 from livepick.picking.dispatch import Dispatch
 from livepick.picking.engine import Engine, local
 from livepick.picking.micrograph_table import MicrographTable
-from livepick.picking.model_check import probe
 from livepick.picking.model_in_use import CurrentModel
 from livepick.picking.output_sync import Outputs
-from livepick.picking.worker import pick
+from livepick.picking.tasks import pick, probe
 from livepick.retraining.scheduler import Retrain
 from livepick.web.app import create_app
 from livepick.web.client import ADDRESS

@@ -21,7 +21,7 @@ from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError
 from livepick.models.registry import MODELS, Bundle, Models
 from livepick.models.summary import Entry, differing_settings, entries
-from livepick.picking.model_check import canary
+from livepick.picking.tasks import canary
 
 __all__ = ["models"]
 

@@ -14,8 +14,8 @@ from livepick.config.sections import Device
 from livepick.core.contracts.job import Job, Result
 from livepick.errors import MicrographError
 from livepick.ledger.rows import Visible
+from livepick.picking import tasks
 from livepick.picking.coordinate_files import RelionStar
-from livepick.picking.worker import pick as pick_one
 
 __all__ = ["pick"]
 
@@ -59,7 +59,7 @@ def pick(
             job = Job(path, None, bundle.absolute(), device, pixel_size, threshold)
             relative = path.relative_to(root)
             try:
-                result = pick_one(job)
+                result = tasks.pick(job)
                 entry = _write(star, root, relative, number, result)
             except MicrographError as error:
                 failed += 1

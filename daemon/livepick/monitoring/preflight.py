@@ -39,6 +39,7 @@ from livepick.ingest.presets import is_ignored_name, is_image_name, rules_for
 from livepick.ingest.scan import file_system
 from livepick.ledger.writer import LEDGER
 from livepick.models.registry import verify_graph
+from livepick.picking import tasks
 from livepick.retraining.seed_sources import refuse_too_few
 from livepick.retraining.seeds_from_coordinates import Curated, named
 
@@ -251,10 +252,9 @@ def _provider(config: Config) -> Check:
 def _probe(config: Config, device: Device) -> str:
     """Create the blob picker in a temporary folder, and run it. Called in a separate process."""
     from livepick.models.registry import Models  # noqa: PLC0415 - only the process apart needs them
-    from livepick.picking.model_check import probe  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="livepick-check-") as folder:
-        return probe(Models(Path(folder) / "models").ensure_blob(config).path, device)
+        return tasks.probe(Models(Path(folder) / "models").ensure_blob(config).path, device)
 
 
 def _in_a_worker(function: Callable[[Config, Device], str], config: Config, device: Device) -> str:
@@ -338,12 +338,10 @@ def _first_coordinates(name: str, config: Config, place: Path) -> Check:
 
 def _probe_bundle(config: Config, device: Device) -> str:
     """Run the graph of the bootstrap bundle once. Called in a separate process."""
-    from livepick.picking.model_check import probe  # noqa: PLC0415 - only the process apart needs it
-
     picks = config.bootstrap.picks
     if picks == "blob" or picks.model is None:
         raise ValueError("bootstrap.picks has no model")
-    return probe(picks.model, device)
+    return tasks.probe(picks.model, device)
 
 
 def _defocus(place: Path) -> Check:

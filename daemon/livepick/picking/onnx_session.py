@@ -6,18 +6,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from livepick.config.sections import Device
 from livepick.core.contracts.bundle import GRAPH, ModelCard, read_card, sha256
 from livepick.core.contracts.job import CPU, CUDA
 from livepick.errors import ModelError, ProviderError
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +41,7 @@ class Model:
     """A loaded graph."""
 
     card: ModelCard
-    session: "onnxruntime.InferenceSession"
+    session: onnxruntime.InferenceSession
     provider: str
 
 
@@ -143,10 +141,8 @@ def load_model(bundle: Path, device: Device) -> Model:
 
 def _session(
     graph: bytes, device: Device, bundle: Path
-) -> tuple["onnxruntime.InferenceSession", str]:
+) -> tuple[onnxruntime.InferenceSession, str]:
     """Return a session and the provider that it actually uses."""
-    import onnxruntime  # noqa: PLC0415 - 60 MB that only workers need
-
     onnxruntime.set_default_logger_severity(4)  # the check below has a better message
     if device != "cpu":
         with contextlib.suppress(AttributeError):  # before onnxruntime 1.21
@@ -154,7 +150,7 @@ def _session(
         try:
             session = onnxruntime.InferenceSession(
                 graph,
-                _options(onnxruntime, cuda_only=device == "require-gpu"),
+                _options(cuda_only=device == "require-gpu"),
                 providers=[(CUDA, _cuda_options())] + ([] if device == "require-gpu" else [CPU]),
             )
             obtained: str = session.get_providers()[0]
@@ -177,9 +173,7 @@ def _session(
             )
         _log.info("model %s: no GPU, picking on the CPU", bundle.name)  # the service warns, once
     try:
-        session = onnxruntime.InferenceSession(
-            graph, _options(onnxruntime, cuda_only=False), providers=[CPU]
-        )
+        session = onnxruntime.InferenceSession(graph, _options(cuda_only=False), providers=[CPU])
     except Exception as error:
         if not type(error).__module__.startswith("onnxruntime"):
             raise
@@ -190,8 +184,8 @@ def _session(
     return session, CPU
 
 
-def _options(runtime: Any, *, cuda_only: bool) -> "onnxruntime.SessionOptions":
-    options: onnxruntime.SessionOptions = runtime.SessionOptions()
+def _options(*, cuda_only: bool) -> onnxruntime.SessionOptions:
+    options: onnxruntime.SessionOptions = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     # One thread each: worker processes provide the parallelism, and a pool that spins between
     # layers would take a core from another worker.

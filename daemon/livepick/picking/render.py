@@ -5,48 +5,22 @@ never looked at, but every one would pay for an image, and a bounded cache would
 request evicted images again. A thumbnail costs a worker little more than reading the file.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
-
-from livepick.config.sections import Contrast
-from livepick.core.formats.micrograph import FileVersion, read_micrograph
+from livepick.core.contracts.job import ImageKind, RenderJob
+from livepick.core.formats.micrograph import read_micrograph
 from livepick.core.formats.png import encode_grey, encode_mask
+from livepick.core.imaging.preprocess import prepare
+from livepick.core.imaging.thumbnail import draw, spread
 
-__all__ = ["LONGEST_PX", "Kind", "RenderJob", "render"]
+__all__ = ["render"]
 
-Kind = Literal["thumbnail", "full", "mask"]
-
-LONGEST_PX: dict[Kind, int] = {"thumbnail": 200, "full": 1024, "mask": 1024}
+LONGEST_PX: dict[ImageKind, int] = {"thumbnail": 200, "full": 1024, "mask": 1024}
 """Pixels along the longer side."""
 
-LEVELS: dict[Kind, int] = {"thumbnail": 24, "full": 32}
+LEVELS: dict[ImageKind, int] = {"thumbnail": 24, "full": 32}
 """Number of grey levels; see ``core.formats.png``."""
 
 MASK_RGBA = (255, 138, 61, 110)
 """Colour of the masked area, drawn over a grey image."""
-
-
-@dataclass(frozen=True, slots=True)
-class RenderJob:
-    """Everything a worker needs to draw one micrograph."""
-
-    path: Path
-    """Absolute path of the micrograph."""
-
-    version: FileVersion
-    """Version of the content that was picked."""
-
-    kind: Kind
-
-    pixel_size_angstrom: float
-    """Pixel size used for picking."""
-
-    diameter_angstrom: float
-    """Particle diameter."""
-
-    contrast: Contrast
-    """Particle contrast in the micrograph."""
 
 
 def render(job: RenderJob) -> bytes:
@@ -57,15 +31,11 @@ def render(job: RenderJob) -> bytes:
     MicrographError
         The file is missing, has changed, or contains no image.
     """
-    from livepick.core.imaging.thumbnail import draw, spread  # noqa: PLC0415 - scipy is for workers only
-
     micrograph = read_micrograph(
         job.path, pixel_size_angstrom=job.pixel_size_angstrom, version=job.version
     )
     image, longest_px = micrograph.image, LONGEST_PX[job.kind]
     if job.kind == "mask":
-        from livepick.core.imaging.preprocess import prepare  # noqa: PLC0415 - likewise
-
         prepared = prepare(
             image,
             pixel_size_angstrom=micrograph.pixel_size_angstrom,

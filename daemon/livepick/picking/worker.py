@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +20,14 @@ from numpy.typing import NDArray
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import Job, Result, StageSeconds
 from livepick.core.formats.micrograph import read_micrograph
+from livepick.core.imaging.mottle import mottle
+from livepick.core.imaging.peaks import find_peaks
 from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.preprocess import DIAMETER_PX, Prepared, prepare
 from livepick.core.imaging.quality import ImageFigures, Quality
+from livepick.core.imaging.quality_measurement import measure
 from livepick.errors import LivepickError
 from livepick.picking.onnx_session import loaded_model, score_map
-
-if TYPE_CHECKING:
-    from livepick.core.imaging.preprocess import Prepared
 
 __all__ = ["pick"]
 
@@ -48,9 +48,6 @@ def pick(job: Job) -> Result:
     ModelError
         The bundle is damaged, or (``ProviderError``) the GPU was required and not obtained.
     """
-    from livepick.core.imaging.preprocess import prepare  # noqa: PLC0415 - likewise
-    from livepick.core.imaging.quality_measurement import measure  # noqa: PLC0415 - scipy is for workers only
-
     model = loaded_model(job.bundle, job.device)
     card = model.card
     clock = _Clock()
@@ -94,10 +91,7 @@ def pick(job: Job) -> Result:
     )
 
 
-def _quality(good: Picks, prepared: "Prepared", figures: ImageFigures) -> Quality:
-    from livepick.core.imaging.mottle import mottle  # noqa: PLC0415 - scipy is for workers only
-    from livepick.core.imaging.preprocess import DIAMETER_PX  # noqa: PLC0415 - likewise
-
+def _quality(good: Picks, prepared: Prepared, figures: ImageFigures) -> Quality:
     free_px = float((~prepared.unpicked).sum())
     disc_px = math.pi / 4 * DIAMETER_PX**2
     quality = Quality(
@@ -124,10 +118,7 @@ def _scaled(
     return lowpass_angstrom * diameter_angstrom / card.diameter_angstrom
 
 
-def _picks(score: NDArray[np.float32], prepared: "Prepared", card: ModelCard) -> Picks:
-    from livepick.core.imaging.peaks import find_peaks  # noqa: PLC0415 - scipy is for workers only
-    from livepick.core.imaging.preprocess import DIAMETER_PX  # noqa: PLC0415 - likewise
-
+def _picks(score: NDArray[np.float32], prepared: Prepared, card: ModelCard) -> Picks:
     y, x, height = find_peaks(
         score,
         min_distance_px=card.min_distance_angstrom / card.diameter_angstrom * DIAMETER_PX,
@@ -137,15 +128,6 @@ def _picks(score: NDArray[np.float32], prepared: "Prepared", card: ModelCard) ->
     picks = Picks.sorted(x * prepared.scale_x, y * prepared.scale_y, height)
     inside = np.flatnonzero(prepared.area.holds(picks.x_px, picks.y_px))
     return picks.where(inside[:MOST_CANDIDATES])
-
-
-# --- the graph on the image --------------------------------------------------------------
-
-
-# --- the session -------------------------------------------------------------------------
-
-
-# --- small things ------------------------------------------------------------------------
 
 
 class _Clock:

@@ -26,11 +26,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from livepick.core.contracts.bundle import bundle_name
+from livepick.core.contracts.job import ImageKind
 from livepick.errors import LedgerError
 from livepick.models.registry import MODELS
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.metrics.exporter import CONTENT_TYPE, Metrics
-from livepick.picking.render import Kind
 from livepick.web.client import HEADLINE
 from livepick.web.live_updates import Live
 from livepick.web.micrograph_view import candidates_json, tile_of
@@ -182,8 +182,8 @@ def _micrographs(sections: Sections, sources: Sources, thumbnails: Thumbnails) -
         return JSONResponse(candidates_json(tile, ledger, newest), headers=ANEW)
 
     async def picture(request: Request) -> Response:
-        kind: Kind = request.path_params["kind"]
-        if kind not in get_args(Kind):
+        kind: ImageKind = request.path_params["kind"]
+        if kind not in get_args(ImageKind):
             return _missing()
         try:
             png = await thumbnails.get(request.path_params["id"], kind)
@@ -192,8 +192,8 @@ def _micrographs(sections: Sections, sources: Sources, thumbnails: Thumbnails) -
         return Response(png, media_type="image/png", headers=FOREVER)
 
     async def why_not(request: Request) -> Response:
-        kind: Kind = request.path_params["kind"]
-        if kind not in get_args(Kind):
+        kind: ImageKind = request.path_params["kind"]
+        if kind not in get_args(ImageKind):
             return _missing()
         why = thumbnails.why_not(request.path_params["id"], kind)
         return PlainTextResponse(why, headers=ANEW)

@@ -21,6 +21,7 @@ import jinja2
 from livepick import __version__
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
+from livepick.core.contracts.job import RenderJob
 from livepick.core.contracts.training_report import (
     ClassVerdict,
     TrainingFinding,
@@ -39,7 +40,7 @@ from livepick.monitoring.drift_monitor import read_drift
 from livepick.monitoring.human_units import span
 from livepick.monitoring.session_statistics import FigureRow, Ranking, rank
 from livepick.monitoring.status import Status, read_status
-from livepick.picking.render import RenderJob, render
+from livepick.picking.tasks import render
 from livepick.web.charts import Plot, clock, picks_plot, score_plot
 from livepick.web.micrograph_view import Tile, tile_of
 from livepick.web.training_view import CLASSES, GateView, gate_of

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 
 from livepick.config.schema import Config
+from livepick.core.contracts.job import ImageKind, RenderJob
 from livepick.errors import EngineError, LivepickError
 from livepick.ledger.rows import MicrographRow
 from livepick.ledger.writer import ReadLedger
-from livepick.picking.render import Kind, RenderJob, render
+from livepick.picking.tasks import render
 
 __all__ = ["NoPictureError", "Submit", "Thumbnails"]
 
@@ -35,7 +36,7 @@ RENDER_SECONDS = 60.0
 Submit = Callable[[Callable[[RenderJob], bytes], RenderJob], Future[bytes]]
 """Function that submits a function and its job to the workers."""
 
-Key = tuple[int, int, Kind, float]
+Key = tuple[int, int, ImageKind, float]
 """Cache key: micrograph, its content, the kind of picture, the diameter in ångström."""
 
 _log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class Thumbnails:
         """Current size of the cache."""
         return self._kept_bytes
 
-    async def get(self, micrograph_id: int, kind: Kind) -> bytes:
+    async def get(self, micrograph_id: int, kind: ImageKind) -> bytes:
         """Return a picture as PNG.
 
         Raises
@@ -120,7 +121,7 @@ class Thumbnails:
         # Shielded: a client that disconnects must not cancel the picture for the others.
         return await asyncio.shield(self._being_made[key])
 
-    def why_not(self, micrograph_id: int, kind: Kind) -> str:
+    def why_not(self, micrograph_id: int, kind: ImageKind) -> str:
         """Return why the last request got no picture; empty if it got one.
 
         Also empty if a retry may succeed, or if the picture has not been requested yet.
@@ -128,10 +129,10 @@ class Thumbnails:
         row = self._ledger.get(micrograph_id)
         return "" if row is None else self._refusals.get(self._key(row, kind), "")
 
-    def _key(self, row: MicrographRow, kind: Kind) -> Key:
+    def _key(self, row: MicrographRow, kind: ImageKind) -> Key:
         return (row.id, row.content, kind, self._config().particle.diameter_angstrom)
 
-    def _job(self, row: MicrographRow, kind: Kind) -> RenderJob:
+    def _job(self, row: MicrographRow, kind: ImageKind) -> RenderJob:
         particle = self._config().particle
         return RenderJob(
             path=row.path,

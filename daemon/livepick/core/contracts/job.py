@@ -1,7 +1,8 @@
-"""Input and output of a worker."""
+"""Jobs of the workers, and their results."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from livepick.config.sections import Contrast, Device
 from livepick.core.formats.micrograph import FileVersion
@@ -9,13 +10,14 @@ from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality
 
-__all__ = ["CPU", "CUDA", "Job", "Result", "StageSeconds"]
+__all__ = ["CPU", "CUDA", "ImageKind", "Job", "RenderJob", "Result", "StageSeconds"]
 
 
 CUDA = "CUDAExecutionProvider"
-
-
 CPU = "CPUExecutionProvider"
+"""Names of the onnxruntime providers."""
+
+ImageKind = Literal["thumbnail", "full", "mask"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +82,25 @@ class Result:
 
     area: PickArea | None = None
     """Area in which the bundle may pick in this micrograph, in its pixels; None: anywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderJob:
+    """Everything a worker needs to draw one micrograph."""
+
+    path: Path
+    """Absolute path of the micrograph."""
+
+    version: FileVersion
+    """Version of the content that was picked."""
+
+    kind: ImageKind
+
+    pixel_size_angstrom: float
+    """Pixel size used for picking."""
+
+    diameter_angstrom: float
+    """Particle diameter."""
+
+    contrast: Contrast
+    """Particle contrast in the micrograph."""
