@@ -145,7 +145,7 @@ class Dispatch:
 
     def _write_last_list(self) -> None:
         try:
-            self._outputs.tend(now=True)
+            self._outputs.sync(now=True)
         except LedgerError as error:  # must not hide why the loop ended; written at the next start
             _log.error("ledger: %s", error)
 
@@ -167,7 +167,7 @@ class Dispatch:
             while self._backlog:
                 self._handle()
             self._fill()
-            self._outputs.tend()
+            self._outputs.sync()
             if time.monotonic() - self._counted_at >= COUNT_SECONDS:
                 self._instruments.queue(self._ledger.counts(), self._ledger.oldest_waiting_at())
                 self._counted_at = time.monotonic()

@@ -169,7 +169,7 @@ class Outputs:
             _log.info("output: takes writes again")
             self.fault = None
 
-    def tend(self, *, now: bool = False) -> None:
+    def sync(self, *, now: bool = False) -> None:
         """Repair some files, and write the list and tables if due; ``now`` ignores intervals."""
         if self.waiting and not now:
             return
