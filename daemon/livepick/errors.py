@@ -21,7 +21,7 @@
     │   ├── BusyError               another service uses it
     │   └── LedgerWriteError        writing to it failed, as on a full disk; try it again
     ├── EngineError             no worker can be started
-    ├── TruthError              a coordinates file cannot be read or does not match
+    ├── CoordinatesError        a coordinates file cannot be read or does not match
     ├── CtfError                a file of defoci cannot be read; the run continues without it
     └── TrainerError            the trainer stopped early; its log says why
 
@@ -38,6 +38,7 @@ __all__ = [
     "ChangedFileError",
     "ConfigError",
     "ContentError",
+    "CoordinatesError",
     "CtfError",
     "EngineError",
     "HeaderError",
@@ -53,7 +54,6 @@ __all__ = [
     "PoisonError",
     "ProviderError",
     "TrainerError",
-    "TruthError",
     "UnreadableFileError",
     "VanishedFileError",
 ]
@@ -194,7 +194,7 @@ class EngineError(LivepickError):
     reason = "engine"
 
 
-class TruthError(LivepickError):
+class CoordinatesError(LivepickError):
     """A coordinates file cannot be read, or belongs to other micrographs."""
 
     reason = "coordinates"

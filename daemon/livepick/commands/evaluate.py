@@ -78,7 +78,7 @@ def compare(
 
     Raises
     ------
-    TruthError
+    CoordinatesError
         A folder or a file cannot be read.
     """
     picked, known = coordinates_files(picks), coordinates_files(truth)

@@ -15,7 +15,7 @@ from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.run import RunMicrograph
 from livepick.core.formats.positions import Positions
 from livepick.core.imaging.picks import Picks
-from livepick.errors import TruthError
+from livepick.errors import CoordinatesError
 from livepick.ledger.rows import MicrographRow
 from livepick.ledger.writer import ReadLedger
 from livepick.retraining.holdout_split import LEAST_MICROGRAPHS, is_fit_to_learn_from
@@ -182,10 +182,10 @@ def least_picks(config: Config) -> int:
 
 
 def refuse_too_few(config: Config, place: Path, positions: Mapping[str, Positions]) -> None:
-    """Raise TruthError if the coordinates at ``place`` can never be enough to learn from."""
+    """Raise CoordinatesError if the coordinates at ``place`` can never be enough to learn from."""
     count, picks = len(positions), sum(len(here) for here in positions.values())
     if count < LEAST_MICROGRAPHS:
-        raise TruthError(
+        raise CoordinatesError(
             f"{place} has coordinates for {count} micrograph{'s' if count > 1 else ''}"
             f" ({named(sorted(positions))}), and training needs {LEAST_MICROGRAPHS}, as one is to"
             " judge by",
@@ -193,7 +193,7 @@ def refuse_too_few(config: Config, place: Path, positions: Mapping[str, Position
         )
     wanted = least_picks(config)
     if picks < wanted:
-        raise TruthError(
+        raise CoordinatesError(
             f"{place} has {picks} particles in total, and {wanted} are wanted"
             " (bootstrap.minimum_picks)",
             "Pick more particles, or start with bootstrap.picks: blob.",
@@ -290,7 +290,7 @@ class FromCoordinates:
             refuse_too_few(self._config, self._curated.place, positions)
             rows = list(self._ledger.picked_rows())
             matches = self._curated.match(rows)
-        except TruthError as error:
+        except CoordinatesError as error:
             return NotYet(f"Training cannot begin: {error}", "trouble")
         picks = {match.row.id: match.picks for match in matches.matched}
         tally = Tally(

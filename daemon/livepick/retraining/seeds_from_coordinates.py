@@ -14,7 +14,7 @@ from livepick.core.formats.coordinates import read_all_positions, search_coordin
 from livepick.core.formats.name_matching import match_names
 from livepick.core.formats.positions import Positions
 from livepick.core.imaging.picks import Picks
-from livepick.errors import LivepickError, TruthError
+from livepick.errors import CoordinatesError, LivepickError
 from livepick.ledger.rows import MicrographRow
 
 __all__ = ["Curated", "Matched", "named"]
@@ -64,14 +64,14 @@ class Curated:
 
         Raises
         ------
-        TruthError
+        CoordinatesError
             As for ``read_all_positions``, or there are no positions at all.
         """
         try:
             files = search_coordinates(self.place)
             stats = [(path, path.stat()) for path in files]
         except OSError as error:
-            raise TruthError(
+            raise CoordinatesError(
                 f"{self.place} cannot be read: {error}", "Give the service's user the rights to."
             ) from error
         seen = tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats)
@@ -84,7 +84,7 @@ class Curated:
         if isinstance(self._positions, LivepickError):
             raise self._positions
         if not self._positions:
-            raise TruthError(
+            raise CoordinatesError(
                 f"{self.place} holds no positions", "Pick some particles, and save the file again."
             )
         return self._positions
@@ -94,7 +94,7 @@ class Curated:
 
         Raises
         ------
-        TruthError
+        CoordinatesError
             As for ``positions``, or most positions lie off the images.
         """
         positions = self.positions()
@@ -134,11 +134,11 @@ class Curated:
         ours: dict[str, MicrographRow],
         pairs: dict[str, str],
         outside: dict[str, int],
-    ) -> TruthError:
+    ) -> CoordinatesError:
         stem = next(iter(outside))
         here, row = positions[pairs[stem]], ours[stem]
         height, width = row.shape_px or (0, 0)
-        return TruthError(
+        return CoordinatesError(
             f"most positions of {self.place} lie off the images: {sum(outside.values())} do, and"
             f" those of {stem} reach x {here.x_px.max():.0f}, y {here.y_px.max():.0f} from"
             f" x {here.x_px.min():.0f}, y {here.y_px.min():.0f} in {width} by {height} pixels",

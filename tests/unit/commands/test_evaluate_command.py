@@ -6,7 +6,7 @@ import pytest
 
 from livepick.cli import main
 from livepick.commands.evaluate import compare
-from livepick.errors import TruthError
+from livepick.errors import CoordinatesError
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_no_coordinates_are_an_error_of_two_lines(tmp_path, capsys):
     """A wrong folder is said with its remedy, and exit status 1."""
     assert main(["evaluate", str(tmp_path), str(tmp_path), "--radius-px", "3"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 2
-    with pytest.raises(TruthError):
+    with pytest.raises(CoordinatesError):
         compare(tmp_path, tmp_path, radius_px=3)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from livepick.core.formats.positions import Positions, finite_numbers
 from livepick.core.formats.star import star_tables, table_with
-from livepick.errors import TruthError
+from livepick.errors import CoordinatesError
 
 __all__ = ["read_box", "read_cbox", "read_cs"]
 
@@ -38,19 +38,19 @@ def read_box(path: Path, text: str) -> Positions:
 
     Raises
     ------
-    TruthError
+    CoordinatesError
         A line has fewer columns, a value is not a number, or the boxes are ends of helices.
     """
     rows = [line.replace(",", " ").split() for line in text.splitlines()]
     rows = [row for row in rows if row and not row[0].startswith("#")]
     for number, row in enumerate(rows):
         if len(row) < len(_BOX_COLUMNS):
-            raise TruthError(
+            raise CoordinatesError(
                 f"{path} row {number + 1} is {' '.join(row)!r}",
                 f"A box file has {', '.join(_BOX_COLUMNS)} of a box in each row, in pixels.",
             )
         if len(row) > 4 and row[4] in ("-1", "-2"):
-            raise TruthError(
+            raise CoordinatesError(
                 f"{path} row {number + 1} is the end of a helix",
                 "Give the boxes along it, as e2helixboxer.py writes them by --ptcl-coords.",
             )
@@ -63,25 +63,25 @@ def read_cbox(path: Path, text: str) -> Positions:
 
     Raises
     ------
-    TruthError
+    CoordinatesError
         The file lacks the columns, a value is not a number, or the file is of a tomogram.
     """
     if not text.strip():
         return _centred(np.zeros((0, 4)), np.zeros(0))
     table = table_with(star_tables(text), _CBOX_COLUMNS)
     if not set(_CBOX_COLUMNS) <= set(table.columns):
-        raise TruthError(
+        raise CoordinatesError(
             f"{path} has the columns {', '.join(table.columns) or '(none)'}",
             f"A cbox file needs {', '.join(_CBOX_COLUMNS)}, in pixels of the micrograph.",
         )
     if len(set(table.column(_CBOX_SLICE) or [])) > 1:
-        raise TruthError(
+        raise CoordinatesError(
             f"{path} has boxes in several slices of a tomogram", "Give picks in micrographs."
         )
     places = [table.columns.index(name) for name in _CBOX_COLUMNS]
     if any(len(row) < len(table.columns) for row in table.rows):
         short = next(i for i, row in enumerate(table.rows) if len(row) < len(table.columns))
-        raise TruthError(
+        raise CoordinatesError(
             f"{path} row {short + 1} is {' '.join(table.rows[short])!r}",
             f"Each row needs a number for each of {', '.join(_CBOX_COLUMNS)}.",
         )
@@ -97,20 +97,20 @@ def read_cs(path: Path, data: bytes) -> dict[str | None, Positions]:
 
     Raises
     ------
-    TruthError
+    CoordinatesError
         The file is not a numpy array of records, lacks the fields, or holds impossible values.
     """
     try:
         table = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
-        raise TruthError(
+        raise CoordinatesError(
             f"{path} is no cs file that can be read: {error}",
             "Export the particles from cryoSPARC again (Actions, Export), or give them as STAR.",
         ) from error
     wanted = (_CS_PATH, _CS_X, _CS_Y, _CS_SHAPE)
     names = getattr(getattr(table, "dtype", None), "names", None) or ()
     if not set(wanted) <= set(names):
-        raise TruthError(
+        raise CoordinatesError(
             f"{path} lacks {', '.join(name for name in wanted if name not in names)}",
             "Give the particles of a picking, extraction or selection job; a refinement has their"
             " places in its passthrough_particles.cs.",
@@ -118,7 +118,7 @@ def read_cs(path: Path, data: bytes) -> dict[str | None, Positions]:
     fraction = np.column_stack([table[_CS_X], table[_CS_Y]]).astype(np.float64)
     shape = np.asarray(table[_CS_SHAPE])
     if not np.isfinite(fraction).all() or shape.shape != (len(table), 2) or (shape < 1).any():
-        raise TruthError(
+        raise CoordinatesError(
             f"{path} holds places that are no numbers, or micrographs without a size",
             "Export the particles from cryoSPARC again, or give them as STAR.",
         )

@@ -19,7 +19,7 @@ from livepick.core.formats.name_matching import micrograph_stem
 from livepick.core.formats.positions import Positions, finite_numbers
 from livepick.core.formats.star import Table, star_tables, table_with
 from livepick.core.imaging.picks import Picks
-from livepick.errors import TruthError
+from livepick.errors import CoordinatesError
 
 __all__ = [
     "SUFFIXES",
@@ -59,13 +59,15 @@ def search_coordinates(place: Path) -> list[Path]:
 
     Raises
     ------
-    TruthError
+    CoordinatesError
         ``place`` is missing or cannot be searched, or holds no coordinates file.
     """
     if place.is_file():
         return [place]
     if not place.is_dir():
-        raise TruthError(f"{place} does not exist", "Name a coordinates file or a folder of them.")
+        raise CoordinatesError(
+            f"{place} does not exist", "Name a coordinates file or a folder of them."
+        )
     found = [
         path
         for path in sorted(place.rglob("*"))
@@ -75,7 +77,7 @@ def search_coordinates(place: Path) -> list[Path]:
         and path.is_file()
     ]
     if not found:
-        raise TruthError(
+        raise CoordinatesError(
             f"{place} holds no coordinates files",
             f"They end in {_listed(SUFFIXES)}, as mic_0001_autopick.star.",
         )
@@ -87,7 +89,7 @@ def coordinates_files(place: Path) -> dict[str, Path]:
 
     Raises
     ------
-    TruthError
+    CoordinatesError
         ``place`` is missing, holds no coordinates file, or two for the same micrograph.
     """
     found: dict[str, Path] = {}
@@ -104,13 +106,13 @@ def read_coordinates(path: Path) -> Picks:
 
     Raises
     ------
-    TruthError
+    CoordinatesError
         The file cannot be read, lacks the columns, holds a value that is not a number, or
         covers several micrographs.
     """
     found = _positions_in(path)
     if len(found) > 1:
-        raise TruthError(
+        raise CoordinatesError(
             f"{path} holds the particles of {len(found)} micrographs",
             "Give one coordinates file a micrograph, as RELION's autopick folder has them.",
         )
@@ -127,7 +129,7 @@ def read_all_positions(place: Path) -> dict[str, Positions]:
 
     Raises
     ------
-    TruthError
+    CoordinatesError
         ``place`` is missing or empty, a file cannot be read, lacks the columns or holds a
         value that is not a number, or two files are for the same micrograph.
     """
@@ -145,8 +147,8 @@ def read_all_positions(place: Path) -> dict[str, Positions]:
     return found
 
 
-def _twice(one: object, other: object, stem: str) -> TruthError:
-    return TruthError(
+def _twice(one: object, other: object, stem: str) -> CoordinatesError:
+    return CoordinatesError(
         f"{one} and {other} are both for the micrograph {stem}",
         "Keep one of them, or name a folder that holds only one.",
     )
@@ -160,7 +162,7 @@ def _positions_in(path: Path) -> dict[str | None, Positions]:
             return read_cs(path, data)
         text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise TruthError(
+        raise CoordinatesError(
             f"{path} cannot be read: {error}", "Name a coordinates file that you may read."
         ) from error
     match path.suffix.lower():
@@ -173,7 +175,7 @@ def _positions_in(path: Path) -> dict[str | None, Positions]:
         case ".cbox":
             return {None: read_cbox(path, text)}
         case other:
-            raise TruthError(
+            raise CoordinatesError(
                 f"{path} ends in {other or 'nothing'}, which is no coordinates format of ours",
                 f"Give a file that ends in {_listed(SUFFIXES)}.",
             )
@@ -183,7 +185,7 @@ def _from_star(path: Path, text: str) -> dict[str | None, Positions]:
     tables = star_tables(text)
     table = table_with(tables, _STAR_COLUMNS[:2])
     if "rlnMicrographCoordinates" in table.columns:
-        raise TruthError(
+        raise CoordinatesError(
             f"{path} only names the coordinates files of a session",
             "Name the folder that they are in.",
         )
@@ -211,7 +213,7 @@ def _from_table(
 ) -> dict[str | None, Positions]:
     x_name, y_name, score_name = names
     if x_name not in table.columns or y_name not in table.columns:
-        raise TruthError(
+        raise CoordinatesError(
             f"{path} has the columns {', '.join(table.columns) or '(none)'}",
             f"It needs {x_name} and {y_name} in pixels of the micrograph, and may have"
             f" {score_name}.",
@@ -239,7 +241,7 @@ def _columns(path: Path, table: Table, wanted: list[str]) -> list[list[str]]:
     last = max(places)
     for i, row in enumerate(table.rows):
         if len(row) <= last:
-            raise TruthError(
+            raise CoordinatesError(
                 f"{path} row {i + 1} is {' '.join(row)!r}, with {len(row)} columns",
                 f"Each row needs a number for each of {', '.join(wanted)}.",
             )

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.imaging.picks import Picks
-from livepick.errors import TruthError
+from livepick.errors import CoordinatesError
 
 __all__ = ["Positions", "finite_numbers"]
 
@@ -84,7 +84,7 @@ def finite_numbers(place: str, rows: list[list[str]], names: list[str]) -> NDArr
 
     Raises
     ------
-    TruthError
+    CoordinatesError
         A value is not a finite number.
     """
     try:
@@ -95,13 +95,13 @@ def finite_numbers(place: str, rows: list[list[str]], names: list[str]) -> NDArr
             try:
                 numbers[i] = [float(word) for word in row]
             except ValueError as error:
-                raise TruthError(
+                raise CoordinatesError(
                     f"{place} row {i + 1} is {' '.join(row)!r}: {error}",
                     f"Each row needs a number for each of {', '.join(names)}.",
                 ) from error
     if not np.isfinite(numbers).all():
         bad = int(np.flatnonzero(~np.isfinite(numbers).all(axis=1))[0])
-        raise TruthError(
+        raise CoordinatesError(
             f"{place} row {bad + 1} holds {' '.join(rows[bad])}",
             "Coordinates and scores must be finite numbers.",
         )

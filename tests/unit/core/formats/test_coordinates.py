@@ -12,7 +12,7 @@ from livepick.core.formats.coordinates import (
     read_coordinates,
 )
 from livepick.core.formats.name_matching import match_names, micrograph_stem
-from livepick.errors import TruthError
+from livepick.errors import CoordinatesError
 
 RELION = """\
 # version 30001
@@ -94,7 +94,7 @@ def test_what_is_wrong_is_said(tmp_path, name, text, says):
     path = tmp_path / name
     path.write_text(text)
 
-    with pytest.raises(TruthError) as caught:
+    with pytest.raises(CoordinatesError) as caught:
         read_coordinates(path)
 
     assert str(path) in caught.value.what
@@ -103,11 +103,11 @@ def test_what_is_wrong_is_said(tmp_path, name, text, says):
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):
-    """A binary file under a text name is a TruthError, not a UnicodeDecodeError."""
+    """A binary file under a text name is a CoordinatesError, not a UnicodeDecodeError."""
     path = tmp_path / "a.star"
     path.write_bytes(b"\xff\xfe\x00\x81")
 
-    with pytest.raises(TruthError):
+    with pytest.raises(CoordinatesError):
         read_coordinates(path)
 
 
@@ -126,14 +126,14 @@ def test_folder_is_searched_by_micrograph(tmp_path):
     assert set(coordinates_files(tmp_path)) == {"a", "b"}
 
     (tmp_path / "a.csv").touch()
-    with pytest.raises(TruthError, match="both for the micrograph a"):
+    with pytest.raises(CoordinatesError, match="both for the micrograph a"):
         coordinates_files(tmp_path)
 
 
 def test_missing_or_empty_place_is_refused(tmp_path):
     """There is nothing to judge, and the error says where."""
     for place in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(TruthError, match=str(place)):
+        with pytest.raises(CoordinatesError, match=str(place)):
             coordinates_files(place)
 
 
@@ -310,7 +310,7 @@ def test_a_malformed_cs_file_is_refused(tmp_path):
         (nan.getvalue(), "no numbers"),
     ):
         path.write_bytes(data)
-        with pytest.raises(TruthError, match=says) as caught:
+        with pytest.raises(CoordinatesError, match=says) as caught:
             read_all_positions(path)
         assert str(path) in str(caught.value)
 
@@ -334,7 +334,7 @@ def test_what_is_wrong_in_a_file_of_many_is_said(tmp_path, name, text, says):
     """The error names the file and what was found in it."""
     (tmp_path / name).write_text(text)
 
-    with pytest.raises(TruthError, match=says) as caught:
+    with pytest.raises(CoordinatesError, match=says) as caught:
         read_all_positions(tmp_path)
 
     assert name in caught.value.what
