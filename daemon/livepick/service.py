@@ -31,7 +31,7 @@ from typing import Any
 
 from livepick.config.last_known_good import keep
 from livepick.config.recommendations import advice
-from livepick.config.reload import Change, ConfigFile
+from livepick.config.reload import Change, ConfigFile, ConfigReloader
 from livepick.config.schema import Config
 from livepick.core.contracts.job import CUDA
 from livepick.errors import LivepickError, ModelError
@@ -165,7 +165,7 @@ class Service:
         outputs = Outputs(
             [star],
             ledger,
-            self._metrics.output_failed,
+            self._metrics.picking.output_failed,
             tables=[MicrographTable(config.output.directory)],
         )
         self._dispatch = self._make_dispatch(ledger, engine, outputs, champion)
@@ -173,7 +173,7 @@ class Service:
         self._retrain = Retrain(
             config,
             models=self._models,
-            metrics=self._metrics,
+            metrics=self._metrics.training,
             serving=champion,
             ledger=reader,
             submit=lambda job: engine.submit(pick, job),
@@ -198,6 +198,14 @@ class Service:
             drifted=self._on_drift,
         )
         self._supervisor.describe(champion.card)
+        self._reloader = ConfigReloader(
+            config,
+            self._config_file,
+            systemd=self._systemd,
+            apply=self._use,
+            accepted=self._supervisor.use_config,
+            rejected=self._supervisor.config_rejected,
+        )
         self._web = self._make_web(door, reader, engine)
 
     def _make_dispatch(
@@ -219,7 +227,7 @@ class Service:
                 threshold=_threshold(config),
                 repick=config.picking.repick,
             ),
-            instruments=self._metrics,
+            instruments=self._metrics.picking,
         )
 
     def _make_web(self, door: socket.socket, reader: ReadLedger, engine: Engine) -> Web:
@@ -265,7 +273,9 @@ class Service:
     def _on_promoted(self, bundle: Bundle, provider: str) -> None:
         card = bundle.card
         self._inbox.put(Promoted(bundle.path, card))
-        self._metrics.serve_with(version=card.version, kind=card.kind, promoted_at=time.time())
+        self._metrics.training.use_model(
+            version=card.version, kind=card.kind, promoted_at=time.time()
+        )
         self._supervisor.use_provider(provider)
 
     def _on_run_changed(
@@ -329,16 +339,14 @@ class Service:
         """Supervise until a signal or the end of a part; return the error, if any."""
         while True:
             self._supervisor.beat()
-            if self._config_file.is_due():
-                self._supervisor.reload(self._config_file.path, self._use)
+            self._reloader.reload_if_edited()
             try:
                 call = self._calls.get(timeout=TICK_SECONDS)
             except queue.Empty:
                 continue
             match call:
                 case signal.SIGHUP:
-                    self._config_file.take()
-                    self._supervisor.reload(self._config_file.path, self._use)
+                    self._reloader.reload()
                 case _Ended(part, error):
                     return error or LivepickError(
                         f"{part} has ended", "This is a fault in livepick."

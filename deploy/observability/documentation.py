@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 from prometheus_client import Metric
 
+from livepick.config.schema import Config
+from livepick.host.gpus import Card
 from livepick.monitoring.metrics.exporter import Metrics
 from observability.alert import Alert
 
@@ -13,18 +15,28 @@ __all__ = ["exposed", "metrics_table", "runbooks", "with_parts"]
 MOST_VALUES = 8
 """Maximum number of label values to list; for more, only their number is given."""
 
+OPEN_LABELS = frozenset({"gpu", "kind", "root", "version"})
+"""Labels whose values are not known beforehand, as are all labels of info metrics."""
+
+CONFIG = Config.model_validate(
+    {
+        "session": {"name": "example"},
+        "watch": {"directories": ["micrographs"]},
+        "particle": {"diameter_angstrom": 150},
+        "output": {"directory": "coordinates"},
+        "state": {"directory": "state"},
+    }
+)
+
 
 def exposed() -> list[Metric]:
     """Return all metric families, including those without a series until the service is up."""
     metrics = Metrics()
-    metrics.build.info(dict.fromkeys(("version", "python"), "…"))
-    metrics.session.info({"session": "…"})
-    settings = ("diameter_angstrom", "device", "threshold", "training_fingerprint")
-    metrics.config.info(dict.fromkeys(settings, "…"))
-    metrics.root_available.labels("…").set(1)
-    metrics.model.labels("…", "…").set(1)
-    for gauge in metrics.gpu_figures.values():
-        gauge.labels("…").set(0)
+    metrics.session.describe(version="", python="", session="", started_at=0)
+    metrics.session.use_config(CONFIG, read_at=0)
+    metrics.ingest.folder_available(0, available=True)
+    metrics.training.use_model(version=0, kind="blob", promoted_at=0)
+    metrics.host.gpus([Card(0, memory_used_bytes=0, memory_size_bytes=0, busy=0)])
     return list(metrics.registry.collect())
 
 
@@ -46,12 +58,13 @@ def _labels(family: Metric) -> str:
         for name, value in sample.labels.items():
             if name != "le" and value not in values.setdefault(name, []):
                 values[name].append(value)
-    return "; ".join(f"`{name}`{_shown(of)}" for name, of in values.items())
+    return "; ".join(
+        f"`{name}`" + ("" if family.type == "info" or name in OPEN_LABELS else _shown(of))
+        for name, of in values.items()
+    )
 
 
 def _shown(values: list[str]) -> str:
-    if values == ["…"]:
-        return ""
     if len(values) > MOST_VALUES:
         return f" ({len(values)} values)"
     return f" ({', '.join(values)})"

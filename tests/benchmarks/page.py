@@ -147,11 +147,11 @@ def fill(ledger: Ledger, metrics: Metrics, root: Path, count: int) -> None:
             if number >= count - NEWEST:
                 os.link(first, root / relative)
             ledger.landed(root, relative, version, landed_at)
-            metrics.landed(landed_at, collected=True)
+            metrics.picking.landed(landed_at, collected=True)
             (claim,) = ledger.claim(1)
             result = made_up(random, version=number // (count // 2 + 1))
             ledger.picked(claim, result)
-            metrics.picked(result, latency_seconds=1.0, export_seconds=0.1)
+            metrics.picking.picked(result, latency_seconds=1.0, export_seconds=0.1)
 
 
 def made_up(random: np.random.Generator, *, version: int) -> Result:

@@ -11,16 +11,21 @@ between two polls, so a half-written file is never read.
 """
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from livepick.config.schema import Config
 from livepick.config.setting import Effect, Section, effect_of
 from livepick.config.yaml_loader import load_config
-from livepick.errors import ConfigError
+from livepick.errors import ConfigError, LivepickError
+from livepick.host.systemd import Systemd
 
-__all__ = ["Change", "ConfigFile", "compare", "describe", "read_anew"]
+__all__ = ["Change", "ConfigFile", "ConfigReloader", "compare", "describe", "read_anew"]
+
+_log = logging.getLogger(__name__)
 
 MISSING_LOOKS = 10
 """A file that is missing for this many polls is a fault, not an editor in the middle of a save."""
@@ -134,6 +139,70 @@ class ConfigFile:
         except OSError:  # the error is reported when the file is read
             return None
         return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+class ConfigReloader:
+    """Reads the config file again after an edit, and applies it as a whole or not at all.
+
+    Parameters
+    ----------
+    config
+        The config in use.
+    file
+        The file that it was read from.
+    systemd
+        Is told when a reload begins and ends.
+    apply
+        Function that applies a config, given its changes. If it raises an error before it has
+        changed anything, the edit is rejected.
+    accepted
+        Called with the new config once it is in use.
+    rejected
+        Called with the reason why the old config stays in use.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        file: ConfigFile,
+        *,
+        systemd: Systemd,
+        apply: Callable[[Config, Collection[Change]], None],
+        accepted: Callable[[Config], None],
+        rejected: Callable[[Exception], None],
+    ) -> None:
+        self.config = config
+        """The config in use."""
+        self._file = file
+        self._systemd = systemd
+        self._apply = apply
+        self._accepted = accepted
+        self._rejected = rejected
+
+    def reload_if_edited(self) -> None:
+        """Reload the config if an edit of its file is complete; call it every second or so."""
+        if self._file.is_due():
+            self._reload()
+
+    def reload(self) -> None:
+        """Reload the config now."""
+        self._file.take()
+        self._reload()
+
+    def _reload(self) -> None:
+        self._systemd.reloading()
+        try:
+            fresh, changes = read_anew(self._file.path, self.config)
+            if changes:
+                self._apply(fresh, changes)
+        except (LivepickError, OSError, BrokenExecutor) as error:
+            _log.error("reload: the config is left as it was: %s", error)
+            self._rejected(error)
+        else:
+            _log.info("reload: %s", describe(changes))
+            self.config = fresh
+            self._accepted(fresh)
+        self._systemd.ready()
 
 
 def _written(value: object) -> str:

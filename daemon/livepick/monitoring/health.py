@@ -1,8 +1,26 @@
-"""Health of the parts of the service."""
+"""Health of the service: every thread that picking depends on still makes progress."""
 
+import time
 from dataclasses import dataclass
 
-__all__ = ["Health"]
+from livepick.ingest.watcher import Watcher
+from livepick.picking.dispatch import Dispatch
+
+__all__ = ["Health", "HealthCheck"]
+
+DISPATCH_SECONDS = 90.0
+"""The dispatch loop counts as hung after this time without a turn; new workers can take a minute.
+"""
+
+BEAT_SECONDS = 90.0
+"""The main thread counts as hung after this time without a beat; the first beat comes after the
+first scan."""
+
+WATCH_SECONDS = 180.0
+"""The watcher counts as hung if a scan of the folders is overdue by this long."""
+
+RESCAN_SECONDS = 60.0
+"""Longest interval between scans, unless one is configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +30,46 @@ class Health:
     ok: bool
     seconds_since: dict[str, float]
     """Seconds since the last sign of life, by part."""
+
+
+class HealthCheck:
+    """Checks that the dispatch loop, the main thread and the watcher respond.
+
+    Parameters
+    ----------
+    rescan_seconds
+        Configured interval between scans; None: the watcher chooses it.
+    """
+
+    def __init__(
+        self, dispatch: Dispatch, watcher: Watcher, *, rescan_seconds: float | None
+    ) -> None:
+        self._dispatch = dispatch
+        self._watcher = watcher
+        self._rescan_seconds = rescan_seconds or RESCAN_SECONDS
+        self._began_at = self._beat_at = time.monotonic()
+
+    def beat(self) -> None:
+        """Note that the main thread responds."""
+        self._beat_at = time.monotonic()
+
+    def health(self) -> Health:
+        """Return the health of the parts; callable from any thread."""
+        now, scans = time.monotonic(), self._watcher.health()
+        dispatch_seconds = now - self._dispatch.progress_at
+        beat_seconds = now - self._beat_at
+        watch_seconds = min(now - self._began_at, scans.seconds_since_scan)
+        overdue_seconds = watch_seconds - self._rescan_seconds - 3 * scans.last_scan_seconds
+        # If every folder is gone there is nothing to scan; that does not count as a hang.
+        nothing_to_scan = all(folder.available is False for folder in scans.folders)
+        return Health(
+            ok=dispatch_seconds < DISPATCH_SECONDS
+            and beat_seconds < BEAT_SECONDS
+            and (overdue_seconds < WATCH_SECONDS or nothing_to_scan)
+            and self._watcher.is_alive(),
+            seconds_since={
+                "dispatch": round(dispatch_seconds, 1),
+                "supervisor": round(beat_seconds, 1),
+                "watch": round(watch_seconds, 1),
+            },
+        )

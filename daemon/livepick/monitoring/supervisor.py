@@ -1,28 +1,26 @@
-"""Health and status of the service: for systemd, the metrics, the page and the health check."""
+"""Reports the state of the service to systemd, the metrics, the page and the health check."""
 
 import dataclasses
 import logging
 import platform
 import threading
 import time
-from collections.abc import Callable, Collection
-from concurrent.futures import BrokenExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 from livepick import __version__
 from livepick.config.alert_thresholds import LATEST
-from livepick.config.reload import Change, describe, read_anew
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import CUDA
-from livepick.errors import LedgerError, LivepickError
+from livepick.errors import LedgerError
 from livepick.host.disks import Disk, Role, space_of
 from livepick.host.gpus import Cards
 from livepick.host.systemd import Systemd
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.writer import ReadLedger
 from livepick.monitoring.drift_monitor import DriftWatch
-from livepick.monitoring.health import Health
+from livepick.monitoring.health import Health, HealthCheck
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.pace import empty_in_row
 from livepick.monitoring.problem import (
@@ -43,20 +41,6 @@ __all__ = ["Supervisor"]
 STATUS_SECONDS = 10.0
 """Interval between two status lines to systemd, and between two disk checks."""
 
-DISPATCH_SECONDS = 90.0
-"""The dispatch loop counts as hung after this time without a turn; new workers can take a minute.
-"""
-
-BEAT_SECONDS = 90.0
-"""The main thread counts as hung after this time without a beat; the first beat comes after the
-first listing."""
-
-WATCH_SECONDS = 180.0
-"""The watcher counts as hung if a listing of the folders is overdue by this long."""
-
-RESCAN_SECONDS = 60.0
-"""Longest interval between listings, unless one is configured."""
-
 CACHE_SECONDS = 1.0
 """Time for which a status is cached, so that the page reads the ledger no more often than this,
 however many clients there are."""
@@ -65,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """Checks the parts of the service and reports their state.
+    """Collects the state of the parts of the service and reports it.
 
     Parameters
     ----------
@@ -93,7 +77,7 @@ class Supervisor:
         drifted: Callable[[str], None],
     ) -> None:
         self._config = config
-        self._refused: Problem | None = None
+        self._rejected_edit: Problem | None = None
         self._own_disks: tuple[Disk, ...] = ()
         self._systemd = systemd
         self._metrics = metrics
@@ -105,34 +89,35 @@ class Supervisor:
         self._provider = provider
         self._workers = workers
         self._drift = DriftWatch(ledger, drifted=drifted)
+        self._health = HealthCheck(dispatch, watcher, rescan_seconds=config.watch.rescan_seconds)
         self._began_at = time.time()
-        self._began_monotonic = self._beat_at = time.monotonic()
         self._lock = threading.Lock()
         self._cached: Status | None = None
-        self._cached_at = self._told_at = float("-inf")
+        self._cached_at = self._reported_at = float("-inf")
 
     def describe(self, card: ModelCard) -> None:
         """Set the metrics that rarely change, and register the health check for each scrape."""
-        self._metrics.ask_health(lambda: self.health().ok)
-        self._metrics.build.info({"version": __version__, "python": platform.python_version()})
-        session = self._ledger.session()
-        self._metrics.session.info({"session": self._config.session.name})
-        self._describe_config()
-        self._metrics.config_last_reload_successful.set(1)
-        self._metrics.config_last_reload_time.set(self._began_at)
-        self._metrics.use_provider(self._provider)
-        self._metrics.begin(
+        metrics, session = self._metrics, self._ledger.session()
+        metrics.session.describe(
+            version=__version__,
+            python=platform.python_version(),
+            session=self._config.session.name,
             started_at=session.started_at if session is not None else self._began_at,
-            landings=self._ledger.last_collected(),
-            last_picked_at=self._ledger.last_picked_at() or 0.0,
-            workers=self._workers,
         )
+        metrics.session.check_health(lambda: self.health().ok)
+        metrics.session.use_config(self._config, read_at=self._began_at)
+        metrics.host.writable(output=True, state=True)
+        metrics.landings.restore(self._ledger.last_collected())
+        metrics.picking.restore(
+            last_picked_at=self._ledger.last_picked_at() or 0.0, workers=self._workers
+        )
+        metrics.picking.use_provider(self._provider)
         for run in reversed(self._ledger.runs()):  # the latest run of each result counts
             if run.ended_at is not None:
-                self._metrics.training_ended.labels(run.state).set(run.ended_at)
+                metrics.training.ended_before(run.state, run.ended_at)
         in_use = self._ledger.model()
         same = in_use is not None and in_use.version == card.version
-        self._metrics.serve_with(
+        metrics.training.use_model(
             version=card.version,
             kind=card.kind,
             promoted_at=in_use.since if in_use is not None and same else self._began_at,
@@ -141,43 +126,14 @@ class Supervisor:
     def use_provider(self, provider: str) -> None:
         """Record which provider runs the model; callable from any thread."""
         if provider != self._provider:
-            _log.warning("picking: runs on %s now, and ran on %s", provider, self._provider)
+            _log.warning("picking: runs on %s now, and ran on %s before", provider, self._provider)
         with self._lock:
             self._provider, self._cached = provider, None
-        self._metrics.use_provider(provider)
-
-    def _describe_config(self) -> None:
-        config = self._config
-        self._metrics.bootstrap_micrographs.set(config.bootstrap.micrographs)
-        self._metrics.config.info(
-            {
-                "diameter_angstrom": f"{config.particle.diameter_angstrom:g}",
-                "device": config.picking.device,
-                "threshold": str(config.picking.threshold),
-                "training_fingerprint": config.training_fingerprint(),
-            }
-        )
+        self._metrics.picking.use_provider(provider)
 
     def health(self) -> Health:
         """Return the health of the parts; callable from any thread."""
-        dispatch_seconds = time.monotonic() - self._dispatch.progress_at
-        watching = self._watcher.health()
-        watch_seconds = min(time.monotonic() - self._began_monotonic, watching.seconds_since_scan)
-        interval = self._config.watch.rescan_seconds or RESCAN_SECONDS
-        # If every folder is gone there is nothing to list; that does not count as a hang.
-        listed = watch_seconds < interval + 3 * watching.last_scan_seconds + WATCH_SECONDS or all(
-            folder.available is False for folder in watching.folders
-        )
-        beat_seconds = time.monotonic() - self._beat_at
-        at_work = dispatch_seconds < DISPATCH_SECONDS and beat_seconds < BEAT_SECONDS
-        return Health(
-            ok=at_work and listed and self._watcher.is_alive(),
-            seconds_since={
-                "dispatch": round(dispatch_seconds, 1),
-                "supervisor": round(beat_seconds, 1),
-                "watch": round(watch_seconds, 1),
-            },
-        )
+        return self._health.health()
 
     def status(self) -> Status:
         """Return the status of the session; callable from any thread."""
@@ -212,8 +168,8 @@ class Supervisor:
             problems.append(output_not_writable(self._config.output.directory, output_fault))
         if (ledger_fault := self._dispatch.ledger_fault) is not None:
             problems.append(ledger_not_writable(ledger_fault))
-        if self._refused is not None:
-            problems.append(self._refused)
+        if self._rejected_edit is not None:
+            problems.append(self._rejected_edit)
         problems += map(drifted, self._drift.drift.findings)
         if self._provider != CUDA and self._config.picking.device == "prefer-gpu":
             problems.append(no_gpu())
@@ -222,48 +178,40 @@ class Supervisor:
     def beat(self) -> None:
         """Feed the watchdog if all parts are healthy, set the gauges, and report the status.
 
-        The status is reported every ``STATUS_SECONDS``.
+        Called every second by the main thread. The status is reported every ``STATUS_SECONDS``.
         """
-        self._beat_at = time.monotonic()
+        self._health.beat()
         if self.health().ok:
             self._systemd.alive()
-        self._metrics.beat(
-            output_writable=self._outputs.fault is None,
-            state_writable=self._dispatch.ledger_fault is None,
-            now=time.time(),
+        self._metrics.host.writable(
+            output=self._outputs.fault is None, state=self._dispatch.ledger_fault is None
         )
-        watching = self._watcher.health()
-        self._metrics.watched(
-            available=[folder.available for folder in watching.folders],
-            events=watching.events,
-            overflows=watching.overflows,
-            restarts=watching.restarts,
-            settling=watching.watching,
-            excluded=watching.excluded,
-            scanned_at=watching.last_scan_at,
-            scan_seconds=watching.last_scan_seconds,
-            interval_seconds=watching.interval_seconds,
-        )
-        self._metrics.cards(self._cards.present)
+        self._metrics.landings.update_activity(time.time())
+        self._metrics.ingest.watched(self._watcher.health())
+        self._metrics.host.gpus(self._cards.present)
         try:
-            self._metrics.drifted(self._drift.look())
+            self._metrics.training.drifted(self._drift.look())
         except LedgerError as error:  # the dispatch loop decides what that means
             _log.warning("drift: %s", error)
-        if time.monotonic() - self._told_at < STATUS_SECONDS:
-            return
-        self._told_at = time.monotonic()
-        self._look_at_disks()
-        try:
-            status = self.status()
-            self._metrics.ledger_particles.set(status.particles)
-            self._metrics.judged_so_far(status.verdicts, self._ledger.latest(LATEST))
-            newest = self._ledger.latest(LATEST, picked=True)
-            self._metrics.empty_in_a_row.set(empty_in_row(newest))
-            self._systemd.status(self._sentence(status))
-        except LedgerError as error:  # the dispatch loop decides what that means
-            _log.warning("status: %s", error)
+        if time.monotonic() - self._reported_at >= STATUS_SECONDS:
+            self._reported_at = time.monotonic()
+            self._check_disks()
+            try:
+                self._report_status()
+            except LedgerError as error:  # the dispatch loop decides what that means
+                _log.warning("status: %s", error)
 
-    def _look_at_disks(self) -> None:
+    def _report_status(self) -> None:
+        status = self.status()
+        self._metrics.picking.session_so_far(
+            particles=status.particles,
+            verdicts=status.verdicts,
+            latest=self._ledger.latest(LATEST),
+            empty_in_row=empty_in_row(self._ledger.latest(LATEST, picked=True)),
+        )
+        self._systemd.status(self._status_line(status))
+
+    def _check_disks(self) -> None:
         """Check the disks of the output and state folders; the watcher checks the watched ones.
 
         A missing folder is left out: the output folder is created with the first micrograph.
@@ -277,9 +225,9 @@ class Supervisor:
             for role, place in places
             if (space := space_of(place)) is not None
         )
-        self._metrics.room(self._disks())
+        self._metrics.host.disks(self._disks())
 
-    def _sentence(self, status: Status) -> str:
+    def _status_line(self, status: Status) -> str:
         counts, model = status.counts, status.model
         parts = [
             f"picked {counts.picked}/{counts.total}",
@@ -298,47 +246,18 @@ class Supervisor:
                 parts.append("training failed")
         return ", ".join(parts)
 
-    # --- another config ------------------------------------------------------------------------
-
-    def reload(
-        self, config_path: Path, apply: Callable[[Config, Collection[Change]], None]
-    ) -> None:
-        """Read the config again and apply it as a whole, or report why the old one is kept.
-
-        Parameters
-        ----------
-        config_path
-            Path of the config file.
-        apply
-            Function that applies a config, given its changes. If it raises before it has changed
-            anything, the config is rejected.
-        """
-        self._systemd.reloading()
-        try:
-            fresh, changes = read_anew(config_path, self._config)
-            if changes:
-                apply(fresh, changes)
-        except (LivepickError, OSError, BrokenExecutor) as error:
-            self._refuse(error)
-        else:
-            self._accept(fresh, changes)
-        self._systemd.ready()
-
-    def _refuse(self, error: BaseException) -> None:
-        _log.error("reload: the config is left as it was: %s", error)
-        self._metrics.config_reloads.labels("failure").inc()
-        self._metrics.config_last_reload_successful.set(0)
+    def use_config(self, config: Config) -> None:
+        """Report a new config, which is in use now."""
         with self._lock:
-            self._refused, self._cached = config_refused(error), None
+            self._config, self._rejected_edit, self._cached = config, None, None
+        self._metrics.session.use_config(config, read_at=time.time())
+        self._metrics.session.reloaded(accepted=True)
 
-    def _accept(self, fresh: Config, changes: tuple[Change, ...]) -> None:
-        _log.info("reload: %s", describe(changes))
+    def config_rejected(self, error: Exception) -> None:
+        """Report an edit of the config that was rejected; the old config stays in use."""
         with self._lock:
-            self._config, self._refused, self._cached = fresh, None, None
-        self._describe_config()
-        self._metrics.config_reloads.labels("success").inc()
-        self._metrics.config_last_reload_successful.set(1)
-        self._metrics.config_last_reload_time.set(time.time())
+            self._rejected_edit, self._cached = config_refused(error), None
+        self._metrics.session.reloaded(accepted=False)
 
 
 def _thousands(count: int) -> str:

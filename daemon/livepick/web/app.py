@@ -30,7 +30,8 @@ from livepick.core.contracts.job import ImageKind
 from livepick.errors import LedgerError
 from livepick.models.registry import MODELS
 from livepick.monitoring.headline import Headline
-from livepick.monitoring.metrics.exporter import CONTENT_TYPE, Metrics
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.metrics.instruments import CONTENT_TYPE
 from livepick.web.client import HEADLINE
 from livepick.web.live_updates import Live
 from livepick.web.micrograph_view import candidates_json, tile_of

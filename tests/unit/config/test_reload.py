@@ -8,6 +8,7 @@ import pytest
 from livepick.config.reload import (
     MISSING_LOOKS,
     ConfigFile,
+    ConfigReloader,
     compare,
     describe,
     read_anew,
@@ -147,15 +148,17 @@ def test_what_was_read_on_a_signal_is_not_read_again(path):
 
 
 class Told:
-    """A supervisor, what it has applied, and what it shows."""
+    """A reloader, what it has applied, and what the supervisor shows of it."""
 
     def __init__(self, path):
         self.path = path
         self.metrics = Metrics()
         self.applied = []
+        self.apply = None
+        config, systemd = load_config(path), Systemd({})
         self.supervisor = Supervisor(
-            load_config(path),
-            systemd=Systemd({}),
+            config,
+            systemd=systemd,
             metrics=self.metrics,
             ledger=None,
             watcher=SimpleNamespace(health=lambda: SimpleNamespace(folders=[])),
@@ -166,10 +169,19 @@ class Told:
             workers=1,
             drifted=lambda sentence: None,
         )
+        self.reloader = ConfigReloader(
+            config,
+            ConfigFile(path),
+            systemd=systemd,
+            apply=lambda *given: (self.apply or self.applied.append)(given),
+            accepted=self.supervisor.use_config,
+            rejected=self.supervisor.config_rejected,
+        )
 
     def edit(self, text, apply=None):
         self.path.write_text(text)
-        self.supervisor.reload(self.path, apply or (lambda *given: self.applied.append(given)))
+        self.apply = apply
+        self.reloader.reload()
 
     def sample(self, name, **labels):
         return self.metrics.registry.get_sample_value(f"livepick_config_{name}", labels)
@@ -214,7 +226,7 @@ def test_an_edit_that_cannot_be_applied_changes_nothing(path):
     """A full disk, say; the next edit is compared with what is in force."""
     told = Told(path)
 
-    def fail(config, changes):
+    def fail(_):
         raise ModelError("the blob picker could not be written", "Free space.")
 
     told.edit(TEXT.replace("150", "200"), fail)
@@ -226,6 +238,7 @@ def test_an_edit_that_cannot_be_applied_changes_nothing(path):
     assert [str(change) for change in changes] == [
         "particle.diameter_angstrom from 150.0 to 200.0 (retrain)"
     ]
+    assert told.reloader.config is config
     assert told.supervisor._config is config
     assert told.sample("info", **_information(config)) == 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from livepick.monitoring.metrics.exporter import ERROR_REASONS
+from livepick.monitoring.metrics.instruments import ERROR_REASONS
 from observability.alert import in_promql, rules
 from observability.alerts import ALERTS
 from observability.documentation import exposed

@@ -53,7 +53,7 @@ def test_low_and_full_begin_where_the_limits_say():
 def test_the_gauges_have_what_the_page_has(tmp_path):
     """Of several watched folders the tightest, as one full disk stops its microscope."""
     metrics = Metrics()
-    metrics.room(
+    metrics.host.disks(
         [
             Disk("watch", tmp_path / "a", Space(50, 100, 1)),
             Disk("watch", tmp_path / "b", Space(60, 1000, 2)),
@@ -74,7 +74,7 @@ def test_a_disk_with_several_roles_is_marked_so_for_all_but_the_first(tmp_path):
     disks = [Disk("watch", tmp_path / "in", one), Disk("state", tmp_path / "state", one)]
 
     def shared():
-        metrics.room(disks)
+        metrics.host.disks(disks)
         sample = metrics.registry.get_sample_value
         return [
             sample("livepick_disk_shared", {"path_role": role})

@@ -88,7 +88,7 @@ def test_each_card_has_its_figures(cards):
     """Memory used and in all, and how busy it is, as the driver says."""
     cards.look()
     metrics = Metrics()
-    metrics.cards(cards.present)
+    metrics.host.gpus(cards.present)
 
     assert cards.present == (Card(0, GIB, 80 * GIB, 0.25), Card(1, 2 * GIB, 80 * GIB, 0.5))
     assert series(metrics) == {
@@ -105,15 +105,15 @@ def test_a_driver_that_goes_takes_the_series_with_it_and_is_said_once(cards, dri
     """A last value that stays would look like a card that is well; and it may come back."""
     metrics = Metrics()
     cards.look()
-    metrics.cards(cards.present)
+    metrics.host.gpus(cards.present)
     driver.failing = {"count": 9, "init": 9, "shutdown": 1}
     for _ in range(3):
         cards.look()
-        metrics.cards(cards.present)
+        metrics.host.gpus(cards.present)
     assert series(metrics) == {}
     driver.failing = {}
     cards.look()
-    metrics.cards(cards.present)
+    metrics.host.gpus(cards.present)
     assert len(series(metrics)) == 6
 
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
@@ -127,10 +127,10 @@ def test_a_driver_that_goes_takes_the_series_with_it_and_is_said_once(cards, dri
 def test_a_card_that_falls_off_the_bus_leaves_the_others(cards, driver, caplog):
     metrics = Metrics()
     cards.look()
-    metrics.cards(cards.present)
+    metrics.host.gpus(cards.present)
     driver.lost = {0}
     cards.look()
-    metrics.cards(cards.present)
+    metrics.host.gpus(cards.present)
 
     assert {gpu for _, gpu in series(metrics)} == {"1"}
     assert caplog.messages[-1] == "gpu 0: no figures any more: GPU is lost"
@@ -142,7 +142,7 @@ def test_a_figure_that_a_card_does_not_have_is_absent(cards, driver):
     driver.failing = {"rates": NOT_SUPPORTED}
     cards.look()
     metrics = Metrics()
-    metrics.cards(cards.present)
+    metrics.host.gpus(cards.present)
 
     assert {name for name, _ in series(metrics)} == {"memory_used_bytes", "memory_size_bytes"}
 

@@ -223,7 +223,7 @@ def test_metrics_have_every_figure_and_finding_from_the_start(ledger, microscope
     ledger.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
-    metrics.drifted(read_drift(ledger))
+    metrics.training.drifted(read_drift(ledger))
     assert sample("livepick_drift_active", {"finding": "fewer_picks"}) == 1
     assert sample("livepick_drift_active", {"finding": "more_picks"}) == 0
     assert sample("livepick_drift_score", {"figure": "picks"}) > 1

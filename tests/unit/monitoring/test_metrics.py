@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,14 +14,12 @@ from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.core.imaging.quality_limits import CTF_LIMITS
 from livepick.ingest.folder import FileEvents
+from livepick.ingest.watcher import FolderHealth, Health
 from livepick.ledger.rows import Counts
-from livepick.monitoring.metrics.exporter import (
-    CTF_HISTOGRAMS,
-    ERROR_REASONS,
-    ERROR_STAGES,
-    LATEST_STATES,
-    Metrics,
-)
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.metrics.instruments import ERROR_REASONS, ERROR_STAGES
+from livepick.monitoring.metrics.picking import LATEST_STATES
+from livepick.monitoring.metrics.quality import CTF_HISTOGRAMS
 from livepick.retraining.eta import RunProgress
 
 PROMTOOL = shutil.which("promtool")
@@ -66,7 +65,7 @@ def test_quality_is_counted_by_verdict_and_unknown_figures_are_not():
     assert sample("livepick_micrograph_quality_verdicts_total", {"verdict": "bad"}) == 0
 
     bad = dataclasses.replace(result(0.9), quality=Quality(0.1, 0.9, contrast=1.0))
-    metrics.picked(bad, latency_seconds=5, export_seconds=0.01)
+    metrics.picking.picked(bad, latency_seconds=5, export_seconds=0.01)
 
     assert sample("livepick_micrograph_quality_verdicts_total", {"verdict": "bad"}) == 1
     assert sample("livepick_micrograph_quality_verdicts_total", {"verdict": "good"}) == 0
@@ -78,8 +77,8 @@ def test_quality_is_counted_by_verdict_and_unknown_figures_are_not():
 def test_a_picked_micrograph_counts_its_particles_scores_and_times():
     """One with picks is ``picked``, one without is ``empty`` and a success all the same."""
     metrics = Metrics()
-    metrics.picked(result(0.9, 0.4, 0.1), latency_seconds=12, export_seconds=0.01)
-    metrics.picked(result(0.1), latency_seconds=15, export_seconds=0.01)
+    metrics.picking.picked(result(0.9, 0.4, 0.1), latency_seconds=12, export_seconds=0.01)
+    metrics.picking.picked(result(0.1), latency_seconds=15, export_seconds=0.01)
     sample = metrics.registry.get_sample_value
 
     assert sample("livepick_micrographs_total", {"state": "picked"}) == 1
@@ -97,7 +96,7 @@ def test_what_is_picked_again_is_no_further_micrograph():
     metrics = Metrics()
     bad = dataclasses.replace(result(0.1), quality=Quality(0.9, None))
     for latency_seconds in (12, None, None):
-        metrics.picked(bad, latency_seconds=latency_seconds, export_seconds=0.01)
+        metrics.picking.picked(bad, latency_seconds=latency_seconds, export_seconds=0.01)
     sample = metrics.registry.get_sample_value
 
     assert sample("livepick_micrographs_total", {"state": "empty"}) == 1
@@ -114,8 +113,8 @@ def test_figures_of_the_ctf_are_counted_where_they_are_known():
     sample = metrics.registry.get_sample_value
     assert sample("livepick_micrograph_defocus_angstrom_count") == 0
 
-    metrics.ctf_found(CtfFigures(12_000, 10_500, 30, 9.0))
-    metrics.ctf_found(CtfFigures(30_000, 29_000, 30, None))
+    metrics.picking.ctf_found(CtfFigures(12_000, 10_500, 30, 9.0))
+    metrics.picking.ctf_found(CtfFigures(30_000, 29_000, 30, None))
 
     assert sample("livepick_micrograph_defocus_angstrom_sum") == 11_250 + 29_500
     assert sample("livepick_micrograph_astigmatism_angstrom_bucket", {"le": "1000.0"}) == 1
@@ -140,7 +139,8 @@ def test_the_latest_are_counted_by_what_became_of_them(micrograph_row):
     ]
     rows[0] = dataclasses.replace(rows[0], quality_verdict=None)
     rows[3] = dataclasses.replace(rows[3], quality_verdict=None)
-    metrics.judged_so_far({"good": 7, "doubtful": 2, "bad": 1}, rows)
+    verdicts = {"good": 7, "doubtful": 2, "bad": 1}
+    metrics.picking.session_so_far(particles=4, verdicts=verdicts, latest=rows, empty_in_row=1)
     sample = metrics.registry.get_sample_value
 
     for state in LATEST_STATES:
@@ -154,7 +154,7 @@ def test_the_latest_are_counted_by_what_became_of_them(micrograph_row):
 def test_a_trainers_progress_is_seen():
     """Losses and accuracies of the last epoch, findings by kind, and reruns."""
     metrics = Metrics()
-    metrics.trained(
+    metrics.training.trained(
         Progress(
             at=1,
             stage="train",
@@ -164,8 +164,8 @@ def test_a_trainers_progress_is_seen():
             validation_accuracy=0.7,
         )
     )
-    metrics.trained(Progress(at=2, stage="train", note="why", finding="rate_too_high"))
-    metrics.trained(Progress(at=3, stage="train", note="again", rerun=True))
+    metrics.training.trained(Progress(at=2, stage="train", note="why", finding="rate_too_high"))
+    metrics.training.trained(Progress(at=3, stage="train", note="again", rerun=True))
     sample = metrics.registry.get_sample_value
 
     assert sample("livepick_training_loss") == 0.3
@@ -180,14 +180,14 @@ def test_a_trainers_progress_is_seen():
 def test_how_far_a_run_is_and_when_it_may_end_are_seen():
     """As a stage, a part of it and a time; all zeros without a run."""
     metrics = Metrics()
-    metrics.training_at(RunProgress("train", 3, 12, ends_at=1e9))
+    metrics.training.training_at(RunProgress("train", 3, 12, ends_at=1e9))
     sample = metrics.registry.get_sample_value
     assert sample("livepick_training_stage", {"stage": "train"}) == 1
     assert sample("livepick_training_stage", {"stage": "classify"}) == 0
     assert sample("livepick_training_stage_done_ratio") == 0.25
     assert sample("livepick_training_expected_end_timestamp_seconds") == 1e9
 
-    metrics.training_at(None)
+    metrics.training.training_at(None)
     assert sample("livepick_training_stage", {"stage": "train"}) == 0
     assert sample("livepick_training_stage_done_ratio") == 0
     assert sample("livepick_training_expected_end_timestamp_seconds") == 0
@@ -196,7 +196,9 @@ def test_how_far_a_run_is_and_when_it_may_end_are_seen():
 def test_a_restart_goes_on_where_the_session_was():
     """Else a restart would silence the alert of a stalled acquisition, or raise it."""
     metrics = Metrics()
-    metrics.begin(started_at=50, landings=[100, 130, 131, 170], last_picked_at=165, workers=2)
+    metrics.session.describe(version="1", python="3", session="s", started_at=50)
+    metrics.landings.restore([100, 130, 131, 170])
+    metrics.picking.restore(last_picked_at=165, workers=2)
     sample = metrics.registry.get_sample_value
 
     assert sample("livepick_session_started_timestamp_seconds") == 50
@@ -215,13 +217,13 @@ def test_a_session_is_over_six_hours_after_its_last_micrograph():
     metrics = Metrics()
 
     def active_at(now):
-        metrics.beat(output_writable=True, state_writable=True, now=now)
+        metrics.landings.update_activity(now)
         return metrics.registry.get_sample_value("livepick_session_active")
 
     assert active_at(1e9) == 0
-    metrics.landed(1e9, collected=False)
+    metrics.picking.landed(1e9, collected=False)
     assert active_at(1e9) == 0
-    metrics.landed(1e9, collected=True)
+    metrics.picking.landed(1e9, collected=True)
     assert active_at(1e9 + 6 * 3600 - 1) == 1
     assert active_at(1e9 + 6 * 3600 + 1) == 0
 
@@ -230,7 +232,7 @@ def test_health_is_asked_at_each_scrape():
     """Whoever would set it hangs with the rest: a last 1 would stay for ever."""
     metrics = Metrics()
     well = [True]
-    metrics.ask_health(lambda: well[0])
+    metrics.session.check_health(lambda: well[0])
     sample = metrics.registry.get_sample_value
 
     assert sample("livepick_healthy") == 1
@@ -244,17 +246,21 @@ def test_watching_is_counted_from_what_the_watcher_has_counted():
     sample = metrics.registry.get_sample_value
 
     def watched(events, excluded, scanned_at=1e9):
-        metrics.watched(
-            available=[True],
+        health = Health(
+            folders=(FolderHealth(Path("/in"), available=True, detail="ext4", mode="inotify"),),
+            last_scan_at=scanned_at,
+            seconds_since_scan=1,
+            last_scan_seconds=0.1,
+            interval_seconds=60,
+            watching=1,
+            excluded=excluded,
+            oversized=0,
             events=events,
             overflows=0,
             restarts=2,
-            settling=1,
-            excluded=excluded,
-            scanned_at=scanned_at,
-            scan_seconds=0.1,
-            interval_seconds=60,
+            errors=0,
         )
+        metrics.ingest.watched(health)
         return sample("livepick_micrographs_total", {"state": "skipped"})
 
     nothing = FileEvents()
@@ -273,10 +279,10 @@ def test_watching_is_counted_from_what_the_watcher_has_counted():
 def test_workers_are_busy_as_long_as_there_is_picking():
     """The engine is given more than it has workers, so that none waits for its next."""
     metrics = Metrics()
-    metrics.begin(started_at=0, landings=[], last_picked_at=0, workers=2)
+    metrics.picking.restore(last_picked_at=0, workers=2)
     busy = []
     for picking in (0, 1, 4):
-        metrics.queue(Counts(picking=picking), None)
+        metrics.picking.queue(Counts(picking=picking), None)
         busy.append(metrics.registry.get_sample_value("livepick_workers", {"state": "busy"}))
 
     assert busy == [0, 1, 2]
@@ -285,9 +291,9 @@ def test_workers_are_busy_as_long_as_there_is_picking():
 def test_labels_are_bounded():
     """An unknown reason becomes ``internal``, and a former model's series goes away."""
     metrics = Metrics()
-    metrics.failed("no such reason: /secret/file.mrc", "pick")
-    metrics.serve_with(version=0, kind="blob", promoted_at=1)
-    metrics.serve_with(version=1, kind="trained", promoted_at=2)
+    metrics.picking.failed("no such reason: /secret/file.mrc", "pick")
+    metrics.training.use_model(version=0, kind="blob", promoted_at=1)
+    metrics.training.use_model(version=1, kind="trained", promoted_at=2)
     sample = metrics.registry.get_sample_value
 
     assert sample("livepick_errors_total", {"stage": "pick", "reason": "internal"}) == 1
@@ -306,10 +312,10 @@ def test_no_series_is_spent_on_creation_times():
 def test_promtool_finds_nothing_to_lint():
     """Names, units, types and help texts follow Prometheus' own rules."""
     metrics = Metrics()
-    metrics.build.info({"version": "1"})
-    metrics.picked(result(0.5), latency_seconds=12, export_seconds=0.01)
-    metrics.serve_with(version=0, kind="blob", promoted_at=1)
-    metrics.root_available.labels("0").set(1)
+    metrics.session.describe(version="1", python="3", session="s", started_at=0)
+    metrics.picking.picked(result(0.5), latency_seconds=12, export_seconds=0.01)
+    metrics.training.use_model(version=0, kind="blob", promoted_at=1)
+    metrics.ingest.folder_available(0, available=True)
 
     lint = subprocess.run(
         [PROMTOOL, "check", "metrics"],

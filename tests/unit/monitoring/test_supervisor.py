@@ -215,7 +215,7 @@ def test_a_restart_goes_on_with_the_session_that_collected(make_config, ledger):
 def test_the_room_of_all_folders_is_known_to_page_and_gauges(parts, tmp_path):
     """Those that are written to are looked at here, the watched ones by their own thread."""
     (tmp_path / "out").mkdir()
-    parts.supervisor._look_at_disks()
+    parts.supervisor._check_disks()
     disks = parts.supervisor._disks()
 
     assert [disk.role for disk in disks] == ["watch", "output"]  # no state folder yet

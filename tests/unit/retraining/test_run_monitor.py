@@ -53,7 +53,7 @@ def follow(tmp_path, make_config):
                 folder,
                 models=models,
                 training=Training.model_validate(training),
-                metrics=metrics or Metrics(),
+                metrics=(metrics or Metrics()).training,
                 command=(sys.executable, "-c", textwrap.dedent(program)),
             )
         )

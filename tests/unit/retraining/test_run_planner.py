@@ -47,7 +47,7 @@ class Session:
         return Ordering(
             self.config,
             models=self.models,
-            metrics=Metrics(),
+            metrics=Metrics().training,
             ledger=self,
             submit=self.submit,
         )

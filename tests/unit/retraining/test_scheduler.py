@@ -99,7 +99,7 @@ class Scene:
         return Retrain(
             self.config,
             models=self.models,
-            metrics=self.metrics,
+            metrics=self.metrics.training,
             serving=self.models.champion(self.config),
             ledger=self,
             submit=self.submit,

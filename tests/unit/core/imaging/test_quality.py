@@ -16,7 +16,7 @@ from livepick.core.imaging.preprocess import prepare
 from livepick.core.imaging.quality import Quality
 from livepick.core.imaging.quality_limits import LIMITS, judge
 from livepick.core.imaging.quality_measurement import measure
-from livepick.monitoring.metrics import exporter
+from livepick.monitoring.metrics.quality import QUALITY_FIGURES
 
 SIZE = 1024
 GRID = [(y, x) for y in range(110, 950, 200) for x in range(110, 950, 200)]
@@ -310,7 +310,7 @@ def test_all_reasons_are_told_the_worst_first():
 def test_histograms_have_buckets_at_the_limits():
     """So that an alert can count what is beyond."""
     for limit in LIMITS:
-        _, buckets = exporter.QUALITY_FIGURES[limit.figure]
+        _, buckets = QUALITY_FIGURES[limit.figure]
         assert {limit.doubtful, limit.bad} <= set(buckets), limit.figure
 
 
