@@ -10,9 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
-
-import jinja2
+from typing import Final
 
 from livepick.config.alert_thresholds import LATEST
 from livepick.config.schema import Config
@@ -23,10 +21,10 @@ from livepick.models.summary import entries
 from livepick.monitoring.disk_usage import rooms_of
 from livepick.monitoring.headline import Headline, headline
 from livepick.monitoring.health import Health
-from livepick.monitoring.human_units import size, span
 from livepick.monitoring.pace import Pace, pace_of
 from livepick.monitoring.status import Status
-from livepick.web.charts import clock, picks_plot, score_plot
+from livepick.web.charts import picks_plot, score_plot
+from livepick.web.jinja import render_template
 from livepick.web.micrograph_view import Tile, tile_of
 from livepick.web.training_view import doing_of, view_training
 
@@ -68,19 +66,11 @@ class Sections:
         self._parts: dict[str, str] = {}
         self._made_at = float("-inf")
         self._plots: tuple[int, str] | None = None
-        self._templates = jinja2.Environment(
-            loader=jinja2.PackageLoader("livepick.web"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters.update(clock=clock, span=span, thousands="{:,}".format, size=size)
 
     def page(self) -> str:
         """Return the whole page."""
         parts = self.parts()
-        return self._render(
+        return render_template(
             "index.html",
             parts={name: (parts[name], digest(parts[name])) for name in SECTIONS},
             session=self._sources.config().session.name,
@@ -105,7 +95,7 @@ class Sections:
         threshold = shown[0].row.threshold if shown else None
         doing = doing_of(status.training)
         return {
-            "glance": self._render(
+            "glance": render_template(
                 "glance.html",
                 top=top,
                 status=status,
@@ -115,21 +105,21 @@ class Sections:
                 doing=doing,
                 now=now,
             ),
-            "newest": self._render("newest.html", tiles=shown),
+            "newest": render_template("newest.html", tiles=shown),
             "trends": self._trends(),
-            "training": self._render(
+            "training": render_template(
                 "training.html",
                 status=status,
                 view=view_training(config, ledger.runs()),
                 doing=doing,
                 now=now,
             ),
-            "models": self._render(
+            "models": render_template(
                 "models.html",
                 entries=entries(self._models, config)[::-1],
                 history=self._models.promotions()[: -HISTORY - 1 : -1],
             ),
-            "failures": self._render("failures.html", status=status),
+            "failures": render_template("failures.html", status=status),
         }
 
     def _pace(self, now: float) -> Pace:
@@ -151,7 +141,7 @@ class Sections:
         if self._plots is None or self._plots[0] != mark:
             timeline = self._sources.ledger.timeline()
             plots = (picks_plot(timeline), score_plot(timeline))
-            self._plots = (mark, self._render("trends.html", plots=plots))
+            self._plots = (mark, render_template("trends.html", plots=plots))
         return self._plots[1]
 
     def _tile(self, micrograph_id: int) -> Tile | None:
@@ -175,16 +165,13 @@ class Sections:
             return None
         newer, older = self._sources.ledger.beside(micrograph_id)
         template = "micrograph_page.html" if whole else "micrograph.html"
-        return self._render(template, tile=tile, newer=newer, older=older)
+        return render_template(template, tile=tile, newer=newer, older=older)
 
     def found(self, text: str, *, whole: bool) -> str:
         """Return the HTML for the micrographs with this text in their name."""
         rows = self._sources.ledger.search(text, FOUND + 1) if text else []
         template = "found_page.html" if whole else "found.html"
-        return self._render(template, text=text, rows=rows[:FOUND], more=len(rows) > FOUND)
-
-    def _render(self, template: str, **values: Any) -> str:
-        return self._templates.get_template(template).render(**values)
+        return render_template(template, text=text, rows=rows[:FOUND], more=len(rows) > FOUND)
 
 
 def digest(html: str) -> str:

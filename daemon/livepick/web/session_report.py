@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import jinja2
-
 from livepick import __version__
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
@@ -37,11 +35,11 @@ from livepick.models.promotions import Promotion
 from livepick.models.registry import MODELS, Models
 from livepick.models.summary import Entry, entries
 from livepick.monitoring.drift_monitor import read_drift
-from livepick.monitoring.human_units import span
 from livepick.monitoring.session_statistics import FigureRow, Ranking, rank
 from livepick.monitoring.status import Status, read_status
 from livepick.picking.tasks import render
-from livepick.web.charts import Plot, clock, picks_plot, score_plot
+from livepick.web.charts import Plot, picks_plot, score_plot
+from livepick.web.jinja import render_template
 from livepick.web.micrograph_view import Tile, tile_of
 from livepick.web.training_view import CLASSES, GateView, gate_of
 
@@ -289,15 +287,8 @@ def _data_uri(png: bytes) -> str:
 
 def to_html(report: ClosingReport) -> bytes:
     """Return the report as HTML. Names are escaped; bytes that are not UTF-8 become escapes."""
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("livepick.web"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters.update(clock=clock, date=_date, span=span, thousands="{:,}".format)
-    html = templates.get_template("closing_report.html").render(
+    html = render_template(
+        "closing_report.html",
         report=report,
         plots=report.plots,
         entries=report.entries,
@@ -307,8 +298,3 @@ def to_html(report: ClosingReport) -> bytes:
         host=platform.node(),
     )
     return html.encode("utf-8", "backslashreplace")
-
-
-def _date(at: float) -> str:
-    """Return a time with its date and UTC offset, since the file may be read in another place."""
-    return time.strftime("%d %b %Y %H:%M %z", time.localtime(at))

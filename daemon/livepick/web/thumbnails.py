@@ -91,11 +91,6 @@ class Thumbnails:
         self._being_made: dict[Key, asyncio.Task[bytes]] = {}
         self._turn = asyncio.Semaphore(1)
 
-    @property
-    def kept_bytes(self) -> int:
-        """Current size of the cache."""
-        return self._kept_bytes
-
     async def get(self, micrograph_id: int, kind: ImageKind) -> bytes:
         """Return a picture as PNG.
 
@@ -107,14 +102,14 @@ class Thumbnails:
         """
         row = self._ledger.get(micrograph_id)
         if row is None or row.pixel_size_angstrom is None:
-            raise NoPictureError("It has not been picked.", passing=False)
+            raise NoPictureError("The micrograph has not been picked.", passing=False)
         key = self._key(row, kind)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
         if key not in self._being_made:
             if len(self._being_made) >= MOST_WAITING:
-                raise NoPictureError("Too many are being made.", passing=True)
+                raise NoPictureError("Too many pictures are being made.", passing=True)
             task = asyncio.create_task(self._make(key, self._job(row, kind)))
             task.add_done_callback(lambda _: self._being_made.pop(key, None))
             self._being_made[key] = task
