@@ -65,11 +65,11 @@ from livepick_trainer.seeds.preprocess import (
     split_held_out,
 )
 from livepick_trainer.seeds.seed_warnings import (
-    DOUBTS,
-    doubt_of_classes,
-    doubt_of_size,
-    read_doubts,
-    write_doubts,
+    WARNINGS,
+    class_warning,
+    read_warnings,
+    size_warning,
+    write_warnings,
 )
 
 __all__ = ["run_stages"]
@@ -228,10 +228,10 @@ def _classify(run: Run, draft: Path) -> None:
         report=report,
         decoys=read_decoys(run.folder / "reseed", micrographs),
     )
-    size = doubt_of_size(
+    size = size_warning(
         micrographs, diameter_angstrom=particle.diameter_angstrom, contrast=particle.contrast
     )
-    write_doubts(draft, [size] if size else [])
+    write_warnings(draft, [size] if size else [])
 
 
 def _select(run: Run, draft: Path) -> None:
@@ -251,12 +251,12 @@ def _select(run: Run, draft: Path) -> None:
         trusted=run.spec.seeds_from == "coordinates",
         weak=is_weak(run.folder / "reseed"),
     )
-    few = doubt_of_classes(share)
-    doubts = read_doubts(run.folder / "classify") + ([few] if few else [])
-    for doubt in doubts:
-        note = f"{doubt.kind.replace('_', ' ')}: {doubt.evidence}; {doubt.remedy}"
-        run.reporter.report("select", note, finding=doubt.kind)
-    write_doubts(draft, doubts)
+    few = class_warning(share)
+    warnings = read_warnings(run.folder / "classify") + ([few] if few else [])
+    for warning in warnings:
+        note = f"{warning.kind.replace('_', ' ')}: {warning.evidence}; {warning.remedy}"
+        run.reporter.report("select", note, finding=warning.kind)
+    write_warnings(draft, warnings)
 
 
 def _train(run: Run, draft: Path) -> None:
@@ -361,8 +361,8 @@ def _publish(run: Run, draft: Path) -> None:
     graph = (run.folder / "export" / GRAPH).read_bytes()
     report = json.loads((run.folder / "evaluate" / REPORT).read_bytes())
     report["seeds"] = _told_of_seeds(run)
-    doubts = json.loads((run.folder / "select" / DOUBTS).read_bytes())
-    report["findings"] = doubts + report["findings"]
+    warnings = json.loads((run.folder / "select" / WARNINGS).read_bytes())
+    report["findings"] = warnings + report["findings"]
     report["classes"] = json.loads((run.folder / "select" / CLASSES_JSON).read_bytes())
     noise = noise_sigma(run.folder / "prepare")
     report["export"] = json.loads((run.folder / "export" / AGREEMENT).read_bytes())

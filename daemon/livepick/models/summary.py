@@ -7,10 +7,10 @@ from typing import Any
 from livepick.config.schema import Config
 from livepick.config.setting import shaping_values
 from livepick.core.contracts.bundle import ModelCard, bundle_name
+from livepick.core.contracts.finding import Finding
 from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.core.contracts.training_report import (
     HeldOutFigures,
-    TrainingFinding,
     read_figures,
     read_findings,
 )
@@ -31,7 +31,7 @@ class Entry:
     fits: bool
     """True if it was made for the particle of the config."""
     figures: HeldOutFigures | None
-    findings: tuple[TrainingFinding, ...]
+    findings: tuple[Finding[str], ...]
     promotions: tuple[Promotion, ...]
     """Promotions of this model, the latest last."""
 

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard, bundle_name, read_card
+from livepick.core.contracts.finding import Finding
 from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RUNS
-from livepick.core.contracts.training_report import TrainingFinding, read_findings
+from livepick.core.contracts.training_report import read_findings
 from livepick.core.evaluation.drift_test import Drift, DriftFinding
 from livepick.core.imaging.quality_limits import VERDICTS, Verdict
 from livepick.errors import ModelError
@@ -77,7 +78,7 @@ class Status:
     """Number of picked micrographs that are good, doubtful and bad."""
     model: ModelCard | None = None
     training: Training = Training("collecting", "The session has not begun.")
-    findings: tuple[TrainingFinding, ...] = ()
+    findings: tuple[Finding[str], ...] = ()
     """Findings on the training of the current model."""
     verdict: str = ""
     """Last result of the gate, as a sentence; empty before the first one."""
@@ -172,7 +173,7 @@ def _read(config: Config, ledger: ReadLedger, drift: Drift | None) -> Status:
     counts, runs = ledger.counts(), ledger.runs()
     in_use = ledger.model()
     model = None
-    findings: tuple[TrainingFinding, ...] = ()
+    findings: tuple[Finding[str], ...] = ()
     if in_use is not None:
         path = config.state.directory / MODELS / bundle_name(in_use.version)
         with contextlib.suppress(ModelError):  # removed by hand; the service reports it at start

@@ -19,10 +19,10 @@ from typing import Final
 from livepick import __version__
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
+from livepick.core.contracts.finding import Finding
 from livepick.core.contracts.job import RenderJob
 from livepick.core.contracts.training_report import (
     ClassVerdict,
-    TrainingFinding,
     read_classes,
     read_findings,
 )
@@ -89,7 +89,7 @@ class Training:
     run: RunRow
     end: str
     """Outcome of the run, as text."""
-    findings: tuple[TrainingFinding, ...]
+    findings: tuple[Finding[str], ...]
     classes: tuple[ClassVerdict, ...]
     gate: GateView | None
     curves_png: str

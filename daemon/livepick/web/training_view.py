@@ -8,12 +8,12 @@ from typing import Any, Final, get_args
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
+from livepick.core.contracts.finding import Finding
 from livepick.core.contracts.progress import ProgressReader, Stage
 from livepick.core.contracts.run import RUNS
 from livepick.core.contracts.training_report import (
     ClassVerdict,
     Epoch,
-    TrainingFinding,
     read_classes,
     read_epochs,
     read_findings,
@@ -103,7 +103,7 @@ class TrainingView:
     is_running: bool = False
     loss: Curves | None = None
     accuracy: Curves | None = None
-    findings: tuple[TrainingFinding, ...] = ()
+    findings: tuple[Finding[str], ...] = ()
     classes: tuple[ClassVerdict, ...] = ()
     has_picture: bool = False
     """True if there is a picture of the classes."""

@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from livepick.core.contracts.bundle import GRAPH, read_card
+from livepick.core.contracts.finding import Finding
 from livepick.core.contracts.progress import PROGRESS, Progress, Stage
 from livepick.core.contracts.run import RunSpec
 from livepick.core.contracts.training_report import read_findings
@@ -26,7 +27,7 @@ from livepick_trainer.pipeline.rounds import why_round
 from livepick_trainer.pipeline.run_context import WEIGHTS, lock
 from livepick_trainer.pipeline.template_picking import ReseedRules
 from livepick_trainer.seeds.preprocess import load_prepared, prepare_micrographs
-from livepick_trainer.seeds.seed_warnings import Doubt, read_doubts
+from livepick_trainer.seeds.seed_warnings import read_warnings
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 
@@ -119,8 +120,8 @@ DEATHS: dict[Stage, list[tuple[object, str, int]]] = {
         (template_picking, "write_candidates", 1),
         (template_picking, "end_round", 1),
     ],
-    "classify": [(stages, "sort_candidates", 1), (stages, "doubt_of_size", 1)],
-    "select": [(stages, "select_seeds", 1), (stages, "write_doubts", 1)],
+    "classify": [(stages, "sort_candidates", 1), (stages, "size_warning", 1)],
+    "select": [(stages, "select_seeds", 1), (stages, "write_warnings", 1)],
     "train": [
         (auto_remedy, "save_checkpoint", 1),
         (auto_remedy, "save_checkpoint", 1),
@@ -313,11 +314,11 @@ def test_a_persons_coordinates_are_believed(make_run, monkeypatch, judge_second_
     assert share > 0.8 if seeds_from == "coordinates" else share < 0.6
 
 
-def test_doubts_of_the_seeds_are_told_and_reported(make_run, monkeypatch):
+def test_warnings_about_the_seeds_are_logged_and_reported(make_run, monkeypatch):
     """They are in the daemon's log before any training, and first in the report."""
     folder = make_run(micrographs=3, epochs=1)
-    size = Doubt(kind="wrong_size", evidence="it looks larger", remedy="look again")
-    monkeypatch.setattr(stages, "doubt_of_size", lambda *_args, **_keywords: size)
+    size = Finding(kind="wrong_size", evidence="it looks larger", remedy="look again")
+    monkeypatch.setattr(stages, "size_warning", lambda *_args, **_keywords: size)
     select_seeds = stages.select_seeds
 
     def hardly_any(*args, **keywords):
@@ -337,12 +338,12 @@ def test_doubts_of_the_seeds_are_told_and_reported(make_run, monkeypatch):
     assert "3%" in second.evidence
 
 
-def test_without_doubts_the_findings_are_those_of_the_curves(make_run):
+def test_without_warnings_the_findings_are_those_of_the_curves(make_run):
     folder = make_run(micrographs=3, epochs=1)
 
     bundle = run(folder)
 
-    assert read_doubts(folder / "select") == []
+    assert read_warnings(folder / "select") == []
     kinds = {finding.kind for finding in read_findings(bundle)}
     assert not kinds & {"wrong_size", "few_good_classes"}
 

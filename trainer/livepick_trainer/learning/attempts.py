@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter
 from livepick.core.evaluation.matching import Figures
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
-from livepick_trainer.learning.curve_diagnosis import Finding, Settings
+from livepick_trainer.learning.curve_diagnosis import Diagnosis, Settings
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.train import EpochFigures
 
@@ -38,7 +38,7 @@ class Attempt:
     epochs: Sequence[EpochFigures]
     best_epoch: int | None
     """Epoch whose weights were kept; None if no epoch has a finite loss."""
-    findings: Sequence[Finding]
+    findings: Sequence[Diagnosis]
     """Findings on the learning curves, most important first."""
     figures: Figures | None
     """Figures of the best weights on the held-out micrographs, against their seeds, in prepared
@@ -50,7 +50,7 @@ class Attempt:
         return self.figures.average_precision if self.figures else None
 
     @property
-    def fault(self) -> Finding | None:
+    def fault(self) -> Diagnosis | None:
         """The first finding that is worth a rerun."""
         return next((finding for finding in self.findings if finding.is_fault), None)
 

@@ -56,7 +56,7 @@ from livepick.core.contracts.progress import FindingKind
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.train import EpochFigures
 
-__all__ = ["Finding", "Settings", "diagnose"]
+__all__ = ["Diagnosis", "Settings", "diagnose"]
 
 Vector = NDArray[np.float64]
 
@@ -132,8 +132,12 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """A fault, or a piece of advice, derived from the learning curves."""
+class Diagnosis:
+    """A fault, or a piece of advice, derived from the learning curves.
+
+    It is not a ``Finding``, because it carries the settings for the next attempt. Its fields are
+    written side by side to ``attempt.json`` and ``report.json``.
+    """
 
     kind: FindingKind
     is_fault: bool
@@ -152,7 +156,7 @@ def diagnose(
     *,
     training_scale: LossScale,
     held_out_scale: LossScale,
-) -> tuple[Finding, ...]:
+) -> tuple[Diagnosis, ...]:
     """Return the findings on the curves of a training, the first cause first; () if there are none.
 
     Parameters
@@ -257,7 +261,7 @@ class _Curves:
         return f"half of what is learned took {self.half_way} of {self.settings.epochs} epochs"
 
 
-def _rate_too_high(curves: _Curves) -> Finding | None:
+def _rate_too_high(curves: _Curves) -> Diagnosis | None:
     rate = curves.settings.initial_learning_rate
     large = np.max(curves.losses, axis=1) > LARGE_LOSS * curves.untrained
     total = len(curves.losses)
@@ -278,7 +282,7 @@ def _rate_too_high(curves: _Curves) -> Finding | None:
     else:
         return None
     lower = curves.settings.scaled(min(rate / 3, _usual("initial_learning_rate")))
-    return Finding(
+    return Diagnosis(
         kind="rate_too_high",
         is_fault=True,
         evidence=evidence,
@@ -287,7 +291,7 @@ def _rate_too_high(curves: _Curves) -> Finding | None:
     )
 
 
-def _rate_far_too_low(curves: _Curves) -> Finding | None:
+def _rate_far_too_low(curves: _Curves) -> Diagnosis | None:
     """Detect slow learning, or none, at a rate below the advised range."""
     rate = curves.settings.initial_learning_rate
     if rate >= _advised("initial_learning_rate")[0]:
@@ -301,7 +305,7 @@ def _rate_far_too_low(curves: _Curves) -> Finding | None:
     return None
 
 
-def _rate_somewhat_too_low(curves: _Curves) -> Finding | None:
+def _rate_somewhat_too_low(curves: _Curves) -> Diagnosis | None:
     """Detect slow learning at a rate below the upper limit, when there are enough epochs."""
     settings = curves.settings
     if (
@@ -313,10 +317,10 @@ def _rate_somewhat_too_low(curves: _Curves) -> Finding | None:
     return None
 
 
-def _rate_too_low(curves: _Curves, evidence: str) -> Finding:
+def _rate_too_low(curves: _Curves, evidence: str) -> Diagnosis:
     usual = max(3 * curves.settings.initial_learning_rate, _usual("initial_learning_rate"))
     higher = curves.settings.scaled(min(_advised("initial_learning_rate")[1], usual))
-    return Finding(
+    return Diagnosis(
         kind="rate_too_low",
         is_fault=True,
         evidence=evidence,
@@ -325,19 +329,19 @@ def _rate_too_low(curves: _Curves, evidence: str) -> Finding:
     )
 
 
-def _too_few_epochs(curves: _Curves) -> Finding | None:
+def _too_few_epochs(curves: _Curves) -> Diagnosis | None:
     """Detect a falling loss with fewer epochs than advised, when nothing else can be diagnosed."""
     return _still_falling(curves) if curves.has_few_epochs else None
 
 
-def _still_falling(curves: _Curves) -> Finding | None:
+def _still_falling(curves: _Curves) -> Diagnosis | None:
     if not curves.is_rising(RISING):
         return None
     more = replace(
         curves.settings,
         epochs=min(1000, max(2 * curves.settings.epochs, int(_advised("epochs")[0]))),
     )
-    return Finding(
+    return Diagnosis(
         kind="still_falling",
         is_fault=curves.is_rising(RISING_STEEPLY),
         evidence=(
@@ -350,7 +354,7 @@ def _still_falling(curves: _Curves) -> Finding | None:
     )
 
 
-def _all_background(curves: _Curves) -> Finding | None:
+def _all_background(curves: _Curves) -> Diagnosis | None:
     last = curves.held_out_found[-_third(curves.count) :]
     if not len(last) or not float(np.max(last)) <= FOUND_NOTHING:
         return None
@@ -366,12 +370,12 @@ def _all_background(curves: _Curves) -> Finding | None:
     else:
         changed = curves.settings.scaled(curves.settings.initial_learning_rate / 3)
         remedy = _lower_initial(changed)
-    return Finding(
+    return Diagnosis(
         kind="all_background", is_fault=True, evidence=evidence, remedy=remedy, settings=changed
     )
 
 
-def _underfitting(curves: _Curves, causes: Sequence[Finding]) -> Finding | None:
+def _underfitting(curves: _Curves, causes: Sequence[Diagnosis]) -> Diagnosis | None:
     """Return the general finding; if a cause was found, its remedy is used here too."""
     if any(finding.kind == "all_background" for finding in causes):
         return None
@@ -387,7 +391,7 @@ def _underfitting(curves: _Curves, causes: Sequence[Finding]) -> Finding | None:
     else:
         return None
     if causes:
-        return Finding(
+        return Diagnosis(
             kind="underfitting",
             is_fault=True,
             evidence=evidence,
@@ -406,12 +410,12 @@ def _underfitting(curves: _Curves, causes: Sequence[Finding]) -> Finding | None:
     else:
         changed = replace(curves.settings, epochs=min(1000, 2 * curves.settings.epochs))
         remedy = f"raise training.epochs to {changed.epochs}"
-    return Finding(
+    return Diagnosis(
         kind="underfitting", is_fault=True, evidence=evidence, remedy=remedy, settings=changed
     )
 
 
-def _overfitting(curves: _Curves) -> Finding | None:
+def _overfitting(curves: _Curves) -> Diagnosis | None:
     if curves.count < 2 * PERSISTENT_EPOCHS:
         return None
     top = int(np.argmax(curves.held_out))
@@ -430,7 +434,7 @@ def _overfitting(curves: _Curves) -> Finding | None:
         return None
     rate = min(curves.settings.initial_learning_rate, 3 * curves.settings.final_learning_rate)
     changed = replace(curves.settings, final_learning_rate=float(f"{rate:.2g}"))
-    return Finding(
+    return Diagnosis(
         kind="overfitting",
         is_fault=True,
         evidence=(
@@ -446,7 +450,7 @@ def _overfitting(curves: _Curves) -> Finding | None:
     )
 
 
-def _training_ahead(curves: _Curves) -> Finding | None:
+def _training_ahead(curves: _Curves) -> Diagnosis | None:
     if curves.count < 2 * PERSISTENT_EPOCHS:
         return None
     ahead = float(np.median((curves.training - curves.held_out)[-3:]))
@@ -456,7 +460,7 @@ def _training_ahead(curves: _Curves) -> Finding | None:
         curves.settings,
         final_learning_rate=float(f"{curves.settings.final_learning_rate / 3:.2g}"),
     )
-    return Finding(
+    return Diagnosis(
         kind="training_ahead",
         is_fault=True,
         evidence=(
@@ -469,7 +473,7 @@ def _training_ahead(curves: _Curves) -> Finding | None:
     )
 
 
-def _stagnation(curves: _Curves) -> Finding | None:
+def _stagnation(curves: _Curves) -> Diagnosis | None:
     if curves.best <= LEARNED_NOTHING:
         return None
     reached = int(np.argmax(curves.held_out >= curves.best - LEAST_GAIN)) + 1
@@ -479,7 +483,7 @@ def _stagnation(curves: _Curves) -> Finding | None:
     if enough > curves.settings.epochs / 2:
         return None
     changed = replace(curves.settings, epochs=enough)
-    return Finding(
+    return Diagnosis(
         kind="stagnation",
         is_fault=False,
         evidence=f"nothing is gained after epoch {reached} of {curves.count}",

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from livepick.core.evaluation.matching import Figures, curve, pool
 from livepick_trainer.learning.attempts import Attempt, History
-from livepick_trainer.learning.curve_diagnosis import LOW_ACCURACY, Finding
+from livepick_trainer.learning.curve_diagnosis import LOW_ACCURACY, Diagnosis
 from livepick_trainer.learning.evaluate import HeldOut, MicrographFigures, OperatingPoint
 from livepick_trainer.learning.export_onnx import Agreement
 from livepick_trainer.learning.train import EpochFigures
@@ -53,7 +53,7 @@ class Report:
     """Epoch whose weights were kept."""
     epochs: Sequence[EpochFigures]
     """Epochs of the attempt that was kept."""
-    findings: Sequence[Finding]
+    findings: Sequence[Diagnosis]
     """Findings on its curves, with remedies."""
     attempts: Sequence[Attempt]
     """All attempts, with settings, curves, findings and figures."""

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from livepick.core.contracts.finding import Finding
+
 __all__ = [
     "REPORT",
     "ClassVerdict",
     "Epoch",
     "HeldOutFigures",
-    "TrainingFinding",
     "read_classes",
     "read_epochs",
     "read_figures",
@@ -18,24 +19,6 @@ __all__ = [
 ]
 
 REPORT = "report.json"
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingFinding:
-    """Finding on the learning curves of a model, in words."""
-
-    kind: str
-    """One of ``core.contracts.progress.FindingKind``, or a kind of a later livepick."""
-    is_fault: bool
-    """True if it may have made the model worse; False if it is advice for the next training."""
-    evidence: str
-    remedy: str
-    """Remedy, in terms of the config's settings."""
-
-    @property
-    def sentence(self) -> str:
-        """The whole finding in one sentence."""
-        return f"{self.kind.replace('_', ' ').capitalize()}: {self.evidence}; {self.remedy}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +73,20 @@ def read_figures(bundle: Path) -> HeldOutFigures | None:
         return None
 
 
-def read_findings(bundle: Path) -> tuple[TrainingFinding, ...]:
+def read_findings(bundle: Path) -> tuple[Finding[str], ...]:
     """Return the findings on the attempt whose weights are in ``bundle``.
 
+    Their kinds are those of ``core.contracts.progress.FindingKind``, or of a later livepick.
     A bundle without a report (a blob picker), or whose report has no findings, has none.
     """
     try:
         entries: list[dict[str, Any]] = json.loads((bundle / REPORT).read_bytes())["findings"]
         return tuple(
-            TrainingFinding(
-                str(entry["kind"]),
-                bool(entry["is_fault"]),
-                str(entry["evidence"]),
-                str(entry["remedy"]),
+            Finding(
+                kind=str(entry["kind"]),
+                is_fault=bool(entry["is_fault"]),
+                evidence=str(entry["evidence"]),
+                remedy=str(entry["remedy"]),
             )
             for entry in entries
         )

@@ -16,7 +16,7 @@ from livepick.core.evaluation.matching import Matches, figures
 from livepick.errors import TrainerError
 from livepick_trainer.learning.attempts import Attempt, History
 from livepick_trainer.learning.checkpoint import load_weights
-from livepick_trainer.learning.curve_diagnosis import Finding, Settings
+from livepick_trainer.learning.curve_diagnosis import Diagnosis, Settings
 from livepick_trainer.learning.dataset import LabelledMicrograph, PatchRules
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.network import make_network
@@ -129,7 +129,7 @@ def unjudged(number):
 
 
 def fault(settings, *, is_fault=True):
-    return Finding(
+    return Diagnosis(
         kind="rate_too_high", is_fault=is_fault, evidence="e", remedy="r", settings=settings
     )
 

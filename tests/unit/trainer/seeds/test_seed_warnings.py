@@ -1,4 +1,4 @@
-"""Doubts about the seeds are reported, and are not a reason to stop."""
+"""Warnings about the seeds are reported, and are not a reason to stop."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +9,10 @@ import pytest
 from livepick_trainer.seeds import seed_warnings
 from livepick_trainer.seeds.diameter_check import SIZES_DIAMETERS
 from livepick_trainer.seeds.seed_warnings import (
-    doubt_of_classes,
-    doubt_of_size,
-    read_doubts,
-    write_doubts,
+    class_warning,
+    read_warnings,
+    size_warning,
+    write_warnings,
 )
 
 
@@ -50,17 +50,17 @@ def micrographs(count):
 
 def test_a_diameter_that_is_far_off_is_doubted(asked):
     """The finding is given in diameters and in ångström, and the remedy names the settings."""
-    doubt = doubt_of_size(micrographs(4), diameter_angstrom=100, contrast="dark")
+    warning = size_warning(micrographs(4), diameter_angstrom=100, contrast="dark")
 
-    assert doubt.kind == "wrong_size"
-    assert "about 283 Å wide" in doubt.evidence
-    assert "particle.diameter_angstrom" in doubt.remedy
-    assert "micrograph.pixel_size_angstrom" in doubt.remedy
+    assert warning.kind == "wrong_size"
+    assert "about 283 Å wide" in warning.evidence
+    assert "particle.diameter_angstrom" in warning.remedy
+    assert "micrograph.pixel_size_angstrom" in warning.remedy
 
 
 def test_a_few_micrographs_from_all_of_the_session_are_asked(asked):
     """Reading all of them again would take as long as preparing them."""
-    doubt_of_size(micrographs(20), diameter_angstrom=100, contrast="dark")
+    size_warning(micrographs(20), diameter_angstrom=100, contrast="dark")
 
     assert asked == ["0", "3", "6", "9", "12", "15"]
 
@@ -68,23 +68,23 @@ def test_a_few_micrographs_from_all_of_the_session_are_asked(asked):
 def test_a_diameter_that_fits_is_not_doubted(asked, monkeypatch):
     monkeypatch.setattr(seed_warnings, "size_finding", lambda *_args, **_keywords: None)
 
-    assert doubt_of_size(micrographs(4), diameter_angstrom=100, contrast="dark") is None
+    assert size_warning(micrographs(4), diameter_angstrom=100, contrast="dark") is None
 
 
 def test_hardly_anything_in_accepted_classes_is_doubted():
     """If nothing was sorted, there is nothing to doubt."""
-    doubt = doubt_of_classes(0.04)
+    warning = class_warning(0.04)
 
-    assert doubt.kind == "few_good_classes"
-    assert "only 4% of the first picks" in doubt.evidence
-    assert "bootstrap.classes" in doubt.remedy
-    assert doubt_of_classes(0.1) is None
-    assert doubt_of_classes(None) is None
+    assert warning.kind == "few_good_classes"
+    assert "only 4% of the first picks" in warning.evidence
+    assert "bootstrap.classes" in warning.remedy
+    assert class_warning(0.1) is None
+    assert class_warning(None) is None
 
 
-def test_doubts_survive_on_disk(tmp_path):
-    doubt = doubt_of_classes(0.04)
+def test_warnings_survive_on_disk(tmp_path):
+    warning = class_warning(0.04)
 
-    for some in ([], [doubt, doubt]):
-        write_doubts(tmp_path, some)
-        assert read_doubts(tmp_path) == some
+    for some in ([], [warning, warning]):
+        write_warnings(tmp_path, some)
+        assert read_warnings(tmp_path) == some
