@@ -46,7 +46,7 @@ from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
 from livepick.models.registry import MODELS, Bundle, Models
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.supervisor import Supervisor
-from livepick.picking.coordinate_files import RelionStar
+from livepick.picking.coordinate_files import CoordinateFiles
 from livepick.picking.dispatch import Dispatch
 from livepick.picking.engine import Engine, local
 from livepick.picking.micrograph_table import MicrographTable
@@ -161,7 +161,9 @@ class Service:
         door = listen(config.web.listen)
         ending.callback(door.close)
         engine, provider, workers = self._workers(champion, ending)
-        star = RelionStar(config.output.directory, [*config.watch.directories, *ledger.roots()])
+        star = CoordinateFiles(
+            config.output.directory, [*config.watch.directories, *ledger.roots()]
+        )
         outputs = Outputs(
             [star],
             ledger,

@@ -13,7 +13,7 @@ from livepick.ledger.inbox import Inbox, Landed, Stop
 from livepick.ledger.rows import Counts
 from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
 from livepick.picking import engine as engines
-from livepick.picking.coordinate_files import RelionStar
+from livepick.picking.coordinate_files import CoordinateFiles
 from livepick.picking.dispatch import Dispatch
 from livepick.picking.micrograph_table import MicrographTable
 from livepick.picking.model_in_use import CurrentModel
@@ -94,7 +94,7 @@ class Session:
         self.inbox = Inbox()
         self.ledger = Ledger(folder / LEDGER)
         self.out = folder / "out"
-        self.star = RelionStar(self.out, [ROOT])
+        self.star = CoordinateFiles(self.out, [ROOT])
         self.instruments = Recorder()
         self.outputs = Outputs(
             [self.star],

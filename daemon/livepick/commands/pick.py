@@ -15,7 +15,7 @@ from livepick.core.contracts.job import Job, Result
 from livepick.errors import MicrographError
 from livepick.ledger.rows import Visible
 from livepick.picking import tasks
-from livepick.picking.coordinate_files import RelionStar
+from livepick.picking.coordinate_files import CoordinateFiles
 
 __all__ = ["pick"]
 
@@ -50,7 +50,7 @@ def pick(
     """
     paths = [Path(os.path.abspath(path)) for path in files]  # noqa: PTH100 - links stay links
     root = Path(os.path.commonpath([path.parent for path in paths]))
-    star = RelionStar(output, [root])
+    star = CoordinateFiles(output, [root])
     written: list[Visible] = []
     failed = 0
     with _reporting(len(paths)) as report:
@@ -75,7 +75,9 @@ def pick(
         raise typer.Exit(1)
 
 
-def _write(star: RelionStar, root: Path, relative: Path, number: int, result: Result) -> Visible:
+def _write(
+    star: CoordinateFiles, root: Path, relative: Path, number: int, result: Result
+) -> Visible:
     picks = result.picks.above(result.threshold)
     version, kind = result.model_version, result.model_kind
     star.write(root, relative, picks, version=version, kind=kind)

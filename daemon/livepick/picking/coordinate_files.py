@@ -1,4 +1,4 @@
-"""RELION STAR files: a coordinates file for each micrograph, and the session's list of them.
+"""Coordinates files in the output folder: one for each micrograph, and the session's list of them.
 
 ``MICROGRAPH_autopick.star`` is the name that RELION's own pickers use. The tree of the watched
 folder is mirrored below the output folder, because file names are unique only within a folder. A
@@ -7,46 +7,27 @@ name, plus as many parent folders as are needed to tell them apart. This is done
 collision, so that the location of a file does not depend on which one came first. When a second
 folder is added to a session, the coordinates of the first move at the next start; the list then
 names the new locations.
-
-A second block of the list names the model that made the coordinates of each micrograph. RELION
-looks up the first block by its name, and ends it at an empty line.
-
-RELION recognizes ``data_`` and ``loop_`` anywhere in a line, even in a comment, and reads
-``# version`` as the version of the file, so our comments contain neither.
 """
 
 import contextlib
 import errno
-import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from livepick import __version__
+from livepick.core.formats.relion_star import ListEntry, coordinates_star, list_star
 from livepick.core.imaging.picks import Picks
 from livepick.errors import MicrographError, OutputError
 from livepick.host.atomic_files import TEMPORARY_PREFIX, fsync_folder, write_atomically
 from livepick.ledger.rows import Visible
 
-__all__ = ["LIST", "MODELS_BLOCK", "SUFFIX", "RelionStar"]
+__all__ = ["LIST", "SUFFIX", "CoordinateFiles"]
 
 SUFFIX = "_autopick.star"
 """File name suffix by which RELION finds the coordinates of a micrograph."""
 
 LIST = "autopick.star"
 """Name of the session's list of coordinates files."""
-
-MODELS_BLOCK = "livepick_micrographs"
-"""Name of the block of the list that names the model of each micrograph."""
-
-_MODEL_COLUMNS = ("_livepickModelVersion", "_livepickModelKind")
-
-_VERSION = "# version 30001"
-"""Version of the STAR dialect: RELION 3.1 and later."""
-
-_CLASS_NUMBER = 0
-_PSI_DEGREES = 0.0
-"""Class number and angle without a reference, as RELION's reference-free picking writes them."""
 
 _PERMANENT = (
     errno.ENAMETOOLONG,
@@ -59,8 +40,8 @@ _PERMANENT = (
 """Errors caused by a file name, which a retry does not fix."""
 
 
-class RelionStar:
-    """Writes the coordinates of a session for RELION.
+class CoordinateFiles:
+    """The coordinates files of a session, as RELION STAR.
 
     Parameters
     ----------
@@ -108,7 +89,7 @@ class RelionStar:
         path = self.place(root, relative)
         try:
             _make_folders(path.parent)
-            write_atomically(path, _coordinates(picks, version=version, kind=kind))
+            write_atomically(path, coordinates_star(picks, version=version, kind=kind))
         except OSError as error:
             raise _ours(path, error) from error
 
@@ -142,7 +123,17 @@ class RelionStar:
             Writing to the folder failed; a later try may succeed.
         """
         path = self.directory / LIST
-        data = self._list(entries)
+        data = list_star(
+            [
+                ListEntry(
+                    entry.root / entry.relative,
+                    self.place(entry.root, entry.relative),
+                    entry.model_version,
+                    entry.model_kind,
+                )
+                for entry in entries
+            ]
+        )
         try:
             with contextlib.suppress(FileNotFoundError):
                 if path.read_bytes() == data:
@@ -152,24 +143,6 @@ class RelionStar:
         except OSError as error:
             raise OutputError(f"{path} could not be written: {error.strerror}", _REMEDY) from error
         return True
-
-    def _list(self, entries: Iterable[Visible]) -> bytes:
-        places, models = io.BytesIO(), io.BytesIO()
-        for entry in entries:
-            name = _quoted(entry.root / entry.relative)
-            place = _quoted(self.place(entry.root, entry.relative))
-            places.write(f"{name} {place}\n".encode())
-            models.write(f"{name} {entry.model_version} {entry.model_kind}\n".encode())
-        return b"".join(
-            (
-                f"\n{_VERSION}\n# livepick {__version__}\n".encode(),
-                _head("coordinate_files", "_rlnMicrographName", "_rlnMicrographCoordinates"),
-                places.getvalue(),
-                _head(MODELS_BLOCK, "_rlnMicrographName", *_MODEL_COLUMNS),
-                models.getvalue(),
-                b"\n",
-            )
-        )
 
     def sweep(self) -> int:
         """Remove unfinished files left behind by a killed service; return how many."""
@@ -193,40 +166,6 @@ def _ours(path: Path, error: OSError) -> MicrographError | OutputError:
             "Rename the micrograph, or what is in the way in the output folder.",
         )
     return OutputError(f"{path} could not be written: {error.strerror}", _REMEDY)
-
-
-def _head(block: str, *columns: str) -> bytes:
-    """Return the header of a block, without a comment.
-
-    The starfile library reads a comment after a block without rows as a row of that block.
-    """
-    lines = ["", f"data_{block}", "", "loop_"]
-    lines += [f"{column} #{number}" for number, column in enumerate(columns, 1)]
-    return "".join(f"{line}\n" for line in lines).encode()
-
-
-def _coordinates(picks: Picks, *, version: int, kind: str) -> bytes:
-    lines = [
-        "",
-        _VERSION,
-        f"# livepick {__version__}: picks of model {version} ({kind})",
-        "",
-        "data_",
-        "",
-        "loop_",
-        "_rlnCoordinateX #1",
-        "_rlnCoordinateY #2",
-        "_rlnAutopickFigureOfMerit #3",
-        "_rlnClassNumber #4",
-        "_rlnAnglePsi #5",
-    ]
-    lines += [
-        f"{x:13.6f} {y:13.6f} {score:12.6f} {_CLASS_NUMBER:12d} {_PSI_DEGREES:12.6f}"
-        for x, y, score in zip(
-            picks.x_px.tolist(), picks.y_px.tolist(), picks.score.tolist(), strict=True
-        )
-    ]
-    return "\n".join([*lines, "", ""]).encode()
 
 
 def _branches(roots: Sequence[Path]) -> dict[Path, Path]:
@@ -258,9 +197,3 @@ def _refuse_odd(relative: Path) -> None:
         f"{text!r} has a character that no STAR file can hold (a line break, a quotation mark)",
         "Rename the micrograph.",
     )
-
-
-def _quoted(path: Path) -> str:
-    """Return a path as one STAR token; double quotes are the only ones that all programs read."""
-    text = str(path)
-    return f'"{text}"' if any(character.isspace() for character in text) else text

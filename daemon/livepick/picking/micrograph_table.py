@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from livepick import __version__
+from livepick.core.formats.star import Table, star_file, star_word
 from livepick.errors import OutputError
 from livepick.host.atomic_files import write_atomically
 from livepick.ledger.rows import CTF_FIGURES, QUALITY_FIGURES, Measured
@@ -33,7 +34,7 @@ _RELION = {
 }
 """Columns that RELION defines, with their RELION names."""
 
-_NOTHING_TO_SAY = "-"
+_NO_REASON = "-"
 """Placeholder for the missing reason of a good micrograph: STAR values must not be empty."""
 
 
@@ -112,29 +113,15 @@ def _csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
 
 
 def _star(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
-    lines = [
-        "",
-        "# version 30001",
-        f"# livepick {__version__}",
-        "",
-        "data_micrographs",
-        "",
-        "loop_",
-    ]
-    lines += [f"_{_label(column)} #{number}" for number, column in enumerate(columns, 1)]
-    lines += [" ".join(_star_row(row)) for row in rows]
-    return "\n".join([*lines, "", ""]).encode()
+    table = Table(
+        [_label(column) for column in columns], [_star_row(row) for row in rows], "micrographs"
+    )
+    return star_file([table], comment=f"livepick {__version__}")
 
 
 def _star_row(row: Sequence[str]) -> list[str]:
     *words, reason = row
-    return [*(_word(word) for word in words), f'"{reason or _NOTHING_TO_SAY}"']
-
-
-def _word(text: str) -> str:
-    if not text:
-        return "nan"
-    return f'"{text}"' if any(character.isspace() for character in text) else text
+    return [*(star_word(word) or "nan" for word in words), f'"{reason or _NO_REASON}"']
 
 
 def _label(column: str) -> str:

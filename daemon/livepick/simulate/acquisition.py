@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from livepick.core.formats.star import Table, star_file
 from livepick.core.imaging.picks import Picks
 from livepick.host.atomic_files import write_atomically
 from livepick.simulate.delivery import Stopped, WriteMode, deliver, mrc_bytes
@@ -103,7 +104,7 @@ def acquire(plan: Plan, pace: Pace, landed: Callable[[Path, Simulated], None]) -
             undose = _without_dose_weighting(plan, simulated) if plan.mode == "mc2" else b""
             pace.next_exposure()
             star = plan.truth / f"{path.stem}_truth.star"
-            write_atomically(star, truth_star(simulated.truth).encode())
+            write_atomically(star, truth_star(simulated.truth))
             try:
                 deliver(
                     path,
@@ -124,12 +125,10 @@ def acquire(plan: Plan, pace: Pace, landed: Callable[[Path, Simulated], None]) -
     return done
 
 
-def truth_star(truth: Picks) -> str:
+def truth_star(truth: Picks) -> bytes:
     """Return true positions as a RELION coordinates file."""
-    lines = ["", "# version 30001", "", "data_", "", "loop_"]
-    lines += ["_rlnCoordinateX #1", "_rlnCoordinateY #2"]
-    lines += [f"{x:12.3f} {y:12.3f}" for x, y in zip(truth.x_px, truth.y_px, strict=True)]
-    return "\n".join([*lines, "", ""])
+    rows = [[f"{x:12.3f}", f"{y:12.3f}"] for x, y in zip(truth.x_px, truth.y_px, strict=True)]
+    return star_file([Table(["rlnCoordinateX", "rlnCoordinateY"], rows)])
 
 
 def _indices(plan: Plan) -> Iterator[int]:

@@ -8,13 +8,14 @@ import pytest
 import starfile
 
 from livepick.core.formats.coordinates import read_coordinates
+from livepick.core.formats.relion_star import MODELS_BLOCK
 from livepick.core.formats.star import star_tables
 from livepick.core.imaging.picks import Picks
 from livepick.errors import MicrographError, OutputError
 from livepick.host import atomic_files
 from livepick.ledger.rows import Visible
 from livepick.picking import coordinate_files as star_module
-from livepick.picking.coordinate_files import MODELS_BLOCK, RelionStar
+from livepick.picking.coordinate_files import CoordinateFiles
 
 ROOT = Path("/data/avg")
 RELION = Path(__file__).parents[2] / "data" / "relion31_autopick.star"
@@ -23,7 +24,7 @@ RELION = Path(__file__).parents[2] / "data" / "relion31_autopick.star"
 
 @pytest.fixture
 def star(tmp_path):
-    return RelionStar(tmp_path / "out", [ROOT])
+    return CoordinateFiles(tmp_path / "out", [ROOT])
 
 
 def picks(*rows):
@@ -98,7 +99,7 @@ def test_the_tree_is_mirrored(star):
 )
 def test_several_watched_folders_do_not_collide(tmp_path, roots, branches):
     """Each has a folder with its name, with its parents' too where names are the same."""
-    star = RelionStar(tmp_path, [Path(root) for root in roots])
+    star = CoordinateFiles(tmp_path, [Path(root) for root in roots])
     places = [star.place(Path(root), Path("a.mrc")) for root in roots]
     assert places == [tmp_path / branch / "a_autopick.star" for branch in branches]
 

@@ -1,23 +1,20 @@
-"""Readers for coordinates files: STAR, CSV, EMAN box, crYOLO cbox and cryoSPARC cs.
+"""Coordinates files of any format: which files a folder holds, and the positions in them.
 
-A file holds one micrograph, given by the file's name, or many, named in a column. STAR and CSV use
-the coordinates of ``core.imaging.picks``; ``core.formats.box_formats`` converts the others to them.
-Each position of a file without scores gets the score 1. ``rlnOriginXAngst`` of RELION 3.1 and later
-is applied where the pixel size is known; ``rlnOriginX`` of earlier versions, in pixels, is not.
+A file holds one micrograph, given by the file's name, or many, named in a column. Each format has
+a module of its own, which converts its positions to the convention of ``core.imaging.picks``. Each
+position of a file without scores gets the score 1.
 """
 
-import csv
-import io
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from numpy.typing import NDArray
-
-from livepick.core.formats.box_formats import read_box, read_cbox, read_cs
+from livepick.core.formats.cryolo_cbox import read_cbox
+from livepick.core.formats.cryosparc_cs import read_cs
+from livepick.core.formats.csv_coordinates import read_csv
+from livepick.core.formats.eman_box import read_box
 from livepick.core.formats.name_matching import micrograph_stem
-from livepick.core.formats.positions import Positions, finite_numbers
-from livepick.core.formats.star import Table, star_tables, table_with
+from livepick.core.formats.positions import Positions
+from livepick.core.formats.relion_star import read_star
 from livepick.core.imaging.picks import Picks
 from livepick.errors import CoordinatesError
 
@@ -42,14 +39,6 @@ SESSION_LISTS = {
     "default_pipeline.star",
 }
 """Files of a RELION job folder that list the micrographs of a session, without coordinates."""
-
-_STAR_COLUMNS = ("rlnCoordinateX", "rlnCoordinateY", "rlnAutopickFigureOfMerit")
-_CSV_COLUMNS = ("x_px", "y_px", "score")
-_MICROGRAPH_COLUMNS = ("rlnMicrographName", "micrograph", "micrograph_name")
-_ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
-_PIXEL_SIZES = ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
-"""Columns of the optics table, in order of preference. The second is the pixel size of the movies,
-which are seldom binned."""
 
 
 def search_coordinates(place: Path) -> list[Path]:
@@ -167,9 +156,9 @@ def _positions_in(path: Path) -> dict[str | None, Positions]:
         ) from error
     match path.suffix.lower():
         case ".star":
-            return _from_star(path, text)
+            return read_star(path, text)
         case ".csv":
-            return _from_table(path, _csv_table(text), _CSV_COLUMNS, None)
+            return read_csv(path, text)
         case ".box":
             return {None: read_box(path, text)}
         case ".cbox":
@@ -179,85 +168,6 @@ def _positions_in(path: Path) -> dict[str | None, Positions]:
                 f"{path} ends in {other or 'nothing'}, which is no coordinates format of ours",
                 f"Give a file that ends in {_listed(SUFFIXES)}.",
             )
-
-
-def _from_star(path: Path, text: str) -> dict[str | None, Positions]:
-    tables = star_tables(text)
-    table = table_with(tables, _STAR_COLUMNS[:2])
-    if "rlnMicrographCoordinates" in table.columns:
-        raise CoordinatesError(
-            f"{path} only names the coordinates files of a session",
-            "Name the folder that they are in.",
-        )
-    return _from_table(path, table, _STAR_COLUMNS, _pixel_size(path, tables))
-
-
-def _pixel_size(path: Path, tables: list[Table]) -> float | None:
-    """Return the micrographs' pixel size if the optics groups agree on one."""
-    for name in _PIXEL_SIZES:
-        for table in tables:
-            words = table.column(name)
-            if words and table.name == "optics":
-                sizes = np.unique(finite_numbers(str(path), [[word] for word in words], [name]))
-                return float(sizes[0]) if len(sizes) == 1 and sizes[0] > 0 else None
-    return None
-
-
-def _csv_table(text: str) -> Table:
-    rows = [row for row in csv.reader(io.StringIO(text)) if row and not row[0].startswith("#")]
-    return Table([name.strip() for name in rows[0]], rows[1:]) if rows else Table()
-
-
-def _from_table(
-    path: Path, table: Table, names: tuple[str, str, str], pixel_size_angstrom: float | None
-) -> dict[str | None, Positions]:
-    x_name, y_name, score_name = names
-    if x_name not in table.columns or y_name not in table.columns:
-        raise CoordinatesError(
-            f"{path} has the columns {', '.join(table.columns) or '(none)'}",
-            f"It needs {x_name} and {y_name} in pixels of the micrograph, and may have"
-            f" {score_name}.",
-        )
-    wanted = [x_name, y_name, *([score_name] if score_name in table.columns else [])]
-    origins = set(_ORIGINS) <= set(table.columns)
-    wanted += _ORIGINS if origins else []
-    numbers = finite_numbers(str(path), _columns(path, table, wanted), wanted)
-    score = numbers[:, 2] if score_name in wanted else np.ones(len(numbers))
-
-    def some(chosen: NDArray[np.intp]) -> Positions:
-        return Positions(
-            numbers[chosen, 0],
-            numbers[chosen, 1],
-            score[chosen],
-            origin_xy_angstrom=numbers[chosen, -2:] if origins else None,
-            pixel_size_angstrom=pixel_size_angstrom,
-        )
-
-    return _by_micrograph(path, table, some)
-
-
-def _columns(path: Path, table: Table, wanted: list[str]) -> list[list[str]]:
-    places = [table.columns.index(name) for name in wanted]
-    last = max(places)
-    for i, row in enumerate(table.rows):
-        if len(row) <= last:
-            raise CoordinatesError(
-                f"{path} row {i + 1} is {' '.join(row)!r}, with {len(row)} columns",
-                f"Each row needs a number for each of {', '.join(wanted)}.",
-            )
-    return [[row[place] for place in places] for row in table.rows]
-
-
-def _by_micrograph(
-    path: Path, table: Table, some: Callable[[NDArray[np.intp]], Positions]
-) -> dict[str | None, Positions]:
-    column = next((name for name in _MICROGRAPH_COLUMNS if name in table.columns), None)
-    if column is None:
-        return {None: some(np.arange(len(table.rows)))}
-    members: dict[str | None, list[int]] = {}
-    for i, (name,) in enumerate(_columns(path, table, [column])):
-        members.setdefault(name.strip(), []).append(i)
-    return {name: some(np.array(rows)) for name, rows in members.items()}
 
 
 def _listed(words: Iterable[str]) -> str:

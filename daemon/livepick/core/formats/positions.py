@@ -1,16 +1,22 @@
 """Positions that a coordinates file gives for one micrograph, before the micrograph is known."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from livepick.core.formats.star import Table
 from livepick.core.imaging.picks import Picks
 from livepick.errors import CoordinatesError
 
-__all__ = ["Positions", "finite_numbers"]
+__all__ = ["Positions", "finite_numbers", "positions_in_table", "positions_of_boxes"]
 
 Vector = NDArray[np.float64]
+
+_MICROGRAPH_COLUMNS = ("rlnMicrographName", "micrograph", "micrograph_name")
+_ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,3 +112,101 @@ def finite_numbers(place: str, rows: list[list[str]], names: list[str]) -> NDArr
             "Coordinates and scores must be finite numbers.",
         )
     return numbers
+
+
+def positions_of_boxes(
+    boxes: NDArray[np.float64], score: Vector, *, least_score: float = -np.inf
+) -> Positions:
+    """Return the centres of boxes.
+
+    The centre of a box of ``n`` pixels is its pixel ``n / 2``, counted from 0, where Fourier
+    transforms have their origin and where EMAN and RELION put a particle: centre = corner +
+    size / 2, without a half pixel.
+
+    Parameters
+    ----------
+    boxes
+        x and y of the corner with the lowest coordinates, width and height, (N, 4), in pixels.
+    score
+        Score of each box, (N,).
+    least_score
+        Lowest score at which the program that wrote the file counts a box as a particle.
+    """
+    x_px, y_px, width_px, height_px = boxes.T
+    return Positions(x_px + width_px / 2, y_px + height_px / 2, score, least_score=least_score)
+
+
+def positions_in_table(
+    path: Path, table: Table, names: tuple[str, str, str], pixel_size_angstrom: float | None
+) -> dict[str | None, Positions]:
+    """Return the positions in a table, by micrograph.
+
+    Parameters
+    ----------
+    path
+        The file that holds the table, for errors.
+    table
+        Table with a position in each row.
+    names
+        Names of the columns for x, y and score; the score column may be missing.
+    pixel_size_angstrom
+        Pixel size of the micrographs, if given in the file.
+
+    Returns
+    -------
+    dict
+        Positions by the name in the micrograph column; under None if there is no such column.
+
+    Raises
+    ------
+    CoordinatesError
+        The columns for x and y are missing, or a value is missing or not a finite number.
+    """
+    x_name, y_name, score_name = names
+    if x_name not in table.columns or y_name not in table.columns:
+        raise CoordinatesError(
+            f"{path} has the columns {', '.join(table.columns) or '(none)'}",
+            f"It needs {x_name} and {y_name} in pixels of the micrograph, and may have"
+            f" {score_name}.",
+        )
+    wanted = [x_name, y_name, *([score_name] if score_name in table.columns else [])]
+    origins = set(_ORIGINS) <= set(table.columns)
+    wanted += _ORIGINS if origins else []
+    numbers = finite_numbers(str(path), _cells(path, table, wanted), wanted)
+    score = numbers[:, 2] if score_name in wanted else np.ones(len(numbers))
+
+    def positions_of(chosen: NDArray[np.intp]) -> Positions:
+        return Positions(
+            numbers[chosen, 0],
+            numbers[chosen, 1],
+            score[chosen],
+            origin_xy_angstrom=numbers[chosen, -2:] if origins else None,
+            pixel_size_angstrom=pixel_size_angstrom,
+        )
+
+    return _by_micrograph(path, table, positions_of)
+
+
+def _cells(path: Path, table: Table, wanted: list[str]) -> list[list[str]]:
+    """Return the texts of the wanted columns, row by row."""
+    places = [table.columns.index(name) for name in wanted]
+    last = max(places)
+    for i, row in enumerate(table.rows):
+        if len(row) <= last:
+            raise CoordinatesError(
+                f"{path} row {i + 1} is {' '.join(row)!r}, with {len(row)} columns",
+                f"Each row needs a number for each of {', '.join(wanted)}.",
+            )
+    return [[row[place] for place in places] for row in table.rows]
+
+
+def _by_micrograph(
+    path: Path, table: Table, positions_of: Callable[[NDArray[np.intp]], Positions]
+) -> dict[str | None, Positions]:
+    column = next((name for name in _MICROGRAPH_COLUMNS if name in table.columns), None)
+    if column is None:
+        return {None: positions_of(np.arange(len(table.rows)))}
+    members: dict[str | None, list[int]] = {}
+    for i, (name,) in enumerate(_cells(path, table, [column])):
+        members.setdefault(name.strip(), []).append(i)
+    return {name: positions_of(np.array(rows)) for name, rows in members.items()}

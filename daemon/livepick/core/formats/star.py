@@ -1,10 +1,13 @@
-"""Reader for STAR files: tables of text, as RELION and crYOLO write them."""
+"""STAR files: tables of text, as RELION and crYOLO write them."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-__all__ = ["Table", "star_tables", "table_with"]
+__all__ = ["Table", "star_file", "star_tables", "star_word", "table_with"]
+
+_VERSION = "# version 30001"
+"""Version of the STAR dialect that we write: RELION 3.1 and later."""
 
 _WORD = re.compile(r"""\"[^"]*"|'[^']*'|\S+""")
 
@@ -74,3 +77,25 @@ def _tables(text: str) -> Iterator[Table]:
         else:
             table.rows.append(words)
     yield table
+
+
+def star_file(tables: Iterable[Table], *, comment: str = "") -> bytes:
+    """Return a STAR file.
+
+    The words are separated by spaces and otherwise written as they are, so that numbers can be
+    padded: see ``star_word`` for the others. The only comment is at the top, because the starfile
+    library reads a comment after a block without rows as a row of that block.
+    """
+    lines = ["", _VERSION]
+    if comment:
+        lines.append(f"# {comment}")
+    for table in tables:
+        lines += ["", f"data_{table.name}", "", "loop_"]
+        lines += [f"_{column} #{number}" for number, column in enumerate(table.columns, 1)]
+        lines += [" ".join(row) for row in table.rows]
+    return "\n".join([*lines, "", ""]).encode()
+
+
+def star_word(text: str) -> str:
+    """Return text as one word; double quotes are the only ones that all programs read."""
+    return f'"{text}"' if any(character.isspace() for character in text) else text

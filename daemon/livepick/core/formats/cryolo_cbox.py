@@ -1,0 +1,56 @@
+"""crYOLO cbox files: a STAR table of boxes with confidences.
+
+Boxes are given by the corner with the lowest coordinates, as in EMAN's files.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from livepick.core.formats.positions import Positions, finite_numbers, positions_of_boxes
+from livepick.core.formats.star import star_tables, table_with
+from livepick.errors import CoordinatesError
+
+__all__ = ["read_cbox"]
+
+LEAST_CONFIDENCE = 0.3
+"""crYOLO's threshold; its cbox files also hold boxes with a lower confidence."""
+
+_COLUMNS = ["CoordinateX", "CoordinateY", "Width", "Height"]
+_SCORE, _SLICE = "Confidence", "CoordinateZ"
+_UNKNOWN = "<NA>"
+
+
+def read_cbox(path: Path, text: str) -> Positions:
+    """Read a crYOLO cbox file. An empty file, which crYOLO writes too, holds no boxes.
+
+    Raises
+    ------
+    CoordinatesError
+        The file lacks the columns, a value is not a number, or the file is of a tomogram.
+    """
+    if not text.strip():
+        return positions_of_boxes(np.zeros((0, 4)), np.zeros(0))
+    table = table_with(star_tables(text), _COLUMNS)
+    if not set(_COLUMNS) <= set(table.columns):
+        raise CoordinatesError(
+            f"{path} has the columns {', '.join(table.columns) or '(none)'}",
+            f"A cbox file needs {', '.join(_COLUMNS)}, in pixels of the micrograph.",
+        )
+    if len(set(table.column(_SLICE) or [])) > 1:
+        raise CoordinatesError(
+            f"{path} has boxes in several slices of a tomogram",
+            "Use a file with the picks of a single micrograph.",
+        )
+    for number, row in enumerate(table.rows):
+        if len(row) < len(table.columns):
+            raise CoordinatesError(
+                f"{path} row {number + 1} is {' '.join(row)!r}",
+                f"Each row needs a number for each of {', '.join(_COLUMNS)}.",
+            )
+    places = [table.columns.index(name) for name in _COLUMNS]
+    rows = [[row[place] for place in places] for row in table.rows]
+    corners = finite_numbers(str(path), rows, _COLUMNS)
+    scores = [["1" if word == _UNKNOWN else word] for word in table.column(_SCORE) or []]
+    score = finite_numbers(str(path), scores, [_SCORE])[:, 0] if scores else np.ones(len(rows))
+    return positions_of_boxes(corners, score, least_score=LEAST_CONFIDENCE)

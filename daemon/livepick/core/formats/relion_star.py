@@ -1,0 +1,124 @@
+"""RELION STAR files: the coordinates of micrographs, and a session's list of such files.
+
+RELION recognizes ``data_`` and ``loop_`` anywhere in a line, even in a comment, and reads
+``# version`` as the version of the file, so our comments contain neither. It looks up the first
+block of the list by its name, and ends it at an empty line. A second block of the list names the
+model that made the coordinates of each micrograph.
+
+When reading, ``rlnOriginXAngst`` of RELION 3.1 and later is applied where the pixel size is known;
+``rlnOriginX`` of earlier versions, in pixels, is not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from livepick import __version__
+from livepick.core.formats.positions import Positions, finite_numbers, positions_in_table
+from livepick.core.formats.star import Table, star_file, star_tables, star_word, table_with
+from livepick.core.imaging.picks import Picks
+from livepick.errors import CoordinatesError
+
+__all__ = ["MODELS_BLOCK", "ListEntry", "coordinates_star", "list_star", "read_star"]
+
+MODELS_BLOCK = "livepick_micrographs"
+"""Name of the block of the list that names the model of each micrograph."""
+
+_X, _Y, _SCORE = _COLUMNS = ("rlnCoordinateX", "rlnCoordinateY", "rlnAutopickFigureOfMerit")
+_PIXEL_SIZES = ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
+"""Columns of the optics table, in order of preference. The second is the pixel size of the movies,
+which are seldom binned."""
+
+_CLASS_NUMBER = 0
+_PSI_DEGREES = 0.0
+"""Class number and angle without a reference, as RELION's reference-free picking writes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListEntry:
+    """A micrograph in a session's list."""
+
+    micrograph: Path
+    coordinates: Path
+    model_version: int
+    model_kind: str
+
+
+def read_star(path: Path, text: str) -> dict[str | None, Positions]:
+    """Read the positions in a RELION STAR file, by micrograph.
+
+    Raises
+    ------
+    CoordinatesError
+        The file is a session's list, lacks the columns, or a value is missing or not a finite
+        number.
+    """
+    tables = star_tables(text)
+    table = table_with(tables, (_X, _Y))
+    if "rlnMicrographCoordinates" in table.columns:
+        raise CoordinatesError(
+            f"{path} only names the coordinates files of a session",
+            "Name the folder that they are in.",
+        )
+    return positions_in_table(path, table, _COLUMNS, _pixel_size(path, tables))
+
+
+def _pixel_size(path: Path, tables: list[Table]) -> float | None:
+    """Return the micrographs' pixel size if the optics groups agree on one."""
+    for name in _PIXEL_SIZES:
+        for table in tables:
+            words = table.column(name)
+            if words and table.name == "optics":
+                sizes = np.unique(finite_numbers(str(path), [[word] for word in words], [name]))
+                return float(sizes[0]) if len(sizes) == 1 and sizes[0] > 0 else None
+    return None
+
+
+def coordinates_star(picks: Picks, *, version: int, kind: str) -> bytes:
+    """Return the coordinates file of one micrograph, with the columns of RELION's own pickers.
+
+    Parameters
+    ----------
+    picks
+        Picks above the threshold. If there are none, the file has no rows.
+    version, kind
+        Version and kind of the model that made them.
+    """
+    rows = [
+        [
+            f"{x:13.6f}",
+            f"{y:13.6f}",
+            f"{score:12.6f}",
+            f"{_CLASS_NUMBER:12d}",
+            f"{_PSI_DEGREES:12.6f}",
+        ]
+        for x, y, score in zip(
+            picks.x_px.tolist(), picks.y_px.tolist(), picks.score.tolist(), strict=True
+        )
+    ]
+    table = Table([_X, _Y, _SCORE, "rlnClassNumber", "rlnAnglePsi"], rows)
+    return star_file([table], comment=f"livepick {__version__}: picks of model {version} ({kind})")
+
+
+def list_star(entries: Sequence[ListEntry]) -> bytes:
+    """Return the list of a session's coordinates files."""
+    names = [star_word(str(entry.micrograph)) for entry in entries]
+    places = Table(
+        ["rlnMicrographName", "rlnMicrographCoordinates"],
+        [
+            [name, star_word(str(entry.coordinates))]
+            for name, entry in zip(names, entries, strict=True)
+        ],
+        "coordinate_files",
+    )
+    models = Table(
+        ["rlnMicrographName", "livepickModelVersion", "livepickModelKind"],
+        [
+            [name, str(entry.model_version), entry.model_kind]
+            for name, entry in zip(names, entries, strict=True)
+        ],
+        MODELS_BLOCK,
+    )
+    return star_file([places, models], comment=f"livepick {__version__}")
