@@ -161,11 +161,11 @@ class Service:
         door = listen(config.web.listen)
         ending.callback(door.close)
         engine, provider, workers = self._workers(champion, ending)
-        star = CoordinateFiles(
+        coordinates = CoordinateFiles(
             config.output.directory, [*config.watch.directories, *ledger.roots()]
         )
         outputs = Outputs(
-            [star],
+            [coordinates],
             ledger,
             self._metrics.picking.output_failed,
             tables=[MicrographTable(config.output.directory)],

@@ -21,7 +21,7 @@ from livepick.errors import MicrographError, OutputError
 from livepick.host.atomic_files import TEMPORARY_PREFIX, fsync_folder, write_atomically
 from livepick.ledger.rows import Visible
 
-__all__ = ["LIST", "SUFFIX", "CoordinateFiles"]
+__all__ = ["LIST", "SUFFIX", "CoordinateFiles", "write_if_different"]
 
 SUFFIX = "_autopick.star"
 """File name suffix by which RELION finds the coordinates of a micrograph."""
@@ -122,8 +122,7 @@ class CoordinateFiles:
         OutputError
             Writing to the folder failed; a later try may succeed.
         """
-        path = self.directory / LIST
-        data = list_star(
+        listed = list_star(
             [
                 ListEntry(
                     entry.root / entry.relative,
@@ -134,15 +133,7 @@ class CoordinateFiles:
                 for entry in entries
             ]
         )
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                if path.read_bytes() == data:
-                    return False
-            _make_folders(path.parent)
-            write_atomically(path, data)
-        except OSError as error:
-            raise OutputError(f"{path} could not be written: {error.strerror}", _REMEDY) from error
-        return True
+        return write_if_different(self.directory / LIST, listed)
 
     def sweep(self) -> int:
         """Remove unfinished files left behind by a killed service; return how many."""
@@ -154,6 +145,25 @@ class CoordinateFiles:
                         Path(folder, name).unlink()
                         count += 1
         return count
+
+
+def write_if_different(path: Path, data: bytes) -> bool:
+    """Write a file unless it has this content already; return True if it was written.
+
+    Raises
+    ------
+    OutputError
+        Writing to the folder failed; a later try may succeed.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if path.read_bytes() == data:
+                return False
+        _make_folders(path.parent)
+        write_atomically(path, data)
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error.strerror}", _REMEDY) from error
+    return True
 
 
 _REMEDY = "Free space, or give the service's user the rights to write there; livepick tries again."

@@ -6,7 +6,6 @@ Unknown values are ``nan`` in the STAR file and empty fields in the CSV. CTF col
 long as no micrograph has CTF figures.
 """
 
-import contextlib
 import csv
 import io
 from collections.abc import Iterable, Sequence
@@ -14,9 +13,8 @@ from pathlib import Path
 
 from livepick import __version__
 from livepick.core.formats.star import Table, star_file, star_word
-from livepick.errors import OutputError
-from livepick.host.atomic_files import write_atomically
 from livepick.ledger.rows import CTF_FIGURES, QUALITY_FIGURES, Measured
+from livepick.picking.coordinate_files import write_if_different
 
 __all__ = ["CSV", "STAR", "MicrographTable"]
 
@@ -63,26 +61,10 @@ class MicrographTable:
         columns = ("micrograph", *_FIRST, *QUALITY_FIGURES, *(CTF_FIGURES if ctf else ()), *_LAST)
         cells = [_cells(row, ctf=ctf) for row in table]
         written = [
-            self._write(STAR, _star(columns, cells)),
-            self._write(CSV, _csv(columns, cells)),
+            write_if_different(self.directory / STAR, _star(columns, cells)),
+            write_if_different(self.directory / CSV, _csv(columns, cells)),
         ]
         return any(written)
-
-    def _write(self, name: str, data: bytes) -> bool:
-        path = self.directory / name
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                if path.read_bytes() == data:
-                    return False
-            self.directory.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, data)
-        except OSError as error:
-            raise OutputError(
-                f"{path} could not be written: {error.strerror}",
-                "Free space, or give the service's user the rights to write there; livepick tries"
-                " again.",
-            ) from error
-        return True
 
 
 def _cells(row: Measured, *, ctf: bool) -> list[str]:

@@ -1,9 +1,7 @@
 """Coordinates files: what is read, and what is refused in words."""
 
-import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from livepick.core.formats.coordinates import (
@@ -11,7 +9,6 @@ from livepick.core.formats.coordinates import (
     read_all_positions,
     read_coordinates,
 )
-from livepick.core.formats.name_matching import match_names, micrograph_stem
 from livepick.errors import CoordinatesError
 
 RELION = """\
@@ -38,18 +35,6 @@ _rlnAutopickFigureOfMerit #5
    10.000000   20.000000            0    -999.00000     0.750000
 
 """
-
-
-def test_relion_star_is_read_best_first(tmp_path):
-    """The table with coordinates is found among others; picks come in order of score."""
-    path = tmp_path / "mic_autopick.star"
-    path.write_text(RELION)
-
-    picks = read_coordinates(path)
-
-    assert picks.x_px.tolist() == [10, 120.5]
-    assert picks.y_px.tolist() == [20, 30.25]
-    assert picks.score.tolist() == [0.75, 0.25]
 
 
 def test_csv_needs_no_score_and_ignores_other_columns(tmp_path):
@@ -111,12 +96,6 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
         read_coordinates(path)
 
 
-@pytest.mark.parametrize("name", ["May.02.bin.mrc", "May.02.bin_autopick.star", "May.02.bin.csv"])
-def test_stem_is_that_of_the_micrograph(name):
-    """Dots within a micrograph's name stay, our marks and one extension go."""
-    assert micrograph_stem(Path("a") / name) == "May.02.bin"
-
-
 def test_folder_is_searched_by_micrograph(tmp_path):
     """Sub-folders count; the session's list, hidden and other files do not."""
     (tmp_path / "square").mkdir()
@@ -166,27 +145,6 @@ _rlnOriginYAngst #7
 def xy(positions, **given):
     picks = positions.picks(**given)
     return sorted(zip(picks.x_px.tolist(), picks.y_px.tolist(), strict=True))
-
-
-def test_particles_of_relion_are_of_many_micrographs_and_refined(tmp_path):
-    """Centres are the coordinates minus the shifts, in pixels of the micrograph."""
-    (tmp_path / "particles.star").write_text(PARTICLES)
-
-    found = read_all_positions(tmp_path / "particles.star")
-
-    assert set(found) == {"mic_1", "mic_2"}
-    assert xy(found["mic_1"]) == [(98, 54), (200, 59)]
-    assert xy(found["mic_1"], pixel_size_angstrom=1.0) == [(96, 58), (200, 58)]
-    assert xy(found["mic_2"]) == [(20, 30)]
-
-
-def test_a_pixel_size_that_is_not_known_leaves_centres_where_they_were(tmp_path):
-    """Shifts in ångström say nothing then; optics groups that differ say nothing either."""
-    path = tmp_path / "particles.star"
-    for lines in ("1 2.0 4.0\n2 1.0 4.0\n", ""):
-        path.write_text(PARTICLES.replace("1 2.0 4.0\n", lines))
-
-        assert xy(read_all_positions(path)["mic_1"]) == [(100, 50), (200, 60)]
 
 
 def test_a_csv_may_name_the_micrographs(tmp_path):
@@ -254,67 +212,6 @@ def test_cbox_files_have_corners_and_confidences(tmp_path):
     assert here.least_score == 0.3
 
 
-def cs_table(rows, path_type="S80"):
-    return np.array(
-        rows,
-        dtype=[
-            ("uid", "<u8"),
-            ("location/micrograph_path", path_type),
-            ("location/micrograph_shape", "<u4", (2,)),
-            ("location/center_x_frac", "<f4"),
-            ("location/center_y_frac", "<f4"),
-        ],
-    )
-
-
-CS_ROWS = [
-    (1, b"J14/motioncorrected/008578565574161745010_mic_1_patch_aligned.mrc", (100, 200), 0.5, 0.1),
-    (2, b"J14/motioncorrected/004512345574161745011_mic_2_patch_aligned.mrc", (100, 200), 0.0, 1.0),
-]
-
-
-def test_cs_files_have_fractions_of_width_and_height(tmp_path):
-    """They fit a micrograph of another binning as well."""
-    with (tmp_path / "particles.cs").open("wb") as file:
-        np.save(file, cs_table(CS_ROWS))
-
-    found = read_all_positions(tmp_path)
-
-    names = match_names(found, ["mic_1", "mic_2", "mic_3"])
-    one, two = found[names["mic_1"]], found[names["mic_2"]]
-    assert xy(one) == [pytest.approx((100, 10))]
-    assert xy(one, shape_px=(200, 400)) == [pytest.approx((200, 20))]
-    assert xy(two) == [pytest.approx((0, 100))]
-
-
-def test_a_malformed_cs_file_is_refused(tmp_path):
-    """Nothing in it is ever executed, and what is missing is named."""
-    path = tmp_path / "particles.cs"
-    whole = io.BytesIO()
-    np.save(whole, cs_table(CS_ROWS))
-    pickled = io.BytesIO()
-    np.save(pickled, cs_table(CS_ROWS, path_type="O"), allow_pickle=True)
-    no_numbers = cs_table(CS_ROWS)
-    no_numbers["location/center_x_frac"] = np.nan
-    nan = io.BytesIO()
-    np.save(nan, no_numbers)
-    other = io.BytesIO()
-    np.save(other, np.zeros(3))
-    for data, says in (
-        (b"", "no cs file"),
-        (b"\x94CSDAT" + bytes(100), "no cs file"),
-        (whole.getvalue()[:-9], "no cs file"),
-        (whole.getvalue()[:60], "no cs file"),
-        (pickled.getvalue(), "no cs file"),
-        (other.getvalue(), "lacks location/micrograph_path"),
-        (nan.getvalue(), "no numbers"),
-    ):
-        path.write_bytes(data)
-        with pytest.raises(CoordinatesError, match=says) as caught:
-            read_all_positions(path)
-        assert str(path) in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
@@ -338,21 +235,6 @@ def test_what_is_wrong_in_a_file_of_many_is_said(tmp_path, name, text, says):
         read_all_positions(tmp_path)
 
     assert name in caught.value.what
-
-
-def test_names_match_whatever_programs_add_to_them():
-    """The same name comes first; what two could mean is nobody's."""
-    uid = "008578565574161745010_"
-    theirs = ["mic_1", f"{uid}mic_2_patch_aligned_doseweighted", "20261123_mic", "mic_4"]
-    ours = ["mic_1_DW", "mic_1", "mic_2_DW", "20261123_mic_DW", "mic_4_DW", "mic_4_noDW", "mic_5"]
-
-    assert match_names(theirs, ours) == {
-        "mic_1": "mic_1",
-        "mic_2_DW": f"{uid}mic_2_patch_aligned_doseweighted",
-        "20261123_mic_DW": "20261123_mic",
-    }
-    assert match_names(["a"], ["a", "a"]) == {}  # two folders have one
-    assert match_names(["a_DW", "a_aligned"], ["a"]) == {}
 
 
 FORMATS = Path("/work/shared/data/formats/test_data")
