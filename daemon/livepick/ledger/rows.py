@@ -6,15 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.core.imaging.quality_limits import Verdict
+from livepick.ledger.columns import (
+    CTF_FIGURES,
+    QUALITY_FIGURES,
+    Columns,
+    ctf_of,
+    place_of,
+    quality_of,
+    shape_of,
+    version_of,
+)
 
 __all__ = [
-    "CTF_FIGURES",
-    "QUALITY_FIGURES",
     "Arrival",
     "Claim",
     "Counts",
@@ -28,52 +36,11 @@ __all__ = [
     "Session",
     "State",
     "Visible",
-    "ctf_of",
-    "quality_of",
-    "version_of",
 ]
 
 State = Literal["queued", "picking", "picked", "failed"]
 RunState = Literal["running", "promoted", "kept_aside", "failed", "superseded"]
 """``superseded``: ended by a newer edit of the config; continues if that edit is undone."""
-
-
-QUALITY_FIGURES = tuple(field.name for field in dataclasses.fields(Quality))
-CTF_FIGURES = tuple(field.name for field in dataclasses.fields(CtfFigures))
-"""Numeric columns whose values may be unknown."""
-
-
-class Columns(Protocol):
-    """A row of the ledger, indexed by column name."""
-
-    def __getitem__(self, name: str, /) -> Any: ...
-
-
-def version_of(row: Columns) -> FileVersion:
-    """Return the version of the file content that a row describes."""
-    return FileVersion(row["size_bytes"], row["mtime_ns"], row["inode"] % 2**64)
-
-
-def _place_of(row: Columns) -> tuple[Path, Path]:
-    return Path(row["root"]), Path(row["relative"])
-
-
-def _shape_of(row: Columns) -> tuple[int, int] | None:
-    return None if row["height_px"] is None else (row["height_px"], row["width_px"])
-
-
-def quality_of(row: Columns) -> Quality | None:
-    """Return the quality figures in a row; None if the micrograph has no picks."""
-    if row["masked_fraction"] is None:
-        return None
-    return Quality(*(row[name] for name in QUALITY_FIGURES))
-
-
-def ctf_of(row: Columns) -> CtfFigures | None:
-    """Return the CTF figures measured by another program; None if there are none."""
-    if row["defocus_u_angstrom"] is None:
-        return None
-    return CtfFigures(*(row[name] for name in CTF_FIGURES))
 
 
 class Arrival(Enum):
@@ -113,7 +80,7 @@ class Claim:
         """Return the claim that a row describes."""
         return cls(
             row["id"],
-            *_place_of(row),
+            *place_of(row),
             version_of(row),
             row["attempt"],
             float(row["landed_at"]),  # `returning` gives whole numbers as int
@@ -187,13 +154,13 @@ class MicrographRow:
     @classmethod
     def of(cls, row: Columns) -> Self:
         """Return the micrograph that a row describes."""
-        root, relative = _place_of(row)
+        root, relative = place_of(row)
         made = {
             "root": root,
             "relative": relative,
             "version": version_of(row),
             "stale": row["state"] == "queued" and row["picked_content"] == row["content"],
-            "shape_px": _shape_of(row),
+            "shape_px": shape_of(row),
             "quality": quality_of(row),
             "ctf": ctf_of(row),
         }
@@ -251,7 +218,7 @@ class Visible:
     def of(cls, row: Columns) -> Self:
         """Return the visible micrograph that a row describes."""
         figures = (row["threshold"], row["model_version"], row["model_kind"])
-        return cls(row["id"], *_place_of(row), *figures)
+        return cls(row["id"], *place_of(row), *figures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +242,7 @@ class Measured:
     def of(cls, row: Columns) -> Self:
         """Return the measured micrograph that a row describes."""
         return cls(
-            *_place_of(row),
+            *place_of(row),
             row["pick_count"],
             row["threshold"],
             row["model_version"],

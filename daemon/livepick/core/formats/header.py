@@ -1,7 +1,7 @@
 """Header of a micrograph file, and the limits that every file must meet."""
 
 import math
-import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -65,9 +65,13 @@ class Header:
         return x if sane and abs(x - y) <= PIXEL_SIZE_TOLERANCE * max(x, y) else math.nan
 
 
-def printable(path: Path | str) -> str:
-    """Return a path as text that can be logged and stored, whatever bytes are in its name."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def printable(text: Path | str) -> str:
+    r"""Return a path or a text with undecodable bytes of file names escaped, as ``\xff``.
+
+    The result can be encoded: logged, stored and shown.
+    """
+    text = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", str(text))
+    return text.encode("utf-8", "backslashreplace").decode()  # any other surrogate
 
 
 def check_shape(name: str, height: int, width: int, item_bytes: int) -> None:

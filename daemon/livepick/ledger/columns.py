@@ -1,0 +1,81 @@
+"""Columns of the table ``micrograph``: their groups, and their conversion to values and back."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Protocol
+
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.quality import CtfFigures, Quality
+
+__all__ = [
+    "CTF_FIGURES",
+    "FRESH",
+    "NEW_PRIORITY",
+    "NO_RESULT",
+    "PASSING",
+    "QUALITY_FIGURES",
+    "REPICK_PRIORITY",
+    "Columns",
+    "ctf_of",
+    "place_of",
+    "quality_of",
+    "shape_of",
+    "version_of",
+]
+
+QUALITY_FIGURES = tuple(field.name for field in dataclasses.fields(Quality))
+CTF_FIGURES = tuple(field.name for field in dataclasses.fields(CtfFigures))
+"""Numeric columns whose values may be unknown."""
+
+PASSING = ("vanished", "io", "incomplete", "changed", "pixel_size", "internal")
+"""Failure reasons outside the file: in folders, settings or livepick itself. The same content is
+tried again when it lands again, at the latest after the next start."""
+
+NEW_PRIORITY, REPICK_PRIORITY = 0, 1
+"""Queue priorities; lower values are picked first."""
+
+_NO_FAILURE = "reason = null, error = null, remedy = null"
+FRESH = f"tries = 0, crashes = 0, interruptions = 0, not_before = 0, {_NO_FAILURE}"
+_RESULT = (
+    *("picked_content", "picked_at", "model_version", "model_kind", "threshold", "pick_count"),
+    *("pixel_size_angstrom", "height_px", "width_px", "provider"),
+    *("read_seconds", "preprocess_seconds", "infer_seconds", "peaks_seconds"),
+    *(*QUALITY_FIGURES, *CTF_FIGURES, "quality_verdict", "quality_reason"),
+)
+"""Columns that hold the result of picking."""
+NO_RESULT = ", ".join(f"{name} = null" for name in _RESULT)
+
+
+class Columns(Protocol):
+    """A row of the ledger, indexed by column name."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+
+def version_of(row: Columns) -> FileVersion:
+    """Return the version of the file content that a row describes."""
+    return FileVersion(row["size_bytes"], row["mtime_ns"], row["inode"] % 2**64)
+
+
+def place_of(row: Columns) -> tuple[Path, Path]:
+    """Return the watched folder and the path below it."""
+    return Path(row["root"]), Path(row["relative"])
+
+
+def shape_of(row: Columns) -> tuple[int, int] | None:
+    """Return the height and width in pixels; None until they are known."""
+    return None if row["height_px"] is None else (row["height_px"], row["width_px"])
+
+
+def quality_of(row: Columns) -> Quality | None:
+    """Return the quality figures in a row; None if the micrograph has no picks."""
+    if row["masked_fraction"] is None:
+        return None
+    return Quality(*(row[name] for name in QUALITY_FIGURES))
+
+
+def ctf_of(row: Columns) -> CtfFigures | None:
+    """Return the CTF figures measured by another program; None if there are none."""
+    if row["defocus_u_angstrom"] is None:
+        return None
+    return CtfFigures(*(row[name] for name in CTF_FIGURES))

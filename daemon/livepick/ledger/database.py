@@ -1,0 +1,291 @@
+"""The SQLite file of the ledger: connections, transactions, errors and migrations.
+
+The only module that uses sqlite3. Before SQLite 3.51.3, more than one connection that writes or
+checkpoints can corrupt a WAL (sqlite.org/wal.html#walresetbug). A lock file beside the ledger
+therefore keeps a second daemon out, and read-only connections never checkpoint. Nothing else may
+open the file: closing a file descriptor of it would drop SQLite's own locks.
+"""
+
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal, Self
+
+from livepick.errors import LedgerError, LedgerWriteError
+from livepick.host.filesystem import file_system_type, is_network
+from livepick.host.lock import StateLock
+
+__all__ = ["AT_ONCE", "LEDGER", "MIGRATIONS", "SCHEMA", "SCHEMA_VERSION", "Database"]
+
+_log = logging.getLogger(__name__)
+
+LEDGER = "ledger.sqlite"
+"""Name of the file in the state directory."""
+
+SCHEMA: Final = Path(__file__).with_name("schema.sql").read_text()
+
+SCHEMA_VERSION: Final = 3
+"""Version of the database that ``SCHEMA`` creates: raise it when editing ``SCHEMA``; a test checks
+that the two match."""
+
+MIGRATIONS: Final[tuple[str, ...]] = ()
+"""Script ``n`` migrates a ledger of version ``SCHEMA_VERSION + n`` to the next version. Once a
+version is released, ``SCHEMA`` is no longer edited: later changes are added here and never edited.
+"""
+
+OLDEST_SQLITE = (3, 37)
+"""Oldest supported SQLite: the first with STRICT tables."""
+
+BUSY_SECONDS = 5.0
+"""Time to wait for another program that holds the ledger."""
+
+AT_ONCE = 500
+"""Page size, in rows, for reading long lists."""
+
+_TRANSIENT = {
+    sqlite3.SQLITE_FULL: "Free space on the disk of the state directory",
+    sqlite3.SQLITE_IOERR: "Free space on the disk of the state directory, and check its health",
+    sqlite3.SQLITE_BUSY: "Close any other program that is writing to the file, such as sqlite3 or a"
+    " backup",
+    sqlite3.SQLITE_READONLY: "Give the service's user write access to the state directory and the"
+    " files in it",
+}
+"""Transient SQLite errors, and what to do about each."""
+
+
+class Database:
+    """A connection to the ledger. Thread-safe; a context manager that closes it at the end.
+
+    Make one with ``read_only`` or ``writable``. Every method raises LedgerError if the file is
+    damaged or cannot be used, and LedgerWriteError if a write failed for a reason that may pass.
+    """
+
+    def __init__(self, path: Path, mode: Literal["ro", "rwc"]) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        with contextlib.ExitStack() as ending, self._translated():
+            if mode == "rwc":
+                ending.callback(StateLock(path).release)
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}",
+                uri=True,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            ending.callback(self._connection.close)
+            self._connection.row_factory = sqlite3.Row
+            if mode == "rwc":
+                self._check_version()
+                self._set_up()
+            else:
+                self._connection.execute("pragma wal_autocheckpoint = 0")
+                self._check_version()
+                self._refuse_older()
+            self._ending = ending.pop_all()
+
+    @classmethod
+    def read_only(cls, path: Path) -> Self:
+        """Open a ledger for reading, also while a daemon writes to it.
+
+        Raises
+        ------
+        LedgerError
+            The file is missing, damaged, or from another version of livepick.
+        """
+        if not path.is_file():
+            raise LedgerError(f"there is no ledger {path}", "Start livepick run on this config.")
+        return cls(path, "ro")
+
+    @classmethod
+    def writable(cls, path: Path) -> Self:
+        """Open a ledger for the one writer; create it or migrate it if needed.
+
+        Raises
+        ------
+        BusyError
+            Another daemon holds the ledger.
+        LedgerError
+            The ledger is damaged or from another version of livepick, or its folder is on a
+            network file system or not writable.
+        """
+        _refuse_old_sqlite()
+        _refuse_network(path)
+        database = cls(path, "rwc")
+        _log.debug("%s: SQLite %s", path, sqlite3.sqlite_version)
+        return database
+
+    def close(self) -> None:
+        """Close the file, and release its lock if it was opened for writing."""
+        with self._lock:
+            self._ending.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        """Return the rows of a query."""
+        with self._lock, self._translated():
+            return self._connection.execute(sql, values).fetchall()
+
+    def in_pages(self, sql: str) -> Iterator[sqlite3.Row]:
+        """Yield all rows of a query that takes a lower bound for the id and a limit.
+
+        Rows are read in pages, because a session has tens of thousands.
+        """
+        last = -1
+        while rows := self.rows(sql, last, AT_ONCE):
+            yield from rows
+            last = rows[-1]["id"]
+
+    def change(self, sql: str, *values: object, **named: object) -> int:
+        """Run a statement inside a ``transaction``, and return the number of changed rows."""
+        with self._lock, self._translated():
+            return self._connection.execute(sql, named or values).rowcount
+
+    def change_one(self, sql: str, *values: object, otherwise: str) -> None:
+        """Change exactly one row; raise RuntimeError(``otherwise``) if that is not so."""
+        if self.change(sql, *values) != 1:
+            raise RuntimeError(otherwise)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make all changes inside the block atomically; nested calls join the open transaction."""
+        with self._lock:
+            if self._connection.in_transaction:
+                yield
+                return
+            with self._translated():
+                self._connection.execute("begin immediate")
+                try:
+                    yield
+                    self._connection.execute("commit")
+                except BaseException:
+                    self._roll_back()
+                    raise
+
+    def version(self) -> int:
+        """Return the version of the schema in the file; 0 if it is empty."""
+        return int(self.rows("pragma user_version")[0][0])
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:  # SQLite may have rolled back by itself
+            self._connection.execute("rollback")
+
+    def _check_version(self) -> None:
+        """Raise LedgerError for a version that cannot be migrated; 0 is an empty file."""
+        version = self.version()
+        what = f"{self.path} has version {version}, and this livepick needs {_newest()}"
+        if version > _newest():
+            raise LedgerError(
+                what,
+                "Use the newer livepick that made it, or give state.directory another folder.",
+            )
+        if 0 < version < SCHEMA_VERSION:
+            raise LedgerError(
+                what,
+                "Use the older livepick that made it, or move the file and its -wal and -shm files"
+                " aside: livepick run starts a new one, and picks every micrograph again. Models"
+                " and coordinates stay where they are.",
+            )
+
+    def _refuse_older(self) -> None:
+        version = self.version()
+        if version < _newest():
+            raise LedgerError(
+                f"{self.path} has version {version}, and this livepick needs {_newest()}",
+                "Start livepick run on this config: it brings the ledger to that version.",
+            )
+
+    def _set_up(self) -> None:
+        """Switch on write-ahead logging, and check the tables or migrate them."""
+        mode = self._connection.execute("pragma journal_mode = wal").fetchone()[0]
+        if mode != "wal":
+            raise LedgerError(
+                f"{self.path} does not take write-ahead logging",
+                "Give state.directory a folder on a local disk.",
+            )
+        self._connection.execute("pragma synchronous = full")
+        self._connection.execute("pragma foreign_keys = on")
+        if self.version() == _newest():
+            # The candidates are not checked: they can be a gigabyte, and are read one by one.
+            verdict = self._connection.execute("pragma quick_check(micrograph)").fetchone()[0]
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+        else:
+            self._migrate()
+
+    def _migrate(self) -> None:
+        version = self.version()
+        steps = {SCHEMA_VERSION + n: script for n, script in enumerate(MIGRATIONS, start=1)}
+        if version == 0:
+            steps[SCHEMA_VERSION] = SCHEMA
+        else:
+            copy = sqlite3.connect(f"{self.path}.version-{version}")
+            with contextlib.closing(copy):
+                self._connection.backup(copy)
+        for number in range(max(version + 1, SCHEMA_VERSION), _newest() + 1):
+            try:
+                # The script and the new version number are written in one transaction.
+                self._connection.executescript(
+                    f"begin immediate; {steps[number]}; pragma user_version = {number}; commit;"
+                )
+            except sqlite3.Error:
+                self._roll_back()
+                raise
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Translate SQLite errors into livepick's own."""
+        try:
+            yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # a bug that no operator can fix
+        except sqlite3.Error as error:
+            raise _translate(self.path, error) from error
+
+
+def _translate(path: Path, error: sqlite3.Error) -> LedgerError:
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    if code in _TRANSIENT:
+        return LedgerWriteError(
+            f"writing to {path} failed: {error}", f"{_TRANSIENT[code]}. livepick tries again."
+        )
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return LedgerError(
+            f"{path} is damaged: {error}",
+            "Move it and its -wal and -shm files aside; livepick starts a new one and picks"
+            " every micrograph again. Models and coordinates stay where they are.",
+        )
+    return LedgerError(
+        f"{path} cannot be used: {error}",
+        "Check the permissions of the state directory, and that it is on a local disk.",
+    )
+
+
+def _newest() -> int:
+    """Return the ledger version that this livepick needs."""
+    return SCHEMA_VERSION + len(MIGRATIONS)
+
+
+def _refuse_old_sqlite() -> None:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise LedgerError(
+            f"this Python has SQLite {sqlite3.sqlite_version}",
+            f"livepick needs {'.'.join(map(str, OLDEST_SQLITE))} or newer: use another Python.",
+        )
+
+
+def _refuse_network(path: Path) -> None:
+    kind = file_system_type(path)
+    if is_network(kind):
+        raise LedgerError(
+            f"{path} would be on a network file system ({kind}), where SQLite loses data",
+            "Give state.directory a folder on a local disk; output.directory may be anywhere.",
+        )

@@ -1,0 +1,267 @@
+"""Read-only access to the ledger."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from livepick.core.formats.micrograph import FileVersion
+from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.quality_limits import VERDICTS, Verdict
+from livepick.ledger.columns import CTF_FIGURES, PASSING, QUALITY_FIGURES, version_of
+from livepick.ledger.database import AT_ONCE, Database
+from livepick.ledger.rows import (
+    Counts,
+    Measured,
+    MicrographRow,
+    ModelInUse,
+    RunRow,
+    Session,
+    State,
+    Visible,
+)
+
+__all__ = ["LedgerReader"]
+
+MOST_ROWS = 2**63 - 1
+"""Largest integer in SQLite; a request may contain a larger number."""
+
+
+class LedgerReader:
+    """The queries that several parts of livepick use. Thread-safe."""
+
+    def __init__(self, database: Database) -> None:
+        self._rows = database.rows
+        self._in_pages = database.in_pages
+
+    def counts(self) -> Counts:
+        """Return the number of micrographs in each state."""
+        rows = self._rows(
+            "select case when state = 'queued' and picked_content is content then 'stale'"
+            " else state end as what, count(*) as n from micrograph group by what"
+        )
+        return Counts(**{row["what"]: row["n"] for row in rows})
+
+    def particles(self) -> int:
+        """Return the total number of picks in the session."""
+        return int(self._rows("select coalesce(sum(pick_count), 0) from micrograph")[0][0])
+
+    def oldest_waiting_at(self) -> float | None:
+        """Return the landing time of the oldest micrograph without picks that is queued or picking.
+
+        In unix seconds; None if there is none.
+        """
+        rows = self._rows(
+            "select min(landed_at) as oldest from micrograph"
+            " where state in ('queued', 'picking') and picked_content is not content"
+        )
+        oldest: float | None = rows[0]["oldest"]
+        return oldest
+
+    def last_collected(self) -> list[float]:
+        """Return the landing times of the last micrographs that landed during data collection.
+
+        In unix seconds, oldest first. Micrographs that were there at the start are not included.
+        """
+        return [float(each) for each in self._setting("collected") or ()]
+
+    def last_picked_at(self) -> float | None:
+        """Return the time of the last recorded picks, in unix seconds; None if there are none."""
+        last: float | None = self._rows("select max(picked_at) as last from micrograph")[0]["last"]
+        return last
+
+    def recent(self, limit: int = 50, *, state: State | None = None) -> list[MicrographRow]:
+        """Return the most recently changed micrographs, the latest first."""
+        return [
+            MicrographRow.of(row)
+            for row in self._rows(
+                "select * from micrograph where ?1 is null or state = ?1"
+                " order by changed_at desc, id desc limit ?2",
+                state,
+                limit,
+            )
+        ]
+
+    def latest(self, limit: int, *, picked: bool = False) -> list[MicrographRow]:
+        """Return the micrographs that landed last, the latest first.
+
+        ``picked`` restricts them to those with picks. ``not indexed``: see ``first_picked``.
+        """
+        rows = self._rows(
+            "select * from micrograph not indexed where ?1 = 0 or picked_content is not null"
+            " order by id desc limit ?2",
+            picked,
+            limit,
+        )
+        return [MicrographRow.of(row) for row in rows]
+
+    def get(self, micrograph_id: int) -> MicrographRow | None:
+        """Return one micrograph by its id in the ledger; None if there is none."""
+        if micrograph_id > MOST_ROWS:
+            return None
+        rows = self._rows("select * from micrograph where id = ?", micrograph_id)
+        return MicrographRow.of(rows[0]) if rows else None
+
+    def candidates(self, micrograph_id: int) -> Picks | None:
+        """Return all candidates of a micrograph, including those below the threshold."""
+        rows = self._rows("select candidates from picks where micrograph_id = ?", micrograph_id)
+        return Picks.from_bytes(rows[0][0]) if rows else None
+
+    def picked_rows(self) -> Iterator[MicrographRow]:
+        """Return the picked micrographs, in the order they landed.
+
+        Rows are read in pages, because a session has tens of thousands.
+        """
+        sql = "select * from micrograph where state = 'picked' and id > ? order by id limit ?"
+        return map(MicrographRow.of, self._in_pages(sql))
+
+    def picked_places(self) -> list[tuple[int, Path]]:
+        """Return the id and path of every picked micrograph, in the order they landed."""
+        rows = self._rows("select id, root, relative from micrograph where state = 'picked'")
+        return sorted((row["id"], Path(row["root"], row["relative"])) for row in rows)
+
+    def first_picked(
+        self, model_version: int, *, landed_since: float, limit: int
+    ) -> list[MicrographRow]:
+        """Return the first micrographs picked by this model that landed since a given time.
+
+        They come in the order they landed. ``not indexed`` makes SQLite walk the table by id and
+        stop early; otherwise it would collect all picked micrographs and sort them.
+        """
+        rows = self._rows(
+            "select * from micrograph not indexed where state = 'picked' and model_version = ?"
+            " and landed_at >= ? order by id limit ?",
+            model_version,
+            landed_since,
+            limit,
+        )
+        return [MicrographRow.of(row) for row in rows]
+
+    def last_picked(self, model_version: int, *, after: int, limit: int) -> list[MicrographRow]:
+        """Return the last micrographs picked by this model, in the order they landed.
+
+        Parameters
+        ----------
+        model_version
+            Version of the model.
+        after
+            Id of a micrograph; only later ones are returned.
+        limit
+            Maximum number of micrographs.
+        """
+        rows = self._rows(
+            "select * from micrograph not indexed where state = 'picked' and model_version = ?"
+            " and id > ? order by id desc limit ?",
+            model_version,
+            after,
+            limit,
+        )
+        return [MicrographRow.of(row) for row in reversed(rows)]
+
+    def with_picks(self) -> Iterator[MicrographRow]:
+        """Return every micrograph that has picks, including those queued to be picked again.
+
+        In the order they landed, and read in pages like ``picked_rows``.
+        """
+        return map(
+            MicrographRow.of,
+            self._in_pages(
+                "select * from micrograph where picked_content is not null and id > ?"
+                " order by id limit ?"
+            ),
+        )
+
+    def without_ctf(self, limit: int) -> list[MicrographRow]:
+        """Return the latest micrographs that have picks but no CTF figures."""
+        rows = self._rows(
+            "select * from micrograph not indexed where picked_content is content"
+            " and defocus_u_angstrom is null order by id desc limit ?",
+            limit,
+        )
+        return [MicrographRow.of(row) for row in rows]
+
+    def verdicts(self) -> dict[Verdict, int]:
+        """Return the number of good, doubtful and bad micrographs."""
+        rows = self._rows(
+            "select quality_verdict as word, count(*) as n from micrograph"
+            " where quality_verdict is not null group by word"
+        )
+        return dict.fromkeys(VERDICTS, 0) | {row["word"]: row["n"] for row in rows}
+
+    def measured(self) -> Iterator[Measured]:
+        """Return the figures of the micrographs with picks, in the order they landed."""
+        sql = (
+            "select id, root, relative, pick_count, threshold, model_version, model_kind,"  # noqa: S608
+            f" quality_verdict, quality_reason, {', '.join(QUALITY_FIGURES + CTF_FIGURES)}"
+            " from micrograph where picked_content is not null and quality_verdict is not null"
+            " and id > ? order by id limit ?"
+        )
+        return map(Measured.of, self._in_pages(sql))
+
+    def visible(self) -> Iterator[Visible]:
+        """Yield the micrographs that have coordinates in the output folder, sorted by path.
+
+        Rows are read in pages, because a session has tens of thousands.
+        """
+        place = ("", "")
+        while rows := self._rows(
+            "select id, root, relative, threshold, model_version, model_kind from micrograph"
+            " where picked_content is not null and (root, relative) > (?, ?)"
+            " order by root, relative limit ?",
+            *place,
+            AT_ONCE,
+        ):
+            yield from map(Visible.of, rows)
+            place = (rows[-1]["root"], rows[-1]["relative"])
+
+    def namesake(self, root: Path, relative: Path) -> Path | None:
+        """Return a micrograph that differs from ``relative`` only in its extension, or None.
+
+        Both would write the same coordinates file. Failed micrographs are ignored.
+        """
+        stem = str(relative.with_suffix(""))
+        rows = self._rows(
+            "select relative from micrograph where root = ? and relative >= ? and relative < ?"
+            " and state <> 'failed'",
+            str(root),
+            stem + ".",
+            stem + "/",  # the character after the dot
+        )
+        others = (Path(row[0]) for row in rows)
+        return next((o for o in others if o != relative and str(o.with_suffix("")) == stem), None)
+
+    def roots(self) -> list[Path]:
+        """Return the watched folders that micrographs have come from."""
+        rows = self._rows("select distinct root from micrograph order by root")
+        return [Path(row[0]) for row in rows]
+
+    def known(self) -> dict[tuple[Path, Path], FileVersion]:
+        """Return the known content of each ``(root, relative)``, as the watcher's initial state.
+
+        Micrographs that failed for a reason outside the file are left out, so that the watcher
+        sends them again.
+        """
+        rows = self._rows(
+            "select root, relative, size_bytes, mtime_ns, inode from micrograph where"
+            " state <> 'failed' or reason not in (select value from json_each(?))",
+            json.dumps(PASSING),
+        )
+        return {(Path(row["root"]), Path(row["relative"])): version_of(row) for row in rows}
+
+    def runs(self) -> list[RunRow]:
+        """Return the training runs, the latest first."""
+        return [RunRow.of(row) for row in self._rows("select * from run order by version desc")]
+
+    def model(self) -> ModelInUse | None:
+        """Return the model in use, or None before the first start."""
+        figures = self._setting("model")
+        return None if figures is None else ModelInUse(**figures)
+
+    def session(self) -> Session | None:
+        """Return the session that this ledger belongs to, or None before the first start."""
+        figures = self._setting("session")
+        return None if figures is None else Session(**figures)
+
+    def _setting(self, name: str) -> Any:
+        rows = self._rows("select value from setting where name = ?", name)
+        return json.loads(rows[0]["value"]) if rows else None

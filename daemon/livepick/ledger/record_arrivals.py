@@ -1,0 +1,178 @@
+"""Records the files that arrive: micrographs to be picked, and files that cannot be."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from livepick.config.alert_thresholds import GAPS
+from livepick.core.formats.header import printable
+from livepick.core.formats.micrograph import FileVersion
+from livepick.ledger.columns import (
+    CTF_FIGURES,
+    FRESH,
+    NEW_PRIORITY,
+    NO_RESULT,
+    PASSING,
+    Columns,
+    version_of,
+)
+from livepick.ledger.database import Database
+from livepick.ledger.reader import LedgerReader
+from livepick.ledger.rows import Arrival
+from livepick.ledger.session_state import write_setting
+
+__all__ = ["Arrivals", "drop_result"]
+
+
+class Arrivals:
+    """Writes for files that landed or were set aside."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._reader = LedgerReader(database)
+        self._clock = clock
+
+    def landed(self, root: Path, relative: Path, version: FileVersion, landed_at: float) -> Arrival:
+        """Queue a complete file, unless its content is already known.
+
+        New content of a known path is queued whatever the state of the row. If the old content is
+        still being picked, its result will be refused.
+        """
+        now = self._clock()
+        with self._database.transaction():
+            row = self._find(root, relative)
+            if row is None:
+                self._insert(
+                    (root, relative),
+                    {
+                        **_stored(version),
+                        "landed_at": landed_at,
+                        "state": "queued",
+                        "queued_at": now,
+                        "changed_at": now,
+                    },
+                )
+                return Arrival.NEW
+            changed = version_of(row) != version
+            if not changed and not (row["state"] == "failed" and row["reason"] in PASSING):
+                return Arrival.KNOWN
+            self._renew(row, version, landed_at)
+            self._move(row, f"state = 'queued', queued_at = ?, changed_at = ?, {FRESH}", now, now)
+            if changed:
+                return Arrival.CHANGED
+            # A file set aside before the first try is complete only now, e.g. after a late sidecar.
+            return Arrival.AGAIN if row["attempt"] else Arrival.NEW
+
+    def collected(self, landings: Sequence[float]) -> None:
+        """Record the landing times of micrographs, in unix seconds, oldest first."""
+        with self._database.transaction():
+            write_setting(
+                self._database,
+                "collected",
+                [*self._reader.last_collected(), *landings][-GAPS - 1 :],
+            )
+
+    def set_aside(
+        self,
+        root: Path,
+        relative: Path,
+        version: FileVersion,
+        landed_at: float,
+        failure: tuple[str, str, str],
+    ) -> Arrival:
+        """Record a file that cannot be picked as failed, with its ``(reason, error, remedy)``.
+
+        It is ignored (``KNOWN``) if the same content has already failed or been picked.
+        """
+        now = self._clock()
+        reason, error, remedy = failure
+        with self._database.transaction():
+            row = self._find(root, relative)
+            if row is None:
+                self._insert(
+                    (root, relative),
+                    {
+                        **_stored(version),
+                        "landed_at": landed_at,
+                        "state": "failed",
+                        "queued_at": now,
+                        "changed_at": now,
+                        "reason": reason,
+                        "error": printable(error),
+                        "remedy": printable(remedy),
+                    },
+                )
+                return Arrival.NEW
+            changed = version_of(row) != version
+            if not changed and row["state"] in ("picked", "failed"):
+                return Arrival.KNOWN
+            self._renew(row, version, landed_at)
+            self._move(
+                row,
+                "state = 'failed', changed_at = ?, reason = ?, error = ?, remedy = ?",
+                now,
+                reason,
+                printable(error),
+                printable(remedy),
+            )
+            drop_result(self._database, row["id"])
+            return Arrival.CHANGED if changed else Arrival.AGAIN
+
+    def _find(self, root: Path, relative: Path) -> Columns | None:
+        rows = self._database.rows(
+            "select * from micrograph where root = ? and relative = ?", str(root), str(relative)
+        )
+        return rows[0] if rows else None
+
+    def _insert(self, place: tuple[Path, Path], figures: Mapping[str, object]) -> None:
+        row = {"root": str(place[0]), "relative": str(place[1]), **figures}
+        marks = ", ".join("?" * len(row))
+        self._database.change(
+            f"insert into micrograph ({', '.join(row)}) values ({marks})",  # noqa: S608 - ours
+            *row.values(),
+        )
+
+    def _renew(self, row: Columns, version: FileVersion, landed_at: float) -> None:
+        """Store the content of a row, and invalidate jobs in progress for its previous content.
+
+        If the content is unchanged, the row keeps its landing time.
+        """
+        changed = version_of(row) != version
+        if changed:
+            columns = ", ".join(f"{name} = null" for name in CTF_FIGURES)
+            self._database.change(
+                f"update micrograph set {columns} where id = ?",  # noqa: S608 - constants
+                row["id"],
+            )
+        self._database.change(
+            "update micrograph set size_bytes = ?, mtime_ns = ?, inode = ?, landed_at = ?,"
+            " content = content + ?, priority = ?, attempt = attempt + 1 where id = ?",
+            *_stored(version).values(),
+            landed_at if changed else row["landed_at"],
+            changed,
+            NEW_PRIORITY,
+            row["id"],
+        )
+
+    def _move(self, row: Columns, assignments: str, *values: object) -> None:
+        self._database.change_one(
+            f"update micrograph set {assignments} where id = ? and state = ?",  # noqa: S608
+            *values,
+            row["id"],
+            row["state"],
+            otherwise=f"micrograph {row['id']} is no longer {row['state']}",
+        )
+
+
+def drop_result(database: Database, micrograph_id: int) -> None:
+    """Delete the picks of a micrograph and all figures measured with them."""
+    database.change("delete from picks where micrograph_id = ?", micrograph_id)
+    database.change(
+        f"update micrograph set {NO_RESULT} where id = ?",  # noqa: S608 - constants
+        micrograph_id,
+    )
+
+
+def _stored(version: FileVersion) -> dict[str, int]:
+    # SQLite's integers are signed, and some file systems use all 64 bits of an inode.
+    inode = (version.inode + 2**63) % 2**64 - 2**63
+    return {"size_bytes": version.size_bytes, "mtime_ns": version.mtime_ns, "inode": inode}

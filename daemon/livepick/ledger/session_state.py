@@ -1,0 +1,86 @@
+"""Records the training runs, the model in use and the session."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from livepick.core.formats.header import printable
+from livepick.ledger.database import Database
+from livepick.ledger.reader import LedgerReader
+from livepick.ledger.rows import RunState, Session
+
+__all__ = ["SessionState", "write_setting"]
+
+
+class SessionState:
+    """Writes of the session as a whole; ``LedgerReader`` returns what they recorded."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._reader = LedgerReader(database)
+        self._clock = clock
+
+    def run_changed(
+        self,
+        version: int,
+        fingerprint: str,
+        state: RunState,
+        *,
+        reason: str = "",
+        figures: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record the start or end of a training run; a resumed run keeps its start time."""
+        now = self._clock()
+        ended_at = None if state == "running" else now
+        with self._database.transaction():
+            self._database.change(
+                "insert into run (version, fingerprint, state, reason, started_at, ended_at,"
+                " figures) values (?, ?, ?, ?, ?, ?, ?) on conflict do update set"
+                " fingerprint = excluded.fingerprint, state = excluded.state,"
+                " reason = excluded.reason, ended_at = excluded.ended_at,"
+                " figures = excluded.figures",
+                version,
+                fingerprint,
+                state,
+                printable(reason),
+                now,
+                ended_at,
+                json.dumps(dict(figures or {})),
+            )
+
+    def use_model(self, version: int, kind: str, particle: str) -> bool:
+        """Record the model used for picking from now on; recording the same one changes nothing.
+
+        Returns
+        -------
+        bool
+            True if it is for another particle than the previous model, judged by the fingerprint.
+        """
+        present = self._reader.model()
+        if present is None or (present.version, present.kind) != (version, kind):
+            figures = {"version": version, "kind": kind, "particle": particle}
+            write_setting(self._database, "model", {**figures, "since": self._clock()})
+        return present is not None and present.particle != particle
+
+    def begin(self, name: str) -> Session:
+        """Record the name of the session, and its start time if the name is new."""
+        present = self._reader.session()
+        if present is not None and present.name == name:
+            return present
+        session = Session(name, self._clock())
+        write_setting(
+            self._database, "session", {"name": session.name, "started_at": session.started_at}
+        )
+        return session
+
+
+def write_setting(
+    database: Database, name: str, value: Mapping[str, object] | Sequence[float]
+) -> None:
+    """Store a value under a name, as JSON; it replaces the previous one."""
+    with database.transaction():
+        database.change(
+            "insert into setting values (?, ?) on conflict do update set value = excluded.value",
+            name,
+            json.dumps(value),
+        )
