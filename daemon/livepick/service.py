@@ -40,9 +40,12 @@ from livepick.host.gpus import Cards, nvml
 from livepick.host.systemd import Systemd
 from livepick.ingest.ctf_watcher import Sidecars
 from livepick.ingest.watcher import Watcher
+from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.inbox import Inbox, PickingChanged, Promoted, RunChanged, Stop
+from livepick.ledger.page_queries import PageQueries
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import RunState
-from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.ledger.writer import LedgerWriter
 from livepick.models.registry import MODELS, Bundle, Models
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.supervisor import Supervisor
@@ -148,13 +151,15 @@ class Service:
     def _build(self, ending: contextlib.ExitStack) -> None:
         """Create every part, and pass to each the other parts that it needs."""
         config, state = self._config, self._config.state.directory
-        ledger = Ledger(state / LEDGER)  # keeps a second service out
-        ending.callback(ledger.close)
+        database = ending.enter_context(
+            Database.writable(state / LEDGER)
+        )  # refuses a second service
+        ledger = LedgerWriter(database)
         (state / ADDRESS).unlink(missing_ok=True)  # left by a service that was killed
         keep(config)
-        ledger.begin_session(config.session.name)
-        reader = ReadLedger(state / LEDGER)
-        ending.callback(reader.close)
+        ledger.session.begin(config.session.name)
+        shared = ending.enter_context(Database.read_only(state / LEDGER))
+        reader = LedgerReader(shared)
         self._models = Models(state / MODELS)
         self._models.ensure_blob(config)
         champion = self._models.champion(config)
@@ -162,16 +167,16 @@ class Service:
         ending.callback(door.close)
         engine, provider, workers = self._workers(champion, ending)
         coordinates = CoordinateFiles(
-            config.output.directory, [*config.watch.directories, *ledger.roots()]
+            config.output.directory, [*config.watch.directories, *ledger.reader.roots()]
         )
         outputs = Outputs(
             [coordinates],
-            ledger,
+            ledger.reader,
             self._metrics.picking.output_failed,
             tables=[MicrographTable(config.output.directory)],
         )
         self._dispatch = self._make_dispatch(ledger, engine, outputs, champion)
-        self._watcher = Watcher(config.watch, self._inbox.put, known=ledger.known())
+        self._watcher = Watcher(config.watch, self._inbox.put, known=ledger.reader.known())
         self._retrain = Retrain(
             config,
             models=self._models,
@@ -208,10 +213,10 @@ class Service:
             accepted=self._supervisor.use_config,
             rejected=self._supervisor.config_rejected,
         )
-        self._web = self._make_web(door, reader, engine)
+        self._web = self._make_web(door, shared, engine)
 
     def _make_dispatch(
-        self, ledger: Ledger, engine: Engine, outputs: Outputs, champion: Bundle
+        self, ledger: LedgerWriter, engine: Engine, outputs: Outputs, champion: Bundle
     ) -> Dispatch:
         config = self._config
         return Dispatch(
@@ -232,12 +237,13 @@ class Service:
             instruments=self._metrics.picking,
         )
 
-    def _make_web(self, door: socket.socket, reader: ReadLedger, engine: Engine) -> Web:
+    def _make_web(self, door: socket.socket, database: Database, engine: Engine) -> Web:
         sources = Sources(
             status=self._supervisor.status,
             health=self._supervisor.health,
             config=lambda: self._config,
-            ledger=reader,
+            ledger=LedgerReader(database),
+            queries=PageQueries(database),
         )
         app = create_app(
             self._metrics, sources, engine.submit, loopback=is_loopback(door.getsockname()[0])

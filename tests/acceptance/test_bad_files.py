@@ -8,7 +8,8 @@ import numpy as np
 import tifffile
 from session import LISTS
 
-from livepick.ledger.writer import LEDGER, ReadLedger
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.reader import LedgerReader
 
 PIXEL_SIZE_ANGSTROM = 4.0
 SIDE_PX = 384
@@ -18,11 +19,8 @@ INCOMPLETE_SECONDS = 4
 
 def rows(session):
     """Return state, reason and error of each micrograph in the ledger."""
-    ledger = ReadLedger(session.state / LEDGER)
-    try:
-        return {str(row.relative): row for row in ledger.recent(-1)}
-    finally:
-        ledger.close()
+    with Database.read_only(session.state / LEDGER) as database:
+        return {str(row.relative): row for row in LedgerReader(database).recent(-1)}
 
 
 def settled(session, count):

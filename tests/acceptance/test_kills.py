@@ -23,7 +23,8 @@ from session import LISTS
 from livepick.config.yaml_loader import load_config
 from livepick.core.contracts.progress import PROGRESS, ProgressReader, Stage
 from livepick.errors import LedgerError
-from livepick.ledger.writer import LEDGER, ReadLedger
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.reader import LedgerReader
 from livepick.models.promotions import CHAMPION
 from livepick.models.registry import Models, verify_graph
 from livepick.simulate.acquisition import Pace, Plan, acquire
@@ -143,13 +144,11 @@ class Victim:
     def counts(self):
         """Return how many micrographs are in each state; None as long as there is no ledger."""
         try:
-            ledger = ReadLedger(self.session.state / LEDGER)
+            database = Database.read_only(self.session.state / LEDGER)
         except LedgerError:
             return None
-        try:
-            return ledger.counts()
-        finally:
-            ledger.close()
+        with database:
+            return LedgerReader(database).counts()
 
     def picked(self, count):
         """Wait for so many picked micrographs, by whatever model."""
@@ -227,8 +226,8 @@ def conclude(victim, acquired):
     names = sorted(path.stem for path in acquired)
 
     def complete():
-        with contextlib.closing(ReadLedger(session.state / LEDGER)) as ledger:
-            rows = ledger.recent(-1)
+        with Database.read_only(session.state / LEDGER) as database:
+            rows = LedgerReader(database).recent(-1)
         by_model = [row for row in rows if row.state == "picked" and row.model_kind == "trained"]
         return len(by_model) >= len(names)
 
@@ -256,7 +255,8 @@ def check_ledger_and_files(session, names):
     with contextlib.closing(sqlite3.connect(session.state / LEDGER)) as connection:
         assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
         assert connection.execute("select state from run").fetchall() == [("promoted",)]
-    with contextlib.closing(ReadLedger(session.state / LEDGER)) as ledger:
+    with Database.read_only(session.state / LEDGER) as database:
+        ledger = LedgerReader(database)
         rows = ledger.recent(-1)
         picks = {row.relative.stem: ledger.candidates(row.id).above(row.threshold) for row in rows}
         counts = {row.relative.stem: row.pick_count for row in rows}

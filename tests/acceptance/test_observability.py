@@ -31,7 +31,7 @@ from livepick.core.evaluation.drift_test import REFERENCE, WINDOW
 from livepick.core.imaging.blob_detector import blob_graph
 from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.host.gpus import nvml
-from livepick.ledger.writer import LEDGER
+from livepick.ledger.database import LEDGER
 from livepick.models.blob_picker import BLOB_THRESHOLD
 from livepick.models.registry import MODELS
 from observability.alerts import ALERTS

@@ -28,8 +28,9 @@ from rich.table import Table
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.run import RUNS
 from livepick.errors import LedgerError
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts
-from livepick.ledger.writer import LEDGER, ReadLedger
 from livepick.models.registry import MODELS, Models
 from livepick.retraining.trainer_process import LOCK, last_progress
 from livepick.simulate.acquisition import Pace, Plan, acquire
@@ -182,13 +183,11 @@ def _until(service: subprocess.Popen[bytes], place: Path, ready: Callable[[Count
 
 def _counts(place: Path) -> Counts:
     try:
-        ledger = ReadLedger(place / "state" / LEDGER)
+        database = Database.read_only(place / "state" / LEDGER)
     except LedgerError:
         return Counts()  # the service has not reached this point yet
-    try:
-        return ledger.counts()
-    finally:
-        ledger.close()
+    with database:
+        return LedgerReader(database).counts()
 
 
 def _follow(service: subprocess.Popen[bytes], place: Path) -> list[Stage]:

@@ -32,7 +32,10 @@ from livepick.core.contracts.job import Result, StageSeconds
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality
-from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.page_queries import PageQueries
+from livepick.ledger.reader import LedgerReader
+from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring.health import Health
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.status import read_status
@@ -116,23 +119,27 @@ def served(folder: Path, count: int) -> Iterator[tuple[Web, Callable[[str], obje
         }
     )
     metrics = Metrics()
-    with contextlib.closing(Ledger(config.state.directory / LEDGER)) as ledger:
+    path = config.state.directory / LEDGER
+    with Database.writable(path) as writable, Database.read_only(path) as shared:
+        ledger, reader, engine = LedgerWriter(writable), LedgerReader(shared), threads(1)
         fill(ledger, metrics, folder / "in", count)
-        ledger.use_model(1, "trained", config.particle_fingerprint())
-        reader, engine = ReadLedger(ledger.path), threads(1)
+        ledger.session.use_model(1, "trained", config.particle_fingerprint())
         sources = Sources(
-            lambda: read_status(config, reader), lambda: Health(True, {}), lambda: config, reader
+            lambda: read_status(config, reader),
+            lambda: Health(True, {}),
+            lambda: config,
+            reader,
+            PageQueries(shared),
         )
         app = create_app(metrics, sources, engine.submit)
         web = Web(listen("127.0.0.1:0"), app.asgi, app.live.close)
         web.start()
-        yield web, ledger.begin_session
+        yield web, ledger.session.begin
         web.stop()
         engine.stop()
-        reader.close()
 
 
-def fill(ledger: Ledger, metrics: Metrics, root: Path, count: int) -> None:
+def fill(ledger: LedgerWriter, metrics: Metrics, root: Path, count: int) -> None:
     """Add picked micrographs to a ledger; only the newest have files."""
     random = np.random.default_rng(0)
     root.mkdir()
@@ -140,13 +147,13 @@ def fill(ledger: Ledger, metrics: Metrics, root: Path, count: int) -> None:
     with mrcfile.new(first, random.normal(0, 1, (SIZE_PX, SIZE_PX)).astype(np.float32)) as mrc:
         mrc.voxel_size = 1.5
     version, now = FileVersion.of(first.stat()), time.time()
-    with ledger.transaction():
+    with ledger.database.transaction():
         for number in range(count):
             relative = Path(f"FoilHole_1234567_Data_7654321_{number:05d}_fractions.mrc")
             landed_at = now - 20.0 * (count - number)
             if number >= count - NEWEST:
                 os.link(first, root / relative)
-            ledger.landed(root, relative, version, landed_at)
+            ledger.arrivals.landed(root, relative, version, landed_at)
             metrics.picking.landed(landed_at, collected=True)
             (claim,) = ledger.claim(1)
             result = made_up(random, version=number // (count // 2 + 1))

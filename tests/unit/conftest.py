@@ -10,8 +10,9 @@ from livepick.config.schema import Config
 from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.quality import Quality
+from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.rows import MicrographRow
-from livepick.ledger.writer import LEDGER, Ledger
+from livepick.ledger.writer import LedgerWriter
 
 
 class Clock:
@@ -33,9 +34,8 @@ def clock():
 @pytest.fixture
 def ledger(tmp_path, clock):
     """Return a new ledger, to write to."""
-    made = Ledger(tmp_path / "state" / LEDGER, clock=clock)
-    yield made
-    made.close()
+    with Database.writable(tmp_path / "state" / LEDGER) as database:
+        yield LedgerWriter(database, clock=clock)
 
 
 @pytest.fixture

@@ -9,9 +9,11 @@ from results import result
 
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.formats.micrograph import FileVersion
+from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.inbox import Inbox, Landed, Stop
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts
-from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.ledger.writer import LedgerWriter
 from livepick.picking import engine as engines
 from livepick.picking.coordinate_files import CoordinateFiles
 from livepick.picking.dispatch import Dispatch
@@ -92,13 +94,13 @@ class Session:
 
     def __init__(self, folder, work=find_two, engine=None, *, tables=False, **model):
         self.inbox = Inbox()
-        self.ledger = Ledger(folder / LEDGER)
+        self.ledger = LedgerWriter(Database.writable(folder / LEDGER))
         self.out = folder / "out"
         self.star = CoordinateFiles(self.out, [ROOT])
         self.instruments = Recorder()
         self.outputs = Outputs(
             [self.star],
-            self.ledger,
+            self.ledger.reader,
             self.instruments.output_failed,
             tables=[MicrographTable(self.out)] if tables else [],
         )
@@ -128,7 +130,7 @@ class Session:
 
     def start(self):
         self.thread.start()
-        self.reader = ReadLedger(self.ledger.path)
+        self.reader = LedgerReader(Database.read_only(self.ledger.database.path))
         return self
 
     def until(self, condition, seconds=30):
@@ -149,10 +151,10 @@ class Session:
         if self.thread.is_alive():
             self.stop()
         self.dispatch._engine.stop()
-        self.ledger.close()
+        self.ledger.database.close()
 
     def rows(self):
-        return {str(row.relative): row for row in self.ledger.recent()}
+        return {str(row.relative): row for row in self.ledger.reader.recent()}
 
     def files(self):
         return sorted(str(p.relative_to(self.out)) for p in self.out.rglob("*") if p.is_file())

@@ -15,7 +15,7 @@ from livepick.core.formats.ctf_files import find_ctfs
 from livepick.core.imaging.quality import CtfFigures
 from livepick.errors import LedgerError
 from livepick.ledger.inbox import CtfFound
-from livepick.ledger.writer import ReadLedger
+from livepick.ledger.reader import LedgerReader
 
 __all__ = ["Sidecars"]
 
@@ -42,7 +42,7 @@ class Sidecars:
     """
 
     def __init__(
-        self, ledger: ReadLedger, place: Path | None, *, found: Callable[[CtfFound], None]
+        self, ledger: LedgerReader, place: Path | None, *, found: Callable[[CtfFound], None]
     ) -> None:
         self._ledger = ledger
         self._place = place

@@ -1,5 +1,5 @@
 -- The state of a session: every micrograph ever seen, its picks, and every training run.
--- It is version ledger.SCHEMA_VERSION; what came later is in ledger.MIGRATIONS.
+-- Its version is SCHEMA_VERSION in database.py; later changes are in MIGRATIONS there.
 --
 -- A micrograph moves along
 --

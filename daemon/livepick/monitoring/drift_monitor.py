@@ -26,8 +26,8 @@ from livepick.core.evaluation.drift_test import (
     compare,
     silent,
 )
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
-from livepick.ledger.writer import ReadLedger
 
 __all__ = ["DriftWatch", "read_drift"]
 
@@ -52,7 +52,7 @@ class _Rows:
         return (self.model_version, *((row.id, row.picked_at) for row in rows))
 
 
-def read_drift(ledger: ReadLedger) -> Drift:
+def read_drift(ledger: LedgerReader) -> Drift:
     """Return the drift from a single read of the ledger, without an earlier result.
 
     Raises
@@ -77,7 +77,7 @@ class DriftWatch:
 
     def __init__(
         self,
-        ledger: ReadLedger,
+        ledger: LedgerReader,
         *,
         drifted: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
@@ -133,7 +133,7 @@ class DriftWatch:
             self._drifted(now[0].sentence)
 
 
-def _rows(ledger: ReadLedger) -> _Rows | None:
+def _rows(ledger: LedgerReader) -> _Rows | None:
     """Return the current model's reference and window, or None if there are too few rows."""
     model = ledger.model()
     if model is None or model.kind == "blob":
@@ -150,7 +150,7 @@ def _rows(ledger: ReadLedger) -> _Rows | None:
     return _Rows(model.version, tuple(reference), tuple(window))
 
 
-def _compared(ledger: ReadLedger, rows: _Rows, active: Sequence[DriftKind]) -> Drift | None:
+def _compared(ledger: LedgerReader, rows: _Rows, active: Sequence[DriftKind]) -> Drift | None:
     """Return the drift of the rows, or None if one of them has changed since it was read."""
     threshold = rows.window[-1].threshold or 0.0
     sides: list[list[Picked]] = []

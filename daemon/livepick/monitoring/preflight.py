@@ -37,7 +37,7 @@ from livepick.host.filesystem import file_system_type, is_network
 from livepick.host.lock import holder
 from livepick.ingest.presets import is_ignored_name, is_image_name, rules_for
 from livepick.ingest.scan import file_system
-from livepick.ledger.writer import LEDGER
+from livepick.ledger.database import LEDGER
 from livepick.models.registry import verify_graph
 from livepick.picking import tasks
 from livepick.retraining.seed_sources import refuse_too_few

@@ -20,8 +20,9 @@ from livepick.core.evaluation.drift_test import Drift, DriftFinding
 from livepick.core.imaging.quality_limits import VERDICTS, Verdict
 from livepick.errors import ModelError
 from livepick.host.disks import Disk
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts, MicrographRow, RunRow
-from livepick.ledger.writer import LEDGER, ReadLedger
 from livepick.models.registry import MODELS
 from livepick.monitoring.drift_monitor import read_drift
 from livepick.monitoring.problem import Problem
@@ -139,7 +140,7 @@ class Status:
 
 
 def read_status(
-    config: Config, ledger: ReadLedger | None = None, *, drift: Drift | None = None
+    config: Config, ledger: LedgerReader | None = None, *, drift: Drift | None = None
 ) -> Status:
     """Return the status of the session of ``config``; all counts are 0 if it has not begun.
 
@@ -162,14 +163,11 @@ def read_status(
     path = config.state.directory / LEDGER
     if not path.is_file():
         return Status(session=config.session.name)
-    opened = ReadLedger(path)
-    try:
-        return _read(config, opened, drift)
-    finally:
-        opened.close()
+    with Database.read_only(path) as database:
+        return _read(config, LedgerReader(database), drift)
 
 
-def _read(config: Config, ledger: ReadLedger, drift: Drift | None) -> Status:
+def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
     counts, runs = ledger.counts(), ledger.runs()
     in_use = ledger.model()
     model = None

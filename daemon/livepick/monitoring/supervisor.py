@@ -18,7 +18,7 @@ from livepick.host.disks import Disk, Role, space_of
 from livepick.host.gpus import Cards
 from livepick.host.systemd import Systemd
 from livepick.ingest.watcher import Watcher
-from livepick.ledger.writer import ReadLedger
+from livepick.ledger.reader import LedgerReader
 from livepick.monitoring.drift_monitor import DriftWatch
 from livepick.monitoring.health import Health, HealthCheck
 from livepick.monitoring.metrics.exporter import Metrics
@@ -67,7 +67,7 @@ class Supervisor:
         *,
         systemd: Systemd,
         metrics: Metrics,
-        ledger: ReadLedger,
+        ledger: LedgerReader,
         watcher: Watcher,
         dispatch: Dispatch,
         outputs: Outputs,

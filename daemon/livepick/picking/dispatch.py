@@ -33,7 +33,7 @@ from livepick.ledger.inbox import (
     Stop,
 )
 from livepick.ledger.rows import Claim
-from livepick.ledger.writer import Ledger
+from livepick.ledger.writer import LedgerWriter
 from livepick.picking.engine import Engine
 from livepick.picking.instruments import Instruments
 from livepick.picking.model_in_use import CurrentModel
@@ -82,7 +82,7 @@ class Dispatch:
         self,
         inbox: Inbox,
         *,
-        ledger: Ledger,
+        ledger: LedgerWriter,
         engine: Engine,
         outputs: Outputs,
         work: Callable[[Job], Result],
@@ -138,7 +138,7 @@ class Dispatch:
     # ---- a turn of the loop --------------------------------------------------------------------
 
     def _begin(self) -> None:
-        if recovered := self._ledger.recover():
+        if recovered := self._ledger.requeue.recover():
             _log.info("ledger: %d micrographs were in progress, queued again", recovered)
         self._model.begin()
         self._outputs.begin()
@@ -169,7 +169,8 @@ class Dispatch:
             self._fill()
             self._outputs.sync()
             if time.monotonic() - self._counted_at >= COUNT_SECONDS:
-                self._instruments.queue(self._ledger.counts(), self._ledger.oldest_waiting_at())
+                queries = self._ledger.reader
+                self._instruments.queue(queries.counts(), queries.oldest_waiting_at())
                 self._counted_at = time.monotonic()
         except LedgerWriteError as error:
             # The message stays in the backlog and is handled again.
@@ -252,7 +253,7 @@ class Dispatch:
             case RootState(root, available):
                 self._update_root(root, available=available)
             case RunChanged():
-                self._ledger.run_changed(
+                self._ledger.session.run_changed(
                     message.version,
                     message.fingerprint,
                     message.state,
@@ -290,6 +291,6 @@ class Dispatch:
         if not available:
             self._unavailable.add(root)
         elif root in self._unavailable:
-            if count := self._ledger.queue_vanished(root):
+            if count := self._ledger.requeue.vanished(root):
                 _log.info("%s: available again, %d micrographs are tried again", root, count)
             self._unavailable.discard(root)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from livepick import __version__
 from livepick.core.formats.star import Table, star_file, star_word
-from livepick.ledger.rows import CTF_FIGURES, QUALITY_FIGURES, Measured
+from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES
+from livepick.ledger.rows import Measured
 from livepick.picking.coordinate_files import write_if_different
 
 __all__ = ["CSV", "STAR", "MicrographTable"]

@@ -8,7 +8,7 @@ from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import Job, Result
 from livepick.ledger.inbox import PickingChanged
 from livepick.ledger.rows import Claim
-from livepick.ledger.writer import Ledger
+from livepick.ledger.writer import LedgerWriter
 
 __all__ = ["CurrentModel"]
 
@@ -36,7 +36,7 @@ class CurrentModel:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: LedgerWriter,
         *,
         bundle: Path,
         card: ModelCard,
@@ -82,9 +82,9 @@ class CurrentModel:
 
     def change_settings(self, change: PickingChanged) -> None:
         """Pick with other settings from now on."""
-        with self._ledger.transaction():
+        with self._ledger.database.transaction():
             if change.repick != self._repick:
-                self._ledger.leave_stale()  # queued under the previous policy
+                self._ledger.requeue.cancel_stale()  # queued under the previous policy
             count = self._queue_stale(change.repick, change.threshold)
         self._threshold, self._repick = change.threshold, change.repick
         _log.info(
@@ -106,15 +106,17 @@ class CurrentModel:
         Picks by a model trained for another particle count as provisional.
         """
         card, repick = self._card, self._repick
-        with self._ledger.transaction():
-            another = self._ledger.use_model(card.version, card.kind, card.particle_fingerprint)
+        with self._ledger.database.transaction():
+            another = self._ledger.session.use_model(
+                card.version, card.kind, card.particle_fingerprint
+            )
             if another and repick != "none":
                 repick = "all"
             return self._queue_stale(repick, self._threshold)
 
     def _queue_stale(self, repick: Repick, threshold: float | None) -> int:
         """Queue the micrographs due for the current model and a threshold; return how many."""
-        return self._ledger.queue_stale(
+        return self._ledger.requeue.stale(
             self._card.version,
             repick=repick,
             threshold=self._lowest_score(threshold),

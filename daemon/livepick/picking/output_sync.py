@@ -18,8 +18,8 @@ from typing import Protocol
 from livepick.core.contracts.job import Result
 from livepick.core.imaging.picks import Picks
 from livepick.errors import OutputError
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Claim, Measured, Visible
-from livepick.ledger.writer import Ledger
 
 __all__ = ["Export", "Outputs", "Table"]
 
@@ -87,7 +87,7 @@ class Outputs:
     def __init__(
         self,
         exports: Sequence[Export],
-        ledger: Ledger,
+        ledger: LedgerReader,
         failed: Callable[[], None],
         *,
         tables: Sequence[Table] = (),

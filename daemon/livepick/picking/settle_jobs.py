@@ -26,7 +26,7 @@ from livepick.errors import (
 )
 from livepick.ledger.inbox import Finished
 from livepick.ledger.rows import Claim
-from livepick.ledger.writer import Ledger
+from livepick.ledger.writer import LedgerWriter
 from livepick.picking.engine import Engine
 from livepick.picking.instruments import Instruments
 from livepick.picking.model_in_use import CurrentModel
@@ -66,7 +66,7 @@ class JobSettler:
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        ledger: LedgerWriter,
         outputs: Outputs,
         instruments: Instruments,
         engine: Engine,

@@ -8,7 +8,7 @@ from livepick.config.alert_thresholds import SESSION_SECONDS
 from livepick.errors import MicrographError
 from livepick.ledger.inbox import Landed, SetAside
 from livepick.ledger.rows import Arrival
-from livepick.ledger.writer import Ledger
+from livepick.ledger.writer import LedgerWriter
 from livepick.picking.instruments import Instruments
 from livepick.picking.output_sync import Outputs
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 def take_arrivals(
     batch: Sequence[Landed | SetAside],
     *,
-    ledger: Ledger,
+    ledger: LedgerWriter,
     outputs: Outputs,
     instruments: Instruments,
 ) -> None:
@@ -31,7 +31,7 @@ def take_arrivals(
     LedgerWriteError
         Writing to the ledger failed; nothing was recorded or counted.
     """
-    with ledger.transaction():
+    with ledger.database.transaction():
         outcomes = [_record(message, ledger) for message in batch]
         collected = _collected(
             (
@@ -60,7 +60,7 @@ def take_arrivals(
 
 
 def _record(
-    message: Landed | SetAside, ledger: Ledger
+    message: Landed | SetAside, ledger: LedgerWriter
 ) -> tuple[Arrival, tuple[str, str, str] | None]:
     """Record one arrival.
 
@@ -75,25 +75,27 @@ def _record(
         relative = Path(_printable(relative))
     elif isinstance(message, SetAside):
         failure = (message.reason, message.error, message.remedy)
-    elif (twin := ledger.namesake(root, relative)) is not None:
+    elif (twin := ledger.reader.namesake(root, relative)) is not None:
         failure = (
             MicrographError.reason,
             f"{relative} would have the same coordinates file as {twin}",
             "Rename one of them, or leave one out with watch.exclude.",
         )
     if failure is None:
-        return ledger.landed(root, relative, message.version, message.landed_at), None
-    arrival = ledger.set_aside(root, relative, message.version, message.landed_at, failure)
+        return ledger.arrivals.landed(root, relative, message.version, message.landed_at), None
+    arrival = ledger.arrivals.set_aside(root, relative, message.version, message.landed_at, failure)
     return arrival, failure
 
 
-def _collected(landed: Iterable[Landed | SetAside], ledger: Ledger) -> frozenset[Landed | SetAside]:
+def _collected(
+    landed: Iterable[Landed | SetAside], ledger: LedgerWriter
+) -> frozenset[Landed | SetAside]:
     """Record and return the micrographs that show that data collection is in progress.
 
     Files found by the first listing may be years old, so they count only if the session is
     continuing: then they landed while the service was down.
     """
-    last = max(ledger.last_collected(), default=float("-inf"))
+    last = max(ledger.reader.last_collected(), default=float("-inf"))
     collected = frozenset(
         message
         for message in landed
@@ -101,7 +103,7 @@ def _collected(landed: Iterable[Landed | SetAside], ledger: Ledger) -> frozenset
         or message.landed_at - last < SESSION_SECONDS
     )
     if collected:
-        ledger.collected(sorted(message.landed_at for message in collected))
+        ledger.arrivals.collected(sorted(message.landed_at for message in collected))
     return collected
 
 

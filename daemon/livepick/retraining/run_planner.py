@@ -16,7 +16,7 @@ from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard, bundle_name
 from livepick.core.contracts.run import RUNS, RunMicrograph, RunSpec
 from livepick.core.formats.ctf_files import find_ctfs
-from livepick.ledger.writer import ReadLedger
+from livepick.ledger.reader import LedgerReader
 from livepick.models.registry import Models
 from livepick.retraining.holdout_split import split
 from livepick.retraining.instruments import Instruments
@@ -61,7 +61,7 @@ class Ordering:
         *,
         models: Models,
         metrics: Instruments,
-        ledger: ReadLedger,
+        ledger: LedgerReader,
         submit: Submit,
         fingerprint: str | None = None,
         latest: bool = False,

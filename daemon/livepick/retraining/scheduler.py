@@ -46,8 +46,8 @@ from livepick.errors import (
     ProviderError,
 )
 from livepick.host.atomic_files import write_atomically
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import RunState
-from livepick.ledger.writer import ReadLedger
 from livepick.models.registry import Bundle, Models
 from livepick.retraining.fingerprints import drift_fingerprint, is_of
 from livepick.retraining.instruments import Instruments
@@ -105,7 +105,7 @@ class Retrain:
         models: Models,
         metrics: Instruments,
         serving: Bundle,
-        ledger: ReadLedger,
+        ledger: LedgerReader,
         submit: Submit,
         compute: Compute,
         probe: Probe,

@@ -16,8 +16,8 @@ from livepick.core.contracts.run import RunMicrograph
 from livepick.core.formats.positions import Positions
 from livepick.core.imaging.picks import Picks
 from livepick.errors import CoordinatesError
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
-from livepick.ledger.writer import ReadLedger
 from livepick.retraining.holdout_split import LEAST_MICROGRAPHS, is_fit_to_learn_from
 from livepick.retraining.seeds_from_coordinates import BELIEVED, Curated, Matches, named
 
@@ -92,7 +92,7 @@ class Order:
     """
 
     def __init__(
-        self, ledger: ReadLedger, kind: Literal["landed", "spread", "latest"] = "landed"
+        self, ledger: LedgerReader, kind: Literal["landed", "spread", "latest"] = "landed"
     ) -> None:
         self._ledger = ledger
         self._kind = kind
@@ -200,7 +200,7 @@ def refuse_too_few(config: Config, place: Path, positions: Mapping[str, Position
         )
 
 
-def begun(config: Config, ledger: ReadLedger) -> NotYet | None:
+def begun(config: Config, ledger: LedgerReader) -> NotYet | None:
     """Return ``NotYet`` until ``bootstrap.micrographs`` are picked, then None."""
     picked, wanted = ledger.counts().picked, config.bootstrap.micrographs
     if picked >= wanted:
@@ -232,7 +232,7 @@ class FromLedger:
         Card of that model.
     """
 
-    def __init__(self, config: Config, ledger: ReadLedger, card: ModelCard, order: Order) -> None:
+    def __init__(self, config: Config, ledger: LedgerReader, card: ModelCard, order: Order) -> None:
         self._config = config
         self._ledger = ledger
         self._card = card
@@ -273,7 +273,7 @@ class FromLedger:
 class FromCoordinates:
     """Seeds that a person made or curated; all of them are accepted."""
 
-    def __init__(self, config: Config, ledger: ReadLedger, place: Path) -> None:
+    def __init__(self, config: Config, ledger: LedgerReader, place: Path) -> None:
         self._config = config
         self._ledger = ledger
         self._curated = Curated(place)

@@ -19,8 +19,8 @@ from livepick.core.contracts.bundle import ModelCard, read_card
 from livepick.core.contracts.job import Job, Result
 from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import EngineError, LivepickError, ModelError
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
-from livepick.ledger.writer import ReadLedger
 from livepick.models.registry import verify_graph
 from livepick.retraining.holdout_split import is_fit_to_learn_from
 from livepick.retraining.seed_sources import NotYet, Order, Seeds, Tally, begun, seeded
@@ -67,7 +67,7 @@ class FromModel:
     def __init__(
         self,
         config: Config,
-        ledger: ReadLedger,
+        ledger: LedgerReader,
         submit: Submit,
         bundle: Path,
         *,

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from livepick.config.schema import Config
 from livepick.host.lock import holder, lock_file
-from livepick.ledger.writer import LEDGER
+from livepick.ledger.database import LEDGER
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.human_units import span
 from livepick.monitoring.problem import Problem

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from livepick.core.imaging.picks import Picks
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
-from livepick.ledger.writer import ReadLedger
 from livepick.monitoring.quality_figures import (
     PICKS_FIGURES,
     FigureText,
@@ -57,7 +57,7 @@ class Tile:
         return f"{reasons[0]}{more}"
 
 
-def tile_of(row: MicrographRow, ledger: ReadLedger, diameter_angstrom: float) -> Tile | None:
+def tile_of(row: MicrographRow, ledger: LedgerReader, diameter_angstrom: float) -> Tile | None:
     """Return a micrograph as drawn on the page; None without picks."""
     candidates = ledger.candidates(row.id)
     if candidates is None or row.shape_px is None or row.pixel_size_angstrom is None:
@@ -81,7 +81,7 @@ def _path(picks: Picks) -> str:
 
 
 def candidates_json(
-    tile: Tile, ledger: ReadLedger, newest: Sequence[MicrographRow]
+    tile: Tile, ledger: LedgerReader, newest: Sequence[MicrographRow]
 ) -> dict[str, object]:
     """Return the data of the full view: all candidates, and the newest micrographs' pick counts.
 

@@ -15,7 +15,8 @@ from typing import Final
 from livepick.config.alert_thresholds import LATEST
 from livepick.config.schema import Config
 from livepick.core.formats.header import printable
-from livepick.ledger.writer import ReadLedger
+from livepick.ledger.page_queries import PageQueries
+from livepick.ledger.reader import LedgerReader
 from livepick.models.registry import MODELS, Models
 from livepick.models.summary import entries
 from livepick.monitoring.disk_usage import rooms_of
@@ -53,7 +54,8 @@ class Sources:
     health: Callable[[], Health]
     config: Callable[[], Config]
     """Function that returns the settings in force."""
-    ledger: ReadLedger
+    ledger: LedgerReader
+    queries: PageQueries
 
 
 class Sections:
@@ -123,8 +125,8 @@ class Sections:
         }
 
     def _pace(self, now: float) -> Pace:
-        ledger = self._sources.ledger
-        return pace_of(ledger.latest(LATEST), ledger.hourly(now), collected=ledger.last_collected())
+        ledger, hourly = self._sources.ledger, self._sources.queries.hourly(now)
+        return pace_of(ledger.latest(LATEST), hourly, collected=ledger.last_collected())
 
     def _headline(self, status: Status, pace: Pace, now: float) -> Headline:
         sources = self._sources
@@ -137,11 +139,11 @@ class Sections:
         return self._headline(self._sources.status(), self._pace(now), now)
 
     def _trends(self) -> str:
-        mark = self._sources.ledger.mark()
-        if self._plots is None or self._plots[0] != mark:
-            timeline = self._sources.ledger.timeline()
+        counter = self._sources.queries.change_counter()
+        if self._plots is None or self._plots[0] != counter:
+            timeline = self._sources.queries.timeline()
             plots = (picks_plot(timeline), score_plot(timeline))
-            self._plots = (mark, render_template("trends.html", plots=plots))
+            self._plots = (counter, render_template("trends.html", plots=plots))
         return self._plots[1]
 
     def _tile(self, micrograph_id: int) -> Tile | None:
@@ -163,13 +165,13 @@ class Sections:
         tile = self._tile(micrograph_id)
         if tile is None:
             return None
-        newer, older = self._sources.ledger.beside(micrograph_id)
+        newer, older = self._sources.queries.neighbours(micrograph_id)
         template = "micrograph_page.html" if whole else "micrograph.html"
         return render_template(template, tile=tile, newer=newer, older=older)
 
     def found(self, text: str, *, whole: bool) -> str:
         """Return the HTML for the micrographs with this text in their name."""
-        rows = self._sources.ledger.search(text, FOUND + 1) if text else []
+        rows = self._sources.queries.search(text, FOUND + 1) if text else []
         template = "found_page.html" if whole else "found.html"
         return render_template(template, text=text, rows=rows[:FOUND], more=len(rows) > FOUND)
 

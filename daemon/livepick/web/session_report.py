@@ -29,8 +29,10 @@ from livepick.core.contracts.training_report import (
 from livepick.core.evaluation.drift_test import Drift
 from livepick.core.imaging.quality_limits import Verdict
 from livepick.errors import LivepickError
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.page_queries import PageQueries
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts, MicrographRow, RunRow, Session
-from livepick.ledger.writer import LEDGER, ReadLedger
 from livepick.models.promotions import Promotion
 from livepick.models.registry import MODELS, Models
 from livepick.models.summary import Entry, entries
@@ -163,11 +165,8 @@ def collect(
     path = config.state.directory / LEDGER
     if not path.is_file():
         return _of_nothing(config, settings, made_at)
-    ledger = ReadLedger(path)
-    try:
-        return _collect(config, settings, ledger, made_at, pictures=pictures)
-    finally:
-        ledger.close()
+    with Database.read_only(path) as database:
+        return _collect(config, settings, database, made_at, pictures=pictures)
 
 
 def _of_nothing(config: Config, settings: str, made_at: float) -> ClosingReport:
@@ -194,13 +193,14 @@ def _of_nothing(config: Config, settings: str, made_at: float) -> ClosingReport:
 
 
 def _collect(
-    config: Config, settings: str, ledger: ReadLedger, made_at: float, *, pictures: bool
+    config: Config, settings: str, database: Database, made_at: float, *, pictures: bool
 ) -> ClosingReport:
+    ledger, queries = LedgerReader(database), PageQueries(database)
     drift = read_drift(ledger)
     status = read_status(config, ledger, drift=drift)
-    landings = ledger.last_landings(max(1, status.counts.total))
+    landings = queries.last_landings(max(1, status.counts.total))
     failed = ledger.recent(max(1, status.counts.failed), state="failed")
-    timeline = ledger.timeline()
+    timeline = queries.timeline()
     ranking: Ranking = rank(ledger.with_picks(), MOST_PICTURES // 2)
     models = Models(config.state.directory / MODELS)
     return ClosingReport(
@@ -226,13 +226,13 @@ def _collect(
 
 
 def _pictured(
-    numbers: Sequence[int], ledger: ReadLedger, config: Config, *, pictures: bool
+    numbers: Sequence[int], ledger: LedgerReader, config: Config, *, pictures: bool
 ) -> tuple[Pictured, ...]:
     rows = (ledger.get(number) for number in numbers)
     return tuple(_draw(row, ledger, config, pictures=pictures) for row in rows if row is not None)
 
 
-def _draw(row: MicrographRow, ledger: ReadLedger, config: Config, *, pictures: bool) -> Pictured:
+def _draw(row: MicrographRow, ledger: LedgerReader, config: Config, *, pictures: bool) -> Pictured:
     particle = config.particle
     tile = tile_of(row, ledger, particle.diameter_angstrom)
     if not pictures or tile is None or row.pixel_size_angstrom is None:

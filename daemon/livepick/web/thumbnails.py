@@ -15,8 +15,8 @@ from concurrent.futures import BrokenExecutor, Future
 from livepick.config.schema import Config
 from livepick.core.contracts.job import ImageKind, RenderJob
 from livepick.errors import EngineError, LivepickError
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
-from livepick.ledger.writer import ReadLedger
 from livepick.picking.tasks import render
 
 __all__ = ["NoPictureError", "Submit", "Thumbnails"]
@@ -75,7 +75,7 @@ class Thumbnails:
 
     def __init__(
         self,
-        ledger: ReadLedger,
+        ledger: LedgerReader,
         config: Callable[[], Config],
         submit: Submit,
         *,

@@ -1,6 +1,5 @@
 """``livepick status``: what it says first, past which faults, and again and again."""
 
-import contextlib
 import json
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from livepick.config.last_known_good import keep
 from livepick.config.yaml_loader import load_config
 from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import ConfigError
-from livepick.ledger.writer import LEDGER, Ledger
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring.problem import Problem, config_refused
 from livepick.web.client import Answer
 
@@ -93,8 +93,8 @@ SMALL = Problem("no_gpu", "attention", "No GPU is available.", "It is slower.")
 def begun(config_file):
     """Return the config file of a session that has a ledger, and a copy of what is in force."""
     config = load_config(config_file)
-    with contextlib.closing(Ledger(config.state.directory / LEDGER)) as ledger:
-        ledger.begin_session("krios2")
+    with Database.writable(config.state.directory / LEDGER) as database:
+        LedgerWriter(database).session.begin("krios2")
         keep(config)
     return config_file
 
@@ -214,10 +214,11 @@ def test_a_report_is_written_past_a_fault(begun, tmp_path, capsys):
 def test_newest_are_those_that_landed_last(begun, capsys):
     """A model that picks the old ones again does not make them new."""
     root = begun.parent / "in"
-    with contextlib.closing(Ledger(load_config(begun).state.directory / LEDGER)) as ledger:
+    with Database.writable(load_config(begun).state.directory / LEDGER) as database:
+        ledger = LedgerWriter(database)
         for number in (1, 2, 3):
             version = FileVersion(100, number, number)
-            ledger.landed(root, Path(f"{number}.mrc"), version, 1000.0 * number)
+            ledger.arrivals.landed(root, Path(f"{number}.mrc"), version, 1000.0 * number)
         for claim in ledger.claim(1):  # the oldest
             ledger.picked(claim, result())
 

@@ -9,7 +9,9 @@ from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.ingest.ctf_watcher import Sidecars
-from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.reader import LedgerReader
+from livepick.ledger.writer import LedgerWriter
 
 V1, V2 = FileVersion(100, 1, 7), FileVersion(200, 2, 7)
 CTFFIND = """\
@@ -22,13 +24,12 @@ CTFFIND = """\
 
 @pytest.fixture
 def ledger(tmp_path):
-    made = Ledger(tmp_path / LEDGER)
-    yield made
-    made.close()
+    with Database.writable(tmp_path / LEDGER) as database:
+        yield LedgerWriter(database)
 
 
 def pick(ledger, root, name, version=V1):
-    ledger.landed(root, Path(name), version, 900.0)
+    ledger.arrivals.landed(root, Path(name), version, 900.0)
     (claim,) = ledger.claim(1)
     result = Result(
         picks=Picks.empty(),
@@ -47,9 +48,8 @@ def pick(ledger, root, name, version=V1):
 
 def look(ledger):
     messages = []
-    reader = ReadLedger(ledger.path)
-    Sidecars(reader, None, found=messages.append).look()
-    reader.close()
+    with Database.read_only(ledger.database.path) as database:
+        Sidecars(LedgerReader(database), None, found=messages.append).look()
     for message in messages:
         assert ledger.ctf_found(message.micrograph_id, message.content, message.figures)
     return len(messages)
@@ -59,11 +59,11 @@ def test_a_text_that_comes_late_is_found_and_judged(ledger, tmp_path):
     """Until then there is nothing; afterwards it is not looked for again."""
     number = pick(ledger, tmp_path, "a.mrc")
     assert look(ledger) == 0
-    assert ledger.get(number).ctf is None
+    assert ledger.reader.get(number).ctf is None
 
     (tmp_path / "a.txt").write_text(CTFFIND.format(resolution=9.5))
     assert look(ledger) == 1
-    row = ledger.get(number)
+    row = ledger.reader.get(number)
     assert (row.ctf.defocus_u_angstrom, row.ctf.ctf_resolution_angstrom) == (10864, 9.5)
     assert row.quality_verdict == "doubtful"
     assert "9.5" in row.quality_reason
@@ -74,14 +74,14 @@ def test_the_figures_outlive_a_second_picking_and_not_a_new_content(ledger, tmp_
     """Another model sees the same exposure; another content is another exposure."""
     number = pick(ledger, tmp_path, "a.mrc")
     assert ledger.ctf_found(number, 1, CtfFigures(11000.0, 10000.0, 0.0, 20.0))
-    ledger.queue_stale(1, repick="all", threshold=0.5)
+    ledger.requeue.stale(1, repick="all", threshold=0.5)
     pick(ledger, tmp_path, "a.mrc")
-    assert ledger.get(number).ctf.defocus_v_angstrom == 10000
-    assert ledger.get(number).quality_verdict == "bad"
+    assert ledger.reader.get(number).ctf.defocus_v_angstrom == 10000
+    assert ledger.reader.get(number).quality_verdict == "bad"
 
     pick(ledger, tmp_path, "a.mrc", V2)
-    assert ledger.get(number).ctf is None
-    assert ledger.get(number).quality_verdict == "good"
+    assert ledger.reader.get(number).ctf is None
+    assert ledger.reader.get(number).quality_verdict == "good"
     assert not ledger.ctf_found(number, 1, CtfFigures(11000.0, 10000.0, 0.0, 4.0))
 
 
@@ -89,10 +89,9 @@ def test_a_damaged_text_is_told_once(ledger, tmp_path, caplog):
     """And costs the micrograph nothing."""
     pick(ledger, tmp_path, "a.mrc")
     (tmp_path / "a.txt").write_text(CTFFIND.format(resolution=4).replace("10864.0", "?"))
-    reader = ReadLedger(ledger.path)
-    sidecars = Sidecars(reader, None, found=pytest.fail)
-    for _ in range(2):
-        assert sidecars.look() == 0
-    reader.close()
+    with Database.read_only(ledger.database.path) as database:
+        sidecars = Sidecars(LedgerReader(database), None, found=pytest.fail)
+        for _ in range(2):
+            assert sidecars.look() == 0
 
     assert len([r for r in caplog.records if "a.txt" in r.getMessage()]) == 1

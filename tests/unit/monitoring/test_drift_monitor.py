@@ -27,7 +27,7 @@ class Microscope:
             self.clock.now += 1
             self.landed += 1
             place = Path(f"m{self.landed:05d}.mrc")
-            self.ledger.landed(Path("/m"), place, FileVersion(1, 1, 1), self.clock.now)
+            self.ledger.arrivals.landed(Path("/m"), place, FileVersion(1, 1, 1), self.clock.now)
         self.pick(
             count, picks=picks, version=version, kind=kind, threshold=threshold, doubtful=doubtful
         )
@@ -53,7 +53,7 @@ def told():
 
 @pytest.fixture
 def watch(ledger, clock, told):
-    return DriftWatch(ledger, drifted=told.append, clock=clock)
+    return DriftWatch(ledger.reader, drifted=told.append, clock=clock)
 
 
 def kinds(drift):
@@ -65,7 +65,7 @@ def test_a_drift_is_told_once_when_it_begins_and_logged_when_it_ends(
 ):
     """However often one looks, and whatever comes to it."""
     caplog.set_level(logging.INFO, logger="livepick.monitoring.drift_monitor")
-    ledger.use_model(1, "trained", "particle")
+    ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     assert watch.look().measures
     assert told == []
@@ -87,17 +87,17 @@ def test_a_drift_stays_while_it_is_nearly_over(ledger, microscope, watch):
 
     ``livepick status`` looks for the first time.
     """
-    ledger.use_model(1, "trained", "particle")
+    ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
     watch.look()
     microscope.land(WINDOW, picks=42)
     assert kinds(watch.look()) == ["fewer_picks"]
-    assert read_drift(ledger).findings == ()
+    assert read_drift(ledger.reader).findings == ()
 
 
 def test_a_second_drift_is_told_again(ledger, microscope, watch, told):
-    ledger.use_model(1, "trained", "particle")
+    ledger.session.use_model(1, "trained", "particle")
     for picks in (60, 60, 60, 25, 60, 25):
         microscope.land(WINDOW, picks=picks)
         watch.look()
@@ -106,17 +106,17 @@ def test_a_second_drift_is_told_again(ledger, microscope, watch, told):
 
 def test_the_ledger_is_read_seldom(ledger, microscope, watch, clock, monkeypatch):
     """Candidates only if there is a new micrograph, and rows at most every few seconds."""
-    ledger.use_model(1, "trained", "particle")
+    ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     watch.look()
     asked = []
-    monkeypatch.setattr(ledger, "candidates", asked.append)
-    monkeypatch.setattr(ledger, "model", lambda: asked.append("model"))
+    monkeypatch.setattr(ledger.reader, "candidates", asked.append)
+    monkeypatch.setattr(ledger.reader, "model", lambda: asked.append("model"))
     clock.now += LOOK_SECONDS / 2
     watch.look()
     assert asked == []
     monkeypatch.undo()
-    monkeypatch.setattr(ledger, "candidates", asked.append)
+    monkeypatch.setattr(ledger.reader, "candidates", asked.append)
     clock.now += LOOK_SECONDS
     assert watch.look().measures
     assert asked == []
@@ -125,50 +125,50 @@ def test_the_ledger_is_read_seldom(ledger, microscope, watch, clock, monkeypatch
 def test_what_landed_before_the_training_is_no_reference(ledger, microscope):
     """A network scores what it was trained on higher; what landed during the training counts."""
     microscope.land(60, kind="blob", version=0)
-    ledger.run_changed(1, "fingerprint", "running")
+    ledger.session.run_changed(1, "fingerprint", "running")
     microscope.land(REFERENCE, kind="blob", version=0)
-    ledger.run_changed(1, "fingerprint", "promoted")
-    ledger.use_model(1, "trained", "particle")
-    ledger.queue_stale(1, repick="provisional", threshold=0.5)
+    ledger.session.run_changed(1, "fingerprint", "promoted")
+    ledger.session.use_model(1, "trained", "particle")
+    ledger.requeue.stale(1, repick="provisional", threshold=0.5)
     microscope.pick(60, picks=200)
     microscope.pick(REFERENCE, picks=60)
     microscope.land(WINDOW, picks=60)
-    drift = read_drift(ledger)
+    drift = read_drift(ledger.reader)
     assert drift.measures
     assert drift.findings == ()
 
 
 def test_the_blob_picker_is_not_watched(ledger, microscope):
-    ledger.use_model(0, "blob", "particle")
+    ledger.session.use_model(0, "blob", "particle")
     microscope.land(REFERENCE + WINDOW, version=0, kind="blob")
     microscope.land(WINDOW, version=0, kind="blob", picks=10)
-    assert not read_drift(ledger).measures
+    assert not read_drift(ledger.reader).measures
 
 
 def test_a_changed_threshold_is_no_drift(ledger, microscope):
     """Scores are uniform from 0.5 on: 0.75 halves the picks of the same micrographs."""
-    ledger.use_model(1, "trained", "particle")
+    ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE)
     microscope.land(WINDOW, threshold=0.75)
-    assert read_drift(ledger).measures
-    assert read_drift(ledger).findings == ()
+    assert read_drift(ledger.reader).measures
+    assert read_drift(ledger.reader).findings == ()
 
 
 def test_candidates_below_the_threshold_do_not_count(ledger, microscope):
-    ledger.use_model(1, "trained", "particle")
+    ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE)
     microscope.land(WINDOW, doubtful=300)
-    assert read_drift(ledger).measures
-    assert read_drift(ledger).findings == ()
+    assert read_drift(ledger.reader).measures
+    assert read_drift(ledger.reader).findings == ()
 
 
 def test_another_model_begins_without_the_findings_of_the_one_before(ledger, microscope, watch):
     """A finding that there is has lower limits, and seven tenths of the picks would keep it."""
-    ledger.use_model(1, "trained", "particle")
+    ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
     assert watch.look().findings
-    ledger.use_model(2, "trained", "particle")
+    ledger.session.use_model(2, "trained", "particle")
     microscope.land(REFERENCE, version=2)
     microscope.land(WINDOW, version=2, picks=42)
     drift = watch.look()
@@ -177,12 +177,12 @@ def test_another_model_begins_without_the_findings_of_the_one_before(ledger, mic
 
 
 def test_another_model_ends_the_drift_of_the_one_before(ledger, microscope, watch, told):
-    ledger.use_model(1, "trained", "particle")
+    ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
     assert watch.look().findings
     microscope.clock.now += LOOK_SECONDS
-    ledger.use_model(2, "trained", "particle")
+    ledger.session.use_model(2, "trained", "particle")
     assert watch.look().findings == ()
     microscope.land(REFERENCE + WINDOW, version=2, picks=25)
     assert watch.look().findings == ()
@@ -193,21 +193,21 @@ def test_a_micrograph_that_is_picked_anew_while_one_looks_is_waited_for(
     ledger, microscope, watch, monkeypatch
 ):
     """Its candidates are gone for a moment; the next look has them."""
-    ledger.use_model(1, "trained", "particle")
+    ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     with monkeypatch.context() as gone:
-        gone.setattr(ledger, "candidates", lambda _: None)
+        gone.setattr(ledger.reader, "candidates", lambda _: None)
         assert not watch.look().measures
-        assert not read_drift(ledger).measures
+        assert not read_drift(ledger.reader).measures
     microscope.clock.now += LOOK_SECONDS
     assert watch.look().measures
 
 
 def test_the_status_says_it_without_a_service(make_config, ledger, microscope):
-    ledger.use_model(1, "trained", "particle")
+    ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
-    (entry,) = read_status(make_config(), ledger).as_json()["drift"]
+    (entry,) = read_status(make_config(), ledger.reader).as_json()["drift"]
     assert entry["finding"] == "fewer_picks"
     assert "median" in entry["evidence"]
     assert entry["remedy"]
@@ -220,10 +220,10 @@ def test_metrics_have_every_figure_and_finding_from_the_start(ledger, microscope
         assert sample("livepick_drift_score", {"figure": figure}) == 0
     for kind in DRIFT_KINDS:
         assert sample("livepick_drift_active", {"finding": kind}) == 0
-    ledger.use_model(1, "trained", "particle")
+    ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
-    metrics.training.drifted(read_drift(ledger))
+    metrics.training.drifted(read_drift(ledger.reader))
     assert sample("livepick_drift_active", {"finding": "fewer_picks"}) == 1
     assert sample("livepick_drift_active", {"finding": "more_picks"}) == 0
     assert sample("livepick_drift_score", {"figure": "picks"}) > 1

@@ -1,7 +1,6 @@
 """What ``livepick check`` tries beforehand."""
 
 import concurrent.futures
-import contextlib
 import importlib.util
 import json
 import os
@@ -21,7 +20,7 @@ from livepick.config.sections import Device
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError, ProviderError
 from livepick.ingest.scan import FileSystem
-from livepick.ledger.writer import LEDGER, Ledger
+from livepick.ledger.database import LEDGER, Database
 from livepick.models.registry import Models
 from livepick.monitoring import preflight
 from livepick.monitoring.preflight import Check, check_environment
@@ -122,7 +121,7 @@ def test_a_ledger_on_a_network_file_system_is_a_fault(
 def test_a_running_service_is_seen(tmp_path: Path) -> None:
     """It has the ledger and the port, and neither is a fault."""
     with (
-        contextlib.closing(Ledger(tmp_path / "state" / LEDGER)),
+        Database.writable(tmp_path / "state" / LEDGER),
         socket.create_server(("127.0.0.1", 0)) as door,
     ):
         port = door.getsockname()[1]

@@ -1,12 +1,12 @@
 """What ``livepick status`` and the page say of a run under way."""
 
-import contextlib
 import json
 import time
 
 import pytest
 
-from livepick.ledger.writer import LEDGER, Ledger
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring import status as status_module
 from livepick.monitoring.status import read_status
 
@@ -17,17 +17,18 @@ def say(make_config):
     config = make_config()
     folder = config.state.directory / "runs" / "0001"
     folder.mkdir(parents=True)
-    ledger = Ledger(config.state.directory / LEDGER)
-    ledger.begin_session("test")
+    database = Database.writable(config.state.directory / LEDGER)
+    ledger = LedgerWriter(database)
+    ledger.session.begin("test")
 
     def look(*lines, reason=""):
         fingerprint = config.training_fingerprint()
-        ledger.run_changed(1, fingerprint, "running", reason=reason, figures={})
+        ledger.session.run_changed(1, fingerprint, "running", reason=reason, figures={})
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / "progress.jsonl").write_text(text)
         return read_status(config)
 
-    with contextlib.closing(ledger):
+    with database:
         yield look
 
 

@@ -51,7 +51,7 @@ class Parts:
             config,
             systemd=Systemd({}),
             metrics=self.metrics,
-            ledger=ledger,
+            ledger=None if ledger is None else ledger.reader,
             watcher=SimpleNamespace(health=lambda: self.watching, is_alive=lambda: True),
             dispatch=self.dispatch,
             outputs=self.outputs,
@@ -146,7 +146,7 @@ def test_a_restart_knows_when_a_run_last_ended_so(make_config, ledger, clock):
     """Else a failure long mended would raise its alert again, or a new one would be silent."""
     for version, state in enumerate(("promoted", "failed", "promoted", "failed"), start=1):
         clock.now = 1000.0 * version
-        ledger.run_changed(version, "abc", state)
+        ledger.session.run_changed(version, "abc", state)
     parts = Parts(make_config(), ledger=ledger)
     parts.supervisor.describe(SimpleNamespace(version=0, kind="blob"))
 
@@ -172,7 +172,7 @@ def test_empty_micrographs_in_a_row_are_what_the_ledger_has(make_config, ledger)
     """As on the page: a restart loses none, and none is left when they are picked again."""
 
     def pick(name, *scores, content=1):
-        ledger.landed(Path("/m"), Path(name), FileVersion(100, content, 7), 900.0)
+        ledger.arrivals.landed(Path("/m"), Path(name), FileVersion(100, content, 7), 900.0)
         (claim,) = ledger.claim(1)
         ledger.picked(claim, result(scores=scores))
         started = Parts(make_config(), ledger)
@@ -186,11 +186,11 @@ def test_empty_micrographs_in_a_row_are_what_the_ledger_has(make_config, ledger)
 def test_verdicts_of_the_ledger_are_seen_with_the_ctf(make_config, ledger):
     """A sidecar comes later, and the verdict at the first picks is not the last word."""
     for name in ("a.mrc", "b.mrc"):
-        ledger.landed(Path("/m"), Path(name), FileVersion(100, 1, 7), 900.0)
+        ledger.arrivals.landed(Path("/m"), Path(name), FileVersion(100, 1, 7), 900.0)
     for claim in ledger.claim(2):
         ledger.picked(claim, result())
     ledger.ctf_found(claim.id, 1, CtfFigures(11_000.0, 10_000.0, 0.0, 20.0))
-    ledger.landed(Path("/m"), Path("c.mrc"), FileVersion(100, 1, 7), 900.0)
+    ledger.arrivals.landed(Path("/m"), Path("c.mrc"), FileVersion(100, 1, 7), 900.0)
     parts = Parts(make_config(), ledger)
     parts.supervisor.beat()
 
@@ -203,8 +203,8 @@ def test_verdicts_of_the_ledger_are_seen_with_the_ctf(make_config, ledger):
 
 def test_a_restart_goes_on_with_the_session_that_collected(make_config, ledger):
     """Not with what was there at the start, which the ledger has, too."""
-    ledger.landed(Path("/m"), Path("a.mrc"), FileVersion(100, 1, 7), 5000.0)
-    ledger.collected([900.0, 960.0])
+    ledger.arrivals.landed(Path("/m"), Path("a.mrc"), FileVersion(100, 1, 7), 5000.0)
+    ledger.arrivals.collected([900.0, 960.0])
     parts = Parts(make_config(), ledger)
     parts.supervisor.describe(SimpleNamespace(version=0, kind="blob"))
 

@@ -46,7 +46,7 @@ def test_a_ctf_that_comes_late_is_in_the_table(session):
     """It is written again, though nothing was picked meanwhile; and is counted once."""
     live = session(tables=True).land("a.mrc").start()
     live.until_counts(picked=1)
-    (row,) = live.ledger.recent()
+    (row,) = live.ledger.reader.recent()
     found = CtfFound(row.id, row.content, CtfFigures(12000.0, 11000.0, 5.0, 4.5))
     for _ in range(2):  # a look may come before the first is recorded
         live.inbox.put(found)
@@ -60,7 +60,7 @@ def test_a_ctf_that_comes_late_is_in_the_table(session):
 def test_what_was_under_way_at_a_kill_heals_at_the_next_start(session):
     """Whole files, no row twice; the sweep takes what the killed service left unfinished."""
     run = session()
-    run.ledger.landed(ROOT, Path("a.mrc"), V1, 900.0)
+    run.ledger.arrivals.landed(ROOT, Path("a.mrc"), V1, 900.0)
     run.ledger.claim(1)
     run.out.mkdir()
     (run.out / ".livepick-killed.tmp").write_text("half")
@@ -114,7 +114,7 @@ def test_a_missing_file_is_written_again_from_the_ledger(session):
     run.stop()
     text = (run.out / "a_autopick.star").read_text()
     (run.out / "a_autopick.star").unlink()
-    run.ledger.set_aside(ROOT, Path("bad.mrc"), V1, 900.0, ("header", "garbage", "Look."))
+    run.ledger.arrivals.set_aside(ROOT, Path("bad.mrc"), V1, 900.0, ("header", "garbage", "Look."))
     (run.out / "bad_autopick.star").touch()
     run = session(work=None).start()
     run.until(lambda: run.files() == ["a_autopick.star", "autopick.star"])
@@ -134,7 +134,7 @@ def test_a_stop_does_not_wait_for_ever(session):
     run.until_counts(picking=2, queued=1)
     run.stop()
     hold.set()
-    assert run.ledger.counts() == Counts(picking=2, queued=1)
+    assert run.ledger.reader.counts() == Counts(picking=2, queued=1)
     assert run.error is None
 
 

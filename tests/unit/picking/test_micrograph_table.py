@@ -9,7 +9,8 @@ import pytest
 import starfile
 
 from livepick.errors import OutputError
-from livepick.ledger.rows import CTF_FIGURES, QUALITY_FIGURES, Measured
+from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES
+from livepick.ledger.rows import Measured
 from livepick.picking.micrograph_table import CSV, STAR, MicrographTable
 
 ROOT = Path("/data/avg")

@@ -37,7 +37,7 @@ def test_a_new_model_picks_everything_again_after_new_arrivals(session):
     assert {row.model_version for row in run.rows().values()} == {1}
     assert "model 1 (trained)" in (run.out / "c_autopick.star").read_text()
     assert run.instruments.latencies.count(None) == 3
-    assert run.ledger.model().kind == "trained"
+    assert run.ledger.reader.model().kind == "trained"
 
 
 def test_a_result_that_comes_after_a_promotion_is_due_again(session):

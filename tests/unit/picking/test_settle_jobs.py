@@ -183,7 +183,7 @@ def test_a_missing_gpu_ends_the_service(session):
     run = session(work).land("a.mrc").start()
     run.thread.join(30)
     assert isinstance(run.error, ProviderError)
-    assert run.ledger.counts() == Counts(queued=1)
+    assert run.ledger.reader.counts() == Counts(queued=1)
 
 
 def test_a_model_that_fails_on_everything_ends_the_service(session):
@@ -203,7 +203,7 @@ def test_a_model_that_fails_on_everything_ends_the_service(session):
     run.land("b.mrc", "c.mrc", "d.mrc")
     run.thread.join(30)
     assert isinstance(run.error, ModelError)
-    assert run.ledger.counts().failed == 1
+    assert run.ledger.reader.counts().failed == 1
 
 
 def test_a_worker_that_ends_with_the_service_blames_nobody(session):
@@ -220,6 +220,6 @@ def test_a_worker_that_ends_with_the_service_blames_nobody(session):
     run.until(lambda: run.dispatch._stop_at is not None)
     hold.set()
     run.thread.join(30)
-    assert run.ledger.counts() == Counts(queued=1)
+    assert run.ledger.reader.counts() == Counts(queued=1)
     assert run.rows()["a.mrc"].crashes == 0
     assert run.instruments.calls["worker_crashed"] == 0

@@ -19,7 +19,7 @@ def test_old_files_are_no_session_that_collects_until_others_follow(session):
     run.land("c.mrc")
     run.until_counts(picked=3)
     assert run.instruments.collected == [False, False, True]
-    assert run.reader.last_collected() == run.reader.last_landings(1)
+    assert run.reader.last_collected() == [run.reader.latest(1)[0].landed_at]
 
 
 @pytest.mark.parametrize(("hours", "goes_on"), [(1, True), (7, False)])
@@ -28,7 +28,7 @@ def test_what_landed_while_the_service_was_down_belongs_to_a_session_that_goes_o
 ):
     """Else a restart after a quarter of an hour would raise a stalled acquisition."""
     run = session()
-    run.ledger.collected([time.time() - 3600 * hours])
+    run.ledger.arrivals.collected([time.time() - 3600 * hours])
     run.land("a.mrc", at_start=True).start()
     run.until_counts(picked=1)
 

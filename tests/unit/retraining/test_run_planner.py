@@ -12,8 +12,8 @@ from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality
 from livepick.errors import ContentError, ModelError
+from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.rows import Counts
-from livepick.ledger.writer import LEDGER, Ledger
 from livepick.models.registry import Models
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.status import read_status
@@ -171,7 +171,7 @@ def test_few_picks_make_it_wait_for_more_micrographs(begin):
 def test_the_status_says_why_it_waits(begin):
     """In the words of whoever looks for seeds, until there are enough."""
     session = begin()
-    Ledger(session.config.state.directory / LEDGER).close()
+    Database.writable(session.config.state.directory / LEDGER).close()
     assert "5 picked micrographs; 0 are picked" in _sentence(session)
     session.add(5, picks=15)
     session.look()

@@ -16,8 +16,11 @@ from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality
 from livepick.errors import ConfigError, LedgerError
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.page_queries import PageQueries
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts
-from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.health import Health
 from livepick.monitoring.metrics.exporter import Metrics
@@ -51,8 +54,8 @@ PICKS = Picks.sorted(*(np.array(a, dtype=np.float32) for a in ([40, 90], [30, 60
 @pytest.fixture
 def ledger(tmp_path):
     """Return the ledger of a session, to write to."""
-    with contextlib.closing(Ledger(tmp_path / "state" / LEDGER)) as opened:
-        yield opened
+    with Database.writable(tmp_path / "state" / LEDGER) as database:
+        yield LedgerWriter(database)
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def land(ledger, write_mrc):
     def landed(name):
         path = write_mrc(name, centres=((30, 40),))
         version = FileVersion.of(path.stat())
-        ledger.landed(path.parent, Path(name), version, time.time())
+        ledger.arrivals.landed(path.parent, Path(name), version, time.time())
         (claim,) = ledger.claim(1)
         ledger.picked(claim, result())
         return claim.id
@@ -95,8 +98,15 @@ def ask(ledger, make_config):
             raise state["fault"]
         return STATUS
 
-    config, engine, reader = make_config(), threads(1), ReadLedger(ledger.path)
-    sources = Sources(status, lambda: state["health"], lambda: config, reader)
+    config, engine = make_config(), threads(1)
+    shared = Database.read_only(ledger.database.path)
+    sources = Sources(
+        status,
+        lambda: state["health"],
+        lambda: config,
+        LedgerReader(shared),
+        PageQueries(shared),
+    )
     app = create_app(Metrics(), sources, engine.submit)
     web = Web(listen("127.0.0.1:0"), app.asgi, app.live.close)
     web.start()
@@ -117,7 +127,7 @@ def ask(ledger, make_config):
     yield send
     web.stop()
     engine.stop()
-    reader.close()
+    shared.close()
     assert not web.alive
 
 

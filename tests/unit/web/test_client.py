@@ -11,7 +11,7 @@ import time
 import pytest
 
 from livepick.host.lock import StateLock, holder, lock_file
-from livepick.ledger.writer import LEDGER
+from livepick.ledger.database import LEDGER
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.problem import Problem
 from livepick.web.client import ADDRESS, ask

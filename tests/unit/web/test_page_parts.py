@@ -1,6 +1,5 @@
 """What the parts of the page show: verdicts, figures, disks and the training under way."""
 
-import contextlib
 import dataclasses
 import json
 import re
@@ -16,7 +15,10 @@ from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.host.disks import Disk, Space
-from livepick.ledger.writer import LEDGER, Ledger, ReadLedger
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.page_queries import PageQueries
+from livepick.ledger.reader import LedgerReader
+from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring.health import Health
 from livepick.monitoring.status import Training, read_status
 from livepick.retraining.eta import RunProgress
@@ -33,13 +35,15 @@ class Page:
 
     def __init__(self, config):
         self.config = config
-        self.ledger = Ledger(config.state.directory / LEDGER)
-        self.reader = ReadLedger(self.ledger.path)
+        path = config.state.directory / LEDGER
+        self.ledger = LedgerWriter(Database.writable(path))
+        self.shared = Database.read_only(path)
+        self.reader = LedgerReader(self.shared)
         self.known = {}
         """What only the running service knows."""
 
     def pick(self, name, quality):
-        self.ledger.landed(Path("/in"), Path(name), FileVersion(1, 1, 1), time.time())
+        self.ledger.arrivals.landed(Path("/in"), Path(name), FileVersion(1, 1, 1), time.time())
         (claim,) = self.ledger.claim(1)
         result = Result(
             picks=PICKS,
@@ -61,7 +65,9 @@ class Page:
             return dataclasses.replace(read_status(self.config, self.reader), **self.known)
 
         health = Health(ok=True, seconds_since={})
-        return Sections(Sources(status, lambda: health, lambda: self.config, self.reader))
+        queries = PageQueries(self.shared)
+        sources = Sources(status, lambda: health, lambda: self.config, self.reader, queries)
+        return Sections(sources)
 
     def part(self, name):
         return self.sections.parts()[name]
@@ -74,7 +80,7 @@ class Page:
 def page(make_config):
     """Return the page of a session without micrographs."""
     made = Page(make_config())
-    with contextlib.closing(made.ledger), contextlib.closing(made.reader):
+    with made.ledger.database, made.shared:
         yield made
 
 

@@ -1,6 +1,5 @@
 """``livepick report``: a session as one file."""
 
-import contextlib
 import dataclasses
 import re
 import time
@@ -15,7 +14,8 @@ from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality
 from livepick.errors import MicrographError
-from livepick.ledger.writer import LEDGER, Ledger
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.writer import LedgerWriter
 from livepick.models.registry import MODELS, Models
 from livepick.monitoring.session_statistics import rank
 from livepick.web.session_report import MOST_PICTURES, collect, to_html
@@ -42,8 +42,9 @@ def result(contrast=2.0):
 @pytest.fixture
 def ledger(tmp_path):
     """Return the ledger of a session, to write to; it stays open, as that of a running service."""
-    with contextlib.closing(Ledger(tmp_path / "state" / LEDGER)) as opened:
-        opened.begin_session("krios2")
+    with Database.writable(tmp_path / "state" / LEDGER) as database:
+        opened = LedgerWriter(database)
+        opened.session.begin("krios2")
         yield opened
 
 
@@ -53,7 +54,7 @@ def land(ledger, write_mrc):
 
     def landed(name, *, contrast=2.0, error=None):
         path = write_mrc(name, centres=((30, 40),))
-        ledger.landed(path.parent, Path(name), FileVersion.of(path.stat()), time.time())
+        ledger.arrivals.landed(path.parent, Path(name), FileVersion.of(path.stat()), time.time())
         (claim,) = ledger.claim(1)
         if error is None:
             ledger.picked(claim, result(contrast))
@@ -78,7 +79,7 @@ def test_it_says_what_became_of_the_session(make_config, land, ledger):
     land("good.mrc")
     land("empty.mrc", contrast=1.0)
     land("bad.mrc", error=MicrographError("it is a movie", "Give the sum."))
-    ledger.run_changed(1, "f", "failed", reason="no memory", figures={})
+    ledger.session.run_changed(1, "f", "failed", reason="no memory", figures={})
 
     words = words_of(html_of(make_config()))
 
@@ -96,7 +97,7 @@ def test_it_loads_nothing(make_config, land, ledger, put_bundle):
     land("a.mrc")
     bundle = put_bundle(Models(config.state.directory / MODELS), config, 1)
     (bundle / "curves.png").write_bytes(b"curves")
-    ledger.run_changed(1, "f", "promoted", reason="", figures={})
+    ledger.session.run_changed(1, "f", "promoted", reason="", figures={})
 
     html = html_of(config)
 
@@ -126,8 +127,8 @@ def test_a_session_that_has_not_begun_has_a_report(make_config):
     config = make_config()
     assert "has not begun" in html_of(config)
 
-    with contextlib.closing(Ledger(config.state.directory / LEDGER)) as ledger:
-        ledger.begin_session("krios2")
+    with Database.writable(config.state.directory / LEDGER) as database:
+        LedgerWriter(database).session.begin("krios2")
         words = words_of(html_of(config))
     assert "micrographs 0" in words
     assert "No micrograph failed." in words
@@ -190,9 +191,9 @@ def test_ten_thousand_micrographs_take_seconds(make_config, land, ledger):
     """The file stays small too: pictures, failures and marks are bounded."""
     for number in range(MOST_PICTURES):
         land(f"{number}.mrc")
-    columns = [row[1] for row in ledger._db.execute("pragma table_info(micrograph)")][1:]
+    columns = [row[1] for row in ledger.database.rows("pragma table_info(micrograph)")][1:]
     others = ", ".join("'x' || n.value || '.mrc'" if c == "relative" else c for c in columns)
-    ledger._db.execute(
+    ledger.database.change(
         f"insert into micrograph ({', '.join(columns)}) select {others} from micrograph,"  # noqa: S608
         " (with recursive n(value) as (select 1 union all select value + 1 from n"
         " where value < 10000) select value from n) as n where id = 1"

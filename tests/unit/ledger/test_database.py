@@ -1,0 +1,159 @@
+"""The SQLite file: who may open it, versions, damage, transactions."""
+
+import hashlib
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from landings import ROOT, V1, A, claim_one
+from results import result
+
+from livepick.errors import (
+    BusyError,
+    LedgerError,
+    LedgerWriteError,
+)
+from livepick.ledger import database as database_module
+from livepick.ledger.database import LEDGER, SCHEMA, SCHEMA_VERSION, Database
+from livepick.ledger.reader import LedgerReader
+from livepick.ledger.rows import Counts
+from livepick.ledger.writer import LedgerWriter
+
+
+def test_a_second_service_is_refused(ledger, tmp_path):
+    """Also from another process, which learns who is first."""
+    code = (
+        "from pathlib import Path; from livepick.ledger.database import Database;"
+        f" Database.writable(Path({str(ledger.database.path)!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "BusyError: another livepick (process" in done.stderr
+    with pytest.raises(BusyError):
+        Database.writable(ledger.database.path)
+
+
+def test_others_may_look_but_not_write(ledger):
+    """They see each commit at once, from any thread."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    with Database.read_only(ledger.database.path) as database:
+        reader = LedgerReader(database)
+        assert reader.counts() == Counts(queued=1)
+        ledger.claim(1)
+        assert reader.counts() == Counts(picking=1)
+        with pytest.raises(LedgerWriteError, match="readonly"):
+            database.change("delete from micrograph")
+
+
+def test_no_ledger_to_look_at_is_said(tmp_path):
+    """The status command may come before the first start."""
+    with pytest.raises(LedgerError, match="there is no ledger"):
+        Database.read_only(tmp_path / LEDGER)
+
+
+@pytest.mark.parametrize("content", [b"garbage " * 1000, None])
+def test_a_damaged_ledger_is_refused_with_a_remedy(tmp_path, content):
+    """Overwritten as a whole, or in the middle."""
+    path = tmp_path / LEDGER
+    with Database.writable(path) as database, database.transaction():
+        ledger = LedgerWriter(database)
+        for number in range(200):
+            ledger.arrivals.landed(ROOT, Path(f"{number}.mrc"), V1, 900.0)
+    data = path.read_bytes()
+    path.write_bytes(content or data[:4096] + b"\x55" * (len(data) // 2) + data[-4096:])
+
+    with pytest.raises(LedgerError, match=r"damaged.*aside"):
+        Database.writable(path)
+    path.unlink()
+    Database.writable(path).close()  # the lock of the refused one is free
+
+
+def test_the_version_of_the_schema_rises_with_its_text():
+    """Whoever edits schema.sql raises ledger.SCHEMA_VERSION, and writes both down here.
+
+    Else a ledger of the former text would be taken for one of the new, and fail at a column.
+    Comments and blanks make no difference.
+    """
+    statements = " ".join(re.sub(r"--.*", "", SCHEMA).split())
+    digest = hashlib.sha256(statements.encode()).hexdigest()[:16]
+
+    assert (SCHEMA_VERSION, digest) == (3, "9013bc47db90f084")
+
+
+@pytest.mark.parametrize(
+    ("version", "remedy"), [(99, "Use the newer livepick"), (1, "starts a new one, and picks")]
+)
+def test_a_ledger_of_another_livepick_is_refused(tmp_path, version, remedy):
+    """Its columns may be others, or mean another thing; the error names both versions."""
+    path = tmp_path / LEDGER
+    Database.writable(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"pragma user_version = {version}")
+    db.close()
+    for opener in (Database.writable, Database.read_only):
+        with pytest.raises(LedgerError, match=rf"has version {version},") as caught:
+            opener(path)
+        assert str(path) in caught.value.what
+        assert f"needs {SCHEMA_VERSION}" in caught.value.what
+        assert remedy in caught.value.remedy
+    assert path.is_file()
+
+
+def test_an_older_ledger_is_migrated_whole_or_not_at_all(tmp_path, monkeypatch):
+    """A copy of the older one stays beside it; who only reads is told what to do."""
+    path = tmp_path / LEDGER
+    with Database.writable(path) as first:
+        LedgerWriter(first).arrivals.landed(ROOT, A, V1, 900.0)
+    broken = "alter table run add column colour text; alter table nowhere add column x text"
+    monkeypatch.setattr(database_module, "MIGRATIONS", (broken,))
+    with pytest.raises(LedgerError, match="no such table: nowhere"):
+        Database.writable(path)
+    monkeypatch.setattr(database_module, "MIGRATIONS", (broken.partition(";")[0],))
+    with pytest.raises(LedgerError, match=rf"has version {SCHEMA_VERSION},") as caught:
+        Database.read_only(path)
+    assert "Start livepick run" in caught.value.remedy
+    with Database.writable(path) as second:
+        assert LedgerReader(second).counts() == Counts(queued=1)
+        assert second.version() == SCHEMA_VERSION + 1
+    assert (tmp_path / f"{LEDGER}.version-{SCHEMA_VERSION}").is_file()
+
+
+def test_a_new_ledger_takes_all_steps(tmp_path, monkeypatch):
+    """The schema first, then what came later."""
+    monkeypatch.setattr(database_module, "MIGRATIONS", ("alter table run add column colour text",))
+    with Database.writable(tmp_path / LEDGER) as made:
+        assert made.version() == SCHEMA_VERSION + 1
+        assert made.rows("select colour from run") == []
+
+
+def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
+    """SQLite's WAL needs shared memory with everybody who writes."""
+    monkeypatch.setattr(database_module, "file_system_type", lambda path: "nfs4")
+    with pytest.raises(LedgerError, match="network file system"):
+        Database.writable(tmp_path / LEDGER)
+
+
+def test_an_old_sqlite_is_refused(tmp_path, monkeypatch):
+    """In words, and not by a syntax error in the schema."""
+    monkeypatch.setattr(database_module, "OLDEST_SQLITE", (99, 0))
+    with pytest.raises(LedgerError, match=r"needs 99\.0 or newer"):
+        Database.writable(tmp_path / LEDGER)
+
+
+def test_a_full_disk_changes_nothing_and_passes(ledger):
+    """The error says to try again, and then it works."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    claim = claim_one(ledger)
+    pages = ledger.database.rows("pragma page_count")[0][0]
+    ledger.database.rows(f"pragma max_page_count = {pages}")
+    many = result(scores=tuple(np.linspace(1, 0, 5000)))
+    with pytest.raises(LedgerWriteError) as caught:
+        ledger.picked(claim, many)
+    assert caught.value.retryable
+    assert ledger.holds(claim)
+    ledger.database.rows("pragma max_page_count = 1000000")
+    ledger.picked(claim, many)
+    assert ledger.reader.counts() == Counts(picked=1)

@@ -1,0 +1,80 @@
+"""Queries that several parts of livepick use."""
+
+import dataclasses
+from pathlib import Path
+
+from landings import ROOT, V1, V2, A, claim_one
+from results import result
+
+from livepick.core.imaging.quality import CtfFigures, Quality
+from livepick.core.imaging.quality_limits import judge
+from livepick.errors import (
+    ContentError,
+)
+from livepick.ledger.page_queries import PageQueries
+from livepick.ledger.rows import Counts
+
+
+def test_figures_of_quality_come_back_as_they_were(ledger):
+    """What is not known is null, in the row and in the table of all."""
+    quality = Quality(0.1, None, contrast=1.0, anisotropy=0.25)
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    ledger.picked(claim_one(ledger), dataclasses.replace(result(), quality=quality))
+
+    (row,), (seen,) = ledger.reader.recent(), ledger.reader.measured()
+    assert row.quality == quality
+    assert seen.figures == dataclasses.astuple(quality)
+    assert (row.ctf, seen.ctf) == (None, (None,) * len(dataclasses.fields(CtfFigures)))
+    assert (row.quality_verdict, row.quality_reason) == judge(quality)
+    assert (seen.verdict, seen.pick_count) == ("bad", 2)
+    assert ledger.reader.verdicts() == {"good": 0, "doubtful": 0, "bad": 1}
+
+
+def test_counts_name_each_micrograph_once(ledger):
+    """Stale ones have older picks and wait; new content waits for its first picks."""
+    for number in range(6):
+        ledger.arrivals.landed(ROOT, Path(f"{number}.mrc"), V1, 900.0)
+    claims = ledger.claim(5)
+    for claim in claims[:3]:
+        ledger.picked(claim, result())
+    ledger.failed(claims[3], ContentError("all NaN", "Look at it."))
+    ledger.requeue.stale(1, repick="all", threshold=0.5)
+    ledger.picked(claim_one(ledger), result())  # 5.mrc: it came before those to be picked again
+    ledger.arrivals.landed(ROOT, Path("5.mrc"), V2, 950.0)
+
+    assert ledger.reader.counts() == Counts(queued=1, picking=1, picked=0, failed=1, stale=3)
+    assert ledger.reader.counts().total == 6
+
+
+def test_when_micrographs_landed_and_were_picked_last_is_known_after_a_restart(ledger, clock):
+    """The newest so many, oldest first; nothing before anything is picked."""
+    for number, landed_at in enumerate((930.0, 900.0, 960.0)):
+        ledger.arrivals.landed(ROOT, Path(f"{number}.mrc"), V1, landed_at)
+
+    assert PageQueries(ledger.database).last_landings(2) == [930.0, 960.0]
+    assert ledger.reader.last_picked_at() is None
+    ledger.picked(claim_one(ledger), result())
+    assert ledger.reader.last_picked_at() == clock.now
+
+
+def test_what_is_visible_is_listed_by_path_however_long_the_list(ledger, monkeypatch):
+    """It is read a few at a time, and none is left out or doubled where one batch ends."""
+    monkeypatch.setattr("livepick.ledger.reader.AT_ONCE", 2)
+    places = [(root, Path(name)) for root in (ROOT, ROOT / "b") for name in ("x", "y", "z")]
+    for root, relative in reversed(places):
+        ledger.arrivals.landed(root, relative, V1, 900.0)
+        ledger.picked(claim_one(ledger), result())
+    ledger.arrivals.landed(ROOT, Path("waiting"), V1, 900.0)
+
+    assert [(entry.root, entry.relative) for entry in ledger.reader.visible()] == places
+
+
+def test_namesakes_differ_by_extension_only(ledger):
+    """They would share a coordinates file."""
+    for name in ("x.mrc", "x_DW.mrc", "x.y.mrc", "sub/x.tif"):
+        ledger.arrivals.landed(ROOT, Path(name), V1, 900.0)
+
+    assert ledger.reader.namesake(ROOT, Path("x.tif")) == Path("x.mrc")
+    assert ledger.reader.namesake(ROOT, Path("x.mrc")) is None
+    assert ledger.reader.namesake(ROOT, Path("x.y.tif")) == Path("x.y.mrc")
+    assert ledger.reader.namesake(Path("/other"), Path("x.tif")) is None

@@ -1,0 +1,74 @@
+"""Micrographs queued again after a restart or for another model."""
+
+from pathlib import Path
+
+import pytest
+from landings import ROOT, V1, V2, A, claim_one
+from results import result
+
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.requeue import MAX_INTERRUPTIONS
+from livepick.ledger.rows import Counts
+from livepick.ledger.writer import LedgerWriter
+
+
+def test_a_killed_service_heals_at_the_next_start(tmp_path):
+    """What was under way is queued; what is under way at every end is given up at the cap."""
+    path = tmp_path / LEDGER
+    for _ in range(MAX_INTERRUPTIONS):
+        with Database.writable(path) as database:
+            ledger = LedgerWriter(database)
+            ledger.arrivals.landed(ROOT, A, V1, 900.0)
+            ledger.requeue.recover()
+            assert len(ledger.claim(1)) == 1
+    with Database.writable(path) as database:
+        ledger = LedgerWriter(database)
+        assert ledger.requeue.recover() == 0
+        (row,) = ledger.reader.recent()
+
+    assert (row.state, row.reason, row.interruptions) == ("failed", "poison", MAX_INTERRUPTIONS)
+    assert row.error == "a.mrc was being picked at 10 ends of the service"
+
+
+@pytest.mark.parametrize(
+    ("repick", "for_all", "due"),
+    [
+        ("provisional", False, {"blob", "recut"}),
+        ("provisional", True, {"blob", "recut", "old recut"}),
+        ("all", False, {"blob", "recut", "old", "old recut"}),
+        ("none", True, set()),
+    ],
+)
+def test_what_another_model_picked_or_another_threshold_cut_is_due(ledger, repick, for_all, due):
+    """By the policy; a model's own threshold is for no other model. A second time, nothing."""
+    made = {
+        "blob": result(version=0, kind="blob"),
+        "old": result(version=1, kind="trained"),
+        "old recut": result(version=1, kind="trained", threshold=0.3),
+        "present": result(version=2, kind="trained"),
+        "recut": result(version=2, kind="trained", threshold=0.3),
+    }
+    for name, found in made.items():
+        ledger.arrivals.landed(ROOT, Path(name), V1, 900.0)
+        ledger.picked(claim_one(ledger), found)
+
+    count = ledger.requeue.stale(2, repick=repick, threshold=0.5, for_all=for_all)
+
+    assert {str(row.relative) for row in ledger.reader.recent(state="queued")} == due
+    assert count == len(due)
+    assert ledger.requeue.stale(2, repick=repick, threshold=0.5, for_all=for_all) == 0
+
+
+def test_what_waits_to_be_picked_again_may_keep_its_picks(ledger):
+    """What waits for its first picks, or has new content, goes on waiting."""
+    for name in ("a", "b", "c"):
+        ledger.arrivals.landed(ROOT, Path(name), V1, 900.0)
+    for claim in ledger.claim(2):
+        ledger.picked(claim, result())
+    ledger.requeue.stale(1, repick="all", threshold=0.5)
+    ledger.arrivals.landed(ROOT, Path("b"), V2, 950.0)
+
+    assert ledger.requeue.cancel_stale() == 1
+    assert ledger.reader.counts() == Counts(picked=1, queued=2)
+    assert ledger.requeue.cancel_stale() == 0
+    assert [row.relative for row in ledger.reader.picked_rows()] == [Path("a")]

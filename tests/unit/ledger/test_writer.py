@@ -1,0 +1,114 @@
+"""Claims and results: transitions of one micrograph, and who may make them."""
+
+from pathlib import Path
+
+import pytest
+from landings import ROOT, V1, V2, A, B, claim_one
+from results import result
+
+from livepick.core.imaging.quality import CtfFigures
+from livepick.errors import (
+    UnreadableFileError,
+)
+from livepick.ledger.rows import Arrival, Counts
+
+
+def test_a_micrograph_goes_from_queued_to_picked(ledger):
+    """Its picks, those below the threshold too, can be read back."""
+    assert ledger.arrivals.landed(ROOT, A, V1, 900.0) is Arrival.NEW
+    claim = claim_one(ledger)
+    ledger.picked(claim, result())
+
+    (row,) = ledger.reader.recent()
+    assert (row.state, row.pick_count, row.model_version, row.shape_px) == (
+        "picked",
+        2,
+        0,
+        (400, 300),
+    )
+    assert [row.path for row in ledger.reader.picked_rows()] == [ROOT / A]
+    assert len(ledger.reader.candidates(row.id)) == 3
+    assert ledger.reader.particles() == 2
+
+
+def test_the_figures_of_the_ctf_are_recorded_once(ledger):
+    """Two looks may find the same text before the first is recorded."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    claim = claim_one(ledger)
+    ledger.picked(claim, result())
+    figures = CtfFigures(12_000.0, 11_000.0, 30.0, 4.0)
+
+    assert [ledger.ctf_found(claim.id, 1, figures) for _ in range(2)] == [True, False]
+
+
+def test_new_arrivals_go_before_what_is_picked_again(ledger, clock):
+    """Among equals the one goes first that has waited longest."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    ledger.picked(claim_one(ledger), result())
+    assert ledger.requeue.stale(1, repick="all", threshold=0.5) == 1
+    clock.now += 10
+    ledger.arrivals.landed(ROOT, B, V1, 1010.0)
+    clock.now += 10
+    ledger.arrivals.landed(ROOT, Path("c.mrc"), V1, 1020.0)
+
+    order = [(claim.relative.name, claim.repick) for claim in ledger.claim(10)]
+    assert order == [("b.mrc", False), ("c.mrc", False), ("a.mrc", True)]
+
+
+def test_new_content_fences_off_what_is_under_way(ledger):
+    """The result of the old content is refused, the same content again is ignored."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    old = claim_one(ledger)
+
+    assert ledger.arrivals.landed(ROOT, A, V1, 900.0) is Arrival.KNOWN
+    assert ledger.holds(old)
+    assert ledger.arrivals.landed(ROOT, A, V2, 950.0) is Arrival.CHANGED
+    assert not ledger.holds(old)
+    new = claim_one(ledger)
+    with pytest.raises(RuntimeError, match="not in progress"):
+        ledger.picked(old, result())
+    ledger.picked(new, result())
+
+    assert (new.version, new.repick) == (V2, False)
+    assert ledger.reader.get(new.id).content == 2
+
+
+def test_a_retry_waits_and_is_counted(ledger, clock):
+    """A release is for no fault of its own: it is not counted, and goes to the back."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    ledger.retry(claim_one(ledger), UnreadableFileError("EIO", "Look."), delay_seconds=5)
+    assert ledger.claim(1) == []
+    clock.now += 6
+    claim = claim_one(ledger)
+    assert claim.tries == 1
+
+    clock.now += 1
+    ledger.arrivals.landed(ROOT, B, V1, 900.0)
+    clock.now += 1
+    ledger.released(claim)
+    assert [claim.relative for claim in ledger.claim(2)] == [B, A]
+
+
+def test_a_suspect_is_claimed_apart_and_given_up_after_three_crashes(ledger):
+    """A success in between clears it."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    assert not ledger.crashed(claim_one(ledger))
+    assert ledger.suspects()
+    assert ledger.claim(5) == []
+    ledger.picked(claim_one(ledger, suspects=True), result())
+    ledger.requeue.stale(1, repick="all", threshold=0.5)
+
+    assert not ledger.crashed(claim_one(ledger))
+    assert not ledger.crashed(claim_one(ledger, suspects=True))
+    assert ledger.crashed(claim_one(ledger, suspects=True))
+    (row,) = ledger.reader.recent()
+    assert (row.state, row.reason, row.pick_count) == ("failed", "poison", None)
+
+
+def test_a_folder_that_is_away_is_not_claimed_from(ledger):
+    """What could not be read meanwhile is tried again when it is back."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    assert ledger.claim(1, without={ROOT}) == []
+    ledger.failed(claim_one(ledger), UnreadableFileError("EIO", "Look at the disk."))
+    assert ledger.requeue.vanished(ROOT) == 1
+    assert ledger.reader.counts() == Counts(queued=1)
