@@ -38,7 +38,7 @@ from livepick.errors import LivepickError, ModelError
 from livepick.host.atomic_files import write_atomically
 from livepick.host.gpus import Cards, nvml
 from livepick.host.systemd import Systemd
-from livepick.ingest.ctf_watcher import Sidecars
+from livepick.ingest.ctf_watcher import CtfWatcher
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.inbox import Inbox, PickingChanged, Promoted, RunChanged, Stop
@@ -189,7 +189,7 @@ class Service:
             promoted=self._on_promoted,
             run_changed=self._on_run_changed,
         )
-        self._sidecars = Sidecars(reader, config.micrograph.ctf, found=self._inbox.put)
+        self._ctf_watcher = CtfWatcher(reader, config.micrograph.ctf, found=self._inbox.put)
         self._cards = Cards(nvml())
         self._supervisor = Supervisor(
             config,
@@ -311,7 +311,7 @@ class Service:
             _log.warning("page and metrics: whoever reaches %s can read them", address)
         self._watcher.start()
         self._thread("retrain", self._retrain.run)
-        self._thread("sidecars", self._sidecars.run)
+        self._thread("sidecars", self._ctf_watcher.run)
         self._thread("gpus", self._cards.run)
         give_up = time.monotonic() + FIRST_SCAN_SECONDS
         while not self._scanned() and self._calls.empty() and time.monotonic() < give_up:
@@ -383,14 +383,14 @@ class Service:
                 _log.warning("config: %s", sentence)
         self._config = config
         self._retrain.use(config)
-        self._sidecars.use(config.micrograph.ctf)
+        self._ctf_watcher.use(config.micrograph.ctf)
         if any(change.name.startswith("picking.") for change in changes):
             self._inbox.put(PickingChanged(_threshold(config), config.picking.repick))
 
     def _stop(self) -> None:
         """Stop all parts. The files on disk are always consistent, so no step has to succeed."""
         self._retrain.stop()
-        self._sidecars.stop()
+        self._ctf_watcher.stop()
         self._cards.stop()
         self._watcher.stop(timeout_seconds=2.0)
         self._inbox.put(Stop())

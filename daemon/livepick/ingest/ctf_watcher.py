@@ -17,9 +17,9 @@ from livepick.errors import LedgerError
 from livepick.ledger.inbox import CtfFound
 from livepick.ledger.reader import LedgerReader
 
-__all__ = ["Sidecars"]
+__all__ = ["CtfWatcher"]
 
-LOOK_SECONDS = 60.0
+SEARCH_SECONDS = 60.0
 """Time between two searches."""
 
 AT_ONCE = 500
@@ -28,7 +28,7 @@ AT_ONCE = 500
 _log = logging.getLogger(__name__)
 
 
-class Sidecars:
+class CtfWatcher:
     """Searches for CTF files: call ``run`` in a thread of its own, and ``stop`` from another.
 
     Parameters
@@ -60,13 +60,13 @@ class Sidecars:
 
     def run(self) -> None:
         """Search until stopped."""
-        while not self._stop.wait(LOOK_SECONDS):
+        while not self._stop.wait(SEARCH_SECONDS):
             try:
-                self.look()
+                self.search_once()
             except (LedgerError, OSError) as error:
-                _log.warning("defocus: not looked for: %s", error)
+                _log.warning("defocus: search failed: %s", error)
 
-    def look(self) -> int:
+    def search_once(self) -> int:
         """Search once; return the number of micrographs whose figures were found.
 
         Raises

@@ -9,7 +9,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,30 +17,16 @@ from livepick.core.formats.header import printable
 from livepick.core.formats.micrograph import FileVersion, read_header
 from livepick.host.disks import Space, space_of
 from livepick.ingest.presets import Rules
-from livepick.ingest.scan import FileSystem, Found, Scan, file_system, look
+from livepick.ingest.scan import FileSystem, Found, Scan, examine_file, file_system
 from livepick.ingest.settle import Outcome, Settler
-from livepick.ledger.inbox import Landed, RootState, SetAside
+from livepick.ledger.inbox import Landed, Message, RootState, SetAside
 
-__all__ = ["FileEvents", "Folder", "Message"]
+__all__ = ["Folder"]
 
 _log = logging.getLogger(__name__)
 
 SETTLE_SECONDS_LOCAL = 5.0
 SETTLE_SECONDS_NETWORK = 15.0
-
-
-Message = Landed | SetAside | RootState
-
-
-@dataclass(frozen=True, slots=True)
-class FileEvents:
-    """Number of events that the kernel has reported for files and folders since the start."""
-
-    created: int = 0
-    closed: int = 0
-    """Files closed by their writer: the sign that a file may be complete."""
-    moved: int = 0
-    deleted: int = 0
 
 
 class Folder:
@@ -60,7 +45,7 @@ class Folder:
     ) -> None:
         self.root = root
         self.available: bool | None = None
-        self.detail = "not looked at yet"
+        self.detail = "not checked yet"
         self.system = FileSystem("unknown")
         self.space: Space | None = None
         """Space at the last check. It is read in this thread because a file system that hangs may
@@ -111,7 +96,7 @@ class Folder:
         """Return the time of the next check of a file, on the monotonic clock."""
         return self._settler.next_due()
 
-    def appear(self) -> bool:
+    def check_available(self) -> bool:
         """Check the folder and its file system; return True if the folder is available."""
         try:
             status = self.root.stat()
@@ -136,7 +121,7 @@ class Folder:
 
         ``between`` is called after each folder; if it returns False the scan is aborted.
         """
-        if not self.appear():
+        if not self.check_available():
             return
         scan = Scan(self.root, self._rules, self._watch.follow_symlinks, self._skip)
         unannounced = 0
@@ -156,18 +141,18 @@ class Folder:
         self.unannounced = unannounced if self.scans > 1 else 0
         self._report(scan)
 
-    def look(self, relative: str, *, closed: bool) -> None:
+    def examine(self, relative: str, *, closed: bool) -> None:
         """Check one path that an event reported; ``closed``: its writer has finished."""
-        found = self._found(relative)
+        found = self._examined(relative)
         if found is not None:
             self._take_in(found)
             if closed and not self._rules.may_give_way(relative.rpartition("/")[2]):
                 self._settler.closed(relative)
         for sibling in self._rules.images_beside(relative):
             if sibling in self._settler:
-                self.look(sibling, closed=False)
+                self.examine(sibling, closed=False)
 
-    def look_below(self, relative: str) -> None:
+    def examine_below(self, relative: str) -> None:
         """Check all files in a folder that an event reported."""
         scan = Scan(self.root, self._rules, self._watch.follow_symlinks, self._skip, relative)
         try:
@@ -180,16 +165,16 @@ class Folder:
     def reexamine(self) -> None:
         """Check again the unsettled files that are due."""
         for relative in self._settler.due(self._clock()):
-            found = self._found(relative)
+            found = self._examined(relative)
             if found is None:
                 self._settler.forget(relative)
                 self._at_start.discard(relative)
             else:
                 self._take_in(found)
 
-    def _found(self, relative: str) -> Found | None:
+    def _examined(self, relative: str) -> Found | None:
         try:
-            return look(
+            return examine_file(
                 self.root, relative, self._rules, follow_symlinks=self._watch.follow_symlinks
             )
         except OSError as error:  # missing or unreachable: a later scan finds it if it returns

@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from watchdog.events import (
@@ -19,7 +20,7 @@ from watchdog.events import (
 )
 from watchdog.observers.inotify import InotifyObserver
 
-__all__ = ["Handler", "Notifier", "OverflowListener"]
+__all__ = ["Handler", "Hint", "Notifier", "OverflowListener"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,25 +35,34 @@ _EVENTS: list[type[FileSystemEvent]] = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A path that an event was about."""
+
+    path: str
+    is_folder: bool
+    closed: bool
+    """True if the writer of the file has finished: closed it, or moved it here."""
+
+
 class Handler(FileSystemEventHandler):
     """Turns watchdog's events into hints. It never raises, which would end watchdog's thread."""
 
-    def __init__(
-        self, count: Callable[[str], None], tell: Callable[[str, bool, bool], None]
-    ) -> None:
+    def __init__(self, count: Callable[[str], None], hint: Callable[[Hint], None]) -> None:
         self._count = count
-        self._tell = tell
+        self._hint = hint
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        """Pass on the path, whether it is a folder, and whether its writer has finished."""
+        """Count an event, and pass on its paths as hints."""
         try:
             self._count(event.event_type)
+            is_folder = event.is_directory
             if source := os.fsdecode(event.src_path):
-                self._tell(source, event.is_directory, isinstance(event, FileClosedEvent))
-            if place := os.fsdecode(event.dest_path):  # of a move; either end may be outside
-                self._tell(place, event.is_directory, not event.is_directory)
-        except Exception:  # noqa: BLE001 - logged with its traceback; raising would deafen us
-            _log.exception("event not understood: %r", event)
+                self._hint(Hint(source, is_folder, isinstance(event, FileClosedEvent)))
+            if target := os.fsdecode(event.dest_path):  # of a move; either end may be outside
+                self._hint(Hint(target, is_folder, not is_folder))
+        except Exception:  # noqa: BLE001 - raising would end all events; logged with its traceback
+            _log.exception("inotify: event could not be handled: %r", event)
 
 
 class Notifier:

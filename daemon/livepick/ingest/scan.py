@@ -14,7 +14,7 @@ from livepick.core.formats.micrograph import FileVersion
 from livepick.host.filesystem import file_system_type
 from livepick.ingest.presets import Rules, is_ignored_name, is_image_name
 
-__all__ = ["FileSystem", "Found", "Scan", "file_system", "look"]
+__all__ = ["FileSystem", "Found", "Scan", "examine_file", "file_system"]
 
 MAX_DEPTH = 32
 """Largest depth of folders below a watched one; anything deeper is a mistake or circular links."""
@@ -76,7 +76,7 @@ def file_system(folder: Path) -> FileSystem:
     return FileSystem(file_system_type(folder) or "unknown")
 
 
-def look(root: Path, relative: str, rules: Rules, *, follow_symlinks: bool) -> Found | None:
+def examine_file(root: Path, relative: str, rules: Rules, *, follow_symlinks: bool) -> Found | None:
     """Check one file below ``root``; return None unless it can be a micrograph.
 
     Raises

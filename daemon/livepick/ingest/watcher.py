@@ -18,111 +18,29 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from livepick.config.sections import Watch
-from livepick.core.formats.header import printable
 from livepick.core.formats.micrograph import FileVersion
-from livepick.host.disks import Space
-from livepick.ingest.folder import FileEvents, Folder
-from livepick.ingest.inotify import Handler, Notifier, OverflowListener
+from livepick.ingest.folder import Folder
+from livepick.ingest.inotify import Hint, OverflowListener
 from livepick.ingest.presets import rules_for
+from livepick.ingest.watch_health import FileEvents, WatchHealth
+from livepick.ingest.watched_folder import WatchedFolder
 from livepick.ledger.inbox import Message
 
-__all__ = ["FolderHealth", "Health", "Watcher"]
+__all__ = ["Watcher"]
 
 _log = logging.getLogger(__name__)
 
-RESCAN_SECONDS_POLL = 10.0
-RESCAN_SECONDS_INOTIFY = 60.0
-ABSENT_SECONDS = 2.0
-"""Pause between checks for a folder that is missing."""
-
 SUPERVISE_SECONDS = 1.0
 """Pause between checks of watchdog's threads; also the longest sleep."""
-
-RENEW_SECONDS = 30.0
-"""Pause before inotify is tried again after it was not available."""
 
 SHORTEST_SLEEP_SECONDS = 0.02
 """Shortest sleep, so that a stream of events is processed in batches."""
 
 
 _EVENT_TYPES = [field.name for field in dataclasses.fields(FileEvents)]
-
-
-@dataclass(frozen=True, slots=True)
-class FolderHealth:
-    """State of one watched folder."""
-
-    root: Path
-    available: bool | None
-    """None before the first check."""
-    detail: str
-    """Reason why it is not available; or its file system and how it is watched."""
-
-    mode: Literal["inotify", "poll"]
-    """Mode in use: ``poll`` also if inotify was wanted and is not available."""
-
-    space: Space | None = None
-    """Space at the last scan; None if the folder is not available, or its space is unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """State of watching, for metrics and the page."""
-
-    folders: tuple[FolderHealth, ...]
-    last_scan_at: float
-    """End of the last complete scan of any folder, in Unix seconds; 0.0 before the first."""
-
-    seconds_since_scan: float
-    """Time since then, by a monotonic clock; infinite before the first."""
-
-    last_scan_seconds: float
-    """Duration of that scan."""
-
-    interval_seconds: float
-    """Time between scans of the folder that is scanned least often."""
-
-    watching: int
-    """Number of files that are not settled yet."""
-
-    excluded: int
-    """Number of image files left out by the globs at the last scan."""
-
-    oversized: int
-    """Number of micrographs longer than their header says, since the start; they were picked."""
-
-    events: FileEvents
-    overflows: int
-    """Number of times that the kernel dropped events."""
-
-    restarts: int
-    """Number of times that watchdog's threads had to be restarted."""
-
-    errors: int
-    """Number of unexpected failures of the watching thread itself; each is logged."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Hint:
-    watched: "_Watched"
-    path: str
-    folder: bool
-    closed: bool
-
-
-class _Watched:
-    """A folder, its notifier if it has one, and the times when its actions are due."""
-
-    def __init__(self, folder: Folder) -> None:
-        self.folder = folder
-        self.notifier: Notifier | None = None
-        self.renew_at = -math.inf
-        self.scan_at = -math.inf
 
 
 class Watcher:
@@ -149,7 +67,6 @@ class Watcher:
         known: Mapping[tuple[Path, Path], FileVersion] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._watch = watch
         self._clock = clock
         rules = rules_for(watch)
         known_below: dict[Path, dict[str, FileVersion]] = {}
@@ -158,7 +75,7 @@ class Watcher:
         roots = list(dict.fromkeys(watch.directories))
         skip = frozenset(os.fspath(root) for root in roots)
         self._watched = [
-            _Watched(
+            WatchedFolder(
                 Folder(
                     root,
                     watch,
@@ -167,11 +84,15 @@ class Watcher:
                     skip=skip,
                     send=send,
                     clock=clock,
-                )
+                ),
+                watch,
+                count=self._count_event,
+                hint=self._on_hint,
+                clock=clock,
             )
             for root in roots
         ]
-        self._hints: deque[_Hint] = deque()
+        self._hints: deque[tuple[WatchedFolder, Hint]] = deque()
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -204,24 +125,15 @@ class Watcher:
         """Return True if the watching thread is running."""
         return self._thread.is_alive()
 
-    def health(self) -> Health:
-        """Return the present state of watching. May be called from any thread."""
+    def health(self) -> WatchHealth:
+        """Return the present health of watching. May be called from any thread."""
         folders = [watched.folder for watched in self._watched]
-        return Health(
-            folders=tuple(
-                FolderHealth(
-                    root=watched.folder.root,
-                    available=watched.folder.available,
-                    detail=watched.folder.detail,
-                    mode="poll" if watched.notifier is None else "inotify",
-                    space=watched.folder.space,
-                )
-                for watched in self._watched
-            ),
+        return WatchHealth(
+            folders=tuple(watched.health() for watched in self._watched),
             last_scan_at=self._last_scan_at,
             seconds_since_scan=self._clock() - self._last_scan_clock,
             last_scan_seconds=self._last_scan_seconds,
-            interval_seconds=max(map(self._interval_seconds, self._watched)),
+            interval_seconds=max(watched.interval_seconds() for watched in self._watched),
             watching=sum(folder.watching for folder in folders),
             excluded=sum(folder.excluded for folder in folders),
             oversized=sum(folder.oversized for folder in folders),
@@ -233,8 +145,11 @@ class Watcher:
 
     # --- watchdog's threads ---
 
-    def _on_event(self, watched: _Watched, path: str, *, folder: bool, closed: bool) -> None:
-        self._hints.append(_Hint(watched, path, folder, closed))
+    def _count_event(self, kind: str) -> None:
+        self._events[kind] += 1
+
+    def _on_hint(self, watched: WatchedFolder, hint: Hint) -> None:
+        self._hints.append((watched, hint))
         self._wake.set()
 
     def _on_overflow(self) -> None:
@@ -250,10 +165,10 @@ class Watcher:
                 self._turn()
             except Exception:  # noqa: BLE001 - the next micrographs must still be seen
                 self._errors += 1
-                _log.exception("watching failed, and goes on")
+                _log.exception("watching: unexpected error, continuing")
                 self._stop.wait(1.0)
         for watched in self._watched:
-            self._drop(watched)
+            watched.stop_notifier()
 
     def _turn(self) -> None:
         self._supervise()
@@ -283,34 +198,11 @@ class Watcher:
                 watched.folder.reexamine()
         self._reexamine_at = self._clock() + 0.5
 
-    def _scan(self, watched: _Watched) -> None:
-        folder = watched.folder
-        started = self._clock()
-        scans = folder.scans
-        watched.scan_at = started + RESCAN_SECONDS_POLL  # in case of an unexpected failure
-        was_available = folder.available
-        if folder.appear() and not was_available:
-            self._renew(watched)  # before the listing, so that no file is missed
-        folder.scan(self._between)
-        ended = self._clock()
-        if folder.scans > scans:
-            self._last_scan_at, self._last_scan_clock = time.time(), ended
-            self._last_scan_seconds = ended - started
-        # A scan that takes long on a slow file system may use at most half of the time.
-        watched.scan_at = ended + max(self._interval_seconds(watched), ended - started)
-
-    def _interval_seconds(self, watched: _Watched) -> float:
-        chosen = self._watch.rescan_seconds
-        if not watched.folder.available:
-            return min(chosen or ABSENT_SECONDS, ABSENT_SECONDS)
-        if chosen is not None:
-            return chosen
-        deaf = (
-            watched.notifier is None
-            or watched.folder.unannounced > 0  # inotify should have reported those
-            or self._watch.follow_symlinks  # inotify does not report files behind links
-        )
-        return RESCAN_SECONDS_POLL if deaf else RESCAN_SECONDS_INOTIFY
+    def _scan(self, watched: WatchedFolder) -> None:
+        seconds = watched.scan(self._between)
+        if seconds is not None:
+            self._last_scan_at, self._last_scan_clock = time.time(), self._clock()
+            self._last_scan_seconds = seconds
 
     def _supervise(self) -> None:
         now = self._clock()
@@ -323,65 +215,21 @@ class Watcher:
             return
         self._supervise_at = now + SUPERVISE_SECONDS
         for watched in self._watched:
-            if not watched.folder.available or watched.folder.mode == "poll":
-                continue
-            if watched.notifier is None:
-                if now >= watched.renew_at:
-                    self._renew(watched)
-                    watched.scan_at = now
-            elif not watched.notifier.works(watched.folder.root):
-                self._restart(watched)
-
-    def _restart(self, watched: _Watched) -> None:
-        watched.scan_at = self._clock()
-        self._drop(watched)
-        if watched.folder.appear():  # otherwise the scan that finds it again renews the notifier
-            self._restarts += 1
-            _log.warning("%s: inotify ended, started anew", printable(watched.folder.root))
-            self._renew(watched)
-
-    def _drop(self, watched: _Watched) -> None:
-        if watched.notifier is not None:
-            watched.notifier.stop()
-            watched.notifier = None
-
-    def _renew(self, watched: _Watched) -> None:
-        """Give a folder a new notifier, if it should have one and the kernel allows it."""
-        self._drop(watched)
-        folder = watched.folder
-        if folder.mode == "poll":
-            return
-
-        def count(kind: str) -> None:
-            self._events[kind] += 1
-
-        def tell(path: str, is_folder: bool, closed: bool) -> None:  # noqa: FBT001
-            self._on_event(watched, path, folder=is_folder, closed=closed)
-
-        try:
-            watched.notifier = Notifier(folder.root, Handler(count, tell))
-        except OSError as error:
-            watched.renew_at = self._clock() + RENEW_SECONDS
-            _log.warning(
-                "%s: no inotify (%s), polled instead; see fs.inotify.max_user_watches and"
-                " max_user_instances",
-                printable(folder.root),
-                error,
-            )
+            self._restarts += watched.supervise()
 
     def _follow_hints(self) -> None:
         """Check the paths that events reported, each once."""
-        hints: dict[tuple[_Watched, str, bool], bool] = {}
+        hints: dict[tuple[WatchedFolder, str, bool], bool] = {}
         while self._hints:
-            hint = self._hints.popleft()
-            key = (hint.watched, hint.path, hint.folder)
+            watched, hint = self._hints.popleft()
+            key = (watched, hint.path, hint.is_folder)
             hints[key] = hints.get(key, False) or hint.closed
         for (watched, path, is_folder), closed in hints.items():
             relative = os.path.relpath(path, watched.folder.root)
             if relative.startswith("..") or not watched.folder.available:
                 continue
             if is_folder:
-                watched.folder.look_below("" if relative == "." else relative)
+                watched.folder.examine_below("" if relative == "." else relative)
             else:
-                watched.folder.look(relative, closed=closed)
+                watched.folder.examine(relative, closed=closed)
             self._between()

@@ -8,7 +8,7 @@ from livepick.core.contracts.job import Result, StageSeconds
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
-from livepick.ingest.ctf_watcher import Sidecars
+from livepick.ingest.ctf_watcher import CtfWatcher
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.writer import LedgerWriter
@@ -46,10 +46,10 @@ def pick(ledger, root, name, version=V1):
     return claim.id
 
 
-def look(ledger):
+def search(ledger):
     messages = []
     with Database.read_only(ledger.database.path) as database:
-        Sidecars(LedgerReader(database), None, found=messages.append).look()
+        CtfWatcher(LedgerReader(database), None, found=messages.append).search_once()
     for message in messages:
         assert ledger.ctf_found(message.micrograph_id, message.content, message.figures)
     return len(messages)
@@ -58,16 +58,16 @@ def look(ledger):
 def test_a_text_that_comes_late_is_found_and_judged(ledger, tmp_path):
     """Until then there is nothing; afterwards it is not looked for again."""
     number = pick(ledger, tmp_path, "a.mrc")
-    assert look(ledger) == 0
+    assert search(ledger) == 0
     assert ledger.reader.get(number).ctf is None
 
     (tmp_path / "a.txt").write_text(CTFFIND.format(resolution=9.5))
-    assert look(ledger) == 1
+    assert search(ledger) == 1
     row = ledger.reader.get(number)
     assert (row.ctf.defocus_u_angstrom, row.ctf.ctf_resolution_angstrom) == (10864, 9.5)
     assert row.quality_verdict == "doubtful"
     assert "9.5" in row.quality_reason
-    assert look(ledger) == 0
+    assert search(ledger) == 0
 
 
 def test_the_figures_outlive_a_second_picking_and_not_a_new_content(ledger, tmp_path):
@@ -90,8 +90,8 @@ def test_a_damaged_text_is_told_once(ledger, tmp_path, caplog):
     pick(ledger, tmp_path, "a.mrc")
     (tmp_path / "a.txt").write_text(CTFFIND.format(resolution=4).replace("10864.0", "?"))
     with Database.read_only(ledger.database.path) as database:
-        sidecars = Sidecars(LedgerReader(database), None, found=pytest.fail)
+        watcher = CtfWatcher(LedgerReader(database), None, found=pytest.fail)
         for _ in range(2):
-            assert sidecars.look() == 0
+            assert watcher.search_once() == 0
 
     assert len([r for r in caplog.records if "a.txt" in r.getMessage()]) == 1

@@ -16,7 +16,7 @@ import pytest
 
 from livepick.config.sections import Watch
 from livepick.core.formats.micrograph import FileVersion
-from livepick.ingest.folder import FileEvents
+from livepick.ingest.watch_health import FileEvents
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.inbox import Landed, Message, RootState, SetAside
 
@@ -370,7 +370,7 @@ def test_dead_threads_of_watchdog_are_replaced(tmp_path: Path) -> None:
     """Files that came in between are found by the scan that follows."""
     with watched(tmp_path) as scene:
         scene.wait_until_watched()
-        notifier = scene.watcher._watched[0].notifier
+        notifier = scene.watcher._watched[0]._notifier
         assert notifier is not None
         for emitter in list(notifier._observer.emitters):
             emitter.stop()

@@ -13,8 +13,7 @@ from livepick.core.contracts.progress import Progress
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.core.imaging.quality_limits import CTF_LIMITS
-from livepick.ingest.folder import FileEvents
-from livepick.ingest.watcher import FolderHealth, Health
+from livepick.ingest.watch_health import FileEvents, FolderHealth, WatchHealth
 from livepick.ledger.rows import Counts
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.metrics.instruments import ERROR_REASONS, ERROR_STAGES
@@ -246,7 +245,7 @@ def test_watching_is_counted_from_what_the_watcher_has_counted():
     sample = metrics.registry.get_sample_value
 
     def watched(events, excluded, scanned_at=1e9):
-        health = Health(
+        health = WatchHealth(
             folders=(FolderHealth(Path("/in"), available=True, detail="ext4", mode="inotify"),),
             last_scan_at=scanned_at,
             seconds_since_scan=1,

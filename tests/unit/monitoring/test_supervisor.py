@@ -17,7 +17,7 @@ from livepick.errors import LedgerWriteError, OutputError
 from livepick.host.disks import Disk, Space
 from livepick.host.gpus import Cards
 from livepick.host.systemd import Systemd
-from livepick.ingest.folder import FileEvents
+from livepick.ingest.watch_health import FileEvents
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.supervisor import Supervisor
 

@@ -2,8 +2,7 @@
 
 import dataclasses
 
-from livepick.ingest.folder import FileEvents
-from livepick.ingest.watcher import Health
+from livepick.ingest.watch_health import FileEvents, WatchHealth
 from livepick.monitoring.metrics.instruments import InstrumentFactory, RunningTotal
 from livepick.monitoring.metrics.picking import PickingMetrics
 
@@ -54,7 +53,7 @@ class IngestMetrics:
             "How often is a watched folder scanned? The longest interval of all folders.",
         )
 
-    def watched(self, health: Health) -> None:
+    def watched(self, health: WatchHealth) -> None:
         """Set the metrics of the watcher.
 
         A folder that has not been checked yet has no series.
