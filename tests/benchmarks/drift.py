@@ -129,13 +129,13 @@ def _stationary(
 
 
 def _looks(micrographs: Sequence[Picked]) -> list[tuple[int, Drift]]:
-    """Return the findings after each micrograph, starting with the first possible test."""
+    """Return the drift after each micrograph, starting with the first possible test."""
     looks: list[tuple[int, Drift]] = []
     active: tuple[DriftKind, ...] = ()
     for count in range(REFERENCE + WINDOW, len(micrographs) + 1):
         window = micrographs[count - WINDOW : count]
         drift = compare(micrographs[:REFERENCE], window, model_version=1, active=active)
-        active = tuple(finding.kind for finding in drift.findings)
+        active = tuple(change.kind for change in drift.changes)
         looks.append((count, drift))
     return looks
 
@@ -146,8 +146,8 @@ def _row(
     """Add a session to the table; return the number of micrographs until its first finding."""
     first: dict[str, int] = {}
     for count, drift in looks:
-        for finding in drift.findings:
-            first.setdefault(finding.kind, count - after)
+        for change in drift.changes:
+            first.setdefault(change.kind, count - after)
     found = min(first.values(), default=None)
     sizes = [f"{max(drift.size(figure) for _, drift in looks):.2f}" for figure in DRIFT_FIGURES]
     words = ", ".join(f"{kind} {count}" for kind, count in first.items())

@@ -20,18 +20,17 @@ from livepick.core.evaluation.drift_test import (
     REFERENCE,
     WINDOW,
     Drift,
-    DriftFinding,
     DriftKind,
     Picked,
     compare,
-    silent,
 )
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
+from livepick.monitoring.drift_findings import findings_of
 
-__all__ = ["DriftWatch", "read_drift"]
+__all__ = ["DriftMonitor", "read_drift"]
 
-LOOK_SECONDS = 5.0
+CHECK_SECONDS = 5.0
 """Interval between two ledger reads; micrographs arrive at most every few seconds."""
 
 _log = logging.getLogger(__name__)
@@ -46,8 +45,8 @@ class _Rows:
     window: tuple[MicrographRow, ...]
 
     @property
-    def mark(self) -> tuple[object, ...]:
-        """Key that changes if and only if the result of a comparison may change."""
+    def key(self) -> tuple[object, ...]:
+        """Value that changes if and only if the result of a comparison may change."""
         rows = (*self.reference, *self.window)
         return (self.model_version, *((row.id, row.picked_at) for row in rows))
 
@@ -61,16 +60,16 @@ def read_drift(ledger: LedgerReader) -> Drift:
         The ledger cannot be read.
     """
     rows = _rows(ledger)
-    return (None if rows is None else _compared(ledger, rows, ())) or silent()
+    return (None if rows is None else _compared(ledger, rows, ())) or Drift()
 
 
-class DriftWatch:
+class DriftMonitor:
     """Periodic check of the ledger that reports when a drift begins and when it ends.
 
     Parameters
     ----------
     drifted
-        Called once with a sentence when a drift begins; it must not block.
+        Called once with the evidence when a drift begins; it must not block.
     clock
         Monotonic seconds.
     """
@@ -85,17 +84,17 @@ class DriftWatch:
         self._ledger = ledger
         self._drifted = drifted
         self._clock = clock
-        self._looked_at = float("-inf")
-        self._mark: tuple[object, ...] = ()
+        self._checked_at = float("-inf")
+        self._checked_key: tuple[object, ...] = ()
         self._model_version: int | None = None
-        self._drift = silent()
+        self._drift = Drift()
 
     @property
     def drift(self) -> Drift:
         """Result of the last check. Safe to read from any thread."""
         return self._drift
 
-    def look(self) -> Drift:
+    def check(self) -> Drift:
         """Check for drift if the interval has passed and the data changed; return the last result.
 
         Raises
@@ -103,34 +102,35 @@ class DriftWatch:
         LedgerError
             The ledger cannot be read. The next check is not affected.
         """
-        if self._clock() - self._looked_at < LOOK_SECONDS:
+        if self._clock() - self._checked_at < CHECK_SECONDS:
             return self._drift
-        self._looked_at = self._clock()
+        self._checked_at = self._clock()
         rows = _rows(self._ledger)
-        mark = () if rows is None else rows.mark
-        if mark == self._mark:
+        key = () if rows is None else rows.key
+        if key == self._checked_key:
             return self._drift
         version = None if rows is None else rows.model_version
-        before = self._drift.findings if version == self._model_version else ()
-        kinds = tuple(finding.kind for finding in before)
-        now = silent() if rows is None else _compared(self._ledger, rows, kinds)
+        active = self._drift.changes if version == self._model_version else ()
+        kinds = tuple(change.kind for change in active)
+        now = Drift() if rows is None else _compared(self._ledger, rows, kinds)
         if now is None:
             return self._drift
-        self._mark, self._model_version = mark, version
-        before, self._drift = self._drift.findings, now
-        self._tell(before, now.findings)
+        self._checked_key, self._model_version = key, version
+        before, self._drift = self._drift, now
+        self._report(before, now)
         return now
 
-    def _tell(self, before: Sequence[DriftFinding], now: Sequence[DriftFinding]) -> None:
-        kinds = {finding.kind for finding in before}
-        for finding in now:
+    def _report(self, before: Drift, now: Drift) -> None:
+        kinds = {change.kind for change in before.changes}
+        findings = findings_of(now)
+        for finding in findings:
             if finding.kind not in kinds:
-                _log.warning("drift: %s", finding.sentence)
-        over = kinds - {finding.kind for finding in now}
+                _log.warning("drift: %s; %s", finding.evidence, finding.remedy)
+        over = kinds - {finding.kind for finding in findings}
         for kind in sorted(over):
-            _log.info("drift: over: %s", kind.replace("_", " "))
-        if now and not before:
-            self._drifted(now[0].sentence)
+            _log.info("drift: ended: %s", kind.replace("_", " "))
+        if findings and not before.changes:
+            self._drifted(findings[0].evidence)
 
 
 def _rows(ledger: LedgerReader) -> _Rows | None:

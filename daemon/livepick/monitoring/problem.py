@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from livepick.core.evaluation.drift_test import DriftFinding
+from livepick.core.contracts.finding import Finding
+from livepick.core.evaluation.drift_test import DriftKind
 from livepick.core.formats.header import printable
 from livepick.errors import ConfigError, LedgerWriteError, LivepickError, OutputError
 
@@ -113,7 +114,7 @@ def config_invalid(error: ConfigError) -> Problem:
     )
 
 
-def drifted(finding: DriftFinding) -> Problem:
+def drifted(finding: Finding[DriftKind]) -> Problem:
     """Return the problem of a session that has drifted from what its model was promoted on."""
     return Problem(
         "drift",

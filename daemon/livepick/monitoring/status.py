@@ -16,7 +16,7 @@ from livepick.core.contracts.finding import Finding
 from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RUNS
 from livepick.core.contracts.training_report import read_findings
-from livepick.core.evaluation.drift_test import Drift, DriftFinding
+from livepick.core.evaluation.drift_test import Drift, DriftKind
 from livepick.core.imaging.quality_limits import VERDICTS, Verdict
 from livepick.errors import ModelError
 from livepick.host.disks import Disk
@@ -24,6 +24,7 @@ from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts, MicrographRow, RunRow
 from livepick.models.registry import MODELS
+from livepick.monitoring.drift_findings import findings_of
 from livepick.monitoring.drift_monitor import read_drift
 from livepick.monitoring.problem import Problem
 from livepick.retraining.eta import RunProgress, forecast
@@ -85,7 +86,7 @@ class Status:
     """Last result of the gate, as a sentence; empty before the first one."""
     newest: list[Row] = field(default_factory=list)
     failures: list[Row] = field(default_factory=list)
-    drift: tuple[DriftFinding, ...] = ()
+    drift: tuple[Finding[DriftKind], ...] = ()
     """Differences of the last micrographs from the first that the model picked."""
     oldest_waiting_at: float | None = None
     """Time when the oldest micrograph without picks landed."""
@@ -188,7 +189,7 @@ def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
         verdict=_verdict(runs),
         findings=findings,
         newest=[_row(row) for row in ledger.latest(NEWEST)],
-        drift=(read_drift(ledger) if drift is None else drift).findings,
+        drift=findings_of(read_drift(ledger) if drift is None else drift),
         failures=[_row(row) for row in ledger.recent(FAILURES, state="failed")],
         oldest_waiting_at=ledger.oldest_waiting_at(),
         last_picked_at=ledger.last_picked_at(),

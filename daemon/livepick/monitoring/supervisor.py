@@ -19,7 +19,8 @@ from livepick.host.gpus import Cards
 from livepick.host.systemd import Systemd
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.reader import LedgerReader
-from livepick.monitoring.drift_monitor import DriftWatch
+from livepick.monitoring.drift_findings import findings_of
+from livepick.monitoring.drift_monitor import DriftMonitor
 from livepick.monitoring.health import Health, HealthCheck
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.pace import empty_in_row
@@ -88,7 +89,7 @@ class Supervisor:
         self._cards = cards
         self._provider = provider
         self._workers = workers
-        self._drift = DriftWatch(ledger, drifted=drifted)
+        self._drift = DriftMonitor(ledger, drifted=drifted)
         self._health = HealthCheck(dispatch, watcher, rescan_seconds=config.watch.rescan_seconds)
         self._began_at = time.time()
         self._lock = threading.Lock()
@@ -170,7 +171,7 @@ class Supervisor:
             problems.append(ledger_not_writable(ledger_fault))
         if self._rejected_edit is not None:
             problems.append(self._rejected_edit)
-        problems += map(drifted, self._drift.drift.findings)
+        problems += map(drifted, findings_of(self._drift.drift))
         if self._provider != CUDA and self._config.picking.device == "prefer-gpu":
             problems.append(no_gpu())
         return tuple(problems)
@@ -190,7 +191,7 @@ class Supervisor:
         self._metrics.ingest.watched(self._watcher.health())
         self._metrics.host.gpus(self._cards.present)
         try:
-            self._metrics.training.drifted(self._drift.look())
+            self._metrics.training.drifted(self._drift.check())
         except LedgerError as error:  # the dispatch loop decides what that means
             _log.warning("drift: %s", error)
         if time.monotonic() - self._reported_at >= STATUS_SECONDS:

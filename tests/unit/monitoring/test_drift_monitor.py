@@ -1,4 +1,4 @@
-"""What of a ledger is compared, and who is told of a drift."""
+"""Which micrographs of a ledger are compared, and when a drift is reported."""
 
 import logging
 from pathlib import Path
@@ -9,7 +9,7 @@ from results import result
 
 from livepick.core.evaluation.drift_test import DRIFT_FIGURES, DRIFT_KINDS, REFERENCE, WINDOW
 from livepick.core.formats.micrograph import FileVersion
-from livepick.monitoring.drift_monitor import LOOK_SECONDS, DriftWatch, read_drift
+from livepick.monitoring.drift_monitor import CHECK_SECONDS, DriftMonitor, read_drift
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.status import read_status
 
@@ -52,37 +52,37 @@ def told():
 
 
 @pytest.fixture
-def watch(ledger, clock, told):
-    return DriftWatch(ledger.reader, drifted=told.append, clock=clock)
+def monitor(ledger, clock, told):
+    return DriftMonitor(ledger.reader, drifted=told.append, clock=clock)
 
 
 def kinds(drift):
-    return [finding.kind for finding in drift.findings]
+    return [change.kind for change in drift.changes]
 
 
 def test_a_drift_is_told_once_when_it_begins_and_logged_when_it_ends(
-    ledger, microscope, watch, told, caplog
+    ledger, microscope, monitor, told, caplog
 ):
     """However often one looks, and whatever comes to it."""
     caplog.set_level(logging.INFO, logger="livepick.monitoring.drift_monitor")
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
-    assert watch.look().measures
+    assert monitor.check().measures
     assert told == []
     for _ in range(3):
         microscope.land(WINDOW, picks=25)
-        assert "fewer_picks" in kinds(watch.look())
+        assert "fewer_picks" in kinds(monitor.check())
     assert len(told) == 1
     assert "picks of the first 50 of model 1" in told[0]
     microscope.land(WINDOW)
-    assert watch.look().findings == ()
+    assert monitor.check().changes == ()
     lines = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert [level for level, _ in lines] == ["WARNING", "INFO"]
-    assert lines[0][1] == f"drift: {told[0]}"
-    assert lines[1][1] == "drift: over: fewer picks"
+    assert lines[0][1].startswith(f"drift: {told[0]}; ")
+    assert lines[1][1] == "drift: ended: fewer picks"
 
 
-def test_a_drift_stays_while_it_is_nearly_over(ledger, microscope, watch):
+def test_a_drift_stays_while_it_is_nearly_over(ledger, microscope, monitor):
     """Seven tenths of the picks keep a finding that there is, and do not make one.
 
     ``livepick status`` looks for the first time.
@@ -90,35 +90,35 @@ def test_a_drift_stays_while_it_is_nearly_over(ledger, microscope, watch):
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
-    watch.look()
+    monitor.check()
     microscope.land(WINDOW, picks=42)
-    assert kinds(watch.look()) == ["fewer_picks"]
-    assert read_drift(ledger.reader).findings == ()
+    assert kinds(monitor.check()) == ["fewer_picks"]
+    assert read_drift(ledger.reader).changes == ()
 
 
-def test_a_second_drift_is_told_again(ledger, microscope, watch, told):
+def test_a_second_drift_is_told_again(ledger, microscope, monitor, told):
     ledger.session.use_model(1, "trained", "particle")
     for picks in (60, 60, 60, 25, 60, 25):
         microscope.land(WINDOW, picks=picks)
-        watch.look()
+        monitor.check()
     assert len(told) == 2
 
 
-def test_the_ledger_is_read_seldom(ledger, microscope, watch, clock, monkeypatch):
+def test_the_ledger_is_read_seldom(ledger, microscope, monitor, clock, monkeypatch):
     """Candidates only if there is a new micrograph, and rows at most every few seconds."""
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
-    watch.look()
+    monitor.check()
     asked = []
     monkeypatch.setattr(ledger.reader, "candidates", asked.append)
     monkeypatch.setattr(ledger.reader, "model", lambda: asked.append("model"))
-    clock.now += LOOK_SECONDS / 2
-    watch.look()
+    clock.now += CHECK_SECONDS / 2
+    monitor.check()
     assert asked == []
     monkeypatch.undo()
     monkeypatch.setattr(ledger.reader, "candidates", asked.append)
-    clock.now += LOOK_SECONDS
-    assert watch.look().measures
+    clock.now += CHECK_SECONDS
+    assert monitor.check().measures
     assert asked == []
 
 
@@ -135,7 +135,7 @@ def test_what_landed_before_the_training_is_no_reference(ledger, microscope):
     microscope.land(WINDOW, picks=60)
     drift = read_drift(ledger.reader)
     assert drift.measures
-    assert drift.findings == ()
+    assert drift.changes == ()
 
 
 def test_the_blob_picker_is_not_watched(ledger, microscope):
@@ -151,7 +151,7 @@ def test_a_changed_threshold_is_no_drift(ledger, microscope):
     microscope.land(REFERENCE)
     microscope.land(WINDOW, threshold=0.75)
     assert read_drift(ledger.reader).measures
-    assert read_drift(ledger.reader).findings == ()
+    assert read_drift(ledger.reader).changes == ()
 
 
 def test_candidates_below_the_threshold_do_not_count(ledger, microscope):
@@ -159,48 +159,48 @@ def test_candidates_below_the_threshold_do_not_count(ledger, microscope):
     microscope.land(REFERENCE)
     microscope.land(WINDOW, doubtful=300)
     assert read_drift(ledger.reader).measures
-    assert read_drift(ledger.reader).findings == ()
+    assert read_drift(ledger.reader).changes == ()
 
 
-def test_another_model_begins_without_the_findings_of_the_one_before(ledger, microscope, watch):
+def test_another_model_begins_without_the_findings_of_the_one_before(ledger, microscope, monitor):
     """A finding that there is has lower limits, and seven tenths of the picks would keep it."""
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
-    assert watch.look().findings
+    assert monitor.check().changes
     ledger.session.use_model(2, "trained", "particle")
     microscope.land(REFERENCE, version=2)
     microscope.land(WINDOW, version=2, picks=42)
-    drift = watch.look()
+    drift = monitor.check()
     assert 0.7 < drift.size("picks") < 1
-    assert drift.findings == ()
+    assert drift.changes == ()
 
 
-def test_another_model_ends_the_drift_of_the_one_before(ledger, microscope, watch, told):
+def test_another_model_ends_the_drift_of_the_one_before(ledger, microscope, monitor, told):
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
-    assert watch.look().findings
-    microscope.clock.now += LOOK_SECONDS
+    assert monitor.check().changes
+    microscope.clock.now += CHECK_SECONDS
     ledger.session.use_model(2, "trained", "particle")
-    assert watch.look().findings == ()
+    assert monitor.check().changes == ()
     microscope.land(REFERENCE + WINDOW, version=2, picks=25)
-    assert watch.look().findings == ()
+    assert monitor.check().changes == ()
     assert len(told) == 1
 
 
 def test_a_micrograph_that_is_picked_anew_while_one_looks_is_waited_for(
-    ledger, microscope, watch, monkeypatch
+    ledger, microscope, monitor, monkeypatch
 ):
     """Its candidates are gone for a moment; the next look has them."""
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     with monkeypatch.context() as gone:
         gone.setattr(ledger.reader, "candidates", lambda _: None)
-        assert not watch.look().measures
+        assert not monitor.check().measures
         assert not read_drift(ledger.reader).measures
-    microscope.clock.now += LOOK_SECONDS
-    assert watch.look().measures
+    microscope.clock.now += CHECK_SECONDS
+    assert monitor.check().measures
 
 
 def test_the_status_says_it_without_a_service(make_config, ledger, microscope):

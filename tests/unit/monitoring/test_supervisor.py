@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from results import result
 
-from livepick.core.evaluation.drift_test import Drift, DriftFinding
+from livepick.core.evaluation.drift_test import Change, Drift
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import VERDICTS
@@ -22,7 +22,7 @@ from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.supervisor import Supervisor
 
 ROOM = Space(50, 100, device=1)
-THINNER = DriftFinding("fewer_picks", "the last 25 have 40 picks, the first had 66", "look at them")
+THINNER = Change("fewer_picks", before=66, now=40)
 
 
 class Parts:
@@ -92,7 +92,7 @@ def refuse_ledger(parts):
 
 
 def drift(parts):
-    parts.supervisor._drift._drift = Drift(findings=(THINNER,))
+    parts.supervisor._drift._drift = Drift(changes=(THINNER,), model_version=1)
 
 
 def lose_gpu(parts):
@@ -119,7 +119,7 @@ def test_a_folder_that_nobody_has_looked_at_yet_is_not_gone(make_config, ledger)
         (lose_folder, "bad", "The watched folder /data/in is missing: No such file"),
         (refuse_output, "bad", "out failed: Read-only file system."),
         (refuse_ledger, "bad", "ledger.sqlite takes no writes: database is locked."),
-        (drift, "attention", "The last 25 have 40 picks, the first had 66."),
+        (drift, "attention", "The last 25 micrographs have 61% of the picks"),
         (lose_gpu, "attention", "No GPU is available, so livepick picks on the CPU."),
     ],
 )

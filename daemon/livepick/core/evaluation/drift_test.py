@@ -7,51 +7,50 @@ their median score, the masked area, and the distribution of scores.
 Neighbours on a grid are alike: a square has thin ice or thick ice, so its micrographs are not
 independent samples. Five micrographs in a row therefore make one *batch* (the method of batch
 means: Conway 1963, *Management Science* 10, 47; Law & Kelton, *Simulation Modeling and Analysis*,
-ch. 9), and batches are compared. A finding has to meet two conditions:
+ch. 9), and batches are compared. A change has to meet two conditions:
 
 - *It is unlikely to be chance*: of all ways to assign the batches to reference and window, very few
-  are as extreme. This is an exact rank test (Mann & Whitney 1947, *Ann. Math. Stat.* 18, 50) for
-  the first three figures, and an exact permutation test for the distribution.
+  are as extreme. This is an exact rank test for the first three figures, and an exact permutation
+  test for the distribution.
 - *It matters*: the change is larger than the differences between squares of one good grid, and
   nearly as large in all batches of the window except one (for the distribution: in each half of the
-  window). Seven poor micrographs in a row therefore do not lead to a finding.
+  window). Seven poor micrographs in a row therefore do not count as a change.
 
-The distribution of scores is compared by the population stability index, ``PSI = sum((w - r)
-ln(w / r))`` over the deciles of the reference (Siddiqi 2006, *Credit Risk Scorecards*; it is
-Jeffreys' divergence). By convention, a value above 0.25 is a large change. It is never zero in
-samples: without any change its mean is about ``9 (1/n + 1/m)`` for n and m independent scores
-(Yurdakul & Naranjo 2020, *J. Risk Model Validation* 14(4), 89), and larger for scores that are
-grouped by micrograph. The median over all assignments of the batches is therefore subtracted.
+The distribution of scores is compared by the population stability index, less its median over all
+assignments of the batches, because the index of samples is never zero (``permutation_tests``).
 
-An existing finding stays until it is clearly over, because lower limits apply to it (``ENDS``).
+A change that was found stays until it is clearly over, because lower limits apply to it (``ENDS``).
+
+The limits are in this file, beside the comparison: they were chosen together, on the sessions of
+``tests/benchmarks/drift.py``.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+
+from livepick.core.evaluation.permutation_tests import (
+    FloatArray,
+    Floats,
+    chance_of_ranks,
+    stability,
+)
 
 __all__ = [
     "DRIFT_FIGURES",
     "DRIFT_KINDS",
     "REFERENCE",
     "WINDOW",
+    "Change",
     "Drift",
     "DriftFigure",
-    "DriftFinding",
     "DriftKind",
     "Measure",
     "Picked",
-    "chance_of_ranks",
     "compare",
-    "population_stability_index",
-    "silent",
-    "stability",
 ]
 
 DriftFigure = Literal["picks", "median_score", "masked_fraction", "score_distribution"]
@@ -100,18 +99,13 @@ AGREED = 0.75
 """Fraction of the change that all batches of a window except one must reach."""
 
 ENDS = 0.7
-"""Fraction of a limit down to which an existing finding stays, so that it does not come and go."""
+"""Fraction of a limit down to which an existing change stays, so that it does not come and go."""
 
 STAYS = 0.05
-"""Largest chance at which an existing finding may stay."""
+"""Largest chance at which an existing change may stay."""
 
 LEAST_SCORES = 100
 """Least number of picks in reference and in window for their scores to be compared."""
-
-BINS = 10
-
-FloatArray = NDArray[np.float32]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,18 +119,14 @@ class Picked:
 
 
 @dataclass(frozen=True, slots=True)
-class DriftFinding:
-    """A change, in words."""
+class Change:
+    """A change that is large enough to matter and unlikely to be chance."""
 
     kind: DriftKind
-    evidence: str
-    remedy: str
-    """Possible cause, or what to do."""
-
-    @property
-    def sentence(self) -> str:
-        """Evidence and remedy in one sentence."""
-        return f"{self.evidence}: {self.remedy}"
+    before: float
+    """Median in the reference. For ``other_scores``: the stability index expected by chance."""
+    now: float
+    """Median in the window. For ``other_scores``: the stability index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +135,7 @@ class Measure:
 
     figure: DriftFigure
     size: float
-    """Size of the change, relative to the smallest that matters; a new finding has at least 1."""
+    """Size of the change, relative to the smallest that matters; a new change has at least 1."""
     chance: float
     """Fraction of the assignments of batches that are at least as extreme."""
     stability_index: float | None = None
@@ -158,8 +148,10 @@ class Drift:
 
     measures: tuple[Measure, ...] = ()
     """Empty while there are too few micrographs."""
-    findings: tuple[DriftFinding, ...] = ()
-    """Empty if nothing was found; that is good news only if there are measures."""
+    changes: tuple[Change, ...] = ()
+    """Changes that were found, the largest first."""
+    model_version: int | None = None
+    """Version of the model that picked both sides; None while there are too few micrographs."""
 
     def size(self, figure: DriftFigure) -> float:
         """Return the size of the change in a figure; 0 if it was not measured."""
@@ -171,11 +163,6 @@ class Drift:
         return next(
             (m.stability_index for m in self.measures if m.stability_index is not None), None
         )
-
-
-def silent() -> Drift:
-    """Return the empty result for too few micrographs."""
-    return Drift()
 
 
 def compare(
@@ -193,26 +180,22 @@ def compare(
         Micrographs in the order of arrival. With fewer than ``REFERENCE`` or ``WINDOW`` of them,
         the result is empty.
     model_version
-        Version of the model that picked both, for the text of a finding.
+        Version of the model that picked both.
     active
-        Kinds of finding from an earlier comparison.
-
-    Returns
-    -------
-    Drift
-        Measures, and findings with the largest change first.
+        Kinds of change that an earlier comparison found.
     """
     if len(reference) < REFERENCE or len(window) < WINDOW:
-        return silent()
-    both = _Both(_batches(reference), _batches(window), model_version, frozenset(active))
-    judged = [both.picks(), both.masked(), *both.scores()]
+        return Drift()
+    both = _Both(_batches(reference), _batches(window), frozenset(active))
+    compared = [both.picks(), both.masked(), *both.scores()]
     found = sorted(
-        ((measure.size, finding) for measure, finding in judged if finding is not None),
+        ((measure.size, change) for measure, change in compared if change is not None),
         key=lambda pair: -pair[0],
     )
     return Drift(
-        measures=tuple(measure for measure, _ in judged),
-        findings=tuple(finding for _, finding in found),
+        measures=tuple(measure for measure, _ in compared),
+        changes=tuple(change for _, change in found),
+        model_version=model_version,
     )
 
 
@@ -222,7 +205,7 @@ def _batches(micrographs: Sequence[Picked]) -> list[Sequence[Picked]]:
     return [micrographs[i : i + BATCH] for i in range(first, len(micrographs), BATCH)]
 
 
-_Judged = tuple[Measure, DriftFinding | None]
+_Compared = tuple[Measure, Change | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +214,9 @@ class _Both:
 
     reference: list[Sequence[Picked]]
     window: list[Sequence[Picked]]
-    model_version: int
     active: frozenset[DriftKind]
 
-    def picks(self) -> _Judged:
+    def picks(self) -> _Compared:
         was, now = self._middles(lambda micrograph: len(micrograph.scores))
         old, new = float(np.median(was)), float(np.median(now))
         fewer = new < old
@@ -244,38 +226,20 @@ class _Both:
             _change(np.log(was + 1), np.log(now + 1), lower=fewer) / math.log(factor),
             chance_of_ranks(was, now, lower=fewer),
         )
-        kind: DriftKind = "fewer_picks" if fewer else "more_picks"
-        remedy = (
-            "thin ice, an empty grid square or another specimen?"
-            if fewer
-            else "more particles, crowding, contamination or another specimen?"
-        )
-        share = f"{new / old:.0%} of the picks" if old >= 1 else "picks, unlike those"
-        return self._judge(
-            measure,
-            kind,
-            f"the last {self._seen} micrographs hold {share} of {self._then}"
-            f" (median {new:.0f}, was {old:.0f})",
-            remedy,
-        )
+        return self._limited(measure, Change("fewer_picks" if fewer else "more_picks", old, new))
 
-    def masked(self) -> _Judged:
+    def masked(self) -> _Compared:
         was, now = self._middles(lambda micrograph: micrograph.masked_fraction)
         measure = Measure(
             "masked_fraction",
             _change(was, now, lower=False) / MASKED_MORE,
             chance_of_ranks(was, now, lower=False),
         )
-        return self._judge(
-            measure,
-            "more_masked",
-            f"{np.median(now):.0%} of the last {self._seen} micrographs is masked, and was"
-            f" {np.median(was):.0%} in {self._then}",
-            "carbon film, ice or contamination; is the beam in the holes?",
-        )
+        change = Change("more_masked", float(np.median(was)), float(np.median(now)))
+        return self._limited(measure, change)
 
-    def scores(self) -> list[_Judged]:
-        """Judge the median score and the distribution, if there are enough picks."""
+    def scores(self) -> list[_Compared]:
+        """Compare the median score and the distribution, if there are enough picks."""
         was, now = (
             [np.concatenate([m.scores for m in batch]) for batch in side]
             for side in (self.reference, self.window)
@@ -284,7 +248,7 @@ class _Both:
             return []
         return [self._median_score(was, now), self._distribution(was, now)]
 
-    def _median_score(self, was: list[FloatArray], now: list[FloatArray]) -> _Judged:
+    def _median_score(self, was: list[FloatArray], now: list[FloatArray]) -> _Compared:
         old, new = (float(np.median(np.concatenate(side))) for side in (was, now))
         was_odds, now_odds = (
             np.array([_log_odds(float(np.median(batch))) for batch in side if len(batch)])
@@ -295,32 +259,21 @@ class _Both:
             _change(was_odds, now_odds, lower=True) / math.log(ODDS_FACTOR),
             chance_of_ranks(was_odds, now_odds, lower=True),
         )
-        return self._judge(
-            measure,
-            "lower_scores",
-            f"the median score of the last {self._seen} micrographs is {new:.2f}, and was"
-            f" {old:.2f} in {self._then}",
-            "the model is less sure: other ice, another defocus or another specimen?",
-        )
+        return self._limited(measure, Change("lower_scores", old, new))
 
-    def _distribution(self, was: list[FloatArray], now: list[FloatArray]) -> _Judged:
+    def _distribution(self, was: list[FloatArray], now: list[FloatArray]) -> _Compared:
         index, chance, by_chance = stability(was, now)
         halves = [stability(was, half) for half in (now[: len(now) // 2], now[len(now) // 2 :])]
         least = min(half - usual for half, _, usual in halves)
         measure = Measure("score_distribution", max(least, 0.0) / PSI_MORE, chance, index)
-        return self._judge(
-            measure,
-            "other_scores",
-            f"the scores of the last {self._seen} micrographs are spread otherwise than in"
-            f" {self._then} (stability index {index:.2f}; {by_chance:.2f} would be chance)",
-            "what is picked is no longer the same: other ice, another defocus or another specimen?",
-        )
+        return self._limited(measure, Change("other_scores", by_chance, index))
 
-    def _judge(self, measure: Measure, kind: DriftKind, evidence: str, remedy: str) -> _Judged:
-        there = kind in self.active
-        limit, chance = (ENDS, STAYS) if there else (1.0, CHANCE)
+    def _limited(self, measure: Measure, change: Change) -> _Compared:
+        """Return the measure, and the change if it is beyond the limits."""
+        is_active = change.kind in self.active
+        limit, chance = (ENDS, STAYS) if is_active else (1.0, CHANCE)
         found = measure.size >= limit and measure.chance <= chance
-        return measure, DriftFinding(kind, evidence, remedy) if found else None
+        return measure, change if found else None
 
     def _middles(self, figure: Callable[[Picked], float]) -> tuple[Floats, Floats]:
         """Return a figure for each batch of the reference and of the window.
@@ -338,75 +291,6 @@ class _Both:
             for side in (self.reference, self.window)
         )
         return was, now
-
-    @property
-    def _seen(self) -> int:
-        return sum(map(len, self.window))
-
-    @property
-    def _then(self) -> str:
-        return f"the first {sum(map(len, self.reference))} of model {self.model_version}"
-
-
-# --- statistics ----------------------------------------------------------------------------------
-
-
-def chance_of_ranks(reference: Floats, window: Floats, *, lower: bool) -> float:
-    """Return the probability that a window ranks so low (or high), by an exact Mann-Whitney test.
-
-    Equal values share their mean rank. The result is 1 if either side is empty.
-    """
-    if not len(reference) or not len(window):
-        return 1.0
-    both = np.concatenate([window, reference])
-    if not lower:
-        both = -both
-    less = (both[None, :] < both[:, None]).sum(axis=1)
-    ranks = less + 0.5 * (both[None, :] == both[:, None]).sum(axis=1)
-    sums = ranks[_deals(len(both), len(window))].sum(axis=1)
-    return float((sums <= sums[0] + 1e-9).mean())
-
-
-def stability(
-    reference: Sequence[FloatArray], window: Sequence[FloatArray]
-) -> tuple[float, float, float]:
-    """Return the population stability index, the chance of one so large, and its median by chance.
-
-    Chance is computed over all assignments of the batches to reference and window. Batches are kept
-    whole, because the scores of one micrograph belong together.
-
-    Parameters
-    ----------
-    reference, window
-        Scores of each batch.
-    """
-    edges = np.quantile(np.concatenate(reference), np.arange(1, BINS) / BINS)
-    counts = np.array(
-        [
-            np.bincount(np.searchsorted(edges, batch, side="right"), minlength=BINS)
-            for batch in [*window, *reference]
-        ]
-    )
-    dealt = counts[_deals(len(counts), len(window))].sum(axis=1)
-    indices = population_stability_index(counts.sum(axis=0) - dealt, dealt)
-    index = float(indices[0])
-    return index, float((indices >= index - 1e-9).mean()), float(np.median(indices))
-
-
-def population_stability_index(reference: NDArray[np.int_], window: NDArray[np.int_]) -> Floats:
-    """Return the index of counts by bin (the last axis); half a count is added to each bin."""
-    was, now = (
-        (counts + 0.5) / (counts + 0.5).sum(axis=-1, keepdims=True)
-        for counts in (reference, window)
-    )
-    index: Floats = ((now - was) * np.log(now / was)).sum(axis=-1)
-    return index
-
-
-@cache
-def _deals(count: int, chosen: int) -> NDArray[np.int_]:
-    """Return the indices of all ways to choose ``chosen`` of ``count``, in lexical order."""
-    return np.array(list(itertools.combinations(range(count), chosen)))
 
 
 def _change(reference: Floats, window: Floats, *, lower: bool) -> float:

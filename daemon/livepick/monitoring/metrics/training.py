@@ -175,7 +175,7 @@ class TrainingMetrics:
 
     def drifted(self, drift: Drift) -> None:
         """Set the drift of the last micrographs from the first that the model picked."""
-        active = {finding.kind for finding in drift.findings}
+        active = {change.kind for change in drift.changes}
         for figure in DRIFT_FIGURES:
             self._drift_score.labels(figure).set(drift.size(figure))
         self._score_drift_psi.set(drift.stability_index or 0.0)
