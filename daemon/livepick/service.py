@@ -56,7 +56,8 @@ from livepick.picking.micrograph_table import MicrographTable
 from livepick.picking.model_in_use import CurrentModel
 from livepick.picking.output_sync import Outputs
 from livepick.picking.tasks import pick, probe
-from livepick.retraining.scheduler import Retrain
+from livepick.retraining.promoter import Promoter
+from livepick.retraining.scheduler import Scheduler
 from livepick.web.app import create_app
 from livepick.web.client import ADDRESS
 from livepick.web.page import Sources
@@ -177,16 +178,23 @@ class Service:
         )
         self._dispatch = self._make_dispatch(ledger, engine, outputs, champion)
         self._watcher = Watcher(config.watch, self._inbox.put, known=ledger.reader.known())
-        self._retrain = Retrain(
+        promoter = Promoter(
             config,
             models=self._models,
             metrics=self._metrics.training,
-            serving=champion,
-            ledger=reader,
+            current=champion,
             submit=lambda job: engine.submit(pick, job),
             compute=engine.submit,
             probe=lambda bundle, device: engine.submit(probe, bundle, device),
             promoted=self._on_promoted,
+        )
+        self._scheduler = Scheduler(
+            config,
+            models=self._models,
+            metrics=self._metrics.training,
+            promoter=promoter,
+            ledger=reader,
+            submit=lambda job: engine.submit(pick, job),
             run_changed=self._on_run_changed,
         )
         self._ctf_watcher = CtfWatcher(reader, config.micrograph.ctf, found=self._inbox.put)
@@ -297,7 +305,7 @@ class Service:
         self._inbox.put(RunChanged(version, fingerprint, state, reason, figures))
 
     def _on_drift(self, sentence: str) -> None:
-        self._retrain.drifted(sentence)
+        self._scheduler.drifted(sentence)
 
     # --- start, wait, stop -------------------------------------------------------------------
 
@@ -310,7 +318,7 @@ class Service:
         if not self._web.is_loopback:
             _log.warning("page and metrics: whoever reaches %s can read them", address)
         self._watcher.start()
-        self._thread("retrain", self._retrain.run)
+        self._thread("retrain", self._scheduler.run)
         self._thread("sidecars", self._ctf_watcher.run)
         self._thread("gpus", self._cards.run)
         give_up = time.monotonic() + FIRST_SCAN_SECONDS
@@ -382,14 +390,14 @@ class Service:
             if sentence not in advice(self._config):
                 _log.warning("config: %s", sentence)
         self._config = config
-        self._retrain.use(config)
+        self._scheduler.use(config)
         self._ctf_watcher.use(config.micrograph.ctf)
         if any(change.name.startswith("picking.") for change in changes):
             self._inbox.put(PickingChanged(_threshold(config), config.picking.repick))
 
     def _stop(self) -> None:
         """Stop all parts. The files on disk are always consistent, so no step has to succeed."""
-        self._retrain.stop()
+        self._scheduler.stop()
         self._ctf_watcher.stop()
         self._cards.stop()
         self._watcher.stop(timeout_seconds=2.0)

@@ -8,7 +8,7 @@ are compared with a generation 2, the model is trained on labels of other microg
 specimen, or with twice the diameter. (Shuffled *seeds* would not work, because the trainer corrects
 them: seeds at wrong places give no template and no good class.) Every model comes from the real
 trainer and is judged by the real gate, without the service. The true average precisions, on
-micrographs that no model has seen, are printed beside each verdict.
+micrographs that no model has seen, are printed beside each decision.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from livepick.errors import TrainerError
 from livepick.models.registry import Bundle, Models
 from livepick.picking.worker import pick
 from livepick.retraining.holdout_split import split
-from livepick.retraining.promotion_gate import Gate
+from livepick.retraining.promotion_gate import PromotionGate
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
 from livepick.simulate.species import specimen
@@ -254,15 +254,15 @@ def _try_worse(bench: Bench, sample: Sample, champion: Bundle, kind: str) -> boo
 
 def _try(bench: Bench, sample: Sample, candidate: Bundle, champion: Bundle, kind: str) -> bool:
     config = bench.config(sample, specimen(SPECIES).diameter_angstrom)
-    gate = Gate(config, lambda job: here(pick, job), here)
-    verdict = gate.judge(candidate, champion, asked=True).verdict
+    gate = PromotionGate(config, lambda job: here(pick, job), here)
+    decision = gate.judge(candidate, champion, requested=True).decision
     truth = [bench.true_average_precision(sample, bundle) for bundle in (candidate, champion)]
     CONSOLE.print(
-        f"{kind:20} {'promoted' if verdict.promote else 'kept aside':10} true AP"
-        f" {truth[0]:.3f} against {truth[1]:.3f}; at the gate: {verdict.sentence}",
+        f"{kind:20} {'promoted' if decision.promote else 'kept aside':10} true AP"
+        f" {truth[0]:.3f} against {truth[1]:.3f}; at the gate: {decision.sentence}",
         soft_wrap=True,
     )
-    return verdict.promote
+    return decision.promote
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Each set of ``ablation.py`` is split into two halves, and the trainer gets one. 
 these comparisons on the held-out micrographs of the run and with its labels: the trained model
 against the blob picker; models trained on another specimen against the blob picker and against the
 trained model; and the trained model against these. The true result on the other half is printed
-beside each verdict.
+beside each decision.
 
 A verdict is right if it promotes a model that is better by more than 0.01 in true average precision
 and rejects one that is worse by more than that. In between, both verdicts are right.
@@ -44,7 +44,7 @@ from livepick.core.contracts.held_out_labels import HELD_OUT
 from livepick.core.evaluation.matching import figures
 from livepick.models.registry import Bundle
 from livepick.picking.worker import pick
-from livepick.retraining.promotion_gate import Gate
+from livepick.retraining.promotion_gate import PromotionGate
 
 CONSOLE = Console(width=160, highlight=False)
 SAME = 0.01
@@ -127,17 +127,17 @@ def _judge(trained: Sequence[Trained], number: int) -> list[bool]:
             (name, stranger, "trained", this.own),
             ("trained", this.own, name, stranger),
         ]
-    gate = Gate(_config(this), lambda job: here(pick, job), here)
+    gate = PromotionGate(_config(this), lambda job: here(pick, job), here)
     right = []
     for candidate_name, candidate, champion_name, champion in pairs:
-        verdict = gate.judge(candidate, champion, asked=True).verdict
+        decision = gate.judge(candidate, champion, requested=True).decision
         gain = truth[id(candidate)] - truth[id(champion)]
-        right.append(abs(gain) <= SAME or verdict.promote == (gain > 0))
+        right.append(abs(gain) <= SAME or decision.promote == (gain > 0))
         CONSOLE.print(
             f"{'right' if right[-1] else 'WRONG'}: {this.material.name}: {candidate_name} against"
-            f" {champion_name}: {'promoted' if verdict.promote else 'kept aside'}; true AP"
+            f" {champion_name}: {'promoted' if decision.promote else 'kept aside'}; true AP"
             f" {truth[id(candidate)]:.3f} against {truth[id(champion)]:.3f} ({gain:+.3f}); gate:"
-            f" {verdict.sentence}",
+            f" {decision.sentence}",
             soft_wrap=True,
         )
     return right

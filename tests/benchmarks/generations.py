@@ -41,7 +41,7 @@ from livepick.models.blob_picker import BLOB_THRESHOLD
 from livepick.models.registry import Bundle
 from livepick.picking.worker import pick
 from livepick.retraining.holdout_split import split
-from livepick.retraining.promotion_gate import Gate
+from livepick.retraining.promotion_gate import PromotionGate
 from livepick.retraining.run_store import Runs
 from livepick.retraining.seeds_from_coordinates import BELIEVED
 from livepick_trainer.pipeline.progress import Reporter
@@ -83,7 +83,7 @@ def _generations(material: Material, work: Path, epochs: int) -> bool:
     experts = true_seeds(material, seeds)
     here_, there = list(range(0, len(seeds), 2)), list(range(1, len(seeds), 2))
     config = _config(material, work)
-    gate = Gate(config, lambda job: here(pick, job), here)
+    gate = PromotionGate(config, lambda job: here(pick, job), here)
 
     def measured(bundle: Bundle) -> float:
         return figures(score(material, bundle.path, there)[0]).average_precision
@@ -100,17 +100,17 @@ def _generations(material: Material, work: Path, epochs: int) -> bool:
         later = training.model_copy(update={"generation": generation, "seed": generation})
         candidate = _train(material, work, [source[i] for i in numbers], later, curated=curated)
         average_precision = measured(candidate)
-        verdict = gate.judge(candidate, champion, asked=True).verdict
+        decision = gate.judge(candidate, champion, requested=True).decision
         CONSOLE.print(
             f"{material.name}: generation {generation}, {'curated' if curated else 'blob'} picks:"
-            f" AP {average_precision:.3f}, {'promoted' if verdict.promote else 'kept aside'};"
-            f" at the gate: {verdict.sentence}",
+            f" AP {average_precision:.3f}, {'promoted' if decision.promote else 'kept aside'};"
+            f" at the gate: {decision.sentence}",
             soft_wrap=True,
         )
-        if verdict.promote:
+        if decision.promote:
             champion, best = candidate, average_precision
         if curated:
-            good &= verdict.promote and average_precision > first
+            good &= decision.promote and average_precision > first
         good &= best >= first - MOST_LOSS
     CONSOLE.print(f"{material.name}: the champion in the end has AP {best:.3f}")
     return good

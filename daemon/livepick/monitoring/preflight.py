@@ -40,8 +40,7 @@ from livepick.ingest.scan import file_system
 from livepick.ledger.database import LEDGER
 from livepick.models.registry import verify_graph
 from livepick.picking import tasks
-from livepick.retraining.seed_sources import refuse_too_few
-from livepick.retraining.seeds_from_coordinates import Curated, named
+from livepick.retraining.seeds_from_coordinates import CuratedPicks, named, refuse_too_few
 
 __all__ = ["Check", "check_environment"]
 
@@ -319,7 +318,7 @@ def _first_model(name: str, config: Config, bundle: Path) -> Check:
 
 
 def _first_coordinates(name: str, config: Config, place: Path) -> Check:
-    curated = Curated(place)
+    curated = CuratedPicks(place)
     positions = curated.positions()
     refuse_too_few(config, place, positions)
     total = sum(len(here) for here in positions.values())

@@ -2,14 +2,13 @@
 
 The workers do the picking, and ``core.evaluation.model_comparison`` does the comparison.
 
-The micrographs are those held out by the candidate's run or the champion's. No run of a session
-trains on micrographs that another run has held out, or holds out micrographs that another has
-trained on (``livepick.retraining.run_store``), so neither model has learned from any of them.
+The micrographs are those held out by the candidate's run or by the current model's. No run of a
+session trains on micrographs that another run has held out, or holds out micrographs that another
+has trained on (``livepick.retraining.run_store``), so neither model has learned from any of them.
 """
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ import numpy as np
 from livepick.config.schema import Config
 from livepick.core.contracts.held_out_labels import HeldOutLabels, LabelledMicrograph
 from livepick.core.contracts.job import Job, Result
+from livepick.core.contracts.judgement import Judgement
 from livepick.core.evaluation.model_comparison import (
     Comparison,
+    Decision,
     Pair,
-    Verdict,
     decide,
     measure,
 )
@@ -31,7 +31,7 @@ from livepick.errors import ModelError
 from livepick.models.registry import Bundle
 from livepick.retraining.trial_picking import TRIAL_SECONDS, Submit, try_job
 
-__all__ = ["Compute", "Gate", "Judgement"]
+__all__ = ["Compute", "PromotionGate"]
 
 OWN = 0
 """Index of the labels from the candidate's run."""
@@ -40,24 +40,12 @@ Compute = Callable[..., Future[Any]]
 """Submits a function and its arguments to the workers, because this process has no scipy."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A verdict, with the figures that it is based on."""
-
-    candidate: int
-    """Version of the candidate."""
-    champion: int
-    """Version of the champion."""
-    verdict: Verdict
-    comparison: Comparison | None
+class _CurrentModelError(Exception):
+    """The current model does not run: any model that runs is better."""
 
 
-class _ChampionError(Exception):
-    """The model in use does not run: any model that runs is better."""
-
-
-class Gate:
-    """Judges bundles.
+class PromotionGate:
+    """Compares new models with the current one, and decides on their promotion.
 
     Parameters
     ----------
@@ -73,19 +61,19 @@ class Gate:
         self._compute = compute
 
     def judge(
-        self, candidate: Bundle, champion: Bundle, *, asked: bool, now: bool = False
+        self, candidate: Bundle, current: Bundle, *, requested: bool, recent_only: bool = False
     ) -> Judgement:
-        """Compare a bundle with the one in use; takes as long as picking the micrographs twice.
+        """Compare a bundle with the current one; takes as long as picking the micrographs twice.
 
         Parameters
         ----------
-        candidate, champion
-            The bundle to judge, and the one in use.
-        asked
+        candidate, current
+            The bundle to judge, and the bundle in use.
+        requested
             True if a person asked for the training.
-        now
-            True to use only micrographs of the candidate's run, because those that the champion
-            was judged by are no longer what the microscope delivers.
+        recent_only
+            True to use only micrographs of the candidate's run, because those that the current
+            model was judged by no longer resemble what the microscope delivers.
 
         Raises
         ------
@@ -95,27 +83,27 @@ class Gate:
             Workers cannot be started.
         """
         try:
-            pairs = self._pairs(candidate, champion, now=now)
-        except _ChampionError as error:
-            fault = f"the one in use does not run: {error}"
-            verdict = Verdict(promote=True, outcome="not compared", sentence=fault)
-            return Judgement(candidate.card.version, champion.card.version, verdict, None)
+            pairs = self._pairs(candidate, current, recent_only=recent_only)
+        except _CurrentModelError as error:
+            fault = f"the current model does not run: {error}"
+            decision = Decision(promote=True, outcome="not compared", sentence=fault)
+            return Judgement(candidate.card.version, current.card.version, decision, None)
         comparison: Comparison | None = None
         if any(len(pair.particles) for pair in pairs):
             comparison = self._compute(measure, pairs, own_labels=OWN).result(TRIAL_SECONDS)
-        verdict = decide(
+        decision = decide(
             comparison,
             mode=self._config.retrain.gate,
-            asked=asked,
-            provisional=champion.card.kind == "blob",
+            requested=requested,
+            provisional=current.card.kind == "blob",
         )
-        return Judgement(candidate.card.version, champion.card.version, verdict, comparison)
+        return Judgement(candidate.card.version, current.card.version, decision, comparison)
 
-    def _pairs(self, candidate: Bundle, champion: Bundle, *, now: bool) -> list[Pair]:
+    def _pairs(self, candidate: Bundle, current: Bundle, *, recent_only: bool) -> list[Pair]:
         """Return the picks of both models in each held-out micrograph that is still readable."""
         pairs: list[Pair] = []
         picked: dict[Path, tuple[Result, Result] | None] = {}
-        for number, labels in enumerate(_labels(candidate, champion, now=now)):
+        for number, labels in enumerate(_labels(candidate, current, recent_only=recent_only)):
             if labels is None:
                 continue
             for micrograph in labels.micrographs:
@@ -123,23 +111,23 @@ class Gate:
                 if not any(path.is_relative_to(root) for root in self._config.watch.directories):
                     continue  # a bundle from elsewhere was judged by other micrographs
                 if path not in picked:
-                    picked[path] = self._picks(path, candidate, champion)
+                    picked[path] = self._picks(path, candidate, current)
                 both = picked[path]
                 if both is not None:
                     pairs.append(_pair(number, labels, micrograph, *both))
         return pairs
 
     def _picks(
-        self, path: Path, candidate: Bundle, champion: Bundle
+        self, path: Path, candidate: Bundle, current: Bundle
     ) -> tuple[Result, Result] | None:
         """Return the picks of both models in a micrograph; None if it is no longer usable."""
         theirs = self._pick(path, candidate)
         if theirs is None:
             return None
         try:
-            others = self._pick(path, champion)
+            others = self._pick(path, current)
         except ModelError as error:
-            raise _ChampionError(str(error)) from error
+            raise _CurrentModelError(str(error)) from error
         return None if others is None else (theirs, others)
 
     def _pick(self, path: Path, bundle: Bundle) -> Result | None:
@@ -153,10 +141,10 @@ class Gate:
         return try_job(f"model {bundle.card.version}", job, self._submit)
 
 
-def _labels(candidate: Bundle, champion: Bundle, *, now: bool) -> list[HeldOutLabels | None]:
-    """Return the labels to judge by: the candidate's, and the champion's if they apply."""
-    theirs, others = HeldOutLabels.read(candidate.path), HeldOutLabels.read(champion.path)
-    if now or (theirs is not None and theirs.by == "person"):
+def _labels(candidate: Bundle, current: Bundle, *, recent_only: bool) -> list[HeldOutLabels | None]:
+    """Return the labels to judge by: the candidate's, and the current model's if they apply."""
+    theirs, others = HeldOutLabels.read(candidate.path), HeldOutLabels.read(current.path)
+    if recent_only or (theirs is not None and theirs.by == "person"):
         return [theirs]  # the newest labels by a person
     if others is not None and others.by == "person":
         return [None, others]
@@ -168,7 +156,7 @@ def _pair(
     labels: HeldOutLabels,
     micrograph: LabelledMicrograph,
     candidate: Result,
-    champion: Result,
+    current: Result,
 ) -> Pair:
     return Pair(
         micrograph=str(micrograph.path),
@@ -177,9 +165,9 @@ def _pair(
         doubtful=_positions(micrograph.doubtful),
         radius_px=labels.radius_angstrom / micrograph.pixel_size_angstrom,
         candidate=candidate.picks,
-        champion=champion.picks,
-        champion_threshold=champion.threshold,
-        area=_common(candidate.area, champion.area),
+        current=current.picks,
+        current_threshold=current.threshold,
+        area=_common(candidate.area, current.area),
     )
 
 

@@ -14,7 +14,7 @@ from livepick.retraining.eta import forecast
 from livepick.retraining.instruments import Instruments
 from livepick.retraining.trainer_process import Ended, TrainerProcess, log_tail
 
-__all__ = ["Ending", "Following"]
+__all__ = ["Ending", "RunMonitor"]
 
 LEAST_FREE_BYTES = 1_000_000
 """With less free space the disk counts as full, whatever reason the trainer gives for its end."""
@@ -36,7 +36,7 @@ class Ending:
     """Stage in which it ended; None if it had not reported one."""
 
 
-class Following:
+class RunMonitor:
     """Starts the trainer of a run, or adopts the one that is already running there.
 
     Parameters
@@ -87,7 +87,7 @@ class Following:
         return self.folder.name
 
     @property
-    def gets_on(self) -> bool:
+    def has_progressed(self) -> bool:
         """True if the trainer has reported progress since it was started or adopted."""
         return len(self._lines) > self._said_before
 

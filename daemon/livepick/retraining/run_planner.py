@@ -22,26 +22,26 @@ from livepick.retraining.holdout_split import split
 from livepick.retraining.instruments import Instruments
 from livepick.retraining.run_store import Runs, Waiting, say_waiting
 from livepick.retraining.seed_sources import (
-    FromCoordinates,
-    FromLedger,
-    NotYet,
     Order,
     Seeds,
+    SeedsFromLedger,
     SeedSource,
+    WaitReason,
 )
-from livepick.retraining.seeds_from_model import FromModel
+from livepick.retraining.seeds_from_coordinates import SeedsFromCoordinates
+from livepick.retraining.seeds_from_model import SeedsFromModel
 from livepick.retraining.trial_picking import Submit
 
-__all__ = ["Ordering", "with_ctfs"]
+__all__ = ["RunPlanner", "with_ctfs"]
 
-LOOK_SECONDS = 10.0
+COLLECT_SECONDS = 10.0
 """Time between two checks for seeds while no further micrograph is picked."""
 
 _log = logging.getLogger(__name__)
 
 
-class Ordering:
-    """Orders runs in the folder ``runs`` of the state folder.
+class RunPlanner:
+    """Decides if a run is due, and orders it in the folder ``runs`` of the state folder.
 
     Parameters
     ----------
@@ -76,9 +76,9 @@ class Ordering:
         self._folder = config.state.directory / RUNS
         self._runs = Runs(self._folder)
         self._source: SeedSource | None = None
-        self._champion: int | None = None
-        self._told: NotYet | None = None
-        self._looked: tuple[int, float] | None = None
+        self._seeds_by: int | None = None
+        self._told: WaitReason | None = None
+        self._collected: tuple[int, float] | None = None
 
     def open_run(self, failed: Collection[int]) -> Path | None:
         """Return the run to continue with, or a new one if one is due; None if there is none.
@@ -111,29 +111,29 @@ class Ordering:
                 ),
                 continues=bundle_name(earlier.version),
             )
-        if not self._is_time_to_look():
+        if not self._is_time_to_collect():
             return None
-        champion = self._models.champion(self._config).card
-        if self._source is None or self._champion != champion.version:
-            self._source, self._champion = self._make_source(champion), champion.version
-        seeds = self._source.look(self._runs.held_out())
-        if isinstance(seeds, NotYet):
+        current = self._models.champion(self._config).card
+        if self._source is None or self._seeds_by != current.version:
+            self._source, self._seeds_by = self._make_source(current), current.version
+        seeds = self._source.collect(self._runs.held_out())
+        if isinstance(seeds, WaitReason):
             self._wait(seeds)
             return None
         return self._new_run(seeds)
 
-    def _is_time_to_look(self) -> bool:
-        """Return True if anything may have changed, since a look reads the ledger and the disk."""
+    def _is_time_to_collect(self) -> bool:
+        """Return True if seeds may have changed: collecting them reads the ledger and the disk."""
         picked, now = self._ledger.counts().picked, time.monotonic()
         soon = self._told is not None and self._told.kind == "at work"
-        if not soon and self._looked is not None:
-            picked_then, then = self._looked
-            if picked_then == picked and now - then < LOOK_SECONDS:
+        if not soon and self._collected is not None:
+            picked_then, then = self._collected
+            if picked_then == picked and now - then < COLLECT_SECONDS:
                 return False
-        self._looked = (picked, now)
+        self._collected = (picked, now)
         return True
 
-    def _wait(self, why: NotYet) -> None:
+    def _wait(self, why: WaitReason) -> None:
         """Record for the status why there is no run, and log it when the kind of reason changes."""
         if why == self._told:
             return
@@ -152,22 +152,22 @@ class Ordering:
     @property
     def _reason(self) -> str:
         """Label of the obstacle in the metrics."""
-        return "coordinates" if isinstance(self._source, FromCoordinates) else "model"
+        return "coordinates" if isinstance(self._source, SeedsFromCoordinates) else "model"
 
-    def _make_source(self, champion: ModelCard) -> SeedSource:
+    def _make_source(self, current: ModelCard) -> SeedSource:
         """Return the source of seeds that ``bootstrap.picks`` asks for."""
         config, ledger, picks = self._config, self._ledger, self._config.bootstrap.picks
         later = config.training.generation > 1
         order = Order(ledger, "latest" if self._latest else "spread" if later else "landed")
         if picks == "blob":
             blob = self._models.blob(config)
-            if blob is None or blob.card == champion:
-                return FromLedger(config, ledger, champion, order)
-            return FromModel(config, ledger, self._submit, blob.path, order=order, own=True)
+            if blob is None or blob.card == current:
+                return SeedsFromLedger(config, ledger, current, order)
+            return SeedsFromModel(config, ledger, self._submit, blob.path, order=order, own=True)
         if picks.model is not None:
-            return FromModel(config, ledger, self._submit, picks.model, order=order)
+            return SeedsFromModel(config, ledger, self._submit, picks.model, order=order)
         if picks.coordinates is not None:
-            return FromCoordinates(config, ledger, picks.coordinates)
+            return SeedsFromCoordinates(config, ledger, picks.coordinates)
         raise ValueError("bootstrap.picks has neither model nor coordinates")
 
     def _new_run(self, seeds: Seeds, *, continues: str | None = None) -> Path:

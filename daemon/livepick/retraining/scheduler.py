@@ -1,12 +1,12 @@
-"""Scheduling of training runs: when one is due, how it ends, and which model is used.
+"""Scheduling of training runs: when one is due, and how it ends.
 
 A run is due when enough micrographs are picked and no bundle has the training fingerprint of the
 config. Its state is in ``runs/NNNN``, ``models/NNNN`` and ``models/champion.json``, so that it can
 be resumed after any kind of stop and after a change of the config:
 
-* the champion was promoted for our fingerprint → nothing to do, whoever promoted it;
-* there is a bundle with our fingerprint → it is used again if it was used before, otherwise it is
-  judged by the gate;
+* the current model was promoted for our fingerprint → nothing to do, whoever promoted it;
+* there is a bundle with our fingerprint → it is used again if it was used before, otherwise the
+  promotion gate judges it;
 * there is a run folder with our fingerprint and no bundle, not failed → its training continues;
 * none of these → a new run, once ``livepick.retraining.run_planner`` has enough to learn from.
 
@@ -18,23 +18,16 @@ picks would fail again; ``training.generation`` asks for another run. A trainer 
 example by the out-of-memory killer) is started again and resumes where it was, unless it has been
 killed too often in one stage. On a full disk the run waits for any length of time, because the
 condition is transient.
-
-This thread notices a change of the champion within a second, whoever made it, and tests the model
-on the workers before it tells the dispatch loop. If the model does not run, the change is undone.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from livepick.config.schema import Config
-from livepick.config.sections import Device
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.progress import Stage
 from livepick.core.contracts.run import RUNS
@@ -45,25 +38,20 @@ from livepick.errors import (
     ModelError,
     ProviderError,
 )
-from livepick.host.atomic_files import write_atomically
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import RunState
 from livepick.models.registry import Bundle, Models
 from livepick.retraining.fingerprints import drift_fingerprint, is_of
 from livepick.retraining.instruments import Instruments
-from livepick.retraining.promotion_gate import Compute, Gate, Judgement
-from livepick.retraining.run_monitor import Following
-from livepick.retraining.run_planner import Ordering
-from livepick.retraining.trial_picking import TRIAL_SECONDS, Submit
+from livepick.retraining.promoter import Promoter
+from livepick.retraining.run_monitor import RunMonitor
+from livepick.retraining.run_planner import RunPlanner
+from livepick.retraining.trial_picking import Submit
 
-__all__ = ["VERDICT", "Retrain"]
-
-VERDICT = "verdict.json"
-"""Name of the file with the gate's verdict in a run's folder. It is not in the bundle because a
-bundle never changes."""
+__all__ = ["Scheduler"]
 
 POLL_SECONDS = 1.0
-"""Time between two checks of the ledger, the champion and the trainer."""
+"""Time between two checks of the ledger, the current model and the trainer."""
 
 PAUSE_SECONDS = 30.0
 """Pause after writing to the state folder failed; a full disk is not fixed within seconds."""
@@ -71,27 +59,24 @@ PAUSE_SECONDS = 30.0
 RESTARTS = 5
 """Number of restarts of a trainer killed in the same stage, before the run counts as failed."""
 
-Probe = Callable[[Path, Device], Future[str]]
 RunChanged = Callable[[int, str, RunState, str, Mapping[str, Any]], None]
 
 _log = logging.getLogger(__name__)
 
 
-class Retrain:
+class Scheduler:
     """The thread that trains.
 
     Parameters
     ----------
-    serving
-        The bundle in use at the start.
+    config
+        Config of the session.
+    promoter
+        Judges and promotes the models that are trained.
     ledger
         Read access to the picked micrographs and their picks.
-    submit, compute
-        Functions that submit micrographs and other work to the workers.
-    probe
-        Function that loads a bundle in a worker and returns the onnxruntime provider that runs it.
-    promoted
-        Called with a bundle, and the onnxruntime provider that runs it, when it comes into use.
+    submit
+        Function that submits a micrograph to the workers.
     run_changed
         Called with version, fingerprint, state, reason and figures of a run when they change.
     command
@@ -104,31 +89,25 @@ class Retrain:
         *,
         models: Models,
         metrics: Instruments,
-        serving: Bundle,
+        promoter: Promoter,
         ledger: LedgerReader,
         submit: Submit,
-        compute: Compute,
-        probe: Probe,
-        promoted: Callable[[Bundle, str], None],
         run_changed: RunChanged,
         command: tuple[str, ...] = (),
     ) -> None:
         self._models = models
         self._metrics = metrics
-        self._serving = serving
+        self._promoter = promoter
         self._ledger = ledger
         self._submit = submit
-        self._compute = compute
-        self._probe = probe
-        self._promoted = promoted
         self._run_changed = run_changed
         self._command = command
         runs = ledger.runs()
         self._states = {run.version: run.state for run in runs}
         self._restarts: dict[tuple[str, Stage | None], int] = {}
-        self._following: Following | None = None
-        self._resting: Path | None = None
-        self._rests_until = 0.0
+        self._monitor: RunMonitor | None = None
+        self._paused: Path | None = None
+        self._paused_until = 0.0
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._wanted: Config | None = None
@@ -136,8 +115,8 @@ class Retrain:
         self._take(config)
         for run in runs:
             if run.state == "running" and is_of(run.fingerprint, self._settings):
-                self._order_as(run.fingerprint)  # a run for drift stays one
-                self._resting = self._folder / bundle_name(run.version) if run.reason else None
+                self._plan_for(run.fingerprint)  # a run for drift stays one
+                self._paused = self._folder / bundle_name(run.version) if run.reason else None
 
     # --- calls from any thread ---------------------------------------------------------------
 
@@ -167,22 +146,22 @@ class Retrain:
                 except (OSError, LedgerWriteError, ModelError) as error:
                     if isinstance(error, ProviderError):
                         raise
-                    _log.error("training: the state folder cannot be used: %s", error)
+                    _log.error("training: reading or writing the state folder failed: %s", error)
                     self._metrics.training_failed("ledger")
                     pause = PAUSE_SECONDS
                 self._stop.wait(pause)
         finally:
-            if self._following is not None:
-                _log.info("run %s: interrupted, resumes at the next start", self._following.name)
-                self._following.end()
+            if self._monitor is not None:
+                _log.info("run %s: stopped, resumes at the next start", self._monitor.name)
+                self._monitor.end()
                 self._metrics.training_ended_as("stopped")
 
     def step(self) -> None:
         """Do the next thing that is due, if any."""
         self._take_wanted()
-        self._follow_pointer()
-        if self._following is not None:
-            self._follow(self._following)
+        self._promoter.follow_pointer()
+        if self._monitor is not None:
+            self._check(self._monitor)
             return
         if self._is_decided():
             return
@@ -190,9 +169,9 @@ class Retrain:
         if bundle is not None:
             self._consider(bundle)
             return
-        if self._resting is not None and time.monotonic() < self._rests_until:
+        if self._paused is not None and time.monotonic() < self._paused_until:
             return
-        folder = self._ordering.open_run(self._closed())
+        folder = self._planner.open_run(self._closed())
         if folder is not None:
             self._start(folder)
 
@@ -200,13 +179,14 @@ class Retrain:
 
     def _take(self, config: Config) -> None:
         self._config = config
+        self._promoter.use(config)
         self._settings = config.training_fingerprint()
         self._folder = config.state.directory / RUNS
-        self._order_as(self._settings)
+        self._plan_for(self._settings)
 
-    def _order_as(self, fingerprint: str) -> None:
+    def _plan_for(self, fingerprint: str) -> None:
         self._fingerprint = fingerprint
-        self._ordering = Ordering(
+        self._planner = RunPlanner(
             self._config,
             models=self._models,
             metrics=self._metrics,
@@ -224,25 +204,25 @@ class Retrain:
             if config.training_fingerprint() == self._settings:
                 fingerprint = self._fingerprint
                 self._take(config)
-                self._order_as(fingerprint)
+                self._plan_for(fingerprint)
             else:
                 self._supersede()
                 self._take(config)
         if drifted and self._config.retrain.on_drift and self._is_decided():
-            self._order_as(
+            self._plan_for(
                 drift_fingerprint(self._settings, [r.fingerprint for r in self._ledger.runs()])
             )
             _log.info("training: due with the latest micrographs: %s", drifted)
 
     def _supersede(self) -> None:
         """End the run in progress, because its model is no longer wanted."""
-        if self._following is not None:
-            following, self._following = self._following, None
-            following.end()
-            self._set_aside(following.folder)
-        elif self._resting is not None:
-            self._set_aside(self._resting)
-        self._resting = None
+        if self._monitor is not None:
+            monitor, self._monitor = self._monitor, None
+            monitor.end()
+            self._set_aside(monitor.folder)
+        elif self._paused is not None:
+            self._set_aside(self._paused)
+        self._paused = None
 
     def _set_aside(self, folder: Path) -> None:
         reason = "the config was edited again while it ran"
@@ -258,7 +238,7 @@ class Retrain:
 
     def _is_unrecorded(self) -> bool:
         """Return True if the service was killed between a promotion and its record."""
-        return self._states.get(self._serving.card.version) == "running"
+        return self._states.get(self._promoter.version) == "running"
 
     def _closed(self) -> set[int]:
         """Return the versions of runs that have ended and are not tried again."""
@@ -269,7 +249,7 @@ class Retrain:
     def _start(self, folder: Path) -> None:
         if self._states.get(int(folder.name)) != "running":
             self._change(folder, "running")
-        self._following = Following(
+        self._monitor = RunMonitor(
             folder,
             models=self._models.directory,
             training=self._config.training,
@@ -277,57 +257,57 @@ class Retrain:
             command=self._command,
         )
 
-    def _follow(self, following: Following) -> None:
-        ending = following.step()
-        if self._resting is not None and following.gets_on:
-            _log.info("run %s: goes on", following.name)
-            self._resting = None
-            self._change(following.folder, "running")
+    def _check(self, monitor: RunMonitor) -> None:
+        ending = monitor.step()
+        if self._paused is not None and monitor.has_progressed:
+            _log.info("run %s: continues", monitor.name)
+            self._paused = None
+            self._change(monitor.folder, "running")
         if ending is None:
             return
-        self._following = None
+        self._monitor = None
         if ending.waits is not None:
-            self._rest(following.folder, ending.waits)
+            self._pause(monitor.folder, ending.waits)
             return
-        self._resting = None
+        self._paused = None
         if ending.killed:
-            self._start_again(following, ending.stage)
+            self._start_again(monitor, ending.stage)
         elif ending.fault is not None:
-            self._fail(following.folder, ending.fault)
+            self._fail(monitor.folder, ending.fault)
 
-    def _rest(self, folder: Path, reason: str) -> None:
+    def _pause(self, folder: Path, reason: str) -> None:
         """Pause a run; log this only once, not at each try."""
-        if self._resting is None:
-            _log.error("run %s: waits, and goes on by itself: %s", folder.name, reason)
+        if self._paused is None:
+            _log.error("run %s: waits, and will continue by itself: %s", folder.name, reason)
             self._metrics.training_failed("trainer")
             self._change(folder, "running", reason)
-        self._resting = folder
-        self._rests_until = time.monotonic() + PAUSE_SECONDS
+        self._paused = folder
+        self._paused_until = time.monotonic() + PAUSE_SECONDS
 
-    def _start_again(self, following: Following, stage: Stage | None) -> None:
+    def _start_again(self, monitor: RunMonitor, stage: Stage | None) -> None:
         """Restart a killed trainer, up to ``RESTARTS`` times in each stage."""
-        key = (following.name, stage)
+        key = (monitor.name, stage)
         count = self._restarts[key] = self._restarts.get(key, 0) + 1
         if count > RESTARTS:
             self._fail(
-                following.folder,
+                monitor.folder,
                 f"the trainer was killed {count} times in one stage, {stage or 'the first'}, as"
                 " the system does when memory runs out. Free memory, or lower"
                 " bootstrap.micrographs or training.minibatch_size, then raise"
                 " training.generation.",
             )
         else:
-            _log.warning("run %s: the trainer was killed, it starts again", following.name)
+            _log.warning("run %s: the trainer was killed, and is started again", monitor.name)
             self._metrics.training_failed("trainer")
 
     def _fail(self, folder: Path, reason: str) -> None:
         _log.error(
-            "run %s: failed, picking goes on with the present model: %s", folder.name, reason
+            "run %s: failed, picking continues with the current model: %s", folder.name, reason
         )
         self._metrics.training_ended_as("failed")
         self._metrics.training_failed("trainer")
         self._change(folder, "failed", reason)
-        self._order_as(self._settings)
+        self._plan_for(self._settings)
 
     def _change(
         self,
@@ -340,101 +320,50 @@ class Retrain:
         self._states[version] = state
         self._run_changed(version, self._fingerprint, state, reason, figures or {})
 
-    # --- the gate ----------------------------------------------------------------------------
+    # --- new models --------------------------------------------------------------------------
 
     def _consider(self, bundle: Bundle) -> None:
         """Promote a bundle that was promoted before; judge one that is new."""
         folder = self._folder / bundle.path.name
         state = self._states.get(bundle.card.version)
-        if self._serving.card.version == bundle.card.version and state == "running":
+        if self._promoter.version == bundle.card.version and state == "running":
             self._change(folder, "promoted")  # killed between the promotion and its record
         elif state == "promoted":
-            why = "the config went back to the settings that it was trained with"
-            try:
-                self._promote(bundle, why)
-            except ModelError as error:  # damaged since
-                self._fail(folder, str(error))
+            self._promote(bundle, "the config went back to the settings that it was trained with")
         elif state not in ("failed", "kept_aside"):
             self._judge(bundle, folder)
 
     def _judge(self, bundle: Bundle, folder: Path) -> None:
-        gate = Gate(self._config, self._submit, self._compute)
         for_drift = self._fingerprint != self._settings
+        version, current = bundle.card.version, self._promoter.version
         try:
-            judgement = gate.judge(bundle, self._serving, asked=not for_drift, now=for_drift)
+            judgement = self._promoter.judge(bundle, folder, for_drift=for_drift)
         except EngineError:
             raise  # not a fault of the model, which is tried again at the next start
         except LivepickError as error:
             self._fail(folder, str(error))
             return
-        self._metrics.judged(judgement.comparison)
-        if folder.is_dir():
-            write_atomically(folder / VERDICT, _judgements.dump_json(judgement, indent=1))
-        verdict = judgement.verdict
-        figures: dict[str, Any] = {"verdict": _judgements.dump_python(judgement, mode="json")}
-        version, champion = bundle.card.version, self._serving.card.version
-        if verdict.promote:
-            try:
-                self._promote(bundle, f"against model {champion}: {verdict.sentence}")
-            except ModelError as error:  # damaged since it was tried
-                self._fail(folder, str(error))
+        decision = judgement.decision
+        if decision.promote:
+            if not self._promote(bundle, f"compared with model {current}: {decision.sentence}"):
                 return
-            self._metrics.training_ended_as("promoted")
-            self._change(folder, "promoted", verdict.sentence, figures)
         else:
             _log.warning(
-                "model %d: kept aside, model %d goes on: %s", version, champion, verdict.sentence
+                "model %d: kept aside, model %d stays in use: %s",
+                version,
+                current,
+                decision.sentence,
             )
-            self._metrics.training_ended_as("kept_aside")
-            self._change(folder, "kept_aside", verdict.sentence, figures)
-        self._order_as(self._settings)
+        state: RunState = "promoted" if decision.promote else "kept_aside"
+        self._metrics.training_ended_as(state)
+        self._change(folder, state, decision.sentence, {"verdict": judgement.as_json()})
+        self._plan_for(self._settings)
 
-    def _promote(self, bundle: Bundle, why: str) -> None:
-        card = bundle.card
-        self._models.promote(
-            card.version,
-            by="service",
-            why=why,
-            fingerprint=self._settings,
-            session=self._config.session.name,
-        )
-        _log.info(
-            "model %d: promoted, threshold %.3f (%s): %s",
-            card.version,
-            card.threshold,
-            card.threshold_source,
-            why,
-        )
-        self._follow_pointer()
-
-    # --- the model in use --------------------------------------------------------------------
-
-    def _follow_pointer(self) -> None:
-        """Switch to the champion if it is not in use yet and the workers can run it."""
-        champion = self._models.champion(self._config)
-        before = self._serving
-        if champion.card.version == before.card.version:
-            return
+    def _promote(self, bundle: Bundle, why: str) -> bool:
+        """Promote a bundle; return False if it is damaged, so that its run has failed."""
         try:
-            probed = self._probe(champion.path, self._config.picking.device)
-            provider = probed.result(TRIAL_SECONDS)
-        except (ProviderError, EngineError):
-            raise  # not the model's fault
-        except (ModelError, TimeoutError) as error:
-            why = f"model {champion.card.version} does not run: {error}"
-            _log.error("model %d: goes on, %s", before.card.version, why)
-            self._metrics.training_failed(ModelError.reason)
-            self._models.promote(
-                before.card.version,
-                by="service",
-                why=why,
-                fingerprint=self._settings,
-                session=self._config.session.name,
-                rollback=True,
-            )
-            return
-        self._serving = champion
-        self._promoted(champion, provider)
-
-
-_judgements = TypeAdapter(Judgement)
+            self._promoter.promote(bundle, why)
+        except ModelError as error:
+            self._fail(self._folder / bundle.path.name, str(error))
+            return False
+        return True

@@ -5,7 +5,7 @@ says why there are none yet: too few micrographs, too few that are fit to learn 
 or a problem that somebody must fix. It never delays picking.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -13,24 +13,20 @@ from typing import Literal, Protocol
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.run import RunMicrograph
-from livepick.core.formats.positions import Positions
 from livepick.core.imaging.picks import Picks
-from livepick.errors import CoordinatesError
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
-from livepick.retraining.holdout_split import LEAST_MICROGRAPHS, is_fit_to_learn_from
-from livepick.retraining.seeds_from_coordinates import BELIEVED, Curated, Matches, named
+from livepick.retraining.holdout_split import is_fit_to_learn_from
 
 __all__ = [
-    "FromCoordinates",
-    "FromLedger",
-    "NotYet",
     "Order",
     "SeedSource",
     "Seeds",
+    "SeedsFromLedger",
     "Tally",
+    "WaitReason",
     "begun",
-    "refuse_too_few",
+    "least_picks",
     "seeded",
 ]
 
@@ -52,7 +48,7 @@ class Seeds:
 
 
 @dataclass(frozen=True, slots=True)
-class NotYet:
+class WaitReason:
     """Why there are no seeds yet."""
 
     sentence: str
@@ -64,7 +60,7 @@ class NotYet:
 class SeedSource(Protocol):
     """A source of seeds."""
 
-    def look(self, held_out: Collection[Path]) -> Seeds | NotYet:
+    def collect(self, held_out: Collection[Path]) -> Seeds | WaitReason:
         """Return seeds, or the reason why there are none yet.
 
         Parameters
@@ -151,24 +147,24 @@ class Tally:
         """True if nothing is missing."""
         return self.missing() is None
 
-    def missing(self) -> NotYet | None:
+    def missing(self) -> WaitReason | None:
         """Return what is still missing; None if nothing is."""
         fit = len(self.fit)
         if fit < self.wanted:
-            return NotYet(
+            return WaitReason(
                 f"Training waits: {fit} of {fit + self._unfit} micrographs are fit to learn from,"
                 f" and {self.wanted} are wanted; the others are mostly masked, or no particle was"
                 " found in them.",
                 "quality" if self._unfit else "collecting",
             )
         if self.picks < self._least:
-            return NotYet(
+            return WaitReason(
                 f"Training waits for more: {fit} micrographs hold {self.picks} picks;"
                 f" {self._least} are wanted.",
                 "picks",
             )
         if not self._free:
-            return NotYet(
+            return WaitReason(
                 f"Training waits for more: all {fit} micrographs were held out by earlier runs, to"
                 " judge by, and none is left to train on.",
                 "held out",
@@ -181,31 +177,12 @@ def least_picks(config: Config) -> int:
     return max(config.bootstrap.minimum_picks, LEAST_PICKS)
 
 
-def refuse_too_few(config: Config, place: Path, positions: Mapping[str, Positions]) -> None:
-    """Raise CoordinatesError if the coordinates at ``place`` can never be enough to learn from."""
-    count, picks = len(positions), sum(len(here) for here in positions.values())
-    if count < LEAST_MICROGRAPHS:
-        raise CoordinatesError(
-            f"{place} has coordinates for {count} micrograph{'s' if count > 1 else ''}"
-            f" ({named(sorted(positions))}), and training needs {LEAST_MICROGRAPHS}, as one is to"
-            " judge by",
-            "Pick particles in more micrographs.",
-        )
-    wanted = least_picks(config)
-    if picks < wanted:
-        raise CoordinatesError(
-            f"{place} has {picks} particles in total, and {wanted} are wanted"
-            " (bootstrap.minimum_picks)",
-            "Pick more particles, or start with bootstrap.picks: blob.",
-        )
-
-
-def begun(config: Config, ledger: LedgerReader) -> NotYet | None:
-    """Return ``NotYet`` until ``bootstrap.micrographs`` are picked, then None."""
+def begun(config: Config, ledger: LedgerReader) -> WaitReason | None:
+    """Return ``WaitReason`` until ``bootstrap.micrographs`` are picked, then None."""
     picked, wanted = ledger.counts().picked, config.bootstrap.micrographs
     if picked >= wanted:
         return None
-    return NotYet(
+    return WaitReason(
         f"Training starts with {wanted} picked micrographs; {picked} are picked.", "collecting"
     )
 
@@ -223,7 +200,7 @@ def seeded(row: MicrographRow, picks: Picks) -> RunMicrograph:
     )
 
 
-class FromLedger:
+class SeedsFromLedger:
     """Seeds from the ledger: the session's own picks by the model in use.
 
     Parameters
@@ -239,7 +216,7 @@ class FromLedger:
         self._order = order
         self._counts: dict[tuple[int, int, int | None], int] = {}
 
-    def look(self, held_out: Collection[Path]) -> Seeds | NotYet:
+    def collect(self, held_out: Collection[Path]) -> Seeds | WaitReason:
         """Return the first micrographs that are fit to learn from, once there are enough."""
         if (early := begun(self._config, self._ledger)) is not None:
             return early
@@ -268,82 +245,3 @@ class FromLedger:
             candidates = self._ledger.candidates(row.id)
             self._counts[key] = len(candidates.above(threshold)) if candidates is not None else 0
         return self._counts[key]
-
-
-class FromCoordinates:
-    """Seeds that a person made or curated; all of them are accepted."""
-
-    def __init__(self, config: Config, ledger: LedgerReader, place: Path) -> None:
-        self._config = config
-        self._ledger = ledger
-        self._curated = Curated(place)
-
-    def look(self, held_out: Collection[Path]) -> Seeds | NotYet:
-        """Return the picked micrographs that have coordinates, whichever model picked them.
-
-        It does not wait for more than ``bootstrap.micrographs`` of them, nor for any of bad
-        quality. Once the session has picked that many micrographs and none is in progress, it also
-        does not wait for micrographs that are not in the session.
-        """
-        try:
-            positions = self._curated.positions()
-            refuse_too_few(self._config, self._curated.place, positions)
-            rows = list(self._ledger.picked_rows())
-            matches = self._curated.match(rows)
-        except CoordinatesError as error:
-            return NotYet(f"Training cannot begin: {error}", "trouble")
-        picks = {match.row.id: match.picks for match in matches.matched}
-        tally = Tally(
-            self._config,
-            held_out,
-            wanted=min(self._config.bootstrap.micrographs, len(positions)),
-        )
-        for match in matches.matched:
-            tally.take(match.row, len(match.picks), match.row.masked_fraction)
-            if tally.is_enough:
-                break
-        else:
-            if (waiting := self._waiting(tally, matches, rows)) is not None:
-                return waiting
-        return Seeds(
-            [seeded(row, picks[row.id]) for row in tally.fit],
-            seeds_from="coordinates",
-            threshold=BELIEVED / 2,
-            parent=None,
-            unmatched=matches.unmatched,
-        )
-
-    def _waiting(
-        self, tally: Tally, matches: Matches, rows: Sequence[MicrographRow]
-    ) -> NotYet | None:
-        """Return the reason to wait; None if training can begin with what there is."""
-        place, counts = self._curated.place, self._ledger.counts()
-        idle = not (counts.queued or counts.picking or counts.stale)
-        complete = not matches.missing or (
-            idle and counts.picked >= self._config.bootstrap.micrographs
-        )
-        if not matches.matched and complete:
-            theirs = named(sorted(self._curated.positions()))
-            ours = named([row.path.stem for row in rows])
-            return NotYet(
-                f"Training cannot begin: {place} is for other micrographs: it has {theirs}, and the"
-                f" session has {ours}. Name coordinates of these, or bootstrap.picks: blob.",
-                "trouble",
-            )
-        if not complete:
-            return NotYet(
-                f"Training waits for micrographs that {place} has coordinates for:"
-                f" {len(matches.matched)} are picked, {len(matches.missing)} are not"
-                f" ({named(matches.missing)}).",
-                "waiting",
-            )
-        if len(tally.fit) < LEAST_MICROGRAPHS:
-            return NotYet(
-                f"Training waits: of {len(matches.matched)} picked micrographs that {place} has"
-                f" coordinates for, {len(tally.fit)} are fit to learn from, and"
-                f" {LEAST_MICROGRAPHS} are needed; the others are mostly masked, or have no"
-                " particle inside of the image.",
-                "quality",
-            )
-        tally.wanted = min(tally.wanted, len(tally.fit))
-        return tally.missing()

@@ -4,20 +4,30 @@ Picks that do not match are never dropped silently: each kind of mismatch has a 
 to the log and into the run's order.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from livepick.config.schema import Config
 from livepick.core.formats.coordinates import read_all_positions, search_coordinates
 from livepick.core.formats.name_matching import match_names
 from livepick.core.formats.positions import Positions
 from livepick.core.imaging.picks import Picks
 from livepick.errors import CoordinatesError, LivepickError
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
+from livepick.retraining.holdout_split import LEAST_MICROGRAPHS
+from livepick.retraining.seed_sources import (
+    Seeds,
+    Tally,
+    WaitReason,
+    least_picks,
+    seeded,
+)
 
-__all__ = ["Curated", "Matched", "named"]
+__all__ = ["CuratedPicks", "Matched", "SeedsFromCoordinates", "named", "refuse_too_few"]
 
 MOST_NAMED = 5
 """Maximum number of names listed in a sentence; the rest are counted."""
@@ -51,7 +61,7 @@ class Matches:
     """Sentences that describe what did not match."""
 
 
-class Curated:
+class CuratedPicks:
     """The coordinates at one path, read again when one of its files changes."""
 
     def __init__(self, place: Path) -> None:
@@ -145,6 +155,104 @@ class Curated:
             "Give coordinates in pixels of the micrographs that livepick watches, not of binned or"
             " unbinned ones.",
         )
+
+
+def refuse_too_few(config: Config, place: Path, positions: Mapping[str, Positions]) -> None:
+    """Raise CoordinatesError if the coordinates at ``place`` can never be enough to learn from."""
+    count, picks = len(positions), sum(len(here) for here in positions.values())
+    if count < LEAST_MICROGRAPHS:
+        raise CoordinatesError(
+            f"{place} has coordinates for {count} micrograph{'s' if count > 1 else ''}"
+            f" ({named(sorted(positions))}), and training needs {LEAST_MICROGRAPHS}, as one is to"
+            " judge by",
+            "Pick particles in more micrographs.",
+        )
+    wanted = least_picks(config)
+    if picks < wanted:
+        raise CoordinatesError(
+            f"{place} has {picks} particles in total, and {wanted} are wanted"
+            " (bootstrap.minimum_picks)",
+            "Pick more particles, or start with bootstrap.picks: blob.",
+        )
+
+
+class SeedsFromCoordinates:
+    """Seeds that a person made or curated; all of them are accepted."""
+
+    def __init__(self, config: Config, ledger: LedgerReader, place: Path) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._curated = CuratedPicks(place)
+
+    def collect(self, held_out: Collection[Path]) -> Seeds | WaitReason:
+        """Return the picked micrographs that have coordinates, whichever model picked them.
+
+        It does not wait for more than ``bootstrap.micrographs`` of them, nor for any of bad
+        quality. Once the session has picked that many micrographs and none is in progress, it also
+        does not wait for micrographs that are not in the session.
+        """
+        try:
+            positions = self._curated.positions()
+            refuse_too_few(self._config, self._curated.place, positions)
+            rows = list(self._ledger.picked_rows())
+            matches = self._curated.match(rows)
+        except CoordinatesError as error:
+            return WaitReason(f"Training cannot begin: {error}", "trouble")
+        picks = {match.row.id: match.picks for match in matches.matched}
+        tally = Tally(
+            self._config,
+            held_out,
+            wanted=min(self._config.bootstrap.micrographs, len(positions)),
+        )
+        for match in matches.matched:
+            tally.take(match.row, len(match.picks), match.row.masked_fraction)
+            if tally.is_enough:
+                break
+        else:
+            if (waiting := self._waiting(tally, matches, rows)) is not None:
+                return waiting
+        return Seeds(
+            [seeded(row, picks[row.id]) for row in tally.fit],
+            seeds_from="coordinates",
+            threshold=BELIEVED / 2,
+            parent=None,
+            unmatched=matches.unmatched,
+        )
+
+    def _waiting(
+        self, tally: Tally, matches: Matches, rows: Sequence[MicrographRow]
+    ) -> WaitReason | None:
+        """Return the reason to wait; None if training can begin with what there is."""
+        place, counts = self._curated.place, self._ledger.counts()
+        idle = not (counts.queued or counts.picking or counts.stale)
+        complete = not matches.missing or (
+            idle and counts.picked >= self._config.bootstrap.micrographs
+        )
+        if not matches.matched and complete:
+            theirs = named(sorted(self._curated.positions()))
+            ours = named([row.path.stem for row in rows])
+            return WaitReason(
+                f"Training cannot begin: {place} is for other micrographs: it has {theirs}, and the"
+                f" session has {ours}. Name coordinates of these, or bootstrap.picks: blob.",
+                "trouble",
+            )
+        if not complete:
+            return WaitReason(
+                f"Training waits for micrographs that {place} has coordinates for:"
+                f" {len(matches.matched)} are picked, {len(matches.missing)} are not"
+                f" ({named(matches.missing)}).",
+                "waiting",
+            )
+        if len(tally.fit) < LEAST_MICROGRAPHS:
+            return WaitReason(
+                f"Training waits: of {len(matches.matched)} picked micrographs that {place} has"
+                f" coordinates for, {len(tally.fit)} are fit to learn from, and"
+                f" {LEAST_MICROGRAPHS} are needed; the others are mostly masked, or have no"
+                " particle inside of the image.",
+                "quality",
+            )
+        tally.wanted = min(tally.wanted, len(tally.fit))
+        return tally.missing()
 
 
 def _in_micrograph(positions: Positions, row: MicrographRow) -> tuple[Picks, int, int]:

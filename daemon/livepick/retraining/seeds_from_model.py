@@ -23,10 +23,10 @@ from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
 from livepick.models.registry import verify_graph
 from livepick.retraining.holdout_split import is_fit_to_learn_from
-from livepick.retraining.seed_sources import NotYet, Order, Seeds, Tally, begun, seeded
+from livepick.retraining.seed_sources import Order, Seeds, Tally, WaitReason, begun, seeded
 from livepick.retraining.trial_picking import DEATHS, TRIAL_SECONDS, Submit
 
-__all__ = ["FromModel"]
+__all__ = ["SeedsFromModel"]
 
 AT_ONCE = 4
 """Maximum number of jobs given to the workers at a time; the session's own jobs run between them.
@@ -49,7 +49,7 @@ class _UnderWay:
     """Monotonic seconds."""
 
 
-class FromModel:
+class SeedsFromModel:
     """Picks micrographs with a bundle, a few at a time, without waiting for any of them.
 
     Parameters
@@ -86,22 +86,22 @@ class FromModel:
         self._faults = 0
         self._refused: LivepickError | None = None
 
-    def look(self, held_out: Collection[Path]) -> Seeds | NotYet:
+    def collect(self, held_out: Collection[Path]) -> Seeds | WaitReason:
         """Submit the next micrographs to the workers; return the seeds once there are enough."""
         try:
             card = self._usable()
         except ModelError as error:
-            return NotYet(f"Training cannot begin: {error}", "trouble")
+            return WaitReason(f"Training cannot begin: {error}", "trouble")
         if (early := begun(self._config, self._ledger)) is not None:
             return early
-        self._collect()
+        self._take_results()
         tally, tried = Tally(self._config, held_out), 0
         most = MOST_TRIED * tally.wanted
         rows = itertools.islice(self._order.rows(held_out), most)
         for row in rows:
-            if not self._take(row, tally, card.threshold):
-                self._give(itertools.chain([row], rows))
-                return NotYet(
+            if not self._count(row, tally, card.threshold):
+                self._submit_jobs(itertools.chain([row], rows))
+                return WaitReason(
                     f"Model {self._path} picks the bootstrap's micrographs: {len(tally.fit)} of"
                     f" {tally.wanted} are done.",
                     "at work",
@@ -111,13 +111,13 @@ class FromModel:
             tried += 1
         missing = tally.missing()
         if tried == most and missing is not None:
-            return NotYet(
+            return WaitReason(
                 f"Training cannot begin: model {self._path} was tried on {tried} micrographs."
                 f" {missing.sentence} It may not know such particles; check"
                 " particle.diameter_angstrom, or take bootstrap.picks: blob.",
                 "trouble",
             )
-        return missing or NotYet("Training begins.", "at work")
+        return missing or WaitReason("Training begins.", "at work")
 
     def _usable(self) -> ModelCard:
         """Return the card of the bundle; read it again on each call until it is valid."""
@@ -130,7 +130,7 @@ class FromModel:
             self._path, self._card = path, card
         return self._card
 
-    def _take(self, row: MicrographRow, tally: Tally, threshold: float) -> bool:
+    def _count(self, row: MicrographRow, tally: Tally, threshold: float) -> bool:
         """Count a micrograph; return False if its picks are not available yet."""
         masked = row.masked_fraction
         if _is_hopeless(row):
@@ -142,7 +142,7 @@ class FromModel:
             tally.take(row, good, result.quality.masked_fraction)
         return True
 
-    def _give(self, rows: Iterable[MicrographRow]) -> None:
+    def _submit_jobs(self, rows: Iterable[MicrographRow]) -> None:
         """Submit micrographs to the workers, up to ``AT_ONCE`` at a time."""
         particle = self._config.particle
         for row in rows:
@@ -162,7 +162,7 @@ class FromModel:
             )
             self._under_way[key] = _UnderWay(self._submit(job), time.monotonic())
 
-    def _collect(self) -> None:
+    def _take_results(self) -> None:
         """Collect the results of finished jobs."""
         for key, job in list(self._under_way.items()):
             late = time.monotonic() - job.since > TRIAL_SECONDS

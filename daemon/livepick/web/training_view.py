@@ -1,6 +1,5 @@
 """Training data for the page: curves, 2D classes with verdicts, and the result of the gate."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Final, get_args
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.finding import Finding
+from livepick.core.contracts.judgement import Judgement
 from livepick.core.contracts.progress import ProgressReader, Stage
 from livepick.core.contracts.run import RUNS
 from livepick.core.contracts.training_report import (
@@ -76,10 +76,11 @@ class Doing:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared(Difference):
-    """One named figure of both models at the gate."""
+class Compared:
+    """One named figure of both models at the promotion gate."""
 
     name: str
+    figure: Difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class GateView:
     """Outcome of a model at the gate."""
 
     candidate: int
-    champion: int
+    current: int
     promoted: bool
     outcome: str
     figures: tuple[Compared, ...]
@@ -184,22 +185,22 @@ def _epochs_so_far(folder: Path) -> tuple[Epoch, ...]:
 
 
 def gate_of(figures: Mapping[str, Any]) -> GateView | None:
-    """Return the verdict in a run's figures; None if it is missing or from another version."""
-    with contextlib.suppress(KeyError, TypeError, ValueError):
-        judgement = figures["verdict"]
-        comparison = judgement["comparison"] or {}
-        names = {
-            "average_precision": "average precision",
-            "precision": f"precision of {comparison.get('picks', 0)} picks",
-        }
-        return GateView(
-            int(judgement["candidate"]),
-            int(judgement["champion"]),
-            bool(judgement["verdict"]["promote"]),
-            str(judgement["verdict"]["outcome"]),
-            tuple(Compared(**comparison[key], name=name) for key, name in names.items())
-            if comparison
-            else (),
-            int(comparison.get("micrographs", 0)),
-        )
-    return None
+    """Return the judgement in a run's figures; None if it is missing or from another version."""
+    try:
+        judgement = Judgement.from_json(figures["verdict"])
+    except (KeyError, ValueError):
+        return None
+    comparison = judgement.comparison
+    return GateView(
+        judgement.candidate,
+        judgement.current,
+        judgement.decision.promote,
+        judgement.decision.outcome,
+        ()
+        if comparison is None
+        else (
+            Compared("average precision", comparison.average_precision),
+            Compared(f"precision of {comparison.picks} picks", comparison.precision),
+        ),
+        0 if comparison is None else comparison.micrographs,
+    )

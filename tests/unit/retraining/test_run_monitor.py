@@ -13,7 +13,7 @@ from livepick.core.contracts.run import RunSpec
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.retraining import run_monitor as following_module
 from livepick.retraining import trainer_process
-from livepick.retraining.run_monitor import Following
+from livepick.retraining.run_monitor import RunMonitor
 
 SLEEP = "import time; time.sleep(60)"
 SAY = """
@@ -49,7 +49,7 @@ def follow(tmp_path, make_config):
 
     def start(program, metrics=None, **training):
         made.append(
-            Following(
+            RunMonitor(
                 folder,
                 models=models,
                 training=Training.model_validate(training),
@@ -115,7 +115,7 @@ def test_stage_and_losses_are_seen_while_it_works_and_gone_after_it(follow):
     following = follow(SAY + "    import time; time.sleep(60)", metrics)
     sample = metrics.registry.get_sample_value
     give_up = time.monotonic() + 30
-    while not following.gets_on:
+    while not following.has_progressed:
         assert time.monotonic() < give_up
         following.step()
 

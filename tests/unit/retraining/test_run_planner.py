@@ -18,7 +18,7 @@ from livepick.models.registry import Models
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.status import read_status
 from livepick.retraining import seeds_from_model
-from livepick.retraining.run_planner import Ordering
+from livepick.retraining.run_planner import RunPlanner
 from livepick.retraining.run_store import read_waiting
 
 
@@ -39,12 +39,12 @@ class Session:
         self.queued = 0
         self.jobs = []
         self.answer = lambda job: picks_of(30)
-        self.ordering = self.start()
+        self.planner = self.start()
 
     def start(self, **changed):
         """Make the part as at a start of the service, with a changed config."""
         self.config = self.config.model_copy(update=changed)
-        return Ordering(
+        return RunPlanner(
             self.config,
             models=self.models,
             metrics=Metrics().training,
@@ -90,10 +90,10 @@ class Session:
             future.set_result(result(found))
         return future
 
-    def look(self):
+    def plan(self):
         """Return the order of a new run, or the sentence that says why there is none."""
-        self.ordering._looked = None
-        folder = self.ordering.open_run(())
+        self.planner._collected = None
+        folder = self.planner.open_run(())
         if folder is not None:
             return RunSpec.read(folder)
         waiting = read_waiting(self.config.state.directory / RUNS)
@@ -140,10 +140,10 @@ def test_bad_micrographs_do_not_count(begin):
     session.add(masked_fraction=0.6)
     session.add(picks=50, score=0.4)
     session.add(1)
-    assert "3 of 5 micrographs are fit to learn from, and 5 are wanted" in session.look()
+    assert "3 of 5 micrographs are fit to learn from, and 5 are wanted" in session.plan()
 
     session.add(2)
-    spec = session.look()
+    spec = session.plan()
 
     assert [m.path.stem for m in spec.micrographs] == ["0", "1", "4", "5", "6"]
     assert (spec.seeds_from, spec.parent, spec.seed_threshold) == ("blob", 0, 0.5)
@@ -154,18 +154,18 @@ def test_a_session_of_bad_micrographs_says_why_it_waits(begin):
     session = begin()
     session.add(40, masked_fraction=0.9)
 
-    assert "0 of 40 micrographs are fit to learn from" in session.look()
-    assert "mostly masked" in session.look()
+    assert "0 of 40 micrographs are fit to learn from" in session.plan()
+    assert "mostly masked" in session.plan()
 
 
 def test_few_picks_make_it_wait_for_more_micrographs(begin):
     """The sentence says how many there are and how many are wanted."""
     session = begin()
     session.add(5, picks=15)
-    assert session.look() == "Training waits for more: 5 micrographs hold 75 picks; 100 are wanted."
+    assert session.plan() == "Training waits for more: 5 micrographs hold 75 picks; 100 are wanted."
 
     session.add(2, picks=15)
-    assert len(session.look().micrographs) == 7
+    assert len(session.plan().micrographs) == 7
 
 
 def test_the_status_says_why_it_waits(begin):
@@ -174,10 +174,10 @@ def test_the_status_says_why_it_waits(begin):
     Database.writable(session.config.state.directory / LEDGER).close()
     assert "5 picked micrographs; 0 are picked" in _sentence(session)
     session.add(5, picks=15)
-    session.look()
+    session.plan()
     assert "hold 75 picks; 100 are wanted" in _sentence(session)
     session.add(2, picks=15)
-    session.look()
+    session.plan()
     assert "Training starts" in _sentence(session)  # that ledger knows of no run
 
 
@@ -189,10 +189,10 @@ def test_nothing_is_read_again_while_nothing_changes(begin, monkeypatch):
     """The thread looks every second; sessions have tens of thousands of micrographs."""
     session = begin()
     session.add(5, picks=15)
-    session.ordering.open_run(())
+    session.planner.open_run(())
     monkeypatch.setattr(session, "picked_rows", None)
 
-    session.ordering.open_run(())
+    session.planner.open_run(())
 
 
 # --- what was held out stays so -------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_what_was_held_out_once_is_never_trained_on(begin):
     """Other generations and fractions hold out the same and more, of what nobody has learned."""
     session = begin(training={"held_out_fraction": 0.2})
     session.add(5)
-    order = session.look()
+    order = session.plan()
     first = _held_out(order)
     assert len(first) == 1
     learned = {m.path for m in order.micrographs} - first
@@ -211,8 +211,8 @@ def test_what_was_held_out_once_is_never_trained_on(begin):
             update={"generation": generation, "held_out_fraction": fraction}
         )
         session.add(6)
-        session.ordering = session.start(training=training)
-        order = session.look()
+        session.planner = session.start(training=training)
+        order = session.plan()
         now = _held_out(order)
         assert len(now) == expected
         assert first <= now
@@ -225,13 +225,13 @@ def test_a_run_waits_for_something_to_train_on(begin):
     """All that it would take was held out: more micrographs are wanted, and it says so."""
     session = begin(training={"held_out_fraction": 0.6})
     session.add(5)
-    assert len(_held_out(session.look())) == 3
+    assert len(_held_out(session.plan())) == 3
     bootstrap = session.config.bootstrap.model_copy(update={"micrographs": 3, "minimum_picks": 10})
     held_out = _held_out(RunSpec.read(session.config.state.directory / RUNS / "0001"))
     session.rows = [row for row in session.rows if row.path in held_out]
-    session.ordering = session.start(bootstrap=bootstrap)
+    session.planner = session.start(bootstrap=bootstrap)
 
-    assert "none is left to train on" in session.look()
+    assert "none is left to train on" in session.plan()
 
 
 def _held_out(spec):
@@ -260,15 +260,15 @@ def test_a_run_continues_one_of_the_same_seeds(begin, put_bundle, section, chang
     """It takes over micrographs and seeds, whoever picks by now; any other starts from new ones."""
     session = begin()
     session.add(5)
-    earlier = session.look()
+    earlier = session.plan()
     session.found = {number: picks_of(60) for number in session.found}
     old = getattr(session.config, section)
     new = type(old).model_validate(old.model_dump() | change)
-    session.ordering = session.start(**{section: new})
+    session.planner = session.start(**{section: new})
     put_bundle(session.models, session.config, 1, "blob")
     session.rows = [dataclasses.replace(row, model_version=1) for row in session.rows]
 
-    spec = session.look()
+    spec = session.plan()
 
     assert spec.continues == ("0001" if continues else None)
     same = [m.seeds for m in spec.micrographs] == [m.seeds for m in earlier.micrographs]
@@ -281,13 +281,13 @@ def test_the_run_that_got_furthest_is_continued(begin):
     """A newer one of the same seeds may have been killed before it had anything."""
     session = begin()
     session.add(5)
-    session.look()
+    session.plan()
     runs = session.config.state.directory / RUNS
     (runs / "0001" / "classify").mkdir()
     for epochs, expected in ((40, "0001"), (41, "0001")):
         training = session.config.training.model_copy(update={"epochs": epochs})
-        session.ordering = session.start(training=training)
-        assert session.look().continues == expected
+        session.planner = session.start(training=training)
+        assert session.plan().continues == expected
 
 
 # --- picks by a person ----------------------------------------------------------------------------
@@ -312,10 +312,10 @@ def test_picks_by_hand_are_the_seeds_of_their_micrographs(by_hand):
     )
     session.add(7, name="mic_{}.mrc")
     session.queued = 1
-    assert "4 are picked, 1 are not (" in session.look()
+    assert "4 are picked, 1 are not (" in session.plan()
 
     session.add(1, name="mic_{}.mrc")
-    spec = session.look()
+    spec = session.plan()
 
     assert [m.path.stem for m in spec.micrographs] == [f"mic_{n}" for n in range(3, 8)]
     assert (spec.seeds_from, spec.parent) == ("coordinates", None)
@@ -332,11 +332,11 @@ def test_what_does_not_match_is_listed_and_short(by_hand):
     session.queued = 1
     session.add(20, name="mic_{}.mrc")
     assert "4 are picked, 9 are not (old_0, old_1, old_2, old_3, old_4 and 4 more)" in (
-        session.look()
+        session.plan()
     )
     session.queued = 0
 
-    missing, without = session.look().unmatched
+    missing, without = session.plan().unmatched
     assert missing.endswith("old_0, old_1, old_2, old_3, old_4 and 4 more")
     assert without.endswith("and 11 more")
 
@@ -357,7 +357,7 @@ def test_coordinates_that_do_not_fit_leave_picking_alone(by_hand, given, says, c
     session = by_hand(**given)
     session.add(5)
 
-    sentence = session.look()
+    sentence = session.plan()
 
     assert says in sentence
     assert "hand.csv" in sentence
@@ -370,11 +370,11 @@ def test_coordinates_are_read_again_when_mended(by_hand, tmp_path):
     """Without a restart of the service."""
     session = by_hand(list("01234"), per_micrograph=1)
     session.add(5)
-    assert "5 particles in total" in session.look()
+    assert "5 particles in total" in session.plan()
     lines = [f"{name},{x},9" for name in "01234" for x in range(25)]
     (tmp_path / "hand.csv").write_text("\n".join(["micrograph,x_px,y_px", *lines]))
 
-    assert len(session.look().micrographs) == 5
+    assert len(session.plan().micrographs) == 5
 
 
 def test_a_few_positions_off_the_image_are_left_out(by_hand, tmp_path):
@@ -384,7 +384,7 @@ def test_a_few_positions_off_the_image_are_left_out(by_hand, tmp_path):
         file.write("\n3,64.0,10\n3,63.4,10\n3,-0.4,10")
     session.add(5)
 
-    spec = session.look()
+    spec = session.plan()
 
     assert len(spec.micrographs[3].seeds) == 22
     assert spec.unmatched == ["3: 1 positions lie off the image, and are left out"]
@@ -395,11 +395,11 @@ def test_bad_micrographs_of_a_person_are_not_waited_for(by_hand):
     session = by_hand(list("01234"), per_micrograph=40)
     session.add(2)
     session.add(3, masked_fraction=0.8)
-    assert "of 5 picked micrographs" in session.look()
-    assert "2 are fit to learn from, and 3 are needed" in session.look()
+    assert "of 5 picked micrographs" in session.plan()
+    assert "2 are fit to learn from, and 3 are needed" in session.plan()
 
     session.rows[2] = dataclasses.replace(session.rows[2], quality=Quality(0.1, 0.9))
-    assert [m.path.stem for m in session.look().micrographs] == ["0", "1", "2"]
+    assert [m.path.stem for m in session.plan().micrographs] == ["0", "1", "2"]
 
 
 def test_doubtful_boxes_of_cryolo_are_left_out(begin, tmp_path):
@@ -413,7 +413,7 @@ def test_doubtful_boxes_of_cryolo_are_left_out(begin, tmp_path):
     session = begin(picks={"coordinates": tmp_path})
     session.add(5)
 
-    spec = session.look()
+    spec = session.plan()
 
     assert [len(m.seeds) for m in spec.micrographs] == [25] * 5
     assert "0: 5 boxes are below crYOLO's threshold, and are left out" in spec.unmatched
@@ -433,12 +433,12 @@ def test_a_model_from_elsewhere_picks_the_bootstrap(begin, pretrained_path):
     """Each particle comes to it at the size that it knows; its picks are the seeds."""
     session = begin(picks={"model": pretrained_path})
     session.add(4)
-    assert session.look() is None
+    assert session.plan() is None
     assert session.jobs == []
     session.add(3)
 
-    assert "picks the bootstrap's micrographs: 0 of 5" in session.look()
-    assert "picks the bootstrap's micrographs: 4 of 5" in session.look()
+    assert "picks the bootstrap's micrographs: 0 of 5" in session.plan()
+    assert "picks the bootstrap's micrographs: 4 of 5" in session.plan()
     spec = _until_a_run(session)
 
     assert [m.path.stem for m in spec.micrographs] == list("01234")
@@ -450,7 +450,7 @@ def test_a_model_from_elsewhere_picks_the_bootstrap(begin, pretrained_path):
 
 def _until_a_run(session):
     for _ in range(20):
-        found = session.look()
+        found = session.plan()
         if isinstance(found, RunSpec):
             return found
     raise AssertionError(found)
@@ -478,7 +478,7 @@ def test_looking_never_waits_for_the_workers(begin, pretrained_path):
     session.answer = lambda job: None
 
     for _ in range(3):
-        assert "0 of 5 are done" in session.look()
+        assert "0 of 5 are done" in session.plan()
     assert len(session.jobs) == seeds_from_model.AT_ONCE
 
 
@@ -493,7 +493,7 @@ def test_a_bundle_that_cannot_be_used_leaves_picking_alone(begin, pretrained_pat
     session = begin(picks={"model": pretrained_path})
     session.add(5)
 
-    assert str(pretrained_path) in session.look()
+    assert str(pretrained_path) in session.plan()
     assert "training: cannot begin" in caplog.text
     assert session.jobs == []
 
@@ -511,7 +511,7 @@ def test_a_model_that_ends_its_workers_is_given_up(begin, pretrained_path, death
     session.answer = lambda job: death
 
     for _ in range(6):
-        sentence = session.look()
+        sentence = session.plan()
 
     assert "does not run" in sentence
     assert len(session.jobs) <= 2 * seeds_from_model.AT_ONCE
@@ -524,7 +524,7 @@ def test_a_model_that_finds_nothing_is_not_tried_for_ever(begin, pretrained_path
     session.answer = lambda job: picks_of(0)
 
     for _ in range(20):
-        sentence = session.look()
+        sentence = session.plan()
 
     assert "was tried on 25 micrographs" in sentence
     assert len(session.jobs) == 25
@@ -534,7 +534,7 @@ def test_an_order_of_earlier_days_is_read(begin):
     """Fields that a newer version has written are not in it."""
     session = begin()
     session.add(5)
-    spec = session.look()
+    spec = session.plan()
     path = session.config.state.directory / RUNS / "0001" / "run.json"
     order = json.loads(path.read_bytes())
     del order["unmatched"]

@@ -71,12 +71,12 @@ def test_what_the_gate_said(make_config, tmp_path):
 
     gate = view_training(config, runs).gate
 
-    assert (gate.candidate, gate.champion, gate.outcome, gate.micrographs) == (2, 0, "better", 2)
+    assert (gate.candidate, gate.current, gate.outcome, gate.micrographs) == (2, 0, "better", 2)
     assert [figure.name for figure in gate.figures] == [
         "average precision",
         "precision of 133 picks",
     ]
-    assert gate.figures[0].difference == 0.2
+    assert gate.figures[0].figure.difference == 0.2
 
 
 @pytest.mark.parametrize("figures", [{}, {"verdict": None}, {"verdict": {"candidate": "x"}}])

@@ -1,8 +1,8 @@
-"""Comparison of a new model (the candidate) with the one that picks (the champion).
+"""Comparison of a new model, the candidate, with the current model.
 
 Both models pick the same held-out micrographs, which neither was trained on. They are compared by
-average precision and by precision at the champion's number of picks: what would the session gain if
-the new model wrote as many picks? The labels come from the training runs of both models
+average precision and by precision at the current model's number of picks: what would the session
+gain if the new model wrote as many picks? The labels come from the training runs of both models
 (``core.contracts.held_out_labels``), because a run that learned nonsense also has labels that agree
 with it. Each set of labels is weighted by its number of particles: the first run of a session may
 have held out a micrograph with only two. Where a person made labels, only those count.
@@ -14,16 +14,17 @@ their ice and their defocus, so the independent samples are the micrographs, not
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from livepick.core.evaluation.matching import Matches, figures, match_labels, pool
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
 
-__all__ = ["Comparison", "Difference", "Judged", "Pair", "Verdict", "compare", "decide", "measure"]
+__all__ = ["Comparison", "Decision", "Difference", "Judged", "Pair", "compare", "decide", "measure"]
 
 FloatArray = NDArray[np.float64]
 
@@ -52,7 +53,7 @@ classes, so they agree even where both are wrong: on EMPIAR-10017 these labels f
 
 LEAST_AVERAGE_PRECISION = 0.1
 """Least average precision of a candidate on the labels of its own run. Below it, the candidate is
-rejected, however the champion does."""
+rejected, however poor the current model is."""
 
 Mode = Literal["strict", "tolerant", "off"]
 Outcome = Literal["better", "as good", "worse", "not compared"]
@@ -73,9 +74,9 @@ class Pair:
     radius_px: float
     """Largest distance of a correct pick from its particle, in pixels of the micrograph."""
     candidate: Picks
-    champion: Picks
-    champion_threshold: float
-    """Score from which the champion's picks are written."""
+    current: Picks
+    current_threshold: float
+    """Lowest score of the picks that the current model writes."""
     area: PickArea | None = None
     """Area where both models may pick, in pixels of the micrograph; only picks in it count."""
 
@@ -89,17 +90,17 @@ class Judged:
     labels: int
     """Number of the set of labels."""
     candidate: Matches
-    champion: Matches
-    champion_threshold: float
-    """Score from which the champion's picks are written."""
+    current: Matches
+    current_threshold: float
+    """Lowest score of the picks that the current model writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A figure for both models, and the difference (candidate - champion) with its interval."""
+    """A figure for both models, and the difference (candidate - current) with its interval."""
 
     candidate: float
-    champion: float
+    current: Annotated[float, Field(alias="champion")]
     difference: float
     low: float
     high: float
@@ -111,9 +112,9 @@ class Comparison:
 
     average_precision: Difference
     precision: Difference
-    """Precision at the number of picks that the champion writes."""
+    """Precision at the number of picks that the current model writes."""
     picks: int
-    """Number of picks that the champion writes."""
+    """Number of picks that the current model writes."""
     particles: int
     """Number of labelled particles in all sets of labels."""
     micrographs: int
@@ -122,8 +123,8 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The decision on promoting a candidate."""
+class Decision:
+    """Decision on the promotion of a candidate."""
 
     promote: bool
     outcome: Outcome
@@ -134,14 +135,14 @@ def measure(pairs: Sequence[Pair], *, own_labels: int) -> Comparison:
     """Match the picks of both models with the labels, and compare them as ``compare`` does."""
     judged = []
     for pair in pairs:
-        candidate, champion = (
+        candidate, current = (
             match_labels(
                 picks, pair.particles, pair.doubtful, radius_px=pair.radius_px, area=pair.area
             )
-            for picks in (pair.candidate, pair.champion)
+            for picks in (pair.candidate, pair.current)
         )
         judged.append(
-            Judged(pair.micrograph, pair.labels, candidate, champion, pair.champion_threshold)
+            Judged(pair.micrograph, pair.labels, candidate, current, pair.current_threshold)
         )
     return compare(judged, own_labels=own_labels)
 
@@ -180,15 +181,15 @@ def compare(judged: Sequence[Judged], *, own_labels: int, seed: int = 0) -> Comp
         average_precision=_difference(here[:2], drawn[:, :2]),
         precision=_difference(here[2:], drawn[:, 2:]),
         picks=sum(_written(one) for one in _first_of_each(judged)),
-        particles=sum(one.champion.truths for one in judged),
+        particles=sum(one.current.truths for one in judged),
         micrographs=len(names),
         own_average_precision=figures(own).average_precision if own else float("nan"),
     )
 
 
 def decide(
-    comparison: Comparison | None, *, mode: Mode, asked: bool, provisional: bool = False
-) -> Verdict:
+    comparison: Comparison | None, *, mode: Mode, requested: bool, provisional: bool = False
+) -> Decision:
     """Decide whether the candidate is promoted.
 
     Parameters
@@ -197,31 +198,31 @@ def decide(
         Result of the comparison; None if there was nothing to compare on.
     mode
         Value of the setting ``retrain.gate``.
-    asked
-        True if a person asked for this model, which lets it win a tie under ``strict``.
+    requested
+        True if a person requested this model, which lets it win a tie under ``strict``.
     provisional
-        True if the champion is a blob picker, which is only replaced for a clear gain.
+        True if the current model is a blob picker, which is only replaced for a clear gain.
     """
     outcome = _outcome(comparison, provisional=provisional)
-    wins_ties = mode == "tolerant" or (asked and not provisional)
+    wins_ties = mode == "tolerant" or (requested and not provisional)
     promote = mode == "off" or outcome == "better" or (outcome == "as good" and wins_ties)
     words = {
-        "better": "it is better",
-        "as good": "it is as good",
-        "worse": "it is worse",
-        "not compared": "no held-out micrograph with labels could be picked with both, so nothing"
-        " shows that it is better; livepick models promote takes it all the same",
+        "better": "the new model is better",
+        "as good": "the new model is equally good",
+        "worse": "the new model is worse",
+        "not compared": "no held-out micrograph with labels could be picked with both models, so"
+        " there is no evidence that the new one is better; livepick models promote uses it anyway",
     }[outcome]
     rule = ""
     if outcome == "as good":
-        rule = ", and was asked for" if asked else ""
+        rule = ", and an edit of the config requested it" if requested else ""
         if not promote:
-            rule = ", and nobody asked for it (retrain.gate: strict)"
+            rule = ", and nobody requested it (retrain.gate: strict)"
             if provisional:
-                rule = ", and the blob picker gives way only to a clear gain (retrain.gate: strict)"
+                rule = ", and only a clear gain replaces the blob picker (retrain.gate: strict)"
     elif mode == "off" and outcome != "better":
-        rule = ", but the gate is off (retrain.gate: off)"
-    return Verdict(promote, outcome, _sentence(comparison, words + rule))
+        rule = ", but the promotion gate is off (retrain.gate: off)"
+    return Decision(promote, outcome, _sentence(comparison, words + rule))
 
 
 def _outcome(comparison: Comparison | None, *, provisional: bool) -> Outcome:
@@ -236,21 +237,21 @@ def _outcome(comparison: Comparison | None, *, provisional: bool) -> Outcome:
             return "worse"
     average = comparison.average_precision
     if provisional:
-        wanted = min(LEAST_GAIN, LEAST_GAIN_OF_REST * (1 - average.champion))
+        wanted = min(LEAST_GAIN, LEAST_GAIN_OF_REST * (1 - average.current))
         return "better" if average.difference >= wanted else "as good"
     return "better" if average.low > 0 else "as good"
 
 
-def _sentence(comparison: Comparison | None, verdict: str) -> str:
+def _sentence(comparison: Comparison | None, conclusion: str) -> str:
     if comparison is None:
-        return verdict
+        return conclusion
     average, precision = comparison.average_precision, comparison.precision
     return (
-        f"average precision {average.candidate:.3f} against {average.champion:.3f}"
+        f"average precision {average.candidate:.3f} against {average.current:.3f}"
         f" ({average.difference:+.3f}, 95 % from {average.low:+.3f} to {average.high:+.3f}),"
         f" precision of {comparison.picks} picks {precision.candidate:.3f} against"
-        f" {precision.champion:.3f} ({precision.difference:+.3f}), on {comparison.micrographs}"
-        f" held-out micrograph{'s' if comparison.micrographs > 1 else ''}: {verdict}"
+        f" {precision.current:.3f} ({precision.difference:+.3f}), on {comparison.micrographs}"
+        f" held-out micrograph{'s' if comparison.micrographs > 1 else ''}: {conclusion}"
     )
 
 
@@ -259,18 +260,18 @@ def _figures(judged: Sequence[Judged]) -> tuple[float, float, float, float]:
     each, weights = [], []
     for labels in sorted({one.labels for one in judged}):
         here = [one for one in judged if one.labels == labels]
-        particles = sum(one.champion.truths for one in here)
+        particles = sum(one.current.truths for one in here)
         if not particles:
             continue  # no particles: nothing to compare
         weights.append(particles)
-        candidate, champion = [one.candidate for one in here], [one.champion for one in here]
+        candidate, current = [one.candidate for one in here], [one.current for one in here]
         count = sum(_written(one) for one in here)
         each.append(
             (
                 figures(candidate).average_precision,
-                figures(champion).average_precision,
+                figures(current).average_precision,
                 _precision_of_best(candidate, count),
-                _precision_of_best(champion, count),
+                _precision_of_best(current, count),
             )
         )
     mean: FloatArray = np.average(each, axis=0, weights=weights) if each else np.zeros(4)
@@ -283,7 +284,7 @@ def _precision_of_best(matches: Sequence[Matches], count: int) -> float:
 
 
 def _written(one: Judged) -> int:
-    return int((one.champion.score >= one.champion_threshold).sum())
+    return int((one.current.score >= one.current_threshold).sum())
 
 
 def _first_of_each(judged: Sequence[Judged]) -> list[Judged]:

@@ -165,7 +165,7 @@ class TrainingMetrics:
             (self._precision, comparison.precision),
         ):
             gauge.labels("candidate").set(figure.candidate)
-            gauge.labels("champion").set(figure.champion)
+            gauge.labels("champion").set(figure.current)
 
     def use_model(self, *, version: int, kind: str, promoted_at: float) -> None:
         """Set which model picks from now on; the series of the previous model is removed."""

@@ -1,4 +1,4 @@
-"""Is a new model at least as good? Figures, intervals and verdicts."""
+"""Is a new model at least as good? Figures, intervals and decisions."""
 
 import dataclasses
 from pathlib import Path
@@ -25,7 +25,7 @@ def picks(good, junk=0, *, seed=0):
     return Picks.sorted(*(a.astype(np.float32) for a in (x, y, score)))
 
 
-def pair(name, candidate, champion, *, labels=0, doubtful=None):
+def pair(name, candidate, current, *, labels=0, doubtful=None):
     """Return a micrograph with ``PARTICLES`` particles."""
     x = (np.arange(PARTICLES) * 50).astype(np.float32)
     return Pair(
@@ -35,12 +35,12 @@ def pair(name, candidate, champion, *, labels=0, doubtful=None):
         doubtful=doubtful or Picks.empty(),
         radius_px=10,
         candidate=candidate,
-        champion=champion,
-        champion_threshold=0.5,
+        current=current,
+        current_threshold=0.5,
     )
 
 
-def comparison(candidate, champion, *, micrographs=6, spread=1):
+def comparison(candidate, current, *, micrographs=6, spread=1):
     """Compare two models that find (good, junk) in each micrograph, give or take ``spread``."""
     generator = np.random.default_rng(1)
     pairs = []
@@ -50,7 +50,7 @@ def comparison(candidate, champion, *, micrographs=6, spread=1):
             pair(
                 str(number),
                 picks(candidate[0] + more, candidate[1], seed=number),
-                picks(champion[0] + more, champion[1], seed=100 + number),
+                picks(current[0] + more, current[1], seed=100 + number),
             )
         )
     return measure(pairs, own_labels=0)
@@ -59,36 +59,36 @@ def comparison(candidate, champion, *, micrographs=6, spread=1):
 def test_a_model_that_finds_more_and_no_more_junk_is_better():
     """Both figures are higher, and the interval is above zero."""
     found = comparison((36, 4), (28, 12))
-    verdict = decide(found, mode="strict", asked=False)
+    decision = decide(found, mode="strict", requested=False)
     assert found.average_precision.low > 0
     assert found.picks > 0
-    assert (verdict.promote, verdict.outcome) == (True, "better")
+    assert (decision.promote, decision.outcome) == (True, "better")
 
 
 def test_a_model_that_writes_more_junk_is_worse_whoever_asked():
     """Also under a tolerant gate; only without a gate it picks."""
     found = comparison((28, 12), (36, 4))
     for mode in ("strict", "tolerant"):
-        verdict = decide(found, mode=mode, asked=True)
-        assert (verdict.promote, verdict.outcome) == (False, "worse")
-    off = decide(found, mode="off", asked=False)
+        decision = decide(found, mode=mode, requested=True)
+        assert (decision.promote, decision.outcome) == (False, "worse")
+    off = decide(found, mode="off", requested=False)
     assert off.promote
-    assert "the gate is off" in off.sentence
+    assert "the promotion gate is off" in off.sentence
 
 
 def test_the_same_model_again_ties_and_wins_only_if_asked_for_or_tolerated():
-    """A tie keeps the champion, unless somebody wanted the change."""
+    """A tie keeps the current model, unless somebody wanted the change."""
     found = comparison((32, 8), (32, 8), spread=0)
     same = pair("a", picks(32, 8), picks(32, 8))
-    equal = measure([same, pair("b", same.candidate, same.champion)], own_labels=0)
+    equal = measure([same, pair("b", same.candidate, same.current)], own_labels=0)
     assert equal.average_precision.difference == 0
-    for mode, asked, promote in (
+    for mode, requested, promote in (
         ("strict", False, False),
         ("strict", True, True),
         ("tolerant", False, True),
     ):
-        verdict = decide(equal, mode=mode, asked=asked)
-        assert (verdict.promote, verdict.outcome) == (promote, "as good")
+        decision = decide(equal, mode=mode, requested=requested)
+        assert (decision.promote, decision.outcome) == (promote, "as good")
     assert abs(found.average_precision.difference) < 0.1
 
 
@@ -111,10 +111,10 @@ def test_labels_of_both_runs_count():
         doubtful=Picks.empty(),
         radius_px=10,
         candidate=nonsense.candidate,
-        champion=nonsense.champion,
-        champion_threshold=0.5,
+        current=nonsense.current,
+        current_threshold=0.5,
     )
-    other = pair("a", nonsense.candidate, nonsense.champion, labels=1)
+    other = pair("a", nonsense.candidate, nonsense.current, labels=1)
     found = measure([own, other], own_labels=0)
     assert found.own_average_precision == 1
     assert found.average_precision.difference == pytest.approx(0)
@@ -131,8 +131,8 @@ def test_labels_weigh_as_much_as_they_have_particles():
         doubtful=Picks.empty(),
         radius_px=10,
         candidate=picks(40),
-        champion=few,
-        champion_threshold=0.5,
+        current=few,
+        current_threshold=0.5,
     )
     found = measure([many, old], own_labels=0)
     assert found.average_precision.candidate == pytest.approx(40 / 42)
@@ -142,9 +142,9 @@ def test_labels_weigh_as_much_as_they_have_particles():
 def test_a_model_that_does_not_find_what_it_was_taught_is_worse_than_any():
     """Even than one that finds nothing either."""
     found = comparison((2, 60), (2, 60), spread=0)
-    verdict = decide(found, mode="tolerant", asked=True)
+    decision = decide(found, mode="tolerant", requested=True)
     assert found.own_average_precision < 0.1
-    assert verdict.outcome == "worse"
+    assert decision.outcome == "worse"
 
 
 def test_a_miss_on_a_doubtful_position_counts_neither_way():
@@ -165,25 +165,25 @@ def test_a_blob_picker_gives_way_only_to_a_clear_gain():
         comparison(candidate, (34, 6), spread=0) for candidate in ((33, 8), (34, 5), (37, 4))
     )
     for found in (worse, little):
-        assert not decide(found, mode="strict", asked=True, provisional=True).promote
-    assert decide(clear, mode="strict", asked=True, provisional=True).promote
+        assert not decide(found, mode="strict", requested=True, provisional=True).promote
+    assert decide(clear, mode="strict", requested=True, provisional=True).promote
     assert (
-        "only to a clear gain"
-        in decide(little, mode="strict", asked=True, provisional=True).sentence
+        "only a clear gain replaces"
+        in decide(little, mode="strict", requested=True, provisional=True).sentence
     )
-    assert decide(little, mode="tolerant", asked=True, provisional=True).promote
+    assert decide(little, mode="tolerant", requested=True, provisional=True).promote
 
     nearly_all = comparison((40, 0), (40, 0), spread=0)
-    assert decide(nearly_all, mode="strict", asked=True, provisional=True).promote
+    assert decide(nearly_all, mode="strict", requested=True, provisional=True).promote
 
 
-def test_without_anything_to_compare_the_champion_stays():
+def test_without_anything_to_compare_the_current_model_stays():
     """Whatever it is: nothing shows that the new model is better."""
     for provisional in (False, True):
-        verdict = decide(None, mode="strict", asked=True, provisional=provisional)
-        assert not verdict.promote
-        assert "models promote" in verdict.sentence
-    assert decide(None, mode="off", asked=False).promote
+        decision = decide(None, mode="strict", requested=True, provisional=provisional)
+        assert not decision.promote
+        assert "models promote" in decision.sentence
+    assert decide(None, mode="off", requested=False).promote
 
 
 def test_the_interval_covers_what_it_says():
@@ -228,7 +228,7 @@ def test_models_are_compared_only_where_both_may_pick():
 
     assert unfair.average_precision.difference > 0.3
     assert fair.average_precision.difference == 0
-    assert fair.average_precision.champion == 1
+    assert fair.average_precision.current == 1
     assert fair.particles == 3
 
 
