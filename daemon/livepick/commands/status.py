@@ -48,7 +48,7 @@ EVERY = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Snapshot:
     """Snapshot of a session."""
 
     status: Status
@@ -103,7 +103,7 @@ def status(
     if watch:
         _watch(config, EVERY if seconds is None else seconds, as_json=as_json)
         return
-    seen = _look(read_settings(config), config)
+    seen = _snapshot(read_settings(config), config)
     if as_json:
         typer.echo(json.dumps(seen.as_json(), indent=2))
     else:
@@ -114,7 +114,7 @@ def status(
         raise typer.Exit(EXIT_CONFIG)
 
 
-def _look(settings: Settings, path: Path) -> _Look:
+def _snapshot(settings: Settings, path: Path) -> _Snapshot:
     service = ask(settings.config, path)
     problems = service.problems
     config = settings.config
@@ -129,38 +129,38 @@ def _look(settings: Settings, path: Path) -> _Look:
         # The service may report an earlier edit.
         others = tuple(problem for problem in problems if problem.kind != "config_refused")
         problems = (*others, said)
-    return _Look(status, service, problems, settings.fault)
+    return _Snapshot(status, service, problems, settings.fault)
 
 
 def _watch(path: Path, seconds: float, *, as_json: bool) -> None:
     """Show the status repeatedly until Ctrl-C, which does not count as a failure."""
     settings = read_settings(path)
 
-    def look() -> _Look:
+    def snapshot() -> _Snapshot:
         nonlocal settings
         try:
             settings = read_settings(path)
         except ConfigError as fault:  # the service keeps the previous settings too
             settings = dataclasses.replace(settings, fault=fault)
-        return _look(settings, path)
+        return _snapshot(settings, path)
 
     with contextlib.suppress(KeyboardInterrupt):
         if as_json:
-            _repeat(lambda: typer.echo(json.dumps(look().as_json())), seconds)
+            _repeat(lambda: typer.echo(json.dumps(snapshot().as_json())), seconds)
         else:
-            _watch_reports(lambda: _report(look(), path), seconds)
+            _watch_reports(lambda: _report(snapshot(), path), seconds)
 
 
-def _watch_reports(look: Callable[[], "Group"], seconds: float) -> None:
+def _watch_reports(snapshot: Callable[[], "Group"], seconds: float) -> None:
     from rich.console import Console  # noqa: PLC0415 - as above
     from rich.live import Live  # noqa: PLC0415
 
     console = Console()
     if not console.is_terminal:
-        _repeat(lambda: console.print(look(), ""), seconds)
+        _repeat(lambda: console.print(snapshot(), ""), seconds)
         return
-    with Live(look(), console=console, auto_refresh=False) as live:
-        _repeat(lambda: live.update(look(), refresh=True), seconds)
+    with Live(snapshot(), console=console, auto_refresh=False) as live:
+        _repeat(lambda: live.update(snapshot(), refresh=True), seconds)
 
 
 def _repeat(show: Callable[[], None], seconds: float) -> None:
@@ -169,7 +169,7 @@ def _repeat(show: Callable[[], None], seconds: float) -> None:
         time.sleep(seconds)
 
 
-def _report(seen: _Look, config: Path) -> "Group":
+def _report(seen: _Snapshot, config: Path) -> "Group":
     from rich.console import Group, RenderableType  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
-from livepick.core.imaging.quality_limits import VERDICTS, Verdict
+from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
 from livepick.ledger.columns import CTF_FIGURES, PASSING, QUALITY_FIGURES, version_of
 from livepick.ledger.database import AT_ONCE, Database
 from livepick.ledger.rows import (
@@ -180,7 +180,7 @@ class LedgerReader:
         )
         return [MicrographRow.of(row) for row in rows]
 
-    def verdicts(self) -> dict[Verdict, int]:
+    def verdicts(self) -> dict[QualityVerdict, int]:
         """Return the number of good, doubtful and bad micrographs."""
         rows = self._rows(
             "select quality_verdict as word, count(*) as n from micrograph"

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.quality import CtfFigures, Quality
-from livepick.core.imaging.quality_limits import Verdict
+from livepick.core.imaging.quality_limits import QualityVerdict
 from livepick.ledger.columns import (
     CTF_FIGURES,
     QUALITY_FIGURES,
@@ -145,7 +145,7 @@ class MicrographRow:
     provider: str | None
     quality: Quality | None = None
     """Quality figures. None without picks."""
-    quality_verdict: Verdict | None = None
+    quality_verdict: QualityVerdict | None = None
     quality_reason: str | None = None
     """Why the verdict is not "good", in words; empty if it is."""
     ctf: CtfFigures | None = None
@@ -235,7 +235,7 @@ class Measured:
     """Quality figures, in the order of ``QUALITY_FIGURES``."""
     ctf: tuple[float | None, ...]
     """CTF figures, in the order of ``CTF_FIGURES``."""
-    verdict: Verdict
+    verdict: QualityVerdict
     reason: str
 
     @classmethod

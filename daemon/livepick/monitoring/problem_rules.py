@@ -13,7 +13,7 @@ from livepick.config.alert_thresholds import (
     LAG_SECONDS,
     SESSION_SECONDS,
 )
-from livepick.monitoring.disk_usage import rooms_of, tight
+from livepick.monitoring.disk_usage import disk_problems, disk_usages
 from livepick.monitoring.health import Health
 from livepick.monitoring.human_units import span
 from livepick.monitoring.pace import Pace, is_collecting
@@ -29,7 +29,7 @@ def problems_of(status: Status, health: Health, pace: Pace, now: float) -> Itera
     if not health.ok:
         yield _not_responding(health)
     yield from (problem for problem in status.problems if problem.level == "bad")
-    yield from tight(rooms_of(status.disks))
+    yield from disk_problems(disk_usages(status.disks))
     if status.oldest_waiting_at is not None and now - status.oldest_waiting_at > LAG_SECONDS:
         yield _lag(status, now)
     yield from _of_latest(pace)

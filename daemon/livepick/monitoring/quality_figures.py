@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from livepick.core.imaging.quality_limits import CTF_LIMITS, LIMITS, Limit, Verdict
+from livepick.core.imaging.quality_limits import CTF_LIMITS, LIMITS, Limit, QualityVerdict
 from livepick.ledger.rows import MicrographRow
 
 __all__ = [
@@ -33,7 +33,7 @@ class Figure:
     limit: Limit | None
     """Limit of the figure; None if no value makes a micrograph doubtful or bad."""
 
-    def verdict(self, row: MicrographRow) -> Verdict:
+    def verdict(self, row: MicrographRow) -> QualityVerdict:
         """Return the verdict of this figure on a micrograph; an unknown value counts as good."""
         if self.limit is None:
             return "good"
@@ -110,7 +110,7 @@ class FigureText:
 
     name: str
     value: str
-    verdict: Verdict
+    verdict: QualityVerdict
     limits: str
 
 

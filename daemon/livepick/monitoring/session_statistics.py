@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from livepick.core.imaging.quality_limits import VERDICTS, Verdict
+from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
 from livepick.ledger.rows import MicrographRow
 from livepick.monitoring.quality_figures import FIGURES, Figure
 
@@ -57,7 +57,7 @@ def rank(rows: Iterable[MicrographRow], most: int) -> Ranking:
         Maximum number of the best, and of the worst.
     """
     places: list[tuple[int, int, int]] = []
-    values: list[list[tuple[float, Verdict]]] = [[] for _ in FIGURES]
+    values: list[list[tuple[float, QualityVerdict]]] = [[] for _ in FIGURES]
     for row in rows:
         if row.quality_verdict is not None:
             places.append((VERDICTS.index(row.quality_verdict), -(row.pick_count or 0), row.id))
@@ -73,7 +73,7 @@ def rank(rows: Iterable[MicrographRow], most: int) -> Ranking:
     return Ranking(tuple(best), tuple(worst), tuple(row for row in spread if row.known))
 
 
-def _spread(figure: Figure, known: list[tuple[float, Verdict]]) -> FigureRow:
+def _spread(figure: Figure, known: list[tuple[float, QualityVerdict]]) -> FigureRow:
     values = [value for value, _ in known]
     low, median, high = (
         (figure.form.format(value) for value in np.percentile(values, (10, 50, 90)))

@@ -17,7 +17,7 @@ from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RUNS
 from livepick.core.contracts.training_report import read_findings
 from livepick.core.evaluation.drift_test import Drift, DriftKind
-from livepick.core.imaging.quality_limits import VERDICTS, Verdict
+from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
 from livepick.errors import ModelError
 from livepick.host.disks import Disk
 from livepick.ledger.database import LEDGER, Database
@@ -31,7 +31,7 @@ from livepick.retraining.eta import RunProgress, forecast
 from livepick.retraining.fingerprints import is_of
 from livepick.retraining.run_store import read_waiting
 
-__all__ = ["Status", "Training", "read_status"]
+__all__ = ["Status", "TrainingStatus", "read_status"]
 
 NEWEST = 20
 FAILURES = 20
@@ -39,7 +39,7 @@ FAILURES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingStatus:
     """Training state of the session's model."""
 
     state: Literal["collecting", "training", "trained", "failed", "kept_aside"]
@@ -76,10 +76,12 @@ class Status:
     """True if the session has a ledger."""
     counts: Counts = field(default_factory=Counts)
     particles: int = 0
-    verdicts: Mapping[Verdict, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
+    verdicts: Mapping[QualityVerdict, int] = field(
+        default_factory=lambda: dict.fromkeys(VERDICTS, 0)
+    )
     """Number of picked micrographs that are good, doubtful and bad."""
     model: ModelCard | None = None
-    training: Training = Training("collecting", "The session has not begun.")
+    training: TrainingStatus = TrainingStatus("collecting", "The session has not begun.")
     findings: tuple[Finding[str], ...] = ()
     """Findings on the training of the current model."""
     verdict: str = ""
@@ -209,54 +211,54 @@ def _verdict(runs: Sequence[RunRow]) -> str:
 
 def _training(
     config: Config, runs: Sequence[RunRow], model: ModelCard | None, counts: Counts
-) -> Training:
+) -> TrainingStatus:
     fingerprint = config.training_fingerprint()
     ours = [run for run in runs if is_of(run.fingerprint, fingerprint)]
     under_way = next((run for run in ours if run.state == "running"), None)
     fits = model is not None and is_of(model.fingerprint, fingerprint)
     if model is not None and model.kind == "trained" and fits and under_way is None:
-        return Training(
+        return TrainingStatus(
             "trained", f"Model {model.version} is trained on this sample.", model.version
         )
     run = under_way or next(iter(ours), None)
     return _collecting(config, fingerprint, counts) if run is None else _of_run(config, run)
 
 
-def _collecting(config: Config, fingerprint: str, counts: Counts) -> Training:
+def _collecting(config: Config, fingerprint: str, counts: Counts) -> TrainingStatus:
     waiting = read_waiting(config.state.directory / RUNS)
     if waiting is not None and waiting.fingerprint == fingerprint:
-        return Training("collecting", waiting.sentence)
+        return TrainingStatus("collecting", waiting.sentence)
     ready, wanted = counts.picked, config.bootstrap.micrographs
-    return Training(
+    return TrainingStatus(
         "collecting", f"Training starts with {wanted} picked micrographs; {ready} are picked."
     )
 
 
-def _of_run(config: Config, run: RunRow) -> Training:
+def _of_run(config: Config, run: RunRow) -> TrainingStatus:
     name = f"Run {bundle_name(run.version)}"
     match run.state:
         case "failed":
             sentence = f"{name} failed: {run.reason.rstrip('.')}. Picking goes on without it."
-            return Training("failed", sentence, run.version)
+            return TrainingStatus("failed", sentence, run.version)
         case "kept_aside":
             sentence = f"The model of {name[0].lower()}{name[1:]} is kept aside: {run.reason}."
-            return Training("kept_aside", sentence, run.version)
+            return TrainingStatus("kept_aside", sentence, run.version)
         case "promoted":
             sentence = f"{name} has trained a model; another one was chosen to pick."
-            return Training("trained", sentence, run.version)
+            return TrainingStatus("trained", sentence, run.version)
         case "running" | "superseded":
             return _under_way(config, run, name)
 
 
-def _under_way(config: Config, run: RunRow, name: str) -> Training:
+def _under_way(config: Config, run: RunRow, name: str) -> TrainingStatus:
     now = time.time()
     folder = config.state.directory / RUNS / bundle_name(run.version)
     progress = forecast(ProgressReader(folder).new(), now=now)
     if run.reason and run.state == "running":
         sentence = f"{name} waits, and goes on by itself: {run.reason}."
-        return Training("training", sentence, run.version, progress, waits=True)
+        return TrainingStatus("training", sentence, run.version, progress, waits=True)
     if progress is None:
-        return Training("training", f"{name} begins.", run.version)
+        return TrainingStatus("training", f"{name} begins.", run.version)
     said = [f"{name}: {progress.stage}"]
     if progress.total:
         said.append(f"{progress.done} of {progress.total}")
@@ -266,7 +268,7 @@ def _under_way(config: Config, run: RunRow, name: str) -> Training:
         said.append(f"held-out loss {progress.validation_loss:.4f}")
     if progress.ends_at is not None:
         said.append(f"about {_duration(progress.ends_at - now)} to go")
-    return Training("training", f"{', '.join(said)}.", run.version, progress)
+    return TrainingStatus("training", f"{', '.join(said)}.", run.version, progress)
 
 
 def _duration(seconds: float) -> str:

@@ -20,7 +20,7 @@ from livepick.monitoring.headline import Headline
 from livepick.monitoring.human_units import span
 from livepick.monitoring.problem import Problem
 
-__all__ = ["ADDRESS", "HEADLINE", "Answer", "State", "ask"]
+__all__ = ["ADDRESS", "HEADLINE", "Answer", "ServiceState", "ask"]
 
 ADDRESS: Final = "web.address"
 """File in the state directory that holds the host:port of the page."""
@@ -36,7 +36,7 @@ MOST_BYTES = 1 << 20
 START_SECONDS = 300.0
 """Maximum duration of a start, including a first start with a GPU."""
 
-State = Literal["running", "starting", "silent", "stopped", "ended"]
+ServiceState = Literal["running", "starting", "silent", "stopped", "ended"]
 """State of the service. ``running``: the page answers. ``starting``: starting or stopping, without
 a page. ``silent``: the page does not answer. ``stopped``: stopped, or not started yet. ``ended``:
 killed, or failed."""
@@ -46,7 +46,7 @@ killed, or failed."""
 class Answer:
     """State of a service and its problems."""
 
-    state: State
+    state: ServiceState
     sentence: str
     """Activity or state of the service; empty if ``problems`` say it."""
     problems: tuple[Problem, ...] = ()

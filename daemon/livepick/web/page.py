@@ -19,7 +19,7 @@ from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
 from livepick.models.registry import MODELS, Models
 from livepick.models.summary import entries
-from livepick.monitoring.disk_usage import rooms_of
+from livepick.monitoring.disk_usage import disk_usages
 from livepick.monitoring.headline import Headline, headline
 from livepick.monitoring.health import Health
 from livepick.monitoring.pace import Pace, pace_of
@@ -103,7 +103,7 @@ class Sections:
                 status=status,
                 pace=pace,
                 threshold=threshold,
-                rooms=rooms_of(status.disks),
+                disks=disk_usages(status.disks),
                 doing=doing,
                 now=now,
             ),

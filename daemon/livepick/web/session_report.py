@@ -1,4 +1,4 @@
-"""Closing report: a whole session in one HTML file, stored next to its data.
+"""Session report: a whole session in one HTML file, stored next to its data.
 
 The file loads nothing: style, plots and pictures are embedded, so it still opens in ten years,
 without a network and without livepick. A command makes it in a process of its own, from the same
@@ -27,7 +27,7 @@ from livepick.core.contracts.training_report import (
     read_findings,
 )
 from livepick.core.evaluation.drift_test import Drift
-from livepick.core.imaging.quality_limits import Verdict
+from livepick.core.imaging.quality_limits import QualityVerdict
 from livepick.errors import LivepickError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.page_queries import PageQueries
@@ -45,7 +45,7 @@ from livepick.web.jinja import render_template
 from livepick.web.micrograph_view import Tile, tile_of
 from livepick.web.training_view import CLASSES, GateView, gate_of
 
-__all__ = ["ClosingReport", "Pictured", "Training", "collect", "to_html"]
+__all__ = ["Pictured", "RunSummary", "SessionReport", "collect", "to_html"]
 
 MOST_PICTURES = 12
 """Maximum number of micrographs with a picture: half of them the best, half the worst."""
@@ -85,7 +85,7 @@ class Pictured:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class RunSummary:
     """One training run."""
 
     run: RunRow
@@ -100,7 +100,7 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
-class ClosingReport:
+class SessionReport:
     """Content of the report."""
 
     config: Config
@@ -125,7 +125,7 @@ class ClosingReport:
     entries: tuple[Entry, ...]
     history: tuple[Promotion, ...]
     """Promotions, latest first."""
-    trainings: tuple[Training, ...]
+    trainings: tuple[RunSummary, ...]
     """Trainings, in the order in which they began."""
     drift: Drift
 
@@ -135,14 +135,14 @@ class ClosingReport:
         return self.status.counts
 
     @property
-    def verdicts(self) -> tuple[tuple[Verdict, int], ...]:
+    def verdicts(self) -> tuple[tuple[QualityVerdict, int], ...]:
         """Number of micrographs by verdict."""
         return tuple(self.status.verdicts.items())
 
 
 def collect(
     config: Config, settings: str, *, pictures: bool = True, now: float | None = None
-) -> ClosingReport:
+) -> SessionReport:
     """Return the report content for the session of ``config``.
 
     Parameters
@@ -169,8 +169,8 @@ def collect(
         return _collect(config, settings, database, made_at, pictures=pictures)
 
 
-def _of_nothing(config: Config, settings: str, made_at: float) -> ClosingReport:
-    return ClosingReport(
+def _of_nothing(config: Config, settings: str, made_at: float) -> SessionReport:
+    return SessionReport(
         config=config,
         settings=settings,
         made_at=made_at,
@@ -194,7 +194,7 @@ def _of_nothing(config: Config, settings: str, made_at: float) -> ClosingReport:
 
 def _collect(
     config: Config, settings: str, database: Database, made_at: float, *, pictures: bool
-) -> ClosingReport:
+) -> SessionReport:
     ledger, queries = LedgerReader(database), PageQueries(database)
     drift = read_drift(ledger)
     status = read_status(config, ledger, drift=drift)
@@ -203,7 +203,7 @@ def _collect(
     timeline = queries.timeline()
     ranking: Ranking = rank(ledger.with_picks(), MOST_PICTURES // 2)
     models = Models(config.state.directory / MODELS)
-    return ClosingReport(
+    return SessionReport(
         config=config,
         settings=settings,
         made_at=made_at,
@@ -251,7 +251,7 @@ def _draw(row: MicrographRow, ledger: LedgerReader, config: Config, *, pictures:
         return Pictured(row, tile, "", error.what)
 
 
-def _trainings(models: Models, runs: Sequence[RunRow]) -> tuple[Training, ...]:
+def _trainings(models: Models, runs: Sequence[RunRow]) -> tuple[RunSummary, ...]:
     drawn = {run.version for run in runs[:MOST_DRAWN_RUNS]}
     return tuple(
         _training(models.directory / bundle_name(run.version), run, drawn=run.version in drawn)
@@ -259,8 +259,8 @@ def _trainings(models: Models, runs: Sequence[RunRow]) -> tuple[Training, ...]:
     )
 
 
-def _training(bundle: Path, run: RunRow, *, drawn: bool) -> Training:
-    return Training(
+def _training(bundle: Path, run: RunRow, *, drawn: bool) -> RunSummary:
+    return RunSummary(
         run=run,
         end=_ENDS[run.state],
         findings=read_findings(bundle),
@@ -285,10 +285,10 @@ def _data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def to_html(report: ClosingReport) -> bytes:
+def to_html(report: SessionReport) -> bytes:
     """Return the report as HTML. Names are escaped; bytes that are not UTF-8 become escapes."""
     html = render_template(
-        "closing_report.html",
+        "session_report.html",
         report=report,
         plots=report.plots,
         entries=report.entries,

@@ -21,7 +21,7 @@ from livepick.core.contracts.training_report import (
 from livepick.core.evaluation.model_comparison import Difference
 from livepick.ledger.rows import RunRow
 from livepick.models.registry import MODELS
-from livepick.monitoring.status import Training
+from livepick.monitoring.status import TrainingStatus
 from livepick.web.charts import Curves, curves
 
 __all__ = [
@@ -146,7 +146,7 @@ def view_training(config: Config, runs: Sequence[RunRow]) -> TrainingView:
     return TrainingView()
 
 
-def doing_of(training: Training) -> Doing | None:
+def doing_of(training: TrainingStatus) -> Doing | None:
     """Return the activity of the current run; None without a run or before its first report."""
     progress = training.progress
     if training.state != "training" or training.version is None or progress is None:

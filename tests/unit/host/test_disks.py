@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from livepick.host.disks import LOW_FRACTION, TIGHT_GIB, Disk, Space, space_of
-from livepick.monitoring.disk_usage import rooms_of, tight
+from livepick.monitoring.disk_usage import disk_problems, disk_usages
 from livepick.monitoring.human_units import size
 from livepick.monitoring.metrics.exporter import Metrics
 
@@ -91,7 +91,7 @@ def test_a_disk_with_several_roles_is_marked_so_for_all_but_the_first(tmp_path):
 @pytest.mark.parametrize(("role", "level"), [("watch", "attention"), ("state", "bad")])
 def test_a_full_disk_is_grave_where_livepick_writes(tmp_path, role, level):
     """As the alert: the file server of old data may be full for years."""
-    (problem,) = tight(rooms_of([Disk(role, tmp_path, Space(0, 100 * GIB, 1))]))
+    (problem,) = disk_problems(disk_usages([Disk(role, tmp_path, Space(0, 100 * GIB, 1))]))
 
     assert (problem.level, "is full" in problem.sentence) == (level, True)
 
@@ -99,7 +99,7 @@ def test_a_full_disk_is_grave_where_livepick_writes(tmp_path, role, level):
 def test_a_disk_is_shown_once_with_all_that_is_on_it(tmp_path):
     """And complained of once."""
     low = Space(5 * GIB, 100 * GIB, 1)
-    rooms = rooms_of(
+    usages = disk_usages(
         [
             Disk("watch", tmp_path / "in", low),
             Disk("watch", tmp_path / "in2", Space(50 * GIB, 100 * GIB, 2)),
@@ -107,9 +107,9 @@ def test_a_disk_is_shown_once_with_all_that_is_on_it(tmp_path):
         ]
     )
 
-    assert [room.roles for room in rooms] == [("watched", "output"), ("watched",)]
-    assert rooms[0].folders == (str(tmp_path / "in"), str(tmp_path / "out"))
-    (problem,) = tight(rooms)
+    assert [room.roles for room in usages] == [("watched", "output"), ("watched",)]
+    assert usages[0].folders == (str(tmp_path / "in"), str(tmp_path / "out"))
+    (problem,) = disk_problems(usages)
     assert problem.level == "attention"
     assert "watched and output folders is almost full: 5.0 GiB of 100 GiB" in problem.sentence
 

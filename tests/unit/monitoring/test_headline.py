@@ -14,7 +14,7 @@ from livepick.monitoring.health import Health
 from livepick.monitoring.human_units import span
 from livepick.monitoring.pace import pace_of
 from livepick.monitoring.problem import Problem
-from livepick.monitoring.status import Status, Training
+from livepick.monitoring.status import Status, TrainingStatus
 
 NOW = 100_000.0
 WELL = Health(ok=True, seconds_since={"dispatch": 0.1, "watch": 2.0})
@@ -188,7 +188,9 @@ def test_a_full_disk_comes_before_one_that_fills(say):
 
 def test_a_training_that_failed_wants_attention(say):
     """Picking goes on with the model that is there."""
-    top = say(dataclasses.replace(BUSY, training=Training("failed", "Run 0001 failed: no memory.")))
+    top = say(
+        dataclasses.replace(BUSY, training=TrainingStatus("failed", "Run 0001 failed: no memory."))
+    )
 
     assert (top.level, top.sentence) == ("attention", "Run 0001 failed: no memory.")
     assert "livepick retrain" in top.remedy

@@ -25,7 +25,7 @@ from livepick.monitoring.headline import Headline
 from livepick.monitoring.health import Health
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.problem import Problem
-from livepick.monitoring.status import Row, Status, Training
+from livepick.monitoring.status import Row, Status, TrainingStatus
 from livepick.picking.engine import threads
 from livepick.web.app import create_app
 from livepick.web.live_updates import MOST_LISTENERS
@@ -39,7 +39,7 @@ STATUS = Status(
     started=True,
     counts=Counts(queued=1, picked=2, failed=1),
     particles=12345,
-    training=Training("failed", "Run 0001 failed: no memory."),
+    training=TrainingStatus("failed", "Run 0001 failed: no memory."),
     failures=[
         Row(HOSTILE, "failed", None, None, 1.0, "io", "It is <gone>", ""),
         Row("bad.mrc", "movie", None, None, 1.0, "movie", "It is a movie", "Give the sum."),

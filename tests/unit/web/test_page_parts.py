@@ -20,7 +20,7 @@ from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring.health import Health
-from livepick.monitoring.status import Training, read_status
+from livepick.monitoring.status import TrainingStatus, read_status
 from livepick.retraining.eta import RunProgress
 from livepick.web.page import Sections, Sources
 
@@ -192,7 +192,7 @@ def test_the_room_on_each_disk_is_at_the_glance(page):
 def test_a_training_under_way_has_a_bar_and_a_time(page):
     """At the glance and in its own part; a screen reader is told what the bar is of."""
     progress = RunProgress("train", 12, 30, 0.25, 0.5, time.time() + 601)
-    page.known = {"training": Training("training", "Run 0002: train.", 2, progress)}
+    page.known = {"training": TrainingStatus("training", "Run 0002: train.", 2, progress)}
 
     for part in ("glance", "training"):
         html = page.part(part)
@@ -206,7 +206,7 @@ def test_a_training_under_way_has_a_bar_and_a_time(page):
 def test_a_training_that_does_not_count_has_a_bar_without_an_end(page):
     """And no time is promised."""
     progress = RunProgress("export")
-    page.known = {"training": Training("training", "Run 0002: export.", 2, progress)}
+    page.known = {"training": TrainingStatus("training", "Run 0002: export.", 2, progress)}
     html = page.part("training")
 
     (bar,) = Bars(html).found
@@ -218,7 +218,7 @@ def test_a_training_that_waits_says_for_what(page):
     """The bar stays where it is."""
     progress = RunProgress("train", 12, 30)
     sentence = "Run 0002 waits, and goes on by itself: there is no room left on the disk of /r."
-    page.known = {"training": Training("training", sentence, 2, progress, waits=True)}
+    page.known = {"training": TrainingStatus("training", sentence, 2, progress, waits=True)}
 
     assert sentence in words_of(page.part("training"))
     assert len(Bars(page.part("training")).found) == 1

@@ -7,7 +7,7 @@ import pytest
 
 from livepick.core.contracts.progress import PROGRESS, Progress
 from livepick.ledger.rows import RunRow
-from livepick.monitoring.status import Training
+from livepick.monitoring.status import TrainingStatus
 from livepick.retraining.eta import RunProgress
 from livepick.web.live_updates import MOST_LISTENERS, Live
 from livepick.web.training_view import doing_of, view_training
@@ -103,7 +103,7 @@ def test_a_verdict_of_another_livepick_is_left_out(make_config, figures):
 def test_what_a_run_does_is_said_in_words(stage, loss, words, unit, step):
     """Epochs are counted once the first has ended; before, it counts other things."""
     progress = RunProgress(stage, done=3, total=20, training_loss=loss, ends_at=9.0)
-    doing = doing_of(Training("training", "", 4, progress))
+    doing = doing_of(TrainingStatus("training", "", 4, progress))
 
     assert (doing.words, doing.unit, doing.step, doing.steps) == (words, unit, step, 9)
     assert (doing.version, doing.done, doing.total, doing.ends_at) == (4, 3, 20, 9.0)
@@ -112,9 +112,9 @@ def test_what_a_run_does_is_said_in_words(stage, loss, words, unit, step):
 @pytest.mark.parametrize(
     "training",
     [
-        Training("training", "Run 0004 begins.", 4),
-        Training("trained", "", 4, RunProgress("done", 1, 1)),
-        Training("collecting", ""),
+        TrainingStatus("training", "Run 0004 begins.", 4),
+        TrainingStatus("trained", "", 4, RunProgress("done", 1, 1)),
+        TrainingStatus("collecting", ""),
     ],
 )
 def test_no_run_under_way_is_shown_as_one(training):

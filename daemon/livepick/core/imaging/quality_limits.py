@@ -5,13 +5,13 @@ from typing import Literal, get_args
 
 from livepick.core.imaging.quality import CtfFigures, Quality
 
-__all__ = ["CTF_LIMITS", "LIMITS", "VERDICTS", "Limit", "Verdict", "judge"]
+__all__ = ["CTF_LIMITS", "LIMITS", "VERDICTS", "Limit", "QualityVerdict", "judge"]
 
 
-Verdict = Literal["good", "doubtful", "bad"]
+QualityVerdict = Literal["good", "doubtful", "bad"]
 
 
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+VERDICTS: tuple[QualityVerdict, ...] = get_args(QualityVerdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Limit:
         others = " or ".join(f"{name} is at least {value:g}" for name, value in self.unless)
         return f"{text}, unless {others}" if others else text
 
-    def verdict(self, value: float | None, others: object = None) -> Verdict:
+    def verdict(self, value: float | None, others: object = None) -> QualityVerdict:
         """Return the verdict on a value; an unknown value is good.
 
         Parameters
@@ -68,7 +68,7 @@ class Limit:
             return "bad"
         return "doubtful" if sign * value >= sign * self.doubtful else "good"
 
-    def sentence(self, value: float, verdict: Verdict) -> str:
+    def sentence(self, value: float, verdict: QualityVerdict) -> str:
         """Return a text that says why a value is not good."""
         limit = self.bad if verdict == "bad" else self.doubtful
         side = "from" if self.bad > self.doubtful else "up to"
@@ -187,17 +187,17 @@ CTF_LIMITS = (
 common practice: Scipion's monitor warns at 1000 Å of astigmatism."""
 
 
-def judge(quality: Quality, ctf: CtfFigures | None = None) -> tuple[Verdict, str]:
+def judge(quality: Quality, ctf: CtfFigures | None = None) -> tuple[QualityVerdict, str]:
     """Return the verdict of the worst figure, and the reasons in words.
 
     The bad figures come before the doubtful ones; a good micrograph has no reasons.
     """
-    found: dict[Verdict, list[str]] = {"bad": [], "doubtful": [], "good": []}
+    found: dict[QualityVerdict, list[str]] = {"bad": [], "doubtful": [], "good": []}
     for limits, figures in ((LIMITS, quality), (CTF_LIMITS, ctf)):
         for limit in limits:
             value: float | None = getattr(figures, limit.figure, None)
             verdict = limit.verdict(value, figures)
             if value is not None and verdict != "good":
                 found[verdict].append(limit.sentence(value, verdict))
-    worst: Verdict = next((verdict for verdict, reasons in found.items() if reasons), "good")
+    worst: QualityVerdict = next((verdict for verdict, reasons in found.items() if reasons), "good")
     return worst, "; ".join(found["bad"] + found["doubtful"])

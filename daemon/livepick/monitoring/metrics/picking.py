@@ -9,7 +9,7 @@ from typing import Literal
 from livepick.config.alert_thresholds import LATEST
 from livepick.core.contracts.job import CPU, CUDA, Result
 from livepick.core.imaging.quality import CtfFigures
-from livepick.core.imaging.quality_limits import Verdict
+from livepick.core.imaging.quality_limits import QualityVerdict
 from livepick.errors import OutputError
 from livepick.ledger.rows import Counts, MicrographRow
 from livepick.monitoring.metrics.instruments import ErrorCounter, InstrumentFactory
@@ -260,7 +260,7 @@ class PickingMetrics:
         self,
         *,
         particles: int,
-        verdicts: Mapping[Verdict, int],
+        verdicts: Mapping[QualityVerdict, int],
         latest: Sequence[MicrographRow],
         empty_in_row: int,
     ) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from livepick.config.alert_thresholds import LATEST
 from livepick.core.imaging.quality import CtfFigures, Quality
-from livepick.core.imaging.quality_limits import VERDICTS, Verdict, judge
+from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict, judge
 from livepick.ledger.rows import MicrographRow
 from livepick.monitoring.metrics.instruments import InstrumentFactory
 
@@ -140,7 +140,9 @@ class QualityMetrics:
             if value is not None:
                 histogram.observe(value)
 
-    def judged(self, verdicts: Mapping[Verdict, int], latest: Sequence[MicrographRow]) -> None:
+    def judged(
+        self, verdicts: Mapping[QualityVerdict, int], latest: Sequence[MicrographRow]
+    ) -> None:
         """Set the verdict counts of the session, and those of the micrographs that landed last."""
         of_latest = collections.Counter(row.quality_verdict for row in latest)
         for verdict in VERDICTS:
