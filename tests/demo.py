@@ -29,12 +29,12 @@ from rich.table import Table
 
 from livepick.config.yaml_loader import load_config
 from livepick.core.contracts.bundle import read_card
+from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.core.evaluation.matching import Figures, Matches, figures, match, operating_point
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.imaging.pick_area import PickArea
 from livepick.models.registry import MODELS, Models
-from livepick.retraining.trainer_process import last_progress
 from livepick.simulate.acquisition import NOTES
 from livepick.simulate.species import SPECIES, specimen
 
@@ -253,9 +253,10 @@ def _sentence(demo: Demo, status: dict[str, Any]) -> str:
     for name, phrase in (("stale", "due again"), ("failed", "failed")):
         words += f", {counts[name]} {phrase}" if counts[name] else ""
     words += f", {status['particles']} particles; {status['training']['state']}"
-    last = last_progress(demo.state / RUNS / f"{status['training']['version'] or 0:04d}")
-    if status["training"]["state"] == "training" and last is not None and last.total:
-        words += f", {last.stage} {last.done} of {last.total}"
+    run = demo.state / RUNS / f"{status['training']['version'] or 0:04d}"
+    lines = ProgressReader(run).new()
+    if status["training"]["state"] == "training" and lines and lines[-1].total:
+        words += f", {lines[-1].stage} {lines[-1].done} of {lines[-1].total}"
     return words
 
 

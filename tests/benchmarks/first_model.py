@@ -26,13 +26,14 @@ from rich.console import Console
 from rich.table import Table
 
 from livepick.core.contracts.bundle import bundle_name
+from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RUNS
 from livepick.errors import LedgerError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts
 from livepick.models.registry import MODELS, Models
-from livepick.retraining.trainer_process import LOCK, last_progress
+from livepick.retraining.trainer_process import LOCK
 from livepick.simulate.acquisition import Pace, Plan, acquire
 from livepick.simulate.field import Session
 from livepick.simulate.species import SPECIES, specimen
@@ -205,7 +206,8 @@ def _follow(service: subprocess.Popen[bytes], place: Path) -> list[Stage]:
         stages[-1].seconds += now - last
         stages[-1].cpu_seconds += max(0.0, (spent if spent is not None else cpu) - cpu)
         last, cpu = now, spent if spent is not None else cpu
-        progress = last_progress(run) if run.is_dir() else None
+        lines = ProgressReader(run).new()
+        progress = lines[-1] if lines else None
         if progress is not None and progress.stage == stages[-1].name:
             stages[-1].note = progress.note
         if promoted:

@@ -4,22 +4,16 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from livepick.core.contracts.progress import PROGRESS, Progress
+from livepick.core.contracts.bundle import numbered_folders
+from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RunSpec
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import fsync_folder
 
-__all__ = ["numbered", "parents_of_runs_under_way", "remove", "sweep"]
+__all__ = ["parents_of_runs_under_way", "remove", "sweep"]
 
 PRUNED = ".draft-{}-pruned"
 """Name of a bundle that is being removed."""
-
-
-def numbered(directory: Path) -> list[Path]:
-    """Return the folders of bundles, or of runs, in arbitrary order."""
-    if not directory.is_dir():
-        return []
-    return [path for path in directory.iterdir() if path.name.isdigit() and path.is_dir()]
 
 
 def remove(bundle: Path) -> None:
@@ -45,7 +39,7 @@ def sweep(models: Path) -> None:
 def parents_of_runs_under_way(runs: Path, models: Path) -> set[int]:
     """Return the versions whose picks seed runs that may still produce a bundle."""
     parents = set()
-    for folder in numbered(runs):
+    for folder in numbered_folders(runs):
         if (models / folder.name).is_dir() or _has_failed(folder):
             continue
         with contextlib.suppress(TrainerError):  # no order, or a damaged one: it cannot run
@@ -55,8 +49,5 @@ def parents_of_runs_under_way(runs: Path, models: Path) -> set[int]:
 
 def _has_failed(run: Path) -> bool:
     """Return True if the last line of a run's progress file reports a failure."""
-    try:
-        last = (run / PROGRESS).read_bytes().splitlines()[-1]
-        return Progress.model_validate_json(last).stage == "failed"
-    except (OSError, IndexError, ValueError):  # not started, or the last line is incomplete
-        return False
+    lines = ProgressReader(run).new()
+    return bool(lines) and lines[-1].stage == "failed"

@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from livepick.config.schema import Config
-from livepick.core.contracts.bundle import GRAPH, ModelCard, bundle_name, read_card, sha256
+from livepick.core.contracts.bundle import (
+    GRAPH,
+    ModelCard,
+    bundle_name,
+    numbered_folders,
+    read_card,
+    sha256,
+)
 from livepick.core.contracts.run import RUNS
 from livepick.errors import LedgerWriteError, ModelError
 from livepick.models.blob_picker import publish_blob_picker
 from livepick.models.promotions import By, Promotion, alone, extend, read_promotions, trail
-from livepick.models.prune import numbered, parents_of_runs_under_way, remove, sweep
+from livepick.models.prune import parents_of_runs_under_way, remove, sweep
 
 __all__ = ["MODELS", "Bundle", "Models"]
 
@@ -48,7 +55,7 @@ class Models:
     def bundles(self) -> list[Bundle]:
         """Return the readable bundles, sorted by version; damaged ones are left out."""
         found = []
-        for path in numbered(self.directory):
+        for path in numbered_folders(self.directory):
             try:
                 found.append(Bundle(path, read_card(path)))
             except ModelError as error:
@@ -57,9 +64,9 @@ class Models:
 
     def next_version(self, *, besides: Path | None = None) -> int:
         """Return the next version not used by a bundle or a numbered folder in ``besides``."""
-        taken = [int(path.name) for path in numbered(self.directory)]
+        taken = [int(path.name) for path in numbered_folders(self.directory)]
         if besides is not None:
-            taken += [int(path.name) for path in numbered(besides)]
+            taken += [int(path.name) for path in numbered_folders(besides)]
         return max(taken, default=-1) + 1
 
     def promotions(self) -> list[Promotion]:

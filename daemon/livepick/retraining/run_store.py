@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from livepick.config.sections import Particle
 from livepick.config.training_sections import Bootstrap, Training
-from livepick.core.contracts.bundle import bundle_name
+from livepick.core.contracts.bundle import bundle_name, numbered_folders
 from livepick.core.contracts.run import RUN, RunSpec
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
@@ -117,10 +117,7 @@ class Runs:
 
     def _all(self) -> list[_Run]:
         """Return the runs with readable orders, the newest first."""
-        if not self.directory.is_dir():
-            return []
-        folders = (path for path in self.directory.iterdir() if path.name.isdigit())
-        runs = [self._read(folder) for folder in sorted(folders, reverse=True)]
+        runs = [self._read(folder) for folder in reversed(numbered_folders(self.directory))]
         return [run for run in runs if run is not None]
 
     def _read(self, folder: Path) -> _Run | None:

@@ -18,6 +18,9 @@ picks would fail again; ``training.generation`` asks for another run. A trainer 
 example by the out-of-memory killer) is started again and resumes where it was, unless it has been
 killed too often in one stage. On a full disk the run waits for any length of time, because the
 condition is transient.
+
+The scheduler is one file because it is one state machine: each part of it reads and changes the
+state of the same run.
 """
 
 import logging

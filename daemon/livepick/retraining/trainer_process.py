@@ -19,9 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from livepick.core.contracts.progress import Progress, ProgressReader
-
-__all__ = ["LOCK", "LOG", "Ended", "TrainerProcess", "last_progress"]
+__all__ = ["LOCK", "LOG", "Ended", "TrainerProcess", "log_tail"]
 
 LOCK = "lock"
 LOG = "trainer.log"
@@ -165,12 +163,6 @@ def _take(lock: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def last_progress(folder: Path) -> Progress | None:
-    """Return the last line of a run's progress file; None if there is none."""
-    lines = ProgressReader(folder).new()
-    return lines[-1] if lines else None
 
 
 def log_tail(folder: Path, *, lines: int = 3) -> str:

@@ -353,7 +353,7 @@ def test_pruning_keeps_the_parent_of_a_run_under_way(models, config, last, kept)
         micrographs=[],
     ).write(folder)
     if last == "failed":
-        last = Progress(at=1, stage="failed").model_dump_json()
+        last = Progress(at=1, stage="failed").model_dump_json() + "\n"
     (folder / PROGRESS).write_text(Progress(at=0, stage="train").model_dump_json() + "\n" + last)
 
     models.prune(1, config)

@@ -21,7 +21,17 @@ from livepick.config.sections import Contrast
 from livepick.errors import ModelError
 from livepick.host.atomic_files import fsync_folder, write_synced
 
-__all__ = ["CARD", "FORMAT", "GRAPH", "ModelCard", "bundle_name", "publish", "read_card", "sha256"]
+__all__ = [
+    "CARD",
+    "FORMAT",
+    "GRAPH",
+    "ModelCard",
+    "bundle_name",
+    "numbered_folders",
+    "publish",
+    "read_card",
+    "sha256",
+]
 
 FORMAT = 1
 """Format number; increased when the meaning of a card or the input of a graph changes."""
@@ -103,6 +113,20 @@ class ModelCard:
 def bundle_name(version: int) -> str:
     """Return the folder name of a version: ``0007``."""
     return f"{version:04d}"
+
+
+def numbered_folders(directory: Path) -> list[Path]:
+    """Return the folders of bundles, or of runs, by their number; empty if there is no directory.
+
+    Parameters
+    ----------
+    directory
+        Folder of all bundles or of all runs.
+    """
+    if not directory.is_dir():
+        return []
+    found = [path for path in directory.iterdir() if path.name.isdigit() and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name))
 
 
 def sha256(data: bytes) -> str:
