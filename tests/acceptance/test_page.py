@@ -219,7 +219,7 @@ def test_a_picture_whose_file_is_gone_says_so_and_is_asked_for_once(look, sessio
     gone.wait_for()
     page.wait_for_timeout(4000)  # a picture that may come is asked for again after three seconds
 
-    assert gone.inner_text() == f"No picture: {file} is gone."
+    assert gone.inner_text() == f"No picture: {file} no longer exists."
     assert len([url for url in asked if "/full.png" in url]) == 1
     aside.rename(file)
     look.wrong.clear()

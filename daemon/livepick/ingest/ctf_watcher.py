@@ -83,6 +83,6 @@ class CtfWatcher:
             self._found(CtfFound(row.id, row.content, CtfFigures.of(ctf)))
         new = {str(fault) for fault in faults} - self._faults
         for fault in sorted(new):
-            _log.warning("defocus: left out: %s", fault)
+            _log.warning("defocus: skipped: %s", fault)
         self._faults |= new
         return len(ctfs)

@@ -30,7 +30,27 @@ SETTLE_SECONDS_NETWORK = 15.0
 
 
 class Folder:
-    """A watched folder and its unsettled files. Used only by the watching thread."""
+    """A watched folder and its unsettled files. Used only by the watching thread.
+
+    Attributes
+    ----------
+    available, detail
+        True if the folder can be read, None before the first check; and why it cannot, or its file
+        system and how it is watched.
+    system
+        File system of the folder.
+    space
+        Space at the last check. It is read in this thread because a file system that hangs may
+        block this thread only.
+    scans
+        Number of complete scans.
+    unannounced
+        Number of new files in the last scan that no event had reported.
+    excluded
+        Number of image files left out by the globs at the last scan.
+    oversized
+        Number of micrographs longer than their header says; they are picked all the same.
+    """
 
     def __init__(
         self,
@@ -48,17 +68,7 @@ class Folder:
         self.detail = "not checked yet"
         self.system = FileSystem("unknown")
         self.space: Space | None = None
-        """Space at the last check. It is read in this thread because a file system that hangs may
-        block this thread only."""
-
-        self.scans = 0
-        self.unannounced = 0
-        """Number of new files in the last scan that no event had reported."""
-
-        self.excluded = 0
-        self.oversized = 0
-        """Number of micrographs longer than their header says; they are picked all the same."""
-
+        self.scans = self.unannounced = self.excluded = self.oversized = 0
         self._watch = watch
         self._rules = rules
         self._skip = skip
@@ -108,7 +118,7 @@ class Folder:
         elsewhere = bool(self._seen) if self._device is None else self._device != status.st_dev
         if empty and elsewhere:
             # The mount point of a share that is not mounted looks like this.
-            self._unavailable("it is empty, and was not before: is the share mounted?")
+            self._unavailable("it is empty now, but was not before; is the share mounted?")
             return False
         if not self.available or self._device != status.st_dev:
             self._now_available()
@@ -180,7 +190,7 @@ class Folder:
         except OSError as error:  # missing or unreachable: a later scan finds it if it returns
             if relative in self._seen:
                 self._missing.add(relative)
-            _log.debug("%s: not seen: %s", printable(relative), error)
+            _log.debug("%s: not found: %s", printable(relative), error)
             return None
 
     def _take_in(self, found: Found, *, first_listing: bool = False) -> bool:
@@ -253,7 +263,7 @@ class Folder:
         if scan.unreadable and scan.unreadable != self._unreadable:
             first, *others = scan.unreadable
             _log.warning(
-                "%s: %s (and %d others) cannot be read; they are left out until they can",
+                "%s: %s (and %d others) cannot be read; they are skipped until they can be",
                 printable(self.root),
                 printable(first),
                 len(others),
@@ -261,7 +271,7 @@ class Folder:
         self._unreadable = scan.unreadable
         if scan.excluded and not self.excluded and not self._seen and not self._settler.watching:
             _log.warning(
-                "%s: %d image files, and preset %s leaves all of them out; set watch.include",
+                "%s: all %d image files are excluded by preset %s; set watch.include",
                 printable(self.root),
                 scan.excluded,
                 self._watch.preset,

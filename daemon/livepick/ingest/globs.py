@@ -12,8 +12,8 @@ def any_of(globs: tuple[str, ...]) -> re.Pattern[str]:
         return re.compile(pattern or r"(?!)", re.DOTALL)
     except re.error as error:
         raise ConfigError(
-            f"one of the globs {', '.join(globs)} cannot be understood: {error}",
-            "Correct watch.include or watch.exclude, as '*_DW.mrc' or 'average/*.mrc'.",
+            f"one of the globs {', '.join(globs)} is not valid: {error}",
+            "Correct watch.include or watch.exclude; examples are '*_DW.mrc' and 'average/*.mrc'.",
         ) from error
 
 

@@ -67,9 +67,9 @@ class Rules:
             return None
         stem = PurePath(name).stem
         if self.require_sidecar and not exists(stem + self.require_sidecar):
-            return f"{stem}{self.require_sidecar} is not there"
+            return f"{stem}{self.require_sidecar} is missing"
         if self.forbid_sidecar and exists(stem + self.forbid_sidecar):
-            return f"{stem}{self.forbid_sidecar} is still there"
+            return f"{stem}{self.forbid_sidecar} still exists"
         return None
 
     def gives_way(self, name: str, exists: Callable[[str], bool]) -> bool:
@@ -122,7 +122,7 @@ def rules_for(watch: Watch) -> Rules:
     Raises
     ------
     ConfigError
-        A glob cannot be understood.
+        A glob is not valid.
     """
     rules = PRESETS[watch.preset]
     if watch.include is not None:

@@ -30,7 +30,7 @@ CLOSED_SETTLE_SECONDS = 1.0
 MIN_GAP_SECONDS = 0.1
 """Two checks closer than this count as one."""
 
-LOOK_AGAIN_SECONDS = (0.25, 30.0)
+RECHECK_SECONDS = (0.25, 30.0)
 """Shortest and longest pause between checks of a file that is quiet but not whole."""
 
 SET_ASIDE_PAUSE_SECONDS = 60.0
@@ -135,7 +135,7 @@ class Settler:
         path, version
             The file and its version from ``stat``.
         blocked
-            Reason, in words, why it has to wait: a sidecar that is missing, or still there.
+            Reason, in words, why it has to wait: a sidecar that is missing, or that still exists.
         now, wall
             Monotonic and Unix seconds of the observation.
         """
@@ -177,7 +177,7 @@ class Settler:
         if blocked is not None:
             raise IncompleteFileError(
                 blocked,
-                "The program that writes it has not finished, or watch.preset does not fit it.",
+                "The program that writes it has not finished, or watch.preset is wrong for it.",
             )
         return self._check(path)
 
@@ -190,7 +190,7 @@ class Settler:
             file.set_aside = True
             file.due = now + SET_ASIDE_PAUSE_SECONDS
             return Outcome(file.version, file.landed_at, error)
-        shortest, longest = LOOK_AGAIN_SECONDS
+        shortest, longest = RECHECK_SECONDS
         pause_seconds = min(max(waited_seconds / 10, shortest), longest)
         file.due = min(now + pause_seconds, file.since + self._timeout_seconds)
         return None

@@ -69,9 +69,7 @@ class Watcher:
     ) -> None:
         self._clock = clock
         rules = rules_for(watch)
-        known_below: dict[Path, dict[str, FileVersion]] = {}
-        for (root, relative), version in (known or {}).items():
-            known_below.setdefault(root, {})[str(relative)] = version
+        known_below = _by_root(known or {})
         roots = list(dict.fromkeys(watch.directories))
         skip = frozenset(os.fspath(root) for root in roots)
         self._watched = [
@@ -233,3 +231,13 @@ class Watcher:
             else:
                 watched.folder.examine(relative, closed=closed)
             self._between()
+
+
+def _by_root(
+    known: Mapping[tuple[Path, Path], FileVersion],
+) -> dict[Path, dict[str, FileVersion]]:
+    """Return the known files of each watched folder."""
+    found: dict[Path, dict[str, FileVersion]] = {}
+    for (root, relative), version in known.items():
+        found.setdefault(root, {})[str(relative)] = version
+    return found

@@ -63,7 +63,7 @@ class CoordinateFiles:
         MicrographError
             RELION could not read such a name.
         """
-        _refuse_odd(relative)
+        _check_name(relative)
         branch = self._branches.get(root, Path(root.name))
         return self.directory / branch / relative.parent / f"{relative.stem}{SUFFIX}"
 
@@ -91,7 +91,7 @@ class CoordinateFiles:
             _make_folders(path.parent)
             write_atomically(path, coordinates_star(picks, version=version, kind=kind))
         except OSError as error:
-            raise _ours(path, error) from error
+            raise _translated(path, error) from error
 
     def remove(self, root: Path, relative: Path) -> None:
         """Remove the coordinates of a micrograph, if there are any.
@@ -108,7 +108,7 @@ class CoordinateFiles:
             return  # there can be none
         except OSError as error:
             if error.errno not in _PERMANENT:
-                raise _ours(path, error) from error
+                raise _translated(path, error) from error
 
     def is_missing(self, root: Path, relative: Path) -> bool:
         """Return True if the coordinates file of a micrograph does not exist."""
@@ -166,14 +166,14 @@ def write_if_different(path: Path, data: bytes) -> bool:
     return True
 
 
-_REMEDY = "Free space, or give the service's user the rights to write there; livepick tries again."
+_REMEDY = "Free disk space, or give the service's user write permission there; livepick retries."
 
 
-def _ours(path: Path, error: OSError) -> MicrographError | OutputError:
+def _translated(path: Path, error: OSError) -> MicrographError | OutputError:
     if error.errno in _PERMANENT:
         return MicrographError(
-            f"{path} cannot be a file: {error.strerror}",
-            "Rename the micrograph, or what is in the way in the output folder.",
+            f"{path} cannot be created: {error.strerror}",
+            "Rename the micrograph, or the file or folder that is in the way.",
         )
     return OutputError(f"{path} could not be written: {error.strerror}", _REMEDY)
 
@@ -199,11 +199,12 @@ def _make_folders(folder: Path) -> None:
     fsync_folder(folder.parent)
 
 
-def _refuse_odd(relative: Path) -> None:
+def _check_name(relative: Path) -> None:
     text = str(relative)
     if text.isprintable() and '"' not in text:
         return
     raise MicrographError(
-        f"{text!r} has a character that no STAR file can hold (a line break, a quotation mark)",
+        f"{text!r} has a character that a STAR file cannot contain (a line break or a quotation"
+        " mark)",
         "Rename the micrograph.",
     )

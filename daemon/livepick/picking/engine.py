@@ -103,7 +103,7 @@ class Engine:
         with self._lock:
             if self._stopped:  # otherwise a retry would start new workers
                 raise EngineError(
-                    "the workers have been ended", "The service stops; start it again."
+                    "the workers have been stopped", "The service is stopping; start it again."
                 )
             for _ in range(START_TRIES):
                 try:
@@ -143,8 +143,8 @@ class Engine:
                 if tries_left and isinstance(error, BrokenExecutor):
                     continue
                 raise EngineError(
-                    "worker processes end as soon as they are started",
-                    "Look at the lines above and at the system's log (out of memory?), and run"
+                    "worker processes exit as soon as they are started",
+                    "Check the log lines above and the system log (out of memory?), and run"
                     " livepick check.",
                 ) from error
             return

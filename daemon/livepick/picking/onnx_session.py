@@ -131,8 +131,8 @@ def load_model(bundle: Path, device: Device) -> Model:
         ) from error
     if sha256(graph) != card.graph_sha256:
         raise ModelError(
-            f"{bundle / GRAPH} is not the graph that its card describes",
-            "The file was damaged or exchanged; restore the bundle or remove it.",
+            f"{bundle / GRAPH} does not match the checksum in its model card",
+            "The file was damaged or replaced; restore the bundle or remove it.",
         )
     session, provider = _session(graph, device, bundle)
     _log.info("model %04d (%s): loaded, %s", card.version, card.kind, provider)
@@ -145,23 +145,8 @@ def _session(
     """Return a session and the provider that it actually uses."""
     onnxruntime.set_default_logger_severity(4)  # the check below has a better message
     if device != "cpu":
-        with contextlib.suppress(AttributeError):  # before onnxruntime 1.21
-            _quietly(onnxruntime.preload_dlls)
-        try:
-            session = onnxruntime.InferenceSession(
-                graph,
-                _options(cuda_only=device == "require-gpu"),
-                providers=[(CUDA, _cuda_options())] + ([] if device == "require-gpu" else [CPU]),
-            )
-            obtained: str = session.get_providers()[0]
-        except Exception as error:
-            if not (
-                type(error).__module__.startswith("onnxruntime")
-                or isinstance(error, (RuntimeError, ValueError))
-            ):
-                raise
-            obtained = f"none ({_first_line(error)})"
-        if obtained == CUDA:
+        session, obtained = _gpu_session(graph, required=device == "require-gpu")
+        if session is not None and obtained == CUDA:
             return session, obtained
         if device == "require-gpu":
             raise ProviderError(
@@ -173,7 +158,7 @@ def _session(
             )
         _log.info("model %s: no GPU, picking on the CPU", bundle.name)  # the service warns, once
     try:
-        session = onnxruntime.InferenceSession(graph, _options(cuda_only=False), providers=[CPU])
+        return onnxruntime.InferenceSession(graph, _options(cuda_only=False), providers=[CPU]), CPU
     except Exception as error:
         if not type(error).__module__.startswith("onnxruntime"):
             raise
@@ -181,7 +166,28 @@ def _session(
             f"onnxruntime does not accept {bundle / GRAPH}: {_first_line(error)}",
             "The model is damaged or of another version; roll back or train again.",
         ) from error
-    return session, CPU
+
+
+def _gpu_session(
+    graph: bytes, *, required: bool
+) -> tuple[onnxruntime.InferenceSession | None, str]:
+    """Return a session with the CUDA provider if possible, and the provider obtained."""
+    with contextlib.suppress(AttributeError):  # before onnxruntime 1.21
+        _without_output(onnxruntime.preload_dlls)
+    try:
+        session = onnxruntime.InferenceSession(
+            graph,
+            _options(cuda_only=required),
+            providers=[(CUDA, _cuda_options()), *([] if required else [CPU])],
+        )
+    except Exception as error:
+        if not (
+            type(error).__module__.startswith("onnxruntime")
+            or isinstance(error, (RuntimeError, ValueError))
+        ):
+            raise
+        return None, f"none ({_first_line(error)})"
+    return session, session.get_providers()[0]
 
 
 def _options(*, cuda_only: bool) -> onnxruntime.SessionOptions:
@@ -216,7 +222,7 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _quietly(call: Any) -> None:
+def _without_output(call: Any) -> None:
     """Call a function that prints its failures, and discard the output."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123
         call()

@@ -144,7 +144,7 @@ class Outputs:
         )
         self._unwanted.pop((claim.root, claim.relative), None)
         self._list_due = self._tables_due = True
-        self._is_well()
+        self._record_success()
 
     def remove(self, root: Path, relative: Path) -> None:
         """Schedule the removal of a failed micrograph's file."""
@@ -155,7 +155,7 @@ class Outputs:
         """Schedule a rewrite of the tables after figures in the ledger changed."""
         self._tables_due = True
 
-    def refused(self, error: OutputError) -> None:
+    def write_failed(self, error: OutputError) -> None:
         """Record that writing to the folder failed, and start the retry delay."""
         if not self.down:
             _log.error("output: %s", error)
@@ -163,10 +163,10 @@ class Outputs:
         self._retry_at = time.monotonic() + RETRY_SECONDS
         self._failed()
 
-    def _is_well(self) -> None:
+    def _record_success(self) -> None:
         """Record that writing succeeded."""
         if self.down:
-            _log.info("output: takes writes again")
+            _log.info("output: writing works again")
             self.fault = None
 
     def sync(self, *, now: bool = False) -> None:
@@ -175,22 +175,22 @@ class Outputs:
             return
         try:
             self._restore()
-            self._clear_away()
+            self._remove_unwanted()
             since = time.monotonic() - self._listed_at
             if self._list_due and (now or since >= LIST_SECONDS):
                 for export in self._exports:
                     export.write_list(self._ledger.visible())
-                self._is_well()
+                self._record_success()
                 self._list_due = False
                 self._listed_at = time.monotonic()
             if self._tables_due and (now or time.monotonic() - self._tabled_at >= TABLE_SECONDS):
                 for table in self._tables:
                     table.write(self._ledger.measured())
-                self._is_well()
+                self._record_success()
                 self._tables_due = False
                 self._tabled_at = time.monotonic()
         except OutputError as error:
-            self.refused(error)
+            self.write_failed(error)
 
     @property
     def busy(self) -> bool:
@@ -210,10 +210,10 @@ class Outputs:
                         entry.model_version,
                         entry.model_kind,
                     )
-                    _log.info("%s: its coordinates were missing, written again", entry.relative)
+                    _log.info("%s: coordinates file was missing, written again", entry.relative)
             self._unchecked.popleft()
 
-    def _clear_away(self) -> None:
+    def _remove_unwanted(self) -> None:
         for root, relative in list(self._unwanted)[:BATCH]:
             # A file with that name may now belong to another micrograph.
             if self._ledger.namesake(root, relative) is None:

@@ -139,7 +139,7 @@ class JobSettler:
         try:
             self._outputs.write(claim, result)
         except OutputError as error:
-            self._outputs.refused(error)
+            self._outputs.write_failed(error)
             self._ledger.released(claim)
             return
         except Exception as error:  # noqa: BLE001 - a fault of one file must not end the session
@@ -197,7 +197,7 @@ class JobSettler:
             last_line = traceback.format_exception_only(error)[-1].strip()
             known = LivepickError(
                 f"{claim.relative}: {last_line}",
-                "This is a fault in livepick: please report it with the lines of the log.",
+                "This is a bug in livepick: please report it with the log lines.",
             )
             _log.error("%s: failed", claim.relative, exc_info=error)
         self._ledger.failed(claim, known)

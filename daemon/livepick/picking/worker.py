@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import Job, Result, StageSeconds
-from livepick.core.formats.micrograph import read_micrograph
+from livepick.core.formats.micrograph import Micrograph, read_micrograph
 from livepick.core.imaging.mottle import mottle
 from livepick.core.imaging.peaks import find_peaks
 from livepick.core.imaging.picks import Picks
@@ -56,17 +56,7 @@ def pick(job: Job) -> Result:
             job.path, pixel_size_angstrom=job.pixel_size_angstrom, version=job.version
         )
         read_seconds = clock.lap()
-        diameter_angstrom = job.diameter_angstrom or card.diameter_angstrom
-        prepared = prepare(
-            micrograph.image,
-            pixel_size_angstrom=micrograph.pixel_size_angstrom,
-            diameter_angstrom=diameter_angstrom,
-            contrast=job.contrast or card.contrast,
-            lowpass_angstrom=_scaled(card.lowpass_angstrom, diameter_angstrom, card),
-            # A bundle from elsewhere has no noise level for this microscope's files.
-            noise_sigma=card.noise_sigma if job.diameter_angstrom is None else None,
-            edge_fraction=card.edge_fraction,
-        )
+        prepared = _prepared(micrograph, job, card)
     shape_px = micrograph.image.shape
     pixel_size_angstrom = micrograph.pixel_size_angstrom
     figures = measure(micrograph.image, prepared, pixel_size_angstrom=pixel_size_angstrom)
@@ -91,6 +81,23 @@ def pick(job: Job) -> Result:
     )
 
 
+def _prepared(micrograph: Micrograph, job: Job, card: ModelCard) -> Prepared:
+    diameter_angstrom = job.diameter_angstrom or card.diameter_angstrom
+    lowpass_angstrom = card.lowpass_angstrom
+    if lowpass_angstrom is not None:  # the model sees particles of any diameter at the same size
+        lowpass_angstrom = lowpass_angstrom * diameter_angstrom / card.diameter_angstrom
+    return prepare(
+        micrograph.image,
+        pixel_size_angstrom=micrograph.pixel_size_angstrom,
+        diameter_angstrom=diameter_angstrom,
+        contrast=job.contrast or card.contrast,
+        lowpass_angstrom=lowpass_angstrom,
+        # A bundle from elsewhere has no noise level for this microscope's files.
+        noise_sigma=card.noise_sigma if job.diameter_angstrom is None else None,
+        edge_fraction=card.edge_fraction,
+    )
+
+
 def _quality(good: Picks, prepared: Prepared, figures: ImageFigures) -> Quality:
     free_px = float((~prepared.unpicked).sum())
     disc_px = math.pi / 4 * DIAMETER_PX**2
@@ -104,18 +111,6 @@ def _quality(good: Picks, prepared: Prepared, figures: ImageFigures) -> Quality:
         return quality
     low, median, high = np.quantile(good.score, (0.1, 0.5, 0.9)).tolist()
     return dataclasses.replace(quality, median_score=median, score_p10=low, score_p90=high)
-
-
-def _scaled(
-    lowpass_angstrom: float | None, diameter_angstrom: float, card: ModelCard
-) -> float | None:
-    """Return a model's lowpass for a particle of another size, scaled by the diameter ratio.
-
-    The model sees every particle at the same size.
-    """
-    if lowpass_angstrom is None:
-        return None
-    return lowpass_angstrom * diameter_angstrom / card.diameter_angstrom
 
 
 def _picks(score: NDArray[np.float32], prepared: Prepared, card: ModelCard) -> Picks:

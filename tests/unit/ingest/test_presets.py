@@ -84,8 +84,8 @@ def test_sidecars_are_required_or_forbidden() -> None:
     beside = {"X.star", "Y.tmp"}
     relion, diamond = rules(preset="relion"), rules(preset="cryoem-services")
     assert relion.blocked("X.mrc", beside.__contains__) is None
-    assert relion.blocked("Y.mrc", beside.__contains__) == "Y.star is not there"
-    assert diamond.blocked("Y.mrc", beside.__contains__) == "Y.tmp is still there"
+    assert relion.blocked("Y.mrc", beside.__contains__) == "Y.star is missing"
+    assert diamond.blocked("Y.mrc", beside.__contains__) == "Y.tmp still exists"
     assert rules(preset="relion", require_sidecar=".xml").require_sidecar == ".xml"
     assert relion.images_beside("a/X.star") == ["a/X.mrc", "a/X.tif", "a/X.tiff"]
     assert relion.images_beside("a/X.mrc") == []

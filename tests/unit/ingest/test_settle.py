@@ -200,7 +200,7 @@ def test_an_unreadable_file_is_tried_until_the_time_out() -> None:
 
 
 def test_a_sidecar_is_waited_for_and_ends_the_wait_as_soon_as_it_is_seen() -> None:
-    disk = Disk(blocked="x.star is not there")
+    disk = Disk(blocked="x.star is missing")
     disk.look()
     disk.run(300)
     assert disk.checks == 0
@@ -210,7 +210,7 @@ def test_a_sidecar_is_waited_for_and_ends_the_wait_as_soon_as_it_is_seen() -> No
 
 
 def test_a_sidecar_that_never_comes_sets_the_file_aside_in_words() -> None:
-    disk = Disk(blocked="x.star is not there")
+    disk = Disk(blocked="x.star is missing")
     disk.look()
     disk.run(700)
     ((_, outcome),) = disk.outcomes

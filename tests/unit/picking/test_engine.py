@@ -111,7 +111,7 @@ def test_a_fresh_worker_that_is_killed_too_is_replaced():
 def test_workers_that_cannot_start_are_nobodys_fault():
     """No micrograph is blamed when every process ends at once."""
     broken = engines.Engine(lambda: ProcessPoolExecutor(1, initializer=die), 1)
-    with pytest.raises(EngineError, match="end as soon as they are started"):
+    with pytest.raises(EngineError, match="exit as soon as they are started"):
         broken.renew(0)
     broken.stop()
 
@@ -172,5 +172,5 @@ def test_an_engine_that_was_ended_takes_no_more_work():
     engine = engines.threads(1)
     assert engine.submit(abs, -1).result() == 1
     engine.stop()
-    with pytest.raises(EngineError, match="have been ended"):
+    with pytest.raises(EngineError, match="have been stopped"):
         engine.submit(abs, -1)

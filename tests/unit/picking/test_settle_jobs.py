@@ -32,7 +32,7 @@ def test_each_bad_file_fails_by_its_own_reason(session):
     """The good ones beside them are picked; a fault of ours is said as such."""
     errors = {
         "nan.mrc": ContentError("nan.mrc is all NaN", "Look at it."),
-        "gone.mrc": VanishedFileError("gone.mrc is gone", "Bring it back."),
+        "gone.mrc": VanishedFileError("gone.mrc no longer exists", "Bring it back."),
         "bug.mrc": ZeroDivisionError("division by zero"),
         "io.mrc": UnreadableFileError("io.mrc: EIO", "Look at the disk."),
     }
@@ -160,7 +160,7 @@ def test_a_folder_that_is_away_is_waited_for(session):
 
     def work(job):
         if away.is_set():
-            raise VanishedFileError("a.mrc is gone", "Bring it back.")
+            raise VanishedFileError("a.mrc no longer exists", "Bring it back.")
         return find_two(job)
 
     away.set()

@@ -38,7 +38,7 @@ def test_what_landed_while_the_service_was_down_belongs_to_a_session_that_goes_o
 
 def test_what_is_tried_again_at_a_start_has_landed_when_it_did(session):
     """Else a restart would silence the alert of a microscope that has stopped."""
-    gone = VanishedFileError("gone.mrc is gone", "Bring it back.")
+    gone = VanishedFileError("gone.mrc no longer exists", "Bring it back.")
 
     def work(job):
         raise gone

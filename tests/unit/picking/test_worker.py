@@ -125,7 +125,7 @@ def test_a_damaged_graph_is_refused(write_mrc, bundle):
     graph = (bundle / GRAPH).read_bytes()
     (bundle / GRAPH).write_bytes(graph[:-1] + b"\0")
 
-    with pytest.raises(ModelError, match="not the graph that its card describes"):
+    with pytest.raises(ModelError, match="does not match the checksum"):
         pick(Job(write_mrc(), None, bundle))
 
 

@@ -237,7 +237,7 @@ def test_a_picture_whose_file_is_gone_says_why(ask, land, tmp_path):
     assert ask(f"/micrographs/{number}/full.txt")[1] == ""
     assert ask(f"/micrographs/{number}/full.png")[0].status == 404
     answer, why = ask(f"/micrographs/{number}/full.txt")
-    assert (answer.status, why) == (200, f"{tmp_path}/mic.mrc is gone")
+    assert (answer.status, why) == (200, f"{tmp_path}/mic.mrc no longer exists")
     assert ask(f"/micrographs/{number}/other.txt")[0].status == 404
 
 

@@ -55,7 +55,7 @@ def search_coordinates(place: Path) -> list[Path]:
         return [place]
     if not place.is_dir():
         raise CoordinatesError(
-            f"{place} does not exist", "Name a coordinates file or a folder of them."
+            f"{place} does not exist", "Name a coordinates file, or a folder that contains some."
         )
     found = [
         path
@@ -67,8 +67,8 @@ def search_coordinates(place: Path) -> list[Path]:
     ]
     if not found:
         raise CoordinatesError(
-            f"{place} holds no coordinates files",
-            f"They end in {_listed(SUFFIXES)}, as mic_0001_autopick.star.",
+            f"{place} contains no coordinates files",
+            f"Their names end in {_listed(SUFFIXES)}, for example mic_0001_autopick.star.",
         )
     return found
 
@@ -103,7 +103,7 @@ def read_coordinates(path: Path) -> Picks:
     if len(found) > 1:
         raise CoordinatesError(
             f"{path} holds the particles of {len(found)} micrographs",
-            "Give one coordinates file a micrograph, as RELION's autopick folder has them.",
+            "Use one coordinates file for each micrograph, as in RELION's AutoPick folder.",
         )
     return next(iter(found.values())).picks() if found else Picks.empty()
 
@@ -139,7 +139,7 @@ def read_all_positions(place: Path) -> dict[str, Positions]:
 def _twice(one: object, other: object, stem: str) -> CoordinatesError:
     return CoordinatesError(
         f"{one} and {other} are both for the micrograph {stem}",
-        "Keep one of them, or name a folder that holds only one.",
+        "Keep one of them, or name a folder that contains only one.",
     )
 
 
@@ -152,7 +152,7 @@ def _positions_in(path: Path) -> dict[str | None, Positions]:
         text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CoordinatesError(
-            f"{path} cannot be read: {error}", "Name a coordinates file that you may read."
+            f"{path} cannot be read: {error}", "Check its permissions and its format."
         ) from error
     match path.suffix.lower():
         case ".star":
@@ -165,8 +165,9 @@ def _positions_in(path: Path) -> dict[str | None, Positions]:
             return {None: read_cbox(path, text)}
         case other:
             raise CoordinatesError(
-                f"{path} ends in {other or 'nothing'}, which is no coordinates format of ours",
-                f"Give a file that ends in {_listed(SUFFIXES)}.",
+                f"{path} ends in {other or 'nothing'}, which is not a coordinates format that"
+                " livepick reads",
+                f"Use a file that ends in {_listed(SUFFIXES)}.",
             )
 
 

@@ -33,8 +33,8 @@ UNWEIGHTED_MARKS = ("_DW", "_DWS")
 
 _NAMES = ("rlnMicrographName", "rlnMicrographNameNoDW")
 _REMEDY = (
-    "Give RELION's micrographs_ctf.star, or a folder with CTFFIND's NAME.txt or Warp's NAME.xml,"
-    " as micrograph.ctf."
+    "Set micrograph.ctf to RELION's micrographs_ctf.star, or to a folder with CTFFIND's NAME.txt or"
+    " Warp's NAME.xml."
 )
 _HEADER = {
     "voltage_kv": re.compile(r"acceleration voltage:\s*([-+.\deE]+)\s*keV"),
@@ -102,7 +102,7 @@ def read_ctffind(path: Path) -> Ctf | None:
             **numbers,
         )
     except ValueError as error:
-        raise CtfError(f"{path} is a damaged CTFFIND text: {error}", _REMEDY) from error
+        raise CtfError(f"{path} is a damaged CTFFIND file: {error}", _REMEDY) from error
 
 
 def read_relion_ctfs(path: Path) -> dict[PurePath, Callable[[], Ctf]]:
@@ -118,7 +118,7 @@ def read_relion_ctfs(path: Path) -> dict[PurePath, Callable[[], Ctf]]:
     tables = star_tables(_text(path))
     table = next((t for t in tables if _has_defocus(t)), None)
     if table is None:
-        raise CtfError(f"{path} names no micrographs with rlnDefocusU", _REMEDY)
+        raise CtfError(f"{path} has no table of micrographs with rlnDefocusU", _REMEDY)
     optics = {
         row["rlnOpticsGroup"]: row
         for t in tables

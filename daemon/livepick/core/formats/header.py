@@ -80,6 +80,6 @@ def check_shape(name: str, height: int, width: int, item_bytes: int) -> None:
     if not within or width * height * item_bytes > 4 * MAX_PIXELS:
         raise HeaderError(
             f"{name}: the header says {width} x {height} pixels of {item_bytes} bytes",
-            f"Sides go up to {MAX_SIDE_PX}, images up to 1 GiB; the file is damaged or no"
-            " micrograph.",
+            f"A micrograph has at most {MAX_SIDE_PX} pixels a side and at most 1 GiB; the file is"
+            " damaged or is not a micrograph.",
         )

@@ -134,27 +134,27 @@ def resolve_pixel_size(path: Path, header: Header, configured_angstrom: float | 
         x, y = header.pixel_sizes_angstrom
         raise PixelSizeError(
             f"{name}: the header gives pixel sizes of {x:g} Å along x and {y:g} Å along y,"
-            " which no micrograph has",
+            " which is implausible",
             "Let the motion correction write the right pixel size, or correct the header (cell"
-            " dimensions divided by the grid); set to 0 it is taken from"
-            " micrograph.pixel_size_angstrom.",
+            " dimensions divided by the grid); if it is 0 there, micrograph.pixel_size_angstrom is"
+            " used.",
         )
     if of_header_angstrom == 0.0:
         if configured_angstrom is None:
             raise PixelSizeError(
-                f"{name}: the file does not say its pixel size, and none is configured",
-                "Set micrograph.pixel_size_angstrom, as 0.83.",
+                f"{name}: the file has no pixel size, and none is configured",
+                "Set micrograph.pixel_size_angstrom, for example 0.83.",
             )
         return configured_angstrom
     if configured_angstrom is None:
         return of_header_angstrom
     if abs(of_header_angstrom - configured_angstrom) > PIXEL_SIZE_TOLERANCE * configured_angstrom:
         raise PixelSizeError(
-            f"{name}: the header gives a pixel size of {of_header_angstrom:g} Å, the config"
-            f" {configured_angstrom:g} Å",
-            "Set micrograph.pixel_size_angstrom to that of the micrographs as they land (after"
-            " binning), or leave it out if the headers are right; if they are wrong (often"
-            " exactly 1), correct them.",
+            f"{name}: the pixel size is {of_header_angstrom:g} Å in the header and"
+            f" {configured_angstrom:g} Å in the config",
+            "Set micrograph.pixel_size_angstrom to the pixel size of the micrographs as they land"
+            " (after binning), or remove it if the headers are right; if the headers are wrong"
+            " (often exactly 1), correct them.",
         )
     return configured_angstrom
 
@@ -174,18 +174,19 @@ def _opened(path: Path, *, follow_symlinks: bool) -> Iterator[tuple[BinaryIO, os
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise HeaderError(
-                    f"{printable(path)} is no regular file", "Leave it out with watch.exclude."
+                    f"{printable(path)} is not a regular file", "Leave it out with watch.exclude."
                 )
             yield file, status
     except FileNotFoundError as error:
         raise VanishedFileError(
-            f"{printable(path)} is gone", "Nothing to do if it was moved or deleted on purpose."
+            f"{printable(path)} no longer exists",
+            "Nothing to do if it was moved or deleted on purpose.",
         ) from error
     except OSError as error:
         if error.errno == errno.ELOOP:
             remedy = "Set watch.follow_symlinks if links may be followed."
         else:
-            remedy = "Look at its permissions and at the health of the file system."
+            remedy = "Check its permissions and the file system."
         reason = error.strerror or str(error)
         raise UnreadableFileError(f"{printable(path)} cannot be read: {reason}", remedy) from error
 
@@ -193,9 +194,9 @@ def _opened(path: Path, *, follow_symlinks: bool) -> Iterator[tuple[BinaryIO, os
 def _check_version(path: Path, expected: FileVersion, status: os.stat_result) -> None:
     if not expected.describes(status):
         raise ChangedFileError(
-            f"{printable(path)} changed: {expected.size_bytes} bytes were expected,"
-            f" {status.st_size} are there now, written at another time or by another program",
-            "It is read again when it has come to rest.",
+            f"{printable(path)} was written again: it had {expected.size_bytes} bytes and now has"
+            f" {status.st_size}",
+            "Nothing to do: it is read again once it stops changing.",
         )
 
 
@@ -212,7 +213,7 @@ def _parse(path: Path, file: BinaryIO, size_bytes: int) -> Header:
         header = mrc.parse(printable(path), start)
     if size_bytes < header.needed_bytes:
         raise IncompleteFileError(
-            f"{printable(path)} has {size_bytes} bytes, its header promises {header.needed_bytes}",
+            f"{printable(path)} has {size_bytes} bytes, but its header says {header.needed_bytes}",
             "Wait until it is written, or copy it again.",
         )
     return header

@@ -59,7 +59,7 @@ def parse(name: str, start: bytes) -> Header:
     """
     if len(start) < HEADER_BYTES:
         raise IncompleteFileError(
-            f"{name} has {len(start)} bytes, an MRC header has {HEADER_BYTES}",
+            f"{name} has {len(start)} bytes, but an MRC header has {HEADER_BYTES}",
             "Wait until it is written, or copy it again.",
         )
     if start[208:211] != b"MAP":
@@ -75,10 +75,7 @@ def parse(name: str, start: bytes) -> Header:
             " movie (or a volume) and not like a micrograph",
             MOVIE_REMEDY,
         )
-    if mode not in _TYPES:
-        meaning = f" ({_REFUSED[mode]})" if mode in _REFUSED else ""
-        raise HeaderError(f"{name} has MRC mode {mode}{meaning}", _REMEDY)
-    dtype = np.dtype(order + _TYPES[mode])
+    dtype = _pixel_type(name, order, mode)
     check_shape(name, height, width, dtype.itemsize)
     (extended_bytes,) = struct.unpack_from(f"{order}i", start, 92)
     if depth != 1 or not 0 <= extended_bytes <= MAX_EXTENDED_HEADER_BYTES:
@@ -97,6 +94,13 @@ def parse(name: str, start: bytes) -> Header:
         needed_bytes=offset + width * height * dtype.itemsize,
         pixel_sizes_angstrom=_pixel_sizes(order, start),
     )
+
+
+def _pixel_type(name: str, order: str, mode: int) -> np.dtype[Any]:
+    if mode not in _TYPES:
+        meaning = f" ({_REFUSED[mode]})" if mode in _REFUSED else ""
+        raise HeaderError(f"{name} has MRC mode {mode}{meaning}", _REMEDY)
+    return np.dtype(order + _TYPES[mode])
 
 
 def _pixel_sizes(order: str, start: bytes) -> tuple[float, float]:

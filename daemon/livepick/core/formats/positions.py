@@ -108,7 +108,7 @@ def finite_numbers(place: str, rows: list[list[str]], names: list[str]) -> NDArr
     if not np.isfinite(numbers).all():
         bad = int(np.flatnonzero(~np.isfinite(numbers).all(axis=1))[0])
         raise CoordinatesError(
-            f"{place} row {bad + 1} holds {' '.join(rows[bad])}",
+            f"{place} row {bad + 1} is {' '.join(rows[bad])}",
             "Coordinates and scores must be finite numbers.",
         )
     return numbers

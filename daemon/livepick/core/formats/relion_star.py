@@ -59,7 +59,7 @@ def read_star(path: Path, text: str) -> dict[str | None, Positions]:
     table = table_with(tables, (_X, _Y))
     if "rlnMicrographCoordinates" in table.columns:
         raise CoordinatesError(
-            f"{path} only names the coordinates files of a session",
+            f"{path} is only a list of coordinates files",
             "Name the folder that they are in.",
         )
     return positions_in_table(path, table, _COLUMNS, _pixel_size(path, tables))

@@ -91,15 +91,15 @@ def _header(name: str, page: Any) -> Header:
     if not whole_bits or dtype.kind not in "iuf" or page.ndim != 2 or page.samplesperpixel != 1:
         raise HeaderError(
             f"{name}: {page.bitspersample}-bit pixels, axes {page.axes}, {page.samplesperpixel}"
-            " samples a pixel",
-            "livepick reads grey images of 8- to 64-bit integers or floats; convert it.",
+            " samples per pixel",
+            "livepick reads grey images of 8- to 64-bit integers or floats; convert the file.",
         )
     height, width = (int(n) for n in page.shape)
     check_shape(name, height, width, dtype.itemsize)
     offsets, counts = page.dataoffsets, page.databytecounts
     if not 0 < len(offsets) == len(counts) <= MAX_SEGMENTS:
         raise HeaderError(
-            f"{name} has {len(offsets)} strips or tiles and {len(counts)} lengths of them",
+            f"{name} has {len(offsets)} strips or tiles, but {len(counts)} strip lengths",
             "The file is damaged; write it again.",
         )
     pairs = list(zip(offsets, counts, strict=True))
@@ -108,7 +108,7 @@ def _header(name: str, page: Any) -> Header:
         page.compression == 1 and stored_bytes < height * width * dtype.itemsize
     ):
         raise IncompleteFileError(
-            f"{name}: strips without pixels, {stored_bytes} bytes in all",
+            f"{name}: some strips have no pixels yet ({stored_bytes} bytes in all)",
             "Wait until it is written, or copy it again.",
         )
     return Header(
@@ -133,7 +133,7 @@ def read(name: str, file: BinaryIO, header: Header) -> NDArray[Any]:
         image: NDArray[Any] = np.asarray(tiff.pages[0].asarray(maxworkers=1))
     if image.shape != header.shape_px:
         raise HeaderError(
-            f"{name}: {image.shape} pixels were read, {header.shape_px} promised",
+            f"{name}: the header says {header.shape_px} pixels, but {image.shape} were read",
             "The file is damaged; write it again.",
         )
     return image

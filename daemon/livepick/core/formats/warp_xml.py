@@ -58,4 +58,4 @@ def _positive(text: str | None) -> float | None:
     return number if math.isfinite(number) and number > 0 else None
 
 
-_REMEDY = "Let Warp write it anew, or take it away."
+_REMEDY = "Write it again with Warp, or delete it."

@@ -221,7 +221,11 @@ def test_cbox_files_have_corners_and_confidences(tmp_path):
         ("a.cbox", RELION, "rlnOpticsGroup"),
         ("a.cbox", CBOX.replace("20.0 40.0 0.9", "20.0"), "row 1"),
         ("a.cbox", CBOX.replace("10.0 20.0 <NA>", "10.0 20.0 7"), "slices"),
-        ("a.star", "data_\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\na b\n", "names"),
+        (
+            "a.star",
+            "data_\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\na b\n",
+            "only a list",
+        ),
         ("a.star", PARTICLES.replace("100 50", "100 nan"), "row 1"),
         ("a.star", PARTICLES + "200 60\n", "row 4"),
         ("a.csv", "micrograph,x_px,y_px\na/m.mrc,1,2\nb/m.mrc,1,2\n", "micrograph m"),

@@ -232,7 +232,7 @@ def test_a_run_is_told_what_is_known(star, caplog):
     [
         (None, "does not exist"),
         (b"\xff\xfe\x00", "cannot be read"),
-        (OPTICS.encode(), "names no micrographs with rlnDefocusU"),
+        (OPTICS.encode(), "no table of micrographs with rlnDefocusU"),
         (MICROGRAPHS.encode(), "has no rlnVoltage for MotionCorr/job002/A/mic_1.mrc"),
     ],
 )
