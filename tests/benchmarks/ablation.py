@@ -17,18 +17,19 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import mrcfile
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
-from PIL import Image
 from real_data import DEFAULT_DATA, SETS, DataSet, read_truth, stem
 from rich.console import Console
 
@@ -47,16 +48,24 @@ from livepick.retraining.holdout_split import split
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
 from livepick.simulate.species import specimen
-from livepick_trainer.pipeline.class_cleaning import CleanRules, judged
+from livepick_trainer import stages
+from livepick_trainer.classification.class_selection import Selection, select_classes
+from livepick_trainer.classification.classify2d import Classification, classify
+from livepick_trainer.pipeline import candidate_sorting, class_cleaning, run_context
+from livepick_trainer.pipeline.candidate_sorting import SortRules
+from livepick_trainer.pipeline.class_cleaning import read_verdicts
 from livepick_trainer.pipeline.progress import Reporter
-from livepick_trainer.pipeline.rounds import read_round
+from livepick_trainer.pipeline.rounds import end_round, read_round
+from livepick_trainer.pipeline.run_context import Run
 from livepick_trainer.pipeline.template_picking import ReseedRules
-from livepick_trainer.seeds.labels import REJECTED, SeedRules
+from livepick_trainer.seeds.labels import REJECTED, Candidates, Seeds, choose_seeds
 from livepick_trainer.seeds.preprocess import load_prepared
-from livepick_trainer.stages import run_stages
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 CONSOLE = Console(width=140)
-Image.MAX_IMAGE_PIXELS = None
+PIL.Image.MAX_IMAGE_PIXELS = None
 HELD_OUT_FRACTION = 0.2
 
 
@@ -125,38 +134,96 @@ clumps."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """Rules for one row of the table."""
+    """What one row of the table changes in the trainer; the default is the trainer as shipped."""
 
     masks: bool = True
-    seed_rules: SeedRules | None = None
-    clean_rules: CleanRules | None = None
-    reseed_rules: ReseedRules | None = None
-    second_round: bool = False
     truth: bool = False
     """True if the true positions are used as seeds."""
+    sort_rules: SortRules | None = None
+    reseed_rules: ReseedRules | None = None
+    patches: Sequence[Callable[[], AbstractContextManager[object]]] = ()
+    """Changes of the trainer's modules while it runs."""
 
 
-NO_CLASSES = CleanRules(least_particles=10**9)
-NO_ZONES = SeedRules(unlabelled_is_background=True)
-"""Rules that treat everything except seeds as background, including candidates that narrowly
-missed being seeds."""
+def one_round() -> AbstractContextManager[object]:
+    """Skip the second round."""
+
+    def keep(_run: Run, draft: Path) -> None:
+        end_round(draft, "this measurement has no second round", used=False)
+
+    return mock.patch.object(stages, "retrain", keep)
+
+
+def no_zones() -> AbstractContextManager[object]:
+    """Treat everything except seeds as background, also candidates that are almost seeds."""
+
+    def choose(*positional: Any, **named: Any) -> Seeds:
+        seeds = choose_seeds(*positional, **named)
+        return Seeds(seeds.positive_yx_px, seeds.ignored_yx_px[:0])
+
+    return mock.patch.object(run_context, "choose_seeds", choose)
+
+
+def forgetful() -> AbstractContextManager[object]:
+    """Ignore in the second round where the first round saw particles."""
+
+    def choose(image: Image, mask: Mask, candidates: Candidates, **named: Any) -> Seeds:
+        return choose_seeds(image, mask, replace(candidates, earlier_yx_px=None), **named)
+
+    return mock.patch.object(run_context, "choose_seeds", choose)
+
+
+def no_decoys() -> AbstractContextManager[object]:
+    """Judge the classes by their averages alone."""
+
+    def select(**named: Any) -> Selection:
+        return select_classes(**(named | {"decoys": None}))
+
+    return mock.patch.object(class_cleaning, "select_classes", select)
+
+
+def not_centred() -> AbstractContextManager[object]:
+    """Leave the seeds where they were picked."""
+
+    def unmoved(*positional: Any, **named: Any) -> Classification:
+        found = classify(*positional, **named)
+        rest = replace(found.rest, shift_yx_px=np.zeros_like(found.rest.shift_yx_px))
+        return replace(found, shift_yx_px=np.zeros_like(found.shift_yx_px), rest=rest)
+
+    return mock.patch.object(candidate_sorting, "classify", unmoved)
+
+
+def junk_below(score: float) -> Callable[[], AbstractContextManager[object]]:
+    """Return a patch: classes below this score are learned as background."""
+    return lambda: mock.patch.object(class_cleaning, "JUNK_SCORE", score)
+
+
+NO_CLASSES = SortRules(least_particles=10**9)
 FIRST_SEEDS = ReseedRules(least_candidates=10**9)
 
 STEPS: dict[str, Step] = {
-    "raw": Step(masks=False, clean_rules=NO_CLASSES, seed_rules=NO_ZONES, reseed_rules=FIRST_SEEDS),
-    "mask": Step(clean_rules=NO_CLASSES, seed_rules=NO_ZONES, reseed_rules=FIRST_SEEDS),
-    "template": Step(clean_rules=NO_CLASSES, seed_rules=NO_ZONES),
-    "classes": Step(seed_rules=NO_ZONES),
-    "zones": Step(),
-    "second-round": Step(second_round=True),
-    "no-decoys": Step(second_round=True, clean_rules=CleanRules(use_decoys=False)),
-    "not-centred": Step(second_round=True, clean_rules=CleanRules(centred=False)),
-    "less-background": Step(second_round=True, clean_rules=CleanRules(junk_score=0.0)),
-    "more-background": Step(second_round=True, clean_rules=CleanRules(junk_score=0.5)),
-    "forgetful": Step(second_round=True, seed_rules=SeedRules(first_round_is_kept=False)),
-    "no-zones": Step(second_round=True, seed_rules=NO_ZONES),
+    "raw": Step(
+        masks=False,
+        sort_rules=NO_CLASSES,
+        reseed_rules=FIRST_SEEDS,
+        patches=[no_zones, one_round],
+    ),
+    "mask": Step(sort_rules=NO_CLASSES, reseed_rules=FIRST_SEEDS, patches=[no_zones, one_round]),
+    "template": Step(sort_rules=NO_CLASSES, patches=[no_zones, one_round]),
+    "classes": Step(patches=[no_zones, one_round]),
+    "zones": Step(patches=[one_round]),
+    "second-round": Step(),
+    "no-decoys": Step(patches=[no_decoys]),
+    "not-centred": Step(patches=[not_centred]),
+    "less-background": Step(patches=[junk_below(0.0)]),
+    "more-background": Step(patches=[junk_below(0.5)]),
+    "forgetful": Step(patches=[forgetful]),
+    "no-zones": Step(patches=[no_zones]),
     "truth": Step(
-        clean_rules=NO_CLASSES, seed_rules=NO_ZONES, reseed_rules=FIRST_SEEDS, truth=True
+        truth=True,
+        sort_rules=NO_CLASSES,
+        reseed_rules=FIRST_SEEDS,
+        patches=[no_zones, one_round],
     ),
 }
 """Steps in the order of the pipeline, each including all earlier ones. They are followed by
@@ -174,9 +241,7 @@ def masks_on(*, on: bool) -> Iterator[None]:
         yield
         return
 
-    def nothing(
-        image: NDArray[np.float32], *_args: object, **_settings: object
-    ) -> NDArray[np.bool_]:
+    def nothing(image: Image, *_args: object, **_settings: object) -> Mask:
         return np.zeros(image.shape, dtype=bool)
 
     with (
@@ -197,7 +262,7 @@ def real_material(data: DataSet, root: Path, place: Path) -> Material:
     for image in images:
         path = place / f"{stem(image)}.mrc"
         if not path.exists():
-            with mrcfile.new(path, np.asarray(Image.open(image)).astype(np.float32)) as mrc:
+            with mrcfile.new(path, np.asarray(PIL.Image.open(image)).astype(np.float32)) as mrc:
                 mrc.voxel_size = data.pixel_size_angstrom
         files.append(path)
     return Material(
@@ -303,14 +368,12 @@ def train(
         seed_threshold=BLOB_THRESHOLD,
         micrographs=split(seeds, threshold=BLOB_THRESHOLD, held_out_fraction=HELD_OUT_FRACTION),
     ).write(run)
-    return run_stages(
-        run,
-        Reporter(run),
-        seed_rules=step.seed_rules,
-        clean_rules=step.clean_rules,
-        reseed_rules=step.reseed_rules,
-        second_round=step.second_round,
-    )
+    with ExitStack() as patches:
+        for patch in step.patches:
+            patches.enter_context(patch())
+        return stages.run_stages(
+            run, Reporter(run), sort_rules=step.sort_rules, reseed_rules=step.reseed_rules
+        )
 
 
 def learned_as_background(material: Material, run_folder: Path) -> tuple[int, int, int]:
@@ -322,7 +385,7 @@ def learned_as_background(material: Material, run_folder: Path) -> tuple[int, in
     micrographs = load_prepared(spec, run_folder / "prepare")
     first = read_round(run_folder / "reseed", micrographs) or micrographs
     second = read_round(run_folder / "retrain", first)
-    found = second or judged(run_folder / "select", first)
+    found = second or read_verdicts(run_folder / "select", first)
     rejected = wrong = particles = 0
     for m in found:
         truth = material.truth[material.micrographs.index(m.path)]

@@ -29,11 +29,11 @@ from livepick.core.contracts.run import RunSpec
 from livepick_trainer.learning.attempts import HISTORY, History
 from livepick_trainer.learning.dataset import LabelledMicrograph, PatchRules
 from livepick_trainer.pipeline.auto_remedy import train_with_remedies
-from livepick_trainer.pipeline.class_cleaning import CleanRules
+from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.run_context import Run
 from livepick_trainer.pipeline.template_picking import ReseedRules
-from livepick_trainer.seeds.labels import SeedRules, Seeds
+from livepick_trainer.seeds.labels import Seeds
 
 CONSOLE = Console(width=160)
 RULES = PatchRules(size_px=64, patches_per_epoch=64, held_out_patches=48)
@@ -231,10 +231,8 @@ def _train(case: Case, seed: int, keep: Path | None) -> History:
             Reporter(folder),
             torch.device("cpu"),
             case.rules,
-            SeedRules(),
-            CleanRules(),
+            SortRules(),
             ReseedRules(),
-            second_round=False,
         )
         train_with_remedies(run, folder, learned, held_out)
         if keep is not None:

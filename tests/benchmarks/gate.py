@@ -27,6 +27,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import mrcfile
 import numpy as np
+from ablation import one_round
 from rich.console import Console
 
 from livepick.config.schema import Config
@@ -167,8 +168,8 @@ class Bench:
             ),
         ).write(run)
         if shuffle:
-            with mock.patch.object(stages, "train_with_remedies", _train_on_shuffled):
-                path = stages.run_stages(run, Reporter(run), second_round=False)
+            with one_round(), mock.patch.object(stages, "train_with_remedies", _train_on_shuffled):
+                path = stages.run_stages(run, Reporter(run))
         else:
             path = stages.run_stages(run, Reporter(run))
         return Bundle(path, read_card(path))

@@ -30,13 +30,8 @@ from livepick_trainer.learning.dataset import PatchRules
 from livepick_trainer.learning.evaluate import evaluate, held_out_labels, padded
 from livepick_trainer.learning.export_onnx import Agreement, check_agreement, to_onnx
 from livepick_trainer.pipeline.auto_remedy import train_with_remedies
-from livepick_trainer.pipeline.class_cleaning import (
-    CLASSES_JSON,
-    CLASSES_PNG,
-    CleanRules,
-    select_seeds,
-    sort_candidates,
-)
+from livepick_trainer.pipeline.candidate_sorting import SortRules, sort_candidates
+from livepick_trainer.pipeline.class_cleaning import CLASSES_JSON, CLASSES_PNG, select_seeds
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.report import Report, draw_curves
 from livepick_trainer.pipeline.reuse_stages import take_over
@@ -57,7 +52,6 @@ from livepick_trainer.pipeline.run_context import (
 )
 from livepick_trainer.pipeline.self_training import retrain
 from livepick_trainer.pipeline.template_picking import ReseedRules, beside_coordinates, reseed
-from livepick_trainer.seeds.labels import SeedRules
 from livepick_trainer.seeds.preprocess import (
     load_prepared,
     noise_sigma,
@@ -98,10 +92,8 @@ def run_stages(
     reporter: Reporter,
     *,
     patch_rules: PatchRules | None = None,
-    seed_rules: SeedRules | None = None,
-    clean_rules: CleanRules | None = None,
+    sort_rules: SortRules | None = None,
     reseed_rules: ReseedRules | None = None,
-    second_round: bool = True,
 ) -> Path:
     """Run all stages that are not done yet, and return the folder of the bundle.
 
@@ -125,10 +117,8 @@ def run_stages(
         reporter,
         device,
         patch_rules or PatchRules(),
-        seed_rules or SeedRules(),
-        clean_rules or CleanRules(),
+        sort_rules or SortRules(),
         reseed_rules or ReseedRules(),
-        second_round,
     )
     take_over(spec, run_folder, reporter)
     stages: tuple[tuple[Stage, Callable[[Run, Path], None]], ...] = (
@@ -224,7 +214,7 @@ def _classify(run: Run, draft: Path) -> None:
         contrast=particle.contrast,
         seed=run.spec.training.seed,
         device=run.device,
-        rules=run.clean_rules,
+        rules=run.sort_rules,
         report=report,
         decoys=read_decoys(run.folder / "reseed", micrographs),
     )
@@ -246,7 +236,6 @@ def _select(run: Run, draft: Path) -> None:
         diameter_angstrom=run.spec.particle.diameter_angstrom,
         accept=decided.accept,
         reject=decided.reject,
-        rules=run.clean_rules,
         report=report,
         trusted=run.spec.seeds_from == "coordinates",
         weak=is_weak(run.folder / "reseed"),

@@ -13,7 +13,7 @@ from livepick.config.sections import Particle
 from livepick.config.training_sections import Training
 from livepick.core.contracts.run import RunMicrograph, RunSpec
 from livepick_trainer.classification import class_selection, classify2d
-from livepick_trainer.pipeline import class_cleaning
+from livepick_trainer.pipeline import candidate_sorting
 
 PIXEL_SIZE_ANGSTROM = 5.0
 DIAMETER_ANGSTROM = 100.0  # so that the prepared pixel size equals the original one
@@ -122,7 +122,7 @@ def quick_classes(monkeypatch: pytest.MonkeyPatch) -> None:
             decoys=nothing,
         )
 
-    monkeypatch.setattr(class_cleaning, "classify", classify)
+    monkeypatch.setattr(candidate_sorting, "classify", classify)
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """Whole runs on small micrographs."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from one_round import one_round
 
 from livepick.core.contracts.bundle import GRAPH, read_card
 from livepick.core.contracts.finding import Finding
@@ -21,7 +23,7 @@ from livepick_trainer.learning import train
 from livepick_trainer.learning.attempts import HISTORY, Attempt, History
 from livepick_trainer.learning.dataset import PatchRules
 from livepick_trainer.pipeline import auto_remedy, self_training, template_picking
-from livepick_trainer.pipeline.class_cleaning import CleanRules
+from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.rounds import why_round
 from livepick_trainer.pipeline.run_context import WEIGHTS, lock
@@ -37,14 +39,12 @@ class Killed(BaseException):
 
 
 def run(folder: Path, *, second_round: bool = False, **rules: object) -> Path:
-    with lock(folder):
-        return stages.run_stages(
-            folder, Reporter(folder), patch_rules=QUICK, second_round=second_round, **rules
-        )
+    with lock(folder), nullcontext() if second_round else one_round():
+        return stages.run_stages(folder, Reporter(folder), patch_rules=QUICK, **rules)
 
 
 ALL_ROUNDS = {
-    "clean_rules": CleanRules(least_particles=20),
+    "sort_rules": SortRules(least_particles=20),
     "reseed_rules": ReseedRules(weak_purity=1.1, least_candidates=20),
     "second_round": True,
 }
@@ -67,9 +67,9 @@ def test_a_run_ends_with_a_bundle_that_finds_the_blobs(make_run):
     """Held-out particles are found, and everything the daemon needs is in the bundle."""
     folder = make_run(epochs=5, initial_learning_rate=0.01)
 
-    with lock(folder):
+    with lock(folder), one_round():
         rules = PatchRules(size_px=64, patches_per_epoch=48, held_out_patches=16)
-        bundle = stages.run_stages(folder, Reporter(folder), patch_rules=rules, second_round=False)
+        bundle = stages.run_stages(folder, Reporter(folder), patch_rules=rules)
 
     card = read_card(bundle)
     report = json.loads((bundle / "report.json").read_bytes())
@@ -305,7 +305,7 @@ def test_a_persons_coordinates_are_believed(make_run, monkeypatch, judge_second_
     monkeypatch.setattr(stages, "train_with_remedies", listen)
 
     with pytest.raises(Killed):
-        run(folder, clean_rules=CleanRules(least_particles=20))
+        run(folder, sort_rules=SortRules(least_particles=20))
 
     assert (folder / "select" / "classes.png").exists()
     given = sum(len(m.seeds) for m in spec.micrographs)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from livepick.host.atomic_files import write_atomically
-from livepick_trainer.pipeline.class_cleaning import CLASSES_JSON, judged
+from livepick_trainer.pipeline.class_cleaning import CLASSES_JSON, read_verdicts
 from livepick_trainer.seeds.labels import Candidates
 from livepick_trainer.seeds.preprocess import PreparedMicrograph
 
@@ -119,4 +119,4 @@ def with_candidates(
     """Return the micrographs with a round's candidates, and their verdicts if there are any."""
     found = _read(folder / CANDIDATES)
     with_them = [replace(m, candidates=found[m.path]) for m in micrographs]
-    return judged(folder, with_them) if is_sorted(folder) else with_them
+    return read_verdicts(folder, with_them) if is_sorted(folder) else with_them

@@ -22,7 +22,8 @@ from livepick_trainer.learning.dataset import (
     draw_batches,
 )
 from livepick_trainer.learning.network import PickingNetwork, make_network
-from livepick_trainer.pipeline.class_cleaning import CleanRules, judged
+from livepick_trainer.pipeline.candidate_sorting import SortRules
+from livepick_trainer.pipeline.class_cleaning import read_verdicts
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.report import SeedCounts
 from livepick_trainer.pipeline.rounds import is_sorted, is_weak, read_round, with_candidates
@@ -30,7 +31,6 @@ from livepick_trainer.pipeline.template_picking import ReseedRules
 from livepick_trainer.seeds.labels import (
     SAME_DIAMETERS,
     Candidates,
-    SeedRules,
     choose_seeds,
     is_near,
 )
@@ -71,11 +71,8 @@ class Run:
     reporter: Reporter
     device: torch.device
     patch_rules: PatchRules
-    seed_rules: SeedRules
-    clean_rules: CleanRules
+    sort_rules: SortRules
     reseed_rules: ReseedRules
-    second_round: bool
-    """True if the network's own picks are tried as seeds."""
 
 
 @contextlib.contextmanager
@@ -134,7 +131,7 @@ def seeded(run: Run) -> list[PreparedMicrograph]:
 
 def first_seeded(run: Run) -> list[PreparedMicrograph]:
     """Return all prepared micrographs with the seeds of the first round, and their verdicts."""
-    return judged(run.folder / "select", candidates(run))
+    return read_verdicts(run.folder / "select", candidates(run))
 
 
 def judged_places(run: Run) -> dict[Path, Candidates] | None:
@@ -213,7 +210,6 @@ def labelled(run: Run, micrograph: PreparedMicrograph) -> LabelledMicrograph:
         micrograph.candidates,
         threshold=run.spec.seed_threshold if threshold is None else threshold,
         diameter_px=DIAMETER_PX,
-        rules=run.seed_rules,
         area=micrograph.area,
     )
     return LabelledMicrograph(micrograph.image, micrograph.mask, seeds, micrograph.area)

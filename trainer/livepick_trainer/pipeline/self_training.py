@@ -31,7 +31,8 @@ from livepick_trainer.learning.dataset import LabelledMicrograph
 from livepick_trainer.learning.evaluate import SCORE_FLOOR, HeldOut, evaluate, score_peaks
 from livepick_trainer.learning.export_onnx import network_scores
 from livepick_trainer.pipeline.auto_remedy import train_with_remedies
-from livepick_trainer.pipeline.class_cleaning import select_seeds, sort_candidates
+from livepick_trainer.pipeline.candidate_sorting import sort_candidates
+from livepick_trainer.pipeline.class_cleaning import select_seeds
 from livepick_trainer.pipeline.rounds import end_round, with_candidates, write_candidates
 from livepick_trainer.pipeline.run_context import (
     WEIGHTS,
@@ -63,9 +64,6 @@ def retrain(run: Run, draft: Path) -> None:
     MicrographError
         A micrograph that could be prepared can no longer be read.
     """
-    if not run.second_round:
-        end_round(draft, "no second round was asked for", used=False)
-        return
     if run.spec.seeds_from == "coordinates":
         end_round(draft, "a person's picks are not replaced by the network's", used=False)
         return
@@ -169,7 +167,7 @@ def _sort(
         contrast=particle.contrast,
         seed=run.spec.training.seed,
         device=run.device,
-        rules=run.clean_rules,
+        rules=run.sort_rules,
         report=report,
         decoys=decoys,
     )
@@ -180,7 +178,6 @@ def _sort(
         diameter_angstrom=particle.diameter_angstrom,
         accept=(),
         reject=(),
-        rules=run.clean_rules,
         report=report,
     )
 

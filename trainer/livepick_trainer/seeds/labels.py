@@ -22,7 +22,6 @@ BELIEVED, REJECTED, UNSORTED = 1, 0, -1
 __all__ = [
     "SAME_DIAMETERS",
     "Candidates",
-    "SeedRules",
     "Seeds",
     "choose_seeds",
     "disc_contrast",
@@ -42,28 +41,15 @@ LEAST_FOR_OUTLIERS = 10
 """Fewest candidates from which a usual contrast, and outliers from it, can be computed."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SeedRules:
-    """Rules that decide which candidates become seeds."""
+IGNORED_SCORE_FRACTION = 0.5
+"""Candidates from this fraction of the seeding threshold up to the threshold are ignored, and those
+below are background. If they were sorted into classes, only those in good classes are ignored:
+hardly any of the others is a particle, and things that look almost like a particle teach the
+network most."""
 
-    rejected_is_background: bool = True
-    """True if candidates in rejected classes are learned as background; else they are ignored."""
-
-    ignored_score_fraction: float = 0.5
-    """Candidates from this fraction of the seeding threshold up to the threshold are ignored, and
-    those below are background. If they were sorted into classes, only those in good classes are
-    ignored: hardly any of the others is a particle, and things that look almost like a particle
-    teach the network most."""
-
-    unlabelled_is_background: bool = False
-    """True if no candidate is ignored; used to measure the benefit of ignoring."""
-
-    first_round_is_kept: bool = True
-    """True if places that were not background in the first round stay so in the second."""
-
-    contrast_outlier_sigmas: float = 3.5
-    """A candidate whose contrast differs from the median of its micrograph's seeds by more than
-    this many robust standard deviations is ignored: it is ice, gold or dirt."""
+CONTRAST_OUTLIER_SIGMAS = 3.5
+"""A candidate whose contrast differs from the median of its micrograph's seeds by more than this
+many robust standard deviations is ignored: it is ice, gold or dirt."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +93,6 @@ def choose_seeds(
     *,
     threshold: float,
     diameter_px: float,
-    rules: SeedRules,
     area: PickArea | None = None,
 ) -> Seeds:
     """Sort candidates into positive, ignored and background.
@@ -124,32 +109,27 @@ def choose_seeds(
         Score threshold of the seeding model.
     diameter_px
         Particle diameter, in prepared pixels.
-    rules
-        Rules of the selection.
     area
         Area where picks are allowed, in prepared pixels; candidates outside are ignored. None:
         anywhere.
     """
     yx, score = candidates.yx_px, candidates.score
-    considered = ~_is_masked(mask, yx) & (score >= rules.ignored_score_fraction * threshold)
+    considered = ~_is_masked(mask, yx) & (score >= IGNORED_SCORE_FRACTION * threshold)
     believed = np.ones(len(score), dtype=bool)
     if candidates.verdict is not None and (candidates.verdict != UNSORTED).any():
         believed = candidates.verdict == BELIEVED
         considered &= believed | (score >= threshold)
-        if rules.rejected_is_background:
-            considered &= candidates.verdict != REJECTED
+        considered &= candidates.verdict != REJECTED
     positive = considered & believed & (score >= threshold)
     if area is not None:
         positive &= area.holds(yx[:, 1], yx[:, 0])
     contrast = disc_contrast(image, yx[positive], diameter_px=diameter_px)
-    positive[positive] = ~_is_outlier(contrast, rules.contrast_outlier_sigmas)
+    positive[positive] = ~_is_outlier(contrast)
     again = _is_second(yx, score, positive, SAME_DIAMETERS * diameter_px)
     positive &= ~again
     considered &= ~again
-    if rules.unlabelled_is_background:
-        return Seeds(yx[positive], yx[:0])
     ignored = yx[considered & ~positive]
-    if candidates.earlier_yx_px is not None and rules.first_round_is_kept:
+    if candidates.earlier_yx_px is not None:
         decided = positive
         if candidates.verdict is not None:
             decided = decided | (candidates.verdict == REJECTED)
@@ -206,10 +186,10 @@ def _is_second(yx_px: Points, score: Vector, which: Mask, radius_px: float) -> M
     return again
 
 
-def _is_outlier(values: Vector, sigmas: float) -> Mask:
+def _is_outlier(values: Vector) -> Mask:
     if len(values) < LEAST_FOR_OUTLIERS:
         return np.zeros(len(values), dtype=bool)
     distance = np.abs(values - np.median(values))
     spread = 1.4826 * float(np.median(distance))
-    outlier: Mask = distance > sigmas * max(spread, 1e-9)
+    outlier: Mask = distance > CONTRAST_OUTLIER_SIGMAS * max(spread, 1e-9)
     return outlier

@@ -8,7 +8,7 @@ import pytest
 
 from livepick_trainer.classification.class_picture import draw_classes
 from livepick_trainer.classification.class_selection import ring_correlation, select_classes
-from livepick_trainer.pipeline.class_cleaning import CleanRules
+from livepick_trainer.pipeline.class_cleaning import JUNK_SCORE
 
 BOX_PX, DIAMETER_PX, PIXEL_SIZE_ANGSTROM = 64, 42.0, 3.0
 Y, X = np.indices((BOX_PX, BOX_PX)) - BOX_PX // 2
@@ -163,4 +163,4 @@ def test_length_alone_makes_nothing_background():
 
     assert not verdict.accepted
     assert verdict.reason.startswith("small")
-    assert verdict.score > CleanRules().junk_score
+    assert verdict.score > JUNK_SCORE

@@ -23,11 +23,11 @@ from livepick_trainer.learning.network import make_network
 from livepick_trainer.learning.train import EpochFigures
 from livepick_trainer.pipeline import auto_remedy
 from livepick_trainer.pipeline.auto_remedy import choose, next_settings, train_with_remedies
-from livepick_trainer.pipeline.class_cleaning import CleanRules
+from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.run_context import WEIGHTS, Run
 from livepick_trainer.pipeline.template_picking import ReseedRules
-from livepick_trainer.seeds.labels import SeedRules, Seeds
+from livepick_trainer.seeds.labels import Seeds
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=48, held_out_patches=24)
 USUAL = Settings(
@@ -75,10 +75,8 @@ def make_trainer(tmp_path):
             Reporter(tmp_path),
             torch.device("cpu"),
             QUICK,
-            SeedRules(),
-            CleanRules(),
+            SortRules(),
             ReseedRules(),
-            second_round=False,
         )
 
     return make

@@ -11,14 +11,13 @@ import torch
 from livepick.core.imaging.ctf import Ctf
 from livepick.core.imaging.preprocess import prepare
 from livepick.errors import TrainerError
-from livepick_trainer.pipeline import class_cleaning as clean_module
+from livepick_trainer.pipeline import candidate_sorting, class_cleaning
+from livepick_trainer.pipeline.candidate_sorting import SortRules, sort_candidates
 from livepick_trainer.pipeline.class_cleaning import (
     CLASSES_JSON,
     CLASSES_PNG,
-    CleanRules,
-    judged,
+    read_verdicts,
     select_seeds,
-    sort_candidates,
 )
 from livepick_trainer.seeds.labels import BELIEVED, REJECTED, UNSORTED, Candidates
 from livepick_trainer.seeds.preprocess import PreparedMicrograph
@@ -73,7 +72,7 @@ def clean(
 ):
     """Clean the candidates; return the verdicts, the content of classes.json, and the notes."""
     notes = []
-    rules = CleanRules(**rules)
+    rules = SortRules(**rules)
     folder.mkdir(exist_ok=True)
     if not any(folder.iterdir()):
         sort_candidates(
@@ -95,12 +94,11 @@ def clean(
         diameter_angstrom=DIAMETER_ANGSTROM,
         accept=accept,
         reject=reject,
-        rules=rules,
         report=lambda note, _done, _total: notes.append(note),
         trusted=trusted,
         weak=weak,
     )
-    found = [m.candidates.verdict for m in judged(folder, micrographs)]
+    found = [m.candidates.verdict for m in read_verdicts(folder, micrographs)]
     return found, json.loads((folder / CLASSES_JSON).read_bytes()), notes
 
 
@@ -128,13 +126,13 @@ def test_particles_are_cut_with_their_micrographs_defocus(micrographs, tmp_path,
         amplitude_contrast=0.1,
     )
     used = []
-    cut_particles = clean_module.cut_particles
+    cut_particles = candidate_sorting.cut_particles
 
     def listen(*args, **keywords):
         used.append(keywords["ctf"])
         return cut_particles(*args, **keywords)
 
-    monkeypatch.setattr(clean_module, "cut_particles", listen)
+    monkeypatch.setattr(candidate_sorting, "cut_particles", listen)
     clean([dataclasses.replace(micrographs[0], ctf=ctf), *micrographs[1:]], tmp_path / "classify")
 
     assert used == [ctf, None, None, None]
@@ -158,13 +156,15 @@ def test_too_few_candidates_are_not_sorted(micrographs, tmp_path):
     assert "too few" in notes[-1]
 
 
-def test_classes_that_reject_nearly_all_are_not_gone_by(micrographs, tmp_path):
+def test_classes_that_reject_nearly_all_are_not_used(micrographs, tmp_path, monkeypatch):
     """In this case it is the particle that the classes have missed."""
-    verdicts, summary, notes = clean(micrographs, tmp_path / "classify", least_believed=1.0)
+    monkeypatch.setattr(class_cleaning, "LEAST_BELIEVED", 1.0)
+
+    verdicts, summary, notes = clean(micrographs, tmp_path / "classify")
 
     assert all((v == UNSORTED).all() for v in verdicts)
     assert not summary["used"]
-    assert "too few to go by" in notes[-1]
+    assert "too few to be reliable" in notes[-1]
 
 
 def test_a_person_overrules_the_verdicts(micrographs, tmp_path):
@@ -199,7 +199,7 @@ def test_a_persons_picks_are_believed_whatever_their_classes_look_like(
 
     assert all((v == UNSORTED).all() for v in verdicts)
     assert all(c["accepted"] for c in summary["classes"])
-    assert "they are a person's, and believed" in notes[-1]
+    assert "because a person picked them" in notes[-1]
     assert (tmp_path / "classify" / CLASSES_PNG).exists()
 
 
@@ -222,7 +222,7 @@ def test_what_is_beyond_the_sample_is_sorted_into_its_classes(micrographs, tmp_p
     with np.load(folder / "classes.npz") as arrays:
         assert int(arrays["half_sizes"].sum()) in range(150, 170)
         assert len(arrays["label"]) == sum(len(v) - 1 for v in verdicts)
-    for found in judged(folder, micrographs):
+    for found in read_verdicts(folder, micrographs):
         assert np.isfinite(found.candidates.chance[:-1]).all()
         assert np.isnan(found.candidates.chance[-1])
     particles = np.concatenate([v[:36] for v in verdicts])
@@ -245,7 +245,9 @@ def test_believed_candidates_are_moved_to_their_centres(micrographs, tmp_path):
     clean(off, tmp_path / "classify")
 
     before, after = [], []
-    for m, picked, found in zip(micrographs, off, judged(tmp_path / "classify", off), strict=True):
+    for m, picked, found in zip(
+        micrographs, off, read_verdicts(tmp_path / "classify", off), strict=True
+    ):
         believed = np.flatnonzero(found.candidates.verdict[:36] == BELIEVED)
         true = m.candidates.yx_px[believed]
         before.append(np.hypot(*(picked.candidates.yx_px[believed] - true).T))
@@ -295,7 +297,7 @@ def test_in_weak_signal_classes_decide_nothing_but_a_person_does(
     verdicts, summary, notes = clean(micrographs, tmp_path / "classify", weak=True)
     assert all((v == UNSORTED).all() for v in verdicts)
     assert not summary["used"]
-    assert "too weak for classes to tell" in notes[-1]
+    assert "the signal is too weak" in notes[-1]
     assert (tmp_path / "classify" / CLASSES_PNG).exists()
 
     decided, summary, _ = clean(micrographs, tmp_path / "classify", weak=True, reject=[1])

@@ -3,18 +3,20 @@
 import json
 
 import pytest
+from one_round import one_round
 
 from livepick.config.training_sections import Bootstrap
 from livepick.core.contracts.run import RunSpec
 from livepick_trainer import stages
 from livepick_trainer.learning.dataset import PatchRules
 from livepick_trainer.pipeline import reuse_stages
-from livepick_trainer.pipeline.class_cleaning import CLASSES_JSON, CleanRules
+from livepick_trainer.pipeline.candidate_sorting import SortRules
+from livepick_trainer.pipeline.class_cleaning import CLASSES_JSON
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.run_context import lock
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
-FEW = CleanRules(least_particles=40)
+FEW = SortRules(least_particles=40)
 
 
 class Killed(BaseException):
@@ -22,10 +24,8 @@ class Killed(BaseException):
 
 
 def run(folder):
-    with lock(folder):
-        stages.run_stages(
-            folder, Reporter(folder), patch_rules=QUICK, clean_rules=FEW, second_round=False
-        )
+    with lock(folder), one_round():
+        stages.run_stages(folder, Reporter(folder), patch_rules=QUICK, sort_rules=FEW)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from livepick_trainer import stages
 from livepick_trainer.learning.attempts import History
 from livepick_trainer.learning.dataset import PatchRules
 from livepick_trainer.pipeline import self_training
-from livepick_trainer.pipeline.class_cleaning import CleanRules
+from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.rounds import why_round
 from livepick_trainer.pipeline.run_context import (
@@ -26,7 +26,7 @@ from livepick_trainer.pipeline.run_context import (
 )
 from livepick_trainer.pipeline.self_training import MOST_LOSS, retrain
 from livepick_trainer.pipeline.template_picking import ReseedRules
-from livepick_trainer.seeds.labels import REJECTED, SeedRules
+from livepick_trainer.seeds.labels import REJECTED
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 MICROGRAPHS = 3
@@ -71,10 +71,8 @@ def run(trained, tmp_path):
         Reporter(folder),
         torch.device("cpu"),
         QUICK,
-        SeedRules(),
-        CleanRules(),
+        SortRules(),
         ReseedRules(),
-        second_round=True,
     )
 
 

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from livepick.core.imaging.blob_detector import blob_graph
 from livepick.core.imaging.peaks import find_peaks
 from livepick_trainer.learning.export_onnx import graph_scores
-from livepick_trainer.pipeline.class_cleaning import VERDICTS, _Judged, _save
+from livepick_trainer.pipeline.class_cleaning import VERDICTS, _CandidateVerdicts, _save
 from livepick_trainer.pipeline.rounds import (
     end_round,
     is_weak,
@@ -30,7 +30,6 @@ from livepick_trainer.seeds.labels import (
     REJECTED,
     UNSORTED,
     Candidates,
-    SeedRules,
     choose_seeds,
 )
 from livepick_trainer.seeds.preprocess import PreparedMicrograph
@@ -147,7 +146,6 @@ def test_what_a_person_has_not_picked_is_learned_as_nothing(tmp_path):
         found.candidates,
         threshold=0.5,
         diameter_px=DIAMETER_PX,
-        rules=SeedRules(),
     )
     distance, _ = cKDTree(seeds.ignored_yx_px).query(truth[20:])
     assert (distance < 5).mean() > 0.8
@@ -217,7 +215,7 @@ def test_a_rounds_candidates_come_back_as_they_were_written(tmp_path):
     verdicts = [np.array([BELIEVED, REJECTED], np.int8), np.array([UNSORTED], np.int8)]
     write_candidates(tmp_path, round_of, 0.35)
     found = [
-        _Judged(m.candidates.yx_px, verdict, np.full(len(verdict), 0.6, np.float32))
+        _CandidateVerdicts(m.candidates.yx_px, verdict, np.full(len(verdict), 0.6, np.float32))
         for m, verdict in zip(round_of, verdicts, strict=True)
     ]
     _save(tmp_path, round_of, found, {"used": True})

@@ -9,7 +9,6 @@ from livepick_trainer.seeds.labels import (
     REJECTED,
     UNSORTED,
     Candidates,
-    SeedRules,
     choose_seeds,
     disc_contrast,
 )
@@ -37,7 +36,6 @@ def choose(candidates, image=None, mask=None, threshold=0.5, area=None):
         Candidates(table[:, :2], table[:, 2]),
         threshold=threshold,
         diameter_px=DIAMETER_PX,
-        rules=SeedRules(),
         area=area,
     )
     return tuple(
@@ -97,7 +95,7 @@ def test_contrast_is_the_height_of_a_disc():
     assert contrast == pytest.approx([2, 0], abs=1e-4)
 
 
-def choose_by_verdict(rules):
+def choose_by_verdict():
     """Return the labels of three good candidates: one believed, one rejected, one not sorted."""
     image = np.zeros((200, 200), dtype=np.float32)
     yx = np.array([[50, 50], [50, 100], [50, 150]], dtype=np.float32)
@@ -108,19 +106,13 @@ def choose_by_verdict(rules):
         Candidates(yx, np.full(3, 0.9, np.float32), verdict),
         threshold=0.5,
         diameter_px=20,
-        rules=rules,
     )
     return tuple(points[:, 1].tolist() for points in (seeds.positive_yx_px, seeds.ignored_yx_px))
 
 
 def test_the_verdict_of_the_classes_decides_what_a_good_candidate_teaches():
     """Believed gives a particle, rejected gives background, and not sorted is ignored."""
-    assert choose_by_verdict(SeedRules()) == ([50], [150])
-
-
-def test_what_is_rejected_may_teach_nothing_instead():
-    """Rejected candidates are ignored if classes are not trusted to identify junk."""
-    assert choose_by_verdict(SeedRules(rejected_is_background=False)) == ([50], [100, 150])
+    assert choose_by_verdict() == ([50], [150])
 
 
 def test_below_the_threshold_only_what_is_in_a_good_class_is_ignored():
@@ -139,32 +131,13 @@ def test_below_the_threshold_only_what_is_in_a_good_class_is_ignored():
         candidates,
         threshold=0.5,
         diameter_px=20,
-        rules=SeedRules(),
     )
 
     np.testing.assert_array_equal(seeds.positive_yx_px, yx_px[:1])
     np.testing.assert_array_equal(seeds.ignored_yx_px, yx_px[1:2])
 
 
-def test_nothing_is_ignored_where_unlabelled_is_background():
-    """An ablation uses this rule as its baseline."""
-    yx_px = np.array([[30, 30], [30, 70]], dtype=np.float32)
-    candidates = Candidates(yx_px, np.array([0.9, 0.4], dtype=np.float32))
-    image = np.zeros((100, 100), dtype=np.float32)
-
-    seeds = choose_seeds(
-        image,
-        np.zeros(image.shape, dtype=bool),
-        candidates,
-        threshold=0.5,
-        diameter_px=20,
-        rules=SeedRules(unlabelled_is_background=True),
-    )
-
-    assert (len(seeds.positive_yx_px), len(seeds.ignored_yx_px)) == (1, 0)
-
-
-def choose_after(earlier, *, verdict=BELIEVED, score=0.9, **rules):
+def choose_after(earlier, *, verdict=BELIEVED, score=0.9):
     """Return the labels of a second-round candidate at (50, 50) and those of the first round."""
     image = np.zeros((200, 200), dtype=np.float32)
     mask = np.zeros(image.shape, dtype=bool)
@@ -180,7 +153,6 @@ def choose_after(earlier, *, verdict=BELIEVED, score=0.9, **rules):
         ),
         threshold=0.5,
         diameter_px=20,
-        rules=SeedRules(**rules),
     )
     return tuple(points.tolist() for points in (seeds.positive_yx_px, seeds.ignored_yx_px))
 
@@ -199,9 +171,3 @@ def test_an_earlier_round_does_not_outvote_the_later():
 def test_a_low_score_alone_is_no_verdict():
     """A place below all thresholds keeps its label from the first round."""
     assert choose_after([[52, 50]], verdict=UNSORTED, score=0.1) == ([], [[52, 50]])
-
-
-def test_a_first_round_may_be_forgotten():
-    """The option is for measuring the benefit of keeping the first round."""
-    assert choose_after([[50, 100]], first_round_is_kept=False) == ([[50, 50]], [])
-    assert choose_after([[50, 100]], unlabelled_is_background=True) == ([[50, 50]], [])

@@ -3,6 +3,7 @@
 import mrcfile
 import numpy as np
 import pytest
+from one_round import one_round
 
 from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.held_out_labels import HeldOutLabels
@@ -12,7 +13,7 @@ from livepick.core.imaging.normalize import BACKGROUND_MEDIAN, COMMON_NOISE
 from livepick.picking import onnx_session, worker
 from livepick_trainer import stages
 from livepick_trainer.learning.dataset import PatchRules
-from livepick_trainer.pipeline.class_cleaning import CleanRules
+from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.seeds import preprocess
 
@@ -29,7 +30,8 @@ def test_the_worker_sees_what_was_trained_on(make_run, monkeypatch, normalize, l
     """The images are bit-identical for all settings, because the model card records these."""
     folder = make_run(epochs=1, normalize=normalize, lowpass_angstrom=lowpass_angstrom)
     spec = RunSpec.read(folder)
-    bundle = stages.run_stages(folder, Reporter(folder), patch_rules=QUICK, second_round=False)
+    with one_round():
+        bundle = stages.run_stages(folder, Reporter(folder), patch_rules=QUICK)
     trained_on = preprocess.load_prepared(spec, folder / "prepare")
     seen = []
     score_map = onnx_session.score_map
@@ -72,13 +74,13 @@ def test_labels_keep_the_distance_from_the_edge_that_picks_keep(make_run, edge_f
     )
     spec.write(folder)
 
-    bundle = stages.run_stages(
-        folder,
-        Reporter(folder),
-        patch_rules=QUICK,
-        clean_rules=CleanRules(least_particles=10**9),
-        second_round=False,
-    )
+    with one_round():
+        bundle = stages.run_stages(
+            folder,
+            Reporter(folder),
+            patch_rules=QUICK,
+            sort_rules=SortRules(least_particles=10**9),
+        )
 
     labels = HeldOutLabels.read(bundle)
     assert labels is not None
