@@ -12,7 +12,8 @@ from rich.text import Text
 
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError
-from livepick.monitoring.preflight import Check, check_environment
+from livepick.monitoring.preflight.check import Check
+from livepick.monitoring.preflight.environment import check_environment
 
 __all__ = ["check"]
 

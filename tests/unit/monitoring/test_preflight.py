@@ -22,10 +22,11 @@ from livepick.errors import ModelError, ProviderError
 from livepick.ingest.scan import FileSystem
 from livepick.ledger.database import LEDGER, Database
 from livepick.models.registry import Models
-from livepick.monitoring import preflight
-from livepick.monitoring.preflight import Check, check_environment
+from livepick.monitoring.preflight import folders, picking
+from livepick.monitoring.preflight.check import Check
+from livepick.monitoring.preflight.environment import check_environment
 
-REAL_WORKER = preflight._in_a_worker
+REAL_WORKER = picking._in_a_worker
 WEB = 'web: {listen: "127.0.0.1:0"}\n'
 
 
@@ -61,7 +62,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(function: Callable[[Config, Device], str], config: Config, device: Device) -> str:
         return "CPUExecutionProvider"
 
-    monkeypatch.setattr(preflight, "_in_a_worker", answer)
+    monkeypatch.setattr(picking, "_in_a_worker", answer)
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +76,7 @@ def test_a_worker_says_that_there_is_no_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A library that takes the CPU without a word is caught in a spawned worker."""
-    monkeypatch.setattr(preflight, "_in_a_worker", REAL_WORKER)
+    monkeypatch.setattr(picking, "_in_a_worker", REAL_WORKER)
     path = _config(tmp_path, WEB + "picking: {device: require-gpu}\n")
     result = _tried(path)["picking device"]
     assert result.verdict == "fault"
@@ -112,7 +113,7 @@ def test_an_output_folder_below_a_file_is_a_fault(tmp_path: Path) -> None:
 def test_a_ledger_on_a_network_file_system_is_a_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "file_system_type", lambda path: "nfs4")
+    monkeypatch.setattr(folders, "file_system_type", lambda path: "nfs4")
     result = _tried(_config(tmp_path, WEB))["ledger's file system"]
     assert result.verdict == "fault"
     assert "network file system (nfs4)" in result.found
@@ -136,22 +137,22 @@ def test_only_micrographs_are_looked_at(tmp_path: Path) -> None:
     """What the preset leaves out says nothing of the pixel size."""
     _micrograph(tmp_path / "in", 1.25)
     (tmp_path / "in" / "mic.mrc").rename(tmp_path / "in" / "mic_noDW.mrc")
-    assert "no micrograph is there yet" in _tried(_config(tmp_path, WEB))["pixel size"].found
+    assert "no micrograph yet" in _tried(_config(tmp_path, WEB))["pixel size"].found
 
 
 def test_a_state_folder_on_an_odd_file_system_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FUSE says nothing of what is below it."""
-    monkeypatch.setattr(preflight, "file_system_type", lambda path: "fuse.odd")
-    monkeypatch.setattr(preflight, "file_system", lambda path: FileSystem("fuse.odd"))
+    monkeypatch.setattr(folders, "file_system_type", lambda path: "fuse.odd")
+    monkeypatch.setattr(folders, "file_system", lambda path: FileSystem("fuse.odd"))
     assert _tried(_config(tmp_path, WEB))["ledger's file system"].verdict == "warning"
 
 
 def test_forced_inotify_on_a_network_file_system_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "file_system", lambda path: FileSystem("nfs4"))
+    monkeypatch.setattr(folders, "file_system", lambda path: FileSystem("nfs4"))
     path = _config(tmp_path, WEB)
     assert _tried(path)["watched folder"].found.endswith("(nfs4, polled)")
     path.write_text(path.read_text().replace("[in]", "[in], mode: inotify"))
@@ -161,7 +162,7 @@ def test_forced_inotify_on_a_network_file_system_is_a_warning(
 def test_the_pixel_size_is_that_of_a_first_header(tmp_path: Path) -> None:
     _micrograph(tmp_path / "in", 1.25)
     result = _tried(_config(tmp_path, WEB))["pixel size"]
-    assert (result.verdict, result.found) == ("ok", "1.25 Å, as in the header of mic.mrc")
+    assert (result.verdict, result.found) == ("ok", "1.25 Å, from the header of mic.mrc")
 
 
 def test_a_header_that_contradicts_the_config_is_a_fault(tmp_path: Path) -> None:
@@ -181,7 +182,7 @@ def test_a_required_gpu_that_is_not_there_is_a_fault(
     def refuse(*_: object) -> str:
         raise ProviderError("no GPU", "Look at nvidia-smi.")
 
-    monkeypatch.setattr(preflight, "_in_a_worker", refuse)
+    monkeypatch.setattr(picking, "_in_a_worker", refuse)
     result = _tried(_config(tmp_path, WEB + "picking: {device: require-gpu}\n"))["picking device"]
     assert (result.verdict, result.found) == ("fault", "no GPU")
 
@@ -194,7 +195,7 @@ def test_a_worker_that_crashes_is_a_fault(tmp_path: Path, monkeypatch: pytest.Mo
     def crash(*_: object) -> str:
         raise concurrent.futures.BrokenExecutor("ended abruptly")
 
-    monkeypatch.setattr(preflight, "_in_a_worker", crash)
+    monkeypatch.setattr(picking, "_in_a_worker", crash)
     assert _tried(_config(tmp_path, WEB))["picking device"].verdict == "fault"
 
 
@@ -274,7 +275,7 @@ def test_first_picks_for_other_micrographs_are_a_warning(tmp_path: Path) -> None
     _micrograph(tmp_path / "in", 1.0)
     result = _tried(path)["first picks"]
     assert result.verdict == "warning"
-    assert "it has a, b, c, and there are mic" in result.found
+    assert "they are for a, b, c, but the watched folders have mic" in result.found
 
 
 @pytest.mark.parametrize(
@@ -306,7 +307,7 @@ def test_a_bootstrap_model_is_verified_and_run(
     def refuse(function: Callable[[Config, Device], str], config: Config, device: Device) -> str:
         raise ModelError("onnxruntime does not accept it", "Take another.")
 
-    monkeypatch.setattr(preflight, "_in_a_worker", refuse)
+    monkeypatch.setattr(picking, "_in_a_worker", refuse)
     assert _tried(path)["first picks"].verdict == "fault"
     (bundle / "model.onnx").write_bytes(b"half")
     assert "is not the graph" in _tried(path)["first picks"].found

@@ -1,0 +1,1 @@
+"""Preflight checks: test what the service will need, before a session depends on it."""

@@ -1,0 +1,100 @@
+"""All preflight checks, in the order in which they are printed."""
+
+import errno
+import ipaddress
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from livepick.config.recommendations import advice
+from livepick.config.schema import Config
+from livepick.host.lock import holder
+from livepick.ledger.database import LEDGER
+from livepick.monitoring.preflight.check import Check
+from livepick.monitoring.preflight.folders import (
+    free_space,
+    ledger_file_system,
+    other_service,
+    watched_folder,
+    writable_folder,
+)
+from livepick.monitoring.preflight.micrographs import defocus, pixel_size
+from livepick.monitoring.preflight.picking import first_picks, picking_device, trainer
+
+__all__ = ["check_environment"]
+
+OUTPUT_GIB = 2.0
+"""Coordinates of 10,000 micrographs at about 100 kB each, with a safety factor of two."""
+
+STATE_GIB = 5.0
+"""Space for the ledger with all candidates, training patches and models of a long session."""
+
+ADVISED = "It is allowed; change it unless you have a reason for it."
+
+
+def check_environment(config: Config) -> Iterator[Check]:
+    """Run the checks one after another, and yield each result as soon as it is known."""
+    for folder in config.watch.directories:
+        yield watched_folder(folder, config.watch.mode)
+    yield writable_folder("output folder", config.output.directory)
+    yield writable_folder("state folder", config.state.directory)
+    yield ledger_file_system(config.state.directory)
+    yield other_service(config)
+    yield pixel_size(config)
+    yield picking_device(config)
+    yield trainer(config)
+    yield first_picks(config)
+    if config.micrograph.ctf is not None:
+        yield defocus(config.micrograph.ctf)
+    yield from (Check("advice", "warning", sentence, ADVISED) for sentence in advice(config))
+    yield free_space("output disk", config.output.directory, OUTPUT_GIB)
+    yield free_space("state disk", config.state.directory, STATE_GIB)
+    yield _web_address(config)
+    yield _system_time()
+
+
+def _web_address(config: Config) -> Check:
+    name = "page and metrics"
+    host, port = config.web.host, config.web.port
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(1)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and holder(config.state.directory / LEDGER) is not None:
+            return Check(name, "ok", f"{config.web.listen} is in use by the running service")
+        return Check(
+            name,
+            "fault",
+            f"cannot listen on {config.web.listen}: {error.strerror}",
+            "Set web.listen to a free port of this machine.",
+        )
+    if not ipaddress.ip_address(address[0]).is_loopback:
+        return Check(
+            name,
+            "warning",
+            f"{config.web.listen} can be reached from other machines",
+            "The page has no password: use 127.0.0.1, or put it behind a firewall.",
+        )
+    return Check(name, "ok", f"{config.web.listen} is free")
+
+
+def _system_time() -> Check:
+    name = "system time"
+    # The installation is older than any session, so a clock set before it must be wrong.
+    installed_at = Path(__file__).stat().st_mtime
+    now = time.time()
+    shown = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(now))
+    if now < installed_at - 86400:
+        return Check(
+            name,
+            "warning",
+            f"it is {shown}, which is before livepick was installed",
+            "Set the clock: timedatectl set-ntp true.",
+        )
+    return Check(name, "ok", shown)

@@ -1,0 +1,150 @@
+"""Preflight checks of everything that picks: the device, the trainer, and the first picks.
+
+Models run in a process of their own, so that a crash of onnxruntime does not end the check.
+"""
+
+import concurrent.futures
+import importlib.util
+import logging
+import multiprocessing
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from livepick.config.schema import Config
+from livepick.config.sections import Device
+from livepick.core.contracts.bundle import read_card
+from livepick.core.formats.name_matching import match_names
+from livepick.errors import LivepickError
+from livepick.models.registry import Models, verify_graph
+from livepick.monitoring.preflight.check import Check
+from livepick.monitoring.preflight.micrographs import micrographs
+from livepick.picking import tasks
+from livepick.retraining.seeds_from_coordinates import CuratedPicks, named, refuse_too_few
+
+__all__ = ["first_picks", "picking_device", "trainer"]
+
+PROBE_SECONDS = 120.0
+"""Timeout of a probe; the first CUDA session may compile kernels for a minute."""
+
+
+def picking_device(config: Config) -> Check:
+    """Check that a worker runs a model on the configured device."""
+    name = "picking device"
+    device = config.picking.device
+    try:
+        provider = _in_a_worker(_probe_blob_picker, config, device)
+    except LivepickError as error:
+        return Check(name, "fault", error.what, error.remedy)
+    except (concurrent.futures.BrokenExecutor, TimeoutError) as error:
+        return Check(
+            name,
+            "fault",
+            f"a worker process did not answer: {error or type(error).__name__}",
+            "Check the installation of onnxruntime, or set picking.device: cpu to do without the"
+            " GPU.",
+        )
+    if device == "prefer-gpu" and provider == "CPUExecutionProvider":
+        return Check(
+            name,
+            "warning",
+            f"the GPU cannot be used, so livepick will pick on the CPU ({provider})",
+            "Run nvidia-smi and check the CUDA libraries, or set picking.device: cpu to silence"
+            " this warning.",
+        )
+    return Check(name, "ok", f"{provider} (picking.device: {device})")
+
+
+def trainer(config: Config) -> Check:
+    """Check that the trainer and its libraries are installed."""
+    name = "trainer"
+    # find_spec instead of an import: the service's processes never load torch.
+    absent = [
+        package
+        for package in ("livepick_trainer", "torch", "matplotlib")
+        if importlib.util.find_spec(package) is None
+    ]
+    if absent:
+        return Check(
+            name,
+            "fault",
+            f"not installed: {', '.join(absent)}; only the blob picker would pick",
+            'Install it next to livepick: pip install "livepick[trainer]".',
+        )
+    count = config.bootstrap.micrographs
+    return Check(name, "ok", f"installed; training starts after {count} picked micrographs")
+
+
+def first_picks(config: Config) -> Check:
+    """Check that the model or the coordinates of ``bootstrap.picks`` can be used."""
+    name = "first picks"
+    picks = config.bootstrap.picks
+    try:
+        if picks == "blob":
+            return Check(name, "ok", "from the blob picker")
+        if picks.model is not None:
+            return _first_model(name, config, picks.model)
+        return _first_coordinates(name, config, Path(picks.coordinates or ""))
+    except LivepickError as error:
+        return Check(name, "fault", error.what, error.remedy)
+
+
+def _first_model(name: str, config: Config, bundle: Path) -> Check:
+    card = read_card(bundle)
+    verify_graph(bundle, card)
+    found = f"from model {bundle} ({card.kind}, made for {card.diameter_angstrom:g} Å)"
+    try:
+        _in_a_worker(_probe_bundle, config, "cpu")
+    except (concurrent.futures.BrokenExecutor, TimeoutError) as error:
+        return Check(
+            name,
+            "fault",
+            f"{found}: a worker process did not answer: {error or type(error).__name__}",
+            "Choose another bundle in bootstrap.picks, or blob.",
+        )
+    return Check(name, "ok", found)
+
+
+def _first_coordinates(name: str, config: Config, place: Path) -> Check:
+    curated = CuratedPicks(place)
+    positions = curated.positions()
+    refuse_too_few(config, place, positions)
+    total = sum(len(here) for here in positions.values())
+    found = f"{total} in {len(positions)} micrographs, from {place}"
+    present = [path.stem for path in micrographs(config)]
+    if present and not match_names(positions, present):
+        return Check(
+            name,
+            "warning",
+            f"{found}: they are for {named(sorted(positions))}, but the watched folders have"
+            f" {named(present)}",
+            "Choose coordinates of these micrographs, unless the others have yet to arrive.",
+        )
+    return Check(name, "ok", found)
+
+
+def _in_a_worker(function: Callable[[Config, Device], str], config: Config, device: Device) -> str:
+    """Call a function in a process like a worker, so that a crash of onnxruntime stays there."""
+    context = multiprocessing.get_context("spawn")
+    # Logging is disabled because the check reports what a worker would log.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        1, mp_context=context, initializer=logging.disable
+    )
+    try:
+        return pool.submit(function, config, device).result(PROBE_SECONDS)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _probe_blob_picker(config: Config, device: Device) -> str:
+    """Create the blob picker in a temporary folder, and run it. Called in a separate process."""
+    with tempfile.TemporaryDirectory(prefix="livepick-check-") as folder:
+        return tasks.probe(Models(Path(folder) / "models").ensure_blob(config).path, device)
+
+
+def _probe_bundle(config: Config, device: Device) -> str:
+    """Run the graph of the bootstrap bundle once. Called in a separate process."""
+    picks = config.bootstrap.picks
+    if picks == "blob" or picks.model is None:
+        raise ValueError("bootstrap.picks has no model")
+    return tasks.probe(picks.model, device)
