@@ -13,6 +13,8 @@ monitoring of GPUs. The main thread handles signals, checks the config file for 
 supervisor, which reports the state of the service. Only the main thread applies a new config: it
 passes to each part the settings that the part needs. If a part ends unexpectedly, the service ends
 and systemd restarts it; every start recovers from the state on disk.
+
+This is one file because it is the map of the program: what is made from what, and who calls whom.
 """
 
 import contextlib
@@ -21,11 +23,8 @@ import os
 import queue
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from types import FrameType
 from typing import Any
 
@@ -33,11 +32,11 @@ from livepick.config.last_known_good import keep
 from livepick.config.recommendations import advice
 from livepick.config.reload import Change, ConfigFile, ConfigReloader
 from livepick.config.schema import Config
-from livepick.core.contracts.job import CUDA
-from livepick.errors import LivepickError, ModelError
+from livepick.errors import LivepickError
 from livepick.host.atomic_files import write_atomically
 from livepick.host.gpus import Cards, nvml
 from livepick.host.systemd import Systemd
+from livepick.host.threads import Ended, Threads
 from livepick.ingest.ctf_watcher import CtfWatcher
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.database import LEDGER, Database
@@ -51,10 +50,11 @@ from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.supervisor import Supervisor
 from livepick.picking.coordinate_files import CoordinateFiles
 from livepick.picking.dispatch import Dispatch
-from livepick.picking.engine import Engine, local
+from livepick.picking.engine import Engine
 from livepick.picking.micrograph_table import MicrographTable
 from livepick.picking.model_in_use import CurrentModel
 from livepick.picking.output_sync import Outputs
+from livepick.picking.start_workers import PROBE_SECONDS, start_workers
 from livepick.picking.tasks import pick, probe
 from livepick.retraining.promoter import Promoter
 from livepick.retraining.scheduler import Scheduler
@@ -66,37 +66,26 @@ from livepick.web.server import Web, is_loopback, listen
 __all__ = ["Service"]
 
 TICK_SECONDS = 1.0
-"""Interval between two supervisor beats."""
+"""Interval between two beats of the supervisor."""
 
 FIRST_SCAN_SECONDS = 60.0
-"""Maximum time that READY waits for the first listing, because a file system may hang."""
-
-PROBE_SECONDS = 240.0
-"""Timeout of the provider probe; loading CUDA from a slow disk can take minutes."""
+"""Maximum time that READY waits for the first scan, because a file system may hang."""
 
 STOP_SECONDS = 7.0
-"""Time for all parts to stop. Parts that do not are abandoned: the next start recovers from it."""
+"""Time for all parts to stop. A part that takes longer is abandoned; the next start recovers."""
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """Message that a part's thread has ended, whether it was asked to or not."""
-
-    part: str
-    error: BaseException | None
-
-
 class Service:
-    """One session, from the first listing of the folders to the end.
+    """One session, from the first scan of the folders to the end.
 
     Parameters
     ----------
     config
         Settings of the session.
     config_file
-        File that the config came from, for a reload.
+        File that the config was read from; its edits are applied.
     """
 
     def __init__(self, config: Config, config_file: ConfigFile) -> None:
@@ -105,8 +94,7 @@ class Service:
         self._systemd = Systemd(os.environ)
         self._metrics = Metrics()
         self._inbox: Inbox = queue.SimpleQueue()
-        self._calls: queue.SimpleQueue[int | _Ended] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
+        self._threads = Threads()
         self._built = False
 
     def run(self) -> None:
@@ -145,16 +133,19 @@ class Service:
         if number != signal.SIGHUP and not self._built:
             # No work is in progress yet: the workers end with this process.
             raise SystemExit(0)
-        self._calls.put(number)  # only a SimpleQueue is safe to use in a signal handler
+        self._threads.signal(number)
 
     # --- making and wiring the parts ---------------------------------------------------------
 
     def _build(self, ending: contextlib.ExitStack) -> None:
-        """Create every part, and pass to each the other parts that it needs."""
+        """Create every part, and pass to each the other parts that it needs.
+
+        This is one function, so that all parts and their connections are seen in one place.
+        """
         config, state = self._config, self._config.state.directory
-        database = ending.enter_context(
-            Database.writable(state / LEDGER)
-        )  # refuses a second service
+
+        # The ledger, and the model to start with.
+        database = ending.enter_context(Database.writable(state / LEDGER))  # one service at a time
         ledger = LedgerWriter(database)
         (state / ADDRESS).unlink(missing_ok=True)  # left by a service that was killed
         keep(config)
@@ -164,40 +155,23 @@ class Service:
         self._models = Models(state / MODELS)
         self._models.ensure_blob(config)
         champion = self._models.champion(config)
+
+        # The address of the page, before the workers: their start takes longer.
         door = listen(config.web.listen)
         ending.callback(door.close)
-        engine, provider, workers = self._workers(champion, ending)
-        coordinates = CoordinateFiles(
-            config.output.directory, [*config.watch.directories, *ledger.reader.roots()]
-        )
-        outputs = Outputs(
-            [coordinates],
-            ledger.reader,
-            self._metrics.picking.output_failed,
-            tables=[MicrographTable(config.output.directory)],
-        )
-        self._dispatch = self._make_dispatch(ledger, engine, outputs, champion)
+
+        # Picking: watcher → inbox → dispatch → workers → coordinate files.
+        self._systemd.extend_timeout(PROBE_SECONDS)
+        workers = start_workers(config.picking, champion, ending)
+        outputs = self._make_outputs(ledger.reader)
+        self._dispatch = self._make_dispatch(ledger, workers.engine, outputs, champion)
         self._watcher = Watcher(config.watch, self._inbox.put, known=ledger.reader.known())
-        promoter = Promoter(
-            config,
-            models=self._models,
-            metrics=self._metrics.training,
-            current=champion,
-            submit=lambda job: engine.submit(pick, job),
-            compute=engine.submit,
-            probe=lambda bundle, device: engine.submit(probe, bundle, device),
-            promoted=self._on_promoted,
-        )
-        self._scheduler = Scheduler(
-            config,
-            models=self._models,
-            metrics=self._metrics.training,
-            promoter=promoter,
-            ledger=reader,
-            submit=lambda job: engine.submit(pick, job),
-            run_changed=self._on_run_changed,
-        )
         self._ctf_watcher = CtfWatcher(reader, config.micrograph.ctf, found=self._inbox.put)
+
+        # Retraining: picks → trainer process → promotion gate → model for the dispatch loop.
+        self._scheduler = self._make_scheduler(reader, workers.engine, champion)
+
+        # Monitoring: the supervisor reads all parts; the page and the metrics show what it reports.
         self._cards = Cards(nvml())
         self._supervisor = Supervisor(
             config,
@@ -208,20 +182,31 @@ class Service:
             dispatch=self._dispatch,
             outputs=outputs,
             cards=self._cards,
-            provider=provider,
-            workers=workers,
-            drifted=self._on_drift,
+            provider=workers.provider,
+            workers=workers.count,
+            drifted=self._scheduler.drifted,
         )
         self._supervisor.describe(champion.card)
+        self._web = self._make_web(door, shared, workers.engine)
+
         self._reloader = ConfigReloader(
             config,
             self._config_file,
             systemd=self._systemd,
-            apply=self._use,
+            apply=self._apply_config,
             accepted=self._supervisor.use_config,
             rejected=self._supervisor.config_rejected,
         )
-        self._web = self._make_web(door, shared, engine)
+
+    def _make_outputs(self, ledger: LedgerReader) -> Outputs:
+        config = self._config
+        roots = [*config.watch.directories, *ledger.roots()]
+        return Outputs(
+            [CoordinateFiles(config.output.directory, roots)],
+            ledger,
+            self._metrics.picking.output_failed,
+            tables=[MicrographTable(config.output.directory)],
+        )
 
     def _make_dispatch(
         self, ledger: LedgerWriter, engine: Engine, outputs: Outputs, champion: Bundle
@@ -245,6 +230,27 @@ class Service:
             instruments=self._metrics.picking,
         )
 
+    def _make_scheduler(self, reader: LedgerReader, engine: Engine, champion: Bundle) -> Scheduler:
+        promoter = Promoter(
+            self._config,
+            models=self._models,
+            metrics=self._metrics.training,
+            current=champion,
+            submit=lambda job: engine.submit(pick, job),
+            compute=engine.submit,
+            probe=lambda bundle, device: engine.submit(probe, bundle, device),
+            promoted=self._on_promoted,
+        )
+        return Scheduler(
+            self._config,
+            models=self._models,
+            metrics=self._metrics.training,
+            promoter=promoter,
+            ledger=reader,
+            submit=lambda job: engine.submit(pick, job),
+            run_changed=self._on_run_changed,
+        )
+
     def _make_web(self, door: socket.socket, database: Database, engine: Engine) -> Web:
         sources = Sources(
             status=self._supervisor.status,
@@ -257,34 +263,6 @@ class Service:
             self._metrics, sources, engine.submit, loopback=is_loopback(door.getsockname()[0])
         )
         return Web(door, app.asgi, app.live.close)
-
-    def _workers(self, champion: Bundle, ending: contextlib.ExitStack) -> tuple[Engine, str, int]:
-        """Start the workers, and determine their onnxruntime provider and their number.
-
-        The service does not wait for a missing GPU: systemd starts it again.
-        """
-        wanted = self._config.picking.workers
-        count = wanted or max(1, len(os.sched_getaffinity(0)) - 1)
-        self._systemd.extend_timeout(PROBE_SECONDS)
-        engine = local(count)
-        ending.callback(engine.stop)
-        try:
-            provider = engine.submit(probe, champion.path, self._config.picking.device).result(
-                PROBE_SECONDS
-            )
-        except (BrokenExecutor, TimeoutError) as error:
-            raise ModelError(
-                f"a worker could not run model {champion.card.version}: {error!r}",
-                "Run livepick check, and look at the system's log for an out-of-memory kill.",
-            ) from error
-        if provider == CUDA and wanted is None and count > 1:
-            engine.stop()
-            engine, count = local(1), 1  # more would share one card, and its memory
-            ending.callback(engine.stop)
-        if provider != CUDA and self._config.picking.device == "prefer-gpu":
-            _log.warning("picking: there is no GPU, so the CPU does it (picking.device)")
-        _log.info("picking: %d worker%s on %s", count, "s" if count > 1 else "", provider)
-        return engine, provider, count
 
     def _on_promoted(self, bundle: Bundle, provider: str) -> None:
         card = bundle.card
@@ -304,27 +282,24 @@ class Service:
     ) -> None:
         self._inbox.put(RunChanged(version, fingerprint, state, reason, figures))
 
-    def _on_drift(self, sentence: str) -> None:
-        self._scheduler.drifted(sentence)
-
     # --- start, wait, stop -------------------------------------------------------------------
 
     def _start(self) -> None:
-        self._thread("dispatch", self._dispatch.run)
+        self._threads.start("dispatch", self._dispatch.run)
         self._web.start()
         address = self._web.address
         write_atomically(self._config.state.directory / ADDRESS, f"{address}\n".encode())
         _log.info("page and metrics: http://%s/", address)
         if not self._web.is_loopback:
-            _log.warning("page and metrics: whoever reaches %s can read them", address)
+            _log.warning("page and metrics: anyone who can reach %s can read them", address)
         self._watcher.start()
-        self._thread("retrain", self._scheduler.run)
-        self._thread("sidecars", self._ctf_watcher.run)
-        self._thread("gpus", self._cards.run)
+        self._threads.start("retrain", self._scheduler.run)
+        self._threads.start("sidecars", self._ctf_watcher.run)
+        self._threads.start("gpus", self._cards.run)
         give_up = time.monotonic() + FIRST_SCAN_SECONDS
-        while not self._scanned() and self._calls.empty() and time.monotonic() < give_up:
+        while not self._scanned() and not self._threads.has_event and time.monotonic() < give_up:
             time.sleep(0.05)
-        _log.info("session %s: at work", self._config.session.name)
+        _log.info("session %s: ready", self._config.session.name)
         self._systemd.ready()
 
     def _forget_address(self) -> None:
@@ -332,49 +307,34 @@ class Service:
         try:
             (self._config.state.directory / ADDRESS).unlink(missing_ok=True)
         except OSError as error:
-            _log.warning("page: its address is left in %s: %s", ADDRESS, error.strerror)
+            _log.warning("page: %s could not be removed: %s", ADDRESS, error.strerror)
 
     def _scanned(self) -> bool:
         health = self._watcher.health()
         return health.last_scan_at > 0 or all(f.available is False for f in health.folders)
-
-    def _thread(self, part: str, work: Callable[[], None]) -> None:
-        def guarded() -> None:
-            try:
-                work()
-            except BaseException as error:  # noqa: BLE001 - the main thread decides
-                self._calls.put(_Ended(part, error))
-            else:
-                self._calls.put(_Ended(part, None))
-
-        thread = threading.Thread(target=guarded, name=part, daemon=True)
-        self._threads.append(thread)
-        thread.start()
 
     def _wait(self) -> BaseException | None:
         """Supervise until a signal or the end of a part; return the error, if any."""
         while True:
             self._supervisor.beat()
             self._reloader.reload_if_edited()
-            try:
-                call = self._calls.get(timeout=TICK_SECONDS)
-            except queue.Empty:
-                continue
-            match call:
+            match self._threads.next_event(TICK_SECONDS):
+                case None:
+                    pass
                 case signal.SIGHUP:
                     self._reloader.reload()
-                case _Ended(part, error):
+                case Ended(part, error):
                     return error or LivepickError(
-                        f"{part} has ended", "This is a fault in livepick."
+                        f"{part} has ended unexpectedly", "Please report this bug in livepick."
                     )
                 case number:
                     _log.info("%s: stopping", signal.Signals(number).name)
                     return None
 
-    def _use(self, config: Config, changes: Collection[Change]) -> None:
+    def _apply_config(self, config: Config, changes: Collection[Change]) -> None:
         """Apply a new config that needs no restart.
 
-        Steps that may fail come first, so that a failure leaves everything unchanged.
+        Steps that may fail come first, so that a failure changes nothing.
 
         Raises
         ------
@@ -402,9 +362,7 @@ class Service:
         self._cards.stop()
         self._watcher.stop(timeout_seconds=2.0)
         self._inbox.put(Stop())
-        give_up = time.monotonic() + STOP_SECONDS
-        for thread in self._threads:
-            thread.join(max(0.0, give_up - time.monotonic()))
+        self._threads.join(STOP_SECONDS)
         self._web.stop()
 
 

@@ -52,14 +52,14 @@ class Session:
         self.config.write_text(yaml.safe_dump(self.settings))
 
     def start(self, *, wait=True, **environment):
-        """Start the service, and wait until it is at work."""
+        """Start the service, and wait until it is ready."""
         with self.log.open("ab") as log:
             before = log.tell()
             self.process = subprocess.Popen(
                 [LIVEPICK, "run", self.config], stderr=log, env=os.environ | environment
             )
         if wait:
-            self.until(lambda: "at work" in self.log.read_text()[before:], "start")
+            self.until(lambda: ": ready" in self.log.read_text()[before:], "start")
 
     def stop(self):
         """End the service as systemd does, and return its exit status."""

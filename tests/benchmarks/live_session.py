@@ -111,7 +111,7 @@ def main() -> int:
             service = subprocess.Popen([LIVEPICK, "run", session.config], stderr=log)
         microscope: subprocess.Popen[bytes] | None = None
         try:
-            session.until("start", lambda: session.logged("at work"))
+            session.until("start", lambda: session.logged(": ready"))
             microscope = subprocess.Popen(
                 [
                     *(LIVEPICK, "simulate", session.folder / "micrographs", "--seed", "77"),

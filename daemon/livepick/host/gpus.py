@@ -1,9 +1,9 @@
 """Memory and load of this machine's NVIDIA cards, from NVML, the driver's own library.
 
-A separate thread queries the driver every few seconds: a driver that hangs does not answer, and
-neither a scrape nor the watchdog may wait for it. Without the Python library (the extra ``gpu``), a
-driver or a card there are no figures, which is not a fault; ``livepick_inference_provider_active``
-reports whether a card picks.
+A separate thread queries the driver every few seconds, because a driver that hangs must delay
+neither a scrape nor the watchdog. Without the Python library (the extra ``gpu``), a driver or a
+card there are no figures, which is not a fault; ``livepick_inference_provider_active`` reports
+whether a card is used for picking.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any
 
 __all__ = ["Card", "Cards", "Nvml", "nvml"]
 
-LOOK_SECONDS = 10.0
+QUERY_SECONDS = 10.0
 """Time between two queries of the driver."""
 
 STALE_SECONDS = 60.0
@@ -70,15 +70,15 @@ class Cards:
     ) -> None:
         self._library = library
         self._clock = clock
-        self._begun = False
-        self._seen: tuple[float, tuple[Card, ...]] = (float("-inf"), ())
+        self._initialized = False
+        self._last: tuple[float, tuple[Card, ...]] = (float("-inf"), ())
         self._stop = threading.Event()
 
     @property
     def present(self) -> tuple[Card, ...]:
         """The cards, as of the last query. May be read from any thread."""
-        looked_at, cards = self._seen
-        return cards if self._clock() - looked_at < STALE_SECONDS else ()
+        queried_at, cards = self._last
+        return cards if self._clock() - queried_at < STALE_SECONDS else ()
 
     def stop(self) -> None:
         """Ask ``run`` to return."""
@@ -89,41 +89,41 @@ class Cards:
         if self._library is None:
             self._stop.wait()
             return
-        self.look()
-        while not self._stop.wait(LOOK_SECONDS):
-            self.look()
+        self.query()
+        while not self._stop.wait(QUERY_SECONDS):
+            self.query()
 
-    def look(self) -> None:
+    def query(self) -> None:
         """Query the cards once. A driver that is missing now may be there the next time."""
         if self._library is None:
             return
         cards: list[Card] = []
         why: Exception | None = None
         try:
-            if not self._begun:
+            if not self._initialized:
                 self._library.nvmlInit()
-                self._begun = True
+                self._initialized = True
             count = self._library.nvmlDeviceGetCount()
         except self._library.NVMLError as error:
             count, why = 0, error
         for index in range(count):
             try:
-                cards.append(self._card(self._library, index))
+                cards.append(self._read_card(self._library, index))
             except self._library.NVMLError as error:  # the others may work
                 why = error
         if not cards:
-            self._end(self._library)
-        self._tell(cards, why)
-        self._seen = (self._clock(), tuple(cards))
+            self._shut_down(self._library)
+        self._log_changes(cards, why)
+        self._last = (self._clock(), tuple(cards))
 
-    def _end(self, library: Nvml) -> None:
+    def _shut_down(self, library: Nvml) -> None:
         """Shut NVML down, so that the next query starts it again: a reloaded driver needs that."""
-        if self._begun:
+        if self._initialized:
             with contextlib.suppress(library.NVMLError):
                 library.nvmlShutdown()
-        self._begun = False
+        self._initialized = False
 
-    def _card(self, library: Nvml, index: int) -> Card:
+    def _read_card(self, library: Nvml, index: int) -> Card:
         handle = library.nvmlDeviceGetHandleByIndex(index)
         memory = _if_supported(library, lambda: library.nvmlDeviceGetMemoryInfo(handle))
         rates = _if_supported(library, lambda: library.nvmlDeviceGetUtilizationRates(handle))
@@ -134,13 +134,14 @@ class Cards:
             busy=None if rates is None else rates.gpu / 100,
         )
 
-    def _tell(self, cards: Iterable[Card], why: Exception | None) -> None:
-        before = {card.index for card in self._seen[1]}
+    def _log_changes(self, cards: Iterable[Card], why: Exception | None) -> None:
+        before = {card.index for card in self._last[1]}
         now = {card.index for card in cards}
         if new := now - before:
-            _log.info("gpu %s: seen", _listed(new))
+            _log.info("gpu %s: found", _listed(new))
         if gone := before - now:
-            _log.warning("gpu %s: no figures any more: %s", _listed(gone), why or "it is gone")
+            reason = why or "the driver does not list it"
+            _log.warning("gpu %s: no longer available: %s", _listed(gone), reason)
 
 
 def _if_supported(library: Nvml, ask: Callable[[], Any]) -> Any | None:

@@ -86,7 +86,7 @@ def series(metrics):
 
 def test_each_card_has_its_figures(cards):
     """Memory used and in all, and how busy it is, as the driver says."""
-    cards.look()
+    cards.query()
     metrics = Metrics()
     metrics.host.gpus(cards.present)
 
@@ -104,43 +104,43 @@ def test_each_card_has_its_figures(cards):
 def test_a_driver_that_goes_takes_the_series_with_it_and_is_said_once(cards, driver, caplog):
     """A last value that stays would look like a card that is well; and it may come back."""
     metrics = Metrics()
-    cards.look()
+    cards.query()
     metrics.host.gpus(cards.present)
     driver.failing = {"count": 9, "init": 9, "shutdown": 1}
     for _ in range(3):
-        cards.look()
+        cards.query()
         metrics.host.gpus(cards.present)
     assert series(metrics) == {}
     driver.failing = {}
-    cards.look()
+    cards.query()
     metrics.host.gpus(cards.present)
     assert len(series(metrics)) == 6
 
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("INFO", "gpu 0, 1: seen"),
-        ("WARNING", "gpu 0, 1: no figures any more: Driver Not Loaded"),
-        ("INFO", "gpu 0, 1: seen"),
+        ("INFO", "gpu 0, 1: found"),
+        ("WARNING", "gpu 0, 1: no longer available: Driver Not Loaded"),
+        ("INFO", "gpu 0, 1: found"),
     ]
     assert (driver.begun, driver.ended) == (2, 1)
 
 
 def test_a_card_that_falls_off_the_bus_leaves_the_others(cards, driver, caplog):
     metrics = Metrics()
-    cards.look()
+    cards.query()
     metrics.host.gpus(cards.present)
     driver.lost = {0}
-    cards.look()
+    cards.query()
     metrics.host.gpus(cards.present)
 
     assert {gpu for _, gpu in series(metrics)} == {"1"}
-    assert caplog.messages[-1] == "gpu 0: no figures any more: GPU is lost"
+    assert caplog.messages[-1] == "gpu 0: no longer available: GPU is lost"
     assert driver.ended == 0
 
 
 def test_a_figure_that_a_card_does_not_have_is_absent(cards, driver):
     """A card split by MIG has no utilisation; its memory is told all the same."""
     driver.failing = {"rates": NOT_SUPPORTED}
-    cards.look()
+    cards.query()
     metrics = Metrics()
     metrics.host.gpus(cards.present)
 
@@ -149,7 +149,7 @@ def test_a_figure_that_a_card_does_not_have_is_absent(cards, driver):
 
 def test_a_driver_that_hangs_is_not_waited_for(cards, clock):
     """What it said long ago is not told as if it were so now."""
-    cards.look()
+    cards.query()
     clock.now += STALE_SECONDS - 1
     assert cards.present
     clock.now += 1
@@ -159,7 +159,7 @@ def test_a_driver_that_hangs_is_not_waited_for(cards, clock):
 @pytest.mark.parametrize("what", ["init", "count"])
 def test_without_a_driver_nothing_is_told_and_nothing_said(cards, driver, caplog, what):
     driver.failing = {what: 12}
-    cards.look()
+    cards.query()
 
     assert cards.present == ()
     assert caplog.records == []
@@ -167,7 +167,7 @@ def test_without_a_driver_nothing_is_told_and_nothing_said(cards, driver, caplog
 
 def test_without_the_library_it_waits_to_be_stopped(caplog):
     cards = Cards(None)
-    cards.look()
+    cards.query()
     cards.stop()
     cards.run()
 
@@ -187,6 +187,6 @@ def test_the_real_library_has_what_is_asked_for():
     assert real.NVMLError(NOT_SUPPORTED).value == NOT_SUPPORTED
 
     cards = Cards(real)
-    cards.look()
+    cards.query()
     for card in cards.present:
         assert card.memory_size_bytes is None or card.memory_size_bytes > 0

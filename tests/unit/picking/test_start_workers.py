@@ -1,0 +1,55 @@
+"""Number of workers, and the provider that they obtain."""
+
+import contextlib
+from concurrent.futures import BrokenExecutor
+from types import SimpleNamespace
+
+import pytest
+
+from livepick.config.sections import Picking
+from livepick.core.contracts.job import CPU, CUDA
+from livepick.errors import ModelError
+from livepick.picking import engine, start_workers
+
+MODEL = SimpleNamespace(path="models/0003", card=SimpleNamespace(version=3))
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Return a function that starts workers in threads, on a machine with four cores."""
+    monkeypatch.setattr(start_workers, "local", engine.threads)
+    monkeypatch.setattr(start_workers.os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    with contextlib.ExitStack() as ending:
+
+        def start(probe, **picking):
+            monkeypatch.setattr(start_workers, "probe", probe)
+            return start_workers.start_workers(Picking(**picking), MODEL, ending)
+
+        yield start
+
+
+@pytest.mark.parametrize(
+    ("provider", "configured", "count"),
+    [(CPU, None, 3), (CUDA, None, 1), (CPU, 2, 2), (CUDA, 2, 2)],
+)
+def test_a_gpu_gets_one_worker_unless_more_are_configured(start, provider, configured, count):
+    """A CPU gets a worker per core but one."""
+    workers = start(lambda path, device: provider, workers=configured)
+
+    assert (workers.provider, workers.count) == (provider, count)
+    assert workers.engine.capacity == 2 * count
+    assert workers.engine.submit(int, "7").result() == 7
+
+
+def test_a_missing_gpu_is_logged(start, caplog):
+    """The session continues on the CPU."""
+    start(lambda path, device: CPU, device="prefer-gpu")
+    assert "there is no usable GPU" in caplog.text
+
+
+def test_a_worker_that_dies_names_the_model_and_a_remedy(start):
+    def die(path, device):
+        raise BrokenExecutor("killed")
+
+    with pytest.raises(ModelError, match=r"could not run model 3.*livepick check"):
+        start(die)
