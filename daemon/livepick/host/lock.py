@@ -1,5 +1,6 @@
-"""Lock on a state folder: one service at a time; the kernel frees it however the service ends."""
+"""Locks between processes. The kernel releases them however their holder ends."""
 
+import contextlib
 import fcntl
 import os
 import time
@@ -7,12 +8,50 @@ from pathlib import Path
 
 from livepick.errors import BusyError, LedgerError
 
-__all__ = ["StateLock", "holder", "lock_file"]
+__all__ = ["StateLock", "holder", "lock_file", "lock_folder", "try_lock"]
 
 TRIES = 6
 TRY_SECONDS = 0.1
 """Pause between tries. A process that only queries the holder has the lock for a moment, and a
 service must not fail because of that."""
+
+
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock an open file until it is closed; return False if another process holds the lock."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def lock_folder(folder: Path, *, wait: bool) -> contextlib.ExitStack:
+    """Lock a folder itself, which needs no lock file with an owner.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    wait
+        True to wait while another process holds the lock.
+
+    Returns
+    -------
+    contextlib.ExitStack
+        Context manager that releases the lock.
+
+    Raises
+    ------
+    BlockingIOError
+        Another process holds the lock, and ``wait`` is False.
+    OSError
+        The folder does not exist or cannot be opened.
+    """
+    with contextlib.ExitStack() as release:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        release.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return release.pop_all()
 
 
 def lock_file(ledger: Path) -> Path:
@@ -30,12 +69,9 @@ def holder(ledger: Path) -> str | None:
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _written(descriptor) or "unknown"
+        return None if try_lock(descriptor, shared=True) else _written(descriptor) or "unknown"
     finally:
         os.close(descriptor)
-    return None
 
 
 class StateLock:
@@ -65,27 +101,22 @@ class StateLock:
                 f"{self.path} cannot be written: {error.strerror}",
                 "Give state.directory a folder that the service's user may write.",
             ) from error
-        try:
-            self._take()
-        except BlockingIOError as error:
+        if not self._take():
             process = _written(self._descriptor)
             os.close(self._descriptor)
             raise BusyError(
                 f"another livepick (process {process}) works on {self.path.parent}",
                 "Stop it first, or give this one another state.directory.",
-            ) from error
+            )
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, f"{os.getpid()}\n".encode())
 
-    def _take(self) -> None:
+    def _take(self) -> bool:
         for _ in range(TRIES - 1):
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(TRY_SECONDS)
-            else:
-                return
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if try_lock(self._descriptor):
+                return True
+            time.sleep(TRY_SECONDS)
+        return try_lock(self._descriptor)
 
     def release(self) -> None:
         """Release the folder for another service."""

@@ -8,10 +8,8 @@ promoted.
 """
 
 import contextlib
-import fcntl
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from livepick.errors import LedgerWriteError, ModelError
 from livepick.host.atomic_files import TEMPORARY_PREFIX, write_atomically
+from livepick.host.lock import lock_folder
 
 __all__ = [
     "CHAMPION",
@@ -163,9 +162,6 @@ def trail(promotions: Sequence[Promotion]) -> list[int]:
 def alone(models: Path) -> Iterator[None]:
     """Hold an exclusive lock on a folder of bundles; wait while another process holds it.
 
-    The lock is on the folder itself, so it needs no lock file with an owner. The kernel releases
-    it however the holder ends.
-
     Raises
     ------
     ModelError
@@ -174,7 +170,7 @@ def alone(models: Path) -> Iterator[None]:
         The folder cannot be opened.
     """
     try:
-        descriptor = os.open(models, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        lock = lock_folder(models, wait=True)
     except FileNotFoundError as error:
         raise ModelError(
             f"there is no folder {models}",
@@ -185,8 +181,5 @@ def alone(models: Path) -> Iterator[None]:
             f"{models} cannot be opened: {error.strerror}",
             "Give its owner, or the service's user, the right to it.",
         ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with lock:
         yield
-    finally:
-        os.close(descriptor)

@@ -75,7 +75,7 @@ def folder_gone(root: Path, detail: str) -> Problem:
 def output_not_writable(folder: Path, error: OutputError) -> Problem:
     """Return the problem of an output folder that cannot be written, with the system's error."""
     cause = error.__cause__
-    why = cause.strerror if isinstance(cause, OSError) else _shown(error.what)
+    why = cause.strerror if isinstance(cause, OSError) else printable(error.what)
     return Problem(
         "output_not_writable",
         "bad",
@@ -86,7 +86,7 @@ def output_not_writable(folder: Path, error: OutputError) -> Problem:
 
 def ledger_not_writable(error: LedgerWriteError) -> Problem:
     """Return the problem of a ledger that cannot be written, with the error text of SQLite."""
-    return Problem("ledger_not_writable", "bad", f"{_shown(error.what)}.", error.remedy)
+    return Problem("ledger_not_writable", "bad", f"{printable(error.what)}.", error.remedy)
 
 
 def config_refused(error: BaseException) -> Problem:
@@ -137,12 +137,7 @@ def no_gpu() -> Problem:
 
 
 def _in_a_line(what: str) -> str:
-    return "; ".join(line.strip().rstrip(".") for line in _shown(what).splitlines())
-
-
-def _shown(text: str) -> str:
-    """Return a text that can be encoded: invalid bytes of a file name become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return "; ".join(line.strip().rstrip(".") for line in printable(what).splitlines())
 
 
 def _sentence(words: str) -> str:

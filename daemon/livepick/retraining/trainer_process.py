@@ -7,7 +7,6 @@ for it, reads its progress, and can terminate it, because the file also contains
 """
 
 import contextlib
-import fcntl
 import functools
 import logging
 import os
@@ -17,7 +16,8 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+
+from livepick.host.lock import try_lock
 
 __all__ = ["LOCK", "LOG", "Ended", "TrainerProcess", "log_tail"]
 
@@ -75,7 +75,7 @@ class TrainerProcess:
         """
         command = command or (sys.executable, "-m", "livepick_trainer")
         with (folder / LOCK).open("a+") as lock:
-            if not _take(lock):
+            if not try_lock(lock.fileno()):
                 lock.seek(0)
                 text = lock.read().strip()
                 _log.info("run %s: a trainer of an earlier start is still at it", folder.name)
@@ -108,7 +108,7 @@ class TrainerProcess:
             status = self._process.poll()
             return None if status is None else Ended(status)
         with (self.folder / LOCK).open("a+") as lock:
-            return Ended(None) if _take(lock) else None
+            return Ended(None) if try_lock(lock.fileno()) else None
 
     def end(self) -> None:
         """Terminate the trainer: SIGTERM, then SIGKILL after a few seconds.
@@ -155,14 +155,6 @@ def _yield_to_others(pid: int) -> None:
 def _say_no_io_priority(reason: str) -> None:
     """Log once that the trainer's disk access has normal priority."""
     _log.warning("training: its disk access has the priority of any other: %s", reason)
-
-
-def _take(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def log_tail(folder: Path, *, lines: int = 3) -> str:

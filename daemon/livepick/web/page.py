@@ -178,4 +178,4 @@ class Sections:
 
 def digest(html: str) -> str:
     """Return a short hash of a part, to tell whether it has changed."""
-    return hashlib.blake2s(html.encode("utf-8", "backslashreplace"), digest_size=6).hexdigest()
+    return hashlib.blake2s(printable(html).encode(), digest_size=6).hexdigest()

@@ -27,6 +27,7 @@ from livepick.core.contracts.training_report import (
     read_findings,
 )
 from livepick.core.evaluation.drift_test import Drift
+from livepick.core.formats.header import printable
 from livepick.core.imaging.quality_limits import QualityVerdict
 from livepick.errors import LivepickError
 from livepick.ledger.database import LEDGER, Database
@@ -297,4 +298,4 @@ def to_html(report: SessionReport) -> bytes:
         version=__version__,
         host=platform.node(),
     )
-    return html.encode("utf-8", "backslashreplace")
+    return printable(html).encode()

@@ -1,8 +1,6 @@
 """Context of a running training: its folder, its rules, and functions shared by several stages."""
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from livepick.core.contracts.run import RunSpec
 from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.errors import TrainerError
+from livepick.host.lock import lock_folder
 from livepick_trainer.learning.checkpoint import load_weights
 from livepick_trainer.learning.dataset import (
     Batch,
@@ -87,22 +86,17 @@ def lock(run_folder: Path) -> Iterator[None]:
         Another trainer is running there, or the folder cannot be opened.
     """
     try:
-        descriptor = os.open(run_folder, os.O_RDONLY | os.O_DIRECTORY)
+        locked = lock_folder(run_folder, wait=False)
+    except BlockingIOError as error:
+        raise TrainerError(
+            f"another trainer is at work in {run_folder}", "Wait for it, or end it first."
+        ) from error
     except OSError as error:
         raise TrainerError(
             f"{run_folder} cannot be opened: {error.strerror}", "Give the folder of a run."
         ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise TrainerError(
-            f"another trainer is at work in {run_folder}", "Wait for it, or end it first."
-        ) from error
-    try:
+    with locked:
         yield
-    finally:
-        os.close(descriptor)
 
 
 def split(run: Run) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]:

@@ -231,6 +231,7 @@ def test_a_name_of_arbitrary_bytes_gives_an_error_that_can_be_stored(tmp_path: P
         read_header(path)
     assert str(caught.value).encode()
     assert printable(path).endswith(r"\xff l\xe9.mrc")
+    assert printable("any other surrogate \ud800") == r"any other surrogate \ud800"
 
 
 # --- pixel size -------------------------------------------------------------------------------
