@@ -96,37 +96,49 @@ def deliver(
     undose
         For ``mc2``: the sum without dose weighting, which is written first.
     """
+    draft = _draft(path, mode)
     step = seconds / CHUNKS
-    draft = path
     try:
-        match mode:
-            case "inplace":
-                _append(path, content, step, pause)
-            case "header-last":
-                _header_last(path, content, step, pause)
-            case "presized":
-                with path.open("wb") as file:
-                    file.truncate(len(content))
-                    _spread(file.write, content, step, pause)
-            case "rename":
-                draft = path.with_name(path.name + ".part")
-                _append(draft, content, step, pause)
-                draft.replace(path)
-            case "rsync":
-                draft = path.with_name(f".{path.name}.{_six_letters(path.name)}")
-                _append(draft, content, step, pause)
-                long_ago = time.time() - RSYNC_AGE_SECONDS
-                os.utime(draft, (long_ago, long_ago))
-                draft.replace(path)
-            case "mc2":
-                draft = path.with_name(f"{path.stem}_DW.mrc")
-                _header_last(path, undose, step / 2, pause)
-                _header_last(draft, content, step / 2, pause)
-                _relion_takes_over(path, draft)
+        if mode == "mc2":
+            _header_last(path, undose, step / 2, pause)
+            _header_last(draft, content, step / 2, pause)
+            _relion_takes_over(path, draft)
+        else:
+            _write(draft, content, mode, step, pause)
+        if mode in ("rename", "rsync"):
+            draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         raise
+
+
+def _draft(path: Path, mode: WriteMode) -> Path:
+    """Return the name under which a micrograph is written first."""
+    match mode:
+        case "inplace" | "header-last" | "presized":
+            return path
+        case "rename":
+            return path.with_name(path.name + ".part")
+        case "rsync":
+            return path.with_name(f".{path.name}.{_six_letters(path.name)}")
+        case "mc2":
+            return path.with_name(f"{path.stem}_DW.mrc")
+
+
+def _write(draft: Path, content: bytes, mode: WriteMode, step: float, pause: Pause) -> None:
+    match mode:
+        case "header-last":
+            _header_last(draft, content, step, pause)
+        case "presized":
+            with draft.open("wb") as file:
+                file.truncate(len(content))
+                _spread(file.write, content, step, pause)
+        case _:
+            _append(draft, content, step, pause)
+    if mode == "rsync":
+        long_ago = time.time() - RSYNC_AGE_SECONDS
+        os.utime(draft, (long_ago, long_ago))
 
 
 def _relion_takes_over(path: Path, weighted: Path) -> None:

@@ -86,7 +86,8 @@ def create_app(metrics: Metrics, sources: Sources, submit: Submit, *, loopback: 
     routes = [
         *_machines(metrics, sources, sections),
         *_page(sections, live),
-        *_micrographs(sections, sources, Thumbnails(sources.ledger, sources.config, submit)),
+        *_micrographs(sections, sources),
+        *_pictures(sources, Thumbnails(sources.ledger, sources.config, submit)),
     ]
     app = Starlette(routes=routes, exception_handlers={LedgerError: _unreadable})
     return App(Guard(app, loopback=loopback), live)
@@ -165,8 +166,8 @@ def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]
     return file
 
 
-def _micrographs(sections: Sections, sources: Sources, thumbnails: Thumbnails) -> list[Route]:
-    """Return the routes that are addressed by the number of a micrograph or of a model."""
+def _micrographs(sections: Sections, sources: Sources) -> list[Route]:
+    """Return the routes of a micrograph's full view."""
 
     async def micrograph(request: Request) -> Response:
         whole = "part" not in request.query_params
@@ -181,6 +182,15 @@ def _micrographs(sections: Sections, sources: Sources, thumbnails: Thumbnails) -
             return _missing()
         newest = ledger.latest(NEWEST, picked=True)
         return JSONResponse(candidates_json(tile, ledger, newest), headers=ANEW)
+
+    return [
+        Route("/micrographs/{id:int}", micrograph),
+        Route("/micrographs/{id:int}/candidates", candidates),
+    ]
+
+
+def _pictures(sources: Sources, thumbnails: Thumbnails) -> list[Route]:
+    """Return the routes of pictures, by the number of a micrograph or of a model."""
 
     async def picture(request: Request) -> Response:
         kind: ImageKind = request.path_params["kind"]
@@ -205,8 +215,6 @@ def _micrographs(sections: Sections, sources: Sources, thumbnails: Thumbnails) -
         return FileResponse(path, headers=FOREVER) if path.is_file() else _missing()
 
     return [
-        Route("/micrographs/{id:int}", micrograph),
-        Route("/micrographs/{id:int}/candidates", candidates),
         Route("/micrographs/{id:int}/{kind}.png", picture),
         Route("/micrographs/{id:int}/{kind}.txt", why_not),
         Route("/models/{version:int}/classes.png", classes),
