@@ -28,7 +28,7 @@ from collections.abc import Collection, Mapping
 from types import FrameType
 from typing import Any
 
-from livepick.config.last_known_good import keep
+from livepick.config.last_known_good import save_config_copy
 from livepick.config.recommendations import advice
 from livepick.config.reload import Change, ConfigFile, ConfigReloader
 from livepick.config.schema import Config
@@ -148,7 +148,7 @@ class Service:
         database = ending.enter_context(Database.writable(state / LEDGER))  # one service at a time
         ledger = LedgerWriter(database)
         (state / ADDRESS).unlink(missing_ok=True)  # left by a service that was killed
-        keep(config)
+        save_config_copy(config)
         ledger.session.begin(config.session.name)
         shared = ending.enter_context(Database.read_only(state / LEDGER))
         reader = LedgerReader(shared)
@@ -345,7 +345,7 @@ class Service:
         """
         if any(change.name.startswith("particle.") for change in changes):
             self._models.ensure_blob(config)  # takes about a second
-        keep(config)
+        save_config_copy(config)
         for sentence in advice(config):
             if sentence not in advice(self._config):
                 _log.warning("config: %s", sentence)

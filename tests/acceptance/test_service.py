@@ -92,7 +92,7 @@ def test_status_says_what_is_wrong_in_the_words_of_the_page(make_session):
 
 
 def kept(session):
-    """Return the copy of the settings in force."""
+    """Return the copy of the settings in use."""
     return (session.state / "config.yaml").read_text()
 
 
@@ -176,7 +176,7 @@ def test_systemd_hears_how_the_service_does(make_session, tmp_path):
 
     assert session.process.wait(timeout=10) == 0
     assert "livepick_config_last_reload_successful 0.0" in reloaded
-    assert "reload: the config is left as it was" in session.log.read_text()
+    assert "reload: failed, the previous config stays in use" in session.log.read_text()
 
 
 def test_kill_loses_nothing(make_session):

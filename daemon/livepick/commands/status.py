@@ -1,7 +1,7 @@
 """``livepick status``: show a session from its ledger, and from its service if that is running.
 
 Problems come first, worded as on the page. Everything in the ledger is also shown without the
-service. If the config has a fault, the settings in force are used.
+service. If the config has a fault, the settings in use are used.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from livepick.config.last_known_good import Settings, last_in_force, read_settings
+from livepick.config.last_known_good import Settings, read_config_copy, read_settings
 from livepick.errors import EXIT_CONFIG, ConfigError
 from livepick.monitoring.problem import (
     Problem,
@@ -120,7 +120,7 @@ def _snapshot(settings: Settings, path: Path) -> _Snapshot:
     config = settings.config
     is_refused = any(problem.kind == "config_refused" for problem in problems)
     if settings.fault is None and is_refused:  # for example because it needs a restart
-        former = last_in_force(config.state.directory)
+        former = read_config_copy(config.state.directory)
         config = config if former is None else former.config
     status = read_status(config)
     if settings.fault is not None:

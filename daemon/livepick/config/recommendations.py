@@ -14,7 +14,7 @@ from livepick.config.schema import Config
 __all__ = ["advice"]
 
 COARSEST_LOWPASS = 1 / 3
-"""Coarsest advised low-pass filter, as a fraction of the particle diameter.
+"""Coarsest recommended low-pass filter, as a fraction of the particle diameter.
 
 It leaves three resolved points across a particle: its outline, and nothing that distinguishes it
 from a blob of ice.
@@ -22,9 +22,9 @@ from a blob of ice.
 
 
 def advice(config: Config) -> list[str]:
-    """Return a sentence, without a full stop, for each setting outside its advised range.
+    """Return a sentence, without a full stop, for each setting outside its recommended range.
 
-    The sentence names the setting, its value, the advised range and the reason.
+    The sentence names the setting, its value, the recommended range and the reason.
     """
     return [*_outside(config, ""), *_lowpass(config)]
 
@@ -42,8 +42,8 @@ def _outside(section: BaseModel, prefix: str) -> Iterator[str]:
             case {"advised": [int() | float() as low, int() | float() as high], "advice": why}:
                 if not low <= value <= high:
                     yield (
-                        f"{prefix}{name} is {plain(value)}; {plain(low)} to {plain(high)} is"
-                        f" advised: {why}"
+                        f"{prefix}{name} is {plain(value)}; the recommended range is"
+                        f" {plain(low)} to {plain(high)}: {why}"
                     )
 
 
@@ -52,7 +52,7 @@ def _lowpass(config: Config) -> Iterator[str]:
     most_angstrom = COARSEST_LOWPASS * config.particle.diameter_angstrom
     if lowpass_angstrom is not None and lowpass_angstrom > most_angstrom:
         yield (
-            f"training.lowpass_angstrom is {plain(lowpass_angstrom)}; at most"
-            f" {most_angstrom:.0f} Å, a third of particle.diameter_angstrom, is advised: a coarser"
-            " filter leaves the outline of a particle alone"
+            f"training.lowpass_angstrom is {plain(lowpass_angstrom)}; the recommended"
+            f" maximum is {most_angstrom:.0f} Å, a third of particle.diameter_angstrom: a coarser"
+            " filter leaves only the outline of a particle"
         )

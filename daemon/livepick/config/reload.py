@@ -1,7 +1,7 @@
 """Detection of config edits while the service runs, and the changes that an edit makes.
 
 Each setting declares the effect of an edit on its field (``livepick.config.setting``). An edit is
-applied as a whole or not at all, so that the file never differs in part from the settings in force:
+applied as a whole or not at all, so that the file never differs in part from the settings in use:
 one setting that needs a restart makes the service refuse the whole edit.
 
 The file is polled by its path every second and not watched by inotify: editors rename a new file
@@ -23,11 +23,11 @@ from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError, LivepickError
 from livepick.host.systemd import Systemd
 
-__all__ = ["Change", "ConfigFile", "ConfigReloader", "compare", "describe", "read_anew"]
+__all__ = ["Change", "ConfigFile", "ConfigReloader", "compare", "describe", "read_again"]
 
 _log = logging.getLogger(__name__)
 
-MISSING_LOOKS = 10
+MISSING_POLLS = 10
 """A file that is missing for this many polls is a fault, not an editor in the middle of a save."""
 
 
@@ -67,7 +67,7 @@ def _compare_section(name: str, old: Section, new: Section) -> Iterator[Change]:
     for key, value in before.items():
         if after[key] != value:
             effect = effect_of(type(old), key)
-            yield Change(f"{name}.{key}", _written(value), _written(after[key]), effect)
+            yield Change(f"{name}.{key}", _as_text(value), _as_text(after[key]), effect)
 
 
 def describe(changes: tuple[Change, ...]) -> str:
@@ -76,13 +76,13 @@ def describe(changes: tuple[Change, ...]) -> str:
         return "nothing has changed"
     causes = []
     if any(change.effect == "live" for change in changes):
-        causes.append("what is live takes effect with the next micrograph or training")
+        causes.append("live settings take effect with the next micrograph or training")
     if any(change.effect == "retrain" for change in changes):
-        causes.append("a model of these settings is looked for, and trained if there is none")
+        causes.append("a model with the new settings is looked up, and trained if there is none")
     return f"{', '.join(map(str, changes))}: {'; '.join(causes)}"
 
 
-def read_anew(path: Path, present: Config) -> tuple[Config, tuple[Change, ...]]:
+def read_again(path: Path, present: Config) -> tuple[Config, tuple[Change, ...]]:
     """Read the config file again and return its config and the changes from the present one.
 
     Raises
@@ -95,10 +95,10 @@ def read_anew(path: Path, present: Config) -> tuple[Config, tuple[Change, ...]]:
     late = [change.edit for change in changes if change.effect == "restart"]
     if late:
         others = len(changes) - len(late)
-        waiting = f" {others} other change{'s wait' if others > 1 else ' waits'} for it."
+        waiting = f" {others} other change{'s wait' if others > 1 else ' waits'} for the restart."
         raise ConfigError(
             f"{path} needs a restart for {', '.join(late)}",
-            "Restart the service, or set it back." + (waiting if others else ""),
+            "Restart the service, or undo the change." + (waiting if others else ""),
         )
     return fresh, changes
 
@@ -112,17 +112,17 @@ class ConfigFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._missing = 0
-        self._read = self._last = self._look()
+        self._read = self._last = self._stat()
 
     def is_due(self) -> bool:
         """Return True if the file has changed since it was read, and not since the last poll.
 
         True only once for each new content, and once if the file is gone for good.
         """
-        now = self._look()
+        now = self._stat()
         settled, self._last = now == self._last, now
         self._missing = 0 if now is not None else self._missing + 1
-        if now is None and self._missing < MISSING_LOOKS:
+        if now is None and self._missing < MISSING_POLLS:
             return False
         if not settled or now == self._read:
             return False
@@ -131,9 +131,9 @@ class ConfigFile:
 
     def take(self) -> None:
         """Record that the file is read now, whether due or not."""
-        self._read = self._look()
+        self._read = self._stat()
 
-    def _look(self) -> tuple[int, int, int] | None:
+    def _stat(self) -> tuple[int, int, int] | None:
         try:
             found = self.path.stat()
         except OSError:  # the error is reported when the file is read
@@ -192,11 +192,11 @@ class ConfigReloader:
     def _reload(self) -> None:
         self._systemd.reloading()
         try:
-            fresh, changes = read_anew(self._file.path, self.config)
+            fresh, changes = read_again(self._file.path, self.config)
             if changes:
                 self._apply(fresh, changes)
         except (LivepickError, OSError, BrokenExecutor) as error:
-            _log.error("reload: the config is left as it was: %s", error)
+            _log.error("reload: failed, the previous config stays in use: %s", error)
             self._rejected(error)
         else:
             _log.info("reload: %s", describe(changes))
@@ -205,5 +205,5 @@ class ConfigReloader:
         self._systemd.ready()
 
 
-def _written(value: object) -> str:
+def _as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

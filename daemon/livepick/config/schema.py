@@ -75,7 +75,8 @@ class Config(Section):
         if held_out >= bootstrap.micrographs:
             raise contradiction(
                 f"training.held_out_fraction is {training.held_out_fraction:g}, which leaves none "
-                f"of bootstrap.micrographs ({bootstrap.micrographs}) to train on; 0.2 is usual",
+                f"of the {bootstrap.micrographs} micrographs (bootstrap.micrographs) to train on;"
+                " 0.2 is usual",
                 key="held_out_fraction",
             )
         return training

@@ -49,17 +49,19 @@ class Session(Section):
         min_length=1,
         max_length=100,
         pattern=r"^[\w.+-]+$",
-        examples=["letters, digits and . _ + -, no spaces, as krios1-2026-11-23"],
+        examples=["letters, digits and . _ + -, no spaces; for example krios1-2026-11-23"],
         json_schema_extra=RESTART,
     )
-    """Names the session in metrics and on the page: letters, digits, ``. _ + -``."""
+    """Name of the session in metrics and on the page: letters, digits and ``. _ + -``."""
 
 
 class Watch(Section):
     """Folders where micrographs land, and rules for when one is complete."""
 
     directories: list[Folder] = Field(
-        min_length=1, examples=["as [/data/session/Micrographs]"], json_schema_extra=RESTART
+        min_length=1,
+        examples=["for example [/data/session/Micrographs]"],
+        json_schema_extra=RESTART,
     )
     """Folders with motion-corrected micrographs; sub-folders are included."""
 
@@ -67,7 +69,7 @@ class Watch(Section):
     """Program that writes the micrographs; sets ``include``, ``exclude`` and sidecars."""
 
     include: list[str] | None = Field(
-        default=None, min_length=1, examples=['as ["*_DW.mrc"]'], json_schema_extra=RESTART
+        default=None, min_length=1, examples=['for example ["*_DW.mrc"]'], json_schema_extra=RESTART
     )
     """Globs of files to pick. A glob matches the name or, if it has a slash, the path below the
     watched folder. None: the preset's."""
@@ -99,26 +101,26 @@ class Watch(Section):
     incomplete_timeout_seconds: float = Field(
         default=600, ge=1, le=86400, examples=["600 is ten minutes"], json_schema_extra=RESTART
     )
-    """A file that is not whole after this long is set aside until it changes."""
+    """Time after which a file that is still incomplete is set aside until it changes."""
 
     require_sidecar: str | None = Field(
         default=None,
         pattern=r"^\.[\w.+-]+$",
-        examples=["a suffix with its dot, as .star"],
+        examples=["a suffix with its dot, such as .star"],
         json_schema_extra=RESTART,
     )
-    """A suffix, as ``.star``: wait until ``NAME.star`` is there too; None: the preset's."""
+    """Suffix such as ``.star``: wait until ``NAME.star`` is there too; None: the preset's."""
 
     forbid_sidecar: str | None = Field(
         default=None,
         pattern=r"^\.[\w.+-]+$",
-        examples=["a suffix with its dot, as .tmp"],
+        examples=["a suffix with its dot, such as .tmp"],
         json_schema_extra=RESTART,
     )
-    """A suffix, as ``.tmp``: wait while ``NAME.tmp`` is there; None: the preset's."""
+    """Suffix such as ``.tmp``: wait while ``NAME.tmp`` is there; None: the preset's."""
 
     follow_symlinks: bool = Field(default=False, json_schema_extra=RESTART)
-    """True if links to files and folders are followed."""
+    """True to follow links to files and folders."""
 
     @field_validator("directories")
     @classmethod
@@ -127,11 +129,11 @@ class Watch(Section):
         for number, inner in enumerate(folders):
             for outer in folders[:number] + folders[number + 1 :]:
                 if inner == outer:
-                    raise contradiction(f"watch.directories names {inner} twice; name it once")
+                    raise contradiction(f"watch.directories lists {inner} twice; list it once")
                 if inner.is_relative_to(outer):
                     raise contradiction(
                         f"watch.directories has {inner} inside {outer}; sub-folders are included, "
-                        "so keep the outer one only"
+                        "so keep only the outer one"
                     )
         return folders
 
@@ -141,7 +143,7 @@ class Watch(Section):
         """Refuse a sidecar that is both required and forbidden: no file would ever be picked."""
         if suffix is not None and suffix == info.data.get("require_sidecar"):
             raise contradiction(
-                f"watch.forbid_sidecar is {suffix}, which watch.require_sidecar asks for; "
+                f"watch.forbid_sidecar is {suffix}, which watch.require_sidecar requires; "
                 "remove one of the two"
             )
         return suffix
@@ -234,7 +236,10 @@ class Output(Section):
     """Coordinate files appear here, in a tree that mirrors the watched folders."""
 
     formats: list[Format] = Field(
-        default=["relion"], min_length=1, examples=["as [relion]"], json_schema_extra=RESTART
+        default=["relion"],
+        min_length=1,
+        examples=["for example [relion]"],
+        json_schema_extra=RESTART,
     )
     """Formats of the coordinate files; ``relion`` writes STAR."""
 
@@ -268,8 +273,8 @@ class Web(Section):
                 named = host.endswith("]")
         if not named or port is None or port > 65535:
             raise contradiction(
-                f"web.listen is {listen!r}; it must be host:port with a port from 0 to 65535, as "
-                "127.0.0.1:9476, localhost:0 or [::1]:9476"
+                f"web.listen is {listen!r}; it must be host:port with a port from 0 to 65535, such"
+                " as 127.0.0.1:9476, localhost:0 or [::1]:9476"
             )
         return listen
 

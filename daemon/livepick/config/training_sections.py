@@ -66,7 +66,7 @@ class Classes(Section):
         both = sorted(set(reject) & set(info.data.get("accept", [])))
         if both:
             raise contradiction(
-                f"bootstrap.classes accepts and rejects {', '.join(map(str, both))}; decide once"
+                f"bootstrap.classes accepts and rejects {', '.join(map(str, both))}; choose one"
             )
         return reject
 
@@ -91,7 +91,9 @@ class Bootstrap(Section):
         examples=["20 is usual"],
         json_schema_extra=RETRAIN
         | advised(
-            10, 400, "under 20 do for an easy, symmetric particle, low hundreds for a hard one"
+            10,
+            400,
+            "fewer than 20 are enough for an easy, symmetric particle; a hard one needs hundreds",
         ),
     )
     """Training starts when this many micrographs are picked; those of bad quality do not count."""
@@ -102,7 +104,7 @@ class Bootstrap(Section):
         le=1_000_000,
         examples=["200 is usual"],
         json_schema_extra=RETRAIN
-        | advised(100, 20_000, "a few hundred particles teach the picker, thousands are plenty"),
+        | advised(100, 20_000, "a few hundred particles are enough to train, thousands are plenty"),
     )
     """Training waits for more micrographs while there are fewer picks than this."""
 
@@ -141,7 +143,7 @@ class Training(Section):
         le=1000,
         examples=["30 is usual"],
         json_schema_extra=RETRAIN_AFTER_SORTING
-        | advised(20, 50, "20 to 50 are a first choice; the curves tell whether more are needed"),
+        | advised(20, 50, "start with 20 to 50; the learning curves show if more are needed"),
     )
     """Largest number of passes over the training patches; training stops early when the model no
     longer improves."""
@@ -176,11 +178,11 @@ class Training(Section):
     """Patches per step; more patches need more memory."""
 
     class_weights: bool = Field(default=True, json_schema_extra=RETRAIN_AFTER_SORTING)
-    """True if particles are weighted more than the background, which is far more frequent."""
+    """True to give particles more weight than the background, which is far more frequent."""
 
     normalize: bool = Field(default=True, json_schema_extra=RETRAIN)
-    """True if each micrograph is divided by its own noise, to mean 0 and variance 1. If False, all
-    are divided by one number, the usual noise of the training micrographs."""
+    """True to divide each micrograph by its own noise, so that it has mean 0 and variance 1. False:
+    all are divided by one number, the usual noise of the training micrographs."""
 
     lowpass_angstrom: float | None = Field(
         default=None,
@@ -202,9 +204,9 @@ class Training(Section):
         default=0.2,
         gt=0,
         lt=0.9,
-        examples=["0.2 keeps one micrograph in five"],
+        examples=["0.2 holds out one micrograph in five"],
         json_schema_extra=RETRAIN_AFTER_SORTING
-        | advised(0.1, 0.5, "one micrograph in five judges the others"),
+        | advised(0.1, 0.5, "one micrograph in five is usual"),
     )
     """Fraction of the micrographs that evaluates the model and is never trained on."""
 
@@ -218,8 +220,8 @@ class Training(Section):
     """Number of particles in a typical micrograph, if known; sets the model's threshold."""
 
     auto_remedy: bool = Field(default=True, json_schema_extra=RETRAIN_AFTER_SORTING)
-    """True if a run whose curves show a fault is repeated with the remedy, at most twice, and the
-    better result kept."""
+    """True to repeat a run whose curves show a fault with the remedy, at most twice; the better
+    result is kept."""
 
     seed: int = Field(default=1, ge=0, examples=["any whole number"], json_schema_extra=RETRAIN)
     """Seed of the random numbers; the same seed gives the same model on the same machine."""
@@ -228,7 +230,7 @@ class Training(Section):
         default=2,
         ge=1,
         le=64,
-        examples=["2 leaves the others to picking"],
+        examples=["2 leaves the other cores to picking"],
         json_schema_extra=LIVE | advised(1, 8, "4 to 8 is generally safe, and more seldom helps"),
     )
     """CPU threads of the trainer; does not shape the model."""
@@ -236,7 +238,7 @@ class Training(Section):
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda|cuda:[0-9]{1,2})$",
-        examples=["auto, cpu, cuda, or one of several GPUs by its number, as cuda:1"],
+        examples=["auto, cpu, cuda, or one of several GPUs by its number, such as cuda:1"],
         json_schema_extra=LIVE,
     )
     """Device to train on; does not shape the model."""
@@ -267,7 +269,7 @@ class Training(Section):
         if initial is not None and final > initial:
             raise contradiction(
                 f"training.final_learning_rate is {final:g}, above the initial one, {initial:g}; "
-                f"the rate falls during training, so {initial / 10:g} would do"
+                f"the rate falls during training; {initial / 10:g} is usual"
             )
         return final
 
@@ -277,12 +279,12 @@ class Retrain(Section):
 
     gate: Literal["strict", "tolerant", "off"] = Field(default="strict", json_schema_extra=LIVE)
     """A new model must be better on held-out micrographs than the model in use. ``strict``: an
-    equally good model is promoted only if an edit of the config asked for the training;
+    equally good model is promoted only if an edit of the config requested the training;
     ``tolerant``: an equally good model is always promoted; ``off``: every new model is promoted."""
 
     on_drift: bool = Field(default=False, json_schema_extra=LIVE)
-    """True to train on recent micrographs when picks or micrographs have drifted; the gate judges
-    the new model like any other."""
+    """True to train on recent micrographs when picks or micrographs have drifted; the
+    promotion gate judges the new model like any other."""
 
     @field_validator("gate", mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from results import result
 
 from livepick import cli
 from livepick.commands import status as command
-from livepick.config.last_known_good import keep
+from livepick.config.last_known_good import save_config_copy
 from livepick.config.yaml_loader import load_config
 from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import ConfigError
@@ -95,7 +95,7 @@ def begun(config_file):
     config = load_config(config_file)
     with Database.writable(config.state.directory / LEDGER) as database:
         LedgerWriter(database).session.begin("krios2")
-        keep(config)
+        save_config_copy(config)
     return config_file
 
 
@@ -199,7 +199,7 @@ def test_a_fault_past_which_nothing_is_known_says_that_a_service_goes_on(config_
         assert cli.main([*arguments, str(config_file)]) == 78
         said = capsys.readouterr()
         assert said.out == ""
-        assert "A service that runs goes on with the former settings" in said.err
+        assert "A running service continues with the previous settings" in said.err
 
 
 def test_a_report_is_written_past_a_fault(begun, tmp_path, capsys):
@@ -207,7 +207,7 @@ def test_a_report_is_written_past_a_fault(begun, tmp_path, capsys):
     begun.write_text(begun.read_text().replace("150", "large"))
 
     assert cli.main(["report", str(begun), "--output", str(tmp_path / "r.html")]) == 78
-    assert "A copy of the settings in force" in (tmp_path / "r.html").read_text()
+    assert "A copy of the settings in use" in (tmp_path / "r.html").read_text()
     assert "the settings that were last valid" in capsys.readouterr().err
 
 

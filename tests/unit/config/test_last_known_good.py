@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from livepick.config.last_known_good import IN_FORCE, keep, read_settings
+from livepick.config.last_known_good import CONFIG_COPY, read_settings, save_config_copy
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError, LedgerWriteError
 
@@ -32,7 +32,7 @@ def path(tmp_path):
     path = tmp_path / "session.yaml"
     path.write_text(TEXT)
     (tmp_path / "state").mkdir()
-    keep(load_config(path))
+    save_config_copy(load_config(path))
     return path
 
 
@@ -62,12 +62,12 @@ def test_past_a_fault_it_is_what_was_in_force_with_what_is_wrong(path, old, new,
 
     assert read.config == former
     assert words in read.fault.what
-    assert read.text.startswith("# A copy of the settings in force.")
+    assert read.text.startswith("# A copy of the settings in use.")
 
 
 def test_settings_that_were_not_given_are_not_in_the_copy(path):
     """Another version may have others, or other defaults."""
-    text = (path.parent / "state" / IN_FORCE).read_text()
+    text = (path.parent / "state" / CONFIG_COPY).read_text()
 
     assert "diameter_angstrom: 150" in text
     assert "contrast" not in text
@@ -85,10 +85,10 @@ def test_settings_that_were_not_given_are_not_in_the_copy(path):
 def test_where_nothing_tells_what_is_in_force_a_service_that_runs_is_not_in_doubt(path, edit, lose):
     """The fault is the answer, and that picking goes on."""
     if lose:
-        (path.parent / "state" / IN_FORCE).unlink()
+        (path.parent / "state" / CONFIG_COPY).unlink()
     path.write_text(edit)
 
-    with pytest.raises(ConfigError, match="A service that runs goes on with the former settings"):
+    with pytest.raises(ConfigError, match="A running service continues with the previous settings"):
         read_settings(path)
 
 
@@ -114,7 +114,7 @@ def test_a_folder_of_any_name_comes_back_as_it_was(tmp_path):
     path = folder / "session.yaml"
     path.write_text(TEXT)
     (folder / "state").mkdir()
-    keep(load_config(path))
+    save_config_copy(load_config(path))
     former = load_config(path)
     path.write_text(TEXT.replace("150", "large"))
 
@@ -124,4 +124,4 @@ def test_a_folder_of_any_name_comes_back_as_it_was(tmp_path):
 def test_a_state_folder_that_takes_no_writes_is_said_with_its_name(make_config):
     """The service says so, and leaves the config as it was."""
     with pytest.raises(LedgerWriteError, match=r"state/config\.yaml cannot be written: No such"):
-        keep(make_config())
+        save_config_copy(make_config())

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 
 from livepick.config.reload import (
-    MISSING_LOOKS,
+    MISSING_POLLS,
     ConfigFile,
     ConfigReloader,
     compare,
     describe,
-    read_anew,
+    read_again,
 )
 from livepick.config.schema import Config
 from livepick.config.yaml_loader import load_config
@@ -68,13 +68,13 @@ def test_one_line_says_what_changed_and_what_it_causes(path):
     old = load_config(path)
     path.write_text(TEXT.replace("auto", "0.05") + "training: {generation: 2}\n")
 
-    fresh, changes = read_anew(path, old)
+    fresh, changes = read_again(path, old)
 
     assert fresh.training.generation == 2
     assert describe(changes) == (
         "training.generation from 1 to 2 (retrain), picking.threshold from auto to 0.05 (live): "
-        "what is live takes effect with the next micrograph or training; "
-        "a model of these settings is looked for, and trained if there is none"
+        "live settings take effect with the next micrograph or training; "
+        "a model with the new settings is looked up, and trained if there is none"
     )
     assert describe(()) == "nothing has changed"
 
@@ -85,11 +85,11 @@ def test_a_change_that_needs_a_restart_refuses_the_whole_edit(path):
     path.write_text(TEXT.replace("auto", "0.05").replace("krios1", "krios2") + "web: {}\n")
 
     with pytest.raises(ConfigError) as caught:
-        read_anew(path, old)
+        read_again(path, old)
 
     assert str(caught.value) == (
         f"{path} needs a restart for session.name from krios1 to krios2."
-        " Restart the service, or set it back. 1 other change waits for it."
+        " Restart the service, or undo the change. 1 other change waits for the restart."
     )
 
 
@@ -132,8 +132,8 @@ def test_a_file_that_stays_away_is_said_once_and_read_when_it_is_back(path):
     """The reading then says what is wrong."""
     file = ConfigFile(path)
     path.rename(path.with_suffix(".bak"))
-    looks = [file.is_due() for _ in range(MISSING_LOOKS + 3)]
-    assert (looks.index(True), looks.count(True)) == (MISSING_LOOKS - 1, 1)
+    looks = [file.is_due() for _ in range(MISSING_POLLS + 3)]
+    assert (looks.index(True), looks.count(True)) == (MISSING_POLLS - 1, 1)
 
     path.with_suffix(".bak").rename(path)
     assert [file.is_due(), file.is_due()] == [False, True]
@@ -210,7 +210,7 @@ def test_a_refused_edit_shows_until_the_file_is_right(path, caplog, text, said):
     assert said in problem.sentence + problem.remedy
     assert "\n" not in problem.sentence
     assert said in caplog.text
-    assert "reload: the config is left as it was" in caplog.text
+    assert "reload: failed, the previous config stays in use" in caplog.text
     assert told.sample("last_reload_successful") == 0
     assert told.sample("reloads_total", result="failure") == 1
     assert told.applied == []

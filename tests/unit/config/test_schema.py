@@ -109,7 +109,7 @@ def test_broken_yaml_is_refused_in_plain_words(tmp_path: Path, text: str, senten
         ("web: {diameter_angstrom: 3}\n", "diameter_angstrom belongs in the section particle"),
         ("session: {name: b}\n", "line 11: session is here again, after line 1; keep one"),
         ("web: {listen: a:1, listen: b:2}\n", "web.listen is here again, after line 11"),
-        ("training: {device: gpu}\n", "as cuda:1"),
+        ("training: {device: gpu}\n", "such as cuda:1"),
         ("training: {gpu_memory_fraction: 0}\n", "0.5 leaves the other half to picking"),
         ("picking: {device: gpu}\n", "it must be require-gpu, prefer-gpu or cpu"),
         ("picking: {threshold: 3}\n", "picking.threshold is the number 3; it must be auto or"),
@@ -139,8 +139,8 @@ def test_a_wrong_setting_is_refused_with_what_would_be_right(
         ("krios1", "20261123", "session.name must be text, and is the number 20261123; put it in"),
         ("krios1", "'a b'", "'a b', which does not fit (letters, digits"),
         ("[incoming]", "incoming", "must be a list, and is the text 'incoming'; write [incoming]"),
-        ("[incoming]", "[a, b, a]", "/a twice; name it once"),
-        ("[incoming]", "[a, a/b]", "sub-folders are included, so keep the outer one only"),
+        ("[incoming]", "[a, b, a]", "/a twice; list it once"),
+        ("[incoming]", "[a, a/b]", "sub-folders are included, so keep only the outer one"),
         ("directory: state", "directory: incoming", "which is watched for micrographs"),
         ("directory: picks", "directory: ''", "output.directory is empty"),
         ("  diameter_angstrom: 150\n", "", "particle.diameter_angstrom is missing"),
@@ -268,12 +268,14 @@ def test_advice_names_setting_value_range_and_reason(tmp_path: Path) -> None:
     settings = "training: {epochs: 400, initial_learning_rate: 0.00005, final_learning_rate: 1e-5}"
     epochs, rate = advice(_load(tmp_path, f"{MINIMAL}bootstrap: {{micrographs: 10}}\n{settings}\n"))
 
-    assert epochs.startswith("training.epochs is 400; 20 to 50 is advised: 20 to 50 are a first")
-    assert rate.startswith("training.initial_learning_rate is 0.00005; 0.001 to 0.01 is advised: ")
+    assert epochs.startswith("training.epochs is 400; the recommended range is 20 to 50: start")
+    assert rate.startswith(
+        "training.initial_learning_rate is 0.00005; the recommended range is 0.001"
+    )
 
 
 def test_a_lowpass_coarser_than_a_third_of_the_particle_is_advised_against(tmp_path: Path) -> None:
     for angstrom, count in ((50, 0), (51, 1)):
         found = advice(_load(tmp_path, f"{MINIMAL}training: {{lowpass_angstrom: {angstrom}}}\n"))
         assert len(found) == count
-    assert "training.lowpass_angstrom is 51; at most 50 Å" in found[0]
+    assert "training.lowpass_angstrom is 51; the recommended maximum is 50 Å" in found[0]

@@ -254,7 +254,7 @@ def test_what_is_seldom_wise_is_a_warning(tmp_path: Path) -> None:
     """With the advice of the field and its reason."""
     result = _tried(_config(tmp_path, WEB + "training: {epochs: 5}"))["advice"]
     assert result.verdict == "warning"
-    assert "training.epochs is 5; 20 to 50 is advised" in result.found
+    assert "training.epochs is 5; the recommended range is 20 to 50" in result.found
     assert "advice" not in _tried(_config(tmp_path, WEB))
 
 
