@@ -24,14 +24,14 @@ import queue
 import signal
 import socket
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from types import FrameType
-from typing import Any
 
 from livepick.config.last_known_good import save_config_copy
 from livepick.config.recommendations import advice
 from livepick.config.reload import Change, ConfigFile, ConfigReloader
 from livepick.config.schema import Config
+from livepick.core.contracts.judgement import Judgement
 from livepick.errors import LivepickError
 from livepick.host.atomic_files import write_atomically
 from livepick.host.gpus import Cards, nvml
@@ -43,7 +43,7 @@ from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.inbox import Inbox, PickingChanged, Promoted, RunChanged, Stop
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import RunState
+from livepick.ledger.session_rows import RunState
 from livepick.ledger.writer import LedgerWriter
 from livepick.models.registry import MODELS, Bundle, Models
 from livepick.monitoring.metrics.exporter import Metrics
@@ -278,9 +278,9 @@ class Service:
         fingerprint: str,
         state: RunState,
         reason: str,
-        figures: Mapping[str, Any],
+        judgement: Judgement | None,
     ) -> None:
-        self._inbox.put(RunChanged(version, fingerprint, state, reason, figures))
+        self._inbox.put(RunChanged(version, fingerprint, state, reason, judgement))
 
     # --- start, wait, stop -------------------------------------------------------------------
 

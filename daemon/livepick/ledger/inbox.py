@@ -1,18 +1,18 @@
 """Messages to the dispatch loop, the one writer of the ledger."""
 
 import queue
-from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from livepick.config.sections import Repick
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import Result
+from livepick.core.contracts.judgement import Judgement
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.quality import CtfFigures
-from livepick.ledger.rows import Claim, RunState
+from livepick.ledger.rows import Claim
+from livepick.ledger.session_rows import RunState
 
 __all__ = [
     "CtfFound",
@@ -64,7 +64,7 @@ class RunChanged:
     fingerprint: str
     state: RunState
     reason: str = ""
-    figures: Mapping[str, Any] = field(default_factory=dict)
+    judgement: Judgement | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,8 @@ from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
 from livepick.ledger.columns import CTF_FIGURES, PASSING, QUALITY_FIGURES, version_of
 from livepick.ledger.database import AT_ONCE, Database
-from livepick.ledger.rows import (
-    Counts,
-    Measured,
-    MicrographRow,
-    ModelInUse,
-    RunRow,
-    Session,
-    State,
-    Visible,
-)
+from livepick.ledger.rows import Counts, Measured, MicrographRow, State, Visible
+from livepick.ledger.session_rows import ModelInUse, RunRow, Session
 
 __all__ = ["LedgerReader"]
 

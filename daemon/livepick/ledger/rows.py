@@ -1,12 +1,10 @@
-"""Rows of the ledger as immutable values, and the literals used in them."""
+"""Micrographs of the ledger as immutable values."""
 
 import dataclasses
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.quality import CtfFigures, Quality
@@ -29,18 +27,12 @@ __all__ = [
     "Hourly",
     "Measured",
     "MicrographRow",
-    "ModelInUse",
     "Moment",
-    "RunRow",
-    "RunState",
-    "Session",
     "State",
     "Visible",
 ]
 
 State = Literal["queued", "picking", "picked", "failed"]
-RunState = Literal["running", "promoted", "kept_aside", "failed", "superseded"]
-"""``superseded``: ended by a newer edit of the config; continues if that edit is undone."""
 
 
 class Arrival(Enum):
@@ -252,51 +244,3 @@ class Measured:
             row["quality_verdict"],
             row["quality_reason"],
         )
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """One training run."""
-
-    version: int
-    fingerprint: str
-    state: RunState
-    reason: str
-    started_at: float
-    ended_at: float | None
-    figures: Mapping[str, Any]
-    """Figures that the run measured, by name."""
-
-    @classmethod
-    def of(cls, row: Columns) -> Self:
-        """Return the run that a row describes."""
-        return cls(
-            row["version"],
-            row["fingerprint"],
-            row["state"],
-            row["reason"],
-            row["started_at"],
-            row["ended_at"],
-            json.loads(row["figures"]),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInUse:
-    """The model currently used for picking."""
-
-    version: int
-    kind: str
-    since: float
-    """Unix seconds."""
-    particle: str = ""
-    """Fingerprint of the particle that the model was made for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """The microscope session that this ledger belongs to."""
-
-    name: str
-    started_at: float
-    """Unix seconds."""

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
+from livepick.core.contracts.judgement import Judgement
 from livepick.core.formats.header import printable
 from livepick.ledger.database import Database
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import RunState, Session
+from livepick.ledger.session_rows import JUDGEMENT, RunState, Session
 
 __all__ = ["SessionState", "write_setting"]
 
@@ -27,11 +27,12 @@ class SessionState:
         state: RunState,
         *,
         reason: str = "",
-        figures: Mapping[str, Any] | None = None,
+        judgement: Judgement | None = None,
     ) -> None:
         """Record the start or end of a training run; a resumed run keeps its start time."""
         now = self._clock()
         ended_at = None if state == "running" else now
+        figures = {} if judgement is None else {JUDGEMENT: judgement.as_json()}
         with self._database.transaction():
             self._database.change(
                 "insert into run (version, fingerprint, state, reason, started_at, ended_at,"
@@ -45,7 +46,7 @@ class SessionState:
                 printable(reason),
                 now,
                 ended_at,
-                json.dumps(dict(figures or {})),
+                json.dumps(figures),
             )
 
     def use_model(self, version: int, kind: str, particle: str) -> bool:

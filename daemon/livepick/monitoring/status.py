@@ -22,7 +22,8 @@ from livepick.errors import ModelError
 from livepick.host.disks import Disk
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import Counts, MicrographRow, RunRow
+from livepick.ledger.rows import Counts, MicrographRow
+from livepick.ledger.session_rows import RunRow
 from livepick.models.registry import MODELS
 from livepick.monitoring.drift_findings import findings_of
 from livepick.monitoring.drift_monitor import read_drift
@@ -200,13 +201,12 @@ def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
 
 def _verdict(runs: Sequence[RunRow]) -> str:
     """Return the outcome of the last model that the gate judged."""
-    judged = (run for run in runs if run.figures.get("verdict") is not None)
-    last = next(judged, None)
-    if last is None:
-        return ""
-    became = "picks" if last.state == "promoted" else "was kept aside"
-    champion = last.figures["verdict"]["champion"]
-    return f"Model {last.version} {became}, against model {champion}: {last.reason}."
+    for run in runs:
+        if run.judgement is not None:
+            became = "picks" if run.state == "promoted" else "was kept aside"
+            against = run.judgement.current
+            return f"Model {run.version} {became}, against model {against}: {run.reason}."
+    return ""
 
 
 def _training(

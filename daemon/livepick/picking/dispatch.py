@@ -258,7 +258,7 @@ class Dispatch:
                     message.fingerprint,
                     message.state,
                     reason=message.reason,
-                    figures=message.figures,
+                    judgement=message.judgement,
                 )
             case CtfFound(micrograph_id, content, figures):
                 if self._ledger.ctf_found(micrograph_id, content, figures):

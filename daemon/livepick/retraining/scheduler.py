@@ -26,12 +26,12 @@ state of the same run.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
+from livepick.core.contracts.judgement import Judgement
 from livepick.core.contracts.progress import Stage
 from livepick.core.contracts.run import RUNS
 from livepick.errors import (
@@ -42,7 +42,7 @@ from livepick.errors import (
     ProviderError,
 )
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import RunState
+from livepick.ledger.session_rows import RunState
 from livepick.models.registry import Bundle, Models
 from livepick.retraining.fingerprints import drift_fingerprint, is_of
 from livepick.retraining.instruments import Instruments
@@ -62,7 +62,7 @@ PAUSE_SECONDS = 30.0
 RESTARTS = 5
 """Number of restarts of a trainer killed in the same stage, before the run counts as failed."""
 
-RunChanged = Callable[[int, str, RunState, str, Mapping[str, Any]], None]
+RunChanged = Callable[[int, str, RunState, str, Judgement | None], None]
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Scheduler:
     submit
         Function that submits a micrograph to the workers.
     run_changed
-        Called with version, fingerprint, state, reason and figures of a run when they change.
+        Called with version, fingerprint, state, reason and judgement of a run when they change.
     command
         The trainer program; tests pass their own.
     """
@@ -317,11 +317,11 @@ class Scheduler:
         folder: Path,
         state: RunState,
         reason: str = "",
-        figures: Mapping[str, Any] | None = None,
+        judgement: Judgement | None = None,
     ) -> None:
         version = int(folder.name)
         self._states[version] = state
-        self._run_changed(version, self._fingerprint, state, reason, figures or {})
+        self._run_changed(version, self._fingerprint, state, reason, judgement)
 
     # --- new models --------------------------------------------------------------------------
 
@@ -359,7 +359,7 @@ class Scheduler:
             )
         state: RunState = "promoted" if decision.promote else "kept_aside"
         self._metrics.training_ended_as(state)
-        self._change(folder, state, decision.sentence, {"verdict": judgement.as_json()})
+        self._change(folder, state, decision.sentence, judgement)
         self._plan_for(self._settings)
 
     def _promote(self, bundle: Bundle, why: str) -> bool:

@@ -33,7 +33,8 @@ from livepick.errors import LivepickError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import Counts, MicrographRow, RunRow, Session
+from livepick.ledger.rows import Counts, MicrographRow
+from livepick.ledger.session_rows import RunRow, Session
 from livepick.models.promotions import Promotion
 from livepick.models.registry import MODELS, Models
 from livepick.models.summary import Entry, entries
@@ -266,7 +267,7 @@ def _training(bundle: Path, run: RunRow, *, drawn: bool) -> RunSummary:
         end=_ENDS[run.state],
         findings=read_findings(bundle),
         classes=read_classes(bundle),
-        gate=gate_of(run.figures),
+        gate=gate_of(run.judgement),
         curves_png=_embedded(bundle / CURVES) if drawn else "",
         classes_png=_embedded(bundle / CLASSES) if drawn else "",
     )

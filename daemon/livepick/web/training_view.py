@@ -1,9 +1,9 @@
 """Training data for the page: curves, 2D classes with verdicts, and the result of the gate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
@@ -19,7 +19,7 @@ from livepick.core.contracts.training_report import (
     read_findings,
 )
 from livepick.core.evaluation.model_comparison import Difference
-from livepick.ledger.rows import RunRow
+from livepick.ledger.session_rows import RunRow
 from livepick.models.registry import MODELS
 from livepick.monitoring.status import TrainingStatus
 from livepick.web.charts import Curves, curves
@@ -141,7 +141,7 @@ def view_training(config: Config, runs: Sequence[RunRow]) -> TrainingView:
             findings=read_findings(bundle),
             classes=read_classes(bundle),
             has_picture=(bundle / CLASSES).is_file(),
-            gate=gate_of(run.figures),
+            gate=gate_of(run.judgement),
         )
     return TrainingView()
 
@@ -184,11 +184,9 @@ def _epochs_so_far(folder: Path) -> tuple[Epoch, ...]:
     return tuple(epochs)
 
 
-def gate_of(figures: Mapping[str, Any]) -> GateView | None:
-    """Return the judgement in a run's figures; None if it is missing or from another version."""
-    try:
-        judgement = Judgement.from_json(figures["verdict"])
-    except (KeyError, ValueError):
+def gate_of(judgement: Judgement | None) -> GateView | None:
+    """Return the judgement of a run as the page shows it; None if there is none."""
+    if judgement is None:
         return None
     comparison = judgement.comparison
     return GateView(

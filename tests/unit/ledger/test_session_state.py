@@ -1,5 +1,27 @@
 """Runs, model and session are remembered."""
 
+import json
+import math
+
+import pytest
+
+from livepick.core.contracts.judgement import Judgement
+from livepick.core.evaluation.model_comparison import Comparison, Decision, Difference
+
+JUDGEMENT = Judgement(
+    candidate=1,
+    current=0,
+    decision=Decision(promote=True, outcome="better", sentence="it is better"),
+    comparison=Comparison(
+        average_precision=Difference(0.9, 0.7, 0.2, 0.1, 0.3),
+        precision=Difference(0.8, 0.8, 0.0, -0.1, 0.1),
+        picks=133,
+        particles=128,
+        micrographs=2,
+        own_average_precision=0.9,
+    ),
+)
+
 
 def test_runs_model_and_session_are_remembered(ledger, clock):
     """A resumed run keeps its start, the same model its date."""
@@ -7,17 +29,37 @@ def test_runs_model_and_session_are_remembered(ledger, clock):
     assert not ledger.session.use_model(0, "blob", "p")
     ledger.session.begin("s1")
     clock.now += 60
-    ledger.session.run_changed(1, "abc", "promoted", figures={"ap": 0.9})
+    ledger.session.run_changed(1, "abc", "promoted", judgement=JUDGEMENT)
     assert not ledger.session.use_model(0, "blob", "p")
 
     (run,) = ledger.reader.runs()
-    assert (run.state, run.started_at, run.ended_at, run.figures) == (
+    assert (run.state, run.started_at, run.ended_at, run.judgement) == (
         "promoted",
         1000.0,
         1060.0,
-        {"ap": 0.9},
+        JUDGEMENT,
     )
     assert (ledger.reader.model().kind, ledger.reader.model().since) == ("blob", 1000.0)
     assert ledger.session.begin("s1").started_at == 1000.0
     assert not ledger.session.use_model(1, "trained", "p")
     assert ledger.session.use_model(2, "blob", "another particle")
+
+
+def test_a_figure_that_is_not_known_comes_back_as_such(ledger):
+    """A candidate without labels of its own has no average precision on them."""
+    values = JUDGEMENT.as_json()
+    values["comparison"]["own_average_precision"] = math.nan
+    ledger.session.run_changed(1, "abc", "promoted", judgement=Judgement.from_json(values))
+
+    (run,) = ledger.reader.runs()
+    assert math.isnan(run.judgement.comparison.own_average_precision)
+
+
+@pytest.mark.parametrize("figures", [{}, {"verdict": None}, {"verdict": {"candidate": "x"}}])
+def test_a_judgement_of_another_livepick_is_left_out(ledger, figures):
+    """The rest of the run can be read."""
+    ledger.session.run_changed(2, "abc", "promoted", reason="it is better")
+    ledger.database.change("update run set figures = ?", json.dumps(figures))
+
+    (run,) = ledger.reader.runs()
+    assert (run.version, run.reason, run.judgement) == (2, "it is better", None)

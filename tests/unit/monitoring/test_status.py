@@ -23,7 +23,7 @@ def say(make_config):
 
     def look(*lines, reason=""):
         fingerprint = config.training_fingerprint()
-        ledger.session.run_changed(1, fingerprint, "running", reason=reason, figures={})
+        ledger.session.run_changed(1, fingerprint, "running", reason=reason)
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / "progress.jsonl").write_text(text)
         return read_status(config)

@@ -11,7 +11,8 @@ import pytest
 from livepick.core.contracts.job import CPU, Result, StageSeconds
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality
-from livepick.ledger.rows import Counts, RunRow
+from livepick.ledger.rows import Counts
+from livepick.ledger.session_rows import RunRow
 from livepick.models.registry import Models
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.picking.tasks import probe
@@ -92,11 +93,11 @@ class Session:
         """Stand in for the ledger."""
         return self.picks
 
-    def run_changed(self, version, fingerprint, state, reason, figures):
+    def run_changed(self, version, fingerprint, state, reason, judgement):
         """Stand in for the dispatch thread."""
         self.changes.append((version, state))
         others = [run for run in self.row if run.version != version]
-        self.row = [RunRow(version, fingerprint, state, reason, 0.0, None, figures), *others]
+        self.row = [RunRow(version, fingerprint, state, reason, 0.0, None, judgement), *others]
 
     def submit(self, job):
         """Stand in for the workers."""

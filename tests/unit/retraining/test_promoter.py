@@ -93,7 +93,7 @@ def test_a_worse_model_is_kept_aside_with_the_figures_that_say_why(tmp_path, mak
     assert "the new model is worse" in session.row[0].reason
     verdict = json.loads((tmp_path / "state/runs/0002/verdict.json").read_bytes())
     assert verdict["comparison"]["precision"]["candidate"] == pytest.approx(5 / 9)
-    assert session.row[0].figures == {"verdict": verdict}
+    assert session.row[0].judgement.as_json() == verdict
     sample = session.metrics.registry.get_sample_value
     assert sample("livepick_training_runs_total", {"result": "kept_aside"}) == 1
     assert sample("livepick_gate_precision", {"model": "champion"}) == 1

@@ -79,7 +79,7 @@ def test_it_says_what_became_of_the_session(make_config, land, ledger):
     land("good.mrc")
     land("empty.mrc", contrast=1.0)
     land("bad.mrc", error=MicrographError("it is a movie", "Give the sum."))
-    ledger.session.run_changed(1, "f", "failed", reason="no memory", figures={})
+    ledger.session.run_changed(1, "f", "failed", reason="no memory")
 
     words = words_of(html_of(make_config()))
 
@@ -97,7 +97,7 @@ def test_it_loads_nothing(make_config, land, ledger, put_bundle):
     land("a.mrc")
     bundle = put_bundle(Models(config.state.directory / MODELS), config, 1)
     (bundle / "curves.png").write_bytes(b"curves")
-    ledger.session.run_changed(1, "f", "promoted", reason="", figures={})
+    ledger.session.run_changed(1, "f", "promoted", reason="")
 
     html = html_of(config)
 

@@ -1,0 +1,71 @@
+"""The training runs, the model in use and the session as immutable values."""
+
+import contextlib
+import json
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from livepick.core.contracts.judgement import Judgement
+from livepick.ledger.columns import Columns
+
+__all__ = ["JUDGEMENT", "ModelInUse", "RunRow", "RunState", "Session"]
+
+JUDGEMENT = "verdict"
+"""Key of the judgement in the figures of a run."""
+
+RunState = Literal["running", "promoted", "kept_aside", "failed", "superseded"]
+"""``superseded``: ended by a newer edit of the config; continues if that edit is undone."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One training run."""
+
+    version: int
+    fingerprint: str
+    state: RunState
+    reason: str
+    started_at: float
+    ended_at: float | None
+    judgement: Judgement | None = None
+    """Judgement of the promotion gate. None: not judged, or by another version of livepick."""
+
+    @classmethod
+    def of(cls, row: Columns) -> Self:
+        """Return the run that a row describes."""
+        return cls(
+            row["version"],
+            row["fingerprint"],
+            row["state"],
+            row["reason"],
+            row["started_at"],
+            row["ended_at"],
+            _judgement_of(row),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInUse:
+    """The model currently used for picking."""
+
+    version: int
+    kind: str
+    since: float
+    """Unix seconds."""
+    particle: str = ""
+    """Fingerprint of the particle that the model was made for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The microscope session that this ledger belongs to."""
+
+    name: str
+    started_at: float
+    """Unix seconds."""
+
+
+def _judgement_of(row: Columns) -> Judgement | None:
+    with contextlib.suppress(KeyError, ValueError):
+        return Judgement.from_json(json.loads(row["figures"])[JUDGEMENT])
+    return None
