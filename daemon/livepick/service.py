@@ -5,14 +5,15 @@
     watcher ──Landed──► inbox ──► dispatch ──jobs──► engine (worker processes)
                           ▲         │  ▲ Finished       ▲ trial of a new model
                  Promoted │         ▼  └────────────────┤
-                       retrain    ledger, coordinates   │
+                     scheduler    ledger, coordinates   │
                           └─ trainer (a process) ─ bundle
 
-Watcher, dispatch, retrain and web have a thread each, and so have the search for CTF files and the
-monitoring of GPUs. The main thread handles signals, checks the config file for edits, and runs the
-supervisor, which reports the state of the service. Only the main thread applies a new config: it
-passes to each part the settings that the part needs. If a part ends unexpectedly, the service ends
-and systemd restarts it; every start recovers from the state on disk.
+Each of these parts has a thread: the watcher, the dispatch loop, the scheduler of retraining, the
+web server, the search for CTF files and the monitoring of GPUs. The main thread handles signals,
+checks the config file for edits, and runs the supervisor, which reports the state of the service.
+Only the main thread applies a new config: it passes to each part the settings that the part needs.
+If a part ends unexpectedly, the service ends and systemd restarts it; every start recovers from the
+state on disk.
 
 This is one file because it is the map of the program: what is made from what, and who calls whom.
 """
