@@ -1,4 +1,4 @@
-"""Files are whole or absent, and belong to whom the umask says."""
+"""Files are whole or absent, and get the permissions of the umask."""
 
 import os
 import stat
@@ -8,8 +8,8 @@ import pytest
 from livepick.host.atomic_files import write_atomically
 
 
-def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path):
-    """The unit's UMask=0027 keeps picks from the rest of the world."""
+def test_a_new_file_has_the_permissions_of_the_umask(tmp_path):
+    """With UMask=0027 in the unit, other users cannot read the picks."""
     before = os.umask(0o027)
     try:
         write_atomically(tmp_path / "picks.star", b"data")

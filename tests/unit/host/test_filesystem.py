@@ -1,4 +1,4 @@
-"""Which file system a path is on, as the kernel's list of mounts tells it."""
+"""Type of the file system of a path, from the kernel's list of mounts."""
 
 import os
 
@@ -26,20 +26,20 @@ def mounts(tmp_path, monkeypatch):
 
 
 def test_the_nearest_mount_counts(tmp_path, mounts):
-    """Also with blanks in its name, for what does not exist yet, and mounted over another."""
+    """Also if its name has blanks, the path does not exist yet, or it hides another mount."""
     (tmp_path / "a share").mkdir()
     mounts(("/", "ext4"), (tmp_path / "a share", "autofs"), (tmp_path / "a share", "nfs4"))
     assert file_system_type(tmp_path / "a share" / "new" / "file") == "nfs4"
     assert file_system_type(tmp_path) == "ext4"
 
 
-def test_without_a_list_it_is_unknown(tmp_path, monkeypatch):
-    """As on systems other than Linux."""
+def test_without_a_list_of_mounts_the_type_is_unknown(tmp_path, monkeypatch):
+    """Only Linux has one."""
     monkeypatch.setattr(filesystem, "_MOUNTS", tmp_path / "none")
     assert file_system_type(tmp_path) == ""
 
 
 @pytest.mark.parametrize(("kind", "network"), [("nfs4", True), ("cifs", True), ("ext4", False)])
 def test_network_file_systems_are_known_by_type(kind, network):
-    """Others write there at the same time."""
+    """Other machines may write to them at the same time."""
     assert is_network(kind) is network

@@ -1,4 +1,4 @@
-"""What NVML says of cards, and what becomes of it when the driver does not answer."""
+"""Figures of the cards from NVML, also when the driver does not answer."""
 # ruff: noqa: N802 - the names are NVML's
 
 import logging
@@ -14,10 +14,10 @@ SERIES = ("memory_used_bytes", "memory_size_bytes", "busy_ratio")
 
 
 class Driver:
-    """Stands in for pynvml: it has two cards, and fails where it is told to."""
+    """Replaces pynvml: it has two cards, and its functions fail on demand."""
 
     class NVMLError(Exception):
-        """What its functions raise."""
+        """Error that its functions raise."""
 
         def __init__(self, value, text="Driver Not Loaded"):
             super().__init__(text)
@@ -75,7 +75,7 @@ def cards(driver, clock, caplog):
 
 
 def series(metrics):
-    """Return the values that are exported of GPUs, by name and card."""
+    """Return the exported values of GPUs, by name and card."""
     return {
         (sample.name.removeprefix("livepick_gpu_"), sample.labels["gpu"]): sample.value
         for family in metrics.registry.collect()
@@ -85,7 +85,7 @@ def series(metrics):
 
 
 def test_each_card_has_its_figures(cards):
-    """Memory used and in all, and how busy it is, as the driver says."""
+    """Used memory, all memory, and load, as the driver reports them."""
     cards.query()
     metrics = Metrics()
     metrics.host.gpus(cards.present)
@@ -101,8 +101,8 @@ def test_each_card_has_its_figures(cards):
     }
 
 
-def test_a_driver_that_goes_takes_the_series_with_it_and_is_said_once(cards, driver, caplog):
-    """A last value that stays would look like a card that is well; and it may come back."""
+def test_without_its_driver_a_card_has_no_series_and_one_line_in_the_log(cards, driver, caplog):
+    """A last value that stays would look like a working card. The driver may come back."""
     metrics = Metrics()
     cards.query()
     metrics.host.gpus(cards.present)
@@ -138,7 +138,7 @@ def test_a_card_that_falls_off_the_bus_leaves_the_others(cards, driver, caplog):
 
 
 def test_a_figure_that_a_card_does_not_have_is_absent(cards, driver):
-    """A card split by MIG has no utilisation; its memory is told all the same."""
+    """A card split by MIG has no utilisation, but its memory is known."""
     driver.failing = {"rates": NOT_SUPPORTED}
     cards.query()
     metrics = Metrics()
@@ -147,8 +147,8 @@ def test_a_figure_that_a_card_does_not_have_is_absent(cards, driver):
     assert {name for name, _ in series(metrics)} == {"memory_used_bytes", "memory_size_bytes"}
 
 
-def test_a_driver_that_hangs_is_not_waited_for(cards, clock):
-    """What it said long ago is not told as if it were so now."""
+def test_figures_expire_while_the_driver_hangs(cards, clock):
+    """Old figures would look like current ones."""
     cards.query()
     clock.now += STALE_SECONDS - 1
     assert cards.present
@@ -157,7 +157,7 @@ def test_a_driver_that_hangs_is_not_waited_for(cards, clock):
 
 
 @pytest.mark.parametrize("what", ["init", "count"])
-def test_without_a_driver_nothing_is_told_and_nothing_said(cards, driver, caplog, what):
+def test_without_a_driver_there_are_no_figures_and_no_log_lines(cards, driver, caplog, what):
     driver.failing = {what: 12}
     cards.query()
 
@@ -165,7 +165,7 @@ def test_without_a_driver_nothing_is_told_and_nothing_said(cards, driver, caplog
     assert caplog.records == []
 
 
-def test_without_the_library_it_waits_to_be_stopped(caplog):
+def test_without_the_library_the_thread_waits_until_it_is_stopped(caplog):
     cards = Cards(None)
     cards.query()
     cards.stop()
@@ -176,8 +176,8 @@ def test_without_the_library_it_waits_to_be_stopped(caplog):
 
 
 @pytest.mark.skipif(nvml() is None, reason="nvidia-ml-py is missing (the extra gpu)")
-def test_the_real_library_has_what_is_asked_for():
-    """And on a machine without a driver it says nothing of cards, without a word in the log."""
+def test_the_real_library_has_all_functions_that_are_used():
+    """On a machine without a driver it reports no cards and logs nothing."""
     real = nvml()
     for name in vars(Driver):
         if name.startswith("nvml"):

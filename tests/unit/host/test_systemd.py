@@ -17,7 +17,7 @@ ANALYZE = shutil.which("systemd-analyze")
 
 @pytest.fixture
 def manager(tmp_path):
-    """Be the service manager's end of the socket."""
+    """Return the service manager's end of the socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(str(tmp_path / "notify"))
         channel.settimeout(1)
@@ -25,7 +25,7 @@ def manager(tmp_path):
 
 
 def test_messages_are_what_sd_notify_sends(manager):
-    """Each is one datagram; a reload carries the monotonic time that notify-reload asks for."""
+    """Each is one datagram; a reload has the monotonic time that notify-reload needs."""
     systemd = Systemd({"NOTIFY_SOCKET": manager.getsockname()})
 
     systemd.reloading()
@@ -40,7 +40,7 @@ def test_messages_are_what_sd_notify_sends(manager):
 
 
 def test_children_do_not_inherit_the_socket(manager):
-    """A worker that could say WATCHDOG=1 would keep a hung service alive."""
+    """A worker that sent WATCHDOG=1 would keep a hung service alive."""
     environment = {
         "NOTIFY_SOCKET": manager.getsockname(),
         "WATCHDOG_USEC": "120000000",
@@ -54,7 +54,7 @@ def test_children_do_not_inherit_the_socket(manager):
 
 
 def test_without_a_manager_nothing_is_sent_and_nothing_fails():
-    """On a terminal the same calls do nothing; a manager that is gone is a warning."""
+    """On a terminal the calls do nothing; if the manager is gone, they log a warning."""
     Systemd({}).ready()
     Systemd({"NOTIFY_SOCKET": "/nonexistent/socket"}).ready()
 
@@ -62,9 +62,9 @@ def test_without_a_manager_nothing_is_sent_and_nothing_fails():
 @pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
 @pytest.mark.parametrize("name", UNITS)
 def test_units_are_valid_and_hardened(name, tmp_path):
-    """Systemd knows every line (by itself it only warns), and rates the exposure as OK."""
+    """Systemd knows every line (by default it only warns), and rates the exposure as OK."""
     unit = tmp_path / name
-    # verify wants to see the program.
+    # verify fails if the program does not exist
     text = (DEPLOY / name).read_text()
     unit.write_text(text.replace("/opt/livepick/bin/livepick", "/bin/true"))
     commands = (
@@ -81,7 +81,7 @@ def test_units_are_valid_and_hardened(name, tmp_path):
 
 
 def test_the_template_differs_by_its_names_only():
-    """Both units keep the same promises: type, watchdog, restarts, hardening."""
+    """Type, watchdog, restarts and hardening are the same in both units."""
     one, many = (
         [line for line in (DEPLOY / name).read_text().splitlines() if not line.startswith("#")]
         for name in UNITS

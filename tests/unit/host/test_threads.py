@@ -1,4 +1,4 @@
-"""What the main thread hears of signals and of other threads."""
+"""Events of the main thread: signals, and the ends of other threads."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ from livepick.host.threads import Ended, Threads
 
 
 def test_the_end_of_a_thread_is_an_event():
-    """An error that ended it comes with it."""
+    """The event holds the error that ended it."""
     error = ValueError("broken")
 
     def fail():
@@ -34,7 +34,7 @@ def test_a_signal_is_an_event():
     assert not threads.has_event
 
 
-def test_a_thread_that_does_not_end_is_not_waited_for():
+def test_waiting_for_a_thread_has_a_limit():
     """The program exits without it: its threads are daemons."""
     stop = threading.Event()
     threads = Threads()

@@ -1,4 +1,4 @@
-"""What the supervisor calls a problem, how grave it is, and in which order it says so."""
+"""Problems, their severity and order, and the metrics that the supervisor sets."""
 
 import errno
 import os
@@ -66,13 +66,13 @@ class Parts:
         return self.supervisor._problems()
 
     def sample(self, name, **labels):
-        """Return what a metric says."""
+        """Return the value of a metric."""
         return self.metrics.registry.get_sample_value(f"livepick_{name}", labels)
 
 
 @pytest.fixture
 def parts(make_config):
-    """Return a supervisor of parts that are all well."""
+    """Return a supervisor whose parts are all healthy."""
     return Parts(make_config())
 
 
@@ -99,12 +99,12 @@ def lose_gpu(parts):
     parts.supervisor.use_provider("CPUExecutionProvider")
 
 
-def test_all_well_is_no_problem(parts):
+def test_healthy_parts_have_no_problem(parts):
     assert parts.problems == ()
 
 
-def test_a_folder_that_nobody_has_looked_at_yet_is_not_gone(make_config, ledger):
-    """In the first moments of the service, which a file system that hangs may draw out."""
+def test_a_folder_that_has_not_been_checked_yet_is_not_missing(make_config, ledger):
+    """A file system that hangs delays the first check."""
     parts = Parts(make_config(), ledger)
     parts.folder.available = None
     parts.supervisor.beat()
@@ -124,7 +124,7 @@ def test_a_folder_that_nobody_has_looked_at_yet_is_not_gone(make_config, ledger)
     ],
 )
 def test_each_problem_has_its_level_and_a_remedy(parts, breaks, level, words):
-    """Bad is what keeps picks from appearing; with all else picking goes on."""
+    """A problem is bad if it stops picks from appearing; otherwise picking continues."""
     breaks(parts)
     (problem,) = parts.problems
 
@@ -133,8 +133,8 @@ def test_each_problem_has_its_level_and_a_remedy(parts, breaks, level, words):
     assert problem.remedy.endswith(".")
 
 
-def test_the_gravest_is_said_first_and_the_gpu_last(parts):
-    """Whatever broke first."""
+def test_the_most_severe_problem_comes_first_and_the_gpu_last(parts):
+    """The order does not depend on what broke first."""
     for breaks in (lose_gpu, drift, refuse_output, lose_folder):
         breaks(parts)
 
@@ -142,8 +142,8 @@ def test_the_gravest_is_said_first_and_the_gpu_last(parts):
     assert "GPU" in parts.problems[-1].sentence
 
 
-def test_a_restart_knows_when_a_run_last_ended_so(make_config, ledger, clock):
-    """Else a failure long mended would raise its alert again, or a new one would be silent."""
+def test_a_restart_restores_when_a_run_last_ended_with_each_result(make_config, ledger, clock):
+    """Otherwise an old failure would fire its alert again, or a new one would not."""
     for version, state in enumerate(("promoted", "failed", "promoted", "failed"), start=1):
         clock.now = 1000.0 * version
         ledger.session.run_changed(version, "abc", state)
@@ -157,8 +157,8 @@ def test_a_restart_knows_when_a_run_last_ended_so(make_config, ledger, clock):
 @pytest.mark.parametrize(
     ("breaks", "gauge"), [(refuse_output, "output_writable"), (refuse_ledger, "state_writable")]
 )
-def test_what_takes_no_writes_is_seen_in_the_metrics(make_config, ledger, breaks, gauge):
-    """Each by a gauge of its own: while the ledger waits, all other figures stand still."""
+def test_a_folder_that_cannot_be_written_shows_in_the_metrics(make_config, ledger, breaks, gauge):
+    """Each has a gauge of its own: without the ledger, no other figure changes."""
     parts, told = Parts(make_config(), ledger), []
     for break_it in (lambda _: None, breaks):
         break_it(parts)
@@ -168,8 +168,8 @@ def test_what_takes_no_writes_is_seen_in_the_metrics(make_config, ledger, breaks
     assert told == [1, 0]
 
 
-def test_empty_micrographs_in_a_row_are_what_the_ledger_has(make_config, ledger):
-    """As on the page: a restart loses none, and none is left when they are picked again."""
+def test_empty_micrographs_in_a_row_are_counted_in_the_ledger(make_config, ledger):
+    """As on the page: a restart keeps the count, and picking one again corrects it."""
 
     def pick(name, *scores, content=1):
         ledger.arrivals.landed(Path("/m"), Path(name), FileVersion(100, content, 7), 900.0)
@@ -183,8 +183,8 @@ def test_empty_micrographs_in_a_row_are_what_the_ledger_has(make_config, ledger)
     assert [pick("c.mrc", 0.9, content=2), pick("d.mrc")] == [0, 1]
 
 
-def test_verdicts_of_the_ledger_are_seen_with_the_ctf(make_config, ledger):
-    """A sidecar comes later, and the verdict at the first picks is not the last word."""
+def test_verdicts_in_the_metrics_include_the_ctf(make_config, ledger):
+    """A CTF file comes later, and changes the verdict at the first picks."""
     for name in ("a.mrc", "b.mrc"):
         ledger.arrivals.landed(Path("/m"), Path(name), FileVersion(100, 1, 7), 900.0)
     for claim in ledger.claim(2):
@@ -201,8 +201,8 @@ def test_verdicts_of_the_ledger_are_seen_with_the_ctf(make_config, ledger):
     assert parts.sample("latest_micrographs", state="waiting") == 1
 
 
-def test_a_restart_goes_on_with_the_session_that_collected(make_config, ledger):
-    """Not with what was there at the start, which the ledger has, too."""
+def test_a_restart_continues_with_the_landings_of_the_session(make_config, ledger):
+    """Files that were there at the start do not count, although they are in the ledger."""
     ledger.arrivals.landed(Path("/m"), Path("a.mrc"), FileVersion(100, 1, 7), 5000.0)
     ledger.arrivals.collected([900.0, 960.0])
     parts = Parts(make_config(), ledger)
@@ -212,8 +212,8 @@ def test_a_restart_goes_on_with_the_session_that_collected(make_config, ledger):
     assert parts.sample("micrograph_gap_seconds") == 60
 
 
-def test_the_room_of_all_folders_is_known_to_page_and_gauges(parts, tmp_path):
-    """Those that are written to are looked at here, the watched ones by their own thread."""
+def test_the_free_space_of_all_folders_is_exported(parts, tmp_path):
+    """The supervisor checks the folders it writes to; the watcher checks its own."""
     (tmp_path / "out").mkdir()
     parts.supervisor._check_disks()
     disks = parts.supervisor._disks()

@@ -1,0 +1,80 @@
+"""Metrics of picking: micrographs, particles, times, workers."""
+
+import dataclasses
+
+from results import result
+
+from livepick.core.imaging.quality import Quality
+from livepick.ledger.rows import Counts
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.metrics.picking import LATEST_STATES
+
+
+def test_a_picked_micrograph_counts_its_particles_scores_and_times():
+    """One with picks is ``picked``; one without is ``empty``, which is a success too."""
+    metrics = Metrics()
+    metrics.picking.picked(
+        result(scores=(0.9, 0.4, 0.1), threshold=0.2), latency_seconds=12, export_seconds=0.01
+    )
+    metrics.picking.picked(result(scores=(0.1,)), latency_seconds=15, export_seconds=0.01)
+    sample = metrics.registry.get_sample_value
+
+    assert sample("livepick_micrographs_total", {"state": "picked"}) == 1
+    assert sample("livepick_micrographs_total", {"state": "empty"}) == 1
+    assert sample("livepick_particles_total") == 2
+    assert sample("livepick_particle_score_bucket", {"le": "0.45"}) == 1
+    assert sample("livepick_particles_per_micrograph_bucket", {"le": "0.0"}) == 1
+    assert sample("livepick_end_to_end_latency_seconds_count") == 2
+    assert sample("livepick_stage_duration_seconds_count", {"stage": "export"}) == 2
+    assert sample("livepick_inference_provider_active", {"provider": "CPUExecutionProvider"}) == 1
+
+
+def test_a_micrograph_that_is_picked_again_is_not_counted_twice():
+    """Otherwise an edit of the threshold would make 24 empty micrographs of 12."""
+    metrics = Metrics()
+    bad = dataclasses.replace(result(scores=(0.1,)), quality=Quality(0.9, None))
+    for latency_seconds in (12, None, None):
+        metrics.picking.picked(bad, latency_seconds=latency_seconds, export_seconds=0.01)
+    sample = metrics.registry.get_sample_value
+
+    assert sample("livepick_micrographs_total", {"state": "empty"}) == 1
+    assert sample("livepick_micrographs_total", {"state": "repicked"}) == 2
+    assert sample("livepick_micrograph_quality_verdicts_total", {"verdict": "bad"}) == 1
+    assert sample("livepick_micrograph_masked_fraction_count") == 1
+    assert sample("livepick_end_to_end_latency_seconds_count") == 1
+    assert sample("livepick_stage_duration_seconds_count", {"stage": "read"}) == 3
+
+
+def test_the_latest_micrographs_are_counted_by_outcome(micrograph_row):
+    """Counts are replaced, not added: they describe the ledger as it is now."""
+    metrics = Metrics()
+    rows = [
+        dataclasses.replace(micrograph_row(1), state="failed", pick_count=None),
+        dataclasses.replace(micrograph_row(2), pick_count=0, quality_verdict="bad"),
+        dataclasses.replace(micrograph_row(3), pick_count=4, quality_verdict="good"),
+        dataclasses.replace(micrograph_row(4), state="queued", pick_count=None),
+    ]
+    rows[0] = dataclasses.replace(rows[0], quality_verdict=None)
+    rows[3] = dataclasses.replace(rows[3], quality_verdict=None)
+    verdicts = {"good": 7, "doubtful": 2, "bad": 1}
+    metrics.picking.session_so_far(particles=4, verdicts=verdicts, latest=rows, empty_in_row=1)
+    sample = metrics.registry.get_sample_value
+
+    for state in LATEST_STATES:
+        assert sample("livepick_latest_micrographs", {"state": state}) == 1
+    for verdict, latest, session in (("good", 1, 7), ("doubtful", 0, 2), ("bad", 1, 1)):
+        labels = {"verdict": verdict}
+        assert sample("livepick_latest_quality_verdicts", labels) == latest
+        assert sample("livepick_ledger_quality_verdicts", labels) == session
+
+
+def test_workers_are_busy_as_long_as_there_is_picking():
+    """The engine gets more jobs than it has workers, so that none has to wait for its next."""
+    metrics = Metrics()
+    metrics.picking.restore(last_picked_at=0, workers=2)
+    busy = []
+    for picking in (0, 1, 4):
+        metrics.picking.queue(Counts(picking=picking), None)
+        busy.append(metrics.registry.get_sample_value("livepick_workers", {"state": "busy"}))
+
+    assert busy == [0, 1, 2]
