@@ -45,14 +45,14 @@ def card(version=0, kind="blob"):
 
 
 def find_two(job):
-    """Two particles above the threshold and one below, by the model of the job."""
+    """Return two picks above the threshold and one below, by the model of the job."""
     version = int(job.bundle.name)
     threshold = 0.5 if job.threshold is None else job.threshold
     return result(version=version, kind="trained" if version else "blob", threshold=threshold)
 
 
 class Recorder:
-    """Instruments that remember."""
+    """Instruments that record the calls."""
 
     def __init__(self):
         self.calls = Counter()
@@ -90,7 +90,7 @@ class Recorder:
 
 
 class Session:
-    """A dispatch loop in a thread, and what it works with."""
+    """A dispatch loop in a thread, with everything that it uses."""
 
     def __init__(self, folder, work=find_two, engine=None, *, tables=False, **model):
         self.inbox = Inbox()

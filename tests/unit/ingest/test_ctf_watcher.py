@@ -55,8 +55,8 @@ def search(ledger):
     return len(messages)
 
 
-def test_a_text_that_comes_late_is_found_and_judged(ledger, tmp_path):
-    """Until then there is nothing; afterwards it is not looked for again."""
+def test_ctf_file_written_after_picking_is_found_and_judged(ledger, tmp_path):
+    """Before, the micrograph has no CTF; afterwards, it is not searched again."""
     number = pick(ledger, tmp_path, "a.mrc")
     assert search(ledger) == 0
     assert ledger.reader.get(number).ctf is None
@@ -70,8 +70,8 @@ def test_a_text_that_comes_late_is_found_and_judged(ledger, tmp_path):
     assert search(ledger) == 0
 
 
-def test_the_figures_outlive_a_second_picking_and_not_a_new_content(ledger, tmp_path):
-    """Another model sees the same exposure; another content is another exposure."""
+def test_ctf_figures_survive_repicking_but_not_new_content(ledger, tmp_path):
+    """New content is another exposure."""
     number = pick(ledger, tmp_path, "a.mrc")
     assert ledger.ctf_found(number, 1, CtfFigures(11000.0, 10000.0, 0.0, 20.0))
     ledger.requeue.stale(1, repick="all", threshold=0.5)
@@ -85,8 +85,8 @@ def test_the_figures_outlive_a_second_picking_and_not_a_new_content(ledger, tmp_
     assert not ledger.ctf_found(number, 1, CtfFigures(11000.0, 10000.0, 0.0, 4.0))
 
 
-def test_a_damaged_text_is_told_once(ledger, tmp_path, caplog):
-    """And costs the micrograph nothing."""
+def test_damaged_ctf_file_is_logged_once(ledger, tmp_path, caplog):
+    """The micrograph is not affected."""
     pick(ledger, tmp_path, "a.mrc")
     (tmp_path / "a.txt").write_text(CTFFIND.format(resolution=4).replace("10864.0", "?"))
     with Database.read_only(ledger.database.path) as database:

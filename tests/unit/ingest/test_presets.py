@@ -1,4 +1,4 @@
-"""Which files are micrographs."""
+"""Presets: which files are micrographs."""
 
 from pathlib import Path
 
@@ -39,14 +39,14 @@ TREES = {
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_a_preset_tells_micrographs_from_what_is_written_beside_them(preset: str) -> None:
+def test_presets_distinguish_micrographs_from_other_files(preset: str) -> None:
     micrographs, others = TREES[preset]
     chosen = rules(preset=preset)
     assert [name for name in micrographs if not chosen.selects(name)] == []
     assert [name for name in others if chosen.selects(name)] == []
 
 
-def test_names_that_are_on_their_way_are_no_images() -> None:
+def test_names_of_files_in_transfer_are_not_image_names() -> None:
     for name in ("a.mrc", "b.MRC", "c.tif", "d.Tiff"):
         assert is_image_name(name)
     for name in ("a.mrcs", ".a.mrc", ".a.mrc.X1y2Zz", "a.mrc.part", "a.mrc.tmp", "a.eer", "mrc"):
@@ -66,7 +66,7 @@ def test_globs_of_the_config_replace_those_of_the_preset() -> None:
     ] == ["good/a/b.mrc", "q.TIF"]
 
 
-def test_globs_may_hold_what_means_something_in_a_regular_expression() -> None:
+def test_globs_may_contain_regular_expression_characters() -> None:
     chosen = rules(include=["a(1)+.mrc", "[!a]?.mrc", "[ab"], exclude=[])
     assert chosen.selects("a(1)+.mrc")
     assert chosen.selects("sub/bc.mrc")
@@ -75,7 +75,7 @@ def test_globs_may_hold_what_means_something_in_a_regular_expression() -> None:
     assert not chosen.selects("a1.mrc")
 
 
-def test_a_glob_that_cannot_be_is_the_users_to_mend() -> None:
+def test_invalid_glob_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="z-a"):
         rules(include=["[z-a].mrc"])
 
@@ -91,7 +91,7 @@ def test_sidecars_are_required_or_forbidden() -> None:
     assert relion.images_beside("a/X.mrc") == []
 
 
-def test_an_unweighted_sum_gives_way_to_the_weighted_one_beside_it() -> None:
+def test_unweighted_sum_is_left_out_if_a_weighted_one_exists() -> None:
     motioncor = rules(preset="motioncor")
     assert motioncor.gives_way("X.mrc", {"X_DW.mrc"}.__contains__)
     assert not motioncor.gives_way("X_DW.mrc", {"X_DW.mrc"}.__contains__)

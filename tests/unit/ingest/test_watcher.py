@@ -1,4 +1,4 @@
-"""Real files in a real folder: what lands, once each, and nothing that is not complete."""
+"""The watcher, with real files: each complete file lands once, and no other."""
 
 import logging
 import os
@@ -49,7 +49,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 @dataclass
 class Scene:
-    """A watched folder, and what its watcher said."""
+    """A watched folder, and the messages of its watcher."""
 
     root: Path
     watcher: Watcher
@@ -64,17 +64,17 @@ class Scene:
         return {str(m.relative): m.reason for m in self.messages if isinstance(m, SetAside)}
 
     def roots(self) -> list[bool]:
-        """Return the states that the folder went through."""
+        """Return the availability of the folder, message by message."""
         return [m.available for m in self.messages if isinstance(m, RootState)]
 
     def wait_for(self, *names: str) -> None:
-        """Wait until these have landed, and assert that nothing else has, or twice."""
+        """Wait until these have landed; assert that each landed once, and nothing else."""
         until(lambda: len(self.messages) > len(names), f"{names}, landed {self.landed()}")
         until(lambda: set(names) <= set(self.landed()), f"{names}, landed {self.landed()}")
         assert sorted(self.landed()) == sorted(names)
 
     def wait_until_watched(self) -> None:
-        """Wait until the watcher has found the folder and listed it once."""
+        """Wait until the watcher has found the folder and scanned it once."""
         until(lambda: self.watcher.health().last_scan_at > 0, "the first scan")
 
 
@@ -100,7 +100,7 @@ def watched(
 
 @pytest.fixture(params=["inotify", "poll"])
 def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
-    """Watch a folder, with events that tell of each file at once, or with scans alone."""
+    """Watch a folder, with events for each file or with scans only."""
     rescan = 3600 if request.param == "inotify" else 0.2
     with watched(tmp_path, mode=request.param, rescan_seconds=rescan) as scene:
         scene.wait_until_watched()
@@ -108,12 +108,12 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
 
 
 @pytest.mark.parametrize(("mode", "rescan_seconds"), [("inotify", 3600), ("poll", 0.2)])
-def test_what_the_first_listing_found_is_marked_so(
+def test_files_in_the_first_listing_are_marked(
     tmp_path: Path, mode: str, rescan_seconds: float
 ) -> None:
-    """Nobody knows for how long it had been there; of what comes later one does, new content too.
+    """Their age is unknown. Files that come later are not marked, nor is new content.
 
-    A file that the ledger knows is not found anew.
+    A file that the ledger knows is not reported again.
     """
     for name in ("old.mrc", "known.mrc"):
         (tmp_path / name).write_bytes(WHOLE)
@@ -159,7 +159,7 @@ def test_a_file_written_slowly_in_place_lands_when_it_is_whole(scene: Scene) -> 
     scene.wait_for("slow.mrc")
 
 
-def test_a_file_whose_header_comes_last_is_not_yet_and_never_corrupt(scene: Scene) -> None:
+def test_file_whose_header_comes_last_is_never_set_aside(scene: Scene) -> None:
     with (scene.root / "mc2.mrc").open("wb", buffering=0) as file:
         file.seek(1024)
         file.write(PIXELS)
@@ -227,8 +227,8 @@ def test_replaced_content_lands_again_with_its_version(scene: Scene) -> None:
     assert first.version != second.version == FileVersion.of(path.stat())
 
 
-def test_the_dance_of_relion_and_motioncor_ends_with_the_weighted_image(tmp_path: Path) -> None:
-    """X.mrc is the unweighted sum, goes away, and X_DW.mrc becomes X.mrc; X.star comes last."""
+def test_renames_of_relion_and_motioncor_end_with_the_weighted_image(tmp_path: Path) -> None:
+    """X.mrc is first the unweighted sum, and X_DW.mrc is renamed to it; X.star comes last."""
     with watched(tmp_path, preset="relion") as scene:
         scene.wait_until_watched()
         (tmp_path / "X.mrc").write_bytes(WHOLE)
@@ -244,7 +244,7 @@ def test_the_dance_of_relion_and_motioncor_ends_with_the_weighted_image(tmp_path
         assert landed.version == FileVersion.of((tmp_path / "X.mrc").stat())
 
 
-def test_motioncor_gives_the_weighted_image_if_there_is_one(tmp_path: Path) -> None:
+def test_motioncor_preset_prefers_the_weighted_image(tmp_path: Path) -> None:
     with watched(tmp_path, preset="motioncor") as scene:
         scene.wait_until_watched()
         for name in ("X.mrc", "X_DW.mrc", "X_ODD.mrc", "Y.mrc"):
@@ -252,7 +252,7 @@ def test_motioncor_gives_the_weighted_image_if_there_is_one(tmp_path: Path) -> N
         scene.wait_for("X_DW.mrc", "Y.mrc")
 
 
-def test_a_forbidding_sidecar_is_waited_for(tmp_path: Path) -> None:
+def test_file_waits_until_its_forbidden_sidecar_is_removed(tmp_path: Path) -> None:
     with watched(tmp_path, preset="cryoem-services") as scene:
         scene.wait_until_watched()
         (tmp_path / "X.tmp").touch()
@@ -263,7 +263,7 @@ def test_a_forbidding_sidecar_is_waited_for(tmp_path: Path) -> None:
         scene.wait_for("Y.mrc", "X.mrc")
 
 
-def test_bad_files_are_set_aside_each_with_its_reason_and_come_back_when_mended(
+def test_bad_files_are_set_aside_with_a_reason_and_land_when_fixed(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "movie.mrc").write_bytes(header(depth=40) + PIXELS)
@@ -289,7 +289,7 @@ def test_bad_files_are_set_aside_each_with_its_reason_and_come_back_when_mended(
 
 
 @pytest.mark.parametrize("mode", ["inotify", "poll"])
-def test_a_vanished_folder_is_a_state_and_its_return_is_noticed(tmp_path: Path, mode: str) -> None:
+def test_loss_and_return_of_a_folder_are_reported(tmp_path: Path, mode: str) -> None:
     root = tmp_path / "share"
     root.mkdir()
     (root / "a.mrc").write_bytes(WHOLE)
@@ -309,8 +309,8 @@ def test_a_vanished_folder_is_a_state_and_its_return_is_noticed(tmp_path: Path, 
         scene.wait_for("a.mrc", "b.mrc", "c.mrc")
 
 
-def test_a_folder_made_anew_is_watched_by_new_events(tmp_path: Path) -> None:
-    """An inotify watch clings to the old folder; the next scan here is an hour away."""
+def test_recreated_folder_gets_new_events(tmp_path: Path) -> None:
+    """An inotify watch stays with the old folder; the next scan here is an hour away."""
     root = tmp_path / "share"
     root.mkdir()
     with watched(root) as scene:
@@ -323,7 +323,7 @@ def test_a_folder_made_anew_is_watched_by_new_events(tmp_path: Path) -> None:
         scene.wait_for("a.mrc")
 
 
-def test_a_folder_that_appears_later_is_picked_up(tmp_path: Path) -> None:
+def test_folder_created_later_is_watched(tmp_path: Path) -> None:
     root = tmp_path / "later"
     with watched(root, rescan_seconds=0.2) as scene:
         until(lambda: scene.roots() == [False], "the first state")
@@ -333,7 +333,7 @@ def test_a_folder_that_appears_later_is_picked_up(tmp_path: Path) -> None:
         assert scene.roots() == [False, True]
 
 
-def test_an_unmounted_share_reads_as_an_empty_folder_and_is_no_empty_session(
+def test_unmounted_share_is_unavailable_and_not_empty(
     tmp_path: Path,
 ) -> None:
     known = {(tmp_path, Path("a.mrc")): FileVersion(1, 2, 3)}
@@ -343,10 +343,10 @@ def test_an_unmounted_share_reads_as_an_empty_folder_and_is_no_empty_session(
         scene.wait_for("b.mrc")
 
 
-def test_a_file_that_was_gone_and_returns_unchanged_is_sent_again(
+def test_file_that_returns_unchanged_is_sent_again(
     scene: Scene, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A job that found it gone has failed; the ledger knows whether it needs it."""
+    """A job that found it missing has failed; the ledger knows whether it needs it."""
     path, away = scene.root / "x.mrc", tmp_path_factory.mktemp("outside") / "x.mrc"
     path.write_bytes(WHOLE)
     scene.wait_for("x.mrc")
@@ -367,7 +367,7 @@ def test_two_thousand_files_at_once_land_once_each(scene: Scene) -> None:
 
 
 def test_dead_threads_of_watchdog_are_replaced(tmp_path: Path) -> None:
-    """Files that came in between are found by the scan that follows."""
+    """Files that came in between are found by the next scan."""
     with watched(tmp_path) as scene:
         scene.wait_until_watched()
         notifier = scene.watcher._watched[0]._notifier
@@ -381,8 +381,8 @@ def test_dead_threads_of_watchdog_are_replaced(tmp_path: Path) -> None:
         scene.wait_for("a.mrc", "b.mrc")
 
 
-def test_events_are_counted_by_what_they_were(tmp_path: Path) -> None:
-    """Also those of files that are no micrographs."""
+def test_events_are_counted_by_type(tmp_path: Path) -> None:
+    """Events for files that are not micrographs count too."""
     with watched(tmp_path) as scene:
         scene.wait_until_watched()
         (tmp_path / "a").write_bytes(b"text")
@@ -391,7 +391,7 @@ def test_events_are_counted_by_what_they_were(tmp_path: Path) -> None:
         until(lambda: scene.watcher.health().events == FileEvents(1, 1, 1, 1), "four events")
 
 
-def test_an_overflow_brings_a_scan(tmp_path: Path) -> None:
+def test_overflow_causes_a_scan(tmp_path: Path) -> None:
     with watched(tmp_path) as scene:
         scene.wait_until_watched()
         before = scene.watcher.health().last_scan_at
@@ -402,7 +402,7 @@ def test_an_overflow_brings_a_scan(tmp_path: Path) -> None:
         assert scene.watcher.health().overflows == 1
 
 
-def test_links_are_left_alone_unless_the_config_follows_them(
+def test_links_are_ignored_unless_the_config_follows_them(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     outside = tmp_path_factory.mktemp("outside")
@@ -426,8 +426,8 @@ def test_links_are_left_alone_unless_the_config_follows_them(
     BINDFS is None or UMOUNT is None or not os.access("/dev/fuse", os.W_OK),
     reason="needs bindfs and /dev/fuse: a mount that others write to from behind",
 )
-def test_a_mount_that_others_write_to_is_polled_and_may_go_and_come(tmp_path: Path) -> None:
-    """Inotify hears nothing of it, as of NFS and SMB; unmounted it reads as an empty folder."""
+def test_network_mount_is_polled_and_may_be_unmounted(tmp_path: Path) -> None:
+    """Writes by other machines cause no event; an unmounted share looks empty."""
     assert BINDFS
     assert UMOUNT
     behind, mount = tmp_path / "behind", tmp_path / "mount"
@@ -460,8 +460,8 @@ def test_names_are_arbitrary_bytes(scene: Scene) -> None:
     scene.wait_for(name)
 
 
-def test_a_failing_receiver_does_not_end_the_watch(tmp_path: Path) -> None:
-    """Watching goes on after an unforeseen failure, and counts it."""
+def test_failing_receiver_does_not_stop_the_watcher(tmp_path: Path) -> None:
+    """Watching continues after an unexpected failure, and counts it."""
     received: list[Message] = []
 
     def send(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""The session that the tests of dispatching share."""
+"""The session that the tests of the dispatch loop share."""
 
 import pytest
 from dispatch_session import Session
@@ -20,7 +20,7 @@ def _in_a_hurry(monkeypatch):
 
 @pytest.fixture
 def session(tmp_path, _in_a_hurry):
-    """Return a function that makes a session in ``tmp_path``; the last one is ended for us."""
+    """Return a function that makes a session in ``tmp_path``; the last one is closed at the end."""
     made = []
 
     def make(*args, **kwargs):

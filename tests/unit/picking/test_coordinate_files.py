@@ -1,4 +1,4 @@
-"""RELION STAR files, as another program reads them."""
+"""RELION STAR files that we write, as another program reads them."""
 
 import errno
 from pathlib import Path
@@ -37,7 +37,7 @@ def visible(relative, root=ROOT):
 
 
 def test_coordinates_have_relions_columns(star):
-    """The same as those of a file that RELION wrote, in the same order and types."""
+    """Columns, order and types are those of a file that RELION wrote."""
     star.write(ROOT, Path("a.mrc"), picks((839.125, 19.979, 0.625)), version=1, kind="trained")
 
     ours, theirs = starfile.read(star.directory / "a_autopick.star"), starfile.read(RELION)
@@ -46,8 +46,8 @@ def test_coordinates_have_relions_columns(star):
     np.testing.assert_allclose(ours.to_numpy()[0], [839.125, 19.979, 0.625, 0, 0], atol=1e-5)
 
 
-def test_coordinates_come_back_as_they_were(star):
-    """Of a large detector, to a ten-thousandth of a pixel."""
+def test_coordinates_are_read_back_unchanged(star):
+    """The precision is a ten-thousandth of a pixel, also for a large detector."""
     given = picks((11519.87, 8183.91, 1.0), (0.0, 0.125, 0.02))
     star.write(ROOT, Path("a.mrc"), given, version=1, kind="trained")
 
@@ -56,8 +56,8 @@ def test_coordinates_come_back_as_they_were(star):
     np.testing.assert_allclose(read.y_px, given.y_px, atol=1e-4)
 
 
-def test_no_picks_are_a_file_without_rows(star):
-    """It says that the micrograph was looked at."""
+def test_micrograph_without_picks_has_a_file_without_rows(star):
+    """The file shows that the micrograph was picked."""
     star.write(ROOT, Path("a.mrc"), picks(), version=0, kind="blob")
 
     table = starfile.read(star.directory / "a_autopick.star")
@@ -65,8 +65,8 @@ def test_no_picks_are_a_file_without_rows(star):
     assert "rlnCoordinateX" in table.columns
 
 
-def test_the_comments_say_the_model_and_do_not_mislead_relion(star):
-    """RELION takes ``data_``, ``loop_`` and ``# version`` for its own wherever they stand."""
+def test_comments_name_the_model_and_contain_no_star_keyword(star):
+    """RELION recognizes ``data_``, ``loop_`` and ``# version`` anywhere in a line."""
     star.write(ROOT, Path("a.mrc"), picks((1, 2, 0.5)), version=7, kind="trained")
     star.write_list([visible("a.mrc")])
 
@@ -80,7 +80,7 @@ def test_the_comments_say_the_model_and_do_not_mislead_relion(star):
     assert "model 7 (trained)" in (star.directory / "a_autopick.star").read_text()
 
 
-def test_the_tree_is_mirrored(star):
+def test_folder_tree_is_mirrored(star):
     """Two micrographs of one name in different folders have their own files."""
     for folder, x in (("one", 1.0), ("two", 2.0)):
         star.write(ROOT, Path(folder, "a.b.mrc"), picks((x, 0, 0.5)), version=0, kind="blob")
@@ -98,14 +98,14 @@ def test_the_tree_is_mirrored(star):
     ],
 )
 def test_several_watched_folders_do_not_collide(tmp_path, roots, branches):
-    """Each has a folder with its name, with its parents' too where names are the same."""
+    """Each has a folder with its own name, and its parents' names where those are equal."""
     star = CoordinateFiles(tmp_path, [Path(root) for root in roots])
     places = [star.place(Path(root), Path("a.mrc")) for root in roots]
     assert places == [tmp_path / branch / "a_autopick.star" for branch in branches]
 
 
-def test_the_list_names_micrographs_and_their_coordinates(star):
-    """With spaces too; the same again is not written again."""
+def test_list_names_micrographs_and_their_coordinates(star):
+    """Names may contain spaces; an unchanged list is not written again."""
     entries = [visible("a.mrc"), visible("grid 1/b's.mrc")]
     assert star.write_list(entries)
     assert not star.write_list(entries)
@@ -117,8 +117,8 @@ def test_the_list_names_micrographs_and_their_coordinates(star):
     assert any(line.startswith('"/data/avg/grid 1/b\'s.mrc" "') for line in lines)
 
 
-def test_the_list_says_which_model_made_which(star):
-    """In a block of its own behind RELION's, for starfile and for our own reader."""
+def test_list_names_the_model_of_each_micrograph(star):
+    """The models are in a second block, for starfile and for our own reader."""
     star.write_list([visible("a.mrc"), Visible(2, ROOT, Path("grid 1/b.mrc"), 0.5, 0, "blob")])
 
     path = star.directory / "autopick.star"
@@ -134,8 +134,8 @@ def test_the_list_says_which_model_made_which(star):
     assert models.column("livepickModelKind") == ["trained", "blob"]
 
 
-def test_the_lists_first_block_ends_at_an_empty_line(star):
-    """Where RELION stops to read it."""
+def test_first_block_of_the_list_ends_at_an_empty_line(star):
+    """RELION stops reading there."""
     star.write_list([visible("a.mrc")])
 
     text = (star.directory / "autopick.star").read_text()
@@ -144,7 +144,7 @@ def test_the_lists_first_block_ends_at_an_empty_line(star):
     assert "autopick.star" in rows
 
 
-def test_an_empty_list_is_a_list(star):
+def test_empty_list_is_valid(star):
     """A session begins with one."""
     star.write_list([])
     blocks = starfile.read(star.directory / "autopick.star", always_dict=True)
@@ -152,16 +152,16 @@ def test_an_empty_list_is_a_list(star):
 
 
 @pytest.mark.parametrize("name", ["a\nb.mrc", 'a"b.mrc', "a\udce9.mrc", "x" * 250 + ".mrc"])
-def test_names_that_make_no_file_are_the_micrographs_fault(star, name):
-    """Waiting does not mend them, so they must not look like a full disk."""
+def test_impossible_file_names_are_an_error_of_the_micrograph(star, name):
+    """A retry does not help, so the error must differ from that of a full disk."""
     with pytest.raises(MicrographError) as caught:
         star.write(ROOT, Path(name), picks(), version=0, kind="blob")
     assert not caught.value.retryable
     star.remove(ROOT, Path(name))
 
 
-def test_a_full_disk_leaves_the_old_file_whole(star, monkeypatch):
-    """And nothing half-written; the error may pass."""
+def test_full_disk_leaves_the_old_file_whole(star, monkeypatch):
+    """Nothing is half-written, and the error is retryable."""
     star.write(ROOT, Path("a.mrc"), picks((1, 2, 0.5)), version=0, kind="blob")
     before = star.place(ROOT, Path("a.mrc")).read_bytes()
 
@@ -174,8 +174,8 @@ def test_a_full_disk_leaves_the_old_file_whole(star, monkeypatch):
     assert [path.read_bytes() for path in star.directory.iterdir()] == [before]
 
 
-def test_a_sweep_removes_only_unfinished_files_of_ours(star):
-    """Also below; what others left is theirs."""
+def test_sweep_removes_only_our_unfinished_files(star):
+    """Sub-folders are swept; files of other programs stay."""
     folder = star.directory / "sub"
     folder.mkdir(parents=True)
     for name in (".livepick-abc.tmp", "other.tmp", "a_autopick.star"):
@@ -184,8 +184,8 @@ def test_a_sweep_removes_only_unfinished_files_of_ours(star):
     assert {path.name for path in folder.iterdir()} == {"other.tmp", "a_autopick.star"}
 
 
-def test_removing_twice_is_removing_once(star):
-    """Missing is what was wanted."""
+def test_removing_a_missing_file_is_not_an_error(star):
+    """The result is the same."""
     star.write(ROOT, Path("a.mrc"), picks(), version=0, kind="blob")
     assert not star.is_missing(ROOT, Path("a.mrc"))
     star.remove(ROOT, Path("a.mrc"))

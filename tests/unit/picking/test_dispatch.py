@@ -15,8 +15,8 @@ from livepick.picking import engine as engines
 from livepick.picking.micrograph_table import CSV, STAR
 
 
-def test_micrographs_land_and_have_their_picks(session):
-    """Two of one name in different folders, each with its file; the list names both."""
+def test_micrographs_that_land_are_picked(session):
+    """Two of one name in different folders have a file each; the list names both."""
     run = session().land("one/a.mrc", "two/a.mrc").start()
     run.until_counts(picked=2)
     run.stop()
@@ -28,8 +28,8 @@ def test_micrographs_land_and_have_their_picks(session):
     assert run.error is None
 
 
-def test_the_table_of_figures_follows_the_ledger(session):
-    """One row a picked micrograph; removed by hand, it is there again after the next start."""
+def test_table_of_figures_follows_the_ledger(session):
+    """It has a row for each picked micrograph. Deleted, it is written again at the next start."""
     live = session(tables=True).land("a.mrc", "b.mrc").start()
     live.until_counts(picked=2)
     live.stop()
@@ -42,8 +42,8 @@ def test_the_table_of_figures_follows_the_ledger(session):
     assert (again.out / STAR).read_bytes() == first
 
 
-def test_a_ctf_that_comes_late_is_in_the_table(session):
-    """It is written again, though nothing was picked meanwhile; and is counted once."""
+def test_ctf_found_after_picking_is_in_the_table(session):
+    """The table is rewritten although nothing was picked; the CTF is counted once."""
     live = session(tables=True).land("a.mrc").start()
     live.until_counts(picked=1)
     (row,) = live.ledger.reader.recent()
@@ -57,8 +57,8 @@ def test_a_ctf_that_comes_late_is_in_the_table(session):
     assert "4.5" in (live.out / CSV).read_text()
 
 
-def test_what_was_under_way_at_a_kill_heals_at_the_next_start(session):
-    """Whole files, no row twice; the sweep takes what the killed service left unfinished."""
+def test_next_start_recovers_from_a_kill(session):
+    """Files are whole, no row is double, and unfinished files are removed."""
     run = session()
     run.ledger.arrivals.landed(ROOT, Path("a.mrc"), V1, 900.0)
     run.ledger.claim(1)
@@ -72,8 +72,8 @@ def test_what_was_under_way_at_a_kill_heals_at_the_next_start(session):
     assert run.rows()["a.mrc"].attempt == 2
 
 
-def test_a_folder_that_is_well_again_is_no_fault_though_nothing_lands(session):
-    """The list that was due is there, written or as it was; no micrograph has to come first."""
+def test_output_fault_is_cleared_even_if_nothing_lands(session):
+    """The list that was due is written, or is as it should be; no new micrograph is needed."""
     run = session()
     run.land("a.mrc").start()
     run.until(lambda: run.files() == ["a_autopick.star", "autopick.star"])
@@ -86,8 +86,8 @@ def test_a_folder_that_is_well_again_is_no_fault_though_nothing_lands(session):
     run.until(lambda: run.outputs.fault is None)
 
 
-def test_a_full_ledger_loses_nothing(session, monkeypatch):
-    """What could not be recorded is recorded when there is room again; it says that it waits."""
+def test_nothing_is_lost_while_the_ledger_cannot_be_written(session, monkeypatch):
+    """Results are recorded once writing works again; the fault is shown until then."""
     monkeypatch.setattr(dispatch_module, "LEDGER_RETRY_SECONDS", 0.5)
     run = session()
     picked, said = run.ledger.picked, []
@@ -107,8 +107,8 @@ def test_a_full_ledger_loses_nothing(session, monkeypatch):
     assert (run.instruments.calls["picked"], run.rows()["a.mrc"].attempt) == (1, 1)
 
 
-def test_a_missing_file_is_written_again_from_the_ledger(session):
-    """No micrograph is read for that; one that should not be there goes."""
+def test_missing_file_is_written_again_from_the_ledger(session):
+    """No micrograph is read for it; the file of a failed micrograph is removed."""
     run = session().land("a.mrc").start()
     run.until_counts(picked=1)
     run.stop()
@@ -122,8 +122,8 @@ def test_a_missing_file_is_written_again_from_the_ledger(session):
     assert (run.out / "a_autopick.star").read_text() == text
 
 
-def test_a_stop_does_not_wait_for_ever(session):
-    """What is not done in time is left to the next start; no more is claimed."""
+def test_stop_does_not_wait_forever(session):
+    """Jobs that are not done in time are left to the next start; nothing more is claimed."""
     hold = threading.Event()
 
     def work(job):
@@ -139,7 +139,7 @@ def test_a_stop_does_not_wait_for_ever(session):
 
 
 def test_training_runs_are_recorded(session):
-    """The retrain thread has no hands of its own in the ledger."""
+    """The retrain thread does not write to the ledger itself."""
     run = session()
     run.inbox.put(RunChanged(1, "abc", "running"))
     run.inbox.put(RunChanged(1, "abc", "failed", "out of memory"))
@@ -147,8 +147,8 @@ def test_training_runs_are_recorded(session):
     run.until(lambda: [r.state for r in run.reader.runs()] == ["failed"])
 
 
-def test_the_loop_shows_that_it_lives(session):
-    """For the watchdog: the time of its last turn moves, also when nothing happens."""
+def test_progress_time_moves_even_when_nothing_happens(session):
+    """The watchdog checks the time of the last turn."""
     run = session().start()
     before = run.dispatch.progress_at
     run.until(lambda: run.dispatch.progress_at > before)

@@ -1,4 +1,4 @@
-"""Engines: workers that are thrifty, leave in time, and may die."""
+"""Engines: workers that use one thread, exit with the service, and may die."""
 
 import os
 import signal
@@ -51,7 +51,7 @@ def sigint_handler():
 
 
 def alive(pid):
-    """Whether a process runs; a zombie, which nobody has waited for yet, does not."""
+    """Return True if a process runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -66,14 +66,14 @@ def gone(pids, seconds=30):
     return not any(alive(pid) for pid in pids)
 
 
-def test_a_worker_computes_with_one_thread_and_leaves_ctrl_c_to_the_service(local):
-    """Its libraries find the settings before they are imported."""
+def test_worker_uses_one_thread_and_ignores_ctrl_c(local):
+    """Libraries find the thread settings before they are imported."""
     assert local.submit(settings).result() == ["1"] * len(engines.THREAD_SETTINGS)
     assert local.submit(sigint_handler).result() == signal.SIG_IGN
 
 
-def test_a_pool_is_replaced_once_after_a_worker_died(local):
-    """However many of its jobs report the death."""
+def test_pool_is_replaced_once_after_a_worker_died(local):
+    """It does not matter how many of its jobs report the death."""
     generation = local.generation
     for future in [local.submit(die) for _ in range(2)]:
         with pytest.raises(BrokenExecutor):
@@ -83,8 +83,8 @@ def test_a_pool_is_replaced_once_after_a_worker_died(local):
     assert local.submit(os.getpid).result() != os.getpid()
 
 
-def test_a_worker_that_died_idle_is_replaced_without_a_word(local):
-    """The next job runs; the generation says that it happened."""
+def test_worker_that_died_idle_is_replaced_silently(local):
+    """The next job runs; the generation shows that it happened."""
     pid = local.submit(os.getpid).result()
     os.kill(pid, signal.SIGKILL)
     assert gone([pid])
@@ -95,8 +95,8 @@ def test_a_worker_that_died_idle_is_replaced_without_a_word(local):
     assert local.generation == 1
 
 
-def test_a_fresh_worker_that_is_killed_too_is_replaced():
-    """The out-of-memory killer does not strike once only."""
+def test_new_worker_that_is_killed_too_is_replaced():
+    """The out-of-memory killer may strike more than once."""
     initializers = iter([None, die, die, None])
     engine = engines.Engine(lambda: ProcessPoolExecutor(1, initializer=next(initializers)), 1)
     with pytest.raises(BrokenExecutor):
@@ -108,8 +108,8 @@ def test_a_fresh_worker_that_is_killed_too_is_replaced():
     engine.stop()
 
 
-def test_workers_that_cannot_start_are_nobodys_fault():
-    """No micrograph is blamed when every process ends at once."""
+def test_workers_that_cannot_start_are_an_engine_error():
+    """No micrograph is blamed if every process exits at once."""
     broken = engines.Engine(lambda: ProcessPoolExecutor(1, initializer=die), 1)
     with pytest.raises(EngineError, match="exit as soon as they are started"):
         broken.renew(0)
@@ -120,8 +120,8 @@ def allocate(size_bytes):
     return len(bytearray(size_bytes))
 
 
-def test_a_worker_may_have_a_memory_bound():
-    """Too much is an error of that job, and the worker lives on."""
+def test_worker_may_have_a_memory_limit():
+    """Exceeding it is an error of that job; the worker survives."""
     engine = engines.local(1, memory_limit_bytes=2 << 30)
     pid = engine.submit(os.getpid).result()
     with pytest.raises(MemoryError):
@@ -131,7 +131,7 @@ def test_a_worker_may_have_a_memory_bound():
 
 
 def test_threads_are_an_engine_too():
-    """For tests, which need no processes."""
+    """Tests use it, because they need no processes."""
     engine = engines.threads(2)
     assert engine.submit(os.getpid).result() == os.getpid()
     assert engine.capacity == 4
@@ -140,7 +140,7 @@ def test_threads_are_an_engine_too():
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_no_worker_outlives_its_service(tmp_path, how):
-    """Killed without a word, or stopped in the middle of jobs that take for ever."""
+    """The service is killed, or stopped in the middle of jobs that never end."""
     script = tmp_path / "service.py"
     script.write_text(SCRIPT)
     with subprocess.Popen(
@@ -155,8 +155,8 @@ def test_no_worker_outlives_its_service(tmp_path, how):
     assert gone(pids)
 
 
-def test_a_dask_cluster_is_an_engine():
-    """The same interface, on a cluster of one thread."""
+def test_dask_cluster_is_an_engine():
+    """It has the same interface, on a cluster of one thread."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
@@ -167,8 +167,8 @@ def test_a_dask_cluster_is_an_engine():
         engine.stop()
 
 
-def test_an_engine_that_was_ended_takes_no_more_work():
-    """Who tries a job again during a stop must not start workers anew."""
+def test_stopped_engine_accepts_no_jobs():
+    """A retry during a stop must not start new workers."""
     engine = engines.threads(1)
     assert engine.submit(abs, -1).result() == 1
     engine.stop()

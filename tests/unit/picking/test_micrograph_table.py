@@ -22,8 +22,8 @@ def measured(relative="a.mrc", *, contrast=4.25, ctf=NO_CTF, verdict="good", rea
     return Measured(ROOT, Path(relative), 12, 0.5, 3, "trained", figures, ctf, verdict, reason)
 
 
-def test_star_and_csv_say_the_same(tmp_path):
-    """Names with spaces, reasons in words, and what is not known."""
+def test_star_and_csv_have_the_same_values(tmp_path):
+    """Rows have names with spaces, reasons in words, and unknown values."""
     rows = [
         measured("grid 1/a.mrc"),
         measured("b.mrc", contrast=1.0, verdict="bad", reason="hardly more (1.0; bad up to 1.2)"),
@@ -44,8 +44,8 @@ def test_star_and_csv_say_the_same(tmp_path):
     assert table[0]["ice_ring"] == ""
 
 
-def test_ctf_columns_are_there_once_something_is_known(tmp_path):
-    """Absent before that, never a zero."""
+def test_ctf_columns_appear_once_a_ctf_is_known(tmp_path):
+    """Before that they are absent, never zero."""
     table = MicrographTable(tmp_path)
     table.write([measured()])
     assert "rlnDefocusU" not in starfile.read(tmp_path / STAR, always_dict=True)["micrographs"]
@@ -57,16 +57,16 @@ def test_ctf_columns_are_there_once_something_is_known(tmp_path):
     assert block["rlnCtfMaxResolution"][1] == 4.5
 
 
-def test_the_same_again_is_not_written_again(tmp_path):
-    """Nor is a table of nothing missing."""
+def test_unchanged_table_is_not_written_again(tmp_path):
+    """A table without rows is written too."""
     table = MicrographTable(tmp_path / "out")
     assert table.write([])
     assert not table.write([])
     assert len(starfile.read(tmp_path / "out" / STAR, always_dict=True)["micrographs"]) == 0
 
 
-def test_a_folder_that_takes_no_writes_is_an_output_error(tmp_path):
-    """So that it is tried again."""
+def test_failed_write_is_an_output_error(tmp_path):
+    """An OutputError is retried."""
     (tmp_path / "out").write_text("a file in the way")
     with pytest.raises(OutputError, match=r"micrographs\.star"):
         MicrographTable(tmp_path / "out").write([measured()])

@@ -12,8 +12,8 @@ from livepick.ledger.rows import Counts
 from livepick.picking import engine as engines
 
 
-def test_a_new_model_picks_everything_again_after_new_arrivals(session):
-    """The old picks are seen until the new ones are there."""
+def test_new_model_picks_everything_again_after_new_arrivals(session):
+    """The old picks stay until the new ones are written."""
     order = []
     gate = threading.Event()
 
@@ -40,8 +40,8 @@ def test_a_new_model_picks_everything_again_after_new_arrivals(session):
     assert run.ledger.reader.model().kind == "trained"
 
 
-def test_a_result_that_comes_after_a_promotion_is_due_again(session):
-    """It was picked by the model that was in use when it began."""
+def test_result_of_a_job_that_began_before_a_promotion_is_picked_again(session):
+    """It was picked by the previous model."""
     hold = threading.Event()
 
     def work(job):
@@ -57,8 +57,8 @@ def test_a_result_that_comes_after_a_promotion_is_due_again(session):
     run.until(lambda: run.rows()["a.mrc"].model_version == 1)
 
 
-def test_a_start_with_another_model_or_threshold_picks_again(session):
-    """A kill between promotion and re-queueing heals, and an edited threshold takes effect."""
+def test_start_with_another_model_or_threshold_picks_again(session):
+    """A kill between promotion and queueing is repaired, and an edited threshold is applied."""
     run = session().land("a.mrc").start()
     run.until_counts(picked=1)
     run = session(bundle=Path("/models/0001"), card=card(1, "trained")).start()
@@ -73,8 +73,8 @@ def test_a_start_with_another_model_or_threshold_picks_again(session):
     ("repick", "versions"),
     [("provisional", [2, 1, 2]), ("all", [2, 2, 2]), ("none", [0, 1, 2])],
 )
-def test_the_policy_says_what_a_new_model_picks_again(session, repick, versions):
-    """Blob picks, all picks, or none; what lands later is by the new model in any case."""
+def test_policy_selects_what_a_new_model_picks_again(session, repick, versions):
+    """Blob picks, all picks, or none; later arrivals are picked by the new model in any case."""
     run = session(repick="none").land("blob.mrc").start()
     run.until_counts(picked=1)
     run.inbox.put(Promoted(Path("/models/0001"), card(1, "trained")))
@@ -93,7 +93,7 @@ def test_the_policy_says_what_a_new_model_picks_again(session, repick, versions)
 @pytest.mark.parametrize(("repick", "version"), [("provisional", 2), ("none", 1)])
 @pytest.mark.parametrize("live", [True, False])
 def test_trained_picks_of_another_particle_are_picked_again(session, repick, version, live):
-    """By the blob picker of the new particle, live or at a start; not if nothing is to be."""
+    """The policy none is respected, at a promotion and at a start."""
     other = dataclasses.replace(card(2), particle_fingerprint="q")
     run = session(bundle=Path("/models/0001"), card=card(1, "trained"), repick=repick)
     run.land("a.mrc").start()
@@ -109,8 +109,8 @@ def test_trained_picks_of_another_particle_are_picked_again(session, repick, ver
     assert run.rows()["a.mrc"].model_version == version
 
 
-def test_a_live_threshold_is_for_the_next_job_and_for_what_is_picked(session):
-    """Files are cut anew, and what was under way with the former one is picked again."""
+def test_edited_threshold_applies_to_new_and_to_existing_picks(session):
+    """Files are rewritten; jobs in progress with the old threshold are picked again."""
     hold = threading.Event()
 
     def work(job):
@@ -132,8 +132,8 @@ def test_a_live_threshold_is_for_the_next_job_and_for_what_is_picked(session):
     assert {row.threshold for row in run.rows().values()} == {0.05}
 
 
-def test_a_threshold_of_a_person_is_for_older_models_picks_too(session):
-    """A promotion has left them alone; one threshold for the whole session is then asked for."""
+def test_edited_threshold_applies_to_picks_of_older_models(session):
+    """The promotion did not pick them again; a configured threshold is for the whole session."""
     run = session(bundle=Path("/models/0001"), card=card(1, "trained")).land("old.mrc").start()
     run.until_counts(picked=1)
     run.inbox.put(Promoted(Path("/models/0002"), card(2, "trained")))
@@ -143,8 +143,8 @@ def test_a_threshold_of_a_person_is_for_older_models_picks_too(session):
     run.until(lambda: run.rows()["old.mrc"].pick_count == 3)
 
 
-def test_a_live_policy_queues_what_it_makes_due_and_lets_go_of_the_rest(session):
-    """``all`` queues at once; ``none`` leaves what still waits with the picks that it has."""
+def test_edited_policy_queues_what_is_due_and_dequeues_the_rest(session):
+    """``all`` queues at once; with ``none``, waiting micrographs keep the picks that they have."""
     gate = threading.Event()
 
     def work(job):

@@ -28,8 +28,8 @@ def die_on_poison(job: Job) -> Result:
     return find_two(job)
 
 
-def test_each_bad_file_fails_by_its_own_reason(session):
-    """The good ones beside them are picked; a fault of ours is said as such."""
+def test_each_bad_file_fails_with_its_own_reason(session):
+    """Good files beside them are picked; a bug of ours is reported as one."""
     errors = {
         "nan.mrc": ContentError("nan.mrc is all NaN", "Look at it."),
         "gone.mrc": VanishedFileError("gone.mrc no longer exists", "Bring it back."),
@@ -59,8 +59,8 @@ def test_each_bad_file_fails_by_its_own_reason(session):
     assert "ZeroDivisionError: division by zero" in run.rows()["bug.mrc"].error
 
 
-def test_what_fails_at_last_loses_its_old_picks(session):
-    """What is seen in the output folder is what the ledger says."""
+def test_old_picks_of_a_failed_micrograph_are_removed(session):
+    """The output folder shows the same as the ledger."""
     broken = threading.Event()
 
     def work(job):
@@ -78,8 +78,8 @@ def test_what_fails_at_last_loses_its_old_picks(session):
     assert "a.mrc" not in (run.out / "autopick.star").read_text()
 
 
-def test_the_culprit_is_found_and_the_others_are_picked(session):
-    """A micrograph that ends its worker every time is poison after three; real processes."""
+def test_micrograph_that_crashes_workers_is_found_and_the_others_are_picked(session):
+    """It fails as poison after three crashes, with real processes."""
     names = [f"{number}.mrc" for number in range(5)]
     run = session(die_on_poison, engines.local(2))
     run.land(*names[:2], "poison.mrc", *names[2:]).start()
@@ -92,8 +92,8 @@ def test_the_culprit_is_found_and_the_others_are_picked(session):
     assert run.instruments.calls["failed", "poison", "pick"] == 1
 
 
-def test_a_full_disk_pauses_and_costs_no_try(session):
-    """Arrivals are recorded meanwhile; when there is room again, all are picked."""
+def test_full_disk_pauses_picking_and_costs_no_try(session):
+    """Arrivals are recorded meanwhile; all are picked once there is space."""
     run = session()
     write, room = run.star.write, threading.Event()
     failures = Counter()
@@ -117,8 +117,8 @@ def test_a_full_disk_pauses_and_costs_no_try(session):
     assert {row.tries for row in run.rows().values()} == {0}
 
 
-def test_a_result_of_old_content_is_not_shown(session):
-    """The file changed while it was picked: only the picks of the new content are seen."""
+def test_result_of_old_content_is_discarded(session):
+    """The file changed while it was picked: only the picks of the new content are written."""
     hold = threading.Event()
 
     def work(job):
@@ -140,8 +140,8 @@ def test_a_result_of_old_content_is_not_shown(session):
     assert run.instruments.calls["superseded"] == 1
 
 
-def test_a_file_that_changes_under_the_reader_waits_for_the_watcher(session):
-    """Once it has settled, it comes as new content."""
+def test_file_that_changes_while_it_is_read_is_retried(session):
+    """Once it has settled, it lands as new content."""
 
     def work(job):
         if job.version == V1:
@@ -154,8 +154,8 @@ def test_a_file_that_changes_under_the_reader_waits_for_the_watcher(session):
     run.until_counts(picked=1)
 
 
-def test_a_folder_that_is_away_is_waited_for(session):
-    """Its micrographs are neither tried nor failed meanwhile."""
+def test_micrographs_wait_for_an_unavailable_folder(session):
+    """They are neither tried nor failed meanwhile."""
     away = threading.Event()
 
     def work(job):
@@ -174,8 +174,8 @@ def test_a_folder_that_is_away_is_waited_for(session):
     run.until_counts(picked=2)
 
 
-def test_a_missing_gpu_ends_the_service(session):
-    """Nothing is failed for it; the micrograph waits for the next start."""
+def test_missing_gpu_ends_the_service(session):
+    """No micrograph fails for it; it waits for the next start."""
 
     def work(job):
         raise ProviderError("no CUDA", "Look at nvidia-smi.")
@@ -186,8 +186,8 @@ def test_a_missing_gpu_ends_the_service(session):
     assert run.ledger.reader.counts() == Counts(queued=1)
 
 
-def test_a_model_that_fails_on_everything_ends_the_service(session):
-    """One micrograph alone may be at fault itself."""
+def test_model_that_fails_on_everything_ends_the_service(session):
+    """A failure on one micrograph may be due to the micrograph."""
 
     def work(job):
         if job.path.name == "odd.mrc" or len(bad) > 1:
@@ -206,8 +206,8 @@ def test_a_model_that_fails_on_everything_ends_the_service(session):
     assert run.ledger.reader.counts().failed == 1
 
 
-def test_a_worker_that_ends_with_the_service_blames_nobody(session):
-    """A signal to the whole group reaches the workers too."""
+def test_worker_that_ends_with_the_service_counts_as_no_crash(session):
+    """A signal to the process group reaches the workers too."""
     hold = threading.Event()
 
     def work(job):

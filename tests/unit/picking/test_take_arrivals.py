@@ -10,8 +10,8 @@ from livepick.errors import VanishedFileError
 from livepick.ledger.inbox import SetAside
 
 
-def test_old_files_are_no_session_that_collects_until_others_follow(session):
-    """They are picked as all are; but nobody is called when no more come."""
+def test_old_files_do_not_count_as_data_collection(session):
+    """They are picked like all others, but no alert is raised when no more come."""
     run = session().land("a.mrc", "b.mrc", at_start=True).start()
     run.until_counts(picked=2)
     assert (run.instruments.collected, run.reader.last_collected()) == ([False, False], [])
@@ -23,10 +23,10 @@ def test_old_files_are_no_session_that_collects_until_others_follow(session):
 
 
 @pytest.mark.parametrize(("hours", "goes_on"), [(1, True), (7, False)])
-def test_what_landed_while_the_service_was_down_belongs_to_a_session_that_goes_on(
+def test_files_that_landed_while_the_service_was_down_count_if_the_session_continues(
     session, hours, goes_on
 ):
-    """Else a restart after a quarter of an hour would raise a stalled acquisition."""
+    """Otherwise a restart after a quarter of an hour would report a stalled acquisition."""
     run = session()
     run.ledger.arrivals.collected([time.time() - 3600 * hours])
     run.land("a.mrc", at_start=True).start()
@@ -36,8 +36,8 @@ def test_what_landed_while_the_service_was_down_belongs_to_a_session_that_goes_o
     assert len(run.reader.last_collected()) == 1 + goes_on
 
 
-def test_what_is_tried_again_at_a_start_has_landed_when_it_did(session):
-    """Else a restart would silence the alert of a microscope that has stopped."""
+def test_retry_at_a_start_keeps_the_landing_time(session):
+    """Otherwise a restart would silence the alert for a microscope that has stopped."""
     gone = VanishedFileError("gone.mrc no longer exists", "Bring it back.")
 
     def work(job):
@@ -54,8 +54,8 @@ def test_what_is_tried_again_at_a_start_has_landed_when_it_did(session):
     assert run.instruments.calls["landed"] == 0
 
 
-def test_what_the_watcher_sets_aside_is_failed(session):
-    """With its reason; saying so twice counts once."""
+def test_file_that_the_watcher_sets_aside_fails(session):
+    """The reason is kept; a repeated report counts once."""
     for _ in range(2):
         run = session()
         run.inbox.put(SetAside(ROOT, Path("m.mrc"), V1, "movie", "40 frames", "Sum it.", 900.0))
@@ -68,8 +68,8 @@ def test_what_the_watcher_sets_aside_is_failed(session):
 
 
 @pytest.mark.parametrize("name", ["a\nb.mrc", "caf\udce9.mrc"])
-def test_a_name_that_no_file_can_hold_fails_by_itself(session, name):
-    """It neither stops the loop nor reaches the ledger as it is."""
+def test_unprintable_name_fails_alone(session, name):
+    """It neither stops the loop nor reaches the ledger unescaped."""
     run = session().land(name, "good.mrc").start()
     run.until_counts(picked=1, failed=1)
     (row,) = (row for row in run.rows().values() if row.state == "failed")
@@ -77,7 +77,7 @@ def test_a_name_that_no_file_can_hold_fails_by_itself(session, name):
 
 
 def test_two_micrographs_never_share_a_coordinates_file(session):
-    """The second of two that differ by extension only is refused, and the first stays seen."""
+    """The second of two that differ only by extension is refused; the first keeps its file."""
     run = session().land("a.mrc").start()
     run.until_counts(picked=1)
     run.land("a.tif")

@@ -1,4 +1,4 @@
-"""The worker: a micrograph and a bundle in, picks out, and no silent fallback."""
+"""The worker: from a micrograph and a bundle to picks, without a silent fallback to the CPU."""
 
 import dataclasses
 import json
@@ -46,7 +46,7 @@ def test_picks_are_where_the_particles_are(write_mrc, bundle):
     assert result.pixel_size_angstrom == pytest.approx(1.5)
 
 
-def test_a_threshold_of_the_job_wins(write_mrc, bundle):
+def test_threshold_of_the_job_takes_precedence(write_mrc, bundle):
     """Threshold 0 counts every candidate."""
     path = write_mrc(shape=(230, 260), centres=((60.0, 40.0),))
     with_noise(path)
@@ -58,7 +58,7 @@ def test_a_threshold_of_the_job_wins(write_mrc, bundle):
 
 
 def test_tiles_give_the_same_scores_as_the_whole(monkeypatch):
-    """A seam is not seen by a network whose view is narrower than the overlap."""
+    """Seams do not show if the receptive field is narrower than the overlap."""
     image = np.random.default_rng(1).standard_normal((300, 420)).astype(np.float32)
     local_mean = np.float32(1) / 9 * np.ones((3, 3), np.float32)
 
@@ -74,15 +74,15 @@ def test_tiles_give_the_same_scores_as_the_whole(monkeypatch):
 
 
 @pytest.mark.parametrize("device", ["cpu", "prefer-gpu"])
-def test_without_a_gpu_the_provider_obtained_is_named(bundle, device):
-    """prefer-gpu says CPU when it got the CPU."""
+def test_provider_obtained_is_reported_without_a_gpu(bundle, device):
+    """prefer-gpu reports the CPU if it got the CPU."""
     obtained = probe(bundle, device)
 
     assert obtained in ({CPU} if device == "cpu" else {CPU, CUDA})
 
 
 def test_require_gpu_without_a_gpu_is_an_error(bundle):
-    """Left to itself, onnxruntime would go on with the CPU and say nothing."""
+    """By itself, onnxruntime would silently use the CPU."""
     if os.path.exists("/dev/nvidia0"):  # noqa: PTH110 - a device, not a file of ours
         pytest.skip("there is a GPU")
     assert CUDA in onnxruntime.get_available_providers()  # so it claims
@@ -91,8 +91,8 @@ def test_require_gpu_without_a_gpu_is_an_error(bundle):
         probe(bundle, "require-gpu")
 
 
-def test_a_bundle_of_another_particle_sees_it_at_the_size_that_it_knows(write_mrc, bundle):
-    """With the diameter and the contrast at hand, a bundle for 300 Å picks 30 Å as one for 30."""
+def test_bundle_of_another_particle_gets_images_at_its_own_size(write_mrc, bundle):
+    """Given diameter and contrast, a bundle for 300 Å picks 30 Å particles like one for 30 Å."""
     path = write_mrc(shape=(230, 260), centres=((60.0, 40.0), (130.0, 200.0)))
     with_noise(path)
     own = pick(Job(path, None, bundle))
@@ -113,15 +113,15 @@ def test_a_bundle_of_another_particle_sees_it_at_the_size_that_it_knows(write_mr
         np.testing.assert_array_equal(getattr(found.picks, name), getattr(own.picks, name))
 
 
-def test_the_error_of_the_missing_gpu_survives_the_way_home():
+def test_error_of_a_missing_gpu_survives_pickling():
     """Errors are pickled between processes."""
     error = pickle.loads(pickle.dumps(ProviderError("what", "remedy")))  # noqa: S301
 
     assert (error.what, error.remedy) == ("what", "remedy")
 
 
-def test_a_damaged_graph_is_refused(write_mrc, bundle):
-    """The checksum of the card decides."""
+def test_damaged_graph_is_refused(write_mrc, bundle):
+    """The checksum in the card differs."""
     graph = (bundle / GRAPH).read_bytes()
     (bundle / GRAPH).write_bytes(graph[:-1] + b"\0")
 
@@ -129,8 +129,8 @@ def test_a_damaged_graph_is_refused(write_mrc, bundle):
         pick(Job(write_mrc(), None, bundle))
 
 
-def test_a_graph_that_is_none_is_refused(bundle):
-    """Garbage with a matching checksum is refused by name."""
+def test_graph_that_is_not_onnx_is_refused(bundle):
+    """The checksum matches, and the error names the file."""
     card = json.loads((bundle / "model.json").read_text())
     (bundle / GRAPH).write_bytes(b"garbage")
     (bundle / "model.json").write_text(json.dumps(card | {"graph_sha256": sha256(b"garbage")}))
@@ -140,7 +140,7 @@ def test_a_graph_that_is_none_is_refused(bundle):
 
 
 def test_errors_name_the_file(write_mrc, bundle):
-    """A constant micrograph is told by name."""
+    """The error about a constant micrograph contains its name."""
     path = write_mrc("mic_0042.mrc", shape=(128, 128))
 
     with pytest.raises(ContentError, match=r"mic_0042\.mrc"):
@@ -148,7 +148,7 @@ def test_errors_name_the_file(write_mrc, bundle):
 
 
 def test_one_session_is_kept(bundle, tmp_path):
-    """The second job with the same bundle makes no new session; another bundle takes its place."""
+    """A second job with the same bundle makes no new session; another bundle replaces it."""
     probe(bundle, "cpu")
     first = onnx_session._kept[(bundle, "cpu")]
     probe(bundle, "cpu")
@@ -193,7 +193,7 @@ def edge_micrograph(path, diameter_px, *, dead_px):
 
 @pytest.mark.parametrize("edge_fraction", [0.0, 0.25, 0.5])
 def test_no_pick_is_closer_to_the_edge_than_the_bundle_allows(tmp_path, bundle, edge_fraction):
-    """Neither to that of the image nor to that of a dead border, in pixels of the original."""
+    """Edges are those of the image and of a dead border, in pixels of the original."""
     diameter_px, dead_px = 31.7, 41
     height, width = edge_micrograph(tmp_path / "mic.mrc", diameter_px, dead_px=dead_px)
     card = dataclasses.replace(read_card(bundle), version=1, edge_fraction=edge_fraction)
@@ -213,8 +213,8 @@ def test_no_pick_is_closer_to_the_edge_than_the_bundle_allows(tmp_path, bundle, 
     assert result.quality.border_fraction == pytest.approx(0.07, abs=0.02)  # whatever the rule
 
 
-def test_particles_wholly_inside_are_picked_and_cut_ones_are_not(tmp_path, bundle):
-    """With half a diameter: one that touches the edge from inside is the last that is picked."""
+def test_whole_particles_are_picked_and_cut_ones_are_not(tmp_path, bundle):
+    """With half a diameter, the last that is picked touches the edge from inside."""
     diameter_px = 31.7
     image = 10 * np.random.default_rng(6).standard_normal((401, 501)).astype(np.float32)
     y, x = np.indices(image.shape)
@@ -235,8 +235,8 @@ def test_particles_wholly_inside_are_picked_and_cut_ones_are_not(tmp_path, bundl
     assert found == {0.0: [True, True], 0.5: [True, False]}
 
 
-def test_a_micrograph_smaller_than_a_particle_has_no_picks(write_mrc, bundle):
-    """There is no place that is half a diameter from each edge."""
+def test_micrograph_smaller_than_a_particle_has_no_picks(write_mrc, bundle):
+    """No position is half a diameter from every edge."""
     path = write_mrc(shape=(18, 260), centres=((9.0, 90.0),))
     with_noise(path)
     card = dataclasses.replace(read_card(bundle), version=1, edge_fraction=0.5)

@@ -1,4 +1,4 @@
-"""Coordinates files: what is read, and what is refused in words."""
+"""Coordinates files of all formats, and the errors for files that cannot be read."""
 
 from pathlib import Path
 
@@ -37,8 +37,8 @@ _rlnAutopickFigureOfMerit #5
 """
 
 
-def test_csv_needs_no_score_and_ignores_other_columns(tmp_path):
-    """Truth tables carry flags; positions without a score get 1."""
+def test_csv_score_is_optional_and_other_columns_are_ignored(tmp_path):
+    """Positions without a score get a score of 1."""
     path = tmp_path / "mic.csv"
     path.write_text("x_px,flag,y_px\r\n1.5,on_carbon,2.5\r\n")
 
@@ -50,8 +50,8 @@ def test_csv_needs_no_score_and_ignores_other_columns(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text"), [("a.star", RELION.split("  120", maxsplit=1)[0]), ("a.csv", "x_px,y_px\n")]
 )
-def test_no_rows_are_no_picks(tmp_path, name, text):
-    """An empty table is a result like any other."""
+def test_table_without_rows_gives_no_picks(tmp_path, name, text):
+    """An empty table is not an error."""
     (tmp_path / name).write_text(text)
 
     assert len(read_coordinates(tmp_path / name)) == 0
@@ -74,7 +74,7 @@ def test_no_rows_are_no_picks(tmp_path, name, text):
         ("a.txt", "1 2 3 4\n", ".txt"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, name, text, says):
+def test_errors_name_the_file_and_what_is_wrong(tmp_path, name, text, says):
     """The error names the file and what was found in it."""
     path = tmp_path / name
     path.write_text(text)
@@ -87,8 +87,8 @@ def test_what_is_wrong_is_said(tmp_path, name, text, says):
     assert caught.value.remedy
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path):
-    """A binary file under a text name is a CoordinatesError, not a UnicodeDecodeError."""
+def test_binary_file_with_a_text_suffix_is_refused(tmp_path):
+    """The error is a CoordinatesError, not a UnicodeDecodeError."""
     path = tmp_path / "a.star"
     path.write_bytes(b"\xff\xfe\x00\x81")
 
@@ -97,7 +97,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 
 
 def test_folder_is_searched_by_micrograph(tmp_path):
-    """Sub-folders count; the session's list, hidden and other files do not."""
+    """Sub-folders are searched; the session's list, hidden and other files are ignored."""
     (tmp_path / "square").mkdir()
     for name in ["square/a_autopick.star", "b.csv", "autopick.star", ".c.star", "d.mrc"]:
         (tmp_path / name).touch()
@@ -110,7 +110,7 @@ def test_folder_is_searched_by_micrograph(tmp_path):
 
 
 def test_missing_or_empty_place_is_refused(tmp_path):
-    """There is nothing to judge, and the error says where."""
+    """The error names the place."""
     for place in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(CoordinatesError, match=str(place)):
             coordinates_files(place)
@@ -147,8 +147,8 @@ def xy(positions, **given):
     return sorted(zip(picks.x_px.tolist(), picks.y_px.tolist(), strict=True))
 
 
-def test_a_csv_may_name_the_micrographs(tmp_path):
-    """One table for a whole session."""
+def test_csv_may_name_the_micrographs(tmp_path):
+    """One table covers a whole session."""
     path = tmp_path / "all.csv"
     path.write_text("micrograph,x_px,y_px\nin/a.mrc,1,2\nin/b.mrc,3,4\nin/a.mrc,5,6\n")
 
@@ -199,7 +199,7 @@ _slice_index #1
 
 
 def test_cbox_files_have_corners_and_confidences(tmp_path):
-    """Doubtful boxes are there too; an empty file holds none."""
+    """Boxes of low confidence are read too; an empty file holds none."""
     (tmp_path / "a.cbox").write_text(CBOX)
     (tmp_path / "empty.cbox").write_text("\n")
 
@@ -231,7 +231,7 @@ def test_cbox_files_have_corners_and_confidences(tmp_path):
         ("a.csv", "micrograph,x_px,y_px\na/m.mrc,1,2\nb/m.mrc,1,2\n", "micrograph m"),
     ],
 )
-def test_what_is_wrong_in_a_file_of_many_is_said(tmp_path, name, text, says):
+def test_errors_in_a_file_of_many_micrographs_name_it(tmp_path, name, text, says):
     """The error names the file and what was found in it."""
     (tmp_path / name).write_text(text)
 
@@ -246,7 +246,7 @@ FORMATS = Path("/work/shared/data/formats/test_data")
 
 @pytest.mark.skipif(not FORMATS.is_dir(), reason="needs the files of other programs")
 def test_files_of_other_programs_are_read():
-    """As crYOLO's box manager left them."""
+    """The files were written by crYOLO's box manager."""
     one = read_all_positions(FORMATS / "particle_cbox_2d")["TcdA1-0018_frames_sum"]
     filaments = read_all_positions(FORMATS / "filament_cbox_2d")
     points = read_all_positions(FORMATS / "2d_center.box")["2d_center"]

@@ -1,4 +1,4 @@
-"""cryoSPARC cs files, and what is refused in them."""
+"""cryoSPARC cs files, and the errors for malformed ones."""
 
 import io
 
@@ -35,7 +35,7 @@ CS_ROWS = [
 
 
 def test_cs_files_have_fractions_of_width_and_height(tmp_path):
-    """They fit a micrograph of another binning as well."""
+    """The fractions fit a micrograph of another binning as well."""
     with (tmp_path / "particles.cs").open("wb") as file:
         np.save(file, cs_table(CS_ROWS))
 
@@ -48,8 +48,8 @@ def test_cs_files_have_fractions_of_width_and_height(tmp_path):
     assert xy(two) == [pytest.approx((0, 100))]
 
 
-def test_a_malformed_cs_file_is_refused(tmp_path):
-    """Nothing in it is ever executed, and what is missing is named."""
+def test_malformed_cs_file_is_refused(tmp_path):
+    """Nothing in the file is executed, and the error names what is missing."""
     path = tmp_path / "particles.cs"
     whole = io.BytesIO()
     np.save(whole, cs_table(CS_ROWS))

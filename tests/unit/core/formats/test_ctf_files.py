@@ -1,4 +1,4 @@
-"""Defoci are read from what RELION and CTFFIND write, and matched to micrographs."""
+"""Reading of defoci from RELION, CTFFIND and Warp files, and matching to micrographs."""
 
 import logging
 import math
@@ -83,8 +83,8 @@ def star(tmp_path):
     return path
 
 
-def test_a_relion_list_is_read_with_its_optics_groups(star):
-    """Voltage, aberration and amplitude contrast are those of the micrograph's group."""
+def test_relion_list_is_read_with_its_optics_groups(star):
+    """Voltage, aberration and amplitude contrast come from the micrograph's group."""
     one, two = Path("/p/MotionCorr/job002/A/mic_1.mrc"), Path("/p/MotionCorr/job002/A/mic_2.mrc")
 
     found, faults = find_ctfs(star, [one, two])
@@ -103,8 +103,8 @@ def test_a_relion_list_is_read_with_its_optics_groups(star):
 
 
 @pytest.mark.parametrize("name", ["mic_1.mrc", "mic_1_noDW.mrc", "mic_1_DW.mrc"])
-def test_a_list_of_relion_3_0_is_read(tmp_path, name):
-    """One table of all; with and without dose weighting the micrograph is the same."""
+def test_list_of_relion_3_0_is_read(tmp_path, name):
+    """There is a single table; the entry with dose weighting is the same micrograph."""
     path = tmp_path / "micrographs_ctf.star"
     path.write_text(OLD)
 
@@ -114,8 +114,8 @@ def test_a_list_of_relion_3_0_is_read(tmp_path, name):
     assert (ctf.defocus_u_angstrom, ctf.voltage_kv, ctf.phase_shift_degrees) == (23997.1, 300, 45)
 
 
-def test_equal_names_are_told_apart_by_their_folders(star):
-    """And where the folders do not say which is meant, neither is."""
+def test_equal_names_are_distinguished_by_their_folders(star):
+    """If the folders do not decide, neither entry is used."""
     alike, other = Path("/data/B/mic_2.mrc"), Path("/data/C/mic_2.mrc")
 
     found, _ = find_ctfs(star, [alike, other])
@@ -124,7 +124,7 @@ def test_equal_names_are_told_apart_by_their_folders(star):
     assert other not in found
 
 
-def test_a_failed_fit_is_a_fault_of_its_micrograph_alone(star):
+def test_failed_fit_affects_only_its_micrograph(star):
     good, bad = Path("/A/mic_1.mrc"), Path("/A/mic_3.mrc")
 
     found, faults = find_ctfs(star, [good, bad])
@@ -133,13 +133,13 @@ def test_a_failed_fit_is_a_fault_of_its_micrograph_alone(star):
     assert "mic_3.mrc" in str(faults[0])
 
 
-def test_a_micrograph_that_is_not_listed_has_none(star):
+def test_micrograph_that_is_not_listed_has_no_ctf(star):
     assert find_ctfs(star, [Path("/A/mic_10.mrc")]) == ({}, [])
 
 
 @pytest.mark.parametrize("name", ["mic_7.txt", "mic_7_ctf.txt", "mic_7_PS.txt"])
-def test_a_ctffind_text_is_read(tmp_path, name):
-    """The phase shift is in radians there; what follows the fifth column may be infinite."""
+def test_ctffind_file_is_read(tmp_path, name):
+    """The phase shift is in radians; columns after the fifth may be infinite."""
     (tmp_path / "job" / "Movies").mkdir(parents=True)
     (tmp_path / "job" / "Movies" / name).write_text(CTFFIND)
     micrograph = Path("/in/Movies/mic_7_DW.mrc")
@@ -154,16 +154,16 @@ def test_a_ctffind_text_is_read(tmp_path, name):
     assert (ctf.voltage_kv, ctf.spherical_aberration_mm, ctf.amplitude_contrast) == (200, 1.4, 0.1)
 
 
-def test_columns_of_ctffind_5_do_not_disturb(tmp_path):
-    """It appends tilt and thickness."""
+def test_extra_columns_of_ctffind_5_are_ignored(tmp_path):
+    """CTFFIND 5 appends tilt and thickness."""
     path = tmp_path / "mic.txt"
     path.write_text(CTFFIND.replace("4.1.14", "5.0.2").replace("inf\n", "4.8 12.0 3.5 400.0\n"))
 
     assert read_ctffind(path).defocus_v_angstrom == 10575.676758
 
 
-def test_texts_beside_the_micrographs_are_found_without_being_asked_for(tmp_path):
-    """Texts of other programs are none."""
+def test_ctffind_files_beside_the_micrographs_are_found_by_default(tmp_path):
+    """Text files of other programs are ignored."""
     (tmp_path / "mic_1.txt").write_text(CTFFIND)
     (tmp_path / "mic_2.txt").write_text("Grid 3, square 7\n")
     one, two = tmp_path / "mic_1.mrc", tmp_path / "mic_2.mrc"
@@ -182,7 +182,7 @@ def test_texts_beside_the_micrographs_are_found_without_being_asked_for(tmp_path
     ],
     ids=["rotational average", "stack", "empty"],
 )
-def test_what_is_no_fit_of_one_micrograph_is_none(tmp_path, text):
+def test_files_that_are_not_the_fit_of_one_micrograph_are_ignored(tmp_path, text):
     path = tmp_path / "mic.txt"
     path.write_text(text)
 
@@ -197,8 +197,8 @@ def test_what_is_no_fit_of_one_micrograph_is_none(tmp_path, text):
         (" 10575.676758 78.283111 0.523599 0.131144 inf", "", "mic.txt"),
     ],
 )
-def test_a_damaged_text_is_refused_in_words(tmp_path, old, new, words):
-    """With the file's name."""
+def test_damaged_ctffind_file_is_an_error(tmp_path, old, new, words):
+    """The error contains the file's name."""
     path = tmp_path / "mic.txt"
     path.write_text(CTFFIND.replace(old, new))
 
@@ -214,8 +214,8 @@ def micrographs(*paths):
     ]
 
 
-def test_a_run_is_told_what_is_known(star, caplog):
-    """How many are known is in the log; the run keeps it in its file."""
+def test_a_run_gets_the_known_ctfs(star, caplog):
+    """The log says how many are known; the run keeps them in its file."""
     caplog.set_level(logging.INFO)
 
     known, unknown = with_ctfs(micrographs(Path("/A/mic_1.mrc"), Path("/A/x.mrc")), star)
@@ -236,7 +236,7 @@ def test_a_run_is_told_what_is_known(star, caplog):
         (MICROGRAPHS.encode(), "has no rlnVoltage for MotionCorr/job002/A/mic_1.mrc"),
     ],
 )
-def test_what_cannot_be_read_is_a_warning_and_the_run_goes_on(tmp_path, caplog, content, words):
+def test_unreadable_ctf_file_is_a_warning_and_the_run_continues(tmp_path, caplog, content, words):
     path = tmp_path / "ctf.star"
     if content is not None:
         path.write_bytes(content)
@@ -248,8 +248,8 @@ def test_what_cannot_be_read_is_a_warning_and_the_run_goes_on(tmp_path, caplog, 
     assert caplog.records[0].levelname == "WARNING"
 
 
-def test_an_angle_of_a_turn_is_the_same_ctf(tmp_path):
-    """CTFFIND's azimuth may be negative; nothing depends on half turns."""
+def test_an_astigmatism_angle_plus_a_half_turn_is_the_same_ctf(tmp_path):
+    """CTFFIND's azimuth may be negative; half turns make no difference."""
     path = tmp_path / "mic.txt"
     path.write_text(CTFFIND.replace("78.283111", "-101.716889"))
 
@@ -276,8 +276,8 @@ WARP = """\
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8"])
 @pytest.mark.parametrize("above", [True, False])
-def test_warps_xml_is_read(tmp_path, above, encoding):
-    """Beside a micrograph, or above ``average/``; micrometres, a difference, and units of pi."""
+def test_warp_xml_is_read(tmp_path, above, encoding):
+    """It is beside a micrograph or above ``average/``, in micrometres and units of pi."""
     micrograph = tmp_path / "average" / "mic_1.mrc"
     micrograph.parent.mkdir()
     place = tmp_path if above else micrograph.parent
@@ -296,8 +296,8 @@ def test_warps_xml_is_read(tmp_path, above, encoding):
     assert (ctf.astigmatism_angle_degrees, ctf.fit_resolution_angstrom) == (33, 4.3)
 
 
-def test_another_xml_is_no_ctf_and_half_a_file_is_a_fault(tmp_path):
-    """EPU writes files of the same name; Warp may be writing just now."""
+def test_other_xml_files_are_ignored_and_half_a_file_is_an_error(tmp_path):
+    """EPU writes files of the same name; Warp may still be writing."""
     (tmp_path / "a.xml").write_text("<MicroscopeImage><CTF/></MicroscopeImage>")
     (tmp_path / "b.xml").write_text(WARP.replace("utf-16", "utf-8")[:200])
     (tmp_path / "c.xml").write_text("<Movie></Movie>")
@@ -308,8 +308,8 @@ def test_another_xml_is_no_ctf_and_half_a_file_is_a_fault(tmp_path):
     assert ["b.xml" in fault.what for fault in faults] == [True]
 
 
-def test_a_text_goes_before_an_xml(tmp_path):
-    """Both beside one micrograph are no contradiction."""
+def test_ctffind_file_takes_precedence_over_warp_xml(tmp_path):
+    """Having both beside one micrograph is not an error."""
     (tmp_path / "a.xml").write_text(WARP.replace("utf-16", "utf-8"))
     (tmp_path / "a.txt").write_text(CTFFIND.replace("inf", "5.25"))
 
@@ -318,8 +318,8 @@ def test_a_text_goes_before_an_xml(tmp_path):
     assert found[tmp_path / "a.mrc"].fit_resolution_angstrom == 5.25
 
 
-def test_a_fit_without_a_resolution_has_none(tmp_path):
-    """CTFFIND writes inf where no ring was fitted."""
+def test_fit_without_a_resolution_has_none(tmp_path):
+    """CTFFIND writes inf if no ring was fitted."""
     (tmp_path / "a.txt").write_text(CTFFIND)
 
     assert read_ctffind(tmp_path / "a.txt").fit_resolution_angstrom is None

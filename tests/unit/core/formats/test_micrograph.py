@@ -1,4 +1,4 @@
-"""MRC and TIFF files, good, bad, and not yet written."""
+"""MRC and TIFF files: complete, damaged, and not written yet."""
 
 import math
 import os
@@ -48,7 +48,7 @@ def mrc(
     cell_angstrom: tuple[float, float] = (1.5 * WIDTH, 1.5 * HEIGHT),
     magic: bytes = b"MAP ",
 ) -> bytes:
-    """Return an MRC file with ``IMAGE`` in it, as it should be but for what is asked."""
+    """Return an MRC file with ``IMAGE`` in it, correct except for what is given."""
     depth, height, width = shape
     start = bytearray(1024)
     struct.pack_into(f"{order}4i", start, 0, width, height, depth, mode)
@@ -91,7 +91,7 @@ def test_every_mode_in_either_byte_order(path: Path, mode: int, order: str) -> N
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("stamp", [b"\0\0\0\0", b"\x11\x11\0\0", b"\x44\x41\0\0", b"DA\x11\x11"])
-def test_the_sides_decide_where_the_machine_stamp_is_wrong(
+def test_the_image_sides_override_a_wrong_machine_stamp(
     path: Path, stamp: bytes, order: str
 ) -> None:
     path.write_bytes(mrc(order=order, stamp=stamp))
@@ -110,7 +110,7 @@ def test_an_extended_header_and_surplus_bytes_are_skipped(path: Path) -> None:
     np.testing.assert_array_equal(read_micrograph(path, pixel_size_angstrom=None).image, IMAGE)
 
 
-def test_a_file_of_mrcfile_reads_the_same(path: Path) -> None:
+def test_file_written_by_mrcfile_reads_the_same(path: Path) -> None:
     with mrcfile.new(path) as file:
         file.set_data(IMAGE.astype("f4"))
         file.voxel_size = 0.83
@@ -120,7 +120,7 @@ def test_a_file_of_mrcfile_reads_the_same(path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [3, 4, 5, 16, 101, 7, -1])
-def test_other_modes_are_refused_by_their_number(path: Path, mode: int) -> None:
+def test_unsupported_modes_are_refused_by_number(path: Path, mode: int) -> None:
     path.write_bytes(mrc(mode=mode))
     error = refusal(path)
     assert isinstance(error, HeaderError)
@@ -149,7 +149,9 @@ def test_a_stack_says_that_it_looks_like_a_movie(path: Path, mode: int) -> None:
         mrc(extended_bytes=1000),
     ],
 )
-def test_what_is_not_written_yet_is_incomplete_and_retryable(path: Path, content: bytes) -> None:
+def test_file_that_is_not_written_yet_is_incomplete_and_retryable(
+    path: Path, content: bytes
+) -> None:
     path.write_bytes(content)
     error = refusal(path)
     assert isinstance(error, IncompleteFileError)
@@ -180,7 +182,7 @@ def test_a_header_out_of_bounds_is_refused_before_anything_is_allocated(
 # --- the file ---------------------------------------------------------------------------------
 
 
-def test_content_other_than_the_job_meant_is_not_picked(path: Path) -> None:
+def test_content_of_another_version_is_refused(path: Path) -> None:
     path.write_bytes(mrc())
     version = FileVersion.of(path.stat())
     read_micrograph(path, pixel_size_angstrom=None, version=version)
@@ -211,7 +213,7 @@ def test_an_inode_of_zero_is_not_compared(path: Path) -> None:
     assert not FileVersion(status.st_size, status.st_mtime_ns, 1).describes(status)
 
 
-def test_what_is_no_regular_file_neither_blocks_nor_reads(tmp_path: Path) -> None:
+def test_special_files_are_refused_without_blocking(tmp_path: Path) -> None:
     (tmp_path / "folder.mrc").mkdir()
     os.mkfifo(tmp_path / "pipe.mrc")
     (tmp_path / "zero.mrc").symlink_to("/dev/zero")
@@ -224,7 +226,7 @@ def test_what_is_no_regular_file_neither_blocks_nor_reads(tmp_path: Path) -> Non
         read_header(tmp_path / "zero.mrc", follow_symlinks=False)
 
 
-def test_a_name_of_arbitrary_bytes_gives_an_error_that_can_be_stored(tmp_path: Path) -> None:
+def test_error_about_an_undecodable_name_can_be_stored(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"\xff l\xe9.mrc")
     path.write_bytes(b"garbage!" * 1000)
     with pytest.raises(HeaderError) as caught:
@@ -243,7 +245,7 @@ def resolved(x: float, y: float, configured: float | None) -> float:
     return resolve_pixel_size(Path("mic.mrc"), header, configured)
 
 
-def test_the_config_wins_where_the_header_says_nothing_or_agrees() -> None:
+def test_configured_pixel_size_is_used_if_the_header_has_none_or_agrees() -> None:
     assert resolved(0, 0, 1.77) == 1.77
     assert resolved(1.76, 1.76, 1.77) == 1.77
     assert resolved(1.5, 1.5, None) == 1.5
@@ -264,7 +266,7 @@ def test_the_config_wins_where_the_header_says_nothing_or_agrees() -> None:
         (1770, 1770, None),
     ],
 )
-def test_a_pixel_size_that_is_missing_absurd_or_contradicted_is_refused_in_words(
+def test_missing_implausible_or_contradicting_pixel_size_is_an_error(
     x: float, y: float, configured: float | None
 ) -> None:
     with pytest.raises(PixelSizeError) as caught:
@@ -274,8 +276,8 @@ def test_a_pixel_size_that_is_missing_absurd_or_contradicted_is_refused_in_words
     assert "micrograph.pixel_size_angstrom" in caught.value.remedy
 
 
-def test_the_pixel_size_is_no_matter_of_the_structure(path: Path) -> None:
-    """The worker refuses it, in words; a file with it is complete all the same."""
+def test_wrong_pixel_size_does_not_make_a_file_incomplete(path: Path) -> None:
+    """The file is complete; the worker refuses the pixel size."""
     path.write_bytes(mrc(cell_angstrom=(0, 0)))
     assert read_header(path).header_pixel_size_angstrom == 0
     with pytest.raises(PixelSizeError):
@@ -315,7 +317,7 @@ def test_tiff_of_one_page(
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_a_truncated_tiff_is_incomplete_at_whatever_length(
+def test_truncated_tiff_is_incomplete_at_any_length(
     tmp_path: Path, compression: str | None
 ) -> None:
     path = tmp_path / "mic.tif"
@@ -345,7 +347,7 @@ def test_a_tiff_of_several_pages_looks_like_a_movie(tmp_path: Path, *, imagej: b
     assert isinstance(refusal(path), MovieStackError)
 
 
-def test_odd_and_damaged_tiffs_are_refused(tmp_path: Path) -> None:
+def test_unsupported_and_damaged_tiffs_are_refused(tmp_path: Path) -> None:
     colour, damaged = tmp_path / "colour.tif", tmp_path / "damaged.tif"
     tifffile.imwrite(colour, np.zeros((40, 40, 3), np.uint8), photometric="rgb")
     assert isinstance(refusal(colour), HeaderError)
@@ -356,8 +358,8 @@ def test_odd_and_damaged_tiffs_are_refused(tmp_path: Path) -> None:
             read_header(damaged)
 
 
-def test_decoders_that_are_missing_are_named(tmp_path: Path) -> None:
-    """Without imagecodecs tifffile cannot decode LZW; nothing else needs it."""
+def test_error_names_missing_decoders(tmp_path: Path) -> None:
+    """Only LZW needs imagecodecs, which is not installed by default."""
     pytest.importorskip("imagecodecs")
     path = tmp_path / "lzw.tif"
     tifffile.imwrite(path, IMAGE.astype("u2"), compression="lzw")
@@ -372,7 +374,7 @@ def test_decoders_that_are_missing_are_named(tmp_path: Path) -> None:
     assert "livepick[tiff]" in done.stderr
 
 
-def test_tifffile_is_loaded_by_the_first_tiff_only() -> None:
+def test_tifffile_is_imported_only_for_the_first_tiff() -> None:
     code = (
         "import livepick.ingest.watcher, sys; print({'tifffile', 'onnxruntime'} & set(sys.modules))"
     )

@@ -71,7 +71,7 @@ def test_relion_star_is_read_best_first(tmp_path):
     assert picks.score.tolist() == [0.75, 0.25]
 
 
-def test_particles_of_relion_are_of_many_micrographs_and_refined(tmp_path):
+def test_relion_particles_are_read_by_micrograph_at_refined_centres(tmp_path):
     """Centres are the coordinates minus the shifts, in pixels of the micrograph."""
     (tmp_path / "particles.star").write_text(PARTICLES)
 
@@ -83,8 +83,8 @@ def test_particles_of_relion_are_of_many_micrographs_and_refined(tmp_path):
     assert xy(found["mic_2"]) == [(20, 30)]
 
 
-def test_a_pixel_size_that_is_not_known_leaves_centres_where_they_were(tmp_path):
-    """Shifts in ångström say nothing then; optics groups that differ say nothing either."""
+def test_centres_are_not_shifted_if_the_pixel_size_is_unknown(tmp_path):
+    """Shifts are in ångström. Optics groups with different pixel sizes do not give one either."""
     path = tmp_path / "particles.star"
     for lines in ("1 2.0 4.0\n2 1.0 4.0\n", ""):
         path.write_text(PARTICLES.replace("1 2.0 4.0\n", lines))
