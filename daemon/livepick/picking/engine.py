@@ -110,7 +110,7 @@ class Engine:
                     return self._executor.submit(work, *args, **kwargs)
                 except BrokenExecutor:
                     # A worker died while idle, so none of the jobs is to blame.
-                    self._start_afresh()
+                    self._restart()
             return self._executor.submit(work, *args, **kwargs)
 
     def renew(self, generation: int) -> bool:
@@ -129,10 +129,10 @@ class Engine:
         with self._lock:
             if generation != self.generation:
                 return False
-            self._start_afresh()
+            self._restart()
             return True
 
-    def _start_afresh(self) -> None:
+    def _restart(self) -> None:
         for tries_left in reversed(range(START_TRIES)):
             self._shut(self._executor)
             self.generation += 1
@@ -223,10 +223,10 @@ def _prepare_worker(memory_limit_bytes: int | None) -> None:
         import resource  # noqa: PLC0415 - not on every system
 
         resource.setrlimit(resource.RLIMIT_AS, (memory_limit_bytes, memory_limit_bytes))
-    threading.Thread(target=_leave_with_parent, name="parent-watch", daemon=True).start()
+    threading.Thread(target=_exit_with_parent, name="parent-watch", daemon=True).start()
 
 
-def _leave_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -1,4 +1,10 @@
-"""Running an ONNX graph on an image: sessions, tiles, score maps. The only user of onnxruntime."""
+"""Running an ONNX graph on an image: sessions, tiles, score maps. The only user of onnxruntime.
+
+A worker keeps one session, for the bundle and device that it used last. onnxruntime falls back to
+the CPU silently: if the CUDA provider is requested and there is no GPU, ``InferenceSession``
+succeeds without a message. The provider obtained is therefore compared with the one requested after
+each session is made, and the node placement is left to CUDA alone.
+"""
 
 import contextlib
 import logging
@@ -17,20 +23,18 @@ from livepick.core.contracts.bundle import GRAPH, ModelCard, read_card, sha256
 from livepick.core.contracts.job import CPU, CUDA
 from livepick.errors import ModelError, ProviderError
 
-_log = logging.getLogger(__name__)
+__all__ = ["MULTIPLE_PX", "Model", "graph_scores", "load_model", "loaded_model", "score_map"]
 
+_log = logging.getLogger(__name__)
 
 MULTIPLE_PX = 16
 """Image sides are padded to a multiple of this: graphs halve the image up to four times."""
 
-
 TILE_PX = 1024
 """Larger images are scored in tiles, so that memory use does not grow with the detector size."""
 
-
 OVERLAP_PX = 64
 """Tile border whose scores are discarded: more than half of a network's receptive field."""
-
 
 GPU_MEMORY_BYTES = 2 << 30
 """Limit of onnxruntime's memory arena; a trainer or a second session may share the GPU."""

@@ -21,7 +21,7 @@ from livepick.errors import OutputError
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Claim, Measured, Visible
 
-__all__ = ["Export", "Outputs", "Table"]
+__all__ = ["Export", "Outputs", "SessionTable"]
 
 RETRY_SECONDS = 30.0
 """Time between tries while writing to the output folder fails."""
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 class Export(Protocol):
-    """A format of coordinates files, such as ``livepick.picking.coordinate_files``.
+    """The coordinates files of a session in one format, as in ``picking.coordinate_files``.
 
     Every method raises OutputError if writing to the folder fails for now, and MicrographError if a
     micrograph cannot have a file.
@@ -62,11 +62,11 @@ class Export(Protocol):
         """Remove unfinished files left behind by a killed service; return how many."""
 
 
-class Table(Protocol):
-    """A table of the session's figures, such as ``livepick.picking.micrograph_table``."""
+class SessionTable(Protocol):
+    """A table of the session's figures, as in ``picking.micrograph_table``."""
 
     def write(self, rows: Iterable[Measured]) -> bool:
-        """Write the table if it differs; return True if it did. Raises OutputError as above."""
+        """Write the table if it differs; return True if it did. Raise OutputError as above."""
 
 
 class Outputs:
@@ -90,7 +90,7 @@ class Outputs:
         ledger: LedgerReader,
         failed: Callable[[], None],
         *,
-        tables: Sequence[Table] = (),
+        tables: Sequence[SessionTable] = (),
     ) -> None:
         self._tables = tables
         self._tables_due = True

@@ -1,10 +1,6 @@
 """Picking of one micrograph: from an image and a model bundle to picks and quality figures.
 
-A worker is a process with one working thread. It keeps one onnxruntime session, for the bundle
-and device that it used last. onnxruntime falls back to the CPU silently: if the CUDA provider is
-requested and there is no GPU, ``InferenceSession`` succeeds without a message. The provider
-obtained is therefore compared with the one requested after each session is made, and the node
-placement is left to CUDA alone.
+A worker is a process with one working thread.
 """
 
 import contextlib

@@ -85,7 +85,7 @@ def coordinates_files(place: Path) -> dict[str, Path]:
     for path in search_coordinates(place):
         stem = micrograph_stem(path)
         if stem in found:
-            raise _twice(found[stem], path, stem)
+            raise _duplicate(found[stem], path, stem)
         found[stem] = path
     return found
 
@@ -129,14 +129,14 @@ def read_all_positions(place: Path) -> dict[str, Positions]:
             source = str(path) if name is None else f"{path} for {name}"
             stem = micrograph_stem(path if name is None else PurePosixPath(name))
             if stem in sources:
-                raise _twice(sources[stem], source, stem)
+                raise _duplicate(sources[stem], source, stem)
             sources[stem] = source
             if len(positions):
                 found[stem] = positions
     return found
 
 
-def _twice(one: object, other: object, stem: str) -> CoordinatesError:
+def _duplicate(one: object, other: object, stem: str) -> CoordinatesError:
     return CoordinatesError(
         f"{one} and {other} are both for the micrograph {stem}",
         "Keep one of them, or name a folder that contains only one.",
