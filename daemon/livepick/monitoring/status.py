@@ -230,7 +230,7 @@ def _collecting(config: Config, fingerprint: str, counts: Counts) -> TrainingSta
         return TrainingStatus("collecting", waiting.sentence)
     ready, wanted = counts.picked, config.bootstrap.micrographs
     return TrainingStatus(
-        "collecting", f"Training starts with {wanted} picked micrographs; {ready} are picked."
+        "collecting", f"Training starts when {wanted} micrographs are picked; {ready} are picked."
     )
 
 

@@ -1,11 +1,11 @@
-"""Selection of micrographs that are fit to learn from, and of those held out of a training run."""
+"""Selection of micrographs that are suitable for training, and of those held out of a run."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from livepick.core.contracts.run import RunMicrograph
 
-__all__ = ["LEAST_MICROGRAPHS", "MOST_MASKED", "is_fit_to_learn_from", "split"]
+__all__ = ["LEAST_MICROGRAPHS", "MOST_MASKED", "is_suitable_for_training", "split"]
 
 
 MOST_MASKED = 0.5
@@ -14,10 +14,10 @@ micrograph is of bad quality."""
 
 
 LEAST_MICROGRAPHS = 3
-"""Lowest number of micrographs that can be split into those to learn from and those to judge by."""
+"""Lowest number of micrographs that can be split into a training set and a held-out set."""
 
 
-def is_fit_to_learn_from(*, masked_fraction: float, picks: int) -> bool:
+def is_suitable_for_training(*, masked_fraction: float, picks: int) -> bool:
     """Return True if a micrograph counts for the bootstrap: it is mostly clean and has picks.
 
     Parameters

@@ -132,7 +132,7 @@ class RunMonitor:
         last = self._lines[-1] if self._lines else None
         stage = last.stage if last is not None else None
         if ended.exit_status == DISK_FULL_STATUS or self._is_disk_full():
-            return Ending(waits=f"there is no room left on the disk of {self.folder}", stage=stage)
+            return Ending(waits=f"the disk of {self.folder} is full", stage=stage)
         if last is not None and last.stage == "failed":
             return Ending(last.note)
         if ended.exit_status is None or ended.exit_status < 0:

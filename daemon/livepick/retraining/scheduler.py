@@ -294,9 +294,9 @@ class Scheduler:
         if count > RESTARTS:
             self._fail(
                 monitor.folder,
-                f"the trainer was killed {count} times in one stage, {stage or 'the first'}, as"
+                f"the trainer was killed {count} times in one stage ({stage or 'the first'}), as"
                 " the system does when memory runs out. Free memory, or lower"
-                " bootstrap.micrographs or training.minibatch_size, then raise"
+                " bootstrap.micrographs or training.minibatch_size, then increase"
                 " training.generation.",
             )
         else:

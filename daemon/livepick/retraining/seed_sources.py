@@ -1,7 +1,7 @@
 """Sources of the seeds for a run, and what is still missing.
 
-``look`` is called repeatedly. It returns immediately, either with the seeds or with a sentence that
-says why there are none yet: too few micrographs, too few that are fit to learn from, too few picks,
+``collect`` is called repeatedly. It returns immediately, either with the seeds or with the reason
+why there are none yet: too few micrographs, too few that are suitable for training, too few picks,
 or a problem that somebody must fix. It never delays picking.
 """
 
@@ -16,7 +16,7 @@ from livepick.core.contracts.run import RunMicrograph
 from livepick.core.imaging.picks import Picks
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
-from livepick.retraining.holdout_split import is_fit_to_learn_from
+from livepick.retraining.holdout_split import is_suitable_for_training
 
 __all__ = [
     "Order",
@@ -54,7 +54,7 @@ class WaitReason:
     sentence: str
     kind: Literal["collecting", "quality", "picks", "held out", "waiting", "at work", "trouble"]
     """Category. ``trouble``: an operator must act; ``collecting``: the session has only begun;
-    ``at work``: the next look may find more without another micrograph."""
+    ``at work``: the next call may find more without another micrograph."""
 
 
 class SeedSource(Protocol):
@@ -118,7 +118,7 @@ class Order:
 
 
 class Tally:
-    """Micrographs taken one after another until there are enough."""
+    """Counts micrographs one after another until there are enough."""
 
     def __init__(
         self, config: Config, held_out: Collection[Path], *, wanted: int | None = None
@@ -132,8 +132,8 @@ class Tally:
         self._free = 0
 
     def take(self, row: MicrographRow, picks: int, masked_fraction: float) -> bool:
-        """Count a micrograph; return True if it is fit to learn from."""
-        fit = is_fit_to_learn_from(masked_fraction=masked_fraction, picks=picks)
+        """Count a micrograph; return True if it is suitable for training."""
+        fit = is_suitable_for_training(masked_fraction=masked_fraction, picks=picks)
         if fit:
             self.fit.append(row)
             self.picks += picks
@@ -152,21 +152,21 @@ class Tally:
         fit = len(self.fit)
         if fit < self.wanted:
             return WaitReason(
-                f"Training waits: {fit} of {fit + self._unfit} micrographs are fit to learn from,"
-                f" and {self.wanted} are wanted; the others are mostly masked, or no particle was"
-                " found in them.",
+                f"Training waits: {fit} of {fit + self._unfit} micrographs are suitable for"
+                f" training, and {self.wanted} are needed; the others are mostly masked or have no"
+                " picks.",
                 "quality" if self._unfit else "collecting",
             )
         if self.picks < self._least:
             return WaitReason(
-                f"Training waits for more: {fit} micrographs hold {self.picks} picks;"
-                f" {self._least} are wanted.",
+                f"Training waits for more micrographs: {fit} have {self.picks} picks, and"
+                f" {self._least} are needed.",
                 "picks",
             )
         if not self._free:
             return WaitReason(
-                f"Training waits for more: all {fit} micrographs were held out by earlier runs, to"
-                " judge by, and none is left to train on.",
+                f"Training waits for more micrographs: all {fit} were held out by earlier runs to"
+                " evaluate models, and none is left to train on.",
                 "held out",
             )
         return None
@@ -183,7 +183,8 @@ def begun(config: Config, ledger: LedgerReader) -> WaitReason | None:
     if picked >= wanted:
         return None
     return WaitReason(
-        f"Training starts with {wanted} picked micrographs; {picked} are picked.", "collecting"
+        f"Training starts when {wanted} micrographs are picked; {picked} are picked.",
+        "collecting",
     )
 
 
@@ -217,7 +218,7 @@ class SeedsFromLedger:
         self._counts: dict[tuple[int, int, int | None], int] = {}
 
     def collect(self, held_out: Collection[Path]) -> Seeds | WaitReason:
-        """Return the first micrographs that are fit to learn from, once there are enough."""
+        """Return the first micrographs that are suitable for training, once there are enough."""
         if (early := begun(self._config, self._ledger)) is not None:
             return early
         version, threshold = self._card.version, self._card.threshold

@@ -82,7 +82,8 @@ class CuratedPicks:
             stats = [(path, path.stat()) for path in files]
         except OSError as error:
             raise CoordinatesError(
-                f"{self.place} cannot be read: {error}", "Give the service's user the rights to."
+                f"{self.place} cannot be read: {error}",
+                "Give the service's user permission to read it.",
             ) from error
         seen = tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats)
         if seen != self._seen:
@@ -95,7 +96,8 @@ class CuratedPicks:
             raise self._positions
         if not self._positions:
             raise CoordinatesError(
-                f"{self.place} holds no positions", "Pick some particles, and save the file again."
+                f"{self.place} contains no positions",
+                "Pick some particles, and save the file again.",
             )
         return self._positions
 
@@ -125,10 +127,10 @@ class CuratedPicks:
         missing = sorted(set(positions) - set(pairs.values()))
         without = [stem for stem in ours if stem not in pairs]
         unmatched = [
-            *_sentence("has coordinates and is not among the picked micrographs", missing),
-            *_sentence("is picked and has no coordinates", without),
+            *_sentence("has coordinates but is not among the picked micrographs", missing),
+            *_sentence("is picked but has no coordinates", without),
             *(
-                f"{stem}: {count} positions lie off the image, and are left out"
+                f"{stem}: {count} positions are outside the image, and are left out"
                 for stem, count in _first(outside)
             ),
             *(
@@ -149,9 +151,10 @@ class CuratedPicks:
         here, row = positions[pairs[stem]], ours[stem]
         height, width = row.shape_px or (0, 0)
         return CoordinatesError(
-            f"most positions of {self.place} lie off the images: {sum(outside.values())} do, and"
-            f" those of {stem} reach x {here.x_px.max():.0f}, y {here.y_px.max():.0f} from"
-            f" x {here.x_px.min():.0f}, y {here.y_px.min():.0f} in {width} by {height} pixels",
+            f"most positions in {self.place} are outside the images ({sum(outside.values())} of"
+            f" them); those of {stem} range from x {here.x_px.min():.0f}, y {here.y_px.min():.0f}"
+            f" to x {here.x_px.max():.0f}, y {here.y_px.max():.0f}, in an image of {width} by"
+            f" {height} pixels",
             "Give coordinates in pixels of the micrographs that livepick watches, not of binned or"
             " unbinned ones.",
         )
@@ -163,14 +166,14 @@ def refuse_too_few(config: Config, place: Path, positions: Mapping[str, Position
     if count < LEAST_MICROGRAPHS:
         raise CoordinatesError(
             f"{place} has coordinates for {count} micrograph{'s' if count > 1 else ''}"
-            f" ({named(sorted(positions))}), and training needs {LEAST_MICROGRAPHS}, as one is to"
-            " judge by",
+            f" ({named(sorted(positions))}), and training needs {LEAST_MICROGRAPHS}, because one is"
+            " held out to evaluate the model",
             "Pick particles in more micrographs.",
         )
     wanted = least_picks(config)
     if picks < wanted:
         raise CoordinatesError(
-            f"{place} has {picks} particles in total, and {wanted} are wanted"
+            f"{place} has {picks} particles in total, and {wanted} are needed"
             " (bootstrap.minimum_picks)",
             "Pick more particles, or start with bootstrap.picks: blob.",
         )
@@ -197,7 +200,7 @@ class SeedsFromCoordinates:
             rows = list(self._ledger.picked_rows())
             matches = self._curated.match(rows)
         except CoordinatesError as error:
-            return WaitReason(f"Training cannot begin: {error}", "trouble")
+            return WaitReason(f"Training cannot start: {error}", "trouble")
         picks = {match.row.id: match.picks for match in matches.matched}
         tally = Tally(
             self._config,
@@ -232,8 +235,8 @@ class SeedsFromCoordinates:
             theirs = named(sorted(self._curated.positions()))
             ours = named([row.path.stem for row in rows])
             return WaitReason(
-                f"Training cannot begin: {place} is for other micrographs: it has {theirs}, and the"
-                f" session has {ours}. Name coordinates of these, or bootstrap.picks: blob.",
+                f"Training cannot start: {place} is for other micrographs: it has {theirs}, and the"
+                f" session has {ours}. Name a file for this session, or set bootstrap.picks: blob.",
                 "trouble",
             )
         if not complete:
@@ -246,9 +249,9 @@ class SeedsFromCoordinates:
         if len(tally.fit) < LEAST_MICROGRAPHS:
             return WaitReason(
                 f"Training waits: of {len(matches.matched)} picked micrographs that {place} has"
-                f" coordinates for, {len(tally.fit)} are fit to learn from, and"
+                f" coordinates for, {len(tally.fit)} are suitable for training, and"
                 f" {LEAST_MICROGRAPHS} are needed; the others are mostly masked, or have no"
-                " particle inside of the image.",
+                " particle inside the image.",
                 "quality",
             )
         tally.wanted = min(tally.wanted, len(tally.fit))

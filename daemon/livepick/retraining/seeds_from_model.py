@@ -22,7 +22,7 @@ from livepick.errors import EngineError, LivepickError, ModelError
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
 from livepick.models.registry import verify_graph
-from livepick.retraining.holdout_split import is_fit_to_learn_from
+from livepick.retraining.holdout_split import is_suitable_for_training
 from livepick.retraining.seed_sources import Order, Seeds, Tally, WaitReason, begun, seeded
 from livepick.retraining.trial_picking import DEATHS, TRIAL_SECONDS, Submit
 
@@ -91,7 +91,7 @@ class SeedsFromModel:
         try:
             card = self._usable()
         except ModelError as error:
-            return WaitReason(f"Training cannot begin: {error}", "trouble")
+            return WaitReason(f"Training cannot start: {error}", "trouble")
         if (early := begun(self._config, self._ledger)) is not None:
             return early
         self._take_results()
@@ -102,8 +102,8 @@ class SeedsFromModel:
             if not self._count(row, tally, card.threshold):
                 self._submit_jobs(itertools.chain([row], rows))
                 return WaitReason(
-                    f"Model {self._path} picks the bootstrap's micrographs: {len(tally.fit)} of"
-                    f" {tally.wanted} are done.",
+                    f"Model {self._path} is picking the first training set: {len(tally.fit)} of"
+                    f" {tally.wanted} micrographs are done.",
                     "at work",
                 )
             if tally.is_enough:
@@ -112,12 +112,12 @@ class SeedsFromModel:
         missing = tally.missing()
         if tried == most and missing is not None:
             return WaitReason(
-                f"Training cannot begin: model {self._path} was tried on {tried} micrographs."
-                f" {missing.sentence} It may not know such particles; check"
-                " particle.diameter_angstrom, or take bootstrap.picks: blob.",
+                f"Training cannot start: model {self._path} was tried on {tried} micrographs."
+                f" {missing.sentence} It may not recognize these particles; check"
+                " particle.diameter_angstrom, or set bootstrap.picks: blob.",
                 "trouble",
             )
-        return missing or WaitReason("Training begins.", "at work")
+        return missing or WaitReason("Training starts.", "at work")
 
     def _usable(self) -> ModelCard:
         """Return the card of the bundle; read it again on each call until it is valid."""
@@ -179,7 +179,7 @@ class SeedsFromModel:
                 self._blame(error)  # the micrograph is tried again, unless the model is given up
             except TimeoutError:
                 job.future.cancel()
-                self._leave_out(key, f"it takes over {TRIAL_SECONDS:g} s")
+                self._leave_out(key, f"it takes more than {TRIAL_SECONDS:g} s")
             except Exception as error:  # noqa: BLE001 - a fault of one file must not end the session
                 self._leave_out(key, str(error) or type(error).__name__)
 
@@ -187,17 +187,17 @@ class SeedsFromModel:
         self._results[key] = None
         row = self._ledger.get(key[0])
         name = row.relative if row is not None else "a micrograph"
-        _log.warning("%s: left out of the bootstrap: %s", name, reason)
+        _log.warning("%s: left out of the training set: %s", name, reason)
 
     def _blame(self, error: BaseException) -> None:
         """Give the model up after ``DEATHS`` faults, because they cost the session its workers."""
         self._faults += 1
         if self._faults < DEATHS:
             return
-        what = error.what if isinstance(error, ModelError) else "a worker died of it each time"
+        what = error.what if isinstance(error, ModelError) else "its worker died each time"
         self._refused = ModelError(
             f"model {self._path} does not run: {what}",
-            "Name another bundle in bootstrap.picks, or take blob, and restart the service.",
+            "Name another bundle in bootstrap.picks, or use blob, and restart the service.",
         )
 
     def _seeds(self, tally: Tally, card: ModelCard) -> Seeds:
@@ -216,4 +216,4 @@ def _key(row: MicrographRow) -> Key:
 
 def _is_hopeless(row: MicrographRow) -> bool:
     masked = row.masked_fraction
-    return not is_fit_to_learn_from(masked_fraction=masked, picks=1)
+    return not is_suitable_for_training(masked_fraction=masked, picks=1)

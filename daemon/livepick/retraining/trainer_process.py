@@ -78,7 +78,7 @@ class TrainerProcess:
             if not try_lock(lock.fileno()):
                 lock.seek(0)
                 text = lock.read().strip()
-                _log.info("run %s: a trainer of an earlier start is still at it", folder.name)
+                _log.info("run %s: adopting its trainer, which is still running", folder.name)
                 return cls(folder, int(text) if text.isdigit() else 0, None)
             with (folder / LOG).open("ab") as log:
                 process = subprocess.Popen(
@@ -154,7 +154,7 @@ def _yield_to_others(pid: int) -> None:
 @functools.cache
 def _say_no_io_priority(reason: str) -> None:
     """Log once that the trainer's disk access has normal priority."""
-    _log.warning("training: its disk access has the priority of any other: %s", reason)
+    _log.warning("training: its disk access has normal priority: %s", reason)
 
 
 def log_tail(folder: Path, *, lines: int = 3) -> str:

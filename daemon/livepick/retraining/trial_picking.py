@@ -32,7 +32,7 @@ def try_job(name: str, job: Job, submit: Submit) -> Result | None:
     EngineError
         Workers cannot be started.
     """
-    remedy = "The model in use goes on; set training.generation to train another."
+    remedy = "The current model stays in use; increase training.generation to train another."
     for left in reversed(range(DEATHS)):
         try:
             return submit(job).result(timeout=TRIAL_SECONDS)
@@ -42,10 +42,10 @@ def try_job(name: str, job: Job, submit: Submit) -> Result | None:
         except BrokenExecutor as error:
             if not left:
                 raise ModelError(
-                    f"a worker died each time that {name} was tried; is there memory", remedy
+                    f"the worker died each time that {name} was tried; memory may be short", remedy
                 ) from error
         except TimeoutError as error:
             raise ModelError(
-                f"{name} takes over {TRIAL_SECONDS:g} s for a micrograph", remedy
+                f"{name} takes more than {TRIAL_SECONDS:g} s for a micrograph", remedy
             ) from error
     raise AssertionError("unreachable")

@@ -93,7 +93,7 @@ def test_without_ionice_it_trains_all_the_same(follow, monkeypatch, caplog, prog
         assert following.step() is None
         following.end()
 
-    assert caplog.text.count("its disk access has the priority of any other") == 1
+    assert caplog.text.count("its disk access has normal priority") == 1
 
 
 def test_a_run_goes_on_with_the_present_threads_device_and_memory(tmp_path, follow):

@@ -140,7 +140,7 @@ def test_bad_micrographs_do_not_count(begin):
     session.add(masked_fraction=0.6)
     session.add(picks=50, score=0.4)
     session.add(1)
-    assert "3 of 5 micrographs are fit to learn from, and 5 are wanted" in session.plan()
+    assert "3 of 5 micrographs are suitable for training, and 5 are needed" in session.plan()
 
     session.add(2)
     spec = session.plan()
@@ -154,7 +154,7 @@ def test_a_session_of_bad_micrographs_says_why_it_waits(begin):
     session = begin()
     session.add(40, masked_fraction=0.9)
 
-    assert "0 of 40 micrographs are fit to learn from" in session.plan()
+    assert "0 of 40 micrographs are suitable for training" in session.plan()
     assert "mostly masked" in session.plan()
 
 
@@ -162,7 +162,10 @@ def test_few_picks_make_it_wait_for_more_micrographs(begin):
     """The sentence says how many there are and how many are wanted."""
     session = begin()
     session.add(5, picks=15)
-    assert session.plan() == "Training waits for more: 5 micrographs hold 75 picks; 100 are wanted."
+    assert (
+        session.plan()
+        == "Training waits for more micrographs: 5 have 75 picks, and 100 are needed."
+    )
 
     session.add(2, picks=15)
     assert len(session.plan().micrographs) == 7
@@ -172,10 +175,10 @@ def test_the_status_says_why_it_waits(begin):
     """In the words of whoever looks for seeds, until there are enough."""
     session = begin()
     Database.writable(session.config.state.directory / LEDGER).close()
-    assert "5 picked micrographs; 0 are picked" in _sentence(session)
+    assert "when 5 micrographs are picked; 0 are picked" in _sentence(session)
     session.add(5, picks=15)
     session.plan()
-    assert "hold 75 picks; 100 are wanted" in _sentence(session)
+    assert "have 75 picks, and 100 are needed" in _sentence(session)
     session.add(2, picks=15)
     session.plan()
     assert "Training starts" in _sentence(session)  # that ledger knows of no run
@@ -322,7 +325,7 @@ def test_picks_by_hand_are_the_seeds_of_their_micrographs(by_hand):
     scores = {score for m in spec.micrographs for _, _, score in m.seeds}
     assert scores == {1.0}
     assert spec.seed_threshold < 1
-    assert spec.unmatched == ["is picked and has no coordinates: mic_0, mic_1, mic_2"]
+    assert spec.unmatched == ["is picked but has no coordinates: mic_0, mic_1, mic_2"]
 
 
 def test_what_does_not_match_is_listed_and_short(by_hand):
@@ -347,9 +350,9 @@ def test_what_does_not_match_is_listed_and_short(by_hand):
         ({"names": list("abcde")}, "is for other micrographs: it has a, b, c, d, e, and the"),
         ({"names": ["0", "1", "2"], "per_micrograph": 1}, "has 3 particles in total, and 100 are"),
         ({"names": ["0", "1"], "per_micrograph": 90}, "coordinates for 2 micrographs (0, 1)"),
-        ({"names": list("01234"), "x": 500.0}, "most positions of"),
-        ({"names": list("01234"), "x": -9.0}, "lie off the images: 100 do"),
-        ({"names": [], "per_micrograph": 0}, "holds no positions"),
+        ({"names": list("01234"), "x": 500.0}, "most positions in"),
+        ({"names": list("01234"), "x": -9.0}, "are outside the images (100 of them)"),
+        ({"names": [], "per_micrograph": 0}, "contains no positions"),
     ],
 )
 def test_coordinates_that_do_not_fit_leave_picking_alone(by_hand, given, says, caplog):
@@ -387,7 +390,7 @@ def test_a_few_positions_off_the_image_are_left_out(by_hand, tmp_path):
     spec = session.plan()
 
     assert len(spec.micrographs[3].seeds) == 22
-    assert spec.unmatched == ["3: 1 positions lie off the image, and are left out"]
+    assert spec.unmatched == ["3: 1 positions are outside the image, and are left out"]
 
 
 def test_bad_micrographs_of_a_person_are_not_waited_for(by_hand):
@@ -396,7 +399,7 @@ def test_bad_micrographs_of_a_person_are_not_waited_for(by_hand):
     session.add(2)
     session.add(3, masked_fraction=0.8)
     assert "of 5 picked micrographs" in session.plan()
-    assert "2 are fit to learn from, and 3 are needed" in session.plan()
+    assert "2 are suitable for training, and 3 are needed" in session.plan()
 
     session.rows[2] = dataclasses.replace(session.rows[2], quality=Quality(0.1, 0.9))
     assert [m.path.stem for m in session.plan().micrographs] == ["0", "1", "2"]
@@ -437,8 +440,8 @@ def test_a_model_from_elsewhere_picks_the_bootstrap(begin, pretrained_path):
     assert session.jobs == []
     session.add(3)
 
-    assert "picks the bootstrap's micrographs: 0 of 5" in session.plan()
-    assert "picks the bootstrap's micrographs: 4 of 5" in session.plan()
+    assert "is picking the first training set: 0 of 5" in session.plan()
+    assert "is picking the first training set: 4 of 5" in session.plan()
     spec = _until_a_run(session)
 
     assert [m.path.stem for m in spec.micrographs] == list("01234")
@@ -466,8 +469,8 @@ def test_a_micrograph_that_the_model_cannot_pick_is_left_out(begin, pretrained_p
     spec = _until_a_run(session)
 
     assert [m.path.stem for m in spec.micrographs] == list("04567")
-    assert "1.mrc: left out of the bootstrap: all NaN" in caplog.text
-    assert "2.mrc: left out of the bootstrap: odd" in caplog.text
+    assert "1.mrc: left out of the training set: all NaN" in caplog.text
+    assert "2.mrc: left out of the training set: odd" in caplog.text
     assert len({job.path for job in session.jobs}) == len(session.jobs)
 
 
@@ -478,7 +481,7 @@ def test_looking_never_waits_for_the_workers(begin, pretrained_path):
     session.answer = lambda job: None
 
     for _ in range(3):
-        assert "0 of 5 are done" in session.plan()
+        assert "0 of 5 micrographs are done" in session.plan()
     assert len(session.jobs) == seeds_from_model.AT_ONCE
 
 
@@ -494,7 +497,7 @@ def test_a_bundle_that_cannot_be_used_leaves_picking_alone(begin, pretrained_pat
     session.add(5)
 
     assert str(pretrained_path) in session.plan()
-    assert "training: cannot begin" in caplog.text
+    assert "training: cannot start" in caplog.text
     assert session.jobs == []
 
     if fault == "missing":

@@ -149,12 +149,12 @@ def test_a_full_disk_is_waited_for_and_no_run_is_lost(tmp_path, monkeypatch, mak
     session = make_session(textwrap.dedent(FULL_TWICE) + textwrap.dedent(PUBLISH))
     session.until(lambda: len(session.changes) == 2, "a full disk")
     assert session.row[0].state == "running"
-    assert "no room left on the disk" in session.row[0].reason
+    assert "runs/0001 is full" in session.row[0].reason
 
     session.until(lambda: session.promoted, "promotion")
 
     assert (tmp_path / "state/runs/0001/starts").read_text() == "xxx"
-    assert caplog.text.count("no room left") == 1
+    assert caplog.text.count("runs/0001 is full") == 1
     assert "run 0001: continues" in caplog.text
     assert set(session.changes) == {(1, "running"), (1, "promoted")}
     sample = session.metrics.registry.get_sample_value
