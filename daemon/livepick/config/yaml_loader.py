@@ -1,11 +1,13 @@
-"""Conversion of YAML to ``Config`` and back; the only module that imports the YAML library.
+"""Conversion of YAML to ``Config`` and back; the only module that imports PyYAML.
 
 The text is composed into nodes before it is read into values, because only nodes know their line.
-``livepick.config.error_messages`` turns errors into sentences.
+``livepick.config.error_messages`` turns errors into sentences, ``livepick.config.yaml_edit`` edits
+a file.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,15 @@ from livepick.config.schema import Config
 from livepick.config.sections import State
 from livepick.errors import ConfigError
 
-__all__ = ["as_yaml", "load_config", "parse_config", "read_text", "state_directory", "value_spans"]
+__all__ = [
+    "Document",
+    "as_yaml",
+    "load_config",
+    "parse_config",
+    "parse_document",
+    "read_text",
+    "state_directory",
+]
 
 
 class _Loader(yaml.SafeLoader):
@@ -29,6 +39,28 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A YAML text that was read, but not checked against the schema."""
+
+    values: dict[Any, Any]
+    """The content. A section whose keys are all commented out is an empty one."""
+
+    lines: Mapping[KeyPath, int]
+    """The line of each key and list entry, from 1."""
+
+    faults: list[Fault]
+    """One fault for each duplicate key."""
+
+    def line_of(self, path: KeyPath) -> int | None:
+        """Return the line of a key, or of the nearest section around it that is in the file."""
+        while path:
+            if path in self.lines:
+                return self.lines[path]
+            path = path[:-1]
+        return None
 
 
 def load_config(path: Path) -> Config:
@@ -51,16 +83,16 @@ def parse_config(text: str, path: Path) -> Config:
     ConfigError
         As in ``load_config``.
     """
-    values, lines, faults = _values(text, path)
+    document = parse_document(text, path)
+    faults = list(document.faults)
     try:
-        config = Config.model_validate(values, context={"folder": path.absolute().parent})
+        config = Config.model_validate(document.values, context={"folder": path.absolute().parent})
     except ValidationError as error:
         faults += describe(error, Config)
     else:
         if not faults:
             return config
-    placed = [(_line_of(fault.path, lines), fault.sentence) for fault in faults]
-    raise _config_error(path, placed)
+    raise _config_error(path, [(document.line_of(fault.path), fault.sentence) for fault in faults])
 
 
 def as_yaml(config: Config) -> str:
@@ -85,10 +117,10 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}",
-            "Name a config file; config.example.yaml is one to start from.",
+            "Name a config file; start from config.example.yaml.",
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is no text in UTF-8", "Save it as UTF-8.") from error
+        raise ConfigError(f"{path} is not UTF-8 text", "Save it as UTF-8.") from error
 
 
 _STATE = re.compile(r"^state:.*?(?=^[^\s#]|\Z)", re.DOTALL | re.MULTILINE)
@@ -105,7 +137,7 @@ def state_directory(text: str, path: Path) -> Path | None:
     """
     for part in (text, *_STATE.findall(text)):
         try:
-            section = _values(part, path)[0].get("state")
+            section = parse_document(part, path).values.get("state")
             named = {"directory": section.get("directory")} if isinstance(section, dict) else {}
             return State.model_validate(named, context={"folder": path.absolute().parent}).directory
         except (ConfigError, ValidationError):
@@ -113,38 +145,25 @@ def state_directory(text: str, path: Path) -> Path | None:
     return None
 
 
-def value_spans(text: str) -> dict[KeyPath, tuple[int, int]]:
-    """Return the position of each value in a YAML text: its first character, and one past its last.
+def parse_document(text: str, path: Path) -> Document:
+    """Return the values in ``text``, as if it were the content of the file ``path``.
 
-    The path of the whole is ``()``. The text must be one that ``parse_config`` has read.
+    Raises
+    ------
+    ConfigError
+        The text is not YAML, or has no sections.
     """
-    spans: dict[KeyPath, tuple[int, int]] = {}
-
-    def note(node: yaml.Node, path: KeyPath) -> None:
-        spans[path] = (node.start_mark.index, node.end_mark.index)
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                note(value, (*path, str(key.value)))
-
-    root = yaml.compose(text, _Loader)
-    if root is not None:
-        note(root, ())
-    return spans
-
-
-def _values(text: str, path: Path) -> tuple[dict[Any, Any], dict[KeyPath, int], list[Fault]]:
-    """Return the values of a text, the line of each key, and a fault for each duplicate key."""
     try:
         loader = _Loader(text)
     except yaml.YAMLError as error:  # a character that YAML forbids
-        raise _config_error(path, [(None, f"it is no YAML: {error}")]) from error
+        raise _config_error(path, [(None, f"it is not valid YAML: {error}")]) from error
     try:
         node = loader.get_single_node()
         if node is None:
             raise _config_error(path, [(None, "it is empty")])
         if not isinstance(node, yaml.MappingNode):
             line = node.start_mark.line + 1
-            raise _config_error(path, [(line, "it has no sections, as session: and watch:")])
+            raise _config_error(path, [(line, "it has no sections such as session: and watch:")])
         lines: dict[KeyPath, int] = {}
         faults: list[Fault] = []
         _note_lines(node, (), lines, faults)
@@ -153,12 +172,11 @@ def _values(text: str, path: Path) -> tuple[dict[Any, Any], dict[KeyPath, int], 
         mark = error.problem_mark or error.context_mark
         raise _config_error(path, [(mark.line + 1 if mark else None, _plain(error))]) from error
     except (yaml.YAMLError, ValueError) as error:
-        raise _config_error(path, [(None, f"it is no YAML: {error}")]) from error
+        raise _config_error(path, [(None, f"it is not valid YAML: {error}")]) from error
     finally:
         loader.dispose()
-    # A section whose keys are all commented out is an empty section, not an error.
     sections = {key: {} if value is None else value for key, value in values.items()}
-    return sections, lines, faults
+    return Document(sections, lines, faults)
 
 
 def _note_lines(
@@ -173,7 +191,7 @@ def _note_lines(
             if place in seen and key.value != "<<":
                 name = ".".join(map(str, place))
                 faults.append(
-                    Fault(place, f"{name} is here again, after line {seen[place]}; keep one")
+                    Fault(place, f"{name} is repeated, after line {seen[place]}; keep one")
                 )
             seen[place] = lines[place]
             _note_lines(value, place, lines, faults)
@@ -186,13 +204,13 @@ def _note_lines(
 _SYNTAX = {
     "\\t": "it is indented with a tab; use spaces",
     "mapping values are not allowed": (
-        "a second colon stands where none may; put the text in quotes, or indent the line"
+        "a second colon is not allowed here; put the text in quotes, or indent the line"
     ),
     "could not find expected ':'": "a key has no colon after it",
     "expected <block end>": "it is indented differently from the lines above it",
     "expected ',' or": "a bracket is not closed",
     "end of stream": "a quote is not closed",
-    "another document": "a second document begins; one file holds one configuration",
+    "another document": "a second document begins; a file may hold only one",
 }
 """Messages of PyYAML, and their meaning for someone who does not know YAML."""
 
@@ -201,16 +219,7 @@ def _plain(error: yaml.MarkedYAMLError) -> str:
     """Describe a YAML syntax error in plain words."""
     problem = error.problem or ""
     known = (plain for words, plain in _SYNTAX.items() if words in problem)
-    return next(known, f"it is no YAML: {problem}")
-
-
-def _line_of(path: KeyPath, lines: Mapping[KeyPath, int]) -> int | None:
-    """Return the line of a key, or of the nearest section around it that is in the file."""
-    while path:
-        if path in lines:
-            return lines[path]
-        path = path[:-1]
-    return None
+    return next(known, f"it is not valid YAML: {problem}")
 
 
 def _config_error(path: Path, faults: list[tuple[int | None, str]]) -> ConfigError:
@@ -221,4 +230,4 @@ def _config_error(path: Path, faults: list[tuple[int | None, str]]) -> ConfigErr
     what = f"{path}: {listed[0]}"
     if len(listed) > 1:
         what = f"{path} has {len(listed)} faults:\n  " + "\n  ".join(listed)
-    return ConfigError(what, "Mend the file; config.example.yaml describes every setting.")
+    return ConfigError(what, "Fix the file; config.example.yaml describes every setting.")

@@ -167,7 +167,7 @@ def test_a_fault_of_the_config_is_said_with_all_the_rest(begun, answer, capsys, 
     out = printed(capsys)
     assert words in out
     assert "particle.diameter_angstrom must be a number" in out
-    assert "Mend the file" in out
+    assert "Fix the file" in out
     assert "0 picked" in out
 
 

@@ -51,7 +51,7 @@ def test_without_a_fault_it_is_what_the_file_says(path):
         ("threshold: auto", "treshold: auto", "treshold is unknown"),
         ("{name: krios1}", "{name: krios1", "line 2"),
         ("  diameter", "\tdiameter", "line 4"),
-        ("ü", "\0", "it is no YAML"),
+        ("ü", "\0", "it is not valid YAML"),
     ],
 )
 def test_past_a_fault_it_is_what_was_in_force_with_what_is_wrong(path, old, new, words):

@@ -95,7 +95,7 @@ def test_one_message_lists_every_fault_with_its_line(tmp_path: Path) -> None:
         ("session: {name: a\n", "a bracket is not closed"),
         ("session:\n  name: 'a\n", "a quote is not closed"),
         ("a: 1\n---\nb: 1\n", "a second document begins"),
-        ("session: !!python/object:os.system x\n", "line 1: it is no YAML"),
+        ("session: !!python/object:os.system x\n", "line 1: it is not valid YAML"),
     ],
 )
 def test_broken_yaml_is_refused_in_plain_words(tmp_path: Path, text: str, sentence: str) -> None:
@@ -107,8 +107,8 @@ def test_broken_yaml_is_refused_in_plain_words(tmp_path: Path, text: str, senten
     [
         ("wep: {listen: x}\n", "wep is unknown; perhaps you mean web"),
         ("web: {diameter_angstrom: 3}\n", "diameter_angstrom belongs in the section particle"),
-        ("session: {name: b}\n", "line 11: session is here again, after line 1; keep one"),
-        ("web: {listen: a:1, listen: b:2}\n", "web.listen is here again, after line 11"),
+        ("session: {name: b}\n", "line 11: session is repeated, after line 1; keep one"),
+        ("web: {listen: a:1, listen: b:2}\n", "web.listen is repeated, after line 11"),
         ("training: {device: gpu}\n", "such as cuda:1"),
         ("training: {gpu_memory_fraction: 0}\n", "0.5 leaves the other half to picking"),
         ("picking: {device: gpu}\n", "it must be require-gpu, prefer-gpu or cpu"),
