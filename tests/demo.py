@@ -31,7 +31,7 @@ from livepick.config.yaml_loader import load_config
 from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RUNS, RunSpec
-from livepick.core.evaluation.matching import Figures, Matches, figures, match, operating_point
+from livepick.core.evaluation.matching import Figures, Matches, figures, match, precision_recall_f1
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.imaging.pick_area import PickArea
 from livepick.models.registry import MODELS, Models
@@ -341,7 +341,7 @@ def _judge(demo: Demo) -> bool:
             matches = [_matches(demo, name, stem) for stem in stems]
             found = figures(matches)
             average_precision.setdefault(name, found.average_precision)
-            written = operating_point(matches, read_card(bundle).threshold)[2]
+            written = precision_recall_f1(matches, read_card(bundle).threshold)[2]
             table.add_row(title, name, *_cells(found), f"{written:.3f}")
         table.add_section()
     CONSOLE.print(table)

@@ -38,7 +38,7 @@ from livepick.config.sections import Particle
 from livepick.config.training_sections import Training
 from livepick.core.contracts.job import Job
 from livepick.core.contracts.run import RunMicrograph, RunSpec
-from livepick.core.evaluation.matching import Matches, figures, match, operating_point, pool
+from livepick.core.evaluation.matching import Matches, figures, match, pool, precision_recall_f1
 from livepick.core.imaging import preprocess
 from livepick.core.imaging.picks import Picks
 from livepick.models.blob_picker import BLOB_THRESHOLD
@@ -493,7 +493,7 @@ def _row(
     material: Material, step: str, every: list[Matches], written: list[Matches], seconds: float
 ) -> None:
     found, pooled = figures(every), pool(written)
-    precision, recall, f1 = operating_point(written, 0.0)
+    precision, recall, f1 = precision_recall_f1(written, 0.0)
     error = found.localisation_mean_px * material.pixel_size_angstrom
     CONSOLE.print(
         f"{material.name:18} {step:28} AP {found.average_precision:.3f}"

@@ -35,7 +35,6 @@ from torch.nn import functional
 from livepick.simulate.exposure import Simulated, simulate_micrograph
 from livepick.simulate.field import Session
 from livepick.simulate.species import specimen
-from livepick_trainer.classification.alignment import _agreement
 from livepick_trainer.classification.classify2d import Classification, classify
 from livepick_trainer.classification.particles import (
     ParticleStack,
@@ -43,6 +42,7 @@ from livepick_trainer.classification.particles import (
     cut_particles,
 )
 from livepick_trainer.classification.polar import Polar, moved, soft_disc
+from livepick_trainer.classification.poses import log_likelihood
 
 MOST_CPU_SECONDS = 240.0
 MOST_WALL_SECONDS = 120.0
@@ -262,7 +262,7 @@ def _by_polar_correlation(
     polar = Polar(images.shape[-1], MOST_RING, ANGLES, mask)
     tried = polar.transform(reference[None])
     norm = polar.power(tried) @ polar.density * polar.angles
-    agreement = _agreement(polar.transform(images), tried, norm, polar.density, polar)
+    agreement = log_likelihood(polar.transform(images), tried, norm, polar.density, polar)
     return np.asarray(agreement[:, 0].argmax(dim=1).numpy() * (360 / ANGLES), dtype=np.float64)
 
 

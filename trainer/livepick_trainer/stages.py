@@ -27,8 +27,9 @@ from livepick.errors import TrainerError
 from livepick.host.atomic_files import TEMPORARY_PREFIX, fsync_folder, write_atomically
 from livepick_trainer.learning.attempts import History
 from livepick_trainer.learning.dataset import PatchRules
-from livepick_trainer.learning.evaluate import evaluate, held_out_labels, padded
+from livepick_trainer.learning.evaluate import evaluate, padded
 from livepick_trainer.learning.export_onnx import Agreement, check_agreement, to_onnx
+from livepick_trainer.learning.gate_labels import label_held_out
 from livepick_trainer.pipeline.auto_remedy import train_with_remedies
 from livepick_trainer.pipeline.candidate_sorting import SortRules, sort_candidates
 from livepick_trainer.pipeline.class_cleaning import CLASSES_JSON, CLASSES_PNG, select_seeds
@@ -298,7 +299,7 @@ def _evaluate(run: Run, draft: Path) -> None:
         operating_point=found.operating_point,
         micrographs=found.micrographs,
     )
-    labels = held_out_labels(
+    labels = label_held_out(
         [(m, labelled(run, m).seeds) for m in split_held_out(first_seeded(run))[1]],
         diameter_angstrom=run.spec.particle.diameter_angstrom,
         by="person" if run.spec.seeds_from == "coordinates" else "classes",

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from livepick_trainer.classification.class_selection import ClassFigures, ClassVerdict
+from livepick_trainer.classification.class_measurement import ClassFigures
+from livepick_trainer.classification.class_selection import ClassVerdict
 
 __all__ = ["draw_classes"]
 

@@ -37,12 +37,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from livepick_trainer.classification.alignment import (
-    Alignment,
-    ClassificationRules,
-    Poses,
-    sum_images,
-)
+from livepick_trainer.classification.alignment import Alignment
+from livepick_trainer.classification.class_averages import sum_images
+from livepick_trainer.classification.classification_rules import ClassificationRules
+from livepick_trainer.classification.poses import Poses
 
 __all__ = ["Classification", "choose_classes", "classify"]
 

@@ -12,8 +12,9 @@ from pydantic import TypeAdapter
 from livepick.core.evaluation.matching import Figures, curve, pool
 from livepick_trainer.learning.attempts import Attempt, History
 from livepick_trainer.learning.curve_diagnosis import LOW_ACCURACY, Diagnosis
-from livepick_trainer.learning.evaluate import HeldOut, MicrographFigures, OperatingPoint
+from livepick_trainer.learning.evaluate import HeldOut, MicrographFigures
 from livepick_trainer.learning.export_onnx import Agreement
+from livepick_trainer.learning.operating_point import OperatingPoint
 from livepick_trainer.learning.train import EpochFigures
 
 if TYPE_CHECKING:

@@ -34,8 +34,8 @@ __all__ = [
     "figures",
     "match",
     "match_labels",
-    "operating_point",
     "pool",
+    "precision_recall_f1",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -261,7 +261,7 @@ def figures(matches: Sequence[Matches]) -> Figures:
     )
 
 
-def operating_point(matches: Sequence[Matches], threshold: float) -> tuple[float, float, float]:
+def precision_recall_f1(matches: Sequence[Matches], threshold: float) -> tuple[float, float, float]:
     """Return precision, recall and F1 when picks with at least ``threshold`` count.
 
     Precision is NaN if none count, recall and F1 are NaN if there are no truths.

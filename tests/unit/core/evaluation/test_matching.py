@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from livepick.core.evaluation.matching import curve, figures, match, operating_point
+from livepick.core.evaluation.matching import curve, figures, match, precision_recall_f1
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
 
@@ -106,7 +106,7 @@ def test_operating_point_agrees_with_the_curve():
     for threshold, precision, recall, f1 in zip(
         points.threshold, points.precision, points.recall, points.f1, strict=True
     ):
-        assert operating_point([matches], threshold) == pytest.approx((precision, recall, f1))
+        assert precision_recall_f1([matches], threshold) == pytest.approx((precision, recall, f1))
 
 
 AREA = PickArea(top=20, bottom=80, left=20, right=80)

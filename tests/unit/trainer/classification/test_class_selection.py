@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from livepick_trainer.classification.class_picture import draw_classes
-from livepick_trainer.classification.class_selection import ring_correlation, select_classes
+from livepick_trainer.classification.class_selection import select_classes
 from livepick_trainer.pipeline.class_cleaning import JUNK_SCORE
 
 BOX_PX, DIAMETER_PX, PIXEL_SIZE_ANGSTROM = 64, 42.0, 3.0
@@ -110,13 +110,6 @@ def test_a_person_overrules():
 def test_a_decision_that_makes_no_sense_is_refused(decision):
     with pytest.raises(ValueError, match="class"):
         select([GOOD, GOOD], **decision)
-
-
-def test_ring_correlation_is_one_for_equals_and_about_zero_for_noise():
-    one, two = np.random.default_rng(0).normal(size=(2, BOX_PX, BOX_PX)).astype(np.float32)
-
-    assert ring_correlation(one, one) == pytest.approx(np.ones(31))
-    assert np.abs(ring_correlation(one, two)[5:]).mean() < 0.15
 
 
 def test_the_picture_is_a_png():

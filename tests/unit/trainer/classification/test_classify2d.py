@@ -7,17 +7,28 @@ import pytest
 import torch
 from scipy import ndimage
 
-from livepick_trainer.classification.alignment import ClassificationRules, Stage
+from livepick_trainer.classification.classification_rules import (
+    ClassificationRules,
+    ClassificationStage,
+)
 from livepick_trainer.classification.classify2d import choose_classes, classify
 from livepick_trainer.classification.polar import Polar, moved, soft_disc
 
 BOX_PX, DIAMETER_PX = 48, 32.0
 RULES = ClassificationRules(
     sorting=(
-        Stage(passes=4, most_ring=5, angles=32, shifts_px=(2.0,), temperature=(1.0, 0.2)),
-        Stage(passes=4, most_ring=6, angles=48, shifts_px=(2.0,), temperature=(0.2, 0.1)),
+        ClassificationStage(
+            passes=4, most_ring=5, angles=32, shifts_px=(2.0,), temperature=(1.0, 0.2)
+        ),
+        ClassificationStage(
+            passes=4, most_ring=6, angles=48, shifts_px=(2.0,), temperature=(0.2, 0.1)
+        ),
     ),
-    refining=(Stage(passes=2, most_ring=10, angles=64, shifts_px=(1.5,), temperature=(0, 0)),),
+    refining=(
+        ClassificationStage(
+            passes=2, most_ring=10, angles=64, shifts_px=(1.5,), temperature=(0, 0)
+        ),
+    ),
 )
 
 

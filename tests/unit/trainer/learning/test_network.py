@@ -7,7 +7,6 @@ from torch import nn
 
 from livepick.core.evaluation.matching import Matches
 from livepick.errors import TrainerError
-from livepick_trainer.learning.evaluate import choose_operating_point
 from livepick_trainer.learning.export_onnx import check_agreement, graph_scores, to_onnx
 from livepick_trainer.learning.losses import (
     balanced_accuracy,
@@ -15,6 +14,7 @@ from livepick_trainer.learning.losses import (
     weighted_cross_entropy,
 )
 from livepick_trainer.learning.network import Architecture, make_network
+from livepick_trainer.learning.operating_point import choose_operating_point
 from livepick_trainer.learning.train import Recipe, learning_rate
 
 SMALL = Architecture(channels=(2, 3, 4), deepest_convolutions=1)

@@ -10,7 +10,7 @@ from livepick.core.imaging.ctf import Ctf
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
 from livepick.simulate.species import specimen
-from livepick_trainer.classification.class_selection import measure_classes
+from livepick_trainer.classification.class_measurement import measure_classes
 from livepick_trainer.classification.classify2d import classify
 from livepick_trainer.classification.particles import (
     ParticleStack,
