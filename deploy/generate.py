@@ -1,6 +1,6 @@
 """Write what deploy/ holds for Prometheus and Grafana, and the parts of README.md made from code.
 
-Run it after a change of metrics.py or of observability/::
+Run it after a change of livepick.monitoring.metrics or of observability/::
 
     PYTHONPATH=daemon python deploy/generate.py
 

@@ -146,16 +146,18 @@ class Service:
         config, state = self._config, self._config.state.directory
 
         # The ledger, and the model to start with.
-        database = ending.enter_context(Database.writable(state / LEDGER))  # one service at a time
+        database = ending.enter_context(
+            Database.writable(state / LEDGER)
+        )  # refuses a second service
         ledger = LedgerWriter(database)
         (state / ADDRESS).unlink(missing_ok=True)  # left by a service that was killed
         save_config_copy(config)
         ledger.session.begin(config.session.name)
-        shared = ending.enter_context(Database.read_only(state / LEDGER))
-        reader = LedgerReader(shared)
+        read_only = ending.enter_context(Database.read_only(state / LEDGER))
+        reader = LedgerReader(read_only)
         self._models = Models(state / MODELS)
         self._models.ensure_blob(config)
-        champion = self._models.champion(config)
+        model = self._models.champion(config)
 
         # The address of the page, before the workers: their start takes longer.
         door = listen(config.web.listen)
@@ -163,14 +165,14 @@ class Service:
 
         # Picking: watcher → inbox → dispatch → workers → coordinate files.
         self._systemd.extend_timeout(PROBE_SECONDS)
-        workers = start_workers(config.picking, champion, ending)
+        workers = start_workers(config.picking, model, ending)
         outputs = self._make_outputs(ledger.reader)
-        self._dispatch = self._make_dispatch(ledger, workers.engine, outputs, champion)
+        self._dispatch = self._make_dispatch(ledger, workers.engine, outputs, model)
         self._watcher = Watcher(config.watch, self._inbox.put, known=ledger.reader.known())
         self._ctf_watcher = CtfWatcher(reader, config.micrograph.ctf, found=self._inbox.put)
 
         # Retraining: picks → trainer process → promotion gate → model for the dispatch loop.
-        self._scheduler = self._make_scheduler(reader, workers.engine, champion)
+        self._scheduler = self._make_scheduler(reader, workers.engine, model)
 
         # Monitoring: the supervisor reads all parts; the page and the metrics show what it reports.
         self._cards = Cards(nvml())
@@ -187,8 +189,8 @@ class Service:
             workers=workers.count,
             drifted=self._scheduler.drifted,
         )
-        self._supervisor.describe(champion.card)
-        self._web = self._make_web(door, shared, workers.engine)
+        self._supervisor.describe(model.card)
+        self._web = self._make_web(door, read_only, workers.engine)
 
         self._reloader = ConfigReloader(
             config,
@@ -210,7 +212,7 @@ class Service:
         )
 
     def _make_dispatch(
-        self, ledger: LedgerWriter, engine: Engine, outputs: Outputs, champion: Bundle
+        self, ledger: LedgerWriter, engine: Engine, outputs: Outputs, model: Bundle
     ) -> Dispatch:
         config = self._config
         return Dispatch(
@@ -221,8 +223,8 @@ class Service:
             work=pick,
             model=CurrentModel(
                 ledger,
-                bundle=champion.path,
-                card=champion.card,
+                bundle=model.path,
+                card=model.card,
                 device=config.picking.device,
                 pixel_size_angstrom=config.micrograph.pixel_size_angstrom,
                 threshold=_threshold(config),
@@ -231,12 +233,12 @@ class Service:
             instruments=self._metrics.picking,
         )
 
-    def _make_scheduler(self, reader: LedgerReader, engine: Engine, champion: Bundle) -> Scheduler:
+    def _make_scheduler(self, reader: LedgerReader, engine: Engine, model: Bundle) -> Scheduler:
         promoter = Promoter(
             self._config,
             models=self._models,
             metrics=self._metrics.training,
-            current=champion,
+            current=model,
             submit=lambda job: engine.submit(pick, job),
             compute=engine.submit,
             probe=lambda bundle, device: engine.submit(probe, bundle, device),
@@ -294,8 +296,8 @@ class Service:
         if not self._web.is_loopback:
             _log.warning("page and metrics: anyone who can reach %s can read them", address)
         self._watcher.start()
-        self._threads.start("retrain", self._scheduler.run)
-        self._threads.start("sidecars", self._ctf_watcher.run)
+        self._threads.start("scheduler", self._scheduler.run)
+        self._threads.start("ctf watcher", self._ctf_watcher.run)
         self._threads.start("gpus", self._cards.run)
         give_up = time.monotonic() + FIRST_SCAN_SECONDS
         while not self._scanned() and not self._threads.has_event and time.monotonic() < give_up:

@@ -127,7 +127,7 @@ class Supervisor:
     def use_provider(self, provider: str) -> None:
         """Record which provider runs the model; callable from any thread."""
         if provider != self._provider:
-            _log.warning("picking: runs on %s now, and ran on %s before", provider, self._provider)
+            _log.warning("picking: the provider changed from %s to %s", self._provider, provider)
         with self._lock:
             self._provider, self._cached = provider, None
         self._metrics.picking.use_provider(provider)

@@ -269,7 +269,7 @@ class PickingMetrics:
         states = collections.Counter(map(_latest_state, latest))
         for state in LATEST_STATES:
             self._latest.labels(state).set(states[state])
-        self._quality.judged(verdicts, latest)
+        self._quality.set_verdicts(verdicts, latest)
         self._empty_in_row.set(empty_in_row)
 
 

@@ -140,7 +140,7 @@ class QualityMetrics:
             if value is not None:
                 histogram.observe(value)
 
-    def judged(
+    def set_verdicts(
         self, verdicts: Mapping[QualityVerdict, int], latest: Sequence[MicrographRow]
     ) -> None:
         """Set the verdict counts of the session, and those of the micrographs that landed last."""
