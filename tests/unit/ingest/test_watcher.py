@@ -2,100 +2,19 @@
 
 import logging
 import os
-import shutil
-import struct
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from watch_scene import DEADLINE_SECONDS, PIXELS, WHOLE, Scene, header, until, watched
 
 from livepick.config.sections import Watch
 from livepick.core.formats.micrograph import FileVersion
 from livepick.ingest.watch_health import FileEvents
 from livepick.ingest.watcher import Watcher
-from livepick.ledger.inbox import Landed, Message, RootState, SetAside
-
-DEADLINE_SECONDS = 20.0
-SIDE_PX = 16
-BINDFS, UMOUNT = shutil.which("bindfs"), shutil.which("umount")
-
-
-def header(*, depth: int = 1, mode: int = 2) -> bytes:
-    """Return the header of a small MRC file."""
-    start = bytearray(1024)
-    struct.pack_into("<10i", start, 0, SIDE_PX, SIDE_PX, depth, mode, 0, 0, 0, SIDE_PX, SIDE_PX, 1)
-    struct.pack_into("<3f", start, 40, SIDE_PX * 1.5, SIDE_PX * 1.5, 1.5)
-    start[208:214] = b"MAP \x44\x44"
-    return bytes(start)
-
-
-PIXELS = bytes(range(256)) * (SIDE_PX * SIDE_PX * 4 // 256)
-WHOLE = header() + PIXELS
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition, at most until the deadline."""
-    end = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        if time.monotonic() > end:
-            pytest.fail(f"waited {DEADLINE_SECONDS:g} s for {what}")
-        time.sleep(0.02)
-
-
-@dataclass
-class Scene:
-    """A watched folder, and the messages of its watcher."""
-
-    root: Path
-    watcher: Watcher
-    messages: list[Message] = field(default_factory=list)
-
-    def landed(self) -> list[str]:
-        """Return the paths that landed, in order."""
-        return [str(m.relative) for m in self.messages if isinstance(m, Landed)]
-
-    def set_aside(self) -> dict[str, str]:
-        """Return the reasons of the files that were set aside."""
-        return {str(m.relative): m.reason for m in self.messages if isinstance(m, SetAside)}
-
-    def roots(self) -> list[bool]:
-        """Return the availability of the folder, message by message."""
-        return [m.available for m in self.messages if isinstance(m, RootState)]
-
-    def wait_for(self, *names: str) -> None:
-        """Wait until these have landed; assert that each landed once, and nothing else."""
-        until(lambda: len(self.messages) > len(names), f"{names}, landed {self.landed()}")
-        until(lambda: set(names) <= set(self.landed()), f"{names}, landed {self.landed()}")
-        assert sorted(self.landed()) == sorted(names)
-
-    def wait_until_watched(self) -> None:
-        """Wait until the watcher has found the folder and scanned it once."""
-        until(lambda: self.watcher.health().last_scan_at > 0, "the first scan")
-
-
-@contextmanager
-def watched(
-    root: Path, known: dict[tuple[Path, Path], FileVersion] | None = None, **settings: object
-) -> Iterator[Scene]:
-    """Watch ``root`` with short intervals."""
-    messages: list[Message] = []
-    config = Watch.model_validate(
-        {"directories": [root], "mode": "inotify", "settle_seconds": 0.2, "rescan_seconds": 3600}
-        | settings
-    )
-    watcher = Watcher(config, messages.append, known=known)
-    watcher.start()
-    try:
-        yield Scene(root, watcher, messages)
-        assert watcher.health().errors == 0
-    finally:
-        watcher.stop()
-    assert not watcher.is_alive()
+from livepick.ledger.inbox import Landed, Message
 
 
 @pytest.fixture(params=["inotify", "poll"])
@@ -288,61 +207,6 @@ def test_bad_files_are_set_aside_with_a_reason_and_land_when_fixed(
         scene.wait_for("good.mrc", "truncated.mrc", "movie.mrc")
 
 
-@pytest.mark.parametrize("mode", ["inotify", "poll"])
-def test_loss_and_return_of_a_folder_are_reported(tmp_path: Path, mode: str) -> None:
-    root = tmp_path / "share"
-    root.mkdir()
-    (root / "a.mrc").write_bytes(WHOLE)
-    with watched(root, mode=mode, rescan_seconds=0.2) as scene:
-        scene.wait_for("a.mrc")
-        root.rename(tmp_path / "away")
-        until(lambda: scene.roots()[-1] is False, "the loss")
-        assert scene.watcher.health().folders[0].space is None
-        (tmp_path / "away" / "b.mrc").write_bytes(WHOLE)
-        (tmp_path / "away").rename(root)
-        until(lambda: scene.roots() == [True, False, True], "the return")
-        scene.wait_for("a.mrc", "b.mrc")
-        space = scene.watcher.health().folders[0].space
-        assert space is not None
-        assert 0 < space.free_bytes < space.size_bytes
-        (root / "c.mrc").write_bytes(WHOLE)
-        scene.wait_for("a.mrc", "b.mrc", "c.mrc")
-
-
-def test_recreated_folder_gets_new_events(tmp_path: Path) -> None:
-    """An inotify watch stays with the old folder; the next scan here is an hour away."""
-    root = tmp_path / "share"
-    root.mkdir()
-    with watched(root) as scene:
-        scene.wait_until_watched()
-        root.rename(tmp_path / "old")
-        root.mkdir()
-        until(lambda: scene.watcher.health().restarts > 0 or False in scene.roots(), "a restart")
-        until(lambda: scene.watcher.health().folders[0].available, "the folder")
-        (root / "a.mrc").write_bytes(WHOLE)
-        scene.wait_for("a.mrc")
-
-
-def test_folder_created_later_is_watched(tmp_path: Path) -> None:
-    root = tmp_path / "later"
-    with watched(root, rescan_seconds=0.2) as scene:
-        until(lambda: scene.roots() == [False], "the first state")
-        root.mkdir()
-        (root / "a.mrc").write_bytes(WHOLE)
-        scene.wait_for("a.mrc")
-        assert scene.roots() == [False, True]
-
-
-def test_unmounted_share_is_unavailable_and_not_empty(
-    tmp_path: Path,
-) -> None:
-    known = {(tmp_path, Path("a.mrc")): FileVersion(1, 2, 3)}
-    with watched(tmp_path, known, rescan_seconds=0.2) as scene:
-        until(lambda: scene.roots() == [False], "the state")
-        (tmp_path / "b.mrc").write_bytes(WHOLE)
-        scene.wait_for("b.mrc")
-
-
 def test_file_that_returns_unchanged_is_sent_again(
     scene: Scene, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -364,21 +228,6 @@ def test_two_thousand_files_at_once_land_once_each(scene: Scene) -> None:
         path.write_bytes(WHOLE)
     scene.wait_for(*names)
     assert scene.watcher.health().watching == 0
-
-
-def test_dead_threads_of_watchdog_are_replaced(tmp_path: Path) -> None:
-    """Files that came in between are found by the next scan."""
-    with watched(tmp_path) as scene:
-        scene.wait_until_watched()
-        notifier = scene.watcher._watched[0]._notifier
-        assert notifier is not None
-        for emitter in list(notifier._observer.emitters):
-            emitter.stop()
-        (tmp_path / "a.mrc").write_bytes(WHOLE)
-        scene.wait_for("a.mrc")
-        assert scene.watcher.health().restarts == 1
-        (tmp_path / "b.mrc").write_bytes(WHOLE)
-        scene.wait_for("a.mrc", "b.mrc")
 
 
 def test_events_are_counted_by_type(tmp_path: Path) -> None:
@@ -420,38 +269,6 @@ def test_links_are_ignored_unless_the_config_follows_them(
         scene.wait_until_watched()
         until(lambda: "folder/x.mrc" in scene.landed(), "the linked folder")
         scene.wait_for("plain.mrc", "file.mrc", "folder/x.mrc")
-
-
-@pytest.mark.skipif(
-    BINDFS is None or UMOUNT is None or not os.access("/dev/fuse", os.W_OK),
-    reason="needs bindfs and /dev/fuse: a mount that others write to from behind",
-)
-def test_network_mount_is_polled_and_may_be_unmounted(tmp_path: Path) -> None:
-    """Writes by other machines cause no event; an unmounted share looks empty."""
-    assert BINDFS
-    assert UMOUNT
-    behind, mount = tmp_path / "behind", tmp_path / "mount"
-    behind.mkdir()
-    mount.mkdir()
-    subprocess.run([BINDFS, behind, mount], check=True)
-    try:
-        with watched(mount, mode="auto", rescan_seconds=0.2) as scene:
-            scene.wait_until_watched()
-            (state,) = scene.watcher.health().folders
-            assert (state.mode, state.detail) == ("poll", "fuse, poll")
-            (behind / "a.mrc").write_bytes(WHOLE)
-            scene.wait_for("a.mrc")
-            landed = next(m for m in scene.messages if isinstance(m, Landed))
-            assert landed.version.inode == 0
-            subprocess.run([UMOUNT, mount], check=True)
-            until(lambda: scene.roots()[-1] is False, "the loss")
-            (behind / "b.mrc").write_bytes(WHOLE)
-            subprocess.run([BINDFS, behind, mount], check=True)
-            until(lambda: "b.mrc" in scene.landed(), "the return")
-            assert scene.roots() == [True, False, True]
-            assert sorted(scene.landed()) == ["a.mrc", "b.mrc"]
-    finally:
-        subprocess.run([UMOUNT, "-l", mount], check=False)
 
 
 def test_names_are_arbitrary_bytes(scene: Scene) -> None:
