@@ -9,7 +9,7 @@
     │   ├── ChangedFileError        it changed while it was read; try it again
     │   ├── VanishedFileError       it is gone
     │   ├── UnreadableFileError     the system cannot read it; try it again
-    │   ├── HeaderError             its header makes no sense
+    │   ├── HeaderError             its header is invalid
     │   ├── MovieStackError         it has several frames
     │   ├── PixelSizeError          its pixel size is missing or contradicts the config
     │   ├── ContentError            NaN, infinite, or constant pixels
@@ -19,10 +19,10 @@
     │   └── ProviderError           the GPU was requested and is not available
     ├── LedgerError             the state folder cannot be used
     │   ├── BusyError               another service uses it
-    │   └── LedgerWriteError        writing to it failed, as on a full disk; try it again
-    ├── EngineError             no worker can be started
+    │   └── LedgerWriteError        writing to it failed, for example on a full disk; try it again
+    ├── EngineError             workers cannot be started
     ├── CoordinatesError        a coordinates file cannot be read or does not match
-    ├── CtfError                a file of defoci cannot be read; the run continues without it
+    ├── CtfError                a CTF file cannot be read; the run continues without it
     └── TrainerError            the trainer stopped early; its log says why
 
 The arguments are positional and reach ``Exception.__init__`` unchanged, so that an error can be
@@ -183,7 +183,7 @@ class BusyError(LedgerError):
 
 
 class LedgerWriteError(LedgerError):
-    """Writing to the ledger, or to the pointer to the champion, failed; the disk may be full."""
+    """Writing to the ledger, or to the file that names the current model, failed."""
 
     retryable = True
 
@@ -201,7 +201,7 @@ class CoordinatesError(LivepickError):
 
 
 class CtfError(LivepickError):
-    """A file of defoci cannot be read, or is something else."""
+    """A CTF file cannot be read, or is not one."""
 
     reason = "ctf"
 

@@ -35,7 +35,7 @@ _STATES = (
     ("picked", "green", "picked"),
     ("queued", "yellow", "queued"),
     ("picking", "yellow", "being picked"),
-    ("stale", "yellow", "due again, by a newer model"),
+    ("stale", "yellow", "to be picked again by a newer model"),
     ("failed", "red", "failed"),
 )
 

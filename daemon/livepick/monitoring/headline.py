@@ -95,7 +95,7 @@ def _doing(status: Status, pace: Pace, now: float, folders: str, *, halted: bool
         verb = "Collecting and picking" if collecting else "Picking" if waiting else "Picked"
     parts = [f"{verb}: {have:,} of {counts.total:,} micrographs"]
     if pace.picks is not None:
-        parts.append(f"{pace.picks:.0f} picks a micrograph")
+        parts.append(f"{pace.picks:.0f} picks per micrograph")
     if status.model is not None:
         trained = "trained on this sample" if status.model.kind == "trained" else "provisional"
         parts.append(f"model {status.model.version} ({trained})")

@@ -73,10 +73,10 @@ _NAMES: Final = {
     "contamination_fraction": "area under contamination",
     "uneven_fraction": "uneven patches",
     "mottle": "mottle",
-    "ice_ring": "ring of crystalline ice",
+    "ice_ring": "crystalline ice ring",
     "anisotropy": "anisotropy of Thon rings",
-    "ice_gradient_sigmas": "gradient, in sigmas of the noise",
-    "ctf_resolution_angstrom": "CTF fitted to",
+    "ice_gradient_sigmas": "ice gradient, in noise sigmas",
+    "ctf_resolution_angstrom": "CTF fit resolution",
     "astigmatism_angstrom": "astigmatism",
 }
 """Display names of the figures that have limits."""

@@ -86,7 +86,7 @@ class Status:
     findings: tuple[Finding[str], ...] = ()
     """Findings on the training of the current model."""
     verdict: str = ""
-    """Last result of the gate, as a sentence; empty before the first one."""
+    """Last result of the promotion gate, as a sentence; empty before the first one."""
     newest: list[Row] = field(default_factory=list)
     failures: list[Row] = field(default_factory=list)
     drift: tuple[Finding[DriftKind], ...] = ()
@@ -200,12 +200,11 @@ def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
 
 
 def _verdict(runs: Sequence[RunRow]) -> str:
-    """Return the outcome of the last model that the gate judged."""
+    """Return the last result of the promotion gate as a sentence; empty before the first."""
     for run in runs:
         if run.judgement is not None:
-            became = "picks" if run.state == "promoted" else "was kept aside"
-            against = run.judgement.current
-            return f"Model {run.version} {became}, against model {against}: {run.reason}."
+            became = "was promoted over" if run.state == "promoted" else "was not promoted over"
+            return f"Model {run.version} {became} model {run.judgement.current}: {run.reason}."
     return ""
 
 
@@ -218,7 +217,7 @@ def _training(
     fits = model is not None and is_of(model.fingerprint, fingerprint)
     if model is not None and model.kind == "trained" and fits and under_way is None:
         return TrainingStatus(
-            "trained", f"Model {model.version} is trained on this sample.", model.version
+            "trained", f"Model {model.version} was trained on this sample.", model.version
         )
     run = under_way or next(iter(ours), None)
     return _collecting(config, fingerprint, counts) if run is None else _of_run(config, run)
@@ -238,13 +237,13 @@ def _of_run(config: Config, run: RunRow) -> TrainingStatus:
     name = f"Run {bundle_name(run.version)}"
     match run.state:
         case "failed":
-            sentence = f"{name} failed: {run.reason.rstrip('.')}. Picking goes on without it."
+            sentence = f"{name} failed: {run.reason.rstrip('.')}. Picking continues without it."
             return TrainingStatus("failed", sentence, run.version)
         case "kept_aside":
-            sentence = f"The model of {name[0].lower()}{name[1:]} is kept aside: {run.reason}."
+            sentence = f"The model of {name[0].lower()}{name[1:]} was not promoted: {run.reason}."
             return TrainingStatus("kept_aside", sentence, run.version)
         case "promoted":
-            sentence = f"{name} has trained a model; another one was chosen to pick."
+            sentence = f"{name} trained a model, but another model is in use."
             return TrainingStatus("trained", sentence, run.version)
         case "running" | "superseded":
             return _under_way(config, run, name)
@@ -255,10 +254,10 @@ def _under_way(config: Config, run: RunRow, name: str) -> TrainingStatus:
     folder = config.state.directory / RUNS / bundle_name(run.version)
     progress = forecast(ProgressReader(folder).new(), now=now)
     if run.reason and run.state == "running":
-        sentence = f"{name} waits, and goes on by itself: {run.reason}."
+        sentence = f"{name} is waiting and will continue by itself: {run.reason}."
         return TrainingStatus("training", sentence, run.version, progress, waits=True)
     if progress is None:
-        return TrainingStatus("training", f"{name} begins.", run.version)
+        return TrainingStatus("training", f"{name} is starting.", run.version)
     said = [f"{name}: {progress.stage}"]
     if progress.total:
         said.append(f"{progress.done} of {progress.total}")
@@ -267,7 +266,7 @@ def _under_way(config: Config, run: RunRow, name: str) -> TrainingStatus:
     if progress.validation_loss is not None:
         said.append(f"held-out loss {progress.validation_loss:.4f}")
     if progress.ends_at is not None:
-        said.append(f"about {_duration(progress.ends_at - now)} to go")
+        said.append(f"about {_duration(progress.ends_at - now)} left")
     return TrainingStatus("training", f"{', '.join(said)}.", run.version, progress)
 
 
@@ -286,7 +285,7 @@ def _as_json(progress: RunProgress | None) -> dict[str, Any] | None:
 def _row(row: MicrographRow) -> Row:
     return Row(
         name=str(row.relative),
-        state="due again" if row.stale else row.state,
+        state="to be picked again" if row.stale else row.state,
         picks=row.pick_count,
         model_version=row.model_version,
         landed_at=row.landed_at,

@@ -236,7 +236,7 @@ class _Events(StreamingResponse):
 
 
 async def _unreadable(_: Request, error: Exception) -> Response:
-    _log.warning("page: %s", error)
+    _log.warning("page: the ledger cannot be read: %s", error)
     return _busy(f"The ledger cannot be read: {error}")
 
 

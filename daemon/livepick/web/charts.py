@@ -143,7 +143,7 @@ def _plot(
     form: str,
 ) -> Plot:
     if not len(values):
-        return Plot(title, f"{title}: nothing is picked yet.")
+        return Plot(title, f"{title}: no micrograph has been picked yet.")
     at = np.array([moment.landed_at for moment in timeline])
     begin, span = float(at.min()), max(float(np.ptp(at)), 1.0)
     rows = _round_numbers(*limits)

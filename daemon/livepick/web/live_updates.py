@@ -17,7 +17,7 @@ __all__ = ["Live"]
 INTERVAL_SECONDS = 2.0
 """Interval between two checks for changes, and so the maximum delay of a change on the page."""
 
-SILENT_LOOKS = 7
+SILENT_CHECKS = 7
 """Checks without a change before a comment is sent, so that no proxy closes the connection."""
 
 MOST_LISTENERS = 32
@@ -55,12 +55,12 @@ class Live:
 
         The browser treats the end of a stream as a lost connection, and shows how old its data are.
         """
-        told, silent = "", 0
+        sent, silent = "", 0
         while not self._closed and (present := self._digests()):
-            if present != told:
-                told, silent = present, 0
+            if present != sent:
+                sent, silent = present, 0
                 yield f"data: {present}\n\n"
-            elif (silent := silent + 1) > SILENT_LOOKS:
+            elif (silent := silent + 1) > SILENT_CHECKS:
                 silent = 0
                 yield ": still here\n\n"
             await self._wait()
@@ -68,8 +68,8 @@ class Live:
     def _digests(self) -> str:
         try:
             parts = self._sections.parts()
-        except LedgerError as error:  # the dispatch loop decides what that means
-            _log.warning("page: %s", error)
+        except LedgerError as error:  # the dispatch loop decides what to do about it
+            _log.warning("page: the ledger cannot be read: %s", error)
             return ""
         return json.dumps({name: digest(html) for name, html in parts.items()})
 

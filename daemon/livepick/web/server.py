@@ -48,7 +48,7 @@ class Guard:
 
         app: ASGIApp = self._app
         if scope["type"] == "http" and self._loopback and not _names_loopback(scope):
-            app = PlainTextResponse("Ask for this page as localhost or 127.0.0.1\n", 400)
+            app = PlainTextResponse("Open this page as http://localhost or http://127.0.0.1\n", 400)
         await app(scope, receive, send_with_headers)
 
 
@@ -84,25 +84,26 @@ def listen(address: str) -> socket.socket:
     host = host.strip("[]")
     try:
         if not 0 <= int(port) < 1 << 16:
-            raise OverflowError("a port is at most 65535")  # noqa: TRY301 - told with the others
+            raise OverflowError("a port is between 0 and 65535")  # noqa: TRY301 - told with the others
         family, kind, protocol, _, place = socket.getaddrinfo(
             host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        door = socket.socket(family, kind, protocol)
+        listener = socket.socket(family, kind, protocol)
         try:
             # A restarted service must not wait for the old connections' TIME_WAIT.
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            door.bind(place)
-            door.listen(64)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+            listener.listen(64)
         except OSError:
-            door.close()
+            listener.close()
             raise
     except (OSError, ValueError, OverflowError) as error:
         raise ConfigError(
             f"web.listen is {address}: {error}",
-            "Give host:port of this machine, as 127.0.0.1:9476; port 0 takes a free one.",
+            "Give an address of this machine as host:port, such as 127.0.0.1:9476. Port 0 chooses a"
+            " free port.",
         ) from error
-    return door
+    return listener
 
 
 class Web:
@@ -110,7 +111,7 @@ class Web:
 
     Parameters
     ----------
-    door
+    listener
         Socket from ``listen``.
     app
         Application to serve.
@@ -119,9 +120,9 @@ class Web:
     """
 
     def __init__(
-        self, door: socket.socket, app: ASGIApp, closing: Callable[[], None] = lambda: None
+        self, listener: socket.socket, app: ASGIApp, closing: Callable[[], None] = lambda: None
     ) -> None:
-        self._door = door
+        self._listener = listener
         self._closing = closing
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -141,13 +142,13 @@ class Web:
     @property
     def address(self) -> str:
         """Actual ``host:port``."""
-        host, port = self._door.getsockname()[:2]
+        host, port = self._listener.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
     def is_loopback(self) -> bool:
         """True if only this machine can connect."""
-        return is_loopback(self._door.getsockname()[0])
+        return is_loopback(self._listener.getsockname()[0])
 
     @property
     def alive(self) -> bool:
@@ -164,7 +165,7 @@ class Web:
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS + 1)
-        self._door.close()
+        self._listener.close()
 
     def _run(self) -> None:
-        self._server.run(sockets=[self._door])
+        self._server.run(sockets=[self._listener])

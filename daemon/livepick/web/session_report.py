@@ -65,11 +65,11 @@ CURVES = "curves.png"
 """File in a bundle with its learning curves."""
 
 _ENDS: Final = {
-    "running": "under way",
+    "running": "running",
     "promoted": "promoted",
-    "kept_aside": "kept aside",
+    "kept_aside": "not promoted",
     "failed": "failed",
-    "superseded": "ended for a newer edit of the config",
+    "superseded": "stopped, because the config was edited",
 }
 
 
@@ -154,7 +154,7 @@ def collect(
     settings
         Text that the config was read from.
     pictures
-        True to draw the best and the worst micrographs; each is read as a whole.
+        True to draw the best and the worst micrographs; each file is read completely.
     now
         Current time, in unix seconds.
 
@@ -249,7 +249,7 @@ def _draw(row: MicrographRow, ledger: LedgerReader, config: Config, *, pictures:
     )
     try:
         return Pictured(row, tile, _data_uri(render(job)))
-    except LivepickError as error:  # for example moved since; the report works without it
+    except LivepickError as error:  # for example, the file was moved
         return Pictured(row, tile, "", error.what)
 
 

@@ -41,14 +41,14 @@ CLASSES = "classes.png"
 
 _STAGES: Final[dict[Stage, str]] = {
     "prepare": "reading the micrographs",
-    "reseed": "looking at the first picks",
-    "classify": "sorting the picks into 2D classes",
-    "select": "judging the classes",
-    "train": "learning",
-    "retrain": "second round, with its own picks",
-    "evaluate": "judging it on held-out micrographs",
-    "export": "writing the model",
-    "publish": "putting the model beside the others",
+    "reseed": "picking again with templates",
+    "classify": "2D classification",
+    "select": "selecting the classes",
+    "train": "training",
+    "retrain": "training a second round on its own picks",
+    "evaluate": "evaluating on held-out micrographs",
+    "export": "exporting the model",
+    "publish": "publishing the model",
     "done": "done",
     "failed": "failed",
 }

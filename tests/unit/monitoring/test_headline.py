@@ -61,7 +61,9 @@ def test_all_well(say):
     top = say()
 
     assert top.level == "good"
-    assert top.sentence == "Collecting and picking: 412 of 415 micrographs, 31 picks a micrograph."
+    assert (
+        top.sentence == "Collecting and picking: 412 of 415 micrographs, 31 picks per micrograph."
+    )
     assert (top.remedy, top.doing, top.others) == ("", "", ())
 
 
@@ -219,7 +221,7 @@ def test_many_bad_micrographs_are_said_with_why_and_what_to_do(say):
 
     assert top.level == "attention"
     assert top.sentence == (
-        "11 of the last 50 micrographs are bad: mottled, as by crystalline or uneven ice."
+        "11 of the last 50 micrographs are bad: mottled, like crystalline or uneven ice."
     )
     assert "another grid" in top.remedy
 
@@ -231,7 +233,7 @@ def test_doubts_are_said_when_most_have_one(say):
 
     assert top.sentence == (
         "26 of the last 50 micrographs are bad or doubtful; most often: Thon rings"
-        " dimmed along one axis, as by drift."
+        " weaker along one axis, as with drift."
     )
     assert "stage" in top.remedy
 

@@ -45,7 +45,7 @@ def test_stage_losses_and_time_to_go_are_in_one_sentence_and_in_the_json(say):
     status = say(epoch(now - 9, 1), epoch(now - 1, 2))
 
     assert status.training.sentence == (
-        "Run 0001: train, 2 of 30, training loss 0.2500, held-out loss 0.5000, about 6 min to go."
+        "Run 0001: train, 2 of 30, training loss 0.2500, held-out loss 0.5000, about 6 min left."
     )
     progress = status.as_json()["training"]["progress"]
     assert progress.pop("ends_at") == pytest.approx(now - 1 + 43 * 8 + 10)
@@ -56,7 +56,7 @@ def test_stage_losses_and_time_to_go_are_in_one_sentence_and_in_the_json(say):
 
 def test_before_the_first_epoch_no_time_is_promised(say):
     """Nothing is known of it yet."""
-    assert say().training.sentence == "Run 0001 begins."
+    assert say().training.sentence == "Run 0001 is starting."
     status = say({"at": time.time(), "stage": "prepare", "done": 3, "total": 20})
 
     assert status.training.sentence == "Run 0001: prepare, 3 of 20."
@@ -68,7 +68,7 @@ def test_a_run_that_waits_says_for_what(say):
     status = say(epoch(time.time(), 1), reason="there is no room left on the disk of /r")
 
     assert status.training.sentence == (
-        "Run 0001 waits, and goes on by itself: there is no room left on the disk of /r."
+        "Run 0001 is waiting and will continue by itself: there is no room left on the disk of /r."
     )
 
 

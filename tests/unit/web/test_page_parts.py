@@ -110,7 +110,7 @@ def test_a_tile_has_a_verdict_if_it_is_not_good(page):
 
     assert words_of(good).startswith("good.mrc 2 picks · score 0.90")
     assert "bad" in words_of(mottled)
-    assert "mottled, as by crystalline or uneven ice" in words_of(mottled)
+    assert "mottled, like crystalline or uneven ice" in words_of(mottled)
     assert "ring" not in words_of(mottled)  # a doubt, beside what is bad
 
 
@@ -119,7 +119,7 @@ def test_of_several_reasons_a_tile_has_the_first(page):
     page.pick("empty.mrc", dataclasses.replace(GOOD, contrast=1.0, signal_fraction=0.01))
 
     words = words_of(page.part("newest"))
-    assert "hardly more than noise, as a field without ice or particles, and 1 more" in words
+    assert "little more than noise, like an empty field, and 1 more" in words
 
 
 def test_the_full_view_has_verdict_reason_and_figures(page):
@@ -128,11 +128,11 @@ def test_the_full_view_has_verdict_reason_and_figures(page):
     html = page.full(number)
 
     assert (
-        "Bad : mottled, as by crystalline or uneven ice (12.0; bad from 6.0); a ring of"
+        "Bad : mottled, like crystalline or uneven ice (12.0; bad from 6.0); a ring of"
         " crystalline ice (1.50; doubtful from 1.30)."
     ) in words_of(html)
     assert "mottle 12.0 bad" in words_of(html)
-    assert "ring of crystalline ice 1.50 doubtful" in words_of(html)
+    assert "crystalline ice ring 1.50 doubtful" in words_of(html)
     assert "masked area 5%" in words_of(html)
     assert "contrast, (S + N) / N 3.00" in words_of(html)
     assert 'title="doubtful from 2.5, bad from 6.0"' in html
@@ -150,8 +150,8 @@ def test_figures_that_nobody_has_measured_are_not_there(page):
     assert page.ledger.ctf_found(number, content, CtfFigures(12_500.0, 11_000.0, 30.0, 4.25))
     after = words_of(page.full(number))
 
-    assert "defocus 1.18 µm CTF fitted to 4.2 Å astigmatism 1500 Å doubtful" in after
-    assert "Doubtful : much astigmatism (1500 Å; doubtful from 1000 Å)." in after
+    assert "defocus 1.18 µm CTF fit resolution 4.2 Å astigmatism 1500 Å doubtful" in after
+    assert "Doubtful : strong astigmatism (1500 Å; doubtful from 1000 Å)." in after
 
 
 def test_the_glance_counts_verdicts(page):
@@ -196,10 +196,10 @@ def test_a_training_under_way_has_a_bar_and_a_time(page):
 
     for part in ("glance", "training"):
         html = page.part(part)
-        assert "Run 0002: learning , epoch 12 of 30, about 10 min to go" in words_of(html)
+        assert "Run 0002: training , epoch 12 of 30, about 10 min left" in words_of(html)
         (bar,) = Bars(html).found
         assert (bar["value"], bar["max"]) == ("12", "30")
-        assert bar["aria-label"] == "Run 2, learning"
+        assert bar["aria-label"] == "Run 2, training"
     assert "Step 5 of 9, training loss 0.250, held-out loss 0.500." in words_of(html)
 
 
@@ -211,13 +211,15 @@ def test_a_training_that_does_not_count_has_a_bar_without_an_end(page):
 
     (bar,) = Bars(html).found
     assert "value" not in bar
-    assert "to go" not in words_of(html)
+    assert " left" not in words_of(html)
 
 
 def test_a_training_that_waits_says_for_what(page):
     """The bar stays where it is."""
     progress = RunProgress("train", 12, 30)
-    sentence = "Run 0002 waits, and goes on by itself: there is no room left on the disk of /r."
+    sentence = (
+        "Run 0002 is waiting and will continue by itself: there is no room left on the disk of /r."
+    )
     page.known = {"training": TrainingStatus("training", sentence, 2, progress, waits=True)}
 
     assert sentence in words_of(page.part("training"))

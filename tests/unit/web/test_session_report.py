@@ -85,7 +85,7 @@ def test_it_says_what_became_of_the_session(make_config, land, ledger):
 
     for said in (
         "krios2", "micrographs 3", "particles 2", "failed 1", "1 good", "1 bad",
-        "hardly more than noise", "it is a movie. Give the sum.", "Run 1: failed", "No memory.",
+        "little more than noise", "it is a movie. Give the sum.", "Run 1: failed", "No memory.",
         "session: {name: test} # &lt;why&gt;",
     ):  # fmt: skip
         assert said in words

@@ -86,11 +86,11 @@ def test_what_the_gate_said(make_config, tmp_path):
     ("stage", "loss", "words", "unit", "step"),
     [
         ("prepare", None, "reading the micrographs", "micrograph", 1),
-        ("classify", None, "sorting the picks into 2D classes", "", 3),
-        ("train", 0.5, "learning", "epoch", 5),
-        ("train", None, "learning", "", 5),
-        ("retrain", 0.5, "second round, with its own picks", "epoch", 6),
-        ("publish", None, "putting the model beside the others", "", 9),
+        ("classify", None, "2D classification", "", 3),
+        ("train", 0.5, "training", "epoch", 5),
+        ("train", None, "training", "", 5),
+        ("retrain", 0.5, "training a second round on its own picks", "epoch", 6),
+        ("publish", None, "publishing the model", "", 9),
         ("failed", None, "failed", "", 0),
     ],
 )

@@ -1,5 +1,5 @@
-// Brings the page up to date, opens micrographs over it, and lets a threshold be tried.
-// Without it everything can be read all the same.
+// Keeps the page up to date, opens micrographs on top of it, and previews a threshold.
+// Without this script, everything can still be read.
 "use strict";
 
 const $ = (selector, within = document) => within.querySelector(selector);
@@ -14,7 +14,7 @@ function ago(seconds) {
   return null;
 }
 
-function tellTimes() {
+function updateTimes() {
   for (const time of document.querySelectorAll("time[data-at]")) {
     const at = Number(time.dataset.at);
     time.title = new Date(at * 1000).toLocaleString();
@@ -30,7 +30,7 @@ let fetching = false;
 
 async function update(digests) {
   wanted = digests;
-  if (fetching) return; // it goes on with the latest
+  if (fetching) return; // the running update continues with the latest digests
   fetching = true;
   try {
     for (const name of Object.keys(wanted)) {
@@ -45,7 +45,7 @@ async function update(digests) {
   } finally {
     fetching = false;
   }
-  tellTimes();
+  updateTimes();
 }
 
 function replace(part, html) {
@@ -73,20 +73,20 @@ function listen() {
   };
   events.onerror = () => {
     connection.className = "lost";
-    connection.innerHTML = `no connection: this is how it was <time data-at="${lastHeard}">at ${new Date(lastHeard * 1000).toLocaleTimeString()}</time>`;
-    tellTimes();
+    connection.innerHTML = `no connection; last update <time data-at="${lastHeard}">at ${new Date(lastHeard * 1000).toLocaleTimeString()}</time>`;
+    updateTimes();
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
   };
 }
 
-// A picture that is not there yet is asked for again: the workers may have had much to do. One that
-// cannot come, as its file is gone, is not: the reason stands in its place.
+// A picture that is missing is requested again, because the workers may be busy. If it can never be
+// drawn, for example because its file is gone, the reason is shown in its place.
 function watchPictures(within) {
   for (const img of within.querySelectorAll(".drawn img")) {
     let tries = 0;
     img.addEventListener("error", async () => {
       const why = await whyNot(img.src).catch(() => "");
-      if (why) sayInPlaceOf(img, why);
+      if (why) showReason(img, why);
       else if (++tries < 5) setTimeout(() => { img.src = `${img.src.split("&")[0]}&try=${tries}`; }, 3000);
     });
   }
@@ -97,7 +97,7 @@ async function whyNot(picture) {
   return answer.ok ? answer.text() : "";
 }
 
-function sayInPlaceOf(img, why) {
+function showReason(img, why) {
   const words = document.createElement("p");
   words.className = "gone";
   words.textContent = `No picture: ${why}.`;
@@ -129,7 +129,7 @@ function search() {
 
 // --- one micrograph ---------------------------------------------------------------------------
 
-const choices = { picks: true, below: false, mask: true }; // kept from one micrograph to the next
+const choices = { picks: true, below: false, mask: true }; // apply to the next micrograph too
 const full = $("#full");
 let opened = 0;
 
@@ -151,7 +151,7 @@ async function prepareFull() {
   const article = $("article.full", full);
   if (!article) return;
   watchPictures(full);
-  tellTimes();
+  updateTimes();
   const answer = await fetch(`/micrographs/${article.dataset.id}/candidates`);
   if (!answer.ok || !article.isConnected) return;
   const facts = await answer.json();
@@ -210,13 +210,13 @@ function effect(facts, threshold, count, present) {
   const steps = picks.length - 1;
   const at = (t) => picks[Math.max(0, Math.min(steps, Math.round(t * steps)))];
   const change = count - present;
-  const here = change === 0 ? `${count} picks here, as it is now`
+  const here = change === 0 ? `${count} picks here, as now`
     : `${count} picks here, ${Math.abs(change)} ${change > 0 ? "more" : "fewer"} than now`;
   if (!micrographs) return `${here}.`;
   const [then, now] = [threshold, facts.threshold].map((t) => Math.round(at(t)));
-  const newest = `In the ${micrographs} newest of this model`;
-  return change === 0 ? `${here}. ${newest}: ${now} a micrograph.`
-    : `${here}. ${newest}: about ${then} a micrograph instead of ${now}.`;
+  const newest = `In the ${micrographs} newest micrographs of this model`;
+  return change === 0 ? `${here}. ${newest}: ${now} picks each.`
+    : `${here}. ${newest}: about ${then} picks each instead of ${now}.`;
 }
 
 function closeFull() {
@@ -265,5 +265,5 @@ if (full?.tagName === "DIALOG") {
 if ($("#search")) search();
 if ($("#connection")) listen();
 watchPictures(document);
-tellTimes();
-setInterval(tellTimes, 1000);
+updateTimes();
+setInterval(updateTimes, 1000);
