@@ -34,7 +34,6 @@ from livepick.config.reload import Change, ConfigFile, ConfigReloader
 from livepick.config.schema import Config
 from livepick.core.contracts.judgement import Judgement
 from livepick.errors import LivepickError
-from livepick.host.atomic_files import write_atomically
 from livepick.host.gpus import Cards, nvml
 from livepick.host.systemd import Systemd
 from livepick.host.threads import Ended, Threads
@@ -59,8 +58,8 @@ from livepick.picking.start_workers import PROBE_SECONDS, start_workers
 from livepick.picking.tasks import pick, probe
 from livepick.retraining.promoter import Promoter
 from livepick.retraining.scheduler import Scheduler
+from livepick.web.address_file import AddressFile
 from livepick.web.app import create_app
-from livepick.web.client import ADDRESS
 from livepick.web.page import Sources
 from livepick.web.server import Web, is_loopback, listen
 
@@ -95,6 +94,7 @@ class Service:
         self._systemd = Systemd(os.environ)
         self._metrics = Metrics()
         self._inbox: Inbox = queue.SimpleQueue()
+        self._address_file = AddressFile(config.state.directory)
         self._threads = Threads()
         self._built = False
 
@@ -124,7 +124,7 @@ class Service:
             failure = self._wait()
             self._systemd.stopping()
             if failure is None:
-                self._forget_address()
+                self._address_file.remove()  # if it stays, the end was unexpected
             self._stop()
         _log.info("session %s: stopped", self._config.session.name)
         if failure is not None:
@@ -146,11 +146,10 @@ class Service:
         config, state = self._config, self._config.state.directory
 
         # The ledger, and the model to start with.
-        database = ending.enter_context(
-            Database.writable(state / LEDGER)
-        )  # refuses a second service
+        # Opening it fails if another service uses the state folder.
+        database = ending.enter_context(Database.writable(state / LEDGER))
         ledger = LedgerWriter(database)
-        (state / ADDRESS).unlink(missing_ok=True)  # left by a service that was killed
+        self._address_file.remove()  # of a service that was killed
         save_config_copy(config)
         ledger.session.begin(config.session.name)
         read_only = ending.enter_context(Database.read_only(state / LEDGER))
@@ -227,7 +226,7 @@ class Service:
                 card=model.card,
                 device=config.picking.device,
                 pixel_size_angstrom=config.micrograph.pixel_size_angstrom,
-                threshold=_threshold(config),
+                threshold=config.picking.fixed_threshold,
                 repick=config.picking.repick,
             ),
             instruments=self._metrics.picking,
@@ -291,7 +290,7 @@ class Service:
         self._threads.start("dispatch", self._dispatch.run)
         self._web.start()
         address = self._web.address
-        write_atomically(self._config.state.directory / ADDRESS, f"{address}\n".encode())
+        self._address_file.write(address)
         _log.info("page and metrics: http://%s/", address)
         if not self._web.is_loopback:
             _log.warning("page and metrics: anyone who can reach %s can read them", address)
@@ -304,13 +303,6 @@ class Service:
             time.sleep(0.05)
         _log.info("session %s: ready", self._config.session.name)
         self._systemd.ready()
-
-    def _forget_address(self) -> None:
-        """Remove the address file of the page; a leftover file means an unexpected end."""
-        try:
-            (self._config.state.directory / ADDRESS).unlink(missing_ok=True)
-        except OSError as error:
-            _log.warning("page: %s could not be removed: %s", ADDRESS, error.strerror)
 
     def _scanned(self) -> bool:
         health = self._watcher.health()
@@ -356,7 +348,7 @@ class Service:
         self._scheduler.use(config)
         self._ctf_watcher.use(config.micrograph.ctf)
         if any(change.name.startswith("picking.") for change in changes):
-            self._inbox.put(PickingChanged(_threshold(config), config.picking.repick))
+            self._inbox.put(PickingChanged(config.picking.fixed_threshold, config.picking.repick))
 
     def _stop(self) -> None:
         """Stop all parts. The files on disk are always consistent, so no step has to succeed."""
@@ -367,9 +359,3 @@ class Service:
         self._inbox.put(Stop())
         self._threads.join(STOP_SECONDS)
         self._web.stop()
-
-
-def _threshold(config: Config) -> float | None:
-    """Return the configured threshold; None for the model's own."""
-    threshold = config.picking.threshold
-    return None if threshold == "auto" else threshold

@@ -214,6 +214,11 @@ class Picking(Section):
     """Lowest score at which a candidate is written as a pick; ``auto``: the model's own threshold.
     A low number writes the whole precision-recall curve."""
 
+    @property
+    def fixed_threshold(self) -> float | None:
+        """The threshold; None for the model's own."""
+        return None if self.threshold == "auto" else self.threshold
+
     workers: int | None = Field(
         default=None,
         ge=1,

@@ -2,9 +2,8 @@
 
 The lock on the state folder shows if a service is running; the kernel releases it however the
 service ends. The page is queried only if there is a service, so that another service that now uses
-the port does not answer in its place. The file with the page's address exists from when the page
-answers until the service is told to stop. If the file exists without the lock, the service has
-ended unexpectedly.
+the port does not answer in its place. If there is an address of the page without the lock, the
+service has ended unexpectedly.
 """
 
 import http.client
@@ -19,11 +18,9 @@ from livepick.ledger.database import LEDGER
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.human_units import span
 from livepick.monitoring.problem import Problem
+from livepick.web.address_file import AddressFile
 
-__all__ = ["ADDRESS", "HEADLINE", "Answer", "ServiceState", "ask"]
-
-ADDRESS: Final = "web.address"
-"""File in the state directory that holds the host:port of the page."""
+__all__ = ["HEADLINE", "Answer", "ServiceState", "ask"]
 
 HEADLINE: Final = "/headline.json"
 """URL path of the page's headline as JSON, for programs."""
@@ -68,7 +65,7 @@ def ask(config: Config, path: Path, *, timeout_seconds: float = TIMEOUT_SECONDS)
         Timeout for each step of the answer.
     """
     state = config.state.directory
-    address = _address(state)
+    address = AddressFile(state).read()
     process = holder(state / LEDGER)
     start = f"systemctl start livepick, or livepick run {path}"
     if process is None and not address:
@@ -89,13 +86,6 @@ def ask(config: Config, path: Path, *, timeout_seconds: float = TIMEOUT_SECONDS)
     if not address:
         return _starting(state, restart)
     return _query(address, restart, timeout_seconds)
-
-
-def _address(state: Path) -> str:
-    try:
-        return (state / ADDRESS).read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def _starting(state: Path, restart: str) -> Answer:

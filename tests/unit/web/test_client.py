@@ -14,7 +14,8 @@ from livepick.host.lock import StateLock, holder, lock_file
 from livepick.ledger.database import LEDGER
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.problem import Problem
-from livepick.web.client import ADDRESS, ask
+from livepick.web.address_file import AddressFile
+from livepick.web.client import ask
 
 WELL = Headline("good", "Collecting and picking: 4 of 5 micrographs.", "", "", (), kind=None)
 GONE = Headline(
@@ -70,7 +71,7 @@ def serve():
 
 
 def put_address(config, address):
-    (config.state.directory / ADDRESS).write_text(f"{address}\n")
+    AddressFile(config.state.directory).write(address)
 
 
 def test_a_session_that_was_stopped_is_no_fault(session, tmp_path):

@@ -1,0 +1,45 @@
+"""The file that tells other processes where the page of a running service is.
+
+It exists from when the page answers until the service is told to stop. If it exists while nobody
+holds the lock on the state folder, the service has ended unexpectedly.
+"""
+
+import logging
+from pathlib import Path
+
+from livepick.host.atomic_files import write_atomically
+
+__all__ = ["AddressFile"]
+
+_log = logging.getLogger(__name__)
+
+
+class AddressFile:
+    """The file ``web.address`` in a state folder, which holds the page's ``host:port``."""
+
+    def __init__(self, state_directory: Path) -> None:
+        self._path = state_directory / "web.address"
+
+    def read(self) -> str:
+        """Return the address; empty if there is none."""
+        try:
+            return self._path.read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def write(self, address: str) -> None:
+        """Write the address.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
+        write_atomically(self._path, f"{address}\n".encode())
+
+    def remove(self) -> None:
+        """Remove the file, if there is one; a failure is logged."""
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("page: %s could not be removed: %s", self._path, error.strerror)
