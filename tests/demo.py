@@ -313,9 +313,9 @@ def _check_outputs(demo: Demo) -> None:
 def _judge(demo: Demo) -> bool:
     """Hold both pickers against the truth; return whether the trained one is better."""
     models = demo.state / MODELS
-    promoted = Models(models).pointer()
+    promoted = Models(models).promoted()
     if promoted is None:
-        raise DemoError(f"{models} has no champion")
+        raise DemoError(f"{models} has no promoted model")
     pickers = {"blob": models / "0000", "trained": promoted.path}
     files = sorted((demo.place / "micrographs").glob("*.mrc"))
     for name, bundle in pickers.items():

@@ -156,7 +156,7 @@ class Service:
         reader = LedgerReader(read_only)
         self._models = Models(state / MODELS)
         self._models.ensure_blob(config)
-        model = self._models.champion(config)
+        model = self._models.current(config)
 
         # The address of the page, before the workers: their start takes longer.
         door = listen(config.web.listen)

@@ -2,8 +2,8 @@
 
 A session in small runs from the first micrograph to a trained model while it is killed again and
 again; the moments are random (seeded) within phases that cover all of it, and the trainer dies once
-in each of its stages. All the time there is a whole champion, and afterwards it must look as if
-nothing had happened.
+in each of its stages. All the time there is a whole model to pick with, and afterwards it must look
+as if nothing had happened.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from livepick.core.contracts.progress import PROGRESS, ProgressReader, Stage
 from livepick.errors import LedgerError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
-from livepick.models.promotions import CHAMPION
+from livepick.models.promotions import PROMOTIONS_FILE
 from livepick.models.registry import Models, verify_graph
 from livepick.simulate.acquisition import Pace, Plan, acquire
 from livepick.simulate.field import Junk
@@ -182,11 +182,11 @@ class Victim:
             time.sleep(LOOK_SECONDS)
         return halted(trainer)
 
-    def check_champion(self):
+    def check_current_model(self):
         """There is a whole model that picks: the promoted one, or the blob picker."""
         models = Models(self.session.state / "models")
-        champion = models.champion(load_config(self.session.config))
-        verify_graph(champion.path, champion.card)
+        current = models.current(load_config(self.session.config))
+        verify_graph(current.path, current.card)
 
     def published(self):
         """Wait for the trained bundle."""
@@ -194,7 +194,7 @@ class Victim:
 
     def promoted(self):
         """Wait until the trained bundle picks."""
-        self.until((self.session.state / "models" / CHAMPION).is_file, "a champion")
+        self.until((self.session.state / "models" / PROMOTIONS_FILE).is_file, "a promotion")
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ def test_kills_of_the_service_lose_nothing(victim, acquired):
         victim.session.process.kill()
         victim.session.process.wait()
         if victim.counts() is not None and victim.counts().picked:
-            victim.check_champion()
+            victim.check_current_model()
     victim.start()
 
     conclude(victim, acquired)
@@ -348,10 +348,10 @@ def test_kills_of_the_trainer_lose_nothing(victim, acquired):
         trainer.send_signal(signal.SIGKILL)
         killed.append((stage, trainer.pid, within))
         victim.until(lambda: not trainer.is_running(), "the end of the trainer")  # noqa: B023
-        victim.check_champion()
+        victim.check_current_model()
 
     conclude(victim, acquired)
     assert [(stage, within) for stage, _, within in killed] == [(s, True) for s in STAGES]
     assert len({pid for _, pid, _ in killed}) == len(STAGES)
     assert victim.session.log.read_text().count("the trainer was killed") == len(STAGES)
-    victim.check_champion()
+    victim.check_current_model()

@@ -199,8 +199,8 @@ def _follow(service: subprocess.Popen[bytes], place: Path) -> list[Stage]:
     last, cpu = time.monotonic(), 0.0
     give_up = last + LIMIT_SECONDS
     while True:
-        champion = models.pointer()
-        promoted = champion is not None and champion.path.name == run.name
+        current = models.promoted()
+        promoted = current is not None and current.path.name == run.name
         name = _stage(run)
         now, spent = time.monotonic(), _cpu_seconds(run)
         stages[-1].seconds += now - last

@@ -151,9 +151,9 @@ def _cross_fitted(data: DataSet, root: Path, place: Path, folds: int) -> dict[st
         seconds = _session(data, folder, first, unseen)
         CONSOLE.print(f"{data.name}, fold {fold}: first model after {seconds:.0f} s", style="dim")
         models = folder / "state" / "models"
-        promoted = Models(models).pointer()
+        promoted = Models(models).promoted()
         if promoted is None:
-            raise SystemExit(f"{models} has no champion")
+            raise SystemExit(f"{models} has no promoted model")
         for picker, bundle in {"blob": models / "0000", "trained": promoted.path}.items():
             candidates = folder / "candidates" / picker
             _livepick(

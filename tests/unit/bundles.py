@@ -25,3 +25,8 @@ def publish_blob(models, *, diameter_angstrom, contrast):
         livepick_version="test",
     )
     return publish(models, card, {GRAPH: graph})
+
+
+def promote(models, version, *, by="operator", why="a test", fingerprint="f", rollback=False):
+    """Make a bundle the current model, for no particular reason."""
+    models.promote(version, by=by, why=why, fingerprint=fingerprint, rollback=rollback)

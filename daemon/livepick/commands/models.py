@@ -19,6 +19,7 @@ from rich.text import Text
 from livepick.config.schema import Config
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError
+from livepick.models.prune import prune
 from livepick.models.registry import MODELS, Bundle, Models
 from livepick.models.summary import Entry, differing_settings, entries
 from livepick.picking.tasks import canary
@@ -93,7 +94,7 @@ def roll_back(config_path: _Config, *, note: _Note = "") -> None:
     It takes back the last promotion; once more takes back the one before.
     """
     config, registry = _open(config_path)
-    present = registry.champion(config)
+    present = registry.current(config)
     target = registry.rollback_target(config)
     if target is None:
         raise ModelError(
@@ -121,7 +122,7 @@ def prune_models(
     what a training under way was started from stay, whatever their age.
     """
     config, registry = _open(config_path)
-    removed = registry.prune(keep, config)
+    removed = prune(registry, keep, config)
     left = sum(bundle.card.kind == "trained" for bundle in registry.bundles())
     named = ", ".join(str(bundle.card.version) for bundle in removed)
     what = f"removed model{'s' if len(removed) > 1 else ''} {named}" if removed else "none removed"
@@ -136,11 +137,11 @@ def _open(config_path: Path) -> tuple[Config, Models]:
 def _promote(
     registry: Models, config: Config, bundle: Bundle, why: str, *, rollback: bool = False
 ) -> None:
-    """Test a bundle, make it the champion, and print the result."""
+    """Test a bundle, make it the current model, and print the result."""
     version = bundle.card.version
     before: int | None = None
     with contextlib.suppress(ModelError):  # before the first start with this particle
-        before = registry.champion(config).card.version
+        before = registry.current(config).card.version
     canary(bundle.path)
     registry.promote(
         version,
@@ -179,7 +180,7 @@ def _table(found: Sequence[Entry]) -> Table:
         card, figures = entry.card, entry.figures
         last = entry.promotions[-1] if entry.promotions else None
         table.add_row(
-            "*" if entry.is_champion else "",
+            "*" if entry.is_current else "",
             str(card.version),
             _figure(figures.average_precision) if figures else "",
             f"{card.threshold:.3f}",
@@ -187,7 +188,7 @@ def _table(found: Sequence[Entry]) -> Table:
             _date(card.created_at),
             entry.source,
             f"{_date(last.at)} by {last.by}" if last else "",
-            style="bold" if entry.is_champion else None if entry.fits else "dim",
+            style="bold" if entry.is_current else None if entry.fits else "dim",
         )
     return table
 
@@ -195,7 +196,7 @@ def _table(found: Sequence[Entry]) -> Table:
 def _described(entry: Entry) -> list[Text]:
     """Return the card, the figures and the findings as lines of text."""
     card, figures = entry.card, entry.figures
-    picks = ", picks now" if entry.is_champion else ""
+    picks = ", picks now" if entry.is_current else ""
     particle = f"{card.contrast.capitalize()} particles of {card.diameter_angstrom:g} Å"
     lines = [
         Text(f"Model {card.version}, {card.kind}{picks}", style="bold"),

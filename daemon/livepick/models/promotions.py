@@ -1,10 +1,9 @@
 """Promotion history: ``models/champion.json``, replaced as a whole by one rename.
 
-The last entry of the history is the champion. The file is the source of truth, whatever the ledger
-or a run folder says. Pointer and history are in one file, so that a kill cannot make them disagree.
-The service and the command ``livepick models`` both write it. Each takes the lock of the folder
-while it does, so that neither loses the other's entry and no bundle is removed while it is being
-promoted.
+Its last entry is the model promoted last. The file is the source of truth, whatever the ledger or a
+run folder says. Pointer and history are in one file, so that a kill cannot make them disagree. The
+service and the command ``livepick models`` both write it. Each locks the folder of bundles while it
+does, so that neither loses the other's entry and no bundle is removed while it is being promoted.
 """
 
 import contextlib
@@ -21,16 +20,17 @@ from livepick.host.atomic_files import TEMPORARY_PREFIX, write_atomically
 from livepick.host.lock import lock_folder
 
 __all__ = [
-    "CHAMPION",
+    "PROMOTIONS_FILE",
     "By",
     "Promotion",
-    "alone",
-    "extend",
+    "append_promotion",
+    "lock_models",
     "read_promotions",
-    "trail",
+    "rollback_trail",
 ]
 
-CHAMPION = "champion.json"
+PROMOTIONS_FILE = "champion.json"
+"""Name of the file in the folder of bundles."""
 
 FORMAT = 1
 """Format number of the file; raised when its meaning changes."""
@@ -42,7 +42,7 @@ By = Literal["service", "operator"]
 
 
 class Promotion(BaseModel):
-    """One entry of the history: a model became the champion."""
+    """One entry of the history: a model became the current one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -68,7 +68,7 @@ _promotions = TypeAdapter(list[Promotion])
 
 
 def read_promotions(models: Path) -> list[Promotion]:
-    """Return the history in a folder of bundles, the champion last; empty if there is no file.
+    """Return the history in a folder of bundles, the latest last; empty if there is no file.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def read_promotions(models: Path) -> list[Promotion]:
     OSError
         The file cannot be read.
     """
-    path = models / CHAMPION
+    path = models / PROMOTIONS_FILE
     remedy = "Promote a model again: livepick models promote CONFIG N. Earlier entries are lost."
     try:
         entries: dict[str, Any] = json.loads(path.read_bytes())
@@ -96,11 +96,11 @@ def read_promotions(models: Path) -> list[Promotion]:
         raise ModelError(f"{path} is damaged at {place}: {fault['msg']}", remedy) from error
 
 
-def extend(models: Path, promotion: Promotion) -> None:
-    """Add a promotion to the history with one rename; the caller must hold the ``alone`` lock.
+def append_promotion(models: Path, promotion: Promotion) -> None:
+    """Add a promotion to the history with one rename; the caller holds ``lock_models``.
 
-    If the service promotes the champion again for the same settings, nothing changes. If the
-    history is damaged, a new one is started.
+    If the service promotes the current model again for the same settings, nothing changes. If
+    the history is damaged, a new one is started.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def extend(models: Path, promotion: Promotion) -> None:
     try:
         history = read_promotions(models)
     except ModelError as error:
-        _log.warning("champion: its history begins anew: %s", error)
+        _log.warning("models: the promotion history starts again: %s", error)
         history = []
     except OSError as error:  # it may be intact, so it is not replaced
         raise LedgerWriteError(
@@ -131,17 +131,17 @@ def _write(models: Path, promotions: Sequence[Promotion]) -> None:
     try:
         for leftover in models.glob(f"{TEMPORARY_PREFIX}*.tmp"):  # left by a killed process
             leftover.unlink(missing_ok=True)
-        write_atomically(models / CHAMPION, text.encode())
+        write_atomically(models / PROMOTIONS_FILE, text.encode())
     except OSError as error:
         raise LedgerWriteError(
-            f"{models / CHAMPION} could not be written: {error.strerror}",
+            f"{models / PROMOTIONS_FILE} could not be written: {error.strerror}",
             "A whole model picks all the same. Look at the disk space and the permissions of the"
             " state directory, then promote again.",
         ) from error
 
 
-def trail(promotions: Sequence[Promotion]) -> list[int]:
-    """Return the versions that rollbacks step back through, the current champion last.
+def rollback_trail(promotions: Sequence[Promotion]) -> list[int]:
+    """Return the versions that rollbacks step back through, the current one last.
 
     A promotion appends its version. A rollback removes everything after the version that it
     returned to, so that the next rollback goes further back instead of alternating between two
@@ -159,7 +159,7 @@ def trail(promotions: Sequence[Promotion]) -> list[int]:
 
 
 @contextlib.contextmanager
-def alone(models: Path) -> Iterator[None]:
+def lock_models(models: Path) -> Iterator[None]:
     """Hold an exclusive lock on a folder of bundles; wait while another process holds it.
 
     Raises

@@ -1,8 +1,8 @@
-"""Registry of the model bundles on disk: list, promote, roll back, and remove old ones.
+"""Registry of the model bundles on disk: list, promote and roll back.
 
-``models/champion.json`` records the model in use (``livepick.models.promotions``). The blob picker
-is used before the first promotion, and when a new session finds a champion made for another
-particle.
+``models/champion.json`` records the promotions (``livepick.models.promotions``). The current model
+is the last one promoted. Before the first promotion, and if that model was made for another
+particle in another session, it is the blob picker.
 """
 
 import logging
@@ -21,10 +21,16 @@ from livepick.core.contracts.bundle import (
     sha256,
 )
 from livepick.core.contracts.run import RUNS
-from livepick.errors import LedgerWriteError, ModelError
+from livepick.errors import ModelError
 from livepick.models.blob_picker import publish_blob_picker
-from livepick.models.promotions import By, Promotion, alone, extend, read_promotions, trail
-from livepick.models.prune import parents_of_runs_under_way, remove, sweep
+from livepick.models.promotions import (
+    By,
+    Promotion,
+    append_promotion,
+    lock_models,
+    read_promotions,
+    rollback_trail,
+)
 
 __all__ = ["MODELS", "Bundle", "Models"]
 
@@ -50,7 +56,7 @@ class Models:
         self.numbering = threading.RLock()
         """Lock held from allocating a version until its bundle or run exists: the service makes
         the blob picker in one thread and orders runs in another."""
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def bundles(self) -> list[Bundle]:
         """Return the readable bundles, sorted by version; damaged ones are left out."""
@@ -70,33 +76,33 @@ class Models:
         return max(taken, default=-1) + 1
 
     def promotions(self) -> list[Promotion]:
-        """Return the history of champions, the current one last; empty if it is damaged."""
+        """Return the promotion history, the latest last; empty if it is damaged."""
         try:
             return read_promotions(self.directory)
         except ModelError as error:
-            self._warn(f"champion: the blob picker serves instead: {error}")
+            self._warn(f"models: the blob picker is used: {error}")
         except OSError as error:
             self._warn(
-                f"champion: the blob picker serves instead: {error.filename} cannot be read:"
+                f"models: the blob picker is used: {error.filename} cannot be read:"
                 f" {error.strerror}. Let the service's user read it."
             )
         return []
 
-    def promotion(self) -> Promotion | None:
-        """Return the last promotion, which is that of the current champion."""
+    def last_promotion(self) -> Promotion | None:
+        """Return the last promotion; None if there is none."""
         promotions = self.promotions()
         return promotions[-1] if promotions else None
 
-    def pointer(self) -> Bundle | None:
+    def promoted(self) -> Bundle | None:
         """Return the bundle that was promoted last; None if there is none or it is damaged."""
-        promotion = self.promotion()
+        promotion = self.last_promotion()
         if promotion is None:
             return None
         path = self.directory / bundle_name(promotion.version)
         try:
             return Bundle(path, read_card(path))
         except ModelError as error:
-            self._warn(f"champion: cannot be used, the blob picker serves instead: {error}")
+            self._warn(f"models: the blob picker is used: {error}")
             return None
 
     def trained(self, fingerprint: str) -> Bundle | None:
@@ -118,21 +124,21 @@ class Models:
         ]
         return fitting[-1] if fitting else None
 
-    def champion(self, config: Config) -> Bundle:
+    def current(self, config: Config) -> Bundle:
         """Return the bundle currently used for picking.
 
         Raises
         ------
         ModelError
-            No champion fits the particle, and there is no blob picker.
+            No promoted model fits the particle, and there is no blob picker.
         """
-        serving = self._serving(config)
-        if serving is None:
+        current = self._current(config)
+        if current is None:
             raise ModelError(
                 f"{self.directory} has no model for this particle",
                 "Start the service once: it makes the blob picker.",
             )
-        return serving
+        return current
 
     def fitting(self, version: int, config: Config) -> Bundle:
         """Return a bundle that may be used with ``config``: intact, and made for its particle.
@@ -166,7 +172,7 @@ class Models:
         session: str = "",
         rollback: bool = False,
     ) -> Bundle:
-        """Make a bundle the champion with one rename; a repeat by the service changes nothing.
+        """Make a bundle the current model with one rename; a repeat by the service changes nothing.
 
         Parameters
         ----------
@@ -188,10 +194,10 @@ class Models:
         ModelError
             The bundle does not exist, is damaged, or its graph does not match its card.
         LedgerWriteError
-            Writing failed, for example because the disk is full. The champion is the old one, or
-            the new one if only the last sync failed.
+            Writing failed, for example because the disk is full. The current model is the old
+            one, or the new one if only the last sync failed.
         """
-        with alone(self.directory):
+        with lock_models(self.directory):
             bundle = self._verified(version)
             promotion = Promotion(
                 version=version,
@@ -202,51 +208,22 @@ class Models:
                 session=session,
                 rollback=rollback,
             )
-            extend(self.directory, promotion)
+            append_promotion(self.directory, promotion)
         return bundle
 
     def rollback_target(self, config: Config) -> Bundle | None:
-        """Return the bundle used before the current one, as given by ``promotions.trail``.
+        """Return the bundle used before the current one, as given by ``promotions.rollback_trail``.
 
         Bundles that were removed or do not fit ``config`` are skipped. Before the first promotion
         the blob picker was in use.
         """
         bundles = {bundle.card.version: bundle for bundle in self.bundles()}
-        serves, blob = self._serving(config), self.blob(config)
-        earlier = [bundles.get(version) for version in reversed(trail(self.promotions()))]
+        current, blob = self._current(config), self.blob(config)
+        earlier = [bundles.get(version) for version in reversed(rollback_trail(self.promotions()))]
         for bundle in [*earlier, blob]:
-            if bundle and bundle != serves and self._fits(bundle.card, config):
+            if bundle and bundle != current and self._fits(bundle.card, config):
                 return bundle
         return None
-
-    def prune(self, keep: int, config: Config) -> list[Bundle]:
-        """Remove the oldest trained bundles beyond ``keep``, and return them.
-
-        Bundles that are needed stay, whatever their age: the champion and the one to roll back to,
-        blob pickers, the model of the current settings (otherwise it would be trained again), and
-        the parent of a run in progress. Run folders stay too: they record which micrographs were
-        held out.
-
-        Raises
-        ------
-        LedgerWriteError
-            A bundle could not be removed.
-        """
-        with alone(self.directory):
-            trained = [bundle for bundle in self.bundles() if bundle.card.kind == "trained"]
-            needed = self._needed(config)
-            old = trained[: max(0, len(trained) - keep)]
-            removed = [bundle for bundle in old if bundle.card.version not in needed]
-            try:
-                sweep(self.directory)
-                for bundle in removed:
-                    remove(bundle.path)
-            except OSError as error:
-                raise LedgerWriteError(
-                    f"{error.filename}: a model could not be removed: {error.strerror}",
-                    "Look at the permissions of the state directory.",
-                ) from error
-        return removed
 
     def ensure_blob(self, config: Config) -> Bundle:
         """Return the blob picker for the particle of ``config``; make it if it does not exist.
@@ -265,8 +242,8 @@ class Models:
         _log.info("model %d: blob picker for %g Å", version, config.particle.diameter_angstrom)
         return Bundle(path, card)
 
-    def _serving(self, config: Config) -> Bundle | None:
-        promoted = self.pointer()
+    def _current(self, config: Config) -> Bundle | None:
+        promoted = self.promoted()
         if promoted and self._fits(promoted.card, config):
             return promoted
         return self.blob(config)
@@ -288,23 +265,10 @@ class Models:
         verify_graph(path, card)
         return Bundle(path, card)
 
-    def _needed(self, config: Config) -> set[int]:
-        """Return the versions that must not be removed."""
-        needed = parents_of_runs_under_way(self.directory.parent / RUNS, self.directory)
-        for bundle in (
-            self.pointer(),
-            self._serving(config),
-            self.rollback_target(config),
-            self.trained(config.training_fingerprint()),
-        ):
-            if bundle is not None:
-                needed.add(bundle.card.version)
-        return needed
-
     def _warn(self, message: str) -> None:
         """Log a warning only once, because the folder is checked every second."""
-        if message not in self._told:
-            self._told.add(message)
+        if message not in self._warned:
+            self._warned.add(message)
             _log.warning("%s", message)
 
 

@@ -26,7 +26,7 @@ class Entry:
     """One model."""
 
     card: ModelCard
-    is_champion: bool
+    is_current: bool
     """True if it is currently used for picking."""
     fits: bool
     """True if it was made for the particle of the config."""
@@ -56,7 +56,7 @@ class Entry:
         return {
             "version": card.version,
             "kind": card.kind,
-            "champion": self.is_champion,
+            "champion": self.is_current,
             "fits_particle": self.fits,
             "source": {
                 "run": card.run,
@@ -74,15 +74,15 @@ class Entry:
 def entries(models: Models, config: Config) -> list[Entry]:
     """Return an entry for each readable model, sorted by version."""
     try:
-        champion = models.champion(config).card.version
+        current = models.current(config).card.version
     except ModelError:  # there is none before the first start
-        champion = None
+        current = None
     promotions = models.promotions()
     particle = config.particle_fingerprint()
     return [
         Entry(
             card=bundle.card,
-            is_champion=bundle.card.version == champion,
+            is_current=bundle.card.version == current,
             fits=bundle.card.particle_fingerprint == particle,
             figures=read_figures(bundle.path),
             findings=read_findings(bundle.path),

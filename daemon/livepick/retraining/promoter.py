@@ -136,7 +136,7 @@ class Promoter:
         EngineError
             Workers cannot be started.
         """
-        wanted = self._models.champion(self._config)
+        wanted = self._models.current(self._config)
         version = wanted.card.version
         if version == self.version:
             return

@@ -113,7 +113,7 @@ class RunPlanner:
             )
         if not self._is_time_to_collect():
             return None
-        current = self._models.champion(self._config).card
+        current = self._models.current(self._config).card
         if self._source is None or self._seeds_by != current.version:
             self._source, self._seeds_by = self._make_source(current), current.version
         seeds = self._source.collect(self._runs.held_out())

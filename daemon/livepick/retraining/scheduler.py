@@ -235,7 +235,7 @@ class Scheduler:
 
     def _is_decided(self) -> bool:
         """Return True if a model is chosen for this config: there is nothing to train or judge."""
-        last = self._models.promotion()
+        last = self._models.last_promotion()
         chosen = last is not None and last.fingerprint == self._settings
         return chosen and self._fingerprint == self._settings and not self._is_unrecorded()
 

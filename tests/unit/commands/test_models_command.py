@@ -14,7 +14,7 @@ from livepick.config.yaml_loader import load_config
 from livepick.core.contracts.bundle import CARD, GRAPH, ModelCard, publish, read_card, sha256
 from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.errors import ModelError
-from livepick.models.promotions import CHAMPION
+from livepick.models.promotions import PROMOTIONS_FILE
 from livepick.models.registry import Models
 from livepick.picking.model_check import canary
 
@@ -99,9 +99,9 @@ class Session:
         return main(["models", command, str(self.path), *map(str, arguments)])
 
     @property
-    def champion(self):
+    def current(self):
         """Version of the model that picks."""
-        return self.models.champion(self.config).card.version
+        return self.models.current(self.config).card.version
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_a_promotion_says_what_happens(session, capsys):
     assert session.call("promote", 3, "--note", "it looks right") == 0
 
     assert capsys.readouterr().out == "model 3 picks from the next micrograph on; was 2\n"
-    promotion = session.models.promotion()
+    promotion = session.models.last_promotion()
     assert (promotion.version, promotion.by, promotion.why) == (3, "operator", "it looks right")
     assert promotion.fingerprint == session.config.training_fingerprint()
     assert session.call("promote", 3) == 0
@@ -231,12 +231,12 @@ def test_rollbacks_say_what_happens_and_end(session, capsys):
     ):
         assert session.call("rollback") == 0
         assert text in capsys.readouterr().out
-    assert session.models.promotion().why == "rolled back from 1"
-    assert session.models.promotion().rollback
+    assert session.models.last_promotion().why == "rolled back from 1"
+    assert session.models.last_promotion().rollback
 
     assert session.call("rollback") == 1
     assert "no model picked before model 0" in capsys.readouterr().err
-    assert session.champion == 0
+    assert session.current == 0
 
 
 SPOILED = {
@@ -258,13 +258,13 @@ def test_a_graph_that_gives_no_scores_is_refused(session, capsys, says, spoil):
 
     assert session.call("promote", 4) == 1
     assert says in capsys.readouterr().err
-    assert session.champion == 2
+    assert session.current == 2
 
     session.models.promote(4, by="service", why="not tried", fingerprint="f")
     session.models.promote(3, by="service", why="better", fingerprint="f")
     assert session.call("rollback") == 1
     assert says in capsys.readouterr().err
-    assert session.champion == 3
+    assert session.current == 3
 
 
 def test_a_good_graph_passes(session):
@@ -295,18 +295,18 @@ def test_a_bundle_that_does_not_fit_is_refused(session, capsys, damage, says):
         (bundle / CARD).write_text(json.dumps(card | {"format": 99}))
     else:
         (bundle / CARD).unlink()
-    before = (session.models.directory / CHAMPION).stat()
+    before = (session.models.directory / PROMOTIONS_FILE).stat()
 
     assert session.call("promote", 3) == 1
 
     assert says in capsys.readouterr().err
-    assert session.champion == 2
-    after = (session.models.directory / CHAMPION).stat()
+    assert session.current == 2
+    after = (session.models.directory / PROMOTIONS_FILE).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_pruning_says_what_it_removed(session, capsys):
-    """The champion and the one before it are kept."""
+    """The current model and the one before it are kept."""
     for version in (4, 5):
         session.put(version)
 

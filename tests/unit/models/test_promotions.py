@@ -1,273 +1,147 @@
-"""Death and a full disk between every two system calls: a whole champion always remains.
+"""Promotion history, and rollbacks."""
 
-A profiler sees each call into the operating system that Python code makes, before it is made. So a
-forked process can be ended there, as by ``kill -9``, or be told that the disk is full; the first
-run at the first call, the next at the second, until one gets through.
-"""
-
-import contextlib
-import errno
-import os
 import shutil
-import subprocess
-import sys
-from dataclasses import replace
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from bundles import promote
 
-from livepick.core.contracts.bundle import GRAPH, bundle_name, publish, read_card
-from livepick.errors import LivepickError, ModelError
-from livepick.models.promotions import CHAMPION, read_promotions
-from livepick.models.registry import Models, verify_graph
-
-WRITES = {"open", "mkdir", "write", "flush", "fsync", "replace", "rename"}
-"""What a full disk may refuse."""
-
-CHANGES = WRITES | {"__exit__", "chmod", "close", "flock", "rmdir", "unlink"}
-"""What may leave another disk behind; between two others nothing can have happened."""
-
-KILLED, DONE, RAISED = 9, 0, 3
+from livepick.errors import LedgerWriteError
+from livepick.models import promotions
+from livepick.models.promotions import PROMOTIONS_FILE
+from livepick.models.registry import Models
 
 
-class FailPoint:
-    """Stops the code at its n-th call into the operating system, from 0."""
-
-    def __init__(self, number, *, names=None, error=None):
-        self.number = number
-        self.names = names
-        self.error = error
-        self.met = 0
-
-    def __call__(self, _frame, event, called):
-        """Be the profiler."""
-        if event != "c_call" or not self._counts(called):
-            return
-        self.met += 1
-        if self.met == self.number + 1:
-            if self.error is None:
-                os._exit(KILLED)
-            raise self.error
-
-    def _counts(self, called):
-        modules = {called.__module__, type(getattr(called, "__self__", None)).__module__}
-        if not modules & {"posix", "io", "_io", "fcntl"}:
-            return False
-        return self.names is None or called.__name__ in self.names
+def roll_back(models, config):
+    """Roll back as the command does; return the version that picks then."""
+    target = models.rollback_target(config)
+    if target is None:
+        return None
+    promote(models, target.card.version, rollback=True)
+    return models.current(config).card.version
 
 
-def in_a_process(action, point):
-    """Run ``action`` with a fail point in a process of its own; return its exit status."""
-    child = os.fork()
-    if child == 0:
-        try:
-            sys.setprofile(point)
-            action()
-            sys.setprofile(None)
-        except BaseException:  # noqa: BLE001 - whatever it is, this process must not be a pytest
-            os._exit(RAISED)
-        os._exit(DONE)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def test_a_promotion_says_who_why_and_for_which_settings(models, config):
+    """All of it survives in the pointer's own file, in order."""
+    before = time.time()
+    promote(models, 1, by="service", why="it is better", fingerprint="abc")
+    promote(models, 2, why="I like it", fingerprint="def")
+
+    first, last = Models(models.directory).promotions()
+
+    assert (first.version, first.by, first.why, first.fingerprint) == (
+        1,
+        "service",
+        "it is better",
+        "abc",
+    )
+    assert before <= first.at <= last.at <= time.time()
+    assert models.last_promotion() == last
+    assert (last.version, last.by) == (2, "operator")
 
 
-def kills(action, *, least):
-    """Yield after each run of ``action`` that was killed, one call later each time."""
-    for number in range(1000):
-        status = in_a_process(action, FailPoint(number, names=CHANGES))
-        assert status in (KILLED, DONE)
-        if status == DONE:
-            assert number >= least, "the fail points were not met"
-            return
-        yield number
+def test_the_service_promotes_the_same_model_once(models):
+    """Each look of its thread would add a line; for other settings it is another decision."""
+    for fingerprint in ("a", "a", "b"):
+        promote(models, 1, by="service", fingerprint=fingerprint)
+
+    assert [p.fingerprint for p in models.promotions()] == ["a", "b"]
 
 
-@pytest.fixture
-def config(make_config):
-    """Return the smallest config."""
-    return make_config()
+def test_the_history_is_bounded(models, monkeypatch):
+    """The file is read each second."""
+    monkeypatch.setattr(promotions, "MOST_KEPT", 5)
+    for number in range(8):
+        promote(models, 1 + number % 2)
+
+    assert len(models.promotions()) == 5
+    assert models.last_promotion().version == 2
 
 
-@pytest.fixture
-def registry(tmp_path, config, put_bundle):
-    """Return models: blob picker 0 and trained 1 to 4, of which 1 picks."""
-    models = Models(tmp_path / "state" / "models")
-    put_bundle(models, config, 0, "blob")
-    for version in range(1, 5):
-        put_bundle(models, config, version, graph=bytes(version) * 1000)
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is damaged"),
+        ("[]", "is damaged"),
+        ('{"format": 1}', "is damaged"),
+        ('{"format": 2, "history": []}', "format 2"),
+        ('{"format": 1, "history": [{"version": 1}]}', "damaged at history.0.at"),
+    ],
+)
+def test_a_damaged_pointer_is_told_once_and_the_blob_picker_serves(
+    models, config, caplog, text, says
+):
+    """In plain words with a remedy; a further promotion mends it."""
     promote(models, 1)
-    return models
+    (models.directory / PROMOTIONS_FILE).write_text(text)
+
+    for _ in range(3):
+        assert models.current(config).card.kind == "blob"
+
+    (record,) = caplog.records
+    assert says in record.message
+    assert "livepick models promote" in record.message
+    promote(models, 2)
+    assert "starts again" in caplog.records[-1].message
+    assert models.current(config).card.version == 2
 
 
-def promote(models, version):
-    """Make a bundle the champion."""
-    return models.promote(version, by="operator", why="a test", fingerprint="f")
-
-
-def whole(models):
-    """Return the versions that count as bundles, after a look into each."""
-    bundles = models.bundles()
-    for bundle in bundles:
-        verify_graph(bundle.path, bundle.card)
-    numbered = {path.name for path in models.directory.iterdir() if path.name.isdigit()}
-    assert numbered == {bundle.path.name for bundle in bundles}  # none is half there
-    return [bundle.card.version for bundle in bundles]
-
-
-def test_a_promotion_that_is_killed_leaves_a_whole_champion(registry, config, caplog):
-    """The old one or the new one; the next promotion works, and sweeps."""
-    seen = set()
-    for _ in kills(lambda: promote(registry, 2), least=12):
-        after = Models(registry.directory)
-        seen.add(after.champion(config).card.version)
-        assert after.promotion().version == after.champion(config).card.version
-        assert read_promotions(registry.directory)[0].version == 1
-        promote(after, 3)
-        assert after.champion(config).card.version == 3
-        assert not list(registry.directory.glob(".livepick-*"))
-        promote(after, 1)
-    assert seen == {1, 2}
-    assert caplog.records == []
-
-
-def test_a_bundle_whose_removal_is_killed_never_counts_as_one(registry, config, caplog):
-    """It is whole or out of sight; the next removal ends the work."""
-    registry.promote(4, by="operator", why="a test", fingerprint="f")
-    spare = registry.directory.parent / "spare"
-    shutil.copytree(registry.directory, spare)
-    seen = set()
-    for _ in kills(lambda: registry.prune(1, config), least=12):
-        after = Models(registry.directory)
-        seen.add(tuple(whole(after)))
-        assert after.champion(config).card.version == 4
-        after.prune(1, config)
-        assert whole(after) == [0, 1, 4]
-        assert {path.name for path in registry.directory.iterdir()} == {
-            "0000",
-            "0001",
-            "0004",
-            CHAMPION,
-        }
-        shutil.rmtree(registry.directory)
-        shutil.copytree(spare, registry.directory)
-    assert seen == {(0, 1, 2, 3, 4), (0, 1, 3, 4), (0, 1, 4)}
-    assert caplog.records == []
-
-
-def test_a_publication_that_is_killed_leaves_no_half_bundle(registry, config, caplog):
-    """The next one, of the trainer that is started again, gets through and sweeps."""
-    card = replace(read_card(registry.directory / "0002"), version=5)
-    files = {GRAPH: bytes(2) * 1000, "report.json": b"{}"}
-    seen = set()
-    for _ in kills(lambda: publish(registry.directory, card, files), least=15):
-        after = Models(registry.directory)
-        seen.add(tuple(whole(after)))
-        assert after.champion(config).card.version == 1
-        publish(registry.directory, card, files)
-        assert whole(after) == [0, 1, 2, 3, 4, 5]
-        assert not list(registry.directory.glob(".draft-*"))
-        shutil.rmtree(registry.directory / "0005")
-    assert seen == {(0, 1, 2, 3, 4), (0, 1, 2, 3, 4, 5)}
-    assert caplog.records == []
-
-
-# --- full disk ---------------------------------------------------------------------------
-
-
-def refusals(action, *, least):
-    """Yield the error of each run of ``action``, the disk full one call later each time.
-
-    None for a run that got through all the same.
-    """
-    for number in range(1000):
-        point = FailPoint(number, names=WRITES, error=OSError(errno.ENOSPC, "No space left"))
-        before = sys.getprofile()
-        try:
-            sys.setprofile(point)
-            action()
-        except LivepickError as error:
-            sys.setprofile(before)
-            yield error
-        else:
-            sys.setprofile(before)
-            if point.met > number:
-                yield None
-                continue
-            assert number >= least, "the fail points were not met"
-            return
-
-
-def test_a_promotion_on_a_full_disk_says_so_and_changes_nothing(registry, config):
-    """Only if the last word to the disk failed does the new one pick, as it is there already."""
-    seen = []
-    for error in refusals(lambda: promote(registry, 2), least=5):
-        assert "No space left" in str(error)
-        seen.append(Models(registry.directory).champion(config).card.version)
-        assert not list(registry.directory.glob(".livepick-*"))
-    assert seen[0] == 1
-    assert seen == sorted(seen)
-    assert len(registry.promotions()) == 1 + seen.count(2) + 1
-
-
-def test_a_publication_on_a_full_disk_says_so_and_leaves_nothing(registry, config):
-    """The champion goes on; with space again the same bundle is published."""
-    card = replace(read_card(registry.directory / "0002"), version=5)
-    files = {GRAPH: bytes(2) * 1000, "report.json": b"{}"}
-    for error in refusals(lambda: publish(registry.directory, card, files), least=8):
-        if error is None:  # nothing was to be written there, or all of it was
-            assert whole(registry) == [0, 1, 2, 3, 4, 5]
-            shutil.rmtree(registry.directory / "0005")
-            continue
-        assert isinstance(error, ModelError)
-        assert "No space left" in str(error)
-        assert "disk space" in error.remedy
-        assert whole(registry) == [0, 1, 2, 3, 4]
-        assert not list(registry.directory.glob(".draft-*"))
-        assert registry.champion(config).card.version == 1
-    assert whole(registry) == [0, 1, 2, 3, 4, 5]
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Return a folder on a real file system of 256 kB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    if os.geteuid() != 0 or mount is None or umount is None:
-        pytest.skip("only root can mount a tmpfs")
-    command = [mount, "-t", "tmpfs", "-o", "size=256k", "none", str(place)]
-    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("no tmpfs can be mounted here")
-    yield place
-    subprocess.run([umount, str(place)], check=True)
-
-
-def fill(place):
-    """Leave no byte free below ``place``."""
-    with contextlib.suppress(OSError), (place / "rest").open("wb", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass
-
-
-def test_a_disk_that_is_really_full_stops_no_champion(small_disk, config, put_bundle):
-    """Publication and promotion are refused in words, and work once there is space."""
-    models = Models(small_disk / "models")
-    put_bundle(models, config, 0, "blob")
-    put_bundle(models, config, 1)
-    put_bundle(models, config, 2)
+def test_a_pointer_that_cannot_be_read_is_not_replaced(models, config, caplog):
+    """Its history may be whole; the blob picker serves meanwhile, and the log says why."""
     promote(models, 1)
-    fill(small_disk)
+    whole = models.directory / PROMOTIONS_FILE
+    whole.rename(models.directory.parent / "aside")
+    whole.mkdir()
 
-    with pytest.raises(ModelError, match=r"0003 could not be written.*No space left"):
-        put_bundle(models, config, 3, graph=bytes(50_000))
-    with pytest.raises(LivepickError, match=r"champion.json could not be written: No space left"):
+    assert models.current(config).card.kind == "blob"
+    assert "cannot be read: Is a directory" in caplog.text
+    with pytest.raises(LedgerWriteError, match="cannot be read: Is a directory"):
         promote(models, 2)
-    assert models.champion(config).card.version == 1
-    assert whole(models) == [0, 1, 2]
-    assert {path.name for path in models.directory.iterdir()} == {
-        *map(bundle_name, range(3)),
-        CHAMPION,
-    }
 
-    (small_disk / "rest").unlink()
-    put_bundle(models, config, 3, graph=bytes(50_000))
-    promote(models, 3)
-    assert models.champion(config).card.version == 3
+
+def test_rollbacks_go_further_back_and_not_to_and_fro(models, config):
+    """At the end of the way is the blob picker, which served before any promotion."""
+    for version in (1, 2, 3):
+        promote(models, version, by="service")
+
+    assert [roll_back(models, config) for _ in range(4)] == [2, 1, 0, None]
+    assert models.current(config).card.kind == "blob"
+
+
+def test_a_promotion_after_a_rollback_starts_from_there(models, config):
+    """What was rolled back from is not on the way any more."""
+    for version in (1, 2, 3):
+        promote(models, version)
+    roll_back(models, config)
+    promote(models, 4)
+
+    assert [roll_back(models, config) for _ in range(3)] == [2, 1, 0]
+
+
+def test_a_promotion_of_an_old_model_can_be_taken_back(models, config):
+    """A rollback undoes it, as it would undo any other."""
+    for version in (1, 2, 3, 1, 1):
+        promote(models, version)
+
+    assert [roll_back(models, config) for _ in range(4)] == [3, 2, 1, 0]
+
+
+def test_a_rollback_passes_over_what_is_gone_or_for_another_particle(
+    models, config, make_config, put_bundle
+):
+    """It ends with a model that can pick."""
+    put_bundle(models, make_config(diameter_angstrom=200), 7)
+    for version in (1, 2, 7, 3):
+        promote(models, version)
+    shutil.rmtree(models.directory / "0002")
+
+    assert [roll_back(models, config) for _ in range(2)] == [1, 0]
+
+
+def test_promotions_of_two_processes_are_both_kept(models, config):
+    """The service and a command may promote in the same moment."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: promote(models, 1 + n % 6, why=str(n)), range(40)))
+
+    assert sorted(int(p.why) for p in models.promotions()) == list(range(40))

@@ -51,7 +51,7 @@ class Session:
             self.config,
             models=self.models,
             metrics=self.metrics.training,
-            current=self.models.champion(self.config),
+            current=self.models.current(self.config),
             submit=self.submit,
             compute=self.compute,
             probe=lambda bundle, device: self.compute(probe, bundle, device),

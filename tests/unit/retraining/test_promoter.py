@@ -17,7 +17,7 @@ def test_a_trained_model_is_tried_promoted_and_announced(make_session):
 
     session.until(lambda: session.promoted, "promotion")
 
-    assert session.models.champion(session.config).card.version == 1
+    assert session.models.current(session.config).card.version == 1
     assert session.changes == [(1, "running"), (1, "promoted")]
     assert [job.bundle.name for job in session.jobs] == ["0001", "0000"]
     assert session.probed == ["0001"]
@@ -34,7 +34,7 @@ def test_a_model_that_does_not_run_is_not_promoted(make_session):
     session.until(lambda: session.changes[-1:] == [(1, "failed")], "failure")
     session.scheduler.step()
 
-    assert session.models.pointer() is None
+    assert session.models.promoted() is None
     assert len(session.jobs) == trial_picking.DEATHS
 
 
@@ -54,7 +54,7 @@ def test_a_bundle_whose_promotion_was_interrupted_is_promoted(make_session, put_
 
     session.scheduler.step()
 
-    assert session.models.pointer().card.version == 1
+    assert session.models.promoted().card.version == 1
     assert session.changes == [(1, "promoted")]
 
 
@@ -73,10 +73,10 @@ def test_a_full_disk_at_the_promotion_is_not_the_models_fault(
         patch.setattr(promotions, "write_atomically", full)
         with pytest.raises(LedgerWriteError, match="No space left"):
             session.scheduler.step()
-    assert (session.models.pointer(), session.changes) == (None, [])
+    assert (session.models.promoted(), session.changes) == (None, [])
 
     session.scheduler.step()
-    assert session.models.pointer().card.version == 1
+    assert session.models.promoted().card.version == 1
     assert session.changes == [(1, "promoted")]
 
 
@@ -89,7 +89,7 @@ def test_a_worse_model_is_kept_aside_with_the_figures_that_say_why(tmp_path, mak
 
     session.until(lambda: session.changes[-1] == (2, "kept_aside"), "verdict")
 
-    assert session.models.champion(session.config).card.version == 1
+    assert session.models.current(session.config).card.version == 1
     assert "the new model is worse" in session.row[0].reason
     verdict = json.loads((tmp_path / "state/runs/0002/verdict.json").read_bytes())
     assert verdict["comparison"]["precision"]["candidate"] == pytest.approx(5 / 9)
@@ -114,7 +114,7 @@ def test_a_better_model_picks_from_then_on(make_session):
 
     assert [bundle.card.version for bundle in session.promoted] == [1, 2]
     assert session.changes[-1] == (2, "promoted")
-    assert "compared with model 1" in session.models.promotion().why
+    assert "compared with model 1" in session.models.last_promotion().why
 
 
 def test_an_earlier_config_finds_its_model_and_trains_nothing(make_session):
@@ -146,7 +146,7 @@ def test_a_model_that_a_person_promotes_picks_and_stays(make_session):
         session.scheduler.step()
 
     assert [bundle.card.version for bundle in session.promoted] == [1, 0]
-    assert session.models.promotion().by == "operator"
+    assert session.models.last_promotion().by == "operator"
 
 
 def test_a_model_that_does_not_run_gives_the_pointer_back(make_session, put_bundle, caplog):
@@ -161,7 +161,7 @@ def test_a_model_that_does_not_run_gives_the_pointer_back(make_session, put_bund
 
     session.scheduler.step()
 
-    assert session.models.champion(session.config).card.version == 1
+    assert session.models.current(session.config).card.version == 1
     assert len(session.promoted) == 1
-    assert "model 7 does not run: no scores" in session.models.promotion().why
+    assert "model 7 does not run: no scores" in session.models.last_promotion().why
     assert "model 1: stays in use" in caplog.text

@@ -366,7 +366,7 @@ def test_coordinates_that_do_not_fit_leave_picking_alone(by_hand, given, says, c
     assert "hand.csv" in sentence
     assert says in caplog.text
     assert read_waiting(session.config.state.directory / RUNS).trouble
-    assert session.models.champion(session.config).card.version == 0
+    assert session.models.current(session.config).card.version == 0
 
 
 def test_coordinates_are_read_again_when_mended(by_hand, tmp_path):

@@ -72,7 +72,7 @@ def test_a_failed_run_leaves_picking_alone_and_is_not_repeated(make_session):
     session.until(lambda: session.changes[-1:] == [(1, "failed")], "failure")
 
     assert session.row[0].reason == "There are no seeds. Lower it."
-    assert session.models.champion(session.config).card.version == 0
+    assert session.models.current(session.config).card.version == 0
     session.scheduler = session.start()
     session.scheduler.step()
     assert session.changes == [(1, "running"), (1, "failed")]

@@ -151,6 +151,6 @@ def test_without_a_meaningful_f1_there_are_as_many_picks_as_seeds():
 
 
 def test_a_network_that_finds_nothing_is_refused():
-    """It must not become the champion."""
+    """It must not be promoted."""
     with pytest.raises(TrainerError, match="finds nothing"):
         choose_operating_point(matches([], [], 20))
