@@ -76,7 +76,7 @@ class RunMonitor:
         self._lines = self._progress.new()  # lines of an earlier trainer are in the log already
         self._said_before = len(self._lines)
         _order_with(folder, training)
-        self._trainer = TrainerProcess.on(folder, command, threads=training.threads)
+        self._trainer = TrainerProcess.start_or_adopt(folder, command, threads=training.threads)
         self._started_at = time.monotonic()
         metrics.training_is_running(running=True)
         metrics.training_at(forecast(self._lines, now=time.time()))

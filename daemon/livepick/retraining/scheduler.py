@@ -14,40 +14,26 @@ Going back to an earlier config is the second case. A newer edit while a run is 
 that run, which continues if the edit is undone.
 
 A failed run does not affect picking. It is not tried again, because the same settings on the same
-picks would fail again; ``training.generation`` asks for another run. A trainer that was killed (for
-example by the out-of-memory killer) is started again and resumes where it was, unless it has been
-killed too often in one stage. On a full disk the run waits for any length of time, because the
-condition is transient.
-
-The scheduler is one file because it is one state machine: each part of it reads and changes the
-state of the same run.
+picks would fail again; ``training.generation`` requests another run.
 """
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.judgement import Judgement
-from livepick.core.contracts.progress import Stage
 from livepick.core.contracts.run import RUNS
-from livepick.errors import (
-    EngineError,
-    LedgerWriteError,
-    LivepickError,
-    ModelError,
-    ProviderError,
-)
+from livepick.errors import EngineError, LedgerWriteError, LivepickError, ModelError, ProviderError
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_rows import RunState
 from livepick.models.registry import Bundle, Models
 from livepick.retraining.fingerprints import drift_fingerprint, is_of
 from livepick.retraining.instruments import Instruments
 from livepick.retraining.promoter import Promoter
-from livepick.retraining.run_monitor import RunMonitor
+from livepick.retraining.run_in_progress import PAUSE_SECONDS, RunInProgress
 from livepick.retraining.run_planner import RunPlanner
 from livepick.retraining.trial_picking import Submit
 
@@ -55,12 +41,6 @@ __all__ = ["Scheduler"]
 
 POLL_SECONDS = 1.0
 """Time between two checks of the ledger, the current model and the trainer."""
-
-PAUSE_SECONDS = 30.0
-"""Pause after writing to the state folder failed; a full disk is not fixed within seconds."""
-
-RESTARTS = 5
-"""Number of restarts of a trainer killed in the same stage, before the run counts as failed."""
 
 RunChanged = Callable[[int, str, RunState, str, Judgement | None], None]
 
@@ -104,13 +84,15 @@ class Scheduler:
         self._ledger = ledger
         self._submit = submit
         self._run_changed = run_changed
-        self._command = command
+        self._run = RunInProgress(
+            models.directory,
+            metrics=metrics,
+            changed=self._change,
+            failed=self._fail,
+            command=command,
+        )
         runs = ledger.runs()
         self._states = {run.version: run.state for run in runs}
-        self._restarts: dict[tuple[str, Stage | None], int] = {}
-        self._monitor: RunMonitor | None = None
-        self._paused: Path | None = None
-        self._paused_until = 0.0
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._wanted: Config | None = None
@@ -119,7 +101,8 @@ class Scheduler:
         for run in runs:
             if run.state == "running" and is_of(run.fingerprint, self._settings):
                 self._plan_for(run.fingerprint)  # a run for drift stays one
-                self._paused = self._folder / bundle_name(run.version) if run.reason else None
+                folder = self._folder / bundle_name(run.version)
+                self._run.resume_waiting(folder if run.reason else None)
 
     # --- calls from any thread ---------------------------------------------------------------
 
@@ -154,17 +137,16 @@ class Scheduler:
                     pause = PAUSE_SECONDS
                 self._stop.wait(pause)
         finally:
-            if self._monitor is not None:
-                _log.info("run %s: stopped, resumes at the next start", self._monitor.name)
-                self._monitor.end()
+            if self._run.is_training and (folder := self._run.end()) is not None:
+                _log.info("run %s: stopped, resumes at the next start", folder.name)
                 self._metrics.training_ended_as("stopped")
 
     def step(self) -> None:
         """Do the next thing that is due, if any."""
         self._take_wanted()
         self._promoter.follow_pointer()
-        if self._monitor is not None:
-            self._check(self._monitor)
+        if self._run.is_training:
+            self._run.step()
             return
         if self._is_decided():
             return
@@ -172,7 +154,7 @@ class Scheduler:
         if bundle is not None:
             self._consider(bundle)
             return
-        if self._paused is not None and time.monotonic() < self._paused_until:
+        if self._run.is_waiting:
             return
         folder = self._planner.open_run(self._closed())
         if folder is not None:
@@ -219,19 +201,12 @@ class Scheduler:
 
     def _supersede(self) -> None:
         """End the run in progress, because its model is no longer wanted."""
-        if self._monitor is not None:
-            monitor, self._monitor = self._monitor, None
-            monitor.end()
-            self._set_aside(monitor.folder)
-        elif self._paused is not None:
-            self._set_aside(self._paused)
-        self._paused = None
-
-    def _set_aside(self, folder: Path) -> None:
-        reason = "the config was edited again while it ran"
-        _log.info("run %s: ended, %s", folder.name, reason)
-        self._metrics.training_ended_as("superseded")
-        self._change(folder, "superseded", reason)
+        folder = self._run.end()
+        if folder is not None:
+            reason = "the config was edited again while it ran"
+            _log.info("run %s: ended, %s", folder.name, reason)
+            self._metrics.training_ended_as("superseded")
+            self._change(folder, "superseded", reason)
 
     def _is_decided(self) -> bool:
         """Return True if a model is chosen for this config: there is nothing to train or judge."""
@@ -247,61 +222,12 @@ class Scheduler:
         """Return the versions of runs that have ended and are not tried again."""
         return {v for v, state in self._states.items() if state in ("failed", "kept_aside")}
 
-    # --- the running trainer -----------------------------------------------------------------
+    # --- runs --------------------------------------------------------------------------------
 
     def _start(self, folder: Path) -> None:
         if self._states.get(int(folder.name)) != "running":
             self._change(folder, "running")
-        self._monitor = RunMonitor(
-            folder,
-            models=self._models.directory,
-            training=self._config.training,
-            metrics=self._metrics,
-            command=self._command,
-        )
-
-    def _check(self, monitor: RunMonitor) -> None:
-        ending = monitor.step()
-        if self._paused is not None and monitor.has_progressed:
-            _log.info("run %s: continues", monitor.name)
-            self._paused = None
-            self._change(monitor.folder, "running")
-        if ending is None:
-            return
-        self._monitor = None
-        if ending.waits is not None:
-            self._pause(monitor.folder, ending.waits)
-            return
-        self._paused = None
-        if ending.killed:
-            self._start_again(monitor, ending.stage)
-        elif ending.fault is not None:
-            self._fail(monitor.folder, ending.fault)
-
-    def _pause(self, folder: Path, reason: str) -> None:
-        """Pause a run; log this only once, not at each try."""
-        if self._paused is None:
-            _log.error("run %s: waits, and will continue by itself: %s", folder.name, reason)
-            self._metrics.training_failed("trainer")
-            self._change(folder, "running", reason)
-        self._paused = folder
-        self._paused_until = time.monotonic() + PAUSE_SECONDS
-
-    def _start_again(self, monitor: RunMonitor, stage: Stage | None) -> None:
-        """Restart a killed trainer, up to ``RESTARTS`` times in each stage."""
-        key = (monitor.name, stage)
-        count = self._restarts[key] = self._restarts.get(key, 0) + 1
-        if count > RESTARTS:
-            self._fail(
-                monitor.folder,
-                f"the trainer was killed {count} times in one stage ({stage or 'the first'}), as"
-                " the system does when memory runs out. Free memory, or lower"
-                " bootstrap.micrographs or training.minibatch_size, then increase"
-                " training.generation.",
-            )
-        else:
-            _log.warning("run %s: the trainer was killed, and is started again", monitor.name)
-            self._metrics.training_failed("trainer")
+        self._run.start(folder, self._config.training)
 
     def _fail(self, folder: Path, reason: str) -> None:
         _log.error(

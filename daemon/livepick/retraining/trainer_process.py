@@ -54,7 +54,7 @@ class TrainerProcess:
         self._process = process
 
     @classmethod
-    def on(
+    def start_or_adopt(
         cls, folder: Path, command: tuple[str, ...] = (), *, threads: int = 1
     ) -> "TrainerProcess":
         """Adopt the trainer running on ``folder``, or start one.
@@ -73,24 +73,13 @@ class TrainerProcess:
         OSError
             The lock or the log cannot be written, or no process can be started.
         """
-        command = command or (sys.executable, "-m", "livepick_trainer")
         with (folder / LOCK).open("a+") as lock:
             if not try_lock(lock.fileno()):
                 lock.seek(0)
                 text = lock.read().strip()
                 _log.info("run %s: adopting its trainer, which is still running", folder.name)
                 return cls(folder, int(text) if text.isdigit() else 0, None)
-            with (folder / LOG).open("ab") as log:
-                process = subprocess.Popen(
-                    [*command, str(folder)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=(lock.fileno(),),
-                    process_group=0,  # only the daemon handles Ctrl-C in its terminal
-                    cwd=folder,
-                    env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-                )
+            process = _start(folder, command, lock.fileno(), threads)
             try:
                 lock.truncate(0)
                 lock.write(str(process.pid))
@@ -129,6 +118,24 @@ class TrainerProcess:
         if self.pid and self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
+
+
+def _start(
+    folder: Path, command: tuple[str, ...], lock: int, threads: int
+) -> subprocess.Popen[bytes]:
+    """Start a trainer that holds the open file ``lock`` for as long as it runs."""
+    command = command or (sys.executable, "-m", "livepick_trainer")
+    with (folder / LOG).open("ab") as log:
+        return subprocess.Popen(
+            [*command, str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=(lock,),
+            process_group=0,  # only the daemon handles Ctrl-C in its terminal
+            cwd=folder,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        )
 
 
 def _yield_to_others(pid: int) -> None:

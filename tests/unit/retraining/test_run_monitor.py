@@ -11,8 +11,7 @@ import pytest
 from livepick.config.training_sections import Training
 from livepick.core.contracts.run import RunSpec
 from livepick.monitoring.metrics.exporter import Metrics
-from livepick.retraining import run_monitor as following_module
-from livepick.retraining import trainer_process
+from livepick.retraining import run_monitor, trainer_process
 from livepick.retraining.run_monitor import RunMonitor
 
 SLEEP = "import time; time.sleep(60)"
@@ -174,7 +173,7 @@ def test_a_full_disk_is_no_failure(tmp_path, follow):
 
 def test_on_a_full_disk_no_other_end_is_believed(follow, monkeypatch):
     """A trainer that could not write why it ended has not failed."""
-    monkeypatch.setattr(following_module, "LEAST_FREE_BYTES", 1 << 60)
+    monkeypatch.setattr(run_monitor, "LEAST_FREE_BYTES", 1 << 60)
 
     ending = end_of(follow("raise SystemExit('half a word')"))
 

@@ -1,13 +1,11 @@
 """When a training run is due, and what becomes of it."""
 
 import signal
-import textwrap
 
 from trainer_programs import CRASH, FAIL, PUBLISH, SLEEP
 
 from livepick.config.sections import Micrograph
 from livepick.core.contracts.run import RunSpec
-from livepick.retraining import scheduler as scheduler_module
 from livepick.retraining.trainer_process import Ended
 
 
@@ -93,104 +91,12 @@ def test_a_trainer_that_ends_without_a_word_fails_with_its_log(make_session):
     assert "Segmentation fault, nearly" in session.row[0].reason
 
 
-def test_a_killed_trainer_goes_on_but_not_for_ever(tmp_path, monkeypatch, make_session):
-    """The same folder again; after a few times the run has failed."""
-    monkeypatch.setattr(scheduler_module, "RESTARTS", 2)
-    program = """
-        import os, signal, sys
-        with open(sys.argv[1] + "/starts", "a") as file:
-            file.write("x")
-        os.kill(os.getpid(), signal.SIGKILL)
-    """
-    session = make_session(program)
-
-    session.until(lambda: session.changes[-1:] == [(1, "failed")], "failure")
-
-    assert (tmp_path / "state/runs/0001/starts").read_text() == "xxx"
-
-
-def test_a_trainer_that_gets_on_between_its_kills_is_not_given_up(monkeypatch, make_session):
-    """Six kills in six stages are six accidents; what counts is kills in one stage."""
-    monkeypatch.setattr(scheduler_module, "RESTARTS", 1)
-    program = textwrap.dedent("""
-            import os, signal, sys
-            from pathlib import Path
-            progress = Path(sys.argv[1]) / "progress.jsonl"
-            at = len(progress.read_text().splitlines()) if progress.exists() else 0
-            stages = ["prepare", "reseed", "classify", "select", "train", "retrain"]
-            if at < len(stages):
-                with progress.open("a") as file:
-                    file.write('{"at": 1, "stage": "%s"}\\n' % stages[at])
-                os.kill(os.getpid(), signal.SIGKILL)
-        """) + textwrap.dedent(PUBLISH)
-    session = make_session(program)
-
-    session.until(lambda: session.promoted, "promotion")
-
-    assert session.changes == [(1, "running"), (1, "promoted")]
-
-
-FULL_TWICE = """
-    import sys
-    from pathlib import Path
-    starts = Path(sys.argv[1]) / "starts"
-    with starts.open("a") as file:
-        file.write("x")
-    if len(starts.read_text()) < 3:
-        sys.exit(75)
-"""
-
-
-def test_a_full_disk_is_waited_for_and_no_run_is_lost(tmp_path, monkeypatch, make_session, caplog):
-    """However often it is tried: said once, never failed, and the same run goes on."""
-    caplog.set_level("INFO")
-    monkeypatch.setattr(scheduler_module, "RESTARTS", 0)
-    monkeypatch.setattr(scheduler_module, "PAUSE_SECONDS", 0.1)
-    session = make_session(textwrap.dedent(FULL_TWICE) + textwrap.dedent(PUBLISH))
-    session.until(lambda: len(session.changes) == 2, "a full disk")
-    assert session.row[0].state == "running"
-    assert "runs/0001 is full" in session.row[0].reason
-
-    session.until(lambda: session.promoted, "promotion")
-
-    assert (tmp_path / "state/runs/0001/starts").read_text() == "xxx"
-    assert caplog.text.count("runs/0001 is full") == 1
-    assert "run 0001: continues" in caplog.text
-    assert set(session.changes) == {(1, "running"), (1, "promoted")}
-    sample = session.metrics.registry.get_sample_value
-    assert sample("livepick_training_runs_total", {"result": "failed"}) == 0
-
-
-def test_a_run_that_waits_for_the_disk_is_resumed_by_a_new_service(make_session):
-    """Then its reason goes, once the trainer says something."""
-    session = make_session("raise SystemExit(75)")
-    session.until(lambda: len(session.changes) == 2, "a full disk")
-    session.command = make_session(PUBLISH).command
-    session.scheduler = session.start()
-
-    session.until(lambda: session.promoted, "promotion")
-
-    assert session.changes == [(1, "running")] * 3 + [(1, "promoted")]
-
-
-def test_a_newer_edit_wins_over_a_run_that_waits_for_the_disk(make_session):
-    """Nobody wants its model any more."""
-    session = make_session("raise SystemExit(75)")
-    session.until(lambda: len(session.changes) == 2, "a full disk")
-    session.scheduler._command = make_session(PUBLISH).command
-    session.edit(training={"generation": 2})
-
-    session.until(lambda: session.promoted, "promotion")
-
-    assert session.changes[2:] == [(1, "superseded"), (2, "running"), (2, "promoted")]
-
-
 def test_a_run_that_takes_too_long_is_ended(tmp_path, make_session):
     """training.time_limit_minutes holds for a trainer that hangs."""
     session = make_session(SLEEP)
     session.until((tmp_path / "state/runs/0001/began").exists, "trainer")
-    trainer = session.scheduler._monitor._trainer
-    session.scheduler._monitor._started_at -= 24 * 3600
+    trainer = session.scheduler._run._monitor._trainer
+    session.scheduler._run._monitor._started_at -= 24 * 3600
 
     session.scheduler.step()
 
@@ -202,7 +108,7 @@ def test_stopping_ends_the_trainer_and_a_start_goes_on(tmp_path, make_session):
     """No run is left behind, and none is lost."""
     session = make_session(SLEEP)
     session.until((tmp_path / "state/runs/0001/began").exists, "trainer")
-    trainer = session.scheduler._monitor._trainer
+    trainer = session.scheduler._run._monitor._trainer
     session.scheduler.stop()
     session.scheduler.run()
     assert trainer.poll() == Ended(-signal.SIGTERM)
@@ -217,8 +123,8 @@ def test_an_edit_while_a_run_is_under_way_ends_it_and_the_newer_wins(tmp_path, m
     """If the config goes back, the older run goes on where it was."""
     session = make_session(SLEEP)
     session.until((tmp_path / "state/runs/0001/began").exists, "trainer")
-    trainer = session.scheduler._monitor._trainer
-    session.scheduler._command = make_session(PUBLISH).command
+    trainer = session.scheduler._run._monitor._trainer
+    session.scheduler._run._command = make_session(PUBLISH).command
     session.edit(training={"generation": 2})
 
     session.until(lambda: session.promoted, "promotion")

@@ -18,12 +18,12 @@ def test_an_orphaned_trainer_is_adopted_never_doubled(tmp_path):
         from pathlib import Path
         from livepick.retraining.trainer_process import TrainerProcess
         program = {textwrap.dedent(SLEEP)!r}
-        TrainerProcess.on(Path({str(tmp_path)!r}), (sys.executable, "-c", program))
+        TrainerProcess.start_or_adopt(Path({str(tmp_path)!r}), (sys.executable, "-c", program))
         os.kill(os.getpid(), signal.SIGKILL)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(starter)], check=False)
 
-    adopted = TrainerProcess.on(tmp_path, ("/bin/false",))
+    adopted = TrainerProcess.start_or_adopt(tmp_path, ("/bin/false",))
 
     assert adopted.poll() is None
     assert adopted.pid == int((tmp_path / "lock").read_text())

@@ -1,0 +1,148 @@
+"""The run in progress: its trainer is restarted after a kill, and waits while the disk is full.
+
+A trainer that was killed, for example by the out-of-memory killer, is started again and resumes
+where it was, unless it has been killed too often in one stage. On a full disk the run waits for any
+length of time, because the condition is transient.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from livepick.config.training_sections import Training
+from livepick.core.contracts.progress import Stage
+from livepick.ledger.session_rows import RunState
+from livepick.retraining.instruments import Instruments
+from livepick.retraining.run_monitor import RunMonitor
+
+__all__ = ["PAUSE_SECONDS", "RunInProgress"]
+
+PAUSE_SECONDS = 30.0
+"""Pause after writing to the state folder failed; a full disk is not fixed within seconds."""
+
+RESTARTS = 5
+"""Number of restarts of a trainer killed in the same stage, before the run counts as failed."""
+
+_log = logging.getLogger(__name__)
+
+
+class RunInProgress:
+    """The run whose trainer runs, or waits to be started again; there may be none.
+
+    Parameters
+    ----------
+    models
+        Folder in which the bundle of a run will appear.
+    changed
+        Called with the folder of a run, its state and the reason when they change.
+    failed
+        Called with the folder of a run that has failed, and the reason.
+    command
+        The trainer program; tests pass their own.
+    """
+
+    def __init__(
+        self,
+        models: Path,
+        *,
+        metrics: Instruments,
+        changed: Callable[[Path, RunState, str], None],
+        failed: Callable[[Path, str], None],
+        command: tuple[str, ...] = (),
+    ) -> None:
+        self._models = models
+        self._metrics = metrics
+        self._changed = changed
+        self._failed = failed
+        self._command = command
+        self._restarts: dict[tuple[str, Stage | None], int] = {}
+        self._monitor: RunMonitor | None = None
+        self._waiting: Path | None = None
+        self._waits_until = 0.0
+
+    @property
+    def is_training(self) -> bool:
+        """True if a trainer runs."""
+        return self._monitor is not None
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if the trainer is to be started again later."""
+        return self._waiting is not None and time.monotonic() < self._waits_until
+
+    def start(self, folder: Path, training: Training) -> None:
+        """Start the trainer of a run, or adopt the one that is already running there.
+
+        Raises
+        ------
+        OSError
+            No process can be started, or writing to the folder failed.
+        """
+        self._monitor = RunMonitor(
+            folder,
+            models=self._models,
+            training=training,
+            metrics=self._metrics,
+            command=self._command,
+        )
+
+    def resume_waiting(self, folder: Path | None) -> None:
+        """Continue with a run that an earlier service left waiting; None: there is none."""
+        self._waiting = folder
+
+    def step(self) -> None:
+        """Follow the trainer, and decide what to do when it has ended."""
+        monitor = self._monitor
+        if monitor is None:
+            return
+        ending = monitor.step()
+        if self._waiting is not None and monitor.has_progressed:
+            _log.info("run %s: continues", monitor.name)
+            self._waiting = None
+            self._changed(monitor.folder, "running", "")
+        if ending is None:
+            return
+        self._monitor = None
+        if ending.waits is not None:
+            self._wait(monitor.folder, ending.waits)
+            return
+        self._waiting = None
+        if ending.killed:
+            self._start_again(monitor, ending.stage)
+        elif ending.fault is not None:
+            self._failed(monitor.folder, ending.fault)
+
+    def end(self) -> Path | None:
+        """End the run, which can be resumed, and return its folder; None if there is none."""
+        monitor, self._monitor = self._monitor, None
+        waiting, self._waiting = self._waiting, None
+        if monitor is None:
+            return waiting
+        monitor.end()
+        return monitor.folder
+
+    def _wait(self, folder: Path, reason: str) -> None:
+        """Wait before the run continues; log this only once, not at each try."""
+        if self._waiting is None:
+            _log.error("run %s: waits, and will continue by itself: %s", folder.name, reason)
+            self._metrics.training_failed("trainer")
+            self._changed(folder, "running", reason)
+        self._waiting = folder
+        self._waits_until = time.monotonic() + PAUSE_SECONDS
+
+    def _start_again(self, monitor: RunMonitor, stage: Stage | None) -> None:
+        """Let a killed trainer be started again, up to ``RESTARTS`` times in each stage."""
+        key = (monitor.name, stage)
+        count = self._restarts[key] = self._restarts.get(key, 0) + 1
+        if count > RESTARTS:
+            self._failed(
+                monitor.folder,
+                f"the trainer was killed {count} times in one stage ({stage or 'the first'}), as"
+                " the system does when memory runs out. Free memory, or lower"
+                " bootstrap.micrographs or training.minibatch_size, then increase"
+                " training.generation.",
+            )
+        else:
+            _log.warning("run %s: the trainer was killed, and is started again", monitor.name)
+            self._metrics.training_failed("trainer")
