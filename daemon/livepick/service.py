@@ -34,7 +34,7 @@ from livepick.config.reload import Change, ConfigFile, ConfigReloader
 from livepick.config.schema import Config
 from livepick.core.contracts.judgement import Judgement
 from livepick.errors import LivepickError
-from livepick.host.gpus import Cards, nvml
+from livepick.host.gpus import GpuMonitor, nvml
 from livepick.host.systemd import Systemd
 from livepick.host.threads import Ended, Threads
 from livepick.ingest.ctf_watcher import CtfWatcher
@@ -174,7 +174,7 @@ class Service:
         self._scheduler = self._make_scheduler(reader, workers.engine, model)
 
         # Monitoring: the supervisor reads all parts; the page and the metrics show what it reports.
-        self._cards = Cards(nvml())
+        self._gpu_monitor = GpuMonitor(nvml())
         self._supervisor = Supervisor(
             config,
             systemd=self._systemd,
@@ -183,7 +183,7 @@ class Service:
             watcher=self._watcher,
             dispatch=self._dispatch,
             outputs=outputs,
-            cards=self._cards,
+            gpu_monitor=self._gpu_monitor,
             provider=workers.provider,
             workers=workers.count,
             drifted=self._scheduler.drifted,
@@ -297,7 +297,7 @@ class Service:
         self._watcher.start()
         self._threads.start("scheduler", self._scheduler.run)
         self._threads.start("ctf watcher", self._ctf_watcher.run)
-        self._threads.start("gpus", self._cards.run)
+        self._threads.start("gpus", self._gpu_monitor.run)
         give_up = time.monotonic() + FIRST_SCAN_SECONDS
         while not self._scanned() and not self._threads.has_event and time.monotonic() < give_up:
             time.sleep(0.05)
@@ -354,7 +354,7 @@ class Service:
         """Stop all parts. The files on disk are always consistent, so no step has to succeed."""
         self._scheduler.stop()
         self._ctf_watcher.stop()
-        self._cards.stop()
+        self._gpu_monitor.stop()
         self._watcher.stop(timeout_seconds=2.0)
         self._inbox.put(Stop())
         self._threads.join(STOP_SECONDS)

@@ -1,9 +1,9 @@
-"""Memory and load of this machine's NVIDIA cards, from NVML, the driver's own library.
+"""Memory and load of this machine's NVIDIA GPUs, from NVML, the driver's own library.
 
 A separate thread queries the driver every few seconds, because a driver that hangs must delay
 neither a scrape nor the watchdog. Without the Python library (the extra ``gpu``), a driver or a
-card there are no figures, which is not a fault; ``livepick_inference_provider_active`` reports
-whether a card is used for picking.
+GPU, there are no figures, which is not a fault; ``livepick_inference_provider_active`` reports
+whether a GPU is used for picking.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Card", "Cards", "Nvml", "nvml"]
+__all__ = ["Gpu", "GpuMonitor", "Nvml", "nvml"]
 
 QUERY_SECONDS = 10.0
 """Time between two queries of the driver."""
@@ -23,7 +23,7 @@ STALE_SECONDS = 60.0
 """Figures older than this are not reported: the driver hangs."""
 
 NOT_SUPPORTED = 3
-"""NVML_ERROR_NOT_SUPPORTED: the card works but lacks this figure (MIG, shared memory)."""
+"""NVML_ERROR_NOT_SUPPORTED: the GPU works but lacks this figure (MIG, shared memory)."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +33,8 @@ Nvml = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    """One card; a figure that it does not have is None."""
+class Gpu:
+    """One GPU; a figure that it does not have is None."""
 
     index: int
     """Index as in ``nvidia-smi``, whatever ``CUDA_VISIBLE_DEVICES`` hides from picking."""
@@ -42,7 +42,7 @@ class Card:
     """Memory used by all programs, including what the driver reserves for itself."""
     memory_size_bytes: int | None
     busy: float | None
-    """Fraction of the last second or less in which the card was busy, 0 to 1."""
+    """Fraction of the last second or less in which the GPU was busy, 0 to 1."""
 
 
 def nvml() -> Nvml | None:
@@ -54,8 +54,8 @@ def nvml() -> Nvml | None:
     return pynvml
 
 
-class Cards:
-    """Queries the cards: call ``run`` in a thread of its own, and ``stop`` from another.
+class GpuMonitor:
+    """Queries the GPUs: call ``run`` in a thread of its own, and ``stop`` from another.
 
     Parameters
     ----------
@@ -71,21 +71,21 @@ class Cards:
         self._library = library
         self._clock = clock
         self._initialized = False
-        self._last: tuple[float, tuple[Card, ...]] = (float("-inf"), ())
+        self._last: tuple[float, tuple[Gpu, ...]] = (float("-inf"), ())
         self._stop = threading.Event()
 
     @property
-    def present(self) -> tuple[Card, ...]:
-        """The cards, as of the last query. May be read from any thread."""
-        queried_at, cards = self._last
-        return cards if self._clock() - queried_at < STALE_SECONDS else ()
+    def gpus(self) -> tuple[Gpu, ...]:
+        """The GPUs, as of the last query. May be read from any thread."""
+        queried_at, gpus = self._last
+        return gpus if self._clock() - queried_at < STALE_SECONDS else ()
 
     def stop(self) -> None:
         """Ask ``run`` to return."""
         self._stop.set()
 
     def run(self) -> None:
-        """Query the cards until stopped."""
+        """Query the GPUs until stopped."""
         if self._library is None:
             self._stop.wait()
             return
@@ -94,10 +94,10 @@ class Cards:
             self.query()
 
     def query(self) -> None:
-        """Query the cards once. A driver that is missing now may be there the next time."""
+        """Query the GPUs once. A driver that is missing now may be there the next time."""
         if self._library is None:
             return
-        cards: list[Card] = []
+        gpus: list[Gpu] = []
         why: Exception | None = None
         try:
             if not self._initialized:
@@ -108,13 +108,13 @@ class Cards:
             count, why = 0, error
         for index in range(count):
             try:
-                cards.append(self._read_card(self._library, index))
+                gpus.append(self._read_gpu(self._library, index))
             except self._library.NVMLError as error:  # the others may work
                 why = error
-        if not cards:
+        if not gpus:
             self._shut_down(self._library)
-        self._log_changes(cards, why)
-        self._last = (self._clock(), tuple(cards))
+        self._log_changes(gpus, why)
+        self._last = (self._clock(), tuple(gpus))
 
     def _shut_down(self, library: Nvml) -> None:
         """Shut NVML down, so that the next query starts it again: a reloaded driver needs that."""
@@ -123,20 +123,20 @@ class Cards:
                 library.nvmlShutdown()
         self._initialized = False
 
-    def _read_card(self, library: Nvml, index: int) -> Card:
+    def _read_gpu(self, library: Nvml, index: int) -> Gpu:
         handle = library.nvmlDeviceGetHandleByIndex(index)
         memory = _if_supported(library, lambda: library.nvmlDeviceGetMemoryInfo(handle))
         rates = _if_supported(library, lambda: library.nvmlDeviceGetUtilizationRates(handle))
-        return Card(
+        return Gpu(
             index,
             memory_used_bytes=None if memory is None else int(memory.used),
             memory_size_bytes=None if memory is None else int(memory.total),
             busy=None if rates is None else rates.gpu / 100,
         )
 
-    def _log_changes(self, cards: Iterable[Card], why: Exception | None) -> None:
-        before = {card.index for card in self._last[1]}
-        now = {card.index for card in cards}
+    def _log_changes(self, gpus: Iterable[Gpu], why: Exception | None) -> None:
+        before = {gpu.index for gpu in self._last[1]}
+        now = {gpu.index for gpu in gpus}
         if new := now - before:
             _log.info("gpu %s: found", _listed(new))
         if gone := before - now:

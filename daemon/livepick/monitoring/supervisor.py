@@ -15,7 +15,7 @@ from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import CUDA
 from livepick.errors import LedgerError
 from livepick.host.disks import Disk, Role, space_of
-from livepick.host.gpus import Cards
+from livepick.host.gpus import GpuMonitor
 from livepick.host.systemd import Systemd
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.reader import LedgerReader
@@ -72,7 +72,7 @@ class Supervisor:
         watcher: Watcher,
         dispatch: Dispatch,
         outputs: Outputs,
-        cards: Cards,
+        gpu_monitor: GpuMonitor,
         provider: str,
         workers: int,
         drifted: Callable[[str], None],
@@ -86,7 +86,7 @@ class Supervisor:
         self._watcher = watcher
         self._dispatch = dispatch
         self._outputs = outputs
-        self._cards = cards
+        self._gpu_monitor = gpu_monitor
         self._provider = provider
         self._workers = workers
         self._drift = DriftMonitor(ledger, drifted=drifted)
@@ -189,7 +189,7 @@ class Supervisor:
         )
         self._metrics.landings.update_activity(time.time())
         self._metrics.ingest.watched(self._watcher.health())
-        self._metrics.host.gpus(self._cards.present)
+        self._metrics.host.gpus(self._gpu_monitor.gpus)
         try:
             self._metrics.training.drifted(self._drift.check())
         except LedgerError as error:  # the dispatch loop decides what that means

@@ -164,7 +164,7 @@ class Told:
             watcher=SimpleNamespace(health=lambda: SimpleNamespace(folders=[])),
             dispatch=SimpleNamespace(ledger_fault=None),
             outputs=SimpleNamespace(fault=None),
-            cards=SimpleNamespace(present=()),
+            gpu_monitor=SimpleNamespace(gpus=()),
             provider="CUDAExecutionProvider",
             workers=1,
             drifted=lambda sentence: None,

@@ -1,4 +1,4 @@
-"""Figures of the cards from NVML, also when the driver does not answer."""
+"""Figures of the GPUs from NVML, also when the driver does not answer."""
 # ruff: noqa: N802 - the names are NVML's
 
 import logging
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from livepick.host.gpus import NOT_SUPPORTED, STALE_SECONDS, Card, Cards, nvml
+from livepick.host.gpus import NOT_SUPPORTED, STALE_SECONDS, Gpu, GpuMonitor, nvml
 from livepick.monitoring.metrics.exporter import Metrics
 
 GIB = 2**30
@@ -14,7 +14,7 @@ SERIES = ("memory_used_bytes", "memory_size_bytes", "busy_ratio")
 
 
 class Driver:
-    """Replaces pynvml: it has two cards, and its functions fail on demand."""
+    """Replaces pynvml: it has two GPUs, and its functions fail on demand."""
 
     class NVMLError(Exception):
         """Error that its functions raise."""
@@ -69,13 +69,13 @@ def clock():
 
 
 @pytest.fixture
-def cards(driver, clock, caplog):
+def monitor(driver, clock, caplog):
     caplog.set_level(logging.INFO, logger="livepick.host.gpus")
-    return Cards(driver, clock=lambda: clock.now)
+    return GpuMonitor(driver, clock=lambda: clock.now)
 
 
 def series(metrics):
-    """Return the exported values of GPUs, by name and card."""
+    """Return the exported values of GPUs, by name and GPU."""
     return {
         (sample.name.removeprefix("livepick_gpu_"), sample.labels["gpu"]): sample.value
         for family in metrics.registry.collect()
@@ -84,13 +84,13 @@ def series(metrics):
     }
 
 
-def test_each_card_has_its_figures(cards):
+def test_each_gpu_has_its_figures(monitor):
     """Used memory, all memory, and load, as the driver reports them."""
-    cards.query()
+    monitor.query()
     metrics = Metrics()
-    metrics.host.gpus(cards.present)
+    metrics.host.gpus(monitor.gpus)
 
-    assert cards.present == (Card(0, GIB, 80 * GIB, 0.25), Card(1, 2 * GIB, 80 * GIB, 0.5))
+    assert monitor.gpus == (Gpu(0, GIB, 80 * GIB, 0.25), Gpu(1, 2 * GIB, 80 * GIB, 0.5))
     assert series(metrics) == {
         ("memory_used_bytes", "0"): GIB,
         ("memory_used_bytes", "1"): 2 * GIB,
@@ -101,19 +101,19 @@ def test_each_card_has_its_figures(cards):
     }
 
 
-def test_without_its_driver_a_card_has_no_series_and_one_line_in_the_log(cards, driver, caplog):
-    """A last value that stays would look like a working card. The driver may come back."""
+def test_without_its_driver_a_gpu_has_no_series_and_one_line_in_the_log(monitor, driver, caplog):
+    """A last value that stays would look like a working GPU. The driver may come back."""
     metrics = Metrics()
-    cards.query()
-    metrics.host.gpus(cards.present)
+    monitor.query()
+    metrics.host.gpus(monitor.gpus)
     driver.failing = {"count": 9, "init": 9, "shutdown": 1}
     for _ in range(3):
-        cards.query()
-        metrics.host.gpus(cards.present)
+        monitor.query()
+        metrics.host.gpus(monitor.gpus)
     assert series(metrics) == {}
     driver.failing = {}
-    cards.query()
-    metrics.host.gpus(cards.present)
+    monitor.query()
+    metrics.host.gpus(monitor.gpus)
     assert len(series(metrics)) == 6
 
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
@@ -124,60 +124,60 @@ def test_without_its_driver_a_card_has_no_series_and_one_line_in_the_log(cards, 
     assert (driver.begun, driver.ended) == (2, 1)
 
 
-def test_a_card_that_falls_off_the_bus_leaves_the_others(cards, driver, caplog):
+def test_a_gpu_that_falls_off_the_bus_leaves_the_others(monitor, driver, caplog):
     metrics = Metrics()
-    cards.query()
-    metrics.host.gpus(cards.present)
+    monitor.query()
+    metrics.host.gpus(monitor.gpus)
     driver.lost = {0}
-    cards.query()
-    metrics.host.gpus(cards.present)
+    monitor.query()
+    metrics.host.gpus(monitor.gpus)
 
     assert {gpu for _, gpu in series(metrics)} == {"1"}
     assert caplog.messages[-1] == "gpu 0: no longer available: GPU is lost"
     assert driver.ended == 0
 
 
-def test_a_figure_that_a_card_does_not_have_is_absent(cards, driver):
-    """A card split by MIG has no utilisation, but its memory is known."""
+def test_a_figure_that_a_gpu_does_not_have_is_absent(monitor, driver):
+    """A GPU split by MIG has no utilisation, but its memory is known."""
     driver.failing = {"rates": NOT_SUPPORTED}
-    cards.query()
+    monitor.query()
     metrics = Metrics()
-    metrics.host.gpus(cards.present)
+    metrics.host.gpus(monitor.gpus)
 
     assert {name for name, _ in series(metrics)} == {"memory_used_bytes", "memory_size_bytes"}
 
 
-def test_figures_expire_while_the_driver_hangs(cards, clock):
+def test_figures_expire_while_the_driver_hangs(monitor, clock):
     """Old figures would look like current ones."""
-    cards.query()
+    monitor.query()
     clock.now += STALE_SECONDS - 1
-    assert cards.present
+    assert monitor.gpus
     clock.now += 1
-    assert cards.present == ()
+    assert monitor.gpus == ()
 
 
 @pytest.mark.parametrize("what", ["init", "count"])
-def test_without_a_driver_there_are_no_figures_and_no_log_lines(cards, driver, caplog, what):
+def test_without_a_driver_there_are_no_figures_and_no_log_lines(monitor, driver, caplog, what):
     driver.failing = {what: 12}
-    cards.query()
+    monitor.query()
 
-    assert cards.present == ()
+    assert monitor.gpus == ()
     assert caplog.records == []
 
 
 def test_without_the_library_the_thread_waits_until_it_is_stopped(caplog):
-    cards = Cards(None)
-    cards.query()
-    cards.stop()
-    cards.run()
+    monitor = GpuMonitor(None)
+    monitor.query()
+    monitor.stop()
+    monitor.run()
 
-    assert cards.present == ()
+    assert monitor.gpus == ()
     assert caplog.records == []
 
 
 @pytest.mark.skipif(nvml() is None, reason="nvidia-ml-py is missing (the extra gpu)")
 def test_the_real_library_has_all_functions_that_are_used():
-    """On a machine without a driver it reports no cards and logs nothing."""
+    """On a machine without a driver it reports no GPUs and logs nothing."""
     real = nvml()
     for name in vars(Driver):
         if name.startswith("nvml"):
@@ -186,7 +186,7 @@ def test_the_real_library_has_all_functions_that_are_used():
     assert issubclass(real.NVMLError, Exception)
     assert real.NVMLError(NOT_SUPPORTED).value == NOT_SUPPORTED
 
-    cards = Cards(real)
-    cards.query()
-    for card in cards.present:
-        assert card.memory_size_bytes is None or card.memory_size_bytes > 0
+    monitor = GpuMonitor(real)
+    monitor.query()
+    for gpu in monitor.gpus:
+        assert gpu.memory_size_bytes is None or gpu.memory_size_bytes > 0

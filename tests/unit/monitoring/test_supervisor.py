@@ -15,7 +15,7 @@ from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import VERDICTS
 from livepick.errors import LedgerWriteError, OutputError
 from livepick.host.disks import Disk, Space
-from livepick.host.gpus import Cards
+from livepick.host.gpus import GpuMonitor
 from livepick.host.systemd import Systemd
 from livepick.ingest.watch_health import FileEvents
 from livepick.monitoring.metrics.exporter import Metrics
@@ -58,7 +58,7 @@ class Parts:
             provider="CUDAExecutionProvider",
             workers=1,
             drifted=lambda sentence: None,
-            cards=Cards(None),
+            gpu_monitor=GpuMonitor(None),
         )
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from livepick.host.disks import ROLES, Disk
-from livepick.host.gpus import Card
+from livepick.host.gpus import Gpu
 from livepick.monitoring.metrics.instruments import InstrumentFactory
 
 __all__ = ["HostMetrics"]
@@ -11,7 +11,7 @@ __all__ = ["HostMetrics"]
 GPU_FIGURES = {
     "memory_used_bytes": (
         "memory_used_bytes",
-        "Is the GPU's memory full? Used by all programs; no series without an NVIDIA driver.",
+        "How much GPU memory is used? By all programs; no series without an NVIDIA driver.",
     ),
     "memory_size_bytes": ("memory_size_bytes", "How much memory does the GPU have?"),
     "busy": (
@@ -19,7 +19,7 @@ GPU_FIGURES = {
         "Is the GPU busy? Fraction of the last second or less, for all programs.",
     ),
 }
-"""Fields of ``host.gpus.Card``, each with its metric name and question."""
+"""Fields of ``host.gpus.Gpu``, each with its metric name and question."""
 
 
 class HostMetrics:
@@ -65,10 +65,10 @@ class HostMetrics:
                 self._free_bytes.labels(role).set(least.free_bytes)
                 self._size_bytes.labels(role).set(least.size_bytes)
 
-    def gpus(self, cards: Sequence[Card]) -> None:
-        """Set the GPU figures; a card that is gone or a value that is not known has no series."""
+    def gpus(self, gpus: Sequence[Gpu]) -> None:
+        """Set the GPU figures; a GPU that is gone or a value that is not known has no series."""
         for figure, gauge in self._gpu_figures.items():
-            values = {str(card.index): getattr(card, figure) for card in cards}
+            values = {str(gpu.index): getattr(gpu, figure) for gpu in gpus}
             known = {gpu: value for gpu, value in values.items() if value is not None}
             for gpu, value in known.items():
                 gauge.labels(gpu).set(value)

@@ -47,7 +47,10 @@ QUALITY_FIGURES: dict[str, tuple[str, tuple[float, ...]]] = {
         (0, 0.1, 0.25, 0.5, 1, 2, 4),
     ),
     "mottle": (
-        "Is the ice mottled? Power wider than a particle, without picks', over that of particles.",
+        (
+            "Is the ice mottled? Power at wavelengths wider than a particle that the picks do not"
+            " explain, over the power of particles."
+        ),
         (0.25, 0.5, 1, 1.5, 2, 2.5, 4, 6, 10),
     ),
     "uneven_fraction": (

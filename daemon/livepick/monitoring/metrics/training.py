@@ -88,7 +88,7 @@ class TrainingMetrics:
         )
         self._precision = make.gauge(
             "gate_precision",
-            "And with as many picks as the current model makes? Precision of both models.",
+            "And with as many picks as the current model writes? Precision of both models.",
             model=COMPARED,
         )
         self._model = make.gauge("model_info", "Which model picks?", version=(), kind=())
@@ -104,7 +104,7 @@ class TrainingMetrics:
         self._score_drift_psi = make.gauge(
             "score_drift_psi",
             "Are the scores distributed as before? Population stability index of the last"
-            " micrographs; 0.25 above chance is a finding; 0 until there are enough of them.",
+            " micrographs; 0.25 above chance is a finding. 0 until there are enough of them.",
         )
         self._drift_active = make.gauge(
             "drift_active",
