@@ -1,12 +1,14 @@
 """Whole runs on small micrographs."""
 
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from kept_names import gone, names_in_json, names_in_type
 from one_round import one_round
 
 from livepick.core.contracts.bundle import GRAPH, read_card
@@ -25,6 +27,7 @@ from livepick_trainer.learning.dataset import PatchRules
 from livepick_trainer.pipeline import auto_remedy, self_training, template_picking
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
+from livepick_trainer.pipeline.report import Report
 from livepick_trainer.pipeline.rounds import why_round
 from livepick_trainer.pipeline.run_context import WEIGHTS, lock
 from livepick_trainer.pipeline.template_picking import ReseedRules
@@ -244,7 +247,10 @@ def count_epochs(lines):
 
 
 def test_stages_come_in_order_and_each_round_is_in_the_bundle(make_run, monkeypatch, quick_classes):
-    """The report says how the seeds changed, and there are class pictures of both rounds."""
+    """The report says how the seeds changed, and there are class pictures of both rounds.
+
+    The files and the keys of the report have the names that they always had.
+    """
     monkeypatch.setattr(self_training, "MOST_LOSS", 1.0)
     folder = make_run(micrographs=3, epochs=1)
     change(folder, unmatched=["mic_9999 is not in the session"])
@@ -266,6 +272,10 @@ def test_stages_come_in_order_and_each_round_is_in_the_bundle(make_run, monkeypa
         assert report["held_out"]["candidates"] == len(own["score0"])  # the last round's
     picked = json.loads((folder / "retrain" / "classes.json").read_bytes())
     assert picked["note"] != report["classes"]["note"]
+    assert gone("report.json", {*names_in_json(report), *names_in_type(Report)}) == []
+    assert gone("files of a bundle", (path.name for path in bundle.iterdir())) == []
+    paths = (str(path.relative_to(folder)) for path in folder.rglob("*"))
+    assert gone("files of a run", (re.sub(r"\d+", "N", path) for path in paths)) == []
 
 
 def stop_before_training(monkeypatch):
