@@ -47,12 +47,12 @@ def text() -> str:
 
 @pytest.fixture(scope="module")
 def everything(text: str) -> dict[str, Any]:
-    """Return the example with each commented-out setting switched on."""
+    """Return the example with each setting uncommented."""
     values: dict[str, Any] = yaml.safe_load(re.sub(r"(?m)^( *)#(?=[a-z_]+:)", r"\1", text))
     return values
 
 
-def test_the_example_is_a_whole_configuration() -> None:
+def test_the_example_is_a_complete_configuration() -> None:
     assert load_config(EXAMPLE).particle.diameter_angstrom == 150
 
 
@@ -83,12 +83,12 @@ def test_every_setting_has_a_docstring(path: tuple[str, ...], field: FieldInfo) 
 
 @pytest.mark.parametrize(("path", "field"), SETTINGS, ids=NAMES)
 def test_every_bound_has_an_example(path: tuple[str, ...], field: FieldInfo) -> None:
-    """A refusal shows what would be right."""
+    """An error message shows a correct value."""
     assert field.examples or not field.metadata or path[-1] == "directory", path
 
 
-def test_every_setting_has_a_sentence_above_it(text: str) -> None:
-    """A comment stands directly above each setting, so none is without an explanation."""
+def test_every_setting_has_a_comment_above_it(text: str) -> None:
+    """Each setting has an explanation directly above it."""
     lines = text.splitlines()
     bare = [
         line

@@ -1,4 +1,4 @@
-"""The copy of the settings in force, and how it is found past a faulty edit."""
+"""The copy of the settings in use, for a config file with a fault."""
 
 import os
 
@@ -28,7 +28,7 @@ web: {listen: "[::1]:0"}
 
 @pytest.fixture
 def path(tmp_path):
-    """Return the file of a config that was in force, and is yet to be edited."""
+    """Return the file of a config that is in use."""
     path = tmp_path / "session.yaml"
     path.write_text(TEXT)
     (tmp_path / "state").mkdir()
@@ -36,7 +36,7 @@ def path(tmp_path):
     return path
 
 
-def test_without_a_fault_it_is_what_the_file_says(path):
+def test_a_config_without_a_fault_is_read_from_its_file(path):
     path.write_text(TEXT.replace("150", "200"))
     read = read_settings(path)
 
@@ -54,8 +54,8 @@ def test_without_a_fault_it_is_what_the_file_says(path):
         ("ü", "\0", "it is not valid YAML"),
     ],
 )
-def test_past_a_fault_it_is_what_was_in_force_with_what_is_wrong(path, old, new, words):
-    """Whether or not the rest of the file is YAML; folders are where they were."""
+def test_a_faulty_config_gives_the_settings_last_in_use_and_the_fault(path, old, new, words):
+    """The rest of the file need not be YAML; folders are the same."""
     former = load_config(path)
     path.write_text(TEXT.replace(old, new))
     read = read_settings(path)
@@ -65,8 +65,8 @@ def test_past_a_fault_it_is_what_was_in_force_with_what_is_wrong(path, old, new,
     assert read.text.startswith("# A copy of the settings in use.")
 
 
-def test_settings_that_were_not_given_are_not_in_the_copy(path):
-    """Another version may have others, or other defaults."""
+def test_the_copy_contains_only_settings_that_were_given(path):
+    """Another version may have other settings, or other defaults."""
     text = (path.parent / "state" / CONFIG_COPY).read_text()
 
     assert "diameter_angstrom: 150" in text
@@ -82,8 +82,8 @@ def test_settings_that_were_not_given_are_not_in_the_copy(path):
         ("[", False),
     ],
 )
-def test_where_nothing_tells_what_is_in_force_a_service_that_runs_is_not_in_doubt(path, edit, lose):
-    """The fault is the answer, and that picking goes on."""
+def test_without_a_copy_the_error_says_that_a_running_service_continues(path, edit, lose):
+    """The state folder is unknown or has no copy, so the fault itself is raised."""
     if lose:
         (path.parent / "state" / CONFIG_COPY).unlink()
     path.write_text(edit)
@@ -92,8 +92,8 @@ def test_where_nothing_tells_what_is_in_force_a_service_that_runs_is_not_in_doub
         read_settings(path)
 
 
-def test_a_copy_that_was_carried_elsewhere_is_of_another_session(path):
-    """Its folders are those of the session that it was copied from."""
+def test_a_copy_in_a_moved_state_folder_is_not_used(path):
+    """Its folders are those of the original session."""
     (path.parent / "state").rename(path.parent / "moved")
     path.write_text(TEXT.replace("150", "large").replace("directory: state", "directory: moved"))
 
@@ -101,14 +101,14 @@ def test_a_copy_that_was_carried_elsewhere_is_of_another_session(path):
         read_settings(path)
 
 
-def test_a_file_that_is_not_there_is_said_as_ever(tmp_path):
+def test_a_missing_config_file_is_an_ordinary_error(tmp_path):
     with pytest.raises(ConfigError) as caught:
         read_settings(tmp_path / "sesion.yaml")
     assert "service" not in str(caught.value)
 
 
-def test_a_folder_of_any_name_comes_back_as_it_was(tmp_path):
-    """File names are bytes; a path that is no UTF-8 has escapes for them."""
+def test_folder_names_that_are_not_utf8_survive_the_copy(tmp_path):
+    """File names are bytes; bytes that are not UTF-8 are escaped in the copy."""
     folder = tmp_path / os.fsdecode(b"\xff session")
     folder.mkdir()
     path = folder / "session.yaml"
@@ -121,7 +121,7 @@ def test_a_folder_of_any_name_comes_back_as_it_was(tmp_path):
     assert read_settings(path).config == former
 
 
-def test_a_state_folder_that_takes_no_writes_is_said_with_its_name(make_config):
-    """The service says so, and leaves the config as it was."""
+def test_an_error_of_writing_the_copy_names_the_file(make_config):
+    """The service can then report it and keep the previous config."""
     with pytest.raises(LedgerWriteError, match=r"state/config\.yaml cannot be written: No such"):
         save_config_copy(make_config())

@@ -1,4 +1,4 @@
-"""What an edit of the config means, when there is one, and what is said of it."""
+"""Detection of config edits, their effects, and the report of a rejected edit."""
 
 import os
 from types import SimpleNamespace
@@ -52,8 +52,8 @@ def path(tmp_path):
         ({"particle": {"edge_fraction": 0.5, "diameter_angstrom": 150}}, True),
     ],
 )
-def test_what_asks_for_a_model_is_what_the_fingerprint_has(make_config, edit, shapes):
-    """Live settings leave the fingerprint as it is, and those of a model change it."""
+def test_settings_with_the_effect_retrain_are_those_in_the_fingerprint(make_config, edit, shapes):
+    """Live settings do not change the fingerprint; settings that shape a model do."""
     old = make_config()
     new = Config.model_validate(old.model_dump(exclude_defaults=True) | edit)
 
@@ -64,7 +64,7 @@ def test_what_asks_for_a_model_is_what_the_fingerprint_has(make_config, edit, sh
     assert (new.training_fingerprint() != old.training_fingerprint()) == shapes
 
 
-def test_one_line_says_what_changed_and_what_it_causes(path):
+def test_one_line_describes_the_changes_and_their_effects(path):
     old = load_config(path)
     path.write_text(TEXT.replace("auto", "0.05") + "training: {generation: 2}\n")
 
@@ -79,8 +79,8 @@ def test_one_line_says_what_changed_and_what_it_causes(path):
     assert describe(()) == "nothing has changed"
 
 
-def test_a_change_that_needs_a_restart_refuses_the_whole_edit(path):
-    """It says so with that word, names the settings, and how many others wait."""
+def test_a_change_that_needs_a_restart_rejects_the_whole_edit(path):
+    """The error names the settings, and the number of other changes that wait."""
     old = load_config(path)
     path.write_text(TEXT.replace("auto", "0.05").replace("krios1", "krios2") + "web: {}\n")
 
@@ -93,8 +93,8 @@ def test_a_change_that_needs_a_restart_refuses_the_whole_edit(path):
     )
 
 
-def test_an_edit_is_due_once_it_has_been_left_alone(path):
-    """Not while it is written, and once only."""
+def test_an_edit_is_due_once_the_file_is_unchanged_between_polls(path):
+    """It is not due while it is written, and it is due only once."""
     file = ConfigFile(path)
     looks = [file.is_due()]
     path.write_text(TEXT + "#")
@@ -105,8 +105,8 @@ def test_an_edit_is_due_once_it_has_been_left_alone(path):
     assert looks == [False, False, False, True, False]
 
 
-def test_a_file_renamed_into_its_place_is_an_edit(path):
-    """As editors do, with the same size and time; it may be gone for a moment."""
+def test_a_file_renamed_over_the_config_is_an_edit(path):
+    """Editors do this; size and time may be the same, and the file may be gone for a moment."""
     file = ConfigFile(path)
     before = path.stat()
     path.rename(path.with_suffix(".bak"))
@@ -117,7 +117,7 @@ def test_a_file_renamed_into_its_place_is_an_edit(path):
     assert [file.is_due(), file.is_due()] == [False, True]
 
 
-def test_a_link_turned_to_another_file_is_an_edit(path):
+def test_a_link_changed_to_another_file_is_an_edit(path):
     link, other = path.with_name("today.yaml"), path.with_name("other.yaml")
     link.symlink_to(path.name)
     file = ConfigFile(link)
@@ -128,8 +128,8 @@ def test_a_link_turned_to_another_file_is_an_edit(path):
     assert [file.is_due(), file.is_due()] == [False, True]
 
 
-def test_a_file_that_stays_away_is_said_once_and_read_when_it_is_back(path):
-    """The reading then says what is wrong."""
+def test_a_missing_file_is_reported_once_and_read_when_it_is_back(path):
+    """Reading it then raises the error."""
     file = ConfigFile(path)
     path.rename(path.with_suffix(".bak"))
     looks = [file.is_due() for _ in range(MISSING_POLLS + 3)]
@@ -139,7 +139,7 @@ def test_a_file_that_stays_away_is_said_once_and_read_when_it_is_back(path):
     assert [file.is_due(), file.is_due()] == [False, True]
 
 
-def test_what_was_read_on_a_signal_is_not_read_again(path):
+def test_a_file_read_on_a_signal_is_not_read_again(path):
     file = ConfigFile(path)
     path.write_text(TEXT + "#")
     file.take()
@@ -200,8 +200,8 @@ class Told:
         (TEXT.replace("directory: out", "directory: elsewhere"), "restart"),
     ],
 )
-def test_a_refused_edit_shows_until_the_file_is_right(path, caplog, text, said):
-    """On the page, in the metrics and in the log; also if it is set back to what is in force."""
+def test_a_rejected_edit_is_shown_until_the_file_is_correct(path, caplog, text, said):
+    """It is on the page, in the metrics and in the log, until the file equals the config in use."""
     told = Told(path)
 
     told.edit(text)
@@ -223,7 +223,7 @@ def test_a_refused_edit_shows_until_the_file_is_right(path, caplog, text, said):
 
 
 def test_an_edit_that_cannot_be_applied_changes_nothing(path):
-    """A full disk, say; the next edit is compared with what is in force."""
+    """For example on a full disk; the next edit is compared with the config in use."""
     told = Told(path)
 
     def fail(_):

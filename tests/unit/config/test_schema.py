@@ -1,4 +1,4 @@
-"""The configuration and what it says when it is wrong."""
+"""The configuration and its error messages."""
 
 from pathlib import Path
 
@@ -36,20 +36,20 @@ def _refusal(folder: Path, text: str) -> str:
     return str(caught.value)
 
 
-def test_relative_folders_are_beside_the_file(tmp_path: Path) -> None:
+def test_relative_folders_are_relative_to_the_file(tmp_path: Path) -> None:
     config = _load(tmp_path, MINIMAL)
     assert config.watch.directories == [tmp_path / "incoming"]
     assert config.output.directory == tmp_path / "picks"
     assert config.state.directory == tmp_path / "state"
 
 
-def test_a_folder_may_go_up_from_the_file(tmp_path: Path) -> None:
+def test_a_folder_may_be_above_the_file(tmp_path: Path) -> None:
     config = _load(tmp_path, MINIMAL.replace("picks", "../picks"))
     assert config.output.directory == tmp_path.parent / "picks"
 
 
 def test_all_documented_keys_are_read(tmp_path: Path) -> None:
-    """Scripts outside rely on these names."""
+    """External scripts depend on these names."""
     config = _load(
         tmp_path,
         """\
@@ -98,7 +98,7 @@ def test_one_message_lists_every_fault_with_its_line(tmp_path: Path) -> None:
         ("session: !!python/object:os.system x\n", "line 1: it is not valid YAML"),
     ],
 )
-def test_broken_yaml_is_refused_in_plain_words(tmp_path: Path, text: str, sentence: str) -> None:
+def test_broken_yaml_is_explained_in_plain_words(tmp_path: Path, text: str, sentence: str) -> None:
     assert sentence in _refusal(tmp_path, text)
 
 
@@ -127,7 +127,7 @@ def test_broken_yaml_is_refused_in_plain_words(tmp_path: Path, text: str, senten
         ("web: 9476\n", "web must be a section with keys of its own, and is the number 9476"),
     ],
 )
-def test_a_wrong_setting_is_refused_with_what_would_be_right(
+def test_the_error_for_a_wrong_setting_has_a_correct_value(
     tmp_path: Path, more: str, sentence: str
 ) -> None:
     assert sentence in _refusal(tmp_path, MINIMAL + more)
@@ -147,20 +147,20 @@ def test_a_wrong_setting_is_refused_with_what_would_be_right(
         ("particle:\n  diameter_angstrom: 150\n", "", "particle.diameter_angstrom is missing"),
     ],
 )
-def test_a_changed_line_is_refused_with_what_would_be_right(
+def test_the_error_for_a_changed_line_has_a_correct_value(
     tmp_path: Path, old: str, new: str, sentence: str
 ) -> None:
     assert old in MINIMAL
     assert sentence in _refusal(tmp_path, MINIMAL.replace(old, new))
 
 
-def test_a_missing_file_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml cannot be read: No such file"):
         load_config(tmp_path / "none.yaml")
 
 
-def test_outputs_may_lie_among_the_micrographs(tmp_path: Path) -> None:
-    """STAR files are no micrographs, and many sites want them there."""
+def test_outputs_may_be_in_a_watched_folder(tmp_path: Path) -> None:
+    """STAR files are not micrographs, and many sites want them there."""
     config = _load(tmp_path, MINIMAL.replace("directory: picks", "directory: incoming"))
     assert config.output.directory == config.watch.directories[0]
 
@@ -181,7 +181,7 @@ def test_an_address_is_split(tmp_path: Path, listen: str, host: str, port: int) 
 @pytest.mark.parametrize(
     "listen", ["127.0.0.1", ":80", "::1:80", "[x]:80", "a:b", "a:70000", "a b:1"]
 )
-def test_what_is_no_address_is_refused(tmp_path: Path, listen: str) -> None:
+def test_an_invalid_address_is_rejected(tmp_path: Path, listen: str) -> None:
     assert "it must be host:port" in _refusal(tmp_path, f"{MINIMAL}web: {{listen: '{listen}'}}\n")
 
 
@@ -198,13 +198,13 @@ def test_spelling_of_a_number_does_not_change_the_fingerprint(tmp_path: Path) ->
     assert whole.particle_fingerprint() == point.particle_fingerprint()
 
 
-def test_an_open_gate_needs_no_quotes(tmp_path: Path) -> None:
+def test_gate_off_needs_no_quotes(tmp_path: Path) -> None:
     """YAML reads ``off`` as false."""
     assert _load(tmp_path, MINIMAL + "retrain: {gate: off}\n").retrain.gate == "off"
     assert _load(tmp_path, MINIMAL + 'retrain: {gate: "off"}\n').retrain.gate == "off"
 
 
-def test_only_what_shapes_a_model_changes_the_fingerprint(tmp_path: Path) -> None:
+def test_only_settings_that_shape_a_model_change_the_fingerprint(tmp_path: Path) -> None:
     plain = _load(tmp_path, MINIMAL).training_fingerprint()
     threads = _load(
         tmp_path,
@@ -243,14 +243,14 @@ def test_only_what_shapes_a_model_changes_the_fingerprint(tmp_path: Path) -> Non
     ],
 )
 def test_a_fault_of_the_bootstrap_is_one_sentence(tmp_path: Path, written: str, says: str) -> None:
-    """A word and a section may stand in one place, and the sentence speaks of both."""
+    """The value may be a word or a section, and the message mentions both."""
     message = _refusal(tmp_path, f"{MINIMAL}bootstrap:\n  {written}\n")
     assert says in message
     assert "line 12" in message
     assert "faults" not in message
 
 
-def test_paths_of_first_picks_are_beside_the_file(tmp_path: Path) -> None:
+def test_paths_of_first_picks_are_relative_to_the_file(tmp_path: Path) -> None:
     config = _load(tmp_path, MINIMAL + "bootstrap: {picks: {coordinates: hand.star}}\n")
     assert isinstance(config.bootstrap.picks, PicksFrom)
     assert config.bootstrap.picks.coordinates == tmp_path / "hand.star"
@@ -258,8 +258,8 @@ def test_paths_of_first_picks_are_beside_the_file(tmp_path: Path) -> None:
     assert again.bootstrap == config.bootstrap
 
 
-def test_the_defaults_are_as_advised(tmp_path: Path) -> None:
-    """Nobody is warned of what the program itself chose."""
+def test_the_defaults_are_in_the_recommended_ranges(tmp_path: Path) -> None:
+    """There is no warning about a default."""
     assert advice(_load(tmp_path, MINIMAL)) == []
 
 
@@ -274,7 +274,7 @@ def test_advice_names_setting_value_range_and_reason(tmp_path: Path) -> None:
     )
 
 
-def test_a_lowpass_coarser_than_a_third_of_the_particle_is_advised_against(tmp_path: Path) -> None:
+def test_a_lowpass_coarser_than_a_third_of_the_particle_is_not_recommended(tmp_path: Path) -> None:
     for angstrom, count in ((50, 0), (51, 1)):
         found = advice(_load(tmp_path, f"{MINIMAL}training: {{lowpass_angstrom: {angstrom}}}\n"))
         assert len(found) == count

@@ -1,158 +1,8 @@
-"""A session that trains, with fakes for its ledger and its workers."""
+"""Sessions that train, with fakes for the ledger and the workers."""
 
-import sys
-import textwrap
-import time
-from concurrent.futures import Future
-
-import numpy as np
 import pytest
-
-from livepick.core.contracts.job import CPU, Result, StageSeconds
-from livepick.core.imaging.picks import Picks
-from livepick.core.imaging.quality import Quality
-from livepick.ledger.rows import Counts
-from livepick.ledger.session_rows import RunRow
-from livepick.models.registry import Models
-from livepick.monitoring.metrics.exporter import Metrics
-from livepick.picking.tasks import probe
-from livepick.retraining.promoter import Promoter
-from livepick.retraining.scheduler import Scheduler
-
-
-class Session:
-    """A scheduler without its thread, and fakes for the ledger and the workers."""
-
-    def __init__(self, config, program, picked, micrograph_row, put_bundle):
-        self.micrograph_row = micrograph_row
-        self.put_bundle = put_bundle
-        self.config = config
-        self.models = Models(config.state.directory / "models")
-        self.metrics = Metrics()
-        self.picked = picked
-        self.changes = []
-        self.promoted = []
-        self.jobs = []
-        self.probed = []
-        self.outcome = None
-        self.wrong = {}
-        self.provider = CPU
-        self.row = []
-        self.picks = Picks(*(np.array([1.0, 2.0], dtype=np.float32) for _ in range(3)))
-        self.masked = {}
-        self.command = (sys.executable, "-c", textwrap.dedent(program))
-        self.scheduler = self.start()
-
-    def start(self):
-        """Return a scheduler, as made at a start of the service."""
-        if not self.models.bundles():
-            self.put_bundle(self.models, self.config, 0, "blob")
-        promoter = Promoter(
-            self.config,
-            models=self.models,
-            metrics=self.metrics.training,
-            current=self.models.current(self.config),
-            submit=self.submit,
-            compute=self.compute,
-            probe=lambda bundle, device: self.compute(probe, bundle, device),
-            promoted=lambda bundle, provider: self.promoted.append(bundle),
-        )
-        return Scheduler(
-            self.config,
-            models=self.models,
-            metrics=self.metrics.training,
-            promoter=promoter,
-            ledger=self,
-            submit=self.submit,
-            run_changed=self.run_changed,
-            command=self.command,
-        )
-
-    def counts(self):
-        """Stand in for the ledger."""
-        return Counts(picked=self.picked)
-
-    def runs(self):
-        """Stand in for the ledger."""
-        return self.row
-
-    def picked_rows(self):
-        """Stand in for the ledger."""
-        for i in range(self.picked):
-            yield self.micrograph_row(i, masked_fraction=self.masked.get(i, 0.0))
-
-    def picked_places(self):
-        """Stand in for the ledger."""
-        return [(row.id, row.path) for row in self.picked_rows()]
-
-    def get(self, micrograph_id):
-        """Stand in for the ledger."""
-        return next(row for row in self.picked_rows() if row.id == micrograph_id)
-
-    def candidates(self, micrograph_id):
-        """Stand in for the ledger."""
-        return self.picks
-
-    def run_changed(self, version, fingerprint, state, reason, judgement):
-        """Stand in for the dispatch thread."""
-        self.changes.append((version, state))
-        others = [run for run in self.row if run.version != version]
-        self.row = [RunRow(version, fingerprint, state, reason, 0.0, None, judgement), *others]
-
-    def submit(self, job):
-        """Stand in for the workers."""
-        self.jobs.append(job)
-        future = Future()
-        if self.outcome is None:
-            future.set_result(self.result(job))
-        else:
-            future.set_exception(self.outcome)
-        return future
-
-    def result(self, job):
-        """Return nine picks; ``wrong`` has the number of wrong ones for each model."""
-        wrong = self.wrong.get(job.bundle.name, 1 if job.bundle.name == "0000" else 0)
-        x = np.arange(9, dtype=np.float32) * 100
-        y = np.where(np.arange(9) < wrong, 500, 100).astype(np.float32)
-        return Result(
-            picks=Picks(x, y, np.linspace(0.9, 0.5, 9, dtype=np.float32)),
-            threshold=0.5,
-            model_version=int(job.bundle.name),
-            model_kind="trained",
-            shape_px=(1000, 1000),
-            pixel_size_angstrom=1.0,
-            quality=Quality(0.0, 0.7),
-            seconds=StageSeconds(0.0, 0.0, 0.0, 0.0),
-            provider=CPU,
-        )
-
-    def compute(self, work, *args, **settings):
-        """Stand in for the workers; ``probe`` does not run, since no graph here is real."""
-        future = Future()
-        if work is not probe:
-            future.set_result(work(*args, **settings))
-        elif isinstance(self.provider, str):
-            self.probed.append(args[0].name)
-            future.set_result(self.provider)
-        else:
-            future.set_exception(self.provider)
-        return future
-
-    def edit(self, **sections):
-        """Apply an edit of the config, as the service does."""
-        values = self.config.model_dump()
-        for name, changes in sections.items():
-            values[name] |= changes
-        self.config = type(self.config).model_validate(values)
-        self.scheduler.use(self.config)
-
-    def until(self, condition, what):
-        """Step until a condition is met."""
-        give_up = time.monotonic() + 90
-        while not condition():
-            assert time.monotonic() < give_up, f"timed out waiting for: {what}"
-            self.scheduler.step()
-            time.sleep(0.02)
+from planned_session import PlannedSession
+from scheduled_session import ScheduledSession
 
 
 @pytest.fixture
@@ -164,6 +14,22 @@ def make_session(make_config, put_bundle, micrograph_row):
         config = make_config(
             generation=generation, micrographs=5, bootstrap=bootstrap, training=training
         )
-        return Session(config, program, picked, micrograph_row, put_bundle)
+        return ScheduledSession(config, program, picked, micrograph_row, put_bundle)
+
+    return make
+
+
+@pytest.fixture
+def begin(make_config, put_bundle, micrograph_row):
+    """Return a function that starts a session that needs five micrographs with 100 picks."""
+
+    def make(*, training=None, **bootstrap):
+        config = make_config(
+            micrographs=5, bootstrap={"minimum_picks": 100} | bootstrap, training=training
+        )
+        session = PlannedSession(config, micrograph_row)
+        if not session.models.bundles():
+            put_bundle(session.models, config, 0, "blob")
+        return session
 
     return make

@@ -1,4 +1,4 @@
-"""How far a run is, and when it may end."""
+"""Progress of a run and forecast of its end."""
 
 import pytest
 
@@ -24,15 +24,15 @@ BEFORE = [
 EPOCHS = [line(40 + 6 * n, "train", n, 10, 0.9 / n) for n in range(1, 11)]
 
 
-def test_nothing_is_foretold_before_the_pace_is_known():
-    """No line, or no epoch yet."""
+def test_there_is_no_forecast_before_the_pace_is_known():
+    """There is no line, or no epoch yet."""
     assert forecast([], now=0) is None
     for count in range(1, len(BEFORE) + 1):
         assert forecast(BEFORE[:count], now=0).ends_at is None
 
 
-def test_epochs_left_both_rounds_and_the_sorting_between_them():
-    """Six seconds an epoch: 8 and 5 epochs, and 20 seconds of classes, from the last line on."""
+def test_the_forecast_adds_both_rounds_and_the_sorting_between_them():
+    """8 and 5 epochs of six seconds, and 20 seconds of sorting, from the last line on."""
     progress = forecast(BEFORE + EPOCHS[:2], now=52)
 
     assert progress.ends_at == 52 + 8 * 6 + 20 + 5 * 6 + CLOSING_SECONDS
@@ -41,8 +41,8 @@ def test_epochs_left_both_rounds_and_the_sorting_between_them():
     assert (progress.training_loss, progress.validation_loss) == (0.45, 0.45)
 
 
-def test_the_second_round_goes_by_the_pace_of_the_first_until_it_has_one():
-    """Then by its own; the sorting that is done counts no more."""
+def test_the_second_round_has_the_pace_of_the_first_until_its_own_is_known():
+    """Sorting that is done no longer counts."""
     sorting = [line(100, "retrain", 0, 4), line(110, "retrain", 2, 4)]
     assert forecast(BEFORE + EPOCHS + sorting, now=110).ends_at == pytest.approx(
         110 + 10 + 5 * 6 + CLOSING_SECONDS
@@ -52,8 +52,8 @@ def test_the_second_round_goes_by_the_pace_of_the_first_until_it_has_one():
     assert forecast(BEFORE + EPOCHS + slower, now=132).ends_at == 132 + 4 * 12 + CLOSING_SECONDS
 
 
-def test_a_night_between_two_epochs_does_not_spoil_the_pace():
-    """The service was off, and the trainer with it."""
+def test_an_interruption_does_not_change_the_pace():
+    """The service and its trainer were off for a night."""
     late = [line(40 + 6 * n + (36_000 if n > 2 else 0), "train", n, 10, 0.5) for n in range(1, 6)]
 
     progress = forecast(BEFORE + late, now=late[-1].at)
@@ -61,13 +61,13 @@ def test_a_night_between_two_epochs_does_not_spoil_the_pace():
     assert progress.ends_at == late[-1].at + 5 * 6 + 20 + 5 * 6 + CLOSING_SECONDS
 
 
-def test_a_forecast_that_has_passed_is_none():
-    """It was wrong, and nothing better is known."""
+def test_a_forecast_in_the_past_is_dropped():
+    """It was wrong, and there is no better one."""
     assert forecast(BEFORE + EPOCHS[:2], now=10_000).ends_at is None
 
 
 def test_a_note_between_epochs_hides_neither_steps_nor_losses():
-    """As a finding of the curves."""
+    """A finding on the curves is such a note."""
     progress = forecast([*BEFORE, EPOCHS[0], line(47, "train")], now=47)
 
     assert (progress.done, progress.total, progress.training_loss) == (1, 10, 0.9)

@@ -7,7 +7,7 @@ from livepick.retraining.holdout_split import split
 
 
 def test_typical_micrographs_are_held_out():
-    """Neither the emptiest nor the richest judges the model and sets its threshold."""
+    """Neither the micrograph with the fewest picks nor the one with the most is held out."""
     counts = [0, 50, 300, 40, 45, 55, 60, 42, 48, 2]
     micrographs = [
         RunMicrograph(

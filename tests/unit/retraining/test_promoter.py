@@ -1,4 +1,4 @@
-"""Which model is used for picking."""
+"""Promotion of models, and the model used for picking."""
 
 import json
 from concurrent.futures import BrokenExecutor
@@ -11,8 +11,8 @@ from livepick.models import promotions
 from livepick.retraining import trial_picking
 
 
-def test_a_trained_model_is_tried_promoted_and_announced(make_session):
-    """The workers pick a held-out micrograph with it before the session does."""
+def test_a_trained_model_is_tested_promoted_and_announced(make_session):
+    """The workers pick a held-out micrograph with it before it is used."""
     session = make_session(PUBLISH)
 
     session.until(lambda: session.promoted, "promotion")
@@ -27,7 +27,7 @@ def test_a_trained_model_is_tried_promoted_and_announced(make_session):
 
 
 def test_a_model_that_does_not_run_is_not_promoted(make_session):
-    """The session goes on with the champion, and the bundle is not tried again."""
+    """The current model stays in use, and the bundle is not tried again."""
     session = make_session(PUBLISH)
     session.outcome = BrokenExecutor("a worker died")
 
@@ -38,8 +38,8 @@ def test_a_model_that_does_not_run_is_not_promoted(make_session):
     assert len(session.jobs) == trial_picking.DEATHS
 
 
-def test_a_model_that_nothing_can_be_compared_on_is_kept_aside(make_session):
-    """The held-out micrograph went bad since; the model has not failed."""
+def test_a_model_that_cannot_be_compared_is_kept_aside(make_session):
+    """The held-out micrograph has become unreadable; the model has not failed."""
     session = make_session(PUBLISH)
     session.outcome = ContentError("all NaN", "Nothing to do.")
 
@@ -80,8 +80,8 @@ def test_a_full_disk_at_the_promotion_is_not_the_models_fault(
     assert session.changes == [(1, "promoted")]
 
 
-def test_a_worse_model_is_kept_aside_with_the_figures_that_say_why(tmp_path, make_session):
-    """The champion picks on; run, verdict and metrics say so; a restart judges it no more."""
+def test_a_worse_model_is_kept_aside_and_its_figures_are_recorded(tmp_path, make_session):
+    """The current model stays in use; a restart does not judge the new one again."""
     session = make_session(PUBLISH)
     session.until(lambda: session.promoted, "promotion")
     session.wrong["0002"] = 4
@@ -103,8 +103,8 @@ def test_a_worse_model_is_kept_aside_with_the_figures_that_say_why(tmp_path, mak
     assert len(session.jobs) == jobs
 
 
-def test_a_better_model_picks_from_then_on(make_session):
-    """Better than the one in use, not only than the blob picker."""
+def test_a_better_model_replaces_the_current_one(make_session):
+    """It must be better than the current model, not only than the blob picker."""
     session = make_session(PUBLISH)
     session.wrong |= {"0000": 5, "0001": 4}
     session.until(lambda: session.promoted, "promotion")
@@ -118,7 +118,7 @@ def test_a_better_model_picks_from_then_on(make_session):
 
 
 def test_an_earlier_config_finds_its_model_and_trains_nothing(make_session):
-    """It picked once already, and is not judged again."""
+    """The model was in use before, and is not judged again."""
     session = make_session(PUBLISH)
     session.until(lambda: session.promoted, "promotion")
     session.edit(training={"generation": 2})
@@ -133,8 +133,8 @@ def test_an_earlier_config_finds_its_model_and_trains_nothing(make_session):
     assert session.changes[-1] == (2, "promoted")
 
 
-def test_a_model_that_a_person_promotes_picks_and_stays(make_session):
-    """The service sees that the pointer moved, tries the model, and does not overrule."""
+def test_a_model_that_a_person_promotes_is_used_and_stays(make_session):
+    """The service notices the new pointer, tests the model, and keeps it."""
     session = make_session(PUBLISH)
     session.until(lambda: session.promoted, "promotion")
     session.models.promote(
@@ -149,8 +149,8 @@ def test_a_model_that_a_person_promotes_picks_and_stays(make_session):
     assert session.models.last_promotion().by == "operator"
 
 
-def test_a_model_that_does_not_run_gives_the_pointer_back(make_session, put_bundle, caplog):
-    """Whoever promoted it: the one in use goes on, and the history says why."""
+def test_the_pointer_is_set_back_if_the_model_does_not_run(make_session, put_bundle, caplog):
+    """The history has the reason, whoever promoted it."""
     session = make_session(PUBLISH)
     session.until(lambda: session.promoted, "promotion")
     put_bundle(session.models, session.config, 7)

@@ -8,7 +8,7 @@ from livepick.retraining import run_in_progress
 
 
 def test_a_killed_trainer_is_restarted_but_not_forever(tmp_path, monkeypatch, make_session):
-    """The same folder again; after a few times the run has failed."""
+    """It runs in the same folder again; after a few times the run has failed."""
     monkeypatch.setattr(run_in_progress, "RESTARTS", 2)
     program = """
         import os, signal, sys
@@ -24,7 +24,7 @@ def test_a_killed_trainer_is_restarted_but_not_forever(tmp_path, monkeypatch, ma
 
 
 def test_kills_are_counted_for_each_stage(monkeypatch, make_session):
-    """Six kills in six stages are six accidents; what counts is kills in one stage."""
+    """Six kills in six stages do not make the run fail."""
     monkeypatch.setattr(run_in_progress, "RESTARTS", 1)
     program = textwrap.dedent("""
             import os, signal, sys
@@ -55,8 +55,8 @@ FULL_TWICE = """
 """
 
 
-def test_a_full_disk_is_waited_for_and_no_run_is_lost(tmp_path, monkeypatch, make_session, caplog):
-    """However often it is tried: said once, never failed, and the same run goes on."""
+def test_a_run_waits_while_the_disk_is_full(tmp_path, monkeypatch, make_session, caplog):
+    """The wait is logged once, the run never fails, and the same run continues."""
     caplog.set_level("INFO")
     monkeypatch.setattr(run_in_progress, "RESTARTS", 0)
     monkeypatch.setattr(run_in_progress, "PAUSE_SECONDS", 0.1)
@@ -75,8 +75,8 @@ def test_a_full_disk_is_waited_for_and_no_run_is_lost(tmp_path, monkeypatch, mak
     assert sample("livepick_training_runs_total", {"result": "failed"}) == 0
 
 
-def test_a_run_that_waits_for_the_disk_is_resumed_by_a_new_service(make_session):
-    """Then its reason goes, once the trainer says something."""
+def test_a_restarted_service_resumes_a_run_that_waits_for_the_disk(make_session):
+    """The reason is removed once the trainer reports progress."""
     session = make_session("raise SystemExit(75)")
     session.until(lambda: len(session.changes) == 2, "a full disk")
     session.command = make_session(PUBLISH).command
@@ -87,8 +87,8 @@ def test_a_run_that_waits_for_the_disk_is_resumed_by_a_new_service(make_session)
     assert session.changes == [(1, "running")] * 3 + [(1, "promoted")]
 
 
-def test_a_newer_edit_wins_over_a_run_that_waits_for_the_disk(make_session):
-    """Nobody wants its model any more."""
+def test_a_newer_edit_ends_a_run_that_waits_for_the_disk(make_session):
+    """Its model is no longer wanted."""
     session = make_session("raise SystemExit(75)")
     session.until(lambda: len(session.changes) == 2, "a full disk")
     session.scheduler._run._command = make_session(PUBLISH).command

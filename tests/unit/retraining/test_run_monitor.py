@@ -1,4 +1,4 @@
-"""A trainer at work, followed: its priority, its settings, and what each of its ends means."""
+"""Monitor of a trainer: priority, settings, and the meaning of each way to end."""
 
 import signal
 import sys
@@ -27,7 +27,7 @@ SAY = """
 
 @pytest.fixture
 def follow(tmp_path, make_config):
-    """Return a function that starts a program as the trainer of a run, ended with the test."""
+    """Return a function that starts a program as the trainer of a run; it ends with the test."""
     config = make_config()
     folder = tmp_path / "runs" / "0001"
     folder.mkdir(parents=True)
@@ -64,7 +64,7 @@ def follow(tmp_path, make_config):
 
 
 def end_of(following):
-    """Wait for a trainer's end."""
+    """Wait until a trainer has ended."""
     give_up = time.monotonic() + 60
     while (ending := following.step()) is None:
         assert time.monotonic() < give_up
@@ -73,8 +73,8 @@ def end_of(following):
 
 
 @pytest.mark.skipif(not hasattr(psutil.Process, "ionice"), reason="needs Linux")
-def test_the_trainer_takes_what_others_leave(follow):
-    """Of the cores by nice, of the disk by the idle class."""
+def test_the_trainer_has_low_cpu_and_disk_priority(follow):
+    """It has a higher nice value, and the idle class for the disk."""
     trainer = psutil.Process(follow(SLEEP)._trainer.pid)
 
     assert trainer.nice() == max(trainer_process.NICENESS, psutil.Process().nice())
@@ -82,8 +82,8 @@ def test_the_trainer_takes_what_others_leave(follow):
 
 
 @pytest.mark.parametrize("program", ["/nonexistent/ionice", "/bin/false"])
-def test_without_ionice_it_trains_all_the_same(follow, monkeypatch, caplog, program):
-    """That is said once, and not with each start."""
+def test_training_works_without_ionice(follow, monkeypatch, caplog, program):
+    """The warning is logged once, not at each start."""
     monkeypatch.setattr(trainer_process, "IONICE", program)
     trainer_process._say_no_io_priority.cache_clear()
 
@@ -95,8 +95,8 @@ def test_without_ionice_it_trains_all_the_same(follow, monkeypatch, caplog, prog
     assert caplog.text.count("its disk access has normal priority") == 1
 
 
-def test_a_run_goes_on_with_the_present_threads_device_and_memory(tmp_path, follow):
-    """What does not shape the model is taken from the config of today, and nothing else."""
+def test_a_run_continues_with_the_current_live_settings(tmp_path, follow):
+    """Only settings that do not shape the model are taken from the current config."""
     folder = tmp_path / "runs" / "0001"
     before = RunSpec.read(folder)
 
@@ -108,7 +108,7 @@ def test_a_run_goes_on_with_the_present_threads_device_and_memory(tmp_path, foll
     assert after.model_copy(update={"training": before.training}) == before
 
 
-def test_stage_and_losses_are_seen_while_it_works_and_gone_after_it(follow):
+def test_stage_and_losses_are_exported_only_while_the_trainer_runs(follow):
     """Prometheus has one stage at a time, and none once the trainer has ended."""
     metrics = Metrics()
     following = follow(SAY + "    import time; time.sleep(60)", metrics)
@@ -127,15 +127,15 @@ def test_stage_and_losses_are_seen_while_it_works_and_gone_after_it(follow):
     assert sample("livepick_training_running") == 0
 
 
-def test_a_kill_is_one_and_says_in_which_stage(follow):
-    """So that it goes on, and is given up if one stage takes it again and again."""
+def test_a_kill_is_reported_with_its_stage(follow):
+    """The run is then resumed, and given up after repeated kills in one stage."""
     ending = end_of(follow(SAY + f"    os.kill(os.getpid(), {signal.SIGKILL.value})"))
 
     assert (ending.killed, ending.stage, ending.fault, ending.waits) == (True, "train", None, None)
 
 
-def test_a_failure_that_the_trainer_explains_is_passed_on(follow):
-    """As too little memory, with the settings that need less."""
+def test_the_trainers_own_explanation_of_a_failure_is_passed_on(follow):
+    """For example too little memory, with the settings that need less."""
     words = '{"at": 2, "stage": "failed", "note": "No memory. Lower minibatch_size."}'
     ending = end_of(follow(SAY + f"    say('{words}')\n    sys.exit(1)"))
 
@@ -143,16 +143,16 @@ def test_a_failure_that_the_trainer_explains_is_passed_on(follow):
     assert not ending.killed
 
 
-def test_a_crash_has_the_last_words_of_the_log_as_its_reason(follow):
-    """An import that fails, say."""
+def test_a_crash_has_the_last_lines_of_the_log_as_its_reason(follow):
+    """For example an import that fails."""
     ending = end_of(follow("import no_such_module"))
 
     assert "the trainer ended with 1" in ending.fault
     assert "no_such_module" in ending.fault
 
 
-def test_a_trainer_whose_number_cannot_be_written_is_not_left(tmp_path, follow):
-    """Else a later service could not end it: the disk was full just then, or worse."""
+def test_a_trainer_is_ended_if_its_process_id_cannot_be_written(tmp_path, follow):
+    """Otherwise a later service could not end it; a full disk is one cause."""
     (tmp_path / "runs" / "0001" / trainer_process.LOCK).symlink_to("/dev/full")
     before = psutil.Process().children()
 
@@ -162,8 +162,8 @@ def test_a_trainer_whose_number_cannot_be_written_is_not_left(tmp_path, follow):
     assert psutil.Process().children() == before
 
 
-def test_a_full_disk_is_no_failure(tmp_path, follow):
-    """The trainer says so by its status."""
+def test_a_full_disk_is_not_a_failure(tmp_path, follow):
+    """The trainer reports it by its exit status."""
     ending = end_of(follow(SAY + "    sys.exit(75)"))
 
     assert ending.fault is None
@@ -171,8 +171,8 @@ def test_a_full_disk_is_no_failure(tmp_path, follow):
     assert str(tmp_path / "runs" / "0001") in ending.waits
 
 
-def test_on_a_full_disk_no_other_end_is_believed(follow, monkeypatch):
-    """A trainer that could not write why it ended has not failed."""
+def test_on_a_full_disk_any_end_of_the_trainer_means_a_full_disk(follow, monkeypatch):
+    """A trainer that could not write its reason has not failed."""
     monkeypatch.setattr(run_monitor, "LEAST_FREE_BYTES", 1 << 60)
 
     ending = end_of(follow("raise SystemExit('half a word')"))

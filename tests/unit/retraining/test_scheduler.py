@@ -1,4 +1,4 @@
-"""When a training run is due, and what becomes of it."""
+"""When a training run is due, and how it ends."""
 
 import signal
 
@@ -10,7 +10,7 @@ from livepick.retraining.trainer_process import Ended
 
 
 def test_a_run_starts_when_enough_are_picked(tmp_path, make_session):
-    """One micrograph too few: nothing. Enough: a run folder with seeds and a hold-out."""
+    """With one micrograph too few nothing starts; then there is a run with seeds and a hold-out."""
     session = make_session(PUBLISH, picked=4)
     session.scheduler.step()
     assert session.changes == []
@@ -24,8 +24,8 @@ def test_a_run_starts_when_enough_are_picked(tmp_path, make_session):
     assert spec.micrographs[0].seeds == [(1.0, 1.0, 1.0), (2.0, 2.0, 2.0)]
 
 
-def test_a_run_knows_the_defocus_that_is_written(tmp_path, make_session):
-    """Of those micrographs that the file of the config names."""
+def test_a_run_has_the_defocus_of_its_micrographs(tmp_path, make_session):
+    """It comes from the file that the config names."""
     star = tmp_path / "micrographs_ctf.star"
     names = ["MicrographName", "DefocusU", "DefocusV", "DefocusAngle"]
     names += ["Voltage", "SphericalAberration", "AmplitudeContrast"]
@@ -51,8 +51,8 @@ FINDINGS = """
 """
 
 
-def test_a_finding_is_a_warning_once(make_session, caplog):
-    """The operator reads of it in the log, and Prometheus counts it; the rerun is no warning."""
+def test_a_finding_is_logged_as_a_warning_once(make_session, caplog):
+    """It is in the log and counted in the metrics; the rerun is not a warning."""
     session = make_session(PUBLISH + FINDINGS)
 
     session.until(lambda: session.promoted, "promotion")
@@ -64,8 +64,8 @@ def test_a_finding_is_a_warning_once(make_session, caplog):
     assert sample("livepick_training_reruns_total") == 1
 
 
-def test_a_failed_run_leaves_picking_alone_and_is_not_repeated(make_session):
-    """Its reason is recorded; a restart does not try again, another generation does."""
+def test_a_failed_run_does_not_affect_picking_and_is_not_repeated(make_session):
+    """Its reason is recorded; a restart does not repeat it, another generation does."""
     session = make_session(FAIL)
     session.until(lambda: session.changes[-1:] == [(1, "failed")], "failure")
 
@@ -82,7 +82,7 @@ def test_a_failed_run_leaves_picking_alone_and_is_not_repeated(make_session):
     assert other.promoted[0].card.version == 2
 
 
-def test_a_trainer_that_ends_without_a_word_fails_with_its_log(make_session):
+def test_a_trainer_that_crashes_fails_with_its_log(make_session):
     """The last lines of trainer.log are the reason."""
     session = make_session(CRASH)
 
@@ -92,7 +92,7 @@ def test_a_trainer_that_ends_without_a_word_fails_with_its_log(make_session):
 
 
 def test_a_run_that_takes_too_long_is_ended(tmp_path, make_session):
-    """training.time_limit_minutes holds for a trainer that hangs."""
+    """``training.time_limit_minutes`` ends a trainer that hangs."""
     session = make_session(SLEEP)
     session.until((tmp_path / "state/runs/0001/began").exists, "trainer")
     trainer = session.scheduler._run._monitor._trainer
@@ -104,7 +104,7 @@ def test_a_run_that_takes_too_long_is_ended(tmp_path, make_session):
     assert trainer.poll() is not None
 
 
-def test_stopping_ends_the_trainer_and_a_start_goes_on(tmp_path, make_session):
+def test_stopping_ends_the_trainer_and_a_start_resumes_the_run(tmp_path, make_session):
     """No run is left behind, and none is lost."""
     session = make_session(SLEEP)
     session.until((tmp_path / "state/runs/0001/began").exists, "trainer")
@@ -119,8 +119,8 @@ def test_stopping_ends_the_trainer_and_a_start_goes_on(tmp_path, make_session):
     assert again.promoted[0].card.version == 1
 
 
-def test_an_edit_while_a_run_is_under_way_ends_it_and_the_newer_wins(tmp_path, make_session):
-    """If the config goes back, the older run goes on where it was."""
+def test_an_edit_during_a_run_ends_it_and_starts_another(tmp_path, make_session):
+    """If the edit is undone, the older run continues where it was."""
     session = make_session(SLEEP)
     session.until((tmp_path / "state/runs/0001/began").exists, "trainer")
     trainer = session.scheduler._run._monitor._trainer
@@ -136,8 +136,8 @@ def test_an_edit_while_a_run_is_under_way_ends_it_and_the_newer_wins(tmp_path, m
     assert session.changes[4:] == [(1, "running"), (1, "promoted")]
 
 
-def test_drift_trains_on_the_latest_micrographs_only_where_that_is_wanted(tmp_path, make_session):
-    """Off by default; once at a time; the gate lets no equal win whom nobody asked for."""
+def test_drift_trains_on_the_latest_micrographs_only_if_configured(tmp_path, make_session):
+    """It is off by default; an equally good model that nobody requested is not promoted."""
     session = make_session(PUBLISH, picked=5)
     session.until(lambda: session.promoted, "promotion")
     session.scheduler.drifted("fewer picks")
@@ -158,8 +158,8 @@ def test_drift_trains_on_the_latest_micrographs_only_where_that_is_wanted(tmp_pa
     assert len(session.changes) == 4
 
 
-def test_a_later_generation_learns_from_all_over_the_session(tmp_path, make_session):
-    """And is judged by what was held out before, beside fresh micrographs."""
+def test_a_later_generation_learns_from_the_whole_session(tmp_path, make_session):
+    """It is judged by the micrographs held out before and by new ones."""
     session = make_session(PUBLISH, picked=5)
     session.until(lambda: session.promoted, "promotion")
     (before,) = (m for m in RunSpec.read(tmp_path / "state/runs/0001").micrographs if m.held_out)

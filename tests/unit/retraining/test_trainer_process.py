@@ -11,8 +11,8 @@ from livepick.core.contracts.progress import ProgressReader
 from livepick.retraining.trainer_process import Ended, TrainerProcess
 
 
-def test_an_orphaned_trainer_is_adopted_never_doubled(tmp_path):
-    """Kill -9 of the service leaves its trainer; the next service waits for it and can end it."""
+def test_an_orphaned_trainer_is_adopted(tmp_path):
+    """It survives kill -9 of the service; the next service waits for it and can end it."""
     starter = f"""
         import os, signal, sys
         from pathlib import Path
@@ -32,7 +32,7 @@ def test_an_orphaned_trainer_is_adopted_never_doubled(tmp_path):
 
 
 def test_progress_is_read_as_it_grows(tmp_path, caplog):
-    """Half a line is not lost, and what a killed trainer broke off does no harm."""
+    """An incomplete line is read later; one that a killed trainer left is skipped."""
     reader = ProgressReader(tmp_path)
     assert reader.new() == []
     line = json.dumps({"at": 1, "stage": "train", "note": "ü"}) + "\n"

@@ -1,4 +1,4 @@
-"""Is a new model at least as good? Figures, intervals and decisions."""
+"""Comparison of two models: figures, intervals and decisions."""
 
 import dataclasses
 from pathlib import Path
@@ -17,7 +17,7 @@ PARTICLES = 40
 
 
 def picks(good, junk=0, *, seed=0):
-    """Return picks on ``good`` particles, and ``junk`` as good as they."""
+    """Return picks on ``good`` particles, and ``junk`` wrong picks with similar scores."""
     generator = np.random.default_rng(seed)
     x = np.concatenate([np.arange(good) * 50.0, np.arange(junk) * 50.0])
     y = np.concatenate([np.full(good, 100.0), np.full(junk, 900.0)])
@@ -41,7 +41,7 @@ def pair(name, candidate, current, *, labels=0, doubtful=None):
 
 
 def comparison(candidate, current, *, micrographs=6, spread=1):
-    """Compare two models that find (good, junk) in each micrograph, give or take ``spread``."""
+    """Compare two models with (good, junk) picks in each micrograph, varied by ``spread``."""
     generator = np.random.default_rng(1)
     pairs = []
     for number in range(micrographs):
@@ -56,7 +56,7 @@ def comparison(candidate, current, *, micrographs=6, spread=1):
     return measure(pairs, own_labels=0)
 
 
-def test_a_model_that_finds_more_and_no_more_junk_is_better():
+def test_a_model_with_more_particles_and_less_junk_is_better():
     """Both figures are higher, and the interval is above zero."""
     found = comparison((36, 4), (28, 12))
     decision = decide(found, mode="strict", requested=False)
@@ -65,8 +65,8 @@ def test_a_model_that_finds_more_and_no_more_junk_is_better():
     assert (decision.promote, decision.outcome) == (True, "better")
 
 
-def test_a_model_that_writes_more_junk_is_worse_whoever_asked():
-    """Also under a tolerant gate; only without a gate it picks."""
+def test_a_model_with_more_junk_is_worse_even_if_requested():
+    """A tolerant gate rejects it too; it is promoted only if the gate is off."""
     found = comparison((28, 12), (36, 4))
     for mode in ("strict", "tolerant"):
         decision = decide(found, mode=mode, requested=True)
@@ -76,8 +76,8 @@ def test_a_model_that_writes_more_junk_is_worse_whoever_asked():
     assert "the promotion gate is off" in off.sentence
 
 
-def test_the_same_model_again_ties_and_wins_only_if_asked_for_or_tolerated():
-    """A tie keeps the current model, unless somebody wanted the change."""
+def test_an_equally_good_model_is_promoted_only_if_requested_or_tolerated():
+    """Otherwise the current model stays."""
     found = comparison((32, 8), (32, 8), spread=0)
     same = pair("a", picks(32, 8), picks(32, 8))
     equal = measure([same, pair("b", same.candidate, same.current)], own_labels=0)
@@ -93,14 +93,14 @@ def test_the_same_model_again_ties_and_wins_only_if_asked_for_or_tolerated():
 
 
 def test_with_few_micrographs_the_interval_is_wide():
-    """Two say nothing of how others would be: a small gain is no gain."""
+    """Two micrographs say little about others, so a small gain does not count."""
     found = comparison((33, 7), (32, 8), micrographs=2, spread=0)
     width = found.average_precision.high - found.average_precision.low
     assert width == pytest.approx(0.06)
 
 
 def test_labels_of_both_runs_count():
-    """A candidate that learned nonsense is right by its own labels only."""
+    """A candidate that learned nonsense agrees only with its own labels."""
     nonsense = pair("a", picks(0, 40), picks(40), labels=0)
     x = (np.arange(PARTICLES) * 50).astype(np.float32)
     theirs = Picks(x, np.full_like(x, 900), np.ones_like(x))
@@ -120,7 +120,7 @@ def test_labels_of_both_runs_count():
     assert found.average_precision.difference == pytest.approx(0)
 
 
-def test_labels_weigh_as_much_as_they_have_particles():
+def test_labels_are_weighted_by_their_number_of_particles():
     """Two particles in the only micrograph of a first run do not outvote forty."""
     few = Picks(*(np.array(a, dtype=np.float32) for a in ([900, 950], [900, 900], [1, 1])))
     many = pair("a", picks(40), picks(20, 20), labels=0)
@@ -139,16 +139,16 @@ def test_labels_weigh_as_much_as_they_have_particles():
     assert found.average_precision.difference > 0.3
 
 
-def test_a_model_that_does_not_find_what_it_was_taught_is_worse_than_any():
-    """Even than one that finds nothing either."""
+def test_a_model_that_misses_its_own_training_labels_is_worse():
+    """That holds even if the current model misses them too."""
     found = comparison((2, 60), (2, 60), spread=0)
     decision = decide(found, mode="tolerant", requested=True)
     assert found.own_average_precision < 0.1
     assert decision.outcome == "worse"
 
 
-def test_a_miss_on_a_doubtful_position_counts_neither_way():
-    """What nobody is sure of decides nothing."""
+def test_a_pick_on_a_doubtful_label_does_not_count():
+    """Doubtful labels count neither for nor against a model."""
     x = (np.arange(20) * 50).astype(np.float32)
     doubtful = Picks(x, np.full_like(x, 900), np.ones_like(x))
     one = pair("a", picks(30, 20), picks(30, 20), doubtful=doubtful)
@@ -156,10 +156,10 @@ def test_a_miss_on_a_doubtful_position_counts_neither_way():
     assert found.average_precision.candidate == pytest.approx(0.75)
 
 
-def test_a_blob_picker_gives_way_only_to_a_clear_gain():
-    """Networks and labels have learned from the same classes: a little better by them is no proof.
+def test_only_a_clear_gain_replaces_a_blob_picker():
+    """Networks and labels come from the same classes, so a small gain proves little.
 
-    Where hardly anything is lacking, a part of that is gain enough.
+    If the current model is nearly perfect, a fraction of what it lacks is enough.
     """
     worse, little, clear = (
         comparison(candidate, (34, 6), spread=0) for candidate in ((33, 8), (34, 5), (37, 4))
@@ -177,8 +177,8 @@ def test_a_blob_picker_gives_way_only_to_a_clear_gain():
     assert decide(nearly_all, mode="strict", requested=True, provisional=True).promote
 
 
-def test_without_anything_to_compare_the_current_model_stays():
-    """Whatever it is: nothing shows that the new model is better."""
+def test_without_a_comparison_the_current_model_stays():
+    """There is no evidence that the new model is better."""
     for provisional in (False, True):
         decision = decide(None, mode="strict", requested=True, provisional=provisional)
         assert not decision.promote
@@ -186,8 +186,8 @@ def test_without_anything_to_compare_the_current_model_stays():
     assert decide(None, mode="off", requested=False).promote
 
 
-def test_the_interval_covers_what_it_says():
-    """Drawn from two models that are equal in truth, 95 % intervals hold zero mostly."""
+def test_the_confidence_interval_has_its_coverage():
+    """For two equally good models, most 95 % intervals contain zero."""
     generator = np.random.default_rng(5)
     covered = 0
     for trial in range(15):
@@ -204,13 +204,13 @@ def test_the_interval_covers_what_it_says():
     assert covered >= 12
 
 
-def test_the_same_comparison_twice_is_the_same():
-    """The bootstrap has its own seed."""
+def test_the_comparison_is_deterministic():
+    """The bootstrap has a fixed seed."""
     assert comparison((36, 4), (28, 12)) == comparison((36, 4), (28, 12))
 
 
 def test_models_are_compared_only_where_both_may_pick():
-    """What a model without an edge rule finds at the edge makes it neither better nor worse."""
+    """Picks at the edge of a model without an edge rule do not change the comparison."""
     x = np.array([100, 200, 300, 5, 10], dtype=np.float32)
     particles = Picks(x, np.full_like(x, 50), np.ones_like(x))
     inside = particles.where(x >= 100)
@@ -233,7 +233,7 @@ def test_models_are_compared_only_where_both_may_pick():
 
 
 def test_the_gate_compares_in_the_area_of_both_bundles():
-    """Each bundle has its own edge rule, and a micrograph its dead borders."""
+    """Each bundle has its own edge rule, and each micrograph its own dead borders."""
     one, other = (
         dataclasses.replace(result(), area=PickArea(top, 400, 10, right))
         for top, right in ((30, 290), (50, 280))
