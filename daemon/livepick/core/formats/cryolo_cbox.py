@@ -1,17 +1,20 @@
 """crYOLO cbox files: a STAR table of boxes with confidences.
 
-Boxes are given by the corner with the lowest coordinates, as in EMAN's files.
+Boxes are given by the corner with the lowest coordinates, as in EMAN's files. For a TIFF the rows
+are counted from the last row of the file. This follows crYOLO's reader of images, and has not been
+tried with crYOLO itself.
 """
 
 from pathlib import Path
 
 import numpy as np
 
+from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.positions import Positions, finite_numbers, positions_of_boxes
-from livepick.core.formats.star import star_tables, table_with
+from livepick.core.formats.star import Table, star_file, star_tables, table_with
 from livepick.errors import CoordinatesError
 
-__all__ = ["read_cbox"]
+__all__ = ["read_cbox", "write_cbox"]
 
 LEAST_CONFIDENCE = 0.3
 """crYOLO's threshold; its cbox files also hold boxes with a lower confidence."""
@@ -19,6 +22,51 @@ LEAST_CONFIDENCE = 0.3
 _COLUMNS = ["CoordinateX", "CoordinateY", "Width", "Height"]
 _SCORE, _SLICE = "Confidence", "CoordinateZ"
 _UNKNOWN = "<NA>"
+
+_WRITTEN = (
+    "CoordinateX",
+    "CoordinateY",
+    "CoordinateZ",
+    "Width",
+    "Height",
+    "Depth",
+    "EstWidth",
+    "EstHeight",
+    "Confidence",
+    "NumBoxes",
+    "Angle",
+)
+
+
+def write_cbox(micrograph: PickedMicrograph) -> bytes:
+    """Return the cbox file of a micrograph: corners of boxes, not rounded."""
+    box = micrograph.box_px
+    scores = micrograph.picks.score.tolist()
+    rows = [
+        [
+            f"{x - box / 2:.3f}",
+            f"{y - box / 2:.3f}",
+            _UNKNOWN,
+            str(box),
+            str(box),
+            _UNKNOWN,
+            str(box),
+            str(box),
+            f"{score:.6g}",
+            _UNKNOWN,
+            _UNKNOWN,
+        ]
+        for (x, y), score in zip(micrograph.xy(turned=True).tolist(), scores, strict=True)
+    ]
+    head = "\ndata_global\n\n_cbox_format_version 1.0\n"
+    tables = star_file(
+        [
+            Table(list(_WRITTEN), rows, "cryolo"),
+            Table(["slice_index"], [], "cryolo_include"),
+        ],
+        dialect=None,
+    )
+    return head.encode() + tables
 
 
 def read_cbox(path: Path, text: str) -> Positions:

@@ -1,21 +1,113 @@
 """cryoSPARC cs files: numpy records of the particles of many micrographs.
 
-Positions are fractions of the micrograph's width and height, counted from its first row.
+Positions are fractions of the micrograph's width and height, counted from its first row; a TIFF is
+not turned over. A ``.csg`` file beside it tells cryoSPARC's *Import Result Group* what it holds.
 """
 
+import hashlib
 import io
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.positions import Positions
 from livepick.errors import CoordinatesError
 
-__all__ = ["read_cs"]
+__all__ = ["read_cs", "write_cs", "write_csg"]
 
 _PATH = "location/micrograph_path"
 _X, _Y = "location/center_x_frac", "location/center_y_frac"
 _SHAPE = "location/micrograph_shape"
+
+_UID = re.compile(r"^(\d{10,20})_")
+"""Number that cryoSPARC puts before the name of a micrograph."""
+
+_FIELDS = [
+    ("uid", "<u8"),
+    ("location/micrograph_uid", "<u8"),
+    ("location/exp_group_id", "<u4"),
+    (_SHAPE, "<u4", (2,)),
+    ("location/micrograph_psize_A", "<f4"),
+    (_X, "<f4"),
+    (_Y, "<f4"),
+    ("location/min_dist_A", "<f4"),
+    ("pick_stats/ncc_score", "<f4"),
+    ("pick_stats/power", "<f4"),
+]
+
+
+def write_cs(micrographs: Sequence[PickedMicrograph], *, min_distance_angstrom: float) -> bytes:
+    """Return the cs file of the picks of some micrographs.
+
+    Parameters
+    ----------
+    micrographs
+        Micrographs, each with the path under which cryoSPARC knows it.
+    min_distance_angstrom
+        Closest distance of two picks.
+    """
+    longest = max((len(str(one.path).encode()) for one in micrographs), default=1)
+    path_field = (_PATH, f"S{longest}")
+    table = np.zeros(sum(len(one.picks) for one in micrographs), dtype=[*_FIELDS, path_field])
+    start = 0
+    for one in micrographs:
+        rows = table[start : start + len(one.picks)]
+        start += len(one.picks)
+        height, width = one.shape_px
+        micrograph_uid = _micrograph_uid(one.path)
+        rows["uid"] = [_digest(f"{micrograph_uid}/{n}") for n in range(len(rows))]
+        rows["location/micrograph_uid"] = micrograph_uid
+        rows[_PATH] = str(one.path).encode()
+        rows[_SHAPE] = (height, width)
+        rows["location/micrograph_psize_A"] = one.pixel_size_angstrom
+        rows[_X] = one.picks.x_px / width
+        rows[_Y] = one.picks.y_px / height
+        rows["location/min_dist_A"] = min_distance_angstrom
+        rows["pick_stats/ncc_score"] = one.picks.score
+    written = io.BytesIO()
+    np.save(written, table, allow_pickle=False)
+    return written.getvalue()
+
+
+def write_csg(name: str, *, count: int, created: str, version: str) -> bytes:
+    """Return the group file of a cs file.
+
+    Parameters
+    ----------
+    name
+        Name of the cs file, in the same folder.
+    count
+        Number of particles in it.
+    created
+        Time of writing, as text.
+    version
+        Version of livepick.
+    """
+    results = "".join(
+        f"  {kind}:\n    metafile: '>{name}'\n    num_items: {count}\n    type: particle.{kind}\n"
+        for kind in ("location", "pick_stats")
+    )
+    return (
+        f"created: {created}\ngroup:\n  description: Particles picked by livepick {version}\n"
+        f"  name: particle\n  title: livepick picks\n  type: particle\nresults:\n{results}"
+        f"version: v4.4.0\n"
+    ).encode()
+
+
+def _micrograph_uid(path: Path) -> int:
+    """Return cryoSPARC's number of a micrograph: from its name, else a digest of the path."""
+    found = _UID.match(path.name)
+    number = int(found.group(1)) if found else _digest(str(path))
+    return number if number < 2**64 else _digest(str(path))
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(
+        hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest(), "little"
+    )
 
 
 def read_cs(path: Path, data: bytes) -> dict[str | None, Positions]:

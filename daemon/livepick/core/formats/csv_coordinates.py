@@ -4,12 +4,24 @@ import csv
 import io
 from pathlib import Path
 
+from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.positions import Positions, positions_in_table
 from livepick.core.formats.star import Table
 
-__all__ = ["read_csv"]
+__all__ = ["read_csv", "write_csv"]
 
 _COLUMNS = ("x_px", "y_px", "score")
+
+
+def write_csv(micrograph: PickedMicrograph) -> bytes:
+    """Return the table of one micrograph: centres as picked, not rounded, in the rows as stored."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["micrograph", *_COLUMNS])
+    scores = micrograph.picks.score.tolist()
+    for (x, y), score in zip(micrograph.xy(turned=False).tolist(), scores, strict=True):
+        writer.writerow([micrograph.path, f"{x:.3f}", f"{y:.3f}", f"{score:.6g}"])
+    return text.getvalue().encode()
 
 
 def read_csv(path: Path, text: str) -> dict[str | None, Positions]:

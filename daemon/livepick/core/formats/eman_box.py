@@ -2,19 +2,27 @@
 
 A box is given by the corner with the lowest coordinates. EMAN calls it the lower left corner and
 draws the first row of a file at the bottom. So ``y`` increases with the rows of the file, as in
-``core.imaging.picks``, and the axis is not flipped.
+``core.imaging.picks``. EMAN2 turns the rows of a TIFF over when it reads one.
 """
 
 from pathlib import Path
 
 import numpy as np
 
+from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.positions import Positions, finite_numbers, positions_of_boxes
 from livepick.errors import CoordinatesError
 
-__all__ = ["read_box"]
+__all__ = ["read_box", "write_box"]
 
 _COLUMNS = ["x", "y", "width", "height"]
+
+
+def write_box(micrograph: PickedMicrograph) -> bytes:
+    """Return the box file of a micrograph: whole pixels, rows turned over for a TIFF."""
+    box = micrograph.box_px
+    corners = micrograph.whole_xy(turned=True) - box // 2
+    return "".join(f"{x}\t{y}\t{box}\t{box}\n" for x, y in corners.tolist()).encode()
 
 
 def read_box(path: Path, text: str) -> Positions:

@@ -15,7 +15,7 @@ __all__ = ["Positions", "finite_numbers", "positions_in_table", "positions_of_bo
 
 Vector = NDArray[np.float64]
 
-_MICROGRAPH_COLUMNS = ("rlnMicrographName", "micrograph", "micrograph_name")
+_MICROGRAPH_COLUMNS = ("rlnMicrographName", "micrograph", "micrograph_name", "image_name")
 _ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
 
 

@@ -79,14 +79,16 @@ def _tables(text: str) -> Iterator[Table]:
     yield table
 
 
-def star_file(tables: Iterable[Table], *, comment: str = "") -> bytes:
+def star_file(
+    tables: Iterable[Table], *, comment: str = "", dialect: str | None = _VERSION
+) -> bytes:
     """Return a STAR file.
 
     The words are separated by spaces and otherwise written as they are, so that numbers can be
     padded: see ``star_word`` for the others. The only comment is at the top, because the starfile
     library reads a comment after a block without rows as a row of that block.
     """
-    lines = ["", _VERSION]
+    lines = ["", dialect] if dialect else []
     if comment:
         lines.append(f"# {comment}")
     for table in tables:
