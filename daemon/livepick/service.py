@@ -48,10 +48,9 @@ from livepick.ledger.writer import LedgerWriter
 from livepick.models.registry import MODELS, Bundle, Models
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.supervisor import Supervisor
-from livepick.picking.coordinate_files import CoordinateFiles
 from livepick.picking.dispatch import Dispatch
 from livepick.picking.engine import Engine
-from livepick.picking.micrograph_table import MicrographTable
+from livepick.picking.exports import make_outputs
 from livepick.picking.model_in_use import CurrentModel
 from livepick.picking.output_sync import Outputs
 from livepick.picking.start_workers import PROBE_SECONDS, start_workers
@@ -165,7 +164,12 @@ class Service:
         # Picking: watcher → inbox → dispatch → workers → coordinate files.
         self._systemd.extend_timeout(PROBE_SECONDS)
         workers = start_workers(config.picking, model, ending)
-        outputs = self._make_outputs(ledger.reader)
+        outputs = make_outputs(
+            lambda: self._config,
+            ledger.reader,
+            roots=[*config.watch.directories, *ledger.reader.roots()],
+            failed=self._metrics.picking.output_failed,
+        )
         self._dispatch = self._make_dispatch(ledger, workers.engine, outputs, model)
         self._watcher = Watcher(config.watch, self._inbox.put, known=ledger.reader.known())
         self._ctf_watcher = CtfWatcher(reader, config.micrograph.ctf, found=self._inbox.put)
@@ -198,16 +202,6 @@ class Service:
             apply=self._apply_config,
             accepted=self._supervisor.use_config,
             rejected=self._supervisor.config_rejected,
-        )
-
-    def _make_outputs(self, ledger: LedgerReader) -> Outputs:
-        config = self._config
-        roots = [*config.watch.directories, *ledger.roots()]
-        return Outputs(
-            [CoordinateFiles(config.output.directory, roots)],
-            ledger,
-            self._metrics.picking.output_failed,
-            tables=[MicrographTable(config.output.directory)],
         )
 
     def _make_dispatch(

@@ -15,7 +15,8 @@ from livepick.core.contracts.job import Job, Result
 from livepick.errors import MicrographError
 from livepick.ledger.rows import Visible
 from livepick.picking import tasks
-from livepick.picking.coordinate_files import CoordinateFiles
+from livepick.picking.output_tree import Branches
+from livepick.picking.relion_files import RelionFiles
 
 __all__ = ["pick"]
 
@@ -50,7 +51,7 @@ def pick(
     """
     paths = [Path(os.path.abspath(path)) for path in files]  # noqa: PTH100 - links stay links
     root = Path(os.path.commonpath([path.parent for path in paths]))
-    star = CoordinateFiles(output, [root])
+    star = RelionFiles(output, Branches([root]))
     written: list[Visible] = []
     failed = 0
     with _reporting(len(paths)) as report:
@@ -75,13 +76,20 @@ def pick(
         raise typer.Exit(1)
 
 
-def _write(
-    star: CoordinateFiles, root: Path, relative: Path, number: int, result: Result
-) -> Visible:
-    picks = result.picks.above(result.threshold)
-    version, kind = result.model_version, result.model_kind
-    star.write(root, relative, picks, version=version, kind=kind)
-    return Visible(number, root, relative, result.threshold, version, kind)
+def _write(star: RelionFiles, root: Path, relative: Path, number: int, result: Result) -> Visible:
+    entry = Visible(
+        number,
+        root,
+        relative,
+        result.threshold,
+        result.model_version,
+        result.model_kind,
+        result.shape_px,
+        result.pixel_size_angstrom,
+        "good",
+    )
+    star.write(root, relative, entry.micrograph(result.picks))
+    return entry
 
 
 class _Report(Protocol):

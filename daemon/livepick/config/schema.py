@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import ValidationInfo, field_validator
 
 from livepick.config.error_messages import contradiction
+from livepick.config.output_sections import Output
 from livepick.config.sections import (
     Micrograph,
-    Output,
     Particle,
     Picking,
     Session,

@@ -1,6 +1,7 @@
 """Sections of the configuration: each setting with its default, bounds, unit and meaning.
 
-Those about training are in ``livepick.config.training_sections``.
+Those about training are in ``livepick.config.training_sections``, those about the output in
+``livepick.config.output_sections``.
 """
 
 import ipaddress
@@ -16,9 +17,7 @@ from livepick.config.setting import LIVE, RESTART, RETRAIN, Folder, Section
 __all__ = [
     "Contrast",
     "Device",
-    "Format",
     "Micrograph",
-    "Output",
     "Particle",
     "Picking",
     "Preset",
@@ -36,8 +35,6 @@ Contrast = Literal["dark", "bright"]
 """Contrast of the particles against the ice."""
 
 Device = Literal["require-gpu", "prefer-gpu", "cpu"]
-
-Format = Literal["relion"]
 
 Repick = Literal["provisional", "all", "none"]
 
@@ -232,21 +229,6 @@ class Picking(Section):
     """Micrographs to pick again, after new arrivals, when another model takes over.
     ``provisional``: those that the blob picker picked (or all, if the particle has changed);
     ``all``: those that any other model picked; ``none``: no micrographs."""
-
-
-class Output(Section):
-    """Output of coordinates."""
-
-    directory: Folder = Field(json_schema_extra=RESTART)
-    """Coordinate files appear here, in a tree that mirrors the watched folders."""
-
-    formats: list[Format] = Field(
-        default=["relion"],
-        min_length=1,
-        examples=["for example [relion]"],
-        json_schema_extra=RESTART,
-    )
-    """Formats of the coordinate files; ``relion`` writes STAR."""
 
 
 class State(Section):

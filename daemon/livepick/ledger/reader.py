@@ -184,7 +184,8 @@ class LedgerReader:
         """Return the figures of the micrographs with picks, in the order they landed."""
         sql = (
             "select id, root, relative, pick_count, threshold, model_version, model_kind,"  # noqa: S608
-            f" quality_verdict, quality_reason, {', '.join(QUALITY_FIGURES + CTF_FIGURES)}"
+            " pixel_size_angstrom, quality_verdict, quality_reason,"
+            f" {', '.join(QUALITY_FIGURES + CTF_FIGURES)}"
             " from micrograph where picked_content is not null and quality_verdict is not null"
             " and id > ? order by id limit ?"
         )
@@ -197,7 +198,8 @@ class LedgerReader:
         """
         place = ("", "")
         while rows := self._rows(
-            "select id, root, relative, threshold, model_version, model_kind from micrograph"
+            "select id, root, relative, threshold, model_version, model_kind, height_px, width_px,"
+            " pixel_size_angstrom, quality_verdict from micrograph"
             " where picked_content is not null and (root, relative) > (?, ?)"
             " order by root, relative limit ?",
             *place,

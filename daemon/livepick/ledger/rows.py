@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.picked_micrograph import PickedMicrograph
+from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.core.imaging.quality_limits import QualityVerdict
 from livepick.ledger.columns import (
@@ -205,12 +207,35 @@ class Visible:
     threshold: float
     model_version: int
     model_kind: str
+    shape_px: tuple[int, int]
+    pixel_size_angstrom: float
+    verdict: QualityVerdict
 
     @classmethod
     def of(cls, row: Columns) -> Self:
         """Return the visible micrograph that a row describes."""
-        figures = (row["threshold"], row["model_version"], row["model_kind"])
-        return cls(row["id"], *place_of(row), *figures)
+        return cls(
+            row["id"],
+            *place_of(row),
+            row["threshold"],
+            row["model_version"],
+            row["model_kind"],
+            (row["height_px"], row["width_px"]),
+            row["pixel_size_angstrom"],
+            row["quality_verdict"],
+        )
+
+    def micrograph(self, candidates: Picks, diameter_angstrom: float = 0.0) -> PickedMicrograph:
+        """Return the micrograph with those of its candidates that count as picks."""
+        return PickedMicrograph(
+            self.root / self.relative,
+            candidates.above(self.threshold),
+            self.shape_px,
+            self.pixel_size_angstrom,
+            diameter_angstrom,
+            self.model_version,
+            self.model_kind,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +248,7 @@ class Measured:
     threshold: float
     model_version: int
     model_kind: str
+    pixel_size_angstrom: float
     figures: tuple[float | None, ...]
     """Quality figures, in the order of ``QUALITY_FIGURES``."""
     ctf: tuple[float | None, ...]
@@ -239,6 +265,7 @@ class Measured:
             row["threshold"],
             row["model_version"],
             row["model_kind"],
+            row["pixel_size_angstrom"],
             tuple(row[name] for name in QUALITY_FIGURES),
             tuple(row[name] for name in CTF_FIGURES),
             row["quality_verdict"],

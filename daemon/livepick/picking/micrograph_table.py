@@ -1,9 +1,13 @@
-"""The session's table of figures: one row per micrograph, as STAR and as CSV.
+"""The session's micrographs with their figures, as CSV and STAR, regenerated from the ledger.
 
-It is regenerated from the ledger, like ``autopick.star``. The STAR file has one block, which RELION
-and the starfile library can read; the columns that RELION does not define begin with ``livepick``.
-Unknown values are ``nan`` in the STAR file and empty fields in the CSV. CTF columns are left out as
-long as no micrograph has CTF figures.
+- ``micrographs.csv``: all figures of each micrograph; unknown ones are empty.
+- ``micrograph_quality.star``: the same as STAR; the columns that RELION does not define begin with
+  ``livepick``, and unknown values are ``nan``.
+- ``micrographs.star``: a list of micrographs for RELION 3.1 and later, with its optics table.
+- ``good_micrographs.star``: the same list, only with micrographs whose quality verdict is good.
+
+The lists have columns of the CTF if it is known for each micrograph in them, and the names that the
+micrographs have in the RELION project, if there is one.
 """
 
 import csv
@@ -12,15 +16,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from livepick import __version__
+from livepick.config.output_sections import Optics
 from livepick.core.formats.star import Table, star_file, star_word
 from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Measured
-from livepick.picking.coordinate_files import write_if_different
+from livepick.picking.output_tree import write_if_different
+from livepick.picking.relion_files import MICROGRAPHS
+from livepick.picking.relion_project import RelionProject
 
-__all__ = ["CSV", "STAR", "MicrographTable"]
+__all__ = ["CSV", "GOOD", "QUALITY", "MicrographTable"]
 
-STAR = "micrographs.star"
 CSV = "micrographs.csv"
+QUALITY = "micrograph_quality.star"
+GOOD = "good_micrographs.star"
 
 _FIRST = ("pick_count", "threshold", "model_version", "model_kind")
 _LAST = ("quality_verdict", "quality_reason")
@@ -33,39 +42,98 @@ _RELION = {
 }
 """Columns that RELION defines, with their RELION names."""
 
+_OPTICS_COLUMNS = [
+    "rlnOpticsGroupName",
+    "rlnOpticsGroup",
+    "rlnMicrographOriginalPixelSize",
+    "rlnMicrographPixelSize",
+    "rlnVoltage",
+    "rlnSphericalAberration",
+    "rlnAmplitudeContrast",
+]
+
 _NO_REASON = "-"
 """Placeholder for the missing reason of a good micrograph: STAR values must not be empty."""
 
 
 class MicrographTable:
-    """Writes the figures of a session's micrographs.
+    """Writes the micrographs of a session with their figures.
 
     Parameters
     ----------
     directory
         Output folder; it is created when the first table is written.
+    project
+        RELION project that takes the lists. None: they are written to the output folder.
+    optics
+        Optics of the microscope.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, *, project: RelionProject | None = None, optics: Optics | None = None
+    ) -> None:
         self.directory = directory
+        self._project = project
+        self._optics = optics or Optics()
 
-    def write(self, rows: Iterable[Measured]) -> bool:
-        """Write both files if they differ from the existing ones; return True if either did.
+    def write(self, ledger: LedgerReader) -> bool:
+        """Write the files that differ from the existing ones; return True if any did.
 
         Raises
         ------
         OutputError
             Writing to the folder failed; a later try may succeed.
         """
-        table = list(rows)
-        ctf = any(value is not None for row in table for value in row.ctf)
+        rows = list(ledger.measured())
+        ctf = any(value is not None for row in rows for value in row.ctf)
         columns = ("micrograph", *_FIRST, *QUALITY_FIGURES, *(CTF_FIGURES if ctf else ()), *_LAST)
-        cells = [_cells(row, ctf=ctf) for row in table]
+        cells = [_cells(row, ctf=ctf) for row in rows]
+        lists = self.directory if self._project is None else self._project.job_folder
+        good = [row for row in rows if row.verdict == "good"]
         written = [
-            write_if_different(self.directory / STAR, _star(columns, cells)),
+            write_if_different(lists / MICROGRAPHS, self._list(rows)),
+            write_if_different(lists / GOOD, self._list(good)),
+            write_if_different(self.directory / QUALITY, _quality_star(columns, cells)),
             write_if_different(self.directory / CSV, _csv(columns, cells)),
         ]
         return any(written)
+
+    def _list(self, rows: Sequence[Measured]) -> bytes:
+        """Return a list of micrographs as RELION reads it, with one optics group a pixel size."""
+        sizes = sorted({_number(row.pixel_size_angstrom) for row in rows})
+        optics = [
+            [
+                f"opticsGroup{number}",
+                str(number),
+                size,
+                size,
+                _number(self._optics.voltage_kv),
+                _number(self._optics.spherical_aberration_mm),
+                _number(self._optics.amplitude_contrast),
+            ]
+            for number, size in enumerate(sizes, 1)
+        ]
+        ctf = bool(rows) and all(value is not None for row in rows for value in row.ctf)
+        columns = ["rlnMicrographName", "rlnOpticsGroup", *(_label(c) for c in CTF_FIGURES if ctf)]
+        micrographs = [
+            [
+                star_word(self._name(row)),
+                str(1 + sizes.index(_number(row.pixel_size_angstrom))),
+                *(map(_number, row.ctf) if ctf else ()),
+            ]
+            for row in rows
+        ]
+        return star_file(
+            [
+                Table(_OPTICS_COLUMNS, optics, "optics"),
+                Table(columns, micrographs, "micrographs"),
+            ],
+            comment=f"livepick {__version__}",
+        )
+
+    def _name(self, row: Measured) -> str:
+        path = row.root / row.relative
+        return str((self._project and self._project.name(path)) or path)
 
 
 def _cells(row: Measured, *, ctf: bool) -> list[str]:
@@ -87,7 +155,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -95,7 +163,7 @@ def _csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _star(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
+def _quality_star(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
     table = Table(
         [_label(column) for column in columns], [_star_row(row) for row in rows], "micrographs"
     )

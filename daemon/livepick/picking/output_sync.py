@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Protocol
 
 from livepick.core.contracts.job import Result
-from livepick.core.imaging.picks import Picks
+from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.errors import OutputError
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import Claim, Measured, Visible
+from livepick.ledger.rows import Claim, Visible
+from livepick.picking.finality import Finality
 
 __all__ = ["Export", "Outputs", "SessionTable"]
 
@@ -46,14 +47,14 @@ class Export(Protocol):
     micrograph cannot have a file.
     """
 
-    def write(self, root: Path, relative: Path, picks: Picks, *, version: int, kind: str) -> None:
-        """Write or replace the coordinates of a micrograph; version and kind are the model's."""
+    def write(self, root: Path, relative: Path, micrograph: PickedMicrograph) -> None:
+        """Write or replace the coordinates of a micrograph."""
 
     def remove(self, root: Path, relative: Path) -> None:
         """Remove the coordinates of a micrograph, if there are any."""
 
-    def is_missing(self, root: Path, relative: Path) -> bool:
-        """Return True if the coordinates file of a micrograph does not exist."""
+    def is_missing(self, entry: Visible) -> bool:
+        """Return True if the coordinates file of a micrograph should exist and does not."""
 
     def write_list(self, entries: Iterable[Visible]) -> bool:
         """Write the session's list if it differs; return True if it did."""
@@ -63,10 +64,10 @@ class Export(Protocol):
 
 
 class SessionTable(Protocol):
-    """A table of the session's figures, as in ``picking.micrograph_table``."""
+    """A file about the session as a whole, as in ``picking.micrograph_table``."""
 
-    def write(self, rows: Iterable[Measured]) -> bool:
-        """Write the table if it differs; return True if it did. Raise OutputError as above."""
+    def write(self, ledger: LedgerReader) -> bool:
+        """Write the file if it differs; return True if it did. Raise OutputError as above."""
 
 
 class Outputs:
@@ -80,8 +81,12 @@ class Outputs:
         Source of the expected contents.
     failed
         Called when writing to the folder fails.
+    diameter_angstrom
+        Function that returns the diameter of the particle.
+    finality
+        Tells whether better picks are to come, for exports that publish only final picks.
     tables
-        Tables for the session as a whole.
+        Files about the session as a whole.
     """
 
     def __init__(
@@ -90,8 +95,12 @@ class Outputs:
         ledger: LedgerReader,
         failed: Callable[[], None],
         *,
+        diameter_angstrom: Callable[[], float],
+        finality: Finality | None = None,
         tables: Sequence[SessionTable] = (),
     ) -> None:
+        self._diameter_angstrom = diameter_angstrom
+        self._finality = finality
         self._tables = tables
         self._tables_due = True
         self._tabled_at = float("-inf")
@@ -135,13 +144,17 @@ class Outputs:
         MicrographError
             This micrograph cannot have a file.
         """
-        self._write(
-            claim.root,
-            claim.relative,
+        micrograph = PickedMicrograph(
+            claim.root / claim.relative,
             result.picks.above(result.threshold),
+            result.shape_px,
+            result.pixel_size_angstrom,
+            self._diameter_angstrom(),
             result.model_version,
             result.model_kind,
         )
+        for export in self._exports:
+            export.write(claim.root, claim.relative, micrograph)
         self._unwanted.pop((claim.root, claim.relative), None)
         self._list_due = self._tables_due = True
         self._record_success()
@@ -174,6 +187,7 @@ class Outputs:
         if self.waiting and not now:
             return
         try:
+            self._publish_withheld()
             self._restore()
             self._remove_unwanted()
             since = time.monotonic() - self._listed_at
@@ -185,7 +199,7 @@ class Outputs:
                 self._listed_at = time.monotonic()
             if self._tables_due and (now or time.monotonic() - self._tabled_at >= TABLE_SECONDS):
                 for table in self._tables:
-                    table.write(self._ledger.measured())
+                    table.write(self._ledger)
                 self._record_success()
                 self._tables_due = False
                 self._tabled_at = time.monotonic()
@@ -197,20 +211,22 @@ class Outputs:
         """True if there are files left to check and the retry delay is not running."""
         return bool(self._unchecked) and not self.waiting
 
+    def _publish_withheld(self) -> None:
+        """Schedule the writing of picks that were withheld until no better ones are to come."""
+        if self._finality is not None and self._finality.has_come():
+            self._unchecked.extend(self._ledger.visible())
+            self._list_due = True
+
     def _restore(self) -> None:
         for _ in range(min(BATCH, len(self._unchecked))):
             entry = self._unchecked[0]
-            if any(export.is_missing(entry.root, entry.relative) for export in self._exports):
-                picks = self._ledger.candidates(entry.id)
-                if picks is not None:
-                    self._write(
-                        entry.root,
-                        entry.relative,
-                        picks.above(entry.threshold),
-                        entry.model_version,
-                        entry.model_kind,
-                    )
-                    _log.info("%s: coordinates file was missing, written again", entry.relative)
+            missing = [export for export in self._exports if export.is_missing(entry)]
+            candidates = self._ledger.candidates(entry.id) if missing else None
+            if candidates is not None:
+                micrograph = entry.micrograph(candidates, self._diameter_angstrom())
+                for export in missing:
+                    export.write(entry.root, entry.relative, micrograph)
+                _log.info("%s: coordinates file was missing, written again", entry.relative)
             self._unchecked.popleft()
 
     def _remove_unwanted(self) -> None:
@@ -220,7 +236,3 @@ class Outputs:
                 for export in self._exports:
                     export.remove(root, relative)
             del self._unwanted[root, relative]
-
-    def _write(self, root: Path, relative: Path, picks: Picks, version: int, kind: str) -> None:
-        for export in self._exports:
-            export.write(root, relative, picks, version=version, kind=kind)

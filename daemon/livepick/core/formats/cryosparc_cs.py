@@ -6,17 +6,20 @@ not turned over. A ``.csg`` file beside it tells cryoSPARC's *Import Result Grou
 
 import hashlib
 import io
+import itertools
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.positions import Positions
 from livepick.errors import CoordinatesError
 
-__all__ = ["read_cs", "write_cs", "write_csg"]
+__all__ = ["Exposure", "read_cs", "read_exposures", "write_cs", "write_csg"]
 
 _PATH = "location/micrograph_path"
 _X, _Y = "location/center_x_frac", "location/center_y_frac"
@@ -39,7 +42,20 @@ _FIELDS = [
 ]
 
 
-def write_cs(micrographs: Sequence[PickedMicrograph], *, min_distance_angstrom: float) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """A micrograph as cryoSPARC knows it."""
+
+    uid: int
+    path: str
+
+
+def write_cs(
+    micrographs: Sequence[PickedMicrograph],
+    *,
+    min_distance_angstrom: float,
+    uids: Sequence[int | None] = (),
+) -> bytes:
     """Return the cs file of the picks of some micrographs.
 
     Parameters
@@ -48,17 +64,20 @@ def write_cs(micrographs: Sequence[PickedMicrograph], *, min_distance_angstrom: 
         Micrographs, each with the path under which cryoSPARC knows it.
     min_distance_angstrom
         Closest distance of two picks.
+    uids
+        CryoSPARC's number of each micrograph. Where it is None or missing, the number is taken from
+        the name of the file, else made from its path.
     """
     longest = max((len(str(one.path).encode()) for one in micrographs), default=1)
     path_field = (_PATH, f"S{longest}")
     table = np.zeros(sum(len(one.picks) for one in micrographs), dtype=[*_FIELDS, path_field])
     start = 0
-    for one in micrographs:
+    for one, uid in itertools.zip_longest(micrographs, uids):
         rows = table[start : start + len(one.picks)]
         start += len(one.picks)
         height, width = one.shape_px
-        micrograph_uid = _micrograph_uid(one.path)
-        rows["uid"] = [_digest(f"{micrograph_uid}/{n}") for n in range(len(rows))]
+        micrograph_uid = _micrograph_uid(one.path) if uid is None else uid
+        rows["uid"] = _particle_uids(micrograph_uid, len(rows))
         rows["location/micrograph_uid"] = micrograph_uid
         rows[_PATH] = str(one.path).encode()
         rows[_SHAPE] = (height, width)
@@ -97,6 +116,19 @@ def write_csg(name: str, *, count: int, created: str, version: str) -> bytes:
     ).encode()
 
 
+def _particle_uids(micrograph_uid: int, count: int) -> NDArray[np.uint64]:
+    """Return a number for each particle of a micrograph, mixed by the rounds of SplitMix64.
+
+    The mixing is one to one, so the numbers of a micrograph differ, and those of two micrographs
+    coincide no more often than random ones.
+    """
+    start = _digest(f"particles of {micrograph_uid}")
+    mixed = np.arange(count, dtype=np.uint64) + np.uint64(start)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
 def _micrograph_uid(path: Path) -> int:
     """Return cryoSPARC's number of a micrograph: from its name, else a digest of the path."""
     found = _UID.match(path.name)
@@ -118,21 +150,13 @@ def read_cs(path: Path, data: bytes) -> dict[str | None, Positions]:
     CoordinatesError
         The file is not a numpy array of records, lacks the fields, or holds impossible values.
     """
-    try:
-        table = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
-        raise CoordinatesError(
-            f"{path} is not a readable cs file: {error}",
-            "Export the particles from cryoSPARC again (Actions, Export), or as STAR.",
-        ) from error
-    wanted = (_PATH, _X, _Y, _SHAPE)
-    names = getattr(getattr(table, "dtype", None), "names", None) or ()
-    if not set(wanted) <= set(names):
-        raise CoordinatesError(
-            f"{path} lacks {', '.join(name for name in wanted if name not in names)}",
-            "Use the particles of a picking, extraction or selection job. The positions of a"
-            " refinement are in its passthrough_particles.cs.",
-        )
+    table = _records(
+        path,
+        data,
+        (_PATH, _X, _Y, _SHAPE),
+        "Use the particles of a picking, extraction or selection job. The positions of a refinement"
+        " are in its passthrough_particles.cs.",
+    )
     fraction = np.column_stack([table[_X], table[_Y]]).astype(np.float64)
     shape = np.asarray(table[_SHAPE])
     if not np.isfinite(fraction).all() or shape.shape != (len(table), 2) or (shape < 1).any():
@@ -148,6 +172,36 @@ def read_cs(path: Path, data: bytes) -> dict[str | None, Positions]:
         x_px, y_px = (fraction[here] * [width, height]).T
         found[name] = Positions(x_px, y_px, np.ones(len(x_px)), shape_px=(height, width))
     return found
+
+
+def read_exposures(path: Path, data: bytes) -> list[Exposure]:
+    """Read the micrographs in a cryoSPARC cs file of exposures.
+
+    Raises
+    ------
+    CoordinatesError
+        The file is not a numpy array of records, or has no exposures.
+    """
+    blob = "micrograph_blob/path"
+    table = _records(path, data, ("uid", blob), "Use exposures_accepted.cs or a similar file.")
+    return [Exposure(int(row["uid"]), _text(row[blob])) for row in table]
+
+
+def _records(path: Path, data: bytes, wanted: Sequence[str], remedy: str) -> NDArray[np.void]:
+    """Return the records of a cs file that has these fields. Raises CoordinatesError."""
+    try:
+        table = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
+        raise CoordinatesError(
+            f"{path} is not a readable cs file: {error}",
+            "Export the particles from cryoSPARC again (Actions, Export), or as STAR.",
+        ) from error
+    names = getattr(getattr(table, "dtype", None), "names", None) or ()
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise CoordinatesError(f"{path} lacks {', '.join(missing)}", remedy)
+    records: NDArray[np.void] = table
+    return records
 
 
 def _text(value: object) -> str:

@@ -5,23 +5,34 @@ RELION recognizes ``data_`` and ``loop_`` anywhere in a line, even in a comment,
 block of the list by its name, and ends it at an empty line. A second block of the list names the
 model that made the coordinates of each micrograph.
 
+RELION cuts off what is behind the point of a coordinate, so whole pixels are written, and it turns
+the rows of a TIFF over when it reads one.
+
 When reading, ``rlnOriginXAngst`` of RELION 3.1 and later is applied where the pixel size is known;
 ``rlnOriginX`` of earlier versions, in pixels, is not.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
 from livepick import __version__
+from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.positions import Positions, finite_numbers, positions_in_table
 from livepick.core.formats.star import Table, star_file, star_tables, star_word, table_with
-from livepick.core.imaging.picks import Picks
 from livepick.errors import CoordinatesError
 
-__all__ = ["MODELS_BLOCK", "ListEntry", "coordinates_star", "list_star", "read_star"]
+__all__ = [
+    "MODELS_BLOCK",
+    "ListEntry",
+    "coordinates_star",
+    "list_star",
+    "particles_star",
+    "read_star",
+    "suffix_star",
+]
 
 MODELS_BLOCK = "livepick_micrographs"
 """Name of the block of the list that names the model of each micrograph."""
@@ -40,8 +51,8 @@ _PSI_DEGREES = 0.0
 class ListEntry:
     """A micrograph in a session's list."""
 
-    micrograph: Path
-    coordinates: Path
+    micrograph: PurePath
+    coordinates: PurePath
     model_version: int
     model_kind: str
 
@@ -76,15 +87,10 @@ def _pixel_size(path: Path, tables: list[Table]) -> float | None:
     return None
 
 
-def coordinates_star(picks: Picks, *, version: int, kind: str) -> bytes:
+def coordinates_star(micrograph: PickedMicrograph) -> bytes:
     """Return the coordinates file of one micrograph, with the columns of RELION's own pickers.
 
-    Parameters
-    ----------
-    picks
-        Picks above the threshold. If there are none, the file has no rows.
-    version, kind
-        Version and kind of the model that made them.
+    The coordinates are whole pixels, and the rows of a TIFF are turned over.
     """
     rows = [
         [
@@ -94,12 +100,50 @@ def coordinates_star(picks: Picks, *, version: int, kind: str) -> bytes:
             f"{_CLASS_NUMBER:12d}",
             f"{_PSI_DEGREES:12.6f}",
         ]
-        for x, y, score in zip(
-            picks.x_px.tolist(), picks.y_px.tolist(), picks.score.tolist(), strict=True
+        for (x, y), score in zip(
+            micrograph.whole_xy(turned=True).tolist(), micrograph.picks.score.tolist(), strict=True
         )
     ]
     table = Table([_X, _Y, _SCORE, "rlnClassNumber", "rlnAnglePsi"], rows)
-    return star_file([table], comment=f"livepick {__version__}: picks of model {version} ({kind})")
+    return star_file([table], comment=_comment(micrograph))
+
+
+def particles_star(micrograph: PickedMicrograph, *, turned: bool) -> bytes:
+    """Return a file of particles that names their micrograph, as Warp and cryoSPARC read it.
+
+    Parameters
+    ----------
+    micrograph
+        The micrograph and its picks.
+    turned
+        True for a program that turns the rows of a TIFF over.
+    """
+    name = star_word(micrograph.path.name)
+    scores = micrograph.picks.score.tolist()
+    rows = [
+        [name, f"{x:.6f}", f"{y:.6f}", f"{score:.6f}"]
+        for (x, y), score in zip(micrograph.whole_xy(turned=turned).tolist(), scores, strict=True)
+    ]
+    table = Table(["rlnMicrographName", _X, _Y, _SCORE], rows, "particles")
+    return star_file([table], comment=_comment(micrograph))
+
+
+def _comment(micrograph: PickedMicrograph) -> str:
+    return (
+        f"livepick {__version__}: picks of model {micrograph.model_version}"
+        f" ({micrograph.model_kind})"
+    )
+
+
+def suffix_star(micrographs_star: str) -> bytes:
+    """Return ``coords_suffix_NAME.star``, by which RELION 3.1 knows a folder of coordinates.
+
+    Parameters
+    ----------
+    micrographs_star
+        The list of micrographs that the coordinates are for.
+    """
+    return f"{micrographs_star}\n".encode()
 
 
 def list_star(entries: Sequence[ListEntry]) -> bytes:

@@ -1,0 +1,106 @@
+"""The session's picks for cryoSPARC: one cs file with all particles, and its group file.
+
+cryoSPARC imports ``picks.csg`` (*Import Result Group*). The files are regenerated from the ledger.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from livepick import __version__
+from livepick.core.formats.cryosparc_cs import Exposure, read_exposures, write_cs, write_csg
+from livepick.core.formats.name_matching import plain_name
+from livepick.errors import ConfigError, CoordinatesError
+from livepick.ledger.reader import LedgerReader
+from livepick.picking.output_tree import write_if_different
+
+__all__ = ["FOLDER", "CryosparcFiles", "known_exposures"]
+
+FOLDER = "cryosparc"
+CS, CSG = "picks.cs", "picks.csg"
+
+
+def known_exposures(path: Path | None) -> dict[str, Exposure]:
+    """Return the exposures in a cs file, by the plain name of the micrograph.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or has no exposures.
+    """
+    if path is None:
+        return {}
+    try:
+        exposures = read_exposures(path, path.read_bytes())
+    except (OSError, CoordinatesError) as error:
+        raise ConfigError(
+            f"output.cryosparc.exposures is {path}, which cannot be used: {error}",
+            "Give it the exposures.cs of a cryoSPARC job, or leave it out.",
+        ) from error
+    return {plain_name(Path(one.path).stem): one for one in exposures}
+
+
+class CryosparcFiles:
+    """The particles of a session as a cs file.
+
+    Parameters
+    ----------
+    directory
+        Output folder; its sub-folder ``cryosparc`` is created when the first file is written.
+    diameter_angstrom
+        Function that returns the diameter of the particle.
+    min_distance_fraction
+        Closest distance of two picks as a fraction of the diameter.
+    exposures
+        Exposures that cryoSPARC knows, by the plain name of the micrograph.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        diameter_angstrom: Callable[[], float],
+        min_distance_fraction: float,
+        exposures: Mapping[str, Exposure] | None = None,
+    ) -> None:
+        self._directory = directory / FOLDER
+        self._diameter_angstrom = diameter_angstrom
+        self._min_distance_fraction = min_distance_fraction
+        self._exposures = exposures or {}
+
+    def write(self, ledger: LedgerReader) -> bool:
+        """Write the files if the picks differ from those in them; return True if they did.
+
+        Raises
+        ------
+        OutputError
+            Writing to the folder failed; a later try may succeed.
+        """
+        diameter_angstrom = self._diameter_angstrom()
+        micrographs, known = [], []
+        for entry in ledger.visible():
+            candidates = ledger.candidates(entry.id)
+            if candidates is None:
+                continue
+            micrograph = entry.micrograph(candidates, diameter_angstrom)
+            exposure = self._exposures.get(plain_name(entry.relative.stem))
+            if exposure is not None:
+                micrograph = dataclasses.replace(micrograph, path=Path(exposure.path))
+            known.append(exposure)
+            micrographs.append(micrograph)
+        data = write_cs(
+            micrographs,
+            uids=[None if one is None else one.uid for one in known],
+            min_distance_angstrom=self._min_distance_fraction * diameter_angstrom,
+        )
+        if not write_if_different(self._directory / CS, data):
+            return False
+        group = write_csg(
+            CS,
+            count=sum(len(one.picks) for one in micrographs),
+            created=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
+            version=__version__,
+        )
+        write_if_different(self._directory / CSG, group)
+        return True

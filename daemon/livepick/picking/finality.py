@@ -1,0 +1,57 @@
+"""Final picks: those of a trained model, and all others once no training is to come.
+
+RELION's Extract job never reads a micrograph twice, so a RELION project gets only final picks,
+unless the config says otherwise. Picks of the blob picker are final if the last training has failed
+or its model was kept aside, and if they are never picked again (``picking.repick: none``). An edit
+of the config that starts another training does not take back what has been published.
+"""
+
+import time
+from collections.abc import Callable
+
+from livepick.ledger.reader import LedgerReader
+
+__all__ = ["Finality"]
+
+LOOK_SECONDS = 5.0
+"""Shortest interval between two queries of the ledger."""
+
+PROVISIONAL = "blob"
+"""Kind of the model whose picks a trained model replaces."""
+
+
+class Finality:
+    """Tells whether picks are final. For the dispatch thread only.
+
+    Parameters
+    ----------
+    ledger
+        Source of the training runs.
+    repicks
+        Function that returns True if a new model picks micrographs again.
+    """
+
+    def __init__(self, ledger: LedgerReader, repicks: Callable[[], bool]) -> None:
+        self._ledger = ledger
+        self._repicks = repicks
+        self._no_better_to_come = False
+        self._asked_at = float("-inf")
+
+    def is_final(self, kind: str) -> bool:
+        """Return True if the picks of a kind of model are final."""
+        return kind != PROVISIONAL or self._no_better_to_come
+
+    def has_come(self) -> bool:
+        """Return True if provisional picks have become final since the last call."""
+        if time.monotonic() - self._asked_at < LOOK_SECONDS:
+            return False
+        self._asked_at = time.monotonic()
+        before, self._no_better_to_come = self._no_better_to_come, self._is_over()
+        return self._no_better_to_come and not before
+
+    def _is_over(self) -> bool:
+        if not self._repicks():
+            return True
+        runs = self._ledger.runs()
+        latest = max(runs, key=lambda run: run.version, default=None)
+        return latest is not None and latest.state in ("failed", "kept_aside")

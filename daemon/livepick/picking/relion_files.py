@@ -1,0 +1,127 @@
+"""Coordinates files for RELION: one for each micrograph, and the session's lists of them.
+
+``MICROGRAPH_autopick.star`` is the name that RELION's own pickers use. RELION 4 and later read the
+list ``autopick.star``; RELION 3.1 derives the place of each file from the name of the micrograph,
+and knows the folder by ``coords_suffix_autopick.star``.
+"""
+
+import os
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path, PurePath
+
+from livepick.core.formats.picked_micrograph import PickedMicrograph
+from livepick.core.formats.relion_star import ListEntry, coordinates_star, list_star, suffix_star
+from livepick.ledger.rows import Visible
+from livepick.picking.output_tree import (
+    Branches,
+    remove_file,
+    sweep,
+    write_file,
+    write_if_different,
+)
+from livepick.picking.relion_project import RelionProject, after_job
+
+__all__ = ["LIST", "MICROGRAPHS", "SUFFIX", "SUFFIX_LIST", "RelionFiles"]
+
+SUFFIX = "_autopick.star"
+"""File name suffix by which RELION finds the coordinates of a micrograph."""
+
+LIST = "autopick.star"
+"""Name of the session's list of coordinates files."""
+
+SUFFIX_LIST = "coords_suffix_autopick.star"
+"""Name of the file by which RELION 3.1 knows a folder of coordinates."""
+
+MICROGRAPHS = "micrographs.star"
+"""Name of the list of micrographs that livepick writes."""
+
+
+def _all_are_final(kind: str) -> bool:
+    del kind
+    return True
+
+
+class RelionFiles:
+    """The coordinates files of a session for RELION.
+
+    Parameters
+    ----------
+    directory
+        Output folder; used without a project.
+    branches
+        Sub-folders of the watched folders; used without a project.
+    project
+        RELION project that takes the coordinates. None: names are absolute paths.
+    verdicts
+        Quality verdicts of the micrographs in the list.
+    micrographs_star
+        List of micrographs in the project that the coordinates are for.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        branches: Branches,
+        *,
+        project: RelionProject | None = None,
+        verdicts: Collection[str] = ("good", "doubtful", "bad"),
+        micrographs_star: str | None = None,
+    ) -> None:
+        self.directory = directory if project is None else project.job_folder
+        self._branches = branches
+        self._project = project
+        self._verdicts = verdicts
+        self._micrographs_star = micrographs_star
+        self._is_final: Callable[[str], bool] = _all_are_final
+
+    def publish_if(self, is_final: Callable[[str], bool]) -> None:
+        """Write only the picks of those kinds of models for which the function returns True."""
+        self._is_final = is_final
+
+    def place(self, root: Path, relative: Path) -> Path:
+        """Return the path of a micrograph's coordinates file. Raises MicrographError."""
+        mirrored = self._branches.place(root, relative)
+        name = None if self._project is None else self._project.name(root / relative)
+        if name is not None:
+            mirrored = Path(after_job(name).with_suffix(""))
+        return self.directory / mirrored.parent / f"{mirrored.name}{SUFFIX}"
+
+    def write(self, root: Path, relative: Path, micrograph: PickedMicrograph) -> None:
+        """Write or replace the coordinates of a micrograph. Raises as ``write_file``."""
+        if self._is_final(micrograph.model_kind):
+            write_file(self.place(root, relative), coordinates_star(micrograph))
+
+    def remove(self, root: Path, relative: Path) -> None:
+        """Remove the coordinates of a micrograph, if there are any. Raises OutputError."""
+        remove_file(self.place(root, relative))
+
+    def is_missing(self, entry: Visible) -> bool:
+        """Return True if the coordinates file of a micrograph should exist and does not."""
+        if not self._is_final(entry.model_kind):
+            return False
+        return not os.path.lexists(self.place(entry.root, entry.relative))
+
+    def write_list(self, entries: Iterable[Visible]) -> bool:
+        """Write the session's lists if they differ; return True if one did. Raises OutputError."""
+        listed = [
+            self._entry(entry)
+            for entry in entries
+            if entry.verdict in self._verdicts and self._is_final(entry.model_kind)
+        ]
+        changed = write_if_different(self.directory / LIST, list_star(listed))
+        if self._project is not None:
+            names = self._micrographs_star or str(self._project.job / MICROGRAPHS)
+            changed |= write_if_different(self.directory / SUFFIX_LIST, suffix_star(names))
+        return changed
+
+    def _entry(self, entry: Visible) -> ListEntry:
+        micrograph: PurePath = entry.root / entry.relative
+        coordinates: PurePath = self.place(entry.root, entry.relative)
+        if self._project is not None:
+            micrograph = self._project.name(entry.root / entry.relative) or micrograph
+            coordinates = coordinates.relative_to(self._project.folder)
+        return ListEntry(micrograph, coordinates, entry.model_version, entry.model_kind)
+
+    def sweep(self) -> int:
+        """Remove unfinished files left behind by a killed service; return how many."""
+        return sweep(self.directory)
