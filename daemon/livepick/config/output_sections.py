@@ -78,15 +78,25 @@ class RelionOutput(Section):
 
     @field_validator("job")
     @classmethod
-    def _below_project(cls, job: str) -> str:
+    def _is_below_project(cls, job: str) -> str:
         """Refuse a folder outside the project."""
-        path = PurePosixPath(job)
-        if path.is_absolute() or ".." in path.parts or not job.isprintable() or '"' in job:
+        if not _is_below(job):
             raise contradiction(
-                f"output.relion.job is {job!r}; it must be a folder below the project, such as "
-                "External/livepick"
+                f"{{name}} is {job!r}; it must be a folder below the project, such as"
+                " External/livepick"
             )
-        return str(path)
+        return str(PurePosixPath(job))
+
+    @field_validator("micrographs_star")
+    @classmethod
+    def _is_in_project(cls, place: str | None) -> str | None:
+        """Refuse a list outside the project: RELION's paths are relative to the project."""
+        if place is not None and not _is_below(place):
+            raise contradiction(
+                f"{{name}} is {place!r}; it must be a path below the project, such as"
+                " CtfFind/job003/micrographs_ctf.star"
+            )
+        return place
 
     @property
     def publishes_all(self) -> bool:
@@ -108,6 +118,13 @@ class CryosparcOutput(Section):
     exposures: Folder | None = Field(default=None, json_schema_extra=RESTART)
     """CryoSPARC's cs file of the exposures, which gives the number and the path of each micrograph.
     None: the number before the first ``_`` of the micrograph's name, if there is one."""
+
+
+def _is_below(path: str) -> bool:
+    """Return True if a path is relative, goes down only, and fits into a STAR file."""
+    place = PurePosixPath(path)
+    below = bool(place.parts) and not place.is_absolute() and ".." not in place.parts
+    return below and path.isprintable() and '"' not in path
 
 
 class Output(Section):

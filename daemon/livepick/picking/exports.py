@@ -41,7 +41,7 @@ def make_outputs(
     Raises
     ------
     ConfigError
-        The RELION project or cryoSPARC's exposures are not what the config says.
+        The RELION project or cryoSPARC's exposures are not as the config says.
     """
     output = config().output
     branches = Branches(roots)
@@ -63,12 +63,15 @@ def make_outputs(
                 exposures=known_exposures(output.cryosparc.exposures),
             )
         )
+    rechecks = [] if output.relion.publishes_all else [finality.has_come]
+    if project is not None:
+        rechecks.append(project.names_changed)
     return Outputs(
         _exports(output, branches, project, finality),
         ledger,
         failed,
         diameter_angstrom=diameter_angstrom,
-        finality=None if output.relion.publishes_all else finality,
+        rechecks=rechecks,
         tables=tables,
     )
 

@@ -133,7 +133,7 @@ class MicrographTable:
 
     def _name(self, row: Measured) -> str:
         path = row.root / row.relative
-        return str((self._project and self._project.name(path)) or path)
+        return (self._project and self._project.name(path)) or str(path)
 
 
 def _cells(row: Measured, *, ctf: bool) -> list[str]:

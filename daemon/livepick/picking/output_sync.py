@@ -20,7 +20,6 @@ from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.errors import OutputError
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Claim, Visible
-from livepick.picking.finality import Finality
 
 __all__ = ["Export", "Outputs", "SessionTable"]
 
@@ -83,8 +82,9 @@ class Outputs:
         Called when writing to the folder fails.
     diameter_angstrom
         Function that returns the diameter of the particle.
-    finality
-        Tells whether better picks are to come, for exports that publish only final picks.
+    rechecks
+        Functions that return True if files that should exist may be other ones than before: picks
+        have become final, or RELION has given other names to micrographs.
     tables
         Files about the session as a whole.
     """
@@ -96,11 +96,11 @@ class Outputs:
         failed: Callable[[], None],
         *,
         diameter_angstrom: Callable[[], float],
-        finality: Finality | None = None,
+        rechecks: Sequence[Callable[[], bool]] = (),
         tables: Sequence[SessionTable] = (),
     ) -> None:
         self._diameter_angstrom = diameter_angstrom
-        self._finality = finality
+        self._rechecks = rechecks
         self._tables = tables
         self._tables_due = True
         self._tabled_at = float("-inf")
@@ -187,7 +187,7 @@ class Outputs:
         if self.waiting and not now:
             return
         try:
-            self._publish_withheld()
+            self._check_again()
             self._restore()
             self._remove_unwanted()
             since = time.monotonic() - self._listed_at
@@ -211,11 +211,11 @@ class Outputs:
         """True if there are files left to check and the retry delay is not running."""
         return bool(self._unchecked) and not self.waiting
 
-    def _publish_withheld(self) -> None:
-        """Schedule the writing of picks that were withheld until no better ones are to come."""
-        if self._finality is not None and self._finality.has_come():
-            self._unchecked.extend(self._ledger.visible())
-            self._list_due = True
+    def _check_again(self) -> None:
+        """Schedule a check of all files if other ones than before should exist."""
+        if any(due() for due in self._rechecks):
+            self._unchecked = deque(self._ledger.visible())
+            self._list_due = self._tables_due = True
 
     def _restore(self) -> None:
         for _ in range(min(BATCH, len(self._unchecked))):

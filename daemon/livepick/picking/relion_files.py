@@ -7,7 +7,7 @@ and knows the folder by ``coords_suffix_autopick.star``.
 
 import os
 from collections.abc import Callable, Collection, Iterable
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.relion_star import ListEntry, coordinates_star, list_star, suffix_star
@@ -115,12 +115,12 @@ class RelionFiles:
         return changed
 
     def _entry(self, entry: Visible) -> ListEntry:
-        micrograph: PurePath = entry.root / entry.relative
-        coordinates: PurePath = self.place(entry.root, entry.relative)
+        micrograph = entry.root / entry.relative
+        name, coordinates = str(micrograph), self.place(entry.root, entry.relative)
         if self._project is not None:
-            micrograph = self._project.name(entry.root / entry.relative) or micrograph
+            name = self._project.name(micrograph) or name
             coordinates = coordinates.relative_to(self._project.folder)
-        return ListEntry(micrograph, coordinates, entry.model_version, entry.model_kind)
+        return ListEntry(name, coordinates, entry.model_version, entry.model_kind)
 
     def sweep(self) -> int:
         """Remove unfinished files left behind by a killed service; return how many."""

@@ -5,11 +5,15 @@ the project folder. So a micrograph has the name that ``micrographs_star`` gives
 else its path below the project. The folder of coordinates mirrors the name without everything up to
 the first ``/jobNNN/``, as RELION's own pickers do: ``MotionCorr/job002/Movies/x.mrc`` becomes
 ``Movies/x_autopick.star``.
+
+RELION rewrites ``micrographs_star`` in place while the session runs, so it is read again, and names
+that it once had are kept. A list that cannot be read does not stop the service.
 """
 
-import contextlib
+import logging
 import os
 import re
+import time
 from pathlib import Path, PurePosixPath
 
 from livepick.config.output_sections import Output
@@ -21,7 +25,18 @@ __all__ = ["PIPELINE", "RelionProject", "after_job", "find_project", "relion_pro
 PIPELINE = "default_pipeline.star"
 """File by which the folder of a RELION project is known."""
 
-_JOB = re.compile(r"^.*?/job\d{3}[^/]*/")
+LOOK_SECONDS = 5.0
+"""Shortest interval between two looks at the list of micrographs."""
+
+OWN_MARK = "# livepick "
+"""Text that the lists written by livepick contain, and those of RELION do not."""
+
+JOB_FILES = ("job.star", "run.job", "note.txt")
+"""Files that RELION writes to the folder of a job."""
+
+_JOB = re.compile(r"^(?:.*?/)?job\d{3}[^/]*/")
+
+_log = logging.getLogger(__name__)
 
 
 def relion_project(output: Output) -> "RelionProject | None":
@@ -30,7 +45,7 @@ def relion_project(output: Output) -> "RelionProject | None":
     Raises
     ------
     ConfigError
-        The project or its list of micrographs is not what the config says.
+        The folder is not that of a project, or the coordinates would be written to another job.
     """
     settings = output.relion
     project = settings.project or find_project(output.directory)
@@ -39,32 +54,52 @@ def relion_project(output: Output) -> "RelionProject | None":
             raise ConfigError(
                 f"output.relion.micrographs_star is {settings.micrographs_star}, but no RELION"
                 f" project is known: no folder above {output.directory} has a {PIPELINE}",
-                "Give output.relion.project the folder of the project.",
+                "Set output.relion.project to the folder of the project.",
             )
         return None
-    if not project.is_dir():
+    if not (project / PIPELINE).is_file():
         raise ConfigError(
-            f"output.relion.project is {project}, which is not a folder",
-            f"Give it the folder of a RELION project, which has a {PIPELINE}.",
+            f"output.relion.project is {project}, which is not a RELION project:"
+            f" it has no {PIPELINE}",
+            "Set it to the folder in which RELION is started; RELION writes this file at its first"
+            " start.",
         )
     job = Path(settings.job) if settings.project else output.directory.relative_to(project)
     found = RelionProject(project, job, settings.micrographs_star)
-    found.read_names()
+    _refuse_job_of_relion(found.job_folder)
     return found
+
+
+def _refuse_job_of_relion(folder: Path) -> None:
+    """Raise ConfigError if a folder is that of a job whose files livepick would overwrite."""
+    present = next((name for name in JOB_FILES if (folder / name).exists()), None)
+    if present is None:
+        return
+    try:
+        ours = OWN_MARK in (folder / "autopick.star").read_text(errors="replace")[:1000]
+    except OSError:
+        ours = False
+    if not ours:
+        raise ConfigError(
+            f"{folder} is the folder of a RELION job: it has a {present}; livepick would write its"
+            " coordinates between the files of that job",
+            "Choose a folder of its own below the project, such as External/livepick; to pick"
+            " inside a RELION job, use livepick relion-job.",
+        )
 
 
 def find_project(place: Path) -> Path | None:
     """Return the nearest folder above ``place`` that is a RELION project; None if there is none."""
-    return next((one for one in (place, *place.parents) if (one / PIPELINE).is_file()), None)
+    return next((one for one in place.parents if (one / PIPELINE).is_file()), None)
 
 
-def after_job(name: PurePosixPath) -> PurePosixPath:
+def after_job(name: str) -> PurePosixPath:
     """Return a name without everything through its first ``/jobNNN/``, as RELION does."""
-    return PurePosixPath(_JOB.sub("", str(name), count=1))
+    return PurePosixPath(_JOB.sub("", name, count=1))
 
 
 class RelionProject:
-    """A RELION project.
+    """A RELION project. For one thread.
 
     Parameters
     ----------
@@ -80,32 +115,33 @@ class RelionProject:
         self.folder = folder
         self.job = job
         self._list = None if micrographs_star is None else folder / micrographs_star
+        self._looked_at = float("-inf")
         self._list_changed_ns = 0
-        self._names: dict[Path, str] = {}
+        self._fault = ""
+        self._listed: dict[Path, str] = {}
+        self._known: dict[Path, str | None] = {}
+        self._names_changed = False
 
     @property
     def job_folder(self) -> Path:
         """Folder of the coordinates."""
         return self.folder / self.job
 
-    def name(self, micrograph: Path) -> PurePosixPath | None:
+    def name(self, micrograph: Path) -> str | None:
         """Return the name of a micrograph in the project; None if it has none."""
-        real = Path(os.path.realpath(micrograph))
-        if self._list is not None and real not in self._names:
-            with contextlib.suppress(ConfigError):  # reported at the start; RELION rewrites it
-                self.read_names()
-        if real in self._names:
-            return PurePosixPath(self._names[real])
-        for file, folder in (
-            (micrograph, self.folder),
-            (real, Path(os.path.realpath(self.folder))),
-        ):
-            if file.is_relative_to(folder):
-                return PurePosixPath(file.relative_to(folder))
-        return None
+        self._look()
+        if micrograph not in self._known:
+            self._known[micrograph] = self._find(micrograph)
+        return self._known[micrograph]
+
+    def names_changed(self) -> bool:
+        """Return True if a micrograph may have got another name since the last call."""
+        self._look()
+        changed, self._names_changed = self._names_changed, False
+        return changed
 
     def read_names(self) -> None:
-        """Read the names in the list of micrographs, unless it is as before.
+        """Read the names in the list of micrographs, unless the file is as before.
 
         Raises
         ------
@@ -114,7 +150,9 @@ class RelionProject:
         """
         if self._list is None:
             return
-        remedy = "Give it RELION's list of micrographs, as CtfFind/job003/micrographs_ctf.star."
+        remedy = (
+            "Set it to RELION's list of micrographs, such as CtfFind/job003/micrographs_ctf.star."
+        )
         try:
             changed_ns = self._list.stat().st_mtime_ns
             if changed_ns == self._list_changed_ns:
@@ -122,7 +160,8 @@ class RelionProject:
             tables = star_tables(self._list.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"output.relion.micrographs_star is {self._list}, which cannot be read: {error}",
+                f"output.relion.micrographs_star is {self._list}, which cannot be read:"
+                f" {error.strerror if isinstance(error, OSError) else error}",
                 remedy,
             ) from error
         names = [name for table in tables for name in table.column("rlnMicrographName") or []]
@@ -132,5 +171,39 @@ class RelionProject:
                 " it has no column rlnMicrographName, or no rows",
                 remedy,
             )
-        self._names = {Path(os.path.realpath(self.folder / name)): name for name in names}
         self._list_changed_ns = changed_ns
+        listed = {Path(os.path.realpath(self.folder / name)): name for name in names}
+        if listed.items() <= self._listed.items():
+            return
+        self._listed |= listed
+        self._known.clear()
+        self._names_changed = True
+
+    def _look(self) -> None:
+        """Read the list again if it is time to; log a fault once."""
+        if self._list is None or time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        try:
+            self.read_names()
+        except ConfigError as error:
+            if error.what != self._fault:
+                _log.warning(
+                    "%s; until then, RELION gets the paths of the micrographs below the project",
+                    error.what,
+                )
+            self._fault = error.what
+        else:
+            self._fault = ""
+
+    def _find(self, micrograph: Path) -> str | None:
+        real = Path(os.path.realpath(micrograph))
+        if real in self._listed:
+            return self._listed[real]
+        for file, folder in (
+            (micrograph, self.folder),
+            (real, Path(os.path.realpath(self.folder))),
+        ):
+            if file.is_relative_to(folder):
+                return str(file.relative_to(folder))
+        return None

@@ -51,7 +51,9 @@ _PSI_DEGREES = 0.0
 class ListEntry:
     """A micrograph in a session's list."""
 
-    micrograph: PurePath
+    micrograph: str
+    """Name of the micrograph; RELION compares it by its exact text."""
+
     coordinates: PurePath
     model_version: int
     model_kind: str
@@ -148,7 +150,7 @@ def suffix_star(micrographs_star: str) -> bytes:
 
 def list_star(entries: Sequence[ListEntry]) -> bytes:
     """Return the list of a session's coordinates files."""
-    names = [star_word(str(entry.micrograph)) for entry in entries]
+    names = [star_word(entry.micrograph) for entry in entries]
     places = Table(
         ["rlnMicrographName", "rlnMicrographCoordinates"],
         [
