@@ -15,11 +15,12 @@ from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking import engine as engines
-from livepick.picking.coordinate_files import CoordinateFiles
 from livepick.picking.dispatch import Dispatch
 from livepick.picking.micrograph_table import MicrographTable
 from livepick.picking.model_in_use import CurrentModel
 from livepick.picking.output_sync import Outputs
+from livepick.picking.output_tree import Branches
+from livepick.picking.relion_files import RelionFiles
 
 ROOT = Path("/data/avg")
 V1, V2 = FileVersion(100, 1, 7), FileVersion(200, 2, 7)
@@ -96,12 +97,13 @@ class Session:
         self.inbox = Inbox()
         self.ledger = LedgerWriter(Database.writable(folder / LEDGER))
         self.out = folder / "out"
-        self.star = CoordinateFiles(self.out, [ROOT])
+        self.star = RelionFiles(self.out, Branches([ROOT]))
         self.instruments = Recorder()
         self.outputs = Outputs(
             [self.star],
             self.ledger.reader,
             self.instruments.output_failed,
+            diameter_angstrom=lambda: 150.0,
             tables=[MicrographTable(self.out)] if tables else [],
         )
         self.error = None

@@ -172,7 +172,7 @@ def _quality_star(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> byte
 
 def _star_row(row: Sequence[str]) -> list[str]:
     *words, reason = row
-    return [*(star_word(word) or "nan" for word in words), f'"{reason or _NO_REASON}"']
+    return [*(star_word(word or "nan") for word in words), f'"{reason or _NO_REASON}"']
 
 
 def _label(column: str) -> str:

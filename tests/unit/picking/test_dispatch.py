@@ -12,7 +12,7 @@ from livepick.ledger.inbox import CtfFound, RunChanged
 from livepick.ledger.rows import Counts
 from livepick.picking import dispatch as dispatch_module
 from livepick.picking import engine as engines
-from livepick.picking.micrograph_table import CSV, STAR
+from livepick.picking.micrograph_table import CSV, QUALITY
 
 
 def test_micrographs_that_land_are_picked(session):
@@ -33,13 +33,13 @@ def test_table_of_figures_follows_the_ledger(session):
     live = session(tables=True).land("a.mrc", "b.mrc").start()
     live.until_counts(picked=2)
     live.stop()
-    first = (live.out / STAR).read_bytes()
+    first = (live.out / QUALITY).read_bytes()
     assert len((live.out / CSV).read_text().splitlines()) == 3
-    (live.out / STAR).unlink()
+    (live.out / QUALITY).unlink()
 
     again = session(tables=True).start()
-    again.until((again.out / STAR).exists)
-    assert (again.out / STAR).read_bytes() == first
+    again.until((again.out / QUALITY).exists)
+    assert (again.out / QUALITY).read_bytes() == first
 
 
 def test_ctf_found_after_picking_is_in_the_table(session):
@@ -53,7 +53,7 @@ def test_ctf_found_after_picking_is_in_the_table(session):
     live.stop()
 
     assert live.instruments.calls["ctf_found"] == 1
-    assert "rlnDefocusU" in (live.out / STAR).read_text()
+    assert "rlnDefocusU" in (live.out / QUALITY).read_text()
     assert "4.5" in (live.out / CSV).read_text()
 
 

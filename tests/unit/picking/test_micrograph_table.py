@@ -1,4 +1,4 @@
-"""The session's table of figures, as other programs read it."""
+"""The session's micrographs and their figures, as other programs read them."""
 
 import csv
 import math
@@ -7,19 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import starfile
+from picked_micrographs import LedgerOf, measured
 
+from livepick.config.output_sections import Optics
 from livepick.errors import OutputError
-from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES
-from livepick.ledger.rows import Measured
-from livepick.picking.micrograph_table import CSV, STAR, MicrographTable
+from livepick.picking.micrograph_table import CSV, GOOD, QUALITY, MicrographTable
+from livepick.picking.relion_files import MICROGRAPHS
+from livepick.picking.relion_project import RelionProject
 
-ROOT = Path("/data/avg")
-NO_CTF = (None,) * len(CTF_FIGURES)
+CTF = (12000.0, 11500.0, 30.0, 4.5)
 
 
-def measured(relative="a.mrc", *, contrast=4.25, ctf=NO_CTF, verdict="good", reason=""):
-    figures = tuple(contrast if name == "contrast" else None for name in QUALITY_FIGURES)
-    return Measured(ROOT, Path(relative), 12, 0.5, 3, "trained", figures, ctf, verdict, reason)
+def write(table, *rows):
+    return table.write(LedgerOf(measured=rows))
+
+
+def blocks(path):
+    return starfile.read(path, always_dict=True)
 
 
 def test_star_and_csv_have_the_same_values(tmp_path):
@@ -28,9 +32,9 @@ def test_star_and_csv_have_the_same_values(tmp_path):
         measured("grid 1/a.mrc"),
         measured("b.mrc", contrast=1.0, verdict="bad", reason="hardly more (1.0; bad up to 1.2)"),
     ]
-    assert MicrographTable(tmp_path).write(rows)
+    assert write(MicrographTable(tmp_path), *rows)
 
-    block = starfile.read(tmp_path / STAR, always_dict=True)["micrographs"]
+    block = blocks(tmp_path / QUALITY)["micrographs"]
     with (tmp_path / CSV).open() as file:
         table = list(csv.DictReader(file))
     assert list(block["rlnMicrographName"]) == [row["micrograph"] for row in table]
@@ -44,29 +48,112 @@ def test_star_and_csv_have_the_same_values(tmp_path):
     assert table[0]["ice_ring"] == ""
 
 
-def test_ctf_columns_appear_once_a_ctf_is_known(tmp_path):
+def test_ctf_columns_of_figures_appear_once_a_ctf_is_known(tmp_path):
     """Before that they are absent, never zero."""
     table = MicrographTable(tmp_path)
-    table.write([measured()])
-    assert "rlnDefocusU" not in starfile.read(tmp_path / STAR, always_dict=True)["micrographs"]
+    write(table, measured())
+    assert "rlnDefocusU" not in blocks(tmp_path / QUALITY)["micrographs"]
 
-    table.write([measured(), measured("b.mrc", ctf=(12000.0, 11500.0, 30.0, 4.5))])
-    block = starfile.read(tmp_path / STAR, always_dict=True)["micrographs"]
+    write(table, measured(), measured("b.mrc", ctf=CTF))
+    block = blocks(tmp_path / QUALITY)["micrographs"]
     assert np.isnan(block["rlnDefocusU"][0])
     assert block["rlnDefocusU"][1] == 12000
     assert block["rlnCtfMaxResolution"][1] == 4.5
 
 
-def test_unchanged_table_is_not_written_again(tmp_path):
-    """A table without rows is written too."""
+def test_unchanged_tables_are_not_written_again(tmp_path):
+    """Tables without rows are written too."""
     table = MicrographTable(tmp_path / "out")
-    assert table.write([])
-    assert not table.write([])
-    assert len(starfile.read(tmp_path / "out" / STAR, always_dict=True)["micrographs"]) == 0
+    assert write(table)
+    assert not write(table)
+    assert len(blocks(tmp_path / "out" / QUALITY)["micrographs"]) == 0
+    assert [len(block) for block in blocks(tmp_path / "out" / MICROGRAPHS).values()] == [0, 0]
 
 
 def test_failed_write_is_an_output_error(tmp_path):
     """An OutputError is retried."""
     (tmp_path / "out").write_text("a file in the way")
     with pytest.raises(OutputError, match=r"micrographs\.star"):
-        MicrographTable(tmp_path / "out").write([measured()])
+        write(MicrographTable(tmp_path / "out"), measured())
+
+
+def test_lists_have_the_optics_that_relion_needs(tmp_path):
+    """RELION 3.1 and later refuse a list without them."""
+    optics = Optics(voltage_kv=200, spherical_aberration_mm=1.4, amplitude_contrast=0.07)
+    write(MicrographTable(tmp_path, optics=optics), measured("a.mrc"), measured("b.mrc"))
+
+    for name in (MICROGRAPHS, GOOD):
+        found = blocks(tmp_path / name)
+        assert list(found) == ["optics", "micrographs"]
+        assert found["optics"].to_dict("records") == [
+            {
+                "rlnOpticsGroupName": "opticsGroup1",
+                "rlnOpticsGroup": 1,
+                "rlnMicrographOriginalPixelSize": 1.5,
+                "rlnMicrographPixelSize": 1.5,
+                "rlnVoltage": 200,
+                "rlnSphericalAberration": 1.4,
+                "rlnAmplitudeContrast": 0.07,
+            }
+        ]
+        assert found["micrographs"].to_dict("records") == [
+            {"rlnMicrographName": "/data/avg/a.mrc", "rlnOpticsGroup": 1},
+            {"rlnMicrographName": "/data/avg/b.mrc", "rlnOpticsGroup": 1},
+        ]
+        assert not any("livepick" in column for column in found["micrographs"])
+
+
+def test_each_pixel_size_has_an_optics_group(tmp_path):
+    """The groups are counted from 1; a list has only those of its micrographs."""
+    write(
+        MicrographTable(tmp_path),
+        measured("a.mrc", pixel_size_angstrom=1.0625),
+        measured("b.mrc", pixel_size_angstrom=0.85, verdict="bad", reason="dark"),
+        measured("c.mrc", pixel_size_angstrom=1.0625),
+    )
+
+    everything, good = blocks(tmp_path / MICROGRAPHS), blocks(tmp_path / GOOD)
+    for found, names in ((everything, ["a.mrc", "b.mrc", "c.mrc"]), (good, ["a.mrc", "c.mrc"])):
+        optics = found["optics"].set_index("rlnOpticsGroup")
+        assert list(optics.index) == list(range(1, len(optics) + 1))
+        assert optics["rlnOpticsGroupName"].is_unique
+        rows = found["micrographs"]
+        assert [Path(name).name for name in rows["rlnMicrographName"]] == names
+        sizes = [optics["rlnMicrographPixelSize"][group] for group in rows["rlnOpticsGroup"]]
+        assert sizes == [0.85 if name == "b.mrc" else 1.0625 for name in names]
+    assert len(good["optics"]) == 1
+
+
+def test_lists_have_the_ctf_only_if_it_is_known_for_all_of_their_micrographs(tmp_path):
+    """RELION reads a missing value as a defocus of zero."""
+    write(
+        MicrographTable(tmp_path),
+        measured("a.mrc", ctf=CTF),
+        measured("b.mrc", verdict="doubtful", reason="ice"),
+        measured("c.mrc", ctf=(8000.0, 7000.0, -12.5, 3.25)),
+    )
+    assert list(blocks(tmp_path / MICROGRAPHS)["micrographs"]) == [
+        "rlnMicrographName",
+        "rlnOpticsGroup",
+    ]
+    good = blocks(tmp_path / GOOD)["micrographs"].set_index("rlnMicrographName")
+    assert good.loc["/data/avg/a.mrc"].to_dict() == {
+        "rlnOpticsGroup": 1,
+        "rlnDefocusU": 12000,
+        "rlnDefocusV": 11500,
+        "rlnDefocusAngle": 30,
+        "rlnCtfMaxResolution": 4.5,
+    }
+    assert good["rlnDefocusAngle"].tolist() == [30, -12.5]
+
+
+def test_lists_in_a_project_have_names_below_it(tmp_path):
+    """The lists are in the folder of the job, the figures in the output folder."""
+    project = RelionProject(tmp_path, Path("External/livepick"))
+    table = MicrographTable(tmp_path / "out", project=project)
+    write(table, measured("b c.mrc", root=tmp_path / "Micrographs"))
+
+    for name in (MICROGRAPHS, GOOD):
+        block = blocks(tmp_path / "External/livepick" / name)["micrographs"]
+        assert block["rlnMicrographName"].tolist() == ["Micrographs/b c.mrc"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {QUALITY, CSV}

@@ -9,7 +9,17 @@ __all__ = ["Table", "star_file", "star_tables", "star_word", "table_with"]
 _VERSION = "# version 30001"
 """Version of the STAR dialect that we write: RELION 3.1 and later."""
 
-_WORD = re.compile(r"""\"[^"]*"|'[^']*'|\S+""")
+_WORD = re.compile(
+    r"""
+    "(?P<double>(?:[^"]|"(?=\S))*)"(?!\S)   # a quotation mark ends a word only before a blank
+    |'(?P<single>(?:[^']|'(?=\S))*)'(?!\S)
+    |(?P<plain>\S+)
+    """,
+    re.VERBOSE,
+)
+
+_PLAIN_WORD = re.compile(r"(?!data_|save_|loop_|stop_|global_)[\w./+-][!-~]*", re.ASCII | re.I)
+"""Words that need no quotes, unless they contain ``#`` or begin with ``_``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +58,15 @@ def table_with(tables: list[Table], columns: Collection[str]) -> Table:
 
 
 def _words(line: str) -> list[str]:
-    # Few lines have quotes, and the particles of a session take millions of lines.
-    words = line.split()
-    if '"' in line or "'" in line:
-        words = [word.strip("\"'") for word in _WORD.findall(line)]
-    if "#" not in line:
-        return words
-    comment = next((i for i, word in enumerate(words) if word.startswith("#")), len(words))
-    return words[:comment]
+    # Few lines have quotes or comments, and the particles of a session take millions of lines.
+    if '"' not in line and "'" not in line and "#" not in line:
+        return line.split()
+    words = []
+    for found in _WORD.finditer(line):
+        if (found["plain"] or "").startswith("#"):
+            break
+        words.append(found[found.lastgroup or 0])
+    return words
 
 
 def _tables(text: str) -> Iterator[Table]:
@@ -99,5 +110,14 @@ def star_file(
 
 
 def star_word(text: str) -> str:
-    """Return text as one word; double quotes are the only ones that all programs read."""
-    return f'"{text}"' if any(character.isspace() for character in text) else text
+    """Return text as one word, in double quotes if a reader would take it for something else.
+
+    - RELION 4 and later, gemmi and our own reader end a quoted word at a quote before a blank.
+    - gemmi reads other characters than those of ASCII only in quotes.
+    - The starfile library ends a quoted word at the next quote of either kind. It reads an
+      apostrophe as a double quote, and cannot read a file with a name in which a blank follows an
+      apostrophe, whatever the quotes.
+    - RELION 3.1 knows no quotes, and cannot read a name with a blank.
+    """
+    plain = _PLAIN_WORD.fullmatch(text) and "#" not in text and not text.startswith("_")
+    return text if plain else f'"{text}"'
