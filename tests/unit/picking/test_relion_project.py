@@ -6,6 +6,7 @@ import pytest
 
 from livepick.config.output_sections import Output, RelionOutput
 from livepick.errors import ConfigError
+from livepick.picking import relion_project as module
 from livepick.picking.relion_project import (
     PIPELINE,
     RelionProject,
@@ -62,14 +63,15 @@ def folder(tmp_path):
         ("Micrographs/x.mrc", "Micrographs/x.mrc"),
         ("MotionCorr/job1234/x.mrc", "x.mrc"),
         ("External/job010/MotionCorr/job002/x.mrc", "MotionCorr/job002/x.mrc"),
-        ("job002/x.mrc", "job002/x.mrc"),
+        ("job002/x.mrc", "x.mrc"),
+        ("./MotionCorr/job002/x.mrc", "x.mrc"),
         ("Movies/job_a/x.mrc", "Movies/job_a/x.mrc"),
         ("Movies/job012.mrc", "Movies/job012.mrc"),
     ],
 )
 def test_everything_through_the_first_job_is_removed(name, rest):
     """As RELION derives the folder of the coordinates."""
-    assert after_job(PurePosixPath(name)) == PurePosixPath(rest)
+    assert after_job(name) == PurePosixPath(rest)
 
 
 def test_a_micrograph_has_the_name_of_the_list_whatever_path_it_was_found_under(folder):
@@ -77,14 +79,14 @@ def test_a_micrograph_has_the_name_of_the_list_whatever_path_it_was_found_under(
     project = RelionProject(folder, Path("J"), "CtfFind/job003/micrographs_ctf.star")
     for place in (folder / "MotionCorr/job002/Movies", folder.parent / "disk"):
         for name in ("a.mrc", "b's c.mrc"):
-            assert project.name(place / name) == PurePosixPath("MotionCorr/job002/Movies", name)
+            assert project.name(place / name) == f"MotionCorr/job002/Movies/{name}"
 
 
 def test_without_a_list_a_micrograph_has_its_path_below_the_project(folder):
     project = RelionProject(folder, Path("J"))
-    assert project.name(folder / "Micrographs/x.mrc") == PurePosixPath("Micrographs/x.mrc")
+    assert project.name(folder / "Micrographs/x.mrc") == "Micrographs/x.mrc"
     link = folder / "MotionCorr/job002/Movies/a.mrc"
-    assert project.name(link) == PurePosixPath("MotionCorr/job002/Movies/a.mrc")
+    assert project.name(link) == "MotionCorr/job002/Movies/a.mrc"
     assert project.name(folder.parent / "elsewhere.mrc") is None
 
 
@@ -96,26 +98,57 @@ def test_a_project_that_was_reached_through_a_link_is_the_same(folder):
     (folder / "Micrographs/x.mrc").touch()
     for project, other in ((folder, link), (link, folder)):
         name = RelionProject(project, Path("J")).name(other / "Micrographs/x.mrc")
-        assert name == PurePosixPath("Micrographs/x.mrc")
+        assert name == "Micrographs/x.mrc"
 
 
-def test_micrographs_that_join_the_list_later_are_found(folder):
-    """RELION writes the list again as the session goes on."""
+def test_a_name_is_that_of_the_list_to_the_letter(folder):
+    """RELION compares texts."""
+    path = folder / "CtfFind/job003/micrographs_ctf.star"
+    path.write_text(LIST.replace("MotionCorr/job002/Movies/a", "./MotionCorr//job002/Movies/a"))
+    project = RelionProject(folder, Path("J"), "CtfFind/job003/micrographs_ctf.star")
+    assert project.name(folder.parent / "disk/a.mrc") == "./MotionCorr//job002/Movies/a.mrc"
+
+
+def test_micrographs_that_join_the_list_later_are_found(folder, monkeypatch):
+    """RELION writes the list again as the session goes on; a name that it once had is kept."""
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
     path = folder / "CtfFind/job003/micrographs_ctf.star"
     path.write_text(LIST.replace("Movies/b's c.mrc", "Movies/z.mrc"))
     project = RelionProject(folder, Path("J"), "CtfFind/job003/micrographs_ctf.star")
-    micrograph = folder.parent / "disk/b's c.mrc"
-    assert project.name(micrograph) is None
+    first, second = folder.parent / "disk/a.mrc", folder.parent / "disk/b's c.mrc"
+    assert project.name(first) == "MotionCorr/job002/Movies/a.mrc"
+    assert project.name(second) is None
+    assert project.names_changed()
+    assert not project.names_changed()
+
     path.unlink()
-    assert project.name(micrograph) is None
-    path.write_text(LIST)
-    assert project.name(micrograph) == PurePosixPath("MotionCorr/job002/Movies/b's c.mrc")
+    assert project.name(second) is None
+    path.write_text("")
+    assert not project.names_changed()
+    path.write_text(LIST.replace("MotionCorr/job002/Movies/a", "MotionCorr/job002/Movies/y"))
+    assert project.names_changed()
+    assert project.name(second) == "MotionCorr/job002/Movies/b's c.mrc"
+    assert project.name(first) == "MotionCorr/job002/Movies/a.mrc"
+
+
+def test_a_list_that_cannot_be_read_is_logged_once(folder, monkeypatch, caplog):
+    """RELION writes it in place, and it may come later than the service."""
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    path = folder / "CtfFind/job003/micrographs_ctf.star"
+    path.unlink()
+    project = RelionProject(folder, Path("J"), "CtfFind/job003/micrographs_ctf.star")
+    for _ in range(2):
+        assert project.name(folder / "Micrographs/x.mrc") == "Micrographs/x.mrc"
+    (record,) = caplog.records
+    assert record.message == (
+        f"output.relion.micrographs_star is {path}, which cannot be read: No such file or"
+        " directory; until then, RELION gets the paths of the micrographs below the project"
+    )
 
 
 def test_the_nearest_project_above_a_folder_is_found(folder):
     assert find_project(folder / "External/livepick") == folder
-    assert find_project(folder) == folder
-    assert find_project(folder.parent) is None
+    assert find_project(folder) is None
 
 
 def output(directory, **relion):
@@ -139,16 +172,40 @@ def test_a_given_project_takes_the_coordinates_in_the_folder_of_its_job(folder):
 @pytest.mark.parametrize(
     ("relion", "says"),
     [
-        ({"project": "missing"}, "is not a folder"),
-        ({"project": "project", "micrographs_star": "none.star"}, "cannot be read"),
-        ({"project": "project", "micrographs_star": PIPELINE}, "names no micrographs"),
-        ({"project": "project", "micrographs_star": "MotionCorr"}, "cannot be read"),
+        ({"project": "missing"}, "is not a RELION project"),
+        ({"project": "disk"}, "has no default_pipeline.star"),
         ({"micrographs_star": "x.star"}, "no RELION project is known"),
     ],
 )
-def test_a_project_that_is_not_what_the_config_says_is_an_error_with_a_remedy(folder, relion, says):
+def test_a_project_that_is_not_as_the_config_says_is_an_error_with_a_remedy(folder, relion, says):
     if "project" in relion:
         relion["project"] = folder.parent / relion["project"]
     with pytest.raises(ConfigError, match=says) as caught:
         relion_project(output(folder.parent / "out", **relion))
-    assert "output.relion" in caught.value.remedy or "RELION" in caught.value.remedy
+    assert "output.relion" in str(caught.value)
+    assert "RELION" in caught.value.remedy or "output.relion" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [(None, "cannot be read"), ("data_x\nloop_\n_rlnX\n", "names no micrographs")]
+)
+def test_a_list_that_names_no_micrographs_is_an_error_for_who_asks(folder, text, says):
+    path = folder / "CtfFind/job003/micrographs_ctf.star"
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    project = RelionProject(folder, Path("J"), "CtfFind/job003/micrographs_ctf.star")
+    with pytest.raises(ConfigError, match=says):
+        project.read_names()
+
+
+@pytest.mark.parametrize("name", ["job.star", "run.job", "note.txt"])
+def test_the_folder_of_a_job_of_relion_is_refused(folder, name):
+    """Its own files would be overwritten; a folder that livepick has written to is taken."""
+    job = folder / "AutoPick/job004"
+    job.mkdir(parents=True)
+    (job / name).touch()
+    with pytest.raises(ConfigError, match="folder of a RELION job"):
+        relion_project(output(folder / "out", project=folder, job="AutoPick/job004"))
+    (job / "autopick.star").write_text("\n# version 30001\n# livepick 0.1.0\n")
+    assert relion_project(output(folder / "out", project=folder, job="AutoPick/job004"))
