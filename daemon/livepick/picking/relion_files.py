@@ -82,8 +82,8 @@ class RelionFiles:
         """Return the path of a micrograph's coordinates file. Raises MicrographError."""
         mirrored = self._branches.place(root, relative)
         name = None if self._project is None else self._project.name(root / relative)
-        if name is not None:
-            mirrored = Path(after_job(name).with_suffix(""))
+        if name is not None and ".." not in (below := after_job(name)).parts:
+            mirrored = Path(below.with_suffix(""))
         return self.directory / mirrored.parent / f"{mirrored.name}{SUFFIX}"
 
     def write(self, root: Path, relative: Path, micrograph: PickedMicrograph) -> None:

@@ -94,8 +94,11 @@ def find_project(place: Path) -> Path | None:
 
 
 def after_job(name: str) -> PurePosixPath:
-    """Return a name without everything through its first ``/jobNNN/``, as RELION does."""
-    return PurePosixPath(_JOB.sub("", name, count=1))
+    """Return a name without everything through its first ``/jobNNN/``, as RELION does.
+
+    The result is relative: RELION puts the folder of coordinates before it as text.
+    """
+    return PurePosixPath(_JOB.sub("", name, count=1).lstrip("/"))
 
 
 class RelionProject:

@@ -21,6 +21,7 @@ from livepick.monitoring.preflight.folders import (
 )
 from livepick.monitoring.preflight.micrographs import defocus, pixel_size
 from livepick.monitoring.preflight.picking import first_picks, picking_device, trainer
+from livepick.monitoring.preflight.relion import relion
 
 __all__ = ["check_environment"]
 
@@ -38,6 +39,7 @@ def check_environment(config: Config) -> Iterator[Check]:
     for folder in config.watch.directories:
         yield watched_folder(folder, config.watch.mode)
     yield writable_folder("output folder", config.output.directory)
+    yield from relion(config)
     yield writable_folder("state folder", config.state.directory)
     yield ledger_file_system(config.state.directory)
     yield other_service(config)

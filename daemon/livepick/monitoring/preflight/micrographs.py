@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from livepick.config.schema import Config
@@ -40,10 +40,10 @@ def pixel_size(config: Config) -> Check:
     return Check(name, "ok", f"{size_angstrom:g} Å, {source} the header of {path.name}")
 
 
-def micrographs(config: Config) -> Iterator[Path]:
-    """Yield the micrographs that are in the watched folders."""
+def micrographs(config: Config, folders: Sequence[Path] | None = None) -> Iterator[Path]:
+    """Yield the micrographs that are in the watched folders, or in some of them."""
     rules = rules_for(config.watch)
-    for root in config.watch.directories:
+    for root in config.watch.directories if folders is None else folders:
         for path in itertools.islice(_files(root, config), MOST_NAMES):
             relative = path.relative_to(root).as_posix()
             if is_image_name(path.name) and rules.selects(relative):
