@@ -42,6 +42,8 @@ def make_outputs(
     ------
     ConfigError
         The RELION project or cryoSPARC's exposures are not as the config says.
+    OutputError
+        The RELION project is not there.
     """
     output = config().output
     branches = Branches(roots)

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from livepick.config.output_sections import Output
 from livepick.core.formats.star import star_tables
-from livepick.errors import ConfigError
+from livepick.errors import ConfigError, OutputError
 
 __all__ = ["PIPELINE", "RelionProject", "after_job", "find_project", "relion_project"]
 
@@ -45,7 +45,9 @@ def relion_project(output: Output) -> "RelionProject | None":
     Raises
     ------
     ConfigError
-        The folder is not that of a project, or the coordinates would be written to another job.
+        A list is given without a project, or the coordinates would be written to a job of RELION.
+    OutputError
+        The folder is not that of a project; its disk may not be mounted yet.
     """
     settings = output.relion
     project = settings.project or find_project(output.directory)
@@ -58,11 +60,11 @@ def relion_project(output: Output) -> "RelionProject | None":
             )
         return None
     if not (project / PIPELINE).is_file():
-        raise ConfigError(
+        raise OutputError(
             f"output.relion.project is {project}, which is not a RELION project:"
             f" it has no {PIPELINE}",
-            "Set it to the folder in which RELION is started; RELION writes this file at its first"
-            " start.",
+            "Mount its disk, or set it to the folder in which RELION is started: RELION writes"
+            " this file at its first start.",
         )
     job = Path(settings.job) if settings.project else output.directory.relative_to(project)
     found = RelionProject(project, job, settings.micrographs_star)

@@ -5,8 +5,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from livepick.config.output_sections import Output, RelionOutput
-from livepick.errors import ConfigError
+from livepick.errors import ConfigError, OutputError
 from livepick.picking import relion_project as module
+from livepick.picking.output_tree import Branches
+from livepick.picking.relion_files import RelionFiles
 from livepick.picking.relion_project import (
     PIPELINE,
     RelionProject,
@@ -67,6 +69,8 @@ def folder(tmp_path):
         ("./MotionCorr/job002/x.mrc", "x.mrc"),
         ("Movies/job_a/x.mrc", "Movies/job_a/x.mrc"),
         ("Movies/job012.mrc", "Movies/job012.mrc"),
+        ("myjob002/x.mrc", "myjob002/x.mrc"),
+        ("/data/avg/x.mrc", "data/avg/x.mrc"),
     ],
 )
 def test_everything_through_the_first_job_is_removed(name, rest):
@@ -178,9 +182,11 @@ def test_a_given_project_takes_the_coordinates_in_the_folder_of_its_job(folder):
     ],
 )
 def test_a_project_that_is_not_as_the_config_says_is_an_error_with_a_remedy(folder, relion, says):
+    """A project whose disk may not be mounted yet is no error of the config, which is final."""
     if "project" in relion:
         relion["project"] = folder.parent / relion["project"]
-    with pytest.raises(ConfigError, match=says) as caught:
+    kind = OutputError if "project" in relion else ConfigError
+    with pytest.raises(kind, match=says) as caught:
         relion_project(output(folder.parent / "out", **relion))
     assert "output.relion" in str(caught.value)
     assert "RELION" in caught.value.remedy or "output.relion" in caught.value.remedy
@@ -209,3 +215,43 @@ def test_the_folder_of_a_job_of_relion_is_refused(folder, name):
         relion_project(output(folder / "out", project=folder, job="AutoPick/job004"))
     (job / "autopick.star").write_text("\n# version 30001\n# livepick 0.1.0\n")
     assert relion_project(output(folder / "out", project=folder, job="AutoPick/job004"))
+
+
+@pytest.mark.parametrize("place", ["/data/x.star", "../x.star", "a/../../x.star", ".", "a\nb"])
+@pytest.mark.parametrize("key", ["micrographs_star", "job"])
+def test_places_outside_the_project_are_refused(folder, key, place):
+    with pytest.raises(ValueError, match="below the project"):
+        output(folder.parent / "out", project=folder, **{key: place})
+
+
+@pytest.mark.parametrize(
+    ("listed", "place"),
+    [
+        ("Micrographs/x.mrc", "Micrographs/x_autopick.star"),
+        ("{folder}/Micrographs/x.mrc", "{below}/Micrographs/x_autopick.star"),
+        ("Micrographs/../Micrographs/x.mrc", "x_autopick.star"),
+    ],
+)
+def test_coordinates_stay_in_the_folder_of_the_job(folder, listed, place):
+    """Whatever the list says: an absolute name, or one that goes up."""
+    disk = folder.parent / "disk"
+    (folder / "Micrographs").symlink_to(disk)
+    (folder / "list.star").write_text(
+        f"data_\nloop_\n_rlnMicrographName\n{listed.format(folder=folder)}\n"
+    )
+    wanted = output(folder.parent / "out", project=folder, micrographs_star="list.star")
+    files = RelionFiles(wanted.directory, Branches([disk]), project=relion_project(wanted))
+
+    found = files.place(disk, Path("x.mrc")).relative_to(files.directory)
+
+    assert str(found) == place.format(below=str(folder).lstrip("/"))
+
+
+def test_the_list_is_looked_at_now_and_then_only(folder):
+    """Names are looked up ten thousands of times for each list that is written."""
+    path = folder / "CtfFind/job003/micrographs_ctf.star"
+    path.unlink()
+    project = RelionProject(folder, Path("J"), "CtfFind/job003/micrographs_ctf.star")
+    assert project.name(folder.parent / "disk/a.mrc") is None
+    path.write_text(LIST)
+    assert project.name(folder.parent / "disk/a.mrc") is None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from livepick.config.schema import Config
-from livepick.errors import ConfigError
+from livepick.errors import LivepickError
 from livepick.monitoring.preflight.check import Check
 from livepick.monitoring.preflight.folders import writable_folder
 from livepick.monitoring.preflight.micrographs import micrographs
@@ -39,7 +39,7 @@ def relion(config: Config) -> Iterator[Check]:
         project = relion_project(output)
         if project is not None:
             project.read_names()
-    except ConfigError as error:
+    except LivepickError as error:
         yield Check(NAME, "fault", error.what, error.remedy)
         return
     if project is None:
