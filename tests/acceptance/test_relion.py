@@ -62,6 +62,15 @@ def test_relion_extracts_every_pick_in_its_place(tmp_path, shape_px, suffix, lin
 
 
 @needs_relion
+def test_a_micrograph_without_picks_does_not_hold_up_the_others(tmp_path):
+    project = Project(tmp_path)
+    project.truth[project.names[1]] = project.truth[project.names[1]][:0]
+    project.write_picks()
+
+    project.assert_arrived(project.extract())
+
+
+@needs_relion
 @pytest.mark.parametrize(
     ("suffix", "spoil", "says"),
     [
@@ -236,9 +245,10 @@ def test_two_extractions_of_a_repicked_session_give_each_final_particle_once(
 
     project.assert_arrived(project.extract("--only_do_unfinished"))
     assert list(relion_5_takes(project)) == project.names
-    shutil.rmtree(project.folder / "Extract")
-    (project.folder / "Extract" / "job005").mkdir(parents=True)
-    project.assert_arrived(project.extract(micrographs=f"{JOB}/micrographs.star"))
+    for ours in ("micrographs.star", "good_micrographs.star"):
+        shutil.rmtree(project.folder / "Extract")
+        (project.folder / "Extract" / "job005").mkdir(parents=True)
+        project.assert_arrived(project.extract(micrographs=f"{JOB}/{ours}"))
 
 
 @needs_relion
