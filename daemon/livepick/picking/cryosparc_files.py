@@ -5,12 +5,13 @@ cryoSPARC imports ``picks.csg`` (*Import Result Group*). The files are regenerat
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from livepick import __version__
 from livepick.core.formats.cryosparc_cs import Exposure, read_exposures, write_cs, write_csg
-from livepick.core.formats.name_matching import plain_name
+from livepick.core.formats.name_matching import match_names
 from livepick.errors import ConfigError, CoordinatesError
 from livepick.ledger.reader import LedgerReader
 from livepick.picking.output_tree import write_if_different
@@ -22,7 +23,7 @@ CS, CSG = "picks.cs", "picks.csg"
 
 
 def known_exposures(path: Path | None) -> dict[str, Exposure]:
-    """Return the exposures in a cs file, by the plain name of the micrograph.
+    """Return the exposures in a cs file, by the stem of the micrograph, if only one has it.
 
     Raises
     ------
@@ -38,7 +39,8 @@ def known_exposures(path: Path | None) -> dict[str, Exposure]:
             f"output.cryosparc.exposures is {path}, which cannot be used: {error}",
             "Give it the exposures.cs of a cryoSPARC job, or leave it out.",
         ) from error
-    return {plain_name(Path(one.path).stem): one for one in exposures}
+    stems = Counter(Path(one.path).stem for one in exposures)
+    return {stem: one for one in exposures if stems[stem := Path(one.path).stem] == 1}
 
 
 class CryosparcFiles:
@@ -53,7 +55,7 @@ class CryosparcFiles:
     min_distance_fraction
         Closest distance of two picks as a fraction of the diameter.
     exposures
-        Exposures that cryoSPARC knows, by the plain name of the micrograph.
+        Exposures that cryoSPARC knows, by the stem of the micrograph.
     """
 
     def __init__(
@@ -78,13 +80,15 @@ class CryosparcFiles:
             Writing to the folder failed; a later try may succeed.
         """
         diameter_angstrom = self._diameter_angstrom()
+        entries = list(ledger.visible())
+        stems = match_names(self._exposures, [entry.relative.stem for entry in entries])
         micrographs, known = [], []
-        for entry in ledger.visible():
+        for entry in entries:
             candidates = ledger.candidates(entry.id)
             if candidates is None:
                 continue
             micrograph = entry.micrograph(candidates, diameter_angstrom)
-            exposure = self._exposures.get(plain_name(entry.relative.stem))
+            exposure = self._exposures.get(stems.get(entry.relative.stem, ""))
             if exposure is not None:
                 micrograph = dataclasses.replace(micrograph, path=Path(exposure.path))
             known.append(exposure)
@@ -94,7 +98,7 @@ class CryosparcFiles:
             uids=[None if one is None else one.uid for one in known],
             min_distance_angstrom=self._min_distance_fraction * diameter_angstrom,
         )
-        if not write_if_different(self._directory / CS, data):
+        if not write_if_different(self._directory / CS, data) and (self._directory / CSG).exists():
             return False
         group = write_csg(
             CS,

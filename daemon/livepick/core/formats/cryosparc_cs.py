@@ -25,8 +25,8 @@ _PATH = "location/micrograph_path"
 _X, _Y = "location/center_x_frac", "location/center_y_frac"
 _SHAPE = "location/micrograph_shape"
 
-_UID = re.compile(r"^(\d{10,20})_")
-"""Number that cryoSPARC puts before the name of a micrograph."""
+_UID = re.compile(r"^(\d{10,})_")
+"""Number that cryoSPARC puts before the name of a micrograph, with zeros up to 21 digits."""
 
 _FIELDS = [
     ("uid", "<u8"),

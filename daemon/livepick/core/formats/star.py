@@ -75,15 +75,16 @@ def _tables(text: str) -> Iterator[Table]:
         words = _words(line)
         if not words:
             continue
-        if words[0].startswith("data_"):
+        keyword = "" if line.lstrip().startswith(('"', "'")) else words[0]
+        if keyword.startswith("data_"):
             yield table
-            table, in_loop = Table(name=words[0][5:]), False
-        elif words[0] == "loop_":
+            table, in_loop = Table(name=keyword[5:]), False
+        elif keyword == "loop_":
             in_loop = True
-        elif words[0].startswith("_") and not table.rows and in_loop:
-            table.columns.append(words[0][1:])
-        elif words[0].startswith("_") and not in_loop and len(words) == 2:
-            table.columns.append(words[0][1:])  # a table of one row has one column per line
+        elif keyword.startswith("_") and not table.rows and in_loop:
+            table.columns.append(keyword[1:])
+        elif keyword.startswith("_") and not in_loop and len(words) == 2:
+            table.columns.append(keyword[1:])  # a table of one row has one column per line
             table.rows[:] = [[*(table.rows[0] if table.rows else []), words[1]]]
         else:
             table.rows.append(words)
