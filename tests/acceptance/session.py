@@ -12,7 +12,13 @@ from pathlib import Path
 import yaml
 
 LIVEPICK = Path(sys.executable).with_name("livepick")
-LISTS = {"autopick.star", "micrographs.star", "micrographs.csv"}
+LISTS = {
+    "autopick.star",
+    "micrographs.star",
+    "good_micrographs.star",
+    "micrograph_quality.star",
+    "micrographs.csv",
+}
 """Files of the whole session in the output folder."""
 
 
