@@ -226,7 +226,7 @@ class Outputs:
                 micrograph = entry.micrograph(candidates, self._diameter_angstrom())
                 for export in missing:
                     export.write(entry.root, entry.relative, micrograph)
-                _log.info("%s: coordinates file was missing, written again", entry.relative)
+                _log.info("%s: coordinates file was missing, written", entry.relative)
             self._unchecked.popleft()
 
     def _remove_unwanted(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.relion_star import ListEntry, coordinates_star, list_star, suffix_star
+from livepick.errors import MicrographError
 from livepick.ledger.rows import Visible
 from livepick.picking.output_tree import (
     Branches,
@@ -73,6 +74,7 @@ class RelionFiles:
         self._verdicts = verdicts
         self._micrographs_star = micrographs_star
         self._is_final: Callable[[str], bool] = _all_are_final
+        self._owners: dict[Path, tuple[Path, Path]] = {}
 
     def publish_if(self, is_final: Callable[[str], bool]) -> None:
         """Write only the picks of those kinds of models for which the function returns True."""
@@ -87,26 +89,49 @@ class RelionFiles:
         return self.directory / mirrored.parent / f"{mirrored.name}{SUFFIX}"
 
     def write(self, root: Path, relative: Path, micrograph: PickedMicrograph) -> None:
-        """Write or replace the coordinates of a micrograph. Raises as ``write_file``."""
-        if self._is_final(micrograph.model_kind):
-            write_file(self.place(root, relative), coordinates_star(micrograph))
+        """Write or replace the coordinates of a micrograph.
+
+        Raises
+        ------
+        OutputError
+            Writing to the folder failed; a later try may succeed.
+        MicrographError
+            The micrograph's name cannot be used, or another one has the file: RELION leaves the
+            job out of a name, so micrographs of two jobs may have the same.
+        """
+        if not self._is_final(micrograph.model_kind):
+            return
+        path = self._own_place(root, relative)
+        if path is None:
+            raise MicrographError(
+                f"{root / relative} would have the same coordinates file in RELION as"
+                f" {Path(*self._owners[self.place(root, relative)])}",
+                "Watch the micrographs of one job only, or leave one out with watch.exclude.",
+            )
+        write_file(path, coordinates_star(micrograph))
 
     def remove(self, root: Path, relative: Path) -> None:
         """Remove the coordinates of a micrograph, if there are any. Raises OutputError."""
-        remove_file(self.place(root, relative))
+        path = self._own_place(root, relative)
+        if path is not None:
+            del self._owners[path]
+            remove_file(path)
 
     def is_missing(self, entry: Visible) -> bool:
         """Return True if the coordinates file of a micrograph should exist and does not."""
         if not self._is_final(entry.model_kind):
             return False
-        return not os.path.lexists(self.place(entry.root, entry.relative))
+        path = self._own_place(entry.root, entry.relative)
+        return path is not None and not os.path.lexists(path)
 
     def write_list(self, entries: Iterable[Visible]) -> bool:
         """Write the session's lists if they differ; return True if one did. Raises OutputError."""
         listed = [
-            self._entry(entry)
+            self._entry(entry, path)
             for entry in entries
-            if entry.verdict in self._verdicts and self._is_final(entry.model_kind)
+            if entry.verdict in self._verdicts
+            and self._is_final(entry.model_kind)
+            and (path := self._own_place(entry.root, entry.relative)) is not None
         ]
         changed = write_if_different(self.directory / LIST, list_star(listed))
         if self._project is not None:
@@ -114,13 +139,25 @@ class RelionFiles:
             changed |= write_if_different(self.directory / SUFFIX_LIST, suffix_star(names))
         return changed
 
-    def _entry(self, entry: Visible) -> ListEntry:
+    def _entry(self, entry: Visible, coordinates: Path) -> ListEntry:
         micrograph = entry.root / entry.relative
-        name, coordinates = str(micrograph), self.place(entry.root, entry.relative)
+        name = str(micrograph)
         if self._project is not None:
             name = self._project.name(micrograph) or name
             coordinates = coordinates.relative_to(self._project.folder)
         return ListEntry(name, coordinates, entry.model_version, entry.model_kind)
+
+    def _own_place(self, root: Path, relative: Path) -> Path | None:
+        """Return the path of a micrograph's coordinates file; None if it is another one's file.
+
+        The first micrograph that claims a file keeps it until it is removed or gets another name.
+        """
+        path = self.place(root, relative)
+        owner = self._owners.get(path, (root, relative))
+        if owner != (root, relative) and self.place(*owner) == path:
+            return None
+        self._owners[path] = (root, relative)
+        return path
 
     def sweep(self) -> int:
         """Remove unfinished files left behind by a killed service; return how many."""

@@ -126,6 +126,7 @@ class RelionProject:
         self._listed: dict[Path, str] = {}
         self._known: dict[Path, str | None] = {}
         self._names_changed = False
+        self._has_warned = False
 
     @property
     def job_folder(self) -> Path:
@@ -137,6 +138,14 @@ class RelionProject:
         self._look()
         if micrograph not in self._known:
             self._known[micrograph] = self._find(micrograph)
+            if self._known[micrograph] is None and not self._has_warned:
+                self._has_warned = True
+                _log.warning(
+                    "%s: it has no name in the RELION project %s, so RELION passes over it, and"
+                    " over all others outside the project; see livepick check",
+                    micrograph,
+                    self.folder,
+                )
         return self._known[micrograph]
 
     def names_changed(self) -> bool:

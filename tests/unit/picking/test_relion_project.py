@@ -3,9 +3,10 @@
 from pathlib import Path, PurePosixPath
 
 import pytest
+from picked_micrographs import picked, visible
 
 from livepick.config.output_sections import Output, RelionOutput
-from livepick.errors import ConfigError, OutputError
+from livepick.errors import ConfigError, MicrographError, OutputError
 from livepick.picking import relion_project as module
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import RelionFiles
@@ -92,6 +93,15 @@ def test_without_a_list_a_micrograph_has_its_path_below_the_project(folder):
     link = folder / "MotionCorr/job002/Movies/a.mrc"
     assert project.name(link) == "MotionCorr/job002/Movies/a.mrc"
     assert project.name(folder.parent / "elsewhere.mrc") is None
+
+
+def test_micrographs_without_a_name_are_logged_once(folder, caplog):
+    """RELION would pass over them without an error."""
+    project = RelionProject(folder, Path("J"))
+    for name in ("x.mrc", "y.mrc"):
+        assert project.name(folder.parent / name) is None
+    (record,) = caplog.records
+    assert "x.mrc: it has no name in the RELION project" in record.message
 
 
 def test_a_project_that_was_reached_through_a_link_is_the_same(folder):
@@ -255,3 +265,26 @@ def test_the_list_is_looked_at_now_and_then_only(folder):
     assert project.name(folder.parent / "disk/a.mrc") is None
     path.write_text(LIST)
     assert project.name(folder.parent / "disk/a.mrc") is None
+
+
+def test_micrographs_of_two_jobs_do_not_share_a_file(folder):
+    """RELION leaves the job out; the second would have the picks of the first."""
+    root = folder / "MotionCorr"
+    files = RelionFiles(folder, Branches([root]), project=RelionProject(folder, Path("J")))
+    first, second = Path("job002/Movies/a.mrc"), Path("job007/Movies/a.mrc")
+    files.write(root, first, picked((1, 2, 0.5)))
+
+    with pytest.raises(MicrographError, match=r"same coordinates file in RELION as .*job002"):
+        files.write(root, second, picked((3, 4, 0.5)))
+    assert not files.is_missing(visible(second, root=root))
+    files.write_list([visible(first, root=root), visible(second, root=root)])
+    assert "job007" not in (files.directory / "autopick.star").read_text()
+    files.remove(root, second)
+    assert files.place(root, first).exists()
+    files.write(root, first, picked((5, 6, 0.5)))
+    files.remove(root, first)
+    files.write(root, second, picked((3, 4, 0.5)))
+    again = RelionFiles(folder, Branches([root]), project=RelionProject(folder, Path("J")))
+    assert not again.is_missing(visible(second, root=root))
+    with pytest.raises(MicrographError, match="job007"):
+        again.write(root, first, picked((5, 6, 0.5)))
