@@ -90,17 +90,18 @@ class MicrographTable:
         cells = [_cells(row, ctf=ctf) for row in rows]
         lists = self.directory if self._project is None else self._project.job_folder
         good = [row for row in rows if row.verdict == "good"]
+        # In the order of landing, and equal in both lists: RELION joins particles by their groups.
+        groups = list(dict.fromkeys(_number(row.pixel_size_angstrom) for row in rows))
         written = [
-            write_if_different(lists / MICROGRAPHS, self._list(rows)),
-            write_if_different(lists / GOOD, self._list(good)),
+            write_if_different(lists / MICROGRAPHS, self._list(rows, groups)),
+            write_if_different(lists / GOOD, self._list(good, groups)),
             write_if_different(self.directory / QUALITY, _quality_star(columns, cells)),
             write_if_different(self.directory / CSV, _csv(columns, cells)),
         ]
         return any(written)
 
-    def _list(self, rows: Sequence[Measured]) -> bytes:
+    def _list(self, rows: Sequence[Measured], sizes: Sequence[str]) -> bytes:
         """Return a list of micrographs as RELION reads it, with one optics group a pixel size."""
-        sizes = sorted({_number(row.pixel_size_angstrom) for row in rows})
         optics = [
             [
                 f"opticsGroup{number}",

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from livepick.core.contracts.job import Result
 from livepick.core.formats.picked_micrograph import PickedMicrograph
-from livepick.errors import OutputError
+from livepick.errors import MicrographError, OutputError
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Claim, Visible
 
@@ -191,7 +191,8 @@ class Outputs:
             self._restore()
             self._remove_unwanted()
             since = time.monotonic() - self._listed_at
-            if self._list_due and (now or since >= LIST_SECONDS):
+            # A list that names a file before it is written would make RELION skip the micrograph.
+            if self._list_due and (now or (since >= LIST_SECONDS and not self._unchecked)):
                 for export in self._exports:
                     export.write_list(self._ledger.visible())
                 self._record_success()
@@ -220,14 +221,22 @@ class Outputs:
     def _restore(self) -> None:
         for _ in range(min(BATCH, len(self._unchecked))):
             entry = self._unchecked[0]
-            missing = [export for export in self._exports if export.is_missing(entry)]
-            candidates = self._ledger.candidates(entry.id) if missing else None
-            if candidates is not None:
-                micrograph = entry.micrograph(candidates, self._diameter_angstrom())
-                for export in missing:
-                    export.write(entry.root, entry.relative, micrograph)
-                _log.info("%s: coordinates file was missing, written", entry.relative)
+            try:
+                self._write_missing(entry)
+            except MicrographError as error:  # a format added later has a longer file name
+                _log.warning("%s", error)
             self._unchecked.popleft()
+
+    def _write_missing(self, entry: Visible) -> None:
+        """Write the coordinates of a micrograph in the formats that lack them."""
+        missing = [export for export in self._exports if export.is_missing(entry)]
+        candidates = self._ledger.candidates(entry.id) if missing else None
+        if candidates is None:
+            return
+        micrograph = entry.micrograph(candidates, self._diameter_angstrom())
+        for export in missing:
+            export.write(entry.root, entry.relative, micrograph)
+        _log.info("%s: coordinates written from the ledger", entry.relative)
 
     def _remove_unwanted(self) -> None:
         for root, relative in list(self._unwanted)[:BATCH]:

@@ -104,24 +104,31 @@ def test_lists_have_the_optics_that_relion_needs(tmp_path):
 
 
 def test_each_pixel_size_has_an_optics_group(tmp_path):
-    """The groups are counted from 1; a list has only those of its micrographs."""
-    write(
-        MicrographTable(tmp_path),
+    """RELION joins particles by their groups, so a group keeps its number and is in both lists."""
+    rows = [
         measured("a.mrc", pixel_size_angstrom=1.0625),
         measured("b.mrc", pixel_size_angstrom=0.85, verdict="bad", reason="dark"),
         measured("c.mrc", pixel_size_angstrom=1.0625),
-    )
+        measured("d.mrc", pixel_size_angstrom=0.5),
+    ]
+    table, tables = MicrographTable(tmp_path), []
+    for count in (2, 4):
+        write(table, *rows[:count])
+        tables.append(blocks(tmp_path / MICROGRAPHS)["optics"])
+    for optics, sizes in zip(tables, ([1.0625, 0.85], [1.0625, 0.85, 0.5]), strict=True):
+        assert optics["rlnOpticsGroup"].tolist() == list(range(1, len(sizes) + 1))
+        assert optics["rlnOpticsGroupName"].is_unique
+        assert optics["rlnMicrographPixelSize"].tolist() == sizes
+        assert optics["rlnMicrographOriginalPixelSize"].tolist() == sizes
 
     everything, good = blocks(tmp_path / MICROGRAPHS), blocks(tmp_path / GOOD)
-    for found, names in ((everything, ["a.mrc", "b.mrc", "c.mrc"]), (good, ["a.mrc", "c.mrc"])):
-        optics = found["optics"].set_index("rlnOpticsGroup")
-        assert list(optics.index) == list(range(1, len(optics) + 1))
-        assert optics["rlnOpticsGroupName"].is_unique
-        rows = found["micrographs"]
-        assert [Path(name).name for name in rows["rlnMicrographName"]] == names
-        sizes = [optics["rlnMicrographPixelSize"][group] for group in rows["rlnOpticsGroup"]]
-        assert sizes == [0.85 if name == "b.mrc" else 1.0625 for name in names]
-    assert len(good["optics"]) == 1
+    assert good["optics"].equals(everything["optics"])
+    assert everything["micrographs"]["rlnOpticsGroup"].tolist() == [1, 2, 1, 3]
+    assert good["micrographs"].to_numpy().tolist() == [
+        ["/data/avg/a.mrc", 1],
+        ["/data/avg/c.mrc", 1],
+        ["/data/avg/d.mrc", 3],
+    ]
 
 
 def test_lists_have_the_ctf_only_if_it_is_known_for_all_of_their_micrographs(tmp_path):

@@ -1,0 +1,226 @@
+"""The output folder in several formats, kept as the ledger says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from results import result
+
+from livepick.config.schema import Config
+from livepick.core.formats.micrograph import FileVersion
+from livepick.errors import HeaderError
+from livepick.picking import finality, output_sync
+from livepick.picking.exports import make_outputs
+from livepick.picking.relion_project import PIPELINE
+
+FORMATS = ["relion", "star", "cryosparc", "eman", "eman-json", "cbox", "topaz", "csv"]
+PLACES = {
+    "relion": "{}_autopick.star",
+    "star": "star/{}.star",
+    "eman": "eman/{}.box",
+    "eman-json": "eman-json/info/{}_info.json",
+    "cbox": "cbox/{}.cbox",
+    "topaz": "topaz/{}.txt",
+    "csv": "csv/{}.csv",
+}
+TABLES = {
+    "autopick.star",
+    "cryosparc/picks.cs",
+    "cryosparc/picks.csg",
+    "good_micrographs.star",
+    "micrograph_quality.star",
+    "micrographs.csv",
+    "micrographs.star",
+}
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch):
+    monkeypatch.setattr(finality, "LOOK_SECONDS", 0.0)
+
+
+class Folder:
+    """The output folder of a session."""
+
+    def __init__(self, folder, ledger, formats, **relion):
+        self.ledger, self.out, self.watched = ledger, folder / "out", folder / "in"
+        config = Config.model_validate(
+            {
+                "session": {"name": "test"},
+                "watch": {"directories": [self.watched]},
+                "particle": {"diameter_angstrom": 150},
+                "output": {"directory": self.out, "formats": formats, "relion": relion},
+                "state": {"directory": folder / "state"},
+            }
+        )
+        self.outputs = make_outputs(
+            lambda: config, ledger.reader, roots=[self.watched], failed=lambda: None
+        )
+
+    def pick(self, *names, version=0):
+        """Pick micrographs as the dispatch loop does."""
+        for name in names:
+            self.ledger.arrivals.landed(self.watched, Path(name), FileVersion(1, 1, 1), 0.0)
+        found = result(version=version, kind="trained" if version else "blob")
+        for claim in self.ledger.claim(100):
+            self.outputs.write(claim, found)
+            self.ledger.picked(claim, found)
+        self.outputs.sync(now=True)
+        return self
+
+    def files(self, folder=None):
+        folder = folder or self.out
+        return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+    def inodes(self):
+        return {name: (self.out / name).stat().st_ino for name in self.files()}
+
+
+@pytest.fixture
+def make(tmp_path, ledger):
+    def make(formats=FORMATS, **relion):
+        return Folder(tmp_path, ledger, formats, **relion)
+
+    return make
+
+
+def places(*names):
+    return {place.format(name) for place in PLACES.values() for name in names}
+
+
+def test_each_format_has_a_file_for_each_micrograph(make):
+    """``cryosparc`` has one for all."""
+    folder = make().pick("a.mrc", "b.tif")
+    assert folder.files() == places("a", "b") | TABLES
+    table = np.load(folder.out / "cryosparc" / "picks.cs")
+    assert {Path(path.decode()).name for path in table["location/micrograph_path"]} == {
+        "a.mrc",
+        "b.tif",
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "cryosparc"])
+def test_only_the_formats_of_the_config_are_written(make, name):
+    folder = make([name]).pick("a.mrc")
+    others = {"autopick.star"} if name == "relion" else set()
+    tables = {file for file in TABLES if "micrograph" in file}
+    assert folder.files() == {PLACES[name].format("a")} | others | tables
+
+
+def test_files_of_a_failed_micrograph_are_removed_in_all_formats(make):
+    """New content that cannot be read has no picks."""
+    folder = make().pick("a.mrc", "b.mrc")
+    folder.ledger.arrivals.landed(folder.watched, Path("a.mrc"), FileVersion(2, 2, 2), 1.0)
+    (claim,) = folder.ledger.claim(1)
+    folder.ledger.failed(claim, HeaderError("a.mrc has no header", "Look."))
+    folder.outputs.remove(claim.root, claim.relative)
+    folder.outputs.sync(now=True)
+
+    assert folder.files() == places("b") | TABLES
+    paths = np.load(folder.out / "cryosparc" / "picks.cs")["location/micrograph_path"]
+    assert {Path(path.decode()).name for path in paths} == {"b.mrc"}
+    assert "a.mrc" not in (folder.out / "autopick.star").read_text()
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_missing_file_of_one_format_is_written_again_without_touching_the_others(make, name):
+    """From the ledger, at the next start."""
+    folder = make().pick("a.mrc", "b.mrc")
+    before = {file: (folder.out / file).read_bytes() for file in folder.files()}
+    inodes = folder.inodes()
+    missing = PLACES[name].format("a")
+    (folder.out / missing).unlink()
+
+    again = make()
+    again.outputs.begin()
+    again.outputs.sync(now=True)
+
+    assert {file: (folder.out / file).read_bytes() for file in folder.files()} == before
+    assert {**again.inodes(), missing: 0} == {**inodes, missing: 0}
+
+
+def test_a_format_that_the_config_adds_is_written_for_all_micrographs(make):
+    folder = make(["relion"]).pick("a.mrc", "b.mrc")
+    again = make(["relion", "cbox"])
+    again.outputs.begin()
+    again.outputs.sync(now=True)
+    assert {"cbox/a.cbox", "cbox/b.cbox"} < folder.files()
+
+
+def test_a_name_that_is_too_long_for_a_format_does_not_stop_the_others(make, caplog):
+    """It was picked when the config had another format."""
+    long = "x" * 245
+    make(["eman"]).pick(f"{long}.mrc", "b.mrc")
+    again = make(["eman", "relion", "csv"])
+    again.outputs.begin()
+    again.outputs.sync(now=True)
+    assert again.outputs.fault is None
+    assert {"b_autopick.star", "csv/b.csv"} < again.files()
+    assert f"{long}_autopick.star cannot be created" in caplog.text
+
+
+def test_the_list_waits_until_the_files_in_it_are_written(make, monkeypatch):
+    """RELION would not look for a missing one again."""
+    monkeypatch.setattr(output_sync, "BATCH", 1)
+    monkeypatch.setattr(output_sync, "LIST_SECONDS", 0.0)
+    folder = make().pick("a.mrc", "b.mrc", "c.mrc")
+    for name in ("a_autopick.star", "b_autopick.star", "c_autopick.star", "autopick.star"):
+        (folder.out / name).unlink()
+
+    again = make()
+    again.outputs.begin()
+    seen = []
+    while "autopick.star" not in again.files():
+        seen.append({"a_autopick.star", "b_autopick.star", "c_autopick.star"} & again.files())
+        assert again.outputs.busy
+        again.outputs.sync()
+    assert [len(files) for files in seen] == [0, 1, 2]
+
+
+@pytest.fixture
+def project(tmp_path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / PIPELINE).touch()
+    return folder
+
+
+def test_only_relion_waits_for_final_picks(make, project):
+    """Other formats get all picks at once; RELION gets them when the last training has failed."""
+    folder = make(project=project).pick("a.mrc")
+    job = project / "External/livepick"
+    listed = {"autopick.star", "coords_suffix_autopick.star"}
+    relion = {"good_micrographs.star", "micrographs.star"} | listed
+    assert folder.files(job) == relion
+    assert "a.mrc" not in (job / "autopick.star").read_text()
+    others = places("a") - {"a_autopick.star"}
+    assert folder.files() == others | TABLES - relion
+
+    folder.ledger.session.run_changed(1, "f", "running")
+    folder.outputs.sync(now=True)
+    assert folder.files(job) == relion
+    folder.ledger.session.run_changed(1, "f", "failed", reason="test")
+    folder.outputs.sync(now=True)
+    assert folder.files(job) == relion | {"a_autopick.star"}
+    assert "a.mrc" in (job / "autopick.star").read_text()
+    folder.pick("b.mrc")
+    assert "b_autopick.star" in folder.files(job)
+    assert "b.mrc" in (job / "autopick.star").read_text()
+
+
+def test_with_all_relion_gets_provisional_picks_at_once(make, project):
+    folder = make(project=project, publish="all").pick("a.mrc")
+    job = project / "External/livepick"
+    assert "a_autopick.star" in folder.files(job)
+    assert "a.mrc" in (job / "autopick.star").read_text()
+
+
+def test_picks_of_a_trained_model_are_final(make, project):
+    folder = make(project=project).pick("a.mrc").pick("b.mrc", version=1)
+    job = project / "External/livepick"
+    assert {name for name in folder.files(job) if name.endswith("_autopick.star")} == {
+        "b_autopick.star",
+        "coords_suffix_autopick.star",
+    }
+    assert "a.mrc" not in (job / "autopick.star").read_text()
+    assert "b.mrc" in (job / "autopick.star").read_text()
