@@ -2,13 +2,15 @@
 
 RELION's Extract job never reads a micrograph twice, so a RELION project gets only final picks,
 unless the config says otherwise. Picks of the blob picker are final if the last training has failed
-or its model was kept aside, and if they are never picked again (``picking.repick: none``). An edit
-of the config that starts another training does not take back what has been published.
+or its model was kept aside, if they are never picked again (``picking.repick: none``), and if the
+session has ended: nothing has been picked for ``SESSION_SECONDS``, and no training is running. An
+edit of the config that starts another training does not take back what has been published.
 """
 
 import time
 from collections.abc import Callable
 
+from livepick.config.alert_thresholds import SESSION_SECONDS
 from livepick.ledger.reader import LedgerReader
 
 __all__ = ["Finality"]
@@ -54,4 +56,7 @@ class Finality:
             return True
         runs = self._ledger.runs()
         latest = max(runs, key=lambda run: run.version, default=None)
-        return latest is not None and latest.state in ("failed", "kept_aside")
+        if latest is not None and latest.state in ("failed", "kept_aside", "running"):
+            return latest.state != "running"
+        last_picked_at = self._ledger.last_picked_at()
+        return last_picked_at is not None and time.time() - last_picked_at > SESSION_SECONDS

@@ -1,6 +1,7 @@
 """What RELION extracts in a session whose micrographs are picked again, with a real ledger."""
 
 import dataclasses
+import time
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,13 @@ def _in_a_hurry(monkeypatch):
 
 
 @pytest.fixture
-def session(tmp_path, ledger):
+def session(tmp_path, ledger, clock):
     """Return a function that makes a session of four micrographs in a RELION project."""
     (tmp_path / "project" / "CtfFind" / "job003").mkdir(parents=True)
     (tmp_path / "project" / PIPELINE).touch()
 
-    def make(*, repick="provisional", watched="project/MotionCorr/job002", **relion):
+    def make(*, repick="provisional", watched="project/MotionCorr/job002", hours_ago=0, **relion):
+        clock.now = time.time() - 3600 * hours_ago
         return Session(tmp_path, ledger, repick, tmp_path / watched, relion)
 
     return make
@@ -157,6 +159,17 @@ def test_provisional_picks_are_final_when_training_has_ended_without_a_model(ses
     assert session.extract() == dict.fromkeys(in_project(*NAMES[:2]), (10, 20))
     session.pick(2)
     assert len(session.extract()) == len(NAMES)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_provisional_picks_are_final_when_the_session_has_ended(session, training):
+    """A training that is still running would make better ones."""
+    session = session(hours_ago=6.1)
+    if training:
+        session.ledger.session.run_changed(1, "f", "running")
+    session.pick()
+
+    assert len(session.extract()) == (0 if training else len(NAMES))
 
 
 def test_picks_that_are_never_picked_again_are_final(session):
