@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from livepick.core.formats.coordinates import coordinates_files
+from livepick.core.formats.coordinates import read_all_positions
 
 LIVEPICK = Path(sys.executable).with_name("livepick")
 
@@ -31,5 +31,5 @@ def test_endless_acquisition_ends_whole(tmp_path, stop):
     assert process.returncode == 0
     assert [path.name for path in output.iterdir()] == ["sim_0001.mrc"]
     assert (output / "sim_0001.mrc").stat().st_size == 1024 + 4 * 128 * 128
-    assert set(coordinates_files(tmp_path / "micrographs-truth")) == {"sim_0001"}
+    assert set(read_all_positions(tmp_path / "micrographs-truth")) == {"sim_0001"}
     assert "1 micrographs in" in said

@@ -40,10 +40,10 @@ from livepick.core.evaluation.matching import figures
 from livepick.models.blob_picker import BLOB_THRESHOLD
 from livepick.models.registry import Bundle
 from livepick.picking.worker import pick
+from livepick.retraining.curated_picks import BELIEVED
 from livepick.retraining.holdout_split import split
 from livepick.retraining.promotion_gate import PromotionGate
 from livepick.retraining.run_store import Runs
-from livepick.retraining.seeds_from_coordinates import BELIEVED
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.stages import run_stages
 

@@ -342,6 +342,7 @@ def _told_of_seeds(run: Run) -> dict[str, object]:
     return {
         "from": run.spec.seeds_from,
         "unmatched": run.spec.unmatched,
+        "orientation": run.spec.orientation,
         "rounds": {stage: {"used": used, "note": note} for stage, (used, note) in rounds.items()},
     }
 

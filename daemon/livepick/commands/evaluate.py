@@ -13,9 +13,19 @@ from rich.console import Console
 from rich.table import Table
 
 from livepick.core.evaluation.matching import Figures, Matches, figures, match
-from livepick.core.formats.coordinates import coordinates_files, read_coordinates
+from livepick.core.evaluation.orientation import (
+    Compared,
+    FlipY,
+    Orientation,
+    choose_orientation,
+    turned_over,
+)
+from livepick.core.formats.coordinates import read_all_positions
+from livepick.core.formats.name_matching import match_names, short_names
+from livepick.core.formats.positions import Positions
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
+from livepick.errors import CoordinatesError
 
 __all__ = ["Evaluation", "Row", "compare", "evaluate"]
 
@@ -49,6 +59,8 @@ class Evaluation:
     pixel_size_angstrom: float | None
     edge_px: float | None
     """Minimum distance of picks from the edge of the micrograph; None: all truths count."""
+    orientation: Orientation
+    """Orientation of the truths."""
 
 
 def compare(
@@ -59,10 +71,11 @@ def compare(
     pixel_size_angstrom: float | None = None,
     edge_px: float | None = None,
     size_px: tuple[int, int] | None = None,
+    flip_y: FlipY = "auto",
 ) -> Evaluation:
-    """Compare coordinates files, or folders of them, matched by the micrograph's name.
+    """Compare coordinates files, or folders of them, matched by the micrograph's path and name.
 
-    Two single files are compared whatever their names are.
+    Two single files of one micrograph each are compared whatever their names are.
 
     Parameters
     ----------
@@ -74,36 +87,95 @@ def compare(
         Pixel size of the micrographs, if it is known.
     edge_px, size_px
         Minimum distance of picks from the edge, and width and height of the micrographs. Truths
-        closer to the edge count neither way (``core.evaluation.matching``). Give both or neither.
+        closer to the edge count neither way (``core.evaluation.matching``). The edge needs the
+        size.
+    flip_y
+        Orientation of the truths, compared with that of the picks. They are turned over only if the
+        height of the micrographs is known, from ``size_px`` or from the file.
 
     Raises
     ------
     CoordinatesError
-        A folder or a file cannot be read.
+        A folder or a file cannot be read, several picks files are for one micrograph, or
+        ``flip_y`` is ``yes`` and the height is unknown.
     """
-    picked, known = coordinates_files(picks), coordinates_files(truth)
-    if picks.is_file() and truth.is_file():
-        picked = dict.fromkeys(known, picks)
+    picked, known = read_all_positions(picks), read_all_positions(truth)
+    pairs = _pairs(picks, truth, picked, known)
+    shape_px = None if size_px is None else (size_px[1], size_px[0])
+
+    def xy(positions: Positions) -> Picks:
+        return positions.picks(pixel_size_angstrom=pixel_size_angstrom, shape_px=shape_px)
+
+    truths = {name: xy(positions) for name, positions in known.items()}
+    found = {name: xy(picked[pairs[name]]) if name in pairs else Picks.empty() for name in known}
+    shapes = {name: shape_px or positions.shape_px for name, positions in known.items()}
+    heights = {name: shape[0] for name, shape in shapes.items() if shape is not None}
+    orientation = _orientation(found, truths, heights, radius_px=radius_px, flip_y=flip_y)
+    if orientation.flipped:
+        truths = {name: turned_over(truths[name], heights[name]) for name in known}
     area = None
-    if edge_px is not None and size_px is not None:
-        area = PickArea.of_image((size_px[1], size_px[0]), edge_px=edge_px)
+    if edge_px is not None and shape_px is not None:
+        area = PickArea.of_image(shape_px, edge_px=edge_px)
     rows = []
-    for name, path in sorted(known.items()):
-        found = read_coordinates(picked[name]) if name in picked else Picks.empty()
-        matches = match(found, read_coordinates(path), radius_px=radius_px, area=area)
-        rows.append(Row(name, matches, figures([matches]), name not in picked))
+    short = short_names([*known, *(set(picked) - set(pairs.values()))])
+    for name in sorted(known):
+        matches = match(found[name], truths[name], radius_px=radius_px, area=area)
+        rows.append(Row(short[name], matches, figures([matches]), name not in pairs))
     return Evaluation(
         rows=rows,
         pooled=figures([row.matches for row in rows]),
-        not_scored=sorted(set(picked) - set(known)),
+        not_scored=sorted(short[name] for name in set(picked) - set(pairs.values())),
         radius_px=radius_px,
         pixel_size_angstrom=pixel_size_angstrom,
         edge_px=edge_px,
+        orientation=orientation,
     )
 
 
+def _pairs(
+    picks: Path, truth: Path, picked: dict[str, Positions], known: dict[str, Positions]
+) -> dict[str, str]:
+    """Return the name in the picks of each micrograph that is in both."""
+    if picks.is_file() and truth.is_file() and len(picked) == len(known) == 1:
+        return dict(zip(known, picked, strict=True))
+    names = match_names(picked, known)
+    for name, several in names.ambiguous.items():
+        raise CoordinatesError(
+            f"{' and '.join(several)} in {picks} are both for the micrograph {name} in {truth}",
+            "Keep one of them, or name a folder that contains only one.",
+        )
+    return names.pairs
+
+
+def _orientation(
+    found: dict[str, Picks],
+    truths: dict[str, Picks],
+    heights: dict[str, int],
+    *,
+    radius_px: float,
+    flip_y: FlipY,
+) -> Orientation:
+    if heights.keys() < truths.keys():
+        if flip_y == "yes":
+            raise CoordinatesError(
+                "The truth cannot be turned over, since the height of the micrographs is unknown",
+                "Give --size-px WIDTH HEIGHT.",
+            )
+        return Orientation(flipped=False, sentence="y is as given")
+    compared = [
+        Compared(truths[name], found[name], heights[name], 2 * radius_px) for name in truths
+    ]
+    return choose_orientation(compared, flip_y)
+
+
 def evaluate(
-    picks: Annotated[Path, typer.Argument(help="A STAR or CSV file, or a folder of them.")],
+    picks: Annotated[
+        Path,
+        typer.Argument(
+            help="A file of coordinates in a format that livepick writes, a folder of them, or"
+            " RELION's list autopick.star."
+        ),
+    ],
     truth: Annotated[Path, typer.Argument(help="Known positions: the same.")],
     *,
     diameter_angstrom: Annotated[
@@ -132,13 +204,22 @@ def evaluate(
         tuple[int, int] | None,
         typer.Option(metavar="WIDTH HEIGHT", help="Width and height of all micrographs."),
     ] = None,
+    flip_y: Annotated[
+        FlipY,
+        typer.Option(
+            help="Direction of y in the truth: no (as in the picks), yes (turned over, as in"
+            " programs that turn a TIFF over), or auto (whichever agrees better). Needs --size-px,"
+            " except for cs files."
+        ),
+    ] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object in place of tables.")
     ] = False,
 ) -> None:
     """Compare picks with known positions.
 
-    Picks and truths are matched one to one, the best pick first, within half the particle's
+    Micrographs are matched by their paths, and else by their names. Picks and truths are matched
+    one to one, the best pick first, within half the particle's
     radius unless told otherwise. Truth for a micrograph without a picks file counts as missed;
     picks without truth are named and not scored. livepick leaves out particles that the edge cuts
     (particle.edge_fraction); with --edge-px and --size-px they count neither way. Give all
@@ -146,8 +227,8 @@ def evaluate(
     cuts it off.
     """
     within = _radius_px(diameter_angstrom, pixel_size, radius_angstrom, radius_px)
-    if (edge_px is None) != (size_px is None):
-        raise typer.BadParameter("--edge-px and --size-px need one another")
+    if edge_px is not None and size_px is None:
+        raise typer.BadParameter("--edge-px needs --size-px")
     result = compare(
         picks,
         truth,
@@ -155,6 +236,7 @@ def evaluate(
         pixel_size_angstrom=pixel_size,
         edge_px=edge_px,
         size_px=size_px,
+        flip_y=flip_y,
     )
     if as_json:
         typer.echo(json.dumps(_as_json(result), indent=1))
@@ -188,6 +270,8 @@ def _as_json(result: Evaluation) -> dict[str, Any]:
         "radius_px": result.radius_px,
         "pixel_size_angstrom": result.pixel_size_angstrom,
         "edge_px": result.edge_px,
+        "flipped_y": result.orientation.flipped,
+        "orientation": result.orientation.sentence,
         "pooled": _figures_json(result.pooled, result.pixel_size_angstrom),
         "micrographs": {
             row.micrograph: {
@@ -239,6 +323,7 @@ def _print(result: Evaluation) -> None:
         f" {unit}: mean distance of the hits",
         highlight=False,
     )
+    console.print(f"Truth: {result.orientation.sentence}", highlight=False)
     if result.not_scored:
         names = ", ".join(result.not_scored)
         console.print(f"Not scored, for want of truth: {names}", highlight=False)

@@ -17,13 +17,14 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, Strict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Strict, ValidationInfo
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from livepick.config.error_messages import contradiction
 
 __all__ = [
+    "ADDED_LATER",
     "LIVE",
     "RESTART",
     "RETRAIN",
@@ -58,6 +59,13 @@ RETRAIN: JsonDict = {"on_edit": "retrain", "stage": "sorting"}
 
 RETRAIN_AFTER_SORTING: JsonDict = {"on_edit": "retrain", "stage": "training"}
 """Declaration of a setting that shapes a model, and only what comes after the 2D classes."""
+
+
+ADDED_LATER: JsonDict = {"added_later": True}
+"""Declaration of a setting that shapes a model, and that earlier versions did not have.
+
+At its default, the model is as those versions made it, so its fingerprint leaves the setting out.
+"""
 
 
 def advised(lowest: float, highest: float, why: str) -> JsonDict:
@@ -116,6 +124,8 @@ def keys_with(section: type[Section], effect: Effect) -> set[str]:
 def shaping_values(section: Section, *, stage: Stage | None = None) -> dict[str, Any]:
     """Return the settings that shape a model, as JSON-serializable values by key.
 
+    A setting that was added later is left out at its default.
+
     Parameters
     ----------
     section
@@ -126,10 +136,16 @@ def shaping_values(section: Section, *, stage: Stage | None = None) -> dict[str,
     fields = type(section).model_fields
     keys = keys_with(type(section), "retrain")
     if stage is not None:
-        keys = {key for key in keys if _stage_of(fields[key]) == stage}
+        keys = {key for key in keys if _extra(fields[key]).get("stage") == stage}
+    keys = {
+        key
+        for key in keys
+        if not _extra(fields[key]).get("added_later")
+        or getattr(section, key) != fields[key].get_default()
+    }
     return section.model_dump(mode="json", include=keys)
 
 
-def _stage_of(field: FieldInfo) -> JsonValue:
+def _extra(field: FieldInfo) -> JsonDict:
     extra = field.json_schema_extra
-    return extra.get("stage") if isinstance(extra, dict) else None
+    return extra if isinstance(extra, dict) else {}

@@ -6,6 +6,7 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator,
 
 from livepick.config.error_messages import contradiction
 from livepick.config.setting import (
+    ADDED_LATER,
     LIVE,
     RETRAIN,
     RETRAIN_AFTER_SORTING,
@@ -25,8 +26,9 @@ class PicksFrom(Section):
     same size in pixels, so the model may be from another specimen, microscope and pixel size."""
 
     coordinates: Folder | None = None
-    """File or folder of manual or curated picks: STAR, CSV, EMAN box, crYOLO cbox or cryoSPARC
-    cs, matched to micrographs by name."""
+    """File or folder of manual or curated picks, matched to micrographs by path and name: STAR
+    (also RELION's list ``autopick.star``), CSV, EMAN2 box or info, crYOLO cbox, Topaz table or
+    cryoSPARC cs."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -84,6 +86,13 @@ class Bootstrap(Section):
     )
     """Source of the first picks: the blob picker, a model, or a person."""
 
+    flip_y: Literal["auto", "yes", "no"] = Field(
+        default="auto", json_schema_extra=RETRAIN | ADDED_LATER
+    )
+    """Direction of ``y`` in ``picks.coordinates``. ``no``: along the rows of the micrograph as they
+    are stored; ``yes``: turned over, as programs count that turn a TIFF over when they read it;
+    ``auto``: whichever agrees better with livepick's own picks."""
+
     micrographs: int = Field(
         default=20,
         ge=3,
@@ -110,6 +119,12 @@ class Bootstrap(Section):
 
     classes: Classes = Field(default=Classes(), json_schema_extra=RETRAIN_AFTER_SORTING)
     """A person's decisions on the 2D classes; only the steps after them are repeated."""
+
+    @field_validator("flip_y", mode="before")
+    @classmethod
+    def _yes_is_a_word(cls, flip_y: object) -> object:
+        """Accept yes and no without quotes, which YAML reads as true and false."""
+        return {True: "yes", False: "no"}[flip_y] if isinstance(flip_y, bool) else flip_y
 
     @field_validator("picks", mode="before")
     @classmethod

@@ -81,7 +81,7 @@ class CryosparcFiles:
         """
         diameter_angstrom = self._diameter_angstrom()
         entries = list(ledger.visible())
-        stems = match_names(self._exposures, [entry.relative.stem for entry in entries])
+        stems = match_names(self._exposures, [entry.relative.stem for entry in entries]).pairs
         micrographs, known = [], []
         for entry in entries:
             candidates = ledger.candidates(entry.id)

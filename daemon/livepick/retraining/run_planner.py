@@ -108,6 +108,7 @@ class RunPlanner:
                     earlier.seed_threshold,
                     earlier.parent,
                     earlier.unmatched,
+                    earlier.orientation,
                 ),
                 continues=bundle_name(earlier.version),
             )
@@ -176,7 +177,7 @@ class RunPlanner:
             spec = self._spec(seeds, version, continues)
             folder = self._runs.order(spec)
         say_waiting(self._folder, None)
-        for sentence in seeds.unmatched:
+        for sentence in seeds.unmatched + seeds.orientation:
             _log.info("run %s: coordinates: %s", folder.name, sentence)
         _log.info("run %s: %s", folder.name, _described(spec))
         return folder
@@ -196,6 +197,7 @@ class RunPlanner:
             seed_threshold=seeds.threshold,
             continues=continues,
             unmatched=seeds.unmatched,
+            orientation=seeds.orientation,
             micrographs=with_ctfs(
                 split(
                     seeds.micrographs,

@@ -45,6 +45,8 @@ class Seeds:
     parent: int | None
     """Version of the session's bundle that made the seeds."""
     unmatched: list[str] = field(default_factory=list)
+    orientation: list[str] = field(default_factory=list)
+    """Sentences that say which way up a person's positions are."""
 
 
 @dataclass(frozen=True, slots=True)

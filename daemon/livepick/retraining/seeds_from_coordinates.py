@@ -1,23 +1,17 @@
-"""Manual or curated picks, matched to the session's micrographs by name.
+"""Manual or curated picks as seeds: what is waited for, and which way up they are."""
 
-Picks that do not match are never dropped silently: each kind of mismatch has a sentence, which goes
-to the log and into the run's order.
-"""
-
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from livepick.config.schema import Config
-from livepick.core.formats.coordinates import read_all_positions, search_coordinates
-from livepick.core.formats.name_matching import match_names
+from livepick.core.evaluation.orientation import Compared, choose_orientation, turned_over
+from livepick.core.formats.name_matching import short_names
 from livepick.core.formats.positions import Positions
 from livepick.core.imaging.picks import Picks
-from livepick.errors import CoordinatesError, LivepickError
+from livepick.errors import CoordinatesError
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import MicrographRow
+from livepick.retraining.curated_picks import BELIEVED, CuratedPicks, Matched, Matches, named
 from livepick.retraining.holdout_split import LEAST_MICROGRAPHS
 from livepick.retraining.seed_sources import (
     Seeds,
@@ -27,137 +21,7 @@ from livepick.retraining.seed_sources import (
     seeded,
 )
 
-__all__ = ["CuratedPicks", "Matched", "SeedsFromCoordinates", "named", "refuse_too_few"]
-
-MOST_NAMED = 5
-"""Maximum number of names listed in a sentence; the rest are counted."""
-
-MOST_OUTSIDE = 0.5
-"""If more than this fraction of its positions is off the images, a file is for other micrographs.
-"""
-
-BELIEVED = 1.0
-"""Score of a position given by a person."""
-
-
-@dataclass(frozen=True, slots=True)
-class Matched:
-    """A picked micrograph and its coordinates."""
-
-    row: MicrographRow
-    picks: Picks
-    """Picks inside the image, in the order of the file's scores, each with a score of 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """Match of a coordinates file with the micrographs of a session."""
-
-    matched: list[Matched]
-    """In the order the micrographs landed."""
-    missing: list[str]
-    """Micrographs of the file that the session has not picked, or not under a unique name."""
-    unmatched: list[str] = field(default_factory=list)
-    """Sentences that describe what did not match."""
-
-
-class CuratedPicks:
-    """The coordinates at one path, read again when one of its files changes."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self._seen: tuple[tuple[Path, int, int], ...] = ()
-        self._positions: dict[str, Positions] | LivepickError = {}
-
-    def positions(self) -> dict[str, Positions]:
-        """Return the positions of each micrograph by its stem; no entry is empty.
-
-        Raises
-        ------
-        CoordinatesError
-            As for ``read_all_positions``, or there are no positions at all.
-        """
-        try:
-            files = search_coordinates(self.place)
-            stats = [(path, path.stat()) for path in files]
-        except OSError as error:
-            raise CoordinatesError(
-                f"{self.place} cannot be read: {error}",
-                "Give the service's user permission to read it.",
-            ) from error
-        seen = tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats)
-        if seen != self._seen:
-            try:
-                self._positions = read_all_positions(self.place)
-            except LivepickError as error:
-                self._positions = error
-            self._seen = seen
-        if isinstance(self._positions, LivepickError):
-            raise self._positions
-        if not self._positions:
-            raise CoordinatesError(
-                f"{self.place} contains no positions",
-                "Pick some particles, and save the file again.",
-            )
-        return self._positions
-
-    def match(self, rows: Sequence[MicrographRow]) -> Matches:
-        """Match the coordinates with the picked micrographs ``rows``.
-
-        Raises
-        ------
-        CoordinatesError
-            As for ``positions``, or most positions lie off the images.
-        """
-        positions = self.positions()
-        ours = {row.path.stem: row for row in rows}
-        pairs = match_names(positions, [row.path.stem for row in rows])
-        matched: list[Matched] = []
-        outside: dict[str, int] = {}
-        doubtful: dict[str, int] = {}
-        for stem, row in ours.items():
-            if stem in pairs:
-                found, off, unsure = _in_micrograph(positions[pairs[stem]], row)
-                matched.append(Matched(row, found))
-                outside |= {stem: off} if off else {}
-                doubtful |= {stem: unsure} if unsure else {}
-        inside = sum(len(match.picks) for match in matched)
-        if sum(outside.values()) > MOST_OUTSIDE * (inside + sum(outside.values())):
-            raise self._of_other_images(positions, ours, pairs, outside)
-        missing = sorted(set(positions) - set(pairs.values()))
-        without = [stem for stem in ours if stem not in pairs]
-        unmatched = [
-            *_sentence("has coordinates but is not among the picked micrographs", missing),
-            *_sentence("is picked but has no coordinates", without),
-            *(
-                f"{stem}: {count} positions are outside the image, and are left out"
-                for stem, count in _first(outside)
-            ),
-            *(
-                f"{stem}: {count} boxes are below crYOLO's threshold, and are left out"
-                for stem, count in _first(doubtful)
-            ),
-        ]
-        return Matches(matched, missing, unmatched)
-
-    def _of_other_images(
-        self,
-        positions: dict[str, Positions],
-        ours: dict[str, MicrographRow],
-        pairs: dict[str, str],
-        outside: dict[str, int],
-    ) -> CoordinatesError:
-        stem = next(iter(outside))
-        here, row = positions[pairs[stem]], ours[stem]
-        height, width = row.shape_px or (0, 0)
-        return CoordinatesError(
-            f"most positions in {self.place} are outside the images ({sum(outside.values())} of"
-            f" them); those of {stem} range from x {here.x_px.min():.0f}, y {here.y_px.min():.0f}"
-            f" to x {here.x_px.max():.0f}, y {here.y_px.max():.0f}, in an image of {width} by"
-            f" {height} pixels",
-            "Give coordinates in pixels of the micrographs that livepick watches, not of binned or"
-            " unbinned ones.",
-        )
+__all__ = ["SeedsFromCoordinates", "refuse_too_few"]
 
 
 def refuse_too_few(config: Config, place: Path, positions: Mapping[str, Positions]) -> None:
@@ -166,8 +30,8 @@ def refuse_too_few(config: Config, place: Path, positions: Mapping[str, Position
     if count < LEAST_MICROGRAPHS:
         raise CoordinatesError(
             f"{place} has coordinates for {count} micrograph{'s' if count > 1 else ''}"
-            f" ({named(sorted(positions))}), and training needs {LEAST_MICROGRAPHS}, because one is"
-            " held out to evaluate the model",
+            f" ({named(sorted(short_names(positions).values()))}), and training needs"
+            f" {LEAST_MICROGRAPHS}, because one is held out to evaluate the model",
             "Pick particles in more micrographs.",
         )
     wanted = least_picks(config)
@@ -197,11 +61,9 @@ class SeedsFromCoordinates:
         try:
             positions = self._curated.positions()
             refuse_too_few(self._config, self._curated.place, positions)
-            rows = list(self._ledger.picked_rows())
-            matches = self._curated.match(rows)
+            matches = self._curated.match(list(self._ledger.picked_rows()))
         except CoordinatesError as error:
             return WaitReason(f"Training cannot start: {error}", "trouble")
-        picks = {match.row.id: match.picks for match in matches.matched}
         tally = Tally(
             self._config,
             held_out,
@@ -212,19 +74,47 @@ class SeedsFromCoordinates:
             if tally.is_enough:
                 break
         else:
-            if (waiting := self._waiting(tally, matches, rows)) is not None:
+            if (waiting := self._waiting(tally, matches)) is not None:
                 return waiting
+        fit = {row.id for row in tally.fit}
+        chosen, orientation = self._oriented([m for m in matches.matched if m.row.id in fit])
         return Seeds(
-            [seeded(row, picks[row.id]) for row in tally.fit],
+            [seeded(match.row, match.picks) for match in chosen],
             seeds_from="coordinates",
             threshold=BELIEVED / 2,
             parent=None,
-            unmatched=matches.unmatched,
+            unmatched=matches.unmatched(),
+            orientation=orientation,
         )
 
-    def _waiting(
-        self, tally: Tally, matches: Matches, rows: Sequence[MicrographRow]
-    ) -> WaitReason | None:
+    def _oriented(self, matched: Sequence[Matched]) -> tuple[list[Matched], list[str]]:
+        """Return the micrographs with their picks the right way up, and what was chosen.
+
+        TIFF micrographs are judged apart from the others, since most programs turn only them over.
+        """
+        flipped: dict[bool, bool] = {}
+        sentences = []
+        for tiff in sorted({match.is_tiff for match in matched}):
+            group = [match for match in matched if match.is_tiff == tiff]
+            chosen = choose_orientation(map(self._compared, group), self._config.bootstrap.flip_y)
+            flipped[tiff] = chosen.flipped
+            sentences.append(f"{'TIFF' if tiff else 'MRC'} micrographs: {chosen.sentence}")
+        return [
+            dataclasses.replace(match, picks=turned_over(match.picks, match.height_px))
+            if flipped[match.is_tiff]
+            else match
+            for match in matched
+        ], sentences
+
+    def _compared(self, match: Matched) -> Compared:
+        """Return the given picks of a micrograph beside those of the model that picked it."""
+        row = match.row
+        candidates = self._ledger.candidates(row.id)
+        own = Picks.empty() if candidates is None else candidates.above(row.threshold or 0.0)
+        radius_px = self._config.particle.diameter_angstrom / 2 / (row.pixel_size_angstrom or 1.0)
+        return Compared(match.picks, own, match.height_px, radius_px)
+
+    def _waiting(self, tally: Tally, matches: Matches) -> WaitReason | None:
         """Return the reason to wait; None if training can begin with what there is."""
         place, counts = self._curated.place, self._ledger.counts()
         idle = not (counts.queued or counts.picking or counts.stale)
@@ -232,8 +122,8 @@ class SeedsFromCoordinates:
             idle and counts.picked >= self._config.bootstrap.micrographs
         )
         if not matches.matched and complete:
-            theirs = named(sorted(self._curated.positions()))
-            ours = named([row.path.stem for row in rows])
+            theirs = named(sorted(short_names(self._curated.positions()).values()))
+            ours = named(list(matches.without.values()))
             return WaitReason(
                 f"Training cannot start: {place} is for other micrographs: it has {theirs}, and the"
                 f" session has {ours}. Name a file for this session, or set bootstrap.picks: blob.",
@@ -243,7 +133,7 @@ class SeedsFromCoordinates:
             return WaitReason(
                 f"Training waits for micrographs that {place} has coordinates for:"
                 f" {len(matches.matched)} are picked, {len(matches.missing)} are not"
-                f" ({named(matches.missing)}).",
+                f" ({named(list(matches.missing.values()))}).",
                 "waiting",
             )
         if len(tally.fit) < LEAST_MICROGRAPHS:
@@ -256,32 +146,3 @@ class SeedsFromCoordinates:
             )
         tally.wanted = min(tally.wanted, len(tally.fit))
         return tally.missing()
-
-
-def _in_micrograph(positions: Positions, row: MicrographRow) -> tuple[Picks, int, int]:
-    """Return the accepted picks inside the image, the number outside, and the number doubtful."""
-    picks = positions.picks(pixel_size_angstrom=row.pixel_size_angstrom, shape_px=row.shape_px)
-    believed = picks.above(positions.least_score)
-    height, width = row.shape_px or (np.inf, np.inf)
-    # A pixel extends half a pixel to either side of its centre.
-    inside = (believed.x_px >= -0.5) & (believed.x_px <= width - 0.5)
-    inside &= (believed.y_px >= -0.5) & (believed.y_px <= height - 0.5)
-    count = int(inside.sum())
-    found = Picks(
-        believed.x_px[inside], believed.y_px[inside], np.full(count, BELIEVED, dtype=np.float32)
-    )
-    return found, len(believed) - count, len(picks) - len(believed)
-
-
-def named(names: Sequence[str]) -> str:
-    """Return a list of names, shortened to fit on a line: ``a, b and 7 more``."""
-    shown = ", ".join(names[:MOST_NAMED])
-    return f"{shown} and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else shown
-
-
-def _sentence(what: str, names: Sequence[str]) -> list[str]:
-    return [f"{what}: {named(names)}"] if names else []
-
-
-def _first(counts: dict[str, int]) -> Iterable[tuple[str, int]]:
-    return list(counts.items())[: 4 * MOST_NAMED]

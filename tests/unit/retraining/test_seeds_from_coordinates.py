@@ -63,8 +63,8 @@ def test_mismatches_are_listed_and_long_lists_shortened(by_hand):
         ({"names": list("abcde")}, "is for other micrographs: it has a, b, c, d, e, and the"),
         ({"names": ["0", "1", "2"], "per_micrograph": 1}, "has 3 particles in total, and 100 are"),
         ({"names": ["0", "1"], "per_micrograph": 90}, "coordinates for 2 micrographs (0, 1)"),
-        ({"names": list("01234"), "x": 500.0}, "most positions in"),
-        ({"names": list("01234"), "x": -9.0}, "are outside the images (100 of them)"),
+        ({"names": list("01234"), "x": 500.0}, "100 of 100 positions in"),
+        ({"names": list("01234"), "x": -9.0}, "are outside the images; those of 0 range"),
         ({"names": [], "per_micrograph": 0}, "contains no positions"),
     ],
 )

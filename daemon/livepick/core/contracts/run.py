@@ -70,6 +70,9 @@ class RunSpec(_Record):
     unmatched: list[str] = []
     """Mismatches between a coordinates file and the session, one sentence each; a long list is
     shortened."""
+    orientation: list[str] = []
+    """Direction of ``y`` in a coordinates file, and how it was found; one sentence for each kind of
+    micrograph file."""
     micrographs: list[RunMicrograph]
 
     @classmethod

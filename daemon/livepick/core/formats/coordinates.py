@@ -1,93 +1,35 @@
-"""Coordinates files of any format: which files a folder holds, and the positions in them.
+"""Coordinates files of any format: the positions in them, by micrograph.
 
-A file holds one micrograph, given by the file's name, or many, named in a column. Each format has
-a module of its own, which converts its positions to the convention of ``core.imaging.picks``. Each
-position of a file without scores gets the score 1.
+A file holds one micrograph, given by the file's name or by a list, or many, named in a column. Each
+format has a module of its own, which converts its positions to the convention of
+``core.imaging.picks``. Each position of a file without scores gets the score 1.
+
+Nothing is read by halves: if one file or row is wrong, the whole place is refused.
 """
 
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
+from livepick.core.formats.coordinates_search import (
+    Source,
+    listed_suffixes,
+    read_text,
+    search_coordinates,
+)
 from livepick.core.formats.cryolo_cbox import read_cbox
 from livepick.core.formats.cryosparc_cs import read_cs
 from livepick.core.formats.csv_coordinates import read_csv
 from livepick.core.formats.eman_box import read_box
-from livepick.core.formats.name_matching import micrograph_stem
-from livepick.core.formats.positions import Positions
+from livepick.core.formats.eman_json import read_info
+from livepick.core.formats.name_matching import micrograph_name
+from livepick.core.formats.positions import Positions, positions_of_boxes
 from livepick.core.formats.relion_star import read_star
+from livepick.core.formats.topaz import read_topaz
 from livepick.core.imaging.picks import Picks
 from livepick.errors import CoordinatesError
 
-__all__ = [
-    "SUFFIXES",
-    "coordinates_files",
-    "read_all_positions",
-    "read_coordinates",
-    "search_coordinates",
-]
-
-SUFFIXES = (".star", ".csv", ".box", ".cbox", ".cs")
-"""Suffixes of coordinates files, in lower case."""
-
-SESSION_LISTS = {
-    "autopick.star",
-    "manualpick.star",
-    "micrographs.star",
-    "micrographs_ctf.star",
-    "job.star",
-    "job_pipeline.star",
-    "default_pipeline.star",
-}
-"""Files of a RELION job folder that list the micrographs of a session, without coordinates."""
-
-
-def search_coordinates(place: Path) -> list[Path]:
-    """Return the coordinates files at ``place``, a file or a folder.
-
-    Sub-folders are included; hidden files and lists of a whole session are left out.
-
-    Raises
-    ------
-    CoordinatesError
-        ``place`` is missing or cannot be searched, or holds no coordinates file.
-    """
-    if place.is_file():
-        return [place]
-    if not place.is_dir():
-        raise CoordinatesError(
-            f"{place} does not exist", "Name a coordinates file, or a folder that contains some."
-        )
-    found = [
-        path
-        for path in sorted(place.rglob("*"))
-        if not path.name.startswith(".")
-        and path.name not in SESSION_LISTS
-        and path.suffix.lower() in SUFFIXES
-        and path.is_file()
-    ]
-    if not found:
-        raise CoordinatesError(
-            f"{place} contains no coordinates files",
-            f"Their names end in {_listed(SUFFIXES)}, for example mic_0001_autopick.star.",
-        )
-    return found
-
-
-def coordinates_files(place: Path) -> dict[str, Path]:
-    """Return the coordinates files at ``place``, each of one micrograph, by micrograph stem.
-
-    Raises
-    ------
-    CoordinatesError
-        ``place`` is missing, holds no coordinates file, or two for the same micrograph.
-    """
-    found: dict[str, Path] = {}
-    for path in search_coordinates(place):
-        stem = micrograph_stem(path)
-        if stem in found:
-            raise _duplicate(found[stem], path, stem)
-        found[stem] = path
-    return found
+__all__ = ["read_all_positions", "read_coordinates", "read_sources"]
 
 
 def read_coordinates(path: Path) -> Picks:
@@ -109,12 +51,13 @@ def read_coordinates(path: Path) -> Picks:
 
 
 def read_all_positions(place: Path) -> dict[str, Positions]:
-    """Read the coordinates of all micrographs in the file or folder ``place``.
+    """Read the coordinates of all micrographs in the file, folder or list ``place``.
 
     Returns
     -------
     dict
-        Positions by micrograph stem; a micrograph without a position has no entry.
+        Positions by the name of the micrograph (``name_matching``). A micrograph whose file has no
+        rows has an entry without positions.
 
     Raises
     ------
@@ -122,38 +65,40 @@ def read_all_positions(place: Path) -> dict[str, Positions]:
         ``place`` is missing or empty, a file cannot be read, lacks the columns or holds a
         value that is not a number, or two files are for the same micrograph.
     """
+    return read_sources(search_coordinates(place))
+
+
+def read_sources(sources: list[Source]) -> dict[str, Positions]:
+    """Read coordinates files, as ``read_all_positions``."""
     found: dict[str, Positions] = {}
-    sources: dict[str, str] = {}
-    for path in search_coordinates(place):
-        for name, positions in _positions_in(path).items():
-            source = str(path) if name is None else f"{path} for {name}"
-            stem = micrograph_stem(path if name is None else PurePosixPath(name))
-            if stem in sources:
-                raise _duplicate(sources[stem], source, stem)
-            sources[stem] = source
-            if len(positions):
-                found[stem] = positions
+    origins: dict[str, str] = {}
+    for source in sources:
+        held = _positions_in(source.path) or {None: positions_of_boxes(np.zeros((0, 4)))}
+        for name, positions in held.items():
+            key = source.micrograph if name is None else micrograph_name(PurePosixPath(name))
+            origin = str(source.path) if name is None else f"{source.path} for {name}"
+            if key in origins:
+                raise CoordinatesError(
+                    f"{origins[key]} and {origin} are both for the micrograph {key}",
+                    "Keep one of them, or name a folder that contains only one.",
+                )
+            origins[key], found[key] = origin, positions
     return found
-
-
-def _duplicate(one: object, other: object, stem: str) -> CoordinatesError:
-    return CoordinatesError(
-        f"{one} and {other} are both for the micrograph {stem}",
-        "Keep one of them, or name a folder that contains only one.",
-    )
 
 
 def _positions_in(path: Path) -> dict[str | None, Positions]:
     """Return a file's positions by micrograph; the key None: given by the file's own name."""
-    try:
-        data = path.read_bytes()
-        if path.suffix.lower() == ".cs":
-            return read_cs(path, data)
-        text = data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CoordinatesError(
-            f"{path} cannot be read: {error}", "Check its permissions and its format."
-        ) from error
+    if path.suffix.lower() == ".cs":
+        try:
+            return read_cs(path, path.read_bytes())
+        except OSError as error:
+            raise CoordinatesError(
+                f"{path} cannot be read: {error}", "Check its permissions and its format."
+            ) from error
+    return _positions_in_text(path, read_text(path))
+
+
+def _positions_in_text(path: Path, text: str) -> dict[str | None, Positions]:
     match path.suffix.lower():
         case ".star":
             return read_star(path, text)
@@ -163,14 +108,12 @@ def _positions_in(path: Path) -> dict[str | None, Positions]:
             return {None: read_box(path, text)}
         case ".cbox":
             return {None: read_cbox(path, text)}
-        case other:
-            raise CoordinatesError(
-                f"{path} ends in {other or 'nothing'}, which is not a coordinates format that"
-                " livepick reads",
-                f"Use a file that ends in {_listed(SUFFIXES)}.",
-            )
-
-
-def _listed(words: Iterable[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} or {last}" if first else last
+        case ".json":
+            return {None: read_info(path, text)}
+        case ".txt" | ".tab":
+            return read_topaz(path, text)
+    raise CoordinatesError(
+        f"{path} ends in {path.suffix or 'nothing'}, which is not a coordinates format that"
+        " livepick reads",
+        f"Use a file that ends in {listed_suffixes()}.",
+    )

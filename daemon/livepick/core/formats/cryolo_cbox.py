@@ -10,7 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from livepick.core.formats.picked_micrograph import PickedMicrograph
-from livepick.core.formats.positions import Positions, finite_numbers, positions_of_boxes
+from livepick.core.formats.positions import (
+    Positions,
+    check_table,
+    finite_numbers,
+    positions_of_boxes,
+)
 from livepick.core.formats.star import Table, star_file, star_tables, table_with
 from livepick.errors import CoordinatesError
 
@@ -78,7 +83,7 @@ def read_cbox(path: Path, text: str) -> Positions:
         The file lacks the columns, a value is not a number, or the file is of a tomogram.
     """
     if not text.strip():
-        return positions_of_boxes(np.zeros((0, 4)), np.zeros(0))
+        return positions_of_boxes(np.zeros((0, 4)))
     table = table_with(star_tables(text), _COLUMNS)
     if not set(_COLUMNS) <= set(table.columns):
         raise CoordinatesError(
@@ -90,15 +95,12 @@ def read_cbox(path: Path, text: str) -> Positions:
             f"{path} has boxes in several slices of a tomogram",
             "Use a file with the picks of a single micrograph.",
         )
-    for number, row in enumerate(table.rows):
-        if len(row) < len(table.columns):
-            raise CoordinatesError(
-                f"{path} row {number + 1} is {' '.join(row)!r}",
-                f"Each row needs a number for each of {', '.join(_COLUMNS)}.",
-            )
+    check_table(path, table)
     places = [table.columns.index(name) for name in _COLUMNS]
     rows = [[row[place] for place in places] for row in table.rows]
-    corners = finite_numbers(str(path), rows, _COLUMNS)
+    corners = finite_numbers(path, rows, _COLUMNS, table.lines)
     scores = [["1" if word == _UNKNOWN else word] for word in table.column(_SCORE) or []]
-    score = finite_numbers(str(path), scores, [_SCORE])[:, 0] if scores else np.ones(len(rows))
+    score = np.ones(len(rows))
+    if scores:
+        score = finite_numbers(path, scores, [_SCORE], table.lines)[:, 0]
     return positions_of_boxes(corners, score, least_score=LEAST_CONFIDENCE)

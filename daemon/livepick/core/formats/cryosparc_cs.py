@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.formats.picked_micrograph import PickedMicrograph
-from livepick.core.formats.positions import Positions
+from livepick.core.formats.positions import Positions, rows_by_name
 from livepick.errors import CoordinatesError
 
 __all__ = ["Exposure", "read_cs", "read_exposures", "write_cs", "write_csg"]
@@ -24,6 +24,14 @@ __all__ = ["Exposure", "read_cs", "read_exposures", "write_cs", "write_csg"]
 _PATH = "location/micrograph_path"
 _X, _Y = "location/center_x_frac", "location/center_y_frac"
 _SHAPE = "location/micrograph_shape"
+
+_COLUMNS_MAGIC = b"\x95CSDAT"
+"""Beginning of a file in the format that cryosparc-tools calls CSDAT."""
+
+_AGAIN = "Export the particles from cryoSPARC again (Actions, Export), or as STAR."
+
+MOST_FRACTION = 1e6
+"""Limit of a position, in widths and heights of the micrograph."""
 
 _UID = re.compile(r"^(\d{10,})_")
 """Number that cryoSPARC puts before the name of a micrograph, with zeros up to 21 digits."""
@@ -157,19 +165,25 @@ def read_cs(path: Path, data: bytes) -> dict[str | None, Positions]:
         "Use the particles of a picking, extraction or selection job. The positions of a refinement"
         " are in its passthrough_particles.cs.",
     )
+    for name in (_X, _Y, _SHAPE):
+        if table[name].dtype.kind not in "fiu":
+            raise CoordinatesError(f"{path} has {name} that are not numbers", _AGAIN)
     fraction = np.column_stack([table[_X], table[_Y]]).astype(np.float64)
     shape = np.asarray(table[_SHAPE])
-    if not np.isfinite(fraction).all() or shape.shape != (len(table), 2) or (shape < 1).any():
+    if shape.shape != (len(table), 2):
+        raise CoordinatesError(f"{path} has {_SHAPE} without height and width", _AGAIN)
+    bad = ~(np.abs(fraction) < MOST_FRACTION).all(axis=1) | (shape < 1).any(axis=1)
+    if bad.any():
+        number = int(np.flatnonzero(bad)[0])
         raise CoordinatesError(
-            f"{path} holds positions that are not numbers, or micrographs without a size",
-            "Export the particles from cryoSPARC again, or as STAR.",
+            f"{path} record {number + 1} has the position {fraction[number].tolist()} in a"
+            f" micrograph of the size {shape[number].tolist()}",
+            _AGAIN,
         )
-    micrographs = np.array([_text(value) for value in table[_PATH]], dtype=np.str_)
     found: dict[str | None, Positions] = {}
-    for name in np.unique(micrographs).tolist():
-        here = micrographs == name
-        height, width = (int(n) for n in shape[here][0])
-        x_px, y_px = (fraction[here] * [width, height]).T
+    for name, rows in rows_by_name(_texts(table[_PATH])).items():
+        height, width = (int(n) for n in shape[rows[0]])
+        x_px, y_px = (fraction[rows] * [width, height]).T
         found[name] = Positions(x_px, y_px, np.ones(len(x_px)), shape_px=(height, width))
     return found
 
@@ -189,19 +203,31 @@ def read_exposures(path: Path, data: bytes) -> list[Exposure]:
 
 def _records(path: Path, data: bytes, wanted: Sequence[str], remedy: str) -> NDArray[np.void]:
     """Return the records of a cs file that has these fields. Raises CoordinatesError."""
+    if data.startswith(_COLUMNS_MAGIC):
+        raise CoordinatesError(
+            f"{path} is a cs file in cryoSPARC's compressed format (CSDAT), which livepick does not"
+            " read",
+            'Save it in the usual format with cryosparc-tools: Dataset.load("FILE").save("NEW.cs"),'
+            " or export the particles from cryoSPARC again (Actions, Export).",
+        )
     try:
         table = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
-        raise CoordinatesError(
-            f"{path} is not a readable cs file: {error}",
-            "Export the particles from cryoSPARC again (Actions, Export), or as STAR.",
-        ) from error
+    except Exception as error:  # a damaged file makes numpy raise nearly anything
+        raise CoordinatesError(f"{path} is not a readable cs file: {error}", _AGAIN) from error
     names = getattr(getattr(table, "dtype", None), "names", None) or ()
     missing = [name for name in wanted if name not in names]
     if missing:
         raise CoordinatesError(f"{path} lacks {', '.join(missing)}", remedy)
+    if table.ndim != 1:
+        raise CoordinatesError(f"{path} is not a list of records", remedy)
     records: NDArray[np.void] = table
     return records
+
+
+def _texts(values: NDArray[np.generic]) -> list[str]:
+    """Return a column of names as text; most are repeated many times."""
+    known = {value: _text(value) for value in set(values.tolist())}
+    return [known[value] for value in values.tolist()]
 
 
 def _text(value: object) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.positions import Positions, positions_in_table
 from livepick.core.formats.star import Table
+from livepick.errors import CoordinatesError
 
 __all__ = ["read_csv", "write_csv"]
 
@@ -32,6 +33,17 @@ def read_csv(path: Path, text: str) -> dict[str | None, Positions]:
     CoordinatesError
         The columns for x and y are missing, or a value is missing or not a finite number.
     """
-    rows = [row for row in csv.reader(io.StringIO(text)) if row and not row[0].startswith("#")]
-    table = Table([name.strip() for name in rows[0]], rows[1:]) if rows else Table()
+    reader = csv.reader(text.split("\n"))
+    rows, lines = [], []
+    try:
+        for row in reader:
+            if row and not row[0].startswith("#"):
+                rows.append([word.strip() for word in row])
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise CoordinatesError(
+            f"{path} line {reader.line_num} is not readable as CSV: {error}",
+            "Separate the values by commas, and close each quotation mark.",
+        ) from error
+    table = Table(rows[0], rows[1:], lines=lines[1:]) if rows else Table()
     return positions_in_table(path, table, _COLUMNS, None)

@@ -7,10 +7,13 @@ draws the first row of a file at the bottom. So ``y`` increases with the rows of
 
 from pathlib import Path
 
-import numpy as np
-
 from livepick.core.formats.picked_micrograph import PickedMicrograph
-from livepick.core.formats.positions import Positions, finite_numbers, positions_of_boxes
+from livepick.core.formats.positions import (
+    MOST_SHOWN,
+    Positions,
+    finite_numbers,
+    positions_of_boxes,
+)
 from livepick.errors import CoordinatesError
 
 __all__ = ["read_box", "write_box"]
@@ -33,18 +36,22 @@ def read_box(path: Path, text: str) -> Positions:
     CoordinatesError
         A line has fewer columns, a value is not a number, or the boxes are ends of helices.
     """
-    rows = [line.replace(",", " ").split() for line in text.splitlines()]
-    rows = [row for row in rows if row and not row[0].startswith("#")]
-    for number, row in enumerate(rows):
-        if len(row) < len(_COLUMNS):
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.replace(",", " ").split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) < len(_COLUMNS):
             raise CoordinatesError(
-                f"{path} row {number + 1} is {' '.join(row)!r}",
+                f"{path} row {len(rows) + 1} (line {number}) is {line[:MOST_SHOWN]!r}",
                 f"Each row of a box file needs {', '.join(_COLUMNS)}, in pixels.",
             )
-        if len(row) > 4 and row[4] in ("-1", "-2"):
+        if len(words) > 4 and words[4] in ("-1", "-2"):
             raise CoordinatesError(
-                f"{path} row {number + 1} is the end of a helix",
+                f"{path} row {len(rows) + 1} (line {number}) is the end of a helix",
                 "Use a file with the boxes along the helix: e2helixboxer.py --ptcl-coords.",
             )
-    corners = finite_numbers(str(path), [row[:4] for row in rows], _COLUMNS)
-    return positions_of_boxes(corners, np.ones(len(rows)))
+        rows.append(words[:4])
+        lines.append(number)
+    return positions_of_boxes(finite_numbers(path, rows, _COLUMNS, lines))

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from livepick.core.formats.picked_micrograph import PickedMicrograph
-from livepick.core.formats.positions import Positions
+from livepick.core.formats.positions import MOST, MOST_SHOWN, Positions
 from livepick.errors import CoordinatesError
 
 __all__ = ["read_info", "write_info"]
+
+_REMEDY = 'It needs "boxes": [[x, y, "manual"], ...], with the centres in pixels.'
 
 
 def write_info(micrograph: PickedMicrograph) -> bytes:
@@ -28,19 +30,24 @@ def read_info(path: Path, text: str) -> Positions:
     Raises
     ------
     CoordinatesError
-        The file is not JSON, or a box is not a pair of finite numbers with a name.
+        The file is not JSON, or a box does not begin with two finite numbers.
     """
     try:
         info = json.loads(text)
-        boxes = info.get("boxes", [])
-        centres = np.array([box[:2] for box in boxes], dtype=np.float64).reshape(len(boxes), 2)
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise CoordinatesError(
-            f"{path} is not a readable EMAN2 info file: {error}",
-            'It needs "boxes": [[x, y, "manual"], ...], with the centres in pixels.',
-        ) from error
-    if not np.isfinite(centres).all():
-        raise CoordinatesError(
-            f"{path} has a box whose centre is not a finite number", "Pick that particle again."
-        )
+    except (ValueError, RecursionError) as error:
+        raise CoordinatesError(f"{path} is not readable as JSON: {error}", _REMEDY) from error
+    boxes = info.get("boxes", []) if isinstance(info, dict) else None
+    if not isinstance(boxes, list):
+        raise CoordinatesError(f"{path} is JSON, but not an EMAN2 info file", _REMEDY)
+    for number, box in enumerate(boxes, 1):
+        if not (isinstance(box, list) and len(box) >= 2 and all(map(_is_coordinate, box[:2]))):
+            raise CoordinatesError(
+                f"{path} box {number} is {str(box)[:MOST_SHOWN]}, without two finite numbers",
+                _REMEDY,
+            )
+    centres = np.array([box[:2] for box in boxes], dtype=np.float64).reshape(len(boxes), 2)
     return Positions(centres[:, 0], centres[:, 1], np.ones(len(centres)))
+
+
+def _is_coordinate(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST

@@ -1,23 +1,46 @@
-"""Matching of names to micrographs: programs add to a name, and use folders of their own."""
+"""Matching of names to micrographs: programs add to a name, and use folders of their own.
 
+Names are paths without the last suffix. Two names are for the same micrograph if their last parts
+are equal, or are equal without what programs add. The more of their folders agree, the better they
+fit: ``Dataset1/001`` and ``Dataset2/001`` are two micrographs. Equal names fit better than those
+that differ by what programs add, in the same folders.
+"""
+
+import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import PurePath
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePath, PurePosixPath
+from typing import NamedTuple, Self
 
-__all__ = ["match_names", "micrograph_stem", "plain_name"]
+__all__ = [
+    "MatchedNames",
+    "match_names",
+    "micrograph_name",
+    "micrograph_stem",
+    "nearest_name",
+    "plain_name",
+    "short_names",
+]
 
-_MARKS = ("_autopick", "_manualpick", "_truth", "_picks")
+_MARK = re.compile(
+    r"_(autopick|manualpick|truth|picks?|topazpicks|extract|info|checked|BoxNet[^_]*_\d{8})$"
+)
 """Endings that programs add to a micrograph's name for its coordinates file."""
 
 _UID = re.compile(r"^\d{10,}_")
 """Number that cryoSPARC puts before the name; a date, as 20261123, is shorter."""
 
 _MOTION = re.compile(
-    r"(_doseweighted|_dw|_nodw|_aligned|_patch|_rigid|_full|_motioncorr(ected)?)+$",
+    r"(_doseweighted|_dw|_nodw|_aligned(_mic)?|_patch|_rigid|_full|_motion_?corr(ected)?"
+    r"|[._]frames|_fractions|_eer)+$",
     re.IGNORECASE,
 )
-"""Endings that motion correction adds, as ``_patch_aligned_doseweighted``."""
+"""Endings that cameras and motion correction add, as ``_patch_aligned_doseweighted``."""
+
+MOST_COMPARED = 2000
+"""Maximum number of names among which the nearest one is searched."""
 
 
 def micrograph_stem(path: PurePath) -> str:
@@ -26,10 +49,12 @@ def micrograph_stem(path: PurePath) -> str:
     ``mic_7_autopick.star``, ``mic_7_truth.csv`` and ``mic_7.mrc`` all belong to ``mic_7``. Only
     one extension is removed, because micrographs may have dots in their names.
     """
-    stem = path.stem
-    for mark in _MARKS:
-        stem = stem.removesuffix(mark)
-    return stem
+    return _MARK.sub("", path.stem) or path.stem
+
+
+def micrograph_name(path: PurePath) -> str:
+    """Return the name of the micrograph that a coordinates file is for, with its folders."""
+    return str(path.parent / micrograph_stem(path))
 
 
 def plain_name(stem: str) -> str:
@@ -37,37 +62,100 @@ def plain_name(stem: str) -> str:
 
     ``012345678901234567890_mic_7_patch_aligned_doseweighted`` and ``mic_7_DW`` become ``mic_7``.
     """
-    plain = _MOTION.sub("", _UID.sub("", stem))
+    plain, longer = _UID.sub("", stem), ""
+    while plain != longer:
+        plain, longer = _MOTION.sub("", _MARK.sub("", plain)), plain
     return (plain or stem).lower()
 
 
-def match_names(theirs: Iterable[str], ours: Iterable[str]) -> dict[str, str]:
-    """Match names in a coordinates file to micrographs; return ours → theirs.
+@dataclass(frozen=True, slots=True)
+class MatchedNames:
+    """Names in coordinates files, matched to micrographs."""
 
-    Equal names match first. The others match by their plain names, if a plain name occurs only
-    once on both sides. A name that two of our micrographs share matches neither of them.
+    pairs: dict[str, str] = field(default_factory=dict)
+    """Name in a coordinates file of each micrograph that has one."""
+
+    ambiguous: dict[str, list[str]] = field(default_factory=dict)
+    """Micrographs that several names fit equally well, with these names; none is matched."""
+
+
+def match_names(theirs: Iterable[str], ours: Iterable[str]) -> MatchedNames:
+    """Match names in coordinates files to micrographs.
+
+    A pair is matched if each of the two fits the other better than all other names do.
 
     Parameters
     ----------
     theirs
-        Stems in a coordinates file, each once.
+        Names in coordinates files, without a suffix, each once.
     ours
-        Stems of micrographs.
+        Names of micrographs: their paths without the suffix, or only the stems.
     """
-    theirs = list(theirs)
-    counts = Counter(ours)
-    names = {name for name, count in counts.items() if count == 1}
-    found = {name: name for name in theirs if name in names}
-    left = _by_plain_name(name for name in theirs if name not in found)
-    for plain, own in _by_plain_name(counts).items():
-        same = left.get(plain, [])
-        if len(own) == len(same) == 1 and own[0] in names and own[0] not in found:
-            found[own[0]] = same[0]
+    counts = Counter(list(ours))  # a mapping would be taken as counts
+    their_words = [_Words.of(name) for name in theirs]
+    our_words = [_Words.of(name) for name in counts]
+    undecided = {name for name, count in counts.items() if count == 1}
+    free = {words.name for words in their_words}
+    found = MatchedNames()
+    deepest = max((len(words.folders) for words in their_words), default=0)
+    for depth in range(deepest, -1, -1):
+        for exact in (True, False):
+            fitting = _by_tail(their_words, depth, exact=exact)
+            for tail, own in _by_tail(our_words, depth, exact=exact).items():
+                same = fitting.get(tail, [])
+                if not same:
+                    continue
+                if len(own) == len(same) == 1 and own[0] in undecided and same[0] in free:
+                    found.pairs[own[0]] = same[0]
+                elif len(same) > 1:
+                    found.ambiguous.update({o: same for o in own if o in undecided})
+                undecided.difference_update(own)
+                free.difference_update(same)
     return found
 
 
-def _by_plain_name(names: Iterable[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name in names:
-        found.setdefault(plain_name(name), []).append(name)
+class _Words(NamedTuple):
+    name: str
+    folders: tuple[str, ...]
+    last: str
+    plain: str
+
+    @classmethod
+    def of(cls, name: str) -> Self:
+        *folders, last = PurePosixPath(name).parts or ("",)
+        return cls(name, tuple(folders), last, plain_name(last))
+
+
+def _by_tail(
+    names: Iterable[_Words], depth: int, *, exact: bool
+) -> dict[tuple[str, ...], list[str]]:
+    """Return the names that have at least ``depth`` folders, by the last of these and the stem."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for words in names:
+        start = len(words.folders) - depth
+        if start >= 0:
+            tail = (*words.folders[start:], words.last if exact else words.plain)
+            found.setdefault(tail, []).append(words.name)
     return found
+
+
+def nearest_name(name: str, others: Collection[str]) -> str | None:
+    """Return the most similar of other names; None if none is similar, or there are too many."""
+    if len(others) > MOST_COMPARED:
+        return None
+    return next(iter(difflib.get_close_matches(name, others, n=1, cutoff=0.7)), None)
+
+
+def short_names(names: Collection[str]) -> dict[str, str]:
+    """Return each name with only as many folders as tell it from the others."""
+    short: dict[str, str] = {}
+    left = {name: PurePosixPath(name).parts for name in names}
+    length = 0
+    while left:
+        length += 1
+        counts = Counter(parts[-length:] for parts in left.values())
+        for name, parts in list(left.items()):
+            if counts[parts[-length:]] == 1 or length >= len(parts):
+                short[name] = str(PurePosixPath(*parts[-length:]))
+                del left[name]
+    return short

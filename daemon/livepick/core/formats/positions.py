@@ -1,6 +1,7 @@
 """Positions that a coordinates file gives for one micrograph, before the micrograph is known."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,28 @@ from livepick.core.formats.star import Table
 from livepick.core.imaging.picks import Picks
 from livepick.errors import CoordinatesError
 
-__all__ = ["Positions", "finite_numbers", "positions_in_table", "positions_of_boxes"]
+__all__ = [
+    "MOST",
+    "MOST_SHOWN",
+    "Positions",
+    "check_table",
+    "finite_numbers",
+    "positions_in_table",
+    "positions_of_boxes",
+    "row_place",
+    "rows_by_name",
+]
 
 Vector = NDArray[np.float64]
 
 _MICROGRAPH_COLUMNS = ("rlnMicrographName", "micrograph", "micrograph_name", "image_name")
 _ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
+
+MOST = 1e30
+"""Limit of a coordinate or score, within which 32-bit numbers are finite too."""
+
+MOST_SHOWN = 120
+"""Maximum number of characters of a bad row in an error."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,17 +93,27 @@ class Positions:
         return Picks.sorted(*(a.astype(np.float32) for a in (x_px, y_px, self.score)))
 
 
-def finite_numbers(place: str, rows: list[list[str]], names: list[str]) -> NDArray[np.float64]:
+def row_place(path: Path, number: int, lines: Sequence[int] = ()) -> str:
+    """Return the name of a row, counted from 0, for errors: ``a.star row 3 (line 27)``."""
+    line = f" (line {lines[number]})" if lines else ""
+    return f"{path} row {number + 1}{line}"
+
+
+def finite_numbers(
+    path: Path, rows: list[list[str]], names: list[str], lines: Sequence[int] = ()
+) -> NDArray[np.float64]:
     """Return rows of text as an array of numbers, (rows, columns).
 
     Parameters
     ----------
-    place
-        Name of the file, for the error.
+    path
+        The file, for the error.
     rows
         The texts of only the wanted columns.
     names
         Names of the columns, for the error.
+    lines
+        Line of each row in the file, for the error.
 
     Raises
     ------
@@ -102,20 +129,52 @@ def finite_numbers(place: str, rows: list[list[str]], names: list[str]) -> NDArr
                 numbers[i] = [float(word) for word in row]
             except ValueError as error:
                 raise CoordinatesError(
-                    f"{place} row {i + 1} is {' '.join(row)!r}: {error}",
+                    f"{row_place(path, i, lines)} is {' '.join(row)!r}: {error}",
                     f"Each row needs a number for each of {', '.join(names)}.",
                 ) from error
-    if not np.isfinite(numbers).all():
-        bad = int(np.flatnonzero(~np.isfinite(numbers).all(axis=1))[0])
+    if not (np.abs(numbers) < MOST).all():
+        bad = int(np.flatnonzero(~(np.abs(numbers) < MOST).all(axis=1))[0])
         raise CoordinatesError(
-            f"{place} row {bad + 1} is {' '.join(rows[bad])}",
+            f"{row_place(path, bad, lines)} is {' '.join(rows[bad])}",
             "Coordinates and scores must be finite numbers.",
         )
     return numbers
 
 
+def check_table(path: Path, table: Table) -> None:
+    """Check that each row of a table has one value for each column.
+
+    Raises
+    ------
+    CoordinatesError
+        A column is there twice, or a row has fewer or more values, as in a file that is cut off.
+    """
+    twice = [name for name, count in Counter(table.columns).items() if count > 1]
+    if twice:
+        raise CoordinatesError(
+            f"{path} has the column {twice[0]} more than once", "Keep one column of that name."
+        )
+    width = len(table.columns)
+    for i, row in enumerate(table.rows):
+        if len(row) != width and (len(row) < width or any(row[width:])):
+            last = ", and is the last one: the file may be cut off" if row is table.rows[-1] else ""
+            raise CoordinatesError(
+                f"{row_place(path, i, table.lines)} is {' '.join(row)[:MOST_SHOWN]!r}: it has"
+                f" {len(row)} values for {width} columns{last}",
+                f"Each row needs one value for each of {', '.join(table.columns)}.",
+            )
+
+
+def rows_by_name(names: Iterable[str]) -> dict[str, NDArray[np.intp]]:
+    """Return the indices of the rows of each name."""
+    members: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        members.setdefault(name, []).append(i)
+    return {name: np.array(rows) for name, rows in members.items()}
+
+
 def positions_of_boxes(
-    boxes: NDArray[np.float64], score: Vector, *, least_score: float = -np.inf
+    boxes: NDArray[np.float64], score: Vector | None = None, *, least_score: float = -np.inf
 ) -> Positions:
     """Return the centres of boxes.
 
@@ -128,11 +187,13 @@ def positions_of_boxes(
     boxes
         x and y of the corner with the lowest coordinates, width and height, (N, 4), in pixels.
     score
-        Score of each box, (N,).
+        Score of each box, (N,). None: 1 for each.
     least_score
         Lowest score at which the program that wrote the file counts a box as a particle.
     """
     x_px, y_px, width_px, height_px = boxes.T
+    if score is None:
+        score = np.ones(len(boxes))
     return Positions(x_px + width_px / 2, y_px + height_px / 2, score, least_score=least_score)
 
 
@@ -160,7 +221,8 @@ def positions_in_table(
     Raises
     ------
     CoordinatesError
-        The columns for x and y are missing, or a value is missing or not a finite number.
+        The columns for x and y are missing, a column is there twice, a value is missing or not a
+        finite number, or a row names no micrograph.
     """
     x_name, y_name, score_name = names
     if x_name not in table.columns or y_name not in table.columns:
@@ -169,13 +231,16 @@ def positions_in_table(
             f"It needs {x_name} and {y_name} in pixels of the micrograph, and may have"
             f" {score_name}.",
         )
+    check_table(path, table)
     wanted = [x_name, y_name, *([score_name] if score_name in table.columns else [])]
     origins = set(_ORIGINS) <= set(table.columns)
     wanted += _ORIGINS if origins else []
-    numbers = finite_numbers(str(path), _cells(path, table, wanted), wanted)
+    places = [table.columns.index(name) for name in wanted]
+    cells = [[row[place] for place in places] for row in table.rows]
+    numbers = finite_numbers(path, cells, wanted, table.lines)
     score = numbers[:, 2] if score_name in wanted else np.ones(len(numbers))
 
-    def positions_of(chosen: NDArray[np.intp]) -> Positions:
+    def positions_of(chosen: NDArray[np.intp] | slice) -> Positions:
         return Positions(
             numbers[chosen, 0],
             numbers[chosen, 1],
@@ -184,29 +249,14 @@ def positions_in_table(
             pixel_size_angstrom=pixel_size_angstrom,
         )
 
-    return _by_micrograph(path, table, positions_of)
-
-
-def _cells(path: Path, table: Table, wanted: list[str]) -> list[list[str]]:
-    """Return the texts of the wanted columns, row by row."""
-    places = [table.columns.index(name) for name in wanted]
-    last = max(places)
-    for i, row in enumerate(table.rows):
-        if len(row) <= last:
-            raise CoordinatesError(
-                f"{path} row {i + 1} is {' '.join(row)!r}, with {len(row)} columns",
-                f"Each row needs a number for each of {', '.join(wanted)}.",
-            )
-    return [[row[place] for place in places] for row in table.rows]
-
-
-def _by_micrograph(
-    path: Path, table: Table, positions_of: Callable[[NDArray[np.intp]], Positions]
-) -> dict[str | None, Positions]:
     column = next((name for name in _MICROGRAPH_COLUMNS if name in table.columns), None)
     if column is None:
-        return {None: positions_of(np.arange(len(table.rows)))}
-    members: dict[str | None, list[int]] = {}
-    for i, (name,) in enumerate(_cells(path, table, [column])):
-        members.setdefault(name.strip(), []).append(i)
-    return {name: positions_of(np.array(rows)) for name, rows in members.items()}
+        return {None: positions_of(slice(None))}
+    place = table.columns.index(column)
+    micrographs = [row[place].strip() for row in table.rows]
+    if "" in micrographs:
+        raise CoordinatesError(
+            f"{row_place(path, micrographs.index(''), table.lines)} names no micrograph",
+            f"Give each row a name in {column}.",
+        )
+    return {name: positions_of(rows) for name, rows in rows_by_name(micrographs).items()}

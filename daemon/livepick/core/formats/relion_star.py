@@ -20,16 +20,24 @@ import numpy as np
 
 from livepick import __version__
 from livepick.core.formats.picked_micrograph import PickedMicrograph
-from livepick.core.formats.positions import Positions, finite_numbers, positions_in_table
+from livepick.core.formats.positions import (
+    Positions,
+    check_table,
+    finite_numbers,
+    positions_in_table,
+    row_place,
+)
 from livepick.core.formats.star import Table, star_file, star_tables, star_word, table_with
 from livepick.errors import CoordinatesError
 
 __all__ = [
     "MODELS_BLOCK",
     "ListEntry",
+    "ListedFile",
     "coordinates_star",
     "list_star",
     "particles_star",
+    "read_list",
     "read_star",
     "suffix_star",
 ]
@@ -38,6 +46,10 @@ MODELS_BLOCK = "livepick_micrographs"
 """Name of the block of the list that names the model of each micrograph."""
 
 _X, _Y, _SCORE = _COLUMNS = ("rlnCoordinateX", "rlnCoordinateY", "rlnAutopickFigureOfMerit")
+_NAME, _PLACE = "rlnMicrographName", "rlnMicrographCoordinates"
+MOST_TRIED = 100
+"""Number of paths in a list that are tried in each folder above it."""
+
 _PIXEL_SIZES = ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
 """Columns of the optics table, in order of preference. The second is the pixel size of the movies,
 which are seldom binned."""
@@ -59,21 +71,72 @@ class ListEntry:
     model_kind: str
 
 
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A coordinates file in a RELION list, with the name of its micrograph."""
+
+    micrograph: str
+    path: Path
+
+
+def read_list(path: Path, text: str) -> list[ListedFile] | None:
+    """Return the coordinates files that RELION's ``autopick.star`` lists; None if it is no list.
+
+    Their paths are relative to the project folder, which is searched for upwards from the list.
+
+    Raises
+    ------
+    CoordinatesError
+        A row is incomplete, or names a file that is in no folder above the list.
+    """
+    table = table_with(star_tables(text), (_NAME, _PLACE))
+    if not {_NAME, _PLACE} <= set(table.columns):
+        return None
+    check_table(path, table)
+    names, places = table.column(_NAME) or [], table.column(_PLACE) or []
+    above = path.absolute().parents
+    project = next(
+        (one for one in above if any(_is_file(one / place) for place in places[:MOST_TRIED])),
+        above[0],
+    )
+    for i, place in enumerate(places):
+        if not _is_file(project / place):
+            raise CoordinatesError(
+                f"{row_place(path, i, table.lines)} names {place}, which is not in {project}",
+                "Leave the list in its RELION project, or name the folder of the coordinates files"
+                " in its place.",
+            )
+    return [ListedFile(n, project / p) for n, p in zip(names, places, strict=True)]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
+
+
 def read_star(path: Path, text: str) -> dict[str | None, Positions]:
     """Read the positions in a RELION STAR file, by micrograph.
 
     Raises
     ------
     CoordinatesError
-        The file is a session's list, lacks the columns, or a value is missing or not a finite
-        number.
+        The file is a list of files, has several tables of coordinates, lacks the columns, has a
+        column twice, or a value is missing or not a finite number.
     """
     tables = star_tables(text)
+    found = [table for table in tables if {_X, _Y} <= set(table.columns)]
+    if len(found) > 1:
+        blocks = " and ".join(f"data_{table.name}" for table in found)
+        raise CoordinatesError(
+            f"{path} has several tables of coordinates: {blocks}", "Keep one table in the file."
+        )
     table = table_with(tables, (_X, _Y))
-    if "rlnMicrographCoordinates" in table.columns:
+    if _PLACE in table.columns:
         raise CoordinatesError(
             f"{path} is only a list of coordinates files",
-            "Name the folder that they are in.",
+            "Name the list itself, or take it out of the folder.",
         )
     return positions_in_table(path, table, _COLUMNS, _pixel_size(path, tables))
 
@@ -84,7 +147,7 @@ def _pixel_size(path: Path, tables: list[Table]) -> float | None:
         for table in tables:
             words = table.column(name)
             if words and table.name == "optics":
-                sizes = np.unique(finite_numbers(str(path), [[word] for word in words], [name]))
+                sizes = np.unique(finite_numbers(path, [[word] for word in words], [name]))
                 return float(sizes[0]) if len(sizes) == 1 and sizes[0] > 0 else None
     return None
 
@@ -126,7 +189,7 @@ def particles_star(micrograph: PickedMicrograph, *, turned: bool) -> bytes:
         [name, f"{x:.6f}", f"{y:.6f}", f"{score:.6f}"]
         for (x, y), score in zip(micrograph.whole_xy(turned=turned).tolist(), scores, strict=True)
     ]
-    table = Table(["rlnMicrographName", _X, _Y, _SCORE], rows, "particles")
+    table = Table([_NAME, _X, _Y, _SCORE], rows, "particles")
     return star_file([table], comment=_comment(micrograph))
 
 
@@ -152,7 +215,7 @@ def list_star(entries: Sequence[ListEntry]) -> bytes:
     """Return the list of a session's coordinates files."""
     names = [star_word(entry.micrograph) for entry in entries]
     places = Table(
-        ["rlnMicrographName", "rlnMicrographCoordinates"],
+        [_NAME, _PLACE],
         [
             [name, star_word(str(entry.coordinates))]
             for name, entry in zip(names, entries, strict=True)
@@ -160,7 +223,7 @@ def list_star(entries: Sequence[ListEntry]) -> bytes:
         "coordinate_files",
     )
     models = Table(
-        ["rlnMicrographName", "livepickModelVersion", "livepickModelKind"],
+        [_NAME, "livepickModelVersion", "livepickModelKind"],
         [
             [name, str(entry.model_version), entry.model_kind]
             for name, entry in zip(names, entries, strict=True)

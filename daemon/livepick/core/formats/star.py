@@ -30,6 +30,8 @@ class Table:
     rows: list[list[str]] = field(default_factory=list)
     name: str = ""
     """Name of the block, after ``data_``."""
+    lines: list[int] = field(default_factory=list, compare=False)
+    """Line of each row in the file it was read from, counted from 1; empty if it is not known."""
 
     def column(self, name: str) -> list[str] | None:
         """Return the texts of a column; None if there is no such column or a row lacks it."""
@@ -71,7 +73,8 @@ def _words(line: str) -> list[str]:
 
 def _tables(text: str) -> Iterator[Table]:
     table, in_loop = Table(), False
-    for line in text.splitlines():
+    # Not splitlines, which also ends a line at some characters that a name may contain.
+    for number, line in enumerate(text.split("\n"), 1):
         words = _words(line)
         if not words:
             continue
@@ -86,8 +89,10 @@ def _tables(text: str) -> Iterator[Table]:
         elif keyword.startswith("_") and not in_loop and len(words) == 2:
             table.columns.append(keyword[1:])  # a table of one row has one column per line
             table.rows[:] = [[*(table.rows[0] if table.rows else []), words[1]]]
+            table.lines[:] = [number]
         else:
             table.rows.append(words)
+            table.lines.append(number)
     yield table
 
 

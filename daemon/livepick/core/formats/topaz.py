@@ -10,7 +10,7 @@ from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.positions import Positions, positions_in_table
 from livepick.core.formats.star import Table
 
-__all__ = ["read_topaz", "write_topaz"]
+__all__ = ["is_topaz", "read_topaz", "write_topaz"]
 
 HEADER = "image_name\tx_coord\ty_coord\tscore"
 _COLUMNS = ("x_coord", "y_coord", "score")
@@ -38,6 +38,14 @@ def read_topaz(path: Path, text: str) -> dict[str | None, Positions]:
     CoordinatesError
         The columns for x and y are missing, or a value is missing or not a finite number.
     """
-    rows = [line.split("\t") for line in text.splitlines() if line.strip()]
-    table = Table([name.strip() for name in rows[0]], rows[1:]) if rows else Table()
-    return positions_in_table(path, table, _COLUMNS, None)
+    lines = [(i, line.split("\t")) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines:
+        return positions_in_table(path, Table(), _COLUMNS, None)
+    columns, *rows = [[word.strip() for word in words] for _, words in lines]
+    numbers = [number for number, _ in lines[1:]]
+    return positions_in_table(path, Table(columns, rows, lines=numbers), _COLUMNS, None)
+
+
+def is_topaz(head: str) -> bool:
+    """Return True if a file that begins like this is a table of Topaz."""
+    return set(_COLUMNS[:2]) <= set(head.partition("\n")[0].split())

@@ -14,13 +14,14 @@ from pathlib import Path
 from livepick.config.schema import Config
 from livepick.config.sections import Device
 from livepick.core.contracts.bundle import read_card
-from livepick.core.formats.name_matching import match_names
+from livepick.core.formats.name_matching import match_names, short_names
 from livepick.errors import LivepickError
 from livepick.models.registry import Models, verify_graph
 from livepick.monitoring.preflight.check import Check
 from livepick.monitoring.preflight.micrographs import micrographs
 from livepick.picking import tasks
-from livepick.retraining.seeds_from_coordinates import CuratedPicks, named, refuse_too_few
+from livepick.retraining.curated_picks import CuratedPicks, named
+from livepick.retraining.seeds_from_coordinates import refuse_too_few
 
 __all__ = ["first_picks", "picking_device", "trainer"]
 
@@ -111,13 +112,14 @@ def _first_coordinates(name: str, config: Config, place: Path) -> Check:
     refuse_too_few(config, place, positions)
     total = sum(len(here) for here in positions.values())
     found = f"{total} in {len(positions)} micrographs, from {place}"
-    present = [path.stem for path in micrographs(config)]
-    if present and not match_names(positions, present):
+    present = [str(path.with_suffix("")) for path in micrographs(config)]
+    if present and not match_names(positions, present).pairs:
+        theirs, ours = (list(short_names(names).values()) for names in (positions, present))
         return Check(
             name,
             "warning",
-            f"{found}: they are for {named(sorted(positions))}, but the watched folders have"
-            f" {named(present)}",
+            f"{found}: they are for {named(sorted(theirs))}, but the watched folders have"
+            f" {named(ours)}",
             "Choose coordinates of these micrographs, unless the others have yet to arrive.",
         )
     return Check(name, "ok", found)

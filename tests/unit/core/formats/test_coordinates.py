@@ -4,11 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from livepick.core.formats.coordinates import (
-    coordinates_files,
-    read_all_positions,
-    read_coordinates,
-)
+from livepick.core.formats.coordinates import read_all_positions, read_coordinates
 from livepick.errors import CoordinatesError
 
 RELION = """\
@@ -71,7 +67,8 @@ def test_table_without_rows_gives_no_picks(tmp_path, name, text):
             "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnMicrographName\n1 2 a\n1 2 b\n",
             "2 micrographs",
         ),
-        ("a.txt", "1 2 3 4\n", ".txt"),
+        ("a.txt", "1 2 3 4\n", "columns 1 2 3 4"),
+        ("a.hdf", "1 2 3 4\n", "ends in .hdf"),
     ],
 )
 def test_errors_name_the_file_and_what_is_wrong(tmp_path, name, text, says):
@@ -94,26 +91,6 @@ def test_binary_file_with_a_text_suffix_is_refused(tmp_path):
 
     with pytest.raises(CoordinatesError):
         read_coordinates(path)
-
-
-def test_folder_is_searched_by_micrograph(tmp_path):
-    """Sub-folders are searched; the session's list, hidden and other files are ignored."""
-    (tmp_path / "square").mkdir()
-    for name in ["square/a_autopick.star", "b.csv", "autopick.star", ".c.star", "d.mrc"]:
-        (tmp_path / name).touch()
-
-    assert set(coordinates_files(tmp_path)) == {"a", "b"}
-
-    (tmp_path / "a.csv").touch()
-    with pytest.raises(CoordinatesError, match="both for the micrograph a"):
-        coordinates_files(tmp_path)
-
-
-def test_missing_or_empty_place_is_refused(tmp_path):
-    """The error names the place."""
-    for place in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(CoordinatesError, match=str(place)):
-            coordinates_files(place)
 
 
 PARTICLES = """\
@@ -155,8 +132,8 @@ def test_csv_may_name_the_micrographs(tmp_path):
     found = read_all_positions(path)
 
     assert {name: xy(here) for name, here in found.items()} == {
-        "a": [(1, 2), (5, 6)],
-        "b": [(3, 4)],
+        "in/a": [(1, 2), (5, 6)],
+        "in/b": [(3, 4)],
     }
 
 
@@ -167,7 +144,8 @@ def test_boxes_are_read_at_their_centres(tmp_path):
 
     found = read_all_positions(tmp_path)
 
-    assert set(found) == {"a"}  # b has none
+    assert set(found) == {"a", "b"}
+    assert len(found["b"]) == 0
     assert xy(found["a"]) == [(0, 15), (36, 62), (74, 90)]
     assert len(read_coordinates(tmp_path / "b.box")) == 0
 
@@ -203,13 +181,15 @@ def test_cbox_files_have_corners_and_confidences(tmp_path):
     (tmp_path / "a.cbox").write_text(CBOX)
     (tmp_path / "empty.cbox").write_text("\n")
 
-    (here,) = read_all_positions(tmp_path).values()
+    found = read_all_positions(tmp_path)
+    here = found["a"]
     picks = here.picks()
 
     assert picks.x_px.tolist() == [60, 110.5, 20]
     assert picks.y_px.tolist() == [70, 220, 30]
     assert picks.score.tolist() == pytest.approx([1, 0.9, 0.1])
     assert here.least_score == 0.3
+    assert len(found["empty"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -228,7 +208,7 @@ def test_cbox_files_have_corners_and_confidences(tmp_path):
         ),
         ("a.star", PARTICLES.replace("100 50", "100 nan"), "row 1"),
         ("a.star", PARTICLES + "200 60\n", "row 4"),
-        ("a.csv", "micrograph,x_px,y_px\na/m.mrc,1,2\nb/m.mrc,1,2\n", "micrograph m"),
+        ("a.csv", "micrograph,x_px,y_px\na/m.mrc,1,2\na/m.tif,1,2\n", "micrograph a/m"),
     ],
 )
 def test_errors_in_a_file_of_many_micrographs_name_it(tmp_path, name, text, says):
@@ -253,6 +233,6 @@ def test_files_of_other_programs_are_read():
 
     assert (one.x_px[0], one.y_px[0]) == pytest.approx((3810.367, 3984.456), abs=1e-3)
     assert one.score.max() <= 1
-    assert "empty" not in filaments
-    assert len(filaments) == 5
+    assert len(filaments["empty"]) == 0
+    assert len(filaments) == 6
     assert xy(points) == [(24, 40), (36, 62), (78, 51)]

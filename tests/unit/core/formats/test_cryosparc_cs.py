@@ -46,7 +46,7 @@ def test_cs_files_have_fractions_of_width_and_height(tmp_path):
 
     found = read_all_positions(tmp_path)
 
-    names = match_names(found, ["mic_1", "mic_2", "mic_3"])
+    names = match_names(found, ["mic_1", "mic_2", "mic_3"]).pairs
     one, two = found[names["mic_1"]], found[names["mic_2"]]
     assert xy(one) == [pytest.approx((100, 10))]
     assert xy(one, shape_px=(200, 400)) == [pytest.approx((200, 20))]
@@ -69,11 +69,13 @@ def test_malformed_cs_file_is_refused(tmp_path):
     for data, says in (
         (b"", "not a readable cs file"),
         (b"\x94CSDAT" + bytes(100), "not a readable cs file"),
+        (b"\x95CSDAT" + bytes(100), "compressed format .CSDAT."),
+        (b"PK\x03\x04" + bytes(100), "not a readable cs file"),
         (whole.getvalue()[:-9], "not a readable cs file"),
         (whole.getvalue()[:60], "not a readable cs file"),
         (pickled.getvalue(), "not a readable cs file"),
         (other.getvalue(), "lacks location/micrograph_path"),
-        (nan.getvalue(), "not numbers"),
+        (nan.getvalue(), r"record 1 has the position \[nan, "),
     ):
         path.write_bytes(data)
         with pytest.raises(CoordinatesError, match=says) as caught:
@@ -184,7 +186,7 @@ def test_no_picks_are_a_file_without_records(tmp_path):
         path = tmp_path / f"{len(micrographs)}.cs"
         path.write_bytes(write_cs(micrographs, min_distance_angstrom=90))
         assert len(Dataset.load(path)) == 0
-        assert read_all_positions(path) == {}
+        assert not any(len(here) for here in read_all_positions(path).values())
 
 
 def test_the_group_file_says_what_the_cs_file_holds():

@@ -67,6 +67,8 @@ _rlnOriginYAngst #7
 """
 """As RELION's selection of classes writes it."""
 
+MIC_1, MIC_2 = "MotionCorr/job2/Movies/mic_1", "MotionCorr/job2/Movies/mic_2"
+
 
 def xy(positions, **given):
     picks = positions.picks(**given)
@@ -91,10 +93,10 @@ def test_relion_particles_are_read_by_micrograph_at_refined_centres(tmp_path):
 
     found = read_all_positions(tmp_path / "particles.star")
 
-    assert set(found) == {"mic_1", "mic_2"}
-    assert xy(found["mic_1"]) == [(98, 54), (200, 59)]
-    assert xy(found["mic_1"], pixel_size_angstrom=1.0) == [(96, 58), (200, 58)]
-    assert xy(found["mic_2"]) == [(20, 30)]
+    assert set(found) == {MIC_1, MIC_2}
+    assert xy(found[MIC_1]) == [(98, 54), (200, 59)]
+    assert xy(found[MIC_1], pixel_size_angstrom=1.0) == [(96, 58), (200, 58)]
+    assert xy(found[MIC_2]) == [(20, 30)]
 
 
 def test_centres_are_not_shifted_if_the_pixel_size_is_unknown(tmp_path):
@@ -103,7 +105,7 @@ def test_centres_are_not_shifted_if_the_pixel_size_is_unknown(tmp_path):
     for lines in ("1 2.0 4.0\n2 1.0 4.0\n", ""):
         path.write_text(PARTICLES.replace("1 2.0 4.0\n", lines))
 
-        assert xy(read_all_positions(path)["mic_1"]) == [(100, 50), (200, 60)]
+        assert xy(read_all_positions(path)[MIC_1]) == [(100, 50), (200, 60)]
 
 
 def test_coordinates_are_whole_pixels_with_six_digits():

@@ -1,0 +1,141 @@
+"""Search for coordinates files: in a folder, or in a list that RELION has written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from livepick.core.formats.name_matching import micrograph_name
+from livepick.core.formats.relion_star import read_list
+from livepick.core.formats.topaz import is_topaz
+from livepick.errors import CoordinatesError
+
+__all__ = ["SUFFIXES", "Source", "listed_suffixes", "read_text", "search_coordinates"]
+
+SUFFIXES = (".star", ".csv", ".box", ".cbox", ".cs", "_info.json", ".txt", ".tab")
+"""Endings of coordinates files, in lower case."""
+
+_TOPAZ = (".txt", ".tab")
+"""Suffixes of Topaz's tables; in a folder, other files of these suffixes are left out."""
+
+_LISTS = {
+    "autopick.star",
+    "corrected_micrographs.star",
+    "default_pipeline.star",
+    "filtered_micrographs.star",
+    "good_micrographs.star",
+    "job.star",
+    "job_pipeline.star",
+    "manualpick.star",
+    "micrograph_quality.star",
+    "micrographs.csv",
+    "micrographs.star",
+    "micrographs_ctf.star",
+    "relion_output_nodes.star",
+}
+"""Files of a job folder that list the micrographs of a session, without coordinates."""
+
+_LIST_PREFIX = "coords_suffix_"
+"""Beginning of the name of RELION 3.1's list, which is not a table."""
+
+_BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A coordinates file."""
+
+    path: Path
+    micrograph: str
+    """Name of its micrograph, unless the file itself names micrographs: with the folders below the
+    place that was searched, without a suffix."""
+
+
+def search_coordinates(place: Path) -> list[Source]:
+    """Return the coordinates files at ``place``: a file, a folder or a list by RELION.
+
+    Sub-folders are included; hidden files and lists of a whole session are left out.
+
+    Raises
+    ------
+    CoordinatesError
+        ``place`` is missing or cannot be searched, or holds no coordinates file.
+    """
+    if place.is_file():
+        return _listed(place) or [Source(place, micrograph_name(Path(place.name)))]
+    if not place.is_dir():
+        raise CoordinatesError(
+            f"{place} does not exist", "Name a coordinates file, or a folder that contains some."
+        )
+    found = [
+        Source(path, micrograph_name(path.relative_to(place)))
+        for path in sorted(place.rglob("*"))
+        if _is_coordinates(path)
+    ]
+    if not found:
+        raise CoordinatesError(
+            f"{place} contains no coordinates files",
+            f"Their names end in {listed_suffixes()}, for example mic_0001_autopick.star.",
+        )
+    return found
+
+
+def _is_coordinates(path: Path) -> bool:
+    name = path.name.lower()
+    if not name.endswith(SUFFIXES) or name.startswith((".", _LIST_PREFIX)) or name in _LISTS:
+        return False
+    if not path.is_file():
+        return False
+    if not name.endswith(_TOPAZ):
+        return True
+    with path.open("rb") as file:
+        return is_topaz(file.readline(1000).decode(errors="replace"))
+
+
+def _listed(path: Path) -> list[Source]:
+    """Return the coordinates files in a list by RELION; none if the file is not such a list."""
+    if path.suffix.lower() != ".star":
+        return []
+    listed = read_list(path, read_text(path))
+    if listed == []:
+        raise CoordinatesError(f"{path} lists no coordinates files", "Pick some particles first.")
+    return [Source(one.path, micrograph_name(Path(one.micrograph))) for one in listed or []]
+
+
+def read_text(path: Path) -> str:
+    r"""Return the text of a file, with ``\n`` at the end of each line.
+
+    The text is UTF-8, or UTF-16 with a byte-order mark.
+
+    Raises
+    ------
+    CoordinatesError
+        The file cannot be read, or is not text.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CoordinatesError(
+            f"{path} cannot be read: {error}", "Check its permissions and its format."
+        ) from error
+    code = "utf-16" if data.startswith(_BYTE_ORDER_MARKS) else "utf-8-sig"
+    try:
+        text = data.decode(code)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise CoordinatesError(
+            f"{path} line {line} cannot be read: {error}", "Save the file as UTF-8 text."
+        ) from error
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise CoordinatesError(
+            f"{path} line {line} has a NUL character: the file is not text, or is UTF-16 without a"
+            " byte-order mark",
+            "Save the file as UTF-8 text.",
+        )
+    return text
+
+
+def listed_suffixes() -> str:
+    """Return the endings of coordinates files as words of a sentence."""
+    *first, last = SUFFIXES
+    return f"{', '.join(first)} or {last}"
