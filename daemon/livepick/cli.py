@@ -1,4 +1,4 @@
-"""The command line: run, check, status, report, retrain, models, pick, evaluate, simulate.
+"""The command line of livepick: its commands, and what happens to their errors.
 
 A command is a function in a module of its own, and its docstring is its help. A command with
 subcommands is a typer application of that name instead. The module is imported when the command is
@@ -29,11 +29,15 @@ COMMANDS = {
     "retrain": "Train a new model with the same settings, by an edit of the config.",
     "models": "List and show a session's models, promote one, roll back, remove old ones.",
     "pick": "Pick micrographs with a model, without a service.",
+    "relion-job": "Pick the micrographs of a RELION project, as its External job.",
     "evaluate": "Compare picks with known positions.",
     "simulate": "Be the microscope: write simulated micrographs with known particles.",
 }
 """Commands with their short help. Each is the function or the typer application of that name in
-``livepick.commands.NAME``."""
+``livepick.commands.NAME``, with ``_`` for ``-``."""
+
+_READS_ITS_OPTIONS = ("relion-job",)
+"""Commands that get their options as words, because a wrong one must not end them here."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,13 +79,15 @@ def _application(arguments: Sequence[str]) -> typer.Typer:
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, short_help=summary)
         else:
-            app.command(name, short_help=summary)(command)
+            ignore = {"ignore_unknown_options": name in _READS_ITS_OPTIONS}
+            app.command(name, short_help=summary, context_settings=ignore)(command)
     return app
 
 
 def _load(name: str) -> Callable[..., Any] | typer.Typer:
-    module = importlib.import_module(f"livepick.commands.{name}")
-    command: Callable[..., Any] | typer.Typer = getattr(module, name)
+    function = name.replace("-", "_")
+    module = importlib.import_module(f"livepick.commands.{function}")
+    command: Callable[..., Any] | typer.Typer = getattr(module, function)
     return command
 
 

@@ -11,10 +11,11 @@ from typing import Annotated, Protocol
 import typer
 
 from livepick.config.sections import Device
-from livepick.core.contracts.job import Job, Result
+from livepick.core.contracts.job import Job
 from livepick.errors import MicrographError
 from livepick.ledger.rows import Visible
 from livepick.picking import tasks
+from livepick.picking.job_picks import picked_entry
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import RelionFiles
 
@@ -55,13 +56,14 @@ def pick(
     written: list[Visible] = []
     failed = 0
     with _reporting(len(paths)) as report:
-        for number, path in enumerate(paths):
+        for path in paths:
             started = time.perf_counter()
             job = Job(path, None, bundle.absolute(), device, pixel_size, threshold)
             relative = path.relative_to(root)
             try:
                 result = tasks.pick(job)
-                entry = _write(star, root, relative, number, result)
+                entry = picked_entry(root, relative, result)
+                star.write(root, relative, entry.micrograph(result.picks))
             except MicrographError as error:
                 failed += 1
                 report.line(f"{relative}: {error}", bad=True)
@@ -74,22 +76,6 @@ def pick(
     typer.echo(f"{len(written)} of {len(paths)} micrographs picked, coordinates in {output}")
     if failed:
         raise typer.Exit(1)
-
-
-def _write(star: RelionFiles, root: Path, relative: Path, number: int, result: Result) -> Visible:
-    entry = Visible(
-        number,
-        root,
-        relative,
-        result.threshold,
-        result.model_version,
-        result.model_kind,
-        result.shape_px,
-        result.pixel_size_angstrom,
-        "good",
-    )
-    star.write(root, relative, entry.micrograph(result.picks))
-    return entry
 
 
 class _Report(Protocol):

@@ -17,7 +17,7 @@ import time
 from pathlib import Path, PurePosixPath
 
 from livepick.config.output_sections import Output
-from livepick.core.formats.star import star_tables
+from livepick.core.formats.relion_star import micrograph_names
 from livepick.errors import ConfigError, OutputError
 
 __all__ = ["PIPELINE", "RelionProject", "after_job", "find_project", "relion_project"]
@@ -171,14 +171,14 @@ class RelionProject:
             changed_ns = self._list.stat().st_mtime_ns
             if changed_ns == self._list_changed_ns:
                 return
-            tables = star_tables(self._list.read_text(encoding="utf-8-sig"))
+            text = self._list.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"output.relion.micrographs_star is {self._list}, which cannot be read:"
                 f" {error.strerror if isinstance(error, OSError) else error}",
                 remedy,
             ) from error
-        names = [name for table in tables for name in table.column("rlnMicrographName") or []]
+        names = micrograph_names(text)
         if not names:
             raise ConfigError(
                 f"output.relion.micrographs_star is {self._list}, which names no micrographs:"
@@ -187,6 +187,7 @@ class RelionProject:
             )
         self._list_changed_ns = changed_ns
         listed = {Path(os.path.realpath(self.folder / name)): name for name in names}
+        listed |= {self.folder / name: name for name in names}  # two may be links to one file
         if listed.items() <= self._listed.items():
             return
         self._listed |= listed
@@ -212,8 +213,9 @@ class RelionProject:
 
     def _find(self, micrograph: Path) -> str | None:
         real = Path(os.path.realpath(micrograph))
-        if real in self._listed:
-            return self._listed[real]
+        for file in (micrograph, real):
+            if file in self._listed:
+                return self._listed[file]
         for file, folder in (
             (micrograph, self.folder),
             (real, Path(os.path.realpath(self.folder))),

@@ -12,6 +12,7 @@ When reading, ``rlnOriginXAngst`` of RELION 3.1 and later is applied where the p
 ``rlnOriginX`` of earlier versions, in pixels, is not.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -36,6 +37,8 @@ __all__ = [
     "ListedFile",
     "coordinates_star",
     "list_star",
+    "micrograph_names",
+    "model_of",
     "particles_star",
     "read_list",
     "read_star",
@@ -53,6 +56,9 @@ MOST_TRIED = 100
 _PIXEL_SIZES = ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
 """Columns of the optics table, in order of preference. The second is the pixel size of the movies,
 which are seldom binned."""
+
+_MODEL = re.compile(r"^# livepick \S+: picks of model (\d+) \((\w+)\)$", re.MULTILINE)
+"""The comment in a coordinates file, as ``_comment`` writes it."""
 
 _CLASS_NUMBER = 0
 _PSI_DEGREES = 0.0
@@ -191,6 +197,17 @@ def particles_star(micrograph: PickedMicrograph, *, turned: bool) -> bytes:
     ]
     table = Table([_NAME, _X, _Y, _SCORE], rows, "particles")
     return star_file([table], comment=_comment(micrograph))
+
+
+def micrograph_names(text: str) -> list[str]:
+    """Return the names of the micrographs in a STAR file, such as RELION's lists of them."""
+    return [name for table in star_tables(text) for name in table.column("rlnMicrographName") or []]
+
+
+def model_of(text: str) -> tuple[int, str]:
+    """Return version and kind of the model that made the picks in a coordinates file of ours."""
+    found = _MODEL.search(text)
+    return (0, "unknown") if found is None else (int(found[1]), found[2])
 
 
 def _comment(micrograph: PickedMicrograph) -> str:
