@@ -141,20 +141,16 @@ def _run(folder: JobFolder, given: _Parameters) -> End:
 
 
 def _labels(words: Sequence[str]) -> dict[str, list[str]]:
-    """Return the words after each ``--label``. Raises ConfigError."""
+    """Return the words after each ``--label``; those before the first one have the label ``""``."""
     found: dict[str, list[str]] = {}
     label = ""
     for word in words:
         if word.startswith("--"):
             label, _, value = word[2:].partition("=")
             label = label.replace("-", "_")
-            if label in found:
-                raise ConfigError(f"--{label} is given twice", _REMEDY)
-            found[label] = [value] if value else []
-        elif not label:
-            raise ConfigError(f"{word!r} stands before the first --label", _REMEDY)
+            found.setdefault(label, []).extend([value] if value else [])
         else:
-            found[label].append(word)
+            found.setdefault(label, []).append(word)
     return found
 
 
@@ -172,6 +168,8 @@ def _job_folder(found: Mapping[str, Sequence[str]]) -> JobFolder:
 
 def _parameters(found: Mapping[str, Sequence[str]]) -> _Parameters:
     """Return what the user has entered. Raises ConfigError."""
+    if "" in found:
+        raise ConfigError(f"{' '.join(found[''])!r} has no --label before it", _REMEDY)
     for label in found:
         if label not in _LABELS:
             near = difflib.get_close_matches(label, _LABELS, 1)

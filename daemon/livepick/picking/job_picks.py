@@ -134,8 +134,6 @@ def _pick(
         done, _ = wait(running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
         yield None
         for future in done:
-            if future not in running:  # a worker died, and these with it
-                continue
             name = running.pop(future)
             try:
                 result = future.result()
@@ -143,9 +141,7 @@ def _pick(
             except MicrographError as error:
                 yield Unpicked(name, "failed", str(error))
             except engine.crashes:
-                suspects += [name, *running.values()]
-                running.clear()
-                engine.renew(engine.generation)
+                suspects.append(name)
     return suspects
 
 

@@ -1,0 +1,277 @@
+"""The picks of a list of micrographs, from a model and from a session."""
+
+from concurrent.futures import BrokenExecutor, Executor, Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+from results import result
+
+from livepick.core.contracts.job import Job
+from livepick.core.formats.micrograph import FileVersion
+from livepick.errors import ContentError, HeaderError, ModelError
+from livepick.picking import finality, job_picks, tasks
+from livepick.picking.engine import Engine, threads
+from livepick.picking.finality import Finality
+from livepick.picking.job_picks import Picked, SessionPicks, Unpicked, bundle_picks
+
+NAMES = [f"MotionCorr/job002/Movies/{letter}.mrc" for letter in "abcde"]
+JOB = Job(Path(), None, Path("/models/0003"), "cpu", 1.5, 0.25)
+
+
+class Dying(Executor):
+    """An executor whose worker dies from one micrograph, and takes with it what runs beside it."""
+
+    def __init__(self, poison, log):
+        self._poison, self._log = poison, log
+        self._running = []
+        self._is_broken = False
+
+    def submit(self, work, /, *args):
+        if self._is_broken:
+            raise BrokenExecutor
+        future = Future()
+        self._running.append(future)
+        if work is not tasks.pick:  # a new worker shows that it lives
+            future.set_result(work(*args))
+            return future
+        name = args[0].path.name
+        self._log.append(name)
+        if name == self._poison:
+            self._is_broken = True
+            for one in self._running:
+                if not one.done():
+                    one.set_exception(BrokenExecutor("a worker died"))
+        elif self._poison in self._log:
+            future.set_result(result())
+        return future
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch):
+    monkeypatch.setattr(job_picks, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(job_picks, "LEDGER_SECONDS", 0.01)
+    monkeypatch.setattr(finality, "LOOK_SECONDS", 0.0)
+
+
+def events(source):
+    """Return the events of a source by the name of the micrograph."""
+    found = [event for event in source if event is not None]
+    assert len({event.name for event in found}) == len(found)
+    return {event.name: event for event in found}
+
+
+def test_a_model_picks_each_micrograph_with_the_settings(monkeypatch):
+    jobs = []
+
+    def pick(job):
+        jobs.append(job)
+        return result()
+
+    monkeypatch.setattr(tasks, "pick", pick)
+
+    found = events(bundle_picks(Path("/project"), NAMES, JOB, threads(2)))
+
+    assert sorted(found) == NAMES
+    assert sorted(job.path for job in jobs) == [Path("/project", name) for name in NAMES]
+    assert {(job.bundle, job.threshold, job.pixel_size_angstrom) for job in jobs} == {
+        (Path("/models/0003"), 0.25, 1.5)
+    }
+    entry = found[NAMES[0]].entry
+    assert (entry.root, entry.relative) == (Path("/project"), Path(NAMES[0]))
+
+
+def test_a_damaged_micrograph_does_not_stop_the_others(monkeypatch):
+    def pick(job):
+        if job.path.name == "b.mrc":
+            raise HeaderError("b.mrc: its header is invalid", "Copy it again.")
+        return result()
+
+    monkeypatch.setattr(tasks, "pick", pick)
+
+    found = events(bundle_picks(Path("/project"), NAMES, JOB, threads(2)))
+
+    assert found.pop(NAMES[1]) == Unpicked(
+        NAMES[1], "failed", "b.mrc: its header is invalid. Copy it again."
+    )
+    assert all(isinstance(event, Picked) for event in found.values())
+
+
+def test_a_damaged_model_ends_the_job(monkeypatch):
+    def pick(job):
+        raise ModelError("the model is damaged", "Restore it.")
+
+    monkeypatch.setattr(tasks, "pick", pick)
+
+    with pytest.raises(ModelError):
+        events(bundle_picks(Path("/project"), NAMES, JOB, threads(2)))
+
+
+def test_a_micrograph_whose_worker_dies_is_found_among_those_that_ran_with_it():
+    log = []
+    engine = Engine(lambda: Dying("c.mrc", log), 4)
+
+    found = events(bundle_picks(Path("/project"), NAMES, JOB, engine))
+
+    failed = [name for name, event in found.items() if isinstance(event, Unpicked)]
+    assert failed == [NAMES[2]]
+    assert "died on both tries" in found[NAMES[2]].reason
+    assert len(found) == len(NAMES)
+    assert log[:5] == ["a.mrc", "b.mrc", "c.mrc", "d.mrc", "e.mrc"]
+    assert sorted(log[5:]) == ["a.mrc", "b.mrc", "c.mrc"], "those that ran beside it, again"
+
+
+def test_workers_are_stopped_when_the_job_is_aborted(monkeypatch):
+    stopped = []
+    engine = threads(1)
+    monkeypatch.setattr(engine, "stop", lambda: stopped.append(True))
+    monkeypatch.setattr(tasks, "pick", lambda job: result())
+    source = bundle_picks(Path("/project"), NAMES, JOB, engine)
+    next(source)
+
+    source.close()
+
+    assert stopped == [True]
+
+
+class Scene:
+    """A project beside a session that watches its micrographs."""
+
+    def __init__(self, folder, ledger):
+        self.project, self.ledger = folder / "project", ledger
+        self.watched = self.project / "MotionCorr" / "job002"
+        (self.watched / "Movies").mkdir(parents=True)
+        self.repicks = True
+
+    def land(self, *names, watched=None):
+        for name in names:
+            relative = Path("Movies", Path(name).name)
+            self.ledger.arrivals.landed(
+                watched or self.watched, relative, FileVersion(1, 1, 1), 0.0
+            )
+        return self
+
+    def pick(self, *, version=1, scores=(0.9, 0.6, 0.1)):
+        kind = "trained" if version else "blob"
+        for claim in self.ledger.claim(10):
+            self.ledger.picked(claim, result(version=version, kind=kind, scores=scores))
+        return self
+
+    def final(self, names=NAMES, *, seconds=0.0, verdicts=("good", "doubtful", "bad")):
+        reader = self.ledger.reader
+        session = SessionPicks(
+            self.project, reader, Finality(reader, lambda: self.repicks), verdicts=verdicts
+        )
+        return session.final(names, wait_seconds=seconds)
+
+
+@pytest.fixture
+def scene(tmp_path, ledger):
+    return Scene(tmp_path, ledger)
+
+
+def test_picks_of_a_trained_model_are_taken_under_the_name_in_the_list(scene):
+    scene.land(*NAMES[:2]).pick(version=3)
+
+    found = events(scene.final(NAMES[:2]))
+
+    picked = found[NAMES[1]]
+    assert (picked.entry.root, picked.entry.relative) == (scene.project, Path(NAMES[1]))
+    assert picked.entry.model_version == 3
+    np.testing.assert_allclose(picked.candidates.score, [0.9, 0.6, 0.1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "why"),
+    [
+        (lambda scene: scene, "the session has not seen it, or not picked it yet"),
+        (lambda scene: scene.land(NAMES[0]), "the session has not seen it, or not picked it yet"),
+        (lambda scene: scene.land(NAMES[0]).pick(version=0), "its picks are provisional"),
+    ],
+)
+def test_when_the_time_is_over_it_says_what_a_micrograph_waits_for(scene, prepare, why):
+    prepare(scene)
+
+    (event,) = events(scene.final(NAMES[:1], seconds=0.03)).values()
+
+    assert event.state == "waiting"
+    assert event.reason.startswith(why)
+
+
+def test_it_waits_until_the_session_has_final_picks(scene):
+    scene.land(NAMES[0]).pick(version=0)
+    source = scene.final(NAMES[:1], seconds=60)
+
+    assert [next(source) for _ in range(3)] == [None, None, None]
+    scene.ledger.session.run_changed(1, "f", "failed", reason="the trainer stopped")
+    (picked,) = events(source).values()
+    assert picked.entry.model_kind == "blob"
+
+
+def test_provisional_picks_are_final_where_no_model_picks_again(scene):
+    scene.repicks = False
+    scene.land(NAMES[0]).pick(version=0)
+
+    assert isinstance(events(scene.final(NAMES[:1]))[NAMES[0]], Picked)
+
+
+def test_a_micrograph_that_failed_is_not_waited_for(scene):
+    scene.land(NAMES[0])
+    (claim,) = scene.ledger.claim(1)
+    scene.ledger.failed(claim, ContentError("all pixels are the same", "Look at the camera."))
+
+    (event,) = events(scene.final(NAMES[:1], seconds=60)).values()
+
+    assert event == Unpicked(NAMES[0], "failed", "all pixels are the same. Look at the camera.")
+
+
+def test_micrographs_of_low_quality_are_left_out_as_the_session_does(scene):
+    scene.land(NAMES[0]).pick(version=1)
+
+    (event,) = events(scene.final(NAMES[:1], verdicts=("none",))).values()
+
+    assert event.state == "left_out"
+    assert "quality" in event.reason
+
+
+@pytest.mark.parametrize("link", ["file", "folder", "watched"])
+def test_a_micrograph_is_known_through_links(scene, tmp_path, link):
+    """The project may link to the files, their folder, or be watched through a link."""
+    data, watched = tmp_path / "data", None
+    (data / "Movies").mkdir(parents=True)
+    (data / "Movies" / "a.mrc").touch()
+    name = "Micrographs/a.mrc"
+    if link == "file":
+        (scene.project / "Micrographs").mkdir()
+        (scene.project / "Micrographs" / "mic_1.mrc").symlink_to(data / "Movies" / "a.mrc")
+        name = "Micrographs/mic_1.mrc"
+    else:
+        (scene.project / "Micrographs").symlink_to(data / "Movies")
+    watched = data
+    if link == "watched":
+        watched = tmp_path / "camera"
+        watched.symlink_to(data)
+    scene.land("a.mrc", watched=watched).pick()
+
+    found = events(scene.final([name]))
+
+    assert found[name].entry.relative == Path(name)
+
+
+def test_micrographs_of_the_same_name_in_other_folders_are_others(scene, tmp_path):
+    scene.land(NAMES[0], watched=tmp_path / "elsewhere").pick()
+
+    (event,) = events(scene.final(NAMES[:1])).values()
+
+    assert event.state == "waiting"
+
+
+def test_two_names_of_one_file_get_the_same_picks(scene):
+    (scene.watched / "Movies" / "a.mrc").touch()
+    (scene.project / "Micrographs").symlink_to(scene.watched / "Movies")
+    scene.land(NAMES[0]).pick()
+
+    found = events(scene.final([NAMES[0], "Micrographs/a.mrc"]))
+
+    assert {type(event) for event in found.values()} == {Picked}
+    assert len(found) == 2
