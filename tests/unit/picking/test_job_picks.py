@@ -1,5 +1,6 @@
 """The picks of a list of micrographs, from a model and from a session."""
 
+import time
 from concurrent.futures import BrokenExecutor, Executor, Future
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from results import result
 
+from livepick.config.alert_thresholds import SESSION_SECONDS
 from livepick.core.contracts.job import Job
 from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import ContentError, HeaderError, ModelError
@@ -166,7 +168,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path, ledger):
+def scene(tmp_path, ledger, clock):
+    clock.now = time.time()  # a session whose last picks are old has ended
     return Scene(tmp_path, ledger)
 
 
@@ -210,6 +213,13 @@ def test_it_waits_until_the_session_has_final_picks(scene):
 
 def test_provisional_picks_are_final_where_no_model_picks_again(scene):
     scene.repicks = False
+    scene.land(NAMES[0]).pick(version=0)
+
+    assert isinstance(events(scene.final(NAMES[:1]))[NAMES[0]], Picked)
+
+
+def test_provisional_picks_are_final_where_the_session_has_ended(scene, clock):
+    clock.now -= 2 * SESSION_SECONDS
     scene.land(NAMES[0]).pick(version=0)
 
     assert isinstance(events(scene.final(NAMES[:1]))[NAMES[0]], Picked)
