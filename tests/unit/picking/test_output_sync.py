@@ -1,12 +1,15 @@
 """The output folder in several formats, kept as the ledger says."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
 from results import result
+from star_readers import gemmi_column, relion_table
 
 from livepick.config.schema import Config
+from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import HeaderError
 from livepick.picking import finality, output_sync
@@ -42,8 +45,8 @@ def _in_a_hurry(monkeypatch):
 class Folder:
     """The output folder of a session."""
 
-    def __init__(self, folder, ledger, formats, **relion):
-        self.ledger, self.out, self.watched = ledger, folder / "out", folder / "in"
+    def __init__(self, folder, ledger, formats, watched="in", **relion):
+        self.ledger, self.out, self.watched = ledger, folder / "out", folder / watched
         config = Config.model_validate(
             {
                 "session": {"name": "test"},
@@ -78,8 +81,8 @@ class Folder:
 
 @pytest.fixture
 def make(tmp_path, ledger):
-    def make(formats=FORMATS, **relion):
-        return Folder(tmp_path, ledger, formats, **relion)
+    def make(formats=FORMATS, **given):
+        return Folder(tmp_path, ledger, formats, **given)
 
     return make
 
@@ -224,3 +227,50 @@ def test_picks_of_a_trained_model_are_final(make, project):
     }
     assert "a.mrc" not in (job / "autopick.star").read_text()
     assert "b.mrc" in (job / "autopick.star").read_text()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "grid 1/mic 1",
+        "b's c",
+        "Bob's grid 3/x",
+        "'quoted'",
+        "krypton-µg_é_粒子",
+        "粒" * 78,
+        "x" * 236,
+        "a.b.c",
+        "#1",
+        "data_1",
+        "_1",
+    ],
+)
+def test_names_arrive_in_every_format(make, project, tmp_path, name):
+    """A name may have 240 bytes; RELION gets it to the letter, and finds the file by the list."""
+    (tmp_path / "project" / "MotionCorr").mkdir()
+    folder = make(watched="project/MotionCorr/job002", project=project, publish="all")
+    folder.pick(f"{name}.mrc", "z.mrc")
+
+    text = (project / "External/livepick/autopick.star").read_text()
+    _, rows = relion_table(text, "coordinate_files")
+    places = dict(rows)
+    assert set(places) == {f"MotionCorr/job002/{name}.mrc", "MotionCorr/job002/z.mrc"}
+    assert gemmi_column(text, "coordinate_files", "rlnMicrographName") == list(places)
+    for listed, place in places.items():
+        assert place == f"External/livepick/{listed[18:-4]}_autopick.star"
+        assert len(read_coordinates(project / place)) == 2
+    for table in ("micrographs.star", "good_micrographs.star"):
+        text = (project / "External/livepick" / table).read_text()
+        assert {row[0] for row in relion_table(text, "micrographs")[1]} == set(places)
+        assert relion_table(text, "optics")[1] == [
+            ["opticsGroup1", "1", "1.5", "1.5", "300", "2.7", "0.1"]
+        ]
+    parent, _, stem = name.rpartition("/")
+    for form, suffix in (("star", ".star"), ("eman", ".box"), ("cbox", ".cbox"), ("csv", ".csv")):
+        assert (folder.out / form / parent / f"{stem}{suffix}").is_file()
+    assert (folder.out / "eman-json" / parent / "info" / f"{stem}_info.json").is_file()
+    with (folder.out / "micrographs.csv").open() as file:
+        listed = {row["micrograph"] for row in csv.DictReader(file)}
+    assert listed == {str(project / place) for place in places}
+    paths = np.load(folder.out / "cryosparc" / "picks.cs")["location/micrograph_path"]
+    assert {path.decode() for path in paths} == listed
