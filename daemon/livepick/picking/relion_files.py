@@ -125,13 +125,16 @@ class RelionFiles:
         return path is not None and not os.path.lexists(path)
 
     def write_list(self, entries: Iterable[Visible]) -> bool:
-        """Write the session's lists if they differ; return True if one did. Raises OutputError."""
+        """Write the session's lists if they differ; return True if one did. Raises OutputError.
+
+        What has been published stays in the list; otherwise RELION would drop its particles.
+        """
         listed = [
             self._entry(entry, path)
             for entry in entries
             if entry.verdict in self._verdicts
-            and self._is_final(entry.model_kind)
             and (path := self._own_place(entry.root, entry.relative)) is not None
+            and (self._is_final(entry.model_kind) or os.path.lexists(path))
         ]
         changed = write_if_different(self.directory / LIST, list_star(listed))
         if self._project is not None:

@@ -1,6 +1,7 @@
 """The output folder in several formats, kept as the ledger says."""
 
 import csv
+import time
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,9 @@ class Folder:
 
 
 @pytest.fixture
-def make(tmp_path, ledger):
+def make(tmp_path, ledger, clock):
+    clock.now = time.time()  # a session that ended long ago has only final picks
+
     def make(formats=FORMATS, **given):
         return Folder(tmp_path, ledger, formats, **given)
 

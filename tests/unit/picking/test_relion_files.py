@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import starfile
 from picked_micrographs import ROOT, picked, visible
+from star_readers import relion_table
 
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.formats.relion_star import MODELS_BLOCK
@@ -160,6 +161,16 @@ def test_picks_that_are_not_final_are_withheld(star):
     assert star.write_list([visible("a.mrc", version=1)])
     assert "a.mrc" in (star.directory / "autopick.star").read_text()
     assert star.place(ROOT, Path("a.mrc")).exists()
+
+
+def test_what_has_been_published_stays_in_the_list(star):
+    """A session that continues after a pause has provisional picks again."""
+    star.write(ROOT, Path("a.mrc"), picked((1, 2, 0.5), version=0))
+    star.publish_if(lambda kind: kind == "trained")
+    star.write(ROOT, Path("b.mrc"), picked((1, 2, 0.5), version=0))
+    star.write_list([visible("a.mrc", version=0), visible("b.mrc", number=2, version=0)])
+    _, rows = relion_table((star.directory / "autopick.star").read_text(), "coordinate_files")
+    assert [name for name, _ in rows] == ["/data/avg/a.mrc"]
 
 
 @pytest.fixture
