@@ -40,7 +40,7 @@ from livepick.host.threads import Ended, Threads
 from livepick.ingest.ctf_watcher import CtfWatcher
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.database import LEDGER, Database
-from livepick.ledger.inbox import Inbox, PickingChanged, Promoted, RunChanged, Stop
+from livepick.ledger.inbox import CallEnded, Inbox, PickingChanged, Promoted, RunChanged, Stop
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_rows import RunState
@@ -50,7 +50,7 @@ from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.supervisor import Supervisor
 from livepick.picking.dispatch import Dispatch
 from livepick.picking.engine import Engine
-from livepick.picking.exports import make_outputs
+from livepick.picking.exports import make_on_picked, make_outputs
 from livepick.picking.model_in_use import CurrentModel
 from livepick.picking.output_sync import Outputs
 from livepick.picking.start_workers import PROBE_SECONDS, start_workers
@@ -224,6 +224,14 @@ class Service:
                 repick=config.picking.repick,
             ),
             instruments=self._metrics.picking,
+            on_picked=make_on_picked(
+                lambda: self._config,
+                ledger,
+                outputs,
+                instruments=self._metrics.on_picked,
+                page=lambda: self._web.address,
+                wake=lambda: self._inbox.put(CallEnded()),
+            ),
         )
 
     def _make_scheduler(self, reader: LedgerReader, engine: Engine, model: Bundle) -> Scheduler:

@@ -34,6 +34,9 @@ _BAD = 'sum without (verdict) (livepick_latest_quality_verdicts{verdict="bad"})'
 _NOT_GOOD = 'sum without (verdict) (livepick_latest_quality_verdicts{verdict=~"bad|doubtful"})'
 _JUDGED = "sum without (verdict) (livepick_latest_quality_verdicts)"
 
+_CALLS = "sum without (outcome) (increase(livepick_on_picked_calls_total[15m]))"
+_FAILED_CALLS = _CALLS.replace("[", '{outcome!="success"}[')
+
 _TOLD_ONCE = "and on (job, instance, path_role) livepick_disk_shared == 0"
 """Condition that reports a disk once; otherwise a disk with three roles would be reported three
 times."""
@@ -282,6 +285,21 @@ _PICKING = (
         runbook="Usually memory: `journalctl -k | grep -i oom`. Fewer `picking.workers`, or a"
         " smaller neighbour. If it is always the same file, it fails as `poison` and the rest goes"
         " on: please report it.",
+    ),
+    Alert(
+        name="LivepickOnPickedFails",
+        severity="warning",
+        expr=f"{_FAILED_CALLS} > 0.1 * {_CALLS}",
+        lasting="5m",
+        dashboard="pipeline",
+        summary="The program that livepick on {{ $labels.instance }} calls with its picks fails:"
+        " what it feeds misses micrographs. Read its messages in journalctl -u livepick.",
+        runbook="More than a tenth of the calls of `output.on_picked` in 15 minutes. Picking is not"
+        " affected. `outcome` in `livepick_on_picked_calls_total` says how they fail: `failure` (an"
+        " exit status; its messages are in `journalctl -u livepick`), `timeout` (slower than"
+        " `output.on_picked_timeout_seconds`), `not_started` (`livepick check`, as the service's"
+        " user). A call that failed is not repeated: when the program works again, deliver the rest"
+        " from `micrographs.csv` in the output folder.",
     ),
     Alert(
         name="LivepickEventsLost",

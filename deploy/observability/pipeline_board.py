@@ -195,6 +195,15 @@ _WATCHING = [
         unit="s",
     ),
     curves(
+        "Calls of output.on_picked",
+        "A minute, by outcome, and the micrographs that wait for a call. All 0 without a program.",
+        [
+            ("60 * rate(livepick_on_picked_calls_total{@}[$__rate_interval])", "{{outcome}}"),
+            ("livepick_on_picked_waiting{@}", "waiting"),
+        ],
+        slow=True,
+    ),
+    curves(
         "Micrographs by state",
         "All that the session has seen, each once.",
         [("livepick_ledger_micrographs{@}", "{{state}}")],

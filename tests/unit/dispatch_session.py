@@ -93,7 +93,9 @@ class Recorder:
 class Session:
     """A dispatch loop in a thread, with everything that it uses."""
 
-    def __init__(self, folder, work=find_two, engine=None, *, tables=False, **model):
+    def __init__(
+        self, folder, work=find_two, engine=None, *, tables=False, make_calls=None, **model
+    ):
         self.inbox = Inbox()
         self.ledger = LedgerWriter(Database.writable(folder / LEDGER))
         self.out = folder / "out"
@@ -116,6 +118,7 @@ class Session:
             work=work,
             model=CurrentModel(self.ledger, **model),
             instruments=self.instruments,
+            on_picked=make_calls and make_calls(self),
         )
         self.thread = threading.Thread(target=self._run, daemon=True)
 

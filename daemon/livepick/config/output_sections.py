@@ -151,6 +151,39 @@ class Output(Section):
     cryosparc: CryosparcOutput = Field(default=CryosparcOutput(), json_schema_extra=RESTART)
     """Details of the format ``cryosparc``."""
 
+    on_picked: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        examples=["as [/opt/facility/to_ispyb, --session, bi12345]"],
+        json_schema_extra=RESTART,
+    )
+    """Program, with its arguments, that is called for each micrograph whose picks are written, such
+    as ``[/opt/facility/to_ispyb, --session, bi12345]``. It reads one JSON object from its standard
+    input. No shell is used. None: no program."""
+
+    on_picked_parallel: int = Field(
+        default=2, ge=1, le=64, examples=["2"], json_schema_extra=RESTART
+    )
+    """Maximum number of calls of ``on_picked`` at a time."""
+
+    on_picked_timeout_seconds: float = Field(
+        default=60, ge=0.1, le=3600, examples=["60"], json_schema_extra=RESTART
+    )
+    """A call of ``on_picked`` that takes longer is killed, with all that it started."""
+
+    @field_validator("on_picked")
+    @classmethod
+    def _is_program(cls, command: list[str] | None) -> list[str] | None:
+        """Refuse a program that would depend on the folder that livepick was started in."""
+        if command is not None and ("/" in command[0] or not command[0]):
+            program = PurePosixPath(command[0])
+            if not program.is_absolute():
+                raise contradiction(
+                    f"{{name}} calls {command[0]!r}; give the program's absolute path, or the name"
+                    " of one on the PATH"
+                )
+        return command
+
     @field_validator("formats")
     @classmethod
     def _once(cls, formats: list[Format]) -> list[Format]:

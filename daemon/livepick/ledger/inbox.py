@@ -15,6 +15,7 @@ from livepick.ledger.rows import Claim
 from livepick.ledger.session_rows import RunState
 
 __all__ = [
+    "CallEnded",
     "CtfFound",
     "Finished",
     "Inbox",
@@ -78,6 +79,11 @@ class CtfFound:
 
 
 @dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A call of the program ``output.on_picked`` has ended: wakes the loop, which looks itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Claim no more micrographs, wait for those in progress, then return."""
 
@@ -138,6 +144,7 @@ Message = (
     | PickingChanged
     | RunChanged
     | CtfFound
+    | CallEnded
     | Stop
 )
 Inbox = queue.SimpleQueue[Message]

@@ -256,6 +256,32 @@ class LedgerReader:
         figures = self._setting("session")
         return None if figures is None else Session(**figures)
 
+    def called_until(self) -> float:
+        """Return the time of the picks, in unix seconds, up to which ``on_picked`` was called.
+
+        0 if it was never called in this session.
+        """
+        figures = self._setting("on_picked")
+        return 0.0 if figures is None else float(figures["until"])
+
+    def picked_since(self, at: float, *, kind: str | None = None) -> list[tuple[int, float]]:
+        """Return the ids of micrographs with picks, with the time of these, the oldest first.
+
+        Parameters
+        ----------
+        at
+            Oldest time of the picks, in unix seconds.
+        kind
+            Kind of the model that made the picks. None: any.
+        """
+        rows = self._rows(
+            "select id, picked_at from micrograph where picked_content is not null"
+            " and picked_at >= ?1 and (?2 is null or model_kind = ?2) order by picked_at, id",
+            at,
+            kind,
+        )
+        return [(row["id"], row["picked_at"]) for row in rows]
+
     def _setting(self, name: str) -> Any:
         rows = self._rows("select value from setting where name = ?", name)
         return json.loads(rows[0]["value"]) if rows else None

@@ -74,6 +74,14 @@ class SessionState:
         )
         return session
 
+    def called(self, until: float) -> None:
+        """Record the time of the picks, in unix seconds, up to which ``on_picked`` has been called.
+
+        Recording the same time changes nothing.
+        """
+        if until != self._reader.called_until():
+            write_setting(self._database, "on_picked", {"until": until})
+
 
 def write_setting(
     database: Database, name: str, value: Mapping[str, object] | Sequence[float]

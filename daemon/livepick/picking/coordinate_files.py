@@ -79,6 +79,11 @@ class CoordinateFiles:
         self._directory = directory / file_format.name
         self._branches = branches
 
+    @property
+    def name(self) -> str:
+        """Name of the format."""
+        return self._format.name
+
     def place(self, root: Path, relative: Path) -> Path:
         """Return the path of a micrograph's coordinates file. Raises MicrographError."""
         path = self._directory / self._branches.place(root, relative)

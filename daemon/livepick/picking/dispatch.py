@@ -8,6 +8,8 @@ model.
 Every start is a recovery, so there is no separate clean shutdown that has to be correct. ``Stop``
 gives jobs in progress a few seconds. Those that are not done by then are queued again at the next
 start, as after a kill.
+
+This is one file because every step of the loop is seen here, in the order in which it is taken.
 """
 
 import logging
@@ -37,6 +39,7 @@ from livepick.ledger.writer import LedgerWriter
 from livepick.picking.engine import Engine
 from livepick.picking.instruments import Instruments
 from livepick.picking.model_in_use import CurrentModel
+from livepick.picking.on_picked import OnPicked
 from livepick.picking.output_sync import Outputs
 from livepick.picking.settle_jobs import JobSettler
 from livepick.picking.take_arrivals import take_arrivals
@@ -76,6 +79,8 @@ class Dispatch:
         Model and settings to pick with.
     instruments
         Metrics to update.
+    on_picked
+        Calls a program for each picked micrograph. None: there is none.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class Dispatch:
         work: Callable[[Job], Result],
         model: CurrentModel,
         instruments: Instruments,
+        on_picked: OnPicked | None = None,
     ) -> None:
         self._inbox = inbox
         self._ledger = ledger
@@ -96,8 +102,14 @@ class Dispatch:
         self._work = work
         self._model = model
         self._instruments = instruments
+        self._on_picked = on_picked
         self._jobs = JobSettler(
-            ledger=ledger, outputs=outputs, instruments=instruments, engine=engine, model=model
+            ledger=ledger,
+            outputs=outputs,
+            instruments=instruments,
+            engine=engine,
+            model=model,
+            on_picked=on_picked,
         )
         self._backlog: deque[Message] = deque()
         self._in_flight: set[Claim] = set()
@@ -133,7 +145,7 @@ class Dispatch:
                     self._turn()
         finally:
             self._engine.stop()
-            self._write_last_list()
+            self._finish_outputs()
 
     # ---- a turn of the loop --------------------------------------------------------------------
 
@@ -142,10 +154,14 @@ class Dispatch:
             _log.info("ledger: %d micrographs were in progress, queued again", recovered)
         self._model.begin()
         self._outputs.begin()
+        if self._on_picked is not None:
+            self._on_picked.begin()
 
-    def _write_last_list(self) -> None:
+    def _finish_outputs(self) -> None:
         try:
             self._outputs.sync(now=True)
+            if self._on_picked is not None:
+                self._on_picked.stop()
         except LedgerError as error:  # must not hide why the loop ended; written at the next start
             _log.error("ledger: %s", error)
 
@@ -168,6 +184,8 @@ class Dispatch:
                 self._handle()
             self._fill()
             self._outputs.sync()
+            if self._on_picked is not None and self._stop_at is None:
+                self._on_picked.turn()
             if time.monotonic() - self._counted_at >= COUNT_SECONDS:
                 queries = self._ledger.reader
                 self._instruments.queue(queries.counts(), queries.oldest_waiting_at())

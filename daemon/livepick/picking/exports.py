@@ -1,4 +1,4 @@
-"""The files that a session writes: its exports and tables, as the config says."""
+"""The files that a session writes, and the program that is called with them, as in the config."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -6,16 +6,20 @@ from pathlib import Path
 from livepick.config.output_sections import Output
 from livepick.config.schema import Config
 from livepick.ledger.reader import LedgerReader
+from livepick.ledger.rows import MicrographRow
+from livepick.ledger.writer import LedgerWriter
 from livepick.picking.coordinate_files import CoordinateFiles, file_formats
 from livepick.picking.cryosparc_files import CryosparcFiles, known_exposures
 from livepick.picking.finality import Finality
+from livepick.picking.instruments import CallInstruments
 from livepick.picking.micrograph_table import MicrographTable
+from livepick.picking.on_picked import Description, OnPicked, description
 from livepick.picking.output_sync import Export, Outputs, SessionTable
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import RelionFiles
 from livepick.picking.relion_project import RelionProject, relion_project
 
-__all__ = ["make_outputs"]
+__all__ = ["make_on_picked", "make_outputs"]
 
 
 def make_outputs(
@@ -75,6 +79,58 @@ def make_outputs(
         diameter_angstrom=diameter_angstrom,
         rechecks=rechecks,
         tables=tables,
+    )
+
+
+def make_on_picked(
+    config: Callable[[], Config],
+    ledger: LedgerWriter,
+    outputs: Outputs,
+    *,
+    instruments: CallInstruments,
+    page: Callable[[], str],
+    wake: Callable[[], None],
+) -> OnPicked | None:
+    """Return what calls the program ``output.on_picked``; None if there is none.
+
+    Parameters
+    ----------
+    config
+        Function that returns the config in use. The section ``output`` is read once.
+    ledger
+        Source of the micrographs; takes the time up to which all calls have ended.
+    outputs
+        The files of the session.
+    instruments
+        Metrics to update.
+    page
+        Function that returns the address of livepick's page, as host:port.
+    wake
+        Called in another thread when a call has ended.
+    """
+    output = config().output
+    if output.on_picked is None:
+        return None
+
+    def describe(row: MicrographRow, final: bool) -> Description:  # noqa: FBT001 - called by position
+        return description(
+            row,
+            session=config().session.name,
+            coordinates=outputs.files(row.root, row.relative),
+            diameter_angstrom=config().particle.diameter_angstrom,
+            final=final,
+            page=page(),
+        )
+
+    return OnPicked(
+        output.on_picked,
+        parallel=output.on_picked_parallel,
+        timeout_seconds=output.on_picked_timeout_seconds,
+        ledger=ledger,
+        describe=describe,
+        finality=Finality(ledger.reader, lambda: config().picking.repick != "none"),
+        instruments=instruments,
+        wake=wake,
     )
 
 

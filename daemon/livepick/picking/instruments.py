@@ -6,7 +6,10 @@ from livepick.core.contracts.job import Result
 from livepick.core.imaging.quality import CtfFigures
 from livepick.ledger.rows import Counts
 
-__all__ = ["Instruments"]
+__all__ = ["CallInstruments", "CallOutcome", "Instruments"]
+
+CallOutcome = Literal["success", "failure", "timeout", "not_started"]
+"""Outcomes of a call of the program ``output.on_picked``."""
 
 
 class Instruments(Protocol):
@@ -46,3 +49,13 @@ class Instruments(Protocol):
 
     def output_failed(self) -> None:
         """Count a write to the output folder that failed."""
+
+
+class CallInstruments(Protocol):
+    """Counters and gauges of the calls of ``output.on_picked``."""
+
+    def call_ended(self, outcome: CallOutcome) -> None:
+        """Count a call."""
+
+    def calls_waiting(self, count: int) -> None:
+        """Set the number of micrographs that wait for a call."""

@@ -9,6 +9,7 @@ If writing to the folder fails, it is retried every ``RETRY_SECONDS``; the servi
 """
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -45,6 +46,13 @@ class Export(Protocol):
     Every method raises OutputError if writing to the folder fails for now, and MicrographError if a
     micrograph cannot have a file.
     """
+
+    @property
+    def name(self) -> str:
+        """Name of the format."""
+
+    def place(self, root: Path, relative: Path) -> Path:
+        """Return the path of a micrograph's coordinates file."""
 
     def write(self, root: Path, relative: Path, micrograph: PickedMicrograph) -> None:
         """Write or replace the coordinates of a micrograph."""
@@ -163,6 +171,11 @@ class Outputs:
         """Schedule the removal of a failed micrograph's file."""
         self._unwanted[root, relative] = None
         self._list_due = self._tables_due = True
+
+    def files(self, root: Path, relative: Path) -> dict[str, Path]:
+        """Return the coordinates files of a micrograph that exist, by format."""
+        places = {export.name: export.place(root, relative) for export in self._exports}
+        return {name: path for name, path in places.items() if os.path.lexists(path)}
 
     def figures_changed(self) -> None:
         """Schedule a rewrite of the tables after figures in the ledger changed."""

@@ -76,6 +76,11 @@ class RelionFiles:
         self._is_final: Callable[[str], bool] = _all_are_final
         self._owners: dict[Path, tuple[Path, Path]] = {}
 
+    @property
+    def name(self) -> str:
+        """Name of the format."""
+        return "relion"
+
     def publish_if(self, is_final: Callable[[str], bool]) -> None:
         """Write only the picks of those kinds of models for which the function returns True."""
         self._is_final = is_final

@@ -30,6 +30,7 @@ from livepick.ledger.writer import LedgerWriter
 from livepick.picking.engine import Engine
 from livepick.picking.instruments import Instruments
 from livepick.picking.model_in_use import CurrentModel
+from livepick.picking.on_picked import OnPicked
 from livepick.picking.output_sync import Outputs
 
 __all__ = ["JobSettler"]
@@ -61,6 +62,8 @@ class JobSettler:
         Engine that ran the jobs; its pool is replaced after a worker died.
     model
         Model in use, which may have changed since a job began.
+    on_picked
+        Calls a program for each picked micrograph. None: there is none.
     """
 
     def __init__(
@@ -71,12 +74,14 @@ class JobSettler:
         instruments: Instruments,
         engine: Engine,
         model: CurrentModel,
+        on_picked: OnPicked | None = None,
     ) -> None:
         self._ledger = ledger
         self._outputs = outputs
         self._instruments = instruments
         self._engine = engine
         self._model = model
+        self._on_picked = on_picked
         self._generation = engine.generation
         self._model_faults: set[int] = set()
 
@@ -146,7 +151,10 @@ class JobSettler:
             self._give_up(claim, error, "export")
             return
         export_seconds = time.perf_counter() - started_at
+        recorded_from = time.time()
         self._ledger.picked(claim, result)
+        if self._on_picked is not None:
+            self._on_picked.picked(claim.id, recorded_from)
         self._model_faults.clear()
         self._model.queue_if_outdated(result)
         latency_seconds = None if claim.repick else time.time() - claim.landed_at

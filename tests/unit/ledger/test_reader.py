@@ -78,3 +78,18 @@ def test_namesakes_differ_by_extension_only(ledger):
     assert ledger.reader.namesake(ROOT, Path("x.mrc")) is None
     assert ledger.reader.namesake(ROOT, Path("x.y.tif")) == Path("x.y.mrc")
     assert ledger.reader.namesake(Path("/other"), Path("x.tif")) is None
+
+
+def test_picks_since_a_time_are_listed_oldest_first(ledger, clock):
+    """A kind of model may be asked for."""
+    for name, kind, at in (("b.mrc", "trained", 1010.0), ("a.mrc", "blob", 1020.0)):
+        ledger.arrivals.landed(ROOT, Path(name), V1, 900.0)
+        clock.now = at
+        ledger.picked(claim_one(ledger), result(version=int(kind == "trained"), kind=kind))
+    ledger.arrivals.landed(ROOT, Path("c.mrc"), V1, 900.0)
+
+    reader = ledger.reader
+    assert reader.picked_since(0.0) == [(1, 1010.0), (2, 1020.0)]
+    assert reader.picked_since(1020.0) == [(2, 1020.0)]
+    assert reader.picked_since(0.0, kind="blob") == [(2, 1020.0)]
+    assert reader.picked_since(1020.1) == []

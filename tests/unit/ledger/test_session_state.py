@@ -63,3 +63,12 @@ def test_a_judgement_of_another_livepick_is_left_out(ledger, figures):
 
     (run,) = ledger.reader.runs()
     assert (run.version, run.reason, run.judgement) == (2, "it is better", None)
+
+
+def test_the_time_until_which_on_picked_was_called_is_remembered(ledger):
+    assert ledger.reader.called_until() == 0.0
+    ledger.session.called(1234.5)
+    before = ledger.database.rows("select total_changes()")[0][0]
+    ledger.session.called(1234.5)
+    assert ledger.reader.called_until() == 1234.5
+    assert ledger.database.rows("select total_changes()")[0][0] == before

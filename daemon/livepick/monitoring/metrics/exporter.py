@@ -4,6 +4,7 @@ from livepick.monitoring.metrics.host import HostMetrics
 from livepick.monitoring.metrics.ingest import IngestMetrics
 from livepick.monitoring.metrics.instruments import ErrorCounter, InstrumentFactory
 from livepick.monitoring.metrics.landings import LandingMetrics
+from livepick.monitoring.metrics.on_picked import OnPickedMetrics
 from livepick.monitoring.metrics.picking import PickingMetrics
 from livepick.monitoring.metrics.quality import QualityMetrics
 from livepick.monitoring.metrics.session import SessionMetrics
@@ -24,6 +25,7 @@ class Metrics:
             make, errors=errors, landings=self.landings, quality=QualityMetrics(make)
         )
         self.ingest = IngestMetrics(make, self.picking)
+        self.on_picked = OnPickedMetrics(make)
         self.training = TrainingMetrics(make, errors)
         self.host = HostMetrics(make)
         self.registry = make.registry

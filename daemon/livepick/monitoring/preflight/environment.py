@@ -20,6 +20,7 @@ from livepick.monitoring.preflight.folders import (
     writable_folder,
 )
 from livepick.monitoring.preflight.micrographs import defocus, pixel_size
+from livepick.monitoring.preflight.on_picked import on_picked
 from livepick.monitoring.preflight.picking import first_picks, picking_device, trainer
 from livepick.monitoring.preflight.relion import relion
 
@@ -40,6 +41,7 @@ def check_environment(config: Config) -> Iterator[Check]:
         yield watched_folder(folder, config.watch.mode)
     yield writable_folder("output folder", config.output.directory)
     yield from relion(config)
+    yield from on_picked(config.output)
     yield writable_folder("state folder", config.state.directory)
     yield ledger_file_system(config.state.directory)
     yield other_service(config)
