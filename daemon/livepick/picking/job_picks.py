@@ -36,7 +36,7 @@ __all__ = [
 LOOK_SECONDS = 1.0
 """Longest time between two events."""
 
-LEDGER_SECONDS = 10.0
+LEDGER_SECONDS = 5.0
 """Time between two looks at the ledger."""
 
 
