@@ -1,9 +1,11 @@
 """Micrographs with made-up picks, and a ledger that lists them."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 
+from livepick.core.formats.cryosparc_cs import write_cs
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.imaging.picks import Picks
 from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES
@@ -32,6 +34,18 @@ def picked(
         model_version=version,
         model_kind="trained" if version else "blob",
     )
+
+
+def cs_file(*micrographs, uids=None):
+    """Return the cs file of micrographs."""
+    file = io.BytesIO()
+    write_cs(
+        file,
+        zip(micrographs, uids or [None] * len(micrographs), strict=True),
+        min_distance_angstrom=90,
+        path_bytes=max((len(str(one.path).encode()) for one in micrographs), default=0),
+    )
+    return file.getvalue()
 
 
 def visible(relative="a.mrc", *, root=ROOT, number=1, version=1, verdict="good", shape=(300, 400)):

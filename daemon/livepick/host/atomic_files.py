@@ -1,11 +1,21 @@
 """Atomic writing of files: written beside their destination, synced, and renamed into place."""
 
+import contextlib
+import filecmp
 import os
 import secrets
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["TEMPORARY_PREFIX", "fsync_folder", "write_atomically", "write_synced"]
+__all__ = [
+    "TEMPORARY_PREFIX",
+    "fsync_folder",
+    "replace_if_different",
+    "write_atomically",
+    "write_synced",
+]
 
 TEMPORARY_PREFIX = ".livepick-"
 """Prefix of our own unfinished files, which may be removed at the start."""
@@ -44,19 +54,45 @@ def write_atomically(path: Path, data: bytes, *, like: os.stat_result | None = N
     OSError
         The file cannot be written. Nothing was changed, and no temporary file is left behind.
     """
-    draft = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp"
+    with _draft(path.parent) as (draft, file):
+        file.write(data)
+        if like is not None:
+            _make_alike(file.fileno(), like)
+        _put_in_place(draft, file, path)
+
+
+def replace_if_different(path: Path, write: Callable[[BinaryIO], None]) -> bool:
+    """Let ``write`` write a large file; if it differs from ``path``, put it in its place.
+
+    Returns True if it differed. Raises OSError as ``write_atomically``.
+    """
+    with _draft(path.parent) as (draft, file):
+        write(file)
+        file.flush()
+        if path.is_file() and filecmp.cmp(draft, path, shallow=False):
+            draft.unlink()
+            return False
+        _put_in_place(draft, file, path)
+    return True
+
+
+@contextlib.contextmanager
+def _draft(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """Open a temporary file, and remove it if something fails."""
+    draft = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            if like is not None:
-                _make_alike(file.fileno(), like)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+            yield draft, file
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def _put_in_place(draft: Path, file: BinaryIO, path: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    draft.replace(path)
     fsync_folder(path.parent)
 
 

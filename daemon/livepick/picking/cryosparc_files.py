@@ -4,17 +4,20 @@ cryoSPARC imports ``picks.csg`` (*Import Result Group*). The files are regenerat
 """
 
 import dataclasses
+import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from livepick import __version__
 from livepick.core.formats.cryosparc_cs import Exposure, read_exposures, write_cs, write_csg
 from livepick.core.formats.name_matching import match_names
+from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.errors import ConfigError, CoordinatesError
 from livepick.ledger.reader import LedgerReader
-from livepick.picking.output_tree import write_if_different
+from livepick.picking.output_tree import write_if_different, write_large_if_different
 
 __all__ = ["FOLDER", "CryosparcFiles", "known_exposures"]
 
@@ -81,28 +84,38 @@ class CryosparcFiles:
         """
         diameter_angstrom = self._diameter_angstrom()
         entries = list(ledger.visible())
-        stems = match_names(self._exposures, [entry.relative.stem for entry in entries]).pairs
-        micrographs, known = [], []
-        for entry in entries:
-            candidates = ledger.candidates(entry.id)
-            if candidates is None:
-                continue
-            micrograph = entry.micrograph(candidates, diameter_angstrom)
-            exposure = self._exposures.get(stems.get(entry.relative.stem, ""))
-            if exposure is not None:
-                micrograph = dataclasses.replace(micrograph, path=Path(exposure.path))
-            known.append(exposure)
-            micrographs.append(micrograph)
-        data = write_cs(
-            micrographs,
-            uids=[None if one is None else one.uid for one in known],
-            min_distance_angstrom=self._min_distance_fraction * diameter_angstrom,
-        )
-        if not write_if_different(self._directory / CS, data) and (self._directory / CSG).exists():
+        matched = match_names(self._exposures, [one.relative.stem for one in entries]).pairs
+        exposures = [self._exposures.get(matched.get(one.relative.stem, "")) for one in entries]
+        paths = [
+            entry.root / entry.relative if exposure is None else Path(exposure.path)
+            for entry, exposure in zip(entries, exposures, strict=True)
+        ]
+
+        def micrographs() -> Iterator[tuple[PickedMicrograph, int | None]]:
+            for entry, exposure, path in zip(entries, exposures, paths, strict=True):
+                candidates = ledger.candidates(entry.id)
+                if candidates is not None:
+                    micrograph = entry.micrograph(candidates, diameter_angstrom)
+                    uid = None if exposure is None else exposure.uid
+                    yield dataclasses.replace(micrograph, path=path), uid
+
+        count = 0
+
+        def write(file: BinaryIO) -> None:
+            nonlocal count
+            count = write_cs(
+                file,
+                micrographs(),
+                min_distance_angstrom=self._min_distance_fraction * diameter_angstrom,
+                path_bytes=max((len(os.fsencode(path)) for path in paths), default=0),
+            )
+
+        changed = write_large_if_different(self._directory / CS, write)
+        if not changed and (self._directory / CSG).exists():
             return False
         group = write_csg(
             CS,
-            count=sum(len(one.picks) for one in micrographs),
+            count=count,
             created=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
             version=__version__,
         )

@@ -34,6 +34,9 @@ TABLE_SECONDS = 60.0
 """Shortest interval between writes of the tables of figures: they are longer, and people read
 them."""
 
+TABLE_SHARE = 0.05
+"""Largest fraction of the time for the tables; picks wait while they are written."""
+
 BATCH = 50
 """Maximum number of files repaired between two checks of the inbox."""
 
@@ -111,7 +114,7 @@ class Outputs:
         self._rechecks = rechecks
         self._tables = tables
         self._tables_due = True
-        self._tabled_at = float("-inf")
+        self._tables_at = float("-inf")
         self._exports = exports
         self._ledger = ledger
         self._failed = failed
@@ -211,12 +214,14 @@ class Outputs:
                 self._record_success()
                 self._list_due = False
                 self._listed_at = time.monotonic()
-            if self._tables_due and (now or time.monotonic() - self._tabled_at >= TABLE_SECONDS):
+            if self._tables_due and (now or time.monotonic() >= self._tables_at):
+                began = time.monotonic()
                 for table in self._tables:
                     table.write(self._ledger)
                 self._record_success()
                 self._tables_due = False
-                self._tabled_at = time.monotonic()
+                seconds = time.monotonic() - began
+                self._tables_at = began + max(TABLE_SECONDS, seconds / TABLE_SHARE)
         except OutputError as error:
             self.write_failed(error)
 

@@ -11,13 +11,26 @@ start; the list then names the new locations.
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from livepick.errors import MicrographError, OutputError
-from livepick.host.atomic_files import TEMPORARY_PREFIX, fsync_folder, write_atomically
+from livepick.host.atomic_files import (
+    TEMPORARY_PREFIX,
+    fsync_folder,
+    replace_if_different,
+    write_atomically,
+)
 
-__all__ = ["Branches", "remove_file", "sweep", "write_file", "write_if_different"]
+__all__ = [
+    "Branches",
+    "remove_file",
+    "sweep",
+    "write_file",
+    "write_if_different",
+    "write_large_if_different",
+]
 
 _PERMANENT = (
     errno.ENAMETOOLONG,
@@ -111,6 +124,21 @@ def write_if_different(path: Path, data: bytes) -> bool:
     except OSError as error:
         raise _refused(path, error) from error
     return True
+
+
+def write_large_if_different(path: Path, write: Callable[[BinaryIO], None]) -> bool:
+    """Let ``write`` write a file; keep it if it differs from ``path``, and return True then.
+
+    Raises
+    ------
+    OutputError
+        Writing to the folder failed; a later try may succeed.
+    """
+    try:
+        _make_folders(path.parent)
+        return replace_if_different(path, write)
+    except OSError as error:
+        raise _refused(path, error) from error
 
 
 def sweep(directory: Path) -> int:

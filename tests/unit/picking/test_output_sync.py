@@ -15,6 +15,7 @@ from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import HeaderError
 from livepick.picking import finality, output_sync
 from livepick.picking.exports import make_outputs
+from livepick.picking.output_sync import Outputs
 from livepick.picking.relion_project import PIPELINE
 
 FORMATS = ["relion", "star", "cryosparc", "eman", "eman-json", "cbox", "topaz", "csv"]
@@ -181,6 +182,26 @@ def test_the_list_waits_until_the_files_in_it_are_written(make, monkeypatch):
         assert again.outputs.busy
         again.outputs.sync()
     assert [len(files) for files in seen] == [0, 1, 2]
+
+
+def test_a_table_that_takes_long_is_written_less_often(ledger, monkeypatch):
+    """Picks wait while it is written. At the end of the service it is written in any case."""
+    monkeypatch.setattr(output_sync, "TABLE_SECONDS", 0.0)
+    written = []
+
+    class Slow:
+        def write(self, ledger):
+            written.append(time.sleep(0.05))
+
+    outputs = Outputs(
+        [], ledger.reader, lambda: None, diameter_angstrom=lambda: 150.0, tables=[Slow()]
+    )
+    for _ in range(3):
+        outputs.figures_changed()
+        outputs.sync()
+    assert len(written) == 1
+    outputs.sync(now=True)
+    assert len(written) == 2
 
 
 @pytest.fixture

@@ -6,11 +6,12 @@ not turned over. A ``.csg`` file beside it tells cryoSPARC's *Import Result Grou
 
 import hashlib
 import io
-import itertools
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,44 +60,56 @@ class Exposure:
 
 
 def write_cs(
-    micrographs: Sequence[PickedMicrograph],
+    file: BinaryIO,
+    micrographs: Iterable[tuple[PickedMicrograph, int | None]],
     *,
     min_distance_angstrom: float,
-    uids: Sequence[int | None] = (),
-) -> bytes:
-    """Return the cs file of the picks of some micrographs.
+    path_bytes: int,
+) -> int:
+    """Write the cs file of the picks of some micrographs, one by one; return how many picks.
 
     Parameters
     ----------
+    file
+        New file, open for writing.
     micrographs
-        Micrographs, each with the path under which cryoSPARC knows it.
+        Micrographs, each with the path under which cryoSPARC knows it, and with its number there.
+        None: the number is taken from the name of the file, else made from its path.
     min_distance_angstrom
         Closest distance of two picks.
-    uids
-        CryoSPARC's number of each micrograph. Where it is None or missing, the number is taken from
-        the name of the file, else made from its path.
+    path_bytes
+        Length of the longest path.
     """
-    longest = max((len(str(one.path).encode()) for one in micrographs), default=1)
-    path_field = (_PATH, f"S{longest}")
-    table = np.zeros(sum(len(one.picks) for one in micrographs), dtype=[*_FIELDS, path_field])
-    start = 0
-    for one, uid in itertools.zip_longest(micrographs, uids):
-        rows = table[start : start + len(one.picks)]
-        start += len(one.picks)
+    record = np.dtype([*_FIELDS, (_PATH, f"S{max(1, path_bytes)}")])
+    count = 0
+    file.write(_header(record, count))
+    for one, uid in micrographs:
+        rows = np.zeros(len(one.picks), record)
         height, width = one.shape_px
         micrograph_uid = _micrograph_uid(one.path) if uid is None else uid
         rows["uid"] = _particle_uids(micrograph_uid, len(rows))
         rows["location/micrograph_uid"] = micrograph_uid
-        rows[_PATH] = str(one.path).encode()
+        rows[_PATH] = os.fsencode(one.path)
         rows[_SHAPE] = (height, width)
         rows["location/micrograph_psize_A"] = one.pixel_size_angstrom
         rows[_X] = one.picks.x_px / width
         rows[_Y] = one.picks.y_px / height
         rows["location/min_dist_A"] = min_distance_angstrom
         rows["pick_stats/ncc_score"] = one.picks.score
-    written = io.BytesIO()
-    np.save(written, table, allow_pickle=False)
-    return written.getvalue()
+        file.write(rows.tobytes())
+        count += len(rows)
+    file.seek(0)
+    file.write(_header(record, count))
+    return count
+
+
+def _header(record: np.dtype[np.void], count: int) -> bytes:
+    """Return the header of a numpy file; numpy leaves room in it for any number of records."""
+    header = io.BytesIO()
+    descr = np.lib.format.dtype_to_descr(record)
+    fields = {"descr": descr, "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(header, fields)
+    return header.getvalue()
 
 
 def write_csg(name: str, *, count: int, created: str, version: str) -> bytes:

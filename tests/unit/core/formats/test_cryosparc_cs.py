@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import yaml
 from cryosparc.dataset import Dataset
-from picked_micrographs import picked
+from picked_micrographs import cs_file, picked
 
 from livepick.core.formats.coordinates import read_all_positions
-from livepick.core.formats.cryosparc_cs import Exposure, read_exposures, write_cs, write_csg
+from livepick.core.formats.cryosparc_cs import Exposure, read_exposures, write_csg
 from livepick.core.formats.name_matching import match_names
 from livepick.errors import CoordinatesError
 
@@ -98,10 +98,9 @@ FIELDS = {
 }
 
 
-def written(*micrographs, uids=()):
+def written(*micrographs):
     """Return the records of a cs file."""
-    data = write_cs(micrographs, min_distance_angstrom=90, uids=uids)
-    return np.load(io.BytesIO(data), allow_pickle=False)
+    return np.load(io.BytesIO(cs_file(*micrographs)), allow_pickle=False)
 
 
 def test_records_have_the_fields_and_types_of_a_picking_job():
@@ -119,7 +118,7 @@ def test_cryosparcs_own_library_reads_the_file(tmp_path):
     path = tmp_path / "picks.cs"
     first = picked((100.5, 50.25, 0.9), (0, 299, 0.8), path="/d/a.tif", shape_px=(300, 400))
     second = picked((3838, 7, 0.25), path="S1/é x.mrc", shape_px=(3710, 3838))
-    path.write_bytes(write_cs([first, second], min_distance_angstrom=90, uids=[7]))
+    path.write_bytes(cs_file(first, second, uids=[7, None]))
 
     found = Dataset.load(path)
 
@@ -184,7 +183,7 @@ def test_other_micrographs_have_a_number_by_their_path():
 def test_no_picks_are_a_file_without_records(tmp_path):
     for micrographs in ([], [picked()]):
         path = tmp_path / f"{len(micrographs)}.cs"
-        path.write_bytes(write_cs(micrographs, min_distance_angstrom=90))
+        path.write_bytes(cs_file(*micrographs))
         assert len(Dataset.load(path)) == 0
         assert not any(len(here) for here in read_all_positions(path).values())
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picked_micrographs import picked
+from picked_micrographs import cs_file, picked
 
 from livepick.core.formats.cryolo_cbox import read_cbox, write_cbox
-from livepick.core.formats.cryosparc_cs import read_cs, write_cs
+from livepick.core.formats.cryosparc_cs import read_cs
 from livepick.core.formats.csv_coordinates import read_csv, write_csv
 from livepick.core.formats.eman_box import read_box, write_box
 from livepick.core.formats.eman_json import read_info, write_info
@@ -57,7 +57,7 @@ FORMATS = {
         0.5,
     ),
     "cryosparc": (
-        lambda m: one(read_cs(m.path, write_cs([m], min_distance_angstrom=60)), m),
+        lambda m: one(read_cs(m.path, cs_file(m)), m),
         False,
         0.01,
     ),
