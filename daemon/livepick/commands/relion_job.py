@@ -83,7 +83,7 @@ def relion_job(
     With a session:
 
     \b
-    --wait_minutes NUMBER  Longest time to wait; 60 without it.
+    --wait_minutes NUMBER  Longest time to wait; 60 without it. 0 takes what is final now.
 
     A job that is continued picks the micrographs without coordinates. Ends with status 0, with 1 if
     it failed, or with 2 if it was aborted in RELION.

@@ -56,7 +56,8 @@ class Unpicked:
 
     name: str
     state: Literal["failed", "waiting", "left_out"]
-    """``waiting``: it has no final picks yet; ``left_out``: its quality is too low."""
+    """``waiting``: the time has passed, and it has no final picks yet. ``left_out``: by a setting,
+    because of its quality or because the job shall not wait."""
     reason: str
 
 
@@ -181,7 +182,8 @@ class SessionPicks:
         names
             Micrographs, relative to the project.
         wait_seconds
-            Time after which micrographs without final picks are given up.
+            Time after which micrographs without final picks are given up. 0: those that have none
+            now are left out.
         """
         until = time.monotonic() + wait_seconds
         pending = dict.fromkeys(names, "the session has not seen it, or not picked it yet")
@@ -195,7 +197,7 @@ class SessionPicks:
                 yield None
                 time.sleep(min(seconds, LOOK_SECONDS))
         for name, reason in pending.items():
-            yield Unpicked(name, "waiting", reason)
+            yield Unpicked(name, "waiting" if wait_seconds else "left_out", reason)
 
     def _look(self, pending: dict[str, str], namesakes: "_Namesakes") -> Generator[Event]:
         """Yield the picks that are final now; note what the others are waiting for."""

@@ -110,7 +110,7 @@ class RelionJob:
         self._files.sweep()
         left = self._left()
         if self._done:
-            self._report(f"{len(self._done)} micrographs have coordinates already")
+            self._report(f"{self._counted()} from an earlier run")
         try:
             with contextlib.closing(picks(left)) as events:
                 is_aborted = self._take(events)
@@ -205,8 +205,11 @@ class RelionJob:
         table = Table(columns, rows, "micrographs")
         write_if_different(path, star_file([table], comment=f"livepick {__version__}"))
 
+    def _counted(self) -> str:
+        return f"{len(self._done)} of {len(self._names)} micrographs have coordinates"
+
     def _end(self, *, is_aborted: bool) -> End:
-        counted = f"{len(self._done)} of {len(self._names)} micrographs have coordinates"
+        counted = self._counted()
         if self._without:
             counted += f"; {self._folder.job / WITHOUT_PICKS} says why the others have none"
         self._report(counted)
@@ -216,8 +219,8 @@ class RelionJob:
         waiting = sum(one.state == "waiting" for one in self._without.values())
         if waiting:
             self._warn(
-                f"{waiting} micrographs have no final picks yet and the time for waiting has"
-                " passed; continue the job to wait again"
+                f"the session has no final picks yet for {waiting} of {len(self._names)}"
+                " micrographs, and the time for waiting has passed; continue the job to wait again"
             )
             return End.FAILURE
         return End.SUCCESS if self._done else End.FAILURE

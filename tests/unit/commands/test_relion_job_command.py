@@ -223,10 +223,18 @@ def test_a_session_that_has_not_begun_ends_the_job_as_failed(project, config_fil
 def test_what_the_session_has_not_picked_fails_the_job_after_the_time(project, session, capsys):
     (project / LIST).write_text((project / LIST).read_text() + "MotionCorr/job002/Movies/c.mrc\n")
 
-    assert run("--session", str(session), "--wait_minutes", "0") == 1
+    assert run("--session", str(session), "--wait_minutes", "0.001") == 1
 
-    assert "1 micrographs have no final picks yet" in capsys.readouterr().err
+    assert "no final picks yet for 1 of 3 micrographs" in capsys.readouterr().err
     assert (project / JOB / "Movies" / "a_autopick.star").is_file()
+
+
+def test_a_job_that_shall_not_wait_takes_what_is_final(project, session):
+    """So that a Scheme continues, and picks the rest in its next round."""
+    (project / LIST).write_text((project / LIST).read_text() + "MotionCorr/job002/Movies/c.mrc\n")
+
+    assert run("--session", str(session), "--wait_minutes", "0") == 0
+    assert ends(project) == ["SUCCESS"]
 
 
 def test_the_help_names_every_option(capsys):

@@ -271,7 +271,7 @@ def test_a_micrograph_is_known_through_links(scene, tmp_path, link):
 def test_micrographs_of_the_same_name_in_other_folders_are_others(scene, tmp_path):
     scene.land(NAMES[0], watched=tmp_path / "elsewhere").pick()
 
-    (event,) = events(scene.final(NAMES[:1])).values()
+    (event,) = events(scene.final(NAMES[:1], seconds=0.03)).values()
 
     assert event.state == "waiting"
 

@@ -134,7 +134,7 @@ def test_a_job_that_is_continued_picks_what_is_missing(project):
     models = star_tables((project.job / "autopick.star").read_text())[1]
     assert models.column("livepickModelVersion") == ["1", "4", "1"]
     assert models.column("livepickModelKind") == ["trained"] * 3
-    assert "2 micrographs have coordinates already" in project.lines
+    assert "2 of 3 micrographs have coordinates from an earlier run" in project.lines
 
 
 def test_a_job_with_nothing_left_to_do_succeeds(project):
@@ -205,7 +205,7 @@ def test_a_job_that_waited_in_vain_fails_and_keeps_what_it_has(project):
     assert project.run(b=("waiting", "its picks are provisional")) is End.FAILURE
 
     assert project.listed() == [NAMES[0], NAMES[2]]
-    assert "1 micrographs have no final picks yet" in project.lines[-1]
+    assert "no final picks yet for 1 of 3 micrographs" in project.lines[-1]
     assert project.run() is End.SUCCESS
 
 
