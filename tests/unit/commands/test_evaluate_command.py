@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from livepick.cli import main
@@ -108,3 +109,73 @@ def test_an_edge_needs_the_size_of_the_micrographs(folders, capsys):
     assert main(["evaluate", *map(str, folders), "--radius-px", "6", "--edge-px", "9"]) == 2
 
     assert "--size-px" in capsys.readouterr().err
+
+
+@pytest.fixture
+def session(tmp_path):
+    """Return picks and truth of two data sets with the same names, each in one file."""
+    chance = np.random.default_rng(1)
+    picks, truth = tmp_path / "picks.csv", tmp_path / "truth.star"
+    ours, theirs = ["micrograph,x_px,y_px,score"], []
+    for number in (1, 2):
+        for x, y in chance.integers(5, 470, (40, 2)).tolist():
+            ours.append(f"/data/Dataset{number}/001.tif,{x},{y},0.9")
+            theirs.append(f"{x} {639 - y} MotionCorr/job2/Dataset{number}/001.tif")
+    picks.write_text("\n".join(ours))
+    columns = "_rlnCoordinateX\n_rlnCoordinateY\n_rlnMicrographName\n"
+    truth.write_text(f"data_particles\nloop_\n{columns}" + "\n".join(theirs))
+    return picks, truth
+
+
+def test_files_of_many_micrographs_are_compared_by_path(session):
+    """Two data sets may have micrographs of the same names."""
+    result = compare(*session, radius_px=3, size_px=(480, 640))
+
+    assert [row.micrograph for row in result.rows] == ["Dataset1/001", "Dataset2/001"]
+    assert not any(row.without_picks for row in result.rows)
+
+
+def test_a_truth_that_is_turned_over_is_found_out(session, capsys):
+    """As in files of programs that turn a TIFF over, if the size of the micrographs is given."""
+    arguments = ["evaluate", *map(str, session), "--radius-px", "3", "--json"]
+    shown = []
+    for options in (
+        ["--size-px", "480", "640"],
+        ["--size-px", "480", "640", "--flip-y", "yes"],
+        ["--size-px", "480", "640", "--flip-y", "no"],
+        [],
+    ):
+        assert main([*arguments, *options]) == 0
+        shown.append(json.loads(capsys.readouterr().out))
+
+    assert [out["flipped_y"] for out in shown] == [True, True, False, False]
+    assert [out["pooled"]["recall"] for out in shown[:2]] == [1, 1]
+    assert shown[2]["pooled"]["hits"] < 10
+    assert "80 if y is turned over" in shown[0]["orientation"]
+    assert main([*arguments, "--flip-y", "yes"]) == 1
+    assert "--size-px WIDTH HEIGHT" in capsys.readouterr().err
+
+
+def test_the_table_says_which_way_up_the_truth_is(session, capsys):
+    arguments = ["evaluate", *map(str, session), "--radius-px", "3", "--size-px", "480", "640"]
+    assert main(arguments) == 0
+    assert "Truth: y is turned over: " in capsys.readouterr().out
+
+
+def test_two_picks_files_of_one_micrograph_are_refused(tmp_path):
+    for name in ("picks/a/m_DW.csv", "picks/b/m_DW.csv", "truth/m.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x_px,y_px\n1,2\n")
+
+    with pytest.raises(CoordinatesError, match=r"a/m_DW and b/m_DW in .* are both for"):
+        compare(tmp_path / "picks", tmp_path / "truth", radius_px=3)
+
+
+def test_a_picks_file_without_rows_is_not_a_missing_one(tmp_path):
+    for name, text in (("picks/m.csv", "x_px,y_px\n"), ("truth/m.csv", "x_px,y_px\n1,2\n")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    result = compare(tmp_path / "picks", tmp_path / "truth", radius_px=3)
+
+    assert [(row.micrograph, row.without_picks) for row in result.rows] == [("m", False)]

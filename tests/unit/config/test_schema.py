@@ -207,6 +207,14 @@ def test_spelling_of_a_number_does_not_change_the_fingerprint(tmp_path: Path) ->
     assert whole.particle_fingerprint() == point.particle_fingerprint()
 
 
+@pytest.mark.parametrize("word", ["auto", "yes", "no"])
+def test_flip_y_needs_no_quotes(tmp_path: Path, word: str) -> None:
+    """YAML reads yes and no as true and false."""
+    for written in (word, f'"{word}"'):
+        config = _load(tmp_path, MINIMAL + f"bootstrap: {{flip_y: {written}}}\n")
+        assert config.bootstrap.flip_y == word
+
+
 def test_gate_off_needs_no_quotes(tmp_path: Path) -> None:
     """YAML reads ``off`` as false."""
     assert _load(tmp_path, MINIMAL + "retrain: {gate: off}\n").retrain.gate == "off"

@@ -56,3 +56,11 @@ def test_live_settings_of_training_do_not_shape_a_model(make_config):
     live = {"threads", "device", "gpu_memory_fraction", "time_limit_minutes"}
     assert keys_with(Training, "live") == live
     assert live.isdisjoint(shaping_values(make_config().training))
+
+
+def test_a_setting_that_was_added_later_counts_only_if_it_is_changed(make_config):
+    """Fingerprints of configs without it are those of earlier versions."""
+    bootstrap = make_config().bootstrap
+    assert "flip_y" not in shaping_values(bootstrap)
+    changed = bootstrap.model_copy(update={"flip_y": "yes"})
+    assert shaping_values(changed)["flip_y"] == "yes"

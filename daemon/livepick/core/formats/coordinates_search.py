@@ -87,7 +87,8 @@ def _is_coordinates(path: Path) -> bool:
     if not name.endswith(_TOPAZ):
         return True
     with path.open("rb") as file:
-        return is_topaz(file.readline(1000).decode(errors="replace"))
+        head = file.readline(1000).replace(b"\0", b"")  # UTF-16 has one beside each letter
+    return is_topaz(head.decode(errors="replace"))
 
 
 def _listed(path: Path) -> list[Source]:

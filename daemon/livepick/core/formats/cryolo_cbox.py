@@ -80,7 +80,7 @@ def read_cbox(path: Path, text: str) -> Positions:
     Raises
     ------
     CoordinatesError
-        The file lacks the columns, a value is not a number, or the file is of a tomogram.
+        The file lacks the columns, a row or a value is wrong, or the file is of a tomogram.
     """
     if not text.strip():
         return positions_of_boxes(np.zeros((0, 4)))
@@ -90,12 +90,12 @@ def read_cbox(path: Path, text: str) -> Positions:
             f"{path} has the columns {', '.join(table.columns) or '(none)'}",
             f"A cbox file needs {', '.join(_COLUMNS)}, in pixels of the micrograph.",
         )
+    check_table(path, table)
     if len(set(table.column(_SLICE) or [])) > 1:
         raise CoordinatesError(
             f"{path} has boxes in several slices of a tomogram",
             "Use a file with the picks of a single micrograph.",
         )
-    check_table(path, table)
     places = [table.columns.index(name) for name in _COLUMNS]
     rows = [[row[place] for place in places] for row in table.rows]
     corners = finite_numbers(path, rows, _COLUMNS, table.lines)

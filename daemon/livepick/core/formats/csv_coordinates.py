@@ -34,12 +34,13 @@ def read_csv(path: Path, text: str) -> dict[str | None, Positions]:
         The columns for x and y are missing, or a value is missing or not a finite number.
     """
     reader = csv.reader(text.split("\n"))
-    rows, lines = [], []
+    rows, lines, line = [], [], 1
     try:
         for row in reader:
             if row and not row[0].startswith("#"):
                 rows.append([word.strip() for word in row])
-                lines.append(reader.line_num)
+                lines.append(line)
+            line = reader.line_num + 1  # a row between quotation marks may have several lines
     except csv.Error as error:
         raise CoordinatesError(
             f"{path} line {reader.line_num} is not readable as CSV: {error}",

@@ -96,7 +96,8 @@ def match_names(theirs: Iterable[str], ours: Iterable[str]) -> MatchedNames:
     our_words = [_Words.of(name) for name in counts]
     undecided = {name for name, count in counts.items() if count == 1}
     free = {words.name for words in their_words}
-    found = MatchedNames()
+    pairs: dict[str, str] = {}
+    tied: dict[str, list[str]] = {}
     deepest = max((len(words.folders) for words in their_words), default=0)
     for depth in range(deepest, -1, -1):
         for exact in (True, False):
@@ -106,12 +107,14 @@ def match_names(theirs: Iterable[str], ours: Iterable[str]) -> MatchedNames:
                 if not same:
                     continue
                 if len(own) == len(same) == 1 and own[0] in undecided and same[0] in free:
-                    found.pairs[own[0]] = same[0]
+                    pairs[own[0]] = same[0]
                 elif len(same) > 1:
-                    found.ambiguous.update({o: same for o in own if o in undecided})
+                    tied |= {name: same for name in own if name in undecided}
                 undecided.difference_update(own)
                 free.difference_update(same)
-    return found
+    used = set(pairs.values())
+    left = {name: [one for one in same if one not in used] for name, same in tied.items()}
+    return MatchedNames(pairs, {name: same for name, same in left.items() if len(same) > 1})
 
 
 class _Words(NamedTuple):

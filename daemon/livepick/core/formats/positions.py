@@ -157,12 +157,17 @@ def check_table(path: Path, table: Table) -> None:
     width = len(table.columns)
     for i, row in enumerate(table.rows):
         if len(row) != width and (len(row) < width or any(row[width:])):
-            last = ", and is the last one: the file may be cut off" if row is table.rows[-1] else ""
             raise CoordinatesError(
                 f"{row_place(path, i, table.lines)} is {' '.join(row)[:MOST_SHOWN]!r}: it has"
-                f" {len(row)} values for {width} columns{last}",
+                f" {len(row)} values for {width} columns{_why(table, row)}",
                 f"Each row needs one value for each of {', '.join(table.columns)}.",
             )
+
+
+def _why(table: Table, row: list[str]) -> str:
+    if row[0].startswith("_"):
+        return "; perhaps it is the column of a second loop"
+    return ", and is the last row: the file may be cut off" if row is table.rows[-1] else ""
 
 
 def rows_by_name(names: Iterable[str]) -> dict[str, NDArray[np.intp]]:
