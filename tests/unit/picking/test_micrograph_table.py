@@ -155,12 +155,17 @@ def test_lists_have_the_ctf_only_if_it_is_known_for_all_of_their_micrographs(tmp
 
 
 def test_lists_in_a_project_have_names_below_it(tmp_path):
-    """The lists are in the folder of the job, the figures in the output folder."""
+    """The lists are in the folder of the job, the figures in the output folder.
+
+    RELION 3.1 reads the lists, so only a name that it cannot read anyway is in quotes.
+    """
     project = RelionProject(tmp_path, Path("External/livepick"))
     table = MicrographTable(tmp_path / "out", project=project)
-    write(table, measured("b c.mrc", root=tmp_path / "Micrographs"))
+    root = tmp_path / "Micrographs"
+    write(table, measured("b c.mrc", root=root), measured("é.mrc", root=root))
 
     for name in (MICROGRAPHS, GOOD):
         block = blocks(tmp_path / "External/livepick" / name)["micrographs"]
-        assert block["rlnMicrographName"].tolist() == ["Micrographs/b c.mrc"]
+        assert block["rlnMicrographName"].tolist() == ["Micrographs/b c.mrc", "Micrographs/é.mrc"]
+        assert "\nMicrographs/é.mrc 1\n" in (tmp_path / "External/livepick" / name).read_text()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {QUALITY, CSV}

@@ -18,8 +18,8 @@ _WORD = re.compile(
     re.VERBOSE,
 )
 
-_PLAIN_WORD = re.compile(r"(?!data_|save_|loop_|stop_|global_)[\w./+-][!-~]*", re.ASCII | re.I)
-"""Words that need no quotes, unless they contain ``#`` or begin with ``_``."""
+_PLAIN_WORD = re.compile(r"(?!data_|save_|loop_|stop_|global_|_)[\w./+-][^\s#]*", re.IGNORECASE)
+"""Words that need no quotes, at least if they are of ASCII."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +115,22 @@ def star_file(
     return "\n".join([*lines, "", ""]).encode()
 
 
-def star_word(text: str) -> str:
+def star_word(text: str, *, for_relion_31: bool = False) -> str:
     """Return text as one word, in double quotes if a reader would take it for something else.
 
     - RELION 4 and later, gemmi and our own reader end a quoted word at a quote before a blank.
     - gemmi reads other characters than those of ASCII only in quotes.
+    - RELION 3.1 does not know quotes, and cannot read a name with a blank.
     - The starfile library ends a quoted word at the next quote of either kind. It reads an
       apostrophe as a double quote, and cannot read a file with a name in which a blank follows an
       apostrophe, whatever the quotes.
-    - RELION 3.1 knows no quotes, and cannot read a name with a blank.
+
+    Parameters
+    ----------
+    text
+        A word; it contains no double quotes and no line breaks.
+    for_relion_31
+        True to write characters beyond ASCII as RELION 3.1 reads them, not as gemmi does.
     """
-    plain = _PLAIN_WORD.fullmatch(text) and "#" not in text and not text.startswith("_")
-    return text if plain else f'"{text}"'
+    is_plain = _PLAIN_WORD.fullmatch(text) and (for_relion_31 or text.isascii())
+    return text if is_plain else f'"{text}"'

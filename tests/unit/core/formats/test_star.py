@@ -81,6 +81,14 @@ def test_words_that_all_programs_read_have_no_quotes(name):
     assert star_word(name) == name
 
 
+@pytest.mark.parametrize("name", ["Movies/é.mrc", "é", "粒子_1.mrc"])
+def test_relion_31_gets_unicode_without_quotes(name):
+    """It would look for a file whose name has the quotes in it."""
+    assert star_word(name, for_relion_31=True) == name
+    assert star_word(f"a {name}", for_relion_31=True) == f'"a {name}"'
+    assert star_word(name) == f'"{name}"'
+
+
 def test_an_empty_word_is_quoted():
     assert star_word("") == '""'
 
