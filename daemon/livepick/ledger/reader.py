@@ -11,7 +11,7 @@ from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
 from livepick.ledger.columns import CTF_FIGURES, PASSING, QUALITY_FIGURES, version_of
 from livepick.ledger.database import AT_ONCE, Database
 from livepick.ledger.rows import Counts, Measured, MicrographRow, State, Visible
-from livepick.ledger.session_rows import ModelInUse, RunRow, Session
+from livepick.ledger.session_rows import Called, ModelInUse, RunRow, Session
 
 __all__ = ["LedgerReader"]
 
@@ -256,13 +256,9 @@ class LedgerReader:
         figures = self._setting("session")
         return None if figures is None else Session(**figures)
 
-    def called_until(self) -> float:
-        """Return the time of the picks, in unix seconds, up to which ``on_picked`` was called.
-
-        0 if it was never called in this session.
-        """
-        figures = self._setting("on_picked")
-        return 0.0 if figures is None else float(figures["until"])
+    def called(self) -> Called:
+        """Return the extent to which the program ``output.on_picked`` has been called."""
+        return Called(**(self._setting("on_picked") or {}))
 
     def picked_since(self, at: float, *, kind: str | None = None) -> list[tuple[int, float]]:
         """Return the ids of micrographs with picks, with the time of these, the oldest first.

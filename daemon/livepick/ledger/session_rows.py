@@ -8,7 +8,7 @@ from typing import Literal, Self
 from livepick.core.contracts.judgement import Judgement
 from livepick.ledger.columns import Columns
 
-__all__ = ["JUDGEMENT", "ModelInUse", "RunRow", "RunState", "Session"]
+__all__ = ["JUDGEMENT", "Called", "ModelInUse", "RunRow", "RunState", "Session"]
 
 JUDGEMENT = "verdict"
 """Key of the judgement in the figures of a run."""
@@ -42,6 +42,16 @@ class RunRow:
             row["ended_at"],
             _judgement_of(row),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """Extent to which the program ``output.on_picked`` has been called."""
+
+    until: float = 0.0
+    """All calls for picks before this time, in unix seconds, have ended."""
+    final: bool = False
+    """True if it was told that the blob picker's picks are final."""
 
 
 @dataclass(frozen=True, slots=True)

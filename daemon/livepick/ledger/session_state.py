@@ -1,5 +1,6 @@
 """Records the training runs, the model in use and the session."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 
@@ -7,7 +8,7 @@ from livepick.core.contracts.judgement import Judgement
 from livepick.core.formats.header import printable
 from livepick.ledger.database import Database
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.session_rows import JUDGEMENT, RunState, Session
+from livepick.ledger.session_rows import JUDGEMENT, Called, RunState, Session
 
 __all__ = ["SessionState", "write_setting"]
 
@@ -74,13 +75,13 @@ class SessionState:
         )
         return session
 
-    def called(self, until: float) -> None:
-        """Record the time of the picks, in unix seconds, up to which ``on_picked`` has been called.
+    def called(self, extent: Called) -> None:
+        """Record the extent to which the program ``output.on_picked`` has been called.
 
-        Recording the same time changes nothing.
+        Recording the same one changes nothing.
         """
-        if until != self._reader.called_until():
-            write_setting(self._database, "on_picked", {"until": until})
+        if extent != self._reader.called():
+            write_setting(self._database, "on_picked", dataclasses.asdict(extent))
 
 
 def write_setting(

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from livepick.host.program import Program
 from livepick.ledger.rows import MicrographRow
+from livepick.ledger.session_rows import Called
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.finality import PROVISIONAL, Finality
 from livepick.picking.instruments import CallInstruments, CallOutcome
@@ -111,13 +112,15 @@ class OnPicked:
         self._running: dict[int, _Call] = {}
         self._logged: set[CallOutcome] = set()
         self._picked_until = 0.0
+        self._told_final = False
         self._recorded_at = float("-inf")
 
     def begin(self) -> None:
         """Queue the micrographs whose calls had not ended when the service did."""
-        self._picked_until = self._ledger.reader.called_until()
-        self._finality.has_come()  # those picks were called for as final
-        self._waiting.update(self._ledger.reader.picked_since(self._picked_until))
+        called = self._ledger.reader.called()
+        self._picked_until, self._told_final = called.until, called.final
+        self._waiting.update(self._ledger.reader.picked_since(called.until))
+        self._queue_final()
         if self._waiting:
             _log.info("on_picked: called for %d micrographs picked before", len(self._waiting))
 
@@ -136,9 +139,7 @@ class OnPicked:
             Writing to the ledger failed.
         """
         self._collect()
-        if self._finality.has_come():
-            provisional = self._ledger.reader.picked_since(0.0, kind=PROVISIONAL)
-            self._waiting = dict(provisional) | self._waiting
+        self._queue_final()
         while len(self._running) < self._parallel:
             ready = (number for number in self._waiting if number not in self._running)
             micrograph_id = next(ready, None)
@@ -169,6 +170,15 @@ class OnPicked:
         self._record()
         if left:
             _log.info("on_picked: %d micrographs are called for after the next start", left)
+
+    def _queue_final(self) -> None:
+        """Queue the micrographs whose provisional picks have become final."""
+        self._finality.has_come()
+        is_final = self._finality.is_final(PROVISIONAL)
+        if is_final and not self._told_final:
+            provisional = self._ledger.reader.picked_since(0.0, kind=PROVISIONAL)
+            self._waiting = dict(provisional) | self._waiting
+        self._told_final = is_final
 
     def _start(self, row: MicrographRow, recorded_from: float) -> None:
         final = self._finality.is_final(row.model_kind or PROVISIONAL)
@@ -214,7 +224,7 @@ class OnPicked:
     def _record(self) -> None:
         running = (call.recorded_from for call in self._running.values())
         until = min([*self._waiting.values(), *running], default=self._picked_until)
-        self._ledger.session.called(until)
+        self._ledger.session.called(Called(until, self._told_final))
         self._instruments.calls_waiting(len(self._waiting))
         self._recorded_at = time.monotonic()
 

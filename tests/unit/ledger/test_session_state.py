@@ -7,6 +7,7 @@ import pytest
 
 from livepick.core.contracts.judgement import Judgement
 from livepick.core.evaluation.model_comparison import Comparison, Decision, Difference
+from livepick.ledger.session_rows import Called
 
 JUDGEMENT = Judgement(
     candidate=1,
@@ -65,10 +66,11 @@ def test_a_judgement_of_another_livepick_is_left_out(ledger, figures):
     assert (run.version, run.reason, run.judgement) == (2, "it is better", None)
 
 
-def test_the_time_until_which_on_picked_was_called_is_remembered(ledger):
-    assert ledger.reader.called_until() == 0.0
-    ledger.session.called(1234.5)
+def test_the_extent_to_which_on_picked_was_called_is_remembered(ledger):
+    assert ledger.reader.called() == Called(until=0.0, final=False)
+    extent = Called(1234.5, final=True)
+    ledger.session.called(extent)
     before = ledger.database.rows("select total_changes()")[0][0]
-    ledger.session.called(1234.5)
-    assert ledger.reader.called_until() == 1234.5
+    ledger.session.called(extent)
+    assert ledger.reader.called() == extent
     assert ledger.database.rows("select total_changes()")[0][0] == before

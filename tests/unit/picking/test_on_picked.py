@@ -165,6 +165,17 @@ def test_picks_that_become_final_are_told_again(calling, program, calls, tmp_pat
     assert len(told(tmp_path)) == 4
 
 
+def test_picks_that_became_final_between_two_starts_are_told(calling, program, calls, tmp_path):
+    run = calling(program(TELL)).land("a.mrc").start()
+    run.until(lambda: calls.ended["success"] == 1)
+    run.stop()
+    for total in (2, 2):
+        again = calling(program(TELL), repicks=False).start()
+        again.until(lambda total=total: calls.ended["success"] == total)
+        again.stop()
+    assert [one["final"] for one in told(tmp_path)] == [False, True]
+
+
 def test_a_program_that_hangs_delays_no_picks(calling, program, calls):
     """All micrographs are picked while the first calls hang; the loop does not pause for them."""
     run = calling(program("sleep 1000"), timeout_seconds=1000)
