@@ -30,6 +30,7 @@ COMMANDS = {
     "models": "List and show a session's models, promote one, roll back, remove old ones.",
     "pick": "Pick micrographs with a model, without a service.",
     "relion-job": "Pick the micrographs of a RELION project, as its External job.",
+    "cryosparc-push": "Send a session's picks to a CryoSPARC server, as an External job.",
     "evaluate": "Compare picks with known positions.",
     "simulate": "Be the microscope: write simulated micrographs with known particles.",
 }
