@@ -162,9 +162,7 @@ def _orientation(
                 "Give --size-px WIDTH HEIGHT.",
             )
         return Orientation(flipped=False, sentence="y is as given")
-    compared = [
-        Compared(truths[name], found[name], heights[name], 2 * radius_px) for name in truths
-    ]
+    compared = [Compared(truths[name], found[name], heights[name], radius_px) for name in truths]
     return choose_orientation(compared, flip_y)
 
 

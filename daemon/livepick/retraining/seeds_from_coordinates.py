@@ -111,7 +111,7 @@ class SeedsFromCoordinates:
         row = match.row
         candidates = self._ledger.candidates(row.id)
         own = Picks.empty() if candidates is None else candidates.above(row.threshold or 0.0)
-        radius_px = self._config.particle.diameter_angstrom / 2 / (row.pixel_size_angstrom or 1.0)
+        radius_px = self._config.particle.diameter_angstrom / 4 / (row.pixel_size_angstrom or 1.0)
         return Compared(match.picks, own, match.height_px, radius_px)
 
     def _waiting(self, tally: Tally, matches: Matches) -> WaitReason | None:

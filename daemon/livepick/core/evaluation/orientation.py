@@ -3,6 +3,10 @@
 Programs that turn the rows of a micrograph over when they read it count ``y`` from the other end.
 A coordinates file does not say so. The orientation is chosen by agreement with our own picks of the
 same micrographs: about all of the positions agree in the right one, and chance alone in the other.
+
+A position agrees if one of our picks is within a quarter of the particle's diameter, as in
+``livepick evaluate``. Within half of it, chance makes too many agree in a crowd: on single frames
+of EMPIAR-10146 the counts are 809 and 692, within a quarter 432 and 171, of 1644 positions.
 """
 
 import math
@@ -39,7 +43,7 @@ class Compared:
     own: Picks
     height_px: int
     radius_px: float
-    """Half the diameter of the particle: a position agrees if one of our picks is closer."""
+    """A position agrees if one of our picks is within this distance."""
 
 
 @dataclass(frozen=True, slots=True)
