@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from livepick.cli import main
-from livepick.commands.evaluate import compare
+from livepick.commands.coordinates_comparison import compare
 from livepick.errors import CoordinatesError
 
 
