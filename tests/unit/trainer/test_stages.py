@@ -253,7 +253,7 @@ def test_stages_come_in_order_and_each_round_is_in_the_bundle(make_run, monkeypa
     """
     monkeypatch.setattr(self_training, "MOST_LOSS", 1.0)
     folder = make_run(micrographs=3, epochs=1)
-    change(folder, unmatched=["mic_9999 is not in the session"])
+    change(folder, unmatched=["mic_9999 is not in the session"], orientation=["y is as given"])
 
     bundle = run(folder, **ALL_ROUNDS)
 
@@ -262,6 +262,7 @@ def test_stages_come_in_order_and_each_round_is_in_the_bundle(make_run, monkeypa
     report = json.loads((bundle / "report.json").read_bytes())
     assert report["seeds"]["from"] == "blob"
     assert report["seeds"]["unmatched"] == ["mic_9999 is not in the session"]
+    assert report["seeds"]["orientation"] == ["y is as given"]
     notes = {stage: told["note"] for stage, told in report["seeds"]["rounds"].items()}
     assert "weak signal" in notes["reseed"]
     assert "own picks" in notes["retrain"]

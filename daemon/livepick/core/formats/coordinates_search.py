@@ -18,6 +18,7 @@ _TOPAZ = (".txt", ".tab")
 
 _LISTS = {
     "autopick.star",
+    "coords_import.star",
     "corrected_micrographs.star",
     "default_pipeline.star",
     "filtered_micrographs.star",

@@ -100,7 +100,7 @@ def read_list(path: Path, text: str) -> list[ListedFile] | None:
         return None
     check_table(path, table)
     names, places = table.column(_NAME) or [], table.column(_PLACE) or []
-    above = path.absolute().parents
+    above = [*path.absolute().parents, *path.resolve().parents]
     project = next(
         (one for one in above if any(_is_file(one / place) for place in places[:MOST_TRIED])),
         above[0],

@@ -71,7 +71,10 @@ def test_a_list_by_relion_names_the_micrographs_of_its_files(project):
     deeper.parent.mkdir()
     deeper.write_bytes((project / "autopick.star").read_bytes())
 
-    for place in (project / "autopick.star", deeper):
+    linked = project.parents[2] / "link"
+    linked.symlink_to(project)
+
+    for place in (project / "autopick.star", deeper, linked / "autopick.star"):
         assert {name: len(here) for name, here in read_all_positions(place).items()} == {
             "MotionCorr/job002/Movies/a": 1,
             "MotionCorr/job002/Movies/b": 1,
