@@ -119,6 +119,7 @@ def star_word(text: str, *, for_relion_31: bool = False) -> str:
     """Return text as one word, in double quotes if a reader would take it for something else.
 
     - RELION 4 and later, gemmi and our own reader end a quoted word at a quote before a blank.
+      RELION makes one blank of several, so it does not find a name with two blanks in a row.
     - gemmi reads other characters than those of ASCII only in quotes.
     - RELION 3.1 does not know quotes, and cannot read a name with a blank.
     - The starfile library ends a quoted word at the next quote of either kind. It reads an
