@@ -171,7 +171,7 @@ def test_the_slider_shows_what_a_threshold_would_do(look):
     slider = page.locator("#threshold")
     slider.wait_for()
     count = int(page.locator("#count").inner_text())
-    assert "picks here, as now" in page.locator("#effect").inner_text()
+    assert "picks here at the current threshold" in page.locator("#effect").inner_text()
 
     slider.fill("0")
     more = int(page.locator("#count").inner_text())

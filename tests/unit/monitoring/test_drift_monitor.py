@@ -63,7 +63,7 @@ def kinds(drift):
 def test_a_drift_is_told_once_when_it_begins_and_logged_when_it_ends(
     ledger, microscope, monitor, told, caplog
 ):
-    """However often one looks, and whatever comes to it."""
+    """The number of checks in between does not matter."""
     caplog.set_level(logging.INFO, logger="livepick.monitoring.drift_monitor")
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
@@ -83,9 +83,9 @@ def test_a_drift_is_told_once_when_it_begins_and_logged_when_it_ends(
 
 
 def test_a_drift_stays_while_it_is_nearly_over(ledger, microscope, monitor):
-    """Seven tenths of the picks keep a finding that there is, and do not make one.
+    """Seven tenths of the picks are enough to keep a finding, but not to begin one.
 
-    ``livepick status`` looks for the first time.
+    ``livepick status`` compares for the first time.
     """
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
@@ -105,7 +105,7 @@ def test_a_second_drift_is_told_again(ledger, microscope, monitor, told):
 
 
 def test_the_ledger_is_read_seldom(ledger, microscope, monitor, clock, monkeypatch):
-    """Candidates only if there is a new micrograph, and rows at most every few seconds."""
+    """Candidates are read only after a new micrograph, and rows at most every few seconds."""
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     monitor.check()
@@ -123,7 +123,7 @@ def test_the_ledger_is_read_seldom(ledger, microscope, monitor, clock, monkeypat
 
 
 def test_what_landed_before_the_training_is_no_reference(ledger, microscope):
-    """A network scores what it was trained on higher; what landed during the training counts."""
+    """A network scores its training data higher; micrographs that arrived later count."""
     microscope.land(60, kind="blob", version=0)
     ledger.session.run_changed(1, "fingerprint", "running")
     microscope.land(REFERENCE, kind="blob", version=0)
@@ -163,7 +163,7 @@ def test_candidates_below_the_threshold_do_not_count(ledger, microscope):
 
 
 def test_another_model_begins_without_the_findings_of_the_one_before(ledger, microscope, monitor):
-    """A finding that there is has lower limits, and seven tenths of the picks would keep it."""
+    """An existing finding has lower limits, so seven tenths of the picks would keep it."""
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
@@ -192,7 +192,7 @@ def test_another_model_ends_the_drift_of_the_one_before(ledger, microscope, moni
 def test_a_micrograph_that_is_picked_anew_while_one_looks_is_waited_for(
     ledger, microscope, monitor, monkeypatch
 ):
-    """Its candidates are gone for a moment; the next look has them."""
+    """Its candidates are missing for a moment; the next check has them."""
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     with monkeypatch.context() as gone:

@@ -1,4 +1,4 @@
-"""What ``livepick status`` and the page say of a run under way."""
+"""Status of a training run, for ``livepick status`` and the page."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from livepick.monitoring.status import read_status
 
 @pytest.fixture
 def say(make_config):
-    """Return a function that lets run 1 be under way, and its trainer have said these lines."""
+    """Return a function that makes run 1 running, with these lines of progress."""
     config = make_config()
     folder = config.state.directory / "runs" / "0001"
     folder.mkdir(parents=True)
@@ -40,7 +40,7 @@ def epoch(at, done):
 
 
 def test_stage_losses_and_time_to_go_are_in_one_sentence_and_in_the_json(say):
-    """28 epochs of 8 s, and 15 in the second round, are about six minutes."""
+    """28 epochs of 8 s, and 15 in the second round, take about six minutes."""
     now = time.time()
     status = say(epoch(now - 9, 1), epoch(now - 1, 2))
 
@@ -55,7 +55,7 @@ def test_stage_losses_and_time_to_go_are_in_one_sentence_and_in_the_json(say):
 
 
 def test_before_the_first_epoch_no_time_is_promised(say):
-    """Nothing is known of it yet."""
+    """The duration of an epoch is not known yet."""
     assert say().training.sentence == "Run 0001 is starting."
     status = say({"at": time.time(), "stage": "prepare", "done": 3, "total": 20})
 
@@ -64,7 +64,7 @@ def test_before_the_first_epoch_no_time_is_promised(say):
 
 
 def test_a_run_that_waits_says_for_what(say):
-    """So that somebody makes room."""
+    """The operator can then free some space."""
     status = say(epoch(time.time(), 1), reason="there is no room left on the disk of /r")
 
     assert status.training.sentence == (

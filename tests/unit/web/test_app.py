@@ -132,7 +132,7 @@ def ask(ledger, make_config):
 
 
 def test_page_shows_counts_failures_and_remedies(ask):
-    """What the operator needs is on one page; file names are text, never markup."""
+    """Everything the operator needs is on one page; file names are text, never markup."""
     answer, text = ask("/")
 
     assert answer.status == 200
@@ -151,7 +151,7 @@ def test_page_shows_counts_failures_and_remedies(ask):
 
 
 def test_page_loads_nothing_from_elsewhere(ask):
-    """Style, script and icon are our own."""
+    """Style, script and icon are served by livepick."""
     _, text = ask("/")
     answer, _ = ask("/style.css")
     assert ask("/page.js")[0].headers["content-type"].startswith("text/javascript")
@@ -162,7 +162,7 @@ def test_page_loads_nothing_from_elsewhere(ask):
 
 
 def test_a_micrograph_is_in_the_strip_with_its_picks(ask, land):
-    """Addressed by number, its name escaped, a ring for each pick above the threshold."""
+    """It is addressed by number, with its name escaped and a ring for each pick."""
     number = land(HOSTILE.replace("/", "|"))
     _, text = ask("/")
 
@@ -173,7 +173,7 @@ def test_a_micrograph_is_in_the_strip_with_its_picks(ask, land):
 
 
 def test_a_picture_shows_the_particle_where_the_pick_is_drawn(ask, land):
-    """Full view and thumbnail lie on the same coordinates as the picks."""
+    """Full view and thumbnail use the same coordinates as the picks."""
     number = land("mic.mrc")
     for kind in ("thumbnail", "full"):
         answer, png = ask(f"/micrographs/{number}/{kind}.png")
@@ -188,7 +188,7 @@ def test_a_picture_shows_the_particle_where_the_pick_is_drawn(ask, land):
 
 
 def test_the_full_view_has_all_candidates(ask, land):
-    """And says what a threshold would do to the newest micrographs."""
+    """It also has the effect of each threshold on the newest micrographs."""
     number = land("mic.mrc")
     _, text = ask(f"/micrographs/{number}")
     _, facts = ask(f"/micrographs/{number}/candidates")
@@ -230,7 +230,7 @@ def test_what_is_not_there_is_404(ask, path):
 
 
 def test_a_picture_whose_file_is_gone_says_why(ask, land, tmp_path):
-    """In words of their own, for the browser shows none of a picture that did not come."""
+    """The reason is a text of its own, because a browser shows nothing of a failed picture."""
     number = land("mic.mrc")
     (tmp_path / "mic.mrc").unlink()
 
@@ -242,7 +242,7 @@ def test_a_picture_whose_file_is_gone_says_why(ask, land, tmp_path):
 
 
 def test_of_many_that_listen_at_once_only_so_many_are_taken(ask):
-    """None of them has heard anything when the others ask; whoever leaves makes room."""
+    """Simultaneous requests are counted before any of them gets an event."""
     with contextlib.ExitStack() as listening:
         answers = []
         for _ in range(40):
@@ -260,7 +260,7 @@ def test_of_many_that_listen_at_once_only_so_many_are_taken(ask):
 
 
 def test_what_the_page_begins_with_is_there_for_programs(ask):
-    """The same words, and all of them; also if the ledger cannot be read."""
+    """The same words as on the page, also if the ledger cannot be read."""
     answer, text = ask("/headline.json")
     top = Headline.of_json(text.encode())
 
@@ -280,7 +280,7 @@ def test_what_the_page_begins_with_is_there_for_programs(ask):
 
 
 def test_search_finds_by_any_part_of_the_name(ask, land):
-    """Wildcards of SQL are letters like others."""
+    """Wildcards of SQL are treated as ordinary letters."""
     land("grid1_square7_0001.mrc")
     land("grid1_square8_0002.mrc")
 
@@ -291,7 +291,7 @@ def test_search_finds_by_any_part_of_the_name(ask, land):
 
 
 def test_events_name_the_parts_that_change(ask, land):
-    """A new micrograph changes the strip, and not the models."""
+    """A new micrograph changes the strip, but not the models."""
     before = json.loads(ask("/events", until="line")[1].removeprefix("data: "))
     land("mic.mrc")
     time.sleep(1.1)  # the parts are made once a second
@@ -305,7 +305,7 @@ def test_events_name_the_parts_that_change(ask, land):
 
 @pytest.mark.parametrize("path", ["/", "/sections/glance", "/events"])
 def test_a_ledger_that_cannot_be_read_is_said_with_what_to_do(ask, path):
-    """Events end too, for a page that is told nothing must not call itself live."""
+    """The events end too, because a page without updates must not call itself live."""
     fault = LedgerError("ledger.sqlite cannot be used: disk I/O error", "Look at the disk.")
     answer, text = ask(path, fault=fault)
 
@@ -322,7 +322,7 @@ def test_metrics_are_in_the_format_that_prometheus_scrapes(ask):
 
 
 def test_health_is_503_when_a_part_stands_still(ask):
-    """A load balancer and a person see the same."""
+    """A load balancer and a person see the same state."""
     good, _ = ask("/healthz")
     bad, text = ask("/healthz", health=Health(ok=False, seconds_since={"watch": 300.0}))
 
@@ -350,7 +350,7 @@ def test_nothing_can_be_changed(ask, method):
     ],
 )
 def test_only_loopback_names_reach_a_loopback_port(ask, host, status):
-    """A foreign page whose name points to 127.0.0.1 reads nothing here."""
+    """A foreign page whose name points to 127.0.0.1 cannot read the responses."""
     answer, _ = ask("/healthz", host=host)
 
     assert answer.status == status
@@ -364,6 +364,6 @@ def test_an_address_that_cannot_be_had_is_a_config_error(address):
 
 
 def test_a_taken_port_is_a_config_error():
-    """So is the port of another session."""
+    """For example, the port of another session."""
     with listen("127.0.0.1:0") as first, pytest.raises(ConfigError, match="in use"):
         listen(f"127.0.0.1:{first.getsockname()[1]}")

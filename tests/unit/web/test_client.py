@@ -1,4 +1,4 @@
-"""How a service does, asked from outside: running, silent, stopped or killed."""
+"""State of a service, seen from outside: running, silent, stopped or killed."""
 
 import contextlib
 import fcntl
@@ -30,7 +30,7 @@ GONE = Headline(
 
 @pytest.fixture
 def session(make_config):
-    """Return a config whose state folder is there."""
+    """Return a config whose state folder exists."""
     config = make_config()
     config.state.directory.mkdir()
     return config
@@ -38,7 +38,7 @@ def session(make_config):
 
 @pytest.fixture
 def locked(session):
-    """Let a service have the state folder of the session."""
+    """Lock the state folder of the session, as a service does."""
     lock = StateLock(session.state.directory / LEDGER)
     yield session
     lock.release()
@@ -46,7 +46,7 @@ def locked(session):
 
 @pytest.fixture
 def serve():
-    """Return a function that answers one path at an address, which it returns."""
+    """Return a function that serves one response, and returns the address."""
     with contextlib.ExitStack() as ending:
 
         def start(body, status=200):
@@ -75,7 +75,7 @@ def put_address(config, address):
 
 
 def test_a_session_that_was_stopped_is_no_fault(session, tmp_path):
-    """It says how to go on, and that is all."""
+    """The sentence says how to continue."""
     answer = ask(session, tmp_path / "s.yaml")
 
     assert (answer.state, answer.problems) == ("stopped", ())
@@ -86,7 +86,7 @@ def test_a_session_that_was_stopped_is_no_fault(session, tmp_path):
 
 
 def test_a_service_that_was_killed_is_a_fault_with_its_remedy(session, tmp_path, serve):
-    """Whoever has its port now is not asked in its place."""
+    """Another service that now uses its port is not queried."""
     put_address(session, serve(WELL.as_json()))
     answer = ask(session, tmp_path / "s.yaml")
     (problem,) = answer.problems
@@ -124,7 +124,7 @@ def test_a_ledger_that_it_cannot_read_is_what_it_says(locked, tmp_path, serve):
 
 @pytest.mark.parametrize("body", [b"Not Found", b"[]", b'{"level": "bad"}', b"\xff"])
 def test_a_service_of_another_version_runs_all_the_same(locked, tmp_path, serve, body):
-    """After an update without a restart, say."""
+    """For example, after an update without a restart."""
     put_address(locked, serve(body, 404))
     answer = ask(locked, tmp_path / "s.yaml")
 
@@ -133,7 +133,7 @@ def test_a_service_of_another_version_runs_all_the_same(locked, tmp_path, serve,
 
 
 def test_a_service_that_refuses_is_named_with_its_address(locked, tmp_path):
-    """The process is, too: somebody may have to end it."""
+    """The process is named too, because somebody may have to end it."""
     with socket.create_server(("127.0.0.1", 0)) as door:
         address = f"127.0.0.1:{door.getsockname()[1]}"
     put_address(locked, address)
@@ -176,7 +176,7 @@ def test_a_start_is_no_fault_unless_it_takes_too_long(locked, tmp_path):
 
 
 def test_whoever_asks_for_the_holder_keeps_no_service_out(session):
-    """It has the lock for a moment, at which a service may start."""
+    """The query holds the lock for a moment, when a service may start."""
     ledger = session.state.directory / LEDGER
     StateLock(ledger).release()
     asking = os.open(lock_file(ledger), os.O_RDONLY)

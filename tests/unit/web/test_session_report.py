@@ -25,7 +25,7 @@ PICKS = Picks.sorted(*(np.array(a, dtype=np.float32) for a in ([40, 90], [30, 60
 
 
 def result(contrast=2.0):
-    """Return what a worker found."""
+    """Return the result of a worker."""
     return Result(
         picks=PICKS,
         threshold=0.5,
@@ -41,7 +41,7 @@ def result(contrast=2.0):
 
 @pytest.fixture
 def ledger(tmp_path):
-    """Return the ledger of a session, to write to; it stays open, as that of a running service."""
+    """Return the writable ledger of a session; it stays open, as in a running service."""
     with Database.writable(tmp_path / "state" / LEDGER) as database:
         opened = LedgerWriter(database)
         opened.session.begin("krios2")
@@ -70,7 +70,7 @@ def html_of(config, **options):
 
 
 def words_of(html):
-    """Return what is read of a report."""
+    """Return the text of a report."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
 
 
@@ -92,7 +92,7 @@ def test_it_says_what_became_of_the_session(make_config, land, ledger):
 
 
 def test_it_loads_nothing(make_config, land, ledger, put_bundle):
-    """Each picture is inside, and the file itself forbids all else."""
+    """Each picture is embedded, and the file forbids anything else."""
     config = make_config()
     land("a.mrc")
     bundle = put_bundle(Models(config.state.directory / MODELS), config, 1)
@@ -110,7 +110,7 @@ def test_it_loads_nothing(make_config, land, ledger, put_bundle):
 
 
 def test_names_are_text(make_config, land, ledger, tmp_path):
-    """File names and errors come from other people's programs."""
+    """File names and errors come from other programs."""
     (tmp_path / HOSTILE).parent.mkdir(parents=True)
     land(HOSTILE)
     land("<b>.mrc", error=MicrographError("it is <i>gone", "Look & see."))
@@ -123,7 +123,7 @@ def test_names_are_text(make_config, land, ledger, tmp_path):
 
 
 def test_a_session_that_has_not_begun_has_a_report(make_config):
-    """And so has one without a micrograph."""
+    """A session without micrographs has one too."""
     config = make_config()
     assert "has not begun" in html_of(config)
 
@@ -135,7 +135,7 @@ def test_a_session_that_has_not_begun_has_a_report(make_config):
 
 
 def test_a_micrograph_that_is_gone_has_a_reason_for_a_picture(make_config, land):
-    """Data is moved away after a session; all else is still told."""
+    """Data may be moved after a session; the rest of the report stays."""
     land("a.mrc")
     land("b.mrc").unlink()
 
@@ -147,7 +147,7 @@ def test_a_micrograph_that_is_gone_has_a_reason_for_a_picture(make_config, land)
 
 
 def test_the_best_have_the_best_verdict_and_then_the_most_picks(micrograph_row):
-    """The worst come the other way round, and nobody is both."""
+    """The worst are in the opposite order, and none is in both lists."""
 
     def row(number, verdict, picks):
         made = micrograph_row(number)
@@ -167,7 +167,7 @@ def test_the_best_have_the_best_verdict_and_then_the_most_picks(micrograph_row):
 
 
 def test_figures_are_counted_by_their_limits(micrograph_row):
-    """What no micrograph has is left out."""
+    """Figures that no micrograph has are left out."""
     rows = [micrograph_row(n, masked_fraction=f) for n, f in enumerate((0.1, 0.2, 0.4, 0.5, 0.9))]
     figures = {figure.name: figure for figure in rank(rows, 1).figures}
 
@@ -177,7 +177,7 @@ def test_figures_are_counted_by_their_limits(micrograph_row):
 
 
 def test_a_figure_that_another_overrules_is_not_counted(micrograph_row):
-    """As in the verdict: low contrast is no fault where particles stand out."""
+    """As in the verdict: low contrast is not a fault if particles are visible."""
     rows = [
         dataclasses.replace(micrograph_row(n), quality=Quality(0.0, None, contrast=1.2, skewness=s))
         for n, s in enumerate((0.0, 0.1, 0.9))
@@ -206,7 +206,7 @@ def test_ten_thousand_micrographs_take_seconds(make_config, land, ledger):
 
 
 def test_the_command_writes_beside_the_picks(tmp_path, config_file, land, capsys):
-    """Or where it is told; a place that takes no file is an error with a remedy."""
+    """``--output`` changes the place; a place that cannot be written is an error."""
     path = config_file
     land("a.mrc")
 

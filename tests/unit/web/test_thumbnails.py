@@ -1,4 +1,4 @@
-"""Pictures are made once, one at a time, and kept within bounds."""
+"""Pictures are made once, one at a time, and cached up to a limit."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ def make(micrograph_row, make_config):
 
 
 def test_who_asks_for_the_same_gets_the_same(make):
-    """One job, however many look."""
+    """Several viewers share one job."""
     thumbnails, jobs = make(lambda future: future.set_result(b"png"))
 
     async def ask():
@@ -76,7 +76,7 @@ def test_one_picture_is_made_at_a_time(make):
 
 
 def test_the_cache_is_bounded_in_bytes(make):
-    """What was not looked at for longest goes first, and is made anew when it is asked for."""
+    """The picture that was not used for longest is dropped first, and made again on request."""
     thumbnails, jobs = make(lambda future: future.set_result(bytes(100)), cache_bytes=250)
 
     async def ask():
@@ -88,7 +88,7 @@ def test_the_cache_is_bounded_in_bytes(make):
 
 
 def test_what_cannot_be_drawn_is_said(make):
-    """A file that is gone is an answer, and is asked for again next time."""
+    """A missing file is not cached, so the next request tries again."""
     thumbnails, jobs = make(lambda future: future.set_exception(VanishedFileError("gone", "ok")))
 
     async def ask(number):
@@ -101,7 +101,7 @@ def test_what_cannot_be_drawn_is_said(make):
 
 
 def test_why_there_is_no_picture_is_known_until_there_is_one(make):
-    """Only for what asking again does not mend, and bounded by the latest who asked."""
+    """Only for errors that a retry does not fix, and up to a limit."""
     ends = [UnreadableFileError("stale", "wait"), VanishedFileError("1.mrc is gone", "ok"), None]
 
     def answer(future):
@@ -120,7 +120,7 @@ def test_why_there_is_no_picture_is_known_until_there_is_one(make):
 
 
 def test_too_many_are_turned_away(make):
-    """Workers that hang do not gather requests without end."""
+    """Requests do not pile up if the workers hang."""
     thumbnails, _ = make(lambda future: None)
 
     async def ask():

@@ -1,4 +1,4 @@
-"""What the page shows of trainings, and to how many it tells what changes."""
+"""Training on the page, and the listeners to its changes."""
 
 import asyncio
 import json
@@ -43,12 +43,12 @@ JUDGEMENT = Judgement.from_json(
 
 
 def run(version, state, judgement=None):
-    """Return a run, as the ledger has it."""
+    """Return a run as in the ledger."""
     return RunRow(version, "f", state, "", 0.0, None, judgement)
 
 
 def test_curves_of_the_attempt_under_way(make_config):
-    """A repeated training, or the second round, starts its curves anew."""
+    """A repeated training, or the second round, starts new curves."""
     config = make_config()
     folder = config.state.directory / "runs" / "0001"
     folder.mkdir(parents=True)
@@ -67,7 +67,7 @@ def test_curves_of_the_attempt_under_way(make_config):
 
 
 def test_what_the_gate_said(make_config, tmp_path):
-    """Both figures of both models, of the latest run that left a model."""
+    """Both figures of both models, from the latest run with a model."""
     config = make_config()
     (config.state.directory / "models" / "0002").mkdir(parents=True)
     runs = [run(3, "failed"), run(2, "promoted", JUDGEMENT)]
@@ -95,7 +95,7 @@ def test_what_the_gate_said(make_config, tmp_path):
     ],
 )
 def test_what_a_run_does_is_said_in_words(stage, loss, words, unit, step):
-    """Epochs are counted once the first has ended; before, it counts other things."""
+    """Epochs are counted only after the first one; before that, the count means other things."""
     progress = RunProgress(stage, done=3, total=20, training_loss=loss, ends_at=9.0)
     doing = doing_of(TrainingStatus("training", "", 4, progress))
 
@@ -112,12 +112,12 @@ def test_what_a_run_does_is_said_in_words(stage, loss, words, unit, step):
     ],
 )
 def test_no_run_under_way_is_shown_as_one(training):
-    """One whose trainer has said nothing yet has a sentence, and no bar."""
+    """A run without progress lines has a sentence but no bar."""
     assert doing_of(training) is None
 
 
 def test_only_so_many_listen_at_once():
-    """Whoever leaves makes room."""
+    """A listener that leaves makes room for another."""
     live = Live(None)
     assert [live.enter() for _ in range(MOST_LISTENERS + 1)] == [*[True] * MOST_LISTENERS, False]
     live.leave()
@@ -125,7 +125,7 @@ def test_only_so_many_listen_at_once():
 
 
 def test_a_change_is_told_once():
-    """And at the end of the service the stream ends."""
+    """The stream ends with the service."""
 
     class Sections:
         html = "a"
