@@ -33,7 +33,7 @@ from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.problem import Problem
 from livepick.monitoring.status import Row, Status, TrainingStatus
 from livepick.retraining.eta import RunProgress
-from livepick.web.client import Answer
+from livepick.web.client import ServiceStatus
 
 PROMOTION = Promotion(version=1, at=0, by="operator", why="", fingerprint="")
 
@@ -161,9 +161,9 @@ def full_status():
 
 def test_status_prints_its_keys(config_file, monkeypatch, capsys):
     problem = Problem("no_gpu", "attention", "", "")
-    answer = Answer("running", "", (problem,), "")
+    answer = ServiceStatus("running", "", (problem,), "")
     monkeypatch.setattr(status_command, "read_status", lambda _config: full_status())
-    monkeypatch.setattr(status_command, "ask", lambda _config, _path: answer)
+    monkeypatch.setattr(status_command, "service_status", lambda _config, _path: answer)
     assert cli.main(["status", str(config_file), "--json"]) == 0
     assert gone("status --json", names_in_json(json.loads(capsys.readouterr().out))) == []
 

@@ -23,7 +23,7 @@ from livepick.monitoring.problem import (
     config_refused,
 )
 from livepick.monitoring.status import Status, read_status
-from livepick.web.client import Answer, ask
+from livepick.web.client import ServiceStatus, service_status
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -52,7 +52,7 @@ class _Snapshot:
     """Snapshot of a session."""
 
     status: Status
-    service: Answer
+    service: ServiceStatus
     problems: tuple[Problem, ...]
     fault: ConfigError | None
     """Fault of the config file, if any."""
@@ -115,7 +115,7 @@ def status(
 
 
 def _snapshot(settings: Settings, path: Path) -> _Snapshot:
-    service = ask(settings.config, path)
+    service = service_status(settings.config, path)
     problems = service.problems
     config = settings.config
     is_refused = any(problem.kind == "config_refused" for problem in problems)

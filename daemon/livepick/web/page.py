@@ -27,7 +27,7 @@ from livepick.monitoring.status import Status
 from livepick.web.charts import picks_plot, score_plot
 from livepick.web.jinja import render_template
 from livepick.web.micrograph_view import Tile, tile_of
-from livepick.web.training_view import doing_of, view_training
+from livepick.web.training_view import run_activity, view_training
 
 __all__ = ["NEWEST", "SECTIONS", "Sections", "Sources"]
 
@@ -95,7 +95,7 @@ class Sections:
         tiles = [self._tile(row.id) for row in ledger.latest(NEWEST, picked=True)]
         shown = [tile for tile in tiles if tile is not None]
         threshold = shown[0].row.threshold if shown else None
-        doing = doing_of(status.training)
+        activity = run_activity(status.training)
         return {
             "glance": render_template(
                 "glance.html",
@@ -104,7 +104,7 @@ class Sections:
                 pace=pace,
                 threshold=threshold,
                 disks=disk_usages(status.disks),
-                doing=doing,
+                activity=activity,
                 now=now,
             ),
             "newest": render_template("newest.html", tiles=shown),
@@ -113,7 +113,7 @@ class Sections:
                 "training.html",
                 status=status,
                 view=view_training(config, ledger.runs()),
-                doing=doing,
+                activity=activity,
                 now=now,
             ),
             "models": render_template(

@@ -47,7 +47,7 @@ from livepick.web.jinja import render_template
 from livepick.web.micrograph_view import Tile, tile_of
 from livepick.web.training_view import CLASSES, GateView, gate_of
 
-__all__ = ["Pictured", "RunSummary", "SessionReport", "collect", "to_html"]
+__all__ = ["RankedMicrograph", "RunSummary", "SessionReport", "collect", "to_html"]
 
 MOST_PICTURES = 12
 """Maximum number of micrographs with a picture: half of them the best, half the worst."""
@@ -74,7 +74,7 @@ _ENDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Pictured:
+class RankedMicrograph:
     """One of the best or the worst micrographs."""
 
     row: MicrographRow
@@ -118,8 +118,8 @@ class SessionReport:
     picked_last: float | None
     plots: tuple[Plot, ...]
     figures: tuple[FigureRow, ...]
-    best: tuple[Pictured, ...]
-    worst: tuple[Pictured, ...]
+    best: tuple[RankedMicrograph, ...]
+    worst: tuple[RankedMicrograph, ...]
     failures: tuple[MicrographRow, ...]
     """Latest failures, latest first, at most ``MOST_FAILURES``."""
     reasons: tuple[tuple[str, int], ...]
@@ -166,12 +166,12 @@ def collect(
     made_at = time.time() if now is None else now
     path = config.state.directory / LEDGER
     if not path.is_file():
-        return _of_nothing(config, settings, made_at)
+        return _empty_report(config, settings, made_at)
     with Database.read_only(path) as database:
         return _collect(config, settings, database, made_at, pictures=pictures)
 
 
-def _of_nothing(config: Config, settings: str, made_at: float) -> SessionReport:
+def _empty_report(config: Config, settings: str, made_at: float) -> SessionReport:
     return SessionReport(
         config=config,
         settings=settings,
@@ -229,16 +229,18 @@ def _collect(
 
 def _pictured(
     numbers: Sequence[int], ledger: LedgerReader, config: Config, *, pictures: bool
-) -> tuple[Pictured, ...]:
+) -> tuple[RankedMicrograph, ...]:
     rows = (ledger.get(number) for number in numbers)
     return tuple(_draw(row, ledger, config, pictures=pictures) for row in rows if row is not None)
 
 
-def _draw(row: MicrographRow, ledger: LedgerReader, config: Config, *, pictures: bool) -> Pictured:
+def _draw(
+    row: MicrographRow, ledger: LedgerReader, config: Config, *, pictures: bool
+) -> RankedMicrograph:
     particle = config.particle
     tile = tile_of(row, ledger, particle.diameter_angstrom)
     if not pictures or tile is None or row.pixel_size_angstrom is None:
-        return Pictured(row, tile, "")
+        return RankedMicrograph(row, tile, "")
     job = RenderJob(
         path=row.path,
         version=row.version,
@@ -248,9 +250,9 @@ def _draw(row: MicrographRow, ledger: LedgerReader, config: Config, *, pictures:
         contrast=particle.contrast,
     )
     try:
-        return Pictured(row, tile, _data_uri(render(job)))
+        return RankedMicrograph(row, tile, _data_uri(render(job)))
     except LivepickError as error:  # for example, the file was moved
-        return Pictured(row, tile, "", error.what)
+        return RankedMicrograph(row, tile, "", error.what)
 
 
 def _trainings(models: Models, runs: Sequence[RunRow]) -> tuple[RunSummary, ...]:

@@ -1,4 +1,4 @@
-"""Training data for the page: curves, 2D classes with verdicts, and the result of the gate."""
+"""Training data for the page: curves, 2D classes, and the result of the promotion gate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from livepick.web.charts import Curves, curves
 
 __all__ = [
     "CLASSES",
-    "Compared",
-    "Doing",
+    "GateFigure",
     "GateView",
+    "RunActivity",
     "TrainingView",
-    "doing_of",
     "gate_of",
+    "run_activity",
     "view_training",
 ]
 
@@ -58,7 +58,7 @@ _STEPS: Final = tuple(stage for stage in get_args(Stage) if stage not in ("done"
 
 
 @dataclass(frozen=True, slots=True)
-class Doing:
+class RunActivity:
     """Current activity of the training run in progress."""
 
     version: int
@@ -76,7 +76,7 @@ class Doing:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class GateFigure:
     """One named figure of both models at the promotion gate."""
 
     name: str
@@ -85,13 +85,13 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class GateView:
-    """Outcome of a model at the gate."""
+    """Outcome of a model at the promotion gate."""
 
     candidate: int
     current: int
     promoted: bool
     outcome: str
-    figures: tuple[Compared, ...]
+    figures: tuple[GateFigure, ...]
     micrographs: int
     """Number of held-out micrographs that both models were compared on; 0 without a comparison."""
 
@@ -146,14 +146,14 @@ def view_training(config: Config, runs: Sequence[RunRow]) -> TrainingView:
     return TrainingView()
 
 
-def doing_of(training: TrainingStatus) -> Doing | None:
+def run_activity(training: TrainingStatus) -> RunActivity | None:
     """Return the activity of the current run; None without a run or before its first report."""
     progress = training.progress
     if training.state != "training" or training.version is None or progress is None:
         return None
     learns = progress.stage in ("train", "retrain") and progress.training_loss is not None
     counted = {"prepare": "micrograph"}.get(progress.stage, "epoch" if learns else "")
-    return Doing(
+    return RunActivity(
         version=training.version,
         words=_STAGES[progress.stage],
         step=_STEPS.index(progress.stage) + 1 if progress.stage in _STEPS else 0,
@@ -197,8 +197,8 @@ def gate_of(judgement: Judgement | None) -> GateView | None:
         ()
         if comparison is None
         else (
-            Compared("average precision", comparison.average_precision),
-            Compared(f"precision of {comparison.picks} picks", comparison.precision),
+            GateFigure("average precision", comparison.average_precision),
+            GateFigure(f"precision of {comparison.picks} picks", comparison.precision),
         ),
         0 if comparison is None else comparison.micrographs,
     )

@@ -15,7 +15,7 @@ from livepick.errors import ConfigError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring.problem import Problem, config_refused
-from livepick.web.client import Answer
+from livepick.web.client import ServiceStatus
 
 
 @pytest.fixture
@@ -104,8 +104,8 @@ def answer(monkeypatch):
     """Return a function that sets what the service answers."""
 
     def set_answer(state, sentence, *problems):
-        said = Answer(state, sentence, problems, "http://127.0.0.1:9/")
-        monkeypatch.setattr(command, "ask", lambda config, path: said)
+        said = ServiceStatus(state, sentence, problems, "http://127.0.0.1:9/")
+        monkeypatch.setattr(command, "service_status", lambda config, path: said)
 
     return set_answer
 

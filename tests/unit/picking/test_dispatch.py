@@ -95,7 +95,7 @@ def test_nothing_is_lost_while_the_ledger_cannot_be_written(session, monkeypatch
     def full(claim, result):
         said.append(run.dispatch.ledger_fault is not None)
         if len(said) <= 2:
-            raise LedgerWriteError("the ledger takes no writes", "Free space.")
+            raise LedgerWriteError("writing to the ledger failed", "Free space.")
         picked(claim, result)
 
     monkeypatch.setattr(run.ledger, "picked", full)

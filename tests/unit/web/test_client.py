@@ -15,7 +15,7 @@ from livepick.ledger.database import LEDGER
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.problem import Problem
 from livepick.web.address_file import AddressFile
-from livepick.web.client import ask
+from livepick.web.client import service_status
 
 WELL = Headline("good", "Collecting and picking: 4 of 5 micrographs.", "", "", (), kind=None)
 GONE = Headline(
@@ -76,7 +76,7 @@ def put_address(config, address):
 
 def test_a_session_that_was_stopped_is_no_fault(session, tmp_path):
     """The sentence says how to continue."""
-    answer = ask(session, tmp_path / "s.yaml")
+    answer = service_status(session, tmp_path / "s.yaml")
 
     assert (answer.state, answer.problems) == ("stopped", ())
     assert answer.sentence == (
@@ -88,7 +88,7 @@ def test_a_session_that_was_stopped_is_no_fault(session, tmp_path):
 def test_a_service_that_was_killed_is_a_fault_with_its_remedy(session, tmp_path, serve):
     """Another service that now uses its port is not queried."""
     put_address(session, serve(WELL.as_json()))
-    answer = ask(session, tmp_path / "s.yaml")
+    answer = service_status(session, tmp_path / "s.yaml")
     (problem,) = answer.problems
 
     assert (answer.state, answer.sentence, problem.level) == ("ended", "", "bad")
@@ -98,7 +98,7 @@ def test_a_service_that_was_killed_is_a_fault_with_its_remedy(session, tmp_path,
 
 def test_a_service_that_runs_says_it_in_the_words_of_the_page(locked, tmp_path, serve):
     put_address(locked, address := serve(GONE.as_json()))
-    answer = ask(locked, tmp_path / "s.yaml")
+    answer = service_status(locked, tmp_path / "s.yaml")
 
     assert (answer.state, answer.address) == ("running", f"http://{address}/")
     assert answer.sentence == GONE.doing
@@ -108,7 +108,7 @@ def test_a_service_that_runs_says_it_in_the_words_of_the_page(locked, tmp_path, 
 
 def test_a_service_that_is_well_says_what_it_does(locked, tmp_path, serve):
     put_address(locked, serve(WELL.as_json()))
-    answer = ask(locked, tmp_path / "s.yaml")
+    answer = service_status(locked, tmp_path / "s.yaml")
 
     assert (answer.sentence, answer.problems) == (WELL.sentence, ())
 
@@ -117,7 +117,7 @@ def test_a_ledger_that_it_cannot_read_is_what_it_says(locked, tmp_path, serve):
     damaged = Headline("bad", "It is damaged.", "", "", (), kind="ledger_not_readable")
     put_address(locked, serve(damaged.as_json(), 503))
 
-    assert ask(locked, tmp_path / "s.yaml").problems == (
+    assert service_status(locked, tmp_path / "s.yaml").problems == (
         Problem("ledger_not_readable", "bad", "It is damaged."),
     )
 
@@ -126,7 +126,7 @@ def test_a_ledger_that_it_cannot_read_is_what_it_says(locked, tmp_path, serve):
 def test_a_service_of_another_version_runs_all_the_same(locked, tmp_path, serve, body):
     """For example, after an update without a restart."""
     put_address(locked, serve(body, 404))
-    answer = ask(locked, tmp_path / "s.yaml")
+    answer = service_status(locked, tmp_path / "s.yaml")
 
     assert (answer.state, answer.problems[0].level) == ("running", "attention")
     assert "another version" in answer.problems[0].sentence
@@ -137,7 +137,7 @@ def test_a_service_that_refuses_is_named_with_its_address(locked, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as door:
         address = f"127.0.0.1:{door.getsockname()[1]}"
     put_address(locked, address)
-    answer = ask(locked, tmp_path / "s.yaml")
+    answer = service_status(locked, tmp_path / "s.yaml")
     (problem,) = answer.problems
 
     assert (answer.state, problem.level) == ("silent", "bad")
@@ -151,7 +151,7 @@ def test_a_service_that_hangs_is_not_waited_for(locked, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as door:
         put_address(locked, f"127.0.0.1:{door.getsockname()[1]}")
         began_at = time.monotonic()
-        answer = ask(locked, tmp_path / "s.yaml", timeout_seconds=0.2)
+        answer = service_status(locked, tmp_path / "s.yaml", timeout_seconds=0.2)
 
     assert time.monotonic() - began_at < 2
     assert "timed out" in answer.problems[0].sentence
@@ -161,17 +161,17 @@ def test_a_service_that_hangs_is_not_waited_for(locked, tmp_path):
 def test_a_file_with_no_address_ends_no_command(locked, tmp_path, address):
     put_address(locked, address)
 
-    assert ask(locked, tmp_path / "s.yaml").state in ("starting", "silent")
+    assert service_status(locked, tmp_path / "s.yaml").state in ("starting", "silent")
 
 
 def test_a_start_is_no_fault_unless_it_takes_too_long(locked, tmp_path):
-    answer = ask(locked, tmp_path / "s.yaml")
+    answer = service_status(locked, tmp_path / "s.yaml")
     assert (answer.state, answer.problems) == ("starting", ())
     assert "starting" in answer.sentence
 
     hour_ago = time.time() - 3600
     os.utime(lock_file(locked.state.directory / LEDGER), (hour_ago, hour_ago))
-    (problem,) = ask(locked, tmp_path / "s.yaml").problems
+    (problem,) = service_status(locked, tmp_path / "s.yaml").problems
     assert (problem.level, "(60 min)" in problem.sentence) == ("bad", True)
 
 

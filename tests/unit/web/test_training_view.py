@@ -11,7 +11,7 @@ from livepick.ledger.session_rows import RunRow
 from livepick.monitoring.status import TrainingStatus
 from livepick.retraining.eta import RunProgress
 from livepick.web.live_updates import MOST_LISTENERS, Live
-from livepick.web.training_view import doing_of, view_training
+from livepick.web.training_view import run_activity, view_training
 
 JUDGEMENT = Judgement.from_json(
     {
@@ -97,7 +97,7 @@ def test_what_the_gate_said(make_config, tmp_path):
 def test_what_a_run_does_is_said_in_words(stage, loss, words, unit, step):
     """Epochs are counted only after the first one; before that, the count means other things."""
     progress = RunProgress(stage, done=3, total=20, training_loss=loss, ends_at=9.0)
-    doing = doing_of(TrainingStatus("training", "", 4, progress))
+    doing = run_activity(TrainingStatus("training", "", 4, progress))
 
     assert (doing.words, doing.unit, doing.step, doing.steps) == (words, unit, step, 9)
     assert (doing.version, doing.done, doing.total, doing.ends_at) == (4, 3, 20, 9.0)
@@ -113,7 +113,7 @@ def test_what_a_run_does_is_said_in_words(stage, loss, words, unit, step):
 )
 def test_no_run_under_way_is_shown_as_one(training):
     """A run without progress lines has a sentence but no bar."""
-    assert doing_of(training) is None
+    assert run_activity(training) is None
 
 
 def test_only_so_many_listen_at_once():
