@@ -43,7 +43,7 @@ from livepick.picking.worker import pick
 from livepick.retraining.holdout_split import split
 from livepick.retraining.promotion_gate import PromotionGate
 from livepick.retraining.run_store import Runs
-from livepick.retraining.seeds_from_coordinates import BELIEVED
+from livepick.retraining.seeds_from_coordinates import MANUAL_SCORE
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.stages import run_stages
 
@@ -149,7 +149,7 @@ def _train(
     curated: bool = False,
 ) -> Bundle:
     runs, config = Runs(work / "runs"), _config(material, work)
-    folder = runs.order(
+    folder = runs.create(
         RunSpec(
             version=training.generation,
             parent=None if curated else 0,
@@ -159,10 +159,10 @@ def _train(
             particle=config.particle,
             training=training,
             seeds_from="coordinates" if curated else "blob",
-            seed_threshold=BELIEVED / 2 if curated else BLOB_THRESHOLD,
+            seed_threshold=MANUAL_SCORE / 2 if curated else BLOB_THRESHOLD,
             micrographs=split(
                 seeds,
-                threshold=BELIEVED / 2 if curated else BLOB_THRESHOLD,
+                threshold=MANUAL_SCORE / 2 if curated else BLOB_THRESHOLD,
                 held_out_fraction=HELD_OUT_FRACTION,
                 held_out_before=runs.held_out(),
                 trained_on_before=runs.trained_on(),

@@ -104,9 +104,9 @@ class SettingDifference:
 
 
 def differing_settings(config: Config, version: int) -> list[SettingDifference] | None:
-    """Return the settings that have changed since a model's run was ordered.
+    """Return the settings that have changed since a model's run was created.
 
-    None if the order of the run does not exist or cannot be read.
+    None if the specification of the run does not exist or cannot be read.
     """
     try:
         spec = RunSpec.read(config.state.directory / RUNS / bundle_name(version))

@@ -29,7 +29,7 @@ from livepick.monitoring.drift_findings import findings_of
 from livepick.monitoring.drift_monitor import read_drift
 from livepick.monitoring.problem import Problem
 from livepick.retraining.eta import RunProgress, forecast
-from livepick.retraining.fingerprints import is_of
+from livepick.retraining.fingerprints import is_for_settings
 from livepick.retraining.run_store import read_waiting
 
 __all__ = ["Status", "TrainingStatus", "read_status"]
@@ -212,9 +212,9 @@ def _training(
     config: Config, runs: Sequence[RunRow], model: ModelCard | None, counts: Counts
 ) -> TrainingStatus:
     fingerprint = config.training_fingerprint()
-    ours = [run for run in runs if is_of(run.fingerprint, fingerprint)]
+    ours = [run for run in runs if is_for_settings(run.fingerprint, fingerprint)]
     under_way = next((run for run in ours if run.state == "running"), None)
-    fits = model is not None and is_of(model.fingerprint, fingerprint)
+    fits = model is not None and is_for_settings(model.fingerprint, fingerprint)
     if model is not None and model.kind == "trained" and fits and under_way is None:
         return TrainingStatus(
             "trained", f"Model {model.version} was trained on this sample.", model.version

@@ -33,7 +33,7 @@ from livepick.retraining.trial_picking import TRIAL_SECONDS, Submit, try_job
 
 __all__ = ["Compute", "PromotionGate"]
 
-OWN = 0
+OWN_LABELS = 0
 """Index of the labels from the candidate's run."""
 
 Compute = Callable[..., Future[Any]]
@@ -90,7 +90,7 @@ class PromotionGate:
             return Judgement(candidate.card.version, current.card.version, decision, None)
         comparison: Comparison | None = None
         if any(len(pair.particles) for pair in pairs):
-            comparison = self._compute(measure, pairs, own_labels=OWN).result(TRIAL_SECONDS)
+            comparison = self._compute(measure, pairs, own_labels=OWN_LABELS).result(TRIAL_SECONDS)
         decision = decide(
             comparison,
             mode=self._config.retrain.gate,

@@ -1,7 +1,7 @@
 """Manual or curated picks, matched to the session's micrographs by name.
 
 Picks that do not match are never dropped silently: each kind of mismatch has a sentence, which goes
-to the log and into the run's order.
+to the log and into the run's specification.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,10 +24,10 @@ from livepick.retraining.seed_sources import (
     Tally,
     WaitReason,
     least_picks,
-    seeded,
+    with_seeds,
 )
 
-__all__ = ["CuratedPicks", "Matched", "SeedsFromCoordinates", "named", "refuse_too_few"]
+__all__ = ["CuratedPicks", "Matched", "SeedsFromCoordinates", "refuse_too_few", "shortened_list"]
 
 MOST_NAMED = 5
 """Maximum number of names listed in a sentence; the rest are counted."""
@@ -36,7 +36,7 @@ MOST_OUTSIDE = 0.5
 """If more than this fraction of its positions is off the images, a file is for other micrographs.
 """
 
-BELIEVED = 1.0
+MANUAL_SCORE = 1.0
 """Score of a position given by a person."""
 
 
@@ -161,13 +161,13 @@ class CuratedPicks:
 
 
 def refuse_too_few(config: Config, place: Path, positions: Mapping[str, Positions]) -> None:
-    """Raise CoordinatesError if the coordinates at ``place`` can never be enough to learn from."""
+    """Raise CoordinatesError if the coordinates at ``place`` can never be enough to train on."""
     count, picks = len(positions), sum(len(here) for here in positions.values())
     if count < LEAST_MICROGRAPHS:
         raise CoordinatesError(
             f"{place} has coordinates for {count} micrograph{'s' if count > 1 else ''}"
-            f" ({named(sorted(positions))}), and training needs {LEAST_MICROGRAPHS}, because one is"
-            " held out to evaluate the model",
+            f" ({shortened_list(sorted(positions))}), and training needs {LEAST_MICROGRAPHS},"
+            " because one is held out to evaluate the model",
             "Pick particles in more micrographs.",
         )
     wanted = least_picks(config)
@@ -215,9 +215,9 @@ class SeedsFromCoordinates:
             if (waiting := self._waiting(tally, matches, rows)) is not None:
                 return waiting
         return Seeds(
-            [seeded(row, picks[row.id]) for row in tally.fit],
+            [with_seeds(row, picks[row.id]) for row in tally.fit],
             seeds_from="coordinates",
-            threshold=BELIEVED / 2,
+            threshold=MANUAL_SCORE / 2,
             parent=None,
             unmatched=matches.unmatched,
         )
@@ -232,8 +232,8 @@ class SeedsFromCoordinates:
             idle and counts.picked >= self._config.bootstrap.micrographs
         )
         if not matches.matched and complete:
-            theirs = named(sorted(self._curated.positions()))
-            ours = named([row.path.stem for row in rows])
+            theirs = shortened_list(sorted(self._curated.positions()))
+            ours = shortened_list([row.path.stem for row in rows])
             return WaitReason(
                 f"Training cannot start: {place} is for other micrographs: it has {theirs}, and the"
                 f" session has {ours}. Name a file for this session, or set bootstrap.picks: blob.",
@@ -243,7 +243,7 @@ class SeedsFromCoordinates:
             return WaitReason(
                 f"Training waits for micrographs that {place} has coordinates for:"
                 f" {len(matches.matched)} are picked, {len(matches.missing)} are not"
-                f" ({named(matches.missing)}).",
+                f" ({shortened_list(matches.missing)}).",
                 "waiting",
             )
         if len(tally.fit) < LEAST_MICROGRAPHS:
@@ -261,26 +261,26 @@ class SeedsFromCoordinates:
 def _in_micrograph(positions: Positions, row: MicrographRow) -> tuple[Picks, int, int]:
     """Return the accepted picks inside the image, the number outside, and the number doubtful."""
     picks = positions.picks(pixel_size_angstrom=row.pixel_size_angstrom, shape_px=row.shape_px)
-    believed = picks.above(positions.least_score)
+    accepted = picks.above(positions.least_score)
     height, width = row.shape_px or (np.inf, np.inf)
     # A pixel extends half a pixel to either side of its centre.
-    inside = (believed.x_px >= -0.5) & (believed.x_px <= width - 0.5)
-    inside &= (believed.y_px >= -0.5) & (believed.y_px <= height - 0.5)
+    inside = (accepted.x_px >= -0.5) & (accepted.x_px <= width - 0.5)
+    inside &= (accepted.y_px >= -0.5) & (accepted.y_px <= height - 0.5)
     count = int(inside.sum())
     found = Picks(
-        believed.x_px[inside], believed.y_px[inside], np.full(count, BELIEVED, dtype=np.float32)
+        accepted.x_px[inside], accepted.y_px[inside], np.full(count, MANUAL_SCORE, dtype=np.float32)
     )
-    return found, len(believed) - count, len(picks) - len(believed)
+    return found, len(accepted) - count, len(picks) - len(accepted)
 
 
-def named(names: Sequence[str]) -> str:
+def shortened_list(names: Sequence[str]) -> str:
     """Return a list of names, shortened to fit on a line: ``a, b and 7 more``."""
     shown = ", ".join(names[:MOST_NAMED])
     return f"{shown} and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else shown
 
 
 def _sentence(what: str, names: Sequence[str]) -> list[str]:
-    return [f"{what}: {named(names)}"] if names else []
+    return [f"{what}: {shortened_list(names)}"] if names else []
 
 
 def _first(counts: dict[str, int]) -> Iterable[tuple[str, int]]:

@@ -23,7 +23,14 @@ from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
 from livepick.models.registry import verify_graph
 from livepick.retraining.holdout_split import is_suitable_for_training
-from livepick.retraining.seed_sources import Order, Seeds, Tally, WaitReason, begun, seeded
+from livepick.retraining.seed_sources import (
+    MicrographOrder,
+    Seeds,
+    Tally,
+    WaitReason,
+    wait_for_micrographs,
+    with_seeds,
+)
 from livepick.retraining.trial_picking import DEATHS, TRIAL_SECONDS, Submit
 
 __all__ = ["SeedsFromModel"]
@@ -59,7 +66,7 @@ class SeedsFromModel:
     bundle
         Folder of the model.
     order
-        Order of the micrographs.
+        MicrographOrder of the micrographs.
     own
         True if it is the session's blob picker, not a bundle from elsewhere.
     """
@@ -71,7 +78,7 @@ class SeedsFromModel:
         submit: Submit,
         bundle: Path,
         *,
-        order: Order,
+        order: MicrographOrder,
         own: bool = False,
     ) -> None:
         self._config = config
@@ -92,7 +99,7 @@ class SeedsFromModel:
             card = self._usable()
         except ModelError as error:
             return WaitReason(f"Training cannot start: {error}", "trouble")
-        if (early := begun(self._config, self._ledger)) is not None:
+        if (early := wait_for_micrographs(self._config, self._ledger)) is not None:
             return early
         self._take_results()
         tally, tried = Tally(self._config, held_out), 0
@@ -203,7 +210,7 @@ class SeedsFromModel:
     def _seeds(self, tally: Tally, card: ModelCard) -> Seeds:
         results = [(row, self._results[_key(row)]) for row in tally.fit]
         return Seeds(
-            [seeded(row, result.picks) for row, result in results if result is not None],
+            [with_seeds(row, result.picks) for row, result in results if result is not None],
             seeds_from="blob" if self._own else "model",
             threshold=card.threshold,
             parent=card.version if self._own else None,

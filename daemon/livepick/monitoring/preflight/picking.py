@@ -20,7 +20,7 @@ from livepick.models.registry import Models, verify_graph
 from livepick.monitoring.preflight.check import Check
 from livepick.monitoring.preflight.micrographs import micrographs
 from livepick.picking import tasks
-from livepick.retraining.seeds_from_coordinates import CuratedPicks, named, refuse_too_few
+from livepick.retraining.seeds_from_coordinates import CuratedPicks, refuse_too_few, shortened_list
 
 __all__ = ["first_picks", "picking_device", "trainer"]
 
@@ -116,8 +116,8 @@ def _first_coordinates(name: str, config: Config, place: Path) -> Check:
         return Check(
             name,
             "warning",
-            f"{found}: they are for {named(sorted(positions))}, but the watched folders have"
-            f" {named(present)}",
+            f"{found}: they are for {shortened_list(sorted(positions))}, but the watched folders"
+            f" have {shortened_list(present)}",
             "Choose coordinates of these micrographs, unless the others have yet to arrive.",
         )
     return Check(name, "ok", found)
