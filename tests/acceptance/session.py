@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import yaml
+from disc_micrographs import write_disc_micrograph
 
 LIVEPICK = Path(sys.executable).with_name("livepick")
 LISTS = {"autopick.star", "micrographs.star", "micrographs.csv"}
@@ -19,9 +20,8 @@ LISTS = {"autopick.star", "micrographs.star", "micrographs.csv"}
 class Session:
     """A folder with a config, and the service on it."""
 
-    def __init__(self, folder, write, **sections):
+    def __init__(self, folder, **sections):
         self.folder = folder
-        self.write = write
         self.landing = folder / "in"
         self.landing.mkdir()
         self.output = folder / "out"
@@ -79,7 +79,7 @@ class Session:
         """Let micrographs land, and return their names."""
         names = [f"mic_{number:04d}" for number in range(first, first + count)]
         for number, name in enumerate(names, first):
-            self.write(self.landing / f"{name}.mrc", seed=number, **content)
+            write_disc_micrograph(self.landing / f"{name}.mrc", seed=number, **content)
         return names
 
     def status(self):

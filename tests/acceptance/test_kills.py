@@ -7,6 +7,7 @@ as if nothing had happened.
 """
 
 import contextlib
+import dataclasses
 import random
 import shutil
 import signal
@@ -20,6 +21,7 @@ import psutil
 import pytest
 from session import LISTS
 
+from factories import EASY_SESSION, acquire_session
 from livepick.config.yaml_loader import load_config
 from livepick.core.contracts.progress import PROGRESS, ProgressReader, Stage
 from livepick.errors import LedgerError
@@ -27,9 +29,6 @@ from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.models.promotions import PROMOTIONS_FILE
 from livepick.models.registry import Models, verify_graph
-from livepick.simulate.acquisition import Pace, Plan, acquire
-from livepick.simulate.field import Junk
-from livepick.simulate.field import Session as Simulation
 from livepick.simulate.species import specimen
 
 MICROGRAPHS = 14
@@ -39,12 +38,8 @@ LIMIT_SECONDS = 150
 MARK = "LIVEPICK_TEST_SESSION"
 """Environment variable by which all processes of a session are found, whoever started them."""
 
-SIMULATION = Simulation(
-    shape_px=(512, 512),
-    pixel_size_angstrom=4.0,
-    signal_to_noise=0.5,
-    junk=Junk(carbon_probability=0, empty_probability=0),
-    seed=11,
+SIMULATION = dataclasses.replace(
+    EASY_SESSION, shape_px=(512, 512), pixel_size_angstrom=4.0, seed=11
 )
 
 STAGES = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
@@ -60,17 +55,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def acquired(tmp_path_factory):
     """Return the micrographs of a simulated session."""
     place = tmp_path_factory.mktemp("acquired")
-    plan = Plan(
-        session=SIMULATION,
-        output=place / "micrographs",
-        truth=place / "truth",
-        micrographs=MICROGRAPHS,
-        every_seconds=0,
-        write_seconds=0,
-    )
-    found = []
-    acquire(plan, Pace(0), lambda path, _: found.append(path))
-    return found
+    micrographs, _ = acquire_session(place, SIMULATION, MICROGRAPHS)
+    return micrographs
 
 
 class Microscope(threading.Thread):

@@ -19,17 +19,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+from disc_micrographs import CENTRES_PX, PIXEL_SIZE_ANGSTROM
 from monitoring import Prometheus, free_port
 from session import livepick
 from test_config_edits import edit
 
-from conftest import CENTRES_PX, PIXEL_SIZE_ANGSTROM
+from factories import make_card
 from livepick.config.schema import Config
-from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
+from livepick.core.contracts.bundle import GRAPH, publish
 from livepick.core.contracts.held_out_labels import HELD_OUT, HeldOutLabels, LabelledMicrograph
 from livepick.core.evaluation.drift_test import REFERENCE, WINDOW
 from livepick.core.imaging.blob_detector import blob_graph
-from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
+from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.host.gpus import nvml
 from livepick.ledger.database import LEDGER
 from livepick.models.blob_picker import BLOB_THRESHOLD
@@ -457,21 +458,12 @@ def put_model(session, version, *, generation, graph, held_out=()):
     settings = session.settings | {"training": {"generation": generation}}
     config = Config.model_validate(settings)
     diameter_angstrom = config.particle.diameter_angstrom
-    card = ModelCard(
+    card = make_card(
+        graph,
+        config=config,
         version=version,
-        kind="trained",
-        fingerprint=config.training_fingerprint(),
-        particle_fingerprint=config.particle_fingerprint(),
-        diameter_angstrom=diameter_angstrom,
-        min_distance_angstrom=diameter_angstrom / 2,
-        contrast=config.particle.contrast,
-        pixel_size_angstrom=diameter_angstrom / DIAMETER_PX,
-        normalization=NORMALIZATION,
         threshold=BLOB_THRESHOLD,
-        threshold_source="test",
-        graph_sha256=sha256(graph),
-        created_at=time.time(),
-        livepick_version="test",
+        min_distance_angstrom=diameter_angstrom / 2,
     )
     files = {GRAPH: graph}
     if held_out:

@@ -9,9 +9,8 @@ import time
 import mrcfile
 import numpy as np
 import pytest
+from disc_micrographs import PIXEL_SIZE_ANGSTROM, SIDE_PX, write_disc_micrograph
 from session import Session
-
-from conftest import PIXEL_SIZE_ANGSTROM, SIDE_PX
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the dev extra")
 
@@ -39,9 +38,9 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory, write_disc_micrograph):
+def session(tmp_path_factory):
     """Return a session with four picked micrographs, one of them bad, and a file that is none."""
-    made = Session(tmp_path_factory.mktemp("page"), write_disc_micrograph)
+    made = Session(tmp_path_factory.mktemp("page"))
     made.start()
     made.drop(3)
     made.until(lambda: made.picked() == 3, "3 picked")
@@ -58,7 +57,7 @@ def session(tmp_path_factory, write_disc_micrograph):
 def with_border(session, name):
     """Let a bad micrograph land whose left third is dead, so that it is masked."""
     draft = session.folder / "draft.mrc"
-    session.write(draft, seed=4, bad=True)
+    write_disc_micrograph(draft, seed=4, bad=True)
     with mrcfile.open(draft, mode="r+") as mrc:
         mrc.data[:, : SIDE_PX // 3] = 0
         assert np.isclose(mrc.voxel_size.x, PIXEL_SIZE_ANGSTROM)

@@ -8,25 +8,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from factories import make_card, write_config
 from livepick.cli import main
 from livepick.config.schema import Config
 from livepick.config.yaml_loader import load_config
-from livepick.core.contracts.bundle import CARD, GRAPH, ModelCard, publish, read_card, sha256
+from livepick.core.contracts.bundle import CARD, GRAPH, publish, read_card
 from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.errors import ModelError
 from livepick.models.promotions import PROMOTIONS_FILE
 from livepick.models.registry import Models
 from livepick.picking.model_check import canary
-
-CONFIG = """\
-session: {name: test}
-watch: {directories: [in]}
-particle: {diameter_angstrom: 150}
-bootstrap: {micrographs: 20}
-training: {epochs: 40}
-output: {directory: out}
-state: {directory: state}
-"""
 
 
 def graph(*, gain=1.0, bias=0.0, out="score", pooled=False):
@@ -58,8 +49,7 @@ class Session:
     """A config file and its session's models: blob picker 0, trained 1 to 3, of which 2 picks."""
 
     def __init__(self, folder):
-        self.path = folder / "session.yaml"
-        self.path.write_text(CONFIG)
+        self.path = write_config(folder, training={"epochs": 40})
         self.config = load_config(self.path)
         self.models = Models(self.config.state.directory / "models")
         self.put(0, "blob")
@@ -71,28 +61,14 @@ class Session:
     def put(self, version, kind="trained", *, made_of=None, report=None, **changes):
         """Publish a bundle."""
         made_of = made_of or graph()
-        card = ModelCard(
-            version=version,
-            kind=kind,
-            fingerprint=self.config.training_fingerprint(),
-            particle_fingerprint=self.config.particle_fingerprint(),
-            diameter_angstrom=150,
-            min_distance_angstrom=90,
-            contrast="dark",
-            pixel_size_angstrom=7.5,
-            normalization="background-median",
-            threshold=0.5,
-            threshold_source="best F1",
-            graph_sha256=sha256(made_of),
-            created_at=1.7e9,
-            livepick_version="0",
-        )
         if kind == "trained":
             changes = {"run": f"{version:04d}", "parent": version - 1} | changes
+        made_for = {"config": self.config, "version": version, "kind": kind}
+        card = make_card(made_of, **made_for, threshold_source="best F1", **changes)
         files = {GRAPH: made_of}
         if report is not None:
             files["report.json"] = json.dumps(report).encode()
-        return publish(self.models.directory, ModelCard(**asdict(card) | changes), files)
+        return publish(self.models.directory, card, files)
 
     def call(self, command, *arguments):
         """Run the command; return its exit status."""
@@ -158,8 +134,7 @@ def test_the_list_is_there_for_scripts(session, capsys):
 
 def test_before_the_first_start_there_are_no_models(tmp_path, capsys):
     """And nothing can be promoted, rolled back or removed: it says what to do."""
-    path = tmp_path / "session.yaml"
-    path.write_text(CONFIG)
+    path = write_config(tmp_path)
 
     assert main(["models", "list", str(path)]) == 0
     assert "no models yet" in capsys.readouterr().out

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from results import result
 
+from factories import make_result
 from livepick import cli
 from livepick.commands import status as command
 from livepick.config.last_known_good import save_config_copy
@@ -220,7 +220,7 @@ def test_newest_are_those_that_landed_last(begun, capsys):
             version = FileVersion(100, number, number)
             ledger.arrivals.landed(root, Path(f"{number}.mrc"), version, 1000.0 * number)
         for claim in ledger.claim(1):  # the oldest
-            ledger.picked(claim, result())
+            ledger.picked(claim, make_result())
 
     assert cli.main(["status", str(begun)]) == 0
     out = printed(capsys)

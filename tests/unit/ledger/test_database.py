@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from landings import ROOT, V1, A, claim_one
-from results import result
 
+from factories import make_result
 from livepick.errors import (
     BusyError,
     LedgerError,
@@ -149,7 +149,7 @@ def test_a_full_disk_changes_nothing_and_passes(ledger):
     claim = claim_one(ledger)
     pages = ledger.database.rows("pragma page_count")[0][0]
     ledger.database.rows(f"pragma max_page_count = {pages}")
-    many = result(scores=tuple(np.linspace(1, 0, 5000)))
+    many = make_result(tuple(np.linspace(1, 0, 5000)))
     with pytest.raises(LedgerWriteError) as caught:
         ledger.picked(claim, many)
     assert caught.value.retryable

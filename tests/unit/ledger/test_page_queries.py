@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from landings import ROOT, V1, V2, A, B, claim_one
-from results import result
 
+from factories import make_result
 from livepick.ledger.database import Database
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.rows import Hourly, Moment
@@ -32,7 +32,7 @@ def test_neighbours_are_those_with_picks(ledger, queries):
         ledger.arrivals.landed(ROOT, Path(name), V1, 900.0)
     first, waiting, last = ledger.claim(3)
     for claim in (first, last):
-        ledger.picked(claim, result())
+        ledger.picked(claim, make_result())
 
     assert queries.neighbours(first.id) == (last.id, None)
     assert queries.neighbours(waiting.id) == (last.id, first.id)
@@ -55,11 +55,11 @@ def test_a_search_takes_its_text_literally(ledger, queries):
 def test_an_hour_has_its_arrivals_and_picks(ledger, queries, clock):
     """The timeline has all of them."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
-    ledger.picked(claim_one(ledger), result())
+    ledger.picked(claim_one(ledger), make_result())
     clock.now += 3601
     ledger.arrivals.landed(ROOT, B, V2, clock.now)
     assert queries.hourly(clock.now) == Hourly(landed=1, picked=0, picks=0)
-    ledger.picked(claim_one(ledger), result(version=1))
+    ledger.picked(claim_one(ledger), make_result(model_version=1))
 
     assert queries.hourly(clock.now) == Hourly(landed=1, picked=1, picks=2)
     assert queries.timeline() == [Moment(900.0, 2, None, 0), Moment(clock.now, 2, None, 1)]

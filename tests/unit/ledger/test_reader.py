@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 
 from landings import ROOT, V1, V2, A, claim_one
-from results import result
 
+from factories import make_result
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.core.imaging.quality_limits import judge
 from livepick.errors import (
@@ -19,7 +19,7 @@ def test_figures_of_quality_come_back_as_they_were(ledger):
     """What is not known is null, in the row and in the table of all."""
     quality = Quality(0.1, None, contrast=1.0, anisotropy=0.25)
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
-    ledger.picked(claim_one(ledger), dataclasses.replace(result(), quality=quality))
+    ledger.picked(claim_one(ledger), make_result(quality=quality))
 
     (row,), (seen,) = ledger.reader.recent(), ledger.reader.measured()
     assert row.quality == quality
@@ -36,10 +36,10 @@ def test_counts_name_each_micrograph_once(ledger):
         ledger.arrivals.landed(ROOT, Path(f"{number}.mrc"), V1, 900.0)
     claims = ledger.claim(5)
     for claim in claims[:3]:
-        ledger.picked(claim, result())
+        ledger.picked(claim, make_result())
     ledger.failed(claims[3], ContentError("all NaN", "Look at it."))
     ledger.requeue.stale(1, repick="all", threshold=0.5)
-    ledger.picked(claim_one(ledger), result())  # 5.mrc: it came before those to be picked again
+    ledger.picked(claim_one(ledger), make_result())  # 5.mrc came before those to be picked again
     ledger.arrivals.landed(ROOT, Path("5.mrc"), V2, 950.0)
 
     assert ledger.reader.counts() == Counts(queued=1, picking=1, picked=0, failed=1, stale=3)
@@ -53,7 +53,7 @@ def test_when_micrographs_landed_and_were_picked_last_is_known_after_a_restart(l
 
     assert PageQueries(ledger.database).last_landings(2) == [930.0, 960.0]
     assert ledger.reader.last_picked_at() is None
-    ledger.picked(claim_one(ledger), result())
+    ledger.picked(claim_one(ledger), make_result())
     assert ledger.reader.last_picked_at() == clock.now
 
 
@@ -63,7 +63,7 @@ def test_what_is_visible_is_listed_by_path_however_long_the_list(ledger, monkeyp
     places = [(root, Path(name)) for root in (ROOT, ROOT / "b") for name in ("x", "y", "z")]
     for root, relative in reversed(places):
         ledger.arrivals.landed(root, relative, V1, 900.0)
-        ledger.picked(claim_one(ledger), result())
+        ledger.picked(claim_one(ledger), make_result())
     ledger.arrivals.landed(ROOT, Path("waiting"), V1, 900.0)
 
     assert [(entry.root, entry.relative) for entry in ledger.reader.visible()] == places

@@ -1,8 +1,8 @@
 """Files that land, land again, or are set aside."""
 
 from landings import ROOT, V1, V2, A, B, claim_one
-from results import result
 
+from factories import make_result
 from livepick.config.alert_thresholds import GAPS
 from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import (
@@ -43,7 +43,7 @@ def test_what_is_set_aside_is_failed_with_its_reason(ledger):
     assert ledger.arrivals.set_aside(ROOT, A, V1, 900.0, failure) is Arrival.NEW
     assert ledger.arrivals.set_aside(ROOT, A, V1, 900.0, failure) is Arrival.KNOWN
     ledger.arrivals.landed(ROOT, B, V1, 900.0)
-    ledger.picked(claim_one(ledger), result())
+    ledger.picked(claim_one(ledger), make_result())
     assert ledger.arrivals.set_aside(ROOT, B, V2, 900.0, failure) is Arrival.CHANGED
 
     rows = ledger.reader.recent(state="failed")
@@ -66,7 +66,7 @@ def test_an_edited_setting_gives_another_go(ledger):
 def test_figures_of_old_content_go_with_its_picks(ledger):
     """A file that cannot be read any more has no quality."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
-    ledger.picked(claim_one(ledger), result())
+    ledger.picked(claim_one(ledger), make_result())
     ledger.arrivals.set_aside(ROOT, A, V2, 950.0, ("header", "no header", "Copy it again."))
 
     (row,) = ledger.reader.recent()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from landings import ROOT, V1, V2, A, claim_one
-from results import result
 
+from factories import make_result
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.requeue import MAX_INTERRUPTIONS
 from livepick.ledger.rows import Counts
@@ -42,11 +42,11 @@ def test_a_killed_service_heals_at_the_next_start(tmp_path):
 def test_what_another_model_picked_or_another_threshold_cut_is_due(ledger, repick, for_all, due):
     """By the policy; a model's own threshold is for no other model. A second time, nothing."""
     made = {
-        "blob": result(version=0, kind="blob"),
-        "old": result(version=1, kind="trained"),
-        "old recut": result(version=1, kind="trained", threshold=0.3),
-        "present": result(version=2, kind="trained"),
-        "recut": result(version=2, kind="trained", threshold=0.3),
+        "blob": make_result(model_version=0, model_kind="blob"),
+        "old": make_result(model_version=1, model_kind="trained"),
+        "old recut": make_result(model_version=1, model_kind="trained", threshold=0.3),
+        "present": make_result(model_version=2, model_kind="trained"),
+        "recut": make_result(model_version=2, model_kind="trained", threshold=0.3),
     }
     for name, found in made.items():
         ledger.arrivals.landed(ROOT, Path(name), V1, 900.0)
@@ -64,7 +64,7 @@ def test_what_waits_to_be_picked_again_may_keep_its_picks(ledger):
     for name in ("a", "b", "c"):
         ledger.arrivals.landed(ROOT, Path(name), V1, 900.0)
     for claim in ledger.claim(2):
-        ledger.picked(claim, result())
+        ledger.picked(claim, make_result())
     ledger.requeue.stale(1, repick="all", threshold=0.5)
     ledger.arrivals.landed(ROOT, Path("b"), V2, 950.0)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from landings import ROOT, V1, V2, A, B, claim_one
-from results import result
 
+from factories import make_result
 from livepick.core.imaging.quality import CtfFigures
 from livepick.errors import (
     UnreadableFileError,
@@ -17,7 +17,7 @@ def test_a_micrograph_goes_from_queued_to_picked(ledger):
     """Its picks, those below the threshold too, can be read back."""
     assert ledger.arrivals.landed(ROOT, A, V1, 900.0) is Arrival.NEW
     claim = claim_one(ledger)
-    ledger.picked(claim, result())
+    ledger.picked(claim, make_result())
 
     (row,) = ledger.reader.recent()
     assert (row.state, row.pick_count, row.model_version, row.shape_px) == (
@@ -35,7 +35,7 @@ def test_the_figures_of_the_ctf_are_recorded_once(ledger):
     """Two looks may find the same text before the first is recorded."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
     claim = claim_one(ledger)
-    ledger.picked(claim, result())
+    ledger.picked(claim, make_result())
     figures = CtfFigures(12_000.0, 11_000.0, 30.0, 4.0)
 
     assert [ledger.ctf_found(claim.id, 1, figures) for _ in range(2)] == [True, False]
@@ -44,7 +44,7 @@ def test_the_figures_of_the_ctf_are_recorded_once(ledger):
 def test_new_arrivals_go_before_what_is_picked_again(ledger, clock):
     """Among equals the one goes first that has waited longest."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
-    ledger.picked(claim_one(ledger), result())
+    ledger.picked(claim_one(ledger), make_result())
     assert ledger.requeue.stale(1, repick="all", threshold=0.5) == 1
     clock.now += 10
     ledger.arrivals.landed(ROOT, B, V1, 1010.0)
@@ -66,8 +66,8 @@ def test_new_content_fences_off_what_is_under_way(ledger):
     assert not ledger.holds(old)
     new = claim_one(ledger)
     with pytest.raises(RuntimeError, match="not in progress"):
-        ledger.picked(old, result())
-    ledger.picked(new, result())
+        ledger.picked(old, make_result())
+    ledger.picked(new, make_result())
 
     assert (new.version, new.repick) == (V2, False)
     assert ledger.reader.get(new.id).content == 2
@@ -95,7 +95,7 @@ def test_a_suspect_is_claimed_apart_and_given_up_after_three_crashes(ledger):
     assert not ledger.crashed(claim_one(ledger))
     assert ledger.suspects()
     assert ledger.claim(5) == []
-    ledger.picked(claim_one(ledger, suspects=True), result())
+    ledger.picked(claim_one(ledger, suspects=True), make_result())
     ledger.requeue.stale(1, repick="all", threshold=0.5)
 
     assert not ledger.crashed(claim_one(ledger))

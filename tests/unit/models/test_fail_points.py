@@ -14,8 +14,8 @@ import sys
 from dataclasses import replace
 
 import pytest
-from bundles import promote
 
+from factories import promote
 from livepick.core.contracts.bundle import GRAPH, bundle_name, publish, read_card
 from livepick.errors import LivepickError, ModelError
 from livepick.models.promotions import PROMOTIONS_FILE, read_promotions

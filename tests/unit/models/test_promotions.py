@@ -5,8 +5,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from bundles import promote
 
+from factories import promote
 from livepick.errors import LedgerWriteError
 from livepick.models import promotions
 from livepick.models.promotions import PROMOTIONS_FILE
@@ -131,7 +131,7 @@ def test_a_rollback_passes_over_what_is_gone_or_for_another_particle(
     models, config, make_config, put_bundle
 ):
     """It ends with a model that can pick."""
-    put_bundle(models, make_config(diameter_angstrom=200), 7)
+    put_bundle(models, make_config(particle={"diameter_angstrom": 200}), 7)
     for version in (1, 2, 7, 3):
         promote(models, version)
     shutil.rmtree(models.directory / "0002")

@@ -1,8 +1,8 @@
 """Removal of old bundles."""
 
 import pytest
-from bundles import promote
 
+from factories import promote
 from livepick.core.contracts.progress import PROGRESS, Progress
 from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.models.prune import prune
@@ -30,7 +30,7 @@ def test_pruning_removes_the_oldest_and_keeps_what_is_needed(models, config):
 def test_pruning_keeps_the_model_of_the_present_settings(models, config, make_config, put_bundle):
     """Going back to earlier settings trains nothing, so their model is no waste."""
     for version in (7, 8):
-        put_bundle(models, make_config(generation=2), version)
+        put_bundle(models, make_config(training={"generation": 2}), version)
     promote(models, 8)
 
     prune(models, 0, config)
@@ -72,7 +72,7 @@ def test_pruning_needs_no_blob_picker(models, config, make_config):
     """The config was edited for another particle, and the service not started since."""
     promote(models, 6)
 
-    removed = prune(models, 1, make_config(diameter_angstrom=200))
+    removed = prune(models, 1, make_config(particle={"diameter_angstrom": 200}))
 
     assert len(removed) == 5
     assert versions(models) == [0, 6]

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from bundles import promote
 
+from factories import promote
 from livepick.core.contracts.bundle import CARD, GRAPH, read_card
 from livepick.core.contracts.training_report import read_findings
 from livepick.errors import ModelError
@@ -31,7 +31,7 @@ def test_a_model_serves_only_its_particle(tmp_path, config, make_config, put_bun
     put_bundle(models, config, 0, "blob")
     put_bundle(models, config, 1)
     promote(models, 1)
-    other = make_config(diameter_angstrom=200)
+    other = make_config(particle={"diameter_angstrom": 200})
 
     with pytest.raises(ModelError):
         models.current(other)
@@ -44,7 +44,7 @@ def test_a_model_serves_only_its_particle(tmp_path, config, make_config, put_bun
 def test_going_back_finds_the_old_model(tmp_path, config, make_config, put_bundle):
     """Settings that were trained for once are not trained for again."""
     models = Models(tmp_path)
-    edited = make_config(generation=2)
+    edited = make_config(training={"generation": 2})
     put_bundle(models, config, 1)
     put_bundle(models, edited, 2)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results import result
 
+from factories import make_result
 from livepick.core.evaluation.drift_test import DRIFT_FIGURES, DRIFT_KINDS, REFERENCE, WINDOW
 from livepick.core.formats.micrograph import FileVersion
 from livepick.monitoring.drift_monitor import CHECK_SECONDS, DriftMonitor, read_drift
@@ -37,7 +37,7 @@ class Microscope:
             number = self.rng.poisson(picks)
             score = np.sort(self.rng.uniform(0.5, 1, number).astype(np.float32))[::-1]
             score = np.append(score, np.full(doubtful, 0.1, np.float32))
-            found = result(version=version, kind=kind, threshold=threshold, scores=score)
+            found = make_result(score, model_version=version, model_kind=kind, threshold=threshold)
             self.ledger.picked(claim, found)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from factories import make_row
 from livepick.core.imaging.quality import Quality
 from livepick.host.disks import Disk, Space
 from livepick.ledger.rows import Counts, Hourly
@@ -25,7 +26,7 @@ LATE = dataclasses.replace(BUSY, oldest_waiting_at=NOW - 1200, last_picked_at=NO
 
 
 @pytest.fixture
-def say(micrograph_row):
+def say():
     """Return a function that makes the headline of a session with a micrograph every 20 s."""
 
     def said(
@@ -40,8 +41,8 @@ def say(micrograph_row):
         at_start=False,
     ):
         rows = [
-            dataclasses.replace(
-                micrograph_row(number),
+            make_row(
+                number,
                 landed_at=NOW - ago - 20 * number,
                 pick_count=None if number < failed else picks,
                 state="failed" if number < failed else "picked",

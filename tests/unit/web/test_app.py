@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from livepick.core.contracts.job import Result, StageSeconds
+from factories import make_result
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
-from livepick.core.imaging.quality import Quality
 from livepick.errors import ConfigError, LedgerError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.page_queries import PageQueries
@@ -67,25 +66,10 @@ def land(ledger, write_mrc):
         version = FileVersion.of(path.stat())
         ledger.arrivals.landed(path.parent, Path(name), version, time.time())
         (claim,) = ledger.claim(1)
-        ledger.picked(claim, result())
+        ledger.picked(claim, make_result(PICKS, shape_px=(128, 192)))
         return claim.id
 
     return landed
-
-
-def result(picks=PICKS, threshold=0.5):
-    """Return what a worker found."""
-    return Result(
-        picks=picks,
-        threshold=threshold,
-        model_version=1,
-        model_kind="trained",
-        shape_px=(128, 192),
-        pixel_size_angstrom=1.5,
-        quality=Quality(masked_fraction=0.1, median_score=0.9),
-        seconds=StageSeconds(0, 0, 0, 0),
-        provider="CPUExecutionProvider",
-    )
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepick.core.contracts.job import Result, StageSeconds
+from factories import make_result
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
@@ -45,17 +45,7 @@ class Page:
     def pick(self, name, quality):
         self.ledger.arrivals.landed(Path("/in"), Path(name), FileVersion(1, 1, 1), time.time())
         (claim,) = self.ledger.claim(1)
-        result = Result(
-            picks=PICKS,
-            threshold=0.5,
-            model_version=1,
-            model_kind="trained",
-            shape_px=(128, 192),
-            pixel_size_angstrom=1.5,
-            quality=quality,
-            seconds=StageSeconds(0, 0, 0, 0),
-            provider="CPUExecutionProvider",
-        )
+        result = make_result(PICKS, shape_px=(128, 192), quality=quality)
         self.ledger.picked(claim, result)
         return claim.id
 

@@ -1,6 +1,5 @@
 """``livepick report``: a session as one file."""
 
-import dataclasses
 import re
 import time
 from pathlib import Path
@@ -8,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from factories import make_result, make_row
 from livepick import cli
-from livepick.core.contracts.job import Result, StageSeconds
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality
@@ -22,21 +21,6 @@ from livepick.web.session_report import MOST_PICTURES, collect, to_html
 
 HOSTILE = "<script>alert(1)</script>&.mrc"
 PICKS = Picks.sorted(*(np.array(a, dtype=np.float32) for a in ([40, 90], [30, 60], [0.9, 0.4])))
-
-
-def result(contrast=2.0):
-    """Return the result of a worker."""
-    return Result(
-        picks=PICKS,
-        threshold=0.5,
-        model_version=1,
-        model_kind="trained",
-        shape_px=(128, 192),
-        pixel_size_angstrom=1.5,
-        quality=Quality(masked_fraction=0.1, median_score=0.9, contrast=contrast),
-        seconds=StageSeconds(0, 0, 0, 0),
-        provider="CPUExecutionProvider",
-    )
 
 
 @pytest.fixture
@@ -57,7 +41,8 @@ def land(ledger, write_mrc):
         ledger.arrivals.landed(path.parent, Path(name), FileVersion.of(path.stat()), time.time())
         (claim,) = ledger.claim(1)
         if error is None:
-            ledger.picked(claim, result(contrast))
+            quality = Quality(masked_fraction=0.1, median_score=0.9, contrast=contrast)
+            ledger.picked(claim, make_result(PICKS, shape_px=(128, 192), quality=quality))
         else:
             ledger.failed(claim, error)
         return path
@@ -146,11 +131,11 @@ def test_a_micrograph_that_is_gone_has_a_reason_for_a_picture(make_config, land)
     assert "data:image/png" not in html_of(make_config(), pictures=False)
 
 
-def test_the_best_have_the_best_verdict_and_then_the_most_picks(micrograph_row):
+def test_the_best_have_the_best_verdict_and_then_the_most_picks():
     """The worst are in the opposite order, and none is in both lists."""
 
     def row(number, verdict, picks):
-        made = micrograph_row(number)
+        made = make_row(number)
         object.__setattr__(made, "quality_verdict", verdict)
         object.__setattr__(made, "pick_count", picks)
         return made
@@ -166,9 +151,9 @@ def test_the_best_have_the_best_verdict_and_then_the_most_picks(micrograph_row):
     assert (rank(rows[:1], 9).best, rank(rows[:1], 9).worst) == ((1,), ())
 
 
-def test_figures_are_counted_by_their_limits(micrograph_row):
+def test_figures_are_counted_by_their_limits():
     """Figures that no micrograph has are left out."""
-    rows = [micrograph_row(n, masked_fraction=f) for n, f in enumerate((0.1, 0.2, 0.4, 0.5, 0.9))]
+    rows = [make_row(n, masked_fraction=f) for n, f in enumerate((0.1, 0.2, 0.4, 0.5, 0.9))]
     figures = {figure.name: figure for figure in rank(rows, 1).figures}
 
     masked = figures["masked area"]
@@ -176,10 +161,10 @@ def test_figures_are_counted_by_their_limits(micrograph_row):
     assert "defocus" not in figures
 
 
-def test_a_figure_that_another_overrules_is_not_counted(micrograph_row):
+def test_a_figure_that_another_overrules_is_not_counted():
     """As in the verdict: low contrast is not a fault if particles are visible."""
     rows = [
-        dataclasses.replace(micrograph_row(n), quality=Quality(0.0, None, contrast=1.2, skewness=s))
+        make_row(n, quality=Quality(0.0, None, contrast=1.2, skewness=s))
         for n, s in enumerate((0.0, 0.1, 0.9))
     ]
     figures = {figure.name: figure for figure in rank(rows, 1).figures}

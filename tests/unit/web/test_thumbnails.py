@@ -7,6 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from factories import make_row
 from livepick.errors import UnreadableFileError, VanishedFileError
 from livepick.web.thumbnails import NoPictureError, Thumbnails
 
@@ -14,15 +15,12 @@ from livepick.web.thumbnails import NoPictureError, Thumbnails
 class Ledger:
     """Micrographs by number."""
 
-    def __init__(self, micrograph_row):
-        self.row = micrograph_row
-
     def get(self, number):
-        return None if number == 0 else self.row(number)
+        return None if number == 0 else make_row(number)
 
 
 @pytest.fixture
-def make(micrograph_row, make_config):
+def make(make_config):
     """Return a function that makes ``Thumbnails`` on workers that answer when told."""
     config = make_config()
 
@@ -35,7 +33,7 @@ def make(micrograph_row, make_config):
             answer(future)
             return future
 
-        return Thumbnails(Ledger(micrograph_row), lambda: config, submit, **options), jobs
+        return Thumbnails(Ledger(), lambda: config, submit, **options), jobs
 
     return made
 

@@ -3,9 +3,9 @@
 import mrcfile
 import numpy as np
 import pytest
-from bundles import publish_blob
 from scipy import ndimage
 
+from factories import publish_blob
 from livepick.core.contracts.job import Job
 from livepick.core.imaging.quality_limits import judge
 from livepick.picking import onnx_session
