@@ -20,7 +20,13 @@ MOST_ROWS = 2**63 - 1
 
 
 class LedgerReader:
-    """The queries that several parts of livepick use. Thread-safe."""
+    """Queries that several parts of livepick use. Thread-safe.
+
+    Raises
+    ------
+    LedgerError
+        From every method: the file is damaged or cannot be used.
+    """
 
     def __init__(self, database: Database) -> None:
         self._rows = database.rows

@@ -173,7 +173,7 @@ class RunPlanner:
         raise ValueError("bootstrap.picks has neither model nor coordinates")
 
     def _new_run(self, seeds: Seeds, *, continues: str | None = None) -> Path:
-        with self._models.numbering:
+        with self._models.version_lock:
             version = self._models.next_version(besides=self._folder)
             spec = self._spec(seeds, version, continues)
             folder = self._runs.create(spec)

@@ -87,7 +87,7 @@ def refuse_output(parts):
 
 def refuse_ledger(parts):
     parts.dispatch.ledger_fault = LedgerWriteError(
-        "/s/ledger.sqlite is read-only: database is locked", "End what else has it open."
+        "/s/ledger.sqlite cannot be written: database is locked", "Close other programs."
     )
 
 
@@ -118,7 +118,7 @@ def test_a_folder_that_has_not_been_checked_yet_is_not_missing(make_config, ledg
     [
         (lose_folder, "bad", "The watched folder /data/in is missing: No such file"),
         (refuse_output, "bad", "out failed: Read-only file system."),
-        (refuse_ledger, "bad", "ledger.sqlite is read-only: database is locked."),
+        (refuse_ledger, "bad", "ledger.sqlite cannot be written: database is locked."),
         (drift, "attention", "The last 25 micrographs have 61% of the picks"),
         (lose_gpu, "attention", "No GPU is available, so livepick picks on the CPU."),
     ],
