@@ -72,7 +72,7 @@ def test_status_says_what_is_wrong_in_the_words_of_the_page(make_session):
     session.until(lambda: "diameter_angstrom: 170" in kept(session), "taken")
     session.settings["particle"]["diameter_angstrom"] = "large"
     session.save()
-    session.until(lambda: "reload: the config is left" in session.log.read_text(), "refused")
+    session.until(lambda: "reload: failed" in session.log.read_text(), "refused")
     assert "was rejected, and the previous settings still apply" in said()
     assert "diameter_angstrom: 170" in kept(session)
 

@@ -27,7 +27,7 @@ from livepick.core.contracts.progress import Progress
 from livepick.core.contracts.run import RunSpec
 from livepick.core.contracts.training_report import HeldOutFigures
 from livepick.models.promotions import Promotion, append_promotion
-from livepick.models.summary import Entry
+from livepick.models.summary import ModelSummary
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.problem import Problem
@@ -169,7 +169,7 @@ def test_status_prints_its_keys(config_file, monkeypatch, capsys):
 
 
 def test_models_list_prints_its_keys():
-    entry = Entry(CARD, True, True, HeldOutFigures(1, "blob", 1, 1, 1), (), (PROMOTION,))
+    entry = ModelSummary(CARD, True, True, HeldOutFigures(1, "blob", 1, 1, 1), (), (PROMOTION,))
     assert gone("models list --json", names_in_json({"models": [entry.as_json()]})) == []
 
 

@@ -21,7 +21,7 @@ from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError
 from livepick.models.prune import prune
 from livepick.models.registry import MODELS, Bundle, Models
-from livepick.models.summary import Entry, differing_settings, entries
+from livepick.models.summary import ModelSummary, differing_settings, summarize_models
 from livepick.picking.tasks import canary
 
 __all__ = ["models"]
@@ -49,7 +49,7 @@ def list_models(
 ) -> None:
     """List a session's models; a star marks the one that picks."""
     config, registry = _open(config_path)
-    found = entries(registry, config)
+    found = summarize_models(registry, config)
     if as_json:
         typer.echo(json.dumps({"models": [entry.as_json() for entry in found]}, indent=2))
     elif found:
@@ -62,7 +62,7 @@ def list_models(
 def show_model(config_path: _Config, version: _Version) -> None:
     """Show all that is known of one model."""
     config, registry = _open(config_path)
-    found = (entry for entry in entries(registry, config) if entry.card.version == version)
+    found = (entry for entry in summarize_models(registry, config) if entry.card.version == version)
     entry = next(found, None)
     if entry is None:
         raise ModelError(
@@ -169,7 +169,7 @@ def _console() -> Console:
     return console
 
 
-def _table(found: Sequence[Entry]) -> Table:
+def _table(found: Sequence[ModelSummary]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("")
     for heading in ("model", "AP", "threshold"):
@@ -193,7 +193,7 @@ def _table(found: Sequence[Entry]) -> Table:
     return table
 
 
-def _described(entry: Entry) -> list[Text]:
+def _described(entry: ModelSummary) -> list[Text]:
     """Return the card, the figures and the findings as lines of text."""
     card, figures = entry.card, entry.figures
     picks = ", picks now" if entry.is_current else ""
@@ -222,7 +222,7 @@ def _described(entry: Entry) -> list[Text]:
     ]
 
 
-def _promotions(entry: Entry) -> list[Text]:
+def _promotions(entry: ModelSummary) -> list[Text]:
     if not entry.promotions:
         return [Text("Never promoted")]
     return [
@@ -231,7 +231,7 @@ def _promotions(entry: Entry) -> list[Text]:
     ]
 
 
-def _settings(entry: Entry, config: Config) -> list[Text]:
+def _settings(entry: ModelSummary, config: Config) -> list[Text]:
     """Return the differences of the training's settings from the config, one line each."""
     if entry.card.run is None:
         return []

@@ -1,4 +1,4 @@
-"""Summary of each model of a session: its card, report, promotions and settings."""
+"""Summaries of the models of a session: card, report, promotions and settings."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from livepick.errors import ModelError, TrainerError
 from livepick.models.promotions import Promotion
 from livepick.models.registry import Models
 
-__all__ = ["Entry", "SettingDifference", "differing_settings", "entries"]
+__all__ = ["ModelSummary", "SettingDifference", "differing_settings", "summarize_models"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One model."""
+class ModelSummary:
+    """Summary of one model."""
 
     card: ModelCard
     is_current: bool
@@ -51,7 +51,7 @@ class Entry:
         return f"run {self.card.run}, {seeds}" if self.card.run else seeds
 
     def as_json(self) -> dict[str, Any]:
-        """Return the entry as a JSON-serializable dict; scripts depend on its keys."""
+        """Return the summary as a JSON-serializable dict; scripts depend on its keys."""
         card = self.card
         return {
             "version": card.version,
@@ -71,8 +71,8 @@ class Entry:
         }
 
 
-def entries(models: Models, config: Config) -> list[Entry]:
-    """Return an entry for each readable model, sorted by version."""
+def summarize_models(models: Models, config: Config) -> list[ModelSummary]:
+    """Return a summary of each readable model, sorted by version."""
     try:
         current = models.current(config).card.version
     except ModelError:  # there is none before the first start
@@ -80,7 +80,7 @@ def entries(models: Models, config: Config) -> list[Entry]:
     promotions = models.promotions()
     particle = config.particle_fingerprint()
     return [
-        Entry(
+        ModelSummary(
             card=bundle.card,
             is_current=bundle.card.version == current,
             fits=bundle.card.particle_fingerprint == particle,

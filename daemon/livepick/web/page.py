@@ -18,7 +18,7 @@ from livepick.core.formats.header import printable
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
 from livepick.models.registry import MODELS, Models
-from livepick.models.summary import entries
+from livepick.models.summary import summarize_models
 from livepick.monitoring.disk_usage import disk_usages
 from livepick.monitoring.headline import Headline, headline
 from livepick.monitoring.health import Health
@@ -118,7 +118,7 @@ class Sections:
             ),
             "models": render_template(
                 "models.html",
-                entries=entries(self._models, config)[::-1],
+                entries=summarize_models(self._models, config)[::-1],
                 history=self._models.promotions()[: -HISTORY - 1 : -1],
             ),
             "failures": render_template("failures.html", status=status),

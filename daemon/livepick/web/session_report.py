@@ -37,7 +37,7 @@ from livepick.ledger.rows import Counts, MicrographRow
 from livepick.ledger.session_rows import RunRow, Session
 from livepick.models.promotions import Promotion
 from livepick.models.registry import MODELS, Models
-from livepick.models.summary import Entry, entries
+from livepick.models.summary import ModelSummary, summarize_models
 from livepick.monitoring.drift_monitor import read_drift
 from livepick.monitoring.session_statistics import FigureRow, Ranking, rank
 from livepick.monitoring.status import Status, read_status
@@ -124,7 +124,7 @@ class SessionReport:
     """Latest failures, latest first, at most ``MOST_FAILURES``."""
     reasons: tuple[tuple[str, int], ...]
     """Number of failures by reason, the most frequent first."""
-    entries: tuple[Entry, ...]
+    entries: tuple[ModelSummary, ...]
     history: tuple[Promotion, ...]
     """Promotions, latest first."""
     trainings: tuple[RunSummary, ...]
@@ -220,7 +220,7 @@ def _collect(
         worst=_pictured(ranking.worst, ledger, config, pictures=pictures),
         failures=tuple(failed[:MOST_FAILURES]),
         reasons=tuple(Counter(row.reason or "" for row in failed).most_common()),
-        entries=tuple(entries(models, config)[::-1]),
+        entries=tuple(summarize_models(models, config)[::-1]),
         history=tuple(models.promotions()[::-1]),
         trainings=_trainings(models, ledger.runs()),
         drift=drift,
