@@ -78,7 +78,7 @@ def status(
         typer.Argument(
             metavar="[SECONDS]",
             min=0.1,
-            help=f"With --watch: between two looks; {EVERY:g} if not given.",
+            help=f"With --watch: seconds between two updates; the default is {EVERY:g}.",
         ),
     ] = None,
     *,
@@ -89,17 +89,17 @@ def status(
         bool,
         typer.Option(
             "--watch",
-            help="Show it again every SECONDS until Ctrl-C: in place on a terminal, else one"
-            " after the other; with --json a line each time.",
+            help="Repeat every SECONDS until Ctrl-C: in place on a terminal, otherwise one after"
+            " the other; with --json, one line each time.",
         ),
     ] = False,
 ) -> None:
-    """Show where a session stands, and what is wrong, while the service runs or after.
+    """Show the state and the problems of a session, while its service runs or afterwards.
 
-    Before the first start there is nothing but zeros, and the model is null.
+    Before the first start, all counts are zero and the model is null.
     """
     if seconds is not None and not watch:
-        raise typer.BadParameter(f"{seconds:g} is for --watch", param_hint="SECONDS")
+        raise typer.BadParameter(f"{seconds:g} needs --watch", param_hint="SECONDS")
     if watch:
         _watch(config, EVERY if seconds is None else seconds, as_json=as_json)
         return
@@ -219,7 +219,7 @@ def _counts(present: Status) -> "Table":
     table.add_row(f"{present.particles:,}", "particles")
     judged = ", ".join(f"{count} {verdict}" for verdict, count in present.verdicts.items() if count)
     if judged:
-        table.add_row("", f"quality: {judged} (micrographs.star says why)")
+        table.add_row("", f"quality: {judged} (reasons in micrographs.star)")
     return table
 
 
