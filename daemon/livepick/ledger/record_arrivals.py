@@ -17,7 +17,7 @@ from livepick.ledger.columns import (
 )
 from livepick.ledger.database import Database
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import Arrival
+from livepick.ledger.rows import Arrival, Failure
 from livepick.ledger.session_state import write_setting
 
 __all__ = ["Arrivals", "drop_result"]
@@ -68,13 +68,13 @@ class Arrivals:
         relative: Path,
         version: FileVersion,
         landed_at: float,
-        failure: tuple[str, str, str],
+        failure: Failure,
     ) -> Arrival:
-        """Record a file that cannot be picked as failed, with its ``(reason, error, remedy)``.
+        """Record a file that cannot be picked as failed.
 
         It is ignored (``KNOWN``) if the same content has already failed or been picked.
         """
-        reason, error, remedy = failure[0], printable(failure[1]), printable(failure[2])
+        reason, error, remedy = map(printable, failure)
         with self._database.transaction():
             row = self._find(root, relative)
             if row is None:

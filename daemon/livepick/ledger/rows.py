@@ -24,6 +24,7 @@ __all__ = [
     "Arrival",
     "Claim",
     "Counts",
+    "Failure",
     "Hourly",
     "Measured",
     "MicrographRow",
@@ -46,6 +47,16 @@ class Arrival(Enum):
     """Content that failed for a transient reason; it is tried again."""
     KNOWN = "known"
     """Nothing new."""
+
+
+class Failure(NamedTuple):
+    """Why a file cannot be picked."""
+
+    reason: str
+    """``MicrographError.reason``."""
+    error: str
+    """Description of the problem."""
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)

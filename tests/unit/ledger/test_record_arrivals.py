@@ -11,7 +11,7 @@ from livepick.errors import (
     UnreadableFileError,
 )
 from livepick.ledger.page_queries import PageQueries
-from livepick.ledger.rows import Arrival
+from livepick.ledger.rows import Arrival, Failure
 
 
 def test_a_micrograph_that_failed_for_a_transient_reason_may_land_again(ledger):
@@ -30,7 +30,9 @@ def test_a_micrograph_that_failed_for_a_transient_reason_may_land_again(ledger):
 
 def test_a_file_set_aside_as_incomplete_may_be_new_later(ledger):
     """Its sidecar came late, so it counts as landed only then."""
-    ledger.arrivals.set_aside(ROOT, A, V1, 900.0, ("incomplete", "a.star is missing", "Wait."))
+    ledger.arrivals.set_aside(
+        ROOT, A, V1, 900.0, Failure("incomplete", "a.star is missing", "Wait.")
+    )
 
     assert ledger.arrivals.landed(ROOT, A, V1, 900.0) is Arrival.NEW
     assert ledger.arrivals.landed(ROOT, A, V1, 900.0) is Arrival.KNOWN
@@ -39,7 +41,7 @@ def test_a_file_set_aside_as_incomplete_may_be_new_later(ledger):
 
 def test_a_file_that_is_set_aside_fails_with_its_reason(ledger):
     """A second message for the same content changes nothing; picks of old content are deleted."""
-    failure = ("movie", "it has 40 frames", "Watch the averages.")
+    failure = Failure("movie", "it has 40 frames", "Watch the averages.")
     assert ledger.arrivals.set_aside(ROOT, A, V1, 900.0, failure) is Arrival.NEW
     assert ledger.arrivals.set_aside(ROOT, A, V1, 900.0, failure) is Arrival.KNOWN
     ledger.arrivals.landed(ROOT, B, V1, 900.0)
@@ -67,7 +69,7 @@ def test_figures_of_old_content_are_deleted_with_its_picks(ledger):
     """A file that can no longer be read has no quality figures."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
     ledger.picked(claim_one(ledger), make_result())
-    ledger.arrivals.set_aside(ROOT, A, V2, 950.0, ("header", "no header", "Copy it again."))
+    ledger.arrivals.set_aside(ROOT, A, V2, 950.0, Failure("header", "no header", "Copy it again."))
 
     (row,) = ledger.reader.recent()
     assert (row.quality_verdict, row.quality, row.masked_fraction) == (None, None, 0)
