@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from livepick.config.schema import Config
-from livepick.config.setting import shaping_values
+from livepick.config.setting import shaping_settings
 from livepick.core.contracts.bundle import ModelCard, bundle_name
 from livepick.core.contracts.finding import Finding
 from livepick.core.contracts.run import RUNS, RunSpec
@@ -122,21 +122,16 @@ def differing_settings(config: Config, version: int) -> list[SettingDifference] 
 
 def _settings(of: RunSpec | Config) -> dict[str, object]:
     """Return the settings that affect a model, by their name in the config."""
-    sections = {
-        "particle": shaping_values(of.particle),
-        "bootstrap": shaping_values(of.bootstrap),
-        "training": shaping_values(of.training),
-    }
+    return _flat(
+        shaping_settings(particle=of.particle, bootstrap=of.bootstrap, training=of.training)
+    )
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
-    for name, section in sections.items():
-        _flatten(section, name, flat)
-    return flat
-
-
-def _flatten(section: dict[str, Any], prefix: str, into: dict[str, object]) -> None:
-    for key, value in section.items():
-        name = f"{prefix}.{key}"
+    for key, value in nested.items():
         if isinstance(value, dict):
-            _flatten(value, name, into)
+            flat |= _flat(value, f"{prefix}{key}.")
         else:
-            into[name] = value
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from livepick.config.schema import digest
 from livepick.config.sections import Particle
-from livepick.config.setting import shaping_values
+from livepick.config.setting import shaping_settings
 from livepick.config.training_sections import Bootstrap, Training
 
 __all__ = ["drift_fingerprint", "is_for_settings", "seeding_fingerprint"]
@@ -16,11 +16,7 @@ def seeding_fingerprint(particle: Particle, bootstrap: Bootstrap, training: Trai
     Two runs with the same digest differ only in what comes after the 2D classes.
     """
     return digest(
-        {
-            "particle": shaping_values(particle, stage="sorting"),
-            "bootstrap": shaping_values(bootstrap, stage="sorting"),
-            "training": shaping_values(training, stage="sorting"),
-        }
+        shaping_settings(stage="sorting", particle=particle, bootstrap=bootstrap, training=training)
     )
 
 
