@@ -50,7 +50,7 @@ Key = tuple[int, FileVersion]
 
 
 @dataclass(frozen=True, slots=True)
-class _UnderWay:
+class _Submitted:
     future: Future[Result]
     since: float
     """Monotonic seconds."""
@@ -89,7 +89,7 @@ class SeedsFromModel:
         self._own = own
         self._card: ModelCard | None = None
         self._results: dict[Key, Result | None] = {}
-        self._under_way: dict[Key, _UnderWay] = {}
+        self._submitted: dict[Key, _Submitted] = {}
         self._faults = 0
         self._refused: LivepickError | None = None
 
@@ -153,10 +153,10 @@ class SeedsFromModel:
         """Submit micrographs to the workers, up to ``AT_ONCE`` at a time."""
         particle = self._config.particle
         for row in rows:
-            if len(self._under_way) >= AT_ONCE:
+            if len(self._submitted) >= AT_ONCE:
                 return
             key = _key(row)
-            if key in self._under_way or key in self._results or _is_hopeless(row):
+            if key in self._submitted or key in self._results or _is_hopeless(row):
                 continue
             job = Job(
                 path=row.path,
@@ -167,15 +167,15 @@ class SeedsFromModel:
                 diameter_angstrom=None if self._own else particle.diameter_angstrom,
                 contrast=None if self._own else particle.contrast,
             )
-            self._under_way[key] = _UnderWay(self._submit(job), time.monotonic())
+            self._submitted[key] = _Submitted(self._submit(job), time.monotonic())
 
     def _take_results(self) -> None:
         """Collect the results of finished jobs."""
-        for key, job in list(self._under_way.items()):
+        for key, job in list(self._submitted.items()):
             late = time.monotonic() - job.since > TRIAL_SECONDS
             if not job.future.done() and not late:
                 continue
-            del self._under_way[key]
+            del self._submitted[key]
             try:
                 self._results[key] = job.future.result(timeout=0)
             except CancelledError:
