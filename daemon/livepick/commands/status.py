@@ -179,7 +179,7 @@ def _report(seen: _Snapshot, config: Path) -> "Group":
         for problem in seen.problems
     ]
     if not present.started:
-        begin = f"{present.session}: not begun; start it with: livepick run {config}"
+        begin = f"{present.session}: not started yet. To start it: livepick run {config}"
         return Group(*problems, Text(begin))
     parts: list[RenderableType] = [Text(present.session, style="bold"), *problems]
     if seen.service.sentence:
@@ -227,12 +227,12 @@ def _newest(present: Status) -> "Table":
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(title="Newest", title_justify="left")
+    table = Table(title="Newest micrographs", title_justify="left")
     table.add_column("micrograph", overflow="fold")
     table.add_column("state")
     table.add_column("picks", justify="right")
     table.add_column("model", justify="right")
-    table.add_column("landed", justify="right")
+    table.add_column("arrived", justify="right")
     for row in present.newest[:_NEWEST]:
         table.add_row(
             Text(row.name),  # a file name may contain text that rich reads as markup
@@ -248,10 +248,10 @@ def _failures(present: Status) -> "Table":
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(title="Failed", title_justify="left", show_lines=True)
+    table = Table(title="Failures", title_justify="left", show_lines=True)
     table.add_column("micrograph", overflow="fold")
     table.add_column("reason", style="red")
-    table.add_column("what happened, what to do", overflow="fold")
+    table.add_column("error and remedy", overflow="fold")
     for row in present.failures[:_FAILURES]:
         table.add_row(Text(row.name), row.reason, Text(f"{row.error}. {row.remedy}"))
     return table

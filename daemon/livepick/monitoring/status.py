@@ -92,9 +92,9 @@ class Status:
     drift: tuple[Finding[DriftKind], ...] = ()
     """Differences of the last micrographs from the first that the model picked."""
     oldest_waiting_at: float | None = None
-    """Time when the oldest micrograph without picks landed."""
+    """Arrival of the oldest micrograph without picks, in unix seconds."""
     last_picked_at: float | None = None
-    """Time when the last picks were written."""
+    """Time when the last picks were written, in unix seconds."""
     provider: str = ""
     """onnxruntime provider. Only the running service sets this and the following fields."""
     disks: tuple[Disk, ...] = ()
@@ -258,16 +258,16 @@ def _under_way(config: Config, run: RunRow, name: str) -> TrainingStatus:
         return TrainingStatus("training", sentence, run.version, progress, waits=True)
     if progress is None:
         return TrainingStatus("training", f"{name} is starting.", run.version)
-    said = [f"{name}: {progress.stage}"]
+    parts = [f"{name}: {progress.stage}"]
     if progress.total:
-        said.append(f"{progress.done} of {progress.total}")
+        parts.append(f"{progress.done} of {progress.total}")
     if progress.training_loss is not None:
-        said.append(f"training loss {progress.training_loss:.4f}")
+        parts.append(f"training loss {progress.training_loss:.4f}")
     if progress.validation_loss is not None:
-        said.append(f"held-out loss {progress.validation_loss:.4f}")
+        parts.append(f"held-out loss {progress.validation_loss:.4f}")
     if progress.ends_at is not None:
-        said.append(f"about {_duration(progress.ends_at - now)} left")
-    return TrainingStatus("training", f"{', '.join(said)}.", run.version, progress)
+        parts.append(f"about {_duration(progress.ends_at - now)} left")
+    return TrainingStatus("training", f"{', '.join(parts)}.", run.version, progress)
 
 
 def _duration(seconds: float) -> str:

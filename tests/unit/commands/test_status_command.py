@@ -42,7 +42,7 @@ def test_piped_one_report_follows_the_other_until_ctrl_c(config_file, ctrl_c_aft
 
     assert cli.main(["status", str(config_file), "--watch", "7"]) == 0
     assert pauses == [7, 7, 7]
-    assert capsys.readouterr().out.count("krios2: not begun") == 3
+    assert capsys.readouterr().out.count("krios2: not started yet") == 3
 
 
 def test_json_is_a_line_each_time(config_file, ctrl_c_after, capsys):
@@ -76,7 +76,7 @@ def test_a_faulty_edit_does_not_end_it(config_file, ctrl_c_after, capsys, monkey
 
     assert cli.main(["status", str(config_file), "--watch"]) == 0
     out = printed(capsys)
-    assert out.count("not begun") == 2
+    assert out.count("not started yet") == 2
     assert out.count("The config is invalid") == 1
 
 
