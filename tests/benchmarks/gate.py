@@ -218,11 +218,11 @@ def main() -> int:
         for number in range(max(given.better, given.worse)):
             sample = bench.sample(SPECIES, 900 + number)
             config = bench.config(sample, specimen(SPECIES).diameter_angstrom)
-            champion = bench.train(sample, config, list(range(FEW)))
-            spec = RunSpec.read(config.state.directory / "runs" / champion.path.name)
+            current = bench.train(sample, config, list(range(FEW)))
+            spec = RunSpec.read(config.state.directory / "runs" / current.path.name)
             better = bench.train(sample, config, list(range(MANY)), earlier=spec)
             if number < given.better:
-                promoted += _try(bench, sample, better, champion, "better")
+                promoted += _try(bench, sample, better, current, "better")
             if number < given.worse:
                 kind = KINDS[number % len(KINDS)]
                 kept += not _try_worse(bench, sample, better, kind)
@@ -233,9 +233,9 @@ def main() -> int:
     return 0 if promoted >= 0.9 * given.better and kept == given.worse else 1
 
 
-def _try_worse(bench: Bench, sample: Sample, champion: Bundle, kind: str) -> bool:
+def _try_worse(bench: Bench, sample: Sample, current: Bundle, kind: str) -> bool:
     config = bench.config(sample, specimen(SPECIES).diameter_angstrom)
-    spec = RunSpec.read(config.state.directory / "runs" / champion.path.name)
+    spec = RunSpec.read(config.state.directory / "runs" / current.path.name)
     numbers = list(range(MANY))
     try:
         if kind == "shuffled labels":
@@ -250,14 +250,14 @@ def _try_worse(bench: Bench, sample: Sample, champion: Bundle, kind: str) -> boo
     except TrainerError as error:
         CONSOLE.print(f"{kind:20} no model: {error}", soft_wrap=True)
         return False
-    return _try(bench, sample, worse, champion, kind)
+    return _try(bench, sample, worse, current, kind)
 
 
-def _try(bench: Bench, sample: Sample, candidate: Bundle, champion: Bundle, kind: str) -> bool:
+def _try(bench: Bench, sample: Sample, candidate: Bundle, current: Bundle, kind: str) -> bool:
     config = bench.config(sample, specimen(SPECIES).diameter_angstrom)
     gate = PromotionGate(config, lambda job: here(pick, job), here)
-    decision = gate.judge(candidate, champion, requested=True).decision
-    truth = [bench.true_average_precision(sample, bundle) for bundle in (candidate, champion)]
+    decision = gate.judge(candidate, current, requested=True).decision
+    truth = [bench.true_average_precision(sample, bundle) for bundle in (candidate, current)]
     CONSOLE.print(
         f"{kind:20} {'promoted' if decision.promote else 'kept aside':10} true AP"
         f" {truth[0]:.3f} against {truth[1]:.3f}; at the gate: {decision.sentence}",

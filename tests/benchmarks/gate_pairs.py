@@ -129,14 +129,14 @@ def _judge(trained: Sequence[Trained], number: int) -> list[bool]:
         ]
     gate = PromotionGate(_config(this), lambda job: here(pick, job), here)
     right = []
-    for candidate_name, candidate, champion_name, champion in pairs:
-        decision = gate.judge(candidate, champion, requested=True).decision
-        gain = truth[id(candidate)] - truth[id(champion)]
+    for candidate_name, candidate, current_name, current in pairs:
+        decision = gate.judge(candidate, current, requested=True).decision
+        gain = truth[id(candidate)] - truth[id(current)]
         right.append(abs(gain) <= SAME or decision.promote == (gain > 0))
         CONSOLE.print(
             f"{'right' if right[-1] else 'WRONG'}: {this.material.name}: {candidate_name} against"
-            f" {champion_name}: {'promoted' if decision.promote else 'kept aside'}; true AP"
-            f" {truth[id(candidate)]:.3f} against {truth[id(champion)]:.3f} ({gain:+.3f}); gate:"
+            f" {current_name}: {'promoted' if decision.promote else 'kept aside'}; true AP"
+            f" {truth[id(candidate)]:.3f} against {truth[id(current)]:.3f} ({gain:+.3f}); gate:"
             f" {decision.sentence}",
             soft_wrap=True,
         )

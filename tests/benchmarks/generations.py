@@ -5,9 +5,9 @@
 One half of a set is the session. Generation 1 is trained on blob picks, as in an unattended
 session. Generation 2 is trained on curated picks: the positions of experts in the same half. Three
 more unattended generations follow, each with its own part of the half and its own seed. Each is
-judged by the real gate against the current champion. The average precision of every model is
+judged by the real gate against the current model. The average precision of every model is
 measured on the other half, which no model has seen. The exit status is 1 if the curated generation
-is not promoted or not better, or if a champion falls more than 0.01 below generation 1.
+is not promoted or not better, or if a current model falls more than 0.01 below generation 1.
 """
 
 import argparse
@@ -89,8 +89,8 @@ def _generations(material: Material, work: Path, epochs: int) -> bool:
         return figures(score(material, bundle.path, there)[0]).average_precision
 
     training = Training(epochs=epochs, threads=1)
-    champion = _train(material, work, [seeds[i] for i in here_], training)
-    first = best = measured(champion)
+    current = _train(material, work, [seeds[i] for i in here_], training)
+    first = best = measured(current)
     CONSOLE.print(f"{material.name}: generation 1, blob picks: AP {first:.3f}")
     good = True
     for generation in range(2, 3 + UNATTENDED):
@@ -100,7 +100,7 @@ def _generations(material: Material, work: Path, epochs: int) -> bool:
         later = training.model_copy(update={"generation": generation, "seed": generation})
         candidate = _train(material, work, [source[i] for i in numbers], later, curated=curated)
         average_precision = measured(candidate)
-        decision = gate.judge(candidate, champion, requested=True).decision
+        decision = gate.judge(candidate, current, requested=True).decision
         CONSOLE.print(
             f"{material.name}: generation {generation}, {'curated' if curated else 'blob'} picks:"
             f" AP {average_precision:.3f}, {'promoted' if decision.promote else 'kept aside'};"
@@ -108,11 +108,11 @@ def _generations(material: Material, work: Path, epochs: int) -> bool:
             soft_wrap=True,
         )
         if decision.promote:
-            champion, best = candidate, average_precision
+            current, best = candidate, average_precision
         if curated:
             good &= decision.promote and average_precision > first
         good &= best >= first - MOST_LOSS
-    CONSOLE.print(f"{material.name}: the champion in the end has AP {best:.3f}")
+    CONSOLE.print(f"{material.name}: the last model has AP {best:.3f}")
     return good
 
 
