@@ -88,7 +88,6 @@ def progress(status: Mapping[str, Any]) -> dict[str, object]:
     return {
         **status["micrographs"],
         "training": training["state"],
-        "stage": run.get("stage"),
-        "done in stage": run.get("done"),
+        "run at": " ".join(str(run[key]) for key in ("stage", "done") if run),
         "model": status["model"]["version"] if status["model"] else None,
     }
