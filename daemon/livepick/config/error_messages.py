@@ -235,23 +235,23 @@ def _is_choice_or_number(field: FieldInfo) -> bool:
 
 
 def _limits(field: FieldInfo) -> str:
-    low = high = ""
-    lowest: Any = None
-    highest: Any = None
+    low = least = high = most = ""
     for limit in field.metadata:
         match limit:
-            case annotated_types.Ge(lowest):
-                low = f"at least {_bound(lowest)}"
-            case annotated_types.Gt(lowest):
-                low = f"above {_bound(lowest)}"
-            case annotated_types.Le(highest):
-                high = f"at most {_bound(highest)}"
-            case annotated_types.Lt(highest):
-                high = f"below {_bound(highest)}"
+            case annotated_types.Ge(bound):
+                least = _bound(bound)
+                low = f"at least {least}"
+            case annotated_types.Gt(bound):
+                low = f"above {_bound(bound)}"
+            case annotated_types.Le(bound):
+                most = _bound(bound)
+                high = f"at most {most}"
+            case annotated_types.Lt(bound):
+                high = f"below {_bound(bound)}"
             case _:
                 continue
-    if low.startswith("at least") and high.startswith("at most"):
-        return f"between {_bound(lowest)} and {_bound(highest)}"
+    if least and most:
+        return f"between {least} and {most}"
     return " and ".join(part for part in (low, high) if part)
 
 

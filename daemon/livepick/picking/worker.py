@@ -47,11 +47,11 @@ def pick(job: Job) -> Result:
     model = loaded_model(job.bundle, job.device)
     card = model.card
     clock = _Clock()
+    micrograph = read_micrograph(
+        job.path, pixel_size_angstrom=job.pixel_size_angstrom, version=job.version
+    )
+    read_seconds = clock.lap()
     with _naming(job.path):
-        micrograph = read_micrograph(
-            job.path, pixel_size_angstrom=job.pixel_size_angstrom, version=job.version
-        )
-        read_seconds = clock.lap()
         prepared = _prepared(micrograph, job, card)
     shape_px = micrograph.image.shape
     pixel_size_angstrom = micrograph.pixel_size_angstrom
@@ -135,10 +135,8 @@ class _Clock:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Prefix errors that the core raises about an image with the file name."""
+    """Prefix errors about an array, which has no name, with the name of its file."""
     try:
         yield
     except LivepickError as error:
-        if path.name in error.what:
-            raise
         raise type(error)(f"{path.name}: {error.what}", error.remedy) from error
