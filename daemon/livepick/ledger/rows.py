@@ -28,12 +28,12 @@ __all__ = [
     "Hourly",
     "Measured",
     "MicrographRow",
+    "MicrographState",
     "Moment",
-    "State",
     "Visible",
 ]
 
-State = Literal["queued", "picking", "picked", "failed"]
+MicrographState = Literal["queued", "picking", "picked", "failed"]
 
 
 class Arrival(Enum):
@@ -126,7 +126,7 @@ class MicrographRow:
     version: FileVersion
     content: int
     landed_at: float
-    state: State
+    state: MicrographState
     stale: bool
     """True if queued, with picks of this content by an older model."""
     attempt: int
