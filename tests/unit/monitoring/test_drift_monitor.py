@@ -60,7 +60,7 @@ def kinds(drift):
     return [change.kind for change in drift.changes]
 
 
-def test_a_drift_is_told_once_when_it_begins_and_logged_when_it_ends(
+def test_a_drift_is_reported_once_when_it_begins_and_logged_when_it_ends(
     ledger, microscope, monitor, told, caplog
 ):
     """The number of checks in between does not matter."""
@@ -96,7 +96,7 @@ def test_a_drift_stays_while_it_is_nearly_over(ledger, microscope, monitor):
     assert read_drift(ledger.reader).changes == ()
 
 
-def test_a_second_drift_is_told_again(ledger, microscope, monitor, told):
+def test_a_second_drift_is_reported_again(ledger, microscope, monitor, told):
     ledger.session.use_model(1, "trained", "particle")
     for picks in (60, 60, 60, 25, 60, 25):
         microscope.land(WINDOW, picks=picks)
@@ -122,7 +122,7 @@ def test_the_ledger_is_read_seldom(ledger, microscope, monitor, clock, monkeypat
     assert asked == []
 
 
-def test_what_landed_before_the_training_is_no_reference(ledger, microscope):
+def test_micrographs_from_before_the_training_are_not_in_the_reference(ledger, microscope):
     """A network scores its training data higher; micrographs that arrived later count."""
     microscope.land(60, kind="blob", version=0)
     ledger.session.run_changed(1, "fingerprint", "running")
@@ -145,7 +145,7 @@ def test_the_blob_picker_is_not_watched(ledger, microscope):
     assert not read_drift(ledger.reader).measures
 
 
-def test_a_changed_threshold_is_no_drift(ledger, microscope):
+def test_a_changed_threshold_is_not_drift(ledger, microscope):
     """Scores are uniform from 0.5 on: 0.75 halves the picks of the same micrographs."""
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE)
@@ -189,7 +189,7 @@ def test_another_model_ends_the_drift_of_the_one_before(ledger, microscope, moni
     assert len(told) == 1
 
 
-def test_a_micrograph_that_is_picked_anew_while_one_looks_is_waited_for(
+def test_a_micrograph_that_is_being_picked_again_delays_the_check(
     ledger, microscope, monitor, monkeypatch
 ):
     """Its candidates are missing for a moment; the next check has them."""
@@ -203,7 +203,7 @@ def test_a_micrograph_that_is_picked_anew_while_one_looks_is_waited_for(
     assert monitor.check().measures
 
 
-def test_the_status_says_it_without_a_service(make_config, ledger, microscope):
+def test_the_status_has_the_drift_without_a_service(make_config, ledger, microscope):
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)

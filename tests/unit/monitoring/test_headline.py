@@ -85,14 +85,14 @@ def test_a_stopped_acquisition(say):
     assert top.doing.startswith("Picked so far: 412 of 415")
 
 
-def test_a_session_of_yesterday_is_nothing_grave(say):
+def test_a_session_of_yesterday_is_not_a_severe_problem(say):
     """The alert falls silent after six hours, but the page still says it."""
     top = say(ago=7 * 3600)
 
     assert (top.level, top.sentence[:27]) == ("attention", "No new micrograph for 7 h; ")
 
 
-def test_what_was_there_at_the_start_is_no_session_that_stalls(say):
+def test_files_present_at_the_start_are_not_a_stalled_session(say):
     """Old data are picked, and no more are expected."""
     top = say(ago=2400, at_start=True)
 
@@ -109,7 +109,7 @@ def test_what_was_there_at_the_start_is_no_session_that_stalls(say):
         (BUSY, {"picks": 0}, "The last 50 micrographs have no picks"),
     ],
 )
-def test_each_fault_comes_first_with_what_to_do(say, status, options, words):
+def test_each_problem_comes_first_with_its_remedy(say, status, options, words):
     """The current activity is shown below it."""
     top = say(status, **options)
 
@@ -118,14 +118,14 @@ def test_each_fault_comes_first_with_what_to_do(say, status, options, words):
     assert top.doing
 
 
-def test_failures_are_told_of_from_one_in_twenty_on(say):
+def test_failures_are_reported_from_one_in_twenty(say):
     """Two failures may be single bad files."""
     assert say(failed=2).level == "good"
     assert say(failed=3).sentence == "3 of the last 50 micrographs failed."
     assert say(failed=2, count=4).level == "good"
 
 
-def test_picks_that_are_late_are_grave_only_if_none_appear(say):
+def test_late_picks_are_severe_only_if_none_appear(say):
     """As in the alerts: late picks are a warning, stopped picking is critical."""
     assert say(LATE).level == "attention"
     top = say(dataclasses.replace(LATE, last_picked_at=NOW - 700))
@@ -135,7 +135,7 @@ def test_picks_that_are_late_are_grave_only_if_none_appear(say):
     assert top.doing.startswith("Picked so far")
 
 
-def test_the_gravest_comes_first(say):
+def test_the_most_severe_problem_is_the_headline(say):
     """A missing folder explains missing micrographs; a missing GPU matters least."""
     top = say(dataclasses.replace(BUSY, problems=(NO_GPU, GONE)), ago=2400)
 
@@ -145,7 +145,7 @@ def test_the_gravest_comes_first(say):
     assert [alert.kind for alert in top.others] == ["no_new_micrographs", "no_gpu"]
 
 
-def test_a_problem_that_needs_no_haste_does_not_look_like_one_that_does(say):
+def test_a_problem_without_urgency_does_not_look_urgent(say):
     """Picking continues without a GPU."""
     top = say(dataclasses.replace(BUSY, problems=(NO_GPU,)))
 
@@ -160,7 +160,7 @@ GIB = 2**30
     ("free_bytes", "level"),
     [(500 * GIB, "good"), (100 * GIB, "good"), (99 * GIB, "attention"), (GIB // 10, "bad")],
 )
-def test_a_disk_that_fills_is_named_once_with_all_that_is_on_it(say, free_bytes, level):
+def test_a_filling_disk_is_named_once_with_all_its_folders(say, free_bytes, level):
     """The limits are those of the alert rule."""
     space = Space(free_bytes, 1000 * GIB, device=1)
     disks = (
@@ -177,7 +177,7 @@ def test_a_disk_that_fills_is_named_once_with_all_that_is_on_it(say, free_bytes,
         assert "Free some space" in top.remedy
 
 
-def test_a_full_disk_comes_before_one_that_fills(say):
+def test_a_full_disk_comes_before_a_filling_one(say):
     """The folders on the disks do not matter."""
     disks = (
         Disk("watch", Path("/data/in"), Space(50 * GIB, 1000 * GIB, device=1)),
@@ -189,7 +189,7 @@ def test_a_full_disk_comes_before_one_that_fills(say):
     assert "with the state folder is full" in top.sentence
 
 
-def test_a_training_that_failed_wants_attention(say):
+def test_a_failed_training_needs_attention(say):
     """Picking continues with the model in use."""
     top = say(
         dataclasses.replace(BUSY, training=TrainingStatus("failed", "Run 0001 failed: no memory."))
@@ -215,7 +215,7 @@ def judged(*, bad=0, doubtful=0, bad_why=None):
     return judge
 
 
-def test_many_bad_micrographs_are_said_with_why_and_what_to_do(say):
+def test_many_bad_micrographs_are_reported_with_reason_and_remedy(say):
     """A single one is not reported; of several reasons, the most frequent is shown."""
     assert say(judge=judged(bad=10)).level == "good"
     top = say(judge=judged(bad=11))
@@ -227,7 +227,7 @@ def test_many_bad_micrographs_are_said_with_why_and_what_to_do(say):
     assert "another grid" in top.remedy
 
 
-def test_doubts_are_said_when_most_have_one(say):
+def test_doubtful_micrographs_are_reported_when_most_are_doubtful(say):
     """Bad ones count too."""
     assert say(judge=judged(doubtful=25)).level == "good"
     top = say(judge=judged(bad=1, doubtful=25))
@@ -239,7 +239,7 @@ def test_doubts_are_said_when_most_have_one(say):
     assert "stage" in top.remedy
 
 
-def test_a_reason_that_nobody_knows_any_more_is_left_out(say):
+def test_an_unknown_reason_is_left_out(say):
     """Limits may change with an update, but the verdicts in the ledger stay."""
     top = say(judge=judged(bad=50, bad_why={"mottle": 1.0}))
 

@@ -54,7 +54,7 @@ def test_stage_losses_and_time_to_go_are_in_one_sentence_and_in_the_json(say):
     }  # fmt: skip
 
 
-def test_before_the_first_epoch_no_time_is_promised(say):
+def test_there_is_no_remaining_time_before_the_first_epoch(say):
     """The duration of an epoch is not known yet."""
     assert say().training.sentence == "Run 0001 is starting."
     status = say({"at": time.time(), "stage": "prepare", "done": 3, "total": 20})
@@ -63,7 +63,7 @@ def test_before_the_first_epoch_no_time_is_promised(say):
     assert status.as_json()["training"]["progress"]["ends_at"] is None
 
 
-def test_a_run_that_waits_says_for_what(say):
+def test_a_waiting_run_names_the_reason(say):
     """The operator can then free some space."""
     status = say(epoch(time.time(), 1), reason="there is no room left on the disk of /r")
 

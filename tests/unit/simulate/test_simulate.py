@@ -236,14 +236,14 @@ def test_acquisition_lands_truth_before_micrographs(tmp_path):
     assert len((plan.truth / NOTES).read_text().splitlines()) == 2
 
 
-def test_truth_does_not_lie_in_the_watched_folder(tmp_path):
+def test_the_truth_folder_is_outside_the_watched_folder(tmp_path):
     """A service would treat it as part of the acquisition."""
     assert _truth_folder(tmp_path / "raw", None) == tmp_path / "raw-truth"
     with pytest.raises(typer.BadParameter, match="lies inside"):
         _truth_folder(tmp_path, tmp_path / "truth")
 
 
-def test_durations_and_sizes_are_read():
+def test_durations_and_sizes_are_parsed():
     """Durations and sizes of the command line are parsed, and invalid ones rejected."""
     assert [parse_duration(t) for t in ("2s", "500ms", "1.5m", "3")] == [2, 0.5, 90, 3]
     assert (parse_size("1024"), parse_size("5760x4092")) == ((1024, 1024), (4092, 5760))

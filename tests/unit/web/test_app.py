@@ -185,7 +185,7 @@ def test_the_full_view_has_all_candidates(ask, land):
     assert [facts["newest"]["picks"][i] for i in (0, 20, 21, 45, 50)] == [2, 2, 1, 1, 0]
 
 
-def test_a_micrograph_that_was_written_anew_has_no_picture(ask, land, write_mrc):
+def test_a_rewritten_micrograph_has_no_picture(ask, land, write_mrc):
     """Picks of one content are never drawn over another."""
     number = land("mic.mrc")
     write_mrc("mic.mrc", shape=(64, 64))
@@ -208,7 +208,7 @@ def test_a_micrograph_that_was_written_anew_has_no_picture(ask, land, write_mrc)
         "/micrographs/mic.mrc",
     ],
 )
-def test_what_is_not_there_is_404(ask, path):
+def test_unknown_paths_are_404(ask, path):
     """Nothing is addressed by a path."""
     assert ask(path)[0].status == 404
 
@@ -225,7 +225,7 @@ def test_a_picture_whose_file_is_gone_says_why(ask, land, tmp_path):
     assert ask(f"/micrographs/{number}/other.txt")[0].status == 404
 
 
-def test_of_many_that_listen_at_once_only_so_many_are_taken(ask):
+def test_the_number_of_simultaneous_requests_for_events_is_limited(ask):
     """Simultaneous requests are counted before any of them gets an event."""
     with contextlib.ExitStack() as listening:
         answers = []
@@ -243,7 +243,7 @@ def test_of_many_that_listen_at_once_only_so_many_are_taken(ask):
         time.sleep(0.2)
 
 
-def test_what_the_page_begins_with_is_there_for_programs(ask):
+def test_the_headline_is_available_to_programs(ask):
     """The same words as on the page, also if the ledger cannot be read."""
     answer, text = ask("/headline.json")
     top = Headline.of_json(text.encode())
@@ -288,7 +288,7 @@ def test_events_name_the_parts_that_change(ask, land):
 
 
 @pytest.mark.parametrize("path", ["/", "/sections/glance", "/events"])
-def test_a_ledger_that_cannot_be_read_is_said_with_what_to_do(ask, path):
+def test_an_unreadable_ledger_is_reported_with_its_remedy(ask, path):
     """The events end too, because a page without updates must not call itself live."""
     fault = LedgerError("ledger.sqlite cannot be used: disk I/O error", "Look at the disk.")
     answer, text = ask(path, fault=fault)
@@ -305,7 +305,7 @@ def test_metrics_are_in_the_format_that_prometheus_scrapes(ask):
     assert 'livepick_micrographs_total{state="picked"} 0.0' in text
 
 
-def test_health_is_503_when_a_part_stands_still(ask):
+def test_health_is_503_when_a_part_has_stopped(ask):
     """A load balancer and a person see the same state."""
     good, _ = ask("/healthz")
     bad, text = ask("/healthz", health=Health(ok=False, seconds_since={"watch": 300.0}))
@@ -341,7 +341,7 @@ def test_only_loopback_names_reach_a_loopback_port(ask, host, status):
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999", "192.0.2.1:1"])
-def test_an_address_that_cannot_be_had_is_a_config_error(address):
+def test_an_unusable_address_is_a_config_error(address):
     """The message names the setting."""
     with pytest.raises(ConfigError, match=r"web\.listen"):
         listen(address)

@@ -74,7 +74,7 @@ def put_address(config, address):
     AddressFile(config.state.directory).write(address)
 
 
-def test_a_session_that_was_stopped_is_no_fault(session, tmp_path):
+def test_a_stopped_session_is_not_a_problem(session, tmp_path):
     """The sentence says how to continue."""
     answer = service_status(session, tmp_path / "s.yaml")
 
@@ -85,7 +85,7 @@ def test_a_session_that_was_stopped_is_no_fault(session, tmp_path):
     )
 
 
-def test_a_service_that_was_killed_is_a_fault_with_its_remedy(session, tmp_path, serve):
+def test_a_killed_service_is_a_problem_with_its_remedy(session, tmp_path, serve):
     """Another service that now uses its port is not queried."""
     put_address(session, serve(WELL.as_json()))
     answer = service_status(session, tmp_path / "s.yaml")
@@ -106,14 +106,14 @@ def test_a_service_that_runs_says_it_in_the_words_of_the_page(locked, tmp_path, 
     assert [p.level for p in answer.problems] == ["bad", "attention"]
 
 
-def test_a_service_that_is_well_says_what_it_does(locked, tmp_path, serve):
+def test_a_healthy_service_reports_its_activity(locked, tmp_path, serve):
     put_address(locked, serve(WELL.as_json()))
     answer = service_status(locked, tmp_path / "s.yaml")
 
     assert (answer.sentence, answer.problems) == (WELL.sentence, ())
 
 
-def test_a_ledger_that_it_cannot_read_is_what_it_says(locked, tmp_path, serve):
+def test_an_unreadable_ledger_is_the_problem_of_a_service(locked, tmp_path, serve):
     damaged = Headline("bad", "It is damaged.", "", "", (), kind="ledger_not_readable")
     put_address(locked, serve(damaged.as_json(), 503))
 
@@ -123,7 +123,7 @@ def test_a_ledger_that_it_cannot_read_is_what_it_says(locked, tmp_path, serve):
 
 
 @pytest.mark.parametrize("body", [b"Not Found", b"[]", b'{"level": "bad"}', b"\xff"])
-def test_a_service_of_another_version_runs_all_the_same(locked, tmp_path, serve, body):
+def test_a_service_of_another_version_counts_as_running(locked, tmp_path, serve, body):
     """For example, after an update without a restart."""
     put_address(locked, serve(body, 404))
     answer = service_status(locked, tmp_path / "s.yaml")
@@ -132,7 +132,7 @@ def test_a_service_of_another_version_runs_all_the_same(locked, tmp_path, serve,
     assert "another version" in answer.problems[0].sentence
 
 
-def test_a_service_that_refuses_is_named_with_its_address(locked, tmp_path):
+def test_a_service_that_refuses_connections_is_named_with_its_address(locked, tmp_path):
     """The process is named too, because somebody may have to end it."""
     with socket.create_server(("127.0.0.1", 0)) as door:
         address = f"127.0.0.1:{door.getsockname()[1]}"
@@ -175,7 +175,7 @@ def test_a_start_is_no_fault_unless_it_takes_too_long(locked, tmp_path):
     assert (problem.level, "(60 min)" in problem.sentence) == ("bad", True)
 
 
-def test_whoever_asks_for_the_holder_keeps_no_service_out(session):
+def test_a_query_of_the_lock_does_not_block_a_service(session):
     """The query holds the lock for a moment, when a service may start."""
     ledger = session.state.directory / LEDGER
     StateLock(ledger).release()

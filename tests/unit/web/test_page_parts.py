@@ -129,7 +129,7 @@ def test_the_full_view_has_verdict_reason_and_figures(page):
     assert "Good ." in words_of(page.full(page.pick("good.mrc", GOOD)))
 
 
-def test_figures_that_nobody_has_measured_are_not_there(page):
+def test_unknown_figures_are_not_shown(page):
     """Defocus is shown once a CTF file has it; unknown figures are not zero."""
     number = page.pick("a.mrc", GOOD)
     before = words_of(page.full(number))
@@ -162,7 +162,7 @@ def test_a_name_is_text_in_a_reason_too(page):
     assert words_of(found).endswith("bad")
 
 
-def test_the_room_on_each_disk_is_at_the_glance(page):
+def test_the_free_space_of_each_disk_is_shown(page):
     """The folders on it are named; little space is shown in the colour of a fault."""
     page.known = {
         "disks": (
@@ -179,7 +179,7 @@ def test_the_room_on_each_disk_is_at_the_glance(page):
     assert "The disk with the state folder is almost full" in words_of(html)
 
 
-def test_a_training_under_way_has_a_bar_and_a_time(page):
+def test_a_running_training_has_a_bar_and_a_time(page):
     """It is at the top and in its own part, with a label for screen readers."""
     progress = RunProgress("train", 12, 30, 0.25, 0.5, time.time() + 601)
     page.known = {"training": TrainingStatus("training", "Run 0002: train.", 2, progress)}
@@ -204,7 +204,7 @@ def test_a_training_that_does_not_count_has_a_bar_without_an_end(page):
     assert " left" not in words_of(html)
 
 
-def test_a_training_that_waits_says_for_what(page):
+def test_a_waiting_training_names_the_reason(page):
     """The bar stays where it is."""
     progress = RunProgress("train", 12, 30)
     sentence = (
@@ -216,7 +216,7 @@ def test_a_training_that_waits_says_for_what(page):
     assert len(Bars(page.part("training")).found) == 1
 
 
-def test_what_scripts_read_is_as_it_was(page):
+def test_the_json_for_scripts_is_unchanged(page):
     """Disks, problems and the reason of a waiting run are not in the JSON."""
     page.pick("a.mrc", MOTTLED)
     status = read_status(page.config, page.reader)

@@ -59,7 +59,7 @@ def words_of(html):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
 
 
-def test_it_says_what_became_of_the_session(make_config, land, ledger):
+def test_it_summarizes_the_session(make_config, land, ledger):
     """Counts, verdicts, the failure with its remedy, models, a run with its end, the settings."""
     land("good.mrc")
     land("empty.mrc", contrast=1.0)
@@ -119,7 +119,7 @@ def test_a_session_that_has_not_begun_has_a_report(make_config):
     assert "No micrograph failed." in words
 
 
-def test_a_micrograph_that_is_gone_has_a_reason_for_a_picture(make_config, land):
+def test_a_missing_micrograph_has_a_reason_instead_of_a_picture(make_config, land):
     """Data may be moved after a session; the rest of the report stays."""
     land("a.mrc")
     land("b.mrc").unlink()
@@ -190,7 +190,7 @@ def test_ten_thousand_micrographs_take_seconds(make_config, land, ledger):
     assert len(html) < 1_000_000
 
 
-def test_the_command_writes_beside_the_picks(tmp_path, config_file, land, capsys):
+def test_the_command_writes_next_to_the_picks(tmp_path, config_file, land, capsys):
     """``--output`` changes the place; a place that cannot be written is an error."""
     path = config_file
     land("a.mrc")

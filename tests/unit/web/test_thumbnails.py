@@ -38,7 +38,7 @@ def make(make_config):
     return made
 
 
-def test_who_asks_for_the_same_gets_the_same(make):
+def test_requests_for_the_same_picture_share_a_job(make):
     """Several viewers share one job."""
     thumbnails, jobs = make(lambda future: future.set_result(b"png"))
 
@@ -85,7 +85,7 @@ def test_the_cache_is_bounded_in_bytes(make):
     assert [job.path.name for job in jobs] == ["1.mrc", "2.mrc", "3.mrc", "2.mrc"]
 
 
-def test_what_cannot_be_drawn_is_said(make):
+def test_a_picture_that_cannot_be_drawn_has_a_reason(make):
     """A missing file is not cached, so the next request tries again."""
     thumbnails, jobs = make(lambda future: future.set_exception(VanishedFileError("gone", "ok")))
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_drawn_is_said(make):
     assert len(jobs) == 2
 
 
-def test_why_there_is_no_picture_is_known_until_there_is_one(make):
+def test_the_reason_is_kept_until_there_is_a_picture(make):
     """Only for errors that a retry does not fix, and up to a limit."""
     ends = [UnreadableFileError("stale", "wait"), VanishedFileError("1.mrc is gone", "ok"), None]
 
@@ -117,7 +117,7 @@ def test_why_there_is_no_picture_is_known_until_there_is_one(make):
     assert thumbnails.why_not(1, "thumbnail") == ""
 
 
-def test_too_many_are_turned_away(make):
+def test_too_many_requests_are_rejected(make):
     """Requests do not pile up if the workers hang."""
     thumbnails, _ = make(lambda future: None)
 

@@ -47,7 +47,7 @@ def run(version, state, judgement=None):
     return RunRow(version, "f", state, "", 0.0, None, judgement)
 
 
-def test_curves_of_the_attempt_under_way(make_config):
+def test_curves_of_the_running_attempt(make_config):
     """A repeated training, or the second round, starts new curves."""
     config = make_config()
     folder = config.state.directory / "runs" / "0001"
@@ -66,7 +66,7 @@ def test_curves_of_the_attempt_under_way(make_config):
     assert [line.last for line in view.loss.lines] == [0.25, 0.25]
 
 
-def test_what_the_gate_said(make_config, tmp_path):
+def test_the_result_of_the_promotion_gate(make_config, tmp_path):
     """Both figures of both models, from the latest run with a model."""
     config = make_config()
     (config.state.directory / "models" / "0002").mkdir(parents=True)
@@ -94,7 +94,7 @@ def test_what_the_gate_said(make_config, tmp_path):
         ("failed", None, "failed", "", 0),
     ],
 )
-def test_what_a_run_does_is_said_in_words(stage, loss, words, unit, step):
+def test_each_stage_has_a_description(stage, loss, words, unit, step):
     """Epochs are counted only after the first one; before that, the count means other things."""
     progress = RunProgress(stage, done=3, total=20, training_loss=loss, ends_at=9.0)
     doing = run_activity(TrainingStatus("training", "", 4, progress))
@@ -111,12 +111,12 @@ def test_what_a_run_does_is_said_in_words(stage, loss, words, unit, step):
         TrainingStatus("collecting", ""),
     ],
 )
-def test_no_run_under_way_is_shown_as_one(training):
+def test_no_activity_is_shown_without_a_running_stage(training):
     """A run without progress lines has a sentence but no bar."""
     assert run_activity(training) is None
 
 
-def test_only_so_many_listen_at_once():
+def test_the_number_of_listeners_is_limited():
     """A listener that leaves makes room for another."""
     live = Live(None)
     assert [live.enter() for _ in range(MOST_LISTENERS + 1)] == [*[True] * MOST_LISTENERS, False]
@@ -124,7 +124,7 @@ def test_only_so_many_listen_at_once():
     assert [live.enter(), live.enter()] == [True, False]
 
 
-def test_a_change_is_told_once():
+def test_a_change_is_sent_once():
     """The stream ends with the service."""
 
     class Sections:

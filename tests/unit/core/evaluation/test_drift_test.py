@@ -38,7 +38,7 @@ def kinds(drift):
     return [change.kind for change in drift.changes]
 
 
-def test_of_few_micrographs_nothing_is_said():
+def test_few_micrographs_are_not_compared():
     micrographs = session(np.random.default_rng(3), REFERENCE + WINDOW)
     assert compared(micrographs).measures
     assert not compared(micrographs[:-1]).measures
@@ -64,7 +64,7 @@ def test_a_change_has_the_medians_of_both_sides():
     assert drift.model_version == 3
 
 
-def test_seven_poor_micrographs_in_a_row_are_no_drift():
+def test_seven_poor_micrographs_in_a_row_are_not_drift():
     """Whatever part of the window it has."""
     rng = np.random.default_rng(6)
     micrographs = session(rng, 80, square=0) + session(rng, 7, picks=10, square=0)
@@ -100,7 +100,7 @@ def test_each_change_has_its_finding(change, kind):
     assert max(drift.size(figure) for figure in DRIFT_FIGURES) >= 1
 
 
-def test_what_the_reference_had_seen_is_no_change():
+def test_a_change_within_the_reference_does_not_count():
     """Four of its ten batches were as poor as the whole window is."""
 
     def exactly(picks, count):
@@ -136,7 +136,7 @@ def test_a_session_without_picks_is_as_good_as_another():
     assert compared(nothing).changes == ()
 
 
-def test_a_finding_that_there_is_stays_until_it_is_clearly_over():
+def test_an_existing_change_stays_until_it_is_clearly_over():
     """Seven tenths of the picks are too many to begin with, and too few to end with."""
 
     def exactly(picks, count):
