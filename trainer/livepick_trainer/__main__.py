@@ -1,9 +1,9 @@
-"""``python -m livepick_trainer RUN_FOLDER``: read ``run.json``, learn, leave a model bundle.
+"""``python -m livepick_trainer RUN_FOLDER``: read ``run.json``, train, and publish a model bundle.
 
-It may be killed at any moment and started again. The exit status is 0 if the bundle is
-published and 1 if not; then the last two lines on standard error, and the last line of
-``progress.jsonl``, say what happened and what to do. It is 75 if the disk is full: then nothing may
-be written, and the run goes on once there is space.
+The trainer may be killed at any moment and started again. The exit status is 0 if the bundle is
+published and 1 if not. In that case the last two lines on standard error, and the last line of
+``progress.jsonl``, say what happened and what to do. The status is 75 if the disk is full: nothing
+can be written then, and the run continues once there is space.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(message)s",
     )
     try:
-        with lock(run_folder):  # before anything is written: the progress is the other one's
+        with lock(run_folder):  # before anything is written: another trainer may own the progress
             return _train(run_folder, Reporter(run_folder))
     except LivepickError as error:
         return _give_up(error)
@@ -50,12 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(run_folder: Path, reporter: Reporter) -> int:
     try:
         run_stages(run_folder, reporter)
-    except Exception as error:  # noqa: BLE001 - the rim: nobody above could say more than this
+    except Exception as error:  # noqa: BLE001 - nothing above can handle it
         fault = shortage(error)
         if fault is None and isinstance(error, LivepickError):
             fault = error
         if fault is None:
-            _log.exception("trainer: stopped by an error that it does not foresee")
+            _log.exception("trainer: stopped by an unexpected error")
             fault = LivepickError(
                 f"{type(error).__name__}: {error}", "See the traceback in trainer.log."
             )
@@ -70,11 +70,11 @@ def _train(run_folder: Path, reporter: Reporter) -> int:
 
 
 def _give_up(error: LivepickError, status: int = 1) -> int:
-    with contextlib.suppress(OSError):  # it goes to a file, too
+    with contextlib.suppress(OSError):  # standard error may be a file on the full disk
         sys.stderr.write(f"livepick_trainer: {error.what}\n  {error.remedy}\n")
     return status
 
 
 if __name__ == "__main__":
-    logging.raiseExceptions = False  # the log may be on a full disk: then the status speaks
+    logging.raiseExceptions = False  # the log may be on a full disk; the exit status says so
     sys.exit(main())

@@ -12,7 +12,7 @@ from livepick.errors import LivepickError, TrainerError
 
 __all__ = ["is_full_disk", "shortage"]
 
-_AGAIN = "then raise training.generation, which asks for another run."
+_AGAIN = "then raise training.generation to start another run."
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -32,17 +32,17 @@ def shortage(error: BaseException) -> LivepickError | None:
     if is_full_disk(error):
         return TrainerError(
             "the disk with the training run is full",
-            "Make room; the run goes on by itself where it was.",
+            "Free disk space; the run then continues by itself where it stopped.",
         )
     if isinstance(error, torch.OutOfMemoryError):
         return TrainerError(
-            "the GPU's memory does not do for the training",
-            "Lower training.minibatch_size, raise training.gpu_memory_fraction, or name another"
-            f" GPU (as cuda:1) or cpu in training.device; {_AGAIN}",
+            "the GPU does not have enough memory for the training",
+            "Lower training.minibatch_size, raise training.gpu_memory_fraction, or set"
+            f" training.device to another GPU (such as cuda:1) or to cpu; {_AGAIN}",
         )
     if isinstance(error, MemoryError) or _is_torchs_memory_error(error):
         return TrainerError(
-            "the machine's memory does not do for the training",
+            "the machine does not have enough memory for the training",
             f"Lower bootstrap.micrographs or training.minibatch_size, or free memory; {_AGAIN}",
         )
     return None

@@ -24,7 +24,13 @@ from livepick_trainer.__main__ import main
 from livepick_trainer.learning import train
 from livepick_trainer.learning.attempts import HISTORY, Attempt, History
 from livepick_trainer.learning.dataset import PatchRules
-from livepick_trainer.pipeline import auto_remedy, self_training, template_picking
+from livepick_trainer.pipeline import (
+    auto_remedy,
+    bundle_publishing,
+    held_out_evaluation,
+    self_training,
+    template_picking,
+)
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.report import Report
@@ -142,9 +148,12 @@ DEATHS: dict[Stage, list[tuple[object, str, int]]] = {
         (self_training, "_mean_precision", 2),
         (self_training, "end_round", 1),
     ],
-    "evaluate": [(stages, "evaluate", 1), (stages, "write_atomically", 1)],
-    "export": [(stages, "to_onnx", 1), (stages, "write_atomically", 1)],
-    "publish": [(stages, "publish", 1), (stages, "write_atomically", 1)],
+    "evaluate": [
+        (held_out_evaluation, "evaluate", 1),
+        (held_out_evaluation, "write_atomically", 1),
+    ],
+    "export": [(bundle_publishing, "to_onnx", 1), (bundle_publishing, "write_atomically", 1)],
+    "publish": [(bundle_publishing, "publish", 1), (bundle_publishing, "write_atomically", 1)],
 }
 """Points in each stage at which a run of all rounds is killed, in order."""
 
@@ -198,7 +207,7 @@ def test_a_run_whose_first_seeds_stay_is_killed_and_gives_the_same_graph(make_ru
         (self_training, "write_candidates", 1),
         (auto_remedy, "save_weights", 2),
         (self_training, "end_round", 1),
-        (stages, "to_onnx", 1),
+        (bundle_publishing, "to_onnx", 1),
     ]
     kill(folder, monkeypatch, deaths, second_round=True)
     found = run(folder, second_round=True)
@@ -385,13 +394,13 @@ def test_what_a_killed_writer_left_goes_with_the_next_start(make_run, monkeypatc
 def test_a_graph_that_differs_from_the_network_is_refused(make_run, monkeypatch):
     """No bundle is published if the scores of onnxruntime differ from those of torch."""
     folder = make_run(epochs=1)
-    exact = stages.to_onnx
+    exact = bundle_publishing.to_onnx
 
     def wrong(network):
         network = auto_remedy.make_network(99)
         return exact(network)
 
-    monkeypatch.setattr(stages, "to_onnx", wrong)
+    monkeypatch.setattr(bundle_publishing, "to_onnx", wrong)
 
     with pytest.raises(TrainerError, match="differ"):
         run(folder)

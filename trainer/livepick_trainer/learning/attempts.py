@@ -15,7 +15,8 @@ from pydantic import ConfigDict, TypeAdapter
 from livepick.core.evaluation.matching import Figures
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
-from livepick_trainer.learning.curve_diagnosis import Diagnosis, Settings
+from livepick_trainer.learning.attempt_settings import AttemptSettings
+from livepick_trainer.learning.curve_diagnosis import Diagnosis
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.train import EpochFigures
 
@@ -30,7 +31,7 @@ class Attempt:
 
     number: int
     """Number of the attempt, counted from 1."""
-    settings: Settings
+    settings: AttemptSettings
     positive_weight: float
     """Class weight that was used."""
     training_scale: LossScale

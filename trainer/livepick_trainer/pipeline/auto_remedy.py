@@ -21,6 +21,7 @@ from livepick.core.evaluation.matching import Figures, Matches
 from livepick.core.evaluation.matching import figures as figures_of
 from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.errors import TrainerError
+from livepick_trainer.learning.attempt_settings import AttemptSettings
 from livepick_trainer.learning.attempts import Attempt, History
 from livepick_trainer.learning.checkpoint import (
     CHECKPOINT,
@@ -29,7 +30,7 @@ from livepick_trainer.learning.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from livepick_trainer.learning.curve_diagnosis import Settings, diagnose
+from livepick_trainer.learning.curve_diagnosis import diagnose
 from livepick_trainer.learning.dataset import Batch, LabelledMicrograph
 from livepick_trainer.learning.evaluate import evaluate
 from livepick_trainer.learning.losses import POSITIVE_WEIGHT, loss_scale
@@ -58,7 +59,7 @@ def train_with_remedies(
     *,
     start: Path | None = None,
     stage: Stage = "train",
-    settings: Settings | None = None,
+    settings: AttemptSettings | None = None,
 ) -> None:
     """Train, train again with the remedy for the first finding, and write the best weights.
 
@@ -110,7 +111,7 @@ def train_with_remedies(
         run.reporter.report(stage, history.why)
 
 
-def next_settings(attempts: Sequence[Attempt]) -> Settings | None:
+def next_settings(attempts: Sequence[Attempt]) -> AttemptSettings | None:
     """Return the settings of the next attempt; None if no further attempt is needed."""
     fault = attempts[-1].fault
     if fault is None or len(attempts) > MOST_RERUNS:
@@ -131,10 +132,10 @@ def choose(attempts: Sequence[Attempt]) -> History:
     if all(precision is None for precision in precisions):
         rates = ", ".join(f"{attempt.settings.initial_learning_rate:g}" for attempt in attempts)
         raise TrainerError(
-            "the training came apart: its loss is no number in any epoch, with"
+            "the training diverged: the loss is not a finite number in any epoch, with"
             f" training.initial_learning_rate at {rates}",
-            "Set it to 0.001, and take micrographs with broken pixels out of the folder; then"
-            " raise training.generation.",
+            "Set training.initial_learning_rate to 0.001, and remove micrographs with invalid"
+            " pixels from the folder; then raise training.generation to start another run.",
         )
 
     def rank(index: int) -> tuple[float, int]:
@@ -163,12 +164,12 @@ class _Task:
     stage: Stage
     folder: Path
     number: int
-    settings: Settings
+    settings: AttemptSettings
 
 
-def _ordered(run: Run) -> Settings:
+def _ordered(run: Run) -> AttemptSettings:
     training = run.spec.training
-    return Settings(
+    return AttemptSettings(
         epochs=training.epochs,
         initial_learning_rate=training.initial_learning_rate,
         final_learning_rate=training.final_learning_rate,
@@ -290,6 +291,6 @@ def _report(run: Run, stage: Stage, attempt: Attempt, *, reruns: bool) -> None:
     if reruns and attempt.fault is not None:
         run.reporter.report(
             stage,
-            f"training again, as {attempt.fault.remedy}",
+            f"training again: {attempt.fault.remedy}",
             rerun=True,
         )

@@ -25,8 +25,8 @@ from torch import nn
 
 from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.errors import TrainerError
+from livepick_trainer.learning.attempt_settings import AttemptSettings
 from livepick_trainer.learning.checkpoint import save_weights
-from livepick_trainer.learning.curve_diagnosis import Settings
 from livepick_trainer.learning.dataset import LabelledMicrograph
 from livepick_trainer.learning.evaluate import SCORE_FLOOR, HeldOut, evaluate, score_peaks
 from livepick_trainer.learning.export_onnx import network_scores
@@ -126,11 +126,11 @@ def _average(network: nn.Module, other: nn.Module) -> None:
     )
 
 
-def _settings(run: Run) -> Settings:
+def _settings(run: Run) -> AttemptSettings:
     """Return the settings for continuing from weights that are already good."""
     training = run.spec.training
     rates = (training.initial_learning_rate, training.final_learning_rate)
-    return Settings(
+    return AttemptSettings(
         epochs=-(-training.epochs // 2),
         initial_learning_rate=float(np.sqrt(rates[0] * rates[1])),
         final_learning_rate=rates[1],

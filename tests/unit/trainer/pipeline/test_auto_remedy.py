@@ -14,9 +14,10 @@ from livepick.core.contracts.progress import PROGRESS, Progress
 from livepick.core.contracts.run import RunSpec
 from livepick.core.evaluation.matching import Matches, figures
 from livepick.errors import TrainerError
+from livepick_trainer.learning.attempt_settings import AttemptSettings
 from livepick_trainer.learning.attempts import Attempt, History
 from livepick_trainer.learning.checkpoint import load_weights
-from livepick_trainer.learning.curve_diagnosis import Diagnosis, Settings
+from livepick_trainer.learning.curve_diagnosis import Diagnosis
 from livepick_trainer.learning.dataset import LabelledMicrograph, PatchRules
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.network import make_network
@@ -30,7 +31,7 @@ from livepick_trainer.pipeline.template_picking import ReseedRules
 from livepick_trainer.seeds.labels import Seeds
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=48, held_out_patches=24)
-USUAL = Settings(
+USUAL = AttemptSettings(
     epochs=30, initial_learning_rate=0.003, final_learning_rate=0.0003, class_weights=True
 )
 SCALE = LossScale(blank=0.6, floor=0.2, untrained=0.8)
@@ -188,7 +189,9 @@ def test_a_training_whose_every_loss_is_no_number_is_given_up_in_words(make_trai
     broken = dataclasses.replace(field(0), image=np.full((200, 200), np.nan, dtype=np.float32))
     run = make_trainer(epochs=2)
 
-    with pytest.raises(TrainerError, match=r"no number in any epoch.* at 0.003, 0.001, 0.00033"):
+    with pytest.raises(
+        TrainerError, match=r"not a finite number in any epoch.* at 0.003, 0.001, 0.00033"
+    ):
         train_with_remedies(run, tmp_path, [broken], [broken])
 
     assert not (tmp_path / WEIGHTS).exists()
