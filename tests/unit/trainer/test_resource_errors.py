@@ -94,17 +94,17 @@ def broken_by(error, monkeypatch):
     [
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-            "the GPU's memory",
+            "the GPU does not have enough memory",
             ("minibatch_size", "gpu_memory_fraction", "device", "generation"),
         ),
         (
             MemoryError(),
-            "the machine's memory",
+            "the machine does not have enough memory",
             ("bootstrap.micrographs", "minibatch_size", "generation"),
         ),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 B"),
-            "the machine's memory",
+            "the machine does not have enough memory",
             ("bootstrap.micrographs", "minibatch_size", "generation"),
         ),
     ],
