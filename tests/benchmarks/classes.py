@@ -41,7 +41,7 @@ from livepick_trainer.classification.particles import (
     choose_box_px,
     cut_particles,
 )
-from livepick_trainer.classification.polar import Polar, moved, soft_disc
+from livepick_trainer.classification.polar import Polar, shift_images, soft_disc
 from livepick_trainer.classification.poses import log_likelihood
 
 MOST_CPU_SECONDS = 240.0
@@ -235,7 +235,7 @@ def compare_angles(stack: ParticleStack, found: Classification) -> dict[str, str
     """Return how often a search by image rotation finds the same angle, and the cost of both."""
     mine = np.flatnonzero(found.label == 0)[:COMPARED]
     images = torch.from_numpy(stack.images[mine])
-    images = moved(images, -torch.from_numpy(found.shift_yx_px[mine]))
+    images = shift_images(images, -torch.from_numpy(found.shift_yx_px[mine]))
     reference = torch.from_numpy(found.averages[0])
     mask = soft_disc(stack.box_px, stack.diameter_px / 2, torch.device("cpu"))
     started = time.process_time()

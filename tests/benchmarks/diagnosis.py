@@ -32,7 +32,7 @@ from livepick_trainer.pipeline.auto_remedy import train_with_remedies
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.run_context import Run
-from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.pipeline.template_picking import TemplateRules
 from livepick_trainer.seeds.labels import Seeds
 
 CONSOLE = Console(width=160)
@@ -232,7 +232,7 @@ def _train(case: Case, seed: int, keep: Path | None) -> History:
             torch.device("cpu"),
             case.rules,
             SortRules(),
-            ReseedRules(),
+            TemplateRules(),
         )
         train_with_remedies(run, folder, learned, held_out)
         if keep is not None:

@@ -22,7 +22,7 @@ from livepick.core.contracts.run import DISK_FULL_STATUS
 from livepick.errors import LivepickError
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.run_context import lock
-from livepick_trainer.resource_errors import is_full_disk, shortage
+from livepick_trainer.resource_errors import is_full_disk, resource_error
 from livepick_trainer.stages import run_stages
 
 __all__ = ["main"]
@@ -44,14 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         with lock(run_folder):  # before anything is written: another trainer may own the progress
             return _train(run_folder, Reporter(run_folder))
     except LivepickError as error:
-        return _give_up(error)
+        return _print_error(error)
 
 
 def _train(run_folder: Path, reporter: Reporter) -> int:
     try:
         run_stages(run_folder, reporter)
     except Exception as error:  # noqa: BLE001 - nothing above can handle it
-        fault = shortage(error)
+        fault = resource_error(error)
         if fault is None and isinstance(error, LivepickError):
             fault = error
         if fault is None:
@@ -60,16 +60,16 @@ def _train(run_folder: Path, reporter: Reporter) -> int:
                 f"{type(error).__name__}: {error}", "See the traceback in trainer.log."
             )
         if is_full_disk(error):
-            return _give_up(fault, DISK_FULL_STATUS)
+            return _print_error(fault, DISK_FULL_STATUS)
         try:
             reporter.report("failed", str(fault))
         except OSError as full:
-            return _give_up(fault, DISK_FULL_STATUS if is_full_disk(full) else 1)
-        return _give_up(fault)
+            return _print_error(fault, DISK_FULL_STATUS if is_full_disk(full) else 1)
+        return _print_error(fault)
     return 0
 
 
-def _give_up(error: LivepickError, status: int = 1) -> int:
+def _print_error(error: LivepickError, status: int = 1) -> int:
     with contextlib.suppress(OSError):  # standard error may be a file on the full disk
         sys.stderr.write(f"livepick_trainer: {error.what}\n  {error.remedy}\n")
     return status

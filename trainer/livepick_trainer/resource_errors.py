@@ -10,7 +10,7 @@ import torch
 
 from livepick.errors import LivepickError, TrainerError
 
-__all__ = ["is_full_disk", "shortage"]
+__all__ = ["is_full_disk", "resource_error"]
 
 _AGAIN = "then raise training.generation to start another run."
 
@@ -27,7 +27,7 @@ def is_full_disk(error: BaseException) -> bool:
     return False
 
 
-def shortage(error: BaseException) -> LivepickError | None:
+def resource_error(error: BaseException) -> LivepickError | None:
     """Return an error that names the exhausted resource; None if it was neither memory nor disk."""
     if is_full_disk(error):
         return TrainerError(

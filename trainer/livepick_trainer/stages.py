@@ -25,8 +25,8 @@ from livepick_trainer.pipeline.candidate_sorting import SortRules, sort_candidat
 from livepick_trainer.pipeline.class_cleaning import select_seeds
 from livepick_trainer.pipeline.held_out_evaluation import evaluate_network
 from livepick_trainer.pipeline.progress import Reporter
-from livepick_trainer.pipeline.reuse_stages import take_over
-from livepick_trainer.pipeline.rounds import end_round, is_weak, read_decoys
+from livepick_trainer.pipeline.reuse_stages import reuse_finished_stages
+from livepick_trainer.pipeline.rounds import is_weak, read_decoys, write_result
 from livepick_trainer.pipeline.run_context import (
     Run,
     candidates,
@@ -36,7 +36,11 @@ from livepick_trainer.pipeline.run_context import (
     split,
 )
 from livepick_trainer.pipeline.self_training import retrain
-from livepick_trainer.pipeline.template_picking import ReseedRules, beside_coordinates, reseed
+from livepick_trainer.pipeline.template_picking import (
+    TemplateRules,
+    add_unpicked_blobs,
+    pick_with_template,
+)
 from livepick_trainer.seeds.preprocess import (
     load_prepared,
     prepare_micrographs,
@@ -59,7 +63,7 @@ def run_stages(
     *,
     patch_rules: PatchRules | None = None,
     sort_rules: SortRules | None = None,
-    reseed_rules: ReseedRules | None = None,
+    template_rules: TemplateRules | None = None,
 ) -> Path:
     """Run all stages that are not done yet, and return the folder of the bundle.
 
@@ -84,9 +88,9 @@ def run_stages(
         device,
         patch_rules or PatchRules(),
         sort_rules or SortRules(),
-        reseed_rules or ReseedRules(),
+        template_rules or TemplateRules(),
     )
-    take_over(spec, run_folder, reporter)
+    reuse_finished_stages(spec, run_folder, reporter)
     stages: tuple[tuple[Stage, Callable[[Run, Path], None]], ...] = (
         ("prepare", _prepare),
         ("reseed", _reseed),
@@ -143,7 +147,7 @@ def _reseed(run: Run, draft: Path) -> None:
         run.reporter.report("reseed", note, done=done, total=total)
 
     if run.spec.seeds_from == "coordinates":
-        beside_coordinates(
+        add_unpicked_blobs(
             load_prepared(run.spec, run.folder / "prepare"),
             draft,
             min_distance_fraction=run.spec.particle.min_distance_fraction,
@@ -152,16 +156,16 @@ def _reseed(run: Run, draft: Path) -> None:
         )
         return
     if run.spec.seeds_from != "blob":
-        end_round(draft, "the first picks are not the blob picker's, and stay", used=False)
+        write_result(draft, "the first picks stay, because a model made them", used=False)
         return
-    reseed(
+    pick_with_template(
         load_prepared(run.spec, run.folder / "prepare"),
         draft,
         threshold=run.spec.seed_threshold,
         min_distance_fraction=run.spec.particle.min_distance_fraction,
         expected_picks=run.spec.training.expected_picks,
         threads=run.spec.training.threads,
-        rules=run.reseed_rules,
+        rules=run.template_rules,
         report=report,
     )
 
@@ -221,13 +225,14 @@ def _train(run: Run, draft: Path) -> None:
     seeds = sum(len(micrograph.seeds.positive_yx_px) for micrograph in learned)
     if not seeds:
         raise TrainerError(
-            "no candidate in the training micrographs is good enough to learn from",
+            "no candidate in the training micrographs is good enough to be a seed",
             "Check particle.diameter_angstrom and particle.contrast, or raise"
             " bootstrap.micrographs.",
         )
     run.reporter.report(
         "train",
-        f"{seeds} seeds in {len(learned)} micrographs, {len(held_out)} held out, on {run.device}",
+        f"{seeds} seeds in {len(learned)} micrographs; {len(held_out)} micrographs held out;"
+        f" device {run.device}",
         total=settings.epochs,
     )
     train_with_remedies(run, draft, learned, [labelled(run, m) for m in held_out])

@@ -34,9 +34,9 @@ from livepick_trainer.pipeline import (
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.report import Report
-from livepick_trainer.pipeline.rounds import why_round
+from livepick_trainer.pipeline.rounds import read_result
 from livepick_trainer.pipeline.run_context import WEIGHTS, lock
-from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.pipeline.template_picking import TemplateRules
 from livepick_trainer.seeds.preprocess import load_prepared, prepare_micrographs
 from livepick_trainer.seeds.seed_warnings import read_warnings
 
@@ -54,7 +54,7 @@ def run(folder: Path, *, second_round: bool = False, **rules: object) -> Path:
 
 ALL_ROUNDS = {
     "sort_rules": SortRules(least_particles=20),
-    "reseed_rules": ReseedRules(weak_purity=1.1, least_candidates=20),
+    "template_rules": TemplateRules(weak_purity=1.1, least_candidates=20),
     "second_round": True,
 }
 """Rules of a run that sorts candidates, replaces the first seeds and learns its own picks."""
@@ -127,7 +127,7 @@ DEATHS: dict[Stage, list[tuple[object, str, int]]] = {
     "reseed": [
         (template_picking, "find_template", 1),
         (template_picking, "write_candidates", 1),
-        (template_picking, "end_round", 1),
+        (template_picking, "write_result", 1),
     ],
     "classify": [(stages, "sort_candidates", 1), (stages, "size_warning", 1)],
     "select": [(stages, "select_seeds", 1), (stages, "write_warnings", 1)],
@@ -146,7 +146,7 @@ DEATHS: dict[Stage, list[tuple[object, str, int]]] = {
         (auto_remedy, "save_weights", 1),
         (self_training, "train_with_remedies", 1),
         (self_training, "_mean_precision", 2),
-        (self_training, "end_round", 1),
+        (self_training, "write_result", 1),
     ],
     "evaluate": [
         (held_out_evaluation, "evaluate", 1),
@@ -201,12 +201,12 @@ def test_a_run_whose_first_seeds_stay_is_killed_and_gives_the_same_graph(make_ru
     folder = make_run("0002", micrographs=3, epochs=2)
 
     deaths = [
-        (template_picking, "end_round", 1),
+        (template_picking, "write_result", 1),
         (stages, "sort_candidates", 1),
         (auto_remedy, "save_checkpoint", 1),
         (self_training, "write_candidates", 1),
         (auto_remedy, "save_weights", 2),
-        (self_training, "end_round", 1),
+        (self_training, "write_result", 1),
         (bundle_publishing, "to_onnx", 1),
     ]
     kill(folder, monkeypatch, deaths, second_round=True)
@@ -230,7 +230,7 @@ def test_a_run_killed_between_its_attempts_gives_the_same_files(make_run, monkey
         (auto_remedy, "save_weights", 1),  # the first attempt's, before its diagnosis
         (Attempt, "write", 1),  # and before the second begins
         (auto_remedy, "save_checkpoint", 1),
-        (auto_remedy, "_figures", 1),  # of the second
+        (auto_remedy, "_held_out_figures", 1),  # of the second
         (Attempt, "write", 1),
         (Attempt, "write", 1),  # of the third, before one is chosen
         (auto_remedy, "save_weights", 1),  # the chosen ones
@@ -299,12 +299,12 @@ def test_a_models_picks_are_not_replaced(make_run, monkeypatch, quick_classes):
     folder = make_run(micrographs=3)
     change(folder, seeds_from="model")
     stop_before_training(monkeypatch)
-    monkeypatch.setattr(stages, "reseed", None)
+    monkeypatch.setattr(stages, "pick_with_template", None)
 
     with pytest.raises(Killed):
         run(folder, **ALL_ROUNDS)
 
-    used, why = why_round(folder / "reseed")
+    used, why = read_result(folder / "reseed")
     assert not used
     assert "stay" in why
 
@@ -426,7 +426,7 @@ def test_too_few_micrographs_end_the_trainer_with_words(make_run, capsys):
     assert main([str(folder)]) == 1
 
     what, remedy = capsys.readouterr().err.splitlines()[-2:]
-    assert what.startswith("livepick_trainer: 2 of the run's 3 micrographs can be read")
+    assert what.startswith("livepick_trainer: only 2 of the run's 3 micrographs can be read")
     assert "trainer.log" in remedy
     last = progress_of(folder)[-1]
     assert (last.stage, "2 of the run's 3" in last.note) == ("failed", True)
@@ -441,9 +441,9 @@ def test_micrographs_that_cannot_be_read_at_all_end_the_trainer_with_words(make_
         else:
             micrograph.path.unlink()
 
-    with pytest.raises(TrainerError, match="0 of the run's 5 micrographs can be read"):
+    with pytest.raises(TrainerError, match="none of the run's 5 micrographs can be read"):
         run(folder)
-    assert sum("left out" in line.note for line in progress_of(folder)) == 5
+    assert sum("skipped" in line.note for line in progress_of(folder)) == 5
 
 
 @pytest.mark.parametrize(
@@ -471,7 +471,7 @@ def test_seeds_below_the_threshold_teach_nothing(make_run):
     spec = RunSpec.read(folder).model_copy(update={"seed_threshold": 0.99})
     spec.write(folder)
 
-    with pytest.raises(TrainerError, match="good enough to learn from"):
+    with pytest.raises(TrainerError, match=r"no candidates in .* have a score of at least 0\.99"):
         run(folder)
 
 
@@ -482,7 +482,7 @@ def test_a_second_trainer_is_refused(make_run, capsys):
     with lock(folder):
         assert main([str(folder)]) == 1
 
-    assert "another trainer is at work" in capsys.readouterr().err
+    assert "another trainer is running" in capsys.readouterr().err
     assert not (folder / PROGRESS).exists()
 
 

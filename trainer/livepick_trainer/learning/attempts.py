@@ -120,5 +120,5 @@ def _read(path: Path, adapter: TypeAdapter[list[_Record]]) -> list[_Record]:
     except (OSError, ValueError) as error:
         raise TrainerError(
             f"{path} cannot be read: {error}",
-            f"Remove the folder {path.parent}; its training then starts anew.",
+            f"Remove the folder {path.parent}; the training then starts again.",
         ) from error

@@ -144,7 +144,7 @@ def train(
         scaler.load_state_dict(state.scaler)
         torch.set_rng_state(state.torch_random_state)
 
-    while _goes_on(state, recipe):
+    while _should_continue(state, recipe):
         epoch = state.epochs_done
         rate = learning_rate(recipe, epoch)
         for group in optimizer.param_groups:
@@ -176,7 +176,7 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
     return float(recipe.initial_learning_rate * ratio**progress)
 
 
-def _goes_on(state: Checkpoint, recipe: Recipe) -> bool:
+def _should_continue(state: Checkpoint, recipe: Recipe) -> bool:
     if state.history and not state.history[-1].is_finite:
         return False
     return state.epochs_done < recipe.epochs and state.stale <= recipe.patience

@@ -45,7 +45,7 @@ from livepick_trainer.pipeline.run_context import (
 from livepick_trainer.seeds.labels import Candidates
 from livepick_trainer.seeds.preprocess import PreparedMicrograph
 
-__all__ = ["MOST_RERUNS", "choose", "next_settings", "train_with_remedies"]
+__all__ = ["MOST_RERUNS", "choose_attempt", "next_settings", "train_with_remedies"]
 
 MOST_RERUNS = 2
 """Most attempts after the first."""
@@ -86,7 +86,7 @@ def train_with_remedies(
     """
     judged = list(held_out_batches(run, held_out))
     attempts: list[Attempt] = []
-    settings = settings or _ordered(run)
+    settings = settings or _configured_settings(run)
     while settings is not None:
         number = len(attempts) + 1
         folder = draft / f"attempt-{number}"
@@ -96,13 +96,13 @@ def train_with_remedies(
             folder.mkdir(exist_ok=True)
             network = _initial_network(run, start)
             task = _Task(run, stage, folder, number, settings)
-            attempt = _make(task, network, learned, held_out, judged)
+            attempt = _train_attempt(task, network, learned, held_out, judged)
         attempts.append(attempt)
         settings = next_settings(attempts) if run.spec.training.auto_remedy else None
         if is_new:  # reported before it is written: a kill in between repeats the report
             _report(run, stage, attempt, reruns=settings is not None)
             attempt.write(folder)
-    history = choose(attempts)
+    history = choose_attempt(attempts)
     network = make_network(run.spec.training.seed)
     load_weights(draft / f"attempt-{history.kept}" / WEIGHTS, network)
     save_weights(draft / WEIGHTS, network)
@@ -120,7 +120,7 @@ def next_settings(attempts: Sequence[Attempt]) -> AttemptSettings | None:
     return None if fault.settings in tried else fault.settings
 
 
-def choose(attempts: Sequence[Attempt]) -> History:
+def choose_attempt(attempts: Sequence[Attempt]) -> History:
     """Return the history of attempts; the one with the highest average precision is kept.
 
     Raises
@@ -150,8 +150,8 @@ def choose(attempts: Sequence[Attempt]) -> History:
     if len(attempts) > 1:
         listed = ", ".join("none" if p is None else f"{p:.3f}" for p in precisions)
         why = (
-            f"attempt {best + 1} of {len(attempts)} is kept: its average precision on the"
-            f" held-out micrographs is the highest ({listed})"
+            f"attempt {best + 1} of {len(attempts)} is kept: it has the highest average precision"
+            f" on the held-out micrographs ({listed})"
         )
     return History(attempts=attempts, kept=best + 1, why=why)
 
@@ -167,7 +167,7 @@ class _Task:
     settings: AttemptSettings
 
 
-def _ordered(run: Run) -> AttemptSettings:
+def _configured_settings(run: Run) -> AttemptSettings:
     training = run.spec.training
     return AttemptSettings(
         epochs=training.epochs,
@@ -184,7 +184,7 @@ def _initial_network(run: Run, start: Path | None) -> PickingNetwork:
     return network.to(run.device)
 
 
-def _make(
+def _train_attempt(
     task: _Task,
     network: PickingNetwork,
     learned: Sequence[LabelledMicrograph],
@@ -218,7 +218,7 @@ def _make(
     figures = None
     if best is not None:
         save_weights(task.folder / WEIGHTS, network)
-        figures = _figures(run, network, held_out)
+        figures = _held_out_figures(run, network, held_out)
     training_scale = loss_scale(training_batches(run, learned, 0), positive_weight=positive_weight)
     held_out_scale = loss_scale(judged, positive_weight=positive_weight)
     return Attempt(
@@ -236,7 +236,9 @@ def _make(
     )
 
 
-def _figures(run: Run, network: PickingNetwork, held_out: Sequence[LabelledMicrograph]) -> Figures:
+def _held_out_figures(
+    run: Run, network: PickingNetwork, held_out: Sequence[LabelledMicrograph]
+) -> Figures:
     """Return figures of the network's picks against the held-out seeds, in prepared pixels."""
     none = Candidates(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
     prepared = [

@@ -17,7 +17,7 @@ from livepick_trainer.learning.evaluate import padded
 from livepick_trainer.learning.export_onnx import Agreement, check_agreement, to_onnx
 from livepick_trainer.pipeline.class_cleaning import CLASSES_JSON, CLASSES_PNG
 from livepick_trainer.pipeline.held_out_evaluation import CURVES, REPORT
-from livepick_trainer.pipeline.rounds import why_round
+from livepick_trainer.pipeline.rounds import read_result
 from livepick_trainer.pipeline.run_context import (
     Run,
     held_out_batches,
@@ -109,7 +109,7 @@ def _whole_report(run: Run) -> dict[str, Any]:
 
 def _seeds(run: Run) -> dict[str, object]:
     """Return the source of the seeds and the steps applied to them."""
-    rounds = {stage: why_round(run.folder / stage) for stage in ("reseed", "retrain")}
+    rounds = {stage: read_result(run.folder / stage) for stage in ("reseed", "retrain")}
     return {
         "from": run.spec.seeds_from,
         "unmatched": run.spec.unmatched,

@@ -145,9 +145,9 @@ def _refuse_unknown_classes(decided: set[int], count: int) -> None:
     unknown = sorted(number for number in decided if not 0 <= number < count)
     if unknown:
         raise TrainerError(
-            f"bootstrap.classes names {', '.join(map(str, unknown))}, and there are the classes"
-            f" 0 to {count - 1}",
-            "Take the numbers from classes.png of the model that these seeds made.",
+            f"bootstrap.classes names {', '.join(map(str, unknown))}, but the classes are"
+            f" numbered 0 to {count - 1}",
+            "Take the numbers from classes.png of the model that was trained on these seeds.",
         )
 
 

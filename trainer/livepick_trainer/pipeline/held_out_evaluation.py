@@ -11,9 +11,9 @@ from livepick_trainer.learning.gate_labels import label_held_out
 from livepick_trainer.pipeline.report import Report, draw_curves
 from livepick_trainer.pipeline.run_context import (
     Run,
+    classified_places,
     count_seeds,
     first_seeded,
-    judged_places,
     labelled,
     split,
     trained_network,
@@ -41,7 +41,7 @@ def evaluate_network(run: Run, draft: Path) -> None:
     training, held_out = split(run)
     network = trained_network(run)
     judged = [(m, labelled(run, m).seeds) for m in held_out]
-    places = judged_places(run)
+    places = classified_places(run)
     run.reporter.report("evaluate", f"picking {len(judged)} held-out micrographs", total=1)
     found = evaluate(
         network,

@@ -33,12 +33,12 @@ from livepick_trainer.learning.export_onnx import network_scores
 from livepick_trainer.pipeline.auto_remedy import train_with_remedies
 from livepick_trainer.pipeline.candidate_sorting import sort_candidates
 from livepick_trainer.pipeline.class_cleaning import select_seeds
-from livepick_trainer.pipeline.rounds import end_round, with_candidates, write_candidates
+from livepick_trainer.pipeline.rounds import with_candidates, write_candidates, write_result
 from livepick_trainer.pipeline.run_context import (
     WEIGHTS,
     Run,
-    beside_first,
     first_seeded,
+    keep_first_places,
     labelled,
     trained_network,
 )
@@ -65,14 +65,16 @@ def retrain(run: Run, draft: Path) -> None:
         A micrograph that could be prepared can no longer be read.
     """
     if run.spec.seeds_from == "coordinates":
-        end_round(draft, "a person's picks are not replaced by the network's", used=False)
+        write_result(
+            draft, "a person picked the seeds; the network's picks do not replace them", used=False
+        )
         return
     first = first_seeded(run)
     network = trained_network(run, run.folder / "train")
     _, judged = split_held_out(first)
     before = _judge(run, network, judged)
     if before is None:
-        end_round(draft, "the first round finds nothing to learn from", used=False)
+        write_result(draft, "the network of the first round finds nothing", used=False)
         return
     found = [_picked(run, network, micrograph) for micrograph in first]
     wanted = run.spec.training.expected_picks
@@ -80,11 +82,11 @@ def retrain(run: Run, draft: Path) -> None:
     write_candidates(draft, found, threshold)
     decoys = [_picked(run, network, replace(m, image=-m.image)).candidates for m in first]
     _sort(run, draft, found, decoys, threshold)
-    second = beside_first(run, with_candidates(draft, first), first)
+    second = keep_first_places(run, with_candidates(draft, first), first)
     training, judged_again = split_held_out(second)
     learned = [labelled(run, micrograph) for micrograph in training]
     if not any(len(micrograph.seeds.positive_yx_px) for micrograph in learned):
-        end_round(draft, "none of the network's picks is in an accepted class", used=False)
+        write_result(draft, "none of the network's picks is in an accepted class", used=False)
         return
     try:
         train_with_remedies(
@@ -97,8 +99,8 @@ def retrain(run: Run, draft: Path) -> None:
             settings=_settings(run),
         )
     except TrainerError as error:  # the first network is good: this round is optional
-        note = f"the second round is given up: {error.what}"
-        end_round(draft, note, used=False)
+        note = f"the second round failed: {error.what}"
+        write_result(draft, note, used=False)
         run.reporter.report("retrain", note, done=1, total=1)
         return
     later = trained_network(run, draft)
@@ -107,10 +109,10 @@ def retrain(run: Run, draft: Path) -> None:
     one, two = (_mean_precision(run, n, (judged, judged_again)) for n in (network, later))
     used = two > one - MOST_LOSS
     note = (
-        f"trained on its own picks, the network {'is' if used else 'is not'} kept: average"
-        f" precision {two:.3f} on the held-out micrographs' seeds, and {one:.3f} before"
+        f"the network trained on its own picks {'is' if used else 'is not'} kept: average precision"
+        f" {two:.3f} against the held-out seeds, {one:.3f} before"
     )
-    end_round(draft, note, used=used)
+    write_result(draft, note, used=used)
     run.reporter.report("retrain", note, done=1, total=1)
 
 

@@ -23,11 +23,11 @@ from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.network import make_network
 from livepick_trainer.learning.train import EpochFigures
 from livepick_trainer.pipeline import auto_remedy
-from livepick_trainer.pipeline.auto_remedy import choose, next_settings, train_with_remedies
+from livepick_trainer.pipeline.auto_remedy import choose_attempt, next_settings, train_with_remedies
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.run_context import WEIGHTS, Run
-from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.pipeline.template_picking import TemplateRules
 from livepick_trainer.seeds.labels import Seeds
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=48, held_out_patches=24)
@@ -77,7 +77,7 @@ def make_trainer(tmp_path):
             torch.device("cpu"),
             QUICK,
             SortRules(),
-            ReseedRules(),
+            TemplateRules(),
         )
 
     return make
@@ -220,10 +220,10 @@ def test_weights_to_start_from_are_used(make_trainer, tmp_path):
 
 def test_the_highest_average_precision_is_kept():
     """If two are equal, the earlier is kept, since a rerun must bring an improvement."""
-    assert choose([attempt(1, 0.5), attempt(2, 0.8)]).kept == 2
-    assert choose([attempt(1, 0.8), attempt(2, 0.5), attempt(3, 0.8)]).kept == 1
-    assert choose([attempt(1, None), attempt(2, 0.0)]).kept == 2
-    assert choose([attempt(1, None), unjudged(2)]).kept == 2
+    assert choose_attempt([attempt(1, 0.5), attempt(2, 0.8)]).kept == 2
+    assert choose_attempt([attempt(1, 0.8), attempt(2, 0.5), attempt(3, 0.8)]).kept == 1
+    assert choose_attempt([attempt(1, None), attempt(2, 0.0)]).kept == 2
+    assert choose_attempt([attempt(1, None), unjudged(2)]).kept == 2
 
 
 def test_reruns_end():

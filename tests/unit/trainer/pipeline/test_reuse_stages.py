@@ -92,7 +92,7 @@ def test_a_run_of_other_seeds_is_not_continued(earlier, make_run, fault, caplog)
     else:
         spec.model_copy(update={"micrographs": spec.micrographs[::-1]}).write(earlier)
 
-    reuse_stages.take_over(RunSpec.read(folder), folder, Reporter(folder))
+    reuse_stages.reuse_finished_stages(RunSpec.read(folder), folder, Reporter(folder))
 
     assert not (folder / "prepare").exists()
     assert "cannot be continued" in caplog.text
@@ -113,10 +113,10 @@ def test_a_trainer_killed_while_it_takes_over_goes_on(earlier, make_run, monkeyp
 
     monkeypatch.setattr(reuse_stages.os, "link", link)
     with pytest.raises(Killed):
-        reuse_stages.take_over(spec, folder, Reporter(folder))
+        reuse_stages.reuse_finished_stages(spec, folder, Reporter(folder))
     assert not (folder / "prepare").exists()
 
-    reuse_stages.take_over(spec, folder, Reporter(folder))
+    reuse_stages.reuse_finished_stages(spec, folder, Reporter(folder))
 
     for stage in ("prepare", "classify"):
         for path in (earlier / stage).iterdir():
