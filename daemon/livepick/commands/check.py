@@ -1,4 +1,4 @@
-"""``livepick check CONFIG``."""
+"""``livepick check``: check a config and the machine before the service is started."""
 
 import dataclasses
 import json

@@ -44,7 +44,7 @@ _NEWEST, _FAILURES = 8, 8
 _COLORS = {"bad": "bold red", "attention": "yellow"}
 
 EVERY = 2.0
-"""Seconds between two updates of ``--watch``."""
+"""Seconds between two updates of ``--watch``, by default."""
 
 
 @dataclass(frozen=True, slots=True)

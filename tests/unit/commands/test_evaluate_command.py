@@ -66,7 +66,7 @@ def test_table_shows_each_micrograph_and_all_together(folders, capsys):
 
     shown = capsys.readouterr().out
     assert "pooled" in shown
-    assert "Not scored, for want of truth: a" in shown
+    assert "Not scored, because there are no true positions: a" in shown
 
 
 @pytest.mark.parametrize(

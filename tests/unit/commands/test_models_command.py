@@ -170,13 +170,13 @@ def test_a_model_is_shown_with_all_that_is_known_of_it(session, capsys):
     assert session.call("show", 4) == 0
 
     said = capsys.readouterr().out
-    assert "Model 4, trained, picks now" in said
+    assert "Model 4, trained, in use" in said
     assert "3 held-out micrographs" in said
     assert "average precision 0.812" in said
     assert "matched count -" in said
     assert "Overfitting: the held-out loss rises" in said
     assert "promoted by operator: the best by eye" in said
-    assert "training.epochs: 10 then, 40 in the config" in said
+    assert "training.epochs: trained with 10, now 40 in the config" in said
     assert "threads" not in said
     assert "gpu_memory_fraction" not in said
 
@@ -190,7 +190,9 @@ def test_a_promotion_says_what_happens(session, capsys):
     """It is decided for the present settings, by an operator, with a note."""
     assert session.call("promote", 3, "--note", "it looks right") == 0
 
-    assert capsys.readouterr().out == "model 3 picks from the next micrograph on; was 2\n"
+    assert (
+        capsys.readouterr().out == "model 3 is used from the next micrograph on; before: model 2\n"
+    )
     promotion = session.models.last_promotion()
     assert (promotion.version, promotion.by, promotion.why) == (3, "operator", "it looks right")
     assert promotion.fingerprint == session.config.training_fingerprint()
@@ -201,8 +203,8 @@ def test_a_promotion_says_what_happens(session, capsys):
 def test_rollbacks_say_what_happens_and_end(session, capsys):
     """Back to the blob picker, and no further."""
     for text in (
-        "model 1 picks from the next micrograph on; was 2",
-        "model 0 picks from the next micrograph on; was 1",
+        "model 1 is used from the next micrograph on; before: model 2",
+        "model 0 is used from the next micrograph on; before: model 1",
     ):
         assert session.call("rollback") == 0
         assert text in capsys.readouterr().out
@@ -210,7 +212,7 @@ def test_rollbacks_say_what_happens_and_end(session, capsys):
     assert session.models.last_promotion().rollback
 
     assert session.call("rollback") == 1
-    assert "no model picked before model 0" in capsys.readouterr().err
+    assert "no model was in use before model 0" in capsys.readouterr().err
     assert session.current == 0
 
 
