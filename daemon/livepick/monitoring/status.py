@@ -28,6 +28,7 @@ from livepick.models.registry import MODELS
 from livepick.monitoring.drift_findings import findings_of
 from livepick.monitoring.drift_monitor import read_drift
 from livepick.monitoring.problem import Problem
+from livepick.monitoring.stage_names import STAGE_NAMES
 from livepick.retraining.eta import RunProgress, forecast
 from livepick.retraining.fingerprints import is_for_settings
 from livepick.retraining.run_store import read_waiting
@@ -258,7 +259,7 @@ def _under_way(config: Config, run: RunRow, name: str) -> TrainingStatus:
         return TrainingStatus("training", sentence, run.version, progress, waits=True)
     if progress is None:
         return TrainingStatus("training", f"{name} is starting.", run.version)
-    parts = [f"{name}: {progress.stage}"]
+    parts = [f"{name}: {STAGE_NAMES[progress.stage]}"]
     if progress.total:
         parts.append(f"{progress.done} of {progress.total}")
     if progress.training_loss is not None:

@@ -21,6 +21,7 @@ from livepick.core.contracts.training_report import (
 from livepick.core.evaluation.model_comparison import Difference
 from livepick.ledger.session_rows import RunRow
 from livepick.models.registry import MODELS
+from livepick.monitoring.stage_names import STAGE_NAMES
 from livepick.monitoring.status import TrainingStatus
 from livepick.web.charts import Curves, curves
 
@@ -37,22 +38,6 @@ __all__ = [
 
 CLASSES = "classes.png"
 """File in a bundle with the 2D classes of its seeds, drawn with their verdicts."""
-
-
-_STAGES: Final[dict[Stage, str]] = {
-    "prepare": "reading the micrographs",
-    "reseed": "picking again with templates",
-    "classify": "2D classification",
-    "select": "selecting the classes",
-    "train": "training",
-    "retrain": "training a second round on its own picks",
-    "evaluate": "evaluating on held-out micrographs",
-    "export": "exporting the model",
-    "publish": "publishing the model",
-    "done": "done",
-    "failed": "failed",
-}
-"""Display text of each training stage."""
 
 _STEPS: Final = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
 
@@ -155,7 +140,7 @@ def run_activity(training: TrainingStatus) -> RunActivity | None:
     counted = {"prepare": "micrograph"}.get(progress.stage, "epoch" if learns else "")
     return RunActivity(
         version=training.version,
-        words=_STAGES[progress.stage],
+        words=STAGE_NAMES[progress.stage],
         step=_STEPS.index(progress.stage) + 1 if progress.stage in _STEPS else 0,
         steps=len(_STEPS),
         unit=counted,

@@ -173,7 +173,7 @@ def test_a_fault_of_the_config_is_said_with_all_the_rest(begun, answer, capsys, 
 
 def test_a_fault_that_the_service_has_said_is_not_said_again(begun, answer, capsys):
     """As the file has it now; the service takes a second to read it."""
-    answer("running", "", config_refused(ConfigError("line 8: it is wrong", "Mend it.")))
+    answer("running", "", config_refused(ConfigError("line 8: it is wrong", "Fix it.")))
     begun.write_text(begun.read_text().replace("150", "large"))
 
     assert cli.main(["status", str(begun), "--json"]) == 78

@@ -45,7 +45,7 @@ def test_stage_losses_and_time_to_go_are_in_one_sentence_and_in_the_json(say):
     status = say(epoch(now - 9, 1), epoch(now - 1, 2))
 
     assert status.training.sentence == (
-        "Run 0001: train, 2 of 30, training loss 0.2500, held-out loss 0.5000, about 6 min left."
+        "Run 0001: training, 2 of 30, training loss 0.2500, held-out loss 0.5000, about 6 min left."
     )
     progress = status.as_json()["training"]["progress"]
     assert progress.pop("ends_at") == pytest.approx(now - 1 + 43 * 8 + 10)
@@ -59,7 +59,7 @@ def test_there_is_no_remaining_time_before_the_first_epoch(say):
     assert say().training.sentence == "Run 0001 is starting."
     status = say({"at": time.time(), "stage": "prepare", "done": 3, "total": 20})
 
-    assert status.training.sentence == "Run 0001: prepare, 3 of 20."
+    assert status.training.sentence == "Run 0001: reading the micrographs, 3 of 20."
     assert status.as_json()["training"]["progress"]["ends_at"] is None
 
 
