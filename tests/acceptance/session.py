@@ -12,6 +12,11 @@ from pathlib import Path
 import yaml
 from disc_micrographs import write_disc_micrograph
 
+from livepick.errors import LedgerError
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.reader import LedgerReader
+from livepick.ledger.rows import Counts
+
 LIVEPICK = Path(sys.executable).with_name("livepick")
 LISTS = {"autopick.star", "micrographs.star", "micrographs.csv"}
 """Files of the whole session in the output folder."""
@@ -51,12 +56,12 @@ class Session:
         """Write the config."""
         self.config.write_text(yaml.safe_dump(self.settings))
 
-    def start(self, *, wait=True, **environment):
+    def start(self, *, wait=True, program=(LIVEPICK,), **environment):
         """Start the service, and wait until it is ready."""
         with self.log.open("ab") as log:
             before = log.tell()
             self.process = subprocess.Popen(
-                [LIVEPICK, "run", self.config], stderr=log, env=os.environ | environment
+                [*program, "run", self.config], stderr=log, env=os.environ | environment
             )
         if wait:
             self.until(lambda: ": ready" in self.log.read_text()[before:], "start")
@@ -83,12 +88,25 @@ class Session:
         return names
 
     def status(self):
-        """Return what ``livepick status --json`` says."""
+        """Return the JSON of ``livepick status``. A test that polls reads the ledger instead."""
         return json.loads(livepick("status", self.config, "--json").stdout)
 
+    def counts(self):
+        """Return the number of micrographs in each state; all 0 without a ledger."""
+        try:
+            database = Database.read_only(self.state / LEDGER)
+        except LedgerError:
+            return Counts()
+        with database:
+            return LedgerReader(database).counts()
+
     def picked(self):
-        """Return how many are picked."""
-        return self.status()["micrographs"]["picked"]
+        """Return the number of picked micrographs."""
+        return self.counts().picked
+
+    def has_trained_model(self):
+        """Return True if a trained model picks, according to ``/metrics``."""
+        return 'livepick_model_info{kind="trained"' in self.get("/metrics")
 
     def get(self, path):
         """Return what the page's port answers."""

@@ -164,7 +164,7 @@ def test_a_file_that_breaks_after_its_picks_loses_them(make_session):
     session.until(lambda: session.picked() == 2, "both picked")
     (session.landing / f"{names[0]}.mrc").write_bytes(b"not a micrograph" * 10_000)
 
-    session.until(lambda: session.status()["micrographs"]["failed"] == 1, "the broken one")
+    session.until(lambda: session.counts().failed == 1, "the broken one")
 
     assert session.stop() == 0
     assert rows(session)[f"{names[0]}.mrc"].reason == "header"

@@ -74,7 +74,10 @@ def test_another_particle_is_picked_for_at_once(make_session):
 
     edit(session, particle={"diameter_angstrom": 140})
     session.process.send_signal(signal.SIGHUP)
-    session.until(lambda: session.status()["model"]["version"] == 1, "another blob picker")
+    session.until(
+        lambda: 'livepick_model_info{kind="blob",version="1"}' in session.get("/metrics"),
+        "another blob picker",
+    )
     session.until(lambda: session.picked() == 2, "both picked again")
     stars = list(session.output.glob("mic_*_autopick.star"))
     session.until(

@@ -24,7 +24,6 @@ from session import LISTS
 from factories import EASY_SESSION, acquire_session
 from livepick.config.yaml_loader import load_config
 from livepick.core.contracts.progress import PROGRESS, ProgressReader, Stage
-from livepick.errors import LedgerError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.models.promotions import PROMOTIONS_FILE
@@ -128,17 +127,12 @@ class Victim:
             time.sleep(0.01)
 
     def counts(self):
-        """Return how many micrographs are in each state; None as long as there is no ledger."""
-        try:
-            database = Database.read_only(self.session.state / LEDGER)
-        except LedgerError:
-            return None
-        with database:
-            return LedgerReader(database).counts()
+        """Return the number of micrographs in each state."""
+        return self.session.counts()
 
     def picked(self, count):
         """Wait for so many picked micrographs, by whatever model."""
-        self.until(lambda: (counts := self.counts()) and counts.picked >= count, "picks")
+        self.until(lambda: self.counts().picked >= count, "picks")
 
     def training(self, stage, done=0):
         """Wait for a stage of the training."""
@@ -285,7 +279,7 @@ def test_kills_of_the_service_lose_nothing(victim, acquired):
         time.sleep(rng.uniform(0, spread_seconds))
         victim.session.process.kill()
         victim.session.process.wait()
-        if victim.counts() is not None and victim.counts().picked:
+        if victim.counts().picked:
             victim.check_current_model()
     victim.start()
 

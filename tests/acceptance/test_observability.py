@@ -13,6 +13,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -429,9 +430,23 @@ def test_a_file_system_that_hangs_is_told(make_session, watch, tmp_path):
         prometheus.until(silent=["LivepickScanOverdue"])
 
 
+IMPATIENT = (
+    sys.executable,
+    "-c",
+    """\
+import sys
+from livepick.cli import main
+from livepick.monitoring import health
+health.DISPATCH_SECONDS = health.BEAT_SECONDS = 15
+sys.exit(main())
+""",
+)
+"""``livepick`` for which a part hangs after 15 s instead of 90."""
+
+
 @needs_a_server
 def test_a_part_that_hangs_is_told(make_session, watch, tmp_path):
-    """The output folder's server hangs in the middle of a write; 90 s of that are a fault.
+    """The output folder's server hangs in the middle of a write; here 15 s of that are a fault.
 
     Nothing else moves then: the picks cannot be written, and the main thread waits for the size of
     that disk. ``/metrics`` answers all the same. When the server is back all goes on.
@@ -440,7 +455,7 @@ def test_a_part_that_hangs_is_told(make_session, watch, tmp_path):
     mount = tmp_path / "mount"
     with mounted(mount) as server:
         session = make_session(web={"listen": address}, output={"directory": str(mount)})
-        session.start()
+        session.start(program=IMPATIENT)
         prometheus = watch(address)
         session.drop(1)
         session.until(lambda: session.picked() == 1, "picks on the mounted folder")

@@ -95,7 +95,7 @@ def test_a_model_of_an_earlier_session_starts_the_next_at_another_pixel_size(mak
     micrographs, _ = acquire_session(earlier.folder / "acquired", settings, MICROGRAPHS)
     earlier.start()
     land(earlier, micrographs)
-    earlier.until(lambda: earlier.status()["model"]["kind"] == "trained", "a model", seconds=600)
+    earlier.until(earlier.has_trained_model, "a model", seconds=600)
     assert earlier.stop() == 0
     bundle = earlier.state / "models" / "0001"
 
