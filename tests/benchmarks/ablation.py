@@ -55,11 +55,11 @@ from livepick_trainer.pipeline import candidate_sorting, class_cleaning, run_con
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.class_cleaning import read_verdicts
 from livepick_trainer.pipeline.progress import Reporter
-from livepick_trainer.pipeline.rounds import read_round, write_result
-from livepick_trainer.pipeline.run_context import Run
+from livepick_trainer.pipeline.rounds import read_round
 from livepick_trainer.pipeline.template_picking import TemplateRules
 from livepick_trainer.seeds.labels import REJECTED, Candidates, Seeds, choose_seeds
 from livepick_trainer.seeds.preprocess import load_prepared
+from one_round import one_round
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -143,15 +143,6 @@ class Step:
     template_rules: TemplateRules | None = None
     patches: Sequence[Callable[[], AbstractContextManager[object]]] = ()
     """Changes of the trainer's modules while it runs."""
-
-
-def one_round() -> AbstractContextManager[object]:
-    """Skip the second round."""
-
-    def keep(_run: Run, draft: Path) -> None:
-        write_result(draft, "this measurement has no second round", used=False)
-
-    return mock.patch.object(stages, "retrain", keep)
 
 
 def no_zones() -> AbstractContextManager[object]:

@@ -27,7 +27,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import mrcfile
 import numpy as np
-from ablation import one_round
 from rich.console import Console
 
 from livepick.config.schema import Config
@@ -49,6 +48,7 @@ from livepick_trainer.learning.dataset import LabelledMicrograph
 from livepick_trainer.pipeline.auto_remedy import train_with_remedies
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.run_context import Run
+from one_round import one_round
 
 Labelled = Sequence[LabelledMicrograph]
 CONSOLE = Console(width=160, highlight=False)

@@ -37,10 +37,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
+from factories import publish_blob
 from livepick.core.contracts.job import Job
-from livepick.core.imaging.blob_detector import blob_graph
-from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.core.imaging.quality import Quality
 from livepick.core.imaging.quality_limits import LIMITS, Limit, judge
 from livepick.picking.worker import pick
@@ -116,7 +114,7 @@ def main() -> int:
         table.add_column(column, justify="left", no_wrap=column != "reason")
     right: dict[bool, list[bool]] = {True: [], False: []}
     with tempfile.TemporaryDirectory(prefix="livepick-quality-") as name:
-        bundle = blob_bundle(Path(name) / "models")
+        bundle = publish_blob(Path(name) / "models", diameter_angstrom=100.0)
         for case in cases(given.data, Path(name), given.each, given.diameter):
             quality, picks = measured(case, bundle)
             verdict, reason = judge(quality)
@@ -246,28 +244,6 @@ def case(
     tail = group.endswith(("10017", "10146"))  # their names begin with the same characters
     name = path.stem[-22:] if tail else path.stem[:22]
     return Case(group, name, place, diameter_angstrom, pixel_size_angstrom, index % 2 == 0)
-
-
-def blob_bundle(folder: Path) -> Path:
-    """Publish a blob picker."""
-    graph = blob_graph(DIAMETER_PX)
-    card = ModelCard(
-        version=0,
-        kind="blob",
-        fingerprint="benchmark",
-        particle_fingerprint="benchmark",
-        diameter_angstrom=100.0,
-        min_distance_angstrom=60.0,
-        contrast="dark",
-        pixel_size_angstrom=100.0 / DIAMETER_PX,
-        normalization=NORMALIZATION,
-        threshold=0.5,
-        threshold_source="benchmark",
-        graph_sha256=sha256(graph),
-        created_at=0.0,
-        livepick_version="benchmark",
-    )
-    return publish(folder, card, {GRAPH: graph})
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def one_round() -> Iterator[None]:
     """Replace the stage ``retrain`` by one that keeps the network and the seeds."""
 
     def keep(_run: Run, draft: Path) -> None:
-        write_result(draft, "this test has no second round", used=False)
+        write_result(draft, "there is no second round here", used=False)
 
     with mock.patch.object(stages, "retrain", keep):
         yield
