@@ -1,4 +1,4 @@
-"""What the demo waits for, and when it gives up: if nothing moves, not after a fixed time.
+"""Waits of the demo: each gives up when nothing moves, not after a fixed time.
 
 A status is the output of ``livepick status --json``.
 """

@@ -6,9 +6,9 @@ from session import Session
 
 @pytest.fixture
 def make_session(tmp_path):
-    """Return a function that makes a session; its service is ended with the test.
+    """Return a function that makes a session; its service ends with the test.
 
-    Where there are several, each has a ``place`` of its own.
+    If a test needs several, each has its own ``place``.
     """
     made = []
 

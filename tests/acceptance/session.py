@@ -1,4 +1,4 @@
-"""A session that acceptance tests run: a folder with a config, and the installed command on it."""
+"""A session for acceptance tests: a folder with a config, and the service on it."""
 
 import json
 import os
@@ -67,12 +67,12 @@ class Session:
             self.until(lambda: ": ready" in self.log.read_text()[before:], "start")
 
     def stop(self):
-        """End the service as systemd does, and return its exit status."""
+        """Stop the service as systemd does, and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=10)
 
     def until(self, condition, what, *, seconds=60):
-        """Wait for something, as long as the service lives."""
+        """Wait for a condition while the service runs."""
         give_up = time.monotonic() + seconds
         while not condition():
             log = self.log.read_text()
@@ -109,13 +109,13 @@ class Session:
         return 'livepick_model_info{kind="trained"' in self.get("/metrics")
 
     def get(self, path):
-        """Return what the page's port answers."""
+        """Return the answer of the service to an HTTP request."""
         address = (self.state / "web.address").read_text().strip()
         with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
             return answer.read().decode()
 
     def figure(self, series):
-        """Return what a series of livepick stands at, as ``queue_depth{stage="queued"}``."""
+        """Return the value of a series of ``/metrics``, as ``queue_depth{stage="queued"}``."""
         start = f"livepick_{series} "
         (line,) = [x for x in self.get("/metrics").splitlines() if x.startswith(start)]
         return float(line.removeprefix(start))

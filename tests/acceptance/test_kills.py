@@ -74,7 +74,7 @@ class Microscope(threading.Thread):
 
 
 def halted(process):
-    """Stop a process, and return it once it stands still."""
+    """Suspend a process, and return it once it has stopped."""
     process.suspend()
     while process.status() != psutil.STATUS_STOPPED:
         time.sleep(LOOK_SECONDS)
@@ -118,7 +118,7 @@ class Victim:
         return found[0]
 
     def until(self, condition, what):
-        """Wait for something, closely."""
+        """Wait for a condition that may be true only briefly."""
         give_up = time.monotonic() + LIMIT_SECONDS
         while not condition():
             alive = self.session.process.poll() is None

@@ -58,13 +58,13 @@ SCALE = 100
 EMPTY = {
     "livepick_training_ended_timestamp_seconds": "no training has ended",
 }
-"""Metrics whose curves are rightly empty in a session without a training, and why."""
+"""Metrics that have no curve in a session without a training, and why."""
 
 OF_GPUS = {family.name for family in exposed() if family.name.startswith("livepick_gpu_")}
 """Metrics that have no series without an NVIDIA driver and the library that asks it."""
 
 ABSENT = set() if HAS_GPU and nvml() is not None else OF_GPUS
-"""Those of them that have none here."""
+"""Metrics of GPUs that have no series on this machine."""
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def watch(tmp_path):
 
 
 class Microscope:
-    """Delivers micrographs until it is told to pause; good ones, or such as are judged bad."""
+    """Delivers micrographs, good or bad ones, until it is paused."""
 
     bad = False
 
@@ -94,7 +94,7 @@ class Microscope:
         self.thread = threading.Thread(target=self._run)
 
     def deliver(self, count):
-        """Deliver some at once."""
+        """Deliver this many at once."""
         self.session.drop(count, first=self.number + 1, bad=self.bad)
         self.number += count
 
@@ -120,7 +120,7 @@ class BadFiles(Microscope):
         super().__init__(session, every_seconds=0.4)
 
     def deliver(self, count):
-        """Write something that is no micrograph."""
+        """Write files that are not micrographs."""
         for _ in range(count):
             self.number += 1
             path = self.session.landing / f"bad_{self.number}.mrc"
@@ -133,7 +133,7 @@ def workers(session):
 
 
 def is_worker(process):
-    """Return whether it lives and is one of those that the service has spawned."""
+    """Return True if it is alive and is a worker process of the service."""
     try:
         return "spawn_main" in " ".join(process.cmdline())
     except psutil.Error:
@@ -141,7 +141,7 @@ def is_worker(process):
 
 
 def kill_workers(session, count):
-    """Kill so many, each as soon as it is there; more than two are more than the service takes."""
+    """Kill this many workers, each as soon as it is there; after more than two the service ends."""
     for _ in range(count):
         session.until(lambda: workers(session), "a worker")
         (victim, *_) = workers(session)
@@ -172,7 +172,7 @@ def locked(state):
 
 @contextlib.contextmanager
 def taken_away(folder):
-    """Let a folder vanish, as a share that is not mounted any more."""
+    """Remove a folder for a while, like a share that is no longer mounted."""
     away = folder.with_name("away")
     folder.rename(away)
     yield
@@ -189,7 +189,7 @@ def flood(folder):
 
 
 def test_every_query_is_answered(make_session, watch):
-    """Of panels, variables, annotations and rules; and every metric is used or documented."""
+    """Panels, variables, annotations and rules have data, and every metric is documented."""
     address = f"127.0.0.1:{free_port()}"
     session = make_session(web={"listen": address}, picking={"device": "prefer-gpu", "workers": 1})
     session.start()
@@ -281,7 +281,7 @@ def small_disk(tmp_path):
 def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
     make_session, watch, small_disk
 ):
-    """One after the other, and some at once, in one session that goes on all the while."""
+    """They fire one after the other, and some at once, in one session that continues."""
     address = f"127.0.0.1:{free_port()}"
     session = make_session(
         web={"listen": address},
@@ -355,7 +355,7 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
 
 
 def test_old_data_are_picked_and_are_no_session_that_may_stall(make_session):
-    """Until one more lands; and a restart knows of it."""
+    """The session begins when one more lands, and continues after a restart."""
     session = make_session()
     session.drop(3)
     session.start()
@@ -375,7 +375,7 @@ def test_old_data_are_picked_and_are_no_session_that_may_stall(make_session):
 
 
 def test_a_ledger_that_takes_no_writes_is_told(make_session, watch):
-    """Else all stands still, and the microscope is blamed for it."""
+    """Without this alert only the stalled acquisition would be reported."""
     address = f"127.0.0.1:{free_port()}"
     session = make_session(web={"listen": address})
     session.start()
@@ -390,7 +390,7 @@ def test_a_ledger_that_takes_no_writes_is_told(make_session, watch):
 
 @contextlib.contextmanager
 def mounted(place):
-    """Mount a folder of a server, and give the server: while it is stopped the folder hangs."""
+    """Mount a folder of a server, and yield the server; while it is stopped the folder hangs."""
     behind, mount = place.with_name(f"{place.name}-behind"), place
     behind.mkdir()
     mount.mkdir()
@@ -413,7 +413,7 @@ needs_a_server = pytest.mark.skipif(
 
 @needs_a_server
 def test_a_file_system_that_hangs_is_told(make_session, watch, tmp_path):
-    """The listing does not come back; it does when the server does."""
+    """The listing hangs, and continues when the server does."""
     address = f"127.0.0.1:{free_port()}"
     mount = tmp_path / "mount"
     with mounted(mount) as server:
@@ -534,7 +534,7 @@ def test_other_micrographs_and_a_worse_model_are_told(make_session, watch):
 
 
 def test_a_training_that_fails_is_told_until_another_is_under_way(make_session, watch):
-    """Its torch was broken; it is mended, and a training ordered."""
+    """Its torch is broken; then torch is fixed, and a training requested."""
     address = f"127.0.0.1:{free_port()}"
     session = make_session(
         web={"listen": address}, bootstrap={"micrographs": 6, "minimum_picks": 50}
@@ -559,7 +559,7 @@ def test_a_training_that_fails_is_told_until_another_is_under_way(make_session, 
 
 
 def test_every_alert_is_fired_for_real():
-    """A new alert needs its cause here."""
+    """A new alert needs a test in this file that causes it."""
     fired = re.findall(r'"(Livepick\w+)"', Path(__file__).read_text())
 
     assert set(fired) == {alert.name for alert in ALERTS}

@@ -39,7 +39,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    """Return a session with four picked micrographs, one of them bad, and a file that is none."""
+    """Return a session with four picked micrographs, one of them bad, and a broken file."""
     made = Session(tmp_path_factory.mktemp("page"))
     made.start()
     made.drop(3)
@@ -122,7 +122,7 @@ def test_it_says_first_how_the_session_goes(look):
 
 
 def test_a_micrograph_that_lands_appears_by_itself(look, session):
-    """Without a reload, and the open page keeps its place."""
+    """The open page shows it without a reload, and keeps its place."""
     page = look()
     until(page, "document.querySelector('#connection').className === 'live'")
     page.evaluate("window.same = true; document.querySelector('.strip a').focus()")
@@ -190,7 +190,7 @@ def test_the_slider_shows_what_a_threshold_would_do(look):
 
 
 def test_the_mask_is_drawn_over_the_picture(look):
-    """It comes when it is there, and can be taken away."""
+    """It appears once it is loaded, and can be hidden."""
     page = look()
     page.locator("[data-full] .name", has_text="mic_0004.mrc").click()
     page.locator("#threshold").wait_for()
@@ -205,7 +205,7 @@ def test_the_mask_is_drawn_over_the_picture(look):
 
 
 def test_a_picture_whose_file_is_gone_says_so_and_is_asked_for_once(look, session):
-    """In its place, in words; the browser notes the one picture that did not come."""
+    """A sentence takes its place; the browser logs the one picture that did not load."""
     before = session.picked()
     (name,) = session.drop(1, first=30)
     session.until(lambda: session.picked() == before + 1, "picked")
@@ -225,7 +225,7 @@ def test_a_picture_whose_file_is_gone_says_so_and_is_asked_for_once(look, sessio
 
 
 def test_quality_and_room_are_at_the_glance(look):
-    """Counts of verdicts, and how much of which disk is free; the folders share one here."""
+    """The page counts verdicts, and has the free space of the disk that the folders share."""
     page = look()
     facts = page.locator(".facts").inner_text()
 
@@ -236,7 +236,7 @@ def test_quality_and_room_are_at_the_glance(look):
 
 
 def test_a_micrograph_that_is_not_good_says_why(look):
-    """On its tile in a word and a reason, in the full view with all figures."""
+    """Its tile has a word and a reason, its full view all figures."""
     page = look()
     tile = page.locator(".strip li", has_text="mic_0004.mrc")
     assert tile.locator(".badge").inner_text() == "bad"
@@ -322,7 +322,7 @@ CONTRAST = """(selector) => {
 
 
 def test_without_a_script_it_can_be_read_all_the_same(look):
-    """Links lead to the full view, with its picks, and back."""
+    """Links lead to the full view, which has the picks, and back."""
     page = look(java_script_enabled=False)
     page.locator(".strip a").first.click()
 

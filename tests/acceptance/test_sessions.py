@@ -51,7 +51,7 @@ def test_two_services_do_not_touch_one_another(make_session):
 
 
 def test_a_session_on_the_state_folder_of_another_is_refused(make_session):
-    """Though all else is its own; the words name the folder and the setting."""
+    """The error names the folder and the setting; all other folders are its own."""
     one = make_session("one")
     one.start()
     two = make_session("two", state={"directory": str(one.state)})

@@ -116,7 +116,7 @@ FILE_NAME = re.compile(
 
 
 def test_files_have_their_names():
-    """Those in the output folder and in the state folder, as the code spells them."""
+    """Files in the output folder and in the state folder have the names in the code."""
     today = set()
     for package in (livepick, livepick_trainer):
         for path in Path(package.__file__).parent.rglob("*.py"):

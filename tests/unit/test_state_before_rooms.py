@@ -129,7 +129,7 @@ def test_the_promoted_model_picks_and_can_be_rolled_back(state, config, caplog):
 
 
 def test_runs_and_their_progress_can_be_read(state, config, tmp_path):
-    """What one of them held out is never trained on."""
+    """Held-out micrographs of a run are never used for training."""
     runs = Runs(state / RUNS)
     lines = ProgressReader(state / RUNS / "0001").new()
 

@@ -61,7 +61,7 @@ def test_json_holds_angstrom_and_null_for_what_is_undefined(folders, capsys):
 
 
 def test_table_shows_each_micrograph_and_all_together(folders, capsys):
-    """Without --json there is a table for people."""
+    """Without ``--json`` the command prints a table."""
     assert main(["evaluate", *[str(folder) for folder in folders], "--radius-px", "6"]) == 0
 
     shown = capsys.readouterr().out

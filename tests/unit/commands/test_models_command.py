@@ -133,7 +133,7 @@ def test_the_list_is_there_for_scripts(session, capsys):
 
 
 def test_before_the_first_start_there_are_no_models(tmp_path, capsys):
-    """And nothing can be promoted, rolled back or removed: it says what to do."""
+    """Nothing can be promoted, rolled back or removed, and the commands say what to do."""
     path = write_config(tmp_path)
 
     assert main(["models", "list", str(path)]) == 0
@@ -227,7 +227,7 @@ SPOILED = {
 
 @pytest.mark.parametrize(("says", "spoil"), SPOILED.items())
 def test_a_graph_that_gives_no_scores_is_refused(session, capsys, says, spoil):
-    """By promotion and by rollback; the old one stays."""
+    """Promotion and rollback refuse it, and the old one stays."""
     made_of = b"no graph" if spoil is None else graph(**spoil)
     session.put(4, made_of=made_of)
     with pytest.raises(ModelError, match=says):

@@ -86,7 +86,7 @@ def test_the_files_owner_and_group_stay(path):
 
 
 def test_a_read_only_file_is_not_replaced(path, capsys, monkeypatch):
-    """Who took its write permission away meant it, though its folder would allow a rename."""
+    """The folder would allow a rename, but somebody removed the write permission on purpose."""
     monkeypatch.setattr(os, "access", lambda place, mode: mode != os.W_OK)
     assert cli.main(["retrain", str(path)]) == 78
     assert path.read_text() == BASE

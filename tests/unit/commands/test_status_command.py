@@ -159,7 +159,7 @@ def test_a_session_that_was_stopped_is_said_calmly(begun, capsys):
     ],
 )
 def test_a_fault_of_the_config_is_said_with_all_the_rest(begun, answer, capsys, state, words):
-    """And with the exit status that it has everywhere."""
+    """The exit status is the same for every command."""
     answer(state, "All that goes on.")
     begun.write_text(begun.read_text().replace("150", "large"))
 
@@ -203,7 +203,7 @@ def test_a_fault_past_which_nothing_is_known_says_that_a_service_goes_on(config_
 
 
 def test_a_report_is_written_past_a_fault(begun, tmp_path, capsys):
-    """Of the settings that were last in force, and the fault is said."""
+    """It has the settings that were last in force, and names the fault."""
     begun.write_text(begun.read_text().replace("150", "large"))
 
     assert cli.main(["report", str(begun), "--output", str(tmp_path / "r.html")]) == 78

@@ -127,7 +127,7 @@ def test_a_query_is_of_what_is_selected(expr):
 
 
 def test_a_metric_in_a_dashboard_exists():
-    """And its labels too, where it is asked for some."""
+    """So do the labels that a query uses."""
     labels = {}
     for family in exposed():
         for sample in family.samples:
@@ -140,7 +140,7 @@ def test_a_metric_in_a_dashboard_exists():
 
 
 def test_every_figure_of_quality_is_seen_in_the_session_dashboard():
-    """And the verdict, whose limits are told beside the figures that have some."""
+    """The verdict is there too, and limits beside the figures that have some."""
     shown = {
         name: panel["description"]
         for panel in panels(BOARDS["session"])
@@ -177,7 +177,7 @@ def test_every_query_is_promql(tmp_path):
 
 
 def test_the_stack_names_files_that_are_there():
-    """What compose mounts exists, every image is pinned, and provisioning looks where it is."""
+    """Mounted files exist, every image is pinned, and provisioning has the right folders."""
     stack = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     provider = yaml.safe_load((GRAFANA / "provisioning/dashboards/livepick.yml").read_text())
     sources = yaml.safe_load((GRAFANA / "provisioning/datasources/livepick.yml").read_text())

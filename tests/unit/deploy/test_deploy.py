@@ -64,7 +64,7 @@ def test_every_metric_is_in_the_documentation():
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
 def test_an_alert_says_what_to_do(alert):
-    """What happened and a remedy, a section of its own, and where to look."""
+    """It says what happened and where to look, and has a remedy and its own section."""
     (group,) = yaml.safe_load((DEPLOY / "alerts" / "livepick.yml").read_text())["groups"]
     (rule,) = [rule for rule in group["rules"] if rule["alert"] == alert.name]
     notes = rule["annotations"]
@@ -85,7 +85,7 @@ def test_every_alert_has_a_test_of_its_own():
 
 
 def test_a_metric_in_an_alert_exists():
-    """Else it would be silent for ever."""
+    """An alert on an unknown metric would never fire."""
     samples = {sample.name for family in exposed() for sample in family.samples}
     used = {name for alert in ALERTS for name in re.findall(r"livepick_\w+", alert.expr)}
 
@@ -93,7 +93,7 @@ def test_a_metric_in_an_alert_exists():
 
 
 def test_a_reason_in_a_runbook_exists():
-    """Of those that a micrograph may fail for."""
+    """It is one of the reasons that a micrograph can fail for."""
     (alert,) = (alert for alert in ALERTS if alert.name == "LivepickMicrographsFail")
     named = set(re.findall(r"`(\w+)`[:,]", alert.runbook))
 
@@ -127,7 +127,7 @@ def test_promtool_takes_rules_and_config(tmp_path):
 
 @needs("promtool", "prometheus")
 def test_alerts_fire_on_their_cause_and_fall_silent():
-    """What they say in their tests, minute by minute."""
+    """Promtool runs the tests of the rules, minute by minute."""
     status, said = run("promtool", "test", "rules", TESTS)
 
     assert status == 0, said

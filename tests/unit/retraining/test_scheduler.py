@@ -1,4 +1,4 @@
-"""When a training run is due, and how it ends."""
+"""Start and end of training runs."""
 
 import signal
 
