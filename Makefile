@@ -3,6 +3,7 @@
 #   make test    lint, then every test with coverage
 #   make lint    ruff, mypy, import-linter
 #   make demo    a simulated session from the first micrograph to a trained picker
+#   make pictures  the README's pictures, of the session of make demo
 #   make bench   time and memory of a worker and of the service
 #   make ablation  what each step of the bootstrap is worth, on real and simulated micrographs
 #   make clean   remove what these leave behind, but for .venv
@@ -11,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint bench ablation clean
+.PHONY: demo pictures test lint bench ablation clean
 .DELETE_ON_ERROR:
 
 test: lint
@@ -21,11 +22,15 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests/demo.py tests/benchmarks
+	$(BIN)/mypy tests/demo.py tests/make_pictures.py tests/benchmarks
 	$(BIN)/lint-imports --no-logo
 
 demo: $(INSTALLED)
 	$(BIN)/python tests/demo.py
+
+pictures: $(INSTALLED)
+	test -f demo-output/session.yaml || $(BIN)/python tests/demo.py
+	$(BIN)/python tests/make_pictures.py
 
 bench: $(INSTALLED)
 	@set -e; for script in $(filter-out %/ablation.py,$(wildcard tests/benchmarks/*.py)); do \

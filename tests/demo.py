@@ -58,24 +58,17 @@ def main() -> int:
 
 
 def _arguments() -> Demo:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, argument_default=argparse.SUPPRESS)
     parser.add_argument("--place", type=Path, default=Path("demo-output"), help="emptied first")
-    parser.add_argument("--micrographs", type=int, default=24)
-    parser.add_argument("--bootstrap", type=int, default=10)
-    parser.add_argument("--species", choices=SPECIES, default="apoferritin")
-    parser.add_argument("--snr", type=float, default=0.05)
+    parser.add_argument("--micrographs", type=int)
+    parser.add_argument("--bootstrap", type=int)
+    parser.add_argument("--species", choices=SPECIES)
+    parser.add_argument("--snr", type=float, dest="signal_to_noise")
     parser.add_argument(
-        "--patience-seconds", type=float, default=300, help="fail if nothing moves for this long"
+        "--patience-seconds", type=float, help="fail if nothing moves for this long"
     )
-    given = parser.parse_args()
-    return Demo(
-        given.place.resolve(),
-        given.micrographs,
-        given.bootstrap,
-        given.species,
-        given.snr,
-        given.patience_seconds,
-    )
+    given = vars(parser.parse_args())
+    return Demo(**given | {"place": given["place"].resolve()})
 
 
 def _show_metrics(address: str) -> None:

@@ -53,11 +53,11 @@ class Demo:
     """Folder and size of the session."""
 
     place: Path
-    micrographs: int
-    bootstrap: int
-    species: str
-    signal_to_noise: float
-    patience_seconds: float
+    micrographs: int = 24
+    bootstrap: int = 10
+    species: str = "apoferritin"
+    signal_to_noise: float = 0.05
+    patience_seconds: float = 300
     """The demo fails if nothing moves for this long."""
 
     @property
