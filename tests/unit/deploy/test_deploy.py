@@ -158,3 +158,14 @@ def test_alertmanager_sends_an_alert_to_whom_it_concerns(severity, receiver):
 
     assert checked == 0, said
     assert (status, routed.splitlines()[0]) == (0, receiver)
+
+
+def test_the_pictures_of_the_readme_exist_and_are_small():
+    """Everybody who clones the repository gets them."""
+    named = re.findall(
+        r"\]\((deploy/pictures/\w+\.png)\)", (DEPLOY.parent / "README.md").read_text()
+    )
+    pictures = [DEPLOY.parent / name for name in named]
+
+    assert sorted(pictures) == sorted((DEPLOY / "pictures").iterdir())
+    assert sum(path.stat().st_size for path in pictures) < 300_000
