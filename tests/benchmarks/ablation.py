@@ -134,7 +134,7 @@ clumps."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """What one row of the table changes in the trainer; the default is the trainer as shipped."""
+    """Changes of the trainer for one row of the table; the default is the trainer as shipped."""
 
     masks: bool = True
     truth: bool = False

@@ -106,19 +106,24 @@ def run_stages(
         if name == "publish" and not _is_published(run_folder):
             shutil.rmtree(run_folder / name, ignore_errors=True)
         if (run_folder / name).exists():
-            _log.info("%s: done already", name)
+            _log.info("%s: already done", name)
             continue
-        draft = run_folder / f".draft-{name}"
-        draft.mkdir(exist_ok=True)
-        for leftover in draft.rglob(f"{TEMPORARY_PREFIX}*"):
-            leftover.unlink()
-        stage(run, draft)
-        fsync_folder(draft)
-        draft.rename(run_folder / name)
-        fsync_folder(run_folder)
+        _run_stage(run, name, stage)
     bundle = _bundle(run_folder)
     reporter.report("done", f"model {spec.version} is in {bundle}", done=1, total=1)
     return bundle
+
+
+def _run_stage(run: Run, name: Stage, stage: Callable[[Run, Path], None]) -> None:
+    """Run one stage in its draft folder, and rename the folder when the stage is complete."""
+    draft = run.folder / f".draft-{name}"
+    draft.mkdir(exist_ok=True)
+    for leftover in draft.rglob(f"{TEMPORARY_PREFIX}*"):
+        leftover.unlink()
+    stage(run, draft)
+    fsync_folder(draft)
+    draft.rename(run.folder / name)
+    fsync_folder(run.folder)
 
 
 def _bundle(run_folder: Path) -> Path:

@@ -247,24 +247,27 @@ def _marks(
         (_mark(f.particles, rules.particles), f"only {f.particles} particles"),
         (
             _mark(f.certainty, rules.certainty),
-            f"a class by chance: {f.certainty:.1f} times as likely as any other",
+            f"assigned by chance: only {f.certainty:.1f} times as likely as in any other class",
         ),
         (
             _mark(f.resolution_angstrom / diameter_angstrom, rules.resolution_diameters),
-            f"its halves agree only to {f.resolution_angstrom:.0f} Å",
+            f"half averages agree only to {f.resolution_angstrom:.0f} Å",
         ),
         (
             max(
                 _mark(f.core_contrast, rules.core_contrast),
                 _mark(f.wall_contrast, rules.wall_contrast),
             ),
-            f"its core is not bright: contrast {f.core_contrast:.2f}",
+            f"core is not bright: contrast {f.core_contrast:.2f}",
         ),
         (
             _mark(f.off_centre_diameters, rules.centring_diameters),
             f"off centre by {f.off_centre_diameters:.2f} diameters",
         ),
-        (_mark(f.neighbours, rules.neighbours), f"signal around it: {f.neighbours:.2f} of inside"),
+        (
+            _mark(f.neighbours, rules.neighbours),
+            f"signal around the particle: {f.neighbours:.2f} of that inside",
+        ),
     ]
 
 
@@ -280,7 +283,7 @@ def _more_than_noise(
     terms = [
         (
             rules.of_decoys * math.log(float(np.clip(decoys, *rules.decoy_ratios))),
-            f"like noise: {decoys:.1f} decoys for each candidate",
+            f"like noise: {decoys:.1f} decoys per candidate",
         ),
         (
             rules.of_strength * math.log(float(np.clip(stronger, *rules.strengths))),

@@ -199,17 +199,18 @@ def _train_attempt(
         save_checkpoint(task.folder / CHECKPOINT, checkpoint)
         _report_epoch(task, checkpoint.history[-1])
 
+    recipe = Recipe(
+        epochs=settings.epochs,
+        initial_learning_rate=settings.initial_learning_rate,
+        final_learning_rate=settings.final_learning_rate,
+        seed=run.spec.training.seed,
+        positive_weight=positive_weight,
+    )
     epochs = train(
         network,
         lambda epoch: training_batches(run, learned, epoch),
         lambda: judged,
-        Recipe(
-            epochs=settings.epochs,
-            initial_learning_rate=settings.initial_learning_rate,
-            final_learning_rate=settings.final_learning_rate,
-            seed=run.spec.training.seed,
-            positive_weight=positive_weight,
-        ),
+        recipe,
         resume=load_checkpoint(task.folder / CHECKPOINT),
         save=save,
     )

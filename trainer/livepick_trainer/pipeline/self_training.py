@@ -76,13 +76,7 @@ def retrain(run: Run, draft: Path) -> None:
     if before is None:
         write_result(draft, "the network of the first round finds nothing", used=False)
         return
-    found = [_picked(run, network, micrograph) for micrograph in first]
-    wanted = run.spec.training.expected_picks
-    threshold = before.operating_point.threshold if wanted is None else threshold_for(found, wanted)
-    write_candidates(draft, found, threshold)
-    decoys = [_picked(run, network, replace(m, image=-m.image)).candidates for m in first]
-    _sort(run, draft, found, decoys, threshold)
-    second = keep_first_places(run, with_candidates(draft, first), first)
+    second = _own_picks(run, draft, network, first, before.operating_point.threshold)
     training, judged_again = split_held_out(second)
     learned = [labelled(run, micrograph) for micrograph in training]
     if not any(len(micrograph.seeds.positive_yx_px) for micrograph in learned):
@@ -114,6 +108,20 @@ def retrain(run: Run, draft: Path) -> None:
     )
     write_result(draft, note, used=used)
     run.reporter.report("retrain", note, done=1, total=1)
+
+
+def _own_picks(
+    run: Run, draft: Path, network: nn.Module, first: Judged, threshold: float
+) -> list[PreparedMicrograph]:
+    """Return the micrographs with the network's picks, judged by their 2D classes, as seeds."""
+    found = [_picked(run, network, micrograph) for micrograph in first]
+    expected = run.spec.training.expected_picks
+    if expected is not None:
+        threshold = threshold_for(found, expected)
+    write_candidates(draft, found, threshold)
+    decoys = [_picked(run, network, replace(m, image=-m.image)).candidates for m in first]
+    _sort(run, draft, found, decoys, threshold)
+    return keep_first_places(run, with_candidates(draft, first), first)
 
 
 def _average(network: nn.Module, other: nn.Module) -> None:

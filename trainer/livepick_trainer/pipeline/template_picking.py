@@ -107,13 +107,8 @@ def pick_with_template(
         write_result(folder, "too few candidates for a template", used=False)
         return
     min_distance_px = min_distance_fraction * DIAMETER_PX
-    decoys = _blobs(
-        [-m.image for m in micrographs],
-        micrographs,
-        min_distance_px,
-        rules.candidate_score,
-        threads,
-    )
+    negatives = [-m.image for m in micrographs]
+    decoys = _blobs(negatives, micrographs, min_distance_px, rules.candidate_score, threads)
     template = find_template(
         [m.image for m in micrographs],
         [m.mask for m in micrographs],
@@ -142,8 +137,8 @@ def pick_with_template(
         write_result(folder, note, used=False)
     else:
         write_candidates(folder, found, new_threshold)
-        negatives = [Candidates(m.yx_px, match_score(m.sigmas)) for m in template.decoys]
-        write_decoys(folder, micrographs, negatives)
+        own_decoys = [Candidates(m.yx_px, match_score(m.sigmas)) for m in template.decoys]
+        write_decoys(folder, micrographs, own_decoys)
         note = (
             f"{count} seeds match the template (mean of the first picks minus"
             f" {template.share:.0%} of that of their decoys); purity {template.purity:.2f},"

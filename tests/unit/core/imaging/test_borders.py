@@ -8,7 +8,7 @@ from livepick.core.imaging.masks import Borders, Outlier, find_borders, outlier_
 
 @pytest.mark.parametrize("kind", ["streaks", "constant", "streaks after a filter that wraps"])
 def test_borders_without_data_are_found_on_their_side_only(kind, rng):
-    """Width to a few pixels, whether the last line is repeated or the border is empty."""
+    """The width is right to a few pixels, for repeated lines and for empty borders."""
     image = (20 + 4 * rng.standard_normal((600, 800))).astype(np.float32)
     image[:, 750:] = 0 if kind == "constant" else image[:, 749:750]
     image[:30] = image[30:31] if kind != "constant" else 0
@@ -26,7 +26,7 @@ def test_borders_without_data_are_found_on_their_side_only(kind, rng):
 
 
 def test_a_whole_image_has_no_borders(rng):
-    """Noise, also where a quarter is black, is not taken for a border."""
+    """Noise is not taken for a border, not even if a quarter of it is black."""
     image = rng.standard_normal((512, 512)).astype(np.float32)
     image[:256, :256] *= 0.7
 
@@ -34,7 +34,7 @@ def test_a_whole_image_has_no_borders(rng):
 
 
 def test_only_large_dark_areas_are_masked():
-    """Two strong particles that touch are none; a disc of twice their width is."""
+    """Two strong particles that touch are not masked; a disc of twice their width is."""
     y, x = np.indices((300, 300))
     particles = (np.hypot(y - 50, x - 50) < 10) | (np.hypot(y - 50, x - 70) < 10)
     ice = np.hypot(y - 180, x - 180) < 25

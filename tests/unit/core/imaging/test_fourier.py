@@ -57,7 +57,7 @@ def test_the_mean_is_kept_and_a_hot_pixel_does_not_ring(rng):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_one_value_that_is_no_number_is_found_wherever_it_is(value, rng):
-    """NaN is named, not spread over the scores; an infinite pixel is clipped as a hot one."""
+    """NaN raises an error instead of spreading; an infinite pixel is clipped like a hot one."""
     image = rng.standard_normal((300, 300)).astype(np.float32)
     image[173, 211] = value
 
@@ -69,26 +69,26 @@ def test_one_value_that_is_no_number_is_found_wherever_it_is(value, rng):
 
 
 def test_a_constant_image_is_no_picture():
-    """The error says the value."""
+    """The error message contains the value."""
     with pytest.raises(ContentError, match="all pixels are 42"):
         fourier_resample(np.full((128, 128), 42, dtype=np.int16), factor=2)
 
 
 def test_a_far_too_coarse_image_is_refused(rng):
-    """Nothing is invented by enlarging more than twofold."""
+    """Enlarging more than twofold would only interpolate."""
     with pytest.raises(PixelSizeError, match=r"4\.0 times too coarse"):
         fourier_resample(rng.standard_normal((128, 128)), factor=0.25)
 
 
 def wave(shape, cycles_y, cycles_x):
-    """Return a wave that the mirrors at the edges continue: so many half periods along y and x."""
+    """Return a wave with a number of half periods along y and x; mirroring continues it."""
     y, x = ((np.arange(n) + 0.5) / n for n in shape)
     return np.outer(np.cos(np.pi * cycles_y * y), np.cos(np.pi * cycles_x * x)).astype(np.float32)
 
 
 @pytest.mark.parametrize(("cycles_y", "cycles_x"), [(0, 41), (81, 0), (60, 30), (99, 49)])
 def test_a_wave_beyond_the_cutoff_vanishes(cycles_y, cycles_x):
-    """Pixels of 4 x 8 ångström, 100 x 50 of them: 20 ångström are 40 half periods, each way."""
+    """With 100 x 50 pixels of 4 x 8 Å, a wavelength of 20 Å is 40 half periods each way."""
     image = wave((100, 50), cycles_y, cycles_x)
 
     filtered = lowpass(image, cutoff_angstrom=20, pixel_size_angstrom=(4, 8))
@@ -98,7 +98,7 @@ def test_a_wave_beyond_the_cutoff_vanishes(cycles_y, cycles_x):
 
 @pytest.mark.parametrize(("cycles_y", "cycles_x"), [(0, 0), (0, 33), (33, 0), (20, 20)])
 def test_a_wave_below_the_cutoff_stays(cycles_y, cycles_x):
-    """Up to 0.85 of the cutoff frequency it is passed as it is."""
+    """Waves up to 0.85 of the cutoff frequency are not changed."""
     image = wave((100, 50), cycles_y, cycles_x)
 
     filtered = lowpass(image, cutoff_angstrom=20, pixel_size_angstrom=(4, 8))
@@ -107,7 +107,7 @@ def test_a_wave_below_the_cutoff_stays(cycles_y, cycles_x):
 
 
 def test_the_filters_edge_is_soft():
-    """Half-way down the edge, half of a wave is left."""
+    """A wave in the middle of the edge keeps half of its amplitude."""
     image = wave((400, 8), 74, 0)  # (0.85 + 1) / 2 of the cutoff
 
     filtered = lowpass(image, cutoff_angstrom=80, pixel_size_angstrom=(8, 1))

@@ -33,7 +33,7 @@ def rng():
 
 
 def noise(rng, side=SIDE):
-    """Return what an empty field looks like after normalization, with a little colour."""
+    """Return an empty field after normalization: slightly coloured noise."""
     white, smooth = rng.standard_normal((2, side, side)).astype(np.float32)
     image = 0.8 * white + 0.6 * ndimage.gaussian_filter(smooth, 1.5) * 5
     return (image / image.std()).astype(np.float32)
@@ -58,7 +58,7 @@ def discs(rng, count, *, area=None, strength=2.5, closest=0.9):
 
 
 def film(image, junk=None):
-    """Return the film of a normalized image."""
+    """Return the film mask of a normalized image."""
     nothing = np.zeros(image.shape, dtype=bool)
     return film_mask(
         image, border=nothing, junk=nothing if junk is None else junk, diameter_px=DIAMETER_PX
@@ -81,13 +81,13 @@ def rim(off, height=3.0):
 
 
 def circle(y, x, radius):
-    """Return how far each pixel is outside of a circle."""
+    """Return the distance of each pixel outside a circle."""
     yy, xx = np.indices((SIDE, SIDE))
     return np.hypot(yy - y, xx - x) - radius
 
 
 def share(mask, area):
-    """Return the masked part of an area."""
+    """Return the masked fraction of an area."""
     return mask[area].mean()
 
 
@@ -105,7 +105,7 @@ def test_an_empty_field_is_not_masked(rng):
 @pytest.mark.parametrize("strength", [0.8, 2.5, 4.0])
 @pytest.mark.parametrize("count", [15, 300])
 def test_particles_are_not_masked(rng, strength, count):
-    """Weak or strong, lone or in a crowd, whatever their contrast."""
+    """Weak and strong particles, alone or crowded, stay unmasked."""
     particles, centres = discs(rng, count, strength=strength)
     found = prepared(noise(rng) + particles)
 
@@ -115,7 +115,7 @@ def test_particles_are_not_masked(rng, strength, count):
 
 @pytest.mark.parametrize("strength", [1.0, 2.5, 4.0])
 def test_a_crowd_in_half_of_the_field_is_not_film(rng, strength):
-    """There is ice between particles, as smooth as where there are none."""
+    """The ice between the particles is as smooth as elsewhere."""
     half = np.indices((SIDE, SIDE))[1] < SIDE / 2
     particles, _ = discs(rng, 160, area=half, strength=strength)
 
@@ -123,7 +123,7 @@ def test_a_crowd_in_half_of_the_field_is_not_film(rng, strength):
 
 
 def test_a_gradient_of_the_ice_is_not_film(rng):
-    """Thickness that grows across the field changes noise and brightness slowly."""
+    """Thicker ice changes noise and brightness slowly across the field."""
     x = np.linspace(-1, 1, SIDE, dtype=np.float32)
 
     assert not prepared(noise(rng) * (1 + 0.2 * x) + 5 * x).mask.any()
@@ -149,7 +149,7 @@ def test_a_row_of_particles_is_no_rim(rng):
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_a_wrong_diameter_masks_no_particles(rng, factor):
-    """Half or twice the diameter is a bad setting, and no junk."""
+    """Half or twice the diameter is a bad setting, not junk in the image."""
     particles, _ = discs(rng, 200)
     found = prepare(
         noise(rng) + particles,
@@ -167,7 +167,7 @@ def test_a_wrong_diameter_masks_no_particles(rng, factor):
 @pytest.mark.parametrize("radius", [16, 30, 1000])
 @pytest.mark.parametrize("depth", [5, 10])
 def test_the_film_behind_a_rim_is_masked(rng, radius, depth):
-    """It is as bright as the ice; the fringe of its edge is all that tells it."""
+    """It is as bright as the ice; only the fringe at its edge shows it."""
     particles, centres = discs(rng, 150)
     off = circle(SIDE / 2, SIDE - (depth + radius) * DIAMETER_PX, radius * DIAMETER_PX)
     ice = off < -DIAMETER_PX
@@ -181,7 +181,7 @@ def test_the_film_behind_a_rim_is_masked(rng, radius, depth):
 
 
 def test_a_corner_of_film_is_masked(rng):
-    """Its rim is short; those in two other corners are too short."""
+    """Its rim is just long enough; the rims in two other corners are too short."""
     off = circle(SIDE / 2 - 40, SIDE / 2 - 40, 17 * DIAMETER_PX)
     image = noise(rng) + rim(off)
 
@@ -221,14 +221,14 @@ def test_the_outlines_of_ice_are_no_rim(rng):
 
 
 def test_a_texture_that_changes_slowly_is_no_film(rng):
-    """From one side to the other it grows fourfold, and no two parts are apart."""
+    """It grows fourfold from one side to the other, without a step."""
     image = noise(rng) * np.linspace(0.7, 1.4, SIDE, dtype=np.float32)
 
     assert not film(image).any()
 
 
 def test_film_without_a_rim_is_told_by_its_texture(rng):
-    """Half the field with the same mean and a rougher texture."""
+    """Half of the field has the same mean and a rougher texture."""
     rough = np.indices((SIDE, SIDE))[1] > 0.6 * SIDE
     image = noise(rng)
     image[rough] *= 1.6
@@ -251,7 +251,7 @@ def outliers(image):
 
 
 def test_a_crystal_with_a_lattice_is_masked(rng):
-    """A dark hexagon with Bragg stripes, twice as wide as a particle; not the particle beside."""
+    """A dark hexagon with Bragg stripes is masked; the particle beside it is not."""
     y, x = np.indices((SIDE, SIDE))
     dy, dx = y - 200, x - 260
     hexagon = np.maximum(np.abs(dx), 0.5 * np.abs(dx) + 0.866 * np.abs(dy)) < 22
@@ -265,7 +265,7 @@ def test_a_crystal_with_a_lattice_is_masked(rng):
 
 
 def test_ice_that_is_thicker_in_the_middle_is_masked_to_its_edge():
-    """What is found of it at a high threshold does not hide the rest."""
+    """The part found at a high threshold does not hide the rest."""
     y, x = np.indices((300, 300))
     dome = (8 - 7 * np.hypot(y - 150, x - 150) / 30).clip(0).astype(np.float32)
 
@@ -273,7 +273,7 @@ def test_ice_that_is_thicker_in_the_middle_is_masked_to_its_edge():
 
 
 def test_a_heap_is_masked(rng):
-    """Dark and bright by turns, so that no square is filled with either."""
+    """It is dark and bright in turn, so that no square is filled with either."""
     heap = circle(250, 250, 60) < 0
     wild = ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 2)
     wild = (4 * wild / wild.std()).astype(np.float32)
@@ -286,7 +286,7 @@ def test_a_heap_is_masked(rng):
 
 
 def test_a_strong_particle_beside_ice_is_kept():
-    """What is masked already does not help its neighbour to look like a heap."""
+    """Ice that is already masked does not make its neighbour look like a heap."""
     image = np.zeros((300, 300), dtype=np.float32)
     y, x = np.indices(image.shape)
     ice = np.hypot(y - 150, x - 120) < 25
@@ -300,7 +300,7 @@ def test_a_strong_particle_beside_ice_is_kept():
 
 
 def test_particles_cut_by_the_edge_are_no_contamination():
-    """Half a disc does not go on beyond the edge."""
+    """Half a disc does not continue beyond the edge."""
     y, x = np.indices((200, 200))
     away = np.min([np.hypot(y - cy, x) for cy in range(25, 200, 50)], axis=0)
     image = np.where(away < 11, np.float32(4.5), np.float32(0))
@@ -313,7 +313,7 @@ def test_particles_cut_by_the_edge_are_no_contamination():
 
 @pytest.mark.parametrize("kind", ["streaks", "constant"])
 def test_a_dead_border_is_masked_and_a_quarter_of_a_particle_more(rng, kind):
-    """Picks on the edge of a dead border are picks of that edge."""
+    """Picks at the edge of a dead border would be picks of that edge."""
     image = noise(rng)
     image[:, :30] = image[:, 30:31] if kind == "streaks" else 0
 
@@ -325,7 +325,7 @@ def test_a_dead_border_is_masked_and_a_quarter_of_a_particle_more(rng, kind):
 
 
 def test_a_few_bad_lines_are_a_border(rng):
-    """Noise like all others, of another level."""
+    """They contain the same noise at another level."""
     image = (100 + 4 * rng.standard_normal((400, 600))).astype(np.float32)
     image[:2] -= 8
     image[:, -3:] += 6
@@ -364,7 +364,7 @@ def test_the_same_image_has_the_same_mask(rng):
 
 
 def lost(path, picks, *, pixel_size_angstrom, diameter_angstrom):
-    """Return what is masked of a real micrograph, and the part of its particles in the mask."""
+    """Return the masked fraction of a real micrograph and that of its particles."""
     if not path.is_file():
         pytest.skip(f"there is no {path}")
     image = mrcfile.read(path) if path.suffix == ".mrc" else np.asarray(Image.open(path))
@@ -410,7 +410,7 @@ def test_the_film_of_empiar_10017_is_masked(name, carbon):
     [("groel_crowded", 1.4, 150), ("apof_easy", 1.5, 125), ("spike_hard_00", 2.0, 165)],
 )
 def test_crowds_of_others_simulations_are_not_masked(name, pixel_size_angstrom, diameter_angstrom):
-    """Not a pixel of them."""
+    """Not a single pixel is masked."""
     folder = DATA / "simulated"
     masked, particles = lost(
         folder / f"{name}.mrc",
@@ -423,7 +423,7 @@ def test_crowds_of_others_simulations_are_not_masked(name, pixel_size_angstrom, 
 
 
 def test_a_chain_of_crystals_is_not_the_rim_of_a_hole():
-    """Three of them in a row, one at the corner: there is no film on their side."""
+    """Three crystals in a row and one at the corner have no film behind them."""
     path = DATA / "simulated" / "empty_ice_contam.mrc"
     if not path.is_file():
         pytest.skip(f"there is no {path}")
@@ -436,7 +436,7 @@ def test_a_chain_of_crystals_is_not_the_rim_of_a_hole():
 
 
 def test_ice_and_foil_are_masked_where_another_program_sees_them():
-    """Most of what MicrographCleaner calls contamination, and little else."""
+    """The mask covers most of what MicrographCleaner calls contamination, and little else."""
     folder = DATA / "ice-crystals"
     path = folder / "Ucsf_stack_1142_DW.mrc"
     if not path.is_file():

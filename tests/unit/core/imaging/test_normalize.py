@@ -7,7 +7,7 @@ from livepick.core.imaging.normalize import flatten, trend
 
 
 def test_gradients_and_dark_things_do_not_upset_the_normalization(rng):
-    """Noise under a steep gradient, with a black disc, comes out with deviation 1 elsewhere."""
+    """Noise with a steep gradient and a black disc has standard deviation 1 elsewhere."""
     y, x = np.indices((400, 400))
     noise = 5 * rng.standard_normal((400, 400)).astype(np.float32)
     dirty = noise + 0.3 * x.astype(np.float32) + 100

@@ -9,7 +9,7 @@ from livepick.core.imaging.peaks import _highest_first, find_peaks
 
 
 def test_peaks_have_sub_pixel_positions_and_keep_their_distance(blob_image):
-    """Of two close blobs the higher one stays."""
+    """The higher of two close blobs stays."""
     centres = [(40.3, 50.7), (49.5, 57.1), (100.6, 20.2)]
     score = sum(
         h * blob_image((128, 128), [c], sigma=2.5)
@@ -24,7 +24,7 @@ def test_peaks_have_sub_pixel_positions_and_keep_their_distance(blob_image):
 
 
 def test_a_peak_on_the_edge_is_kept_and_one_in_the_mask_is_not(blob_image):
-    """The mask alone says where no peak may be; the edge rule is in the mask of the worker."""
+    """Only the mask excludes peaks; the worker's mask includes the edge rule."""
     score = blob_image((64, 64), [(0, 30), (40, 40)], sigma=3)
     mask = np.zeros((64, 64), dtype=bool)
     mask[30:50, 30:50] = True
@@ -43,7 +43,7 @@ def test_a_plateau_gives_one_peak():
 
 
 def test_a_map_without_peaks_gives_none():
-    """Nothing above the floor is nothing."""
+    """A map below the floor has no peaks."""
     y, x, height = find_peaks(np.zeros((32, 32), np.float32), min_distance_px=8, floor=0.1)
 
     assert len(y) == len(x) == len(height) == 0
@@ -51,7 +51,7 @@ def test_a_map_without_peaks_gives_none():
 
 @pytest.mark.parametrize("size", [25, 60])
 def test_close_peaks_go_as_one_by_one(rng, size):
-    """From the highest on, each that stays removes its neighbours, in a crowd and elsewhere."""
+    """Each peak that stays, from the highest on, removes its neighbours."""
     points = np.round(rng.uniform(0, size, (300, 2)))
     gaps = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
     expected = np.ones(len(points), dtype=bool)
@@ -66,7 +66,7 @@ def test_close_peaks_go_as_one_by_one(rng, size):
 
 
 def test_a_flat_map_takes_no_time():
-    """A network that learned nothing calls every pixel a peak; minutes once, now a second."""
+    """Every pixel is a peak for an untrained network. This took minutes once."""
     started = time.process_time()
 
     y, _, _ = find_peaks(np.ones((400, 400), dtype=np.float32), min_distance_px=12, floor=0.02)

@@ -8,7 +8,7 @@ from livepick.core.imaging.preprocess import DIAMETER_PX, prepare
 
 
 def test_ice_much_wider_than_the_background_window_is_masked(rng):
-    """Six diameters of black ice are background to themselves, and no place to pick."""
+    """Black ice six diameters wide would be its own background; nothing is picked there."""
     y, x = np.indices((1000, 1000))
     image = 100 + 0.01 * x + 3 * rng.standard_normal((1000, 1000))
     ice = np.hypot(y - 300, x - 400) < 200
@@ -62,7 +62,7 @@ def noisy(rng):
 
 
 def test_the_lowpass_changes_the_image_and_not_the_mask(noisy):
-    """What is masked, and how strong a particle is, is the same with and without."""
+    """The mask, and the strength of a particle, are the same with and without the filter."""
     keywords = {"pixel_size_angstrom": 5, "diameter_angstrom": 100, "contrast": "dark"}
     plain = prepare(noisy, **keywords)
     filtered = prepare(noisy, **keywords, lowpass_angstrom=40)
@@ -77,7 +77,7 @@ def test_the_lowpass_changes_the_image_and_not_the_mask(noisy):
 
 
 def test_without_normalization_a_noisier_micrograph_looks_noisier(noisy):
-    """Divided by one number; its own background is taken out all the same, and its mask kept."""
+    """It is divided by a given number; background removal and mask are the same."""
     keywords = {"pixel_size_angstrom": 5, "diameter_angstrom": 100, "contrast": "dark"}
     own = prepare(noisy, **keywords)
 
