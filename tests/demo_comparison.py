@@ -40,21 +40,31 @@ def is_better(demo: Demo) -> bool:
     unseen = [path.stem for path in files if path.stem not in used]
 
     say(f"{len(used)} micrographs were used for training; {len(unseen)} were not")
+    thresholds = {name: read_card(path).threshold for name, path in pickers.items()}
+    precision = _show_table(demo, thresholds, [path.stem for path in files], unseen)
+    _draw(demo, unseen, thresholds)
+    gain = precision["trained"] - precision["blob"]
+    verdict = "[bold green]better[/]" if gain > 0 else "[bold red]not better[/]"
+    CONSOLE.print(f"The trained picker is {verdict} than the blob picker (AP {gain:+.3f})")
+    return gain > 0
+
+
+def _show_table(
+    demo: Demo, thresholds: dict[str, float], stems: list[str], unseen: list[str]
+) -> dict[str, float]:
+    """Print the figures of both pickers; return their average precision on unseen micrographs."""
     table = Table(title="Compared with the truth", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("micrographs", no_wrap=True)
     table.add_column("picker", no_wrap=True)
     for heading in ("AP", "F1", "precision", "recall", "Å error", "F1 written"):
         table.add_column(heading, justify="right", no_wrap=True)
-    average_precision: dict[str, float] = {}  # on the micrographs that were not used for training
-    for title, stems in (
-        (f"{len(unseen)} unseen", unseen),
-        (f"all {len(files)}", [path.stem for path in files]),
-    ):
-        for name, bundle in pickers.items():
-            matches = [_matches(demo, name, stem) for stem in stems]
+    average_precision: dict[str, float] = {}
+    for title, chosen in ((f"{len(unseen)} unseen", unseen), (f"all {len(stems)}", stems)):
+        for name, threshold in thresholds.items():
+            matches = [_matches(demo, name, stem) for stem in chosen]
             found = figures(matches)
             average_precision.setdefault(name, found.average_precision)
-            written = precision_recall_f1(matches, read_card(bundle).threshold)[2]
+            written = precision_recall_f1(matches, threshold)[2]
             table.add_row(title, name, *_cells(found), f"{written:.3f}")
         table.add_section()
     CONSOLE.print(table)
@@ -62,12 +72,7 @@ def is_better(demo: Demo) -> bool:
         f"One-to-one within {demo.diameter_angstrom / 4:.0f} Å; precision, recall and error"
         " where F1 is best; all candidates count for AP; F1 written: at the model's own threshold"
     )
-    _draw(demo, unseen, {name: read_card(path).threshold for name, path in pickers.items()})
-    gain = average_precision["trained"] - average_precision["blob"]
-    better = gain > 0
-    verdict = "[bold green]better[/]" if better else "[bold red]not better[/]"
-    CONSOLE.print(f"The trained picker is {verdict} than the blob picker (AP {gain:+.3f})")
-    return better
+    return average_precision
 
 
 def _matches(demo: Demo, picker: str, stem: str) -> Matches:

@@ -1,6 +1,7 @@
 """Row of the Session dashboard on micrograph quality: verdicts, and the figures behind them.
 
-Limits in descriptions are read from ``livepick.core.imaging.quality``, so that they always agree.
+The function is a list of panels, hence its length. Limits in descriptions are read from
+``livepick.core.imaging.quality``, so that they always agree.
 """
 
 from grafana_foundation_sdk.cog.builder import Builder

@@ -142,13 +142,11 @@ def set_key(text: str, path: Path, key: str, value: Value, *, note: str = "") ->
     plain = text.replace("\r\n", "\n") if is_windows else text
     for edited in _edits(plain, keys, value, before.lines):
         row = _row_if_it_means(wanted, edited, keys)
-        if row is None:
-            continue
-        for noted in _with_note(edited, row, note):
-            if _row_if_it_means(wanted, noted, keys) == row:
-                final = noted.replace("\n", "\r\n") if is_windows else noted
-                parse_config(final, path)
-                return Edit(key, value, final, row + 1)
+        noted = None if row is None else _with_note(edited, row, note, keys, wanted)
+        if row is not None and noted is not None:
+            final = noted.replace("\n", "\r\n") if is_windows else noted
+            parse_config(final, path)
+            return Edit(key, value, final, row + 1)
     line = before.line_of(keys) or 1
     raise ConfigError(
         f"{path}, line {line}: {key} cannot be set without changing other settings too",
@@ -256,11 +254,14 @@ def _span(path: KeyPath, lines: Mapping[KeyPath, int], rows: list[str]) -> tuple
     return first, last
 
 
-def _with_note(text: str, row: int, note: str) -> Iterator[str]:
-    """Yield texts with the note on a row: one has it in a comment, others may be wrong."""
+def _with_note(text: str, row: int, note: str, keys: KeyPath, wanted: str) -> str | None:
+    """Return the text with the note in a comment on a row; None if the row cannot have one."""
     if not note:
-        yield text
-        return
+        return text
     rows = text.split("\n")
+    # The first one extends a comment. Without a comment it changes the value, or is not valid.
     for mark in ("; ", "  # "):
-        yield "\n".join([*rows[:row], f"{rows[row]}{mark}{note}", *rows[row + 1 :]])
+        noted = "\n".join([*rows[:row], f"{rows[row]}{mark}{note}", *rows[row + 1 :]])
+        if _row_if_it_means(wanted, noted, keys) == row:
+            return noted
+    return None
