@@ -21,7 +21,7 @@ from livepick.picking.model_check import canary
 
 
 def graph(*, gain=1.0, bias=0.0, out="score", pooled=False):
-    """Return a network of one sigmoid, and how to spoil it."""
+    """Return a network of one sigmoid; the parameters can make it invalid."""
     nodes = [
         helper.make_node("Sigmoid", ["image"], ["s"]),
         helper.make_node("Mul", ["s", "gain"], ["m"]),
@@ -46,7 +46,7 @@ def graph(*, gain=1.0, bias=0.0, out="score", pooled=False):
 
 
 class Session:
-    """A config file and its session's models: blob picker 0, trained 1 to 3, of which 2 picks."""
+    """A config file and its session's models: blob picker 0, trained 1 to 3, current 2."""
 
     def __init__(self, folder):
         self.path = write_config(folder, training={"epochs": 40})
@@ -76,7 +76,7 @@ class Session:
 
     @property
     def current(self):
-        """Version of the model that picks."""
+        """Version of the current model."""
         return self.models.current(self.config).card.version
 
 
@@ -102,7 +102,7 @@ REPORT = {
 
 
 def test_the_list_tells_the_models_apart(session, capsys):
-    """Which picks, what each was made from, how good it was, and who promoted it."""
+    """It shows the current model, and the source, figures and promotion of each."""
     session.put(4, report=REPORT, parent=None)
 
     assert session.call("list") == 0
@@ -119,7 +119,7 @@ def test_the_list_tells_the_models_apart(session, capsys):
 
 
 def test_the_list_is_there_for_scripts(session, capsys):
-    """With everything that the table has."""
+    """The JSON has everything that the table has."""
     session.put(4, report=REPORT, parent=None)
 
     assert session.call("list", "--json") == 0
@@ -145,7 +145,7 @@ def test_before_the_first_start_there_are_no_models(tmp_path, capsys):
 
 
 def test_a_model_is_shown_with_all_that_is_known_of_it(session, capsys):
-    """Card, figures, findings, promotions, and what was set otherwise at its training."""
+    """The output has card, figures, findings, promotions, and settings that differ."""
     session.put(4, report=REPORT, parent=None)
     earlier = Config.model_validate(
         session.config.model_dump()
@@ -187,7 +187,7 @@ def test_a_model_is_shown_with_all_that_is_known_of_it(session, capsys):
 
 
 def test_a_promotion_says_what_happens(session, capsys):
-    """It is decided for the present settings, by an operator, with a note."""
+    """The promotion is for the current settings, by an operator, with a note."""
     assert session.call("promote", 3, "--note", "it looks right") == 0
 
     assert (
@@ -201,7 +201,7 @@ def test_a_promotion_says_what_happens(session, capsys):
 
 
 def test_rollbacks_say_what_happens_and_end(session, capsys):
-    """Back to the blob picker, and no further."""
+    """Rollbacks end at the blob picker."""
     for text in (
         "model 1 is used from the next micrograph on; before: model 2",
         "model 0 is used from the next micrograph on; before: model 1",
@@ -227,7 +227,7 @@ SPOILED = {
 
 @pytest.mark.parametrize(("says", "spoil"), SPOILED.items())
 def test_a_graph_that_gives_no_scores_is_refused(session, capsys, says, spoil):
-    """Promotion and rollback refuse it, and the old one stays."""
+    """Promotion and rollback refuse it, and the current model stays."""
     made_of = b"no graph" if spoil is None else graph(**spoil)
     session.put(4, made_of=made_of)
     with pytest.raises(ModelError, match=says):
@@ -245,7 +245,7 @@ def test_a_graph_that_gives_no_scores_is_refused(session, capsys, says, spoil):
 
 
 def test_a_good_graph_passes(session):
-    """A trained network and the blob picker's own graph."""
+    """Tested with a trained network and with the blob picker's graph."""
     canary(session.models.directory / "0001")
     blob = Models(session.models.directory.parent / "fresh").ensure_blob(session.config)
     canary(blob.path)
@@ -261,7 +261,7 @@ def test_a_good_graph_passes(session):
     ],
 )
 def test_a_bundle_that_does_not_fit_is_refused(session, capsys, damage, says):
-    """The old one goes on picking, and its pointer is not even touched."""
+    """The current model stays, and its pointer is not changed."""
     bundle = session.models.directory / "0003"
     card = asdict(read_card(bundle))
     if damage == "particle":

@@ -1,4 +1,4 @@
-"""``livepick retrain``: one number in the user's own file, and all else as it was."""
+"""``livepick retrain``: it changes one number in the user's file, and nothing else."""
 
 import os
 from pathlib import Path
@@ -61,7 +61,7 @@ def path(tmp_path):
 
 
 def test_a_link_and_the_files_mode_stay(path, capsys):
-    """The file that the link names is edited; the command says what comes next."""
+    """The file that the link names is edited; the command says what happens next."""
     path.chmod(0o640)
     link = path.with_name("today.yaml")
     link.symlink_to(path.name)
