@@ -87,7 +87,7 @@ def test_no_coordinates_are_an_error_of_two_lines(tmp_path, capsys):
 
 
 def test_truths_at_the_edge_count_neither_way(tmp_path, capsys):
-    """livepick leaves them out when it picks; this needs the size of the micrographs."""
+    """Picking leaves them out; this needs the size of the micrographs."""
     picks, truth = tmp_path / "picks.csv", tmp_path / "truth.csv"
     picks.write_text("x_px,y_px,score\n50,50,0.9\n12,50,0.8\n")
     truth.write_text("x_px,y_px\n50,50\n10,50\n50,95\n")
