@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from livepick.config.yaml_edit import EditableConfig, Edit, set_key
+from livepick.config.yaml_edit import Edit, EditableConfig, set_key
 from livepick.config.yaml_loader import parse_config
 from livepick.errors import ConfigError
 

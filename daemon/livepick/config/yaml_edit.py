@@ -29,7 +29,7 @@ from livepick.config.yaml_loader import parse_config, parse_document, read_text
 from livepick.errors import ConfigError
 from livepick.host.atomic_files import write_atomically
 
-__all__ = ["EditableConfig", "Edit", "Value", "set_key"]
+__all__ = ["Edit", "EditableConfig", "Value", "set_key"]
 
 Scalar = bool | int | float | str | None
 Value = Scalar | list[Scalar]
@@ -149,7 +149,8 @@ def set_key(text: str, path: Path, key: str, value: Value, *, note: str = "") ->
             return Edit(key, value, final, row + 1)
     line = before.line_of(keys) or 1
     raise ConfigError(
-        f"{path}, line {line}: {key} cannot be set without changing other settings or losing a comment",
+        f"{path}, line {line}: {key} cannot be set without changing other settings or losing a"
+        " comment",
         f"Edit the file by hand near line {line}: {key} must be {json.dumps(value)}.",
     )
 
