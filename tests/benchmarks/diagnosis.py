@@ -27,7 +27,7 @@ from livepick.config.training_sections import Training
 from livepick.core.contracts.progress import FindingKind
 from livepick.core.contracts.run import RunSpec
 from livepick_trainer.learning.attempts import HISTORY, History
-from livepick_trainer.learning.dataset import LabelledMicrograph, PatchRules
+from livepick_trainer.learning.dataset import PatchRules, SeededMicrograph
 from livepick_trainer.pipeline.auto_remedy import train_with_remedies
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
@@ -39,7 +39,7 @@ CONSOLE = Console(width=160)
 RULES = PatchRules(size_px=64, patches_per_epoch=64, held_out_patches=48)
 SIZE_PX = 320
 
-Micrographs = list[LabelledMicrograph]
+Micrographs = list[SeededMicrograph]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def fields(
 
 def micrograph(
     seed: int, particles: int, contrast: float, *, crop_px: int = SIZE_PX
-) -> LabelledMicrograph:
+) -> SeededMicrograph:
     """Return one prepared micrograph with the true positions as seeds."""
     rng = np.random.default_rng(seed)
     image = rng.normal(0, 1, (SIZE_PX, SIZE_PX))
@@ -91,7 +91,7 @@ def micrograph(
     cropped = image[:crop_px, :crop_px].astype(np.float32)
     seeds = seeds[(seeds < crop_px).all(axis=1)]
     nothing = np.zeros((0, 2), dtype=np.float32)
-    return LabelledMicrograph(cropped, np.zeros(cropped.shape, dtype=bool), Seeds(seeds, nothing))
+    return SeededMicrograph(cropped, np.zeros(cropped.shape, dtype=bool), Seeds(seeds, nothing))
 
 
 CASES = (

@@ -44,13 +44,13 @@ from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
 from livepick.simulate.species import specimen
 from livepick_trainer import stages
-from livepick_trainer.learning.dataset import LabelledMicrograph
+from livepick_trainer.learning.dataset import SeededMicrograph
 from livepick_trainer.pipeline.auto_remedy import train_with_remedies
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.run_context import Run
 from one_round import one_round
 
-Labelled = Sequence[LabelledMicrograph]
+Labelled = Sequence[SeededMicrograph]
 CONSOLE = Console(width=160, highlight=False)
 FEW, MANY, UNSEEN = 3, 20, 8
 SPECIES, OTHER = "proteasome", "apoferritin"

@@ -42,12 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         with lock(run_folder):  # before anything is written: another trainer may own the progress
-            return _train(run_folder, Reporter(run_folder))
+            return _run(run_folder, Reporter(run_folder))
     except LivepickError as error:
         return _print_error(error)
 
 
-def _train(run_folder: Path, reporter: Reporter) -> int:
+def _run(run_folder: Path, reporter: Reporter) -> int:
     try:
         run_stages(run_folder, reporter)
     except Exception as error:  # noqa: BLE001 - nothing above can handle it

@@ -33,7 +33,7 @@ from livepick_trainer.pipeline.run_context import (
     choose_device,
     labelled,
     seed_threshold,
-    split,
+    training_and_held_out,
 )
 from livepick_trainer.pipeline.self_training import retrain
 from livepick_trainer.pipeline.template_picking import (
@@ -225,7 +225,7 @@ def _select(run: Run, draft: Path) -> None:
 
 def _train(run: Run, draft: Path) -> None:
     settings = run.spec.training
-    training, held_out = split(run)
+    training, held_out = training_and_held_out(run)
     learned = [labelled(run, micrograph) for micrograph in training]
     seeds = sum(len(micrograph.seeds.positive_yx_px) for micrograph in learned)
     if not seeds:

@@ -21,7 +21,7 @@ from livepick.core.imaging.peaks import find_peaks
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.preprocess import DIAMETER_PX, Prepared, prepare
 from livepick.core.imaging.quality import ImageFigures, Quality
-from livepick.core.imaging.quality_measurement import measure
+from livepick.core.imaging.quality_measurement import measure_quality
 from livepick.errors import LivepickError
 from livepick.picking.onnx_session import loaded_model, score_map
 
@@ -55,7 +55,7 @@ def pick(job: Job) -> Result:
         prepared = _prepared(micrograph, job, card)
     shape_px = micrograph.image.shape
     pixel_size_angstrom = micrograph.pixel_size_angstrom
-    figures = measure(micrograph.image, prepared, pixel_size_angstrom=pixel_size_angstrom)
+    figures = measure_quality(micrograph.image, prepared, pixel_size_angstrom=pixel_size_angstrom)
     del micrograph
     preprocess_seconds = clock.lap()
     score = score_map(model, prepared.image)

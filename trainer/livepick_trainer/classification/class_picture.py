@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick_trainer.classification.class_measurement import ClassFigures
-from livepick_trainer.classification.class_selection import ClassVerdict
+from livepick_trainer.classification.class_selection import ClassDecision
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ MOST_WORDS = 30
 def draw_classes(
     averages: NDArray[np.float32],
     figures: Sequence[ClassFigures],
-    verdicts: Sequence[ClassVerdict],
+    verdicts: Sequence[ClassDecision],
     *,
     diameter_px: float,
 ) -> bytes:
@@ -72,7 +72,7 @@ def draw_classes(
     return picture.getvalue()
 
 
-def _caption(axes: "Axes", number: int, figures: ClassFigures, verdict: ClassVerdict) -> None:
+def _caption(axes: "Axes", number: int, figures: ClassFigures, verdict: ClassDecision) -> None:
     """Frame and caption one class in the colour of its verdict."""
     colour = "tab:green" if verdict.accepted else "tab:red"
     for spine in axes.spines.values():

@@ -150,7 +150,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         training = _train_epoch(network, batches(epoch), optimizer, scaler, recipe)
-        validation = _measure(network, held_out(), recipe)
+        validation = _evaluate_epoch(network, held_out(), recipe)
         figures = _epoch_figures(epoch, rate, training, validation)
         improved = figures.validation_loss < state.best_loss
         state = Checkpoint(
@@ -202,7 +202,7 @@ def _train_epoch(
     return _pooled(figures)
 
 
-def _measure(network: nn.Module, batches: Iterable[Batch], recipe: Recipe) -> Tensor:
+def _evaluate_epoch(network: nn.Module, batches: Iterable[Batch], recipe: Recipe) -> Tensor:
     """Return the same figures as ``_train_epoch``, without learning."""
     network.eval()
     figures = []

@@ -31,7 +31,7 @@ from livepick_trainer.learning.checkpoint import (
     save_weights,
 )
 from livepick_trainer.learning.curve_diagnosis import diagnose
-from livepick_trainer.learning.dataset import Batch, LabelledMicrograph
+from livepick_trainer.learning.dataset import Batch, SeededMicrograph
 from livepick_trainer.learning.evaluate import evaluate
 from livepick_trainer.learning.losses import POSITIVE_WEIGHT, loss_scale
 from livepick_trainer.learning.network import PickingNetwork, make_network
@@ -54,8 +54,8 @@ MOST_RERUNS = 2
 def train_with_remedies(
     run: Run,
     draft: Path,
-    learned: Sequence[LabelledMicrograph],
-    held_out: Sequence[LabelledMicrograph],
+    learned: Sequence[SeededMicrograph],
+    held_out: Sequence[SeededMicrograph],
     *,
     start: Path | None = None,
     stage: Stage = "train",
@@ -187,8 +187,8 @@ def _initial_network(run: Run, start: Path | None) -> PickingNetwork:
 def _train_attempt(
     task: _Task,
     network: PickingNetwork,
-    learned: Sequence[LabelledMicrograph],
-    held_out: Sequence[LabelledMicrograph],
+    learned: Sequence[SeededMicrograph],
+    held_out: Sequence[SeededMicrograph],
     judged: Sequence[Batch],
 ) -> Attempt:
     """Train ``network`` in place, save its best weights, evaluate and diagnose it."""
@@ -238,7 +238,7 @@ def _train_attempt(
 
 
 def _held_out_figures(
-    run: Run, network: PickingNetwork, held_out: Sequence[LabelledMicrograph]
+    run: Run, network: PickingNetwork, held_out: Sequence[SeededMicrograph]
 ) -> Figures:
     """Return figures of the network's picks against the held-out seeds, in prepared pixels."""
     none = Candidates(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))

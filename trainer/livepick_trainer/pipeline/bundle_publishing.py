@@ -22,8 +22,8 @@ from livepick_trainer.pipeline.run_context import (
     Run,
     held_out_batches,
     labelled,
-    split,
     trained_network,
+    training_and_held_out,
 )
 from livepick_trainer.seeds.preprocess import noise_sigma
 from livepick_trainer.seeds.seed_warnings import WARNINGS
@@ -53,7 +53,7 @@ def export_network(run: Run, draft: Path) -> None:
     """
     network = trained_network(run).cpu()
     graph = to_onnx(network)
-    _, held_out = split(run)
+    _, held_out = training_and_held_out(run)
     images = [padded(micrograph.image) for micrograph in held_out[:MOST_COMPARED]]
     patches = held_out_batches(run, [labelled(run, m) for m in held_out[:MOST_COMPARED]])
     images += [patch.numpy() for patch in next(iter(patches)).image[:, 0]]

@@ -15,8 +15,8 @@ from livepick_trainer.pipeline.run_context import (
     count_seeds,
     first_seeded,
     labelled,
-    split,
     trained_network,
+    training_and_held_out,
     training_folder,
 )
 from livepick_trainer.seeds.labels import Candidates
@@ -38,7 +38,7 @@ def evaluate_network(run: Run, draft: Path) -> None:
     TrainerError
         The network finds nothing in the held-out micrographs.
     """
-    training, held_out = split(run)
+    training, held_out = training_and_held_out(run)
     network = trained_network(run)
     judged = [(m, labelled(run, m).seeds) for m in held_out]
     places = classified_places(run)
@@ -78,7 +78,7 @@ def _labels(run: Run, places: Mapping[Path, Candidates] | None) -> HeldOutLabels
 
 
 def _report(run: Run, history: History, found: HeldOut, *, parameters: int) -> Report:
-    training, held_out = split(run)
+    training, held_out = training_and_held_out(run)
     return Report(
         parameters=parameters,
         training=count_seeds(run, training),

@@ -16,8 +16,8 @@ from livepick.host.lock import lock_folder
 from livepick_trainer.learning.checkpoint import load_weights
 from livepick_trainer.learning.dataset import (
     Batch,
-    LabelledMicrograph,
     PatchRules,
+    SeededMicrograph,
     draw_batches,
 )
 from livepick_trainer.learning.network import PickingNetwork, make_network
@@ -49,8 +49,8 @@ __all__ = [
     "lock",
     "seed_threshold",
     "seeded",
-    "split",
     "trained_network",
+    "training_and_held_out",
     "training_batches",
     "training_folder",
 ]
@@ -99,7 +99,7 @@ def lock(run_folder: Path) -> Iterator[None]:
         yield
 
 
-def split(run: Run) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]:
+def training_and_held_out(run: Run) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]:
     """Return the prepared training micrographs and the held-out ones, with their seeds."""
     return split_held_out(seeded(run))
 
@@ -195,7 +195,7 @@ def training_folder(run: Run) -> Path:
     return run.folder / ("retrain" if used else "train")
 
 
-def labelled(run: Run, micrograph: PreparedMicrograph) -> LabelledMicrograph:
+def labelled(run: Run, micrograph: PreparedMicrograph) -> SeededMicrograph:
     """Return a prepared micrograph with the seeds that the rules select in it."""
     threshold = micrograph.candidates.threshold
     seeds = choose_seeds(
@@ -206,11 +206,11 @@ def labelled(run: Run, micrograph: PreparedMicrograph) -> LabelledMicrograph:
         diameter_px=DIAMETER_PX,
         area=micrograph.area,
     )
-    return LabelledMicrograph(micrograph.image, micrograph.mask, seeds, micrograph.area)
+    return SeededMicrograph(micrograph.image, micrograph.mask, seeds, micrograph.area)
 
 
 def training_batches(
-    run: Run, micrographs: Sequence[LabelledMicrograph], epoch: int
+    run: Run, micrographs: Sequence[SeededMicrograph], epoch: int
 ) -> Iterator[Batch]:
     """Return an epoch's batches; they depend only on the run's seed and the epoch."""
     return draw_batches(
@@ -223,7 +223,7 @@ def training_batches(
     )
 
 
-def held_out_batches(run: Run, micrographs: Sequence[LabelledMicrograph]) -> Iterator[Batch]:
+def held_out_batches(run: Run, micrographs: Sequence[SeededMicrograph]) -> Iterator[Batch]:
     """Return the batches to evaluate on, the same at each call."""
     return draw_batches(
         micrographs,

@@ -27,7 +27,7 @@ from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.errors import TrainerError
 from livepick_trainer.learning.attempt_settings import AttemptSettings
 from livepick_trainer.learning.checkpoint import save_weights
-from livepick_trainer.learning.dataset import LabelledMicrograph
+from livepick_trainer.learning.dataset import SeededMicrograph
 from livepick_trainer.learning.evaluate import SCORE_FLOOR, HeldOut, evaluate, score_peaks
 from livepick_trainer.learning.export_onnx import network_scores
 from livepick_trainer.pipeline.auto_remedy import train_with_remedies
@@ -200,7 +200,7 @@ def _mean_precision(run: Run, network: nn.Module, kinds: Sequence[Judged]) -> fl
 
 def _judge(run: Run, network: nn.Module, judged: Judged) -> HeldOut | None:
     """Return the network's evaluation on held-out micrographs; None if it finds nothing."""
-    labels: list[LabelledMicrograph] = [labelled(run, micrograph) for micrograph in judged]
+    labels: list[SeededMicrograph] = [labelled(run, micrograph) for micrograph in judged]
     try:
         return evaluate(
             network,

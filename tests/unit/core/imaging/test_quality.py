@@ -15,7 +15,7 @@ from livepick.core.imaging.power_spectrum import power_spectrum
 from livepick.core.imaging.preprocess import prepare
 from livepick.core.imaging.quality import Quality
 from livepick.core.imaging.quality_limits import LIMITS, judge
-from livepick.core.imaging.quality_measurement import measure
+from livepick.core.imaging.quality_measurement import measure_quality
 from livepick.monitoring.metrics.quality import QUALITY_FIGURES
 
 SIZE = 1024
@@ -46,7 +46,7 @@ def figures(image, *, pixel_size_angstrom=PIXEL, diameter_px=DIAMETER, **keyword
         contrast="dark",
         **keywords,
     )
-    return measure(image, prepared, pixel_size_angstrom=pixel_size_angstrom)
+    return measure_quality(image, prepared, pixel_size_angstrom=pixel_size_angstrom)
 
 
 def with_discs(image, strength):
@@ -348,7 +348,7 @@ def test_real_thumbnails_are_judged_as_their_class_says(name, verdicts):
         pytest.skip(f"{DATA / 'quality' / name} is not here (LIVEPICK_DATA)")
     image = np.asarray(Image.open(path)).astype(np.float32)
     prepared = prepare(image, pixel_size_angstrom=7.5, diameter_angstrom=125, contrast="dark")
-    found = measure(image, prepared, pixel_size_angstrom=7.5)
+    found = measure_quality(image, prepared, pixel_size_angstrom=7.5)
 
     quality = Quality(prepared.masked.total, None, mottle=mottle(prepared, Picks.empty()))
     verdict, reason = judge(quality.seen(found))

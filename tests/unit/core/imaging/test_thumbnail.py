@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from livepick.core.formats.png import encode_grey, encode_mask
-from livepick.core.imaging.thumbnail import draw, spread
+from livepick.core.imaging.thumbnail import draw_thumbnail, resample_mask
 
 
 def opened(png):
@@ -22,7 +22,7 @@ def test_a_particle_is_where_a_browser_draws_its_pick(y, x, longest_px):
     shape = (288, 640)
     rows, columns = np.indices(shape)
     image = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * 12.0**2)).astype(np.float32)
-    picture = draw(
+    picture = draw_thumbnail(
         image, longest_px=longest_px, pixel_size_angstrom=1.0, diameter_angstrom=60
     ).astype(float)
 
@@ -40,7 +40,7 @@ def test_a_speck_of_ice_does_not_turn_the_rest_grey():
     """Black and white are percentiles, so noise fills the range despite a bright outlier."""
     image = np.random.default_rng(0).normal(1000, 10, (512, 512)).astype(np.float32)
     image[:12, :12] = 60
-    picture = draw(image, longest_px=256, pixel_size_angstrom=1, diameter_angstrom=20)
+    picture = draw_thumbnail(image, longest_px=256, pixel_size_angstrom=1, diameter_angstrom=20)
 
     assert np.percentile(picture, 95) - np.percentile(picture, 5) > 120
 
@@ -49,7 +49,7 @@ def test_particles_keep_their_contrast():
     """What is dark in the file is dark in the picture, as microscopists expect."""
     image = np.random.default_rng(0).normal(0, 1, (256, 256)).astype(np.float32)
     image[100:150, 100:150] -= 3
-    picture = draw(image, longest_px=128, pixel_size_angstrom=1, diameter_angstrom=50)
+    picture = draw_thumbnail(image, longest_px=128, pixel_size_angstrom=1, diameter_angstrom=50)
 
     assert picture[52:73, 52:73].mean() < picture[:40, :40].mean() - 30
 
@@ -58,7 +58,8 @@ def test_noise_finer_than_the_particle_is_dimmed():
     """The low-pass filter depends on the particle's size, not on that of the picture."""
     image = np.random.default_rng(0).normal(0, 1, (256, 256)).astype(np.float32)
     small, large = (
-        draw(image, longest_px=256, pixel_size_angstrom=1, diameter_angstrom=d) for d in (20, 200)
+        draw_thumbnail(image, longest_px=256, pixel_size_angstrom=1, diameter_angstrom=d)
+        for d in (20, 200)
     )
     rough = [np.abs(np.diff(picture.astype(float), axis=1)).mean() for picture in (small, large)]
 
@@ -69,7 +70,7 @@ def test_a_mask_covers_what_it_masks():
     """The mask of the prepared micrograph is resampled to the pixels of the picture."""
     mask = np.zeros((72, 160), dtype=bool)
     mask[10:20, 100:160] = True  # rows 38 to 78, columns 398 to the end
-    there = spread(mask, scale_yx=(4.0, 4.0), shape_px=(288, 640), longest_px=320)
+    there = resample_mask(mask, scale_yx=(4.0, 4.0), shape_px=(288, 640), longest_px=320)
 
     assert there.shape == (144, 320)
     rows, columns = np.nonzero(there)

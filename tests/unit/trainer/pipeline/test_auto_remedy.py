@@ -18,7 +18,7 @@ from livepick_trainer.learning.attempt_settings import AttemptSettings
 from livepick_trainer.learning.attempts import Attempt, History
 from livepick_trainer.learning.checkpoint import load_weights
 from livepick_trainer.learning.curve_diagnosis import Diagnosis
-from livepick_trainer.learning.dataset import LabelledMicrograph, PatchRules
+from livepick_trainer.learning.dataset import PatchRules, SeededMicrograph
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.network import make_network
 from livepick_trainer.learning.train import EpochFigures
@@ -94,7 +94,7 @@ def field(seed, *, contrast=0.5):
         image += contrast * (np.hypot(y - cy, x - cx) < 9)
     nothing = np.zeros((0, 2), dtype=np.float32)
     mask = np.zeros(image.shape, dtype=bool)
-    return LabelledMicrograph(image.astype(np.float32), mask, Seeds(seeds.astype("f4"), nothing))
+    return SeededMicrograph(image.astype(np.float32), mask, Seeds(seeds.astype("f4"), nothing))
 
 
 def progress_of(folder):
