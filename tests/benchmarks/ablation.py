@@ -432,7 +432,7 @@ def main() -> int:
         work = given.work or Path(temporary)
         for name in given.sets or [*SETS, *SIMULATIONS]:
             if name in SETS and not given.data.is_dir():
-                CONSOLE.print(f"{name}: skipped, there are no real micrographs at {given.data}")
+                CONSOLE.print(f"{name}: skipped: no real micrographs at {given.data}")
                 continue
             place = work / name / "micrographs"
             material = (

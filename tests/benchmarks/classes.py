@@ -87,7 +87,9 @@ def main() -> int:
     )
     parser.add_argument("--particles", type=int, default=4000)
     parser.add_argument("--classes", type=int, default=40)
-    parser.add_argument("--once", action="store_true", help="do not run it again to compare")
+    parser.add_argument(
+        "--once", action="store_true", help="do not repeat the classification to compare"
+    )
     given = parser.parse_args()
     console = Console(width=110)
     torch.set_num_threads(THREADS)
@@ -99,7 +101,7 @@ def main() -> int:
     if not given.once:
         again, _ = timed(particles.stack, given.classes)
         same = "yes" if np.array_equal(again.label, found.label) else "NO"
-    table = Table(title=f"{len(particles.kind)} particles into {given.classes} classes")
+    table = Table(title=f"{len(particles.kind)} particles sorted into {given.classes} classes")
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_row("user CPU seconds", f"{cost.user_seconds:.1f}")

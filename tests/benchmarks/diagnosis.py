@@ -148,14 +148,14 @@ CASES = (
 def main() -> int:
     """Train every case; return 0 if all diagnoses are as expected."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--only", nargs="*", help="names of cases")
-    parser.add_argument("--healthy", type=int, default=10, help="healthy runs")
+    parser.add_argument("--only", nargs="*", help="run only these cases")
+    parser.add_argument("--healthy", type=int, default=10, help="number of healthy runs")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", type=Path, help="leave each history.json in this folder")
+    parser.add_argument("--keep", type=Path, help="copy each history.json to this folder")
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
-    table = Table(title="What was said of each training, and what it brought")
+    table = Table(title="Findings of each training, and the effect of their remedies")
     for column in ("case", "findings on the first attempt", "AP", "with remedies", "kept", "s", ""):
         table.add_column(column)
     cases = [(case, given.seed) for case in CASES if not given.only or case.name in given.only]

@@ -79,7 +79,7 @@ def main() -> int:
     )
     parser.add_argument("--sets", nargs="*", choices=[*SETS, *SIMULATIONS], default=DEFAULT_SETS)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--work", type=Path, help="keep models here, and take those that are here")
+    parser.add_argument("--work", type=Path, help="keep models in this folder and reuse them")
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="livepick-gate-") as temporary:
@@ -90,7 +90,7 @@ def main() -> int:
             if name in SIMULATIONS or given.data.is_dir()
         ]
         verdicts = [right for number in range(len(trained)) for right in _judge(trained, number)]
-    CONSOLE.print(f"{sum(verdicts)} of {len(verdicts)} verdicts are right")
+    CONSOLE.print(f"{sum(verdicts)} of {len(verdicts)} verdicts are correct")
     return 0 if sum(verdicts) >= 0.9 * len(verdicts) else 1
 
 

@@ -66,7 +66,7 @@ def main() -> int:
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     if not given.data.is_dir():
-        CONSOLE.print(f"skipped, there are no real micrographs at {given.data}")
+        CONSOLE.print(f"skipped: no real micrographs at {given.data}")
         return 0
     good = True
     with tempfile.TemporaryDirectory(prefix="livepick-generations-") as temporary:

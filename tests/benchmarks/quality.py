@@ -105,11 +105,15 @@ def main() -> int:
     parser.add_argument(
         "--data", type=Path, default=Path(os.environ.get("LIVEPICK_DATA", DEFAULT_DATA))
     )
-    parser.add_argument("--each", type=int, default=10, help="most of each EMPIAR group")
-    parser.add_argument("--diameter", type=float, default=120.0, help="of a thumbnail's particle")
-    parser.add_argument("--clean", action="store_true", help="clean micrographs too; minutes")
+    parser.add_argument("--each", type=int, default=10, help="maximum number per EMPIAR group")
+    parser.add_argument(
+        "--diameter", type=float, default=120.0, help="particle diameter of the thumbnails, in Å"
+    )
+    parser.add_argument(
+        "--clean", action="store_true", help="include clean micrographs; takes minutes"
+    )
     given = parser.parse_args()
-    table = Table(title="Quality (*: limits were chosen on it)", padding=(0, 1, 0, 0), box=None)
+    table = Table(title="Quality (*: used to choose the limits)", padding=(0, 1, 0, 0), box=None)
     for column in ("group", "micrograph", "picks", *FIGURES.values(), "verdict", "asked", "reason"):
         table.add_column(column, justify="left", no_wrap=column != "reason")
     right: dict[bool, list[bool]] = {True: [], False: []}
@@ -139,7 +143,7 @@ def main() -> int:
     console = Console(width=250)
     console.print(table)
     for chosen_on, title in ((True, "limits chosen on"), (False, "the rest")):
-        console.print(f"{title}: {sum(right[chosen_on])} of {len(right[chosen_on])} as asked")
+        console.print(f"{title}: {sum(right[chosen_on])} of {len(right[chosen_on])} as expected")
     if alarms is not None:
         console.print(alarms)
     return 0

@@ -41,7 +41,9 @@ STAGES = ("read", "preprocess", "infer", "peaks")
 def main() -> int:
     """Run the benchmark; return 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Plain)
-    parser.add_argument("--repeat", type=int, default=7, help="measurements, after one warm-up")
+    parser.add_argument(
+        "--repeat", type=int, default=7, help="number of measurements after one warm-up"
+    )
     repeat = parser.parse_args().repeat
     with tempfile.TemporaryDirectory(prefix="livepick-bench-") as name:
         folder = Path(name)
