@@ -15,8 +15,11 @@ INSTALLED := .venv/.installed
 .PHONY: demo pictures test lint bench ablation clean
 .DELETE_ON_ERROR:
 
+# Unit tests run in two processes. Acceptance tests start services and wait for them, with time-outs;
+# they run one at a time, on a machine that does nothing else.
 test: lint
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --cov --cov-report= tests/unit
+	$(BIN)/python -m pytest --cov --cov-append --cov-report=term:skip-covered tests/acceptance
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from kept_names import gone, names_in_json, names_in_type
 
 import livepick
 import livepick_trainer
+from factories import make_card
 from livepick import cli
 from livepick.commands import status as status_command
 from livepick.config.schema import Config
@@ -37,22 +38,7 @@ from livepick.web.client import ServiceStatus
 
 PROMOTION = Promotion(version=1, at=0, by="operator", why="", fingerprint="")
 
-CARD = ModelCard(
-    version=1,
-    kind="trained",
-    fingerprint="",
-    particle_fingerprint="",
-    diameter_angstrom=150,
-    min_distance_angstrom=90,
-    contrast="dark",
-    pixel_size_angstrom=7.5,
-    normalization="background-median",
-    threshold=0.5,
-    threshold_source="",
-    graph_sha256="",
-    created_at=0,
-    livepick_version="",
-)
+CARD = make_card()
 
 
 def test_metrics_have_their_names_kinds_and_labels():
