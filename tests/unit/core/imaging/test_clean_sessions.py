@@ -95,4 +95,4 @@ def test_an_empty_hole_is_bad(diameter_angstrom, verdict_on):
 
     word, reason = verdict_on(counts, 2.0, diameter_angstrom)
     assert word == "bad"
-    assert "hardly more than noise" in reason
+    assert "little more than noise" in reason
