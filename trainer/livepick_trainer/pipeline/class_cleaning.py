@@ -3,7 +3,7 @@
 Candidates in an accepted class are *believed*. Those in a clearly rejected class are junk: the
 network learns them as background, which teaches it not to pick junk. Candidates in a doubtful
 class, and those that were not sorted because their box reaches over the edge, are ignored during
-training. If hardly any are believed, the classes say more about the noise than about the particle,
+training. If very few are believed, the classes say more about the noise than about the particle,
 and the seeds stay as they were.
 """
 
