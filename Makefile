@@ -1,12 +1,12 @@
-# Everything that is done with a checkout: one command each, the same here and in CI.
+# One command for each task in a checkout; CI runs the same commands.
 #
-#   make test    lint, then every test with coverage
+#   make test    lint, then all tests with coverage
 #   make lint    ruff, mypy, import-linter
 #   make demo    a simulated session from the first micrograph to a trained picker
 #   make pictures  the README's pictures, of the session of make demo
 #   make bench   time and memory of a worker and of the service
-#   make ablation  what each step of the bootstrap is worth, on real and simulated micrographs
-#   make clean   remove what these leave behind, but for .venv
+#   make ablation  effect of each step of the bootstrap, on real and simulated micrographs
+#   make clean   remove the files that these leave, except .venv
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -40,7 +40,7 @@ bench: $(INSTALLED)
 	    echo "== $$script"; $(BIN)/python "$$script"; \
 	done
 
-# What each step of the bootstrap is worth: an hour on two cores.
+# It takes an hour on two cores.
 ablation: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/ablation.py
 
