@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 from kept_names import gone, names_in_json, names_in_type
-from one_round import one_round
 
 from livepick.core.contracts.bundle import GRAPH, read_card
 from livepick.core.contracts.finding import Finding
@@ -39,6 +38,7 @@ from livepick_trainer.pipeline.run_context import WEIGHTS, lock
 from livepick_trainer.pipeline.template_picking import TemplateRules
 from livepick_trainer.seeds.preprocess import load_prepared, prepare_micrographs
 from livepick_trainer.seeds.seed_warnings import read_warnings
+from one_round import one_round
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from one_round import one_round
 
 from livepick.config.training_sections import Bootstrap
 from livepick.core.contracts.run import RunSpec
@@ -14,6 +13,7 @@ from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.class_cleaning import CLASSES_JSON
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.run_context import lock
+from one_round import one_round
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 FEW = SortRules(least_particles=40)
