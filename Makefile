@@ -1,38 +1,46 @@
-# Everything that is done with a checkout: one command each, the same here and in CI.
+# One command for each task in a checkout; CI runs the same commands.
 #
-#   make test    lint, then every test with coverage
+#   make test    lint, then all tests with coverage
 #   make lint    ruff, mypy, import-linter
 #   make demo    a simulated session from the first micrograph to a trained picker
+#   make pictures  the README's pictures, of the session of make demo
 #   make bench   time and memory of a worker and of the service
-#   make ablation  what each step of the bootstrap is worth, on real and simulated micrographs
-#   make clean   remove what these leave behind, but for .venv
+#   make ablation  effect of each step of the bootstrap, on real and simulated micrographs
+#   make clean   remove the files that these leave, except .venv
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint bench ablation clean
+.PHONY: demo pictures test lint bench ablation clean
 .DELETE_ON_ERROR:
 
+# Unit tests run in two processes. Acceptance tests start services and wait for them, with time-outs;
+# they run one at a time, on a machine that does nothing else.
 test: lint
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --cov --cov-report= tests/unit
+	$(BIN)/python -m pytest --cov --cov-append --cov-report=term:skip-covered tests/acceptance
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests/demo.py tests/benchmarks
+	$(BIN)/mypy tests/demo.py tests/make_pictures.py tests/benchmarks
 	$(BIN)/lint-imports --no-logo
 
 demo: $(INSTALLED)
 	$(BIN)/python tests/demo.py
+
+pictures: $(INSTALLED)
+	test -f demo-output/session.yaml || $(BIN)/python tests/demo.py
+	$(BIN)/python tests/make_pictures.py
 
 bench: $(INSTALLED)
 	@set -e; for script in $(filter-out %/ablation.py,$(wildcard tests/benchmarks/*.py)); do \
 	    echo "== $$script"; $(BIN)/python "$$script"; \
 	done
 
-# What each step of the bootstrap is worth: an hour on two cores.
+# It takes an hour on two cores.
 ablation: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/ablation.py
 

@@ -1,11 +1,11 @@
-"""Write what deploy/ holds for Prometheus and Grafana, and the parts of README.md made from code.
+"""Write the generated files in deploy/: alert rules, dashboards, and parts of README.md.
 
 Run it after a change of livepick.monitoring.metrics or of observability/::
 
     PYTHONPATH=daemon python deploy/generate.py
 
-It needs the development environment (grafana-foundation-sdk, pinned: another version writes
-another flavour of dashboards). With addresses of your own::
+It needs the development environment: grafana-foundation-sdk is pinned, because another version
+writes dashboards for another Grafana. To use your own addresses::
 
     python deploy/generate.py --dashboards https://grafana.example/d --runbooks https://…/README.md
 """
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 
 
 def files(*, dashboard_url: str = DASHBOARDS, runbook_url: str = RUNBOOKS) -> dict[Path, str]:
-    """Return the text of every file that is made, by its path below deploy/."""
+    """Return the text of each generated file, by its path below deploy/."""
     readme = (HERE / "README.md").read_text()
     parts = {"metrics": metrics_table(), "runbooks": runbooks(ALERTS)}
     return {
@@ -37,10 +37,10 @@ def files(*, dashboard_url: str = DASHBOARDS, runbook_url: str = RUNBOOKS) -> di
 
 
 def main() -> None:
-    """Write them all."""
+    """Write all files."""
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    arguments.add_argument("--dashboards", default=DASHBOARDS, help="where Grafana's are")
-    arguments.add_argument("--runbooks", default=RUNBOOKS, help="where this README.md is")
+    arguments.add_argument("--dashboards", default=DASHBOARDS, help="URL of Grafana's dashboards")
+    arguments.add_argument("--runbooks", default=RUNBOOKS, help="URL of this README.md")
     given = arguments.parse_args()
     made = files(dashboard_url=given.dashboards, runbook_url=given.runbooks)
     for path, text in made.items():

@@ -1,16 +1,11 @@
-"""What tests share: small MRC files, and a small simulated session."""
+"""Small MRC files for tests."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import mrcfile
 import numpy as np
 import pytest
-
-from livepick.simulate.acquisition import Pace, Plan, acquire
-from livepick.simulate.field import Junk, Session
-from livepick.simulate.species import specimen
 
 
 class WriteMrc(Protocol):
@@ -25,18 +20,6 @@ class WriteMrc(Protocol):
         pixel_size_angstrom: float = 1.5,
         dtype: str = "float32",
     ) -> Path: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedSession:
-    """A session on disk."""
-
-    micrographs: list[Path]
-    truth: Path
-    """Folder of one STAR a micrograph, ``NAME_truth.star``."""
-
-    pixel_size_angstrom: float
-    diameter_angstrom: float
 
 
 @pytest.fixture
@@ -62,29 +45,3 @@ def write_mrc(tmp_path: Path) -> WriteMrc:
         return path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def simulated_session(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSession:
-    """Return four micrographs of 512 by 384 pixels, easy ones with a little junk; read only."""
-    place = tmp_path_factory.mktemp("simulated")
-    session = Session(
-        shape_px=(384, 512),
-        pixel_size_angstrom=4.0,
-        signal_to_noise=0.5,
-        junk=Junk(carbon_probability=0, empty_probability=0),
-        seed=7,
-    )
-    plan = Plan(
-        session=session,
-        output=place / "micrographs",
-        truth=place / "truth",
-        micrographs=4,
-        every_seconds=0,
-        write_seconds=0,
-    )
-    found: list[Path] = []
-    acquire(plan, Pace(0), lambda path, _: found.append(path))
-    return SimulatedSession(
-        found, plan.truth, session.pixel_size_angstrom, specimen(session.species).diameter_angstrom
-    )

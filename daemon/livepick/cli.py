@@ -1,7 +1,8 @@
 """The command line of livepick: its commands, and what happens to their errors.
 
-A command is a function in a module of its own, and its docstring is its help. A command with
-subcommands is a typer application of that name instead. The module is imported when the command is
+A command is a function in a module of its own, and its docstring is its help. Its parameters are
+the options, which makes some of these functions long. A command with subcommands is a typer
+application of that name instead. The module is imported when the command is
 called, so that ``livepick --help`` is quick and ``livepick run`` loads only what it needs. A
 ``LivepickError`` is printed as two lines on stderr with an exit status, never as a traceback.
 """
@@ -19,20 +20,20 @@ from livepick.errors import EXIT_CONFIG, BusyError, ConfigError, LivepickError
 __all__ = ["COMMANDS", "EXIT_BUSY", "main"]
 
 EXIT_BUSY = 75
-"""EX_TEMPFAIL: another service uses the state folder; this one may start once it has ended."""
+"""EX_TEMPFAIL: another service uses the state folder. This one can start when that has ended."""
 
 COMMANDS = {
     "run": "Watch the folders of a config, pick, train and pick again, until stopped.",
-    "check": "Read a config, and try everything that the service will need.",
-    "status": "Show where a session stands, while the service runs or after.",
-    "report": "Write a report of a session as one HTML file, to keep beside its data.",
-    "retrain": "Train a new model with the same settings, by an edit of the config.",
-    "models": "List and show a session's models, promote one, roll back, remove old ones.",
-    "pick": "Pick micrographs with a model, without a service.",
+    "check": "Check a config and the machine before the service is started.",
+    "status": "Show the state of a session, whether or not the service is running.",
+    "report": "Write a report of a session as one HTML file.",
+    "retrain": "Train a new model with the same settings, by editing the config.",
+    "models": "List, show, promote, roll back and remove the models of a session.",
+    "pick": "Pick micrographs with a model, without the service.",
     "relion-job": "Pick the micrographs of a RELION project, as its External job.",
-    "cryosparc-push": "Send a session's picks to a CryoSPARC server, as an External job.",
-    "evaluate": "Compare picks with known positions.",
-    "simulate": "Be the microscope: write simulated micrographs with known particles.",
+    "cryosparc-push": "Send the picks of a session to a CryoSPARC server, as an External job.",
+    "evaluate": "Compare picks with the true positions.",
+    "simulate": "Simulate a microscope: write micrographs with known particles.",
 }
 """Commands with their short help. Each is the function or the typer application of that name in
 ``livepick.commands.NAME``, with ``_`` for ``-``."""
@@ -93,7 +94,7 @@ def _load(name: str) -> Callable[..., Any] | typer.Typer:
 
 
 def _not_called() -> None:
-    """Stand in for a command whose module is not needed now."""
+    """Do nothing, in place of a command whose module is not needed now."""
 
 
 def _show_version(*, wanted: bool) -> None:
@@ -107,9 +108,9 @@ def _options(
     version: bool = typer.Option(
         False,  # noqa: FBT003 - typer takes the default here
         "--version",
-        help="Print the version and end.",
+        help="Print the version and exit.",
         is_eager=True,
         callback=lambda value: _show_version(wanted=value),
     ),
 ) -> None:
-    """Take the options that belong to no command."""
+    """Options of livepick itself."""

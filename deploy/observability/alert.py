@@ -96,5 +96,5 @@ def rules(
             for alert in alerts
         ],
     }
-    head = "# Made by deploy/generate.py from deploy/observability/alerts.py: edit that.\n"
+    head = "# Made by deploy/generate.py from deploy/observability/*_alerts.py: edit those.\n"
     return head + yaml.safe_dump({"groups": [group]}, sort_keys=False, width=100)

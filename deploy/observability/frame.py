@@ -12,6 +12,7 @@ from grafana_foundation_sdk.models.dashboard import (
     DashboardLinkType,
     Panel,
     VariableHide,
+    VariableModel,
     VariableOption,
     VariableRefresh,
     VariableSort,
@@ -78,6 +79,20 @@ def _choice(name: str, label: str, metric: str, *, others: str, hidden: bool = F
     )
 
 
+def _variables() -> list[Builder[VariableModel]]:
+    source = dashboard.DatasourceVariable("datasource").label("source").type("prometheus")
+    services = 'livepick_build_info{job=~"$job", instrument=~"$instrument"}'
+    sessions = 'livepick_session_info{job=~"$job", instrument=~"$instrument"}'
+    return [
+        source,
+        # The label is missing if the scrape config of a service sets no instrument.
+        _choice("instrument", "microscope", 'livepick_build_info{job=~"$job"}', others=".*"),
+        _choice("session", "session", sessions, others=".*"),
+        _choice("instance", "service", services, others=".+"),
+        _choice("job", "job", "livepick_build_info", others=".+", hidden=True),
+    ]
+
+
 def board(
     name: str, description: str, rows: Mapping[str, Sequence[Builder[Panel]]], *, span: str
 ) -> str:
@@ -109,31 +124,9 @@ def board(
             .include_vars(include_vars=True)
             .keep_time(keep_time=True)
         )
-        .with_variable(
-            dashboard.DatasourceVariable("datasource").label("source").type("prometheus")
-        )
-        # The label is missing if the scrape config of a service sets no instrument.
-        .with_variable(
-            _choice("instrument", "microscope", 'livepick_build_info{job=~"$job"}', others=".*")
-        )
-        .with_variable(
-            _choice(
-                "session",
-                "session",
-                'livepick_session_info{job=~"$job", instrument=~"$instrument"}',
-                others=".*",
-            )
-        )
-        .with_variable(
-            _choice(
-                "instance",
-                "service",
-                'livepick_build_info{job=~"$job", instrument=~"$instrument"}',
-                others=".+",
-            )
-        )
-        .with_variable(_choice("job", "job", "livepick_build_info", others=".+", hidden=True))
     )
+    for variable in _variables():
+        made = made.with_variable(variable)
     for mark, (metric, colour) in ANNOTATIONS.items():
         made = made.annotation(_MarksBuilder(mark, metric, colour))
     for title, panels in rows.items():

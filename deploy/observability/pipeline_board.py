@@ -8,7 +8,7 @@ __all__ = ["pipeline_board"]
 _BY_STAGE = [
     curves(
         "Rate by stage",
-        "Micrographs a minute that pass each stage of picking.",
+        "Micrographs per minute that pass each stage of picking.",
         [
             (
                 "60 * rate(livepick_stage_duration_seconds_count{@}[$__rate_interval])",
@@ -19,13 +19,13 @@ _BY_STAGE = [
     ),
     curves(
         "Errors by stage and reason",
-        "An hour, of micrographs that are given up or tried again, and of writes and trainings.",
+        "Errors per hour, of micrographs, writes and trainings.",
         [("3600 * rate(livepick_errors_total{@}[$__rate_interval]) > 0", "{{stage}} {{reason}}")],
         slow=True,
     ),
     curves(
         "Duration by stage",
-        "Of 95 % of the micrographs. `read` is the file server, `infer` the card.",
+        "Time for 95 % of the micrographs. `read` depends on the file server, `infer` on the GPU.",
         [
             (
                 quantile(0.95, "livepick_stage_duration_seconds"),
@@ -37,13 +37,13 @@ _BY_STAGE = [
     ),
     curves(
         "Queue by stage",
-        "settling: still being written; queued: complete; picking: with a worker.",
+        "settling: still being written; queued: complete; picking: in a worker.",
         [("livepick_queue_depth{@}", "{{stage}}")],
     ),
     curves(
-        "Tried again, replaced, left out",
-        "An hour: retries after an error, new content under a known name, and images that"
-        " watch.include and its kin leave out.",
+        "Retried, replaced, left out",
+        "Per hour: retries after an error, new content of a known file, and images that"
+        " watch.include and watch.exclude leave out.",
         [
             ("3600 * rate(livepick_retries_total{@}[$__rate_interval])", "retries"),
             (
@@ -59,7 +59,7 @@ _BY_STAGE = [
     ),
     curves(
         "From landing to picks",
-        "Mean of the micrographs of the last minutes; the alert looks at the oldest that waits.",
+        "Mean of the last minutes. The alert uses the oldest waiting micrograph instead.",
         [
             (
                 (
@@ -77,7 +77,7 @@ _BY_STAGE = [
 _WORKERS = [
     curves(
         "Utilisation: busy workers",
-        "At 100 % for long with a queue that grows, more workers or a faster card are needed.",
+        "At 100 % with a growing queue, you need more workers or a faster GPU.",
         [
             (
                 (
@@ -91,8 +91,8 @@ _WORKERS = [
         most=1,
     ),
     curves(
-        "Saturation: how long the oldest waits",
-        "Since the oldest micrograph without picks landed; ten minutes are an alert.",
+        "Saturation: waiting time of the oldest",
+        "Time since the oldest micrograph without picks landed; an alert fires after ten minutes.",
         [
             (
                 OLDEST_WAITS,
@@ -103,7 +103,7 @@ _WORKERS = [
     ),
     curves(
         "Errors: workers that died",
-        "An hour. Two within a quarter of one are an alert; usually memory.",
+        "Per hour. An alert fires if two die within 15 minutes; the usual cause is memory.",
         [("3600 * rate(livepick_worker_crashes_total{@}[$__rate_interval])", "")],
         slow=True,
     ),
@@ -112,24 +112,24 @@ _WORKERS = [
 _CARDS = [
     curves(
         "Utilisation: GPU at work",
-        "Share of the time in which something ran on the card, of all programs. Empty without an"
-        " NVIDIA driver, or without livepick's extra gpu.",
+        "Fraction of the time in which any program used the GPU. Empty without an NVIDIA driver,"
+        " or without livepick's extra gpu.",
         [("livepick_gpu_busy_ratio{@}", "GPU {{gpu}}")],
         unit="percentunit",
         most=1,
     ),
     curves(
         "Saturation: GPU memory",
-        "Used by all programs, and what there is. A training that finds no room fails.",
+        "Memory used by all programs, and total. Training fails if there is not enough.",
         [
             ("livepick_gpu_memory_used_bytes{@}", "GPU {{gpu}} used"),
-            ("livepick_gpu_memory_size_bytes{@}", "GPU {{gpu}} in all"),
+            ("livepick_gpu_memory_size_bytes{@}", "GPU {{gpu}} total"),
         ],
         unit="bytes",
     ),
     curves(
-        "Errors: a GPU picks",
-        "1 while CUDA runs the model; a fall to 0 that nobody wanted is an alert.",
+        "Errors: the GPU is in use",
+        "1 while the GPU runs the model. An alert fires if it is 0 and a GPU was requested.",
         [('livepick_inference_provider_active{provider="CUDAExecutionProvider", @}', "")],
         most=1,
     ),
@@ -137,21 +137,21 @@ _CARDS = [
 
 _DISKS = [
     curves(
-        "Utilisation: free share",
-        "A tenth is an alert. output: coordinates; state: ledger, models and runs.",
+        "Utilisation: free fraction",
+        "An alert fires below a tenth. output: coordinates; state: ledger, models and runs.",
         [("livepick_disk_free_bytes{@} / livepick_disk_size_bytes{@}", "{{path_role}}")],
         unit="percentunit",
         most=1,
     ),
     curves(
-        "Saturation: room that is left",
-        "Bytes, as they fall.",
+        "Saturation: free space",
+        "Free bytes.",
         [("livepick_disk_free_bytes{@}", "{{path_role}}")],
         unit="bytes",
     ),
     curves(
-        "Errors: output and state take writes",
-        "0 while picking waits for the output folder, or all for the ledger.",
+        "Errors: output and state are writable",
+        "0 while picking waits for the output folder, or the service waits for the ledger.",
         [("livepick_output_writable{@}", "output"), ("livepick_state_writable{@}", "state")],
         most=1,
     ),
@@ -160,7 +160,7 @@ _DISKS = [
 _WATCHING = [
     curves(
         "Utilisation: duration of a listing",
-        "Of the watched folders. Half of the interval is the most that it may take.",
+        "Time to list the watched folders. It should be less than half of the interval.",
         [
             ("livepick_scan_duration_seconds{@}", "listing"),
             ("livepick_rescan_interval_seconds{@}", "interval"),
@@ -169,13 +169,13 @@ _WATCHING = [
     ),
     curves(
         "Saturation: since the last listing",
-        "More than three intervals are an alert.",
+        "An alert fires after three intervals.",
         [("time() - (livepick_last_scan_timestamp_seconds{@} > 0)", "")],
         unit="s",
     ),
     curves(
         "Errors: folders, overflows, restarts",
-        "Folders that are there (1), and what went wrong with file events, an hour.",
+        "Available folders (1), and problems with file events per hour.",
         [
             ("livepick_watch_root_available{@}", "folder {{root}}"),
             ("3600 * rate(livepick_watch_overflows_total{@}[$__rate_interval])", "overflows"),
@@ -185,18 +185,18 @@ _WATCHING = [
     ),
     curves(
         "File events",
-        "A minute, from the kernel. None on network file systems: those are polled.",
+        "Events per minute from the kernel. None on network file systems, which are polled.",
         [("60 * rate(livepick_watch_events_total{@}[$__rate_interval])", "{{type}}")],
     ),
     curves(
-        "Gap between micrographs",
-        "Median of the last 25; ten times as long without one is an alert.",
+        "Interval between micrographs",
+        "Median of the last 25. An alert fires after ten times this interval.",
         [("livepick_micrograph_gap_seconds{@}", "")],
         unit="s",
     ),
     curves(
         "Calls of output.on_picked",
-        "A minute, by outcome, and the micrographs that wait for a call. All 0 without a program.",
+        "Calls per minute by outcome, and micrographs that wait for a call. 0 without a program.",
         [
             ("60 * rate(livepick_on_picked_calls_total{@}[$__rate_interval])", "{{outcome}}"),
             ("livepick_on_picked_waiting{@}", "waiting"),
@@ -205,59 +205,59 @@ _WATCHING = [
     ),
     curves(
         "Micrographs by state",
-        "All that the session has seen, each once.",
+        "All micrographs of the session.",
         [("livepick_ledger_micrographs{@}", "{{state}}")],
     ),
 ]
 
 _SERVICE = [
     figure(
-        "Answers",
-        "Whether Prometheus reaches it; two minutes without are an alert.",
+        "Responds",
+        "Prometheus can reach the service; an alert fires after two minutes without.",
         "up{@}",
         words={0: "no", 1: "yes"},
         scale=Scale(None, 1, good="red"),
         of_session=False,
     ),
     figure(
-        "All parts get on",
-        "As /healthz says; the watchdog of systemd acts on it.",
+        "Healthy",
+        "As in /healthz; the watchdog of systemd uses it too.",
         "livepick_healthy{@}",
         words={0: "no", 1: "yes"},
         scale=Scale(None, 1, good="red"),
     ),
     figure(
         "GPU in use",
-        "Whether CUDA runs the model.",
+        "Yes if the GPU runs the model.",
         'livepick_inference_provider_active{provider="CUDAExecutionProvider", @}',
         words={0: "no", 1: "yes"},
     ),
     figure(
         "Collecting",
-        "Whether a session is under way.",
+        "Yes while micrographs land.",
         "livepick_session_active{@}",
         words={0: "no", 1: "yes"},
     ),
     figure(
         "Waiting",
-        "Micrographs without picks of the present model.",
+        "Micrographs without picks of the current model.",
         'livepick_queue_depth{stage="queued", @}',
     ),
     figure(
         "Workers",
-        "How many there are.",
+        "Number of worker processes.",
         "sum by (job, instance, instrument) (livepick_workers{@})",
     ),
     curves(
         "Scrape",
-        "How long /metrics takes.",
+        "Duration of a request of /metrics.",
         [("scrape_duration_seconds{@}", "")],
         unit="s",
         width=12,
     ),
     curves(
         "Series",
-        "How many /metrics has; it does not grow with the session.",
+        "Number of series in /metrics; it does not grow with the session.",
         [("scrape_samples_post_metric_relabeling{@}", "")],
         width=12,
     ),
@@ -268,7 +268,7 @@ def pipeline_board() -> str:
     """Return the dashboard as JSON."""
     return board(
         "Pipeline",
-        "Rate, errors and duration of each stage; use, saturation and errors of what they need.",
+        "Rate, errors and duration of each stage; use, saturation and errors of each resource.",
         {
             "Stages: rate, errors, duration": _BY_STAGE,
             "Workers: use, saturation, errors": _WORKERS,

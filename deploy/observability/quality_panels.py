@@ -1,6 +1,7 @@
 """Row of the Session dashboard on micrograph quality: verdicts, and the figures behind them.
 
-Limits in descriptions are read from ``livepick.core.imaging.quality``, so that they always agree.
+The function is a list of panels, hence its length. Limits in descriptions are read from
+``livepick.core.imaging.quality``, so that they always agree.
 """
 
 from grafana_foundation_sdk.cog.builder import Builder
@@ -22,32 +23,33 @@ _VERDICTS = "livepick_micrograph_quality_verdicts_total"
 
 _FIGURES = (
     ("score_median", "Median scores", "short",
-     "Of each micrograph's picks, 0 to 1. It means another thing for each model."),
+     "Median score of a micrograph's picks, 0 to 1. Values of two models cannot be compared."),
     ("contrast", "Contrast", "short",
-     "Power at the size of a particle over that of the noise; 1 is noise alone."),
+     "Power at the size of a particle divided by that of the noise; noise alone has 1."),
     ("signal_fraction", "Thon rings", "percentunit",
-     "Share of the power between 40 and 7 Å that is above the noise; an empty hole has none."),
+     "Fraction of the power between 40 and 7 Å that is above the noise; an empty hole has 0."),
     ("skewness", "Skewness", "short",
-     "Of the image at the size of a particle: 0 for noise, more for particles that stand apart."),
-    ("occupied_fraction", "Area under picks", "percentunit", "Of what is not masked."),
+     "Skewness of the image at the size of a particle: 0 for noise, more for separate particles."),
+    ("occupied_fraction", "Area under picks", "percentunit",
+     "As a fraction of the area that is not masked."),
     ("masked_fraction", "Masked area", "percentunit", "Carbon, contamination and border."),
-    ("contamination_fraction", "Contamination", "percentunit", "Area under ice, gold and heaps."),
+    ("contamination_fraction", "Contamination", "percentunit", "Area of ice, gold and aggregates."),
     ("carbon_fraction", "Carbon film", "percentunit",
-     "Area under it. Much in every micrograph: the beam is beside the hole."),
-    ("uneven_fraction", "Uneven patches", "percentunit", "Tiles of another variance than others."),
+     "Area of the film. If it is large in all micrographs, the beam is beside the hole."),
+    ("uneven_fraction", "Uneven patches", "percentunit", "Tiles with a different variance."),
     ("mottle", "Mottled ice", "short",
-     "Power wider than a particle that picks do not explain: crystalline or uneven ice."),
+     "Power at wavelengths wider than a particle, without that of picks: uneven ice."),
     ("ice_ring", "Crystalline ice", "short",
-     "Its ring over what is beside it; 1 is none. Empty where pixels are too coarse to show it."),
-    ("anisotropy", "Drift of the stage", "short", "Power above the noise that is along one axis."),
+     "Power of the ice ring divided by that beside it; 1: no ring. Empty if pixels are too large."),
+    ("anisotropy", "Drift of the stage", "short", "Power above the noise along one axis, 0 to 1."),
     ("ice_gradient_sigmas", "Wedge of ice", "short",
-     "Slow change of brightness, in deviations of the noise."),
+     "Slow change of brightness, in standard deviations of the noise."),
     ("ctf_resolution_angstrom", "Resolution of the CTF", "suffix: Å",
-     "To which Thon rings were fitted. Empty where no CTF program writes beside the micrographs."),
+     "Resolution to which Thon rings were fitted. Empty without results of a CTF program."),
     ("defocus_angstrom", "Defocus", "suffix: Å",
-     "Mean of both defoci. Empty where no CTF program writes beside the micrographs."),
+     "Mean of both defocus values. Empty without results of a CTF program."),
     ("astigmatism_angstrom", "Astigmatism", "suffix: Å",
-     "Difference of both defoci. Empty where no CTF program writes beside the micrographs."),
+     "Difference of both defocus values. Empty without results of a CTF program."),
 )  # fmt: skip
 """Figures: name in the metric, title, unit and description."""
 
@@ -57,15 +59,15 @@ def quality_panels() -> list[Builder[Panel]]:
     return [
         curves(
             "Verdicts",
-            "Micrographs an hour that are good, doubtful and bad at their first picks; the page"
-            " says why of each.",
+            "Micrographs per hour that are good, doubtful and bad at their first picks; the page"
+            " shows the reasons.",
             [(f"3600 * rate({_VERDICTS}{{@}}[$__rate_interval])", "{{verdict}}")],
             slow=True,
         ),
         curves(
-            "Share by verdict",
-            "Of the micrographs picked in the last minutes. Fewer good ones: another grid square,"
-            " other ice, or a beam beside the hole.",
+            "Fraction by verdict",
+            "Micrographs picked in the last minutes. Causes of fewer good ones: another grid"
+            " square, other ice, or a beam beside the hole.",
             [
                 (
                     f"""
@@ -83,19 +85,20 @@ def quality_panels() -> list[Builder[Panel]]:
         ),
         curves(
             "Verdicts now",
-            f"Of the {LATEST} micrographs that landed last, the CTF included where it is known."
-            f" More than {BAD_FRACTION:.0%} bad, or {DOUBTFUL_FRACTION:.0%} not good, is an alert.",
+            f"The {LATEST} micrographs that landed last, judged with their CTF if it is known. An"
+            f" alert fires if more than {BAD_FRACTION:.0%} are bad, or {DOUBTFUL_FRACTION:.0%} not"
+            " good.",
             [("livepick_latest_quality_verdicts{@}", "{{verdict}}")],
         ),
         curves(
             "Verdicts in the session",
-            "Each micrograph by its present verdict, the CTF included where it is known.",
+            "Micrographs by their current verdict, with the CTF if it is known.",
             [("livepick_ledger_quality_verdicts{@}", "{{verdict}}")],
         ),
         curves(
-            "What became of the latest",
-            f"The {LATEST} micrographs that landed last. More than {FAILED_SINGLE} failed, and more"
-            f" than {FAILED_FRACTION:.0%}, is an alert.",
+            "Outcome of the latest micrographs",
+            f"The {LATEST} micrographs that landed last. An alert fires if more than"
+            f" {FAILED_SINGLE} failed, and more than {FAILED_FRACTION:.0%}.",
             [("livepick_latest_micrographs{@}", "{{state}}")],
         ),
         *(

@@ -25,33 +25,33 @@ _PICKED_PER_HOUR = """
 _NOW = [
     figure(
         "Since the last micrograph",
-        "Is it collecting? Minutes are normal at a refill; after 15 an alert calls.",
+        "Is the session collecting? A refill takes minutes; after 15 an alert fires.",
         "time() - (livepick_last_micrograph_seen_timestamp_seconds{@} > 0)",
         unit="s",
         scale=Scale(300, 900),
     ),
     figure(
         "Since the last picks",
-        "Is it picking? Should follow the figure beside it by seconds.",
+        "Is livepick picking? This should follow the value to its left by seconds.",
         "time() - (livepick_last_micrograph_picked_timestamp_seconds{@} > 0)",
         unit="s",
         scale=Scale(300, 900),
     ),
     figure(
         "Landed per hour",
-        "What the microscope and motion correction deliver.",
+        "Micrographs that the microscope and motion correction deliver.",
         "3600 * rate(livepick_micrographs_discovered_total{@}[$__rate_interval])",
         slow=True,
     ),
     figure(
         "Picked per hour",
-        "What livepick gets through, those that are picked again included.",
+        "Micrographs that livepick picks, including those that are picked again.",
         _PICKED_PER_HOUR,
         slow=True,
     ),
     figure(
         "Waiting",
-        "Micrographs that are complete and wait for picks of the present model.",
+        "Complete micrographs that wait for picks of the current model.",
         """
         sum by (job, instance, instrument) (
             livepick_queue_depth{stage=~"queued|picking", @}
@@ -61,7 +61,7 @@ _NOW = [
     ),
     figure(
         "Alerts",
-        "How many fire now; the row below says what to do about each.",
+        "Number of alerts that fire now; the row below lists them.",
         f"""
         count by (job, instance, instrument) ({_FIRING})
         or 0 * max by (job, instance, instrument) (livepick_healthy{{@}})
@@ -69,10 +69,14 @@ _NOW = [
         scale=Scale(None, 1),
         of_session=False,
     ),
-    figure("Particles", "Of the session, each micrograph once.", "livepick_ledger_particles{@}"),
+    figure(
+        "Particles",
+        "Each micrograph counts once.",
+        "livepick_ledger_particles{@}",
+    ),
     figure(
         "Micrographs with picks",
-        "Those with picks of an older model included.",
+        "Including micrographs with picks of an older model.",
         """
         sum by (job, instance, instrument) (
             livepick_ledger_micrographs{state=~"picked|stale", @}
@@ -81,25 +85,25 @@ _NOW = [
     ),
     figure(
         "Failed micrographs",
-        "livepick status has the reason and the remedy of each.",
+        "livepick status shows the reason and the remedy for each.",
         'livepick_ledger_micrographs{state="failed", @}',
         scale=Scale(1, 50),
     ),
     figure(
         "Model",
-        "Which model picks. The blob picker's picks are provisional.",
+        "Model in use. Picks of the blob picker are provisional.",
         "livepick_model_info{@}",
         name="{{kind}} {{version}}",
     ),
     figure(
         "Runs on",
-        "CUDA is the GPU. The CPU is many times slower, and an alert if a GPU was asked for.",
+        "CUDA is the GPU. The CPU is many times slower; an alert fires if a GPU was requested.",
         "livepick_inference_provider_active{@} == 1",
         name="{{provider}}",
     ),
     figure(
         "Collecting",
-        "Whether a session is under way: until no micrograph has landed for six hours.",
+        "Yes until no micrograph has landed for six hours.",
         "livepick_session_active{@}",
         words={0: "no", 1: "yes"},
     ),
@@ -107,8 +111,8 @@ _NOW = [
 
 _ALERTS = [
     listing(
-        "Alerts that fire",
-        "deploy/README.md has a section for each: what it means and what to do.",
+        "Firing alerts",
+        "deploy/README.md has a section for each: its meaning and what to do.",
         _FIRING,
         of_session=False,
     ),
@@ -117,7 +121,7 @@ _ALERTS = [
 _RED = [
     curves(
         "Rate: landed and picked per hour",
-        "They lie on each other. Picked above landed: an older model's picks are replaced.",
+        "Normally equal. More picked than landed: picks of an older model are being replaced.",
         [
             ("3600 * rate(livepick_micrographs_discovered_total{@}[$__rate_interval])", "landed"),
             (
@@ -129,8 +133,8 @@ _RED = [
     ),
     curves(
         "Errors: failed and empty per hour",
-        "Failed ones have a reason, in the Pipeline dashboard; empty ones hold no particle when"
-        " they are picked first.",
+        "The Pipeline dashboard shows why micrographs failed; empty ones had no particle when"
+        " they were first picked.",
         [
             (
                 (
@@ -144,7 +148,7 @@ _RED = [
     ),
     curves(
         "Duration: from landing to picks",
-        "Of half and of 95 % of the micrographs, and how long the oldest waits now.",
+        "Time for half and for 95 % of the micrographs, and waiting time of the oldest.",
         [
             (
                 quantile(0.5, "livepick_end_to_end_latency_seconds"),
@@ -167,7 +171,7 @@ _RED = [
 _PARTICLES = [
     curves(
         "Particles per micrograph",
-        "Quartiles. A fall means another grid square, thicker ice, or a model that no longer fits.",
+        "Quartiles. Causes of a fall: another grid square, thicker ice, an unsuitable model.",
         [
             (
                 quantile(part, "livepick_particles_per_micrograph"),
@@ -179,37 +183,37 @@ _PARTICLES = [
     ),
     distribution(
         "Scores of the picks",
-        "From 0 to 1. A band that moves down or splits is a change of the specimen.",
+        "From 0 to 1. If the band moves down or splits, the specimen has changed.",
         "livepick_particle_score",
         unit="short",
     ),
     curves(
         "Drift",
-        "How far the last micrographs are from what the model picked first; 1 is the least that"
-        " matters.",
+        "Difference between the last micrographs and the first that the model picked; from 1 on"
+        " it matters.",
         [("livepick_drift_score{@}", "{{figure}}")],
         least=None,
     ),
     curves(
         "Spread of the scores",
-        "Stability index of the last micrographs' scores against those that the model picked first;"
-        " 0.25 above chance is by custom a large change.",
+        "Population stability index of the scores, compared with the first micrographs that the"
+        " model picked; 0.25 above chance is usually called a large change.",
         [("livepick_score_drift_psi{@}", "")],
     ),
     curves(
         "Particles per hour",
-        "Picks above the threshold, those of micrographs that are picked again included.",
+        "Picks above the threshold, including micrographs that are picked again.",
         [("3600 * rate(livepick_particles_total{@}[$__rate_interval])", "")],
         slow=True,
     ),
     curves(
         "Particles in the session",
-        "Each micrograph once; it moves when another model takes over.",
+        "Each micrograph counts once; the number changes when another model takes over.",
         [("livepick_ledger_particles{@}", "")],
     ),
     curves(
         "Empty micrographs in a row",
-        "Ten and more are an alert.",
+        "An alert fires from ten on.",
         [("livepick_consecutive_empty_micrographs{@}", "")],
     ),
 ]
@@ -217,7 +221,7 @@ _PARTICLES = [
 _SETTINGS = [
     listing(
         "Sessions",
-        "Which services answer, and the settings that shape picks.",
+        "Services that respond, with the settings that affect picks.",
         """
         livepick_config_info{@}
         * on (job, instance) group_left (session) livepick_session_info{@}
@@ -232,7 +236,7 @@ def session_board() -> str:
     """Return the dashboard as JSON."""
     return board(
         "Session",
-        "Is it collecting, is it picking, is it finding particles, is it still good?",
+        "Is the session collecting and picking, does it find particles, is the quality good?",
         {
             "Now": _NOW,
             "Alerts": _ALERTS,

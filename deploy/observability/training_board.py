@@ -8,25 +8,25 @@ __all__ = ["training_board"]
 _NOW = [
     figure(
         "Training",
-        "Whether a run is under way; picking goes on meanwhile.",
+        "Yes while a run is in progress; picking continues meanwhile.",
         "livepick_training_running{@}",
         words={0: "no", 1: "yes"},
     ),
     figure(
         "Model",
-        "Which model picks.",
+        "Model in use.",
         "livepick_model_info{@}",
         name="{{kind}} {{version}}",
     ),
     figure(
         "Age of the model",
-        "Since it was promoted, or the service first picked with it.",
+        "Time since it was promoted, or first used by the service.",
         "time() - (livepick_model_promoted_timestamp_seconds{@} > 0)",
         unit="s",
     ),
     figure(
-        "Better at the gate by",
-        "Average precision of the last candidate less that of the one in use; 0 before any.",
+        "Gain at the gate",
+        "Average precision of the last candidate minus that of the model in use; 0 before any.",
         """
         livepick_gate_average_precision{model="candidate", @}
         - ignoring (model) livepick_gate_average_precision{model="champion", @}
@@ -35,7 +35,7 @@ _NOW = [
     ),
     figure(
         "Micrographs toward the first training",
-        "Of those that it waits for; some may be unfit to learn from.",
+        "Fraction of those that training waits for; some may be unsuitable.",
         """
         livepick_ledger_micrographs{state="picked", @}
         / ignoring (state) livepick_bootstrap_micrographs{@}
@@ -45,7 +45,7 @@ _NOW = [
     ),
     figure(
         "Drift",
-        "How many changes of the last micrographs are no chance.",
+        "Number of changes in the last micrographs that are not due to chance.",
         "sum by (job, instance, instrument) (livepick_drift_active{@})",
         scale=Scale(1, 3),
     ),
@@ -54,7 +54,7 @@ _NOW = [
 _CURVES = [
     curves(
         "Loss",
-        "Of the running or the last training. Held-out above training and rising: overfitting.",
+        "Loss of the running or the last training. Held out higher and rising: overfitting.",
         [
             ("livepick_training_loss{@}", "training"),
             ("livepick_training_validation_loss{@}", "held out"),
@@ -63,7 +63,7 @@ _CURVES = [
     ),
     curves(
         "Accuracy",
-        "Mean of the shares of particle and background pixels that are right; 0.5 finds nothing.",
+        "Mean of the fractions of particle and background pixels that are right; 0.5: none found.",
         [
             ("livepick_training_accuracy{@}", "training"),
             ("livepick_training_validation_accuracy{@}", "held out"),
@@ -77,21 +77,21 @@ _CURVES = [
 _GATE = [
     curves(
         "Average precision at the gate",
-        "Of the last candidate and of the one in use then, on held-out micrographs.",
+        "The last candidate and the model in use then, on held-out micrographs.",
         [("livepick_gate_average_precision{@}", "{{model}}")],
         unit="percentunit",
         most=1,
     ),
     curves(
         "Precision at the gate",
-        "Of as many picks as the one in use writes.",
+        "Precision with as many picks as the model in use writes.",
         [("livepick_gate_precision{@}", "{{model}}")],
         unit="percentunit",
         most=1,
     ),
     curves(
         "Runs that ended",
-        "A day, by what became of them.",
+        "Runs per day, by result.",
         [("increase(livepick_training_runs_total{@}[1d])", "{{result}}")],
     ),
 ]
@@ -99,17 +99,17 @@ _GATE = [
 _FAULTS = [
     curves(
         "Findings",
-        "What learning curves said was wrong, a day.",
+        "Faults that learning curves showed, per day.",
         [("increase(livepick_training_findings_total{@}[1d])", "{{finding}}")],
     ),
     curves(
         "Trainings repeated",
-        "With the remedy of a finding, a day.",
+        "Repetitions per day, with the remedy of a finding.",
         [("increase(livepick_training_reruns_total{@}[1d])", "")],
     ),
     curves(
         "Errors",
-        "Of training, an hour, by reason.",
+        "Errors of training per hour.",
         [
             (
                 (
@@ -122,20 +122,20 @@ _FAULTS = [
         slow=True,
     ),
     curves(
-        "Since a run last ended so",
-        "By result; nothing is drawn for what has not happened since the service started.",
+        "Time since a run last ended",
+        "By result; empty for results that have not occurred since the service started.",
         [("time() - (livepick_training_ended_timestamp_seconds{@} > 0)", "{{result}}")],
         unit="s",
     ),
     curves(
         "Reloads of the config",
-        "An hour, by whether they were taken.",
+        "Reloads per hour, by result.",
         [("3600 * rate(livepick_config_reloads_total{@}[$__rate_interval])", "{{result}}")],
         slow=True,
     ),
     curves(
-        "Config in force",
-        "1: the file on disk; 0: it was edited and refused.",
+        "Config on disk is in use",
+        "1: yes; 0: it was edited and refused.",
         [("livepick_config_last_reload_successful{@}", "")],
         most=1,
     ),
@@ -155,7 +155,7 @@ def training_board() -> str:
     """Return the dashboard as JSON."""
     return board(
         "Training",
-        "How the model learned, whether it was better, and what was wrong.",
+        "How the model was trained, if it was better, and what was wrong.",
         {
             "Now": _NOW,
             "Learning curves": _CURVES,

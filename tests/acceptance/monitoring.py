@@ -17,7 +17,7 @@ SCRAPE = "300ms"
 
 
 def free_port():
-    """Return a port that nobody has."""
+    """Return a free port."""
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         return door.getsockname()[1]
@@ -88,7 +88,7 @@ class Prometheus:
         self.process.wait()
 
     def ask(self, path, **values):
-        """Return what its interface answers; a refusal is an error with its words."""
+        """Return the answer of its HTTP interface; raise its refusals as errors."""
         url = f"{self.address}/api/v1/{path}?{urllib.parse.urlencode(values)}"
         try:
             with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own
@@ -97,7 +97,7 @@ class Prometheus:
             raise AssertionError(f"{values}: {error.read().decode()}") from error
 
     def has_figures(self, expr):
-        """Return whether an expression gives any figure now."""
+        """Return True if an expression has a value now."""
         result = self.ask("query", query=expr)["result"]
         return any(each["value"][1] != "NaN" for each in result)
 

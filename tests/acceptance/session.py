@@ -1,4 +1,4 @@
-"""A session that acceptance tests run: a folder with a config, and the installed command on it."""
+"""A session for acceptance tests: a folder with a config, and the service on it."""
 
 import json
 import os
@@ -10,6 +10,12 @@ import urllib.request
 from pathlib import Path
 
 import yaml
+from disc_micrographs import write_disc_micrograph
+
+from livepick.errors import LedgerError
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.reader import LedgerReader
+from livepick.ledger.rows import Counts
 
 LIVEPICK = Path(sys.executable).with_name("livepick")
 LISTS = {
@@ -25,9 +31,8 @@ LISTS = {
 class Session:
     """A folder with a config, and the service on it."""
 
-    def __init__(self, folder, write, **sections):
+    def __init__(self, folder, **sections):
         self.folder = folder
-        self.write = write
         self.landing = folder / "in"
         self.landing.mkdir()
         self.output = folder / "out"
@@ -57,23 +62,23 @@ class Session:
         """Write the config."""
         self.config.write_text(yaml.safe_dump(self.settings))
 
-    def start(self, *, wait=True, **environment):
+    def start(self, *, wait=True, program=(LIVEPICK,), **environment):
         """Start the service, and wait until it is ready."""
         with self.log.open("ab") as log:
             before = log.tell()
             self.process = subprocess.Popen(
-                [LIVEPICK, "run", self.config], stderr=log, env=os.environ | environment
+                [*program, "run", self.config], stderr=log, env=os.environ | environment
             )
         if wait:
             self.until(lambda: ": ready" in self.log.read_text()[before:], "start")
 
     def stop(self):
-        """End the service as systemd does, and return its exit status."""
+        """Stop the service as systemd does, and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=10)
 
     def until(self, condition, what, *, seconds=60):
-        """Wait for something, as long as the service lives."""
+        """Wait for a condition while the service runs."""
         give_up = time.monotonic() + seconds
         while not condition():
             log = self.log.read_text()
@@ -85,25 +90,38 @@ class Session:
         """Let micrographs land, and return their names."""
         names = [f"mic_{number:04d}" for number in range(first, first + count)]
         for number, name in enumerate(names, first):
-            self.write(self.landing / f"{name}.mrc", seed=number, **content)
+            write_disc_micrograph(self.landing / f"{name}.mrc", seed=number, **content)
         return names
 
     def status(self):
-        """Return what ``livepick status --json`` says."""
+        """Return the JSON of ``livepick status``. A test that polls reads the ledger instead."""
         return json.loads(livepick("status", self.config, "--json").stdout)
 
+    def counts(self):
+        """Return the number of micrographs in each state; all 0 without a ledger."""
+        try:
+            database = Database.read_only(self.state / LEDGER)
+        except LedgerError:
+            return Counts()
+        with database:
+            return LedgerReader(database).counts()
+
     def picked(self):
-        """Return how many are picked."""
-        return self.status()["micrographs"]["picked"]
+        """Return the number of picked micrographs."""
+        return self.counts().picked
+
+    def has_trained_model(self):
+        """Return True if a trained model picks, according to ``/metrics``."""
+        return 'livepick_model_info{kind="trained"' in self.get("/metrics")
 
     def get(self, path):
-        """Return what the page's port answers."""
+        """Return the answer of the service to an HTTP request."""
         address = (self.state / "web.address").read_text().strip()
         with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
             return answer.read().decode()
 
     def figure(self, series):
-        """Return what a series of livepick stands at, as ``queue_depth{stage="queued"}``."""
+        """Return the value of a series of ``/metrics``, as ``queue_depth{stage="queued"}``."""
         start = f"livepick_{series} "
         (line,) = [x for x in self.get("/metrics").splitlines() if x.startswith(start)]
         return float(line.removeprefix(start))

@@ -1,4 +1,4 @@
-"""Files that are no micrographs, beside good ones: each has its own reason, the good are picked."""
+"""Files that are not micrographs beside good ones: each has its reason, and the good are picked."""
 
 import time
 import warnings
@@ -14,7 +14,7 @@ from livepick.ledger.reader import LedgerReader
 PIXEL_SIZE_ANGSTROM = 4.0
 SIDE_PX = 384
 INCOMPLETE_SECONDS = 4
-"""After which a file that is not whole is set aside."""
+"""Time after which an incomplete file is set aside."""
 
 
 def rows(session):
@@ -24,7 +24,7 @@ def rows(session):
 
 
 def settled(session, count):
-    """Return whether ``count`` micrographs have come to an end."""
+    """Return True if ``count`` micrographs are picked or failed."""
     ended = [row for row in rows(session).values() if row.state in ("picked", "failed")]
     return len(ended) >= count
 
@@ -49,7 +49,7 @@ def noise(seed=0):
 
 
 def write_bad_files(folder, good):
-    """Write one of each kind, and return the reason of each that does not just wait."""
+    """Write one bad file of each kind; return the reason of each, except those that only wait."""
     (folder / "truncated.mrc").write_bytes(good[: len(good) // 2])
     (folder / "header_only.mrc").write_bytes(good[:1024])
     (folder / "zero_header.mrc").write_bytes(bytes(1024) + good[1024:])
@@ -96,7 +96,7 @@ def write_bad_files(folder, good):
 
 
 def test_bad_files_fail_for_their_own_reasons_and_good_ones_are_picked(make_session):
-    """Nothing stops the session; what was truncated is picked when it has become whole."""
+    """Nothing stops the session; a truncated file is picked once it is complete."""
     session = make_session(
         watch={"incomplete_timeout_seconds": INCOMPLETE_SECONDS},
         micrograph={"pixel_size_angstrom": PIXEL_SIZE_ANGSTROM},
@@ -137,7 +137,7 @@ def test_bad_files_fail_for_their_own_reasons_and_good_ones_are_picked(make_sess
 
 
 def test_a_truncated_file_waits_until_it_grows_whole(make_session):
-    """Short of the time-out it is not failed, and picks come with its last bytes."""
+    """It does not fail before the time-out, and is picked after its last bytes."""
     session = make_session(watch={"incomplete_timeout_seconds": 600})
     session.start()
     [first] = session.drop(1)
@@ -157,14 +157,14 @@ def test_a_truncated_file_waits_until_it_grows_whole(make_session):
 
 
 def test_a_file_that_breaks_after_its_picks_loses_them(make_session):
-    """What is replaced by garbage fails, and its coordinates go with it."""
+    """A micrograph replaced by garbage fails, and its coordinates are removed."""
     session = make_session()
     session.start()
     names = session.drop(2)
     session.until(lambda: session.picked() == 2, "both picked")
     (session.landing / f"{names[0]}.mrc").write_bytes(b"not a micrograph" * 10_000)
 
-    session.until(lambda: session.status()["micrographs"]["failed"] == 1, "the broken one")
+    session.until(lambda: session.counts().failed == 1, "the broken one")
 
     assert session.stop() == 0
     assert rows(session)[f"{names[0]}.mrc"].reason == "header"
@@ -174,7 +174,7 @@ def test_a_file_that_breaks_after_its_picks_loses_them(make_session):
 
 
 def test_without_any_pixel_size_a_micrograph_is_refused_in_words(make_session):
-    """0 in the header and none in the config: no guess, and the setting is named."""
+    """With 0 in the header and none in the config, the error names the setting."""
     session = make_session()
     session.start()
     session.drop(1)

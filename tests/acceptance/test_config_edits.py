@@ -1,4 +1,4 @@
-"""An edit of the config while the installed command runs: its log, page and metrics."""
+"""Edits of the config while the service runs: its log, page and metrics."""
 
 import signal
 
@@ -12,7 +12,7 @@ def is_in_force(session):
 
 
 def edit(session, /, **sections):
-    """Write the config with other settings in place, as an editor does: by a rename."""
+    """Change settings in the config, and replace the file by a rename, as an editor does."""
     for name, section in sections.items():
         session.settings[name] = session.settings.get(name, {}) | section
     config = session.config
@@ -23,7 +23,7 @@ def edit(session, /, **sections):
 
 
 def test_edits_take_effect_and_faults_do_not(make_session):
-    """A threshold is live; a typo, a wrong type and a restart leave all as it is, and show."""
+    """A threshold is live; a typo, a wrong type and a needed restart are only shown."""
     session = make_session()
     session.start()
     (first,) = session.drop(1)
@@ -66,7 +66,7 @@ def test_edits_take_effect_and_faults_do_not(make_session):
 
 
 def test_another_particle_is_picked_for_at_once(make_session):
-    """By a blob picker of its size; what the former one picked is picked again."""
+    """A blob picker of the new size picks, also the micrographs that the former one picked."""
     session = make_session()
     session.start()
     session.drop(2)
@@ -74,7 +74,10 @@ def test_another_particle_is_picked_for_at_once(make_session):
 
     edit(session, particle={"diameter_angstrom": 140})
     session.process.send_signal(signal.SIGHUP)
-    session.until(lambda: session.status()["model"]["version"] == 1, "another blob picker")
+    session.until(
+        lambda: 'livepick_model_info{kind="blob",version="1"}' in session.get("/metrics"),
+        "another blob picker",
+    )
     session.until(lambda: session.picked() == 2, "both picked again")
     stars = list(session.output.glob("mic_*_autopick.star"))
     session.until(
@@ -85,7 +88,7 @@ def test_another_particle_is_picked_for_at_once(make_session):
 
 
 def test_the_command_to_retrain_is_an_edit(make_session):
-    """The service sees it as it sees any other."""
+    """The service applies it like any other edit."""
     session = make_session()
     session.start()
 

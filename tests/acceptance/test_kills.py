@@ -7,6 +7,7 @@ as if nothing had happened.
 """
 
 import contextlib
+import dataclasses
 import random
 import shutil
 import signal
@@ -20,16 +21,13 @@ import psutil
 import pytest
 from session import LISTS
 
+from factories import EASY_SESSION, acquire_session
 from livepick.config.yaml_loader import load_config
 from livepick.core.contracts.progress import PROGRESS, ProgressReader, Stage
-from livepick.errors import LedgerError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.models.promotions import PROMOTIONS_FILE
 from livepick.models.registry import Models, verify_graph
-from livepick.simulate.acquisition import Pace, Plan, acquire
-from livepick.simulate.field import Junk
-from livepick.simulate.field import Session as Simulation
 from livepick.simulate.species import specimen
 
 MICROGRAPHS = 14
@@ -39,12 +37,8 @@ LIMIT_SECONDS = 150
 MARK = "LIVEPICK_TEST_SESSION"
 """Environment variable by which all processes of a session are found, whoever started them."""
 
-SIMULATION = Simulation(
-    shape_px=(512, 512),
-    pixel_size_angstrom=4.0,
-    signal_to_noise=0.5,
-    junk=Junk(carbon_probability=0, empty_probability=0),
-    seed=11,
+SIMULATION = dataclasses.replace(
+    EASY_SESSION, shape_px=(512, 512), pixel_size_angstrom=4.0, seed=11
 )
 
 STAGES = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
@@ -60,17 +54,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def acquired(tmp_path_factory):
     """Return the micrographs of a simulated session."""
     place = tmp_path_factory.mktemp("acquired")
-    plan = Plan(
-        session=SIMULATION,
-        output=place / "micrographs",
-        truth=place / "truth",
-        micrographs=MICROGRAPHS,
-        every_seconds=0,
-        write_seconds=0,
-    )
-    found = []
-    acquire(plan, Pace(0), lambda path, _: found.append(path))
-    return found
+    micrographs, _ = acquire_session(place, SIMULATION, MICROGRAPHS)
+    return micrographs
 
 
 class Microscope(threading.Thread):
@@ -89,7 +74,7 @@ class Microscope(threading.Thread):
 
 
 def halted(process):
-    """Stop a process, and return it once it stands still."""
+    """Suspend a process, and return it once it has stopped."""
     process.suspend()
     while process.status() != psutil.STATUS_STOPPED:
         time.sleep(LOOK_SECONDS)
@@ -133,7 +118,7 @@ class Victim:
         return found[0]
 
     def until(self, condition, what):
-        """Wait for something, closely."""
+        """Wait for a condition that may be true only briefly."""
         give_up = time.monotonic() + LIMIT_SECONDS
         while not condition():
             alive = self.session.process.poll() is None
@@ -142,17 +127,12 @@ class Victim:
             time.sleep(0.01)
 
     def counts(self):
-        """Return how many micrographs are in each state; None as long as there is no ledger."""
-        try:
-            database = Database.read_only(self.session.state / LEDGER)
-        except LedgerError:
-            return None
-        with database:
-            return LedgerReader(database).counts()
+        """Return the number of micrographs in each state."""
+        return self.session.counts()
 
     def picked(self, count):
         """Wait for so many picked micrographs, by whatever model."""
-        self.until(lambda: (counts := self.counts()) and counts.picked >= count, "picks")
+        self.until(lambda: self.counts().picked >= count, "picks")
 
     def training(self, stage, done=0):
         """Wait for a stage of the training."""
@@ -299,7 +279,7 @@ def test_kills_of_the_service_lose_nothing(victim, acquired):
         time.sleep(rng.uniform(0, spread_seconds))
         victim.session.process.kill()
         victim.session.process.wait()
-        if victim.counts() is not None and victim.counts().picked:
+        if victim.counts().picked:
             victim.check_current_model()
     victim.start()
 

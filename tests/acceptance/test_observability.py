@@ -13,23 +13,25 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from disc_micrographs import CENTRES_PX, PIXEL_SIZE_ANGSTROM
 from monitoring import Prometheus, free_port
 from session import livepick
 from test_config_edits import edit
 
-from conftest import CENTRES_PX, PIXEL_SIZE_ANGSTROM
+from factories import make_card
 from livepick.config.schema import Config
-from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
+from livepick.core.contracts.bundle import GRAPH, publish
 from livepick.core.contracts.held_out_labels import HELD_OUT, HeldOutLabels, LabelledMicrograph
 from livepick.core.evaluation.drift_test import REFERENCE, WINDOW
 from livepick.core.imaging.blob_detector import blob_graph
-from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
+from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.host.gpus import nvml
 from livepick.ledger.database import LEDGER
 from livepick.models.blob_picker import BLOB_THRESHOLD
@@ -56,13 +58,13 @@ SCALE = 100
 EMPTY = {
     "livepick_training_ended_timestamp_seconds": "no training has ended",
 }
-"""Metrics whose curves are rightly empty in a session without a training, and why."""
+"""Metrics that have no curve in a session without a training, and why."""
 
 OF_GPUS = {family.name for family in exposed() if family.name.startswith("livepick_gpu_")}
 """Metrics that have no series without an NVIDIA driver and the library that asks it."""
 
 ABSENT = set() if HAS_GPU and nvml() is not None else OF_GPUS
-"""Those of them that have none here."""
+"""Metrics of GPUs that have no series on this machine."""
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def watch(tmp_path):
 
 
 class Microscope:
-    """Delivers micrographs until it is told to pause; good ones, or such as are judged bad."""
+    """Delivers micrographs, good or bad ones, until it is paused."""
 
     bad = False
 
@@ -92,7 +94,7 @@ class Microscope:
         self.thread = threading.Thread(target=self._run)
 
     def deliver(self, count):
-        """Deliver some at once."""
+        """Deliver this many at once."""
         self.session.drop(count, first=self.number + 1, bad=self.bad)
         self.number += count
 
@@ -118,7 +120,7 @@ class BadFiles(Microscope):
         super().__init__(session, every_seconds=0.4)
 
     def deliver(self, count):
-        """Write something that is no micrograph."""
+        """Write files that are not micrographs."""
         for _ in range(count):
             self.number += 1
             path = self.session.landing / f"bad_{self.number}.mrc"
@@ -131,7 +133,7 @@ def workers(session):
 
 
 def is_worker(process):
-    """Return whether it lives and is one of those that the service has spawned."""
+    """Return True if it is alive and is a worker process of the service."""
     try:
         return "spawn_main" in " ".join(process.cmdline())
     except psutil.Error:
@@ -139,7 +141,7 @@ def is_worker(process):
 
 
 def kill_workers(session, count):
-    """Kill so many, each as soon as it is there; more than two are more than the service takes."""
+    """Kill this many workers, each as soon as it is there; after more than two the service ends."""
     for _ in range(count):
         session.until(lambda: workers(session), "a worker")
         (victim, *_) = workers(session)
@@ -170,7 +172,7 @@ def locked(state):
 
 @contextlib.contextmanager
 def taken_away(folder):
-    """Let a folder vanish, as a share that is not mounted any more."""
+    """Remove a folder for a while, like a share that is no longer mounted."""
     away = folder.with_name("away")
     folder.rename(away)
     yield
@@ -187,7 +189,7 @@ def flood(folder):
 
 
 def test_every_query_is_answered(make_session, watch):
-    """Of panels, variables, annotations and rules; and every metric is used or documented."""
+    """Panels, variables, annotations and rules have data, and every metric is documented."""
     address = f"127.0.0.1:{free_port()}"
     session = make_session(web={"listen": address}, picking={"device": "prefer-gpu", "workers": 1})
     session.start()
@@ -279,7 +281,7 @@ def small_disk(tmp_path):
 def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
     make_session, watch, small_disk
 ):
-    """One after the other, and some at once, in one session that goes on all the while."""
+    """They fire one after the other, and some at once, in one session that continues."""
     address = f"127.0.0.1:{free_port()}"
     session = make_session(
         web={"listen": address},
@@ -353,7 +355,7 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
 
 
 def test_old_data_are_picked_and_are_no_session_that_may_stall(make_session):
-    """Until one more lands; and a restart knows of it."""
+    """The session begins when one more lands, and continues after a restart."""
     session = make_session()
     session.drop(3)
     session.start()
@@ -373,7 +375,7 @@ def test_old_data_are_picked_and_are_no_session_that_may_stall(make_session):
 
 
 def test_a_ledger_that_takes_no_writes_is_told(make_session, watch):
-    """Else all stands still, and the microscope is blamed for it."""
+    """Without this alert only the stalled acquisition would be reported."""
     address = f"127.0.0.1:{free_port()}"
     session = make_session(web={"listen": address})
     session.start()
@@ -388,7 +390,7 @@ def test_a_ledger_that_takes_no_writes_is_told(make_session, watch):
 
 @contextlib.contextmanager
 def mounted(place):
-    """Mount a folder of a server, and give the server: while it is stopped the folder hangs."""
+    """Mount a folder of a server, and yield the server; while it is stopped the folder hangs."""
     behind, mount = place.with_name(f"{place.name}-behind"), place
     behind.mkdir()
     mount.mkdir()
@@ -411,7 +413,7 @@ needs_a_server = pytest.mark.skipif(
 
 @needs_a_server
 def test_a_file_system_that_hangs_is_told(make_session, watch, tmp_path):
-    """The listing does not come back; it does when the server does."""
+    """The listing hangs, and continues when the server does."""
     address = f"127.0.0.1:{free_port()}"
     mount = tmp_path / "mount"
     with mounted(mount) as server:
@@ -428,9 +430,23 @@ def test_a_file_system_that_hangs_is_told(make_session, watch, tmp_path):
         prometheus.until(silent=["LivepickScanOverdue"])
 
 
+IMPATIENT = (
+    sys.executable,
+    "-c",
+    """\
+import sys
+from livepick.cli import main
+from livepick.monitoring import health
+health.DISPATCH_SECONDS = health.BEAT_SECONDS = 15
+sys.exit(main())
+""",
+)
+"""``livepick`` for which a part hangs after 15 s instead of 90."""
+
+
 @needs_a_server
 def test_a_part_that_hangs_is_told(make_session, watch, tmp_path):
-    """The output folder's server hangs in the middle of a write; 90 s of that are a fault.
+    """The output folder's server hangs in the middle of a write; here 15 s of that are a fault.
 
     Nothing else moves then: the picks cannot be written, and the main thread waits for the size of
     that disk. ``/metrics`` answers all the same. When the server is back all goes on.
@@ -439,7 +455,7 @@ def test_a_part_that_hangs_is_told(make_session, watch, tmp_path):
     mount = tmp_path / "mount"
     with mounted(mount) as server:
         session = make_session(web={"listen": address}, output={"directory": str(mount)})
-        session.start()
+        session.start(program=IMPATIENT)
         prometheus = watch(address)
         session.drop(1)
         session.until(lambda: session.picked() == 1, "picks on the mounted folder")
@@ -457,21 +473,12 @@ def put_model(session, version, *, generation, graph, held_out=()):
     settings = session.settings | {"training": {"generation": generation}}
     config = Config.model_validate(settings)
     diameter_angstrom = config.particle.diameter_angstrom
-    card = ModelCard(
+    card = make_card(
+        graph,
+        config=config,
         version=version,
-        kind="trained",
-        fingerprint=config.training_fingerprint(),
-        particle_fingerprint=config.particle_fingerprint(),
-        diameter_angstrom=diameter_angstrom,
-        min_distance_angstrom=diameter_angstrom / 2,
-        contrast=config.particle.contrast,
-        pixel_size_angstrom=diameter_angstrom / DIAMETER_PX,
-        normalization=NORMALIZATION,
         threshold=BLOB_THRESHOLD,
-        threshold_source="test",
-        graph_sha256=sha256(graph),
-        created_at=time.time(),
-        livepick_version="test",
+        min_distance_angstrom=diameter_angstrom / 2,
     )
     files = {GRAPH: graph}
     if held_out:
@@ -527,7 +534,7 @@ def test_other_micrographs_and_a_worse_model_are_told(make_session, watch):
 
 
 def test_a_training_that_fails_is_told_until_another_is_under_way(make_session, watch):
-    """Its torch was broken; it is mended, and a training ordered."""
+    """Its torch is broken; then torch is fixed, and a training requested."""
     address = f"127.0.0.1:{free_port()}"
     session = make_session(
         web={"listen": address}, bootstrap={"micrographs": 6, "minimum_picks": 50}
@@ -552,7 +559,7 @@ def test_a_training_that_fails_is_told_until_another_is_under_way(make_session, 
 
 
 def test_every_alert_is_fired_for_real():
-    """A new alert needs its cause here."""
+    """A new alert needs a test in this file that causes it."""
     fired = re.findall(r'"(Livepick\w+)"', Path(__file__).read_text())
 
     assert set(fired) == {alert.name for alert in ALERTS}

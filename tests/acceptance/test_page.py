@@ -9,9 +9,8 @@ import time
 import mrcfile
 import numpy as np
 import pytest
+from disc_micrographs import PIXEL_SIZE_ANGSTROM, SIDE_PX, write_disc_micrograph
 from session import Session
-
-from conftest import PIXEL_SIZE_ANGSTROM, SIDE_PX
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the dev extra")
 
@@ -39,9 +38,9 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory, write_disc_micrograph):
-    """Return a session with four picked micrographs, one of them bad, and a file that is none."""
-    made = Session(tmp_path_factory.mktemp("page"), write_disc_micrograph)
+def session(tmp_path_factory):
+    """Return a session with four picked micrographs, one of them bad, and a broken file."""
+    made = Session(tmp_path_factory.mktemp("page"))
     made.start()
     made.drop(3)
     made.until(lambda: made.picked() == 3, "3 picked")
@@ -58,7 +57,7 @@ def session(tmp_path_factory, write_disc_micrograph):
 def with_border(session, name):
     """Let a bad micrograph land whose left third is dead, so that it is masked."""
     draft = session.folder / "draft.mrc"
-    session.write(draft, seed=4, bad=True)
+    write_disc_micrograph(draft, seed=4, bad=True)
     with mrcfile.open(draft, mode="r+") as mrc:
         mrc.data[:, : SIDE_PX // 3] = 0
         assert np.isclose(mrc.voxel_size.x, PIXEL_SIZE_ANGSTROM)
@@ -123,7 +122,7 @@ def test_it_says_first_how_the_session_goes(look):
 
 
 def test_a_micrograph_that_lands_appears_by_itself(look, session):
-    """Without a reload, and the open page keeps its place."""
+    """The open page shows it without a reload, and keeps its place."""
     page = look()
     until(page, "document.querySelector('#connection').className === 'live'")
     page.evaluate("window.same = true; document.querySelector('.strip a').focus()")
@@ -171,7 +170,7 @@ def test_the_slider_shows_what_a_threshold_would_do(look):
     slider = page.locator("#threshold")
     slider.wait_for()
     count = int(page.locator("#count").inner_text())
-    assert "picks here, as now" in page.locator("#effect").inner_text()
+    assert "picks here at the current threshold" in page.locator("#effect").inner_text()
 
     slider.fill("0")
     more = int(page.locator("#count").inner_text())
@@ -191,7 +190,7 @@ def test_the_slider_shows_what_a_threshold_would_do(look):
 
 
 def test_the_mask_is_drawn_over_the_picture(look):
-    """It comes when it is there, and can be taken away."""
+    """It appears once it is loaded, and can be hidden."""
     page = look()
     page.locator("[data-full] .name", has_text="mic_0004.mrc").click()
     page.locator("#threshold").wait_for()
@@ -206,7 +205,7 @@ def test_the_mask_is_drawn_over_the_picture(look):
 
 
 def test_a_picture_whose_file_is_gone_says_so_and_is_asked_for_once(look, session):
-    """In its place, in words; the browser notes the one picture that did not come."""
+    """A sentence takes its place; the browser logs the one picture that did not load."""
     before = session.picked()
     (name,) = session.drop(1, first=30)
     session.until(lambda: session.picked() == before + 1, "picked")
@@ -226,7 +225,7 @@ def test_a_picture_whose_file_is_gone_says_so_and_is_asked_for_once(look, sessio
 
 
 def test_quality_and_room_are_at_the_glance(look):
-    """Counts of verdicts, and how much of which disk is free; the folders share one here."""
+    """The page counts verdicts, and has the free space of the disk that the folders share."""
     page = look()
     facts = page.locator(".facts").inner_text()
 
@@ -237,7 +236,7 @@ def test_quality_and_room_are_at_the_glance(look):
 
 
 def test_a_micrograph_that_is_not_good_says_why(look):
-    """On its tile in a word and a reason, in the full view with all figures."""
+    """Its tile has a word and a reason, its full view all figures."""
     page = look()
     tile = page.locator(".strip li", has_text="mic_0004.mrc")
     assert tile.locator(".badge").inner_text() == "bad"
@@ -323,7 +322,7 @@ CONTRAST = """(selector) => {
 
 
 def test_without_a_script_it_can_be_read_all_the_same(look):
-    """Links lead to the full view, with its picks, and back."""
+    """Links lead to the full view, which has the picks, and back."""
     page = look(java_script_enabled=False)
     page.locator(".strip a").first.click()
 

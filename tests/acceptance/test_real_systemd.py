@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from disc_micrographs import write_disc_micrograph
 
 ROOT = Path(__file__).parents[2]
 SYSTEMD = Path("/lib/systemd/systemd")
@@ -172,7 +173,7 @@ def prepare(out: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 30)
-def test_the_unit_keeps_its_promises(group, tmp_path, write_disc_micrograph):
+def test_the_unit_keeps_its_promises(group, tmp_path):
     """Ready, status, reload, watchdog, clean stop, and no restart on a wrong config."""
     out = tmp_path / "out"
     (out / "micrographs").mkdir(parents=True)

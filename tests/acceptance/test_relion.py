@@ -11,8 +11,8 @@ import shutil
 import numpy as np
 import pytest
 from relion_scene import EXTRACT, JOB, LIST, Project, picks_at
-from results import result
 
+from factories import make_result
 from livepick.config.output_sections import Output
 from livepick.config.schema import Config
 from livepick.core.formats.micrograph import FileVersion
@@ -217,7 +217,7 @@ class RepickedSession:
             name = next(n for n in self.project.names if n.endswith(claim.relative.name))
             micrograph = self.project.picked(name)
             found = dataclasses.replace(
-                result(version=version, kind=kind),
+                make_result(model_version=version, model_kind=kind),
                 picks=picks_at(self.project.truth[name] + off_px),
                 shape_px=micrograph.shape_px,
                 pixel_size_angstrom=micrograph.pixel_size_angstrom,

@@ -7,9 +7,9 @@ import subprocess
 import time
 
 import pytest
-from bundles import publish_blob
 from session import LIVEPICK
 
+from factories import publish_blob
 from livepick.core.formats.star import star_tables
 
 PIPELINER = shutil.which("relion_pipeliner")

@@ -21,7 +21,7 @@ def test_micrographs_are_picked_as_they_land(make_session):
     names = session.drop(4)
     (session.landing / "garbage.mrc").write_bytes(b"not a micrograph" * 1000)
     session.until(lambda: session.picked() == 4, "4 picked")
-    session.until(lambda: session.status()["micrographs"]["failed"] == 1, "1 failed")
+    session.until(lambda: session.counts().failed == 1, "1 failed")
 
     status = session.status()
     rows = {name: session.star(name) for name in names}
@@ -72,7 +72,7 @@ def test_status_says_what_is_wrong_in_the_words_of_the_page(make_session):
     session.until(lambda: "diameter_angstrom: 170" in kept(session), "taken")
     session.settings["particle"]["diameter_angstrom"] = "large"
     session.save()
-    session.until(lambda: "reload: the config is left" in session.log.read_text(), "refused")
+    session.until(lambda: "reload: failed" in session.log.read_text(), "refused")
     assert "was rejected, and the previous settings still apply" in said()
     assert "diameter_angstrom: 170" in kept(session)
 
@@ -225,7 +225,7 @@ def test_a_model_is_trained_survives_restarts_and_picks_everything(make_session)
     session.process.kill()
     session.process.wait()
     session.start()
-    session.until(lambda: session.status()["model"]["kind"] == "trained", "a model", seconds=400)
+    session.until(session.has_trained_model, "a model", seconds=400)
     session.until(lambda: session.picked() == 7, "all picked with it")
     session.drop(1, first=8)
     session.until(lambda: session.picked() == 8, "a new arrival")

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from session import livepick
 
+from factories import EASY_SESSION, acquire_session
 from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.run import RunSpec
 from livepick.core.evaluation.matching import figures, match
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
-from livepick.simulate.acquisition import Pace, Plan, acquire
-from livepick.simulate.field import Junk
-from livepick.simulate.field import Session as Simulation
 from livepick.simulate.species import specimen
+
+MICROGRAPHS = 10  # not all of them are fit to learn from
 
 
 def test_two_services_do_not_touch_one_another(make_session):
@@ -51,7 +51,7 @@ def test_two_services_do_not_touch_one_another(make_session):
 
 
 def test_a_session_on_the_state_folder_of_another_is_refused(make_session):
-    """Though all else is its own; the words name the folder and the setting."""
+    """The error names the folder and the setting; all other folders are its own."""
     one = make_session("one")
     one.start()
     two = make_session("two", state={"directory": str(one.state)})
@@ -65,24 +65,6 @@ def test_a_session_on_the_state_folder_of_another_is_refused(make_session):
     one.until(lambda: one.picked() == 1, "the first goes on")
 
 
-def simulated(place, **fields):
-    """Return the micrographs of a simulated session, and where their truth is."""
-    simulation = Simulation(
-        signal_to_noise=0.5, junk=Junk(carbon_probability=0, empty_probability=0), **fields
-    )
-    plan = Plan(
-        session=simulation,
-        output=place / "acquired",
-        truth=place / "truth",
-        micrographs=10,  # not all of them are fit to learn from
-        every_seconds=0,
-        write_seconds=0,
-    )
-    found = []
-    acquire(plan, Pace(0), lambda path, _: found.append(path))
-    return found, plan.truth
-
-
 def land(session, micrographs):
     """Move micrographs into the watched folder."""
     for path in micrographs:
@@ -93,7 +75,7 @@ def land(session, micrographs):
 @pytest.mark.timeout(900)  # a good minute alone
 def test_a_model_of_an_earlier_session_starts_the_next_at_another_pixel_size(make_session):
     """Trained at 2.0 Å a pixel; its picks at 1.5 are on the particles, which are larger there."""
-    diameter = specimen(Simulation().species).diameter_angstrom
+    diameter = specimen(EASY_SESSION.species).diameter_angstrom
     particle = {"diameter_angstrom": round(diameter)}
     bootstrap = {"micrographs": 5, "minimum_picks": 40}
     training = {
@@ -107,12 +89,13 @@ def test_a_model_of_an_earlier_session_starts_the_next_at_another_pixel_size(mak
         training=training,
         retrain={"gate": "off"},  # any model will do
     )
-    micrographs, _ = simulated(
-        earlier.folder, pixel_size_angstrom=2.0, shape_px=(768, 1024), seed=21
+    settings = dataclasses.replace(
+        EASY_SESSION, pixel_size_angstrom=2.0, shape_px=(768, 1024), seed=21
     )
+    micrographs, _ = acquire_session(earlier.folder / "acquired", settings, MICROGRAPHS)
     earlier.start()
     land(earlier, micrographs)
-    earlier.until(lambda: earlier.status()["model"]["kind"] == "trained", "a model", seconds=600)
+    earlier.until(earlier.has_trained_model, "a model", seconds=600)
     assert earlier.stop() == 0
     bundle = earlier.state / "models" / "0001"
 
@@ -122,9 +105,10 @@ def test_a_model_of_an_earlier_session_starts_the_next_at_another_pixel_size(mak
         bootstrap=bootstrap | {"picks": {"model": str(bundle)}},
         training=training,
     )
-    micrographs, truth = simulated(
-        following.folder, pixel_size_angstrom=1.5, shape_px=(1024, 1365), seed=22
+    settings = dataclasses.replace(
+        EASY_SESSION, pixel_size_angstrom=1.5, shape_px=(1024, 1365), seed=22
     )
+    micrographs, truth = acquire_session(following.folder / "acquired", settings, MICROGRAPHS)
     following.start()
     land(following, micrographs)
     run = following.state / "runs" / "0001"

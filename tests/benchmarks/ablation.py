@@ -55,11 +55,11 @@ from livepick_trainer.pipeline import candidate_sorting, class_cleaning, run_con
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.class_cleaning import read_verdicts
 from livepick_trainer.pipeline.progress import Reporter
-from livepick_trainer.pipeline.rounds import end_round, read_round
-from livepick_trainer.pipeline.run_context import Run
-from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.pipeline.rounds import read_round
+from livepick_trainer.pipeline.template_picking import TemplateRules
 from livepick_trainer.seeds.labels import REJECTED, Candidates, Seeds, choose_seeds
 from livepick_trainer.seeds.preprocess import load_prepared
+from one_round import one_round
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -134,24 +134,15 @@ clumps."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """What one row of the table changes in the trainer; the default is the trainer as shipped."""
+    """Changes of the trainer for one row of the table; the default is the trainer as shipped."""
 
     masks: bool = True
     truth: bool = False
     """True if the true positions are used as seeds."""
     sort_rules: SortRules | None = None
-    reseed_rules: ReseedRules | None = None
+    template_rules: TemplateRules | None = None
     patches: Sequence[Callable[[], AbstractContextManager[object]]] = ()
     """Changes of the trainer's modules while it runs."""
-
-
-def one_round() -> AbstractContextManager[object]:
-    """Skip the second round."""
-
-    def keep(_run: Run, draft: Path) -> None:
-        end_round(draft, "this measurement has no second round", used=False)
-
-    return mock.patch.object(stages, "retrain", keep)
 
 
 def no_zones() -> AbstractContextManager[object]:
@@ -199,16 +190,16 @@ def junk_below(score: float) -> Callable[[], AbstractContextManager[object]]:
 
 
 NO_CLASSES = SortRules(least_particles=10**9)
-FIRST_SEEDS = ReseedRules(least_candidates=10**9)
+FIRST_SEEDS = TemplateRules(least_candidates=10**9)
 
 STEPS: dict[str, Step] = {
     "raw": Step(
         masks=False,
         sort_rules=NO_CLASSES,
-        reseed_rules=FIRST_SEEDS,
+        template_rules=FIRST_SEEDS,
         patches=[no_zones, one_round],
     ),
-    "mask": Step(sort_rules=NO_CLASSES, reseed_rules=FIRST_SEEDS, patches=[no_zones, one_round]),
+    "mask": Step(sort_rules=NO_CLASSES, template_rules=FIRST_SEEDS, patches=[no_zones, one_round]),
     "template": Step(sort_rules=NO_CLASSES, patches=[no_zones, one_round]),
     "classes": Step(patches=[no_zones, one_round]),
     "zones": Step(patches=[one_round]),
@@ -222,7 +213,7 @@ STEPS: dict[str, Step] = {
     "truth": Step(
         truth=True,
         sort_rules=NO_CLASSES,
-        reseed_rules=FIRST_SEEDS,
+        template_rules=FIRST_SEEDS,
         patches=[no_zones, one_round],
     ),
 }
@@ -372,7 +363,7 @@ def train(
         for patch in step.patches:
             patches.enter_context(patch())
         return stages.run_stages(
-            run, Reporter(run), sort_rules=step.sort_rules, reseed_rules=step.reseed_rules
+            run, Reporter(run), sort_rules=step.sort_rules, template_rules=step.template_rules
         )
 
 
@@ -441,7 +432,7 @@ def main() -> int:
         work = given.work or Path(temporary)
         for name in given.sets or [*SETS, *SIMULATIONS]:
             if name in SETS and not given.data.is_dir():
-                CONSOLE.print(f"{name}: skipped, there are no real micrographs at {given.data}")
+                CONSOLE.print(f"{name}: skipped: no real micrographs at {given.data}")
                 continue
             place = work / name / "micrographs"
             material = (

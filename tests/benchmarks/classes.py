@@ -41,7 +41,7 @@ from livepick_trainer.classification.particles import (
     choose_box_px,
     cut_particles,
 )
-from livepick_trainer.classification.polar import Polar, moved, soft_disc
+from livepick_trainer.classification.polar import Polar, shift_images, soft_disc
 from livepick_trainer.classification.poses import log_likelihood
 
 MOST_CPU_SECONDS = 240.0
@@ -87,7 +87,9 @@ def main() -> int:
     )
     parser.add_argument("--particles", type=int, default=4000)
     parser.add_argument("--classes", type=int, default=40)
-    parser.add_argument("--once", action="store_true", help="do not run it again to compare")
+    parser.add_argument(
+        "--once", action="store_true", help="do not repeat the classification to compare"
+    )
     given = parser.parse_args()
     console = Console(width=110)
     torch.set_num_threads(THREADS)
@@ -99,7 +101,7 @@ def main() -> int:
     if not given.once:
         again, _ = timed(particles.stack, given.classes)
         same = "yes" if np.array_equal(again.label, found.label) else "NO"
-    table = Table(title=f"{len(particles.kind)} particles into {given.classes} classes")
+    table = Table(title=f"{len(particles.kind)} particles sorted into {given.classes} classes")
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_row("user CPU seconds", f"{cost.user_seconds:.1f}")
@@ -235,7 +237,7 @@ def compare_angles(stack: ParticleStack, found: Classification) -> dict[str, str
     """Return how often a search by image rotation finds the same angle, and the cost of both."""
     mine = np.flatnonzero(found.label == 0)[:COMPARED]
     images = torch.from_numpy(stack.images[mine])
-    images = moved(images, -torch.from_numpy(found.shift_yx_px[mine]))
+    images = shift_images(images, -torch.from_numpy(found.shift_yx_px[mine]))
     reference = torch.from_numpy(found.averages[0])
     mask = soft_disc(stack.box_px, stack.diameter_px / 2, torch.device("cpu"))
     started = time.process_time()

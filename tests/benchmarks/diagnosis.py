@@ -27,19 +27,19 @@ from livepick.config.training_sections import Training
 from livepick.core.contracts.progress import FindingKind
 from livepick.core.contracts.run import RunSpec
 from livepick_trainer.learning.attempts import HISTORY, History
-from livepick_trainer.learning.dataset import LabelledMicrograph, PatchRules
+from livepick_trainer.learning.dataset import PatchRules, SeededMicrograph
 from livepick_trainer.pipeline.auto_remedy import train_with_remedies
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.run_context import Run
-from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.pipeline.template_picking import TemplateRules
 from livepick_trainer.seeds.labels import Seeds
 
 CONSOLE = Console(width=160)
 RULES = PatchRules(size_px=64, patches_per_epoch=64, held_out_patches=48)
 SIZE_PX = 320
 
-Micrographs = list[LabelledMicrograph]
+Micrographs = list[SeededMicrograph]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def fields(
 
 def micrograph(
     seed: int, particles: int, contrast: float, *, crop_px: int = SIZE_PX
-) -> LabelledMicrograph:
+) -> SeededMicrograph:
     """Return one prepared micrograph with the true positions as seeds."""
     rng = np.random.default_rng(seed)
     image = rng.normal(0, 1, (SIZE_PX, SIZE_PX))
@@ -91,7 +91,7 @@ def micrograph(
     cropped = image[:crop_px, :crop_px].astype(np.float32)
     seeds = seeds[(seeds < crop_px).all(axis=1)]
     nothing = np.zeros((0, 2), dtype=np.float32)
-    return LabelledMicrograph(cropped, np.zeros(cropped.shape, dtype=bool), Seeds(seeds, nothing))
+    return SeededMicrograph(cropped, np.zeros(cropped.shape, dtype=bool), Seeds(seeds, nothing))
 
 
 CASES = (
@@ -148,14 +148,14 @@ CASES = (
 def main() -> int:
     """Train every case; return 0 if all diagnoses are as expected."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--only", nargs="*", help="names of cases")
-    parser.add_argument("--healthy", type=int, default=10, help="healthy runs")
+    parser.add_argument("--only", nargs="*", help="run only these cases")
+    parser.add_argument("--healthy", type=int, default=10, help="number of healthy runs")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", type=Path, help="leave each history.json in this folder")
+    parser.add_argument("--keep", type=Path, help="copy each history.json to this folder")
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
-    table = Table(title="What was said of each training, and what it brought")
+    table = Table(title="Findings of each training, and the effect of their remedies")
     for column in ("case", "findings on the first attempt", "AP", "with remedies", "kept", "s", ""):
         table.add_column(column)
     cases = [(case, given.seed) for case in CASES if not given.only or case.name in given.only]
@@ -232,7 +232,7 @@ def _train(case: Case, seed: int, keep: Path | None) -> History:
             torch.device("cpu"),
             case.rules,
             SortRules(),
-            ReseedRules(),
+            TemplateRules(),
         )
         train_with_remedies(run, folder, learned, held_out)
         if keep is not None:

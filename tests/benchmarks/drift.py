@@ -63,7 +63,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, help="keep models and picks in this folder")
-    parser.add_argument("--bundle", type=Path, help="of apoferritin; else one is trained")
+    parser.add_argument("--bundle", type=Path, help="bundle for apoferritin; trained if not given")
     parser.add_argument("--calibrate", action="store_true")
     parser.add_argument("--square-sigma", type=float, default=0.1)
     given = parser.parse_args()
@@ -75,7 +75,7 @@ def main() -> int:
             if given.calibrate
             else (REPORTED, REPORTED_STATIONARY)
         )
-        table = Table(title=f"a reference of {REFERENCE}, a window of {WINDOW} micrographs")
+        table = Table(title=f"Reference of {REFERENCE} and window of {WINDOW} micrographs")
         for name in ("session", "seed", "found after", "findings", *DRIFT_FIGURES):
             table.add_column(name)
         late = _changes(table, bundle, work, changed, given.square_sigma)

@@ -75,7 +75,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--place", type=Path, help="leave the session in this empty folder")
+    parser.add_argument(
+        "--place", type=Path, help="run the session in this empty folder and keep it"
+    )
     parser.add_argument("--species", choices=SPECIES, default="apoferritin")
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--pixel-size", type=float, default=2.0)
@@ -98,7 +100,7 @@ def main() -> int:
     table.add_column("stage")
     table.add_column("seconds", justify="right")
     table.add_column("CPU seconds", justify="right")
-    table.add_column("in the end")
+    table.add_column("result")
     for stage in stages:
         cells = (f"{stage.seconds:.1f}", f"{stage.cpu_seconds:.1f}", stage.note)
         table.add_row(stage.name, *cells)

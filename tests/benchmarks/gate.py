@@ -27,7 +27,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import mrcfile
 import numpy as np
-from ablation import one_round
 from rich.console import Console
 
 from livepick.config.schema import Config
@@ -45,12 +44,13 @@ from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
 from livepick.simulate.species import specimen
 from livepick_trainer import stages
-from livepick_trainer.learning.dataset import LabelledMicrograph
+from livepick_trainer.learning.dataset import SeededMicrograph
 from livepick_trainer.pipeline.auto_remedy import train_with_remedies
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.run_context import Run
+from one_round import one_round
 
-Labelled = Sequence[LabelledMicrograph]
+Labelled = Sequence[SeededMicrograph]
 CONSOLE = Console(width=160, highlight=False)
 FEW, MANY, UNSEEN = 3, 20, 8
 SPECIES, OTHER = "proteasome", "apoferritin"
@@ -218,11 +218,11 @@ def main() -> int:
         for number in range(max(given.better, given.worse)):
             sample = bench.sample(SPECIES, 900 + number)
             config = bench.config(sample, specimen(SPECIES).diameter_angstrom)
-            champion = bench.train(sample, config, list(range(FEW)))
-            spec = RunSpec.read(config.state.directory / "runs" / champion.path.name)
+            current = bench.train(sample, config, list(range(FEW)))
+            spec = RunSpec.read(config.state.directory / "runs" / current.path.name)
             better = bench.train(sample, config, list(range(MANY)), earlier=spec)
             if number < given.better:
-                promoted += _try(bench, sample, better, champion, "better")
+                promoted += _try(bench, sample, better, current, "better")
             if number < given.worse:
                 kind = KINDS[number % len(KINDS)]
                 kept += not _try_worse(bench, sample, better, kind)
@@ -233,9 +233,9 @@ def main() -> int:
     return 0 if promoted >= 0.9 * given.better and kept == given.worse else 1
 
 
-def _try_worse(bench: Bench, sample: Sample, champion: Bundle, kind: str) -> bool:
+def _try_worse(bench: Bench, sample: Sample, current: Bundle, kind: str) -> bool:
     config = bench.config(sample, specimen(SPECIES).diameter_angstrom)
-    spec = RunSpec.read(config.state.directory / "runs" / champion.path.name)
+    spec = RunSpec.read(config.state.directory / "runs" / current.path.name)
     numbers = list(range(MANY))
     try:
         if kind == "shuffled labels":
@@ -250,14 +250,14 @@ def _try_worse(bench: Bench, sample: Sample, champion: Bundle, kind: str) -> boo
     except TrainerError as error:
         CONSOLE.print(f"{kind:20} no model: {error}", soft_wrap=True)
         return False
-    return _try(bench, sample, worse, champion, kind)
+    return _try(bench, sample, worse, current, kind)
 
 
-def _try(bench: Bench, sample: Sample, candidate: Bundle, champion: Bundle, kind: str) -> bool:
+def _try(bench: Bench, sample: Sample, candidate: Bundle, current: Bundle, kind: str) -> bool:
     config = bench.config(sample, specimen(SPECIES).diameter_angstrom)
     gate = PromotionGate(config, lambda job: here(pick, job), here)
-    decision = gate.judge(candidate, champion, requested=True).decision
-    truth = [bench.true_average_precision(sample, bundle) for bundle in (candidate, champion)]
+    decision = gate.judge(candidate, current, requested=True).decision
+    truth = [bench.true_average_precision(sample, bundle) for bundle in (candidate, current)]
     CONSOLE.print(
         f"{kind:20} {'promoted' if decision.promote else 'kept aside':10} true AP"
         f" {truth[0]:.3f} against {truth[1]:.3f}; at the gate: {decision.sentence}",

@@ -79,7 +79,7 @@ def main() -> int:
     )
     parser.add_argument("--sets", nargs="*", choices=[*SETS, *SIMULATIONS], default=DEFAULT_SETS)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--work", type=Path, help="keep models here, and take those that are here")
+    parser.add_argument("--work", type=Path, help="keep models in this folder and reuse them")
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="livepick-gate-") as temporary:
@@ -90,7 +90,7 @@ def main() -> int:
             if name in SIMULATIONS or given.data.is_dir()
         ]
         verdicts = [right for number in range(len(trained)) for right in _judge(trained, number)]
-    CONSOLE.print(f"{sum(verdicts)} of {len(verdicts)} verdicts are right")
+    CONSOLE.print(f"{sum(verdicts)} of {len(verdicts)} verdicts are correct")
     return 0 if sum(verdicts) >= 0.9 * len(verdicts) else 1
 
 
@@ -129,14 +129,14 @@ def _judge(trained: Sequence[Trained], number: int) -> list[bool]:
         ]
     gate = PromotionGate(_config(this), lambda job: here(pick, job), here)
     right = []
-    for candidate_name, candidate, champion_name, champion in pairs:
-        decision = gate.judge(candidate, champion, requested=True).decision
-        gain = truth[id(candidate)] - truth[id(champion)]
+    for candidate_name, candidate, current_name, current in pairs:
+        decision = gate.judge(candidate, current, requested=True).decision
+        gain = truth[id(candidate)] - truth[id(current)]
         right.append(abs(gain) <= SAME or decision.promote == (gain > 0))
         CONSOLE.print(
             f"{'right' if right[-1] else 'WRONG'}: {this.material.name}: {candidate_name} against"
-            f" {champion_name}: {'promoted' if decision.promote else 'kept aside'}; true AP"
-            f" {truth[id(candidate)]:.3f} against {truth[id(champion)]:.3f} ({gain:+.3f}); gate:"
+            f" {current_name}: {'promoted' if decision.promote else 'kept aside'}; true AP"
+            f" {truth[id(candidate)]:.3f} against {truth[id(current)]:.3f} ({gain:+.3f}); gate:"
             f" {decision.sentence}",
             soft_wrap=True,
         )

@@ -5,9 +5,9 @@
 One half of a set is the session. Generation 1 is trained on blob picks, as in an unattended
 session. Generation 2 is trained on curated picks: the positions of experts in the same half. Three
 more unattended generations follow, each with its own part of the half and its own seed. Each is
-judged by the real gate against the current champion. The average precision of every model is
+judged by the real gate against the current model. The average precision of every model is
 measured on the other half, which no model has seen. The exit status is 1 if the curated generation
-is not promoted or not better, or if a champion falls more than 0.01 below generation 1.
+is not promoted or not better, or if a current model falls more than 0.01 below generation 1.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from livepick.core.evaluation.matching import figures
 from livepick.models.blob_picker import BLOB_THRESHOLD
 from livepick.models.registry import Bundle
 from livepick.picking.worker import pick
-from livepick.retraining.curated_picks import BELIEVED
+from livepick.retraining.curated_picks import MANUAL_SCORE
 from livepick.retraining.holdout_split import split
 from livepick.retraining.promotion_gate import PromotionGate
 from livepick.retraining.run_store import Runs
@@ -66,7 +66,7 @@ def main() -> int:
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     if not given.data.is_dir():
-        CONSOLE.print(f"skipped, there are no real micrographs at {given.data}")
+        CONSOLE.print(f"skipped: no real micrographs at {given.data}")
         return 0
     good = True
     with tempfile.TemporaryDirectory(prefix="livepick-generations-") as temporary:
@@ -89,8 +89,8 @@ def _generations(material: Material, work: Path, epochs: int) -> bool:
         return figures(score(material, bundle.path, there)[0]).average_precision
 
     training = Training(epochs=epochs, threads=1)
-    champion = _train(material, work, [seeds[i] for i in here_], training)
-    first = best = measured(champion)
+    current = _train(material, work, [seeds[i] for i in here_], training)
+    first = best = measured(current)
     CONSOLE.print(f"{material.name}: generation 1, blob picks: AP {first:.3f}")
     good = True
     for generation in range(2, 3 + UNATTENDED):
@@ -100,7 +100,7 @@ def _generations(material: Material, work: Path, epochs: int) -> bool:
         later = training.model_copy(update={"generation": generation, "seed": generation})
         candidate = _train(material, work, [source[i] for i in numbers], later, curated=curated)
         average_precision = measured(candidate)
-        decision = gate.judge(candidate, champion, requested=True).decision
+        decision = gate.judge(candidate, current, requested=True).decision
         CONSOLE.print(
             f"{material.name}: generation {generation}, {'curated' if curated else 'blob'} picks:"
             f" AP {average_precision:.3f}, {'promoted' if decision.promote else 'kept aside'};"
@@ -108,11 +108,11 @@ def _generations(material: Material, work: Path, epochs: int) -> bool:
             soft_wrap=True,
         )
         if decision.promote:
-            champion, best = candidate, average_precision
+            current, best = candidate, average_precision
         if curated:
             good &= decision.promote and average_precision > first
         good &= best >= first - MOST_LOSS
-    CONSOLE.print(f"{material.name}: the champion in the end has AP {best:.3f}")
+    CONSOLE.print(f"{material.name}: the last model has AP {best:.3f}")
     return good
 
 
@@ -149,7 +149,7 @@ def _train(
     curated: bool = False,
 ) -> Bundle:
     runs, config = Runs(work / "runs"), _config(material, work)
-    folder = runs.order(
+    folder = runs.create(
         RunSpec(
             version=training.generation,
             parent=None if curated else 0,
@@ -159,10 +159,10 @@ def _train(
             particle=config.particle,
             training=training,
             seeds_from="coordinates" if curated else "blob",
-            seed_threshold=BELIEVED / 2 if curated else BLOB_THRESHOLD,
+            seed_threshold=MANUAL_SCORE / 2 if curated else BLOB_THRESHOLD,
             micrographs=split(
                 seeds,
-                threshold=BELIEVED / 2 if curated else BLOB_THRESHOLD,
+                threshold=MANUAL_SCORE / 2 if curated else BLOB_THRESHOLD,
                 held_out_fraction=HELD_OUT_FRACTION,
                 held_out_before=runs.held_out(),
                 trained_on_before=runs.trained_on(),

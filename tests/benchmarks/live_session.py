@@ -102,7 +102,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--every", default="2s")
     parser.add_argument("--micrographs", type=int, default=60)
-    parser.add_argument("--keep", type=Path, help="work in this folder and leave it")
+    parser.add_argument("--keep", type=Path, help="run in this folder and keep it")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="livepick-session-") as temporary:
         session = Session((given.keep or Path(temporary)).resolve())

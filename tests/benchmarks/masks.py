@@ -111,12 +111,12 @@ def main() -> int:
         "--data", type=Path, default=Path(os.environ.get("LIVEPICK_DATA", DEFAULT_DATA))
     )
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--draw", type=Path, help="write a PNG a micrograph into this folder")
+    parser.add_argument("--draw", type=Path, help="write a PNG of each micrograph to this folder")
     given = parser.parse_args()
     graph = onnxruntime.InferenceSession(
         blob_graph(DIAMETER_PX), providers=["CPUExecutionProvider"]
     )
-    table = Table(title="The junk mask; area in percent")
+    table = Table(title="Area of the junk mask, in percent")
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "micrograph" else "right")
     for kind in given.kinds:

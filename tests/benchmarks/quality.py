@@ -37,10 +37,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
+from factories import publish_blob
 from livepick.core.contracts.job import Job
-from livepick.core.imaging.blob_detector import blob_graph
-from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.core.imaging.quality import Quality
 from livepick.core.imaging.quality_limits import LIMITS, Limit, judge
 from livepick.picking.worker import pick
@@ -107,16 +105,20 @@ def main() -> int:
     parser.add_argument(
         "--data", type=Path, default=Path(os.environ.get("LIVEPICK_DATA", DEFAULT_DATA))
     )
-    parser.add_argument("--each", type=int, default=10, help="most of each EMPIAR group")
-    parser.add_argument("--diameter", type=float, default=120.0, help="of a thumbnail's particle")
-    parser.add_argument("--clean", action="store_true", help="clean micrographs too; minutes")
+    parser.add_argument("--each", type=int, default=10, help="maximum number per EMPIAR group")
+    parser.add_argument(
+        "--diameter", type=float, default=120.0, help="particle diameter of the thumbnails, in Å"
+    )
+    parser.add_argument(
+        "--clean", action="store_true", help="include clean micrographs; takes minutes"
+    )
     given = parser.parse_args()
-    table = Table(title="Quality (*: limits were chosen on it)", padding=(0, 1, 0, 0), box=None)
+    table = Table(title="Quality (*: used to choose the limits)", padding=(0, 1, 0, 0), box=None)
     for column in ("group", "micrograph", "picks", *FIGURES.values(), "verdict", "asked", "reason"):
         table.add_column(column, justify="left", no_wrap=column != "reason")
     right: dict[bool, list[bool]] = {True: [], False: []}
     with tempfile.TemporaryDirectory(prefix="livepick-quality-") as name:
-        bundle = blob_bundle(Path(name) / "models")
+        bundle = publish_blob(Path(name) / "models", diameter_angstrom=100.0)
         for case in cases(given.data, Path(name), given.each, given.diameter):
             quality, picks = measured(case, bundle)
             verdict, reason = judge(quality)
@@ -141,7 +143,7 @@ def main() -> int:
     console = Console(width=250)
     console.print(table)
     for chosen_on, title in ((True, "limits chosen on"), (False, "the rest")):
-        console.print(f"{title}: {sum(right[chosen_on])} of {len(right[chosen_on])} as asked")
+        console.print(f"{title}: {sum(right[chosen_on])} of {len(right[chosen_on])} as expected")
     if alarms is not None:
         console.print(alarms)
     return 0
@@ -246,28 +248,6 @@ def case(
     tail = group.endswith(("10017", "10146"))  # their names begin with the same characters
     name = path.stem[-22:] if tail else path.stem[:22]
     return Case(group, name, place, diameter_angstrom, pixel_size_angstrom, index % 2 == 0)
-
-
-def blob_bundle(folder: Path) -> Path:
-    """Publish a blob picker."""
-    graph = blob_graph(DIAMETER_PX)
-    card = ModelCard(
-        version=0,
-        kind="blob",
-        fingerprint="benchmark",
-        particle_fingerprint="benchmark",
-        diameter_angstrom=100.0,
-        min_distance_angstrom=60.0,
-        contrast="dark",
-        pixel_size_angstrom=100.0 / DIAMETER_PX,
-        normalization=NORMALIZATION,
-        threshold=0.5,
-        threshold_source="benchmark",
-        graph_sha256=sha256(graph),
-        created_at=0.0,
-        livepick_version="benchmark",
-    )
-    return publish(folder, card, {GRAPH: graph})
 
 
 if __name__ == "__main__":

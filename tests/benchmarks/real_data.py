@@ -114,9 +114,9 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="leave the sessions in this folder")
     given = parser.parse_args()
     if not given.data.is_dir():
-        CONSOLE.print(f"skipped: there are no real micrographs at {given.data}")
+        CONSOLE.print(f"skipped: no real micrographs at {given.data}")
         return 0
-    table = Table(title="Micrographs not trained on, against expert picks")
+    table = Table(title="Micrographs that were not trained on, compared with expert picks")
     for column in ("set", "picker", "AP", "best F1", "P", "R", "P at count", "Å error", "picks"):
         table.add_column(column, justify="left" if column in {"set", "picker"} else "right")
     with _workplace(given.keep) as place:

@@ -101,7 +101,7 @@ def main() -> int:
             service.terminate()
             service.wait(20)
         kept = _show(memories, count)
-        CONSOLE.print(f"{count} micrographs in {seconds:.0f} s, {count / seconds:.1f} a second")
+        CONSOLE.print(f"{count} micrographs in {seconds:.0f} s, {count / seconds:.1f} per second")
         return 0 if _agree(place, count) and kept else 1
 
 

@@ -157,11 +157,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--windows", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--size", type=int, default=2048, help="of the micrographs, in pixels")
+    parser.add_argument("--size", type=int, default=2048, help="side of the micrographs, in pixels")
     given = parser.parse_args()
     alone: list[float] = []
     beside: list[float] = []
-    table = Table(title=f"Micrographs of {given.size}² px a minute, {_cores()} cores")
+    table = Table(
+        title=f"Micrographs of {given.size} x {given.size} px per minute, {_cores()} cores"
+    )
     for column in ("alone", "beside the trainer", "which is in", "load average"):
         table.add_column(column, justify="right")
     with tempfile.TemporaryDirectory(prefix="livepick-throughput-") as name:

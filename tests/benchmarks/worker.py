@@ -24,10 +24,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from livepick.core.contracts.bundle import GRAPH, Kind, ModelCard, publish, sha256
+from factories import publish_blob, publish_bundle
 from livepick.core.contracts.job import Job, Result
-from livepick.core.imaging.blob_detector import blob_graph
-from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.picking.engine import local
 from livepick.picking.worker import pick
 
@@ -43,14 +41,18 @@ STAGES = ("read", "preprocess", "infer", "peaks")
 def main() -> int:
     """Run the benchmark; return 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Plain)
-    parser.add_argument("--repeat", type=int, default=7, help="measurements, after one warm-up")
+    parser.add_argument(
+        "--repeat", type=int, default=7, help="number of measurements after one warm-up"
+    )
     repeat = parser.parse_args().repeat
     with tempfile.TemporaryDirectory(prefix="livepick-bench-") as name:
         folder = Path(name)
         path = write_micrograph(folder / "micrograph.mrc")
         bundles = {
-            "blob": write_bundle(folder, "blob", 0, blob_graph(DIAMETER_PX)),
-            "trained": write_bundle(folder, "trained", 1, untrained_network()),
+            "blob": publish_blob(folder / "models", diameter_angstrom=DIAMETER_ANGSTROM),
+            "trained": publish_bundle(
+                folder / "models", untrained_network(), diameter_angstrom=DIAMETER_ANGSTROM
+            ),
         }
         table = Table(title=f"{SIZE_PX} x {SIZE_PX} float32, medians of {repeat}")
         for column in ("model", "machine", "CPU s", *(f"{s} (wall s)" for s in STAGES), "MB"):
@@ -109,27 +111,6 @@ def write_micrograph(path: Path) -> Path:
     with mrcfile.new(path, image) as mrc:
         mrc.voxel_size = PIXEL_SIZE_ANGSTROM
     return path
-
-
-def write_bundle(folder: Path, kind: Kind, version: int, graph: bytes) -> Path:
-    """Publish a graph as a bundle."""
-    card = ModelCard(
-        version=version,
-        kind=kind,
-        fingerprint="benchmark",
-        particle_fingerprint="benchmark",
-        diameter_angstrom=DIAMETER_ANGSTROM,
-        min_distance_angstrom=0.6 * DIAMETER_ANGSTROM,
-        contrast="dark",
-        pixel_size_angstrom=DIAMETER_ANGSTROM / DIAMETER_PX,
-        normalization=NORMALIZATION,
-        threshold=0.5,
-        threshold_source="benchmark",
-        graph_sha256=sha256(graph),
-        created_at=time.time(),
-        livepick_version="benchmark",
-    )
-    return publish(folder / "models", card, {GRAPH: graph})
 
 
 def untrained_network() -> bytes:

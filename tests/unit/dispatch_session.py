@@ -5,9 +5,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from results import result
-
-from livepick.core.contracts.bundle import ModelCard
+from factories import make_card, make_result
 from livepick.core.formats.micrograph import FileVersion
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.inbox import Inbox, Landed, Stop
@@ -27,29 +25,15 @@ V1, V2 = FileVersion(100, 1, 7), FileVersion(200, 2, 7)
 
 
 def card(version=0, kind="blob"):
-    return ModelCard(
-        version=version,
-        kind=kind,
-        fingerprint="f",
-        particle_fingerprint="p",
-        diameter_angstrom=150,
-        min_distance_angstrom=90,
-        contrast="dark",
-        pixel_size_angstrom=7.5,
-        normalization="background-median",
-        threshold=0.5,
-        threshold_source="test",
-        graph_sha256="0",
-        created_at=0,
-        livepick_version="0",
-    )
+    return make_card(version=version, kind=kind)
 
 
 def find_two(job):
     """Return two picks above the threshold and one below, by the model of the job."""
     version = int(job.bundle.name)
     threshold = 0.5 if job.threshold is None else job.threshold
-    return result(version=version, kind="trained" if version else "blob", threshold=threshold)
+    kind = "trained" if version else "blob"
+    return make_result(model_version=version, model_kind=kind, threshold=threshold)
 
 
 class Recorder:

@@ -4,10 +4,9 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from livepick.core.contracts.job import Result, StageSeconds
+from factories import make_result, make_row
 from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.core.imaging.picks import Picks
-from livepick.core.imaging.quality import Quality
 from livepick.ledger.rows import Counts
 from livepick.models.registry import Models
 from livepick.monitoring.metrics.exporter import Metrics
@@ -23,9 +22,8 @@ def picks_of(count, score=0.9):
 class PlannedSession:
     """A fake ledger, and fake workers whose answers a test sets."""
 
-    def __init__(self, config, make_row):
+    def __init__(self, config):
         self.config = config
-        self.make_row = make_row
         self.models = Models(config.state.directory / "models")
         self.rows = []
         self.found = {}
@@ -49,7 +47,7 @@ class PlannedSession:
         """Let the session pick further micrographs."""
         for _ in range(count):
             number = len(self.rows)
-            self.rows.append(self.make_row(number, **row))
+            self.rows.append(make_row(number, **row))
             self.found[number] = picks_of(picks, score)
 
     def counts(self):
@@ -80,7 +78,7 @@ class PlannedSession:
         if isinstance(found, BaseException):
             future.set_exception(found)
         elif found is not None:
-            future.set_result(result(found))
+            future.set_result(make_result(found))
         return future
 
     def plan(self):
@@ -91,17 +89,3 @@ class PlannedSession:
             return RunSpec.read(folder)
         waiting = read_waiting(self.config.state.directory / RUNS)
         return None if waiting is None else waiting.sentence
-
-
-def result(picks, masked_fraction=0.0):
-    return Result(
-        picks=picks,
-        threshold=0.5,
-        model_version=7,
-        model_kind="trained",
-        shape_px=(64, 64),
-        pixel_size_angstrom=1.5,
-        quality=Quality(masked_fraction, None),
-        seconds=StageSeconds(0, 0, 0, 0),
-        provider="CPUExecutionProvider",
-    )

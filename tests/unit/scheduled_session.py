@@ -7,7 +7,8 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from livepick.core.contracts.job import CPU, Result, StageSeconds
+from factories import make_result, make_row
+from livepick.core.contracts.job import CPU
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality
 from livepick.ledger.rows import Counts
@@ -22,8 +23,7 @@ from livepick.retraining.scheduler import Scheduler
 class ScheduledSession:
     """A scheduler without its thread, and fakes for the ledger and the workers."""
 
-    def __init__(self, config, program, picked, micrograph_row, put_bundle):
-        self.micrograph_row = micrograph_row
+    def __init__(self, config, program, picked, put_bundle):
         self.put_bundle = put_bundle
         self.config = config
         self.models = Models(config.state.directory / "models")
@@ -78,7 +78,7 @@ class ScheduledSession:
     def picked_rows(self):
         """Stand in for the ledger."""
         for i in range(self.picked):
-            yield self.micrograph_row(i, masked_fraction=self.masked.get(i, 0.0))
+            yield make_row(i, masked_fraction=self.masked.get(i, 0.0))
 
     def picked_places(self):
         """Stand in for the ledger."""
@@ -113,16 +113,13 @@ class ScheduledSession:
         wrong = self.wrong.get(job.bundle.name, 1 if job.bundle.name == "0000" else 0)
         x = np.arange(9, dtype=np.float32) * 100
         y = np.where(np.arange(9) < wrong, 500, 100).astype(np.float32)
-        return Result(
-            picks=Picks(x, y, np.linspace(0.9, 0.5, 9, dtype=np.float32)),
-            threshold=0.5,
+        return make_result(
+            Picks(x, y, np.linspace(0.9, 0.5, 9, dtype=np.float32)),
             model_version=int(job.bundle.name),
             model_kind="trained",
             shape_px=(1000, 1000),
             pixel_size_angstrom=1.0,
             quality=Quality(0.0, 0.7),
-            seconds=StageSeconds(0.0, 0.0, 0.0, 0.0),
-            provider=CPU,
         )
 
     def compute(self, work, *args, **settings):

@@ -17,6 +17,7 @@ from kept_names import gone, names_in_json, names_in_type
 
 import livepick
 import livepick_trainer
+from factories import make_card
 from livepick import cli
 from livepick.commands import status as status_command
 from livepick.config.schema import Config
@@ -27,32 +28,17 @@ from livepick.core.contracts.progress import Progress
 from livepick.core.contracts.run import RunSpec
 from livepick.core.contracts.training_report import HeldOutFigures
 from livepick.models.promotions import Promotion, append_promotion
-from livepick.models.summary import Entry
+from livepick.models.summary import ModelSummary
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.problem import Problem
 from livepick.monitoring.status import Row, Status, TrainingStatus
 from livepick.retraining.eta import RunProgress
-from livepick.web.client import Answer
+from livepick.web.client import ServiceStatus
 
 PROMOTION = Promotion(version=1, at=0, by="operator", why="", fingerprint="")
 
-CARD = ModelCard(
-    version=1,
-    kind="trained",
-    fingerprint="",
-    particle_fingerprint="",
-    diameter_angstrom=150,
-    min_distance_angstrom=90,
-    contrast="dark",
-    pixel_size_angstrom=7.5,
-    normalization="background-median",
-    threshold=0.5,
-    threshold_source="",
-    graph_sha256="",
-    created_at=0,
-    livepick_version="",
-)
+CARD = make_card()
 
 
 def test_metrics_have_their_names_kinds_and_labels():
@@ -116,7 +102,7 @@ FILE_NAME = re.compile(
 
 
 def test_files_have_their_names():
-    """Those in the output folder and in the state folder, as the code spells them."""
+    """Files in the output folder and in the state folder have the names in the code."""
     today = set()
     for package in (livepick, livepick_trainer):
         for path in Path(package.__file__).parent.rglob("*.py"):
@@ -161,15 +147,15 @@ def full_status():
 
 def test_status_prints_its_keys(config_file, monkeypatch, capsys):
     problem = Problem("no_gpu", "attention", "", "")
-    answer = Answer("running", "", (problem,), "")
+    answer = ServiceStatus("running", "", (problem,), "")
     monkeypatch.setattr(status_command, "read_status", lambda _config: full_status())
-    monkeypatch.setattr(status_command, "ask", lambda _config, _path: answer)
+    monkeypatch.setattr(status_command, "service_status", lambda _config, _path: answer)
     assert cli.main(["status", str(config_file), "--json"]) == 0
     assert gone("status --json", names_in_json(json.loads(capsys.readouterr().out))) == []
 
 
 def test_models_list_prints_its_keys():
-    entry = Entry(CARD, True, True, HeldOutFigures(1, "blob", 1, 1, 1), (), (PROMOTION,))
+    entry = ModelSummary(CARD, True, True, HeldOutFigures(1, "blob", 1, 1, 1), (), (PROMOTION,))
     assert gone("models list --json", names_in_json({"models": [entry.as_json()]})) == []
 
 

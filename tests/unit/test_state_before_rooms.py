@@ -22,7 +22,7 @@ from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Arrival, Counts
 from livepick.ledger.writer import LedgerWriter
 from livepick.models.registry import MODELS, Models, verify_graph
-from livepick.models.summary import differing_settings, entries
+from livepick.models.summary import differing_settings, summarize_models
 from livepick.monitoring.health import Health
 from livepick.monitoring.status import read_status
 from livepick.picking.tasks import pick
@@ -120,13 +120,16 @@ def test_the_promoted_model_picks_and_can_be_rolled_back(state, config, caplog):
     assert models.rollback_target(config).card.version == 0
     assert models.trained(config.training_fingerprint()).card.version == 1
     assert models.next_version(besides=state / RUNS) == 3
-    assert [entry.figures.average_precision for entry in entries(models, config)[1:]] == [0.9, 0.8]
+    assert [entry.figures.average_precision for entry in summarize_models(models, config)[1:]] == [
+        0.9,
+        0.8,
+    ]
     assert differing_settings(config, 1) == []
     assert caplog.records == []
 
 
 def test_runs_and_their_progress_can_be_read(state, config, tmp_path):
-    """What one of them held out is never trained on."""
+    """Held-out micrographs of a run are never used for training."""
     runs = Runs(state / RUNS)
     lines = ProgressReader(state / RUNS / "0001").new()
 

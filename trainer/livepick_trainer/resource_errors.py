@@ -10,9 +10,9 @@ import torch
 
 from livepick.errors import LivepickError, TrainerError
 
-__all__ = ["is_full_disk", "shortage"]
+__all__ = ["is_full_disk", "resource_error"]
 
-_AGAIN = "then raise training.generation, which asks for another run."
+_AGAIN = "then raise training.generation to start another run."
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -27,22 +27,22 @@ def is_full_disk(error: BaseException) -> bool:
     return False
 
 
-def shortage(error: BaseException) -> LivepickError | None:
+def resource_error(error: BaseException) -> LivepickError | None:
     """Return an error that names the exhausted resource; None if it was neither memory nor disk."""
     if is_full_disk(error):
         return TrainerError(
             "the disk with the training run is full",
-            "Make room; the run goes on by itself where it was.",
+            "Free disk space; the run then continues by itself where it stopped.",
         )
     if isinstance(error, torch.OutOfMemoryError):
         return TrainerError(
-            "the GPU's memory does not do for the training",
-            "Lower training.minibatch_size, raise training.gpu_memory_fraction, or name another"
-            f" GPU (as cuda:1) or cpu in training.device; {_AGAIN}",
+            "the GPU does not have enough memory for the training",
+            "Lower training.minibatch_size, raise training.gpu_memory_fraction, or set"
+            f" training.device to another GPU (such as cuda:1) or to cpu; {_AGAIN}",
         )
     if isinstance(error, MemoryError) or _is_torchs_memory_error(error):
         return TrainerError(
-            "the machine's memory does not do for the training",
+            "the machine does not have enough memory for the training",
             f"Lower bootstrap.micrographs or training.minibatch_size, or free memory; {_AGAIN}",
         )
     return None

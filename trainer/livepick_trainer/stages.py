@@ -9,58 +9,43 @@ The bundle is the same as that of an uninterrupted run, on the CPU byte for byte
 import json
 import logging
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter
 
-import livepick
-from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
-from livepick.core.contracts.held_out_labels import HELD_OUT
 from livepick.core.contracts.progress import Stage
 from livepick.core.contracts.run import RunSpec
-from livepick.core.imaging.normalize import COMMON_NOISE
-from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.errors import TrainerError
-from livepick.host.atomic_files import TEMPORARY_PREFIX, fsync_folder, write_atomically
-from livepick_trainer.learning.attempts import History
+from livepick.host.atomic_files import TEMPORARY_PREFIX, fsync_folder
 from livepick_trainer.learning.dataset import PatchRules
-from livepick_trainer.learning.evaluate import evaluate, padded
-from livepick_trainer.learning.export_onnx import Agreement, check_agreement, to_onnx
-from livepick_trainer.learning.gate_labels import label_held_out
 from livepick_trainer.pipeline.auto_remedy import train_with_remedies
+from livepick_trainer.pipeline.bundle_publishing import export_network, publish_bundle
 from livepick_trainer.pipeline.candidate_sorting import SortRules, sort_candidates
-from livepick_trainer.pipeline.class_cleaning import CLASSES_JSON, CLASSES_PNG, select_seeds
+from livepick_trainer.pipeline.class_cleaning import select_seeds
+from livepick_trainer.pipeline.held_out_evaluation import evaluate_network
 from livepick_trainer.pipeline.progress import Reporter
-from livepick_trainer.pipeline.report import Report, draw_curves
-from livepick_trainer.pipeline.reuse_stages import take_over
-from livepick_trainer.pipeline.rounds import end_round, is_weak, read_decoys, why_round
+from livepick_trainer.pipeline.reuse_stages import reuse_finished_stages
+from livepick_trainer.pipeline.rounds import is_weak, read_decoys, write_result
 from livepick_trainer.pipeline.run_context import (
     Run,
     candidates,
     choose_device,
-    count_seeds,
-    first_seeded,
-    held_out_batches,
-    judged_places,
     labelled,
     seed_threshold,
-    split,
-    trained_network,
-    training_folder,
+    training_and_held_out,
 )
 from livepick_trainer.pipeline.self_training import retrain
-from livepick_trainer.pipeline.template_picking import ReseedRules, beside_coordinates, reseed
+from livepick_trainer.pipeline.template_picking import (
+    TemplateRules,
+    add_unpicked_blobs,
+    pick_with_template,
+)
 from livepick_trainer.seeds.preprocess import (
     load_prepared,
-    noise_sigma,
     prepare_micrographs,
-    split_held_out,
 )
 from livepick_trainer.seeds.seed_warnings import (
-    WARNINGS,
     class_warning,
     read_warnings,
     size_warning,
@@ -71,22 +56,6 @@ __all__ = ["run_stages"]
 
 _log = logging.getLogger(__name__)
 
-REPORT, CURVES = "report.json", "curves.png"
-AGREEMENT = "agreement.json"
-
-CLASSES_OF = {
-    "select": CLASSES_PNG,
-    "retrain": "classes-second-round.png",
-}
-"""Class pictures of each round; a person's verdicts refer to the first."""
-
-MOST_SCORED = 8
-"""Maximum number of training micrographs whose classes are used to choose the threshold."""
-
-MOST_COMPARED = 4
-"""Maximum number of held-out micrographs on which onnxruntime is compared with torch, whole and
-in patches."""
-
 
 def run_stages(
     run_folder: Path,
@@ -94,7 +63,7 @@ def run_stages(
     *,
     patch_rules: PatchRules | None = None,
     sort_rules: SortRules | None = None,
-    reseed_rules: ReseedRules | None = None,
+    template_rules: TemplateRules | None = None,
 ) -> Path:
     """Run all stages that are not done yet, and return the folder of the bundle.
 
@@ -119,9 +88,9 @@ def run_stages(
         device,
         patch_rules or PatchRules(),
         sort_rules or SortRules(),
-        reseed_rules or ReseedRules(),
+        template_rules or TemplateRules(),
     )
-    take_over(spec, run_folder, reporter)
+    reuse_finished_stages(spec, run_folder, reporter)
     stages: tuple[tuple[Stage, Callable[[Run, Path], None]], ...] = (
         ("prepare", _prepare),
         ("reseed", _reseed),
@@ -129,27 +98,32 @@ def run_stages(
         ("select", _select),
         ("train", _train),
         ("retrain", retrain),
-        ("evaluate", _evaluate),
-        ("export", _export),
-        ("publish", _publish),
+        ("evaluate", evaluate_network),
+        ("export", export_network),
+        ("publish", publish_bundle),
     )
     for name, stage in stages:
         if name == "publish" and not _is_published(run_folder):
             shutil.rmtree(run_folder / name, ignore_errors=True)
         if (run_folder / name).exists():
-            _log.info("%s: done already", name)
+            _log.info("%s: already done", name)
             continue
-        draft = run_folder / f".draft-{name}"
-        draft.mkdir(exist_ok=True)
-        for leftover in draft.rglob(f"{TEMPORARY_PREFIX}*"):
-            leftover.unlink()
-        stage(run, draft)
-        fsync_folder(draft)
-        draft.rename(run_folder / name)
-        fsync_folder(run_folder)
+        _run_stage(run, name, stage)
     bundle = _bundle(run_folder)
     reporter.report("done", f"model {spec.version} is in {bundle}", done=1, total=1)
     return bundle
+
+
+def _run_stage(run: Run, name: Stage, stage: Callable[[Run, Path], None]) -> None:
+    """Run one stage in its draft folder, and rename the folder when the stage is complete."""
+    draft = run.folder / f".draft-{name}"
+    draft.mkdir(exist_ok=True)
+    for leftover in draft.rglob(f"{TEMPORARY_PREFIX}*"):
+        leftover.unlink()
+    stage(run, draft)
+    fsync_folder(draft)
+    draft.rename(run.folder / name)
+    fsync_folder(run.folder)
 
 
 def _bundle(run_folder: Path) -> Path:
@@ -178,7 +152,7 @@ def _reseed(run: Run, draft: Path) -> None:
         run.reporter.report("reseed", note, done=done, total=total)
 
     if run.spec.seeds_from == "coordinates":
-        beside_coordinates(
+        add_unpicked_blobs(
             load_prepared(run.spec, run.folder / "prepare"),
             draft,
             min_distance_fraction=run.spec.particle.min_distance_fraction,
@@ -187,16 +161,16 @@ def _reseed(run: Run, draft: Path) -> None:
         )
         return
     if run.spec.seeds_from != "blob":
-        end_round(draft, "the first picks are not the blob picker's, and stay", used=False)
+        write_result(draft, "the first picks stay, because a model made them", used=False)
         return
-    reseed(
+    pick_with_template(
         load_prepared(run.spec, run.folder / "prepare"),
         draft,
         threshold=run.spec.seed_threshold,
         min_distance_fraction=run.spec.particle.min_distance_fraction,
         expected_picks=run.spec.training.expected_picks,
         threads=run.spec.training.threads,
-        rules=run.reseed_rules,
+        rules=run.template_rules,
         report=report,
     )
 
@@ -251,143 +225,19 @@ def _select(run: Run, draft: Path) -> None:
 
 def _train(run: Run, draft: Path) -> None:
     settings = run.spec.training
-    training, held_out = split(run)
+    training, held_out = training_and_held_out(run)
     learned = [labelled(run, micrograph) for micrograph in training]
     seeds = sum(len(micrograph.seeds.positive_yx_px) for micrograph in learned)
     if not seeds:
         raise TrainerError(
-            "no candidate in the training micrographs is good enough to learn from",
+            "no candidate in the training micrographs is good enough to be a seed",
             "Check particle.diameter_angstrom and particle.contrast, or raise"
             " bootstrap.micrographs.",
         )
     run.reporter.report(
         "train",
-        f"{seeds} seeds in {len(learned)} micrographs, {len(held_out)} held out, on {run.device}",
+        f"{seeds} seeds in {len(learned)} micrographs; {len(held_out)} micrographs held out;"
+        f" device {run.device}",
         total=settings.epochs,
     )
     train_with_remedies(run, draft, learned, [labelled(run, m) for m in held_out])
-
-
-def _evaluate(run: Run, draft: Path) -> None:
-    training, held_out = split(run)
-    network = trained_network(run)
-    judged = [(m, labelled(run, m).seeds) for m in held_out]
-    places = judged_places(run)
-    run.reporter.report("evaluate", f"picking {len(judged)} held-out micrographs", total=1)
-    found = evaluate(
-        network,
-        judged,
-        diameter_angstrom=run.spec.particle.diameter_angstrom,
-        min_distance_fraction=run.spec.particle.min_distance_fraction,
-        expected_picks=run.spec.training.expected_picks,
-        easy_seeds=run.spec.seeds_from != "coordinates",
-        places=places,
-        further=training[:MOST_SCORED],
-    )
-    history = History.read(training_folder(run))
-    report = Report(
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        training=count_seeds(run, training),
-        held_out=count_seeds(run, held_out),
-        best_epoch=history.best.best_epoch or 0,
-        epochs=history.best.epochs,
-        findings=history.best.findings,
-        attempts=history.attempts,
-        kept=history.kept,
-        why_kept=history.why,
-        figures=found.figures,
-        operating_point=found.operating_point,
-        micrographs=found.micrographs,
-    )
-    labels = label_held_out(
-        [(m, labelled(run, m).seeds) for m in split_held_out(first_seeded(run))[1]],
-        diameter_angstrom=run.spec.particle.diameter_angstrom,
-        by="person" if run.spec.seeds_from == "coordinates" else "classes",
-        places=places,
-    )
-    write_atomically(draft / HELD_OUT, labels.model_dump_json().encode())
-    write_atomically(draft / CURVES, draw_curves(history, found))
-    write_atomically(draft / REPORT, report.to_json())
-    run.reporter.report(
-        "evaluate",
-        f"average precision {found.figures.average_precision:.2f} against the held-out seeds,"
-        f" threshold {found.operating_point.threshold:.2f} ({found.operating_point.source})",
-        done=1,
-        total=1,
-    )
-
-
-def _export(run: Run, draft: Path) -> None:
-    network = trained_network(run).cpu()
-    graph = to_onnx(network)
-    _, held_out = split(run)
-    images = [padded(micrograph.image) for micrograph in held_out[:MOST_COMPARED]]
-    patches = held_out_batches(run, [labelled(run, m) for m in held_out[:MOST_COMPARED]])
-    images += [patch.numpy() for patch in next(iter(patches)).image[:, 0]]
-    agreement = check_agreement(network, graph, images, threads=run.spec.training.threads)
-    write_atomically(draft / GRAPH, graph)
-    write_atomically(draft / AGREEMENT, TypeAdapter(Agreement).dump_json(agreement))
-    run.reporter.report(
-        "export",
-        f"onnxruntime and torch differ by at most {agreement.max_difference:.1e}"
-        f" in {agreement.pixels} pixels",
-        done=1,
-        total=1,
-    )
-
-
-def _told_of_seeds(run: Run) -> dict[str, object]:
-    """Return the source of the seeds and the steps applied to them, for the report."""
-    rounds = {stage: why_round(run.folder / stage) for stage in ("reseed", "retrain")}
-    return {
-        "from": run.spec.seeds_from,
-        "unmatched": run.spec.unmatched,
-        "orientation": run.spec.orientation,
-        "rounds": {stage: {"used": used, "note": note} for stage, (used, note) in rounds.items()},
-    }
-
-
-def _publish(run: Run, draft: Path) -> None:
-    spec = run.spec
-    graph = (run.folder / "export" / GRAPH).read_bytes()
-    report = json.loads((run.folder / "evaluate" / REPORT).read_bytes())
-    report["seeds"] = _told_of_seeds(run)
-    warnings = json.loads((run.folder / "select" / WARNINGS).read_bytes())
-    report["findings"] = warnings + report["findings"]
-    report["classes"] = json.loads((run.folder / "select" / CLASSES_JSON).read_bytes())
-    noise = noise_sigma(run.folder / "prepare")
-    report["export"] = json.loads((run.folder / "export" / AGREEMENT).read_bytes())
-    card = ModelCard(
-        version=spec.version,
-        kind="trained",
-        fingerprint=spec.fingerprint,
-        particle_fingerprint=spec.particle_fingerprint,
-        diameter_angstrom=spec.particle.diameter_angstrom,
-        min_distance_angstrom=spec.particle.min_distance_fraction * spec.particle.diameter_angstrom,
-        edge_fraction=spec.particle.edge_fraction,
-        contrast=spec.particle.contrast,
-        pixel_size_angstrom=spec.particle.diameter_angstrom / DIAMETER_PX,
-        normalization=NORMALIZATION if noise is None else COMMON_NOISE,
-        lowpass_angstrom=spec.training.lowpass_angstrom,
-        noise_sigma=noise,
-        threshold=report["operating_point"]["threshold"],
-        threshold_source=report["operating_point"]["source"],
-        graph_sha256=sha256(graph),
-        created_at=time.time(),
-        livepick_version=livepick.__version__,
-        run=run.folder.resolve().name,
-        parent=spec.parent,
-    )
-    files = {
-        GRAPH: graph,
-        REPORT: json.dumps(report, indent=1).encode() + b"\n",
-        CURVES: (run.folder / "evaluate" / CURVES).read_bytes(),
-        HELD_OUT: (run.folder / "evaluate" / HELD_OUT).read_bytes(),
-    }
-    for stage, name in CLASSES_OF.items():
-        picture = run.folder / stage / CLASSES_PNG
-        if picture.exists():  # there is none if there were too few candidates
-            files[name] = picture.read_bytes()
-    bundle = publish(spec.models_directory, card, files)
-    write_atomically(draft / "bundle.json", json.dumps(str(bundle)).encode())
-    run.reporter.report("publish", f"published {bundle}", done=1, total=1)

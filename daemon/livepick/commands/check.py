@@ -1,4 +1,4 @@
-"""``livepick check CONFIG``."""
+"""``livepick check``: check a config and the machine before the service is started."""
 
 import dataclasses
 import json
@@ -26,13 +26,13 @@ def check(
     ],
     *,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object in place of lines.")
+        bool, typer.Option("--json", help="Print one JSON object instead of lines.")
     ] = False,
 ) -> None:
-    """Read a config, and try everything that the service will need.
+    """Check a config, and everything that the service will need.
 
-    Prints one line a check. Ends with status 0, with 1 if a check failed (a warning is no
-    failure), or with 78 if the configuration itself is wrong.
+    Prints one line per check. The exit status is 0, 1 if a check failed (a warning is not a
+    failure), or 78 if the config itself is invalid.
     """
     try:
         config = load_config(config_path)

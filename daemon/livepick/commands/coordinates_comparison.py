@@ -1,4 +1,4 @@
-"""Comparison of coordinates files with known positions, for ``livepick evaluate``."""
+"""Comparison of coordinates files with the true positions, for ``livepick evaluate``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class Row:
     matches: Matches
     figures: Figures
     without_picks: bool
-    """True if there is truth but no picks file, so that all particles count as missed."""
+    """True if there are true positions but no picks file: all particles count as missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,14 @@ class Evaluation:
     rows: list[Row]
     pooled: Figures
     not_scored: list[str]
-    """Micrographs with picks but without truth."""
+    """Micrographs with picks but without true positions."""
 
     radius_px: float
     pixel_size_angstrom: float | None
     edge_px: float | None
-    """Minimum distance of picks from the edge of the micrograph; None: all truths count."""
+    """Minimum distance of picks from the edge of the micrograph; None: all particles count."""
     orientation: Orientation
-    """Orientation of the truths."""
+    """Orientation of the true positions."""
 
 
 def compare(
@@ -72,12 +72,12 @@ def compare(
     pixel_size_angstrom
         Pixel size of the micrographs, if it is known.
     edge_px, size_px
-        Minimum distance of picks from the edge, and width and height of the micrographs. Truths
-        closer to the edge count neither way (``core.evaluation.matching``). The edge needs the
-        size.
+        Minimum distance of picks from the edge, and width and height of the micrographs. True
+        positions closer to the edge count neither way (``core.evaluation.matching``). The edge
+        needs the size.
     flip_y
-        Orientation of the truths, compared with that of the picks. They are turned over only if the
-        height of the micrographs is known, from ``size_px`` or from the file.
+        Orientation of the true positions, compared with that of the picks. They are turned over
+        only if the height of the micrographs is known, from ``size_px`` or from the file.
 
     Raises
     ------
@@ -144,7 +144,8 @@ def _orientation(
     if heights.keys() < truths.keys():
         if flip_y == "yes":
             raise CoordinatesError(
-                "The truth cannot be turned over, since the height of the micrographs is unknown",
+                "The true positions cannot be turned over, because the height of the micrographs is"
+                " unknown",
                 "Give --size-px WIDTH HEIGHT.",
             )
         return Orientation(flipped=False, sentence="y is as given")

@@ -1,4 +1,4 @@
-"""``livepick evaluate PICKS TRUTH``."""
+"""``livepick evaluate``: compare picks with the true positions."""
 
 import dataclasses
 import json
@@ -27,32 +27,34 @@ def evaluate(
     picks: Annotated[
         Path,
         typer.Argument(
-            help="A file of coordinates in a format that livepick writes, a folder of them, or"
-            " RELION's list autopick.star."
+            help="Coordinates file in a format that livepick writes, a folder of them, or RELION's"
+            " list autopick.star."
         ),
     ],
-    truth: Annotated[Path, typer.Argument(help="Known positions: the same.")],
+    truth: Annotated[Path, typer.Argument(help="True positions, in the same form.")],
     *,
     diameter_angstrom: Annotated[
         float | None,
-        typer.Option(min=1, help="Of the particle; a hit lies within a quarter of it."),
+        typer.Option(min=1, help="Diameter; a hit is at most a quarter of it away."),
     ] = None,
     pixel_size: Annotated[
         float | None, typer.Option(min=0.1, max=20, help="Angstrom per pixel of the micrographs.")
     ] = None,
     radius_angstrom: Annotated[
-        float | None, typer.Option(min=0.1, help="Furthest that a hit may be, in place of that.")
+        float | None,
+        typer.Option(min=0.1, help="Maximum distance of a hit."),
     ] = None,
     radius_px: Annotated[
-        float | None, typer.Option(min=0.1, help="The same in pixels; needs nothing else.")
+        float | None,
+        typer.Option(min=0.1, help="Maximum distance in pixels."),
     ] = None,
     edge_px: Annotated[
         float | None,
         typer.Option(
             min=0,
-            help="Distance from the edge that picks keep (particle.edge_fraction times the"
-            " diameter). Truths closer to the edge, or within the radius of a hit of that limit,"
-            " count neither way. Needs --size-px.",
+            help="Minimum distance of picks from the edge (particle.edge_fraction times the"
+            " diameter). True positions closer to the edge, or within the radius of a hit of that"
+            " limit, are not counted. Needs --size-px.",
         ),
     ] = None,
     size_px: Annotated[
@@ -62,24 +64,23 @@ def evaluate(
     flip_y: Annotated[
         FlipY,
         typer.Option(
-            help="Direction of y in the truth: no (as in the picks), yes (turned over, as in"
-            " programs that turn a TIFF over), or auto (whichever agrees better). Needs --size-px,"
-            " except for cs files."
+            help="Direction of y in the true positions: no (as in the picks), yes (turned over, as"
+            " in programs that turn a TIFF over), or auto (whichever agrees better). Needs"
+            " --size-px, except for cs files."
         ),
     ] = "auto",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object in place of tables.")
+        bool, typer.Option("--json", help="Print one JSON object instead of tables.")
     ] = False,
 ) -> None:
-    """Compare picks with known positions.
+    """Compare picks with the true positions.
 
-    Micrographs are matched by their paths, and else by their names. Picks and truths are matched
-    one to one, the best pick first, within half the particle's
-    radius unless told otherwise. Truth for a micrograph without a picks file counts as missed;
-    picks without truth are named and not scored. livepick leaves out particles that the edge cuts
-    (particle.edge_fraction); with --edge-px and --size-px they count neither way. Give all
-    candidates (picking.threshold: 0) for an average precision over the whole curve; a threshold
-    cuts it off.
+    Micrographs are matched by path and, failing that, by name. Picks and true positions are matched
+    one to one, the best pick first, within half the particle's radius by default. If a micrograph
+    has no picks file, all its particles count as missed. Picks without true positions are listed
+    and not scored. livepick leaves out particles that are cut by the edge (particle.edge_fraction);
+    with --edge-px and --size-px they are not counted. For an average precision over the whole
+    curve, give all candidates (picking.threshold: 0).
     """
     within = _radius_px(diameter_angstrom, pixel_size, radius_angstrom, radius_px)
     if edge_px is not None and size_px is None:
@@ -108,8 +109,8 @@ def _radius_px(
     given = [diameter_angstrom, radius_angstrom, radius_px]
     if sum(value is not None for value in given) != 1:
         raise typer.BadParameter(
-            "say how near a hit must be by one of --diameter-angstrom, --radius-angstrom"
-            " (both with --pixel-size) and --radius-px"
+            "give the maximum distance of a hit by one of --diameter-angstrom,"
+            " --radius-angstrom (both with --pixel-size) and --radius-px"
         )
     if radius_px is not None:
         return radius_px
@@ -178,10 +179,10 @@ def _print(result: Evaluation) -> None:
         f" {unit}: mean distance of the hits",
         highlight=False,
     )
-    console.print(f"Truth: {result.orientation.sentence}", highlight=False)
+    console.print(f"True positions: {result.orientation.sentence}", highlight=False)
     if result.not_scored:
         names = ", ".join(result.not_scored)
-        console.print(f"Not scored, for want of truth: {names}", highlight=False)
+        console.print(f"Not scored, because there are no true positions: {names}", highlight=False)
 
 
 def _cells(found: Figures, scale: float) -> list[str]:

@@ -21,22 +21,22 @@ from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError
 from livepick.models.prune import prune
 from livepick.models.registry import MODELS, Bundle, Models
-from livepick.models.summary import Entry, differing_settings, entries
+from livepick.models.summary import ModelSummary, differing_settings, summarize_models
 from livepick.picking.tasks import canary
 
 __all__ = ["models"]
 
 models = typer.Typer(
-    help="List and show a session's models, promote one, roll back, remove old ones.",
+    help="List, show, promote, roll back and remove the models of a session.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 _Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")]
 _Version = Annotated[
-    int, typer.Argument(metavar="N", min=0, help="The model's number, as in models list.")
+    int, typer.Argument(metavar="N", min=0, help="Number of the model, as in models list.")
 ]
-_Note = Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept with the promotion.")]
+_Note = Annotated[str, typer.Option(metavar="TEXT", help="Reason, stored with the promotion.")]
 
 
 @models.command("list")
@@ -47,27 +47,27 @@ def list_models(
         bool, typer.Option("--json", help="Print one JSON object, for scripts.")
     ] = False,
 ) -> None:
-    """List a session's models; a star marks the one that picks."""
+    """List the models of a session; a star marks the current one."""
     config, registry = _open(config_path)
-    found = entries(registry, config)
+    found = summarize_models(registry, config)
     if as_json:
         typer.echo(json.dumps({"models": [entry.as_json() for entry in found]}, indent=2))
     elif found:
         _console().print(_table(found))
     else:
-        typer.echo(f"{config.session.name}: no models yet; the service makes the first one")
+        typer.echo(f"{config.session.name}: no models yet; the service creates the first one")
 
 
 @models.command("show")
 def show_model(config_path: _Config, version: _Version) -> None:
-    """Show all that is known of one model."""
+    """Show everything that is known about a model."""
     config, registry = _open(config_path)
-    found = (entry for entry in entries(registry, config) if entry.card.version == version)
+    found = (entry for entry in summarize_models(registry, config) if entry.card.version == version)
     entry = next(found, None)
     if entry is None:
         raise ModelError(
             f"there is no model {version} in {registry.directory}",
-            f"See which there are: livepick models list {config_path}",
+            f"List the models: livepick models list {config_path}",
         )
     console = _console()
     for line in [*_described(entry), *_promotions(entry), *_settings(entry, config)]:
@@ -78,10 +78,10 @@ def show_model(config_path: _Config, version: _Version) -> None:
 def promote_model(
     config_path: _Config, version: _Version, *, note: _Note = "chosen by command"
 ) -> None:
-    """Let a model pick, from the next micrograph on.
+    """Make a model the current one, from the next micrograph on.
 
-    It is verified and tried first: it must be for the config's particle, whole, and give scores.
-    If it is refused the present one goes on.
+    The model is tested first: it must be complete, made for the config's particle, and return
+    scores. If the test fails, the current model stays.
     """
     config, registry = _open(config_path)
     _promote(registry, config, registry.fitting(version, config), note)
@@ -89,18 +89,18 @@ def promote_model(
 
 @models.command("rollback")
 def roll_back(config_path: _Config, *, note: _Note = "") -> None:
-    """Let the model pick that did before the present one.
+    """Return to the model that was in use before the current one.
 
-    It takes back the last promotion; once more takes back the one before.
+    This undoes the last promotion; another rollback undoes the one before.
     """
     config, registry = _open(config_path)
     present = registry.current(config)
     target = registry.rollback_target(config)
     if target is None:
         raise ModelError(
-            f"no model picked before model {present.card.version}, or none that is still there"
+            f"no model was in use before model {present.card.version}, or none that still exists"
             " and fits the particle",
-            f"Choose one: livepick models list {config_path}, then models promote.",
+            f"Choose another model: livepick models list {config_path}, then models promote.",
         )
     bundle = registry.fitting(target.card.version, config)
     _promote(
@@ -113,13 +113,13 @@ def prune_models(
     config_path: _Config,
     *,
     keep: Annotated[
-        int, typer.Option(metavar="N", min=0, help="So many of the newest trained models stay.")
+        int, typer.Option(metavar="N", min=0, help="Number of the newest trained models to keep.")
     ] = 5,
 ) -> None:
     """Remove the oldest trained models.
 
-    What picks, what a rollback would go to, the blob picker, the model of the present settings and
-    what a training under way was started from stay, whatever their age.
+    Some models are never removed: the current one, the target of a rollback, the blob picker, the
+    model of the config's settings, and the models that a running training started from.
     """
     config, registry = _open(config_path)
     removed = prune(registry, keep, config)
@@ -152,10 +152,10 @@ def _promote(
         rollback=rollback,
     )
     if before == version:
-        typer.echo(f"model {version} picks already, and goes on")
+        typer.echo(f"model {version} is already in use")
     else:
-        was = f"; was {before}" if before is not None else ""
-        typer.echo(f"model {version} picks from the next micrograph on{was}")
+        was = f"; before: model {before}" if before is not None else ""
+        typer.echo(f"model {version} is used from the next micrograph on{was}")
 
 
 # --- what is shown -----------------------------------------------------------------------
@@ -169,7 +169,7 @@ def _console() -> Console:
     return console
 
 
-def _table(found: Sequence[Entry]) -> Table:
+def _table(found: Sequence[ModelSummary]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("")
     for heading in ("model", "AP", "threshold"):
@@ -193,16 +193,16 @@ def _table(found: Sequence[Entry]) -> Table:
     return table
 
 
-def _described(entry: Entry) -> list[Text]:
+def _described(entry: ModelSummary) -> list[Text]:
     """Return the card, the figures and the findings as lines of text."""
     card, figures = entry.card, entry.figures
-    picks = ", picks now" if entry.is_current else ""
+    picks = ", in use" if entry.is_current else ""
     particle = f"{card.contrast.capitalize()} particles of {card.diameter_angstrom:g} Å"
     lines = [
         Text(f"Model {card.version}, {card.kind}{picks}", style="bold"),
         Text(f"Made {_date(card.created_at)} by livepick {card.livepick_version}"),
         Text(f"From {entry.source}"),
-        Text(particle if entry.fits else f"{particle}: not those of the config"),
+        Text(particle if entry.fits else f"{particle}: not the particle of the config"),
         Text(f"Input {card.pixel_size_angstrom:.2f} Å a pixel, {card.normalization}"),
         Text(f"Threshold {card.threshold:.3f}: {card.threshold_source}"),
         Text(f"Settings {card.fingerprint}, graph {card.graph_sha256[:12]}"),
@@ -210,7 +210,7 @@ def _described(entry: Entry) -> list[Text]:
     if figures:
         lines.append(
             Text(
-                f"On {figures.micrographs} held-out micrographs, against their seeds: average"
+                f"On {figures.micrographs} held-out micrographs, compared with their seeds: average"
                 f" precision {_figure(figures.average_precision)}, best F1"
                 f" {_figure(figures.best_f1)}, precision at matched count"
                 f" {_figure(figures.precision_at_count)}"
@@ -222,7 +222,7 @@ def _described(entry: Entry) -> list[Text]:
     ]
 
 
-def _promotions(entry: Entry) -> list[Text]:
+def _promotions(entry: ModelSummary) -> list[Text]:
     if not entry.promotions:
         return [Text("Never promoted")]
     return [
@@ -231,17 +231,17 @@ def _promotions(entry: Entry) -> list[Text]:
     ]
 
 
-def _settings(entry: Entry, config: Config) -> list[Text]:
+def _settings(entry: ModelSummary, config: Config) -> list[Text]:
     """Return the differences of the training's settings from the config, one line each."""
     if entry.card.run is None:
         return []
     differing = differing_settings(config, entry.card.version)
     if differing is None:
-        return [Text("The order of its training is not here, so its settings are unknown")]
+        return [Text("Its run.json is missing, so its training settings are unknown")]
     if not differing:
-        return [Text("Trained with the settings that the config has now")]
+        return [Text("Trained with the current settings of the config")]
     return [
-        Text(f"{d.name}: {json.dumps(d.then)} then, {json.dumps(d.now)} in the config")
+        Text(f"{d.name}: trained with {json.dumps(d.then)}, now {json.dumps(d.now)} in the config")
         for d in differing
     ]
 

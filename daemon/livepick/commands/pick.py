@@ -24,31 +24,32 @@ __all__ = ["pick"]
 
 def pick(
     bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="A model folder, as STATE/models/0001.")
+        Path,
+        typer.Argument(metavar="BUNDLE", help="Folder of a model, such as STATE/models/0001."),
     ],
     files: Annotated[
         list[Path], typer.Argument(metavar="FILES...", help="Micrographs, MRC or TIFF.")
     ],
     *,
     output: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where the STAR files go; made if need be.")
+        Path, typer.Option(metavar="DIR", help="Folder for the STAR files; created if needed.")
     ],
     pixel_size: Annotated[
         float | None,
-        typer.Option(metavar="ANGSTROM", help="Of the micrographs; otherwise their headers'."),
+        typer.Option(metavar="ANGSTROM", help="Pixel size; by default from the headers."),
     ] = None,
     device: Annotated[
-        Device, typer.Option(help="Whether the graph must, may or shall not run on a GPU.")
+        Device, typer.Option(help="Device to pick on: a GPU is required, preferred, or not used.")
     ] = "prefer-gpu",
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Least score of a pick; otherwise the model's own."),
+        typer.Option(min=0, max=1, help="Lowest score of a pick; by default the model's."),
     ] = None,
 ) -> None:
     """Pick micrographs with a model, and write RELION STAR files.
 
-    The output mirrors the folders of FILES below the one that they have in common. A file that
-    cannot be picked is named, the others are picked, and the exit status is 1.
+    The output mirrors the folders of FILES below the one that they have in common. If a file cannot
+    be picked, its name and the error are printed, the others are picked, and the exit status is 1.
     """
     paths = [Path(os.path.abspath(path)) for path in files]  # noqa: PTH100 - links stay links
     root = Path(os.path.commonpath([path.parent for path in paths]))

@@ -1,4 +1,4 @@
-"""``livepick report``: write a session as one HTML file, to store next to its data."""
+"""``livepick report``: write a report of a session as one HTML file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,20 +22,22 @@ def report(
     *,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help=f"Where it goes; else {REPORT_FILE} beside the picks."),
+        typer.Option(
+            metavar="FILE", help=f"Path of the report; by default {REPORT_FILE} next to the picks."
+        ),
     ] = None,
     pictures: Annotated[
         bool,
         typer.Option(
-            help="Draw the best and the worst micrographs; each of the twelve is read whole."
+            help="Draw the twelve best and worst micrographs, which means reading each file."
         ),
     ] = True,
 ) -> None:
-    """Write a report of a session, while the service runs or after.
+    """Write a report of a session, while its service runs or afterwards.
 
-    One HTML file with all that it shows inside, to be read without a network: times, counts,
-    plots, quality, failures, models, trainings and settings. The session is left as it is.
-    If the config has a fault, it is of the settings that were last in force.
+    The report is one HTML file that needs no network: times, counts, plots, quality, failures,
+    models, training runs and settings. The session is not changed. If the config is invalid, the
+    settings that were last valid are used.
     """
     read = read_settings(config)
     html = to_html(collect(read.config, read.text, pictures=pictures))
@@ -47,7 +49,7 @@ def report(
     except OSError as error:
         raise OutputError(
             f"{place} cannot be written: {error.strerror}",
-            "Name another file with --output, in a folder that is there and takes files.",
+            "Choose another file with --output, in an existing folder that you can write to.",
         ) from error
     typer.echo(f"{place} ({len(html) / 1e6:.1f} MB)")
     if read.fault is not None:

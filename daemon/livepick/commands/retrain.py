@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from livepick.config.yaml_edit import ConfigFile, Edit, set_key
+from livepick.config.yaml_edit import Edit, EditableConfig, set_key
 from livepick.config.yaml_loader import parse_config
 from livepick.errors import ConfigError
 
@@ -28,7 +28,7 @@ def retrain(
     A running service applies the edit by itself. The new model replaces the current one if it is
     better (retrain.gate).
     """
-    file = ConfigFile.read(config)
+    file = EditableConfig.read(config)
     edit = next_generation(file.text, config, note)
     file.write(edit)
     typer.echo(

@@ -19,8 +19,8 @@ def run(
 ) -> None:
     """Watch the folders of a config, pick, train and pick again, until stopped.
 
-    SIGTERM and SIGINT end it cleanly; it goes on where it was at the next start. An edit of the
-    config is taken up by itself, and on SIGHUP at once.
+    SIGTERM and SIGINT stop it cleanly; the next start continues where it was. An edit of the config
+    is applied within seconds, or at once on SIGHUP.
     """
     # No other command needs the modules of the service.
     from livepick.config.reload import ConfigFile  # noqa: PLC0415

@@ -28,7 +28,7 @@ def parse_duration(text: str) -> float:
     """Return a duration in seconds from ``2s``, ``500ms``, ``1.5m``, or a plain number."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) *([a-z]*)", text.strip())
     if found is None or found[2] not in _SECONDS:
-        raise typer.BadParameter(f"{text!r} is no duration; write it as 2s, 500ms or 1.5m")
+        raise typer.BadParameter(f"{text!r} is not a duration; write it like 2s, 500ms or 1.5m")
     return float(found[1]) * _SECONDS[found[2]]
 
 
@@ -36,7 +36,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """Return height and width in pixels from ``1024`` (a square) or ``5760x4092`` (width first)."""
     found = re.fullmatch(r"([0-9]+)(?:x([0-9]+))?", text.strip())
     if found is None:
-        raise typer.BadParameter(f"{text!r} is no size; write it as 1024, or 5760x4092")
+        raise typer.BadParameter(f"{text!r} is not a size; write it like 1024 or 5760x4092")
     width, height = int(found[1]), int(found[2] or found[1])
     if not (128 <= width <= 16384 and 128 <= height <= 16384):
         raise typer.BadParameter(f"{text!r} is outside 128 to 16384 pixels")
@@ -44,61 +44,73 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def simulate(
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder the micrographs land in.")],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder to write the micrographs to.")
+    ],
     *,
     micrographs: Annotated[
-        int, typer.Option(min=0, help="How many; 0 goes on until it is stopped.")
+        int, typer.Option(min=0, help="Number of micrographs; 0: until stopped.")
     ] = 30,
     every: Annotated[
-        str, typer.Option(help="From one micrograph to the next, as 2s or 500ms.")
+        str, typer.Option(help="Time between two micrographs, like 2s or 500ms.")
     ] = "2s",
-    write: Annotated[str, typer.Option(help=f"How a file is written: {', '.join(MODES)}.")] = (
-        "inplace"
-    ),
+    write: Annotated[
+        str, typer.Option(help=f"Way in which a file is written: {', '.join(MODES)}.")
+    ] = ("inplace"),
     write_seconds: Annotated[
-        float, typer.Option(min=0, help="How long the writing of one file takes.")
+        float, typer.Option(min=0, help="Duration of writing one file.")
     ] = 0.3,
-    species: Annotated[str, typer.Option(help=f"The molecule: {', '.join(SPECIES)}.")] = (
+    species: Annotated[str, typer.Option(help=f"Molecule: {', '.join(SPECIES)}.")] = (
         "apoferritin"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same session.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed; the same seed gives the same session.")
+    ] = 1,
     first: Annotated[int, typer.Option(min=0, help="Number of the first micrograph.")] = 1,
-    size: Annotated[str, typer.Option(help="Pixels: 1024, or WIDTHxHEIGHT.")] = "1024",
+    size: Annotated[str, typer.Option(help="Size in pixels: 1024, or WIDTHxHEIGHT.")] = "1024",
     pixel_size: Annotated[float, typer.Option(min=0.3, max=10, help="Angstrom per pixel.")] = 2.0,
     particles_per_micrograph: Annotated[
-        float | None, typer.Option(min=0, help="On average; by default a third of the area.")
+        float | None, typer.Option(min=0, help="Mean number; by default, a third of the area.")
     ] = None,
     snr: Annotated[
-        float, typer.Option(min=0.001, max=10, help="Variance of particles over shot noise.")
+        float,
+        typer.Option(
+            min=0.001, max=10, help="Variance of the particles divided by that of the noise."
+        ),
     ] = 0.08,
     defocus: Annotated[
-        tuple[float, float], typer.Option(help="Range of the underfocus in micrometres.")
+        tuple[float, float], typer.Option(help="Range of the underfocus, in micrometres.")
     ] = (0.8, 2.5),
     clean: Annotated[
-        bool, typer.Option("--clean", help="No contamination, carbon, aggregates, empty fields.")
+        bool,
+        typer.Option(
+            "--clean", help="Leave out contamination, carbon, aggregates and empty fields."
+        ),
     ] = False,
     dead_border: Annotated[
-        int, typer.Option(min=0, max=1000, help="Pixels of repeated rows at the border.")
+        int, typer.Option(min=0, max=1000, help="Width of a border of repeated rows, in pixels.")
     ] = 0,
-    half: Annotated[bool, typer.Option("--float16", help="Write MRC mode 12, as Warp.")] = False,
+    half: Annotated[bool, typer.Option("--float16", help="Write MRC mode 12, like Warp.")] = False,
     truth: Annotated[
-        Path | None, typer.Option(help="Folder of the true positions; by default OUT-truth.")
+        Path | None, typer.Option(help="Folder for the true positions; by default OUT-truth.")
     ] = None,
 ) -> None:
-    """Be the microscope: write simulated micrographs with known particles.
+    """Simulate a microscope: write micrographs with known particles to a folder.
 
-    Each micrograph's true positions are a RELION STAR file in a folder beside OUT, where no
-    service takes them for part of the acquisition. Ctrl-C or SIGTERM ends it well: nothing
-    half-written stays.
+    The true positions of each micrograph are written as a RELION STAR file to a folder next to
+    OUT, so that a service does not treat them as part of the acquisition. Ctrl-C or SIGTERM stops
+    it cleanly: no half-written file is left.
     """
     if write not in MODES:
-        raise typer.BadParameter(f"--write is {write!r}; it is one of {', '.join(MODES)}")
+        raise typer.BadParameter(f"--write is {write!r}, but must be one of {', '.join(MODES)}")
     if species not in SPECIES:
-        raise typer.BadParameter(f"--species is {species!r}; it is one of {', '.join(SPECIES)}")
+        raise typer.BadParameter(
+            f"--species is {species!r}, but must be one of {', '.join(SPECIES)}"
+        )
     shape = parse_size(size)
     if not 0 < defocus[0] <= defocus[1] <= 20:
         raise typer.BadParameter(
-            f"--defocus {defocus[0]:g} {defocus[1]:g} is no range within 20 µm"
+            f"--defocus {defocus[0]:g} {defocus[1]:g} is not a range within 20 µm"
         )
     if 4 * dead_border >= min(shape):
         raise typer.BadParameter(f"--dead-border {dead_border} leaves too little of {size} pixels")
@@ -133,7 +145,7 @@ def _truth_folder(output: Path, truth: Path | None) -> Path:
     if place.resolve().is_relative_to(output.resolve()):
         raise typer.BadParameter(
             f"--truth {place} lies inside {output}, where a service would see it;"
-            " name a folder beside it"
+            " choose a folder next to it"
         )
     return place
 

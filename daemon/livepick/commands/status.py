@@ -23,7 +23,7 @@ from livepick.monitoring.problem import (
     config_refused,
 )
 from livepick.monitoring.status import Status, read_status
-from livepick.web.client import Answer, ask
+from livepick.web.client import ServiceStatus, service_status
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -44,7 +44,7 @@ _NEWEST, _FAILURES = 8, 8
 _COLORS = {"bad": "bold red", "attention": "yellow"}
 
 EVERY = 2.0
-"""Seconds between two updates of ``--watch``."""
+"""Seconds between two updates of ``--watch``, by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class _Snapshot:
     """Snapshot of a session."""
 
     status: Status
-    service: Answer
+    service: ServiceStatus
     problems: tuple[Problem, ...]
     fault: ConfigError | None
     """Fault of the config file, if any."""
@@ -78,7 +78,7 @@ def status(
         typer.Argument(
             metavar="[SECONDS]",
             min=0.1,
-            help=f"With --watch: between two looks; {EVERY:g} if not given.",
+            help=f"With --watch: seconds between two updates; the default is {EVERY:g}.",
         ),
     ] = None,
     *,
@@ -89,17 +89,17 @@ def status(
         bool,
         typer.Option(
             "--watch",
-            help="Show it again every SECONDS until Ctrl-C: in place on a terminal, else one"
-            " after the other; with --json a line each time.",
+            help="Repeat every SECONDS until Ctrl-C: in place on a terminal, otherwise one after"
+            " the other; with --json, one line each time.",
         ),
     ] = False,
 ) -> None:
-    """Show where a session stands, and what is wrong, while the service runs or after.
+    """Show the state and the problems of a session, while its service runs or afterwards.
 
-    Before the first start there is nothing but zeros, and the model is null.
+    Before the first start, all counts are zero and the model is null.
     """
     if seconds is not None and not watch:
-        raise typer.BadParameter(f"{seconds:g} is for --watch", param_hint="SECONDS")
+        raise typer.BadParameter(f"{seconds:g} needs --watch", param_hint="SECONDS")
     if watch:
         _watch(config, EVERY if seconds is None else seconds, as_json=as_json)
         return
@@ -115,7 +115,7 @@ def status(
 
 
 def _snapshot(settings: Settings, path: Path) -> _Snapshot:
-    service = ask(settings.config, path)
+    service = service_status(settings.config, path)
     problems = service.problems
     config = settings.config
     is_refused = any(problem.kind == "config_refused" for problem in problems)
@@ -179,7 +179,7 @@ def _report(seen: _Snapshot, config: Path) -> "Group":
         for problem in seen.problems
     ]
     if not present.started:
-        begin = f"{present.session}: not begun; start it with: livepick run {config}"
+        begin = f"{present.session}: not started yet. To start it: livepick run {config}"
         return Group(*problems, Text(begin))
     parts: list[RenderableType] = [Text(present.session, style="bold"), *problems]
     if seen.service.sentence:
@@ -219,7 +219,7 @@ def _counts(present: Status) -> "Table":
     table.add_row(f"{present.particles:,}", "particles")
     judged = ", ".join(f"{count} {verdict}" for verdict, count in present.verdicts.items() if count)
     if judged:
-        table.add_row("", f"quality: {judged} (micrographs.star says why)")
+        table.add_row("", f"quality: {judged} (reasons in micrographs.star)")
     return table
 
 
@@ -227,12 +227,12 @@ def _newest(present: Status) -> "Table":
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(title="Newest", title_justify="left")
+    table = Table(title="Newest micrographs", title_justify="left")
     table.add_column("micrograph", overflow="fold")
     table.add_column("state")
     table.add_column("picks", justify="right")
     table.add_column("model", justify="right")
-    table.add_column("landed", justify="right")
+    table.add_column("arrived", justify="right")
     for row in present.newest[:_NEWEST]:
         table.add_row(
             Text(row.name),  # a file name may contain text that rich reads as markup
@@ -248,10 +248,10 @@ def _failures(present: Status) -> "Table":
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(title="Failed", title_justify="left", show_lines=True)
+    table = Table(title="Failures", title_justify="left", show_lines=True)
     table.add_column("micrograph", overflow="fold")
     table.add_column("reason", style="red")
-    table.add_column("what happened, what to do", overflow="fold")
+    table.add_column("error and remedy", overflow="fold")
     for row in present.failures[:_FAILURES]:
         table.add_row(Text(row.name), row.reason, Text(f"{row.error}. {row.remedy}"))
     return table

@@ -5,25 +5,25 @@ agree on what is a fault and on how severe it is.
 """
 
 LATEST = 50
-"""Number of micrographs that "now" refers to: those that landed last."""
+"""Number of the latest micrographs that describe the current state."""
 
 SESSION_SECONDS = 6 * 3600.0
-"""A session without a micrograph for this long is over: nobody wants a call at night about it."""
+"""A session without a new micrograph for this long is over, and raises no alert."""
 
 QUIET_SECONDS = 900.0
-"""A microscope changes its grid square within a quarter of an hour."""
+"""Shortest pause that counts as silence; a microscope changes its grid square in less time."""
 
 QUIET_GAPS = 10
-"""A pause of this many usual gaps between micrographs is not due to chance either."""
+"""Shortest pause that counts as silence, in usual gaps between micrographs; both must pass."""
 
 GAPS = 25
-"""Number of latest gaps from which the usual gap is computed; EPU delivers in bursts."""
+"""Number of the latest gaps from which the usual gap is computed; EPU delivers in bursts."""
 
 LAG_SECONDS = 600.0
 """Picks that arrive this late no longer help to steer the session."""
 
 EMPTY_IN_ROW = 10
-"""This many micrographs in a row without a pick are not due to chance."""
+"""This many micrographs in a row without a pick are a fault, not chance."""
 
 FAILED_FRACTION = 0.05
 """Fraction of the latest micrographs above which failures are no longer isolated cases."""
@@ -35,8 +35,10 @@ BAD_FRACTION = 0.2
 """Fraction of the latest judged micrographs above which bad ones are not isolated cases."""
 
 BAD_SINGLE = 2
+"""Up to this many bad micrographs are isolated cases."""
 
 DOUBTFUL_FRACTION = 0.5
 """Same for doubtful and bad micrographs together; higher, because a doubt is not yet a fault."""
 
 DOUBTFUL_SINGLE = 4
+"""Up to this many doubtful and bad micrographs together are isolated cases."""

@@ -1,4 +1,4 @@
-"""pydantic's errors → sentences that a microscopist can act on.
+"""Error messages for a faulty configuration, made from pydantic's errors.
 
 pydantic says "Input should be greater than or equal to 20". A user who starts a session at night
 needs the key, the value, the range with its unit, and an example. The models already have all of
@@ -31,7 +31,7 @@ _WANTED = {
     "string_type": "text",
     "path_type": "a path",
     "list_type": "a list",
-    "model_type": "a section with keys of its own",
+    "model_type": "a section with keys",
 }
 
 
@@ -157,7 +157,7 @@ def _unknown(path: KeyPath, model: type[BaseModel]) -> str:
     if homes:
         return f"{what}; {name} belongs in the section {homes[0]}"
     place = f"the section {_dotted(parents)}" if parents else "the file"
-    return f"{what}; {place} may have {_list(section.model_fields)}"
+    return f"{what}; {place} may contain {_list(section.model_fields)}"
 
 
 def _section_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel]:
@@ -190,14 +190,14 @@ def _wrong(details: ErrorDetails, name: str, field: FieldInfo) -> str:
         hint = f"; perhaps you mean {guess}" if guess else ""
         text = f"is {_shown(value)}; it must be {choices}{hint}"
     elif kind in _WANTED:
-        text = f"must be {_WANTED[kind]}, and is {_shown(value)}{_hint(kind, value, field)}"
+        text = f"must be {_WANTED[kind]}, but is {_shown(value)}{_hint(kind, value, field)}"
     elif kind == "too_short":
         text = f"is an empty list; it must have at least one entry{_example(field)}"
     elif limits and isinstance(value, int | float):
         unit = _UNITS.get(name.rsplit("_", 1)[-1], "")
         text = f"is {value}; it must be {limits}{unit}{_example(field)}"
     elif kind == "string_pattern_mismatch":
-        text = f"is {_shown(value)}, which does not fit{_example(field)}"
+        text = f"is {_shown(value)}, which is not valid{_example(field)}"
     else:
         text = f"is {_shown(value)}; {_lower(details['msg'])}{_example(field)}"
     return text
@@ -215,7 +215,7 @@ def _advice_for_empty(field: FieldInfo) -> str:
     if field.is_required():
         return f"it has no default{_meaning(field)}"
     default = field.get_default(call_default_factory=True)
-    return f"remove the line to take the default, {default}"
+    return f"remove the line to use the default, {default}"
 
 
 def _meaning(field: FieldInfo) -> str:
@@ -235,23 +235,23 @@ def _is_choice_or_number(field: FieldInfo) -> bool:
 
 
 def _limits(field: FieldInfo) -> str:
-    low = high = ""
-    lowest: Any = None
-    highest: Any = None
+    low = least = high = most = ""
     for limit in field.metadata:
         match limit:
-            case annotated_types.Ge(lowest):
-                low = f"at least {_bound(lowest)}"
-            case annotated_types.Gt(lowest):
-                low = f"above {_bound(lowest)}"
-            case annotated_types.Le(highest):
-                high = f"at most {_bound(highest)}"
-            case annotated_types.Lt(highest):
-                high = f"below {_bound(highest)}"
+            case annotated_types.Ge(bound):
+                least = _bound(bound)
+                low = f"at least {least}"
+            case annotated_types.Gt(bound):
+                low = f"above {_bound(bound)}"
+            case annotated_types.Le(bound):
+                most = _bound(bound)
+                high = f"at most {most}"
+            case annotated_types.Lt(bound):
+                high = f"below {_bound(bound)}"
             case _:
                 continue
-    if low.startswith("at least") and high.startswith("at most"):
-        return f"between {_bound(lowest)} and {_bound(highest)}"
+    if least and most:
+        return f"between {least} and {most}"
     return " and ".join(part for part in (low, high) if part)
 
 
@@ -270,7 +270,7 @@ def _shown(value: object) -> str:
         case list():
             return "a list"
         case dict():
-            return "a section with keys of its own"
+            return "a section with keys"
         case _:
             return f"{type(value).__name__} {value}"
 

@@ -22,7 +22,7 @@ from livepick.config.sections import (
     Watch,
     Web,
 )
-from livepick.config.setting import Section, shaping_values
+from livepick.config.setting import Section, shaping_settings, shaping_values
 from livepick.config.training_sections import Bootstrap, Retrain, Training
 
 __all__ = ["Config", "digest"]
@@ -105,11 +105,9 @@ class Config(Section):
         training run. Settings that are ``live``, such as the number of threads, do not count.
         """
         return digest(
-            {
-                "particle": shaping_values(self.particle),
-                "bootstrap": shaping_values(self.bootstrap),
-                "training": shaping_values(self.training),
-            }
+            shaping_settings(
+                particle=self.particle, bootstrap=self.bootstrap, training=self.training
+            )
         )
 
 

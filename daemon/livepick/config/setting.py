@@ -36,6 +36,7 @@ __all__ = [
     "advised",
     "effect_of",
     "keys_with",
+    "shaping_settings",
     "shaping_values",
 ]
 
@@ -119,6 +120,13 @@ def effect_of(section: type[Section], key: str) -> Effect:
 def keys_with(section: type[Section], effect: Effect) -> set[str]:
     """Return the keys of a section's settings whose edit has this effect."""
     return {key for key in section.model_fields if effect_of(section, key) == effect}
+
+
+def shaping_settings(
+    *, stage: Stage | None = None, **sections: Section
+) -> dict[str, dict[str, Any]]:
+    """Return the values of ``shaping_values`` for several sections, by the section's name."""
+    return {name: shaping_values(section, stage=stage) for name, section in sections.items()}
 
 
 def shaping_values(section: Section, *, stage: Stage | None = None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from livepick.config.yaml_loader import parse_config, parse_document, read_text
 from livepick.errors import ConfigError
 from livepick.host.atomic_files import write_atomically
 
-__all__ = ["ConfigFile", "Edit", "Value", "set_key"]
+__all__ = ["Edit", "EditableConfig", "Value", "set_key"]
 
 Scalar = bool | int | float | str | None
 Value = Scalar | list[Scalar]
@@ -55,7 +55,7 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
-class ConfigFile:
+class EditableConfig:
     """A config file that was read in order to edit it."""
 
     path: Path
@@ -71,7 +71,7 @@ class ConfigFile:
     """Its state when it was read."""
 
     @classmethod
-    def read(cls, path: Path) -> "ConfigFile":
+    def read(cls, path: Path) -> "EditableConfig":
         """Read a config file.
 
         Raises
@@ -142,16 +142,15 @@ def set_key(text: str, path: Path, key: str, value: Value, *, note: str = "") ->
     plain = text.replace("\r\n", "\n") if is_windows else text
     for edited in _edits(plain, keys, value, before.lines):
         row = _row_if_it_means(wanted, edited, keys)
-        if row is None:
-            continue
-        for noted in _with_note(edited, row, note):
-            if _row_if_it_means(wanted, noted, keys) == row:
-                final = noted.replace("\n", "\r\n") if is_windows else noted
-                parse_config(final, path)
-                return Edit(key, value, final, row + 1)
+        noted = None if row is None else _with_note(edited, row, note, keys, wanted)
+        if row is not None and noted is not None:
+            final = noted.replace("\n", "\r\n") if is_windows else noted
+            parse_config(final, path)
+            return Edit(key, value, final, row + 1)
     line = before.line_of(keys) or 1
     raise ConfigError(
-        f"{path}, line {line}: {key} cannot be set without changing other settings too",
+        f"{path}, line {line}: {key} cannot be set without changing other settings or losing a"
+        " comment",
         f"Edit the file by hand near line {line}: {key} must be {json.dumps(value)}.",
     )
 
@@ -256,11 +255,14 @@ def _span(path: KeyPath, lines: Mapping[KeyPath, int], rows: list[str]) -> tuple
     return first, last
 
 
-def _with_note(text: str, row: int, note: str) -> Iterator[str]:
-    """Yield texts with the note on a row: one has it in a comment, others may be wrong."""
+def _with_note(text: str, row: int, note: str, keys: KeyPath, wanted: str) -> str | None:
+    """Return the text with the note in a comment on a row; None if the row cannot have one."""
     if not note:
-        yield text
-        return
+        return text
     rows = text.split("\n")
+    # The first one extends a comment. Without a comment it changes the value, or is not valid.
     for mark in ("; ", "  # "):
-        yield "\n".join([*rows[:row], f"{rows[row]}{mark}{note}", *rows[row + 1 :]])
+        noted = "\n".join([*rows[:row], f"{rows[row]}{mark}{note}", *rows[row + 1 :]])
+        if _row_if_it_means(wanted, noted, keys) == row:
+            return noted
+    return None

@@ -1,6 +1,6 @@
 """Free disk space where micrographs land and where livepick writes.
 
-The alert rules (``deploy/observability/alerts.py``), ``livepick check`` and the page take their
+The alerts (``deploy/observability/disk_alerts.py``), ``livepick check`` and the page take their
 limits from here, and the page shows the same values as the gauges.
 """
 

@@ -36,6 +36,8 @@ NEW_PRIORITY, REPICK_PRIORITY = 0, 1
 
 _NO_FAILURE = "reason = null, error = null, remedy = null"
 FRESH = f"tries = 0, crashes = 0, interruptions = 0, not_before = 0, {_NO_FAILURE}"
+"""Assignments that forget earlier tries and the failure."""
+
 _RESULT = (
     *("picked_content", "picked_at", "model_version", "model_kind", "threshold", "pick_count"),
     *("pixel_size_angstrom", "height_px", "width_px", "provider"),
@@ -44,6 +46,7 @@ _RESULT = (
 )
 """Columns that hold the result of picking."""
 NO_RESULT = ", ".join(f"{name} = null" for name in _RESULT)
+"""Assignments that forget the result."""
 
 
 class Columns(Protocol):

@@ -40,7 +40,7 @@ OLDEST_SQLITE = (3, 37)
 """Oldest supported SQLite: the first with STRICT tables."""
 
 BUSY_SECONDS = 5.0
-"""Time to wait for another program that holds the ledger."""
+"""Time to wait while another program locks the ledger."""
 
 AT_ONCE = 500
 """Page size, in rows, for reading long lists."""
@@ -53,14 +53,20 @@ _TRANSIENT = {
     sqlite3.SQLITE_READONLY: "Give the service's user write access to the state directory and the"
     " files in it",
 }
-"""Transient SQLite errors, and what to do about each."""
+"""Transient SQLite errors, and the remedy for each."""
 
 
 class Database:
-    """A connection to the ledger. Thread-safe; a context manager that closes it at the end.
+    """Connection to the ledger, made by ``read_only`` or ``writable``. Thread-safe.
 
-    Make one with ``read_only`` or ``writable``. Every method raises LedgerError if the file is
-    damaged or cannot be used, and LedgerWriteError if a write failed for a reason that may pass.
+    A context manager that closes the file.
+
+    Raises
+    ------
+    LedgerError
+        From every method: the file is damaged or cannot be used.
+    LedgerWriteError
+        From every method: nothing was changed; a later try may succeed.
     """
 
     def __init__(self, path: Path, mode: Literal["ro", "rwc"]) -> None:
@@ -150,7 +156,7 @@ class Database:
             return self._connection.execute(sql, named or values).rowcount
 
     def change_one(self, sql: str, *values: object, otherwise: str) -> None:
-        """Change exactly one row; raise RuntimeError(``otherwise``) if that is not so."""
+        """Run a statement that must change one row; else raise RuntimeError(``otherwise``)."""
         if self.change(sql, *values) != 1:
             raise RuntimeError(otherwise)
 
@@ -208,7 +214,7 @@ class Database:
         mode = self._connection.execute("pragma journal_mode = wal").fetchone()[0]
         if mode != "wal":
             raise LedgerError(
-                f"{self.path} does not take write-ahead logging",
+                f"{self.path} does not support write-ahead logging",
                 "Give state.directory a folder on a local disk.",
             )
         self._connection.execute("pragma synchronous = full")
@@ -255,7 +261,7 @@ def _translate(path: Path, error: sqlite3.Error) -> LedgerError:
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code in _TRANSIENT:
         return LedgerWriteError(
-            f"writing to {path} failed: {error}", f"{_TRANSIENT[code]}. livepick tries again."
+            f"{path} cannot be written: {error}", f"{_TRANSIENT[code]}. livepick tries again."
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return LedgerError(

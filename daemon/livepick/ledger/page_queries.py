@@ -1,4 +1,4 @@
-"""Queries that only the page and the session report need."""
+"""Queries for the web page and the session report."""
 
 import re
 
@@ -9,7 +9,7 @@ __all__ = ["PageQueries"]
 
 
 class PageQueries:
-    """Queries for the page. Thread-safe."""
+    """Queries that only the web page and the session report use. Thread-safe."""
 
     def __init__(self, database: Database) -> None:
         self._rows = database.rows

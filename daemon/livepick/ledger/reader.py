@@ -10,7 +10,7 @@ from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
 from livepick.ledger.columns import CTF_FIGURES, PASSING, QUALITY_FIGURES, version_of
 from livepick.ledger.database import AT_ONCE, Database
-from livepick.ledger.rows import Counts, Measured, MicrographRow, State, Visible
+from livepick.ledger.rows import Counts, Measured, MicrographRow, MicrographState, Visible
 from livepick.ledger.session_rows import Called, ModelInUse, RunRow, Session
 
 __all__ = ["LedgerReader"]
@@ -20,7 +20,13 @@ MOST_ROWS = 2**63 - 1
 
 
 class LedgerReader:
-    """The queries that several parts of livepick use. Thread-safe."""
+    """Queries that several parts of livepick use. Thread-safe.
+
+    Raises
+    ------
+    LedgerError
+        From every method: the file is damaged or cannot be used.
+    """
 
     def __init__(self, database: Database) -> None:
         self._rows = database.rows
@@ -62,7 +68,9 @@ class LedgerReader:
         last: float | None = self._rows("select max(picked_at) as last from micrograph")[0]["last"]
         return last
 
-    def recent(self, limit: int = 50, *, state: State | None = None) -> list[MicrographRow]:
+    def recent(
+        self, limit: int = 50, *, state: MicrographState | None = None
+    ) -> list[MicrographRow]:
         """Return the most recently changed micrographs, the latest first."""
         return [
             MicrographRow.of(row)

@@ -1,6 +1,6 @@
-"""Records the files that arrive: micrographs to be picked, and files that cannot be."""
+"""Recording of the files that arrive: micrographs to be picked, and files that cannot be picked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from livepick.config.alert_thresholds import GAPS
@@ -17,14 +17,14 @@ from livepick.ledger.columns import (
 )
 from livepick.ledger.database import Database
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import Arrival
+from livepick.ledger.rows import Arrival, Failure
 from livepick.ledger.session_state import write_setting
 
 __all__ = ["Arrivals", "drop_result"]
 
 
 class Arrivals:
-    """Writes for files that landed or were set aside."""
+    """Records files that landed or were set aside."""
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
@@ -41,16 +41,7 @@ class Arrivals:
         with self._database.transaction():
             row = self._find(root, relative)
             if row is None:
-                self._insert(
-                    (root, relative),
-                    {
-                        **_stored(version),
-                        "landed_at": landed_at,
-                        "state": "queued",
-                        "queued_at": now,
-                        "changed_at": now,
-                    },
-                )
+                self._insert(root, relative, version, state="queued", landed_at=landed_at)
                 return Arrival.NEW
             changed = version_of(row) != version
             if not changed and not (row["state"] == "failed" and row["reason"] in PASSING):
@@ -77,29 +68,25 @@ class Arrivals:
         relative: Path,
         version: FileVersion,
         landed_at: float,
-        failure: tuple[str, str, str],
+        failure: Failure,
     ) -> Arrival:
-        """Record a file that cannot be picked as failed, with its ``(reason, error, remedy)``.
+        """Record a file that cannot be picked as failed.
 
         It is ignored (``KNOWN``) if the same content has already failed or been picked.
         """
-        now = self._clock()
-        reason, error, remedy = failure
+        reason, error, remedy = map(printable, failure)
         with self._database.transaction():
             row = self._find(root, relative)
             if row is None:
                 self._insert(
-                    (root, relative),
-                    {
-                        **_stored(version),
-                        "landed_at": landed_at,
-                        "state": "failed",
-                        "queued_at": now,
-                        "changed_at": now,
-                        "reason": reason,
-                        "error": printable(error),
-                        "remedy": printable(remedy),
-                    },
+                    root,
+                    relative,
+                    version,
+                    state="failed",
+                    landed_at=landed_at,
+                    reason=reason,
+                    error=error,
+                    remedy=remedy,
                 )
                 return Arrival.NEW
             changed = version_of(row) != version
@@ -109,10 +96,10 @@ class Arrivals:
             self._move(
                 row,
                 "state = 'failed', changed_at = ?, reason = ?, error = ?, remedy = ?",
-                now,
+                self._clock(),
                 reason,
-                printable(error),
-                printable(remedy),
+                error,
+                remedy,
             )
             drop_result(self._database, row["id"])
             return Arrival.CHANGED if changed else Arrival.AGAIN
@@ -123,8 +110,16 @@ class Arrivals:
         )
         return rows[0] if rows else None
 
-    def _insert(self, place: tuple[Path, Path], figures: Mapping[str, object]) -> None:
-        row = {"root": str(place[0]), "relative": str(place[1]), **figures}
+    def _insert(self, root: Path, relative: Path, version: FileVersion, **columns: object) -> None:
+        now = self._clock()
+        row = {
+            "root": str(root),
+            "relative": str(relative),
+            **_stored(version),
+            "queued_at": now,
+            "changed_at": now,
+            **columns,
+        }
         marks = ", ".join("?" * len(row))
         self._database.change(
             f"insert into micrograph ({', '.join(row)}) values ({marks})",  # noqa: S608 - ours

@@ -1,4 +1,4 @@
-"""Queues many micrographs again: after a restart, for another model, when a folder is back."""
+"""Requeueing of micrographs: after a restart, for another model, or when a folder is back."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ MAX_INTERRUPTIONS = 10
 
 
 class Requeue:
-    """Transitions of many micrographs at once, to the queue and back."""
+    """Moves many micrographs to the queue, or back from it."""
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
@@ -29,8 +29,8 @@ class Requeue:
         """
         now = self._clock()
         poison = PoisonError(
-            f" was being picked at {MAX_INTERRUPTIONS} ends of the service",
-            "Open it in another program; copy it anew to have it tried again.",
+            f" was being picked each of the {MAX_INTERRUPTIONS} times that the service ended",
+            "Open it in another program. To have it tried again, copy it to the folder again.",
         )
         with self._database.transaction():
             self._database.change("update micrograph set not_before = 0 where state = 'queued'")

@@ -26,15 +26,16 @@ __all__ = [
     "Arrival",
     "Claim",
     "Counts",
+    "Failure",
     "Hourly",
     "Measured",
     "MicrographRow",
+    "MicrographState",
     "Moment",
-    "State",
     "Visible",
 ]
 
-State = Literal["queued", "picking", "picked", "failed"]
+MicrographState = Literal["queued", "picking", "picked", "failed"]
 
 
 class Arrival(Enum):
@@ -48,6 +49,16 @@ class Arrival(Enum):
     """Content that failed for a transient reason; it is tried again."""
     KNOWN = "known"
     """Nothing new."""
+
+
+class Failure(NamedTuple):
+    """Why a file cannot be picked."""
+
+    reason: str
+    """``MicrographError.reason``."""
+    error: str
+    """Description of the problem."""
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +128,7 @@ class MicrographRow:
     version: FileVersion
     content: int
     landed_at: float
-    state: State
+    state: MicrographState
     stale: bool
     """True if queued, with picks of this content by an older model."""
     attempt: int

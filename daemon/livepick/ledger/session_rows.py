@@ -1,4 +1,4 @@
-"""The training runs, the model in use and the session as immutable values."""
+"""Training runs, the model in use and the session, as immutable values."""
 
 import contextlib
 import json

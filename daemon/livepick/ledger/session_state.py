@@ -1,4 +1,4 @@
-"""Records the training runs, the model in use and the session."""
+"""Recording of training runs, the model in use and the session."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ __all__ = ["SessionState", "write_setting"]
 
 
 class SessionState:
-    """Writes of the session as a whole; ``LedgerReader`` returns what they recorded."""
+    """Records what concerns the session as a whole; ``LedgerReader`` reads it."""
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
@@ -87,7 +87,7 @@ class SessionState:
 def write_setting(
     database: Database, name: str, value: Mapping[str, object] | Sequence[float]
 ) -> None:
-    """Store a value under a name, as JSON; it replaces the previous one."""
+    """Store a value under a name, as JSON, in place of the previous value."""
     with database.transaction():
         database.change(
             "insert into setting values (?, ?) on conflict do update set value = excluded.value",

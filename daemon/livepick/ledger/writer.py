@@ -36,10 +36,7 @@ MAX_CRASHES = 3
 
 
 class LedgerWriter:
-    """The writer, for one thread of one process.
-
-    Every method that writes raises LedgerWriteError if nothing was changed and a later try may
-    succeed.
+    """Writer of the ledger, for one thread of one process.
 
     Parameters
     ----------
@@ -47,6 +44,11 @@ class LedgerWriter:
         A writable ledger.
     clock
         Function that returns the time in unix seconds.
+
+    Raises
+    ------
+    LedgerWriteError
+        From every method that writes: nothing was changed; a later try may succeed.
     """
 
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
@@ -190,8 +192,8 @@ class LedgerWriter:
             self._back(claim, "crashes = crashes + 1")
             return False
         error = PoisonError(
-            f"{claim.relative} ended its worker process {MAX_CRASHES} times",
-            "Open it in another program; the system's log says if memory ran out.",
+            f"{claim.relative} crashed its worker process {MAX_CRASHES} times",
+            "Open it in another program, and check the system's log for an out-of-memory kill.",
         )
         self.failed(claim, error)
         return True

@@ -78,14 +78,18 @@ def read_promotions(models: Path) -> list[Promotion]:
         The file cannot be read.
     """
     path = models / PROMOTIONS_FILE
-    remedy = "Promote a model again: livepick models promote CONFIG N. Earlier entries are lost."
+    remedy = (
+        "Promote a model again: livepick models promote CONFIG N. Earlier entries will be lost."
+    )
     try:
         entries: dict[str, Any] = json.loads(path.read_bytes())
         number, history = entries["format"], entries["history"]
     except FileNotFoundError:
         return []
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is damaged, no JSON object with a history", remedy) from error
+        raise ModelError(
+            f"{path} is damaged: it is not a JSON object with a history", remedy
+        ) from error
     if number != FORMAT:
         raise ModelError(f"{path} has format {number!r}, this livepick reads {FORMAT}", remedy)
     try:
@@ -116,7 +120,7 @@ def append_promotion(models: Path, promotion: Promotion) -> None:
     except OSError as error:  # it may be intact, so it is not replaced
         raise LedgerWriteError(
             f"{error.filename} cannot be read: {error.strerror}",
-            "Give the file to the service's user, then promote again.",
+            "Give the service's user access to the file, then promote again.",
         ) from error
     if history and promotion.by == "service":
         last = history[-1]
@@ -135,8 +139,8 @@ def _write(models: Path, promotions: Sequence[Promotion]) -> None:
     except OSError as error:
         raise LedgerWriteError(
             f"{models / PROMOTIONS_FILE} could not be written: {error.strerror}",
-            "A whole model picks all the same. Look at the disk space and the permissions of the"
-            " state directory, then promote again.",
+            "Picking continues. Check the disk space and the permissions of the state directory,"
+            " then promote again.",
         ) from error
 
 
@@ -179,7 +183,7 @@ def lock_models(models: Path) -> Iterator[None]:
     except OSError as error:
         raise LedgerWriteError(
             f"{models} cannot be opened: {error.strerror}",
-            "Give its owner, or the service's user, the right to it.",
+            "Run the command as the service's user, or give your user access to the folder.",
         ) from error
     with lock:
         yield

@@ -53,7 +53,7 @@ class Models:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.numbering = threading.RLock()
+        self.version_lock = threading.RLock()
         """Lock held from allocating a version until its bundle or run exists: the service makes
         the blob picker in one thread and orders runs in another."""
         self._warned: set[str] = set()
@@ -236,7 +236,7 @@ class Models:
         present = self.blob(config)
         if present is not None:
             return present
-        with self.numbering:
+        with self.version_lock:
             version = self.next_version(besides=self.directory.parent / RUNS)
             path, card = publish_blob_picker(self.directory, config, version)
         _log.info("model %d: blob picker for %g Å", version, config.particle.diameter_angstrom)

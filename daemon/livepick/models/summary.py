@@ -1,11 +1,11 @@
-"""Summary of each model of a session: its card, report, promotions and settings."""
+"""Summaries of the models of a session: card, report, promotions and settings."""
 
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 from livepick.config.schema import Config
-from livepick.config.setting import shaping_values
+from livepick.config.setting import shaping_settings
 from livepick.core.contracts.bundle import ModelCard, bundle_name
 from livepick.core.contracts.finding import Finding
 from livepick.core.contracts.run import RUNS, RunSpec
@@ -18,12 +18,12 @@ from livepick.errors import ModelError, TrainerError
 from livepick.models.promotions import Promotion
 from livepick.models.registry import Models
 
-__all__ = ["Entry", "SettingDifference", "differing_settings", "entries"]
+__all__ = ["ModelSummary", "SettingDifference", "differing_settings", "summarize_models"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One model."""
+class ModelSummary:
+    """Summary of one model."""
 
     card: ModelCard
     is_current: bool
@@ -51,7 +51,7 @@ class Entry:
         return f"run {self.card.run}, {seeds}" if self.card.run else seeds
 
     def as_json(self) -> dict[str, Any]:
-        """Return the entry as a JSON-serializable dict; scripts depend on its keys."""
+        """Return the summary as a JSON-serializable dict; scripts depend on its keys."""
         card = self.card
         return {
             "version": card.version,
@@ -71,8 +71,8 @@ class Entry:
         }
 
 
-def entries(models: Models, config: Config) -> list[Entry]:
-    """Return an entry for each readable model, sorted by version."""
+def summarize_models(models: Models, config: Config) -> list[ModelSummary]:
+    """Return a summary of each readable model, sorted by version."""
     try:
         current = models.current(config).card.version
     except ModelError:  # there is none before the first start
@@ -80,7 +80,7 @@ def entries(models: Models, config: Config) -> list[Entry]:
     promotions = models.promotions()
     particle = config.particle_fingerprint()
     return [
-        Entry(
+        ModelSummary(
             card=bundle.card,
             is_current=bundle.card.version == current,
             fits=bundle.card.particle_fingerprint == particle,
@@ -104,9 +104,9 @@ class SettingDifference:
 
 
 def differing_settings(config: Config, version: int) -> list[SettingDifference] | None:
-    """Return the settings that have changed since a model's run was ordered.
+    """Return the settings that have changed since a model's run was created.
 
-    None if the order of the run does not exist or cannot be read.
+    None if the specification of the run does not exist or cannot be read.
     """
     try:
         spec = RunSpec.read(config.state.directory / RUNS / bundle_name(version))
@@ -122,21 +122,16 @@ def differing_settings(config: Config, version: int) -> list[SettingDifference] 
 
 def _settings(of: RunSpec | Config) -> dict[str, object]:
     """Return the settings that affect a model, by their name in the config."""
-    sections = {
-        "particle": shaping_values(of.particle),
-        "bootstrap": shaping_values(of.bootstrap),
-        "training": shaping_values(of.training),
-    }
+    return _flat(
+        shaping_settings(particle=of.particle, bootstrap=of.bootstrap, training=of.training)
+    )
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
-    for name, section in sections.items():
-        _flatten(section, name, flat)
-    return flat
-
-
-def _flatten(section: dict[str, Any], prefix: str, into: dict[str, object]) -> None:
-    for key, value in section.items():
-        name = f"{prefix}.{key}"
+    for key, value in nested.items():
         if isinstance(value, dict):
-            _flatten(value, name, into)
+            flat |= _flat(value, f"{prefix}{key}.")
         else:
-            into[name] = value
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,8 +1,8 @@
 """Headline of the page: the current activity, or the most important problem and its remedy.
 
 Pure functions from a status, a health and a pace to text. Problems of level ``bad`` come before
-those of level ``attention``, and a cause before its effects: if the folder is gone, no micrograph
-lands.
+those of level ``attention``, and a cause before its effects: if the folder is missing, no
+micrograph arrives.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Short human-readable formats for times and sizes."""
 
-__all__ = ["size"]
+__all__ = ["size", "span"]
 
 
 def span(seconds: float) -> str:

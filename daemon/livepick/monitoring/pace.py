@@ -81,6 +81,7 @@ def empty_in_row(picked: Sequence[MicrographRow]) -> int:
 
 
 def is_collecting(pace: Pace, now: float) -> bool:
+    """Return True if micrographs still arrive: the last one is not much older than usual."""
     if pace.last_landed_at is None:
         return False
     patience = max(QUIET_SECONDS, QUIET_GAPS * (pace.gap_seconds or 0))

@@ -111,13 +111,13 @@ def _of_latest(pace: Pace) -> Iterator[Problem]:
 
 
 def _quality(pace: Pace, count: int, words: str, why: Reason | None) -> Problem:
-    said, remedy = "", "Look at them below; each shows its reason."
+    reason, remedy = "", "Look at them below; each shows its reason."
     if why is not None:
         begun = ":" if why.count == count else "; most often:"
-        said, remedy = f"{begun} {why.meaning}", why.remedy
+        reason, remedy = f"{begun} {why.meaning}", why.remedy
     return Problem(
         "poor_quality",
         "attention",
-        f"{count} of the last {pace.judged} micrographs are {words}{said}.",
+        f"{count} of the last {pace.judged} micrographs are {words}{reason}.",
         remedy,
     )

@@ -46,19 +46,11 @@ class Figure:
 
 
 def _of_quality(name: str) -> _Value:
-    def value(row: MicrographRow) -> float | None:
-        found: float | None = getattr(row.quality, name, None)
-        return found
-
-    return value
+    return lambda row: getattr(row.quality, name, None)
 
 
 def _of_ctf(name: str) -> _Value:
-    def value(row: MicrographRow) -> float | None:
-        found: float | None = getattr(row.ctf, name, None)
-        return found
-
-    return value
+    return lambda row: getattr(row.ctf, name, None)
 
 
 def _defocus_micrometres(row: MicrographRow) -> float | None:

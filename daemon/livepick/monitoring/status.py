@@ -28,8 +28,9 @@ from livepick.models.registry import MODELS
 from livepick.monitoring.drift_findings import findings_of
 from livepick.monitoring.drift_monitor import read_drift
 from livepick.monitoring.problem import Problem
+from livepick.monitoring.stage_names import STAGE_NAMES
 from livepick.retraining.eta import RunProgress, forecast
-from livepick.retraining.fingerprints import is_of
+from livepick.retraining.fingerprints import is_for_settings
 from livepick.retraining.run_store import read_waiting
 
 __all__ = ["Status", "TrainingStatus", "read_status"]
@@ -92,9 +93,9 @@ class Status:
     drift: tuple[Finding[DriftKind], ...] = ()
     """Differences of the last micrographs from the first that the model picked."""
     oldest_waiting_at: float | None = None
-    """Time when the oldest micrograph without picks landed."""
+    """Arrival of the oldest micrograph without picks, in unix seconds."""
     last_picked_at: float | None = None
-    """Time when the last picks were written."""
+    """Time when the last picks were written, in unix seconds."""
     provider: str = ""
     """onnxruntime provider. Only the running service sets this and the following fields."""
     disks: tuple[Disk, ...] = ()
@@ -212,9 +213,9 @@ def _training(
     config: Config, runs: Sequence[RunRow], model: ModelCard | None, counts: Counts
 ) -> TrainingStatus:
     fingerprint = config.training_fingerprint()
-    ours = [run for run in runs if is_of(run.fingerprint, fingerprint)]
+    ours = [run for run in runs if is_for_settings(run.fingerprint, fingerprint)]
     under_way = next((run for run in ours if run.state == "running"), None)
-    fits = model is not None and is_of(model.fingerprint, fingerprint)
+    fits = model is not None and is_for_settings(model.fingerprint, fingerprint)
     if model is not None and model.kind == "trained" and fits and under_way is None:
         return TrainingStatus(
             "trained", f"Model {model.version} was trained on this sample.", model.version
@@ -258,16 +259,16 @@ def _under_way(config: Config, run: RunRow, name: str) -> TrainingStatus:
         return TrainingStatus("training", sentence, run.version, progress, waits=True)
     if progress is None:
         return TrainingStatus("training", f"{name} is starting.", run.version)
-    said = [f"{name}: {progress.stage}"]
+    parts = [f"{name}: {STAGE_NAMES[progress.stage]}"]
     if progress.total:
-        said.append(f"{progress.done} of {progress.total}")
+        parts.append(f"{progress.done} of {progress.total}")
     if progress.training_loss is not None:
-        said.append(f"training loss {progress.training_loss:.4f}")
+        parts.append(f"training loss {progress.training_loss:.4f}")
     if progress.validation_loss is not None:
-        said.append(f"held-out loss {progress.validation_loss:.4f}")
+        parts.append(f"held-out loss {progress.validation_loss:.4f}")
     if progress.ends_at is not None:
-        said.append(f"about {_duration(progress.ends_at - now)} left")
-    return TrainingStatus("training", f"{', '.join(said)}.", run.version, progress)
+        parts.append(f"about {_duration(progress.ends_at - now)} left")
+    return TrainingStatus("training", f"{', '.join(parts)}.", run.version, progress)
 
 
 def _duration(seconds: float) -> str:

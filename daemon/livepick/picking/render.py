@@ -9,7 +9,7 @@ from livepick.core.contracts.job import ImageKind, RenderJob
 from livepick.core.formats.micrograph import read_micrograph
 from livepick.core.formats.png import encode_grey, encode_mask
 from livepick.core.imaging.preprocess import prepare
-from livepick.core.imaging.thumbnail import draw, spread
+from livepick.core.imaging.thumbnail import draw_thumbnail, resample_mask
 
 __all__ = ["render"]
 
@@ -44,9 +44,11 @@ def render(job: RenderJob) -> bytes:
         )
         scale_yx = (prepared.scale_y, prepared.scale_x)
         shape_px = (image.shape[0], image.shape[1])
-        mask = spread(prepared.mask, scale_yx=scale_yx, shape_px=shape_px, longest_px=longest_px)
+        mask = resample_mask(
+            prepared.mask, scale_yx=scale_yx, shape_px=shape_px, longest_px=longest_px
+        )
         return encode_mask(mask, rgba=MASK_RGBA)
-    picture = draw(
+    picture = draw_thumbnail(
         image,
         longest_px=longest_px,
         pixel_size_angstrom=micrograph.pixel_size_angstrom,

@@ -7,7 +7,7 @@ from pathlib import Path
 from livepick.config.alert_thresholds import SESSION_SECONDS
 from livepick.errors import MicrographError
 from livepick.ledger.inbox import Landed, SetAside
-from livepick.ledger.rows import Arrival
+from livepick.ledger.rows import Arrival, Failure
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.instruments import Instruments
 from livepick.picking.output_sync import Outputs
@@ -51,32 +51,28 @@ def take_arrivals(
                 instruments.landed(message.landed_at, collected=message in collected)
             _log.debug("%s: %s", message.relative, arrival.value)
         else:
-            reason, error, remedy = failure
-            _log.warning(
-                "%s: failed: %s", _printable(message.relative), f"{error}. {remedy}".rstrip()
-            )
-            instruments.failed(reason, "ingest")
+            sentence = f"{failure.error}. {failure.remedy}".rstrip()
+            _log.warning("%s: failed: %s", _printable(message.relative), sentence)
+            instruments.failed(failure.reason, "ingest")
             outputs.remove(message.root, Path(_printable(message.relative)))
 
 
-def _record(
-    message: Landed | SetAside, ledger: LedgerWriter
-) -> tuple[Arrival, tuple[str, str, str] | None]:
+def _record(message: Landed | SetAside, ledger: LedgerWriter) -> tuple[Arrival, Failure | None]:
     """Record one arrival.
 
     Returns
     -------
     tuple
-        How the ledger classifies it; and reason, error and remedy if it cannot be picked.
+        Classification by the ledger, and the failure if it cannot be picked.
     """
     root, relative = message.root, message.relative
     failure = _name_failure(relative)
     if failure is not None:
         relative = Path(_printable(relative))
     elif isinstance(message, SetAside):
-        failure = (message.reason, message.error, message.remedy)
+        failure = Failure(message.reason, message.error, message.remedy)
     elif (twin := ledger.reader.namesake(root, relative)) is not None:
-        failure = (
+        failure = Failure(
             MicrographError.reason,
             f"{relative} would have the same coordinates file as {twin}",
             "Rename one of them, or leave one out with watch.exclude.",
@@ -107,11 +103,11 @@ def _collected(
     return collected
 
 
-def _name_failure(relative: Path) -> tuple[str, str, str] | None:
+def _name_failure(relative: Path) -> Failure | None:
     """Return why a micrograph of this name cannot be picked, or None."""
     if str(relative).isprintable():
         return None
-    return (
+    return Failure(
         MicrographError.reason,
         f"{_printable(relative)} has a character that cannot be written to a coordinates file",
         "Rename it: no line breaks, and UTF-8.",

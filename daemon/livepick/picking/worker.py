@@ -21,7 +21,7 @@ from livepick.core.imaging.peaks import find_peaks
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.preprocess import DIAMETER_PX, Prepared, prepare
 from livepick.core.imaging.quality import ImageFigures, Quality
-from livepick.core.imaging.quality_measurement import measure
+from livepick.core.imaging.quality_measurement import measure_quality
 from livepick.errors import LivepickError
 from livepick.picking.onnx_session import loaded_model, score_map
 
@@ -47,15 +47,15 @@ def pick(job: Job) -> Result:
     model = loaded_model(job.bundle, job.device)
     card = model.card
     clock = _Clock()
+    micrograph = read_micrograph(
+        job.path, pixel_size_angstrom=job.pixel_size_angstrom, version=job.version
+    )
+    read_seconds = clock.lap()
     with _naming(job.path):
-        micrograph = read_micrograph(
-            job.path, pixel_size_angstrom=job.pixel_size_angstrom, version=job.version
-        )
-        read_seconds = clock.lap()
         prepared = _prepared(micrograph, job, card)
     shape_px = micrograph.image.shape
     pixel_size_angstrom = micrograph.pixel_size_angstrom
-    figures = measure(micrograph.image, prepared, pixel_size_angstrom=pixel_size_angstrom)
+    figures = measure_quality(micrograph.image, prepared, pixel_size_angstrom=pixel_size_angstrom)
     del micrograph
     preprocess_seconds = clock.lap()
     score = score_map(model, prepared.image)
@@ -135,10 +135,8 @@ class _Clock:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Prefix errors that the core raises about an image with the file name."""
+    """Prefix errors about an array, which has no name, with the name of its file."""
     try:
         yield
     except LivepickError as error:
-        if path.name in error.what:
-            raise
         raise type(error)(f"{path.name}: {error.what}", error.remedy) from error

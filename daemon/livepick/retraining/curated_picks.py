@@ -1,7 +1,7 @@
 """Manual or curated picks, matched to the session's micrographs by name.
 
 Picks that do not match are never dropped silently: each kind of mismatch has a sentence, which goes
-to the log and into the run's order.
+to the log and into the run's specification.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from livepick.errors import CoordinatesError, LivepickError
 from livepick.ledger.rows import MicrographRow
 from livepick.retraining.positions_outside import FEW, MOST_OUTSIDE, Placed, inside, likely_cause
 
-__all__ = ["BELIEVED", "CuratedPicks", "Matched", "Matches", "micrograph_key", "named"]
+__all__ = ["MANUAL_SCORE", "CuratedPicks", "Matched", "Matches", "micrograph_key", "shortened_list"]
 
 MOST_NAMED = 5
 """Maximum number of names listed in a sentence; the rest are counted."""
@@ -28,7 +28,7 @@ MOST_NAMED = 5
 MOST_LISTED = 20
 """Maximum number of micrographs that get a sentence of one kind."""
 
-BELIEVED = 1.0
+MANUAL_SCORE = 1.0
 """Score of a position given by a person."""
 
 
@@ -76,10 +76,12 @@ class Matches:
             near = ", ".join(_named_with_nearest(self.missing, self.without))
             sentences.append(f"has coordinates but is not among the picked micrographs: {near}")
         if self.without:
-            names = named(list(self.without.values()))
+            names = shortened_list(list(self.without.values()))
             sentences.append(f"is picked but has no coordinates: {names}")
         for name, several in list(self.ambiguous.items())[:MOST_LISTED]:
-            sentences.append(f"{name}: {named(several)} fit it equally well, and are left out")
+            sentences.append(
+                f"{name}: {shortened_list(several)} fit it equally well, and are left out"
+            )
         for name, count in list(self.outside.items())[:MOST_LISTED]:
             sentences.append(f"{name}: {count} positions are outside the image, and are left out")
         for name, count in list(self.doubtful.items())[:MOST_LISTED]:
@@ -159,7 +161,8 @@ class CuratedPicks:
         if found.ambiguous and not found.matched:
             key, several = next(iter(found.ambiguous.items()))
             raise CoordinatesError(
-                f"{self.place} has {len(several)} micrographs that may be {key}: {named(several)}",
+                f"{self.place} has {len(several)} micrographs that may be {key}:"
+                f" {shortened_list(several)}",
                 "Keep one of them, or name a folder that contains only one.",
             )
         return found
@@ -191,19 +194,19 @@ def _add(
 ) -> None:
     """Add the accepted picks inside a micrograph, and count the others."""
     picks = positions.picks(pixel_size_angstrom=row.pixel_size_angstrom, shape_px=row.shape_px)
-    believed = picks.above(positions.least_score)
+    accepted = picks.above(positions.least_score)
     shape_px = row.shape_px or (np.inf, np.inf)
-    within = believed.where(inside(believed.x_px, believed.y_px, shape_px))
-    score = np.full(len(within), BELIEVED, dtype=np.float32)
+    within = accepted.where(inside(accepted.x_px, accepted.y_px, shape_px))
+    score = np.full(len(within), MANUAL_SCORE, dtype=np.float32)
     found.matched.append(Matched(row, Picks(within.x_px, within.y_px, score)))
-    if row.shape_px is not None and len(within) < len(believed):
-        found.outside[name] = len(believed) - len(within)
-        placed[name] = Placed(believed.x_px, believed.y_px, row.shape_px)
-    if len(believed) < len(picks):
-        found.doubtful[name] = len(picks) - len(believed)
+    if row.shape_px is not None and len(within) < len(accepted):
+        found.outside[name] = len(accepted) - len(within)
+        placed[name] = Placed(accepted.x_px, accepted.y_px, row.shape_px)
+    if len(accepted) < len(picks):
+        found.doubtful[name] = len(picks) - len(accepted)
 
 
-def named(names: Sequence[str]) -> str:
+def shortened_list(names: Sequence[str]) -> str:
     """Return a list of names, shortened to fit on a line: ``a, b and 7 more``."""
     shown = ", ".join(names[:MOST_NAMED])
     return f"{shown} and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else shown

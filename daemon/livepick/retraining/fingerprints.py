@@ -4,10 +4,10 @@ from collections.abc import Collection
 
 from livepick.config.schema import digest
 from livepick.config.sections import Particle
-from livepick.config.setting import shaping_values
+from livepick.config.setting import shaping_settings
 from livepick.config.training_sections import Bootstrap, Training
 
-__all__ = ["drift_fingerprint", "is_of", "seeding_fingerprint"]
+__all__ = ["drift_fingerprint", "is_for_settings", "seeding_fingerprint"]
 
 
 def seeding_fingerprint(particle: Particle, bootstrap: Bootstrap, training: Training) -> str:
@@ -16,11 +16,7 @@ def seeding_fingerprint(particle: Particle, bootstrap: Bootstrap, training: Trai
     Two runs with the same digest differ only in what comes after the 2D classes.
     """
     return digest(
-        {
-            "particle": shaping_values(particle, stage="sorting"),
-            "bootstrap": shaping_values(bootstrap, stage="sorting"),
-            "training": shaping_values(training, stage="sorting"),
-        }
+        shaping_settings(stage="sorting", particle=particle, bootstrap=bootstrap, training=training)
     )
 
 
@@ -34,10 +30,10 @@ def drift_fingerprint(settings: str, taken: Collection[str]) -> str:
     taken
         Fingerprints of all runs.
     """
-    number = sum(is_of(fingerprint, settings) for fingerprint in taken)
+    number = sum(is_for_settings(fingerprint, settings) for fingerprint in taken)
     return f"{settings}.drift{max(number, 1)}"
 
 
-def is_of(fingerprint: str, settings: str) -> bool:
-    """Return True if a run with this fingerprint was ordered for these settings."""
+def is_for_settings(fingerprint: str, settings: str) -> bool:
+    """Return True if a run with this fingerprint was created for these settings."""
     return fingerprint.partition(".")[0] == settings

@@ -18,7 +18,7 @@ LEAST_MICROGRAPHS = 3
 
 
 def is_suitable_for_training(*, masked_fraction: float, picks: int) -> bool:
-    """Return True if a micrograph counts for the bootstrap: it is mostly clean and has picks.
+    """Return True if a micrograph can be trained on: it is mostly clean and has picks.
 
     Parameters
     ----------

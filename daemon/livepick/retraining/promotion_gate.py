@@ -33,7 +33,7 @@ from livepick.retraining.trial_picking import TRIAL_SECONDS, Submit, try_job
 
 __all__ = ["Compute", "PromotionGate"]
 
-OWN = 0
+OWN_LABELS = 0
 """Index of the labels from the candidate's run."""
 
 Compute = Callable[..., Future[Any]]
@@ -90,7 +90,7 @@ class PromotionGate:
             return Judgement(candidate.card.version, current.card.version, decision, None)
         comparison: Comparison | None = None
         if any(len(pair.particles) for pair in pairs):
-            comparison = self._compute(measure, pairs, own_labels=OWN).result(TRIAL_SECONDS)
+            comparison = self._compute(measure, pairs, own_labels=OWN_LABELS).result(TRIAL_SECONDS)
         decision = decide(
             comparison,
             mode=self._config.retrain.gate,
@@ -121,14 +121,14 @@ class PromotionGate:
         self, path: Path, candidate: Bundle, current: Bundle
     ) -> tuple[Result, Result] | None:
         """Return the picks of both models in a micrograph; None if it is no longer usable."""
-        theirs = self._pick(path, candidate)
-        if theirs is None:
+        new = self._pick(path, candidate)
+        if new is None:
             return None
         try:
-            others = self._pick(path, current)
+            old = self._pick(path, current)
         except ModelError as error:
             raise _CurrentModelError(str(error)) from error
-        return None if others is None else (theirs, others)
+        return None if old is None else (new, old)
 
     def _pick(self, path: Path, bundle: Bundle) -> Result | None:
         job = Job(
@@ -143,12 +143,12 @@ class PromotionGate:
 
 def _labels(candidate: Bundle, current: Bundle, *, recent_only: bool) -> list[HeldOutLabels | None]:
     """Return the labels to judge by: the candidate's, and the current model's if they apply."""
-    theirs, others = HeldOutLabels.read(candidate.path), HeldOutLabels.read(current.path)
-    if recent_only or (theirs is not None and theirs.by == "person"):
-        return [theirs]  # the newest labels by a person
-    if others is not None and others.by == "person":
-        return [None, others]
-    return [theirs, others]
+    new, old = HeldOutLabels.read(candidate.path), HeldOutLabels.read(current.path)
+    if recent_only or (new is not None and new.by == "person"):
+        return [new]  # the newest labels by a person
+    if old is not None and old.by == "person":
+        return [None, old]
+    return [new, old]
 
 
 def _pair(

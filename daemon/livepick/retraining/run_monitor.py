@@ -47,7 +47,7 @@ class RunMonitor:
         Folder in which its bundle will appear.
     training
         Training section of the config. Its ``live`` settings, such as threads and time limit,
-        replace those of the order.
+        replace those of the run's specification.
     metrics
         Receives losses and findings.
     command
@@ -75,7 +75,7 @@ class RunMonitor:
         self._progress = ProgressReader(folder)
         self._lines = self._progress.new()  # lines of an earlier trainer are in the log already
         self._said_before = len(self._lines)
-        _order_with(folder, training)
+        _update_live_settings(folder, training)
         self._trainer = TrainerProcess.start_or_adopt(folder, command, threads=training.threads)
         self._started_at = time.monotonic()
         metrics.training_is_running(running=True)
@@ -147,8 +147,8 @@ class RunMonitor:
         )
 
 
-def _order_with(folder: Path, training: Training) -> None:
-    """Update a run's order with the current threads, device, memory and time settings."""
+def _update_live_settings(folder: Path, training: Training) -> None:
+    """Update a run's specification with the current ``live`` settings."""
     spec = RunSpec.read(folder)
     present = {name: getattr(training, name) for name in keys_with(Training, "live")}
     adapted = spec.training.model_copy(update=present)

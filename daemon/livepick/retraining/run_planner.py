@@ -1,4 +1,4 @@
-"""Planning of runs: decide if a new run is due, and write its order.
+"""Planning of runs: decide if a new run is due, and write its specification.
 
 A run is due when the config's training fingerprint has none and ``bootstrap.picks`` gives enough to
 learn from. If an earlier run differs only in what comes after the 2D classes, such as a person's
@@ -20,9 +20,9 @@ from livepick.ledger.reader import LedgerReader
 from livepick.models.registry import Models
 from livepick.retraining.holdout_split import split
 from livepick.retraining.instruments import Instruments
-from livepick.retraining.run_store import Runs, Waiting, say_waiting
+from livepick.retraining.run_store import Runs, Waiting, write_waiting
 from livepick.retraining.seed_sources import (
-    Order,
+    MicrographOrder,
     Seeds,
     SeedsFromLedger,
     SeedSource,
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class RunPlanner:
-    """Decides if a run is due, and orders it in the folder ``runs`` of the state folder.
+    """Decides if a run is due, and creates it in the folder ``runs`` of the state folder.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class RunPlanner:
         self._runs = Runs(self._folder)
         self._source: SeedSource | None = None
         self._seeds_by: int | None = None
-        self._told: WaitReason | None = None
+        self._last_reason: WaitReason | None = None
         self._collected: tuple[int, float] | None = None
 
     def open_run(self, failed: Collection[int]) -> Path | None:
@@ -126,7 +126,7 @@ class RunPlanner:
     def _is_time_to_collect(self) -> bool:
         """Return True if seeds may have changed: collecting them reads the ledger and the disk."""
         picked, now = self._ledger.counts().picked, time.monotonic()
-        soon = self._told is not None and self._told.kind == "at work"
+        soon = self._last_reason is not None and self._last_reason.kind == "at work"
         if not soon and self._collected is not None:
             picked_then, then = self._collected
             if picked_then == picked and now - then < COLLECT_SECONDS:
@@ -136,9 +136,9 @@ class RunPlanner:
 
     def _wait(self, why: WaitReason) -> None:
         """Record for the status why there is no run, and log it when the kind of reason changes."""
-        if why == self._told:
+        if why == self._last_reason:
             return
-        if self._told is None or why.kind != self._told.kind or why.kind == "trouble":
+        if self._last_reason is None or why.kind != self._last_reason.kind or why.kind == "trouble":
             if why.kind == "trouble":
                 _log.error("training: %s", _as_log(why.sentence))
                 self._metrics.training_failed(self._reason)
@@ -147,8 +147,8 @@ class RunPlanner:
         word = Waiting(
             fingerprint=self._fingerprint, sentence=why.sentence, trouble=why.kind == "trouble"
         )
-        say_waiting(self._folder, None if why.kind == "collecting" else word)
-        self._told = why
+        write_waiting(self._folder, None if why.kind == "collecting" else word)
+        self._last_reason = why
 
     @property
     def _reason(self) -> str:
@@ -159,7 +159,9 @@ class RunPlanner:
         """Return the source of seeds that ``bootstrap.picks`` asks for."""
         config, ledger, picks = self._config, self._ledger, self._config.bootstrap.picks
         later = config.training.generation > 1
-        order = Order(ledger, "latest" if self._latest else "spread" if later else "landed")
+        order = MicrographOrder(
+            ledger, "latest" if self._latest else "spread" if later else "landed"
+        )
         if picks == "blob":
             blob = self._models.blob(config)
             if blob is None or blob.card == current:
@@ -172,11 +174,11 @@ class RunPlanner:
         raise ValueError("bootstrap.picks has neither model nor coordinates")
 
     def _new_run(self, seeds: Seeds, *, continues: str | None = None) -> Path:
-        with self._models.numbering:
+        with self._models.version_lock:
             version = self._models.next_version(besides=self._folder)
             spec = self._spec(seeds, version, continues)
-            folder = self._runs.order(spec)
-        say_waiting(self._folder, None)
+            folder = self._runs.create(spec)
+        write_waiting(self._folder, None)
         for sentence in seeds.unmatched + seeds.orientation:
             _log.info("run %s: coordinates: %s", folder.name, sentence)
         _log.info("run %s: %s", folder.name, _described(spec))
@@ -238,7 +240,7 @@ def with_ctfs(micrographs: Sequence[RunMicrograph], place: Path | None) -> list[
     Parameters
     ----------
     micrographs
-        Micrographs of the run being ordered.
+        Micrographs of the new run.
     place
         As for ``find_ctfs``.
     """

@@ -1,4 +1,4 @@
-"""Training runs on disk: find one, order one, and look up which micrographs earlier runs used.
+"""Training runs on disk: find one, create one, and look up which micrographs earlier runs used.
 
 A micrograph that was held out once is never trained on again in the same state folder, and one that
 was trained on is never held out. The figures of different runs are therefore comparable, and no
@@ -19,17 +19,17 @@ from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
 from livepick.retraining.fingerprints import seeding_fingerprint
 
-__all__ = ["Runs", "Waiting", "read_waiting", "say_waiting"]
+__all__ = ["Runs", "Waiting", "read_waiting", "write_waiting"]
 
 WAITING = "waiting.json"
-"""Name of the file in the folder of runs that says why no run has begun yet."""
+"""Name of the file in the folder of runs with the reason why no run has started yet."""
 
 
 _log = logging.getLogger(__name__)
 
 
 class Waiting(BaseModel):
-    """Why a run with a training fingerprint has not begun, for the status of the session."""
+    """Reason why a run with a training fingerprint has not started, for the session's status."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -39,7 +39,7 @@ class Waiting(BaseModel):
     """True if an operator must act; False if more micrographs are enough."""
 
 
-def say_waiting(runs: Path, waiting: Waiting | None) -> None:
+def write_waiting(runs: Path, waiting: Waiting | None) -> None:
     """Write to the folder of runs why no run begins; None removes the file."""
     if waiting is None:
         (runs / WAITING).unlink(missing_ok=True)
@@ -49,7 +49,7 @@ def say_waiting(runs: Path, waiting: Waiting | None) -> None:
 
 
 def read_waiting(runs: Path) -> Waiting | None:
-    """Return what ``say_waiting`` wrote; None if there is nothing."""
+    """Return what ``write_waiting`` wrote; None if there is nothing."""
     try:
         return Waiting.model_validate_json((runs / WAITING).read_bytes())
     except (OSError, ValidationError):  # only informational, and written again later
@@ -58,7 +58,7 @@ def read_waiting(runs: Path) -> Waiting | None:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Cached summary of an earlier order, without its many picks."""
+    """Cached summary of an earlier run's specification, without its many picks."""
 
     folder: Path
     fingerprint: str
@@ -108,15 +108,15 @@ class Runs:
                     return RunSpec.read(folder)
         return None
 
-    def order(self, spec: RunSpec) -> Path:
-        """Create the folder of a run with its order, and return the folder."""
+    def create(self, spec: RunSpec) -> Path:
+        """Create the folder of a run with its specification, and return the folder."""
         folder = self.directory / bundle_name(spec.version)
         folder.mkdir(parents=True)
         spec.write(folder)
         return folder
 
     def _all(self) -> list[_Run]:
-        """Return the runs with readable orders, the newest first."""
+        """Return the runs with a readable specification, the newest first."""
         runs = [self._read(folder) for folder in reversed(numbered_folders(self.directory))]
         return [run for run in runs if run is not None]
 
@@ -124,7 +124,7 @@ class Runs:
         try:
             key = (folder.name, (folder / RUN).stat().st_mtime_ns)
         except FileNotFoundError:
-            return None  # the service was killed before it wrote the order
+            return None  # the service was killed before it wrote the specification
         if key not in self._known:
             self._known[key] = self._read_anew(folder)
         return self._known[key]

@@ -30,7 +30,7 @@ from livepick.errors import EngineError, LedgerWriteError, LivepickError, ModelE
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_rows import RunState
 from livepick.models.registry import Bundle, Models
-from livepick.retraining.fingerprints import drift_fingerprint, is_of
+from livepick.retraining.fingerprints import drift_fingerprint, is_for_settings
 from livepick.retraining.instruments import Instruments
 from livepick.retraining.promoter import Promoter
 from livepick.retraining.run_in_progress import PAUSE_SECONDS, RunInProgress
@@ -99,7 +99,7 @@ class Scheduler:
         self._drifted: str | None = None
         self._take(config)
         for run in runs:
-            if run.state == "running" and is_of(run.fingerprint, self._settings):
+            if run.state == "running" and is_for_settings(run.fingerprint, self._settings):
                 self._plan_for(run.fingerprint)  # a run for drift stays one
                 folder = self._folder / bundle_name(run.version)
                 self._run.resume_waiting(folder if run.reason else None)

@@ -19,15 +19,15 @@ from livepick.ledger.rows import MicrographRow
 from livepick.retraining.holdout_split import is_suitable_for_training
 
 __all__ = [
-    "Order",
+    "MicrographOrder",
     "SeedSource",
     "Seeds",
     "SeedsFromLedger",
     "Tally",
     "WaitReason",
-    "begun",
     "least_picks",
-    "seeded",
+    "wait_for_micrographs",
+    "with_seeds",
 ]
 
 LEAST_PICKS = 10
@@ -55,7 +55,7 @@ class WaitReason:
 
     sentence: str
     kind: Literal["collecting", "quality", "picks", "held out", "waiting", "at work", "trouble"]
-    """Category. ``trouble``: an operator must act; ``collecting``: the session has only begun;
+    """Category. ``trouble``: an operator must act; ``collecting``: the session has just begun;
     ``at work``: the next call may find more without another micrograph."""
 
 
@@ -73,7 +73,7 @@ class SeedSource(Protocol):
         ...
 
 
-class Order:
+class MicrographOrder:
     """The order in which a run considers the picked micrographs.
 
     The first run takes them as they landed, to begin early. A later run takes them from the whole
@@ -179,7 +179,7 @@ def least_picks(config: Config) -> int:
     return max(config.bootstrap.minimum_picks, LEAST_PICKS)
 
 
-def begun(config: Config, ledger: LedgerReader) -> WaitReason | None:
+def wait_for_micrographs(config: Config, ledger: LedgerReader) -> WaitReason | None:
     """Return ``WaitReason`` until ``bootstrap.micrographs`` are picked, then None."""
     picked, wanted = ledger.counts().picked, config.bootstrap.micrographs
     if picked >= wanted:
@@ -190,7 +190,7 @@ def begun(config: Config, ledger: LedgerReader) -> WaitReason | None:
     )
 
 
-def seeded(row: MicrographRow, picks: Picks) -> RunMicrograph:
+def with_seeds(row: MicrographRow, picks: Picks) -> RunMicrograph:
     """Return a picked micrograph with its seeds, in the form that a run stores."""
     if row.pixel_size_angstrom is None:
         raise ValueError(f"{row.path} is not picked")
@@ -212,7 +212,9 @@ class SeedsFromLedger:
         Card of that model.
     """
 
-    def __init__(self, config: Config, ledger: LedgerReader, card: ModelCard, order: Order) -> None:
+    def __init__(
+        self, config: Config, ledger: LedgerReader, card: ModelCard, order: MicrographOrder
+    ) -> None:
         self._config = config
         self._ledger = ledger
         self._card = card
@@ -221,7 +223,7 @@ class SeedsFromLedger:
 
     def collect(self, held_out: Collection[Path]) -> Seeds | WaitReason:
         """Return the first micrographs that are suitable for training, once there are enough."""
-        if (early := begun(self._config, self._ledger)) is not None:
+        if (early := wait_for_micrographs(self._config, self._ledger)) is not None:
             return early
         version, threshold = self._card.version, self._card.threshold
         tally = Tally(self._config, held_out)
@@ -235,7 +237,7 @@ class SeedsFromLedger:
             return missing
         candidates = [(row, self._ledger.candidates(row.id)) for row in tally.fit]
         return Seeds(
-            [seeded(row, picks) for row, picks in candidates if picks is not None],
+            [with_seeds(row, picks) for row, picks in candidates if picks is not None],
             seeds_from="blob" if self._card.kind == "blob" else "model",
             threshold=threshold,
             parent=version,

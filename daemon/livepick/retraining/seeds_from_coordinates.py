@@ -11,26 +11,32 @@ from livepick.core.formats.positions import Positions
 from livepick.core.imaging.picks import Picks
 from livepick.errors import CoordinatesError
 from livepick.ledger.reader import LedgerReader
-from livepick.retraining.curated_picks import BELIEVED, CuratedPicks, Matched, Matches, named
+from livepick.retraining.curated_picks import (
+    MANUAL_SCORE,
+    CuratedPicks,
+    Matched,
+    Matches,
+    shortened_list,
+)
 from livepick.retraining.holdout_split import LEAST_MICROGRAPHS
 from livepick.retraining.seed_sources import (
     Seeds,
     Tally,
     WaitReason,
     least_picks,
-    seeded,
+    with_seeds,
 )
 
 __all__ = ["SeedsFromCoordinates", "refuse_too_few"]
 
 
 def refuse_too_few(config: Config, place: Path, positions: Mapping[str, Positions]) -> None:
-    """Raise CoordinatesError if the coordinates at ``place`` can never be enough to learn from."""
+    """Raise CoordinatesError if the coordinates at ``place`` can never be enough to train on."""
     count, picks = len(positions), sum(len(here) for here in positions.values())
     if count < LEAST_MICROGRAPHS:
         raise CoordinatesError(
             f"{place} has coordinates for {count} micrograph{'s' if count > 1 else ''}"
-            f" ({named(sorted(short_names(positions).values()))}), and training needs"
+            f" ({shortened_list(sorted(short_names(positions).values()))}), and training needs"
             f" {LEAST_MICROGRAPHS}, because one is held out to evaluate the model",
             "Pick particles in more micrographs.",
         )
@@ -79,9 +85,9 @@ class SeedsFromCoordinates:
         fit = {row.id for row in tally.fit}
         chosen, orientation = self._oriented([m for m in matches.matched if m.row.id in fit])
         return Seeds(
-            [seeded(match.row, match.picks) for match in chosen],
+            [with_seeds(match.row, match.picks) for match in chosen],
             seeds_from="coordinates",
-            threshold=BELIEVED / 2,
+            threshold=MANUAL_SCORE / 2,
             parent=None,
             unmatched=matches.unmatched(),
             orientation=orientation,
@@ -122,8 +128,8 @@ class SeedsFromCoordinates:
             idle and counts.picked >= self._config.bootstrap.micrographs
         )
         if not matches.matched and complete:
-            theirs = named(sorted(short_names(self._curated.positions()).values()))
-            ours = named(list(matches.without.values()))
+            theirs = shortened_list(sorted(short_names(self._curated.positions()).values()))
+            ours = shortened_list(list(matches.without.values()))
             return WaitReason(
                 f"Training cannot start: {place} is for other micrographs: it has {theirs}, and the"
                 f" session has {ours}. Name a file for this session, or set bootstrap.picks: blob.",
@@ -133,7 +139,7 @@ class SeedsFromCoordinates:
             return WaitReason(
                 f"Training waits for micrographs that {place} has coordinates for:"
                 f" {len(matches.matched)} are picked, {len(matches.missing)} are not"
-                f" ({named(list(matches.missing.values()))}).",
+                f" ({shortened_list(list(matches.missing.values()))}).",
                 "waiting",
             )
         if len(tally.fit) < LEAST_MICROGRAPHS:

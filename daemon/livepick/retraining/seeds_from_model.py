@@ -23,7 +23,14 @@ from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
 from livepick.models.registry import verify_graph
 from livepick.retraining.holdout_split import is_suitable_for_training
-from livepick.retraining.seed_sources import Order, Seeds, Tally, WaitReason, begun, seeded
+from livepick.retraining.seed_sources import (
+    MicrographOrder,
+    Seeds,
+    Tally,
+    WaitReason,
+    wait_for_micrographs,
+    with_seeds,
+)
 from livepick.retraining.trial_picking import DEATHS, TRIAL_SECONDS, Submit
 
 __all__ = ["SeedsFromModel"]
@@ -43,7 +50,7 @@ Key = tuple[int, FileVersion]
 
 
 @dataclass(frozen=True, slots=True)
-class _UnderWay:
+class _Submitted:
     future: Future[Result]
     since: float
     """Monotonic seconds."""
@@ -59,7 +66,7 @@ class SeedsFromModel:
     bundle
         Folder of the model.
     order
-        Order of the micrographs.
+        MicrographOrder of the micrographs.
     own
         True if it is the session's blob picker, not a bundle from elsewhere.
     """
@@ -71,7 +78,7 @@ class SeedsFromModel:
         submit: Submit,
         bundle: Path,
         *,
-        order: Order,
+        order: MicrographOrder,
         own: bool = False,
     ) -> None:
         self._config = config
@@ -82,7 +89,7 @@ class SeedsFromModel:
         self._own = own
         self._card: ModelCard | None = None
         self._results: dict[Key, Result | None] = {}
-        self._under_way: dict[Key, _UnderWay] = {}
+        self._submitted: dict[Key, _Submitted] = {}
         self._faults = 0
         self._refused: LivepickError | None = None
 
@@ -92,7 +99,7 @@ class SeedsFromModel:
             card = self._usable()
         except ModelError as error:
             return WaitReason(f"Training cannot start: {error}", "trouble")
-        if (early := begun(self._config, self._ledger)) is not None:
+        if (early := wait_for_micrographs(self._config, self._ledger)) is not None:
             return early
         self._take_results()
         tally, tried = Tally(self._config, held_out), 0
@@ -146,10 +153,10 @@ class SeedsFromModel:
         """Submit micrographs to the workers, up to ``AT_ONCE`` at a time."""
         particle = self._config.particle
         for row in rows:
-            if len(self._under_way) >= AT_ONCE:
+            if len(self._submitted) >= AT_ONCE:
                 return
             key = _key(row)
-            if key in self._under_way or key in self._results or _is_hopeless(row):
+            if key in self._submitted or key in self._results or _is_hopeless(row):
                 continue
             job = Job(
                 path=row.path,
@@ -160,15 +167,15 @@ class SeedsFromModel:
                 diameter_angstrom=None if self._own else particle.diameter_angstrom,
                 contrast=None if self._own else particle.contrast,
             )
-            self._under_way[key] = _UnderWay(self._submit(job), time.monotonic())
+            self._submitted[key] = _Submitted(self._submit(job), time.monotonic())
 
     def _take_results(self) -> None:
         """Collect the results of finished jobs."""
-        for key, job in list(self._under_way.items()):
+        for key, job in list(self._submitted.items()):
             late = time.monotonic() - job.since > TRIAL_SECONDS
             if not job.future.done() and not late:
                 continue
-            del self._under_way[key]
+            del self._submitted[key]
             try:
                 self._results[key] = job.future.result(timeout=0)
             except CancelledError:
@@ -203,7 +210,7 @@ class SeedsFromModel:
     def _seeds(self, tally: Tally, card: ModelCard) -> Seeds:
         results = [(row, self._results[_key(row)]) for row in tally.fit]
         return Seeds(
-            [seeded(row, result.picks) for row, result in results if result is not None],
+            [with_seeds(row, result.picks) for row, result in results if result is not None],
             seeds_from="blob" if self._own else "model",
             threshold=card.threshold,
             parent=card.version if self._own else None,

@@ -35,7 +35,7 @@ class Plan:
 
     session: Session
     output: Path
-    """Folder that the micrographs land in."""
+    """Folder that the micrographs are written to."""
 
     truth: Path
     """Folder of the true positions, outside ``output``."""

@@ -86,8 +86,6 @@ def deliver(
         Final name of the micrograph.
     content
         Content of the whole file.
-    mode
-        One of ``MODES``.
     seconds
         Duration of the writing, all steps together.
     pause

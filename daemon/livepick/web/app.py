@@ -49,14 +49,14 @@ FILES: Final = {
 }
 """Files in the templates folder that the page loads, apart from pictures, with media types."""
 
-ASK_AGAIN_SECONDS = "3"
+RETRY_SECONDS = "3"
 
 _log = logging.getLogger(__name__)
 
-FOREVER = {"cache-control": "private, max-age=86400, immutable"}
+IMMUTABLE = {"cache-control": "private, max-age=86400, immutable"}
 """Headers for responses that are addressed by their content."""
 
-ANEW = {"cache-control": "no-cache"}
+NO_CACHE = {"cache-control": "no-cache"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def create_app(metrics: Metrics, sources: Sources, submit: Submit, *, loopback: 
     sections = Sections(sources)
     live = Live(sections)
     routes = [
-        *_machines(metrics, sources, sections),
+        *_for_programs(metrics, sources, sections),
         *_page(sections, live),
         *_micrographs(sections, sources),
         *_pictures(sources, Thumbnails(sources.ledger, sources.config, submit)),
@@ -97,10 +97,10 @@ def create_app(metrics: Metrics, sources: Sources, submit: Submit, *, loopback: 
 # takes milliseconds.
 
 
-def _machines(metrics: Metrics, sources: Sources, sections: Sections) -> list[Route]:
+def _for_programs(metrics: Metrics, sources: Sources, sections: Sections) -> list[Route]:
     """Return the routes for programs: metrics, health check and headline."""
 
-    async def figures(_: Request) -> Response:
+    async def metrics_text(_: Request) -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
     async def healthz(_: Request) -> Response:
@@ -108,19 +108,19 @@ def _machines(metrics: Metrics, sources: Sources, sections: Sections) -> list[Ro
         body = {"ok": state.ok, "seconds_since": state.seconds_since}
         return JSONResponse(body, status_code=200 if state.ok else 503)
 
-    async def first_sentence(_: Request) -> Response:
+    async def headline(_: Request) -> Response:
         try:
             top, status_code = sections.headline(), 200
         except LedgerError as error:
             sentence = f"The ledger cannot be read: {error.what}."
             top = Headline("bad", sentence, error.remedy, "", (), kind="ledger_not_readable")
             status_code = 503
-        return Response(top.as_json(), status_code, ANEW, media_type="application/json")
+        return Response(top.as_json(), status_code, NO_CACHE, media_type="application/json")
 
     return [
-        Route("/metrics", figures),
+        Route("/metrics", metrics_text),
         Route("/healthz", healthz),
-        Route(HEADLINE, first_sentence),
+        Route(HEADLINE, headline),
     ]
 
 
@@ -128,13 +128,13 @@ def _page(sections: Sections, live: Live) -> list[Route]:
     """Return the routes of the page, its parts, its search and its change events."""
 
     async def index(_: Request) -> Response:
-        return HTMLResponse(sections.page(), headers=ANEW)
+        return HTMLResponse(sections.page(), headers=NO_CACHE)
 
     async def section(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in SECTIONS:
-            return _missing()
-        return HTMLResponse(sections.parts()[name], headers=ANEW)
+            return _not_found()
+        return HTMLResponse(sections.parts()[name], headers=NO_CACHE)
 
     async def events(_: Request) -> Response:
         sections.parts()  # an error here refuses the stream, so the page does not look live
@@ -146,7 +146,7 @@ def _page(sections: Sections, live: Live) -> list[Route]:
     async def search(request: Request) -> Response:
         text = request.query_params.get("name", "").strip()
         whole = "part" not in request.query_params
-        return HTMLResponse(sections.found(text, whole=whole), headers=ANEW)
+        return HTMLResponse(sections.found(text, whole=whole), headers=NO_CACHE)
 
     return [
         Route("/", index),
@@ -161,7 +161,7 @@ def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]
     content = resources.files("livepick.web").joinpath("templates", name).read_bytes()
 
     async def file(_: Request) -> Response:
-        return Response(content, media_type=media_type, headers=ANEW)
+        return Response(content, media_type=media_type, headers=NO_CACHE)
 
     return file
 
@@ -172,16 +172,16 @@ def _micrographs(sections: Sections, sources: Sources) -> list[Route]:
     async def micrograph(request: Request) -> Response:
         whole = "part" not in request.query_params
         html = sections.micrograph(request.path_params["id"], whole=whole)
-        return _missing() if html is None else HTMLResponse(html, headers=ANEW)
+        return _not_found() if html is None else HTMLResponse(html, headers=NO_CACHE)
 
     async def candidates(request: Request) -> Response:
         ledger, diameter_angstrom = sources.ledger, sources.config().particle.diameter_angstrom
         row = ledger.get(request.path_params["id"])
         tile = None if row is None else tile_of(row, ledger, diameter_angstrom)
         if tile is None:
-            return _missing()
+            return _not_found()
         newest = ledger.latest(NEWEST, picked=True)
-        return JSONResponse(candidates_json(tile, ledger, newest), headers=ANEW)
+        return JSONResponse(candidates_json(tile, ledger, newest), headers=NO_CACHE)
 
     return [
         Route("/micrographs/{id:int}", micrograph),
@@ -195,24 +195,24 @@ def _pictures(sources: Sources, thumbnails: Thumbnails) -> list[Route]:
     async def picture(request: Request) -> Response:
         kind: ImageKind = request.path_params["kind"]
         if kind not in get_args(ImageKind):
-            return _missing()
+            return _not_found()
         try:
             png = await thumbnails.get(request.path_params["id"], kind)
         except NoPictureError as error:
-            return _busy(str(error)) if error.passing else _missing(str(error))
-        return Response(png, media_type="image/png", headers=FOREVER)
+            return _busy(str(error)) if error.passing else _not_found(str(error))
+        return Response(png, media_type="image/png", headers=IMMUTABLE)
 
     async def why_not(request: Request) -> Response:
         kind: ImageKind = request.path_params["kind"]
         if kind not in get_args(ImageKind):
-            return _missing()
+            return _not_found()
         why = thumbnails.why_not(request.path_params["id"], kind)
-        return PlainTextResponse(why, headers=ANEW)
+        return PlainTextResponse(why, headers=NO_CACHE)
 
     async def classes(request: Request) -> Response:
         bundle = bundle_name(request.path_params["version"])
         path = sources.config().state.directory / MODELS / bundle / CLASSES
-        return FileResponse(path, headers=FOREVER) if path.is_file() else _missing()
+        return FileResponse(path, headers=IMMUTABLE) if path.is_file() else _not_found()
 
     return [
         Route("/micrographs/{id:int}/{kind}.png", picture),
@@ -225,7 +225,7 @@ class _Events(StreamingResponse):
     """Event stream of one listener, which is counted until the response ends, however it ends."""
 
     def __init__(self, live: Live) -> None:
-        super().__init__(live.events(), media_type="text/event-stream", headers=ANEW)
+        super().__init__(live.events(), media_type="text/event-stream", headers=NO_CACHE)
         self._live = live
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -240,10 +240,10 @@ async def _unreadable(_: Request, error: Exception) -> Response:
     return _busy(f"The ledger cannot be read: {error}")
 
 
-def _missing(sentence: str = "Not found.") -> Response:
+def _not_found(sentence: str = "Not found.") -> Response:
     return PlainTextResponse(f"{sentence}\n", 404)
 
 
 def _busy(sentence: str) -> Response:
-    headers = {"retry-after": ASK_AGAIN_SECONDS}
+    headers = {"retry-after": RETRY_SECONDS}
     return PlainTextResponse(f"{sentence} Try again.\n", 503, headers=headers)

@@ -20,7 +20,7 @@ from livepick.monitoring.human_units import span
 from livepick.monitoring.problem import Problem
 from livepick.web.address_file import AddressFile
 
-__all__ = ["HEADLINE", "Answer", "ServiceState", "ask"]
+__all__ = ["HEADLINE", "ServiceState", "ServiceStatus", "service_status"]
 
 HEADLINE: Final = "/headline.json"
 """URL path of the page's headline as JSON, for programs."""
@@ -40,7 +40,7 @@ killed, or failed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServiceStatus:
     """State of a service and its problems."""
 
     state: ServiceState
@@ -52,7 +52,9 @@ class Answer:
     """URL of the page, if it answers."""
 
 
-def ask(config: Config, path: Path, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Answer:
+def service_status(
+    config: Config, path: Path, *, timeout_seconds: float = TIMEOUT_SECONDS
+) -> ServiceStatus:
     """Return the state of the service of a session.
 
     Parameters
@@ -69,7 +71,9 @@ def ask(config: Config, path: Path, *, timeout_seconds: float = TIMEOUT_SECONDS)
     process = holder(state / LEDGER)
     start = f"systemctl start livepick, or livepick run {path}"
     if process is None and not address:
-        return Answer("stopped", f"The service is not running. To continue the session: {start}.")
+        return ServiceStatus(
+            "stopped", f"The service is not running. To continue the session: {start}."
+        )
     if process is None:
         ended = Problem(
             "service_ended",
@@ -78,7 +82,7 @@ def ask(config: Config, path: Path, *, timeout_seconds: float = TIMEOUT_SECONDS)
             f"Start it to continue where it stopped: {start}. See the log (journalctl -u"
             " livepick) for the cause.",
         )
-        return Answer("ended", "", (ended,))
+        return ServiceStatus("ended", "", (ended,))
     restart = (
         f"Restart it; nothing is lost: systemctl restart livepick, or end process {process} and run"
         f" livepick run {path}. See the log (journalctl -u livepick) for the cause."
@@ -88,19 +92,19 @@ def ask(config: Config, path: Path, *, timeout_seconds: float = TIMEOUT_SECONDS)
     return _query(address, restart, timeout_seconds)
 
 
-def _starting(state: Path, restart: str) -> Answer:
+def _starting(state: Path, restart: str) -> ServiceStatus:
     try:
         seconds = max(0.0, time.time() - lock_file(state / LEDGER).stat().st_mtime)
     except OSError:
         seconds = 0.0
     sentence = f"The service is starting or stopping, and its page is not up ({span(seconds)})."
     if seconds < START_SECONDS:
-        return Answer("starting", sentence)
+        return ServiceStatus("starting", sentence)
     problem = Problem("service_not_responding", "bad", sentence, restart)
-    return Answer("starting", "", (problem,))
+    return ServiceStatus("starting", "", (problem,))
 
 
-def _query(address: str, restart: str, timeout_seconds: float) -> Answer:
+def _query(address: str, restart: str, timeout_seconds: float) -> ServiceStatus:
     page = f"http://{address}/"
     try:
         connection = http.client.HTTPConnection(address, timeout=timeout_seconds)
@@ -114,11 +118,11 @@ def _query(address: str, restart: str, timeout_seconds: float) -> Answer:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         sentence = f"The service is not responding at {page}: {why}."
         problem = Problem("service_not_responding", "bad", sentence, restart)
-        return Answer("silent", "", (problem,))
+        return ServiceStatus("silent", "", (problem,))
     try:
         top = Headline.of_json(text)
     except ValueError:
         sentence = f"The service at {page} runs another version of livepick."
         problem = Problem("service_other_version", "attention", sentence, restart)
-        return Answer("running", "", (problem,), page)
-    return Answer("running", top.doing if top.problems else top.sentence, top.problems, page)
+        return ServiceStatus("running", "", (problem,), page)
+    return ServiceStatus("running", top.doing if top.problems else top.sentence, top.problems, page)

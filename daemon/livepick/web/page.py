@@ -18,7 +18,7 @@ from livepick.core.formats.header import printable
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
 from livepick.models.registry import MODELS, Models
-from livepick.models.summary import entries
+from livepick.models.summary import summarize_models
 from livepick.monitoring.disk_usage import disk_usages
 from livepick.monitoring.headline import Headline, headline
 from livepick.monitoring.health import Health
@@ -27,7 +27,7 @@ from livepick.monitoring.status import Status
 from livepick.web.charts import picks_plot, score_plot
 from livepick.web.jinja import render_template
 from livepick.web.micrograph_view import Tile, tile_of
-from livepick.web.training_view import doing_of, view_training
+from livepick.web.training_view import run_activity, view_training
 
 __all__ = ["NEWEST", "SECTIONS", "Sections", "Sources"]
 
@@ -95,7 +95,7 @@ class Sections:
         tiles = [self._tile(row.id) for row in ledger.latest(NEWEST, picked=True)]
         shown = [tile for tile in tiles if tile is not None]
         threshold = shown[0].row.threshold if shown else None
-        doing = doing_of(status.training)
+        activity = run_activity(status.training)
         return {
             "glance": render_template(
                 "glance.html",
@@ -104,7 +104,7 @@ class Sections:
                 pace=pace,
                 threshold=threshold,
                 disks=disk_usages(status.disks),
-                doing=doing,
+                activity=activity,
                 now=now,
             ),
             "newest": render_template("newest.html", tiles=shown),
@@ -113,12 +113,12 @@ class Sections:
                 "training.html",
                 status=status,
                 view=view_training(config, ledger.runs()),
-                doing=doing,
+                activity=activity,
                 now=now,
             ),
             "models": render_template(
                 "models.html",
-                entries=entries(self._models, config)[::-1],
+                entries=summarize_models(self._models, config)[::-1],
                 history=self._models.promotions()[: -HISTORY - 1 : -1],
             ),
             "failures": render_template("failures.html", status=status),

@@ -84,7 +84,7 @@ def listen(address: str) -> socket.socket:
     host = host.strip("[]")
     try:
         if not 0 <= int(port) < 1 << 16:
-            raise OverflowError("a port is between 0 and 65535")  # noqa: TRY301 - told with the others
+            raise OverflowError("a port is between 0 and 65535")  # noqa: TRY301 - reported with the others
         family, kind, protocol, _, place = socket.getaddrinfo(
             host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]

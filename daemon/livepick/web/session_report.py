@@ -7,7 +7,6 @@ the service runs, or afterwards. Pictures of micrographs are rendered in this pr
 leaves that to its workers.
 """
 
-import base64
 import platform
 import time
 from collections import Counter
@@ -20,7 +19,6 @@ from livepick import __version__
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.finding import Finding
-from livepick.core.contracts.job import RenderJob
 from livepick.core.contracts.training_report import (
     ClassVerdict,
     read_classes,
@@ -29,7 +27,6 @@ from livepick.core.contracts.training_report import (
 from livepick.core.evaluation.drift_test import Drift
 from livepick.core.formats.header import printable
 from livepick.core.imaging.quality_limits import QualityVerdict
-from livepick.errors import LivepickError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
@@ -37,17 +34,16 @@ from livepick.ledger.rows import Counts, MicrographRow
 from livepick.ledger.session_rows import RunRow, Session
 from livepick.models.promotions import Promotion
 from livepick.models.registry import MODELS, Models
-from livepick.models.summary import Entry, entries
+from livepick.models.summary import ModelSummary, summarize_models
 from livepick.monitoring.drift_monitor import read_drift
 from livepick.monitoring.session_statistics import FigureRow, Ranking, rank
 from livepick.monitoring.status import Status, read_status
-from livepick.picking.tasks import render
 from livepick.web.charts import Plot, picks_plot, score_plot
+from livepick.web.embedded_pictures import RankedMicrograph, draw, embedded
 from livepick.web.jinja import render_template
-from livepick.web.micrograph_view import Tile, tile_of
 from livepick.web.training_view import CLASSES, GateView, gate_of
 
-__all__ = ["Pictured", "RunSummary", "SessionReport", "collect", "to_html"]
+__all__ = ["RunSummary", "SessionReport", "collect", "to_html"]
 
 MOST_PICTURES = 12
 """Maximum number of micrographs with a picture: half of them the best, half the worst."""
@@ -57,9 +53,6 @@ MOST_FAILURES = 100
 
 MOST_DRAWN_RUNS = 6
 """Number of latest trainings whose curves and classes are embedded; each takes half a megabyte."""
-
-MOST_PICTURE_BYTES = 4_000_000
-"""Maximum size of a picture in a bundle; a larger one is not from livepick and is left out."""
 
 CURVES = "curves.png"
 """File in a bundle with its learning curves."""
@@ -71,19 +64,6 @@ _ENDS: Final = {
     "failed": "failed",
     "superseded": "stopped, because the config was edited",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Pictured:
-    """One of the best or the worst micrographs."""
-
-    row: MicrographRow
-    tile: Tile | None
-    """Picks of the micrograph; None if they cannot be drawn."""
-    picture: str
-    """Picture as a ``data:`` URI; empty without a picture."""
-    why_not: str = ""
-    """Reason why a requested picture is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +98,13 @@ class SessionReport:
     picked_last: float | None
     plots: tuple[Plot, ...]
     figures: tuple[FigureRow, ...]
-    best: tuple[Pictured, ...]
-    worst: tuple[Pictured, ...]
+    best: tuple[RankedMicrograph, ...]
+    worst: tuple[RankedMicrograph, ...]
     failures: tuple[MicrographRow, ...]
     """Latest failures, latest first, at most ``MOST_FAILURES``."""
     reasons: tuple[tuple[str, int], ...]
     """Number of failures by reason, the most frequent first."""
-    entries: tuple[Entry, ...]
+    entries: tuple[ModelSummary, ...]
     history: tuple[Promotion, ...]
     """Promotions, latest first."""
     trainings: tuple[RunSummary, ...]
@@ -166,12 +146,12 @@ def collect(
     made_at = time.time() if now is None else now
     path = config.state.directory / LEDGER
     if not path.is_file():
-        return _of_nothing(config, settings, made_at)
+        return _empty_report(config, settings, made_at)
     with Database.read_only(path) as database:
         return _collect(config, settings, database, made_at, pictures=pictures)
 
 
-def _of_nothing(config: Config, settings: str, made_at: float) -> SessionReport:
+def _empty_report(config: Config, settings: str, made_at: float) -> SessionReport:
     return SessionReport(
         config=config,
         settings=settings,
@@ -220,7 +200,7 @@ def _collect(
         worst=_pictured(ranking.worst, ledger, config, pictures=pictures),
         failures=tuple(failed[:MOST_FAILURES]),
         reasons=tuple(Counter(row.reason or "" for row in failed).most_common()),
-        entries=tuple(entries(models, config)[::-1]),
+        entries=tuple(summarize_models(models, config)[::-1]),
         history=tuple(models.promotions()[::-1]),
         trainings=_trainings(models, ledger.runs()),
         drift=drift,
@@ -229,28 +209,9 @@ def _collect(
 
 def _pictured(
     numbers: Sequence[int], ledger: LedgerReader, config: Config, *, pictures: bool
-) -> tuple[Pictured, ...]:
+) -> tuple[RankedMicrograph, ...]:
     rows = (ledger.get(number) for number in numbers)
-    return tuple(_draw(row, ledger, config, pictures=pictures) for row in rows if row is not None)
-
-
-def _draw(row: MicrographRow, ledger: LedgerReader, config: Config, *, pictures: bool) -> Pictured:
-    particle = config.particle
-    tile = tile_of(row, ledger, particle.diameter_angstrom)
-    if not pictures or tile is None or row.pixel_size_angstrom is None:
-        return Pictured(row, tile, "")
-    job = RenderJob(
-        path=row.path,
-        version=row.version,
-        kind="thumbnail",
-        pixel_size_angstrom=row.pixel_size_angstrom,
-        diameter_angstrom=particle.diameter_angstrom,
-        contrast=particle.contrast,
-    )
-    try:
-        return Pictured(row, tile, _data_uri(render(job)))
-    except LivepickError as error:  # for example, the file was moved
-        return Pictured(row, tile, "", error.what)
+    return tuple(draw(row, ledger, config, pictures=pictures) for row in rows if row is not None)
 
 
 def _trainings(models: Models, runs: Sequence[RunRow]) -> tuple[RunSummary, ...]:
@@ -268,23 +229,9 @@ def _training(bundle: Path, run: RunRow, *, drawn: bool) -> RunSummary:
         findings=read_findings(bundle),
         classes=read_classes(bundle),
         gate=gate_of(run.judgement),
-        curves_png=_embedded(bundle / CURVES) if drawn else "",
-        classes_png=_embedded(bundle / CLASSES) if drawn else "",
+        curves_png=embedded(bundle / CURVES) if drawn else "",
+        classes_png=embedded(bundle / CLASSES) if drawn else "",
     )
-
-
-def _embedded(picture: Path) -> str:
-    """Return a picture as a ``data:`` URI; empty if it is missing, too large, or just removed."""
-    try:
-        if picture.stat().st_size > MOST_PICTURE_BYTES:
-            return ""
-        return _data_uri(picture.read_bytes())
-    except OSError:
-        return ""
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def to_html(report: SessionReport) -> bytes:

@@ -1,4 +1,4 @@
-"""Training data for the page: curves, 2D classes with verdicts, and the result of the gate."""
+"""Training data for the page: curves, 2D classes, and the result of the promotion gate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,44 +21,29 @@ from livepick.core.contracts.training_report import (
 from livepick.core.evaluation.model_comparison import Difference
 from livepick.ledger.session_rows import RunRow
 from livepick.models.registry import MODELS
+from livepick.monitoring.stage_names import STAGE_NAMES
 from livepick.monitoring.status import TrainingStatus
 from livepick.web.charts import Curves, curves
 
 __all__ = [
     "CLASSES",
-    "Compared",
-    "Doing",
+    "GateFigure",
     "GateView",
+    "RunActivity",
     "TrainingView",
-    "doing_of",
     "gate_of",
+    "run_activity",
     "view_training",
 ]
 
 CLASSES = "classes.png"
 """File in a bundle with the 2D classes of its seeds, drawn with their verdicts."""
 
-
-_STAGES: Final[dict[Stage, str]] = {
-    "prepare": "reading the micrographs",
-    "reseed": "picking again with templates",
-    "classify": "2D classification",
-    "select": "selecting the classes",
-    "train": "training",
-    "retrain": "training a second round on its own picks",
-    "evaluate": "evaluating on held-out micrographs",
-    "export": "exporting the model",
-    "publish": "publishing the model",
-    "done": "done",
-    "failed": "failed",
-}
-"""Display text of each training stage."""
-
 _STEPS: Final = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
 
 
 @dataclass(frozen=True, slots=True)
-class Doing:
+class RunActivity:
     """Current activity of the training run in progress."""
 
     version: int
@@ -76,7 +61,7 @@ class Doing:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class GateFigure:
     """One named figure of both models at the promotion gate."""
 
     name: str
@@ -85,13 +70,13 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class GateView:
-    """Outcome of a model at the gate."""
+    """Outcome of a model at the promotion gate."""
 
     candidate: int
     current: int
     promoted: bool
     outcome: str
-    figures: tuple[Compared, ...]
+    figures: tuple[GateFigure, ...]
     micrographs: int
     """Number of held-out micrographs that both models were compared on; 0 without a comparison."""
 
@@ -146,16 +131,16 @@ def view_training(config: Config, runs: Sequence[RunRow]) -> TrainingView:
     return TrainingView()
 
 
-def doing_of(training: TrainingStatus) -> Doing | None:
+def run_activity(training: TrainingStatus) -> RunActivity | None:
     """Return the activity of the current run; None without a run or before its first report."""
     progress = training.progress
     if training.state != "training" or training.version is None or progress is None:
         return None
     learns = progress.stage in ("train", "retrain") and progress.training_loss is not None
     counted = {"prepare": "micrograph"}.get(progress.stage, "epoch" if learns else "")
-    return Doing(
+    return RunActivity(
         version=training.version,
-        words=_STAGES[progress.stage],
+        words=STAGE_NAMES[progress.stage],
         step=_STEPS.index(progress.stage) + 1 if progress.stage in _STEPS else 0,
         steps=len(_STEPS),
         unit=counted,
@@ -197,8 +182,8 @@ def gate_of(judgement: Judgement | None) -> GateView | None:
         ()
         if comparison is None
         else (
-            Compared("average precision", comparison.average_precision),
-            Compared(f"precision of {comparison.picks} picks", comparison.precision),
+            GateFigure("average precision", comparison.average_precision),
+            GateFigure(f"precision of {comparison.picks} picks", comparison.precision),
         ),
         0 if comparison is None else comparison.micrographs,
     )

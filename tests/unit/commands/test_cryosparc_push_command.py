@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from landings import V1, claim_one
-from results import result
 
+from factories import make_result
 from livepick import cli
 from livepick.commands import cryosparc_push as command
 from livepick.config.last_known_good import save_config_copy
@@ -27,7 +27,7 @@ def sent(config_file, monkeypatch):
         ledger = LedgerWriter(database)
         for name in ("a.mrc", "b.mrc"):
             ledger.arrivals.landed(Path("/in"), Path(name), V1, time.time())
-            ledger.picked(claim_one(ledger), result())
+            ledger.picked(claim_one(ledger), make_result())
     save_config_copy(config)
     sent = []
 

@@ -1,4 +1,4 @@
-"""``livepick evaluate``: files matched by name, and figures that add up."""
+"""``livepick evaluate``: files are matched by name, and figures add up."""
 
 import json
 
@@ -24,7 +24,7 @@ def folders(tmp_path):
 
 
 def test_truth_without_picks_is_missed_and_picks_without_truth_are_named(folders):
-    """Nothing is left out in silence."""
+    """Each micrograph is scored or listed."""
     result = compare(*folders, radius_px=6)
 
     assert [(row.micrograph, row.without_picks) for row in result.rows] == [
@@ -37,7 +37,7 @@ def test_truth_without_picks_is_missed_and_picks_without_truth_are_named(folders
 
 
 def test_two_files_are_compared_whatever_their_names(folders):
-    """The user says what belongs together."""
+    """The user has named both files."""
     picks, truth = folders
 
     result = compare(picks / "b.csv", truth / "c.csv", radius_px=20)
@@ -62,25 +62,25 @@ def test_json_holds_angstrom_and_null_for_what_is_undefined(folders, capsys):
 
 
 def test_table_shows_each_micrograph_and_all_together(folders, capsys):
-    """Without --json there is a table for people."""
+    """Without ``--json`` the command prints a table."""
     assert main(["evaluate", *[str(folder) for folder in folders], "--radius-px", "6"]) == 0
 
     shown = capsys.readouterr().out
     assert "pooled" in shown
-    assert "Not scored, for want of truth: a" in shown
+    assert "Not scored, because there are no true positions: a" in shown
 
 
 @pytest.mark.parametrize(
     "options", [[], ["--radius-angstrom", "9"], ["--radius-px", "3", "--diameter-angstrom", "9"]]
 )
 def test_radius_must_be_said_once(folders, options, capsys):
-    """A guess at the radius would be a guess at every figure."""
+    """A guessed radius would change every figure."""
     assert main(["evaluate", *[str(folder) for folder in folders], *options]) == 2
     assert "--pixel-size" in capsys.readouterr().err
 
 
 def test_no_coordinates_are_an_error_of_two_lines(tmp_path, capsys):
-    """A wrong folder is said with its remedy, and exit status 1."""
+    """The error names the folder and the remedy; the exit status is 1."""
     assert main(["evaluate", str(tmp_path), str(tmp_path), "--radius-px", "3"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 2
     with pytest.raises(CoordinatesError):
@@ -88,7 +88,7 @@ def test_no_coordinates_are_an_error_of_two_lines(tmp_path, capsys):
 
 
 def test_truths_at_the_edge_count_neither_way(tmp_path, capsys):
-    """As livepick leaves them out when it picks, if the size of the micrographs is given."""
+    """Picking leaves them out; this needs the size of the micrographs."""
     picks, truth = tmp_path / "picks.csv", tmp_path / "truth.csv"
     picks.write_text("x_px,y_px,score\n50,50,0.9\n12,50,0.8\n")
     truth.write_text("x_px,y_px\n50,50\n10,50\n50,95\n")
@@ -105,7 +105,7 @@ def test_truths_at_the_edge_count_neither_way(tmp_path, capsys):
 
 
 def test_an_edge_needs_the_size_of_the_micrographs(folders, capsys):
-    """Otherwise there is only one edge of each axis."""
+    """Without a size, the far edges are unknown."""
     assert main(["evaluate", *map(str, folders), "--radius-px", "6", "--edge-px", "9"]) == 2
 
     assert "--size-px" in capsys.readouterr().err
@@ -159,7 +159,7 @@ def test_a_truth_that_is_turned_over_is_found_out(session, capsys):
 def test_the_table_says_which_way_up_the_truth_is(session, capsys):
     arguments = ["evaluate", *map(str, session), "--radius-px", "3", "--size-px", "480", "640"]
     assert main(arguments) == 0
-    assert "Truth: y is turned over: " in capsys.readouterr().out
+    assert "True positions: y is turned over: " in capsys.readouterr().out
 
 
 def test_two_picks_files_of_one_micrograph_are_refused(tmp_path):

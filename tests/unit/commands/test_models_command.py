@@ -8,29 +8,20 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from factories import make_card, write_config
 from livepick.cli import main
 from livepick.config.schema import Config
 from livepick.config.yaml_loader import load_config
-from livepick.core.contracts.bundle import CARD, GRAPH, ModelCard, publish, read_card, sha256
+from livepick.core.contracts.bundle import CARD, GRAPH, publish, read_card
 from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.errors import ModelError
 from livepick.models.promotions import PROMOTIONS_FILE
 from livepick.models.registry import Models
 from livepick.picking.model_check import canary
 
-CONFIG = """\
-session: {name: test}
-watch: {directories: [in]}
-particle: {diameter_angstrom: 150}
-bootstrap: {micrographs: 20}
-training: {epochs: 40}
-output: {directory: out}
-state: {directory: state}
-"""
-
 
 def graph(*, gain=1.0, bias=0.0, out="score", pooled=False):
-    """Return a network of one sigmoid, and how to spoil it."""
+    """Return a network of one sigmoid; the parameters can make it invalid."""
     nodes = [
         helper.make_node("Sigmoid", ["image"], ["s"]),
         helper.make_node("Mul", ["s", "gain"], ["m"]),
@@ -55,11 +46,10 @@ def graph(*, gain=1.0, bias=0.0, out="score", pooled=False):
 
 
 class Session:
-    """A config file and its session's models: blob picker 0, trained 1 to 3, of which 2 picks."""
+    """A config file and its session's models: blob picker 0, trained 1 to 3, current 2."""
 
     def __init__(self, folder):
-        self.path = folder / "session.yaml"
-        self.path.write_text(CONFIG)
+        self.path = write_config(folder, training={"epochs": 40})
         self.config = load_config(self.path)
         self.models = Models(self.config.state.directory / "models")
         self.put(0, "blob")
@@ -71,28 +61,14 @@ class Session:
     def put(self, version, kind="trained", *, made_of=None, report=None, **changes):
         """Publish a bundle."""
         made_of = made_of or graph()
-        card = ModelCard(
-            version=version,
-            kind=kind,
-            fingerprint=self.config.training_fingerprint(),
-            particle_fingerprint=self.config.particle_fingerprint(),
-            diameter_angstrom=150,
-            min_distance_angstrom=90,
-            contrast="dark",
-            pixel_size_angstrom=7.5,
-            normalization="background-median",
-            threshold=0.5,
-            threshold_source="best F1",
-            graph_sha256=sha256(made_of),
-            created_at=1.7e9,
-            livepick_version="0",
-        )
         if kind == "trained":
             changes = {"run": f"{version:04d}", "parent": version - 1} | changes
+        made_for = {"config": self.config, "version": version, "kind": kind}
+        card = make_card(made_of, **made_for, threshold_source="best F1", **changes)
         files = {GRAPH: made_of}
         if report is not None:
             files["report.json"] = json.dumps(report).encode()
-        return publish(self.models.directory, ModelCard(**asdict(card) | changes), files)
+        return publish(self.models.directory, card, files)
 
     def call(self, command, *arguments):
         """Run the command; return its exit status."""
@@ -100,7 +76,7 @@ class Session:
 
     @property
     def current(self):
-        """Version of the model that picks."""
+        """Version of the current model."""
         return self.models.current(self.config).card.version
 
 
@@ -126,7 +102,7 @@ REPORT = {
 
 
 def test_the_list_tells_the_models_apart(session, capsys):
-    """Which picks, what each was made from, how good it was, and who promoted it."""
+    """It shows the current model, and the source, figures and promotion of each."""
     session.put(4, report=REPORT, parent=None)
 
     assert session.call("list") == 0
@@ -143,7 +119,7 @@ def test_the_list_tells_the_models_apart(session, capsys):
 
 
 def test_the_list_is_there_for_scripts(session, capsys):
-    """With everything that the table has."""
+    """The JSON has everything that the table has."""
     session.put(4, report=REPORT, parent=None)
 
     assert session.call("list", "--json") == 0
@@ -157,9 +133,8 @@ def test_the_list_is_there_for_scripts(session, capsys):
 
 
 def test_before_the_first_start_there_are_no_models(tmp_path, capsys):
-    """And nothing can be promoted, rolled back or removed: it says what to do."""
-    path = tmp_path / "session.yaml"
-    path.write_text(CONFIG)
+    """Nothing can be promoted, rolled back or removed, and the commands say what to do."""
+    path = write_config(tmp_path)
 
     assert main(["models", "list", str(path)]) == 0
     assert "no models yet" in capsys.readouterr().out
@@ -170,7 +145,7 @@ def test_before_the_first_start_there_are_no_models(tmp_path, capsys):
 
 
 def test_a_model_is_shown_with_all_that_is_known_of_it(session, capsys):
-    """Card, figures, findings, promotions, and what was set otherwise at its training."""
+    """The output has card, figures, findings, promotions, and settings that differ."""
     session.put(4, report=REPORT, parent=None)
     earlier = Config.model_validate(
         session.config.model_dump()
@@ -195,13 +170,13 @@ def test_a_model_is_shown_with_all_that_is_known_of_it(session, capsys):
     assert session.call("show", 4) == 0
 
     said = capsys.readouterr().out
-    assert "Model 4, trained, picks now" in said
+    assert "Model 4, trained, in use" in said
     assert "3 held-out micrographs" in said
     assert "average precision 0.812" in said
     assert "matched count -" in said
     assert "Overfitting: the held-out loss rises" in said
     assert "promoted by operator: the best by eye" in said
-    assert "training.epochs: 10 then, 40 in the config" in said
+    assert "training.epochs: trained with 10, now 40 in the config" in said
     assert "threads" not in said
     assert "gpu_memory_fraction" not in said
 
@@ -212,10 +187,12 @@ def test_a_model_is_shown_with_all_that_is_known_of_it(session, capsys):
 
 
 def test_a_promotion_says_what_happens(session, capsys):
-    """It is decided for the present settings, by an operator, with a note."""
+    """The promotion is for the current settings, by an operator, with a note."""
     assert session.call("promote", 3, "--note", "it looks right") == 0
 
-    assert capsys.readouterr().out == "model 3 picks from the next micrograph on; was 2\n"
+    assert (
+        capsys.readouterr().out == "model 3 is used from the next micrograph on; before: model 2\n"
+    )
     promotion = session.models.last_promotion()
     assert (promotion.version, promotion.by, promotion.why) == (3, "operator", "it looks right")
     assert promotion.fingerprint == session.config.training_fingerprint()
@@ -224,10 +201,10 @@ def test_a_promotion_says_what_happens(session, capsys):
 
 
 def test_rollbacks_say_what_happens_and_end(session, capsys):
-    """Back to the blob picker, and no further."""
+    """Rollbacks end at the blob picker."""
     for text in (
-        "model 1 picks from the next micrograph on; was 2",
-        "model 0 picks from the next micrograph on; was 1",
+        "model 1 is used from the next micrograph on; before: model 2",
+        "model 0 is used from the next micrograph on; before: model 1",
     ):
         assert session.call("rollback") == 0
         assert text in capsys.readouterr().out
@@ -235,7 +212,7 @@ def test_rollbacks_say_what_happens_and_end(session, capsys):
     assert session.models.last_promotion().rollback
 
     assert session.call("rollback") == 1
-    assert "no model picked before model 0" in capsys.readouterr().err
+    assert "no model was in use before model 0" in capsys.readouterr().err
     assert session.current == 0
 
 
@@ -250,7 +227,7 @@ SPOILED = {
 
 @pytest.mark.parametrize(("says", "spoil"), SPOILED.items())
 def test_a_graph_that_gives_no_scores_is_refused(session, capsys, says, spoil):
-    """By promotion and by rollback; the old one stays."""
+    """Promotion and rollback refuse it, and the current model stays."""
     made_of = b"no graph" if spoil is None else graph(**spoil)
     session.put(4, made_of=made_of)
     with pytest.raises(ModelError, match=says):
@@ -268,7 +245,7 @@ def test_a_graph_that_gives_no_scores_is_refused(session, capsys, says, spoil):
 
 
 def test_a_good_graph_passes(session):
-    """A trained network and the blob picker's own graph."""
+    """Tested with a trained network and with the blob picker's graph."""
     canary(session.models.directory / "0001")
     blob = Models(session.models.directory.parent / "fresh").ensure_blob(session.config)
     canary(blob.path)
@@ -284,7 +261,7 @@ def test_a_good_graph_passes(session):
     ],
 )
 def test_a_bundle_that_does_not_fit_is_refused(session, capsys, damage, says):
-    """The old one goes on picking, and its pointer is not even touched."""
+    """The current model stays, and its pointer is not changed."""
     bundle = session.models.directory / "0003"
     card = asdict(read_card(bundle))
     if damage == "particle":

@@ -4,8 +4,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from results import result
 
+from factories import make_result
 from livepick import cli
 from livepick.commands import relion_job as command
 from livepick.config.last_known_good import save_config_copy
@@ -42,7 +42,7 @@ def jobs(monkeypatch):
 
     def pick(job):
         got.append(job)
-        return result()
+        return make_result()
 
     monkeypatch.setattr(tasks, "pick", pick)
     monkeypatch.setattr(command, "local", threads)
@@ -174,7 +174,7 @@ def test_a_fault_in_livepick_ends_the_job_as_failed(project, jobs, monkeypatch):
 def test_a_queueing_system_that_ends_it_leaves_a_failed_job(project, jobs, monkeypatch):
     handlers = {}
     monkeypatch.setattr(command.signal, "signal", handlers.__setitem__)
-    monkeypatch.setattr(tasks, "pick", lambda job: result())
+    monkeypatch.setattr(tasks, "pick", lambda job: make_result())
     monkeypatch.setattr(command, "bundle_picks", lambda *_: iter_and(handlers[signal.SIGTERM]))
 
     assert run("--bundle", "m") == 1
@@ -199,7 +199,7 @@ def session(project, config_file):
         for name in ("Movies/a.mrc", "Movies/b.mrc"):
             ledger.arrivals.landed(watched, Path(name), FileVersion(1, 1, 1), 0.0)
         for claim in ledger.claim(2):
-            ledger.picked(claim, result(version=2, kind="trained"))
+            ledger.picked(claim, make_result(model_version=2, model_kind="trained"))
     return config_file
 
 

@@ -1,4 +1,4 @@
-"""``livepick retrain``: one number in the user's own file, and all else as it was."""
+"""``livepick retrain``: it changes one number in the user's file, and nothing else."""
 
 import os
 from pathlib import Path
@@ -61,7 +61,7 @@ def path(tmp_path):
 
 
 def test_a_link_and_the_files_mode_stay(path, capsys):
-    """The file that the link names is edited; the command says what comes next."""
+    """The file that the link names is edited; the command says what happens next."""
     path.chmod(0o640)
     link = path.with_name("today.yaml")
     link.symlink_to(path.name)
@@ -86,7 +86,7 @@ def test_the_files_owner_and_group_stay(path):
 
 
 def test_a_read_only_file_is_not_replaced(path, capsys, monkeypatch):
-    """Who took its write permission away meant it, though its folder would allow a rename."""
+    """The folder would allow a rename, but somebody removed the write permission on purpose."""
     monkeypatch.setattr(os, "access", lambda place, mode: mode != os.W_OK)
     assert cli.main(["retrain", str(path)]) == 78
     assert path.read_text() == BASE

@@ -1,11 +1,11 @@
-"""``livepick status``: what it says first, past which faults, and again and again."""
+"""``livepick status``: the order of its output, faults in the config, and ``--watch``."""
 
 import json
 from pathlib import Path
 
 import pytest
-from results import result
 
+from factories import make_result
 from livepick import cli
 from livepick.commands import status as command
 from livepick.config.last_known_good import save_config_copy
@@ -15,12 +15,12 @@ from livepick.errors import ConfigError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring.problem import Problem, config_refused
-from livepick.web.client import Answer
+from livepick.web.client import ServiceStatus
 
 
 @pytest.fixture
 def ctrl_c_after(monkeypatch):
-    """Return a function that lets Ctrl-C be pressed in the n-th pause; pauses are written down."""
+    """Return a function that simulates Ctrl-C in the n-th pause, and records pauses."""
 
     def after(count):
         pauses = []
@@ -37,12 +37,12 @@ def ctrl_c_after(monkeypatch):
 
 
 def test_piped_one_report_follows_the_other_until_ctrl_c(config_file, ctrl_c_after, capsys):
-    """Ctrl-C is how it ends, so it is no failure."""
+    """Ctrl-C is the normal end, not a failure."""
     pauses = ctrl_c_after(3)
 
     assert cli.main(["status", str(config_file), "--watch", "7"]) == 0
     assert pauses == [7, 7, 7]
-    assert capsys.readouterr().out.count("krios2: not begun") == 3
+    assert capsys.readouterr().out.count("krios2: not started yet") == 3
 
 
 def test_json_is_a_line_each_time(config_file, ctrl_c_after, capsys):
@@ -64,7 +64,7 @@ def test_on_a_terminal_it_is_drawn_in_place(config_file, ctrl_c_after, capsys, m
 
 
 def test_a_faulty_edit_does_not_end_it(config_file, ctrl_c_after, capsys, monkeypatch):
-    """As in the service, the former settings stay, and the fault is said."""
+    """As in the service, the previous settings stay, and the fault is shown."""
     ctrl_c_after(2)
     looked = command.read_status
 
@@ -76,7 +76,7 @@ def test_a_faulty_edit_does_not_end_it(config_file, ctrl_c_after, capsys, monkey
 
     assert cli.main(["status", str(config_file), "--watch"]) == 0
     out = printed(capsys)
-    assert out.count("not begun") == 2
+    assert out.count("not started yet") == 2
     assert out.count("The config is invalid") == 1
 
 
@@ -91,7 +91,7 @@ SMALL = Problem("no_gpu", "attention", "No GPU is available.", "It is slower.")
 
 @pytest.fixture
 def begun(config_file):
-    """Return the config file of a session that has a ledger, and a copy of what is in force."""
+    """Return the config file of a session that has a ledger, and a copy of the settings in use."""
     config = load_config(config_file)
     with Database.writable(config.state.directory / LEDGER) as database:
         LedgerWriter(database).session.begin("krios2")
@@ -101,22 +101,22 @@ def begun(config_file):
 
 @pytest.fixture
 def answer(monkeypatch):
-    """Return a function that sets what the service answers."""
+    """Return a function that sets the answer of the service."""
 
     def set_answer(state, sentence, *problems):
-        said = Answer(state, sentence, problems, "http://127.0.0.1:9/")
-        monkeypatch.setattr(command, "ask", lambda config, path: said)
+        said = ServiceStatus(state, sentence, problems, "http://127.0.0.1:9/")
+        monkeypatch.setattr(command, "service_status", lambda config, path: said)
 
     return set_answer
 
 
 def printed(capsys):
-    """Return what was printed, as one line."""
+    """Return the output as one line."""
     return " ".join(capsys.readouterr().out.split())
 
 
 def test_what_is_wrong_comes_first_with_what_to_do(begun, answer, capsys):
-    """Then what goes on, and then the counts; that something is wrong is no failure of it."""
+    """Then the activity and the counts; a problem does not make the command fail."""
     answer("running", "Picked so far: 0 of 0 micrographs.", GONE, SMALL)
 
     assert cli.main(["status", str(begun)]) == 0
@@ -127,7 +127,7 @@ def test_what_is_wrong_comes_first_with_what_to_do(begun, answer, capsys):
 
 
 def test_scripts_get_problems_and_the_state_of_the_service(begun, answer, capsys):
-    """Beside what they had before."""
+    """The JSON has them beside the status."""
     answer("running", "Picked so far.", GONE)
 
     assert cli.main(["status", str(begun), "--json"]) == 0
@@ -139,7 +139,7 @@ def test_scripts_get_problems_and_the_state_of_the_service(begun, answer, capsys
     assert said["micrographs"]["picked"] == 0
 
 
-def test_a_session_that_was_stopped_is_said_calmly(begun, capsys):
+def test_a_stopped_session_is_not_a_problem(begun, capsys):
     assert cli.main(["status", str(begun)]) == 0
     assert (
         "The service is not running. To continue the session: systemctl start livepick"
@@ -158,8 +158,8 @@ def test_a_session_that_was_stopped_is_said_calmly(begun, capsys):
         ("stopped", "this report uses the settings that were last valid: "),
     ],
 )
-def test_a_fault_of_the_config_is_said_with_all_the_rest(begun, answer, capsys, state, words):
-    """And with the exit status that it has everywhere."""
+def test_a_fault_of_the_config_is_shown_with_the_status(begun, answer, capsys, state, words):
+    """The exit status is the same for every command."""
     answer(state, "All that goes on.")
     begun.write_text(begun.read_text().replace("150", "large"))
 
@@ -171,9 +171,9 @@ def test_a_fault_of_the_config_is_said_with_all_the_rest(begun, answer, capsys, 
     assert "0 picked" in out
 
 
-def test_a_fault_that_the_service_has_said_is_not_said_again(begun, answer, capsys):
-    """As the file has it now; the service takes a second to read it."""
-    answer("running", "", config_refused(ConfigError("line 8: it is wrong", "Mend it.")))
+def test_a_fault_that_the_service_reports_is_shown_once(begun, answer, capsys):
+    """The fault in the file is shown; the service needs a second to read it."""
+    answer("running", "", config_refused(ConfigError("line 8: it is wrong", "Fix it.")))
     begun.write_text(begun.read_text().replace("150", "large"))
 
     assert cli.main(["status", str(begun), "--json"]) == 78
@@ -181,8 +181,8 @@ def test_a_fault_that_the_service_has_said_is_not_said_again(begun, answer, caps
     assert "particle.diameter_angstrom must be a number" in problem["sentence"]
 
 
-def test_an_edit_that_the_service_does_not_take_is_not_shown_as_in_force(begun, answer, capsys):
-    """One that needs a restart has no fault of its own."""
+def test_an_edit_that_the_service_refuses_is_not_shown_as_in_use(begun, answer, capsys):
+    """An edit that needs a restart is not a fault."""
     answer("running", "", config_refused(ConfigError("it needs a restart", "Restart it.")))
     begun.write_text(begun.read_text().replace("krios2", "krios3"))
 
@@ -192,7 +192,7 @@ def test_an_edit_that_the_service_does_not_take_is_not_shown_as_in_force(begun, 
     assert "it needs a restart. Restart it." in out
 
 
-def test_a_fault_past_which_nothing_is_known_says_that_a_service_goes_on(config_file, capsys):
+def test_a_fault_without_a_copy_of_the_settings_names_the_running_service(config_file, capsys):
     config_file.write_text("session: [")
 
     for arguments in (["status"], ["status", "--watch"], ["report"]):
@@ -203,7 +203,7 @@ def test_a_fault_past_which_nothing_is_known_says_that_a_service_goes_on(config_
 
 
 def test_a_report_is_written_past_a_fault(begun, tmp_path, capsys):
-    """Of the settings that were last in force, and the fault is said."""
+    """It has the settings that were last in use, and names the fault."""
     begun.write_text(begun.read_text().replace("150", "large"))
 
     assert cli.main(["report", str(begun), "--output", str(tmp_path / "r.html")]) == 78
@@ -212,7 +212,7 @@ def test_a_report_is_written_past_a_fault(begun, tmp_path, capsys):
 
 
 def test_newest_are_those_that_landed_last(begun, capsys):
-    """A model that picks the old ones again does not make them new."""
+    """Old micrographs that are picked again are not new."""
     root = begun.parent / "in"
     with Database.writable(load_config(begun).state.directory / LEDGER) as database:
         ledger = LedgerWriter(database)
@@ -220,7 +220,7 @@ def test_newest_are_those_that_landed_last(begun, capsys):
             version = FileVersion(100, number, number)
             ledger.arrivals.landed(root, Path(f"{number}.mrc"), version, 1000.0 * number)
         for claim in ledger.claim(1):  # the oldest
-            ledger.picked(claim, result())
+            ledger.picked(claim, make_result())
 
     assert cli.main(["status", str(begun)]) == 0
     out = printed(capsys)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from livepick.config.schema import Config
+from livepick.config.setting import Section, keys_with
 from livepick.config.yaml_loader import load_config
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.yaml"
@@ -96,3 +97,24 @@ def test_every_setting_has_a_comment_above_it(text: str) -> None:
         if re.match(r" +#?[a-z_]+:( |$)", line) and not above.lstrip().startswith("# ")
     ]
     assert bare == []
+
+
+def test_the_header_names_every_live_setting(text: str) -> None:
+    """A section whose settings are all live is named as a whole."""
+    words = set(re.findall(r"[a-z_]+", text[: text.index("\nsession:")]))
+    missing = [
+        f"{name}.{key}"
+        for name, section in _sections().items()
+        for key in keys_with(section, "live")
+        if key not in words
+        and not (name in words and keys_with(section, "live") == section.model_fields.keys())
+    ]
+    assert missing == []
+
+
+def _sections() -> dict[str, type[Section]]:
+    return {
+        name: field.annotation
+        for name, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }

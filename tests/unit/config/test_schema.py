@@ -80,7 +80,7 @@ def test_one_message_lists_every_fault_with_its_line(tmp_path: Path) -> None:
     assert "has 3 faults" in message
     assert "line 6: particle.diameter_angstrom is 15; it must be between 20 and 2000 Å" in message
     assert "a ribosome is about 300" in message
-    assert "line 12: training.epochs must be a whole number, and is the text 'many'" in message
+    assert "line 12: training.epochs must be a whole number, but is the text 'many'" in message
     assert "line 13: training.seeed is unknown; perhaps you mean training.seed" in message
 
 
@@ -113,9 +113,9 @@ def test_broken_yaml_is_explained_in_plain_words(tmp_path: Path, text: str, sent
         ("training: {gpu_memory_fraction: 0}\n", "0.5 leaves the other half to picking"),
         ("picking: {device: gpu}\n", "it must be require-gpu, prefer-gpu or cpu"),
         ("picking: {threshold: 3}\n", "picking.threshold is the number 3; it must be auto or"),
-        ("picking: {workers: true}\n", "picking.workers must be a whole number, and is true"),
-        ("training: {seed: }\n", "training.seed is empty; remove the line to take the default, 1"),
-        ("training: {epochs: 2.5}\n", "must be a whole number, and is the number 2.5"),
+        ("picking: {workers: true}\n", "picking.workers must be a whole number, but is true"),
+        ("training: {seed: }\n", "training.seed is empty; remove the line to use the default, 1"),
+        ("training: {epochs: 2.5}\n", "must be a whole number, but is the number 2.5"),
         ("training: {final_learning_rate: 0.1}\n", "above the initial one, 0.003"),
         ("training: {initial_learning_rate: .nan}\n", "must be a finite number"),
         (
@@ -123,8 +123,8 @@ def test_broken_yaml_is_explained_in_plain_words(tmp_path: Path, text: str, sent
             "line 11: training.held_out_fraction is 0.89, which leaves none",
         ),
         ("micrograph: {pixel_size_angstrom: 83}\n", "it must be between 0.1 and 20 Å"),
-        ("web: {listen: 9476}\n", "web.listen must be text, and is the number 9476"),
-        ("web: 9476\n", "web must be a section with keys of its own, and is the number 9476"),
+        ("web: {listen: 9476}\n", "web.listen must be text, but is the number 9476"),
+        ("web: 9476\n", "web must be a section with keys, but is the number 9476"),
     ],
 )
 def test_the_error_for_a_wrong_setting_has_a_correct_value(
@@ -136,9 +136,9 @@ def test_the_error_for_a_wrong_setting_has_a_correct_value(
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("krios1", "20261123", "session.name must be text, and is the number 20261123; put it in"),
-        ("krios1", "'a b'", "'a b', which does not fit (letters, digits"),
-        ("[incoming]", "incoming", "must be a list, and is the text 'incoming'; write [incoming]"),
+        ("krios1", "20261123", "session.name must be text, but is the number 20261123; put it in"),
+        ("krios1", "'a b'", "'a b', which is not valid (letters, digits"),
+        ("[incoming]", "incoming", "must be a list, but is the text 'incoming'; write [incoming]"),
         ("[incoming]", "[a, b, a]", "/a twice; list it once"),
         ("[incoming]", "[a, a/b]", "sub-folders are included, so keep only the outer one"),
         ("directory: state", "directory: incoming", "which is watched for micrographs"),
@@ -242,11 +242,11 @@ def test_only_settings_that_shape_a_model_change_the_fingerprint(tmp_path: Path)
         ("picks: [a]", "bootstrap.picks is ['a']; it must be blob"),
         ("picks: model", "perhaps you mean {model: PATH}"),
         ("picks: hand/picks.star", "perhaps you mean {coordinates: hand/picks.star}"),
-        ("picks:", "bootstrap.picks is empty; remove the line to take the default, blob"),
+        ("picks:", "bootstrap.picks is empty; remove the line to use the default, blob"),
         ("picks: {}", "bootstrap.picks has no path; give model: PATH or coordinates: PATH"),
         ("picks: {model: }", "bootstrap.picks has no path"),
         ("picks: {model: a, coordinates: b}", "bootstrap.picks has both model and coordinates"),
-        ("picks: {model: 5}", "bootstrap.picks.model must be a path, and is the number 5"),
+        ("picks: {model: 5}", "bootstrap.picks.model must be a path, but is the number 5"),
         ("picks: {model: ''}", "bootstrap.picks.model is empty"),
         (
             "picks: {modle: a}",
@@ -255,7 +255,7 @@ def test_only_settings_that_shape_a_model_change_the_fingerprint(tmp_path: Path)
         ("classes: {accept: [1], reject: [2, 1]}", "bootstrap.classes accepts and rejects 1;"),
         ("classes: {accept: [-1]}", "bootstrap.classes.accept has a negative number"),
         ("classes: {reject: [a]}", "bootstrap.classes.reject[0] must be a whole number"),
-        ("classes: [3]", "bootstrap.classes must be a section with keys of its own"),
+        ("classes: [3]", "bootstrap.classes must be a section with keys"),
         ("minimum_picks: 0", "it must be between 1 and 1000000 (200 is usual)"),
     ],
 )

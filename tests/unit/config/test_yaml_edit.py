@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from livepick.config.yaml_edit import ConfigFile, set_key
+from livepick.config.yaml_edit import EditableConfig, set_key
 from livepick.config.yaml_loader import parse_config
 from livepick.errors import ConfigError
 
@@ -267,7 +267,7 @@ def path(tmp_path):
 
 
 def test_a_file_that_changed_in_the_meantime_is_not_replaced(path):
-    file = ConfigFile.read(path)
+    file = EditableConfig.read(path)
     edit = set_key(file.text, path, "training.generation", 2)
     path.write_text(BASE + "web: {}\n")
     os.utime(path, (1, 1))

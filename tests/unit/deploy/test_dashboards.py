@@ -1,4 +1,4 @@
-"""The dashboards keep the rules of Grafana's dashboard linter, and fit what is exported.
+"""The dashboards follow the rules of Grafana's dashboard linter, and use exported metrics.
 
 The rules are those of github.com/grafana/dashboard-linter, docs/rules; it is no program that this
 project could install.
@@ -48,7 +48,7 @@ QUERIES = [
 
 
 def test_there_are_three():
-    """With addresses that alerts lead to."""
+    """Alerts link to their addresses."""
     assert {board["uid"] for board in BOARDS.values()} == {
         "livepick-session", "livepick-pipeline", "livepick-training",
     }  # fmt: skip
@@ -81,7 +81,7 @@ def test_a_dashboard_has_its_variables_and_annotations(board):
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 def test_panels_do_not_overlap(board):
-    """Each has a number of its own, and fits in 24 columns."""
+    """Each panel has its own number, and fits in 24 columns."""
     places = [panel["gridPos"] for panel in board["panels"]]
 
     assert len({panel["id"] for panel in board["panels"]}) == len(places)
@@ -108,7 +108,7 @@ def test_a_panel_says_what_it_shows(panel):
 
 
 @pytest.mark.parametrize("expr", QUERIES)
-def test_a_query_is_of_what_is_selected(expr):
+def test_a_query_is_restricted_to_the_selection(expr):
     """Rules: target-job, target-instance, target-rate-interval, target-counter-agg."""
     selectors = re.findall(r"\b(?:livepick_\w+|ALERTS|up|scrape_\w+)\b(?:\{([^{}]*)\})?", expr)
     counters = [
@@ -127,7 +127,7 @@ def test_a_query_is_of_what_is_selected(expr):
 
 
 def test_a_metric_in_a_dashboard_exists():
-    """And its labels too, where it is asked for some."""
+    """So do the labels that a query uses."""
     labels = {}
     for family in exposed():
         for sample in family.samples:
@@ -139,8 +139,8 @@ def test_a_metric_in_a_dashboard_exists():
             assert asked <= labels[name], name
 
 
-def test_every_figure_of_quality_is_seen_in_the_session_dashboard():
-    """And the verdict, whose limits are told beside the figures that have some."""
+def test_every_quality_figure_is_on_the_session_dashboard():
+    """The verdict is there too, and the limits of figures."""
     shown = {
         name: panel["description"]
         for panel in panels(BOARDS["session"])
@@ -176,8 +176,8 @@ def test_every_query_is_promql(tmp_path):
     assert ran.returncode == 0, ran.stderr
 
 
-def test_the_stack_names_files_that_are_there():
-    """What compose mounts exists, every image is pinned, and provisioning looks where it is."""
+def test_the_stack_names_existing_files():
+    """Mounted files exist, every image is pinned, and provisioning has the right folders."""
     stack = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     provider = yaml.safe_load((GRAFANA / "provisioning/dashboards/livepick.yml").read_text())
     sources = yaml.safe_load((GRAFANA / "provisioning/datasources/livepick.yml").read_text())

@@ -1,4 +1,4 @@
-"""deploy/ is what its scripts make, and what Prometheus' own tools take."""
+"""Files in deploy/ are up to date, and Prometheus' own tools accept them."""
 
 import re
 import shutil
@@ -19,21 +19,21 @@ TESTS = DEPLOY / "alerts" / "tests" / "livepick_test.yml"
 
 
 def needs(program, package):
-    """Skip where a program is missing, by its Debian package."""
+    """Skip if a program is missing, and name its Debian package."""
     return pytest.mark.skipif(
         shutil.which(program) is None, reason=f"{program} is missing (Debian's {package})"
     )
 
 
 def run(*command):
-    """Run a program to its end; return its status and what it says."""
+    """Run a program to its end; return its status and its output."""
     ran = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     return ran.returncode, ran.stdout + ran.stderr
 
 
 @pytest.fixture(scope="module")
 def made():
-    """Return what generate.py makes, by path."""
+    """Return the files that generate.py makes, by path."""
     sys.path.insert(0, str(DEPLOY))
     try:
         import generate  # noqa: PLC0415 - a script, found by this path alone
@@ -42,15 +42,15 @@ def made():
     return generate.files()
 
 
-def test_all_is_as_the_scripts_make_it(made):
-    """Whoever changes a metric, an alert or a panel runs deploy/generate.py."""
+def test_generated_files_are_up_to_date(made):
+    """After a change of a metric, an alert or a panel, run deploy/generate.py."""
     stale = [str(path) for path, text in made.items() if (DEPLOY / path).read_text() != text]
 
     assert stale == [], "run: PYTHONPATH=daemon python deploy/generate.py"
 
 
 def test_every_metric_is_in_the_documentation():
-    """With its type, and a question or a sentence."""
+    """The table has its type, and a question or a sentence."""
     readme = (DEPLOY / "README.md").read_text()
     rows = dict(re.findall(r"^\| `(livepick_\w+)` \| (.*) \|$", readme, re.MULTILINE))
 
@@ -64,7 +64,7 @@ def test_every_metric_is_in_the_documentation():
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
 def test_an_alert_says_what_to_do(alert):
-    """What happened and a remedy, a section of its own, and where to look."""
+    """It says what happened and where to look, and has a remedy and its own section."""
     (group,) = yaml.safe_load((DEPLOY / "alerts" / "livepick.yml").read_text())["groups"]
     (rule,) = [rule for rule in group["rules"] if rule["alert"] == alert.name]
     notes = rule["annotations"]
@@ -78,14 +78,14 @@ def test_an_alert_says_what_to_do(alert):
 
 
 def test_every_alert_has_a_test_of_its_own():
-    """In which it fires."""
+    """The alert fires in it."""
     fired = re.findall(r'alertname="(Livepick\w+)"', TESTS.read_text())
 
     assert {alert.name for alert in ALERTS} == set(fired)
 
 
 def test_a_metric_in_an_alert_exists():
-    """Else it would be silent for ever."""
+    """An alert on an unknown metric would never fire."""
     samples = {sample.name for family in exposed() for sample in family.samples}
     used = {name for alert in ALERTS for name in re.findall(r"livepick_\w+", alert.expr)}
 
@@ -93,7 +93,7 @@ def test_a_metric_in_an_alert_exists():
 
 
 def test_a_reason_in_a_runbook_exists():
-    """Of those that a micrograph may fail for."""
+    """It is one of the reasons that a micrograph can fail for."""
     (alert,) = (alert for alert in ALERTS if alert.name == "LivepickMicrographsFail")
     named = set(re.findall(r"`(\w+)`[:,]", alert.runbook))
 
@@ -101,7 +101,7 @@ def test_a_reason_in_a_runbook_exists():
     assert named <= set(ERROR_REASONS)
 
 
-def test_a_test_may_have_its_minutes_as_seconds():
+def test_minutes_can_be_scaled_to_seconds():
     """Windows and thresholds are divided; nothing else is."""
     expr = "increase(x_total[30m]) > 0.05 and y > seconds(15m)"
 
@@ -111,7 +111,7 @@ def test_a_test_may_have_its_minutes_as_seconds():
 
 @needs("promtool", "prometheus")
 def test_promtool_takes_rules_and_config(tmp_path):
-    """The rules with other times too."""
+    """It also accepts the rules with scaled times."""
     fast = tmp_path / "fast.yml"
     fast.write_text(rules(ALERTS, scale=60))
 
@@ -127,13 +127,13 @@ def test_promtool_takes_rules_and_config(tmp_path):
 
 @needs("promtool", "prometheus")
 def test_alerts_fire_on_their_cause_and_fall_silent():
-    """What they say in their tests, minute by minute."""
+    """Promtool runs the tests of the rules, minute by minute."""
     status, said = run("promtool", "test", "rules", TESTS)
 
     assert status == 0, said
 
 
-def test_what_may_fire_for_good_hides_nothing():
+def test_an_alert_that_may_fire_forever_inhibits_nothing():
     """A machine without a GPU fires LivepickOnCpu by default; silenced, it would still inhibit."""
     config = yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text())
     hides = " ".join(m for rule in config["inhibit_rules"] for m in rule["source_matchers"])
@@ -147,8 +147,8 @@ def test_what_may_fire_for_good_hides_nothing():
 @pytest.mark.parametrize(
     ("severity", "receiver"), [("critical", "operator"), ("warning", "mail"), ("info", "nobody")]
 )
-def test_alertmanager_sends_an_alert_to_whom_it_concerns(severity, receiver):
-    """The operator by mail and webhook, the staff by mail, nobody for what is good to know."""
+def test_alertmanager_sends_an_alert_by_its_severity(severity, receiver):
+    """Critical: mail and webhook to the operator; warning: mail to the staff; info: nobody."""
     config = DEPLOY / "alertmanager" / "alertmanager.yml"
 
     checked, said = run("amtool", "check-config", config)
@@ -158,3 +158,14 @@ def test_alertmanager_sends_an_alert_to_whom_it_concerns(severity, receiver):
 
     assert checked == 0, said
     assert (status, routed.splitlines()[0]) == (0, receiver)
+
+
+def test_the_pictures_of_the_readme_exist_and_are_small():
+    """They are downloaded with every clone."""
+    named = re.findall(
+        r"\]\((deploy/pictures/\w+\.png)\)", (DEPLOY.parent / "README.md").read_text()
+    )
+    pictures = [DEPLOY.parent / name for name in named]
+
+    assert sorted(pictures) == sorted((DEPLOY / "pictures").iterdir())
+    assert sum(path.stat().st_size for path in pictures) < 300_000

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from livepick.core.contracts.job import Result, StageSeconds
+from factories import make_result
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
@@ -31,17 +31,7 @@ def ledger(tmp_path):
 def pick(ledger, root, name, version=V1):
     ledger.arrivals.landed(root, Path(name), version, 900.0)
     (claim,) = ledger.claim(1)
-    result = Result(
-        picks=Picks.empty(),
-        threshold=0.5,
-        model_version=0,
-        model_kind="blob",
-        shape_px=(400, 300),
-        pixel_size_angstrom=1.5,
-        quality=Quality(0.0, None, contrast=5.0),
-        seconds=StageSeconds(0.1, 0.2, 0.3, 0.4),
-        provider="CPUExecutionProvider",
-    )
+    result = make_result(Picks.empty(), quality=Quality(0.0, None, contrast=5.0))
     ledger.picked(claim, result)
     return claim.id
 

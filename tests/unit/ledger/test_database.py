@@ -1,4 +1,4 @@
-"""The SQLite file: who may open it, versions, damage, transactions."""
+"""The SQLite file: access, versions, damage and transactions."""
 
 import hashlib
 import re
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from landings import ROOT, V1, A, claim_one
-from results import result
 
+from factories import make_result
 from livepick.errors import (
     BusyError,
     LedgerError,
@@ -25,7 +25,7 @@ from livepick.ledger.writer import LedgerWriter
 
 
 def test_a_second_service_is_refused(ledger, tmp_path):
-    """Also from another process, which learns who is first."""
+    """Also from another process; the error names the process that has the ledger."""
     code = (
         "from pathlib import Path; from livepick.ledger.database import Database;"
         f" Database.writable(Path({str(ledger.database.path)!r}))"
@@ -36,8 +36,8 @@ def test_a_second_service_is_refused(ledger, tmp_path):
         Database.writable(ledger.database.path)
 
 
-def test_others_may_look_but_not_write(ledger):
-    """They see each commit at once, from any thread."""
+def test_other_connections_can_read_but_not_write(ledger):
+    """They see each commit at once."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
     with Database.read_only(ledger.database.path) as database:
         reader = LedgerReader(database)
@@ -48,15 +48,15 @@ def test_others_may_look_but_not_write(ledger):
             database.change("delete from micrograph")
 
 
-def test_no_ledger_to_look_at_is_said(tmp_path):
-    """The status command may come before the first start."""
+def test_a_missing_ledger_is_an_error(tmp_path):
+    """The status command may be called before the first start."""
     with pytest.raises(LedgerError, match="there is no ledger"):
         Database.read_only(tmp_path / LEDGER)
 
 
 @pytest.mark.parametrize("content", [b"garbage " * 1000, None])
 def test_a_damaged_ledger_is_refused_with_a_remedy(tmp_path, content):
-    """Overwritten as a whole, or in the middle."""
+    """It was overwritten completely, or in the middle."""
     path = tmp_path / LEDGER
     with Database.writable(path) as database, database.transaction():
         ledger = LedgerWriter(database)
@@ -71,11 +71,11 @@ def test_a_damaged_ledger_is_refused_with_a_remedy(tmp_path, content):
     Database.writable(path).close()  # the lock of the refused one is free
 
 
-def test_the_version_of_the_schema_rises_with_its_text():
-    """Whoever edits schema.sql raises ledger.SCHEMA_VERSION, and writes both down here.
+def test_the_version_of_the_schema_changes_with_its_text():
+    """After an edit of schema.sql, raise SCHEMA_VERSION, and enter both here.
 
-    Else a ledger of the former text would be taken for one of the new, and fail at a column.
-    Comments and blanks make no difference.
+    Otherwise a ledger with the old schema would be used with the new one. Comments and white
+    space do not count.
     """
     statements = " ".join(re.sub(r"--.*", "", SCHEMA).split())
     digest = hashlib.sha256(statements.encode()).hexdigest()[:16]
@@ -87,7 +87,7 @@ def test_the_version_of_the_schema_rises_with_its_text():
     ("version", "remedy"), [(99, "Use the newer livepick"), (1, "starts a new one, and picks")]
 )
 def test_a_ledger_of_another_livepick_is_refused(tmp_path, version, remedy):
-    """Its columns may be others, or mean another thing; the error names both versions."""
+    """Its columns may be different, or mean something else; the error names both versions."""
     path = tmp_path / LEDGER
     Database.writable(path).close()
     with sqlite3.connect(path) as db:
@@ -102,8 +102,8 @@ def test_a_ledger_of_another_livepick_is_refused(tmp_path, version, remedy):
     assert path.is_file()
 
 
-def test_an_older_ledger_is_migrated_whole_or_not_at_all(tmp_path, monkeypatch):
-    """A copy of the older one stays beside it; who only reads is told what to do."""
+def test_an_older_ledger_is_migrated_completely_or_not_at_all(tmp_path, monkeypatch):
+    """A copy of the old ledger is kept; a read-only connection is refused with a remedy."""
     path = tmp_path / LEDGER
     with Database.writable(path) as first:
         LedgerWriter(first).arrivals.landed(ROOT, A, V1, 900.0)
@@ -121,8 +121,8 @@ def test_an_older_ledger_is_migrated_whole_or_not_at_all(tmp_path, monkeypatch):
     assert (tmp_path / f"{LEDGER}.version-{SCHEMA_VERSION}").is_file()
 
 
-def test_a_new_ledger_takes_all_steps(tmp_path, monkeypatch):
-    """The schema first, then what came later."""
+def test_a_new_ledger_runs_all_migrations(tmp_path, monkeypatch):
+    """The schema first, then the later changes."""
     monkeypatch.setattr(database_module, "MIGRATIONS", ("alter table run add column colour text",))
     with Database.writable(tmp_path / LEDGER) as made:
         assert made.version() == SCHEMA_VERSION + 1
@@ -130,26 +130,26 @@ def test_a_new_ledger_takes_all_steps(tmp_path, monkeypatch):
 
 
 def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
-    """SQLite's WAL needs shared memory with everybody who writes."""
+    """SQLite's WAL needs memory shared by all its users."""
     monkeypatch.setattr(database_module, "file_system_type", lambda path: "nfs4")
     with pytest.raises(LedgerError, match="network file system"):
         Database.writable(tmp_path / LEDGER)
 
 
 def test_an_old_sqlite_is_refused(tmp_path, monkeypatch):
-    """In words, and not by a syntax error in the schema."""
+    """The error names the version, instead of a syntax error in the schema."""
     monkeypatch.setattr(database_module, "OLDEST_SQLITE", (99, 0))
     with pytest.raises(LedgerError, match=r"needs 99\.0 or newer"):
         Database.writable(tmp_path / LEDGER)
 
 
-def test_a_full_disk_changes_nothing_and_passes(ledger):
-    """The error says to try again, and then it works."""
+def test_a_full_disk_changes_nothing_and_the_write_can_be_repeated(ledger):
+    """The error is retryable."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
     claim = claim_one(ledger)
     pages = ledger.database.rows("pragma page_count")[0][0]
     ledger.database.rows(f"pragma max_page_count = {pages}")
-    many = result(scores=tuple(np.linspace(1, 0, 5000)))
+    many = make_result(tuple(np.linspace(1, 0, 5000)))
     with pytest.raises(LedgerWriteError) as caught:
         ledger.picked(claim, many)
     assert caught.value.retryable

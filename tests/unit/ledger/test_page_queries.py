@@ -1,11 +1,11 @@
-"""Queries that only the page and the session report need."""
+"""Queries for the web page and the session report."""
 
 from pathlib import Path
 
 import pytest
 from landings import ROOT, V1, V2, A, B, claim_one
-from results import result
 
+from factories import make_result
 from livepick.ledger.database import Database
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.rows import Hourly, Moment
@@ -19,7 +19,7 @@ def queries(ledger):
 
 
 def test_the_counter_changes_with_each_commit_of_the_writer(ledger, queries):
-    """The page draws its plots again only then."""
+    """The page draws its plots again only if it has changed."""
     before = queries.change_counter()
     assert queries.change_counter() == before
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
@@ -27,12 +27,12 @@ def test_the_counter_changes_with_each_commit_of_the_writer(ledger, queries):
 
 
 def test_neighbours_are_those_with_picks(ledger, queries):
-    """One that waits is passed over; at the ends there is none."""
+    """A micrograph without picks is skipped."""
     for name in ("a", "b", "c"):
         ledger.arrivals.landed(ROOT, Path(name), V1, 900.0)
     first, waiting, last = ledger.claim(3)
     for claim in (first, last):
-        ledger.picked(claim, result())
+        ledger.picked(claim, make_result())
 
     assert queries.neighbours(first.id) == (last.id, None)
     assert queries.neighbours(waiting.id) == (last.id, first.id)
@@ -40,7 +40,7 @@ def test_neighbours_are_those_with_picks(ledger, queries):
 
 
 def test_a_search_takes_its_text_literally(ledger, queries):
-    """Case makes no difference; the wildcards of SQL mean themselves."""
+    """Case is ignored, and the wildcards of SQL are ordinary characters."""
     for name in ("grid_1.mrc", "grid-1.mrc", "Grid_12.mrc"):
         ledger.arrivals.landed(ROOT, Path(name), V1, 900.0)
 
@@ -52,14 +52,14 @@ def test_a_search_takes_its_text_literally(ledger, queries):
     assert queries.search("%", 5) == []
 
 
-def test_an_hour_has_its_arrivals_and_picks(ledger, queries, clock):
-    """The timeline has all of them."""
+def test_totals_are_those_of_the_last_hour(ledger, queries, clock):
+    """The timeline has all micrographs."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
-    ledger.picked(claim_one(ledger), result())
+    ledger.picked(claim_one(ledger), make_result())
     clock.now += 3601
     ledger.arrivals.landed(ROOT, B, V2, clock.now)
     assert queries.hourly(clock.now) == Hourly(landed=1, picked=0, picks=0)
-    ledger.picked(claim_one(ledger), result(version=1))
+    ledger.picked(claim_one(ledger), make_result(model_version=1))
 
     assert queries.hourly(clock.now) == Hourly(landed=1, picked=1, picks=2)
     assert queries.timeline() == [Moment(900.0, 2, None, 0), Moment(clock.now, 2, None, 1)]

@@ -1,11 +1,11 @@
-"""Queries that several parts of livepick use."""
+"""Queries of the ledger."""
 
 import dataclasses
 from pathlib import Path
 
 from landings import ROOT, V1, V2, A, claim_one
-from results import result
 
+from factories import make_result
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.core.imaging.quality_limits import judge
 from livepick.errors import (
@@ -15,11 +15,11 @@ from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.rows import Counts
 
 
-def test_figures_of_quality_come_back_as_they_were(ledger):
-    """What is not known is null, in the row and in the table of all."""
+def test_quality_figures_are_read_as_they_were_written(ledger):
+    """Unknown figures are null, in the row and in the table of all micrographs."""
     quality = Quality(0.1, None, contrast=1.0, anisotropy=0.25)
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
-    ledger.picked(claim_one(ledger), dataclasses.replace(result(), quality=quality))
+    ledger.picked(claim_one(ledger), make_result(quality=quality))
 
     (row,), (seen,) = ledger.reader.recent(), ledger.reader.measured()
     assert row.quality == quality
@@ -30,47 +30,47 @@ def test_figures_of_quality_come_back_as_they_were(ledger):
     assert ledger.reader.verdicts() == {"good": 0, "doubtful": 0, "bad": 1}
 
 
-def test_counts_name_each_micrograph_once(ledger):
-    """Stale ones have older picks and wait; new content waits for its first picks."""
+def test_each_micrograph_is_counted_once(ledger):
+    """Stale ones have picks of an older model; new content waits for its first picks."""
     for number in range(6):
         ledger.arrivals.landed(ROOT, Path(f"{number}.mrc"), V1, 900.0)
     claims = ledger.claim(5)
     for claim in claims[:3]:
-        ledger.picked(claim, result())
+        ledger.picked(claim, make_result())
     ledger.failed(claims[3], ContentError("all NaN", "Look at it."))
     ledger.requeue.stale(1, repick="all", threshold=0.5)
-    ledger.picked(claim_one(ledger), result())  # 5.mrc: it came before those to be picked again
+    ledger.picked(claim_one(ledger), make_result())  # 5.mrc came before those to be picked again
     ledger.arrivals.landed(ROOT, Path("5.mrc"), V2, 950.0)
 
     assert ledger.reader.counts() == Counts(queued=1, picking=1, picked=0, failed=1, stale=3)
     assert ledger.reader.counts().total == 6
 
 
-def test_when_micrographs_landed_and_were_picked_last_is_known_after_a_restart(ledger, clock):
-    """The newest so many, oldest first; nothing before anything is picked."""
+def test_last_landings_and_the_last_picking_are_in_the_ledger(ledger, clock):
+    """Landings are sorted, the oldest first; before the first picks there is no time."""
     for number, landed_at in enumerate((930.0, 900.0, 960.0)):
         ledger.arrivals.landed(ROOT, Path(f"{number}.mrc"), V1, landed_at)
 
     assert PageQueries(ledger.database).last_landings(2) == [930.0, 960.0]
     assert ledger.reader.last_picked_at() is None
-    ledger.picked(claim_one(ledger), result())
+    ledger.picked(claim_one(ledger), make_result())
     assert ledger.reader.last_picked_at() == clock.now
 
 
-def test_what_is_visible_is_listed_by_path_however_long_the_list(ledger, monkeypatch):
-    """It is read a few at a time, and none is left out or doubled where one batch ends."""
+def test_visible_micrographs_are_listed_by_path_in_pages(ledger, monkeypatch):
+    """No micrograph is left out or listed twice at the end of a page."""
     monkeypatch.setattr("livepick.ledger.reader.AT_ONCE", 2)
     places = [(root, Path(name)) for root in (ROOT, ROOT / "b") for name in ("x", "y", "z")]
     for root, relative in reversed(places):
         ledger.arrivals.landed(root, relative, V1, 900.0)
-        ledger.picked(claim_one(ledger), result())
+        ledger.picked(claim_one(ledger), make_result())
     ledger.arrivals.landed(ROOT, Path("waiting"), V1, 900.0)
 
     assert [(entry.root, entry.relative) for entry in ledger.reader.visible()] == places
 
 
 def test_namesakes_differ_by_extension_only(ledger):
-    """They would share a coordinates file."""
+    """They would have the same coordinates file."""
     for name in ("x.mrc", "x_DW.mrc", "x.y.mrc", "sub/x.tif"):
         ledger.arrivals.landed(ROOT, Path(name), V1, 900.0)
 
@@ -85,7 +85,8 @@ def test_picks_since_a_time_are_listed_oldest_first(ledger, clock):
     for name, kind, at in (("b.mrc", "trained", 1010.0), ("a.mrc", "blob", 1020.0)):
         ledger.arrivals.landed(ROOT, Path(name), V1, 900.0)
         clock.now = at
-        ledger.picked(claim_one(ledger), result(version=int(kind == "trained"), kind=kind))
+        found = make_result(model_version=int(kind == "trained"), model_kind=kind)
+        ledger.picked(claim_one(ledger), found)
     ledger.arrivals.landed(ROOT, Path("c.mrc"), V1, 900.0)
 
     reader = ledger.reader

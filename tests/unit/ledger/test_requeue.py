@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 from landings import ROOT, V1, V2, A, claim_one
-from results import result
 
+from factories import make_result
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.requeue import MAX_INTERRUPTIONS
 from livepick.ledger.rows import Counts
 from livepick.ledger.writer import LedgerWriter
 
 
-def test_a_killed_service_heals_at_the_next_start(tmp_path):
-    """What was under way is queued; what is under way at every end is given up at the cap."""
+def test_micrographs_of_a_killed_service_are_queued_at_the_next_start(tmp_path):
+    """A micrograph that was being picked at ``MAX_INTERRUPTIONS`` ends is given up."""
     path = tmp_path / LEDGER
     for _ in range(MAX_INTERRUPTIONS):
         with Database.writable(path) as database:
@@ -27,7 +27,7 @@ def test_a_killed_service_heals_at_the_next_start(tmp_path):
         (row,) = ledger.reader.recent()
 
     assert (row.state, row.reason, row.interruptions) == ("failed", "poison", MAX_INTERRUPTIONS)
-    assert row.error == "a.mrc was being picked at 10 ends of the service"
+    assert row.error == "a.mrc was being picked each of the 10 times that the service ended"
 
 
 @pytest.mark.parametrize(
@@ -39,14 +39,14 @@ def test_a_killed_service_heals_at_the_next_start(tmp_path):
         ("none", True, set()),
     ],
 )
-def test_what_another_model_picked_or_another_threshold_cut_is_due(ledger, repick, for_all, due):
-    """By the policy; a model's own threshold is for no other model. A second time, nothing."""
+def test_picks_of_another_model_or_threshold_are_due(ledger, repick, for_all, due):
+    """A model's own threshold applies to that model only. A second call queues nothing."""
     made = {
-        "blob": result(version=0, kind="blob"),
-        "old": result(version=1, kind="trained"),
-        "old recut": result(version=1, kind="trained", threshold=0.3),
-        "present": result(version=2, kind="trained"),
-        "recut": result(version=2, kind="trained", threshold=0.3),
+        "blob": make_result(model_version=0, model_kind="blob"),
+        "old": make_result(model_version=1, model_kind="trained"),
+        "old recut": make_result(model_version=1, model_kind="trained", threshold=0.3),
+        "present": make_result(model_version=2, model_kind="trained"),
+        "recut": make_result(model_version=2, model_kind="trained", threshold=0.3),
     }
     for name, found in made.items():
         ledger.arrivals.landed(ROOT, Path(name), V1, 900.0)
@@ -59,12 +59,12 @@ def test_what_another_model_picked_or_another_threshold_cut_is_due(ledger, repic
     assert ledger.requeue.stale(2, repick=repick, threshold=0.5, for_all=for_all) == 0
 
 
-def test_what_waits_to_be_picked_again_may_keep_its_picks(ledger):
-    """What waits for its first picks, or has new content, goes on waiting."""
+def test_micrographs_waiting_to_be_picked_again_may_keep_their_picks(ledger):
+    """Micrographs without picks, or with new content, stay in the queue."""
     for name in ("a", "b", "c"):
         ledger.arrivals.landed(ROOT, Path(name), V1, 900.0)
     for claim in ledger.claim(2):
-        ledger.picked(claim, result())
+        ledger.picked(claim, make_result())
     ledger.requeue.stale(1, repick="all", threshold=0.5)
     ledger.arrivals.landed(ROOT, Path("b"), V2, 950.0)
 

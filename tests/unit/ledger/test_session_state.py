@@ -1,4 +1,4 @@
-"""Runs, model and session are remembered."""
+"""Recording of runs, model and session."""
 
 import json
 import math
@@ -24,8 +24,8 @@ JUDGEMENT = Judgement(
 )
 
 
-def test_runs_model_and_session_are_remembered(ledger, clock):
-    """A resumed run keeps its start, the same model its date."""
+def test_runs_model_and_session_are_recorded(ledger, clock):
+    """A resumed run keeps its start time, and so does a model recorded twice."""
     ledger.session.run_changed(1, "abc", "running")
     assert not ledger.session.use_model(0, "blob", "p")
     ledger.session.begin("s1")
@@ -46,7 +46,7 @@ def test_runs_model_and_session_are_remembered(ledger, clock):
     assert ledger.session.use_model(2, "blob", "another particle")
 
 
-def test_a_figure_that_is_not_known_comes_back_as_such(ledger):
+def test_an_unknown_figure_of_a_judgement_stays_unknown(ledger):
     """A candidate without labels of its own has no average precision on them."""
     values = JUDGEMENT.as_json()
     values["comparison"]["own_average_precision"] = math.nan

@@ -1,11 +1,11 @@
-"""Claims and results: transitions of one micrograph, and who may make them."""
+"""Claims and results: transitions of one micrograph."""
 
 from pathlib import Path
 
 import pytest
 from landings import ROOT, V1, V2, A, B, claim_one
-from results import result
 
+from factories import make_result
 from livepick.core.imaging.quality import CtfFigures
 from livepick.errors import (
     UnreadableFileError,
@@ -14,10 +14,10 @@ from livepick.ledger.rows import Arrival, Counts
 
 
 def test_a_micrograph_goes_from_queued_to_picked(ledger):
-    """Its picks, those below the threshold too, can be read back."""
+    """All candidates can be read back, including those below the threshold."""
     assert ledger.arrivals.landed(ROOT, A, V1, 900.0) is Arrival.NEW
     claim = claim_one(ledger)
-    ledger.picked(claim, result())
+    ledger.picked(claim, make_result())
 
     (row,) = ledger.reader.recent()
     assert (row.state, row.pick_count, row.model_version, row.shape_px) == (
@@ -31,20 +31,20 @@ def test_a_micrograph_goes_from_queued_to_picked(ledger):
     assert ledger.reader.particles() == 2
 
 
-def test_the_figures_of_the_ctf_are_recorded_once(ledger):
-    """Two looks may find the same text before the first is recorded."""
+def test_ctf_figures_are_recorded_once(ledger):
+    """The same CTF file may be found twice before the first result is recorded."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
     claim = claim_one(ledger)
-    ledger.picked(claim, result())
+    ledger.picked(claim, make_result())
     figures = CtfFigures(12_000.0, 11_000.0, 30.0, 4.0)
 
     assert [ledger.ctf_found(claim.id, 1, figures) for _ in range(2)] == [True, False]
 
 
-def test_new_arrivals_go_before_what_is_picked_again(ledger, clock):
-    """Among equals the one goes first that has waited longest."""
+def test_new_arrivals_are_claimed_before_micrographs_to_pick_again(ledger, clock):
+    """Among new arrivals, the one that has waited longest is first."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
-    ledger.picked(claim_one(ledger), result())
+    ledger.picked(claim_one(ledger), make_result())
     assert ledger.requeue.stale(1, repick="all", threshold=0.5) == 1
     clock.now += 10
     ledger.arrivals.landed(ROOT, B, V1, 1010.0)
@@ -55,8 +55,8 @@ def test_new_arrivals_go_before_what_is_picked_again(ledger, clock):
     assert order == [("b.mrc", False), ("c.mrc", False), ("a.mrc", True)]
 
 
-def test_new_content_fences_off_what_is_under_way(ledger):
-    """The result of the old content is refused, the same content again is ignored."""
+def test_new_content_invalidates_the_job_in_progress(ledger):
+    """The result for the old content is refused; landing again with the same content is ignored."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
     old = claim_one(ledger)
 
@@ -66,15 +66,15 @@ def test_new_content_fences_off_what_is_under_way(ledger):
     assert not ledger.holds(old)
     new = claim_one(ledger)
     with pytest.raises(RuntimeError, match="not in progress"):
-        ledger.picked(old, result())
-    ledger.picked(new, result())
+        ledger.picked(old, make_result())
+    ledger.picked(new, make_result())
 
     assert (new.version, new.repick) == (V2, False)
     assert ledger.reader.get(new.id).content == 2
 
 
 def test_a_retry_waits_and_is_counted(ledger, clock):
-    """A release is for no fault of its own: it is not counted, and goes to the back."""
+    """A release is not counted as a try; the micrograph goes to the end of the queue."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
     ledger.retry(claim_one(ledger), UnreadableFileError("EIO", "Look."), delay_seconds=5)
     assert ledger.claim(1) == []
@@ -89,13 +89,13 @@ def test_a_retry_waits_and_is_counted(ledger, clock):
     assert [claim.relative for claim in ledger.claim(2)] == [B, A]
 
 
-def test_a_suspect_is_claimed_apart_and_given_up_after_three_crashes(ledger):
-    """A success in between clears it."""
+def test_a_suspect_is_claimed_separately_and_fails_after_three_crashes(ledger):
+    """A success resets the count."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
     assert not ledger.crashed(claim_one(ledger))
     assert ledger.suspects()
     assert ledger.claim(5) == []
-    ledger.picked(claim_one(ledger, suspects=True), result())
+    ledger.picked(claim_one(ledger, suspects=True), make_result())
     ledger.requeue.stale(1, repick="all", threshold=0.5)
 
     assert not ledger.crashed(claim_one(ledger))
@@ -105,8 +105,8 @@ def test_a_suspect_is_claimed_apart_and_given_up_after_three_crashes(ledger):
     assert (row.state, row.reason, row.pick_count) == ("failed", "poison", None)
 
 
-def test_a_folder_that_is_away_is_not_claimed_from(ledger):
-    """What could not be read meanwhile is tried again when it is back."""
+def test_micrographs_in_an_unavailable_folder_are_not_claimed(ledger):
+    """Micrographs that could not be read are queued again when the folder is back."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
     assert ledger.claim(1, without={ROOT}) == []
     ledger.failed(claim_one(ledger), UnreadableFileError("EIO", "Look at the disk."))

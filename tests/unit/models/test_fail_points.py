@@ -1,8 +1,8 @@
 """Kills and a full disk between every two system calls: a whole current model always remains.
 
-A profiler sees each call into the operating system that Python code makes, before it is made. So a
-forked process can be ended there, as by ``kill -9``, or be told that the disk is full; the first
-run at the first call, the next at the second, until one gets through.
+A profiler sees each call of Python code into the operating system before it is made. A forked
+process can therefore be ended there, as by ``kill -9``, or get the error of a full disk: the first
+run at the first call, the next at the second, until one completes.
 """
 
 import contextlib
@@ -14,8 +14,8 @@ import sys
 from dataclasses import replace
 
 import pytest
-from bundles import promote
 
+from factories import promote
 from livepick.core.contracts.bundle import GRAPH, bundle_name, publish, read_card
 from livepick.errors import LivepickError, ModelError
 from livepick.models.promotions import PROMOTIONS_FILE, read_promotions
@@ -23,10 +23,10 @@ from livepick.models.prune import prune
 from livepick.models.registry import Models, verify_graph
 
 WRITES = {"open", "mkdir", "write", "flush", "fsync", "replace", "rename"}
-"""What a full disk may refuse."""
+"""Calls that fail on a full disk."""
 
 CHANGES = WRITES | {"__exit__", "chmod", "close", "flock", "rmdir", "unlink"}
-"""What may leave another disk behind; between two others nothing can have happened."""
+"""Calls that may change the disk."""
 
 KILLED, DONE, RAISED = 9, 0, 3
 
@@ -58,7 +58,7 @@ class FailPoint:
 
 
 def in_a_process(action, point):
-    """Run ``action`` with a fail point in a process of its own; return its exit status."""
+    """Run ``action`` with a fail point in a separate process; return its exit status."""
     child = os.fork()
     if child == 0:
         try:
@@ -84,7 +84,7 @@ def kills(action, *, least):
 
 @pytest.fixture
 def registry(tmp_path, config, put_bundle):
-    """Return models: blob picker 0 and trained 1 to 4, of which 1 picks."""
+    """Return blob picker 0 and trained models 1 to 4; model 1 is promoted."""
     models = Models(tmp_path / "state" / "models")
     put_bundle(models, config, 0, "blob")
     for version in range(1, 5):
@@ -94,17 +94,17 @@ def registry(tmp_path, config, put_bundle):
 
 
 def whole(models):
-    """Return the versions that count as bundles, after a look into each."""
+    """Return the versions of the bundles, after checking each."""
     bundles = models.bundles()
     for bundle in bundles:
         verify_graph(bundle.path, bundle.card)
     numbered = {path.name for path in models.directory.iterdir() if path.name.isdigit()}
-    assert numbered == {bundle.path.name for bundle in bundles}  # none is half there
+    assert numbered == {bundle.path.name for bundle in bundles}  # none is incomplete
     return [bundle.card.version for bundle in bundles]
 
 
 def test_a_promotion_that_is_killed_leaves_a_whole_model(registry, config, caplog):
-    """The old one or the new one; the next promotion works, and sweeps."""
+    """It is the old or the new one; the next promotion works, and removes leftovers."""
     seen = set()
     for _ in kills(lambda: promote(registry, 2), least=12):
         after = Models(registry.directory)
@@ -120,7 +120,7 @@ def test_a_promotion_that_is_killed_leaves_a_whole_model(registry, config, caplo
 
 
 def test_a_bundle_whose_removal_is_killed_never_counts_as_one(registry, config, caplog):
-    """It is whole or out of sight; the next removal ends the work."""
+    """It is complete or hidden; the next call removes the rest."""
     registry.promote(4, by="operator", why="a test", fingerprint="f")
     spare = registry.directory.parent / "spare"
     shutil.copytree(registry.directory, spare)
@@ -144,7 +144,7 @@ def test_a_bundle_whose_removal_is_killed_never_counts_as_one(registry, config, 
 
 
 def test_a_publication_that_is_killed_leaves_no_half_bundle(registry, config, caplog):
-    """The next one, of the trainer that is started again, gets through and sweeps."""
+    """The restarted trainer publishes it, and removes leftovers."""
     card = replace(read_card(registry.directory / "0002"), version=5)
     files = {GRAPH: bytes(2) * 1000, "report.json": b"{}"}
     seen = set()
@@ -166,7 +166,7 @@ def test_a_publication_that_is_killed_leaves_no_half_bundle(registry, config, ca
 def refusals(action, *, least):
     """Yield the error of each run of ``action``, the disk full one call later each time.
 
-    None for a run that got through all the same.
+    None for a run that completed in spite of the error.
     """
     for number in range(1000):
         point = FailPoint(number, names=WRITES, error=OSError(errno.ENOSPC, "No space left"))
@@ -187,7 +187,7 @@ def refusals(action, *, least):
 
 
 def test_a_promotion_on_a_full_disk_says_so_and_changes_nothing(registry, config):
-    """Only if the last word to the disk failed does the new one pick, as it is there already."""
+    """The new model is current only if the last sync failed: it was in place already."""
     seen = []
     for error in refusals(lambda: promote(registry, 2), least=5):
         assert "No space left" in str(error)
@@ -199,11 +199,11 @@ def test_a_promotion_on_a_full_disk_says_so_and_changes_nothing(registry, config
 
 
 def test_a_publication_on_a_full_disk_says_so_and_leaves_nothing(registry, config):
-    """The current model stays; with space again the same bundle is published."""
+    """The current model stays; once there is space, the same bundle can be published."""
     card = replace(read_card(registry.directory / "0002"), version=5)
     files = {GRAPH: bytes(2) * 1000, "report.json": b"{}"}
     for error in refusals(lambda: publish(registry.directory, card, files), least=8):
-        if error is None:  # nothing was to be written there, or all of it was
+        if error is None:  # everything was already written
             assert whole(registry) == [0, 1, 2, 3, 4, 5]
             shutil.rmtree(registry.directory / "0005")
             continue
@@ -232,14 +232,14 @@ def small_disk(tmp_path):
 
 
 def fill(place):
-    """Leave no byte free below ``place``."""
+    """Fill the disk of ``place``."""
     with contextlib.suppress(OSError), (place / "rest").open("wb", buffering=0) as file:
         while file.write(bytes(4096)):
             pass
 
 
 def test_a_disk_that_is_really_full_stops_no_picking(small_disk, config, put_bundle):
-    """Publication and promotion are refused in words, and work once there is space."""
+    """Publication and promotion fail with an error, and work once there is space."""
     models = Models(small_disk / "models")
     put_bundle(models, config, 0, "blob")
     put_bundle(models, config, 1)

@@ -1,12 +1,12 @@
-"""Promotion history, and rollbacks."""
+"""Promotion history and rollbacks."""
 
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from bundles import promote
 
+from factories import promote
 from livepick.errors import LedgerWriteError
 from livepick.models import promotions
 from livepick.models.promotions import PROMOTIONS_FILE
@@ -14,7 +14,7 @@ from livepick.models.registry import Models
 
 
 def roll_back(models, config):
-    """Roll back as the command does; return the version that picks then."""
+    """Roll back as the command does; return the version of the current model."""
     target = models.rollback_target(config)
     if target is None:
         return None
@@ -23,7 +23,7 @@ def roll_back(models, config):
 
 
 def test_a_promotion_says_who_why_and_for_which_settings(models, config):
-    """All of it survives in the pointer's own file, in order."""
+    """All of it is in the file, in order."""
     before = time.time()
     promote(models, 1, by="service", why="it is better", fingerprint="abc")
     promote(models, 2, why="I like it", fingerprint="def")
@@ -42,7 +42,7 @@ def test_a_promotion_says_who_why_and_for_which_settings(models, config):
 
 
 def test_the_service_promotes_the_same_model_once(models):
-    """Each look of its thread would add a line; for other settings it is another decision."""
+    """Its thread promotes again and again; for other settings it is another decision."""
     for fingerprint in ("a", "a", "b"):
         promote(models, 1, by="service", fingerprint=fingerprint)
 
@@ -50,7 +50,7 @@ def test_the_service_promotes_the_same_model_once(models):
 
 
 def test_the_history_is_bounded(models, monkeypatch):
-    """The file is read each second."""
+    """The file is read every second."""
     monkeypatch.setattr(promotions, "MOST_KEPT", 5)
     for number in range(8):
         promote(models, 1 + number % 2)
@@ -69,10 +69,10 @@ def test_the_history_is_bounded(models, monkeypatch):
         ('{"format": 1, "history": [{"version": 1}]}', "damaged at history.0.at"),
     ],
 )
-def test_a_damaged_pointer_is_told_once_and_the_blob_picker_serves(
+def test_a_damaged_history_is_reported_once_and_the_blob_picker_is_used(
     models, config, caplog, text, says
 ):
-    """In plain words with a remedy; a further promotion mends it."""
+    """The message has a remedy; the next promotion starts a new history."""
     promote(models, 1)
     (models.directory / PROMOTIONS_FILE).write_text(text)
 
@@ -87,8 +87,8 @@ def test_a_damaged_pointer_is_told_once_and_the_blob_picker_serves(
     assert models.current(config).card.version == 2
 
 
-def test_a_pointer_that_cannot_be_read_is_not_replaced(models, config, caplog):
-    """Its history may be whole; the blob picker serves meanwhile, and the log says why."""
+def test_a_history_that_cannot_be_read_is_not_replaced(models, config, caplog):
+    """It may be intact. The blob picker is used meanwhile, and the log says why."""
     promote(models, 1)
     whole = models.directory / PROMOTIONS_FILE
     whole.rename(models.directory.parent / "aside")
@@ -100,8 +100,8 @@ def test_a_pointer_that_cannot_be_read_is_not_replaced(models, config, caplog):
         promote(models, 2)
 
 
-def test_rollbacks_go_further_back_and_not_to_and_fro(models, config):
-    """At the end of the way is the blob picker, which served before any promotion."""
+def test_each_rollback_goes_further_back(models, config):
+    """The last one leads to the blob picker, which was used before any promotion."""
     for version in (1, 2, 3):
         promote(models, version, by="service")
 
@@ -110,7 +110,7 @@ def test_rollbacks_go_further_back_and_not_to_and_fro(models, config):
 
 
 def test_a_promotion_after_a_rollback_starts_from_there(models, config):
-    """What was rolled back from is not on the way any more."""
+    """The model that was rolled back is skipped."""
     for version in (1, 2, 3):
         promote(models, version)
     roll_back(models, config)
@@ -119,19 +119,19 @@ def test_a_promotion_after_a_rollback_starts_from_there(models, config):
     assert [roll_back(models, config) for _ in range(3)] == [2, 1, 0]
 
 
-def test_a_promotion_of_an_old_model_can_be_taken_back(models, config):
-    """A rollback undoes it, as it would undo any other."""
+def test_a_promotion_of_an_old_model_can_be_undone(models, config):
+    """A rollback undoes it like any other."""
     for version in (1, 2, 3, 1, 1):
         promote(models, version)
 
     assert [roll_back(models, config) for _ in range(4)] == [3, 2, 1, 0]
 
 
-def test_a_rollback_passes_over_what_is_gone_or_for_another_particle(
+def test_a_rollback_skips_removed_models_and_those_for_another_particle(
     models, config, make_config, put_bundle
 ):
-    """It ends with a model that can pick."""
-    put_bundle(models, make_config(diameter_angstrom=200), 7)
+    """Only a model that can pick is a target."""
+    put_bundle(models, make_config(particle={"diameter_angstrom": 200}), 7)
     for version in (1, 2, 7, 3):
         promote(models, version)
     shutil.rmtree(models.directory / "0002")
@@ -140,7 +140,7 @@ def test_a_rollback_passes_over_what_is_gone_or_for_another_particle(
 
 
 def test_promotions_of_two_processes_are_both_kept(models, config):
-    """The service and a command may promote in the same moment."""
+    """The service and a command may promote at the same time."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: promote(models, 1 + n % 6, why=str(n)), range(40)))
 

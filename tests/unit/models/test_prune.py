@@ -1,20 +1,20 @@
 """Removal of old bundles."""
 
 import pytest
-from bundles import promote
 
+from factories import promote
 from livepick.core.contracts.progress import PROGRESS, Progress
 from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.models.prune import prune
 
 
 def versions(models):
-    """Return the versions that are there."""
+    """Return the versions of all bundles."""
     return [bundle.card.version for bundle in models.bundles()]
 
 
-def test_pruning_removes_the_oldest_and_keeps_what_is_needed(models, config):
-    """The current model, the one to roll back to, and the blob picker, though they are old."""
+def test_pruning_removes_the_oldest_models_that_are_not_needed(models, config):
+    """The current model, the rollback target and the blob picker stay."""
     promote(models, 1)
     promote(models, 2)
 
@@ -23,14 +23,14 @@ def test_pruning_removes_the_oldest_and_keeps_what_is_needed(models, config):
     assert [bundle.card.version for bundle in removed] == [3, 4]
     assert versions(models) == [0, 1, 2, 5, 6]
     assert prune(models, 0, config)[0].card.version == 5
-    assert versions(models) == [0, 1, 2, 6]  # 6 is the newest of the present settings
+    assert versions(models) == [0, 1, 2, 6]  # 6 is the newest for the current settings
     assert prune(models, 0, config) == []
 
 
-def test_pruning_keeps_the_model_of_the_present_settings(models, config, make_config, put_bundle):
-    """Going back to earlier settings trains nothing, so their model is no waste."""
+def test_pruning_keeps_the_model_of_the_current_settings(models, config, make_config, put_bundle):
+    """Going back to these settings needs no training if their model is kept."""
     for version in (7, 8):
-        put_bundle(models, make_config(generation=2), version)
+        put_bundle(models, make_config(training={"generation": 2}), version)
     promote(models, 8)
 
     prune(models, 0, config)
@@ -41,8 +41,8 @@ def test_pruning_keeps_the_model_of_the_present_settings(models, config, make_co
 @pytest.mark.parametrize(
     ("last", "kept"), [("", True), ('{"at": 1, "stage": "fail', True), ("failed", False)]
 )
-def test_pruning_keeps_the_parent_of_a_run_under_way(models, config, last, kept):
-    """A run that has given up needs nothing any more; one whose order is not there never began."""
+def test_pruning_keeps_the_parent_of_a_run_in_progress(models, config, last, kept):
+    """A failed run needs no parent; a run without an order has not begun."""
     promote(models, 6)
     runs = models.directory.parent / RUNS
     (runs / "0009").mkdir(parents=True)
@@ -69,10 +69,10 @@ def test_pruning_keeps_the_parent_of_a_run_under_way(models, config, last, kept)
 
 
 def test_pruning_needs_no_blob_picker(models, config, make_config):
-    """The config was edited for another particle, and the service not started since."""
+    """The config was edited for another particle, and the service has not been started since."""
     promote(models, 6)
 
-    removed = prune(models, 1, make_config(diameter_angstrom=200))
+    removed = prune(models, 1, make_config(particle={"diameter_angstrom": 200}))
 
     assert len(removed) == 5
     assert versions(models) == [0, 6]

@@ -1,19 +1,16 @@
-"""Bundles on disk, and which one picks."""
-
-import json
+"""Bundles on disk, and the current model."""
 
 import pytest
-from bundles import promote
 
-from livepick.core.contracts.bundle import CARD, GRAPH, read_card
-from livepick.core.contracts.training_report import read_findings
+from factories import promote
+from livepick.core.contracts.bundle import GRAPH
 from livepick.errors import ModelError
 from livepick.models.promotions import PROMOTIONS_FILE
 from livepick.models.registry import Models
 
 
-def test_blob_picker_serves_until_a_model_is_promoted(tmp_path, config, put_bundle):
-    """A bundle that lies there picks nothing before it is promoted."""
+def test_the_blob_picker_is_used_until_a_model_is_promoted(tmp_path, config, put_bundle):
+    """A bundle is not used before its promotion."""
     models = Models(tmp_path)
     put_bundle(models, config, 0, "blob")
     put_bundle(models, config, 1)
@@ -25,13 +22,13 @@ def test_blob_picker_serves_until_a_model_is_promoted(tmp_path, config, put_bund
     assert models.promoted().path == tmp_path / "0001"
 
 
-def test_a_model_serves_only_its_particle(tmp_path, config, make_config, put_bundle):
-    """With another diameter in the config the blob picker for that one takes over."""
+def test_a_model_is_used_only_for_its_particle(tmp_path, config, make_config, put_bundle):
+    """If the diameter is edited, the blob picker for the new one is used."""
     models = Models(tmp_path)
     put_bundle(models, config, 0, "blob")
     put_bundle(models, config, 1)
     promote(models, 1)
-    other = make_config(diameter_angstrom=200)
+    other = make_config(particle={"diameter_angstrom": 200})
 
     with pytest.raises(ModelError):
         models.current(other)
@@ -42,9 +39,9 @@ def test_a_model_serves_only_its_particle(tmp_path, config, make_config, put_bun
 
 
 def test_going_back_finds_the_old_model(tmp_path, config, make_config, put_bundle):
-    """Settings that were trained for once are not trained for again."""
+    """There is no second training for the same settings."""
     models = Models(tmp_path)
-    edited = make_config(generation=2)
+    edited = make_config(training={"generation": 2})
     put_bundle(models, config, 1)
     put_bundle(models, edited, 2)
 
@@ -54,7 +51,7 @@ def test_going_back_finds_the_old_model(tmp_path, config, make_config, put_bundl
 
 
 def test_damaged_bundles_are_neither_listed_nor_promoted(tmp_path, config, caplog, put_bundle):
-    """A half-deleted bundle does not stop the service, and cannot be promoted."""
+    """A half-deleted bundle does not stop the service."""
     models = Models(tmp_path)
     put_bundle(models, config, 0, "blob")
     (put_bundle(models, config, 1) / "model.json").unlink()
@@ -68,51 +65,8 @@ def test_damaged_bundles_are_neither_listed_nor_promoted(tmp_path, config, caplo
     assert models.current(config).card.version == 0
 
 
-def test_a_card_of_an_earlier_livepick_means_what_it_meant(tmp_path, config, put_bundle):
-    """It knows no filter, no common noise and no edge rule, and its model gets none of them."""
-    bundle = put_bundle(Models(tmp_path), config, 1)
-    card = json.loads((bundle / CARD).read_text())
-    for name in ("lowpass_angstrom", "noise_sigma", "edge_fraction"):
-        del card[name]
-    (bundle / CARD).write_text(json.dumps(card))
-
-    read = read_card(bundle)
-    assert (read.lowpass_angstrom, read.noise_sigma, read.edge_fraction) == (None, None, 0)
-
-
-def test_a_card_with_a_wrong_entry_names_it(tmp_path, config, put_bundle):
-    """And none of those that may be missing."""
-    bundle = put_bundle(Models(tmp_path), config, 1)
-    card = json.loads((bundle / CARD).read_text())
-    del card["lowpass_angstrom"], card["threshold"]
-    (bundle / CARD).write_text(json.dumps(card | {"tresholt": 1}))
-
-    with pytest.raises(ModelError, match=r"unknown entries: threshold, tresholt\."):
-        read_card(bundle)
-
-
-def test_findings_are_read_from_a_bundles_report(tmp_path):
-    """Those of its training, in words; a report that has none, or no report, says nothing."""
-    finding = {
-        "kind": "still_falling",
-        "is_fault": False,
-        "evidence": "the losses still fall",
-        "remedy": "raise training.epochs to 60",
-        "settings": {"epochs": 60},
-    }
-    assert read_findings(tmp_path) == ()
-    (tmp_path / "report.json").write_text(json.dumps({"figures": {}}))
-    assert read_findings(tmp_path) == ()
-    (tmp_path / "report.json").write_text(json.dumps({"findings": [finding]}))
-
-    (found,) = read_findings(tmp_path)
-
-    assert not found.is_fault
-    assert found.sentence == ("Still falling: the losses still fall; raise training.epochs to 60.")
-
-
 def test_numbers_of_runs_and_bundles_are_one_series(tmp_path):
-    """A run that failed keeps its number, so that run and model always match."""
+    """A failed run keeps its number, so that a run and its model have the same one."""
     models = Models(tmp_path / "models")
     runs = tmp_path / "runs"
     assert models.next_version(besides=runs) == 0
@@ -124,7 +78,7 @@ def test_numbers_of_runs_and_bundles_are_one_series(tmp_path):
 
 
 def test_the_blob_picker_is_made_once(tmp_path, config):
-    """The first start makes it, every other finds it."""
+    """Later starts find it."""
     models = Models(tmp_path / "models")
 
     made = models.ensure_blob(config)
@@ -136,8 +90,8 @@ def test_the_blob_picker_is_made_once(tmp_path, config):
     assert models.current(config) == made
 
 
-def test_what_a_killed_service_or_trainer_left_is_swept(tmp_path, config, put_bundle):
-    """Drafts go with the next try at the same thing; those of other versions may be under way."""
+def test_leftovers_of_a_killed_service_or_trainer_are_removed(tmp_path, config, put_bundle):
+    """The next try removes its own drafts; those of other versions may be in use."""
     models = Models(tmp_path)
     (tmp_path / ".draft-0001-killed").mkdir(parents=True)
     (tmp_path / ".draft-0002-alive").mkdir()

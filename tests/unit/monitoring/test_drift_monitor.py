@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results import result
 
+from factories import make_result
 from livepick.core.evaluation.drift_test import DRIFT_FIGURES, DRIFT_KINDS, REFERENCE, WINDOW
 from livepick.core.formats.micrograph import FileVersion
 from livepick.monitoring.drift_monitor import CHECK_SECONDS, DriftMonitor, read_drift
@@ -37,7 +37,7 @@ class Microscope:
             number = self.rng.poisson(picks)
             score = np.sort(self.rng.uniform(0.5, 1, number).astype(np.float32))[::-1]
             score = np.append(score, np.full(doubtful, 0.1, np.float32))
-            found = result(version=version, kind=kind, threshold=threshold, scores=score)
+            found = make_result(score, model_version=version, model_kind=kind, threshold=threshold)
             self.ledger.picked(claim, found)
 
 
@@ -60,10 +60,10 @@ def kinds(drift):
     return [change.kind for change in drift.changes]
 
 
-def test_a_drift_is_told_once_when_it_begins_and_logged_when_it_ends(
+def test_a_drift_is_reported_once_when_it_begins_and_logged_when_it_ends(
     ledger, microscope, monitor, told, caplog
 ):
-    """However often one looks, and whatever comes to it."""
+    """The number of checks in between does not matter."""
     caplog.set_level(logging.INFO, logger="livepick.monitoring.drift_monitor")
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
@@ -83,9 +83,9 @@ def test_a_drift_is_told_once_when_it_begins_and_logged_when_it_ends(
 
 
 def test_a_drift_stays_while_it_is_nearly_over(ledger, microscope, monitor):
-    """Seven tenths of the picks keep a finding that there is, and do not make one.
+    """Seven tenths of the picks are enough to keep a finding, but not to begin one.
 
-    ``livepick status`` looks for the first time.
+    ``livepick status`` compares for the first time.
     """
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
@@ -96,7 +96,7 @@ def test_a_drift_stays_while_it_is_nearly_over(ledger, microscope, monitor):
     assert read_drift(ledger.reader).changes == ()
 
 
-def test_a_second_drift_is_told_again(ledger, microscope, monitor, told):
+def test_a_second_drift_is_reported_again(ledger, microscope, monitor, told):
     ledger.session.use_model(1, "trained", "particle")
     for picks in (60, 60, 60, 25, 60, 25):
         microscope.land(WINDOW, picks=picks)
@@ -105,7 +105,7 @@ def test_a_second_drift_is_told_again(ledger, microscope, monitor, told):
 
 
 def test_the_ledger_is_read_seldom(ledger, microscope, monitor, clock, monkeypatch):
-    """Candidates only if there is a new micrograph, and rows at most every few seconds."""
+    """Candidates are read only after a new micrograph, and rows at most every few seconds."""
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     monitor.check()
@@ -122,8 +122,8 @@ def test_the_ledger_is_read_seldom(ledger, microscope, monitor, clock, monkeypat
     assert asked == []
 
 
-def test_what_landed_before_the_training_is_no_reference(ledger, microscope):
-    """A network scores what it was trained on higher; what landed during the training counts."""
+def test_micrographs_from_before_the_training_are_not_in_the_reference(ledger, microscope):
+    """A network scores its training data higher; micrographs that arrived later count."""
     microscope.land(60, kind="blob", version=0)
     ledger.session.run_changed(1, "fingerprint", "running")
     microscope.land(REFERENCE, kind="blob", version=0)
@@ -145,7 +145,7 @@ def test_the_blob_picker_is_not_watched(ledger, microscope):
     assert not read_drift(ledger.reader).measures
 
 
-def test_a_changed_threshold_is_no_drift(ledger, microscope):
+def test_a_changed_threshold_is_not_drift(ledger, microscope):
     """Scores are uniform from 0.5 on: 0.75 halves the picks of the same micrographs."""
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE)
@@ -163,7 +163,7 @@ def test_candidates_below_the_threshold_do_not_count(ledger, microscope):
 
 
 def test_another_model_begins_without_the_findings_of_the_one_before(ledger, microscope, monitor):
-    """A finding that there is has lower limits, and seven tenths of the picks would keep it."""
+    """An existing finding has lower limits, so seven tenths of the picks would keep it."""
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)
@@ -189,10 +189,10 @@ def test_another_model_ends_the_drift_of_the_one_before(ledger, microscope, moni
     assert len(told) == 1
 
 
-def test_a_micrograph_that_is_picked_anew_while_one_looks_is_waited_for(
+def test_a_micrograph_that_is_being_picked_again_delays_the_check(
     ledger, microscope, monitor, monkeypatch
 ):
-    """Its candidates are gone for a moment; the next look has them."""
+    """Its candidates are missing for a moment; the next check has them."""
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     with monkeypatch.context() as gone:
@@ -203,7 +203,7 @@ def test_a_micrograph_that_is_picked_anew_while_one_looks_is_waited_for(
     assert monitor.check().measures
 
 
-def test_the_status_says_it_without_a_service(make_config, ledger, microscope):
+def test_the_status_has_the_drift_without_a_service(make_config, ledger, microscope):
     ledger.session.use_model(1, "trained", "particle")
     microscope.land(REFERENCE + WINDOW)
     microscope.land(WINDOW, picks=25)

@@ -1,4 +1,4 @@
-"""The most important sentence: what it says when."""
+"""The headline of the page in each state of a session."""
 
 import dataclasses
 import re
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from factories import make_row
 from livepick.core.imaging.quality import Quality
 from livepick.host.disks import Disk, Space
 from livepick.ledger.rows import Counts, Hourly
@@ -25,8 +26,8 @@ LATE = dataclasses.replace(BUSY, oldest_waiting_at=NOW - 1200, last_picked_at=NO
 
 
 @pytest.fixture
-def say(micrograph_row):
-    """Return a function that says how a session does whose micrographs came every 20 s."""
+def say():
+    """Return a function that makes the headline of a session with a micrograph every 20 s."""
 
     def said(
         status=BUSY,
@@ -40,8 +41,8 @@ def say(micrograph_row):
         at_start=False,
     ):
         rows = [
-            dataclasses.replace(
-                micrograph_row(number),
+            make_row(
+                number,
                 landed_at=NOW - ago - 20 * number,
                 pick_count=None if number < failed else picks,
                 state="failed" if number < failed else "picked",
@@ -57,7 +58,7 @@ def say(micrograph_row):
 
 
 def test_all_well(say):
-    """One sentence, with the figures that matter, and nothing else."""
+    """One sentence with the figures that matter, and nothing else."""
     top = say()
 
     assert top.level == "good"
@@ -68,14 +69,14 @@ def test_all_well(say):
 
 
 def test_before_the_first_micrograph(say):
-    """It says where it waits."""
+    """The sentence names the watched folder."""
     top = say(Status(session="test", started=True), count=0)
 
     assert (top.level, top.sentence) == ("good", "Waiting for the first micrograph in /data/in.")
 
 
 def test_a_stopped_acquisition(say):
-    """After ten usual gaps and a quarter of an hour; a slow microscope is given longer."""
+    """It is reported after ten usual gaps and at least a quarter of an hour."""
     assert say(ago=800).level == "good"
     top = say(ago=2400)
     assert top.level == "bad"
@@ -84,15 +85,15 @@ def test_a_stopped_acquisition(say):
     assert top.doing.startswith("Picked so far: 412 of 415")
 
 
-def test_a_session_of_yesterday_is_nothing_grave(say):
-    """As the alert, which falls silent after six hours; it is said all the same."""
+def test_a_session_of_yesterday_is_not_a_severe_problem(say):
+    """The alert falls silent after six hours, but the page still says it."""
     top = say(ago=7 * 3600)
 
     assert (top.level, top.sentence[:27]) == ("attention", "No new micrograph for 7 h; ")
 
 
-def test_what_was_there_at_the_start_is_no_session_that_stalls(say):
-    """Old data are picked, and nobody waits for more."""
+def test_files_present_at_the_start_are_not_a_stalled_session(say):
+    """Old data are picked, and no more are expected."""
     top = say(ago=2400, at_start=True)
 
     assert (top.level, top.sentence[:19]) == ("good", "Picking: 412 of 415")
@@ -108,8 +109,8 @@ def test_what_was_there_at_the_start_is_no_session_that_stalls(say):
         (BUSY, {"picks": 0}, "The last 50 micrographs have no picks"),
     ],
 )
-def test_each_fault_comes_first_with_what_to_do(say, status, options, words):
-    """And what goes on stands below it."""
+def test_each_problem_comes_first_with_its_remedy(say, status, options, words):
+    """The current activity is shown below it."""
     top = say(status, **options)
 
     assert top.level in ("attention", "bad")
@@ -117,15 +118,15 @@ def test_each_fault_comes_first_with_what_to_do(say, status, options, words):
     assert top.doing
 
 
-def test_failures_are_told_of_from_one_in_twenty_on(say):
-    """And not for two, as they are single files."""
+def test_failures_are_reported_from_one_in_twenty(say):
+    """Two failures may be single bad files."""
     assert say(failed=2).level == "good"
     assert say(failed=3).sentence == "3 of the last 50 micrographs failed."
     assert say(failed=2, count=4).level == "good"
 
 
-def test_picks_that_are_late_are_grave_only_if_none_appear(say):
-    """As the alerts: late picks are a warning, a picking that stands still calls."""
+def test_late_picks_are_severe_only_if_none_appear(say):
+    """As in the alerts: late picks are a warning, stopped picking is critical."""
     assert say(LATE).level == "attention"
     top = say(dataclasses.replace(LATE, last_picked_at=NOW - 700))
 
@@ -134,8 +135,8 @@ def test_picks_that_are_late_are_grave_only_if_none_appear(say):
     assert top.doing.startswith("Picked so far")
 
 
-def test_the_gravest_comes_first(say):
-    """A missing folder explains that nothing lands; a missing GPU is the least of it."""
+def test_the_most_severe_problem_is_the_headline(say):
+    """A missing folder explains missing micrographs; a missing GPU matters least."""
     top = say(dataclasses.replace(BUSY, problems=(NO_GPU, GONE)), ago=2400)
 
     assert (top.level, top.sentence) == ("bad", "/data/in is missing.")
@@ -144,8 +145,8 @@ def test_the_gravest_comes_first(say):
     assert [alert.kind for alert in top.others] == ["no_new_micrographs", "no_gpu"]
 
 
-def test_a_problem_that_needs_no_haste_does_not_look_like_one_that_does(say):
-    """Picking goes on without a GPU, and the sentence says so."""
+def test_a_problem_without_urgency_does_not_look_urgent(say):
+    """Picking continues without a GPU."""
     top = say(dataclasses.replace(BUSY, problems=(NO_GPU,)))
 
     assert (top.level, top.sentence) == ("attention", NO_GPU.sentence)
@@ -159,8 +160,8 @@ GIB = 2**30
     ("free_bytes", "level"),
     [(500 * GIB, "good"), (100 * GIB, "good"), (99 * GIB, "attention"), (GIB // 10, "bad")],
 )
-def test_a_disk_that_fills_is_named_once_with_all_that_is_on_it(say, free_bytes, level):
-    """From where on the alert rule speaks; and gravely when there is next to no room."""
+def test_a_filling_disk_is_named_once_with_all_its_folders(say, free_bytes, level):
+    """The limits are those of the alert rule."""
     space = Space(free_bytes, 1000 * GIB, device=1)
     disks = (
         Disk("watch", Path("/data/in"), space),
@@ -176,8 +177,8 @@ def test_a_disk_that_fills_is_named_once_with_all_that_is_on_it(say, free_bytes,
         assert "Free some space" in top.remedy
 
 
-def test_a_full_disk_comes_before_one_that_fills(say):
-    """Whatever is on it."""
+def test_a_full_disk_comes_before_a_filling_one(say):
+    """The folders on the disks do not matter."""
     disks = (
         Disk("watch", Path("/data/in"), Space(50 * GIB, 1000 * GIB, device=1)),
         Disk("state", Path("/var/lib"), Space(0, 100 * GIB, device=2)),
@@ -188,8 +189,8 @@ def test_a_full_disk_comes_before_one_that_fills(say):
     assert "with the state folder is full" in top.sentence
 
 
-def test_a_training_that_failed_wants_attention(say):
-    """Picking goes on with the model that is there."""
+def test_a_failed_training_needs_attention(say):
+    """Picking continues with the model in use."""
     top = say(
         dataclasses.replace(BUSY, training=TrainingStatus("failed", "Run 0001 failed: no memory."))
     )
@@ -199,7 +200,7 @@ def test_a_training_that_failed_wants_attention(say):
 
 
 def judged(*, bad=0, doubtful=0, bad_why=None):
-    """Return what makes so many of the latest micrographs bad, and so many doubtful."""
+    """Return a function that makes this many of the latest micrographs bad, and doubtful."""
 
     def figures(**why):
         return Quality(masked_fraction=0.0, median_score=0.9, **why)
@@ -214,8 +215,8 @@ def judged(*, bad=0, doubtful=0, bad_why=None):
     return judge
 
 
-def test_many_bad_micrographs_are_said_with_why_and_what_to_do(say):
-    """A single one is not; of several reasons the most frequent counts."""
+def test_many_bad_micrographs_are_reported_with_reason_and_remedy(say):
+    """A single one is not reported; of several reasons, the most frequent is shown."""
     assert say(judge=judged(bad=10)).level == "good"
     top = say(judge=judged(bad=11))
 
@@ -226,8 +227,8 @@ def test_many_bad_micrographs_are_said_with_why_and_what_to_do(say):
     assert "another grid" in top.remedy
 
 
-def test_doubts_are_said_when_most_have_one(say):
-    """Bad ones count too, as there is a reason to look."""
+def test_doubtful_micrographs_are_reported_when_most_are_doubtful(say):
+    """Bad ones count too."""
     assert say(judge=judged(doubtful=25)).level == "good"
     top = say(judge=judged(bad=1, doubtful=25))
 
@@ -238,8 +239,8 @@ def test_doubts_are_said_when_most_have_one(say):
     assert "stage" in top.remedy
 
 
-def test_a_reason_that_nobody_knows_any_more_is_left_out(say):
-    """Limits may move with an update; the verdicts of the ledger stay."""
+def test_an_unknown_reason_is_left_out(say):
+    """Limits may change with an update, but the verdicts in the ledger stay."""
     top = say(judge=judged(bad=50, bad_why={"mottle": 1.0}))
 
     assert top.sentence == "50 of the last 50 micrographs are bad."

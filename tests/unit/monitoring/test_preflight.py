@@ -1,4 +1,4 @@
-"""What ``livepick check`` tries beforehand."""
+"""The preflight checks of ``livepick check``."""
 
 import concurrent.futures
 import importlib.util
@@ -57,7 +57,7 @@ def _micrograph(folder: Path, pixel_size_angstrom: float) -> None:
 
 @pytest.fixture(autouse=True)
 def provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answer for the worker, whose start takes seconds."""
+    """Replace the worker process, whose start takes seconds."""
 
     def answer(function: Callable[[Config, Device], str], config: Config, device: Device) -> str:
         return "CPUExecutionProvider"
@@ -72,10 +72,10 @@ def watched(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a GPU")
-def test_a_worker_says_that_there_is_no_gpu(
+def test_a_missing_gpu_is_detected_in_a_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A library that takes the CPU without a word is caught in a spawned worker."""
+    """The fallback of onnxruntime to the CPU is detected in a spawned worker."""
     monkeypatch.setattr(picking, "_in_a_worker", REAL_WORKER)
     path = _config(tmp_path, WEB + "picking: {device: require-gpu}\n")
     result = _tried(path)["picking device"]
@@ -84,14 +84,14 @@ def test_a_worker_says_that_there_is_no_gpu(
     assert "prefer-gpu or cpu" in result.remedy
 
 
-def test_nothing_is_made_by_a_check(tmp_path: Path) -> None:
+def test_a_check_creates_nothing(tmp_path: Path) -> None:
     path = _config(tmp_path, WEB)
     _tried(path)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in", "session.yaml"]
     assert list((tmp_path / "in").iterdir()) == []
 
 
-def test_a_watched_folder_may_come_later(tmp_path: Path) -> None:
+def test_a_watched_folder_may_appear_later(tmp_path: Path) -> None:
     """The session may not have begun."""
     (tmp_path / "in").rmdir()
     assert _tried(_config(tmp_path, WEB))["watched folder"].verdict == "warning"
@@ -119,8 +119,8 @@ def test_a_ledger_on_a_network_file_system_is_a_fault(
     assert "network file system (nfs4)" in result.found
 
 
-def test_a_running_service_is_seen(tmp_path: Path) -> None:
-    """It has the ledger and the port, and neither is a fault."""
+def test_a_running_service_is_detected(tmp_path: Path) -> None:
+    """It holds the ledger and the port; neither is a fault."""
     with (
         Database.writable(tmp_path / "state" / LEDGER),
         socket.create_server(("127.0.0.1", 0)) as door,
@@ -133,8 +133,8 @@ def test_a_running_service_is_seen(tmp_path: Path) -> None:
     assert _tried(_config(tmp_path, WEB))["other service"].verdict == "ok"
 
 
-def test_only_micrographs_are_looked_at(tmp_path: Path) -> None:
-    """What the preset leaves out says nothing of the pixel size."""
+def test_only_micrographs_are_read(tmp_path: Path) -> None:
+    """A file that the preset excludes is not used for the pixel size."""
     _micrograph(tmp_path / "in", 1.25)
     (tmp_path / "in" / "mic.mrc").rename(tmp_path / "in" / "mic_noDW.mrc")
     assert "no micrograph yet" in _tried(_config(tmp_path, WEB))["pixel size"].found
@@ -143,7 +143,7 @@ def test_only_micrographs_are_looked_at(tmp_path: Path) -> None:
 def test_a_state_folder_on_an_odd_file_system_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FUSE says nothing of what is below it."""
+    """FUSE does not tell what is below it."""
     monkeypatch.setattr(folders, "file_system_type", lambda path: "fuse.odd")
     monkeypatch.setattr(folders, "file_system", lambda path: FileSystem("fuse.odd"))
     assert _tried(_config(tmp_path, WEB))["ledger's file system"].verdict == "warning"
@@ -176,9 +176,7 @@ def test_no_pixel_size_anywhere_is_a_fault(tmp_path: Path) -> None:
     assert _tried(_config(tmp_path, WEB))["pixel size"].verdict == "fault"
 
 
-def test_a_required_gpu_that_is_not_there_is_a_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_required_gpu_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> str:
         raise ProviderError("no GPU", "Look at nvidia-smi.")
 
@@ -187,7 +185,7 @@ def test_a_required_gpu_that_is_not_there_is_a_fault(
     assert (result.verdict, result.found) == ("fault", "no GPU")
 
 
-def test_a_preferred_gpu_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
+def test_a_missing_preferred_gpu_is_a_warning(tmp_path: Path) -> None:
     assert _tried(_config(tmp_path, WEB))["picking device"].verdict == "warning"
 
 
@@ -250,8 +248,8 @@ def test_the_command_ends_with_78_on_a_bad_config(
     assert "line 6: particles is unknown; perhaps you mean particle" in capsys.readouterr().err
 
 
-def test_what_is_seldom_wise_is_a_warning(tmp_path: Path) -> None:
-    """With the advice of the field and its reason."""
+def test_an_unusual_setting_is_a_warning(tmp_path: Path) -> None:
+    """The warning contains the advice of the setting and its reason."""
     result = _tried(_config(tmp_path, WEB + "training: {epochs: 5}"))["advice"]
     assert result.verdict == "warning"
     assert "training.epochs is 5; the recommended range is 20 to 50" in result.found
@@ -270,7 +268,7 @@ def test_first_picks_by_hand_are_counted(tmp_path: Path) -> None:
 
 
 def test_first_picks_for_other_micrographs_are_a_warning(tmp_path: Path) -> None:
-    """The right ones may still be to come."""
+    """The right ones may have yet to arrive."""
     path = _by_hand(tmp_path, "abc")
     _micrograph(tmp_path / "in", 1.0)
     result = _tried(path)["first picks"]
@@ -287,8 +285,8 @@ def test_too_few_first_picks_are_a_fault(tmp_path: Path, names: str, count: int,
     assert says in result.found
 
 
-def test_a_bootstrap_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
-    """A path of coordinates, or of a model."""
+def test_a_missing_bootstrap_is_a_fault(tmp_path: Path) -> None:
+    """Both for a path of coordinates and of a model."""
     for kind in ("coordinates", "model"):
         path = _config(tmp_path, WEB + f"bootstrap: {{picks: {{{kind}: nowhere}}}}")
         result = _tried(path)["first picks"]
@@ -299,7 +297,7 @@ def test_a_bootstrap_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
 def test_a_bootstrap_model_is_verified_and_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A damaged one is found before the session needs it."""
+    """A damaged model is found before the session needs it."""
     bundle = Models(tmp_path / "models").ensure_blob(load_config(_config(tmp_path))).path
     path = _config(tmp_path, WEB + f"bootstrap: {{picks: {{model: {bundle}}}}}")
     assert "made for 150 Å" in _tried(path)["first picks"].found
@@ -313,8 +311,8 @@ def test_a_bootstrap_model_is_verified_and_run(
     assert "is not the graph" in _tried(path)["first picks"].found
 
 
-def test_a_file_of_defoci_that_is_not_there_is_a_fault(tmp_path):
-    """Else the classes would be made without, and only the log would say so."""
+def test_a_missing_ctf_file_is_a_fault(tmp_path):
+    """Otherwise the classes would be made without it, and only the log would say so."""
     path = _config(tmp_path, WEB + "micrograph: {ctf: nowhere.star}")
 
     result = _tried(path)["defocus"]
@@ -323,6 +321,6 @@ def test_a_file_of_defoci_that_is_not_there_is_a_fault(tmp_path):
     assert "nowhere.star" in result.found
 
 
-def test_defoci_are_not_asked_for_unless_named(tmp_path):
-    """Most sessions have none."""
+def test_ctf_files_are_checked_only_if_configured(tmp_path):
+    """Most sessions have no CTF files."""
     assert "defocus" not in _tried(_config(tmp_path, WEB))

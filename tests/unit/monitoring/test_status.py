@@ -1,4 +1,4 @@
-"""What ``livepick status`` and the page say of a run under way."""
+"""Status of a training run, for ``livepick status`` and the page."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from livepick.monitoring.status import read_status
 
 @pytest.fixture
 def say(make_config):
-    """Return a function that lets run 1 be under way, and its trainer have said these lines."""
+    """Return a function that makes run 1 running, with these lines of progress."""
     config = make_config()
     folder = config.state.directory / "runs" / "0001"
     folder.mkdir(parents=True)
@@ -40,12 +40,12 @@ def epoch(at, done):
 
 
 def test_stage_losses_and_time_to_go_are_in_one_sentence_and_in_the_json(say):
-    """28 epochs of 8 s, and 15 in the second round, are about six minutes."""
+    """28 epochs of 8 s, and 15 in the second round, take about six minutes."""
     now = time.time()
     status = say(epoch(now - 9, 1), epoch(now - 1, 2))
 
     assert status.training.sentence == (
-        "Run 0001: train, 2 of 30, training loss 0.2500, held-out loss 0.5000, about 6 min left."
+        "Run 0001: training, 2 of 30, training loss 0.2500, held-out loss 0.5000, about 6 min left."
     )
     progress = status.as_json()["training"]["progress"]
     assert progress.pop("ends_at") == pytest.approx(now - 1 + 43 * 8 + 10)
@@ -54,17 +54,17 @@ def test_stage_losses_and_time_to_go_are_in_one_sentence_and_in_the_json(say):
     }  # fmt: skip
 
 
-def test_before_the_first_epoch_no_time_is_promised(say):
-    """Nothing is known of it yet."""
+def test_there_is_no_remaining_time_before_the_first_epoch(say):
+    """The duration of an epoch is not known yet."""
     assert say().training.sentence == "Run 0001 is starting."
     status = say({"at": time.time(), "stage": "prepare", "done": 3, "total": 20})
 
-    assert status.training.sentence == "Run 0001: prepare, 3 of 20."
+    assert status.training.sentence == "Run 0001: reading the micrographs, 3 of 20."
     assert status.as_json()["training"]["progress"]["ends_at"] is None
 
 
-def test_a_run_that_waits_says_for_what(say):
-    """So that somebody makes room."""
+def test_a_waiting_run_names_the_reason(say):
+    """The operator can then free some space."""
     status = say(epoch(time.time(), 1), reason="there is no room left on the disk of /r")
 
     assert status.training.sentence == (

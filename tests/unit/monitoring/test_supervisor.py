@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from results import result
 
+from factories import make_result
 from livepick.core.evaluation.drift_test import Change, Drift
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.quality import CtfFigures
@@ -87,7 +87,7 @@ def refuse_output(parts):
 
 def refuse_ledger(parts):
     parts.dispatch.ledger_fault = LedgerWriteError(
-        "/s/ledger.sqlite takes no writes: database is locked", "End what else has it open."
+        "/s/ledger.sqlite cannot be written: database is locked", "Close other programs."
     )
 
 
@@ -118,7 +118,7 @@ def test_a_folder_that_has_not_been_checked_yet_is_not_missing(make_config, ledg
     [
         (lose_folder, "bad", "The watched folder /data/in is missing: No such file"),
         (refuse_output, "bad", "out failed: Read-only file system."),
-        (refuse_ledger, "bad", "ledger.sqlite takes no writes: database is locked."),
+        (refuse_ledger, "bad", "ledger.sqlite cannot be written: database is locked."),
         (drift, "attention", "The last 25 micrographs have 61% of the picks"),
         (lose_gpu, "attention", "No GPU is available, so livepick picks on the CPU."),
     ],
@@ -174,7 +174,7 @@ def test_empty_micrographs_in_a_row_are_counted_in_the_ledger(make_config, ledge
     def pick(name, *scores, content=1):
         ledger.arrivals.landed(Path("/m"), Path(name), FileVersion(100, content, 7), 900.0)
         (claim,) = ledger.claim(1)
-        ledger.picked(claim, result(scores=scores))
+        ledger.picked(claim, make_result(scores))
         started = Parts(make_config(), ledger)
         started.supervisor.beat()
         return started.sample("consecutive_empty_micrographs")
@@ -188,7 +188,7 @@ def test_verdicts_in_the_metrics_include_the_ctf(make_config, ledger):
     for name in ("a.mrc", "b.mrc"):
         ledger.arrivals.landed(Path("/m"), Path(name), FileVersion(100, 1, 7), 900.0)
     for claim in ledger.claim(2):
-        ledger.picked(claim, result())
+        ledger.picked(claim, make_result())
     ledger.ctf_found(claim.id, 1, CtfFigures(11_000.0, 10_000.0, 0.0, 20.0))
     ledger.arrivals.landed(Path("/m"), Path("c.mrc"), FileVersion(100, 1, 7), 900.0)
     parts = Parts(make_config(), ledger)

@@ -9,7 +9,7 @@ from dispatch_session import ROOT, V1, find_two
 from livepick.core.imaging.quality import CtfFigures
 from livepick.errors import LedgerWriteError
 from livepick.ledger.inbox import CtfFound, RunChanged
-from livepick.ledger.rows import Counts
+from livepick.ledger.rows import Counts, Failure
 from livepick.picking import dispatch as dispatch_module
 from livepick.picking import engine as engines
 from livepick.picking.micrograph_table import CSV, QUALITY
@@ -95,7 +95,7 @@ def test_nothing_is_lost_while_the_ledger_cannot_be_written(session, monkeypatch
     def full(claim, result):
         said.append(run.dispatch.ledger_fault is not None)
         if len(said) <= 2:
-            raise LedgerWriteError("the ledger takes no writes", "Free space.")
+            raise LedgerWriteError("writing to the ledger failed", "Free space.")
         picked(claim, result)
 
     monkeypatch.setattr(run.ledger, "picked", full)
@@ -114,7 +114,8 @@ def test_missing_file_is_written_again_from_the_ledger(session):
     run.stop()
     text = (run.out / "a_autopick.star").read_text()
     (run.out / "a_autopick.star").unlink()
-    run.ledger.arrivals.set_aside(ROOT, Path("bad.mrc"), V1, 900.0, ("header", "garbage", "Look."))
+    failure = Failure("header", "garbage", "Look.")
+    run.ledger.arrivals.set_aside(ROOT, Path("bad.mrc"), V1, 900.0, failure)
     (run.out / "bad_autopick.star").touch()
     run = session(work=None).start()
     run.until(lambda: run.files() == ["a_autopick.star", "autopick.star"])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results import result
 
+from factories import make_result
 from livepick.config.alert_thresholds import SESSION_SECONDS
 from livepick.core.contracts.job import Job
 from livepick.core.formats.micrograph import FileVersion
@@ -45,7 +45,7 @@ class Dying(Executor):
                 if not one.done():
                     one.set_exception(BrokenExecutor("a worker died"))
         elif self._poison in self._log:
-            future.set_result(result())
+            future.set_result(make_result())
         return future
 
 
@@ -68,7 +68,7 @@ def test_a_model_picks_each_micrograph_with_the_settings(monkeypatch):
 
     def pick(job):
         jobs.append(job)
-        return result()
+        return make_result()
 
     monkeypatch.setattr(tasks, "pick", pick)
 
@@ -87,7 +87,7 @@ def test_a_damaged_micrograph_does_not_stop_the_others(monkeypatch):
     def pick(job):
         if job.path.name == "b.mrc":
             raise HeaderError("b.mrc: its header is invalid", "Copy it again.")
-        return result()
+        return make_result()
 
     monkeypatch.setattr(tasks, "pick", pick)
 
@@ -127,7 +127,7 @@ def test_workers_are_stopped_when_the_job_is_aborted(monkeypatch):
     stopped = []
     engine = threads(1)
     monkeypatch.setattr(engine, "stop", lambda: stopped.append(True))
-    monkeypatch.setattr(tasks, "pick", lambda job: result())
+    monkeypatch.setattr(tasks, "pick", lambda job: make_result())
     source = bundle_picks(Path("/project"), NAMES, JOB, engine)
     next(source)
 
@@ -156,7 +156,7 @@ class Scene:
     def pick(self, *, version=1, scores=(0.9, 0.6, 0.1)):
         kind = "trained" if version else "blob"
         for claim in self.ledger.claim(10):
-            self.ledger.picked(claim, result(version=version, kind=kind, scores=scores))
+            self.ledger.picked(claim, make_result(scores, model_version=version, model_kind=kind))
         return self
 
     def final(self, names=NAMES, *, seconds=0.0, verdicts=("good", "doubtful", "bad")):

@@ -327,7 +327,7 @@ def test_a_session_without_a_program_makes_no_calls(ledger, make_config, calls):
 
 def test_the_program_of_the_config_is_called(session, make_config, program, calls, tmp_path):
     """Its arguments, number and time limit come from the config, as do name and diameter."""
-    before = make_config(diameter_angstrom=210.0)
+    before = make_config(particle={"diameter_angstrom": 210.0})
     output = before.output.model_copy(
         update={"on_picked": [program('cat >> "$1"'), "told"], "on_picked_timeout_seconds": 9.0}
     )

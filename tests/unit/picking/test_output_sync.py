@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results import result
 from star_readers import gemmi_column, relion_table
 
+from factories import make_result
 from livepick.config.schema import Config
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.formats.micrograph import FileVersion
@@ -66,7 +66,7 @@ class Folder:
         """Pick micrographs as the dispatch loop does."""
         for name in names:
             self.ledger.arrivals.landed(self.watched, Path(name), FileVersion(1, 1, 1), 0.0)
-        found = result(version=version, kind="trained" if version else "blob")
+        found = make_result(model_version=version, model_kind="trained" if version else "blob")
         for claim in self.ledger.claim(100):
             self.outputs.write(claim, found)
             self.ledger.picked(claim, found)

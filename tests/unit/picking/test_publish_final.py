@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results import result
 
+from factories import make_result
 from livepick.config.output_sections import Output
 from livepick.config.schema import Config
 from livepick.core.formats.coordinates import read_coordinates
@@ -71,7 +71,7 @@ class Session:
         for claim in self.ledger.claim(count):
             at = np.array([10, 20], dtype=np.float32) + 100 * version
             found = dataclasses.replace(
-                result(version=version, kind="trained" if version else "blob"),
+                make_result(model_version=version, model_kind="trained" if version else "blob"),
                 picks=Picks(at, at, np.array([0.9, 0.8], dtype=np.float32)),
             )
             self.outputs.write(claim, found)

@@ -4,8 +4,8 @@ import errno
 from pathlib import Path
 
 import pytest
-from results import result
 
+from factories import make_result
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.formats.star import star_tables
 from livepick.errors import ConfigError, ModelError, OutputError
@@ -45,7 +45,9 @@ class Project:
             self.asked.append(list(names))
             for name in names:
                 yield None
-                event = events.get(Path(name).stem, result(version=1, kind="trained"))
+                event = events.get(
+                    Path(name).stem, make_result(model_version=1, model_kind="trained")
+                )
                 if isinstance(event, Exception):
                     raise event
                 if callable(event):
@@ -127,7 +129,7 @@ def test_a_job_that_is_continued_picks_what_is_missing(project):
     (project.job / "Movies" / "b_autopick.star").unlink()
     (project.job / "autopick.star").rename(project.job / "autopick.star.old")  # as RELION 3.1 does
 
-    assert project.run(b=result(version=4, kind="trained")) is End.SUCCESS
+    assert project.run(b=make_result(model_version=4, model_kind="trained")) is End.SUCCESS
 
     assert project.asked == [NAMES, NAMES[1:2]]
     assert project.listed() == NAMES
@@ -186,7 +188,7 @@ def test_the_job_fails_if_no_micrograph_has_picks(project):
 
 
 def test_a_micrograph_without_particles_is_picked(project):
-    none = dict.fromkeys("abc", result(scores=()))
+    none = dict.fromkeys("abc", make_result(()))
 
     assert project.run(**none) is End.SUCCESS
     assert project.listed() == NAMES
@@ -212,7 +214,7 @@ def test_a_job_that_waited_in_vain_fails_and_keeps_what_it_has(project):
 def test_an_abort_takes_effect_between_micrographs(project):
     def abort():
         (project.job / ABORT).touch()
-        return result()
+        return make_result()
 
     assert project.run(b=abort) is End.ABORTED
 

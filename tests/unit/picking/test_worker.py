@@ -9,9 +9,9 @@ import mrcfile
 import numpy as np
 import onnxruntime
 import pytest
-from bundles import publish_blob
 from scipy.signal import convolve2d
 
+from factories import publish_blob
 from livepick.core.contracts.bundle import GRAPH, publish, read_card, sha256
 from livepick.core.contracts.job import CPU, CUDA, Job
 from livepick.errors import ContentError, ModelError, ProviderError

@@ -1,4 +1,4 @@
-"""When a training run is due, and how it ends."""
+"""Start and end of training runs."""
 
 import signal
 
@@ -77,7 +77,7 @@ def test_a_failed_run_does_not_affect_picking_and_is_not_repeated(make_session):
     sample = session.metrics.registry.get_sample_value
     assert sample("livepick_training_runs_total", {"result": "failed"}) == 1
 
-    other = make_session(PUBLISH, generation=2)
+    other = make_session(PUBLISH, training={"generation": 2})
     other.until(lambda: other.promoted, "promotion")
     assert other.promoted[0].card.version == 2
 

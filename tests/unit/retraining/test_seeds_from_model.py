@@ -15,7 +15,7 @@ from livepick.retraining import seeds_from_model
 def pretrained_path(tmp_path, make_config, put_bundle):
     """Return a bundle of another particle and session."""
     models = Models(tmp_path / "elsewhere")
-    return put_bundle(models, make_config(diameter_angstrom=300), 7)
+    return put_bundle(models, make_config(particle={"diameter_angstrom": 300}), 7)
 
 
 def test_a_pretrained_model_picks_the_first_training_set(begin, pretrained_path):

@@ -29,7 +29,7 @@ UNDOSE = CONTENT[::-1]
 
 @pytest.mark.parametrize(("kilovolts", "angstrom"), [(100, 0.0370), (200, 0.0251), (300, 0.0197)])
 def test_wavelength_is_that_of_the_textbook(kilovolts, angstrom):
-    """Relativistic wavelengths, to the digits that everyone quotes."""
+    """Relativistic wavelengths, to the usual digits."""
     assert wavelength_angstrom(kilovolts) == pytest.approx(angstrom, abs=5e-5)
 
 
@@ -61,7 +61,7 @@ def test_weak_object_sees_the_usual_contrast_transfer():
 
 @pytest.mark.parametrize("name", SPECIES)
 def test_molecules_have_their_size(name):
-    """The longest diameter is what a user would be told, to a fifth."""
+    """The longest diameter is within a fifth of the published one."""
     molecule = specimen(name)
     along = [
         np.ptp(molecule.points_angstrom @ rotation[0])
@@ -72,14 +72,14 @@ def test_molecules_have_their_size(name):
 
 
 def test_rotations_are_rotations():
-    """Orthogonal, and none of them a mirror: the hand of a molecule is kept."""
+    """They are orthogonal and keep the handedness of a molecule."""
     for rotation in random_rotations(20, np.random.default_rng(1)):
         assert rotation @ rotation.T == pytest.approx(np.eye(3), abs=1e-5)
         assert np.linalg.det(rotation) == pytest.approx(1, abs=1e-5)
 
 
 def test_same_seed_makes_the_same_micrograph():
-    """Content follows from seed and number alone, whatever was simulated before."""
+    """The content depends only on the seed and the number."""
     once = simulate_micrograph(SMALL, 5)
     simulate_micrograph(SMALL, 6)
     again = simulate_micrograph(SMALL, 5)
@@ -143,7 +143,7 @@ def test_mrc_file_is_what_mrcfile_expects(tmp_path):
 
 
 class Watcher:
-    """Stands for the clock of a delivery and looks at the folder at each of its pauses."""
+    """Replaces the clock of a delivery and checks the folder at each pause."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -155,7 +155,7 @@ class Watcher:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_way_of_writing_ends_with_the_same_file(tmp_path, mode):
-    """Whatever a watcher saw meanwhile, in the end the file is whole."""
+    """The file is complete at the end."""
     path = tmp_path / "a.mrc"
 
     deliver(path, CONTENT, mode, seconds=0, pause=lambda _: None, undose=UNDOSE)
@@ -164,7 +164,7 @@ def test_every_way_of_writing_ends_with_the_same_file(tmp_path, mode):
 
 
 def test_a_watcher_sees_what_real_software_shows(tmp_path):
-    """The traps are there: growth, holes, full size at once, other names, the wrong sum first."""
+    """Growing files, holes, full size at once, temporary names, the wrong sum first."""
     seen = {}
     for mode in MODES:
         folder = tmp_path / mode
@@ -187,7 +187,7 @@ def test_a_watcher_sees_what_real_software_shows(tmp_path):
 
 
 def test_rsync_keeps_the_time_of_the_source(tmp_path):
-    """A file that lands now may be an hour old by its own account."""
+    """A new file may have a modification time one hour ago."""
     old, new = tmp_path / "new.mrc", tmp_path / "old.mrc"
     deliver(new, CONTENT, "inplace", seconds=0, pause=lambda _: None)
     deliver(old, CONTENT, "rsync", seconds=0, pause=lambda _: None)
@@ -197,7 +197,7 @@ def test_rsync_keeps_the_time_of_the_source(tmp_path):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_stopping_leaves_nothing_half_written(tmp_path, mode):
-    """An acquisition that ends in the middle of a file takes it away."""
+    """An acquisition that stops in the middle of a file deletes it."""
     waits = iter(range(5))
 
     def pause(_seconds: float) -> None:
@@ -211,7 +211,7 @@ def test_stopping_leaves_nothing_half_written(tmp_path, mode):
 
 
 def test_acquisition_lands_truth_before_micrographs(tmp_path):
-    """Who sees a micrograph finds its truth, in the convention of picks."""
+    """The true positions exist before the micrograph, in the convention of picks."""
     plan = Plan(
         session=SMALL,
         output=tmp_path / "out",
@@ -236,19 +236,19 @@ def test_acquisition_lands_truth_before_micrographs(tmp_path):
     assert len((plan.truth / NOTES).read_text().splitlines()) == 2
 
 
-def test_truth_does_not_lie_in_the_watched_folder(tmp_path):
-    """A service would take it for a part of the acquisition."""
+def test_the_truth_folder_is_outside_the_watched_folder(tmp_path):
+    """A service would treat it as part of the acquisition."""
     assert _truth_folder(tmp_path / "raw", None) == tmp_path / "raw-truth"
     with pytest.raises(typer.BadParameter, match="lies inside"):
         _truth_folder(tmp_path, tmp_path / "truth")
 
 
-def test_durations_and_sizes_are_read():
-    """Words of the command line, and what is wrong with others."""
+def test_durations_and_sizes_are_parsed():
+    """Durations and sizes of the command line are parsed, and invalid ones rejected."""
     assert [parse_duration(t) for t in ("2s", "500ms", "1.5m", "3")] == [2, 0.5, 90, 3]
     assert (parse_size("1024"), parse_size("5760x4092")) == ((1024, 1024), (4092, 5760))
     for bad in ("soon", "2 weeks", "-1s"):
-        with pytest.raises(typer.BadParameter, match="no duration"):
+        with pytest.raises(typer.BadParameter, match="not a duration"):
             parse_duration(bad)
     with pytest.raises(typer.BadParameter, match="outside"):
         parse_size("64")

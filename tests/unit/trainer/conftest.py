@@ -134,11 +134,11 @@ def judge_second_class(
     def judge(score: float) -> None:
         def judge_classes(
             *_args: object, **_keywords: object
-        ) -> list[class_selection.ClassVerdict]:
-            good = class_selection.ClassVerdict(accepted=True, score=0.9, reason="fine")
+        ) -> list[class_selection.ClassDecision]:
+            good = class_selection.ClassDecision(accepted=True, score=0.9, reason="fine")
             return [
                 good,
-                class_selection.ClassVerdict(accepted=score >= 0.5, score=score, reason="told"),
+                class_selection.ClassDecision(accepted=score >= 0.5, score=score, reason="told"),
             ]
 
         monkeypatch.setattr(class_selection, "judge_classes", judge_classes)

@@ -62,7 +62,7 @@ def test_the_trainer_takes_its_part_of_the_gpu_it_is_given(put_gpus, wish, devic
 
 @pytest.mark.parametrize(
     ("count", "wish", "words"),
-    [(0, "cuda:1", "cuda:1, and torch sees no GPU"), (1, "cuda:1", "torch sees 1 GPU,")],
+    [(0, "cuda:1", "cuda:1, but torch finds no GPU"), (1, "cuda:1", "torch finds only 1 GPU,")],
 )
 def test_a_gpu_that_is_not_there_is_refused_by_its_name(put_gpus, count, wish, words):
     """The trainer does not fall back to another device by itself."""
@@ -86,7 +86,7 @@ def broken_by(error, monkeypatch):
     def end(*_args, **_settings):
         raise error
 
-    monkeypatch.setattr(stages, "reseed", end)
+    monkeypatch.setattr(stages, "pick_with_template", end)
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ def broken_by(error, monkeypatch):
     [
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-            "the GPU's memory",
+            "the GPU does not have enough memory",
             ("minibatch_size", "gpu_memory_fraction", "device", "generation"),
         ),
         (
             MemoryError(),
-            "the machine's memory",
+            "the machine does not have enough memory",
             ("bootstrap.micrographs", "minibatch_size", "generation"),
         ),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 B"),
-            "the machine's memory",
+            "the machine does not have enough memory",
             ("bootstrap.micrographs", "minibatch_size", "generation"),
         ),
     ],

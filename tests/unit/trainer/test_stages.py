@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 from kept_names import gone, names_in_json, names_in_type
-from one_round import one_round
 
 from livepick.core.contracts.bundle import GRAPH, read_card
 from livepick.core.contracts.finding import Finding
@@ -24,15 +23,22 @@ from livepick_trainer.__main__ import main
 from livepick_trainer.learning import train
 from livepick_trainer.learning.attempts import HISTORY, Attempt, History
 from livepick_trainer.learning.dataset import PatchRules
-from livepick_trainer.pipeline import auto_remedy, self_training, template_picking
+from livepick_trainer.pipeline import (
+    auto_remedy,
+    bundle_publishing,
+    held_out_evaluation,
+    self_training,
+    template_picking,
+)
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.report import Report
-from livepick_trainer.pipeline.rounds import why_round
+from livepick_trainer.pipeline.rounds import read_result
 from livepick_trainer.pipeline.run_context import WEIGHTS, lock
-from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.pipeline.template_picking import TemplateRules
 from livepick_trainer.seeds.preprocess import load_prepared, prepare_micrographs
 from livepick_trainer.seeds.seed_warnings import read_warnings
+from one_round import one_round
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 
@@ -48,7 +54,7 @@ def run(folder: Path, *, second_round: bool = False, **rules: object) -> Path:
 
 ALL_ROUNDS = {
     "sort_rules": SortRules(least_particles=20),
-    "reseed_rules": ReseedRules(weak_purity=1.1, least_candidates=20),
+    "template_rules": TemplateRules(weak_purity=1.1, least_candidates=20),
     "second_round": True,
 }
 """Rules of a run that sorts candidates, replaces the first seeds and learns its own picks."""
@@ -121,7 +127,7 @@ DEATHS: dict[Stage, list[tuple[object, str, int]]] = {
     "reseed": [
         (template_picking, "find_template", 1),
         (template_picking, "write_candidates", 1),
-        (template_picking, "end_round", 1),
+        (template_picking, "write_result", 1),
     ],
     "classify": [(stages, "sort_candidates", 1), (stages, "size_warning", 1)],
     "select": [(stages, "select_seeds", 1), (stages, "write_warnings", 1)],
@@ -140,11 +146,14 @@ DEATHS: dict[Stage, list[tuple[object, str, int]]] = {
         (auto_remedy, "save_weights", 1),
         (self_training, "train_with_remedies", 1),
         (self_training, "_mean_precision", 2),
-        (self_training, "end_round", 1),
+        (self_training, "write_result", 1),
     ],
-    "evaluate": [(stages, "evaluate", 1), (stages, "write_atomically", 1)],
-    "export": [(stages, "to_onnx", 1), (stages, "write_atomically", 1)],
-    "publish": [(stages, "publish", 1), (stages, "write_atomically", 1)],
+    "evaluate": [
+        (held_out_evaluation, "evaluate", 1),
+        (held_out_evaluation, "write_atomically", 1),
+    ],
+    "export": [(bundle_publishing, "to_onnx", 1), (bundle_publishing, "write_atomically", 1)],
+    "publish": [(bundle_publishing, "publish", 1), (bundle_publishing, "write_atomically", 1)],
 }
 """Points in each stage at which a run of all rounds is killed, in order."""
 
@@ -192,13 +201,13 @@ def test_a_run_whose_first_seeds_stay_is_killed_and_gives_the_same_graph(make_ru
     folder = make_run("0002", micrographs=3, epochs=2)
 
     deaths = [
-        (template_picking, "end_round", 1),
+        (template_picking, "write_result", 1),
         (stages, "sort_candidates", 1),
         (auto_remedy, "save_checkpoint", 1),
         (self_training, "write_candidates", 1),
         (auto_remedy, "save_weights", 2),
-        (self_training, "end_round", 1),
-        (stages, "to_onnx", 1),
+        (self_training, "write_result", 1),
+        (bundle_publishing, "to_onnx", 1),
     ]
     kill(folder, monkeypatch, deaths, second_round=True)
     found = run(folder, second_round=True)
@@ -221,7 +230,7 @@ def test_a_run_killed_between_its_attempts_gives_the_same_files(make_run, monkey
         (auto_remedy, "save_weights", 1),  # the first attempt's, before its diagnosis
         (Attempt, "write", 1),  # and before the second begins
         (auto_remedy, "save_checkpoint", 1),
-        (auto_remedy, "_figures", 1),  # of the second
+        (auto_remedy, "_held_out_figures", 1),  # of the second
         (Attempt, "write", 1),
         (Attempt, "write", 1),  # of the third, before one is chosen
         (auto_remedy, "save_weights", 1),  # the chosen ones
@@ -291,12 +300,12 @@ def test_a_models_picks_are_not_replaced(make_run, monkeypatch, quick_classes):
     folder = make_run(micrographs=3)
     change(folder, seeds_from="model")
     stop_before_training(monkeypatch)
-    monkeypatch.setattr(stages, "reseed", None)
+    monkeypatch.setattr(stages, "pick_with_template", None)
 
     with pytest.raises(Killed):
         run(folder, **ALL_ROUNDS)
 
-    used, why = why_round(folder / "reseed")
+    used, why = read_result(folder / "reseed")
     assert not used
     assert "stay" in why
 
@@ -386,13 +395,13 @@ def test_what_a_killed_writer_left_goes_with_the_next_start(make_run, monkeypatc
 def test_a_graph_that_differs_from_the_network_is_refused(make_run, monkeypatch):
     """No bundle is published if the scores of onnxruntime differ from those of torch."""
     folder = make_run(epochs=1)
-    exact = stages.to_onnx
+    exact = bundle_publishing.to_onnx
 
     def wrong(network):
         network = auto_remedy.make_network(99)
         return exact(network)
 
-    monkeypatch.setattr(stages, "to_onnx", wrong)
+    monkeypatch.setattr(bundle_publishing, "to_onnx", wrong)
 
     with pytest.raises(TrainerError, match="differ"):
         run(folder)
@@ -418,7 +427,7 @@ def test_too_few_micrographs_end_the_trainer_with_words(make_run, capsys):
     assert main([str(folder)]) == 1
 
     what, remedy = capsys.readouterr().err.splitlines()[-2:]
-    assert what.startswith("livepick_trainer: 2 of the run's 3 micrographs can be read")
+    assert what.startswith("livepick_trainer: only 2 of the run's 3 micrographs can be read")
     assert "trainer.log" in remedy
     last = progress_of(folder)[-1]
     assert (last.stage, "2 of the run's 3" in last.note) == ("failed", True)
@@ -433,9 +442,9 @@ def test_micrographs_that_cannot_be_read_at_all_end_the_trainer_with_words(make_
         else:
             micrograph.path.unlink()
 
-    with pytest.raises(TrainerError, match="0 of the run's 5 micrographs can be read"):
+    with pytest.raises(TrainerError, match="none of the run's 5 micrographs can be read"):
         run(folder)
-    assert sum("left out" in line.note for line in progress_of(folder)) == 5
+    assert sum("skipped" in line.note for line in progress_of(folder)) == 5
 
 
 @pytest.mark.parametrize(
@@ -463,7 +472,7 @@ def test_seeds_below_the_threshold_teach_nothing(make_run):
     spec = RunSpec.read(folder).model_copy(update={"seed_threshold": 0.99})
     spec.write(folder)
 
-    with pytest.raises(TrainerError, match="good enough to learn from"):
+    with pytest.raises(TrainerError, match=r"no candidates in .* have a score of at least 0\.99"):
         run(folder)
 
 
@@ -474,7 +483,7 @@ def test_a_second_trainer_is_refused(make_run, capsys):
     with lock(folder):
         assert main([str(folder)]) == 1
 
-    assert "another trainer is at work" in capsys.readouterr().err
+    assert "another trainer is running" in capsys.readouterr().err
     assert not (folder / PROGRESS).exists()
 
 

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from livepick.core.contracts.job import Result, StageSeconds
+from factories import make_result
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
-from livepick.core.imaging.quality import Quality
 from livepick.errors import ConfigError, LedgerError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.page_queries import PageQueries
@@ -67,25 +66,10 @@ def land(ledger, write_mrc):
         version = FileVersion.of(path.stat())
         ledger.arrivals.landed(path.parent, Path(name), version, time.time())
         (claim,) = ledger.claim(1)
-        ledger.picked(claim, result())
+        ledger.picked(claim, make_result(PICKS, shape_px=(128, 192)))
         return claim.id
 
     return landed
-
-
-def result(picks=PICKS, threshold=0.5):
-    """Return what a worker found."""
-    return Result(
-        picks=picks,
-        threshold=threshold,
-        model_version=1,
-        model_kind="trained",
-        shape_px=(128, 192),
-        pixel_size_angstrom=1.5,
-        quality=Quality(masked_fraction=0.1, median_score=0.9),
-        seconds=StageSeconds(0, 0, 0, 0),
-        provider="CPUExecutionProvider",
-    )
 
 
 @pytest.fixture
@@ -132,7 +116,7 @@ def ask(ledger, make_config):
 
 
 def test_page_shows_counts_failures_and_remedies(ask):
-    """What the operator needs is on one page; file names are text, never markup."""
+    """Everything the operator needs is on one page; file names are text, never markup."""
     answer, text = ask("/")
 
     assert answer.status == 200
@@ -151,7 +135,7 @@ def test_page_shows_counts_failures_and_remedies(ask):
 
 
 def test_page_loads_nothing_from_elsewhere(ask):
-    """Style, script and icon are our own."""
+    """Style, script and icon are served by livepick."""
     _, text = ask("/")
     answer, _ = ask("/style.css")
     assert ask("/page.js")[0].headers["content-type"].startswith("text/javascript")
@@ -162,7 +146,7 @@ def test_page_loads_nothing_from_elsewhere(ask):
 
 
 def test_a_micrograph_is_in_the_strip_with_its_picks(ask, land):
-    """Addressed by number, its name escaped, a ring for each pick above the threshold."""
+    """It is addressed by number, with its name escaped and a ring for each pick."""
     number = land(HOSTILE.replace("/", "|"))
     _, text = ask("/")
 
@@ -173,7 +157,7 @@ def test_a_micrograph_is_in_the_strip_with_its_picks(ask, land):
 
 
 def test_a_picture_shows_the_particle_where_the_pick_is_drawn(ask, land):
-    """Full view and thumbnail lie on the same coordinates as the picks."""
+    """Full view and thumbnail use the same coordinates as the picks."""
     number = land("mic.mrc")
     for kind in ("thumbnail", "full"):
         answer, png = ask(f"/micrographs/{number}/{kind}.png")
@@ -188,7 +172,7 @@ def test_a_picture_shows_the_particle_where_the_pick_is_drawn(ask, land):
 
 
 def test_the_full_view_has_all_candidates(ask, land):
-    """And says what a threshold would do to the newest micrographs."""
+    """It also has the effect of each threshold on the newest micrographs."""
     number = land("mic.mrc")
     _, text = ask(f"/micrographs/{number}")
     _, facts = ask(f"/micrographs/{number}/candidates")
@@ -201,7 +185,7 @@ def test_the_full_view_has_all_candidates(ask, land):
     assert [facts["newest"]["picks"][i] for i in (0, 20, 21, 45, 50)] == [2, 2, 1, 1, 0]
 
 
-def test_a_micrograph_that_was_written_anew_has_no_picture(ask, land, write_mrc):
+def test_a_rewritten_micrograph_has_no_picture(ask, land, write_mrc):
     """Picks of one content are never drawn over another."""
     number = land("mic.mrc")
     write_mrc("mic.mrc", shape=(64, 64))
@@ -224,13 +208,13 @@ def test_a_micrograph_that_was_written_anew_has_no_picture(ask, land, write_mrc)
         "/micrographs/mic.mrc",
     ],
 )
-def test_what_is_not_there_is_404(ask, path):
+def test_unknown_paths_are_404(ask, path):
     """Nothing is addressed by a path."""
     assert ask(path)[0].status == 404
 
 
 def test_a_picture_whose_file_is_gone_says_why(ask, land, tmp_path):
-    """In words of their own, for the browser shows none of a picture that did not come."""
+    """The reason is a text of its own, because a browser shows nothing of a failed picture."""
     number = land("mic.mrc")
     (tmp_path / "mic.mrc").unlink()
 
@@ -241,8 +225,8 @@ def test_a_picture_whose_file_is_gone_says_why(ask, land, tmp_path):
     assert ask(f"/micrographs/{number}/other.txt")[0].status == 404
 
 
-def test_of_many_that_listen_at_once_only_so_many_are_taken(ask):
-    """None of them has heard anything when the others ask; whoever leaves makes room."""
+def test_the_number_of_simultaneous_requests_for_events_is_limited(ask):
+    """Simultaneous requests are counted before any of them gets an event."""
     with contextlib.ExitStack() as listening:
         answers = []
         for _ in range(40):
@@ -259,8 +243,8 @@ def test_of_many_that_listen_at_once_only_so_many_are_taken(ask):
         time.sleep(0.2)
 
 
-def test_what_the_page_begins_with_is_there_for_programs(ask):
-    """The same words, and all of them; also if the ledger cannot be read."""
+def test_the_headline_is_available_to_programs(ask):
+    """The same words as on the page, also if the ledger cannot be read."""
     answer, text = ask("/headline.json")
     top = Headline.of_json(text.encode())
 
@@ -280,7 +264,7 @@ def test_what_the_page_begins_with_is_there_for_programs(ask):
 
 
 def test_search_finds_by_any_part_of_the_name(ask, land):
-    """Wildcards of SQL are letters like others."""
+    """Wildcards of SQL are treated as ordinary letters."""
     land("grid1_square7_0001.mrc")
     land("grid1_square8_0002.mrc")
 
@@ -291,7 +275,7 @@ def test_search_finds_by_any_part_of_the_name(ask, land):
 
 
 def test_events_name_the_parts_that_change(ask, land):
-    """A new micrograph changes the strip, and not the models."""
+    """A new micrograph changes the strip, but not the models."""
     before = json.loads(ask("/events", until="line")[1].removeprefix("data: "))
     land("mic.mrc")
     time.sleep(1.1)  # the parts are made once a second
@@ -304,8 +288,8 @@ def test_events_name_the_parts_that_change(ask, land):
 
 
 @pytest.mark.parametrize("path", ["/", "/sections/glance", "/events"])
-def test_a_ledger_that_cannot_be_read_is_said_with_what_to_do(ask, path):
-    """Events end too, for a page that is told nothing must not call itself live."""
+def test_an_unreadable_ledger_is_reported_with_its_remedy(ask, path):
+    """The events end too, because a page without updates must not call itself live."""
     fault = LedgerError("ledger.sqlite cannot be used: disk I/O error", "Look at the disk.")
     answer, text = ask(path, fault=fault)
 
@@ -321,8 +305,8 @@ def test_metrics_are_in_the_format_that_prometheus_scrapes(ask):
     assert 'livepick_micrographs_total{state="picked"} 0.0' in text
 
 
-def test_health_is_503_when_a_part_stands_still(ask):
-    """A load balancer and a person see the same."""
+def test_health_is_503_when_a_part_has_stopped(ask):
+    """A load balancer and a person see the same state."""
     good, _ = ask("/healthz")
     bad, text = ask("/healthz", health=Health(ok=False, seconds_since={"watch": 300.0}))
 
@@ -350,20 +334,20 @@ def test_nothing_can_be_changed(ask, method):
     ],
 )
 def test_only_loopback_names_reach_a_loopback_port(ask, host, status):
-    """A foreign page whose name points to 127.0.0.1 reads nothing here."""
+    """A foreign page whose name points to 127.0.0.1 cannot read the responses."""
     answer, _ = ask("/healthz", host=host)
 
     assert answer.status == status
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999", "192.0.2.1:1"])
-def test_an_address_that_cannot_be_had_is_a_config_error(address):
+def test_an_unusable_address_is_a_config_error(address):
     """The message names the setting."""
     with pytest.raises(ConfigError, match=r"web\.listen"):
         listen(address)
 
 
 def test_a_taken_port_is_a_config_error():
-    """So is the port of another session."""
+    """For example, the port of another session."""
     with listen("127.0.0.1:0") as first, pytest.raises(ConfigError, match="in use"):
         listen(f"127.0.0.1:{first.getsockname()[1]}")

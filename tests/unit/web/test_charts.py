@@ -1,4 +1,4 @@
-"""Plots: where numbers go."""
+"""Positions of numbers in the plots."""
 
 from itertools import pairwise
 
@@ -10,12 +10,12 @@ from livepick.web.charts import HEIGHT_PX, MOST_BINS, curves, picks_plot, score_
 
 
 def moments(count, *, picks=lambda number: number, every=20.0, model=lambda _: 0):
-    """Return a session."""
+    """Return the timeline of a session."""
     return [Moment(1e9 + every * n, picks(n), 0.5, model(n)) for n in range(count)]
 
 
 def test_few_micrographs_are_shown_one_by_one():
-    """Each at its time, the highest at the top of a round axis, zero at the bottom."""
+    """Each is at its time; the axis begins at zero and ends at a round number."""
     plot = picks_plot(moments(3, picks=lambda n: (0, 50, 100)[n]))
 
     assert [mark.y for mark in plot.marks] == pytest.approx([HEIGHT_PX, HEIGHT_PX / 2, 0], abs=3)
@@ -24,7 +24,7 @@ def test_few_micrographs_are_shown_one_by_one():
 
 
 def test_many_are_shown_by_median_and_range():
-    """Ten thousand in no more marks than a screen has room for."""
+    """Ten thousand micrographs need no more marks than a screen has room for."""
     plot = picks_plot(moments(10_000, picks=lambda n: (90, 100, 110)[n % 3]))
 
     assert len(plot.marks) == MOST_BINS
@@ -34,7 +34,7 @@ def test_many_are_shown_by_median_and_range():
 
 
 def test_a_pause_is_a_gap():
-    """Time is time: no mark stands where nothing landed."""
+    """There is no mark where nothing arrived."""
     session = moments(300) + [Moment(1e9 + 50_000 + 20 * n, 9, 0.5, 0) for n in range(300)]
     places = [mark.x for mark in picks_plot(session).marks]
 
@@ -42,14 +42,14 @@ def test_a_pause_is_a_gap():
 
 
 def test_a_change_of_model_is_marked():
-    """Where its first micrograph landed."""
+    """The mark is at the arrival of its first micrograph."""
     plot = picks_plot(moments(11, model=lambda n: 2 if n >= 5 else 0))
 
     assert [(change.at, change.label) for change in plot.models] == [(50.0, "model 2")]
 
 
 def test_micrographs_without_picks_have_no_score():
-    """They are no zero: there is nothing to be sure of."""
+    """They are left out and do not count as zero."""
     session = [Moment(1e9, 0, None, 0), Moment(1e9 + 20, 3, 0.8, 0)]
 
     assert len(score_plot(session).marks) == 1
@@ -57,7 +57,7 @@ def test_micrographs_without_picks_have_no_score():
 
 
 def test_curves_share_one_axis():
-    """Both losses, over all epochs; one epoch is no curve."""
+    """Both losses, over all epochs; a single epoch is not a curve."""
     epochs = [Epoch(0.4 - 0.1 * n, 0.5 - 0.1 * n, None, None) for n in range(3)]
     drawn = curves("Loss", epochs)
 

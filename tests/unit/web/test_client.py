@@ -1,4 +1,4 @@
-"""How a service does, asked from outside: running, silent, stopped or killed."""
+"""State of a service, seen from outside: running, silent, stopped or killed."""
 
 import contextlib
 import fcntl
@@ -15,7 +15,7 @@ from livepick.ledger.database import LEDGER
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.problem import Problem
 from livepick.web.address_file import AddressFile
-from livepick.web.client import ask
+from livepick.web.client import service_status
 
 WELL = Headline("good", "Collecting and picking: 4 of 5 micrographs.", "", "", (), kind=None)
 GONE = Headline(
@@ -30,7 +30,7 @@ GONE = Headline(
 
 @pytest.fixture
 def session(make_config):
-    """Return a config whose state folder is there."""
+    """Return a config whose state folder exists."""
     config = make_config()
     config.state.directory.mkdir()
     return config
@@ -38,7 +38,7 @@ def session(make_config):
 
 @pytest.fixture
 def locked(session):
-    """Let a service have the state folder of the session."""
+    """Lock the state folder of the session, as a service does."""
     lock = StateLock(session.state.directory / LEDGER)
     yield session
     lock.release()
@@ -46,7 +46,7 @@ def locked(session):
 
 @pytest.fixture
 def serve():
-    """Return a function that answers one path at an address, which it returns."""
+    """Return a function that serves one response, and returns the address."""
     with contextlib.ExitStack() as ending:
 
         def start(body, status=200):
@@ -74,9 +74,9 @@ def put_address(config, address):
     AddressFile(config.state.directory).write(address)
 
 
-def test_a_session_that_was_stopped_is_no_fault(session, tmp_path):
-    """It says how to go on, and that is all."""
-    answer = ask(session, tmp_path / "s.yaml")
+def test_a_stopped_session_is_not_a_problem(session, tmp_path):
+    """The sentence says how to continue."""
+    answer = service_status(session, tmp_path / "s.yaml")
 
     assert (answer.state, answer.problems) == ("stopped", ())
     assert answer.sentence == (
@@ -85,10 +85,10 @@ def test_a_session_that_was_stopped_is_no_fault(session, tmp_path):
     )
 
 
-def test_a_service_that_was_killed_is_a_fault_with_its_remedy(session, tmp_path, serve):
-    """Whoever has its port now is not asked in its place."""
+def test_a_killed_service_is_a_problem_with_its_remedy(session, tmp_path, serve):
+    """Another service that now uses its port is not queried."""
     put_address(session, serve(WELL.as_json()))
-    answer = ask(session, tmp_path / "s.yaml")
+    answer = service_status(session, tmp_path / "s.yaml")
     (problem,) = answer.problems
 
     assert (answer.state, answer.sentence, problem.level) == ("ended", "", "bad")
@@ -98,7 +98,7 @@ def test_a_service_that_was_killed_is_a_fault_with_its_remedy(session, tmp_path,
 
 def test_a_service_that_runs_says_it_in_the_words_of_the_page(locked, tmp_path, serve):
     put_address(locked, address := serve(GONE.as_json()))
-    answer = ask(locked, tmp_path / "s.yaml")
+    answer = service_status(locked, tmp_path / "s.yaml")
 
     assert (answer.state, answer.address) == ("running", f"http://{address}/")
     assert answer.sentence == GONE.doing
@@ -106,38 +106,38 @@ def test_a_service_that_runs_says_it_in_the_words_of_the_page(locked, tmp_path, 
     assert [p.level for p in answer.problems] == ["bad", "attention"]
 
 
-def test_a_service_that_is_well_says_what_it_does(locked, tmp_path, serve):
+def test_a_healthy_service_reports_its_activity(locked, tmp_path, serve):
     put_address(locked, serve(WELL.as_json()))
-    answer = ask(locked, tmp_path / "s.yaml")
+    answer = service_status(locked, tmp_path / "s.yaml")
 
     assert (answer.sentence, answer.problems) == (WELL.sentence, ())
 
 
-def test_a_ledger_that_it_cannot_read_is_what_it_says(locked, tmp_path, serve):
+def test_an_unreadable_ledger_is_the_problem_of_a_service(locked, tmp_path, serve):
     damaged = Headline("bad", "It is damaged.", "", "", (), kind="ledger_not_readable")
     put_address(locked, serve(damaged.as_json(), 503))
 
-    assert ask(locked, tmp_path / "s.yaml").problems == (
+    assert service_status(locked, tmp_path / "s.yaml").problems == (
         Problem("ledger_not_readable", "bad", "It is damaged."),
     )
 
 
 @pytest.mark.parametrize("body", [b"Not Found", b"[]", b'{"level": "bad"}', b"\xff"])
-def test_a_service_of_another_version_runs_all_the_same(locked, tmp_path, serve, body):
-    """After an update without a restart, say."""
+def test_a_service_of_another_version_counts_as_running(locked, tmp_path, serve, body):
+    """For example, after an update without a restart."""
     put_address(locked, serve(body, 404))
-    answer = ask(locked, tmp_path / "s.yaml")
+    answer = service_status(locked, tmp_path / "s.yaml")
 
     assert (answer.state, answer.problems[0].level) == ("running", "attention")
     assert "another version" in answer.problems[0].sentence
 
 
-def test_a_service_that_refuses_is_named_with_its_address(locked, tmp_path):
-    """The process is, too: somebody may have to end it."""
+def test_a_service_that_refuses_connections_is_named_with_its_address(locked, tmp_path):
+    """The process is named too, because somebody may have to end it."""
     with socket.create_server(("127.0.0.1", 0)) as door:
         address = f"127.0.0.1:{door.getsockname()[1]}"
     put_address(locked, address)
-    answer = ask(locked, tmp_path / "s.yaml")
+    answer = service_status(locked, tmp_path / "s.yaml")
     (problem,) = answer.problems
 
     assert (answer.state, problem.level) == ("silent", "bad")
@@ -151,7 +151,7 @@ def test_a_service_that_hangs_is_not_waited_for(locked, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as door:
         put_address(locked, f"127.0.0.1:{door.getsockname()[1]}")
         began_at = time.monotonic()
-        answer = ask(locked, tmp_path / "s.yaml", timeout_seconds=0.2)
+        answer = service_status(locked, tmp_path / "s.yaml", timeout_seconds=0.2)
 
     assert time.monotonic() - began_at < 2
     assert "timed out" in answer.problems[0].sentence
@@ -161,22 +161,22 @@ def test_a_service_that_hangs_is_not_waited_for(locked, tmp_path):
 def test_a_file_with_no_address_ends_no_command(locked, tmp_path, address):
     put_address(locked, address)
 
-    assert ask(locked, tmp_path / "s.yaml").state in ("starting", "silent")
+    assert service_status(locked, tmp_path / "s.yaml").state in ("starting", "silent")
 
 
 def test_a_start_is_no_fault_unless_it_takes_too_long(locked, tmp_path):
-    answer = ask(locked, tmp_path / "s.yaml")
+    answer = service_status(locked, tmp_path / "s.yaml")
     assert (answer.state, answer.problems) == ("starting", ())
     assert "starting" in answer.sentence
 
     hour_ago = time.time() - 3600
     os.utime(lock_file(locked.state.directory / LEDGER), (hour_ago, hour_ago))
-    (problem,) = ask(locked, tmp_path / "s.yaml").problems
+    (problem,) = service_status(locked, tmp_path / "s.yaml").problems
     assert (problem.level, "(60 min)" in problem.sentence) == ("bad", True)
 
 
-def test_whoever_asks_for_the_holder_keeps_no_service_out(session):
-    """It has the lock for a moment, at which a service may start."""
+def test_a_query_of_the_lock_does_not_block_a_service(session):
+    """The query holds the lock for a moment, when a service may start."""
     ledger = session.state.directory / LEDGER
     StateLock(ledger).release()
     asking = os.open(lock_file(ledger), os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""What the parts of the page show: verdicts, figures, disks and the training under way."""
+"""Parts of the page: verdicts, figures, disks and the running training."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepick.core.contracts.job import Result, StageSeconds
+from factories import make_result
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
@@ -40,22 +40,12 @@ class Page:
         self.shared = Database.read_only(path)
         self.reader = LedgerReader(self.shared)
         self.known = {}
-        """What only the running service knows."""
+        """Values that only the running service knows."""
 
     def pick(self, name, quality):
         self.ledger.arrivals.landed(Path("/in"), Path(name), FileVersion(1, 1, 1), time.time())
         (claim,) = self.ledger.claim(1)
-        result = Result(
-            picks=PICKS,
-            threshold=0.5,
-            model_version=1,
-            model_kind="trained",
-            shape_px=(128, 192),
-            pixel_size_angstrom=1.5,
-            quality=quality,
-            seconds=StageSeconds(0, 0, 0, 0),
-            provider="CPUExecutionProvider",
-        )
+        result = make_result(PICKS, shape_px=(128, 192), quality=quality)
         self.ledger.picked(claim, result)
         return claim.id
 
@@ -85,7 +75,7 @@ def page(make_config):
 
 
 def words_of(html):
-    """Return what is read of a part."""
+    """Return the text of a part."""
     return " ".join(re.sub(r"<[^>]*>", " ", html).split())
 
 
@@ -103,7 +93,7 @@ class Bars(HTMLParser):
 
 
 def test_a_tile_has_a_verdict_if_it_is_not_good(page):
-    """In a word, and why in words; the whole reason is in the full view."""
+    """The tile has the verdict and a short reason; the full view has all reasons."""
     page.pick("good.mrc", GOOD)
     page.pick("mottled.mrc", MOTTLED)
     mottled, good = page.part("newest").split("</li>")[:2]
@@ -115,7 +105,7 @@ def test_a_tile_has_a_verdict_if_it_is_not_good(page):
 
 
 def test_of_several_reasons_a_tile_has_the_first(page):
-    """There is little room below a picture."""
+    """There is little space below a picture."""
     page.pick("empty.mrc", dataclasses.replace(GOOD, contrast=1.0, signal_fraction=0.01))
 
     words = words_of(page.part("newest"))
@@ -123,7 +113,7 @@ def test_of_several_reasons_a_tile_has_the_first(page):
 
 
 def test_the_full_view_has_verdict_reason_and_figures(page):
-    """Each figure that is known, with the limits it is judged by; a good one has no reason."""
+    """Each known figure is shown with its limits; a good micrograph has no reason."""
     number = page.pick("mottled.mrc", MOTTLED)
     html = page.full(number)
 
@@ -139,8 +129,8 @@ def test_the_full_view_has_verdict_reason_and_figures(page):
     assert "Good ." in words_of(page.full(page.pick("good.mrc", GOOD)))
 
 
-def test_figures_that_nobody_has_measured_are_not_there(page):
-    """Defocus is shown when a sidecar gave it, and nothing else is a zero."""
+def test_unknown_figures_are_not_shown(page):
+    """Defocus is shown once a CTF file has it; unknown figures are not zero."""
     number = page.pick("a.mrc", GOOD)
     before = words_of(page.full(number))
     unknown = ("defocus", "astigmatism", "CTF", "mottle", "crystalline", "noise")
@@ -155,7 +145,7 @@ def test_figures_that_nobody_has_measured_are_not_there(page):
 
 
 def test_the_glance_counts_verdicts(page):
-    """Of the session, and of the latest."""
+    """The verdicts of the session and of the latest micrographs are counted."""
     page.pick("good.mrc", GOOD)
     page.pick("bad.mrc", MOTTLED)
 
@@ -164,7 +154,7 @@ def test_the_glance_counts_verdicts(page):
 
 
 def test_a_name_is_text_in_a_reason_too(page):
-    """Whatever is shown of a file is escaped, in the search as well."""
+    """File names are escaped everywhere, also in the search."""
     page.pick("<b>.mrc", MOTTLED)
 
     found = page.sections.found("mrc", whole=False)
@@ -172,8 +162,8 @@ def test_a_name_is_text_in_a_reason_too(page):
     assert words_of(found).endswith("bad")
 
 
-def test_the_room_on_each_disk_is_at_the_glance(page):
-    """With all that is on it, and in the colour of a fault when there is little left."""
+def test_the_free_space_of_each_disk_is_shown(page):
+    """The folders on it are named; little space is shown in the colour of a fault."""
     page.known = {
         "disks": (
             Disk("watch", Path("/in"), Space(2 * TIB, 4 * TIB, 1)),
@@ -189,8 +179,8 @@ def test_the_room_on_each_disk_is_at_the_glance(page):
     assert "The disk with the state folder is almost full" in words_of(html)
 
 
-def test_a_training_under_way_has_a_bar_and_a_time(page):
-    """At the glance and in its own part; a screen reader is told what the bar is of."""
+def test_a_running_training_has_a_bar_and_a_time(page):
+    """It is at the top and in its own part, with a label for screen readers."""
     progress = RunProgress("train", 12, 30, 0.25, 0.5, time.time() + 601)
     page.known = {"training": TrainingStatus("training", "Run 0002: train.", 2, progress)}
 
@@ -204,7 +194,7 @@ def test_a_training_under_way_has_a_bar_and_a_time(page):
 
 
 def test_a_training_that_does_not_count_has_a_bar_without_an_end(page):
-    """And no time is promised."""
+    """No remaining time is shown either."""
     progress = RunProgress("export")
     page.known = {"training": TrainingStatus("training", "Run 0002: export.", 2, progress)}
     html = page.part("training")
@@ -214,7 +204,7 @@ def test_a_training_that_does_not_count_has_a_bar_without_an_end(page):
     assert " left" not in words_of(html)
 
 
-def test_a_training_that_waits_says_for_what(page):
+def test_a_waiting_training_names_the_reason(page):
     """The bar stays where it is."""
     progress = RunProgress("train", 12, 30)
     sentence = (
@@ -226,8 +216,8 @@ def test_a_training_that_waits_says_for_what(page):
     assert len(Bars(page.part("training")).found) == 1
 
 
-def test_what_scripts_read_is_as_it_was(page):
-    """Disks, problems and what a run waits for are the running service's, and for people."""
+def test_the_json_for_scripts_is_unchanged(page):
+    """Disks, problems and the reason of a waiting run are not in the JSON."""
     page.pick("a.mrc", MOTTLED)
     status = read_status(page.config, page.reader)
 

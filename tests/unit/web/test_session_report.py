@@ -1,6 +1,5 @@
 """``livepick report``: a session as one file."""
 
-import dataclasses
 import re
 import time
 from pathlib import Path
@@ -8,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from factories import make_result, make_row
 from livepick import cli
-from livepick.core.contracts.job import Result, StageSeconds
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality
@@ -24,24 +23,9 @@ HOSTILE = "<script>alert(1)</script>&.mrc"
 PICKS = Picks.sorted(*(np.array(a, dtype=np.float32) for a in ([40, 90], [30, 60], [0.9, 0.4])))
 
 
-def result(contrast=2.0):
-    """Return what a worker found."""
-    return Result(
-        picks=PICKS,
-        threshold=0.5,
-        model_version=1,
-        model_kind="trained",
-        shape_px=(128, 192),
-        pixel_size_angstrom=1.5,
-        quality=Quality(masked_fraction=0.1, median_score=0.9, contrast=contrast),
-        seconds=StageSeconds(0, 0, 0, 0),
-        provider="CPUExecutionProvider",
-    )
-
-
 @pytest.fixture
 def ledger(tmp_path):
-    """Return the ledger of a session, to write to; it stays open, as that of a running service."""
+    """Return the writable ledger of a session; it stays open, as in a running service."""
     with Database.writable(tmp_path / "state" / LEDGER) as database:
         opened = LedgerWriter(database)
         opened.session.begin("krios2")
@@ -57,7 +41,8 @@ def land(ledger, write_mrc):
         ledger.arrivals.landed(path.parent, Path(name), FileVersion.of(path.stat()), time.time())
         (claim,) = ledger.claim(1)
         if error is None:
-            ledger.picked(claim, result(contrast))
+            quality = Quality(masked_fraction=0.1, median_score=0.9, contrast=contrast)
+            ledger.picked(claim, make_result(PICKS, shape_px=(128, 192), quality=quality))
         else:
             ledger.failed(claim, error)
         return path
@@ -70,11 +55,11 @@ def html_of(config, **options):
 
 
 def words_of(html):
-    """Return what is read of a report."""
+    """Return the text of a report."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
 
 
-def test_it_says_what_became_of_the_session(make_config, land, ledger):
+def test_it_summarizes_the_session(make_config, land, ledger):
     """Counts, verdicts, the failure with its remedy, models, a run with its end, the settings."""
     land("good.mrc")
     land("empty.mrc", contrast=1.0)
@@ -92,7 +77,7 @@ def test_it_says_what_became_of_the_session(make_config, land, ledger):
 
 
 def test_it_loads_nothing(make_config, land, ledger, put_bundle):
-    """Each picture is inside, and the file itself forbids all else."""
+    """Each picture is embedded, and the file forbids anything else."""
     config = make_config()
     land("a.mrc")
     bundle = put_bundle(Models(config.state.directory / MODELS), config, 1)
@@ -110,7 +95,7 @@ def test_it_loads_nothing(make_config, land, ledger, put_bundle):
 
 
 def test_names_are_text(make_config, land, ledger, tmp_path):
-    """File names and errors come from other people's programs."""
+    """File names and errors come from other programs."""
     (tmp_path / HOSTILE).parent.mkdir(parents=True)
     land(HOSTILE)
     land("<b>.mrc", error=MicrographError("it is <i>gone", "Look & see."))
@@ -123,7 +108,7 @@ def test_names_are_text(make_config, land, ledger, tmp_path):
 
 
 def test_a_session_that_has_not_begun_has_a_report(make_config):
-    """And so has one without a micrograph."""
+    """A session without micrographs has one too."""
     config = make_config()
     assert "has not begun" in html_of(config)
 
@@ -134,8 +119,8 @@ def test_a_session_that_has_not_begun_has_a_report(make_config):
     assert "No micrograph failed." in words
 
 
-def test_a_micrograph_that_is_gone_has_a_reason_for_a_picture(make_config, land):
-    """Data is moved away after a session; all else is still told."""
+def test_a_missing_micrograph_has_a_reason_instead_of_a_picture(make_config, land):
+    """Data may be moved after a session; the rest of the report stays."""
     land("a.mrc")
     land("b.mrc").unlink()
 
@@ -146,11 +131,11 @@ def test_a_micrograph_that_is_gone_has_a_reason_for_a_picture(make_config, land)
     assert "data:image/png" not in html_of(make_config(), pictures=False)
 
 
-def test_the_best_have_the_best_verdict_and_then_the_most_picks(micrograph_row):
-    """The worst come the other way round, and nobody is both."""
+def test_the_best_have_the_best_verdict_and_then_the_most_picks():
+    """The worst are in the opposite order, and none is in both lists."""
 
     def row(number, verdict, picks):
-        made = micrograph_row(number)
+        made = make_row(number)
         object.__setattr__(made, "quality_verdict", verdict)
         object.__setattr__(made, "pick_count", picks)
         return made
@@ -166,9 +151,9 @@ def test_the_best_have_the_best_verdict_and_then_the_most_picks(micrograph_row):
     assert (rank(rows[:1], 9).best, rank(rows[:1], 9).worst) == ((1,), ())
 
 
-def test_figures_are_counted_by_their_limits(micrograph_row):
-    """What no micrograph has is left out."""
-    rows = [micrograph_row(n, masked_fraction=f) for n, f in enumerate((0.1, 0.2, 0.4, 0.5, 0.9))]
+def test_figures_are_counted_by_their_limits():
+    """Figures that no micrograph has are left out."""
+    rows = [make_row(n, masked_fraction=f) for n, f in enumerate((0.1, 0.2, 0.4, 0.5, 0.9))]
     figures = {figure.name: figure for figure in rank(rows, 1).figures}
 
     masked = figures["masked area"]
@@ -176,10 +161,10 @@ def test_figures_are_counted_by_their_limits(micrograph_row):
     assert "defocus" not in figures
 
 
-def test_a_figure_that_another_overrules_is_not_counted(micrograph_row):
-    """As in the verdict: low contrast is no fault where particles stand out."""
+def test_a_figure_that_another_overrules_is_not_counted():
+    """As in the verdict: low contrast is not a fault if particles are visible."""
     rows = [
-        dataclasses.replace(micrograph_row(n), quality=Quality(0.0, None, contrast=1.2, skewness=s))
+        make_row(n, quality=Quality(0.0, None, contrast=1.2, skewness=s))
         for n, s in enumerate((0.0, 0.1, 0.9))
     ]
     figures = {figure.name: figure for figure in rank(rows, 1).figures}
@@ -205,8 +190,8 @@ def test_ten_thousand_micrographs_take_seconds(make_config, land, ledger):
     assert len(html) < 1_000_000
 
 
-def test_the_command_writes_beside_the_picks(tmp_path, config_file, land, capsys):
-    """Or where it is told; a place that takes no file is an error with a remedy."""
+def test_the_command_writes_next_to_the_picks(tmp_path, config_file, land, capsys):
+    """``--output`` changes the place; a place that cannot be written is an error."""
     path = config_file
     land("a.mrc")
 

@@ -1,4 +1,4 @@
-"""Pictures are made once, one at a time, and kept within bounds."""
+"""Pictures are made once, one at a time, and cached up to a limit."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from factories import make_row
 from livepick.errors import UnreadableFileError, VanishedFileError
 from livepick.web.thumbnails import NoPictureError, Thumbnails
 
@@ -14,15 +15,12 @@ from livepick.web.thumbnails import NoPictureError, Thumbnails
 class Ledger:
     """Micrographs by number."""
 
-    def __init__(self, micrograph_row):
-        self.row = micrograph_row
-
     def get(self, number):
-        return None if number == 0 else self.row(number)
+        return None if number == 0 else make_row(number)
 
 
 @pytest.fixture
-def make(micrograph_row, make_config):
+def make(make_config):
     """Return a function that makes ``Thumbnails`` on workers that answer when told."""
     config = make_config()
 
@@ -35,13 +33,13 @@ def make(micrograph_row, make_config):
             answer(future)
             return future
 
-        return Thumbnails(Ledger(micrograph_row), lambda: config, submit, **options), jobs
+        return Thumbnails(Ledger(), lambda: config, submit, **options), jobs
 
     return made
 
 
-def test_who_asks_for_the_same_gets_the_same(make):
-    """One job, however many look."""
+def test_requests_for_the_same_picture_share_a_job(make):
+    """Several viewers share one job."""
     thumbnails, jobs = make(lambda future: future.set_result(b"png"))
 
     async def ask():
@@ -76,7 +74,7 @@ def test_one_picture_is_made_at_a_time(make):
 
 
 def test_the_cache_is_bounded_in_bytes(make):
-    """What was not looked at for longest goes first, and is made anew when it is asked for."""
+    """The picture that was not used for longest is dropped first, and made again on request."""
     thumbnails, jobs = make(lambda future: future.set_result(bytes(100)), cache_bytes=250)
 
     async def ask():
@@ -87,8 +85,8 @@ def test_the_cache_is_bounded_in_bytes(make):
     assert [job.path.name for job in jobs] == ["1.mrc", "2.mrc", "3.mrc", "2.mrc"]
 
 
-def test_what_cannot_be_drawn_is_said(make):
-    """A file that is gone is an answer, and is asked for again next time."""
+def test_a_picture_that_cannot_be_drawn_has_a_reason(make):
+    """A missing file is not cached, so the next request tries again."""
     thumbnails, jobs = make(lambda future: future.set_exception(VanishedFileError("gone", "ok")))
 
     async def ask(number):
@@ -100,8 +98,8 @@ def test_what_cannot_be_drawn_is_said(make):
     assert len(jobs) == 2
 
 
-def test_why_there_is_no_picture_is_known_until_there_is_one(make):
-    """Only for what asking again does not mend, and bounded by the latest who asked."""
+def test_the_reason_is_kept_until_there_is_a_picture(make):
+    """Only for errors that a retry does not fix, and up to a limit."""
     ends = [UnreadableFileError("stale", "wait"), VanishedFileError("1.mrc is gone", "ok"), None]
 
     def answer(future):
@@ -119,8 +117,8 @@ def test_why_there_is_no_picture_is_known_until_there_is_one(make):
     assert thumbnails.why_not(1, "thumbnail") == ""
 
 
-def test_too_many_are_turned_away(make):
-    """Workers that hang do not gather requests without end."""
+def test_too_many_requests_are_rejected(make):
+    """Requests do not pile up if the workers hang."""
     thumbnails, _ = make(lambda future: None)
 
     async def ask():

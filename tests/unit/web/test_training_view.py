@@ -1,4 +1,4 @@
-"""What the page shows of trainings, and to how many it tells what changes."""
+"""Training on the page, and the listeners to its changes."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from livepick.ledger.session_rows import RunRow
 from livepick.monitoring.status import TrainingStatus
 from livepick.retraining.eta import RunProgress
 from livepick.web.live_updates import MOST_LISTENERS, Live
-from livepick.web.training_view import doing_of, view_training
+from livepick.web.training_view import run_activity, view_training
 
 JUDGEMENT = Judgement.from_json(
     {
@@ -43,12 +43,12 @@ JUDGEMENT = Judgement.from_json(
 
 
 def run(version, state, judgement=None):
-    """Return a run, as the ledger has it."""
+    """Return a run as in the ledger."""
     return RunRow(version, "f", state, "", 0.0, None, judgement)
 
 
-def test_curves_of_the_attempt_under_way(make_config):
-    """A repeated training, or the second round, starts its curves anew."""
+def test_curves_of_the_running_attempt(make_config):
+    """A repeated training, or the second round, starts new curves."""
     config = make_config()
     folder = config.state.directory / "runs" / "0001"
     folder.mkdir(parents=True)
@@ -66,8 +66,8 @@ def test_curves_of_the_attempt_under_way(make_config):
     assert [line.last for line in view.loss.lines] == [0.25, 0.25]
 
 
-def test_what_the_gate_said(make_config, tmp_path):
-    """Both figures of both models, of the latest run that left a model."""
+def test_the_result_of_the_promotion_gate(make_config, tmp_path):
+    """Both figures of both models, from the latest run with a model."""
     config = make_config()
     (config.state.directory / "models" / "0002").mkdir(parents=True)
     runs = [run(3, "failed"), run(2, "promoted", JUDGEMENT)]
@@ -94,10 +94,10 @@ def test_what_the_gate_said(make_config, tmp_path):
         ("failed", None, "failed", "", 0),
     ],
 )
-def test_what_a_run_does_is_said_in_words(stage, loss, words, unit, step):
-    """Epochs are counted once the first has ended; before, it counts other things."""
+def test_each_stage_has_a_description(stage, loss, words, unit, step):
+    """Epochs are counted only after the first one; before that, the count means other things."""
     progress = RunProgress(stage, done=3, total=20, training_loss=loss, ends_at=9.0)
-    doing = doing_of(TrainingStatus("training", "", 4, progress))
+    doing = run_activity(TrainingStatus("training", "", 4, progress))
 
     assert (doing.words, doing.unit, doing.step, doing.steps) == (words, unit, step, 9)
     assert (doing.version, doing.done, doing.total, doing.ends_at) == (4, 3, 20, 9.0)
@@ -111,21 +111,21 @@ def test_what_a_run_does_is_said_in_words(stage, loss, words, unit, step):
         TrainingStatus("collecting", ""),
     ],
 )
-def test_no_run_under_way_is_shown_as_one(training):
-    """One whose trainer has said nothing yet has a sentence, and no bar."""
-    assert doing_of(training) is None
+def test_no_activity_is_shown_without_a_running_stage(training):
+    """A run without progress lines has a sentence but no bar."""
+    assert run_activity(training) is None
 
 
-def test_only_so_many_listen_at_once():
-    """Whoever leaves makes room."""
+def test_the_number_of_listeners_is_limited():
+    """A listener that leaves makes room for another."""
     live = Live(None)
     assert [live.enter() for _ in range(MOST_LISTENERS + 1)] == [*[True] * MOST_LISTENERS, False]
     live.leave()
     assert [live.enter(), live.enter()] == [True, False]
 
 
-def test_a_change_is_told_once():
-    """And at the end of the service the stream ends."""
+def test_a_change_is_sent_once():
+    """The stream ends with the service."""
 
     class Sections:
         html = "a"

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from livepick_trainer.classification.class_averages import body_centre, sum_images
+from livepick_trainer.classification.class_averages import body_centre, sum_aligned
 from livepick_trainer.classification.classification_rules import (
     ClassificationRules,
     ClassificationStage,
 )
 from livepick_trainer.classification.initial_groups import group_by_spectrum
-from livepick_trainer.classification.polar import Polar, moved, shift_table, soft_disc
+from livepick_trainer.classification.polar import Polar, shift_images, shift_table, soft_disc
 from livepick_trainer.classification.poses import (
     Poses,
     ShiftedReferences,
@@ -228,7 +228,7 @@ class Alignment:
                     data, references[:, number], members, phases=phases, weight=weight, polar=polar
                 )
             self._centre(shifts)
-            data = polar.transform(moved(self.images, -self.offset))
+            data = polar.transform(shift_images(self.images, -self.offset))
             mean, size = average(data, found.turn, column, 2 * self.classes)
             references = damped(mean, size, noise, polar)
             self._passed(f"poses from rings to {stage.most_ring}")
@@ -261,7 +261,7 @@ class Alignment:
     def _begin(self, stage: ClassificationStage) -> tuple[Polar, Tensor, Tensor]:
         """Return a stage's polar geometry, the centred particles in it, and their noise."""
         polar = Polar(self.box_px, stage.most_ring, stage.angles, self.mask)
-        data = polar.transform(moved(self.images, -self.offset))
+        data = polar.transform(shift_images(self.images, -self.offset))
         noise = polar.power(data).mean(0)
         if self.found is not None:
             mean, size = average(data, self.found.turn, self.found.label, self.classes)
@@ -282,7 +282,7 @@ class Alignment:
         """Centre each class on the body of its average; return the former centres, (K, 2)."""
         found = self.poses
         size = torch.bincount(found.label, minlength=self.classes).clamp(min=1)
-        sums = sum_images(self.images, self.offset, found.turn, found.label, self.classes)
+        sums = sum_aligned(self.images, self.offset, found.turn, found.label, self.classes)
         centre = body_centre(
             sums / size[:, None, None],
             diameter_px=self.diameter_px,

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from livepick_trainer.classification.polar import moved
+from livepick_trainer.classification.polar import shift_images
 
-__all__ = ["body_centre", "sum_images"]
+__all__ = ["body_centre", "sum_aligned"]
 
 BODY_BLUR_DIAMETERS = 0.05
 """Standard deviation of the blur applied before the body of an average is located, in diameters."""
@@ -48,7 +48,7 @@ def body_centre(averages: Tensor, *, diameter_px: float, most_px: float) -> Tens
     return centre
 
 
-def sum_images(
+def sum_aligned(
     images: Tensor, offset: Tensor, turn: Tensor, column: Tensor, columns: int
 ) -> Tensor:
     """Return sums (columns, box, box) of the centred particles, rotated back.
@@ -73,7 +73,7 @@ def sum_images(
         cosine, sine = (f(turn[some])[:, None, None] for f in (torch.cos, torch.sin))
         at = torch.stack([cosine * x - sine * y, sine * x + cosine * y], dim=-1)
         turned = functional.grid_sample(
-            moved(images[some], -offset[some])[:, None],
+            shift_images(images[some], -offset[some])[:, None],
             (at + box_px // 2) * 2 / (box_px - 1) - 1,
             mode="bicubic",
             padding_mode="border",

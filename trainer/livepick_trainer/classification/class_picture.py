@@ -2,12 +2,16 @@
 
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from livepick_trainer.classification.class_measurement import ClassFigures
-from livepick_trainer.classification.class_selection import ClassVerdict
+from livepick_trainer.classification.class_selection import ClassDecision
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["draw_classes"]
 
@@ -19,7 +23,7 @@ MOST_WORDS = 30
 def draw_classes(
     averages: NDArray[np.float32],
     figures: Sequence[ClassFigures],
-    verdicts: Sequence[ClassVerdict],
+    verdicts: Sequence[ClassDecision],
     *,
     diameter_px: float,
 ) -> bytes:
@@ -49,22 +53,13 @@ def draw_classes(
         axes.axis("off")
     shown = zip(grid.ravel(), averages, figures, verdicts, strict=False)
     for number, (axes, average, of_class, verdict) in enumerate(shown):
-        colour = "tab:green" if verdict.accepted else "tab:red"
         axes.axis("on")
         axes.imshow(average, cmap="gray", interpolation="nearest")
         middle = average.shape[-1] // 2
         axes.add_patch(
             Circle((middle, middle), diameter_px / 2, fill=False, color="yellow", alpha=0.4)
         )
-        for spine in axes.spines.values():
-            spine.set(color=colour, linewidth=2.5)
-        word = "accepted" if verdict.accepted else "rejected"
-        axes.set_title(
-            f"{number}: {of_class.particles}\n{word}, {verdict.score:.2f}",
-            fontsize=8,
-            color=colour,
-        )
-        axes.set_xlabel(_wrapped(verdict.reason), fontsize=7)
+        _caption(axes, number, of_class, verdict)
     accepted = [f.particles for f, v in zip(figures, verdicts, strict=True) if v.accepted]
     total = sum(f.particles for f in figures)
     figure.suptitle(
@@ -75,6 +70,17 @@ def draw_classes(
     picture = io.BytesIO()
     canvas.print_png(picture)  # type: ignore[no-untyped-call]
     return picture.getvalue()
+
+
+def _caption(axes: "Axes", number: int, figures: ClassFigures, verdict: ClassDecision) -> None:
+    """Frame and caption one class in the colour of its verdict."""
+    colour = "tab:green" if verdict.accepted else "tab:red"
+    for spine in axes.spines.values():
+        spine.set(color=colour, linewidth=2.5)
+    word = "accepted" if verdict.accepted else "rejected"
+    title = f"class {number}: {figures.particles} particles\n{word}, score {verdict.score:.2f}"
+    axes.set_title(title, fontsize=8, color=colour)
+    axes.set_xlabel(_wrapped(verdict.reason), fontsize=7)
 
 
 def _wrapped(sentence: str) -> str:

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from livepick_trainer.classification.class_measurement import ClassFigures, measure_classes
 
-__all__ = ["ClassVerdict", "Selection", "SelectionRules", "judge_classes", "select_classes"]
+__all__ = ["ClassDecision", "Selection", "SelectionRules", "judge_classes", "select_classes"]
 
 Stack = NDArray[np.float32]
 Vector = NDArray[np.float64]
@@ -95,7 +95,7 @@ class SelectionRules:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ClassVerdict:
+class ClassDecision:
     """Verdict on one class."""
 
     accepted: bool
@@ -112,7 +112,7 @@ class Selection:
     """Verdicts on all classes, and the resulting selection of particles."""
 
     figures: tuple[ClassFigures, ...]
-    verdicts: tuple[ClassVerdict, ...]
+    verdicts: tuple[ClassDecision, ...]
     believed: NDArray[np.bool_]
     """(N,): True for each particle in an accepted class."""
 
@@ -196,7 +196,7 @@ def judge_classes(
     *,
     diameter_angstrom: float,
     rules: SelectionRules | None = None,
-) -> tuple[ClassVerdict, ...]:
+) -> tuple[ClassDecision, ...]:
     """Return the score and verdict of each class, as the module docstring describes.
 
     The usual strength and length are taken from the classes that are whole particles and have few
@@ -222,7 +222,7 @@ def judge_classes(
         )
         accepted = score >= rules.threshold
         reason = f"{f.resolution_angstrom:.0f} Å" if accepted else fault
-        verdicts.append(ClassVerdict(accepted=accepted, score=score, reason=reason))
+        verdicts.append(ClassDecision(accepted=accepted, score=score, reason=reason))
     return tuple(verdicts)
 
 
@@ -247,24 +247,27 @@ def _marks(
         (_mark(f.particles, rules.particles), f"only {f.particles} particles"),
         (
             _mark(f.certainty, rules.certainty),
-            f"a class by chance: {f.certainty:.1f} times as likely as any other",
+            f"assigned by chance: only {f.certainty:.1f} times as likely as in any other class",
         ),
         (
             _mark(f.resolution_angstrom / diameter_angstrom, rules.resolution_diameters),
-            f"its halves agree only to {f.resolution_angstrom:.0f} Å",
+            f"half averages agree only to {f.resolution_angstrom:.0f} Å",
         ),
         (
             max(
                 _mark(f.core_contrast, rules.core_contrast),
                 _mark(f.wall_contrast, rules.wall_contrast),
             ),
-            f"its core is not bright: contrast {f.core_contrast:.2f}",
+            f"core is not bright: contrast {f.core_contrast:.2f}",
         ),
         (
             _mark(f.off_centre_diameters, rules.centring_diameters),
             f"off centre by {f.off_centre_diameters:.2f} diameters",
         ),
-        (_mark(f.neighbours, rules.neighbours), f"signal around it: {f.neighbours:.2f} of inside"),
+        (
+            _mark(f.neighbours, rules.neighbours),
+            f"signal around the particle: {f.neighbours:.2f} of that inside",
+        ),
     ]
 
 
@@ -280,7 +283,7 @@ def _more_than_noise(
     terms = [
         (
             rules.of_decoys * math.log(float(np.clip(decoys, *rules.decoy_ratios))),
-            f"like noise: {decoys:.1f} decoys for each candidate",
+            f"like noise: {decoys:.1f} decoys per candidate",
         ),
         (
             rules.of_strength * math.log(float(np.clip(stronger, *rules.strengths))),
@@ -318,9 +321,9 @@ def _weighted_median(values: Collection[float], weights: Collection[float]) -> f
     return float(np.array(list(values))[ordered][np.searchsorted(total, total[-1] / 2)])
 
 
-def _overruled(verdict: ClassVerdict, *, accepted: bool, rejected: bool) -> ClassVerdict:
+def _overruled(verdict: ClassDecision, *, accepted: bool, rejected: bool) -> ClassDecision:
     if not accepted and not rejected:
         return verdict
-    return ClassVerdict(
+    return ClassDecision(
         accepted=accepted, score=verdict.score, reason="decided by a person", overruled=True
     )

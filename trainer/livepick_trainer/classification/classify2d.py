@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from livepick_trainer.classification.alignment import Alignment
-from livepick_trainer.classification.class_averages import sum_images
+from livepick_trainer.classification.class_averages import sum_aligned
 from livepick_trainer.classification.classification_rules import ClassificationRules
 from livepick_trainer.classification.poses import Poses
 
@@ -181,7 +181,7 @@ def _result(work: Alignment, rest: Assigned = (), decoys: Assigned = ()) -> Clas
     label = place[found.label]
     kept = int((occupancy > 0).sum())
     column = work.half * kept + label
-    sums = sum_images(work.images, work.offset, found.turn, column, 2 * kept)
+    sums = sum_aligned(work.images, work.offset, found.turn, column, 2 * kept)
     sizes = torch.bincount(column, minlength=2 * kept).reshape(2, kept)
     halves = sums.reshape(2, kept, work.box_px, work.box_px)
     averages = halves.sum(0) / sizes.sum(0)[:, None, None]

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["Polar", "moved", "shift_table", "soft_disc"]
+__all__ = ["Polar", "shift_images", "shift_table", "soft_disc"]
 
 
 class Polar:
@@ -93,7 +93,7 @@ def shift_table(radii_px: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(shifts, device=device)
 
 
-def moved(images: Tensor, shifts_px: Tensor) -> Tensor:
+def shift_images(images: Tensor, shifts_px: Tensor) -> Tensor:
     """Return images (N, box, box) moved by shifts (N, 2), with periodic boundaries."""
     box_px = images.shape[-1]
     moved = []

@@ -15,7 +15,8 @@ from pydantic import ConfigDict, TypeAdapter
 from livepick.core.evaluation.matching import Figures
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
-from livepick_trainer.learning.curve_diagnosis import Diagnosis, Settings
+from livepick_trainer.learning.attempt_settings import AttemptSettings
+from livepick_trainer.learning.curve_diagnosis import Diagnosis
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.train import EpochFigures
 
@@ -30,7 +31,7 @@ class Attempt:
 
     number: int
     """Number of the attempt, counted from 1."""
-    settings: Settings
+    settings: AttemptSettings
     positive_weight: float
     """Class weight that was used."""
     training_scale: LossScale
@@ -119,5 +120,5 @@ def _read(path: Path, adapter: TypeAdapter[list[_Record]]) -> list[_Record]:
     except (OSError, ValueError) as error:
         raise TrainerError(
             f"{path} cannot be read: {error}",
-            f"Remove the folder {path.parent}; its training then starts anew.",
+            f"Remove the folder {path.parent}; the training then starts again.",
         ) from error

@@ -40,23 +40,28 @@ Faults are worth another training; advice is not. Stagnation only costs time, si
 the best epoch are kept and training ends by itself after some epochs without gain. A loss that is
 still falling slightly at the end promises little. The scatter between epochs is reduced by running
 medians of three; each threshold below is well above the scatter that remains in healthy runs.
+
+The rules are in one file, because each relies on what the rules before it have excluded.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from livepick.config.training_sections import Training
 from livepick.core.contracts.progress import FindingKind
+from livepick_trainer.learning.attempt_settings import (
+    AttemptSettings,
+    advised_range,
+    default_value,
+)
+from livepick_trainer.learning.learning_curves import LEARNED_NOTHING, LEAST_GAIN, LearningCurves
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.train import EpochFigures
 
-__all__ = ["Diagnosis", "Settings", "diagnose"]
+__all__ = ["Diagnosis", "diagnose"]
 
 Vector = NDArray[np.float64]
 
@@ -65,9 +70,6 @@ LARGE_LOSS = 2.0
 
 PERSISTENT_EPOCHS = 3
 """Number of first epochs with large losses that is more than a rough start."""
-
-LEARNED_NOTHING = 0.05
-"""Maximum progress of a network that has not begun to learn."""
 
 LOW_ACCURACY = 0.6
 """Published limit, applied here to the balanced accuracy, which is 0.5 if nothing is found."""
@@ -79,24 +81,11 @@ FAINT_PROGRESS = 0.15
 """With class weights, a network with more progress than this distinguishes particles from
 background, even if it is not certain of any. With weak signal this is the best that is possible."""
 
-SLOW = 1 / 3
-"""Fraction of the epochs that half of the progress may take. Usual is a tenth, and a quarter if
-an epoch has only a few steps."""
-
-LEAST_FOR_SLOW = 8
-"""Minimum number of epochs for which "half of the progress" is meaningful."""
-
-LEAST_FOR_SMOOTHING = 6
-"""Minimum number of epochs for smoothing; shorter curves are left unchanged."""
-
 RISING = 0.1
 """Minimum fraction of its progress that a still rising curve gains in its last third."""
 
 RISING_STEEPLY = 0.2
 """The same fraction above which a rerun with more epochs is worthwhile."""
-
-LEAST_GAIN = 0.02
-"""Minimum gain of progress; smaller changes count as neither gain nor loss."""
 
 PARTED_LOSS = 0.04
 """Minimum loss of held-out progress since its best that counts as overfitting."""
@@ -115,23 +104,6 @@ BEYOND_STAGNATION = 1.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
-    """Settings of the section ``training`` that a remedy may change."""
-
-    epochs: int
-    initial_learning_rate: float
-    final_learning_rate: float
-    class_weights: bool
-
-    def scaled(self, initial: float, *, digits: int = 2) -> "Settings":
-        """Return a copy with another initial rate, and the final rate changed in proportion."""
-        initial = min(float(f"{initial:.{digits}g}"), 1.0)
-        ratio = self.final_learning_rate / self.initial_learning_rate
-        final = float(f"{initial * ratio:.{digits}g}")
-        return replace(self, initial_learning_rate=initial, final_learning_rate=final)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Diagnosis:
     """A fault, or a piece of advice, derived from the learning curves.
 
@@ -146,13 +118,13 @@ class Diagnosis:
     """Evidence in the curves, in words with numbers."""
     remedy: str
     """Recommended change, in terms of the config's settings."""
-    settings: Settings
-    """Settings to use for the next training."""
+    settings: AttemptSettings
+    """AttemptSettings to use for the next training."""
 
 
 def diagnose(
     epochs: Sequence[EpochFigures],
-    settings: Settings,
+    settings: AttemptSettings,
     *,
     training_scale: LossScale,
     held_out_scale: LossScale,
@@ -165,13 +137,13 @@ def diagnose(
         Epochs of a training that has ended: because all epochs were done, because of the patience,
         or because of a loss that is not finite.
     settings
-        Settings that were used for the training.
+        AttemptSettings that were used for the training.
     training_scale, held_out_scale
         Scales of the losses on training and held-out patches.
     """
     if not epochs:
         return ()
-    curves = _Curves(epochs, settings, training_scale, held_out_scale)
+    curves = LearningCurves(epochs, settings, training_scale, held_out_scale)
     causes = [
         finding
         for rule in (
@@ -190,98 +162,28 @@ def diagnose(
     return faults if stagnation is None else (stagnation,)
 
 
-class _Curves:
-    """Figures of a training as smoothed vectors over its epochs."""
-
-    def __init__(
-        self,
-        epochs: Sequence[EpochFigures],
-        settings: Settings,
-        training_scale: LossScale,
-        held_out_scale: LossScale,
-    ) -> None:
-        self.settings = settings
-        self.untrained = held_out_scale.untrained
-        self.losses = np.array([(e.training_loss, e.validation_loss) for e in epochs])
-        self.is_finite = epochs[-1].is_finite
-        whole = epochs if self.is_finite else epochs[:-1]
-        self.count = len(whole)
-        self.training = _smooth([training_scale.progress(e.training_loss) for e in whole])
-        self.held_out = _smooth([held_out_scale.progress(e.validation_loss) for e in whole])
-        self.training_accuracy = _smooth([e.training_accuracy for e in whole])
-        self.held_out_accuracy = _smooth([e.validation_accuracy for e in whole])
-        self.held_out_found = _smooth([e.validation_found for e in whole])
-        self.best = float(np.max(self.held_out)) if self.count else -math.inf
-        self.ended_early = self.count < settings.epochs
-
-    def gain(self, curve: Vector) -> float:
-        """Return the gain of a curve in its last third."""
-        return float(curve[-1] - curve[(2 * self.count) // 3 - 1]) if self.count > 1 else 0.0
-
-    def is_rising(self, part: float) -> bool:
-        """Return True if the curves are still rising at the end, by this fraction of their maximum.
-
-        With few epochs the held-out curve is too noisy for this limit, and only has to rise.
-        """
-        if self.ended_early:
-            return False
-        training, held_out = (
-            self.gain(curve) / max(LEAST_GAIN / part, float(np.max(curve)))
-            for curve in (self.training, self.held_out)
-        )
-        return training >= part and (held_out >= part or (self.has_few_epochs and held_out > 0))
-
-    @property
-    def has_few_epochs(self) -> bool:
-        """True if the settings have fewer epochs than advised."""
-        return self.settings.epochs < _advised("epochs")[0]
-
-    @property
-    def accuracy(self) -> float:
-        """Final accuracy on training or held-out patches, whichever is better; 0 without epochs."""
-        both = (self.training_accuracy, self.held_out_accuracy)
-        return max(float(np.median(curve[-3:])) for curve in both) if self.count else 0.0
-
-    @property
-    def half_way(self) -> int:
-        """Number of epochs that half of the progress took."""
-        return int(np.argmax(self.held_out >= self.best / 2)) + 1
-
-    @property
-    def is_slow(self) -> bool:
-        """True if half of the progress took an unusually large part of the epochs."""
-        return (
-            self.count >= LEAST_FOR_SLOW
-            and self.best > LEARNED_NOTHING
-            and self.half_way >= SLOW * self.settings.epochs
-        )
-
-    def slowness(self) -> str:
-        """Return a sentence that says how many epochs half of the progress took."""
-        return f"half of what is learned took {self.half_way} of {self.settings.epochs} epochs"
-
-
-def _rate_too_high(curves: _Curves) -> Diagnosis | None:
+def _rate_too_high(curves: LearningCurves) -> Diagnosis | None:
     rate = curves.settings.initial_learning_rate
     large = np.max(curves.losses, axis=1) > LARGE_LOSS * curves.untrained
     total = len(curves.losses)
     first = total if large.all() else int(np.argmin(large))
     if not curves.is_finite:
-        evidence = f"the loss of epoch {curves.count + 1} is no number"
+        evidence = f"the loss of epoch {curves.count + 1} is not a finite number"
     elif first >= min(PERSISTENT_EPOCHS, total):
         worst = float(curves.losses[:first].max())
         evidence = (
-            f"the loss is up to {worst:.3g} in the first {first} epochs, where an untrained"
-            f" network has {curves.untrained:.3g}"
+            f"the loss reaches {worst:.3g} in the first {first} epochs; that of an untrained"
+            f" network is {curves.untrained:.3g}"
         )
-    elif rate > _advised("initial_learning_rate")[1] and curves.accuracy <= LOW_ACCURACY:
+    elif rate > advised_range("initial_learning_rate")[1] and curves.accuracy <= LOW_ACCURACY:
         evidence = (
-            f"hardly anything is learned in {curves.count} epochs, with a rate of {rate:g}, where"
-            f" {_advised('initial_learning_rate')[1]:g} is the highest that is advised"
+            f"almost nothing is learned in {curves.count} epochs with an initial learning rate of"
+            f" {rate:g}; the highest advised rate is"
+            f" {advised_range('initial_learning_rate')[1]:g}"
         )
     else:
         return None
-    lower = curves.settings.scaled(min(rate / 3, _usual("initial_learning_rate")))
+    lower = curves.settings.scaled(min(rate / 3, default_value("initial_learning_rate")))
     return Diagnosis(
         kind="rate_too_high",
         is_fault=True,
@@ -291,35 +193,41 @@ def _rate_too_high(curves: _Curves) -> Diagnosis | None:
     )
 
 
-def _rate_far_too_low(curves: _Curves) -> Diagnosis | None:
+def _rate_far_too_low(curves: LearningCurves) -> Diagnosis | None:
     """Detect slow learning, or none, at a rate below the advised range."""
     rate = curves.settings.initial_learning_rate
-    if rate >= _advised("initial_learning_rate")[0]:
+    if rate >= advised_range("initial_learning_rate")[0]:
         return None
     if curves.best <= LEARNED_NOTHING:
         return _rate_too_low(
-            curves, f"nothing is learned in {curves.count} epochs, with a rate of {rate:g}"
+            curves,
+            f"nothing is learned in {curves.count} epochs with an initial learning rate of"
+            f" {rate:g}",
         )
     if curves.is_slow or curves.is_rising(RISING):
-        return _rate_too_low(curves, curves.slowness())
+        return _rate_too_low(curves, _slowness(curves))
     return None
 
 
-def _rate_somewhat_too_low(curves: _Curves) -> Diagnosis | None:
+def _rate_somewhat_too_low(curves: LearningCurves) -> Diagnosis | None:
     """Detect slow learning at a rate below the upper limit, when there are enough epochs."""
     settings = curves.settings
     if (
-        settings.initial_learning_rate < _advised("initial_learning_rate")[1]
-        and settings.epochs >= _advised("epochs")[0]
+        settings.initial_learning_rate < advised_range("initial_learning_rate")[1]
+        and settings.epochs >= advised_range("epochs")[0]
         and curves.is_slow
     ):
-        return _rate_too_low(curves, curves.slowness())
+        return _rate_too_low(curves, _slowness(curves))
     return None
 
 
-def _rate_too_low(curves: _Curves, evidence: str) -> Diagnosis:
-    usual = max(3 * curves.settings.initial_learning_rate, _usual("initial_learning_rate"))
-    higher = curves.settings.scaled(min(_advised("initial_learning_rate")[1], usual))
+def _slowness(curves: LearningCurves) -> str:
+    return f"half of the progress took {curves.half_way} of {curves.settings.epochs} epochs"
+
+
+def _rate_too_low(curves: LearningCurves, evidence: str) -> Diagnosis:
+    usual = max(3 * curves.settings.initial_learning_rate, default_value("initial_learning_rate"))
+    higher = curves.settings.scaled(min(advised_range("initial_learning_rate")[1], usual))
     return Diagnosis(
         kind="rate_too_low",
         is_fault=True,
@@ -329,24 +237,24 @@ def _rate_too_low(curves: _Curves, evidence: str) -> Diagnosis:
     )
 
 
-def _too_few_epochs(curves: _Curves) -> Diagnosis | None:
+def _too_few_epochs(curves: LearningCurves) -> Diagnosis | None:
     """Detect a falling loss with fewer epochs than advised, when nothing else can be diagnosed."""
     return _still_falling(curves) if curves.has_few_epochs else None
 
 
-def _still_falling(curves: _Curves) -> Diagnosis | None:
+def _still_falling(curves: LearningCurves) -> Diagnosis | None:
     if not curves.is_rising(RISING):
         return None
     more = replace(
         curves.settings,
-        epochs=min(1000, max(2 * curves.settings.epochs, int(_advised("epochs")[0]))),
+        epochs=min(1000, max(2 * curves.settings.epochs, int(advised_range("epochs")[0]))),
     )
     return Diagnosis(
         kind="still_falling",
         is_fault=curves.is_rising(RISING_STEEPLY),
         evidence=(
-            "the losses still fall: in the last third of the epochs, progress on held-out"
-            f" micrographs went from {curves.held_out[-1] - curves.gain(curves.held_out):.2f} to"
+            "the losses are still falling: in the last third of the epochs, progress on held-out"
+            f" micrographs rose from {curves.held_out[-1] - curves.gain(curves.held_out):.2f} to"
             f" {curves.held_out[-1]:.2f} (0 is a blind guess, 1 is perfect)"
         ),
         remedy=f"raise training.epochs to {more.epochs}",
@@ -354,15 +262,15 @@ def _still_falling(curves: _Curves) -> Diagnosis | None:
     )
 
 
-def _all_background(curves: _Curves) -> Diagnosis | None:
+def _all_background(curves: LearningCurves) -> Diagnosis | None:
     last = curves.held_out_found[-_third(curves.count) :]
     if not len(last) or not float(np.max(last)) <= FOUND_NOTHING:
         return None
     if curves.settings.class_weights and curves.best > FAINT_PROGRESS:
         return None
     evidence = (
-        f"at most {100 * float(np.max(last)):.1f} % of the particles' pixels in held-out"
-        " micrographs are called particle: nearly all is background to the network"
+        f"the network recognizes at most {100 * float(np.max(last)):.1f} % of the particle pixels"
+        " in held-out micrographs: it takes almost everything for background"
     )
     if not curves.settings.class_weights:
         changed = replace(curves.settings, class_weights=True)
@@ -375,18 +283,18 @@ def _all_background(curves: _Curves) -> Diagnosis | None:
     )
 
 
-def _underfitting(curves: _Curves, causes: Sequence[Diagnosis]) -> Diagnosis | None:
+def _underfitting(curves: LearningCurves, causes: Sequence[Diagnosis]) -> Diagnosis | None:
     """Return the general finding; if a cause was found, its remedy is used here too."""
     if any(finding.kind == "all_background" for finding in causes):
         return None
     if not curves.is_finite:
-        evidence = "the loss is no number"
+        evidence = "the loss is not a finite number"
     elif curves.losses[-1].max() > LARGE_LOSS * curves.untrained:
-        evidence = f"the loss is {curves.losses[-1].max():.3g} in the end"
+        evidence = f"the loss is still {curves.losses[-1].max():.3g} at the end"
     elif curves.accuracy <= LOW_ACCURACY:
         evidence = (
-            f"the accuracy is {100 * curves.accuracy:.0f} % at best, in training or on held-out"
-            " micrographs, where 50 % is finding nothing"
+            f"the accuracy on training and held-out micrographs is at most"
+            f" {100 * curves.accuracy:.0f} %; a network that finds nothing has 50 %"
         )
     else:
         return None
@@ -395,17 +303,17 @@ def _underfitting(curves: _Curves, causes: Sequence[Diagnosis]) -> Diagnosis | N
             kind="underfitting",
             is_fault=True,
             evidence=evidence,
-            remedy=f"{causes[0].remedy}, as said",
+            remedy=f"{causes[0].remedy} (as above)",
             settings=causes[0].settings,
         )
-    highest = _advised("initial_learning_rate")[1]
+    highest = advised_range("initial_learning_rate")[1]
     if curves.settings.initial_learning_rate < highest:
         rate = min(highest, 3 * curves.settings.initial_learning_rate)
         changed = curves.settings.scaled(rate)
         remedy = (
             f"raise training.initial_learning_rate to {changed.initial_learning_rate:g} and"
             f" training.final_learning_rate to {changed.final_learning_rate:g}; if that is not"
-            " enough, training.epochs"
+            " enough, raise training.epochs"
         )
     else:
         changed = replace(curves.settings, epochs=min(1000, 2 * curves.settings.epochs))
@@ -415,7 +323,7 @@ def _underfitting(curves: _Curves, causes: Sequence[Diagnosis]) -> Diagnosis | N
     )
 
 
-def _overfitting(curves: _Curves) -> Diagnosis | None:
+def _overfitting(curves: LearningCurves) -> Diagnosis | None:
     if curves.count < 2 * PERSISTENT_EPOCHS:
         return None
     top = int(np.argmax(curves.held_out))
@@ -438,8 +346,9 @@ def _overfitting(curves: _Curves) -> Diagnosis | None:
         kind="overfitting",
         is_fault=True,
         evidence=(
-            f"since epoch {top + 1} the training loss fell on while the held-out loss rose, and"
-            f" the held-out accuracy went from {100 * curves.held_out_accuracy[top]:.0f} to"
+            f"since epoch {top + 1} the training loss has kept falling while the held-out loss has"
+            " risen, and the held-out accuracy has dropped from"
+            f" {100 * curves.held_out_accuracy[top]:.0f} to"
             f" {100 * float(np.median(curves.held_out_accuracy[-3:])):.0f} %"
         ),
         remedy=(
@@ -450,7 +359,7 @@ def _overfitting(curves: _Curves) -> Diagnosis | None:
     )
 
 
-def _training_ahead(curves: _Curves) -> Diagnosis | None:
+def _training_ahead(curves: LearningCurves) -> Diagnosis | None:
     if curves.count < 2 * PERSISTENT_EPOCHS:
         return None
     ahead = float(np.median((curves.training - curves.held_out)[-3:]))
@@ -464,8 +373,9 @@ def _training_ahead(curves: _Curves) -> Diagnosis | None:
         kind="training_ahead",
         is_fault=True,
         evidence=(
-            f"in the last epochs the network has {100 * float(np.median(curves.training[-3:])):.0f}"
-            f" % of what there is to learn in the training micrographs, and"
+            "in the last epochs the network has learned"
+            f" {100 * float(np.median(curves.training[-3:])):.0f} % of what there is to learn in"
+            " the training micrographs, but only"
             f" {100 * float(np.median(curves.held_out[-3:])):.0f} % in the held-out ones"
         ),
         remedy=f"lower training.final_learning_rate to {changed.final_learning_rate:g}",
@@ -473,49 +383,28 @@ def _training_ahead(curves: _Curves) -> Diagnosis | None:
     )
 
 
-def _stagnation(curves: _Curves) -> Diagnosis | None:
+def _stagnation(curves: LearningCurves) -> Diagnosis | None:
     if curves.best <= LEARNED_NOTHING:
         return None
     reached = int(np.argmax(curves.held_out >= curves.best - LEAST_GAIN)) + 1
     if curves.count - reached < LONG_STAGNATION:
         return None
-    enough = max(math.ceil(BEYOND_STAGNATION * reached), int(_advised("epochs")[0]))
+    enough = max(math.ceil(BEYOND_STAGNATION * reached), int(advised_range("epochs")[0]))
     if enough > curves.settings.epochs / 2:
         return None
     changed = replace(curves.settings, epochs=enough)
     return Diagnosis(
         kind="stagnation",
         is_fault=False,
-        evidence=f"nothing is gained after epoch {reached} of {curves.count}",
-        remedy=f"training.epochs at {changed.epochs} would do",
+        evidence=f"there is no further gain after epoch {reached} of {curves.count}",
+        remedy=f"lower training.epochs to {changed.epochs}",
         settings=changed,
     )
 
 
-def _lower_initial(settings: Settings) -> str:
+def _lower_initial(settings: AttemptSettings) -> str:
     return f"lower training.initial_learning_rate to {settings.initial_learning_rate:g}"
-
-
-def _smooth(values: Sequence[float]) -> Vector:
-    """Return the running median of three; short curves are left unchanged."""
-    curve = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0)
-    if len(curve) < LEAST_FOR_SMOOTHING:
-        return curve
-    smooth = np.asarray(ndimage.median_filter(curve, 3, mode="nearest"))
-    smooth[0], smooth[-1] = smooth[1], smooth[-2]  # the ends have only one neighbour
-    return smooth
 
 
 def _third(count: int) -> int:
     return max(1, count // 3)
-
-
-def _advised(setting: str) -> tuple[float, float]:
-    """Return the advised range of a setting of the section ``training``."""
-    extra = cast("dict[str, tuple[float, float]]", Training.model_fields[setting].json_schema_extra)
-    lowest, highest = extra["advised"]
-    return float(lowest), float(highest)
-
-
-def _usual(setting: str) -> float:
-    return float(Training.model_fields[setting].default)

@@ -18,7 +18,7 @@ from torch import Tensor
 from livepick.core.imaging.pick_area import PickArea
 from livepick_trainer.seeds.labels import Points, Seeds
 
-__all__ = ["Batch", "LabelledMicrograph", "PatchRules", "cut_patch", "draw_batches", "gaussians"]
+__all__ = ["Batch", "PatchRules", "SeededMicrograph", "cut_patch", "draw_batches", "gaussians"]
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -58,7 +58,7 @@ class PatchRules:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LabelledMicrograph:
+class SeededMicrograph:
     """A prepared micrograph and its labels."""
 
     image: Image
@@ -96,7 +96,7 @@ class Patch:
 
 
 def draw_batches(
-    micrographs: Sequence[LabelledMicrograph],
+    micrographs: Sequence[SeededMicrograph],
     generator: np.random.Generator,
     *,
     diameter_px: float,
@@ -130,7 +130,7 @@ def draw_batches(
 
 
 def cut_patch(
-    micrograph: LabelledMicrograph,
+    micrograph: SeededMicrograph,
     corner_px: tuple[int, int],
     *,
     diameter_px: float,
@@ -187,7 +187,7 @@ def _near(yx_px: Points, size_px: int, *, reach_px: float) -> Points:
 
 
 def _draw_corner(
-    micrograph: LabelledMicrograph, generator: np.random.Generator, rules: PatchRules
+    micrograph: SeededMicrograph, generator: np.random.Generator, rules: PatchRules
 ) -> tuple[int, int]:
     """Return the (y, x) of a patch's first pixel, inside the micrograph."""
     most = np.maximum(np.asarray(micrograph.image.shape) - rules.size_px, 0)

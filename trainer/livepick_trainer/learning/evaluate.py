@@ -34,7 +34,7 @@ __all__ = [
     "MicrographFigures",
     "evaluate",
     "padded",
-    "pick",
+    "pick_prepared",
     "score_peaks",
 ]
 
@@ -108,7 +108,7 @@ def evaluate(
         The network finds no candidates at all.
     """
     min_distance_px = min_distance_fraction * DIAMETER_PX
-    picks = [pick(network, m, min_distance_px=min_distance_px) for m, _ in held_out]
+    picks = [pick_prepared(network, m, min_distance_px=min_distance_px) for m, _ in held_out]
     radius_angstrom = MATCH_RADIUS_DIAMETERS * diameter_angstrom
     matches = [
         _match(found, m, seeds, radius_px=radius_angstrom / m.original_pixel_size_angstrom)
@@ -116,7 +116,7 @@ def evaluate(
     ]
     by_class = None
     if places is not None:
-        more = [(pick(network, m, min_distance_px=min_distance_px), m) for m in further]
+        more = [(pick_prepared(network, m, min_distance_px=min_distance_px), m) for m in further]
         here = [(found, m) for found, (m, _) in zip(picks, held_out, strict=True)]
         by_class = [(f.score, _chances(f, m, places[m.path])) for f, m in here + more]
     point = choose_operating_point(
@@ -154,7 +154,9 @@ def _chances(found: Picks, micrograph: PreparedMicrograph, known: Candidates) ->
     return chance
 
 
-def pick(network: nn.Module, micrograph: PreparedMicrograph, *, min_distance_px: float) -> Picks:
+def pick_prepared(
+    network: nn.Module, micrograph: PreparedMicrograph, *, min_distance_px: float
+) -> Picks:
     """Return the network's picks above the floor, in pixels of the original micrograph."""
     yx_px, score = score_peaks(
         lambda image: network_scores(network, image),

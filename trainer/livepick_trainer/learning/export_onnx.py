@@ -46,7 +46,7 @@ IR_VERSION = 8
 LARGEST_DIFFERENCE = 1e-3
 """Largest allowed difference between a score from torch and from onnxruntime."""
 
-_REMEDY = "This is a fault of livepick or its libraries, not of your data: report it."
+_REMEDY = "This is an error in livepick or its libraries, not in your data: please report it."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +139,7 @@ def graph_scores(graph: bytes, threads: int) -> Callable[[Image], Image]:
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no other common base class
-        raise TrainerError(f"onnxruntime refuses the exported graph: {error}", _REMEDY) from error
+        raise TrainerError(f"onnxruntime rejects the exported graph: {error}", _REMEDY) from error
 
     def score(image: Image) -> Image:
         scores: Image = session.run(["score"], {"image": image[None, None]})[0][0, 0]

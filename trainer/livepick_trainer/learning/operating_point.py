@@ -15,7 +15,7 @@ considers both classes equally likely.
 
 If a person has given the number of particles in a typical micrograph, it is the score that gives
 this number of picks. If there are too few held-out seeds, or if the best F1 shows that network and
-seeds hardly agree, it is the score that gives as many picks as there are seeds.
+seeds do not agree, it is the score that gives as many picks as there are seeds.
 """
 
 from collections.abc import Sequence

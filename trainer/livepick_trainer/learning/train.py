@@ -144,13 +144,13 @@ def train(
         scaler.load_state_dict(state.scaler)
         torch.set_rng_state(state.torch_random_state)
 
-    while _goes_on(state, recipe):
+    while _should_continue(state, recipe):
         epoch = state.epochs_done
         rate = learning_rate(recipe, epoch)
         for group in optimizer.param_groups:
             group["lr"] = rate
         training = _train_epoch(network, batches(epoch), optimizer, scaler, recipe)
-        validation = _measure(network, held_out(), recipe)
+        validation = _evaluate_epoch(network, held_out(), recipe)
         figures = _epoch_figures(epoch, rate, training, validation)
         improved = figures.validation_loss < state.best_loss
         state = Checkpoint(
@@ -176,7 +176,7 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
     return float(recipe.initial_learning_rate * ratio**progress)
 
 
-def _goes_on(state: Checkpoint, recipe: Recipe) -> bool:
+def _should_continue(state: Checkpoint, recipe: Recipe) -> bool:
     if state.history and not state.history[-1].is_finite:
         return False
     return state.epochs_done < recipe.epochs and state.stale <= recipe.patience
@@ -202,7 +202,7 @@ def _train_epoch(
     return _pooled(figures)
 
 
-def _measure(network: nn.Module, batches: Iterable[Batch], recipe: Recipe) -> Tensor:
+def _evaluate_epoch(network: nn.Module, batches: Iterable[Batch], recipe: Recipe) -> Tensor:
     """Return the same figures as ``_train_epoch``, without learning."""
     network.eval()
     figures = []

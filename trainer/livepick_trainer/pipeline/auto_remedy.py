@@ -21,6 +21,7 @@ from livepick.core.evaluation.matching import Figures, Matches
 from livepick.core.evaluation.matching import figures as figures_of
 from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.errors import TrainerError
+from livepick_trainer.learning.attempt_settings import AttemptSettings
 from livepick_trainer.learning.attempts import Attempt, History
 from livepick_trainer.learning.checkpoint import (
     CHECKPOINT,
@@ -29,8 +30,8 @@ from livepick_trainer.learning.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from livepick_trainer.learning.curve_diagnosis import Settings, diagnose
-from livepick_trainer.learning.dataset import Batch, LabelledMicrograph
+from livepick_trainer.learning.curve_diagnosis import diagnose
+from livepick_trainer.learning.dataset import Batch, SeededMicrograph
 from livepick_trainer.learning.evaluate import evaluate
 from livepick_trainer.learning.losses import POSITIVE_WEIGHT, loss_scale
 from livepick_trainer.learning.network import PickingNetwork, make_network
@@ -44,7 +45,7 @@ from livepick_trainer.pipeline.run_context import (
 from livepick_trainer.seeds.labels import Candidates
 from livepick_trainer.seeds.preprocess import PreparedMicrograph
 
-__all__ = ["MOST_RERUNS", "choose", "next_settings", "train_with_remedies"]
+__all__ = ["MOST_RERUNS", "choose_attempt", "next_settings", "train_with_remedies"]
 
 MOST_RERUNS = 2
 """Most attempts after the first."""
@@ -53,12 +54,12 @@ MOST_RERUNS = 2
 def train_with_remedies(
     run: Run,
     draft: Path,
-    learned: Sequence[LabelledMicrograph],
-    held_out: Sequence[LabelledMicrograph],
+    learned: Sequence[SeededMicrograph],
+    held_out: Sequence[SeededMicrograph],
     *,
     start: Path | None = None,
     stage: Stage = "train",
-    settings: Settings | None = None,
+    settings: AttemptSettings | None = None,
 ) -> None:
     """Train, train again with the remedy for the first finding, and write the best weights.
 
@@ -85,7 +86,7 @@ def train_with_remedies(
     """
     judged = list(held_out_batches(run, held_out))
     attempts: list[Attempt] = []
-    settings = settings or _ordered(run)
+    settings = settings or _configured_settings(run)
     while settings is not None:
         number = len(attempts) + 1
         folder = draft / f"attempt-{number}"
@@ -95,13 +96,13 @@ def train_with_remedies(
             folder.mkdir(exist_ok=True)
             network = _initial_network(run, start)
             task = _Task(run, stage, folder, number, settings)
-            attempt = _make(task, network, learned, held_out, judged)
+            attempt = _train_attempt(task, network, learned, held_out, judged)
         attempts.append(attempt)
         settings = next_settings(attempts) if run.spec.training.auto_remedy else None
         if is_new:  # reported before it is written: a kill in between repeats the report
             _report(run, stage, attempt, reruns=settings is not None)
             attempt.write(folder)
-    history = choose(attempts)
+    history = choose_attempt(attempts)
     network = make_network(run.spec.training.seed)
     load_weights(draft / f"attempt-{history.kept}" / WEIGHTS, network)
     save_weights(draft / WEIGHTS, network)
@@ -110,7 +111,7 @@ def train_with_remedies(
         run.reporter.report(stage, history.why)
 
 
-def next_settings(attempts: Sequence[Attempt]) -> Settings | None:
+def next_settings(attempts: Sequence[Attempt]) -> AttemptSettings | None:
     """Return the settings of the next attempt; None if no further attempt is needed."""
     fault = attempts[-1].fault
     if fault is None or len(attempts) > MOST_RERUNS:
@@ -119,7 +120,7 @@ def next_settings(attempts: Sequence[Attempt]) -> Settings | None:
     return None if fault.settings in tried else fault.settings
 
 
-def choose(attempts: Sequence[Attempt]) -> History:
+def choose_attempt(attempts: Sequence[Attempt]) -> History:
     """Return the history of attempts; the one with the highest average precision is kept.
 
     Raises
@@ -131,10 +132,10 @@ def choose(attempts: Sequence[Attempt]) -> History:
     if all(precision is None for precision in precisions):
         rates = ", ".join(f"{attempt.settings.initial_learning_rate:g}" for attempt in attempts)
         raise TrainerError(
-            "the training came apart: its loss is no number in any epoch, with"
+            "the training diverged: the loss is not a finite number in any epoch, with"
             f" training.initial_learning_rate at {rates}",
-            "Set it to 0.001, and take micrographs with broken pixels out of the folder; then"
-            " raise training.generation.",
+            "Set training.initial_learning_rate to 0.001, and remove micrographs with invalid"
+            " pixels from the folder; then raise training.generation to start another run.",
         )
 
     def rank(index: int) -> tuple[float, int]:
@@ -149,8 +150,8 @@ def choose(attempts: Sequence[Attempt]) -> History:
     if len(attempts) > 1:
         listed = ", ".join("none" if p is None else f"{p:.3f}" for p in precisions)
         why = (
-            f"attempt {best + 1} of {len(attempts)} is kept: its average precision on the"
-            f" held-out micrographs is the highest ({listed})"
+            f"attempt {best + 1} of {len(attempts)} is kept: it has the highest average precision"
+            f" on the held-out micrographs ({listed})"
         )
     return History(attempts=attempts, kept=best + 1, why=why)
 
@@ -163,12 +164,12 @@ class _Task:
     stage: Stage
     folder: Path
     number: int
-    settings: Settings
+    settings: AttemptSettings
 
 
-def _ordered(run: Run) -> Settings:
+def _configured_settings(run: Run) -> AttemptSettings:
     training = run.spec.training
-    return Settings(
+    return AttemptSettings(
         epochs=training.epochs,
         initial_learning_rate=training.initial_learning_rate,
         final_learning_rate=training.final_learning_rate,
@@ -183,11 +184,11 @@ def _initial_network(run: Run, start: Path | None) -> PickingNetwork:
     return network.to(run.device)
 
 
-def _make(
+def _train_attempt(
     task: _Task,
     network: PickingNetwork,
-    learned: Sequence[LabelledMicrograph],
-    held_out: Sequence[LabelledMicrograph],
+    learned: Sequence[SeededMicrograph],
+    held_out: Sequence[SeededMicrograph],
     judged: Sequence[Batch],
 ) -> Attempt:
     """Train ``network`` in place, save its best weights, evaluate and diagnose it."""
@@ -198,17 +199,18 @@ def _make(
         save_checkpoint(task.folder / CHECKPOINT, checkpoint)
         _report_epoch(task, checkpoint.history[-1])
 
+    recipe = Recipe(
+        epochs=settings.epochs,
+        initial_learning_rate=settings.initial_learning_rate,
+        final_learning_rate=settings.final_learning_rate,
+        seed=run.spec.training.seed,
+        positive_weight=positive_weight,
+    )
     epochs = train(
         network,
         lambda epoch: training_batches(run, learned, epoch),
         lambda: judged,
-        Recipe(
-            epochs=settings.epochs,
-            initial_learning_rate=settings.initial_learning_rate,
-            final_learning_rate=settings.final_learning_rate,
-            seed=run.spec.training.seed,
-            positive_weight=positive_weight,
-        ),
+        recipe,
         resume=load_checkpoint(task.folder / CHECKPOINT),
         save=save,
     )
@@ -217,7 +219,7 @@ def _make(
     figures = None
     if best is not None:
         save_weights(task.folder / WEIGHTS, network)
-        figures = _figures(run, network, held_out)
+        figures = _held_out_figures(run, network, held_out)
     training_scale = loss_scale(training_batches(run, learned, 0), positive_weight=positive_weight)
     held_out_scale = loss_scale(judged, positive_weight=positive_weight)
     return Attempt(
@@ -235,7 +237,9 @@ def _make(
     )
 
 
-def _figures(run: Run, network: PickingNetwork, held_out: Sequence[LabelledMicrograph]) -> Figures:
+def _held_out_figures(
+    run: Run, network: PickingNetwork, held_out: Sequence[SeededMicrograph]
+) -> Figures:
     """Return figures of the network's picks against the held-out seeds, in prepared pixels."""
     none = Candidates(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
     prepared = [
@@ -290,6 +294,6 @@ def _report(run: Run, stage: Stage, attempt: Attempt, *, reruns: bool) -> None:
     if reruns and attempt.fault is not None:
         run.reporter.report(
             stage,
-            f"training again, as {attempt.fault.remedy}",
+            f"training again: {attempt.fault.remedy}",
             rerun=True,
         )

@@ -3,7 +3,7 @@
 Candidates in an accepted class are *believed*. Those in a clearly rejected class are junk: the
 network learns them as background, which teaches it not to pick junk. Candidates in a doubtful
 class, and those that were not sorted because their box reaches over the edge, are ignored during
-training. If hardly any are believed, the classes say more about the noise than about the particle,
+training. If very few are believed, the classes say more about the noise than about the particle,
 and the seeds stay as they were.
 """
 
@@ -145,9 +145,9 @@ def _refuse_unknown_classes(decided: set[int], count: int) -> None:
     unknown = sorted(number for number in decided if not 0 <= number < count)
     if unknown:
         raise TrainerError(
-            f"bootstrap.classes names {', '.join(map(str, unknown))}, and there are the classes"
-            f" 0 to {count - 1}",
-            "Take the numbers from classes.png of the model that these seeds made.",
+            f"bootstrap.classes names {', '.join(map(str, unknown))}, but the classes are"
+            f" numbered 0 to {count - 1}",
+            "Take the numbers from classes.png of the model that was trained on these seeds.",
         )
 
 

@@ -80,8 +80,8 @@ def draw_curves(history: History, held_out: HeldOut) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    words = _words(history)
-    lines = words.count("\n") + 1
+    caption = _caption(history)
+    lines = caption.count("\n") + 1
     below = 0.25 + 0.17 * lines  # inches
     figure = Figure(figsize=(10, 7 + below), layout="constrained")
     canvas = FigureCanvasAgg(figure)
@@ -91,7 +91,7 @@ def draw_curves(history: History, held_out: HeldOut) -> bytes:
     _draw_rate(rate, history)
     _draw_precision(precision, held_out)
     figure.get_layout_engine().set(rect=(0, below / (7 + below), 1, 7 / (7 + below)))  # type: ignore[union-attr, call-arg]
-    figure.text(0.02, (below - 0.1) / (7 + below), words, va="top", fontsize=9)
+    figure.text(0.02, (below - 0.1) / (7 + below), caption, va="top", fontsize=9)
     picture = io.BytesIO()
     canvas.print_png(picture)  # type: ignore[no-untyped-call]
     return picture.getvalue()
@@ -157,7 +157,7 @@ def _draw_precision(axes: "Axes", held_out: HeldOut) -> None:
     axes.set(
         xlabel="recall",
         ylabel="precision",
-        title="Against the held-out seeds",
+        title="Precision and recall against the held-out seeds",
         xlim=(0, 1.02),
         ylim=(0, 1.02),
     )
@@ -192,8 +192,8 @@ def _alpha(history: History, attempt: Attempt) -> float:
     return 1.0 if attempt.number == history.kept else 0.4
 
 
-def _words(history: History) -> str:
-    """Return each attempt's settings and findings, and which was kept."""
+def _caption(history: History) -> str:
+    """Return the text below the curves: each attempt's settings and findings, and which is kept."""
     lines = []
     for attempt in history.attempts:
         settings, figure = attempt.settings, attempt.average_precision
@@ -211,7 +211,7 @@ def _words(history: History) -> str:
                 subsequent_indent="        ",
             )
         if not attempt.findings:
-            lines.append("    no fault")
+            lines.append("    no findings")
     if len(history.attempts) > 1:
         lines += textwrap.wrap(f"Kept: {history.why}.", width=140)
     return "\n".join(lines)

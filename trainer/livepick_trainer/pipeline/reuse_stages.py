@@ -15,15 +15,15 @@ from livepick.errors import TrainerError
 from livepick.host.atomic_files import fsync_folder
 from livepick_trainer.pipeline.progress import Reporter
 
-__all__ = ["TAKEN_OVER", "take_over"]
+__all__ = ["REUSABLE", "reuse_finished_stages"]
 
-TAKEN_OVER: tuple[Stage, ...] = ("prepare", "reseed", "classify")
+REUSABLE: tuple[Stage, ...] = ("prepare", "reseed", "classify")
 """Stages that depend only on the seeds and on what a continuing run has in common, in order."""
 
 _log = logging.getLogger(__name__)
 
 
-def take_over(spec: RunSpec, run_folder: Path, reporter: Reporter) -> None:
+def reuse_finished_stages(spec: RunSpec, run_folder: Path, reporter: Reporter) -> None:
     """Link the finished stages of the run that ``spec`` continues into the new run's folder.
 
     Stages that are already there stay. This run itself does the stages that the earlier run has not
@@ -33,9 +33,9 @@ def take_over(spec: RunSpec, run_folder: Path, reporter: Reporter) -> None:
         return
     earlier = run_folder.parent / Path(spec.continues).name
     if not _has_same_seeds(earlier, spec):
-        _log.warning("run %s: cannot be continued, its stages are done again", earlier.name)
+        _log.warning("run %s: cannot be continued; its stages are repeated", earlier.name)
         return
-    for stage in TAKEN_OVER:
+    for stage in REUSABLE:
         if (run_folder / stage).exists():
             continue
         if not (earlier / stage).is_dir():
@@ -46,7 +46,7 @@ def take_over(spec: RunSpec, run_folder: Path, reporter: Reporter) -> None:
         fsync_folder(draft)
         draft.rename(run_folder / stage)
         fsync_folder(run_folder)
-        reporter.report(stage, f"taken over from run {earlier.name}", done=1, total=1)
+        reporter.report(stage, f"reused from run {earlier.name}", done=1, total=1)
 
 
 def _has_same_seeds(earlier: Path, spec: RunSpec) -> bool:

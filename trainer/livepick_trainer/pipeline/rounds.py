@@ -18,15 +18,15 @@ from livepick_trainer.seeds.labels import Candidates
 from livepick_trainer.seeds.preprocess import PreparedMicrograph
 
 __all__ = [
-    "end_round",
     "is_sorted",
     "is_weak",
     "read_decoys",
+    "read_result",
     "read_round",
-    "why_round",
     "with_candidates",
     "write_candidates",
     "write_decoys",
+    "write_result",
 ]
 
 CANDIDATES, DECOYS, ROUND = "candidates.npz", "decoys.npz", "round.json"
@@ -82,7 +82,7 @@ def _read(path: Path) -> dict[Path, Candidates]:
         }
 
 
-def end_round(folder: Path, note: str, *, used: bool, weak: bool = False) -> None:
+def write_result(folder: Path, note: str, *, used: bool, weak: bool = False) -> None:
     """Write whether a round's candidates are used, why, and whether the signal is weak."""
     said = {"used": used, "note": note, "weak": weak}
     write_atomically(folder / ROUND, json.dumps(said).encode() + b"\n")
@@ -98,7 +98,7 @@ def is_sorted(folder: Path) -> bool:
     return (folder / CLASSES_JSON).exists()
 
 
-def why_round(folder: Path) -> tuple[bool, str]:
+def read_result(folder: Path) -> tuple[bool, str]:
     """Return True if a round's candidates are used, else False, with the reason."""
     said = json.loads((folder / ROUND).read_bytes())
     return bool(said["used"]), str(said["note"])
@@ -108,7 +108,7 @@ def read_round(
     folder: Path, micrographs: Sequence[PreparedMicrograph]
 ) -> list[PreparedMicrograph] | None:
     """Return the micrographs with the candidates of a round; None if none are to be used."""
-    if not (folder / ROUND).exists() or not why_round(folder)[0]:
+    if not (folder / ROUND).exists() or not read_result(folder)[0]:
         return None
     return with_candidates(folder, micrographs)
 

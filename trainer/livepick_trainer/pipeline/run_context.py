@@ -16,8 +16,8 @@ from livepick.host.lock import lock_folder
 from livepick_trainer.learning.checkpoint import load_weights
 from livepick_trainer.learning.dataset import (
     Batch,
-    LabelledMicrograph,
     PatchRules,
+    SeededMicrograph,
     draw_batches,
 )
 from livepick_trainer.learning.network import PickingNetwork, make_network
@@ -26,7 +26,7 @@ from livepick_trainer.pipeline.class_cleaning import read_verdicts
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.report import SeedCounts
 from livepick_trainer.pipeline.rounds import is_sorted, is_weak, read_round, with_candidates
-from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.pipeline.template_picking import TemplateRules
 from livepick_trainer.seeds.labels import (
     SAME_DIAMETERS,
     Candidates,
@@ -38,19 +38,19 @@ from livepick_trainer.seeds.preprocess import PreparedMicrograph, load_prepared,
 __all__ = [
     "WEIGHTS",
     "Run",
-    "beside_first",
     "candidates",
     "choose_device",
+    "classified_places",
     "count_seeds",
     "first_seeded",
     "held_out_batches",
-    "judged_places",
+    "keep_first_places",
     "labelled",
     "lock",
     "seed_threshold",
     "seeded",
-    "split",
     "trained_network",
+    "training_and_held_out",
     "training_batches",
     "training_folder",
 ]
@@ -71,7 +71,7 @@ class Run:
     device: torch.device
     patch_rules: PatchRules
     sort_rules: SortRules
-    reseed_rules: ReseedRules
+    template_rules: TemplateRules
 
 
 @contextlib.contextmanager
@@ -89,17 +89,17 @@ def lock(run_folder: Path) -> Iterator[None]:
         locked = lock_folder(run_folder, wait=False)
     except BlockingIOError as error:
         raise TrainerError(
-            f"another trainer is at work in {run_folder}", "Wait for it, or end it first."
+            f"another trainer is running in {run_folder}", "Wait until it ends, or stop it."
         ) from error
     except OSError as error:
         raise TrainerError(
-            f"{run_folder} cannot be opened: {error.strerror}", "Give the folder of a run."
+            f"{run_folder} cannot be opened: {error.strerror}", "Pass the folder of a run."
         ) from error
     with locked:
         yield
 
 
-def split(run: Run) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]:
+def training_and_held_out(run: Run) -> tuple[list[PreparedMicrograph], list[PreparedMicrograph]]:
     """Return the prepared training micrographs and the held-out ones, with their seeds."""
     return split_held_out(seeded(run))
 
@@ -120,7 +120,7 @@ def seeded(run: Run) -> list[PreparedMicrograph]:
     """Return all prepared micrographs with the seeds of the last round, and their verdicts."""
     first = first_seeded(run)
     second = read_round(run.folder / "retrain", first)
-    return beside_first(run, second, first) if second else first
+    return keep_first_places(run, second, first) if second else first
 
 
 def first_seeded(run: Run) -> list[PreparedMicrograph]:
@@ -128,7 +128,7 @@ def first_seeded(run: Run) -> list[PreparedMicrograph]:
     return read_verdicts(run.folder / "select", candidates(run))
 
 
-def judged_places(run: Run) -> dict[Path, Candidates] | None:
+def classified_places(run: Run) -> dict[Path, Candidates] | None:
     """Return the judged places in each prepared micrograph, with their particle probabilities.
 
     These are the network's own picks of the second round, if they were sorted into classes, and
@@ -168,7 +168,7 @@ def _chance(judged: Candidates) -> NDArray[np.float32]:
     return judged.chance
 
 
-def beside_first(
+def keep_first_places(
     run: Run, second: Sequence[PreparedMicrograph], first: Sequence[PreparedMicrograph]
 ) -> list[PreparedMicrograph]:
     """Return the micrographs of the second round, with the places that the first round saw.
@@ -195,7 +195,7 @@ def training_folder(run: Run) -> Path:
     return run.folder / ("retrain" if used else "train")
 
 
-def labelled(run: Run, micrograph: PreparedMicrograph) -> LabelledMicrograph:
+def labelled(run: Run, micrograph: PreparedMicrograph) -> SeededMicrograph:
     """Return a prepared micrograph with the seeds that the rules select in it."""
     threshold = micrograph.candidates.threshold
     seeds = choose_seeds(
@@ -206,11 +206,11 @@ def labelled(run: Run, micrograph: PreparedMicrograph) -> LabelledMicrograph:
         diameter_px=DIAMETER_PX,
         area=micrograph.area,
     )
-    return LabelledMicrograph(micrograph.image, micrograph.mask, seeds, micrograph.area)
+    return SeededMicrograph(micrograph.image, micrograph.mask, seeds, micrograph.area)
 
 
 def training_batches(
-    run: Run, micrographs: Sequence[LabelledMicrograph], epoch: int
+    run: Run, micrographs: Sequence[SeededMicrograph], epoch: int
 ) -> Iterator[Batch]:
     """Return an epoch's batches; they depend only on the run's seed and the epoch."""
     return draw_batches(
@@ -223,7 +223,7 @@ def training_batches(
     )
 
 
-def held_out_batches(run: Run, micrographs: Sequence[LabelledMicrograph]) -> Iterator[Batch]:
+def held_out_batches(run: Run, micrographs: Sequence[SeededMicrograph]) -> Iterator[Batch]:
     """Return the batches to evaluate on, the same at each call."""
     return draw_batches(
         micrographs,
@@ -269,16 +269,17 @@ def choose_device(wish: str, *, gpu_memory_fraction: float = 1.0) -> torch.devic
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise TrainerError(
-            f"training.device is {wish}, and torch sees no GPU",
-            "Install the CUDA build of torch and check nvidia-smi, or set it to auto or cpu.",
+            f"training.device is {wish}, but torch finds no GPU",
+            "Install the CUDA build of torch and check nvidia-smi, or set training.device to auto"
+            " or cpu.",
         )
     device = torch.device("cuda" if wish == "auto" else wish)
     count = torch.cuda.device_count()
     if device.index is not None and device.index >= count:
         raise TrainerError(
-            f"training.device is {wish}, and torch sees {count} GPU{'s' if count > 1 else ''},"
-            " counted from 0",
-            "Name one that nvidia-smi lists, or set it to auto or cpu.",
+            f"training.device is {wish}, but torch finds only {count}"
+            f" GPU{'s' if count > 1 else ''}, numbered from 0",
+            "Choose a GPU that nvidia-smi lists, or set training.device to auto or cpu.",
         )
     # A bare "cuda" means index 0 here, because torch.cuda.set_device is never called.
     torch.cuda.set_per_process_memory_fraction(gpu_memory_fraction, device.index or 0)

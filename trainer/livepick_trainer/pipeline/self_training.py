@@ -25,20 +25,20 @@ from torch import nn
 
 from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.errors import TrainerError
+from livepick_trainer.learning.attempt_settings import AttemptSettings
 from livepick_trainer.learning.checkpoint import save_weights
-from livepick_trainer.learning.curve_diagnosis import Settings
-from livepick_trainer.learning.dataset import LabelledMicrograph
+from livepick_trainer.learning.dataset import SeededMicrograph
 from livepick_trainer.learning.evaluate import SCORE_FLOOR, HeldOut, evaluate, score_peaks
 from livepick_trainer.learning.export_onnx import network_scores
 from livepick_trainer.pipeline.auto_remedy import train_with_remedies
 from livepick_trainer.pipeline.candidate_sorting import sort_candidates
 from livepick_trainer.pipeline.class_cleaning import select_seeds
-from livepick_trainer.pipeline.rounds import end_round, with_candidates, write_candidates
+from livepick_trainer.pipeline.rounds import with_candidates, write_candidates, write_result
 from livepick_trainer.pipeline.run_context import (
     WEIGHTS,
     Run,
-    beside_first,
     first_seeded,
+    keep_first_places,
     labelled,
     trained_network,
 )
@@ -65,26 +65,22 @@ def retrain(run: Run, draft: Path) -> None:
         A micrograph that could be prepared can no longer be read.
     """
     if run.spec.seeds_from == "coordinates":
-        end_round(draft, "a person's picks are not replaced by the network's", used=False)
+        write_result(
+            draft, "a person picked the seeds; the network's picks do not replace them", used=False
+        )
         return
     first = first_seeded(run)
     network = trained_network(run, run.folder / "train")
     _, judged = split_held_out(first)
     before = _judge(run, network, judged)
     if before is None:
-        end_round(draft, "the first round finds nothing to learn from", used=False)
+        write_result(draft, "the network of the first round finds nothing", used=False)
         return
-    found = [_picked(run, network, micrograph) for micrograph in first]
-    wanted = run.spec.training.expected_picks
-    threshold = before.operating_point.threshold if wanted is None else threshold_for(found, wanted)
-    write_candidates(draft, found, threshold)
-    decoys = [_picked(run, network, replace(m, image=-m.image)).candidates for m in first]
-    _sort(run, draft, found, decoys, threshold)
-    second = beside_first(run, with_candidates(draft, first), first)
+    second = _own_picks(run, draft, network, first, before.operating_point.threshold)
     training, judged_again = split_held_out(second)
     learned = [labelled(run, micrograph) for micrograph in training]
     if not any(len(micrograph.seeds.positive_yx_px) for micrograph in learned):
-        end_round(draft, "none of the network's picks is in an accepted class", used=False)
+        write_result(draft, "none of the network's picks is in an accepted class", used=False)
         return
     try:
         train_with_remedies(
@@ -97,8 +93,8 @@ def retrain(run: Run, draft: Path) -> None:
             settings=_settings(run),
         )
     except TrainerError as error:  # the first network is good: this round is optional
-        note = f"the second round is given up: {error.what}"
-        end_round(draft, note, used=False)
+        note = f"the second round failed: {error.what}"
+        write_result(draft, note, used=False)
         run.reporter.report("retrain", note, done=1, total=1)
         return
     later = trained_network(run, draft)
@@ -107,11 +103,25 @@ def retrain(run: Run, draft: Path) -> None:
     one, two = (_mean_precision(run, n, (judged, judged_again)) for n in (network, later))
     used = two > one - MOST_LOSS
     note = (
-        f"trained on its own picks, the network {'is' if used else 'is not'} kept: average"
-        f" precision {two:.3f} on the held-out micrographs' seeds, and {one:.3f} before"
+        f"the network trained on its own picks {'is' if used else 'is not'} kept: average precision"
+        f" {two:.3f} against the held-out seeds, {one:.3f} before"
     )
-    end_round(draft, note, used=used)
+    write_result(draft, note, used=used)
     run.reporter.report("retrain", note, done=1, total=1)
+
+
+def _own_picks(
+    run: Run, draft: Path, network: nn.Module, first: Judged, threshold: float
+) -> list[PreparedMicrograph]:
+    """Return the micrographs with the network's picks, judged by their 2D classes, as seeds."""
+    found = [_picked(run, network, micrograph) for micrograph in first]
+    expected = run.spec.training.expected_picks
+    if expected is not None:
+        threshold = threshold_for(found, expected)
+    write_candidates(draft, found, threshold)
+    decoys = [_picked(run, network, replace(m, image=-m.image)).candidates for m in first]
+    _sort(run, draft, found, decoys, threshold)
+    return keep_first_places(run, with_candidates(draft, first), first)
 
 
 def _average(network: nn.Module, other: nn.Module) -> None:
@@ -126,11 +136,11 @@ def _average(network: nn.Module, other: nn.Module) -> None:
     )
 
 
-def _settings(run: Run) -> Settings:
+def _settings(run: Run) -> AttemptSettings:
     """Return the settings for continuing from weights that are already good."""
     training = run.spec.training
     rates = (training.initial_learning_rate, training.final_learning_rate)
-    return Settings(
+    return AttemptSettings(
         epochs=-(-training.epochs // 2),
         initial_learning_rate=float(np.sqrt(rates[0] * rates[1])),
         final_learning_rate=rates[1],
@@ -190,7 +200,7 @@ def _mean_precision(run: Run, network: nn.Module, kinds: Sequence[Judged]) -> fl
 
 def _judge(run: Run, network: nn.Module, judged: Judged) -> HeldOut | None:
     """Return the network's evaluation on held-out micrographs; None if it finds nothing."""
-    labels: list[LabelledMicrograph] = [labelled(run, micrograph) for micrograph in judged]
+    labels: list[SeededMicrograph] = [labelled(run, micrograph) for micrograph in judged]
     try:
         return evaluate(
             network,

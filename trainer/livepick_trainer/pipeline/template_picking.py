@@ -31,12 +31,12 @@ from livepick.core.imaging.blob_detector import blob_graph
 from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick_trainer.learning.evaluate import score_peaks
 from livepick_trainer.learning.export_onnx import graph_scores
-from livepick_trainer.pipeline.rounds import end_round, write_candidates, write_decoys
+from livepick_trainer.pipeline.rounds import write_candidates, write_decoys, write_result
 from livepick_trainer.seeds.labels import Candidates, is_near
 from livepick_trainer.seeds.preprocess import PreparedMicrograph
 from livepick_trainer.seeds.templates import find_template, match_score
 
-__all__ = ["ReseedRules", "beside_coordinates", "reseed", "threshold_for"]
+__all__ = ["TemplateRules", "add_unpicked_blobs", "pick_with_template", "threshold_for"]
 
 Image = NDArray[np.float32]
 
@@ -50,7 +50,7 @@ training, and too low for it to be sorted into classes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReseedRules:
+class TemplateRules:
     """Rules for when seeds are replaced, and when the signal is weak."""
 
     weak_purity: float = 0.5
@@ -68,7 +68,7 @@ class ReseedRules:
     """Fewest candidates from which a template is made."""
 
 
-def reseed(
+def pick_with_template(
     micrographs: Sequence[PreparedMicrograph],
     folder: Path,
     *,
@@ -76,7 +76,7 @@ def reseed(
     min_distance_fraction: float,
     expected_picks: int | None,
     threads: int,
-    rules: ReseedRules,
+    rules: TemplateRules,
     report: Callable[[str, int, int], None],
 ) -> None:
     """Find better seeds with a template made from the first ones, and write them to ``folder``.
@@ -104,16 +104,11 @@ def reseed(
         m.candidates.yx_px[m.candidates.score >= rules.candidate_score] for m in micrographs
     ]
     if sum(map(len, candidates)) < rules.least_candidates:
-        end_round(folder, "too few candidates to say what they look like", used=False)
+        write_result(folder, "too few candidates for a template", used=False)
         return
     min_distance_px = min_distance_fraction * DIAMETER_PX
-    decoys = _blobs(
-        [-m.image for m in micrographs],
-        micrographs,
-        min_distance_px,
-        rules.candidate_score,
-        threads,
-    )
+    negatives = [-m.image for m in micrographs]
+    decoys = _blobs(negatives, micrographs, min_distance_px, rules.candidate_score, threads)
     template = find_template(
         [m.image for m in micrographs],
         [m.mask for m in micrographs],
@@ -125,8 +120,8 @@ def reseed(
     )
     if template is None or template.excess <= 0:
         write_decoys(folder, micrographs, decoys)
-        note = "a template finds no more than noise would; the blob picker's seeds stay"
-        end_round(folder, note, used=False)
+        note = "the template finds no more than noise would give; the blob picker's seeds stay"
+        write_result(folder, note, used=False)
         report(note, 1, 1)
         return
     found = [
@@ -134,23 +129,22 @@ def reseed(
         for m, match in zip(micrographs, template.matches, strict=True)
     ]
     new_threshold = threshold_for(found, expected_picks)
-    count = _count(found, new_threshold)
+    first, count = _count(micrographs, threshold), _count(found, new_threshold)
     weak = template.purity < rules.weak_purity
-    first = _count(micrographs, threshold)
     if not weak and expected_picks is None and first >= rules.enough_first * count:
         write_decoys(folder, micrographs, decoys)
-        note = f"{first} first picks, and {count} like their mean: they stay"
-        end_round(folder, note, used=False)
-        report(note, 1, 1)
-        return
-    write_candidates(folder, found, new_threshold)
-    negatives = [Candidates(match.yx_px, match_score(match.sigmas)) for match in template.decoys]
-    write_decoys(folder, micrographs, negatives)
-    note = (
-        f"{count} seeds look like the first picks' mean less {template.share:.0%} of their decoys';"
-        f" purity {template.purity:.2f}, {'weak' if weak else 'strong'} signal"
-    )
-    end_round(folder, note, used=True, weak=weak)
+        note = f"the blob picker's {first} seeds stay; the template finds {count}"
+        write_result(folder, note, used=False)
+    else:
+        write_candidates(folder, found, new_threshold)
+        own_decoys = [Candidates(m.yx_px, match_score(m.sigmas)) for m in template.decoys]
+        write_decoys(folder, micrographs, own_decoys)
+        note = (
+            f"{count} seeds match the template (mean of the first picks minus"
+            f" {template.share:.0%} of that of their decoys); purity {template.purity:.2f},"
+            f" {'weak' if weak else 'strong'} signal"
+        )
+        write_result(folder, note, used=True, weak=weak)
     report(note, 1, 1)
 
 
@@ -158,7 +152,7 @@ def _count(micrographs: Sequence[PreparedMicrograph], threshold: float) -> int:
     return sum(int((m.candidates.score >= threshold).sum()) for m in micrographs)
 
 
-def beside_coordinates(
+def add_unpicked_blobs(
     micrographs: Sequence[PreparedMicrograph],
     folder: Path,
     *,
@@ -196,8 +190,8 @@ def beside_coordinates(
         found.append(replace(micrograph, candidates=both))
         added += len(yx_px)
     write_candidates(folder, found, threshold)
-    note = f"{added} blobs that nobody picked are learned as neither particle nor background"
-    end_round(folder, note, used=True)
+    note = f"{added} blobs that the person did not pick are ignored during training"
+    write_result(folder, note, used=True)
 
 
 def threshold_for(micrographs: Sequence[PreparedMicrograph], expected_picks: int | None) -> float:

@@ -168,8 +168,8 @@ def size_finding(supports: Sequence[Vector], *, diameter_angstrom: float) -> str
     if not (smaller or larger):
         return None
     return (
-        f"what is in the micrographs looks about {best * diameter_angstrom:.0f} Å wide, which is"
-        f" {best:.1f} times particle.diameter_angstrom ({diameter_angstrom:g})"
+        f"the particles in the micrographs look about {best * diameter_angstrom:.0f} Å wide, which"
+        f" is {best:.1f} times particle.diameter_angstrom ({diameter_angstrom:g})"
     )
 
 

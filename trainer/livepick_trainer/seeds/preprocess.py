@@ -122,24 +122,25 @@ def prepare_micrographs(
             except MicrographError as error:
                 left_out += 1
                 good_here = 0
-                note = f"{micrograph.path.name}: left out: {error.what}"
+                note = f"{micrograph.path.name}: skipped: {error.what}"
                 _log.warning("%s", note)
         good += good_here
         report(note, number + 1)
     left = len(spec.micrographs) - left_out
     if left < LEAST_MICROGRAPHS:
         raise TrainerError(
-            f"{left} of the run's {len(spec.micrographs)} micrographs can be read, and training"
-            f" needs {LEAST_MICROGRAPHS}",
-            "See trainer.log for each file's fault; start a new run by training.generation.",
+            f"{f'only {left}' if left else 'none'} of the run's {len(spec.micrographs)} micrographs"
+            f" can be read; training needs at least {LEAST_MICROGRAPHS}",
+            "See trainer.log for the error of each file; then raise training.generation to start"
+            " another run.",
         )
     if good < LEAST_CANDIDATES:
         raise TrainerError(
-            f"{good or 'no'} candidate{'' if good == 1 else 's'} in {left} micrographs"
-            f" {'is' if good == 1 else 'are'} good enough to learn from (score"
-            f" {spec.seed_threshold:g} and more), and training needs {LEAST_CANDIDATES}",
+            f"{f'only {good}' if good else 'no'} candidate{'' if good == 1 else 's'} in {left}"
+            f" micrographs {'has' if good == 1 else 'have'} a score of at least"
+            f" {spec.seed_threshold:g}; training needs at least {LEAST_CANDIDATES}",
             "Check particle.diameter_angstrom, particle.contrast and the pixel size; if particles"
-            " are so rare, raise bootstrap.minimum_picks.",
+            " really are this rare, raise bootstrap.minimum_picks.",
         )
     if not spec.training.normalize:
         _divide_by_common_noise(spec, folder)

@@ -55,8 +55,8 @@ def size_warning(
     return Finding(
         kind="wrong_size",
         evidence=evidence,
-        remedy="set particle.diameter_angstrom, and micrograph.pixel_size_angstrom if the files"
-        " have it wrong",
+        remedy="correct particle.diameter_angstrom, or set micrograph.pixel_size_angstrom if the"
+        " pixel size in the files is wrong",
     )
 
 
@@ -68,8 +68,8 @@ def class_warning(believed_fraction: float | None) -> Finding[FindingKind] | Non
         kind="few_good_classes",
         evidence=f"only {believed_fraction:.0%} of the first picks are in classes that look like"
         " particles",
-        remedy="look at classes.png; if it shows particles, name their classes in"
-        " bootstrap.classes, else check particle.diameter_angstrom and raise"
+        remedy="look at classes.png: if it shows particles, accept their classes with"
+        " bootstrap.classes.accept; otherwise check particle.diameter_angstrom and raise"
         " bootstrap.micrographs",
     )
 

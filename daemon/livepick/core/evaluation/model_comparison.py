@@ -29,7 +29,6 @@ __all__ = ["Comparison", "Decision", "Difference", "Judged", "Pair", "compare", 
 FloatArray = NDArray[np.float64]
 
 RESAMPLES = 400
-
 CONFIDENCE = 0.95
 
 LEAST_FOR_INTERVAL = 3

@@ -73,8 +73,8 @@ def fourier_resample(image: NDArray[Any], *, factor: float) -> Resampled:
     if factor < 1 / MOST_ENLARGEMENT:
         raise PixelSizeError(
             f"the micrograph is {1 / factor:.1f} times too coarse for this particle",
-            "Check micrograph.pixel_size_angstrom and particle.diameter_angstrom, or let"
-            " micrographs land less binned.",
+            "Check micrograph.pixel_size_angstrom and particle.diameter_angstrom, or save"
+            " micrographs with less binning.",
         )
     height, width = image.shape
     new_height, new_width = (max(8, 2 * round(n / factor / 2)) for n in (height, width))
@@ -106,7 +106,7 @@ def _limits(image: NDArray[Any]) -> tuple[float, float]:
     if sigma == 0:
         raise ContentError(
             f"all pixels are {float(image[0, 0]):g}",
-            "The file holds no picture; look at the camera or the motion correction.",
+            "The file contains no image data; check the camera and the motion correction.",
         )
     spread = CLIP_SIGMAS * sigma
     return median - spread, median + spread
@@ -134,8 +134,8 @@ def _taper(count: int) -> NDArray[np.float32]:
 
 def _not_finite() -> ContentError:
     return ContentError(
-        "the pixels hold NaN or infinite values",
-        "Look at the gain reference and the motion correction.",
+        "the image contains NaN or infinite values",
+        "Check the gain reference and the motion correction.",
     )
 
 

@@ -147,7 +147,7 @@ class Spectrum:
         return float(abs(turned) / (total * signal))
 
     def ice_ring(self, pixel_size_angstrom: float) -> float | None:
-        """Return the highest ring of crystalline ice relative to its surroundings; 1 is no ring.
+        """Return the highest ring of crystalline ice relative to its surroundings; 1 if none.
 
         It is the highest ring between 3.95 and 3.4 Å, divided by a straight line through the
         logarithms of the rotational average on both sides. RELION reports the density in a similar

@@ -123,7 +123,7 @@ def prepare(
     contrast
         Particle contrast in ``image``.
     lowpass_angstrom
-        Finer detail than this is removed, see ``core.lowpass``. None keeps everything that the
+        Finer detail than this is removed, see ``fourier.lowpass``. None keeps everything that the
         resampling leaves, down to a tenth of the diameter.
     noise_sigma
         Noise by which the micrograph is divided; None: its own noise.
@@ -142,9 +142,8 @@ def prepare(
     borders = find_borders(image)
     shape, scale_y, scale_x = resampled.image.shape, resampled.scale_y, resampled.scale_x
     border = borders.mask(shape, scale_y=scale_y, scale_x=scale_x)
-    flattened = flatten(
-        resampled.image, window_px=round(BACKGROUND_DIAMETERS * DIAMETER_PX), ignore=border
-    )
+    window_px = round(BACKGROUND_DIAMETERS * DIAMETER_PX)
+    flattened = flatten(resampled.image, window_px=window_px, ignore=border)
     flat = flattened.flat
     flat[border] = flattened.above_trend[border] = 0
     junk = outlier_mask(flattened.above_trend, OUTLIERS, grow_px=JUNK_DIAMETERS * DIAMETER_PX)

@@ -16,7 +16,7 @@ from livepick.core.imaging.power_spectrum import power_spectrum
 from livepick.core.imaging.preprocess import DIAMETER_PX, Prepared
 from livepick.core.imaging.quality import ImageFigures
 
-__all__ = ["measure"]
+__all__ = ["measure_quality"]
 
 PREPARED_TILE_PX = 256
 """Side of a tile of the prepared image: about thirteen diameters."""
@@ -56,7 +56,9 @@ LEAST_OFF = 2
 large particles."""
 
 
-def measure(image: NDArray[Any], prepared: Prepared, *, pixel_size_angstrom: float) -> ImageFigures:
+def measure_quality(
+    image: NDArray[Any], prepared: Prepared, *, pixel_size_angstrom: float
+) -> ImageFigures:
     """Return the figures of a micrograph.
 
     Parameters

@@ -15,7 +15,7 @@ from scipy import fft
 
 from livepick.core.imaging.fourier import fourier_resample
 
-__all__ = ["draw", "spread"]
+__all__ = ["draw_thumbnail", "resample_mask"]
 
 LOWPASS_DIAMETERS = 0.12
 """Wavelengths shorter than this many particle diameters are dimmed, because their noise hides the
@@ -25,7 +25,7 @@ DARKEST, BRIGHTEST = 0.5, 99.5
 """Percentiles that become black and white, so that a speck of ice does not turn the rest grey."""
 
 
-def draw(
+def draw_thumbnail(
     image: NDArray[Any],
     *,
     longest_px: int,
@@ -70,7 +70,7 @@ def draw(
     return picture
 
 
-def spread(
+def resample_mask(
     mask: NDArray[np.bool_],
     *,
     scale_yx: tuple[float, float],

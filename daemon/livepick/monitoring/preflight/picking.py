@@ -20,7 +20,7 @@ from livepick.models.registry import Models, verify_graph
 from livepick.monitoring.preflight.check import Check
 from livepick.monitoring.preflight.micrographs import micrographs
 from livepick.picking import tasks
-from livepick.retraining.curated_picks import CuratedPicks, named
+from livepick.retraining.curated_picks import CuratedPicks, shortened_list
 from livepick.retraining.seeds_from_coordinates import refuse_too_few
 
 __all__ = ["first_picks", "picking_device", "trainer"]
@@ -118,8 +118,8 @@ def _first_coordinates(name: str, config: Config, place: Path) -> Check:
         return Check(
             name,
             "warning",
-            f"{found}: they are for {named(sorted(theirs))}, but the watched folders have"
-            f" {named(ours)}",
+            f"{found}: they are for {shortened_list(sorted(theirs))}, but the watched folders"
+            f" have {shortened_list(ours)}",
             "Choose coordinates of these micrographs, unless the others have yet to arrive.",
         )
     return Check(name, "ok", found)

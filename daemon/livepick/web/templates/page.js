@@ -210,13 +210,13 @@ function effect(facts, threshold, count, present) {
   const steps = picks.length - 1;
   const at = (t) => picks[Math.max(0, Math.min(steps, Math.round(t * steps)))];
   const change = count - present;
-  const here = change === 0 ? `${count} picks here, as now`
+  const here = change === 0 ? `${count} picks here at the current threshold`
     : `${count} picks here, ${Math.abs(change)} ${change > 0 ? "more" : "fewer"} than now`;
   if (!micrographs) return `${here}.`;
   const [then, now] = [threshold, facts.threshold].map((t) => Math.round(at(t)));
   const newest = `In the ${micrographs} newest micrographs of this model`;
-  return change === 0 ? `${here}. ${newest}: ${now} picks each.`
-    : `${here}. ${newest}: about ${then} picks each instead of ${now}.`;
+  return change === 0 ? `${here}. ${newest}: ${now} picks on average.`
+    : `${here}. ${newest}: about ${then} picks on average instead of ${now}.`;
 }
 
 function closeFull() {

@@ -38,7 +38,7 @@ def kinds(drift):
     return [change.kind for change in drift.changes]
 
 
-def test_of_few_micrographs_nothing_is_said():
+def test_few_micrographs_are_not_compared():
     micrographs = session(np.random.default_rng(3), REFERENCE + WINDOW)
     assert compared(micrographs).measures
     assert not compared(micrographs[:-1]).measures
@@ -64,8 +64,8 @@ def test_a_change_has_the_medians_of_both_sides():
     assert drift.model_version == 3
 
 
-def test_seven_poor_micrographs_in_a_row_are_no_drift():
-    """Whatever part of the window it has."""
+def test_seven_poor_micrographs_in_a_row_are_not_drift():
+    """Their share of the window does not matter."""
     rng = np.random.default_rng(6)
     micrographs = session(rng, 80, square=0) + session(rng, 7, picks=10, square=0)
     micrographs += session(rng, 25, square=0)
@@ -74,7 +74,7 @@ def test_seven_poor_micrographs_in_a_row_are_no_drift():
 
 
 def test_ten_stationary_sessions_raise_no_alarm():
-    """After every fifth micrograph, with squares whose densities differ by 10 %."""
+    """The test runs after every fifth micrograph; densities differ by 10 % between squares."""
     for seed in range(10):
         micrographs = session(np.random.default_rng([7, seed]), 200)
         found: set[str] = set()
@@ -100,7 +100,7 @@ def test_each_change_has_its_finding(change, kind):
     assert max(drift.size(figure) for figure in DRIFT_FIGURES) >= 1
 
 
-def test_what_the_reference_had_seen_is_no_change():
+def test_a_change_within_the_reference_does_not_count():
     """Four of its ten batches were as poor as the whole window is."""
 
     def exactly(picks, count):
@@ -112,7 +112,7 @@ def test_what_the_reference_had_seen_is_no_change():
 
 
 def test_few_scores_are_not_mistaken_for_other_scores():
-    """Six picks a micrograph: chance alone gives an index of 0.2 between a half and the rest."""
+    """With six picks per micrograph, chance alone gives an index of 0.2 between two halves."""
     sizes = []
     for seed in range(10):
         rng = np.random.default_rng([11, seed])
@@ -122,7 +122,7 @@ def test_few_scores_are_not_mistaken_for_other_scores():
 
 
 def test_scores_of_few_picks_are_not_compared():
-    """Nine scores would fill ten bins badly."""
+    """Nine scores are too few for ten bins."""
     rng = np.random.default_rng(9)
     few = session(rng, WINDOW, picks=LEAST_SCORES / WINDOW / 2)
     drift = compared(session(rng, REFERENCE) + few)
@@ -131,13 +131,13 @@ def test_scores_of_few_picks_are_not_compared():
 
 
 def test_a_session_without_picks_is_as_good_as_another():
-    """None at first and none now is no change, and no fault."""
+    """No picks before and no picks now are not a change."""
     nothing = [Picked(np.zeros(0, np.float32), 0.0)] * (REFERENCE + WINDOW)
     assert compared(nothing).changes == ()
 
 
-def test_a_finding_that_there_is_stays_until_it_is_clearly_over():
-    """Seven tenths of the picks are too many to begin with, and too few to end with."""
+def test_an_existing_change_stays_until_it_is_clearly_over():
+    """Seven tenths of the picks neither start an alarm nor end one."""
 
     def exactly(picks, count):
         return [Picked(np.linspace(0.5, 1, picks, dtype=np.float32), 0.0)] * count

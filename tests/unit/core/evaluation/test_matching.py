@@ -1,4 +1,4 @@
-"""Matching and its figures, on cases that can be worked out by hand."""
+"""Matching and its figures, on cases that can be checked by hand."""
 
 import math
 
@@ -38,7 +38,7 @@ def test_second_pick_on_one_particle_is_false():
 
 
 def test_pick_takes_the_nearest_free_truth():
-    """The better pick is served first, the other gets what is left within the radius."""
+    """The better pick chooses first; the other takes what is left within the radius."""
     truth = picks_of((0, 0, 1), (6, 0, 1))
     matches = match(picks_of((4, 0, 0.9), (5, 0, 0.5)), truth, radius_px=5)
 
@@ -47,7 +47,7 @@ def test_pick_takes_the_nearest_free_truth():
 
 
 def test_figures_by_hand():
-    """hit, miss, hit, hit, miss of four truths: AP = 1/4 (1 + 2/3 + 3/4)."""
+    """Hit, miss, hit, hit, miss with four truths give AP = 1/4 (1 + 2/3 + 3/4)."""
     picks = picks_of((10, 10, 0.9), (30, 40, 0.8), (53, 14, 0.7), (90, 10, 0.6), (70, 70, 0.5))
 
     found = figures([match(picks, TRUTH, radius_px=5)])
@@ -62,7 +62,7 @@ def test_figures_by_hand():
 
 
 def test_order_of_equal_scores_does_not_show():
-    """A threshold takes all picks of a score or none, so their order changes nothing."""
+    """A threshold accepts all picks of a score or none, so their order does not matter."""
     rows = [(10, 10, 0.5), (30, 40, 0.5), (50, 10, 0.5), (70, 70, 0.5), (75, 30, 0.5)]
 
     one, other = (figures([match(picks_of(*r), TRUTH, radius_px=5)]) for r in (rows, rows[::-1]))
@@ -73,7 +73,7 @@ def test_order_of_equal_scores_does_not_show():
 
 
 def test_pooling_ranks_all_micrographs_together():
-    """A micrograph without picks adds its truths to the missed ones."""
+    """The truths of a micrograph without picks count as missed."""
     good = match(picks_of((10, 10, 0.9), (50, 10, 0.8)), TRUTH, radius_px=5)
     missed = match(Picks.empty(), TRUTH, radius_px=5)
 
@@ -113,7 +113,7 @@ AREA = PickArea(top=20, bottom=80, left=20, right=80)
 
 
 def test_outside_of_the_area_neither_truths_nor_picks_count():
-    """A truth at the edge is no miss, and a pick of it is neither right nor wrong."""
+    """A truth at the edge is not a miss, and a pick of it is neither right nor wrong."""
     truth = picks_of((50, 50, 1), (50, 18, 1), (5, 50, 1))
     picks = picks_of((50, 51, 0.9), (50, 21, 0.8), (60, 5, 0.7), (60, 70, 0.6))
 
@@ -126,7 +126,7 @@ def test_outside_of_the_area_neither_truths_nor_picks_count():
 
 @pytest.mark.parametrize(("y", "truths"), [(24, 0), (26, 1)])
 def test_what_an_error_of_the_position_moves_over_the_limit_does_not_count(y, truths):
-    """So a picker that keeps to the rule does as well as one that does not."""
+    """A picker that follows the edge rule therefore scores as well as one that does not."""
     truth = picks_of((50, y, 1))
     for error_px in (-4.5, 4.5):
         picks = picks_of((50, y + error_px, 0.9))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results import result
 
+from factories import make_result
 from livepick.core.contracts.held_out_labels import HeldOutLabels, LabelledMicrograph
 from livepick.core.evaluation.model_comparison import Pair, decide, measure
 from livepick.core.imaging.pick_area import PickArea
@@ -235,8 +235,7 @@ def test_models_are_compared_only_where_both_may_pick():
 def test_the_gate_compares_in_the_area_of_both_bundles():
     """Each bundle has its own edge rule, and each micrograph its own dead borders."""
     one, other = (
-        dataclasses.replace(result(), area=PickArea(top, 400, 10, right))
-        for top, right in ((30, 290), (50, 280))
+        make_result(area=PickArea(top, 400, 10, right)) for top, right in ((30, 290), (50, 280))
     )
     labels = HeldOutLabels(by="classes", radius_angstrom=30, micrographs=[])
     micrograph = LabelledMicrograph(
@@ -246,4 +245,4 @@ def test_the_gate_compares_in_the_area_of_both_bundles():
     made = promotion_gate._pair(0, labels, micrograph, one, other)
 
     assert made.area == PickArea(50, 400, 10, 280)
-    assert promotion_gate._pair(0, labels, micrograph, result(), other).area == other.area
+    assert promotion_gate._pair(0, labels, micrograph, make_result(), other).area == other.area

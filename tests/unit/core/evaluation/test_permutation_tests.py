@@ -11,7 +11,7 @@ from livepick.core.evaluation.permutation_tests import (
 
 
 def test_equal_shares_have_a_stability_index_of_zero():
-    """Whatever the numbers."""
+    """The total numbers do not matter."""
     counts = np.array([40, 40, 20])
     assert population_stability_index(counts * 1000, counts * 10) == pytest.approx(0, abs=1e-2)
 
@@ -23,7 +23,7 @@ def test_the_stability_index_is_that_of_the_literature():
 
 
 def test_without_any_change_the_index_is_what_chance_gives():
-    """Yurdakul and Naranjo: 9 (1/n + 1/m) in the mean, for independent scores and ten bins."""
+    """Its mean is 9 (1/n + 1/m) for independent scores and ten bins (Yurdakul and Naranjo)."""
     rng = np.random.default_rng(1)
     ratios = []
     for _ in range(40):
@@ -36,7 +36,7 @@ def test_without_any_change_the_index_is_what_chance_gives():
 
 
 def test_scores_that_come_in_micrographs_have_a_larger_index_by_chance():
-    """Each batch has a level of its own, so that numbers alone would promise too much."""
+    """Each batch has its own level, so the number of scores alone would promise too much."""
     rng = np.random.default_rng(2)
     reference, window = (
         [rng.normal(rng.normal(0, 1), 0.5, 100).astype(np.float32) for _ in range(batches)]
@@ -48,7 +48,7 @@ def test_scores_that_come_in_micrographs_have_a_larger_index_by_chance():
 
 
 def test_the_rank_test_is_exact():
-    """Four below eight are one of 495 ways; four that are equal to eight are all of them."""
+    """Four below eight are one of 495 arrangements; equal values are all of them."""
     low, high = np.arange(4.0), np.arange(10.0, 18.0)
     assert chance_of_ranks(high, low, lower=True) == pytest.approx(1 / 495)
     assert chance_of_ranks(high, low, lower=False) == 1

@@ -1,11 +1,11 @@
-"""Verdicts on simulated sessions: clean ones are good, spoilt ones are not."""
+"""Verdicts on simulated sessions: clean micrographs are good, spoilt ones are not."""
 
 import mrcfile
 import numpy as np
 import pytest
-from bundles import publish_blob
 from scipy import ndimage
 
+from factories import publish_blob
 from livepick.core.contracts.job import Job
 from livepick.core.imaging.quality_limits import judge
 from livepick.picking import onnx_session
@@ -66,7 +66,7 @@ def clean(name):
 
 @pytest.mark.parametrize("name", CLEAN)
 def test_clean_micrographs_are_good(name, verdict_on):
-    """Also with a diameter that is wrong by a third, since an operator's number is rough."""
+    """They stay good with a diameter that is wrong by a third, as an operator's often is."""
     image, pixel_size_angstrom, diameter_angstrom = clean(name)
 
     for factor in (1, 2 / 3, 4 / 3):
@@ -75,7 +75,7 @@ def test_clean_micrographs_are_good(name, verdict_on):
 
 @pytest.mark.parametrize("name", ["small", "large", "weak", "few"])
 def test_mottled_ice_is_not_good(name, verdict_on):
-    """Blotches of two to eight diameters that dim the image, over the same particles."""
+    """The same particles are covered by dim blotches of two to eight diameters."""
     image, pixel_size_angstrom, diameter_angstrom = clean(name)
     diameter_px = diameter_angstrom / pixel_size_angstrom
     rough = np.random.default_rng(3).standard_normal(image.shape)
@@ -90,9 +90,9 @@ def test_mottled_ice_is_not_good(name, verdict_on):
 
 @pytest.mark.parametrize("diameter_angstrom", [100, 150, 260])
 def test_an_empty_hole_is_bad(diameter_angstrom, verdict_on):
-    """Shot noise alone, whatever is looked for in it."""
+    """It contains only shot noise, so the particle diameter does not matter."""
     counts = np.random.default_rng(6).poisson(40, (1024, 1024))
 
     word, reason = verdict_on(counts, 2.0, diameter_angstrom)
     assert word == "bad"
-    assert "hardly more than noise" in reason
+    assert "little more than noise" in reason

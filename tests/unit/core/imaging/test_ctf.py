@@ -1,4 +1,4 @@
-"""The contrast transfer function, and phases turned back by its signs."""
+"""The contrast transfer function, and phase flipping."""
 
 import math
 
@@ -33,7 +33,7 @@ def with_changes(**changes):
 
 
 def test_it_is_what_the_simulated_lens_does_to_a_weak_phase():
-    """A cosine of weak phase has its contrast turned round where the transfer is negative."""
+    """The contrast of a weak phase grating is inverted where the transfer is negative."""
     shape, order = (128, 128), np.arange(1, 30)
     expected = contrast_transfer(shape, CTF, **SIZES)
     seen = []
@@ -53,7 +53,7 @@ def test_it_is_what_the_simulated_lens_does_to_a_weak_phase():
 
 
 def test_all_directions_are_those_of_the_simulated_lens():
-    """Also with astigmatism, whose angle is from x towards y."""
+    """The angle of the astigmatism is measured from x towards y."""
     shape = (64, 96)
     lens = transfer(shape, PIXEL_SIZE_ANGSTROM, OPTICS)[:, :48]
     lens = lens / np.abs(lens) * np.exp(1j * math.asin(0.08))
@@ -64,7 +64,7 @@ def test_all_directions_are_those_of_the_simulated_lens():
 
 
 def test_the_first_zero_is_where_the_textbook_has_it():
-    """1.5 µm under focus at 300 kV without aberrations: g² = 1 / (λ Δf), 17.2 Å."""
+    """For a defocus of 1.5 µm at 300 kV without aberrations: g² = 1 / (λ Δf), 17.2 Å."""
     ctf = with_changes(
         defocus_u_angstrom=15_000,
         defocus_v_angstrom=15_000,

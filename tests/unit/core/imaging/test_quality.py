@@ -1,4 +1,4 @@
-"""Figures of a micrograph's quality on synthetic images, and the verdict that follows."""
+"""Quality figures of synthetic images, and the resulting verdict."""
 
 import dataclasses
 import os
@@ -15,7 +15,7 @@ from livepick.core.imaging.power_spectrum import power_spectrum
 from livepick.core.imaging.preprocess import prepare
 from livepick.core.imaging.quality import Quality
 from livepick.core.imaging.quality_limits import LIMITS, judge
-from livepick.core.imaging.quality_measurement import measure
+from livepick.core.imaging.quality_measurement import measure_quality
 from livepick.monitoring.metrics.quality import QUALITY_FIGURES
 
 SIZE = 1024
@@ -32,7 +32,7 @@ def noise():
 
 @pytest.fixture(scope="module")
 def specimen():
-    """Return structure of all wavelengths above some 10 pixels, standard deviation 1."""
+    """Return structure of all wavelengths above about 10 pixels, standard deviation 1."""
     rough = np.random.default_rng(6).standard_normal((SIZE, SIZE)).astype(np.float32)
     smooth = ndimage.gaussian_filter(rough, 2, mode="wrap")
     return smooth / smooth.std()
@@ -46,7 +46,7 @@ def figures(image, *, pixel_size_angstrom=PIXEL, diameter_px=DIAMETER, **keyword
         contrast="dark",
         **keywords,
     )
-    return measure(image, prepared, pixel_size_angstrom=pixel_size_angstrom)
+    return measure_quality(image, prepared, pixel_size_angstrom=pixel_size_angstrom)
 
 
 def with_discs(image, strength):
@@ -60,7 +60,7 @@ def with_discs(image, strength):
 
 
 def test_noise_has_no_contrast_and_no_signal(noise):
-    """Contrast is 1 by its definition; the direction of nothing is not known."""
+    """Contrast is 1 by definition; the anisotropy of no signal is unknown."""
     found = figures(noise)
 
     assert found.contrast == pytest.approx(1, abs=0.06)
@@ -72,7 +72,7 @@ def test_noise_has_no_contrast_and_no_signal(noise):
 
 
 def test_contrast_grows_with_the_square_of_the_particles(noise):
-    """It is a ratio of powers: S + N over N."""
+    """It is a ratio of powers, (S + N) / N."""
     weak, strong = (figures(with_discs(noise, s)).contrast - 1 for s in (0.3, 0.6))
 
     assert weak > 0.2
@@ -80,7 +80,7 @@ def test_contrast_grows_with_the_square_of_the_particles(noise):
 
 
 def test_figures_do_not_depend_on_grey_values(noise, specimen):
-    """Another dose, offset and detector type: all but the noise itself stay."""
+    """Dose, offset and detector type change only the noise level."""
     image = noise + 0.5 * specimen
     here, there = (figures(i, diameter_px=60) for i in (image, 1000 + 40 * image))
 
@@ -90,14 +90,14 @@ def test_figures_do_not_depend_on_grey_values(noise, specimen):
 
 
 def test_figures_do_not_depend_on_what_a_model_sees(noise, specimen):
-    """Neither on its lowpass nor on the noise that it divides by."""
+    """Neither the low-pass filter nor the common noise has an influence."""
     image = noise + 0.5 * specimen
 
     assert figures(image) == figures(image, lowpass_angstrom=40, noise_sigma=3.0)
 
 
 def test_drift_shows_as_anisotropy(noise, specimen):
-    """The specimen is blurred along one axis, the noise of the detector is not."""
+    """The specimen is blurred along one axis, but the detector noise is not."""
     still = figures(noise + 0.7 * specimen)
     angles = {0: (20, 1), 1: (1, 20)}
     moved = [
@@ -110,21 +110,21 @@ def test_drift_shows_as_anisotropy(noise, specimen):
 
 
 def test_a_rotated_axis_of_drift_shows_as_well(noise, specimen):
-    """Along the diagonal, where neither rows nor columns are special."""
+    """Drift along the diagonal is detected too."""
     blurred = np.mean([np.roll(specimen, (k, k), (0, 1)) for k in range(14)], axis=0)
 
     assert figures((noise + 0.7 * blurred).astype(np.float32)).anisotropy > 0.4
 
 
 def test_blur_along_two_axes_alike_is_no_drift(noise, specimen):
-    """A cross in the spectrum is what a filter or a square pixel makes."""
+    """A filter or a square pixel makes a cross in the spectrum."""
     both = sum(ndimage.uniform_filter(specimen, size, mode="wrap") for size in ((20, 1), (1, 20)))
 
     assert figures(noise + 0.7 * both).anisotropy < 0.1
 
 
 def test_lines_of_a_bad_detector_are_no_drift(noise):
-    """Rows of another gain lie on an axis of the spectrum, which is left out."""
+    """Rows of another gain lie on an axis of the spectrum, which is ignored."""
     rows = np.random.default_rng(7).standard_normal((SIZE, 1)).astype(np.float32)
     found = figures(noise + 0.3 * rows)
 
@@ -132,14 +132,14 @@ def test_lines_of_a_bad_detector_are_no_drift(noise):
 
 
 def test_crystalline_ice_shows_as_a_ring(noise):
-    """At 3.67 Å, and only where it is sharp: the broad ring of vitreous ice is none."""
+    """A sharp ring at 3.67 Å is detected; the broad ring of vitreous ice is not."""
     assert figures(noise).ice_ring < 1.15
     assert figures(noise + 0.3 * ring(3.67, 0.002)).ice_ring > 2
     assert figures(noise + 0.15 * ring(3.7, 0.05)).ice_ring < 1.2
 
 
 def test_ice_is_not_known_where_pixels_are_too_coarse(noise):
-    """Unknown is None, never a zero: at 1.7 Å Nyquist is at 3.4."""
+    """The figure is None, not 0: with pixels of 1.7 Å, Nyquist is at 3.4 Å."""
     assert figures(noise, pixel_size_angstrom=1.5).ice_ring is not None
     assert figures(noise, pixel_size_angstrom=1.7).ice_ring is None
 
@@ -153,7 +153,7 @@ def test_filtered_noise_leaves_spectra_unknown(noise):
 
 
 def test_a_wedge_is_a_gradient(noise):
-    """Of as many deviations of the resampled noise as it rises between seven blocks' centres."""
+    """The gradient is its rise between the centres of seven blocks, in deviations of the noise."""
     slope = np.linspace(0, 2, SIZE, dtype=np.float32)[None, :]
     found = figures(noise + slope)
 
@@ -161,7 +161,7 @@ def test_a_wedge_is_a_gradient(noise):
 
 
 def test_patches_of_another_variance_are_uneven(noise, specimen):
-    """A quarter of the field; a little stronger, and it would be masked as film."""
+    """A quarter of the field differs; if it differed more, it would be masked as film."""
     image = noise + 0.2 * specimen
     image[: SIZE // 2, : SIZE // 2] += 0.4 * specimen[: SIZE // 2, : SIZE // 2]
 
@@ -188,7 +188,7 @@ def picks_at(places):
 
 
 def test_blotches_wider_than_a_particle_are_mottle(noise, blotches):
-    """Noise has 1; structure twice as wide as a particle has more."""
+    """The figure is 1 for noise, and more for structure twice as wide as a particle."""
     nothing = Picks.empty()
 
     assert mottle_of(noise, nothing, diameter_px=60) == pytest.approx(1, abs=0.3)
@@ -196,7 +196,7 @@ def test_blotches_wider_than_a_particle_are_mottle(noise, blotches):
 
 
 def test_what_the_picks_explain_is_not_mottle(noise):
-    """Sparse compact particles, assumed to be two thirds as wide: power beyond the diameter."""
+    """Sparse particles with too small a diameter have power beyond that diameter."""
     rng = np.random.default_rng(4)
     places = [(y + rng.integers(-30, 30), x + rng.integers(-30, 30)) for y, x in GRID]
     density = np.zeros((SIZE, SIZE), dtype=np.float32)
@@ -210,7 +210,7 @@ def test_what_the_picks_explain_is_not_mottle(noise):
 
 
 def test_picks_elsewhere_explain_nothing(noise, blotches):
-    """Picks at random leave most of the mottle."""
+    """Random picks leave most of the mottle."""
     places = np.random.default_rng(2).uniform(0, SIZE, (300, 2))
     image = noise + 0.3 * blotches
     without = mottle_of(image, Picks.empty(), diameter_px=60)
@@ -219,12 +219,12 @@ def test_picks_elsewhere_explain_nothing(noise, blotches):
 
 
 def test_a_small_field_has_no_mottle(noise):
-    """Too few waves that are wider than a particle fit into it."""
+    """Too few waves wider than a particle fit into it."""
     assert mottle_of(noise[:200, :200], Picks.empty(), diameter_px=60) is None
 
 
 def test_particles_are_skewed_and_noise_is_not(noise, specimen):
-    """Also where the noise is coloured. Bright discs where particles are dark have less than 0."""
+    """Coloured noise has none either. Bright discs among dark particles have a negative one."""
     assert figures(noise, diameter_px=40).skewness == pytest.approx(0, abs=0.1)
     assert figures(noise + specimen, diameter_px=40).skewness == pytest.approx(0, abs=0.1)
     spots = np.zeros_like(noise)
@@ -235,7 +235,7 @@ def test_particles_are_skewed_and_noise_is_not(noise, specimen):
 
 
 def test_masked_tiles_do_not_count(noise):
-    """A spectrum of half an image is that of the other half, and none is none."""
+    """The spectrum comes from the unmasked half; without unmasked tiles there is none."""
     image = noise.copy()
     image[:, : SIZE // 2] *= 10
     mask = np.zeros((64, 64), dtype=bool)
@@ -247,7 +247,7 @@ def test_masked_tiles_do_not_count(noise):
 
 
 def test_a_hot_pixel_is_not_the_spectrum(noise):
-    """It would be white noise of its own, a thousand times as strong."""
+    """It would add white noise a thousand times as strong."""
     image = noise.copy()
     image[300, 300] = 1e5
 
@@ -258,21 +258,21 @@ def test_a_hot_pixel_is_not_the_spectrum(noise):
 
 
 def fine(**others):
-    """Return figures of a good micrograph, but for those that are given."""
+    """Return figures of a good micrograph, with some replaced."""
     known = dict.fromkeys((field.name for field in dataclasses.fields(Quality)), None)
     usual = {"masked_fraction": 0.05, "contrast": 5.0, "occupied_fraction": 0.3}
     return Quality(**(known | usual | others))
 
 
 def test_what_is_not_known_is_not_held_against_a_micrograph():
-    """Good, with nothing to say."""
+    """The verdict is good, without a reason."""
     assert judge(Quality(0.0, None)) == ("good", "")
     assert judge(fine()) == ("good", "")
 
 
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.figure)
 def test_each_limit_makes_doubtful_and_bad(limit):
-    """From the limit on; the reason names the value."""
+    """A value at the limit counts; the reason contains the value."""
     inwards = -1e-6 if limit.bad > limit.doubtful else 1e-6
     verdicts = [
         judge(fine(**dict.fromkeys((name for name, _ in limit.unless)), **{limit.figure: value}))
@@ -285,7 +285,7 @@ def test_each_limit_makes_doubtful_and_bad(limit):
 
 
 def test_visible_particles_overrule_low_contrast():
-    """Particles that stand out are not an empty hole, whatever else is low."""
+    """A hole with visible particles is not empty, whatever other figures are low."""
     assert judge(fine(contrast=1.1, skewness=0.5, signal_fraction=0.01)) == ("good", "")
     assert judge(fine(contrast=5.0, skewness=0.0, signal_fraction=0.01)) == ("good", "")
     assert judge(fine(contrast=1.1, skewness=0.1, signal_fraction=0.01))[0] == "bad"
@@ -293,14 +293,14 @@ def test_visible_particles_overrule_low_contrast():
 
 
 def test_limits_say_what_overrules_them():
-    """As text for the page and the dashboards."""
+    """The text is shown on the page and the dashboards."""
     (limit,) = (limit for limit in LIMITS if limit.figure == "contrast")
 
     assert limit.range == "doubtful up to 1.30, bad up to 1.15, unless skewness is at least 0.25"
 
 
 def test_all_reasons_are_told_the_worst_first():
-    """An operator mends more than one thing."""
+    """An operator may have to fix more than one thing."""
     word, reason = judge(fine(contamination_fraction=0.15, anisotropy=0.6))
 
     assert word == "bad"
@@ -308,14 +308,14 @@ def test_all_reasons_are_told_the_worst_first():
 
 
 def test_histograms_have_buckets_at_the_limits():
-    """So that an alert can count what is beyond."""
+    """An alert can then count the micrographs beyond a limit."""
     for limit in LIMITS:
         _, buckets = QUALITY_FIGURES[limit.figure]
         assert {limit.doubtful, limit.bad} <= set(buckets), limit.figure
 
 
 def ring(wave_angstrom, width):
-    """Return noise on one ring of the spectrum, standard deviation 1; width in cycles a pixel."""
+    """Return noise on one ring of the spectrum, standard deviation 1."""
     spectrum = np.fft.fft2(np.random.default_rng(8).standard_normal((SIZE, SIZE)))
     frequency = np.fft.fftfreq(SIZE, PIXEL)
     off = np.hypot(frequency[:, None], frequency[None, :]) - 1 / wave_angstrom
@@ -342,13 +342,13 @@ DATA = Path(os.environ.get("LIVEPICK_DATA", Path(__file__).parents[5] / "shared"
     ids=["great", "empty", "crystalline", "contaminated"],
 )
 def test_real_thumbnails_are_judged_as_their_class_says(name, verdicts):
-    """Of the half that the limits were not chosen on, binned to some 7.5 Å a pixel."""
+    """These are the half that the limits were not chosen on, binned to about 7.5 Å per pixel."""
     path = next((DATA / "quality").glob(name), None)
     if path is None:
         pytest.skip(f"{DATA / 'quality' / name} is not here (LIVEPICK_DATA)")
     image = np.asarray(Image.open(path)).astype(np.float32)
     prepared = prepare(image, pixel_size_angstrom=7.5, diameter_angstrom=125, contrast="dark")
-    found = measure(image, prepared, pixel_size_angstrom=7.5)
+    found = measure_quality(image, prepared, pixel_size_angstrom=7.5)
 
     quality = Quality(prepared.masked.total, None, mottle=mottle(prepared, Picks.empty()))
     verdict, reason = judge(quality.seen(found))

@@ -4,8 +4,8 @@ import shutil
 import subprocess
 
 import pytest
-from results import result
 
+from factories import make_result
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.metrics.instruments import ERROR_REASONS, ERROR_STAGES
 
@@ -54,7 +54,7 @@ def test_promtool_finds_nothing_to_lint():
     """Names, units, types and help texts follow Prometheus' own rules."""
     metrics = Metrics()
     metrics.session.describe(version="1", python="3", session="s", started_at=0)
-    metrics.picking.picked(result(), latency_seconds=12, export_seconds=0.01)
+    metrics.picking.picked(make_result(), latency_seconds=12, export_seconds=0.01)
     metrics.training.use_model(version=0, kind="blob", promoted_at=1)
     metrics.ingest.folder_available(0, available=True)
 

@@ -7,7 +7,7 @@ from livepick.monitoring.metrics.exporter import Metrics
 
 
 def test_counters_follow_the_counts_of_the_watcher():
-    """By type of event; images that were excluded at the first scan already are not new."""
+    """Events count by type; images that the first scan excluded are not new."""
     metrics = Metrics()
     sample = metrics.registry.get_sample_value
 

@@ -2,8 +2,7 @@
 
 import dataclasses
 
-from results import result
-
+from factories import make_result, make_row
 from livepick.core.imaging.quality import Quality
 from livepick.ledger.rows import Counts
 from livepick.monitoring.metrics.exporter import Metrics
@@ -14,9 +13,9 @@ def test_a_picked_micrograph_counts_its_particles_scores_and_times():
     """One with picks is ``picked``; one without is ``empty``, which is a success too."""
     metrics = Metrics()
     metrics.picking.picked(
-        result(scores=(0.9, 0.4, 0.1), threshold=0.2), latency_seconds=12, export_seconds=0.01
+        make_result((0.9, 0.4, 0.1), threshold=0.2), latency_seconds=12, export_seconds=0.01
     )
-    metrics.picking.picked(result(scores=(0.1,)), latency_seconds=15, export_seconds=0.01)
+    metrics.picking.picked(make_result((0.1,)), latency_seconds=15, export_seconds=0.01)
     sample = metrics.registry.get_sample_value
 
     assert sample("livepick_micrographs_total", {"state": "picked"}) == 1
@@ -32,7 +31,7 @@ def test_a_picked_micrograph_counts_its_particles_scores_and_times():
 def test_a_micrograph_that_is_picked_again_is_not_counted_twice():
     """Otherwise an edit of the threshold would make 24 empty micrographs of 12."""
     metrics = Metrics()
-    bad = dataclasses.replace(result(scores=(0.1,)), quality=Quality(0.9, None))
+    bad = make_result((0.1,), quality=Quality(0.9, None))
     for latency_seconds in (12, None, None):
         metrics.picking.picked(bad, latency_seconds=latency_seconds, export_seconds=0.01)
     sample = metrics.registry.get_sample_value
@@ -45,14 +44,14 @@ def test_a_micrograph_that_is_picked_again_is_not_counted_twice():
     assert sample("livepick_stage_duration_seconds_count", {"stage": "read"}) == 3
 
 
-def test_the_latest_micrographs_are_counted_by_outcome(micrograph_row):
+def test_the_latest_micrographs_are_counted_by_outcome():
     """Counts are replaced, not added: they describe the ledger as it is now."""
     metrics = Metrics()
     rows = [
-        dataclasses.replace(micrograph_row(1), state="failed", pick_count=None),
-        dataclasses.replace(micrograph_row(2), pick_count=0, quality_verdict="bad"),
-        dataclasses.replace(micrograph_row(3), pick_count=4, quality_verdict="good"),
-        dataclasses.replace(micrograph_row(4), state="queued", pick_count=None),
+        make_row(1, state="failed", pick_count=None),
+        make_row(2, pick_count=0, quality_verdict="bad"),
+        make_row(3, pick_count=4, quality_verdict="good"),
+        make_row(4, state="queued", pick_count=None),
     ]
     rows[0] = dataclasses.replace(rows[0], quality_verdict=None)
     rows[3] = dataclasses.replace(rows[3], quality_verdict=None)

@@ -1,10 +1,8 @@
 """Metrics of micrograph quality."""
 
-import dataclasses
-
 import pytest
-from results import result
 
+from factories import make_result
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.core.imaging.quality_limits import CTF_LIMITS
 from livepick.monitoring.metrics.exporter import Metrics
@@ -17,7 +15,7 @@ def test_quality_is_counted_by_verdict_and_unknown_figures_are_not():
     sample = metrics.registry.get_sample_value
     assert sample("livepick_micrograph_quality_verdicts_total", {"verdict": "bad"}) == 0
 
-    bad = dataclasses.replace(result(), quality=Quality(0.1, 0.9, contrast=1.0))
+    bad = make_result(quality=Quality(0.1, 0.9, contrast=1.0))
     metrics.picking.picked(bad, latency_seconds=5, export_seconds=0.01)
 
     assert sample("livepick_micrograph_quality_verdicts_total", {"verdict": "bad"}) == 1

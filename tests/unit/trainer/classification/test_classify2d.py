@@ -12,7 +12,7 @@ from livepick_trainer.classification.classification_rules import (
     ClassificationStage,
 )
 from livepick_trainer.classification.classify2d import choose_classes, classify
-from livepick_trainer.classification.polar import Polar, moved, soft_disc
+from livepick_trainer.classification.polar import Polar, shift_images, soft_disc
 
 BOX_PX, DIAMETER_PX = 48, 32.0
 RULES = ClassificationRules(
@@ -164,7 +164,7 @@ def test_a_shift_is_a_phase_on_the_rings():
     polar = Polar(BOX_PX, 8, 64, torch.ones(BOX_PX, BOX_PX))
     shift = torch.tensor([[1.5, -2.0]])
 
-    direct = polar.transform(moved(image, shift))
+    direct = polar.transform(shift_images(image, shift))
     by_phase = polar.shifted(polar.transform(image), polar.phases(shift))
 
     assert torch.allclose(direct, by_phase, atol=1e-3 * float(direct.abs().max()))

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepick_trainer.learning.curve_diagnosis import Settings, diagnose
+from livepick_trainer.learning.attempt_settings import AttemptSettings
+from livepick_trainer.learning.curve_diagnosis import diagnose
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.train import EpochFigures
 
 CURVES = Path(__file__).parents[3] / "data" / "curves"
 SCALE = LossScale(blank=0.6, floor=0.2, untrained=0.8)
-USUAL = Settings(
+USUAL = AttemptSettings(
     epochs=30, initial_learning_rate=0.003, final_learning_rate=0.0003, class_weights=True
 )
 
@@ -34,7 +35,7 @@ def recorded(name):
             EpochFigures(epoch=n, learning_rate=math.nan, **dict(zip(columns, row, strict=True)))
             for n, row in enumerate(rows, 1)
         ],
-        "settings": Settings(**entries["settings"]),
+        "settings": AttemptSettings(**entries["settings"]),
         "training_scale": LossScale(**entries["training_scale"]),
         "held_out_scale": LossScale(**entries["held_out_scale"]),
     }
@@ -120,7 +121,7 @@ def test_a_loss_that_is_no_number_is_a_rate_too_high():
     first, second = diagnose(**curve)
 
     assert (first.kind, second.kind) == ("rate_too_high", "underfitting")
-    assert "epoch 3 is no number" in first.evidence
+    assert "epoch 3 is not a finite number" in first.evidence
     assert first.settings.initial_learning_rate == second.settings.initial_learning_rate == 0.001
 
 
@@ -142,7 +143,7 @@ def test_large_losses_in_one_epoch_are_a_rough_start():
     assert kinds(diagnose(**curves(rise(30), rough))) == []
     (finding,) = diagnose(**curves(rise(30), bad))
     assert finding.kind == "rate_too_high"
-    assert "up to 401 in the first 3 epochs" in finding.evidence
+    assert "reaches 401 in the first 3 epochs" in finding.evidence
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 
 from livepick.core.imaging.pick_area import PickArea
 from livepick_trainer.learning.dataset import (
-    LabelledMicrograph,
     PatchRules,
+    SeededMicrograph,
     cut_patch,
     draw_batches,
 )
@@ -21,7 +21,7 @@ def points(*yx):
 
 def labelled(*, shape=(200, 160), positive=(), ignored=(), mask=None, area=None):
     y, x = np.indices(shape)
-    return LabelledMicrograph(
+    return SeededMicrograph(
         (1000 * y + x).astype(np.float32),
         np.zeros(shape, dtype=bool) if mask is None else mask,
         Seeds(points(*positive), points(*ignored)),
@@ -106,7 +106,7 @@ def test_labels_turn_with_the_image():
     shape, centre = (200, 160), (100, 80)
     y, x = np.indices(shape)
     image = 20 * np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 20).astype(np.float32)
-    micrograph = LabelledMicrograph(
+    micrograph = SeededMicrograph(
         image, np.zeros(shape, dtype=bool), Seeds(points(centre), points())
     )
     rules = PatchRules(size_px=64, seed_fraction=1)

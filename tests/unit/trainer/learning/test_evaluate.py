@@ -17,7 +17,7 @@ def test_picks_that_count_neither_way_are_among_those_expected(monkeypatch):
     x_px = np.arange(20, 420, 20, dtype=np.float32)
     y_px = np.full_like(x_px, 50)
     found = Picks(x_px, y_px, np.linspace(0.95, 0.2, 20).astype(np.float32))
-    monkeypatch.setattr(evaluate, "pick", lambda *_args, **_keywords: found)
+    monkeypatch.setattr(evaluate, "pick_prepared", lambda *_args, **_keywords: found)
     yx_px = np.column_stack([y_px, x_px])
     micrograph = PreparedMicrograph(
         path=Path("mic.mrc"),
@@ -62,6 +62,6 @@ def test_a_refined_position_that_leaves_the_area_is_no_pick(monkeypatch):
         area=area,
     )
 
-    found = evaluate.pick(None, micrograph, min_distance_px=12)
+    found = evaluate.pick_prepared(None, micrograph, min_distance_px=12)
 
     assert found.x_px.tolist() == pytest.approx([50], abs=0.1)

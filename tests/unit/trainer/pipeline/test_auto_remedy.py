@@ -14,23 +14,24 @@ from livepick.core.contracts.progress import PROGRESS, Progress
 from livepick.core.contracts.run import RunSpec
 from livepick.core.evaluation.matching import Matches, figures
 from livepick.errors import TrainerError
+from livepick_trainer.learning.attempt_settings import AttemptSettings
 from livepick_trainer.learning.attempts import Attempt, History
 from livepick_trainer.learning.checkpoint import load_weights
-from livepick_trainer.learning.curve_diagnosis import Diagnosis, Settings
-from livepick_trainer.learning.dataset import LabelledMicrograph, PatchRules
+from livepick_trainer.learning.curve_diagnosis import Diagnosis
+from livepick_trainer.learning.dataset import PatchRules, SeededMicrograph
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.network import make_network
 from livepick_trainer.learning.train import EpochFigures
 from livepick_trainer.pipeline import auto_remedy
-from livepick_trainer.pipeline.auto_remedy import choose, next_settings, train_with_remedies
+from livepick_trainer.pipeline.auto_remedy import choose_attempt, next_settings, train_with_remedies
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.run_context import WEIGHTS, Run
-from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.pipeline.template_picking import TemplateRules
 from livepick_trainer.seeds.labels import Seeds
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=48, held_out_patches=24)
-USUAL = Settings(
+USUAL = AttemptSettings(
     epochs=30, initial_learning_rate=0.003, final_learning_rate=0.0003, class_weights=True
 )
 SCALE = LossScale(blank=0.6, floor=0.2, untrained=0.8)
@@ -76,7 +77,7 @@ def make_trainer(tmp_path):
             torch.device("cpu"),
             QUICK,
             SortRules(),
-            ReseedRules(),
+            TemplateRules(),
         )
 
     return make
@@ -93,7 +94,7 @@ def field(seed, *, contrast=0.5):
         image += contrast * (np.hypot(y - cy, x - cx) < 9)
     nothing = np.zeros((0, 2), dtype=np.float32)
     mask = np.zeros(image.shape, dtype=bool)
-    return LabelledMicrograph(image.astype(np.float32), mask, Seeds(seeds.astype("f4"), nothing))
+    return SeededMicrograph(image.astype(np.float32), mask, Seeds(seeds.astype("f4"), nothing))
 
 
 def progress_of(folder):
@@ -188,7 +189,9 @@ def test_a_training_whose_every_loss_is_no_number_is_given_up_in_words(make_trai
     broken = dataclasses.replace(field(0), image=np.full((200, 200), np.nan, dtype=np.float32))
     run = make_trainer(epochs=2)
 
-    with pytest.raises(TrainerError, match=r"no number in any epoch.* at 0.003, 0.001, 0.00033"):
+    with pytest.raises(
+        TrainerError, match=r"not a finite number in any epoch.* at 0.003, 0.001, 0.00033"
+    ):
         train_with_remedies(run, tmp_path, [broken], [broken])
 
     assert not (tmp_path / WEIGHTS).exists()
@@ -217,10 +220,10 @@ def test_weights_to_start_from_are_used(make_trainer, tmp_path):
 
 def test_the_highest_average_precision_is_kept():
     """If two are equal, the earlier is kept, since a rerun must bring an improvement."""
-    assert choose([attempt(1, 0.5), attempt(2, 0.8)]).kept == 2
-    assert choose([attempt(1, 0.8), attempt(2, 0.5), attempt(3, 0.8)]).kept == 1
-    assert choose([attempt(1, None), attempt(2, 0.0)]).kept == 2
-    assert choose([attempt(1, None), unjudged(2)]).kept == 2
+    assert choose_attempt([attempt(1, 0.5), attempt(2, 0.8)]).kept == 2
+    assert choose_attempt([attempt(1, 0.8), attempt(2, 0.5), attempt(3, 0.8)]).kept == 1
+    assert choose_attempt([attempt(1, None), attempt(2, 0.0)]).kept == 2
+    assert choose_attempt([attempt(1, None), unjudged(2)]).kept == 2
 
 
 def test_reruns_end():

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from one_round import one_round
 
 from livepick.config.training_sections import Bootstrap
 from livepick.core.contracts.run import RunSpec
@@ -14,6 +13,7 @@ from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.class_cleaning import CLASSES_JSON
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.run_context import lock
+from one_round import one_round
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 FEW = SortRules(least_particles=40)
@@ -92,7 +92,7 @@ def test_a_run_of_other_seeds_is_not_continued(earlier, make_run, fault, caplog)
     else:
         spec.model_copy(update={"micrographs": spec.micrographs[::-1]}).write(earlier)
 
-    reuse_stages.take_over(RunSpec.read(folder), folder, Reporter(folder))
+    reuse_stages.reuse_finished_stages(RunSpec.read(folder), folder, Reporter(folder))
 
     assert not (folder / "prepare").exists()
     assert "cannot be continued" in caplog.text
@@ -113,10 +113,10 @@ def test_a_trainer_killed_while_it_takes_over_goes_on(earlier, make_run, monkeyp
 
     monkeypatch.setattr(reuse_stages.os, "link", link)
     with pytest.raises(Killed):
-        reuse_stages.take_over(spec, folder, Reporter(folder))
+        reuse_stages.reuse_finished_stages(spec, folder, Reporter(folder))
     assert not (folder / "prepare").exists()
 
-    reuse_stages.take_over(spec, folder, Reporter(folder))
+    reuse_stages.reuse_finished_stages(spec, folder, Reporter(folder))
 
     for stage in ("prepare", "classify"):
         for path in (earlier / stage).iterdir():

@@ -16,7 +16,7 @@ from livepick_trainer.learning.dataset import PatchRules
 from livepick_trainer.pipeline import self_training
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
-from livepick_trainer.pipeline.rounds import why_round
+from livepick_trainer.pipeline.rounds import read_result
 from livepick_trainer.pipeline.run_context import (
     WEIGHTS,
     Run,
@@ -25,7 +25,7 @@ from livepick_trainer.pipeline.run_context import (
     training_folder,
 )
 from livepick_trainer.pipeline.self_training import MOST_LOSS, retrain
-from livepick_trainer.pipeline.template_picking import ReseedRules
+from livepick_trainer.pipeline.template_picking import TemplateRules
 from livepick_trainer.seeds.labels import REJECTED
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
@@ -72,7 +72,7 @@ def run(trained, tmp_path):
         torch.device("cpu"),
         QUICK,
         SortRules(),
-        ReseedRules(),
+        TemplateRules(),
     )
 
 
@@ -81,7 +81,7 @@ def finished(run):
     folder = run.folder / "retrain"
     folder.mkdir()
     retrain(run, folder)
-    return why_round(folder)
+    return read_result(folder)
 
 
 def judged_as(monkeypatch, *precisions):
@@ -224,14 +224,14 @@ def test_a_second_training_that_comes_apart_does_not_cost_the_first(run, monkeyp
     """The first network is good enough; the note says why it was not improved."""
 
     def apart(*_args, **_keywords):
-        raise TrainerError("the training came apart", "Lower the rate.")
+        raise TrainerError("the training diverged", "Lower the rate.")
 
     monkeypatch.setattr(self_training, "train_with_remedies", apart)
 
     used, why = finished(run)
 
     assert not used
-    assert "given up: the training came apart" in why
+    assert "the second round failed: the training diverged" in why
     assert training_folder(run).name == "train"
 
 
@@ -283,7 +283,7 @@ def test_a_persons_picks_have_no_second_round(run, monkeypatch):
     used, why = finished(dataclasses.replace(run, spec=spec))
 
     assert not used
-    assert "a person's picks" in why
+    assert "a person picked the seeds" in why
 
 
 def test_a_second_round_that_was_killed_goes_on_where_it_was(run, monkeypatch):

@@ -12,17 +12,17 @@ from livepick.core.imaging.peaks import find_peaks
 from livepick_trainer.learning.export_onnx import graph_scores
 from livepick_trainer.pipeline.class_cleaning import VERDICTS, _CandidateVerdicts, _save
 from livepick_trainer.pipeline.rounds import (
-    end_round,
     is_weak,
+    read_result,
     read_round,
-    why_round,
     with_candidates,
     write_candidates,
+    write_result,
 )
 from livepick_trainer.pipeline.template_picking import (
-    ReseedRules,
-    beside_coordinates,
-    reseed,
+    TemplateRules,
+    add_unpicked_blobs,
+    pick_with_template,
     threshold_for,
 )
 from livepick_trainer.seeds.labels import (
@@ -66,14 +66,14 @@ def reseeded(micrographs, folder, *, expected_picks=None, **rules):
     """Reseed; return the micrographs with their new seeds or None, and the note."""
     folder.mkdir(exist_ok=True)
     notes = []
-    reseed(
+    pick_with_template(
         micrographs,
         folder,
         threshold=0.5,
         min_distance_fraction=0.6,
         expected_picks=expected_picks,
         threads=1,
-        rules=ReseedRules(**rules),
+        rules=TemplateRules(**rules),
         report=lambda note, _done, _total: notes.append(note),
     )
     return read_round(folder, micrographs), notes
@@ -102,7 +102,7 @@ def test_in_weak_signal_there_are_new_and_better_seeds(weak, tmp_path):
     found, notes = reseeded(micrographs, tmp_path)
 
     assert right(found, truths) > right(micrographs, truths) + 0.1
-    assert why_round(tmp_path) == (True, notes[-1])
+    assert read_result(tmp_path) == (True, notes[-1])
     assert "weak signal" in notes[-1]
     assert is_weak(tmp_path)
     assert all(m.candidates.threshold == 0.5 for m in found)
@@ -127,7 +127,7 @@ def test_in_strong_signal_as_many_first_picks_stay(tmp_path):
     found, notes = reseeded(micrographs, tmp_path, enough_first=0.1)
 
     assert found is None
-    assert "they stay" in notes[-1]
+    assert "seeds stay" in notes[-1]
     assert not is_weak(tmp_path)
 
 
@@ -137,7 +137,7 @@ def test_what_a_person_has_not_picked_is_learned_as_nothing(tmp_path):
     by_hand = truth[:20].astype(np.float32)
     picked = replace(micrograph, candidates=Candidates(by_hand, np.ones(20, dtype=np.float32)))
 
-    beside_coordinates([picked], tmp_path, min_distance_fraction=0.6, threshold=0.5, threads=1)
+    add_unpicked_blobs([picked], tmp_path, min_distance_fraction=0.6, threshold=0.5, threads=1)
 
     (found,) = read_round(tmp_path, [picked])
     seeds = choose_seeds(
@@ -167,7 +167,7 @@ def test_too_few_candidates_make_no_template(weak, tmp_path):
     for some in (few, faint):
         found, _ = reseeded(some, tmp_path)
         assert found is None
-        assert "too few" in why_round(tmp_path)[1]
+        assert "too few" in read_result(tmp_path)[1]
 
 
 def test_an_expected_count_decides_how_many_are_seeds(weak, tmp_path):
@@ -219,7 +219,7 @@ def test_a_rounds_candidates_come_back_as_they_were_written(tmp_path):
         for m, verdict in zip(round_of, verdicts, strict=True)
     ]
     _save(tmp_path, round_of, found, {"used": True})
-    end_round(tmp_path, "because", used=True)
+    write_result(tmp_path, "because", used=True)
 
     found = read_round(tmp_path, [candidates_of([], "b.mrc"), candidates_of([0.1] * 5, "a.mrc")])
 
@@ -229,7 +229,7 @@ def test_a_rounds_candidates_come_back_as_they_were_written(tmp_path):
         np.testing.assert_array_equal(candidates.score, written.candidates.score)
         np.testing.assert_array_equal(candidates.verdict, verdict)
         assert candidates.threshold == 0.35
-    assert why_round(tmp_path) == (True, "because")
+    assert read_result(tmp_path) == (True, "because")
 
 
 def test_candidates_that_were_not_sorted_have_no_verdicts(tmp_path):
@@ -249,5 +249,5 @@ def test_a_round_that_is_not_used_gives_no_candidates(tmp_path):
     write_candidates(tmp_path, micrographs, 0.5)
     assert read_round(tmp_path, micrographs) is None
 
-    end_round(tmp_path, "no better", used=False)
+    write_result(tmp_path, "no better", used=False)
     assert read_round(tmp_path, micrographs) is None

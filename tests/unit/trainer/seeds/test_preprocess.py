@@ -3,7 +3,6 @@
 import mrcfile
 import numpy as np
 import pytest
-from one_round import one_round
 
 from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.held_out_labels import HeldOutLabels
@@ -16,6 +15,7 @@ from livepick_trainer.learning.dataset import PatchRules
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.seeds import preprocess
+from one_round import one_round
 
 QUICK = PatchRules(size_px=64, patches_per_epoch=8, held_out_patches=8)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from unittest import mock
 
 from livepick_trainer import stages
-from livepick_trainer.pipeline.rounds import end_round
+from livepick_trainer.pipeline.rounds import write_result
 from livepick_trainer.pipeline.run_context import Run
 
 __all__ = ["one_round"]
@@ -17,7 +17,7 @@ def one_round() -> Iterator[None]:
     """Replace the stage ``retrain`` by one that keeps the network and the seeds."""
 
     def keep(_run: Run, draft: Path) -> None:
-        end_round(draft, "this test has no second round", used=False)
+        write_result(draft, "there is no second round here", used=False)
 
     with mock.patch.object(stages, "retrain", keep):
         yield

@@ -1,0 +1,72 @@
+"""Alerts on the arrival of micrographs."""
+
+from livepick.config.alert_thresholds import QUIET_GAPS, QUIET_SECONDS
+from observability.alert import Alert
+
+__all__ = ["COLLECTION_ALERTS"]
+
+_SAME = "on (job, instance)"
+_QUIET = f"seconds({QUIET_SECONDS:.0f}s)"
+
+COLLECTION_ALERTS = (
+    Alert(
+        name="LivepickAcquisitionStalled",
+        severity="critical",
+        expr=f"""
+            livepick_session_active == 1
+            and time() - livepick_last_micrograph_seen_timestamp_seconds
+                > clamp_min({QUIET_GAPS} * livepick_micrograph_gap_seconds, {_QUIET})
+            """,
+        lasting="1m",
+        dashboard="session",
+        summary="No micrograph has landed on {{ $labels.instance }} for a long time. Check the"
+        " microscope, then motion correction and the transfer.",
+        runbook="No micrograph has landed for 15 minutes, or for ten times the usual interval if"
+        " that is longer, in a session that was collecting. Has the acquisition stopped (end of"
+        " the queue, lost vacuum, refill)? Is motion correction running? Is the transfer running,"
+        " and is there space on its disk? If `livepick_micrographs_total` counts files as"
+        " `skipped`, compare their names with `watch.include`. At the end of a session the alert"
+        " stops after six hours; to stop it earlier, silence it. Micrographs that were in the"
+        " folders when livepick started do not trigger it.",
+    ),
+    Alert(
+        name="LivepickWatchRootGone",
+        severity="critical",
+        expr="livepick_watch_root_available == 0",
+        lasting="2m",
+        dashboard="pipeline",
+        summary="Watched folder {{ $labels.root }} of {{ $labels.instance }} is missing. Mount"
+        " it again; livepick then continues by itself.",
+        runbook="livepick's page names the folder (the label counts from 0, in the order of"
+        " `watch.directories`). Is the share mounted, and can the user `livepick` read it? Nothing"
+        " is lost: when the folder returns, its files are listed again.",
+    ),
+    Alert(
+        name="LivepickScanOverdue",
+        severity="critical",
+        expr=f"""
+            time() - livepick_last_scan_timestamp_seconds
+                > 3 * livepick_rescan_interval_seconds + seconds(2m)
+            and livepick_last_scan_timestamp_seconds > 0
+            unless {_SAME} livepick_watch_root_available == 0
+            """,
+        lasting="1m",
+        dashboard="pipeline",
+        summary="The watched folders of {{ $labels.instance }} have not been listed for too long:"
+        " new micrographs may be missed. Try ls on them; the file system may hang.",
+        runbook="Listing the folders hangs, or takes longer than three intervals. Check the scan"
+        " duration on the Pipeline dashboard, and the file server. Many old files in the watched"
+        " folders slow it down: watch only the session's folder.",
+    ),
+    Alert(
+        name="LivepickEventsLost",
+        severity="info",
+        expr="increase(livepick_watch_overflows_total[1h]) > 0",
+        lasting="0m",
+        dashboard="pipeline",
+        summary="The kernel dropped file events of {{ $labels.instance }}. No micrograph is lost, a"
+        " rescan finds them; raise fs.inotify.max_queued_events.",
+        runbook="Files arrived faster than the kernel's queue allows, so all folders were listed"
+        " at once. Set `sysctl fs.inotify.max_queued_events=65536`, or `watch.mode: poll`.",
+    ),
+)

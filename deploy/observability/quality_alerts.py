@@ -1,0 +1,86 @@
+"""Alerts on the quality of micrographs and picks."""
+
+from livepick.config.alert_thresholds import (
+    BAD_FRACTION,
+    BAD_SINGLE,
+    DOUBTFUL_FRACTION,
+    DOUBTFUL_SINGLE,
+    EMPTY_IN_ROW,
+    LATEST,
+)
+from observability.alert import Alert
+
+__all__ = ["QUALITY_ALERTS"]
+
+_SAME = "on (job, instance)"
+_BAD = 'sum without (verdict) (livepick_latest_quality_verdicts{verdict="bad"})'
+_NOT_GOOD = 'sum without (verdict) (livepick_latest_quality_verdicts{verdict=~"bad|doubtful"})'
+_JUDGED = "sum without (verdict) (livepick_latest_quality_verdicts)"
+
+QUALITY_ALERTS = (
+    Alert(
+        name="LivepickNothingFound",
+        severity="warning",
+        expr=f"livepick_consecutive_empty_micrographs >= {EMPTY_IN_ROW}",
+        lasting="0m",
+        dashboard="session",
+        summary="The last {{ $value }} micrographs of {{ $labels.instance }} have no particles."
+        " Look at them: empty holes, thick ice, or a wrong diameter?",
+        runbook="Look at the newest micrographs. Empty ice or carbon: choose another grid square."
+        " If you can see particles, check `particle.diameter_angstrom`, `particle.contrast` and"
+        " the pixel size. After an edit of the threshold: is it too high?",
+    ),
+    Alert(
+        name="LivepickManyEmpty",
+        severity="warning",
+        expr="""
+            sum without (state) (increase(livepick_micrographs_total{state="empty"}[30m]))
+            / sum without (state) (
+                increase(livepick_micrographs_total{state=~"picked|empty"}[30m])
+            ) > 0.2
+            and sum without (state) (
+                increase(livepick_micrographs_total{state=~"picked|empty"}[30m])
+            ) > 10
+            """,
+        lasting="5m",
+        dashboard="session",
+        summary="{{ $value | humanizePercentage }} of the last half hour's micrographs of"
+        " {{ $labels.instance }} are empty. Choose other holes or another grid square.",
+        runbook="More than a fifth have no particle when they are first picked; what another model"
+        " or threshold finds later does not count. The causes are those of LivepickNothingFound.",
+    ),
+    Alert(
+        name="LivepickManyBad",
+        severity="warning",
+        expr=f"""
+            (
+                ({_BAD} / {_JUDGED} > {BAD_FRACTION:g} and {_BAD} > {BAD_SINGLE})
+                or ({_NOT_GOOD} / {_JUDGED} > {DOUBTFUL_FRACTION:g}
+                    and {_NOT_GOOD} > {DOUBTFUL_SINGLE})
+            )
+            and {_SAME} livepick_session_active == 1
+            """,
+        lasting="5m",
+        dashboard="session",
+        summary=f"Many of the last {LATEST} micrographs of {{{{ $labels.instance }}}} are bad or"
+        " doubtful. The page gives the main reason; look at them, and choose other holes or"
+        " another grid square.",
+        runbook=f"More than {BAD_FRACTION:.0%} are bad, or more than {DOUBTFUL_FRACTION:.0%}"
+        " are bad or doubtful. livepick's page shows the most frequent reason and its remedy, and"
+        " the reason below each micrograph. The Session dashboard shows the figures and limits."
+        " If all micrographs changed at the same time, what changed then (square, focus, motion"
+        " correction)?",
+    ),
+    Alert(
+        name="LivepickDrift",
+        severity="warning",
+        expr="livepick_drift_active == 1",
+        lasting="5m",
+        dashboard="session",
+        summary="The last micrographs of {{ $labels.instance }} differ from those that the model"
+        " was promoted on ({{ $labels.finding }}). Look at them; if they are good, retrain.",
+        runbook="livepick's page says what has changed and by how much. Thicker ice or more carbon:"
+        " choose another grid square. Fewer picks on good micrographs: `livepick retrain CONFIG`,"
+        " or `retrain.on_drift: true`. Another specimen: start another session.",
+    ),
+)

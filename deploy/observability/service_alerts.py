@@ -1,0 +1,45 @@
+"""Alerts on the service itself: it does not respond, or refuses its config."""
+
+from observability.alert import Alert
+
+__all__ = ["SERVICE_ALERTS"]
+
+SERVICE_ALERTS = (
+    Alert(
+        name="LivepickDown",
+        severity="critical",
+        expr='up{job="livepick"} == 0',
+        lasting="2m",
+        dashboard="session",
+        summary="livepick on {{ $labels.instance }} does not respond: nothing is picked."
+        " On its machine: systemctl status livepick, and start it.",
+        runbook="The service is down, or Prometheus cannot reach it. `systemctl status livepick`"
+        " and `journalctl -u livepick` say why. Status 78: the config is invalid, fix it. Status"
+        " 75: another service uses the state folder. If the service is active, compare"
+        " `web.listen` with the scrape config. Nothing is lost: the service continues where it"
+        " was.",
+    ),
+    Alert(
+        name="LivepickUnhealthy",
+        severity="critical",
+        expr="livepick_healthy == 0",
+        lasting="1m",
+        dashboard="pipeline",
+        summary="A part of livepick on {{ $labels.instance }} hangs. systemd restarts it within"
+        " two minutes; if not: systemctl restart livepick.",
+        runbook="`/healthz` names the part. The usual cause is a file system that hangs: try `ls`"
+        " on the watched folder and on the output folder. The watchdog of systemd restarts the"
+        " service; without systemd, restart it yourself.",
+    ),
+    Alert(
+        name="LivepickConfigRefused",
+        severity="warning",
+        expr="livepick_config_last_reload_successful == 0",
+        lasting="5m",
+        dashboard="session",
+        summary="An edit of the config of {{ $labels.instance }} was refused; the previous settings"
+        " are in use. Run livepick check: it names the line.",
+        runbook="`livepick check CONFIG` names every fault with its line. Some settings need a"
+        " restart; the page says which. While this alert fires, edits have no effect.",
+    ),
+)
