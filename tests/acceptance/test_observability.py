@@ -388,6 +388,25 @@ def test_a_ledger_that_takes_no_writes_is_told(make_session, watch):
     assert session.stop() == 0
 
 
+def test_a_program_for_picks_that_fails_is_told(make_session, watch, tmp_path):
+    """Until it works again; picking goes on all the while."""
+    address = f"127.0.0.1:{free_port()}"
+    works = tmp_path / "works"
+    session = make_session(
+        web={"listen": address},
+        output={"directory": "out", "on_picked": ["/usr/bin/test", "-e", str(works)]},
+    )
+    session.start()
+    prometheus = watch(address)
+    with Microscope(session, 0.6):
+        prometheus.until(fire=["LivepickOnPickedFails"])
+        works.touch()
+        picked = session.picked()
+        prometheus.until(silent=["LivepickOnPickedFails"])
+        session.until(lambda: session.picked() > picked, "more picked")
+    assert session.stop() == 0
+
+
 @contextlib.contextmanager
 def mounted(place):
     """Mount a folder of a server, and yield the server; while it is stopped the folder hangs."""

@@ -5,6 +5,7 @@ of its own, so nothing outside is touched. Only cgroup2 is mounted inside: with 
 systemd could move processes that are not the test's.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -67,6 +68,8 @@ grep -q ActiveState=active started || systemctl exit
 cp micrographs/*.mrc /data/in/
 wait_for 40 'picked 3/3'; show picked
 ls /data/out > coordinates
+for _ in $(seq 10); do sleep 1; [ "$(wc -l < /data/out/told)" -ge 3 ] && break; done
+cp /data/out/told told
 pid=$(sed -n s/MainPID=//p picked)
 grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/$pid/status > confined
 systemctl reload livepick; echo $? > reload
@@ -101,7 +104,7 @@ particle:
   diameter_angstrom: 160
 bootstrap: {micrographs: 1000}
 picking: {device: cpu, workers: 1}
-output: {directory: /data/out}
+output: {directory: /data/out, on_picked: [/usr/bin/tee, -a, /data/out/told]}
 state: {directory: /var/lib/livepick}
 web: {listen: "127.0.0.1:0"}
 """
@@ -174,7 +177,7 @@ def prepare(out: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 30)
 def test_the_unit_keeps_its_promises(group, tmp_path):
-    """Ready, status, reload, watchdog, clean stop, and no restart on a wrong config."""
+    """Ready, status, a program for picks, reload, watchdog, stop, no restart on a wrong config."""
     out = tmp_path / "out"
     (out / "micrographs").mkdir(parents=True)
     prepare(out)
@@ -208,6 +211,10 @@ def test_the_unit_keeps_its_promises(group, tmp_path):
     assert shown("started")["ActiveState"] == "active"
     assert shown("picked")["StatusText"].startswith("picked 3/3, ")
     assert "mic_0_autopick.star" in (out / "coordinates").read_text()
+    told = (out / "told").read_text().splitlines()
+    assert sorted(json.loads(line)["micrograph"] for line in told) == [
+        f"/data/in/mic_{number}.mrc" for number in range(3)
+    ]
     confined = (out / "confined").read_text().split()
     assert confined[1::2] == ["0000000000000000", "1", "2"]
     assert (out / "reload").read_text() == "0\n"

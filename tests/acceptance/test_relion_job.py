@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+from disc_micrographs import write_disc_micrograph
 from session import LIVEPICK
 
 from factories import publish_blob
@@ -83,7 +84,7 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path, write_disc_micrograph):
+def project(tmp_path):
     """Return a project of three micrographs."""
     project = Project(tmp_path / "project")
     names = [f"MotionCorr/job002/Movies/mic_{number}.mrc" for number in range(3)]

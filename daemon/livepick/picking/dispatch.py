@@ -159,9 +159,9 @@ class Dispatch:
 
     def _finish_outputs(self) -> None:
         try:
-            self._outputs.sync(now=True)
             if self._on_picked is not None:
                 self._on_picked.stop()
+            self._outputs.sync(now=True)
         except LedgerError as error:  # must not hide why the loop ended; written at the next start
             _log.error("ledger: %s", error)
 

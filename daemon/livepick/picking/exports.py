@@ -98,7 +98,7 @@ def make_on_picked(
     config
         Function that returns the config in use. The section ``output`` is read once.
     ledger
-        Source of the micrographs; takes the time up to which all calls have ended.
+        Source of the micrographs; keeps the time up to which all calls have ended.
     outputs
         The files of the session.
     instruments

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from livepick.errors import LedgerError
 from livepick.host.program import Program
 from livepick.ledger.rows import MicrographRow
 from livepick.ledger.session_rows import Called
@@ -76,7 +77,7 @@ class OnPicked:
     timeout_seconds
         Time after which a call is killed.
     ledger
-        Source of the micrographs; takes the time up to which all calls have ended.
+        Source of the micrographs; keeps the time up to which all calls have ended.
     describe
         Function that returns what the program reads about a micrograph, given if its picks are
         final.
@@ -153,13 +154,7 @@ class OnPicked:
             self._record()
 
     def stop(self) -> None:
-        """Give running calls a moment, and kill the rest; the next start repeats those.
-
-        Raises
-        ------
-        LedgerWriteError
-            Writing to the ledger failed.
-        """
+        """Give running calls a moment, and kill the rest; the next start repeats those."""
         self._join(STOP_SECONDS)
         self._collect()
         left = len(self._running) + len(self._waiting)
@@ -167,7 +162,10 @@ class OnPicked:
             if call.program is not None:
                 call.program.kill()
         self._join(KILLED_SECONDS)
-        self._record()
+        try:
+            self._record()
+        except LedgerError as error:  # the next start repeats more calls than it must
+            _log.error("ledger: %s", error)
         if left:
             _log.info("on_picked: %d micrographs are called for after the next start", left)
 

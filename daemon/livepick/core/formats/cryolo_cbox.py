@@ -96,11 +96,10 @@ def read_cbox(path: Path, text: str) -> Positions:
             f"{path} has boxes in several slices of a tomogram",
             "Use a file with the picks of a single micrograph.",
         )
-    places = [table.columns.index(name) for name in _COLUMNS]
-    rows = [[row[place] for place in places] for row in table.rows]
-    corners = finite_numbers(path, rows, _COLUMNS, table.lines)
+    places = {name: table.columns.index(name) for name in _COLUMNS}
+    corners = finite_numbers(path, table.rows, places, table.lines)
     scores = [["1" if word == _UNKNOWN else word] for word in table.column(_SCORE) or []]
-    score = np.ones(len(rows))
+    score = np.ones(len(corners))
     if scores:
-        score = finite_numbers(path, scores, [_SCORE], table.lines)[:, 0]
+        score = finite_numbers(path, scores, {_SCORE: 0}, table.lines)[:, 0]
     return positions_of_boxes(corners, score, least_score=LEAST_CONFIDENCE)

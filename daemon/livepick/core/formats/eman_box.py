@@ -18,7 +18,7 @@ from livepick.errors import CoordinatesError
 
 __all__ = ["read_box", "write_box"]
 
-_COLUMNS = ["x", "y", "width", "height"]
+_COLUMNS = {"x": 0, "y": 1, "width": 2, "height": 3}
 
 
 def write_box(micrograph: PickedMicrograph) -> bytes:

@@ -1,7 +1,7 @@
 """Positions that a coordinates file gives for one micrograph, before the micrograph is known."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,18 +100,21 @@ def row_place(path: Path, number: int, lines: Sequence[int] = ()) -> str:
 
 
 def finite_numbers(
-    path: Path, rows: list[list[str]], names: list[str], lines: Sequence[int] = ()
+    path: Path,
+    rows: Sequence[Sequence[str]],
+    columns: Mapping[str, int],
+    lines: Sequence[int] = (),
 ) -> NDArray[np.float64]:
-    """Return rows of text as an array of numbers, (rows, columns).
+    """Return columns of text as an array of numbers, (rows, columns).
 
     Parameters
     ----------
     path
         The file, for the error.
     rows
-        The texts of only the wanted columns.
-    names
-        Names of the columns, for the error.
+        Rows of text, each with all columns.
+    columns
+        Names of the wanted columns, for the error, and their places in a row.
     lines
         Line of each row in the file, for the error.
 
@@ -120,22 +123,28 @@ def finite_numbers(
     CoordinatesError
         A value is not a finite number.
     """
-    try:
-        numbers = np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
+    places = list(columns.values())
+    try:  # by columns, because a million small lists keep Python's garbage collector busy
+        numbers = np.column_stack(
+            [np.array([row[place] for row in rows], dtype=np.float64) for place in places]
+        )
     except ValueError:
-        numbers = np.full((len(rows), len(names)), np.nan)
+        numbers = np.full((len(rows), len(places)), np.nan)
         for i, row in enumerate(rows):
+            words = [row[place] for place in places]
             try:
-                numbers[i] = [float(word) for word in row]
+                numbers[i] = [float(word) for word in words]
             except ValueError as error:
                 raise CoordinatesError(
-                    f"{row_place(path, i, lines)} is {' '.join(row)!r}: {error}",
-                    f"Each row needs a number for each of {', '.join(names)}.",
+                    f"{row_place(path, i, lines)} is {' '.join(words)[:MOST_SHOWN]!r}: {error}",
+                    f"Each row needs a number for each of {', '.join(columns)}.",
                 ) from error
-    if not (np.abs(numbers) < MOST).all():
-        bad = int(np.flatnonzero(~(np.abs(numbers) < MOST).all(axis=1))[0])
+    good = (np.abs(numbers) < MOST).all(axis=1)
+    if not good.all():
+        bad = int(np.flatnonzero(~good)[0])
+        words = [rows[bad][place] for place in places]
         raise CoordinatesError(
-            f"{row_place(path, bad, lines)} is {' '.join(rows[bad])}",
+            f"{row_place(path, bad, lines)} is {' '.join(words)}",
             "Coordinates and scores must be finite numbers.",
         )
     return numbers
@@ -240,9 +249,8 @@ def positions_in_table(
     wanted = [x_name, y_name, *([score_name] if score_name in table.columns else [])]
     origins = set(_ORIGINS) <= set(table.columns)
     wanted += _ORIGINS if origins else []
-    places = [table.columns.index(name) for name in wanted]
-    cells = [[row[place] for place in places] for row in table.rows]
-    numbers = finite_numbers(path, cells, wanted, table.lines)
+    places = {name: table.columns.index(name) for name in wanted}
+    numbers = finite_numbers(path, table.rows, places, table.lines)
     score = numbers[:, 2] if score_name in wanted else np.ones(len(numbers))
 
     def positions_of(chosen: NDArray[np.intp] | slice) -> Positions:

@@ -153,7 +153,7 @@ def _pixel_size(path: Path, tables: list[Table]) -> float | None:
         for table in tables:
             words = table.column(name)
             if words and table.name == "optics":
-                sizes = np.unique(finite_numbers(path, [[word] for word in words], [name]))
+                sizes = np.unique(finite_numbers(path, [[word] for word in words], {name: 0}))
                 return float(sizes[0]) if len(sizes) == 1 and sizes[0] > 0 else None
     return None
 
