@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from relion_scene import EXTRACT, JOB, LIST, Project, picks_at
 
-from factories import make_result
+from factories import make_config, make_result
 from livepick.config.output_sections import Output
-from livepick.config.schema import Config
 from livepick.core.formats.micrograph import FileVersion
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter
@@ -194,14 +193,11 @@ class RepickedSession:
         self.project, self.ledger = project, ledger
         relion = project.output.relion.model_copy(update={"publish": publish})
         output = project.output.model_copy(update={"relion": relion})
-        config = Config.model_validate(
-            {
-                "session": {"name": "test"},
-                "watch": {"directories": [project.watched]},
-                "particle": {"diameter_angstrom": 110},
-                "output": output.model_dump(),
-                "state": {"directory": project.folder.parent / "state"},
-            }
+        config = make_config(
+            project.folder.parent,
+            watch={"directories": [project.watched]},
+            particle={"diameter_angstrom": 110},
+            output=output.model_dump(),
         )
         self.outputs = make_outputs(
             lambda: config, self.ledger.reader, roots=[project.watched], failed=lambda: None
@@ -216,9 +212,10 @@ class RepickedSession:
         for claim in self.ledger.claim(count):
             name = next(n for n in self.project.names if n.endswith(claim.relative.name))
             micrograph = self.project.picked(name)
-            found = dataclasses.replace(
-                make_result(model_version=version, model_kind=kind),
-                picks=picks_at(self.project.truth[name] + off_px),
+            found = make_result(
+                picks_at(self.project.truth[name] + off_px),
+                model_version=version,
+                model_kind=kind,
                 shape_px=micrograph.shape_px,
                 pixel_size_angstrom=micrograph.pixel_size_angstrom,
             )

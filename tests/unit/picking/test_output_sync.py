@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from star_readers import gemmi_column, relion_table
 
-from factories import make_result
-from livepick.config.schema import Config
+from factories import make_config, make_result
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import HeaderError
@@ -49,14 +48,10 @@ class Folder:
 
     def __init__(self, folder, ledger, formats, watched="in", **relion):
         self.ledger, self.out, self.watched = ledger, folder / "out", folder / watched
-        config = Config.model_validate(
-            {
-                "session": {"name": "test"},
-                "watch": {"directories": [self.watched]},
-                "particle": {"diameter_angstrom": 150},
-                "output": {"directory": self.out, "formats": formats, "relion": relion},
-                "state": {"directory": folder / "state"},
-            }
+        config = make_config(
+            folder,
+            watch={"directories": [self.watched]},
+            output={"formats": formats, "relion": relion},
         )
         self.outputs = make_outputs(
             lambda: config, ledger.reader, roots=[self.watched], failed=lambda: None

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from factories import make_result
+from factories import make_config, make_result
 from livepick.config.output_sections import Output
-from livepick.config.schema import Config
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.formats.star import star_tables
@@ -47,16 +46,11 @@ class Session:
     def __init__(self, folder, ledger, repick, watched, relion):
         self.project, self.ledger, self.watched = folder / "project", ledger, watched
         self.job = self.project / "External" / "livepick"
-        output = {"directory": folder / "out", "relion": {"project": self.project, **relion}}
-        config = Config.model_validate(
-            {
-                "session": {"name": "test"},
-                "watch": {"directories": [watched]},
-                "particle": {"diameter_angstrom": 150},
-                "picking": {"repick": repick},
-                "output": output,
-                "state": {"directory": folder / "state"},
-            }
+        config = make_config(
+            folder,
+            watch={"directories": [watched]},
+            picking={"repick": repick},
+            output={"relion": {"project": self.project, **relion}},
         )
         self._make = lambda: make_outputs(
             lambda: config, ledger.reader, roots=[watched], failed=lambda: None
