@@ -166,7 +166,7 @@ class Service:
         workers = start_workers(config.picking, model, ending)
         outputs = make_outputs(
             lambda: self._config,
-            ledger.reader,
+            ledger,
             roots=[*config.watch.directories, *ledger.reader.roots()],
             failed=self._metrics.picking.output_failed,
         )

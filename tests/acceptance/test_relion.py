@@ -200,7 +200,7 @@ class RepickedSession:
             output=output.model_dump(),
         )
         self.outputs = make_outputs(
-            lambda: config, self.ledger.reader, roots=[project.watched], failed=lambda: None
+            lambda: config, self.ledger, roots=[project.watched], failed=lambda: None
         )
         for name in project.names:
             self.ledger.arrivals.landed(*project.seen(name), FileVersion(1, 1, 1), 0.0)

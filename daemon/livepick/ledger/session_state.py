@@ -83,6 +83,10 @@ class SessionState:
         if extent != self._reader.called():
             write_setting(self._database, "on_picked", dataclasses.asdict(extent))
 
+    def written_as(self, form: Mapping[str, object]) -> None:
+        """Record the form in which the coordinates files in the output folder were written."""
+        write_setting(self._database, "output", form)
+
 
 def write_setting(
     database: Database, name: str, value: Mapping[str, object] | Sequence[float]

@@ -1,11 +1,11 @@
 """The files that a session writes, and the program that is called with them, as in the config."""
 
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from livepick.config.output_sections import Output
 from livepick.config.schema import Config
-from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.coordinate_files import CoordinateFiles, file_formats
@@ -21,10 +21,14 @@ from livepick.picking.relion_project import RelionProject, relion_project
 
 __all__ = ["make_on_picked", "make_outputs"]
 
+CONVENTIONS = 1
+"""Version of the conventions in ``core.formats``: raised when the files would have another content,
+so that sessions under way get theirs written again. Sessions from before the number have none."""
+
 
 def make_outputs(
     config: Callable[[], Config],
-    ledger: LedgerReader,
+    ledger: LedgerWriter,
     *,
     roots: Iterable[Path],
     failed: Callable[[], None],
@@ -36,7 +40,7 @@ def make_outputs(
     config
         Function that returns the config in use. The section ``output`` is read once.
     ledger
-        Source of the expected contents.
+        Source of the expected contents; keeps the form in which the files were written.
     roots
         All watched folders that the session has or had.
     failed
@@ -52,7 +56,8 @@ def make_outputs(
     output = config().output
     branches = Branches(roots)
     project = relion_project(output)
-    finality = Finality(ledger, lambda: config().picking.repick != "none")
+    finality = Finality(ledger.reader, lambda: config().picking.repick != "none")
+    form = _form(output)
 
     def diameter_angstrom() -> float:
         return config().particle.diameter_angstrom
@@ -74,12 +79,27 @@ def make_outputs(
         rechecks.append(project.names_changed)
     return Outputs(
         _exports(output, branches, project, finality),
-        ledger,
+        ledger.reader,
         failed,
         diameter_angstrom=diameter_angstrom,
         rechecks=rechecks,
         tables=tables,
+        rewritten=None
+        if ledger.reader.written_as() == form
+        else functools.partial(ledger.session.written_as, form),
     )
+
+
+def _form(output: Output) -> dict[str, object]:
+    """Return what decides the content of the coordinates files, besides the picks.
+
+    A format that comes back may have files that were left behind, so the formats are part of it.
+    """
+    return {
+        "conventions": CONVENTIONS,
+        "formats": sorted(output.formats),
+        "flip_tiff": output.star.flip_tiff,
+    }
 
 
 def make_on_picked(

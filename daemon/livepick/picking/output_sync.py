@@ -3,7 +3,9 @@
 The coordinates of a micrograph are written before the ledger records *picked*, so a kill between
 the two only means that they are written again. Other differences are repaired in the background:
 missing files are rewritten from the candidates in the ledger, files of failed micrographs are
-removed, and the session's list is regenerated from the ledger when it has changed.
+removed, and the session's list is regenerated from the ledger when it has changed. All files are
+written again if those in the folder may have another form: they are of an earlier version of
+livepick, or the formats or their settings were others.
 
 If writing to the folder fails, it is retried every ``RETRY_SECONDS``; the service continues.
 """
@@ -98,6 +100,8 @@ class Outputs:
         have become final, or RELION has given other names to micrographs.
     tables
         Files about the session as a whole.
+    rewritten
+        Called when all files have been written again. None: it is enough to write missing ones.
     """
 
     def __init__(
@@ -109,7 +113,9 @@ class Outputs:
         diameter_angstrom: Callable[[], float],
         rechecks: Sequence[Callable[[], bool]] = (),
         tables: Sequence[SessionTable] = (),
+        rewritten: Callable[[], None] | None = None,
     ) -> None:
+        self._rewritten = rewritten
         self._diameter_angstrom = diameter_angstrom
         self._rechecks = rechecks
         self._tables = tables
@@ -142,6 +148,12 @@ class Outputs:
             if count := export.sweep():
                 _log.info("output: %d unfinished files removed", count)
         self._unchecked.extend(self._ledger.visible())
+        if self._rewritten is not None and self._unchecked:
+            _log.info(
+                "output: the coordinates of %d micrographs are written again, because those in the"
+                " folder are of an earlier version or of other settings",
+                len(self._unchecked),
+            )
         for row in self._ledger.recent(-1, state="failed"):
             self._unwanted[row.root, row.relative] = None
 
@@ -238,23 +250,32 @@ class Outputs:
 
     def _restore(self) -> None:
         for _ in range(min(BATCH, len(self._unchecked))):
-            entry = self._unchecked[0]
-            try:
-                self._write_missing(entry)
-            except MicrographError as error:  # a format added later has a longer file name
-                _log.warning("%s", error)
+            self._write_due(self._unchecked[0])
             self._unchecked.popleft()
+        if self._rewritten is not None and not self._unchecked:
+            self._rewritten()
+            self._rewritten = None
 
-    def _write_missing(self, entry: Visible) -> None:
-        """Write the coordinates of a micrograph in the formats that lack them."""
-        missing = [export for export in self._exports if export.is_missing(entry)]
-        candidates = self._ledger.candidates(entry.id) if missing else None
+    def _write_due(self, entry: Visible) -> None:
+        """Write the coordinates of a micrograph in the formats that lack them, or in all."""
+        due = [export for export in self._exports if self._is_due(export, entry)]
+        candidates = self._ledger.candidates(entry.id) if due else None
         if candidates is None:
             return
         micrograph = entry.micrograph(candidates, self._diameter_angstrom())
-        for export in missing:
-            export.write(entry.root, entry.relative, micrograph)
+        for export in due:
+            try:
+                export.write(entry.root, entry.relative, micrograph)
+            except MicrographError as error:  # a format added later has a longer file name
+                _log.warning("%s", error)
         _log.info("%s: coordinates written from the ledger", entry.relative)
+
+    def _is_due(self, export: Export, entry: Visible) -> bool:
+        try:
+            return self._rewritten is not None or export.is_missing(entry)
+        except MicrographError as error:  # a format cannot have a file of such a name
+            _log.warning("%s", error)
+            return False
 
     def _remove_unwanted(self) -> None:
         for root, relative in list(self._unwanted)[:BATCH]:

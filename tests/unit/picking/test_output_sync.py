@@ -12,7 +12,7 @@ from factories import make_config, make_result
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import HeaderError
-from livepick.picking import finality, output_sync
+from livepick.picking import exports, finality, output_sync
 from livepick.picking.exports import make_outputs
 from livepick.picking.output_sync import Outputs
 from livepick.picking.relion_project import PIPELINE
@@ -46,15 +46,15 @@ def _in_a_hurry(monkeypatch):
 class Folder:
     """The output folder of a session."""
 
-    def __init__(self, folder, ledger, formats, watched="in", **relion):
+    def __init__(self, folder, ledger, formats, watched="in", flip_tiff=True, **relion):
         self.ledger, self.out, self.watched = ledger, folder / "out", folder / watched
         config = make_config(
             folder,
             watch={"directories": [self.watched]},
-            output={"formats": formats, "relion": relion},
+            output={"formats": formats, "star": {"flip_tiff": flip_tiff}, "relion": relion},
         )
         self.outputs = make_outputs(
-            lambda: config, ledger.reader, roots=[self.watched], failed=lambda: None
+            lambda: config, ledger, roots=[self.watched], failed=lambda: None
         )
 
     def pick(self, *names, version=0):
@@ -147,6 +147,63 @@ def test_a_format_that_the_config_adds_is_written_for_all_micrographs(make):
     again.outputs.begin()
     again.outputs.sync(now=True)
     assert {"cbox/a.cbox", "cbox/b.cbox"} < folder.files()
+
+
+def test_files_of_a_version_with_other_conventions_are_written_again(make, monkeypatch):
+    """An output folder of the version before has a TIFF's picks upside down for RELION."""
+    formats = [name for name in FORMATS if name != "cryosparc"]
+    folder = make(formats).pick("a.tif", "b.mrc")
+    before = {file: (folder.out / file).read_bytes() for file in folder.files()}
+    for file in places("a", "b"):
+        (folder.out / file).write_text("as the version before wrote it")
+
+    monkeypatch.setattr(exports, "CONVENTIONS", 2)
+    again = make(formats)
+    again.outputs.begin()
+    again.outputs.sync(now=True)
+    assert {file: (folder.out / file).read_bytes() for file in folder.files()} == before
+
+    inodes = again.inodes()
+    after = make(formats)
+    after.outputs.begin()
+    after.outputs.sync(now=True)
+    assert after.inodes() == inodes
+
+
+def test_a_session_from_before_the_conventions_had_a_number_is_written_again(make, ledger):
+    folder = make(["relion"]).pick("a.tif")
+    file = folder.out / "a_autopick.star"
+    wanted = file.read_bytes()
+    file.write_text("upside down")
+    ledger.session.written_as({})
+    again = make(["relion"])
+    again.outputs.begin()
+    again.outputs.sync(now=True)
+    assert file.read_bytes() == wanted
+
+
+def test_star_files_of_tiffs_follow_flip_tiff(make):
+    folder = make(["star"]).pick("a.tif", "b.mrc")
+    turned, mrc = ((folder.out / "star" / f"{name}.star").read_bytes() for name in "ab")
+    again = make(["star"], flip_tiff=False)
+    again.outputs.begin()
+    again.outputs.sync(now=True)
+    assert (folder.out / "star/a.star").read_bytes() != turned
+    assert (folder.out / "star/b.star").read_bytes() == mrc
+
+
+def test_a_format_that_comes_back_has_the_picks_of_today(make):
+    """Its files stayed behind when the config left it out, and were not picked again."""
+    folder = make(["relion", "csv"]).pick("a.mrc")
+    wanted = (folder.out / "csv/a.csv").read_bytes()
+    without = make(["relion"])
+    without.outputs.begin()
+    without.outputs.sync(now=True)
+    (folder.out / "csv/a.csv").write_text("picks of long ago")
+    again = make(["relion", "csv"])
+    again.outputs.begin()
+    again.outputs.sync(now=True)
+    assert (folder.out / "csv/a.csv").read_bytes() == wanted
 
 
 def test_a_name_that_is_too_long_for_a_format_does_not_stop_the_others(make, caplog):

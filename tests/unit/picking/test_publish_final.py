@@ -53,7 +53,7 @@ class Session:
             output={"relion": {"project": self.project, **relion}},
         )
         self._make = lambda: make_outputs(
-            lambda: config, ledger.reader, roots=[watched], failed=lambda: None
+            lambda: config, ledger, roots=[watched], failed=lambda: None
         )
         self.outputs = self._make()
         self.extracted = {}
