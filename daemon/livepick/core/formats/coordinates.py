@@ -7,7 +7,7 @@ format has a module of its own, which converts its positions to the convention o
 Nothing is read by halves: if one file or row is wrong, the whole place is refused.
 """
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from livepick.core.formats.cryosparc_cs import read_cs
 from livepick.core.formats.csv_coordinates import read_csv
 from livepick.core.formats.eman_box import read_box
 from livepick.core.formats.eman_json import read_info
-from livepick.core.formats.name_matching import micrograph_name
+from livepick.core.formats.name_matching import listed_name
 from livepick.core.formats.positions import Positions, positions_of_boxes
 from livepick.core.formats.relion_star import read_star
 from livepick.core.formats.topaz import read_topaz
@@ -75,7 +75,7 @@ def read_sources(sources: list[Source]) -> dict[str, Positions]:
     for source in sources:
         held = _positions_in(source.path) or {None: positions_of_boxes(np.zeros((0, 4)))}
         for name, positions in held.items():
-            key = source.micrograph if name is None else micrograph_name(PurePosixPath(name))
+            key = source.micrograph if name is None else listed_name(name)
             origin = str(source.path) if name is None else f"{source.path} for {name}"
             if key in origins:
                 raise CoordinatesError(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from livepick.core.formats.name_matching import micrograph_name
+from livepick.core.formats.name_matching import listed_name, micrograph_name
 from livepick.core.formats.relion_star import read_list
 from livepick.core.formats.topaz import is_topaz
 from livepick.errors import CoordinatesError
@@ -60,6 +60,15 @@ def search_coordinates(place: Path) -> list[Source]:
     CoordinatesError
         ``place`` is missing or cannot be searched, or holds no coordinates file.
     """
+    try:
+        return _found(place)
+    except OSError as error:
+        raise CoordinatesError(
+            f"{place} cannot be searched: {error.strerror}", "Check the path and its permissions."
+        ) from error
+
+
+def _found(place: Path) -> list[Source]:
     if place.is_file():
         return _listed(place) or [Source(place, micrograph_name(Path(place.name)))]
     if not place.is_dir():
@@ -96,10 +105,15 @@ def _listed(path: Path) -> list[Source]:
     """Return the coordinates files in a list by RELION; none if the file is not such a list."""
     if path.suffix.lower() != ".star":
         return []
+    if path.name.lower().startswith(_LIST_PREFIX):
+        raise CoordinatesError(
+            f"{path} has no coordinates: it only marks a folder of them for RELION 3.1",
+            f"Name the folder: {path.parent}.",
+        )
     listed = read_list(path, read_text(path))
     if listed == []:
         raise CoordinatesError(f"{path} lists no coordinates files", "Pick some particles first.")
-    return [Source(one.path, micrograph_name(Path(one.micrograph))) for one in listed or []]
+    return [Source(one.path, listed_name(one.micrograph)) for one in listed or []]
 
 
 def read_text(path: Path) -> str:

@@ -34,7 +34,7 @@ _AGAIN = "Export the particles from cryoSPARC again (Actions, Export), or as STA
 MOST_FRACTION = 1e6
 """Limit of a position, in widths and heights of the micrograph."""
 
-_UID = re.compile(r"^(\d{10,})_")
+_UID = re.compile(r"^(\d{15,})_")
 """Number that cryoSPARC puts before the name of a micrograph, with zeros up to 21 digits."""
 
 _FIELDS = [
@@ -196,6 +196,9 @@ def read_cs(path: Path, data: bytes) -> dict[str | None, Positions]:
     found: dict[str | None, Positions] = {}
     for name, rows in rows_by_name(_texts(table[_PATH])).items():
         height, width = (int(n) for n in shape[rows[0]])
+        if not name or (shape[rows] != shape[rows[0]]).any():
+            what = f"has several sizes for {name}" if name else "does not name all micrographs"
+            raise CoordinatesError(f"{path} {what}, first in record {rows[0] + 1}", _AGAIN)
         x_px, y_px = (fraction[rows] * [width, height]).T
         found[name] = Positions(x_px, y_px, np.ones(len(x_px)), shape_px=(height, width))
     return found

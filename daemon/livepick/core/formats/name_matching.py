@@ -8,6 +8,7 @@ that differ by what programs add, in the same folders.
 
 import difflib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import NamedTuple, Self
 
 __all__ = [
     "MatchedNames",
+    "listed_name",
     "match_names",
     "micrograph_name",
     "micrograph_stem",
@@ -29,8 +31,14 @@ _MARK = re.compile(
 )
 """Endings that programs add to a micrograph's name for its coordinates file."""
 
-_UID = re.compile(r"^\d{10,}_")
-"""Number that cryoSPARC puts before the name; a date, as 20261123, is shorter."""
+_IMAGE_SUFFIX = re.compile(
+    r"\.(mrcs?|map|st|rec|tiff?|eer|hdf|h5|img|em|spi|raw|ser|dm[34]|xmp|stk|png|jpe?g)$",
+    re.IGNORECASE,
+)
+"""Suffix of an image; what else follows a dot in the name of a micrograph belongs to the name."""
+
+_UID = re.compile(r"^\d{15,}_")
+"""Number that cryoSPARC puts before the name; a time, as 20261123104500, is shorter."""
 
 _MOTION = re.compile(
     r"(_doseweighted|_dw|_nodw|_aligned(_mic)?|_patch|_rigid|_full|_motion_?corr(ected)?"
@@ -55,6 +63,16 @@ def micrograph_stem(path: PurePath) -> str:
 def micrograph_name(path: PurePath) -> str:
     """Return the name of the micrograph that a coordinates file is for, with its folders."""
     return str(path.parent / micrograph_stem(path))
+
+
+def listed_name(name: str) -> str:
+    """Return the name of a micrograph that a coordinates file names, with its folders.
+
+    ``May.02.mrc`` and, as Topaz writes it, ``May.02`` are the same micrograph.
+    """
+    path = PurePosixPath(name)
+    stem = _IMAGE_SUFFIX.sub("", path.name)
+    return str(path.parent / (_MARK.sub("", stem) or stem))
 
 
 def plain_name(stem: str) -> str:
@@ -125,7 +143,9 @@ class _Words(NamedTuple):
 
     @classmethod
     def of(cls, name: str) -> Self:
-        *folders, last = PurePosixPath(name).parts or ("",)
+        # Windows separates folders by backslashes, and macOS writes an accent as a letter.
+        path = PurePosixPath(unicodedata.normalize("NFC", name).replace("\\", "/"))
+        *folders, last = path.parts or ("",)
         return cls(name, tuple(folders), last, plain_name(last))
 
 

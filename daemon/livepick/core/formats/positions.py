@@ -27,6 +27,9 @@ __all__ = [
 Vector = NDArray[np.float64]
 
 _MICROGRAPH_COLUMNS = ("rlnMicrographName", "micrograph", "micrograph_name", "image_name")
+_OTHER_IMAGES = {"rlnTomoName": "tomograms", "rlnImageName": "several micrographs"}
+"""Columns of positions that are not all in one micrograph."""
+
 _ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
 
 MOST = 1e30
@@ -236,7 +239,8 @@ def positions_in_table(
     ------
     CoordinatesError
         The columns for x and y are missing, a column is there twice, a value is missing or not a
-        finite number, or a row names no micrograph.
+        finite number, a row names no micrograph, or the rows are for several micrographs without
+        their names.
     """
     x_name, y_name, score_name = names
     if x_name not in table.columns or y_name not in table.columns:
@@ -245,6 +249,13 @@ def positions_in_table(
             f"It needs {x_name} and {y_name} in pixels of the micrograph, and may have"
             f" {score_name}.",
         )
+    column = next((name for name in _MICROGRAPH_COLUMNS if name in table.columns), None)
+    for other, what in _OTHER_IMAGES.items():
+        if column is None and other in table.columns:
+            raise CoordinatesError(
+                f"{path} has positions in {what} ({other}), without the names of micrographs",
+                f"Use a file with the column {_MICROGRAPH_COLUMNS[0]}.",
+            )
     check_table(path, table)
     wanted = [x_name, y_name, *([score_name] if score_name in table.columns else [])]
     origins = set(_ORIGINS) <= set(table.columns)
@@ -262,7 +273,6 @@ def positions_in_table(
             pixel_size_angstrom=pixel_size_angstrom,
         )
 
-    column = next((name for name in _MICROGRAPH_COLUMNS if name in table.columns), None)
     if column is None:
         return {None: positions_of(slice(None))}
     place = table.columns.index(column)

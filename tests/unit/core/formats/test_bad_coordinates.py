@@ -150,6 +150,12 @@ def test_damaged_files_raise_nothing_but_our_error(tmp_path, name):
         ),
         ("a.star", STAR + STAR.replace("data_", "data_b"), "several tables of coordinates"),
         ("a.star", f"data_\nloop_\n{X} #1\n_rlnAnglePsi #2\n1 2\n", "columns rlnCoordinateX, rln"),
+        (
+            "a.star",
+            STAR.replace("_rlnAnglePsi", "_rlnImageName"),
+            "positions in several micrographs (rlnImageName)",
+        ),
+        ("a.star", STAR.replace("_rlnAnglePsi", "_rlnTomoName"), "in tomograms (rlnTomoName)"),
         ("a.csv", "x_px,y_px,x_px\n1,2,3\n", "x_px more than once"),
         ("a.csv", "# a note\nx_px,y_px\n1,2\n\n3,four\n", "row 2 (line 5) is '3 four'"),
         ("a.csv", 'micrograph,x_px,y_px\nm,1,2\n"m,3,4\nm,5,6\n', "row 2 (line 3)"),
@@ -188,6 +194,8 @@ def test_nothing_is_read_from_a_folder_with_one_bad_file(tmp_path):
         ("location/center_x_frac", np.inf, "record 3 has the position [inf"),
         ("location/center_y_frac", 1e30, "record 3 has the position"),
         ("location/micrograph_shape", 0, "in a micrograph of the size [0, 0]"),
+        ("location/micrograph_shape", 7, "has several sizes for"),
+        ("location/micrograph_path", b"", "does not name all micrographs, first in record 3"),
     ],
 )
 def test_bad_records_of_cryosparc_are_named(tmp_path, field, value, says):

@@ -95,3 +95,18 @@ def test_a_list_without_any_file_is_refused(project, rows):
 
     with pytest.raises(CoordinatesError, match=r"autopick\.star"):
         read_all_positions(project / "autopick.star")
+
+
+def test_a_path_that_is_too_long_is_refused(tmp_path):
+    with pytest.raises(CoordinatesError, match="cannot be searched: File name too long"):
+        read_all_positions(tmp_path / ("x" * 300))
+
+
+def test_the_mark_of_a_folder_is_not_taken_for_coordinates(tmp_path):
+    """RELION 3.1 shows its users this file; the coordinates are beside it."""
+    mark = tmp_path / "coords_suffix_autopick.star"
+    mark.write_text("CtfFind/job003/micrographs_ctf.star\n")
+
+    with pytest.raises(CoordinatesError, match="only marks a folder") as caught:
+        read_all_positions(mark)
+    assert str(tmp_path) in caught.value.remedy

@@ -157,7 +157,7 @@ def test_each_particle_has_a_number_of_its_own_which_stays():
     [
         ("S1/motioncorrected/008578565574161745010_mic_1_patch_aligned.mrc", 8578565574161745010),
         ("18446744073709551615_mic.mrc", 2**64 - 1),
-        ("1234567890_mic.mrc", 1234567890),
+        ("123456789012345_mic.mrc", 123456789012345),
     ],
 )
 def test_the_number_of_a_micrograph_is_that_in_its_name(name, uid):

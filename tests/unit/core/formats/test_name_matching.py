@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from livepick.core.formats.name_matching import (
+    listed_name,
     match_names,
     micrograph_name,
     micrograph_stem,
@@ -55,6 +56,19 @@ def test_other_words_stay_in_the_plain_name(name):
     assert plain_name(name) == name
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("D:\\data\\mic_3", "/d/mic_3"), ("Caf\u00e9", "/d/Cafe\u0301")]
+)
+def test_names_match_across_systems(theirs, ours):
+    """Windows separates folders by backslashes, and macOS writes an accent as a letter."""
+    assert match_names([theirs], [ours]).pairs == {ours: theirs}
+
+
+@pytest.mark.parametrize("name", ["d/May.02.mrc", "d/May.02.TIFF", "d/May.02", "d/May.02_pick"])
+def test_only_the_suffix_of_an_image_is_taken_from_a_listed_name(name):
+    assert listed_name(name) == "d/May.02"
+
+
 def test_names_match_despite_prefixes_and_endings():
     """Equal names match first; a name that fits two micrographs matches neither."""
     uid = "008578565574161745010_"
@@ -66,6 +80,7 @@ def test_names_match_despite_prefixes_and_endings():
         "mic_2_DW": f"{uid}mic_2_patch_aligned_doseweighted",
         "20261123_mic_DW": "20261123_mic",
     }
+    assert match_names(["20261123104500_1"], ["20261124104500_1"]).pairs == {}  # two times
     assert match_names(["a"], ["a", "a"]).pairs == {}  # two folders have one
     tied = match_names(["a_DW", "a_aligned"], ["a"])
     assert tied.pairs == {}

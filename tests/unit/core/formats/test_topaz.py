@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from picked_micrographs import picked
 
+from livepick.core.formats.coordinates import read_all_positions
 from livepick.core.formats.topaz import write_topaz
 
 
@@ -44,3 +45,16 @@ def test_a_micrograph_without_picks_has_the_columns():
     table = topaz_table(write_topaz(picked()))
     assert list(table) == ["image_name", "x_coord", "y_coord", "score"]
     assert len(table) == 0
+
+
+def test_names_with_dots_stay_apart(tmp_path):
+    """Topaz writes names without a suffix, so what follows a dot belongs to the name."""
+    names = ["May08_03.05.02", "May08_03.05.03", "May08_03.15.bin"]
+    tables = [write_topaz(picked((1, 2, 0.5), path=f"{name}.mrc")).decode() for name in names]
+    for name, table in zip(names, tables, strict=True):
+        (tmp_path / f"{name}.txt").write_text(table)
+    joined = tmp_path / "joined.tab"
+
+    assert set(read_all_positions(tmp_path)) == set(names)
+    joined.write_text(tables[0] + "".join(table.partition("\n")[2] for table in tables[1:]))
+    assert set(read_all_positions(joined)) == set(names)
