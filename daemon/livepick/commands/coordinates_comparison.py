@@ -17,6 +17,7 @@ from livepick.core.formats.positions import Positions
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
 from livepick.errors import CoordinatesError
+from livepick.retraining.positions_outside import FEW, MOST_OUTSIDE, Placed, inside, likely_cause
 
 __all__ = ["Evaluation", "Row", "compare"]
 
@@ -82,8 +83,9 @@ def compare(
     Raises
     ------
     CoordinatesError
-        A folder or a file cannot be read, several picks files are for one micrograph, or
-        ``flip_y`` is ``yes`` and the height is unknown.
+        A folder or a file cannot be read, several picks files are for one micrograph, no name is
+        in both, too many positions are outside the micrographs, or ``flip_y`` is ``yes`` and the
+        height is unknown.
     """
     picked, known = read_all_positions(picks), read_all_positions(truth)
     pairs = _pairs(picks, truth, picked, known)
@@ -95,6 +97,8 @@ def compare(
     truths = {name: xy(positions) for name, positions in known.items()}
     found = {name: xy(picked[pairs[name]]) if name in pairs else Picks.empty() for name in known}
     shapes = {name: shape_px or positions.shape_px for name, positions in known.items()}
+    _refuse_other_images(picks, found, shapes)
+    _refuse_other_images(truth, truths, shapes)
     heights = {name: shape[0] for name, shape in shapes.items() if shape is not None}
     orientation = _orientation(found, truths, heights, radius_px=radius_px, flip_y=flip_y)
     if orientation.flipped:
@@ -130,7 +134,32 @@ def _pairs(
             f"{' and '.join(several)} in {picks} are both for the micrograph {name} in {truth}",
             "Keep one of them, or name a folder that contains only one.",
         )
+    if picked and known and not names.pairs:
+        theirs, ours = (sorted(short_names(one).values())[0] for one in (picked, known))
+        raise CoordinatesError(
+            f"{picks} and {truth} have no micrograph in common: the first has, for example,"
+            f" {theirs}, and the second {ours}",
+            "Name coordinates of the same micrographs, under names that fit one micrograph only.",
+        )
     return names.pairs
+
+
+def _refuse_other_images(
+    place: Path, positions: dict[str, Picks], shapes: dict[str, tuple[int, int] | None]
+) -> None:
+    """Raise CoordinatesError if too many positions are outside micrographs of a known shape."""
+    placed = [
+        Placed(here.x_px, here.y_px, shape)
+        for name, here in positions.items()
+        if (shape := shapes[name]) is not None
+    ]
+    total = sum(len(one.x_px) for one in placed)
+    within = sum(int(inside(one.x_px, one.y_px, one.shape_px).sum()) for one in placed)
+    if total - within > max(FEW, MOST_OUTSIDE * total):
+        raise CoordinatesError(
+            f"{total - within} of {total} positions in {place} are outside the micrographs",
+            likely_cause(placed),
+        )
 
 
 def _orientation(

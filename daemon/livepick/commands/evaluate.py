@@ -85,6 +85,8 @@ def evaluate(
     within = _radius_px(diameter_angstrom, pixel_size, radius_angstrom, radius_px)
     if edge_px is not None and size_px is None:
         raise typer.BadParameter("--edge-px needs --size-px")
+    if size_px is not None and min(size_px) < 1:
+        raise typer.BadParameter(f"--size-px is {size_px[0]} {size_px[1]}; both must be 1 or more")
     result = compare(
         picks,
         truth,

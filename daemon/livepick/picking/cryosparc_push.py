@@ -6,6 +6,7 @@ with a server.
 """
 
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -69,10 +70,12 @@ def connect() -> Server:
     license_id = os.environ.get("CRYOSPARC_LICENSE_ID")
     by_license = license_id is not None and "CRYOSPARC_EMAIL" not in os.environ
     try:
-        return CryoSPARC(license=license_id) if by_license else CryoSPARC()
+        with warnings.catch_warnings(action="ignore"):  # one for each of its tries
+            return CryoSPARC(license=license_id) if by_license else CryoSPARC()
     except Exception as error:  # the library raises TypeError, ValueError, RuntimeError and others
+        why = " ".join(str(error).partition("\n\n")[0].split())  # then it explains its own login
         raise LivepickError(
-            f"CryoSPARC cannot be reached: {error}",
+            f"CryoSPARC cannot be reached: {why}",
             "Set CRYOSPARC_BASE_URL (or CRYOSPARC_MASTER_HOSTNAME and CRYOSPARC_BASE_PORT), and"
             " CRYOSPARC_EMAIL and CRYOSPARC_PASSWORD, or CRYOSPARC_LICENSE_ID.",
         ) from error

@@ -179,3 +179,34 @@ def test_a_picks_file_without_rows_is_not_a_missing_one(tmp_path):
     result = compare(tmp_path / "picks", tmp_path / "truth", radius_px=3)
 
     assert [(row.micrograph, row.without_picks) for row in result.rows] == [("m", False)]
+
+
+@pytest.mark.parametrize(
+    ("size_px", "says"),
+    [
+        ((640, 480), "if x and y are exchanged"),
+        ((240, 320), "micrographs that are 2 times as large"),
+    ],
+)
+def test_positions_outside_the_micrographs_are_refused(session, size_px, says):
+    """They are for images of another size, and no figure would mean anything."""
+    with pytest.raises(CoordinatesError, match=r"positions in .* are outside") as caught:
+        compare(*session, radius_px=3, size_px=size_px)
+    assert says in caught.value.remedy
+
+
+def test_files_without_a_common_micrograph_are_refused(tmp_path):
+    """A name may also fit several micrographs, as a does 1/a and 2/a."""
+    for name in ("picks/a.csv", "truth/1/a.csv", "truth/2/a.csv", "others/b.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x_px,y_px\n5,5\n")
+
+    for place in ("truth", "others"):
+        with pytest.raises(CoordinatesError, match="no micrograph in common"):
+            compare(tmp_path / "picks", tmp_path / place, radius_px=3)
+
+
+def test_a_size_is_one_pixel_or_more(folders, capsys):
+    arguments = ["evaluate", *map(str, folders), "--radius-px", "6"]
+    assert main([*arguments, "--size-px", "0", "100"]) == 2
+    assert "both must be 1 or more" in capsys.readouterr().err

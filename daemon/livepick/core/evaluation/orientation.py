@@ -31,6 +31,10 @@ LEAST_SIGMAS = 3.0
 """One orientation is better if it has more agreeing positions, by more than this share of all
 positions and by more than this many standard deviations of a count."""
 
+LEAST_AGREEING = 0.2
+"""If less than this share of the positions agrees in both orientations together, something else
+than the orientation is wrong, such as the binning."""
+
 CHUNK = 1024
 """Number of positions that are compared at once, to limit the memory."""
 
@@ -95,6 +99,8 @@ def choose_orientation(micrographs: Iterable[Compared], flip_y: FlipY) -> Orient
         chosen = "turned over" if flipped else "as given"
         return Orientation(flipped=flipped, sentence=f"y is {chosen}: {counts}")
     unclear = f"y is as given, but may be the wrong way round: {counts}; flip_y decides it"
+    if upright + turned < LEAST_AGREEING * total:
+        unclear += ". So few agree that the positions may be in binned images, or in others"
     return Orientation(flipped=False, sentence=unclear)
 
 

@@ -54,6 +54,7 @@ def test_chance_alone_never_turns_positions_over(seed):
 
     assert not chosen.flipped
     assert "as given, but may be the wrong way round" in chosen.sentence
+    assert "may be in binned images" in chosen.sentence
 
 
 def test_too_few_positions_stay_as_given():
