@@ -1,9 +1,9 @@
 """Sections of the configuration about the output: formats of coordinates, and RELION projects."""
 
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from livepick.config.error_messages import contradiction
 from livepick.config.setting import RESTART, Folder, Section
@@ -13,6 +13,9 @@ __all__ = ["CryosparcOutput", "Format", "Optics", "Output", "Publish", "RelionOu
 Format = Literal["relion", "star", "cryosparc", "eman", "eman-json", "cbox", "topaz", "csv"]
 
 Publish = Literal["final", "all"]
+
+DEFAULT_JOB = "External/livepick"
+"""Folder of the coordinates in a RELION project."""
 
 
 class Optics(Section):
@@ -52,7 +55,7 @@ class RelionOutput(Section):
     None: their paths below the project."""
 
     job: str = Field(
-        default="External/livepick",
+        default=DEFAULT_JOB,
         min_length=1,
         max_length=200,
         examples=["a folder below the project, such as External/livepick"],
@@ -97,6 +100,17 @@ class RelionOutput(Section):
                 " CtfFind/job003/micrographs_ctf.star"
             )
         return place
+
+    @model_validator(mode="after")
+    def _has_project(self) -> Self:
+        """Refuse a folder without the project that it is below: it would not be used."""
+        if self.project is None and self.job != DEFAULT_JOB:
+            raise contradiction(
+                f"{{name}}.job is {self.job}, but {{name}}.project is not set; set it to the folder"
+                " of the RELION project",
+                key="job",
+            )
+        return self
 
     @property
     def publishes_all(self) -> bool:

@@ -38,8 +38,9 @@ def known_exposures(path: Path | None) -> dict[str, Exposure]:
     try:
         exposures = read_exposures(path, path.read_bytes())
     except (OSError, CoordinatesError) as error:
+        fault = f"read: {error.strerror}" if isinstance(error, OSError) else f"used: {error.what}"
         raise ConfigError(
-            f"output.cryosparc.exposures is {path}, which cannot be used: {error}",
+            f"output.cryosparc.exposures is {path}, which cannot be {fault}",
             "Give it the exposures.cs of a cryoSPARC job, or leave it out.",
         ) from error
     stems = Counter(Path(one.path).stem for one in exposures)

@@ -85,6 +85,7 @@ def test_a_project_that_the_config_names_gets_final_picks_by_default(
         ("relion: {job: ../up}", "output.relion.job is '../up'"),
         ("relion: {job: External/../..}", "output.relion.job is 'External/../..'"),
         ("relion: {job: .}", "output.relion.job is '.'"),
+        ("relion: {job: External/x}", "output.relion.job is External/x, but output.relion.project"),
         ("relion: {job: 'a\"b'}", "output.relion.job is 'a\"b'"),
         ("relion: {micrographs_star: /x.star}", "output.relion.micrographs_star is '/x.star'"),
         ("relion: {micrographs_star: ../x.star}", "output.relion.micrographs_star is '../x.star'"),

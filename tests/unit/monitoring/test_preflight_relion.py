@@ -78,11 +78,17 @@ def test_a_micrograph_below_the_project_has_a_name(tried, project):
     """Its watched folder has one already, before the first arrives."""
     for _ in range(2):
         check = only(tried("{project: project}", watched="project/MotionCorr/job002"))
-        assert (check.verdict, check.found) == (
-            "ok",
-            f"{project}; coordinates in External/livepick",
+        assert check.verdict == "ok"
+        assert check.found == (
+            f"{project}; coordinates in External/livepick, as soon as they are final"
+            " (output.relion.publish)"
         )
         micrograph(project / "MotionCorr" / "job002" / "Movies")
+
+
+def test_with_publish_all_nothing_is_said_of_final_picks(tried, project):
+    check = only(tried("{project: project, publish: all}", watched="project/MotionCorr/job002"))
+    assert check.found == f"{project}; coordinates in External/livepick"
 
 
 def test_a_project_above_the_output_folder_is_named(tried, project):

@@ -29,6 +29,8 @@ _SHAPE = "location/micrograph_shape"
 _COLUMNS_MAGIC = b"\x95CSDAT"
 """Beginning of a file in the format that cryosparc-tools calls CSDAT."""
 
+_NUMPY_MAGIC = b"\x93NUMPY"
+
 _AGAIN = "Export the particles from cryoSPARC again (Actions, Export), or as STAR."
 
 MOST_FRACTION = 1e6
@@ -226,6 +228,8 @@ def _records(path: Path, data: bytes, wanted: Sequence[str], remedy: str) -> NDA
             'Save it in the usual format with cryosparc-tools: Dataset.load("FILE").save("NEW.cs"),'
             " or export the particles from cryoSPARC again (Actions, Export).",
         )
+    if not data.startswith(_NUMPY_MAGIC):
+        raise CoordinatesError(f"{path} is not a readable cs file: it holds no numpy array", _AGAIN)
     try:
         table = np.load(io.BytesIO(data), allow_pickle=False)
     except Exception as error:  # a damaged file makes numpy raise nearly anything

@@ -12,6 +12,7 @@ from livepick.config.schema import Config
 from livepick.host.lock import holder
 from livepick.ledger.database import LEDGER
 from livepick.monitoring.preflight.check import Check
+from livepick.monitoring.preflight.cryosparc import cryosparc
 from livepick.monitoring.preflight.folders import (
     free_space,
     ledger_file_system,
@@ -41,6 +42,7 @@ def check_environment(config: Config) -> Iterator[Check]:
         yield watched_folder(folder, config.watch.mode)
     yield writable_folder("output folder", config.output.directory)
     yield from relion(config)
+    yield from cryosparc(config.output)
     yield from on_picked(config.output)
     yield writable_folder("state folder", config.state.directory)
     yield ledger_file_system(config.state.directory)

@@ -50,7 +50,9 @@ def relion(config: Config) -> Iterator[Check]:
     ]
     yield from unnamed
     if not unnamed:
-        yield Check(NAME, "ok", f"{project.folder}; coordinates in {project.job}")
+        when = ", as soon as they are final (output.relion.publish)"
+        when = "" if output.relion.publishes_all else when
+        yield Check(NAME, "ok", f"{project.folder}; coordinates in {project.job}{when}")
     if output.relion.project is not None:
         yield writable_folder("RELION job folder", project.job_folder)
 
