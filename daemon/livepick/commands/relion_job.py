@@ -19,6 +19,7 @@ import typer
 from livepick.config.last_known_good import read_config_copy, read_settings
 from livepick.config.schema import Config
 from livepick.config.sections import Device
+from livepick.core.contracts.bundle import CARD
 from livepick.core.contracts.job import Job
 from livepick.errors import ConfigError, LivepickError
 from livepick.ledger.database import LEDGER, Database
@@ -203,7 +204,7 @@ def _job(given: Mapping[str, str]) -> Job:
     device = given.get("device", "prefer-gpu")
     if device not in DEVICES:
         raise ConfigError(f"--device is {device!r}; it must be {' or '.join(DEVICES)}", _REMEDY)
-    return Job(
+    job = Job(
         path=Path(),
         version=None,
         bundle=Path(given["bundle"]).absolute(),
@@ -211,6 +212,12 @@ def _job(given: Mapping[str, str]) -> Job:
         pixel_size_angstrom=_number_or_none(given, "pixel_size", 0.01, 100),
         threshold=_number_or_none(given, "threshold", 0, 1),
     )
+    if not os.path.isfile(job.bundle / CARD):  # noqa: PTH113 - false for a path that is too long
+        raise ConfigError(
+            f"--bundle is {given['bundle']}, which is not the folder of a model: it has no {CARD}",
+            "On the Params tab, enter the folder of a model, such as STATE/models/0003.",
+        )
+    return job
 
 
 def _session(source: str, path: Path) -> Config:

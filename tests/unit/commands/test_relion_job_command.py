@@ -28,6 +28,9 @@ def project(tmp_path, monkeypatch):
     folder = tmp_path / "project"
     for place in (JOB, "Select/job005", "MotionCorr/job002/Movies"):
         (folder / place).mkdir(parents=True)
+    for bundle in ("m", "models/0003", "relion_models/0003"):
+        (folder / bundle).mkdir(parents=True)
+        (folder / bundle / "model.json").touch()
     rows = "\n".join(NAMES)
     (folder / LIST).write_text(f"data_micrographs\n\nloop_\n_rlnMicrographName #1\n{rows}\n")
     monkeypatch.chdir(folder)
@@ -107,6 +110,8 @@ def test_words_as_relion_and_people_write_them(project, jobs, words):
         (["--bundel", "m"], "no option --bundel; did you mean --bundle?"),
         (["--in_parts", "x.star", "--bundle", "m"], "no option --in_parts"),
         (["--bundle"], "--bundle has no value"),
+        (["--bundle", "Select"], "--bundle is Select, which is not the folder of a model"),
+        (["--bundle", "x" * 300], "which is not the folder of a model"),
         (["--bundle", "my", "models"], "--bundle has 2 values: my, models"),
         (["--bundle", "a", "--bundle", "b"], "--bundle has 2 values: a, b"),
         (["--bundle", "m", "--session", "s.yaml"], "--bundle and --session exclude each other"),
