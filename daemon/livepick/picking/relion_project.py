@@ -178,7 +178,7 @@ class RelionProject:
                 f" {error.strerror if isinstance(error, OSError) else error}",
                 remedy,
             ) from error
-        names = micrograph_names(text)
+        names = micrograph_names(text)[::-1]  # of two names of one file, the first counts
         if not names:
             raise ConfigError(
                 f"output.relion.micrographs_star is {self._list}, which names no micrographs:"

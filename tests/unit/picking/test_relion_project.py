@@ -123,6 +123,14 @@ def test_a_name_is_that_of_the_list_to_the_letter(folder):
     assert project.name(folder.parent / "disk/a.mrc") == "./MotionCorr//job002/Movies/a.mrc"
 
 
+def test_of_two_names_of_one_file_the_first_counts(folder):
+    path = folder / "CtfFind/job003/micrographs_ctf.star"
+    path.write_text(LIST.rstrip() + "\n./MotionCorr/job002/Movies/a.mrc 1\n")
+    project = RelionProject(folder, Path("J"), "CtfFind/job003/micrographs_ctf.star")
+    for place in (folder / "MotionCorr/job002/Movies", folder.parent / "disk"):
+        assert project.name(place / "a.mrc") == "MotionCorr/job002/Movies/a.mrc"
+
+
 def test_micrographs_that_join_the_list_later_are_found(folder, monkeypatch):
     """RELION writes the list again as the session goes on; a name that it once had is kept."""
     monkeypatch.setattr(module, "LOOK_SECONDS", 0)

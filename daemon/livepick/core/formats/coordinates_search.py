@@ -18,6 +18,7 @@ _TOPAZ = (".txt", ".tab")
 
 _LISTS = {
     "autopick.star",
+    "backup_selection.star",
     "coords_import.star",
     "corrected_micrographs.star",
     "default_pipeline.star",
@@ -30,7 +31,10 @@ _LISTS = {
     "micrographs.csv",
     "micrographs.star",
     "micrographs_ctf.star",
+    "micrographs_selected.star",
+    "micrographs_without_picks.star",
     "relion_output_nodes.star",
+    "summary.star",
 }
 """Files of a job folder that list the micrographs of a session, without coordinates."""
 

@@ -21,6 +21,8 @@ def test_folder_is_searched_by_micrograph(tmp_path):
         "good_micrographs.star",
         "micrograph_quality.star",
         "micrographs.csv",
+        "micrographs_without_picks.star",
+        "summary.star",
         ".c.star",
         "d.mrc",
         "e.json",
