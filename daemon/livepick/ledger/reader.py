@@ -268,9 +268,9 @@ class LedgerReader:
         """Return the extent to which the program ``output.on_picked`` has been called."""
         return Called(**(self._setting("on_picked") or {}))
 
-    def written_as(self) -> dict[str, object] | None:
+    def written_as(self) -> dict[str, Any] | None:
         """Return the form of the coordinates files in the output folder; None if it is unknown."""
-        form: dict[str, object] | None = self._setting("output")
+        form: dict[str, Any] | None = self._setting("output")
         return form
 
     def picked_since(self, at: float, *, kind: str | None = None) -> list[tuple[int, float]]:

@@ -54,10 +54,13 @@ def make_outputs(
         The RELION project is not there.
     """
     output = config().output
+    roots = set(roots)
     branches = Branches(roots)
     project = relion_project(output)
     finality = Finality(ledger.reader, lambda: config().picking.repick != "none")
-    form = _form(output)
+    form = _form(output, roots)
+    former = ledger.reader.written_as() or {}
+    former_roots = {Path(root) for root in former.get("roots", ())}
 
     def diameter_angstrom() -> float:
         return config().particle.diameter_angstrom
@@ -84,14 +87,15 @@ def make_outputs(
         diameter_angstrom=diameter_angstrom,
         rechecks=rechecks,
         tables=tables,
-        rewritten=None
-        if ledger.reader.written_as() == form
-        else functools.partial(ledger.session.written_as, form),
+        rewritten=None if former == form else functools.partial(ledger.session.written_as, form),
+        former=()
+        if former_roots in (set(), roots)
+        else _exports(output, Branches(former_roots), project, finality),
     )
 
 
-def _form(output: Output) -> dict[str, object]:
-    """Return what decides the content of the coordinates files, besides the picks.
+def _form(output: Output, roots: Iterable[Path]) -> dict[str, object]:
+    """Return what decides content and place of the coordinates files, besides the picks.
 
     A format that comes back may have files that were left behind, so the formats are part of it.
     """
@@ -99,6 +103,7 @@ def _form(output: Output) -> dict[str, object]:
         "conventions": CONVENTIONS,
         "formats": sorted(output.formats),
         "flip_tiff": output.star.flip_tiff,
+        "roots": sorted(map(str, roots)),
     }
 
 

@@ -5,11 +5,13 @@ the two only means that they are written again. Other differences are repaired i
 missing files are rewritten from the candidates in the ledger, files of failed micrographs are
 removed, and the session's list is regenerated from the ledger when it has changed. All files are
 written again if those in the folder may have another form: they are of an earlier version of
-livepick, or the formats or their settings were others.
+livepick, or the formats or their settings were others. After that, the files at places that the
+micrographs had before another folder was watched are removed.
 
 If writing to the folder fails, it is retried every ``RETRY_SECONDS``; the service continues.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -23,6 +25,7 @@ from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.errors import MicrographError, OutputError
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Claim, Visible
+from livepick.picking.output_tree import remove_file
 
 __all__ = ["Export", "Outputs", "SessionTable"]
 
@@ -102,6 +105,8 @@ class Outputs:
         Files about the session as a whole.
     rewritten
         Called when all files have been written again. None: it is enough to write missing ones.
+    former
+        The formats as they were at the last start, if the micrographs had other places then.
     """
 
     def __init__(
@@ -114,8 +119,10 @@ class Outputs:
         rechecks: Sequence[Callable[[], bool]] = (),
         tables: Sequence[SessionTable] = (),
         rewritten: Callable[[], None] | None = None,
+        former: Sequence[Export] = (),
     ) -> None:
         self._rewritten = rewritten
+        self._former = former
         self._diameter_angstrom = diameter_angstrom
         self._rechecks = rechecks
         self._tables = tables
@@ -226,6 +233,7 @@ class Outputs:
                 self._record_success()
                 self._list_due = False
                 self._listed_at = time.monotonic()
+            self._end_rewriting()
             if self._tables_due and (now or time.monotonic() >= self._tables_at):
                 began = time.monotonic()
                 for table in self._tables:
@@ -252,9 +260,19 @@ class Outputs:
         for _ in range(min(BATCH, len(self._unchecked))):
             self._write_due(self._unchecked[0])
             self._unchecked.popleft()
-        if self._rewritten is not None and not self._unchecked:
-            self._rewritten()
-            self._rewritten = None
+
+    def _end_rewriting(self) -> None:
+        """Remove the files at former places once all others are written and listed."""
+        if self._rewritten is None or self._unchecked or self._list_due:
+            return
+        if self._former:
+            visible = list(self._ledger.visible())
+            left_over = _places(self._former, visible) - _places(self._exports, visible)
+            for path in left_over:
+                remove_file(path)
+            _log.info("output: the coordinates are at new places; those at the old are removed")
+        self._rewritten()
+        self._rewritten = None
 
     def _write_due(self, entry: Visible) -> None:
         """Write the coordinates of a micrograph in the formats that lack them, or in all."""
@@ -284,3 +302,12 @@ class Outputs:
                 for export in self._exports:
                     export.remove(root, relative)
             del self._unwanted[root, relative]
+
+
+def _places(exports: Iterable[Export], entries: Iterable[Visible]) -> set[Path]:
+    """Return the paths of the coordinates files of some micrographs in some formats."""
+    places = set()
+    for entry in entries:
+        with contextlib.suppress(MicrographError):
+            places |= {export.place(entry.root, entry.relative) for export in exports}
+    return places

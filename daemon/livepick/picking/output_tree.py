@@ -5,7 +5,7 @@ only within a folder. A single watched folder is mirrored directly. If there are
 a folder with its own name, plus as many parent folders as are needed to tell them apart. This is
 done always, not just on collision, so that the location of a file does not depend on which one came
 first. When a second folder is added to a session, the coordinates of the first move at the next
-start; the list then names the new locations.
+start (``output_sync``); the list then names the new locations.
 """
 
 import contextlib

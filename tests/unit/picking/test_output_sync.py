@@ -54,7 +54,10 @@ class Folder:
             output={"formats": formats, "star": {"flip_tiff": flip_tiff}, "relion": relion},
         )
         self.outputs = make_outputs(
-            lambda: config, ledger, roots=[self.watched], failed=lambda: None
+            lambda: config,
+            ledger,
+            roots=[self.watched, *ledger.reader.roots()],
+            failed=lambda: None,
         )
 
     def pick(self, *names, version=0):
@@ -204,6 +207,48 @@ def test_a_format_that_comes_back_has_the_picks_of_today(make):
     again.outputs.begin()
     again.outputs.sync(now=True)
     assert (folder.out / "csv/a.csv").read_bytes() == wanted
+
+
+def test_files_move_when_a_second_folder_is_watched(make):
+    """Those that stayed behind would be imported twice."""
+    formats = [name for name in FORMATS if name != "cryosparc"]
+    folder = make(formats).pick("a.tif", "b.mrc")
+    before = {file: (folder.out / file).read_bytes() for file in places("a", "b")}
+    (folder.out / "csv/notes.csv").write_text("not of livepick")
+    again = make(formats, watched="two/other")
+    again.outputs.begin()
+    again.outputs.sync(now=True)
+    again.pick("a.mrc")
+    after = {place.format(f"in/{name}") for place in PLACES.values() for name in "ab"}
+    after = {
+        *(file.replace("info/in/", "in/info/") for file in after),
+        *(
+            place.format("other/a").replace("info/other/", "other/info/")
+            for place in PLACES.values()
+        ),
+    }
+    assert again.files() - TABLES == after | {"csv/notes.csv"}
+    assert (folder.out / "eman-json/in/info/a_info.json").read_bytes() == before[
+        "eman-json/info/a_info.json"
+    ]
+    listed = {
+        row[1]
+        for row in relion_table((again.out / "autopick.star").read_text(), "coordinate_files")[1]
+    }
+    assert listed == {
+        str(again.out / f"{name}_autopick.star") for name in ("in/a", "in/b", "other/a")
+    }
+
+
+def test_a_former_place_that_another_micrograph_has_now_is_kept(make):
+    """``in/in/a.mrc`` was at ``in/a``, which is the place of ``in/a.mrc`` now."""
+    make(["csv"]).pick("a.mrc", "in/a.mrc")
+    again = make(["csv"], watched="two/other")
+    again.outputs.begin()
+    again.outputs.sync(now=True)
+    assert again.files() - TABLES == {"csv/in/a.csv", "csv/in/in/a.csv"}
+    assert "/in/a.mrc" in (again.out / "csv/in/a.csv").read_text()
+    assert "/in/in/a.mrc" not in (again.out / "csv/in/a.csv").read_text()
 
 
 def test_a_name_that_is_too_long_for_a_format_does_not_stop_the_others(make, caplog):
