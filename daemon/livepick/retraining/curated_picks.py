@@ -218,7 +218,10 @@ def _named_with_nearest(missing: dict[str, str], without: dict[str, str]) -> lis
     told = []
     for name, short in list(missing.items())[:MOST_NAMED]:
         nearest = nearest_name(Path(name).name, ours)
-        told.append(short if nearest is None else f"{short} (the nearest is {nearest})")
+        if nearest == Path(name).name:
+            told.append(f"{short} (its name does not tell which micrograph it is)")
+        else:
+            told.append(short if nearest is None else f"{short} (the nearest is {nearest})")
     if len(missing) > MOST_NAMED:
         told[-1] += f" and {len(missing) - MOST_NAMED} more"
     return told

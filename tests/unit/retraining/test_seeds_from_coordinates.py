@@ -169,6 +169,18 @@ def test_names_that_fit_nothing_are_listed_with_the_nearest(by_hand):
     assert without == "is picked but has no coordinates: mic_004, mic_005"
 
 
+def test_a_name_that_fits_two_micrographs_is_listed_as_such(by_hand):
+    """Nothing is guessed, and the nearest name would be the same."""
+    session = by_hand([*(f"mic_{n}" for n in range(4)), "001"], per_micrograph=25)
+    session.add(4, name="mic_{}.mrc")
+    session.add(2, name="Dataset{}/001.mrc")
+
+    missing, without = session.plan().unmatched
+
+    assert missing.endswith("001 (its name does not tell which micrograph it is)")
+    assert without == "is picked but has no coordinates: Dataset4/001, Dataset5/001"
+
+
 def test_coordinates_that_fit_a_micrograph_twice_are_named(by_hand):
     """Of two files for one micrograph, neither is chosen."""
     names = [f"{folder}/{n}" for folder in ("job1", "job2") for n in range(5)]
