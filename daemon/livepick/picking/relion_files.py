@@ -5,6 +5,7 @@ list ``autopick.star``; RELION 3.1 derives the place of each file from the name 
 and knows the folder by ``coords_suffix_autopick.star``.
 """
 
+import logging
 import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -35,6 +36,9 @@ SUFFIX_LIST = "coords_suffix_autopick.star"
 
 MICROGRAPHS = "micrographs.star"
 """Name of the list of micrographs that livepick writes."""
+
+
+_log = logging.getLogger(__name__)
 
 
 def _all_are_final(kind: str) -> bool:
@@ -74,6 +78,7 @@ class RelionFiles:
         self._verdicts = verdicts
         self._micrographs_star = micrographs_star
         self._is_final: Callable[[str], bool] = _all_are_final
+        self._has_told = False
         self._owners: dict[Path, tuple[Path, Path]] = {}
 
     @property
@@ -134,13 +139,24 @@ class RelionFiles:
 
         What has been published stays in the list; otherwise RELION would drop its particles.
         """
-        listed = [
-            self._entry(entry, path)
+        owned = [
+            (entry, path)
             for entry in entries
             if entry.verdict in self._verdicts
             and (path := self._own_place(entry.root, entry.relative)) is not None
-            and (self._is_final(entry.model_kind) or os.path.lexists(path))
         ]
+        listed = [
+            self._entry(entry, path)
+            for entry, path in owned
+            if self._is_final(entry.model_kind) or os.path.lexists(path)
+        ]
+        if len(listed) < len(owned) and not self._has_told:
+            self._has_told = True
+            _log.info(
+                "RELION gets picks as soon as they are final, so those of %d micrographs wait; with"
+                " output.relion.publish: all it gets them at once",
+                len(owned) - len(listed),
+            )
         changed = write_if_different(self.directory / LIST, list_star(listed))
         if self._project is not None:
             names = self._micrographs_star or str(self._project.job / MICROGRAPHS)

@@ -309,6 +309,16 @@ def project(tmp_path):
     return folder
 
 
+def test_the_log_says_once_that_relion_waits_for_final_picks(make, project, caplog):
+    """An empty list in the project would look like a fault."""
+    caplog.set_level("INFO")
+    folder = make(project=project).pick("a.mrc", "b.mrc").pick("c.mrc")
+    assert caplog.text.count("those of 2 micrographs wait") == 1
+    assert caplog.text.count("output.relion.publish: all") == 1
+    assert "c.mrc" not in (project / "External/livepick/autopick.star").read_text()
+    assert folder.outputs.fault is None
+
+
 def test_only_relion_waits_for_final_picks(make, project):
     """Other formats get all picks at once; RELION gets them when the last training has failed."""
     folder = make(project=project).pick("a.mrc")
