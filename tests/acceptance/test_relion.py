@@ -15,6 +15,7 @@ from relion_scene import EXTRACT, JOB, LIST, Project, picks_at
 from factories import make_config, make_result
 from livepick.config.output_sections import Output
 from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.star import star_word
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.exports import make_outputs
@@ -58,6 +59,24 @@ def test_relion_extracts_every_pick_in_its_place(tmp_path, shape_px, suffix, lin
     project.write_picks()
 
     project.assert_arrived(project.extract())
+
+
+@needs_relion
+def test_relion_reads_names_in_quotes(tmp_path):
+    """RELION 3.1.3 does; the lists that livepick writes have such names in them."""
+    project = Project(tmp_path, count=3)
+    plain = project.names
+    project.names = [f"MotionCorr/job002/Movies/{name}.mrc" for name in ("a 1", "é", "ö 2")]
+    for old, new in zip(plain, project.names, strict=True):
+        (project.folder / old).rename(project.folder / new)
+        project.truth[new] = project.truth.pop(old)
+    project.write_picks()
+    before = list(project.names)
+    project.names = [star_word(name) for name in before]
+    assert all(name.startswith('"') for name in project.names)
+    project.write_list()
+
+    assert len(project.extract()) == sum(len(project.truth[name]) for name in before)
 
 
 @needs_relion

@@ -118,7 +118,7 @@ class MicrographTable:
         columns = ["rlnMicrographName", "rlnOpticsGroup", *(_label(c) for c in CTF_FIGURES if ctf)]
         micrographs = [
             [
-                star_word(self._name(row), for_relion_31=True),
+                star_word(self._name(row)),
                 str(1 + sizes.index(_number(row.pixel_size_angstrom))),
                 *(map(_number, row.ctf) if ctf else ()),
             ]

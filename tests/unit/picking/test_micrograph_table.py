@@ -155,10 +155,7 @@ def test_lists_have_the_ctf_only_if_it_is_known_for_all_of_their_micrographs(tmp
 
 
 def test_lists_in_a_project_have_names_below_it(tmp_path):
-    """The lists are in the folder of the job, the figures in the output folder.
-
-    RELION 3.1 reads the lists, so only a name that it cannot read anyway is in quotes.
-    """
+    """The lists are in the folder of the job, the figures in the output folder."""
     project = RelionProject(tmp_path, Path("External/livepick"))
     table = MicrographTable(tmp_path / "out", project=project)
     root = tmp_path / "Micrographs"
@@ -167,5 +164,5 @@ def test_lists_in_a_project_have_names_below_it(tmp_path):
     for name in (MICROGRAPHS, GOOD):
         block = blocks(tmp_path / "External/livepick" / name)["micrographs"]
         assert block["rlnMicrographName"].tolist() == ["Micrographs/b c.mrc", "Micrographs/é.mrc"]
-        assert "\nMicrographs/é.mrc 1\n" in (tmp_path / "External/livepick" / name).read_text()
+        assert '\n"Micrographs/é.mrc" 1\n' in (tmp_path / "External/livepick" / name).read_text()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {QUALITY, CSV}

@@ -115,13 +115,13 @@ def star_file(
     return "\n".join([*lines, "", ""]).encode()
 
 
-def star_word(text: str, *, for_relion_31: bool = False) -> str:
+def star_word(text: str) -> str:
     """Return text as one word, in double quotes if a reader would take it for something else.
 
     - RELION 4 and later, gemmi and our own reader end a quoted word at a quote before a blank.
       RELION makes one blank of several, so it does not find a name with two blanks in a row.
     - gemmi reads other characters than those of ASCII only in quotes.
-    - RELION 3.1 does not know quotes, and cannot read a name with a blank.
+    - RELION 3.1.3 reads words in quotes, and no name with a ``#``, whatever the quotes.
     - The starfile library ends a quoted word at the next quote of either kind. It reads an
       apostrophe as a double quote, and cannot read a file with a name in which a blank follows an
       apostrophe, whatever the quotes.
@@ -130,8 +130,6 @@ def star_word(text: str, *, for_relion_31: bool = False) -> str:
     ----------
     text
         A word; it contains no double quotes and no line breaks.
-    for_relion_31
-        True to write characters beyond ASCII as RELION 3.1 reads them, not as gemmi does.
     """
-    is_plain = _PLAIN_WORD.fullmatch(text) and (for_relion_31 or text.isascii())
+    is_plain = _PLAIN_WORD.fullmatch(text) and text.isascii()
     return text if is_plain else f'"{text}"'

@@ -77,15 +77,12 @@ def test_starfile_reads_the_other_rows_of_a_file_with_an_apostrophe(name, tmp_pa
 
 @pytest.mark.parametrize("name", ["Movies/a_1.mrc", "b's.mrc", "+1.5", "nan"])
 def test_words_that_all_programs_read_have_no_quotes(name):
-    """RELION 3.1 does not know quotes."""
     assert star_word(name) == name
 
 
 @pytest.mark.parametrize("name", ["Movies/é.mrc", "é", "粒子_1.mrc"])
-def test_relion_31_gets_unicode_without_quotes(name):
-    """It would look for a file whose name has the quotes in it."""
-    assert star_word(name, for_relion_31=True) == name
-    assert star_word(f"a {name}", for_relion_31=True) == f'"a {name}"'
+def test_unicode_is_in_quotes(name):
+    """Gemmi reads it only in quotes; RELION 3.1.3 reads both."""
     assert star_word(name) == f'"{name}"'
 
 
