@@ -179,7 +179,8 @@ def check_table(path: Path, table: Table) -> None:
 def _why(table: Table, row: list[str]) -> str:
     if row[0].startswith("_"):
         return "; perhaps it is the column of a second loop"
-    return ", and is the last row: the file may be cut off" if row is table.rows[-1] else ""
+    is_short = row is table.rows[-1] and len(row) < len(table.columns)
+    return ", and is the last row: the file may be cut off" if is_short else ""
 
 
 def rows_by_name(names: Iterable[str]) -> dict[str, NDArray[np.intp]]:

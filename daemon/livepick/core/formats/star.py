@@ -11,8 +11,9 @@ _VERSION = "# version 30001"
 
 _WORD = re.compile(
     r"""
-    "(?P<double>(?:[^"]|"(?=\S))*)"(?!\S)   # a quotation mark ends a word only before a blank
-    |'(?P<single>(?:[^']|'(?=\S))*)'(?!\S)
+    # A quotation mark ends a word only before a blank. The limit keeps bad lines from taking hours.
+    "(?P<double>(?:[^"]|"(?=\S)){0,4096}+)"(?!\S)
+    |'(?P<single>(?:[^']|'(?=\S)){0,4096}+)'(?!\S)
     |(?P<plain>\S+)
     """,
     re.VERBOSE,

@@ -241,3 +241,12 @@ def test_long_files_are_read_in_seconds(tmp_path, name):
 
     assert sum(map(len, found.values())) == count
     assert time.process_time() - start < 5
+
+
+def test_a_line_of_open_quotes_is_refused_in_seconds(tmp_path):
+    """Each of them may begin a word that goes on to the end of the line."""
+    began = time.monotonic()
+    what = refused(tmp_path, "a.star", STAR + '"a ' * 20_000)
+    assert time.monotonic() - began < 15
+    assert "it has 20000 values for 3 columns" in what
+    assert "cut off" not in what
