@@ -28,6 +28,12 @@ PIPELINE = "default_pipeline.star"
 LOOK_SECONDS = 5.0
 """Shortest interval between two looks at the list of micrographs."""
 
+NOT_YET = (
+    "If RELION has not written it yet, the service can start: it takes the names as soon as they"
+    " are there."
+)
+"""Remedy where the list of micrographs is missing."""
+
 OWN_MARK = "# livepick "
 """Text that the lists written by livepick contain, and those of RELION do not."""
 
@@ -176,7 +182,7 @@ class RelionProject:
             raise ConfigError(
                 f"output.relion.micrographs_star is {self._list}, which cannot be read:"
                 f" {error.strerror if isinstance(error, OSError) else error}",
-                remedy,
+                f"{remedy} {NOT_YET}" if isinstance(error, FileNotFoundError) else remedy,
             ) from error
         names = micrograph_names(text)[::-1]  # of two names of one file, the first counts
         if not names:

@@ -129,6 +129,7 @@ def test_a_list_without_names_is_a_fault(tried, project, text, says):
     check = only(tried(WITH_LIST))
     assert check.verdict == "fault"
     assert says in check.found
+    assert ("the service can start" in check.remedy) is (text is None)
 
 
 def test_a_watched_folder_outside_the_project_is_a_fault(tried, tmp_path):
