@@ -59,7 +59,11 @@ def evaluate(
     ] = None,
     size_px: Annotated[
         tuple[int, int] | None,
-        typer.Option(metavar="WIDTH HEIGHT", help="Width and height of all micrographs."),
+        typer.Option(
+            metavar="WIDTH HEIGHT",
+            help="Width and height of all micrographs. With it, files with more than one position"
+            " in twenty outside are refused.",
+        ),
     ] = None,
     flip_y: Annotated[
         FlipY,
