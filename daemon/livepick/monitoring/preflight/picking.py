@@ -132,10 +132,15 @@ def _in_a_worker(function: Callable[[Config, Device], str], config: Config, devi
     pool = concurrent.futures.ProcessPoolExecutor(
         1, mp_context=context, initializer=logging.disable
     )
+    has_ended = True
     try:
         return pool.submit(function, config, device).result(PROBE_SECONDS)
+    except TimeoutError:
+        has_ended = False
+        raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        # Python may print a traceback at its exit if it does not wait for a process that has ended.
+        pool.shutdown(wait=has_ended, cancel_futures=True)
 
 
 def _probe_blob_picker(config: Config, device: Device) -> str:
