@@ -19,9 +19,10 @@ def write_csv(micrograph: PickedMicrograph) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["micrograph", *_COLUMNS])
-    scores = micrograph.picks.score.tolist()
-    for (x, y), score in zip(micrograph.xy(turned=False).tolist(), scores, strict=True):
-        writer.writerow([micrograph.path, f"{x:.3f}", f"{y:.3f}", f"{score:.6g}"])
+    picks = micrograph.picks
+    for x, y, score in zip(picks.x_px, picks.y_px, picks.score, strict=True):
+        # As text, a float32 has the fewest digits that give it back.
+        writer.writerow([micrograph.path, x, y, f"{score:.6g}"])
     return text.getvalue().encode()
 
 
