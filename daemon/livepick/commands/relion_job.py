@@ -106,7 +106,7 @@ def relion_job(
 
 @dataclass(frozen=True, slots=True)
 class _Parameters:
-    """What the user has entered in RELION."""
+    """Input that the user has entered in RELION."""
 
     in_mics: str
     processes: int

@@ -39,7 +39,7 @@ RECORD_SECONDS = 1.0
 """Shortest interval between updates of the ledger and the gauge."""
 
 Description = Mapping[str, object]
-"""What the program reads: one JSON object."""
+"""Input of the program: one JSON object."""
 
 _REMEDIES: dict[CallOutcome, str] = {
     "failure": "What it printed is in this log",
@@ -60,7 +60,7 @@ class _Call:
     thread: threading.Thread | None = None
     program: Program | None = None
     detail: str = ""
-    """How it ended, in words that follow the name of the program."""
+    """Outcome, in words that follow the name of the program."""
     outcome: CallOutcome | None = None
     """Outcome. None: still running. It is set last."""
 

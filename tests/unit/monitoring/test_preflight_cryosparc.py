@@ -1,4 +1,4 @@
-"""What ``livepick check`` says of cryoSPARC's exposures."""
+"""Checks by ``livepick check`` of cryoSPARC's exposures."""
 
 from pathlib import Path
 

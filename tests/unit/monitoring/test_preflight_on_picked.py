@@ -1,4 +1,4 @@
-"""What ``livepick check`` says of the program that is called with the picks."""
+"""Checks by ``livepick check`` of the program that is called with the picks."""
 
 from pathlib import Path
 

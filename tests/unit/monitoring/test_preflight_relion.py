@@ -1,4 +1,4 @@
-"""What ``livepick check`` says of a RELION project."""
+"""Checks by ``livepick check`` of a RELION project."""
 
 import shutil
 

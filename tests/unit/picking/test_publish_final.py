@@ -1,4 +1,4 @@
-"""What RELION extracts in a session whose micrographs are picked again, with a real ledger."""
+"""Extraction by RELION in a session whose micrographs are picked again, with a real ledger."""
 
 import dataclasses
 import time

@@ -1,4 +1,4 @@
-"""What a job in a RELION project writes, and how it ends."""
+"""Files that a job in a RELION project writes, and its endings."""
 
 import errno
 from pathlib import Path

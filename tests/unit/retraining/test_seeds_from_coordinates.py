@@ -182,7 +182,7 @@ def test_a_name_that_fits_two_micrographs_is_listed_as_such(by_hand):
 
 
 def test_coordinates_that_fit_a_micrograph_twice_are_named(by_hand):
-    """Of two files for one micrograph, neither is chosen."""
+    """Two files for one micrograph: neither is chosen."""
     names = [f"{folder}/{n}" for folder in ("job1", "job2") for n in range(5)]
     session = by_hand(names)
     session.add(5)

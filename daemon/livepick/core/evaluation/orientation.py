@@ -58,7 +58,7 @@ class Orientation:
     """True if the positions are to be turned over."""
 
     sentence: str
-    """What was chosen and why, for the log and the report."""
+    """The choice and its reason, for the log and the report."""
 
 
 def turned_over(picks: Picks, height_px: int) -> Picks:

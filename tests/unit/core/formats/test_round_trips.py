@@ -1,4 +1,4 @@
-"""What is written is read back by our own readers, for any size, position, box and suffix.
+"""Our own readers read back each file that we write, for any size, position, box and suffix.
 
 The rule for a TIFF is undone by the test: the readers return positions as they are in the file.
 """
@@ -67,7 +67,7 @@ FORMATS = {
     "topaz": (lambda m: one(read_topaz(m.path, write_topaz(m).decode()), m), False, 0.5),
     "csv": (lambda m: one(read_csv(m.path, write_csv(m).decode()), m), False, 0.01),
 }
-"""How a format is written and read, if it has the rows of a TIFF turned over, and its tolerance."""
+"""Writer and reader of a format, if it has the rows of a TIFF turned over, and its tolerance."""
 
 SCORES = {"relion", "star", "star-flipped", "cbox", "topaz", "csv"}
 """Formats whose readers return the scores."""

@@ -46,7 +46,7 @@ def test_a_speck_of_ice_does_not_turn_the_rest_grey():
 
 
 def test_particles_keep_their_contrast():
-    """What is dark in the file is dark in the picture, as microscopists expect."""
+    """Dark pixels of the file are dark in the picture, as microscopists expect."""
     image = np.random.default_rng(0).normal(0, 1, (256, 256)).astype(np.float32)
     image[100:150, 100:150] -= 3
     picture = draw_thumbnail(image, longest_px=128, pixel_size_angstrom=1, diameter_angstrom=50)
