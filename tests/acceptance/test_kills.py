@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import psutil
 import pytest
 from session import LISTS
@@ -248,7 +249,8 @@ def check_ledger_and_files(session, names):
         text = (session.output / f"{name}_autopick.star").read_text()
         written = [tuple(map(float, line[:3])) for line in session.star(name)]
         kept = picks[name]
-        recorded = zip(kept.x_px.tolist(), kept.y_px.tolist(), kept.score.tolist(), strict=True)
+        whole = (np.floor(v.astype(float) + 0.5).tolist() for v in (kept.x_px, kept.y_px))
+        recorded = zip(*whole, kept.score.tolist(), strict=True)
         assert "model 1 (trained)" in text
         assert text.endswith("\n\n")
         assert len(written) == counts[name]

@@ -12,6 +12,9 @@ import pytest
 from disc_micrographs import PIXEL_SIZE_ANGSTROM, SIDE_PX, write_disc_micrograph
 from session import Session
 
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.reader import LedgerReader
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the dev extra")
 
 CHROMIUM = shutil.which("chromium")
@@ -142,8 +145,13 @@ def test_a_pick_is_drawn_where_the_coordinates_say(look, session):
     page = look()
     page.locator("[data-full] .name", has_text="mic_0001.mrc").click()
     page.locator("#threshold").wait_for()
-    rows = session.star("mic_0001")
-    picks = np.array([[float(row[0]), float(row[1])] for row in rows])
+    with Database.read_only(session.state / LEDGER) as database:
+        ledger = LedgerReader(database)
+        row = next(row for row in ledger.recent(-1) if row.relative.stem == "mic_0001")
+        kept = ledger.candidates(row.id).above(row.threshold)
+    picks = np.column_stack([kept.x_px, kept.y_px])
+    written = [[float(row[0]), float(row[1])] for row in session.star("mic_0001")]
+    assert np.floor(picks + 0.5).tolist() == written
 
     found = page.evaluate(
         """() => {
