@@ -1,8 +1,34 @@
-"""STAR files as other programs read them: RELION, gemmi and the starfile library."""
+"""STAR files as other programs write and read them: RELION, gemmi and the starfile library."""
 
 import re
 
 import gemmi
+
+RELION_AUTOPICK = """\
+# version 30001
+
+data_optics
+
+loop_
+_rlnOpticsGroup #1
+_rlnOpticsGroupName #2
+1 opticsGroup1
+
+# version 30001
+
+data_
+
+loop_
+_rlnCoordinateX #1
+_rlnCoordinateY #2
+_rlnClassNumber #3
+_rlnAnglePsi #4
+_rlnAutopickFigureOfMerit #5
+  120.500000   30.250000            0    -999.00000     0.250000
+   10.000000   20.000000            0    -999.00000     0.750000
+
+"""
+"""Coordinates file of a RELION picker."""
 
 _TOKEN = re.compile(r"""(?P<quote>["'])(?P<quoted>.*?)(?P=quote)(?= |$)|(?P<plain>[^ ]+)""")
 

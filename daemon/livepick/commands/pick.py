@@ -15,7 +15,6 @@ from livepick.core.contracts.job import Job
 from livepick.errors import MicrographError
 from livepick.ledger.rows import Visible
 from livepick.picking import tasks
-from livepick.picking.job_picks import picked_entry
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import RelionFiles
 
@@ -63,7 +62,7 @@ def pick(
             relative = path.relative_to(root)
             try:
                 result = tasks.pick(job)
-                entry = picked_entry(root, relative, result)
+                entry = Visible.of_result(root, relative, result)
                 star.write(root, relative, entry.micrograph(result.picks))
             except MicrographError as error:
                 failed += 1

@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
+from livepick.core.contracts.job import Result
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.imaging.picks import Picks
@@ -234,6 +235,21 @@ class Visible:
             (row["height_px"], row["width_px"]),
             row["pixel_size_angstrom"],
             row["quality_verdict"],
+        )
+
+    @classmethod
+    def of_result(cls, root: Path, relative: Path, result: Result) -> Self:
+        """Return a micrograph that a worker has just picked; it has no row and no verdict yet."""
+        return cls(
+            0,
+            root,
+            relative,
+            result.threshold,
+            result.model_version,
+            result.model_kind,
+            result.shape_px,
+            result.pixel_size_angstrom,
+            "good",
         )
 
     def micrograph(self, candidates: Picks, diameter_angstrom: float = 0.0) -> PickedMicrograph:

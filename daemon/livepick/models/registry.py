@@ -251,8 +251,8 @@ class Models:
     def _fits(self, card: ModelCard, config: Config) -> bool:
         """Return True if a model may be used: it fits the particle, or was used in this session.
 
-        Editing the particle asks for another model. Until there is one that is no worse, the
-        current model stays in use. Another session has another sample.
+        After an edit of the particle a new model is trained. The current model stays in use until
+        the new one is at least as good. Another session has another sample.
         """
         return card.particle_fingerprint == config.particle_fingerprint() or any(
             promotion.version == card.version and promotion.session == config.session.name

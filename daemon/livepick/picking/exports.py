@@ -57,7 +57,7 @@ def make_outputs(
     roots = set(roots)
     branches = Branches(roots)
     project = relion_project(output)
-    finality = Finality(ledger.reader, lambda: config().picking.repick != "none")
+    finality = _finality(config, ledger)
     form = _form(output, roots)
     former = ledger.reader.written_as() or {}
     former_roots = {Path(root) for root in former.get("roots", ())}
@@ -153,10 +153,14 @@ def make_on_picked(
         timeout_seconds=output.on_picked_timeout_seconds,
         ledger=ledger,
         describe=describe,
-        finality=Finality(ledger.reader, lambda: config().picking.repick != "none"),
+        finality=_finality(config, ledger),
         instruments=instruments,
         wake=wake,
     )
+
+
+def _finality(config: Callable[[], Config], ledger: LedgerWriter) -> Finality:
+    return Finality(ledger.reader, lambda: config().picking.repick != "none")
 
 
 def _exports(

@@ -36,20 +36,25 @@ class Finality:
     def __init__(self, ledger: LedgerReader, repicks: Callable[[], bool]) -> None:
         self._ledger = ledger
         self._repicks = repicks
-        self._no_better_to_come = False
+        self._over = False
         self._asked_at = float("-inf")
+        self._had_come = False
 
     def is_final(self, kind: str) -> bool:
         """Return True if the picks of a kind of model are final."""
-        return kind != PROVISIONAL or self._no_better_to_come
+        return kind != PROVISIONAL or self._no_better_to_come()
 
     def has_come(self) -> bool:
         """Return True if provisional picks have become final since the last call."""
-        if time.monotonic() - self._asked_at < LOOK_SECONDS:
-            return False
-        self._asked_at = time.monotonic()
-        before, self._no_better_to_come = self._no_better_to_come, self._is_over()
-        return self._no_better_to_come and not before
+        before, self._had_come = self._had_come, self._no_better_to_come()
+        return self._had_come and not before
+
+    def _no_better_to_come(self) -> bool:
+        """Return True if provisional picks are final, as of the last query of the ledger."""
+        if time.monotonic() - self._asked_at >= LOOK_SECONDS:
+            self._asked_at = time.monotonic()
+            self._over = self._is_over()
+        return self._over
 
     def _is_over(self) -> bool:
         if not self._repicks():

@@ -29,7 +29,6 @@ __all__ = [
     "SessionPicks",
     "Unpicked",
     "bundle_picks",
-    "picked_entry",
     "relative_path",
 ]
 
@@ -67,21 +66,6 @@ Event = Picked | Unpicked | None
 def relative_path(name: str) -> Path:
     """Return the path of a micrograph that a list names; absolute if the name is."""
     return Path(os.path.normpath(name))
-
-
-def picked_entry(root: Path, relative: Path, result: Result) -> Visible:
-    """Return a micrograph that was picked without a ledger."""
-    return Visible(
-        0,
-        root,
-        relative,
-        result.threshold,
-        result.model_version,
-        result.model_kind,
-        result.shape_px,
-        result.pixel_size_angstrom,
-        "good",
-    )
 
 
 def bundle_picks(project: Path, names: Sequence[str], job: Job, engine: Engine) -> Generator[Event]:
@@ -138,7 +122,8 @@ def _pick(
             name = running.pop(future)
             try:
                 result = future.result()
-                yield Picked(name, picked_entry(project, relative_path(name), result), result.picks)
+                entry = Visible.of_result(project, relative_path(name), result)
+                yield Picked(name, entry, result.picks)
             except MicrographError as error:
                 yield Unpicked(name, "failed", str(error))
             except engine.crashes:
@@ -201,7 +186,6 @@ class SessionPicks:
 
     def _look(self, pending: dict[str, str], namesakes: "_Namesakes") -> Generator[Event]:
         """Yield the picks that are final now; note what the others are waiting for."""
-        self._finality.has_come()
         for row in self._ledger.recent(-1, state="failed"):
             for name in namesakes.names(row.path) & pending.keys():
                 del pending[name]

@@ -171,7 +171,6 @@ class OnPicked:
 
     def _queue_final(self) -> None:
         """Queue the micrographs whose provisional picks have become final."""
-        self._finality.has_come()
         is_final = self._finality.is_final(PROVISIONAL)
         if is_final and not self._told_final:
             provisional = self._ledger.reader.picked_since(0.0, kind=PROVISIONAL)

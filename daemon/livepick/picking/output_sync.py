@@ -174,15 +174,8 @@ class Outputs:
         MicrographError
             This micrograph cannot have a file.
         """
-        micrograph = PickedMicrograph(
-            claim.root / claim.relative,
-            result.picks.above(result.threshold),
-            result.shape_px,
-            result.pixel_size_angstrom,
-            self._diameter_angstrom(),
-            result.model_version,
-            result.model_kind,
-        )
+        entry = Visible.of_result(claim.root, claim.relative, result)
+        micrograph = entry.micrograph(result.picks, self._diameter_angstrom())
         for export in self._exports:
             export.write(claim.root, claim.relative, micrograph)
         self._unwanted.pop((claim.root, claim.relative), None)

@@ -16,7 +16,7 @@ class Instruments(Protocol):
         """Set whether a run is in progress."""
 
     def training_at(self, progress: RunProgress | None) -> None:
-        """Set the progress of the current run. None: there is no run, or no progress yet."""
+        """Set the progress of the current run. None: no run, or it has not reported."""
 
     def trained(self, line: Progress) -> None:
         """Update losses and counts from a line of the trainer's progress."""

@@ -135,7 +135,7 @@ class RunPlanner:
         return True
 
     def _wait(self, why: WaitReason) -> None:
-        """Record for the status why there is no run, and log it when the kind of reason changes."""
+        """Save the reason for waiting, for the status; log it when its kind changes."""
         if why == self._last_reason:
             return
         if self._last_reason is None or why.kind != self._last_reason.kind or why.kind == "trouble":

@@ -10,7 +10,8 @@ from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.formats.star import star_tables
 from livepick.errors import ConfigError, ModelError, OutputError
 from livepick.host import atomic_files
-from livepick.picking.job_picks import Picked, Unpicked, picked_entry, relative_path
+from livepick.ledger.rows import Visible
+from livepick.picking.job_picks import Picked, Unpicked, relative_path
 from livepick.picking.relion_job import WITHOUT_PICKS, RelionJob, read_list
 from livepick.picking.relion_job_folder import ABORT, NODES, End, JobFolder
 
@@ -56,7 +57,9 @@ class Project:
                     yield Unpicked(name, *event)
                 else:
                     yield Picked(
-                        name, picked_entry(self.folder, relative_path(name), event), event.picks
+                        name,
+                        Visible.of_result(self.folder, relative_path(name), event),
+                        event.picks,
                     )
 
         job = RelionJob(

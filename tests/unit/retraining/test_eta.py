@@ -25,7 +25,7 @@ EPOCHS = [line(40 + 6 * n, "train", n, 10, 0.9 / n) for n in range(1, 11)]
 
 
 def test_there_is_no_forecast_before_the_pace_is_known():
-    """There is no line, or no epoch yet."""
+    """The trainer has not reported yet, or has not finished an epoch."""
     assert forecast([], now=0) is None
     for count in range(1, len(BEFORE) + 1):
         assert forecast(BEFORE[:count], now=0).ends_at is None

@@ -1,9 +1,9 @@
 """Matching of names to micrographs: programs add to a name, and use folders of their own.
 
-Names are paths without the last suffix. Two names are for the same micrograph if their last parts
-are equal, or are equal without what programs add. The more of their folders agree, the better they
-fit: ``Dataset1/001`` and ``Dataset2/001`` are two micrographs. Equal names fit better than those
-that differ by what programs add, in the same folders.
+Names are paths without the last suffix. Two names belong to the same micrograph if their last
+parts are equal, also after the prefixes and endings that programs add are removed. If several fit,
+the one with the most equal folders is the match: ``Dataset1/001`` and ``Dataset2/001`` are two
+micrographs. In the same folders, an equal name is a better match than one with such additions.
 """
 
 import difflib

@@ -3,34 +3,10 @@
 from pathlib import Path
 
 import pytest
+from star_readers import RELION_AUTOPICK
 
 from livepick.core.formats.coordinates import read_all_positions, read_coordinates
 from livepick.errors import CoordinatesError
-
-RELION = """\
-# version 30001
-
-data_optics
-
-loop_
-_rlnOpticsGroup #1
-_rlnOpticsGroupName #2
-1 opticsGroup1
-
-# version 30001
-
-data_
-
-loop_
-_rlnCoordinateX #1
-_rlnCoordinateY #2
-_rlnClassNumber #3
-_rlnAnglePsi #4
-_rlnAutopickFigureOfMerit #5
-  120.500000   30.250000            0    -999.00000     0.250000
-   10.000000   20.000000            0    -999.00000     0.750000
-
-"""
 
 
 def test_csv_score_is_optional_and_other_columns_are_ignored(tmp_path):
@@ -44,7 +20,8 @@ def test_csv_score_is_optional_and_other_columns_are_ignored(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("a.star", RELION.split("  120", maxsplit=1)[0]), ("a.csv", "x_px,y_px\n")]
+    ("name", "text"),
+    [("a.star", RELION_AUTOPICK.split("  120", maxsplit=1)[0]), ("a.csv", "x_px,y_px\n")],
 )
 def test_table_without_rows_gives_no_picks(tmp_path, name, text):
     """An empty table is not an error."""
@@ -198,7 +175,7 @@ def test_cbox_files_have_corners_and_confidences(tmp_path):
         ("a.box", "1 2 3\n", "row 1"),
         ("a.box", "1 2 30 30\n1 two 30 30\n", "row 2"),
         ("a.box", "1 2 30 30 -1\n", "helix"),
-        ("a.cbox", RELION, "rlnOpticsGroup"),
+        ("a.cbox", RELION_AUTOPICK, "rlnOpticsGroup"),
         ("a.cbox", CBOX.replace("20.0 40.0 0.9", "20.0"), "row 1"),
         ("a.cbox", CBOX.replace("10.0 20.0 <NA>", "10.0 20.0 7"), "slices"),
         (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import starfile
 from picked_micrographs import picked
-from star_readers import gemmi_column, relion_table
+from star_readers import RELION_AUTOPICK, gemmi_column, relion_table
 
 from livepick.core.formats.coordinates import read_all_positions, read_coordinates
 from livepick.core.formats.relion_star import (
@@ -15,32 +15,6 @@ from livepick.core.formats.relion_star import (
     particles_star,
     suffix_star,
 )
-
-RELION = """\
-# version 30001
-
-data_optics
-
-loop_
-_rlnOpticsGroup #1
-_rlnOpticsGroupName #2
-1 opticsGroup1
-
-# version 30001
-
-data_
-
-loop_
-_rlnCoordinateX #1
-_rlnCoordinateY #2
-_rlnClassNumber #3
-_rlnAnglePsi #4
-_rlnAutopickFigureOfMerit #5
-  120.500000   30.250000            0    -999.00000     0.250000
-   10.000000   20.000000            0    -999.00000     0.750000
-
-"""
-
 
 PARTICLES = """\
 data_optics
@@ -78,7 +52,7 @@ def xy(positions, **given):
 def test_relion_star_is_read_best_first(tmp_path):
     """The table with coordinates is found among others; picks come in order of score."""
     path = tmp_path / "mic_autopick.star"
-    path.write_text(RELION)
+    path.write_text(RELION_AUTOPICK)
 
     picks = read_coordinates(path)
 
