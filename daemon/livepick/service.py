@@ -169,6 +169,7 @@ class Service:
             ledger,
             roots=[*config.watch.directories, *ledger.reader.roots()],
             failed=self._metrics.picking.output_failed,
+            lists=LedgerReader(ending.enter_context(Database.read_only(state / LEDGER))),
         )
         self._dispatch = self._make_dispatch(ledger, workers.engine, outputs, model)
         self._watcher = Watcher(config.watch, self._inbox.put, known=ledger.reader.known())

@@ -40,6 +40,11 @@ class LedgerReader:
         )
         return Counts(**{row["what"]: row["n"] for row in rows})
 
+    def picked_count(self) -> int:
+        """Return the number of micrographs that have picks."""
+        sql = "select count(*) from micrograph where picked_content is not null"
+        return int(self._rows(sql)[0][0])
+
     def particles(self) -> int:
         """Return the total number of picks in the session."""
         return int(self._rows("select coalesce(sum(pick_count), 0) from micrograph")[0][0])

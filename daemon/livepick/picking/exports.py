@@ -6,6 +6,7 @@ from pathlib import Path
 
 from livepick.config.output_sections import Output
 from livepick.config.schema import Config
+from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.coordinate_files import CoordinateFiles, file_formats
@@ -32,6 +33,7 @@ def make_outputs(
     *,
     roots: Iterable[Path],
     failed: Callable[[], None],
+    lists: LedgerReader | None = None,
 ) -> Outputs:
     """Return the files of a session.
 
@@ -45,6 +47,8 @@ def make_outputs(
         All watched folders that the session has or had.
     failed
         Called when writing to the output folder fails.
+    lists
+        Ledger as read by the threads that write lists. None: that of ``ledger``.
 
     Raises
     ------
@@ -88,6 +92,7 @@ def make_outputs(
         rechecks=rechecks,
         tables=tables,
         rewritten=None if former == form else functools.partial(ledger.session.written_as, form),
+        lists=lists,
         former=()
         if former_roots in (set(), roots)
         else _exports(output, Branches(former_roots), project, finality),

@@ -23,7 +23,7 @@ PROVISIONAL = "blob"
 
 
 class Finality:
-    """Tells whether picks are final. For the dispatch thread only.
+    """Tells whether picks are final. ``has_come`` is for one thread, ``is_final`` for any.
 
     Parameters
     ----------

@@ -3,7 +3,8 @@
 The coordinates of a micrograph are written before the ledger records *picked*, so a kill between
 the two only means that they are written again. Other differences are repaired in the background:
 missing files are rewritten from the candidates in the ledger, files of failed micrographs are
-removed, and the session's list is regenerated from the ledger when it has changed. All files are
+removed. The session's list and tables are regenerated from the ledger when it has changed; as they
+grow with the session, this is done in threads of their own (``background_write``). All files are
 written again if those in the folder may have another form: they are of an earlier version of
 livepick, or the formats or their settings were others. After that, the files at places that the
 micrographs had before another folder was watched are removed.
@@ -12,11 +13,13 @@ If writing to the folder fails, it is retried every ``RETRY_SECONDS``; the servi
 """
 
 import contextlib
+import itertools
 import logging
+import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +28,7 @@ from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.errors import MicrographError, OutputError
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Claim, Visible
+from livepick.picking.background_write import BackgroundWrite
 from livepick.picking.output_tree import remove_file
 
 __all__ = ["Export", "Outputs", "SessionTable"]
@@ -33,14 +37,11 @@ RETRY_SECONDS = 30.0
 """Time between tries while writing to the output folder fails."""
 
 LIST_SECONDS = 10.0
-"""Shortest interval between writes of the session's list, which grows with the session."""
+"""Shortest interval between writes of the session's list, which programs read."""
 
 TABLE_SECONDS = 60.0
 """Shortest interval between writes of the tables of figures: they are longer, and people read
 them."""
-
-TABLE_SHARE = 0.05
-"""Largest fraction of the time for the tables; picks wait while they are written."""
 
 BATCH = 50
 """Maximum number of files repaired between two checks of the inbox."""
@@ -107,6 +108,9 @@ class Outputs:
         Called when all files have been written again. None: it is enough to write missing ones.
     former
         The formats as they were at the last start, if the micrographs had other places then.
+    lists
+        Ledger as read by the threads that write the list and the tables, on a connection of its
+        own, so that they do not hold up the dispatch thread. None: ``ledger``.
     """
 
     def __init__(
@@ -120,24 +124,28 @@ class Outputs:
         tables: Sequence[SessionTable] = (),
         rewritten: Callable[[], None] | None = None,
         former: Sequence[Export] = (),
+        lists: LedgerReader | None = None,
     ) -> None:
         self._rewritten = rewritten
         self._former = former
         self._diameter_angstrom = diameter_angstrom
         self._rechecks = rechecks
         self._tables = tables
-        self._tables_due = True
-        self._tables_at = float("-inf")
         self._exports = exports
         self._ledger = ledger
+        self._lists = lists or ledger
+        self._list = BackgroundWrite("lists", self._write_lists, lambda: LIST_SECONDS)
+        self._table = BackgroundWrite("tables", self._write_tables, lambda: TABLE_SECONDS)
         self._failed = failed
         self._retry_at = float("-inf")
         self.fault: OutputError | None = None
         """Why the last write failed; None if it succeeded."""
         self._unwanted: dict[tuple[Path, Path], None] = {}
         self._unchecked: deque[Visible] = deque()
-        self._list_due = True
-        self._listed_at = float("-inf")
+        self._more_unchecked: Iterator[Visible] = iter(())
+        """Those that follow ``_unchecked``; they are read in small portions."""
+        self._checked_at = math.inf
+        """When the last check of all files ended, in monotonic seconds; infinite during one."""
 
     @property
     def down(self) -> bool:
@@ -154,12 +162,12 @@ class Outputs:
         for export in self._exports:
             if count := export.sweep():
                 _log.info("output: %d unfinished files removed", count)
-        self._unchecked.extend(self._ledger.visible())
-        if self._rewritten is not None and self._unchecked:
+        self._check_all()
+        if self._rewritten is not None and (count := self._ledger.picked_count()):
             _log.info(
                 "output: the coordinates of %d micrographs are written again, because those in the"
                 " folder are of an earlier version or of other settings",
-                len(self._unchecked),
+                count,
             )
         for row in self._ledger.recent(-1, state="failed"):
             self._unwanted[row.root, row.relative] = None
@@ -179,13 +187,13 @@ class Outputs:
         for export in self._exports:
             export.write(claim.root, claim.relative, micrograph)
         self._unwanted.pop((claim.root, claim.relative), None)
-        self._list_due = self._tables_due = True
+        self._schedule_lists()
         self._record_success()
 
     def remove(self, root: Path, relative: Path) -> None:
         """Schedule the removal of a failed micrograph's file."""
         self._unwanted[root, relative] = None
-        self._list_due = self._tables_due = True
+        self._schedule_lists()
 
     def files(self, root: Path, relative: Path) -> dict[str, Path]:
         """Return the coordinates files of a micrograph that exist, by format."""
@@ -194,7 +202,7 @@ class Outputs:
 
     def figures_changed(self) -> None:
         """Schedule a rewrite of the tables after figures in the ledger changed."""
-        self._tables_due = True
+        self._table.changed()
 
     def write_failed(self, error: OutputError) -> None:
         """Record that writing to the folder failed, and start the retry delay."""
@@ -211,52 +219,89 @@ class Outputs:
             self.fault = None
 
     def sync(self, *, now: bool = False) -> None:
-        """Repair some files, and write the list and tables if due; ``now`` ignores intervals."""
+        """Repair some files, and have the list and the tables written if they are due.
+
+        Parameters
+        ----------
+        now
+            True to ignore intervals, and to return when all is written.
+
+        Raises
+        ------
+        LedgerError
+            The ledger cannot be read.
+        """
         if self.waiting and not now:
             return
         try:
             self._check_again()
             self._restore()
             self._remove_unwanted()
-            since = time.monotonic() - self._listed_at
             # A list that names a file before it is written would make RELION skip the micrograph.
-            if self._list_due and (now or (since >= LIST_SECONDS and not self._unchecked)):
-                for export in self._exports:
-                    export.write_list(self._ledger.visible())
-                self._record_success()
-                self._list_due = False
-                self._listed_at = time.monotonic()
+            if now or not self._is_checking:
+                self._bring_up_to_date(self._list, now=now)
             self._end_rewriting()
-            if self._tables_due and (now or time.monotonic() >= self._tables_at):
-                began = time.monotonic()
-                for table in self._tables:
-                    table.write(self._ledger)
-                self._record_success()
-                self._tables_due = False
-                seconds = time.monotonic() - began
-                self._tables_at = began + max(TABLE_SECONDS, seconds / TABLE_SHARE)
+            self._bring_up_to_date(self._table, now=now)
         except OutputError as error:
             self.write_failed(error)
+
+    def _bring_up_to_date(self, write: BackgroundWrite, *, now: bool) -> None:
+        if now:
+            write.finish()
+        if now or write.turn():
+            self._record_success()
+
+    def _write_lists(self) -> None:
+        """Write the session's list in each format; called in a thread of its own."""
+        for export in self._exports:
+            export.write_list(self._lists.visible())
+
+    def _write_tables(self) -> None:
+        """Write the tables; called in a thread of its own."""
+        for table in self._tables:
+            table.write(self._lists)
+
+    def _schedule_lists(self) -> None:
+        self._list.changed()
+        self._table.changed()
 
     @property
     def busy(self) -> bool:
         """True if there are files left to check and the retry delay is not running."""
-        return bool(self._unchecked) and not self.waiting
+        return self._is_checking and not self.waiting
+
+    @property
+    def _is_checking(self) -> bool:
+        """True if there are files left to check."""
+        self._read_unchecked()
+        return bool(self._unchecked)
+
+    def _check_all(self) -> None:
+        self._unchecked.clear()
+        self._more_unchecked = self._ledger.visible()
+        self._checked_at = math.inf
+
+    def _read_unchecked(self) -> None:
+        if not self._unchecked:
+            self._unchecked.extend(itertools.islice(self._more_unchecked, BATCH))
 
     def _check_again(self) -> None:
         """Schedule a check of all files if other ones than before should exist."""
         if any(due() for due in self._rechecks):
-            self._unchecked = deque(self._ledger.visible())
-            self._list_due = self._tables_due = True
+            self._check_all()
+            self._schedule_lists()
 
     def _restore(self) -> None:
+        self._read_unchecked()
         for _ in range(min(BATCH, len(self._unchecked))):
             self._write_due(self._unchecked[0])
             self._unchecked.popleft()
+        if self._checked_at == math.inf and not self._is_checking:
+            self._checked_at = time.monotonic()
 
     def _end_rewriting(self) -> None:
         """Remove the files at former places once all others are written and listed."""
-        if self._rewritten is None or self._unchecked or self._list_due:
+        if self._rewritten is None or not self._list.written_as_of >= self._checked_at:
             return
         if self._former:
             visible = list(self._ledger.visible())
@@ -289,7 +334,7 @@ class Outputs:
             return False
 
     def _remove_unwanted(self) -> None:
-        for root, relative in list(self._unwanted)[:BATCH]:
+        for root, relative in list(itertools.islice(self._unwanted, BATCH)):
             # A file with that name may now belong to another micrograph.
             if self._ledger.namesake(root, relative) is None:
                 for export in self._exports:

@@ -7,6 +7,7 @@ and knows the folder by ``coords_suffix_autopick.star``.
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def _all_are_final(kind: str) -> bool:
 
 
 class RelionFiles:
-    """The coordinates files of a session for RELION.
+    """The coordinates files of a session for RELION. Thread-safe.
 
     Parameters
     ----------
@@ -80,6 +81,7 @@ class RelionFiles:
         self._is_final: Callable[[str], bool] = _all_are_final
         self._has_told = False
         self._owners: dict[Path, tuple[Path, Path]] = {}
+        self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -124,7 +126,8 @@ class RelionFiles:
         """Remove the coordinates of a micrograph, if there are any. Raises OutputError."""
         path = self._own_place(root, relative)
         if path is not None:
-            del self._owners[path]
+            with self._lock:
+                self._owners.pop(path, None)
             remove_file(path)
 
     def is_missing(self, entry: Visible) -> bool:
@@ -177,10 +180,11 @@ class RelionFiles:
         The first micrograph that claims a file keeps it until it is removed or gets another name.
         """
         path = self.place(root, relative)
-        owner = self._owners.get(path, (root, relative))
-        if owner != (root, relative) and self.place(*owner) == path:
-            return None
-        self._owners[path] = (root, relative)
+        with self._lock:
+            owner = self._owners.get(path, (root, relative))
+            if owner != (root, relative) and self.place(*owner) == path:
+                return None
+            self._owners[path] = (root, relative)
         return path
 
     def sweep(self) -> int:

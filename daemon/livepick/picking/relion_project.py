@@ -13,6 +13,7 @@ that it once had are kept. A list that cannot be read does not stop the service.
 import logging
 import os
 import re
+import threading
 import time
 from pathlib import Path, PurePosixPath
 
@@ -110,7 +111,7 @@ def after_job(name: str) -> PurePosixPath:
 
 
 class RelionProject:
-    """A RELION project. For one thread.
+    """A RELION project. Thread-safe.
 
     Parameters
     ----------
@@ -133,6 +134,7 @@ class RelionProject:
         self._known: dict[Path, str | None] = {}
         self._names_changed = False
         self._has_warned = False
+        self._lock = threading.RLock()
 
     @property
     def job_folder(self) -> Path:
@@ -141,7 +143,11 @@ class RelionProject:
 
     def name(self, micrograph: Path) -> str | None:
         """Return the name of a micrograph in the project; None if it has none."""
-        self._look()
+        with self._lock:
+            self._look()
+            return self._name(micrograph)
+
+    def _name(self, micrograph: Path) -> str | None:
         if micrograph not in self._known:
             self._known[micrograph] = self._find(micrograph)
             if self._known[micrograph] is None and not self._has_warned:
@@ -156,9 +162,10 @@ class RelionProject:
 
     def names_changed(self) -> bool:
         """Return True if a micrograph may have got another name since the last call."""
-        self._look()
-        changed, self._names_changed = self._names_changed, False
-        return changed
+        with self._lock:
+            self._look()
+            changed, self._names_changed = self._names_changed, False
+            return changed
 
     def read_names(self) -> None:
         """Read the names in the list of micrographs, unless the file is as before.

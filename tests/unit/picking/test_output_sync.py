@@ -1,6 +1,7 @@
 """The output folder in several formats, kept as the ledger says."""
 
 import csv
+import threading
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from star_readers import gemmi_column, relion_table
 from factories import make_config, make_result
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.formats.micrograph import FileVersion
-from livepick.errors import HeaderError
+from livepick.errors import HeaderError, OutputError
 from livepick.picking import exports, finality, output_sync
 from livepick.picking.exports import make_outputs
 from livepick.picking.output_sync import Outputs
@@ -274,31 +275,66 @@ def test_the_list_waits_until_the_files_in_it_are_written(make, monkeypatch):
     again = make()
     again.outputs.begin()
     seen = []
-    while "autopick.star" not in again.files():
-        seen.append({"a_autopick.star", "b_autopick.star", "c_autopick.star"} & again.files())
-        assert again.outputs.busy
+    while again.outputs.busy:
+        seen.append({name for name in again.files() if name.endswith("autopick.star")})
         again.outputs.sync()
     assert [len(files) for files in seen] == [0, 1, 2]
+    assert not any("autopick.star" in files for files in seen)
+    again.outputs.sync(now=True)
+    assert "autopick.star" in again.files()
 
 
-def test_a_table_that_takes_long_is_written_less_often(ledger, monkeypatch):
-    """Picks wait while it is written. At the end of the service it is written in any case."""
-    monkeypatch.setattr(output_sync, "TABLE_SECONDS", 0.0)
-    written = []
+class Held:
+    """A table that takes until it is released, or fails."""
 
-    class Slow:
-        def write(self, ledger):
-            written.append(time.sleep(0.05))
+    def __init__(self):
+        self.begun, self.release = threading.Event(), threading.Event()
+        self.written, self.error = 0, None
 
+    def write(self, ledger):
+        self.begun.set()
+        assert self.release.wait(30)
+        if self.error is not None:
+            raise self.error
+        self.written += 1
+
+
+@pytest.fixture
+def held(ledger):
+    table = Held()
     outputs = Outputs(
-        [], ledger.reader, lambda: None, diameter_angstrom=lambda: 150.0, tables=[Slow()]
+        [], ledger.reader, lambda: None, diameter_angstrom=lambda: 1.0, tables=[table]
     )
-    for _ in range(3):
-        outputs.figures_changed()
-        outputs.sync()
-    assert len(written) == 1
+    yield outputs, table
+    table.release.set()
+
+
+def test_the_dispatch_thread_does_not_wait_for_a_table(held):
+    """A session of 100,000 micrographs has tables that take seconds."""
+    outputs, table = held
+    outputs.sync()
+    assert table.begun.wait(30)
+    outputs.sync()
+    assert table.written == 0
+    table.release.set()
+    outputs.figures_changed()
     outputs.sync(now=True)
-    assert len(written) == 2
+    assert table.written == 2
+
+
+def test_a_table_that_cannot_be_written_is_a_fault_of_the_output_folder(held):
+    outputs, table = held
+    table.release.set()
+    table.error = OutputError("the disk is full", "Free space.")
+    outputs.sync()
+    give_up = time.monotonic() + 30
+    while not outputs.down:
+        assert time.monotonic() < give_up
+        outputs.sync()
+    table.error = None
+    outputs.sync(now=True)
+    assert table.written == 1
+    assert not outputs.down
 
 
 @pytest.fixture
