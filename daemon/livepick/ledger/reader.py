@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from livepick.core.formats.image_names import without_image_suffix
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
@@ -226,7 +227,7 @@ class LedgerReader:
 
         Both would write the same coordinates file. Failed micrographs are ignored.
         """
-        stem = str(relative.with_suffix(""))
+        stem = str(without_image_suffix(relative))
         rows = self._rows(
             "select relative from micrograph where root = ? and relative >= ? and relative < ?"
             " and state <> 'failed'",
@@ -235,7 +236,9 @@ class LedgerReader:
             stem + "/",  # the character after the dot
         )
         others = (Path(row[0]) for row in rows)
-        return next((o for o in others if o != relative and str(o.with_suffix("")) == stem), None)
+        return next(
+            (o for o in others if o != relative and str(without_image_suffix(o)) == stem), None
+        )
 
     def roots(self) -> list[Path]:
         """Return the watched folders that micrographs have come from."""

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from livepick import __version__
 from livepick.core.formats.cryosparc_cs import Exposure, read_exposures, write_cs, write_csg
+from livepick.core.formats.image_names import image_stem
 from livepick.core.formats.name_matching import match_names
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.errors import ConfigError, CoordinatesError
@@ -43,8 +44,8 @@ def known_exposures(path: Path | None) -> dict[str, Exposure]:
             f"output.cryosparc.exposures is {path}, which cannot be {fault}",
             "Give it the exposures.cs of a cryoSPARC job, or leave it out.",
         ) from error
-    stems = Counter(Path(one.path).stem for one in exposures)
-    return {stem: one for one in exposures if stems[stem := Path(one.path).stem] == 1}
+    stems = Counter(image_stem(Path(one.path)) for one in exposures)
+    return {stem: one for one in exposures if stems[stem := image_stem(Path(one.path))] == 1}
 
 
 class CryosparcFiles:
@@ -85,8 +86,10 @@ class CryosparcFiles:
         """
         diameter_angstrom = self._diameter_angstrom()
         entries = list(ledger.visible())
-        matched = match_names(self._exposures, [one.relative.stem for one in entries]).pairs
-        exposures = [self._exposures.get(matched.get(one.relative.stem, "")) for one in entries]
+        matched = match_names(self._exposures, [image_stem(one.relative) for one in entries]).pairs
+        exposures = [
+            self._exposures.get(matched.get(image_stem(one.relative), "")) for one in entries
+        ]
         paths = [
             entry.root / entry.relative if exposure is None else Path(exposure.path)
             for entry, exposure in zip(entries, exposures, strict=True)

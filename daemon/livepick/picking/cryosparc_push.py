@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from livepick.core.formats.image_names import without_image_suffix
 from livepick.core.formats.name_matching import match_names
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.errors import LivepickError
@@ -167,4 +168,4 @@ def _particles(
 
 
 def _stem(path: object) -> str:
-    return str(PurePosixPath(str(path)).with_suffix(""))
+    return str(without_image_suffix(PurePosixPath(str(path))))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from livepick.core.formats.image_names import image_stem
 from livepick.errors import MicrographError, OutputError
 from livepick.host.atomic_files import (
     TEMPORARY_PREFIX,
@@ -58,7 +59,7 @@ class Branches:
         self._branches = _branches(sorted(set(roots)))
 
     def place(self, root: Path, relative: Path) -> Path:
-        """Return the path of a micrograph in the mirrored tree, without its last suffix.
+        """Return the path of a micrograph in the mirrored tree, without its suffix.
 
         Raises
         ------
@@ -67,7 +68,7 @@ class Branches:
         """
         _check_name(relative)
         branch = self._branches.get(root, Path(root.name))
-        return branch / relative.parent / relative.stem
+        return branch / relative.parent / image_stem(relative)
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
+from livepick.core.formats.image_names import without_image_suffix
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.relion_star import ListEntry, coordinates_star, list_star, suffix_star
 from livepick.errors import MicrographError
@@ -97,7 +98,7 @@ class RelionFiles:
         mirrored = self._branches.place(root, relative)
         name = None if self._project is None else self._project.name(root / relative)
         if name is not None and ".." not in (below := after_job(name)).parts:
-            mirrored = Path(below.with_suffix(""))
+            mirrored = Path(without_image_suffix(below))
         return self.directory / mirrored.parent / f"{mirrored.name}{SUFFIX}"
 
     def write(self, root: Path, relative: Path, micrograph: PickedMicrograph) -> None:

@@ -18,6 +18,7 @@ import time
 from pathlib import Path, PurePosixPath
 
 from livepick.config.output_sections import Output
+from livepick.core.formats.image_names import without_compression
 from livepick.core.formats.relion_star import micrograph_names
 from livepick.errors import ConfigError, OutputError
 
@@ -225,7 +226,11 @@ class RelionProject:
             self._fault = ""
 
     def _find(self, micrograph: Path) -> str | None:
+        """Return the name of a micrograph; RELION knows ``X.mrc.gz`` only as ``X.mrc``."""
         real = Path(os.path.realpath(micrograph))
+        micrograph, real = (
+            file.with_name(without_compression(file.name)) for file in (micrograph, real)
+        )
         for file in (micrograph, real):
             if file in self._listed:
                 return self._listed[file]

@@ -12,6 +12,7 @@ import numpy as np
 
 from livepick.core.formats.coordinates import read_sources
 from livepick.core.formats.coordinates_search import search_coordinates
+from livepick.core.formats.image_names import without_image_suffix
 from livepick.core.formats.name_matching import match_names, nearest_name, short_names
 from livepick.core.formats.picked_micrograph import TIFF_SUFFIXES
 from livepick.core.formats.positions import Positions
@@ -186,7 +187,7 @@ class CuratedPicks:
 
 def micrograph_key(row: MicrographRow) -> str:
     """Return the name of a micrograph as it is matched: its path without the suffix."""
-    return str(row.path.with_suffix(""))
+    return str(without_image_suffix(row.path))
 
 
 def _add(

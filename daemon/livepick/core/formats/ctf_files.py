@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePath
 
+from livepick.core.formats.image_names import image_stem
 from livepick.core.formats.star import Table, star_tables
 from livepick.core.formats.warp_xml import read_warp
 from livepick.core.imaging.ctf import Ctf
@@ -202,7 +203,7 @@ def _texts_beside(micrographs: Iterable[Path]) -> list[Path]:
 
 def _xmls_beside(micrographs: Iterable[Path]) -> list[Path]:
     places = (
-        folder / f"{micrograph.stem}.xml"
+        folder / f"{image_stem(micrograph)}.xml"
         for micrograph in micrographs
         for folder in (micrograph.parent, micrograph.parent.parent)
     )
@@ -212,7 +213,7 @@ def _xmls_beside(micrographs: Iterable[Path]) -> list[Path]:
 def _by_stem(names: Iterable[PurePath]) -> dict[str, list[PurePath]]:
     found: dict[str, list[PurePath]] = {}
     for name in names:
-        found.setdefault(name.stem, []).append(name)
+        found.setdefault(image_stem(name), []).append(name)
     return found
 
 
@@ -231,7 +232,7 @@ def _named(
 
 def _stems(micrograph: Path) -> list[str]:
     """Return the stems under which a micrograph may be listed, the likeliest first."""
-    stem = micrograph.stem
+    stem = image_stem(micrograph)
     bare = [stem.removesuffix(mark) for mark in UNWEIGHTED_MARKS if stem.endswith(mark)]
     return [stem, *bare]
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from livepick.core.formats.compressed import Compression
 from livepick.errors import HeaderError
 
 __all__ = [
@@ -53,6 +54,9 @@ class Header:
 
     pixel_sizes_angstrom: tuple[float, float]
     """Pixel sizes along x and y as written, plausible or not; 0 if unset, and always for TIFF."""
+
+    compression: Compression | None = None
+    """Compression of the whole file; ``data_offset`` and ``needed_bytes`` are of its content."""
 
     @property
     def header_pixel_size_angstrom(self) -> float:

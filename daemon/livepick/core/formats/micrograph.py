@@ -1,4 +1,4 @@
-"""MRC and TIFF files → ``Micrograph``.
+"""MRC and TIFF files → ``Micrograph``; an MRC file may be compressed with gzip or bzip2.
 
 The format is detected from the first bytes, never from the name. The values in the header
 (``core.formats.mrc``, ``core.formats.tiff``) are checked against limits and the length of the file
@@ -17,6 +17,7 @@ Both readers raise:
 """
 
 import contextlib
+import dataclasses
 import errno
 import math
 import os
@@ -29,6 +30,12 @@ from typing import Any, BinaryIO, Self
 from numpy.typing import NDArray
 
 from livepick.core.formats import mrc, tiff
+from livepick.core.formats.compressed import (
+    Compression,
+    compression_of,
+    decompressed,
+    has_whole_end,
+)
 from livepick.core.formats.header import PIXEL_SIZE_TOLERANCE, Header, printable
 from livepick.errors import (
     ChangedFileError,
@@ -115,7 +122,7 @@ def read_micrograph(
         _check_version(path, expected, status)
         header = _parse(path, file, status.st_size)
         resolved_angstrom = resolve_pixel_size(path, header, pixel_size_angstrom)
-        image = (mrc if header.kind == "mrc" else tiff).read(printable(path), file, header)
+        image = _pixels(path, file, header)
         _check_version(path, expected, os.fstat(file.fileno()))
     return Micrograph(image, resolved_angstrom)
 
@@ -207,6 +214,8 @@ def _parse(path: Path, file: BinaryIO, size_bytes: int) -> Header:
             f"{printable(path)} has no header yet: it begins with zeros",
             "Wait: some programs write the header last.",
         )
+    if (compression := compression_of(start)) is not None:
+        return _parse_compressed(path, file, size_bytes, compression)
     if start[:4] in tiff.MAGICS:
         header = tiff.parse(printable(path), file, start, size_bytes)
     else:
@@ -217,3 +226,41 @@ def _parse(path: Path, file: BinaryIO, size_bytes: int) -> Header:
             "Wait until it is written, or copy it again.",
         )
     return header
+
+
+def _parse_compressed(
+    path: Path, file: BinaryIO, size_bytes: int, compression: Compression
+) -> Header:
+    name = printable(path)
+    unfinished = IncompleteFileError(
+        f"{name} does not end as complete {compression} data of a micrograph do",
+        "Wait until it is written, or copy it again. A file that was compressed in several parts"
+        " has to be decompressed.",
+    )
+    if not has_whole_end(file, compression, size_bytes):
+        raise unfinished
+    with decompressed(name, file, compression) as content:
+        start = content.read(mrc.HEADER_BYTES)
+    if start[:4] in tiff.MAGICS:
+        raise HeaderError(
+            f"{name} is a compressed TIFF",
+            "Decompress it, or write a TIFF that is compressed inside (LZW or deflate).",
+        )
+    if not start[:16].strip(b"\0"):
+        raise HeaderError(
+            f"{name} was compressed before it had a header: it begins with zeros",
+            "Compress the complete micrograph.",
+        )
+    header = mrc.parse(name, start)
+    if not has_whole_end(file, compression, size_bytes, header.needed_bytes):
+        raise unfinished
+    return dataclasses.replace(header, compression=compression)
+
+
+def _pixels(path: Path, file: BinaryIO, header: Header) -> NDArray[Any]:
+    name = printable(path)
+    if header.compression is not None:
+        with decompressed(name, file, header.compression) as content:
+            return mrc.read_stream(name, content, header)
+    image: NDArray[Any] = (mrc if header.kind == "mrc" else tiff).read(name, file, header)
+    return image

@@ -4,16 +4,18 @@ The header is parsed here, and its values are checked against limits before any 
 a library that trusts ``nsymbt = 2e9`` allocates 1.9 GiB for a file of 64 bytes.
 """
 
+import io
 import struct
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from livepick.core.formats.compressed import MOST_SURPLUS_BYTES
 from livepick.core.formats.header import MOVIE_REMEDY, Header, check_shape
 from livepick.errors import HeaderError, IncompleteFileError, MovieStackError
 
-__all__ = ["HEADER_BYTES", "parse", "read"]
+__all__ = ["HEADER_BYTES", "parse", "read", "read_stream"]
 
 MAX_EXTENDED_HEADER_BYTES: Final = 16 * 2**20
 HEADER_BYTES: Final = 1024
@@ -117,6 +119,28 @@ def read(name: str, file: BinaryIO, header: Header) -> NDArray[Any]:
     if image.size != height * width:
         raise IncompleteFileError(
             f"{name} ended after {image.size} of {height * width} pixels",
+            "Wait until it is written, or copy it again.",
+        )
+    return image.reshape(height, width)
+
+
+def read_stream(name: str, content: io.BufferedIOBase, header: Header) -> NDArray[Any]:
+    """Read the pixels, ``[y, x]``, from the decompressed content of a file.
+
+    The rest of the content is read too, so that its checksum is verified; it is at most
+    ``MOST_SURPLUS_BYTES``, or the file is damaged.
+    """
+    height, width = header.shape_px
+    content.seek(header.data_offset)
+    image = np.empty(height * width, header.dtype)
+    room = image.view(np.uint8).data  # exactly the pixels: more may be there, to no end
+    read_bytes = 0
+    while read_bytes < len(room) and (part := content.readinto(room[read_bytes:])):
+        read_bytes += part
+    content.read(MOST_SURPLUS_BYTES + 1)
+    if read_bytes < len(room):
+        raise IncompleteFileError(
+            f"{name} ended after {read_bytes // header.dtype.itemsize} of {height * width} pixels",
             "Wait until it is written, or copy it again.",
         )
     return image.reshape(height, width)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath, PurePosixPath
 from typing import NamedTuple, Self
 
+from livepick.core.formats.image_names import image_stem
+
 __all__ = [
     "MatchedNames",
     "listed_name",
@@ -32,7 +34,7 @@ _MARK = re.compile(
 """Endings that programs add to a micrograph's name for its coordinates file."""
 
 _IMAGE_SUFFIX = re.compile(
-    r"\.(mrcs?|map|st|rec|tiff?|eer|hdf|h5|img|em|spi|raw|ser|dm[34]|xmp|stk|png|jpe?g)$",
+    r"\.(mrcs?|map|st|rec|tiff?|eer|hdf|h5|img|em|spi|raw|ser|dm[34]|xmp|stk|png|jpe?g)(\.(gz|bz2))?$",
     re.IGNORECASE,
 )
 """Suffix of an image; what else follows a dot in the name of a micrograph belongs to the name."""
@@ -57,7 +59,8 @@ def micrograph_stem(path: PurePath) -> str:
     ``mic_7_autopick.star``, ``mic_7_truth.csv`` and ``mic_7.mrc`` all belong to ``mic_7``. Only
     one extension is removed, because micrographs may have dots in their names.
     """
-    return _MARK.sub("", path.stem) or path.stem
+    stem = image_stem(path)
+    return _MARK.sub("", stem) or stem
 
 
 def micrograph_name(path: PurePath) -> str:

@@ -6,6 +6,7 @@ first row of the file as stored; Topaz does not turn a TIFF over.
 
 from pathlib import Path
 
+from livepick.core.formats.image_names import image_stem
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.positions import Positions, positions_in_table
 from livepick.core.formats.star import Table
@@ -18,7 +19,7 @@ _COLUMNS = ("x_coord", "y_coord", "score")
 
 def write_topaz(micrograph: PickedMicrograph) -> bytes:
     """Return the table of one micrograph, with its header."""
-    name = micrograph.path.stem
+    name = image_stem(micrograph.path)
     rows = [
         f"{name}\t{x}\t{y}\t{score:.6g}"
         for (x, y), score in zip(

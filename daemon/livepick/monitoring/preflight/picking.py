@@ -14,6 +14,7 @@ from pathlib import Path
 from livepick.config.schema import Config
 from livepick.config.sections import Device
 from livepick.core.contracts.bundle import read_card
+from livepick.core.formats.image_names import without_image_suffix
 from livepick.core.formats.name_matching import match_names, short_names
 from livepick.errors import LivepickError
 from livepick.models.registry import Models, verify_graph
@@ -112,7 +113,7 @@ def _first_coordinates(name: str, config: Config, place: Path) -> Check:
     refuse_too_few(config, place, positions)
     total = sum(len(here) for here in positions.values())
     found = f"{total} in {len(positions)} micrographs, from {place}"
-    present = [str(path.with_suffix("")) for path in micrographs(config)]
+    present = [str(without_image_suffix(path)) for path in micrographs(config)]
     if present and not match_names(positions, present).pairs:
         theirs, ours = (list(short_names(names).values()) for names in (positions, present))
         return Check(

@@ -1,0 +1,46 @@
+"""Names of image files: the suffixes of micrographs, and names without them.
+
+``X.mrc``, ``X.mrc.gz`` and ``X.mrc.bz2`` are the same micrograph ``X``: its coordinates files and
+the files of other programs beside it are named after ``X``, whatever its compression.
+"""
+
+from pathlib import PurePath
+from typing import Final, TypeVar
+
+__all__ = [
+    "COMPRESSED_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "image_stem",
+    "is_compressed_name",
+    "without_compression",
+    "without_image_suffix",
+]
+
+COMPRESSED_SUFFIXES: Final = (".gz", ".bz2")
+"""Suffixes after ``.mrc`` of a compressed micrograph."""
+
+IMAGE_SUFFIXES: Final = (".mrc", ".mrcs", ".tif", ".tiff", ".mrc.gz", ".mrc.bz2")
+"""Suffixes of files that can be micrographs, in upper or lower case."""
+
+_Path = TypeVar("_Path", bound=PurePath)
+
+
+def is_compressed_name(name: str) -> bool:
+    """Return True if a file of this name is a compressed micrograph."""
+    return name.lower().endswith(tuple(f".mrc{suffix}" for suffix in COMPRESSED_SUFFIXES))
+
+
+def without_compression(name: str) -> str:
+    """Return ``X.mrc`` for ``X.mrc.gz``; any other name is returned unchanged."""
+    return name.rpartition(".")[0] if is_compressed_name(name) else name
+
+
+def without_image_suffix(path: _Path) -> _Path:
+    """Return a path without its suffix, and without the one of its compression."""
+    plain = path.with_name(without_compression(path.name)) if path.name else path
+    return plain.with_suffix("")
+
+
+def image_stem(path: PurePath) -> str:
+    """Return the name of a micrograph without folders and suffixes."""
+    return PurePath(without_compression(path.name)).stem
