@@ -37,6 +37,7 @@ from livepick.errors import LivepickError
 from livepick.host.gpus import GpuMonitor, nvml
 from livepick.host.systemd import Systemd
 from livepick.host.threads import Ended, Threads
+from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ingest.ctf_watcher import CtfWatcher
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.database import LEDGER, Database
@@ -92,6 +93,7 @@ class Service:
         self._config_file = config_file
         self._systemd = Systemd(os.environ)
         self._metrics = Metrics()
+        self._unexpected = UnexpectedErrors(self._metrics.session.unexpected_error)
         self._inbox: Inbox = queue.SimpleQueue()
         self._address_file = AddressFile(config.state.directory)
         self._threads = Threads()
@@ -170,16 +172,24 @@ class Service:
             roots=[*config.watch.directories, *ledger.reader.roots()],
             failed=self._metrics.picking.output_failed,
             lists=LedgerReader(ending.enter_context(Database.read_only(state / LEDGER))),
+            unexpected=self._unexpected,
         )
         self._dispatch = self._make_dispatch(ledger, workers.engine, outputs, model)
-        self._watcher = Watcher(config.watch, self._inbox.put, known=ledger.reader.known())
-        self._ctf_watcher = CtfWatcher(reader, config.micrograph.ctf, found=self._inbox.put)
+        self._watcher = Watcher(
+            config.watch,
+            self._inbox.put,
+            known=ledger.reader.known(),
+            unexpected=self._unexpected,
+        )
+        self._ctf_watcher = CtfWatcher(
+            reader, config.micrograph.ctf, found=self._inbox.put, unexpected=self._unexpected
+        )
 
         # Retraining: picks → trainer process → promotion gate → model for the dispatch loop.
         self._scheduler = self._make_scheduler(reader, workers.engine, model)
 
         # Monitoring: the supervisor reads all parts; the page and the metrics show what it reports.
-        self._gpu_monitor = GpuMonitor(nvml())
+        self._gpu_monitor = GpuMonitor(nvml(), unexpected=self._unexpected)
         self._supervisor = Supervisor(
             config,
             systemd=self._systemd,
@@ -192,6 +202,7 @@ class Service:
             provider=workers.provider,
             workers=workers.count,
             drifted=self._scheduler.drifted,
+            unexpected=self._unexpected,
         )
         self._supervisor.describe(model.card)
         self._web = self._make_web(door, read_only, workers.engine)
@@ -203,6 +214,7 @@ class Service:
             apply=self._apply_config,
             accepted=self._supervisor.use_config,
             rejected=self._supervisor.config_rejected,
+            unexpected=self._unexpected,
         )
 
     def _make_dispatch(
@@ -225,6 +237,7 @@ class Service:
                 repick=config.picking.repick,
             ),
             instruments=self._metrics.picking,
+            unexpected=self._unexpected,
             on_picked=make_on_picked(
                 lambda: self._config,
                 ledger,
@@ -232,6 +245,7 @@ class Service:
                 instruments=self._metrics.on_picked,
                 page=lambda: self._web.address,
                 wake=lambda: self._inbox.put(CallEnded()),
+                unexpected=self._unexpected,
             ),
         )
 
@@ -254,6 +268,7 @@ class Service:
             ledger=reader,
             submit=lambda job: engine.submit(pick, job),
             run_changed=self._on_run_changed,
+            unexpected=self._unexpected,
         )
 
     def _make_web(self, door: socket.socket, database: Database, engine: Engine) -> Web:
@@ -265,7 +280,11 @@ class Service:
             queries=PageQueries(database),
         )
         app = create_app(
-            self._metrics, sources, engine.submit, loopback=is_loopback(door.getsockname()[0])
+            self._metrics,
+            sources,
+            engine.submit,
+            loopback=is_loopback(door.getsockname()[0]),
+            unexpected=self._unexpected,
         )
         return Web(door, app.asgi, app.live.close)
 

@@ -32,6 +32,19 @@ SERVICE_ALERTS = (
         " service; without systemd, restart it yourself.",
     ),
     Alert(
+        name="LivepickUnexpectedErrors",
+        severity="warning",
+        expr="sum without (part) (increase(livepick_unexpected_errors_total[1h])) > 0",
+        lasting="0m",
+        dashboard="pipeline",
+        summary="livepick on {{ $labels.instance }} met a bug and passed over what caused it;"
+        " everything else continues. Run livepick status: it names the file or the setting.",
+        runbook="Nothing else stops, but the named micrograph, file or edit may be without its"
+        " result. `journalctl -u livepick -g 'unexpected error'` has the details: please report"
+        " them. If `/healthz` is 503 and names a part other than `dispatch`, `supervisor` and"
+        " `watch`, every try of that part has failed for five minutes: restart livepick.",
+    ),
+    Alert(
         name="LivepickConfigRefused",
         severity="warning",
         expr="livepick_config_last_reload_successful == 0",

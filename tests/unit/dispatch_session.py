@@ -7,6 +7,7 @@ from pathlib import Path
 
 from factories import make_card, make_result
 from livepick.core.formats.micrograph import FileVersion
+from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.inbox import Inbox, Landed, Stop
 from livepick.ledger.reader import LedgerReader
@@ -85,12 +86,14 @@ class Session:
         self.out = folder / "out"
         self.star = RelionFiles(self.out, Branches([ROOT]))
         self.instruments = Recorder()
+        self.unexpected = UnexpectedErrors()
         self.outputs = Outputs(
             [self.star],
             self.ledger.reader,
             self.instruments.output_failed,
             diameter_angstrom=lambda: 150.0,
             tables=[MicrographTable(self.out)] if tables else [],
+            unexpected=self.unexpected,
         )
         self.error = None
         model = {"bundle": Path("/models/0000"), "card": card(), **model}
@@ -103,6 +106,7 @@ class Session:
             model=CurrentModel(self.ledger, **model),
             instruments=self.instruments,
             on_picked=make_calls and make_calls(self),
+            unexpected=self.unexpected,
         )
         self.thread = threading.Thread(target=self._run, daemon=True)
 

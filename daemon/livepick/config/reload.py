@@ -22,6 +22,7 @@ from livepick.config.setting import Effect, Section, effect_of
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError, LivepickError
 from livepick.host.systemd import Systemd
+from livepick.host.unexpected_errors import UnexpectedErrors
 
 __all__ = ["Change", "ConfigFile", "ConfigReloader", "compare", "describe", "read_again"]
 
@@ -159,6 +160,8 @@ class ConfigReloader:
         Called with the new config once it is in use.
     rejected
         Called with the reason why the old config stays in use.
+    unexpected
+        Counts the unexpected errors that are passed over.
     """
 
     def __init__(
@@ -170,7 +173,9 @@ class ConfigReloader:
         apply: Callable[[Config, Collection[Change]], None],
         accepted: Callable[[Config], None],
         rejected: Callable[[Exception], None],
+        unexpected: UnexpectedErrors | None = None,
     ) -> None:
+        self._unexpected = unexpected or UnexpectedErrors()
         self.config = config
         """The config in use."""
         self._file = file
@@ -195,7 +200,9 @@ class ConfigReloader:
             fresh, changes = read_again(self._file.path, self.config)
             if changes:
                 self._apply(fresh, changes)
-        except (LivepickError, OSError, BrokenExecutor) as error:
+        except Exception as error:  # noqa: BLE001 - the previous config stays in use
+            if not isinstance(error, LivepickError | OSError | BrokenExecutor):
+                self._unexpected.passed_over("config", str(self._file.path), error)
             _log.error("reload: failed, the previous config stays in use: %s", error)
             self._rejected(error)
         else:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from livepick.host.unexpected_errors import UnexpectedErrors
+
 __all__ = ["Gpu", "GpuMonitor", "Nvml", "nvml"]
 
 QUERY_SECONDS = 10.0
@@ -63,11 +65,18 @@ class GpuMonitor:
         NVML; None if it is not installed.
     clock
         Monotonic clock, in seconds.
+    unexpected
+        Counts the unexpected errors that are passed over.
     """
 
     def __init__(
-        self, library: Nvml | None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        library: Nvml | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        unexpected: UnexpectedErrors | None = None,
     ) -> None:
+        self._unexpected = unexpected or UnexpectedErrors()
         self._library = library
         self._clock = clock
         self._initialized = False
@@ -89,9 +98,11 @@ class GpuMonitor:
         if self._library is None:
             self._stop.wait()
             return
-        self.query()
-        while not self._stop.wait(QUERY_SECONDS):
-            self.query()
+        while True:
+            with self._unexpected.passing_over("monitoring", "the query of the GPUs"):
+                self.query()
+            if self._stop.wait(QUERY_SECONDS):
+                return
 
     def query(self) -> None:
         """Query the GPUs once. A driver that is missing now may be there the next time."""

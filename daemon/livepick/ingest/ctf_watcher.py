@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from livepick.core.formats.ctf_files import find_ctfs
+from livepick.core.formats.header import printable
 from livepick.core.imaging.quality import CtfFigures
 from livepick.errors import LedgerError
+from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.inbox import CtfFound
 from livepick.ledger.reader import LedgerReader
 
@@ -39,11 +41,19 @@ class CtfWatcher:
         ``micrograph.ctf`` of the config.
     found
         Called for each micrograph whose figures were found; it must return at once.
+    unexpected
+        Counts the unexpected errors that are passed over.
     """
 
     def __init__(
-        self, ledger: LedgerReader, place: Path | None, *, found: Callable[[CtfFound], None]
+        self,
+        ledger: LedgerReader,
+        place: Path | None,
+        *,
+        found: Callable[[CtfFound], None],
+        unexpected: UnexpectedErrors | None = None,
     ) -> None:
+        self._unexpected = unexpected or UnexpectedErrors()
         self._ledger = ledger
         self._place = place
         self._found = found
@@ -62,7 +72,8 @@ class CtfWatcher:
         """Search until stopped."""
         while not self._stop.wait(SEARCH_SECONDS):
             try:
-                self.search_once()
+                with self._unexpected.passing_over("ctf", "the search for CTF files"):
+                    self.search_once()
             except (LedgerError, OSError) as error:
                 _log.warning("defocus: search failed: %s", error)
 
@@ -80,7 +91,8 @@ class CtfWatcher:
         ctfs, faults = find_ctfs(self._place, list(wanted))
         for path, ctf in ctfs.items():
             row = wanted[path]
-            self._found(CtfFound(row.id, row.content, CtfFigures.of(ctf)))
+            with self._unexpected.passing_over("ctf", printable(path)):
+                self._found(CtfFound(row.id, row.content, CtfFigures.of(ctf)))
         new = {str(fault) for fault in faults} - self._faults
         for fault in sorted(new):
             _log.warning("defocus: skipped: %s", fault)

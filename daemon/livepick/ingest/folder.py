@@ -15,7 +15,9 @@ from typing import Literal
 from livepick.config.sections import Watch
 from livepick.core.formats.header import printable
 from livepick.core.formats.micrograph import FileVersion, read_header
+from livepick.errors import HeaderError, MicrographError, UnreadableFileError
 from livepick.host.disks import Space, space_of
+from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ingest.presets import Rules
 from livepick.ingest.scan import FileSystem, Found, Scan, examine_file, file_system
 from livepick.ingest.settle import Outcome, Settler
@@ -62,7 +64,9 @@ class Folder:
         skip: frozenset[str],
         send: Callable[[Message], None],
         clock: Callable[[], float],
+        unexpected: UnexpectedErrors | None = None,
     ) -> None:
+        self._unexpected = unexpected or UnexpectedErrors()
         self.root = root
         self.available: bool | None = None
         self.detail = "not checked yet"
@@ -139,7 +143,8 @@ class Folder:
         try:
             for finds in scan:
                 for found in finds:
-                    unannounced += self._take_in(found, first_listing=self.scans == 0)
+                    with self._unexpected.passing_over("watch", self._name(found.relative)):
+                        unannounced += self._take_in(found, first_listing=self.scans == 0)
                     missing.discard(found.relative)
                 if not between():
                     return
@@ -168,19 +173,24 @@ class Folder:
         try:
             for finds in scan:
                 for found in finds:
-                    self._take_in(found)
+                    with self._unexpected.passing_over("watch", self._name(found.relative)):
+                        self._take_in(found)
         except OSError as error:
             _log.debug("%s: not listed: %s", printable(self.root / relative), error)
 
     def reexamine(self) -> None:
         """Check again the unsettled files that are due."""
         for relative in self._settler.due(self._clock()):
-            found = self._examined(relative)
-            if found is None:
+            try:
+                found = self._examined(relative)
+                if found is None:
+                    self._settler.forget(relative)
+                    self._at_start.discard(relative)
+                else:
+                    self._take_in(found)
+            except Exception as error:  # noqa: BLE001 - the next scan finds the file again
+                self._unexpected.passed_over("watch", self._name(relative), error)
                 self._settler.forget(relative)
-                self._at_start.discard(relative)
-            else:
-                self._take_in(found)
 
     def _examined(self, relative: str) -> Found | None:
         try:
@@ -214,7 +224,6 @@ class Folder:
         return not waited_for
 
     def _settled(self, relative: str, outcome: Outcome) -> None:
-        self._seen[relative] = outcome.version
         at_start = relative in self._at_start
         self._at_start.discard(relative)
         if outcome.error is None:
@@ -222,6 +231,7 @@ class Folder:
             self._send(
                 Landed(self.root, Path(relative), outcome.version, outcome.landed_at, at_start)
             )
+            self._seen[relative] = outcome.version
             return
         _log.debug("%s: set aside: %s", printable(relative), outcome.error)
         self._send(
@@ -235,10 +245,24 @@ class Folder:
                 outcome.landed_at,
             )
         )
+        self._seen[relative] = outcome.version
 
     def _check(self, relative: str) -> int:
         path = self.root / relative
-        return read_header(path, follow_symlinks=self._watch.follow_symlinks).needed_bytes
+        try:
+            return read_header(path, follow_symlinks=self._watch.follow_symlinks).needed_bytes
+        except MicrographError:
+            raise
+        except Exception as error:
+            self._unexpected.passed_over("watch", self._name(relative), error)
+            kind = UnreadableFileError if isinstance(error, OSError) else HeaderError
+            raise kind(
+                f"{printable(path)}: {type(error).__name__}: {printable(str(error))}",
+                "livepick did not expect this of a file: please report it with the log lines.",
+            ) from error
+
+    def _name(self, relative: str) -> str:
+        return printable(self.root / relative)
 
     def _now_available(self) -> None:
         self.system = file_system(self.root)

@@ -21,7 +21,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from livepick.config.sections import Watch
+from livepick.core.formats.header import printable
 from livepick.core.formats.micrograph import FileVersion
+from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ingest.folder import Folder
 from livepick.ingest.inotify import Hint, OverflowListener
 from livepick.ingest.presets import rules_for
@@ -57,6 +59,8 @@ class Watcher:
         those that were set aside as ``incomplete`` or ``io``, so that they are checked again.
     clock
         Monotonic clock, in seconds.
+    unexpected
+        Counts the unexpected errors that are passed over.
     """
 
     def __init__(
@@ -66,7 +70,9 @@ class Watcher:
         *,
         known: Mapping[tuple[Path, Path], FileVersion] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        unexpected: UnexpectedErrors | None = None,
     ) -> None:
+        self._unexpected = unexpected or UnexpectedErrors()
         self._clock = clock
         rules = rules_for(watch)
         known_below = _by_root(known or {})
@@ -82,6 +88,7 @@ class Watcher:
                     skip=skip,
                     send=send,
                     clock=clock,
+                    unexpected=self._unexpected,
                 ),
                 watch,
                 count=self._count_event,
@@ -99,7 +106,7 @@ class Watcher:
         self._supervise_at = -math.inf
         self._reexamine_at = -math.inf
         self._events = dict.fromkeys(_EVENT_TYPES, 0)
-        self._overflows = self._restarts = self._errors = 0
+        self._overflows = self._restarts = 0
         self._last_scan_at = self._last_scan_seconds = 0.0
         self._last_scan_clock = float("-inf")
 
@@ -138,7 +145,7 @@ class Watcher:
             events=FileEvents(**self._events),
             overflows=self._overflows,
             restarts=self._restarts,
-            errors=self._errors,
+            errors=self._unexpected.count_of("watch"),
         )
 
     # --- watchdog's threads ---
@@ -161,9 +168,8 @@ class Watcher:
         while not self._stop.is_set():
             try:
                 self._turn()
-            except Exception:  # noqa: BLE001 - the next micrographs must still be seen
-                self._errors += 1
-                _log.exception("watching: unexpected error, continuing")
+            except Exception as error:  # noqa: BLE001 - the next micrographs must still be seen
+                self._unexpected.passed_over("watch", "the watched folders", error)
                 self._stop.wait(1.0)
         for watched in self._watched:
             watched.stop_notifier()
@@ -226,10 +232,11 @@ class Watcher:
             relative = os.path.relpath(path, watched.folder.root)
             if relative.startswith("..") or not watched.folder.available:
                 continue
-            if is_folder:
-                watched.folder.examine_below("" if relative == "." else relative)
-            else:
-                watched.folder.examine(relative, closed=closed)
+            with self._unexpected.passing_over("watch", printable(path)):
+                if is_folder:
+                    watched.folder.examine_below("" if relative == "." else relative)
+                else:
+                    watched.folder.examine(relative, closed=closed)
             self._between()
 
 

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ingest.watcher import Watcher
 from livepick.picking.dispatch import Dispatch
 
@@ -30,6 +31,9 @@ class Health:
     ok: bool
     seconds_since: dict[str, float]
     """Seconds since the last sign of life, by part."""
+    responds: bool = True
+    """True if the parts that picking needs respond. False: only a restart helps. If it is True and
+    ``ok`` is not, another part only meets unexpected errors; a restart would interrupt picking."""
 
 
 class HealthCheck:
@@ -39,11 +43,19 @@ class HealthCheck:
     ----------
     rescan_seconds
         Configured interval between scans; None: the watcher chooses it.
+    unexpected
+        Tells which parts only meet unexpected errors.
     """
 
     def __init__(
-        self, dispatch: Dispatch, watcher: Watcher, *, rescan_seconds: float | None
+        self,
+        dispatch: Dispatch,
+        watcher: Watcher,
+        *,
+        rescan_seconds: float | None,
+        unexpected: UnexpectedErrors | None = None,
     ) -> None:
+        self._unexpected = unexpected or UnexpectedErrors()
         self._dispatch = dispatch
         self._watcher = watcher
         self._rescan_seconds = rescan_seconds or RESCAN_SECONDS
@@ -62,12 +74,18 @@ class HealthCheck:
         overdue_seconds = watch_seconds - self._rescan_seconds - 3 * scans.last_scan_seconds
         # If every folder is gone there is nothing to scan; that does not count as a hang.
         nothing_to_scan = all(folder.available is False for folder in scans.folders)
-        return Health(
-            ok=dispatch_seconds < DISPATCH_SECONDS
+        responds = (
+            dispatch_seconds < DISPATCH_SECONDS
             and beat_seconds < BEAT_SECONDS
             and (overdue_seconds < WATCH_SECONDS or nothing_to_scan)
-            and self._watcher.is_alive(),
+            and self._watcher.is_alive()
+        )
+        stuck = self._unexpected.stuck()
+        return Health(
+            ok=responds and not stuck,
+            responds=responds,
             seconds_since={
+                **{part: round(seconds, 1) for part, seconds in stuck.items()},
                 "dispatch": round(dispatch_seconds, 1),
                 "supervisor": round(beat_seconds, 1),
                 "watch": round(watch_seconds, 1),

@@ -8,6 +8,7 @@ from livepick.core.contracts.finding import Finding
 from livepick.core.evaluation.drift_test import DriftKind
 from livepick.core.formats.header import printable
 from livepick.errors import ConfigError, LedgerWriteError, LivepickError, OutputError
+from livepick.host.unexpected_errors import UnexpectedError
 
 __all__ = [
     "Kind",
@@ -20,6 +21,7 @@ __all__ = [
     "ledger_not_writable",
     "no_gpu",
     "output_not_writable",
+    "unexpected_errors",
 ]
 
 Kind = Literal[
@@ -42,8 +44,12 @@ Kind = Literal[
     "config_invalid",
     "drift",
     "no_gpu",
+    "unexpected_errors",
 ]
 """Kinds of problem. Programs decide by the kind, never by the sentence."""
+
+MOST_SHOWN = 300
+"""Maximum number of characters of an error text that is not livepick's own."""
 
 Level = Literal["attention", "bad"]
 """Severity. ``bad``: micrographs or picks will be missing until somebody acts. ``attention``: the
@@ -133,6 +139,19 @@ def no_gpu() -> Problem:
         "No GPU is available, so livepick picks on the CPU.",
         "Picking continues, but more slowly. Run nvidia-smi and livepick check; if the service"
         " started before the GPU driver, restart it.",
+    )
+
+
+def unexpected_errors(latest: UnexpectedError, count: int) -> Problem:
+    """Return the problem of unexpected errors that the service has passed over."""
+    which = "An unexpected error was" if count == 1 else f"{count} unexpected errors were"
+    return Problem(
+        "unexpected_errors",
+        "attention",
+        f"{which} passed over. The last one, in {latest.part}, was with {printable(latest.item)}:"
+        f" {_in_a_line(latest.error)[:MOST_SHOWN]}.",
+        "Everything else continues. This is a bug in livepick: please report it with the lines"
+        ' around "unexpected error" in the log (journalctl -u livepick).',
     )
 
 

@@ -17,6 +17,7 @@ from livepick.errors import LedgerError
 from livepick.host.disks import Disk, Role, space_of
 from livepick.host.gpus import GpuMonitor
 from livepick.host.systemd import Systemd
+from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.reader import LedgerReader
 from livepick.monitoring.drift_findings import findings_of
@@ -32,6 +33,7 @@ from livepick.monitoring.problem import (
     ledger_not_writable,
     no_gpu,
     output_not_writable,
+    unexpected_errors,
 )
 from livepick.monitoring.status import Status, read_status
 from livepick.picking.dispatch import Dispatch
@@ -45,6 +47,9 @@ STATUS_SECONDS = 10.0
 CACHE_SECONDS = 1.0
 """Time for which a status is cached, so that the page reads the ledger no more often than this,
 however many clients there are."""
+
+UNEXPECTED_SECONDS = 3600.0
+"""Time for which an unexpected error is shown as a problem."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +65,8 @@ class Supervisor:
         Number of workers.
     drifted
         Called once with a sentence when the session begins to drift.
+    unexpected
+        Unexpected errors of all parts.
     """
 
     def __init__(
@@ -76,7 +83,9 @@ class Supervisor:
         provider: str,
         workers: int,
         drifted: Callable[[str], None],
+        unexpected: UnexpectedErrors | None = None,
     ) -> None:
+        self._unexpected = unexpected or UnexpectedErrors()
         self._config = config
         self._rejected_edit: Problem | None = None
         self._own_disks: tuple[Disk, ...] = ()
@@ -90,7 +99,12 @@ class Supervisor:
         self._provider = provider
         self._workers = workers
         self._drift = DriftMonitor(ledger, drifted=drifted)
-        self._health = HealthCheck(dispatch, watcher, rescan_seconds=config.watch.rescan_seconds)
+        self._health = HealthCheck(
+            dispatch,
+            watcher,
+            rescan_seconds=config.watch.rescan_seconds,
+            unexpected=self._unexpected,
+        )
         self._began_at = time.time()
         self._lock = threading.Lock()
         self._cached: Status | None = None
@@ -171,6 +185,10 @@ class Supervisor:
             problems.append(ledger_not_writable(ledger_fault))
         if self._rejected_edit is not None:
             problems.append(self._rejected_edit)
+        if (latest := self._unexpected.latest) is not None:
+            since_seconds = time.time() - latest.at
+            if since_seconds < UNEXPECTED_SECONDS:
+                problems.append(unexpected_errors(latest, self._unexpected.count))
         problems += map(drifted, findings_of(self._drift.drift))
         if self._provider != CUDA and self._config.picking.device == "prefer-gpu":
             problems.append(no_gpu())
@@ -182,25 +200,31 @@ class Supervisor:
         Called every second by the main thread. The status is reported every ``STATUS_SECONDS``.
         """
         self._health.beat()
-        if self.health().ok:
+        if self.health().responds:
             self._systemd.alive()
+        with self._unexpected.passing_over("monitoring", "the metrics"):
+            self._set_gauges()
+        try:
+            with self._unexpected.passing_over("drift", "the drift check"):
+                self._metrics.training.drifted(self._drift.check())
+        except LedgerError as error:  # the dispatch loop decides what that means
+            _log.warning("drift: %s", error)
+        if time.monotonic() - self._reported_at >= STATUS_SECONDS:
+            self._reported_at = time.monotonic()
+            try:
+                with self._unexpected.passing_over("monitoring", "the status"):
+                    self._check_disks()
+                    self._report_status()
+            except LedgerError as error:  # the dispatch loop decides what that means
+                _log.warning("status: %s", error)
+
+    def _set_gauges(self) -> None:
         self._metrics.host.writable(
             output=self._outputs.fault is None, state=self._dispatch.ledger_fault is None
         )
         self._metrics.landings.update_activity(time.time())
         self._metrics.ingest.watched(self._watcher.health())
         self._metrics.host.gpus(self._gpu_monitor.gpus)
-        try:
-            self._metrics.training.drifted(self._drift.check())
-        except LedgerError as error:  # the dispatch loop decides what that means
-            _log.warning("drift: %s", error)
-        if time.monotonic() - self._reported_at >= STATUS_SECONDS:
-            self._reported_at = time.monotonic()
-            self._check_disks()
-            try:
-                self._report_status()
-            except LedgerError as error:  # the dispatch loop decides what that means
-                _log.warning("status: %s", error)
 
     def _report_status(self) -> None:
         status = self.status()

@@ -16,11 +16,13 @@ import logging
 import queue
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from livepick.core.contracts.job import Job, Result
-from livepick.errors import LedgerError, LedgerWriteError
+from livepick.core.formats.header import printable
+from livepick.errors import LedgerError, LedgerWriteError, LivepickError
+from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.inbox import (
     CtfFound,
     Finished,
@@ -81,6 +83,8 @@ class Dispatch:
         Metrics to update.
     on_picked
         Calls a program for each picked micrograph. None: there is none.
+    unexpected
+        Counts the unexpected errors that are passed over.
     """
 
     def __init__(
@@ -94,8 +98,10 @@ class Dispatch:
         model: CurrentModel,
         instruments: Instruments,
         on_picked: OnPicked | None = None,
+        unexpected: UnexpectedErrors | None = None,
     ) -> None:
         self._inbox = inbox
+        self._unexpected = unexpected or UnexpectedErrors()
         self._ledger = ledger
         self._engine = engine
         self._outputs = outputs
@@ -120,7 +126,8 @@ class Dispatch:
         self._counted_at = float("-inf")
         self._stop_at: float | None = None
         self.progress_at = time.monotonic()
-        """Time of the loop's last turn, in monotonic seconds; the watchdog checks it."""
+        """Time of the loop's last turn, in monotonic seconds; the watchdog checks it. A turn that
+        meets an unexpected error does not count."""
 
     def run(self) -> None:
         """Recover, then work until ``Stop``.
@@ -139,10 +146,11 @@ class Dispatch:
         try:
             self._begin()
             while not self._done():
-                self.progress_at = time.monotonic()
                 self._collect()
-                if not self._backing_off:
-                    self._turn()
+                with self._unexpected.passing_over("dispatch", "a turn of the loop"):
+                    if not self._backing_off:
+                        self._turn()
+                    self.progress_at = time.monotonic()
         finally:
             self._engine.stop()
             self._finish_outputs()
@@ -153,15 +161,19 @@ class Dispatch:
         if recovered := self._ledger.requeue.recover():
             _log.info("ledger: %d micrographs were in progress, queued again", recovered)
         self._model.begin()
-        self._outputs.begin()
+        with self._unexpected.passing_over("output", "the output folder"):
+            self._outputs.begin()
         if self._on_picked is not None:
-            self._on_picked.begin()
+            with self._unexpected.passing_over("on_picked", "output.on_picked"):
+                self._on_picked.begin()
 
     def _finish_outputs(self) -> None:
         try:
             if self._on_picked is not None:
-                self._on_picked.stop()
-            self._outputs.sync(now=True)
+                with self._unexpected.passing_over("on_picked", "output.on_picked"):
+                    self._on_picked.stop()
+            with self._unexpected.passing_over("output", "the output folder"):
+                self._outputs.sync(now=True)
         except LedgerError as error:  # must not hide why the loop ended; written at the next start
             _log.error("ledger: %s", error)
 
@@ -183,9 +195,11 @@ class Dispatch:
             while self._backlog:
                 self._handle()
             self._fill()
-            self._outputs.sync()
+            with self._unexpected.passing_over("output", "the output folder"):
+                self._outputs.sync()
             if self._on_picked is not None and self._stop_at is None:
-                self._on_picked.turn()
+                with self._unexpected.passing_over("on_picked", "output.on_picked"):
+                    self._on_picked.turn()
             if time.monotonic() - self._counted_at >= COUNT_SECONDS:
                 queries = self._ledger.reader
                 self._instruments.queue(queries.counts(), queries.oldest_waiting_at())
@@ -234,7 +248,13 @@ class Dispatch:
         else:
             claims = self._ledger.claim(slots, without=self._unavailable)
         for claim in claims:
-            self._start(claim)
+            self._in_flight.add(claim)
+            try:
+                self._start(claim)
+            except LivepickError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a fault of one micrograph
+                self._abandon(claim, error)
 
     def _free_slots(self) -> int:
         """Return the number of jobs that may be started now."""
@@ -248,19 +268,30 @@ class Dispatch:
     def _start(self, claim: Claim) -> None:
         generation = self._engine.generation
         future = self._engine.submit(self._work, self._model.job(claim))
-        self._in_flight.add(claim)
         self._jobs.count_restarts()
         future.add_done_callback(lambda done: self._inbox.put(Finished(claim, generation, done)))
 
     # ---- messages ------------------------------------------------------------------------------
 
     def _handle(self) -> None:
-        """Handle the oldest message of the backlog, and drop it on success."""
+        """Handle the oldest message of the backlog, and drop it unless the ledger is at fault."""
         message = self._backlog[0]
+        if isinstance(message, Landed | SetAside):
+            self._take_arrivals()
+            return
+        try:
+            self._apply(message)
+        except LivepickError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the other messages must be handled
+            if isinstance(message, Finished):
+                self._abandon(message.claim, error)
+            else:
+                self._unexpected.passed_over("dispatch", type(message).__name__, error)
+        self._backlog.popleft()
+
+    def _apply(self, message: Message) -> None:
         match message:
-            case Landed() | SetAside():
-                self._take_arrivals()
-                return
             case Finished():
                 self._finish(message)
             case Promoted(bundle, card):
@@ -284,20 +315,48 @@ class Dispatch:
                     self._instruments.ctf_found(figures)
             case Stop():
                 self._begin_to_stop()
-        self._backlog.popleft()
+
+    def _abandon(self, claim: Claim, error: Exception) -> None:
+        """Give up a micrograph after an unexpected error outside the worker."""
+        self._in_flight.discard(claim)
+        self._unexpected.passed_over("dispatch", printable(claim.relative), error)
+        with self._unexpected.passing_over("dispatch", printable(claim.relative)):
+            self._jobs.give_up(claim, error)
 
     def _take_arrivals(self) -> None:
-        """Record all arrivals at the head of the backlog in one commit."""
+        """Record all arrivals at the head of the backlog in one commit.
+
+        If that meets an unexpected error, each is recorded alone, to find the one at fault.
+        """
         batch: list[Landed | SetAside] = []
         for message in self._backlog:
             if not isinstance(message, Landed | SetAside):
                 break
             batch.append(message)
+        try:
+            self._record(batch)
+        except LivepickError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the other arrivals must be recorded
+            if len(batch) == 1:
+                name = printable(batch[0].root / batch[0].relative)
+                self._unexpected.passed_over("dispatch", name, error)
+                self._backlog.popleft()
+                return
+            for message in batch:
+                with self._unexpected.passing_over(
+                    "dispatch", printable(message.root / message.relative)
+                ):
+                    self._record([message])
+                self._backlog.popleft()
+            return
+        for _ in batch:
+            self._backlog.popleft()
+
+    def _record(self, batch: Sequence[Landed | SetAside]) -> None:
         take_arrivals(
             batch, ledger=self._ledger, outputs=self._outputs, instruments=self._instruments
         )
-        for _ in batch:
-            self._backlog.popleft()
 
     def _finish(self, message: Finished) -> None:
         self._jobs.settle(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from livepick.config.output_sections import Output
 from livepick.config.schema import Config
+from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
 from livepick.ledger.writer import LedgerWriter
@@ -34,6 +35,7 @@ def make_outputs(
     roots: Iterable[Path],
     failed: Callable[[], None],
     lists: LedgerReader | None = None,
+    unexpected: UnexpectedErrors | None = None,
 ) -> Outputs:
     """Return the files of a session.
 
@@ -49,6 +51,8 @@ def make_outputs(
         Called when writing to the output folder fails.
     lists
         Ledger as read by the threads that write lists. None: that of ``ledger``.
+    unexpected
+        Counts the unexpected errors that are passed over.
 
     Raises
     ------
@@ -96,6 +100,7 @@ def make_outputs(
         former=()
         if former_roots in (set(), roots)
         else _exports(output, Branches(former_roots), project, finality),
+        unexpected=unexpected,
     )
 
 
@@ -120,6 +125,7 @@ def make_on_picked(
     instruments: CallInstruments,
     page: Callable[[], str],
     wake: Callable[[], None],
+    unexpected: UnexpectedErrors | None = None,
 ) -> OnPicked | None:
     """Return what calls the program ``output.on_picked``; None if there is none.
 
@@ -137,6 +143,8 @@ def make_on_picked(
         Function that returns the address of livepick's page, as host:port.
     wake
         Called in another thread when a call has ended.
+    unexpected
+        Counts the unexpected errors that are passed over.
     """
     output = config().output
     if output.on_picked is None:
@@ -161,6 +169,7 @@ def make_on_picked(
         finality=_finality(config, ledger),
         instruments=instruments,
         wake=wake,
+        unexpected=unexpected,
     )
 
 

@@ -19,8 +19,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from livepick.core.formats.header import printable
 from livepick.errors import LedgerError
 from livepick.host.program import Program
+from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.rows import MicrographRow
 from livepick.ledger.session_rows import Called
 from livepick.ledger.writer import LedgerWriter
@@ -87,6 +89,8 @@ class OnPicked:
         Metrics to update.
     wake
         Called in another thread when a call has ended, so that the next one starts soon.
+    unexpected
+        Counts the unexpected errors that are passed over.
     """
 
     def __init__(
@@ -100,7 +104,9 @@ class OnPicked:
         finality: Finality,
         instruments: CallInstruments,
         wake: Callable[[], None],
+        unexpected: UnexpectedErrors | None = None,
     ) -> None:
+        self._unexpected = unexpected or UnexpectedErrors()
         self._command = command
         self._parallel = parallel
         self._timeout_seconds = timeout_seconds
@@ -148,7 +154,8 @@ class OnPicked:
                 break
             row = self._ledger.reader.get(micrograph_id)
             if row is not None and row.pick_count is not None:
-                self._start(row, self._waiting[micrograph_id])
+                with self._unexpected.passing_over("on_picked", printable(row.relative)):
+                    self._start(row, self._waiting[micrograph_id])
             del self._waiting[micrograph_id]
         if time.monotonic() - self._recorded_at >= RECORD_SECONDS:
             self._record()
@@ -180,11 +187,12 @@ class OnPicked:
     def _start(self, row: MicrographRow, recorded_from: float) -> None:
         final = self._finality.is_final(row.model_kind or PROVISIONAL)
         data = json.dumps(self._describe(row, final)).encode() + b"\n"
-        call = self._running[row.id] = _Call(row.relative, recorded_from)
+        call = _Call(row.relative, recorded_from)
         call.thread = threading.Thread(
             target=self._run, args=(call, data), name="on_picked", daemon=True
         )
         call.thread.start()
+        self._running[row.id] = call
 
     def _run(self, call: _Call, data: bytes) -> None:
         """Run the program in the thread of a call."""
@@ -199,6 +207,10 @@ class OnPicked:
         except (OSError, ValueError) as error:
             call.detail = f"could not be started: {error}"
             call.outcome = "not_started"
+        except Exception as error:  # noqa: BLE001 - otherwise this call would never end
+            self._unexpected.passed_over("on_picked", printable(call.micrograph), error)
+            call.detail = f"was given up: {error}"
+            call.outcome = "failure"
         self._wake()
 
     def _collect(self) -> None:

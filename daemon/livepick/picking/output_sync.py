@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import Protocol
 
 from livepick.core.contracts.job import Result
+from livepick.core.formats.header import printable
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.errors import MicrographError, OutputError
+from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Claim, Visible
 from livepick.picking.background_write import BackgroundWrite
@@ -111,6 +113,8 @@ class Outputs:
     lists
         Ledger as read by the threads that write the list and the tables, on a connection of its
         own, so that they do not hold up the dispatch thread. None: ``ledger``.
+    unexpected
+        Counts the unexpected errors that are passed over.
     """
 
     def __init__(
@@ -125,7 +129,9 @@ class Outputs:
         rewritten: Callable[[], None] | None = None,
         former: Sequence[Export] = (),
         lists: LedgerReader | None = None,
+        unexpected: UnexpectedErrors | None = None,
     ) -> None:
+        self._unexpected = unexpected or UnexpectedErrors()
         self._rewritten = rewritten
         self._former = former
         self._diameter_angstrom = diameter_angstrom
@@ -294,7 +300,9 @@ class Outputs:
     def _restore(self) -> None:
         self._read_unchecked()
         for _ in range(min(BATCH, len(self._unchecked))):
-            self._write_due(self._unchecked[0])
+            entry = self._unchecked[0]
+            with self._unexpected.passing_over("output", printable(entry.relative)):
+                self._write_due(entry)
             self._unchecked.popleft()
         if self._checked_at == math.inf and not self._is_checking:
             self._checked_at = time.monotonic()
@@ -335,10 +343,11 @@ class Outputs:
 
     def _remove_unwanted(self) -> None:
         for root, relative in list(itertools.islice(self._unwanted, BATCH)):
-            # A file with that name may now belong to another micrograph.
-            if self._ledger.namesake(root, relative) is None:
-                for export in self._exports:
-                    export.remove(root, relative)
+            with self._unexpected.passing_over("output", printable(relative)):
+                # A file with that name may now belong to another micrograph.
+                if self._ledger.namesake(root, relative) is None:
+                    for export in self._exports:
+                        export.remove(root, relative)
             del self._unwanted[root, relative]
 
 

@@ -134,6 +134,11 @@ class JobSettler:
             _log.error("a worker died; the jobs in progress are tried again one at a time")
             self._instruments.worker_crashed()
 
+    def give_up(self, claim: Claim, error: Exception) -> None:
+        """Fail a micrograph after an unexpected error, unless it is settled already."""
+        if self._ledger.holds(claim):
+            self._give_up(claim, error, "pick")
+
     def forgive_model(self) -> None:
         """Forget the errors of the previous model, after a promotion."""
         self._model_faults.clear()

@@ -26,7 +26,15 @@ from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.judgement import Judgement
 from livepick.core.contracts.run import RUNS
-from livepick.errors import EngineError, LedgerWriteError, LivepickError, ModelError, ProviderError
+from livepick.errors import (
+    EngineError,
+    LedgerWriteError,
+    LivepickError,
+    ModelError,
+    ProviderError,
+    TrainerError,
+)
+from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_rows import RunState
 from livepick.models.registry import Bundle, Models
@@ -64,6 +72,8 @@ class Scheduler:
         Called with version, fingerprint, state, reason and judgement of a run when they change.
     command
         The trainer program; tests pass their own.
+    unexpected
+        Counts the unexpected errors that are passed over.
     """
 
     def __init__(
@@ -77,7 +87,9 @@ class Scheduler:
         submit: Submit,
         run_changed: RunChanged,
         command: tuple[str, ...] = (),
+        unexpected: UnexpectedErrors | None = None,
     ) -> None:
+        self._unexpected = unexpected or UnexpectedErrors()
         self._models = models
         self._metrics = metrics
         self._promoter = promoter
@@ -129,11 +141,18 @@ class Scheduler:
                 pause = POLL_SECONDS
                 try:
                     self.step()
-                except (OSError, LedgerWriteError, ModelError) as error:
+                    self._unexpected.works("training")
+                except (OSError, LedgerWriteError, ModelError, TrainerError) as error:
                     if isinstance(error, ProviderError):
                         raise
                     _log.error("training: reading or writing the state folder failed: %s", error)
                     self._metrics.training_failed("ledger")
+                    pause = PAUSE_SECONDS
+                except LivepickError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - picking continues
+                    self._unexpected.passed_over("training", "the next step of training", error)
+                    self._metrics.training_failed("internal")
                     pause = PAUSE_SECONDS
                 self._stop.wait(pause)
         finally:

@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.job import ImageKind
 from livepick.errors import LedgerError
+from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.models.registry import MODELS
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.metrics.exporter import Metrics
@@ -51,6 +52,9 @@ FILES: Final = {
 
 RETRY_SECONDS = "3"
 
+MOST_SHOWN = 200
+"""Maximum number of characters of a requested path in the log."""
+
 _log = logging.getLogger(__name__)
 
 IMMUTABLE = {"cache-control": "private, max-age=86400, immutable"}
@@ -67,7 +71,14 @@ class App:
     live: Live
 
 
-def create_app(metrics: Metrics, sources: Sources, submit: Submit, *, loopback: bool = True) -> App:
+def create_app(
+    metrics: Metrics,
+    sources: Sources,
+    submit: Submit,
+    *,
+    loopback: bool = True,
+    unexpected: UnexpectedErrors | None = None,
+) -> App:
     """Return the application.
 
     Parameters
@@ -80,16 +91,24 @@ def create_app(metrics: Metrics, sources: Sources, submit: Submit, *, loopback: 
         Function that submits a job to the workers.
     loopback
         True to accept only loopback host names.
+    unexpected
+        Counts the unexpected errors that are passed over.
     """
+    counter = unexpected or UnexpectedErrors()
     sections = Sections(sources)
     live = Live(sections)
+
+    async def failed(request: Request, error: Exception) -> Response:
+        counter.passed_over("page", request.url.path[:MOST_SHOWN], error)
+        return PlainTextResponse("This part of the page cannot be shown; see the log.\n", 500)
+
     routes = [
         *_for_programs(metrics, sources, sections),
         *_page(sections, live),
         *_micrographs(sections, sources),
         *_pictures(sources, Thumbnails(sources.ledger, sources.config, submit)),
     ]
-    app = Starlette(routes=routes, exception_handlers={LedgerError: _unreadable})
+    app = Starlette(routes=routes, exception_handlers={LedgerError: _unreadable, Exception: failed})
     return App(Guard(app, loopback=loopback), live)
 
 

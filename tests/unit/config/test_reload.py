@@ -250,3 +250,13 @@ def _information(config):
         "threshold": str(config.picking.threshold),
         "training_fingerprint": config.training_fingerprint(),
     }
+
+
+def test_an_edit_that_meets_an_unexpected_error_is_rejected(path):
+    """The service continues with the previous settings."""
+    told = Told(path)
+    told.edit(TEXT.replace("150", "151"), apply=lambda _: next(iter(())))
+
+    assert told.problems[0].kind == "config_refused"
+    assert told.sample("last_reload_successful") == 0
+    assert told.reloader._unexpected.count_of("config") == 1

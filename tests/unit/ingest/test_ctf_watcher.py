@@ -8,6 +8,8 @@ from factories import make_result
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
+from livepick.host.unexpected_errors import UnexpectedErrors
+from livepick.ingest import ctf_watcher
 from livepick.ingest.ctf_watcher import CtfWatcher
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
@@ -85,3 +87,21 @@ def test_damaged_ctf_file_is_logged_once(ledger, tmp_path, caplog):
             assert watcher.search_once() == 0
 
     assert len([r for r in caplog.records if "a.txt" in r.getMessage()]) == 1
+
+
+def test_one_search_that_fails_is_not_the_last(ledger, monkeypatch):
+    """An unexpected error is counted."""
+    monkeypatch.setattr(ctf_watcher, "SEARCH_SECONDS", 0.01)
+    monkeypatch.setattr(ctf_watcher, "find_ctfs", lambda *_: next(iter(())))
+    watcher = CtfWatcher(ledger.reader, None, found=lambda _: None)
+    counts = []
+
+    def counted(part):
+        counts.append(part)
+        if len(counts) == 2:
+            watcher.stop()
+
+    watcher._unexpected = UnexpectedErrors(counted)
+    watcher.run()
+
+    assert counts == ["ctf", "ctf"]

@@ -11,10 +11,12 @@ import pytest
 from watch_scene import DEADLINE_SECONDS, PIXELS, WHOLE, Scene, header, until, watched
 
 from livepick.config.sections import Watch
+from livepick.core.formats.header import Header
 from livepick.core.formats.micrograph import FileVersion
+from livepick.ingest import folder
 from livepick.ingest.watch_health import FileEvents
 from livepick.ingest.watcher import Watcher
-from livepick.ledger.inbox import Landed, Message
+from livepick.ledger.inbox import Landed, Message, SetAside
 
 
 @pytest.fixture(params=["inotify", "poll"])
@@ -278,7 +280,7 @@ def test_names_are_arbitrary_bytes(scene: Scene) -> None:
 
 
 def test_failing_receiver_does_not_stop_the_watcher(tmp_path: Path) -> None:
-    """Watching continues after an unexpected failure, and counts it."""
+    """Watching continues after an unexpected failure, counts it, and tries the file again."""
     received: list[Message] = []
 
     def send(message: Message) -> None:
@@ -286,14 +288,45 @@ def test_failing_receiver_does_not_stop_the_watcher(tmp_path: Path) -> None:
             raise RuntimeError("full")
         received.append(message)
 
-    config = Watch.model_validate({"directories": [tmp_path], "settle_seconds": 0.2})
+    config = Watch.model_validate(
+        {"directories": [tmp_path], "settle_seconds": 0.2, "rescan_seconds": 1}
+    )
     watcher = Watcher(config, send)
     watcher.start()
     try:
         (tmp_path / "a.mrc").write_bytes(WHOLE)
-        until(lambda: watcher.health().errors == 1, "the failure")
+        until(lambda: watcher.health().errors >= 1, "the failure")
         (tmp_path / "b.mrc").write_bytes(WHOLE)
         until(lambda: any(isinstance(m, Landed) for m in received), "the next file")
+        until(lambda: watcher.health().errors >= 2, "the next try")
     finally:
         watcher.stop()
     assert "watch" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_file_that_no_reader_expected_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error becomes one of the file; the others land."""
+    read = folder.read_header
+
+    def broken(path: Path, *, follow_symlinks: bool) -> Header:
+        if path.name == "odd.mrc":
+            raise RecursionError("maximum recursion depth exceeded")
+        return read(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(folder, "read_header", broken)
+    received: list[Message] = []
+    config = Watch.model_validate({"directories": [tmp_path], "settle_seconds": 0.2})
+    watcher = Watcher(config, received.append)
+    for name in ("a.mrc", "odd.mrc"):
+        (tmp_path / name).write_bytes(WHOLE)
+    watcher.start()
+    try:
+        until(lambda: len(received) == 3, "both files and the folder")
+    finally:
+        watcher.stop()
+    (odd,) = (message for message in received if isinstance(message, SetAside))
+    assert odd.relative == Path("odd.mrc")
+    assert "RecursionError" in odd.error
+    assert watcher.health().errors == 1

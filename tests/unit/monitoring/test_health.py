@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from livepick.host.unexpected_errors import STUCK_SECONDS, UnexpectedErrors
 from livepick.monitoring.health import (
     BEAT_SECONDS,
     DISPATCH_SECONDS,
@@ -89,3 +90,19 @@ def test_an_overdue_scan_is_unhealthy_unless_every_folder_is_gone(parts, check):
 def test_a_service_that_has_just_started_is_healthy_before_its_first_scan(parts):
     parts.scans.seconds_since_scan = float("inf")
     assert HealthCheck(parts, parts, rescan_seconds=None).health().ok
+
+
+def test_a_part_that_only_meets_unexpected_errors_is_unhealthy(parts, clock):
+    """A restart would interrupt picking, so the watchdog is still fed."""
+    unexpected = UnexpectedErrors(clock=clock)
+    check = HealthCheck(parts, parts, rescan_seconds=None, unexpected=unexpected)
+    unexpected.passed_over("training", "run 0001", KeyError("x"))
+    clock.now += STUCK_SECONDS - MARGIN_SECONDS
+    assert check.health().ok
+    clock.now += 2 * MARGIN_SECONDS
+    health = check.health()
+    assert (health.ok, health.responds) == (False, True)
+    assert max(health.seconds_since, key=health.seconds_since.get) == "training"
+    unexpected.works("training")
+
+    assert check.health().ok

@@ -1,5 +1,6 @@
 """Problems, their severity and order, and the metrics that the supervisor sets."""
 
+import dataclasses
 import errno
 import os
 import time
@@ -19,7 +20,7 @@ from livepick.host.gpus import GpuMonitor
 from livepick.host.systemd import Systemd
 from livepick.ingest.watch_health import FileEvents
 from livepick.monitoring.metrics.exporter import Metrics
-from livepick.monitoring.supervisor import Supervisor
+from livepick.monitoring.supervisor import UNEXPECTED_SECONDS, Supervisor
 
 ROOM = Space(50, 100, device=1)
 THINNER = Change("fewer_picks", before=66, now=40)
@@ -225,3 +226,30 @@ def test_the_free_space_of_all_folders_is_exported(parts, tmp_path):
             "livepick_disk_free_bytes", {"path_role": disk.role}
         )
         assert free == disk.space.free_bytes
+
+
+def test_an_unexpected_error_is_a_problem_for_an_hour(parts):
+    unexpected = parts.supervisor._unexpected
+    unexpected.passed_over("ctf", "/data/a.xml", LookupError("unknown encoding: x"))
+    (problem,) = parts.problems
+    assert (problem.kind, problem.level) == ("unexpected_errors", "attention")
+    assert "ctf" in problem.sentence
+    assert "/data/a.xml" in problem.sentence
+    assert "unknown encoding: x" in problem.sentence
+    unexpected._latest = dataclasses.replace(unexpected.latest, at=time.time() - UNEXPECTED_SECONDS)
+
+    assert parts.problems == ()
+
+
+def test_a_beat_continues_after_an_unexpected_error(parts, ledger, make_config, monkeypatch):
+    """The drift check and the metrics meet one, and the status is written all the same."""
+    parts = Parts(make_config(), ledger)
+    for broken in (parts.supervisor._drift, parts.metrics.landings):
+        name = "check" if broken is parts.supervisor._drift else "update_activity"
+        monkeypatch.setattr(broken, name, lambda *_: next(iter(())))
+    lines = []
+    monkeypatch.setattr(parts.supervisor._systemd, "status", lines.append)
+    parts.supervisor.beat()
+
+    assert parts.supervisor._unexpected.count == 2
+    assert lines

@@ -6,6 +6,7 @@ from trainer_programs import CRASH, FAIL, PUBLISH, SLEEP
 
 from livepick.config.sections import Micrograph
 from livepick.core.contracts.run import RunSpec
+from livepick.retraining import scheduler as scheduler_module
 from livepick.retraining.trainer_process import Ended
 
 
@@ -175,3 +176,24 @@ def test_a_later_generation_learns_from_the_whole_session(tmp_path, make_session
     assert len(held_out) == 2
     assert int(held_out[1].stem) >= 5
     assert max(int(path.stem) for path in trained_on) > 15
+
+
+def test_a_step_that_meets_an_unexpected_error_is_tried_again(make_session, monkeypatch):
+    """The thread does not end; the error is counted."""
+    session = make_session(SLEEP, picked=3)
+    monkeypatch.setattr(scheduler_module, "PAUSE_SECONDS", 0.01)
+    steps = []
+
+    def step():
+        steps.append(1)
+        if len(steps) == 3:
+            session.scheduler.stop()
+            return
+        raise RecursionError
+
+    monkeypatch.setattr(session.scheduler, "step", step)
+    session.scheduler.run()
+
+    assert len(steps) == 3
+    assert session.scheduler._unexpected.count_of("training") == 2
+    assert session.scheduler._unexpected.stuck() == {}

@@ -48,6 +48,9 @@ from livepick.errors import (
 
 __all__ = ["FileVersion", "Micrograph", "read_header", "read_micrograph", "resolve_pixel_size"]
 
+MOST_NANOSECONDS = 2**63 - 1
+"""Largest number that SQLite stores."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileVersion:
@@ -61,14 +64,17 @@ class FileVersion:
     @classmethod
     def of(cls, status: os.stat_result) -> Self:
         """Return the version that ``stat`` describes."""
-        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
+        # A time after the year 2262, as some transfers leave it, does not fit into the ledger.
+        mtime_ns = min(max(status.st_mtime_ns, -MOST_NANOSECONDS), MOST_NANOSECONDS)
+        return cls(status.st_size, mtime_ns, status.st_ino)
 
     def describes(self, status: os.stat_result) -> bool:
         """Return True if a file with this ``stat`` has this version's content."""
+        present = FileVersion.of(status)
         return (
-            self.size_bytes == status.st_size
-            and self.mtime_ns == status.st_mtime_ns
-            and self.inode in (0, status.st_ino)
+            self.size_bytes == present.size_bytes
+            and self.mtime_ns == present.mtime_ns
+            and self.inode in (0, present.inode)
         )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from livepick.config.schema import Config
+from livepick.host.unexpected_errors import PARTS, Part
 from livepick.monitoring.metrics.instruments import InstrumentFactory
 
 __all__ = ["SessionMetrics"]
@@ -20,6 +21,9 @@ class SessionMetrics:
         self._healthy = make.gauge(
             "healthy", "Are all parts of the service responding? The same as /healthz."
         )
+        self._unexpected_errors = make.counter(
+            "unexpected_errors", "Which part has met a bug and passed over an item?", part=PARTS
+        )
         self._config = make.info("config", "Which settings are picks made with?")
         self._bootstrap_micrographs = make.gauge(
             "bootstrap_micrographs", "How many micrographs does the first training wait for?"
@@ -34,6 +38,10 @@ class SessionMetrics:
             "config_last_reload_success_timestamp_seconds",
             "When was the config last read successfully?",
         )
+
+    def unexpected_error(self, part: Part) -> None:
+        """Count an unexpected error that a part has passed over."""
+        self._unexpected_errors.labels(part).inc()
 
     def describe(self, *, version: str, python: str, session: str, started_at: float) -> None:
         """Set the versions of livepick and Python, and the session's name and start."""
