@@ -1,4 +1,4 @@
-"""A session begun with an earlier livepick is continued by this one, without a migration."""
+"""A session begun with an earlier livepick is continued by this one."""
 
 import shutil
 import sqlite3
@@ -16,7 +16,7 @@ from livepick.core.contracts.run import RUNS
 from livepick.core.evaluation.model_comparison import Difference
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.quality import CtfFigures
-from livepick.ledger.database import LEDGER, SCHEMA_VERSION, Database
+from livepick.ledger.database import LEDGER, Database, newest_version
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Arrival, Counts
@@ -69,11 +69,11 @@ def test_the_settings_are_those_that_were_in_force(config, tmp_path):
 
 
 def test_the_ledger_has_the_same_micrographs(ledger, state, tmp_path):
-    """Its version is still the present one."""
+    """It is migrated to the present version; a copy of the former one is kept."""
     rows = {str(row.relative): row for row in ledger.reader.recent()}
 
-    assert ledger.database.version() == SCHEMA_VERSION
-    assert not list(state.glob(f"{LEDGER}.version-*"))
+    assert ledger.database.version() == newest_version()
+    assert [path.name for path in state.glob(f"{LEDGER}.version-*")] == [f"{LEDGER}.version-3"]
     assert ledger.reader.counts() == Counts(queued=1, picked=2, failed=1, stale=1)
     assert {name: (row.state, row.model_version) for name, row in rows.items()} == {
         "a.mrc": ("picked", 1),
@@ -139,6 +139,7 @@ def test_runs_and_their_progress_can_be_read(state, config, tmp_path):
     assert [line.stage for line in lines] == ["prepare", "train", "train", "train", "done"]
 
 
+@pytest.mark.usefixtures("ledger")
 def test_status_and_page_show_the_last_judgement(state, config):
     """The page has its figures, the curves of its training and the findings."""
     with Database.read_only(state / LEDGER) as database:

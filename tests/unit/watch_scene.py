@@ -85,7 +85,10 @@ def watched(
         {"directories": [root], "mode": "inotify", "settle_seconds": 0.2, "rescan_seconds": 3600}
         | settings
     )
-    watcher = Watcher(config, messages.append, known=known)
+    by_folder: dict[Path, dict[str, FileVersion]] = {}
+    for (folder, relative), version in (known or {}).items():
+        by_folder.setdefault(folder, {})[str(relative)] = version
+    watcher = Watcher(config, messages.append, known=by_folder)
     watcher.start()
     try:
         yield Scene(root, watcher, messages)

@@ -55,8 +55,8 @@ class Watcher:
     send
         Function that receives each message; called from the watching thread, and must not block.
     known
-        Files that are already in the ledger: (watched folder, path below it) → version. Leave out
-        those that were set aside as ``incomplete`` or ``io``, so that they are checked again.
+        Files that are already in the ledger, by watched folder and path below it. Leave out those
+        that were set aside as ``incomplete`` or ``io``, so that they are checked again.
     clock
         Monotonic clock, in seconds.
     unexpected
@@ -68,14 +68,13 @@ class Watcher:
         watch: Watch,
         send: Callable[[Message], None],
         *,
-        known: Mapping[tuple[Path, Path], FileVersion] | None = None,
+        known: Mapping[Path, Mapping[str, FileVersion]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         unexpected: UnexpectedErrors | None = None,
     ) -> None:
         self._unexpected = unexpected or UnexpectedErrors()
         self._clock = clock
         rules = rules_for(watch)
-        known_below = _by_root(known or {})
         roots = list(dict.fromkeys(watch.directories))
         skip = frozenset(os.fspath(root) for root in roots)
         self._watched = [
@@ -84,7 +83,7 @@ class Watcher:
                     root,
                     watch,
                     rules,
-                    known=known_below.get(root, {}),
+                    known=(known or {}).get(root, {}),
                     skip=skip,
                     send=send,
                     clock=clock,
@@ -238,13 +237,3 @@ class Watcher:
                 else:
                     watched.folder.examine(relative, closed=closed)
             self._between()
-
-
-def _by_root(
-    known: Mapping[tuple[Path, Path], FileVersion],
-) -> dict[Path, dict[str, FileVersion]]:
-    """Return the known files of each watched folder."""
-    found: dict[Path, dict[str, FileVersion]] = {}
-    for (root, relative), version in known.items():
-        found.setdefault(root, {})[str(relative)] = version
-    return found

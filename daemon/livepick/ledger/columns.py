@@ -20,6 +20,7 @@ __all__ = [
     "place_of",
     "quality_of",
     "shape_of",
+    "version_from",
     "version_of",
 ]
 
@@ -57,7 +58,12 @@ class Columns(Protocol):
 
 def version_of(row: Columns) -> FileVersion:
     """Return the version of the file content that a row describes."""
-    return FileVersion(row["size_bytes"], row["mtime_ns"], row["inode"] % 2**64)
+    return version_from(row["size_bytes"], row["mtime_ns"], row["inode"])
+
+
+def version_from(size_bytes: int, mtime_ns: int, inode: int) -> FileVersion:
+    """Return the version of the file content with these stored numbers."""
+    return FileVersion(size_bytes, mtime_ns, inode % 2**64)
 
 
 def place_of(row: Columns) -> tuple[Path, Path]:

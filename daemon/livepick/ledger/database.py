@@ -18,7 +18,15 @@ from livepick.errors import LedgerError, LedgerWriteError
 from livepick.host.filesystem import file_system_type, is_network
 from livepick.host.lock import StateLock
 
-__all__ = ["AT_ONCE", "LEDGER", "MIGRATIONS", "SCHEMA", "SCHEMA_VERSION", "Database"]
+__all__ = [
+    "AT_ONCE",
+    "LEDGER",
+    "MIGRATIONS",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "Database",
+    "newest_version",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +39,7 @@ SCHEMA_VERSION: Final = 3
 """Version of the database that ``SCHEMA`` creates: raise it when editing ``SCHEMA``; a test checks
 that the two match."""
 
-MIGRATIONS: Final[tuple[str, ...]] = ()
+MIGRATIONS: Final[tuple[str, ...]] = (Path(__file__).with_name("schema_4.sql").read_text(),)
 """Script ``n`` migrates a ledger of version ``SCHEMA_VERSION + n`` to the next version. Once a
 version is released, ``SCHEMA`` is no longer edited: later changes are added here and never edited.
 """
@@ -187,8 +195,8 @@ class Database:
     def _check_version(self) -> None:
         """Raise LedgerError for a version that cannot be migrated; 0 is an empty file."""
         version = self.version()
-        what = f"{self.path} has version {version}, and this livepick needs {_newest()}"
-        if version > _newest():
+        what = f"{self.path} has version {version}, and this livepick needs {newest_version()}"
+        if version > newest_version():
             raise LedgerError(
                 what,
                 "Use the newer livepick that made it, or give state.directory another folder.",
@@ -203,9 +211,9 @@ class Database:
 
     def _refuse_older(self) -> None:
         version = self.version()
-        if version < _newest():
+        if version < newest_version():
             raise LedgerError(
-                f"{self.path} has version {version}, and this livepick needs {_newest()}",
+                f"{self.path} has version {version}, and this livepick needs {newest_version()}",
                 "Start livepick run on this config: it brings the ledger to that version.",
             )
 
@@ -219,7 +227,7 @@ class Database:
             )
         self._connection.execute("pragma synchronous = full")
         self._connection.execute("pragma foreign_keys = on")
-        if self.version() == _newest():
+        if self.version() == newest_version():
             # The candidates are not checked: they can be a gigabyte, and are read one by one.
             verdict = self._connection.execute("pragma quick_check(micrograph)").fetchone()[0]
             if verdict != "ok":
@@ -236,7 +244,7 @@ class Database:
             copy = sqlite3.connect(f"{self.path}.version-{version}")
             with contextlib.closing(copy):
                 self._connection.backup(copy)
-        for number in range(max(version + 1, SCHEMA_VERSION), _newest() + 1):
+        for number in range(max(version + 1, SCHEMA_VERSION), newest_version() + 1):
             try:
                 # The script and the new version number are written in one transaction.
                 self._connection.executescript(
@@ -275,7 +283,7 @@ def _translate(path: Path, error: sqlite3.Error) -> LedgerError:
     )
 
 
-def _newest() -> int:
+def newest_version() -> int:
     """Return the ledger version that this livepick needs."""
     return SCHEMA_VERSION + len(MIGRATIONS)
 

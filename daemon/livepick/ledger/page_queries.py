@@ -43,9 +43,8 @@ class PageQueries:
     def hourly(self, now: float) -> Hourly:
         """Return the totals for the hour before ``now`` (unix seconds)."""
         row = self._rows(
-            "select count(*) filter (where landed_at > ?1), count(*) filter (where picked_at > ?1),"
-            " coalesce(sum(pick_count) filter (where picked_at > ?1), 0)"
-            " from micrograph where changed_at > ?1",
+            "select (select count(*) from micrograph where landed_at > ?1), count(*),"
+            " coalesce(sum(pick_count), 0) from micrograph where picked_at > ?1",
             now - 3600,
         )[0]
         return Hourly(*row)

@@ -1,7 +1,7 @@
 """Read-only access to the ledger."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,21 @@ from livepick.core.formats.image_names import without_image_suffix
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
-from livepick.ledger.columns import CTF_FIGURES, PASSING, QUALITY_FIGURES, version_of
+from livepick.ledger.columns import CTF_FIGURES, PASSING, QUALITY_FIGURES, place_of, version_from
 from livepick.ledger.database import AT_ONCE, Database
-from livepick.ledger.rows import Counts, Measured, MicrographRow, MicrographState, Visible
+from livepick.ledger.rows import (
+    Counts,
+    Measured,
+    MicrographRow,
+    MicrographState,
+    Totals,
+    Visible,
+)
 from livepick.ledger.session_rows import Called, ModelInUse, RunRow, Session
 
 __all__ = ["LedgerReader"]
+
+_NEXT_ROOT = "select min(root) from micrograph where root > ?"
 
 MOST_ROWS = 2**63 - 1
 """Largest integer in SQLite; a request may contain a larger number."""
@@ -36,19 +45,31 @@ class LedgerReader:
     def counts(self) -> Counts:
         """Return the number of micrographs in each state."""
         rows = self._rows(
-            "select case when state = 'queued' and picked_content is content then 'stale'"
-            " else state end as what, count(*) as n from micrograph group by what"
+            "select state, count(*) as n, sum(picked_content is content) as with_picks"
+            " from micrograph group by state"
         )
-        return Counts(**{row["what"]: row["n"] for row in rows})
+        return _counts({row["state"]: (row["n"], row["with_picks"]) for row in rows})
+
+    def totals(self) -> Totals:
+        """Return the number of micrographs by state and by verdict, and the number of picks."""
+        rows = self._rows(
+            "select state, quality_verdict, count(*) as n,"
+            " sum(picked_content is content) as with_picks, coalesce(sum(pick_count), 0) as picks"
+            " from micrograph group by state, quality_verdict"
+        )
+        states: dict[str, tuple[int, int]] = {}
+        verdicts: dict[QualityVerdict, int] = dict.fromkeys(VERDICTS, 0)
+        for row in rows:
+            number, with_picks = states.get(row["state"], (0, 0))
+            states[row["state"]] = (number + row["n"], with_picks + row["with_picks"])
+            if row["quality_verdict"] is not None:
+                verdicts[row["quality_verdict"]] += row["n"]
+        return Totals(_counts(states), sum(row["picks"] for row in rows), verdicts)
 
     def picked_count(self) -> int:
         """Return the number of micrographs that have picks."""
         sql = "select count(*) from micrograph where picked_content is not null"
         return int(self._rows(sql)[0][0])
-
-    def particles(self) -> int:
-        """Return the total number of picks in the session."""
-        return int(self._rows("select coalesce(sum(pick_count), 0) from micrograph")[0][0])
 
     def oldest_waiting_at(self) -> float | None:
         """Return the landing time of the oldest micrograph without picks that is queued or picking.
@@ -56,7 +77,7 @@ class LedgerReader:
         In unix seconds; None if there is none.
         """
         rows = self._rows(
-            "select min(landed_at) as oldest from micrograph"
+            "select min(landed_at) as oldest from micrograph indexed by micrograph_waiting"
             " where state in ('queued', 'picking') and picked_content is not content"
         )
         oldest: float | None = rows[0]["oldest"]
@@ -78,15 +99,22 @@ class LedgerReader:
         self, limit: int = 50, *, state: MicrographState | None = None
     ) -> list[MicrographRow]:
         """Return the most recently changed micrographs, the latest first."""
-        return [
-            MicrographRow.of(row)
-            for row in self._rows(
-                "select * from micrograph where ?1 is null or state = ?1"
-                " order by changed_at desc, id desc limit ?2",
-                state,
-                limit,
-            )
-        ]
+        index = "micrograph_failed" if state == "failed" else "micrograph_by_change"
+        where = "" if state is None else f"where state = '{state}'"
+        rows = self._rows(
+            f"select * from micrograph indexed by {index} {where}"  # noqa: S608 - constants
+            " order by changed_at desc, id desc limit ?",
+            limit,
+        )
+        return list(map(MicrographRow.of, rows))
+
+    def failed_places(self) -> list[tuple[Path, Path]]:
+        """Return the watched folder of each failed micrograph, and its path below."""
+        rows = self._rows(
+            "select root, relative from micrograph indexed by micrograph_failed"
+            " where state = 'failed'"
+        )
+        return list(map(place_of, rows))
 
     def latest(self, limit: int, *, picked: bool = False) -> list[MicrographRow]:
         """Return the micrographs that landed last, the latest first.
@@ -186,14 +214,6 @@ class LedgerReader:
         )
         return [MicrographRow.of(row) for row in rows]
 
-    def verdicts(self) -> dict[QualityVerdict, int]:
-        """Return the number of good, doubtful and bad micrographs."""
-        rows = self._rows(
-            "select quality_verdict as word, count(*) as n from micrograph"
-            " where quality_verdict is not null group by word"
-        )
-        return dict.fromkeys(VERDICTS, 0) | {row["word"]: row["n"] for row in rows}
-
     def measured(self) -> Iterator[Measured]:
         """Return the figures of the micrographs with picks, in the order they landed."""
         sql = (
@@ -242,11 +262,15 @@ class LedgerReader:
 
     def roots(self) -> list[Path]:
         """Return the watched folders that micrographs have come from."""
-        rows = self._rows("select distinct root from micrograph order by root")
-        return [Path(row[0]) for row in rows]
+        roots: list[Path] = []
+        last = ""
+        # One step for each folder; "distinct" would read all rows.
+        while (last := self._rows(_NEXT_ROOT, last)[0][0]) is not None:
+            roots.append(Path(last))
+        return roots
 
-    def known(self) -> dict[tuple[Path, Path], FileVersion]:
-        """Return the known content of each ``(root, relative)``, as the watcher's initial state.
+    def known(self) -> dict[Path, dict[str, FileVersion]]:
+        """Return the known content of each micrograph, by watched folder and path below it.
 
         Micrographs that failed for a reason outside the file are left out, so that the watcher
         sends them again.
@@ -256,7 +280,10 @@ class LedgerReader:
             " state <> 'failed' or reason not in (select value from json_each(?))",
             json.dumps(PASSING),
         )
-        return {(Path(row["root"]), Path(row["relative"])): version_of(row) for row in rows}
+        found: dict[str, dict[str, FileVersion]] = {}
+        for root, relative, *stored in rows:
+            found.setdefault(root, {})[relative] = version_from(*stored)
+        return {Path(root): files for root, files in found.items()}
 
     def runs(self) -> list[RunRow]:
         """Return the training runs, the latest first."""
@@ -302,3 +329,10 @@ class LedgerReader:
     def _setting(self, name: str) -> Any:
         rows = self._rows("select value from setting where name = ?", name)
         return json.loads(rows[0]["value"]) if rows else None
+
+
+def _counts(states: Mapping[str, tuple[int, int]]) -> Counts:
+    """Return the counts from the rows in each state: how many, and how many with their picks."""
+    stale = states.get("queued", (0, 0))[1]
+    numbers = {state: number for state, (number, _) in states.items()}
+    return Counts(**{**numbers, "queued": numbers.get("queued", 0) - stale, "stale": stale})

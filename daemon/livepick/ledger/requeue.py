@@ -33,7 +33,9 @@ class Requeue:
             "Open it in another program. To have it tried again, copy it to the folder again.",
         )
         with self._database.transaction():
-            self._database.change("update micrograph set not_before = 0 where state = 'queued'")
+            self._database.change(
+                "update micrograph set not_before = 0 where state = 'queued' and not_before > 0"
+            )
             hopeless = self._database.rows(
                 "select id from micrograph where state = 'picking' and interruptions >= ?",
                 MAX_INTERRUPTIONS - 1,

@@ -33,6 +33,7 @@ __all__ = [
     "MicrographRow",
     "MicrographState",
     "Moment",
+    "Totals",
     "Visible",
 ]
 
@@ -119,6 +120,16 @@ class Counts:
         return self.queued + self.picking + self.picked + self.failed + self.stale
 
 
+class Totals(NamedTuple):
+    """Numbers of a session as a whole."""
+
+    counts: Counts
+    particles: int
+    """Picks of all micrographs."""
+    verdicts: dict[QualityVerdict, int]
+    """Micrographs with picks that are good, doubtful and bad."""
+
+
 @dataclass(frozen=True, slots=True)
 class MicrographRow:
     """One micrograph, as the page and the status command show it."""
@@ -170,8 +181,7 @@ class MicrographRow:
             "quality": quality_of(row),
             "ctf": ctf_of(row),
         }
-        as_they_are = {field.name for field in dataclasses.fields(cls)} - made.keys()
-        return cls(**made, **{name: row[name] for name in as_they_are})
+        return cls(**made, **{name: row[name] for name in _AS_THEY_ARE})
 
     @property
     def path(self) -> Path:
@@ -187,6 +197,14 @@ class MicrographRow:
     def masked_fraction(self) -> float:
         """Fraction of the area excluded from picking, 0 to 1; 0 until it is known."""
         return 0.0 if self.quality is None else self.quality.masked_fraction
+
+
+_AS_THEY_ARE = tuple(
+    field.name
+    for field in dataclasses.fields(MicrographRow)
+    if field.name not in ("root", "relative", "version", "stale", "shape_px", "quality", "ctf")
+)
+"""Fields that a row has under the same name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 -- State of a session: all micrographs ever seen, their picks, and all training runs.
--- Its version is SCHEMA_VERSION in database.py; later changes are in MIGRATIONS there.
+-- Its version is SCHEMA_VERSION in database.py; later changes are in schema_4.sql and so on.
 --
 -- States of a micrograph:
 --

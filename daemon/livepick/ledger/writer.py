@@ -96,7 +96,8 @@ class LedgerWriter:
         """Return True if a micrograph that a worker crashed on is due."""
         return bool(
             self.database.rows(
-                "select 1 from micrograph where state = 'queued' and crashes > 0"
+                "select 1 from micrograph indexed by micrograph_suspect"
+                " where state = 'queued' and crashes > 0"
                 " and not_before <= ? and root not in (select value from json_each(?)) limit 1",
                 self._clock(),
                 json.dumps([str(root) for root in without]),

@@ -173,7 +173,7 @@ def read_status(
 
 
 def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
-    counts, runs = ledger.counts(), ledger.runs()
+    totals, runs = ledger.totals(), ledger.runs()
     in_use = ledger.model()
     model = None
     findings: tuple[Finding[str], ...] = ()
@@ -185,11 +185,11 @@ def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
     return Status(
         session=config.session.name,
         started=True,
-        counts=counts,
-        particles=ledger.particles(),
-        verdicts=ledger.verdicts(),
+        counts=totals.counts,
+        particles=totals.particles,
+        verdicts=totals.verdicts,
         model=model,
-        training=_training(config, runs, model, counts),
+        training=_training(config, runs, model, totals.counts),
         verdict=_verdict(runs),
         findings=findings,
         newest=[_row(row) for row in ledger.latest(NEWEST)],

@@ -175,8 +175,7 @@ class Outputs:
                 " folder are of an earlier version or of other settings",
                 count,
             )
-        for row in self._ledger.recent(-1, state="failed"):
-            self._unwanted[row.root, row.relative] = None
+        self._unwanted.update(dict.fromkeys(self._ledger.failed_places()))
 
     def write(self, claim: Claim, result: Result) -> None:
         """Write the picks of a micrograph.

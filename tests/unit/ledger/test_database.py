@@ -18,7 +18,14 @@ from livepick.errors import (
     LedgerWriteError,
 )
 from livepick.ledger import database as database_module
-from livepick.ledger.database import LEDGER, SCHEMA, SCHEMA_VERSION, Database
+from livepick.ledger.database import (
+    LEDGER,
+    MIGRATIONS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    Database,
+    newest_version,
+)
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts
 from livepick.ledger.writer import LedgerWriter
@@ -97,7 +104,7 @@ def test_a_ledger_of_another_livepick_is_refused(tmp_path, version, remedy):
         with pytest.raises(LedgerError, match=rf"has version {version},") as caught:
             opener(path)
         assert str(path) in caught.value.what
-        assert f"needs {SCHEMA_VERSION}" in caught.value.what
+        assert f"needs {newest_version()}" in caught.value.what
         assert remedy in caught.value.remedy
     assert path.is_file()
 
@@ -108,24 +115,25 @@ def test_an_older_ledger_is_migrated_completely_or_not_at_all(tmp_path, monkeypa
     with Database.writable(path) as first:
         LedgerWriter(first).arrivals.landed(ROOT, A, V1, 900.0)
     broken = "alter table run add column colour text; alter table nowhere add column x text"
-    monkeypatch.setattr(database_module, "MIGRATIONS", (broken,))
+    monkeypatch.setattr(database_module, "MIGRATIONS", (*MIGRATIONS, broken))
     with pytest.raises(LedgerError, match="no such table: nowhere"):
         Database.writable(path)
-    monkeypatch.setattr(database_module, "MIGRATIONS", (broken.partition(";")[0],))
-    with pytest.raises(LedgerError, match=rf"has version {SCHEMA_VERSION},") as caught:
+    monkeypatch.setattr(database_module, "MIGRATIONS", (*MIGRATIONS, broken.partition(";")[0]))
+    with pytest.raises(LedgerError, match=rf"has version {newest_version() - 1},") as caught:
         Database.read_only(path)
     assert "Start livepick run" in caught.value.remedy
     with Database.writable(path) as second:
         assert LedgerReader(second).counts() == Counts(queued=1)
-        assert second.version() == SCHEMA_VERSION + 1
-    assert (tmp_path / f"{LEDGER}.version-{SCHEMA_VERSION}").is_file()
+        assert second.version() == newest_version()
+    assert (tmp_path / f"{LEDGER}.version-{newest_version() - 1}").is_file()
 
 
 def test_a_new_ledger_runs_all_migrations(tmp_path, monkeypatch):
     """The schema first, then the later changes."""
-    monkeypatch.setattr(database_module, "MIGRATIONS", ("alter table run add column colour text",))
+    added = "alter table run add column colour text"
+    monkeypatch.setattr(database_module, "MIGRATIONS", (*MIGRATIONS, added))
     with Database.writable(tmp_path / LEDGER) as made:
-        assert made.version() == SCHEMA_VERSION + 1
+        assert made.version() == newest_version()
         assert made.rows("select colour from run") == []
 
 

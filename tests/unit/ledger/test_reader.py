@@ -27,7 +27,7 @@ def test_quality_figures_are_read_as_they_were_written(ledger):
     assert (row.ctf, seen.ctf) == (None, (None,) * len(dataclasses.fields(CtfFigures)))
     assert (row.quality_verdict, row.quality_reason) == judge(quality)
     assert (seen.verdict, seen.pick_count) == ("bad", 2)
-    assert ledger.reader.verdicts() == {"good": 0, "doubtful": 0, "bad": 1}
+    assert ledger.reader.totals().verdicts == {"good": 0, "doubtful": 0, "bad": 1}
 
 
 def test_each_micrograph_is_counted_once(ledger):

@@ -22,7 +22,7 @@ def test_a_micrograph_that_failed_for_a_transient_reason_may_land_again(ledger):
     ledger.failed(first, UnreadableFileError("EIO", "Look at the disk."))
     ledger.failed(second, ContentError("all NaN", "Look at it."))
 
-    assert ledger.reader.known() == {(ROOT, B): V1}
+    assert ledger.reader.known() == {ROOT: {str(B): V1}}
     assert ledger.arrivals.landed(ROOT, A, V1, 950.0) is Arrival.AGAIN
     assert ledger.arrivals.landed(ROOT, B, V1, 950.0) is Arrival.KNOWN
     assert PageQueries(ledger.database).last_landings(2) == [900.0, 900.0]
@@ -89,4 +89,4 @@ def test_an_inode_may_use_all_64_bits(ledger):
     """Some network file systems have such inodes, and SQLite's integers are signed."""
     version = FileVersion(1, -1, 2**64 - 1)
     ledger.arrivals.landed(ROOT, A, version, 900.0)
-    assert ledger.reader.known() == {(ROOT, A): version}
+    assert ledger.reader.known() == {ROOT: {str(A): version}}

@@ -28,7 +28,7 @@ def test_a_micrograph_goes_from_queued_to_picked(ledger):
     )
     assert [row.path for row in ledger.reader.picked_rows()] == [ROOT / A]
     assert len(ledger.reader.candidates(row.id)) == 3
-    assert ledger.reader.particles() == 2
+    assert ledger.reader.totals().particles == 2
 
 
 def test_ctf_figures_are_recorded_once(ledger):
