@@ -1,9 +1,9 @@
 """The dispatch loop: ledger → engine → output folder → ledger. It is the only writer of all three.
 
 Every other thread reports to it by putting a message into the inbox. The loop keeps the engine full
-of the most urgent micrographs; ``take_arrivals`` records new files, and ``settle_jobs`` handles the
-jobs that come back. New arrivals are picked before micrographs that are picked again for a newer
-model.
+of the most urgent micrographs; ``take_arrivals`` records new files, a few in each turn, and
+``settle_jobs`` handles the jobs that come back. New arrivals are picked before micrographs that are
+picked again for a newer model.
 
 Every start is a recovery, so there is no separate clean shutdown that has to be correct. ``Stop``
 gives jobs in progress a few seconds. Those that are not done by then are queued again at the next
@@ -12,10 +12,10 @@ start, as after a kill.
 This is one file because every step of the loop is seen here, in the order in which it is taken.
 """
 
+import itertools
 import logging
 import queue
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from livepick.ledger.inbox import (
 )
 from livepick.ledger.rows import Claim
 from livepick.ledger.writer import LedgerWriter
+from livepick.picking.backlog import Backlog
 from livepick.picking.engine import Engine
 from livepick.picking.instruments import Instruments
 from livepick.picking.model_in_use import CurrentModel
@@ -60,8 +61,11 @@ LEDGER_RETRY_SECONDS = 30.0
 COUNT_SECONDS = 1.0
 """Shortest interval between updates of the gauges."""
 
-BATCH = 256
-"""Maximum number of messages taken at once; arrivals of a batch are one commit."""
+BATCH = 100
+"""Maximum number of arrivals, and of CTF figures, handled in one turn. Each batch is one commit."""
+
+TAKEN = 10_000
+"""Maximum number of messages moved from the inbox to the backlog at once."""
 
 _log = logging.getLogger(__name__)
 
@@ -117,7 +121,7 @@ class Dispatch:
             model=model,
             on_picked=on_picked,
         )
-        self._backlog: deque[Message] = deque()
+        self._backlog = Backlog()
         self._in_flight: set[Claim] = set()
         self._unavailable: set[Path] = set()
         self._ledger_retry_at = 0.0
@@ -192,9 +196,12 @@ class Dispatch:
 
     def _turn(self) -> None:
         try:
-            while self._backlog:
+            while self._backlog.urgent:
                 self._handle()
             self._fill()
+            if self._backlog.bulk:
+                self._handle_bulk()
+                self._fill()
             with self._unexpected.passing_over("output", "the output folder"):
                 self._outputs.sync()
             if self._on_picked is not None and self._stop_at is None:
@@ -220,13 +227,13 @@ class Dispatch:
             wait_seconds = min(wait_seconds, max(0.0, self._stop_at - time.monotonic()))
         try:
             message = self._inbox.get(timeout=wait_seconds)
-            for _ in range(BATCH):
+            for _ in range(TAKEN):
                 if isinstance(message, Stop):
                     self._begin_to_stop()
                 else:
-                    self._backlog.append(message)
+                    self._backlog.add(message)
                 message = self._inbox.get_nowait()
-            self._backlog.append(message)
+            self._backlog.add(message)
         except queue.Empty:
             pass
 
@@ -274,11 +281,8 @@ class Dispatch:
     # ---- messages ------------------------------------------------------------------------------
 
     def _handle(self) -> None:
-        """Handle the oldest message of the backlog, and drop it unless the ledger is at fault."""
-        message = self._backlog[0]
-        if isinstance(message, Landed | SetAside):
-            self._take_arrivals()
-            return
+        """Handle the oldest urgent message, and drop it unless the ledger is at fault."""
+        message = self._backlog.urgent[0]
         try:
             self._apply(message)
         except LivepickError:
@@ -288,7 +292,28 @@ class Dispatch:
                 self._abandon(message.claim, error)
             else:
                 self._unexpected.passed_over("dispatch", type(message).__name__, error)
-        self._backlog.popleft()
+        self._backlog.urgent.popleft()
+
+    def _handle_bulk(self) -> None:
+        """Handle the oldest arrivals and CTF figures, and drop them on success."""
+        if batch := self._backlog.arrivals(BATCH):
+            self._take_arrivals(batch)
+            return
+        bulk, recorded = self._backlog.bulk, 0
+        with self._ledger.database.transaction():
+            for message in itertools.islice(bulk, BATCH):
+                if not isinstance(message, CtfFound):
+                    break
+                with self._unexpected.passing_over("dispatch", "CTF figures"):
+                    self._record_ctf(message)
+                recorded += 1
+        for _ in range(recorded):
+            bulk.popleft()
+
+    def _record_ctf(self, found: CtfFound) -> None:
+        if self._ledger.ctf_found(found.micrograph_id, found.content, found.figures):
+            self._outputs.figures_changed()
+            self._instruments.ctf_found(found.figures)
 
     def _apply(self, message: Message) -> None:
         match message:
@@ -309,10 +334,6 @@ class Dispatch:
                     reason=message.reason,
                     judgement=message.judgement,
                 )
-            case CtfFound(micrograph_id, content, figures):
-                if self._ledger.ctf_found(micrograph_id, content, figures):
-                    self._outputs.figures_changed()
-                    self._instruments.ctf_found(figures)
             case Stop():
                 self._begin_to_stop()
 
@@ -323,16 +344,12 @@ class Dispatch:
         with self._unexpected.passing_over("dispatch", printable(claim.relative)):
             self._jobs.give_up(claim, error)
 
-    def _take_arrivals(self) -> None:
-        """Record all arrivals at the head of the backlog in one commit.
+    def _take_arrivals(self, batch: Sequence[Landed | SetAside]) -> None:
+        """Record the arrivals at the head of the backlog in one commit.
 
         If that meets an unexpected error, each is recorded alone, to find the one at fault.
         """
-        batch: list[Landed | SetAside] = []
-        for message in self._backlog:
-            if not isinstance(message, Landed | SetAside):
-                break
-            batch.append(message)
+        bulk = self._backlog.bulk
         try:
             self._record(batch)
         except LivepickError:
@@ -341,17 +358,17 @@ class Dispatch:
             if len(batch) == 1:
                 name = printable(batch[0].root / batch[0].relative)
                 self._unexpected.passed_over("dispatch", name, error)
-                self._backlog.popleft()
+                bulk.popleft()
                 return
             for message in batch:
                 with self._unexpected.passing_over(
                     "dispatch", printable(message.root / message.relative)
                 ):
                     self._record([message])
-                self._backlog.popleft()
+                bulk.popleft()
             return
         for _ in batch:
-            self._backlog.popleft()
+            bulk.popleft()
 
     def _record(self, batch: Sequence[Landed | SetAside]) -> None:
         take_arrivals(

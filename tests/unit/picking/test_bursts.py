@@ -1,0 +1,52 @@
+"""Thousands of files that land at once."""
+
+from pathlib import Path
+
+from dispatch_session import V1, card
+
+from livepick.ledger.inbox import CtfFound, Promoted, SetAside
+from livepick.picking import dispatch as dispatch_module
+from livepick.picking.backlog import Backlog
+
+COUNT = 300
+NAMES = [f"{number:04d}.mrc" for number in range(COUNT)]
+
+
+def test_the_first_arrivals_are_picked_before_the_last_are_recorded(session, monkeypatch):
+    record, in_progress = dispatch_module.take_arrivals, []
+    run = session().land(*NAMES)
+
+    def counting(batch, **given):
+        counts = run.ledger.reader.counts()
+        in_progress.append(counts.picking + counts.picked)
+        record(batch, **given)
+
+    monkeypatch.setattr(dispatch_module, "take_arrivals", counting)
+    run.start()
+    run.until_counts(picked=COUNT)
+
+    assert len(in_progress) == COUNT / dispatch_module.BATCH
+    assert in_progress[0] == 0
+    assert all(in_progress[1:])
+
+
+def test_other_messages_do_not_wait_behind_a_burst_of_arrivals(session):
+    """The model is in use before the first of many arrivals is recorded."""
+    run = session().land(*NAMES)
+    run.inbox.put(Promoted(Path("/models/0001"), card(1, "trained")))
+    run.start()
+    run.until_counts(picked=COUNT)
+
+    assert {(row.attempt, row.model_version) for row in run.rows().values()} == {(1, 1)}
+
+
+def test_a_backlog_keeps_the_order_of_each_kind():
+    """Arrivals and CTF figures are in one queue, so that figures come after their micrograph."""
+    backlog = Backlog()
+    bad = SetAside(Path("/data/avg"), Path("a.mrc"), V1, "header", "no header", "Look.", 1.0)
+    for message in (bad, bad, CtfFound(1, 1, None), bad):
+        backlog.add(message)
+    assert backlog.arrivals(1) == [bad]
+    assert backlog.arrivals(10) == [bad, bad]
+    assert backlog
+    assert not backlog.urgent
