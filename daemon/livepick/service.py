@@ -238,6 +238,7 @@ class Service:
             ),
             instruments=self._metrics.picking,
             unexpected=self._unexpected,
+            not_found=lambda *place, gone: self._watcher.not_found(*place, gone=gone),
             on_picked=make_on_picked(
                 lambda: self._config,
                 ledger,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from factories import make_card, make_result
 from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.relion_star import MODELS_BLOCK
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.inbox import Inbox, Landed, Stop
@@ -14,12 +15,14 @@ from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking import engine as engines
+from livepick.picking.coordinate_files import CoordinateFiles, file_formats
 from livepick.picking.dispatch import Dispatch
 from livepick.picking.micrograph_table import MicrographTable
 from livepick.picking.model_in_use import CurrentModel
 from livepick.picking.output_sync import Outputs
 from livepick.picking.output_tree import Branches
-from livepick.picking.relion_files import RelionFiles
+from livepick.picking.relion_files import LIST, RelionFiles
+from livepick.picking.settle_jobs import nobody_watches
 
 ROOT = Path("/data/avg")
 V1, V2 = FileVersion(100, 1, 7), FileVersion(200, 2, 7)
@@ -62,6 +65,9 @@ class Recorder:
     def failed(self, reason, stage):
         self.calls["failed", reason, stage] += 1
 
+    def repick_failed(self, reason, stage):
+        self.calls["repick_failed", reason, stage] += 1
+
     def retried(self, reason):
         self.calls["retried", reason] += 1
 
@@ -79,16 +85,27 @@ class Session:
     """A dispatch loop in a thread, with everything that it uses."""
 
     def __init__(
-        self, folder, work=find_two, engine=None, *, tables=False, make_calls=None, **model
+        self,
+        folder,
+        work=find_two,
+        engine=None,
+        *,
+        tables=False,
+        make_calls=None,
+        not_found=nobody_watches,
+        extra_format=False,
+        **model,
     ):
         self.inbox = Inbox()
         self.ledger = LedgerWriter(Database.writable(folder / LEDGER))
         self.out = folder / "out"
         self.star = RelionFiles(self.out, Branches([ROOT]))
+        branches = Branches([ROOT])
+        self.extra = CoordinateFiles(file_formats(flip_tiff=False)["csv"], self.out, branches)
         self.instruments = Recorder()
         self.unexpected = UnexpectedErrors()
         self.outputs = Outputs(
-            [self.star],
+            [self.star, self.extra] if extra_format else [self.star],
             self.ledger.reader,
             self.instruments.output_failed,
             diameter_angstrom=lambda: 150.0,
@@ -105,6 +122,7 @@ class Session:
             work=work,
             model=CurrentModel(self.ledger, **model),
             instruments=self.instruments,
+            not_found=not_found,
             on_picked=make_calls and make_calls(self),
             unexpected=self.unexpected,
         )
@@ -151,3 +169,16 @@ class Session:
 
     def files(self):
         return sorted(str(p.relative_to(self.out)) for p in self.out.rglob("*") if p.is_file())
+
+    def contents(self):
+        """Return the bytes of the coordinates files by name."""
+        found = (path for path in self.out.rglob("*") if path.is_file() and path.name != LIST)
+        return {path.name: path.read_bytes() for path in found}
+
+    def listed(self):
+        """Return the version of the model of each micrograph in the list, by its name."""
+        if not (self.out / LIST).exists():
+            return {}
+        lines = (self.out / LIST).read_text().partition(MODELS_BLOCK)[2].splitlines()
+        rows = [line.split() for line in lines if line.startswith("/")]
+        return {Path(name).name: int(version) for name, version, _ in rows}

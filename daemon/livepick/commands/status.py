@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +22,7 @@ from livepick.monitoring.problem import (
     config_invalid,
     config_refused,
 )
-from livepick.monitoring.status import Status, read_status
+from livepick.monitoring.status import Row, Status, read_status
 from livepick.web.client import ServiceStatus, service_status
 
 if TYPE_CHECKING:
@@ -203,7 +203,10 @@ def _report(seen: _Snapshot, config: Path) -> "Group":
     if present.newest:
         parts.append(_newest(present))
     if present.failures:
-        parts.append(_failures(present))
+        parts.append(_failures("Failures", present.failures))
+    if present.repick_failures:
+        title = "Not picked again: these micrographs keep their picks of an older model"
+        parts.append(_failures(title, present.repick_failures))
     return Group(*parts)
 
 
@@ -216,6 +219,9 @@ def _counts(present: Status) -> "Table":
     for name, color, words in _STATES:
         count = getattr(present.counts, name)
         table.add_row(str(count), words, style=color if count else "dim")
+    if present.repicks_failed:
+        words = "of the picked could not be picked again by the newer model"
+        table.add_row(str(present.repicks_failed), words, style="yellow")
     table.add_row(f"{present.particles:,}", "particles")
     judged = ", ".join(f"{count} {verdict}" for verdict, count in present.verdicts.items() if count)
     if judged:
@@ -244,14 +250,14 @@ def _newest(present: Status) -> "Table":
     return table
 
 
-def _failures(present: Status) -> "Table":
+def _failures(title: str, rows: Sequence[Row]) -> "Table":
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(title="Failures", title_justify="left", show_lines=True)
+    table = Table(title=title, title_justify="left", show_lines=True)
     table.add_column("micrograph", overflow="fold")
     table.add_column("reason", style="red")
     table.add_column("error and remedy", overflow="fold")
-    for row in present.failures[:_FAILURES]:
+    for row in rows[:_FAILURES]:
         table.add_row(Text(row.name), row.reason, Text(f"{row.error}. {row.remedy}"))
     return table

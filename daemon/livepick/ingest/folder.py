@@ -139,7 +139,7 @@ class Folder:
             return
         scan = Scan(self.root, self._rules, self._watch.follow_symlinks, self._skip)
         unannounced = 0
-        missing = set(self._seen)
+        missing, missing_before = set(self._seen), set(self._missing)
         try:
             for finds in scan:
                 for found in finds:
@@ -151,7 +151,7 @@ class Folder:
         except OSError as error:
             self._unavailable(error.strerror or str(error))
             return
-        self._missing = missing
+        self._missing = missing | (self._missing - missing_before)
         self.scans += 1
         self.unannounced = unannounced if self.scans > 1 else 0
         self._report(scan)
@@ -177,6 +177,14 @@ class Folder:
                         self._take_in(found)
         except OSError as error:
             _log.debug("%s: not listed: %s", printable(self.root / relative), error)
+
+    def not_found(self, relative: str, *, gone: bool) -> None:
+        """Check the folder, in which a worker could not read a file.
+
+        ``gone``: the file was not there; it is sent again when it is.
+        """
+        if self.check_available() and gone and relative in self._seen:
+            self._missing.add(relative)
 
     def reexamine(self) -> None:
         """Check again the unsettled files that are due."""

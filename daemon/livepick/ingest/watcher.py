@@ -97,6 +97,7 @@ class Watcher:
             for root in roots
         ]
         self._hints: deque[tuple[WatchedFolder, Hint]] = deque()
+        self._not_found: deque[tuple[Path, str, bool]] = deque()
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -124,6 +125,21 @@ class Watcher:
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
         logging.getLogger(OverflowListener.LOGGER).removeHandler(self._listener)
+
+    def not_found(self, root: Path, relative: Path, *, gone: bool) -> None:
+        """Check a watched folder now, because a worker could not read a file in it.
+
+        If the folder is gone, a message says so at once. May be called from any thread.
+
+        Parameters
+        ----------
+        root, relative
+            Watched folder, and path of the file below it.
+        gone
+            True if the file was not there: it is sent again when it is.
+        """
+        self._not_found.append((root, str(relative), gone))
+        self._wake.set()
 
     def is_alive(self) -> bool:
         """Return True if the watching thread is running."""
@@ -176,6 +192,7 @@ class Watcher:
     def _turn(self) -> None:
         self._supervise()
         self._follow_hints()
+        self._look_for_missing()
         for watched in self._watched:
             if self._clock() >= watched.scan_at and not self._stop.is_set():
                 self._scan(watched)
@@ -193,6 +210,7 @@ class Watcher:
         """Check due files during a long scan; return False if the scan should stop."""
         if self._clock() >= self._reexamine_at:
             self._reexamine()
+        self._look_for_missing()
         return not self._stop.is_set()
 
     def _reexamine(self) -> None:
@@ -219,6 +237,14 @@ class Watcher:
         self._supervise_at = now + SUPERVISE_SECONDS
         for watched in self._watched:
             self._restarts += watched.supervise()
+
+    def _look_for_missing(self) -> None:
+        """Check the folders in which workers could not read a file."""
+        while self._not_found:
+            root, relative, gone = self._not_found.popleft()
+            for watched in self._watched:
+                if watched.folder.root == root and watched.folder.available:
+                    watched.folder.not_found(relative, gone=gone)
 
     def _follow_hints(self) -> None:
         """Check the paths that events reported, each once."""

@@ -10,6 +10,7 @@ from livepick.core.imaging.quality import CtfFigures, Quality
 __all__ = [
     "CTF_FIGURES",
     "FRESH",
+    "JUDGES_CONTENT",
     "NEW_PRIORITY",
     "NO_RESULT",
     "PASSING",
@@ -31,6 +32,10 @@ CTF_FIGURES = tuple(field.name for field in dataclasses.fields(CtfFigures))
 PASSING = ("vanished", "io", "incomplete", "changed", "pixel_size", "internal")
 """Failure reasons outside the file: in folders, settings or livepick itself. The same content is
 tried again when it lands again, at the latest after the next start."""
+
+JUDGES_CONTENT = ("header", "movie", "content", "pixel_size", "micrograph")
+"""Failure reasons that say what the content of a file is. With any other reason, new content may
+not have been read at all."""
 
 NEW_PRIORITY, REPICK_PRIORITY = 0, 1
 """Queue priorities; lower values are picked first."""

@@ -24,6 +24,10 @@ from livepick.ledger.session_rows import Called, ModelInUse, RunRow, Session
 __all__ = ["LedgerReader"]
 
 _NEXT_ROOT = "select min(root) from micrograph where root > ?"
+_VISIBLE = (
+    "id, root, relative, threshold, model_version, model_kind, height_px, width_px,"
+    " pixel_size_angstrom, quality_verdict"
+)
 
 MOST_ROWS = 2**63 - 1
 """Largest integer in SQLite; a request may contain a larger number."""
@@ -232,8 +236,7 @@ class LedgerReader:
         """
         place = ("", "")
         while rows := self._rows(
-            "select id, root, relative, threshold, model_version, model_kind, height_px, width_px,"
-            " pixel_size_angstrom, quality_verdict from micrograph"
+            f"select {_VISIBLE} from micrograph"  # noqa: S608 - a constant
             " where picked_content is not null and (root, relative) > (?, ?)"
             " order by root, relative limit ?",
             *place,
@@ -241,6 +244,40 @@ class LedgerReader:
         ):
             yield from map(Visible.of, rows)
             place = (rows[-1]["root"], rows[-1]["relative"])
+
+    def visible_at(self, root: Path, relative: Path) -> Visible | None:
+        """Return a micrograph that has coordinates in the output folder; None if it has none."""
+        rows = self._rows(
+            f"select {_VISIBLE} from micrograph where picked_content is not null"  # noqa: S608
+            " and root = ? and relative = ?",
+            str(root),
+            str(relative),
+        )
+        return Visible.of(rows[0]) if rows else None
+
+    def interrupted(self) -> list[tuple[Path, Path]]:
+        """Return the queued micrographs that were being picked when a service ended.
+
+        Each as the watched folder and the path below it.
+        """
+        rows = self._rows(
+            "select root, relative from micrograph where state = 'queued' and interruptions > 0"
+        )
+        return [place_of(row) for row in rows]
+
+    def repick_failures(self, limit: int) -> list[MicrographRow]:
+        """Return picked micrographs that could not be picked again, the latest first."""
+        rows = self._rows(
+            "select * from micrograph where state = 'picked' and reason is not null"
+            " order by changed_at desc, id desc limit ?",
+            limit,
+        )
+        return [MicrographRow.of(row) for row in rows]
+
+    def repick_failure_count(self) -> int:
+        """Return the number of picked micrographs that could not be picked again."""
+        sql = "select count(*) from micrograph where state = 'picked' and reason is not null"
+        return int(self._rows(sql)[0][0])
 
     def namesake(self, root: Path, relative: Path) -> Path | None:
         """Return a micrograph that differs from ``relative`` only in its extension, or None.

@@ -4,23 +4,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from livepick.config.alert_thresholds import GAPS
-from livepick.core.formats.header import printable
 from livepick.core.formats.micrograph import FileVersion
 from livepick.ledger.columns import (
     CTF_FIGURES,
     FRESH,
     NEW_PRIORITY,
-    NO_RESULT,
     PASSING,
+    REPICK_PRIORITY,
     Columns,
     version_of,
 )
 from livepick.ledger.database import Database
 from livepick.ledger.reader import LedgerReader
+from livepick.ledger.record_failure import record_failure
 from livepick.ledger.rows import Arrival, Failure
 from livepick.ledger.session_state import write_setting
 
-__all__ = ["Arrivals", "drop_result"]
+__all__ = ["Arrivals"]
 
 
 class Arrivals:
@@ -35,7 +35,8 @@ class Arrivals:
         """Queue a complete file, unless its content is already known.
 
         New content of a known path is queued whatever the state of the row. If the old content is
-        still being picked, its result will be refused.
+        still being picked, its result will be refused. Known content that could not be picked, or
+        not be picked again, for a reason outside the file is queued again.
         """
         now = self._clock()
         with self._database.transaction():
@@ -44,8 +45,18 @@ class Arrivals:
                 self._insert(root, relative, version, state="queued", landed_at=landed_at)
                 return Arrival.NEW
             changed = version_of(row) != version
-            if not changed and not (row["state"] == "failed" and row["reason"] in PASSING):
+            settled = row["state"] in ("failed", "picked")
+            if not changed and not (settled and row["reason"] in PASSING):
                 return Arrival.KNOWN
+            if not changed and row["state"] == "picked":
+                self._move(
+                    row,
+                    f"state = 'queued', priority = ?, queued_at = ?, changed_at = ?, {FRESH}",
+                    REPICK_PRIORITY,
+                    now,
+                    now,
+                )
+                return Arrival.AGAIN
             self._renew(row, version, landed_at)
             self._move(row, f"state = 'queued', queued_at = ?, changed_at = ?, {FRESH}", now, now)
             if changed:
@@ -74,7 +85,6 @@ class Arrivals:
 
         It is ignored (``KNOWN``) if the same content has already failed or been picked.
         """
-        reason, error, remedy = map(printable, failure)
         with self._database.transaction():
             row = self._find(root, relative)
             if row is None:
@@ -84,24 +94,15 @@ class Arrivals:
                     version,
                     state="failed",
                     landed_at=landed_at,
-                    reason=reason,
-                    error=error,
-                    remedy=remedy,
+                    **failure.printable()._asdict(),
                 )
                 return Arrival.NEW
             changed = version_of(row) != version
             if not changed and row["state"] in ("picked", "failed"):
                 return Arrival.KNOWN
             self._renew(row, version, landed_at)
-            self._move(
-                row,
-                "state = 'failed', changed_at = ?, reason = ?, error = ?, remedy = ?",
-                self._clock(),
-                reason,
-                error,
-                remedy,
-            )
-            drop_result(self._database, row["id"])
+            if record_failure(self._database, row["id"], failure, self._clock()):
+                return Arrival.KEPT
             return Arrival.CHANGED if changed else Arrival.AGAIN
 
     def _find(self, root: Path, relative: Path) -> Columns | None:
@@ -156,15 +157,6 @@ class Arrivals:
             row["state"],
             otherwise=f"micrograph {row['id']} is no longer {row['state']}",
         )
-
-
-def drop_result(database: Database, micrograph_id: int) -> None:
-    """Delete the picks of a micrograph and all figures measured with them."""
-    database.change("delete from picks where micrograph_id = ?", micrograph_id)
-    database.change(
-        f"update micrograph set {NO_RESULT} where id = ?",  # noqa: S608 - constants
-        micrograph_id,
-    )
 
 
 def _stored(version: FileVersion) -> dict[str, int]:

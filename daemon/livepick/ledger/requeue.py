@@ -2,14 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from livepick.config.sections import Repick
 from livepick.errors import PoisonError
-from livepick.ledger.columns import FRESH, REPICK_PRIORITY
+from livepick.ledger.columns import FRESH, NEW_PRIORITY, REPICK_PRIORITY
 from livepick.ledger.database import Database
-from livepick.ledger.record_arrivals import drop_result
+from livepick.ledger.record_failure import record_failure
+from livepick.ledger.rows import Failure
 
-__all__ = ["MAX_INTERRUPTIONS", "Requeue"]
+__all__ = ["MAX_INTERRUPTIONS", "Requeue", "RetryFailed"]
+
+RetryFailed = Literal["all", "harmless", "none"]
+"""Which micrographs to try again of those that could not be picked again before. ``harmless``: all
+but those that stopped a worker or the service."""
 
 MAX_INTERRUPTIONS = 10
 """A micrograph is given up if it was being picked this many times when the service ended."""
@@ -37,19 +43,15 @@ class Requeue:
                 "update micrograph set not_before = 0 where state = 'queued' and not_before > 0"
             )
             hopeless = self._database.rows(
-                "select id from micrograph where state = 'picking' and interruptions >= ?",
+                "select id, relative from micrograph where state = 'picking'"
+                " and interruptions >= ?",
                 MAX_INTERRUPTIONS - 1,
             )
-            for (micrograph_id,) in hopeless:
-                drop_result(self._database, micrograph_id)
+            for micrograph_id, relative in hopeless:
+                failure = Failure(poison.reason, f"{relative}{poison.what}", poison.remedy)
+                record_failure(self._database, micrograph_id, failure, now)
                 self._database.change(
-                    "update micrograph set state = 'failed', changed_at = ?, reason = ?,"
-                    " error = relative || ?, remedy = ?, interruptions = interruptions + 1"
-                    " where id = ? and state = 'picking'",
-                    now,
-                    poison.reason,
-                    poison.what,
-                    poison.remedy,
+                    "update micrograph set interruptions = interruptions + 1 where id = ?",
                     micrograph_id,
                 )
             self._queue_model_failures(now)
@@ -60,7 +62,13 @@ class Requeue:
             )
 
     def stale(
-        self, model_version: int, *, repick: Repick, threshold: float, for_all: bool = False
+        self,
+        model_version: int,
+        *,
+        repick: Repick,
+        threshold: float,
+        for_all: bool = False,
+        retry_failed: RetryFailed = "all",
     ) -> int:
         """Queue the micrographs due to be picked again, behind new arrivals; return how many.
 
@@ -75,15 +83,26 @@ class Requeue:
         for_all
             True if the threshold also applies to micrographs picked by other models. A threshold
             set by a person applies to all models; a model's own applies only to that model.
+        retry_failed
+            Which to try again of those that could not be picked again before.
         """
         now = self._clock()
         with self._database.transaction():
             self._queue_model_failures(now)
+            self._database.change(
+                "update micrograph set reason = null, error = null, remedy = null"
+                " where state = 'picked' and reason is not null"
+                " and model_version = ? and abs(threshold - ?) <= 1e-4",
+                model_version,
+                threshold,
+            )
             return self._database.change(
                 "update micrograph set state = 'queued', priority = :priority,"  # noqa: S608
                 f" queued_at = :now, changed_at = :now, {FRESH}"
-                " where state = 'picked' and :repick <> 'none' and ("
-                "  (model_version <> :version and (:repick = 'all' or model_kind = 'blob'))"
+                " where state = 'picked' and :repick <> 'none' and (reason is null"
+                "  or :retry = 'all' or (:retry = 'harmless' and reason <> :poison))"
+                " and (reason is not null"
+                "  or (model_version <> :version and (:repick = 'all' or model_kind = 'blob'))"
                 "  or (abs(threshold - :threshold) > 1e-4"
                 "      and (model_version = :version or :for_all)))",
                 priority=REPICK_PRIORITY,
@@ -92,14 +111,21 @@ class Requeue:
                 version=model_version,
                 threshold=threshold,
                 for_all=for_all,
+                retry=retry_failed,
+                poison=PoisonError.reason,
             )
 
     def cancel_stale(self) -> int:
         """Remove micrographs waiting to be picked again from the queue; return how many.
 
         They keep their picks. Micrographs that a worker already has are still picked again.
+        Failures to pick others again are forgotten.
         """
         with self._database.transaction():
+            self._database.change(
+                f"update micrograph set {FRESH}"  # noqa: S608 - a constant
+                " where state = 'picked' and reason is not null"
+            )
             return self._database.change(
                 f"update micrograph set state = 'picked', changed_at = ?, {FRESH}"  # noqa: S608
                 " where state = 'queued' and picked_content is content",
@@ -107,13 +133,19 @@ class Requeue:
             )
 
     def vanished(self, root: Path) -> int:
-        """Queue micrographs that failed to read while ``root`` was away; return how many."""
+        """Queue micrographs that failed to read while ``root`` was away; return how many.
+
+        Those that failed to be picked again are among them.
+        """
         now = self._clock()
         with self._database.transaction():
             return self._database.change(
-                "update micrograph set state = 'queued',"  # noqa: S608 - a constant
+                "update micrograph set state = 'queued', priority = iif(state = 'picked', ?, ?),"  # noqa: S608
                 f" queued_at = ?, changed_at = ?, {FRESH}"
-                " where state = 'failed' and root = ? and reason in ('vanished', 'io')",
+                " where state in ('failed', 'picked') and root = ?"
+                " and reason in ('vanished', 'io')",
+                REPICK_PRIORITY,
+                NEW_PRIORITY,
                 now,
                 now,
                 str(root),

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 from livepick.core.contracts.job import Result
+from livepick.core.formats.header import printable
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.core.imaging.quality_limits import QualityVerdict
+from livepick.errors import LivepickError
 from livepick.ledger.columns import (
     CTF_FIGURES,
     QUALITY_FIGURES,
@@ -49,6 +51,8 @@ class Arrival(Enum):
     """A known path with other content."""
     AGAIN = "again"
     """Content that failed for a transient reason; it is tried again."""
+    KEPT = "kept"
+    """Content that was to be picked again and cannot be; it keeps its picks."""
     KNOWN = "known"
     """Nothing new."""
 
@@ -61,6 +65,15 @@ class Failure(NamedTuple):
     error: str
     """Description of the problem."""
     remedy: str
+
+    @classmethod
+    def of(cls, error: LivepickError) -> Self:
+        """Return the failure that an error describes."""
+        return cls(error.reason, error.what, error.remedy)
+
+    def printable(self) -> "Failure":
+        """Return it with bytes that are not text escaped."""
+        return Failure(*map(printable, self))
 
 
 @dataclass(frozen=True, slots=True)

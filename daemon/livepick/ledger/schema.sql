@@ -8,6 +8,8 @@
 --     queued  -> picking           claimed; `attempt` is raised, so late results are refused
 --     picking -> picked            its coordinates are on disk
 --     picking -> failed            an error that another try will not fix
+--     picking -> picked            the same, but it has picks of this content: it keeps them, and
+--                                  `reason` says why it could not be picked again
 --     picking -> queued            retry: error, dead worker, full disk, restart
 --     picked  -> queued            for a newer model (the old picks stay until it has picked)
 --     queued  -> picked            keeps its picks: the repicking was cancelled
@@ -34,7 +36,7 @@ create table micrograph (
     interruptions   integer not null default 0,   -- service ends while it was being picked
     changed_at      real not null,                -- unix seconds: last change of the state
 
-    reason          text,                         -- why it failed: LivepickError.reason
+    reason          text,                         -- why it, or picking it again, failed
     error           text,                         -- what happened
     remedy          text,                         -- what to do
 

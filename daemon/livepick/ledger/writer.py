@@ -24,9 +24,10 @@ from livepick.ledger.columns import (
 )
 from livepick.ledger.database import Database
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.record_arrivals import Arrivals, drop_result
+from livepick.ledger.record_arrivals import Arrivals
+from livepick.ledger.record_failure import record_failure
 from livepick.ledger.requeue import Requeue
-from livepick.ledger.rows import Claim
+from livepick.ledger.rows import Claim, Failure
 from livepick.ledger.session_state import SessionState
 
 __all__ = ["LedgerWriter"]
@@ -153,17 +154,11 @@ class LedgerWriter:
             )
 
     def failed(self, claim: Claim, error: LivepickError) -> None:
-        """Mark a micrograph as failed, and delete any picks it had."""
+        """Record that a micrograph could not be picked; see ``record_failure`` for its picks."""
+        now = self._clock()
         with self.database.transaction():
-            drop_result(self.database, claim.id)
-            self._leave_picking(
-                claim,
-                "state = 'failed', changed_at = ?, reason = ?, error = ?, remedy = ?",
-                self._clock(),
-                error.reason,
-                printable(error.what),
-                printable(error.remedy),
-            )
+            self._leave_picking(claim, "state = 'queued'")
+            record_failure(self.database, claim.id, Failure.of(error), now)
 
     def retry(self, claim: Claim, error: LivepickError, *, delay_seconds: float) -> None:
         """Queue a micrograph again after a transient error; this counts as a try."""

@@ -33,7 +33,7 @@ from livepick.retraining.eta import RunProgress, forecast
 from livepick.retraining.fingerprints import is_for_settings
 from livepick.retraining.run_store import read_waiting
 
-__all__ = ["Status", "TrainingStatus", "read_status"]
+__all__ = ["Row", "Status", "TrainingStatus", "read_status"]
 
 NEWEST = 20
 FAILURES = 20
@@ -90,6 +90,10 @@ class Status:
     """Last result of the promotion gate, as a sentence; empty before the first one."""
     newest: list[Row] = field(default_factory=list)
     failures: list[Row] = field(default_factory=list)
+    repicks_failed: int = 0
+    """Number of picked micrographs that could not be picked again, and keep their picks."""
+    repick_failures: list[Row] = field(default_factory=list)
+    """The latest of them."""
     drift: tuple[Finding[DriftKind], ...] = ()
     """Differences of the last micrographs from the first that the model picked."""
     oldest_waiting_at: float | None = None
@@ -132,15 +136,9 @@ class Status:
             "drift": [
                 {"finding": f.kind, "evidence": f.evidence, "remedy": f.remedy} for f in self.drift
             ],
-            "failures": [
-                {
-                    "micrograph": row.name,
-                    "reason": row.reason,
-                    "error": row.error,
-                    "remedy": row.remedy,
-                }
-                for row in self.failures
-            ],
+            "failures": [_failure_json(row) for row in self.failures],
+            "repicks_failed": self.repicks_failed,
+            "repick_failures": [_failure_json(row) for row in self.repick_failures],
         }
 
 
@@ -195,6 +193,8 @@ def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
         newest=[_row(row) for row in ledger.latest(NEWEST)],
         drift=findings_of(read_drift(ledger) if drift is None else drift),
         failures=[_row(row) for row in ledger.recent(FAILURES, state="failed")],
+        repicks_failed=ledger.repick_failure_count(),
+        repick_failures=[_row(row) for row in ledger.repick_failures(FAILURES)],
         oldest_waiting_at=ledger.oldest_waiting_at(),
         last_picked_at=ledger.last_picked_at(),
     )
@@ -281,6 +281,15 @@ def _duration(seconds: float) -> str:
 
 def _as_json(progress: RunProgress | None) -> dict[str, Any] | None:
     return None if progress is None else dataclasses.asdict(progress)
+
+
+def _failure_json(row: Row) -> dict[str, str]:
+    return {
+        "micrograph": row.name,
+        "reason": row.reason,
+        "error": row.error,
+        "remedy": row.remedy,
+    }
 
 
 def _row(row: MicrographRow) -> Row:

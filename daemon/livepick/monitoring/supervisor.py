@@ -230,6 +230,7 @@ class Supervisor:
         status = self.status()
         self._metrics.picking.session_so_far(
             particles=status.particles,
+            repicks_failed=status.repicks_failed,
             verdicts=status.verdicts,
             latest=self._ledger.latest(LATEST),
             empty_in_row=empty_in_row(self._ledger.latest(LATEST, picked=True)),
@@ -262,6 +263,8 @@ class Supervisor:
         ]
         if counts.failed:
             parts.append(f"{counts.failed} failed")
+        if status.repicks_failed:
+            parts.append(f"{status.repicks_failed} not picked again")
         if status.oldest_waiting_at is not None:
             parts.append(f"lag {max(time.time() - status.oldest_waiting_at, 0):.0f} s")
         match status.training.state:

@@ -44,7 +44,7 @@ from livepick.picking.instruments import Instruments
 from livepick.picking.model_in_use import CurrentModel
 from livepick.picking.on_picked import OnPicked
 from livepick.picking.output_sync import Outputs
-from livepick.picking.settle_jobs import JobSettler
+from livepick.picking.settle_jobs import JobSettler, NotFound, nobody_watches
 from livepick.picking.take_arrivals import take_arrivals
 
 __all__ = ["Dispatch"]
@@ -85,6 +85,8 @@ class Dispatch:
         Model and settings to pick with.
     instruments
         Metrics to update.
+    not_found
+        Called when a micrograph could not be read.
     on_picked
         Calls a program for each picked micrograph. None: there is none.
     unexpected
@@ -101,6 +103,7 @@ class Dispatch:
         work: Callable[[Job], Result],
         model: CurrentModel,
         instruments: Instruments,
+        not_found: NotFound = nobody_watches,
         on_picked: OnPicked | None = None,
         unexpected: UnexpectedErrors | None = None,
     ) -> None:
@@ -119,6 +122,7 @@ class Dispatch:
             instruments=instruments,
             engine=engine,
             model=model,
+            not_found=not_found,
             on_picked=on_picked,
         )
         self._backlog = Backlog()

@@ -35,6 +35,9 @@ class Instruments(Protocol):
     def failed(self, reason: str, stage: Literal["ingest", "pick", "export"]) -> None:
         """Count a micrograph that failed for good."""
 
+    def repick_failed(self, reason: str, stage: Literal["ingest", "pick", "export"]) -> None:
+        """Count a micrograph that could not be picked again, and keeps its picks."""
+
     def retried(self, reason: str) -> None:
         """Count a micrograph that is queued again after an error."""
 

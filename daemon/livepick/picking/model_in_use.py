@@ -7,6 +7,7 @@ from livepick.config.sections import Device, Repick
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import Job, Result
 from livepick.ledger.inbox import PickingChanged
+from livepick.ledger.requeue import RetryFailed
 from livepick.ledger.rows import Claim
 from livepick.ledger.writer import LedgerWriter
 
@@ -55,7 +56,7 @@ class CurrentModel:
 
     def begin(self) -> None:
         """Record the model at the start, and queue the micrographs that are due for it."""
-        if count := self._use():
+        if count := self._use(retry_failed="harmless"):
             _log.info("model %d: %d micrographs are picked again", self._card.version, count)
 
     def job(self, claim: Claim) -> Job:
@@ -98,9 +99,9 @@ class CurrentModel:
         """Queue the outdated micrographs if the job of ``result`` began before a change."""
         current = (self._card.version, self._lowest_score(self._threshold))
         if (result.model_version, result.threshold) != current:
-            self._queue_stale(self._repick, self._threshold)
+            self._queue_stale(self._repick, self._threshold, retry_failed="none")
 
-    def _use(self) -> int:
+    def _use(self, *, retry_failed: RetryFailed = "all") -> int:
         """Record the model in use, queue the micrographs that are due for it; return how many.
 
         Picks by a model trained for another particle count as provisional.
@@ -112,15 +113,18 @@ class CurrentModel:
             )
             if another and repick != "none":
                 repick = "all"
-            return self._queue_stale(repick, self._threshold)
+            return self._queue_stale(repick, self._threshold, retry_failed=retry_failed)
 
-    def _queue_stale(self, repick: Repick, threshold: float | None) -> int:
+    def _queue_stale(
+        self, repick: Repick, threshold: float | None, *, retry_failed: RetryFailed = "all"
+    ) -> int:
         """Queue the micrographs due for the current model and a threshold; return how many."""
         return self._ledger.requeue.stale(
             self._card.version,
             repick=repick,
             threshold=self._lowest_score(threshold),
             for_all=threshold is not None,
+            retry_failed=retry_failed,
         )
 
     def _lowest_score(self, threshold: float | None) -> float:

@@ -146,7 +146,7 @@ class Outputs:
         self._retry_at = float("-inf")
         self.fault: OutputError | None = None
         """Why the last write failed; None if it succeeded."""
-        self._unwanted: dict[tuple[Path, Path], None] = {}
+        self._doubtful: dict[tuple[Path, Path], None] = {}
         self._unchecked: deque[Visible] = deque()
         self._more_unchecked: Iterator[Visible] = iter(())
         """Those that follow ``_unchecked``; they are read in small portions."""
@@ -175,7 +175,9 @@ class Outputs:
                 " folder are of an earlier version or of other settings",
                 count,
             )
-        self._unwanted.update(dict.fromkeys(self._ledger.failed_places()))
+        self._doubtful.update(dict.fromkeys(self._ledger.failed_places()))
+        # A service that was killed may have written picks that it has not recorded.
+        self._doubtful.update(dict.fromkeys(self._ledger.interrupted()))
 
     def write(self, claim: Claim, result: Result) -> None:
         """Write the picks of a micrograph.
@@ -191,13 +193,18 @@ class Outputs:
         micrograph = entry.micrograph(result.picks, self._diameter_angstrom())
         for export in self._exports:
             export.write(claim.root, claim.relative, micrograph)
-        self._unwanted.pop((claim.root, claim.relative), None)
+        self._doubtful.pop((claim.root, claim.relative), None)
         self._schedule_lists()
         self._record_success()
 
-    def remove(self, root: Path, relative: Path) -> None:
-        """Schedule the removal of a failed micrograph's file."""
-        self._unwanted[root, relative] = None
+    def reconcile(self, root: Path, relative: Path) -> None:
+        """Make the files of a micrograph agree with the ledger, soon.
+
+        Call it for a micrograph that failed, and for one whose picks were perhaps written without
+        being recorded. If it has picks in the ledger, they are written again; otherwise its files
+        are removed.
+        """
+        self._doubtful[root, relative] = None
         self._schedule_lists()
 
     def files(self, root: Path, relative: Path) -> dict[str, Path]:
@@ -241,7 +248,7 @@ class Outputs:
         try:
             self._check_again()
             self._restore()
-            self._remove_unwanted()
+            self._resolve_doubtful()
             # A list that names a file before it is written would make RELION skip the micrograph.
             if now or not self._is_checking:
                 self._bring_up_to_date(self._list, now=now)
@@ -301,7 +308,7 @@ class Outputs:
         for _ in range(min(BATCH, len(self._unchecked))):
             entry = self._unchecked[0]
             with self._unexpected.passing_over("output", printable(entry.relative)):
-                self._write_due(entry)
+                self._write_due(entry, [one for one in self._exports if self._is_due(one, entry)])
             self._unchecked.popleft()
         if self._checked_at == math.inf and not self._is_checking:
             self._checked_at = time.monotonic()
@@ -319,9 +326,8 @@ class Outputs:
         self._rewritten()
         self._rewritten = None
 
-    def _write_due(self, entry: Visible) -> None:
-        """Write the coordinates of a micrograph in the formats that lack them, or in all."""
-        due = [export for export in self._exports if self._is_due(export, entry)]
+    def _write_due(self, entry: Visible, due: Sequence[Export]) -> None:
+        """Write the coordinates of a micrograph in the formats that are due."""
         candidates = self._ledger.candidates(entry.id) if due else None
         if candidates is None:
             return
@@ -340,14 +346,22 @@ class Outputs:
             _log.warning("%s", error)
             return False
 
-    def _remove_unwanted(self) -> None:
-        for root, relative in list(itertools.islice(self._unwanted, BATCH)):
+    def _resolve_doubtful(self) -> None:
+        for root, relative in list(itertools.islice(self._doubtful, BATCH)):
             with self._unexpected.passing_over("output", printable(relative)):
-                # A file with that name may now belong to another micrograph.
-                if self._ledger.namesake(root, relative) is None:
-                    for export in self._exports:
-                        export.remove(root, relative)
-            del self._unwanted[root, relative]
+                self._resolve(root, relative)
+            del self._doubtful[root, relative]
+
+    def _resolve(self, root: Path, relative: Path) -> None:
+        entry = self._ledger.visible_at(root, relative)
+        if entry is not None:
+            self._write_due(entry, self._exports)
+        # A file with that name may now belong to another micrograph.
+        elif self._ledger.namesake(root, relative) is None:
+            # Without a place it cannot have a file, so there is none to remove.
+            with contextlib.suppress(MicrographError):
+                for export in self._exports:
+                    export.remove(root, relative)
 
 
 def _places(exports: Iterable[Export], entries: Iterable[Visible]) -> set[Path]:

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Collection
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from livepick.core.contracts.job import Result
 from livepick.errors import (
@@ -20,6 +20,7 @@ from livepick.errors import (
     LivepickError,
     ModelError,
     OutputError,
+    PoisonError,
     ProviderError,
     UnreadableFileError,
     VanishedFileError,
@@ -33,7 +34,7 @@ from livepick.picking.model_in_use import CurrentModel
 from livepick.picking.on_picked import OnPicked
 from livepick.picking.output_sync import Outputs
 
-__all__ = ["JobSettler"]
+__all__ = ["JobSettler", "NotFound", "nobody_watches"]
 
 MAX_TRIES = 3
 """A micrograph is given up after this many transient errors."""
@@ -51,6 +52,18 @@ MODEL_FAULTS = 3
 _log = logging.getLogger(__name__)
 
 
+class NotFound(Protocol):
+    """Makes the watcher check a folder in which a worker could not read a file."""
+
+    def __call__(self, root: Path, relative: Path, /, *, gone: bool) -> None:
+        """Check a watched folder; ``gone``: the file was not there, so it is awaited again."""
+
+
+def nobody_watches(root: Path, relative: Path, /, *, gone: bool) -> None:
+    """Do nothing: there is no watcher."""
+    del root, relative, gone
+
+
 class JobSettler:
     """Settles the jobs that come back from the engine.
 
@@ -62,6 +75,8 @@ class JobSettler:
         Engine that ran the jobs; its pool is replaced after a worker died.
     model
         Model in use, which may have changed since a job began.
+    not_found
+        Called when a micrograph could not be read.
     on_picked
         Calls a program for each picked micrograph. None: there is none.
     """
@@ -74,6 +89,7 @@ class JobSettler:
         instruments: Instruments,
         engine: Engine,
         model: CurrentModel,
+        not_found: NotFound = nobody_watches,
         on_picked: OnPicked | None = None,
     ) -> None:
         self._ledger = ledger
@@ -81,6 +97,7 @@ class JobSettler:
         self._instruments = instruments
         self._engine = engine
         self._model = model
+        self._not_found = not_found
         self._on_picked = on_picked
         self._generation = engine.generation
         self._model_faults: set[int] = set()
@@ -150,6 +167,7 @@ class JobSettler:
             self._outputs.write(claim, result)
         except OutputError as error:
             self._outputs.write_failed(error)
+            self._outputs.reconcile(claim.root, claim.relative)  # some formats may be written
             self._ledger.released(claim)
             return
         except Exception as error:  # noqa: BLE001 - a fault of one file must not end the session
@@ -171,9 +189,10 @@ class JobSettler:
 
     def _crashed(self, claim: Claim) -> None:
         if self._ledger.crashed(claim):
-            _log.error("%s: failed: it crashed its worker on every try", claim.relative)
-            self._instruments.failed("poison", "pick")
-            self._outputs.remove(claim.root, claim.relative)
+            _log.error(
+                "%s: %s: it crashed its worker on every try", claim.relative, _verdict(claim)
+            )
+            self._count_failure(claim, PoisonError.reason, "pick")
         else:
             self._instruments.retried("poison")
 
@@ -183,7 +202,11 @@ class JobSettler:
             self._raise_if_not_due_to_file(claim, error)
         if claim.root in unavailable and isinstance(error, VanishedFileError | UnreadableFileError):
             self._ledger.released(claim)
-        elif isinstance(error, LivepickError) and _may_pass(error) and claim.tries + 1 < MAX_TRIES:
+            return
+        if isinstance(error, VanishedFileError | UnreadableFileError):
+            gone = isinstance(error, VanishedFileError)
+            self._not_found(claim.root, claim.relative, gone=gone)
+        if isinstance(error, LivepickError) and _may_pass(error) and claim.tries + 1 < MAX_TRIES:
             delay_seconds = RETRY_DELAYS_SECONDS[claim.tries]
             if isinstance(error, ChangedFileError | IncompleteFileError):
                 delay_seconds = CHANGED_DELAY_SECONDS
@@ -205,17 +228,28 @@ class JobSettler:
     ) -> None:
         if isinstance(error, LivepickError):
             known = error
-            _log.warning("%s: failed: %s", claim.relative, error)
+            _log.warning("%s: %s: %s", claim.relative, _verdict(claim), error)
         else:
             last_line = traceback.format_exception_only(error)[-1].strip()
             known = LivepickError(
                 f"{claim.relative}: {last_line}",
                 "This is a bug in livepick: please report it with the log lines.",
             )
-            _log.error("%s: failed", claim.relative, exc_info=error)
+            _log.error("%s: %s", claim.relative, _verdict(claim), exc_info=error)
         self._ledger.failed(claim, known)
-        self._instruments.failed(known.reason, stage)
-        self._outputs.remove(claim.root, claim.relative)
+        self._count_failure(claim, known.reason, stage)
+
+    def _count_failure(self, claim: Claim, reason: str, stage: Literal["pick", "export"]) -> None:
+        """Count a failure that the ledger has recorded, and settle the files."""
+        if claim.repick:
+            self._instruments.repick_failed(reason, stage)
+        else:
+            self._instruments.failed(reason, stage)
+        self._outputs.reconcile(claim.root, claim.relative)
+
+
+def _verdict(claim: Claim) -> str:
+    return "not picked again, it keeps its picks" if claim.repick else "failed"
 
 
 def _outcome(future: Future[Result]) -> Result | BaseException:
@@ -227,5 +261,6 @@ def _outcome(future: Future[Result]) -> Result | BaseException:
 
 
 def _may_pass(error: LivepickError) -> bool:
-    # A model error on a single micrograph is retried with a new session.
-    return error.retryable or isinstance(error, ModelError)
+    # A model error on a single micrograph is retried with a new session. A file that is gone may
+    # mean that its folder is, which the watcher finds out meanwhile.
+    return error.retryable or isinstance(error, ModelError | VanishedFileError)

@@ -53,8 +53,11 @@ def take_arrivals(
         else:
             sentence = f"{failure.error}. {failure.remedy}".rstrip()
             _log.warning("%s: failed: %s", _printable(message.relative), sentence)
-            instruments.failed(failure.reason, "ingest")
-            outputs.remove(message.root, Path(_printable(message.relative)))
+            if arrival is Arrival.KEPT:
+                instruments.repick_failed(failure.reason, "ingest")
+            else:
+                instruments.failed(failure.reason, "ingest")
+            outputs.reconcile(message.root, Path(_printable(message.relative)))
 
 
 def _record(message: Landed | SetAside, ledger: LedgerWriter) -> tuple[Arrival, Failure | None]:

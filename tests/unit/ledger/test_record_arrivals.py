@@ -57,6 +57,20 @@ def test_a_file_that_is_set_aside_fails_with_its_reason(ledger):
     assert ledger.reader.candidates(rows[0].id) is None
 
 
+def test_a_micrograph_set_aside_while_it_waits_to_be_picked_again_keeps_its_picks(ledger):
+    """Its file came back unreadable, with the same size and time."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    ledger.picked(claim_one(ledger), make_result())
+    ledger.requeue.stale(1, repick="all", threshold=0.5)
+
+    failure = Failure("io", "a.mrc: EIO", "Look at the disk.")
+    assert ledger.arrivals.set_aside(ROOT, A, V1, 950.0, failure) is Arrival.KEPT
+    (row,) = ledger.reader.recent()
+    assert (row.state, row.reason, row.pick_count) == ("picked", "io", 2)
+    assert ledger.arrivals.landed(ROOT, A, V1, 960.0) is Arrival.AGAIN
+    assert claim_one(ledger).repick
+
+
 def test_a_wrong_pixel_size_is_tried_again(ledger):
     """The mistake may be in the config, which may have been edited since."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)

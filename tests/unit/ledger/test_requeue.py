@@ -6,6 +6,7 @@ import pytest
 from landings import ROOT, V1, V2, A, claim_one
 
 from factories import make_result
+from livepick.errors import UnreadableFileError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.requeue import MAX_INTERRUPTIONS
 from livepick.ledger.rows import Counts
@@ -28,6 +29,47 @@ def test_micrographs_of_a_killed_service_are_queued_at_the_next_start(tmp_path):
 
     assert (row.state, row.reason, row.interruptions) == ("failed", "poison", MAX_INTERRUPTIONS)
     assert row.error == "a.mrc was being picked each of the 10 times that the service ended"
+
+
+def test_a_micrograph_that_stopped_the_service_while_picked_again_keeps_its_picks(tmp_path):
+    """It is not tried again at the next start, but for the next model."""
+    path = tmp_path / LEDGER
+    with Database.writable(path) as database:
+        ledger = LedgerWriter(database)
+        ledger.arrivals.landed(ROOT, A, V1, 900.0)
+        ledger.picked(claim_one(ledger), make_result())
+        ledger.requeue.stale(1, repick="all", threshold=0.5)
+        for _ in range(MAX_INTERRUPTIONS):
+            assert claim_one(ledger).repick
+            ledger.requeue.recover()
+        (row,) = ledger.reader.recent()
+        assert (row.state, row.reason, row.pick_count) == ("picked", "poison", 2)
+        options = {"repick": "all", "threshold": 0.5}
+        assert ledger.requeue.stale(1, **options, retry_failed="harmless") == 0
+        assert ledger.requeue.stale(2, **options) == 1
+
+
+def test_a_failure_to_pick_again_is_forgotten_when_it_is_no_longer_wanted(ledger):
+    """After a rollback the picks are those of the model in use; or nothing is picked again."""
+    options = {"repick": "all", "threshold": 0.5}
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    ledger.picked(claim_one(ledger), make_result())
+
+    def fail():
+        assert ledger.requeue.stale(1, **options) == 1
+        ledger.failed(claim_one(ledger), UnreadableFileError("EIO", "Look."))
+        assert ledger.reader.repick_failure_count() == 1
+        assert ledger.requeue.stale(1, **options, retry_failed="none") == 0
+
+    fail()
+    assert ledger.requeue.stale(0, **options) == 0
+    assert ledger.reader.repick_failures(9) == []
+    fail()
+    assert ledger.requeue.cancel_stale() == 0
+    assert ledger.reader.repick_failure_count() == 0
+    fail()
+    assert ledger.requeue.vanished(ROOT) == 1
+    assert ledger.reader.counts() == Counts(stale=1)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_a_retry_waits_and_is_counted(ledger, clock):
 
 
 def test_a_suspect_is_claimed_separately_and_fails_after_three_crashes(ledger):
-    """A success resets the count."""
+    """A success resets the count, and its picks stay."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
     assert not ledger.crashed(claim_one(ledger))
     assert ledger.suspects()
@@ -102,7 +102,7 @@ def test_a_suspect_is_claimed_separately_and_fails_after_three_crashes(ledger):
     assert not ledger.crashed(claim_one(ledger, suspects=True))
     assert ledger.crashed(claim_one(ledger, suspects=True))
     (row,) = ledger.reader.recent()
-    assert (row.state, row.reason, row.pick_count) == ("failed", "poison", None)
+    assert (row.state, row.reason, row.pick_count) == ("picked", "poison", 2)
 
 
 def test_micrographs_in_an_unavailable_folder_are_not_claimed(ledger):

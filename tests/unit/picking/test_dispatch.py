@@ -79,7 +79,7 @@ def test_output_fault_is_cleared_even_if_nothing_lands(session):
     run.until(lambda: run.files() == ["a_autopick.star", "autopick.star"])
     run.out.rename(run.out.with_name("away"))
     run.out.touch()
-    run.outputs.remove(ROOT, Path("b.mrc"))
+    run.outputs.reconcile(ROOT, Path("b.mrc"))
     run.until(lambda: run.outputs.fault is not None)
     run.out.unlink()
     run.out.with_name("away").rename(run.out)

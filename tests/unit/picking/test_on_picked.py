@@ -278,7 +278,7 @@ def test_a_ledger_that_fails_at_the_stop_leaves_no_program_running(
 
     monkeypatch.setattr(run.ledger.session, "called", called)
     (run.out / "autopick.star").unlink(missing_ok=True)
-    run.outputs.remove(Path("/data/avg"), Path("none.mrc"))
+    run.outputs.reconcile(Path("/data/avg"), Path("none.mrc"))
     run.stop()
     stat = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
     run.until(lambda: not stat.exists())

@@ -119,7 +119,7 @@ def test_files_of_a_failed_micrograph_are_removed_in_all_formats(make):
     folder.ledger.arrivals.landed(folder.watched, Path("a.mrc"), FileVersion(2, 2, 2), 1.0)
     (claim,) = folder.ledger.claim(1)
     folder.ledger.failed(claim, HeaderError("a.mrc has no header", "Look."))
-    folder.outputs.remove(claim.root, claim.relative)
+    folder.outputs.reconcile(claim.root, claim.relative)
     folder.outputs.sync(now=True)
 
     assert folder.files() == places("b") | TABLES

@@ -1,11 +1,14 @@
 """Outcomes of jobs: retries, failures, crashes, and errors that end the service."""
 
+import errno
 import os
 import threading
 from collections import Counter
 from concurrent.futures import BrokenExecutor
+from pathlib import Path
 
-from dispatch_session import ROOT, V1, V2, find_two
+import pytest
+from dispatch_session import ROOT, V1, V2, card, find_two
 
 from livepick.core.contracts.job import Job, Result
 from livepick.errors import (
@@ -17,7 +20,7 @@ from livepick.errors import (
     UnreadableFileError,
     VanishedFileError,
 )
-from livepick.ledger.inbox import RootState, Stop
+from livepick.ledger.inbox import Promoted, RootState, Stop
 from livepick.ledger.rows import Counts
 from livepick.picking import engine as engines
 
@@ -76,6 +79,112 @@ def test_old_picks_of_a_failed_micrograph_are_removed(session):
     run.until(lambda: run.files() == ["autopick.star"])
     run.stop()
     assert "a.mrc" not in (run.out / "autopick.star").read_text()
+
+
+REPICK_ERRORS = {
+    "vanished": VanishedFileError("a.mrc no longer exists", "Bring it back."),
+    "io": UnreadableFileError("a.mrc: EIO", "Look at the disk."),
+    "changed": ChangedFileError("a.mrc changed", "Wait."),
+    "content": ContentError("a.mrc is all NaN", "Look at it."),
+    "model": ModelError("the graph does not run", "Roll back."),
+    "poison": BrokenExecutor("the worker died"),
+    "internal": ZeroDivisionError("division by zero"),
+}
+
+
+@pytest.mark.parametrize("reason", REPICK_ERRORS)
+def test_a_failure_to_pick_again_keeps_the_old_picks(session, reason):
+    """Picks, candidates, files and list entry stay, and the next model tries it again."""
+    broken = threading.Event()
+
+    def work(job):
+        if broken.is_set() and job.path.name == "a.mrc":
+            raise REPICK_ERRORS[reason]
+        return find_two(job)
+
+    run = session(work).land("a.mrc", "b.mrc").start()
+    run.until_counts(picked=2)
+    run.until(lambda: run.listed() == {"a.mrc": 0, "b.mrc": 0})
+    before, picks = run.rows()["a.mrc"], run.contents()
+    candidates = run.reader.candidates(before.id)
+    broken.set()
+    run.inbox.put(Promoted(Path("/models/0001"), card(1, "trained")))
+    run.until(lambda: run.rows()["a.mrc"].reason == reason and run.reader.counts().picked == 2)
+    run.until(lambda: run.listed() == {"a.mrc": 0, "b.mrc": 1})
+
+    row = run.rows()["a.mrc"]
+    assert (row.state, row.model_version, row.pick_count) == ("picked", 0, before.pick_count)
+    assert (row.error, row.remedy) != ("", "")
+    assert run.contents()["a_autopick.star"] == picks["a_autopick.star"]
+    assert run.reader.candidates(row.id).to_bytes() == candidates.to_bytes()
+    assert [each.relative for each in run.reader.repick_failures(9)] == [Path("a.mrc")]
+    run.until(lambda: run.instruments.calls["repick_failed", reason, "pick"] == 1)
+    assert not [call for call in run.instruments.calls if call[0] == "failed"]
+
+    broken.clear()
+    run.inbox.put(Promoted(Path("/models/0002"), card(2, "trained")))
+    run.until(lambda: run.rows()["a.mrc"].model_version == 2)
+    assert run.rows()["a.mrc"].reason is None
+
+
+def test_coordinates_written_before_a_repick_failed_are_those_of_the_ledger_again(session):
+    """The first of two formats was written for the new model when the second failed."""
+    run = session(extra_format=True)
+    run.land("a.mrc").start()
+    run.until_counts(picked=1)
+    old, write = run.contents(), run.extra.write
+
+    def refuse(root, relative, micrograph):
+        if micrograph.model_version:
+            raise OSError(errno.EIO, "input/output error")
+        write(root, relative, micrograph)
+
+    run.extra.write = refuse
+    run.inbox.put(Promoted(Path("/models/0001"), card(1, "trained")))
+    run.until(lambda: run.rows()["a.mrc"].reason == "internal")
+    run.until(lambda: run.contents() == old)
+    assert run.rows()["a.mrc"].state == "picked"
+
+
+def test_a_micrograph_that_is_back_is_picked_again(session):
+    """Its re-pick failed because it was gone; the watcher reports it when it is there again."""
+    gone = threading.Event()
+
+    def work(job):
+        if gone.is_set():
+            raise VanishedFileError("a.mrc no longer exists", "Bring it back.")
+        return find_two(job)
+
+    run = session(work).land("a.mrc").start()
+    run.until_counts(picked=1)
+    gone.set()
+    run.inbox.put(Promoted(Path("/models/0001"), card(1, "trained")))
+    run.until(lambda: run.instruments.calls["repick_failed", "vanished", "pick"] == 1)
+    gone.clear()
+    run.land("a.mrc")
+    run.until(lambda: run.rows()["a.mrc"].model_version == 1)
+    assert run.instruments.calls["landed"] == 1
+
+
+@pytest.mark.parametrize("error", [REPICK_ERRORS["vanished"], REPICK_ERRORS["content"]])
+def test_old_picks_of_new_content_go_only_when_it_was_read(session, error):
+    """New content that is gone again is failed; the picks of the old content are the best known."""
+    broken = threading.Event()
+
+    def work(job):
+        if broken.is_set():
+            raise error
+        return find_two(job)
+
+    run = session(work).land("a.mrc").start()
+    run.until_counts(picked=1)
+    broken.set()
+    run.land("a.mrc", version=V2)
+    run.until_counts(failed=1)
+    known = error.reason == "content"
+    run.until(lambda: run.listed() == ({} if known else {"a.mrc": 0}))
+    assert ("a_autopick.star" in run.files()) is not known
+    run.until(lambda: run.instruments.calls["failed", error.reason, "pick"] == 1)
 
 
 def test_micrograph_that_crashes_workers_is_found_and_the_others_are_picked(session):
@@ -155,8 +264,9 @@ def test_file_that_changes_while_it_is_read_is_retried(session):
 
 
 def test_micrographs_wait_for_an_unavailable_folder(session):
-    """They are neither tried nor failed meanwhile."""
+    """They are neither tried nor failed meanwhile; the watcher is told to check the folder."""
     away = threading.Event()
+    checked = []
 
     def work(job):
         if away.is_set():
@@ -164,8 +274,10 @@ def test_micrographs_wait_for_an_unavailable_folder(session):
         return find_two(job)
 
     away.set()
-    run = session(work).land("a.mrc").start()
+    run = session(work, not_found=lambda *place, gone: checked.append((*place, gone)))
+    run.land("a.mrc").start()
     run.until_counts(failed=1)  # the folder went before the watcher knew
+    assert checked == 3 * [(ROOT, Path("a.mrc"), True)]
     run.inbox.put(RootState(ROOT, available=False, detail="not mounted"))
     run.land("b.mrc")
     run.until_counts(failed=1, queued=1)

@@ -216,13 +216,14 @@ def test_a_waiting_training_names_the_reason(page):
     assert len(Bars(page.part("training")).found) == 1
 
 
-def test_the_json_for_scripts_is_unchanged(page):
+def test_the_json_for_scripts_keeps_its_keys(page):
     """Disks, problems and the reason of a waiting run are not in the JSON."""
     page.pick("a.mrc", MOTTLED)
     status = read_status(page.config, page.reader)
 
     assert sorted(status.as_json()) == [
-        "drift", "failures", "micrographs", "model", "particles", "quality", "session", "training",
+        "drift", "failures", "micrographs", "model", "particles", "quality", "repick_failures",
+        "repicks_failed", "session", "training",
     ]  # fmt: skip
     assert json.loads(json.dumps(status.as_json()["quality"])) == {
         "good": 0, "doubtful": 0, "bad": 1,

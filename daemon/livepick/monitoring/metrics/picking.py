@@ -12,7 +12,7 @@ from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import QualityVerdict
 from livepick.errors import OutputError
 from livepick.ledger.rows import Counts, MicrographRow
-from livepick.monitoring.metrics.instruments import ErrorCounter, InstrumentFactory
+from livepick.monitoring.metrics.instruments import ERROR_REASONS, ErrorCounter, InstrumentFactory
 from livepick.monitoring.metrics.landings import LandingMetrics
 from livepick.monitoring.metrics.quality import SCORE_BUCKETS, QualityMetrics
 
@@ -98,6 +98,16 @@ class PickingMetrics:
         self._empty_in_row = make.gauge(
             "consecutive_empty_micrographs",
             "Is there anything at all? Newest micrographs in a row without a pick, 50 at most.",
+        )
+        self._repick_failures = make.counter(
+            "repick_failures",
+            "Are picks out of date? Micrographs that could not be picked again; they keep their"
+            " picks.",
+            reason=ERROR_REASONS,
+        )
+        self._repick_failed = make.gauge(
+            "repick_failed_micrographs",
+            "How many picks are out of date because picking them again failed?",
         )
         self._retries = make.counter("retries", "Micrographs queued again after an error.")
 
@@ -225,6 +235,11 @@ class PickingMetrics:
         self._micrographs.labels("failed").inc()
         self._errors.count(stage, reason)
 
+    def repick_failed(self, reason: str, stage: Literal["ingest", "pick", "export"]) -> None:
+        """Count a micrograph that could not be picked again, and keeps its picks."""
+        self._repick_failures.labels(reason if reason in ERROR_REASONS else "internal").inc()
+        self._errors.count(stage, reason)
+
     def retried(self, reason: str) -> None:
         """Count a micrograph that is queued again after an error."""
         self._retries.inc()
@@ -260,12 +275,14 @@ class PickingMetrics:
         self,
         *,
         particles: int,
+        repicks_failed: int,
         verdicts: Mapping[QualityVerdict, int],
         latest: Sequence[MicrographRow],
         empty_in_row: int,
     ) -> None:
-        """Set the session's particles and verdicts, and the outcomes of the latest micrographs."""
+        """Set the session's particles, failed re-picks and verdicts, and its latest outcomes."""
         self._ledger_particles.set(particles)
+        self._repick_failed.set(repicks_failed)
         states = collections.Counter(map(_latest_state, latest))
         for state in LATEST_STATES:
             self._latest.labels(state).set(states[state])

@@ -56,8 +56,11 @@ def test_the_latest_micrographs_are_counted_by_outcome():
     rows[0] = dataclasses.replace(rows[0], quality_verdict=None)
     rows[3] = dataclasses.replace(rows[3], quality_verdict=None)
     verdicts = {"good": 7, "doubtful": 2, "bad": 1}
-    metrics.picking.session_so_far(particles=4, verdicts=verdicts, latest=rows, empty_in_row=1)
+    metrics.picking.session_so_far(
+        particles=4, repicks_failed=2, verdicts=verdicts, latest=rows, empty_in_row=1
+    )
     sample = metrics.registry.get_sample_value
+    assert sample("livepick_repick_failed_micrographs") == 2
 
     for state in LATEST_STATES:
         assert sample("livepick_latest_micrographs", {"state": state}) == 1
