@@ -35,6 +35,7 @@ from livepick.config.schema import Config
 from livepick.core.contracts.judgement import Judgement
 from livepick.errors import LivepickError
 from livepick.host.gpus import GpuMonitor, nvml
+from livepick.host.loopback import is_loopback
 from livepick.host.systemd import Systemd
 from livepick.host.threads import Ended, Threads
 from livepick.host.unexpected_errors import UnexpectedErrors
@@ -60,8 +61,10 @@ from livepick.retraining.promoter import Promoter
 from livepick.retraining.scheduler import Scheduler
 from livepick.web.address_file import AddressFile
 from livepick.web.app import create_app
+from livepick.web.connections import Limits
+from livepick.web.guard import Guard
 from livepick.web.page import Sources
-from livepick.web.server import Web, is_loopback, listen
+from livepick.web.server import Web, listen
 
 __all__ = ["Service"]
 
@@ -280,14 +283,19 @@ class Service:
             ledger=LedgerReader(database),
             queries=PageQueries(database),
         )
+        limits = Limits.of_process()
+        host = door.getsockname()[0]
+        accepts_host = is_loopback if is_loopback(host) else None
         app = create_app(
             self._metrics,
             sources,
             engine.submit,
-            loopback=is_loopback(door.getsockname()[0]),
+            guard=lambda app: Guard(
+                app, accepts_host=accepts_host, page_requests=limits.page_requests
+            ),
             unexpected=self._unexpected,
         )
-        return Web(door, app.asgi, app.live.close)
+        return Web(door, app.asgi, app.close, limits=limits)
 
     def _on_promoted(self, bundle: Bundle, provider: str) -> None:
         card = bundle.card

@@ -132,7 +132,7 @@ def served(folder: Path, count: int) -> Iterator[tuple[Web, Callable[[str], obje
             PageQueries(shared),
         )
         app = create_app(metrics, sources, engine.submit)
-        web = Web(listen("127.0.0.1:0"), app.asgi, app.live.close)
+        web = Web(listen("127.0.0.1:0"), app.asgi, app.close)
         web.start()
         yield web, ledger.session.begin
         web.stop()

@@ -13,9 +13,9 @@ from importlib import resources
 from typing import Final, get_args
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import (
-    FileResponse,
     HTMLResponse,
     JSONResponse,
     PlainTextResponse,
@@ -34,10 +34,12 @@ from livepick.monitoring.headline import Headline
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.metrics.instruments import CONTENT_TYPE
 from livepick.web.client import HEADLINE
+from livepick.web.embedded_pictures import read_picture
+from livepick.web.guard import Guard
 from livepick.web.live_updates import Live
 from livepick.web.micrograph_view import candidates_json, tile_of
 from livepick.web.page import NEWEST, SECTIONS, Sections, Sources
-from livepick.web.server import Guard
+from livepick.web.page_thread import PageThread
 from livepick.web.thumbnails import NoPictureError, Submit, Thumbnails
 from livepick.web.training_view import CLASSES
 
@@ -55,6 +57,12 @@ RETRY_SECONDS = "3"
 MOST_SHOWN = 200
 """Maximum number of characters of a requested path in the log."""
 
+MOST_SEARCHED = 500
+"""Maximum length of a text to search for; a file name has at most 255 bytes."""
+
+MOST_DIGITS = 18
+"""Maximum number of digits of a number in a path, so that it fits into 64 bits."""
+
 _log = logging.getLogger(__name__)
 
 IMMUTABLE = {"cache-control": "private, max-age=86400, immutable"}
@@ -62,13 +70,36 @@ IMMUTABLE = {"cache-control": "private, max-age=86400, immutable"}
 
 NO_CACHE = {"cache-control": "no-cache"}
 
+EVENT_STREAM = "text/event-stream"
+
+
+class _Number(Convertor[int]):
+    """A number in a path. Starlette's own takes any number of digits, and fails beyond 4300."""
+
+    regex = f"[0-9]{{1,{MOST_DIGITS}}}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("number", _Number())
+
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """The ASGI application, and the live updates to close at the end."""
+    """The ASGI application, and the parts to close at the end."""
 
     asgi: ASGIApp
     live: Live
+    page_thread: PageThread
+
+    def close(self) -> None:
+        """End all event streams, and the thread that renders the page."""
+        self.live.close()
+        self.page_thread.stop()
 
 
 def create_app(
@@ -76,7 +107,7 @@ def create_app(
     sources: Sources,
     submit: Submit,
     *,
-    loopback: bool = True,
+    guard: Callable[[ASGIApp], ASGIApp] = Guard,
     unexpected: UnexpectedErrors | None = None,
 ) -> App:
     """Return the application.
@@ -89,34 +120,37 @@ def create_app(
         Data sources, read again for each request.
     submit
         Function that submits a job to the workers.
-    loopback
-        True to accept only loopback host names.
+    guard
+        Middleware that every request passes first.
     unexpected
         Counts the unexpected errors that are passed over.
     """
     counter = unexpected or UnexpectedErrors()
     sections = Sections(sources)
-    live = Live(sections)
+    page_thread = PageThread()
+    live = Live(sections, page_thread)
 
     async def failed(request: Request, error: Exception) -> Response:
         counter.passed_over("page", request.url.path[:MOST_SHOWN], error)
         return PlainTextResponse("This part of the page cannot be shown; see the log.\n", 500)
 
     routes = [
-        *_for_programs(metrics, sources, sections),
-        *_page(sections, live),
-        *_micrographs(sections, sources),
-        *_pictures(sources, Thumbnails(sources.ledger, sources.config, submit)),
+        *_for_programs(metrics, sources, sections, page_thread),
+        *_page(sections, live, page_thread),
+        *_micrographs(sections, sources, page_thread),
+        *_pictures(sources, Thumbnails(sources.ledger, sources.config, submit), page_thread),
     ]
     app = Starlette(routes=routes, exception_handlers={LedgerError: _unreadable, Exception: failed})
-    return App(Guard(app, loopback=loopback), live)
+    app.router.redirect_slashes = False  # a redirect names the host, which a proxy has replaced
+    return App(guard(app), live, page_thread)
 
 
-# These are coroutines although they read a database: one thread serves all requests, and a read
-# takes milliseconds.
+# What reads the ledger or a disk runs in the page's thread; metrics and health check do not.
 
 
-def _for_programs(metrics: Metrics, sources: Sources, sections: Sections) -> list[Route]:
+def _for_programs(
+    metrics: Metrics, sources: Sources, sections: Sections, page_thread: PageThread
+) -> list[Route]:
     """Return the routes for programs: metrics, health check and headline."""
 
     async def metrics_text(_: Request) -> Response:
@@ -129,7 +163,7 @@ def _for_programs(metrics: Metrics, sources: Sources, sections: Sections) -> lis
 
     async def headline(_: Request) -> Response:
         try:
-            top, status_code = sections.headline(), 200
+            top, status_code = await page_thread.call(sections.headline), 200
         except LedgerError as error:
             sentence = f"The ledger cannot be read: {error.what}."
             top = Headline("bad", sentence, error.remedy, "", (), kind="ledger_not_readable")
@@ -143,20 +177,24 @@ def _for_programs(metrics: Metrics, sources: Sources, sections: Sections) -> lis
     ]
 
 
-def _page(sections: Sections, live: Live) -> list[Route]:
+def _page(sections: Sections, live: Live, page_thread: PageThread) -> list[Route]:
     """Return the routes of the page, its parts, its search and its change events."""
 
     async def index(_: Request) -> Response:
-        return HTMLResponse(sections.page(), headers=NO_CACHE)
+        return HTMLResponse(await page_thread.call(sections.page), headers=NO_CACHE)
 
     async def section(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in SECTIONS:
             return _not_found()
-        return HTMLResponse(sections.parts()[name], headers=NO_CACHE)
+        parts = await page_thread.call(sections.parts)
+        return HTMLResponse(parts[name], headers=NO_CACHE)
 
-    async def events(_: Request) -> Response:
-        sections.parts()  # an error here refuses the stream, so the page does not look live
+    async def events(request: Request) -> Response:
+        # An error here refuses the stream, so that the page does not look live.
+        await page_thread.call(sections.parts)
+        if request.method == "HEAD":
+            return Response(media_type=EVENT_STREAM, headers=NO_CACHE)
         # Counted here: of many simultaneous requests, none has begun to listen yet.
         if not live.enter():
             return _busy("Too many browsers have this page open.")
@@ -164,8 +202,11 @@ def _page(sections: Sections, live: Live) -> list[Route]:
 
     async def search(request: Request) -> Response:
         text = request.query_params.get("name", "").strip()
+        if len(text) > MOST_SEARCHED:
+            return PlainTextResponse(f"Search for at most {MOST_SEARCHED} characters.\n", 414)
         whole = "part" not in request.query_params
-        return HTMLResponse(sections.found(text, whole=whole), headers=NO_CACHE)
+        html = await page_thread.call(lambda: sections.found(text, whole=whole))
+        return HTMLResponse(html, headers=NO_CACHE)
 
     return [
         Route("/", index),
@@ -185,30 +226,34 @@ def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]
     return file
 
 
-def _micrographs(sections: Sections, sources: Sources) -> list[Route]:
+def _micrographs(sections: Sections, sources: Sources, page_thread: PageThread) -> list[Route]:
     """Return the routes of a micrograph's full view."""
 
     async def micrograph(request: Request) -> Response:
         whole = "part" not in request.query_params
-        html = sections.micrograph(request.path_params["id"], whole=whole)
+        number: int = request.path_params["id"]
+        html = await page_thread.call(lambda: sections.micrograph(number, whole=whole))
         return _not_found() if html is None else HTMLResponse(html, headers=NO_CACHE)
 
-    async def candidates(request: Request) -> Response:
+    def candidates_of(number: int) -> dict[str, object] | None:
         ledger, diameter_angstrom = sources.ledger, sources.config().particle.diameter_angstrom
-        row = ledger.get(request.path_params["id"])
+        row = ledger.get(number)
         tile = None if row is None else tile_of(row, ledger, diameter_angstrom)
         if tile is None:
-            return _not_found()
-        newest = ledger.latest(NEWEST, picked=True)
-        return JSONResponse(candidates_json(tile, ledger, newest), headers=NO_CACHE)
+            return None
+        return candidates_json(tile, ledger, ledger.latest(NEWEST, picked=True))
+
+    async def candidates(request: Request) -> Response:
+        found = await page_thread.call(candidates_of, request.path_params["id"])
+        return _not_found() if found is None else JSONResponse(found, headers=NO_CACHE)
 
     return [
-        Route("/micrographs/{id:int}", micrograph),
-        Route("/micrographs/{id:int}/candidates", candidates),
+        Route("/micrographs/{id:number}", micrograph),
+        Route("/micrographs/{id:number}/candidates", candidates),
     ]
 
 
-def _pictures(sources: Sources, thumbnails: Thumbnails) -> list[Route]:
+def _pictures(sources: Sources, thumbnails: Thumbnails, page_thread: PageThread) -> list[Route]:
     """Return the routes of pictures, by the number of a micrograph or of a model."""
 
     async def picture(request: Request) -> Response:
@@ -225,18 +270,21 @@ def _pictures(sources: Sources, thumbnails: Thumbnails) -> list[Route]:
         kind: ImageKind = request.path_params["kind"]
         if kind not in get_args(ImageKind):
             return _not_found()
-        why = thumbnails.why_not(request.path_params["id"], kind)
+        why = await page_thread.call(thumbnails.why_not, request.path_params["id"], kind)
         return PlainTextResponse(why, headers=NO_CACHE)
 
+    def classes_picture(version: int) -> bytes:
+        folder = sources.config().state.directory / MODELS / bundle_name(version)
+        return read_picture(folder / CLASSES)
+
     async def classes(request: Request) -> Response:
-        bundle = bundle_name(request.path_params["version"])
-        path = sources.config().state.directory / MODELS / bundle / CLASSES
-        return FileResponse(path, headers=IMMUTABLE) if path.is_file() else _not_found()
+        png = await page_thread.call(classes_picture, request.path_params["version"])
+        return Response(png, media_type="image/png", headers=IMMUTABLE) if png else _not_found()
 
     return [
-        Route("/micrographs/{id:int}/{kind}.png", picture),
-        Route("/micrographs/{id:int}/{kind}.txt", why_not),
-        Route("/models/{version:int}/classes.png", classes),
+        Route("/micrographs/{id:number}/{kind}.png", picture),
+        Route("/micrographs/{id:number}/{kind}.txt", why_not),
+        Route("/models/{version:number}/classes.png", classes),
     ]
 
 
@@ -244,7 +292,7 @@ class _Events(StreamingResponse):
     """Event stream of one listener, which is counted until the response ends, however it ends."""
 
     def __init__(self, live: Live) -> None:
-        super().__init__(live.events(), media_type="text/event-stream", headers=NO_CACHE)
+        super().__init__(live.events(), media_type=EVENT_STREAM, headers=NO_CACHE)
         self._live = live
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

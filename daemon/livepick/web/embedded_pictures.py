@@ -1,6 +1,7 @@
 """Pictures inside the session report, as ``data:`` URIs."""
 
 import base64
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from livepick.ledger.rows import MicrographRow
 from livepick.picking.tasks import render
 from livepick.web.micrograph_view import Tile, tile_of
 
-__all__ = ["RankedMicrograph", "draw", "embedded"]
+__all__ = ["RankedMicrograph", "draw", "embedded", "read_picture"]
 
 MOST_PICTURE_BYTES = 4_000_000
 """Maximum size of a picture in a bundle; a larger one is not from livepick and is left out."""
@@ -57,13 +58,23 @@ def draw(
 
 
 def embedded(picture: Path) -> str:
-    """Return a picture as a ``data:`` URI; empty if it is missing, too large, or just removed."""
+    """Return a picture as a ``data:`` URI; empty without one."""
+    png = read_picture(picture)
+    return _data_uri(png) if png else ""
+
+
+def read_picture(picture: Path) -> bytes:
+    """Return a picture of a bundle; empty if it is missing, too large, a link, or just removed.
+
+    A bundle may come from somebody else, and a link in it could point to any file.
+    """
     try:
-        if picture.stat().st_size > MOST_PICTURE_BYTES:
-            return ""
-        return _data_uri(picture.read_bytes())
+        descriptor = os.open(picture, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
+            png = file.read(MOST_PICTURE_BYTES + 1)
     except OSError:
-        return ""
+        return b""
+    return png if len(png) <= MOST_PICTURE_BYTES else b""
 
 
 def _data_uri(png: bytes) -> str:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 from livepick.errors import LedgerError
 from livepick.web.page import Sections, digest
+from livepick.web.page_thread import PageThread
 
 __all__ = ["Live"]
 
@@ -29,8 +30,15 @@ _log = logging.getLogger(__name__)
 class Live:
     """Sends change events to the listeners. For one event loop, except for ``close``."""
 
-    def __init__(self, sections: Sections, *, interval_seconds: float = INTERVAL_SECONDS) -> None:
+    def __init__(
+        self,
+        sections: Sections,
+        page_thread: PageThread,
+        *,
+        interval_seconds: float = INTERVAL_SECONDS,
+    ) -> None:
         self._sections = sections
+        self._page_thread = page_thread
         self._interval_seconds = interval_seconds
         self._closed = False
         self._listeners = 0
@@ -56,7 +64,7 @@ class Live:
         The browser treats the end of a stream as a lost connection, and shows how old its data are.
         """
         sent, silent = "", 0
-        while not self._closed and (present := self._digests()):
+        while not self._closed and (present := await self._digests()):
             if present != sent:
                 sent, silent = present, 0
                 yield f"data: {present}\n\n"
@@ -65,9 +73,9 @@ class Live:
                 yield ": still here\n\n"
             await self._wait()
 
-    def _digests(self) -> str:
+    async def _digests(self) -> str:
         try:
-            parts = self._sections.parts()
+            parts = await self._page_thread.call(self._sections.parts)
         except LedgerError as error:  # the dispatch loop decides what to do about it
             _log.warning("page: the ledger cannot be read: %s", error)
             return ""

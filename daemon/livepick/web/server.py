@@ -1,75 +1,34 @@
-"""Web server: host check, security headers, and the thread that serves the page.
+"""Web server: the listening sockets, and the thread that serves the page."""
 
-On a loopback address only loopback names are accepted as ``Host``. Otherwise a foreign web page
-could point its own name at this address and read the responses (DNS rebinding).
-"""
-
-import ipaddress
+import asyncio
+import logging
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import uvicorn
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from livepick.errors import ConfigError
+from livepick.host.loopback import is_loopback
+from livepick.web.connections import Connections, Instruments, Limits, NoInstruments
+from livepick.web.http_protocol import uvicorn_config
 
-__all__ = ["Guard", "Web", "is_loopback", "listen"]
-
-SECURITY_HEADERS = (
-    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-)
+__all__ = ["Door", "Web", "listen"]
 
 STOP_SECONDS = 1
 """Time that requests in progress get to finish when the service ends."""
 
-MOST_CONNECTIONS = 200
-"""Maximum number of connections. A browser keeps up to seven open; Prometheus must still connect
-next to two dozen browsers."""
+BACKLOG = 128
+"""Connections that the kernel holds until they are accepted."""
 
+DEAD_PEER_MS = 60_000
+"""Time after which a peer counts as gone if it does not acknowledge what was sent."""
 
-class Guard:
-    """Middleware that rejects foreign hosts and adds security headers to every response."""
-
-    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
-        self._app = app
-        self._loopback = loopback
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
-            await send(message)
-
-        app: ASGIApp = self._app
-        if scope["type"] == "http" and self._loopback and not _names_loopback(scope):
-            app = PlainTextResponse("Open this page as http://localhost or http://127.0.0.1\n", 400)
-        await app(scope, receive, send_with_headers)
-
-
-def _names_loopback(scope: Scope) -> bool:
-    hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-    if len(hosts) != 1:
-        return False
-    host = hosts[0]
-    # An IPv6 address is in brackets; a port may follow either kind of address.
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return is_loopback(name)
-
-
-def is_loopback(host: str) -> bool:
-    """Return True if a host name or address is a loopback one, reachable only from this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+_log = logging.getLogger(__name__)
 
 
 def listen(address: str) -> socket.socket:
@@ -92,8 +51,10 @@ def listen(address: str) -> socket.socket:
         try:
             # A restarted service must not wait for the old connections' TIME_WAIT.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MS)
             listener.bind(place)
-            listener.listen(64)
+            listener.listen(BACKLOG)
         except OSError:
             listener.close()
             raise
@@ -104,6 +65,22 @@ def listen(address: str) -> socket.socket:
             " free port.",
         ) from error
     return listener
+
+
+def _no_tls() -> ssl.SSLContext | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A listening socket, and what is behind it."""
+
+    listener: socket.socket
+    app: ASGIApp
+    limits: Limits
+    tls: Callable[[], ssl.SSLContext | None] = _no_tls
+    """Function that returns the TLS context for a new connection; None: no TLS."""
+    instruments: Instruments = field(default_factory=NoInstruments)
 
 
 class Web:
@@ -117,26 +94,35 @@ class Web:
         Application to serve.
     closing
         Called first at the end, to end responses that would otherwise never finish.
+    limits
+        Limits of the connections; None: those of this process.
+    tls
+        Function that returns the TLS context for a new connection; None: no TLS.
+    instruments
+        Metrics of the connections.
+    others
+        Further sockets, for example one for this machine's own programs.
     """
 
     def __init__(
-        self, listener: socket.socket, app: ASGIApp, closing: Callable[[], None] = lambda: None
+        self,
+        listener: socket.socket,
+        app: ASGIApp,
+        closing: Callable[[], None] = lambda: None,
+        *,
+        limits: Limits | None = None,
+        tls: Callable[[], ssl.SSLContext | None] = _no_tls,
+        instruments: Instruments | None = None,
+        others: tuple[Door, ...] = (),
     ) -> None:
-        self._listener = listener
-        self._closing = closing
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                lifespan="off",
-                ws="none",
-                loop="asyncio",
-                limit_concurrency=MOST_CONNECTIONS,
-                timeout_graceful_shutdown=STOP_SECONDS,
-            )
+        front = Door(
+            listener, app, limits or Limits.of_process(), tls, instruments or NoInstruments()
         )
+        self._listener = listener
+        self._doors = (front, *others)
+        self._closing = closing
+        self._server: _Server | None = None
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
     @property
@@ -157,15 +143,56 @@ class Web:
 
     def start(self) -> None:
         """Start the server thread."""
+        for door in self._doors:
+            door.listener.settimeout(0)
+        # Anyone can send garbage, so it is not worth a line of the log each.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop the server within a few seconds."""
+        self._stopping = True
         self._closing()
-        self._server.should_exit = True
+        if self._server is not None:
+            self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS + 1)
-        self._listener.close()
+        for door in self._doors:
+            door.listener.close()
 
     def _run(self) -> None:
-        self._server.run(sockets=[self._listener])
+        while not self._stopping:
+            self._server = _Server(self._doors)
+            try:
+                self._server.run()
+            except Exception:  # noqa: BLE001 - the page comes back
+                _log.exception("page: the server failed; it starts again")
+                time.sleep(1)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with our own accepting of connections."""
+
+    def __init__(self, doors: tuple[Door, ...]) -> None:
+        self._doors = doors
+        self._configs = [uvicorn_config(d.app, graceful_seconds=STOP_SECONDS) for d in doors]
+        self._accepting: list[asyncio.Task[None]] = []
+        super().__init__(self._configs[0])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
+        """Accept connections at every door."""
+        self.servers = []
+        for door, config in zip(self._doors, self._configs, strict=True):
+            if not config.loaded:
+                config.load()
+            connections = Connections(
+                config, self.server_state, door.limits, tls=door.tls, instruments=door.instruments
+            )
+            self._accepting.append(asyncio.create_task(connections.accept(door.listener)))
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
+        """Accept no more, and end the connections."""
+        for task in self._accepting:
+            task.cancel()
+        await super().shutdown()

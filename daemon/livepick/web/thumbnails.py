@@ -100,7 +100,7 @@ class Thumbnails:
             The micrograph does not exist or has no picks, its file can no longer be read, or the
             workers are busy.
         """
-        row = self._ledger.get(micrograph_id)
+        row = await asyncio.to_thread(self._ledger.get, micrograph_id)
         if row is None or row.pixel_size_angstrom is None:
             raise NoPictureError("The micrograph has not been picked.", passing=False)
         key = self._key(row, kind)

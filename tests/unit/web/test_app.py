@@ -92,7 +92,7 @@ def ask(ledger, make_config):
         PageQueries(shared),
     )
     app = create_app(Metrics(), sources, engine.submit)
-    web = Web(listen("127.0.0.1:0"), app.asgi, app.live.close)
+    web = Web(listen("127.0.0.1:0"), app.asgi, app.close)
     web.start()
 
     def send(path, *, method="GET", host=None, health=None, fault=None, until=None):
@@ -202,6 +202,18 @@ def test_a_rewritten_micrograph_has_no_picture(ask, land, write_mrc):
         "/micrographs/99/full.png",
         "/micrographs/99/candidates",
         f"/micrographs/{2**63}",
+        f"/micrographs/{10**17}",
+        f"/micrographs/{'9' * 4000}",
+        f"/micrographs/{'9' * 4000}/candidates",
+        f"/micrographs/{'9' * 4000}/full.png",
+        f"/models/{'9' * 4000}/classes.png",
+        f"/models/{10**17}/classes.png",
+        "/micrographs/-1",
+        "/micrographs/nan",
+        "/micrographs/1e3",
+        "/micrographs/%D9%A1",
+        "/search/",
+        "/sections/..%2findex",
         "/micrographs/1/..%2f..%2fetc.png",
         "/models/1/classes.png",
         "/sections/index",
@@ -272,6 +284,40 @@ def test_search_finds_by_any_part_of_the_name(ask, land):
     assert "square7" not in ask("/search?name=SQUARE8")[1]
     assert "0 micrographs" in ask("/search?name=%25")[1]
     assert "&lt;b&gt;" in ask("/search?name=<b>".replace("<", "%3C").replace(">", "%3E"))[1]
+
+
+def test_a_long_search_is_refused(ask, land):
+    """No file has such a name, and SQLite refuses long patterns with an error."""
+    land("mic.mrc")
+    assert ask("/search?name=" + "m" * 500)[0].status == 200
+    assert ask("/search?name=" + "%25" * 501)[0].status == 414
+    assert ask("/search?name=" + "m" * 5000)[0].status == 414
+    assert ask("/search?part&name=" + "m" * 60_000)[0].status == 414
+
+
+@pytest.mark.parametrize("text", ["%00", "%ff", "%ed%a0%80", "%5C", "a%0d%0ab", "%27--", "nan"])
+def test_a_search_may_have_any_characters(ask, land, text):
+    land("mic.mrc")
+    assert ask(f"/search?name={text}")[0].status == 200
+
+
+def test_the_head_of_the_events_is_not_a_stream(ask):
+    answer, _ = ask("/events", method="HEAD")
+    assert (answer.status, answer.headers.get_content_type()) == (200, "text/event-stream")
+
+
+def test_a_picture_of_classes_that_is_a_link_is_not_served(ask, tmp_path, make_config):
+    """A model of somebody else must not publish other files."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    classes = make_config().state.directory / "models" / "0001" / "classes.png"
+    classes.parent.mkdir(parents=True)
+    classes.write_bytes(b"png")
+    assert ask("/models/1/classes.png")[1] == b"png"
+
+    classes.unlink()
+    classes.symlink_to(secret)
+    assert ask("/models/1/classes.png")[0].status == 404
 
 
 def test_events_name_the_parts_that_change(ask, land):

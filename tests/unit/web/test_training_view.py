@@ -11,6 +11,7 @@ from livepick.ledger.session_rows import RunRow
 from livepick.monitoring.status import TrainingStatus
 from livepick.retraining.eta import RunProgress
 from livepick.web.live_updates import MOST_LISTENERS, Live
+from livepick.web.page_thread import PageThread
 from livepick.web.training_view import run_activity, view_training
 
 JUDGEMENT = Judgement.from_json(
@@ -118,7 +119,7 @@ def test_no_activity_is_shown_without_a_running_stage(training):
 
 def test_the_number_of_listeners_is_limited():
     """A listener that leaves makes room for another."""
-    live = Live(None)
+    live = Live(None, None)
     assert [live.enter() for _ in range(MOST_LISTENERS + 1)] == [*[True] * MOST_LISTENERS, False]
     live.leave()
     assert [live.enter(), live.enter()] == [True, False]
@@ -135,7 +136,7 @@ def test_a_change_is_sent_once():
 
     async def listen():
         sections = Sections()
-        live = Live(sections, interval_seconds=0.2)
+        live = Live(sections, PageThread(), interval_seconds=0.2)
         stream = live.events()
         first = await anext(stream)
         sections.html = "b"
