@@ -1,14 +1,22 @@
 """Locks between processes. The kernel releases them however their holder ends."""
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import time
 from pathlib import Path
 
 from livepick.errors import BusyError, LedgerError
 
 __all__ = ["StateLock", "holder", "lock_file", "lock_folder", "try_lock"]
+
+PROC_LOCKS = Path("/proc/locks")
+"""All locks of the machine, each with its process and the inode of its file."""
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
+"""Errors of file systems that cannot lock a folder."""
 
 TRIES = 6
 TRY_SECONDS = 0.1
@@ -62,25 +70,35 @@ def lock_file(ledger: Path) -> Path:
 def holder(ledger: Path) -> str | None:
     """Return the process id of the service that uses a ledger.
 
-    None if there is no such service, or if the lock file cannot be opened.
+    ``unknown`` if there is one whose lock file was removed, and the kernel does not tell its
+    process. None if there is no such service, or if neither folder nor lock file can be opened.
     """
-    try:
-        descriptor = os.open(lock_file(ledger), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return None if try_lock(descriptor, shared=True) else _written(descriptor) or "unknown"
-    finally:
-        os.close(descriptor)
+    for path, flags in ((lock_file(ledger), 0), (ledger.parent, os.O_DIRECTORY)):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+        except OSError:
+            continue
+        try:
+            if not try_lock(descriptor, shared=True):
+                return _process(descriptor)
+        except OSError:  # a file system without locks
+            continue
+        finally:
+            os.close(descriptor)
+    return None
 
 
 class StateLock:
     """Lock that is held from its creation until ``release`` or the end of this process.
 
+    Two things are locked. The folder itself, whatever name it is opened by: that holds when files
+    in it are removed, replaced or renamed. And a file beside the ledger, which has the number of
+    the process, and which earlier versions lock as well.
+
     Parameters
     ----------
     ledger
-        The ledger; the lock is the file beside it with ``.lock`` appended.
+        The ledger; the lock file is beside it, with ``.lock`` appended.
 
     Raises
     ------
@@ -92,36 +110,58 @@ class StateLock:
 
     def __init__(self, ledger: Path) -> None:
         self.path = lock_file(ledger)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Workers and trainers, which may briefly outlive the service, do not inherit it.
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise LedgerError(
-                f"{self.path} cannot be written: {error.strerror}",
-                "Give state.directory a folder that the service's user may write.",
-            ) from error
-        if not self._take():
-            process = _written(self._descriptor)
-            os.close(self._descriptor)
-            raise BusyError(
-                f"another livepick (process {process}) works on {self.path.parent}",
-                "Stop it first, or give this one another state.directory.",
-            )
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, f"{os.getpid()}\n".encode())
-
-    def _take(self) -> bool:
-        for _ in range(TRIES - 1):
-            if try_lock(self._descriptor):
-                return True
-            time.sleep(TRY_SECONDS)
-        return try_lock(self._descriptor)
+        folder = self.path.parent
+        with contextlib.ExitStack() as ending:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                # Workers and trainers, which may briefly outlive the service, do not inherit them.
+                in_folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                ending.callback(os.close, in_folder)
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                ending.callback(os.close, descriptor)
+            except OSError as error:
+                raise LedgerError(
+                    f"{self.path} cannot be written: {error.strerror}",
+                    "Give state.directory a folder that the service's user may write.",
+                ) from error
+            for each in (descriptor, in_folder):
+                if not _take(each):
+                    raise BusyError(
+                        f"another livepick (process {_process(each)}) works on {folder}",
+                        "Stop it first, or give this one another state.directory.",
+                    )
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+            self._locks = ending.pop_all()
 
     def release(self) -> None:
         """Release the folder for another service."""
-        os.close(self._descriptor)
+        self._locks.close()
 
 
-def _written(descriptor: int) -> str:
-    return os.read(descriptor, 20).decode(errors="replace").strip()
+def _take(descriptor: int) -> bool:
+    """Lock an open file or folder; return False if another process keeps the lock."""
+    try:
+        for _ in range(TRIES - 1):
+            if try_lock(descriptor):
+                return True
+            time.sleep(TRY_SECONDS)
+        return try_lock(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return True  # the other of the two locks is held
+
+
+def _process(descriptor: int) -> str:
+    """Return the number of the process that holds a lock, as text."""
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and (written := os.read(descriptor, 20)):
+        return written.decode(errors="replace").strip() or "unknown"
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with contextlib.suppress(OSError):
+        for line in PROC_LOCKS.read_text().splitlines():
+            words = line.split()
+            if place in words and "FLOCK" in words:
+                return words[words.index(place) - 1]
+    return "unknown"

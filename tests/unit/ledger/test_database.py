@@ -1,6 +1,7 @@
 """The SQLite file: access, versions, damage and transactions."""
 
 import hashlib
+import os
 import re
 import sqlite3
 import subprocess
@@ -17,6 +18,7 @@ from livepick.errors import (
     LedgerError,
     LedgerWriteError,
 )
+from livepick.host.lock import holder, lock_file
 from livepick.ledger import database as database_module
 from livepick.ledger.database import (
     LEDGER,
@@ -41,6 +43,28 @@ def test_a_second_service_is_refused(ledger, tmp_path):
     assert "BusyError: another livepick (process" in done.stderr
     with pytest.raises(BusyError):
         Database.writable(ledger.database.path)
+
+
+@pytest.mark.parametrize("gone", ["lock file", "ledger", "both"])
+def test_a_second_service_is_refused_when_files_of_the_first_are_gone(ledger, tmp_path, gone):
+    """The folder itself is locked, whatever name it has; the error still names the process."""
+    path = ledger.database.path
+    if gone in ("lock file", "both"):
+        lock_file(path).unlink()
+    if gone in ("ledger", "both"):
+        path.rename(tmp_path / "elsewhere")
+    link = tmp_path / "another name"
+    link.symlink_to(path.parent)
+    for same in (path, link / path.name):
+        code = (
+            "from pathlib import Path; from livepick.ledger.database import Database;"
+            f" Database.writable(Path({str(same)!r}))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        assert f"BusyError: another livepick (process {os.getpid()}) works on" in done.stderr
+        assert holder(same) == str(os.getpid())
 
 
 def test_other_connections_can_read_but_not_write(ledger):
