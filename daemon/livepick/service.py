@@ -236,6 +236,7 @@ class Service:
                 card=model.card,
                 device=config.picking.device,
                 pixel_size_angstrom=config.micrograph.pixel_size_angstrom,
+                trust=config.micrograph.trust,
                 threshold=config.picking.fixed_threshold,
                 repick=config.picking.repick,
             ),

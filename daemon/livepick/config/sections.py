@@ -24,6 +24,7 @@ __all__ = [
     "Repick",
     "Session",
     "State",
+    "Trust",
     "Watch",
     "Web",
 ]
@@ -37,6 +38,9 @@ Contrast = Literal["dark", "bright"]
 Device = Literal["require-gpu", "prefer-gpu", "cpu"]
 
 Repick = Literal["provisional", "all", "none"]
+
+Trust = Literal["header", "config"]
+"""Source of the pixel size if header and config differ."""
 
 
 class Session(Section):
@@ -156,7 +160,13 @@ class Micrograph(Section):
         examples=["0.83 at 105,000 times is usual"],
         json_schema_extra=RESTART,
     )
-    """Pixel size of the micrographs as they land; None: taken from each file's header."""
+    """Pixel size of the micrographs as they land; None: taken from each file's header. In a header,
+    an impossible one, such as 0.0026 Å, counts as unset."""
+
+    trust: Trust | None = Field(default=None, json_schema_extra=RESTART)
+    """Which pixel size counts if header and config differ by more than 2 %: ``config`` for headers
+    that are wrong, ``header`` to use the config only where a header has none. None: a file that
+    differs is refused."""
 
     ctf: Folder | None = Field(default=None, json_schema_extra=LIVE)
     """File or folder with the defocus of the micrographs: RELION's ``micrographs_ctf.star``, or a

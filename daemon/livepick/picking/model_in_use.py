@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from livepick.config.sections import Device, Repick
+from livepick.config.sections import Device, Repick, Trust
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import Job, Result
 from livepick.ledger.inbox import PickingChanged
@@ -29,6 +29,8 @@ class CurrentModel:
         Device to pick on.
     pixel_size_angstrom
         Pixel size from the config. None: read from the header of each micrograph.
+    trust
+        Which pixel size counts if config and header differ. None: that is an error.
     threshold
         Threshold from the config. None: the model's own.
     repick
@@ -43,6 +45,7 @@ class CurrentModel:
         card: ModelCard,
         device: Device = "cpu",
         pixel_size_angstrom: float | None = None,
+        trust: Trust | None = None,
         threshold: float | None = None,
         repick: Repick = "provisional",
     ) -> None:
@@ -51,6 +54,7 @@ class CurrentModel:
         self._card = card
         self._device: Device = device
         self._pixel_size_angstrom = pixel_size_angstrom
+        self._trust: Trust | None = trust
         self._threshold = threshold
         self._repick: Repick = repick
 
@@ -68,6 +72,7 @@ class CurrentModel:
             device=self._device,
             pixel_size_angstrom=self._pixel_size_angstrom,
             threshold=self._threshold,
+            trust=self._trust,
         )
 
     def promote(self, bundle: Path, card: ModelCard) -> None:

@@ -32,7 +32,10 @@ def render(job: RenderJob) -> bytes:
         The file is missing, has changed, or contains no image.
     """
     micrograph = read_micrograph(
-        job.path, pixel_size_angstrom=job.pixel_size_angstrom, version=job.version
+        job.path,
+        pixel_size_angstrom=job.pixel_size_angstrom,
+        version=job.version,
+        trust="config",  # the pixel size is the one that was used for picking
     )
     image, longest_px = micrograph.image, LONGEST_PX[job.kind]
     if job.kind == "mask":

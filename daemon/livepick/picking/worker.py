@@ -48,13 +48,16 @@ def pick(job: Job) -> Result:
     card = model.card
     clock = _Clock()
     micrograph = read_micrograph(
-        job.path, pixel_size_angstrom=job.pixel_size_angstrom, version=job.version
+        job.path,
+        pixel_size_angstrom=job.pixel_size_angstrom,
+        version=job.version,
+        trust=job.trust,
     )
     read_seconds = clock.lap()
     with _naming(job.path):
         prepared = _prepared(micrograph, job, card)
     shape_px = micrograph.image.shape
-    pixel_size_angstrom = micrograph.pixel_size_angstrom
+    pixel_size_angstrom, notes = micrograph.pixel_size_angstrom, micrograph.notes
     figures = measure_quality(micrograph.image, prepared, pixel_size_angstrom=pixel_size_angstrom)
     del micrograph
     preprocess_seconds = clock.lap()
@@ -74,6 +77,7 @@ def pick(job: Job) -> Result:
         seconds=StageSeconds(read_seconds, preprocess_seconds, infer_seconds, clock.lap()),
         provider=model.provider,
         area=prepared.area,
+        notes=notes,
     )
 
 

@@ -137,6 +137,7 @@ class PromotionGate:
             bundle=bundle.path,
             device=self._config.picking.device,
             pixel_size_angstrom=self._config.micrograph.pixel_size_angstrom,
+            trust=self._config.micrograph.trust,
         )
         return try_job(f"model {bundle.card.version}", job, self._submit)
 

@@ -164,6 +164,7 @@ class SeedsFromModel:
                 bundle=self._path,
                 device=self._config.picking.device,
                 pixel_size_angstrom=self._config.micrograph.pixel_size_angstrom,
+                trust=self._config.micrograph.trust,
                 diameter_angstrom=None if self._own else particle.diameter_angstrom,
                 contrast=None if self._own else particle.contrast,
             )

@@ -15,11 +15,13 @@ from itertools import count as count_from
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from livepick.core.formats.mrc import mrc_bytes
 from livepick.core.formats.star import Table, star_file
 from livepick.core.imaging.picks import Picks
 from livepick.host.atomic_files import write_atomically
-from livepick.simulate.delivery import Stopped, WriteMode, deliver, mrc_bytes
+from livepick.simulate.delivery import Stopped, WriteMode, deliver
 from livepick.simulate.exposure import Simulated, simulate_micrograph
 from livepick.simulate.field import Session
 
@@ -100,7 +102,7 @@ def acquire(plan: Plan, pace: Pace, landed: Callable[[Path, Simulated], None]) -
         for index in _indices(plan):
             path = plan.output / plan.name(index)
             simulated = simulate_micrograph(plan.session, index)
-            content = mrc_bytes(simulated.image, plan.session.pixel_size_angstrom, half=plan.half)
+            content = _file_of(plan, simulated.image)
             undose = _without_dose_weighting(plan, simulated) if plan.mode == "mc2" else b""
             pace.next_exposure()
             star = plan.truth / f"{path.stem}_truth.star"
@@ -142,7 +144,14 @@ def _without_dose_weighting(plan: Plan, simulated: Simulated) -> bytes:
     rng = np.random.default_rng([plan.session.seed, simulated.index, 1])
     noise = rng.standard_normal(simulated.image.shape, dtype=np.float32)
     noisy = simulated.image + 2 * simulated.image.std() * noise
-    return mrc_bytes(noisy, plan.session.pixel_size_angstrom, half=plan.half)
+    return _file_of(plan, noisy)
+
+
+def _file_of(plan: Plan, image: NDArray[np.float32]) -> bytes:
+    """Return the content of a micrograph's file."""
+    stored = image.astype(np.float16) if plan.half else image
+    pixel_size_angstrom = plan.session.pixel_size_angstrom
+    return mrc_bytes(stored, pixel_size_angstrom, label="livepick simulated micrograph")
 
 
 def _note(plan: Plan, path: Path, simulated: Simulated) -> None:

@@ -10,16 +10,12 @@
 """
 
 import os
-import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-__all__ = ["MODES", "Pause", "Stopped", "WriteMode", "deliver", "mrc_bytes"]
+__all__ = ["MODES", "Pause", "Stopped", "WriteMode", "deliver"]
 
 WriteMode = Literal["inplace", "header-last", "presized", "rename", "rsync", "mc2"]
 MODES: Final[tuple[WriteMode, ...]] = (
@@ -41,32 +37,6 @@ Pause = Callable[[float], None]
 
 class Stopped(Exception):  # noqa: N818 - not an error: the acquisition was asked to end
     """The acquisition was stopped before its end."""
-
-
-def mrc_bytes(image: NDArray[np.float32], pixel_size_angstrom: float, *, half: bool) -> bytes:
-    """Return an MRC2014 file of one image: mode 2 (float32), or 12 (float16) if ``half``.
-
-    The header is written by hand, so that livepick's reader is tested with independent code.
-    """
-    stored = image.astype("<f2" if half else "<f4")
-    values = stored.astype(np.float64)
-    height, width = image.shape
-    header = bytearray(HEADER_BYTES)
-    struct.pack_into(
-        "<10i", header, 0, width, height, 1, 12 if half else 2, 0, 0, 0, width, height, 1
-    )
-    cell = (width * pixel_size_angstrom, height * pixel_size_angstrom, pixel_size_angstrom)
-    struct.pack_into("<6f", header, 40, *cell, 90.0, 90.0, 90.0)
-    struct.pack_into("<3i", header, 64, 1, 2, 3)
-    minimum, maximum, mean = float(values.min()), float(values.max()), float(values.mean())
-    struct.pack_into("<3f", header, 76, minimum, maximum, mean)
-    struct.pack_into("<i", header, 108, 20140)
-    header[208:216] = b"MAP \x44\x44\x00\x00"
-    struct.pack_into("<f", header, 216, float(values.std()))
-    label = b"livepick simulated micrograph"
-    struct.pack_into("<i", header, 220, 1)
-    header[224 : 224 + 80] = label.ljust(80)
-    return bytes(header) + stored.tobytes()
 
 
 def deliver(

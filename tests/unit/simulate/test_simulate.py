@@ -10,8 +10,9 @@ import typer
 
 from livepick.commands.simulate import _truth_folder, parse_duration, parse_size
 from livepick.core.formats.coordinates import read_coordinates
+from livepick.core.formats.mrc import mrc_bytes
 from livepick.simulate.acquisition import NOTES, Pace, Plan, acquire
-from livepick.simulate.delivery import MODES, Stopped, deliver, mrc_bytes
+from livepick.simulate.delivery import MODES, Stopped, deliver
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
 from livepick.simulate.optics import (
@@ -129,9 +130,9 @@ def test_empty_field_has_no_truth():
 def test_mrc_file_is_what_mrcfile_expects(tmp_path):
     """Float32 passes the validation of the format's own library, and float16 is read by it."""
     image = simulate_micrograph(SMALL, 1).image
-    for half, mode in ((False, 2), (True, 12)):
+    for dtype, mode in ((np.float32, 2), (np.float16, 12)):
         path = tmp_path / f"{mode}.mrc"
-        path.write_bytes(mrc_bytes(image, 4.0, half=half))
+        path.write_bytes(mrc_bytes(image.astype(dtype), 4.0))
 
         with mrcfile.open(path) as mrc:
             assert mrc.header.mode == mode

@@ -216,7 +216,9 @@ class _Cutter:
         micrograph = self._micrographs[number]
         scale = np.array([micrograph.scale_y, micrograph.scale_x], dtype=np.float32)
         image = read_micrograph(
-            micrograph.path, pixel_size_angstrom=micrograph.original_pixel_size_angstrom
+            micrograph.path,
+            pixel_size_angstrom=micrograph.original_pixel_size_angstrom,
+            trust="config",
         ).image
         stack = cut_particles(
             image,

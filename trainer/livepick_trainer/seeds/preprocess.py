@@ -184,7 +184,9 @@ def split_held_out(
 
 def _prepare_one(spec: RunSpec, micrograph: RunMicrograph, folder: Path, number: int) -> None:
     raw = read_micrograph(
-        micrograph.path, pixel_size_angstrom=micrograph.pixel_size_angstrom, version=None
+        micrograph.path,
+        pixel_size_angstrom=micrograph.pixel_size_angstrom,
+        trust="config",  # the pixel size is the one that it was picked with
     )
     prepared = prepare(
         raw.image,

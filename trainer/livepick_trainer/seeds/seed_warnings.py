@@ -40,7 +40,9 @@ def size_warning(
     supports = []
     for micrograph in micrographs[:: max(1, len(micrographs) // VOICES)][:VOICES]:
         pixel_size_angstrom = micrograph.original_pixel_size_angstrom
-        read = read_micrograph(micrograph.path, pixel_size_angstrom=pixel_size_angstrom)
+        read = read_micrograph(
+            micrograph.path, pixel_size_angstrom=pixel_size_angstrom, trust="config"
+        )
         supports.append(
             size_support(
                 read.image,

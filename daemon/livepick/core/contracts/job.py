@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from livepick.config.sections import Contrast, Device
+from livepick.config.sections import Contrast, Device, Trust
+from livepick.core.formats.header import Note
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
@@ -48,6 +49,9 @@ class Job:
     contrast: Contrast | None = None
     """Particle contrast in the micrograph; None: as in the bundle."""
 
+    trust: Trust | None = None
+    """Which pixel size counts if config and header differ; None: that is an error."""
+
 
 @dataclass(frozen=True, slots=True)
 class StageSeconds:
@@ -82,6 +86,9 @@ class Result:
 
     area: PickArea | None = None
     """Area in which the bundle may pick in this micrograph, in its pixels; None: anywhere."""
+
+    notes: tuple[Note, ...] = ()
+    """What was odd about the file that was read all the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,26 @@ from typing import BinaryIO, Final, Literal
 
 from livepick.errors import HeaderError, IncompleteFileError
 
-__all__ = ["MOST_SURPLUS_BYTES", "Compression", "compression_of", "decompressed", "has_whole_end"]
+__all__ = [
+    "MOST_SURPLUS_BYTES",
+    "Compression",
+    "compression_of",
+    "decompressed",
+    "has_whole_end",
+    "unread_compression",
+]
 
 Compression = Literal["gzip", "bzip2"]
 
 _MAGICS: Final[dict[bytes, Compression]] = {b"\x1f\x8b\x08": "gzip", b"BZh": "bzip2"}
+
+_UNREAD: Final = {
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ\x00": "xz",
+    b"PK\x03\x04": "zip",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+}
 
 _GZIP_LENGTH_BYTES = 4
 MOST_SURPLUS_BYTES: Final = 2**20
@@ -34,6 +49,11 @@ _BZIP2_END_BYTES = 11
 def compression_of(start: bytes) -> Compression | None:
     """Return the compression of a file that begins with these bytes, or None."""
     return next((kind for magic, kind in _MAGICS.items() if start.startswith(magic)), None)
+
+
+def unread_compression(start: bytes) -> str | None:
+    """Return the compression of a file that livepick does not read, or None."""
+    return next((program for magic, program in _UNREAD.items() if start.startswith(magic)), None)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Header of a micrograph file, and the limits that every file must meet."""
+"""Header of a micrograph file, the limits that every file must meet, and notes about odd files."""
 
 import math
 import re
@@ -12,10 +12,15 @@ from livepick.core.formats.compressed import Compression
 from livepick.errors import HeaderError
 
 __all__ = [
+    "MAX_PIXEL_BYTES",
     "MOVIE_REMEDY",
     "PIXEL_SIZE_TOLERANCE",
     "Header",
+    "Note",
+    "NoteKind",
+    "Sign",
     "check_shape",
+    "is_pixel_size",
     "printable",
 ]
 
@@ -26,13 +31,36 @@ PIXEL_SIZE_BOUNDS_ANGSTROM: Final = (0.1, 20.0)
 """Allowed range of a micrograph's pixel size; the same as in the config."""
 
 MAX_SIDE_PX: Final = 32768
-MAX_PIXELS: Final = 2**28
-"""16384 x 16384, the super-resolution of the largest detector: 1 GiB as float32."""
+MAX_PIXEL_BYTES: Final = 2**30
+"""1 GiB: 16384 x 16384 pixels as float32, the super-resolution of the largest detector."""
 
 MOVIE_REMEDY: Final = (
     "livepick picks motion-corrected micrographs: watch the folder that the motion correction"
     " writes to, or leave such files out with watch.exclude."
 )
+
+Sign = Literal["signed", "unsigned"]
+
+NoteKind = Literal[
+    "no_map_word",
+    "header_corrected",
+    "byte_order",
+    "read_as_unsigned",
+    "read_as_signed",
+    "pixel_size",
+    "bad_pixels",
+    "library_warning",
+]
+"""Kind of an oddity with which a file is read all the same; see ``Note``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What was odd about a file that was read all the same, and how it was read."""
+
+    kind: NoteKind
+    text: str
+    """A clause without a capital letter or a full stop, with the values that decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +72,8 @@ class Header:
     """Height and width."""
 
     dtype: np.dtype[Any]
-    """Type of the pixels as they are read, with the byte order of the file."""
+    """Type of the pixels as the header says, with the byte order of the file. The pixels may show
+    that integers have the other sign (``core.imaging.pixel_evidence``)."""
 
     data_offset: int
     """Offset of the first pixel (MRC) or the first strip (TIFF), in bytes."""
@@ -53,20 +82,37 @@ class Header:
     """Smallest length of a complete file."""
 
     pixel_sizes_angstrom: tuple[float, float]
-    """Pixel sizes along x and y as written, plausible or not; 0 if unset, and always for TIFF."""
+    """Pixel sizes along x and y as written, plausible or not; 0 if unset."""
 
     compression: Compression | None = None
     """Compression of the whole file; ``data_offset`` and ``needed_bytes`` are of its content."""
 
+    statistics: tuple[float, float, float] | None = None
+    """Least, greatest and mean value of the pixels, as the header says; None if unset."""
+
+    sign_flag: Sign | None = None
+    """Sign of integers by a flag beside the type, such as IMOD's; None: no flag."""
+
+    sign_is_certain: bool = False
+    """True if the file says so clearly that integers are (un)signed that the pixels are not
+    consulted, as the sample format of a TIFF."""
+
+    notes: tuple[Note, ...] = ()
+
     @property
     def header_pixel_size_angstrom(self) -> float:
-        """The header's pixel size: 0.0 if unset, NaN if implausible."""
+        """The header's pixel size: 0.0 if unset, NaN if impossible."""
         x, y = self.pixel_sizes_angstrom
         if x == 0 and y == 0:
             return 0.0
-        low, high = PIXEL_SIZE_BOUNDS_ANGSTROM
-        sane = all(math.isfinite(size) and low <= size <= high for size in (x, y))
+        sane = is_pixel_size(x) and is_pixel_size(y)
         return x if sane and abs(x - y) <= PIXEL_SIZE_TOLERANCE * max(x, y) else math.nan
+
+
+def is_pixel_size(angstrom: float) -> bool:
+    """Return True if a micrograph can have this pixel size."""
+    low, high = PIXEL_SIZE_BOUNDS_ANGSTROM
+    return math.isfinite(angstrom) and low <= angstrom <= high
 
 
 def printable(text: Path | str) -> str:
@@ -81,9 +127,12 @@ def printable(text: Path | str) -> str:
 def check_shape(name: str, height: int, width: int, item_bytes: int) -> None:
     """Raise HeaderError unless a detector can produce an image of this size."""
     within = 0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX
-    if not within or width * height * item_bytes > 4 * MAX_PIXELS:
+    if not within or width * height * item_bytes > MAX_PIXEL_BYTES:
+        wanted = ""
+        if width > 0 and height > 0:
+            wanted = f", {width * height * item_bytes / 2**30:.1f} GiB in all"
         raise HeaderError(
-            f"{name}: the header says {width} x {height} pixels of {item_bytes} bytes",
+            f"{name}: the header says {width} x {height} pixels of {item_bytes} bytes{wanted}",
             f"A micrograph has at most {MAX_SIDE_PX} pixels a side and at most 1 GiB; the file is"
             " damaged or is not a micrograph.",
         )

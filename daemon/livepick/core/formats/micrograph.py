@@ -2,7 +2,9 @@
 
 The format is detected from the first bytes, never from the name. The values in the header
 (``core.formats.mrc``, ``core.formats.tiff``) are checked against limits and the length of the file
-before the pixels are read at once into an array of the file's own type.
+before the pixels are read at once into an array of the file's own type. What the header leaves
+open is decided by the pixels (``core.imaging.pixel_evidence``), and bad pixels are replaced
+(``core.imaging.bad_pixels``); a ``Note`` says so in words.
 
 A file whose first bytes are zero is treated as *not yet* written, never as corrupt: MotionCor
 writes the pixels first and the header last, and SerialEM writes the TIFF directory last.
@@ -13,7 +15,8 @@ Both readers raise:
 - ``IncompleteFileError``: the file is shorter than its header says, or has no header yet;
 - ``ChangedFileError``: not the requested content, or it changed while it was read;
 - ``MovieStackError``, ``HeaderError``: several frames, or a format that livepick does not read;
-- ``PixelSizeError`` (only ``read_micrograph``): missing, implausible, or contradicts the config.
+- ``PixelSizeError`` (only ``read_micrograph``): missing, impossible, or contradicts the config;
+- ``ContentError`` (only ``read_micrograph``): too many bad pixels.
 """
 
 import contextlib
@@ -29,16 +32,28 @@ from typing import Any, BinaryIO, Self
 
 from numpy.typing import NDArray
 
+from livepick.config.sections import Trust
 from livepick.core.formats import mrc, tiff
 from livepick.core.formats.compressed import (
+    MOST_SURPLUS_BYTES,
     Compression,
     compression_of,
     decompressed,
     has_whole_end,
+    unread_compression,
 )
-from livepick.core.formats.header import PIXEL_SIZE_TOLERANCE, Header, printable
+from livepick.core.formats.header import (
+    PIXEL_SIZE_TOLERANCE,
+    Header,
+    Note,
+    NoteKind,
+    printable,
+)
+from livepick.core.imaging.bad_pixels import replace_bad_pixels
+from livepick.core.imaging.pixel_evidence import in_right_byte_order, with_right_sign
 from livepick.errors import (
     ChangedFileError,
+    ContentError,
     HeaderError,
     IncompleteFileError,
     PixelSizeError,
@@ -46,7 +61,14 @@ from livepick.errors import (
     VanishedFileError,
 )
 
-__all__ = ["FileVersion", "Micrograph", "read_header", "read_micrograph", "resolve_pixel_size"]
+__all__ = [
+    "FileVersion",
+    "Micrograph",
+    "PixelSize",
+    "read_header",
+    "read_micrograph",
+    "resolve_pixel_size",
+]
 
 MOST_NANOSECONDS = 2**63 - 1
 """Largest number that SQLite stores."""
@@ -88,6 +110,9 @@ class Micrograph:
     pixel_size_angstrom: float
     """Pixel size from the config, else from the header; never 0."""
 
+    notes: tuple[Note, ...] = ()
+    """What was odd about the file."""
+
 
 def read_header(path: Path, *, follow_symlinks: bool = True) -> Header:
     """Read the header of a file, and check that the file is as long as the header says.
@@ -100,11 +125,15 @@ def read_header(path: Path, *, follow_symlinks: bool = True) -> Header:
         As listed in the module docstring.
     """
     with _opened(path, follow_symlinks=follow_symlinks) as (file, status):
-        return _parse(path, file, status.st_size)
+        return _parse(path, file, status.st_size)[0]
 
 
 def read_micrograph(
-    path: Path, *, pixel_size_angstrom: float | None, version: FileVersion | None = None
+    path: Path,
+    *,
+    pixel_size_angstrom: float | None,
+    version: FileVersion | None = None,
+    trust: Trust | None = None,
 ) -> Micrograph:
     """Read a whole micrograph.
 
@@ -117,59 +146,147 @@ def read_micrograph(
         Pixel size from the config; None: from the header.
     version
         The content that was seen to be complete; None: the file as it is.
+    trust
+        Which pixel size counts if both are there, as in ``resolve_pixel_size``.
 
     Raises
     ------
     MicrographError
         As listed in the module docstring.
     """
+    name = printable(path)
     with _opened(path, follow_symlinks=True) as (file, status):
         expected = version or FileVersion.of(status)
         _check_version(path, expected, status)
-        header = _parse(path, file, status.st_size)
-        resolved_angstrom = resolve_pixel_size(path, header, pixel_size_angstrom)
-        image = _pixels(path, file, header)
+        header, start = _parse(path, file, status.st_size)
+        size = resolve_pixel_size(path, header, pixel_size_angstrom, trust=trust)
+        image, notes = _pixels(name, file, header, start)
         _check_version(path, expected, os.fstat(file.fileno()))
-    return Micrograph(image, resolved_angstrom)
+    image, odd = _examined(name, image, header)
+    return Micrograph(image, size.angstrom, (*header.notes, *size.notes, *notes, *odd))
 
 
-def resolve_pixel_size(path: Path, header: Header, configured_angstrom: float | None) -> float:
-    """Return the pixel size to use: the configured one unless the header contradicts it.
+@dataclass(frozen=True, slots=True)
+class PixelSize:
+    """Pixel size to use, and what is odd about the header's."""
+
+    angstrom: float
+    notes: tuple[Note, ...] = ()
+
+
+def resolve_pixel_size(
+    path: Path,
+    header: Header,
+    configured_angstrom: float | None,
+    *,
+    trust: Trust | None = None,
+) -> PixelSize:
+    """Return the pixel size to use.
+
+    An impossible one in the header counts as unset, and then the configured one is used. If both
+    are there and differ by more than 2 %, ``trust`` decides. The resolution in a TIFF is used only
+    if nothing is configured, or with ``trust="header"``: many programs write any number there.
+
+    Parameters
+    ----------
+    path
+        File, for messages.
+    header
+        Its header.
+    configured_angstrom
+        Pixel size from the config; None: not set.
+    trust
+        ``header``, or ``config``; None: a difference is an error.
 
     Raises
     ------
     PixelSizeError
-        It is missing in both, implausible in the header, or differs by more than 2 %.
+        It is missing in both, or differs.
     """
     name = printable(path)
     of_header_angstrom = header.header_pixel_size_angstrom
+    x, y = header.pixel_sizes_angstrom
+    in_words = f"pixel sizes of {x:g} Å along x and {y:g} Å along y"
     if math.isnan(of_header_angstrom):
-        x, y = header.pixel_sizes_angstrom
-        raise PixelSizeError(
-            f"{name}: the header gives pixel sizes of {x:g} Å along x and {y:g} Å along y,"
-            " which is implausible",
-            "Let the motion correction write the right pixel size, or correct the header (cell"
-            " dimensions divided by the grid); if it is 0 there, micrograph.pixel_size_angstrom is"
-            " used.",
-        )
+        if configured_angstrom is None:
+            raise PixelSizeError(
+                f"{name}: the header gives {in_words}, which is impossible, and none is configured",
+                "Set micrograph.pixel_size_angstrom, for example 0.83, or let the motion correction"
+                " write the right pixel size.",
+            )
+        text = f"the header gives {in_words}, which is impossible; {configured_angstrom:g} Å used"
+        return PixelSize(configured_angstrom, (Note("pixel_size", text),))
     if of_header_angstrom == 0.0:
         if configured_angstrom is None:
             raise PixelSizeError(
                 f"{name}: the file has no pixel size, and none is configured",
                 "Set micrograph.pixel_size_angstrom, for example 0.83.",
             )
-        return configured_angstrom
+        return PixelSize(configured_angstrom)
     if configured_angstrom is None:
-        return of_header_angstrom
-    if abs(of_header_angstrom - configured_angstrom) > PIXEL_SIZE_TOLERANCE * configured_angstrom:
+        return PixelSize(of_header_angstrom)
+    if abs(of_header_angstrom - configured_angstrom) <= PIXEL_SIZE_TOLERANCE * configured_angstrom:
+        return PixelSize(configured_angstrom)
+    both = (
+        f"the pixel size is {of_header_angstrom:g} Å in the header and {configured_angstrom:g} Å in"
+        " the config"
+    )
+    if trust is None and header.kind == "mrc":
         raise PixelSizeError(
-            f"{name}: the pixel size is {of_header_angstrom:g} Å in the header and"
-            f" {configured_angstrom:g} Å in the config",
+            f"{name}: {both}",
             "Set micrograph.pixel_size_angstrom to the pixel size of the micrographs as they land"
             " (after binning), or remove it if the headers are right; if the headers are wrong"
-            " (often exactly 1), correct them.",
+            " (often exactly 1), set micrograph.trust: config.",
         )
-    return configured_angstrom
+    used_angstrom = of_header_angstrom if trust == "header" else configured_angstrom
+    return PixelSize(used_angstrom, (Note("pixel_size", f"{both}; {used_angstrom:g} Å used"),))
+
+
+def _pixels(
+    name: str, file: BinaryIO, header: Header, start: bytes
+) -> tuple[NDArray[Any], tuple[Note, ...]]:
+    """Read the pixels, decompressed, as the header says."""
+    try:
+        if header.kind == "tiff":
+            return tiff.read(name, file, header), ()
+        if header.compression is None:
+            file.seek(0)
+            return mrc.read(name, file, header, start)
+        with decompressed(name, file, header.compression) as content:
+            read = mrc.read(name, content, header, start)
+            content.read(MOST_SURPLUS_BYTES + 1)  # the checksum is at the end
+            return read
+    except MemoryError as error:
+        height, width = header.shape_px
+        raise HeaderError(
+            f"{name} wants {height * width * header.dtype.itemsize / 2**30:.1f} GiB of memory for"
+            f" {width} x {height} pixels, which the worker may not have",
+            "Leave such files out with watch.exclude, or give the workers more memory.",
+        ) from error
+
+
+def _examined(
+    name: str, image: NDArray[Any], header: Header
+) -> tuple[NDArray[Any], tuple[Note, ...]]:
+    """Decide by the pixels what the header leaves open, and replace bad pixels."""
+    notes = []
+    image, swapped = in_right_byte_order(image, statistics=header.statistics)
+    if swapped is not None:
+        notes.append(Note("byte_order", swapped))
+    if not header.sign_is_certain:
+        image, evidence = with_right_sign(
+            image, statistics=header.statistics, flag=header.sign_flag
+        )
+        if evidence is not None:
+            kind: NoteKind = "read_as_signed" if image.dtype.kind == "i" else "read_as_unsigned"
+            notes.append(Note(kind, evidence))
+    try:
+        bad = replace_bad_pixels(image)
+    except ContentError as error:
+        raise ContentError(f"{name}: {error.what}", error.remedy) from error
+    if bad.sentence is not None:
+        notes.append(Note("bad_pixels", bad.sentence))
+    return image, tuple(notes)
 
 
 # --- the file ---------------------------------------------------------------------------------
@@ -213,31 +330,37 @@ def _check_version(path: Path, expected: FileVersion, status: os.stat_result) ->
         )
 
 
-def _parse(path: Path, file: BinaryIO, size_bytes: int) -> Header:
+def _parse(path: Path, file: BinaryIO, size_bytes: int) -> tuple[Header, bytes]:
+    """Return the header, and the first bytes of the file, decompressed."""
+    name = printable(path)
     start = os.pread(file.fileno(), mrc.HEADER_BYTES, 0)
     if not start[:16].strip(b"\0"):  # no image has sides of zero
         raise IncompleteFileError(
-            f"{printable(path)} has no header yet: it begins with zeros",
+            f"{name} has no header yet: it begins with zeros",
             "Wait: some programs write the header last.",
         )
     if (compression := compression_of(start)) is not None:
-        return _parse_compressed(path, file, size_bytes, compression)
+        return _parse_compressed(name, file, size_bytes, compression)
+    if (program := unread_compression(start)) is not None:
+        raise HeaderError(
+            f"{name} is compressed with {program}",
+            "livepick reads .mrc, .mrc.gz, .mrc.bz2 and TIFF: decompress the file.",
+        )
     if start[:4] in tiff.MAGICS:
-        header = tiff.parse(printable(path), file, start, size_bytes)
+        header = tiff.parse(name, file, start, size_bytes)
     else:
-        header = mrc.parse(printable(path), start)
+        header = mrc.parse(name, start, size_bytes)
     if size_bytes < header.needed_bytes:
         raise IncompleteFileError(
-            f"{printable(path)} has {size_bytes} bytes, but its header says {header.needed_bytes}",
+            f"{name} has {size_bytes} bytes, but its header says {header.needed_bytes}",
             "Wait until it is written, or copy it again.",
         )
-    return header
+    return header, start
 
 
 def _parse_compressed(
-    path: Path, file: BinaryIO, size_bytes: int, compression: Compression
-) -> Header:
-    name = printable(path)
+    name: str, file: BinaryIO, size_bytes: int, compression: Compression
+) -> tuple[Header, bytes]:
     unfinished = IncompleteFileError(
         f"{name} does not end as complete {compression} data of a micrograph do",
         "Wait until it is written, or copy it again. A file that was compressed in several parts"
@@ -257,16 +380,7 @@ def _parse_compressed(
             f"{name} was compressed before it had a header: it begins with zeros",
             "Compress the complete micrograph.",
         )
-    header = mrc.parse(name, start)
+    header = mrc.parse(name, start, None)
     if not has_whole_end(file, compression, size_bytes, header.needed_bytes):
         raise unfinished
-    return dataclasses.replace(header, compression=compression)
-
-
-def _pixels(path: Path, file: BinaryIO, header: Header) -> NDArray[Any]:
-    name = printable(path)
-    if header.compression is not None:
-        with decompressed(name, file, header.compression) as content:
-            return mrc.read_stream(name, content, header)
-    image: NDArray[Any] = (mrc if header.kind == "mrc" else tiff).read(name, file, header)
-    return image
+    return dataclasses.replace(header, compression=compression), start

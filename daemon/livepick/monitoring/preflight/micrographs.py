@@ -33,11 +33,16 @@ def pixel_size(config: Config) -> Check:
             "Set micrograph.pixel_size_angstrom if you do not trust the headers.",
         )
     try:
-        size_angstrom = resolve_pixel_size(path, read_header(path), configured)
+        size = resolve_pixel_size(
+            path, read_header(path), configured, trust=config.micrograph.trust
+        )
     except LivepickError as error:
         return Check(name, "fault", error.what, error.remedy)
+    if size.notes:
+        text = "; ".join(note.text for note in size.notes)
+        return Check(name, "ok", f"{size.angstrom:g} Å; {path.name}: {text}")
     source = "from the config and" if configured is not None else "from"
-    return Check(name, "ok", f"{size_angstrom:g} Å, {source} the header of {path.name}")
+    return Check(name, "ok", f"{size.angstrom:g} Å, {source} the header of {path.name}")
 
 
 def micrographs(config: Config, folders: Sequence[Path] | None = None) -> Iterator[Path]:

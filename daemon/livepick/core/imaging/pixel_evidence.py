@@ -1,0 +1,174 @@
+"""Sign and byte order of pixels, decided by evidence where the header may be wrong.
+
+Unsigned integers read as signed wrap at half of their range: grey 130 becomes -126, black amid
+white. The evidence is taken in this order, and the first that is clear decides:
+
+1. minimum and maximum in the header are those of the pixels read one way, and not the other;
+2. the histogram: grey values of an image are continuous, so the right reading does not cut the
+   histogram where it is full. Signed reading cuts it between 127 and 128, unsigned reading between
+   255 and 0;
+3. a flag in the header, such as IMOD's;
+4. a maximum in the header that no signed pixel can have, or a minimum below 0;
+5. the type that the header says.
+"""
+
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["in_right_byte_order", "with_right_sign"]
+
+Sign = Literal["signed", "unsigned"]
+Statistics = tuple[float, float, float]
+"""Minimum, maximum and mean."""
+
+SAMPLE_PX: Final = 2**22
+"""Number of pixels in a histogram."""
+
+NEAR: Final = 1 / 32
+"""Part of the range that counts as near the cut, on each side."""
+
+LEAST_NEAR: Final = 20
+CLEAR_RATIO: Final = 8.0
+"""A histogram is clear if the other cut has this many times as many pixels near it."""
+
+SANE: Final = (1e-15, 1e15)
+"""Magnitudes that pixels have; floats in the wrong byte order are spread over all magnitudes."""
+
+
+def with_right_sign(
+    image: NDArray[Any], *, statistics: Statistics | None, flag: Sign | None
+) -> tuple[NDArray[Any], str | None]:
+    """Return an image with its integers read as signed or unsigned, whichever is right.
+
+    Parameters
+    ----------
+    image
+        ``[y, x]``, 8- or 16-bit integers, as the header says; others are returned as they are.
+    statistics
+        Minimum, maximum and mean in the header; None: unset.
+    flag
+        Sign by a flag in the header; None: no flag.
+
+    Returns
+    -------
+    tuple
+        The image, with the same memory; and the evidence in words, if its type was changed.
+    """
+    if image.dtype.kind not in "iu" or image.dtype.itemsize > 2:
+        return image, None
+    signed, unsigned = _read(image, "i"), _read(image, "u")
+    if int(signed.min()) >= 0:  # the same numbers either way
+        return image, None
+    sign, why = _by_statistics(signed, unsigned, statistics)
+    if sign is None:
+        sign, why = _by_histogram(unsigned)
+    if sign is None and flag is not None:
+        sign, why = flag, f"IMOD's flag in the header says {flag}"
+    if sign is None:
+        sign, why = _by_range(image.dtype.itemsize, statistics)
+    if sign is None or sign[0] == {"i": "s", "u": "u"}[image.dtype.kind]:
+        return image, None
+    bits = 8 * image.dtype.itemsize
+    said = "signed" if image.dtype.kind == "i" else "unsigned"
+    right = signed if sign == "signed" else unsigned
+    return right, f"the header says {said} {bits}-bit integers; read as {sign}, because {why}"
+
+
+def _read(image: NDArray[Any], kind: str) -> NDArray[Any]:
+    order = image.dtype.byteorder
+    return image.view(np.dtype(f"{'' if order == '|' else order}{kind}{image.dtype.itemsize}"))
+
+
+def _by_statistics(
+    signed: NDArray[Any], unsigned: NDArray[Any], statistics: Statistics | None
+) -> tuple[Sign | None, str]:
+    if statistics is None:
+        return None, ""
+    fits = {
+        "signed": _fits(signed, statistics),
+        "unsigned": _fits(unsigned, statistics),
+    }
+    if fits["signed"] == fits["unsigned"]:
+        return None, ""
+    sign: Sign = "signed" if fits["signed"] else "unsigned"
+    least, most, _ = statistics
+    return sign, f"the header's range of {least:g} to {most:g} is then that of the pixels"
+
+
+def _fits(image: NDArray[Any], statistics: Statistics) -> bool:
+    least, most, _ = statistics
+    return abs(int(image.min()) - least) < 1 and abs(int(image.max()) - most) < 1
+
+
+def _by_histogram(unsigned: NDArray[Any]) -> tuple[Sign | None, str]:
+    """Return the sign whose cut is where the histogram is empty.
+
+    The values right at the ends are left out: saturated pixels are there. A cut counts as full if
+    there are pixels on both sides of it.
+    """
+    step = max(1, unsigned.size // SAMPLE_PX)
+    values = unsigned[::step].astype(np.int32)
+    bits = 8 * unsigned.dtype.itemsize
+    end, half = 2**bits - 1, 2 ** (bits - 1)
+    near = int(2**bits * NEAR)
+
+    def count(first: int, last: int) -> int:
+        return int(np.count_nonzero((values >= first) & (values <= last)))
+
+    at_half = min(count(half - near, half - 2), count(half + 1, half + near))
+    at_ends = min(count(1, near), count(end - near, end - 1))
+    few, many = sorted((at_half, at_ends))
+    if many < LEAST_NEAR or many < CLEAR_RATIO * (few + 1):
+        return None, ""
+    sign: Sign = "unsigned" if at_half > at_ends else "signed"
+    other = "signed" if sign == "unsigned" else "unsigned"
+    return sign, f"read as {other} the grey values would be torn apart where most of them are"
+
+
+def _by_range(item_bytes: int, statistics: Statistics | None) -> tuple[Sign | None, str]:
+    if statistics is None:
+        return None, ""
+    least, most, _ = statistics
+    limit = 2 ** (8 * item_bytes - 1)
+    if least >= 0 and limit <= most < 2 * limit:
+        return "unsigned", f"the header's maximum is {most:g}"
+    if -limit <= least < 0 and most < limit:
+        return "signed", f"the header's minimum is {least:g}"
+    return None, ""
+
+
+def in_right_byte_order(
+    image: NDArray[Any], *, statistics: Statistics | None
+) -> tuple[NDArray[Any], str | None]:
+    """Return an image with its bytes in the right order, and the evidence if it was changed.
+
+    Floats in the wrong order have absurd magnitudes. For 16-bit integers only the statistics in the
+    header can tell.
+    """
+    if image.dtype.itemsize == 1 or not image.size:
+        return image, None
+    swapped = image.view(image.dtype.newbyteorder())
+    if image.dtype.kind == "f":
+        as_is, other = _sane_fraction(image), _sane_fraction(swapped)
+        if as_is < 0.9 and other > 0.999:
+            return swapped, (
+                f"{1 - as_is:.0%} of the pixels have absurd values in the byte order of the header;"
+                " read in the other one"
+            )
+    elif statistics is not None and _fits(swapped, statistics) and not _fits(image, statistics):
+        least, most, _ = statistics
+        return swapped, (
+            "the pixels are in the other byte order than the header: its range of"
+            f" {least:g} to {most:g} is then theirs"
+        )
+    return image, None
+
+
+def _sane_fraction(image: NDArray[Any]) -> float:
+    step = max(1, round((image.size / 2**16) ** 0.5))
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        sample = np.abs(image[::step, ::step].astype(np.float64))
+    low, high = SANE
+    return float(((sample == 0) | ((sample >= low) & (sample <= high))).mean())
