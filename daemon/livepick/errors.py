@@ -15,6 +15,9 @@
     │   ├── ContentError            NaN, infinite, or constant pixels
     │   └── PoisonError             it stopped its worker on every try
     ├── OutputError             picks could not be written; try it again
+    │   └── NotOwnerError           the output folder belongs to another session
+    ├── OccupiedError           a file that livepick did not write is where one of its own belongs
+    │   └── EditedError             a file of livepick was changed by somebody else
     ├── ModelError              a model is missing or does not fit the data
     │   └── ProviderError           the GPU was requested and is not available
     ├── LedgerError             the state folder cannot be used
@@ -40,6 +43,7 @@ __all__ = [
     "ContentError",
     "CoordinatesError",
     "CtfError",
+    "EditedError",
     "EngineError",
     "HeaderError",
     "IncompleteFileError",
@@ -49,6 +53,8 @@ __all__ = [
     "MicrographError",
     "ModelError",
     "MovieStackError",
+    "NotOwnerError",
+    "OccupiedError",
     "OutputError",
     "PixelSizeError",
     "PoisonError",
@@ -156,6 +162,32 @@ class OutputError(LivepickError):
 
     reason = "output"
     retryable = True
+
+
+class NotOwnerError(OutputError):
+    """The output folder belongs to another session, which may be writing to it."""
+
+
+class OccupiedError(LivepickError):
+    """Something that livepick did not write is where one of its files belongs. It stays as it is.
+
+    Parameters
+    ----------
+    what, remedy
+        As for every error.
+    path
+        The file, link or folder that is in the way.
+    """
+
+    reason = "output"
+
+    def __init__(self, what: str, remedy: str, path: str = "") -> None:
+        super().__init__(what, remedy)
+        self.path = path
+
+
+class EditedError(OccupiedError):
+    """A file that livepick wrote has another content now, so it counts as somebody else's."""
 
 
 class ModelError(LivepickError):

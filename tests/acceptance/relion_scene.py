@@ -16,6 +16,7 @@ from livepick.config.output_sections import Output
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.imaging.picks import Picks
 from livepick.ledger.rows import Visible
+from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import RelionFiles
 from livepick.picking.relion_project import relion_project
@@ -159,10 +160,11 @@ class Project:
     def write_picks(self, *, output=None, spoil=lambda micrograph: micrograph):
         """Write the true positions with livepick's writer; ``spoil`` makes faults on purpose."""
         output = output or self.output
+        project = relion_project(output)
         files = RelionFiles(
-            output.directory,
+            OutputFolder(output.directory if project is None else project.job_folder),
             Branches([self.watched]),
-            project=relion_project(output),
+            project=project,
             micrographs_star=output.relion.micrographs_star,
         )
         for name in self.names:

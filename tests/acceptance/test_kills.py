@@ -225,6 +225,7 @@ def conclude(victim, acquired):
         path
         for folder in (session.output, session.state / "models", session.state / "runs")
         for path in folder.rglob(".*")
+        if path.name != ".livepick"
     ]
     assert leftovers == []
     gone = psutil.wait_procs(victim.processes(), timeout=10)
@@ -243,7 +244,7 @@ def check_ledger_and_files(session, names):
         counts = {row.relative.stem: row.pick_count for row in rows}
     assert sorted(row.relative.stem for row in rows) == names
     assert {row.model_version for row in rows} == {1}
-    files = {path.name for path in session.output.iterdir()}
+    files = {path.name for path in session.output.glob("[!.]*")}
     assert files == {*LISTS, *(f"{name}_autopick.star" for name in names)}
     for name in names:
         text = (session.output / f"{name}_autopick.star").read_text()

@@ -19,6 +19,7 @@ from livepick.picking.coordinate_files import CoordinateFiles, file_formats
 from livepick.picking.dispatch import Dispatch
 from livepick.picking.micrograph_table import MicrographTable
 from livepick.picking.model_in_use import CurrentModel
+from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_sync import Outputs
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import LIST, RelionFiles
@@ -99,9 +100,9 @@ class Session:
         self.inbox = Inbox()
         self.ledger = LedgerWriter(Database.writable(folder / LEDGER))
         self.out = folder / "out"
-        self.star = RelionFiles(self.out, Branches([ROOT]))
-        branches = Branches([ROOT])
-        self.extra = CoordinateFiles(file_formats(flip_tiff=False)["csv"], self.out, branches)
+        output, branches = OutputFolder(self.out), Branches([ROOT])
+        self.star = RelionFiles(output, branches)
+        self.extra = CoordinateFiles(file_formats(flip_tiff=False)["csv"], output, branches)
         self.instruments = Recorder()
         self.unexpected = UnexpectedErrors()
         self.outputs = Outputs(
@@ -109,7 +110,7 @@ class Session:
             self.ledger.reader,
             self.instruments.output_failed,
             diameter_angstrom=lambda: 150.0,
-            tables=[MicrographTable(self.out)] if tables else [],
+            tables=[MicrographTable(output)] if tables else [],
             unexpected=self.unexpected,
         )
         self.error = None
@@ -168,11 +169,15 @@ class Session:
         return {str(row.relative): row for row in self.ledger.reader.recent()}
 
     def files(self):
-        return sorted(str(p.relative_to(self.out)) for p in self.out.rglob("*") if p.is_file())
+        return sorted(
+            str(p.relative_to(self.out))
+            for p in self.out.rglob("*")
+            if p.is_file() and ".livepick" not in p.parts
+        )
 
     def contents(self):
         """Return the bytes of the coordinates files by name."""
-        found = (path for path in self.out.rglob("*") if path.is_file() and path.name != LIST)
+        found = (self.out / name for name in self.files() if Path(name).name != LIST)
         return {path.name: path.read_bytes() for path in found}
 
     def listed(self):

@@ -12,9 +12,11 @@ import typer
 
 from livepick.config.sections import Device
 from livepick.core.contracts.job import Job
-from livepick.errors import MicrographError
+from livepick.errors import MicrographError, OccupiedError
 from livepick.ledger.rows import Visible
 from livepick.picking import tasks
+from livepick.picking.output_folder import OutputFolder
+from livepick.picking.output_owner import Owner, Ownership
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import RelionFiles
 
@@ -52,7 +54,9 @@ def pick(
     """
     paths = [Path(os.path.abspath(path)) for path in files]  # noqa: PTH100 - links stay links
     root = Path(os.path.commonpath([path.parent for path in paths]))
-    star = RelionFiles(output, Branches([root]))
+    folder = OutputFolder(output, Ownership(Owner.of_command("livepick pick")))
+    folder.begin()
+    star = RelionFiles(folder, Branches([root]))
     written: list[Visible] = []
     failed = 0
     with _reporting(len(paths)) as report:
@@ -64,7 +68,7 @@ def pick(
                 result = tasks.pick(job)
                 entry = Visible.of_result(root, relative, result)
                 star.write(root, relative, entry.micrograph(result.picks))
-            except MicrographError as error:
+            except (MicrographError, OccupiedError) as error:
                 failed += 1
                 report.line(f"{relative}: {error}", bad=True)
                 continue
@@ -73,6 +77,8 @@ def pick(
             seconds = time.perf_counter() - started
             report.line(f"{relative}: {count} particles ({seconds:.1f} s, {result.provider})")
     star.write_list(sorted(written, key=lambda entry: entry.relative))
+    for obstacle in folder.obstacles:
+        typer.echo(f"livepick: {obstacle}", err=True)
     typer.echo(f"{len(written)} of {len(paths)} micrographs picked, coordinates in {output}")
     if failed:
         raise typer.Exit(1)

@@ -1,9 +1,10 @@
-"""Type of the file system of a path: SQLite's WAL and inotify need a local one."""
+"""The file system of a path: SQLite's WAL and inotify need a local one, and a mount may be lost."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["file_system_type", "is_network"]
+__all__ = ["Mount", "file_system_type", "is_mounted", "is_network", "mount_of"]
 
 _MOUNTS = Path("/proc/self/mountinfo")
 
@@ -22,11 +23,33 @@ def is_network(kind: str) -> bool:
     return kind in _NETWORK
 
 
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mounted file system."""
+
+    point: str
+    """Folder that it is mounted on."""
+    kind: str
+    """Type, as ``ext4``."""
+    source: str
+    """Device or share; equal for bind mounts of the same file system."""
+
+    def is_file_system_of(self, other: "Mount") -> bool:
+        """Return True if both are mounts of the same file system."""
+        return (self.kind, self.source) == (other.kind, other.source)
+
+
 def file_system_type(path: Path) -> str:
     """Return the type of the file system that holds ``path``, as ``ext4``; "" if unknown.
 
     A path that does not exist yet counts as the nearest parent that does.
     """
+    mount = mount_of(path)
+    return "" if mount is None else mount.kind
+
+
+def mount_of(path: Path) -> Mount | None:
+    """Return the mount that holds ``path``, or its nearest parent that exists; None if unknown."""
     place = path.resolve()
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -34,9 +57,9 @@ def file_system_type(path: Path) -> str:
         device = place.stat().st_dev
         lines = _MOUNTS.read_text(errors="surrogateescape").splitlines()
     except OSError:
-        return ""
+        return None
     number = f"{os.major(device)}:{os.minor(device)}"
-    best, best_length = "", -1
+    best, best_length = None, -1
     for line in lines:
         left, _, right = line.partition(" - ")
         fields = left.split()
@@ -46,8 +69,18 @@ def file_system_type(path: Path) -> str:
             # where one mount hides another, the device number decides.
             weight = 2 * len(mount) + (fields[2] == number)
             if weight >= best_length:
-                best, best_length = right.split()[0], weight
+                kind, source = [*right.split(" "), "", ""][:2]
+                best, best_length = Mount(mount, kind, _unescaped(source)), weight
     return best
+
+
+def is_mounted(point: str) -> bool:
+    """Return True if something is mounted on a folder; True also if that is unknown."""
+    try:
+        lines = _MOUNTS.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return True
+    return any(_unescaped(line.split(" ", 5)[4]) == point for line in lines)
 
 
 def _unescaped(mount: str) -> str:

@@ -4,7 +4,6 @@ Each format has a folder of its own name below the output folder, in which the t
 folders is mirrored.
 """
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.relion_star import particles_star
 from livepick.core.formats.topaz import write_topaz
 from livepick.ledger.rows import Visible
-from livepick.picking.output_tree import Branches, remove_file, sweep, write_file
+from livepick.picking.output_folder import OutputFolder
+from livepick.picking.output_tree import Branches
 
 __all__ = ["CoordinateFiles", "FileFormat", "file_formats"]
 
@@ -68,15 +68,16 @@ class CoordinateFiles:
     ----------
     file_format
         The format.
-    directory
-        Output folder; it is created when the first file is written.
+    folder
+        Output folder.
     branches
         Sub-folders of the watched folders.
     """
 
-    def __init__(self, file_format: FileFormat, directory: Path, branches: Branches) -> None:
+    def __init__(self, file_format: FileFormat, folder: OutputFolder, branches: Branches) -> None:
         self._format = file_format
-        self._directory = directory / file_format.name
+        self.folder = folder
+        self._directory = folder.path / file_format.name
         self._branches = branches
 
     @property
@@ -90,22 +91,18 @@ class CoordinateFiles:
         return path.parent / self._format.folder / f"{path.name}{self._format.suffix}"
 
     def write(self, root: Path, relative: Path, micrograph: PickedMicrograph) -> None:
-        """Write or replace the coordinates of a micrograph. Raises as ``write_file``."""
-        write_file(self.place(root, relative), self._format.write(micrograph))
+        """Write or replace the coordinates of a micrograph. Raises as ``OutputFolder.write``."""
+        self.folder.write(self.place(root, relative), self._format.write(micrograph))
 
     def remove(self, root: Path, relative: Path) -> None:
         """Remove the coordinates of a micrograph, if there are any. Raises OutputError."""
-        remove_file(self.place(root, relative))
+        self.folder.remove(self.place(root, relative))
 
     def is_missing(self, entry: Visible) -> bool:
-        """Return True if the coordinates file of a micrograph does not exist."""
-        return not os.path.lexists(self.place(entry.root, entry.relative))
+        """Return True if the coordinates file of a micrograph does not exist, or is not ours."""
+        return self.folder.is_due(self.place(entry.root, entry.relative))
 
     def write_list(self, entries: Iterable[Visible]) -> bool:
         """Do nothing: the format has no list."""
         del entries
         return False
-
-    def sweep(self) -> int:
-        """Remove unfinished files left behind by a killed service; return how many."""
-        return sweep(self._directory)

@@ -18,7 +18,7 @@ from livepick.core.formats.name_matching import match_names
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.errors import ConfigError, CoordinatesError
 from livepick.ledger.reader import LedgerReader
-from livepick.picking.output_tree import write_if_different, write_large_if_different
+from livepick.picking.output_folder import OutputFolder
 
 __all__ = ["FOLDER", "CryosparcFiles", "known_exposures"]
 
@@ -53,7 +53,7 @@ class CryosparcFiles:
 
     Parameters
     ----------
-    directory
+    folder
         Output folder; its sub-folder ``cryosparc`` is created when the first file is written.
     diameter_angstrom
         Function that returns the diameter of the particle.
@@ -65,13 +65,14 @@ class CryosparcFiles:
 
     def __init__(
         self,
-        directory: Path,
+        folder: OutputFolder,
         *,
         diameter_angstrom: Callable[[], float],
         min_distance_fraction: float,
         exposures: Mapping[str, Exposure] | None = None,
     ) -> None:
-        self._directory = directory / FOLDER
+        self._folder = folder
+        self._directory = folder.path / FOLDER
         self._diameter_angstrom = diameter_angstrom
         self._min_distance_fraction = min_distance_fraction
         self._exposures = exposures or {}
@@ -114,8 +115,10 @@ class CryosparcFiles:
                 path_bytes=max((len(os.fsencode(path)) for path in paths), default=0),
             )
 
-        changed = write_large_if_different(self._directory / CS, write)
-        if not changed and (self._directory / CSG).exists():
+        changed = self._folder.write_large_if_different(self._directory / CS, write)
+        if not self._folder.wrote(self._directory / CS):
+            return False  # another file is in its place
+        if not changed and not self._folder.is_due(self._directory / CSG):
             return False
         group = write_csg(
             CS,
@@ -123,5 +126,5 @@ class CryosparcFiles:
             created=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
             version=__version__,
         )
-        write_if_different(self._directory / CSG, group)
+        self._folder.write_if_different(self._directory / CSG, group)
         return True

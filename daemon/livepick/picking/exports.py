@@ -1,11 +1,13 @@
 """The files that a session writes, and the program that is called with them, as in the config."""
 
-import functools
+import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from livepick.config.output_sections import Output
 from livepick.config.schema import Config
+from livepick.errors import ConfigError, LedgerWriteError, NotOwnerError, OutputError
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
@@ -16,12 +18,16 @@ from livepick.picking.finality import Finality
 from livepick.picking.instruments import CallInstruments
 from livepick.picking.micrograph_table import MicrographTable
 from livepick.picking.on_picked import Description, OnPicked, description
+from livepick.picking.output_folder import OutputFolder
+from livepick.picking.output_owner import Ownership, SessionMemory
 from livepick.picking.output_sync import Export, Outputs, SessionTable
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import RelionFiles
-from livepick.picking.relion_project import RelionProject, relion_project
+from livepick.picking.relion_project import PIPELINE, RelionProject, relion_project
 
-__all__ = ["make_on_picked", "make_outputs"]
+__all__ = ["Folders", "make_on_picked", "make_outputs", "output_folders"]
+
+_log = logging.getLogger(__name__)
 
 CONVENTIONS = 1
 """Version of the conventions in ``core.formats``: raised when the files would have another content,
@@ -58,8 +64,11 @@ def make_outputs(
     ------
     ConfigError
         The RELION project or cryoSPARC's exposures are not as the config says.
+        Or the output folder belongs to another session.
     OutputError
         The RELION project is not there.
+    LedgerWriteError
+        Writing to the state folder failed.
     """
     output = config().output
     roots = set(roots)
@@ -73,13 +82,28 @@ def make_outputs(
     def diameter_angstrom() -> float:
         return config().particle.diameter_angstrom
 
+    memory, ownership = _ownership(config())
+    folders = output_folders(output, project, ownership)
+    for one in (folders.main, folders.relion):
+        _begin(one)
+    adopts = not (former.get("recorded") or memory.is_recorded)
+    if adopts and next(iter(ledger.reader.visible()), None) is None:
+        _remember(memory.keep_recorded)  # all files to come are recorded
+        adopts = False
+
+    def rewritten() -> None:
+        ledger.session.written_as(form)
+        _remember(memory.keep_recorded)
+
     tables: list[SessionTable] = [
-        MicrographTable(output.directory, project=project, optics=output.relion.optics)
+        MicrographTable(
+            folders.main, lists=folders.relion, project=project, optics=output.relion.optics
+        )
     ]
     if "cryosparc" in output.formats:
         tables.append(
             CryosparcFiles(
-                output.directory,
+                folders.main,
                 diameter_angstrom=diameter_angstrom,
                 min_distance_fraction=config().particle.min_distance_fraction,
                 exposures=known_exposures(output.cryosparc.exposures),
@@ -89,19 +113,68 @@ def make_outputs(
     if project is not None:
         rechecks.append(project.names_changed)
     return Outputs(
-        _exports(output, branches, project, finality),
+        _exports(output, folders, branches, project, finality),
         ledger.reader,
         failed,
         diameter_angstrom=diameter_angstrom,
         rechecks=rechecks,
         tables=tables,
-        rewritten=None if former == form else functools.partial(ledger.session.written_as, form),
+        rewritten=None if former == form else rewritten,
         lists=lists,
         former=()
         if former_roots in (set(), roots)
-        else _exports(output, Branches(former_roots), project, finality),
+        else _exports(output, folders, Branches(former_roots), project, finality),
         unexpected=unexpected,
+        folders=[folders.main, folders.relion],
+        adopts=adopts,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The folders that a session writes to."""
+
+    main: OutputFolder
+    """The output folder."""
+    relion: OutputFolder
+    """Folder of the files for RELION: the same, or the folder of a job in a project."""
+
+
+def output_folders(output: Output, project: RelionProject | None, ownership: Ownership) -> Folders:
+    """Return the folders that a session writes to."""
+    main = OutputFolder(output.directory, ownership)
+    if project is None or project.job_folder == output.directory:
+        return Folders(main, main)
+    job = OutputFolder(project.job_folder, ownership, requires=project.folder / PIPELINE)
+    return Folders(main, job)
+
+
+def _ownership(config: Config) -> tuple[SessionMemory, Ownership]:
+    """Return what the session knows about its folders, and its claim to them."""
+    memory = SessionMemory(config.state.directory)
+    _remember(memory.ensure_id)
+    return memory, Ownership.of_session(config.session.name, memory)
+
+
+def _remember(write: Callable[[], object]) -> None:
+    """Write to the memory of the session. Raises LedgerWriteError."""
+    try:
+        write()
+    except OSError as error:
+        raise LedgerWriteError(
+            f"the state folder cannot be written: {error.strerror}",
+            "Free space on the disk of the state directory, or fix its permissions.",
+        ) from error
+
+
+def _begin(folder: OutputFolder) -> None:
+    """Claim a folder; one that cannot be used for now is claimed later."""
+    try:
+        folder.begin()
+    except NotOwnerError as error:
+        raise ConfigError(error.what, error.remedy) from error
+    except OutputError as error:
+        _log.error("output: %s", error)
 
 
 def _form(output: Output, roots: Iterable[Path]) -> dict[str, object]:
@@ -114,6 +187,7 @@ def _form(output: Output, roots: Iterable[Path]) -> dict[str, object]:
         "formats": sorted(output.formats),
         "flip_tiff": output.star.flip_tiff,
         "roots": sorted(map(str, roots)),
+        "recorded": True,
     }
 
 
@@ -178,17 +252,21 @@ def _finality(config: Callable[[], Config], ledger: LedgerWriter) -> Finality:
 
 
 def _exports(
-    output: Output, branches: Branches, project: RelionProject | None, finality: Finality
+    output: Output,
+    folders: Folders,
+    branches: Branches,
+    project: RelionProject | None,
+    finality: Finality,
 ) -> list[Export]:
     known = file_formats(flip_tiff=output.star.flip_tiff)
     exports: list[Export] = [
-        CoordinateFiles(known[name], output.directory, branches)
+        CoordinateFiles(known[name], folders.main, branches)
         for name in output.formats
         if name in known
     ]
     if "relion" in output.formats:
         relion = RelionFiles(
-            output.directory,
+            folders.relion,
             branches,
             project=project,
             verdicts=output.relion.verdicts,

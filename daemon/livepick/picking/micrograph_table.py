@@ -13,7 +13,6 @@ micrographs have in the RELION project, if there is one.
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from livepick import __version__
 from livepick.config.output_sections import Optics
@@ -21,7 +20,7 @@ from livepick.core.formats.star import Table, star_file, star_word
 from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Measured
-from livepick.picking.output_tree import write_if_different
+from livepick.picking.output_folder import OutputFolder
 from livepick.picking.relion_files import MICROGRAPHS
 from livepick.picking.relion_project import RelionProject
 
@@ -61,18 +60,26 @@ class MicrographTable:
 
     Parameters
     ----------
-    directory
-        Output folder; it is created when the first table is written.
+    folder
+        Output folder.
+    lists
+        Folder of the lists for RELION, if it is another one.
     project
-        RELION project that takes the lists. None: they are written to the output folder.
+        RELION project that takes the lists. None: there is none.
     optics
         Optics of the microscope.
     """
 
     def __init__(
-        self, directory: Path, *, project: RelionProject | None = None, optics: Optics | None = None
+        self,
+        folder: OutputFolder,
+        *,
+        lists: OutputFolder | None = None,
+        project: RelionProject | None = None,
+        optics: Optics | None = None,
     ) -> None:
-        self.directory = directory
+        self._folder = folder
+        self._lists = lists or folder
         self._project = project
         self._optics = optics or Optics()
 
@@ -88,15 +95,15 @@ class MicrographTable:
         ctf = any(value is not None for row in rows for value in row.ctf)
         columns = ("micrograph", *_FIRST, *QUALITY_FIGURES, *(CTF_FIGURES if ctf else ()), *_LAST)
         cells = [_cells(row, ctf=ctf) for row in rows]
-        lists = self.directory if self._project is None else self._project.job_folder
+        folder, lists = self._folder, self._lists
         good = [row for row in rows if row.verdict == "good"]
         # In the order of landing, and equal in both lists: RELION joins particles by their groups.
         groups = list(dict.fromkeys(_number(row.pixel_size_angstrom) for row in rows))
         written = [
-            write_if_different(lists / MICROGRAPHS, self._list(rows, groups)),
-            write_if_different(lists / GOOD, self._list(good, groups)),
-            write_if_different(self.directory / QUALITY, _quality_star(columns, cells)),
-            write_if_different(self.directory / CSV, _csv(columns, cells)),
+            lists.write_if_different(lists.path / MICROGRAPHS, self._list(rows, groups)),
+            lists.write_if_different(lists.path / GOOD, self._list(good, groups)),
+            folder.write_if_different(folder.path / QUALITY, _quality_star(columns, cells)),
+            folder.write_if_different(folder.path / CSV, _csv(columns, cells)),
         ]
         return any(written)
 

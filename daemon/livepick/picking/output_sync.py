@@ -9,6 +9,11 @@ written again if those in the folder may have another form: they are of an earli
 livepick, or the formats or their settings were others. After that, the files at places that the
 micrographs had before another folder was watched are removed.
 
+Files that somebody deletes are noticed within a minute or so (``output_losses``), and then all
+files are checked. A file that livepick did not write is never touched (``output_folder``): its
+micrograph counts as picked, because the picks are in the ledger, and they are written when the
+other file has gone.
+
 If writing to the folder fails, it is retried every ``RETRY_SECONDS``; the service continues.
 """
 
@@ -16,7 +21,6 @@ import contextlib
 import itertools
 import logging
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,12 +30,13 @@ from typing import Protocol
 from livepick.core.contracts.job import Result
 from livepick.core.formats.header import printable
 from livepick.core.formats.picked_micrograph import PickedMicrograph
-from livepick.errors import MicrographError, OutputError
+from livepick.errors import MicrographError, OccupiedError, OutputError
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Claim, Visible
 from livepick.picking.background_write import BackgroundWrite
-from livepick.picking.output_tree import remove_file
+from livepick.picking.output_folder import OutputFolder
+from livepick.picking.output_losses import OutputLosses
 
 __all__ = ["Export", "Outputs", "SessionTable"]
 
@@ -54,13 +59,17 @@ _log = logging.getLogger(__name__)
 class Export(Protocol):
     """The coordinates files of a session in one format, as in ``picking.coordinate_files``.
 
-    Every method raises OutputError if writing to the folder fails for now, and MicrographError if a
-    micrograph cannot have a file.
+    Every method raises OutputError if writing to the folder fails for now, MicrographError if a
+    micrograph cannot have a file, and OccupiedError if a file of somebody else is in its place.
     """
 
     @property
     def name(self) -> str:
         """Name of the format."""
+
+    @property
+    def folder(self) -> OutputFolder:
+        """Folder that has the files."""
 
     def place(self, root: Path, relative: Path) -> Path:
         """Return the path of a micrograph's coordinates file."""
@@ -76,9 +85,6 @@ class Export(Protocol):
 
     def write_list(self, entries: Iterable[Visible]) -> bool:
         """Write the session's list if it differs; return True if it did."""
-
-    def sweep(self) -> int:
-        """Remove unfinished files left behind by a killed service; return how many."""
 
 
 class SessionTable(Protocol):
@@ -115,6 +121,10 @@ class Outputs:
         own, so that they do not hold up the dispatch thread. None: ``ledger``.
     unexpected
         Counts the unexpected errors that are passed over.
+    folders
+        Folders that are written, besides those of the formats.
+    adopts
+        True if the files in the folders are of a version that kept no record of them.
     """
 
     def __init__(
@@ -130,7 +140,12 @@ class Outputs:
         former: Sequence[Export] = (),
         lists: LedgerReader | None = None,
         unexpected: UnexpectedErrors | None = None,
+        folders: Sequence[OutputFolder] = (),
+        adopts: bool = False,
     ) -> None:
+        self._folders = list(dict.fromkeys([*folders, *(export.folder for export in exports)]))
+        self._losses = OutputLosses(self._folders)
+        self._adopts = adopts
         self._unexpected = unexpected or UnexpectedErrors()
         self._rewritten = rewritten
         self._former = former
@@ -165,14 +180,16 @@ class Outputs:
 
     def begin(self) -> None:
         """Remove unfinished files, and schedule a check of all files against the ledger."""
-        for export in self._exports:
-            if count := export.sweep():
+        for folder in self._folders:
+            if count := folder.sweep():
                 _log.info("output: %d unfinished files removed", count)
+            if self._adopts:
+                folder.adopt_lists()
         self._check_all()
         if self._rewritten is not None and (count := self._ledger.picked_count()):
             _log.info(
-                "output: the coordinates of %d micrographs are written again, because those in the"
-                " folder are of an earlier version or of other settings",
+                "output: the coordinates of %d micrographs are written again if they differ,"
+                " because those in the folder are of an earlier version or of other settings",
                 count,
             )
         self._doubtful.update(dict.fromkeys(self._ledger.failed_places()))
@@ -180,7 +197,7 @@ class Outputs:
         self._doubtful.update(dict.fromkeys(self._ledger.interrupted()))
 
     def write(self, claim: Claim, result: Result) -> None:
-        """Write the picks of a micrograph.
+        """Write the picks of a micrograph, except where a file of somebody else is in the way.
 
         Raises
         ------
@@ -192,7 +209,12 @@ class Outputs:
         entry = Visible.of_result(claim.root, claim.relative, result)
         micrograph = entry.micrograph(result.picks, self._diameter_angstrom())
         for export in self._exports:
-            export.write(claim.root, claim.relative, micrograph)
+            try:
+                if self._adopts and claim.repick:
+                    export.folder.adopt(export.place(claim.root, claim.relative))
+                export.write(claim.root, claim.relative, micrograph)
+            except OccupiedError as error:
+                _log.warning("%s: coordinates not written: %s", claim.relative, error)
         self._doubtful.pop((claim.root, claim.relative), None)
         self._schedule_lists()
         self._record_success()
@@ -208,9 +230,18 @@ class Outputs:
         self._schedule_lists()
 
     def files(self, root: Path, relative: Path) -> dict[str, Path]:
-        """Return the coordinates files of a micrograph that exist, by format."""
-        places = {export.name: export.place(root, relative) for export in self._exports}
-        return {name: path for name, path in places.items() if os.path.lexists(path)}
+        """Return the coordinates files of a micrograph that livepick wrote, by format."""
+        found = {}
+        for export in self._exports:
+            path = export.place(root, relative)
+            if not export.folder.is_due(path):
+                found[export.name] = path
+        return found
+
+    @property
+    def obstacles(self) -> list[OccupiedError]:
+        """What is in the way of files; callable from any thread."""
+        return [error for folder in self._folders for error in folder.obstacles]
 
     def figures_changed(self) -> None:
         """Schedule a rewrite of the tables after figures in the ledger changed."""
@@ -246,6 +277,9 @@ class Outputs:
         if self.waiting and not now:
             return
         try:
+            if self._losses.found(is_checking=self._is_checking):
+                self._check_all()
+                self._schedule_lists()
             self._check_again()
             self._restore()
             self._resolve_doubtful()
@@ -319,9 +353,12 @@ class Outputs:
             return
         if self._former:
             visible = list(self._ledger.visible())
-            left_over = _places(self._former, visible) - _places(self._exports, visible)
-            for path in left_over:
-                remove_file(path)
+            kept = _places(self._exports, visible)
+            for path, folder in _places(self._former, visible).items():
+                if path not in kept:
+                    if self._adopts:
+                        folder.adopt(path)
+                    folder.remove(path)
             _log.info("output: the coordinates are at new places; those at the old are removed")
         self._rewritten()
         self._rewritten = None
@@ -334,10 +371,14 @@ class Outputs:
         micrograph = entry.micrograph(candidates, self._diameter_angstrom())
         for export in due:
             try:
+                if self._adopts:
+                    export.folder.adopt(export.place(entry.root, entry.relative))
                 export.write(entry.root, entry.relative, micrograph)
-            except MicrographError as error:  # a format added later has a longer file name
+            except (MicrographError, OccupiedError) as error:
+                # A format added later has a longer file name, or a file is in the way.
                 _log.warning("%s", error)
         _log.info("%s: coordinates written from the ledger", entry.relative)
+        self._record_success()
 
     def _is_due(self, export: Export, entry: Visible) -> bool:
         try:
@@ -364,10 +405,12 @@ class Outputs:
                     export.remove(root, relative)
 
 
-def _places(exports: Iterable[Export], entries: Iterable[Visible]) -> set[Path]:
+def _places(exports: Iterable[Export], entries: Iterable[Visible]) -> dict[Path, OutputFolder]:
     """Return the paths of the coordinates files of some micrographs in some formats."""
-    places = set()
+    places: dict[Path, OutputFolder] = {}
     for entry in entries:
         with contextlib.suppress(MicrographError):
-            places |= {export.place(entry.root, entry.relative) for export in exports}
+            places |= {
+                export.place(entry.root, entry.relative): export.folder for export in exports
+            }
     return places

@@ -6,7 +6,6 @@ and knows the folder by ``coords_suffix_autopick.star``.
 """
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -16,13 +15,8 @@ from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.relion_star import ListEntry, coordinates_star, list_star, suffix_star
 from livepick.errors import MicrographError
 from livepick.ledger.rows import Visible
-from livepick.picking.output_tree import (
-    Branches,
-    remove_file,
-    sweep,
-    write_file,
-    write_if_different,
-)
+from livepick.picking.output_folder import OutputFolder
+from livepick.picking.output_tree import Branches
 from livepick.picking.relion_project import RelionProject, after_job
 
 __all__ = ["LIST", "MICROGRAPHS", "SUFFIX", "SUFFIX_LIST", "RelionFiles"]
@@ -53,8 +47,8 @@ class RelionFiles:
 
     Parameters
     ----------
-    directory
-        Output folder; used without a project.
+    folder
+        Folder of the coordinates: the output folder, or with a project that of its job.
     branches
         Sub-folders of the watched folders; used without a project.
     project
@@ -67,14 +61,15 @@ class RelionFiles:
 
     def __init__(
         self,
-        directory: Path,
+        folder: OutputFolder,
         branches: Branches,
         *,
         project: RelionProject | None = None,
         verdicts: Collection[str] = ("good", "doubtful", "bad"),
         micrographs_star: str | None = None,
     ) -> None:
-        self.directory = directory if project is None else project.job_folder
+        self.folder = folder
+        self.directory = folder.path
         self._branches = branches
         self._project = project
         self._verdicts = verdicts
@@ -108,6 +103,8 @@ class RelionFiles:
         ------
         OutputError
             Writing to the folder failed; a later try may succeed.
+        OccupiedError
+            Something that livepick did not write is in the way.
         MicrographError
             The micrograph's name cannot be used, or another one has the file: RELION leaves the
             job out of a name, so micrographs of two jobs may have the same.
@@ -121,7 +118,7 @@ class RelionFiles:
                 f" {Path(*self._owners[self.place(root, relative)])}",
                 "Watch the micrographs of one job only, or leave one out with watch.exclude.",
             )
-        write_file(path, coordinates_star(micrograph))
+        self.folder.write(path, coordinates_star(micrograph))
 
     def remove(self, root: Path, relative: Path) -> None:
         """Remove the coordinates of a micrograph, if there are any. Raises OutputError."""
@@ -129,14 +126,14 @@ class RelionFiles:
         if path is not None:
             with self._lock:
                 self._owners.pop(path, None)
-            remove_file(path)
+            self.folder.remove(path)
 
     def is_missing(self, entry: Visible) -> bool:
         """Return True if the coordinates file of a micrograph should exist and does not."""
         if not self._is_final(entry.model_kind):
             return False
         path = self._own_place(entry.root, entry.relative)
-        return path is not None and not os.path.lexists(path)
+        return path is not None and self.folder.is_due(path)
 
     def write_list(self, entries: Iterable[Visible]) -> bool:
         """Write the session's lists if they differ; return True if one did. Raises OutputError.
@@ -149,23 +146,32 @@ class RelionFiles:
             if entry.verdict in self._verdicts
             and (path := self._own_place(entry.root, entry.relative)) is not None
         ]
-        listed = [
-            self._entry(entry, path)
-            for entry, path in owned
-            if self._is_final(entry.model_kind) or os.path.lexists(path)
-        ]
+        listed = [self._entry(entry, path) for entry, path in owned if self._is_listed(entry, path)]
         if len(listed) < len(owned) and not self._has_told:
+            self._tell(sum(not self._is_final(entry.model_kind) for entry, _ in owned))
+        changed = self.folder.write_if_different(self.directory / LIST, list_star(listed))
+        if self._project is not None:
+            names = self._micrographs_star or str(self._project.job / MICROGRAPHS)
+            changed |= self.folder.write_if_different(
+                self.directory / SUFFIX_LIST, suffix_star(names)
+            )
+        return changed
+
+    def _is_listed(self, entry: Visible, path: Path) -> bool:
+        """Return True unless it is not final, or RELION would take another file for the picks."""
+        if self.folder.wrote(path):
+            return True
+        return self._is_final(entry.model_kind) and not self.folder.is_there(path)
+
+    def _tell(self, waiting: int) -> None:
+        """Log once that RELION waits for final picks."""
+        if waiting:
             self._has_told = True
             _log.info(
                 "RELION gets picks as soon as they are final, so those of %d micrographs wait; with"
                 " output.relion.publish: all it gets them at once",
-                len(owned) - len(listed),
+                waiting,
             )
-        changed = write_if_different(self.directory / LIST, list_star(listed))
-        if self._project is not None:
-            names = self._micrographs_star or str(self._project.job / MICROGRAPHS)
-            changed |= write_if_different(self.directory / SUFFIX_LIST, suffix_star(names))
-        return changed
 
     def _entry(self, entry: Visible, coordinates: Path) -> ListEntry:
         micrograph = entry.root / entry.relative
@@ -187,7 +193,3 @@ class RelionFiles:
                 return None
             self._owners[path] = (root, relative)
         return path
-
-    def sweep(self) -> int:
-        """Remove unfinished files left behind by a killed service; return how many."""
-        return sweep(self.directory)

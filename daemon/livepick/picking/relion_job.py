@@ -16,13 +16,13 @@ from pathlib import Path
 from livepick import __version__
 from livepick.core.formats.relion_star import micrograph_names, model_of
 from livepick.core.formats.star import Table, star_file, star_word
-from livepick.errors import ConfigError, MicrographError
+from livepick.errors import ConfigError, MicrographError, OccupiedError
 from livepick.ledger.rows import Visible
 from livepick.picking.job_picks import Event, Picked, Unpicked, relative_path
-from livepick.picking.output_tree import Branches, remove_file, write_if_different
-from livepick.picking.relion_files import RelionFiles
+from livepick.picking.output_tree import Branches
+from livepick.picking.relion_files import LIST, RelionFiles
 from livepick.picking.relion_job_folder import End, JobFolder
-from livepick.picking.relion_project import RelionProject
+from livepick.picking.relion_project import OWN_MARK, RelionProject
 
 __all__ = ["WITHOUT_PICKS", "RelionJob", "read_list"]
 
@@ -85,7 +85,7 @@ class RelionJob:
         self._report = report
         self._warn = warn
         self._files = RelionFiles(
-            folder.path,
+            folder.files,
             Branches([folder.project]),
             project=RelionProject(folder.project, folder.job, micrographs_star),
             micrographs_star=micrographs_star,
@@ -107,7 +107,8 @@ class RelionJob:
             Picking or writing failed; what was written before stays, and is used by a job that is
             continued.
         """
-        self._files.sweep()
+        self._adopt_lists()
+        self._folder.files.sweep()
         left = self._left()
         if self._done:
             self._report(f"{self._counted()} from an earlier run")
@@ -118,6 +119,14 @@ class RelionJob:
             # A job that failed or was aborted may be continued, or be marked as finished.
             self._write_lists()
         return self._end(is_aborted=is_aborted)
+
+    def _adopt_lists(self) -> None:
+        """Take over the lists of an earlier run by a livepick that kept no record of its files."""
+        for name in (LIST, WITHOUT_PICKS):
+            path = self._folder.path / name
+            with contextlib.suppress(OSError):
+                if OWN_MARK in path.read_text(errors="replace")[:1000]:
+                    self._folder.files.adopt(path)
 
     def _left(self) -> list[str]:
         """Return the micrographs to pick; set aside those that have or cannot have coordinates."""
@@ -130,6 +139,7 @@ class RelionJob:
                 self._take_event(Unpicked(name, "failed", str(error)))
                 continue
             if place.exists():
+                self._folder.files.adopt(place)
                 self._done[name] = self._entry_of_file(name, place)
             else:
                 left.append(name)
@@ -179,7 +189,7 @@ class RelionJob:
             micrograph = event.entry.micrograph(event.candidates)
             try:
                 self._files.write(event.entry.root, event.entry.relative, micrograph)
-            except MicrographError as error:
+            except (MicrographError, OccupiedError) as error:
                 event = Unpicked(event.name, "failed", str(error))
             else:
                 self._done[event.name] = event.entry
@@ -195,7 +205,7 @@ class RelionJob:
             self._folder.write_nodes()
         path = self._folder.path / WITHOUT_PICKS
         if not self._without:
-            remove_file(path)
+            self._folder.files.remove(path)
             return
         rows = [
             [star_word(one.name), one.state, '"' + one.reason.replace('"', "'") + '"']
@@ -203,7 +213,9 @@ class RelionJob:
         ]
         columns = ["rlnMicrographName", "livepickState", "livepickReason"]
         table = Table(columns, rows, "micrographs")
-        write_if_different(path, star_file([table], comment=f"livepick {__version__}"))
+        self._folder.files.write_if_different(
+            path, star_file([table], comment=f"livepick {__version__}")
+        )
 
     def _counted(self) -> str:
         return f"{len(self._done)} of {len(self._names)} micrographs have coordinates"

@@ -18,7 +18,8 @@ from enum import Enum
 from pathlib import Path
 
 from livepick.core.formats.star import Table, star_file, star_tables, star_word
-from livepick.picking.output_tree import remove_file, write_file, write_if_different
+from livepick.picking.output_folder import OutputFolder
+from livepick.picking.output_owner import Owner, Ownership
 from livepick.picking.relion_files import LIST, SUFFIX_LIST
 
 __all__ = ["ABORT", "NODES", "End", "JobFolder"]
@@ -61,14 +62,16 @@ class JobFolder:
         self.project = project
         self.job = job
         self.path = project / job
+        self.files = OutputFolder(self.path, Ownership(Owner.of_command("livepick relion-job")))
 
     def begin(self) -> None:
         """Remove the files of an earlier end. Raises OutputError.
 
         A request to abort stays: RELION removes older ones when it starts a job.
         """
+        self.files.begin()
         for end in End:
-            remove_file(self.path / end.value)
+            self._remove(end.value)
 
     def should_abort(self) -> bool:
         """Return True if the user has aborted the job."""
@@ -77,8 +80,8 @@ class JobFolder:
     def end(self, end: End) -> None:
         """Tell RELION that the job has ended. Raises OutputError."""
         if end is End.ABORTED:
-            remove_file(self.path / ABORT)
-        write_file(self.path / end.value, b"")
+            self._remove(ABORT)
+        self.files.write(self.path / end.value, b"")
 
     def write_nodes(self) -> None:
         """Tell RELION where the coordinates are. Raises OutputError."""
@@ -89,7 +92,12 @@ class JobFolder:
             node = [star_word(f"{self.job}/{LIST}"), _COORDINATES]
             column = "rlnPipeLineNodeTypeLabel"
         table = Table(["rlnPipeLineNodeName", column], [node], "output_nodes")
-        write_if_different(self.path / NODES, star_file([table]))
+        self.files.write_if_different(self.path / NODES, star_file([table]))
+
+    def _remove(self, name: str) -> None:
+        """Remove a file by which RELION and its jobs talk, whichever of the two wrote it."""
+        self.files.adopt(self.path / name)
+        self.files.remove(self.path / name)
 
     def _is_of_relion_31(self) -> bool:
         """Return True if RELION 3.1 started the job; False also if nobody knows."""

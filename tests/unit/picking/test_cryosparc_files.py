@@ -1,7 +1,5 @@
 """The session's picks for cryoSPARC, regenerated from the ledger."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import yaml
@@ -10,13 +8,14 @@ from picked_micrographs import LedgerOf, picks, visible
 from livepick.core.formats.cryosparc_cs import Exposure
 from livepick.errors import ConfigError, OutputError
 from livepick.picking.cryosparc_files import CryosparcFiles, known_exposures
+from livepick.picking.output_folder import OutputFolder
 
 PATH, UID = "location/micrograph_path", "location/micrograph_uid"
 
 
 def files(folder, **given):
     return CryosparcFiles(
-        folder, diameter_angstrom=lambda: 150.0, min_distance_fraction=0.6, **given
+        OutputFolder(folder), diameter_angstrom=lambda: 150.0, min_distance_fraction=0.6, **given
     )
 
 
@@ -107,7 +106,7 @@ def test_exposures_that_cannot_be_read_are_an_error_of_the_config(tmp_path, data
 
 def test_failed_write_is_an_output_error(tmp_path):
     """An OutputError is retried."""
-    (tmp_path / "cryosparc").write_text("a file in the way")
-    with pytest.raises(OutputError, match=r"picks\.cs"):
-        files(tmp_path).write(LedgerOf())
-    assert Path(tmp_path / "cryosparc").is_file()
+    (tmp_path / "out").write_text("a file in the way")
+    with pytest.raises(OutputError, match="in the way"):
+        files(tmp_path / "out").write(LedgerOf())
+    assert (tmp_path / "out").read_text() == "a file in the way"

@@ -63,7 +63,7 @@ def test_next_start_recovers_from_a_kill(session):
     run.ledger.arrivals.landed(ROOT, Path("a.mrc"), V1, 900.0)
     run.ledger.claim(1)
     run.out.mkdir()
-    (run.out / ".livepick-killed.tmp").write_text("half")
+    (run.out / ".livepick-0123abcd.tmp").write_text("half")
     run = session().land("a.mrc").start()
     run.until_counts(picked=1)
     run.stop()
@@ -116,7 +116,7 @@ def test_missing_file_is_written_again_from_the_ledger(session):
     (run.out / "a_autopick.star").unlink()
     failure = Failure("header", "garbage", "Look.")
     run.ledger.arrivals.set_aside(ROOT, Path("bad.mrc"), V1, 900.0, failure)
-    (run.out / "bad_autopick.star").touch()
+    run.star.folder.write(run.out / "bad_autopick.star", b"picks of long ago")
     run = session(work=None).start()
     run.until(lambda: run.files() == ["a_autopick.star", "autopick.star"])
 

@@ -12,6 +12,7 @@ from picked_micrographs import LedgerOf, measured
 from livepick.config.output_sections import Optics
 from livepick.errors import OutputError
 from livepick.picking.micrograph_table import CSV, GOOD, QUALITY, MicrographTable
+from livepick.picking.output_folder import OutputFolder
 from livepick.picking.relion_files import MICROGRAPHS
 from livepick.picking.relion_project import RelionProject
 
@@ -32,7 +33,7 @@ def test_star_and_csv_have_the_same_values(tmp_path):
         measured("grid 1/a.mrc"),
         measured("b.mrc", contrast=1.0, verdict="bad", reason="hardly more (1.0; bad up to 1.2)"),
     ]
-    assert write(MicrographTable(tmp_path), *rows)
+    assert write(MicrographTable(OutputFolder(tmp_path)), *rows)
 
     block = blocks(tmp_path / QUALITY)["micrographs"]
     with (tmp_path / CSV).open() as file:
@@ -50,7 +51,7 @@ def test_star_and_csv_have_the_same_values(tmp_path):
 
 def test_ctf_columns_of_figures_appear_once_a_ctf_is_known(tmp_path):
     """Before that they are absent, never zero."""
-    table = MicrographTable(tmp_path)
+    table = MicrographTable(OutputFolder(tmp_path))
     write(table, measured())
     assert "rlnDefocusU" not in blocks(tmp_path / QUALITY)["micrographs"]
 
@@ -63,7 +64,7 @@ def test_ctf_columns_of_figures_appear_once_a_ctf_is_known(tmp_path):
 
 def test_unchanged_tables_are_not_written_again(tmp_path):
     """Tables without rows are written too."""
-    table = MicrographTable(tmp_path / "out")
+    table = MicrographTable(OutputFolder(tmp_path / "out"))
     assert write(table)
     assert not write(table)
     assert len(blocks(tmp_path / "out" / QUALITY)["micrographs"]) == 0
@@ -73,14 +74,16 @@ def test_unchanged_tables_are_not_written_again(tmp_path):
 def test_failed_write_is_an_output_error(tmp_path):
     """An OutputError is retried."""
     (tmp_path / "out").write_text("a file in the way")
-    with pytest.raises(OutputError, match=r"micrographs\.star"):
-        write(MicrographTable(tmp_path / "out"), measured())
+    with pytest.raises(OutputError, match=r"out, a file, is in the way"):
+        write(MicrographTable(OutputFolder(tmp_path / "out")), measured())
 
 
 def test_lists_have_the_optics_that_relion_needs(tmp_path):
     """RELION 3.1 and later refuse a list without them."""
     optics = Optics(voltage_kv=200, spherical_aberration_mm=1.4, amplitude_contrast=0.07)
-    write(MicrographTable(tmp_path, optics=optics), measured("a.mrc"), measured("b.mrc"))
+    write(
+        MicrographTable(OutputFolder(tmp_path), optics=optics), measured("a.mrc"), measured("b.mrc")
+    )
 
     for name in (MICROGRAPHS, GOOD):
         found = blocks(tmp_path / name)
@@ -111,7 +114,7 @@ def test_each_pixel_size_has_an_optics_group(tmp_path):
         measured("c.mrc", pixel_size_angstrom=1.0625),
         measured("d.mrc", pixel_size_angstrom=0.5),
     ]
-    table, tables = MicrographTable(tmp_path), []
+    table, tables = MicrographTable(OutputFolder(tmp_path)), []
     for count in (2, 4):
         write(table, *rows[:count])
         tables.append(blocks(tmp_path / MICROGRAPHS)["optics"])
@@ -134,7 +137,7 @@ def test_each_pixel_size_has_an_optics_group(tmp_path):
 def test_lists_have_the_ctf_only_if_it_is_known_for_all_of_their_micrographs(tmp_path):
     """RELION reads a missing value as a defocus of zero."""
     write(
-        MicrographTable(tmp_path),
+        MicrographTable(OutputFolder(tmp_path)),
         measured("a.mrc", ctf=CTF),
         measured("b.mrc", verdict="doubtful", reason="ice"),
         measured("c.mrc", ctf=(8000.0, 7000.0, -12.5, 3.25)),
@@ -157,7 +160,9 @@ def test_lists_have_the_ctf_only_if_it_is_known_for_all_of_their_micrographs(tmp
 def test_lists_in_a_project_have_names_below_it(tmp_path):
     """The lists are in the folder of the job, the figures in the output folder."""
     project = RelionProject(tmp_path, Path("External/livepick"))
-    table = MicrographTable(tmp_path / "out", project=project)
+    table = MicrographTable(
+        OutputFolder(tmp_path / "out"), lists=OutputFolder(project.job_folder), project=project
+    )
     root = tmp_path / "Micrographs"
     write(table, measured("b c.mrc", root=root), measured("é.mrc", root=root))
 
@@ -165,4 +170,4 @@ def test_lists_in_a_project_have_names_below_it(tmp_path):
         block = blocks(tmp_path / "External/livepick" / name)["micrographs"]
         assert block["rlnMicrographName"].tolist() == ["Micrographs/b c.mrc", "Micrographs/é.mrc"]
         assert '\n"Micrographs/é.mrc" 1\n' in (tmp_path / "External/livepick" / name).read_text()
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {QUALITY, CSV}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {QUALITY, CSV, ".livepick"}

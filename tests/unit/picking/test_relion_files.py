@@ -11,6 +11,7 @@ from star_readers import relion_table
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.formats.relion_star import MODELS_BLOCK
 from livepick.core.formats.star import star_tables
+from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import RelionFiles
 from livepick.picking.relion_project import PIPELINE, RelionProject
@@ -21,7 +22,7 @@ RELION = Path(__file__).parents[2] / "data" / "relion31_autopick.star"
 
 @pytest.fixture
 def star(tmp_path):
-    return RelionFiles(tmp_path / "out", Branches([ROOT]))
+    return RelionFiles(OutputFolder(tmp_path / "out"), Branches([ROOT]))
 
 
 def test_coordinates_have_relions_columns(star):
@@ -58,7 +59,7 @@ def test_comments_name_the_model_and_contain_no_star_keyword(star):
     star.write(ROOT, Path("a.mrc"), picked((1, 2, 0.5), version=7))
     star.write_list([visible("a.mrc")])
 
-    for path in star.directory.iterdir():
+    for path in star.directory.glob("*.star"):
         lines = path.read_text().splitlines()
         comments = [line for line in lines if line.startswith("#")]
         assert comments[0] == "# version 30001"
@@ -134,7 +135,7 @@ def test_removing_a_file_twice_is_not_an_error(star):
 
 def test_list_leaves_out_micrographs_of_other_verdicts(tmp_path):
     """Their files are written all the same."""
-    star = RelionFiles(tmp_path, Branches([ROOT]), verdicts=["good", "doubtful"])
+    star = RelionFiles(OutputFolder(tmp_path), Branches([ROOT]), verdicts=["good", "doubtful"])
     entries = [
         visible("a.mrc"),
         visible("b.mrc", verdict="bad"),
@@ -154,7 +155,7 @@ def test_picks_that_are_not_final_are_withheld(star):
     star.write(ROOT, Path("a.mrc"), picked((1, 2, 0.5), version=0))
     star.write_list([visible("a.mrc", version=0)])
     assert not star.is_missing(visible("a.mrc", version=0))
-    assert [path.name for path in star.directory.iterdir()] == ["autopick.star"]
+    assert [path.name for path in star.directory.glob("[!.]*")] == ["autopick.star"]
     assert "a.mrc" not in (star.directory / "autopick.star").read_text()
 
     star.write(ROOT, Path("a.mrc"), picked((1, 2, 0.5), version=1))
@@ -187,7 +188,7 @@ def project(tmp_path):
 def test_files_in_a_project_are_where_relion_31_looks_for_them(project):
     """``JOB/`` and the name of the micrograph without everything through ``/job002/``."""
     root = project.folder / "MotionCorr/job002"
-    star = RelionFiles(project.folder / "unused", Branches([root]), project=project)
+    star = RelionFiles(OutputFolder(project.job_folder), Branches([root]), project=project)
     star.write(root, Path("Movies/a.mrc"), picked((1, 2, 0.5)))
 
     (written,) = project.folder.rglob("*_autopick.star")
@@ -200,7 +201,7 @@ def test_files_in_a_project_are_where_relion_31_looks_for_them(project):
 def test_lists_in_a_project_have_relative_names(project):
     """RELION 4 and later compare the name by its exact text, and refuse absolute paths."""
     root = project.folder / "MotionCorr/job002"
-    star = RelionFiles(project.folder / "unused", Branches([root]), project=project)
+    star = RelionFiles(OutputFolder(project.job_folder), Branches([root]), project=project)
     entries = [visible("Movies/a.mrc", root=root), visible("Movies/b c.mrc", root=root)]
     assert star.write_list(entries)
     assert not star.write_list(entries)
@@ -213,12 +214,11 @@ def test_lists_in_a_project_have_relative_names(project):
     ]
     suffix = project.folder / "External/livepick/coords_suffix_autopick.star"
     assert suffix.read_text() == "External/livepick/micrographs.star\n"
-    assert not (project.folder / "unused").exists()
 
 
 def test_suffix_file_names_the_list_of_micrographs_of_the_config(project):
     star = RelionFiles(
-        project.folder,
+        OutputFolder(project.job_folder),
         Branches([ROOT]),
         project=project,
         micrographs_star="CtfFind/job003/micrographs_ctf.star",
@@ -230,7 +230,7 @@ def test_suffix_file_names_the_list_of_micrographs_of_the_config(project):
 
 def test_a_micrograph_outside_the_project_keeps_its_absolute_name(project):
     """Its coordinates are in the job's folder all the same."""
-    star = RelionFiles(project.folder, Branches([ROOT]), project=project)
+    star = RelionFiles(OutputFolder(project.job_folder), Branches([ROOT]), project=project)
     star.write(ROOT, Path("sub/a.mrc"), picked((1, 2, 0.5)))
     star.write_list([visible("sub/a.mrc")])
     assert (project.job_folder / "sub/a_autopick.star").exists()
@@ -242,4 +242,4 @@ def test_a_micrograph_outside_the_project_keeps_its_absolute_name(project):
 
 def test_without_a_project_there_is_no_file_for_relion_31(star):
     star.write_list([visible("a.mrc")])
-    assert [path.name for path in star.directory.iterdir()] == ["autopick.star"]
+    assert [path.name for path in star.directory.glob("[!.]*")] == ["autopick.star"]

@@ -69,7 +69,7 @@ def test_the_end_of_an_earlier_run_goes_at_the_start(folder):
 
     folder.begin()
 
-    assert list(folder.path.iterdir()) == []
+    assert list(folder.path.glob("[!.]*")) == []
 
 
 def test_an_abort_is_noticed_and_its_request_goes_with_the_job(folder):
@@ -80,7 +80,7 @@ def test_an_abort_is_noticed_and_its_request_goes_with_the_job(folder):
 
     assert folder.should_abort()
     folder.end(End.ABORTED)
-    assert [path.name for path in folder.path.iterdir()] == ["RELION_JOB_EXIT_ABORTED"]
+    assert [path.name for path in folder.path.glob("[!.]*")] == ["RELION_JOB_EXIT_ABORTED"]
 
 
 def test_exit_statuses_are_those_of_relions_programs():

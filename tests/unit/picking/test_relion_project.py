@@ -8,6 +8,7 @@ from picked_micrographs import picked, visible
 from livepick.config.output_sections import Output, RelionOutput
 from livepick.errors import ConfigError, MicrographError, OutputError
 from livepick.picking import relion_project as module
+from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import RelionFiles
 from livepick.picking.relion_project import (
@@ -258,7 +259,8 @@ def test_coordinates_stay_in_the_folder_of_the_job(folder, listed, place):
         f"data_\nloop_\n_rlnMicrographName\n{listed.format(folder=folder)}\n"
     )
     wanted = output(folder.parent / "out", project=folder, micrographs_star="list.star")
-    files = RelionFiles(wanted.directory, Branches([disk]), project=relion_project(wanted))
+    project = relion_project(wanted)
+    files = RelionFiles(OutputFolder(project.job_folder), Branches([disk]), project=project)
 
     found = files.place(disk, Path("x.mrc")).relative_to(files.directory)
 
@@ -278,7 +280,9 @@ def test_the_list_is_looked_at_now_and_then_only(folder):
 def test_micrographs_of_two_jobs_do_not_share_a_file(folder):
     """RELION leaves the job out; the second would have the picks of the first."""
     root = folder / "MotionCorr"
-    files = RelionFiles(folder, Branches([root]), project=RelionProject(folder, Path("J")))
+    files = RelionFiles(
+        OutputFolder(folder / "J"), Branches([root]), project=RelionProject(folder, Path("J"))
+    )
     first, second = Path("job002/Movies/a.mrc"), Path("job007/Movies/a.mrc")
     files.write(root, first, picked((1, 2, 0.5)))
 
@@ -292,7 +296,9 @@ def test_micrographs_of_two_jobs_do_not_share_a_file(folder):
     files.write(root, first, picked((5, 6, 0.5)))
     files.remove(root, first)
     files.write(root, second, picked((3, 4, 0.5)))
-    again = RelionFiles(folder, Branches([root]), project=RelionProject(folder, Path("J")))
+    again = RelionFiles(
+        OutputFolder(folder / "J"), Branches([root]), project=RelionProject(folder, Path("J"))
+    )
     assert not again.is_missing(visible(second, root=root))
     with pytest.raises(MicrographError, match="job007"):
         again.write(root, first, picked((5, 6, 0.5)))

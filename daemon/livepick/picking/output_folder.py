@@ -1,0 +1,521 @@
+"""A folder that livepick writes to, and in which it touches only what it wrote itself.
+
+Every write and removal goes through ``OutputFolder``:
+
+- **Files of others stay.** A file is replaced or removed only if the folder's record
+  (``output_journal``) says that livepick wrote it, with this content. Otherwise OccupiedError says
+  what is in the way, and ``obstacles`` keeps it until it has gone. A file that already has the
+  content to be written counts as livepick's, so a lost record costs nothing.
+- **Files that were edited stay**, too: EditedError.
+- **Links are not followed** below the folder, whether they are in place of a file or of a folder.
+- **The folder has one owner** (``output_owner``). While it belongs to another session, while its
+  disk is not mounted, or while a file is in its place, writing raises OutputError and works again
+  when that has passed.
+
+Nothing in the folder is kept open, so that its disk can be unmounted at any time.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from livepick.errors import (
+    EditedError,
+    MicrographError,
+    OccupiedError,
+    OutputError,
+)
+from livepick.host.atomic_files import fsync_folder
+from livepick.host.folder_files import (
+    ObstacleError,
+    draft,
+    is_draft,
+    open_below,
+    open_file,
+    put_in_place,
+    status_of,
+)
+from livepick.picking.output_journal import NONE, Journal, Written, digest_of_file
+from livepick.picking.output_owner import FOLDER, Ownership
+
+__all__ = ["OutputFolder"]
+
+OWNER_SECONDS = 2.0
+"""Time between two looks at the owner while files are written."""
+
+_BAD_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+"""Errors caused by a file name, which a retry does not fix."""
+
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+_REMEDY = "Free disk space, or give the service's user write permission there; livepick retries."
+
+
+class OutputFolder:
+    """A folder that livepick writes to. Thread-safe.
+
+    Parameters
+    ----------
+    path
+        The folder. It is created when the first file is written; it may be a link.
+    ownership
+        Claim of the session or command that writes here. None: nobody else does, as in a test.
+    requires
+        A file without which the folder is not written, because its disk is not mounted then: that
+        of a RELION project. None: there is none.
+
+    Raises
+    ------
+    OutputError
+        From every method that takes a path: the folder cannot be written for now.
+    """
+
+    def __init__(
+        self, path: Path, ownership: Ownership | None = None, *, requires: Path | None = None
+    ) -> None:
+        self.path = path
+        self._ownership = ownership
+        self._requires = requires
+        self._journal = Journal()
+        self._lock = threading.RLock()
+        self._verified: tuple[int, int] | None = None
+        self._verified_at = float("-inf")
+        self._adopts_until_ns = -1
+        self._obstacles: dict[Path, tuple[OccupiedError, object]] = {}
+        self._names: Iterator[str] = iter(())
+        self.was_lost = False
+        """True if the folder had to be claimed again, so its files may be gone; the reader resets
+        it."""
+
+    # ---- files ---------------------------------------------------------------------------------
+
+    def write(self, path: Path, data: bytes) -> bool:
+        """Write or replace a file below the folder; create its folder if needed.
+
+        Returns
+        -------
+        bool
+            False if the file had this content already.
+
+        Raises
+        ------
+        OccupiedError
+            Something that livepick did not write is in the way; it is in ``obstacles`` now.
+        MicrographError
+            The name cannot be used as a file name here.
+        """
+
+        def fill(file: BinaryIO) -> None:
+            file.write(data)
+
+        return self._write(path, fill)
+
+    def write_if_different(self, path: Path, data: bytes) -> bool:
+        """Write a file of the session; return True if it was written.
+
+        What is in the way of it is in ``obstacles``, and nothing is written then.
+        """
+        try:
+            return self.write(path, data)
+        except OccupiedError:
+            return False
+
+    def write_large_if_different(self, path: Path, fill: Callable[[BinaryIO], None]) -> bool:
+        """Let a function write a large file of the session, as ``write_if_different``."""
+        try:
+            return self._write(path, fill)
+        except OccupiedError:
+            return False
+
+    def remove(self, path: Path) -> bool:
+        """Remove a file, if livepick wrote it and nobody has changed it since.
+
+        Returns
+        -------
+        bool
+            False if there is a file that stays.
+        """
+        try:
+            with self._parent(path, create=False) as (root, folder):
+                present = status_of(folder, path.name)
+                if present is not None:
+                    self._own_digest(folder, path, present)
+                    os.unlink(path.name, dir_fd=folder)
+                if self._name(path) in self._journal:
+                    self._record(root, path, None)
+        except OccupiedError:
+            self._clear(path)  # it is not in the way of anything
+            return False
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            if error.errno not in _BAD_NAME:
+                raise _refused(path, error) from error
+        self._clear(path)
+        return True
+
+    def wrote(self, path: Path) -> bool:
+        """Return True if livepick wrote a file of this name, according to the record."""
+        self._load()
+        return self._name(path) in self._journal
+
+    def is_there(self, path: Path) -> bool:
+        """Return True if something has this name, a link or not."""
+        return os.path.lexists(path)
+
+    def is_due(self, path: Path) -> bool:
+        """Return True if a file is not there, or is not known to be livepick's."""
+        return not self.wrote(path) or not self.is_there(path)
+
+    def own_files(self) -> Iterator[Path]:
+        """Yield the files that livepick wrote here, according to the record, and that are there."""
+        self._load()
+        for name in self._journal:
+            path = self.path / name
+            if self.is_there(path):
+                yield path
+
+    def is_own(self, path: Path) -> bool:
+        """Return True if a file is there as livepick wrote it; it may be read for that."""
+        self._load()
+        try:
+            with self._parent(path, create=False) as (_, folder):
+                present = status_of(folder, path.name)
+                return present is not None and bool(self._own_digest(folder, path, present))
+        except (OSError, OccupiedError, OutputError):
+            return False
+
+    def adopt(self, path: Path) -> None:
+        """Record a file of an earlier version of livepick, which kept no record, as livepick's."""
+        if self.wrote(path):
+            return
+        with (
+            contextlib.suppress(OSError, OccupiedError),
+            self._parent(path, create=False) as (root, folder),
+        ):
+            present = status_of(folder, path.name)
+            if present is not None and stat.S_ISREG(present.st_mode):
+                self._record(root, path, _written(NONE, NONE, present))
+
+    def adopt_lists(self) -> None:
+        """Take files that were there before this moment for livepick's, if it would write them.
+
+        For a folder of an earlier version, which wrote over all such files.
+        """
+        self._adopts_until_ns = time.time_ns()
+
+    def missing(self, seconds: float) -> list[Path]:
+        """Return files that livepick wrote and that have gone.
+
+        A call takes about so many seconds, and the next one continues; it ends at the first find.
+        """
+        self._load()
+        until = time.monotonic() + seconds
+        root = str(self.path)
+        for name in self._names:
+            if not os.path.lexists(f"{root}/{name}") and name in self._journal:
+                return [self.path / name]
+            if time.monotonic() > until:
+                return []
+        self._names = iter(self._journal)
+        return []
+
+    def forget(self, path: Path) -> None:
+        """Forget a file that has gone and that nothing writes again."""
+        with contextlib.suppress(OSError, OutputError), self._root(create=False) as root:
+            self._record(root, path, None)
+        self._journal.forget([self._name(path)])
+
+    @property
+    def obstacles(self) -> list[OccupiedError]:
+        """What is in the way of files, as of the last try to write each."""
+        with self._lock:
+            return [error for error, _ in self._obstacles.values()]
+
+    def freed(self) -> list[Path]:
+        """Forget the obstacles that have gone or have changed, and return their paths."""
+        with self._lock:
+            gone = [path for path, (_, seen) in self._obstacles.items() if _look(path) != seen]
+            for path in gone:
+                del self._obstacles[path]
+        return gone
+
+    def sweep(self) -> int:
+        """Remove unfinished files left behind by a killed service; return how many."""
+        count = 0
+        with contextlib.suppress(OSError, OutputError), self._root(create=False) as root:
+            for folder, folders, names, descriptor in os.fwalk(".", dir_fd=root):
+                if folder != "." and FOLDER in folders:
+                    folders.clear()  # another one of livepick's, which may be in use
+                    continue
+                for name in filter(is_draft, names):
+                    with contextlib.suppress(OSError):
+                        os.unlink(name, dir_fd=descriptor)
+                        count += 1
+        return count
+
+    # ---- the folder itself ---------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Claim the folder, if it is there; read and compact the record.
+
+        Raises
+        ------
+        NotOwnerError
+            It, or a folder above or below it, belongs to another session.
+        OutputError
+            It cannot be used for now; a later write tries again.
+        """
+        if self._ownership is not None:
+            self._ownership.refuse_others_around(self.path)
+        try:
+            with (
+                self._root(create=False) as root,
+                open_below(root, [FOLDER], create=True) as own,
+                self._lock,
+            ):
+                self._journal.load(own, compact=True)
+        except FileNotFoundError:
+            return  # the first file creates it
+        except OSError as error:
+            raise _refused(self.path, error) from error
+
+    def _write(self, path: Path, fill: Callable[[BinaryIO], None]) -> bool:
+        try:
+            with self._parent(path) as (root, folder):
+                written = self._write_in(root, folder, path, fill)
+        except FileExistsError as error:  # it came this moment
+            raise self._occupied(path) from error
+        except OSError as error:
+            if error.errno in _BAD_NAME:
+                raise MicrographError(
+                    f"{path} cannot be created: {error.strerror}", "Rename the micrograph."
+                ) from error
+            raise _refused(path, error) from error
+        self._clear(path)
+        return written
+
+    def _write_in(
+        self, root: int, folder: int, path: Path, fill: Callable[[BinaryIO], None]
+    ) -> bool:
+        """Write a file in an open folder; return False if it had the content already."""
+        with self._draft(root, folder, path) as (temporary, file):
+            fill(file)
+            file.flush()
+            digest = digest_of_file(file)
+            present = status_of(folder, path.name)
+            former = NONE
+            if present is not None:
+                if present.st_size == file.tell() and digest == _digest(folder, path.name):
+                    self._note_same(root, path, digest, present)
+                    return False
+                former = self._own_digest(folder, path, present)
+            os.fsync(file.fileno())
+            self._record(root, path, _written(digest, former, os.fstat(file.fileno())))
+            put_in_place(folder, temporary, path.name, new=present is None)
+        return True
+
+    @contextlib.contextmanager
+    def _draft(self, root: int, folder: int, path: Path) -> Iterator[tuple[str, BinaryIO]]:
+        """Open a draft; a sub-folder that alone may not be written is an obstacle."""
+        with contextlib.ExitStack() as opened:
+            try:
+                temporary = opened.enter_context(draft(folder))
+            except OSError as error:
+                if error.errno not in _NOT_ALLOWED or path.parent == self.path:
+                    raise
+                with draft(root):  # raises if the whole folder cannot be written
+                    pass
+                raise self._occupied(path.parent, f"cannot be written: {error.strerror}") from error
+            yield temporary
+
+    def _own_digest(self, folder: int, path: Path, present: os.stat_result) -> str:
+        """Return the digest of a file that is there and is livepick's; else raise OccupiedError."""
+        if not stat.S_ISREG(present.st_mode):
+            raise self._occupied(path)
+        name = self._name(path)
+        written = self._journal.get(name)
+        if written is None:
+            if present.st_mtime_ns <= self._adopts_until_ns:
+                return _digest(folder, path.name)
+            raise self._occupied(path)
+        if written.is_like(present):
+            return written.digest
+        found = _digest(folder, path.name)
+        if found != NONE and found in (written.digest, written.former):
+            return found
+        raise self._occupied(path, "was changed after livepick wrote it", EditedError)
+
+    def _note_same(self, root: int, path: Path, digest: str, present: os.stat_result) -> None:
+        written = self._journal.get(self._name(path))
+        if written is None or not (written.is_like(present) or written.digest == digest):
+            self._record(root, path, _written(digest, NONE, present))
+
+    def _record(self, root: int, path: Path, written: Written | None) -> None:
+        try:
+            with self._lock, open_below(root, [FOLDER], create=True) as own:
+                self._journal.append(own, [(self._name(path), written)])
+        except OSError as error:
+            raise OutputError(
+                f"{self.path / FOLDER} cannot be written: {error.strerror}",
+                "livepick keeps its record of the files that it wrote there: it must be a folder,"
+                " not a link, with space on its disk, that the service's user may write.",
+            ) from error
+
+    def _occupied(
+        self,
+        path: Path,
+        found: str = "",
+        kind: type[OccupiedError] = OccupiedError,
+    ) -> OccupiedError:
+        """Note what is in the way, and return the error."""
+        what = found or f"is {_kind_of(path)} that livepick did not write"
+        error = kind(
+            f"{path} {what}, so it stays as it is",
+            "Move or delete it if it is not wanted; livepick then writes its own by itself.",
+            str(path),
+        )
+        with self._lock:
+            self._obstacles[path] = error, _look(path)
+        return error
+
+    def _clear(self, path: Path) -> None:
+        with self._lock:
+            self._obstacles.pop(path, None)
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self.path))
+
+    def _load(self) -> None:
+        """Read the record once; without the folder there is none to read."""
+        if self._verified is None:
+            with contextlib.suppress(OSError, OutputError), self._root(create=False):
+                pass
+
+    @contextlib.contextmanager
+    def _parent(self, path: Path, *, create: bool = True) -> Iterator[tuple[int, int]]:
+        """Open the folder, and below it that of a file."""
+        parts = path.relative_to(self.path).parts[:-1]
+        with self._root(create=create) as root, contextlib.ExitStack() as opened:
+            try:
+                folder = opened.enter_context(open_below(root, parts, create=create))
+            except ObstacleError as error:
+                raise self._occupied(self.path.joinpath(*parts[: error.depth])) from error
+            yield root, folder
+
+    @contextlib.contextmanager
+    def _root(self, *, create: bool = True) -> Iterator[int]:
+        """Open the folder, and make sure from time to time that it is this session's.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is not there, and ``create`` is False.
+        """
+        if self._requires is not None and not self._requires.is_file():
+            raise OutputError(
+                f"{self._requires} is not there",
+                "Mount its disk, or fix output.relion.project; livepick then continues by itself.",
+            )
+        descriptor = self._open(create=create)
+        try:
+            self._verify(descriptor)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _open(self, *, create: bool) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            try:
+                return os.open(self.path, flags)
+            except FileNotFoundError:
+                if not create:
+                    raise
+                if self._ownership is not None:
+                    self._ownership.refuse_unmounted(self.path)
+                _make_folders(self.path)
+                return os.open(self.path, flags)
+        except (NotADirectoryError, FileExistsError) as error:
+            raise OutputError(
+                f"{_obstacle(self.path)} is in the way of the output folder {self.path}",
+                "Move it away, or set output.directory to another folder; livepick then creates"
+                " the folder and continues by itself.",
+            ) from error
+
+    def _verify(self, root: int) -> None:
+        status = os.fstat(root)
+        identity = status.st_dev, status.st_ino
+        is_other = identity != self._verified
+        if not is_other and time.monotonic() - self._verified_at < OWNER_SECONDS:
+            return
+        with self._lock:
+            if self._ownership is not None and self._ownership.claim(root, self.path) == "again":
+                self.was_lost = True
+            if is_other:
+                with (
+                    contextlib.suppress(FileNotFoundError),
+                    open_below(root, [FOLDER]) as own,
+                ):
+                    self._journal.load(own)
+            self._verified, self._verified_at = identity, time.monotonic()
+
+
+def _refused(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path} could not be written: {error.strerror}", _REMEDY)
+
+
+def _written(digest: str, former: str, status: os.stat_result) -> Written:
+    return Written(digest, former, status.st_size, status.st_mtime_ns)
+
+
+def _digest(folder: int, name: str) -> str:
+    """Return the digest of a file; ``NONE`` if it cannot be read."""
+    try:
+        with open_file(folder, name) as file:
+            return digest_of_file(file)
+    except OSError:
+        return NONE
+
+
+def _look(path: Path) -> object:
+    """Return what shows that something has gone, or has changed."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _kind_of(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            return "a link"
+        if stat.S_ISDIR(mode):
+            return "a folder"
+    return "a file"
+
+
+def _obstacle(path: Path) -> str:
+    """Return the file, or the link to nothing, that is where a folder or its parent belongs."""
+    for place in (*reversed(path.parents), path):
+        if os.path.lexists(place) and not place.is_dir():
+            return f"{place}, {'a link to nothing' if place.is_symlink() else 'a file'},"
+    return str(path)
+
+
+def _make_folders(folder: Path) -> None:
+    """Create a folder and its parents, synced to disk so that they survive a power cut."""
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    fsync_folder(folder.parent)
