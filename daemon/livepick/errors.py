@@ -22,6 +22,7 @@
     │   └── ProviderError           the GPU was requested and is not available
     ├── LedgerError             the state folder cannot be used
     │   ├── BusyError               another service uses it
+    │   ├── DamagedLedgerError      the ledger is damaged; a new one is begun
     │   └── LedgerWriteError        writing to it failed, for example on a full disk; try it again
     ├── EngineError             workers cannot be started
     ├── CoordinatesError        a coordinates file cannot be read or does not match
@@ -43,6 +44,7 @@ __all__ = [
     "ContentError",
     "CoordinatesError",
     "CtfError",
+    "DamagedLedgerError",
     "EditedError",
     "EngineError",
     "HeaderError",
@@ -212,6 +214,10 @@ class BusyError(LedgerError):
     """Another service uses the same state folder."""
 
     reason = "busy"
+
+
+class DamagedLedgerError(LedgerError):
+    """The ledger is damaged, or its file is gone: it is set aside, and a new one is begun."""
 
 
 class LedgerWriteError(LedgerError):

@@ -1,5 +1,7 @@
 """The SQLite file of the ledger: connections, transactions, errors and migrations.
 
+A damaged or missing file is replaced by a new one: see ``damage``.
+
 The only module that uses sqlite3. Before SQLite 3.51.3, more than one connection that writes or
 checkpoints can corrupt a WAL (sqlite.org/wal.html#walresetbug). A lock file beside the ledger
 therefore keeps a second daemon out, and read-only connections never checkpoint. Nothing else may
@@ -14,9 +16,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from livepick.errors import LedgerError, LedgerWriteError
+from livepick.errors import DamagedLedgerError, LedgerError, LedgerWriteError
 from livepick.host.filesystem import file_system_type, is_network
 from livepick.host.lock import StateLock
+from livepick.ledger.damage import (
+    Lost,
+    fault_of_file,
+    marked_fault,
+    put_back,
+    saved_copy,
+    set_aside,
+)
 
 __all__ = [
     "AT_ONCE",
@@ -53,6 +63,9 @@ BUSY_SECONDS = 5.0
 AT_ONCE = 500
 """Page size, in rows, for reading long lists."""
 
+_DAMAGE = sqlite3.DatabaseError
+"""Type, and not a subtype, of SQLite's errors about damage, also those without a code."""
+
 _TRANSIENT = {
     sqlite3.SQLITE_FULL: "Free space on the disk of the state directory",
     sqlite3.SQLITE_IOERR: "Free space on the disk of the state directory, and check its health",
@@ -77,12 +90,16 @@ class Database:
         From every method: nothing was changed; a later try may succeed.
     """
 
-    def __init__(self, path: Path, mode: Literal["ro", "rwc"]) -> None:
+    def __init__(
+        self, path: Path, mode: Literal["ro", "rwc"], lock: StateLock | None = None
+    ) -> None:
         self.path = path
+        self.damage: DamagedLedgerError | None = None
+        """The last damage that a method has met; None if there was none."""
+        self.lost: Lost | None = None
+        """What happened to the ledger in whose place this one was begun; None if to none."""
         self._lock = threading.RLock()
         with contextlib.ExitStack() as ending, self._translated():
-            if mode == "rwc":
-                ending.callback(StateLock(path).release)
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={mode}",
                 uri=True,
@@ -99,7 +116,11 @@ class Database:
                 self._connection.execute("pragma wal_autocheckpoint = 0")
                 self._check_version()
                 self._refuse_older()
-            self._ending = ending.pop_all()
+            self._identity = _identity(path)
+            self._ending = contextlib.ExitStack()
+            if lock is not None:
+                self._ending.callback(lock.release)
+            self._ending.push(ending.pop_all())
 
     @classmethod
     def read_only(cls, path: Path) -> Self:
@@ -118,19 +139,85 @@ class Database:
     def writable(cls, path: Path) -> Self:
         """Open a ledger for the one writer; create it or migrate it if needed.
 
+        A damaged one is set aside, and a new one is created: ``lost`` then says so.
+
         Raises
         ------
         BusyError
             Another daemon holds the ledger.
         LedgerError
-            The ledger is damaged or from another version of livepick, or its folder is on a
-            network file system or not writable.
+            The ledger is from another version of livepick, or its folder is on a network file
+            system or not writable.
         """
         _refuse_old_sqlite()
         _refuse_network(path)
-        database = cls(path, "rwc")
+        lock = StateLock(path)
+        try:
+            put_back(path)
+            database = cls._open_or_begin(path, lock)
+        except BaseException:
+            lock.release()
+            raise
         _log.debug("%s: SQLite %s", path, sqlite3.sqlite_version)
         return database
+
+    @classmethod
+    def _open_or_begin(cls, path: Path, lock: StateLock) -> Self:
+        """Open the ledger; if it is lost, set it aside and create another."""
+        fault = fault_of_file(path)
+        if fault is None:
+            try:
+                if marked_fault(path) is not None:
+                    with cls(path, "rwc") as marked:
+                        marked.check("main")
+                return cls(path, "rwc", lock)
+            except DamagedLedgerError as error:
+                fault = error.what
+        lost = set_aside(path, fault)
+        database = cls(path, "rwc", lock)
+        database.lost = lost
+        return database
+
+    def check(self, what: Literal["micrograph", "main"] = "micrograph") -> None:
+        """Check a table, or the whole file, for damage. This may take a second a gigabyte.
+
+        Raises
+        ------
+        DamagedLedgerError
+            A page is damaged.
+        """
+        argument = "" if what == "main" else f"({what})"
+        verdict = self.rows(f"pragma quick_check{argument}")[0][0]
+        if verdict != "ok":
+            with self._translated():
+                raise sqlite3.DatabaseError(verdict)
+
+    def in_place(self) -> bool:
+        """Return True if the open file is still the one at its path."""
+        return _identity(self.path) == self._identity
+
+    def save_copy(self) -> None:
+        """Save all content for the next start, because the file was removed or replaced.
+
+        Raises
+        ------
+        LedgerWriteError
+            The copy cannot be written.
+        """
+        saved = saved_copy(self.path)
+        draft = saved.with_name(f"{saved.name}.part")
+        try:
+            draft.unlink(missing_ok=True)
+            with self._lock, self._translated():
+                copy = sqlite3.connect(draft)
+                with contextlib.closing(copy):
+                    self._connection.backup(copy)
+            draft.rename(saved)
+        except OSError as error:
+            raise LedgerWriteError(
+                f"{saved} cannot be written: {error.strerror}",
+                "Free space on the disk of the state directory.",
+            ) from error
 
     def close(self) -> None:
         """Close the file, and release its lock if it was opened for writing."""
@@ -227,12 +314,7 @@ class Database:
             )
         self._connection.execute("pragma synchronous = full")
         self._connection.execute("pragma foreign_keys = on")
-        if self.version() == newest_version():
-            # The candidates are not checked: they can be a gigabyte, and are read one by one.
-            verdict = self._connection.execute("pragma quick_check(micrograph)").fetchone()[0]
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
-        else:
+        if self.version() != newest_version():
             self._migrate()
 
     def _migrate(self) -> None:
@@ -262,7 +344,10 @@ class Database:
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise  # a bug that no operator can fix
         except sqlite3.Error as error:
-            raise _translate(self.path, error) from error
+            translated = _translate(self.path, error)
+            if isinstance(translated, DamagedLedgerError):
+                self.damage = translated
+            raise translated from error
 
 
 def _translate(path: Path, error: sqlite3.Error) -> LedgerError:
@@ -271,16 +356,24 @@ def _translate(path: Path, error: sqlite3.Error) -> LedgerError:
         return LedgerWriteError(
             f"{path} cannot be written: {error}", f"{_TRANSIENT[code]}. livepick tries again."
         )
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return LedgerError(
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or type(error) is _DAMAGE:
+        return DamagedLedgerError(
             f"{path} is damaged: {error}",
-            "Move it and its -wal and -shm files aside; livepick starts a new one and picks"
-            " every micrograph again. Models and coordinates stay where they are.",
+            "Start livepick run: it sets the ledger aside, and begins a new one from the watched"
+            " folders and the files in the output folder.",
         )
     return LedgerError(
         f"{path} cannot be used: {error}",
         "Check the permissions of the state directory, and that it is on a local disk.",
     )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def newest_version() -> int:

@@ -9,6 +9,9 @@ create index micrograph_by_picking on micrograph (picked_at, pick_count);
 create index micrograph_totals
     on micrograph (state, quality_verdict, pick_count, picked_content, content);
 
+create index micrograph_repick_failed on micrograph (changed_at, id)
+    where state = 'picked' and reason is not null;
+
 -- Rows of these kinds are few most of the time.
 create index micrograph_failed on micrograph (changed_at, id) where state = 'failed';
 create index micrograph_suspect on micrograph (not_before) where state = 'queued' and crashes > 0;

@@ -6,7 +6,6 @@ import re
 import sqlite3
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,23 +82,6 @@ def test_a_missing_ledger_is_an_error(tmp_path):
     """The status command may be called before the first start."""
     with pytest.raises(LedgerError, match="there is no ledger"):
         Database.read_only(tmp_path / LEDGER)
-
-
-@pytest.mark.parametrize("content", [b"garbage " * 1000, None])
-def test_a_damaged_ledger_is_refused_with_a_remedy(tmp_path, content):
-    """It was overwritten completely, or in the middle."""
-    path = tmp_path / LEDGER
-    with Database.writable(path) as database, database.transaction():
-        ledger = LedgerWriter(database)
-        for number in range(200):
-            ledger.arrivals.landed(ROOT, Path(f"{number}.mrc"), V1, 900.0)
-    data = path.read_bytes()
-    path.write_bytes(content or data[:4096] + b"\x55" * (len(data) // 2) + data[-4096:])
-
-    with pytest.raises(LedgerError, match=r"damaged.*aside"):
-        Database.writable(path)
-    path.unlink()
-    Database.writable(path).close()  # the lock of the refused one is free
 
 
 def test_the_version_of_the_schema_changes_with_its_text():
