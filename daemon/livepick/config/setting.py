@@ -78,7 +78,14 @@ def _beside_config(path: Path, info: ValidationInfo) -> Path:
     """Make a folder absolute: relative ones are relative to the config file's folder."""
     if path == Path():
         raise contradiction("{name} is empty; name a folder")
-    path = path.expanduser()
+    if "\0" in str(path):
+        raise contradiction("{name} has a NUL character; name a folder")
+    try:
+        path = path.expanduser()
+    except RuntimeError as error:  # no such user, or no home directory
+        raise contradiction(
+            "{name} is " + str(path) + ", and there is no such home folder; write the whole path"
+        ) from error
     folder = (info.context or {}).get("folder")
     # abspath, not resolve: a link to the session of the day is followed only when it is used.
     return path if folder is None else Path(os.path.abspath(folder / path))  # noqa: PTH100

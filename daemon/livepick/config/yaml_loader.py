@@ -18,6 +18,7 @@ from livepick.config.error_messages import Fault, KeyPath, describe
 from livepick.config.schema import Config
 from livepick.config.sections import State
 from livepick.errors import ConfigError
+from livepick.host.foreign_files import errors_of_file, read_bounded
 
 __all__ = [
     "Document",
@@ -28,6 +29,19 @@ __all__ = [
     "read_text",
     "state_directory",
 ]
+
+
+MOST_BYTES = 1 << 20
+"""Largest config file that is read."""
+
+MOST_LEVELS = 20
+MOST_ENTRIES = 10_000
+"""Largest depth of a config, and largest number of keys and list entries. An alias (``*name``)
+counts as what it stands for: a few lines of aliases can stand for billions of entries."""
+
+_TOO_DEEP = "it is nested too deeply"
+_TOO_MANY = "it has too many entries, perhaps through aliases (*name)"
+_REMEDY = "Fix the file; config.example.yaml describes every setting."
 
 
 class _Loader(yaml.SafeLoader):
@@ -85,13 +99,15 @@ def parse_config(text: str, path: Path) -> Config:
     """
     document = parse_document(text, path)
     faults = list(document.faults)
-    try:
-        config = Config.model_validate(document.values, context={"folder": path.absolute().parent})
-    except ValidationError as error:
-        faults += describe(error, Config)
-    else:
-        if not faults:
-            return config
+    with errors_of_file(path, ConfigError, _REMEDY):
+        folder = path.absolute().parent
+        try:
+            config = Config.model_validate(document.values, context={"folder": folder})
+        except ValidationError as error:
+            faults += describe(error, Config)
+        else:
+            if not faults:
+                return config
     raise _config_error(path, [(document.line_of(fault.path), fault.sentence) for fault in faults])
 
 
@@ -113,7 +129,7 @@ def read_text(path: Path) -> str:
         The file cannot be read, or is not text.
     """
     try:
-        return path.read_bytes().decode("utf-8")
+        return read_bounded(path, limit_bytes=MOST_BYTES).decode("utf-8")
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}",
@@ -154,6 +170,16 @@ def parse_document(text: str, path: Path) -> Document:
         The text is not YAML, or has no sections.
     """
     try:
+        with errors_of_file(path, ConfigError, _REMEDY):
+            return _parse_document(text, path)
+    except ConfigError as error:
+        if isinstance(error.__cause__, RecursionError):
+            raise _config_error(path, [(None, _TOO_DEEP)]) from error
+        raise
+
+
+def _parse_document(text: str, path: Path) -> Document:
+    try:
         loader = _Loader(text)
     except yaml.YAMLError as error:  # a character that YAML forbids
         raise _config_error(path, [(None, f"it is not valid YAML: {error}")]) from error
@@ -183,6 +209,10 @@ def _note_lines(
     node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], faults: list[Fault]
 ) -> None:
     """Record the line of every key and list entry below ``node``, and duplicate keys."""
+    if len(path) > MOST_LEVELS or len(lines) > MOST_ENTRIES:
+        mark = node.start_mark
+        deep = len(path) > MOST_LEVELS
+        raise yaml.MarkedYAMLError(None, None, _TOO_DEEP if deep else _TOO_MANY, mark)
     if isinstance(node, yaml.MappingNode):
         seen: dict[KeyPath, int] = {}
         for key, value in node.value:
@@ -202,6 +232,8 @@ def _note_lines(
 
 
 _SYNTAX = {
+    "nested too deeply": _TOO_DEEP,
+    "too many entries": _TOO_MANY,
     "\\t": "it is indented with a tab; use spaces",
     "mapping values are not allowed": (
         "a second colon is not allowed here; put the text in quotes, or indent the line"
@@ -230,4 +262,4 @@ def _config_error(path: Path, faults: list[tuple[int | None, str]]) -> ConfigErr
     what = f"{path}: {listed[0]}"
     if len(listed) > 1:
         what = f"{path} has {len(listed)} faults:\n  " + "\n  ".join(listed)
-    return ConfigError(what, "Fix the file; config.example.yaml describes every setting.")
+    return ConfigError(what, _REMEDY)

@@ -76,6 +76,6 @@ class Session:
 
 
 def _judgement_of(row: Columns) -> Judgement | None:
-    with contextlib.suppress(KeyError, ValueError):
+    with contextlib.suppress(KeyError, TypeError, ValueError, RecursionError):
         return Judgement.from_json(json.loads(row["figures"])[JUDGEMENT])
     return None

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from livepick.errors import LedgerWriteError, ModelError
 from livepick.host.atomic_files import TEMPORARY_PREFIX, write_atomically
+from livepick.host.foreign_files import parse_json, read_bounded
 from livepick.host.lock import lock_folder
 
 __all__ = [
@@ -34,6 +35,9 @@ PROMOTIONS_FILE = "champion.json"
 
 FORMAT = 1
 """Format number of the file; raised when its meaning changes."""
+
+MOST_BYTES = 4 << 20
+"""Largest file that is read."""
 
 MOST_KEPT = 200
 """Maximum number of promotions in the history; older ones are dropped."""
@@ -82,7 +86,7 @@ def read_promotions(models: Path) -> list[Promotion]:
         "Promote a model again: livepick models promote CONFIG N. Earlier entries will be lost."
     )
     try:
-        entries: dict[str, Any] = json.loads(path.read_bytes())
+        entries: dict[str, Any] = parse_json(read_bounded(path, limit_bytes=MOST_BYTES))
         number, history = entries["format"], entries["history"]
     except FileNotFoundError:
         return []

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from livepick.host.foreign_files import parse_json
 from livepick.monitoring.health import Health
 from livepick.monitoring.pace import Pace, is_collecting
 from livepick.monitoring.problem import Kind, Level, Problem
@@ -53,7 +54,7 @@ class Headline:
             The text is not such JSON.
         """
         try:
-            values = json.loads(text)
+            values = parse_json(text)
             others = tuple(Problem(**other) for other in values.pop("others"))
             return cls(**values, others=others)
         except (AttributeError, KeyError, TypeError) as error:

@@ -17,10 +17,14 @@ from livepick.core.formats.image_names import image_stem
 from livepick.core.formats.name_matching import match_names
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.errors import ConfigError, CoordinatesError
+from livepick.host.foreign_files import errors_of_file, read_bounded
 from livepick.ledger.reader import LedgerReader
 from livepick.picking.output_folder import OutputFolder
 
 __all__ = ["FOLDER", "CryosparcFiles", "known_exposures"]
+
+MOST_BYTES = 1 << 30
+"""Largest file of exposures that is read."""
 
 FOLDER = "cryosparc"
 CS, CSG = "picks.cs", "picks.csg"
@@ -37,7 +41,9 @@ def known_exposures(path: Path | None) -> dict[str, Exposure]:
     if path is None:
         return {}
     try:
-        exposures = read_exposures(path, path.read_bytes())
+        data = read_bounded(path, limit_bytes=MOST_BYTES)
+        with errors_of_file(path, CoordinatesError, ""):
+            exposures = read_exposures(path, data)
     except (OSError, CoordinatesError) as error:
         fault = f"read: {error.strerror}" if isinstance(error, OSError) else f"used: {error.what}"
         raise ConfigError(

@@ -14,9 +14,10 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from livepick import __version__
-from livepick.core.formats.relion_star import micrograph_names, model_of
+from livepick.core.formats.relion_star import MOST_LIST_BYTES, micrograph_names, model_of
 from livepick.core.formats.star import Table, star_file, star_word
 from livepick.errors import ConfigError, MicrographError, OccupiedError
+from livepick.host.foreign_files import open_regular, read_bounded
 from livepick.ledger.rows import Visible
 from livepick.picking.job_picks import Event, Picked, Unpicked, relative_path
 from livepick.picking.output_tree import Branches
@@ -27,6 +28,9 @@ from livepick.picking.relion_project import OWN_MARK, RelionProject
 __all__ = ["WITHOUT_PICKS", "RelionJob", "read_list"]
 
 WITHOUT_PICKS = "micrographs_without_picks.star"
+
+MOST_COMMENT_BYTES = 1000
+"""Length of the beginning of a coordinates file, which names the model."""
 
 
 def read_list(project: Path, micrographs_star: str) -> list[str]:
@@ -43,8 +47,9 @@ def read_list(project: Path, micrographs_star: str) -> list[str]:
         " relative to the folder of the RELION project, in which livepick must be started."
     )
     try:
-        names = micrograph_names(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
+        data = read_bounded(path, limit_bytes=MOST_LIST_BYTES)
+        names = micrograph_names(data.decode("utf-8-sig"))
+    except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
             f"--in_mics is {micrographs_star}, which cannot be read in {project}: {why}", remedy
@@ -170,7 +175,8 @@ class RelionJob:
 
     def _entry_of_file(self, name: str, place: Path) -> Visible:
         """Return a micrograph whose coordinates an earlier run wrote."""
-        version, kind = model_of(place.read_text(encoding="utf-8", errors="replace"))
+        with open_regular(place) as file:
+            version, kind = model_of(file.read(MOST_COMMENT_BYTES).decode(errors="replace"))
         return Visible(
             0, self._folder.project, relative_path(name), 0.0, version, kind, (0, 0), 0.0, "good"
         )

@@ -18,6 +18,7 @@ from enum import Enum
 from pathlib import Path
 
 from livepick.core.formats.star import Table, star_file, star_tables, star_word
+from livepick.host.foreign_files import read_bounded
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_owner import Owner, Ownership
 from livepick.picking.relion_files import LIST, SUFFIX_LIST
@@ -102,6 +103,7 @@ class JobFolder:
     def _is_of_relion_31(self) -> bool:
         """Return True if RELION 3.1 started the job; False also if nobody knows."""
         with contextlib.suppress(OSError):
-            text = (self.path / "job.star").read_text(encoding="utf-8", errors="replace")
+            data = read_bounded(self.path / "job.star", limit_bytes=1 << 20)
+            text = data.decode(errors="replace")
             return any("rlnJobType" in table.columns for table in star_tables(text))
         return False

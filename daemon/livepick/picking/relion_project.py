@@ -19,8 +19,9 @@ from pathlib import Path, PurePosixPath
 
 from livepick.config.output_sections import Output
 from livepick.core.formats.image_names import without_compression
-from livepick.core.formats.relion_star import micrograph_names
+from livepick.core.formats.relion_star import MOST_LIST_BYTES, micrograph_names
 from livepick.errors import ConfigError, OutputError
+from livepick.host.foreign_files import open_regular, read_bounded
 
 __all__ = ["PIPELINE", "RelionProject", "after_job", "find_project", "relion_project"]
 
@@ -86,7 +87,8 @@ def _refuse_job_of_relion(folder: Path) -> None:
     if present is None:
         return
     try:
-        ours = OWN_MARK in (folder / "autopick.star").read_text(errors="replace")[:1000]
+        with open_regular(folder / "autopick.star") as file:
+            ours = OWN_MARK in file.read(1000).decode(errors="replace")
     except OSError:
         ours = False
     if not ours:
@@ -185,14 +187,15 @@ class RelionProject:
             changed_ns = self._list.stat().st_mtime_ns
             if changed_ns == self._list_changed_ns:
                 return
-            text = self._list.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+            data = read_bounded(self._list, limit_bytes=MOST_LIST_BYTES)
+            # Of two names of one file, the first counts.
+            names = micrograph_names(data.decode("utf-8-sig"))[::-1]
+        except (OSError, ValueError) as error:
             raise ConfigError(
                 f"output.relion.micrographs_star is {self._list}, which cannot be read:"
                 f" {error.strerror if isinstance(error, OSError) else error}",
                 f"{remedy} {NOT_YET}" if isinstance(error, FileNotFoundError) else remedy,
             ) from error
-        names = micrograph_names(text)[::-1]  # of two names of one file, the first counts
         if not names:
             raise ConfigError(
                 f"output.relion.micrographs_star is {self._list}, which names no micrographs:"

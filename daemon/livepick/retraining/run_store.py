@@ -17,6 +17,7 @@ from livepick.core.contracts.bundle import bundle_name, numbered_folders
 from livepick.core.contracts.run import RUN, RunSpec
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
+from livepick.host.foreign_files import read_bounded
 from livepick.retraining.fingerprints import seeding_fingerprint
 
 __all__ = ["Runs", "Waiting", "read_waiting", "write_waiting"]
@@ -51,7 +52,7 @@ def write_waiting(runs: Path, waiting: Waiting | None) -> None:
 def read_waiting(runs: Path) -> Waiting | None:
     """Return what ``write_waiting`` wrote; None if there is nothing."""
     try:
-        return Waiting.model_validate_json((runs / WAITING).read_bytes())
+        return Waiting.model_validate_json(read_bounded(runs / WAITING, limit_bytes=1 << 20))
     except (OSError, ValidationError):  # only informational, and written again later
         return None
 

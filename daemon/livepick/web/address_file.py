@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 from livepick.host.atomic_files import write_atomically
+from livepick.host.foreign_files import read_bounded
 
 __all__ = ["AddressFile"]
 
@@ -23,7 +24,7 @@ class AddressFile:
     def read(self) -> str:
         """Return the address; empty if there is none."""
         try:
-            return self._path.read_text("ascii").strip()
+            return read_bounded(self._path, limit_bytes=1000).decode("ascii").strip()
         except (OSError, UnicodeDecodeError):
             return ""
 

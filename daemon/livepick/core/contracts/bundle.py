@@ -5,8 +5,8 @@
 anything else from the other.
 """
 
-import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -15,11 +15,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from livepick.config.sections import Contrast
 from livepick.errors import ModelError
 from livepick.host.atomic_files import fsync_folder, write_synced
+from livepick.host.foreign_files import parse_json, read_bounded
 
 __all__ = [
     "CARD",
@@ -36,6 +39,12 @@ __all__ = [
 FORMAT = 1
 """Format number; increased when the meaning of a card or the input of a graph changes."""
 
+MOST_CARD_BYTES = 1 << 20
+"""Largest card that is read."""
+
+MOST_SHOWN = 200
+"""Maximum number of characters of a wrong entry in an error."""
+
 GRAPH = "model.onnx"
 CARD = "model.json"
 
@@ -46,7 +55,9 @@ Kind = Literal["blob", "trained"]
 class ModelCard:
     """Properties of a model that the daemon needs to use it correctly."""
 
-    version: int
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    version: Annotated[int, Field(ge=0, lt=10**9)]
     """Number of the model, and name of its folder; 0 is the first blob picker."""
 
     kind: Kind
@@ -59,22 +70,22 @@ class ModelCard:
     particle_fingerprint: str
     """``Config.particle_fingerprint()``: a model is used only for the particle it was made for."""
 
-    diameter_angstrom: float
+    diameter_angstrom: Annotated[float, Field(gt=0, le=1e5)]
     """Longest diameter of the particle."""
 
-    min_distance_angstrom: float
+    min_distance_angstrom: Annotated[float, Field(gt=0, le=1e6)]
     """Smallest allowed distance between centres."""
 
     contrast: Contrast
     """Contrast of the particles, dark or bright, in the micrograph as it lands."""
 
-    pixel_size_angstrom: float
+    pixel_size_angstrom: Annotated[float, Field(gt=0, le=1e4)]
     """Pixel size to which micrographs are (nearly) Fourier-cropped before the graph gets them."""
 
     normalization: str
     """Name of the normalization that the graph expects (``core.imaging.normalize``)."""
 
-    threshold: float
+    threshold: Annotated[float, Field(ge=0, le=1)]
     """Lowest score at which a peak counts as a particle."""
 
     threshold_source: str
@@ -95,14 +106,14 @@ class ModelCard:
     parent: int | None = None
     """Version of the bundle whose picks were the seeds."""
 
-    lowpass_angstrom: float | None = None
+    lowpass_angstrom: Annotated[float, Field(gt=0)] | None = None
     """Detail finer than this is filtered out before the graph gets a micrograph; None: all kept."""
 
-    noise_sigma: float | None = None
+    noise_sigma: Annotated[float, Field(gt=0)] | None = None
     """Noise of the training micrographs, by which each micrograph is divided. None: each is divided
     by its own noise, as for every card without this entry."""
 
-    edge_fraction: float = 0.0
+    edge_fraction: Annotated[float, Field(ge=0, le=2)] = 0.0
     """Smallest distance of a pick's centre from the edge of the image data, as a fraction of the
     diameter (``core.imaging.pick_area``). Older cards do not have this entry."""
 
@@ -193,12 +204,14 @@ def read_card(bundle: Path) -> ModelCard:
     Raises
     ------
     ModelError
-        The card is missing, not JSON, of another format, or has missing or unknown entries.
+        The card is missing, not JSON, of another format, has missing or unknown entries, or an
+        entry has another type or an impossible value.
     """
     path = bundle / CARD
     remedy = "Remove this bundle or restore it whole; livepick trains another."
     try:
-        entries: dict[str, Any] = json.loads(path.read_text())
+        data = read_bounded(path, limit_bytes=MOST_CARD_BYTES)
+        entries: dict[str, Any] = parse_json(data)
         format_number = entries.get("format")
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} cannot be read: {error}", remedy) from error
@@ -207,9 +220,25 @@ def read_card(bundle: Path) -> ModelCard:
             f"{path} has format {format_number!r}, this livepick reads {FORMAT}",
             "Use the livepick version that made it, or train again.",
         )
-    with contextlib.suppress(TypeError):
-        return ModelCard(**entries)
+    try:
+        card: ModelCard = _adapter().validate_json(data)
+    except ValidationError as error:
+        raise ModelError(f"{path} {_fault(entries, error)}", remedy) from error
+    return card
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(ModelCard)
+
+
+def _fault(entries: dict[str, Any], error: ValidationError) -> str:
+    """Describe what is wrong with the entries of a card."""
     known = {field.name for field in dataclasses.fields(ModelCard)}
     optional = {f.name for f in dataclasses.fields(ModelCard) if f.default is not MISSING}
     odd = sorted((known - optional - entries.keys()) | (entries.keys() - known))
-    raise ModelError(f"{path} has missing or unknown entries: {', '.join(odd)}", remedy)
+    if odd:
+        return f"has missing or unknown entries: {', '.join(odd)[:MOST_SHOWN]}"
+    fault = error.errors()[0]
+    value = repr(fault["input"])[:MOST_SHOWN]
+    return f"has {'.'.join(map(str, fault['loc']))} {value}: {fault['msg']}"

@@ -13,10 +13,14 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from livepick.errors import ModelError
+from livepick.host.foreign_files import read_bounded
 
 __all__ = ["HELD_OUT", "HeldOutLabels", "LabelledMicrograph"]
 
 HELD_OUT = "held_out.json"
+
+MOST_BYTES = 256 << 20
+"""Largest file of labels that is read."""
 
 Position = tuple[float, float]
 """x and y in pixels of the original micrograph (``core.imaging.picks``)."""
@@ -56,7 +60,7 @@ class HeldOutLabels(_Record):
         """
         path = bundle / HELD_OUT
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_bounded(path, limit_bytes=MOST_BYTES))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from livepick.core.contracts.run import _Record
+from livepick.host.foreign_files import open_regular
 
 __all__ = ["PROGRESS", "FindingKind", "Progress", "ProgressReader", "Stage"]
 
@@ -12,6 +13,9 @@ _log = logging.getLogger(__name__)
 
 
 PROGRESS = "progress.jsonl"
+
+MOST_BYTES = 16 << 20
+"""Largest amount that is read at once."""
 
 
 Stage = Literal[
@@ -71,16 +75,22 @@ class ProgressReader:
     def __init__(self, folder: Path) -> None:
         self._path = folder / PROGRESS
         self._offset = 0
+        self._logged = ""
 
     def new(self) -> list[Progress]:
         """Return the lines written since the last call; an incomplete line is returned later."""
         try:
-            with self._path.open("rb") as file:
+            with open_regular(self._path) as file:
                 file.seek(self._offset)
-                data = file.read()
+                data = file.read(MOST_BYTES)
         except FileNotFoundError:
             return []
+        except OSError as error:
+            self._log_once(f"{self._path} cannot be read: {error.strerror}")
+            return []
         whole = data[: data.rfind(b"\n") + 1]
+        if not whole and len(data) == MOST_BYTES:
+            whole = data  # no line of a trainer is that long
         self._offset += len(whole)
         lines = []
         for line in whole.splitlines():
@@ -90,3 +100,8 @@ class ProgressReader:
                 # A trainer killed in the middle of a line leaves half of it before the next line.
                 _log.warning("%s: a line cannot be read: %s", self._path, error)
         return lines
+
+    def _log_once(self, sentence: str) -> None:
+        if sentence != self._logged:
+            self._logged = sentence
+            _log.warning("%s", sentence)

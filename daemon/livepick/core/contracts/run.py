@@ -14,6 +14,7 @@ from livepick.config.training_sections import Bootstrap, Training
 from livepick.core.imaging.ctf import Ctf
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
+from livepick.host.foreign_files import read_bounded
 
 __all__ = ["DISK_FULL_STATUS", "RUN", "RUNS", "RunMicrograph", "RunSpec", "SeedPick"]
 
@@ -21,6 +22,9 @@ RUNS = "runs"
 """Name of the folder of runs in the state directory."""
 
 RUN = "run.json"
+
+MOST_BYTES = 1 << 30
+"""Largest specification that is read: it has the seeds of a session."""
 
 DISK_FULL_STATUS = 75
 """Exit status of the trainer on a full disk, where it cannot write anything else (EX_TEMPFAIL)."""
@@ -80,7 +84,7 @@ class RunSpec(_Record):
         """Read ``run.json`` of a run folder; TrainerError if it is missing or malformed."""
         path = run_folder / RUN
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_bounded(path, limit_bytes=MOST_BYTES))
         except (OSError, ValueError) as error:
             raise TrainerError(
                 f"{path} cannot be read: {error}", "The daemon writes it; start the run again."

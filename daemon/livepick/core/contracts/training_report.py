@@ -1,11 +1,11 @@
 """Reader for a trained bundle's ``report.json``: its findings and figures."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from livepick.core.contracts.finding import Finding
+from livepick.host.foreign_files import parse_json, read_bounded
 
 __all__ = [
     "REPORT",
@@ -19,6 +19,12 @@ __all__ = [
 ]
 
 REPORT = "report.json"
+
+MOST_BYTES = 64 << 20
+"""Largest report that is read."""
+
+_NOT_A_REPORT = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
+"""What reading something else as a report raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ class ClassVerdict:
 def read_figures(bundle: Path) -> HeldOutFigures | None:
     """Return the figures in a bundle's report; None if there is no report or it has none."""
     try:
-        report: dict[str, Any] = json.loads((bundle / REPORT).read_bytes())
+        report: dict[str, Any] = _report(bundle)
         figures: dict[str, Any] = report["figures"]
         values = [
             None if (value := figures[name]) is None else float(value)
@@ -69,7 +75,7 @@ def read_figures(bundle: Path) -> HeldOutFigures | None:
         ]
         seeds_from = str(report.get("seeds", {}).get("from", ""))
         return HeldOutFigures(len(report["micrographs"]), seeds_from, *values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except _NOT_A_REPORT:
         return None
 
 
@@ -80,7 +86,7 @@ def read_findings(bundle: Path) -> tuple[Finding[str], ...]:
     A bundle without a report (a blob picker), or whose report has no findings, has none.
     """
     try:
-        entries: list[dict[str, Any]] = json.loads((bundle / REPORT).read_bytes())["findings"]
+        entries: list[dict[str, Any]] = _report(bundle)["findings"]
         return tuple(
             Finding(
                 kind=str(entry["kind"]),
@@ -90,7 +96,7 @@ def read_findings(bundle: Path) -> tuple[Finding[str], ...]:
             )
             for entry in entries
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except _NOT_A_REPORT:
         return ()
 
 
@@ -101,12 +107,12 @@ def read_epochs(bundle: Path) -> tuple[Epoch, ...]:
             Epoch(
                 float(entry["training_loss"]),
                 float(entry["validation_loss"]),
-                entry.get("training_accuracy"),
-                entry.get("validation_accuracy"),
+                _number(entry.get("training_accuracy")),
+                _number(entry.get("validation_accuracy")),
             )
-            for entry in json.loads((bundle / REPORT).read_bytes())["epochs"]
+            for entry in _report(bundle)["epochs"]
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except _NOT_A_REPORT:
         return ()
 
 
@@ -120,7 +126,15 @@ def read_classes(bundle: Path) -> tuple[ClassVerdict, ...]:
                 str(entry["reason"]),
                 bool(entry["overruled"]),
             )
-            for entry in json.loads((bundle / REPORT).read_bytes())["classes"]["classes"]
+            for entry in _report(bundle)["classes"]["classes"]
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except _NOT_A_REPORT:
         return ()
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _report(bundle: Path) -> Any:
+    return parse_json(read_bounded(bundle / REPORT, limit_bytes=MOST_BYTES))

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from livepick.core.formats.coordinates_search import (
+    CHECK,
+    MOST_BYTES,
     Source,
     listed_suffixes,
     read_text,
@@ -28,6 +30,7 @@ from livepick.core.formats.relion_star import read_star
 from livepick.core.formats.topaz import read_topaz
 from livepick.core.imaging.picks import Picks
 from livepick.errors import CoordinatesError
+from livepick.host.foreign_files import errors_of_file, read_bounded
 
 __all__ = ["read_all_positions", "read_coordinates", "read_sources"]
 
@@ -88,14 +91,10 @@ def read_sources(sources: list[Source]) -> dict[str, Positions]:
 
 def _positions_in(path: Path) -> dict[str | None, Positions]:
     """Return a file's positions by micrograph; the key None: given by the file's own name."""
-    if path.suffix.lower() == ".cs":
-        try:
-            return read_cs(path, path.read_bytes())
-        except OSError as error:
-            raise CoordinatesError(
-                f"{path} cannot be read: {error}", "Check its permissions and its format."
-            ) from error
-    return _positions_in_text(path, read_text(path))
+    with errors_of_file(path, CoordinatesError, CHECK):
+        if path.suffix.lower() == ".cs":
+            return read_cs(path, read_bounded(path, limit_bytes=MOST_BYTES))
+        return _positions_in_text(path, read_text(path))
 
 
 def _positions_in_text(path: Path, text: str) -> dict[str | None, Positions]:

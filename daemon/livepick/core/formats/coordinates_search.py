@@ -3,12 +3,22 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from livepick.core.formats.header import printable
 from livepick.core.formats.name_matching import listed_name, micrograph_name
 from livepick.core.formats.relion_star import read_list
 from livepick.core.formats.topaz import is_topaz
 from livepick.errors import CoordinatesError
+from livepick.host.foreign_files import errors_of_file, open_regular, read_bounded
 
-__all__ = ["SUFFIXES", "Source", "listed_suffixes", "read_text", "search_coordinates"]
+__all__ = [
+    "CHECK",
+    "MOST_BYTES",
+    "SUFFIXES",
+    "Source",
+    "listed_suffixes",
+    "read_text",
+    "search_coordinates",
+]
 
 SUFFIXES = (".star", ".csv", ".box", ".cbox", ".cs", "_info.json", ".txt", ".tab")
 """Endings of coordinates files, in lower case."""
@@ -41,6 +51,12 @@ _LISTS = {
 _LIST_PREFIX = "coords_suffix_"
 """Beginning of the name of RELION 3.1's list, which is not a table."""
 
+MOST_BYTES = 1 << 30
+"""Largest coordinates file that is read: several million particles in a STAR file."""
+
+CHECK = "Check its permissions and its format."
+"""Remedy for a file that cannot be read."""
+
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -68,13 +84,23 @@ def search_coordinates(place: Path) -> list[Source]:
         return _found(place)
     except OSError as error:
         raise CoordinatesError(
-            f"{place} cannot be searched: {error.strerror}", "Check the path and its permissions."
+            f"{printable(place)} cannot be searched: {error.strerror}",
+            "Check the path and its permissions.",
+        ) from error
+    except ValueError as error:
+        raise CoordinatesError(
+            f"{printable(place)} cannot be searched: {error}", "Check the path."
         ) from error
 
 
 def _found(place: Path) -> list[Source]:
     if place.is_file():
         return _listed(place) or [Source(place, micrograph_name(Path(place.name)))]
+    if not place.is_dir() and place.exists():
+        raise CoordinatesError(
+            f"{place} is not a regular file",
+            "Name a coordinates file, or a folder that contains some.",
+        )
     if not place.is_dir():
         raise CoordinatesError(
             f"{place} does not exist", "Name a coordinates file, or a folder that contains some."
@@ -100,7 +126,7 @@ def _is_coordinates(path: Path) -> bool:
         return False
     if not name.endswith(_TOPAZ):
         return True
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.readline(1000).replace(b"\0", b"")  # UTF-16 has one beside each letter
     return is_topaz(head.decode(errors="replace"))
 
@@ -114,7 +140,9 @@ def _listed(path: Path) -> list[Source]:
             f"{path} has no coordinates: it only marks a folder of them for RELION 3.1",
             f"Name the folder: {path.parent}.",
         )
-    listed = read_list(path, read_text(path))
+    text = read_text(path)
+    with errors_of_file(path, CoordinatesError, CHECK):
+        listed = read_list(path, text)
     if listed == []:
         raise CoordinatesError(f"{path} lists no coordinates files", "Pick some particles first.")
     return [Source(one.path, listed_name(one.micrograph)) for one in listed or []]
@@ -130,12 +158,8 @@ def read_text(path: Path) -> str:
     CoordinatesError
         The file cannot be read, or is not text.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CoordinatesError(
-            f"{path} cannot be read: {error}", "Check its permissions and its format."
-        ) from error
+    with errors_of_file(path, CoordinatesError, CHECK):
+        data = read_bounded(path, limit_bytes=MOST_BYTES)
     code = "utf-16" if data.startswith(_BYTE_ORDER_MARKS) else "utf-8-sig"
     try:
         text = data.decode(code)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ _COLUMNS_MAGIC = b"\x95CSDAT"
 _NUMPY_MAGIC = b"\x93NUMPY"
 
 _AGAIN = "Export the particles from cryoSPARC again (Actions, Export), or as STAR."
+
+MOST_SIDE_PX = 1 << 20
+"""Limit of the height and width of a micrograph."""
 
 MOST_FRACTION = 1e6
 """Limit of a position, in widths and heights of the micrograph."""
@@ -180,14 +183,17 @@ def read_cs(path: Path, data: bytes) -> dict[str | None, Positions]:
         "Use the particles of a picking, extraction or selection job. The positions of a refinement"
         " are in its passthrough_particles.cs.",
     )
-    for name in (_X, _Y, _SHAPE):
-        if table[name].dtype.kind not in "fiu":
+    for name, dimensions in ((_X, 1), (_Y, 1), (_SHAPE, 2)):
+        if table[name].dtype.kind not in "fiu" or table[name].ndim > dimensions:
             raise CoordinatesError(f"{path} has {name} that are not numbers", _AGAIN)
+    if table[_PATH].dtype.kind not in "SU" or table[_PATH].ndim != 1:
+        raise CoordinatesError(f"{path} has {_PATH} that are not names", _AGAIN)
     fraction = np.column_stack([table[_X], table[_Y]]).astype(np.float64)
     shape = np.asarray(table[_SHAPE])
     if shape.shape != (len(table), 2):
         raise CoordinatesError(f"{path} has {_SHAPE} without height and width", _AGAIN)
-    bad = ~(np.abs(fraction) < MOST_FRACTION).all(axis=1) | (shape < 1).any(axis=1)
+    bad = ~(np.abs(fraction) < MOST_FRACTION).all(axis=1)
+    bad |= ~((shape >= 1) & (shape <= MOST_SIDE_PX)).all(axis=1)  # also if one is not a number
     if bad.any():
         number = int(np.flatnonzero(bad)[0])
         raise CoordinatesError(
@@ -215,7 +221,12 @@ def read_exposures(path: Path, data: bytes) -> list[Exposure]:
         The file is not a numpy array of records, or has no exposures.
     """
     blob = "micrograph_blob/path"
-    table = _records(path, data, ("uid", blob), "Use exposures_accepted.cs or a similar file.")
+    remedy = "Use exposures_accepted.cs or a similar file."
+    table = _records(path, data, ("uid", blob), remedy)
+    if table["uid"].dtype.kind != "u" or table["uid"].ndim != 1:
+        raise CoordinatesError(f"{path} has uid that are not whole numbers", remedy)
+    if table[blob].dtype.kind not in "SU" or table[blob].ndim != 1:
+        raise CoordinatesError(f"{path} has {blob} that are not names", remedy)
     return [Exposure(int(row["uid"]), _text(row[blob])) for row in table]
 
 
@@ -231,17 +242,40 @@ def _records(path: Path, data: bytes, wanted: Sequence[str], remedy: str) -> NDA
     if not data.startswith(_NUMPY_MAGIC):
         raise CoordinatesError(f"{path} is not a readable cs file: it holds no numpy array", _AGAIN)
     try:
-        table = np.load(io.BytesIO(data), allow_pickle=False)
+        shape, record, offset = _read_header(data)
     except Exception as error:  # a damaged file makes numpy raise nearly anything
         raise CoordinatesError(f"{path} is not a readable cs file: {error}", _AGAIN) from error
-    names = getattr(getattr(table, "dtype", None), "names", None) or ()
-    missing = [name for name in wanted if name not in names]
+    missing = [name for name in wanted if name not in (record.names or ())]
     if missing:
         raise CoordinatesError(f"{path} lacks {', '.join(missing)}", remedy)
-    if table.ndim != 1:
+    if len(shape) != 1:
         raise CoordinatesError(f"{path} is not a list of records", remedy)
-    records: NDArray[np.void] = table
-    return records
+    if record.hasobject:
+        raise CoordinatesError(
+            f"{path} is not a readable cs file: it holds Python objects, which are not read",
+            _AGAIN,
+        )
+    needed_bytes = offset + shape[0] * record.itemsize
+    if len(data) < needed_bytes:
+        raise CoordinatesError(
+            f"{path} is not a readable cs file: it has {len(data)} bytes, but its header says"
+            f" {needed_bytes}",
+            _AGAIN,
+        )
+    if shape[0] == 0 or record.itemsize == 0:
+        return np.zeros(0, record)
+    return np.frombuffer(data, record, shape[0], offset)
+
+
+def _read_header(data: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Return shape and type of a numpy file, and the offset of its data; nothing is allocated."""
+    file = io.BytesIO(data)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[np.lib.format.read_magic(file)]
+    shape, _, record = read(file)
+    return shape, record, file.tell()
 
 
 def _texts(values: NDArray[np.generic]) -> list[str]:

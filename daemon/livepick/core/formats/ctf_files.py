@@ -23,6 +23,7 @@ from livepick.core.formats.star import Table, star_tables
 from livepick.core.formats.warp_xml import read_warp
 from livepick.core.imaging.ctf import Ctf
 from livepick.errors import CtfError
+from livepick.host.foreign_files import errors_of_file, read_bounded
 
 __all__ = ["CTFFIND_MARKS", "find_ctfs", "read_ctffind", "read_relion_ctfs"]
 
@@ -31,6 +32,12 @@ CTFFIND_MARKS = ("", "_ctf", "_PS")
 
 UNWEIGHTED_MARKS = ("_DW", "_DWS")
 """Endings of a dose-weighted micrograph's stem; the defocus is measured on the unweighted one."""
+
+MOST_TEXT_BYTES = 4 << 20
+"""Largest text beside a micrograph that is read; CTFFIND's have less than a kilobyte."""
+
+MOST_STAR_BYTES = 256 << 20
+"""Largest list of micrographs that is read: several hundred thousand micrographs."""
 
 _NAMES = ("rlnMicrographName", "rlnMicrographNameNoDW")
 _REMEDY = (
@@ -60,14 +67,19 @@ def find_ctfs(
     found: dict[Path, Ctf] = {}
     faults: list[CtfError] = []
     try:
-        entries, marks = _entries(place, micrographs)
+        with errors_of_file(place or Path("CTF files"), CtfError, _REMEDY):
+            entries, marks = _entries(place, micrographs)
     except CtfError as error:
         return {}, [error]
     names = _by_stem(entries)
+    the_list = place if place is not None and _is_file(place) else None
     for micrograph in micrographs:
         name = _named(micrograph, names, marks)
+        if name is None:
+            continue
         try:
-            ctf = entries[name]() if name is not None else None
+            with errors_of_file(the_list or Path(name), CtfError, _REMEDY):
+                ctf = entries[name]()
         except CtfError as error:
             faults.append(error)
         else:
@@ -84,7 +96,7 @@ def read_ctffind(path: Path) -> Ctf | None:
     CtfError
         The text is CTFFIND's but damaged.
     """
-    lines = _text(path).splitlines()
+    lines = _text(path, MOST_TEXT_BYTES).splitlines()
     if not lines or not lines[0].lower().startswith("# output from ctffind"):
         return None
     header = "\n".join(line for line in lines if line.startswith("#"))
@@ -116,7 +128,7 @@ def read_relion_ctfs(path: Path) -> dict[PurePath, Callable[[], Ctf]]:
     CtfError
         The file cannot be read, or names no micrographs with their defocus.
     """
-    tables = star_tables(_text(path))
+    tables = star_tables(_text(path, MOST_STAR_BYTES))
     table = next((t for t in tables if _has_defocus(t)), None)
     if table is None:
         raise CtfError(f"{path} has no table of micrographs with rlnDefocusU", _REMEDY)
@@ -125,6 +137,7 @@ def read_relion_ctfs(path: Path) -> dict[PurePath, Callable[[], Ctf]]:
         for t in tables
         if t is not table and "rlnOpticsGroup" in t.columns
         for row in t.records()
+        if "rlnOpticsGroup" in row  # a short row lacks the last columns
     }
     return {
         PurePath(row[name]): partial(
@@ -175,13 +188,14 @@ def _entries(
         texts, xmls = _texts_beside(micrographs), _xmls_beside(micrographs)
     elif place.is_dir():
         texts, xmls = (
-            sorted(path for path in place.rglob(pattern) if path.is_file())
+            sorted(path for path in place.rglob(pattern) if _is_file(path))
             for pattern in ("*.txt", "*.xml")
         )
-    elif place.is_file():
+    elif _is_file(place):
         return read_relion_ctfs(place), ("",)
     else:
-        raise CtfError(f"{place} does not exist", _REMEDY)
+        why = "is not a regular file" if place.exists() else "does not exist"
+        raise CtfError(f"{place} {why}", _REMEDY)
     found: dict[PurePath, Callable[[], Ctf | None]] = {
         path: partial(read_ctffind, path) for path in texts
     }
@@ -198,7 +212,7 @@ def _texts_beside(micrographs: Iterable[Path]) -> list[Path]:
         for stem in _stems(micrograph)
         for mark in CTFFIND_MARKS
     )
-    return [path for path in dict.fromkeys(places) if path.is_file()]
+    return [path for path in dict.fromkeys(places) if _is_file(path)]
 
 
 def _xmls_beside(micrographs: Iterable[Path]) -> list[Path]:
@@ -207,7 +221,14 @@ def _xmls_beside(micrographs: Iterable[Path]) -> list[Path]:
         for micrograph in micrographs
         for folder in (micrograph.parent, micrograph.parent.parent)
     )
-    return [path for path in dict.fromkeys(places) if path.is_file()]
+    return [path for path in dict.fromkeys(places) if _is_file(path)]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # such as a name that is too long with the mark
+        return False
 
 
 def _by_stem(names: Iterable[PurePath]) -> dict[str, list[PurePath]]:
@@ -250,11 +271,10 @@ def _common_folders(one: PurePath, other: PurePath) -> int:
 # --- text ---------------------------------------------------------------------------------
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CtfError(f"{path} cannot be read: {error}", _REMEDY) from error
+def _text(path: Path, limit_bytes: int) -> str:
+    with errors_of_file(path, CtfError, _REMEDY):
+        text = read_bounded(path, limit_bytes=limit_bytes).decode("utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _group(pattern: re.Pattern[str], text: str) -> str:

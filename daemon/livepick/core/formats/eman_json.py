@@ -12,6 +12,7 @@ import numpy as np
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.positions import MOST, MOST_SHOWN, Positions
 from livepick.errors import CoordinatesError
+from livepick.host.foreign_files import parse_json
 
 __all__ = ["read_info", "write_info"]
 
@@ -33,8 +34,8 @@ def read_info(path: Path, text: str) -> Positions:
         The file is not JSON, or a box does not begin with two finite numbers.
     """
     try:
-        info = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        info = parse_json(text)
+    except ValueError as error:
         raise CoordinatesError(f"{path} is not readable as JSON: {error}", _REMEDY) from error
     boxes = info.get("boxes", []) if isinstance(info, dict) else None
     if not isinstance(boxes, list):

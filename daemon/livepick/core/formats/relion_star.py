@@ -33,6 +33,7 @@ from livepick.errors import CoordinatesError
 
 __all__ = [
     "MODELS_BLOCK",
+    "MOST_LIST_BYTES",
     "ListEntry",
     "ListedFile",
     "coordinates_star",
@@ -44,6 +45,9 @@ __all__ = [
     "read_star",
     "suffix_star",
 ]
+
+MOST_LIST_BYTES = 256 << 20
+"""Largest list of micrographs that is read: several hundred thousand micrographs."""
 
 MODELS_BLOCK = "livepick_micrographs"
 """Name of the block of the list that names the model of each micrograph."""
@@ -200,7 +204,15 @@ def particles_star(micrograph: PickedMicrograph, *, turned: bool) -> bytes:
 
 
 def micrograph_names(text: str) -> list[str]:
-    """Return the names of the micrographs in a STAR file, such as RELION's lists of them."""
+    """Return the names of the micrographs in a STAR file, such as RELION's lists of them.
+
+    Raises
+    ------
+    ValueError
+        A name has a NUL character: the file is not text.
+    """
+    if "\0" in text:
+        raise ValueError("it has a NUL character, so it is not text")
     return [name for table in star_tables(text) for name in table.column("rlnMicrographName") or []]
 
 

@@ -15,6 +15,18 @@ __all__ = ["Ctf", "contrast_transfer", "flip_phases"]
 
 Image = NDArray[np.float32]
 
+MOST_KV = 3000.0
+"""Highest voltage of an electron microscope, with room."""
+
+_MOST = {
+    "defocus_u_angstrom": 1e6,
+    "defocus_v_angstrom": 1e6,
+    "astigmatism_angle_degrees": 3600.0,
+    "spherical_aberration_mm": 1000.0,
+    "phase_shift_degrees": 3600.0,
+}
+"""Limits of the numbers, far beyond what a microscope can do."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ctf:
@@ -47,8 +59,12 @@ class Ctf:
         numbers = [number for number in numbers if number is not None]
         if not all(math.isfinite(number) for number in numbers):
             raise ValueError(f"not all of {numbers} are finite numbers")
-        if self.voltage_kv <= 0:
+        if not 0 < self.voltage_kv <= MOST_KV:
             raise ValueError(f"the voltage is {self.voltage_kv:g} kV")
+        for name, most in _MOST.items():
+            if abs(getattr(self, name)) > most:
+                what = name.replace("_", " ")
+                raise ValueError(f"the {what} is {getattr(self, name):g}, beyond ±{most:g}")
         if not 0 <= self.amplitude_contrast <= 1:
             raise ValueError(f"the amplitude contrast is {self.amplitude_contrast:g}, not 0 to 1")
 
