@@ -88,7 +88,7 @@ class OutputFolder:
         self._verified_at = float("-inf")
         self._adopts_until_ns = -1
         self._obstacles: dict[Path, tuple[OccupiedError, object]] = {}
-        self._names: Iterator[str] = iter(())
+        self._names: Iterator[str] | None = None
         self.was_lost = False
         """True if the folder had to be claimed again, so its files may be gone; the reader resets
         it."""
@@ -218,12 +218,13 @@ class OutputFolder:
         self._load()
         until = time.monotonic() + seconds
         root = str(self.path)
+        self._names = self._names or iter(self._journal)
         for name in self._names:
             if not os.path.lexists(f"{root}/{name}") and name in self._journal:
                 return [self.path / name]
             if time.monotonic() > until:
                 return []
-        self._names = iter(self._journal)
+        self._names = None
         return []
 
     def forget(self, path: Path) -> None:
@@ -280,7 +281,8 @@ class OutputFolder:
                 open_below(root, [FOLDER], create=True) as own,
                 self._lock,
             ):
-                self._journal.load(own, compact=True)
+                self._journal.load(own)
+                self._journal.compact(own)
         except FileNotFoundError:
             return  # the first file creates it
         except OSError as error:
@@ -357,16 +359,28 @@ class OutputFolder:
         if written is None or not (written.is_like(present) or written.digest == digest):
             self._record(root, path, _written(digest, NONE, present))
 
+    def _read_record(self, root: int) -> None:
+        try:
+            with open_below(root, [FOLDER]) as own:
+                self._journal.load(own)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._no_record(error) from error
+
     def _record(self, root: int, path: Path, written: Written | None) -> None:
         try:
             with self._lock, open_below(root, [FOLDER], create=True) as own:
                 self._journal.append(own, [(self._name(path), written)])
         except OSError as error:
-            raise OutputError(
-                f"{self.path / FOLDER} cannot be written: {error.strerror}",
-                "livepick keeps its record of the files that it wrote there: it must be a folder,"
-                " not a link, with space on its disk, that the service's user may write.",
-            ) from error
+            raise self._no_record(error) from error
+
+    def _no_record(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"{self.path / FOLDER} cannot be read and written: {error.strerror}",
+            "livepick keeps its record of the files that it wrote there: it must be a folder with"
+            " files, not links, with space on its disk, that the service's user may write.",
+        )
 
     def _occupied(
         self,
@@ -442,7 +456,9 @@ class OutputFolder:
                     self._ownership.refuse_unmounted(self.path)
                 _make_folders(self.path)
                 return os.open(self.path, flags)
-        except (NotADirectoryError, FileExistsError) as error:
+        except (NotADirectoryError, FileNotFoundError) as error:
+            if isinstance(error, FileNotFoundError) and not create:
+                raise
             raise OutputError(
                 f"{_obstacle(self.path)} is in the way of the output folder {self.path}",
                 "Move it away, or set output.directory to another folder; livepick then creates"
@@ -459,11 +475,7 @@ class OutputFolder:
             if self._ownership is not None and self._ownership.claim(root, self.path) == "again":
                 self.was_lost = True
             if is_other:
-                with (
-                    contextlib.suppress(FileNotFoundError),
-                    open_below(root, [FOLDER]) as own,
-                ):
-                    self._journal.load(own)
+                self._read_record(root)
             self._verified, self._verified_at = identity, time.monotonic()
 
 

@@ -72,6 +72,7 @@ class Journal:
         self._lines: dict[str, bytes] = {}  # packed, because a session has tens of thousands
         self._identity: tuple[int, int] | None = None
         self._ends_torn = False
+        self._line_count = 0
 
     def __contains__(self, name: str) -> bool:
         return name in self._lines
@@ -87,17 +88,8 @@ class Journal:
         line = self._lines.get(name)
         return None if line is None else _parsed(line)
 
-    def load(self, folder: int, *, compact: bool = False) -> None:
-        """Read the record, if it is another one than before.
-
-        Parameters
-        ----------
-        folder
-            Descriptor of ``.livepick``.
-        compact
-            True to write it again without the lines that later ones replace. Only for the service:
-            another process may be appending.
-        """
+    def load(self, folder: int) -> None:
+        """Read the record, if it is another one than before."""
         identity = _identity(folder)
         if identity is None or identity == self._identity:
             return
@@ -108,7 +100,14 @@ class Journal:
             self._take(line)
         self._ends_torn = bool(rest)
         self._identity = identity
-        if compact and len(lines) > 2 * len(self._lines) + 1000:
+        self._line_count = len(lines)
+
+    def compact(self, folder: int) -> None:
+        """Write the record again without the lines that later ones replace, if it has many.
+
+        Only for the service at its start: another process may be appending.
+        """
+        if self._line_count > 2 * len(self._lines) + 1000:
             self._write_all(folder)
 
     def append(self, folder: int, entries: Iterable[tuple[str, Written | None]]) -> None:
@@ -157,6 +156,7 @@ class Journal:
         write_whole(folder, NAME, b"".join(_line(*entry) for entry in self._lines.items()))
         self._identity = _identity(folder)
         self._ends_torn = False
+        self._line_count = len(self._lines)
 
 
 def _identity(folder: int) -> tuple[int, int] | None:

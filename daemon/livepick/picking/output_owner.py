@@ -141,6 +141,7 @@ class Ownership:
     def __init__(self, owner: Owner, memory: SessionMemory | None = None) -> None:
         self.owner = owner
         self._memory = memory
+        self._claimed: set[Path] = set()
 
     @classmethod
     def of_session(cls, name: str, memory: SessionMemory) -> "Ownership":
@@ -202,6 +203,7 @@ class Ownership:
         Raises OSError, too: it cannot be written.
         """
         found = self.refuse_others(folder, path)
+        self._claimed.add(path)
         if found == "ours":
             return found
         content = dataclasses.asdict(self.owner) | {
@@ -226,11 +228,14 @@ class Ownership:
     def _refuse(self, present: Owner, place: Path, path: Path | None = None) -> None:
         """Raise NotOwnerError unless the owner of a folder is this one, or was its predecessor."""
         mine = self.owner
-        if present.id == mine.id:
-            self._refuse_copy(present, place)
+        if present == mine:
             return
-        if present.state and (present.state, present.host) == (mine.state, mine.host):
-            return  # its state folder was deleted, and this one is at its place
+        if place not in self._claimed:  # else somebody has taken it over since
+            if present.id == mine.id:
+                self._refuse_copy(present, place)
+                return  # the state folder was moved
+            if present.state and (present.state, present.host) == (mine.state, mine.host):
+                return  # its state folder was deleted, and this one is at its place
         inside = "" if path in (None, place) else f", inside or around {path}"
         raise NotOwnerError(
             f"{place}{inside} is the output folder of {present}",
