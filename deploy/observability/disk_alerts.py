@@ -17,9 +17,24 @@ DISK_ALERTS = (
         dashboard="pipeline",
         summary="The output folder of {{ $labels.instance }} cannot be written, so picking waits."
         " Free space or fix its permissions; livepick continues by itself within 30 seconds.",
-        runbook="livepick's page names the folder. Check `df` (blocks, and inodes with `df -i`),"
-        " quotas, ownership, and `ReadWritePaths=` of the unit. No pick is lost: waiting"
-        " micrographs are picked afterwards.",
+        runbook="livepick's page names the folder and the reason. Check `df` (blocks, and inodes"
+        " with `df -i`), quotas, ownership, and `ReadWritePaths=` of the unit. A share that is not"
+        " mounted, a file in the place of the folder, and another session that has taken it over"
+        " are said as such. No pick is lost: waiting micrographs are picked afterwards.",
+    ),
+    Alert(
+        name="LivepickOutputObstructed",
+        severity="warning",
+        expr='livepick_output_obstacles{kind="foreign"} > 0',
+        lasting="5m",
+        dashboard="pipeline",
+        summary="{{ $value }} files in the output folder of {{ $labels.instance }} are where files"
+        " of livepick belong, and livepick did not write them. Move them away; livepick then"
+        " writes its own by itself.",
+        runbook="livepick's page and its log name the files. livepick never overwrites or deletes"
+        " what it did not write, and follows no links in the folder. Picking continues: the picks"
+        " are in the ledger, and the coordinates are written as soon as the files have gone. RELION"
+        " is not told of micrographs whose coordinates are not livepick's.",
     ),
     Alert(
         name="LivepickStateRefused",

@@ -155,6 +155,12 @@ _DISKS = [
         [("livepick_output_writable{@}", "output"), ("livepick_state_writable{@}", "state")],
         most=1,
     ),
+    curves(
+        "Errors: files in the way",
+        "Files in the output folder that livepick did not write, or that were edited afterwards."
+        " They stay as they are, and livepick writes its own when they have gone.",
+        [("livepick_output_obstacles{@}", "{{kind}}")],
+    ),
 ]
 
 _WATCHING = [

@@ -1,5 +1,6 @@
 """Problems to report to the operator, with their severity and remedy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -7,7 +8,14 @@ from typing import Literal
 from livepick.core.contracts.finding import Finding
 from livepick.core.evaluation.drift_test import DriftKind
 from livepick.core.formats.header import printable
-from livepick.errors import ConfigError, LedgerWriteError, LivepickError, OutputError
+from livepick.errors import (
+    ConfigError,
+    EditedError,
+    LedgerWriteError,
+    LivepickError,
+    OccupiedError,
+    OutputError,
+)
 from livepick.host.unexpected_errors import UnexpectedError
 
 __all__ = [
@@ -21,6 +29,7 @@ __all__ = [
     "ledger_not_writable",
     "no_gpu",
     "output_not_writable",
+    "output_obstructed",
     "unexpected_errors",
 ]
 
@@ -30,6 +39,7 @@ Kind = Literal[
     "service_other_version",
     "folder_gone",
     "output_not_writable",
+    "output_obstructed",
     "ledger_not_writable",
     "ledger_not_readable",
     "disk_full",
@@ -81,12 +91,30 @@ def folder_gone(root: Path, detail: str) -> Problem:
 def output_not_writable(folder: Path, error: OutputError) -> Problem:
     """Return the problem of an output folder that cannot be written, with the system's error."""
     cause = error.__cause__
-    why = cause.strerror if isinstance(cause, OSError) else printable(error.what)
+    if isinstance(cause, OSError):
+        why = cause.strerror
+        remedy = (
+            "Free some disk space or fix the permissions. Picking waits, then continues by itself."
+        )
+    else:
+        why, remedy = printable(error.what), f"{printable(error.remedy)} Until then, picking waits."
     return Problem(
-        "output_not_writable",
-        "bad",
-        f"Writing to {printable(folder)} failed: {why}.",
-        "Free some disk space or fix the permissions. Picking waits, then continues by itself.",
+        "output_not_writable", "bad", f"Writing to {printable(folder)} failed: {why}.", remedy
+    )
+
+
+def output_obstructed(errors: Sequence[OccupiedError]) -> Problem:
+    """Return the problem of files that are in the way of livepick's, of which there is one."""
+    foreign = [error for error in errors if not isinstance(error, EditedError)]
+    first = printable((foreign or errors)[0].what)
+    more = len(errors) - 1
+    others = f" There {'is' if more == 1 else 'are'} {more} more like it." if more else ""
+    return Problem(
+        "output_obstructed",
+        "bad" if foreign else "attention",
+        f"{first}.{others}",
+        "livepick never overwrites what it did not write. Move or delete it if it is not wanted;"
+        " livepick then writes its own by itself. Picking continues, and no picks are lost.",
     )
 
 

@@ -33,6 +33,7 @@ from livepick.monitoring.problem import (
     ledger_not_writable,
     no_gpu,
     output_not_writable,
+    output_obstructed,
     unexpected_errors,
 )
 from livepick.monitoring.status import Status, read_status
@@ -181,6 +182,8 @@ class Supervisor:
         ]
         if (output_fault := self._outputs.fault) is not None:
             problems.append(output_not_writable(self._config.output.directory, output_fault))
+        if obstacles := self._outputs.obstacles:
+            problems.append(output_obstructed(obstacles))
         if (ledger_fault := self._dispatch.ledger_fault) is not None:
             problems.append(ledger_not_writable(ledger_fault))
         if self._rejected_edit is not None:
@@ -222,6 +225,7 @@ class Supervisor:
         self._metrics.host.writable(
             output=self._outputs.fault is None, state=self._dispatch.ledger_fault is None
         )
+        self._metrics.host.obstacles(self._outputs.obstacles)
         self._metrics.landings.update_activity(time.time())
         self._metrics.ingest.watched(self._watcher.health())
         self._metrics.host.gpus(self._gpu_monitor.gpus)

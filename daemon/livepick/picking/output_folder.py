@@ -366,14 +366,14 @@ class OutputFolder:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise self._no_record(error) from error
+            raise self._no_record(error) from None
 
     def _record(self, root: int, path: Path, written: Written | None) -> None:
         try:
             with self._lock, open_below(root, [FOLDER], create=True) as own:
                 self._journal.append(own, [(self._name(path), written)])
         except OSError as error:
-            raise self._no_record(error) from error
+            raise self._no_record(error) from None
 
     def _no_record(self, error: OSError) -> OutputError:
         return OutputError(
@@ -463,7 +463,7 @@ class OutputFolder:
                 f"{_obstacle(self.path)} is in the way of the output folder {self.path}",
                 "Move it away, or set output.directory to another folder; livepick then creates"
                 " the folder and continues by itself.",
-            ) from error
+            ) from None
 
     def _verify(self, root: int) -> None:
         status = os.fstat(root)

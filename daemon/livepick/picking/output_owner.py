@@ -276,7 +276,7 @@ def read_owner(folder: int, path: Path) -> Owner | None:
             f"{where} cannot be read: {error.strerror}",
             "livepick keeps its records of the output folder there: it must be a file in a folder"
             " that the service's user may read and write.",
-        ) from error
+        ) from None
     if data is None:
         return None
     try:

@@ -14,7 +14,7 @@ from livepick.core.evaluation.drift_test import Change, Drift
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import VERDICTS
-from livepick.errors import LedgerWriteError, OutputError
+from livepick.errors import EditedError, LedgerWriteError, OccupiedError, OutputError
 from livepick.host.disks import Disk, Space
 from livepick.host.gpus import GpuMonitor
 from livepick.host.systemd import Systemd
@@ -46,7 +46,7 @@ class Parts:
             restarts=0,
         )
         self.dispatch = SimpleNamespace(ledger_fault=None, progress_at=time.monotonic())
-        self.outputs = SimpleNamespace(fault=None)
+        self.outputs = SimpleNamespace(fault=None, obstacles=[])
         self.metrics = Metrics()
         self.supervisor = Supervisor(
             config,
@@ -86,6 +86,21 @@ def refuse_output(parts):
     parts.outputs.fault.__cause__ = OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
+def unmount_output(parts):
+    parts.outputs.fault = OutputError("/o is not mounted: it was on server:/o", "Mount it.")
+
+
+def obstruct(parts):
+    parts.outputs.obstacles = [
+        EditedError("/o/a.star was changed, so it stays as it is", "Move it.", "/o/a.star"),
+        OccupiedError("/o/b.star is a link, so it stays as it is", "Move it.", "/o/b.star"),
+    ]
+
+
+def edit(parts):
+    parts.outputs.obstacles = [EditedError("/o/a.star was changed", "Move it.", "/o/a.star")]
+
+
 def refuse_ledger(parts):
     parts.dispatch.ledger_fault = LedgerWriteError(
         "/s/ledger.sqlite cannot be written: database is locked", "Close other programs."
@@ -119,6 +134,9 @@ def test_a_folder_that_has_not_been_checked_yet_is_not_missing(make_config, ledg
     [
         (lose_folder, "bad", "The watched folder /data/in is missing: No such file"),
         (refuse_output, "bad", "out failed: Read-only file system."),
+        (unmount_output, "bad", "out failed: /o is not mounted: it was on server:/o."),
+        (obstruct, "bad", "/o/b.star is a link, so it stays as it is. There is 1 more like it."),
+        (edit, "attention", "/o/a.star was changed."),
         (refuse_ledger, "bad", "ledger.sqlite cannot be written: database is locked."),
         (drift, "attention", "The last 25 micrographs have 61% of the picks"),
         (lose_gpu, "attention", "No GPU is available, so livepick picks on the CPU."),
@@ -167,6 +185,14 @@ def test_a_folder_that_cannot_be_written_shows_in_the_metrics(make_config, ledge
         told.append(parts.sample(gauge))
 
     assert told == [1, 0]
+
+
+def test_files_that_are_in_the_way_are_counted(make_config, ledger):
+    parts = Parts(make_config(), ledger)
+    obstruct(parts)
+    parts.supervisor.beat()
+    assert parts.sample("output_obstacles", kind="foreign") == 1
+    assert parts.sample("output_obstacles", kind="edited") == 1
 
 
 def test_empty_micrographs_in_a_row_are_counted_in_the_ledger(make_config, ledger):

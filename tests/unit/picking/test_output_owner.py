@@ -252,7 +252,7 @@ def test_nothing_is_written_below_the_mount_point_of_a_share_that_is_gone(
 
 
 def test_another_mount_of_the_same_file_system_is_not_an_unmount(session, tmp_path, mounts):
-    """systemd makes one for the folders that a unit may write to; a command sees none."""
+    """Systemd makes one for the folders that a unit may write to; a command sees none."""
     mounts(out="/dev/disk")
     lines = (tmp_path / "mountinfo").read_text().replace("nfs4", "ext4")
     (tmp_path / "mountinfo").write_text(lines)

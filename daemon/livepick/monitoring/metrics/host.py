@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from livepick.errors import EditedError, OccupiedError
 from livepick.host.disks import ROLES, Disk
 from livepick.host.gpus import Gpu
 from livepick.monitoring.metrics.instruments import InstrumentFactory
@@ -42,6 +43,12 @@ class HostMetrics:
         self._state_writable = make.gauge(
             "state_writable", "Can the ledger be written? 0 while everything waits for it."
         )
+        self._obstacles = make.gauge(
+            "output_obstacles",
+            "How many files in the output folder are in the way? foreign: livepick did not write"
+            " them; edited: they were changed afterwards. They stay as they are.",
+            kind=("foreign", "edited"),
+        )
         self._gpu_figures = {
             figure: make.gauge(f"gpu_{name}", question, gpu=())
             for figure, (name, question) in GPU_FIGURES.items()
@@ -52,6 +59,12 @@ class HostMetrics:
         """Set whether the output folder and the ledger can be written."""
         self._output_writable.set(output)
         self._state_writable.set(state)
+
+    def obstacles(self, errors: Sequence[OccupiedError]) -> None:
+        """Set the number of files that are in the way of livepick's."""
+        edited = sum(isinstance(error, EditedError) for error in errors)
+        self._obstacles.labels("edited").set(edited)
+        self._obstacles.labels("foreign").set(len(errors) - edited)
 
     def disks(self, disks: Sequence[Disk]) -> None:
         """Set free space and size of the disks; of several watched folders the fullest counts."""
