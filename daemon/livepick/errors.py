@@ -13,6 +13,8 @@
     │   ├── MovieStackError         it has several frames
     │   ├── PixelSizeError          its pixel size is missing or contradicts the config
     │   ├── ContentError            NaN, infinite, or constant pixels
+    │   ├── TimeLimitError          it took longer than a job may take
+    │   ├── MemoryLimitError        it needs more memory than a worker may use
     │   └── PoisonError             it stopped its worker on every try
     ├── OutputError             picks could not be written; try it again
     │   └── NotOwnerError           the output folder belongs to another session
@@ -52,6 +54,7 @@ __all__ = [
     "LedgerError",
     "LedgerWriteError",
     "LivepickError",
+    "MemoryLimitError",
     "MicrographError",
     "ModelError",
     "MovieStackError",
@@ -61,6 +64,7 @@ __all__ = [
     "PixelSizeError",
     "PoisonError",
     "ProviderError",
+    "TimeLimitError",
     "TrainerError",
     "UnreadableFileError",
     "VanishedFileError",
@@ -151,6 +155,18 @@ class ContentError(MicrographError):
     """The pixels do not hold an image: they are NaN, infinite, or all the same."""
 
     reason = "content"
+
+
+class TimeLimitError(MicrographError):
+    """A micrograph took longer than a job may take."""
+
+    reason = "time_limit"
+
+
+class MemoryLimitError(MicrographError):
+    """A micrograph needs more memory than a worker may use."""
+
+    reason = "memory"
 
 
 class PoisonError(MicrographError):

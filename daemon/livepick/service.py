@@ -19,6 +19,7 @@ This is one file because it is the map of the program: what is made from what, a
 """
 
 import contextlib
+import functools
 import logging
 import os
 import queue
@@ -59,6 +60,7 @@ from livepick.picking.start_workers import PROBE_SECONDS, start_workers
 from livepick.picking.tasks import pick, probe
 from livepick.retraining.promoter import Promoter
 from livepick.retraining.scheduler import Scheduler
+from livepick.retraining.trial_picking import TRIAL_SECONDS
 from livepick.web.address_file import AddressFile
 from livepick.web.app import create_app
 from livepick.web.connections import Limits
@@ -260,9 +262,11 @@ class Service:
             models=self._models,
             metrics=self._metrics.training,
             current=model,
-            submit=lambda job: engine.submit(pick, job),
-            compute=engine.submit,
-            probe=lambda bundle, device: engine.submit(probe, bundle, device),
+            submit=lambda job: engine.submit_timed(TRIAL_SECONDS, pick, job),
+            compute=lambda work, *args, **kwargs: engine.submit_timed(
+                TRIAL_SECONDS, functools.partial(work, *args, **kwargs)
+            ),
+            probe=lambda bundle, device: engine.submit_timed(PROBE_SECONDS, probe, bundle, device),
             promoted=self._on_promoted,
         )
         return Scheduler(
@@ -271,7 +275,7 @@ class Service:
             metrics=self._metrics.training,
             promoter=promoter,
             ledger=reader,
-            submit=lambda job: engine.submit(pick, job),
+            submit=lambda job: engine.submit_timed(TRIAL_SECONDS, pick, job),
             run_changed=self._on_run_changed,
             unexpected=self._unexpected,
         )

@@ -235,6 +235,21 @@ class Picking(Section):
     )
     """Worker processes; None: 1 with a GPU, else the number of cores minus one (at least 1)."""
 
+    time_limit_seconds: float | None = Field(
+        default=None, ge=5, le=604800, examples=["600 is ten minutes"], json_schema_extra=RESTART
+    )
+    """Longest time that a worker may take for a micrograph. After it, the worker is replaced and
+    the micrograph is tried once more, alone; then it fails. None: 300 s, and for each worker 1 s
+    per megabyte of the file, so that a slow share does not exceed it."""
+
+    memory_limit_gib: float | None = Field(
+        default=None, ge=0.25, le=4096, examples=["8 is usual"], json_schema_extra=RESTART
+    )
+    """Memory that a worker may use for a micrograph, in GiB. Beyond it, the worker is replaced and
+    the micrograph is tried once more, alone; then it fails. None: 0.6 of the memory of the machine
+    (or of the unit or container) divided by the number of workers, from 1 to 16 GiB, and for a
+    micrograph that is tried alone the memory of all workers."""
+
     repick: Repick = Field(default="provisional", json_schema_extra=LIVE)
     """Micrographs to pick again, after new arrivals, when another model takes over.
     ``provisional``: those that the blob picker picked (or all, if the particle has changed);

@@ -35,8 +35,6 @@ class Finished:
     """The engine has finished a job, successfully or not."""
 
     claim: Claim
-    generation: int
-    """Generation of the worker pool that ran the job."""
     future: Future[Result]
 
 

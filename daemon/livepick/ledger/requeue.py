@@ -1,5 +1,6 @@
 """Requeueing of micrographs: after a restart, for another model, or when a folder is back."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -11,14 +12,28 @@ from livepick.ledger.database import Database
 from livepick.ledger.record_failure import record_failure
 from livepick.ledger.rows import Failure
 
-__all__ = ["MAX_INTERRUPTIONS", "Requeue", "RetryFailed"]
+__all__ = ["MAX_CRASHES", "MAX_INTERRUPTIONS", "Requeue", "RetryFailed"]
 
 RetryFailed = Literal["all", "harmless", "none"]
 """Which micrographs to try again of those that could not be picked again before. ``harmless``: all
 but those that stopped a worker or the service."""
 
-MAX_INTERRUPTIONS = 10
-"""A micrograph is given up if it was being picked this many times when the service ended."""
+MAX_CRASHES = 3
+"""A micrograph is given up after this many worker crashes in a row, all but the first alone."""
+
+LAST_CRASH = MAX_CRASHES - 1
+
+MAX_INTERRUPTIONS = 20
+"""A micrograph is given up if it was being picked this many times when the service, or its worker,
+was ended by something else."""
+
+SUSPICIOUS_INTERRUPTIONS = 3
+"""From this many interruptions on, a micrograph is picked alone and after the others: it may be the
+one that ends the service, and must not take others along."""
+
+SECOND_CHANCE = ("poison", "time_limit", "memory")
+"""Failures for which a micrograph is tried once more after each start: the cause may have been the
+machine, a file system or a setting."""
 
 
 class Requeue:
@@ -31,17 +46,19 @@ class Requeue:
     def recover(self) -> int:
         """Queue again what was being picked when the last service ended; return how many.
 
-        Retry delays are reset, and micrographs that failed because of the model are queued again.
+        Retry delays are reset. Micrographs that failed because of the model are queued again, and
+        so are those that ended or occupied their worker, which get one more try.
         """
         now = self._clock()
         poison = PoisonError(
             f" was being picked each of the {MAX_INTERRUPTIONS} times that the service ended",
-            "Open it in another program. To have it tried again, copy it to the folder again.",
+            "Open it in another program. It is tried once more after the next start.",
         )
         with self._database.transaction():
             self._database.change(
                 "update micrograph set not_before = 0 where state = 'queued' and not_before > 0"
             )
+            self._give_second_chance(now)  # before others fail, which have had their last try
             hopeless = self._database.rows(
                 "select id, relative from micrograph where state = 'picking'"
                 " and interruptions >= ?",
@@ -56,9 +73,14 @@ class Requeue:
                 )
             self._queue_model_failures(now)
             return self._database.change(
-                "update micrograph set state = 'queued', changed_at = ?,"
-                " interruptions = interruptions + 1 where state = 'picking'",
-                now,
+                "update micrograph set state = 'queued', changed_at = :now,"
+                " interruptions = interruptions + 1,"
+                " queued_at = case when interruptions + 1 >= :many then :now else queued_at end,"
+                " crashes = case when interruptions + 1 >= :many then max(crashes, 1)"
+                "  else crashes end"
+                " where state = 'picking'",
+                now=now,
+                many=SUSPICIOUS_INTERRUPTIONS,
             )
 
     def stale(
@@ -100,7 +122,8 @@ class Requeue:
                 "update micrograph set state = 'queued', priority = :priority,"  # noqa: S608
                 f" queued_at = :now, changed_at = :now, {FRESH}"
                 " where state = 'picked' and :repick <> 'none' and (reason is null"
-                "  or :retry = 'all' or (:retry = 'harmless' and reason <> :poison))"
+                "  or :retry = 'all' or (:retry = 'harmless'"
+                "   and reason not in (select value from json_each(:harmful))))"
                 " and (reason is not null"
                 "  or (model_version <> :version and (:repick = 'all' or model_kind = 'blob'))"
                 "  or (abs(threshold - :threshold) > 1e-4"
@@ -112,7 +135,7 @@ class Requeue:
                 threshold=threshold,
                 for_all=for_all,
                 retry=retry_failed,
-                poison=PoisonError.reason,
+                harmful=json.dumps(SECOND_CHANCE),
             )
 
     def cancel_stale(self) -> int:
@@ -143,13 +166,25 @@ class Requeue:
                 "update micrograph set state = 'queued', priority = iif(state = 'picked', ?, ?),"  # noqa: S608
                 f" queued_at = ?, changed_at = ?, {FRESH}"
                 " where state in ('failed', 'picked') and root = ?"
-                " and reason in ('vanished', 'io')",
+                " and reason in ('vanished', 'io', 'time_limit')",
                 REPICK_PRIORITY,
                 NEW_PRIORITY,
                 now,
                 now,
                 str(root),
             )
+
+    def _give_second_chance(self, now: float) -> None:
+        """Queue micrographs that ended or occupied their worker, for one try alone."""
+        self._database.change(
+            "update micrograph set state = 'queued', queued_at = :now, changed_at = :now,"
+            " crashes = :crashes, interruptions = min(interruptions, :interruptions)"
+            " where state = 'failed' and reason in (select value from json_each(:reasons))",
+            now=now,
+            crashes=LAST_CRASH,
+            interruptions=MAX_INTERRUPTIONS - 1,
+            reasons=json.dumps(SECOND_CHANCE),
+        )
 
     def _queue_model_failures(self, now: float) -> None:
         self._database.change(

@@ -91,7 +91,11 @@ class Claim:
     tries: int
     """Retryable errors that this content has had so far."""
     crashes: int
-    """Number of workers in a row that died while picking it."""
+    """Number of workers in a row that it ended or occupied; if there are any, it runs alone."""
+    interruptions: int
+    """Number of times that its worker or the service was ended by something else."""
+    last_reason: str | None
+    """``LivepickError.reason`` of its last try; None if there was no error."""
     repick: bool
     """True if it already has picks of this content, by an older model."""
 
@@ -106,6 +110,8 @@ class Claim:
             float(row["landed_at"]),  # `returning` gives whole numbers as int
             row["tries"],
             row["crashes"],
+            row["interruptions"],
+            row["reason"],
             repick=row["picked_content"] == row["content"],
         )
 

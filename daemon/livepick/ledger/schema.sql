@@ -32,8 +32,8 @@ create table micrograph (
     not_before      real not null default 0,      -- unix seconds; a retry waits until then
     attempt         integer not null default 0,   -- claims so far, never reset
     tries           integer not null default 0,   -- retryable errors with this content
-    crashes         integer not null default 0,   -- workers in a row that died while picking it
-    interruptions   integer not null default 0,   -- service ends while it was being picked
+    crashes         integer not null default 0,   -- workers in a row that it ended or occupied
+    interruptions   integer not null default 0,   -- ends of service or worker by something else
     changed_at      real not null,                -- unix seconds: last change of the state
 
     reason          text,                         -- why it, or picking it again, failed

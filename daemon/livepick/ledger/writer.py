@@ -14,7 +14,7 @@ from livepick.core.contracts.job import Result
 from livepick.core.formats.header import printable
 from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import judge
-from livepick.errors import LivepickError, PoisonError
+from livepick.errors import LivepickError
 from livepick.ledger.columns import (
     CTF_FIGURES,
     FRESH,
@@ -31,9 +31,6 @@ from livepick.ledger.rows import Claim, Failure
 from livepick.ledger.session_state import SessionState
 
 __all__ = ["LedgerWriter"]
-
-MAX_CRASHES = 3
-"""A micrograph is given up after this many worker crashes in a row."""
 
 
 class LedgerWriter:
@@ -176,23 +173,25 @@ class LedgerWriter:
         """Queue a micrograph again, behind the others, without counting a try."""
         self._back(claim, "queued_at = ?", self._clock())
 
-    def crashed(self, claim: Claim) -> bool:
-        """Queue a micrograph again after its worker died, or give it up.
-
-        Returns
-        -------
-        bool
-            True if it was given up as poison, after ``MAX_CRASHES`` crashes in a row.
-        """
-        if claim.crashes + 1 < MAX_CRASHES:
-            self._back(claim, "crashes = crashes + 1")
-            return False
-        error = PoisonError(
-            f"{claim.relative} crashed its worker process {MAX_CRASHES} times",
-            "Open it in another program, and check the system's log for an out-of-memory kill.",
+    def suspected(self, claim: Claim, error: LivepickError) -> None:
+        """Queue a micrograph again, to be tried alone, after it ended or occupied its worker."""
+        self._back(
+            claim,
+            "crashes = crashes + 1, reason = ?, error = ?, remedy = ?",
+            error.reason,
+            printable(error.what),
+            printable(error.remedy),
         )
-        self.failed(claim, error)
-        return True
+
+    def interrupted(self, claim: Claim, *, delay_seconds: float) -> None:
+        """Queue a micrograph again, behind the others, after its worker was killed from outside."""
+        now = self._clock()
+        self._back(
+            claim,
+            "interruptions = interruptions + 1, queued_at = ?, not_before = ?",
+            now,
+            now + delay_seconds,
+        )
 
     def ctf_found(self, micrograph_id: int, content: int, figures: CtfFigures) -> bool:
         """Record CTF figures from another program and update the verdict.

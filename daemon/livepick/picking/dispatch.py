@@ -21,7 +21,13 @@ from pathlib import Path
 
 from livepick.core.contracts.job import Job, Result
 from livepick.core.formats.header import printable
-from livepick.errors import LedgerError, LedgerWriteError, LivepickError
+from livepick.errors import (
+    EngineError,
+    LedgerError,
+    LedgerWriteError,
+    LivepickError,
+    MemoryLimitError,
+)
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.inbox import (
     CtfFound,
@@ -57,6 +63,17 @@ STOP_SECONDS = 5.0
 
 LEDGER_RETRY_SECONDS = 30.0
 """Time between tries while writing to the ledger fails."""
+
+ALONE_SECONDS = 20.0
+"""Time that others wait for a micrograph that is to be tried alone: before it, for jobs in progress
+to end, and while it runs. Then they continue beside it, so that one file that hangs cannot stop the
+session. For one that needs much memory they wait until it has ended."""
+
+ENGINE_PAUSE_SECONDS = 10.0
+"""Time between tries while no worker can be started."""
+
+STEP_SECONDS = 5.0
+"""Most that one turn adds to the time without a finished job, as the machine may be suspended."""
 
 COUNT_SECONDS = 1.0
 """Shortest interval between updates of the gauges."""
@@ -127,6 +144,14 @@ class Dispatch:
         )
         self._backlog = Backlog()
         self._in_flight: set[Claim] = set()
+        self._engine_retry_at = 0.0
+        self._wait_for_suspect_until = 0.0
+        self._others_first = False
+        self._turn_at = time.monotonic()
+        self.unfinished_seconds = 0.0
+        """Time for which there have been jobs in progress and none of them has finished."""
+        self.longest_seconds = 0.0
+        """Time limit of the jobs in progress."""
         self._unavailable: set[Path] = set()
         self._ledger_retry_at = 0.0
         self.ledger_fault: LedgerWriteError | None = None
@@ -136,6 +161,16 @@ class Dispatch:
         self.progress_at = time.monotonic()
         """Time of the loop's last turn, in monotonic seconds; the watchdog checks it. A turn that
         meets an unexpected error does not count."""
+
+    @property
+    def engine_fault(self) -> EngineError | None:
+        """Why no worker can be started; None if workers run."""
+        return self._jobs.engine_fault
+
+    @property
+    def left_behind(self) -> int:
+        """Number of killed workers that do not end, because a file system does not answer."""
+        return self._engine.left_behind
 
     def run(self) -> None:
         """Recover, then work until ``Stop``.
@@ -148,13 +183,12 @@ class Dispatch:
             The model fails on every micrograph.
         LedgerError
             The ledger is damaged.
-        LivepickError
-            Workers cannot be started.
         """
         try:
             self._begin()
             while not self._done():
                 self._collect()
+                self._count_time()
                 with self._unexpected.passing_over("dispatch", "a turn of the loop"):
                     if not self._backing_off:
                         self._turn()
@@ -247,17 +281,23 @@ class Dispatch:
 
     # ---- jobs ----------------------------------------------------------------------------------
 
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        elapsed, self._turn_at = min(now - self._turn_at, STEP_SECONDS), now
+        self.unfinished_seconds = self.unfinished_seconds + elapsed if self._in_flight else 0.0
+
     def _fill(self) -> None:
         """Give the engine as many jobs as it has slots for."""
         slots = self._free_slots()
         if slots < 1:
             return
-        if self._ledger.suspects(without=self._unavailable):
-            if self._in_flight:
-                return  # a suspect waits until it can run alone; the others wait for it
-            claims = self._ledger.claim(1, suspects=True, without=self._unavailable)
-        else:
+        suspect_is_due = not self._suspects() and self._ledger.suspects(without=self._unavailable)
+        claims: list[Claim] = []
+        if not suspect_is_due or self._others_first:
             claims = self._ledger.claim(slots, without=self._unavailable)
+            self._others_first = False
+        if suspect_is_due and not claims:
+            claims = self._claim_suspect()
         for claim in claims:
             self._in_flight.add(claim)
             try:
@@ -267,20 +307,42 @@ class Dispatch:
             except Exception as error:  # noqa: BLE001 - a fault of one micrograph
                 self._abandon(claim, error)
 
+    def _claim_suspect(self) -> list[Claim]:
+        """Claim a suspect once it can run alone, or has waited for that for long enough."""
+        now = time.monotonic()
+        if not self._wait_for_suspect_until:
+            self._wait_for_suspect_until = now + ALONE_SECONDS
+        if self._in_flight and now < self._wait_for_suspect_until:
+            return []
+        self._wait_for_suspect_until = now + ALONE_SECONDS  # from now on, while it runs
+        return self._ledger.claim(1, suspects=True, without=self._unavailable)
+
+    def _suspects(self) -> list[Claim]:
+        return [claim for claim in self._in_flight if claim.crashes]
+
     def _free_slots(self) -> int:
         """Return the number of jobs that may be started now."""
-        if self._stop_at is not None or self._outputs.waiting:
+        now = time.monotonic()
+        if self._stop_at is not None or self._outputs.waiting or now < self._engine_retry_at:
             return 0
-        if any(claim.crashes for claim in self._in_flight):
+        suspects = self._suspects()
+        if suspects and now < self._wait_for_suspect_until:
+            return 0
+        if any(claim.last_reason == MemoryLimitError.reason for claim in suspects):
             return 0
         most = 1 if self._outputs.down else self._engine.capacity
         return most - len(self._in_flight)
 
     def _start(self, claim: Claim) -> None:
-        generation = self._engine.generation
-        future = self._engine.submit(self._work, self._model.job(claim))
-        self._jobs.count_restarts()
-        future.add_done_callback(lambda done: self._inbox.put(Finished(claim, generation, done)))
+        size_bytes = claim.version.size_bytes
+        alone = claim.crashes > 0 and self._in_flight == {claim}
+        future = self._engine.submit_sized(
+            self._work, self._model.job(claim), size_bytes=size_bytes, alone=alone
+        )
+        limits = self._engine.limits.limits(size_bytes)
+        self.longest_seconds = max(limits.seconds, self.longest_seconds)
+        self._jobs.count_deaths()
+        future.add_done_callback(lambda done: self._inbox.put(Finished(claim, done)))
 
     # ---- messages ------------------------------------------------------------------------------
 
@@ -384,6 +446,15 @@ class Dispatch:
             message, stopping=self._stop_at is not None, unavailable=self._unavailable
         )
         self._in_flight.discard(message.claim)
+        if self._jobs.engine_fault is not None:
+            self._engine_retry_at = time.monotonic() + ENGINE_PAUSE_SECONDS
+            return  # not a sign of life
+        self.unfinished_seconds = 0.0
+        if not self._in_flight:
+            self.longest_seconds = 0.0
+        if message.claim.crashes:
+            self._wait_for_suspect_until = 0.0
+            self._others_first = True  # many suspects in a row must not stop the session
 
     def _update_root(self, root: Path, *, available: bool) -> None:
         if not available:

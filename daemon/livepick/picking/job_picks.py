@@ -16,7 +16,13 @@ from typing import Literal
 
 from livepick.core.contracts.job import Job, Result
 from livepick.core.imaging.picks import Picks
-from livepick.errors import MicrographError, PoisonError
+from livepick.errors import (
+    LivepickError,
+    MemoryLimitError,
+    MicrographError,
+    PoisonError,
+    TimeLimitError,
+)
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Visible
 from livepick.picking import tasks
@@ -34,6 +40,9 @@ __all__ = [
 
 LOOK_SECONDS = 1.0
 """Longest time between two events."""
+
+TRIES_ALONE = 2
+"""Number of times that a micrograph is tried alone after it ended or occupied its worker."""
 
 LEDGER_SECONDS = 5.0
 """Time between two looks at the ledger."""
@@ -71,7 +80,7 @@ def relative_path(name: str) -> Path:
 def bundle_picks(project: Path, names: Sequence[str], job: Job, engine: Engine) -> Generator[Event]:
     """Pick micrographs with a model, in the order in which workers finish.
 
-    Micrographs whose worker died are tried again one by one, to find the one that is to blame.
+    Micrographs that ended their worker or exceeded a limit are tried again one by one.
 
     Parameters
     ----------
@@ -94,23 +103,23 @@ def bundle_picks(project: Path, names: Sequence[str], job: Job, engine: Engine) 
     try:
         suspects = yield from _pick(project, names, job, engine, at_once=engine.capacity)
         for name in suspects:
-            if (yield from _pick(project, [name], job, engine, at_once=1)):
-                error = PoisonError(
-                    "its worker process died on both tries",
-                    "Look in the system log for an out-of-memory kill.",
-                )
-                yield Unpicked(name, "failed", str(error))
+            for _ in range(TRIES_ALONE):
+                deaths = yield from _pick(project, [name], job, engine, at_once=1)
+                if not deaths:
+                    break
+            else:
+                yield Unpicked(name, "failed", str(deaths[name]))
     finally:
         engine.stop()
 
 
 def _pick(
     project: Path, names: Sequence[str], job: Job, engine: Engine, *, at_once: int
-) -> Generator[Event, None, list[str]]:
-    """Yield the picks of micrographs; return those whose workers died."""
+) -> Generator[Event, None, dict[str, LivepickError]]:
+    """Yield the picks of micrographs; return those that ended or occupied their workers."""
     left = deque(names)
     running: dict[Future[Result], str] = {}
-    suspects: list[str] = []
+    suspects: dict[str, LivepickError] = {}
     while left or running:
         while left and len(running) < at_once:
             name = left.popleft()
@@ -124,10 +133,15 @@ def _pick(
                 result = future.result()
                 entry = Visible.of_result(project, relative_path(name), result)
                 yield Picked(name, entry, result.picks)
+            except (TimeLimitError, MemoryLimitError) as error:
+                suspects[name] = error
             except MicrographError as error:
                 yield Unpicked(name, "failed", str(error))
-            except engine.crashes:
-                suspects.append(name)
+            except engine.crashes as death:
+                suspects[name] = PoisonError(
+                    f"its worker process died on every try: {death}",
+                    "Look in the system log for an out-of-memory kill.",
+                )
     return suspects
 
 

@@ -1,31 +1,37 @@
 """Outcomes of jobs: write the picks, retry, or fail the micrograph, and record it in the ledger.
 
-A worker that dies takes its pool and all jobs in it along, and it is not known which job was the
-cause. Each of them is queued again and then runs alone, so that the job that crashes its worker on
-every try is found and the others are not blamed.
+A micrograph that ends its worker, or exceeds the time limit or the memory limit of a job, is tried
+again alone: the machine may have been too busy. If it does the same again, it fails. Other jobs are
+not affected, because each worker has one job at a time. A micrograph whose worker was killed from
+outside, by a person, another program or a stop signal, is not to blame: it is tried again, as often
+as a restart of the service would allow.
 """
 
 import logging
 import time
 import traceback
 from collections.abc import Collection
-from concurrent.futures import BrokenExecutor, CancelledError, Future
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Literal, Protocol
 
-from livepick.core.contracts.job import Result
+from livepick.core.contracts.job import Result, WorkerDiedError
 from livepick.errors import (
     ChangedFileError,
+    EngineError,
     IncompleteFileError,
     LivepickError,
+    MemoryLimitError,
     ModelError,
     OutputError,
     PoisonError,
     ProviderError,
+    TimeLimitError,
     UnreadableFileError,
     VanishedFileError,
 )
 from livepick.ledger.inbox import Finished
+from livepick.ledger.requeue import MAX_CRASHES, MAX_INTERRUPTIONS
 from livepick.ledger.rows import Claim
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.engine import Engine
@@ -45,6 +51,12 @@ RETRY_DELAYS_SECONDS = (2.0, 10.0)
 CHANGED_DELAY_SECONDS = 30.0
 """Delay before retrying a file that changed since the watcher saw it; the watcher sends a message
 once it has settled."""
+
+MAX_EXCESSES = 2
+"""A micrograph is given up after exceeding a limit this many times: the second time it is alone."""
+
+LONGEST_DELAY_SECONDS = 60.0
+"""Longest delay before the next try of a micrograph whose workers are killed from outside."""
 
 MODEL_FAULTS = 3
 """If the model fails on this many micrographs in a row, the model is at fault."""
@@ -72,7 +84,7 @@ class JobSettler:
     ledger, outputs, instruments
         Where the outcome is recorded, written and counted.
     engine
-        Engine that ran the jobs; its pool is replaced after a worker died.
+        Engine that ran the jobs.
     model
         Model in use, which may have changed since a job began.
     not_found
@@ -99,7 +111,9 @@ class JobSettler:
         self._model = model
         self._not_found = not_found
         self._on_picked = on_picked
-        self._generation = engine.generation
+        self._deaths = engine.deaths
+        self.engine_fault: EngineError | None = None
+        """Why no worker can be started; None once a job has finished."""
         self._model_faults: set[int] = set()
 
     def settle(self, finished: Finished, *, stopping: bool, unavailable: Collection[Path]) -> None:
@@ -122,33 +136,36 @@ class JobSettler:
             The model fails on every micrograph.
         LedgerWriteError
             Writing to the ledger failed; the job can be settled again.
-        EngineError
-            New workers cannot be started.
         """
         claim, outcome = finished.claim, _outcome(finished.future)
         crashed = isinstance(outcome, self._engine.crashes)
         if not stopping:
-            if isinstance(outcome, BrokenExecutor):
-                self._engine.renew(finished.generation)
-                self.count_restarts()
-            elif crashed:  # a cluster replaces its workers itself
+            self.count_deaths()
+            if crashed and not isinstance(outcome, WorkerDiedError):  # of a cluster
                 self._instruments.worker_crashed()
+        if isinstance(outcome, EngineError):
+            self._engine_failed(claim, outcome)
+            return
+        self.engine_fault = None
         if not self._ledger.holds(claim):
             _log.debug("%s: result discarded, the file has new content", claim.relative)
         elif isinstance(outcome, Result):
             self._keep(claim, outcome)
         elif isinstance(outcome, CancelledError) or (crashed and stopping):
             self._ledger.released(claim)
+        elif isinstance(outcome, WorkerDiedError) and outcome.cause == "outside":
+            self._interrupted(claim, outcome)
         elif crashed:
-            self._crashed(claim)
+            self._suspect(claim, _as_failure(claim, outcome), MAX_CRASHES)
+        elif isinstance(outcome, TimeLimitError | MemoryLimitError):
+            self._suspect(claim, outcome, MAX_EXCESSES)
         else:
             self._error(claim, outcome, unavailable)
 
-    def count_restarts(self) -> None:
-        """Count the restarts of the worker pool since the last call."""
-        while self._generation < self._engine.generation:
-            self._generation += 1
-            _log.error("a worker died; the jobs in progress are tried again one at a time")
+    def count_deaths(self) -> None:
+        """Count the workers that have died since the last call."""
+        while self._deaths < self._engine.deaths:
+            self._deaths += 1
             self._instruments.worker_crashed()
 
     def give_up(self, claim: Claim, error: Exception) -> None:
@@ -187,14 +204,37 @@ class JobSettler:
         count = len(result.picks.above(result.threshold))
         _log.info("%s: %d particles (model %d)", claim.relative, count, result.model_version)
 
-    def _crashed(self, claim: Claim) -> None:
-        if self._ledger.crashed(claim):
-            _log.error(
-                "%s: %s: it crashed its worker on every try", claim.relative, _verdict(claim)
+    def _engine_failed(self, claim: Claim, error: EngineError) -> None:
+        """Queue a micrograph again, because no worker can be started."""
+        if self.engine_fault is None:
+            _log.error("picking waits: %s", error)
+        self.engine_fault = error
+        if self._ledger.holds(claim):
+            self._ledger.released(claim)
+
+    def _suspect(self, claim: Claim, error: LivepickError, most: int) -> None:
+        """Try a micrograph again alone, or give it up if it has done this ``most`` times."""
+        if claim.crashes + 1 >= most:
+            self._give_up(claim, error, "pick")
+            return
+        self._ledger.suspected(claim, error)
+        self._instruments.retried(error.reason)
+        _log.warning("%s: tried again alone: %s", claim.relative, error.what)
+
+    def _interrupted(self, claim: Claim, death: WorkerDiedError) -> None:
+        """Try a micrograph again whose worker was killed from outside."""
+        if claim.interruptions + 1 >= MAX_INTERRUPTIONS:
+            error = PoisonError(
+                f"{claim.relative}: its worker was killed {MAX_INTERRUPTIONS} times: {death}",
+                "Find out what kills the processes of livepick. The micrograph is tried once more"
+                " after the next start.",
             )
-            self._count_failure(claim, PoisonError.reason, "pick")
-        else:
-            self._instruments.retried("poison")
+            self._give_up(claim, error, "pick")
+            return
+        delay_seconds = min(2.0**claim.interruptions - 1, LONGEST_DELAY_SECONDS)
+        self._ledger.interrupted(claim, delay_seconds=delay_seconds)
+        self._instruments.retried("poison")
+        _log.warning("%s: tried again, its worker died: %s", claim.relative, death)
 
     def _error(self, claim: Claim, error: BaseException, unavailable: Collection[Path]) -> None:
         """Retry transient errors, fail on permanent ones, and raise those not due to the file."""
@@ -258,6 +298,21 @@ def _outcome(future: Future[Result]) -> Result | BaseException:
     except CancelledError as cancelled:
         return cancelled
     return future.result() if error is None else error
+
+
+def _as_failure(claim: Claim, death: BaseException) -> LivepickError:
+    """Return the failure of a micrograph that ends its worker on every try."""
+    if isinstance(death, WorkerDiedError) and death.cause == "memory":
+        return MemoryLimitError(
+            f"{claim.relative}: {death}, on every try",
+            "Close other programs, lower picking.workers, or set picking.memory_limit_gib. It is"
+            " tried once more after the next start.",
+        )
+    return PoisonError(
+        f"{claim.relative} ends its worker process on every try: {death}",
+        "Open it in another program; if it is a good image, please report this. It is tried once"
+        " more after the next start.",
+    )
 
 
 def _may_pass(error: LivepickError) -> bool:

@@ -13,12 +13,12 @@ from pathlib import Path
 from livepick.config.schema import Config
 from livepick.config.sections import Device
 from livepick.core.contracts.judgement import VERDICT, Judgement
-from livepick.errors import EngineError, ModelError, ProviderError
+from livepick.errors import EngineError, MemoryLimitError, ModelError, ProviderError
 from livepick.host.atomic_files import write_atomically
 from livepick.models.registry import Bundle, Models
 from livepick.retraining.instruments import Instruments
 from livepick.retraining.promotion_gate import Compute, PromotionGate
-from livepick.retraining.trial_picking import TRIAL_SECONDS, Submit
+from livepick.retraining.trial_picking import Submit, result_of
 
 __all__ = ["Probe", "Promoter"]
 
@@ -141,11 +141,12 @@ class Promoter:
         if version == self.version:
             return
         try:
-            probed = self._probe(wanted.path, self._config.picking.device)
-            provider = probed.result(TRIAL_SECONDS)
+            provider = result_of(
+                f"model {version}", lambda: self._probe(wanted.path, self._config.picking.device)
+            )
         except (ProviderError, EngineError):
             raise  # not the model's fault
-        except (ModelError, TimeoutError) as error:
+        except (ModelError, MemoryLimitError) as error:
             why = f"model {version} does not run: {error}"
             _log.error("model %d: stays in use, %s", self.version, why)
             self._metrics.training_failed(ModelError.reason)

@@ -29,7 +29,7 @@ from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
 from livepick.errors import ModelError
 from livepick.models.registry import Bundle
-from livepick.retraining.trial_picking import TRIAL_SECONDS, Submit, try_job
+from livepick.retraining.trial_picking import Submit, result_of, try_job
 
 __all__ = ["Compute", "PromotionGate"]
 
@@ -90,7 +90,9 @@ class PromotionGate:
             return Judgement(candidate.card.version, current.card.version, decision, None)
         comparison: Comparison | None = None
         if any(len(pair.particles) for pair in pairs):
-            comparison = self._compute(measure, pairs, own_labels=OWN_LABELS).result(TRIAL_SECONDS)
+            comparison = result_of(
+                "the comparison", lambda: self._compute(measure, pairs, own_labels=OWN_LABELS)
+            )
         decision = decide(
             comparison,
             mode=self._config.retrain.gate,

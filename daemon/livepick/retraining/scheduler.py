@@ -142,6 +142,9 @@ class Scheduler:
                 try:
                     self.step()
                     self._unexpected.works("training")
+                except EngineError as error:
+                    _log.error("training waits for a worker: %s", error)
+                    pause = PAUSE_SECONDS
                 except (OSError, LedgerWriteError, ModelError, TrainerError) as error:
                     if isinstance(error, ProviderError):
                         raise

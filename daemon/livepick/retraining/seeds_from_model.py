@@ -16,7 +16,7 @@ from pathlib import Path
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard, read_card
-from livepick.core.contracts.job import Job, Result
+from livepick.core.contracts.job import Job, Result, WorkerDiedError
 from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import EngineError, LivepickError, ModelError
 from livepick.ledger.reader import LedgerReader
@@ -31,7 +31,7 @@ from livepick.retraining.seed_sources import (
     wait_for_micrographs,
     with_seeds,
 )
-from livepick.retraining.trial_picking import DEATHS, TRIAL_SECONDS, Submit
+from livepick.retraining.trial_picking import DEATHS, QUEUE_SECONDS, TRIAL_SECONDS, Submit
 
 __all__ = ["SeedsFromModel"]
 
@@ -173,7 +173,7 @@ class SeedsFromModel:
     def _take_results(self) -> None:
         """Collect the results of finished jobs."""
         for key, job in list(self._submitted.items()):
-            late = time.monotonic() - job.since > TRIAL_SECONDS
+            late = time.monotonic() - job.since > TRIAL_SECONDS + QUEUE_SECONDS
             if not job.future.done() and not late:
                 continue
             del self._submitted[key]
@@ -183,6 +183,9 @@ class SeedsFromModel:
                 continue  # the workers were told to end
             except EngineError:
                 raise  # not a fault of the model
+            except WorkerDiedError as error:
+                if error.cause != "outside":
+                    self._blame(error)
             except (ModelError, BrokenExecutor) as error:
                 self._blame(error)  # the micrograph is tried again, unless the model is given up
             except TimeoutError:

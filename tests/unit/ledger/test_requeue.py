@@ -6,9 +6,18 @@ import pytest
 from landings import ROOT, V1, V2, A, claim_one
 
 from factories import make_result
-from livepick.errors import UnreadableFileError
+from livepick.errors import (
+    MemoryLimitError,
+    PoisonError,
+    TimeLimitError,
+    UnreadableFileError,
+)
 from livepick.ledger.database import LEDGER, Database
-from livepick.ledger.requeue import MAX_INTERRUPTIONS
+from livepick.ledger.requeue import (
+    MAX_CRASHES,
+    MAX_INTERRUPTIONS,
+    SUSPICIOUS_INTERRUPTIONS,
+)
 from livepick.ledger.rows import Counts
 from livepick.ledger.writer import LedgerWriter
 
@@ -21,14 +30,35 @@ def test_micrographs_of_a_killed_service_are_queued_at_the_next_start(tmp_path):
             ledger = LedgerWriter(database)
             ledger.arrivals.landed(ROOT, A, V1, 900.0)
             ledger.requeue.recover()
-            assert len(ledger.claim(1)) == 1
+            assert len(ledger.claim(1) or ledger.claim(1, suspects=True)) == 1
     with Database.writable(path) as database:
         ledger = LedgerWriter(database)
         assert ledger.requeue.recover() == 0
         (row,) = ledger.reader.recent()
 
     assert (row.state, row.reason, row.interruptions) == ("failed", "poison", MAX_INTERRUPTIONS)
-    assert row.error == "a.mrc was being picked each of the 10 times that the service ended"
+    assert row.error == "a.mrc was being picked each of the 20 times that the service ended"
+
+
+def test_a_micrograph_that_was_interrupted_often_runs_alone_behind_the_others(ledger):
+    """It may be what ends the service, and others must not be counted with it."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    for _ in range(SUSPICIOUS_INTERRUPTIONS - 1):
+        claim_one(ledger)
+        ledger.requeue.recover()
+    assert not ledger.suspects()
+    claim_one(ledger)
+    ledger.requeue.recover()
+    assert ledger.suspects()
+
+
+@pytest.mark.parametrize("error", [PoisonError, TimeLimitError, MemoryLimitError])
+def test_a_micrograph_that_ended_its_worker_gets_one_more_try_after_a_start(ledger, error):
+    """It is a suspect, whose next crash or excess is the last."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    ledger.failed(claim_one(ledger), error("a.mrc", "Look at it."))
+    ledger.requeue.recover()
+    assert claim_one(ledger, suspects=True).crashes + 1 == MAX_CRASHES
 
 
 def test_a_micrograph_that_stopped_the_service_while_picked_again_keeps_its_picks(tmp_path):
@@ -40,7 +70,8 @@ def test_a_micrograph_that_stopped_the_service_while_picked_again_keeps_its_pick
         ledger.picked(claim_one(ledger), make_result())
         ledger.requeue.stale(1, repick="all", threshold=0.5)
         for _ in range(MAX_INTERRUPTIONS):
-            assert claim_one(ledger).repick
+            (claim,) = ledger.claim(1) or ledger.claim(1, suspects=True)
+            assert claim.repick
             ledger.requeue.recover()
         (row,) = ledger.reader.recent()
         assert (row.state, row.reason, row.pick_count) == ("picked", "poison", 2)

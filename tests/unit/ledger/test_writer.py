@@ -8,6 +8,7 @@ from landings import ROOT, V1, V2, A, B, claim_one
 from factories import make_result
 from livepick.core.imaging.quality import CtfFigures
 from livepick.errors import (
+    PoisonError,
     UnreadableFileError,
 )
 from livepick.ledger.rows import Arrival, Counts
@@ -89,20 +90,33 @@ def test_a_retry_waits_and_is_counted(ledger, clock):
     assert [claim.relative for claim in ledger.claim(2)] == [B, A]
 
 
-def test_a_suspect_is_claimed_separately_and_fails_after_three_crashes(ledger):
-    """A success resets the count, and its picks stay."""
+def test_a_suspect_is_claimed_separately(ledger):
+    """A success resets the count."""
+    error = PoisonError("a.mrc ends its worker", "Look at it.")
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
-    assert not ledger.crashed(claim_one(ledger))
+    ledger.suspected(claim_one(ledger), error)
     assert ledger.suspects()
     assert ledger.claim(5) == []
-    ledger.picked(claim_one(ledger, suspects=True), make_result())
+    claim = claim_one(ledger, suspects=True)
+    assert (claim.crashes, claim.last_reason) == (1, "poison")
+    ledger.picked(claim, make_result())
     ledger.requeue.stale(1, repick="all", threshold=0.5)
+    claim = claim_one(ledger)
+    assert (claim.crashes, claim.last_reason) == (0, None)
 
-    assert not ledger.crashed(claim_one(ledger))
-    assert not ledger.crashed(claim_one(ledger, suspects=True))
-    assert ledger.crashed(claim_one(ledger, suspects=True))
-    (row,) = ledger.reader.recent()
-    assert (row.state, row.reason, row.pick_count) == ("picked", "poison", 2)
+
+def test_an_interrupted_micrograph_is_queued_behind_the_others(ledger, clock):
+    """It is not a suspect, and waits a moment."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    claim = claim_one(ledger)
+    clock.now += 1
+    ledger.arrivals.landed(ROOT, B, V1, 900.0)
+    clock.now += 1
+    ledger.interrupted(claim, delay_seconds=3)
+    assert not ledger.suspects()
+    ledger.released(claim_one(ledger))
+    clock.now += 3
+    assert [(c.relative, c.interruptions) for c in ledger.claim(2)] == [(A, 1), (B, 0)]
 
 
 def test_micrographs_in_an_unavailable_folder_are_not_claimed(ledger):

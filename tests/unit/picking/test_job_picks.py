@@ -1,7 +1,7 @@
 """The picks of a list of micrographs, from a model and from a session."""
 
 import time
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import numpy as np
@@ -9,42 +9,38 @@ import pytest
 
 from factories import make_result
 from livepick.config.alert_thresholds import SESSION_SECONDS
-from livepick.core.contracts.job import Job
+from livepick.core.contracts.job import Job, WorkerDiedError
 from livepick.core.formats.micrograph import FileVersion
-from livepick.errors import ContentError, HeaderError, ModelError
+from livepick.errors import (
+    ContentError,
+    HeaderError,
+    MemoryLimitError,
+    ModelError,
+    TimeLimitError,
+)
 from livepick.picking import finality, job_picks, tasks
 from livepick.picking.engine import Engine, threads
 from livepick.picking.finality import Finality
+from livepick.picking.job_limits import JobLimits
 from livepick.picking.job_picks import Picked, SessionPicks, Unpicked, bundle_picks
 
 NAMES = [f"MotionCorr/job002/Movies/{letter}.mrc" for letter in "abcde"]
 JOB = Job(Path(), None, Path("/models/0003"), "cpu", 1.5, 0.25)
 
 
-class Dying(Executor):
-    """An executor whose worker dies from one micrograph, and takes with it what runs beside it."""
+class Failing(Executor):
+    """An executor in which one micrograph has an error on its first tries."""
 
-    def __init__(self, poison, log):
-        self._poison, self._log = poison, log
-        self._running = []
-        self._is_broken = False
+    def __init__(self, name, errors, log):
+        self._name, self._errors, self._log = name, errors, log
 
     def submit(self, work, /, *args):
-        if self._is_broken:
-            raise BrokenExecutor
         future = Future()
-        self._running.append(future)
-        if work is not tasks.pick:  # a new worker shows that it lives
-            future.set_result(work(*args))
-            return future
         name = args[0].path.name
         self._log.append(name)
-        if name == self._poison:
-            self._is_broken = True
-            for one in self._running:
-                if not one.done():
-                    one.set_exception(BrokenExecutor("a worker died"))
-        elif self._poison in self._log:
+        if name == self._name and self._errors:
+            future.set_exception(self._errors.pop())
+        else:
             future.set_result(make_result())
         return future
 
@@ -109,18 +105,27 @@ def test_a_damaged_model_ends_the_job(monkeypatch):
         events(bundle_picks(Path("/project"), NAMES, JOB, threads(2)))
 
 
-def test_a_micrograph_whose_worker_dies_is_found_among_those_that_ran_with_it():
+@pytest.mark.parametrize(
+    ("error", "tries", "picked"),
+    [
+        (WorkerDiedError("crash", "it was ended by SIGSEGV"), 3, False),
+        (WorkerDiedError("outside", "SIGKILL"), 1, True),
+        (TimeLimitError("c.mrc took longer than 5 s", "Look at its disk."), 3, False),
+        (MemoryLimitError("c.mrc needs 9 GiB", "Raise the limit."), 1, True),
+    ],
+)
+def test_a_micrograph_that_ends_or_occupies_its_worker_is_tried_again_alone(error, tries, picked):
+    """The others are picked meanwhile."""
     log = []
-    engine = Engine(lambda: Dying("c.mrc", log), 4)
+    engine = Engine(Failing("c.mrc", [error] * tries, log), 4, limits=JobLimits(2))
 
     found = events(bundle_picks(Path("/project"), NAMES, JOB, engine))
 
     failed = [name for name, event in found.items() if isinstance(event, Unpicked)]
-    assert failed == [NAMES[2]]
-    assert "died on both tries" in found[NAMES[2]].reason
-    assert len(found) == len(NAMES)
+    assert failed == ([] if picked else [NAMES[2]])
+    assert picked or str(error) in str(found[NAMES[2]].reason)
     assert log[:5] == ["a.mrc", "b.mrc", "c.mrc", "d.mrc", "e.mrc"]
-    assert sorted(log[5:]) == ["a.mrc", "b.mrc", "c.mrc"], "those that ran beside it, again"
+    assert log[5:] == ["c.mrc"] * (1 if picked else 2)
 
 
 def test_workers_are_stopped_when_the_job_is_aborted(monkeypatch):

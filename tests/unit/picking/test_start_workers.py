@@ -1,14 +1,13 @@
 """Number of workers, and the provider that they obtain."""
 
 import contextlib
-from concurrent.futures import BrokenExecutor
 from types import SimpleNamespace
 
 import pytest
 
 from livepick.config.sections import Picking
-from livepick.core.contracts.job import CPU, CUDA
-from livepick.errors import ModelError
+from livepick.core.contracts.job import CPU, CUDA, WorkerDiedError
+from livepick.errors import EngineError, MemoryLimitError, ModelError, TimeLimitError
 from livepick.picking import engine, start_workers
 
 MODEL = SimpleNamespace(path="models/0003", card=SimpleNamespace(version=3))
@@ -17,7 +16,7 @@ MODEL = SimpleNamespace(path="models/0003", card=SimpleNamespace(version=3))
 @pytest.fixture
 def start(monkeypatch):
     """Return a function that starts workers in threads, on a machine with four cores."""
-    monkeypatch.setattr(start_workers, "local", engine.threads)
+    monkeypatch.setattr(start_workers, "local", lambda count, _: engine.threads(count))
     monkeypatch.setattr(start_workers.os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
     with contextlib.ExitStack() as ending:
 
@@ -47,9 +46,31 @@ def test_a_missing_gpu_is_logged(start, caplog):
     assert "there is no usable GPU" in caplog.text
 
 
-def test_a_worker_that_dies_names_the_model_and_a_remedy(start):
-    def die(path, device):
-        raise BrokenExecutor("killed")
+@pytest.mark.parametrize(
+    ("fault", "error", "words"),
+    [
+        (WorkerDiedError("crash", "SIGSEGV"), ModelError, r"model 3 ends its worker.*check"),
+        (WorkerDiedError("outside", "SIGKILL"), EngineError, "killed each time"),
+        (TimeLimitError("too long", ""), ModelError, r"model 3 takes more than 240 s.*check"),
+        (MemoryLimitError("9 GiB", "Raise it."), ModelError, "9 GiB. Raise it."),
+    ],
+)
+def test_a_worker_that_does_not_run_the_model_is_named_with_a_remedy(start, fault, error, words):
+    """A kill from outside is not a fault of the model."""
 
-    with pytest.raises(ModelError, match=r"could not run model 3.*livepick check"):
-        start(die)
+    def fail(path, device):
+        raise fault
+
+    with pytest.raises(error, match=words):
+        start(fail)
+
+
+def test_a_worker_that_is_killed_once_is_replaced(start):
+    deaths = iter([WorkerDiedError("outside", "SIGKILL")])
+
+    def fail_once(path, device):
+        for death in deaths:
+            raise death
+        return CPU
+
+    assert start(fail_once).provider == CPU

@@ -1,5 +1,6 @@
 """Jobs of the workers, and their results."""
 
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,16 @@ from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality
 
-__all__ = ["CPU", "CUDA", "ImageKind", "Job", "RenderJob", "Result", "StageSeconds"]
+__all__ = [
+    "CPU",
+    "CUDA",
+    "ImageKind",
+    "Job",
+    "RenderJob",
+    "Result",
+    "StageSeconds",
+    "WorkerDiedError",
+]
 
 
 CUDA = "CUDAExecutionProvider"
@@ -51,6 +61,26 @@ class Job:
 
     trust: Trust | None = None
     """Which pixel size counts if config and header differ; None: that is an error."""
+
+
+CauseOfDeath = Literal["crash", "memory", "outside"]
+
+
+class WorkerDiedError(BrokenExecutor):
+    """The worker died while it ran the job.
+
+    Parameters
+    ----------
+    cause
+        ``crash``: by itself; ``memory``: killed by the system because memory ran out; ``outside``:
+        killed by a person or another program, or while it was stopped.
+    how
+        How it ended, in words.
+    """
+
+    def __init__(self, cause: CauseOfDeath, how: str) -> None:
+        super().__init__(how)
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,79 @@
+"""Memory of the machine and of processes, and kills by the out-of-memory killer.
+
+The limit of a control group (a systemd unit, a container, a batch job) counts like the memory of
+the machine. Both versions of control groups are read.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["kills_for_memory", "process_bytes", "total_bytes"]
+
+_PROC = Path("/proc")
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
+
+_COUNTED = ("RssAnon:", "RssShmem:", "VmSwap:")
+"""What a process has for itself; pages of files can be dropped at any time."""
+
+
+def total_bytes() -> int:
+    """Return the memory that this process and its children may use together."""
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([installed, *_limits()])
+
+
+def process_bytes(pid: int) -> int:
+    """Return the memory of a process, swapped pages included; 0 if it has ended."""
+    try:
+        lines = (_PROC / str(pid) / "status").read_text().splitlines()
+    except OSError:
+        return 0
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(_COUNTED))
+
+
+def kills_for_memory() -> int:
+    """Return a counter that rises when the system kills a process because memory ran out."""
+    files = [_PROC / "vmstat"]
+    for folder in _own_groups():
+        files += [folder / "memory.events", folder / "memory.oom_control"]
+    return sum(_counter(file) for file in files)
+
+
+def _counter(file: Path) -> int:
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def _limits() -> Iterator[int]:
+    """Yield the limits of our control group and of those around it."""
+    for group in _own_groups():
+        for folder in (group, *group.parents):
+            if not folder.is_relative_to(_CONTROL_GROUPS):
+                break
+            for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
+                try:
+                    text = (folder / name).read_text().strip()
+                except OSError:
+                    continue
+                if text.isdigit():  # not "max"
+                    yield int(text)
+
+
+def _own_groups() -> list[Path]:
+    """Return the folders of our control group, in each hierarchy that knows memory."""
+    try:
+        lines = (_PROC / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    folders = []
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0" and not controllers:
+            folders.append(_CONTROL_GROUPS / path.lstrip("/"))
+        elif "memory" in controllers.split(","):
+            folders.append(_CONTROL_GROUPS / "memory" / path.lstrip("/"))
+    return folders

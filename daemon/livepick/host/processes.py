@@ -1,0 +1,42 @@
+"""Control of child processes: their end with their parent, and whether one has been stopped."""
+
+import contextlib
+import ctypes
+import os
+import signal
+from pathlib import Path
+
+__all__ = ["end_with_parent", "is_stopped", "kill_group"]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the thread that started it has ended.
+
+    Parameters
+    ----------
+    parent
+        Process id of the parent. If it has ended already, this process exits.
+    """
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError):  # not Linux
+        return
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def is_stopped(pid: int) -> bool:
+    """Return True if a process has been stopped, as by SIGSTOP; False if it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] == "T"
+
+
+def kill_group(leader: int) -> None:
+    """Kill the processes of a process group, whose leader may have ended."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)

@@ -1,0 +1,205 @@
+"""A worker process as its parent sees it: its channel, its job, its state and its end.
+
+No call waits for the worker, which may be stopped in the middle of a message.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from livepick.core.contracts.job import WorkerDiedError
+from livepick.host.memory import process_bytes
+from livepick.host.processes import is_stopped, kill_group
+from livepick.picking.job_limits import Limits
+from livepick.picking.worker_process import LENGTH
+
+__all__ = ["Target", "Task", "WorkerHandle"]
+
+READ_BYTES = 1 << 20
+
+EXIT_SECONDS = 0.2
+"""Time that a worker gets to end after its channel was closed."""
+
+OWN_SIGNALS = frozenset(
+    {
+        signal.SIGSEGV,
+        signal.SIGABRT,
+        signal.SIGBUS,
+        signal.SIGILL,
+        signal.SIGFPE,
+        signal.SIGSYS,
+        signal.SIGTRAP,
+    }
+)
+"""Signals by which a program ends itself. Others come from outside."""
+
+Target = Callable[[socket.socket, int], None]
+"""Function that a worker process runs, with its channel and the process id of its parent."""
+
+
+@dataclass(slots=True)
+class Task:
+    """A job that waits or runs."""
+
+    name: str
+    request: bytes
+    """The job as a message to a worker."""
+    limits: Limits
+    future: Future[Any] = field(default_factory=Future)
+
+    def fail(self, error: BaseException) -> None:
+        """Set an error as the outcome; the callbacks of the future are called here."""
+        self.future.set_exception(error)
+
+
+class WorkerHandle:
+    """A new worker process.
+
+    Raises
+    ------
+    OSError
+        The system has no process, descriptor or memory for it.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.channel, theirs = socket.socketpair()
+        with contextlib.ExitStack() as failing:
+            failing.callback(self.channel.close)
+            with theirs:
+                self.process = multiprocessing.get_context("spawn").Process(
+                    target=target, args=(theirs, os.getpid()), daemon=True
+                )
+                self.process.start()
+            failing.pop_all()
+        self.channel.setblocking(False)  # noqa: FBT003 - its only parameter
+        self.pid = self.process.pid or 0
+        self.task: Task | None = None
+        self.ready = False
+        self.seconds = 0.0
+        """Time since the start of the process or of its job, counted by the pool."""
+        self.stopped_seconds = 0.0
+        """Time for which it has been stopped."""
+        self.dying_seconds = 0.0
+        """Time since it was killed or its channel was closed."""
+        self.killed_because: BaseException | None = None
+        """The outcome of its job, once it has been killed by us."""
+        self._received = bytearray()
+        self._unsent = memoryview(b"")
+
+    # ---- messages -----------------------------------------------------------------------------
+
+    def begin(self, task: Task) -> None:
+        """Begin a job."""
+        self.task, self.seconds = task, 0.0
+        self._unsent = memoryview(task.request)
+        self.send()
+
+    def send(self) -> None:
+        """Send as much of the job as fits into the channel."""
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self.channel.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:  # it has died, which its exit code shows
+            self._unsent = memoryview(b"")
+
+    @property
+    def has_unsent(self) -> bool:
+        """True if a part of the job has not been sent yet."""
+        return bool(self._unsent)
+
+    def receive(self) -> list[bytes] | None:
+        """Return the messages that have arrived; None if the channel has been closed."""
+        try:
+            data = self.channel.recv(READ_BYTES)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        if not data:
+            return None
+        self._received += data
+        messages = []
+        while len(self._received) >= LENGTH.size:
+            (size,) = LENGTH.unpack_from(self._received)
+            end = LENGTH.size + size
+            if len(self._received) < end:
+                break
+            messages.append(bytes(self._received[LENGTH.size : end]))
+            del self._received[:end]
+        return messages
+
+    @property
+    def is_open(self) -> bool:
+        """True until ``close``."""
+        return self.channel.fileno() >= 0
+
+    def close(self) -> None:
+        """Close the channel."""
+        self.channel.close()
+
+    # ---- state --------------------------------------------------------------------------------
+
+    @property
+    def has_ended(self) -> bool:
+        """True if the process has ended."""
+        return self.process.exitcode is not None
+
+    def memory_bytes(self) -> int:
+        """Return the memory that the process uses."""
+        return process_bytes(self.pid)
+
+    def is_stopped(self) -> bool:
+        """Return True if the process has been stopped (SIGSTOP)."""
+        return is_stopped(self.pid)
+
+    def wait_for_exit(self) -> None:
+        """Wait a moment for the end of a process whose channel has been closed."""
+        self.process.join(EXIT_SECONDS)
+
+    # ---- end ----------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """Kill the process and everything that it has started."""
+        self.process.kill()
+        kill_group(self.pid)
+
+    def kill_children(self) -> None:
+        """Kill what the process has started, after its end."""
+        kill_group(self.pid)
+
+    def cause_of_death(self, *, memory_ran_out: bool) -> WorkerDiedError:
+        """Return why the process has ended, as far as can be told.
+
+        Parameters
+        ----------
+        memory_ran_out
+            True if the system has just killed a process for memory.
+        """
+        exit_code = self.process.exitcode or 0
+        if exit_code >= 0:
+            return WorkerDiedError("crash", f"it exited with status {exit_code}")
+        number = -exit_code
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        if number in OWN_SIGNALS:
+            return WorkerDiedError("crash", f"it was ended by {name}")
+        if number == signal.SIGKILL and memory_ran_out:
+            return WorkerDiedError("memory", "the system killed it because memory ran out")
+        return WorkerDiedError("outside", f"another program or a person killed it ({name})")
+
+    def forget_if_alive(self) -> None:
+        """Keep Python from waiting at its exit for a process that cannot be killed."""
+        if not self.has_ended:
+            children = getattr(multiprocessing.process, "_children", None)
+            if isinstance(children, set):
+                children.discard(self.process)
