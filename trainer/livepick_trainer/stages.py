@@ -24,6 +24,7 @@ from livepick_trainer.pipeline.bundle_publishing import export_network, publish_
 from livepick_trainer.pipeline.candidate_sorting import SortRules, sort_candidates
 from livepick_trainer.pipeline.class_cleaning import select_seeds
 from livepick_trainer.pipeline.held_out_evaluation import evaluate_network
+from livepick_trainer.pipeline.left_out import without_lost_originals
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.reuse_stages import reuse_finished_stages
 from livepick_trainer.pipeline.rounds import is_weak, read_decoys, write_result
@@ -41,6 +42,7 @@ from livepick_trainer.pipeline.template_picking import (
     add_unpicked_blobs,
     pick_with_template,
 )
+from livepick_trainer.seeds.originals import LeftOut, write_left_out
 from livepick_trainer.seeds.preprocess import (
     load_prepared,
     prepare_micrographs,
@@ -120,7 +122,7 @@ def _run_stage(run: Run, name: Stage, stage: Callable[[Run, Path], None]) -> Non
     draft.mkdir(exist_ok=True)
     for leftover in draft.rglob(f"{TEMPORARY_PREFIX}*"):
         leftover.unlink()
-    stage(run, draft)
+    without_lost_originals(run, name, stage, draft)
     fsync_folder(draft)
     draft.rename(run.folder / name)
     fsync_folder(run.folder)
@@ -144,7 +146,11 @@ def _prepare(run: Run, draft: Path) -> None:
     def report(note: str, done: int) -> None:
         run.reporter.report("prepare", note, done=done, total=total)
 
-    prepare_micrographs(run.spec, draft, report)
+    left_out = prepare_micrographs(run.spec, draft, report)
+    write_left_out(draft, [LeftOut(str(path), error) for path, error in left_out.items()])
+    if left_out:
+        names = ", ".join(path.name for path in left_out)
+        report(f"{len(left_out)} of {total} micrographs left out: {names}", total)
 
 
 def _reseed(run: Run, draft: Path) -> None:

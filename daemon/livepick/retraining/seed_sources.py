@@ -5,6 +5,7 @@ why there are none yet: too few micrographs, too few that are suitable for train
 or a problem that somebody must fix. It never delays picking.
 """
 
+import dataclasses
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,6 +201,7 @@ def with_seeds(row: MicrographRow, picks: Picks) -> RunMicrograph:
         pixel_size_angstrom=row.pixel_size_angstrom,
         held_out=False,
         seeds=list(zip(*columns, strict=True)),
+        version=dataclasses.replace(row.version, inode=0),
     )
 
 

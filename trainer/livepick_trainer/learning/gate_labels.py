@@ -67,6 +67,7 @@ def label_held_out(
                 pixel_size_angstrom=micrograph.original_pixel_size_angstrom,
                 particles=positions(micrograph, particles),
                 doubtful=positions(micrograph, doubtful),
+                version=micrograph.version,
             )
             for micrograph, particles, doubtful in labels
         ],

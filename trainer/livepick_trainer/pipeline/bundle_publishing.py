@@ -17,6 +17,7 @@ from livepick_trainer.learning.evaluate import padded
 from livepick_trainer.learning.export_onnx import Agreement, check_agreement, to_onnx
 from livepick_trainer.pipeline.class_cleaning import CLASSES_JSON, CLASSES_PNG
 from livepick_trainer.pipeline.held_out_evaluation import CURVES, REPORT
+from livepick_trainer.pipeline.left_out import left_out_report
 from livepick_trainer.pipeline.rounds import read_result
 from livepick_trainer.pipeline.run_context import (
     Run,
@@ -100,6 +101,7 @@ def _whole_report(run: Run) -> dict[str, Any]:
     """Return the report of the evaluation, with what the other stages add to it."""
     report: dict[str, Any] = json.loads((run.folder / "evaluate" / REPORT).read_bytes())
     report["seeds"] = _seeds(run)
+    report["left_out"] = left_out_report(run)
     warnings = json.loads((run.folder / "select" / WARNINGS).read_bytes())
     report["findings"] = warnings + report["findings"]
     report["classes"] = json.loads((run.folder / "select" / CLASSES_JSON).read_bytes())

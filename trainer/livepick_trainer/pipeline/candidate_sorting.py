@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from livepick.config.sections import Contrast
-from livepick.core.formats.micrograph import read_micrograph
 from livepick.host.atomic_files import write_atomically
 from livepick_trainer.classification.classify2d import Classification, classify
 from livepick_trainer.classification.particles import (
@@ -24,6 +23,7 @@ from livepick_trainer.classification.particles import (
     cut_particles,
 )
 from livepick_trainer.seeds.labels import Candidates
+from livepick_trainer.seeds.originals import original
 from livepick_trainer.seeds.preprocess import PreparedMicrograph
 
 __all__ = ["CLASSES_NPZ", "SORTED", "SortRules", "sort_candidates"]
@@ -86,7 +86,7 @@ def sort_candidates(
 
     Raises
     ------
-    MicrographError
+    OriginalError
         A micrograph that could be prepared can no longer be read.
     """
     floor = rules.sorted_score_fraction * threshold
@@ -215,21 +215,17 @@ class _Cutter:
         """Return the boxes around candidates of a micrograph, if they are entirely inside it."""
         micrograph = self._micrographs[number]
         scale = np.array([micrograph.scale_y, micrograph.scale_x], dtype=np.float32)
-        image = read_micrograph(
-            micrograph.path,
-            pixel_size_angstrom=micrograph.original_pixel_size_angstrom,
-            trust="config",
-        ).image
-        stack = cut_particles(
-            image,
-            micrograph.candidates.yx_px[places] * scale,
-            pixel_size_angstrom=micrograph.original_pixel_size_angstrom,
-            diameter_angstrom=self._diameter_angstrom,
-            contrast=self._contrast,
-            box_px=self._box_px,
-            micrograph=number,
-            ctf=micrograph.ctf,
-        )
+        with original(micrograph) as read:
+            stack = cut_particles(
+                read.image,
+                micrograph.candidates.yx_px[places] * scale,
+                pixel_size_angstrom=micrograph.original_pixel_size_angstrom,
+                diameter_angstrom=self._diameter_angstrom,
+                contrast=self._contrast,
+                box_px=self._box_px,
+                micrograph=number,
+                ctf=micrograph.ctf,
+            )
         self.done += [(number, int(place)) for place in places[stack.candidate]]
         return stack
 

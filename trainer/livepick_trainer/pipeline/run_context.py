@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from livepick.core.contracts.progress import Stage
 from livepick.core.contracts.run import RunSpec
 from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.errors import TrainerError
@@ -33,6 +34,7 @@ from livepick_trainer.seeds.labels import (
     choose_seeds,
     is_near,
 )
+from livepick_trainer.seeds.originals import LeftOut, read_left_out
 from livepick_trainer.seeds.preprocess import PreparedMicrograph, load_prepared, split_held_out
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "held_out_batches",
     "keep_first_places",
     "labelled",
+    "left_out_of",
     "lock",
     "seed_threshold",
     "seeded",
@@ -56,6 +59,9 @@ __all__ = [
 ]
 
 WEIGHTS = "best.pt"
+
+READS_ORIGINALS: tuple[Stage, ...] = ("prepare", "classify", "retrain")
+"""Stages that read the original micrographs."""
 
 _TRAINING_STREAM, _HELD_OUT_STREAM = 0, 1
 """Random streams: combined with the run's seed to seed a generator."""
@@ -104,9 +110,22 @@ def training_and_held_out(run: Run) -> tuple[list[PreparedMicrograph], list[Prep
     return split_held_out(seeded(run))
 
 
+def left_out_of(run_folder: Path) -> dict[Stage, list[LeftOut]]:
+    """Return the micrographs that each stage of a run has left out, also the one in progress."""
+    return {
+        stage: read_left_out(run_folder / stage) or read_left_out(run_folder / f".draft-{stage}")
+        for stage in READS_ORIGINALS
+    }
+
+
 def candidates(run: Run) -> list[PreparedMicrograph]:
-    """Return all prepared micrographs with the candidates that are sorted into classes."""
-    micrographs = load_prepared(run.spec, run.folder / "prepare")
+    """Return the run's micrographs with the candidates that are sorted into classes.
+
+    These are the prepared ones without those that were lost later.
+    """
+    lost = {one.micrograph for some in left_out_of(run.folder).values() for one in some}
+    prepared = load_prepared(run.spec, run.folder / "prepare")
+    micrographs = [m for m in prepared if str(m.path) not in lost]
     return read_round(run.folder / "reseed", micrographs) or micrographs
 
 

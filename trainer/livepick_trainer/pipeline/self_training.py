@@ -61,7 +61,7 @@ def retrain(run: Run, draft: Path) -> None:
     ------
     TrainerError
         The weights of the first round are damaged.
-    MicrographError
+    OriginalError
         A micrograph that could be prepared can no longer be read.
     """
     if run.spec.seeds_from == "coordinates":

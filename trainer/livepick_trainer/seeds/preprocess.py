@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.contracts.run import RunMicrograph, RunSpec
-from livepick.core.formats.micrograph import read_micrograph
+from livepick.core.formats.micrograph import FileVersion, read_micrograph
 from livepick.core.imaging.ctf import Ctf
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
@@ -37,6 +37,7 @@ __all__ = [
     "load_prepared",
     "noise_sigma",
     "prepare_micrographs",
+    "refuse_too_few",
     "split_held_out",
 ]
 
@@ -79,6 +80,9 @@ class PreparedMicrograph:
     candidates: Candidates
     """Candidates, in prepared pixels."""
 
+    version: FileVersion | None = None
+    """Content of the original that was prepared; None: unknown."""
+
     ctf: Ctf | None = None
     """CTF of the original; None if unknown."""
 
@@ -95,7 +99,7 @@ class PreparedMicrograph:
 
 def prepare_micrographs(
     spec: RunSpec, folder: Path, report: Callable[[str, int], None] = lambda _note, _done: None
-) -> None:
+) -> dict[Path, str]:
     """Write each prepared micrograph of ``spec`` to ``folder``, unless it is already there.
 
     Parameters
@@ -107,12 +111,18 @@ def prepare_micrographs(
     report
         Called with a sentence and the count so far after each micrograph.
 
+    Returns
+    -------
+    dict
+        Micrographs that could not be read, each with the error.
+
     Raises
     ------
     TrainerError
         Fewer than three micrographs can be read, or they hold fewer than ten good candidates.
     """
-    left_out = good = 0
+    left_out: dict[Path, str] = {}
+    good = 0
     for number, micrograph in enumerate(spec.micrographs):
         note = f"{micrograph.path.name}: {len(micrograph.seeds)} candidates"
         good_here = sum(score >= spec.seed_threshold for _, _, score in micrograph.seeds)
@@ -120,20 +130,14 @@ def prepare_micrographs(
             try:
                 _prepare_one(spec, micrograph, folder, number)
             except MicrographError as error:
-                left_out += 1
+                left_out[micrograph.path] = error.what
                 good_here = 0
-                note = f"{micrograph.path.name}: skipped: {error.what}"
+                note = f"{micrograph.path.name}: left out: {error.what}"
                 _log.warning("%s", note)
         good += good_here
         report(note, number + 1)
-    left = len(spec.micrographs) - left_out
-    if left < LEAST_MICROGRAPHS:
-        raise TrainerError(
-            f"{f'only {left}' if left else 'none'} of the run's {len(spec.micrographs)} micrographs"
-            f" can be read; training needs at least {LEAST_MICROGRAPHS}",
-            "See trainer.log for the error of each file; then raise training.generation to start"
-            " another run.",
-        )
+    left = len(spec.micrographs) - len(left_out)
+    refuse_too_few(left, len(spec.micrographs))
     if good < LEAST_CANDIDATES:
         raise TrainerError(
             f"{f'only {good}' if good else 'no'} candidate{'' if good == 1 else 's'} in {left}"
@@ -144,6 +148,18 @@ def prepare_micrographs(
         )
     if not spec.training.normalize:
         _divide_by_common_noise(spec, folder)
+    return left_out
+
+
+def refuse_too_few(left: int, total: int) -> None:
+    """Raise TrainerError if too few of a run's micrographs are left to train on."""
+    if left < LEAST_MICROGRAPHS:
+        raise TrainerError(
+            f"{f'only {left}' if left else 'none'} of the run's {total} micrographs"
+            f" can be read; training needs at least {LEAST_MICROGRAPHS}",
+            "See trainer.log for the error of each file; then raise training.generation to start"
+            " another run.",
+        )
 
 
 def noise_sigma(folder: Path) -> float | None:
@@ -187,6 +203,7 @@ def _prepare_one(spec: RunSpec, micrograph: RunMicrograph, folder: Path, number:
         micrograph.path,
         pixel_size_angstrom=micrograph.pixel_size_angstrom,
         trust="config",  # the pixel size is the one that it was picked with
+        version=micrograph.version,
     )
     prepared = prepare(
         raw.image,
@@ -251,6 +268,7 @@ def _load_one(micrograph: RunMicrograph, folder: Path, number: int) -> PreparedM
             scale_y=scale_y,
             scale_x=scale_x,
             candidates=_candidates(micrograph.seeds, scale_y=scale_y, scale_x=scale_x),
+            version=micrograph.version,
             ctf=micrograph.ctf,
             area=PickArea(*rest["area"].tolist()),
         )

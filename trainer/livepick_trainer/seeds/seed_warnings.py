@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 from livepick.config.sections import Contrast
 from livepick.core.contracts.finding import Finding
 from livepick.core.contracts.progress import FindingKind
-from livepick.core.formats.micrograph import read_micrograph
 from livepick.host.atomic_files import write_atomically
 from livepick_trainer.seeds.diameter_check import size_finding, size_support
+from livepick_trainer.seeds.originals import original
 from livepick_trainer.seeds.preprocess import PreparedMicrograph
 
 __all__ = ["WARNINGS", "class_warning", "read_warnings", "size_warning", "write_warnings"]
@@ -34,23 +34,20 @@ def size_warning(
 
     Raises
     ------
-    MicrographError
+    OriginalError
         A micrograph that could be prepared can no longer be read.
     """
     supports = []
     for micrograph in micrographs[:: max(1, len(micrographs) // VOICES)][:VOICES]:
         pixel_size_angstrom = micrograph.original_pixel_size_angstrom
-        read = read_micrograph(
-            micrograph.path, pixel_size_angstrom=pixel_size_angstrom, trust="config"
-        )
-        supports.append(
-            size_support(
+        with original(micrograph) as read:
+            support = size_support(
                 read.image,
                 pixel_size_angstrom=pixel_size_angstrom,
                 diameter_angstrom=diameter_angstrom,
                 contrast=contrast,
             )
-        )
+        supports.append(support)
     evidence = size_finding(supports, diameter_angstrom=diameter_angstrom)
     if evidence is None:
         return None

@@ -12,6 +12,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import ModelError
 from livepick.host.foreign_files import read_bounded
 
@@ -38,6 +39,8 @@ class LabelledMicrograph(_Record):
     particles: list[Position]
     doubtful: list[Position]
     """Positions at which a pick counts neither as right nor as wrong."""
+    version: FileVersion | None = None
+    """Content that was labelled, as in ``RunMicrograph``; None in bundles of earlier versions."""
 
 
 class HeldOutLabels(_Record):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from livepick.config.sections import Particle
 from livepick.config.training_sections import Bootstrap, Training
+from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.ctf import Ctf
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
@@ -47,6 +48,9 @@ class RunMicrograph(_Record):
     """True if it is never trained on, but used to evaluate the model and set its threshold."""
     seeds: list[SeedPick]
     """All candidates of the seeding model, best first, including those below its threshold."""
+    version: FileVersion | None = None
+    """Content that the seeds belong to; None in runs of earlier versions. Its inode is 0, because a
+    share that is mounted again may have others."""
     ctf: Ctf | None = None
     """CTF of the micrograph, if a program has measured it."""
 

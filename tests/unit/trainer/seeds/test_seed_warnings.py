@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepick_trainer.seeds import seed_warnings
+from livepick_trainer.seeds import originals, seed_warnings
 from livepick_trainer.seeds.diameter_check import SIZES_DIAMETERS
 from livepick_trainer.seeds.seed_warnings import (
     class_warning,
@@ -22,6 +22,7 @@ class Micrograph:
 
     path: Path
     original_pixel_size_angstrom: float = 1.5
+    version: None = None
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def asked(monkeypatch):
     """Return the list of micrographs that were measured; each gives 2.8 times the diameter."""
     names = []
 
-    def read(path, *, pixel_size_angstrom):
+    def read(path, *, pixel_size_angstrom, version, trust):
         assert pixel_size_angstrom == 1.5
         names.append(path.name)
         return type("Read", (), {"image": None})
@@ -39,7 +40,7 @@ def asked(monkeypatch):
         found[-2] = 1  # 2.8 times the given one
         return found
 
-    monkeypatch.setattr(seed_warnings, "read_micrograph", read)
+    monkeypatch.setattr(originals, "read_micrograph", read)
     monkeypatch.setattr(seed_warnings, "size_support", support)
     return names
 
