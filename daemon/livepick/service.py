@@ -24,7 +24,6 @@ import logging
 import os
 import queue
 import signal
-import socket
 import time
 from collections.abc import Collection
 from types import FrameType
@@ -36,7 +35,6 @@ from livepick.config.schema import Config
 from livepick.core.contracts.judgement import Judgement
 from livepick.errors import LivepickError
 from livepick.host.gpus import GpuMonitor, nvml
-from livepick.host.loopback import is_loopback
 from livepick.host.systemd import Systemd
 from livepick.host.threads import Ended, Threads
 from livepick.host.unexpected_errors import UnexpectedErrors
@@ -62,11 +60,8 @@ from livepick.retraining.promoter import Promoter
 from livepick.retraining.scheduler import Scheduler
 from livepick.retraining.trial_picking import TRIAL_SECONDS
 from livepick.web.address_file import AddressFile
-from livepick.web.app import create_app
-from livepick.web.connections import Limits
-from livepick.web.guard import Guard
 from livepick.web.page import Sources
-from livepick.web.server import Web, listen
+from livepick.web.page_server import PageServer
 
 __all__ = ["Service"]
 
@@ -165,8 +160,8 @@ class Service:
         model = self._models.current(config)
 
         # The address of the page, before the workers: their start takes longer.
-        door = listen(config.web.listen)
-        ending.callback(door.close)
+        self._page = PageServer(config)
+        ending.callback(self._page.close)
 
         # Picking: watcher → inbox → dispatch → workers → coordinate files.
         self._systemd.extend_timeout(PROBE_SECONDS)
@@ -208,9 +203,12 @@ class Service:
             workers=workers.count,
             drifted=self._scheduler.drifted,
             unexpected=self._unexpected,
+            page_problems=self._page.problems,
         )
         self._supervisor.describe(model.card)
-        self._web = self._make_web(door, read_only, workers.engine)
+        self._page.serve(
+            self._metrics, self._make_sources(read_only), workers.engine.submit, self._unexpected
+        )
 
         self._reloader = ConfigReloader(
             config,
@@ -250,7 +248,7 @@ class Service:
                 ledger,
                 outputs,
                 instruments=self._metrics.on_picked,
-                page=lambda: self._web.address,
+                page=lambda: self._page.url,
                 wake=lambda: self._inbox.put(CallEnded()),
                 unexpected=self._unexpected,
             ),
@@ -280,27 +278,14 @@ class Service:
             unexpected=self._unexpected,
         )
 
-    def _make_web(self, door: socket.socket, database: Database, engine: Engine) -> Web:
-        sources = Sources(
+    def _make_sources(self, database: Database) -> Sources:
+        return Sources(
             status=self._supervisor.status,
             health=self._supervisor.health,
             config=lambda: self._config,
             ledger=LedgerReader(database),
             queries=PageQueries(database),
         )
-        limits = Limits.of_process()
-        host = door.getsockname()[0]
-        accepts_host = is_loopback if is_loopback(host) else None
-        app = create_app(
-            self._metrics,
-            sources,
-            engine.submit,
-            guard=lambda app: Guard(
-                app, accepts_host=accepts_host, page_requests=limits.page_requests
-            ),
-            unexpected=self._unexpected,
-        )
-        return Web(door, app.asgi, app.close, limits=limits)
 
     def _on_promoted(self, bundle: Bundle, provider: str) -> None:
         card = bundle.card
@@ -324,12 +309,7 @@ class Service:
 
     def _start(self) -> None:
         self._threads.start("dispatch", self._dispatch.run)
-        self._web.start()
-        address = self._web.address
-        self._address_file.write(address)
-        _log.info("page and metrics: http://%s/", address)
-        if not self._web.is_loopback:
-            _log.warning("page and metrics: anyone who can reach %s can read them", address)
+        self._page.start()
         self._watcher.start()
         self._threads.start("scheduler", self._scheduler.run)
         self._threads.start("ctf watcher", self._ctf_watcher.run)
@@ -349,6 +329,7 @@ class Service:
         while True:
             self._supervisor.beat()
             self._reloader.reload_if_edited()
+            self._page.reload_if_edited()
             match self._threads.next_event(TICK_SECONDS):
                 case None:
                     pass
@@ -394,4 +375,4 @@ class Service:
         self._watcher.stop(timeout_seconds=2.0)
         self._inbox.put(Stop())
         self._threads.join(STOP_SECONDS)
-        self._web.stop()
+        self._page.stop()

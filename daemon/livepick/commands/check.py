@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from livepick.config.web_config import check_exposure, read_protection
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError
 from livepick.monitoring.preflight.check import Check
@@ -36,6 +37,7 @@ def check(
     """
     try:
         config = load_config(config_path)
+        check_exposure(config.web, read_protection(config.web), host=config.web.host)
     except ConfigError as error:
         if as_json:
             _print_json(str(error), [])

@@ -111,7 +111,9 @@ def _without_branches(path: KeyPath, model: type[BaseModel]) -> KeyPath:
     kept: list[str | int] = []
     for place, key in enumerate(path):
         field = field_at(model, kept)
-        is_choice = field is not None and bool(get_args(field.annotation)) and _section(field)
+        # Of a section that may be left out, there is only one branch, which has no name.
+        branches = set(get_args(field.annotation)) - {type(None)} if field is not None else set()
+        is_choice = field is not None and len(branches) > 1 and _section(field)
         if is_choice and key not in is_choice.model_fields and path[place - 1] == kept[-1]:
             continue
         kept.append(key)

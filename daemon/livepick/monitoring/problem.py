@@ -31,6 +31,8 @@ __all__ = [
     "output_not_writable",
     "output_obstructed",
     "unexpected_errors",
+    "web_config_refused",
+    "web_insecure",
 ]
 
 Kind = Literal[
@@ -55,6 +57,8 @@ Kind = Literal[
     "drift",
     "no_gpu",
     "unexpected_errors",
+    "web_config_refused",
+    "web_insecure",
 ]
 """Kinds of problem. Programs decide by the kind, never by the sentence."""
 
@@ -180,6 +184,26 @@ def unexpected_errors(latest: UnexpectedError, count: int) -> Problem:
         f" {_in_a_line(latest.error)[:MOST_SHOWN]}.",
         "Everything else continues. This is a bug in livepick: please report it with the lines"
         ' around "unexpected error" in the log (journalctl -u livepick).',
+    )
+
+
+def web_insecure(address: str) -> Problem:
+    """Return the problem of a page that others can read, which the config accepts."""
+    return Problem(
+        "web_insecure",
+        "attention",
+        f"Anyone who can reach {address} can read this page and the metrics (web.insecure).",
+        "Set web.web_config_file with TLS and passwords, or listen on 127.0.0.1 behind a proxy.",
+    )
+
+
+def web_config_refused(error: ConfigError) -> Problem:
+    """Return the problem of a file with TLS and passwords that has a fault now."""
+    return Problem(
+        "web_config_refused",
+        "attention",
+        f"The previous TLS and passwords of the page stay in force: {_in_a_line(error.what)}.",
+        error.remedy,
     )
 
 

@@ -68,6 +68,8 @@ class Supervisor:
         Called once with a sentence when the session begins to drift.
     unexpected
         Unexpected errors of all parts.
+    page_problems
+        Returns the problems of the page's own server.
     """
 
     def __init__(
@@ -85,7 +87,9 @@ class Supervisor:
         workers: int,
         drifted: Callable[[str], None],
         unexpected: UnexpectedErrors | None = None,
+        page_problems: Callable[[], list[Problem]] = list,
     ) -> None:
+        self._page_problems = page_problems
         self._unexpected = unexpected or UnexpectedErrors()
         self._config = config
         self._rejected_edit: Problem | None = None
@@ -195,6 +199,7 @@ class Supervisor:
         problems += map(drifted, findings_of(self._drift.drift))
         if self._provider != CUDA and self._config.picking.device == "prefer-gpu":
             problems.append(no_gpu())
+        problems += self._page_problems()
         return tuple(problems)
 
     def beat(self) -> None:

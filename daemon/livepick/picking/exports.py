@@ -214,7 +214,7 @@ def make_on_picked(
     instruments
         Metrics to update.
     page
-        Function that returns the address of livepick's page, as host:port.
+        Function that returns the URL of livepick's page, with a slash at the end.
     wake
         Called in another thread when a call has ended.
     unexpected

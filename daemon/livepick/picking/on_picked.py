@@ -269,7 +269,7 @@ def description(
     final
         True if no better picks are to come.
     page
-        Address of livepick's page, as host:port.
+        URL of livepick's page, with a slash at the end.
     """
     height_px, width_px = row.shape_px or (None, None)
     return {
@@ -289,5 +289,5 @@ def description(
         "reason": row.quality_reason,
         "picked_at": row.picked_at,
         "thumbnail": None,
-        "thumbnail_url": f"http://{page}/micrographs/{row.id}/thumbnail.png",
+        "thumbnail_url": f"{page}micrographs/{row.id}/thumbnail.png",
     }

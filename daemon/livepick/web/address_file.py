@@ -10,7 +10,10 @@ from pathlib import Path
 from livepick.host.atomic_files import write_atomically
 from livepick.host.foreign_files import read_bounded
 
-__all__ = ["AddressFile"]
+__all__ = ["SOCKET", "AddressFile"]
+
+SOCKET = "web.socket"
+"""Socket of the page in a state folder, for livepick's own commands."""
 
 _log = logging.getLogger(__name__)
 

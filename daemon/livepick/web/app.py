@@ -93,6 +93,8 @@ class App:
     """The ASGI application, and the parts to close at the end."""
 
     asgi: ASGIApp
+    local: ASGIApp
+    """The same for this machine's own programs: any name, and no password."""
     live: Live
     page_thread: PageThread
 
@@ -128,7 +130,7 @@ def create_app(
     counter = unexpected or UnexpectedErrors()
     sections = Sections(sources)
     page_thread = PageThread()
-    live = Live(sections, page_thread)
+    live = Live(sections, page_thread, counted=metrics.web.event_streams)
 
     async def failed(request: Request, error: Exception) -> Response:
         counter.passed_over("page", request.url.path[:MOST_SHOWN], error)
@@ -142,7 +144,7 @@ def create_app(
     ]
     app = Starlette(routes=routes, exception_handlers={LedgerError: _unreadable, Exception: failed})
     app.router.redirect_slashes = False  # a redirect names the host, which a proxy has replaced
-    return App(guard(app), live, page_thread)
+    return App(guard(app), Guard(app, accepts_host=None), live, page_thread)
 
 
 # What reads the ledger or a disk runs in the page's thread; metrics and health check do not.

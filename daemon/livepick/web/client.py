@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 from livepick.config.schema import Config
+from livepick.host.local_socket import connect_local
 from livepick.host.lock import holder, lock_file
 from livepick.ledger.database import LEDGER
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.human_units import span
 from livepick.monitoring.problem import Problem
-from livepick.web.address_file import AddressFile
+from livepick.web.address_file import SOCKET, AddressFile
 
 __all__ = ["HEADLINE", "ServiceState", "ServiceStatus", "service_status"]
 
@@ -89,7 +90,7 @@ def service_status(
     )
     if not address:
         return _starting(state, restart)
-    return _query(address, restart, timeout_seconds)
+    return _query(config, address, restart, timeout_seconds)
 
 
 def _starting(state: Path, restart: str) -> ServiceStatus:
@@ -104,10 +105,10 @@ def _starting(state: Path, restart: str) -> ServiceStatus:
     return ServiceStatus("starting", "", (problem,))
 
 
-def _query(address: str, restart: str, timeout_seconds: float) -> ServiceStatus:
-    page = f"http://{address}/"
+def _query(config: Config, address: str, restart: str, timeout_seconds: float) -> ServiceStatus:
+    page = config.web.external_url or f"http://{address}/"
     try:
-        connection = http.client.HTTPConnection(address, timeout=timeout_seconds)
+        connection = _connect(config.state.directory / SOCKET, address, timeout_seconds)
         try:
             connection.request("GET", HEADLINE)
             answer = connection.getresponse()
@@ -126,3 +127,29 @@ def _query(address: str, restart: str, timeout_seconds: float) -> ServiceStatus:
         problem = Problem("service_other_version", "attention", sentence, restart)
         return ServiceStatus("running", "", (problem,), page)
     return ServiceStatus("running", top.doing if top.problems else top.sentence, top.problems, page)
+
+
+class _LocalConnection(http.client.HTTPConnection):
+    """HTTP over the socket of a state folder."""
+
+    def __init__(self, path: Path, timeout_seconds: float) -> None:
+        super().__init__("localhost", timeout=timeout_seconds)
+        self._path = path
+        self._timeout_seconds = timeout_seconds
+
+    def connect(self) -> None:
+        self.sock = connect_local(self._path, timeout_seconds=self._timeout_seconds)
+
+
+def _connect(path: Path, address: str, timeout_seconds: float) -> http.client.HTTPConnection:
+    """Return a connection through the socket, or to the address if there is no socket.
+
+    Without one, for example on a file system that has none, only an address without TLS and
+    passwords can be queried.
+    """
+    local = _LocalConnection(path, timeout_seconds)
+    try:
+        local.connect()
+    except OSError:
+        return http.client.HTTPConnection(address, timeout=timeout_seconds)
+    return local

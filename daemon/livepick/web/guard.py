@@ -6,7 +6,7 @@ changed through the page, so there are no forms to protect; only GET and HEAD ar
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 from starlette.responses import PlainTextResponse
@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from livepick.host.loopback import is_loopback
 from livepick.web.http_protocol import MOST_HEADER_BYTES
+from livepick.web.passwords import TooBusyError
+from livepick.web.protection import Protection
 
 __all__ = ["RESERVED", "Guard", "host_name"]
 
@@ -53,6 +55,8 @@ class Guard:
         Function that returns True for an accepted name in ``Host``; None: any is accepted.
     page_requests
         Maximum number of requests at a time, without those for programs.
+    protection
+        Passwords and headers of ``web.web_config_file``; None: none.
     """
 
     def __init__(
@@ -61,18 +65,21 @@ class Guard:
         *,
         accepts_host: Callable[[str], bool] | None = is_loopback,
         page_requests: int = 192,
+        protection: Protection | None = None,
     ) -> None:
         self._app = app
         self._accepts_host = accepts_host
         self._page_requests = page_requests
+        self._protection = protection
         self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        end = _Ending(scope, receive, send)
-        refusal = self._refusal(scope)
+        own = {} if self._protection is None else self._protection.headers
+        end = _Ending(scope, receive, send, SECURITY_HEADERS | own)
+        refusal = self._refusal(scope) or await self._unauthorized(scope)
         if refusal is not None:
             await refusal(scope, receive, end.send)
         elif scope["path"] in RESERVED:
@@ -104,6 +111,18 @@ class Guard:
             )
         return None
 
+    async def _unauthorized(self, scope: Scope) -> PlainTextResponse | None:
+        if self._protection is None:
+            return None
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        try:
+            if await self._protection.passwords.accept(given[0] if given else None):
+                return None
+        except TooBusyError:
+            headers = {"retry-after": RETRY_SECONDS}
+            return _refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many passwords to check", **headers)
+        return _refuse(HTTPStatus.UNAUTHORIZED, **{"www-authenticate": 'Basic realm="livepick"'})
+
     def _has_our_name(self, headers: list[tuple[bytes, bytes]]) -> bool:
         if self._accepts_host is None:
             return True
@@ -114,9 +133,12 @@ class Guard:
 class _Ending:
     """Sends an answer with the security headers, and reads the rest of the request's body."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]
+    ) -> None:
         self._receive = receive
         self._send = send
+        self._headers = headers
         self._has_body = _has_body(scope["headers"])
 
     async def send(self, message: Message) -> None:
@@ -126,7 +148,7 @@ class _Ending:
             present = {name for name, _ in headers}
             headers += [
                 pair
-                for name, value in SECURITY_HEADERS.items()
+                for name, value in self._headers.items()
                 if (pair := (name.encode(), value.encode()))[0] not in present
             ]
             if self._has_body:

@@ -7,7 +7,7 @@ it does not have. Missed events therefore do not matter.
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from livepick.errors import LedgerError
 from livepick.web.page import Sections, digest
@@ -36,12 +36,14 @@ class Live:
         page_thread: PageThread,
         *,
         interval_seconds: float = INTERVAL_SECONDS,
+        counted: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._sections = sections
         self._page_thread = page_thread
         self._interval_seconds = interval_seconds
         self._closed = False
         self._listeners = 0
+        self._counted = counted
 
     def close(self) -> None:
         """End all streams soon; callable from any thread."""
@@ -52,11 +54,13 @@ class Live:
         if self._listeners >= MOST_LISTENERS:
             return False
         self._listeners += 1
+        self._counted(self._listeners)
         return True
 
     def leave(self) -> None:
         """Unregister a listener."""
         self._listeners -= 1
+        self._counted(self._listeners)
 
     async def events(self) -> AsyncIterator[str]:
         """Yield events until ``close`` is called or the ledger cannot be read.

@@ -167,7 +167,8 @@ class Sections:
             return None
         newer, older = self._sources.queries.neighbours(micrograph_id)
         template = "micrograph_page.html" if whole else "micrograph.html"
-        return render_template(template, tile=tile, newer=newer, older=older)
+        root = "../" if whole else ""
+        return render_template(template, tile=tile, newer=newer, older=older, root=root)
 
     def found(self, text: str, *, whole: bool) -> str:
         """Return the HTML for the micrographs with this text in their name."""

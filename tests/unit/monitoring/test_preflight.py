@@ -205,8 +205,17 @@ def test_a_port_that_is_taken_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_a_port_open_to_all_is_a_warning(tmp_path: Path) -> None:
-    path = _config(tmp_path, 'web: {listen: "0.0.0.0:0"}\n')
+    path = _config(tmp_path, 'web: {listen: "0.0.0.0:0", insecure: true}\n')
     assert _tried(path)["page and metrics"].verdict == "warning"
+
+
+def test_a_faulty_file_of_passwords_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "web.yml").write_text("basic_auth_users: {anna: secret}\n")
+    path = _config(tmp_path, 'web: {listen: "127.0.0.1:0", web_config_file: web.yml}\n')
+    result = _tried(path)["page and metrics"]
+    assert result.verdict == "fault"
+    assert "basic_auth_users.anna is not a hash of bcrypt" in result.found
+    assert "secret" not in result.found
 
 
 def test_a_missing_trainer_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def calling(session, calls):
                     coordinates=run.outputs.files(row.root, row.relative),
                     diameter_angstrom=150.0,
                     final=final,
-                    page="127.0.0.1:9476",
+                    page="http://127.0.0.1:9476/",
                 )
 
             return OnPicked(
@@ -359,7 +359,7 @@ def test_the_program_of_the_config_is_called(session, make_config, program, call
             run.ledger,
             run.outputs,
             instruments=calls,
-            page=lambda: "localhost:1",
+            page=lambda: "http://localhost:1/",
             wake=lambda: run.inbox.put(CallEnded()),
         )
 

@@ -9,6 +9,7 @@ from livepick.monitoring.metrics.picking import PickingMetrics
 from livepick.monitoring.metrics.quality import QualityMetrics
 from livepick.monitoring.metrics.session import SessionMetrics
 from livepick.monitoring.metrics.training import TrainingMetrics
+from livepick.monitoring.metrics.web import WebMetrics
 
 __all__ = ["Metrics"]
 
@@ -28,6 +29,7 @@ class Metrics:
         self.on_picked = OnPickedMetrics(make)
         self.training = TrainingMetrics(make, errors)
         self.host = HostMetrics(make)
+        self.web = WebMetrics(make)
         self.registry = make.registry
         self.exposition = make.exposition
         """Returns the text that Prometheus scrapes, as bytes."""

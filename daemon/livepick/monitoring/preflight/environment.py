@@ -1,7 +1,6 @@
 """All preflight checks, in the order in which they are printed."""
 
 import errno
-import ipaddress
 import socket
 import time
 from collections.abc import Iterator
@@ -9,6 +8,9 @@ from pathlib import Path
 
 from livepick.config.recommendations import advice
 from livepick.config.schema import Config
+from livepick.config.web_config import check_exposure, read_protection
+from livepick.config.web_tls import make_context
+from livepick.errors import ConfigError
 from livepick.host.lock import holder
 from livepick.ledger.database import LEDGER
 from livepick.monitoring.preflight.check import Check
@@ -62,6 +64,12 @@ def check_environment(config: Config) -> Iterator[Check]:
 
 def _web_address(config: Config) -> Check:
     name = "page and metrics"
+    try:
+        protection = read_protection(config.web)
+        if protection.tls_server_config is not None:
+            make_context(protection.tls_server_config)
+    except ConfigError as error:
+        return Check(name, "fault", error.what, error.remedy)
     host, port = config.web.host, config.web.port
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -80,12 +88,17 @@ def _web_address(config: Config) -> Check:
             f"cannot listen on {config.web.listen}: {error.strerror}",
             "Set web.listen to a free port of this machine.",
         )
-    if not ipaddress.ip_address(address[0]).is_loopback:
+    try:
+        insecure = check_exposure(config.web, protection, host=str(address[0]))
+    except ConfigError as error:
+        return Check(name, "fault", error.what, error.remedy)
+    if insecure:
         return Check(
             name,
             "warning",
-            f"{config.web.listen} can be reached from other machines",
-            "The page has no password: use 127.0.0.1, or put it behind a firewall.",
+            f"anyone who can reach {config.web.listen} can read the page (web.insecure)",
+            "Set web.web_config_file with TLS and passwords, or listen on 127.0.0.1 behind a"
+            " proxy.",
         )
     return Check(name, "ok", f"{config.web.listen} is free")
 

@@ -4,6 +4,7 @@
 
 const $ = (selector, within = document) => within.querySelector(selector);
 const SVG = "http://www.w3.org/2000/svg";
+const ROOT = document.documentElement.dataset.root ?? ""; // the way from this page to the top
 const MOST_BELOW = 1500; // more candidates are noise
 
 // --- times ------------------------------------------------------------------------------------
@@ -37,7 +38,7 @@ async function update(digests) {
       const part = document.getElementById(name);
       if (!part || part.dataset.digest === wanted[name]) continue;
       const digest = wanted[name];
-      const answer = await fetch(`/sections/${name}`);
+      const answer = await fetch(`sections/${name}`);
       if (!answer.ok) continue;
       replace(part, await answer.text());
       part.dataset.digest = digest;
@@ -59,7 +60,7 @@ function replace(part, html) {
 
 function listen() {
   const connection = $("#connection");
-  const events = new EventSource("/events");
+  const events = new EventSource("events");
   let lastHeard = Date.now() / 1000;
   events.onmessage = (event) => {
     lastHeard = Date.now() / 1000;
@@ -115,7 +116,7 @@ function search() {
     const mine = ++asked;
     const name = input.value.trim();
     if (!name) { found.replaceChildren(); return; }
-    const answer = await fetch(`/search?part&name=${encodeURIComponent(name)}`);
+    const answer = await fetch(`search?part&name=${encodeURIComponent(name)}`);
     if (mine === asked && answer.ok) found.innerHTML = await answer.text();
   });
   input.addEventListener("keydown", (event) => {
@@ -135,7 +136,7 @@ let opened = 0;
 
 async function openFull(id) {
   const mine = ++opened;
-  const answer = await fetch(`/micrographs/${id}?part`);
+  const answer = await fetch(`micrographs/${id}?part`);
   if (mine !== opened) return;
   if (!answer.ok) return;
   full.innerHTML = await answer.text();
@@ -152,7 +153,7 @@ async function prepareFull() {
   if (!article) return;
   watchPictures(full);
   updateTimes();
-  const answer = await fetch(`/micrographs/${article.dataset.id}/candidates`);
+  const answer = await fetch(`${ROOT}micrographs/${article.dataset.id}/candidates`);
   if (!answer.ok || !article.isConnected) return;
   const facts = await answer.json();
   const slider = $("#threshold", article);

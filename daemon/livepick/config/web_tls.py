@@ -1,0 +1,85 @@
+"""TLS as ``web.web_config_file`` describes it."""
+
+import ssl
+
+from livepick.config.web_config import CIPHER_EXAMPLE, TlsServer, TlsVersion
+from livepick.errors import ConfigError
+
+__all__ = ["make_context"]
+
+VERSIONS: dict[TlsVersion, ssl.TLSVersion] = {
+    "TLS10": ssl.TLSVersion.TLSv1,
+    "TLS11": ssl.TLSVersion.TLSv1_1,
+    "TLS12": ssl.TLSVersion.TLSv1_2,
+    "TLS13": ssl.TLSVersion.TLSv1_3,
+}
+
+CLIENTS = {
+    "NoClientCert": ssl.CERT_NONE,
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+}
+
+
+def make_context(server: TlsServer) -> ssl.SSLContext:
+    """Return the TLS context of a server.
+
+    Raises
+    ------
+    ConfigError
+        A file cannot be read, or the certificate does not match its key.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = VERSIONS[server.min_version]
+    context.maximum_version = VERSIONS[server.max_version]
+    context.options |= ssl.OP_NO_COMPRESSION
+    if server.prefer_server_cipher_suites:
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    if server.cipher_suites is not None:
+        _use_suites(context, server.cipher_suites)
+    try:
+        context.load_cert_chain(server.cert_file, server.key_file, password=_no_password)
+        if server.client_ca_file is not None:
+            context.load_verify_locations(server.client_ca_file)
+            context.verify_mode = CLIENTS[server.client_auth_type]
+    except (OSError, ValueError) as error:  # OpenSSL's errors are of OSError
+        names = [str(server.cert_file), str(server.key_file)]
+        names += [str(server.client_ca_file)] if server.client_ca_file is not None else []
+        why = getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
+        raise ConfigError(
+            f"tls_server_config: {', '.join(names)} cannot be used: {why}",
+            "Give a certificate and its own key in PEM format, without a password, that the"
+            " service's user can read.",
+        ) from error
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("the key has a password")
+
+
+def _use_suites(context: ssl.SSLContext, suites: list[str]) -> None:
+    """Choose the suites of TLS 1.2; those of TLS 1.3 are not a choice, as in Go."""
+    names = [
+        suite.removeprefix("TLS_")
+        .replace("_WITH_", "_")
+        .replace("_", "-")
+        .replace("AES-", "AES")
+        .replace("-CBC", "")
+        for suite in suites
+        if "_WITH_" in suite
+    ]
+    names = [name.replace("CHACHA20-POLY1305-SHA256", "CHACHA20-POLY1305") for name in names]
+    names = [name.replace("RSA-AES", "AES") if name.startswith("RSA-") else name for name in names]
+    try:
+        for name in names:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(name)
+        if names:
+            context.set_ciphers(":".join(names))
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"tls_server_config.cipher_suites has {suites[names.index(name)]}, which OpenSSL does"
+            " not have",
+            f"Remove it; {CIPHER_EXAMPLE}.",
+        ) from error

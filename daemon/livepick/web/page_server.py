@@ -1,0 +1,186 @@
+"""The server of the page, put together: sockets, protection, application, and their problems.
+
+There are two doors. The address ``web.listen`` is for browsers and Prometheus. The socket
+``STATE/web.socket`` is for livepick's own commands: the permissions of the file decide who may
+connect, so they need neither a name, a certificate nor a password, and a crowd at the address does
+not reach it.
+"""
+
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable
+
+from livepick.config.schema import Config
+from livepick.host.local_socket import listen_local
+from livepick.host.loopback import is_loopback
+from livepick.host.unexpected_errors import UnexpectedErrors
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.problem import Problem, web_config_refused, web_insecure
+from livepick.web.address_file import SOCKET, AddressFile
+from livepick.web.app import App, create_app
+from livepick.web.connections import Limits
+from livepick.web.guard import Guard
+from livepick.web.page import Sources
+from livepick.web.protection import Protection
+from livepick.web.server import Door, Web, listen
+from livepick.web.thumbnails import Submit
+
+__all__ = ["PageServer"]
+
+LOCAL_CONNECTIONS = 16
+"""Maximum number of connections of livepick's own commands."""
+
+_log = logging.getLogger(__name__)
+
+
+class PageServer:
+    """The server of the page of one session.
+
+    Parameters
+    ----------
+    config
+        Settings of the session.
+
+    Raises
+    ------
+    ConfigError
+        The address cannot be used, or others can reach it and it is not protected.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._settings = config.web
+        self._state = config.state.directory
+        self._address_file = AddressFile(self._state)
+        self._listener = listen(config.web.listen)
+        self._host: str = self._listener.getsockname()[0]
+        try:
+            self._protection = Protection(config.web, host=self._host)
+        except BaseException:
+            self._listener.close()
+            raise
+        self._metrics: Metrics | None = None
+        self._web: Web | None = None
+
+    @property
+    def address(self) -> str:
+        """Actual ``host:port``."""
+        port = self._listener.getsockname()[1]
+        return f"[{self._host}]:{port}" if ":" in self._host else f"{self._host}:{port}"
+
+    @property
+    def url(self) -> str:
+        """URL of the page for people and programs, with a slash at the end."""
+        if self._settings.external_url is not None:
+            return self._settings.external_url
+        scheme = "http" if self._protection.tls() is None else "https"
+        address = self.address
+        if ipaddress.ip_address(self._host).is_unspecified:
+            address = f"{socket.gethostname()}:{address.rpartition(':')[2]}"
+        return f"{scheme}://{address}/"
+
+    def serve(
+        self, metrics: Metrics, sources: Sources, submit: Submit, unexpected: UnexpectedErrors
+    ) -> None:
+        """Make the application; ``start`` lets it answer."""
+        limits = Limits.of_process()
+        app = create_app(
+            metrics,
+            sources,
+            submit,
+            guard=lambda app: Guard(
+                app,
+                accepts_host=self._names(),
+                page_requests=limits.page_requests,
+                protection=self._protection,
+            ),
+            unexpected=unexpected,
+        )
+        self._metrics = metrics
+        self._web = Web(
+            self._listener,
+            app.asgi,
+            app.close,
+            limits=limits,
+            tls=self._protection.tls,
+            instruments=metrics.web,
+            others=self._local_door(app),
+        )
+
+    def start(self) -> None:
+        """Answer requests, and tell other processes where."""
+        if self._web is None:
+            raise RuntimeError("serve comes first")
+        self._web.start()
+        self._address_file.write(self.address)
+        _log.info("page and metrics: %s", self.url)
+        if self._protection.insecure:
+            _log.warning(
+                "page and metrics: anyone who can reach %s can read them, as web.insecure allows",
+                self.address,
+            )
+        self._show()
+
+    def reload_if_edited(self) -> None:
+        """Read ``web.web_config_file`` again if it has changed; call it every second or so."""
+        self._protection.reload_if_edited()
+        self._show()
+
+    def problems(self) -> list[Problem]:
+        """Return what the operator should know about the protection of the page."""
+        problems = []
+        if self._protection.fault is not None:
+            problems.append(web_config_refused(self._protection.fault))
+        if self._protection.insecure:
+            problems.append(web_insecure(self.address))
+        return problems
+
+    def stop(self) -> None:
+        """Stop the server within a few seconds."""
+        if self._web is not None:
+            self._web.stop()
+
+    def close(self) -> None:
+        """Release the address."""
+        self._listener.close()
+
+    def _show(self) -> None:
+        if self._metrics is not None:
+            self._metrics.web.insecure(is_insecure=self._protection.insecure)
+
+    def _local_door(self, app: App) -> tuple[Door, ...]:
+        path = self._state / SOCKET
+        try:
+            return (Door(listen_local(path), app.local, Limits(LOCAL_CONNECTIONS)),)
+        except OSError as error:
+            _log.warning("page: no socket for livepick's commands at %s: %s", path, error.strerror)
+            return ()
+
+    def _names(self) -> Callable[[str], bool]:
+        """Return a function that returns True for a name that a browser may use for this machine.
+
+        A foreign page can give its own name any address, and then read the answers. TLS and
+        passwords prevent that by themselves.
+        """
+        known = {
+            name.lower() for name in (self._settings.host, self._settings.external_host) if name
+        }
+        loopback = is_loopback(self._host)
+        if not loopback:
+            known |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+
+        def accepts(host: str) -> bool:
+            if not loopback and not self._protection.insecure:
+                return True
+            name = host.lower().removesuffix(".")
+            return name in known or is_loopback(host) or (not loopback and _is_address(host))
+
+        return accepts
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,27 @@
+"""Certificates for tests, made with openssl."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+OPENSSL = shutil.which("openssl")
+
+needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+
+
+def make_certificate(folder: Path, name: str = "server") -> tuple[Path, Path]:
+    """Write a self-signed certificate for localhost and its key, and return both paths."""
+    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
+    subprocess.run(
+        [
+            *(str(OPENSSL), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2", "-subj", f"/CN={name}"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
