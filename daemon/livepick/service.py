@@ -179,6 +179,7 @@ class Service:
             config.watch,
             self._inbox.put,
             known=ledger.reader.known(),
+            movies=ledger.reader.movies(),
             unexpected=self._unexpected,
         )
         self._ctf_watcher = CtfWatcher(

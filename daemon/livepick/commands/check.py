@@ -62,7 +62,7 @@ def _line(result: Check) -> Text:
     mark, style = _MARKS[result.verdict]
     line = Text.assemble((f"{mark:<8}", style), f"{result.name}: {result.found}")
     if result.remedy:
-        line.append(f"\n{'':<8}{result.remedy}", "dim" if result.verdict == "warning" else "")
+        line.append(f"\n{'':<8}{result.remedy}", "" if result.verdict == "fault" else "dim")
     return line
 
 

@@ -17,6 +17,7 @@ import typer
 
 from livepick.config.last_known_good import Settings, read_config_copy, read_settings
 from livepick.errors import EXIT_CONFIG, ConfigError
+from livepick.ingest.skipped import SkippedView
 from livepick.monitoring.problem import (
     Problem,
     config_invalid,
@@ -28,6 +29,7 @@ from livepick.web.client import ServiceStatus, service_status
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
 __all__ = ["status"]
 
@@ -200,6 +202,8 @@ def _report(seen: _Snapshot, config: Path) -> "Group":
         for finding in present.findings
     ]
     parts += [Text(change.sentence, style="yellow") for change in present.drift]
+    if present.skipped:
+        parts.append(_skipped(present))
     if present.newest:
         parts.append(_newest(present))
     if present.failures:
@@ -227,6 +231,17 @@ def _counts(present: Status) -> "Table":
     if judged:
         table.add_row("", f"quality: {judged} (reasons in micrographs.star)")
     return table
+
+
+def _skipped(present: Status) -> "Text":
+    """Return the files that were left out; what micrographs may be lost by is conspicuous."""
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    lines = Text("Left out of the watched folders:")
+    for view in map(SkippedView.of, present.skipped):
+        style = "yellow" if view.is_suspicious else "dim"
+        lines.append(f"\n  {view.words}. {view.remedy}", style)
+    return lines
 
 
 def _newest(present: Status) -> "Table":

@@ -8,20 +8,22 @@ is not mounted looks like an empty or missing folder.
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
 from livepick.config.sections import Watch
 from livepick.core.formats.header import printable
 from livepick.core.formats.micrograph import FileVersion, read_header
-from livepick.errors import HeaderError, MicrographError, UnreadableFileError
+from livepick.errors import HeaderError, MicrographError, MovieStackError, UnreadableFileError
 from livepick.host.disks import Space, space_of
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ingest.presets import Rules
 from livepick.ingest.scan import FileSystem, Found, Scan, examine_file, file_system
 from livepick.ingest.settle import Outcome, Settler
-from livepick.ledger.inbox import Landed, Message, RootState, SetAside
+from livepick.ingest.skipped import SkippedView
+from livepick.ledger.inbox import FilesSkipped, Landed, Message, RootState, SetAside
+from livepick.ledger.session_rows import SkippedFiles
 
 __all__ = ["Folder"]
 
@@ -48,8 +50,10 @@ class Folder:
         Number of complete scans.
     unannounced
         Number of new files in the last scan that no event had reported.
+    skipped
+        Files that look like micrographs and were left out at the last scan.
     excluded
-        Number of image files left out by the globs at the last scan.
+        Number of those that were left out by the rules for names.
     oversized
         Number of micrographs longer than their header says; they are picked all the same.
     """
@@ -61,6 +65,7 @@ class Folder:
         rules: Rules,
         *,
         known: Mapping[str, FileVersion],
+        movies: Collection[str] = (),
         skip: frozenset[str],
         send: Callable[[Message], None],
         clock: Callable[[], float],
@@ -73,6 +78,7 @@ class Folder:
         self.system = FileSystem("unknown")
         self.space: Space | None = None
         self.scans = self.unannounced = self.excluded = self.oversized = 0
+        self.skipped: tuple[SkippedFiles, ...] = ()
         self._watch = watch
         self._rules = rules
         self._skip = skip
@@ -87,7 +93,11 @@ class Folder:
         because a job that found them gone has failed."""
 
         self._device: int | None = None
-        self._unreadable: list[str] = []
+        self._movies = set(movies)
+        """Files that turned out to have several images: no file beside them is their product."""
+
+        self._stacks: set[str] = set()
+        """Files named ``.mrcs`` among them; they are counted instead of reported one by one."""
         self._settler = Settler(
             settle_seconds=SETTLE_SECONDS_LOCAL,
             incomplete_timeout_seconds=watch.incomplete_timeout_seconds,
@@ -137,12 +147,14 @@ class Folder:
         """
         if not self.check_available():
             return
-        scan = Scan(self.root, self._rules, self._watch.follow_symlinks, self._skip)
+        scan = self._new_scan()
         unannounced = 0
         missing, missing_before = set(self._seen), set(self._missing)
         try:
             for finds in scan:
                 for found in finds:
+                    if found.relative in self._stacks:
+                        scan.skipped.add("stack", found.relative)
                     with self._unexpected.passing_over("watch", self._name(found.relative)):
                         unannounced += self._take_in(found, first_listing=self.scans == 0)
                     missing.discard(found.relative)
@@ -169,7 +181,7 @@ class Folder:
 
     def examine_below(self, relative: str) -> None:
         """Check all files in a folder that an event reported."""
-        scan = Scan(self.root, self._rules, self._watch.follow_symlinks, self._skip, relative)
+        scan = self._new_scan(relative)
         try:
             for finds in scan:
                 for found in finds:
@@ -200,10 +212,19 @@ class Folder:
                 self._unexpected.passed_over("watch", self._name(relative), error)
                 self._settler.forget(relative)
 
+    def _new_scan(self, below: str = "") -> Scan:
+        return Scan(
+            self.root, self._rules, self._watch.follow_symlinks, self._skip, below, self._movies
+        )
+
     def _examined(self, relative: str) -> Found | None:
         try:
             return examine_file(
-                self.root, relative, self._rules, follow_symlinks=self._watch.follow_symlinks
+                self.root,
+                relative,
+                self._rules,
+                follow_symlinks=self._watch.follow_symlinks,
+                movies=self._movies,
             )
         except OSError as error:  # missing or unreachable: a later scan finds it if it returns
             if relative in self._seen:
@@ -234,6 +255,14 @@ class Folder:
     def _settled(self, relative: str, outcome: Outcome) -> None:
         at_start = relative in self._at_start
         self._at_start.discard(relative)
+        self._movies.discard(relative)
+        self._stacks.discard(relative)
+        if isinstance(outcome.error, MovieStackError):
+            self._movies.add(relative)
+            if relative.lower().endswith(".mrcs"):
+                self._stacks.add(relative)
+                self._seen[relative] = outcome.version
+                return
         if outcome.error is None:
             self.oversized += outcome.version.size_bytes > outcome.needed_bytes
             self._send(
@@ -291,16 +320,13 @@ class Folder:
         self._send(RootState(self.root, available=False, detail=detail))
 
     def _report(self, scan: Scan) -> None:
-        """Log once what an operator may not expect."""
-        if scan.unreadable and scan.unreadable != self._unreadable:
-            first, *others = scan.unreadable
-            _log.warning(
-                "%s: %s (and %d others) cannot be read; they are skipped until they can be",
-                printable(self.root),
-                printable(first),
-                len(others),
-            )
-        self._unreadable = scan.unreadable
+        """Keep what the scan has left out; log once what an operator may not expect."""
+        known_kinds = {files.kind for files in self.skipped}
+        skipped = scan.skipped.files()
+        for files in skipped:
+            view = SkippedView.of(files)
+            if view.is_suspicious and files.kind not in known_kinds:
+                _log.warning("%s: left out: %s. %s", printable(self.root), view.words, view.remedy)
         if scan.excluded and not self.excluded and not self._seen and not self._settler.watching:
             _log.warning(
                 "%s: all %d image files are excluded by preset %s; set watch.include",
@@ -309,3 +335,6 @@ class Folder:
                 self._watch.preset,
             )
         self.excluded = scan.excluded
+        if skipped != self.skipped or self.scans == 1:
+            self._send(FilesSkipped(self.root, skipped))
+        self.skipped = skipped

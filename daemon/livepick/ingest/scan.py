@@ -1,18 +1,26 @@
 """Recursive listing of a watched folder with ``scandir``, and the type of its file system.
 
+Whatever looks like a micrograph and is left out is counted, by why it is. The service and
+``livepick check`` use the same listing, so they take and leave out the same files.
+
 60 000 entries take a tenth of a second. watchdog's snapshots take eight times as long and 51 MiB,
 and its polling observer never recovers if the folder vanishes for a moment.
 """
 
+import errno
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from livepick.core.formats.micrograph import FileVersion
 from livepick.host.filesystem import file_system_type
-from livepick.ingest.presets import Rules, is_ignored_name, is_image_name
+from livepick.ingest.housekeeping import is_housekeeping_name
+from livepick.ingest.presets import Rules, is_ignored_name, is_image_name, is_in_transfer
+from livepick.ingest.products import is_product_folder_name
+from livepick.ingest.skipped import BY_RULES, SkipKind, Tally
 
 __all__ = ["FileSystem", "Found", "Scan", "examine_file", "file_system"]
 
@@ -76,8 +84,34 @@ def file_system(folder: Path) -> FileSystem:
     return FileSystem(file_system_type(folder) or "unknown")
 
 
-def examine_file(root: Path, relative: str, rules: Rules, *, follow_symlinks: bool) -> Found | None:
+_LOOKS_LIKE_IMAGE = re.compile(r"\.(mrcs?|tiff?|eer)(?![a-z0-9])", re.IGNORECASE)
+"""Suffix of an image, anywhere in a name."""
+
+_OTHER_FORMAT = re.compile(
+    r"\.(eer|dm[34]|st|stk|ali|map|hdf|mrcz|img|spi|raw|ser|em|emd)$"
+    r"|\.(mrcs?|tiff?)(\.(xz|zst|zip|lz4|lzma|7z|z|gz|bz|bz2|rar|bak|old|orig|save|copy|backup)"
+    r"|~|[\s.]+)$",
+    re.IGNORECASE,
+)
+"""End of the name of an image that livepick does not take."""
+
+_RSYNC_NAME = re.compile(r"\..+\.\w{6}")
+"""Name that rsync gives a file until it is complete."""
+
+_SUFFIX = re.compile(r"\.[A-Za-z]\w{0,5}$")
+
+
+def examine_file(
+    root: Path,
+    relative: str,
+    rules: Rules,
+    *,
+    follow_symlinks: bool,
+    movies: Container[str] = frozenset(),
+) -> Found | None:
     """Check one file below ``root``; return None unless it can be a micrograph.
+
+    ``movies`` are the paths of files that are no micrographs, whatever their names.
 
     Raises
     ------
@@ -85,21 +119,40 @@ def examine_file(root: Path, relative: str, rules: Rules, *, follow_symlinks: bo
         The file is gone, or its status cannot be read.
     """
     *folders, name = relative.split("/")
-    if not is_image_name(name) or any(map(is_ignored_name, folders)):
-        return None
-    if not rules.selects(relative):
+    if not is_image_name(name) or any(map(_is_no_session_folder, folders)):
         return None
     path = root / relative
     status = path.stat() if follow_symlinks else path.lstat()
     if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
         return None
+    folder = "/".join(folders)
 
-    def exists(sibling: str) -> bool:
-        return os.path.lexists(path.parent / sibling)
+    def is_beside(other: str) -> bool:
+        return os.path.lexists(path.parent / other) and _joined(folder, other) not in movies
 
-    if rules.gives_way(name, exists):
+    if rules.left_out(relative, is_beside) is not None:
         return None
-    return Found(relative, FileVersion.of(status), rules.blocked(name, exists))
+    return Found(relative, FileVersion.of(status), rules.blocked(name, is_beside))
+
+
+def _is_no_session_folder(name: str) -> bool:
+    return is_ignored_name(name) or is_housekeeping_name(name)
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A folder to be listed."""
+
+    relative: str
+    above: frozenset[tuple[int, int]]
+    """Identities of the folders above it, if links are followed."""
+
+    beside: frozenset[str] = frozenset()
+    """Names in the folder above it, if it may hold products of what is there."""
 
 
 @dataclass
@@ -113,7 +166,7 @@ class Scan:
     Raises
     ------
     OSError
-        The first folder cannot be listed. Those below are counted in ``unreadable`` instead.
+        The first folder cannot be listed. Those below are counted as ``unreadable`` instead.
     """
 
     root: Path
@@ -125,32 +178,41 @@ class Scan:
     below: str = ""
     """Path below ``root`` to start from; empty for all of it."""
 
+    movies: Container[str] = frozenset()
+    """Paths of files that are no micrographs, whatever their names."""
+
     entries: int = 0
     """Number of names seen, of any kind."""
 
-    excluded: int = 0
-    """Number of image files left out by the globs, or because a better version exists."""
+    skipped: Tally = field(default_factory=Tally)
+    """Files that look like micrographs and were left out."""
 
-    unreadable: list[str] = field(default_factory=list)
-    """Files and folders that could not be read, each with the reason."""
+    @property
+    def excluded(self) -> int:
+        """Number of image files left out by their names, or because a better version exists."""
+        return self.skipped.count(*BY_RULES)
 
     def __iter__(self) -> Iterator[Iterator[Found]]:
-        waiting = [(self.below, self._identities_above())]
+        waiting = [_Waiting(self.below, self._identities_above())]
         first = True
         while waiting:
-            relative, above = waiting.pop()
+            folder = waiting.pop()
             try:
-                with os.scandir(self.root / relative) as entries:
+                with os.scandir(self.root / folder.relative) as entries:
                     listed = list(entries)
+            except FileNotFoundError:
+                if first:
+                    raise
+                continue
             except OSError as error:
                 if first:
                     raise
-                self._note(relative, error)
+                self._unreadable(folder.relative, error)
                 continue
             first = False
             self.entries += len(listed)
-            yield self._files(relative, listed)
-            waiting += self._folders(relative, listed, above)
+            yield self._files(folder, listed)
+            waiting += self._folders(folder, listed)
 
     def _identities_above(self) -> frozenset[tuple[int, int]]:
         """Return the identities of the first folder and of those from there up to ``root``."""
@@ -161,58 +223,141 @@ class Scan:
         statuses = [folder.stat() for folder in [first, *first.parents[:depth]]]
         return frozenset((status.st_dev, status.st_ino) for status in statuses)
 
-    def _files(self, folder: str, listed: list[os.DirEntry[str]]) -> Iterator[Found]:
+    def _files(self, folder: _Waiting, listed: list[os.DirEntry[str]]) -> Iterator[Found]:
         names = {entry.name for entry in listed}
+        is_beside = self._beside(folder, names)
         for entry in listed:
-            if not is_image_name(entry.name):
-                continue
-            relative = f"{folder}/{entry.name}" if folder else entry.name
+            relative = _joined(folder.relative, entry.name)
             try:
-                if not entry.is_file(follow_symlinks=self.follow_symlinks):
+                if not is_image_name(entry.name):
+                    self._count_other_file(relative, entry)
                     continue
-                if not self.rules.selects(relative) or self.rules.gives_way(
-                    entry.name, names.__contains__
-                ):
-                    self.excluded += 1
+                if not entry.is_file(follow_symlinks=self.follow_symlinks):
+                    self._count_no_file(relative, entry)
+                    continue
+                left_out = self.rules.left_out(relative, is_beside)
+                if left_out is not None:
+                    self.skipped.add(left_out.kind, relative, left_out.rule)
                     continue
                 # Not entry.stat: the entry would keep its result for as long as the list exists.
                 status = os.stat(entry.path, follow_symlinks=self.follow_symlinks)  # noqa: PTH116
             except FileNotFoundError:  # moved on since it was listed
                 continue
             except OSError as error:
-                self._note(relative, error)
+                self._unreadable(relative, error)
                 continue
-            if status.st_size > 0:
-                blocked = self.rules.blocked(entry.name, names.__contains__)
-                yield Found(relative, FileVersion.of(status), blocked)
+            if status.st_size == 0:
+                self.skipped.add("empty", relative)
+                continue
+            yield Found(relative, FileVersion.of(status), self.rules.blocked(entry.name, is_beside))
 
-    def _folders(
-        self, folder: str, listed: list[os.DirEntry[str]], above: frozenset[tuple[int, int]]
-    ) -> Iterator[tuple[str, frozenset[tuple[int, int]]]]:
+    def _beside(self, folder: _Waiting, names: set[str]) -> Callable[[str], bool]:
+        """Return the function that returns True if a name is in a folder, or in the one above."""
+
+        def is_beside(name: str) -> bool:
+            if name.startswith("../"):
+                return name[3:] in folder.beside
+            return name in names and _joined(folder.relative, name) not in self.movies
+
+        return is_beside
+
+    def _count_other_file(self, relative: str, entry: os.DirEntry[str]) -> None:
+        """Count a file that looks like an image, but whose name is not that of a micrograph."""
+        name = entry.name
+        kind: SkipKind
+        if _LOOKS_LIKE_IMAGE.search(name) and is_housekeeping_name(name):
+            kind = "housekeeping"
+        elif _LOOKS_LIKE_IMAGE.search(name) and is_ignored_name(name):
+            is_transferred = is_in_transfer(name) or _RSYNC_NAME.fullmatch(name)
+            kind = "transferring" if is_transferred else "hidden"
+        elif _OTHER_FORMAT.search(name):
+            kind = "other_format"
+        else:
+            return
+        if not entry.is_dir(follow_symlinks=False):
+            self.skipped.add(kind, relative)
+
+    def _count_no_file(self, relative: str, entry: os.DirEntry[str]) -> None:
+        """Count what has the name of a micrograph and is not a file."""
+        if entry.is_symlink():
+            if not self.follow_symlinks:
+                self.skipped.add("link", relative)
+            elif not entry.is_dir():
+                is_there = os.path.exists(entry.path)  # noqa: PTH110 - of a DirEntry
+                self.skipped.add("special_file" if is_there else "broken_link", relative)
+        elif not entry.is_dir(follow_symlinks=False):
+            self.skipped.add("special_file", relative)
+
+    def _folders(self, folder: _Waiting, listed: list[os.DirEntry[str]]) -> Iterator[_Waiting]:
         """Yield the folders to descend into, each with the identities of those above it.
 
         A link to a folder above itself would cause an endless loop; the identities are only needed,
         and only read, if links are followed.
         """
+        names: frozenset[str] | None = None
         for entry in listed:
-            relative = f"{folder}/{entry.name}" if folder else entry.name
-            if is_ignored_name(entry.name) or entry.path in self.skip:
+            relative = _joined(folder.relative, entry.name)
+            if entry.path in self.skip:
                 continue
             try:
                 if not entry.is_dir(follow_symlinks=self.follow_symlinks):
+                    self._count_link(relative, entry)
                     continue
-                identities = above
-                if self.follow_symlinks:
-                    status = entry.stat()
-                    identity = (status.st_dev, status.st_ino)
-                    if identity in above:
-                        continue
-                    identities = above | {identity}
+                if (left_out := _folder_kind(entry.name)) is not None:
+                    self.skipped.add(left_out, f"{relative}/")
+                    continue
+                identities = self._identities(folder, relative, entry)
             except OSError as error:
-                self._note(relative, error)
+                if not is_image_name(entry.name):  # those are counted as files
+                    self._unreadable(relative, error)
                 continue
-            if relative.count("/") < MAX_DEPTH:
-                yield relative, identities
+            if identities is None:
+                continue
+            if relative.count("/") >= MAX_DEPTH:
+                self.skipped.add("too_deep", f"{relative}/")
+                continue
+            beside: frozenset[str] = frozenset()
+            if is_product_folder_name(entry.name):
+                names = frozenset(one.name for one in listed) if names is None else names
+                beside = names
+            yield _Waiting(relative, identities, beside)
 
-    def _note(self, relative: str, error: OSError) -> None:
-        self.unreadable.append(f"{relative}: {error.strerror or error}")
+    def _identities(
+        self, folder: _Waiting, relative: str, entry: os.DirEntry[str]
+    ) -> frozenset[tuple[int, int]] | None:
+        """Return the identities of a folder and of those above it; None if it is above itself."""
+        if not self.follow_symlinks:
+            return folder.above
+        status = entry.stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in folder.above:
+            self.skipped.add("link_loop", relative)
+            return None
+        return folder.above | {identity}
+
+    def _count_link(self, relative: str, entry: os.DirEntry[str]) -> None:
+        """Count a link that may be one to a folder.
+
+        Its target is not looked at, because it may be on a share that hangs.
+        """
+        if not entry.is_symlink():
+            return
+        name = entry.name
+        may_be_folder = not is_image_name(name) and not _SUFFIX.search(name)
+        if may_be_folder and not _is_no_session_folder(name):
+            self.skipped.add("broken_link" if self.follow_symlinks else "link", relative)
+
+    def _unreadable(self, relative: str, error: OSError) -> None:
+        if error.errno == errno.ELOOP:
+            self.skipped.add("broken_link", relative)
+            return
+        self.skipped.add("unreadable", relative, error.strerror or str(error))
+
+
+def _folder_kind(name: str) -> SkipKind | None:
+    """Return why a folder of this name is not descended into, or None."""
+    if is_housekeeping_name(name):
+        return "housekeeping"
+    if is_in_transfer(name):
+        return "transferring"
+    return "hidden" if name.startswith(".") else None

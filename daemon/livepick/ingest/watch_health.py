@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from livepick.host.disks import Space
+from livepick.ledger.session_rows import SkippedFiles
 
 __all__ = ["FileEvents", "FolderHealth", "WatchHealth"]
 
@@ -72,3 +73,6 @@ class WatchHealth:
 
     errors: int
     """Number of unexpected failures of the watching thread itself; each is logged."""
+
+    skipped: tuple[SkippedFiles, ...] = ()
+    """Files that look like micrographs and were left out at the last scan of each folder."""

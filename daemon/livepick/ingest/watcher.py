@@ -17,7 +17,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from livepick.config.sections import Watch
@@ -27,6 +27,7 @@ from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ingest.folder import Folder
 from livepick.ingest.inotify import Hint, OverflowListener
 from livepick.ingest.presets import rules_for
+from livepick.ingest.skipped import added
 from livepick.ingest.watch_health import FileEvents, WatchHealth
 from livepick.ingest.watched_folder import WatchedFolder
 from livepick.ledger.inbox import Message
@@ -57,6 +58,8 @@ class Watcher:
     known
         Files that are already in the ledger, by watched folder and path below it. Leave out those
         that were set aside as ``incomplete`` or ``io``, so that they are checked again.
+    movies
+        Paths of the known files that are movies, below each watched folder.
     clock
         Monotonic clock, in seconds.
     unexpected
@@ -69,6 +72,7 @@ class Watcher:
         send: Callable[[Message], None],
         *,
         known: Mapping[Path, Mapping[str, FileVersion]] | None = None,
+        movies: Mapping[Path, Collection[str]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         unexpected: UnexpectedErrors | None = None,
     ) -> None:
@@ -84,6 +88,7 @@ class Watcher:
                     watch,
                     rules,
                     known=(known or {}).get(root, {}),
+                    movies=(movies or {}).get(root, ()),
                     skip=skip,
                     send=send,
                     clock=clock,
@@ -161,6 +166,7 @@ class Watcher:
             overflows=self._overflows,
             restarts=self._restarts,
             errors=self._unexpected.count_of("watch"),
+            skipped=added(files for folder in folders for files in folder.skipped),
         )
 
     # --- watchdog's threads ---

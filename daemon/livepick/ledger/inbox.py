@@ -12,11 +12,12 @@ from livepick.core.contracts.judgement import Judgement
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.quality import CtfFigures
 from livepick.ledger.rows import Claim
-from livepick.ledger.session_rows import RunState
+from livepick.ledger.session_rows import RunState, SkippedFiles
 
 __all__ = [
     "CallEnded",
     "CtfFound",
+    "FilesSkipped",
     "Finished",
     "Inbox",
     "Landed",
@@ -124,6 +125,14 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
+class FilesSkipped:
+    """Files that a scan of a watched folder has left out; sent when the counts change."""
+
+    root: Path
+    files: tuple[SkippedFiles, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RootState:
     """Availability of a watched folder; sent at the start and at every change."""
 
@@ -137,6 +146,7 @@ Message = (
     Landed
     | SetAside
     | RootState
+    | FilesSkipped
     | Finished
     | Promoted
     | PickingChanged

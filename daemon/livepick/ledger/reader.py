@@ -9,6 +9,7 @@ from livepick.core.formats.image_names import without_image_suffix
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
+from livepick.errors import MovieStackError
 from livepick.ledger.columns import CTF_FIGURES, PASSING, QUALITY_FIGURES, place_of, version_from
 from livepick.ledger.database import AT_ONCE, Database
 from livepick.ledger.rows import (
@@ -19,7 +20,7 @@ from livepick.ledger.rows import (
     Totals,
     Visible,
 )
-from livepick.ledger.session_rows import Called, ModelInUse, RunRow, Session
+from livepick.ledger.session_rows import Called, ModelInUse, RunRow, Session, SkippedFiles
 
 __all__ = ["LedgerReader"]
 
@@ -297,6 +298,27 @@ class LedgerReader:
             (o for o in others if o != relative and str(without_image_suffix(o)) == stem), None
         )
 
+    def has_picks(self, root: Path, relative: Path) -> bool:
+        """Return True if a micrograph has picks, whatever its present state."""
+        return bool(
+            self._rows(
+                "select 1 from micrograph where root = ? and relative = ?"
+                " and picked_content is not null",
+                str(root),
+                str(relative),
+            )
+        )
+
+    def movies(self) -> dict[Path, set[str]]:
+        """Return the paths of the files that turned out to be movies, by watched folder."""
+        found: dict[Path, set[str]] = {}
+        for row in self._rows(
+            "select root, relative from micrograph where state = 'failed' and reason = ?",
+            MovieStackError.reason,
+        ):
+            found.setdefault(Path(row["root"]), set()).add(row["relative"])
+        return found
+
     def roots(self) -> list[Path]:
         """Return the watched folders that micrographs have come from."""
         roots: list[Path] = []
@@ -344,6 +366,14 @@ class LedgerReader:
         """Return the form of the coordinates files in the output folder; None if it is unknown."""
         form: dict[str, Any] | None = self._setting("output")
         return form
+
+    def skipped(self) -> dict[str, list[SkippedFiles]]:
+        """Return the files that were left out at the last scan of each watched folder.
+
+        The keys are the printable paths of the folders.
+        """
+        found = self._setting("skipped") or {}
+        return {root: [SkippedFiles(**one) for one in files] for root, files in found.items()}
 
     def picked_since(self, at: float, *, kind: str | None = None) -> list[tuple[int, float]]:
         """Return the ids of micrographs with picks, with the time of these, the oldest first.

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from livepick.core.contracts.judgement import Judgement
 from livepick.ledger.columns import Columns
 
-__all__ = ["JUDGEMENT", "Called", "ModelInUse", "RunRow", "RunState", "Session"]
+__all__ = ["JUDGEMENT", "Called", "ModelInUse", "RunRow", "RunState", "Session", "SkippedFiles"]
 
 JUDGEMENT = "verdict"
 """Key of the judgement in the figures of a run."""
@@ -64,6 +64,19 @@ class ModelInUse:
     """Unix seconds."""
     particle: str = ""
     """Fingerprint of the particle that the model was made for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFiles:
+    """Files that look like micrographs and were left out at the last scan of the folders."""
+
+    kind: str
+    """Why: one of a limited set of words."""
+    count: int
+    example: str
+    """Path of one of them below the watched folder, printable."""
+    rule: str = ""
+    """Rule that left them out, in words; empty if the kind says it."""
 
 
 @dataclass(frozen=True, slots=True)

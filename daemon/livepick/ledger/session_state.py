@@ -3,12 +3,13 @@
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from livepick.core.contracts.judgement import Judgement
 from livepick.core.formats.header import printable
 from livepick.ledger.database import Database
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.session_rows import JUDGEMENT, Called, RunState, Session
+from livepick.ledger.session_rows import JUDGEMENT, Called, RunState, Session, SkippedFiles
 
 __all__ = ["SessionState", "write_setting"]
 
@@ -82,6 +83,15 @@ class SessionState:
         """
         if extent != self._reader.called():
             write_setting(self._database, "on_picked", dataclasses.asdict(extent))
+
+    def skipped(self, root: Path, files: Sequence[SkippedFiles]) -> None:
+        """Record the files that were left out at the last scan of a watched folder."""
+        found = self._reader.skipped() | {printable(root): list(files)}
+        write_setting(
+            self._database,
+            "skipped",
+            {name: [dataclasses.asdict(one) for one in each] for name, each in found.items()},
+        )
 
     def written_as(self, form: Mapping[str, object]) -> None:
         """Record the form in which the coordinates files in the output folder were written."""

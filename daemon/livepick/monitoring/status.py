@@ -17,13 +17,15 @@ from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RUNS
 from livepick.core.contracts.training_report import read_findings
 from livepick.core.evaluation.drift_test import Drift, DriftKind
+from livepick.core.formats.header import printable
 from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
 from livepick.errors import ModelError
 from livepick.host.disks import Disk
+from livepick.ingest.skipped import SkippedView, added
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts, MicrographRow
-from livepick.ledger.session_rows import RunRow
+from livepick.ledger.session_rows import RunRow, SkippedFiles
 from livepick.models.registry import MODELS
 from livepick.monitoring.drift_findings import findings_of
 from livepick.monitoring.drift_monitor import read_drift
@@ -100,6 +102,8 @@ class Status:
     """Arrival of the oldest micrograph without picks, in unix seconds."""
     last_picked_at: float | None = None
     """Time when the last picks were written, in unix seconds."""
+    skipped: tuple[SkippedFiles, ...] = ()
+    """Files in the watched folders that look like micrographs and were left out."""
     provider: str = ""
     """onnxruntime provider. Only the running service sets this and the following fields."""
     disks: tuple[Disk, ...] = ()
@@ -139,6 +143,17 @@ class Status:
             "failures": [_failure_json(row) for row in self.failures],
             "repicks_failed": self.repicks_failed,
             "repick_failures": [_failure_json(row) for row in self.repick_failures],
+            "skipped": [
+                {
+                    "kind": files.kind,
+                    "rule": files.rule,
+                    "count": files.count,
+                    "example": files.example,
+                    "what": SkippedView.of(files).words,
+                    "remedy": SkippedView.of(files).remedy,
+                }
+                for files in self.skipped
+            ],
         }
 
 
@@ -197,7 +212,15 @@ def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
         repick_failures=[_row(row) for row in ledger.repick_failures(FAILURES)],
         oldest_waiting_at=ledger.oldest_waiting_at(),
         last_picked_at=ledger.last_picked_at(),
+        skipped=_skipped(config, ledger),
     )
+
+
+def _skipped(config: Config, ledger: LedgerReader) -> tuple[SkippedFiles, ...]:
+    """Return what the last scans of the folders that are watched now have left out."""
+    found = ledger.skipped()
+    roots = map(printable, config.watch.directories)
+    return added(files for root in roots for files in found.get(root, []))
 
 
 def _verdict(runs: Sequence[RunRow]) -> str:

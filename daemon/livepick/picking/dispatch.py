@@ -31,6 +31,7 @@ from livepick.errors import (
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.inbox import (
     CtfFound,
+    FilesSkipped,
     Finished,
     Inbox,
     Landed,
@@ -392,16 +393,23 @@ class Dispatch:
                 self._model.change_settings(message)
             case RootState(root, available):
                 self._update_root(root, available=available)
-            case RunChanged():
-                self._ledger.session.run_changed(
-                    message.version,
-                    message.fingerprint,
-                    message.state,
-                    reason=message.reason,
-                    judgement=message.judgement,
-                )
+            case RunChanged() | FilesSkipped():
+                self._record_session(message)
             case Stop():
                 self._begin_to_stop()
+
+    def _record_session(self, message: RunChanged | FilesSkipped) -> None:
+        """Record in the ledger what other threads have found."""
+        if isinstance(message, FilesSkipped):
+            self._ledger.session.skipped(message.root, message.files)
+            return
+        self._ledger.session.run_changed(
+            message.version,
+            message.fingerprint,
+            message.state,
+            reason=message.reason,
+            judgement=message.judgement,
+        )
 
     def _abandon(self, claim: Claim, error: Exception) -> None:
         """Give up a micrograph after an unexpected error outside the worker."""

@@ -15,6 +15,7 @@ from typing import Final
 from livepick.config.alert_thresholds import LATEST
 from livepick.config.schema import Config
 from livepick.core.formats.header import printable
+from livepick.ingest.skipped import SkippedView
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
 from livepick.models.registry import MODELS, Models
@@ -121,7 +122,9 @@ class Sections:
                 entries=summarize_models(self._models, config)[::-1],
                 history=self._models.promotions()[: -HISTORY - 1 : -1],
             ),
-            "failures": render_template("failures.html", status=status),
+            "failures": render_template(
+                "failures.html", status=status, skipped=list(map(SkippedView.of, status.skipped))
+            ),
         }
 
     def _pace(self, now: float) -> Pace:

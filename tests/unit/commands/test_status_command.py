@@ -13,6 +13,7 @@ from livepick.config.yaml_loader import load_config
 from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import ConfigError
 from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.session_rows import SkippedFiles
 from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring.problem import Problem, config_refused
 from livepick.web.client import ServiceStatus
@@ -227,3 +228,27 @@ def test_newest_are_those_that_landed_last(begun, capsys):
     assert [out.index(f"{number}.mrc") for number in (3, 2, 1)] == sorted(
         out.index(f"{number}.mrc") for number in (1, 2, 3)
     )
+
+
+def test_files_left_out_are_shown_with_what_would_take_them(begun, capsys):
+    config = load_config(begun)
+    root = config.watch.directories[0]
+    counts = [SkippedFiles("link", 3, "a.mrc"), SkippedFiles("of another version", 1, "b.mrc")]
+    with Database.writable(config.state.directory / LEDGER) as database:
+        session = LedgerWriter(database).session
+        session.skipped(root, counts)
+        session.skipped(root.parent / "watched before", [SkippedFiles("empty", 9, "c.mrc")])
+
+    assert cli.main(["status", str(begun)]) == 0
+    said = printed(capsys)
+    assert (
+        "Left out of the watched folders: 3 links, which are not followed, such as a.mrc. Set"
+        " watch.follow_symlinks: true."
+    ) in said
+    assert "c.mrc" not in said
+
+    assert cli.main(["status", str(begun), "--json"]) == 0
+    link, other = json.loads(capsys.readouterr().out)["skipped"]
+    assert (link["kind"], link["count"], link["example"]) == ("link", 3, "a.mrc")
+    assert link["remedy"] == "Set watch.follow_symlinks: true."
+    assert other["kind"] == "of another version"

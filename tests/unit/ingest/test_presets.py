@@ -47,9 +47,9 @@ def test_presets_distinguish_micrographs_from_other_files(preset: str) -> None:
 
 
 def test_names_of_files_in_transfer_are_not_image_names() -> None:
-    for name in ("a.mrc", "b.MRC", "c.tif", "d.Tiff"):
+    for name in ("a.mrc", "b.MRC", "c.tif", "d.Tiff", "e.mrcs", "f.MRC.gz", "g.mrc.bz2"):
         assert is_image_name(name)
-    for name in ("a.mrcs", ".a.mrc", ".a.mrc.X1y2Zz", "a.mrc.part", "a.mrc.tmp", "a.eer", "mrc"):
+    for name in ("a.tif.gz", ".a.mrc", ".a.mrc.X1y2Zz", "a.mrc.part", "a.mrc.tmp", "a.eer", "mrc"):
         assert not is_image_name(name)
     for name in (".~tmp~", ".hidden", "x.filepart", "x.CRDOWNLOAD", "x.downloading", "x.partial"):
         assert is_ignored_name(name)
@@ -87,13 +87,18 @@ def test_sidecars_are_required_or_forbidden() -> None:
     assert relion.blocked("Y.mrc", beside.__contains__) == "Y.star is missing"
     assert diamond.blocked("Y.mrc", beside.__contains__) == "Y.tmp still exists"
     assert rules(preset="relion", require_sidecar=".xml").require_sidecar == ".xml"
-    assert relion.images_beside("a/X.star") == ["a/X.mrc", "a/X.tif", "a/X.tiff"]
+    assert relion.blocked("X.mrc.gz", beside.__contains__) is None
+    assert {"a/X.mrc", "a/X.tif", "a/X.mrc.gz"} < set(relion.images_beside("a/X.star"))
     assert relion.images_beside("a/X.mrc") == []
 
 
 def test_unweighted_sum_is_left_out_if_a_weighted_one_exists() -> None:
     motioncor = rules(preset="motioncor")
-    assert motioncor.gives_way("X.mrc", {"X_DW.mrc"}.__contains__)
-    assert not motioncor.gives_way("X_DW.mrc", {"X_DW.mrc"}.__contains__)
-    assert not motioncor.gives_way("Y.mrc", {"X_DW.mrc"}.__contains__)
+    left_out = motioncor.left_out("a/X.mrc", {"X_DW.mrc"}.__contains__)
+    assert left_out is not None
+    assert left_out.kind == "better_version"
+    assert motioncor.left_out("X_DW.mrc", {"X_DW.mrc"}.__contains__) is None
+    assert motioncor.left_out("Y.mrc", {"X_DW.mrc"}.__contains__) is None
+    assert motioncor.may_give_way("X.mrc")
+    assert not motioncor.may_give_way("X_DW.mrc")
     assert not rules(preset="motioncor", include=["*.mrc"]).may_give_way("X.mrc")

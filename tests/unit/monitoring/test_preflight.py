@@ -361,3 +361,49 @@ def test_a_probe_that_has_answered_is_waited_for(
     check = picking.picking_device(load_config(_config(tmp_path)))
     assert (check.verdict != "fault") is waits
     assert shutdowns == [(waits, True)]
+
+
+def test_what_is_taken_and_left_out_is_listed(tmp_path: Path) -> None:
+    """The check counts as the service does."""
+    folder = tmp_path / "in"
+    _micrograph(folder, 1.5)
+    whole = (folder / "mic.mrc").read_bytes()
+    for name in ("mic_ctf.mrc", "mic_intg.mrc", "a.MRC", "movie.mrcs", "#recycle/b.mrc"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(whole)
+    with mrcfile.new(folder / "movie.mrcs", overwrite=True) as movie:
+        movie.set_data(np.zeros((3, 8, 8), np.float32))
+    (folder / "link.mrc").symlink_to(folder / "mic.mrc")
+    (folder / "empty.mrc").touch()
+    results = list(check_environment(load_config(_config(tmp_path, WEB))))
+    taken = [one for one in results if one.name == "micrographs"]
+    assert [one.found for one in taken] == [f"2 in {folder}"]
+    left_out = {one.found: one for one in results if one.name == "left out"}
+    for words, verdict in (
+        ("1 files made from micrographs (power spectra or CTF fits), such as mic_ctf.mrc", "ok"),
+        ("1 links, which are not followed, such as link.mrc", "warning"),
+        ("1 files of 0 bytes, such as empty.mrc", "warning"),
+        ("1 stacks of several images (.mrcs), such as movie.mrcs", "ok"),
+    ):
+        assert left_out[words].verdict == verdict
+        assert left_out[words].remedy
+    assert len(left_out) == 6
+
+
+def test_a_preset_that_takes_nothing_is_a_warning(tmp_path: Path) -> None:
+    _micrograph(tmp_path / "in", 1.5)
+    text = _config(tmp_path, WEB).read_text().replace("[in]", "[in], preset: cryosparc")
+    (tmp_path / "session.yaml").write_text(text)
+    result = _tried(tmp_path / "session.yaml")["micrographs"]
+    assert result.verdict == "warning"
+    assert "none of the 1 images" in result.found
+
+
+def test_products_that_an_own_exclude_lets_in_are_a_warning(tmp_path: Path) -> None:
+    _micrograph(tmp_path / "in", 1.5)
+    (tmp_path / "in" / "mic.mrc").rename(tmp_path / "in" / "mic_ctf.mrc")
+    text = _config(tmp_path, WEB).read_text().replace("[in]", '[in], exclude: ["*_bad.*"]')
+    (tmp_path / "session.yaml").write_text(text)
+    result = _tried(tmp_path / "session.yaml")["micrographs"]
+    assert result.verdict == "warning"
+    assert "mic_ctf.mrc" in result.found

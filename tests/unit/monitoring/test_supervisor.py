@@ -41,6 +41,7 @@ class Parts:
             interval_seconds=60.0,
             watching=0,
             excluded=0,
+            skipped=(),
             events=FileEvents(),
             overflows=0,
             restarts=0,

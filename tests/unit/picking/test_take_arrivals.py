@@ -4,10 +4,11 @@ import time
 from pathlib import Path
 
 import pytest
-from dispatch_session import ROOT, V1
+from dispatch_session import ROOT, V1, find_two
 
 from livepick.errors import VanishedFileError
-from livepick.ledger.inbox import SetAside
+from livepick.ledger.inbox import FilesSkipped, SetAside
+from livepick.ledger.session_rows import SkippedFiles
 
 
 def test_old_files_do_not_count_as_data_collection(session):
@@ -85,3 +86,45 @@ def test_two_micrographs_never_share_a_coordinates_file(session):
     run.stop()
     assert "same coordinates file as a.mrc" in run.rows()["a.tif"].error
     assert "a_autopick.star" in run.files()
+
+
+def test_a_micrograph_compressed_in_place_stays_the_same(session):
+    """Gzip replaces a.mrc by a.mrc.gz: nothing is picked twice, and nothing fails."""
+    run = session().land("a.mrc").start()
+    run.until_counts(picked=1)
+    run.land("a.mrc.gz", "b.mrc.bz2")
+    run.until_counts(picked=2)
+    run.land("b.mrc", "c.mrc")
+    run.until_counts(picked=3)
+    run.stop()
+    assert sorted(run.rows()) == ["a.mrc", "b.mrc.bz2", "c.mrc"]
+    assert {"a_autopick.star", "b_autopick.star"} <= set(run.files())
+
+
+def test_a_micrograph_compressed_before_it_was_picked_is_picked(session):
+    """The file that was queued is gone then; its compressed form must not count as known."""
+
+    def work(job):
+        if job.path.name == "a.mrc":
+            raise VanishedFileError("a.mrc no longer exists", "Nothing to do.")
+        return find_two(job)
+
+    run = session(work).land("a.mrc", "a.mrc.gz").start()
+    run.until_counts(picked=1, failed=1)
+    run.stop()
+    assert run.rows()["a.mrc.gz"].state == "picked"
+    assert "a_autopick.star" in run.files()
+
+
+def test_files_left_out_are_in_the_ledger(session):
+    run = session().start()
+    counts = (SkippedFiles("link", 3, "a.mrc"), SkippedFiles("product", 2, "b_ctf.mrc", "fits"))
+    run.inbox.put(FilesSkipped(ROOT, counts))
+    run.land("c.mrc")
+    run.until_counts(picked=1)
+    assert run.ledger.reader.skipped() == {str(ROOT): list(counts)}
+    run.inbox.put(FilesSkipped(ROOT, ()))
+    run.land("d.mrc")
+    run.until_counts(picked=2)
+    assert run.ledger.reader.skipped() == {str(ROOT): []}
+    run.stop()

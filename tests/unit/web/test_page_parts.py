@@ -223,7 +223,7 @@ def test_the_json_for_scripts_keeps_its_keys(page):
 
     assert sorted(status.as_json()) == [
         "drift", "failures", "micrographs", "model", "particles", "quality", "repick_failures",
-        "repicks_failed", "session", "training",
+        "repicks_failed", "session", "skipped", "training",
     ]  # fmt: skip
     assert json.loads(json.dumps(status.as_json()["quality"])) == {
         "good": 0, "doubtful": 0, "bad": 1,

@@ -12,6 +12,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "image_stem",
     "is_compressed_name",
+    "stem_of_name",
     "without_compression",
     "without_image_suffix",
 ]
@@ -22,12 +23,14 @@ COMPRESSED_SUFFIXES: Final = (".gz", ".bz2")
 IMAGE_SUFFIXES: Final = (".mrc", ".mrcs", ".tif", ".tiff", ".mrc.gz", ".mrc.bz2")
 """Suffixes of files that can be micrographs, in upper or lower case."""
 
+_COMPRESSED: Final = tuple(f".mrc{suffix}" for suffix in COMPRESSED_SUFFIXES)
+
 _Path = TypeVar("_Path", bound=PurePath)
 
 
 def is_compressed_name(name: str) -> bool:
     """Return True if a file of this name is a compressed micrograph."""
-    return name.lower().endswith(tuple(f".mrc{suffix}" for suffix in COMPRESSED_SUFFIXES))
+    return name.lower().endswith(_COMPRESSED)
 
 
 def without_compression(name: str) -> str:
@@ -41,6 +44,13 @@ def without_image_suffix(path: _Path) -> _Path:
     return plain.with_suffix("")
 
 
+def stem_of_name(name: str) -> str:
+    """Return the name of a micrograph's file without its suffixes."""
+    plain = without_compression(name)
+    stem, _, suffix = plain.rpartition(".")
+    return stem if stem and suffix else plain
+
+
 def image_stem(path: PurePath) -> str:
     """Return the name of a micrograph without folders and suffixes."""
-    return PurePath(without_compression(path.name)).stem
+    return stem_of_name(path.name)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from livepick.ingest.skipped import SKIP_KINDS
 from livepick.ingest.watch_health import FileEvents, WatchHealth
 from livepick.monitoring.metrics.instruments import InstrumentFactory, RunningTotal
 from livepick.monitoring.metrics.picking import PickingMetrics
@@ -42,6 +43,11 @@ class IngestMetrics:
                 "watch_overflows", "Are file events lost? Only a rescan finds those files."
             )
         )
+        self._skipped = make.gauge(
+            "skipped_files",
+            "Which files in the watched folders look like micrographs and are left out?",
+            kind=tuple(SKIP_KINDS),
+        )
         self._scan_seconds = make.gauge(
             "scan_duration_seconds", "How long does a scan of the watched folders take?"
         )
@@ -70,6 +76,9 @@ class IngestMetrics:
             before = health.excluded if self._excluded is None else self._excluded
             self._picking.skipped(max(health.excluded - before, 0))
             self._excluded = health.excluded
+        for kind in SKIP_KINDS:
+            count = sum(files.count for files in health.skipped if files.kind == kind)
+            self._skipped.labels(kind).set(count)
         self._picking.settling(health.watching)
         self._rescan_interval.set(health.interval_seconds)
         self._last_scan.set(health.last_scan_at)

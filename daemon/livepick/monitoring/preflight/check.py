@@ -23,4 +23,4 @@ class Check:
     """Finding of the check."""
 
     remedy: str = ""
-    """Advice; empty if the verdict is ``ok``."""
+    """Advice. If the verdict is ``ok``, what could be changed; usually empty then."""

@@ -22,7 +22,7 @@ from livepick.monitoring.preflight.folders import (
     watched_folder,
     writable_folder,
 )
-from livepick.monitoring.preflight.micrographs import defocus, pixel_size
+from livepick.monitoring.preflight.micrographs import defocus, pixel_size, watched_files
 from livepick.monitoring.preflight.on_picked import on_picked
 from livepick.monitoring.preflight.picking import first_picks, picking_device, trainer
 from livepick.monitoring.preflight.relion import relion
@@ -42,6 +42,7 @@ def check_environment(config: Config) -> Iterator[Check]:
     """Run the checks one after another, and yield each result as soon as it is known."""
     for folder in config.watch.directories:
         yield watched_folder(folder, config.watch.mode)
+    yield from watched_files(config)
     yield writable_folder("output folder", config.output.directory)
     yield from relion(config)
     yield from cryosparc(config.output)

@@ -1,21 +1,27 @@
 """Preflight checks of the micrographs that are there already, and of their CTF files."""
 
-import itertools
+import contextlib
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from livepick.config.schema import Config
 from livepick.core.formats.ctf_files import find_ctfs
+from livepick.core.formats.header import printable
 from livepick.core.formats.micrograph import read_header, resolve_pixel_size
 from livepick.errors import LivepickError
-from livepick.ingest.presets import is_ignored_name, is_image_name, rules_for
+from livepick.ingest.presets import rules_for
+from livepick.ingest.products import product_by_name
+from livepick.ingest.scan import Scan
+from livepick.ingest.skipped import SkippedView
+from livepick.ledger.session_rows import SkippedFiles
 from livepick.monitoring.preflight.check import Check
 
-__all__ = ["defocus", "micrographs", "pixel_size"]
+__all__ = ["defocus", "micrographs", "pixel_size", "watched_files"]
 
-MOST_NAMES = 20_000
-"""Maximum number of names that the search for micrographs reads in a watched folder."""
+MOST_NAMES = 300_000
+"""Number of names in a watched folder after which the search for micrographs ends."""
 
 
 def pixel_size(config: Config) -> Check:
@@ -46,19 +52,77 @@ def pixel_size(config: Config) -> Check:
 
 
 def micrographs(config: Config, folders: Sequence[Path] | None = None) -> Iterator[Path]:
-    """Yield the micrographs that are in the watched folders, or in some of them."""
+    """Yield the micrographs that are in the watched folders, or in some of them.
+
+    They are those that the service would take; a folder that cannot be listed has none.
+    """
     rules = rules_for(config.watch)
     for root in config.watch.directories if folders is None else folders:
-        for path in itertools.islice(_files(root, config), MOST_NAMES):
-            relative = path.relative_to(root).as_posix()
-            if is_image_name(path.name) and rules.selects(relative):
-                yield path
+        scan = Scan(root, rules, config.watch.follow_symlinks)
+        with contextlib.suppress(OSError):
+            for finds in scan:
+                yield from sorted(root / found.relative for found in finds)
+                if scan.entries > MOST_NAMES:
+                    break
 
 
-def _files(root: Path, config: Config) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root, followlinks=config.watch.follow_symlinks):
-        folders[:] = sorted(name for name in folders if not is_ignored_name(name))
-        yield from (Path(folder, name) for name in sorted(files))
+def watched_files(config: Config) -> Iterator[Check]:
+    """Check which files in the watched folders are taken, and which are left out and why."""
+    rules = rules_for(config.watch)
+    skip = frozenset(map(str, config.watch.directories))
+    for root in config.watch.directories:
+        scan = Scan(root, rules, config.watch.follow_symlinks, skip)
+        taken: list[str] = []
+        with contextlib.suppress(OSError):
+            for finds in scan:
+                taken += [one.relative for one in finds if _is_taken(root, one.relative, scan)]
+                if scan.entries > MOST_NAMES:
+                    break
+        if taken or scan.entries:
+            yield _taken(root, len(taken), scan)
+        yield from map(_left_out, scan.skipped.files())
+        if rules.is_own_exclude and (products := [one for one in taken if product_by_name(one)]):
+            yield Check(
+                "micrographs",
+                "warning",
+                f"{len(products)} of them look like {product_by_name(products[0])}, such as"
+                f" {printable(products[0])}; they are picked, because watch.exclude replaces the"
+                " rules for products",
+                "Add their names to watch.exclude, for example *_ctf.*, or remove watch.exclude.",
+            )
+
+
+def _is_taken(root: Path, relative: str, scan: Scan) -> bool:
+    """Return True if the service would take a file; count it in the scan otherwise."""
+    path = root / relative
+    if not os.access(path, os.R_OK):
+        scan.skipped.add("unreadable", relative, os.strerror(errno.EACCES))
+        return False
+    if relative.lower().endswith(".mrcs"):
+        with contextlib.suppress(LivepickError):
+            read_header(path)
+            return True
+        scan.skipped.add("stack", relative)
+        return False
+    return True
+
+
+def _taken(root: Path, count: int, scan: Scan) -> Check:
+    name = "micrographs"
+    rest = f", among the first {scan.entries} names" if scan.entries > MOST_NAMES else ""
+    if not count and scan.excluded:
+        return Check(
+            name,
+            "warning",
+            f"none of the {scan.excluded} images in {root} is taken{rest}",
+            "Set watch.preset to the program that writes them, or set watch.include.",
+        )
+    return Check(name, "ok", f"{count} in {root}{rest}")
+
+
+def _left_out(files: SkippedFiles) -> Check:
+    view = SkippedView.of(files)
+    return Check("left out", "warning" if view.is_suspicious else "ok", view.words, view.remedy)
 
 
 def defocus(place: Path) -> Check:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from livepick.ingest.watch_health import FileEvents, FolderHealth, WatchHealth
+from livepick.ledger.session_rows import SkippedFiles
 from livepick.monitoring.metrics.exporter import Metrics
 
 
@@ -25,6 +26,10 @@ def test_counters_follow_the_counts_of_the_watcher():
             overflows=0,
             restarts=2,
             errors=0,
+            skipped=(
+                SkippedFiles("product", excluded, "a_ctf.mrc", "fits"),
+                SkippedFiles("product", 1, "gain.mrc", "references"),
+            ),
         )
         metrics.ingest.watched(health)
         return sample("livepick_micrographs_total", {"state": "skipped"})
@@ -35,6 +40,8 @@ def test_counters_follow_the_counts_of_the_watcher():
     assert watched(FileEvents(created=4, closed=2), 43) == 3
     assert watched(FileEvents(created=4, closed=2), 41) == 3
     assert watched(FileEvents(created=4, closed=2), 42) == 4
+    assert sample("livepick_skipped_files", {"kind": "product"}) == 43
+    assert sample("livepick_skipped_files", {"kind": "link"}) == 0
 
     assert sample("livepick_watch_events_total", {"type": "created"}) == 4
     assert sample("livepick_watch_events_total", {"type": "closed"}) == 2
