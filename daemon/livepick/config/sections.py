@@ -78,7 +78,8 @@ class Watch(Section):
     watched folder. None: the preset's."""
 
     exclude: list[str] | None = Field(default=None, json_schema_extra=RESTART)
-    """Globs of files to leave out, whatever ``include`` says; None: the preset's."""
+    """Globs of files to leave out, whatever ``include`` says; None: the preset's, and products of
+    micrographs such as ``NAME_ctf.mrc``."""
 
     mode: Literal["auto", "inotify", "poll"] = Field(default="auto", json_schema_extra=RESTART)
     """Watch mode. ``auto`` uses inotify on local file systems and polls network ones."""
