@@ -24,8 +24,8 @@ COLLECTION_ALERTS = (
         runbook="No micrograph has landed for 15 minutes, or for ten times the usual interval if"
         " that is longer, in a session that was collecting. Has the acquisition stopped (end of"
         " the queue, lost vacuum, refill)? Is motion correction running? Is the transfer running,"
-        " and is there space on its disk? If `livepick_micrographs_total` counts files as"
-        " `skipped`, compare their names with `watch.include`. At the end of a session the alert"
+        " and is there space on its disk? If `livepick_skipped_files` has grown, `livepick status`"
+        " shows which files are left out and what takes them. At the end of a session the alert"
         " stops after six hours; to stop it earlier, silence it. Micrographs that were in the"
         " folders when livepick started do not trigger it.",
     ),
