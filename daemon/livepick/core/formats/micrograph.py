@@ -281,7 +281,7 @@ def _examined(
             kind: NoteKind = "read_as_signed" if image.dtype.kind == "i" else "read_as_unsigned"
             notes.append(Note(kind, evidence))
     try:
-        bad = replace_bad_pixels(image)
+        image, bad = replace_bad_pixels(image)
     except ContentError as error:
         raise ContentError(f"{name}: {error.what}", error.remedy) from error
     if bad.sentence is not None:

@@ -63,13 +63,13 @@ class BadPixels:
         return f"{' and '.join(parts)}: replaced by the median around them" if parts else None
 
 
-def replace_bad_pixels(image: NDArray[Any]) -> BadPixels:
-    """Replace the bad pixels of an image, in place.
+def replace_bad_pixels(image: NDArray[Any]) -> tuple[NDArray[Any], BadPixels]:
+    """Return an image with its bad pixels replaced, in place if it is writable.
 
     Parameters
     ----------
     image
-        ``[y, x]``, any real type; writable.
+        ``[y, x]``, any real type.
 
     Raises
     ------
@@ -77,19 +77,18 @@ def replace_bad_pixels(image: NDArray[Any]) -> BadPixels:
         There are too many.
     """
     absurd = _absurd(image) if image.dtype.kind == "f" else np.empty(0, dtype=np.intp)
-    if len(absurd):
-        image.reshape(-1)[absurd] = np.nan
     rows, columns = _dead_rows(image), _dead_rows(image.T)
     bad = absurd
     if rows.any() or columns.any():
         bad = np.union1d(absurd, _on_lines(image.shape, rows, columns))
     if not len(bad):
-        return BadPixels(0, 0)
+        return image, BadPixels(0, 0)
+    _refuse_many(len(bad), image.size)
+    image = image if image.flags.writeable and image.flags.c_contiguous else image.copy()
     if image.dtype.kind == "f":
         image.reshape(-1)[bad] = np.nan
-    _refuse_many(len(bad), image.size)
     image.reshape(-1)[bad] = _medians(image, bad, rows, columns)
-    return BadPixels(len(absurd), int(rows.sum() + columns.sum()))
+    return image, BadPixels(len(absurd), int(rows.sum() + columns.sum()))
 
 
 def _absurd(image: NDArray[Any]) -> Flat:
@@ -98,12 +97,7 @@ def _absurd(image: NDArray[Any]) -> Flat:
     count = 0
     for first in range(0, image.shape[0], ROWS_AT_ONCE):
         strip = image[first : first + ROWS_AT_ONCE]
-        # Neither comparison holds for NaN.
-        bad = (
-            ~((strip >= -LARGEST) & (strip <= LARGEST))
-            if strip.itemsize > 2
-            else ~(np.isfinite(strip))
-        )
+        bad = _is_absurd(strip)
         if bad.any():
             found.append(np.flatnonzero(bad) + first * image.shape[1])
             count += len(found[-1])
@@ -111,6 +105,12 @@ def _absurd(image: NDArray[Any]) -> Flat:
                 rest = (first + len(strip)) * image.shape[1]
                 _refuse_many(count, image.size, among=rest)
     return np.concatenate(found) if found else np.empty(0, dtype=np.intp)
+
+
+def _is_absurd(values: NDArray[Any]) -> Lines:
+    if values.itemsize == 2:  # float16 has no values as large as the limit
+        return np.asarray(~np.isfinite(values))
+    return np.asarray(~((values >= -LARGEST) & (values <= LARGEST)))  # neither holds for NaN
 
 
 def _refuse_many(count: int, size: int, *, among: int | None = None) -> None:
@@ -125,14 +125,20 @@ def _refuse_many(count: int, size: int, *, among: int | None = None) -> None:
 
 
 def _dead_rows(image: NDArray[Any]) -> Lines:
-    """Return which rows inside the image have the same value throughout."""
+    """Return which rows inside the image have the same value throughout.
+
+    Other dead lines may cross them, so that a few pixels may differ.
+    """
     step = max(1, image.shape[1] // PROBED_PX)
-    probe = image[:, ::step]
-    dead: Lines = (probe == probe[:, :1]).all(axis=1)
+    probe = np.sort(image[:, ::step], axis=1)
+    value = probe[:, probe.shape[1] // 2]
+    dead: Lines = (probe == value[:, None]).mean(axis=1) >= 0.9
+    if image.dtype.kind == "f":
+        dead &= ~_is_absurd(value)
     if dead.mean() > MOST_BAD:  # an image of sparse counts, or without content
         return np.zeros_like(dead)
     for row in np.flatnonzero(dead).tolist():
-        dead[row] = bool((image[row] == image[row, 0]).all())
+        dead[row] = bool((image[row] == value[row]).mean() >= 1 - MOST_BAD)
     for end in (dead, dead[::-1]):
         border = len(end) if end.all() else int(np.argmin(end))
         end[:border] = False

@@ -54,6 +54,9 @@ WIDEST_STRIP_PX = 8
 BINNED = 2
 """Side of the squares of pixels whose means are searched for outliers."""
 
+LINES_AT_ONCE = 256
+"""Number of lines that are compared in float32 at a time."""
+
 EVERY = 16
 """Step between the pixels at which lines are compared. It leaves plenty of pixels at a low cost."""
 
@@ -166,8 +169,12 @@ def _strip_width(lines: NDArray[Any]) -> int:
 
 def _steps(lines: NDArray[Any]) -> NDArray[np.float64]:
     """Return how much each line differs from the one before, shape (lines - 1,)."""
-    differences = np.diff(lines.astype(np.float32), axis=0)
-    return np.asarray(np.abs(differences).mean(axis=1), dtype=np.float64)
+    steps = np.empty(max(0, len(lines) - 1), dtype=np.float64)
+    for first in range(0, len(steps), LINES_AT_ONCE):
+        last = min(first + LINES_AT_ONCE, len(steps))
+        differences = np.diff(lines[first : last + 1].astype(np.float32), axis=0)
+        steps[first:last] = np.abs(differences).mean(axis=1)
+    return steps
 
 
 def _ends(steps: NDArray[np.float64]) -> tuple[int, int]:

@@ -23,7 +23,7 @@ Sign = Literal["signed", "unsigned"]
 Statistics = tuple[float, float, float]
 """Minimum, maximum and mean."""
 
-SAMPLE_PX: Final = 2**22
+SAMPLE_PX: Final = 2**20
 """Number of pixels in a histogram."""
 
 NEAR: Final = 1 / 32
@@ -31,7 +31,8 @@ NEAR: Final = 1 / 32
 
 LEAST_NEAR: Final = 20
 CLEAR_RATIO: Final = 8.0
-"""A histogram is clear if the other cut has this many times as many pixels near it."""
+"""A histogram is clear if the other cut has this many times as many pixels near it, and clipped
+where a limit has this many times as many as the values beside it."""
 
 SANE: Final = (1e-15, 1e15)
 """Magnitudes that pixels have; floats in the wrong byte order are spread over all magnitudes."""
@@ -103,28 +104,30 @@ def _fits(image: NDArray[Any], statistics: Statistics) -> bool:
 
 
 def _by_histogram(unsigned: NDArray[Any]) -> tuple[Sign | None, str]:
-    """Return the sign whose cut is where the histogram is empty.
+    """Return the sign whose cut is where the histogram is empty, or where it is clipped.
 
-    The values right at the ends are left out: saturated pixels are there. A cut counts as full if
-    there are pixels on both sides of it.
+    The values right at the ends are looked at separately: saturated pixels are there. A cut counts
+    as full if there are pixels on both sides of it.
     """
     step = max(1, unsigned.size // SAMPLE_PX)
-    values = unsigned[::step].astype(np.int32)
-    bits = 8 * unsigned.dtype.itemsize
-    end, half = 2**bits - 1, 2 ** (bits - 1)
-    near = int(2**bits * NEAR)
-
-    def count(first: int, last: int) -> int:
-        return int(np.count_nonzero((values >= first) & (values <= last)))
-
-    at_half = min(count(half - near, half - 2), count(half + 1, half + near))
-    at_ends = min(count(1, near), count(end - near, end - 1))
-    few, many = sorted((at_half, at_ends))
-    if many < LEAST_NEAR or many < CLEAR_RATIO * (few + 1):
-        return None, ""
-    sign: Sign = "unsigned" if at_half > at_ends else "signed"
-    other = "signed" if sign == "unsigned" else "unsigned"
-    return sign, f"read as {other} the grey values would be torn apart where most of them are"
+    values = np.bincount(unsigned.ravel()[::step], minlength=2 ** (8 * unsigned.dtype.itemsize))
+    half, near = len(values) // 2, round(len(values) * NEAR)
+    # On both sides of each cut, the values beginning at the cut.
+    at_half = values[half - near : half][::-1], values[half : half + near]
+    at_ends = values[:near], values[-near:][::-1]
+    full_half, full_ends = (min(int(side[1:].sum()) for side in cut) for cut in (at_half, at_ends))
+    few, many = sorted((full_half, full_ends))
+    if many >= LEAST_NEAR and many > CLEAR_RATIO * (few + 1):
+        sign: Sign = "unsigned" if full_half > full_ends else "signed"
+        other = "signed" if sign == "unsigned" else "unsigned"
+        return sign, f"read as {other} the grey values would be torn apart where most of them are"
+    clipped = [
+        all(side[0] > CLEAR_RATIO * (side[1:].mean() + 1) for side in cut)
+        for cut in (at_half, at_ends)
+    ]
+    if clipped[0] != clipped[1]:
+        return ("signed" if clipped[0] else "unsigned"), "the grey values are clipped at its limits"
+    return None, ""
 
 
 def _by_range(item_bytes: int, statistics: Statistics | None) -> tuple[Sign | None, str]:
