@@ -248,6 +248,13 @@ class EngineError(LivepickError):
     reason = "engine"
 
 
+class FolderAwayError(LivepickError):
+    """A watched folder is not there, as when its share is not mounted: what needs it waits."""
+
+    reason = "folder"
+    retryable = True
+
+
 class CoordinatesError(LivepickError):
     """A coordinates file cannot be read, or belongs to other micrographs."""
 

@@ -1,10 +1,11 @@
 """The file system of a path: SQLite's WAL and inotify need a local one, and a mount may be lost."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Mount", "file_system_type", "is_mounted", "is_network", "mount_of"]
+__all__ = ["Mount", "away", "file_system_type", "is_mounted", "is_network", "mount_of"]
 
 _MOUNTS = Path("/proc/self/mountinfo")
 
@@ -16,6 +17,21 @@ _NETWORK = frozenset({
     "fuse.rclone", "fuse.davfs2", "fuse.moosefs", "fuse.juicefs", "fuse.mfs",
 })
 # fmt: on
+
+
+def away(folders: Iterable[Path]) -> str | None:
+    """Return which of some folders looks like a share that is not mounted; None if none does.
+
+    Such a folder does not exist, cannot be listed, or is empty.
+    """
+    for folder in folders:
+        try:
+            with os.scandir(folder) as entries:
+                if next(entries, None) is None:
+                    return f"{folder} is empty; is the share mounted?"
+        except OSError as error:
+            return f"{folder} cannot be read: {error.strerror}"
+    return None
 
 
 def is_network(kind: str) -> bool:

@@ -7,6 +7,7 @@ session trains on micrographs that another run has held out, or holds out microg
 has trained on (``livepick.retraining.run_store``), so neither model has learned from any of them.
 """
 
+import dataclasses
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -27,8 +28,10 @@ from livepick.core.evaluation.model_comparison import (
 )
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
-from livepick.errors import ModelError
+from livepick.errors import FolderAwayError, MicrographError, ModelError
+from livepick.host.filesystem import away
 from livepick.models.registry import Bundle
+from livepick.retraining.curated_picks import shortened_list
 from livepick.retraining.trial_picking import Submit, result_of, try_job
 
 __all__ = ["Compute", "PromotionGate"]
@@ -59,6 +62,7 @@ class PromotionGate:
         self._config = config
         self._submit = submit
         self._compute = compute
+        self._left_out: dict[Path, MicrographError] = {}
 
     def judge(
         self, candidate: Bundle, current: Bundle, *, requested: bool, recent_only: bool = False
@@ -81,7 +85,10 @@ class PromotionGate:
             One of the models does not run.
         EngineError
             Workers cannot be started.
+        FolderAwayError
+            Held-out micrographs cannot be read, because their folder is not there now.
         """
+        self._left_out = {}
         try:
             pairs = self._pairs(candidate, current, recent_only=recent_only)
         except _CurrentModelError as error:
@@ -99,7 +106,18 @@ class PromotionGate:
             requested=requested,
             provisional=current.card.kind == "blob",
         )
+        decision = dataclasses.replace(decision, sentence=decision.sentence + self._without())
         return Judgement(candidate.card.version, current.card.version, decision, comparison)
+
+    def _without(self) -> str:
+        """Return the end of the sentence: the micrographs that were left out."""
+        if not self._left_out:
+            return ""
+        names = sorted(path.name for path in self._left_out)
+        return (
+            f"; {len(names)} held-out micrograph{'s' if len(names) > 1 else ''} left out, because"
+            f" they can no longer be used: {shortened_list(names)}"
+        )
 
     def _pairs(self, candidate: Bundle, current: Bundle, *, recent_only: bool) -> list[Pair]:
         """Return the picks of both models in each held-out micrograph that is still readable."""
@@ -113,35 +131,46 @@ class PromotionGate:
                 if not any(path.is_relative_to(root) for root in self._config.watch.directories):
                     continue  # a bundle from elsewhere was judged by other micrographs
                 if path not in picked:
-                    picked[path] = self._picks(path, candidate, current)
+                    picked[path] = self._picks(micrograph, candidate, current)
                 both = picked[path]
                 if both is not None:
                     pairs.append(_pair(number, labels, micrograph, *both))
         return pairs
 
     def _picks(
-        self, path: Path, candidate: Bundle, current: Bundle
+        self, micrograph: LabelledMicrograph, candidate: Bundle, current: Bundle
     ) -> tuple[Result, Result] | None:
         """Return the picks of both models in a micrograph; None if it is no longer usable."""
-        new = self._pick(path, candidate)
+        new = self._pick(micrograph, candidate)
         if new is None:
             return None
         try:
-            old = self._pick(path, current)
+            old = self._pick(micrograph, current)
         except ModelError as error:
             raise _CurrentModelError(str(error)) from error
         return None if old is None else (new, old)
 
-    def _pick(self, path: Path, bundle: Bundle) -> Result | None:
+    def _pick(self, micrograph: LabelledMicrograph, bundle: Bundle) -> Result | None:
         job = Job(
-            path=path,
-            version=None,
+            path=micrograph.path,
+            version=micrograph.version,
             bundle=bundle.path,
             device=self._config.picking.device,
             pixel_size_angstrom=self._config.micrograph.pixel_size_angstrom,
             trust=self._config.micrograph.trust,
         )
-        return try_job(f"model {bundle.card.version}", job, self._submit)
+        found = try_job(f"model {bundle.card.version}", job, self._submit)
+        if isinstance(found, Result):
+            return found
+        roots = self._config.watch.directories
+        why = away(root for root in roots if micrograph.path.is_relative_to(root))
+        if why is not None:
+            raise FolderAwayError(
+                f"held-out micrographs cannot be read: {why}",
+                "Mount it again; livepick then continues by itself.",
+            )
+        self._left_out[micrograph.path] = found
+        return None
 
 
 def _labels(candidate: Bundle, current: Bundle, *, recent_only: bool) -> list[HeldOutLabels | None]:

@@ -1,8 +1,8 @@
-"""The run in progress: its trainer is restarted after a kill, and waits while the disk is full.
+"""The run in progress: its trainer is restarted after a kill, and waits for disk or share.
 
 A trainer that was killed, for example by the out-of-memory killer, is started again and resumes
-where it was, unless it has been killed too often in one stage. On a full disk the run waits for any
-length of time, because the condition is transient.
+where it was, unless it has been killed too often in one stage. On a full disk, or while a watched
+folder is not there, the run waits for any length of time, because the condition is transient.
 """
 
 import logging
@@ -38,6 +38,9 @@ class RunInProgress:
         Called with the folder of a run, its state and the reason when they change.
     failed
         Called with the folder of a run that has failed, and the reason.
+    away
+        Function that returns which watched folder of a run's micrographs is not there now; None:
+        all are there. A run that fails meanwhile waits, because they cannot be read.
     command
         The trainer program; tests pass their own.
     """
@@ -49,12 +52,14 @@ class RunInProgress:
         metrics: Instruments,
         changed: Callable[[Path, RunState, str], None],
         failed: Callable[[Path, str], None],
+        away: Callable[[Path], str | None] = lambda _: None,
         command: tuple[str, ...] = (),
     ) -> None:
         self._models = models
         self._metrics = metrics
         self._changed = changed
         self._failed = failed
+        self._away = away
         self._command = command
         self._restarts: dict[tuple[str, Stage | None], int] = {}
         self._monitor: RunMonitor | None = None
@@ -110,6 +115,8 @@ class RunInProgress:
         self._waiting = None
         if ending.killed:
             self._start_again(monitor, ending.stage)
+        elif ending.fault is not None and (why := self._away(monitor.folder)) is not None:
+            self._wait(monitor.folder, why)
         elif ending.fault is not None:
             self._failed(monitor.folder, ending.fault)
 

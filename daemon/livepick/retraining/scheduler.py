@@ -19,21 +19,24 @@ picks would fail again; ``training.generation`` requests another run.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.judgement import Judgement
-from livepick.core.contracts.run import RUNS
+from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.errors import (
     EngineError,
+    FolderAwayError,
     LedgerWriteError,
     LivepickError,
     ModelError,
     ProviderError,
     TrainerError,
 )
+from livepick.host.filesystem import away
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_rows import RunState
@@ -101,10 +104,12 @@ class Scheduler:
             metrics=metrics,
             changed=self._change,
             failed=self._fail,
+            away=self._away,
             command=command,
         )
         runs = ledger.runs()
         self._states = {run.version: run.state for run in runs}
+        self._judge_at = float("-inf")
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._wanted: Config | None = None
@@ -246,6 +251,12 @@ class Scheduler:
 
     # --- runs --------------------------------------------------------------------------------
 
+    def _away(self, folder: Path) -> str | None:
+        """Return which watched folder of a run's micrographs is not there now; None: none."""
+        paths = [micrograph.path for micrograph in RunSpec.read(folder).micrographs]
+        roots = self._config.watch.directories
+        return away(root for root in roots if any(path.is_relative_to(root) for path in paths))
+
     def _start(self, folder: Path) -> None:
         if self._states.get(int(folder.name)) != "running":
             self._change(folder, "running")
@@ -285,15 +296,24 @@ class Scheduler:
             self._judge(bundle, folder)
 
     def _judge(self, bundle: Bundle, folder: Path) -> None:
+        if time.monotonic() < self._judge_at:
+            return
         for_drift = self._fingerprint != self._settings
         version, current = bundle.card.version, self._promoter.version
         try:
             judgement = self._promoter.judge(bundle, folder, for_drift=for_drift)
         except EngineError:
             raise  # not a fault of the model, which is tried again at the next start
+        except FolderAwayError as error:
+            if self._judge_at == float("-inf"):
+                _log.error("run %s: waits to be judged: %s", folder.name, error)
+                self._change(folder, "running", error.what)
+            self._judge_at = time.monotonic() + PAUSE_SECONDS
+            return
         except LivepickError as error:
             self._fail(folder, str(error))
             return
+        self._judge_at = float("-inf")
         decision = judgement.decision
         if decision.promote:
             if not self._promote(bundle, f"compared with model {current}: {decision.sentence}"):

@@ -18,7 +18,13 @@ from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard, read_card
 from livepick.core.contracts.job import Job, Result, WorkerDiedError
 from livepick.core.formats.micrograph import FileVersion
-from livepick.errors import EngineError, LivepickError, ModelError
+from livepick.errors import (
+    EngineError,
+    LivepickError,
+    ModelError,
+    UnreadableFileError,
+    VanishedFileError,
+)
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
 from livepick.models.registry import verify_graph
@@ -42,6 +48,9 @@ AT_ONCE = 4
 MOST_TRIED = 5
 """Maximum number of micrographs to try, in multiples of ``bootstrap.micrographs``: a model that
 finds too little in that many is of no use."""
+
+RETRY_SECONDS = 300.0
+"""Pause before a micrograph that was gone or unreadable is tried again."""
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +99,8 @@ class SeedsFromModel:
         self._card: ModelCard | None = None
         self._results: dict[Key, Result | None] = {}
         self._submitted: dict[Key, _Submitted] = {}
+        self._retry_at: dict[Key, float] = {}
+        """When micrographs that were gone or unreadable are tried again, on the monotonic clock."""
         self._faults = 0
         self._refused: LivepickError | None = None
 
@@ -172,6 +183,7 @@ class SeedsFromModel:
 
     def _take_results(self) -> None:
         """Collect the results of finished jobs."""
+        self._forget_lost()
         for key, job in list(self._submitted.items()):
             late = time.monotonic() - job.since > TRIAL_SECONDS + QUEUE_SECONDS
             if not job.future.done() and not late:
@@ -192,10 +204,20 @@ class SeedsFromModel:
                 job.future.cancel()
                 self._leave_out(key, f"it takes more than {TRIAL_SECONDS:g} s")
             except Exception as error:  # noqa: BLE001 - a fault of one file must not end the session
-                self._leave_out(key, str(error) or type(error).__name__)
+                may_be_back = isinstance(error, VanishedFileError | UnreadableFileError)
+                reason = str(error) or type(error).__name__
+                self._leave_out(key, reason, may_be_back=may_be_back)
 
-    def _leave_out(self, key: Key, reason: str) -> None:
+    def _forget_lost(self) -> None:
+        """Forget the errors of files that may be back by now."""
+        now = time.monotonic()
+        for key in [key for key, at in self._retry_at.items() if now >= at]:
+            del self._retry_at[key], self._results[key]
+
+    def _leave_out(self, key: Key, reason: str, *, may_be_back: bool = False) -> None:
         self._results[key] = None
+        if may_be_back:
+            self._retry_at[key] = time.monotonic() + RETRY_SECONDS
         row = self._ledger.get(key[0])
         name = row.relative if row is not None else "a micrograph"
         _log.warning("%s: left out of the training set: %s", name, reason)

@@ -30,8 +30,8 @@ Submit = Callable[[Job], Future[Result]]
 """Submits a job to the workers."""
 
 
-def try_job(name: str, job: Job, submit: Submit) -> Result | None:
-    """Pick a micrograph; return None if the micrograph is unusable, whatever the model.
+def try_job(name: str, job: Job, submit: Submit) -> Result | MicrographError:
+    """Pick a micrograph; return the error if the micrograph is unusable, whatever the model.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def try_job(name: str, job: Job, submit: Submit) -> Result | None:
         return result_of(name, lambda: submit(job))
     except MicrographError as error:
         _log.info("%s: not tried on %s: %s", name, job.path.name, error)
-        return None
+        return error
 
 
 def result_of(name: str, submit: Callable[[], Future[R]]) -> R:

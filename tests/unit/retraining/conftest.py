@@ -4,6 +4,15 @@ import pytest
 from planned_session import PlannedSession
 from scheduled_session import ScheduledSession
 
+from livepick.retraining import promotion_gate, scheduler
+
+
+@pytest.fixture(autouse=True)
+def _folders_are_there(monkeypatch):
+    """Pretend that the folders of the fake micrographs exist."""
+    monkeypatch.setattr(scheduler, "away", lambda roots: None)
+    monkeypatch.setattr(promotion_gate, "away", lambda roots: None)
+
 
 @pytest.fixture
 def make_session(make_config, put_bundle):

@@ -6,9 +6,15 @@ from concurrent.futures import BrokenExecutor
 import pytest
 from trainer_programs import PUBLISH
 
-from livepick.errors import ContentError, LedgerWriteError, ModelError
+from livepick.errors import (
+    ContentError,
+    LedgerWriteError,
+    ModelError,
+    UnreadableFileError,
+    VanishedFileError,
+)
 from livepick.models import promotions
-from livepick.retraining import trial_picking
+from livepick.retraining import promotion_gate, scheduler, trial_picking
 
 
 def test_a_trained_model_is_tested_promoted_and_announced(make_session):
@@ -101,6 +107,41 @@ def test_a_worse_model_is_kept_aside_and_its_figures_are_recorded(tmp_path, make
     session.scheduler = session.start()
     session.scheduler.step()
     assert len(session.jobs) == jobs
+
+
+def test_held_out_micrographs_that_are_gone_are_left_out_and_named(make_session):
+    """The model is judged by the others."""
+    session = make_session(PUBLISH, training={"held_out_fraction": 0.5})
+    result, gone = session.result, []
+
+    def lose_one(job):
+        if session.models.bundles()[1:]:  # the gate judges
+            gone.append(job.path) if not gone else None
+            if job.path == gone[0]:
+                raise VanishedFileError(f"{job.path} no longer exists", "Bring it back.")
+        return result(job)
+
+    session.result = lose_one
+    session.until(lambda: session.changes[-1:] == [(1, "promoted")], "promotion")
+
+    assert session.row[0].reason.endswith(
+        f"; 1 held-out micrograph left out, because they can no longer be used: {gone[0].name}"
+    )
+
+
+def test_a_model_waits_to_be_judged_while_the_share_is_lost(make_session, monkeypatch):
+    """It would otherwise be kept aside, because nothing can be compared."""
+    lost = ["/m is empty; is the share mounted?"]
+    monkeypatch.setattr(promotion_gate, "away", lambda roots: next(iter(lost), None))
+    monkeypatch.setattr(scheduler, "PAUSE_SECONDS", 0.05)
+    session = make_session(PUBLISH)
+    session.outcome = UnreadableFileError("a.mrc: EIO", "Look.")
+    session.until(lambda: session.row and lost[0] in session.row[0].reason, "waiting")
+    assert session.row[0].state == "running"
+
+    lost.clear()
+    session.outcome = None
+    session.until(lambda: session.promoted, "promotion")
 
 
 def test_a_better_model_replaces_the_current_one(make_session):

@@ -2,9 +2,9 @@
 
 import textwrap
 
-from trainer_programs import PUBLISH
+from trainer_programs import FAIL, PUBLISH
 
-from livepick.retraining import run_in_progress
+from livepick.retraining import run_in_progress, scheduler
 
 
 def test_a_killed_trainer_is_restarted_but_not_forever(tmp_path, monkeypatch, make_session):
@@ -42,6 +42,19 @@ def test_kills_are_counted_for_each_stage(monkeypatch, make_session):
     session.until(lambda: session.promoted, "promotion")
 
     assert session.changes == [(1, "running"), (1, "promoted")]
+
+
+def test_a_run_that_fails_while_its_share_is_lost_waits(monkeypatch, make_session):
+    """It has not failed; it continues when the share is mounted again."""
+    monkeypatch.setattr(run_in_progress, "PAUSE_SECONDS", 0.05)
+    lost = ["/m is empty; is the share mounted?"]
+    monkeypatch.setattr(scheduler, "away", lambda roots: next(iter(lost), None))
+    session = make_session(FAIL)
+    session.until(lambda: session.row and session.row[0].reason == lost[0], "waiting")
+    assert session.changes == [(1, "running"), (1, "running")]
+
+    lost.clear()
+    session.until(lambda: session.changes[-1] == (1, "failed"), "failure")
 
 
 FULL_TWICE = """

@@ -6,7 +6,7 @@ import pytest
 from planned_session import picks_of
 
 from livepick.core.contracts.run import RunSpec
-from livepick.errors import ContentError, ModelError
+from livepick.errors import ContentError, ModelError, VanishedFileError
 from livepick.models.registry import Models
 from livepick.retraining import seeds_from_model
 
@@ -58,6 +58,20 @@ def test_a_micrograph_that_the_model_cannot_pick_is_left_out(begin, pretrained_p
     assert "1.mrc: left out of the training set: all NaN" in caplog.text
     assert "2.mrc: left out of the training set: odd" in caplog.text
     assert len({job.path for job in session.jobs}) == len(session.jobs)
+
+
+def test_a_micrograph_that_was_gone_is_tried_again(begin, pretrained_path, monkeypatch):
+    """Its share was lost for a while; the others are not enough."""
+    monkeypatch.setattr(seeds_from_model, "RETRY_SECONDS", 0.0)
+    session = begin(picks={"model": pretrained_path})
+    session.add(5)
+    gone = [VanishedFileError("1.mrc no longer exists", "Bring it back.")]
+    session.answer = lambda job: (
+        gone.pop() if gone and job.path.stem == "1" else picks_of(30)
+    )
+
+    assert [m.path.stem for m in _until_a_run(session).micrographs] == list("01234")
+    assert gone == []
 
 
 def test_collecting_never_waits_for_the_workers(begin, pretrained_path):
