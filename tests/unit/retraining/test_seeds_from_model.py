@@ -66,9 +66,7 @@ def test_a_micrograph_that_was_gone_is_tried_again(begin, pretrained_path, monke
     session = begin(picks={"model": pretrained_path})
     session.add(5)
     gone = [VanishedFileError("1.mrc no longer exists", "Bring it back.")]
-    session.answer = lambda job: (
-        gone.pop() if gone and job.path.stem == "1" else picks_of(30)
-    )
+    session.answer = lambda job: gone.pop() if gone and job.path.stem == "1" else picks_of(30)
 
     assert [m.path.stem for m in _until_a_run(session).micrographs] == list("01234")
     assert gone == []
