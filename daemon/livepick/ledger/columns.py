@@ -21,6 +21,7 @@ __all__ = [
     "place_of",
     "quality_of",
     "shape_of",
+    "stored_version",
     "version_from",
     "version_of",
 ]
@@ -69,6 +70,13 @@ def version_of(row: Columns) -> FileVersion:
 def version_from(size_bytes: int, mtime_ns: int, inode: int) -> FileVersion:
     """Return the version of the file content with these stored numbers."""
     return FileVersion(size_bytes, mtime_ns, inode % 2**64)
+
+
+def stored_version(version: FileVersion) -> dict[str, int]:
+    """Return the columns of a version of the file content."""
+    # SQLite's integers are signed, and some file systems use all 64 bits of an inode.
+    inode = (version.inode + 2**63) % 2**64 - 2**63
+    return {"size_bytes": version.size_bytes, "mtime_ns": version.mtime_ns, "inode": inode}
 
 
 def place_of(row: Columns) -> tuple[Path, Path]:

@@ -1,6 +1,7 @@
 """Messages to the dispatch loop, the one writer of the ledger."""
 
 import queue
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from livepick.core.contracts.job import Result
 from livepick.core.contracts.judgement import Judgement
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.quality import CtfFigures
-from livepick.ledger.rows import Claim
+from livepick.ledger.rows import Claim, RecoveredPicks
 from livepick.ledger.session_rows import RunState, SkippedFiles
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "Message",
     "PickingChanged",
     "Promoted",
+    "Recovered",
+    "RecoveryEnded",
     "RootState",
     "RunChanged",
     "SetAside",
@@ -80,6 +83,25 @@ class CtfFound:
 @dataclass(frozen=True, slots=True)
 class CallEnded:
     """A call of the program ``output.on_picked`` has ended: wakes the loop, which looks itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Picks of some micrographs were read back from the output folder."""
+
+    micrographs: tuple[RecoveredPicks, ...]
+    taken: Callable[[], None]
+    """Called when they are recorded, so that the next ones are sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryEnded:
+    """The output folder has been read; the lists may be written again."""
+
+    kept: int
+    """Number of micrographs that kept their picks."""
+    left: int
+    """Number of micrographs that are picked anew, of those that had picks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +175,8 @@ Message = (
     | RunChanged
     | CtfFound
     | CallEnded
+    | Recovered
+    | RecoveryEnded
     | Stop
 )
 Inbox = queue.SimpleQueue[Message]

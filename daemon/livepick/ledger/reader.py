@@ -20,7 +20,7 @@ from livepick.ledger.rows import (
     Totals,
     Visible,
 )
-from livepick.ledger.session_rows import Called, ModelInUse, RunRow, Session, SkippedFiles
+from livepick.ledger.session_rows import Called, ModelInUse, Rebuilt, RunRow, Session, SkippedFiles
 
 __all__ = ["LedgerReader"]
 
@@ -357,6 +357,11 @@ class LedgerReader:
         """Return the session that this ledger belongs to, or None before the first start."""
         figures = self._setting("session")
         return None if figures is None else Session(**figures)
+
+    def rebuilt(self) -> Rebuilt | None:
+        """Return how this ledger took the place of a lost one; None if it did not."""
+        figures = self._setting("rebuilt")
+        return None if figures is None else Rebuilt(**figures)
 
     def called(self) -> Called:
         """Return the extent to which the program ``output.on_picked`` has been called."""

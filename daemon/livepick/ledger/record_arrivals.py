@@ -12,6 +12,7 @@ from livepick.ledger.columns import (
     PASSING,
     REPICK_PRIORITY,
     Columns,
+    stored_version,
     version_of,
 )
 from livepick.ledger.database import Database
@@ -116,7 +117,7 @@ class Arrivals:
         row = {
             "root": str(root),
             "relative": str(relative),
-            **_stored(version),
+            **stored_version(version),
             "queued_at": now,
             "changed_at": now,
             **columns,
@@ -142,7 +143,7 @@ class Arrivals:
         self._database.change(
             "update micrograph set size_bytes = ?, mtime_ns = ?, inode = ?, landed_at = ?,"
             " content = content + ?, priority = ?, attempt = attempt + 1 where id = ?",
-            *_stored(version).values(),
+            *stored_version(version).values(),
             landed_at if changed else row["landed_at"],
             changed,
             NEW_PRIORITY,
@@ -157,9 +158,3 @@ class Arrivals:
             row["state"],
             otherwise=f"micrograph {row['id']} is no longer {row['state']}",
         )
-
-
-def _stored(version: FileVersion) -> dict[str, int]:
-    # SQLite's integers are signed, and some file systems use all 64 bits of an inode.
-    inode = (version.inode + 2**63) % 2**64 - 2**63
-    return {"size_bytes": version.size_bytes, "mtime_ns": version.mtime_ns, "inode": inode}

@@ -35,6 +35,7 @@ __all__ = [
     "MicrographRow",
     "MicrographState",
     "Moment",
+    "RecoveredPicks",
     "Totals",
     "Visible",
 ]
@@ -224,6 +225,28 @@ _AS_THEY_ARE = tuple(
     if field.name not in ("root", "relative", "version", "stale", "shape_px", "quality", "ctf")
 )
 """Fields that a row has under the same name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecoveredPicks:
+    """A micrograph with the picks in its coordinates file, after the ledger was lost."""
+
+    root: Path
+    relative: Path
+    version: FileVersion | None
+    """None: the micrograph is not there any more."""
+    picked_at: float
+    """Unix seconds: when its coordinates file was written."""
+    picks: Picks
+    threshold: float
+    model_version: int
+    model_kind: str
+    shape_px: tuple[int, int]
+    pixel_size_angstrom: float
+    quality: Quality
+    ctf: CtfFigures | None
+    verdict: QualityVerdict
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,16 @@ from typing import Literal, Self
 from livepick.core.contracts.judgement import Judgement
 from livepick.ledger.columns import Columns
 
-__all__ = ["JUDGEMENT", "Called", "ModelInUse", "RunRow", "RunState", "Session", "SkippedFiles"]
+__all__ = [
+    "JUDGEMENT",
+    "Called",
+    "ModelInUse",
+    "Rebuilt",
+    "RunRow",
+    "RunState",
+    "Session",
+    "SkippedFiles",
+]
 
 JUDGEMENT = "verdict"
 """Key of the judgement in the figures of a run."""
@@ -77,6 +86,24 @@ class SkippedFiles:
     """Path of one of them below the watched folder, printable."""
     rule: str = ""
     """Rule that left them out, in words; empty if the kind says it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """How this ledger took the place of one that was lost."""
+
+    at: float
+    """Unix seconds."""
+    why: str
+    """What was wrong with the other, as a clause."""
+    aside: str = ""
+    """Path of the file of the other; empty if there was none."""
+    done: bool = False
+    """True if everything in the output folder has been read back."""
+    kept: int = 0
+    """Number of micrographs that kept their picks."""
+    left: int = 0
+    """Number of micrographs that had picks and are picked anew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,15 @@ from livepick.core.contracts.judgement import Judgement
 from livepick.core.formats.header import printable
 from livepick.ledger.database import Database
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.session_rows import JUDGEMENT, Called, RunState, Session, SkippedFiles
+from livepick.ledger.session_rows import (
+    JUDGEMENT,
+    Called,
+    Rebuilt,
+    RunRow,
+    RunState,
+    Session,
+    SkippedFiles,
+)
 
 __all__ = ["SessionState", "write_setting"]
 
@@ -75,6 +83,24 @@ class SessionState:
             self._database, "session", {"name": session.name, "started_at": session.started_at}
         )
         return session
+
+    def rebuilt(self, rebuilt: Rebuilt) -> None:
+        """Record how this ledger took the place of one that was lost."""
+        write_setting(self._database, "rebuilt", dataclasses.asdict(rebuilt))
+
+    def restore_run(self, run: RunRow) -> None:
+        """Record a training run of an earlier ledger; one that is recorded stays as it is."""
+        with self._database.transaction():
+            self._database.change(
+                "insert into run (version, fingerprint, state, reason, started_at, ended_at)"
+                " values (?, ?, ?, ?, ?, ?) on conflict do nothing",
+                run.version,
+                run.fingerprint,
+                run.state,
+                run.reason,
+                run.started_at,
+                run.ended_at,
+            )
 
     def called(self, extent: Called) -> None:
         """Record the extent to which the program ``output.on_picked`` has been called.

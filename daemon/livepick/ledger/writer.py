@@ -7,7 +7,7 @@ from. If no row was updated, that is a bug and raises RuntimeError.
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from livepick.core.contracts.job import Result
@@ -26,8 +26,9 @@ from livepick.ledger.database import Database
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.record_arrivals import Arrivals
 from livepick.ledger.record_failure import record_failure
+from livepick.ledger.record_recovered import record_recovered
 from livepick.ledger.requeue import Requeue
-from livepick.ledger.rows import Claim, Failure
+from livepick.ledger.rows import Claim, Failure, RecoveredPicks
 from livepick.ledger.session_state import SessionState
 
 __all__ = ["LedgerWriter"]
@@ -111,6 +112,19 @@ class LedgerWriter:
                 claim.attempt,
             )
         )
+
+    def recovered(self, micrographs: Iterable[RecoveredPicks], *, repick: bool) -> int:
+        """Record picks that were read back from the output folder, in one commit.
+
+        ``repick``: True to queue the micrographs behind all others. Returns how many were recorded:
+        what the ledger has learned since stays.
+        """
+        now = self._clock()
+        with self.database.transaction():
+            return sum(
+                record_recovered(self.database, found, repick=repick, now=now)
+                for found in micrographs
+            )
 
     def picked(self, claim: Claim, result: Result) -> None:
         """Record a result whose coordinates have been written to disk."""

@@ -12,6 +12,7 @@ start, as after a kill.
 This is one file because every step of the loop is seen here, in the order in which it is taken.
 """
 
+import dataclasses
 import itertools
 import logging
 import queue
@@ -38,6 +39,8 @@ from livepick.ledger.inbox import (
     Message,
     PickingChanged,
     Promoted,
+    Recovered,
+    RecoveryEnded,
     RootState,
     RunChanged,
     SetAside,
@@ -391,6 +394,11 @@ class Dispatch:
                 self._jobs.forgive_model()
             case PickingChanged():
                 self._model.change_settings(message)
+            case Recovered(micrographs, taken):
+                self._ledger.recovered(micrographs, repick=self._model.repicks)
+                taken()
+            case RecoveryEnded(kept, left):
+                self._end_recovery(kept, left)
             case RootState(root, available):
                 self._update_root(root, available=available)
             case RunChanged() | FilesSkipped():
@@ -409,6 +417,21 @@ class Dispatch:
             message.state,
             reason=message.reason,
             judgement=message.judgement,
+        )
+
+    def _end_recovery(self, kept: int, left: int) -> None:
+        """Record that all picks in the output folder have been read, and write lists again."""
+        rebuilt = self._ledger.reader.rebuilt()
+        if rebuilt is not None:
+            done = dataclasses.replace(rebuilt, done=True, kept=kept, left=left)
+            self._ledger.session.rebuilt(done)
+        self._outputs.is_recovering = False
+        self._outputs.recovered()
+        _log.warning(
+            "ledger: rebuilt from the output folder: %d micrographs keep the picks in their files"
+            " and are picked again behind all others, %d are picked anew",
+            kept,
+            left,
         )
 
     def _abandon(self, claim: Claim, error: Exception) -> None:

@@ -63,6 +63,11 @@ class CurrentModel:
         if count := self._use(retry_failed="harmless"):
             _log.info("model %d: %d micrographs are picked again", self._card.version, count)
 
+    @property
+    def repicks(self) -> bool:
+        """True if micrographs with picks are picked again at all."""
+        return self._repick != "none"
+
     def job(self, claim: Claim) -> Job:
         """Return the job that picks a micrograph."""
         return Job(

@@ -167,6 +167,9 @@ class Outputs:
         """Those that follow ``_unchecked``; they are read in small portions."""
         self._checked_at = math.inf
         """When the last check of all files ended, in monotonic seconds; infinite during one."""
+        self.is_recovering = False
+        """True while picks are read back from the folder: nothing in it is removed, and lists stay
+        as they are."""
 
     @property
     def down(self) -> bool:
@@ -219,6 +222,11 @@ class Outputs:
         self._schedule_lists()
         self._record_success()
 
+    def recovered(self) -> None:
+        """Compare all files with the ledger: it has the picks that were in the folder."""
+        self._check_all()
+        self._schedule_lists()
+
     def reconcile(self, root: Path, relative: Path) -> None:
         """Make the files of a micrograph agree with the ledger, soon.
 
@@ -228,6 +236,11 @@ class Outputs:
         """
         self._doubtful[root, relative] = None
         self._schedule_lists()
+
+    @property
+    def exports(self) -> Sequence[Export]:
+        """The formats."""
+        return self._exports
 
     def files(self, root: Path, relative: Path) -> dict[str, Path]:
         """Return the coordinates files of a micrograph that livepick wrote, by format."""
@@ -282,6 +295,8 @@ class Outputs:
                 self._schedule_lists()
             self._check_again()
             self._restore()
+            if self.is_recovering:
+                return
             self._resolve_doubtful()
             # A list that names a file before it is written would make RELION skip the micrograph.
             if now or not self._is_checking:
