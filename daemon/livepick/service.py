@@ -24,6 +24,7 @@ import logging
 import os
 import queue
 import signal
+import threading
 import time
 from collections.abc import Collection
 from types import FrameType
@@ -33,13 +34,14 @@ from livepick.config.recommendations import advice
 from livepick.config.reload import Change, ConfigFile, ConfigReloader
 from livepick.config.schema import Config
 from livepick.core.contracts.judgement import Judgement
-from livepick.errors import LivepickError
+from livepick.errors import DamagedLedgerError, LedgerError, LivepickError
 from livepick.host.gpus import GpuMonitor, nvml
 from livepick.host.systemd import Systemd
 from livepick.host.threads import Ended, Threads
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ingest.ctf_watcher import CtfWatcher
 from livepick.ingest.watcher import Watcher
+from livepick.ledger.check import LedgerCheck
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.inbox import CallEnded, Inbox, PickingChanged, Promoted, RunChanged, Stop
 from livepick.ledger.page_queries import PageQueries
@@ -54,8 +56,10 @@ from livepick.picking.engine import Engine
 from livepick.picking.exports import make_on_picked, make_outputs
 from livepick.picking.model_in_use import CurrentModel
 from livepick.picking.output_sync import Outputs
+from livepick.picking.recover_picks import PicksRecovery
 from livepick.picking.start_workers import PROBE_SECONDS, start_workers
 from livepick.picking.tasks import pick, probe
+from livepick.rebuild import begin_rebuilding, picks_recovery
 from livepick.retraining.promoter import Promoter
 from livepick.retraining.scheduler import Scheduler
 from livepick.retraining.trial_picking import TRIAL_SECONDS
@@ -97,6 +101,7 @@ class Service:
         self._inbox: Inbox = queue.SimpleQueue()
         self._address_file = AddressFile(config.state.directory)
         self._threads = Threads()
+        self._recovery: PicksRecovery | None = None
         self._built = False
 
     def run(self) -> None:
@@ -110,6 +115,8 @@ class Service:
             Another service uses the state folder.
         ProviderError
             A GPU is required but not available.
+        DamagedLedgerError
+            The ledger is damaged, or its file was removed: a new service begins another.
         LivepickError
             A part cannot continue.
         """
@@ -123,13 +130,29 @@ class Service:
             self._built = True
             self._start()
             failure = self._wait()
-            self._systemd.stopping()
+            if not isinstance(failure, DamagedLedgerError):  # this process begins another session
+                self._systemd.stopping()
             if failure is None:
                 self._address_file.remove()  # if it stays, the end was unexpected
             self._stop()
         _log.info("session %s: stopped", self._config.session.name)
-        if failure is not None:
+        if failure is not None and not self._is_told_to_stop():
             raise failure
+
+    def _is_told_to_stop(self) -> bool:
+        """Return True if a signal to stop came while the service ended for another reason."""
+        while (event := self._threads.next_event(0.0)) is not None:
+            if event in (signal.SIGTERM, signal.SIGINT):
+                return True
+        return False
+
+    def _save_if_removed(self, database: Database) -> None:
+        """Save the ledger for the next start, if its file was removed or replaced."""
+        if database.damage is None and not database.in_place():
+            try:
+                database.save_copy()
+            except LedgerError as error:
+                _log.error("ledger: not saved: %s", error)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if number != signal.SIGHUP and not self._built:
@@ -149,13 +172,17 @@ class Service:
         # The ledger, and the model to start with.
         # Opening it fails if another service uses the state folder.
         database = ending.enter_context(Database.writable(state / LEDGER))
+        ending.callback(self._save_if_removed, database)
         ledger = LedgerWriter(database)
         self._address_file.remove()  # of a service that was killed
         save_config_copy(config)
         ledger.session.begin(config.session.name)
         read_only = ending.enter_context(Database.read_only(state / LEDGER))
+        for_lists = ending.enter_context(Database.read_only(state / LEDGER))
+        self._ledger_check = LedgerCheck([database, read_only, for_lists])
         reader = LedgerReader(read_only)
         self._models = Models(state / MODELS)
+        is_rebuilding = begin_rebuilding(ledger, database.lost, config, self._models)
         self._models.ensure_blob(config)
         model = self._models.current(config)
 
@@ -171,9 +198,11 @@ class Service:
             ledger,
             roots=[*config.watch.directories, *ledger.reader.roots()],
             failed=self._metrics.picking.output_failed,
-            lists=LedgerReader(ending.enter_context(Database.read_only(state / LEDGER))),
+            lists=LedgerReader(for_lists),
             unexpected=self._unexpected,
         )
+        if is_rebuilding:
+            self._recovery = picks_recovery(config, outputs, self._inbox.put)
         self._dispatch = self._make_dispatch(ledger, workers.engine, outputs, model)
         self._watcher = Watcher(
             config.watch,
@@ -312,6 +341,9 @@ class Service:
         self._threads.start("dispatch", self._dispatch.run)
         self._page.start()
         self._watcher.start()
+        self._ledger_check.start()
+        if self._recovery is not None:
+            threading.Thread(target=self._recovery.run, name="recovery", daemon=True).start()
         self._threads.start("scheduler", self._scheduler.run)
         self._threads.start("ctf watcher", self._ctf_watcher.run)
         self._threads.start("gpus", self._gpu_monitor.run)
@@ -331,6 +363,8 @@ class Service:
             self._supervisor.beat()
             self._reloader.reload_if_edited()
             self._page.reload_if_edited()
+            if (damage := self._ledger_check.damage()) is not None:
+                return damage
             match self._threads.next_event(TICK_SECONDS):
                 case None:
                     pass
@@ -370,6 +404,8 @@ class Service:
 
     def _stop(self) -> None:
         """Stop all parts. The files on disk are always consistent, so no step has to succeed."""
+        if self._recovery is not None:
+            self._recovery.stop()
         self._scheduler.stop()
         self._ctf_watcher.stop()
         self._gpu_monitor.stop()

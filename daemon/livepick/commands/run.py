@@ -1,5 +1,6 @@
 """``livepick run``: the service."""
 
+import itertools
 import logging
 from pathlib import Path
 from typing import Annotated
@@ -7,9 +8,15 @@ from typing import Annotated
 import typer
 
 from livepick.config.yaml_loader import load_config
+from livepick.errors import DamagedLedgerError
 from livepick.host.systemd import under_journal
 
 __all__ = ["run"]
+
+MOST_REBUILT = 3
+"""Maximum number of ledgers that are replaced in one run: a disk that damages more is at fault."""
+
+_log = logging.getLogger(__name__)
 
 _SYSLOG_PRIORITY = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
 
@@ -24,11 +31,23 @@ def run(
     """
     # No other command needs the modules of the service.
     from livepick.config.reload import ConfigFile  # noqa: PLC0415
+    from livepick.ledger.damage import mark_damaged  # noqa: PLC0415
+    from livepick.ledger.database import LEDGER  # noqa: PLC0415
     from livepick.service import Service  # noqa: PLC0415
 
     _log_to_stderr()
-    file = ConfigFile(config)  # before it is read
-    Service(load_config(config), file).run()
+    for rebuilt in itertools.count():
+        file = ConfigFile(config)  # before it is read
+        settings = load_config(config)
+        try:
+            Service(settings, file).run()
+        except DamagedLedgerError as error:
+            mark_damaged(settings.state.directory / LEDGER, error.what)
+            if rebuilt == MOST_REBUILT:
+                raise
+            _log.error("ledger: %s; the service starts again", error.what)
+        else:
+            return
 
 
 class _JournalFormatter(logging.Formatter):

@@ -17,6 +17,7 @@ from livepick.errors import (
     OutputError,
 )
 from livepick.host.unexpected_errors import UnexpectedError
+from livepick.ledger.session_rows import Rebuilt
 
 __all__ = [
     "Kind",
@@ -44,6 +45,7 @@ Kind = Literal[
     "output_obstructed",
     "ledger_not_writable",
     "ledger_not_readable",
+    "ledger_rebuilt",
     "disk_full",
     "picking_stopped",
     "picking_behind",
@@ -125,6 +127,25 @@ def output_obstructed(errors: Sequence[OccupiedError]) -> Problem:
 def ledger_not_writable(error: LedgerWriteError) -> Problem:
     """Return the problem of a ledger that cannot be written, with the error text of SQLite."""
     return Problem("ledger_not_writable", "bad", f"{printable(error.what)}.", error.remedy)
+
+
+def ledger_rebuilt(rebuilt: Rebuilt) -> Problem:
+    """Return the problem of a ledger that was lost and has been rebuilt."""
+    sentence = (
+        f"The ledger was lost ({printable(rebuilt.why)}) and has been rebuilt: {rebuilt.kept}"
+        " micrographs keep the picks in their files and are picked again behind all others, the"
+        " others are picked anew."
+        if rebuilt.done
+        else f"The ledger was lost ({printable(rebuilt.why)}) and is being rebuilt from the output"
+        " folder; the lists there are written again when that is done."
+    )
+    remedy = "Check the disk of the state folder."
+    if rebuilt.aside:
+        remedy += (
+            f" The old ledger is {printable(rebuilt.aside)}: attach it to a report, or delete it;"
+            " then this message goes away."
+        )
+    return Problem("ledger_rebuilt", "attention", sentence, remedy)
 
 
 def config_refused(error: BaseException) -> Problem:

@@ -20,6 +20,7 @@ from livepick.host.systemd import Systemd
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.reader import LedgerReader
+from livepick.ledger.session_rows import Rebuilt
 from livepick.monitoring.drift_findings import findings_of
 from livepick.monitoring.drift_monitor import DriftMonitor
 from livepick.monitoring.health import Health, HealthCheck
@@ -31,6 +32,7 @@ from livepick.monitoring.problem import (
     drifted,
     folder_gone,
     ledger_not_writable,
+    ledger_rebuilt,
     no_gpu,
     output_not_writable,
     output_obstructed,
@@ -51,6 +53,9 @@ however many clients there are."""
 
 UNEXPECTED_SECONDS = 3600.0
 """Time for which an unexpected error is shown as a problem."""
+
+REBUILT_SECONDS = 24 * 3600.0
+"""Time for which it is shown that the ledger was rebuilt; longer while the old one is kept."""
 
 _log = logging.getLogger(__name__)
 
@@ -127,6 +132,8 @@ class Supervisor:
         metrics.session.check_health(lambda: self.health().ok)
         metrics.session.use_config(self._config, read_at=self._began_at)
         metrics.host.writable(output=True, state=True)
+        rebuilt = self._ledger.rebuilt()
+        metrics.host.ledger_rebuilt(0.0 if rebuilt is None else rebuilt.at)
         metrics.landings.restore(self._ledger.last_collected())
         metrics.picking.restore(
             last_picked_at=self._ledger.last_picked_at() or 0.0, workers=self._workers
@@ -190,6 +197,9 @@ class Supervisor:
             problems.append(output_obstructed(obstacles))
         if (ledger_fault := self._dispatch.ledger_fault) is not None:
             problems.append(ledger_not_writable(ledger_fault))
+        rebuilt = self._ledger.rebuilt()
+        if rebuilt is not None and _is_news(rebuilt):
+            problems.append(ledger_rebuilt(rebuilt))
         if self._rejected_edit is not None:
             problems.append(self._rejected_edit)
         if (latest := self._unexpected.latest) is not None:
@@ -295,6 +305,12 @@ class Supervisor:
         with self._lock:
             self._rejected_edit, self._cached = config_refused(error), None
         self._metrics.session.reloaded(accepted=False)
+
+
+def _is_news(rebuilt: Rebuilt) -> bool:
+    """Return True if the operator should still be told that the ledger was rebuilt."""
+    is_kept = bool(rebuilt.aside) and Path(rebuilt.aside).exists()
+    return not rebuilt.done or is_kept or time.time() - rebuilt.at < REBUILT_SECONDS
 
 
 def _thousands(count: int) -> str:

@@ -238,6 +238,11 @@ class Outputs:
         self._schedule_lists()
 
     @property
+    def main_folder(self) -> OutputFolder:
+        """The output folder, which has the tables."""
+        return self._folders[0]
+
+    @property
     def exports(self) -> Sequence[Export]:
         """The formats."""
         return self._exports

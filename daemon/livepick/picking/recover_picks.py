@@ -14,7 +14,7 @@ import csv
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ from livepick.picking.micrograph_table import CSV
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_sync import Export
 
-__all__ = ["PicksRecovery", "table_rows"]
+__all__ = ["PicksRecovery"]
 
 AT_ONCE = 50
 """Micrographs in one message."""
@@ -58,7 +58,7 @@ class _Form(NamedTuple):
     """True if the rows of a TIFF are turned over in it."""
 
 
-def table_rows(folder: OutputFolder) -> list[_Row]:
+def _table_rows(folder: OutputFolder) -> list[_Row]:
     """Return the rows of the table of micrographs; empty if there is none of livepick's."""
     path = folder.path / CSV
     try:
@@ -76,8 +76,8 @@ class PicksRecovery:
 
     Parameters
     ----------
-    rows
-        Rows of the table of micrographs, from ``table_rows``.
+    folder
+        The output folder.
     roots
         Watched folders.
     exports
@@ -94,7 +94,7 @@ class PicksRecovery:
 
     def __init__(
         self,
-        rows: Sequence[_Row],
+        folder: OutputFolder,
         *,
         roots: Sequence[Path],
         exports: Sequence[Export],
@@ -103,7 +103,7 @@ class PicksRecovery:
         has_stable_inodes: Callable[[Path], bool],
         send: Callable[[Message], None],
     ) -> None:
-        self._rows = rows
+        self._folder = folder
         self._roots = sorted(roots, key=lambda root: len(root.parts), reverse=True)
         forms = {
             "csv": _Form(read_csv, is_turned=False),  # unrounded, so it comes first
@@ -126,9 +126,10 @@ class PicksRecovery:
 
     def run(self) -> None:
         """Read the files and send what is in them; the last message is ``RecoveryEnded``."""
+        rows = _table_rows(self._folder)
         batch: list[RecoveredPicks] = []
         kept = 0
-        for found in self._found():
+        for found in self._found(rows):
             if self._stop.is_set():
                 return
             batch.append(found)
@@ -140,16 +141,16 @@ class PicksRecovery:
             return
         if batch:
             self._pass_on(batch)
-        self._send(RecoveryEnded(kept, len(self._rows) - kept))
+        self._send(RecoveryEnded(kept, len(rows) - kept))
 
     def _pass_on(self, batch: Sequence[RecoveredPicks]) -> None:
         self._slots.acquire()
         self._send(Recovered(tuple(batch), self._slots.release))
 
-    def _found(self) -> Iterator[RecoveredPicks]:
+    def _found(self, rows: Iterable[_Row]) -> Iterator[RecoveredPicks]:
         """Yield the micrographs that keep their picks; those whose file is gone come last."""
         gone: list[_Row] = []
-        for row in self._rows:
+        for row in rows:
             if (found := self._try(row, gone.append)) is not None:
                 yield found
         for row in gone:

@@ -19,6 +19,7 @@ from livepick.host.disks import Disk, Space
 from livepick.host.gpus import GpuMonitor
 from livepick.host.systemd import Systemd
 from livepick.ingest.watch_health import FileEvents
+from livepick.ledger.session_rows import Rebuilt
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.supervisor import UNEXPECTED_SECONDS, Supervisor
 
@@ -48,12 +49,14 @@ class Parts:
         )
         self.dispatch = SimpleNamespace(ledger_fault=None, progress_at=time.monotonic())
         self.outputs = SimpleNamespace(fault=None, obstacles=[])
+        self.rebuilt = None
+        without = SimpleNamespace(rebuilt=lambda: self.rebuilt)
         self.metrics = Metrics()
         self.supervisor = Supervisor(
             config,
             systemd=Systemd({}),
             metrics=self.metrics,
-            ledger=None if ledger is None else ledger.reader,
+            ledger=without if ledger is None else ledger.reader,
             watcher=SimpleNamespace(health=lambda: self.watching, is_alive=lambda: True),
             dispatch=self.dispatch,
             outputs=self.outputs,
@@ -108,6 +111,10 @@ def refuse_ledger(parts):
     )
 
 
+def lose_ledger(parts):
+    parts.rebuilt = Rebuilt(time.time(), "/s/ledger.sqlite is damaged", done=True, kept=7)
+
+
 def drift(parts):
     parts.supervisor._drift._drift = Drift(changes=(THINNER,), model_version=1)
 
@@ -139,6 +146,11 @@ def test_a_folder_that_has_not_been_checked_yet_is_not_missing(make_config, ledg
         (obstruct, "bad", "/o/b.star is a link, so it stays as it is. There is 1 more like it."),
         (edit, "attention", "/o/a.star was changed."),
         (refuse_ledger, "bad", "ledger.sqlite cannot be written: database is locked."),
+        (
+            lose_ledger,
+            "attention",
+            "lost (/s/ledger.sqlite is damaged) and has been rebuilt: 7",
+        ),
         (drift, "attention", "The last 25 micrographs have 61% of the picks"),
         (lose_gpu, "attention", "No GPU is available, so livepick picks on the CPU."),
     ],
@@ -151,6 +163,16 @@ def test_each_problem_has_its_level_and_a_remedy(parts, breaks, level, words):
     assert problem.level == level
     assert words in problem.sentence
     assert problem.remedy.endswith(".")
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_rebuilt_ledger_is_news_for_a_day_and_while_the_old_one_is_kept(parts, tmp_path, is_kept):
+    aside = tmp_path / "ledger.sqlite.damaged-20260101-000000"
+    aside.touch()
+    parts.rebuilt = Rebuilt(time.time() - 90_000, "it is empty", str(aside), done=True)
+    if not is_kept:
+        aside.unlink()
+    assert len(parts.problems) == is_kept
 
 
 def test_the_most_severe_problem_comes_first_and_the_gpu_last(parts):

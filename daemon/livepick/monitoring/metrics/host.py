@@ -49,6 +49,10 @@ class HostMetrics:
             " them; edited: they were changed afterwards. They stay as they are.",
             kind=("foreign", "edited"),
         )
+        self._ledger_rebuilt = make.gauge(
+            "ledger_rebuilt_timestamp_seconds",
+            "When was a damaged or missing ledger replaced by a new one? 0: never.",
+        )
         self._gpu_figures = {
             figure: make.gauge(f"gpu_{name}", question, gpu=())
             for figure, (name, question) in GPU_FIGURES.items()
@@ -65,6 +69,10 @@ class HostMetrics:
         edited = sum(isinstance(error, EditedError) for error in errors)
         self._obstacles.labels("edited").set(edited)
         self._obstacles.labels("foreign").set(len(errors) - edited)
+
+    def ledger_rebuilt(self, at: float) -> None:
+        """Set when a lost ledger was replaced, in unix seconds; 0 if none was."""
+        self._ledger_rebuilt.set(at)
 
     def disks(self, disks: Sequence[Disk]) -> None:
         """Set free space and size of the disks; of several watched folders the fullest counts."""
