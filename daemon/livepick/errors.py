@@ -15,6 +15,8 @@
     │   ├── ContentError            NaN, infinite, or constant pixels
     │   ├── TimeLimitError          it took longer than a job may take
     │   ├── MemoryLimitError        it needs more memory than a worker may use
+    │   ├── SmallImageError         it is smaller than one particle
+    │   ├── ImageError              the model runs, but not on this image
     │   └── PoisonError             it stopped its worker on every try
     ├── OutputError             picks could not be written; try it again
     │   └── NotOwnerError           the output folder belongs to another session
@@ -50,6 +52,7 @@ __all__ = [
     "EditedError",
     "EngineError",
     "HeaderError",
+    "ImageError",
     "IncompleteFileError",
     "LedgerError",
     "LedgerWriteError",
@@ -64,6 +67,7 @@ __all__ = [
     "PixelSizeError",
     "PoisonError",
     "ProviderError",
+    "SmallImageError",
     "TimeLimitError",
     "TrainerError",
     "UnreadableFileError",
@@ -167,6 +171,19 @@ class MemoryLimitError(MicrographError):
     """A micrograph needs more memory than a worker may use."""
 
     reason = "memory"
+
+
+class ImageError(MicrographError):
+    """The model runs, but not on this image; on a busy GPU a later try may succeed."""
+
+    reason = "image"
+    retryable = True
+
+
+class SmallImageError(MicrographError):
+    """The image is smaller than one particle."""
+
+    reason = "too_small"
 
 
 class PoisonError(MicrographError):

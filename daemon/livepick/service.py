@@ -27,14 +27,22 @@ import signal
 import threading
 import time
 from collections.abc import Collection
+from pathlib import Path
 from types import FrameType
 
 from livepick.config.last_known_good import save_config_copy
 from livepick.config.recommendations import advice
 from livepick.config.reload import Change, ConfigFile, ConfigReloader
 from livepick.config.schema import Config
+from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.judgement import Judgement
-from livepick.errors import DamagedLedgerError, LedgerError, LivepickError
+from livepick.errors import (
+    DamagedLedgerError,
+    LedgerError,
+    LivepickError,
+    ModelError,
+    ProviderError,
+)
 from livepick.host.gpus import GpuMonitor, nvml
 from livepick.host.systemd import Systemd
 from livepick.host.threads import Ended, Threads
@@ -57,7 +65,7 @@ from livepick.picking.exports import make_on_picked, make_outputs
 from livepick.picking.model_in_use import CurrentModel
 from livepick.picking.output_sync import Outputs
 from livepick.picking.recover_picks import PicksRecovery
-from livepick.picking.start_workers import PROBE_SECONDS, start_workers
+from livepick.picking.start_workers import PROBE_SECONDS, Workers, start_workers
 from livepick.picking.tasks import pick, probe
 from livepick.rebuild import begin_rebuilding, picks_recovery
 from livepick.retraining.promoter import Promoter
@@ -184,7 +192,6 @@ class Service:
         self._models = Models(state / MODELS)
         is_rebuilding = begin_rebuilding(ledger, database.lost, config, self._models)
         self._models.ensure_blob(config)
-        model = self._models.current(config)
 
         # The address of the page, before the workers: their start takes longer.
         self._page = PageServer(config)
@@ -192,7 +199,7 @@ class Service:
 
         # Picking: watcher → inbox → dispatch → workers → coordinate files.
         self._systemd.extend_timeout(PROBE_SECONDS)
-        workers = start_workers(config.picking, model, ending)
+        model, workers = self._start_workers(config, ending)
         outputs = make_outputs(
             lambda: self._config,
             ledger,
@@ -232,6 +239,7 @@ class Service:
             provider=workers.provider,
             workers=workers.count,
             drifted=self._scheduler.drifted,
+            model_fault=self._models.fault,
             unexpected=self._unexpected,
             page_problems=self._page.problems,
         )
@@ -249,6 +257,40 @@ class Service:
             rejected=self._supervisor.config_rejected,
             unexpected=self._unexpected,
         )
+
+    def _start_workers(
+        self, config: Config, ending: contextlib.ExitStack
+    ) -> tuple[Bundle, Workers]:
+        """Start the workers with the current model or, if it does not run, with another one."""
+        while True:
+            model = self._models.current(config)
+            with contextlib.ExitStack() as attempt:
+                try:
+                    workers = start_workers(config.picking, model, attempt)
+                except ModelError as error:
+                    if (
+                        isinstance(error, ProviderError)
+                        or self._replacement(model.card.version, error) is None
+                    ):
+                        raise
+                else:
+                    ending.push(attempt.pop_all())
+                    return model, workers
+
+    def _replacement(self, version: int, error: ModelError) -> tuple[Path, ModelCard] | None:
+        """Set a model aside that does not run, and return another one; None if there is none.
+
+        An intact blob picker that does not run is a fault of the machine.
+        """
+        config = self._config
+        intact_blob = self._models.blob(config)
+        if intact_blob is not None and intact_blob.card.version == version:
+            return None
+        _log.error("model %d: set aside: %s", version, error)
+        self._models.set_aside(version, error)
+        self._models.ensure_blob(config)
+        model = self._models.current(config)
+        return None if model.card.version == version else (model.path, model.card)
 
     def _make_dispatch(
         self, ledger: LedgerWriter, engine: Engine, outputs: Outputs, model: Bundle
@@ -269,7 +311,9 @@ class Service:
                 trust=config.micrograph.trust,
                 threshold=config.picking.fixed_threshold,
                 repick=config.picking.repick,
+                is_fallback=self._models.fault() is not None,
             ),
+            replacement=self._replacement,
             instruments=self._metrics.picking,
             unexpected=self._unexpected,
             not_found=lambda *place, gone: self._watcher.not_found(*place, gone=gone),
@@ -319,7 +363,7 @@ class Service:
 
     def _on_promoted(self, bundle: Bundle, provider: str) -> None:
         card = bundle.card
-        self._inbox.put(Promoted(bundle.path, card))
+        self._inbox.put(Promoted(bundle.path, card, self._models.fault() is not None))
         self._metrics.training.use_model(
             version=card.version, kind=card.kind, promoted_at=time.time()
         )

@@ -32,6 +32,19 @@ TRAINING_ALERTS = (
         " (LivepickModelKeptAside) or somebody returned to the blob picker.",
     ),
     Alert(
+        name="LivepickModelDamaged",
+        severity="warning",
+        expr="livepick_model_usable == 0",
+        lasting="1m",
+        dashboard="training",
+        summary="The current model of {{ $labels.instance }} is damaged or does not run: an earlier"
+        " one or the blob picker picks. Run livepick status: it names the file.",
+        runbook="`livepick status CONFIG` and the log name the file and the fault. Picks that"
+        " exist stay as they are. Restore `STATE/models/NNNN` from a copy, and the model is used"
+        " again within seconds; or take another one: `livepick models list CONFIG`, then `livepick"
+        " models promote CONFIG N`; or train a new one: `livepick retrain CONFIG`.",
+    ),
+    Alert(
         name="LivepickTrainingFailed",
         severity="warning",
         expr=f"""

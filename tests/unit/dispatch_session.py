@@ -93,6 +93,7 @@ class Session:
         *,
         tables=False,
         make_calls=None,
+        replacement=lambda *_: None,
         not_found=nobody_watches,
         extra_format=False,
         **model,
@@ -125,6 +126,7 @@ class Session:
             instruments=self.instruments,
             not_found=not_found,
             on_picked=make_calls and make_calls(self),
+            replacement=replacement,
             unexpected=self.unexpected,
         )
         self.thread = threading.Thread(target=self._run, daemon=True)

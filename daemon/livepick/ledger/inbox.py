@@ -48,6 +48,8 @@ class Promoted:
 
     bundle: Path
     card: ModelCard
+    is_fallback: bool = False
+    """True if it is used because the model promoted last cannot be: nothing is picked again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,11 @@
 """Registry of the model bundles on disk: list, promote and roll back.
 
 ``models/champion.json`` records the promotions (``livepick.models.promotions``). The current model
-is the last one promoted. Before the first promotion, and if that model was made for another
-particle in another session, it is the blob picker.
+is the last one promoted; if that is damaged or does not run, the one before. It is the blob picker
+before the first promotion, and if that model was made for another particle in another session.
+
+A bundle is checked against the digest in its card before it is used, and again when its files
+change: a bundle that is restored is used again.
 """
 
 import logging
@@ -13,7 +16,9 @@ from pathlib import Path
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import (
+    CARD,
     GRAPH,
+    MOST_GRAPH_BYTES,
     ModelCard,
     bundle_name,
     numbered_folders,
@@ -22,6 +27,7 @@ from livepick.core.contracts.bundle import (
 )
 from livepick.core.contracts.run import RUNS
 from livepick.errors import ModelError
+from livepick.host.foreign_files import read_bounded
 from livepick.models.blob_picker import publish_blob_picker
 from livepick.models.promotions import (
     By,
@@ -57,13 +63,14 @@ class Models:
         """Lock held from allocating a version until its bundle or run exists: the service makes
         the blob picker in one thread and orders runs in another."""
         self._warned: set[str] = set()
+        self._checked: dict[Path, tuple[_State, Bundle | ModelError]] = {}
 
     def bundles(self) -> list[Bundle]:
         """Return the readable bundles, sorted by version; damaged ones are left out."""
         found = []
         for path in numbered_folders(self.directory):
             try:
-                found.append(Bundle(path, read_card(path)))
+                found.append(_read(path))
             except ModelError as error:
                 self._warn(f"model {path.name}: left out: {error}")
         return sorted(found, key=lambda bundle: bundle.card.version)
@@ -98,12 +105,24 @@ class Models:
         promotion = self.last_promotion()
         if promotion is None:
             return None
-        path = self.directory / bundle_name(promotion.version)
         try:
-            return Bundle(path, read_card(path))
+            return _read(self.directory / bundle_name(promotion.version))
         except ModelError as error:
-            self._warn(f"models: the blob picker is used: {error}")
+            self._warn(f"model {promotion.version}: not used: {error}")
             return None
+
+    def fault(self) -> ModelError | None:
+        """Return why the model promoted last cannot be used; None if it can, or there is none."""
+        promotion = self.last_promotion()
+        if promotion is None:
+            return None
+        found = self._check(self.directory / bundle_name(promotion.version))
+        return found if isinstance(found, ModelError) else None
+
+    def set_aside(self, version: int, error: ModelError) -> None:
+        """Do not use a model any more that does not run, until its files or the service change."""
+        path = self.directory / bundle_name(version)
+        self._checked[path] = (_state_of(path), error)
 
     def trained(self, fingerprint: str) -> Bundle | None:
         """Return the newest trained bundle with this training fingerprint."""
@@ -122,7 +141,8 @@ class Models:
             for bundle in self.bundles()
             if bundle.card.kind == "blob" and bundle.card.particle_fingerprint == wanted
         ]
-        return fitting[-1] if fitting else None
+        intact = (bundle for bundle in reversed(fitting) if self._usable(bundle.path))
+        return next(intact, None)
 
     def current(self, config: Config) -> Bundle:
         """Return the bundle currently used for picking.
@@ -243,10 +263,35 @@ class Models:
         return Bundle(path, card)
 
     def _current(self, config: Config) -> Bundle | None:
-        promoted = self.promoted()
+        trail = rollback_trail(self.promotions())
+        usable = (self._usable(self.directory / bundle_name(number)) for number in reversed(trail))
+        promoted = next((bundle for bundle in usable if bundle is not None), None)
         if promoted and self._fits(promoted.card, config):
             return promoted
         return self.blob(config)
+
+    def _usable(self, path: Path) -> Bundle | None:
+        """Return a bundle; None, with a warning, if it is damaged or does not run."""
+        found = self._check(path)
+        if isinstance(found, ModelError):
+            self._warn(f"model {path.name}: not used: {found}")
+            return None
+        return found
+
+    def _check(self, path: Path) -> Bundle | ModelError:
+        """Return a bundle, or what is wrong with it. Its files are read only if they changed."""
+        state = _state_of(path)
+        known = self._checked.get(path)
+        if known is not None and known[0] == state:
+            return known[1]
+        found: Bundle | ModelError
+        try:
+            found = _read(path)
+            verify_graph(path, found.card)
+        except ModelError as error:
+            found = error
+        self._checked[path] = (state, found)
+        return found
 
     def _fits(self, card: ModelCard, config: Config) -> bool:
         """Return True if a model may be used: it fits the particle, or was used in this session.
@@ -260,16 +305,48 @@ class Models:
         )
 
     def _verified(self, version: int) -> Bundle:
-        path = self.directory / bundle_name(version)
-        card = read_card(path)
-        verify_graph(path, card)
-        return Bundle(path, card)
+        bundle = _read(self.directory / bundle_name(version))
+        verify_graph(bundle.path, bundle.card)
+        return bundle
 
     def _warn(self, message: str) -> None:
         """Log a warning only once, because the folder is checked every second."""
         if message not in self._warned:
             self._warned.add(message)
             _log.warning("%s", message)
+
+
+_State = tuple[tuple[int, int, int, int] | None, ...]
+"""State of the files of a bundle; it changes when they do."""
+
+
+def _state_of(path: Path) -> _State:
+    return tuple(_state_of_file(path / name) for name in (CARD, GRAPH))
+
+
+def _state_of_file(path: Path) -> tuple[int, int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def _read(path: Path) -> Bundle:
+    """Return the bundle in a numbered folder.
+
+    Raises
+    ------
+    ModelError
+        Its card cannot be used, or is that of another bundle.
+    """
+    card = read_card(path)
+    if bundle_name(card.version) != path.name:
+        raise ModelError(
+            f"{path / CARD} is the card of model {card.version}",
+            "Remove this bundle or restore it whole; livepick trains another.",
+        )
+    return Bundle(path, card)
 
 
 def verify_graph(path: Path, card: ModelCard) -> None:
@@ -282,10 +359,10 @@ def verify_graph(path: Path, card: ModelCard) -> None:
     """
     graph = path / GRAPH
     try:
-        digest = sha256(graph.read_bytes())
+        digest = sha256(read_bounded(graph, limit_bytes=MOST_GRAPH_BYTES))
     except OSError as error:
         raise ModelError(
-            f"{graph} cannot be read: {error}", "Restore the bundle, or train again."
+            f"{graph} cannot be read: {error.strerror}", "Restore the bundle, or train again."
         ) from error
     if digest != card.graph_sha256:
         raise ModelError(

@@ -13,6 +13,7 @@ from livepick.errors import (
     EditedError,
     LedgerWriteError,
     LivepickError,
+    ModelError,
     OccupiedError,
     OutputError,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "drifted",
     "folder_gone",
     "ledger_not_writable",
+    "model_damaged",
     "no_gpu",
     "output_not_writable",
     "output_obstructed",
@@ -61,6 +63,7 @@ Kind = Literal[
     "unexpected_errors",
     "web_config_refused",
     "web_insecure",
+    "model_damaged",
 ]
 """Kinds of problem. Programs decide by the kind, never by the sentence."""
 
@@ -146,6 +149,18 @@ def ledger_rebuilt(rebuilt: Rebuilt) -> Problem:
             " then this message goes away."
         )
     return Problem("ledger_rebuilt", "attention", sentence, remedy)
+
+
+def model_damaged(error: ModelError) -> Problem:
+    """Return the problem of a promoted model that cannot be used."""
+    return Problem(
+        "model_damaged",
+        "attention",
+        "The model promoted last cannot be used, so an earlier one or the blob picker picks:"
+        f" {_in_a_line(error.what)}.",
+        f"{error.remedy} Once it is restored it is used again; livepick models list CONFIG shows"
+        " the others, and livepick models promote CONFIG N takes one of them.",
+    )
 
 
 def config_refused(error: BaseException) -> Problem:

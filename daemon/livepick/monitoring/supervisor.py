@@ -13,7 +13,7 @@ from livepick.config.alert_thresholds import LATEST
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import CUDA
-from livepick.errors import LedgerError
+from livepick.errors import LedgerError, ModelError
 from livepick.host.disks import Disk, Role, space_of
 from livepick.host.gpus import GpuMonitor
 from livepick.host.systemd import Systemd
@@ -33,6 +33,7 @@ from livepick.monitoring.problem import (
     folder_gone,
     ledger_not_writable,
     ledger_rebuilt,
+    model_damaged,
     no_gpu,
     output_not_writable,
     output_obstructed,
@@ -71,6 +72,8 @@ class Supervisor:
         Number of workers.
     drifted
         Called once with a sentence when the session begins to drift.
+    model_fault
+        Function that returns why the model promoted last cannot be used; None if it can.
     unexpected
         Unexpected errors of all parts.
     page_problems
@@ -91,10 +94,12 @@ class Supervisor:
         provider: str,
         workers: int,
         drifted: Callable[[str], None],
+        model_fault: Callable[[], ModelError | None] = lambda: None,
         unexpected: UnexpectedErrors | None = None,
         page_problems: Callable[[], list[Problem]] = list,
     ) -> None:
         self._page_problems = page_problems
+        self._model_fault = model_fault
         self._unexpected = unexpected or UnexpectedErrors()
         self._config = config
         self._rejected_edit: Problem | None = None
@@ -200,6 +205,8 @@ class Supervisor:
         rebuilt = self._ledger.rebuilt()
         if rebuilt is not None and _is_news(rebuilt):
             problems.append(ledger_rebuilt(rebuilt))
+        if (model_fault := self._model_fault()) is not None:
+            problems.append(model_damaged(model_fault))
         if self._rejected_edit is not None:
             problems.append(self._rejected_edit)
         if (latest := self._unexpected.latest) is not None:
@@ -244,6 +251,7 @@ class Supervisor:
         self._metrics.landings.update_activity(time.time())
         self._metrics.ingest.watched(self._watcher.health())
         self._metrics.host.gpus(self._gpu_monitor.gpus)
+        self._metrics.training.model_usable(self._model_fault() is None)
 
     def _report_status(self) -> None:
         status = self.status()

@@ -51,7 +51,7 @@ from livepick.ledger.writer import LedgerWriter
 from livepick.picking.backlog import Backlog
 from livepick.picking.engine import Engine
 from livepick.picking.instruments import Instruments
-from livepick.picking.model_in_use import CurrentModel
+from livepick.picking.model_in_use import CurrentModel, Replacement
 from livepick.picking.on_picked import OnPicked
 from livepick.picking.output_sync import Outputs
 from livepick.picking.settle_jobs import JobSettler, NotFound, nobody_watches
@@ -110,6 +110,8 @@ class Dispatch:
         Called when a micrograph could not be read.
     on_picked
         Calls a program for each picked micrograph. None: there is none.
+    replacement
+        Sets a model aside that fails on every micrograph, and returns another one.
     unexpected
         Counts the unexpected errors that are passed over.
     """
@@ -126,6 +128,7 @@ class Dispatch:
         instruments: Instruments,
         not_found: NotFound = nobody_watches,
         on_picked: OnPicked | None = None,
+        replacement: Replacement = lambda *_: None,
         unexpected: UnexpectedErrors | None = None,
     ) -> None:
         self._inbox = inbox
@@ -145,6 +148,7 @@ class Dispatch:
             model=model,
             not_found=not_found,
             on_picked=on_picked,
+            replacement=replacement,
         )
         self._backlog = Backlog()
         self._in_flight: set[Claim] = set()
@@ -389,8 +393,11 @@ class Dispatch:
         match message:
             case Finished():
                 self._finish(message)
-            case Promoted(bundle, card):
-                self._model.promote(bundle, card)
+            case Promoted(bundle, card, is_fallback):
+                if is_fallback:
+                    self._model.fall_back(bundle, card)
+                else:
+                    self._model.promote(bundle, card)
                 self._jobs.forgive_model()
             case PickingChanged():
                 self._model.change_settings(message)

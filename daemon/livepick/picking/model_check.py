@@ -9,6 +9,7 @@ from livepick.config.sections import Device
 from livepick.core.contracts.bundle import GRAPH
 from livepick.errors import ModelError
 from livepick.picking.onnx_session import (
+    LEAST_PX,
     MULTIPLE_PX,
     graph_scores,
     load_model,
@@ -29,7 +30,7 @@ def probe(bundle: Path, device: Device) -> str:
         GPU was required and not obtained.
     """
     model = loaded_model(bundle, device)
-    noise = np.random.default_rng(0).standard_normal((96, 96)).astype(np.float32)
+    noise = np.random.default_rng(0).standard_normal((LEAST_PX, LEAST_PX)).astype(np.float32)
     score = score_map(model, noise)
     if not _are_scores(score):
         raise ModelError(

@@ -1,17 +1,23 @@
 """The model and the settings used for picking, and the micrographs that a change makes due."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from livepick.config.sections import Device, Repick, Trust
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import Job, Result
+from livepick.errors import ModelError
 from livepick.ledger.inbox import PickingChanged
 from livepick.ledger.requeue import RetryFailed
 from livepick.ledger.rows import Claim
 from livepick.ledger.writer import LedgerWriter
 
-__all__ = ["CurrentModel"]
+__all__ = ["CurrentModel", "Replacement"]
+
+Replacement = Callable[[int, ModelError], tuple[Path, ModelCard] | None]
+"""Sets aside a model that does not run, given its version and the error, and returns folder and
+card of another one; None if there is none."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +41,8 @@ class CurrentModel:
         Threshold from the config. None: the model's own.
     repick
         Which micrographs are picked again after a change of model.
+    is_fallback
+        True if the model is used because the one promoted last cannot be.
     """
 
     def __init__(
@@ -48,7 +56,9 @@ class CurrentModel:
         trust: Trust | None = None,
         threshold: float | None = None,
         repick: Repick = "provisional",
+        is_fallback: bool = False,
     ) -> None:
+        self._is_fallback = is_fallback
         self._ledger = ledger
         self._bundle = bundle
         self._card = card
@@ -68,6 +78,11 @@ class CurrentModel:
         """True if micrographs with picks are picked again at all."""
         return self._repick != "none"
 
+    @property
+    def version(self) -> int:
+        """Version of the model in use."""
+        return self._card.version
+
     def job(self, claim: Claim) -> Job:
         """Return the job that picks a micrograph."""
         return Job(
@@ -82,7 +97,7 @@ class CurrentModel:
 
     def promote(self, bundle: Path, card: ModelCard) -> None:
         """Pick with another model from now on."""
-        self._bundle, self._card = bundle, card
+        self._bundle, self._card, self._is_fallback = bundle, card, False
         count = self._use()
         _log.info(
             "model %d (%s): used from now on, %d micrographs are picked again",
@@ -90,6 +105,14 @@ class CurrentModel:
             card.kind,
             count,
         )
+
+    def fall_back(self, bundle: Path, card: ModelCard) -> None:
+        """Pick with an earlier model from now on; what has picks keeps them."""
+        if card.version == self._card.version:
+            return
+        self._bundle, self._card, self._is_fallback = bundle, card, True
+        self._use()
+        _log.error("model %d (%s): used in place of a damaged one", card.version, card.kind)
 
     def change_settings(self, change: PickingChanged) -> None:
         """Pick with other settings from now on."""
@@ -108,7 +131,7 @@ class CurrentModel:
     def queue_if_outdated(self, result: Result) -> None:
         """Queue the outdated micrographs if the job of ``result`` began before a change."""
         current = (self._card.version, self._lowest_score(self._threshold))
-        if (result.model_version, result.threshold) != current:
+        if (result.model_version, result.threshold) != current and not self._is_fallback:
             self._queue_stale(self._repick, self._threshold, retry_failed="none")
 
     def _use(self, *, retry_failed: RetryFailed = "all") -> int:
@@ -121,6 +144,8 @@ class CurrentModel:
             another = self._ledger.session.use_model(
                 card.version, card.kind, card.particle_fingerprint
             )
+            if self._is_fallback:
+                return 0
             if another and repick != "none":
                 repick = "all"
             return self._queue_stale(repick, self._threshold, retry_failed=retry_failed)

@@ -19,9 +19,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from livepick.config.sections import Device
-from livepick.core.contracts.bundle import GRAPH, ModelCard, read_card, sha256
+from livepick.core.contracts.bundle import GRAPH, MOST_GRAPH_BYTES, ModelCard, read_card, sha256
 from livepick.core.contracts.job import CPU, CUDA
-from livepick.errors import ModelError, ProviderError
+from livepick.errors import ImageError, ModelError, ProviderError
+from livepick.host.foreign_files import read_bounded
 
 __all__ = ["MULTIPLE_PX", "Model", "graph_scores", "load_model", "loaded_model", "score_map"]
 
@@ -32,6 +33,9 @@ MULTIPLE_PX = 16
 
 TILE_PX = 1024
 """Larger images are scored in tiles, so that memory use does not grow with the detector size."""
+
+LEAST_PX = 96
+"""Smaller images are padded to this size: graphs pad by reflection, which needs a wider image."""
 
 OVERLAP_PX = 64
 """Tile border whose scores are discarded: more than half of a network's receptive field."""
@@ -83,10 +87,38 @@ def _tiles(size: int) -> Iterator[tuple[slice, slice]]:
 
 def _run(model: Model, image: NDArray[np.float32]) -> NDArray[np.float32]:
     height, width = image.shape
-    padding = [(0, -n % MULTIPLE_PX) for n in (height, width)]
+    padding = [(0, max(LEAST_PX - n, -n % MULTIPLE_PX)) for n in (height, width)]
     padded = np.pad(image, padding, mode="symmetric")[None, None]
-    score: NDArray[np.float32] = graph_scores(model, padded)[0, 0, :height, :width]
-    return score
+    try:
+        score = graph_scores(model, padded)
+    except ModelError as error:
+        if not _runs(model):
+            _kept.clear()
+            raise
+        raise ImageError(
+            f"model {model.card.version} fails on this image of {width} x {height} prepared pixels,"
+            f" and runs on another one: {error.what}",
+            "Leave the file out with watch.exclude, and please report it.",
+        ) from error
+    if score.shape != padded.shape:
+        _kept.clear()
+        raise ModelError(
+            f"model {model.card.version} gives an array of shape {score.shape} for an image of"
+            f" {padded.shape}",
+            "The model is damaged; roll back to another one or train again.",
+        )
+    part: NDArray[np.float32] = score[0, 0, :height, :width]
+    return part
+
+
+def _runs(model: Model) -> bool:
+    """Return True if the graph runs on noise, so that an error is not due to the model."""
+    noise = np.random.default_rng(0).standard_normal((1, 1, LEAST_PX, LEAST_PX))
+    try:
+        graph_scores(model, noise.astype(np.float32))
+    except ModelError:
+        return False
+    return True
 
 
 def graph_scores(model: Model, padded: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -97,7 +129,6 @@ def graph_scores(model: Model, padded: NDArray[np.float32]) -> NDArray[np.float3
     except Exception as error:
         # onnxruntime raises ValueError if the graph has no input of this name.
         if type(error).__module__.startswith("onnxruntime") or isinstance(error, ValueError):
-            _kept.clear()
             raise ModelError(
                 f"onnxruntime could not run model {model.card.version}"
                 f" on {model.provider}: {_first_line(error)}",
@@ -127,10 +158,10 @@ def load_model(bundle: Path, device: Device) -> Model:
     """
     card = read_card(bundle)
     try:
-        graph = (bundle / GRAPH).read_bytes()
+        graph = read_bounded(bundle / GRAPH, limit_bytes=MOST_GRAPH_BYTES)
     except OSError as error:
         raise ModelError(
-            f"{bundle / GRAPH} cannot be read: {error}",
+            f"{bundle / GRAPH} cannot be read: {error.strerror}",
             "Restore the bundle, or remove it and let livepick train another.",
         ) from error
     if sha256(graph) != card.graph_sha256:
@@ -163,9 +194,9 @@ def _session(
         _log.info("model %s: no GPU, picking on the CPU", bundle.name)  # the service warns, once
     try:
         return onnxruntime.InferenceSession(graph, _options(cuda_only=False), providers=[CPU]), CPU
+    except MemoryError:
+        raise
     except Exception as error:
-        if not type(error).__module__.startswith("onnxruntime"):
-            raise
         raise ModelError(
             f"onnxruntime does not accept {bundle / GRAPH}: {_first_line(error)}",
             "The model is damaged or of another version; roll back or train again.",

@@ -36,7 +36,7 @@ from livepick.ledger.rows import Claim
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.engine import Engine
 from livepick.picking.instruments import Instruments
-from livepick.picking.model_in_use import CurrentModel
+from livepick.picking.model_in_use import CurrentModel, Replacement
 from livepick.picking.on_picked import OnPicked
 from livepick.picking.output_sync import Outputs
 
@@ -91,6 +91,8 @@ class JobSettler:
         Called when a micrograph could not be read.
     on_picked
         Calls a program for each picked micrograph. None: there is none.
+    replacement
+        Sets a model aside that fails on every micrograph, and returns another one.
     """
 
     def __init__(
@@ -103,7 +105,9 @@ class JobSettler:
         model: CurrentModel,
         not_found: NotFound = nobody_watches,
         on_picked: OnPicked | None = None,
+        replacement: Replacement = lambda *_: None,
     ) -> None:
+        self._replacement = replacement
         self._ledger = ledger
         self._outputs = outputs
         self._instruments = instruments
@@ -238,8 +242,9 @@ class JobSettler:
 
     def _error(self, claim: Claim, error: BaseException, unavailable: Collection[Path]) -> None:
         """Retry transient errors, fail on permanent ones, and raise those not due to the file."""
-        if isinstance(error, ModelError):
-            self._raise_if_not_due_to_file(claim, error)
+        if isinstance(error, ModelError) and self._is_due_to_model(claim, error):
+            self._ledger.released(claim)
+            return
         if claim.root in unavailable and isinstance(error, VanishedFileError | UnreadableFileError):
             self._ledger.released(claim)
             return
@@ -256,12 +261,27 @@ class JobSettler:
         else:
             self._give_up(claim, error, "pick")
 
-    def _raise_if_not_due_to_file(self, claim: Claim, error: ModelError) -> None:
-        """Raise a missing GPU at once, and another error after several micrographs in a row."""
+    def _is_due_to_model(self, claim: Claim, error: ModelError) -> bool:
+        """Return True if another model is used now, after errors with several micrographs in a row.
+
+        Raises
+        ------
+        ModelError
+            There is no other model; or ``ProviderError``, at once: the GPU is missing.
+        """
         self._model_faults.add(claim.id)
-        if isinstance(error, ProviderError) or len(self._model_faults) >= MODEL_FAULTS:
+        if isinstance(error, ProviderError):
             self._ledger.released(claim)
             raise error
+        if len(self._model_faults) < MODEL_FAULTS:
+            return False
+        replacement = self._replacement(self._model.version, error)
+        if replacement is None:
+            self._ledger.released(claim)
+            raise error
+        self._model.fall_back(*replacement)
+        self._model_faults.clear()
+        return True
 
     def _give_up(
         self, claim: Claim, error: BaseException, stage: Literal["pick", "export"]

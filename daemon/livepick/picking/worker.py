@@ -22,10 +22,13 @@ from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.preprocess import DIAMETER_PX, Prepared, prepare
 from livepick.core.imaging.quality import ImageFigures, Quality
 from livepick.core.imaging.quality_measurement import measure_quality
-from livepick.errors import LivepickError
+from livepick.errors import LivepickError, ModelError, SmallImageError
 from livepick.picking.onnx_session import loaded_model, score_map
 
 __all__ = ["pick"]
+
+LEAST_SIDE_PX = 8
+"""Smallest side of a micrograph. A strip is picked, although few particles fit into it."""
 
 SCORE_FLOOR = 0.02
 """Candidates with a lower score are not kept."""
@@ -55,13 +58,15 @@ def pick(job: Job) -> Result:
     )
     read_seconds = clock.lap()
     with _naming(job.path):
+        _refuse_small(micrograph, job.diameter_angstrom or card.diameter_angstrom)
         prepared = _prepared(micrograph, job, card)
     shape_px = micrograph.image.shape
     pixel_size_angstrom, notes = micrograph.pixel_size_angstrom, micrograph.notes
     figures = measure_quality(micrograph.image, prepared, pixel_size_angstrom=pixel_size_angstrom)
     del micrograph
     preprocess_seconds = clock.lap()
-    score = score_map(model, prepared.image)
+    with _naming(job.path):
+        score = score_map(model, prepared.image)
     infer_seconds = clock.lap()
     picks = _picks(score, prepared, card)
     threshold = card.threshold if job.threshold is None else job.threshold
@@ -79,6 +84,22 @@ def pick(job: Job) -> Result:
         area=prepared.area,
         notes=notes,
     )
+
+
+def _refuse_small(micrograph: Micrograph, diameter_angstrom: float) -> None:
+    """Raise SmallImageError unless a part of a particle may be in the image."""
+    height, width = micrograph.image.shape
+    pixel_size_angstrom = micrograph.pixel_size_angstrom
+    if (
+        min(height, width) < LEAST_SIDE_PX
+        or max(height, width) * pixel_size_angstrom < diameter_angstrom
+    ):
+        raise SmallImageError(
+            f"the image is too small: it has {width} x {height} pixels of"
+            f" {pixel_size_angstrom:g} Å, and one particle has {diameter_angstrom:g} Å",
+            "If it is not a micrograph, leave it out with watch.exclude; else check the pixel size"
+            " and particle.diameter_angstrom.",
+        )
 
 
 def _prepared(micrograph: Micrograph, job: Job, card: ModelCard) -> Prepared:
@@ -142,5 +163,7 @@ def _naming(path: Path) -> Iterator[None]:
     """Prefix errors about an array, which has no name, with the name of its file."""
     try:
         yield
+    except ModelError:
+        raise  # of the model, not of the file
     except LivepickError as error:
         raise type(error)(f"{path.name}: {error.what}", error.remedy) from error

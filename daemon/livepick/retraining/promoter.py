@@ -147,6 +147,10 @@ class Promoter:
         except (ProviderError, EngineError):
             raise  # not the model's fault
         except (ModelError, MemoryLimitError) as error:
+            if isinstance(error, ModelError) and self._models.fault() is not None:
+                _log.error("model %d: set aside: %s", version, error)
+                self._models.set_aside(version, error)  # the next step tries one before it
+                return
             why = f"model {version} does not run: {error}"
             _log.error("model %d: stays in use, %s", self.version, why)
             self._metrics.training_failed(ModelError.reason)

@@ -421,6 +421,42 @@ def test_model_that_fails_on_everything_ends_the_service(session):
     assert run.ledger.reader.counts().failed == 1
 
 
+def test_another_model_replaces_one_that_fails_on_everything(session):
+    """Nothing fails, nothing that has picks is picked again, and the new model is recorded."""
+
+    def work(job):
+        if job.bundle.name == "0003" and job.path.name != "good.mrc":
+            raise ModelError("0003/model.onnx does not match the checksum", "Restore it.")
+        return find_two(job)
+
+    asked = []
+
+    def replacement(version, error):
+        asked.append((version, error.what))
+        return Path("/models/0002"), card(2, "trained")
+
+    run = session(
+        work,
+        replacement=replacement,
+        bundle=Path("/models/0003"),
+        card=card(3, "trained"),
+        repick="all",
+    )
+    run.land("good.mrc").start()
+    run.until_counts(picked=1)
+    run.land("a.mrc", "b.mrc", "c.mrc", "d.mrc")
+    run.until_counts(picked=5)
+    run.stop()
+
+    assert asked == [(3, "0003/model.onnx does not match the checksum")]
+    assert {name: row.model_version for name, row in run.rows().items()} == {
+        "good.mrc": 3,
+        **dict.fromkeys(("a.mrc", "b.mrc", "c.mrc", "d.mrc"), 2),
+    }
+    assert run.ledger.reader.model().version == 2
+    assert run.error is None
+
+
 def test_worker_that_ends_with_the_service_counts_as_no_crash(session):
     """A signal to the process group reaches the workers too."""
     hold = threading.Event()

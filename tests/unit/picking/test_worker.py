@@ -14,7 +14,7 @@ from scipy.signal import convolve2d
 from factories import publish_blob
 from livepick.core.contracts.bundle import GRAPH, publish, read_card, sha256
 from livepick.core.contracts.job import CPU, CUDA, Job
-from livepick.errors import ContentError, ModelError, ProviderError
+from livepick.errors import ContentError, ImageError, ModelError, ProviderError, SmallImageError
 from livepick.picking import onnx_session
 from livepick.picking.model_check import probe
 from livepick.picking.worker import pick
@@ -246,3 +246,50 @@ def test_micrograph_smaller_than_a_particle_has_no_picks(write_mrc, bundle):
 
     assert len(result.picks) == 0
     assert result.quality.occupied_fraction is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 400), (400, 2), (7, 300), (12, 12), (18, 19)])
+def test_micrograph_in_which_no_particle_fits_is_refused_in_words(write_mrc, bundle, shape):
+    """It is a fault of the file, not of the model, whose reflection needs a larger image."""
+    path = write_mrc(shape=shape, centres=())
+    with_noise(path)
+    with pytest.raises(SmallImageError) as caught:
+        pick(Job(path, None, bundle))
+
+    assert path.name in caught.value.what
+    assert f"{shape[1]} x {shape[0]} pixels" in caught.value.what
+    assert "30 Å" in caught.value.what
+
+
+@pytest.mark.parametrize("shape", [(8, 2000), (2000, 9), (20, 20), (24, 33), (60, 40), (97, 95)])
+def test_small_micrograph_is_padded_and_picked(write_mrc, bundle, shape):
+    path = write_mrc(shape=shape, centres=())
+    with_noise(path)
+    result = pick(Job(path, None, bundle, threshold=0.0))
+
+    assert result.shape_px == shape
+    assert (result.picks.x_px < shape[1]).all()
+    assert (result.picks.y_px < shape[0]).all()
+
+
+def test_an_image_on_which_a_model_fails_is_at_fault_if_the_model_runs_on_another(
+    write_mrc, bundle, monkeypatch
+):
+    path = write_mrc(shape=(230, 260), centres=())
+    with_noise(path)
+    scores, sizes, least_px = onnx_session.graph_scores, [], onnx_session.LEAST_PX
+
+    def failing(model, padded):
+        sizes.append(padded.shape)
+        if padded.shape[2] > least_px:
+            raise ModelError("onnxruntime could not run model 0: Pad", "Roll back.")
+        return scores(model, padded)
+
+    monkeypatch.setattr(onnx_session, "graph_scores", failing)
+    with pytest.raises(ImageError, match=f"{path.name}.*Pad"):
+        pick(Job(path, None, bundle))
+    assert len(sizes) == 2
+
+    least_px = 0
+    with pytest.raises(ModelError, match="Pad"):
+        pick(Job(path, None, bundle))

@@ -28,6 +28,7 @@ __all__ = [
     "CARD",
     "FORMAT",
     "GRAPH",
+    "MOST_GRAPH_BYTES",
     "ModelCard",
     "bundle_name",
     "numbered_folders",
@@ -44,6 +45,9 @@ MOST_CARD_BYTES = 1 << 20
 
 MOST_SHOWN = 200
 """Maximum number of characters of a wrong entry in an error."""
+
+MOST_GRAPH_BYTES = 1 << 30
+"""Largest graph that is read."""
 
 GRAPH = "model.onnx"
 CARD = "model.json"

@@ -95,6 +95,11 @@ class TrainingMetrics:
         self._promoted = make.gauge(
             "model_promoted_timestamp_seconds", "Since when does this model pick?"
         )
+        self._model_usable = make.gauge(
+            "model_usable",
+            "Can the model promoted last be used? 0: an earlier one or the blob picker picks.",
+        )
+        self._model_usable.set(1)
         self._drift_score = make.gauge(
             "drift_score",
             "Is the session still like the data that the model was promoted on? Size of the change"
@@ -172,6 +177,10 @@ class TrainingMetrics:
         self._model.clear()
         self._model.labels(str(version), kind).set(1)
         self._promoted.set(promoted_at)
+
+    def model_usable(self, usable: bool) -> None:  # noqa: FBT001 - one value
+        """Set whether the model promoted last can be used."""
+        self._model_usable.set(usable)
 
     def drifted(self, drift: Drift) -> None:
         """Set the drift of the last micrographs from the first that the model picked."""
