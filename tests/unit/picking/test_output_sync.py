@@ -1,6 +1,7 @@
 """The output folder in several formats, kept as the ledger says."""
 
 import csv
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -12,8 +13,10 @@ from star_readers import gemmi_column, relion_table
 from factories import make_config, make_result
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.formats.micrograph import FileVersion
-from livepick.errors import HeaderError, OutputError
-from livepick.picking import exports, finality, output_sync
+from livepick.errors import ConfigError, EditedError, HeaderError, OutputError
+from livepick.ledger.database import Database
+from livepick.ledger.writer import LedgerWriter
+from livepick.picking import exports, finality, output_losses, output_sync
 from livepick.picking.exports import make_outputs
 from livepick.picking.output_sync import Outputs
 from livepick.picking.relion_project import PIPELINE
@@ -343,6 +346,255 @@ def test_a_table_that_cannot_be_written_is_a_fault_of_the_output_folder(held):
     outputs.sync(now=True)
     assert table.written == 1
     assert not outputs.down
+
+
+def turn(folder, monkeypatch, *, until=lambda: False, turns=20):
+    """Let the dispatch loop turn for a while; each turn has its looks and writes."""
+    monkeypatch.setattr(output_losses, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(output_losses, "SHARE", 1e6)
+    monkeypatch.setattr(output_sync, "LIST_SECONDS", 0.0)
+    monkeypatch.setattr(output_sync, "TABLE_SECONDS", 0.0)
+    for _ in range(turns):
+        folder.outputs.sync()
+        if until():
+            return
+        time.sleep(0.01)
+    folder.outputs.sync(now=True)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_file_of_somebody_else_stays_and_the_picks_are_written_when_it_has_gone(
+    make, monkeypatch, name
+):
+    """The micrograph is picked, the others are not affected, and RELION is not told of it."""
+    folder = make()
+    foreign = folder.out / PLACES[name].format("a")
+    foreign.parent.mkdir(parents=True, exist_ok=True)
+    foreign.write_text("by hand")
+    folder.pick("a.mrc", "b.mrc")
+
+    assert foreign.read_text() == "by hand"
+    assert folder.files() == places("a", "b") | TABLES
+    assert folder.ledger.reader.counts().picked == 2
+    assert [error.path for error in folder.outputs.obstacles] == [str(foreign)]
+    assert name not in folder.outputs.files(folder.watched, Path("a.mrc"))
+    assert ("a.mrc" in (folder.out / "autopick.star").read_text()) == (name != "relion")
+    again = make()
+    again.outputs.begin()
+    again.outputs.sync(now=True)
+    assert foreign.read_text() == "by hand"
+    assert [error.path for error in again.outputs.obstacles] == [str(foreign)]
+
+    foreign.unlink()
+    turn(again, monkeypatch)
+    assert len(read_coordinates(foreign)) == 2
+    assert again.outputs.obstacles == []
+    assert "a.mrc" in (folder.out / "autopick.star").read_text()
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_file_of_somebody_else_stays_when_its_micrograph_fails(make, name):
+    """Nobody knows whose it is."""
+    folder = make()
+    foreign = folder.out / PLACES[name].format("a")
+    foreign.parent.mkdir(parents=True, exist_ok=True)
+    foreign.write_text("by hand")
+    folder.pick("b.mrc")
+    folder.ledger.arrivals.landed(folder.watched, Path("a.mrc"), FileVersion(2, 2, 2), 1.0)
+    (claim,) = folder.ledger.claim(1)
+    folder.ledger.failed(claim, HeaderError("a.mrc has no header", "Look."))
+    folder.outputs.reconcile(claim.root, claim.relative)
+    folder.outputs.sync(now=True)
+    again = make()
+    again.outputs.begin()
+    again.outputs.sync(now=True)
+    assert foreign.read_text() == "by hand"
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_a_list_of_somebody_else_stays_and_the_others_are_written(make, monkeypatch, name):
+    folder = make()
+    foreign = folder.out / name
+    foreign.parent.mkdir(parents=True, exist_ok=True)
+    foreign.write_text("by hand")
+    folder.pick("a.mrc")
+    assert foreign.read_text() == "by hand"
+    assert folder.outputs.fault is None
+    assert [error.path for error in folder.outputs.obstacles] == [str(foreign)]
+    without = {"cryosparc/picks.csg"} if name == "cryosparc/picks.cs" else set()
+    assert folder.files() == places("a") | TABLES - without
+    foreign.unlink()
+    turn(folder, monkeypatch)
+    assert folder.files() == places("a") | TABLES
+    assert foreign.read_bytes() != b"by hand"
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_file_that_was_edited_is_kept_by_a_newer_model(make, name):
+    """Curated picks are work. RELION keeps them in its list: they are of that micrograph."""
+    folder = make().pick("a.mrc", "b.mrc")
+    edited = folder.out / PLACES[name].format("a")
+    edited.write_text("curated")
+    folder.ledger.arrivals.landed(folder.watched, Path("a.mrc"), FileVersion(2, 2, 2), 1.0)
+    folder.pick(version=1)
+    assert edited.read_text() == "curated"
+    assert [type(error) for error in folder.outputs.obstacles] == [EditedError]
+    assert "a.mrc" in (folder.out / "autopick.star").read_text()
+    assert folder.ledger.reader.counts().picked == 2
+
+
+@pytest.mark.parametrize(
+    "lost", [["a_autopick.star"], ["csv/b.csv", "autopick.star"], sorted(TABLES)]
+)
+def test_files_that_are_deleted_under_way_are_written_again(make, monkeypatch, lost):
+    folder = make().pick("a.mrc", "b.mrc")
+    folder.outputs.begin()
+    folder.outputs.sync(now=True)
+    before = {file: (folder.out / file).read_bytes() for file in folder.files()}
+    for file in lost:
+        (folder.out / file).unlink()
+    turn(folder, monkeypatch, until=lambda: folder.files() == set(before), turns=200)
+    after = {file: (folder.out / file).read_bytes() for file in folder.files()}
+    assert after.keys() == before.keys()
+    assert {name for name in after if after[name] != before[name]} <= {"cryosparc/picks.csg"}
+
+
+@pytest.mark.parametrize("how", ["emptied", "removed", "records too"])
+def test_an_output_folder_that_is_emptied_under_way_is_written_again(make, monkeypatch, how):
+    folder = make().pick("a.mrc", "b.mrc")
+    folder.outputs.begin()
+    folder.outputs.sync(now=True)
+    before = folder.files()
+    if how == "removed":
+        shutil.rmtree(folder.out)
+    else:
+        for path in folder.out.glob("*" if how == "records too" else "[!.]*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    turn(folder, monkeypatch, until=lambda: folder.files() == before, turns=200)
+    assert folder.files() == before
+    again = make()
+    again.outputs.begin()
+    again.outputs.sync(now=True)
+    assert again.outputs.obstacles == []
+
+
+def test_a_report_that_is_deleted_is_not_looked_for_for_ever(make, monkeypatch, caplog):
+    """Nothing writes it again by itself."""
+    folder = make().pick("a.mrc")
+    folder.outputs.begin()
+    folder.outputs.sync(now=True)
+    folder.rewrite("session_report.html", b"report")
+    (folder.out / "session_report.html").unlink()
+    turn(folder, monkeypatch)
+    assert caplog.text.count("has been deleted") == 1
+
+
+@pytest.mark.parametrize("where", [".", "star", "eman-json/info"])
+def test_a_file_where_a_folder_should_be_is_a_state_that_heals(make, monkeypatch, where):
+    """No micrograph fails for it."""
+    folder = make()
+    if where == ".":
+        shutil.rmtree(folder.out, ignore_errors=True)
+    obstacle = folder.out / where
+    obstacle.parent.mkdir(parents=True, exist_ok=True)
+    obstacle.write_text("by hand")
+    folder.ledger.arrivals.landed(folder.watched, Path("a.mrc"), FileVersion(1, 1, 1), 0.0)
+    (claim,) = folder.ledger.claim(1)
+    found = make_result(model_version=0, model_kind="blob")
+    if where == ".":
+        with pytest.raises(OutputError, match="in the way"):
+            folder.outputs.write(claim, found)
+        folder.ledger.released(claim)
+    else:
+        folder.outputs.write(claim, found)
+        folder.ledger.picked(claim, found)
+        assert [error.path for error in folder.outputs.obstacles] == [str(obstacle)]
+    again = make()
+    again.outputs.begin()
+    again.outputs.sync(now=True)
+    assert (again.outputs.fault is not None) == (where == ".")
+    obstacle.unlink()
+    turn(again, monkeypatch)
+    again.pick()
+    assert again.files() == places("a") | TABLES
+
+
+def as_of_a_version_without_records(folder):
+    """Make the folders those of a version that kept no record of its files."""
+    shutil.rmtree(folder.out / ".livepick")
+    (folder.out.parent / "state/output.json").unlink()
+    form = folder.ledger.reader.written_as()
+    del form["recorded"]
+    folder.ledger.session.written_as(form)
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_the_files_of_a_version_without_records_are_adopted(make, monkeypatch, is_killed):
+    """They are replaced by better picks, and removed with their micrograph."""
+    monkeypatch.setattr(output_sync, "BATCH", 1)
+    folder = make().pick("a.mrc", "b.mrc")
+    before = folder.inodes()
+    as_of_a_version_without_records(folder)
+    foreign = folder.out / "c_autopick.star"
+    foreign.write_text("by hand")
+    again = make()
+    again.outputs.begin()
+    if is_killed:
+        again.outputs.sync()
+        again = make()
+        again.outputs.begin()
+    while again.outputs.busy:
+        again.outputs.sync()
+    again.outputs.sync(now=True)
+    kept = {file: inode for file, inode in again.inodes().items() if file not in TABLES}
+    assert kept == {file: inode for file, inode in before.items() if file not in TABLES} | {
+        "c_autopick.star": foreign.stat().st_ino
+    }
+
+    again = make()
+    again.outputs.begin()
+    again.ledger.arrivals.landed(again.watched, Path("a.mrc"), FileVersion(2, 2, 2), 1.0)
+    again.pick("c.mrc", version=1)
+    assert "model 1 (trained)" in (again.out / "a_autopick.star").read_text()
+    assert foreign.read_text() == "by hand"
+    assert [error.path for error in again.outputs.obstacles] == [str(foreign)]
+
+
+def test_a_new_pick_before_a_file_is_adopted_replaces_it(make):
+    folder = make().pick("a.mrc")
+    as_of_a_version_without_records(folder)
+    again = make()
+    again.outputs.begin()
+    with again.ledger.database.transaction():
+        again.ledger.database.change("update micrograph set state = 'queued'")
+    again.pick(version=1)
+    assert "model 1 (trained)" in (again.out / "a_autopick.star").read_text()
+    assert again.outputs.obstacles == []
+
+
+def test_a_lost_ledger_does_not_make_strangers_of_the_files(make, tmp_path):
+    """The record in the folder says whose they are."""
+    folder = make().pick("a.mrc")
+    with Database.writable(tmp_path / "new.sqlite") as database:
+        again = Folder(tmp_path, LedgerWriter(database), FORMATS)
+        again.pick("a.mrc", version=1)
+        assert again.outputs.obstacles == []
+    assert "model 1 (trained)" in (folder.out / "a_autopick.star").read_text()
+
+
+def test_a_second_session_on_the_folder_is_refused(make, tmp_path, ledger):
+    """In the words of a config error, which systemd does not try again."""
+    make().pick("a.mrc")
+    config = make_config(
+        tmp_path,
+        watch={"directories": [tmp_path / "in"]},
+        output={"formats": FORMATS},
+        state={"directory": str(tmp_path / "other")},
+        session={"name": "two"},
+    )
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ConfigError, match="is the output folder of session"):
+        make_outputs(lambda: config, ledger, roots=[], failed=lambda: None)
 
 
 @pytest.fixture
