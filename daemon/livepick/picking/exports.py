@@ -63,17 +63,16 @@ def make_outputs(
     Raises
     ------
     ConfigError
-        The RELION project or cryoSPARC's exposures are not as the config says.
-        Or the output folder belongs to another session.
-    OutputError
-        The RELION project is not there.
+        The RELION project or cryoSPARC's exposures are not as the config says, or the output folder
+        belongs to another session.
     LedgerWriteError
         Writing to the state folder failed.
     """
     output = config().output
     roots = set(roots)
     branches = Branches(roots)
-    project = relion_project(output)
+    memory, ownership = _ownership(config())
+    project = _project(output, memory, ownership)
     finality = _finality(config, ledger)
     form = _form(output, roots)
     former = ledger.reader.written_as() or {}
@@ -82,7 +81,6 @@ def make_outputs(
     def diameter_angstrom() -> float:
         return config().particle.diameter_angstrom
 
-    memory, ownership = _ownership(config())
     folders = output_folders(output, project, ownership)
     for one in (folders.main, folders.relion):
         _begin(one)
@@ -165,6 +163,16 @@ def _remember(write: Callable[[], object]) -> None:
             f"the state folder cannot be written: {error.strerror}",
             "Free space on the disk of the state directory, or fix its permissions.",
         ) from error
+
+
+def _project(output: Output, memory: SessionMemory, ownership: Ownership) -> RelionProject | None:
+    """Return the RELION project; while its disk is not mounted, that of the last start."""
+    if output.relion.project is not None:
+        return relion_project(output, may_be_away=True)
+    is_away = memory.project is not None and ownership.is_unmounted(output.directory)
+    project = relion_project(output, may_be_away=is_away, last=memory.project if is_away else None)
+    _remember(lambda: memory.keep_project(None if project is None else project.folder))
+    return project
 
 
 def _begin(folder: OutputFolder) -> None:

@@ -434,8 +434,10 @@ class OutputFolder:
         """
         if self._requires is not None and not self._requires.is_file():
             raise OutputError(
-                f"{self._requires} is not there",
-                "Mount its disk, or fix output.relion.project; livepick then continues by itself.",
+                f"{self._requires} is not there, so it is not a RELION project, or its disk is not"
+                " mounted",
+                "Mount its disk; livepick then continues by itself. If the project is another one,"
+                " set output.relion.project.",
             )
         descriptor = self._open(create=create)
         try:

@@ -106,6 +106,18 @@ class SessionMemory:
             self._content["recorded"] = True
             self._save()
 
+    @property
+    def project(self) -> Path | None:
+        """RELION project that was found above the output folder at the last start, if any."""
+        found = self._content.get("project")
+        return Path(found) if isinstance(found, str) and found else None
+
+    def keep_project(self, project: Path | None) -> None:
+        """Keep the RELION project above the output folder. Raises OSError."""
+        if self.project != project:
+            self._content["project"] = "" if project is None else str(project)
+            self._save()
+
     def mount(self, folder: Path) -> Mount | None:
         """Return the mount on which an output folder was; None if the session had none there."""
         found: Any = self._folders().get(str(folder))
@@ -152,6 +164,14 @@ class Ownership:
     def for_check(cls, name: str, memory: SessionMemory) -> "Ownership":
         """Return the claim of a session that may never have run; nothing is written."""
         return cls(_session(name, memory.id or "unborn", memory.state), memory)
+
+    def is_unmounted(self, path: Path) -> bool:
+        """Return True if the disk that had the folder is not mounted."""
+        try:
+            self.refuse_unmounted(path)
+        except OutputError:
+            return True
+        return False
 
     def refuse_unmounted(self, path: Path) -> None:
         """Raise OutputError if the disk that had the folder is not mounted."""

@@ -48,8 +48,19 @@ _JOB = re.compile(r"^(?:.*?/)?job\d{3}[^/]*/")
 _log = logging.getLogger(__name__)
 
 
-def relion_project(output: Output) -> "RelionProject | None":
+def relion_project(
+    output: Output, *, may_be_away: bool = False, last: Path | None = None
+) -> "RelionProject | None":
     """Return the project that takes the coordinates; None if there is none.
+
+    Parameters
+    ----------
+    output
+        Settings of the output.
+    may_be_away
+        True to return a project whose disk may not be mounted yet.
+    last
+        Project that was found above the output folder before, if its disk is not mounted now.
 
     Raises
     ------
@@ -59,7 +70,7 @@ def relion_project(output: Output) -> "RelionProject | None":
         The folder is not that of a project; its disk may not be mounted yet.
     """
     settings = output.relion
-    project = settings.project or find_project(output.directory)
+    project = settings.project or find_project(output.directory) or last
     if project is None:
         if settings.micrographs_star is not None:
             raise ConfigError(
@@ -68,7 +79,7 @@ def relion_project(output: Output) -> "RelionProject | None":
                 "Set output.relion.project to the folder of the project.",
             )
         return None
-    if not (project / PIPELINE).is_file():
+    if not may_be_away and not (project / PIPELINE).is_file():
         raise OutputError(
             f"output.relion.project is {project}, which is not a RELION project:"
             f" it has no {PIPELINE}",

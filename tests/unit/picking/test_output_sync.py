@@ -14,6 +14,7 @@ from factories import make_config, make_result
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import ConfigError, EditedError, HeaderError, OutputError
+from livepick.host import filesystem
 from livepick.ledger.database import Database
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking import exports, finality, output_losses, output_sync
@@ -605,6 +606,21 @@ def project(tmp_path):
     return folder
 
 
+def test_a_project_whose_disk_is_not_mounted_at_the_start_is_waited_for(make, project, monkeypatch):
+    """Nothing is written to the mount point."""
+    (project / PIPELINE).unlink()
+    folder = make(project=project, publish="all")
+    folder.ledger.arrivals.landed(folder.watched, Path("a.mrc"), FileVersion(1, 1, 1), 0.0)
+    (claim,) = folder.ledger.claim(1)
+    with pytest.raises(OutputError, match=r"default_pipeline\.star is not there"):
+        folder.outputs.write(claim, make_result(model_version=0, model_kind="blob"))
+    assert list(project.iterdir()) == []
+    folder.ledger.released(claim)
+    (project / PIPELINE).touch()
+    folder.pick()
+    assert "a_autopick.star" in folder.files(project / "External/livepick")
+
+
 def test_the_log_says_once_that_relion_waits_for_final_picks(make, project, caplog):
     """An empty list in the project would look like a fault."""
     caplog.set_level("INFO")
@@ -701,3 +717,44 @@ def test_names_arrive_in_every_format(make, project, tmp_path, name):
     assert listed == {str(project / place) for place in places}
     paths = np.load(folder.out / "cryosparc" / "picks.cs")["location/micrograph_path"]
     assert {path.decode() for path in paths} == listed
+
+
+def test_a_project_above_an_output_folder_that_is_not_mounted_is_that_of_the_last_start(
+    tmp_path, ledger, monkeypatch
+):
+    """Without it, the files would get other places and names."""
+    share = tmp_path / "share"
+    (share / "project").mkdir(parents=True)
+    (share / "project" / PIPELINE).touch()
+    mounts = tmp_path / "mountinfo"
+    disk = "1 1 8:1 / / rw - ext4 /dev/disk rw\n"
+    mounts.write_text(f"{disk}2 1 0:9 / {share} rw - nfs4 server:/x rw\n")
+    monkeypatch.setattr(filesystem, "_MOUNTS", mounts)
+    config = make_config(
+        tmp_path,
+        watch={"directories": [tmp_path / "in"]},
+        output={"directory": str(share / "project/External/picks")},
+    )
+
+    def outputs():
+        return make_outputs(lambda: config, ledger, roots=[tmp_path / "in"], failed=lambda: None)
+
+    outputs().sync(now=True)
+    lists = share / "project/External/picks"
+    assert (lists / "coords_suffix_autopick.star").exists()
+
+    share.rename(tmp_path / "hidden")
+    share.mkdir()
+    mounts.write_text(disk)
+    away = outputs()
+    away.sync(now=True)
+    assert "is not mounted" in str(away.fault)
+    assert list(share.iterdir()) == []
+
+    share.rmdir()
+    (tmp_path / "hidden").rename(share)
+    mounts.write_text(f"{disk}2 1 0:9 / {share} rw - nfs4 server:/x rw\n")
+    (lists / "coords_suffix_autopick.star").unlink()
+    away.sync(now=True)
+    assert away.fault is None
+    assert (lists / "coords_suffix_autopick.star").exists()
