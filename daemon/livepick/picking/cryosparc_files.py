@@ -21,13 +21,13 @@ from livepick.host.foreign_files import errors_of_file, read_bounded
 from livepick.ledger.reader import LedgerReader
 from livepick.picking.output_folder import OutputFolder
 
-__all__ = ["FOLDER", "CryosparcFiles", "known_exposures"]
+__all__ = ["FILES", "FOLDER", "CryosparcFiles", "known_exposures"]
 
 MOST_BYTES = 1 << 30
 """Largest file of exposures that is read."""
 
 FOLDER = "cryosparc"
-CS, CSG = "picks.cs", "picks.csg"
+FILES = CS, CSG = "picks.cs", "picks.csg"
 
 
 def known_exposures(path: Path | None) -> dict[str, Exposure]:

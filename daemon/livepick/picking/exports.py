@@ -25,7 +25,7 @@ from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import RelionFiles
 from livepick.picking.relion_project import PIPELINE, RelionProject, relion_project
 
-__all__ = ["Folders", "make_on_picked", "make_outputs", "output_folders"]
+__all__ = ["Folders", "exports_of", "make_on_picked", "make_outputs", "output_folders"]
 
 _log = logging.getLogger(__name__)
 
@@ -84,10 +84,13 @@ def make_outputs(
     folders = output_folders(output, project, ownership)
     for one in (folders.main, folders.relion):
         _begin(one)
-    adopts = not (former.get("recorded") or memory.is_recorded)
-    if adopts and next(iter(ledger.reader.visible()), None) is None:
-        _remember(memory.keep_recorded)  # all files to come are recorded
-        adopts = False
+    adopts_before = None
+    if not (former.get("recorded") or memory.is_recorded):
+        if next(iter(ledger.reader.visible()), None) is None:
+            _remember(memory.keep_recorded)  # all files to come are recorded
+        else:
+            _remember(memory.begin_adopting)
+            adopts_before = memory.adopts_before
 
     def rewritten() -> None:
         ledger.session.written_as(form)
@@ -111,7 +114,7 @@ def make_outputs(
     if project is not None:
         rechecks.append(project.names_changed)
     return Outputs(
-        _exports(output, folders, branches, project, finality),
+        exports_of(output, folders, branches, project, finality),
         ledger.reader,
         failed,
         diameter_angstrom=diameter_angstrom,
@@ -121,10 +124,10 @@ def make_outputs(
         lists=lists,
         former=()
         if former_roots in (set(), roots)
-        else _exports(output, folders, Branches(former_roots), project, finality),
+        else exports_of(output, folders, Branches(former_roots), project, finality),
         unexpected=unexpected,
         folders=[folders.main, folders.relion],
-        adopts=adopts,
+        adopts_before=adopts_before,
     )
 
 
@@ -259,13 +262,28 @@ def _finality(config: Callable[[], Config], ledger: LedgerWriter) -> Finality:
     return Finality(ledger.reader, lambda: config().picking.repick != "none")
 
 
-def _exports(
+def exports_of(
     output: Output,
     folders: Folders,
     branches: Branches,
     project: RelionProject | None,
-    finality: Finality,
+    finality: Finality | None = None,
 ) -> list[Export]:
+    """Return the formats of the coordinates files.
+
+    Parameters
+    ----------
+    output
+        Settings of the output.
+    folders
+        Folders that have the files.
+    branches
+        Sub-folders of the watched folders.
+    project
+        RELION project that takes the coordinates. None: there is none.
+    finality
+        Tells which picks RELION may get. None: all.
+    """
     known = file_formats(flip_tiff=output.star.flip_tiff)
     exports: list[Export] = [
         CoordinateFiles(known[name], folders.main, branches)
@@ -280,7 +298,7 @@ def _exports(
             verdicts=output.relion.verdicts,
             micrographs_star=output.relion.micrographs_star,
         )
-        if not output.relion.publishes_all:
+        if finality is not None and not output.relion.publishes_all:
             relion.publish_if(finality.is_final)
         exports.insert(0, relion)
     return exports

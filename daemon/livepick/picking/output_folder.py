@@ -122,6 +122,7 @@ class OutputFolder:
         What is in the way of it is in ``obstacles``, and nothing is written then.
         """
         try:
+            self._adopt_list(path)
             return self.write(path, data)
         except OccupiedError:
             return False
@@ -129,6 +130,7 @@ class OutputFolder:
     def write_large_if_different(self, path: Path, fill: Callable[[BinaryIO], None]) -> bool:
         """Let a function write a large file of the session, as ``write_if_different``."""
         try:
+            self._adopt_list(path)
             return self._write(path, fill)
         except OccupiedError:
             return False
@@ -204,11 +206,16 @@ class OutputFolder:
                 self._record(root, path, _written(NONE, NONE, present))
 
     def adopt_lists(self) -> None:
-        """Take files that were there before this moment for livepick's, if it would write them.
+        """Take files of the session that were there before this moment for livepick's.
 
         For a folder of an earlier version, which wrote over all such files.
         """
         self._adopts_until_ns = time.time_ns()
+
+    def _adopt_list(self, path: Path) -> None:
+        with contextlib.suppress(OSError):
+            if path.lstat().st_mtime_ns <= self._adopts_until_ns:
+                self.adopt(path)
 
     def missing(self, seconds: float) -> list[Path]:
         """Return files that livepick wrote and that have gone.
@@ -288,6 +295,33 @@ class OutputFolder:
         except OSError as error:
             raise _refused(self.path, error) from error
 
+    def inspect(self) -> None:
+        """Check, without writing, that the folder can be this session's. Raises as ``begin``."""
+        if self._ownership is not None:
+            self._ownership.refuse_others_around(self.path)
+            self._ownership.refuse_unmounted(self.path)
+        try:
+            with self._root(create=False):
+                pass
+        except FileNotFoundError:
+            if found := _in_place_of(self.path):
+                raise self._misplaced(found) from None
+        except OSError as error:
+            raise _refused(self.path, error) from error
+
+    def obstacle(self, path: Path) -> OccupiedError | None:
+        """Return what would be in the way of a file; None if nothing is."""
+        try:
+            with self._parent(path, create=False) as (_, folder):
+                present = status_of(folder, path.name)
+                if present is not None:
+                    self._own_digest(folder, path, present)
+        except OccupiedError as error:
+            return error
+        except (OSError, OutputError):
+            return None
+        return None
+
     def _write(self, path: Path, fill: Callable[[BinaryIO], None]) -> bool:
         try:
             with self._parent(path) as (root, folder):
@@ -344,8 +378,6 @@ class OutputFolder:
         name = self._name(path)
         written = self._journal.get(name)
         if written is None:
-            if present.st_mtime_ns <= self._adopts_until_ns:
-                return _digest(folder, path.name)
             raise self._occupied(path)
         if written.is_like(present):
             return written.digest
@@ -461,11 +493,14 @@ class OutputFolder:
         except (NotADirectoryError, FileNotFoundError) as error:
             if isinstance(error, FileNotFoundError) and not create:
                 raise
-            raise OutputError(
-                f"{_obstacle(self.path)} is in the way of the output folder {self.path}",
-                "Move it away, or set output.directory to another folder; livepick then creates"
-                " the folder and continues by itself.",
-            ) from None
+            raise self._misplaced(_in_place_of(self.path) or str(self.path)) from None
+
+    def _misplaced(self, found: str) -> OutputError:
+        return OutputError(
+            f"{found} is in the way of the output folder {self.path}",
+            "Move it away, or set output.directory to another folder; livepick then creates the"
+            " folder and continues by itself.",
+        )
 
     def _verify(self, root: int) -> None:
         status = os.fstat(root)
@@ -517,12 +552,12 @@ def _kind_of(path: Path) -> str:
     return "a file"
 
 
-def _obstacle(path: Path) -> str:
-    """Return the file, or the link to nothing, that is where a folder or its parent belongs."""
+def _in_place_of(path: Path) -> str:
+    """Return what is where a folder or its parent belongs; empty if there is nothing."""
     for place in (*reversed(path.parents), path):
         if os.path.lexists(place) and not place.is_dir():
             return f"{place}, {'a link to nothing' if place.is_symlink() else 'a file'},"
-    return str(path)
+    return ""
 
 
 def _make_folders(folder: Path) -> None:

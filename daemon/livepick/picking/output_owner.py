@@ -100,6 +100,18 @@ class SessionMemory:
         """True if all files of the session in its output folders are recorded there."""
         return self._content.get("recorded") is True
 
+    @property
+    def adopts_before(self) -> float | None:
+        """When the session first met files without a record, in unix seconds."""
+        found = self._content.get("adopts_before")
+        return float(found) if isinstance(found, int | float) else None
+
+    def begin_adopting(self) -> None:
+        """Keep when the session first met files without a record. Raises OSError."""
+        if self.adopts_before is None:
+            self._content["adopts_before"] = time.time()
+            self._save()
+
     def keep_recorded(self) -> None:
         """Keep that all files are recorded. Raises OSError."""
         if not self.is_recorded:
@@ -148,9 +160,14 @@ class Ownership:
         Who claims it.
     memory
         What the session knows about its folders; None for a command.
+    is_check
+        True if nothing shall be written.
     """
 
-    def __init__(self, owner: Owner, memory: SessionMemory | None = None) -> None:
+    def __init__(
+        self, owner: Owner, memory: SessionMemory | None = None, *, is_check: bool = False
+    ) -> None:
+        self._is_check = is_check
         self.owner = owner
         self._memory = memory
         self._claimed: set[Path] = set()
@@ -163,7 +180,8 @@ class Ownership:
     @classmethod
     def for_check(cls, name: str, memory: SessionMemory) -> "Ownership":
         """Return the claim of a session that may never have run; nothing is written."""
-        return cls(_session(name, memory.id or "unborn", memory.state), memory)
+        owner = _session(name, memory.id or "unborn", memory.state)
+        return cls(owner, memory, is_check=True)
 
     def is_unmounted(self, path: Path) -> bool:
         """Return True if the disk that had the folder is not mounted."""
@@ -224,7 +242,7 @@ class Ownership:
         """
         found = self.refuse_others(folder, path)
         self._claimed.add(path)
-        if found == "ours":
+        if found == "ours" or self._is_check:
             return found
         content = dataclasses.asdict(self.owner) | {
             "since": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())

@@ -123,8 +123,9 @@ class Outputs:
         Counts the unexpected errors that are passed over.
     folders
         Folders that are written, besides those of the formats.
-    adopts
-        True if the files in the folders are of a version that kept no record of them.
+    adopts_before
+        Time, in unix seconds, before which the files were written by a version that kept no record
+        of them. None: all are recorded.
     """
 
     def __init__(
@@ -141,11 +142,13 @@ class Outputs:
         lists: LedgerReader | None = None,
         unexpected: UnexpectedErrors | None = None,
         folders: Sequence[OutputFolder] = (),
-        adopts: bool = False,
+        adopts_before: float | None = None,
     ) -> None:
         self._folders = list(dict.fromkeys([*folders, *(export.folder for export in exports)]))
         self._losses = OutputLosses(self._folders)
-        self._adopts = adopts
+        self._adopts_before = adopts_before
+        self._not_adopted: set[int] = set()
+        """Micrographs whose files that version has not written."""
         self._unexpected = unexpected or UnexpectedErrors()
         self._rewritten = rewritten
         self._former = former
@@ -186,8 +189,12 @@ class Outputs:
         for folder in self._folders:
             if count := folder.sweep():
                 _log.info("output: %d unfinished files removed", count)
-            if self._adopts:
+            if self._adopts_before is not None:
                 folder.adopt_lists()
+        if self._adopts_before is not None:
+            self._not_adopted = {
+                number for number, _ in self._ledger.picked_since(self._adopts_before)
+            }
         self._check_all()
         if self._rewritten is not None and (count := self._ledger.picked_count()):
             _log.info(
@@ -213,11 +220,12 @@ class Outputs:
         micrograph = entry.micrograph(result.picks, self._diameter_angstrom())
         for export in self._exports:
             try:
-                if self._adopts and claim.repick:
-                    export.folder.adopt(export.place(claim.root, claim.relative))
+                if claim.repick:
+                    self._adopt(export, entry, claim.id)
                 export.write(claim.root, claim.relative, micrograph)
             except OccupiedError as error:
                 _log.warning("%s: coordinates not written: %s", claim.relative, error)
+        self._not_adopted.add(claim.id)
         self._doubtful.pop((claim.root, claim.relative), None)
         self._schedule_lists()
         self._record_success()
@@ -376,7 +384,7 @@ class Outputs:
             kept = _places(self._exports, visible)
             for path, folder in _places(self._former, visible).items():
                 if path not in kept:
-                    if self._adopts:
+                    if self._adopts_before is not None:
                         folder.adopt(path)
                     folder.remove(path)
             _log.info("output: the coordinates are at new places; those at the old are removed")
@@ -391,14 +399,18 @@ class Outputs:
         micrograph = entry.micrograph(candidates, self._diameter_angstrom())
         for export in due:
             try:
-                if self._adopts:
-                    export.folder.adopt(export.place(entry.root, entry.relative))
+                self._adopt(export, entry, entry.id)
                 export.write(entry.root, entry.relative, micrograph)
             except (MicrographError, OccupiedError) as error:
                 # A format added later has a longer file name, or a file is in the way.
                 _log.warning("%s", error)
         _log.info("%s: coordinates written from the ledger", entry.relative)
         self._record_success()
+
+    def _adopt(self, export: Export, entry: Visible, number: int) -> None:
+        """Take the file of a micrograph for livepick's if a version without records wrote it."""
+        if self._adopts_before is not None and number not in self._not_adopted:
+            export.folder.adopt(export.place(entry.root, entry.relative))
 
     def _is_due(self, export: Export, entry: Visible) -> bool:
         try:

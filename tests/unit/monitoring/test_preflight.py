@@ -107,7 +107,7 @@ def test_an_output_folder_below_a_file_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     result = _tried(_config(tmp_path, WEB))["output folder"]
     assert result.verdict == "fault"
-    assert "cannot be written" in result.found
+    assert "out, a file, is in the way" in result.found
 
 
 def test_a_ledger_on_a_network_file_system_is_a_fault(

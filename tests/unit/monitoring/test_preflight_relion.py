@@ -172,16 +172,6 @@ def test_the_folder_of_another_job_is_a_fault(tried, project):
     assert "folder of a RELION job" in check.found
 
 
-def test_the_folder_of_the_coordinates_must_be_writable(tried, project):
-    """It is not the output folder, which is checked besides."""
-    (project / "External").write_text("")
-    checks = tried("{project: project}", watched="project/Micrographs")
-    assert [(check.name, check.verdict) for check in checks] == [
-        ("RELION project", "ok"),
-        ("RELION job folder", "fault"),
-    ]
-
-
 def test_a_project_without_its_format_is_a_warning(tried):
     assert only(tried("{project: project}", formats="[csv]")).verdict == "warning"
     assert tried(formats="[csv]") == []

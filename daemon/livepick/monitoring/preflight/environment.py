@@ -24,6 +24,7 @@ from livepick.monitoring.preflight.folders import (
 )
 from livepick.monitoring.preflight.micrographs import defocus, pixel_size, watched_files
 from livepick.monitoring.preflight.on_picked import on_picked
+from livepick.monitoring.preflight.output import output_folder
 from livepick.monitoring.preflight.picking import first_picks, picking_device, trainer
 from livepick.monitoring.preflight.relion import relion
 
@@ -43,7 +44,7 @@ def check_environment(config: Config) -> Iterator[Check]:
     for folder in config.watch.directories:
         yield watched_folder(folder, config.watch.mode)
     yield from watched_files(config)
-    yield writable_folder("output folder", config.output.directory)
+    yield from output_folder(config)
     yield from relion(config)
     yield from cryosparc(config.output)
     yield from on_picked(config.output)

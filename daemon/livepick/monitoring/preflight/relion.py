@@ -10,7 +10,6 @@ from pathlib import Path
 from livepick.config.schema import Config
 from livepick.errors import LivepickError
 from livepick.monitoring.preflight.check import Check
-from livepick.monitoring.preflight.folders import writable_folder
 from livepick.monitoring.preflight.micrographs import micrographs
 from livepick.picking.relion_project import PIPELINE, RelionProject, relion_project
 
@@ -53,8 +52,6 @@ def relion(config: Config) -> Iterator[Check]:
         when = ", as soon as they are final (output.relion.publish)"
         when = "" if output.relion.publishes_all else when
         yield Check(NAME, "ok", f"{project.folder}; coordinates in {project.job}{when}")
-    if output.relion.project is not None:
-        yield writable_folder("RELION job folder", project.job_folder)
 
 
 def _without_project(directory: Path) -> Check:
