@@ -25,8 +25,8 @@ class Scene:
         self.folder = folder
         self.out = folder / "out"
         (folder / "in").mkdir(exist_ok=True)
-        (folder / "in/a.mrc").touch()
-        (folder / "in/b.mrc").touch()
+        (folder / "in/a.mrc").write_bytes(b"x" * 2000)
+        (folder / "in/b.mrc").write_bytes(b"x" * 2000)
         self.config = make_config(
             folder,
             watch={"directories": [folder / "in"]},
