@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from livepick.config.last_known_good import Settings, read_config_copy, read_settings
+from livepick.core.formats.header import NOTE_WORDS
 from livepick.errors import EXIT_CONFIG, ConfigError
 from livepick.ingest.skipped import SkippedView
 from livepick.monitoring.problem import (
@@ -226,6 +227,9 @@ def _counts(present: Status) -> "Table":
     if present.repicks_failed:
         words = "of the picked could not be picked again by the newer model"
         table.add_row(str(present.repicks_failed), words, style="yellow")
+    for kind, words in NOTE_WORDS.items():
+        if present.notes.get(kind):
+            table.add_row(str(present.notes[kind]), f"of the picked are {words}", style="yellow")
     table.add_row(f"{present.particles:,}", "particles")
     judged = ", ".join(f"{count} {verdict}" for verdict, count in present.verdicts.items() if count)
     if judged:

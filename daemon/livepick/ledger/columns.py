@@ -50,6 +50,7 @@ _RESULT = (
     *("pixel_size_angstrom", "height_px", "width_px", "provider"),
     *("read_seconds", "preprocess_seconds", "infer_seconds", "peaks_seconds"),
     *(*QUALITY_FIGURES, *CTF_FIGURES, "quality_verdict", "quality_reason"),
+    *("note_kinds", "notes"),
 )
 """Columns that hold the result of picking."""
 NO_RESULT = ", ".join(f"{name} = null" for name in _RESULT)

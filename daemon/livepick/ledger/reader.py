@@ -1,6 +1,7 @@
 """Read-only access to the ledger."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,17 @@ class LedgerReader:
         """Return the number of picked micrographs that could not be picked again."""
         sql = "select count(*) from micrograph where state = 'picked' and reason is not null"
         return int(self._rows(sql)[0][0])
+
+    def note_counts(self) -> dict[str, int]:
+        """Return the number of micrographs with a note of each kind, by kind."""
+        rows = self._rows(
+            "select note_kinds, count(*) from micrograph indexed by micrograph_noted"
+            " where note_kinds is not null group by note_kinds"
+        )
+        counts: Counter[str] = Counter()
+        for kinds, count in rows:
+            counts.update(dict.fromkeys(kinds.split(","), count))
+        return dict(sorted(counts.items()))
 
     def namesake(self, root: Path, relative: Path) -> Path | None:
         """Return a micrograph that differs from ``relative`` only in its extension, or None.

@@ -185,6 +185,8 @@ class MicrographRow:
     quality_verdict: QualityVerdict | None = None
     quality_reason: str | None = None
     """Why the verdict is not "good", in words; empty if it is."""
+    notes: str | None = None
+    """What was odd about the file that was read all the same, in words. None if nothing was."""
     ctf: CtfFigures | None = None
     """CTF figures. None until a CTF program has written them."""
 

@@ -17,3 +17,8 @@ create index micrograph_failed on micrograph (changed_at, id) where state = 'fai
 create index micrograph_suspect on micrograph (not_before) where state = 'queued' and crashes > 0;
 create index micrograph_waiting on micrograph (landed_at)
     where state in ('queued', 'picking') and picked_content is not content;
+
+-- What was odd about a file that was read all the same.
+alter table micrograph add column note_kinds text;  -- kinds of core.formats.header.Note, with commas
+alter table micrograph add column notes text;       -- the notes in words; null if there are none
+create index micrograph_noted on micrograph (note_kinds) where note_kinds is not null;

@@ -144,6 +144,8 @@ class LedgerWriter:
             **{name: _float_or_none(getattr(result.quality, name)) for name in QUALITY_FIGURES},
             "quality_verdict": verdict,
             "quality_reason": why,
+            "note_kinds": ",".join(sorted({note.kind for note in result.notes})) or None,
+            "notes": printable("; ".join(note.text for note in result.notes)) or None,
             "provider": result.provider,
             "read_seconds": result.seconds.read,
             "preprocess_seconds": result.seconds.preprocess,

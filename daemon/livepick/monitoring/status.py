@@ -96,6 +96,8 @@ class Status:
     """Number of picked micrographs that could not be picked again, and keep their picks."""
     repick_failures: list[Row] = field(default_factory=list)
     """The latest of them."""
+    notes: Mapping[str, int] = field(default_factory=dict)
+    """Number of micrographs with a note of each kind (``core.formats.header.Note``)."""
     drift: tuple[Finding[DriftKind], ...] = ()
     """Differences of the last micrographs from the first that the model picked."""
     oldest_waiting_at: float | None = None
@@ -142,6 +144,7 @@ class Status:
             ],
             "failures": [_failure_json(row) for row in self.failures],
             "repicks_failed": self.repicks_failed,
+            "notes": dict(self.notes),
             "repick_failures": [_failure_json(row) for row in self.repick_failures],
             "skipped": [
                 {
@@ -209,6 +212,7 @@ def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
         drift=findings_of(read_drift(ledger) if drift is None else drift),
         failures=[_row(row) for row in ledger.recent(FAILURES, state="failed")],
         repicks_failed=ledger.repick_failure_count(),
+        notes=ledger.note_counts(),
         repick_failures=[_row(row) for row in ledger.repick_failures(FAILURES)],
         oldest_waiting_at=ledger.oldest_waiting_at(),
         last_picked_at=ledger.last_picked_at(),

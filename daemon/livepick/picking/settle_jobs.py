@@ -10,12 +10,13 @@ as a restart of the service would allow.
 import logging
 import time
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Literal, Protocol
 
 from livepick.core.contracts.job import Result, WorkerDiedError
+from livepick.core.formats.header import Note, NoteKind
 from livepick.errors import (
     ChangedFileError,
     EngineError,
@@ -119,6 +120,7 @@ class JobSettler:
         self.engine_fault: EngineError | None = None
         """Why no worker can be started; None once a job has finished."""
         self._model_faults: set[int] = set()
+        self._noted: set[NoteKind] = set()
 
     def settle(self, finished: Finished, *, stopping: bool, unavailable: Collection[Path]) -> None:
         """Settle a finished job, whatever its outcome.
@@ -205,8 +207,20 @@ class JobSettler:
         self._instruments.picked(
             result, latency_seconds=latency_seconds, export_seconds=export_seconds
         )
+        self._log_notes(claim, result.notes)
         count = len(result.picks.above(result.threshold))
         _log.info("%s: %d particles (model %d)", claim.relative, count, result.model_version)
+
+    def _log_notes(self, claim: Claim, notes: Sequence[Note]) -> None:
+        """Log what was odd about a file, once of each kind."""
+        for note in notes:
+            if note.kind not in self._noted:
+                self._noted.add(note.kind)
+                _log.warning(
+                    "%s: %s; other micrographs with such a note are only counted",
+                    claim.relative,
+                    note.text,
+                )
 
     def _engine_failed(self, claim: Claim, error: EngineError) -> None:
         """Queue a micrograph again, because no worker can be started."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from livepick.config.alert_thresholds import LATEST
 from livepick.config.schema import Config
-from livepick.core.formats.header import printable
+from livepick.core.formats.header import NOTE_WORDS, printable
 from livepick.ingest.skipped import SkippedView
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
@@ -123,7 +123,14 @@ class Sections:
                 history=self._models.promotions()[: -HISTORY - 1 : -1],
             ),
             "failures": render_template(
-                "failures.html", status=status, skipped=list(map(SkippedView.of, status.skipped))
+                "failures.html",
+                status=status,
+                skipped=list(map(SkippedView.of, status.skipped)),
+                notes=[
+                    {"count": status.notes[kind], "words": words}
+                    for kind, words in NOTE_WORDS.items()
+                    if kind in status.notes
+                ],
             ),
         }
 

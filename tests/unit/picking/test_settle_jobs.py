@@ -1,5 +1,6 @@
 """Outcomes of jobs: retries, failures, crashes, and errors that end the service."""
 
+import dataclasses
 import errno
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 from dispatch_session import ROOT, V1, V2, card, find_two
 
 from livepick.core.contracts.job import Job, Result
+from livepick.core.formats.header import Note
 from livepick.errors import (
     ChangedFileError,
     ContentError,
@@ -77,6 +79,21 @@ def test_each_bad_file_fails_with_its_own_reason(session):
     assert (tries["nan.mrc"], tries["io.mrc"]) == (1, 3)
     assert run.instruments.calls["retried", "io"] == 2
     assert "ZeroDivisionError: division by zero" in run.rows()["bug.mrc"].error
+
+
+def test_what_was_odd_about_files_is_logged_once_of_each_kind(session, caplog):
+    notes = (Note("pixel_size", "0.0026 Å in the header"), Note("bad_pixels", "3 pixels"))
+
+    run = session(lambda job: dataclasses.replace(find_two(job), notes=notes)).land("a.mrc")
+    run.land("b.mrc").start()
+    run.until_counts(picked=2)
+
+    warned = [line.getMessage() for line in caplog.records if "such a note" in line.getMessage()]
+    assert [text.partition(";")[0].partition(": ")[2] for text in warned] == [
+        "0.0026 Å in the header",
+        "3 pixels",
+    ]
+    assert {row.notes for row in run.rows().values()} == {"0.0026 Å in the header; 3 pixels"}
 
 
 def test_old_picks_of_a_failed_micrograph_are_removed(session):

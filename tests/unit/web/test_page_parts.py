@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from factories import make_result
+from livepick.core.formats.header import Note
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
@@ -28,6 +29,8 @@ GOOD = Quality(masked_fraction=0.05, median_score=0.9, contrast=3.0, anisotropy=
 MOTTLED = dataclasses.replace(GOOD, mottle=12.0, ice_ring=1.5)
 PICKS = Picks.sorted(*(np.array(a, dtype=np.float32) for a in ([40, 90], [30, 60], [0.9, 0.8])))
 TIB = 2**40
+UNSIGNED = Note("read_as_unsigned", "mode 0 < 7")
+REPLACED = Note("bad_pixels", "3 pixels")
 
 
 class Page:
@@ -42,10 +45,10 @@ class Page:
         self.known = {}
         """Values that only the running service knows."""
 
-    def pick(self, name, quality):
+    def pick(self, name, quality, notes=()):
         self.ledger.arrivals.landed(Path("/in"), Path(name), FileVersion(1, 1, 1), time.time())
         (claim,) = self.ledger.claim(1)
-        result = make_result(PICKS, shape_px=(128, 192), quality=quality)
+        result = make_result(PICKS, shape_px=(128, 192), quality=quality, notes=notes)
         self.ledger.picked(claim, result)
         return claim.id
 
@@ -216,14 +219,30 @@ def test_a_waiting_training_names_the_reason(page):
     assert len(Bars(page.part("training")).found) == 1
 
 
+def test_notes_on_odd_files_are_counted_and_shown_with_their_micrograph(page):
+    odd = page.pick("a.mrc", GOOD, (UNSIGNED, REPLACED))
+    page.pick("b.mrc", GOOD, (REPLACED,))
+    plain = page.pick("c.mrc", GOOD)
+
+    assert read_status(page.config, page.reader).as_json()["notes"] == {
+        "bad_pixels": 2, "read_as_unsigned": 1,
+    }  # fmt: skip
+    words = words_of(page.part("failures"))
+    assert "1 micrograph is read as unsigned, although the header says signed" in words
+    assert "2 micrographs are with bad pixels that were replaced" in words
+    assert "mode 0 &lt; 7; 3 pixels" in page.sections.micrograph(odd, whole=False)
+    assert "Note" not in page.sections.micrograph(plain, whole=False)
+    assert page.reader.get(odd).notes == "mode 0 < 7; 3 pixels"
+
+
 def test_the_json_for_scripts_keeps_its_keys(page):
     """Disks, problems and the reason of a waiting run are not in the JSON."""
     page.pick("a.mrc", MOTTLED)
     status = read_status(page.config, page.reader)
 
     assert sorted(status.as_json()) == [
-        "drift", "failures", "micrographs", "model", "particles", "quality", "repick_failures",
-        "repicks_failed", "session", "skipped", "training",
+        "drift", "failures", "micrographs", "model", "notes", "particles", "quality",
+        "repick_failures", "repicks_failed", "session", "skipped", "training",
     ]  # fmt: skip
     assert json.loads(json.dumps(status.as_json()["quality"])) == {
         "good": 0, "doubtful": 0, "bad": 1,

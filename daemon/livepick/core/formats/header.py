@@ -14,6 +14,7 @@ from livepick.errors import HeaderError
 __all__ = [
     "MAX_PIXEL_BYTES",
     "MOVIE_REMEDY",
+    "NOTE_WORDS",
     "PIXEL_SIZE_TOLERANCE",
     "Header",
     "Note",
@@ -52,6 +53,19 @@ NoteKind = Literal[
     "library_warning",
 ]
 """Kind of an oddity with which a file is read all the same; see ``Note``."""
+
+
+NOTE_WORDS: Final[dict[NoteKind, str]] = {
+    "no_map_word": "without the word MAP in the header",
+    "header_corrected": "with a header that was corrected",
+    "byte_order": "with pixels or header in another byte order than the header says",
+    "read_as_unsigned": "read as unsigned, although the header says signed",
+    "read_as_signed": "read as signed, although the header says unsigned",
+    "pixel_size": "with a pixel size in the header that is impossible or not the one used",
+    "bad_pixels": "with bad pixels that were replaced",
+    "library_warning": "with a warning of the library that read them",
+}
+"""What micrographs with a note of each kind have in common, after "micrographs"."""
 
 
 @dataclass(frozen=True, slots=True)

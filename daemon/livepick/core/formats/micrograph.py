@@ -56,6 +56,7 @@ from livepick.errors import (
     ContentError,
     HeaderError,
     IncompleteFileError,
+    MemoryLimitError,
     PixelSizeError,
     UnreadableFileError,
     VanishedFileError,
@@ -258,10 +259,11 @@ def _pixels(
             return read
     except MemoryError as error:
         height, width = header.shape_px
-        raise HeaderError(
-            f"{name} wants {height * width * header.dtype.itemsize / 2**30:.1f} GiB of memory for"
-            f" {width} x {height} pixels, which the worker may not have",
-            "Leave such files out with watch.exclude, or give the workers more memory.",
+        raise MemoryLimitError(
+            f"{name} needs {height * width * header.dtype.itemsize / 2**30:.2f} GiB of memory for"
+            f" {width} x {height} pixels, and memory ran out",
+            "Raise picking.memory_limit_gib or lower picking.workers, if the machine has the"
+            " memory.",
         ) from error
 
 

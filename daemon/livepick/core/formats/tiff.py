@@ -23,7 +23,13 @@ from livepick.core.formats.header import (
     check_shape,
     is_pixel_size,
 )
-from livepick.errors import ContentError, HeaderError, IncompleteFileError, MovieStackError
+from livepick.errors import (
+    ContentError,
+    HeaderError,
+    IncompleteFileError,
+    MemoryLimitError,
+    MovieStackError,
+)
 
 __all__ = ["MAGICS", "parse", "read"]
 
@@ -109,9 +115,10 @@ def _understood(name: str) -> Iterator[None]:
     except (ContentError, HeaderError, IncompleteFileError, MovieStackError, OSError):
         raise
     except MemoryError as error:
-        raise HeaderError(
-            f"{name} wants more memory than there is",
-            "The file is damaged, or the workers have too little memory for it.",
+        raise MemoryLimitError(
+            f"{name}: its strips or its directory need more memory than there is",
+            "Raise picking.memory_limit_gib or lower picking.workers, if the machine has the"
+            " memory.",
         ) from error
     except Exception as error:  # a damaged file makes tifffile raise nearly anything
         if "imagecodecs" in str(error):

@@ -8,6 +8,7 @@ from typing import Literal
 
 from livepick.config.alert_thresholds import LATEST
 from livepick.core.contracts.job import CPU, CUDA, Result
+from livepick.core.formats.header import NOTE_WORDS
 from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import QualityVerdict
 from livepick.errors import OutputError
@@ -108,6 +109,11 @@ class PickingMetrics:
         self._repick_failed = make.gauge(
             "repick_failed_micrographs",
             "How many picks are out of date because picking them again failed?",
+        )
+        self._notes = make.counter(
+            "micrograph_notes",
+            "Are headers odd? First picks of micrographs that were read with a note, by kind.",
+            kind=tuple(NOTE_WORDS),
         )
         self._retries = make.counter("retries", "Micrographs queued again after an error.")
 
@@ -218,6 +224,8 @@ class PickingMetrics:
             self._micrographs.labels("repicked").inc()
         else:
             self._micrographs.labels("picked" if scores else "empty").inc()
+            for kind in {note.kind for note in result.notes}:
+                self._notes.labels(kind).inc()
             self._latency_seconds.observe(max(latency_seconds, 0.0))
             self._quality.first_picked(result.quality)
         seconds = dataclasses.asdict(result.seconds) | {"export": export_seconds}

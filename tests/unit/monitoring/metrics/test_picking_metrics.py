@@ -3,6 +3,7 @@
 import dataclasses
 
 from factories import make_result, make_row
+from livepick.core.formats.header import Note
 from livepick.core.imaging.quality import Quality
 from livepick.ledger.rows import Counts
 from livepick.monitoring.metrics.exporter import Metrics
@@ -42,6 +43,18 @@ def test_a_micrograph_that_is_picked_again_is_not_counted_twice():
     assert sample("livepick_micrograph_masked_fraction_count") == 1
     assert sample("livepick_end_to_end_latency_seconds_count") == 1
     assert sample("livepick_stage_duration_seconds_count", {"stage": "read"}) == 3
+
+
+def test_notes_are_counted_once_per_micrograph_and_kind():
+    metrics = Metrics()
+    notes = (Note("bad_pixels", "3 pixels"), Note("pixel_size", "0 Å"), Note("pixel_size", "1 Å"))
+    for latency_seconds in (12, None):
+        metrics.picking.picked(
+            make_result(notes=notes), latency_seconds=latency_seconds, export_seconds=0.01
+        )
+    sample = metrics.registry.get_sample_value
+    for kind, count in (("bad_pixels", 1), ("pixel_size", 1), ("byte_order", 0)):
+        assert sample("livepick_micrograph_notes_total", {"kind": kind}) == count
 
 
 def test_the_latest_micrographs_are_counted_by_outcome():
