@@ -235,6 +235,11 @@ class Database:
         with self._lock, self._translated():
             return self._connection.execute(sql, values).fetchall()
 
+    def named_rows(self, sql: str, **values: object) -> list[sqlite3.Row]:
+        """Return the rows of a query with named values."""
+        with self._lock, self._translated():
+            return self._connection.execute(sql, values).fetchall()
+
     def in_pages(self, sql: str) -> Iterator[sqlite3.Row]:
         """Yield all rows of a query that takes a lower bound for the id and a limit.
 

@@ -36,6 +36,14 @@ SECOND_CHANCE = ("poison", "time_limit", "memory")
 machine, a file system or a setting."""
 
 
+_STALE = (
+    "state = 'picked' and reason is null and :repick <> 'none' and ("
+    "  (model_version <> :version and (:repick = 'all' or model_kind = 'blob'))"
+    "  or (abs(threshold - :threshold) > 1e-4 and (model_version = :version or :for_all)))"
+)
+"""Condition of micrographs that are due to be picked again."""
+
+
 class Requeue:
     """Moves many micrographs to the queue, or back from it."""
 
@@ -91,6 +99,7 @@ class Requeue:
         threshold: float,
         for_all: bool = False,
         retry_failed: RetryFailed = "all",
+        most: int = -1,
     ) -> int:
         """Queue the micrographs due to be picked again, behind new arrivals; return how many.
 
@@ -107,6 +116,8 @@ class Requeue:
             set by a person applies to all models; a model's own applies only to that model.
         retry_failed
             Which to try again of those that could not be picked again before.
+        most
+            Maximum number besides those, because many take seconds. -1: all.
         """
         now = self._clock()
         with self._database.transaction():
@@ -121,13 +132,12 @@ class Requeue:
             return self._database.change(
                 "update micrograph set state = 'queued', priority = :priority,"  # noqa: S608
                 f" queued_at = :now, changed_at = :now, {FRESH}"
-                " where state = 'picked' and :repick <> 'none' and (reason is null"
-                "  or :retry = 'all' or (:retry = 'harmless'"
-                "   and reason not in (select value from json_each(:harmful))))"
-                " and (reason is not null"
-                "  or (model_version <> :version and (:repick = 'all' or model_kind = 'blob'))"
-                "  or (abs(threshold - :threshold) > 1e-4"
-                "      and (model_version = :version or :for_all)))",
+                f" where id in (select id from micrograph where {_STALE} limit :most)"
+                " or id in (select id from micrograph indexed by micrograph_repick_failed"
+                "  where state = 'picked' and reason is not null and :repick <> 'none'"
+                "  and (:retry = 'all' or (:retry = 'harmless'"
+                "   and reason not in (select value from json_each(:harmful)))))",
+                most=most,
                 priority=REPICK_PRIORITY,
                 now=now,
                 repick=repick,
@@ -137,6 +147,19 @@ class Requeue:
                 retry=retry_failed,
                 harmful=json.dumps(SECOND_CHANCE),
             )
+
+    def stale_count(
+        self, model_version: int, *, repick: Repick, threshold: float, for_all: bool = False
+    ) -> int:
+        """Return how many micrographs ``stale`` would queue, besides earlier failures."""
+        rows = self._database.named_rows(
+            f"select count(*) from micrograph where {_STALE}",  # noqa: S608 - a constant
+            repick=repick,
+            version=model_version,
+            threshold=threshold,
+            for_all=for_all,
+        )
+        return int(rows[0][0])
 
     def cancel_stale(self) -> int:
         """Remove micrographs waiting to be picked again from the queue; return how many.

@@ -244,6 +244,7 @@ class Dispatch:
         try:
             while self._backlog.urgent:
                 self._handle()
+            self._model.turn()
             self._fill()
             if self._backlog.bulk:
                 self._handle_bulk()

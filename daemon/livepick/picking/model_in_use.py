@@ -22,6 +22,10 @@ card of another one; None if there is none."""
 _log = logging.getLogger(__name__)
 
 
+AT_ONCE = 5000
+"""Maximum number of micrographs that are queued for another model at once."""
+
+
 class CurrentModel:
     """The model and settings of the next job.
 
@@ -67,6 +71,8 @@ class CurrentModel:
         self._trust: Trust | None = trust
         self._threshold = threshold
         self._repick: Repick = repick
+        self._left: tuple[Repick, float | None] | None = None
+        """Policy and threshold of a change for which more micrographs are due; None: for none."""
 
     def begin(self) -> None:
         """Record the model at the start, and queue the micrographs that are due for it."""
@@ -134,6 +140,13 @@ class CurrentModel:
         if (result.model_version, result.threshold) != current and not self._is_fallback:
             self._queue_stale(self._repick, self._threshold, retry_failed="none")
 
+    def turn(self) -> None:
+        """Queue more of the micrographs that are due, if a change left many."""
+        if self._left is not None:
+            repick, threshold = self._left
+            if self._queue_some(repick, threshold, "none", AT_ONCE) < AT_ONCE:
+                self._left = None
+
     def _use(self, *, retry_failed: RetryFailed = "all") -> int:
         """Record the model in use, queue the micrographs that are due for it; return how many.
 
@@ -147,19 +160,40 @@ class CurrentModel:
             if self._is_fallback:
                 return 0
             if another and repick != "none":
-                repick = "all"
+                # All at once: after a restart, it is not known that all are due.
+                self._left = None
+                return self._queue_some("all", self._threshold, retry_failed, -1)
             return self._queue_stale(repick, self._threshold, retry_failed=retry_failed)
 
     def _queue_stale(
         self, repick: Repick, threshold: float | None, *, retry_failed: RetryFailed = "all"
     ) -> int:
-        """Queue the micrographs due for the current model and a threshold; return how many."""
+        """Queue the micrographs due for the current model and a threshold; return how many.
+
+        Of many, ``turn`` queues the rest, a part at a time: no picks are written meanwhile.
+        """
+        count = self._queue_some(repick, threshold, retry_failed, AT_ONCE)
+        self._left = None
+        if count >= AT_ONCE:
+            self._left = (repick, threshold)
+            count += self._ledger.requeue.stale_count(
+                self._card.version,
+                repick=repick,
+                threshold=self._lowest_score(threshold),
+                for_all=threshold is not None,
+            )
+        return count
+
+    def _queue_some(
+        self, repick: Repick, threshold: float | None, retry_failed: RetryFailed, most: int
+    ) -> int:
         return self._ledger.requeue.stale(
             self._card.version,
             repick=repick,
             threshold=self._lowest_score(threshold),
             for_all=threshold is not None,
             retry_failed=retry_failed,
+            most=most,
         )
 
     def _lowest_score(self, threshold: float | None) -> float:

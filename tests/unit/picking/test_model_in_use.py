@@ -5,11 +5,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from dispatch_session import card, find_two
+from dispatch_session import ROOT, V1, card, find_two
 
+from factories import make_result
 from livepick.ledger.inbox import PickingChanged, Promoted
 from livepick.ledger.rows import Counts
 from livepick.picking import engine as engines
+from livepick.picking import model_in_use as model_module
+from livepick.picking.model_in_use import CurrentModel
 
 
 def test_new_model_picks_everything_again_after_new_arrivals(session):
@@ -165,3 +168,19 @@ def test_edited_policy_queues_what_is_due_and_dequeues_the_rest(session):
     run.until_counts(picked=3)
 
     assert sorted(row.model_version for row in run.rows().values()) == [0, 1, 1]
+
+
+def test_many_micrographs_are_queued_for_another_model_a_part_at_a_time(ledger, monkeypatch):
+    """So that no turn of the loop takes long; the log says how many in all."""
+    monkeypatch.setattr(model_module, "AT_ONCE", 2)
+    for number in range(5):
+        ledger.arrivals.landed(ROOT, Path(f"{number}.mrc"), V1, 900.0)
+        ledger.picked(ledger.claim(1)[0], make_result())
+    model = CurrentModel(ledger, bundle=Path("/models/0000"), card=card())
+    model.begin()
+    queued = []
+    model.promote(Path("/models/0001"), card(1, "trained"))
+    while not queued or queued[-1] < 5:
+        queued.append(ledger.reader.counts().stale)
+        model.turn()
+    assert queued == [2, 4, 5]
