@@ -2,6 +2,7 @@
 #
 #   make test    lint, then all tests with coverage
 #   make lint    ruff, mypy, import-linter
+#   make audit   compare the pinned packages with the list of known vulnerabilities
 #   make demo    a simulated session from the first micrograph to a trained picker
 #   make pictures  the README's pictures, of the session of make demo
 #   make bench   time and memory of a worker and of the service
@@ -12,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo pictures test lint bench ablation clean
+.PHONY: demo pictures test lint audit bench ablation clean
 .DELETE_ON_ERROR:
 
 # Unit tests run in two processes. Acceptance tests start services and wait for them, with time-outs;
@@ -27,6 +28,9 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/mypy tests/demo.py tests/make_pictures.py tests/benchmarks
 	$(BIN)/lint-imports --no-logo
+
+audit: $(INSTALLED)
+	$(BIN)/python .ci/audit.py
 
 demo: $(INSTALLED)
 	$(BIN)/python tests/demo.py

@@ -36,9 +36,11 @@ class Prometheus:
         host:port of livepick.
     scale
         How many times faster its rules are than those that are shipped.
+    scrape
+        Further settings of the scrape.
     """
 
-    def __init__(self, program, folder, *, target, scale):
+    def __init__(self, program, folder, *, target, scale, scrape=None):
         folder.mkdir()
         self.log = folder / "log"
         (folder / "rules.yml").write_text(rules(ALERTS, scale=scale))
@@ -49,6 +51,7 @@ class Prometheus:
                 {
                     "job_name": "livepick",
                     "scrape_timeout": SCRAPE,
+                    **(scrape or {}),
                     "static_configs": [
                         {"targets": [target], "labels": {"instrument": "krios1"}},
                     ],

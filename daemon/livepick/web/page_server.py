@@ -166,7 +166,7 @@ class PageServer:
             name.lower() for name in (self._settings.host, self._settings.external_host) if name
         }
         loopback = is_loopback(self._host)
-        if not loopback:
+        if not loopback and self._settings.insecure:  # else it is not asked for
             known |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
         def accepts(host: str) -> bool:

@@ -1,0 +1,212 @@
+"""The page behind a proxy, and with TLS and passwords."""
+
+import base64
+import http.client
+import json
+import shutil
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import bcrypt
+import pytest
+import yaml
+from monitoring import Prometheus, free_port
+from session import livepick
+
+from certificates import make_certificate, needs_openssl
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+@pytest.fixture
+def running():
+    """Return a function that starts a program which ends with the test."""
+    programs = []
+
+    def start(*command, **environment):
+        programs.append(subprocess.Popen([str(word) for word in command], **environment))
+
+    yield start
+    for program in programs:
+        program.terminate()
+        program.wait(timeout=10)
+
+
+def _until(condition, what):
+    give_up = time.monotonic() + 30
+    while True:
+        try:
+            if condition():
+                return
+        except OSError:
+            pass
+        assert time.monotonic() < give_up, what
+        time.sleep(0.1)
+
+
+def _nginx(folder, running, port, target):
+    block = (DEPLOY / "proxy" / "nginx.conf").read_text()
+    assert "127.0.0.1:9476" in block
+    (folder / "nginx.conf").write_text(
+        "daemon off; pid nginx.pid; error_log stderr; worker_processes 1;"
+        + (f"user {folder.owner()};" if folder.owner() == "root" else "")
+        + "events {} http { access_log off; client_body_temp_path t1; proxy_temp_path t2;"
+        "fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5;"
+        f"server {{ listen 127.0.0.1:{port}; {block.replace('127.0.0.1:9476', target)} }} }}"
+    )
+    running(shutil.which("nginx"), "-p", folder, "-c", folder / "nginx.conf")
+
+
+def _caddy(folder, running, port, target):
+    block = (DEPLOY / "proxy" / "Caddyfile").read_text()
+    assert "127.0.0.1:9476" in block
+    (folder / "Caddyfile").write_text(
+        "{\n\tadmin off\n\tauto_https off\n}\n"
+        f"http://cryoem.example.org:{port} {{\n{block.replace('127.0.0.1:9476', target)}}}\n"
+    )
+    running(
+        *(shutil.which("caddy"), "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"),
+        env={"HOME": str(folder), "PATH": "/usr/bin"},
+    )
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "caddy"])
+def test_the_page_works_behind_a_proxy(make_session, running, tmp_path, proxy):
+    """Below another path, with the Host that the proxy passes on, live."""
+    if shutil.which(proxy) is None:
+        pytest.skip(f"{proxy} is not installed")
+    port = free_port()
+    host = f"cryoem.example.org:{port}"
+    told = tmp_path / "told"
+    program = tmp_path / "tell"
+    program.write_text(f"#!/bin/sh\ncat >> {told}\n")
+    program.chmod(0o755)
+    session = make_session(
+        "session",
+        web={"external_url": f"http://{host}/krios1"},
+        output={"on_picked": [str(program)]},
+    )
+    session.start()
+    session.drop(2)
+    session.until(lambda: session.picked() == 2, "picks")
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    target = (session.state / "web.address").read_text().strip()
+    {"nginx": _nginx, "caddy": _caddy}[proxy](folder, running, port, target)
+
+    def get(path, *, lines=None):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", path, headers={"Host": host})
+        answer = connection.getresponse()
+        body = answer.read() if lines is None else answer.readline()
+        connection.close()
+        return answer, body
+
+    _until(lambda: get("/krios1/")[0].status == 200, f"{proxy} answers")
+    assert get("/krios1")[0].status in (301, 302)
+    text = get("/krios1/")[1].decode()
+    assert 'href="/' not in text
+    assert 'src="/' not in text
+    for path in ("style.css", "page.js", "micrographs/1", "micrographs/1/thumbnail.png", "metrics"):
+        assert get(f"/krios1/{path}")[0].status == 200, path
+    full = get("/krios1/micrographs/1")[1].decode()
+    assert 'src="../micrographs/1/full.png' in full
+    assert 'href="/' not in full
+    # The first event comes at once, although the stream does not end.
+    assert get("/krios1/events", lines=1)[1].startswith(b"data: {")
+
+    session.until(told.exists, "a call of on_picked")
+    url = json.loads(told.read_text().splitlines()[0])["thumbnail_url"]
+    assert url.startswith(f"http://{host}/krios1/micrographs/")
+    assert f"http://{host}/krios1/" in livepick("status", session.config).stdout
+    # Another name is still refused, by the same door.
+    connection = http.client.HTTPConnection(target, timeout=10)
+    connection.request("GET", "/", headers={"Host": "evil.example"})
+    assert connection.getresponse().status == 400
+    connection.close()
+
+
+@needs_openssl
+def test_prometheus_scrapes_with_tls_and_a_password(make_session, tmp_path):
+    """An address of all machines, as a facility would use it; status needs no password."""
+    program = shutil.which("prometheus")
+    certificate, key = make_certificate(tmp_path)
+    stored = bcrypt.hashpw(b"secret", bcrypt.gensalt(10)).decode()
+    (tmp_path / "web.yml").write_text(
+        yaml.safe_dump(
+            {
+                "tls_server_config": {"cert_file": certificate.name, "key_file": key.name},
+                "basic_auth_users": {"prometheus": stored},
+            }
+        )
+    )
+    settings = {"listen": "0.0.0.0:0", "web_config_file": str(tmp_path / "web.yml")}
+    session = make_session("session", web=settings)
+    session.start()
+    port = (session.state / "web.address").read_text().strip().rpartition(":")[2]
+    context = ssl.create_default_context(cafile=certificate)
+    url = f"https://localhost:{port}/metrics"
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(url, timeout=10, context=context)
+    basic = base64.b64encode(b"prometheus:secret").decode()
+    request = urllib.request.Request(url, headers={"Authorization": f"Basic {basic}"})
+    with urllib.request.urlopen(request, timeout=10, context=context) as answer:  # noqa: S310 - our own
+        text = answer.read().decode()
+    assert "livepick_web_insecure 0.0" in text
+
+    status = session.status()
+    assert status["service"]["state"] == "running"
+    assert session.stop() == 0
+    session.start()
+
+    if program is None:
+        pytest.skip("prometheus is not installed")
+    port = (session.state / "web.address").read_text().strip().rpartition(":")[2]
+    prometheus = Prometheus(
+        program,
+        tmp_path / "prometheus",
+        target=f"localhost:{port}",
+        scale=100,
+        scrape={
+            "scheme": "https",
+            "basic_auth": {"username": "prometheus", "password": "secret"},
+            "tls_config": {"ca_file": str(certificate)},
+        },
+    )
+    try:
+        _until(lambda: prometheus.has_figures('up{job="livepick"} == 1'), "a scrape")
+        assert prometheus.has_figures("livepick_web_insecure == 0")
+    finally:
+        prometheus.close()
+
+
+def test_an_open_address_is_refused_or_a_warning(make_session):
+    session = make_session(web={"listen": "0.0.0.0:0"})
+    for command in ("check", "run"):
+        refused = livepick(command, session.config)
+        assert refused.returncode == 78
+        assert "web.insecure: true" in refused.stderr
+
+    session.settings["web"]["insecure"] = True
+    session.save()
+    assert "warning" in livepick("check", session.config).stdout
+    session.start()
+    port = (session.state / "web.address").read_text().strip().rpartition(":")[2]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert "livepick_web_insecure 1.0" in answer.read().decode()
+    assert "anyone who can reach 0.0.0.0" in session.log.read_text()
+    sentences = [problem["sentence"] for problem in session.status()["problems"]]
+    assert any("web.insecure" in sentence for sentence in sentences)
+    foreign = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(foreign, timeout=10)  # noqa: S310 - our own
+
+
+def test_the_blocks_of_the_documentation_are_those_that_are_tested():
+    text = (DEPLOY / "README.md").read_text()
+    for name in ("nginx.conf", "Caddyfile"):
+        assert (DEPLOY / "proxy" / name).read_text() in text
