@@ -80,7 +80,7 @@ def pick(
     for obstacle in folder.obstacles:
         typer.echo(f"livepick: {obstacle}", err=True)
     typer.echo(f"{len(written)} of {len(paths)} micrographs picked, coordinates in {output}")
-    if failed:
+    if failed or folder.obstacles:
         raise typer.Exit(1)
 
 

@@ -202,3 +202,35 @@ def test_the_command_writes_next_to_the_picks(tmp_path, config_file, land, capsy
     capsys.readouterr()
     assert cli.main(["report", str(path), "--output", str(tmp_path / "no" / "r.html")]) == 1
     assert "--output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["out/session_report.html", "r.html"])
+@pytest.mark.parametrize("kind", ["file", "link"])
+@pytest.mark.usefixtures("land")
+def test_the_command_does_not_replace_a_file_that_is_not_a_report(config_file, capsys, place, kind):
+    path, tmp_path = config_file, config_file.parent
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (tmp_path / "out").mkdir(exist_ok=True)
+    if kind == "file":
+        (tmp_path / place).write_text("precious")
+    else:
+        (tmp_path / place).symlink_to(precious)
+    more = [] if place.startswith("out") else ["--output", str(tmp_path / place)]
+    assert cli.main(["report", str(path), *more]) == 1
+    assert place.rpartition("/")[2] in capsys.readouterr().err
+    assert (tmp_path / place).read_text() == precious.read_text() == "precious"
+    (tmp_path / place).unlink()
+    for _ in range(2):  # it replaces its own
+        assert cli.main(["report", str(path), *more]) == 0
+
+
+def test_a_report_of_a_version_without_records_is_replaced(tmp_path, config_file, land):
+    path = config_file
+    land("a.mrc")
+    old = tmp_path / "out/session_report.html"
+    assert cli.main(["report", str(path), "--output", str(tmp_path / "r.html")]) == 0
+    old.parent.mkdir(exist_ok=True)
+    old.write_text((tmp_path / "r.html").read_text() + "<!-- old -->")
+    assert cli.main(["report", str(path)]) == 0
+    assert "<!-- old -->" not in old.read_text()
