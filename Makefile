@@ -5,6 +5,7 @@
 #   make audit   compare the pinned packages with the list of known vulnerabilities
 #   make demo    a simulated session from the first micrograph to a trained picker
 #   make pictures  the README's pictures, of the session of make demo
+#   make fuzz    damaged files of all kinds for FUZZ_MINUTES (10); the tests try a few
 #   make bench   time and memory of a worker and of the service
 #   make ablation  effect of each step of the bootstrap, on real and simulated micrographs
 #   make clean   remove the files that these leave, except .venv
@@ -13,7 +14,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo pictures test lint audit bench ablation clean
+.PHONY: demo pictures test lint audit bench ablation clean fuzz
 .DELETE_ON_ERROR:
 
 # Unit tests run in two processes. Acceptance tests start services and wait for them, with time-outs;
@@ -38,6 +39,11 @@ demo: $(INSTALLED)
 pictures: $(INSTALLED)
 	test -f demo-output/session.yaml || $(BIN)/python tests/demo.py
 	$(BIN)/python tests/make_pictures.py
+
+FUZZ_MINUTES ?= 10
+
+fuzz: $(INSTALLED)
+	FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest tests/unit/core/test_fuzzed_files.py
 
 bench: $(INSTALLED)
 	@set -e; for script in $(filter-out %/ablation.py,$(wildcard tests/benchmarks/*.py)); do \

@@ -18,6 +18,9 @@ from livepick.errors import LivepickError
 
 __all__ = ["errors_of_file", "open_regular", "parse_json", "read_bounded"]
 
+AT_ONCE_BYTES = 1 << 16
+"""Bytes that are read at once of a file that is longer than the system says."""
+
 MOST_SHOWN = 200
 """Maximum number of characters of another library's error text."""
 
@@ -55,8 +58,11 @@ def read_bounded(path: Path, *, limit_bytes: int) -> bytes:
         The file cannot be read, is not a regular file, or is longer than ``limit_bytes``.
     """
     with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size <= limit_bytes:
-            data = file.read(limit_bytes + 1)  # some file systems say 0
+        size_bytes = os.fstat(file.fileno()).st_size  # some file systems say 0
+        if size_bytes <= limit_bytes:
+            data = file.read(size_bytes)  # not up to the limit: Python makes room for all of it
+            while len(data) <= limit_bytes and (more := file.read(AT_ONCE_BYTES)):
+                data += more
             if len(data) <= limit_bytes:
                 return data
     limit = f"{limit_bytes / 2**20:g} MiB"
