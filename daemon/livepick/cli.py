@@ -26,6 +26,7 @@ COMMANDS = {
     "run": "Watch the folders of a config, pick, train and pick again, until stopped.",
     "check": "Check a config and the machine before the service is started.",
     "status": "Show the state of a session, whether or not the service is running.",
+    "doctor": "Print versions, config, errors, disks and limits, to attach to a report.",
     "report": "Write a report of a session as one HTML file.",
     "retrain": "Train a new model with the same settings, by editing the config.",
     "models": "List, show, promote, roll back and remove the models of a session.",

@@ -161,7 +161,7 @@ class SkippedView:
         """Return the words for files that were left out."""
         meaning = SKIP_KINDS.get(files.kind) or Meaning(files.kind, "", is_suspicious=True)
         rule = f" ({files.rule})" if files.rule else ""
-        words = f"{files.count:,} {meaning.words}{rule}, such as {files.example}"
+        words = f"{meaning.words}{rule}: {files.count:,}, such as {files.example}"
         return cls(files.kind, words, meaning.remedy, meaning.is_suspicious)
 
 

@@ -242,7 +242,7 @@ def test_files_left_out_are_shown_with_what_would_take_them(begun, capsys):
     assert cli.main(["status", str(begun)]) == 0
     said = printed(capsys)
     assert (
-        "Left out of the watched folders: 3 links, which are not followed, such as a.mrc. Set"
+        "Left out of the watched folders: links, which are not followed: 3, such as a.mrc. Set"
         " watch.follow_symlinks: true."
     ) in said
     assert "c.mrc" not in said

@@ -380,10 +380,10 @@ def test_what_is_taken_and_left_out_is_listed(tmp_path: Path) -> None:
     assert [one.found for one in taken] == [f"2 in {folder}"]
     left_out = {one.found: one for one in results if one.name == "left out"}
     for words, verdict in (
-        ("1 files made from micrographs (power spectra or CTF fits), such as mic_ctf.mrc", "ok"),
-        ("1 links, which are not followed, such as link.mrc", "warning"),
-        ("1 files of 0 bytes, such as empty.mrc", "warning"),
-        ("1 stacks of several images (.mrcs), such as movie.mrcs", "ok"),
+        ("files made from micrographs (power spectra or CTF fits): 1, such as mic_ctf.mrc", "ok"),
+        ("links, which are not followed: 1, such as link.mrc", "warning"),
+        ("files of 0 bytes: 1, such as empty.mrc", "warning"),
+        ("stacks of several images (.mrcs): 1, such as movie.mrcs", "ok"),
     ):
         assert left_out[words].verdict == verdict
         assert left_out[words].remedy
