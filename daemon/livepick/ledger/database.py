@@ -91,7 +91,10 @@ class Database:
     """
 
     def __init__(
-        self, path: Path, mode: Literal["ro", "rwc"], lock: StateLock | None = None
+        self,
+        path: Path,
+        mode: Literal["ro", "rwc", "ro&immutable=1"],
+        lock: StateLock | None = None,
     ) -> None:
         self.path = path
         self.damage: DamagedLedgerError | None = None
@@ -134,6 +137,22 @@ class Database:
         if not path.is_file():
             raise LedgerError(f"there is no ledger {path}", "Start livepick run on this config.")
         return cls(path, "ro")
+
+    @classmethod
+    def at_rest(cls, path: Path) -> Self:
+        """Open a ledger that no service uses, without creating the files that SQLite shares.
+
+        If a service was killed, its last changes are in such a file; then this is ``read_only``.
+
+        Raises
+        ------
+        LedgerError
+            The file is missing, damaged, or from another version of livepick.
+        """
+        log = path.with_name(f"{path.name}-wal")
+        if not path.is_file() or (log.exists() and log.stat().st_size):
+            return cls.read_only(path)
+        return cls(path, "ro&immutable=1")
 
     @classmethod
     def writable(cls, path: Path) -> Self:

@@ -13,6 +13,7 @@ from livepick.config.yaml_loader import parse_config, read_text, state_directory
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.run import RUNS
 from livepick.errors import ConfigError
+from livepick.host.lock import holder
 from livepick.ingest.skipped import SkippedView, added
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
@@ -100,7 +101,9 @@ class SessionFacts:
         return self.state
 
     def _from_ledger(self, read: Callable[[Database], Iterator[str]]) -> Iterator[str]:
-        with Database.read_only(self._state() / LEDGER) as database:
+        path = self._state() / LEDGER
+        open_ledger = Database.at_rest if holder(path) is None else Database.read_only
+        with open_ledger(path) as database:
             yield from read(database)
 
 
