@@ -21,7 +21,6 @@ This is one file because it is the map of the program: what is made from what, a
 import contextlib
 import functools
 import logging
-import os
 import queue
 import signal
 import threading
@@ -58,6 +57,7 @@ from livepick.ledger.session_rows import RunState
 from livepick.ledger.writer import LedgerWriter
 from livepick.models.registry import MODELS, Bundle, Models
 from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.start_waits import StartWaits
 from livepick.monitoring.supervisor import Supervisor
 from livepick.picking.dispatch import Dispatch
 from livepick.picking.engine import Engine
@@ -65,7 +65,12 @@ from livepick.picking.exports import make_on_picked, make_outputs
 from livepick.picking.model_in_use import CurrentModel
 from livepick.picking.output_sync import Outputs
 from livepick.picking.recover_picks import PicksRecovery
-from livepick.picking.start_workers import PROBE_SECONDS, Workers, start_workers
+from livepick.picking.start_workers import (
+    PROBE_SECONDS,
+    WAIT_SECONDS,
+    Workers,
+    start_workers,
+)
 from livepick.picking.tasks import pick, probe
 from livepick.rebuild import begin_rebuilding, picks_recovery
 from livepick.retraining.promoter import Promoter
@@ -98,12 +103,14 @@ class Service:
         Settings of the session.
     config_file
         File that the config was read from; its edits are applied.
+    systemd
+        Service manager to report to.
     """
 
-    def __init__(self, config: Config, config_file: ConfigFile) -> None:
+    def __init__(self, config: Config, config_file: ConfigFile, systemd: Systemd) -> None:
         self._config = config
         self._config_file = config_file
-        self._systemd = Systemd(os.environ)
+        self._systemd = systemd
         self._metrics = Metrics()
         self._unexpected = UnexpectedErrors(self._metrics.session.unexpected_error)
         self._inbox: Inbox = queue.SimpleQueue()
@@ -112,17 +119,24 @@ class Service:
         self._recovery: PicksRecovery | None = None
         self._built = False
 
-    def run(self) -> None:
+    def run(self) -> bool:
         """Run until SIGTERM or SIGINT.
+
+        A start waits while the machine is not ready for it: see ``start_waits``.
+
+        Returns
+        -------
+        bool
+            False if the config was edited while the start waited, so that it must be read again.
 
         Raises
         ------
         ConfigError
             The address of the page cannot be bound.
         BusyError
-            Another service uses the state folder.
+            Another service uses the state folder; not under a service manager.
         ProviderError
-            A GPU is required but not available.
+            A GPU is required but not available; not under a service manager.
         DamagedLedgerError
             The ledger is damaged, or its file was removed: a new service begins another.
         LivepickError
@@ -134,7 +148,9 @@ class Service:
             _log.warning("config: %s", sentence)
         self._systemd.status("starting")
         with contextlib.ExitStack() as ending:
-            self._build(ending)
+            waits = StartWaits(self._systemd, self._config_file.is_due)
+            if not waits.run(lambda: self._build_or_undo(ending)):
+                return False
             self._built = True
             self._start()
             failure = self._wait()
@@ -146,6 +162,7 @@ class Service:
         _log.info("session %s: stopped", self._config.session.name)
         if failure is not None and not self._is_told_to_stop():
             raise failure
+        return True
 
     def _is_told_to_stop(self) -> bool:
         """Return True if a signal to stop came while the service ended for another reason."""
@@ -169,6 +186,12 @@ class Service:
         self._threads.signal(number)
 
     # --- making and wiring the parts ---------------------------------------------------------
+
+    def _build_or_undo(self, ending: contextlib.ExitStack) -> None:
+        """Create every part; after an error, end those that exist already."""
+        with contextlib.ExitStack() as parts:
+            self._build(parts)
+            ending.enter_context(parts.pop_all())
 
     def _build(self, ending: contextlib.ExitStack) -> None:
         """Create every part, and pass to each the other parts that it needs.
@@ -198,7 +221,7 @@ class Service:
         ending.callback(self._page.close)
 
         # Picking: watcher → inbox → dispatch → workers → coordinate files.
-        self._systemd.extend_timeout(PROBE_SECONDS)
+        self._systemd.extend_timeout(PROBE_SECONDS + WAIT_SECONDS)
         model, workers = self._start_workers(config, ending)
         outputs = make_outputs(
             lambda: self._config,

@@ -19,6 +19,7 @@ from rich.text import Text
 from livepick.config.schema import Config
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError
+from livepick.host.isolated_call import ProcessDiedError, call_isolated
 from livepick.models.prune import prune
 from livepick.models.registry import MODELS, Bundle, Models
 from livepick.models.summary import ModelSummary, differing_settings, summarize_models
@@ -31,6 +32,9 @@ models = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+TRY_SECONDS = 120.0
+"""Time limit for a model on a small image, with the time to load onnxruntime from a slow disk."""
 
 _Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")]
 _Version = Annotated[
@@ -134,6 +138,20 @@ def _open(config_path: Path) -> tuple[Config, Models]:
     return config, Models(config.state.directory / MODELS)
 
 
+def _try(bundle: Bundle) -> None:
+    """Run a model once, in a process of its own: a damaged one may crash, or never end."""
+    remedy = "Promote another model, or train again."
+    try:
+        call_isolated(canary, bundle.path, timeout_seconds=TRY_SECONDS)
+    except TimeoutError as error:
+        raise ModelError(
+            f"model {bundle.card.version} takes more than {TRY_SECONDS:g} s for a small image",
+            remedy,
+        ) from error
+    except ProcessDiedError as error:
+        raise ModelError(f"model {bundle.card.version} does not run: {error}", remedy) from error
+
+
 def _promote(
     registry: Models, config: Config, bundle: Bundle, why: str, *, rollback: bool = False
 ) -> None:
@@ -142,7 +160,7 @@ def _promote(
     before: int | None = None
     with contextlib.suppress(ModelError):  # before the first start with this particle
         before = registry.current(config).card.version
-    canary(bundle.path)
+    _try(bundle)
     registry.promote(
         version,
         by="operator",

@@ -1,7 +1,7 @@
 """``livepick run``: the service."""
 
-import itertools
 import logging
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +9,7 @@ import typer
 
 from livepick.config.yaml_loader import load_config
 from livepick.errors import DamagedLedgerError
-from livepick.host.systemd import under_journal
+from livepick.host.systemd import Systemd, under_journal
 
 __all__ = ["run"]
 
@@ -36,18 +36,20 @@ def run(
     from livepick.service import Service  # noqa: PLC0415
 
     _log_to_stderr()
-    for rebuilt in itertools.count():
+    systemd = Systemd(os.environ)
+    rebuilt = 0
+    ran = False
+    while not ran:
         file = ConfigFile(config)  # before it is read
         settings = load_config(config)
         try:
-            Service(settings, file).run()
+            ran = Service(settings, file, systemd).run()
         except DamagedLedgerError as error:
             mark_damaged(settings.state.directory / LEDGER, error.what)
             if rebuilt == MOST_REBUILT:
                 raise
+            rebuilt += 1
             _log.error("ledger: %s; the service starts again", error.what)
-        else:
-            return
 
 
 class _JournalFormatter(logging.Formatter):

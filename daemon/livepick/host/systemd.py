@@ -35,6 +35,11 @@ class Systemd:
         )
         """systemd kills the service if WATCHDOG=1 comes less often than this; None: no watchdog."""
 
+    @property
+    def is_present(self) -> bool:
+        """True if a service manager has started this process."""
+        return bool(self._address)
+
     def ready(self) -> None:
         """Report that the service is ready (at the start, and at the end of a reload)."""
         self._send("READY=1")

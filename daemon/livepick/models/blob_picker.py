@@ -1,15 +1,21 @@
 """The blob picker as a bundle: an analytic graph for the particle diameter, without training."""
 
-import concurrent.futures
-import multiprocessing
 import time
 from pathlib import Path
 
 from livepick import __version__
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
+from livepick.errors import EngineError
+from livepick.host.isolated_call import ProcessDiedError, call_isolated
 
 __all__ = ["BLOB_THRESHOLD", "publish_blob_picker"]
+
+MAKE_SECONDS = 120.0
+"""Time limit; it takes a second, and longer from a slow disk."""
+
+TRIES = 3
+"""A process may be killed by accident; this many in a row are not an accident."""
 
 BLOB_THRESHOLD = 0.5
 """Score at which particles begin; the blob picker's scores are scaled to make it so."""
@@ -22,6 +28,8 @@ def publish_blob_picker(models: Path, config: Config, version: int) -> tuple[Pat
     ------
     ModelError
         It could not be written.
+    EngineError
+        No process could be started for it.
     """
     particle = config.particle
     graph, diameter_px, normalization = _make_apart()
@@ -47,9 +55,16 @@ def publish_blob_picker(models: Path, config: Config, version: int) -> tuple[Pat
 
 def _make_apart() -> tuple[bytes, int, str]:
     """Make the graph in a short-lived process, to keep onnx and scipy out of the service."""
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as once:
-        return once.submit(_make).result()
+    for left in reversed(range(TRIES)):
+        try:
+            return call_isolated(_make, timeout_seconds=MAKE_SECONDS)
+        except (ProcessDiedError, TimeoutError, OSError) as error:
+            if not left:
+                raise EngineError(
+                    f"the blob picker could not be made in a process of its own: {error}",
+                    "Check the load and the memory of the machine, and the system log.",
+                ) from error
+    raise AssertionError("unreachable")
 
 
 def _make() -> tuple[bytes, int, str]:

@@ -193,12 +193,14 @@ class Dispatch:
             The ledger is damaged.
         """
         try:
-            self._begin()
+            has_begun = False
             while not self._done():
+                if not has_begun and not self._backing_off:
+                    has_begun = self._try_to_begin()
                 self._collect()
                 self._count_time()
                 with self._unexpected.passing_over("dispatch", "a turn of the loop"):
-                    if not self._backing_off:
+                    if has_begun and not self._backing_off:
                         self._turn()
                     self.progress_at = time.monotonic()
         finally:
@@ -206,6 +208,15 @@ class Dispatch:
             self._finish_outputs()
 
     # ---- a turn of the loop --------------------------------------------------------------------
+
+    def _try_to_begin(self) -> bool:
+        """Recover; return False if writing to the ledger failed, and it is to be tried again."""
+        try:
+            self._begin()
+        except LedgerWriteError as error:
+            self._back_off(error)
+            return False
+        return True
 
     def _begin(self) -> None:
         if recovered := self._ledger.requeue.recover():
@@ -226,6 +237,11 @@ class Dispatch:
                 self._outputs.sync(now=True)
         except LedgerError as error:  # must not hide why the loop ended; written at the next start
             _log.error("ledger: %s", error)
+
+    def _back_off(self, error: LedgerWriteError) -> None:
+        _log.error("ledger: %s", error)
+        self.ledger_fault = error
+        self._ledger_retry_at = time.monotonic() + LEDGER_RETRY_SECONDS
 
     @property
     def _backing_off(self) -> bool:
@@ -260,9 +276,7 @@ class Dispatch:
                 self._counted_at = time.monotonic()
         except LedgerWriteError as error:
             # The message stays in the backlog and is handled again.
-            _log.error("ledger: %s", error)
-            self.ledger_fault = error
-            self._ledger_retry_at = time.monotonic() + LEDGER_RETRY_SECONDS
+            self._back_off(error)
         else:
             self.ledger_fault = None
 

@@ -94,8 +94,8 @@ def _provider(engine: Engine, picking: Picking, model: Bundle) -> str:
                 f"a worker was killed each time that it loaded model {model.card.version}: {error}",
                 "Search the system log for an out-of-memory kill.",
             ) from error
-        except MemoryLimitError as error:
-            raise ModelError(error.what, error.remedy) from error
+        except MemoryLimitError as error:  # a small image: the limit is too low for any model
+            raise EngineError(error.what, error.remedy) from error
         except TimeLimitError as error:
             raise ModelError(
                 f"model {model.card.version} takes more than {PROBE_SECONDS:g} s for a small image",

@@ -112,7 +112,10 @@ class PageServer:
         if self._web is None:
             raise RuntimeError("serve comes first")
         self._web.start()
-        self._address_file.write(self.address)
+        try:
+            self._address_file.write(self.address)
+        except OSError as error:  # a full disk: commands do not find the page, which is there
+            _log.error("page: its address could not be written: %s", error.strerror)
         _log.info("page and metrics: %s", self.url)
         if self._protection.insecure:
             _log.warning(

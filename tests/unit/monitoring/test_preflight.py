@@ -1,6 +1,5 @@
 """The preflight checks of ``livepick check``."""
 
-import concurrent.futures
 import importlib.util
 import json
 import os
@@ -19,6 +18,7 @@ from livepick.config.schema import Config
 from livepick.config.sections import Device
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError, ProviderError
+from livepick.host.isolated_call import ProcessDiedError
 from livepick.ingest.scan import FileSystem
 from livepick.ledger.database import LEDGER, Database
 from livepick.models.registry import Models
@@ -191,7 +191,7 @@ def test_a_missing_preferred_gpu_is_a_warning(tmp_path: Path) -> None:
 
 def test_a_worker_that_crashes_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> str:
-        raise concurrent.futures.BrokenExecutor("ended abruptly")
+        raise ProcessDiedError("ended abruptly")
 
     monkeypatch.setattr(picking, "_in_a_worker", crash)
     assert _tried(_config(tmp_path, WEB))["picking device"].verdict == "fault"
@@ -333,34 +333,6 @@ def test_a_missing_ctf_file_is_a_fault(tmp_path):
 def test_ctf_files_are_checked_only_if_configured(tmp_path):
     """Most sessions have no CTF files."""
     assert "defocus" not in _tried(_config(tmp_path, WEB))
-
-
-@pytest.mark.parametrize("waits", [True, False])
-def test_a_probe_that_has_answered_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
-) -> None:
-    """Otherwise Python printed a traceback after ``ready``, now and then."""
-    shutdowns: list[tuple[bool, bool]] = []
-
-    class Pool:
-        def __init__(self, *_: object, **__: object) -> None:
-            pass
-
-        def submit(self, *_: object) -> concurrent.futures.Future[str]:
-            future: concurrent.futures.Future[str] = concurrent.futures.Future()
-            if waits:
-                future.set_result("CPUExecutionProvider")
-            return future
-
-        def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:
-            shutdowns.append((wait, cancel_futures))
-
-    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(picking, "PROBE_SECONDS", 0.01)
-    monkeypatch.setattr(picking, "_in_a_worker", REAL_WORKER)
-    check = picking.picking_device(load_config(_config(tmp_path)))
-    assert (check.verdict != "fault") is waits
-    assert shutdowns == [(waits, True)]
 
 
 def test_what_is_taken_and_left_out_is_listed(tmp_path: Path) -> None:

@@ -154,3 +154,22 @@ def test_progress_time_moves_even_when_nothing_happens(session):
     before = run.dispatch.progress_at
     run.until(lambda: run.dispatch.progress_at > before)
     assert isinstance(run.inbox, queue.SimpleQueue)
+
+
+def test_a_ledger_that_cannot_be_written_at_the_start_is_waited_for(session, monkeypatch):
+    """The service does not end, and says what it waits for."""
+    monkeypatch.setattr(dispatch_module, "LEDGER_RETRY_SECONDS", 0.05)
+    run = session()
+    recover, faults = run.ledger.requeue.recover, [LedgerWriteError("disk full", "Free some.")]
+
+    def refuse():
+        if faults:
+            raise faults[0]
+        return recover()
+
+    run.ledger.requeue.recover = refuse
+    run.land("a.mrc").start()
+    run.until(lambda: run.dispatch.ledger_fault is not None)
+    faults.clear()
+    run.until_counts(picked=1)
+    assert run.dispatch.ledger_fault is None

@@ -52,7 +52,7 @@ def test_a_missing_gpu_is_logged(start, caplog):
         (WorkerDiedError("crash", "SIGSEGV"), ModelError, r"model 3 ends its worker.*check"),
         (WorkerDiedError("outside", "SIGKILL"), EngineError, "killed each time"),
         (TimeLimitError("too long", ""), ModelError, r"model 3 takes more than 240 s.*check"),
-        (MemoryLimitError("9 GiB", "Raise it."), ModelError, "9 GiB. Raise it."),
+        (MemoryLimitError("9 GiB", "Raise it."), EngineError, "9 GiB. Raise it."),
     ],
 )
 def test_a_worker_that_does_not_run_the_model_is_named_with_a_remedy(start, fault, error, words):

@@ -3,10 +3,7 @@
 Models run in a process of their own, so that a crash of onnxruntime does not end the check.
 """
 
-import concurrent.futures
 import importlib.util
-import logging
-import multiprocessing
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +14,7 @@ from livepick.core.contracts.bundle import read_card
 from livepick.core.formats.image_names import without_image_suffix
 from livepick.core.formats.name_matching import match_names, short_names
 from livepick.errors import LivepickError
+from livepick.host.isolated_call import ProcessDiedError, call_isolated
 from livepick.models.registry import Models, verify_graph
 from livepick.monitoring.preflight.check import Check
 from livepick.monitoring.preflight.micrographs import micrographs
@@ -38,7 +36,7 @@ def picking_device(config: Config) -> Check:
         provider = _in_a_worker(_probe_blob_picker, config, device)
     except LivepickError as error:
         return Check(name, "fault", error.what, error.remedy)
-    except (concurrent.futures.BrokenExecutor, TimeoutError) as error:
+    except (ProcessDiedError, OSError) as error:
         return Check(
             name,
             "fault",
@@ -97,7 +95,7 @@ def _first_model(name: str, config: Config, bundle: Path) -> Check:
     found = f"from model {bundle} ({card.kind}, made for {card.diameter_angstrom:g} Å)"
     try:
         _in_a_worker(_probe_bundle, config, "cpu")
-    except (concurrent.futures.BrokenExecutor, TimeoutError) as error:
+    except (ProcessDiedError, OSError) as error:
         return Check(
             name,
             "fault",
@@ -128,20 +126,8 @@ def _first_coordinates(name: str, config: Config, place: Path) -> Check:
 
 def _in_a_worker(function: Callable[[Config, Device], str], config: Config, device: Device) -> str:
     """Call a function in a process like a worker, so that a crash of onnxruntime stays there."""
-    context = multiprocessing.get_context("spawn")
     # Logging is disabled because the check reports what a worker would log.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        1, mp_context=context, initializer=logging.disable
-    )
-    has_ended = True
-    try:
-        return pool.submit(function, config, device).result(PROBE_SECONDS)
-    except TimeoutError:
-        has_ended = False
-        raise
-    finally:
-        # Python may print a traceback at its exit if it does not wait for a process that has ended.
-        pool.shutdown(wait=has_ended, cancel_futures=True)
+    return call_isolated(function, config, device, timeout_seconds=PROBE_SECONDS, log=False)
 
 
 def _probe_blob_picker(config: Config, device: Device) -> str:
