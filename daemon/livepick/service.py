@@ -91,6 +91,9 @@ FIRST_SCAN_SECONDS = 60.0
 STOP_SECONDS = 7.0
 """Time for all parts to stop. A part that takes longer is abandoned; the next start recovers."""
 
+LISTS_SECONDS = 40.0
+"""Further time for the lists of a long session. systemd gives a stop 60 seconds."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -223,7 +226,7 @@ class Service:
         # Picking: watcher → inbox → dispatch → workers → coordinate files.
         self._systemd.extend_timeout(PROBE_SECONDS + WAIT_SECONDS)
         model, workers = self._start_workers(config, ending)
-        outputs = make_outputs(
+        self._outputs = outputs = make_outputs(
             lambda: self._config,
             ledger,
             roots=[*config.watch.directories, *ledger.reader.roots()],
@@ -479,4 +482,7 @@ class Service:
         self._watcher.stop(timeout_seconds=2.0)
         self._inbox.put(Stop())
         self._threads.join(STOP_SECONDS)
+        give_up = time.monotonic() + LISTS_SECONDS
+        while self._outputs.is_finishing and time.monotonic() < give_up:
+            self._threads.join(0.2)
         self._page.stop()

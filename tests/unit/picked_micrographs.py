@@ -9,7 +9,7 @@ from livepick.core.formats.cryosparc_cs import write_cs
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.imaging.picks import Picks
 from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES
-from livepick.ledger.rows import Measured, Visible
+from livepick.ledger.rows import Measured, MeasuredSummary, Visible
 
 ROOT = Path("/data/avg")
 NO_CTF = (None,) * len(CTF_FIGURES)
@@ -95,5 +95,16 @@ class LedgerOf:
     def candidates(self, number):
         return self._candidates.get(number)
 
-    def measured(self):
+    def measured(self, *, until=0):
         yield from self._measured
+
+    def summary_of_measured(self):
+        rows = list(self.measured())
+        good = [row for row in rows if row.verdict == "good"]
+        return MeasuredSummary(
+            len(rows),
+            tuple(dict.fromkeys(row.pixel_size_angstrom for row in rows)),
+            some_have_ctf=any(value is not None for row in rows for value in row.ctf),
+            all_have_ctf=bool(rows) and not any(None in row.ctf for row in rows),
+            all_good_have_ctf=bool(good) and not any(None in row.ctf for row in good),
+        )

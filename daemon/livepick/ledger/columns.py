@@ -1,6 +1,7 @@
 """Columns of the table ``micrograph``: their groups, and their conversion to values and back."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,9 +81,13 @@ def stored_version(version: FileVersion) -> dict[str, int]:
     return {"size_bytes": version.size_bytes, "mtime_ns": version.mtime_ns, "inode": inode}
 
 
+_root = functools.lru_cache(maxsize=64)(Path)
+"""Path of a watched folder: a session has few, and tens of thousands of rows."""
+
+
 def place_of(row: Columns) -> tuple[Path, Path]:
     """Return the watched folder and the path below it."""
-    return Path(row["root"]), Path(row["relative"])
+    return _root(row["root"]), Path(row["relative"])
 
 
 def shape_of(row: Columns) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@ from livepick.ledger.database import AT_ONCE, Database
 from livepick.ledger.rows import (
     Counts,
     Measured,
+    MeasuredSummary,
     MicrographRow,
     MicrographState,
     Totals,
@@ -220,16 +221,39 @@ class LedgerReader:
         )
         return [MicrographRow.of(row) for row in rows]
 
-    def measured(self) -> Iterator[Measured]:
-        """Return the figures of the micrographs with picks, in the order they landed."""
+    def measured(self, *, until: int = MOST_ROWS) -> Iterator[Measured]:
+        """Return the figures of the micrographs with picks, in the order they landed.
+
+        ``until``: largest id.
+        """
         sql = (
             "select id, root, relative, pick_count, threshold, model_version, model_kind,"  # noqa: S608
             " pixel_size_angstrom, quality_verdict, quality_reason,"
             f" {', '.join(QUALITY_FIGURES + CTF_FIGURES)}"
             " from micrograph where picked_content is not null and quality_verdict is not null"
-            " and id > ? order by id limit ?"
+            f" and id <= {until} and id > ? order by id limit ?"
         )
         return map(Measured.of, self._in_pages(sql))
+
+    def summary_of_measured(self) -> MeasuredSummary:
+        """Return what the micrographs in ``measured`` have in common."""
+        unknown = " or ".join(f"{name} is null" for name in CTF_FIGURES)
+        known = " or ".join(f"{name} is not null" for name in CTF_FIGURES)
+        rows = self._rows(
+            f"select pixel_size_angstrom, quality_verdict, max({known}) as some_ctf,"  # noqa: S608
+            f" max({unknown}) as lacks_ctf, min(id) as first, max(id) as last"
+            " from micrograph"
+            " where picked_content is not null and quality_verdict is not null"
+            " group by pixel_size_angstrom, quality_verdict order by first"
+        )
+        good = [row for row in rows if row["quality_verdict"] == "good"]
+        return MeasuredSummary(
+            max((row["last"] for row in rows), default=0),
+            tuple(dict.fromkeys(row["pixel_size_angstrom"] for row in rows)),
+            some_have_ctf=any(row["some_ctf"] for row in rows),
+            all_have_ctf=bool(rows) and not any(row["lacks_ctf"] for row in rows),
+            all_good_have_ctf=bool(good) and not any(row["lacks_ctf"] for row in good),
+        )
 
     def visible(self) -> Iterator[Visible]:
         """Yield the micrographs that have coordinates in the output folder, sorted by path.

@@ -32,6 +32,7 @@ __all__ = [
     "Failure",
     "Hourly",
     "Measured",
+    "MeasuredSummary",
     "MicrographRow",
     "MicrographState",
     "Moment",
@@ -360,3 +361,19 @@ class Measured:
             row["quality_verdict"],
             row["quality_reason"],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredSummary:
+    """What the micrographs in the session's table of figures have in common."""
+
+    last_id: int
+    """Largest id."""
+    pixel_sizes_angstrom: tuple[float, ...]
+    """Each pixel size once, in the order in which the micrographs landed."""
+    some_have_ctf: bool
+    """True if a CTF figure of a micrograph is known."""
+    all_have_ctf: bool
+    """True if all CTF figures of all micrographs are known."""
+    all_good_have_ctf: bool
+    """True if those of all good micrographs are."""

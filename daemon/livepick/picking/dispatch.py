@@ -234,7 +234,7 @@ class Dispatch:
                 with self._unexpected.passing_over("on_picked", "output.on_picked"):
                     self._on_picked.stop()
             with self._unexpected.passing_over("output", "the output folder"):
-                self._outputs.sync(now=True)
+                self._outputs.finish()
         except LedgerError as error:  # must not hide why the loop ended; written at the next start
             _log.error("ledger: %s", error)
 

@@ -8,15 +8,21 @@
 
 The lists have columns of the CTF if it is known for each micrograph in them, and the names that the
 micrographs have in the RELION project, if there is one.
+
+The rows are written to temporary files one by one, because a session has tens of thousands.
 """
 
+import contextlib
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Sequence
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 from livepick import __version__
 from livepick.config.output_sections import Optics
-from livepick.core.formats.star import Table, star_file, star_word
+from livepick.core.formats.star import star_row, star_start, star_word, table_start
 from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Measured
@@ -55,6 +61,14 @@ _NO_REASON = "-"
 """Placeholder for the missing reason of a good micrograph: STAR values must not be empty."""
 
 
+TRIES = 3
+"""Number of tries to write the tables while the ledger changes."""
+
+
+class _ChangedError(Exception):
+    """A micrograph has changed so that the columns of the tables are others."""
+
+
 class MicrographTable:
     """Writes the micrographs of a session with their figures.
 
@@ -91,24 +105,55 @@ class MicrographTable:
         OutputError
             Writing to the folder failed; a later try may succeed.
         """
-        rows = list(ledger.measured())
-        ctf = any(value is not None for row in rows for value in row.ctf)
-        columns = ("micrograph", *_FIRST, *QUALITY_FIGURES, *(CTF_FIGURES if ctf else ()), *_LAST)
-        cells = [_cells(row, ctf=ctf) for row in rows]
-        folder, lists = self._folder, self._lists
-        good = [row for row in rows if row.verdict == "good"]
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(_ChangedError):
+                return self._write(ledger)
+        return self._write(ledger)
+
+    def _write(self, ledger: LedgerReader) -> bool:
+        shared = ledger.summary_of_measured()
         # In the order of landing, and equal in both lists: RELION joins particles by their groups.
-        groups = list(dict.fromkeys(_number(row.pixel_size_angstrom) for row in rows))
-        written = [
-            lists.write_if_different(lists.path / MICROGRAPHS, self._list(rows, groups)),
-            lists.write_if_different(lists.path / GOOD, self._list(good, groups)),
-            folder.write_if_different(folder.path / QUALITY, _quality_star(columns, cells)),
-            folder.write_if_different(folder.path / CSV, _csv(columns, cells)),
-        ]
+        sizes = list(dict.fromkeys(map(_number, shared.pixel_sizes_angstrom)))
+        with contextlib.ExitStack() as ending:
+            drafts = [ending.enter_context(TemporaryFile()) for _ in range(4)]
+            everything, good, quality, table = drafts
+            self._begin_list(everything, sizes, ctf=shared.all_have_ctf)
+            self._begin_list(good, sizes, ctf=shared.all_good_have_ctf)
+            columns = (
+                *("micrograph", *_FIRST, *QUALITY_FIGURES),
+                *(CTF_FIGURES if shared.some_have_ctf else ()),
+                *_LAST,
+            )
+            quality.write(star_start(f"livepick {__version__}").encode())
+            quality.write(table_start("micrographs", list(map(_label, columns))).encode())
+            table.write(_csv_row(columns))
+            for row in ledger.measured(until=shared.last_id):
+                if _number(row.pixel_size_angstrom) not in sizes or (
+                    None in row.ctf
+                    and (
+                        shared.all_have_ctf or (row.verdict == "good" and shared.all_good_have_ctf)
+                    )
+                ):
+                    raise _ChangedError
+                everything.write(self._list_row(row, sizes, ctf=shared.all_have_ctf))
+                if row.verdict == "good":
+                    good.write(self._list_row(row, sizes, ctf=shared.all_good_have_ctf))
+                cells = _cells(row, ctf=shared.some_have_ctf)
+                quality.write(star_row(_star_cells(cells)).encode())
+                table.write(_csv_row(cells))
+            for draft in (everything, good, quality):
+                draft.write(b"\n")
+            lists, folder = self._lists, self._folder
+            written = [
+                _put(everything, lists, MICROGRAPHS),
+                _put(good, lists, GOOD),
+                _put(quality, folder, QUALITY),
+                _put(table, folder, CSV),
+            ]
         return any(written)
 
-    def _list(self, rows: Sequence[Measured], sizes: Sequence[str]) -> bytes:
-        """Return a list of micrographs as RELION reads it, with one optics group a pixel size."""
+    def _begin_list(self, file: BinaryIO, sizes: Sequence[str], *, ctf: bool) -> None:
+        """Write what a list as RELION reads it has before its rows: an optics group a size."""
         optics = [
             [
                 f"opticsGroup{number}",
@@ -121,23 +166,22 @@ class MicrographTable:
             ]
             for number, size in enumerate(sizes, 1)
         ]
-        ctf = bool(rows) and all(value is not None for row in rows for value in row.ctf)
         columns = ["rlnMicrographName", "rlnOpticsGroup", *(_label(c) for c in CTF_FIGURES if ctf)]
-        micrographs = [
-            [
-                star_word(self._name(row)),
-                str(1 + sizes.index(_number(row.pixel_size_angstrom))),
-                *(map(_number, row.ctf) if ctf else ()),
-            ]
-            for row in rows
+        parts = [
+            star_start(f"livepick {__version__}"),
+            table_start("optics", _OPTICS_COLUMNS),
+            *map(star_row, optics),
+            table_start("micrographs", columns),
         ]
-        return star_file(
-            [
-                Table(_OPTICS_COLUMNS, optics, "optics"),
-                Table(columns, micrographs, "micrographs"),
-            ],
-            comment=f"livepick {__version__}",
-        )
+        file.write("".join(parts).encode())
+
+    def _list_row(self, row: Measured, sizes: Sequence[str], *, ctf: bool) -> bytes:
+        words = [
+            star_word(self._name(row)),
+            str(1 + sizes.index(_number(row.pixel_size_angstrom))),
+            *(map(_number, row.ctf) if ctf else ()),
+        ]
+        return star_row(words).encode()
 
     def _name(self, row: Measured) -> str:
         path = row.root / row.relative
@@ -163,24 +207,25 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+def _csv_row(cells: Sequence[str]) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue().encode()
 
 
-def _quality_star(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
-    table = Table(
-        [_label(column) for column in columns], [_star_row(row) for row in rows], "micrographs"
-    )
-    return star_file([table], comment=f"livepick {__version__}")
-
-
-def _star_row(row: Sequence[str]) -> list[str]:
-    *words, reason = row
+def _star_cells(cells: Sequence[str]) -> list[str]:
+    *words, reason = cells
     return [*(star_word(word or "nan") for word in words), f'"{reason or _NO_REASON}"']
+
+
+def _put(draft: BinaryIO, folder: OutputFolder, name: str) -> bool:
+    """Put a finished file into a folder, unless it is there already; return True if it was not."""
+
+    def fill(file: BinaryIO) -> None:
+        draft.seek(0)
+        shutil.copyfileobj(draft, file)
+
+    return folder.write_large_if_different(folder.path / name, fill)
 
 
 def _label(column: str) -> str:

@@ -170,6 +170,8 @@ class Outputs:
         """Those that follow ``_unchecked``; they are read in small portions."""
         self._checked_at = math.inf
         """When the last check of all files ended, in monotonic seconds; infinite during one."""
+        self.is_finishing = False
+        """True while a stop waits for the list and the tables."""
         self.is_recovering = False
         """True while picks are read back from the folder: nothing in it is removed, and lists stay
         as they are."""
@@ -286,6 +288,14 @@ class Outputs:
         if self.down:
             _log.info("output: writing works again")
             self.fault = None
+
+    def finish(self) -> None:
+        """Write everything that has changed, at a stop. Raises LedgerError as ``sync``."""
+        self.is_finishing = True
+        try:
+            self.sync(now=True)
+        finally:
+            self.is_finishing = False
 
     def sync(self, *, now: bool = False) -> None:
         """Repair some files, and have the list and the tables written if they are due.

@@ -7,8 +7,9 @@ and knows the folder by ``coords_suffix_autopick.star``.
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from livepick.core.formats.image_names import without_image_suffix
 from livepick.core.formats.picked_micrograph import PickedMicrograph
@@ -140,16 +141,25 @@ class RelionFiles:
 
         What has been published stays in the list; otherwise RELION would drop its particles.
         """
-        owned = [
-            (entry, path)
-            for entry in entries
-            if entry.verdict in self._verdicts
-            and (path := self._own_place(entry.root, entry.relative)) is not None
-        ]
-        listed = [self._entry(entry, path) for entry, path in owned if self._is_listed(entry, path)]
-        if len(listed) < len(owned) and not self._has_told:
-            self._tell(sum(not self._is_final(entry.model_kind) for entry, _ in owned))
-        changed = self.folder.write_if_different(self.directory / LIST, list_star(listed))
+        waiting = 0
+
+        def listed() -> Iterator[ListEntry]:
+            nonlocal waiting
+            for entry in entries:
+                if entry.verdict not in self._verdicts:
+                    continue
+                path = self._own_place(entry.root, entry.relative)
+                if path is not None and self._is_listed(entry, path):
+                    yield self._entry(entry, path)
+                elif path is not None:
+                    waiting += not self._is_final(entry.model_kind)
+
+        def fill(file: BinaryIO) -> None:
+            file.writelines(list_star(listed()))
+
+        changed = self.folder.write_large_if_different(self.directory / LIST, fill)
+        if waiting and not self._has_told:
+            self._tell(waiting)
         if self._project is not None:
             names = self._micrographs_star or str(self._project.job / MICROGRAPHS)
             changed |= self.folder.write_if_different(
@@ -165,13 +175,12 @@ class RelionFiles:
 
     def _tell(self, waiting: int) -> None:
         """Log once that RELION waits for final picks."""
-        if waiting:
-            self._has_told = True
-            _log.info(
-                "RELION gets picks as soon as they are final, so those of %d micrographs wait; with"
-                " output.relion.publish: all it gets them at once",
-                waiting,
-            )
+        self._has_told = True
+        _log.info(
+            "RELION gets picks as soon as they are final, so those of %d micrographs wait; with"
+            " output.relion.publish: all it gets them at once",
+            waiting,
+        )
 
     def _entry(self, entry: Visible, coordinates: Path) -> ListEntry:
         micrograph = entry.root / entry.relative
@@ -185,8 +194,11 @@ class RelionFiles:
         """Return the path of a micrograph's coordinates file; None if it is another one's file.
 
         The first micrograph that claims a file keeps it until it is removed or gets another name.
+        Without a project, the names that the ledger accepts are all different.
         """
         path = self.place(root, relative)
+        if self._project is None:
+            return path
         with self._lock:
             owner = self._owners.get(path, (root, relative))
             if owner != (root, relative) and self.place(*owner) == path:

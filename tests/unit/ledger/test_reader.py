@@ -15,6 +15,24 @@ from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.rows import Counts
 
 
+def test_the_table_knows_beforehand_which_columns_and_pixel_sizes_it_has(ledger):
+    """In the order of landing; micrographs without picks do not count."""
+    ctf = CtfFigures(12_000.0, 11_500.0, 30.0, 5.0)
+    for number, size in enumerate((1.5, 0.5, 1.5)):
+        ledger.arrivals.landed(ROOT, Path(f"{number}.mrc"), V1, 900.0)
+        ledger.picked(claim_one(ledger), make_result(pixel_size_angstrom=size))
+    ledger.arrivals.landed(ROOT, Path("waiting.mrc"), V1, 900.0)
+    shared = ledger.reader.summary_of_measured()
+    assert (shared.last_id, shared.pixel_sizes_angstrom) == (3, (1.5, 0.5))
+    assert not shared.some_have_ctf
+    assert ledger.ctf_found(1, 1, ctf)
+    shared = ledger.reader.summary_of_measured()
+    assert (shared.some_have_ctf, shared.all_have_ctf) == (True, False)
+    assert [ledger.ctf_found(number, 1, ctf) for number in (2, 3)] == [True, True]
+    assert ledger.reader.summary_of_measured().all_have_ctf
+    assert len(list(ledger.reader.measured(until=2))) == 2
+
+
 def test_quality_figures_are_read_as_they_were_written(ledger):
     """Unknown figures are null, in the row and in the table of all micrographs."""
     quality = Quality(0.1, None, contrast=1.0, anisotropy=0.25)

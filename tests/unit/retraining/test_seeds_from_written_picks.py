@@ -53,7 +53,7 @@ def relion_list(project, micrographs):
         for one in micrographs
     ]
     path = project / job / "autopick.star"
-    path.write_bytes(list_star(entries))
+    path.write_bytes(b"".join(list_star(entries)))
     return path
 
 

@@ -13,7 +13,7 @@ When reading, ``rlnOriginXAngst`` of RELION 3.1 and later is applied where the p
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -28,7 +28,16 @@ from livepick.core.formats.positions import (
     positions_in_table,
     row_place,
 )
-from livepick.core.formats.star import Table, star_file, star_tables, star_word, table_with
+from livepick.core.formats.star import (
+    Table,
+    star_file,
+    star_row,
+    star_start,
+    star_tables,
+    star_word,
+    table_start,
+    table_with,
+)
 from livepick.errors import CoordinatesError
 
 __all__ = [
@@ -240,23 +249,16 @@ def suffix_star(micrographs_star: str) -> bytes:
     return f"{micrographs_star}\n".encode()
 
 
-def list_star(entries: Sequence[ListEntry]) -> bytes:
-    """Return the list of a session's coordinates files."""
-    names = [star_word(entry.micrograph) for entry in entries]
-    places = Table(
-        [_NAME, _PLACE],
-        [
-            [name, star_word(str(entry.coordinates))]
-            for name, entry in zip(names, entries, strict=True)
-        ],
-        "coordinate_files",
-    )
-    models = Table(
-        [_NAME, "livepickModelVersion", "livepickModelKind"],
-        [
-            [name, str(entry.model_version), entry.model_kind]
-            for name, entry in zip(names, entries, strict=True)
-        ],
-        MODELS_BLOCK,
-    )
-    return star_file([places, models], comment=f"livepick {__version__}")
+def list_star(entries: Iterable[ListEntry]) -> Iterator[bytes]:
+    """Yield the list of a session's coordinates files, in parts: a session has many."""
+    yield star_start(f"livepick {__version__}").encode()
+    yield table_start("coordinate_files", [_NAME, _PLACE]).encode()
+    models = []
+    for entry in entries:
+        name = star_word(entry.micrograph)
+        models.append(star_row([name, str(entry.model_version), entry.model_kind]).encode())
+        yield star_row([name, star_word(str(entry.coordinates))]).encode()
+    columns = [_NAME, "livepickModelVersion", "livepickModelKind"]
+    yield table_start(MODELS_BLOCK, columns).encode()
+    yield from models
+    yield b"\n"

@@ -1,10 +1,19 @@
 """STAR files: tables of text, as RELION and crYOLO write them."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Table", "star_file", "star_tables", "star_word", "table_with"]
+__all__ = [
+    "Table",
+    "star_file",
+    "star_row",
+    "star_start",
+    "star_tables",
+    "star_word",
+    "table_start",
+    "table_with",
+]
 
 _VERSION = "# version 30001"
 """Version of the STAR dialect that we write: RELION 3.1 and later."""
@@ -106,14 +115,31 @@ def star_file(
     padded: see ``star_word`` for the others. The only comment is at the top, because the starfile
     library reads a comment after a block without rows as a row of that block.
     """
+    parts = [star_start(comment, dialect)]
+    for table in tables:
+        parts.append(table_start(table.name, table.columns))
+        parts += [star_row(row) for row in table.rows]
+    return "".join([*parts, "\n"]).encode()
+
+
+def star_start(comment: str = "", dialect: str | None = _VERSION) -> str:
+    """Return the first lines of a STAR file that is written in parts; an empty line is the last."""
     lines = ["", dialect] if dialect else []
     if comment:
         lines.append(f"# {comment}")
-    for table in tables:
-        lines += ["", f"data_{table.name}", "", "loop_"]
-        lines += [f"_{column} #{number}" for number, column in enumerate(table.columns, 1)]
-        lines += [" ".join(row) for row in table.rows]
-    return "\n".join([*lines, "", ""]).encode()
+    return "".join(f"{line}\n" for line in lines)
+
+
+def table_start(name: str, columns: Sequence[str]) -> str:
+    """Return the lines before the rows of a table."""
+    lines = ["", f"data_{name}", "", "loop_"]
+    lines += [f"_{column} #{number}" for number, column in enumerate(columns, 1)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def star_row(words: Iterable[str]) -> str:
+    """Return the line of a row."""
+    return f"{' '.join(words)}\n"
 
 
 def star_word(text: str) -> str:

@@ -143,7 +143,7 @@ def test_the_list_has_names_and_places_and_then_the_models():
         ),
         ListEntry("Micrographs/é.mrc", Path("External/lp/é_autopick.star"), 0, "blob"),
     ]
-    text = list_star(entries).decode()
+    text = b"".join(list_star(entries)).decode()
     assert relion_table(text, "coordinate_files") == (
         ["rlnMicrographName", "rlnMicrographCoordinates"],
         [[entry.micrograph, str(entry.coordinates)] for entry in entries],
