@@ -27,6 +27,7 @@ from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.core.imaging.quality_limits import VERDICTS
 from livepick.errors import CoordinatesError, LivepickError
+from livepick.host.foreign_files import errors_of_file, read_bounded
 from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES
 from livepick.ledger.inbox import Message, Recovered, RecoveryEnded
 from livepick.ledger.rows import RecoveredPicks
@@ -233,10 +234,10 @@ class PicksRecovery:
 
 def _read(path: Path, form: _Form, relative: Path, height_px: int) -> Picks | None:
     """Return the picks in a coordinates file; None if it has others than of one micrograph."""
-    if path.stat().st_size > MOST_BYTES:
-        return None
     try:
-        found = form.read(path, path.read_text(errors="surrogateescape"))
+        with errors_of_file(path, CoordinatesError, ""):
+            text = read_bounded(path, limit_bytes=MOST_BYTES).decode(errors="surrogateescape")
+            found = form.read(path, text)
     except CoordinatesError as error:
         _log.debug("%s", error)
         return None
