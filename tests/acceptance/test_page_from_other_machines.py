@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import os
 import shutil
 import ssl
 import subprocess
@@ -128,6 +129,56 @@ def test_the_page_works_behind_a_proxy(make_session, running, tmp_path, proxy):
     connection.request("GET", "/", headers={"Host": "evil.example"})
     assert connection.getresponse().status == 400
     connection.close()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_a_browser_shows_the_page_behind_a_proxy(make_session, running, tmp_path):
+    """Style, script, pictures, live updates, search and the full view are found below the path."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    port = free_port()
+    session = make_session("session", web={"external_url": f"http://127.0.0.1:{port}/krios1/"})
+    session.start()
+    session.drop(2)
+    session.until(lambda: session.picked() == 2, "picks")
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    _nginx(folder, running, port, (session.state / "web.address").read_text().strip())
+    faults = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox"] if os.geteuid() == 0 else [],
+        )
+        page = browser.new_page()
+        page.set_default_timeout(40_000)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("response", lambda r: faults.append(r.url) if r.status >= 400 else None)
+        _until(lambda: page.goto(f"http://127.0.0.1:{port}/krios1/") is not None, "nginx answers")
+        page.wait_for_selector("#connection.live")
+
+        def drawn(picture):
+            width = f"document.querySelector('{picture}')?.naturalWidth ?? 0"
+            _until(lambda: page.evaluate(width) > 0, picture)
+
+        drawn(".strip img")
+        session.drop(1, first=3)
+        page.wait_for_selector("text=mic_0003.mrc")
+        page.click(".strip a")
+        drawn("#full img")
+        page.wait_for_selector("#full .tools:not([hidden])")
+        page.goto(page.url.partition("#")[0] + "search?name=mic_0002")
+        page.click("#found a")
+        drawn("#full img")
+        page.goto(f"http://127.0.0.1:{port}/krios1/micrographs/1")
+        drawn("img")
+        page.wait_for_selector("#full .tools:not([hidden])")
+        page.click("[rel=prev]")
+        page.wait_for_url("**/krios1/micrographs/2")
+        page.click("[data-close]")
+        page.wait_for_url("**/krios1/")
+        browser.close()
+    assert faults == []
 
 
 @needs_openssl

@@ -142,7 +142,10 @@ def create_app(
         *_micrographs(sections, sources, page_thread),
         *_pictures(sources, Thumbnails(sources.ledger, sources.config, submit), page_thread),
     ]
-    app = Starlette(routes=routes, exception_handlers={LedgerError: _unreadable, Exception: failed})
+    app = Starlette(
+        routes=routes,
+        exception_handlers={LedgerError: _unreadable, TimeoutError: _late, Exception: failed},
+    )
     app.router.redirect_slashes = False  # a redirect names the host, which a proxy has replaced
     return App(guard(app), Guard(app, accepts_host=None), live, page_thread)
 
@@ -165,7 +168,7 @@ def _for_programs(
 
     async def headline(_: Request) -> Response:
         try:
-            top, status_code = await page_thread.call(sections.headline), 200
+            top, status_code = await page_thread.call(sections.headline, urgent=True), 200
         except LedgerError as error:
             sentence = f"The ledger cannot be read: {error.what}."
             top = Headline("bad", sentence, error.remedy, "", (), kind="ledger_not_readable")
@@ -307,6 +310,10 @@ class _Events(StreamingResponse):
 async def _unreadable(_: Request, error: Exception) -> Response:
     _log.warning("page: the ledger cannot be read: %s", error)
     return _busy(f"The ledger cannot be read: {error}")
+
+
+async def _late(_: Request, __: Exception) -> Response:
+    return _busy("The ledger does not answer; a disk may hang.")
 
 
 def _not_found(sentence: str = "Not found.") -> Response:

@@ -2,9 +2,9 @@
 
 Connections are accepted here and not by asyncio's server, which sees a TLS connection only after
 its handshake: silent clients would then take descriptors without being counted. A connection that
-waits for a request, or for its handshake, gives way to a new one; requests for the page take at
-most three quarters of the connections (``livepick.web.guard``). So a scrape is always accepted,
-however many clients hold connections open.
+waits for its client, which has sent no request or does not read the answer, gives way to a new one,
+and requests for the page take at most three quarters of the connections (``livepick.web.guard``).
+So a scrape is always accepted, however many clients hold connections open.
 """
 
 import asyncio
@@ -96,13 +96,8 @@ class _Connection:
         self._began_at = now
 
     @property
-    def can_give_way(self) -> bool:
-        """True if no request is being answered."""
-        return self.protocol is None or not self.protocol.is_answering
-
-    @property
-    def waits_since(self) -> float:
-        """Time since when the connection waits for its handshake or a request."""
+    def waits_since(self) -> float | None:
+        """Time since when the connection waits for its client; None: it does not."""
         return self._began_at if self.protocol is None else self.protocol.waits_since
 
     def end(self) -> None:
@@ -192,12 +187,16 @@ class Connections:
         task.add_done_callback(lambda _: self._end(connection, accepted))
 
     def _make_room(self) -> bool:
-        """End a connection without a request: the oldest of the client that has the most."""
-        waiting = [connection for connection in self._open if connection.can_give_way]
+        """End a connection that waits: the one that waits longest of the client with the most."""
+        held = Counter(connection.client for connection in self._open)
+        waiting = [
+            (-held[connection.client], since, connection)
+            for connection in self._open
+            if (since := connection.waits_since) is not None
+        ]
         if not waiting:
             return False
-        held = Counter(connection.client for connection in self._open)
-        oldest = min(waiting, key=lambda each: (-held[each.client], each.waits_since))
+        _, _, oldest = min(waiting, key=lambda each: each[:2])
         self._forget(oldest)
         oldest.end()
         return True

@@ -43,9 +43,13 @@ class HttpProtocol(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     @property
-    def waits_since(self) -> float:
-        """Time of the event loop since when the connection waits for a complete request."""
-        return self._waits_since
+    def waits_since(self) -> float | None:
+        """Time of the event loop since when the connection waits for its client.
+
+        The client has not sent a complete request, or does not read its answer. None: it has done
+        its part.
+        """
+        return self._stalled_since if self.is_answering else self._waits_since
 
     async def lost(self) -> None:
         """Wait for the end of the connection."""

@@ -83,6 +83,8 @@ class Live:
         except LedgerError as error:  # the dispatch loop decides what to do about it
             _log.warning("page: the ledger cannot be read: %s", error)
             return ""
+        except TimeoutError:
+            return ""
         return json.dumps({name: digest(html) for name, html in parts.items()})
 
     async def _wait(self) -> None:

@@ -1,10 +1,11 @@
 """The thread that renders the page, so that a slow query or disk does not delay the event loop.
 
 One thread, because Python runs one at a time anyway: requests for the page wait for each other, and
-never delay a scrape or a health check.
+never delay a scrape or a health check. What a program asks for overtakes them.
 """
 
 import asyncio
+import itertools
 import queue
 import threading
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from typing import Any, TypeVar
 __all__ = ["PageThread"]
 
 T = TypeVar("T")
+
+WAIT_SECONDS = 30.0
+"""Maximum time that a caller waits, for example while a disk hangs."""
 
 
 class PageThread:
@@ -23,11 +27,26 @@ class PageThread:
     """
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._calls: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]]
+        self._calls = queue.PriorityQueue()
+        self._numbers = itertools.count()
         threading.Thread(target=self._run, name="page", daemon=True).start()
 
-    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Return what a function returns, or raise its exception."""
+    async def call(self, function: Callable[..., T], *arguments: Any, urgent: bool = False) -> T:
+        """Return what a function returns, or raise its exception.
+
+        Parameters
+        ----------
+        function, arguments
+            What to call in the thread.
+        urgent
+            True to overtake the calls that are not.
+
+        Raises
+        ------
+        TimeoutError
+            The function was not called, or has not returned, within ``WAIT_SECONDS``.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -53,13 +72,17 @@ class PageThread:
             except RuntimeError:  # the loop was closed meanwhile
                 return
 
-        self._calls.put(work)
-        return await future
+        self._put(0 if urgent else 1, work)
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await future
 
     def stop(self) -> None:
         """End the thread after the function that it runs now."""
-        self._calls.put(None)
+        self._put(2, None)
+
+    def _put(self, rank: int, work: Callable[[], None] | None) -> None:
+        self._calls.put((rank, next(self._numbers), work))
 
     def _run(self) -> None:
-        while (work := self._calls.get()) is not None:
+        while (work := self._calls.get()[2]) is not None:
             work()

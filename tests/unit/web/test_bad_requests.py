@@ -197,6 +197,23 @@ def test_requests_for_the_page_leave_the_metrics_alone(serve):
         assert [_send(address, _get(b"/metrics")) for _ in range(10)] == [[200]] * 10
 
 
+def test_answers_that_are_not_read_do_not_hold_off_a_scrape(serve):
+    """Not even answers for programs, which have no limit of their own."""
+    address = serve(connections=8)
+    with contextlib.ExitStack() as held:
+        for _ in range(20):
+            client = held.enter_context(socket.create_connection(address, timeout=5))
+            client.sendall(_get(b"/large"))
+            client.sendall(b"")
+        time.sleep(1)
+        assert [_send(address, _get(b"/metrics")) for _ in range(10)] == [[200]] * 10
+
+
+def test_a_body_that_never_comes_ends_the_connection(serve):
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n"
+    assert _send(serve(), head, seconds=20) == [405]
+
+
 def test_a_client_with_many_connections_does_not_displace_another(serve):
     address = serve(connections=8)
     with contextlib.ExitStack() as held:

@@ -1,0 +1,57 @@
+"""The thread that renders the page."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from livepick.web import page_thread
+from livepick.web.page_thread import PageThread
+
+
+@pytest.fixture
+def thread():
+    made = PageThread()
+    yield made
+    made.stop()
+
+
+def test_a_call_returns_or_raises(thread):
+    assert asyncio.run(thread.call(divmod, 7, 2)) == (3, 1)
+    assert asyncio.run(thread.call(lambda: None)) is None
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(thread.call(divmod, 7, 0))
+
+
+def test_the_event_loop_continues_and_urgent_calls_overtake(thread):
+    free, order = threading.Event(), []
+
+    async def ask():
+        first = asyncio.create_task(thread.call(free.wait))
+        await asyncio.sleep(0.05)
+        calls = [asyncio.create_task(thread.call(order.append, i)) for i in range(3)]
+        await asyncio.sleep(0)
+        calls.append(asyncio.create_task(thread.call(order.append, "urgent", urgent=True)))
+        await asyncio.sleep(0)
+        free.set()
+        await asyncio.gather(first, *calls)
+
+    asyncio.run(ask())
+    assert order == ["urgent", 0, 1, 2]
+
+
+def test_a_call_that_takes_long_is_given_up(thread, monkeypatch):
+    monkeypatch.setattr(page_thread, "WAIT_SECONDS", 0.05)
+    called = []
+
+    async def ask():
+        with pytest.raises(TimeoutError):
+            await thread.call(time.sleep, 0.3)
+        with pytest.raises(TimeoutError):
+            await thread.call(called.append, 1)
+        await asyncio.sleep(0.4)
+        await thread.call(called.append, 2)
+
+    asyncio.run(ask())
+    assert called == [2]  # nobody waits for 1
