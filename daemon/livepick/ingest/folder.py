@@ -321,6 +321,9 @@ class Folder:
 
     def _report(self, scan: Scan) -> None:
         """Keep what the scan has left out; log once what an operator may not expect."""
+        for relative, error in self._settler.not_complete():
+            is_readable = not isinstance(error, UnreadableFileError)
+            scan.skipped.add("incomplete" if is_readable else "unreadable", relative)
         known_kinds = {files.kind for files in self.skipped}
         skipped = scan.skipped.files()
         for files in skipped:

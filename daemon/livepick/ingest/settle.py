@@ -16,7 +16,7 @@ This module reads no clock and no folder: times and observations are passed in.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from livepick.core.formats.micrograph import FileVersion
@@ -67,6 +67,8 @@ class _File:
     closed: bool = False
     blocked: bool = False
     set_aside: bool = False
+    error: MicrographError | None = None
+    """Why it was not complete at the last check; None before the first."""
 
 
 class Settler:
@@ -102,6 +104,15 @@ class Settler:
     def watching(self) -> int:
         """Number of files that are not settled, without those that were set aside."""
         return sum(not file.set_aside for file in list(self._files.values()))
+
+    def not_complete(self) -> Iterator[tuple[str, MicrographError]]:
+        """Yield the files that are quiet but not complete, each with the reason.
+
+        Those that were set aside are left out: they were reported.
+        """
+        for path, file in self._files.items():
+            if file.error is not None and not file.set_aside:
+                yield path, file.error
 
     def due(self, now: float) -> list[str]:
         """Return the paths to check now."""
@@ -182,6 +193,7 @@ class Settler:
         return self._check(path)
 
     def _wait(self, file: _File, error: MicrographError, now: float) -> Outcome | None:
+        file.error = error
         waited_seconds = now - file.since
         if file.set_aside:
             file.due = now + SET_ASIDE_PAUSE_SECONDS

@@ -22,6 +22,7 @@ SkipKind = Literal[
     "broken_link",
     "link_loop",
     "empty",
+    "incomplete",
     "stack",
     "other_format",
     "transferring",
@@ -76,6 +77,11 @@ SKIP_KINDS: Final[dict[str, Meaning]] = {
         "files of 0 bytes",
         "Wait until they are written, or copy them again; they are taken once they have content.",
         is_suspicious=True,
+    ),
+    "incomplete": Meaning(
+        "files that are not complete yet",
+        "Wait: they are taken once they are complete. Those that do not change for"
+        " watch.incomplete_timeout_seconds are listed as failed, with the reason.",
     ),
     "stack": Meaning(
         "stacks of several images (.mrcs)",

@@ -200,3 +200,20 @@ def test_the_average_beside_a_movie_is_no_product(tmp_path: Path) -> None:
     with watched(tmp_path, mode="poll", rescan_seconds=0.2) as scene:
         until(lambda: scene.landed() == ["X_intg.mrc"], "the micrograph")
         assert scene.set_aside() == {"X.mrc": "movie"}
+
+
+def test_files_that_are_not_complete_are_counted_until_they_are(tmp_path: Path) -> None:
+    """A short file, and one that waits for its sidecar; each lands when it is complete."""
+    (tmp_path / "short.mrc").write_bytes(WHOLE[:-1])
+    (tmp_path / "short.star").touch()
+    (tmp_path / "alone.mrc").write_bytes(WHOLE)
+    with watched(tmp_path, mode="poll", rescan_seconds=0.2, preset="relion") as scene:
+
+        def counts() -> list[tuple[str, int]]:
+            return [(files.kind, files.count) for files in scene.watcher.health().skipped]
+
+        until(lambda: counts() == [("incomplete", 2)], "the counts")
+        (tmp_path / "short.mrc").write_bytes(WHOLE)
+        (tmp_path / "alone.star").touch()
+        until(lambda: sorted(scene.landed()) == ["alone.mrc", "short.mrc"], "the files")
+        until(lambda: counts() == [], "no counts")
