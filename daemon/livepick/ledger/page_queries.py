@@ -3,7 +3,8 @@
 import re
 
 from livepick.ledger.database import Database
-from livepick.ledger.rows import Hourly, MicrographRow, Moment
+from livepick.ledger.rows import Hourly, MicrographRow
+from livepick.ledger.timeline import Timeline, TimelineReader
 
 __all__ = ["PageQueries"]
 
@@ -13,6 +14,7 @@ class PageQueries:
 
     def __init__(self, database: Database) -> None:
         self._rows = database.rows
+        self._timeline = TimelineReader(database.rows)
 
     def change_counter(self) -> int:
         """Return a number that changes whenever another connection writes to the ledger."""
@@ -49,13 +51,9 @@ class PageQueries:
         )[0]
         return Hourly(*row)
 
-    def timeline(self) -> list[Moment]:
+    def timeline(self) -> Timeline:
         """Return the landing time and the pick figures of each micrograph with picks."""
-        rows = self._rows(
-            "select landed_at, pick_count, median_score, model_version from micrograph"
-            " where picked_content is not null order by id"
-        )
-        return list(map(Moment._make, rows))
+        return self._timeline.read()
 
     def last_landings(self, limit: int) -> list[float]:
         """Return the landing times of the last micrographs, in unix seconds, oldest first."""

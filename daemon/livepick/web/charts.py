@@ -6,7 +6,6 @@ and a pause of the microscope stays visible as a gap. Horizontal positions are p
 vertical ones pixels, so that a plot fills the width of its box and the text keeps its size.
 """
 
-import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.contracts.training_report import Epoch
-from livepick.ledger.rows import Moment
+from livepick.ledger.timeline import Timeline
 
 __all__ = [
     "Curve",
@@ -103,17 +102,17 @@ class Curves:
     height: int = HEIGHT_PX
 
 
-def picks_plot(timeline: Sequence[Moment]) -> Plot:
+def picks_plot(timeline: Timeline) -> Plot:
     """Return the plot of picks per micrograph over time."""
-    counts = np.array([moment.pick_count for moment in timeline], dtype=float)
+    counts = timeline.pick_count
     highest = float(np.percentile(counts, 98)) if len(counts) else 1.0
     return _plot("Picks per micrograph", timeline, counts, (0.0, max(highest, 1.0)), "{:.0f}")
 
 
-def score_plot(timeline: Sequence[Moment]) -> Plot:
+def score_plot(timeline: Timeline) -> Plot:
     """Return the plot of the median score of each micrograph's picks over time."""
-    scored = [moment for moment in timeline if moment.median_score is not None]
-    scores = np.array([moment.median_score for moment in scored], dtype=float)
+    scored = timeline.scored()
+    scores = scored.median_score
     lowest = math.floor(10 * float(scores.min())) / 10 if len(scores) else 0.0
     return _plot("Median score", scored, scores, (min(lowest, 0.9), 1.0), "{:.2f}")
 
@@ -137,14 +136,14 @@ class _Axes:
 
 def _plot(
     title: str,
-    timeline: Sequence[Moment],
+    timeline: Timeline,
     values: FloatArray,
     limits: tuple[float, float],
     form: str,
 ) -> Plot:
     if not len(values):
         return Plot(title, f"{title}: no micrograph has been picked yet.")
-    at = np.array([moment.landed_at for moment in timeline])
+    at = timeline.landed_at
     begin, span = float(at.min()), max(float(np.ptp(at)), 1.0)
     rows = _round_numbers(*limits)
     axes = _Axes(begin, span, rows[0], rows[-1])
@@ -182,14 +181,15 @@ def _marks(at: FloatArray, values: FloatArray, axes: _Axes, form: str) -> Iterat
         yield Mark(axes.x(mean_at), axes.y(median), axes.y(lower), axes.y(upper), title)
 
 
-def _changes(timeline: Sequence[Moment], axes: _Axes) -> tuple[Tick, ...]:
+def _changes(timeline: Timeline, axes: _Axes) -> tuple[Tick, ...]:
     """Return the positions where the model changes; empty if there are too many changes."""
-    changes = [
-        Tick(axes.x(moment.landed_at), f"model {moment.model_version}")
-        for before, moment in itertools.pairwise(timeline)
-        if moment.model_version != before.model_version
-    ]
-    return tuple(changes) if len(changes) <= MOST_CHANGES else ()
+    places = np.flatnonzero(np.diff(timeline.model_version)) + 1
+    if len(places) > MOST_CHANGES:
+        return ()
+    return tuple(
+        Tick(axes.x(float(timeline.landed_at[n])), f"model {timeline.model_version[n]:.0f}")
+        for n in places
+    )
 
 
 def _round_numbers(low: float, high: float) -> list[float]:

@@ -32,6 +32,7 @@ from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts, MicrographRow
 from livepick.ledger.session_rows import RunRow, Session
+from livepick.ledger.timeline import Timeline
 from livepick.models.promotions import Promotion
 from livepick.models.registry import MODELS, Models
 from livepick.models.summary import ModelSummary, summarize_models
@@ -161,7 +162,7 @@ def _empty_report(config: Config, settings: str, made_at: float) -> SessionRepor
         landed_first=None,
         landed_last=None,
         picked_last=None,
-        plots=(picks_plot([]), score_plot([])),
+        plots=(picks_plot(Timeline.of([])), score_plot(Timeline.of([]))),
         figures=(),
         best=(),
         worst=(),

@@ -8,7 +8,7 @@ from landings import ROOT, V1, V2, A, B, claim_one
 from factories import make_result
 from livepick.ledger.database import Database
 from livepick.ledger.page_queries import PageQueries
-from livepick.ledger.rows import Hourly, Moment
+from livepick.ledger.rows import Hourly
 
 
 @pytest.fixture
@@ -62,4 +62,8 @@ def test_totals_are_those_of_the_last_hour(ledger, queries, clock):
     ledger.picked(claim_one(ledger), make_result(model_version=1))
 
     assert queries.hourly(clock.now) == Hourly(landed=1, picked=1, picks=2)
-    assert queries.timeline() == [Moment(900.0, 2, None, 0), Moment(clock.now, 2, None, 1)]
+    timeline = queries.timeline()
+    assert timeline.landed_at.tolist() == [900.0, clock.now]
+    assert timeline.pick_count.tolist() == [2, 2]
+    assert timeline.model_version.tolist() == [0, 1]
+    assert len(timeline.scored()) == 0

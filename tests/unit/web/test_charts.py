@@ -6,6 +6,7 @@ import pytest
 
 from livepick.core.contracts.training_report import Epoch
 from livepick.ledger.rows import Moment
+from livepick.ledger.timeline import Timeline
 from livepick.web.charts import HEIGHT_PX, MOST_BINS, curves, picks_plot, score_plot
 
 
@@ -16,7 +17,7 @@ def moments(count, *, picks=lambda number: number, every=20.0, model=lambda _: 0
 
 def test_few_micrographs_are_shown_one_by_one():
     """Each is at its time; the axis begins at zero and ends at a round number."""
-    plot = picks_plot(moments(3, picks=lambda n: (0, 50, 100)[n]))
+    plot = picks_plot(Timeline.of(moments(3, picks=lambda n: (0, 50, 100)[n])))
 
     assert [mark.y for mark in plot.marks] == pytest.approx([HEIGHT_PX, HEIGHT_PX / 2, 0], abs=3)
     assert [mark.x for mark in plot.marks] == [1.5, 50.0, 98.5]
@@ -25,7 +26,7 @@ def test_few_micrographs_are_shown_one_by_one():
 
 def test_many_are_shown_by_median_and_range():
     """Ten thousand micrographs need no more marks than a screen has room for."""
-    plot = picks_plot(moments(10_000, picks=lambda n: (90, 100, 110)[n % 3]))
+    plot = picks_plot(Timeline.of(moments(10_000, picks=lambda n: (90, 100, 110)[n % 3])))
 
     assert len(plot.marks) == MOST_BINS
     assert len({mark.y for mark in plot.marks}) == 1
@@ -36,14 +37,14 @@ def test_many_are_shown_by_median_and_range():
 def test_a_pause_is_a_gap():
     """There is no mark where nothing arrived."""
     session = moments(300) + [Moment(1e9 + 50_000 + 20 * n, 9, 0.5, 0) for n in range(300)]
-    places = [mark.x for mark in picks_plot(session).marks]
+    places = [mark.x for mark in picks_plot(Timeline.of(session)).marks]
 
     assert max(b - a for a, b in pairwise(places)) > 50
 
 
 def test_a_change_of_model_is_marked():
     """The mark is at the arrival of its first micrograph."""
-    plot = picks_plot(moments(11, model=lambda n: 2 if n >= 5 else 0))
+    plot = picks_plot(Timeline.of(moments(11, model=lambda n: 2 if n >= 5 else 0)))
 
     assert [(change.at, change.label) for change in plot.models] == [(50.0, "model 2")]
 
@@ -52,8 +53,8 @@ def test_micrographs_without_picks_have_no_score():
     """They are left out and do not count as zero."""
     session = [Moment(1e9, 0, None, 0), Moment(1e9 + 20, 3, 0.8, 0)]
 
-    assert len(score_plot(session).marks) == 1
-    assert score_plot(session[:1]).marks == ()
+    assert len(score_plot(Timeline.of(session)).marks) == 1
+    assert score_plot(Timeline.of(session[:1])).marks == ()
 
 
 def test_curves_share_one_axis():
