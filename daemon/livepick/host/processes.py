@@ -1,4 +1,4 @@
-"""Control of child processes: their end with their parent, and whether one has been stopped."""
+"""Control of child processes: their end with their parent, and whether one is stopped or works."""
 
 import contextlib
 import ctypes
@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-__all__ = ["end_with_parent", "is_stopped", "kill_group"]
+__all__ = ["cpu_seconds", "end_with_parent", "is_stopped", "kill_group"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -34,6 +34,15 @@ def is_stopped(pid: int) -> bool:
     except OSError:
         return False
     return text.rpartition(")")[2].split()[0] == "T"
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used; 0 if it has ended."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def kill_group(leader: int) -> None:

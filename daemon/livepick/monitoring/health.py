@@ -17,6 +17,12 @@ BEAT_SECONDS = 90.0
 """The main thread counts as hung after this time without a beat; the first beat comes after the
 first scan."""
 
+JOB_SECONDS = 180.0
+"""The workers count as hung if no job finishes for this long beyond the time limit of a job."""
+
+NO_WORKERS_SECONDS = 60.0
+"""The workers count as hung if none can be started for this long."""
+
 WATCH_SECONDS = 180.0
 """The watcher counts as hung if a scan of the folders is overdue by this long."""
 
@@ -33,7 +39,8 @@ class Health:
     """Seconds since the last sign of life, by part."""
     responds: bool = True
     """True if the parts that picking needs respond. False: only a restart helps. If it is True and
-    ``ok`` is not, another part only meets unexpected errors; a restart would interrupt picking."""
+    ``ok`` is not, another part only meets unexpected errors, or no job finishes because the machine
+    has no room for workers or a file system does not answer; a restart would not help."""
 
 
 class HealthCheck:
@@ -80,7 +87,9 @@ class HealthCheck:
             and (overdue_seconds < WATCH_SECONDS or nothing_to_scan)
             and self._watcher.is_alive()
         )
-        stuck = self._unexpected.stuck()
+        stuck = self._stalled_workers()
+        for part, seconds in self._unexpected.stuck().items():
+            stuck[part] = seconds
         return Health(
             ok=responds and not stuck,
             responds=responds,
@@ -91,3 +100,14 @@ class HealthCheck:
                 "watch": round(watch_seconds, 1),
             },
         )
+
+    def _stalled_workers(self) -> dict[str, float]:
+        """Return the time since a job has finished, if that is too long."""
+        dispatch = self._dispatch
+        most_seconds = (
+            dispatch.longest_seconds + JOB_SECONDS
+            if dispatch.engine_fault is None
+            else NO_WORKERS_SECONDS
+        )
+        seconds = dispatch.unfinished_seconds
+        return {"workers": seconds} if seconds > most_seconds else {}

@@ -11,6 +11,7 @@ from livepick.core.formats.header import printable
 from livepick.errors import (
     ConfigError,
     EditedError,
+    EngineError,
     LedgerWriteError,
     LivepickError,
     ModelError,
@@ -31,11 +32,13 @@ __all__ = [
     "ledger_not_writable",
     "model_damaged",
     "no_gpu",
+    "no_workers",
     "output_not_writable",
     "output_obstructed",
     "unexpected_errors",
     "web_config_refused",
     "web_insecure",
+    "workers_left_behind",
 ]
 
 Kind = Literal[
@@ -64,6 +67,8 @@ Kind = Literal[
     "web_config_refused",
     "web_insecure",
     "model_damaged",
+    "no_workers",
+    "workers_left_behind",
 ]
 """Kinds of problem. Programs decide by the kind, never by the sentence."""
 
@@ -207,6 +212,28 @@ def no_gpu() -> Problem:
         "No GPU is available, so livepick picks on the CPU.",
         "Picking continues, but more slowly. Run nvidia-smi and livepick check; if the service"
         " started before the GPU driver, restart it.",
+    )
+
+
+def no_workers(error: EngineError) -> Problem:
+    """Return the problem of a machine on which no worker can be started."""
+    return Problem(
+        "no_workers",
+        "bad",
+        f"No micrograph can be picked: {printable(error.what)}.",
+        f"{error.remedy} Picking continues by itself, and nothing is lost.",
+    )
+
+
+def workers_left_behind(count: int) -> Problem:
+    """Return the problem of worker processes that cannot be killed."""
+    which = "A worker process hangs" if count == 1 else f"{count} worker processes hang"
+    return Problem(
+        "workers_left_behind",
+        "attention",
+        f"{which} in a disk or file system that does not answer, and cannot be killed.",
+        "Others have taken their place. Check the mounts of the watched folders; the processes end"
+        " when the file system answers, or when the machine restarts.",
     )
 
 

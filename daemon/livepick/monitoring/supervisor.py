@@ -35,9 +35,11 @@ from livepick.monitoring.problem import (
     ledger_rebuilt,
     model_damaged,
     no_gpu,
+    no_workers,
     output_not_writable,
     output_obstructed,
     unexpected_errors,
+    workers_left_behind,
 )
 from livepick.monitoring.status import Status, read_status
 from livepick.picking.dispatch import Dispatch
@@ -189,6 +191,14 @@ class Supervisor:
         )
         return (*watched, *self._own_disks)
 
+    def _worker_problems(self) -> list[Problem]:
+        problems = []
+        if (fault := self._dispatch.engine_fault) is not None:
+            problems.append(no_workers(fault))
+        if count := self._dispatch.left_behind:
+            problems.append(workers_left_behind(count))
+        return problems
+
     def _problems(self) -> tuple[Problem, ...]:
         """Return the current problems, the most severe first."""
         problems = [
@@ -202,6 +212,7 @@ class Supervisor:
             problems.append(output_obstructed(obstacles))
         if (ledger_fault := self._dispatch.ledger_fault) is not None:
             problems.append(ledger_not_writable(ledger_fault))
+        problems += self._worker_problems()
         rebuilt = self._ledger.rebuilt()
         if rebuilt is not None and _is_news(rebuilt):
             problems.append(ledger_rebuilt(rebuilt))

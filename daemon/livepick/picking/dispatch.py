@@ -157,7 +157,8 @@ class Dispatch:
         self._others_first = False
         self._turn_at = time.monotonic()
         self.unfinished_seconds = 0.0
-        """Time for which there have been jobs in progress and none of them has finished."""
+        """Time for which there have been jobs in progress, or no workers, and no job has finished.
+        """
         self.longest_seconds = 0.0
         """Time limit of the jobs in progress."""
         self._unavailable: set[Path] = set()
@@ -307,7 +308,8 @@ class Dispatch:
     def _count_time(self) -> None:
         now = time.monotonic()
         elapsed, self._turn_at = min(now - self._turn_at, STEP_SECONDS), now
-        self.unfinished_seconds = self.unfinished_seconds + elapsed if self._in_flight else 0.0
+        is_waiting = bool(self._in_flight) or self.engine_fault is not None
+        self.unfinished_seconds = self.unfinished_seconds + elapsed if is_waiting else 0.0
 
     def _fill(self) -> None:
         """Give the engine as many jobs as it has slots for."""

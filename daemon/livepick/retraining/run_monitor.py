@@ -10,6 +10,7 @@ from livepick.config.setting import keys_with
 from livepick.config.training_sections import Training
 from livepick.core.contracts.progress import Progress, ProgressReader, Stage
 from livepick.core.contracts.run import DISK_FULL_STATUS, RunSpec
+from livepick.host.processes import cpu_seconds, is_stopped
 from livepick.retraining.eta import forecast
 from livepick.retraining.instruments import Instruments
 from livepick.retraining.trainer_process import Ended, TrainerProcess, log_tail
@@ -18,6 +19,18 @@ __all__ = ["Ending", "RunMonitor"]
 
 LEAST_FREE_BYTES = 1_000_000
 """With less free space the disk counts as full, whatever reason the trainer gives for its end."""
+
+STOPPED_SECONDS = 60.0
+"""A trainer that has been stopped (SIGSTOP) for so long is killed, and started again."""
+
+IDLE_SECONDS = 1800.0
+"""A trainer that uses no processor for so long hangs; it is killed, and started again."""
+
+LEAST_CPU_SECONDS = 1.0
+"""Processor time that shows that a trainer works; one that waits uses less."""
+
+STEP_SECONDS = 10.0
+"""Most that one turn adds to the time of a trainer; after a suspension much more has passed."""
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +90,7 @@ class RunMonitor:
         self._said_before = len(self._lines)
         _update_live_settings(folder, training)
         self._trainer = TrainerProcess.start_or_adopt(folder, command, threads=training.threads)
-        self._started_at = time.monotonic()
+        self._watch = _Watch(self._trainer.pid)
         metrics.training_is_running(running=True)
         metrics.training_at(forecast(self._lines, now=time.time()))
 
@@ -101,7 +114,12 @@ class RunMonitor:
             self._rest()
             return self._ending(ended)
         self._metrics.training_at(forecast(self._lines, now=time.time()))
-        if time.monotonic() - self._started_at > self._limit_minutes * 60:
+        if (halt := self._watch.halt()) is not None:
+            _log.error("run %s: its trainer is killed: %s", self.name, halt)
+            self._trainer.kill()
+            self._rest()
+            return Ending(killed=True, stage=self._lines[-1].stage if self._lines else None)
+        if self._watch.seconds > self._limit_minutes * 60:
             self.end()
             return Ending(
                 f"it took longer than {self._limit_minutes:g} minutes. Raise"
@@ -145,6 +163,41 @@ class RunMonitor:
             shutil.disk_usage(place).free < LEAST_FREE_BYTES
             for place in (self.folder, self._bundle.parent)
         )
+
+
+class _Watch:
+    """Time of a trainer, and whether it still works.
+
+    Time is counted in turns, so that a suspension of the machine does not count.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._last = time.monotonic()
+        self._stopped_seconds = self._idle_seconds = 0.0
+        self._used_seconds = 0.0
+        self.seconds = 0.0
+        """Time since the start of this trainer."""
+
+    def halt(self) -> str | None:
+        """Return why the trainer will not continue by itself; None while it works."""
+        now = time.monotonic()
+        elapsed_seconds, self._last = min(now - self._last, STEP_SECONDS), now
+        self.seconds += elapsed_seconds
+        if not self._pid:  # an adopted trainer that wrote no number
+            return None
+        is_halted = is_stopped(self._pid)
+        self._stopped_seconds = self._stopped_seconds + elapsed_seconds if is_halted else 0.0
+        used_seconds = cpu_seconds(self._pid)
+        if used_seconds - self._used_seconds >= LEAST_CPU_SECONDS:
+            self._used_seconds, self._idle_seconds = used_seconds, 0.0
+        else:
+            self._idle_seconds += elapsed_seconds
+        if self._stopped_seconds > STOPPED_SECONDS:
+            return f"it has been stopped (SIGSTOP) for {STOPPED_SECONDS:g} s"
+        if self._idle_seconds > IDLE_SECONDS:
+            return f"it has done nothing for {IDLE_SECONDS / 60:g} minutes"
+        return None
 
 
 def _update_live_settings(folder: Path, training: Training) -> None:

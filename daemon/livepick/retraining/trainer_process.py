@@ -34,6 +34,9 @@ kernel's scheduler for that disk supports priorities (BFQ does)."""
 TERM_SECONDS = 5.0
 """Time from SIGTERM to SIGKILL; a trainer can be killed safely at any moment."""
 
+KILL_SECONDS = 5.0
+"""Longest wait for the end of a killed trainer."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -108,10 +111,25 @@ class TrainerProcess:
         give_up = time.monotonic() + TERM_SECONDS
         while self.poll() is None and time.monotonic() < give_up:
             time.sleep(0.05)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the trainer, also if it is stopped; one that waits for a dead disk is left behind.
+
+        The next trainer of this run then waits for its lock.
+        """
         if self.poll() is None:
             self._signal(signal.SIGKILL)
         if self._process is not None:
-            self._process.wait()
+            try:
+                self._process.wait(KILL_SECONDS)
+            except subprocess.TimeoutExpired:
+                _log.error(
+                    "run %s: its trainer (process %d) cannot be killed, because it waits for a"
+                    " disk or file system that does not answer",
+                    self.folder.name,
+                    self.pid,
+                )
 
     def _signal(self, number: signal.Signals) -> None:
         # While the lock is held, the process id in it cannot belong to another process.

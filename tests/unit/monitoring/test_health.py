@@ -5,10 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from livepick.errors import EngineError
 from livepick.host.unexpected_errors import STUCK_SECONDS, UnexpectedErrors
 from livepick.monitoring.health import (
     BEAT_SECONDS,
     DISPATCH_SECONDS,
+    JOB_SECONDS,
+    NO_WORKERS_SECONDS,
     RESCAN_SECONDS,
     WATCH_SECONDS,
     HealthCheck,
@@ -22,6 +25,9 @@ class Parts:
 
     def __init__(self):
         self.progress_at = time.monotonic()
+        self.unfinished_seconds = 0.0
+        self.longest_seconds = 364.0
+        self.engine_fault = None
         self.alive = True
         self.scans = SimpleNamespace(
             seconds_since_scan=0.0,
@@ -53,6 +59,23 @@ def test_parts_that_respond_are_healthy(check):
 
     assert health.ok
     assert set(health.seconds_since) == {"dispatch", "supervisor", "watch"}
+
+
+def test_jobs_that_do_not_finish_are_unhealthy(parts, check):
+    """A restart would not help: the limits of the jobs end what can be ended."""
+    parts.unfinished_seconds = parts.longest_seconds + JOB_SECONDS - MARGIN_SECONDS
+    assert check.health().ok
+    parts.unfinished_seconds += 2 * MARGIN_SECONDS
+    health = check.health()
+    assert (health.ok, health.responds) == (False, True)
+    assert health.seconds_since["workers"] == parts.unfinished_seconds
+
+
+def test_a_machine_on_which_no_worker_starts_is_unhealthy(parts, check):
+    parts.engine_fault = EngineError("worker processes do not start", "Look in the log.")
+    assert check.health().ok
+    parts.unfinished_seconds = NO_WORKERS_SECONDS + MARGIN_SECONDS
+    assert not check.health().ok
 
 
 def test_a_dispatch_loop_without_a_turn_is_unhealthy(parts, check):

@@ -14,7 +14,7 @@ from livepick.core.evaluation.drift_test import Change, Drift
 from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import VERDICTS
-from livepick.errors import EditedError, LedgerWriteError, OccupiedError, OutputError
+from livepick.errors import EditedError, EngineError, LedgerWriteError, OccupiedError, OutputError
 from livepick.host.disks import Disk, Space
 from livepick.host.gpus import GpuMonitor
 from livepick.host.systemd import Systemd
@@ -47,7 +47,14 @@ class Parts:
             overflows=0,
             restarts=0,
         )
-        self.dispatch = SimpleNamespace(ledger_fault=None, progress_at=time.monotonic())
+        self.dispatch = SimpleNamespace(
+            ledger_fault=None,
+            engine_fault=None,
+            left_behind=0,
+            progress_at=time.monotonic(),
+            unfinished_seconds=0.0,
+            longest_seconds=0.0,
+        )
         self.outputs = SimpleNamespace(fault=None, obstacles=[])
         self.rebuilt = None
         without = SimpleNamespace(rebuilt=lambda: self.rebuilt)
@@ -302,3 +309,11 @@ def test_a_beat_continues_after_an_unexpected_error(parts, ledger, make_config, 
 
     assert parts.supervisor._unexpected.count == 2
     assert lines
+
+
+def test_workers_that_cannot_be_started_or_killed_are_problems(parts):
+    parts.dispatch.engine_fault = EngineError("worker processes do not start", "Look in the log.")
+    parts.dispatch.left_behind = 2
+    problems = {problem.kind: problem for problem in parts.supervisor._worker_problems()}
+    assert "worker processes do not start" in problems["no_workers"].sentence
+    assert "2 worker processes hang" in problems["workers_left_behind"].sentence

@@ -179,3 +179,41 @@ def test_on_a_full_disk_any_end_of_the_trainer_means_a_full_disk(follow, monkeyp
 
     assert ending.waits is not None
     assert ending.fault is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"), [("STOPPED_SECONDS", "SIGSTOP"), ("IDLE_SECONDS", "has done nothing")]
+)
+def test_a_trainer_that_is_stopped_or_hangs_is_killed_and_can_be_resumed(
+    follow, monkeypatch, caplog, limit, words
+):
+    following = follow(SAY + "    import time; time.sleep(600)")
+    process = psutil.Process(following._trainer.pid)
+    if limit == "STOPPED_SECONDS":
+        process.suspend()
+    assert following.step() is None
+    monkeypatch.setattr(run_monitor, limit, 0.5)
+    ending = end_of(following)
+    assert (ending.killed, ending.fault) == (True, None)
+    assert words in caplog.text
+    assert not process.is_running()
+
+
+def test_a_trainer_that_works_is_not_idle(follow):
+    """Its processor time shows it, though it reports nothing."""
+    following = follow("while True: pass")
+    give_up = time.monotonic() + 60
+    while following._watch._used_seconds < 2:
+        assert following.step() is None
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    assert following._watch._idle_seconds == 0
+
+
+def test_a_suspension_does_not_count_as_time_of_a_trainer(follow, monkeypatch):
+    """The machine slept for a day."""
+    following = follow(SLEEP)
+    assert following.step() is None
+    following._watch._last -= 24 * 3600
+    assert following.step() is None
+    assert following._watch.seconds < 60

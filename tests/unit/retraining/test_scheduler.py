@@ -97,7 +97,7 @@ def test_a_run_that_takes_too_long_is_ended(tmp_path, make_session):
     session = make_session(SLEEP)
     session.until((tmp_path / "state/runs/0001/began").exists, "trainer")
     trainer = session.scheduler._run._monitor._trainer
-    session.scheduler._run._monitor._started_at -= 24 * 3600
+    session.scheduler._run._monitor._watch.seconds += 24 * 3600
 
     session.scheduler.step()
 
