@@ -10,7 +10,7 @@ from typing import Annotated, Protocol
 
 import typer
 
-from livepick.config.sections import Device
+from livepick.config.sections import Device, Trust
 from livepick.core.contracts.job import Job
 from livepick.errors import MicrographError, OccupiedError
 from livepick.ledger.rows import Visible
@@ -39,6 +39,10 @@ def pick(
         float | None,
         typer.Option(metavar="ANGSTROM", help="Pixel size; by default from the headers."),
     ] = None,
+    trust: Annotated[
+        Trust | None,
+        typer.Option(help="What counts if a header has another pixel size; by default an error."),
+    ] = None,
     device: Annotated[
         Device, typer.Option(help="Device to pick on: a GPU is required, preferred, or not used.")
     ] = "prefer-gpu",
@@ -62,7 +66,7 @@ def pick(
     with _reporting(len(paths)) as report:
         for path in paths:
             started = time.perf_counter()
-            job = Job(path, None, bundle.absolute(), device, pixel_size, threshold)
+            job = Job(path, None, bundle.absolute(), device, pixel_size, threshold, trust=trust)
             relative = path.relative_to(root)
             try:
                 result = tasks.pick(job)
@@ -76,6 +80,8 @@ def pick(
             count = len(result.picks.above(result.threshold))
             seconds = time.perf_counter() - started
             report.line(f"{relative}: {count} particles ({seconds:.1f} s, {result.provider})")
+            for note in result.notes:
+                report.line(f"{relative}: {note.text}")
     star.write_list(sorted(written, key=lambda entry: entry.relative))
     for obstacle in folder.obstacles:
         typer.echo(f"livepick: {obstacle}", err=True)

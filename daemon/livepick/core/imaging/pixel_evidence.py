@@ -3,13 +3,16 @@
 Unsigned integers read as signed wrap at half of their range: grey 130 becomes -126, black amid
 white. The evidence is taken in this order, and the first that is clear decides:
 
-1. minimum and maximum in the header are those of the pixels read one way, and not the other;
+1. minimum and maximum in the header are those of the pixels read with the other sign than the
+   header says: somebody meant that sign;
 2. the histogram: grey values of an image are continuous, so the right reading does not cut the
    histogram where it is full. Signed reading cuts it between 127 and 128, unsigned reading between
    255 and 0;
-3. a flag in the header, such as IMOD's;
-4. a maximum in the header that no signed pixel can have, or a minimum below 0;
-5. the type that the header says.
+3. minimum and maximum are those of the pixels read as the header says; a library that knew nothing
+   else may have computed them;
+4. a flag in the header, such as IMOD's;
+5. a maximum in the header that no signed pixel can have, or a minimum below 0;
+6. the type that the header says.
 """
 
 from typing import Any, Final, Literal
@@ -62,17 +65,20 @@ def with_right_sign(
     signed, unsigned = _read(image, "i"), _read(image, "u")
     if int(signed.min()) >= 0:  # the same numbers either way
         return image, None
-    sign, why = _by_statistics(signed, unsigned, statistics)
+    said: Sign = "signed" if image.dtype.kind == "i" else "unsigned"
+    by_statistics = _by_statistics(signed, unsigned, statistics)
+    sign, why = by_statistics if by_statistics[0] != said else (None, "")
     if sign is None:
         sign, why = _by_histogram(unsigned)
+    if sign is None:
+        sign, why = by_statistics
     if sign is None and flag is not None:
         sign, why = flag, f"IMOD's flag in the header says {flag}"
     if sign is None:
         sign, why = _by_range(image.dtype.itemsize, statistics)
-    if sign is None or sign[0] == {"i": "s", "u": "u"}[image.dtype.kind]:
+    if sign is None or sign == said:
         return image, None
     bits = 8 * image.dtype.itemsize
-    said = "signed" if image.dtype.kind == "i" else "unsigned"
     right = signed if sign == "signed" else unsigned
     return right, f"the header says {said} {bits}-bit integers; read as {sign}, because {why}"
 

@@ -74,6 +74,11 @@ UNSIGNED = grey(130, 20, "u1")
 SIGNED = grey(0, 20, "i1")
 UNSIGNED_RANGE = (float(UNSIGNED.min()), float(UNSIGNED.max()), float(UNSIGNED.mean()))
 SIGNED_RANGE = (float(SIGNED.min()), float(SIGNED.max()), float(SIGNED.mean()))
+AS_SIGNED_RANGE = (
+    float(UNSIGNED.view("i1").min()),
+    float(UNSIGNED.view("i1").max()),
+    float(UNSIGNED.view("i1").mean()),
+)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +90,8 @@ SIGNED_RANGE = (float(SIGNED.min()), float(SIGNED.max()), float(SIGNED.mean()))
         ((0, -1, -2), 1),  # the flag is wrong
         ((0, -1, -2), None),
         ((0.0, 255.0, 128.0), None),
+        (AS_SIGNED_RANGE, None),  # computed by a library that read them as signed
+        (AS_SIGNED_RANGE, 0),
     ],
 )
 def test_unsigned_bytes_in_mode_0_are_read_as_unsigned(
