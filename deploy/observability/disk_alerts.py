@@ -51,6 +51,20 @@ DISK_ALERTS = (
         " afterwards; until then, other metrics do not change.",
     ),
     Alert(
+        name="LivepickLedgerRebuilt",
+        severity="warning",
+        expr="time() - livepick_ledger_rebuilt_timestamp_seconds < 6 * 3600",
+        lasting="0m",
+        dashboard="pipeline",
+        summary="The ledger of {{ $labels.instance }} was damaged or removed, and livepick has"
+        " begun a new one from the files in the output folder. Check the disk of the state folder.",
+        runbook="livepick's page and its log say what was wrong, and where the old ledger is kept."
+        " Micrographs whose coordinates files are as livepick wrote them keep their picks and are"
+        " picked again behind all others; the rest is picked anew. Look for errors of the disk"
+        " (`dmesg`, `smartctl -a`), and for programs or people that remove files in the state"
+        " folder. The alert ends by itself after six hours.",
+    ),
+    Alert(
         name="LivepickDiskFull",
         severity="critical",
         expr=f"""

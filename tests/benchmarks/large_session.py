@@ -40,9 +40,11 @@ from page import made_up
 from rich.console import Console
 from rich.table import Table
 
+from livepick.config.yaml_loader import load_config
 from livepick.core.formats.micrograph import FileVersion
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter
+from livepick.picking.exports import make_outputs
 
 CONSOLE = Console(width=110)
 LIVEPICK = Path(sys.executable).with_name("livepick")
@@ -61,7 +63,7 @@ CONFIG = """\
 session: {name: large}
 watch: {directories: [in], settle_seconds: 0.2}
 particle: {diameter_angstrom: 100}
-bootstrap: {micrographs: 1000000}
+bootstrap: {picks: {coordinates: curated}}  # it never comes, so nothing is trained
 picking: {device: cpu, workers: 1}
 output: {directory: out}
 state: {directory: state}
@@ -176,12 +178,17 @@ def _row(
 
 
 def _fill(place: Path, rows: int) -> None:
+    config = load_config(place / "session.yaml")
+    os.fsync = lambda _: None  # it would take most of the time
     random = np.random.default_rng(0)
     now = time.time()
     source = place / "source.mrc"
     with Database.writable(place / "state" / LEDGER) as database:
         ledger = LedgerWriter(database)
         ledger.session.begin("large")
+        outputs = make_outputs(
+            lambda: config, ledger, roots=config.watch.directories, failed=lambda: None
+        )
         for start in range(0, rows, 1000):
             with database.transaction():
                 for number in range(start, min(rows, start + 1000)):
@@ -198,7 +205,10 @@ def _fill(place: Path, rows: int) -> None:
                     landed_at = now - 20.0 * (rows - number)
                     ledger.arrivals.landed(place / "in", relative, version, landed_at)
                     (claim,) = ledger.claim(1)
-                    ledger.picked(claim, made_up(random, version=0))
+                    result = made_up(random, version=0)
+                    outputs.write(claim, result)
+                    ledger.picked(claim, result)
+        outputs.sync(now=True)
 
 
 def _waits(place: Path, landed: int) -> list[float]:
