@@ -122,7 +122,10 @@ BY_RULES: Final[tuple[SkipKind, ...]] = ("product", "better_version", "excluded"
 
 
 class Tally:
-    """Counts the files that are left out, by kind and rule, and keeps one example of each."""
+    """Counts the files that are left out, by kind and rule, and keeps one example of each.
+
+    The example is the first by name, so that it is the same at each scan.
+    """
 
     def __init__(self) -> None:
         self._counts: dict[tuple[SkipKind, str], int] = {}
@@ -131,9 +134,9 @@ class Tally:
     def add(self, kind: SkipKind, example: str, rule: str = "") -> None:
         """Count a file; ``rule`` is the rule that left it out, in words."""
         key = (kind, rule)
-        if key not in self._counts:
-            self._counts[key], self._examples[key] = 0, printable(example)
-        self._counts[key] += 1
+        self._counts[key] = self._counts.get(key, 0) + 1
+        if key not in self._examples or example < self._examples[key]:
+            self._examples[key] = example
 
     def count(self, *kinds: SkipKind) -> int:
         """Return the number of files of these kinds."""
@@ -143,7 +146,7 @@ class Tally:
         """Return the counts, in the order of ``SKIP_KINDS``."""
         order = list(SKIP_KINDS)
         return tuple(
-            SkippedFiles(kind, count, self._examples[kind, rule], rule)
+            SkippedFiles(kind, count, printable(self._examples[kind, rule]), rule)
             for (kind, rule), count in sorted(
                 self._counts.items(), key=lambda item: (order.index(item[0][0]), item[0][1])
             )

@@ -18,6 +18,7 @@ from livepick.core.contracts.run import RUNS
 from livepick.core.contracts.training_report import read_findings
 from livepick.core.evaluation.drift_test import Drift, DriftKind
 from livepick.core.formats.header import printable
+from livepick.core.formats.name_matching import short_names
 from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
 from livepick.errors import ModelError
 from livepick.host.disks import Disk
@@ -61,7 +62,7 @@ class Row:
     """One micrograph, as displayed."""
 
     name: str
-    """Path relative to the watched folder."""
+    """Path relative to the watched folder, with the name of that if there are several."""
     state: str
     picks: int | None
     model_version: int | None
@@ -198,6 +199,8 @@ def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
         with contextlib.suppress(ModelError):  # removed by hand; the service reports it at start
             model = read_card(path)
             findings = read_findings(path)
+    folders = [str(root) for root in ledger.roots()]
+    roots = short_names(folders) if len(folders) > 1 else {}
     return Status(
         session=config.session.name,
         started=True,
@@ -208,12 +211,12 @@ def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
         training=_training(config, runs, model, totals.counts),
         verdict=_verdict(runs),
         findings=findings,
-        newest=[_row(row) for row in ledger.latest(NEWEST)],
+        newest=[_row(row, roots) for row in ledger.latest(NEWEST)],
         drift=findings_of(read_drift(ledger) if drift is None else drift),
-        failures=[_row(row) for row in ledger.recent(FAILURES, state="failed")],
+        failures=[_row(row, roots) for row in ledger.recent(FAILURES, state="failed")],
         repicks_failed=ledger.repick_failure_count(),
         notes=ledger.note_counts(),
-        repick_failures=[_row(row) for row in ledger.repick_failures(FAILURES)],
+        repick_failures=[_row(row, roots) for row in ledger.repick_failures(FAILURES)],
         oldest_waiting_at=ledger.oldest_waiting_at(),
         last_picked_at=ledger.last_picked_at(),
         skipped=_skipped(config, ledger),
@@ -319,9 +322,11 @@ def _failure_json(row: Row) -> dict[str, str]:
     }
 
 
-def _row(row: MicrographRow) -> Row:
+def _row(row: MicrographRow, roots: Mapping[str, str]) -> Row:
+    """Return a micrograph as displayed; its name begins with its watched folder's, if needed."""
+    root = roots.get(str(row.root), "")
     return Row(
-        name=str(row.relative),
+        name=f"{root}/{row.relative}" if root else str(row.relative),
         state="to be picked again" if row.stale else row.state,
         picks=row.pick_count,
         model_version=row.model_version,

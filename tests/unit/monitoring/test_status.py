@@ -2,9 +2,11 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
+from livepick.core.formats.micrograph import FileVersion
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring import status as status_module
@@ -78,3 +80,15 @@ def test_a_waiting_run_names_the_reason(say):
 )
 def test_times_are_as_rough_as_they_are_known(seconds, words):
     assert status_module._duration(seconds) == words
+
+
+def test_equal_names_in_two_watched_folders_are_told_apart(make_config):
+    """They are two micrographs; with one watched folder, its name is not shown."""
+    config = make_config()
+    with Database.writable(config.state.directory / LEDGER) as database:
+        ledger = LedgerWriter(database)
+        ledger.arrivals.landed(Path("/data/a/in"), Path("g/x.mrc"), FileVersion(1, 2, 3), 1.0)
+        assert [row.name for row in read_status(config).newest] == ["g/x.mrc"]
+        ledger.arrivals.landed(Path("/data/b/in"), Path("g/x.mrc"), FileVersion(1, 2, 3), 2.0)
+        names = sorted(row.name for row in read_status(config).newest)
+    assert names == ["a/in/g/x.mrc", "b/in/g/x.mrc"]

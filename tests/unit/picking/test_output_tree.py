@@ -41,3 +41,13 @@ def test_names_that_no_star_file_can_contain_are_refused(name):
 @pytest.mark.parametrize("name", ["a b.mrc", "b's.mrc", "b's c.mrc", "krypton-µg_é_粒子.mrc", "#1"])
 def test_names_with_spaces_apostrophes_and_unicode_are_kept(name):
     assert Branches([ROOT]).place(ROOT, Path(name)).name == Path(name).stem
+
+
+def test_equal_names_have_places_of_their_own_whatever_their_folder_or_compression() -> None:
+    roots = [Path("/a/in"), Path("/b/in")]
+    branches = Branches(roots)
+    names = ["x.mrc", "g1/x.mrc", "g2/x.mrc.gz", "x.y.mrc.bz2"]
+    places = {branches.place(root, Path(name)) for root in roots for name in names}
+    assert len(places) == len(roots) * len(names)
+    assert branches.place(roots[0], Path("g2/x.mrc.gz")) == Path("a/in/g2/x")
+    assert branches.place(roots[0], Path("x.y.mrc.bz2")) == Path("a/in/x.y")
