@@ -59,6 +59,20 @@ COLLECTION_ALERTS = (
         " folders slow it down: watch only the session's folder.",
     ),
     Alert(
+        name="LivepickFilesUnreadable",
+        severity="warning",
+        expr='sum without (kind) (livepick_skipped_files{kind=~"unreadable|broken_link|too_deep"})'
+        " > 0",
+        lasting="10m",
+        dashboard="pipeline",
+        summary="{{ $value }} files or folders in the watched folders of {{ $labels.instance }}"
+        " cannot be read, so micrographs may be missed. livepick status has an example.",
+        runbook="The service's user may not read a file or enter a folder, a link points to"
+        " nothing, the file system reports an error, or folders are nested more than 32 deep."
+        " `livepick status` names the kind, an example and the remedy. Files are taken as soon as"
+        " they can be read.",
+    ),
+    Alert(
         name="LivepickEventsLost",
         severity="info",
         expr="increase(livepick_watch_overflows_total[1h]) > 0",
