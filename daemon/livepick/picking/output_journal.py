@@ -27,8 +27,9 @@ NONE = "-"
 
 _CHUNK = 1 << 20
 
-_PACKED = re.compile(rb"-|\+ (?:[0-9a-f]{32}|-) (?:[0-9a-f]{32}|-) \d+ -?\d+")
-"""What a line has before the name."""
+_LINE = re.compile(
+    r"^(-|\+ (?:[0-9a-f]{32}|-) (?:[0-9a-f]{32}|-) \d+ -?\d+)\t([^\t\n]+)\t$", re.MULTILINE
+)
 
 
 class Written(NamedTuple):
@@ -69,7 +70,7 @@ class Journal:
     """
 
     def __init__(self) -> None:
-        self._lines: dict[str, bytes] = {}  # packed, because a session has tens of thousands
+        self._lines: dict[str, str] = {}  # packed, because a session has tens of thousands
         self._identity: tuple[int, int] | None = None
         self._ends_torn = False
         self._line_count = 0
@@ -95,12 +96,11 @@ class Journal:
             return
         data = read_file(folder, NAME) or b""
         self._lines = {}
-        *lines, rest = data.split(b"\n")
-        for line in lines:
-            self._take(line)
-        self._ends_torn = bool(rest)
+        for packed, name in _LINE.findall(os.fsdecode(data)):
+            self._put(name, packed)
+        self._ends_torn = bool(data) and not data.endswith(b"\n")
         self._identity = identity
-        self._line_count = len(lines)
+        self._line_count = data.count(b"\n")
 
     def compact(self, folder: int) -> None:
         """Write the record again without the lines that later ones replace, if it has many.
@@ -140,14 +140,8 @@ class Journal:
         for name in names:
             self._lines.pop(name, None)
 
-    def _take(self, line: bytes) -> None:
-        packed, _, rest = line.partition(b"\t")
-        name, end, _ = rest.partition(b"\t")
-        if end and _PACKED.fullmatch(packed):
-            self._put(os.fsdecode(name), packed)
-
-    def _put(self, name: str, packed: bytes) -> None:
-        if packed == b"-":
+    def _put(self, name: str, packed: str) -> None:
+        if packed == NONE:
             self._lines.pop(name, None)
         else:
             self._lines[name] = packed
@@ -166,16 +160,16 @@ def _identity(folder: int) -> tuple[int, int] | None:
     return None
 
 
-def _line(name: str, packed: bytes) -> bytes:
-    return packed + b"\t" + os.fsencode(name) + b"\t\n"
+def _line(name: str, packed: str) -> bytes:
+    return os.fsencode(f"{packed}\t{name}\t\n")
 
 
-def _packed(written: Written | None) -> bytes:
+def _packed(written: Written | None) -> str:
     if written is None:
-        return b"-"
-    return f"+ {written.digest} {written.former} {written.size} {written.mtime_ns}".encode()
+        return NONE
+    return f"+ {written.digest} {written.former} {written.size} {written.mtime_ns}"
 
 
-def _parsed(line: bytes) -> Written:
-    _, digest, former, size, mtime_ns = line.decode().split(" ")
+def _parsed(line: str) -> Written:
+    _, digest, former, size, mtime_ns = line.split(" ")
     return Written(digest, former, int(size), int(mtime_ns))
