@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from livepick.core.formats.compressed import Compression
-from livepick.errors import HeaderError
+from livepick.errors import ContentError, HeaderError
 
 __all__ = [
     "MAX_PIXEL_BYTES",
@@ -20,6 +20,7 @@ __all__ = [
     "Note",
     "NoteKind",
     "Sign",
+    "check_compression",
     "check_shape",
     "is_pixel_size",
     "printable",
@@ -30,6 +31,10 @@ PIXEL_SIZE_TOLERANCE: Final = 0.02
 
 PIXEL_SIZE_BOUNDS_ANGSTROM: Final = (0.1, 20.0)
 """Allowed range of a micrograph's pixel size; the same as in the config."""
+
+MOST_COMPRESSED: Final = 500
+"""Largest ratio of the pixels to what is stored of them. The noise of a micrograph cannot be
+compressed: even counts of one electron on a thousand pixels give 80 as float32."""
 
 MAX_SIDE_PX: Final = 32768
 MAX_PIXEL_BYTES: Final = 2**30
@@ -149,4 +154,17 @@ def check_shape(name: str, height: int, width: int, item_bytes: int) -> None:
             f"{name}: the header says {width} x {height} pixels of {item_bytes} bytes{wanted}",
             f"A micrograph has at most {MAX_SIDE_PX} pixels a side and at most 1 GiB; the file is"
             " damaged or is not a micrograph.",
+        )
+
+
+def check_compression(name: str, pixel_bytes: int, stored_bytes: int) -> None:
+    """Raise ContentError if pixels are compressed so much that they cannot be an image.
+
+    Otherwise a file of 1 MB could take a gigabyte of memory before that is found.
+    """
+    if pixel_bytes > MOST_COMPRESSED * stored_bytes:
+        raise ContentError(
+            f"{name}: pixels of {pixel_bytes / 2**20:.1f} MiB are compressed to"
+            f" {stored_bytes / 2**10:.1f} KiB, so that they cannot be an image",
+            "The file contains no image data; check the camera and the motion correction.",
         )

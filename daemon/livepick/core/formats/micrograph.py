@@ -16,7 +16,8 @@ Both readers raise:
 - ``ChangedFileError``: not the requested content, or it changed while it was read;
 - ``MovieStackError``, ``HeaderError``: several frames, or a format that livepick does not read;
 - ``PixelSizeError`` (only ``read_micrograph``): missing, impossible, or contradicts the config;
-- ``ContentError`` (only ``read_micrograph``): too many bad pixels.
+- ``ContentError``: compressed so much that it is not an image; in ``read_micrograph`` also too many
+  bad pixels.
 """
 
 import contextlib
@@ -47,6 +48,7 @@ from livepick.core.formats.header import (
     Header,
     Note,
     NoteKind,
+    check_compression,
     printable,
 )
 from livepick.core.imaging.bad_pixels import replace_bad_pixels
@@ -383,6 +385,7 @@ def _parse_compressed(
             "Compress the complete micrograph.",
         )
     header = mrc.parse(name, start, None)
+    check_compression(name, header.needed_bytes, size_bytes)
     if not has_whole_end(file, compression, size_bytes, header.needed_bytes):
         raise unfinished
     return dataclasses.replace(header, compression=compression), start

@@ -20,6 +20,7 @@ from livepick.core.formats.header import (
     MAX_PIXEL_BYTES,
     MOVIE_REMEDY,
     Header,
+    check_compression,
     check_shape,
     is_pixel_size,
 )
@@ -50,10 +51,6 @@ _JPEG: Final = 7
 _COMPRESSIONS: Final = (_UNCOMPRESSED, 5, *_DEFLATE, _JPEG, 32773, 34925, 50000)
 """None, LZW, deflate, JPEG, PackBits, LZMA, zstd. Others, such as JPEG 2000, have a size of their
 own inside."""
-
-MOST_COMPRESSED: Final = 500
-"""Largest ratio of the pixels to what is stored of them. The noise of a micrograph cannot be
-compressed: even counts of one electron on a thousand pixels give 80 as float32."""
 
 PACKED_BITS: Final = (10, 12, 14)
 """Widths of integers that are packed without gaps."""
@@ -205,12 +202,8 @@ def _check_segments(name: str, page: Any, packed_bytes: int) -> int:
             " bytes each",
             "A whole micrograph has at most 1 GiB; the file is damaged.",
         )
-    if not uncompressed and packed_bytes > MOST_COMPRESSED * stored_bytes:
-        raise ContentError(
-            f"{name}: pixels of {packed_bytes / 2**20:.1f} MiB are compressed to"
-            f" {stored_bytes / 2**10:.1f} KiB, so that they cannot be an image",
-            "The file contains no image data; check the camera and the motion correction.",
-        )
+    if not uncompressed:
+        check_compression(name, packed_bytes, stored_bytes)
     return int(max(offset + count for offset, count in zip(offsets, counts, strict=True)))
 
 

@@ -13,7 +13,7 @@ from livepick.core.formats.ctf_files import find_ctfs
 from livepick.core.formats.image_names import image_stem, without_image_suffix
 from livepick.core.formats.micrograph import read_header, read_micrograph
 from livepick.core.formats.name_matching import listed_name, match_names
-from livepick.errors import HeaderError, IncompleteFileError, MovieStackError
+from livepick.errors import ContentError, HeaderError, IncompleteFileError, MovieStackError
 
 IMAGE = np.random.default_rng(5).normal(size=(48, 64)).astype(np.float32)
 PACK = {".gz": gzip.compress, ".bz2": bz2.compress}
@@ -91,6 +91,19 @@ def test_no_more_is_decompressed_than_the_header_says(tmp_path: Path, suffix: st
                 read_micrograph(path, pixel_size_angstrom=None)
         else:
             read_micrograph(path, pixel_size_angstrom=None)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_bomb_is_refused_before_it_is_decompressed(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"X.mrc{suffix}"
+    path.write_bytes(PACK[suffix](plain(tmp_path, np.zeros((4096, 4096), np.float32))))
+    tracemalloc.start()
+    try:
+        for read in (read_header, lambda path: read_micrograph(path, pixel_size_angstrom=None)):
+            with pytest.raises(ContentError, match="MiB are compressed to"):
+                read(path)
         assert tracemalloc.get_traced_memory()[1] < 2**23
     finally:
         tracemalloc.stop()

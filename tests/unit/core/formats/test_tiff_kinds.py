@@ -149,7 +149,7 @@ def refused(path: Path, kind: type[MicrographError], match: str) -> None:
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, compression: str) -> None:
     path = tmp_path / "bomb.tif"
     tifffile.imwrite(path, np.zeros((8192, 8192), np.float32), compression=compression)
-    refused(path, ContentError, "256.0 MiB are compressed to")
+    refused(path, ContentError, "MiB are compressed to")
 
 
 def changed(path: Path, tag: int, value: int) -> None:
