@@ -76,6 +76,9 @@ def test_everything_is_picked_or_counted_and_the_check_agrees(make_session):
     assert status["micrographs"]["failed"] == 0
     for name in ("packed", "packed2", "one", "grid1/mic_0002", "grid2/mic_0002"):
         assert session.star(name)
+    doctor = livepick("doctor", session.config).stdout
+    assert 'heartbeats, in seconds: {"ok":true' in doctor
+    assert 'livepick_micrographs_total{state="picked"} 8.0' in doctor
     assert session.stop() == 0
 
     assert "links, which are not followed: 2" in livepick("status", session.config).stdout

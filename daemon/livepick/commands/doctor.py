@@ -14,7 +14,7 @@ from livepick.ledger.database import LEDGER
 from livepick.monitoring.doctor import machine
 from livepick.monitoring.doctor.sections import Section, report
 from livepick.monitoring.doctor.session import SessionFacts, read_facts
-from livepick.web.client import service_status
+from livepick.web.client import service_answer, service_status
 
 __all__ = ["doctor"]
 
@@ -42,6 +42,7 @@ def doctor(
                 Section("GPU", machine.gpus),
                 Section("Config", facts.about_config),
                 Section("Service", lambda: _service(facts)),
+                Section("Heartbeats and metrics", lambda: _metrics(facts)),
                 Section("systemd", machine.systemd),
                 Section("Ledger", facts.about_ledger),
                 Section("Last errors", facts.about_errors),
@@ -69,6 +70,19 @@ def _service(facts: SessionFacts) -> Iterator[str]:
         for problem in service.problems:
             yield f"[{problem.level}, {problem.kind}] {problem.sentence} {problem.remedy}"
     yield from machine.processes(int(process) if process and process.isdigit() else None)
+
+
+def _metrics(facts: SessionFacts) -> Iterator[str]:
+    """Yield the heartbeats of the running service, and its metrics that are not zero."""
+    if facts.state is None or holder(facts.state / LEDGER) is None:
+        yield "the service is not running"
+        return
+    heartbeats = service_answer(facts.state, "/healthz").decode(errors="replace")
+    yield f"heartbeats, in seconds: {heartbeats}"
+    for line in service_answer(facts.state, "/metrics").decode(errors="replace").splitlines():
+        name, _, value = line.rpartition(" ")
+        if name.startswith("livepick_") and "_bucket{" not in name and value != "0.0":
+            yield line
 
 
 def _file_systems(facts: SessionFacts) -> Iterator[str]:

@@ -21,7 +21,7 @@ from livepick.monitoring.human_units import span
 from livepick.monitoring.problem import Problem
 from livepick.web.address_file import SOCKET, AddressFile
 
-__all__ = ["HEADLINE", "ServiceState", "ServiceStatus", "service_status"]
+__all__ = ["HEADLINE", "ServiceState", "ServiceStatus", "service_answer", "service_status"]
 
 HEADLINE: Final = "/headline.json"
 """URL path of the page's headline as JSON, for programs."""
@@ -108,13 +108,7 @@ def _starting(state: Path, restart: str) -> ServiceStatus:
 def _query(config: Config, address: str, restart: str, timeout_seconds: float) -> ServiceStatus:
     page = config.web.external_url or f"http://{address}/"
     try:
-        connection = _connect(config.state.directory / SOCKET, address, timeout_seconds)
-        try:
-            connection.request("GET", HEADLINE)
-            answer = connection.getresponse()
-            text = answer.read(MOST_BYTES)
-        finally:
-            connection.close()
+        text = service_answer(config.state.directory, HEADLINE, timeout_seconds=timeout_seconds)
     except (OSError, http.client.HTTPException) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         sentence = f"The service is not responding at {page}: {why}."
@@ -127,6 +121,23 @@ def _query(config: Config, address: str, restart: str, timeout_seconds: float) -
         problem = Problem("service_other_version", "attention", sentence, restart)
         return ServiceStatus("running", "", (problem,), page)
     return ServiceStatus("running", top.doing if top.problems else top.sentence, top.problems, page)
+
+
+def service_answer(state: Path, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> bytes:
+    """Return what the running service of a state folder answers to a request, whatever its status.
+
+    Raises
+    ------
+    OSError, http.client.HTTPException
+        It does not answer.
+    """
+    address = AddressFile(state).read()
+    connection = _connect(state / SOCKET, address, timeout_seconds)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read(MOST_BYTES)
+    finally:
+        connection.close()
 
 
 class _LocalConnection(http.client.HTTPConnection):

@@ -19,8 +19,9 @@ from livepick.monitoring.doctor.secrets import without_secrets
 from livepick.monitoring.doctor.sections import Section, report
 
 TITLES = [
-    "Versions", "Machine", "GPU", "Config", "Service", "systemd", "Ledger", "Last errors",
-    "Files left out", "Training", "Folders and file systems", "Limits", "Log",
+    "Versions", "Machine", "GPU", "Config", "Service", "Heartbeats and metrics", "systemd",
+    "Ledger", "Last errors", "Files left out", "Training", "Folders and file systems", "Limits",
+    "Log",
 ]  # fmt: skip
 
 
