@@ -36,6 +36,9 @@ CHECK_SECONDS = 0.5
 ACCEPT_PAUSE_SECONDS = 0.2
 """Pause after a failed accept, for example because this process has no descriptors left."""
 
+ROOM_PAUSE_SECONDS = 0.02
+"""Pause between two looks for a connection that gives way to a new one."""
+
 EndCause = Literal["deadline", "limit"]
 
 _log = logging.getLogger(__name__)
@@ -166,6 +169,8 @@ class Connections:
                     await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
                 else:
                     failing = False
+                    while not self._has_room():
+                        await asyncio.sleep(ROOM_PAUSE_SECONDS)
                     self._admit(accepted, str(address[0]) if address else "")
         finally:
             checks.cancel()
@@ -174,11 +179,6 @@ class Connections:
                     connection.end()
 
     def _admit(self, accepted: socket.socket, client: str) -> None:
-        if len(self._open) >= self._limits.connections:
-            self._instruments.connection_ended("limit")
-            if not self._make_room():
-                accepted.close()
-                return
         loop = asyncio.get_running_loop()
         connection = _Connection(client, loop.time())
         self._open.add(connection)
@@ -186,8 +186,14 @@ class Connections:
         task = connection.task = loop.create_task(self._serve(connection, accepted))
         task.add_done_callback(lambda _: self._end(connection, accepted))
 
-    def _make_room(self) -> bool:
-        """End a connection that waits: the one that waits longest of the client with the most."""
+    def _has_room(self) -> bool:
+        """Return True if there is room for one more connection, after one that waits has ended.
+
+        It is the one that waits longest, of the client that has the most. If none waits, answers
+        are under way, so there is room soon.
+        """
+        if len(self._open) < self._limits.connections:
+            return True
         held = Counter(connection.client for connection in self._open)
         waiting = [
             (-held[connection.client], since, connection)
@@ -199,6 +205,7 @@ class Connections:
         _, _, oldest = min(waiting, key=lambda each: each[:2])
         self._forget(oldest)
         oldest.end()
+        self._instruments.connection_ended("limit")
         return True
 
     async def _serve(self, connection: _Connection, accepted: socket.socket) -> None:

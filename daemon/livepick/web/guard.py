@@ -106,9 +106,7 @@ class Guard:
             return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, allow="GET, HEAD")
         if self._requests >= self._page_requests and scope["path"] not in RESERVED:
             sentence = "Too many requests for the page at a time. Try again"
-            return _refuse(
-                HTTPStatus.SERVICE_UNAVAILABLE, sentence, **{"retry-after": RETRY_SECONDS}
-            )
+            return _busy(sentence)
         return None
 
     async def _unauthorized(self, scope: Scope) -> PlainTextResponse | None:
@@ -119,8 +117,7 @@ class Guard:
             if await self._protection.passwords.accept(given[0] if given else None):
                 return None
         except TooBusyError:
-            headers = {"retry-after": RETRY_SECONDS}
-            return _refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many passwords to check", **headers)
+            return _busy("Too many passwords to check")
         return _refuse(HTTPStatus.UNAUTHORIZED, **{"www-authenticate": 'Basic realm="livepick"'})
 
     def _has_our_name(self, headers: list[tuple[bytes, bytes]]) -> bool:
@@ -199,3 +196,9 @@ def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
 
 def _refuse(status: HTTPStatus, sentence: str = "", **headers: str) -> PlainTextResponse:
     return PlainTextResponse(f"{sentence or status.phrase}.\n", status, headers=headers)
+
+
+def _busy(sentence: str) -> PlainTextResponse:
+    # Requests that wait on the same connection would come too soon.
+    headers = {"retry-after": RETRY_SECONDS, "connection": "close"}
+    return _refuse(HTTPStatus.SERVICE_UNAVAILABLE, sentence, **headers)
