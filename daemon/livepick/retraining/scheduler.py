@@ -46,6 +46,7 @@ from livepick.retraining.instruments import Instruments
 from livepick.retraining.promoter import Promoter
 from livepick.retraining.run_in_progress import PAUSE_SECONDS, RunInProgress
 from livepick.retraining.run_planner import RunPlanner
+from livepick.retraining.trainer_process import TrainerProcess
 from livepick.retraining.trial_picking import Submit
 
 __all__ = ["Scheduler"]
@@ -109,6 +110,7 @@ class Scheduler:
         )
         runs = ledger.runs()
         self._states = {run.version: run.state for run in runs}
+        self._has_adopted = False
         self._judge_at = float("-inf")
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -172,6 +174,9 @@ class Scheduler:
         """Do the next thing that is due, if any."""
         self._take_wanted()
         self._promoter.follow_pointer()
+        if not self._has_adopted:
+            self._adopt_trainer()
+            self._has_adopted = True
         if self._run.is_training:
             self._run.step()
             return
@@ -186,6 +191,25 @@ class Scheduler:
         folder = self._planner.open_run(self._closed())
         if folder is not None:
             self._start(folder)
+
+    def _adopt_trainer(self) -> None:
+        """Adopt the trainer that a killed service left behind, or end it if it is not wanted.
+
+        It is adopted too if a person has promoted a model meanwhile: otherwise it would run on
+        without anyone to watch its time and to end it with the service.
+        """
+        for run in self._ledger.runs():
+            folder = self._folder / bundle_name(run.version)
+            if run.state != "running" or not TrainerProcess.is_running(folder):
+                continue
+            self._run.start(folder, self._config.training)
+            if is_for_settings(run.fingerprint, self._settings):
+                return
+            self._run.end()
+            reason = "the config was edited while the service was down"
+            _log.info("run %s: ended, %s", folder.name, reason)
+            self._states[run.version] = "superseded"
+            self._run_changed(run.version, run.fingerprint, "superseded", reason, None)
 
     # --- config ------------------------------------------------------------------------------
 

@@ -94,6 +94,15 @@ class TrainerProcess:
         _yield_to_others(process.pid)
         return cls(folder, process.pid, process)
 
+    @staticmethod
+    def is_running(folder: Path) -> bool:
+        """Return True if a trainer runs on a run folder, whoever started it."""
+        try:
+            with (folder / LOCK).open("r+") as lock:
+                return not try_lock(lock.fileno())
+        except FileNotFoundError:
+            return False
+
     def poll(self) -> Ended | None:
         """Return how the trainer ended, or None while it runs."""
         if self._process is not None:

@@ -2,8 +2,10 @@
 
 import signal
 
+import pytest
 from trainer_programs import CRASH, FAIL, PUBLISH, SLEEP
 
+from factories import promote
 from livepick.config.sections import Micrograph
 from livepick.core.contracts.run import RunSpec
 from livepick.retraining import scheduler as scheduler_module
@@ -118,6 +120,29 @@ def test_stopping_ends_the_trainer_and_a_start_resumes_the_run(tmp_path, make_se
     again.until(lambda: again.promoted, "promotion")
 
     assert again.promoted[0].card.version == 1
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_trainer_left_by_a_killed_service_is_not_left_alone(tmp_path, make_session, edited):
+    """It is adopted though a person has promoted a model; or ended, if the config was edited."""
+    session = make_session(SLEEP)
+    session.until((tmp_path / "state/runs/0001/began").exists, "trainer")
+    trainer = session.scheduler._run._monitor._trainer
+    fingerprint = session.config.training_fingerprint()
+    promote(session.models, 0, fingerprint=fingerprint)
+    if edited:
+        session.edit(training={"generation": 2})
+    session.scheduler = session.start()
+
+    session.scheduler.step()
+
+    assert session.scheduler._run._monitor.name == ("0002" if edited else "0001")
+    assert (trainer.poll() is None) is not edited
+    state = "superseded" if edited else "running"
+    assert (session.row[-1].state, session.row[-1].fingerprint) == (state, fingerprint)
+    session.scheduler.stop()
+    session.scheduler.run()
+    assert trainer._process.wait(30) == -signal.SIGTERM
 
 
 def test_an_edit_during_a_run_ends_it_and_starts_another(tmp_path, make_session):
