@@ -73,10 +73,8 @@ def find_ctfs(
         return {}, [error]
     names = _by_stem(entries)
     the_list = place if place is not None and _is_file(place) else None
-    for micrograph in micrographs:
-        name = _named(micrograph, names, marks)
-        if name is None:
-            continue
+    named = {each: _named(each, names, marks, beside=place is None) for each in micrographs}
+    for micrograph, name in _without_namesakes(named).items():
         try:
             with errors_of_file(the_list or Path(name), CtfError, _REMEDY):
                 ctf = entries[name]()
@@ -199,8 +197,10 @@ def _entries(
     found: dict[PurePath, Callable[[], Ctf | None]] = {
         path: partial(read_ctffind, path) for path in texts
     }
-    taken = {path.stem for path in texts}
-    found |= {path: partial(read_warp, path) for path in xmls if path.stem not in taken}
+    # Beside the micrographs, equal names in different folders belong to different micrographs.
+    keys = {path: path.with_suffix("") if place is None else Path(path.stem) for path in xmls}
+    taken = {path.with_suffix("") if place is None else Path(path.stem) for path in texts}
+    found |= {path: partial(read_warp, path) for path in xmls if keys[path] not in taken}
     return found, CTFFIND_MARKS
 
 
@@ -238,13 +238,38 @@ def _by_stem(names: Iterable[PurePath]) -> dict[str, list[PurePath]]:
     return found
 
 
+def _without_namesakes(named: Mapping[Path, PurePath | None]) -> dict[Path, PurePath]:
+    """Return the entry of each micrograph, which it does not share with one in another folder.
+
+    Micrographs of the same name in different folders are different micrographs: an entry belongs to
+    the one with which it has more folders in common, or to none.
+    """
+    claims: dict[PurePath, list[Path]] = {}
+    for micrograph, name in named.items():
+        if name is not None:
+            claims.setdefault(name, []).append(micrograph)
+    found: dict[Path, PurePath] = {}
+    for name, claimants in claims.items():
+        alike = [_common_folders(name, micrograph) for micrograph in claimants]
+        nearest = [m for m, count in zip(claimants, alike, strict=True) if count == max(alike)]
+        if len({micrograph.parent for micrograph in nearest}) == 1:
+            found |= dict.fromkeys(nearest, name)
+    return {micrograph: found[micrograph] for micrograph in named if micrograph in found}
+
+
 def _named(
-    micrograph: Path, names: Mapping[str, list[PurePath]], marks: Sequence[str]
+    micrograph: Path, names: Mapping[str, list[PurePath]], marks: Sequence[str], *, beside: bool
 ) -> PurePath | None:
-    """Return the entry name that matches a micrograph, or None."""
+    """Return the entry name that matches a micrograph, or None.
+
+    ``beside``: it must be in the folder of the micrograph or in the one above.
+    """
+    folders = (micrograph.parent, micrograph.parent.parent)
     for stem in _stems(micrograph):
         for mark in marks:
             found = names.get(stem + mark, [])
+            if beside:
+                found = [name for name in found if name.parent in folders]
             alike = [_common_folders(name, micrograph) for name in found]
             if alike.count(max(alike, default=0)) == 1:
                 return found[alike.index(max(alike))]

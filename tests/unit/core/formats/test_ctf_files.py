@@ -256,6 +256,33 @@ def test_ctffind_file_takes_precedence_over_warp_xml(tmp_path):
     assert found[tmp_path / "a.mrc"].fit_resolution_angstrom == 5.25
 
 
+def test_files_beside_micrographs_of_the_same_name_in_other_folders_are_not_taken(tmp_path):
+    """Only the folder of a micrograph and the one above count."""
+    micrographs = [tmp_path / folder / "x.mrc" for folder in "abc"]
+    for micrograph in micrographs:
+        micrograph.parent.mkdir()
+    (tmp_path / "a" / "x.txt").write_text(CTFFIND)
+    (tmp_path / "b" / "x.xml").write_text(WARP.replace("utf-16", "utf-8"))
+
+    found, faults = find_ctfs(None, micrographs)
+
+    assert not faults
+    assert list(found) == micrographs[:2]
+    assert found[micrographs[0]] != found[micrographs[1]]
+
+
+def test_a_fit_in_a_folder_is_not_that_of_a_namesake(tmp_path):
+    """It belongs to the micrograph with which it has more folders in common, or to none."""
+    micrographs = [tmp_path / folder / "x.mrc" for folder in "abc"]
+    place = tmp_path / "fits"
+    (place / "b").mkdir(parents=True)
+    (place / "b" / "x.txt").write_text(CTFFIND)
+
+    assert list(find_ctfs(place, micrographs)[0]) == [micrographs[1]]
+    assert list(find_ctfs(place, micrographs[::2])[0]) == []
+    assert list(find_ctfs(place, micrographs[:1])[0]) == micrographs[:1]  # no other is known
+
+
 def test_fit_without_a_resolution_has_none(tmp_path):
     """CTFFIND writes inf if no ring was fitted."""
     (tmp_path / "a.txt").write_text(CTFFIND)
