@@ -155,9 +155,11 @@ class Folder:
                 for found in finds:
                     if found.relative in self._stacks:
                         scan.skipped.add("stack", found.relative)
+                    missing.discard(found.relative)
+                    if self._is_as_before(found):
+                        continue
                     with self._unexpected.passing_over("watch", self._name(found.relative)):
                         unannounced += self._take_in(found, first_listing=self.scans == 0)
-                    missing.discard(found.relative)
                 if not between():
                     return
         except OSError as error:
@@ -232,11 +234,25 @@ class Folder:
             _log.debug("%s: not found: %s", printable(relative), error)
             return None
 
+    def _version(self, found: Found) -> FileVersion:
+        """Return the version by which a file is known."""
+        version = found.version
+        if self.system.stable_inodes:
+            return version
+        return FileVersion(version.size_bytes, version.mtime_ns, 0)
+
+    def _is_as_before(self, found: Found) -> bool:
+        """Return True if there is nothing to do for a file: in a long session, for nearly all."""
+        relative = found.relative
+        return (
+            self._seen.get(relative) == self._version(found)
+            and relative not in self._missing
+            and relative not in self._settler
+        )
+
     def _take_in(self, found: Found, *, first_listing: bool = False) -> bool:
         """Process one observation of a file; return True if the file, or its content, is new."""
-        relative, version = found.relative, found.version
-        if not self.system.stable_inodes:
-            version = FileVersion(version.size_bytes, version.mtime_ns, 0)
+        relative, version = found.relative, self._version(found)
         waited_for = relative in self._settler
         if not waited_for and self._seen.get(relative) == version:
             if relative not in self._missing:
