@@ -34,6 +34,13 @@ from livepick.ledger.session_state import SessionState
 __all__ = ["LedgerWriter"]
 
 
+LONGEST_DELAY_SECONDS = 120.0
+"""More than any delay of a retry. One that is longer comes from a clock that was set back, and does
+not count."""
+
+_DUE = "(not_before <= ? or not_before > ?)"
+
+
 class LedgerWriter:
     """Writer of the ledger, for one thread of one process.
 
@@ -76,14 +83,15 @@ class LedgerWriter:
         now = self._clock()
         with self.database.transaction():
             rows = self.database.rows(
-                "update micrograph set state = 'picking', attempt = attempt + 1, changed_at = ?"
+                "update micrograph set state = 'picking', attempt = attempt + 1, changed_at = ?"  # noqa: S608
                 " where id in (select id from micrograph where state = 'queued'"
-                "   and not_before <= ? and (crashes > 0) = ?"
+                f"   and {_DUE} and (crashes > 0) = ?"
                 "   and root not in (select value from json_each(?))"
                 "   order by priority, queued_at, id limit ?)"
                 " returning *, picked_content is content as repick",
                 now,
                 now,
+                now + LONGEST_DELAY_SECONDS,
                 suspects,
                 json.dumps([str(root) for root in without]),
                 limit,
@@ -93,12 +101,14 @@ class LedgerWriter:
 
     def suspects(self, *, without: Collection[Path] = ()) -> bool:
         """Return True if a micrograph that a worker crashed on is due."""
+        now = self._clock()
         return bool(
             self.database.rows(
-                "select 1 from micrograph indexed by micrograph_suspect"
+                "select 1 from micrograph indexed by micrograph_suspect"  # noqa: S608
                 " where state = 'queued' and crashes > 0"
-                " and not_before <= ? and root not in (select value from json_each(?)) limit 1",
-                self._clock(),
+                f" and {_DUE} and root not in (select value from json_each(?)) limit 1",
+                now,
+                now + LONGEST_DELAY_SECONDS,
                 json.dumps([str(root) for root in without]),
             )
         )

@@ -105,6 +105,24 @@ def test_a_suspect_is_claimed_separately(ledger):
     assert (claim.crashes, claim.last_reason) == (0, None)
 
 
+@pytest.mark.parametrize("suspect", [True, False])
+def test_a_clock_that_is_set_back_delays_no_retry(ledger, clock, suspect):
+    """An hour, while a micrograph waits for its next try."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    claim = claim_one(ledger)
+    error = PoisonError("a.mrc ends its worker", "Look at it.")
+    if suspect:
+        ledger.suspected(claim, error)
+        ledger.retry(claim_one(ledger, suspects=True), error, delay_seconds=30)
+    else:
+        ledger.retry(claim, error, delay_seconds=30)
+    assert not ledger.suspects()
+    assert ledger.claim(1, suspects=suspect) == []
+    clock.now -= 3600
+    assert ledger.suspects() is suspect
+    assert len(ledger.claim(1, suspects=suspect)) == 1
+
+
 def test_an_interrupted_micrograph_is_queued_behind_the_others(ledger, clock):
     """It is not a suspect, and waits a moment."""
     ledger.arrivals.landed(ROOT, A, V1, 900.0)
