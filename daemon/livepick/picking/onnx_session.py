@@ -40,6 +40,9 @@ LEAST_PX = 96
 OVERLAP_PX = 64
 """Tile border whose scores are discarded: more than half of a network's receptive field."""
 
+NO_MEMORY = "Failed to allocate memory"
+"""Words of onnxruntime when the system has no memory for it."""
+
 GPU_MEMORY_BYTES = 2 << 30
 """Limit of onnxruntime's memory arena; a trainer or a second session may share the GPU."""
 
@@ -128,6 +131,8 @@ def graph_scores(model: Model, padded: NDArray[np.float32]) -> NDArray[np.float3
         (score,) = model.session.run(["score"], {"image": padded})
     except Exception as error:
         # onnxruntime raises ValueError if the graph has no input of this name.
+        if model.provider == CPU and NO_MEMORY in str(error):  # not a fault of the model
+            raise MemoryError(f"onnxruntime: {NO_MEMORY}") from error
         if type(error).__module__.startswith("onnxruntime") or isinstance(error, ValueError):
             raise ModelError(
                 f"onnxruntime could not run model {model.card.version}"
