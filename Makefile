@@ -3,6 +3,7 @@
 #   make test    lint, then all tests with coverage
 #   make lint    ruff, mypy, import-linter
 #   make audit   compare the pinned packages with the list of known vulnerabilities
+#   make chaos   200 kills of service, workers and trainer; folders lost and back
 #   make demo    a simulated session from the first micrograph to a trained picker
 #   make pictures  the README's pictures, of the session of make demo
 #   make fuzz    damaged files of all kinds for FUZZ_MINUTES (10); the tests try a few
@@ -14,7 +15,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo pictures test lint audit bench ablation clean fuzz
+.PHONY: chaos demo pictures test lint audit bench ablation clean fuzz
 .DELETE_ON_ERROR:
 
 # Unit tests run in two processes. Acceptance tests start services and wait for them, with time-outs;
@@ -27,11 +28,14 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests/demo.py tests/make_pictures.py tests/benchmarks
+	$(BIN)/mypy tests/chaos.py tests/demo.py tests/make_pictures.py tests/benchmarks
 	$(BIN)/lint-imports --no-logo
 
 audit: $(INSTALLED)
 	$(BIN)/python .ci/audit.py
+
+chaos: $(INSTALLED)
+	$(BIN)/python tests/chaos.py
 
 demo: $(INSTALLED)
 	$(BIN)/python tests/demo.py
