@@ -31,8 +31,15 @@ __all__ = [
 ]
 
 
-MOST_BYTES = 1 << 20
-"""Largest config file that is read."""
+MOST_BYTES = 128 << 10
+"""Largest config file that is read; one with every setting and its description has 14 KiB. Hostile
+YAML of this size takes seconds to refuse."""
+
+MOST_FAULTS = 30
+"""Largest number of faults that an error lists."""
+
+MOST_SHOWN = 1000
+"""Maximum number of characters of a fault."""
 
 MOST_LEVELS = 20
 MOST_ENTRIES = 10_000
@@ -259,7 +266,9 @@ def _config_error(path: Path, faults: list[tuple[int | None, str]]) -> ConfigErr
         f"line {line}: {sentence}" if line is not None else sentence
         for line, sentence in sorted(faults, key=lambda fault: fault[0] or 0)
     ]
-    what = f"{path}: {listed[0]}"
+    what = f"{path}: {listed[0][:MOST_SHOWN]}"
     if len(listed) > 1:
-        what = f"{path} has {len(listed)} faults:\n  " + "\n  ".join(listed)
+        more = [f"and {len(listed) - MOST_FAULTS} more"] if len(listed) > MOST_FAULTS else []
+        shown = "\n  ".join(line[:MOST_SHOWN] for line in [*listed[:MOST_FAULTS], *more])
+        what = f"{path} has {len(listed)} faults:\n  {shown}"
     return ConfigError(what, _REMEDY)

@@ -21,6 +21,9 @@ __all__ = ["errors_of_file", "open_regular", "parse_json", "read_bounded"]
 AT_ONCE_BYTES = 1 << 16
 """Bytes that are read at once of a file that is longer than the system says."""
 
+MOST_WHAT = 4000
+"""Maximum number of characters of an error, which may quote what is in the file."""
+
 MOST_SHOWN = 200
 """Maximum number of characters of another library's error text."""
 
@@ -65,7 +68,7 @@ def read_bounded(path: Path, *, limit_bytes: int) -> bytes:
                 data += more
             if len(data) <= limit_bytes:
                 return data
-    limit = f"{limit_bytes / 2**20:g} MiB"
+    limit = f"{limit_bytes >> 20} MiB" if limit_bytes >> 20 else f"{limit_bytes >> 10} KiB"
     raise OSError(errno.EFBIG, f"it is longer than {limit}, the limit for such files", str(path))
 
 
@@ -85,7 +88,7 @@ def parse_json(data: bytes | str) -> Any:
 
 @contextlib.contextmanager
 def errors_of_file(path: Path, kind: type[LivepickError], remedy: str) -> Iterator[None]:
-    """Raise ``kind`` for whatever goes wrong in the block; a ``LivepickError`` stays as it is.
+    """Raise ``kind`` for whatever goes wrong in the block; a ``LivepickError`` stays, if not long.
 
     Parameters
     ----------
@@ -99,8 +102,10 @@ def errors_of_file(path: Path, kind: type[LivepickError], remedy: str) -> Iterat
     name = str(path).encode("utf-8", "backslashreplace").decode()
     try:
         yield
-    except LivepickError:
-        raise
+    except LivepickError as error:
+        if len(error.what) <= MOST_WHAT:
+            raise
+        raise type(error)(f"{error.what[:MOST_WHAT]} ...", error.remedy) from error
     except OSError as error:
         raise kind(f"{name} cannot be read: {error.strerror or error}", remedy) from error
     except RecursionError as error:

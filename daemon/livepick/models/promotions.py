@@ -39,6 +39,9 @@ FORMAT = 1
 MOST_BYTES = 4 << 20
 """Largest file that is read."""
 
+MOST_SHOWN = 100
+"""Maximum number of characters of a wrong value in an error."""
+
 MOST_KEPT = 200
 """Maximum number of promotions in the history; older ones are dropped."""
 
@@ -95,13 +98,19 @@ def read_promotions(models: Path) -> list[Promotion]:
             f"{path} is damaged: it is not a JSON object with a history", remedy
         ) from error
     if number != FORMAT:
-        raise ModelError(f"{path} has format {number!r}, this livepick reads {FORMAT}", remedy)
+        raise ModelError(
+            f"{path} has format {_short(number)}, this livepick reads {FORMAT}", remedy
+        )
     try:
         return _promotions.validate_python(history)
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(map(str, ("history", *fault["loc"])))
-        raise ModelError(f"{path} is damaged at {place}: {fault['msg']}", remedy) from error
+        raise ModelError(f"{path} is damaged at {place}: {_short(fault['msg'])}", remedy) from error
+
+
+def _short(value: object) -> str:
+    return (value if isinstance(value, str) else repr(value))[:MOST_SHOWN]
 
 
 def append_promotion(models: Path, promotion: Promotion) -> None:

@@ -56,9 +56,21 @@ class Headline:
         try:
             values = parse_json(text)
             others = tuple(Problem(**other) for other in values.pop("others"))
-            return cls(**values, others=others)
+            found = cls(**values, others=others)
+            _check(found)
+            for other in others:
+                _check(other)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"not a headline: {error}") from error
+        return found
+
+
+def _check(words: "Headline | Problem") -> None:
+    """Raise TypeError if one of the texts of a headline or a problem is not a text."""
+    for field in dataclasses.fields(words):
+        value = getattr(words, field.name)
+        if not isinstance(value, str | tuple | None):
+            raise TypeError(f"{field.name} is not a text")
 
 
 def headline(status: Status, health: Health, pace: Pace, *, now: float, folders: str) -> Headline:

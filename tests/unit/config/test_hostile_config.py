@@ -43,7 +43,7 @@ SESSION = "session: {name: a}\n"
         ("%YAML 9.9\n---\na: 1\n", ""),
         ("a: 'unclosed", "a quote is not closed"),
         ("- a\n- b\n", "no sections"),
-        ("x" * (1 << 20) + "y", "longer than 1 MiB"),
+        ("x" * (128 << 10) + "y", "longer than 128 KiB"),
     ],
 )
 def test_a_hostile_config_ends_the_command_with_the_status_of_a_config_error(

@@ -102,3 +102,11 @@ def test_whatever_a_reader_raises_is_an_error_of_its_file(tmp_path, error, words
 def test_an_error_with_a_remedy_stays_as_it_is(tmp_path):
     with pytest.raises(CoordinatesError), errors_of_file(tmp_path, CtfError, ""):
         raise CoordinatesError("a row is wrong", "Correct it.")
+
+
+def test_a_long_error_is_cut_off(tmp_path):
+    """It may quote what is in the file."""
+    with pytest.raises(CoordinatesError) as caught, errors_of_file(tmp_path, CtfError, ""):
+        raise CoordinatesError("a" * 100_000, "Correct it.")
+    assert len(caught.value.what) < 5000
+    assert caught.value.remedy == "Correct it."

@@ -397,3 +397,15 @@ def test_a_taken_port_is_a_config_error():
     """For example, the port of another session."""
     with listen("127.0.0.1:0") as first, pytest.raises(ConfigError, match="in use"):
         listen(f"127.0.0.1:{first.getsockname()[1]}")
+
+
+def test_a_part_that_meets_an_unexpected_error_stops_no_other(ask, caplog):
+    """It is logged, with the path of the request."""
+    answer, text = ask("/", fault=RecursionError("maximum recursion depth exceeded"))
+    assert answer.status == 500
+    assert "see the log" in text
+    assert "RecursionError" not in text
+    assert "page: unexpected error with /," in caplog.text
+
+    assert ask("/")[0].status == 200
+    assert ask("/metrics")[0].status == 200

@@ -221,7 +221,7 @@ def read_card(bundle: Path) -> ModelCard:
         raise ModelError(f"{path} cannot be read: {error}", remedy) from error
     if format_number != FORMAT:
         raise ModelError(
-            f"{path} has format {format_number!r}, this livepick reads {FORMAT}",
+            f"{path} has format {repr(format_number)[:MOST_SHOWN]}, this livepick reads {FORMAT}",
             "Use the livepick version that made it, or train again.",
         )
     try:

@@ -139,7 +139,8 @@ def finite_numbers(
                 numbers[i] = [float(word) for word in words]
             except ValueError as error:
                 raise CoordinatesError(
-                    f"{row_place(path, i, lines)} is {' '.join(words)[:MOST_SHOWN]!r}: {error}",
+                    f"{row_place(path, i, lines)} is {' '.join(words)[:MOST_SHOWN]!r}:"
+                    f" {str(error)[:MOST_SHOWN]}",
                     f"Each row needs a number for each of {', '.join(columns)}.",
                 ) from error
     good = (np.abs(numbers) < MOST).all(axis=1)
@@ -147,7 +148,7 @@ def finite_numbers(
         bad = int(np.flatnonzero(~good)[0])
         words = [rows[bad][place] for place in places]
         raise CoordinatesError(
-            f"{row_place(path, bad, lines)} is {' '.join(words)}",
+            f"{row_place(path, bad, lines)} is {' '.join(words)[:MOST_SHOWN]}",
             "Coordinates and scores must be finite numbers.",
         )
     return numbers
