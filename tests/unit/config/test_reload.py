@@ -162,7 +162,7 @@ class Told:
             metrics=self.metrics,
             ledger=SimpleNamespace(rebuilt=lambda: None),
             watcher=SimpleNamespace(health=lambda: SimpleNamespace(folders=[])),
-            dispatch=SimpleNamespace(ledger_fault=None, engine_fault=None),
+            dispatch=SimpleNamespace(ledger_fault=None, engine_fault=None, left_behind=0),
             outputs=SimpleNamespace(fault=None, obstacles=()),
             gpu_monitor=SimpleNamespace(gpus=()),
             provider="CUDAExecutionProvider",
