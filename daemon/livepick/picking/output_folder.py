@@ -110,30 +110,26 @@ class OutputFolder:
         MicrographError
             The name cannot be used as a file name here.
         """
-
-        def fill(file: BinaryIO) -> None:
-            file.write(data)
-
-        return self._write(path, fill)
+        return self._write(path, lambda file: _fill(file, data))
 
     def write_if_different(self, path: Path, data: bytes) -> bool:
         """Write a file of the session; return True if it was written.
 
         What is in the way of it is in ``obstacles``, and nothing is written then.
         """
-        try:
-            self._adopt_list(path)
-            return self.write(path, data)
-        except OccupiedError:
-            return False
+        return self.write_large_if_different(path, lambda file: _fill(file, data))
 
     def write_large_if_different(self, path: Path, fill: Callable[[BinaryIO], None]) -> bool:
         """Let a function write a large file of the session, as ``write_if_different``."""
         try:
             self._adopt_list(path)
             return self._write(path, fill)
+        except EditedError as error:
+            # Of such a file there is only one, and it is out of date from now on.
+            self._note(path, OccupiedError(error.what, error.remedy, error.path))
         except OccupiedError:
-            return False
+            pass
+        return False
 
     def remove(self, path: Path) -> bool:
         """Remove a file, if livepick wrote it and nobody has changed it since.
@@ -375,16 +371,34 @@ class OutputFolder:
         """Return the digest of a file that is there and is livepick's; else raise OccupiedError."""
         if not stat.S_ISREG(present.st_mode):
             raise self._occupied(path)
-        name = self._name(path)
-        written = self._journal.get(name)
-        if written is None:
-            raise self._occupied(path)
-        if written.is_like(present):
-            return written.digest
-        found = _digest(folder, path.name)
-        if found != NONE and found in (written.digest, written.former):
+        found = self._known_digest(folder, path, present)
+        if found == NONE and self._refresh():  # another process has written it
+            found = self._known_digest(folder, path, present)
+        if found != NONE:
             return found
-        raise self._occupied(path, "was changed after livepick wrote it", EditedError)
+        if self._name(path) in self._journal:
+            raise self._occupied(path, "was changed after livepick wrote it", EditedError)
+        raise self._occupied(path)
+
+    def _known_digest(self, folder: int, path: Path, present: os.stat_result) -> str:
+        """Return the digest of a file that is there, if the record has it; else ``NONE``."""
+        written = self._journal.get(self._name(path))
+        if written is None:
+            return NONE
+        if written.is_like(present):
+            return written.digest if written.digest != NONE else _digest(folder, path.name)
+        found = _digest(folder, path.name)
+        return found if found in (written.digest, written.former) else NONE
+
+    def _refresh(self) -> bool:
+        with (
+            contextlib.suppress(OSError, OutputError),
+            self._lock,
+            self._root(create=False) as root,
+            open_below(root, [FOLDER]) as own,
+        ):
+            return self._journal.refresh(own)
+        return False
 
     def _note_same(self, root: int, path: Path, digest: str, present: os.stat_result) -> None:
         written = self._journal.get(self._name(path))
@@ -427,9 +441,12 @@ class OutputFolder:
             "Move or delete it if it is not wanted; livepick then writes its own by itself.",
             str(path),
         )
+        self._note(path, error)
+        return error
+
+    def _note(self, path: Path, error: OccupiedError) -> None:
         with self._lock:
             self._obstacles[path] = error, _look(path)
-        return error
 
     def _clear(self, path: Path) -> None:
         with self._lock:
@@ -514,6 +531,10 @@ class OutputFolder:
             if is_other:
                 self._read_record(root)
             self._verified, self._verified_at = identity, time.monotonic()
+
+
+def _fill(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
 
 
 def _refused(path: Path, error: OSError) -> OutputError:

@@ -74,6 +74,8 @@ class Journal:
         self._identity: tuple[int, int] | None = None
         self._ends_torn = False
         self._line_count = 0
+        self._size = 0
+        """Size of the record as far as it was read or written; another process may have added."""
 
     def __contains__(self, name: str) -> bool:
         return name in self._lines
@@ -92,8 +94,18 @@ class Journal:
     def load(self, folder: int) -> None:
         """Read the record, if it is another one than before."""
         identity = _identity(folder)
-        if identity is None or identity == self._identity:
-            return
+        if identity is not None and identity != self._identity:
+            self._read(folder, identity)
+
+    def refresh(self, folder: int) -> bool:
+        """Read the record again if another process has added to it; return True if it has."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(NAME, dir_fd=folder, follow_symlinks=False).st_size != self._size:
+                self._read(folder, _identity(folder))
+                return True
+        return False
+
+    def _read(self, folder: int, identity: tuple[int, int] | None) -> None:
         data = read_file(folder, NAME) or b""
         self._lines = {}
         for packed, name in _LINE.findall(os.fsdecode(data)):
@@ -101,6 +113,7 @@ class Journal:
         self._ends_torn = bool(data) and not data.endswith(b"\n")
         self._identity = identity
         self._line_count = data.count(b"\n")
+        self._size = len(data)
 
     def compact(self, folder: int) -> None:
         """Write the record again without the lines that later ones replace, if it has many.
@@ -129,6 +142,8 @@ class Journal:
             self._ends_torn = False
             os.fdatasync(descriptor)
             status = os.fstat(descriptor)
+            if status.st_size == self._size + len(whole):  # else it is read again when in doubt
+                self._size = status.st_size
             self._identity = (status.st_dev, status.st_ino)
         finally:
             os.close(descriptor)
@@ -147,7 +162,9 @@ class Journal:
             self._lines[name] = packed
 
     def _write_all(self, folder: int) -> None:
-        write_whole(folder, NAME, b"".join(_line(*entry) for entry in self._lines.items()))
+        data = b"".join(_line(*entry) for entry in self._lines.items())
+        write_whole(folder, NAME, data)
+        self._size = len(data)
         self._identity = _identity(folder)
         self._ends_torn = False
         self._line_count = len(self._lines)

@@ -258,9 +258,12 @@ class Ownership:
         return Path(self.owner.state, MEMORY)
 
     def _refuse_at(self, place: Path, path: Path) -> None:
+        """Refuse another session's folder inside or around; those of commands do no harm there."""
+        if not self.owner.state:
+            return
         with contextlib.suppress(OSError), _opened(place) as folder:
             present = read_owner(folder, place)
-            if present is not None:
+            if present is not None and present.state:
                 self._refuse(present, place, path)
 
     def _refuse(self, present: Owner, place: Path, path: Path | None = None) -> None:

@@ -477,3 +477,24 @@ def test_lists_of_a_version_without_a_record_are_adopted(out, folder):
     time.sleep(0.02)
     (out / "micrographs.star").write_bytes(b"by hand")
     assert not folder.write_if_different(out / "micrographs.star", b"new")
+
+
+def test_two_commands_at_a_time_know_each_others_files(out):
+    """Two ``livepick pick`` into one folder write the same list."""
+    one, two = OutputFolder(out), OutputFolder(out)
+    one.write(out / "x", b"1")
+    two.write(out / "y", b"1")
+    one.write(out / "list", b"1")
+    two.write(out / "list", b"2")
+    one.write(out / "list", b"3")
+    assert (out / "list").read_bytes() == b"3"
+    assert one.obstacles == two.obstacles == []
+
+
+def test_a_list_that_was_edited_counts_as_somebody_elses(out, folder):
+    """RELION would not hear of new micrographs: somebody must act."""
+    folder.write_if_different(out / "autopick.star", b"1")
+    (out / "autopick.star").write_bytes(b"edited")
+    assert not folder.write_if_different(out / "autopick.star", b"2")
+    assert (out / "autopick.star").read_bytes() == b"edited"
+    assert [type(error) for error in folder.obstacles] == [OccupiedError]

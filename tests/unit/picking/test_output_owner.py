@@ -290,3 +290,16 @@ def test_a_new_mount_over_the_folder_is_used(session, tmp_path, mounts):
     one.path.mkdir()
     one.write(one.path / "a", b"1")
     assert one.was_lost
+
+
+@pytest.mark.parametrize("command_first", [True, False])
+@pytest.mark.parametrize("below", ["out/External/job012", "."])
+def test_the_folder_of_a_command_may_be_inside_or_around_that_of_a_session(
+    session, tmp_path, command_first, below
+):
+    """As that of a job in a RELION project."""
+    command = Ownership(Owner.of_command("livepick relion-job"))
+    folders = [OutputFolder(tmp_path / below, command), session("one")]
+    for folder in folders if command_first else reversed(folders):
+        folder.begin()
+        folder.write(folder.path / "autopick.star", b"1")

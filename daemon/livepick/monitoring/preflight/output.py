@@ -77,15 +77,18 @@ def _in_the_way(
     """Check that there are no files of others where those of livepick will be."""
     known = _Known(config, memory)
     exports = exports_of(config.output, folders, Branches(known.roots), project)
-    errors = [
-        error
-        for folder, path in itertools.chain(
-            () if known.is_adopting else _lists(config, folders, project),
-            _coordinates(config, exports, known),
-        )
-        if (error := folder.obstacle(path)) is not None
-    ]
-    found = {error.path: error for error in errors}  # a folder is in the way of many
+    places = itertools.chain(
+        () if known.is_adopting else _lists(config, folders, project),
+        _coordinates(config, exports, known),
+    )
+    found: dict[str, OccupiedError] = {}  # a folder is in the way of many files
+    seen: set[Path] = set()
+    for folder, path in places:
+        if path.parent in seen and not folder.is_there(path):
+            continue
+        seen.add(path.parent)
+        if (error := folder.obstacle(path)) is not None:
+            found[error.path] = error
     foreign = [error for error in found.values() if not isinstance(error, EditedError)]
     if foreign:
         return Check(IN_THE_WAY, "fault", _first(foreign), REMEDY)
