@@ -23,6 +23,7 @@ REFERENCE = "gain references and defect maps"
 OVERVIEW = "images at low magnification"
 AUXILIARY = "masks, backgrounds and thumbnails"
 VERSION = "other versions of a micrograph"
+COPY = "copies of a micrograph"
 
 
 def _each(kind: str, words: str) -> dict[str, str]:
@@ -83,13 +84,20 @@ _OVERVIEW = re.compile(
 _REFERENCE = re.compile(r"(?i:(.*[._-])?(gain|dark)[_-]?ref(erence)?s?[._-])|(CountRef|SuperRef)_")
 """Beginning of the stem of a reference that has a date or a camera in its name."""
 
+_COPY = re.compile(
+    r"(?P<copied>.+?)( ?\(\d+\)| - (Copy|Kopie)( \(\d+\))?| copy( \d+)?"
+    r"|\.sync-conflict-\d{8}-\d{6}-\w+|_conflict-[\w-]+| \([^()]*conflict[^()]*\))",
+    re.IGNORECASE,
+)
+"""Stem that Windows, macOS, browsers, Syncthing, Nextcloud and Dropbox give a second copy."""
+
+_COPY_OF = re.compile(r"(Copy of|Kopie von) (?P<copied>.+)", re.IGNORECASE)
+
 _FOLDERS: Final = {
-    **dict.fromkeys(["odd", "even", "evn", "half1", "half2"], SOME_FRAMES),
-    **dict.fromkeys(["deconv", "deconvolved", "denoised", "denoise"], VERSION),
-    **dict.fromkeys(["mask", "masks", "thumbs", "background"], AUXILIARY),
-    **dict.fromkeys(
-        ["powerspectrum", "powerspectra", "power_spectra", "spectra", "ctf", "ctffind"], SPECTRUM
-    ),
+    **_each(SOME_FRAMES, "odd even evn half1 half2"),
+    **_each(VERSION, "deconv deconvolved denoised denoise scaled"),
+    **_each(AUXILIARY, "mask masks thumbs background"),
+    **_each(SPECTRUM, "powerspectrum powerspectra power_spectra spectra ctf ctffind"),
 }
 """Folder of products, in lower case, if it is beside the micrographs or beside Warp's averages."""
 
@@ -142,6 +150,10 @@ def product_beside(relative: str, is_beside: Callable[[str], bool]) -> str | Non
         kind = _BESIDE_ENDINGS.get(ending)
         if kind is not None and base and any(map(is_beside, _micrographs(base, name))):
             return kind
+    if " " in stem or "(" in stem or "conflict" in stem:
+        copy = _COPY.fullmatch(stem) or _COPY_OF.fullmatch(stem)
+        if copy is not None and any(map(is_beside, _micrographs(copy["copied"], name))):
+            return COPY
     in_folder = _FOLDERS.get(above.rpartition("/")[2].lower())
     if in_folder is not None:
         others = (f"../{other}" for other in _micrographs(stem, name))

@@ -172,3 +172,23 @@ def test_a_compressed_micrograph_is_chosen_as_the_plain_one() -> None:
     assert PLAIN.left_out("X.mrc.gz", beside) == LeftOut("better_version")
     motioncor = rules(preset="motioncor")
     assert motioncor.left_out("X.mrc.gz", {"X_DW.mrc.gz"}.__contains__) is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X (1).mrc",
+        "X(2).mrc",
+        "X - Copy.mrc",
+        "X - Copy (3).mrc",
+        "X copy 2.mrc",
+        "Copy of X.mrc",
+        "X.sync-conflict-20261101-120000-ABCDEFG.mrc",
+        "X (conflicted copy 2026-11-01).mrc",
+        "X_conflict-20261101-120000.mrc",
+    ],
+)
+def test_copies_are_left_out_beside_their_original(name: str) -> None:
+    left_out = PLAIN.left_out(name, {"X.mrc"}.__contains__)
+    assert left_out == LeftOut("product", "copies of a micrograph")
+    assert PLAIN.left_out(name, {"Y.mrc"}.__contains__) is None
