@@ -57,9 +57,11 @@ class BadPixels:
         """What was replaced, in words; None if nothing was."""
         parts = []
         if self.absurd:
-            parts.append(f"{self.absurd} pixels that are NaN, infinite or beyond {LARGEST:g}")
+            some = "pixel that is" if self.absurd == 1 else "pixels that are"
+            parts.append(f"{self.absurd} {some} NaN, infinite or beyond {LARGEST:g}")
         if self.dead_lines:
-            parts.append(f"{self.dead_lines} dead rows or columns")
+            lines = "line" if self.dead_lines == 1 else "lines"
+            parts.append(f"{self.dead_lines} dead {lines} of pixels")
         return f"{' and '.join(parts)}: replaced by the median around them" if parts else None
 
 
@@ -96,14 +98,12 @@ def _absurd(image: NDArray[Any]) -> Flat:
     found: list[Flat] = []
     count = 0
     for first in range(0, image.shape[0], ROWS_AT_ONCE):
-        strip = image[first : first + ROWS_AT_ONCE]
-        bad = _is_absurd(strip)
-        if bad.any():
+        bad = _is_absurd(image[first : first + ROWS_AT_ONCE])
+        here = int(np.count_nonzero(bad))
+        count += here
+        if here and count <= MOST_BAD * image.size:
             found.append(np.flatnonzero(bad) + first * image.shape[1])
-            count += len(found[-1])
-            if count > MOST_BAD * image.size:
-                rest = (first + len(strip)) * image.shape[1]
-                _refuse_many(count, image.size, among=rest)
+    _refuse_many(count, image.size)
     return np.concatenate(found) if found else np.empty(0, dtype=np.intp)
 
 
@@ -113,15 +113,13 @@ def _is_absurd(values: NDArray[Any]) -> Lines:
     return np.asarray(~((values >= -LARGEST) & (values <= LARGEST)))  # neither holds for NaN
 
 
-def _refuse_many(count: int, size: int, *, among: int | None = None) -> None:
-    if count <= MOST_BAD * size:
-        return
-    part = "" if among is None or among >= size else f" of the first {among}"
-    raise ContentError(
-        f"{count}{part} pixels ({count / (among or size):.1%}) are NaN, infinite, beyond"
-        f" {LARGEST:g} or in dead lines; up to {MOST_BAD:.0%} of a micrograph are replaced",
-        "Check the gain reference and the motion correction.",
-    )
+def _refuse_many(count: int, size: int) -> None:
+    if count > MOST_BAD * size:
+        raise ContentError(
+            f"{count} of {size} pixels ({count / size:.1%}) are NaN, infinite, beyond {LARGEST:g}"
+            f" or in dead lines; up to {MOST_BAD:.0%} of a micrograph are replaced",
+            "Check the gain reference and the motion correction.",
+        )
 
 
 def _dead_rows(image: NDArray[Any]) -> Lines:
