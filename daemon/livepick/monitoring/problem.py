@@ -46,6 +46,7 @@ Kind = Literal[
     "service_not_responding",
     "service_other_version",
     "folder_gone",
+    "files_left_out",
     "output_not_writable",
     "output_obstructed",
     "ledger_not_writable",

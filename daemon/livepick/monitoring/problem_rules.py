@@ -13,6 +13,7 @@ from livepick.config.alert_thresholds import (
     LAG_SECONDS,
     SESSION_SECONDS,
 )
+from livepick.ingest.skipped import SkippedView
 from livepick.monitoring.disk_usage import disk_problems, disk_usages
 from livepick.monitoring.health import Health
 from livepick.monitoring.human_units import span
@@ -20,6 +21,12 @@ from livepick.monitoring.pace import Pace, is_collecting
 from livepick.monitoring.problem import Problem
 from livepick.monitoring.quality_figures import Reason
 from livepick.monitoring.status import Status
+
+UNREADABLE = ("unreadable", "broken_link", "too_deep")
+"""Kinds of files left out that are a fault whenever they occur."""
+
+UNTAKEN = ("link", "empty", "not_included", "excluded", "product", "stack", "other_format")
+"""Kinds of files left out that are a fault if there is no micrograph at all."""
 
 SEE_LOG = "See the log (journalctl -u livepick)"
 
@@ -32,6 +39,7 @@ def problems_of(status: Status, health: Health, pace: Pace, now: float) -> Itera
     yield from disk_problems(disk_usages(status.disks))
     if status.oldest_waiting_at is not None and now - status.oldest_waiting_at > LAG_SECONDS:
         yield _lag(status, now)
+    yield from _files_left_out(status)
     yield from _of_latest(pace)
     if pace.last_landed_at is not None and not is_collecting(pace, now):
         usual = f"; before that, one every {span(pace.gap_seconds)}" if pace.gap_seconds else ""
@@ -85,6 +93,18 @@ def _lag(status: Status, now: float) -> Problem:
         "Check the load of the machine (top, nvidia-smi). A GPU or more picking.workers would"
         " help.",
     )
+
+
+def _files_left_out(status: Status) -> Iterator[Problem]:
+    """Yield the problem of files that cannot be read or, if nothing is taken, of any left out."""
+    nothing = status.counts.total == 0
+    kinds = (*UNREADABLE, *UNTAKEN) if nothing else UNREADABLE
+    files = [files for files in status.skipped if files.kind in kinds]
+    if not files:
+        return
+    view = SkippedView.of(max(files, key=lambda one: one.count))
+    begun = "There is no micrograph yet, but files were" if nothing else "Files were"
+    yield Problem("files_left_out", "attention", f"{begun} left out: {view.words}.", view.remedy)
 
 
 def _of_latest(pace: Pace) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from factories import make_row
 from livepick.core.imaging.quality import Quality
 from livepick.host.disks import Disk, Space
 from livepick.ledger.rows import Counts, Hourly
+from livepick.ledger.session_rows import SkippedFiles
 from livepick.monitoring.headline import headline
 from livepick.monitoring.health import Health
 from livepick.monitoring.human_units import span
@@ -253,3 +254,19 @@ def test_an_unknown_reason_is_left_out(say):
 )
 def test_spans_are_short(seconds, words):
     assert span(seconds) == words
+
+
+def test_files_left_out_are_a_problem_if_nothing_is_taken_or_they_cannot_be_read(say):
+    """A link beside hundreds of micrographs is not; links alone are why nothing is picked."""
+    links = SkippedFiles("link", 500, "a.mrc")
+    few = SkippedFiles("product", 3, "b_ctf.mrc")
+    top = say(Status(session="test", started=True, skipped=(few, links)), count=0)
+    assert (top.kind, top.level) == ("files_left_out", "attention")
+    assert "links, which are not followed: 500, such as a.mrc." in top.sentence
+    assert top.remedy == "Set watch.follow_symlinks: true."
+    assert say(dataclasses.replace(BUSY, skipped=(few, links))).level == "good"
+
+    closed = SkippedFiles("unreadable", 2, "grid/", "Permission denied")
+    top = say(dataclasses.replace(BUSY, skipped=(links, closed)))
+    assert top.kind == "files_left_out"
+    assert "(Permission denied): 2, such as grid/" in top.sentence
