@@ -355,9 +355,15 @@ def _parse(path: Path, file: BinaryIO, size_bytes: int) -> tuple[Header, bytes]:
     else:
         header = mrc.parse(name, start, size_bytes)
     if size_bytes < header.needed_bytes:
+        remedy = "Wait until it is written, or copy it again."
+        extended_bytes = header.data_offset - mrc.HEADER_BYTES
+        if header.kind == "mrc" and size_bytes == header.needed_bytes - extended_bytes:
+            remedy += (
+                f" If it is whole, correct the {extended_bytes} bytes of the extended header that"
+                " its header says: its length is that of a file without."
+            )
         raise IncompleteFileError(
-            f"{name} has {size_bytes} bytes, but its header says {header.needed_bytes}",
-            "Wait until it is written, or copy it again.",
+            f"{name} has {size_bytes} bytes, but its header says {header.needed_bytes}", remedy
         )
     return header, start
 

@@ -8,6 +8,7 @@ anything. Only compressions whose output is bounded by the size of the strip are
 import contextlib
 import importlib.util
 import math
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -36,6 +37,16 @@ __all__ = ["MAGICS", "parse", "read"]
 
 MAX_SEGMENTS: Final = 2**17
 """Largest number of strips or tiles; one strip per row makes 32768."""
+
+MAX_ENTRIES: Final = 4096
+"""Largest number of tags; programs write about twenty."""
+
+MAX_VALUE_BYTES: Final = 2**26
+"""Largest size of the value of a tag, such as ImageJ's metadata."""
+
+_SEGMENT_TAGS: Final = (273, 279, 324, 325)
+_TYPE_BYTES: Final = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Size of each type of value that is not a byte."""
 
 MAGICS: Final = {
     b"II*\0": ("<", 4, "I"),
@@ -92,10 +103,41 @@ def parse(name: str, file: BinaryIO, start: bytes, size_bytes: int) -> Header:
     first = struct.unpack_from(order + code, start, position)[0] if len(start) >= end else 0
     if first == 0 or first + 2 > size_bytes:
         raise IncompleteFileError(f"{name} has no TIFF directory yet", "Wait: it is written last.")
+    with _understood(name):
+        _check_directory(name, file, start[:4], first)
     with _understood(name), _opened(name, file) as tiff:
         page = tiff.pages[0]
         _check_single_page(name, tiff, page)
         return _header(name, tiff, page)
+
+
+def _check_directory(name: str, file: BinaryIO, magic: bytes, place: int) -> None:
+    """Check the sizes in the first directory, before tifffile reads its values into memory.
+
+    The watcher reads directories in the main process. A list of a hundred million strips takes
+    gigabytes there.
+    """
+    order, _, code = MAGICS[magic]
+    number, entry = (order + "Q", order + "HHQQ") if code == "Q" else (order + "H", order + "HHII")
+    length = struct.calcsize(entry)
+    (entries,) = struct.unpack(number, os.pread(file.fileno(), struct.calcsize(number), place))
+    if entries > MAX_ENTRIES:
+        raise HeaderError(
+            f"{name} has a directory of {entries} entries", "The file is damaged; write it again."
+        )
+    table = os.pread(file.fileno(), entries * length, place + struct.calcsize(number))
+    if len(table) < entries * length:
+        raise IncompleteFileError(
+            f"{name} ends within its TIFF directory", "Wait until it is written, or copy it again."
+        )
+    for tag, kind, count, _ in struct.iter_unpack(entry, table):
+        most = MAX_SEGMENTS if tag in _SEGMENT_TAGS else MAX_VALUE_BYTES // _TYPE_BYTES.get(kind, 1)
+        if count > most:
+            raise HeaderError(
+                f"{name}: tag {tag} of its TIFF directory has {count} values",
+                f"livepick reads TIFF with at most {MAX_SEGMENTS} strips or tiles, and with"
+                f" {MAX_VALUE_BYTES >> 20} MiB in another tag; write the file in larger strips.",
+            )
 
 
 def _opened(name: str, file: BinaryIO) -> Any:

@@ -286,6 +286,15 @@ def test_any_extended_header_is_skipped(path: Path, kind: bytes) -> None:
     np.testing.assert_array_equal(read(path).image, image)
 
 
+def test_a_file_without_the_extended_header_that_it_says_is_incomplete_and_says_so(
+    path: Path,
+) -> None:
+    """It may still be written; if not, the operator knows what to correct."""
+    write(path, NOISE.astype("f4"), mode=2, fields={92: ("i", 1600)})
+    with pytest.raises(IncompleteFileError, match="correct the 1600 bytes of the extended header"):
+        read(path)
+
+
 # --- pixel size -------------------------------------------------------------------------------
 
 

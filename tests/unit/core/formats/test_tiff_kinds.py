@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from livepick.core.formats import tiff
 from livepick.core.formats.micrograph import read_header, read_micrograph
-from livepick.errors import ContentError, HeaderError, MicrographError, PixelSizeError
+from livepick.errors import (
+    ContentError,
+    HeaderError,
+    IncompleteFileError,
+    MicrographError,
+    PixelSizeError,
+)
 
 pytest.importorskip("imagecodecs")
 
@@ -224,3 +230,30 @@ def test_decoding_takes_the_pixels_and_little_more(tmp_path: Path, strips: int) 
     finally:
         tracemalloc.stop()
     assert tiff.READ_BYTES < 2**26
+
+
+@pytest.mark.parametrize(
+    ("tag", "count"), [(273, 10**8), (279, 10**8), (270, 10**9), (50839, 10**9)]
+)
+@pytest.mark.parametrize("big", [False, True])
+def test_a_directory_with_huge_values_is_refused_before_they_are_read(
+    tmp_path: Path, tag: int, count: int, *, big: bool
+) -> None:
+    """The watcher reads directories in the main process."""
+    entry, number, offset = ("<HHQQ", "<Q", 16) if big else ("<HHII", "<H", 8)
+    head = b"II+\0\x08\0\0\0" + struct.pack("<Q", 16) if big else b"II*\0" + struct.pack("<I", 8)
+    entries = [(256, 4, 1, 64), (257, 4, 1, 64), (258, 3, 1, 32), (tag, 4, count, 4096)]
+    table = b"".join(struct.pack(entry, *one) for one in sorted(entries))
+    path = tmp_path / "mic.tif"
+    with path.open("wb") as file:
+        file.write(head + struct.pack(number, len(entries)) + table + bytes(8))
+        file.truncate(2**33)  # a file with holes
+    assert len(head) == offset
+    refused(path, HeaderError, f"tag {tag}.*{count} values")
+
+
+def test_a_directory_that_is_cut_off_is_incomplete(tmp_path: Path) -> None:
+    path = tmp_path / "mic.tif"
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, 20) + bytes(100))
+    with pytest.raises(IncompleteFileError, match="ends within its TIFF directory"):
+        read_header(path)
