@@ -27,6 +27,9 @@ from livepick.ledger.session_rows import SkippedFiles
 
 __all__ = ["Folder"]
 
+AT_ONCE = 200
+"""New files that are taken in before those that are due are checked."""
+
 _log = logging.getLogger(__name__)
 
 SETTLE_SECONDS_LOCAL = 5.0
@@ -143,12 +146,13 @@ class Folder:
     def scan(self, between: Callable[[], bool]) -> None:
         """List all files and process the new ones.
 
-        ``between`` is called after each folder; if it returns False the scan is aborted.
+        ``between`` is called after each folder, and after some new files: thousands may have come
+        at once, and the first are due soon. If it returns False the scan is aborted.
         """
         if not self.check_available():
             return
         scan = self._new_scan()
-        unannounced = 0
+        unannounced = taken = 0
         missing, missing_before = set(self._seen), set(self._missing)
         try:
             for finds in scan:
@@ -160,6 +164,9 @@ class Folder:
                         continue
                     with self._unexpected.passing_over("watch", self._name(found.relative)):
                         unannounced += self._take_in(found, first_listing=self.scans == 0)
+                    taken += 1
+                    if taken % AT_ONCE == 0 and not between():
+                        return
                 if not between():
                     return
         except OSError as error:
@@ -181,12 +188,14 @@ class Folder:
             if sibling in self._settler:
                 self.examine(sibling, closed=False)
 
-    def examine_below(self, relative: str) -> None:
-        """Check all files in a folder that an event reported."""
+    def examine_below(self, relative: str, between: Callable[[], bool]) -> None:
+        """Check all files in a folder that an event reported; ``between`` as in ``scan``."""
         scan = self._new_scan(relative)
         try:
             for finds in scan:
-                for found in finds:
+                for number, found in enumerate(finds, 1):
+                    if number % AT_ONCE == 0 and not between():
+                        return
                     with self._unexpected.passing_over("watch", self._name(found.relative)):
                         self._take_in(found)
         except OSError as error:

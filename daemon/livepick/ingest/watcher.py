@@ -265,7 +265,8 @@ class Watcher:
                 continue
             with self._unexpected.passing_over("watch", printable(path)):
                 if is_folder:
-                    watched.folder.examine_below("" if relative == "." else relative)
+                    below = "" if relative == "." else relative
+                    watched.folder.examine_below(below, self._between)
                 else:
                     watched.folder.examine(relative, closed=closed)
             self._between()

@@ -14,6 +14,7 @@ from livepick.config.sections import Watch
 from livepick.core.formats.header import Header
 from livepick.core.formats.micrograph import FileVersion
 from livepick.ingest import folder
+from livepick.ingest.scan import Found
 from livepick.ingest.watch_health import FileEvents
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.inbox import Landed, Message, SetAside
@@ -330,3 +331,29 @@ def test_a_file_that_no_reader_expected_is_set_aside(
     assert odd.relative == Path("odd.mrc")
     assert "RecursionError" in odd.error
     assert watcher.health().errors == 1
+
+
+def test_the_first_of_many_files_land_before_the_last_are_listed(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder with thousands of files is moved here; its files come one after another."""
+    monkeypatch.setattr(folder, "AT_ONCE", 1)
+    (watched_folder,) = scene.watcher._watched
+    take_in, listed = watched_folder.folder._take_in, set()
+
+    def slow(found: Found, *, first_listing: bool = False) -> bool:
+        if found.relative not in listed:
+            listed.add(found.relative)
+            time.sleep(0.2)
+        return take_in(found, first_listing=first_listing)
+
+    monkeypatch.setattr(watched_folder.folder, "_take_in", slow)
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.mkdir()
+    names = [f"{number:02d}.mrc" for number in range(20)]
+    for name in names:
+        (outside / name).write_bytes(WHOLE)
+    outside.rename(tmp_path / "burst")
+    until(lambda: bool(scene.landed()), "the first")
+    assert len(listed) < len(names)
+    scene.wait_for(*(f"burst/{name}" for name in names))
