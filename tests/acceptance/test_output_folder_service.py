@@ -82,7 +82,7 @@ def test_a_second_session_on_the_folder_is_refused(make_session):
         for command in ("check", "run"):
             ran = livepick(command, two.config)
             assert ran.returncode == {"check": 1, "run": 78}[command]
-            assert "is the output folder of session first" in ran.stdout + ran.stderr
+            assert "the output folder of session first" in ran.stdout + ran.stderr
     assert one.stop() == 0
     assert files(one) == expected(names)
 

@@ -5,9 +5,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Mount", "away", "file_system_type", "is_mounted", "is_network", "mount_of"]
+__all__ = [
+    "Mount",
+    "awaited_mount",
+    "away",
+    "file_system_type",
+    "is_mounted",
+    "is_network",
+    "mount_of",
+]
 
 _MOUNTS = Path("/proc/self/mountinfo")
+_FSTAB = Path("/etc/fstab")
 
 # fmt: off
 _NETWORK = frozenset({
@@ -97,6 +106,23 @@ def is_mounted(point: str) -> bool:
     except OSError:
         return True
     return any(_unescaped(line.split(" ", 5)[4]) == point for line in lines)
+
+
+def awaited_mount(path: Path) -> str | None:
+    """Return the folder around ``path`` that ``/etc/fstab`` mounts and that is not mounted now."""
+    try:
+        lines = _FSTAB.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    place = path.resolve()
+    for line in lines:
+        fields = line.split()
+        if len(fields) < 3 or fields[0].startswith("#"):
+            continue
+        point = _unescaped(fields[1])
+        if point.startswith("/") and place.is_relative_to(point) and not is_mounted(point):
+            return point
+    return None
 
 
 def _unescaped(mount: str) -> str:

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from livepick.errors import NotOwnerError, OutputError
 from livepick.host.atomic_files import write_atomically
-from livepick.host.filesystem import Mount, is_mounted, mount_of
+from livepick.host.filesystem import Mount, awaited_mount, is_mounted, mount_of
 from livepick.host.folder_files import open_below, read_file, write_whole
 
 __all__ = ["FOLDER", "OWNER", "Owner", "Ownership", "SessionMemory"]
@@ -193,6 +193,12 @@ class Ownership:
 
     def refuse_unmounted(self, path: Path) -> None:
         """Raise OutputError if the disk that had the folder is not mounted."""
+        if (awaited := awaited_mount(path)) is not None:
+            raise OutputError(
+                f"{path} is not mounted: /etc/fstab has a mount for {awaited}, and nothing is"
+                " mounted there",
+                f"Mount it: mount {awaited}; livepick then continues by itself.",
+            )
         before = None if self._memory is None else self._memory.mount(path)
         now = mount_of(path)
         if before is None or now is None or now.is_file_system_of(before):
@@ -277,9 +283,9 @@ class Ownership:
                 return  # the state folder was moved
             if present.state and (present.state, present.host) == (mine.state, mine.host):
                 return  # its state folder was deleted, and this one is at its place
-        inside = "" if path in (None, place) else f", inside or around {path}"
+        where = f"{place} is" if path in {None, place} else f"{path} is inside or around {place},"
         raise NotOwnerError(
-            f"{place}{inside} is the output folder of {present}",
+            f"{where} the output folder of {present}",
             "Set output.directory to another folder. If that one has ended and shall never write"
             f" here again, delete {place / FOLDER / OWNER}.",
         )

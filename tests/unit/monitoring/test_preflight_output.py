@@ -155,7 +155,7 @@ def test_the_folder_of_another_session_is_a_fault(tmp_path, first, second):
     two = Scene(tmp_path / "two", output={"directory": str(tmp_path / second)})
     check = two.checks()["output folder"]
     assert check.verdict == "fault"
-    assert "is the output folder of session first" in check.found
+    assert "the output folder of session first" in check.found
     assert "owner.json" in check.remedy
     assert one.checks()["output folder"].verdict == "ok"
 

@@ -251,6 +251,24 @@ def test_nothing_is_written_below_the_mount_point_of_a_share_that_is_gone(
     assert {path.name for path in one.path.glob("[!.]*")} == {"a", "b"}
 
 
+def test_a_share_that_is_not_mounted_at_the_first_start_is_known_from_fstab(
+    session, tmp_path, mounts, monkeypatch
+):
+    """Before that, nothing is known about the folder."""
+    share = tmp_path / "share"
+    share.mkdir()
+    fstab = tmp_path / "fstab"
+    fstab.write_text(f"# comment\n\n/dev/disk / ext4 x 0 1\nserver:/export {share} nfs4 rw 0 0\n")
+    monkeypatch.setattr(filesystem, "_FSTAB", fstab)
+    mounts()
+    one = session("one", share / "session/out")
+    with pytest.raises(OutputError, match="/etc/fstab has a mount for"):
+        one.write(one.path / "a", b"1")
+    assert list(share.iterdir()) == []
+    mounts(share="server:/export")
+    one.write(one.path / "a", b"1")
+
+
 def test_another_mount_of_the_same_file_system_is_not_an_unmount(session, tmp_path, mounts):
     """Systemd makes one for the folders that a unit may write to; a command sees none."""
     mounts(out="/dev/disk")
