@@ -80,6 +80,14 @@ EXIT_CONFIG = 78
 systemd not to restart the service after it."""
 
 
+def _encodable(text: str) -> str:
+    r"""Return a text that can be logged, stored and shown: bytes of file names become ``\xff``."""
+    try:
+        return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    except UnicodeEncodeError:  # another surrogate, such as from JSON
+        return text.encode(errors="backslashreplace").decode()
+
+
 class LivepickError(Exception):
     """An error with its remedy: ``what`` happened, and what to do."""
 
@@ -90,6 +98,7 @@ class LivepickError(Exception):
     """One short word, from a limited set, for the ledger and the metric label."""
 
     def __init__(self, what: str, remedy: str) -> None:
+        what, remedy = _encodable(what), _encodable(remedy)
         super().__init__(what, remedy)
         self.what = what
         self.remedy = remedy

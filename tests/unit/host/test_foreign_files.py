@@ -110,3 +110,19 @@ def test_a_long_error_is_cut_off(tmp_path):
         raise CoordinatesError("a" * 100_000, "Correct it.")
     assert len(caught.value.what) < 5000
     assert caught.value.remedy == "Correct it."
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\udcff.mrc", r"a\xff.mrc"),
+        ("a\ud800.mrc", r"a\ud800.mrc"),
+        ("\udcc3\udca9 is é", "é is é"),
+        ("µ°Å\n\0", "µ°Å\n\0"),
+    ],
+)
+def test_every_error_can_be_logged_stored_and_shown(text, shown):
+    """The names of files are arbitrary bytes."""
+    error = CtfError(text, text)
+    assert (error.what, error.remedy) == (shown, shown)
+    assert error.args == (shown, shown)
