@@ -88,6 +88,13 @@ class HttpProtocol(H11Protocol):
             self._waits_since = self.loop.time()
         super().data_received(data)
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # as in asyncio
+        """Answer a client that has closed its side after the request, as nc does; not with TLS."""
+        if self.is_answering and not self.cycle.response_started and self.scheme == "http":
+            self.cycle.keep_alive = False
+            return True
+        return None
+
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         self._has_begun = False

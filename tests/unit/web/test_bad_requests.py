@@ -209,6 +209,18 @@ def test_answers_that_are_not_read_do_not_hold_off_a_scrape(serve):
         assert [_send(address, _get(b"/metrics")) for _ in range(10)] == [[200]] * 10
 
 
+def test_a_client_that_closes_its_side_gets_its_answer(serve):
+    """Nc does so at the end of its input."""
+    with socket.create_connection(serve(), timeout=10) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)
+        received = b""
+        while chunk := client.recv(65536):
+            received += chunk
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.endswith(b"metrics")
+
+
 def test_a_body_that_never_comes_ends_the_connection(serve):
     head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n"
     assert _send(serve(), head, seconds=20) == [405]
