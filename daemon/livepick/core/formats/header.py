@@ -50,6 +50,7 @@ Sign = Literal["signed", "unsigned"]
 NoteKind = Literal[
     "no_map_word",
     "header_corrected",
+    "surplus_bytes",
     "byte_order",
     "read_as_unsigned",
     "read_as_signed",
@@ -63,6 +64,7 @@ NoteKind = Literal[
 NOTE_WORDS: Final[dict[NoteKind, str]] = {
     "no_map_word": "without the word MAP in the header",
     "header_corrected": "with a header that was corrected",
+    "surplus_bytes": "longer than their header says; the rest was not read",
     "byte_order": "with pixels or header in another byte order than the header says",
     "read_as_unsigned": "read as unsigned, although the header says signed",
     "read_as_signed": "read as signed, although the header says unsigned",

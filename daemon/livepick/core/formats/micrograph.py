@@ -365,7 +365,19 @@ def _parse(path: Path, file: BinaryIO, size_bytes: int) -> tuple[Header, bytes]:
         raise IncompleteFileError(
             f"{name} has {size_bytes} bytes, but its header says {header.needed_bytes}", remedy
         )
-    return header, start
+    return _with_surplus(header, size_bytes), start
+
+
+def _with_surplus(header: Header, size_bytes: int) -> Header:
+    """Return a header with a note if an MRC file goes on after its pixels."""
+    surplus_bytes = size_bytes - header.needed_bytes
+    if header.kind != "mrc" or not surplus_bytes:
+        return header
+    images, rest = divmod(surplus_bytes, header.needed_bytes - header.data_offset)
+    text = f"the file is {surplus_bytes} bytes longer than its header says"
+    if images and not rest:
+        text += f", as long as {images} more images; only the first is read"
+    return dataclasses.replace(header, notes=(*header.notes, Note("surplus_bytes", text)))
 
 
 def _parse_compressed(

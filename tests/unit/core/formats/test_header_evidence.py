@@ -277,6 +277,17 @@ def test_fields_that_do_not_change_an_image_are_ignored(
     np.testing.assert_array_equal(read(path).image, image)
 
 
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [(b"abc", "3 bytes longer"), (bytes(8 * HEIGHT * WIDTH), "as long as 2 more images")],
+)
+def test_what_follows_the_image_is_noted(path: Path, after: bytes, words: str) -> None:
+    micrograph = read(write(path, NOISE.astype("f4"), mode=2, after=after))
+    np.testing.assert_array_equal(micrograph.image, NOISE.astype("f4"))
+    assert kinds(micrograph) == {"surplus_bytes"}
+    assert words in micrograph.notes[0].text
+
+
 @pytest.mark.parametrize("kind", [b"FEI1", b"FEI2", b"SERI", b"AGAR", b"CCP4", b"MRCO", bytes(4)])
 def test_any_extended_header_is_skipped(path: Path, kind: bytes) -> None:
     image = NOISE.astype("f4")
