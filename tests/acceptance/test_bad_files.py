@@ -1,5 +1,6 @@
 """Files that are not micrographs beside good ones: each has its reason, and the good are picked."""
 
+import gzip
 import time
 import warnings
 
@@ -134,6 +135,54 @@ def test_bad_files_fail_for_their_own_reasons_and_good_ones_are_picked(make_sess
     assert session.stop() == 0
     files = {path.name for path in session.output.glob("[!.]*")}
     assert files == {*LISTS, *(f"{name}_autopick.star" for name in names)}
+
+
+def write_odd_files(folder, good, image):
+    """Write files with the image whose headers are odd; return the note of each."""
+    (folder / "no_map.mrc").write_bytes(good[:208] + bytes(4) + good[212:])
+    unsigned = np.clip(np.rint(128 + 20 * image / image.std()), 0, 255).astype(np.uint8)
+    write_image(folder / "unsigned.mrc", unsigned.view(np.int8))
+    write_image(folder / "nanometres.mrc", image, pixel_size_angstrom=PIXEL_SIZE_ANGSTROM / 1000)
+    write_image(folder / "another_size.mrc", image, pixel_size_angstrom=1.0)
+    few_nan, dead = image.copy(), image.copy()
+    few_nan.ravel()[::701] = np.nan
+    dead[SIDE_PX // 2] = 1e30
+    write_image(folder / "few_nan.mrc", few_nan)
+    write_image(folder / "dead.mrc", dead)
+    (folder / "packed.mrc.gz").write_bytes(gzip.compress(good))
+    return {
+        "no_map": "no_map_word",
+        "unsigned": "read_as_unsigned",
+        "nanometres": "pixel_size",
+        "another_size": "pixel_size",
+        "few_nan": "bad_pixels",
+        "dead": "bad_pixels",
+    }
+
+
+def test_odd_files_are_picked_like_the_ordinary_one_with_a_note(make_session):
+    """Each kind of note is in the log once, and counted in a metric."""
+    session = make_session(
+        micrograph={"pixel_size_angstrom": PIXEL_SIZE_ANGSTROM, "trust": "config"}
+    )
+    [name] = session.drop(1)
+    path = session.landing / f"{name}.mrc"
+    notes = write_odd_files(session.landing, path.read_bytes(), mrcfile.read(path).copy())
+    session.start()
+    total = len(notes) + 2
+    session.until(lambda: settled(session, total), f"{total} settled")
+
+    found = {row.relative.name.partition(".")[0]: row for row in rows(session).values()}
+    assert {row.state for row in found.values()} == {"picked"}
+    assert {odd for odd, row in found.items() if row.notes} == set(notes)
+    right = found[name].pick_count
+    assert all(abs(row.pick_count - right) <= 0.1 * right + 1 for row in found.values())
+    kinds = set(notes.values())
+    # By kind: bad_pixels, no_map_word, pixel_size, read_as_unsigned.
+    counted = (f'micrograph_notes_total{{kind="{kind}"}}' for kind in sorted(kinds))
+    assert [session.figure(series) for series in counted] == [2, 1, 2, 1]
+    assert session.log.read_text().count("with such a note") == len(kinds)
+    assert session.stop() == 0
 
 
 def test_a_truncated_file_waits_until_it_grows_whole(make_session):
