@@ -294,7 +294,8 @@ class LedgerReader:
     def repick_failures(self, limit: int) -> list[MicrographRow]:
         """Return picked micrographs that could not be picked again, the latest first."""
         rows = self._rows(
-            "select * from micrograph where state = 'picked' and reason is not null"
+            "select * from micrograph indexed by micrograph_repick_failed"
+            " where state = 'picked' and reason is not null"
             " order by changed_at desc, id desc limit ?",
             limit,
         )
@@ -302,7 +303,10 @@ class LedgerReader:
 
     def repick_failure_count(self) -> int:
         """Return the number of picked micrographs that could not be picked again."""
-        sql = "select count(*) from micrograph where state = 'picked' and reason is not null"
+        sql = (
+            "select count(*) from micrograph indexed by micrograph_repick_failed"
+            " where state = 'picked' and reason is not null"
+        )
         return int(self._rows(sql)[0][0])
 
     def note_counts(self) -> dict[str, int]:
