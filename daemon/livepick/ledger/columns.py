@@ -35,7 +35,7 @@ PASSING = ("vanished", "io", "incomplete", "changed", "pixel_size", "internal")
 """Failure reasons outside the file: in folders, settings or livepick itself. The same content is
 tried again when it lands again, at the latest after the next start."""
 
-JUDGES_CONTENT = ("header", "movie", "content", "pixel_size", "micrograph")
+JUDGES_CONTENT = ("header", "movie", "content", "pixel_size", "micrograph", "too_small")
 """Failure reasons that say what the content of a file is. With any other reason, new content may
 not have been read at all."""
 

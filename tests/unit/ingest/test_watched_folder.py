@@ -59,6 +59,19 @@ def test_folder_created_later_is_watched(tmp_path: Path) -> None:
         assert scene.roots() == [False, True]
 
 
+def test_folder_is_checked_when_a_worker_cannot_read_a_file(tmp_path: Path) -> None:
+    """The loss is known at once, not at the next scan."""
+    root = tmp_path / "share"
+    root.mkdir()
+    (root / "a.mrc").write_bytes(WHOLE)
+    with watched(root, mode="poll") as scene:
+        scene.wait_for("a.mrc")
+        root.rename(tmp_path / "away")
+        scene.watcher.not_found(root, Path("a.mrc"), gone=True)
+        until(lambda: scene.roots() == [True, False], "the loss")
+        assert scene.watcher.health().folders[0].mode == "poll"
+
+
 def test_unmounted_share_is_unavailable_and_not_empty(
     tmp_path: Path,
 ) -> None:

@@ -223,6 +223,19 @@ def test_file_that_returns_unchanged_is_sent_again(
     until(lambda: scene.landed() == ["x.mrc", "x.mrc"], "its return")
 
 
+def test_file_that_a_worker_did_not_find_is_sent_again(tmp_path: Path) -> None:
+    """It may have been back before a scan missed it; one that could not be read is not awaited."""
+    (tmp_path / "x.mrc").write_bytes(WHOLE)
+    (tmp_path / "y.mrc").write_bytes(WHOLE)
+    with watched(tmp_path, rescan_seconds=0.2) as scene:
+        scene.wait_for("x.mrc", "y.mrc")
+        scene.watcher.not_found(tmp_path, Path("y.mrc"), gone=False)
+        scene.watcher.not_found(tmp_path, Path("x.mrc"), gone=True)
+        until(lambda: len(scene.landed()) == 3, "its return")
+        assert sorted(scene.landed()) == ["x.mrc", "x.mrc", "y.mrc"]
+        assert scene.roots() == [True]
+
+
 def test_two_thousand_files_at_once_land_once_each(scene: Scene) -> None:
     names = [f"square_{k % 20}/mic_{k:04d}.mrc" for k in range(2000)]
     for name in names:
