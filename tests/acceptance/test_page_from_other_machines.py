@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import time
@@ -211,6 +212,8 @@ def test_prometheus_scrapes_with_tls_and_a_password(make_session, tmp_path):
 
     status = session.status()
     assert status["service"]["state"] == "running"
+    assert status["service"]["page"] == f"https://{socket.gethostname()}:{port}/"
+    assert "read again" not in session.log.read_text()
     assert session.stop() == 0
     session.start()
 

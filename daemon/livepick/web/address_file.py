@@ -5,12 +5,14 @@ holds the lock on the state folder, the service has ended unexpectedly.
 """
 
 import logging
+import socket
 from pathlib import Path
 
+from livepick.config.sections import Web
 from livepick.host.atomic_files import write_atomically
 from livepick.host.foreign_files import read_bounded
 
-__all__ = ["SOCKET", "AddressFile"]
+__all__ = ["SOCKET", "AddressFile", "page_url"]
 
 SOCKET = "web.socket"
 """Socket of the page in a state folder, for livepick's own commands."""
@@ -47,3 +49,23 @@ class AddressFile:
             self._path.unlink(missing_ok=True)
         except OSError as error:
             _log.warning("page: %s could not be removed: %s", self._path, error.strerror)
+
+
+def page_url(web: Web, address: str, *, tls: bool) -> str:
+    """Return the URL of a page for people and programs, with a slash at the end.
+
+    Parameters
+    ----------
+    web
+        Settings of the page.
+    address
+        Actual ``host:port``.
+    tls
+        True if it is served with TLS.
+    """
+    if web.external_url is not None:
+        return web.external_url
+    host, _, port = address.rpartition(":")
+    if host in ("0.0.0.0", "[::]"):  # noqa: S104 - every address of this machine, so its name
+        host = socket.gethostname()
+    return f"{'https' if tls else 'http'}://{host}:{port}/"

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Final, Literal
 
 from livepick.config.schema import Config
+from livepick.config.web_config import read_protection
+from livepick.errors import ConfigError
 from livepick.host.local_socket import connect_local
 from livepick.host.lock import holder, lock_file
 from livepick.ledger.database import LEDGER
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.human_units import span
 from livepick.monitoring.problem import Problem
-from livepick.web.address_file import SOCKET, AddressFile
+from livepick.web.address_file import SOCKET, AddressFile, page_url
 
 __all__ = ["HEADLINE", "ServiceState", "ServiceStatus", "service_answer", "service_status"]
 
@@ -106,7 +108,7 @@ def _starting(state: Path, restart: str) -> ServiceStatus:
 
 
 def _query(config: Config, address: str, restart: str, timeout_seconds: float) -> ServiceStatus:
-    page = config.web.external_url or f"http://{address}/"
+    page = _page_url(config, address)
     try:
         text = service_answer(config.state.directory, HEADLINE, timeout_seconds=timeout_seconds)
     except (OSError, http.client.HTTPException) as error:
@@ -138,6 +140,14 @@ def service_answer(state: Path, path: str, *, timeout_seconds: float = TIMEOUT_S
         return connection.getresponse().read(MOST_BYTES)
     finally:
         connection.close()
+
+
+def _page_url(config: Config, address: str) -> str:
+    try:
+        tls = read_protection(config.web).tls_server_config is not None
+    except ConfigError:  # the service reports it; or this user may not read the file
+        tls = config.web.web_config_file is not None
+    return page_url(config.web, address, tls=tls)
 
 
 class _LocalConnection(http.client.HTTPConnection):

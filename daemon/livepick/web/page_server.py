@@ -17,7 +17,7 @@ from livepick.host.loopback import is_loopback
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.problem import Problem, web_config_refused, web_insecure
-from livepick.web.address_file import SOCKET, AddressFile
+from livepick.web.address_file import SOCKET, AddressFile, page_url
 from livepick.web.app import App, create_app
 from livepick.web.connections import Limits
 from livepick.web.guard import Guard
@@ -71,13 +71,8 @@ class PageServer:
     @property
     def url(self) -> str:
         """URL of the page for people and programs, with a slash at the end."""
-        if self._settings.external_url is not None:
-            return self._settings.external_url
-        scheme = "http" if self._protection.tls() is None else "https"
-        address = self.address
-        if ipaddress.ip_address(self._host).is_unspecified:
-            address = f"{socket.gethostname()}:{address.rpartition(':')[2]}"
-        return f"{scheme}://{address}/"
+        tls = self._protection.tls() is not None
+        return page_url(self._settings, self.address, tls=tls)
 
     def serve(
         self, metrics: Metrics, sources: Sources, submit: Submit, unexpected: UnexpectedErrors

@@ -53,8 +53,9 @@ class Protection:
         """Why the file as it is now is not in force; None: it is."""
         self._context: ssl.SSLContext | None = None
         self._files: tuple[Path, ...] = () if self._path is None else (self._path,)
-        self._read = self._last = self._stat()
+        self._last = self._read = self._stat()
         self._use(read_protection(self._web))
+        self._note_files()
 
     def tls(self) -> ssl.SSLContext | None:
         """Return the TLS context for a new connection; None: no TLS."""
@@ -77,7 +78,7 @@ class Protection:
             _log.error("page: the previous TLS and passwords stay in force: %s", error)
         else:
             self.fault = None
-            self._read = self._last = self._stat()
+            self._note_files()
             _log.info("page: %s was read again", self._path)
 
     def _use(self, config: WebConfig) -> None:
@@ -92,6 +93,10 @@ class Protection:
         self.headers = {name.lower(): value for name, value in headers.items()}
         if self._path is not None:
             self._files = (self._path, *config.files)
+
+    def _note_files(self) -> None:
+        """Watch the files that were read; the file itself as it was before that."""
+        self._last = self._read = (*self._read[:1], *self._stat()[1:])
 
     def _stat(self) -> tuple[Stat, ...]:
         return tuple(_stat(path) for path in self._files)

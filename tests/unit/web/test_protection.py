@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import http.client
+import logging
 import os
 import shutil
 import socket
@@ -251,6 +252,17 @@ def test_a_renewed_certificate_and_a_new_user_are_read_again(serve, write, tmp_p
     assert _get(address, context=context, authorization=_basic("anna", "secret")).status == 401
     with pytest.raises(ssl.SSLError):
         _get(address, context=_trusting(old))
+
+
+@needs_openssl
+def test_files_that_do_not_change_are_read_once(write, caplog, tmp_path):
+    certificate, key = make_certificate(tmp_path)
+    tls = f"tls_server_config: {{cert_file: {certificate}, key_file: {key}}}\n"
+    caplog.set_level(logging.INFO)
+    protection = Protection(_settings(write(_yaml(tls=tls))), host="127.0.0.1")
+    for _ in range(3):
+        protection.reload_if_edited()
+    assert "read again" not in caplog.text
 
 
 def test_a_fault_leaves_the_previous_passwords_in_force(serve, write):
