@@ -93,9 +93,9 @@ PICKING_ALERTS = (
         " show the reason and the remedy for each."
         " `incomplete`: the transfer is interrupted. `header`, `movie`: the files are not"
         " micrographs, see `watch.include`. `content`: check motion correction. `pixel_size`: set"
-        " or correct `micrograph.pixel_size_angstrom`. `too_small`: no particle fits into the image."
-        " `image`: the model fails on this one image; please report it. `io`: check the file server."
-        " A file that is replaced is picked again.",
+        " or correct `micrograph.pixel_size_angstrom`. `too_small`: no particle fits into the"
+        " image. `image`: the model fails on this one image; please report it. `io`: check the file"
+        " server. A file that is replaced is picked again.",
     ),
     Alert(
         name="LivepickWorkersDie",
