@@ -19,7 +19,14 @@ from livepick.errors import HeaderError, MicrographError, MovieStackError, Unrea
 from livepick.host.disks import Space, space_of
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ingest.presets import Rules
-from livepick.ingest.scan import FileSystem, Found, Scan, examine_file, file_system
+from livepick.ingest.scan import (
+    FileSystem,
+    Found,
+    Scan,
+    examine_file,
+    file_system,
+    is_left_out_folder,
+)
 from livepick.ingest.settle import Outcome, Settler
 from livepick.ingest.skipped import SkippedView
 from livepick.ledger.inbox import FilesSkipped, Landed, Message, RootState, SetAside
@@ -190,6 +197,8 @@ class Folder:
 
     def examine_below(self, relative: str, between: Callable[[], bool]) -> None:
         """Check all files in a folder that an event reported; ``between`` as in ``scan``."""
+        if any(map(is_left_out_folder, relative.split("/"))):
+            return
         scan = self._new_scan(relative)
         try:
             for finds in scan:

@@ -22,7 +22,7 @@ from livepick.ingest.presets import Rules, is_ignored_name, is_image_name, is_in
 from livepick.ingest.products import is_product_folder_name
 from livepick.ingest.skipped import BY_RULES, SkipKind, Tally
 
-__all__ = ["FileSystem", "Found", "Scan", "examine_file", "file_system"]
+__all__ = ["FileSystem", "Found", "Scan", "examine_file", "file_system", "is_left_out_folder"]
 
 MAX_DEPTH = 32
 """Largest depth of folders below a watched one; anything deeper is a mistake or circular links."""
@@ -119,7 +119,7 @@ def examine_file(
         The file is gone, or its status cannot be read.
     """
     *folders, name = relative.split("/")
-    if not is_image_name(name) or any(map(_is_no_session_folder, folders)):
+    if not is_image_name(name) or any(map(is_left_out_folder, folders)):
         return None
     path = root / relative
     status = path.stat() if follow_symlinks else path.lstat()
@@ -135,7 +135,8 @@ def examine_file(
     return Found(relative, FileVersion.of(status), rules.blocked(name, is_beside))
 
 
-def _is_no_session_folder(name: str) -> bool:
+def is_left_out_folder(name: str) -> bool:
+    """Return True if a folder of this name is not descended into."""
     return is_ignored_name(name) or is_housekeeping_name(name)
 
 
@@ -344,7 +345,7 @@ class Scan:
             return
         name = entry.name
         may_be_folder = not is_image_name(name) and not _SUFFIX.search(name)
-        if may_be_folder and not _is_no_session_folder(name):
+        if may_be_folder and not is_left_out_folder(name):
             self.skipped.add("broken_link" if self.follow_symlinks else "link", relative)
 
     def _unreadable(self, relative: str, error: OSError) -> None:

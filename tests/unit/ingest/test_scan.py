@@ -217,3 +217,20 @@ def test_files_that_are_not_complete_are_counted_until_they_are(tmp_path: Path) 
         (tmp_path / "alone.star").touch()
         until(lambda: sorted(scene.landed()) == ["alone.mrc", "short.mrc"], "the files")
         until(lambda: counts() == [], "no counts")
+
+
+def test_events_take_no_more_than_scans_do(tmp_path: Path) -> None:
+    """Folders and files that appear while inotify watches; the next scan is an hour away."""
+    root = tmp_path / "in"
+    root.mkdir()
+    with watched(root) as scene:
+        scene.wait_until_watched()
+        put(tmp_path, "new/#recycle/a.mrc", "new/.snapshot/b.mrc", "new/average/c.mrc")
+        put(tmp_path, "new/odd/c.mrc", "new/c_ctf.mrc", "new/average/c_intg.mrc")
+        (tmp_path / "new/#recycle").rename(root / "#recycle")
+        (tmp_path / "new").rename(root / "new")
+        put(root, "later/deconv/d.mrc", "later/average/d.mrc", "later/average/d_CTF.mrc")
+        put(root, "@eaDir/d.mrc")
+        scene.wait_for("new/average/c.mrc", "later/average/d.mrc")
+        put(root, "last.mrc")
+        scene.wait_for("new/average/c.mrc", "later/average/d.mrc", "last.mrc")
