@@ -79,6 +79,7 @@ from livepick.retraining.trial_picking import TRIAL_SECONDS
 from livepick.web.address_file import AddressFile
 from livepick.web.page import Sources
 from livepick.web.page_server import PageServer
+from livepick.web.thumbnails import PICTURE_SECONDS
 
 __all__ = ["Service"]
 
@@ -270,8 +271,9 @@ class Service:
             page_problems=self._page.problems,
         )
         self._supervisor.describe(model.card)
+        submit_picture = functools.partial(workers.engine.submit_timed, PICTURE_SECONDS)
         self._page.serve(
-            self._metrics, self._make_sources(read_only), workers.engine.submit, self._unexpected
+            self._metrics, self._make_sources(read_only), submit_picture, self._unexpected
         )
 
         self._reloader = ConfigReloader(

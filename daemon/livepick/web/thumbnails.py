@@ -19,7 +19,7 @@ from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
 from livepick.picking.tasks import render
 
-__all__ = ["NoPictureError", "Submit", "Thumbnails"]
+__all__ = ["PICTURE_SECONDS", "NoPictureError", "Submit", "Thumbnails"]
 
 CACHE_BYTES = 32 << 20
 """Cache size: well over a thousand thumbnails, or a hundred full views."""
@@ -32,6 +32,9 @@ MOST_REFUSALS = 1000
 
 RENDER_SECONDS = 60.0
 """Timeout of a rendering. A worker may have to pick micrographs first, on a slow file system."""
+
+PICTURE_SECONDS = 120.0
+"""Time limit of a rendering in its worker, which is replaced after it."""
 
 Submit = Callable[[Callable[[RenderJob], bytes], RenderJob], Future[bytes]]
 """Function that submits a function and its job to the workers."""
