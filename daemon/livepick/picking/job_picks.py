@@ -216,6 +216,9 @@ class SessionPicks:
     def _event(self, name: str, entry: Visible) -> Picked | Unpicked | str:
         """Return the picks of a micrograph, or what it is waiting for."""
         if not self._finality.is_final(entry.model_kind):
+            row = self._ledger.get(entry.id)
+            if row is not None and row.state == "picked" and row.error is not None:
+                return f"its picks are provisional, and picking it again failed: {row.error}"
             return "its picks are provisional: the session will pick it again with a trained model"
         if entry.verdict not in self._verdicts:
             return Unpicked(name, "left_out", f"the session judged its quality {entry.verdict}")

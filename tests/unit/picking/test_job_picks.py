@@ -17,6 +17,7 @@ from livepick.errors import (
     MemoryLimitError,
     ModelError,
     TimeLimitError,
+    VanishedFileError,
 )
 from livepick.picking import finality, job_picks, tasks
 from livepick.picking.engine import Engine, threads
@@ -164,6 +165,12 @@ class Scene:
             self.ledger.picked(claim, make_result(scores, model_version=version, model_kind=kind))
         return self
 
+    def fail_again(self):
+        self.ledger.requeue.stale(1, repick="all", threshold=0.5)
+        for claim in self.ledger.claim(10):
+            self.ledger.failed(claim, VanishedFileError("the file is gone", "Bring it back."))
+        return self
+
     def final(self, names=NAMES, *, seconds=0.0, verdicts=("good", "doubtful", "bad")):
         reader = self.ledger.reader
         session = SessionPicks(
@@ -195,6 +202,10 @@ def test_picks_of_a_trained_model_are_taken_under_the_name_in_the_list(scene):
         (lambda scene: scene, "the session has not seen it, or not picked it yet"),
         (lambda scene: scene.land(NAMES[0]), "the session has not seen it, or not picked it yet"),
         (lambda scene: scene.land(NAMES[0]).pick(version=0), "its picks are provisional"),
+        (
+            lambda scene: scene.land(NAMES[0]).pick(version=0).fail_again(),
+            "its picks are provisional, and picking it again failed: the file is gone",
+        ),
     ],
 )
 def test_when_the_time_is_over_it_says_what_a_micrograph_waits_for(scene, prepare, why):

@@ -125,6 +125,24 @@ def test_only_the_formats_of_the_config_are_written(make, name):
     assert folder.files() == {PLACES[name].format("a")} | others | tables
 
 
+def test_picks_that_were_written_but_not_recorded_become_those_of_the_ledger(make):
+    """The service was killed in between; the re-pick may fail or be cancelled at the next start."""
+    formats = [name for name in FORMATS if name != "cryosparc"]
+    folder = make(formats).pick("a.mrc", "b.mrc")
+    before = {name: (folder.out / name).read_bytes() for name in places("a", "b")}
+    folder.ledger.requeue.stale(1, repick="all", threshold=0.5)
+    claim = folder.ledger.claim(1)[0]
+    folder.outputs.write(claim, make_result([0.9, 0.8, 0.7], model_version=1))
+    assert (folder.out / "a_autopick.star").read_bytes() != before["a_autopick.star"]
+
+    folder.ledger.requeue.recover()
+    again = make(formats)
+    again.outputs.begin()
+    again.outputs.sync(now=True)
+
+    assert {name: (again.out / name).read_bytes() for name in places("a", "b")} == before
+
+
 def test_files_of_a_failed_micrograph_are_removed_in_all_formats(make):
     """New content that cannot be read has no picks."""
     folder = make().pick("a.mrc", "b.mrc")
