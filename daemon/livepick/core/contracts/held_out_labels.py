@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from livepick.core.formats.micrograph import FileVersion
 from livepick.errors import ModelError
-from livepick.host.foreign_files import read_bounded
+from livepick.host.foreign_files import errors_of_file, read_bounded
 
 __all__ = ["HELD_OUT", "HeldOutLabels", "LabelledMicrograph"]
 
@@ -62,11 +62,9 @@ class HeldOutLabels(_Record):
             The labels cannot be read.
         """
         path = bundle / HELD_OUT
-        try:
-            return cls.model_validate_json(read_bounded(path, limit_bytes=MOST_BYTES))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"{path} cannot be read: {error}", "Restore the bundle, or train again."
-            ) from error
+        with errors_of_file(path, ModelError, "Restore the bundle, or train again."):
+            try:
+                data = read_bounded(path, limit_bytes=MOST_BYTES)
+            except FileNotFoundError:
+                return None
+            return cls.model_validate_json(data)

@@ -15,7 +15,7 @@ from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.ctf import Ctf
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
-from livepick.host.foreign_files import read_bounded
+from livepick.host.foreign_files import errors_of_file, read_bounded
 
 __all__ = ["DISK_FULL_STATUS", "RUN", "RUNS", "RunMicrograph", "RunSpec", "SeedPick"]
 
@@ -87,12 +87,8 @@ class RunSpec(_Record):
     def read(cls, run_folder: Path) -> Self:
         """Read ``run.json`` of a run folder; TrainerError if it is missing or malformed."""
         path = run_folder / RUN
-        try:
+        with errors_of_file(path, TrainerError, "The daemon writes it; start the run again."):
             return cls.model_validate_json(read_bounded(path, limit_bytes=MOST_BYTES))
-        except (OSError, ValueError) as error:
-            raise TrainerError(
-                f"{path} cannot be read: {error}", "The daemon writes it; start the run again."
-            ) from error
 
     def write(self, run_folder: Path) -> None:
         """Write ``run.json`` atomically."""
