@@ -376,6 +376,8 @@ class WorkerPool(Executor):
         how = worker.killed_because or worker.cause_of_death(
             memory_ran_out=kills_for_memory() > self._memory_kills[0]
         )
+        if worker.killed_because is None:
+            _log.error("a worker died (process %d), and is replaced: %s", worker.pid, how)
         if worker.task is not None:
             worker.task.fail(how)
         elif not worker.ready:
