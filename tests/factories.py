@@ -15,7 +15,7 @@ import yaml
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
 from livepick.core.contracts.job import CPU, Result, StageSeconds
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.blob_detector import blob_graph
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION

@@ -14,7 +14,7 @@ from relion_scene import EXTRACT, JOB, LIST, Project, picks_at
 
 from factories import make_config, make_result
 from livepick.config.output_sections import Output
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.star import star_word
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter

@@ -42,7 +42,7 @@ from rich.console import Console
 from rich.table import Table
 
 from livepick.config.yaml_loader import load_config
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.exports import make_outputs

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from livepick.config.schema import Config
 from livepick.core.contracts.job import Result, StageSeconds
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality
 from livepick.ledger.database import LEDGER, Database

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from factories import make_card, make_result
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.relion_star import MODELS_BLOCK
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.database import LEDGER, Database

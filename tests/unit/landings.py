@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 
 ROOT = Path("/data/avg")
 A, B = Path("a.mrc"), Path("sub/b.mrc")

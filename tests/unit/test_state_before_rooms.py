@@ -14,7 +14,7 @@ from livepick.core.contracts.job import Job
 from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RUNS
 from livepick.core.evaluation.model_comparison import Difference
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.quality import CtfFigures
 from livepick.ledger.database import LEDGER, Database, newest_version
 from livepick.ledger.page_queries import PageQueries

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from livepick.config.sections import Watch
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.inbox import Landed, Message, RootState, SetAside
 

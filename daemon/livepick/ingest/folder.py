@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from livepick.config.sections import Watch
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.header import printable
-from livepick.core.formats.micrograph import FileVersion, read_header
+from livepick.core.formats.micrograph import read_header
 from livepick.errors import HeaderError, MicrographError, MovieStackError, UnreadableFileError
 from livepick.host.disks import Space, space_of
 from livepick.host.unexpected_errors import UnexpectedErrors

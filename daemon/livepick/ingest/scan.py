@@ -15,7 +15,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.host.filesystem import file_system_type
 from livepick.ingest.housekeeping import is_housekeeping_name
 from livepick.ingest.presets import Rules, is_ignored_name, is_image_name, is_in_transfer

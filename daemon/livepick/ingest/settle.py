@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.errors import IncompleteFileError, MicrographError, VanishedFileError
 
 __all__ = ["Outcome", "Settler"]

@@ -21,8 +21,8 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from livepick.config.sections import Watch
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.header import printable
-from livepick.core.formats.micrograph import FileVersion
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ingest.folder import Folder
 from livepick.ingest.inotify import Hint, OverflowListener

@@ -5,7 +5,7 @@ import functools
 from pathlib import Path
 from typing import Any, Protocol
 
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.quality import CtfFigures, Quality
 
 __all__ = [

@@ -10,7 +10,7 @@ from livepick.config.sections import Repick
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import Result
 from livepick.core.contracts.judgement import Judgement
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.quality import CtfFigures
 from livepick.ledger.rows import Claim, RecoveredPicks
 from livepick.ledger.session_rows import RunState, SkippedFiles

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.image_names import without_image_suffix
-from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
 from livepick.errors import MovieStackError

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from livepick.config.alert_thresholds import GAPS
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.columns import (
     CTF_FIGURES,
     FRESH,

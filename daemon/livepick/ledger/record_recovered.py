@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.columns import (
     CTF_FIGURES,
     NEW_PRIORITY,

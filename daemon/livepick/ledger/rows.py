@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 from livepick.core.contracts.job import Result
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.header import printable
-from livepick.core.formats.micrograph import FileVersion
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from livepick.core.formats.csv_coordinates import read_csv
-from livepick.core.formats.micrograph import FileVersion, read_header
+from livepick.core.formats.file_version import FileVersion
+from livepick.core.formats.micrograph import read_header
 from livepick.core.formats.picked_micrograph import TIFF_SUFFIXES
 from livepick.core.formats.positions import Positions
 from livepick.core.formats.relion_star import read_star

@@ -17,7 +17,7 @@ from pathlib import Path
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard, read_card
 from livepick.core.contracts.job import Job, Result, WorkerDiedError
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.errors import (
     EngineError,
     LivepickError,

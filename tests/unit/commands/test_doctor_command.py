@@ -9,7 +9,7 @@ import pytest
 from livepick import cli
 from livepick.config.last_known_good import save_config_copy
 from livepick.config.yaml_loader import load_config
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.rows import Failure
 from livepick.ledger.session_rows import SkippedFiles

@@ -10,7 +10,7 @@ from livepick import cli
 from livepick.commands import status as command
 from livepick.config.last_known_good import save_config_copy
 from livepick.config.yaml_loader import load_config
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.errors import ConfigError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.session_rows import SkippedFiles

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from factories import make_result
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.host.unexpected_errors import UnexpectedErrors

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from watch_scene import WHOLE, until, watched
 
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.inbox import Landed
 
 BINDFS, UMOUNT = shutil.which("bindfs"), shutil.which("umount")

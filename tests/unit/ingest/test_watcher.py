@@ -11,8 +11,8 @@ import pytest
 from watch_scene import DEADLINE_SECONDS, PIXELS, WHOLE, Scene, header, until, watched
 
 from livepick.config.sections import Watch
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.header import Header
-from livepick.core.formats.micrograph import FileVersion
 from livepick.ingest import folder
 from livepick.ingest.scan import Found
 from livepick.ingest.watch_health import FileEvents

@@ -4,7 +4,7 @@ from landings import ROOT, V1, V2, A, B, claim_one
 
 from factories import make_result
 from livepick.config.alert_thresholds import GAPS
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.errors import (
     ContentError,
     PixelSizeError,

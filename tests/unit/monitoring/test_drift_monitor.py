@@ -8,7 +8,7 @@ import pytest
 
 from factories import make_result
 from livepick.core.evaluation.drift_test import DRIFT_FIGURES, DRIFT_KINDS, REFERENCE, WINDOW
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.monitoring.drift_monitor import CHECK_SECONDS, DriftMonitor, read_drift
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.status import read_status

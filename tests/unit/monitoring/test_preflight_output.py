@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from factories import make_config, make_result
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.host import filesystem
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter

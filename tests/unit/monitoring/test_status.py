@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring import status as status_module

@@ -11,7 +11,7 @@ import pytest
 
 from factories import make_result
 from livepick.core.evaluation.drift_test import Change, Drift
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import VERDICTS
 from livepick.errors import EditedError, EngineError, LedgerWriteError, OccupiedError, OutputError

@@ -10,7 +10,7 @@ import pytest
 from factories import make_result
 from livepick.config.alert_thresholds import SESSION_SECONDS
 from livepick.core.contracts.job import Job, WorkerDiedError
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.errors import (
     ContentError,
     HeaderError,

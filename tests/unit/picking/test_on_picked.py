@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from dispatch_session import V2, card, find_two
 
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.errors import HeaderError, LedgerWriteError
 from livepick.ledger.inbox import CallEnded, Promoted, RunChanged
 from livepick.picking import finality, on_picked

@@ -12,7 +12,7 @@ from star_readers import gemmi_column, relion_table
 
 from factories import make_config, make_result
 from livepick.core.formats.coordinates import read_coordinates
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.errors import ConfigError, EditedError, HeaderError, OutputError
 from livepick.host import filesystem
 from livepick.ledger.database import Database

@@ -10,7 +10,7 @@ import pytest
 from factories import make_config, make_result
 from livepick.config.output_sections import Output
 from livepick.core.formats.coordinates import read_coordinates
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.star import star_tables
 from livepick.core.imaging.picks import Picks
 from livepick.picking import finality, relion_project

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from factories import make_config, make_result
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.inbox import Recovered, RecoveryEnded
 from livepick.ledger.rows import Arrival, Counts

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from factories import make_result
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.errors import ConfigError, LedgerError
 from livepick.ledger.database import LEDGER, Database

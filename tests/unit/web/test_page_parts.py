@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from factories import make_result
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.header import Note
-from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.host.disks import Disk, Space

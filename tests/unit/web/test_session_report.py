@@ -9,7 +9,7 @@ import pytest
 
 from factories import make_result, make_row
 from livepick import cli
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality
 from livepick.errors import MicrographError

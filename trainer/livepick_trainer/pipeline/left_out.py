@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from livepick.core.contracts.progress import Stage
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick_trainer.pipeline.rounds import write_result
 from livepick_trainer.pipeline.run_context import Run, candidates, left_out_of
 from livepick_trainer.seeds.originals import (

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.contracts.run import RunMicrograph, RunSpec
-from livepick.core.formats.micrograph import FileVersion, read_micrograph
+from livepick.core.formats.file_version import FileVersion
+from livepick.core.formats.micrograph import read_micrograph
 from livepick.core.imaging.ctf import Ctf
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from livepick.config.sections import Contrast, Device, Trust
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.header import Note
-from livepick.core.formats.micrograph import FileVersion
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality

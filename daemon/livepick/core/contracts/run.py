@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from livepick.config.sections import Particle
 from livepick.config.training_sections import Bootstrap, Training
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.ctf import Ctf
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically

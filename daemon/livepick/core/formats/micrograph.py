@@ -1,9 +1,9 @@
 """MRC and TIFF files → ``Micrograph``; an MRC file may be compressed with gzip or bzip2.
 
-The format is detected from the first bytes, never from the name. The values in the header
-(``core.formats.mrc``, ``core.formats.tiff``) are checked against limits and the length of the file
-before the pixels are read at once into an array of the file's own type. What the header leaves
-open is decided by the pixels (``core.imaging.pixel_evidence``), and bad pixels are replaced
+The format is detected from the first bytes, never from the name. ``core.formats.mrc_header`` and
+``core.formats.tiff`` check the values in the header against limits and the length of the file,
+before the pixels are read at once into an array of the file's own type. What the header leaves open
+is decided by the pixels (``core.imaging.pixel_evidence``), and bad pixels are replaced
 (``core.imaging.bad_pixels``); a ``Note`` says so in words.
 
 A file whose first bytes are zero is treated as *not yet* written, never as corrupt: MotionCor
@@ -23,13 +23,12 @@ Both readers raise:
 import contextlib
 import dataclasses
 import errno
-import math
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
@@ -43,14 +42,16 @@ from livepick.core.formats.compressed import (
     has_whole_end,
     unread_compression,
 )
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.header import (
-    PIXEL_SIZE_TOLERANCE,
     Header,
     Note,
     NoteKind,
     check_compression,
     printable,
 )
+from livepick.core.formats.mrc_header import HEADER_BYTES, parse_mrc_header
+from livepick.core.formats.pixel_size import resolve_pixel_size
 from livepick.core.imaging.bad_pixels import replace_bad_pixels
 from livepick.core.imaging.pixel_evidence import in_right_byte_order, with_right_sign
 from livepick.errors import (
@@ -59,48 +60,11 @@ from livepick.errors import (
     HeaderError,
     IncompleteFileError,
     MemoryLimitError,
-    PixelSizeError,
     UnreadableFileError,
     VanishedFileError,
 )
 
-__all__ = [
-    "FileVersion",
-    "Micrograph",
-    "PixelSize",
-    "read_header",
-    "read_micrograph",
-    "resolve_pixel_size",
-]
-
-MOST_NANOSECONDS = 2**63 - 1
-"""Largest number that SQLite stores."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileVersion:
-    """Identity of a file's content: changes whenever the file is written again."""
-
-    size_bytes: int
-    mtime_ns: int
-    inode: int
-    """0 on file systems that renumber their files (FUSE, SMB), where it has no meaning."""
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Self:
-        """Return the version that ``stat`` describes."""
-        # A time after the year 2262, as some transfers leave it, does not fit into the ledger.
-        mtime_ns = min(max(status.st_mtime_ns, -MOST_NANOSECONDS), MOST_NANOSECONDS)
-        return cls(status.st_size, mtime_ns, status.st_ino)
-
-    def describes(self, status: os.stat_result) -> bool:
-        """Return True if a file with this ``stat`` has this version's content."""
-        present = FileVersion.of(status)
-        return (
-            self.size_bytes == present.size_bytes
-            and self.mtime_ns == present.mtime_ns
-            and self.inode in (0, present.inode)
-        )
+__all__ = ["Micrograph", "read_header", "read_micrograph"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,82 +131,6 @@ def read_micrograph(
         _check_version(path, expected, os.fstat(file.fileno()))
     image, odd = _examined(name, image, header)
     return Micrograph(image, size.angstrom, (*header.notes, *size.notes, *notes, *odd))
-
-
-@dataclass(frozen=True, slots=True)
-class PixelSize:
-    """Pixel size to use, and what is odd about the header's."""
-
-    angstrom: float
-    notes: tuple[Note, ...] = ()
-
-
-def resolve_pixel_size(
-    path: Path,
-    header: Header,
-    configured_angstrom: float | None,
-    *,
-    trust: Trust | None = None,
-) -> PixelSize:
-    """Return the pixel size to use.
-
-    An impossible one in the header counts as unset, and then the configured one is used. If both
-    are there and differ by more than 2 %, ``trust`` decides. The resolution in a TIFF is used only
-    if nothing is configured, or with ``trust="header"``: many programs write any number there.
-
-    Parameters
-    ----------
-    path
-        File, for messages.
-    header
-        Its header.
-    configured_angstrom
-        Pixel size from the config; None: not set.
-    trust
-        ``header``, or ``config``; None: a difference is an error.
-
-    Raises
-    ------
-    PixelSizeError
-        It is missing in both, or differs.
-    """
-    name = printable(path)
-    of_header_angstrom = header.header_pixel_size_angstrom
-    x, y = header.pixel_sizes_angstrom
-    in_words = f"pixel sizes of {x:g} Å along x and {y:g} Å along y"
-    if math.isnan(of_header_angstrom):
-        if configured_angstrom is None:
-            raise PixelSizeError(
-                f"{name}: the header gives {in_words}, which is impossible, and none is configured",
-                "Set micrograph.pixel_size_angstrom, for example 0.83, or let the motion correction"
-                " write the right pixel size.",
-            )
-        text = f"the header gives {in_words}, which is impossible; {configured_angstrom:g} Å used"
-        return PixelSize(configured_angstrom, (Note("pixel_size", text),))
-    if of_header_angstrom == 0.0:
-        if configured_angstrom is None:
-            raise PixelSizeError(
-                f"{name}: the file has no pixel size, and none is configured",
-                "Set micrograph.pixel_size_angstrom, for example 0.83.",
-            )
-        return PixelSize(configured_angstrom)
-    if configured_angstrom is None:
-        return PixelSize(of_header_angstrom)
-    if abs(of_header_angstrom - configured_angstrom) <= PIXEL_SIZE_TOLERANCE * configured_angstrom:
-        return PixelSize(configured_angstrom)
-    both = (
-        f"the pixel size is {of_header_angstrom:g} Å in the header and {configured_angstrom:g} Å in"
-        " the config"
-    )
-    if trust is None and header.kind == "mrc":
-        raise PixelSizeError(
-            f"{name}: {both}",
-            "Set micrograph.pixel_size_angstrom to the pixel size of the micrographs as they land"
-            " (after binning), or remove it if the headers are right; if the headers are wrong"
-            " (often exactly 1), set micrograph.trust: config.",
-        )
-    used_angstrom = of_header_angstrom if trust == "header" else configured_angstrom
-    return PixelSize(used_angstrom, (Note("pixel_size", f"{both}; {used_angstrom:g} Å used"),))
 
 
 def _pixels(
@@ -337,7 +225,7 @@ def _check_version(path: Path, expected: FileVersion, status: os.stat_result) ->
 def _parse(path: Path, file: BinaryIO, size_bytes: int) -> tuple[Header, bytes]:
     """Return the header, and the first bytes of the file, decompressed."""
     name = printable(path)
-    start = os.pread(file.fileno(), mrc.HEADER_BYTES, 0)
+    start = os.pread(file.fileno(), HEADER_BYTES, 0)
     if not start[:16].strip(b"\0"):  # no image has sides of zero
         raise IncompleteFileError(
             f"{name} has no header yet: it begins with zeros",
@@ -353,10 +241,10 @@ def _parse(path: Path, file: BinaryIO, size_bytes: int) -> tuple[Header, bytes]:
     if start[:4] in tiff.MAGICS:
         header = tiff.parse(name, file, start, size_bytes)
     else:
-        header = mrc.parse(name, start, size_bytes)
+        header = parse_mrc_header(name, start, size_bytes)
     if size_bytes < header.needed_bytes:
         remedy = "Wait until it is written, or copy it again."
-        extended_bytes = header.data_offset - mrc.HEADER_BYTES
+        extended_bytes = header.data_offset - HEADER_BYTES
         if header.kind == "mrc" and size_bytes == header.needed_bytes - extended_bytes:
             remedy += (
                 f" If it is whole, correct the {extended_bytes} bytes of the extended header that"
@@ -391,7 +279,7 @@ def _parse_compressed(
     if not has_whole_end(file, compression, size_bytes):
         raise unfinished
     with decompressed(name, file, compression) as content:
-        start = content.read(mrc.HEADER_BYTES)
+        start = content.read(HEADER_BYTES)
     if start[:4] in tiff.MAGICS:
         raise HeaderError(
             f"{name} is a compressed TIFF",
@@ -402,7 +290,7 @@ def _parse_compressed(
             f"{name} was compressed before it had a header: it begins with zeros",
             "Compress the complete micrograph.",
         )
-    header = mrc.parse(name, start, None)
+    header = parse_mrc_header(name, start, None)
     check_compression(name, header.needed_bytes, size_bytes)
     if not has_whole_end(file, compression, size_bytes, header.needed_bytes):
         raise unfinished

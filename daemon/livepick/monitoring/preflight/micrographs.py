@@ -9,7 +9,8 @@ from pathlib import Path
 from livepick.config.schema import Config
 from livepick.core.formats.ctf_files import find_ctfs
 from livepick.core.formats.header import printable
-from livepick.core.formats.micrograph import read_header, resolve_pixel_size
+from livepick.core.formats.micrograph import read_header
+from livepick.core.formats.pixel_size import resolve_pixel_size
 from livepick.errors import LivepickError
 from livepick.ingest.presets import rules_for
 from livepick.ingest.products import product_by_name

@@ -1,4 +1,4 @@
-"""MRC files, and what holds for all micrographs: versions, special files, pixel sizes."""
+"""MRC files, and what holds for all micrographs: changes, special files."""
 
 import math
 import os
@@ -12,13 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from livepick.core.formats import mrc as mrc_format
-from livepick.core.formats.header import Header, Note, printable
-from livepick.core.formats.micrograph import (
-    FileVersion,
-    read_header,
-    read_micrograph,
-    resolve_pixel_size,
-)
+from livepick.core.formats.file_version import FileVersion
+from livepick.core.formats.header import Note, printable
+from livepick.core.formats.micrograph import read_header, read_micrograph
 from livepick.errors import (
     ChangedFileError,
     HeaderError,
@@ -232,47 +228,6 @@ def test_error_about_an_undecodable_name_can_be_stored(tmp_path: Path) -> None:
     assert printable("any other surrogate \ud800") == r"any other surrogate \ud800"
 
 
-# --- pixel size -------------------------------------------------------------------------------
-
-
-def resolved(x: float, y: float, configured: float | None) -> float:
-    """Return the pixel size for a header with ``x`` and ``y``."""
-    header = Header("mrc", (HEIGHT, WIDTH), np.dtype("f4"), 1024, 1264, (x, y))
-    return resolve_pixel_size(Path("mic.mrc"), header, configured).angstrom
-
-
-def test_configured_pixel_size_is_used_if_the_header_has_none_or_agrees() -> None:
-    assert resolved(0, 0, 1.77) == 1.77
-    assert resolved(1.76, 1.76, 1.77) == 1.77
-    assert resolved(1.5, 1.5, None) == 1.5
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "configured"),
-    [
-        (0, 0, None),
-        (1.0, 1.0, 1.77),
-        (0.885, 0.885, 1.77),
-        (math.nan, 1.5, None),
-        (math.inf, math.inf, None),
-        (-1.5, -1.5, None),
-        (1.5, 1.6, None),
-        (1.5, 0, None),
-        (0.0026, 0.0026, None),
-        (1.5e-10, 1.5e-10, None),
-        (1770, 1770, None),
-    ],
-)
-def test_missing_implausible_or_contradicting_pixel_size_is_an_error(
-    x: float, y: float, configured: float | None
-) -> None:
-    with pytest.raises(PixelSizeError) as caught:
-        resolved(x, y, configured)
-    if x:
-        assert f"{x:g}" in caught.value.what
-    assert "micrograph.pixel_size_angstrom" in caught.value.remedy
-
-
 def test_wrong_pixel_size_does_not_make_a_file_incomplete(path: Path) -> None:
     """The file is complete; the worker refuses the pixel size."""
     path.write_bytes(mrc(cell_angstrom=(0, 0)))
@@ -281,15 +236,3 @@ def test_wrong_pixel_size_does_not_make_a_file_incomplete(path: Path) -> None:
         read_micrograph(path, pixel_size_angstrom=None)
     path.write_bytes(mrc(cell_angstrom=(math.nan, 1)))
     assert math.isnan(read_header(path).header_pixel_size_angstrom)
-
-
-@pytest.mark.parametrize("seconds", [13_569_465_600, -2_000_000_000, 0])
-def test_a_file_of_any_year_is_read(tmp_path, seconds):
-    """The year 2400: more nanoseconds than the ledger holds."""
-    path = tmp_path / "a.mrc"
-    path.write_bytes(b"x")
-    os.utime(path, (seconds, seconds))
-    version = FileVersion.of(path.stat())
-
-    assert abs(version.mtime_ns) < 2**63
-    assert version.describes(path.stat())

@@ -8,7 +8,7 @@ import pytest
 
 from livepick.core.contracts.held_out_labels import HeldOutLabels
 from livepick.core.contracts.run import RunSpec
-from livepick.core.formats.micrograph import FileVersion
+from livepick.core.formats.file_version import FileVersion
 from livepick.errors import TrainerError
 from livepick_trainer import stages
 from livepick_trainer.learning.dataset import PatchRules
