@@ -1,9 +1,9 @@
 """The dispatch loop: ledger → engine → output folder → ledger. It is the only writer of all three.
 
 Every other thread reports to it by putting a message into the inbox. The loop keeps the engine full
-of the most urgent micrographs; ``take_arrivals`` records new files, a few in each turn, and
-``settle_jobs`` handles the jobs that come back. New arrivals are picked before micrographs that are
-picked again for a newer model.
+of the most urgent micrographs (``jobs_in_progress``), handles the jobs that come back
+(``settle_jobs``), and records new files, a batch in each turn (``record_bulk``). New arrivals are
+picked before micrographs that are picked again for a newer model.
 
 Every start is a recovery, so there is no separate clean shutdown that has to be correct. ``Stop``
 gives jobs in progress a few seconds. Those that are not done by then are queued again at the next
@@ -13,11 +13,10 @@ This is one file because every step of the loop is seen here, in the order in wh
 """
 
 import dataclasses
-import itertools
 import logging
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from livepick.core.contracts.job import Job, Result
@@ -27,15 +26,12 @@ from livepick.errors import (
     LedgerError,
     LedgerWriteError,
     LivepickError,
-    MemoryLimitError,
 )
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.inbox import (
-    CtfFound,
     FilesSkipped,
     Finished,
     Inbox,
-    Landed,
     Message,
     PickingChanged,
     Promoted,
@@ -43,7 +39,6 @@ from livepick.ledger.inbox import (
     RecoveryEnded,
     RootState,
     RunChanged,
-    SetAside,
     Stop,
 )
 from livepick.ledger.rows import Claim
@@ -51,11 +46,12 @@ from livepick.ledger.writer import LedgerWriter
 from livepick.picking.backlog import Backlog
 from livepick.picking.engine import Engine
 from livepick.picking.instruments import Instruments
+from livepick.picking.jobs_in_progress import JobsInProgress
 from livepick.picking.model_in_use import CurrentModel, Replacement
 from livepick.picking.on_picked import OnPicked
 from livepick.picking.output_sync import Outputs
+from livepick.picking.record_bulk import BulkRecorder
 from livepick.picking.settle_jobs import JobSettler, NotFound, nobody_watches
-from livepick.picking.take_arrivals import take_arrivals
 
 __all__ = ["Dispatch"]
 
@@ -68,22 +64,8 @@ STOP_SECONDS = 5.0
 LEDGER_RETRY_SECONDS = 30.0
 """Time between tries while writing to the ledger fails."""
 
-ALONE_SECONDS = 20.0
-"""Time that others wait for a micrograph that is to be tried alone: before it, for jobs in progress
-to end, and while it runs. Then they continue beside it, so that one file that hangs cannot stop the
-session. For one that needs much memory they wait until it has ended."""
-
-ENGINE_PAUSE_SECONDS = 10.0
-"""Time between tries while no worker can be started."""
-
-STEP_SECONDS = 5.0
-"""Most that one turn adds to the time without a finished job, as the machine may be suspended."""
-
 COUNT_SECONDS = 1.0
 """Shortest interval between updates of the gauges."""
-
-BATCH = 100
-"""Maximum number of arrivals, and of CTF figures, handled in one turn. Each batch is one commit."""
 
 TAKEN = 10_000
 """Maximum number of messages moved from the inbox to the backlog at once."""
@@ -151,16 +133,14 @@ class Dispatch:
             replacement=replacement,
         )
         self._backlog = Backlog()
-        self._in_flight: set[Claim] = set()
-        self._engine_retry_at = 0.0
-        self._wait_for_suspect_until = 0.0
-        self._others_first = False
-        self._turn_at = time.monotonic()
-        self.unfinished_seconds = 0.0
-        """Time for which there have been jobs in progress, or no workers, and no job has finished.
-        """
-        self.longest_seconds = 0.0
-        """Time limit of the jobs in progress."""
+        self._bulk = BulkRecorder(
+            self._backlog,
+            ledger=ledger,
+            outputs=outputs,
+            instruments=instruments,
+            unexpected=self._unexpected,
+        )
+        self._in_progress = JobsInProgress(ledger)
         self._unavailable: set[Path] = set()
         self._ledger_retry_at = 0.0
         self.ledger_fault: LedgerWriteError | None = None
@@ -175,6 +155,16 @@ class Dispatch:
     def engine_fault(self) -> EngineError | None:
         """Why no worker can be started; None if workers run."""
         return self._jobs.engine_fault
+
+    @property
+    def unfinished_seconds(self) -> float:
+        """Time for which jobs have been in progress, or no workers, and no job has finished."""
+        return self._in_progress.unfinished_seconds
+
+    @property
+    def longest_seconds(self) -> float:
+        """Time limit of the jobs in progress."""
+        return self._in_progress.longest_seconds
 
     @property
     def left_behind(self) -> int:
@@ -199,7 +189,7 @@ class Dispatch:
                 if not has_begun and not self._backing_off:
                     has_begun = self._try_to_begin()
                 self._collect()
-                self._count_time()
+                self._in_progress.count_time(has_workers=self.engine_fault is None)
                 with self._unexpected.passing_over("dispatch", "a turn of the loop"):
                     if has_begun and not self._backing_off:
                         self._turn()
@@ -252,10 +242,10 @@ class Dispatch:
     def _done(self) -> bool:
         if self._stop_at is None:
             return False
-        if self._in_flight and time.monotonic() >= self._stop_at:
-            _log.warning("%d micrographs are left for the next start", len(self._in_flight))
+        if self._in_progress and time.monotonic() >= self._stop_at:
+            _log.warning("%d micrographs are left for the next start", len(self._in_progress))
             return True
-        return not self._in_flight
+        return not self._in_progress
 
     def _turn(self) -> None:
         try:
@@ -264,7 +254,7 @@ class Dispatch:
             self._model.turn()
             self._fill()
             if self._backlog.bulk:
-                self._handle_bulk()
+                self._bulk.turn()
                 self._fill()
             with self._unexpected.passing_over("output", "the output folder"):
                 self._outputs.sync()
@@ -305,26 +295,15 @@ class Dispatch:
 
     # ---- jobs ----------------------------------------------------------------------------------
 
-    def _count_time(self) -> None:
-        now = time.monotonic()
-        elapsed, self._turn_at = min(now - self._turn_at, STEP_SECONDS), now
-        is_waiting = bool(self._in_flight) or self.engine_fault is not None
-        self.unfinished_seconds = self.unfinished_seconds + elapsed if is_waiting else 0.0
-
     def _fill(self) -> None:
         """Give the engine as many jobs as it has slots for."""
-        slots = self._free_slots()
+        if self._stop_at is not None or self._outputs.waiting:
+            return
+        slots = self._in_progress.free_slots(1 if self._outputs.down else self._engine.capacity)
         if slots < 1:
             return
-        suspect_is_due = not self._suspects() and self._ledger.suspects(without=self._unavailable)
-        claims: list[Claim] = []
-        if not suspect_is_due or self._others_first:
-            claims = self._ledger.claim(slots, without=self._unavailable)
-            self._others_first = False
-        if suspect_is_due and not claims:
-            claims = self._claim_suspect()
-        for claim in claims:
-            self._in_flight.add(claim)
+        for claim in self._in_progress.claim(slots, without=self._unavailable):
+            self._in_progress.begin(claim)
             try:
                 self._start(claim)
             except LivepickError:
@@ -332,40 +311,15 @@ class Dispatch:
             except Exception as error:  # noqa: BLE001 - a fault of one micrograph
                 self._abandon(claim, error)
 
-    def _claim_suspect(self) -> list[Claim]:
-        """Claim a suspect once it can run alone, or has waited for that for long enough."""
-        now = time.monotonic()
-        if not self._wait_for_suspect_until:
-            self._wait_for_suspect_until = now + ALONE_SECONDS
-        if self._in_flight and now < self._wait_for_suspect_until:
-            return []
-        self._wait_for_suspect_until = now + ALONE_SECONDS  # from now on, while it runs
-        return self._ledger.claim(1, suspects=True, without=self._unavailable)
-
-    def _suspects(self) -> list[Claim]:
-        return [claim for claim in self._in_flight if claim.crashes]
-
-    def _free_slots(self) -> int:
-        """Return the number of jobs that may be started now."""
-        now = time.monotonic()
-        if self._stop_at is not None or self._outputs.waiting or now < self._engine_retry_at:
-            return 0
-        suspects = self._suspects()
-        if suspects and now < self._wait_for_suspect_until:
-            return 0
-        if any(claim.last_reason == MemoryLimitError.reason for claim in suspects):
-            return 0
-        most = 1 if self._outputs.down else self._engine.capacity
-        return most - len(self._in_flight)
-
     def _start(self, claim: Claim) -> None:
         size_bytes = claim.version.size_bytes
-        alone = claim.crashes > 0 and self._in_flight == {claim}
         future = self._engine.submit_sized(
-            self._work, self._model.job(claim), size_bytes=size_bytes, alone=alone
+            self._work,
+            self._model.job(claim),
+            size_bytes=size_bytes,
+            alone=self._in_progress.is_alone(claim),
         )
-        limits = self._engine.limits.limits(size_bytes)
-        self.longest_seconds = max(limits.seconds, self.longest_seconds)
+        self._in_progress.limited_to(self._engine.limits.limits(size_bytes).seconds)
         self._jobs.count_deaths()
         future.add_done_callback(lambda done: self._inbox.put(Finished(claim, done)))
 
@@ -384,27 +338,6 @@ class Dispatch:
             else:
                 self._unexpected.passed_over("dispatch", type(message).__name__, error)
         self._backlog.urgent.popleft()
-
-    def _handle_bulk(self) -> None:
-        """Handle the oldest arrivals and CTF figures, and drop them on success."""
-        if batch := self._backlog.arrivals(BATCH):
-            self._take_arrivals(batch)
-            return
-        bulk, recorded = self._backlog.bulk, 0
-        with self._ledger.database.transaction():
-            for message in itertools.islice(bulk, BATCH):
-                if not isinstance(message, CtfFound):
-                    break
-                with self._unexpected.passing_over("dispatch", "CTF figures"):
-                    self._record_ctf(message)
-                recorded += 1
-        for _ in range(recorded):
-            bulk.popleft()
-
-    def _record_ctf(self, found: CtfFound) -> None:
-        if self._ledger.ctf_found(found.micrograph_id, found.content, found.figures):
-            self._outputs.figures_changed()
-            self._instruments.ctf_found(found.figures)
 
     def _apply(self, message: Message) -> None:
         match message:
@@ -460,56 +393,19 @@ class Dispatch:
 
     def _abandon(self, claim: Claim, error: Exception) -> None:
         """Give up a micrograph after an unexpected error outside the worker."""
-        self._in_flight.discard(claim)
+        self._in_progress.drop(claim)
         self._unexpected.passed_over("dispatch", printable(claim.relative), error)
         with self._unexpected.passing_over("dispatch", printable(claim.relative)):
             self._jobs.give_up(claim, error)
-
-    def _take_arrivals(self, batch: Sequence[Landed | SetAside]) -> None:
-        """Record the arrivals at the head of the backlog in one commit.
-
-        If that meets an unexpected error, each is recorded alone, to find the one at fault.
-        """
-        bulk = self._backlog.bulk
-        try:
-            self._record(batch)
-        except LivepickError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the other arrivals must be recorded
-            if len(batch) == 1:
-                name = printable(batch[0].root / batch[0].relative)
-                self._unexpected.passed_over("dispatch", name, error)
-                bulk.popleft()
-                return
-            for message in batch:
-                with self._unexpected.passing_over(
-                    "dispatch", printable(message.root / message.relative)
-                ):
-                    self._record([message])
-                bulk.popleft()
-            return
-        for _ in batch:
-            bulk.popleft()
-
-    def _record(self, batch: Sequence[Landed | SetAside]) -> None:
-        take_arrivals(
-            batch, ledger=self._ledger, outputs=self._outputs, instruments=self._instruments
-        )
 
     def _finish(self, message: Finished) -> None:
         self._jobs.settle(
             message, stopping=self._stop_at is not None, unavailable=self._unavailable
         )
-        self._in_flight.discard(message.claim)
-        if self._jobs.engine_fault is not None:
-            self._engine_retry_at = time.monotonic() + ENGINE_PAUSE_SECONDS
-            return  # not a sign of life
-        self.unfinished_seconds = 0.0
-        if not self._in_flight:
-            self.longest_seconds = 0.0
-        if message.claim.crashes:
-            self._wait_for_suspect_until = 0.0
-            self._others_first = True  # many suspects in a row must not stop the session
+        if self._jobs.engine_fault is None:
+            self._in_progress.finished(message.claim)
+        else:
+            self._in_progress.engine_failed(message.claim)
 
     def _update_root(self, root: Path, *, available: bool) -> None:
         if not available:

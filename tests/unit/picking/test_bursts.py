@@ -5,7 +5,7 @@ from pathlib import Path
 from dispatch_session import V1, card
 
 from livepick.ledger.inbox import CtfFound, Promoted, SetAside
-from livepick.picking import dispatch as dispatch_module
+from livepick.picking import record_bulk
 from livepick.picking.backlog import Backlog
 
 COUNT = 300
@@ -13,7 +13,7 @@ NAMES = [f"{number:04d}.mrc" for number in range(COUNT)]
 
 
 def test_the_first_arrivals_are_picked_before_the_last_are_recorded(session, monkeypatch):
-    record, in_progress = dispatch_module.take_arrivals, []
+    record, in_progress = record_bulk.take_arrivals, []
     run = session().land(*NAMES)
 
     def counting(batch, **given):
@@ -21,11 +21,11 @@ def test_the_first_arrivals_are_picked_before_the_last_are_recorded(session, mon
         in_progress.append(counts.picking + counts.picked)
         record(batch, **given)
 
-    monkeypatch.setattr(dispatch_module, "take_arrivals", counting)
+    monkeypatch.setattr(record_bulk, "take_arrivals", counting)
     run.start()
     run.until_counts(picked=COUNT)
 
-    assert len(in_progress) == COUNT / dispatch_module.BATCH
+    assert len(in_progress) == COUNT / record_bulk.BATCH
     assert in_progress[0] == 0
     assert all(in_progress[1:])
 

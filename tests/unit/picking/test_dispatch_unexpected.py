@@ -7,7 +7,7 @@ from dispatch_session import ROOT, V1, find_two
 from livepick.core.contracts.judgement import Judgement
 from livepick.ledger.inbox import CtfFound, Landed, RunChanged
 from livepick.ledger.writer import LedgerWriter
-from livepick.picking import dispatch as dispatch_module
+from livepick.picking import record_bulk
 from livepick.picking.micrograph_table import MicrographTable
 from livepick.picking.relion_files import RelionFiles
 
@@ -25,8 +25,8 @@ def breaking(function, what):
 
 def test_an_arrival_that_cannot_be_recorded_stops_no_other(session, monkeypatch):
     """They came in one batch."""
-    record = dispatch_module.take_arrivals
-    monkeypatch.setattr(dispatch_module, "take_arrivals", breaking(record, "odd"))
+    record = record_bulk.take_arrivals
+    monkeypatch.setattr(record_bulk, "take_arrivals", breaking(record, "odd"))
     run = session().land("a.mrc", "odd.mrc", "b.mrc").start()
     run.until_counts(picked=2)
     run.stop()
@@ -51,7 +51,7 @@ def test_a_micrograph_that_cannot_be_settled_fails_alone(session, monkeypatch):
 
 
 def test_a_job_that_cannot_be_made_fails_its_micrograph_alone(session, monkeypatch):
-    model = dispatch_module.CurrentModel
+    model = record_bulk.CurrentModel
     monkeypatch.setattr(model, "job", breaking(model.job, "odd"))
     run = session().land("a.mrc", "odd.mrc", "b.mrc").start()
     run.until_counts(picked=2, failed=1)

@@ -2,10 +2,7 @@
 
 import dataclasses
 import errno
-import os
-import signal
 import threading
-import time
 from collections import Counter
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
@@ -13,41 +10,19 @@ from pathlib import Path
 import pytest
 from dispatch_session import ROOT, V1, V2, card, find_two
 
-from livepick.core.contracts.job import Job, Result
 from livepick.core.formats.header import Note
 from livepick.errors import (
     ChangedFileError,
     ContentError,
-    EngineError,
-    MemoryLimitError,
     ModelError,
     OutputError,
     ProviderError,
-    TimeLimitError,
     UnreadableFileError,
     VanishedFileError,
 )
 from livepick.ledger.inbox import Promoted, RootState, Stop
 from livepick.ledger.rows import Counts
-from livepick.picking import dispatch
 from livepick.picking import engine as engines
-
-
-def die_on_poison(job: Job) -> Result:
-    if job.path.name == "poison.mrc":
-        os._exit(1)
-    return find_two(job)
-
-
-def be_killed_twice(job: Job) -> Result:
-    """Be killed by another program on the first tries of one micrograph."""
-    if job.path.name == "victim.mrc":
-        tries = Path(os.environ["LIVEPICK_TEST_TRIES"])
-        with tries.open("a") as file:
-            file.write(".")
-        if tries.stat().st_size <= 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return find_two(job)
 
 
 def test_each_bad_file_fails_with_its_own_reason(session):
@@ -219,106 +194,6 @@ def test_old_picks_of_new_content_go_only_when_it_was_read(session, error):
     run.until(lambda: run.listed() == ({} if known else {"a.mrc": 0}))
     assert ("a_autopick.star" in run.files()) is not known
     run.until(lambda: run.instruments.calls["failed", error.reason, "pick"] == 1)
-
-
-def test_micrograph_that_crashes_workers_is_found_and_the_others_are_picked(session):
-    """It fails as poison after three crashes, with real processes."""
-    names = [f"{number}.mrc" for number in range(5)]
-    run = session(die_on_poison, engines.local(2))
-    run.land(*names[:2], "poison.mrc", *names[2:]).start()
-    run.until_counts(picked=5, failed=1)
-
-    row = run.rows()["poison.mrc"]
-    assert (row.reason, row.attempt) == ("poison", 3)
-    assert max(row.attempt for row in run.rows().values() if row.state == "picked") <= 2
-    assert run.instruments.calls["worker_crashed"] == 3
-    assert run.instruments.calls["failed", "poison", "pick"] == 1
-
-
-@pytest.mark.parametrize("error", [TimeLimitError, MemoryLimitError])
-def test_micrograph_that_exceeds_a_limit_is_tried_again_alone_and_fails(session, error):
-    """The others are picked, and have one try each."""
-    running, beside = Counter(), []
-
-    def work(job):
-        running[job.path.name] += 1
-        beside.append(sum(running.values()) - 1)
-        try:
-            if job.path.name == "slow.mrc":
-                raise error("slow.mrc exceeds a limit", "Raise it.")
-            return find_two(job)
-        finally:
-            running[job.path.name] -= 1
-
-    names = [f"{number}.mrc" for number in range(5)]
-    run = session(work).land("slow.mrc", *names).start()
-    run.until_counts(picked=5, failed=1)
-
-    rows = run.rows()
-    assert (rows["slow.mrc"].reason, rows["slow.mrc"].attempt) == (error.reason, 2)
-    assert rows["slow.mrc"].error == "slow.mrc exceeds a limit"
-    assert {row.attempt for name, row in rows.items() if name != "slow.mrc"} == {1}
-    assert run.instruments.calls["failed", error.reason, "pick"] == 1
-    assert run.instruments.calls["retried", error.reason] == 1
-
-
-@pytest.mark.parametrize("error", [TimeLimitError, MemoryLimitError])
-def test_micrograph_that_hangs_alone_holds_the_others_up_only_for_a_while(
-    session, monkeypatch, error
-):
-    """They continue beside it, unless it needs much memory: then they wait for it."""
-    monkeypatch.setattr(dispatch, "ALONE_SECONDS", 0.3)
-    tries, end = Counter(), threading.Event()
-
-    def work(job):
-        tries[job.path.name] += 1
-        if job.path.name == "slow.mrc":
-            if tries["slow.mrc"] == 2:
-                end.wait(60)
-            raise error("slow.mrc exceeds a limit", "Raise it.")
-        return find_two(job)
-
-    run = session(work).land("slow.mrc").start()
-    run.until(lambda: tries["slow.mrc"] == 2)
-    run.land("a.mrc", "b.mrc")
-    if error is TimeLimitError:
-        run.until_counts(picked=2, picking=1)
-    else:
-        run.until_counts(queued=2, picking=1)
-        time.sleep(0.6)
-        assert run.reader.counts() == Counts(queued=2, picking=1)
-    end.set()
-    run.until_counts(picked=2, failed=1)
-
-
-def test_micrograph_whose_worker_is_killed_from_outside_is_not_to_blame(
-    session, monkeypatch, tmp_path
-):
-    monkeypatch.setenv("LIVEPICK_TEST_TRIES", str(tmp_path / "tries"))
-    run = session(be_killed_twice, engines.local(2))
-    run.land("victim.mrc", "a.mrc", "b.mrc").start()
-    run.until_counts(picked=3)
-    assert run.rows()["victim.mrc"].attempt == 3
-    assert run.instruments.calls["worker_crashed"] == 2
-    assert run.instruments.calls["retried", "poison"] == 2
-
-
-def test_picking_waits_while_no_worker_can_be_started(session, monkeypatch):
-    """It costs no try, and is a problem to show."""
-    monkeypatch.setattr(dispatch, "ENGINE_PAUSE_SECONDS", 0.1)
-    fault = [EngineError("worker processes do not start", "Look in the log.")]
-
-    def work(job):
-        if fault:
-            raise fault[0]
-        return find_two(job)
-
-    run = session(work).land("a.mrc", "b.mrc").start()
-    run.until(lambda: run.dispatch.engine_fault is not None)
-    fault.clear()
-    run.until_counts(picked=2)
-    assert run.dispatch.engine_fault is None
-    assert {row.tries for row in run.rows().values()} == {0}
 
 
 def test_full_disk_pauses_picking_and_costs_no_try(session):
