@@ -39,8 +39,8 @@ def record_failure(database: Database, micrograph_id: int, failure: Failure, now
     )
     is_repick = bool(row["picked_content"] == row["content"])
     database.change(
-        "update micrograph set state = ?, changed_at = ?, reason = ?, error = ?, remedy = ?"
-        " where id = ?",
+        "update micrograph set state = ?, changed_at = ?, not_before = 0,"
+        " reason = ?, error = ?, remedy = ? where id = ?",
         "picked" if is_repick else "failed",
         now,
         *failure.printable(),

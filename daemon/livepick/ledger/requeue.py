@@ -43,6 +43,9 @@ _STALE = (
 )
 """Condition of micrographs that are due to be picked again."""
 
+_LATE = "state in ('failed', 'picked') and not_before > 0 and reason is not null and not_before < ?"
+"""Condition of failed micrographs whose time for a late try has come."""
+
 
 class Requeue:
     """Moves many micrographs to the queue, or back from it."""
@@ -195,6 +198,25 @@ class Requeue:
                 now,
                 now,
                 str(root),
+            )
+
+    def late(self) -> int:
+        """Queue the failed micrographs whose time for a late try has come; return how many.
+
+        Their tries count on, and their failure stays until there is another outcome.
+        """
+        now = self._clock()
+        if not self._database.rows(f"select 1 from micrograph where {_LATE} limit 1", now):  # noqa: S608
+            return 0
+        with self._database.transaction():
+            return self._database.change(
+                "update micrograph set state = 'queued', priority = iif(state = 'picked', ?, ?),"  # noqa: S608
+                f" queued_at = ?, changed_at = ?, not_before = 0 where {_LATE}",
+                REPICK_PRIORITY,
+                NEW_PRIORITY,
+                now,
+                now,
+                now,
             )
 
     def _give_second_chance(self, now: float) -> None:

@@ -124,6 +124,17 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class LateTry:
+    """One more try of a micrograph that has failed, some time later."""
+
+    tries: int
+    """Tries so far, of the usual ones and of the late ones."""
+
+    delay_seconds: float
+    """Time until then."""
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """Micrographs by state; each is counted once."""
 

@@ -15,6 +15,8 @@ create index micrograph_repick_failed on micrograph (changed_at, id)
 -- Rows of these kinds are few most of the time.
 create index micrograph_failed on micrograph (changed_at, id) where state = 'failed';
 create index micrograph_suspect on micrograph (not_before) where state = 'queued' and crashes > 0;
+create index micrograph_late on micrograph (not_before)
+    where state in ('failed', 'picked') and not_before > 0;
 create index micrograph_waiting on micrograph (landed_at)
     where state in ('queued', 'picking') and picked_content is not content;
 

@@ -28,7 +28,7 @@ from livepick.ledger.record_arrivals import Arrivals
 from livepick.ledger.record_failure import record_failure
 from livepick.ledger.record_recovered import record_recovered
 from livepick.ledger.requeue import Requeue
-from livepick.ledger.rows import Claim, Failure, RecoveredPicks
+from livepick.ledger.rows import Claim, Failure, LateTry, RecoveredPicks
 from livepick.ledger.session_state import SessionState
 
 __all__ = ["LedgerWriter"]
@@ -176,12 +176,22 @@ class LedgerWriter:
                 *figures.values(),
             )
 
-    def failed(self, claim: Claim, error: LivepickError) -> None:
-        """Record that a micrograph could not be picked; see ``record_failure`` for its picks."""
+    def failed(self, claim: Claim, error: LivepickError, *, late: LateTry | None = None) -> None:
+        """Record that a micrograph could not be picked; see ``record_failure`` for its picks.
+
+        ``late``: when ``requeue.late`` tries it again. None: only something new makes that happen.
+        """
         now = self._clock()
         with self.database.transaction():
             self._leave_picking(claim, "state = 'queued'")
             record_failure(self.database, claim.id, Failure.of(error), now)
+            if late is not None:
+                self.database.change(
+                    "update micrograph set tries = ?, not_before = ? where id = ?",
+                    late.tries,
+                    now + late.delay_seconds,
+                    claim.id,
+                )
 
     def retry(self, claim: Claim, error: LivepickError, *, delay_seconds: float) -> None:
         """Queue a micrograph again after a transient error; this counts as a try."""

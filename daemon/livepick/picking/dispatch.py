@@ -262,6 +262,8 @@ class Dispatch:
                 with self._unexpected.passing_over("on_picked", "output.on_picked"):
                     self._on_picked.turn()
             if time.monotonic() - self._counted_at >= COUNT_SECONDS:
+                if count := self._ledger.requeue.late():
+                    _log.info("%d micrographs are tried again after an I/O error", count)
                 queries = self._ledger.reader
                 self._instruments.queue(queries.counts(), queries.oldest_waiting_at())
                 self._counted_at = time.monotonic()

@@ -33,7 +33,7 @@ from livepick.errors import (
 )
 from livepick.ledger.inbox import Finished
 from livepick.ledger.requeue import MAX_CRASHES, MAX_INTERRUPTIONS
-from livepick.ledger.rows import Claim
+from livepick.ledger.rows import Claim, LateTry
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.engine import Engine
 from livepick.picking.instruments import Instruments
@@ -52,6 +52,10 @@ RETRY_DELAYS_SECONDS = (2.0, 10.0)
 CHANGED_DELAY_SECONDS = 30.0
 """Delay before retrying a file that changed since the watcher saw it; the watcher sends a message
 once it has settled."""
+
+LATE_DELAYS_SECONDS = (600.0, 3600.0, 6 * 3600.0, 24 * 3600.0)
+"""Delays of the late tries of a micrograph that has failed because of the file system: one that
+stays available may be at fault for a while."""
 
 MAX_EXCESSES = 2
 """A micrograph is given up after exceeding a limit this many times: the second time it is alone."""
@@ -310,16 +314,33 @@ class JobSettler:
                 "This is a bug in livepick: please report it with the log lines.",
             )
             _log.error("%s: %s", claim.relative, _verdict(claim), exc_info=error)
-        self._ledger.failed(claim, known)
+        late = _late_try(claim, known)
+        if late is not None:
+            again = f"livepick tries it again after {late.delay_seconds / 60:g} min."
+            known = UnreadableFileError(known.what, f"{known.remedy} {again}".lstrip())
+        self._ledger.failed(claim, known, late=late)
         self._count_failure(claim, known.reason, stage)
 
     def _count_failure(self, claim: Claim, reason: str, stage: Literal["pick", "export"]) -> None:
-        """Count a failure that the ledger has recorded, and settle the files."""
-        if claim.repick:
+        """Count a failure that the ledger has recorded, and settle the files.
+
+        The failure of a late try is counted already.
+        """
+        if claim.tries >= MAX_TRIES:
+            self._instruments.retried(reason)
+        elif claim.repick:
             self._instruments.repick_failed(reason, stage)
         else:
             self._instruments.failed(reason, stage)
         self._outputs.reconcile(claim.root, claim.relative)
+
+
+def _late_try(claim: Claim, error: LivepickError) -> LateTry | None:
+    """Return when a micrograph is tried again that has failed, or None."""
+    number = max(0, claim.tries - MAX_TRIES + 1)
+    if not isinstance(error, UnreadableFileError) or number >= len(LATE_DELAYS_SECONDS):
+        return None
+    return LateTry(MAX_TRIES + number, LATE_DELAYS_SECONDS[number])
 
 
 def _verdict(claim: Claim) -> str:

@@ -18,7 +18,7 @@ from livepick.ledger.requeue import (
     MAX_INTERRUPTIONS,
     SUSPICIOUS_INTERRUPTIONS,
 )
-from livepick.ledger.rows import Counts
+from livepick.ledger.rows import Counts, LateTry
 from livepick.ledger.writer import LedgerWriter
 
 
@@ -145,3 +145,20 @@ def test_micrographs_waiting_to_be_picked_again_may_keep_their_picks(ledger):
     assert ledger.reader.counts() == Counts(picked=1, queued=2)
     assert ledger.requeue.cancel_stale() == 0
     assert [row.relative for row in ledger.reader.picked_rows()] == [Path("a")]
+
+
+def test_a_late_try_comes_when_its_time_has_come(ledger, clock):
+    """A delay that is over does not count for other reasons, nor for a usual retry before it."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    error = UnreadableFileError("EIO", "Look.")
+    ledger.retry(claim_one(ledger), error, delay_seconds=0.0)
+    ledger.failed(claim_one(ledger), error)
+    assert ledger.requeue.late() == 0
+
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    ledger.failed(claim_one(ledger), error, late=LateTry(3, 600.0))
+    assert ledger.requeue.late() == 0
+    clock.now += 601
+    assert ledger.requeue.late() == 1
+    claim = claim_one(ledger)
+    assert (claim.tries, claim.last_reason, claim.repick) == (3, "io", False)

@@ -22,6 +22,7 @@ from livepick.errors import (
 )
 from livepick.ledger.inbox import Promoted, RootState, Stop
 from livepick.ledger.rows import Counts
+from livepick.picking import dispatch, settle_jobs
 from livepick.picking import engine as engines
 
 
@@ -366,3 +367,56 @@ def test_worker_that_ends_with_the_service_counts_as_no_crash(session):
     assert run.ledger.reader.counts() == Counts(queued=1)
     assert run.rows()["a.mrc"].crashes == 0
     assert run.instruments.calls["worker_crashed"] == 0
+
+
+@pytest.mark.parametrize("is_picked", [False, True])
+def test_an_io_error_of_a_folder_that_stays_is_tried_again_later(session, monkeypatch, is_picked):
+    """It is tried a few times more, ever later, and its failure is counted once."""
+    monkeypatch.setattr(settle_jobs, "RETRY_DELAYS_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(settle_jobs, "LATE_DELAYS_SECONDS", (0.05, 0.05))
+    monkeypatch.setattr(dispatch, "COUNT_SECONDS", 0.0)
+    broken, tries = threading.Event(), Counter()
+
+    def work(job):
+        tries[job.bundle.name] += 1
+        if broken.is_set():
+            raise UnreadableFileError("a.mrc: EIO", "Look at the disk.")
+        return find_two(job)
+
+    run = session(work)
+    if not is_picked:
+        broken.set()
+    run.land("a.mrc").start()
+    version = "0000"
+    if is_picked:
+        run.until_counts(picked=1)
+        broken.set()
+        version = "0001"
+        run.inbox.put(Promoted(Path("/models/0001"), card(1, "trained")))
+    run.until(lambda: tries[version] == 5)
+    run.until_counts(**{"picked" if is_picked else "failed": 1})
+    kind = "repick_failed" if is_picked else "failed"
+    assert run.instruments.calls[kind, "io", "pick"] == 1
+    assert run.rows()["a.mrc"].remedy == "Look at the disk."  # nothing is promised any more
+    assert bool(run.contents()) == is_picked
+
+
+def test_a_late_try_that_works_ends_the_failure(session, monkeypatch):
+    monkeypatch.setattr(settle_jobs, "RETRY_DELAYS_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(settle_jobs, "LATE_DELAYS_SECONDS", (0.05, 3600.0))
+    monkeypatch.setattr(dispatch, "COUNT_SECONDS", 0.0)
+    tries = Counter()
+
+    def work(job):
+        tries[job.path.name] += 1
+        if tries[job.path.name] <= (3 if job.path.name == "a.mrc" else 4):
+            raise UnreadableFileError(f"{job.path.name}: EIO", "Look at the disk.")
+        return find_two(job)
+
+    run = session(work).land("a.mrc", "b.mrc").start()
+    run.until_counts(picked=1, failed=1)
+    run.until(lambda: tries["b.mrc"] == 4 and run.rows()["b.mrc"].reason == "io")
+    run.until_counts(picked=1, failed=1)
+
+    assert run.rows()["a.mrc"].reason is None
+    assert "livepick tries it again after 60 min." in run.rows()["b.mrc"].remedy
