@@ -4,15 +4,15 @@ Every write and removal goes through ``OutputFolder``:
 
 - **Files of others stay.** A file is replaced or removed only if the folder's record
   (``output_journal``) says that livepick wrote it, with this content. Otherwise OccupiedError says
-  what is in the way, and ``obstacles`` keeps it until it has gone. A file that already has the
-  content to be written counts as livepick's, so a lost record costs nothing.
+  what is in the way, and it is kept (``output_obstacles``) until it has gone. A file that already
+  has the content to be written counts as livepick's, so a lost record costs nothing.
 - **Files that were edited stay**, too: EditedError.
 - **Links are not followed** below the folder, whether they are in place of a file or of a folder.
 - **The folder has one owner** (``output_owner``). While it belongs to another session, while its
   disk is not mounted, or while a file is in its place, writing raises OutputError and works again
-  when that has passed.
+  when that has passed (``output_root``).
 
-Nothing in the folder is kept open, so that its disk can be unmounted at any time.
+This is one file because every method asks the same question: is this file livepick's?
 """
 
 import contextlib
@@ -25,13 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from livepick.errors import (
-    EditedError,
-    MicrographError,
-    OccupiedError,
-    OutputError,
-)
-from livepick.host.atomic_files import fsync_folder
+from livepick.errors import EditedError, MicrographError, OccupiedError, OutputError
 from livepick.host.folder_files import (
     ObstacleError,
     draft,
@@ -42,12 +36,11 @@ from livepick.host.folder_files import (
     status_of,
 )
 from livepick.picking.output_journal import NONE, Journal, Written, digest_of_file
+from livepick.picking.output_obstacles import Obstacles
 from livepick.picking.output_owner import FOLDER, Ownership
+from livepick.picking.output_root import OutputRoot
 
 __all__ = ["OutputFolder"]
-
-OWNER_SECONDS = 2.0
-"""Time between two looks at the owner while files are written."""
 
 _BAD_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 """Errors caused by a file name, which a retry does not fix."""
@@ -80,18 +73,14 @@ class OutputFolder:
         self, path: Path, ownership: Ownership | None = None, *, requires: Path | None = None
     ) -> None:
         self.path = path
-        self._ownership = ownership
-        self._requires = requires
         self._journal = Journal()
         self._lock = threading.RLock()
-        self._verified: tuple[int, int] | None = None
-        self._verified_at = float("-inf")
+        self._root = OutputRoot(
+            path, ownership, requires, lock=self._lock, replaced=self._read_record
+        )
         self._adopts_until_ns = -1
-        self._obstacles: dict[Path, tuple[OccupiedError, object]] = {}
+        self._obstacles = Obstacles()
         self._names: Iterator[str] | None = None
-        self.was_lost = False
-        """True if the folder had to be claimed again, so its files may be gone; the reader resets
-        it."""
 
     # ---- files ---------------------------------------------------------------------------------
 
@@ -126,7 +115,7 @@ class OutputFolder:
             return self._write(path, fill)
         except EditedError as error:
             # Of such a file there is only one, and it is out of date from now on.
-            self._note(path, OccupiedError(error.what, error.remedy, error.path))
+            self._obstacles.note(path, OccupiedError(error.what, error.remedy, error.path))
         except OccupiedError:
             pass
         return False
@@ -148,14 +137,14 @@ class OutputFolder:
                 if self._name(path) in self._journal:
                     self._record(root, path, None)
         except OccupiedError:
-            self._clear(path)  # it is not in the way of anything
+            self._obstacles.clear(path)  # it is not in the way of anything
             return False
         except FileNotFoundError:
             return True
         except OSError as error:
             if error.errno not in _BAD_NAME:
                 raise _refused(path, error) from error
-        self._clear(path)
+        self._obstacles.clear(path)
         return True
 
     def wrote(self, path: Path) -> bool:
@@ -232,28 +221,31 @@ class OutputFolder:
 
     def forget(self, path: Path) -> None:
         """Forget a file that has gone and that nothing writes again."""
-        with contextlib.suppress(OSError, OutputError), self._root(create=False) as root:
+        with contextlib.suppress(OSError, OutputError), self._root.opened(create=False) as root:
             self._record(root, path, None)
         self._journal.forget([self._name(path)])
 
     @property
     def obstacles(self) -> list[OccupiedError]:
         """What is in the way of files, as of the last try to write each."""
-        with self._lock:
-            return [error for error, _ in self._obstacles.values()]
+        return self._obstacles.errors
 
     def freed(self) -> list[Path]:
         """Forget the obstacles that have gone or have changed, and return their paths."""
-        with self._lock:
-            gone = [path for path, (_, seen) in self._obstacles.items() if _look(path) != seen]
-            for path in gone:
-                del self._obstacles[path]
-        return gone
+        return self._obstacles.freed()
+
+    def was_lost(self) -> bool:
+        """Return True if the folder had to be claimed again since the last call.
+
+        Its files may be gone then.
+        """
+        was_lost, self._root.was_lost = self._root.was_lost, False
+        return was_lost
 
     def sweep(self) -> int:
         """Remove unfinished files left behind by a killed service; return how many."""
         count = 0
-        with contextlib.suppress(OSError, OutputError), self._root(create=False) as root:
+        with contextlib.suppress(OSError, OutputError), self._root.opened(create=False) as root:
             for folder, folders, names, descriptor in os.fwalk(".", dir_fd=root):
                 if folder != "." and FOLDER in folders:
                     folders.clear()  # another one of livepick's, which may be in use
@@ -276,11 +268,10 @@ class OutputFolder:
         OutputError
             It cannot be used for now; a later write tries again.
         """
-        if self._ownership is not None:
-            self._ownership.refuse_others_around(self.path)
+        self._root.refuse_others_around()
         try:
             with (
-                self._root(create=False) as root,
+                self._root.opened(create=False) as root,
                 open_below(root, [FOLDER], create=True) as own,
                 self._lock,
             ):
@@ -293,15 +284,8 @@ class OutputFolder:
 
     def inspect(self) -> None:
         """Check, without writing, that the folder can be this session's. Raises as ``begin``."""
-        if self._ownership is not None:
-            self._ownership.refuse_others_around(self.path)
-            self._ownership.refuse_unmounted(self.path)
         try:
-            with self._root(create=False):
-                pass
-        except FileNotFoundError:
-            if found := _in_place_of(self.path):
-                raise self._misplaced(found) from None
+            self._root.inspect()
         except OSError as error:
             raise _refused(self.path, error) from error
 
@@ -323,14 +307,14 @@ class OutputFolder:
             with self._parent(path) as (root, folder):
                 written = self._write_in(root, folder, path, fill)
         except FileExistsError as error:  # it came this moment
-            raise self._occupied(path) from error
+            raise self._obstacles.found(path) from error
         except OSError as error:
             if error.errno in _BAD_NAME:
                 raise MicrographError(
                     f"{path} cannot be created: {error.strerror}", "Rename the micrograph."
                 ) from error
             raise _refused(path, error) from error
-        self._clear(path)
+        self._obstacles.clear(path)
         return written
 
     def _write_in(
@@ -364,21 +348,23 @@ class OutputFolder:
                     raise
                 with draft(root):  # raises if the whole folder cannot be written
                     pass
-                raise self._occupied(path.parent, f"cannot be written: {error.strerror}") from error
+                raise self._obstacles.found(
+                    path.parent, f"cannot be written: {error.strerror}"
+                ) from error
             yield temporary
 
     def _own_digest(self, folder: int, path: Path, present: os.stat_result) -> str:
         """Return the digest of a file that is there and is livepick's; else raise OccupiedError."""
         if not stat.S_ISREG(present.st_mode):
-            raise self._occupied(path)
+            raise self._obstacles.found(path)
         found = self._known_digest(folder, path, present)
         if found == NONE and self._refresh():  # another process has written it
             found = self._known_digest(folder, path, present)
         if found != NONE:
             return found
         if self._name(path) in self._journal:
-            raise self._occupied(path, "was changed after livepick wrote it", EditedError)
-        raise self._occupied(path)
+            raise self._obstacles.found(path, "was changed after livepick wrote it", EditedError)
+        raise self._obstacles.found(path)
 
     def _known_digest(self, folder: int, path: Path, present: os.stat_result) -> str:
         """Return the digest of a file that is there, if the record has it; else ``NONE``."""
@@ -394,7 +380,7 @@ class OutputFolder:
         with (
             contextlib.suppress(OSError, OutputError),
             self._lock,
-            self._root(create=False) as root,
+            self._root.opened(create=False) as root,
             open_below(root, [FOLDER]) as own,
         ):
             return self._journal.refresh(own)
@@ -428,109 +414,25 @@ class OutputFolder:
             " files, not links, with space on its disk, that the service's user may write.",
         )
 
-    def _occupied(
-        self,
-        path: Path,
-        found: str = "",
-        kind: type[OccupiedError] = OccupiedError,
-    ) -> OccupiedError:
-        """Note what is in the way, and return the error."""
-        what = found or f"is {_kind_of(path)} that livepick did not write"
-        error = kind(
-            f"{path} {what}, so it stays as it is",
-            "Move or delete it if it is not wanted; livepick then writes its own by itself.",
-            str(path),
-        )
-        self._note(path, error)
-        return error
-
-    def _note(self, path: Path, error: OccupiedError) -> None:
-        with self._lock:
-            self._obstacles[path] = error, _look(path)
-
-    def _clear(self, path: Path) -> None:
-        with self._lock:
-            self._obstacles.pop(path, None)
-
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self.path))
 
     def _load(self) -> None:
         """Read the record once; without the folder there is none to read."""
-        if self._verified is None:
-            with contextlib.suppress(OSError, OutputError), self._root(create=False):
+        if not self._root.is_known:
+            with contextlib.suppress(OSError, OutputError), self._root.opened(create=False):
                 pass
 
     @contextlib.contextmanager
     def _parent(self, path: Path, *, create: bool = True) -> Iterator[tuple[int, int]]:
         """Open the folder, and below it that of a file."""
         parts = path.relative_to(self.path).parts[:-1]
-        with self._root(create=create) as root, contextlib.ExitStack() as opened:
+        with self._root.opened(create=create) as root, contextlib.ExitStack() as opened:
             try:
                 folder = opened.enter_context(open_below(root, parts, create=create))
             except ObstacleError as error:
-                raise self._occupied(self.path.joinpath(*parts[: error.depth])) from error
+                raise self._obstacles.found(self.path.joinpath(*parts[: error.depth])) from error
             yield root, folder
-
-    @contextlib.contextmanager
-    def _root(self, *, create: bool = True) -> Iterator[int]:
-        """Open the folder, and make sure from time to time that it is this session's.
-
-        Raises
-        ------
-        FileNotFoundError
-            It is not there, and ``create`` is False.
-        """
-        if self._requires is not None and not self._requires.is_file():
-            raise OutputError(
-                f"{self._requires} is not there, so it is not a RELION project, or its disk is not"
-                " mounted",
-                "Mount its disk; livepick then continues by itself. If the project is another one,"
-                " set output.relion.project.",
-            )
-        descriptor = self._open(create=create)
-        try:
-            self._verify(descriptor)
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def _open(self, *, create: bool) -> int:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        try:
-            try:
-                return os.open(self.path, flags)
-            except FileNotFoundError:
-                if not create:
-                    raise
-                if self._ownership is not None:
-                    self._ownership.refuse_unmounted(self.path)
-                _make_folders(self.path)
-                return os.open(self.path, flags)
-        except (NotADirectoryError, FileNotFoundError) as error:
-            if isinstance(error, FileNotFoundError) and not create:
-                raise
-            raise self._misplaced(_in_place_of(self.path) or str(self.path)) from None
-
-    def _misplaced(self, found: str) -> OutputError:
-        return OutputError(
-            f"{found} is in the way of the output folder {self.path}",
-            "Move it away, or set output.directory to another folder; livepick then creates the"
-            " folder and continues by itself.",
-        )
-
-    def _verify(self, root: int) -> None:
-        status = os.fstat(root)
-        identity = status.st_dev, status.st_ino
-        is_other = identity != self._verified
-        if not is_other and time.monotonic() - self._verified_at < OWNER_SECONDS:
-            return
-        with self._lock:
-            if self._ownership is not None and self._ownership.claim(root, self.path) == "again":
-                self.was_lost = True
-            if is_other:
-                self._read_record(root)
-            self._verified, self._verified_at = identity, time.monotonic()
 
 
 def _fill(file: BinaryIO, data: bytes) -> None:
@@ -552,40 +454,3 @@ def _digest(folder: int, name: str) -> str:
             return digest_of_file(file)
     except OSError:
         return NONE
-
-
-def _look(path: Path) -> object:
-    """Return what shows that something has gone, or has changed."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _kind_of(path: Path) -> str:
-    with contextlib.suppress(OSError):
-        mode = path.lstat().st_mode
-        if stat.S_ISLNK(mode):
-            return "a link"
-        if stat.S_ISDIR(mode):
-            return "a folder"
-    return "a file"
-
-
-def _in_place_of(path: Path) -> str:
-    """Return what is where a folder or its parent belongs; empty if there is nothing."""
-    for place in (*reversed(path.parents), path):
-        if os.path.lexists(place) and not place.is_dir():
-            return f"{place}, {'a link to nothing' if place.is_symlink() else 'a file'},"
-    return ""
-
-
-def _make_folders(folder: Path) -> None:
-    """Create a folder and its parents, synced to disk so that they survive a power cut."""
-    if folder.is_dir():
-        return
-    _make_folders(folder.parent)
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir()
-    fsync_folder(folder.parent)

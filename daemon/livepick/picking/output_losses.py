@@ -50,9 +50,8 @@ class OutputLosses:
         freed = [path for folder in self._folders for path in folder.freed()]
         if freed:
             _log.info("output: %s has gone or has changed", freed[0])
-        lost = [folder for folder in self._folders if folder.was_lost]
+        lost = [folder for folder in self._folders if folder.was_lost()]
         for folder in lost:
-            folder.was_lost = False
             _log.warning("output: %s was emptied; its files are written again", folder.path)
         if not is_checking:
             self._look()

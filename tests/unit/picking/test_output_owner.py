@@ -7,14 +7,14 @@ import pytest
 
 from livepick.errors import NotOwnerError, OutputError
 from livepick.host import filesystem
-from livepick.picking import output_folder, output_owner
+from livepick.picking import output_owner, output_root
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_owner import Owner, Ownership, SessionMemory
 
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch):
-    monkeypatch.setattr(output_folder, "OWNER_SECONDS", 0.0)
+    monkeypatch.setattr(output_root, "OWNER_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_session_owns_the_folder_that_it_writes_to_also_after_a_restart(sessio
         folder.write(folder.path / "a", b"1")
     owner = json.loads((folder.path / ".livepick/owner.json").read_text())
     assert owner["session"] == "one"
-    assert not folder.was_lost
+    assert not folder.was_lost()
 
 
 def test_a_second_session_is_refused_with_the_name_of_the_first(session, tmp_path):
@@ -279,7 +279,7 @@ def test_another_mount_of_the_same_file_system_is_not_an_unmount(session, tmp_pa
     mounts()
     shutil.rmtree(one.path)
     one.write(one.path / "a", b"1")
-    assert one.was_lost
+    assert one.was_lost()
 
 
 def test_a_folder_that_moved_to_another_disk_for_good_is_said(session, tmp_path, mounts):
@@ -307,7 +307,7 @@ def test_a_new_mount_over_the_folder_is_used(session, tmp_path, mounts):
     mounts(out="server:/export")
     one.path.mkdir()
     one.write(one.path / "a", b"1")
-    assert one.was_lost
+    assert one.was_lost()
 
 
 @pytest.mark.parametrize("command_first", [True, False])
