@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from livepick.config.schema import Config
 from livepick.core.contracts.run import RUNS
-from livepick.ingest.scan import file_system
+from livepick.ingest.file_system import file_system
 from livepick.ledger.damage import Lost
 from livepick.ledger.inbox import Message
 from livepick.ledger.session_rows import Rebuilt

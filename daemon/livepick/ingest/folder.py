@@ -19,15 +19,10 @@ from livepick.core.formats.micrograph import read_header
 from livepick.errors import HeaderError, MicrographError, MovieStackError, UnreadableFileError
 from livepick.host.disks import Space, space_of
 from livepick.host.unexpected_errors import UnexpectedErrors
+from livepick.ingest.file_system import FileSystem, file_system
+from livepick.ingest.left_out_names import is_left_out_folder
 from livepick.ingest.presets import Rules
-from livepick.ingest.scan import (
-    FileSystem,
-    Found,
-    Scan,
-    examine_file,
-    file_system,
-    is_left_out_folder,
-)
+from livepick.ingest.scan import Found, Scan, examine_file
 from livepick.ingest.settle import Outcome, Settler
 from livepick.ingest.skipped import SkippedView
 from livepick.ledger.inbox import FilesSkipped, Landed, Message, RootState, SetAside

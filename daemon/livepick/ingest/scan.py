@@ -1,4 +1,4 @@
-"""Recursive listing of a watched folder with ``scandir``, and the type of its file system.
+"""Recursive listing of a watched folder with ``scandir``.
 
 Whatever looks like a micrograph and is left out is counted, by why it is. The service and
 ``livepick check`` use the same listing, so they take and leave out the same files.
@@ -9,62 +9,26 @@ and its polling observer never recovers if the folder vanishes for a moment.
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from livepick.core.formats.file_version import FileVersion
-from livepick.host.filesystem import file_system_type
-from livepick.ingest.housekeeping import is_housekeeping_name
-from livepick.ingest.presets import Rules, is_ignored_name, is_image_name, is_in_transfer
+from livepick.ingest.left_out_names import (
+    is_left_out_folder,
+    left_out_file_kind,
+    left_out_folder_kind,
+    may_be_watched_folder,
+)
+from livepick.ingest.presets import Rules, is_image_name
 from livepick.ingest.products import is_product_folder_name
-from livepick.ingest.skipped import BY_RULES, SkipKind, Tally
+from livepick.ingest.skipped import BY_RULES, Tally
 
-__all__ = ["FileSystem", "Found", "Scan", "examine_file", "file_system", "is_left_out_folder"]
+__all__ = ["Found", "Scan", "examine_file"]
 
 MAX_DEPTH = 32
 """Largest depth of folders below a watched one; anything deeper is a mistake or circular links."""
-
-_LOCAL = frozenset(
-    [
-        "bcachefs",
-        "btrfs",
-        "ext2",
-        "ext3",
-        "ext4",
-        "f2fs",
-        "jfs",
-        "overlay",
-        "ramfs",
-        "reiserfs",
-        "tmpfs",
-        "xfs",
-        "zfs",
-    ]
-)
-_STABLE_INODES = frozenset(
-    ["nfs", "nfs4", "lustre", "gpfs", "beegfs", "beegfs_nodev", "ceph", "afs", "gfs2", "ocfs2"]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class FileSystem:
-    """The file system of a folder, as far as it matters for watching."""
-
-    kind: str
-    """Type as in ``mount``: ``ext4``, ``nfs4``, ``fuse.bindfs``; ``unknown`` if not found."""
-
-    @property
-    def local(self) -> bool:
-        """True if every write goes through this kernel, so that inotify reports it."""
-        return self.kind in _LOCAL
-
-    @property
-    def stable_inodes(self) -> bool:
-        """True if a file keeps its inode number; FUSE and SMB may assign new ones at any time."""
-        return self.local or self.kind in _STABLE_INODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,28 +41,6 @@ class Found:
     version: FileVersion
     blocked: str | None
     """Reason, in words, why it has to wait for another file; None: it does not have to."""
-
-
-def file_system(folder: Path) -> FileSystem:
-    """Return the file system that holds a folder."""
-    return FileSystem(file_system_type(folder) or "unknown")
-
-
-_LOOKS_LIKE_IMAGE = re.compile(r"\.(mrcs?|tiff?|eer)(?![a-z0-9])", re.IGNORECASE)
-"""Suffix of an image, anywhere in a name."""
-
-_OTHER_FORMAT = re.compile(
-    r"\.(eer|dm[34]|st|stk|ali|map|hdf|mrcz|img|spi|raw|ser|em|emd)$"
-    r"|\.(mrcs?|tiff?)(\.(xz|zst|zip|lz4|lzma|7z|z|gz|bz|bz2|rar|bak|old|orig|save|copy|backup)"
-    r"|~|[\s.]+)$",
-    re.IGNORECASE,
-)
-"""End of the name of an image that livepick does not take."""
-
-_RSYNC_NAME = re.compile(r"\..+\.\w{6}")
-"""Name that rsync gives a file until it is complete."""
-
-_SUFFIX = re.compile(r"\.[A-Za-z]\w{0,5}$")
 
 
 def examine_file(
@@ -133,11 +75,6 @@ def examine_file(
     if rules.left_out(relative, is_beside) is not None:
         return None
     return Found(relative, FileVersion.of(status), rules.blocked(name, is_beside))
-
-
-def is_left_out_folder(name: str) -> bool:
-    """Return True if a folder of this name is not descended into."""
-    return is_ignored_name(name) or is_housekeeping_name(name)
 
 
 def _joined(folder: str, name: str) -> str:
@@ -264,18 +201,8 @@ class Scan:
 
     def _count_other_file(self, relative: str, entry: os.DirEntry[str]) -> None:
         """Count a file that looks like an image, but whose name is not that of a micrograph."""
-        name = entry.name
-        kind: SkipKind
-        if _LOOKS_LIKE_IMAGE.search(name) and is_housekeeping_name(name):
-            kind = "housekeeping"
-        elif _LOOKS_LIKE_IMAGE.search(name) and is_ignored_name(name):
-            is_transferred = is_in_transfer(name) or _RSYNC_NAME.fullmatch(name)
-            kind = "transferring" if is_transferred else "hidden"
-        elif _OTHER_FORMAT.search(name):
-            kind = "other_format"
-        else:
-            return
-        if not entry.is_dir(follow_symlinks=False):
+        kind = left_out_file_kind(entry.name)
+        if kind is not None and not entry.is_dir(follow_symlinks=False):
             self.skipped.add(kind, relative)
 
     def _count_no_file(self, relative: str, entry: os.DirEntry[str]) -> None:
@@ -304,7 +231,7 @@ class Scan:
                 if not entry.is_dir(follow_symlinks=self.follow_symlinks):
                     self._count_link(relative, entry)
                     continue
-                if (left_out := _folder_kind(entry.name)) is not None:
+                if (left_out := left_out_folder_kind(entry.name)) is not None:
                     self.skipped.add(left_out, f"{relative}/")
                     continue
                 identities = self._identities(folder, relative, entry)
@@ -341,11 +268,7 @@ class Scan:
 
         Its target is not looked at, because it may be on a share that hangs.
         """
-        if not entry.is_symlink():
-            return
-        name = entry.name
-        may_be_folder = not is_image_name(name) and not _SUFFIX.search(name)
-        if may_be_folder and not is_left_out_folder(name):
+        if entry.is_symlink() and may_be_watched_folder(entry.name):
             self.skipped.add("broken_link" if self.follow_symlinks else "link", relative)
 
     def _unreadable(self, relative: str, error: OSError) -> None:
@@ -353,12 +276,3 @@ class Scan:
             self.skipped.add("broken_link", relative)
             return
         self.skipped.add("unreadable", relative, error.strerror or str(error))
-
-
-def _folder_kind(name: str) -> SkipKind | None:
-    """Return why a folder of this name is not descended into, or None."""
-    if is_housekeeping_name(name):
-        return "housekeeping"
-    if is_in_transfer(name):
-        return "transferring"
-    return "hidden" if name.startswith(".") else None

@@ -19,7 +19,7 @@ from livepick.config.sections import Device
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError, ProviderError
 from livepick.host.isolated_call import ProcessDiedError
-from livepick.ingest.scan import FileSystem
+from livepick.ingest.file_system import FileSystem
 from livepick.ledger.database import LEDGER, Database
 from livepick.models.registry import Models
 from livepick.monitoring.preflight import folders, picking

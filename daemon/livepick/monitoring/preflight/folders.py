@@ -14,7 +14,7 @@ from livepick.host.atomic_files import TEMPORARY_PREFIX
 from livepick.host.disks import TIGHT_GIB
 from livepick.host.filesystem import file_system_type, is_network
 from livepick.host.lock import holder
-from livepick.ingest.scan import file_system
+from livepick.ingest.file_system import file_system
 from livepick.ledger.database import LEDGER
 from livepick.monitoring.preflight.check import Check
 
