@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from disc_micrographs import CENTRES_PX, PIXEL_SIZE_ANGSTROM
+from disc_micrographs import CENTRES_PX, PIXEL_SIZE_ANGSTROM, write_disc_micrograph
 from monitoring import Prometheus, free_port
 from session import livepick
 from test_config_edits import edit
@@ -574,6 +574,108 @@ def test_a_training_that_fails_is_told_until_another_is_under_way(make_session, 
     assert ran.returncode == 0, ran.stderr
     session.until(lambda: "run 0002: training on" in session.log.read_text(), "another training")
     prometheus.until(silent=["LivepickTrainingFailed", "LivepickNoModel"])
+    assert session.stop() == 0
+
+
+BUGGY = (
+    sys.executable,
+    "-c",
+    """\
+import sys
+from livepick.cli import main
+from livepick.ingest import folder
+read = folder.read_header
+def fail_on_one(path, **options):
+    if path.name == "odd.mrc":
+        raise KeyError("a bug that one file meets")
+    return read(path, **options)
+folder.read_header = fail_on_one
+sys.exit(main())
+""",
+)
+"""``livepick`` with a bug that only one file meets."""
+
+
+def test_a_bug_that_one_file_meets_is_told(make_session, watch):
+    """The others are picked; the alert ends an hour after the last such error."""
+    address = f"127.0.0.1:{free_port()}"
+    session = make_session(web={"listen": address})
+    session.start(program=BUGGY)
+    prometheus = watch(address)
+    seen = "count_over_time(livepick_unexpected_errors_total[1m]) > 1"
+    session.until(lambda: prometheus.has_figures(seen), "figures before the error")
+    (session.landing / "odd.mrc").write_bytes(b"not a micrograph" * 1000)
+    prometheus.until(fire=["LivepickUnexpectedErrors"])
+    assert "odd.mrc" in str(session.status()["problems"])
+    session.drop(1)
+    session.until(lambda: session.picked() == 1, "picks of another file")
+    prometheus.until(silent=["LivepickUnexpectedErrors"], seconds=90)
+    assert session.stop() == 0
+
+
+def test_files_in_the_way_and_files_that_cannot_be_read_are_told(make_session, watch):
+    """A coordinates file of somebody else, and a link to a share that is not mounted."""
+    address = f"127.0.0.1:{free_port()}"
+    session = make_session(web={"listen": address}, watch={"follow_symlinks": True})
+    session.output.mkdir()
+    foreign = session.output / "mic_0001_autopick.star"
+    foreign.write_text("by hand")
+    share = session.folder / "share"
+    (session.landing / "elsewhere.mrc").symlink_to(share / "elsewhere.mrc")
+    session.start()
+    prometheus = watch(address)
+    session.drop(1)
+    prometheus.until(fire=["LivepickOutputObstructed", "LivepickFilesUnreadable"])
+    assert foreign.read_text() == "by hand"
+
+    foreign.unlink()
+    share.mkdir()
+    write_disc_micrograph(share / "elsewhere.mrc", seed=2)
+    prometheus.until(silent=["LivepickOutputObstructed", "LivepickFilesUnreadable"])
+    session.until(lambda: session.picked() == 2, "picks of both")
+    session.until(lambda: foreign.exists() and foreign.read_text() != "by hand", "its picks")
+    assert session.stop() == 0
+
+
+def test_a_ledger_that_was_rebuilt_is_told(make_session, watch):
+    """It was removed while the service was stopped. The alert ends by itself, after hours."""
+    address = f"127.0.0.1:{free_port()}"
+    session = make_session(web={"listen": address})
+    session.start()
+    prometheus = watch(address)
+    session.drop(2)
+    session.until(lambda: session.picked() == 2, "picks")
+    rebuilt = "livepick_ledger_rebuilt_timestamp_seconds"
+    session.until(lambda: prometheus.has_figures(f"{rebuilt} == 0"), "figures before")
+    assert "LivepickLedgerRebuilt" not in prometheus.firing()
+    assert session.stop() == 0
+    (session.state / LEDGER).unlink()
+    session.start()
+    prometheus.until(fire=["LivepickLedgerRebuilt"])
+    session.until(lambda: session.picked() == 2, "the picks again")
+    assert session.stop() == 0
+
+
+def test_a_damaged_model_is_told_until_it_is_restored(make_session, watch):
+    """Half of the current model's graph is lost under way; then it is restored from a copy."""
+    address = f"127.0.0.1:{free_port()}"
+    session = make_session(web={"listen": address})
+    put_model(session, 1, generation=1, graph=blob_graph(DIAMETER_PX))
+    ran = livepick("models", "promote", session.config, "1", "--note", "of the last session")
+    assert ran.returncode == 0, ran.stderr
+    session.start()
+    prometheus = watch(address)
+    session.until(lambda: prometheus.has_figures("livepick_model_usable == 1"), "figures before")
+    graph = session.state / MODELS / "0001" / GRAPH
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[: len(whole) // 2])
+    prometheus.until(fire=["LivepickModelDamaged"])
+    assert session.status()["model"]["version"] != 1
+    session.drop(1)
+    session.until(lambda: session.picked() == 1, "picks of another model")
+
+    graph.write_bytes(whole)
+    prometheus.until(silent=["LivepickModelDamaged"])
     assert session.stop() == 0
 
 
