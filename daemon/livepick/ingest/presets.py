@@ -15,6 +15,7 @@ from pathlib import PurePath
 
 from livepick.config.sections import Preset, Watch
 from livepick.core.formats.image_names import (
+    COMPRESSED_SUFFIXES,
     IMAGE_SUFFIXES,
     is_compressed_name,
     stem_of_name,
@@ -139,8 +140,11 @@ class Rules:
 
     def _gives_way(self, name: str, is_beside: Callable[[str], bool]) -> bool:
         """Return True if a better version of the file ``name`` is in the same folder."""
-        if is_compressed_name(name) and is_beside(without_compression(name)):
-            return True
+        if is_compressed_name(name):
+            plain = without_compression(name)
+            better = [plain, *(plain + suffix for suffix in COMPRESSED_SUFFIXES)]
+            if any(map(is_beside, better[: better.index(name) if name in better else 1])):
+                return True
         ending = self.preferred_ending
         if ending is None:
             return False

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from livepick.core.formats.file_version import FileVersion
-from livepick.core.formats.image_names import without_image_suffix
+from livepick.core.formats.image_names import without_compression, without_image_suffix
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
 from livepick.errors import MovieStackError
@@ -320,10 +320,11 @@ class LedgerReader:
             counts.update(dict.fromkeys(kinds.split(","), count))
         return dict(sorted(counts.items()))
 
-    def namesake(self, root: Path, relative: Path) -> Path | None:
+    def namesake(self, root: Path, relative: Path, *, same_image: bool = True) -> Path | None:
         """Return a micrograph that differs from ``relative`` only in its extension, or None.
 
         Both would write the same coordinates file. Failed micrographs are ignored.
+        ``same_image``: False to pass over the same file, compressed in another way.
         """
         stem = str(without_image_suffix(relative))
         rows = self._rows(
@@ -334,19 +335,16 @@ class LedgerReader:
             stem + "/",  # the character after the dot
         )
         others = (Path(row[0]) for row in rows)
+        plain = without_compression(str(relative))
         return next(
-            (o for o in others if o != relative and str(without_image_suffix(o)) == stem), None
-        )
-
-    def has_picks(self, root: Path, relative: Path) -> bool:
-        """Return True if a micrograph has picks, whatever its present state."""
-        return bool(
-            self._rows(
-                "select 1 from micrograph where root = ? and relative = ?"
-                " and picked_content is not null",
-                str(root),
-                str(relative),
-            )
+            (
+                other
+                for other in others
+                if other != relative
+                and str(without_image_suffix(other)) == stem
+                and (same_image or without_compression(str(other)) != plain)
+            ),
+            None,
         )
 
     def movies(self) -> dict[Path, set[str]]:

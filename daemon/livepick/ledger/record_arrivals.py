@@ -5,6 +5,7 @@ from pathlib import Path
 
 from livepick.config.alert_thresholds import GAPS
 from livepick.core.formats.file_version import FileVersion
+from livepick.core.formats.image_names import without_compression
 from livepick.ledger.columns import (
     CTF_FIGURES,
     FRESH,
@@ -38,10 +39,23 @@ class Arrivals:
         New content of a known path is queued whatever the state of the row. If the old content is
         still being picked, its result will be refused. Known content that could not be picked, or
         not be picked again, for a reason outside the file is queued again.
+
+        A micrograph that was compressed or decompressed in place stays the same one under its new
+        name: it keeps its row, and its picks unless the content is newer.
         """
         now = self._clock()
         with self._database.transaction():
             row = self._find(root, relative)
+            if (twin := self._twin(root, relative)) is not None:
+                row, is_same = self._take_over(row, twin, relative, version)
+                if is_same and row["state"] in ("queued", "picking"):
+                    # A worker that has it may not find its old name any more.
+                    self._move(
+                        row,
+                        f"state = 'queued', attempt = attempt + 1, changed_at = ?, {FRESH}",
+                        now,
+                    )
+                    return Arrival.KNOWN
             if row is None:
                 self._insert(root, relative, version, state="queued", landed_at=landed_at)
                 return Arrival.NEW
@@ -112,6 +126,54 @@ class Arrivals:
         )
         return rows[0] if rows else None
 
+    def _twin(self, root: Path, relative: Path) -> Columns | None:
+        """Return the row of the same micrograph, compressed in another way, or None."""
+        name = str(relative)
+        plain = without_compression(name)
+        rows = self._database.rows(
+            "select * from micrograph where root = ? and relative >= ? and relative < ?",
+            str(root),
+            plain,
+            plain + "/",  # the character after the dot
+        )
+        return next(
+            (
+                row
+                for row in rows
+                if row["relative"] != name and without_compression(row["relative"]) == plain
+            ),
+            None,
+        )
+
+    def _take_over(
+        self, own: Columns | None, twin: Columns, relative: Path, version: FileVersion
+    ) -> tuple[Columns, bool]:
+        """Make one row of those that a micrograph has under two names, with the name ``relative``.
+
+        The file with the other name has gone, or gives way to this one. Returns the row, which has
+        ``version`` if its content is the same; and if it is.
+        """
+        if own is not None and own["picked_content"] is not None:
+            self._database.change("delete from micrograph where id = ?", twin["id"])
+            return own, False
+        if own is not None:
+            self._database.change("delete from micrograph where id = ?", own["id"])
+        is_same = twin["state"] != "failed" and _is_kept_time(twin["mtime_ns"], version.mtime_ns)
+        self._database.change(
+            "update micrograph set relative = ?, changed_at = ? where id = ?",
+            str(relative),
+            self._clock(),
+            twin["id"],
+        )
+        stored = stored_version(version) if is_same else {"inode": -1, "mtime_ns": -1}
+        columns = ", ".join(f"{name} = ?" for name in stored)
+        self._database.change(
+            f"update micrograph set {columns} where id = ?",  # noqa: S608 - constants
+            *stored.values(),
+            twin["id"],
+        )
+        return self._database.rows("select * from micrograph where id = ?", twin["id"])[0], is_same
+
     def _insert(self, root: Path, relative: Path, version: FileVersion, **columns: object) -> None:
         now = self._clock()
         row = {
@@ -158,3 +220,13 @@ class Arrivals:
             row["state"],
             otherwise=f"micrograph {row['id']} is no longer {row['state']}",
         )
+
+
+def _is_kept_time(one_ns: int, other_ns: int) -> bool:
+    """Return True if a program that compresses or decompresses a file kept its time.
+
+    Gzip stores whole seconds, and file servers round to a microsecond or so.
+    """
+    whole_second = one_ns % 10**9 == 0 or other_ns % 10**9 == 0
+    unit_ns = 10**9 if whole_second else 1000
+    return one_ns // unit_ns == other_ns // unit_ns

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from livepick.config.alert_thresholds import SESSION_SECONDS
-from livepick.core.formats.image_names import without_compression
 from livepick.errors import MicrographError
 from livepick.ledger.inbox import Landed, SetAside
 from livepick.ledger.rows import Arrival, Failure
@@ -75,17 +74,12 @@ def _record(message: Landed | SetAside, ledger: LedgerWriter) -> tuple[Arrival, 
         relative = Path(_printable(relative))
     elif isinstance(message, SetAside):
         failure = Failure(message.reason, message.error, message.remedy)
-    elif (twin := ledger.reader.namesake(root, relative)) is not None:
-        if without_compression(str(twin)) != without_compression(str(relative)):
-            failure = Failure(
-                MicrographError.reason,
-                f"{relative} would have the same coordinates file as {twin}",
-                "Rename one of them, or leave one out with watch.exclude.",
-            )
-        elif ledger.reader.has_picks(root, twin):
-            # Compressed or decompressed in place: the picks are those of this micrograph.
-            _log.info("%s: is the micrograph %s, which is picked", relative, twin)
-            return Arrival.KNOWN, None
+    elif (twin := ledger.reader.namesake(root, relative, same_image=False)) is not None:
+        failure = Failure(
+            MicrographError.reason,
+            f"{relative} would have the same coordinates file as {twin}",
+            "Rename one of them, or leave one out with watch.exclude.",
+        )
     if failure is None:
         return ledger.arrivals.landed(root, relative, message.version, message.landed_at), None
     arrival = ledger.arrivals.set_aside(root, relative, message.version, message.landed_at, failure)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from livepick.core.contracts.run import RunMicrograph
+from livepick.core.formats.image_names import without_compression
 
 __all__ = ["LEAST_MICROGRAPHS", "MOST_MASKED", "is_suitable_for_training", "split"]
 
@@ -59,9 +60,11 @@ def split(
         judge by.
     """
     count = len(micrographs)
-    held_out = {i for i in range(count) if micrographs[i].path in held_out_before}
+    names = [_name(micrograph.path) for micrograph in micrographs]
+    reserved, used = set(map(_name, held_out_before)), set(map(_name, trained_on_before))
+    held_out = {i for i in range(count) if names[i] in reserved}
     free = [i for i in range(count) if i not in held_out]
-    unseen = [i for i in free if micrographs[i].path not in trained_on_before]
+    unseen = [i for i in free if names[i] not in used]
     if not held_out and not unseen:
         unseen = free
     wanted = min(max(1, round(count * held_out_fraction)), count - 1)
@@ -74,3 +77,8 @@ def split(
         micrograph.model_copy(update={"held_out": i in held_out})
         for i, micrograph in enumerate(micrographs)
     ]
+
+
+def _name(path: Path) -> str:
+    """Return the path of a micrograph, which may have been compressed since the earlier runs."""
+    return without_compression(str(path))

@@ -170,6 +170,9 @@ def test_a_compressed_micrograph_is_chosen_as_the_plain_one() -> None:
     assert not rules(exclude=["*_1.mrc"]).selects("X_1.mrc.gz")
     beside = {"X.mrc"}.__contains__
     assert PLAIN.left_out("X.mrc.gz", beside) == LeftOut("better_version")
+    both = {"Y.mrc.gz", "Y.mrc.bz2"}.__contains__
+    assert PLAIN.left_out("Y.mrc.bz2", both) == LeftOut("better_version")
+    assert PLAIN.left_out("Y.mrc.gz", both) is None
     motioncor = rules(preset="motioncor")
     assert motioncor.left_out("X.mrc.gz", {"X_DW.mrc.gz"}.__contains__) is not None
 
