@@ -1,8 +1,9 @@
 """Compressed MRC files: gzip and bzip2, detected by their first bytes.
 
-Nothing is decompressed to find out if a file is complete: gzip ends with the length of its content,
-bzip2 with a mark. A file that was cut off is found by the worker that reads it if chance makes its
-end look right.
+Hardly a file is decompressed to find out if it is complete: gzip ends with the length of its
+content, bgzip with an empty block, bzip2 with a mark. A file that was cut off is found by the
+worker that reads it if chance makes its end look right. Only gzip of several parts, one after the
+other, and gzip with zeros after it (as tapes add them) are decompressed, piece by piece.
 """
 
 import bz2
@@ -41,6 +42,15 @@ _GZIP_LENGTH_BYTES = 4
 MOST_SURPLUS_BYTES: Final = 2**20
 """Number of bytes by which the content may be longer than an MRC header says."""
 
+_BGZIP_END: Final = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+"""Empty part with which bgzip ends a file (SAM/BAM format specification, section 4.1.2)."""
+
+_PIECE_BYTES: Final = 2**20
+
+_MOST_PADDING_BYTES: Final = 2**20
+"""Most zeros after bzip2 data."""
+
+_BZIP2_CHECKSUM_BYTES: Final = 4
 _BZIP2_END = 0x177245385090
 """Mark at the end of a bzip2 stream. A checksum of 32 bits and up to 7 bits of padding follow."""
 _BZIP2_END_BYTES = 11
@@ -95,20 +105,52 @@ def has_whole_end(
     Parameters
     ----------
     file
-        The file; its position does not matter.
+        The file. Its position may change.
     kind
         Its compression.
     size_bytes
         Its length.
     needed_bytes
-        Length of the complete content according to its header. None: not known yet.
+        Length of the complete content according to its header. None: not known yet, so that a file
+        in several parts does not count as complete.
     """
-    if kind == "gzip":
-        end = os.pread(file.fileno(), _GZIP_LENGTH_BYTES, max(0, size_bytes - _GZIP_LENGTH_BYTES))
-        length_bytes = int.from_bytes(end, "little")
-        if needed_bytes is None:
-            return length_bytes > 0
-        return needed_bytes <= length_bytes <= needed_bytes + MOST_SURPLUS_BYTES
-    end = os.pread(file.fileno(), _BZIP2_END_BYTES, max(0, size_bytes - _BZIP2_END_BYTES))
-    bits = int.from_bytes(end, "big")
-    return any((bits >> (32 + padding)) & (2**48 - 1) == _BZIP2_END for padding in range(8))
+    if kind == "bzip2":
+        return _ends_with_mark(file, size_bytes)
+    if _end(file, size_bytes, len(_BGZIP_END)) == _BGZIP_END:
+        return True
+    length_bytes = int.from_bytes(_end(file, size_bytes, _GZIP_LENGTH_BYTES), "little")
+    if needed_bytes is None:
+        return length_bytes > 0
+    if needed_bytes <= length_bytes <= needed_bytes + MOST_SURPLUS_BYTES:
+        return True
+    # The last of several parts is not longer than all; the middle of a stream hardly looks like it.
+    return length_bytes < needed_bytes and _can_be_read(file, needed_bytes)
+
+
+def _end(file: BinaryIO, size_bytes: int, count: int) -> bytes:
+    return os.pread(file.fileno(), count, max(0, size_bytes - count))
+
+
+def _ends_with_mark(file: BinaryIO, size_bytes: int) -> bool:
+    """Return True if bzip2 data end with their mark; zeros may follow."""
+    end = _end(file, size_bytes, _MOST_PADDING_BYTES)
+    for zeros in range(_BZIP2_CHECKSUM_BYTES + 1):  # the checksum itself may end with some
+        last = end.rstrip(b"\0") + bytes(zeros)
+        bits = int.from_bytes(last[-_BZIP2_END_BYTES:], "big")
+        marks = ((bits >> (32 + padding)) & (2**48 - 1) for padding in range(8))
+        if len(last) <= len(end) and _BZIP2_END in marks:
+            return True
+    return False
+
+
+def _can_be_read(file: BinaryIO, needed_bytes: int) -> bool:
+    """Return True if gzip data are whole, with at least ``needed_bytes`` and not much more."""
+    left_bytes = needed_bytes + MOST_SURPLUS_BYTES + 1
+    file.seek(0)
+    try:
+        with gzip.GzipFile(fileobj=file) as content:
+            while left_bytes > 0 and (piece := content.read(min(_PIECE_BYTES, left_bytes))):
+                left_bytes -= len(piece)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return False
+    return 0 < left_bytes <= MOST_SURPLUS_BYTES + 1

@@ -273,13 +273,18 @@ def _parse_compressed(
 ) -> tuple[Header, bytes]:
     unfinished = IncompleteFileError(
         f"{name} does not end as complete {compression} data of a micrograph do",
-        "Wait until it is written, or copy it again. A file that was compressed in several parts"
-        " has to be decompressed.",
+        "Wait until it is written, or copy it again.",
     )
-    if not has_whole_end(file, compression, size_bytes):
+    seems_whole = has_whole_end(file, compression, size_bytes)
+    if compression == "bzip2" and not seems_whole:
         raise unfinished
-    with decompressed(name, file, compression) as content:
-        start = content.read(HEADER_BYTES)
+    try:
+        with decompressed(name, file, compression) as content:
+            start = content.read(HEADER_BYTES)
+    except HeaderError as error:
+        if seems_whole:
+            raise
+        raise unfinished from error  # zeros are where its data will be written
     if start[:4] in tiff.MAGICS:
         raise HeaderError(
             f"{name} is a compressed TIFF",

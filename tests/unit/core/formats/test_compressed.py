@@ -2,7 +2,10 @@
 
 import bz2
 import gzip
+import struct
 import tracemalloc
+import zlib
+from collections.abc import Callable
 from pathlib import Path, PurePath
 
 import mrcfile
@@ -47,6 +50,52 @@ def test_a_file_by_mrcfile_is_read(tmp_path: Path, suffix: str) -> None:
     with mrcfile.new(path, compression=compression) as file:
         file.set_data(IMAGE)
     np.testing.assert_array_equal(read_micrograph(path, pixel_size_angstrom=1).image, IMAGE)
+
+
+def bgzip(data: bytes) -> bytes:
+    """Return the data as bgzip writes them: in many parts with their lengths, and an empty one."""
+    parts = []
+    for start in [*range(0, len(data), 5000), len(data)]:
+        deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
+        piece = data[start : start + 5000]
+        body = deflate.compress(piece) + deflate.flush()
+        head = b"\x1f\x8b\x08\x04" + bytes(5) + b"\xff\x06\0BC\x02\0"
+        end = struct.pack("<II", zlib.crc32(piece), len(piece))
+        parts.append(head + struct.pack("<H", len(body) + 25) + body + end)
+    return b"".join(parts)
+
+
+def in_parts(data: bytes, pack: Callable[[bytes], bytes]) -> bytes:
+    return b"".join(pack(data[start : start + 5000]) for start in range(0, len(data), 5000))
+
+
+WAYS = {
+    "bgzip": bgzip,
+    "gzip in parts": lambda data: in_parts(data, gzip.compress),
+    "gzip with an empty part": lambda data: gzip.compress(data) + gzip.compress(b""),
+    "gzip and zeros": lambda data: gzip.compress(data) + bytes(512),
+    "gzip and two zeros": lambda data: gzip.compress(data) + bytes(2),
+    "gzip in parts and zeros": lambda data: in_parts(data, gzip.compress) + bytes(10240),
+    "bzip2 in parts": lambda data: in_parts(data, bz2.compress),
+    "bzip2 with an empty part": lambda data: bz2.compress(data) + bz2.compress(b""),
+    "bzip2 and zeros": lambda data: bz2.compress(data) + bytes(10240),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_of_several_parts_or_with_zeros_after_it_is_read(tmp_path: Path, way: str) -> None:
+    """As bgzip, pbzip2, parallel programs, ``cat`` and tapes write them; cut files still wait."""
+    path = tmp_path / "X.mrc.gz"
+    packed = WAYS[way](plain(tmp_path))
+    path.write_bytes(packed)
+    assert read_header(path).shape_px == (48, 64)
+    np.testing.assert_array_equal(read_micrograph(path, pixel_size_angstrom=None).image, IMAGE)
+
+    for length in np.linspace(5, len(packed.rstrip(b"\0")) * 0.9, 40, dtype=int):
+        for end in (b"", bytes(4096)):
+            path.write_bytes(packed[:length] + end)
+            with pytest.raises(IncompleteFileError):
+                read_header(path)
 
 
 def test_every_cut_file_is_incomplete(tmp_path: Path, suffix: str) -> None:
