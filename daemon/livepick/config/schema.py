@@ -20,10 +20,10 @@ from livepick.config.sections import (
     Session,
     State,
     Watch,
-    Web,
 )
 from livepick.config.setting import Section, shaping_settings, shaping_values
 from livepick.config.training_sections import Bootstrap, Retrain, Training
+from livepick.config.web_section import Web
 
 __all__ = ["Config", "digest"]
 

@@ -12,8 +12,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from livepick.config.error_messages import contradiction, describe
-from livepick.config.sections import Web
 from livepick.config.setting import Folder, Section
+from livepick.config.web_section import Web
 from livepick.config.yaml_loader import parse_document, read_text
 from livepick.errors import ConfigError
 from livepick.host.loopback import is_loopback

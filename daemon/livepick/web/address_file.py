@@ -8,7 +8,7 @@ import logging
 import socket
 from pathlib import Path
 
-from livepick.config.sections import Web
+from livepick.config.web_section import Web
 from livepick.host.atomic_files import write_atomically
 from livepick.host.foreign_files import read_bounded
 

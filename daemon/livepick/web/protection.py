@@ -9,8 +9,8 @@ import logging
 import ssl
 from pathlib import Path
 
-from livepick.config.sections import Web
 from livepick.config.web_config import WebConfig, check_exposure, read_protection
+from livepick.config.web_section import Web
 from livepick.config.web_tls import make_context
 from livepick.errors import ConfigError
 from livepick.web.passwords import Passwords

@@ -16,7 +16,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from certificates import make_certificate, needs_openssl
-from livepick.config.sections import Web as WebSettings
+from livepick.config.web_section import Web as WebSettings
 from livepick.errors import ConfigError
 from livepick.host.local_socket import connect_local, listen_local
 from livepick.web import passwords

@@ -52,6 +52,7 @@ from livepick.core.formats.header import (
 )
 from livepick.core.formats.mrc_header import HEADER_BYTES, parse_mrc_header
 from livepick.core.formats.pixel_size import resolve_pixel_size
+from livepick.core.formats.tiff_limits import TIFF_MAGICS
 from livepick.core.imaging.bad_pixels import replace_bad_pixels
 from livepick.core.imaging.pixel_evidence import in_right_byte_order, with_right_sign
 from livepick.errors import (
@@ -238,7 +239,7 @@ def _parse(path: Path, file: BinaryIO, size_bytes: int) -> tuple[Header, bytes]:
             f"{name} is compressed with {program}",
             "livepick reads .mrc, .mrc.gz, .mrc.bz2 and TIFF: decompress the file.",
         )
-    if start[:4] in tiff.MAGICS:
+    if start[:4] in TIFF_MAGICS:
         header = tiff.parse(name, file, start, size_bytes)
     else:
         header = parse_mrc_header(name, start, size_bytes)
@@ -278,6 +279,7 @@ def _parse_compressed(
     seems_whole = has_whole_end(file, compression, size_bytes)
     if compression == "bzip2" and not seems_whole:
         raise unfinished
+<<<<<<< HEAD
     try:
         with decompressed(name, file, compression) as content:
             start = content.read(HEADER_BYTES)
@@ -286,6 +288,11 @@ def _parse_compressed(
             raise
         raise unfinished from error  # zeros are where its data will be written
     if start[:4] in tiff.MAGICS:
+=======
+    with decompressed(name, file, compression) as content:
+        start = content.read(HEADER_BYTES)
+    if start[:4] in TIFF_MAGICS:
+>>>>>>> 8997236 (The check of all coordinates files, and what it asks of a format, have files of their own)
         raise HeaderError(
             f"{name} is a compressed TIFF",
             "Decompress it, or write a TIFF that is compressed inside (LZW or deflate).",

@@ -8,7 +8,8 @@ import pytest
 from ctf_texts import CTFFIND, MICROGRAPHS, OPTICS, WARP
 
 from livepick.core.contracts.run import RunMicrograph
-from livepick.core.formats.ctf_files import find_ctfs, read_ctffind
+from livepick.core.formats.ctf_files import find_ctfs
+from livepick.core.formats.ctf_readers import read_ctffind
 from livepick.core.imaging.ctf import Ctf
 from livepick.errors import CtfError
 from livepick.retraining.run_planner import with_ctfs

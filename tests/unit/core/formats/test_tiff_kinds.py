@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from livepick.core.formats import tiff
+from livepick.core.formats import tiff_limits
 from livepick.core.formats.micrograph import read_header, read_micrograph
 from livepick.errors import (
     ContentError,
@@ -229,7 +229,7 @@ def test_decoding_takes_the_pixels_and_little_more(tmp_path: Path, strips: int) 
         assert tracemalloc.get_traced_memory()[1] < noise.nbytes + stored + 10 * 2**20
     finally:
         tracemalloc.stop()
-    assert tiff.READ_BYTES < 2**26
+    assert tiff_limits.READ_BYTES < 2**26
 
 
 @pytest.mark.parametrize(
