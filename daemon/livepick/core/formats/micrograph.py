@@ -279,7 +279,6 @@ def _parse_compressed(
     seems_whole = has_whole_end(file, compression, size_bytes)
     if compression == "bzip2" and not seems_whole:
         raise unfinished
-<<<<<<< HEAD
     try:
         with decompressed(name, file, compression) as content:
             start = content.read(HEADER_BYTES)
@@ -287,12 +286,7 @@ def _parse_compressed(
         if seems_whole:
             raise
         raise unfinished from error  # zeros are where its data will be written
-    if start[:4] in tiff.MAGICS:
-=======
-    with decompressed(name, file, compression) as content:
-        start = content.read(HEADER_BYTES)
     if start[:4] in TIFF_MAGICS:
->>>>>>> 8997236 (The check of all coordinates files, and what it asks of a format, have files of their own)
         raise HeaderError(
             f"{name} is a compressed TIFF",
             "Decompress it, or write a TIFF that is compressed inside (LZW or deflate).",
