@@ -14,13 +14,14 @@ from livepick.ledger.rows import MicrographRow
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.coordinate_files import CoordinateFiles, file_formats
 from livepick.picking.cryosparc_files import CryosparcFiles, known_exposures
+from livepick.picking.export import Export, SessionTable
 from livepick.picking.finality import Finality
 from livepick.picking.instruments import CallInstruments
 from livepick.picking.micrograph_table import MicrographTable
 from livepick.picking.on_picked import Description, OnPicked, description
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_owner import Ownership, SessionMemory
-from livepick.picking.output_sync import Export, Outputs, SessionTable
+from livepick.picking.output_sync import Outputs
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import RelionFiles
 from livepick.picking.relion_project import PIPELINE, RelionProject, relion_project

@@ -10,9 +10,11 @@ livepick, or the formats or their settings were others. After that, the files at
 micrographs had before another folder was watched are removed.
 
 Files that somebody deletes are noticed within a minute or so (``output_losses``), and then all
-files are checked. A file that livepick did not write is never touched (``output_folder``): its
-micrograph counts as picked, because the picks are in the ledger, and they are written when the
-other file has gone.
+files are checked (``file_check``). A file that livepick did not write is never touched
+(``output_folder``): its micrograph counts as picked, because the picks are in the ledger, and they
+are written when the other file has gone.
+
+This is one file because the order of these steps matters: see ``Outputs.sync``.
 
 If writing to the folder fails, it is retried every ``RETRY_SECONDS``; the service continues.
 """
@@ -20,25 +22,23 @@ If writing to the folder fails, it is retried every ``RETRY_SECONDS``; the servi
 import contextlib
 import itertools
 import logging
-import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from livepick.core.contracts.job import Result
 from livepick.core.formats.header import printable
-from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.errors import MicrographError, OccupiedError, OutputError
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Claim, Visible
 from livepick.picking.background_write import BackgroundWrite
+from livepick.picking.export import Export, SessionTable
+from livepick.picking.file_check import BATCH, FileCheck
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_losses import OutputLosses
 
-__all__ = ["Export", "Outputs", "SessionTable"]
+__all__ = ["Outputs"]
 
 RETRY_SECONDS = 30.0
 """Time between tries while writing to the output folder fails."""
@@ -50,48 +50,7 @@ TABLE_SECONDS = 60.0
 """Shortest interval between writes of the tables of figures: they are longer, and people read
 them."""
 
-BATCH = 50
-"""Maximum number of files repaired between two checks of the inbox."""
-
 _log = logging.getLogger(__name__)
-
-
-class Export(Protocol):
-    """The coordinates files of a session in one format, as in ``picking.coordinate_files``.
-
-    Every method raises OutputError if writing to the folder fails for now, MicrographError if a
-    micrograph cannot have a file, and OccupiedError if a file of somebody else is in its place.
-    """
-
-    @property
-    def name(self) -> str:
-        """Name of the format."""
-
-    @property
-    def folder(self) -> OutputFolder:
-        """Folder that has the files."""
-
-    def place(self, root: Path, relative: Path) -> Path:
-        """Return the path of a micrograph's coordinates file."""
-
-    def write(self, root: Path, relative: Path, micrograph: PickedMicrograph) -> None:
-        """Write or replace the coordinates of a micrograph."""
-
-    def remove(self, root: Path, relative: Path) -> None:
-        """Remove the coordinates of a micrograph, if there are any."""
-
-    def is_missing(self, entry: Visible) -> bool:
-        """Return True if the coordinates file of a micrograph should exist and does not."""
-
-    def write_list(self, entries: Iterable[Visible]) -> bool:
-        """Write the session's list if it differs; return True if it did."""
-
-
-class SessionTable(Protocol):
-    """A file about the session as a whole, as in ``picking.micrograph_table``."""
-
-    def write(self, ledger: LedgerReader) -> bool:
-        """Write the file if it differs; return True if it did. Raise OutputError as above."""
 
 
 class Outputs:
@@ -165,11 +124,7 @@ class Outputs:
         self.fault: OutputError | None = None
         """Why the last write failed; None if it succeeded."""
         self._doubtful: dict[tuple[Path, Path], None] = {}
-        self._unchecked: deque[Visible] = deque()
-        self._more_unchecked: Iterator[Visible] = iter(())
-        """Those that follow ``_unchecked``; they are read in small portions."""
-        self._checked_at = math.inf
-        """When the last check of all files ended, in monotonic seconds; infinite during one."""
+        self._check = FileCheck(ledger)
         self.is_finishing = False
         """True while a stop waits for the list and the tables."""
         self.is_recovering = False
@@ -197,7 +152,7 @@ class Outputs:
             self._not_adopted = {
                 number for number, _ in self._ledger.picked_since(self._adopts_before)
             }
-        self._check_all()
+        self._check.begin()
         if self._rewritten is not None and (count := self._ledger.picked_count()):
             _log.info(
                 "output: the coordinates of %d micrographs are written again if they differ,"
@@ -234,7 +189,7 @@ class Outputs:
 
     def recovered(self) -> None:
         """Compare all files with the ledger: it has the picks that were in the folder."""
-        self._check_all()
+        self._check.begin()
         self._schedule_lists()
 
     def reconcile(self, root: Path, relative: Path) -> None:
@@ -313,8 +268,8 @@ class Outputs:
         if self.waiting and not now:
             return
         try:
-            if self._losses.found(is_checking=self._is_checking):
-                self._check_all()
+            if self._losses.found(is_checking=self._check.is_running):
+                self._check.begin()
                 self._schedule_lists()
             self._check_again()
             self._restore()
@@ -322,7 +277,7 @@ class Outputs:
                 return
             self._resolve_doubtful()
             # A list that names a file before it is written would make RELION skip the micrograph.
-            if now or not self._is_checking:
+            if now or not self._check.is_running:
                 self._bring_up_to_date(self._list, now=now)
             self._end_rewriting()
             self._bring_up_to_date(self._table, now=now)
@@ -352,42 +307,22 @@ class Outputs:
     @property
     def busy(self) -> bool:
         """True if there are files left to check and the retry delay is not running."""
-        return self._is_checking and not self.waiting
-
-    @property
-    def _is_checking(self) -> bool:
-        """True if there are files left to check."""
-        self._read_unchecked()
-        return bool(self._unchecked)
-
-    def _check_all(self) -> None:
-        self._unchecked.clear()
-        self._more_unchecked = self._ledger.visible()
-        self._checked_at = math.inf
-
-    def _read_unchecked(self) -> None:
-        if not self._unchecked:
-            self._unchecked.extend(itertools.islice(self._more_unchecked, BATCH))
+        return self._check.is_running and not self.waiting
 
     def _check_again(self) -> None:
         """Schedule a check of all files if other ones than before should exist."""
         if any(due() for due in self._rechecks):
-            self._check_all()
+            self._check.begin()
             self._schedule_lists()
 
     def _restore(self) -> None:
-        self._read_unchecked()
-        for _ in range(min(BATCH, len(self._unchecked))):
-            entry = self._unchecked[0]
+        for entry in self._check.batch():
             with self._unexpected.passing_over("output", printable(entry.relative)):
                 self._write_due(entry, [one for one in self._exports if self._is_due(one, entry)])
-            self._unchecked.popleft()
-        if self._checked_at == math.inf and not self._is_checking:
-            self._checked_at = time.monotonic()
 
     def _end_rewriting(self) -> None:
         """Remove the files at former places once all others are written and listed."""
-        if self._rewritten is None or not self._list.written_as_of >= self._checked_at:
+        if self._rewritten is None or not self._list.written_as_of >= self._check.ended_at:
             return
         if self._former:
             visible = list(self._ledger.visible())

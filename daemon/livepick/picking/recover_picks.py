@@ -32,9 +32,9 @@ from livepick.host.foreign_files import errors_of_file, read_bounded
 from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES
 from livepick.ledger.inbox import Message, Recovered, RecoveryEnded
 from livepick.ledger.rows import RecoveredPicks
+from livepick.picking.export import Export
 from livepick.picking.micrograph_table import CSV
 from livepick.picking.output_folder import OutputFolder
-from livepick.picking.output_sync import Export
 
 __all__ = ["PicksRecovery"]
 

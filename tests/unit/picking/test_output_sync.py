@@ -17,7 +17,7 @@ from livepick.errors import ConfigError, EditedError, HeaderError, OutputError
 from livepick.host import filesystem
 from livepick.ledger.database import Database
 from livepick.ledger.writer import LedgerWriter
-from livepick.picking import exports, finality, output_losses, output_sync
+from livepick.picking import exports, file_check, finality, output_losses, output_sync
 from livepick.picking.exports import make_outputs
 from livepick.picking.output_sync import Outputs
 from livepick.picking.relion_project import PIPELINE
@@ -296,7 +296,7 @@ def test_a_name_that_is_too_long_for_a_format_does_not_stop_the_others(make, cap
 
 def test_the_list_waits_until_the_files_in_it_are_written(make, monkeypatch):
     """RELION would not look for a missing one again."""
-    monkeypatch.setattr(output_sync, "BATCH", 1)
+    monkeypatch.setattr(file_check, "BATCH", 1)
     monkeypatch.setattr(output_sync, "LIST_SECONDS", 0.0)
     folder = make().pick("a.mrc", "b.mrc", "c.mrc")
     for name in ("a_autopick.star", "b_autopick.star", "c_autopick.star", "autopick.star"):
@@ -550,7 +550,7 @@ def as_of_a_version_without_records(folder):
 @pytest.mark.parametrize("is_killed", [True, False])
 def test_the_files_of_a_version_without_records_are_adopted(make, monkeypatch, clock, is_killed):
     """They are replaced by better picks, and removed with their micrograph."""
-    monkeypatch.setattr(output_sync, "BATCH", 1)
+    monkeypatch.setattr(file_check, "BATCH", 1)
     folder = make().pick("a.mrc", "b.mrc")
     before = folder.inodes()
     as_of_a_version_without_records(folder)

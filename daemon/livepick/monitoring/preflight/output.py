@@ -19,10 +19,10 @@ from livepick.monitoring.preflight.check import Check
 from livepick.monitoring.preflight.folders import writable_folder
 from livepick.monitoring.preflight.micrographs import micrographs
 from livepick.picking import cryosparc_files, micrograph_table, relion_files
+from livepick.picking.export import Export
 from livepick.picking.exports import Folders, exports_of, output_folders
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_owner import Ownership, SessionMemory
-from livepick.picking.output_sync import Export
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_project import RelionProject, relion_project
 
