@@ -102,6 +102,16 @@ def hang_at_first_start(channel, parent):
     run_worker(channel, parent)
 
 
+def killed_at_first_starts(channel, parent):
+    """Be killed in the first processes, as many as may fail in a row; work in the next."""
+    mark = Path(os.environ["LIVEPICK_TEST_MARK"])
+    with mark.open("a") as starts:
+        starts.write("x")
+    if len(mark.read_text()) <= worker_pool.START_TRIES:
+        os.kill(os.getpid(), signal.SIGKILL)
+    run_worker(channel, parent)
+
+
 def alive(pid):
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -326,16 +336,35 @@ def test_an_unexpected_error_in_the_pool_does_not_end_it(make, monkeypatch, capl
 
 
 def test_a_thousand_jobs_lose_nothing_while_workers_are_killed(make):
-    """Only the job of a killed worker has an error."""
+    """Only the job of a killed worker has an error.
+
+    Workers that are still starting are spared: of those, three in a row end all jobs.
+    """
     pool = make(2)
     futures = [pool.submit(time.sleep, 0.005) for _ in range(1000)]
     kills = 0
     while kills < 5 and not futures[-1].done():
-        time.sleep(0.2)
-        if pids := pool.pids():
-            os.kill(pids[0], signal.SIGKILL)
+        time.sleep(0.05)
+        if busy := [worker.pid for worker in list(pool._workers) if worker.task is not None]:
+            os.kill(busy[0], signal.SIGKILL)
             kills += 1
+            until(lambda: pool.deaths == kills)  # noqa: B023 - called in this turn
     errors = [future.exception(120) for future in futures]
+    assert kills
     assert sum(error is not None for error in errors) <= kills
     assert all(error is None or error.cause == "outside" for error in errors)
     until(lambda: pool.deaths == kills)
+
+
+def test_workers_that_are_killed_while_they_start_are_an_engine_error_that_passes(
+    make, monkeypatch, tmp_path
+):
+    """Somebody, or the system, ends every process that is started."""
+    monkeypatch.setattr(worker_pool, "START_PAUSE_SECONDS", 0.1)
+    monkeypatch.setenv("LIVEPICK_TEST_MARK", str(tmp_path / "mark"))
+    pool = make(target=killed_at_first_starts)
+    futures = [pool.submit(os.getpid) for _ in range(100)]
+    for future in futures:
+        with pytest.raises(EngineError, match="killed it"):
+            future.result(60)
+    assert pool.submit(os.getpid).result(60)
