@@ -32,7 +32,8 @@ from livepick.models.summary import ModelSummary
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.problem import Problem
-from livepick.monitoring.status import Row, Status, TrainingStatus
+from livepick.monitoring.status import Row, Status
+from livepick.monitoring.training_status import TrainingStatus
 from livepick.retraining.eta import RunProgress
 from livepick.web.client import ServiceStatus
 

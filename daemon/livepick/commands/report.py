@@ -13,7 +13,8 @@ from livepick.host.atomic_files import write_atomically
 from livepick.host.foreign_files import open_regular
 from livepick.monitoring.problem import config_invalid
 from livepick.picking.output_folder import OutputFolder
-from livepick.picking.output_owner import Ownership, SessionMemory
+from livepick.picking.output_owner import Ownership
+from livepick.picking.session_memory import SessionMemory
 from livepick.web.session_report import collect, to_html
 
 __all__ = ["REPORT_FILE", "report"]

@@ -5,16 +5,13 @@ Nothing here needs the service to be running, so the status can also be read aft
 
 import contextlib
 import dataclasses
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard, bundle_name, read_card
 from livepick.core.contracts.finding import Finding
-from livepick.core.contracts.progress import ProgressReader
-from livepick.core.contracts.run import RUNS
 from livepick.core.contracts.training_report import read_findings
 from livepick.core.evaluation.drift_test import Drift, DriftKind
 from livepick.core.formats.header import printable
@@ -26,35 +23,24 @@ from livepick.ingest.skipped import SkippedView, added
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts, MicrographRow
-from livepick.ledger.session_rows import RunRow, SkippedFiles
+from livepick.ledger.session_rows import SkippedFiles
 from livepick.models.registry import MODELS
 from livepick.monitoring.drift_findings import findings_of
 from livepick.monitoring.drift_monitor import read_drift
 from livepick.monitoring.problem import Problem
-from livepick.monitoring.stage_names import STAGE_NAMES
-from livepick.retraining.eta import RunProgress, forecast
-from livepick.retraining.fingerprints import is_for_settings
-from livepick.retraining.run_store import read_waiting
+from livepick.monitoring.training_status import (
+    NOT_BEGUN,
+    TrainingStatus,
+    last_verdict,
+    training_status,
+)
+from livepick.retraining.eta import RunProgress
 
-__all__ = ["Row", "Status", "TrainingStatus", "read_status"]
+__all__ = ["Row", "Status", "read_status"]
 
 NEWEST = 20
 FAILURES = 20
 """Number of rows on the page."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingStatus:
-    """Training state of the session's model."""
-
-    state: Literal["collecting", "training", "trained", "failed", "kept_aside"]
-    sentence: str
-    version: int | None = None
-    """Version of the run, once there is one."""
-    progress: RunProgress | None = None
-    """Progress of the current run, once its trainer has reported some."""
-    waits: bool = False
-    """True if the run is waiting; ``sentence`` says for what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +72,7 @@ class Status:
     )
     """Number of picked micrographs that are good, doubtful and bad."""
     model: ModelCard | None = None
-    training: TrainingStatus = TrainingStatus("collecting", "The session has not begun.")
+    training: TrainingStatus = NOT_BEGUN
     findings: tuple[Finding[str], ...] = ()
     """Findings on the training of the current model."""
     verdict: str = ""
@@ -208,8 +194,8 @@ def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
         particles=totals.particles,
         verdicts=totals.verdicts,
         model=model,
-        training=_training(config, runs, model, totals.counts),
-        verdict=_verdict(runs),
+        training=training_status(config, runs, model, totals.counts),
+        verdict=last_verdict(runs),
         findings=findings,
         newest=[_row(row, roots) for row in ledger.latest(NEWEST)],
         drift=findings_of(read_drift(ledger) if drift is None else drift),
@@ -228,85 +214,6 @@ def _skipped(config: Config, ledger: LedgerReader) -> tuple[SkippedFiles, ...]:
     found = ledger.skipped()
     roots = map(printable, config.watch.directories)
     return added(files for root in roots for files in found.get(root, []))
-
-
-def _verdict(runs: Sequence[RunRow]) -> str:
-    """Return the last result of the promotion gate as a sentence; empty before the first."""
-    for run in runs:
-        if run.judgement is not None:
-            became = "was promoted over" if run.state == "promoted" else "was not promoted over"
-            return f"Model {run.version} {became} model {run.judgement.current}: {run.reason}."
-    return ""
-
-
-def _training(
-    config: Config, runs: Sequence[RunRow], model: ModelCard | None, counts: Counts
-) -> TrainingStatus:
-    fingerprint = config.training_fingerprint()
-    ours = [run for run in runs if is_for_settings(run.fingerprint, fingerprint)]
-    under_way = next((run for run in ours if run.state == "running"), None)
-    fits = model is not None and is_for_settings(model.fingerprint, fingerprint)
-    if model is not None and model.kind == "trained" and fits and under_way is None:
-        return TrainingStatus(
-            "trained", f"Model {model.version} was trained on this sample.", model.version
-        )
-    run = under_way or next(iter(ours), None)
-    return _collecting(config, fingerprint, counts) if run is None else _of_run(config, run)
-
-
-def _collecting(config: Config, fingerprint: str, counts: Counts) -> TrainingStatus:
-    waiting = read_waiting(config.state.directory / RUNS)
-    if waiting is not None and waiting.fingerprint == fingerprint:
-        return TrainingStatus("collecting", waiting.sentence)
-    ready, wanted = counts.picked, config.bootstrap.micrographs
-    return TrainingStatus(
-        "collecting", f"Training starts when {wanted} micrographs are picked; {ready} are picked."
-    )
-
-
-def _of_run(config: Config, run: RunRow) -> TrainingStatus:
-    name = f"Run {bundle_name(run.version)}"
-    match run.state:
-        case "failed":
-            sentence = f"{name} failed: {run.reason.rstrip('.')}. Picking continues without it."
-            return TrainingStatus("failed", sentence, run.version)
-        case "kept_aside":
-            sentence = f"The model of {name[0].lower()}{name[1:]} was not promoted: {run.reason}."
-            return TrainingStatus("kept_aside", sentence, run.version)
-        case "promoted":
-            sentence = f"{name} trained a model, but another model is in use."
-            return TrainingStatus("trained", sentence, run.version)
-        case "running" | "superseded":
-            return _under_way(config, run, name)
-
-
-def _under_way(config: Config, run: RunRow, name: str) -> TrainingStatus:
-    now = time.time()
-    folder = config.state.directory / RUNS / bundle_name(run.version)
-    progress = forecast(ProgressReader(folder).new(), now=now)
-    if run.reason and run.state == "running":
-        sentence = f"{name} is waiting and will continue by itself: {run.reason}."
-        return TrainingStatus("training", sentence, run.version, progress, waits=True)
-    if progress is None:
-        return TrainingStatus("training", f"{name} is starting.", run.version)
-    parts = [f"{name}: {STAGE_NAMES[progress.stage]}"]
-    if progress.total:
-        parts.append(f"{progress.done} of {progress.total}")
-    if progress.training_loss is not None:
-        parts.append(f"training loss {progress.training_loss:.4f}")
-    if progress.validation_loss is not None:
-        parts.append(f"held-out loss {progress.validation_loss:.4f}")
-    if progress.ends_at is not None:
-        parts.append(f"about {_duration(progress.ends_at - now)} left")
-    return TrainingStatus("training", f"{', '.join(parts)}.", run.version, progress)
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration as text, rounded to the precision of the estimate."""
-    if seconds < 90:
-        return f"{max(10, round(seconds, -1)):.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 def _as_json(progress: RunProgress | None) -> dict[str, Any] | None:

@@ -20,11 +20,12 @@ from livepick.picking.instruments import CallInstruments
 from livepick.picking.micrograph_table import MicrographTable
 from livepick.picking.on_picked import Description, OnPicked, description
 from livepick.picking.output_folder import OutputFolder
-from livepick.picking.output_owner import Ownership, SessionMemory
+from livepick.picking.output_owner import Ownership
 from livepick.picking.output_sync import Outputs
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import RelionFiles
 from livepick.picking.relion_project import PIPELINE, RelionProject, relion_project
+from livepick.picking.session_memory import SessionMemory
 
 __all__ = ["Folders", "exports_of", "make_on_picked", "make_outputs", "output_folders"]
 

@@ -2,9 +2,7 @@
 
 ``OUT/.livepick/owner.json`` names the session, its state folder and its machine. It is in the
 folder itself, so it is found by whatever path, link, mount or machine the folder is reached. The
-session knows that it is the owner by the id in ``STATE/output.json``, which survives the loss of
-the ledger and moves along with the state folder. That file also has the mounts on which the output
-folders were: an empty folder on another one is the mount point of a share that is not there.
+session knows that it is the owner by the id in its state folder (``session_memory``).
 
 A session whose state folder was deleted and made again at the same place takes over the folder. Any
 other way to change the owner is for the operator: delete ``owner.json``.
@@ -14,28 +12,24 @@ import contextlib
 import dataclasses
 import json
 import os
-import secrets
 import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from livepick.errors import NotOwnerError, OutputError
-from livepick.host.atomic_files import write_atomically
-from livepick.host.filesystem import Mount, awaited_mount, is_mounted, mount_of
+from livepick.host.filesystem import awaited_mount, is_mounted, mount_of
 from livepick.host.folder_files import open_below, read_file, write_whole
+from livepick.picking.session_memory import MEMORY, SessionMemory
 
-__all__ = ["FOLDER", "OWNER", "Owner", "Ownership", "SessionMemory"]
+__all__ = ["FOLDER", "OWNER", "Owner", "Ownership"]
 
 FOLDER = ".livepick"
 """Folder below an output folder with livepick's records about it."""
 
 OWNER = "owner.json"
-
-MEMORY = "output.json"
-"""File in the state folder."""
 
 MOST_FOLDERS = 20_000
 """Maximum number of folders in which the search for other sessions looks."""
@@ -66,89 +60,6 @@ class Owner:
         if not self.state:
             return self.session
         return f"session {self.session} (state folder {self.state} on {self.host})"
-
-
-class SessionMemory:
-    """What a session knows about its output folders, in its state folder.
-
-    Parameters
-    ----------
-    state
-        State folder of the session.
-    """
-
-    def __init__(self, state: Path) -> None:
-        self.state = state
-        self._path = state / MEMORY
-        self._content = _read_json(self._path)
-
-    @property
-    def id(self) -> str:
-        """Id of the session; empty before ``ensure_id``."""
-        found = self._content.get("id")
-        return found if isinstance(found, str) else ""
-
-    def ensure_id(self) -> str:
-        """Return the id of the session; write a new one if there is none. Raises OSError."""
-        if not self.id:
-            self._content["id"] = secrets.token_hex(16)
-            self._save()
-        return self.id
-
-    @property
-    def is_recorded(self) -> bool:
-        """True if all files of the session in its output folders are recorded there."""
-        return self._content.get("recorded") is True
-
-    @property
-    def adopts_before(self) -> float | None:
-        """When the session first met files without a record, in unix seconds."""
-        found = self._content.get("adopts_before")
-        return float(found) if isinstance(found, int | float) else None
-
-    def begin_adopting(self) -> None:
-        """Keep when the session first met files without a record. Raises OSError."""
-        if self.adopts_before is None:
-            self._content["adopts_before"] = time.time()
-            self._save()
-
-    def keep_recorded(self) -> None:
-        """Keep that all files are recorded. Raises OSError."""
-        if not self.is_recorded:
-            self._content["recorded"] = True
-            self._save()
-
-    @property
-    def project(self) -> Path | None:
-        """RELION project that was found above the output folder at the last start, if any."""
-        found = self._content.get("project")
-        return Path(found) if isinstance(found, str) and found else None
-
-    def keep_project(self, project: Path | None) -> None:
-        """Keep the RELION project above the output folder. Raises OSError."""
-        if self.project != project:
-            self._content["project"] = "" if project is None else str(project)
-            self._save()
-
-    def mount(self, folder: Path) -> Mount | None:
-        """Return the mount on which an output folder was; None if the session had none there."""
-        found: Any = self._folders().get(str(folder))
-        try:
-            return Mount(found["point"], found["kind"], found["source"])
-        except (TypeError, KeyError):
-            return None
-
-    def remember(self, folder: Path, mount: Mount) -> None:
-        """Keep the mount of an output folder. Raises OSError."""
-        self._content["folders"] = self._folders() | {str(folder): dataclasses.asdict(mount)}
-        self._save()
-
-    def _folders(self) -> dict[str, Any]:
-        found = self._content.get("folders")
-        return found if isinstance(found, dict) else {}
-
-    def _save(self) -> None:
-        write_atomically(self._path, json.dumps(self._content, indent=1).encode() + b"\n")
 
 
 class Ownership:
@@ -358,14 +269,6 @@ def _opened(place: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -22,7 +22,7 @@ from livepick.core.evaluation.model_comparison import Difference
 from livepick.ledger.session_rows import RunRow
 from livepick.models.registry import MODELS
 from livepick.monitoring.stage_names import STAGE_NAMES
-from livepick.monitoring.status import TrainingStatus
+from livepick.monitoring.training_status import TrainingStatus
 from livepick.web.charts import Curves, curves
 
 __all__ = [

@@ -16,7 +16,8 @@ from livepick.monitoring.health import Health
 from livepick.monitoring.human_units import span
 from livepick.monitoring.pace import pace_of
 from livepick.monitoring.problem import Problem
-from livepick.monitoring.status import Status, TrainingStatus
+from livepick.monitoring.status import Status
+from livepick.monitoring.training_status import TrainingStatus
 
 NOW = 100_000.0
 WELL = Health(ok=True, seconds_since={"dispatch": 0.1, "watch": 2.0})

@@ -9,7 +9,7 @@ import pytest
 from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter
-from livepick.monitoring import status as status_module
+from livepick.monitoring import training_status as module
 from livepick.monitoring.status import read_status
 
 
@@ -79,7 +79,7 @@ def test_a_waiting_run_names_the_reason(say):
     [(3, "10 s"), (44, "40 s"), (95, "2 min"), (3000, "50 min"), (9000, "2.5 h")],
 )
 def test_times_are_as_rough_as_they_are_known(seconds, words):
-    assert status_module._duration(seconds) == words
+    assert module._duration(seconds) == words
 
 
 def test_equal_names_in_two_watched_folders_are_told_apart(make_config):

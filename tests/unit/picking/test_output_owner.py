@@ -9,7 +9,8 @@ from livepick.errors import NotOwnerError, OutputError
 from livepick.host import filesystem
 from livepick.picking import output_owner, output_root
 from livepick.picking.output_folder import OutputFolder
-from livepick.picking.output_owner import Owner, Ownership, SessionMemory
+from livepick.picking.output_owner import Owner, Ownership
+from livepick.picking.session_memory import SessionMemory
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,8 @@ from livepick.monitoring.headline import Headline
 from livepick.monitoring.health import Health
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.problem import Problem
-from livepick.monitoring.status import Row, Status, TrainingStatus
+from livepick.monitoring.status import Row, Status
+from livepick.monitoring.training_status import TrainingStatus
 from livepick.picking.engine import threads
 from livepick.web.app import create_app
 from livepick.web.live_updates import MOST_LISTENERS

@@ -21,7 +21,8 @@ from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring.health import Health
-from livepick.monitoring.status import TrainingStatus, read_status
+from livepick.monitoring.status import read_status
+from livepick.monitoring.training_status import TrainingStatus
 from livepick.retraining.eta import RunProgress
 from livepick.web.page import Sections, Sources
 

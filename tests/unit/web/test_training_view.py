@@ -8,7 +8,7 @@ import pytest
 from livepick.core.contracts.judgement import Judgement
 from livepick.core.contracts.progress import PROGRESS, Progress
 from livepick.ledger.session_rows import RunRow
-from livepick.monitoring.status import TrainingStatus
+from livepick.monitoring.training_status import TrainingStatus
 from livepick.retraining.eta import RunProgress
 from livepick.web.live_updates import MOST_LISTENERS, Live
 from livepick.web.page_thread import PageThread

@@ -22,9 +22,10 @@ from livepick.picking import cryosparc_files, micrograph_table, relion_files
 from livepick.picking.export import Export
 from livepick.picking.exports import Folders, exports_of, output_folders
 from livepick.picking.output_folder import OutputFolder
-from livepick.picking.output_owner import Ownership, SessionMemory
+from livepick.picking.output_owner import Ownership
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_project import RelionProject, relion_project
+from livepick.picking.session_memory import SessionMemory
 
 __all__ = ["output_folder"]
 
