@@ -2,6 +2,7 @@
 
     python tests/benchmarks/large_session.py [--rows 100000] [--seconds 120]
     python tests/benchmarks/large_session.py --burst 30000 [--bad 0.9] [--seconds 180]
+    python tests/benchmarks/large_session.py --changed 30000 [--seconds 60]
 
 The first makes a ledger with this many picked micrographs, whose files are in the watched folder,
 and starts the service on it. While it runs, a new micrograph lands every second, and the page,
@@ -12,7 +13,11 @@ main process, the time to the first byte of the answers, and the time that new m
 The second renames a folder with this many files into the watched one. A part of them can be bad.
 The table has the time of the first picks and how many there are after each third of the time.
 
-Both work for earlier versions too: put their ``daemon`` and ``trainer`` folders into PYTHONPATH.
+The third makes a ledger as the first does. All files have new content at once, and after that time
+all files are deleted at once, while half of them wait to be picked; then a new one lands every
+second. The table has the pauses of the dispatch loop in each part, and how many were picked.
+
+All work for earlier versions too: put their ``daemon`` and ``trainer`` folders into PYTHONPATH.
 The exit status is 1 if a limit is exceeded.
 """
 
@@ -91,6 +96,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Plain)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--burst", type=int, help="measure a burst of this many files instead")
+    parser.add_argument("--changed", type=int, help="change and delete this many files instead")
     parser.add_argument("--bad", type=float, default=0.0, help="fraction of bad files in it")
     parser.add_argument("--seconds", type=float, default=120.0)
     given = parser.parse_args()
@@ -100,6 +106,9 @@ def main() -> int:
         (place / "session.yaml").write_text(CONFIG)
         if given.burst:
             return _burst(place, given.burst, given.bad, given.seconds)
+        if given.changed:
+            (place / "session.yaml").write_text(CONFIG.replace("0.2}", "0.2, rescan_seconds: 5}"))
+            return _changed(place, given.changed, given.seconds)
         return _large(place, given.rows, given.seconds)
 
 
@@ -272,6 +281,61 @@ def _burst(place: Path, files: int, bad: float, seconds: float) -> int:
     idle = [at for at in pauses if picked[-1][1] < good]
     CONSOLE.print(f"{len(idle)} samples without picks in the two seconds before")
     return 0 if first < seconds / 3 else 1
+
+
+# --- content changes and deletions ---------------------------------------------------------------
+
+
+def _changed(place: Path, rows: int, seconds: float) -> int:
+    with mock.patch("os.fsync"):
+        _fill(place, rows)
+    files = list((place / "in").rglob("*.mrc"))
+    table = Table(title=f"{rows} files changed at once, then deleted at once")
+    for column in ("what", "median", "most", "limit", ""):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    with _service(place) as (process, _):
+        time.sleep(10.0)
+        kept = []
+        for what in ("changed", "deleted"):
+            samples, stop = Samples(), threading.Event()
+            thread = threading.Thread(target=_sample, args=(place, process, samples, stop))
+            thread.start()
+            began = time.time()
+            for path in {path.stat().st_ino: path for path in files}.values():
+                os.utime(path)  # its hard links have the same time
+            if what == "deleted":
+                for path in files:
+                    path.unlink()
+            first = None
+            while time.time() - began < seconds:
+                if first is None and _picked_since(place, began):
+                    first = time.time() - began
+                time.sleep(0.25)
+            stop.set()
+            thread.join()
+            kept.append(_row(table, f"pause when {what}, s", samples.gaps, MOST_GAP_SECONDS))
+            if what == "changed":
+                _row(table, "first picks of new content, s", [] if first is None else [first])
+            count = _picked_since(place, began)
+            _row(table, f"picked in {seconds:.0f} s when {what}", [count])
+        for number in range(10):
+            _land(place / "in" / f"new_{number:05d}.mrc", number)
+            time.sleep(1.0)
+        waits = _waits(place, 10)
+        _row(table, "landing to picks after that, s", waits)
+        with contextlib.closing(_ledger(place)) as connection:
+            counts = connection.execute("select state, count(*) from micrograph group by state")
+            CONSOLE.print(dict(counts.fetchall()))
+        process.terminate()
+        process.wait(60)
+    CONSOLE.print(table)
+    return 0 if all(kept) else 1
+
+
+def _picked_since(place: Path, began: float) -> int:
+    with contextlib.closing(_ledger(place)) as connection:
+        sql = "select count(*) from micrograph where picked_at > ?"
+        return int(connection.execute(sql, (began,)).fetchone()[0])
 
 
 # --- the service and what it answers -------------------------------------------------------------

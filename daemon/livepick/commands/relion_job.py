@@ -18,7 +18,7 @@ import typer
 
 from livepick.config.last_known_good import read_config_copy, read_settings
 from livepick.config.schema import Config
-from livepick.config.sections import Device
+from livepick.config.sections import Device, Trust
 from livepick.core.contracts.bundle import CARD
 from livepick.core.contracts.job import Job
 from livepick.errors import ConfigError, LivepickError
@@ -43,7 +43,10 @@ DEVICES: dict[str, Device] = {
 
 _SOURCES = ("bundle", "session", "state")
 
-_OF_BUNDLE = ("device", "threshold", "pixel_size")
+TRUSTED: dict[str, Trust] = {"header": "header", "config": "config"}
+"""What counts if a header has another pixel size than ``--pixel_size``."""
+
+_OF_BUNDLE = ("device", "threshold", "pixel_size", "trust")
 
 _LABELS = ("o", "in_mics", *_SOURCES, *_OF_BUNDLE, "wait_minutes", "j", "pipeline_control")
 """``pipeline_control``: RELION adds it to every command that contains ``relion_``, even if that is
@@ -79,6 +82,8 @@ def relion_job(
     --device WORD          cpu, prefer-gpu (without it) or require-gpu.
     --threshold NUMBER     Least score of a pick, 0 to 1; without it, the model's own.
     --pixel_size ANGSTROM  Of the micrographs; without it, as in their headers.
+    --trust WORD           header or config (the option): which counts if they differ; without it,
+                           an error.
     --j NUMBER             Processes that pick (RELION's threads); 1 is enough for a GPU.
 
     With a session:
@@ -204,6 +209,9 @@ def _job(given: Mapping[str, str]) -> Job:
     device = given.get("device", "prefer-gpu")
     if device not in DEVICES:
         raise ConfigError(f"--device is {device!r}; it must be {' or '.join(DEVICES)}", _REMEDY)
+    trust = given.get("trust")
+    if trust is not None and trust not in TRUSTED:
+        raise ConfigError(f"--trust is {trust!r}; it must be {' or '.join(TRUSTED)}", _REMEDY)
     job = Job(
         path=Path(),
         version=None,
@@ -211,6 +219,7 @@ def _job(given: Mapping[str, str]) -> Job:
         device=DEVICES[device],
         pixel_size_angstrom=_number_or_none(given, "pixel_size", 0.01, 100),
         threshold=_number_or_none(given, "threshold", 0, 1),
+        trust=None if trust is None else TRUSTED[trust],
     )
     if not os.path.isfile(job.bundle / CARD):  # noqa: PTH113 - false for a path that is too long
         raise ConfigError(

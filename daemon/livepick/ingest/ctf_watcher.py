@@ -88,7 +88,7 @@ class CtfWatcher:
             A folder cannot be listed.
         """
         wanted = {row.path: row for row in self._ledger.without_ctf(AT_ONCE)}
-        ctfs, faults = find_ctfs(self._place, list(wanted))
+        ctfs, faults = find_ctfs(self._place, list(wanted), self._ledger.paths())
         for path, ctf in ctfs.items():
             row = wanted[path]
             with self._unexpected.passing_over("ctf", printable(path)):

@@ -156,6 +156,11 @@ class LedgerReader:
         sql = "select * from micrograph where state = 'picked' and id > ? order by id limit ?"
         return map(MicrographRow.of, self._in_pages(sql))
 
+    def paths(self) -> Iterator[Path]:
+        """Return the paths of all micrographs, in the order they landed."""
+        sql = "select id, root, relative from micrograph where id > ? order by id limit ?"
+        return (root / relative for root, relative in map(place_of, self._in_pages(sql)))
+
     def picked_places(self) -> list[tuple[int, Path]]:
         """Return the id and path of every picked micrograph, in the order they landed."""
         rows = self._rows("select id, root, relative from micrograph where state = 'picked'")

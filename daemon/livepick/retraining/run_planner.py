@@ -9,7 +9,7 @@ meaning.
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from livepick.config.schema import Config
@@ -209,6 +209,7 @@ class RunPlanner:
                     trained_on_before=self._runs.trained_on(),
                 ),
                 config.micrograph.ctf,
+                self._ledger.paths(),
             ),
         )
 
@@ -232,7 +233,9 @@ def _described(spec: RunSpec) -> str:
     return f"{sentence}, as run {spec.continues} sorted them" if spec.continues else sentence
 
 
-def with_ctfs(micrographs: Sequence[RunMicrograph], place: Path | None) -> list[RunMicrograph]:
+def with_ctfs(
+    micrographs: Sequence[RunMicrograph], place: Path | None, others: Iterable[Path] = ()
+) -> list[RunMicrograph]:
     """Return the micrographs of a run, with their CTF where it is known.
 
     CTF files that cannot be read are logged as warnings, and the micrograph stays without CTF.
@@ -241,10 +244,10 @@ def with_ctfs(micrographs: Sequence[RunMicrograph], place: Path | None) -> list[
     ----------
     micrographs
         Micrographs of the new run.
-    place
+    place, others
         As for ``find_ctfs``.
     """
-    found, faults = find_ctfs(place, [micrograph.path for micrograph in micrographs])
+    found, faults = find_ctfs(place, [micrograph.path for micrograph in micrographs], others)
     for fault in faults:
         _log.warning("defocus: left out: %s", fault)
     if found or place is not None:

@@ -80,6 +80,19 @@ def test_a_job_with_a_model_picks_and_succeeds(project, jobs, capsys):
     assert out.endswith("2 of 2 micrographs have coordinates\n")
 
 
+def test_a_job_can_say_which_pixel_size_counts(project, jobs):
+    assert run("--bundle", "models/0003", "--pixel_size", "1.06", "--trust", "config") == 0
+    assert {(job.pixel_size_angstrom, job.trust) for job in jobs} == {(1.06, "config")}
+
+    jobs.clear()
+    for path in _ends(project):
+        path.unlink()
+    for path in project.glob(f"{JOB}/Movies/*_autopick.star"):
+        path.unlink()
+    assert run("--bundle", "models/0003") == 0
+    assert {job.trust for job in jobs} == {None}
+
+
 def test_threads_of_relion_are_processes(project, jobs, monkeypatch):
     counts = []
     monkeypatch.setattr(command, "local", lambda count: counts.append(count) or threads(count))
@@ -118,6 +131,8 @@ def test_words_as_relion_and_people_write_them(project, jobs, words):
         (["--bundle", "m", "--threshold", "half"], "--threshold is 'half'; it must be a number"),
         (["--bundle", "m", "--threshold", "-0.1"], "must be a number from 0 to 1"),
         (["--bundle", "m", "--threshold", "nan"], "must be a number from 0 to 1"),
+        (["--bundle", "m", "--trust", "me"], "--trust is 'me'; it must be header or config"),
+        (["--session", "s.yaml", "--trust", "config"], "--trust has no meaning with --session"),
         (["--bundle", "m", "--device", "gpu"], "it must be cpu or prefer-gpu or require-gpu"),
         (["--bundle", "m", "--wait_minutes", "5"], "--wait_minutes has no meaning with --bundle"),
         (["--session", "s.yaml", "--device", "cpu"], "--device has no meaning with --session"),

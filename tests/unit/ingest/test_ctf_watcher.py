@@ -105,3 +105,27 @@ def test_one_search_that_fails_is_not_the_last(ledger, monkeypatch):
     watcher.run()
 
     assert counts == ["ctf", "ctf"]
+
+
+def test_an_entry_is_not_taken_by_a_namesake_that_waits(ledger, tmp_path):
+    """The micrograph of the entry has its figures already, so only its namesake is searched for."""
+    star = tmp_path / "micrographs_ctf.star"
+    star.write_text(
+        "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnVoltage\n_rlnSphericalAberration\n"
+        "_rlnAmplitudeContrast\n1 300 2.7 0.1\n\ndata_micrographs\n\nloop_\n"
+        "_rlnMicrographName\n_rlnOpticsGroup\n_rlnDefocusU\n_rlnDefocusV\n_rlnDefocusAngle\n"
+        "MotionCorr/job002/grid1/001.mrc 1 12000 11000 45\n"
+    )
+
+    def find():
+        messages = []
+        with Database.read_only(ledger.database.path) as database:
+            CtfWatcher(LedgerReader(database), star, found=messages.append).search_once()
+        return [message.micrograph_id for message in messages]
+
+    (tmp_path / "grid1").mkdir()
+    first = pick(ledger, tmp_path, "grid1/001.mrc")
+    pick(ledger, tmp_path, "grid2/001.mrc")
+    assert find() == [first]
+    assert ledger.ctf_found(first, 1, CtfFigures(12000.0, 11000.0, 45.0, None))
+    assert find() == []

@@ -27,7 +27,7 @@ UNWEIGHTED_MARKS = ("_DW", "_DWS")
 
 
 def find_ctfs(
-    place: Path | None, micrographs: Sequence[Path]
+    place: Path | None, micrographs: Sequence[Path], others: Iterable[Path] = ()
 ) -> tuple[dict[Path, Ctf], list[CtfError]]:
     """Return the CTF of each micrograph that has an entry, and the errors.
 
@@ -38,6 +38,9 @@ def find_ctfs(
         sub-folders; None: the files beside the micrographs.
     micrographs
         Paths of the micrographs.
+    others
+        Paths of all micrographs: an entry may belong to one of them, such as a namesake in another
+        folder. They are read only if there is an entry.
     """
     found: dict[Path, Ctf] = {}
     faults: list[CtfError] = []
@@ -48,8 +51,16 @@ def find_ctfs(
         return {}, [error]
     names = _by_stem(entries)
     the_list = place if place is not None and _is_file(place) else None
+    wanted = set(micrographs)
     named = {each: _named(each, names, marks, beside=place is None) for each in micrographs}
+    if any(named.values()):
+        stems = {stem for each in micrographs for stem in _stems(each)}
+        for other in others:
+            if other not in named and not stems.isdisjoint(_stems(other)):
+                named[other] = _named(other, names, marks, beside=place is None)
     for micrograph, name in _without_namesakes(named).items():
+        if micrograph not in wanted:
+            continue
         try:
             with errors_of_file(the_list or Path(name), CtfError, CTF_REMEDY):
                 ctf = entries[name]()
