@@ -42,7 +42,7 @@ from livepick.monitoring.status import read_status
 from livepick.picking.engine import threads
 from livepick.web.app import create_app
 from livepick.web.page import NEWEST, Sources
-from livepick.web.server import Web, listen
+from livepick.web.server import Door, Web, listen
 
 REPEAT = 7
 SIZE_PX = 1024
@@ -132,7 +132,7 @@ def served(folder: Path, count: int) -> Iterator[tuple[Web, Callable[[str], obje
             PageQueries(shared),
         )
         app = create_app(metrics, sources, engine.submit)
-        web = Web(listen("127.0.0.1:0"), app.asgi, app.close)
+        web = Web(Door(listen("127.0.0.1:0"), app.asgi), closing=app.close)
         web.start()
         yield web, ledger.session.begin
         web.stop()

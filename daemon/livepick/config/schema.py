@@ -1,7 +1,7 @@
 """The whole configuration as one frozen value, and digests of the settings that shape a model.
 
-The settings, with their bounds, units and examples, are in ``livepick.config.sections`` and
-``livepick.config.training_sections``.
+The settings, with their bounds, units and examples, are in ``livepick.config.sections`` and in
+``output_sections``, ``training_sections`` and ``web_section`` beside it.
 """
 
 import hashlib
@@ -13,14 +13,7 @@ from pydantic import ValidationInfo, field_validator
 
 from livepick.config.error_messages import contradiction
 from livepick.config.output_sections import Output
-from livepick.config.sections import (
-    Micrograph,
-    Particle,
-    Picking,
-    Session,
-    State,
-    Watch,
-)
+from livepick.config.sections import Micrograph, Particle, Picking, Session, State, Watch
 from livepick.config.setting import Section, shaping_settings, shaping_values
 from livepick.config.training_sections import Bootstrap, Retrain, Training
 from livepick.config.web_section import Web

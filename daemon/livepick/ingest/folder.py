@@ -1,31 +1,31 @@
-"""One watched folder: its files, which of them are new, and whether the folder is available.
+"""One watched folder: its files, and which of them are new.
 
 The ledger identifies a micrograph by its path below the folder and its content version; a folder
 sends each version once. A micrograph is never deleted because its file cannot be seen: a share that
 is not mounted looks like an empty or missing folder.
+
+Scans, events and checks of unsettled files are in one class because they share what is known of
+each file.
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Literal
 
 from livepick.config.sections import Watch
 from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.header import printable
 from livepick.core.formats.micrograph import read_header
 from livepick.errors import HeaderError, MicrographError, MovieStackError, UnreadableFileError
-from livepick.host.disks import Space, space_of
 from livepick.host.unexpected_errors import UnexpectedErrors
-from livepick.ingest.file_system import FileSystem, file_system
+from livepick.ingest.folder_availability import FolderAvailability
 from livepick.ingest.left_out_names import is_left_out_folder
 from livepick.ingest.presets import Rules
 from livepick.ingest.scan import Found, Scan, examine_file
 from livepick.ingest.settle import Outcome, Settler
 from livepick.ingest.skipped import SkippedView
-from livepick.ledger.inbox import FilesSkipped, Landed, Message, RootState, SetAside
+from livepick.ledger.inbox import FilesSkipped, Landed, Message, SetAside
 from livepick.ledger.session_rows import SkippedFiles
 
 __all__ = ["Folder"]
@@ -35,23 +35,14 @@ AT_ONCE = 200
 
 _log = logging.getLogger(__name__)
 
-SETTLE_SECONDS_LOCAL = 5.0
-SETTLE_SECONDS_NETWORK = 15.0
-
 
 class Folder:
     """A watched folder and its unsettled files. Used only by the watching thread.
 
     Attributes
     ----------
-    available, detail
-        True if the folder can be read, None before the first check; and why it cannot, or its file
-        system and how it is watched.
-    system
-        File system of the folder.
-    space
-        Space at the last check. It is read in this thread because a file system that hangs may
-        block this thread only.
+    availability
+        Whether the folder can be read, and its file system.
     scans
         Number of complete scans.
     unannounced
@@ -79,10 +70,7 @@ class Folder:
     ) -> None:
         self._unexpected = unexpected or UnexpectedErrors()
         self.root = root
-        self.available: bool | None = None
-        self.detail = "not checked yet"
-        self.system = FileSystem("unknown")
-        self.space: Space | None = None
+        self.availability = FolderAvailability(root, watch, send)
         self.scans = self.unannounced = self.excluded = self.oversized = 0
         self.skipped: tuple[SkippedFiles, ...] = ()
         self._watch = watch
@@ -98,24 +86,16 @@ class Folder:
         """Files that were seen before and are missing now. They are sent again if they return,
         because a job that found them gone has failed."""
 
-        self._device: int | None = None
         self._movies = set(movies)
         """Files that turned out to have several images: no file beside them is their product."""
 
         self._stacks: set[str] = set()
         """Files named ``.mrcs`` among them; they are counted instead of reported one by one."""
         self._settler = Settler(
-            settle_seconds=SETTLE_SECONDS_LOCAL,
+            settle_seconds=self.availability.settle_seconds,
             incomplete_timeout_seconds=watch.incomplete_timeout_seconds,
             check=self._check,
         )
-
-    @property
-    def mode(self) -> Literal["inotify", "poll"]:
-        """The mode in which this folder should be watched."""
-        if self._watch.mode != "auto":
-            return self._watch.mode
-        return "inotify" if self.system.local else "poll"
 
     @property
     def watching(self) -> int:
@@ -128,23 +108,9 @@ class Folder:
 
     def check_available(self) -> bool:
         """Check the folder and its file system; return True if the folder is available."""
-        try:
-            status = self.root.stat()
-            with os.scandir(self.root) as entries:
-                empty = next(entries, None) is None
-        except OSError as error:
-            self._unavailable(error.strerror or str(error))
-            return False
-        elsewhere = bool(self._seen) if self._device is None else self._device != status.st_dev
-        if empty and elsewhere:
-            # The mount point of a share that is not mounted looks like this.
-            self._unavailable("it is empty now, but was not before; is the share mounted?")
-            return False
-        if not self.available or self._device != status.st_dev:
-            self._now_available()
-        self.space = space_of(self.root)
-        self._device = status.st_dev
-        return True
+        is_available = self.availability.check(had_files=bool(self._seen))
+        self._settler.settle_seconds = self.availability.settle_seconds
+        return is_available
 
     def scan(self, between: Callable[[], bool]) -> None:
         """List all files and process the new ones.
@@ -173,7 +139,7 @@ class Folder:
                 if not between():
                     return
         except OSError as error:
-            self._unavailable(error.strerror or str(error))
+            self.availability.unavailable(error.strerror or str(error))
             return
         self._missing = missing | (self._missing - missing_before)
         self.scans += 1
@@ -251,7 +217,7 @@ class Folder:
     def _version(self, found: Found) -> FileVersion:
         """Return the version by which a file is known."""
         version = found.version
-        if self.system.stable_inodes:
+        if self.availability.system.stable_inodes:
             return version
         return FileVersion(version.size_bytes, version.mtime_ns, 0)
 
@@ -291,27 +257,24 @@ class Folder:
             self._movies.add(relative)
             if relative.lower().endswith(".mrcs"):
                 self._stacks.add(relative)
-                self._seen[relative] = outcome.version
-                return
         if outcome.error is None:
             self.oversized += outcome.version.size_bytes > outcome.needed_bytes
             self._send(
                 Landed(self.root, Path(relative), outcome.version, outcome.landed_at, at_start)
             )
-            self._seen[relative] = outcome.version
-            return
-        _log.debug("%s: set aside: %s", printable(relative), outcome.error)
-        self._send(
-            SetAside(
-                self.root,
-                Path(relative),
-                outcome.version,
-                outcome.error.reason,
-                outcome.error.what,
-                outcome.error.remedy,
-                outcome.landed_at,
+        elif relative not in self._stacks:
+            _log.debug("%s: set aside: %s", printable(relative), outcome.error)
+            self._send(
+                SetAside(
+                    self.root,
+                    Path(relative),
+                    outcome.version,
+                    outcome.error.reason,
+                    outcome.error.what,
+                    outcome.error.remedy,
+                    outcome.landed_at,
+                )
             )
-        )
         self._seen[relative] = outcome.version
 
     def _check(self, relative: str) -> int:
@@ -330,24 +293,6 @@ class Folder:
 
     def _name(self, relative: str) -> str:
         return printable(self.root / relative)
-
-    def _now_available(self) -> None:
-        self.system = file_system(self.root)
-        settle_seconds = self._watch.settle_seconds
-        if settle_seconds is None:
-            settle_seconds = SETTLE_SECONDS_LOCAL if self.system.local else SETTLE_SECONDS_NETWORK
-        self._settler.settle_seconds = settle_seconds
-        self.available = True
-        self.detail = f"{self.system.kind}, {self.mode}"
-        _log.info("%s: watched (%s)", printable(self.root), self.detail)
-        self._send(RootState(self.root, available=True, detail=self.detail))
-
-    def _unavailable(self, detail: str) -> None:
-        if self.available is False and detail == self.detail:
-            return
-        self.available, self.detail, self.space = False, detail, None
-        _log.error("%s: not available: %s", printable(self.root), detail)
-        self._send(RootState(self.root, available=False, detail=detail))
 
     def _report(self, scan: Scan) -> None:
         """Keep what the scan has left out; log once what an operator may not expect."""

@@ -63,13 +63,13 @@ class WatchedFolder:
     def health(self) -> FolderHealth:
         """Return the present health. May be called from any thread."""
         mode: Literal["inotify", "poll"] = "poll" if self._notifier is None else "inotify"
-        folder = self.folder
-        return FolderHealth(folder.root, folder.available, folder.detail, mode, folder.space)
+        now = self.folder.availability
+        return FolderHealth(self.folder.root, now.available, now.detail, mode, now.space)
 
     def interval_seconds(self) -> float:
         """Return the time between two scans."""
         chosen = self._watch.rescan_seconds
-        if not self.folder.available:
+        if not self.folder.availability.available:
             return min(chosen or ABSENT_SECONDS, ABSENT_SECONDS)
         if chosen is not None:
             return chosen
@@ -97,7 +97,7 @@ class WatchedFolder:
         started = self._clock()
         scans = folder.scans
         self.scan_at = started + RESCAN_SECONDS_POLL  # in case of an unexpected failure
-        was_available = folder.available
+        was_available = folder.availability.available
         if folder.check_available() and not was_available:
             self._renew()  # before the listing, so that no file is missed
         folder.scan(between)
@@ -112,7 +112,7 @@ class WatchedFolder:
         If there is none although there should be, try again from time to time.
         """
         now = self._clock()
-        if not self.folder.available or self.folder.mode == "poll":
+        if not self.folder.availability.available or self.folder.availability.mode == "poll":
             return False
         if self._notifier is None:
             if now >= self._renew_at:
@@ -138,7 +138,7 @@ class WatchedFolder:
     def _renew(self) -> None:
         """Start a new notifier, if the folder should have one and the kernel allows it."""
         self.stop_notifier()
-        if self.folder.mode == "poll":
+        if self.folder.availability.mode == "poll":
             return
         handler = Handler(self._count, lambda hint: self._hint(self, hint))
         try:

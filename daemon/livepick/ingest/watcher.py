@@ -221,7 +221,7 @@ class Watcher:
 
     def _reexamine(self) -> None:
         for watched in self._watched:
-            if watched.folder.available:
+            if watched.folder.availability.available:
                 watched.folder.reexamine()
         self._reexamine_at = self._clock() + 0.5
 
@@ -249,7 +249,7 @@ class Watcher:
         while self._not_found:
             root, relative, gone = self._not_found.popleft()
             for watched in self._watched:
-                if watched.folder.root == root and watched.folder.available:
+                if watched.folder.root == root and watched.folder.availability.available:
                     watched.folder.not_found(relative, gone=gone)
 
     def _follow_hints(self) -> None:
@@ -261,7 +261,7 @@ class Watcher:
             hints[key] = hints.get(key, False) or hint.closed
         for (watched, path, is_folder), closed in hints.items():
             relative = os.path.relpath(path, watched.folder.root)
-            if relative.startswith("..") or not watched.folder.available:
+            if relative.startswith("..") or not watched.folder.availability.available:
                 continue
             with self._unexpected.passing_over("watch", printable(path)):
                 if is_folder:

@@ -16,6 +16,7 @@ from livepick.host.loopback import is_loopback
 from livepick.web.http_protocol import MOST_HEADER_BYTES
 from livepick.web.passwords import TooBusyError
 from livepick.web.protection import Protection
+from livepick.web.responses import RETRY_SECONDS
 
 __all__ = ["RESERVED", "Guard", "host_name"]
 
@@ -40,8 +41,6 @@ MOST_BODY_BYTES = 64 << 10
 DRAIN_SECONDS = 2.0
 """Time for a client to send the rest of its body, so that it sees the answer before the end of the
 connection."""
-
-RETRY_SECONDS = "3"
 
 
 class Guard:

@@ -23,7 +23,7 @@ from livepick.web.connections import Limits
 from livepick.web.guard import Guard
 from livepick.web.page import Sources
 from livepick.web.protection import Protection
-from livepick.web.server import Door, Web, listen
+from livepick.web.server import Door, Web, address_of, listen
 from livepick.web.thumbnails import Submit
 
 __all__ = ["PageServer"]
@@ -65,8 +65,7 @@ class PageServer:
     @property
     def address(self) -> str:
         """Actual ``host:port``."""
-        port = self._listener.getsockname()[1]
-        return f"[{self._host}]:{port}" if ":" in self._host else f"{self._host}:{port}"
+        return address_of(self._listener)
 
     @property
     def url(self) -> str:
@@ -92,15 +91,10 @@ class PageServer:
             unexpected=unexpected,
         )
         self._metrics = metrics
-        self._web = Web(
-            self._listener,
-            app.asgi,
-            app.close,
-            limits=limits,
-            tls=self._protection.tls,
-            instruments=metrics.web,
-            others=self._local_door(app),
+        front = Door(
+            self._listener, app.asgi, limits, tls=self._protection.tls, instruments=metrics.web
         )
+        self._web = Web(front, *self._local_door(app), closing=app.close)
 
     def start(self) -> None:
         """Answer requests, and tell other processes where."""

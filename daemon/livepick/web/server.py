@@ -13,11 +13,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from livepick.errors import ConfigError
-from livepick.host.loopback import is_loopback
 from livepick.web.connections import Connections, Instruments, Limits, NoInstruments
 from livepick.web.http_protocol import uvicorn_config
 
-__all__ = ["Door", "Web", "listen"]
+__all__ = ["Door", "Web", "address_of", "listen"]
 
 STOP_SECONDS = 1
 """Time that requests in progress get to finish when the service ends."""
@@ -67,6 +66,12 @@ def listen(address: str) -> socket.socket:
     return listener
 
 
+def address_of(listener: socket.socket) -> str:
+    """Return the actual ``host:port`` of a socket from ``listen``."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _no_tls() -> ssl.SSLContext | None:
     return None
 
@@ -77,7 +82,7 @@ class Door:
 
     listener: socket.socket
     app: ASGIApp
-    limits: Limits
+    limits: Limits = field(default_factory=Limits.of_process)
     tls: Callable[[], ssl.SSLContext | None] = _no_tls
     """Function that returns the TLS context for a new connection; None: no TLS."""
     instruments: Instruments = field(default_factory=NoInstruments)
@@ -88,38 +93,14 @@ class Web:
 
     Parameters
     ----------
-    listener
-        Socket from ``listen``.
-    app
-        Application to serve.
+    doors
+        The page's door, and further ones, for example for this machine's own programs.
     closing
         Called first at the end, to end responses that would otherwise never finish.
-    limits
-        Limits of the connections; None: those of this process.
-    tls
-        Function that returns the TLS context for a new connection; None: no TLS.
-    instruments
-        Metrics of the connections.
-    others
-        Further sockets, for example one for this machine's own programs.
     """
 
-    def __init__(
-        self,
-        listener: socket.socket,
-        app: ASGIApp,
-        closing: Callable[[], None] = lambda: None,
-        *,
-        limits: Limits | None = None,
-        tls: Callable[[], ssl.SSLContext | None] = _no_tls,
-        instruments: Instruments | None = None,
-        others: tuple[Door, ...] = (),
-    ) -> None:
-        front = Door(
-            listener, app, limits or Limits.of_process(), tls, instruments or NoInstruments()
-        )
-        self._listener = listener
-        self._doors = (front, *others)
+    def __init__(self, *doors: Door, closing: Callable[[], None] = lambda: None) -> None:
+        self._doors = doors
         self._closing = closing
         self._server: _Server | None = None
         self._stopping = False
@@ -127,14 +108,8 @@ class Web:
 
     @property
     def address(self) -> str:
-        """Actual ``host:port``."""
-        host, port = self._listener.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """True if only this machine can connect."""
-        return is_loopback(self._listener.getsockname()[0])
+        """Actual ``host:port`` of the page's door."""
+        return address_of(self._doors[0].listener)
 
     @property
     def alive(self) -> bool:

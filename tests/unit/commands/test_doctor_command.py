@@ -70,7 +70,7 @@ def test_a_session_is_described(begun, capsys):
     assert "links, which are not followed: 3" in parts["Files left out"]
     assert "free inodes" in parts["Folders and file systems"]
     assert "max_user_watches" in parts["Limits"]
-    assert "not found out" not in "".join(parts.values())
+    assert "unavailable" not in "".join(parts.values())
 
 
 def test_nothing_is_written(begun, capsys):
@@ -96,7 +96,7 @@ def test_a_broken_config_is_shown_with_its_fault(config_file, capsys, text):
     parts = examined(config_file, capsys)
     assert ": valid" not in parts["Config"]
     assert "no settings are known" in parts["Config"]
-    assert "not found out" in parts["Ledger"]
+    assert "unavailable" in parts["Ledger"]
 
 
 def test_a_missing_or_unreadable_config_is_no_failure(tmp_path, capsys):
@@ -120,7 +120,7 @@ def test_a_broken_ledger_spoils_only_its_sections(begun, capsys, content):
     if content is not None:
         ledger.write_bytes(content)
     parts = examined(begun, capsys)
-    assert "not found out" in parts["Ledger"]
+    assert "unavailable" in parts["Ledger"]
     assert "free inodes" in parts["Folders and file systems"]
     if content is not None:
         assert ledger.read_bytes() == content
@@ -138,8 +138,8 @@ def test_a_section_that_hangs_or_fails_says_so(monkeypatch):
         raise RecursionError("too deep")
 
     text = report([Section("A", hang), Section("B", fail), Section("C", lambda: ["\udcff"])])
-    assert "before\n(not found out: no answer within 0.2 s)" in text
-    assert "first\n(not found out: RecursionError: too deep)" in text
+    assert "before\n(unavailable: no answer within 0.2 s)" in text
+    assert "first\n(unavailable: RecursionError: too deep)" in text
     assert "\\xff" in text
 
 

@@ -30,7 +30,7 @@ from livepick.picking.engine import threads
 from livepick.web.app import create_app
 from livepick.web.live_updates import MOST_LISTENERS
 from livepick.web.page import Sources
-from livepick.web.server import Web, listen
+from livepick.web.server import Door, Web, listen
 
 HOSTILE = "<script>alert(1)</script>.mrc"
 
@@ -93,7 +93,7 @@ def ask(ledger, make_config):
         PageQueries(shared),
     )
     app = create_app(Metrics(), sources, engine.submit)
-    web = Web(listen("127.0.0.1:0"), app.asgi, app.close)
+    web = Web(Door(listen("127.0.0.1:0"), app.asgi), closing=app.close)
     web.start()
 
     def send(path, *, method="GET", host=None, health=None, fault=None, until=None):

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from livepick.web.connections import Limits
 from livepick.web.guard import Guard
-from livepick.web.server import Web, listen
+from livepick.web.server import Door, Web, listen
 
 LARGE = b"x" * 1_000_000
 
@@ -41,9 +41,8 @@ def serve(caplog):
 
         def start(*, page_requests=192, **limits):
             limits = Limits(**{"connections": 64, **limits})
-            web = Web(
-                listen("127.0.0.1:0"), Guard(_app(), page_requests=page_requests), limits=limits
-            )
+            guard = Guard(_app(), page_requests=page_requests)
+            web = Web(Door(listen("127.0.0.1:0"), guard, limits))
             web.start()
             ending.callback(web.stop)
             host, port = web.address.split(":")

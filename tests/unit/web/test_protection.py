@@ -59,13 +59,8 @@ def serve():
 
         def start(protection, others=(), **limits):
             guard = Guard(PlainTextResponse("page"), protection=protection)
-            web = Web(
-                listen("127.0.0.1:0"),
-                guard,
-                limits=Limits(**{"connections": 16, **limits}),
-                tls=protection.tls,
-                others=others,
-            )
+            limits = Limits(**{"connections": 16, **limits})
+            web = Web(Door(listen("127.0.0.1:0"), guard, limits, tls=protection.tls), *others)
             web.start()
             ending.callback(web.stop)
             host, port = web.address.split(":")

@@ -20,7 +20,7 @@ from livepick.picking.engine import threads
 from livepick.web.app import create_app
 from livepick.web.connections import Limits
 from livepick.web.page import Sources
-from livepick.web.server import Web, listen
+from livepick.web.server import Door, Web, listen
 
 EXAMPLES = int(os.environ.get("LIVEPICK_FUZZ_EXAMPLES", "60"))
 
@@ -116,7 +116,7 @@ def address(tmp_path_factory):
         )
         app = create_app(Metrics(), sources, engine.submit)
         limits = Limits(32, idle_seconds=0.5, stall_seconds=0.5)
-        web = Web(listen("127.0.0.1:0"), app.asgi, app.close, limits=limits)
+        web = Web(Door(listen("127.0.0.1:0"), app.asgi, limits), closing=app.close)
         web.start()
         ending.callback(web.stop)
         host, port = web.address.split(":")

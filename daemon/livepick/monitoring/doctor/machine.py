@@ -135,7 +135,7 @@ def systemd() -> Iterator[str]:
 def processes(main: int | None) -> Iterator[str]:
     """Yield the memory, threads and open files of the service's main process and its workers."""
     if main is None:
-        yield "none holds the state folder"
+        yield "no process holds the state folder"
         return
     for process in [main, *_children(main)]:
         status = dict(_pairs(Path(f"/proc/{process}/status")))

@@ -40,11 +40,11 @@ def _written(section: Section) -> str:
         try:
             lines.extend(printable(line) for line in section.lines())
         except Exception as error:  # noqa: BLE001 - the other sections are still wanted
-            lines.append(f"(not found out: {printable(f'{type(error).__name__}: {error}')})")
+            lines.append(f"(unavailable: {printable(f'{type(error).__name__}: {error}')})")
         ended.set()
 
     # A daemon thread: a read from a dead share cannot be interrupted, and must not delay the end.
     threading.Thread(target=write, daemon=True).start()
     if not ended.wait(SECONDS):
-        return "\n".join([*lines, f"(not found out: no answer within {SECONDS:g} s)"])
+        return "\n".join([*lines, f"(unavailable: no answer within {SECONDS:g} s)"])
     return "\n".join(lines) or "(nothing)"

@@ -1,0 +1,223 @@
+"""Routes of the web application, and what each of them answers.
+
+What reads the ledger or a disk runs in the page's thread; metrics and health check do not.
+"""
+
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import Final, get_args
+
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from livepick.core.contracts.bundle import bundle_name
+from livepick.core.contracts.job import ImageKind
+from livepick.errors import LedgerError
+from livepick.models.registry import MODELS
+from livepick.monitoring.headline import Headline
+from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.metrics.instruments import CONTENT_TYPE
+from livepick.web.client import HEADLINE
+from livepick.web.embedded_pictures import read_picture
+from livepick.web.live_updates import Live
+from livepick.web.micrograph_view import candidates_json, tile_of
+from livepick.web.page import NEWEST, SECTIONS, Sections, Sources
+from livepick.web.page_thread import PageThread
+from livepick.web.responses import IMMUTABLE, NO_CACHE, busy, not_found
+from livepick.web.thumbnails import NoPictureError, Thumbnails
+from livepick.web.training_view import CLASSES
+
+__all__ = ["for_micrographs", "for_page", "for_pictures", "for_programs"]
+
+FILES: Final = {
+    "style.css": "text/css",
+    "page.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+"""Files in the templates folder that the page loads, apart from pictures, with media types."""
+
+MOST_SEARCHED = 500
+"""Maximum length of a text to search for; a file name has at most 255 bytes."""
+
+MOST_DIGITS = 18
+"""Maximum number of digits of a number in a path, so that it fits into 64 bits."""
+
+EVENT_STREAM = "text/event-stream"
+
+
+class _Number(Convertor[int]):
+    """A number in a path. Starlette's own takes any number of digits, and fails beyond 4300."""
+
+    regex = f"[0-9]{{1,{MOST_DIGITS}}}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("number", _Number())
+
+
+def for_programs(
+    metrics: Metrics, sources: Sources, sections: Sections, page_thread: PageThread
+) -> list[Route]:
+    """Return the routes for programs: metrics, health check and headline."""
+
+    async def metrics_text(_: Request) -> Response:
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE)
+
+    async def healthz(_: Request) -> Response:
+        state = sources.health()
+        body = {"ok": state.ok, "seconds_since": state.seconds_since}
+        return JSONResponse(body, status_code=200 if state.ok else 503)
+
+    async def headline(_: Request) -> Response:
+        try:
+            top, status_code = await page_thread.call(sections.headline, urgent=True), 200
+        except LedgerError as error:
+            sentence = f"The ledger cannot be read: {error.what}."
+            top = Headline("bad", sentence, error.remedy, "", (), kind="ledger_not_readable")
+            status_code = 503
+        return Response(top.as_json(), status_code, NO_CACHE, media_type="application/json")
+
+    return [
+        Route("/metrics", metrics_text),
+        Route("/healthz", healthz),
+        Route(HEADLINE, headline),
+    ]
+
+
+def for_page(sections: Sections, live: Live, page_thread: PageThread) -> list[Route]:
+    """Return the routes of the page, its parts, its search and its change events."""
+
+    async def index(_: Request) -> Response:
+        return HTMLResponse(await page_thread.call(sections.page), headers=NO_CACHE)
+
+    async def section(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in SECTIONS:
+            return not_found()
+        parts = await page_thread.call(sections.parts)
+        return HTMLResponse(parts[name], headers=NO_CACHE)
+
+    async def events(request: Request) -> Response:
+        # An error here refuses the stream, so that the page does not look live.
+        await page_thread.call(sections.parts)
+        if request.method == "HEAD":
+            return Response(media_type=EVENT_STREAM, headers=NO_CACHE)
+        # Counted here: of many simultaneous requests, none has begun to listen yet.
+        if not live.enter():
+            return busy("Too many browsers have this page open.")
+        return _Events(live)
+
+    async def search(request: Request) -> Response:
+        text = request.query_params.get("name", "").strip()
+        if len(text) > MOST_SEARCHED:
+            return PlainTextResponse(f"Search for at most {MOST_SEARCHED} characters.\n", 414)
+        whole = "part" not in request.query_params
+        html = await page_thread.call(lambda: sections.found(text, whole=whole))
+        return HTMLResponse(html, headers=NO_CACHE)
+
+    return [
+        Route("/", index),
+        Route("/sections/{name}", section),
+        Route("/events", events),
+        Route("/search", search),
+        *(Route(f"/{name}", _file(name, kind)) for name, kind in FILES.items()),
+    ]
+
+
+def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+    content = resources.files("livepick.web").joinpath("templates", name).read_bytes()
+
+    async def file(_: Request) -> Response:
+        return Response(content, media_type=media_type, headers=NO_CACHE)
+
+    return file
+
+
+def for_micrographs(sections: Sections, sources: Sources, page_thread: PageThread) -> list[Route]:
+    """Return the routes of a micrograph's full view."""
+
+    async def micrograph(request: Request) -> Response:
+        whole = "part" not in request.query_params
+        number: int = request.path_params["id"]
+        html = await page_thread.call(lambda: sections.micrograph(number, whole=whole))
+        return not_found() if html is None else HTMLResponse(html, headers=NO_CACHE)
+
+    def candidates_of(number: int) -> dict[str, object] | None:
+        ledger, diameter_angstrom = sources.ledger, sources.config().particle.diameter_angstrom
+        row = ledger.get(number)
+        tile = None if row is None else tile_of(row, ledger, diameter_angstrom)
+        if tile is None:
+            return None
+        return candidates_json(tile, ledger, ledger.latest(NEWEST, picked=True))
+
+    async def candidates(request: Request) -> Response:
+        found = await page_thread.call(candidates_of, request.path_params["id"])
+        return not_found() if found is None else JSONResponse(found, headers=NO_CACHE)
+
+    return [
+        Route("/micrographs/{id:number}", micrograph),
+        Route("/micrographs/{id:number}/candidates", candidates),
+    ]
+
+
+def for_pictures(sources: Sources, thumbnails: Thumbnails, page_thread: PageThread) -> list[Route]:
+    """Return the routes of pictures, by the number of a micrograph or of a model."""
+
+    async def picture(request: Request) -> Response:
+        kind: ImageKind = request.path_params["kind"]
+        if kind not in get_args(ImageKind):
+            return not_found()
+        try:
+            png = await thumbnails.get(request.path_params["id"], kind)
+        except NoPictureError as error:
+            return busy(str(error)) if error.passing else not_found(str(error))
+        return Response(png, media_type="image/png", headers=IMMUTABLE)
+
+    async def why_not(request: Request) -> Response:
+        kind: ImageKind = request.path_params["kind"]
+        if kind not in get_args(ImageKind):
+            return not_found()
+        why = await page_thread.call(thumbnails.why_not, request.path_params["id"], kind)
+        return PlainTextResponse(why, headers=NO_CACHE)
+
+    def classes_picture(version: int) -> bytes:
+        folder = sources.config().state.directory / MODELS / bundle_name(version)
+        return read_picture(folder / CLASSES)
+
+    async def classes(request: Request) -> Response:
+        png = await page_thread.call(classes_picture, request.path_params["version"])
+        return Response(png, media_type="image/png", headers=IMMUTABLE) if png else not_found()
+
+    return [
+        Route("/micrographs/{id:number}/{kind}.png", picture),
+        Route("/micrographs/{id:number}/{kind}.txt", why_not),
+        Route("/models/{version:number}/classes.png", classes),
+    ]
+
+
+class _Events(StreamingResponse):
+    """Event stream of one listener, which is counted until the response ends, however it ends."""
+
+    def __init__(self, live: Live) -> None:
+        super().__init__(live.events(), media_type=EVENT_STREAM, headers=NO_CACHE)
+        self._live = live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._live.leave()
