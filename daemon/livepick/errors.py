@@ -27,6 +27,7 @@
     ├── LedgerError             the state folder cannot be used
     │   ├── BusyError               another service uses it
     │   ├── DamagedLedgerError      the ledger is damaged; a new one is begun
+    │   ├── OlderLedgerError        the ledger is of an earlier version; a start updates it
     │   └── LedgerWriteError        writing to it failed, for example on a full disk; try it again
     ├── EngineError             workers cannot be started
     ├── CoordinatesError        a coordinates file cannot be read or does not match
@@ -63,6 +64,7 @@ __all__ = [
     "MovieStackError",
     "NotOwnerError",
     "OccupiedError",
+    "OlderLedgerError",
     "OutputError",
     "PixelSizeError",
     "PoisonError",
@@ -260,6 +262,10 @@ class BusyError(LedgerError):
 
 class DamagedLedgerError(LedgerError):
     """The ledger is damaged, or its file is gone: it is set aside, and a new one is begun."""
+
+
+class OlderLedgerError(LedgerError):
+    """The ledger is of an earlier version of livepick: the next start brings it to this one."""
 
 
 class LedgerWriteError(LedgerError):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from livepick.config.schema import Config
 from livepick.core.contracts.run import RUNS
 from livepick.ingest.file_system import file_system
-from livepick.ledger.damage import Lost
+from livepick.ledger.damage import Lost, forget_loss
 from livepick.ledger.inbox import Message
 from livepick.ledger.session_rows import Rebuilt
 from livepick.ledger.writer import LedgerWriter
@@ -31,8 +31,10 @@ def begin_rebuilding(
         aside = "" if lost.aside is None else str(lost.aside)
         with ledger.database.transaction():
             ledger.session.rebuilt(Rebuilt(lost.at, lost.why, aside))
-            for run in runs_on_disk(config.state.directory / RUNS, models):
+            settings = config.training_fingerprint()
+            for run in runs_on_disk(config.state.directory / RUNS, models, settings):
                 ledger.session.restore_run(run)
+        forget_loss(ledger.database.path)
     rebuilt = ledger.reader.rebuilt()
     return rebuilt is not None and not rebuilt.done
 

@@ -8,6 +8,8 @@ ends its parts and starts them again; the ledger is checked as a whole before it
 """
 
 import contextlib
+import dataclasses
+import json
 import logging
 import os
 import stat
@@ -16,11 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from livepick.config.last_known_good import CONFIG_COPY
-from livepick.errors import LedgerError
+from livepick.errors import LedgerError, LedgerWriteError
+from livepick.host.atomic_files import write_atomically
 
 __all__ = [
     "Lost",
     "fault_of_file",
+    "forget_loss",
+    "keep_loss",
+    "kept_loss",
     "mark_damaged",
     "marked_fault",
     "put_back",
@@ -30,6 +36,10 @@ __all__ = [
 
 MARK = ".fault"
 """End of the name of the file that says why a ledger may be damaged."""
+
+LOST = ".lost"
+"""End of the name of the file that says that a new ledger is still empty because another was lost.
+It is there until the new ledger says so itself."""
 
 SAVED = ".saved"
 """End of the name of a copy that was saved after the ledger had been removed or replaced."""
@@ -108,6 +118,42 @@ def put_back(ledger: Path) -> None:
     except OSError as error:
         raise _not_renamed(saved, error) from error
     _log.warning("%s: removed or replaced while livepick was running; put back whole", ledger)
+
+
+def keep_loss(ledger: Path, lost: Lost) -> None:
+    """Note that a ledger was lost, in case that this start ends before its successor says so.
+
+    Raises
+    ------
+    LedgerError
+        The note cannot be written.
+    """
+    note = _beside(ledger, LOST)
+    try:
+        write_atomically(note, json.dumps(dataclasses.asdict(lost), default=str).encode())
+    except OSError as error:
+        raise LedgerWriteError(
+            f"{note} cannot be written: {error.strerror}",
+            "Free space on the disk of the state directory. livepick tries again.",
+        ) from error
+
+
+def kept_loss(ledger: Path) -> Lost | None:
+    """Return the loss that ``keep_loss`` noted; None if there is none."""
+    try:
+        found = json.loads(_beside(ledger, LOST).read_bytes())
+        aside = found["aside"]
+        return Lost(str(found["why"]), float(found["at"]), None if aside is None else Path(aside))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError):
+        return Lost(f"{ledger} was lost", time.time())
+
+
+def forget_loss(ledger: Path) -> None:
+    """Remove the note of ``keep_loss``: the new ledger says that another was lost."""
+    with contextlib.suppress(OSError):  # the next start reads the output folder again
+        _beside(ledger, LOST).unlink(missing_ok=True)
 
 
 def saved_copy(ledger: Path) -> Path:

@@ -16,12 +16,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from livepick.errors import DamagedLedgerError, LedgerError, LedgerWriteError
+from livepick.errors import (
+    DamagedLedgerError,
+    LedgerError,
+    LedgerWriteError,
+    OlderLedgerError,
+)
 from livepick.host.filesystem import file_system_type, is_network
 from livepick.host.lock import StateLock
 from livepick.ledger.damage import (
     Lost,
     fault_of_file,
+    keep_loss,
+    kept_loss,
     marked_fault,
     put_back,
     saved_copy,
@@ -158,7 +165,8 @@ class Database:
     def writable(cls, path: Path) -> Self:
         """Open a ledger for the one writer; create it or migrate it if needed.
 
-        A damaged one is set aside, and a new one is created: ``lost`` then says so.
+        A damaged one is set aside, and a new one is created: ``lost`` then says so, also at the
+        next start if this one ends before ``forget_loss``.
 
         Raises
         ------
@@ -189,10 +197,14 @@ class Database:
                 if marked_fault(path) is not None:
                     with cls(path, "rwc") as marked:
                         marked.check("main")
-                return cls(path, "rwc", lock)
+                database = cls(path, "rwc", lock)
             except DamagedLedgerError as error:
                 fault = error.what
+            else:
+                database.lost = kept_loss(path)
+                return database
         lost = set_aside(path, fault)
+        keep_loss(path, lost)
         database = cls(path, "rwc", lock)
         database.lost = lost
         return database
@@ -323,7 +335,7 @@ class Database:
     def _refuse_older(self) -> None:
         version = self.version()
         if version < newest_version():
-            raise LedgerError(
+            raise OlderLedgerError(
                 f"{self.path} has version {version}, and this livepick needs {newest_version()}",
                 "Start livepick run on this config: it brings the ledger to that version.",
             )

@@ -10,7 +10,7 @@ from landings import ROOT, V1, A
 
 from livepick.config.last_known_good import CONFIG_COPY
 from livepick.errors import DamagedLedgerError, LedgerError
-from livepick.ledger.damage import mark_damaged
+from livepick.ledger.damage import forget_loss, mark_damaged
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts
@@ -76,7 +76,19 @@ def test_a_ledger_that_is_lost_is_set_aside_and_a_new_one_begun(path, fault):
         assert os.path.lexists(lost.aside)
         assert before is None or lost.aside.read_bytes() == before
     with Database.writable(path) as again:
+        assert again.lost == lost, "the start ended before the new ledger said so"
+    forget_loss(path)
+    with Database.writable(path) as again:
         assert again.lost is None
+
+
+def test_a_loss_whose_note_is_damaged_is_still_one(path):
+    path.unlink()
+    with Database.writable(path):
+        (note,) = path.parent.glob(f"{LEDGER}*.lost")
+        note.write_bytes(b"{")
+    with Database.writable(path) as again:
+        assert again.lost.why == f"{path} was lost"
 
 
 def test_the_first_ledger_of_a_session_replaces_none(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from factories import make_config, make_result
 from livepick.core.formats.file_version import FileVersion
 from livepick.host import filesystem
-from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.database import LEDGER, SCHEMA_VERSION, Database
 from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring.preflight.output import output_folder
 from livepick.picking.exports import make_outputs
@@ -141,6 +142,20 @@ def test_the_files_of_a_version_without_records_are_not_in_the_way(scene):
     assert {check.verdict for check in scene.checks().values()} == {"ok"}
     (scene.out / "b_autopick.star").write_text("by hand")
     assert "b_autopick.star" in scene.checks()["files in the way"].found
+
+
+def test_the_files_of_an_earlier_version_are_not_in_the_way(scene):
+    """Its ledger can be read by ``livepick run`` only."""
+    scene.run("a.mrc")
+    state = scene.config.state.directory
+    shutil.rmtree(scene.out / ".livepick")
+    (state / "output.json").unlink()
+    with sqlite3.connect(state / LEDGER) as connection:
+        connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
+    connection.close()
+    checks = scene.checks()
+    assert {check.verdict for check in checks.values()} == {"ok"}
+    assert "earlier version" in checks["files in the way"].found
 
 
 @pytest.mark.parametrize(("first", "second"), [("out", "out"), ("out", "out/b"), ("out/b", "out")])

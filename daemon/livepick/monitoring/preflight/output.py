@@ -11,6 +11,7 @@ from livepick.errors import (
     LivepickError,
     MicrographError,
     OccupiedError,
+    OlderLedgerError,
     OutputError,
 )
 from livepick.ledger.database import LEDGER, Database
@@ -77,6 +78,8 @@ def _in_the_way(
 ) -> Check:
     """Check that there are no files of others where those of livepick will be."""
     known = _Known(config, memory)
+    if known.is_older:
+        return Check(IN_THE_WAY, "ok", "those of an earlier version of livepick are taken over")
     exports = exports_of(config.output, folders, Branches(known.roots), project)
     places = itertools.chain(
         () if known.is_adopting else _lists(config, folders, project),
@@ -118,6 +121,9 @@ class _Known:
         self.roots = set(config.watch.directories)
         self.picked: frozenset[Path] = frozenset()
         self.is_adopting = False
+        self.is_older = False
+        """True if the ledger is of a version that kept no record of its files, and that only
+        ``livepick run`` can read."""
         try:
             with Database.read_only(config.state.directory / LEDGER) as database:
                 ledger = LedgerReader(database)
@@ -128,6 +134,8 @@ class _Known:
                         entry.root / entry.relative for entry in ledger.visible()
                     )
                     self.is_adopting = bool(self.picked)
+        except OlderLedgerError:
+            self.is_older = not memory.is_recorded
         except LedgerError:
             return  # there is none, or another check says what is wrong with it
 
