@@ -55,7 +55,8 @@ from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_rows import RunState
 from livepick.ledger.writer import LedgerWriter
-from livepick.models.registry import MODELS, Bundle, Models
+from livepick.models.bundle_on_disk import Bundle
+from livepick.models.registry import MODELS, Models
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.start_waits import StartWaits
 from livepick.monitoring.supervisor import Supervisor

@@ -27,8 +27,9 @@ from livepick.config.yaml_loader import load_config
 from livepick.core.contracts.progress import PROGRESS, ProgressReader, Stage
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
+from livepick.models.bundle_on_disk import verify_graph
 from livepick.models.promotions import PROMOTIONS_FILE
-from livepick.models.registry import Models, verify_graph
+from livepick.models.registry import Models
 from livepick.simulate.species import specimen
 
 MICROGRAPHS = 14

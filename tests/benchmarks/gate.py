@@ -36,7 +36,8 @@ from livepick.core.contracts.run import RunMicrograph, RunSpec
 from livepick.core.evaluation.matching import figures, match
 from livepick.core.imaging.picks import Picks
 from livepick.errors import TrainerError
-from livepick.models.registry import Bundle, Models
+from livepick.models.bundle_on_disk import Bundle
+from livepick.models.registry import Models
 from livepick.picking.worker import pick
 from livepick.retraining.holdout_split import split
 from livepick.retraining.promotion_gate import PromotionGate

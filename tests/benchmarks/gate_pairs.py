@@ -42,7 +42,7 @@ from livepick.config.schema import Config
 from livepick.core.contracts.bundle import GRAPH, publish, read_card
 from livepick.core.contracts.held_out_labels import HELD_OUT
 from livepick.core.evaluation.matching import figures
-from livepick.models.registry import Bundle
+from livepick.models.bundle_on_disk import Bundle
 from livepick.picking.worker import pick
 from livepick.retraining.promotion_gate import PromotionGate
 

@@ -38,7 +38,7 @@ from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.run import RunMicrograph, RunSpec
 from livepick.core.evaluation.matching import figures
 from livepick.models.blob_picker import BLOB_THRESHOLD
-from livepick.models.registry import Bundle
+from livepick.models.bundle_on_disk import Bundle
 from livepick.picking.worker import pick
 from livepick.retraining.curated_picks import MANUAL_SCORE
 from livepick.retraining.holdout_split import split

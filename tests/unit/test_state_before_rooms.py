@@ -21,7 +21,8 @@ from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Arrival, Counts
 from livepick.ledger.writer import LedgerWriter
-from livepick.models.registry import MODELS, Models, verify_graph
+from livepick.models.bundle_on_disk import verify_graph
+from livepick.models.registry import MODELS, Models
 from livepick.models.summary import differing_settings, summarize_models
 from livepick.monitoring.health import Health
 from livepick.monitoring.status import read_status

@@ -20,8 +20,9 @@ from livepick.config.schema import Config
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError
 from livepick.host.isolated_call import ProcessDiedError, call_isolated
+from livepick.models.bundle_on_disk import Bundle
 from livepick.models.prune import prune
-from livepick.models.registry import MODELS, Bundle, Models
+from livepick.models.registry import MODELS, Models
 from livepick.models.summary import ModelSummary, differing_settings, summarize_models
 from livepick.picking.tasks import canary
 

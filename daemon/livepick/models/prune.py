@@ -14,8 +14,9 @@ from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RUNS, RunSpec
 from livepick.errors import LedgerWriteError, TrainerError
 from livepick.host.atomic_files import fsync_folder
+from livepick.models.bundle_on_disk import Bundle
 from livepick.models.promotions import lock_models
-from livepick.models.registry import Bundle, Models
+from livepick.models.registry import Models
 
 __all__ = ["prune"]
 

@@ -4,31 +4,20 @@
 is the last one promoted; if that is damaged or does not run, the one before. It is the blob picker
 before the first promotion, and if that model was made for another particle in another session.
 
-A bundle is checked against the digest in its card before it is used, and again when its files
-change: a bundle that is restored is used again.
+A bundle is checked before it is used (``livepick.models.bundle_on_disk``).
 """
 
 import logging
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from livepick.config.schema import Config
-from livepick.core.contracts.bundle import (
-    CARD,
-    GRAPH,
-    MOST_GRAPH_BYTES,
-    ModelCard,
-    bundle_name,
-    numbered_folders,
-    read_card,
-    sha256,
-)
+from livepick.core.contracts.bundle import ModelCard, bundle_name, numbered_folders
 from livepick.core.contracts.run import RUNS
 from livepick.errors import ModelError
-from livepick.host.foreign_files import read_bounded
 from livepick.models.blob_picker import publish_blob_picker
+from livepick.models.bundle_on_disk import Bundle, BundleChecks, read_bundle, verified_bundle
 from livepick.models.promotions import (
     By,
     Promotion,
@@ -38,20 +27,12 @@ from livepick.models.promotions import (
     rollback_trail,
 )
 
-__all__ = ["MODELS", "Bundle", "Models"]
+__all__ = ["MODELS", "Models"]
 
 MODELS = "models"
 """Name of the folder of bundles in the state directory."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """A model bundle on disk."""
-
-    path: Path
-    card: ModelCard
 
 
 class Models:
@@ -63,14 +44,14 @@ class Models:
         """Lock held from allocating a version until its bundle or run exists: the service makes
         the blob picker in one thread and orders runs in another."""
         self._warned: set[str] = set()
-        self._checked: dict[Path, tuple[_State, Bundle | ModelError]] = {}
+        self._checks = BundleChecks()
 
     def bundles(self) -> list[Bundle]:
         """Return the readable bundles, sorted by version; damaged ones are left out."""
         found = []
         for path in numbered_folders(self.directory):
             try:
-                found.append(_read(path))
+                found.append(read_bundle(path))
             except ModelError as error:
                 self._warn(f"model {path.name}: left out: {error}")
         return sorted(found, key=lambda bundle: bundle.card.version)
@@ -106,7 +87,7 @@ class Models:
         if promotion is None:
             return None
         try:
-            return _read(self.directory / bundle_name(promotion.version))
+            return read_bundle(self._path(promotion.version))
         except ModelError as error:
             self._warn(f"model {promotion.version}: not used: {error}")
             return None
@@ -116,13 +97,12 @@ class Models:
         promotion = self.last_promotion()
         if promotion is None:
             return None
-        found = self._check(self.directory / bundle_name(promotion.version))
+        found = self._checks.check(self._path(promotion.version))
         return found if isinstance(found, ModelError) else None
 
     def set_aside(self, version: int, error: ModelError) -> None:
         """Do not use a model any more that does not run, until its files or the service change."""
-        path = self.directory / bundle_name(version)
-        self._checked[path] = (_state_of(path), error)
+        self._checks.set_aside(self._path(version), error)
 
     def trained(self, fingerprint: str) -> Bundle | None:
         """Return the newest trained bundle with this training fingerprint."""
@@ -170,7 +150,7 @@ class Models:
         ModelError
             The bundle does not exist, is damaged, or is for another particle.
         """
-        bundle = self._verified(version)
+        bundle = verified_bundle(self._path(version))
         card, particle = bundle.card, config.particle
         if not self._fits(card, config):
             raise ModelError(
@@ -218,7 +198,7 @@ class Models:
             one, or the new one if only the last sync failed.
         """
         with lock_models(self.directory):
-            bundle = self._verified(version)
+            bundle = verified_bundle(self._path(version))
             promotion = Promotion(
                 version=version,
                 at=time.time(),
@@ -262,9 +242,12 @@ class Models:
         _log.info("model %d: blob picker for %g Å", version, config.particle.diameter_angstrom)
         return Bundle(path, card)
 
+    def _path(self, version: int) -> Path:
+        return self.directory / bundle_name(version)
+
     def _current(self, config: Config) -> Bundle | None:
         trail = rollback_trail(self.promotions())
-        usable = (self._usable(self.directory / bundle_name(number)) for number in reversed(trail))
+        usable = (self._usable(self._path(number)) for number in reversed(trail))
         promoted = next((bundle for bundle in usable if bundle is not None), None)
         if promoted and self._fits(promoted.card, config):
             return promoted
@@ -272,25 +255,10 @@ class Models:
 
     def _usable(self, path: Path) -> Bundle | None:
         """Return a bundle; None, with a warning, if it is damaged or does not run."""
-        found = self._check(path)
+        found = self._checks.check(path)
         if isinstance(found, ModelError):
             self._warn(f"model {path.name}: not used: {found}")
             return None
-        return found
-
-    def _check(self, path: Path) -> Bundle | ModelError:
-        """Return a bundle, or what is wrong with it. Its files are read only if they changed."""
-        state = _state_of(path)
-        known = self._checked.get(path)
-        if known is not None and known[0] == state:
-            return known[1]
-        found: Bundle | ModelError
-        try:
-            found = _read(path)
-            verify_graph(path, found.card)
-        except ModelError as error:
-            found = error
-        self._checked[path] = (state, found)
         return found
 
     def _fits(self, card: ModelCard, config: Config) -> bool:
@@ -304,67 +272,8 @@ class Models:
             for promotion in self.promotions()
         )
 
-    def _verified(self, version: int) -> Bundle:
-        bundle = _read(self.directory / bundle_name(version))
-        verify_graph(bundle.path, bundle.card)
-        return bundle
-
     def _warn(self, message: str) -> None:
         """Log a warning only once, because the folder is checked every second."""
         if message not in self._warned:
             self._warned.add(message)
             _log.warning("%s", message)
-
-
-_State = tuple[tuple[int, int, int, int] | None, ...]
-"""State of the files of a bundle; it changes when they do."""
-
-
-def _state_of(path: Path) -> _State:
-    return tuple(_state_of_file(path / name) for name in (CARD, GRAPH))
-
-
-def _state_of_file(path: Path) -> tuple[int, int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
-
-
-def _read(path: Path) -> Bundle:
-    """Return the bundle in a numbered folder.
-
-    Raises
-    ------
-    ModelError
-        Its card cannot be used, or is that of another bundle.
-    """
-    card = read_card(path)
-    if bundle_name(card.version) != path.name:
-        raise ModelError(
-            f"{path / CARD} is the card of model {card.version}",
-            "Remove this bundle or restore it whole; livepick trains another.",
-        )
-    return Bundle(path, card)
-
-
-def verify_graph(path: Path, card: ModelCard) -> None:
-    """Check that the graph of a bundle is the one that its card was written for.
-
-    Raises
-    ------
-    ModelError
-        The graph is missing, or is a different one.
-    """
-    graph = path / GRAPH
-    try:
-        digest = sha256(read_bounded(graph, limit_bytes=MOST_GRAPH_BYTES))
-    except OSError as error:
-        raise ModelError(
-            f"{graph} cannot be read: {error.strerror}", "Restore the bundle, or train again."
-        ) from error
-    if digest != card.graph_sha256:
-        raise ModelError(
-            f"{graph} is not the graph that its card names", "Restore the bundle, or train again."
-        )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from livepick.config.sections import Picking
 from livepick.core.contracts.job import CUDA, WorkerDiedError
 from livepick.errors import EngineError, MemoryLimitError, ModelError, TimeLimitError
-from livepick.models.registry import Bundle
+from livepick.models.bundle_on_disk import Bundle
 from livepick.picking.engine import Engine, local
 from livepick.picking.job_limits import JobLimits
 from livepick.picking.tasks import probe

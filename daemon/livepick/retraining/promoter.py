@@ -15,7 +15,8 @@ from livepick.config.sections import Device
 from livepick.core.contracts.judgement import VERDICT, Judgement
 from livepick.errors import EngineError, MemoryLimitError, ModelError, ProviderError
 from livepick.host.atomic_files import write_atomically
-from livepick.models.registry import Bundle, Models
+from livepick.models.bundle_on_disk import Bundle
+from livepick.models.registry import Models
 from livepick.retraining.instruments import Instruments
 from livepick.retraining.promotion_gate import Compute, PromotionGate
 from livepick.retraining.trial_picking import Submit, result_of

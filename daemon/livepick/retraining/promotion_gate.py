@@ -30,7 +30,7 @@ from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
 from livepick.errors import FolderAwayError, MicrographError, ModelError
 from livepick.host.filesystem import away
-from livepick.models.registry import Bundle
+from livepick.models.bundle_on_disk import Bundle
 from livepick.retraining.curated_picks import shortened_list
 from livepick.retraining.trial_picking import Submit, result_of, try_job
 

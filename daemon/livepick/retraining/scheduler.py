@@ -40,7 +40,8 @@ from livepick.host.filesystem import away
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_rows import RunState
-from livepick.models.registry import Bundle, Models
+from livepick.models.bundle_on_disk import Bundle
+from livepick.models.registry import Models
 from livepick.retraining.fingerprints import drift_fingerprint, is_for_settings
 from livepick.retraining.instruments import Instruments
 from livepick.retraining.promoter import Promoter

@@ -27,7 +27,7 @@ from livepick.errors import (
 )
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
-from livepick.models.registry import verify_graph
+from livepick.models.bundle_on_disk import verify_graph
 from livepick.retraining.holdout_split import is_suitable_for_training
 from livepick.retraining.seed_sources import (
     MicrographOrder,

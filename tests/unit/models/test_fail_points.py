@@ -18,9 +18,10 @@ import pytest
 from factories import promote
 from livepick.core.contracts.bundle import GRAPH, bundle_name, publish, read_card
 from livepick.errors import LivepickError, ModelError
+from livepick.models.bundle_on_disk import verify_graph
 from livepick.models.promotions import PROMOTIONS_FILE, read_promotions
 from livepick.models.prune import prune
-from livepick.models.registry import Models, verify_graph
+from livepick.models.registry import Models
 
 WRITES = {"open", "mkdir", "write", "flush", "fsync", "replace", "rename"}
 """Calls that fail on a full disk."""

@@ -12,7 +12,7 @@ from factories import publish_blob, publish_bundle
 from livepick.commands import models as models_command
 from livepick.core.contracts.bundle import read_card
 from livepick.errors import MemoryLimitError, ModelError, TimeLimitError
-from livepick.models.registry import Bundle
+from livepick.models.bundle_on_disk import Bundle
 from livepick.picking.engine import local
 from livepick.picking.job_limits import JobLimits
 from livepick.picking.onnx_session import graph_scores, load_model

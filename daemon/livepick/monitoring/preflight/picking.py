@@ -15,7 +15,8 @@ from livepick.core.formats.image_names import without_image_suffix
 from livepick.core.formats.name_matching import match_names, short_names
 from livepick.errors import LivepickError
 from livepick.host.isolated_call import ProcessDiedError, call_isolated
-from livepick.models.registry import Models, verify_graph
+from livepick.models.bundle_on_disk import verify_graph
+from livepick.models.registry import Models
 from livepick.monitoring.preflight.check import Check
 from livepick.monitoring.preflight.micrographs import micrographs
 from livepick.picking import tasks
