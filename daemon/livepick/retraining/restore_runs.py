@@ -14,8 +14,9 @@ from livepick.core.contracts.bundle import numbered_folders
 from livepick.core.contracts.run import RUN, RunSpec
 from livepick.errors import TrainerError
 from livepick.ledger.session_rows import RunRow, RunState
+from livepick.models.bundle_on_disk import Bundle
 from livepick.models.promotions import Promotion
-from livepick.models.registry import Bundle, Models
+from livepick.models.registry import Models
 from livepick.retraining.fingerprints import is_for_settings
 from livepick.retraining.trainer_process import TrainerProcess
 
