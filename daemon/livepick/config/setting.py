@@ -74,6 +74,10 @@ def advised(lowest: float, highest: float, why: str) -> JsonDict:
     return {"advised": [lowest, highest], "advice": why}
 
 
+MOST_PATH_BYTES = 3500
+"""Largest length of a folder in the config. Linux allows 4096 bytes for a file with its folders."""
+
+
 def _beside_config(path: Path, info: ValidationInfo) -> Path:
     """Make a folder absolute: relative ones are relative to the config file's folder."""
     if path == Path():
@@ -86,6 +90,12 @@ def _beside_config(path: Path, info: ValidationInfo) -> Path:
         raise contradiction(
             "{name} is " + str(path) + ", and there is no such home folder; write the whole path"
         ) from error
+    size = len(os.fsencode(path))
+    if size > MOST_PATH_BYTES or any(len(os.fsencode(each)) > 255 for each in path.parts):
+        raise contradiction(
+            "{name} is longer than file systems allow ("
+            f"{size} bytes): a name has at most 255 bytes and a path {MOST_PATH_BYTES}"
+        )
     folder = (info.context or {}).get("folder")
     # abspath, not resolve: a link to the session of the day is followed only when it is used.
     return path if folder is None else Path(os.path.abspath(folder / path))  # noqa: PTH100

@@ -22,10 +22,17 @@ _NAMES: Final = frozenset(
         "@synoresource",
         "@tmp",
         ".synologyworkingdirectory",
+        # Netgear, Buffalo
+        "recycle bin",
+        "trashbox",
+        # Nextcloud and ownCloud
+        "files_trashbin",
+        "files_versions",
         # QNAP
         "@recently-snapshot",
         "@recycle",
         "@transcode",
+        "network recycle bin",
         "@__thumb",
         ".@__thumb",
         ".@backup_config",
@@ -82,9 +89,13 @@ _NAMES: Final = frozenset(
 )
 """Names in lower case."""
 
-_BEGINNINGS: Final = ("._", ".nfs", ".trash-", ".fuse_hidden", ".smbdelete", "@gmt-", "found.0")
+_BEGINNINGS: Final = (
+    *("._", ".nfs", ".trash-", ".fuse_hidden", ".smbdelete", "@gmt-", "found.0"),
+    "network recycle bin ",
+)
 """Beginnings of names in lower case: AppleDouble, files deleted while open, the trash of a user,
-the versions of a file on a Samba server, and what a file system check recovered."""
+the versions of a file on a Samba server, what a file system check recovered, and numbered recycle
+bins of QNAP."""
 
 
 def is_housekeeping_name(name: str) -> bool:

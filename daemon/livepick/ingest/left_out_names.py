@@ -20,9 +20,10 @@ _LOOKS_LIKE_IMAGE = re.compile(r"\.(mrcs?|tiff?|eer)(?![a-z0-9])", re.IGNORECASE
 """Suffix of an image, anywhere in a name."""
 
 _OTHER_FORMAT = re.compile(
-    r"\.(eer|dm[34]|st|stk|ali|map|hdf|mrcz|img|spi|raw|ser|em|emd)$"
-    r"|\.(mrcs?|tiff?)(\.(xz|zst|zip|lz4|lzma|7z|z|gz|bz|bz2|rar|bak|old|orig|save|copy|backup)"
-    r"|~|[\s.]+)$",
+    r"\.(eer|dm[34]|st|stk|ali|map|hdf|hdf5|h5|mrcz|mrz|img|spi|raw|rec|ser|em|emd|ccp4|fits)$"
+    r"|\.(mrcs?|tiff?)("
+    r"\.(xz|zst|zip|lz4|lz|lzo|lzma|7z|z|gz|bz|bz2|br|sz|rar|tar|blosc|h5|gpg|enc|age|\d+)"
+    r"|[._-](bak|old|orig|save|copy|backup|new)\d*|~|[\s.]+)$",
     re.IGNORECASE,
 )
 """End of the name of an image that livepick does not take."""

@@ -37,7 +37,8 @@ _ENDINGS: Final = {
         "ctf ctffind ctffind2 ctffind3 ctffind4 ctffind5 gctf forctf pspec psd ps2d powerspec"
         " powerspectrum powerspectra power_spec power_spectrum power_spectra avrot fft diag"
         " diagnostic ctf_2d ctf_avrot ctf_diag ctf_diag_2d ctf_diagnostic ctf_diagnostic_2d"
-        " ctf_fit ctf_image ctf_plot ctf_ps ctf_spectrum ctf_spectra thon_rings thonrings",
+        " ctf_fit ctf_image ctf_plot ctf_ps ctf_spectrum ctf_spectra ctf_estimate_diag"
+        " diagnostic_output thon_rings thonrings",
     ),
     # cryoSPARC
     **_each(UNWEIGHTED, "patch_aligned"),
@@ -66,13 +67,15 @@ _BESIDE_ENDINGS: Final = {
         "intg raw uncorrected mic_avg deconv deconvolved denoise denoised topaz topaz_denoised dn"
         " filt filtered lowpass low_pass highpass high_pass bandpass band_pass lp binned bin bin1"
         " bin2 bin3 bin4 bin5 bin6 bin7 bin8 resized small norm normalized inv inverted flipped bg"
-        " bgsub mag df",
+        " bgsub mag df flt lpf hp hpf phaseflip phaseflipped phase_flip phase_flipped ctfcorr"
+        " ctf_corrected wiener preprocessed stdev stddev variance",
     ),
-    **_each(SPECTRUM, "ps spectrum spectra"),
+    **_each(SPECTRUM, "ps spectrum spectra pow power rotav rotavg ctffit ctf_rotav"),
     **_each(UNWEIGHTED, "nodw rigid_aligned full_aligned full_frame_aligned"),
     **_each(SOME_FRAMES, "dws odd evn even half1 half2"),
     **_each(FRAMES, "stk stack aligned_frames aligned_movie aligned_stack"),
-    **_each(AUXILIARY, "seg segmented segmentation masked"),
+    **_each(AUXILIARY, "seg segmented segmentation masked prob probability score scores fom"),
+    **_each(COPY, "copy backup bak orig"),
 }
 """The same for files that are products only beside a micrograph."""
 
@@ -84,14 +87,19 @@ _OVERVIEW = re.compile(
 _REFERENCE = re.compile(r"(?i:(.*[._-])?(gain|dark)[_-]?ref(erence)?s?[._-])|(CountRef|SuperRef)_")
 """Beginning of the stem of a reference that has a date or a camera in its name."""
 
+_COPY_WORDS: Final = "copy|kopie|copie|copia|kopia|cópia|コピー|副本"
+
 _COPY = re.compile(
-    r"(?P<copied>.+?)( ?\(\d+\)| - (Copy|Kopie)( \(\d+\))?| copy( \d+)?"
+    rf"(?P<copied>.+?)( ?\(\d+\)| - ({_COPY_WORDS})( \(\d+\))?| ({_COPY_WORDS})( \d+)?"
+    rf"| \(([^()]* )?({_COPY_WORDS})( \d+)?\)"
     r"|\.sync-conflict-\d{8}-\d{6}-\w+|_conflict-[\w-]+| \([^()]*conflict[^()]*\))",
     re.IGNORECASE,
 )
-"""Stem that Windows, macOS, browsers, Syncthing, Nextcloud and Dropbox give a second copy."""
+"""Stem that Windows, macOS, GNOME, browsers, Syncthing, Nextcloud and Dropbox give a copy."""
 
-_COPY_OF = re.compile(r"(Copy of|Kopie von) (?P<copied>.+)", re.IGNORECASE)
+_COPY_OF = re.compile(
+    r"(Copy of|Kopie von|Copie de|Copia de|Copia di|Kopia) (?P<copied>.+)", re.IGNORECASE
+)
 
 _FOLDERS: Final = {
     **_each(SOME_FRAMES, "odd even evn half1 half2"),

@@ -29,6 +29,8 @@ SESSION = "session: {name: a}\n"
         ("watch:\n  <<: &a {b: 1, <<: *a}\n", ""),
         (SESSION + "watch: {directories: [~nobody_of_this_name/x]}\n", "no such home folder"),
         (SESSION + 'watch: {directories: ["a\\0b"]}\n', "NUL"),
+        (SESSION + f"watch: {{directories: [/{'a' * 256}]}}\n", "255 bytes"),
+        (SESSION + f"watch: {{directories: [{'/abc' * 1000}]}}\n", "4000 bytes"),
         (SESSION + 'watch: {directories: ["a\\ud800b"]}\n', ""),
         (SESSION + "x: !!python/object/apply:os.system [ls]\n", ""),
         (SESSION + f"particle: {{diameter_angstrom: {'1' * 5000}}}\n", ""),

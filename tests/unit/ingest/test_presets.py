@@ -75,6 +75,36 @@ def test_globs_may_contain_regular_expression_characters() -> None:
     assert not chosen.selects("a1.mrc")
 
 
+@pytest.mark.parametrize(
+    "glob",
+    [
+        *("*" * 50 + "x", "*a" * 60 + "b", "*?" * 40 + "x", "*[a]" * 40 + "b.mrc"),
+        *("**/" * 40 + "x", "**/*a*/" * 30 + "b", "**a" * 50 + "b", "a*/**/" * 30 + "x"),
+    ],
+)
+def test_a_glob_of_many_stars_ends(glob: str) -> None:
+    """It took years: each star tried every part of the name."""
+    chosen = rules(include=[glob], exclude=[])
+    assert not chosen.selects("a" * 250)
+    assert not chosen.selects("/".join(["a" * 100] * 32))
+
+
+@pytest.mark.parametrize(
+    ("glob", "taken", "other"),
+    [
+        ("*a*a*.mrc", "xaya.mrc", "xay.mrc"),
+        ("*a*ab.mrc", "aaab.mrc", "aab/x.mrc"),
+        ("**/a*b/**/c*.mrc", "x/ab/acb/q/c1.mrc", "x/ab/q/d.mrc"),
+        ("a**b**c.mrc", "a/bb/c.mrc", "a/c.mrc"),
+        ("**/a/**/a/x.mrc", "a/a/a/x.mrc", "b/a/x.mrc"),
+    ],
+)
+def test_globs_of_several_stars(glob: str, taken: str, other: str) -> None:
+    chosen = rules(include=[glob], exclude=[])
+    assert chosen.selects(taken)
+    assert not chosen.selects(other)
+
+
 def test_invalid_glob_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="z-a"):
         rules(include=["[z-a].mrc"])

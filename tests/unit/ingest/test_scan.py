@@ -67,6 +67,7 @@ def test_what_cannot_be_a_micrograph_is_counted_by_kind(tmp_path: Path) -> None:
         tmp_path,
         *("a.mrc", "b.MRC", "c.mrc.gz", "d.mrcs", "folder.mrc/e.mrc"),
         *("f.eer", "g.dm4", "h.st", "i.mrc.zst", "j.tif.gz", "k.mrc.bak", "l.mrc "),
+        *("u.mrc.1", "v.tif.0002", "w.mrc_old", "x.mrc.gpg", "y.rec", "z.mrc-backup", "z.h5"),
         *("m.mrc.part", "n.mrc.tmp", ".o.mrc.a1B2c3", "p.tif.filepart", "q.tmp/q.mrc"),
         *(".r.mrc", ".s/s.mrc"),
         *("._t.mrc", "#recycle/a.mrc"),
@@ -80,7 +81,7 @@ def test_what_cannot_be_a_micrograph_is_counted_by_kind(tmp_path: Path) -> None:
     assert found == ["a.mrc", "b.MRC", "c.mrc.gz", "d.mrcs", "folder.mrc/e.mrc"]
     assert counts == {
         "empty": 1,
-        "other_format": 7,
+        "other_format": 14,
         "transferring": 5,
         "hidden": 2,
         "housekeeping": 2,
@@ -108,6 +109,7 @@ def test_products_are_counted_by_rule_with_an_example(tmp_path: Path) -> None:
         *("$RECYCLE.BIN", "System Volume Information", "RECYCLER", ".Trash-1000", ".Trashes"),
         *(".Spotlight-V100", ".fseventsd", ".DocumentRevisions-V100", ".TemporaryItems"),
         *("__MACOSX", ".AppleDouble", ".AppleDB", "Network Trash Folder", "lost+found"),
+        *("Recycle Bin", "Network Recycle Bin 1", "trashbox", "files_trashbin", "files_versions"),
         *("Thumbnails", ".thumbnails", ".stversions", ".sync", ".~tmp~", ".recycle", ".gvfs"),
     ],
 )

@@ -4,7 +4,8 @@ Unsigned integers read as signed wrap at half of their range: grey 130 becomes -
 white. The evidence is taken in this order, and the first that is clear decides:
 
 1. minimum and maximum in the header are those of the pixels read with the other sign than the
-   header says: somebody meant that sign;
+   header says: somebody meant that sign, unless most of the pixels contradict it as in 2. (programs
+   that knew only unsigned bytes wrote a range of 0 to 255 to signed ones);
 2. the histogram: grey values of an image are continuous, so the right reading does not cut the
    histogram where it is full. Signed reading cuts it between 127 and 128, unsigned reading between
    255 and 0;
@@ -33,9 +34,15 @@ NEAR: Final = 1 / 32
 """Part of the range that counts as near the cut, on each side."""
 
 LEAST_NEAR: Final = 20
+MOST_NEAR: Final = 0.05
+"""Part of the pixels near a cut, on each side, with which the histogram overrules the header."""
+
 CLEAR_RATIO: Final = 8.0
 """A histogram is clear if the other cut has this many times as many pixels near it, and clipped
 where a limit has this many times as many as the values beside it."""
+
+LEAST_TAKEN: Final = 1e-4
+"""Part of the pixels that have a value, above which a byte counts as taking it."""
 
 SANE: Final = (1e-15, 1e15)
 """Magnitudes that pixels have; floats in the wrong byte order are spread over all magnitudes."""
@@ -70,6 +77,8 @@ def with_right_sign(
     sign, why = by_statistics if by_statistics[0] != said else (None, "")
     if sign is None:
         sign, why = _by_histogram(unsigned)
+    elif _by_histogram(unsigned, least_near=MOST_NEAR)[0] == said:
+        return image, None
     if sign is None:
         sign, why = by_statistics
     if sign is None and flag is not None:
@@ -109,11 +118,12 @@ def _fits(image: NDArray[Any], statistics: Statistics) -> bool:
     return abs(int(image.min()) - least) < 1 and abs(int(image.max()) - most) < 1
 
 
-def _by_histogram(unsigned: NDArray[Any]) -> tuple[Sign | None, str]:
+def _by_histogram(unsigned: NDArray[Any], *, least_near: float = 0.0) -> tuple[Sign | None, str]:
     """Return the sign whose cut is where the histogram is empty, or where it is clipped.
 
-    The values right at the ends are looked at separately: saturated pixels are there. A cut counts
-    as full if there are pixels on both sides of it.
+    ``least_near`` is the smallest part of the pixels on each side of a cut that counts as full; if
+    it is given, clipping is no evidence. The values right at the ends are looked at separately:
+    saturated pixels are there. A cut counts as full if there are pixels on both sides of it.
     """
     step = max(1, unsigned.size // SAMPLE_PX)
     values = np.bincount(unsigned.ravel()[::step], minlength=2 ** (8 * unsigned.dtype.itemsize))
@@ -123,10 +133,13 @@ def _by_histogram(unsigned: NDArray[Any]) -> tuple[Sign | None, str]:
     at_ends = values[:near], values[-near:][::-1]
     full_half, full_ends = (min(int(side[1:].sum()) for side in cut) for cut in (at_half, at_ends))
     few, many = sorted((full_half, full_ends))
-    if many >= LEAST_NEAR and many > CLEAR_RATIO * (few + 1):
+    least = max(LEAST_NEAR, least_near * int(values.sum()))
+    if many >= least and many > CLEAR_RATIO * (few + 1):
         sign: Sign = "unsigned" if full_half > full_ends else "signed"
         other = "signed" if sign == "unsigned" else "unsigned"
         return sign, f"read as {other} the grey values would be torn apart where most of them are"
+    if least_near:
+        return None, ""
     clipped = [
         all(side[0] > CLEAR_RATIO * (side[1:].mean() + 1) for side in cut)
         for cut in (at_half, at_ends)
@@ -153,8 +166,8 @@ def in_right_byte_order(
 ) -> tuple[NDArray[Any], str | None]:
     """Return an image with its bytes in the right order, and the evidence if it was changed.
 
-    Floats in the wrong order have absurd magnitudes. For 16-bit integers only the statistics in the
-    header can tell.
+    Floats in the wrong order have absurd magnitudes. Of 16-bit integers, the statistics in the
+    header can tell, and otherwise which byte takes few values in a row.
     """
     if image.dtype.itemsize == 1 or not image.size:
         return image, None
@@ -172,7 +185,33 @@ def in_right_byte_order(
             "the pixels are in the other byte order than the header: its range of"
             f" {least:g} to {most:g} is then theirs"
         )
+    elif (statistics is None or not _fits(image, statistics)) and _has_swapped_bytes(image):
+        return swapped, (
+            "the pixels are in the other byte order than the header: read in that of the header,"
+            " like grey values would be far apart"
+        )
     return image, None
+
+
+def _has_swapped_bytes(image: NDArray[Any]) -> bool:
+    """Return True if the low byte of 16-bit integers is what a high byte is.
+
+    A high byte takes fewer values than the low one, without gaps between them (from 255 to 0 there
+    is none, because of negative numbers). The low byte of images with fewer bits, shifted to the
+    left or multiplied, takes few values too, but with gaps.
+    """
+    if image.dtype.itemsize != 2:
+        return False
+    step = max(1, round((image.size / SAMPLE_PX) ** 0.5))
+    sample = _read(image, "u")[::step, ::step].ravel()
+    taken = []
+    for byte in (sample >> 8, sample & 255):
+        counts = np.bincount(byte, minlength=256)
+        taken.append(counts > LEAST_TAKEN * sample.size)
+    high, low = taken
+    runs = int(np.count_nonzero(low & ~np.roll(low, 1)))
+    has_gaps = runs > 1 + int(low.sum()) // 10  # rare values have some
+    return int(low.sum()) >= 2 and not has_gaps and int(high.sum()) > 2 * int(low.sum())
 
 
 def _sane_fraction(image: NDArray[Any]) -> float:

@@ -125,6 +125,26 @@ def test_signed_bytes_in_mode_0_stay_signed(
     assert not micrograph.notes
 
 
+@pytest.mark.parametrize("sigma", [1.5, 5])
+def test_a_range_of_another_reader_does_not_tear_few_signed_counts_apart(
+    path: Path, sigma: float
+) -> None:
+    """A program that knows only unsigned bytes wrote its range of 0 to 255 to the header."""
+    signed = grey(0, sigma, "i1")
+    write(path, signed, mode=0, statistics=(0.0, 255.0, 126.0))
+    micrograph = read(path)
+    np.testing.assert_array_equal(micrograph.image, signed)
+    assert not micrograph.notes
+
+
+def test_the_range_decides_about_a_few_bright_pixels(path: Path) -> None:
+    unsigned = grey(3, 1, "u1")
+    unsigned[5::9, 7::9] = 250
+    statistics = (0.0, 250.0, float(unsigned.mean()))
+    micrograph = read(write(path, unsigned, mode=0, statistics=statistics))
+    np.testing.assert_array_equal(micrograph.image, unsigned)
+
+
 def test_where_the_pixels_do_not_tell_the_flag_decides(path: Path) -> None:
     few = np.zeros((HEIGHT, WIDTH), np.uint8)
     few[::2, ::3] = 60
@@ -195,6 +215,40 @@ def test_integers_in_another_byte_order_are_known_by_the_statistics(path: Path) 
     micrograph = read(write(path, image, mode=1, statistics=statistics))
     np.testing.assert_array_equal(micrograph.image, image)
     assert kinds(micrograph) == {"byte_order"}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("mode", "middle", "sigma"),
+    [(1, 0, 30), (1, 0, 300), (1, 0, 3000), (1, 1000, 40), (6, 40000, 3000), (6, 500, 100)],
+)
+def test_integers_in_another_byte_order_are_known_by_their_bytes(
+    path: Path, order: str, mode: int, middle: float, sigma: float
+) -> None:
+    dtype = {1: "i2", 6: "u2"}[mode]
+    image = grey(middle, sigma, dtype).astype(f"{'<' if order == '>' else '>'}{dtype}")
+    micrograph = read(write(path, image, mode=mode, order=order))
+    np.testing.assert_array_equal(micrograph.image, image)
+    assert kinds(micrograph) == {"byte_order"}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("middle", "sigma", "factor"),
+    [
+        *((120, 30, 256), (120, 30, 257), (120, 30, 255), (120, 70, 256), (2000, 400, 16)),
+        *((2000, 700, 16), (9000, 1000, 4), (16000, 3000, 2), (3, 1, 100), (20000, 9000, 1)),
+        *((255, 4, 1), (3, 1, 1), (0, 1, 1), (500, 100, 1)),
+    ],
+)
+def test_shifted_and_scaled_integers_keep_their_byte_order(
+    path: Path, order: str, middle: float, sigma: float, factor: int
+) -> None:
+    """Cameras of 8 to 15 bits, shifted to the left or multiplied."""
+    image = (grey(middle, sigma, "u2").clip(0, 65535 // factor) * factor).astype(f"{order}u2")
+    micrograph = read(write(path, image, mode=6, order=order))
+    np.testing.assert_array_equal(micrograph.image, image)
+    assert not micrograph.notes
 
 
 def test_a_wrong_machine_stamp_is_noted(path: Path) -> None:
