@@ -58,6 +58,10 @@ class PlannedSession:
         """Stand in for the ledger."""
         return iter(self.rows)
 
+    def paths(self):
+        """Return the paths of all micrographs."""
+        return (row.path for row in self.picked_rows())
+
     def picked_places(self):
         """Stand in for the ledger."""
         return [(row.id, row.path) for row in self.rows]

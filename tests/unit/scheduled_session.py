@@ -80,6 +80,10 @@ class ScheduledSession:
         for i in range(self.picked):
             yield make_row(i, masked_fraction=self.masked.get(i, 0.0))
 
+    def paths(self):
+        """Return the paths of all micrographs."""
+        return (row.path for row in self.picked_rows())
+
     def picked_places(self):
         """Stand in for the ledger."""
         return [(row.id, row.path) for row in self.picked_rows()]
