@@ -9,6 +9,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 __all__ = ["PageThread"]
@@ -47,34 +48,21 @@ class PageThread:
         TimeoutError
             The function was not called, or has not returned, within ``WAIT_SECONDS``.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def finish(result: T | None, error: BaseException | None) -> None:
-            if future.done():  # the client has gone
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # type: ignore[arg-type]  # None only with an error
+        answer: Future[T] = Future()
 
         def work() -> None:
-            if future.cancelled():
+            if not answer.set_running_or_notify_cancel():  # the client has gone
                 return
             try:
                 result = function(*arguments)
             except Exception as error:  # noqa: BLE001 - raised again where it is awaited
-                reply = (None, error)
+                answer.set_exception(error)
             else:
-                reply = (result, None)  # type: ignore[assignment]  # the other half
-            try:
-                loop.call_soon_threadsafe(finish, *reply)
-            except RuntimeError:  # the loop was closed meanwhile
-                return
+                answer.set_result(result)
 
         self._put(0 if urgent else 1, work)
         async with asyncio.timeout(WAIT_SECONDS):
-            return await future
+            return await asyncio.wrap_future(answer)
 
     def stop(self) -> None:
         """End the thread after the function that it runs now."""
