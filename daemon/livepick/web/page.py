@@ -122,16 +122,7 @@ class Sections:
                 entries=summarize_models(self._models, config)[::-1],
                 history=self._models.promotions()[: -HISTORY - 1 : -1],
             ),
-            "failures": render_template(
-                "failures.html",
-                status=status,
-                skipped=list(map(SkippedView.of, status.skipped)),
-                notes=[
-                    {"count": status.notes[kind], "words": words}
-                    for kind, words in NOTE_WORDS.items()
-                    if kind in status.notes
-                ],
-            ),
+            "failures": _failures(status),
         }
 
     def _pace(self, now: float) -> Pace:
@@ -190,3 +181,17 @@ class Sections:
 def digest(html: str) -> str:
     """Return a short hash of a part, to tell whether it has changed."""
     return hashlib.blake2s(printable(html).encode(), digest_size=6).hexdigest()
+
+
+def _failures(status: Status) -> str:
+    """Return the HTML for failed micrographs, files that were left out, and odd headers."""
+    return render_template(
+        "failures.html",
+        status=status,
+        skipped=list(map(SkippedView.of, status.skipped)),
+        notes=[
+            {"count": status.notes[kind], "words": words}
+            for kind, words in NOTE_WORDS.items()
+            if kind in status.notes
+        ],
+    )
