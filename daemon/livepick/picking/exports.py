@@ -1,13 +1,10 @@
 """The files that a session writes, and the program that is called with them, as in the config."""
 
-import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from livepick.config.output_sections import Output
 from livepick.config.schema import Config
-from livepick.errors import ConfigError, LedgerWriteError, NotOwnerError, OutputError
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
@@ -19,17 +16,21 @@ from livepick.picking.finality import Finality
 from livepick.picking.instruments import CallInstruments
 from livepick.picking.micrograph_table import MicrographTable
 from livepick.picking.on_picked import Description, OnPicked, description
-from livepick.picking.output_folder import OutputFolder
-from livepick.picking.output_owner import Ownership
 from livepick.picking.output_sync import Outputs
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import RelionFiles
-from livepick.picking.relion_project import PIPELINE, RelionProject, relion_project
+from livepick.picking.relion_project import RelionProject
+from livepick.picking.session_folders import (
+    Folders,
+    begin,
+    output_folders,
+    ownership_of,
+    project_of,
+    remember,
+)
 from livepick.picking.session_memory import SessionMemory
 
-__all__ = ["Folders", "exports_of", "make_on_picked", "make_outputs", "output_folders"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["exports_of", "make_on_picked", "make_outputs"]
 
 CONVENTIONS = 1
 """Version of the conventions in ``core.formats``: raised when the files would have another content,
@@ -73,31 +74,62 @@ def make_outputs(
     output = config().output
     roots = set(roots)
     branches = Branches(roots)
-    memory, ownership = _ownership(config())
-    project = _project(output, memory, ownership)
+    memory, ownership = ownership_of(config())
+    project = project_of(output, memory, ownership)
     finality = _finality(config, ledger)
     form = _form(output, roots)
     former = ledger.reader.written_as() or {}
     former_roots = {Path(root) for root in former.get("roots", ())}
 
-    def diameter_angstrom() -> float:
-        return config().particle.diameter_angstrom
-
     folders = output_folders(output, project, ownership)
     for one in (folders.main, folders.relion):
-        _begin(one)
-    adopts_before = None
-    if not (former.get("recorded") or memory.is_recorded):
-        if next(iter(ledger.reader.visible()), None) is None:
-            _remember(memory.keep_recorded)  # all files to come are recorded
-        else:
-            _remember(memory.begin_adopting)
-            adopts_before = memory.adopts_before
+        begin(one)
 
     def rewritten() -> None:
         ledger.session.written_as(form)
-        _remember(memory.keep_recorded)
+        remember(memory.keep_recorded)
 
+    rechecks = [] if output.relion.publishes_all else [finality.has_come]
+    if project is not None:
+        rechecks.append(project.names_changed)
+    return Outputs(
+        exports_of(output, folders, branches, project, finality),
+        ledger.reader,
+        failed,
+        diameter_angstrom=lambda: config().particle.diameter_angstrom,
+        rechecks=rechecks,
+        tables=_tables(output, config, folders, project),
+        rewritten=None if former == form else rewritten,
+        lists=lists,
+        former=()
+        if former_roots in (set(), roots)
+        else exports_of(output, folders, Branches(former_roots), project, finality),
+        unexpected=unexpected,
+        folders=[folders.main, folders.relion],
+        adopts_before=_adopts_before(former, memory, ledger.reader),
+    )
+
+
+def _adopts_before(
+    former: Mapping[str, object], memory: SessionMemory, ledger: LedgerReader
+) -> float | None:
+    """Return when a session of a version without records met this one; None if all is recorded."""
+    if former.get("recorded") or memory.is_recorded:
+        return None
+    if next(iter(ledger.visible()), None) is None:
+        remember(memory.keep_recorded)  # all files to come are recorded
+        return None
+    remember(memory.begin_adopting)
+    return memory.adopts_before
+
+
+def _tables(
+    output: Output,
+    config: Callable[[], Config],
+    folders: Folders,
+    project: RelionProject | None,
+) -> list[SessionTable]:
+    """Return the files about the session as a whole."""
     tables: list[SessionTable] = [
         MicrographTable(
             folders.main, lists=folders.relion, project=project, optics=output.relion.optics
@@ -107,87 +139,12 @@ def make_outputs(
         tables.append(
             CryosparcFiles(
                 folders.main,
-                diameter_angstrom=diameter_angstrom,
+                diameter_angstrom=lambda: config().particle.diameter_angstrom,
                 min_distance_fraction=config().particle.min_distance_fraction,
                 exposures=known_exposures(output.cryosparc.exposures),
             )
         )
-    rechecks = [] if output.relion.publishes_all else [finality.has_come]
-    if project is not None:
-        rechecks.append(project.names_changed)
-    return Outputs(
-        exports_of(output, folders, branches, project, finality),
-        ledger.reader,
-        failed,
-        diameter_angstrom=diameter_angstrom,
-        rechecks=rechecks,
-        tables=tables,
-        rewritten=None if former == form else rewritten,
-        lists=lists,
-        former=()
-        if former_roots in (set(), roots)
-        else exports_of(output, folders, Branches(former_roots), project, finality),
-        unexpected=unexpected,
-        folders=[folders.main, folders.relion],
-        adopts_before=adopts_before,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Folders:
-    """The folders that a session writes to."""
-
-    main: OutputFolder
-    """The output folder."""
-    relion: OutputFolder
-    """Folder of the files for RELION: the same, or the folder of a job in a project."""
-
-
-def output_folders(output: Output, project: RelionProject | None, ownership: Ownership) -> Folders:
-    """Return the folders that a session writes to."""
-    main = OutputFolder(output.directory, ownership)
-    if project is None or project.job_folder == output.directory:
-        return Folders(main, main)
-    job = OutputFolder(project.job_folder, ownership, requires=project.folder / PIPELINE)
-    return Folders(main, job)
-
-
-def _ownership(config: Config) -> tuple[SessionMemory, Ownership]:
-    """Return what the session knows about its folders, and its claim to them."""
-    memory = SessionMemory(config.state.directory)
-    _remember(memory.ensure_id)
-    return memory, Ownership.of_session(config.session.name, memory)
-
-
-def _remember(write: Callable[[], object]) -> None:
-    """Write to the memory of the session. Raises LedgerWriteError."""
-    try:
-        write()
-    except OSError as error:
-        raise LedgerWriteError(
-            f"the state folder cannot be written: {error.strerror}",
-            "Free space on the disk of the state directory, or fix its permissions.",
-        ) from error
-
-
-def _project(output: Output, memory: SessionMemory, ownership: Ownership) -> RelionProject | None:
-    """Return the RELION project; while its disk is not mounted, that of the last start."""
-    if output.relion.project is not None:
-        return relion_project(output, may_be_away=True)
-    is_away = memory.project is not None and ownership.is_unmounted(output.directory)
-    project = relion_project(output, may_be_away=is_away, last=memory.project if is_away else None)
-    _remember(lambda: memory.keep_project(None if project is None else project.folder))
-    return project
-
-
-def _begin(folder: OutputFolder) -> None:
-    """Claim a folder; one that cannot be used for now is claimed later."""
-    try:
-        folder.begin()
-    except NotOwnerError as error:
-        raise ConfigError(error.what, error.remedy) from error
-    except OutputError as error:
-        _log.error("output: %s", error)
+    return tables
 
 
 def _form(output: Output, roots: Iterable[Path]) -> dict[str, object]:

@@ -21,11 +21,12 @@ from livepick.monitoring.preflight.folders import writable_folder
 from livepick.monitoring.preflight.micrographs import micrographs
 from livepick.picking import cryosparc_files, micrograph_table, relion_files
 from livepick.picking.export import Export
-from livepick.picking.exports import Folders, exports_of, output_folders
+from livepick.picking.exports import exports_of
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_owner import Ownership
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_project import RelionProject, relion_project
+from livepick.picking.session_folders import Folders, output_folders
 from livepick.picking.session_memory import SessionMemory
 
 __all__ = ["output_folder"]
