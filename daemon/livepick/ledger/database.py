@@ -6,6 +6,8 @@ The only module that uses sqlite3. Before SQLite 3.51.3, more than one connectio
 checkpoints can corrupt a WAL (sqlite.org/wal.html#walresetbug). A lock file beside the ledger
 therefore keeps a second daemon out, and read-only connections never checkpoint. Nothing else may
 open the file: closing a file descriptor of it would drop SQLite's own locks.
+
+This is one file because the connection, its errors and its migrations all need sqlite3.
 """
 
 import contextlib

@@ -1,4 +1,8 @@
-"""Read-only access to the ledger."""
+"""Read-only access to the ledger.
+
+This is one file because the queries are short and independent, and a newcomer looks for them in one
+place. Those of the page alone are in ``page_queries``.
+"""
 
 import json
 from collections import Counter

@@ -101,7 +101,10 @@ class Status:
     """Problems that the operator should see first."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the status as JSON-serializable values. Scripts rely on this format."""
+        """Return the status as JSON-serializable values. Scripts rely on this format.
+
+        This is one function so that the whole format is seen in one place.
+        """
         return {
             "session": self.session,
             "micrographs": {

@@ -1,4 +1,7 @@
-"""Reports the state of the service to systemd, the metrics, the page and the health check."""
+"""Reports the state of the service to systemd, the metrics, the page and the health check.
+
+This is one file because it is the only place that sees all parts: each of its steps reads several.
+"""
 
 import dataclasses
 import logging

@@ -186,6 +186,8 @@ class PicksRecovery:
     ) -> RecoveredPicks | None:
         """Return a micrograph with the picks in its files; None if no file can be used.
 
+        It is long because a recovered micrograph has many fields.
+
         Raises
         ------
         FileNotFoundError

@@ -5,6 +5,8 @@ again alone: the machine may have been too busy. If it does the same again, it f
 not affected, because each worker has one job at a time. A micrograph whose worker was killed from
 outside, by a person, another program or a stop signal, is not to blame: it is tried again, as often
 as a restart of the service would allow.
+
+This is one file because each outcome is a case of ``JobSettler.settle``, and they share the record.
 """
 
 import logging

@@ -15,6 +15,8 @@ that run, which continues if the edit is undone.
 
 A failed run does not affect picking. It is not tried again, because the same settings on the same
 picks would fail again; ``training.generation`` requests another run.
+
+This is one file because the cases above are decided in one place, by the same state.
 """
 
 import logging

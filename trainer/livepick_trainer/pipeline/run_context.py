@@ -1,4 +1,7 @@
-"""Context of a running training: its folder, its rules, and functions shared by several stages."""
+"""Context of a running training: its folder, its rules, and functions shared by several stages.
+
+This is one file because its functions all work on the same context.
+"""
 
 import contextlib
 from collections.abc import Iterator, Sequence

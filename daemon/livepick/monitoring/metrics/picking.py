@@ -1,4 +1,7 @@
-"""Metrics of picking: micrographs, particles, times, workers."""
+"""Metrics of picking: micrographs, particles, times, workers.
+
+This is one file because it is one family of metrics: most of it is names and help texts.
+"""
 
 import collections
 import dataclasses
