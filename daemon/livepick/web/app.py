@@ -78,6 +78,7 @@ def create_app(
     """
     sections = Sections(sources)
     page_thread = PageThread()
+    page_thread.soon(sections.prepare)
     live = Live(sections, page_thread, counted=metrics.web.event_streams)
     routes = [
         *for_programs(metrics, sources, sections, page_thread),

@@ -6,6 +6,7 @@ never delay a scrape or a health check. What a program asks for overtakes them.
 
 import asyncio
 import itertools
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from typing import Any, TypeVar
 __all__ = ["PageThread"]
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 30.0
 """Maximum time that a caller waits, for example while a disk hangs."""
@@ -63,6 +66,17 @@ class PageThread:
         self._put(0 if urgent else 1, work)
         async with asyncio.timeout(WAIT_SECONDS):
             return await asyncio.wrap_future(answer)
+
+    def soon(self, function: Callable[[], object]) -> None:
+        """Call a function that prepares something; the call that needs it reports its errors."""
+
+        def work() -> None:
+            try:
+                function()
+            except Exception as error:  # noqa: BLE001 - raised again where it is needed
+                _log.debug("page: not prepared: %s", error)
+
+        self._put(1, work)
 
     def stop(self) -> None:
         """End the thread after the function that it runs now."""

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from dispatch_session import V1, card
+from dispatch_session import V1, V2, card, find_two
 
 from livepick.ledger.inbox import CtfFound, Promoted, SetAside
+from livepick.picking import engine as engines
 from livepick.picking import record_bulk
 from livepick.picking.backlog import Backlog
 
@@ -38,6 +39,27 @@ def test_other_messages_do_not_wait_behind_a_burst_of_arrivals(session):
     run.until_counts(picked=COUNT)
 
     assert {(row.attempt, row.model_version) for row in run.rows().values()} == {(1, 1)}
+
+
+def test_content_that_changes_at_once_is_picked_in_the_order_of_arrival(session):
+    """A burst of new content neither overtakes what waits nor is overtaken by what comes later."""
+    order = []
+
+    def work(job):
+        order.append(job.path.name)
+        return find_two(job)
+
+    run = session(work, engines.threads(1)).land(*NAMES[:40]).start()
+    run.until_counts(picked=40)
+    run.stop()
+    assert order == NAMES[:40]
+
+    order.clear()
+    run = session(work, engines.threads(1))
+    run.land("before.mrc").land(*NAMES[:20], version=V2).land("after.mrc").start()
+    run.until_counts(picked=42)
+    run.stop()
+    assert order == ["before.mrc", *NAMES[:20], "after.mrc"]
 
 
 def test_a_backlog_keeps_the_order_of_each_kind():

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import io
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -410,3 +411,17 @@ def test_a_part_that_meets_an_unexpected_error_stops_no_other(ask, caplog):
 
     assert ask("/")[0].status == 200
     assert ask("/metrics")[0].status == 200
+
+
+def test_the_plots_are_prepared_before_the_first_request(ledger, make_config, monkeypatch):
+    """Reading 100,000 micrographs takes half a second, which the first visitor does not wait."""
+    read = threading.Event()
+    shared = Database.read_only(ledger.database.path)
+    queries = PageQueries(shared)
+    monkeypatch.setattr(queries, "timeline", read.set)
+    health, config = Health(ok=True, seconds_since={"dispatch": 0.5}), make_config()
+    sources = Sources(lambda: STATUS, lambda: health, lambda: config, LedgerReader(shared), queries)
+    app = create_app(Metrics(), sources, threads(1).submit)
+    assert read.wait(30)
+    app.close()
+    shared.close()

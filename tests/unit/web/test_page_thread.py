@@ -55,3 +55,8 @@ def test_a_call_that_takes_long_is_given_up(thread, monkeypatch):
 
     asyncio.run(ask())
     assert called == [2]  # nobody waits for 1
+
+
+def test_what_cannot_be_prepared_does_not_end_the_thread(thread):
+    thread.soon(lambda: 1 / 0)
+    assert asyncio.run(thread.call(divmod, 7, 2)) == (3, 1)
