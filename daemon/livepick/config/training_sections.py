@@ -238,7 +238,13 @@ class Training(Section):
     """True to repeat a run whose curves show a fault with the remedy, at most twice; the better
     result is kept."""
 
-    seed: int = Field(default=1, ge=0, examples=["any whole number"], json_schema_extra=RETRAIN)
+    seed: int = Field(
+        default=1,
+        ge=0,
+        le=2**62,  # torch takes no larger ones than 2**63 - 1
+        examples=["any such whole number"],
+        json_schema_extra=RETRAIN,
+    )
     """Seed of the random numbers; the same seed gives the same model on the same machine."""
 
     threads: int = Field(

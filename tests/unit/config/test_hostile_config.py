@@ -32,6 +32,7 @@ SESSION = "session: {name: a}\n"
         (SESSION + f"watch: {{directories: [/{'a' * 256}]}}\n", "255 bytes"),
         (SESSION + f"watch: {{directories: [{'/abc' * 1000}]}}\n", "4000 bytes"),
         (SESSION + 'watch: {directories: ["a\\ud800b"]}\n', ""),
+        (SESSION + "training: {seed: 18446744073709551616}\n", "4611686018427387904"),
         (SESSION + "x: !!python/object/apply:os.system [ls]\n", ""),
         (SESSION + f"particle: {{diameter_angstrom: {'1' * 5000}}}\n", ""),
         (SESSION + "particle: {diameter_angstrom: 1e400}\n", "diameter_angstrom"),
