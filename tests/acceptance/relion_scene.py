@@ -15,7 +15,7 @@ from scipy import ndimage
 from livepick.config.output_sections import Output
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.imaging.picks import Picks
-from livepick.ledger.rows import Visible
+from livepick.ledger.output_rows import Visible
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import RelionFiles

@@ -9,7 +9,7 @@ from livepick.core.formats.cryosparc_cs import write_cs
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.imaging.picks import Picks
 from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES
-from livepick.ledger.rows import Measured, MeasuredSummary, Visible
+from livepick.ledger.output_rows import Measured, MeasuredSummary, Visible
 
 ROOT = Path("/data/avg")
 NO_CTF = (None,) * len(CTF_FIGURES)

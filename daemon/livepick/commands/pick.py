@@ -13,7 +13,7 @@ import typer
 from livepick.config.sections import Device, Trust
 from livepick.core.contracts.job import Job
 from livepick.errors import MicrographError, OccupiedError
-from livepick.ledger.rows import Visible
+from livepick.ledger.output_rows import Visible
 from livepick.picking import tasks
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_owner import Owner, Ownership

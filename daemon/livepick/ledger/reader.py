@@ -17,15 +17,8 @@ from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
 from livepick.errors import MovieStackError
 from livepick.ledger.columns import CTF_FIGURES, PASSING, QUALITY_FIGURES, place_of, version_from
 from livepick.ledger.database import AT_ONCE, Database
-from livepick.ledger.rows import (
-    Counts,
-    Measured,
-    MeasuredSummary,
-    MicrographRow,
-    MicrographState,
-    Totals,
-    Visible,
-)
+from livepick.ledger.output_rows import Measured, MeasuredSummary, Visible
+from livepick.ledger.rows import Counts, MicrographRow, MicrographState, Totals
 from livepick.ledger.session_rows import Called, ModelInUse, Rebuilt, RunRow, Session, SkippedFiles
 
 __all__ = ["LedgerReader"]

@@ -15,7 +15,7 @@ from livepick.core.formats.eman_json import write_info
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.relion_star import particles_star
 from livepick.core.formats.topaz import write_topaz
-from livepick.ledger.rows import Visible
+from livepick.ledger.output_rows import Visible
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_tree import Branches
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Protocol
 
 from livepick.core.formats.picked_micrograph import PickedMicrograph
+from livepick.ledger.output_rows import Visible
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import Visible
 from livepick.picking.output_folder import OutputFolder
 
 __all__ = ["Export", "SessionTable"]

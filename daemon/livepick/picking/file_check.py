@@ -6,8 +6,8 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
+from livepick.ledger.output_rows import Visible
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import Visible
 
 __all__ = ["BATCH", "FileCheck"]
 

@@ -23,8 +23,8 @@ from livepick.errors import (
     PoisonError,
     TimeLimitError,
 )
+from livepick.ledger.output_rows import Visible
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import Visible
 from livepick.picking import tasks
 from livepick.picking.engine import Engine
 from livepick.picking.finality import Finality

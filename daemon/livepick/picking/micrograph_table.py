@@ -24,8 +24,8 @@ from livepick import __version__
 from livepick.config.output_sections import Optics
 from livepick.core.formats.star import star_row, star_start, star_word, table_start
 from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES
+from livepick.ledger.output_rows import Measured
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import Measured
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.relion_files import MICROGRAPHS
 from livepick.picking.relion_project import RelionProject

@@ -30,8 +30,9 @@ from livepick.core.contracts.job import Result
 from livepick.core.formats.header import printable
 from livepick.errors import MicrographError, OccupiedError, OutputError
 from livepick.host.unexpected_errors import UnexpectedErrors
+from livepick.ledger.output_rows import Visible
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import Claim, Visible
+from livepick.ledger.rows import Claim
 from livepick.picking.background_write import BackgroundWrite
 from livepick.picking.export import Export, SessionTable
 from livepick.picking.file_check import BATCH, FileCheck

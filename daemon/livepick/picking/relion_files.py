@@ -15,7 +15,7 @@ from livepick.core.formats.image_names import without_image_suffix
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.relion_star import ListEntry, coordinates_star, list_star, suffix_star
 from livepick.errors import MicrographError
-from livepick.ledger.rows import Visible
+from livepick.ledger.output_rows import Visible
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_project import RelionProject, after_job

@@ -18,7 +18,7 @@ from livepick.core.formats.relion_star import MOST_LIST_BYTES, micrograph_names,
 from livepick.core.formats.star import Table, star_file, star_word
 from livepick.errors import ConfigError, MicrographError, OccupiedError
 from livepick.host.foreign_files import open_regular, read_bounded
-from livepick.ledger.rows import Visible
+from livepick.ledger.output_rows import Visible
 from livepick.picking.job_picks import Event, Picked, Unpicked, relative_path
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import LIST, RelionFiles

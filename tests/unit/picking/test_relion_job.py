@@ -10,7 +10,7 @@ from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.formats.star import star_tables
 from livepick.errors import ConfigError, ModelError, OutputError
 from livepick.host import atomic_files
-from livepick.ledger.rows import Visible
+from livepick.ledger.output_rows import Visible
 from livepick.picking.job_picks import Picked, Unpicked, relative_path
 from livepick.picking.relion_job import WITHOUT_PICKS, RelionJob, read_list
 from livepick.picking.relion_job_folder import ABORT, NODES, End, JobFolder
