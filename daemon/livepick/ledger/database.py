@@ -24,7 +24,7 @@ from livepick.errors import (
     LedgerWriteError,
     OlderLedgerError,
 )
-from livepick.host.filesystem import file_system_type, is_network
+from livepick.host.filesystem import awaited_mount, file_system_type, is_network
 from livepick.host.lock import StateLock
 from livepick.ledger.damage import (
     Lost,
@@ -177,9 +177,12 @@ class Database:
         LedgerError
             The ledger is from another version of livepick, or its folder is on a network file
             system or not writable.
+        LedgerWriteError
+            The disk of its folder is not mounted.
         """
         _refuse_old_sqlite()
         _refuse_network(path)
+        _refuse_unmounted(path)
         lock = StateLock(path)
         try:
             put_back(path)
@@ -433,4 +436,14 @@ def _refuse_network(path: Path) -> None:
         raise LedgerError(
             f"{path} would be on a network file system ({kind}), where SQLite loses data",
             "Give state.directory a folder on a local disk; output.directory may be anywhere.",
+        )
+
+
+def _refuse_unmounted(path: Path) -> None:
+    """Do not begin a session in the empty folder where a disk is mounted otherwise."""
+    if (awaited := awaited_mount(path)) is not None:
+        raise LedgerWriteError(
+            f"{path.parent} is not mounted: /etc/fstab has a mount for {awaited}, and nothing is"
+            " mounted there",
+            f"Mount it: mount {awaited}; livepick then continues by itself.",
         )

@@ -17,6 +17,7 @@ from livepick.errors import (
     LedgerError,
     LedgerWriteError,
 )
+from livepick.host import filesystem
 from livepick.host.lock import holder, lock_file
 from livepick.ledger import database as database_module
 from livepick.ledger.database import (
@@ -148,6 +149,22 @@ def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(database_module, "file_system_type", lambda path: "nfs4")
     with pytest.raises(LedgerError, match="network file system"):
         Database.writable(tmp_path / LEDGER)
+
+
+def test_no_session_begins_where_a_disk_is_not_mounted(tmp_path, monkeypatch):
+    """A start waits: blob picks would replace those of the models on the disk."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    fstab = tmp_path / "fstab"
+    fstab.write_text(f"/dev/disk {folder} ext4 defaults 0 1\n")
+    monkeypatch.setattr(filesystem, "_FSTAB", fstab)
+    with pytest.raises(LedgerWriteError, match="is not mounted") as caught:
+        Database.writable(folder / "state" / LEDGER)
+    assert caught.value.retryable
+    assert list(folder.iterdir()) == []
+    fstab.unlink()
+    with Database.writable(folder / "state" / LEDGER):
+        pass
 
 
 def test_an_old_sqlite_is_refused(tmp_path, monkeypatch):
