@@ -14,6 +14,7 @@
     │   ├── PixelSizeError          its pixel size is missing or contradicts the config
     │   ├── ContentError            NaN, infinite, or constant pixels
     │   ├── TimeLimitError          it took longer than a job may take
+    │   │   └── StalledError            its worker waited, as for a disk that does not answer
     │   ├── MemoryLimitError        it needs more memory than a worker may use
     │   ├── SmallImageError         it is smaller than one particle
     │   ├── ImageError              the model runs, but not on this image
@@ -70,6 +71,7 @@ __all__ = [
     "PoisonError",
     "ProviderError",
     "SmallImageError",
+    "StalledError",
     "TimeLimitError",
     "TrainerError",
     "UnreadableFileError",
@@ -176,6 +178,10 @@ class TimeLimitError(MicrographError):
     """A micrograph took longer than a job may take."""
 
     reason = "time_limit"
+
+
+class StalledError(TimeLimitError):
+    """A micrograph took too long because its worker waited, and hardly used the processor."""
 
 
 class MemoryLimitError(MicrographError):

@@ -15,7 +15,7 @@ from typing import Any
 
 from livepick.core.contracts.job import WorkerDiedError
 from livepick.host.memory import process_bytes
-from livepick.host.processes import is_stopped, kill_group
+from livepick.host.processes import cpu_seconds, is_stopped, kill_group
 from livepick.picking.job_limits import Limits
 from livepick.picking.worker_process import LENGTH
 
@@ -89,6 +89,7 @@ class WorkerHandle:
         """Time since it was killed or its channel was closed."""
         self.killed_because: BaseException | None = None
         """The outcome of its job, once it has been killed by us."""
+        self._cpu_seconds_before = 0.0
         self._received = bytearray()
         self._unsent = memoryview(b"")
 
@@ -97,6 +98,7 @@ class WorkerHandle:
     def begin(self, task: Task) -> None:
         """Begin a job."""
         self.task, self.seconds = task, 0.0
+        self._cpu_seconds_before = cpu_seconds(self.pid)
         self._unsent = memoryview(task.request)
         self.send()
 
@@ -155,6 +157,10 @@ class WorkerHandle:
     def memory_bytes(self) -> int:
         """Return the memory that the process uses."""
         return process_bytes(self.pid)
+
+    def job_cpu_seconds(self) -> float:
+        """Return the processor time that the process has used since its job began."""
+        return cpu_seconds(self.pid) - self._cpu_seconds_before
 
     def is_stopped(self) -> bool:
         """Return True if the process has been stopped (SIGSTOP)."""

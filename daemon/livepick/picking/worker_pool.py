@@ -32,7 +32,13 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from livepick.core.contracts.job import WorkerDiedError
-from livepick.errors import EngineError, LivepickError, MemoryLimitError, TimeLimitError
+from livepick.errors import (
+    EngineError,
+    LivepickError,
+    MemoryLimitError,
+    StalledError,
+    TimeLimitError,
+)
 from livepick.host.memory import kills_for_memory
 from livepick.picking.job_limits import JobLimits, Limits
 from livepick.picking.worker_handle import Target, Task, WorkerHandle
@@ -60,6 +66,9 @@ START_PAUSE_SECONDS = 5.0
 
 STOPPED_SECONDS = 30.0
 """A worker that has been stopped (SIGSTOP) for so long is killed."""
+
+STALLED_FRACTION = 0.05
+"""A worker that used the processor for less of its time waited, as for a disk that hangs."""
 
 KILL_SECONDS = 5.0
 """Time that a killed process gets to end before it counts as one that cannot be killed."""
@@ -346,7 +355,7 @@ class WorkerPool(Executor):
             return
         used_bytes = worker.memory_bytes()
         if worker.seconds > task.limits.seconds:
-            self._kill(worker, _too_long(task))
+            self._kill(worker, _too_long(worker, task))
         elif used_bytes > task.limits.memory_bytes:
             used = f"its worker used {used_bytes / (1 << 30):.1f} GiB"
             self._kill(worker, _too_much_memory(task, used))
@@ -414,9 +423,15 @@ def _name(work: Callable[..., Any], args: tuple[Any, ...]) -> str:
     return str(getattr(path, "name", None) or getattr(work, "__name__", "a job"))
 
 
-def _too_long(task: Task) -> TimeLimitError:
+def _too_long(worker: WorkerHandle, task: Task) -> TimeLimitError:
+    what = f"{task.name} took longer than {task.limits.seconds:.0f} s, and was stopped"
+    if worker.job_cpu_seconds() < STALLED_FRACTION * task.limits.seconds:
+        return StalledError(
+            f"{what}; its worker was waiting, not computing",
+            "Check that its file system responds; or raise picking.time_limit_seconds.",
+        )
     return TimeLimitError(
-        f"{task.name} took longer than {task.limits.seconds:.0f} s, and was stopped",
+        what,
         "Check that its file system and the model respond; or raise picking.time_limit_seconds.",
     )
 

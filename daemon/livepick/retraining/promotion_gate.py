@@ -28,7 +28,7 @@ from livepick.core.evaluation.model_comparison import (
 )
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
-from livepick.errors import FolderAwayError, MicrographError, ModelError
+from livepick.errors import FolderAwayError, MicrographError, ModelError, StalledError
 from livepick.host.filesystem import away
 from livepick.models.bundle_on_disk import Bundle
 from livepick.retraining.curated_picks import shortened_list
@@ -63,6 +63,7 @@ class PromotionGate:
         self._submit = submit
         self._compute = compute
         self._left_out: dict[Path, MicrographError] = {}
+        self._has_stalled = False
 
     def judge(
         self, candidate: Bundle, current: Bundle, *, requested: bool, recent_only: bool = False
@@ -86,9 +87,11 @@ class PromotionGate:
         EngineError
             Workers cannot be started.
         FolderAwayError
-            Held-out micrographs cannot be read, because their folder is not there now.
+            Held-out micrographs cannot be read, because their folder is not there now, or does not
+            answer.
         """
         self._left_out = {}
+        self._has_stalled = False
         try:
             pairs = self._pairs(candidate, current, recent_only=recent_only)
         except _CurrentModelError as error:
@@ -161,9 +164,14 @@ class PromotionGate:
         )
         found = try_job(f"model {bundle.card.version}", job, self._submit)
         if isinstance(found, Result):
+            self._has_stalled = False
             return found
-        roots = self._config.watch.directories
-        why = away(root for root in roots if micrograph.path.is_relative_to(root))
+        roots = [r for r in self._config.watch.directories if micrograph.path.is_relative_to(r)]
+        why = away(roots)
+        if isinstance(found, StalledError):
+            if self._has_stalled and why is None:  # two in a row: it is not due to one file
+                why = f"{roots[0]} does not answer: {found.what}"
+            self._has_stalled = True
         if why is not None:
             raise FolderAwayError(
                 f"held-out micrographs cannot be read: {why}",

@@ -14,7 +14,7 @@ from livepick.config.training_sections import Training
 from livepick.core.contracts.progress import Stage
 from livepick.ledger.session_rows import RunState
 from livepick.retraining.instruments import Instruments
-from livepick.retraining.run_monitor import RunMonitor
+from livepick.retraining.run_monitor import Ending, RunMonitor
 
 __all__ = ["PAUSE_SECONDS", "RunInProgress"]
 
@@ -61,7 +61,8 @@ class RunInProgress:
         self._failed = failed
         self._away = away
         self._command = command
-        self._restarts: dict[tuple[str, Stage | None], int] = {}
+        self._kills: dict[tuple[str, Stage | None], list[str | None]] = {}
+        """For each run and stage how its trainers hung; None for those that others have killed."""
         self._monitor: RunMonitor | None = None
         self._waiting: Path | None = None
         self._waits_until = 0.0
@@ -114,7 +115,7 @@ class RunInProgress:
             return
         self._waiting = None
         if ending.killed:
-            self._start_again(monitor, ending.stage)
+            self._start_again(monitor, ending)
         elif ending.fault is not None and (why := self._away(monitor.folder)) is not None:
             self._wait(monitor.folder, why)
         elif ending.fault is not None:
@@ -138,18 +139,34 @@ class RunInProgress:
         self._waiting = folder
         self._waits_until = time.monotonic() + PAUSE_SECONDS
 
-    def _start_again(self, monitor: RunMonitor, stage: Stage | None) -> None:
+    def _start_again(self, monitor: RunMonitor, ending: Ending) -> None:
         """Let a killed trainer be started again, up to ``RESTARTS`` times in each stage."""
-        key = (monitor.name, stage)
-        count = self._restarts[key] = self._restarts.get(key, 0) + 1
-        if count > RESTARTS:
-            self._failed(
-                monitor.folder,
-                f"the trainer was killed {count} times in one stage ({stage or 'the first'}), as"
-                " the system does when memory runs out. Free memory, or lower"
-                " bootstrap.micrographs or training.minibatch_size, then increase"
-                " training.generation.",
-            )
+        kills = self._kills.setdefault((monitor.name, ending.stage), [])
+        kills.append(ending.hung)
+        if len(kills) > RESTARTS:
+            self._failed(monitor.folder, _fault_of(kills, f"one stage ({_named(ending.stage)})"))
         else:
             _log.warning("run %s: the trainer was killed, and is started again", monitor.name)
             self._metrics.training_failed("trainer")
+
+
+def _named(stage: Stage | None) -> str:
+    return stage or "the first"
+
+
+def _fault_of(kills: list[str | None], where: str) -> str:
+    """Return why a run has failed whose trainer was killed too often, and what to do."""
+    hung = [how for how in kills if how is not None]
+    if not hung:
+        return (
+            f"the trainer was killed {len(kills)} times in {where}, as the system does when memory"
+            " runs out. Free memory, or lower bootstrap.micrographs or training.minibatch_size,"
+            " then increase training.generation."
+        )
+    others = len(kills) - len(hung)
+    return (
+        f"the trainer hung {len(hung)} times in {where}, the last time because {hung[-1]}"
+        + (f", and was killed by others {others} times" if others else "")
+        + ". Check that the disks of the state folder and of the micrographs respond, and the GPU;"
+        " then increase training.generation."
+    )

@@ -43,6 +43,8 @@ class Ending:
     """Why there is no model, for the operator; None if there is one, or may be."""
     killed: bool = False
     """True if it was killed, so that it can be resumed."""
+    hung: str | None = None
+    """How it was seen to hang, if it was killed for that; None if others have killed it."""
     waits: str | None = None
     """Transient condition that it waits for before it is resumed; None if there is none."""
     stage: Stage | None = None
@@ -118,7 +120,8 @@ class RunMonitor:
             _log.error("run %s: its trainer is killed: %s", self.name, halt)
             self._trainer.kill()
             self._rest()
-            return Ending(killed=True, stage=self._lines[-1].stage if self._lines else None)
+            stage = self._lines[-1].stage if self._lines else None
+            return Ending(killed=True, hung=halt, stage=stage)
         if self._watch.seconds > self._limit_minutes * 60:
             self.end()
             return Ending(

@@ -6,7 +6,13 @@ from concurrent.futures import BrokenExecutor, Future
 from typing import TypeVar
 
 from livepick.core.contracts.job import Job, Result, WorkerDiedError
-from livepick.errors import EngineError, MicrographError, ModelError, TimeLimitError
+from livepick.errors import (
+    EngineError,
+    MicrographError,
+    ModelError,
+    StalledError,
+    TimeLimitError,
+)
 
 __all__ = ["DEATHS", "QUEUE_SECONDS", "TRIAL_SECONDS", "Submit", "result_of", "try_job"]
 
@@ -33,6 +39,8 @@ Submit = Callable[[Job], Future[Result]]
 def try_job(name: str, job: Job, submit: Submit) -> Result | MicrographError:
     """Pick a micrograph; return the error if the micrograph is unusable, whatever the model.
 
+    A worker that waited all the time waited for the micrograph, not for the model.
+
     Raises
     ------
     ModelError
@@ -41,8 +49,10 @@ def try_job(name: str, job: Job, submit: Submit) -> Result | MicrographError:
         Workers cannot be started, are killed by other programs, or none is free for a long time.
     """
     try:
-        return result_of(name, lambda: submit(job))
+        return _result_of(name, lambda: submit(job))
     except MicrographError as error:
+        if isinstance(error, TimeLimitError) and not isinstance(error, StalledError):
+            raise _too_slow(name, error) from error
         _log.info("%s: not tried on %s: %s", name, job.path.name, error)
         return error
 
@@ -59,11 +69,20 @@ def result_of(name: str, submit: Callable[[], Future[R]]) -> R:
     MicrographError
         Whatever else the job raises.
     """
+    try:
+        return _result_of(name, submit)
+    except TimeLimitError as error:
+        raise _too_slow(name, error) from error
+
+
+def _too_slow(name: str, error: TimeLimitError) -> ModelError:
+    return ModelError(f"{name} takes too long: {error.what}", _REMEDY)
+
+
+def _result_of(name: str, submit: Callable[[], Future[R]]) -> R:
     for left in reversed(range(DEATHS)):
         try:
             return submit().result(timeout=TRIAL_SECONDS + QUEUE_SECONDS)
-        except TimeLimitError as error:
-            raise ModelError(f"{name} takes too long: {error.what}", _REMEDY) from error
         except BrokenExecutor as error:
             if left:
                 continue

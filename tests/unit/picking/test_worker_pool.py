@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from livepick.core.contracts.job import WorkerDiedError
-from livepick.errors import EngineError, MemoryLimitError, TimeLimitError
+from livepick.errors import EngineError, MemoryLimitError, StalledError, TimeLimitError
 from livepick.picking import worker_pool
 from livepick.picking.job_limits import JobLimits, Limits
 from livepick.picking.worker_handle import WorkerHandle
@@ -132,7 +132,7 @@ def test_a_job_that_hangs_is_stopped_and_the_others_do_not_notice(make):
     pool = make(2)
     slow = pool.submit_within(SHORT, time.sleep, 600)
     others = [pool.submit(os.getpid) for _ in range(20)]
-    with pytest.raises(TimeLimitError, match=r"sleep took longer than 1 s.*time_limit_seconds"):
+    with pytest.raises(StalledError, match=r"sleep took longer than 1 s.*time_limit_seconds"):
         slow.result(60)
     assert all(future.result(60) for future in others)
     assert pool.deaths == 1

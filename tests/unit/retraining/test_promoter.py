@@ -10,6 +10,8 @@ from livepick.errors import (
     ContentError,
     LedgerWriteError,
     ModelError,
+    StalledError,
+    TimeLimitError,
     UnreadableFileError,
     VanishedFileError,
 )
@@ -142,6 +144,47 @@ def test_a_model_waits_to_be_judged_while_the_share_is_lost(make_session, monkey
     lost.clear()
     session.outcome = None
     session.until(lambda: session.promoted, "promotion")
+
+
+def test_a_held_out_micrograph_that_hangs_is_not_the_models_fault(make_session):
+    """The model is judged by the others."""
+    session = make_session(PUBLISH, training={"held_out_fraction": 0.5})
+    result, hangs = session.result, []
+
+    def hang_at_one(job):
+        if session.models.bundles()[1:]:  # the gate judges
+            hangs.append(job.path) if not hangs else None
+            if job.path == hangs[0]:
+                raise StalledError(f"{job.path.name} took longer than 600 s", "Look.")
+        return result(job)
+
+    session.result = hang_at_one
+    session.until(lambda: session.changes[-1:] == [(1, "promoted")], "promotion")
+
+    assert (
+        f"1 held-out micrograph left out, because they can no longer be used: {hangs[0].name}"
+        in (session.row[0].reason)
+    )
+
+
+def test_a_model_waits_to_be_judged_while_no_held_out_micrograph_answers(make_session, monkeypatch):
+    """The share hangs, although its folder can be listed."""
+    monkeypatch.setattr(scheduler, "PAUSE_SECONDS", 0.05)
+    session = make_session(PUBLISH, training={"held_out_fraction": 0.5})
+    session.outcome = StalledError("a.mrc took longer than 600 s", "Look.")
+    session.until(lambda: session.row and "does not answer" in session.row[0].reason, "waiting")
+    assert session.row[0].state == "running"
+
+    session.outcome = None
+    session.until(lambda: session.promoted, "promotion")
+
+
+def test_a_model_that_never_ends_has_failed(make_session):
+    """Its worker computes all the time."""
+    session = make_session(PUBLISH)
+    session.outcome = TimeLimitError("a.mrc took longer than 600 s", "Look.")
+    session.until(lambda: session.changes[-1:] == [(1, "failed")], "failure")
+    assert "model 1 takes too long" in session.row[0].reason
 
 
 def test_a_better_model_replaces_the_current_one(make_session):

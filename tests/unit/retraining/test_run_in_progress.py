@@ -4,7 +4,7 @@ import textwrap
 
 from trainer_programs import FAIL, PUBLISH
 
-from livepick.retraining import run_in_progress, scheduler
+from livepick.retraining import run_in_progress, run_monitor, scheduler
 
 
 def test_a_killed_trainer_is_restarted_but_not_forever(tmp_path, monkeypatch, make_session):
@@ -21,6 +21,22 @@ def test_a_killed_trainer_is_restarted_but_not_forever(tmp_path, monkeypatch, ma
     session.until(lambda: session.changes[-1:] == [(1, "failed")], "failure")
 
     assert (tmp_path / "state/runs/0001/starts").read_text() == "xxx"
+    assert "killed 3 times in one stage (the first)" in session.row[0].reason
+    assert "memory" in session.row[0].reason
+
+
+def test_a_trainer_that_hangs_again_and_again_is_said_to_hang(monkeypatch, make_session):
+    """The operator looks at the disks, not at the memory."""
+    monkeypatch.setattr(run_in_progress, "RESTARTS", 1)
+    monkeypatch.setattr(run_monitor, "IDLE_SECONDS", 0.2)
+    session = make_session("import time; time.sleep(600)")
+
+    session.until(lambda: session.changes[-1:] == [(1, "failed")], "failure")
+
+    assert session.row[0].reason.startswith(
+        "the trainer hung 2 times in one stage (the first), the last time because it has done"
+    )
+    assert "memory" not in session.row[0].reason
 
 
 def test_kills_are_counted_for_each_stage(monkeypatch, make_session):
