@@ -1,4 +1,8 @@
-"""``livepick pick``: pick micrographs with a model, in this process, without a service."""
+"""``livepick pick``: pick micrographs with a model, in this process, without a service.
+
+One process picks one file after the other, so the time and memory limits of the service's workers
+do not apply here: a file system or a model that hangs is ended by Ctrl-C.
+"""
 
 import os
 import sys
