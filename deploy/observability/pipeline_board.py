@@ -58,6 +58,15 @@ _BY_STAGE = [
         slow=True,
     ),
     curves(
+        "Left out, or not picked again",
+        "Files that look like micrographs and are left out, by kind; micrographs that keep the"
+        " picks of an older model because picking them again failed. livepick status names both.",
+        [
+            ("sum by (kind) (livepick_skipped_files{@})", "{{kind}}"),
+            ("livepick_repick_failed_micrographs{@}", "not picked again"),
+        ],
+    ),
+    curves(
         "From landing to picks",
         "Mean of the last minutes. The alert uses the oldest waiting micrograph instead.",
         [
