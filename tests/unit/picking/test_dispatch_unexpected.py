@@ -9,6 +9,7 @@ from livepick.ledger.inbox import CtfFound, Landed, RunChanged
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking import record_bulk
 from livepick.picking.micrograph_table import MicrographTable
+from livepick.picking.model_in_use import CurrentModel
 from livepick.picking.relion_files import RelionFiles
 
 
@@ -51,8 +52,7 @@ def test_a_micrograph_that_cannot_be_settled_fails_alone(session, monkeypatch):
 
 
 def test_a_job_that_cannot_be_made_fails_its_micrograph_alone(session, monkeypatch):
-    model = record_bulk.CurrentModel
-    monkeypatch.setattr(model, "job", breaking(model.job, "odd"))
+    monkeypatch.setattr(CurrentModel, "job", breaking(CurrentModel.job, "odd"))
     run = session().land("a.mrc", "odd.mrc", "b.mrc").start()
     run.until_counts(picked=2, failed=1)
     run.stop()
