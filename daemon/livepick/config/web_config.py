@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from livepick.config.error_messages import contradiction, describe
 from livepick.config.setting import Folder, Section
@@ -43,6 +43,10 @@ MOST_COST = 15
 
 EXAMPLE = "deploy/web_config.yml is an example."
 
+NOT_A_HASH = "is not a hash of bcrypt; make one with: htpasswd -nBC 10"
+
+_REMEDY = f"Fix the file named by web.web_config_file; {EXAMPLE}"
+
 
 class TlsServer(Section):
     """The certificate, and what is asked of clients."""
@@ -73,6 +77,24 @@ class TlsServer(Section):
     prefer_server_cipher_suites: bool = True
     """True if the order of the suites is that of the server."""
 
+    @field_validator("client_auth_type", "client_ca_file", "cipher_suites", mode="before")
+    @classmethod
+    def _is_unset(cls, value: object, info: ValidationInfo) -> object:
+        """Read an empty value as unset, as the exporters do."""
+        default = "NoClientCert" if info.field_name == "client_auth_type" else None
+        return value if value or value is False else default
+
+    @model_validator(mode="after")
+    def _has_a_version(self) -> Self:
+        """Refuse an oldest version that is newer than the newest, with which nobody connects."""
+        if self.min_version > self.max_version:
+            raise contradiction(
+                f"{{name}}.min_version is {self.min_version}, which is newer than"
+                f" {{name}}.max_version, {self.max_version}",
+                key="min_version",
+            )
+        return self
+
     @model_validator(mode="after")
     def _has_authority(self) -> Self:
         """Refuse a check of certificates without the authority, or the reverse."""
@@ -87,12 +109,19 @@ class TlsServer(Section):
     @field_validator("cipher_suites")
     @classmethod
     def _are_known(cls, suites: list[str] | None) -> list[str] | None:
-        """Refuse names that do not look like those of TLS 1.2."""
+        """Refuse names that do not look like those of TLS 1.2, and are not those of 1.3."""
         for suite in suites or ():
-            if not re.fullmatch(r"TLS_[A-Z0-9_]+", suite):
+            if suite not in SUITES_OF_TLS13 and not re.fullmatch(r"TLS_\w+_WITH_\w+", suite):
                 raise contradiction(f"{{name}} has {suite!r}; {CIPHER_EXAMPLE}")
         return suites
 
+
+SUITES_OF_TLS13 = {
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+}
+"""Allowed and without effect, as in the exporters: they are not a choice."""
 
 CIPHER_EXAMPLE = "a name is such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
 
@@ -105,6 +134,14 @@ class HttpServer(Section):
 
     headers: dict[str, str] = Field(default_factory=dict)
     """Headers by name; they replace livepick's own."""
+
+    @field_validator("headers", mode="before")
+    @classmethod
+    def _without_empty(cls, headers: object) -> object:
+        """Leave out headers without a value, as the exporters do."""
+        if not isinstance(headers, dict):
+            return {} if headers is None else headers
+        return {name: value for name, value in headers.items() if value not in (None, "")}
 
     @field_validator("headers")
     @classmethod
@@ -137,19 +174,33 @@ class WebConfig(Section):
         """Read an empty section as none, as the exporters do."""
         return section or None
 
+    @field_validator("basic_auth_users", mode="before")
+    @classmethod
+    def _are_text(cls, users: object) -> object:
+        """Refuse what is not a name with a text, without repeating it: it may be a password."""
+        if users is None:
+            return {}
+        if not isinstance(users, dict):
+            raise contradiction("{name} must have a line NAME: HASH for each user")
+        for user, stored in users.items():
+            if not isinstance(user, str):
+                raise contradiction("{name} has a name that YAML does not read as text; quote it")
+            if not isinstance(stored, str):
+                raise contradiction(f"{{name}}.{user} {NOT_A_HASH} {user}")
+        return users
+
     @field_validator("basic_auth_users")
     @classmethod
     def _are_hashes(cls, users: dict[str, str]) -> dict[str, str]:
         """Refuse a password that is not a hash, without repeating it."""
         for user, stored in users.items():
             if not user or ":" in user:
-                raise contradiction(f"{{name}} has the user {user!r}; a name has no colon")
+                raise contradiction(
+                    f"{{name}} has the user {user!r}; a name has no colon, and is not empty"
+                )
             found = re.fullmatch(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", stored)
             if found is None:
-                raise contradiction(
-                    f"{{name}}.{user} is not a hash of bcrypt; make one with: htpasswd -nBC 10"
-                    f" {user}"
-                )
+                raise contradiction(f"{{name}}.{user} {NOT_A_HASH} {user}")
             if not 4 <= int(found[1]) <= MOST_COST:
                 raise contradiction(
                     f"{{name}}.{user} has the cost {int(found[1])}; it must be between 4 and"
@@ -193,10 +244,11 @@ def load_web_config(path: Path) -> WebConfig:
     ConfigError
         The file cannot be read or something in it is wrong.
     """
-    text = read_text(path)
-    if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
+    text = read_text(path, remedy=_REMEDY)
+    lines = (line.strip() for line in text.splitlines())
+    if all(line in ("", "---", "...", "null", "~") or line.startswith("#") for line in lines):
         return WebConfig()
-    document = parse_document(text, path)
+    document = parse_document(text, path, remedy=_REMEDY, sections="tls_server_config:")
     faults = list(document.faults)
     try:
         config = WebConfig.model_validate(document.values, context={"folder": path.parent})
@@ -209,7 +261,7 @@ def load_web_config(path: Path) -> WebConfig:
         sentence if (line := document.line_of(path)) is None else f"line {line}: {sentence}"
         for path, sentence in ((fault.path, fault.sentence) for fault in faults)
     )
-    raise ConfigError(f"{path}: {listed}", f"Fix the file named by web.web_config_file; {EXAMPLE}")
+    raise ConfigError(f"{path}: {listed}", _REMEDY)
 
 
 def check_exposure(web: Web, protection: WebConfig, *, host: str) -> bool:

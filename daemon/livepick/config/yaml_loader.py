@@ -49,6 +49,8 @@ counts as what it stands for: a few lines of aliases can stand for billions of e
 _TOO_DEEP = "it is nested too deeply"
 _TOO_MANY = "it has too many entries, perhaps through aliases (*name)"
 _REMEDY = "Fix the file; config.example.yaml describes every setting."
+_START = "Name a config file; start from config.example.yaml."
+_SECTIONS = "session: and watch:"
 
 
 class _Loader(yaml.SafeLoader):
@@ -127,8 +129,15 @@ def as_yaml(config: Config) -> str:
     return yaml.safe_dump(values, sort_keys=False)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, remedy: str = _START) -> str:
     """Return the text of a config file, with its line endings unchanged.
+
+    Parameters
+    ----------
+    path
+        The file.
+    remedy
+        What the user should do if it cannot be read.
 
     Raises
     ------
@@ -138,10 +147,7 @@ def read_text(path: Path) -> str:
     try:
         return read_bounded(path, limit_bytes=MOST_BYTES).decode("utf-8")
     except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error.strerror}",
-            "Name a config file; start from config.example.yaml.",
-        ) from error
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", remedy) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text", "Save it as UTF-8.") from error
 
@@ -168,8 +174,19 @@ def state_directory(text: str, path: Path) -> Path | None:
     return None
 
 
-def parse_document(text: str, path: Path) -> Document:
+def parse_document(
+    text: str, path: Path, *, remedy: str = _REMEDY, sections: str = _SECTIONS
+) -> Document:
     """Return the values in ``text``, as if it were the content of the file ``path``.
+
+    Parameters
+    ----------
+    text, path
+        As in ``parse_config``.
+    remedy
+        What the user should do if it has a fault.
+    sections
+        Examples of its sections.
 
     Raises
     ------
@@ -177,15 +194,15 @@ def parse_document(text: str, path: Path) -> Document:
         The text is not YAML, or has no sections.
     """
     try:
-        with errors_of_file(path, ConfigError, _REMEDY):
-            return _parse_document(text, path)
+        with errors_of_file(path, ConfigError, remedy):
+            return _parse_document(text, path, sections)
     except ConfigError as error:
         if isinstance(error.__cause__, RecursionError):
-            raise _config_error(path, [(None, _TOO_DEEP)]) from error
-        raise
+            raise ConfigError(f"{path}: {_TOO_DEEP}", remedy) from error
+        raise ConfigError(error.what, remedy) from error
 
 
-def _parse_document(text: str, path: Path) -> Document:
+def _parse_document(text: str, path: Path, sections: str) -> Document:
     try:
         loader = _Loader(text)
     except yaml.YAMLError as error:  # a character that YAML forbids
@@ -196,7 +213,7 @@ def _parse_document(text: str, path: Path) -> Document:
             raise _config_error(path, [(None, "it is empty")])
         if not isinstance(node, yaml.MappingNode):
             line = node.start_mark.line + 1
-            raise _config_error(path, [(line, "it has no sections such as session: and watch:")])
+            raise _config_error(path, [(line, f"it has no sections such as {sections}")])
         lines: dict[KeyPath, int] = {}
         faults: list[Fault] = []
         _note_lines(node, (), lines, faults)
@@ -208,8 +225,8 @@ def _parse_document(text: str, path: Path) -> Document:
         raise _config_error(path, [(None, f"it is not valid YAML: {error}")]) from error
     finally:
         loader.dispose()
-    sections = {key: {} if value is None else value for key, value in values.items()}
-    return Document(sections, lines, faults)
+    filled = {key: {} if value is None else value for key, value in values.items()}
+    return Document(filled, lines, faults)
 
 
 def _note_lines(

@@ -143,19 +143,32 @@ def test_tls_with_passwords_or_certificates_is_protection(tmp_path: Path, client
         ),
         ("tls_server_config: {cert_file: c, key_file: k, min_version: TLS14}", "TLS12"),
         ("tls_server_config: {cert_file: c, key_file: k, cipher_suites: [RC4]}", "has 'RC4'"),
+        ("tls_server_config: {cert_file: c, key_file: k, cipher_suites: [TLS_NO]}", "has 'TLS_NO'"),
+        (
+            (
+                "tls_server_config: {cert_file: c, key_file: k, min_version: TLS13,"
+                " max_version: TLS12}"
+            ),
+            "tls_server_config.min_version is TLS13, which is newer than",
+        ),
         ("rate_limit: {burst: 5}", "rate_limit is unknown"),
         ("basic_auth_users: {anna: plain}", "basic_auth_users.anna is not a hash"),
         (f"basic_auth_users: {{anna: {HASH[:-1]}}}", "is not a hash"),
         (f"basic_auth_users: {{anna: {HASH.replace('$10$', '$31$')}}}", "has the cost 31"),
         (f"basic_auth_users: {{'a:b': {HASH}}}", "a name has no colon"),
-        ("basic_auth_users: [anna]", "basic_auth_users"),
+        ("basic_auth_users: [anna]", "basic_auth_users must have a line NAME: HASH"),
+        ("basic_auth_users: {anna: 90210}", "basic_auth_users.anna is not a hash"),
+        ("basic_auth_users: {anna: [90210]}", "basic_auth_users.anna is not a hash"),
+        ("basic_auth_users: {anna: }", "basic_auth_users.anna is not a hash"),
+        (f"basic_auth_users: {{no: {HASH}}}", "does not read as text"),
+        (f"basic_auth_users: {{'': {HASH}}}", "is not empty"),
         (f"basic_auth_users: {{a: {HASH}, a: {HASH}}}", "repeated"),
         ("http_server_config: {headers: {Server: x}}", "has Server, which cannot be set"),
         (
             'http_server_config: {headers: {X-Frame-Options: "a\\r\\nSet-Cookie: x"}}',
             "must be one line",
         ),
-        ("- a\n", "it has no sections"),
+        ("- a\n", "it has no sections such as tls_server_config:"),
         ("a: [", "web.yml"),
     ],
 )
@@ -164,7 +177,31 @@ def test_a_fault_is_named(tmp_path: Path, text: str, said: str) -> None:
         _read(tmp_path, text)
     assert said in str(refused.value)
     assert "web.yml" in str(refused.value)
+    assert "web.web_config_file" in refused.value.remedy
     assert "plain" not in str(refused.value)
+    assert "90210" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "---\n", "# nothing\n---\n...\n", "null\n", "{}\n"])
+def test_a_file_without_content_is_empty(tmp_path: Path, text: str) -> None:
+    assert _read(tmp_path, text) == WebConfig()
+
+
+def test_a_value_that_is_empty_is_unset(tmp_path: Path) -> None:
+    """As in the exporters, whose documentation lists all keys."""
+    text = (
+        "tls_server_config: {cert_file: c, key_file: k, client_auth_type: '',\n"
+        "  client_ca_file: '', cipher_suites: []}\n"
+        "http_server_config:\n  headers:\n    X-XSS-Protection:\n    X-Frame-Options: ''\n"
+        "    Strict-Transport-Security: max-age=1\n"
+        "basic_auth_users:\n"
+    )
+    config = _read(tmp_path, text)
+    assert config.tls_server_config is not None
+    assert config.tls_server_config.client_auth_type == "NoClientCert"
+    assert config.tls_server_config.client_ca_file is None
+    assert config.tls_server_config.cipher_suites is None
+    assert config.http_server_config.headers == {"Strict-Transport-Security": "max-age=1"}
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
