@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from livepick.errors import LivepickError
 
-__all__ = ["errors_of_file", "open_regular", "parse_json", "read_bounded"]
+__all__ = ["errors_of_file", "open_regular", "parse_json", "read_bounded", "too_long"]
 
 AT_ONCE_BYTES = 1 << 16
 """Bytes that are read at once of a file that is longer than the system says."""
@@ -68,8 +68,13 @@ def read_bounded(path: Path, *, limit_bytes: int) -> bytes:
                 data += more
             if len(data) <= limit_bytes:
                 return data
+    raise too_long(path, limit_bytes)
+
+
+def too_long(path: Path, limit_bytes: int) -> OSError:
+    """Return the error for a file that is longer than a limit."""
     limit = f"{limit_bytes >> 20} MiB" if limit_bytes >> 20 else f"{limit_bytes >> 10} KiB"
-    raise OSError(errno.EFBIG, f"it is longer than {limit}, the limit for such files", str(path))
+    return OSError(errno.EFBIG, f"it is longer than {limit}, the limit for such files", str(path))
 
 
 def parse_json(data: bytes | str) -> Any:

@@ -24,6 +24,7 @@ from livepick.core.formats.micrograph import read_header
 from livepick.core.formats.picked_micrograph import TIFF_SUFFIXES
 from livepick.core.formats.positions import Positions
 from livepick.core.formats.relion_star import read_star
+from livepick.core.formats.text_lines import Lines, TextLines
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.core.imaging.quality_limits import VERDICTS
@@ -55,7 +56,7 @@ _Row = Mapping[str, str]
 class _Form(NamedTuple):
     """A format that positions and scores can be read from."""
 
-    read: Callable[[Path, str], Mapping[str | None, Positions]]
+    read: Callable[[Path, Lines], Mapping[str | None, Positions]]
     is_turned: bool
     """True if the rows of a TIFF are turned over in it."""
 
@@ -240,7 +241,7 @@ def _read(path: Path, form: _Form, relative: Path, height_px: int) -> Picks | No
     try:
         with errors_of_file(path, CoordinatesError, ""):
             text = read_bounded(path, limit_bytes=MOST_BYTES).decode(errors="surrogateescape")
-            found = form.read(path, text)
+            found = form.read(path, TextLines(text))
     except CoordinatesError as error:
         _log.debug("%s", error)
         return None

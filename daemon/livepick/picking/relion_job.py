@@ -16,8 +16,9 @@ from pathlib import Path
 from livepick import __version__
 from livepick.core.formats.relion_star import MOST_LIST_BYTES, micrograph_names, model_of
 from livepick.core.formats.star import Table, star_file, star_word
+from livepick.core.formats.text_lines import TextFile
 from livepick.errors import ConfigError, MicrographError, OccupiedError
-from livepick.host.foreign_files import open_regular, read_bounded
+from livepick.host.foreign_files import open_regular
 from livepick.ledger.output_rows import Visible
 from livepick.picking.job_picks import Event, Picked, Unpicked, relative_path
 from livepick.picking.output_tree import Branches
@@ -47,8 +48,7 @@ def read_list(project: Path, micrographs_star: str) -> list[str]:
         " relative to the folder of the RELION project, in which livepick must be started."
     )
     try:
-        data = read_bounded(path, limit_bytes=MOST_LIST_BYTES)
-        names = micrograph_names(data.decode("utf-8-sig"))
+        names = micrograph_names(TextFile(path, limit_bytes=MOST_LIST_BYTES))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
@@ -56,7 +56,7 @@ def read_list(project: Path, micrographs_star: str) -> list[str]:
         ) from error
     if not names:
         raise ConfigError(f"--in_mics is {micrographs_star}, which lists no micrographs", remedy)
-    return list(dict.fromkeys(names))
+    return names
 
 
 class RelionJob:

@@ -20,8 +20,9 @@ from pathlib import Path, PurePosixPath
 from livepick.config.output_sections import Output
 from livepick.core.formats.image_names import without_compression
 from livepick.core.formats.relion_star import MOST_LIST_BYTES, micrograph_names
+from livepick.core.formats.text_lines import TextFile
 from livepick.errors import ConfigError, OutputError
-from livepick.host.foreign_files import open_regular, read_bounded
+from livepick.host.foreign_files import open_regular
 
 __all__ = ["PIPELINE", "RelionProject", "after_job", "find_project", "relion_project"]
 
@@ -198,9 +199,8 @@ class RelionProject:
             changed_ns = self._list.stat().st_mtime_ns
             if changed_ns == self._list_changed_ns:
                 return
-            data = read_bounded(self._list, limit_bytes=MOST_LIST_BYTES)
             # Of two names of one file, the first counts.
-            names = micrograph_names(data.decode("utf-8-sig"))[::-1]
+            names = micrograph_names(TextFile(self._list, limit_bytes=MOST_LIST_BYTES))[::-1]
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"output.relion.micrographs_star is {self._list}, which cannot be read:"

@@ -7,32 +7,39 @@ format has a module of its own, which converts its positions to the convention o
 Nothing is read by halves: if one file or row is wrong, the whole place is refused.
 """
 
+import errno
 from pathlib import Path
 
-import numpy as np
-
 from livepick.core.formats.coordinates_search import (
-    CHECK,
     MOST_BYTES,
     Source,
     listed_suffixes,
-    read_text,
+    reading,
     search_coordinates,
+    text_file,
 )
 from livepick.core.formats.cryolo_cbox import read_cbox
 from livepick.core.formats.cryosparc_cs import read_cs
 from livepick.core.formats.csv_coordinates import read_csv
 from livepick.core.formats.eman_box import read_box
-from livepick.core.formats.eman_json import read_info
+from livepick.core.formats.eman_json import MOST_JSON_BYTES, read_info
 from livepick.core.formats.name_matching import listed_name
-from livepick.core.formats.positions import Positions, positions_of_boxes
+from livepick.core.formats.positions import Positions, no_positions
 from livepick.core.formats.relion_star import read_star
+from livepick.core.formats.text_lines import TextFile, text_of
 from livepick.core.formats.topaz import read_topaz
 from livepick.core.imaging.picks import Picks
 from livepick.errors import CoordinatesError
-from livepick.host.foreign_files import errors_of_file, read_bounded
+from livepick.host.foreign_files import read_bounded
 
 __all__ = ["read_all_positions", "read_coordinates", "read_sources"]
+
+
+_BY_MICROGRAPH = {".star": read_star, ".csv": read_csv, ".txt": read_topaz, ".tab": read_topaz}
+"""Readers of formats that may name micrographs."""
+
+_OF_ONE = {".box": read_box, ".cbox": read_cbox}
+"""Readers of formats with the positions in one micrograph."""
 
 
 def read_coordinates(path: Path) -> Picks:
@@ -74,15 +81,19 @@ def read_all_positions(place: Path) -> dict[str, Positions]:
 def read_sources(sources: list[Source]) -> dict[str, Positions]:
     """Read coordinates files, as ``read_all_positions``."""
     found: dict[str, Positions] = {}
-    origins: dict[str, str] = {}
+    origins: dict[str, tuple[Path, str | None]] = {}
     for source in sources:
-        held = _positions_in(source.path) or {None: positions_of_boxes(np.zeros((0, 4)))}
+        held = _positions_in(source.path) or {None: no_positions()}
         for name, positions in held.items():
             key = source.micrograph if name is None else listed_name(name)
-            origin = str(source.path) if name is None else f"{source.path} for {name}"
+            origin = source.path, name
             if key in origins:
+                one, other = (
+                    str(path) if named is None else f"{path} for {named}"
+                    for path, named in (origins[key], origin)
+                )
                 raise CoordinatesError(
-                    f"{origins[key]} and {origin} are both for the micrograph {key}",
+                    f"{one} and {other} are both for the micrograph {key}",
                     "Keep one of them, or name a folder that contains only one.",
                 )
             origins[key], found[key] = origin, positions
@@ -91,28 +102,30 @@ def read_sources(sources: list[Source]) -> dict[str, Positions]:
 
 def _positions_in(path: Path) -> dict[str | None, Positions]:
     """Return a file's positions by micrograph; the key None: given by the file's own name."""
-    with errors_of_file(path, CoordinatesError, CHECK):
-        if path.suffix.lower() == ".cs":
-            return read_cs(path, read_bounded(path, limit_bytes=MOST_BYTES))
-        return _positions_in_text(path, read_text(path))
-
-
-def _positions_in_text(path: Path, text: str) -> dict[str | None, Positions]:
-    match path.suffix.lower():
-        case ".star":
-            return read_star(path, text)
-        case ".csv":
-            return read_csv(path, text)
-        case ".box":
-            return {None: read_box(path, text)}
-        case ".cbox":
-            return {None: read_cbox(path, text)}
-        case ".json":
-            return {None: read_info(path, text)}
-        case ".txt" | ".tab":
-            return read_topaz(path, text)
+    with reading(path):
+        suffix = path.suffix.lower()
+        if suffix in _BY_MICROGRAPH:
+            return _BY_MICROGRAPH[suffix](path, text_file(path))
+        if suffix in _OF_ONE:
+            return {None: _OF_ONE[suffix](path, text_file(path))}
+        match suffix:
+            case ".cs":
+                return read_cs(path, read_bounded(path, limit_bytes=MOST_BYTES))
+            case ".json":
+                return {None: read_info(path, _json_text(path))}
     raise CoordinatesError(
         f"{path} ends in {path.suffix or 'nothing'}, which is not a coordinates format that"
         " livepick reads",
         f"Use a file that ends in {listed_suffixes()}.",
     )
+
+
+def _json_text(path: Path) -> str:
+    limits = {"limit_bytes": MOST_JSON_BYTES, "line_characters": MOST_JSON_BYTES}
+    remedy = "An info file has the boxes of one micrograph. Save more boxes as CSV or STAR."
+    try:
+        return text_of(TextFile(path, **limits))
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise CoordinatesError(f"{path} cannot be read: {error.strerror}", remedy) from error

@@ -1,14 +1,17 @@
 """Search for coordinates files: in a folder, or in a list that RELION has written."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from livepick.core.formats.header import printable
 from livepick.core.formats.name_matching import listed_name, micrograph_name
 from livepick.core.formats.relion_star import read_list
+from livepick.core.formats.text_lines import BadLineError, TextFile
 from livepick.core.formats.topaz import is_topaz
 from livepick.errors import CoordinatesError
-from livepick.host.foreign_files import errors_of_file, open_regular, read_bounded
+from livepick.host.foreign_files import errors_of_file, open_regular
 
 __all__ = [
     "CHECK",
@@ -16,8 +19,9 @@ __all__ = [
     "SUFFIXES",
     "Source",
     "listed_suffixes",
-    "read_text",
+    "reading",
     "search_coordinates",
+    "text_file",
 ]
 
 SUFFIXES = (".star", ".csv", ".box", ".cbox", ".cs", "_info.json", ".txt", ".tab")
@@ -56,8 +60,6 @@ MOST_BYTES = 1 << 30
 
 CHECK = "Check its permissions and its format."
 """Remedy for a file that cannot be read."""
-
-_BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,43 +142,26 @@ def _listed(path: Path) -> list[Source]:
             f"{path} has no coordinates: it only marks a folder of them for RELION 3.1",
             f"Name the folder: {path.parent}.",
         )
-    text = read_text(path)
-    with errors_of_file(path, CoordinatesError, CHECK):
-        listed = read_list(path, text)
+    with reading(path):
+        listed = read_list(path, text_file(path))
     if listed == []:
         raise CoordinatesError(f"{path} lists no coordinates files", "Pick some particles first.")
     return [Source(one.path, listed_name(one.micrograph)) for one in listed or []]
 
 
-def read_text(path: Path) -> str:
-    r"""Return the text of a file, with ``\n`` at the end of each line.
+def text_file(path: Path) -> TextFile:
+    """Return the lines of a coordinates file."""
+    return TextFile(path, limit_bytes=MOST_BYTES)
 
-    The text is UTF-8, or UTF-16 with a byte-order mark.
 
-    Raises
-    ------
-    CoordinatesError
-        The file cannot be read, or is not text.
-    """
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise CoordinatesError for whatever goes wrong while a coordinates file is read."""
     with errors_of_file(path, CoordinatesError, CHECK):
-        data = read_bounded(path, limit_bytes=MOST_BYTES)
-    code = "utf-16" if data.startswith(_BYTE_ORDER_MARKS) else "utf-8-sig"
-    try:
-        text = data.decode(code)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise CoordinatesError(
-            f"{path} line {line} cannot be read: {error}", "Save the file as UTF-8 text."
-        ) from error
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise CoordinatesError(
-            f"{path} line {line} has a NUL character: the file is not text, or is UTF-16 without a"
-            " byte-order mark",
-            "Save the file as UTF-8 text.",
-        )
-    return text
+        try:
+            yield
+        except BadLineError as error:
+            raise CoordinatesError(f"{printable(path)} {error}", error.remedy) from error
 
 
 def listed_suffixes() -> str:

@@ -2,16 +2,22 @@
 
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 from livepick.core.formats.picked_micrograph import PickedMicrograph
-from livepick.core.formats.positions import Positions, positions_in_table
+from livepick.core.formats.position_table import PositionTable
+from livepick.core.formats.positions import Positions
 from livepick.core.formats.star import Table
+from livepick.core.formats.text_lines import Lines
 from livepick.errors import CoordinatesError
 
 __all__ = ["read_csv", "write_csv"]
 
 _COLUMNS = ("x_px", "y_px", "score")
+
+MOST_BLOCKS = 8
+"""Maximum number of blocks of lines that one row may touch."""
 
 
 def write_csv(micrograph: PickedMicrograph) -> bytes:
@@ -26,26 +32,60 @@ def write_csv(micrograph: PickedMicrograph) -> bytes:
     return text.getvalue().encode()
 
 
-def read_csv(path: Path, text: str) -> dict[str | None, Positions]:
+def read_csv(path: Path, lines: Lines) -> dict[str | None, Positions]:
     """Read a CSV file of positions, by micrograph; lines that begin with ``#`` are comments.
 
     Raises
     ------
     CoordinatesError
-        The columns for x and y are missing, or a value is missing or not a finite number.
+        The columns for x and y are missing, a value is missing or not a finite number, or there
+        are too many rows.
     """
-    reader = csv.reader(text.split("\n"))
-    rows, lines, line = [], [], 1
+    table: PositionTable | None = None
+    columns: list[str] = []
+    rows_before = 0
+    for rows, numbers in _rows(path, lines):
+        if table is None and rows:
+            columns = rows.pop(0)
+            numbers.pop(0)
+            table = PositionTable(path, lines, columns, _COLUMNS)
+        if table is not None:
+            table.add(Table(columns, rows, lines=numbers, rows_before=rows_before))
+            rows_before += len(rows)
+    table = table or PositionTable(path, lines, columns, _COLUMNS)
+    return table.positions(None)
+
+
+def _rows(path: Path, lines: Lines) -> Iterator[tuple[list[list[str]], list[int]]]:
+    """Yield the rows of about a block, and the line of each.
+
+    A row between quotation marks may have several lines, and go on in the next block.
+    """
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    blocks = 0
+
+    def each_line() -> Iterator[str]:
+        nonlocal blocks
+        for block in lines:
+            blocks += 1
+            if blocks > MOST_BLOCKS:
+                raise csv.Error("a row is too long")
+            yield from block
+
+    line, reader = 1, csv.reader(each_line())
     try:
         for row in reader:
             if row and not row[0].startswith("#"):
                 rows.append([word.strip() for word in row])
-                lines.append(line)
-            line = reader.line_num + 1  # a row between quotation marks may have several lines
+                numbers.append(line)
+            line = reader.line_num + 1
+            if blocks > 1:
+                yield rows, numbers
+                rows, numbers, blocks = [], [], 1
     except csv.Error as error:
         raise CoordinatesError(
             f"{path} line {reader.line_num} is not readable as CSV: {error}",
             "Separate the values by commas, and close each quotation mark.",
         ) from error
-    table = Table(rows[0], rows[1:], lines=lines[1:]) if rows else Table()
-    return positions_in_table(path, table, _COLUMNS, None)
+    yield rows, numbers

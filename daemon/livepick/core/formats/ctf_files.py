@@ -84,7 +84,9 @@ def _entries(
             for pattern in ("*.txt", "*.xml")
         )
     elif _is_file(place):
-        return read_relion_ctfs(place), ("",)
+        stems = {stem for micrograph in micrographs for stem in _stems(micrograph)}
+        stems |= {stem + mark for stem in stems for mark in UNWEIGHTED_MARKS}  # of namesakes
+        return read_relion_ctfs(place, stems), ("",)
     else:
         why = "is not a regular file" if place.exists() else "does not exist"
         raise CtfError(f"{place} {why}", CTF_REMEDY)

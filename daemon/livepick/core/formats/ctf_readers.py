@@ -9,11 +9,13 @@ of micrographs is not an entry. Warp's XML is in ``core.formats.warp_xml``.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePath
 
-from livepick.core.formats.star import Table, star_tables
+from livepick.core.formats.image_names import stem_of_name
+from livepick.core.formats.star import Table, star_parts
+from livepick.core.formats.text_lines import BadLineError, TextFile
 from livepick.core.imaging.ctf import Ctf
 from livepick.errors import CtfError
 from livepick.host.foreign_files import errors_of_file, read_bounded
@@ -26,7 +28,25 @@ MOST_TEXT_BYTES = 4 << 20
 MOST_STAR_BYTES = 256 << 20
 """Largest list of micrographs that is read: several hundred thousand micrographs."""
 
+MOST_ENTRIES = 200_000
+"""Maximum number of entries that are kept, besides the micrographs of other names."""
+
 _NAMES = ("rlnMicrographName", "rlnMicrographNameNoDW")
+_OPTICS = "rlnOpticsGroup"
+_NEEDED = {
+    *_NAMES,
+    _OPTICS,
+    "rlnDefocusU",
+    "rlnDefocusV",
+    "rlnDefocusAngle",
+    "rlnVoltage",
+    "rlnSphericalAberration",
+    "rlnAmplitudeContrast",
+    "rlnPhaseShift",
+    "rlnCtfMaxResolution",
+}
+"""Columns that are read."""
+
 CTF_REMEDY = (
     "Set micrograph.ctf to RELION's micrographs_ctf.star, or to a folder with CTFFIND's NAME.txt or"
     " Warp's NAME.xml."
@@ -68,42 +88,70 @@ def read_ctffind(path: Path) -> Ctf | None:
         raise CtfError(f"{path} is a damaged CTFFIND file: {error}", CTF_REMEDY) from error
 
 
-def read_relion_ctfs(path: Path) -> dict[PurePath, Callable[[], Ctf]]:
-    """Return the micrographs in a RELION STAR file, each with a function that reads its row.
+def read_relion_ctfs(path: Path, stems: Container[str]) -> dict[PurePath, Callable[[], Ctf]]:
+    """Return some micrographs in a RELION STAR file, each with a function that reads its row.
 
     That function raises CtfError if the row lacks a number.
+
+    Parameters
+    ----------
+    path
+        The file.
+    stems
+        Stems of the wanted micrographs.
 
     Raises
     ------
     CtfError
-        The file cannot be read, or names no micrographs with their defocus.
+        The file cannot be read, names no micrographs with their defocus, or is too long.
     """
-    tables = star_tables(_text(path, MOST_STAR_BYTES))
-    table = next((t for t in tables if _has_defocus(t)), None)
-    if table is None:
+    columns: list[str] | None = None
+    optics: dict[str, dict[str, str]] = {}
+    rows: list[dict[str, str]] = []
+    for part in _parts(path):
+        if columns is None and _has_defocus(part):
+            columns = part.columns
+        elif part.columns is not columns and _OPTICS in part.columns:
+            optics |= {row[_OPTICS]: row for row in _needed(part) if _OPTICS in row}
+        if part.columns is columns:
+            rows += (row for row in _needed(part) if _is_wanted(row, stems))
+        if len(rows) + len(optics) > MOST_ENTRIES:
+            raise CtfError(f"{path} has more than {MOST_ENTRIES:,} micrographs to match", CTF_REMEDY)
+    if columns is None:
         raise CtfError(f"{path} has no table of micrographs with rlnDefocusU", CTF_REMEDY)
-    optics = {
-        row["rlnOpticsGroup"]: row
-        for t in tables
-        if t is not table and "rlnOpticsGroup" in t.columns
-        for row in t.records()
-        if "rlnOpticsGroup" in row  # a short row lacks the last columns
-    }
     return {
-        PurePath(row[name]): partial(
-            _relion_ctf, path, {**optics.get(row.get("rlnOpticsGroup", ""), {}), **row}
-        )
-        for row in table.records()
+        PurePath(row[name]): partial(_relion_ctf, path, optics.get(row.get(_OPTICS, ""), {}), row)
+        for row in rows
         for name in _NAMES
         if name in row
     }
+
+
+def _parts(path: Path) -> Iterator[Table]:
+    try:
+        yield from star_parts(TextFile(path, limit_bytes=MOST_STAR_BYTES))
+    except BadLineError as error:
+        raise CtfError(f"{path} {error}", error.remedy) from error
 
 
 def _has_defocus(table: Table) -> bool:
     return "rlnDefocusU" in table.columns and any(name in table.columns for name in _NAMES)
 
 
-def _relion_ctf(path: Path, values: Mapping[str, str]) -> Ctf:
+def _needed(table: Table) -> Iterator[dict[str, str]]:
+    """Yield each row by column name, as far as its values are needed."""
+    places = [(i, name) for i, name in enumerate(table.columns) if name in _NEEDED]
+    for row in table.rows:
+        yield {name: row[place] for place, name in places if place < len(row)}
+
+
+def _is_wanted(row: Mapping[str, str], stems: Container[str]) -> bool:
+    names = (row[name] for name in _NAMES if name in row)
+    return any(stem_of_name(name.rstrip("/").rpartition("/")[2]) in stems for name in names)
+
+
+def _relion_ctf(path: Path, optics: Mapping[str, str], row: Mapping[str, str]) -> Ctf:
+    values = {**optics, **row}
     name = next(values[name] for name in _NAMES if name in values)
     try:
         return Ctf(

@@ -10,10 +10,12 @@ from pathlib import Path
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.formats.positions import (
     MOST_SHOWN,
+    Boxes,
     Positions,
     finite_numbers,
-    positions_of_boxes,
 )
+from livepick.core.formats.star import Table
+from livepick.core.formats.text_lines import Lines
 from livepick.errors import CoordinatesError
 
 __all__ = ["read_box", "write_box"]
@@ -28,30 +30,37 @@ def write_box(micrograph: PickedMicrograph) -> bytes:
     return "".join(f"{x}\t{y}\t{box}\t{box}\n" for x, y in corners.tolist()).encode()
 
 
-def read_box(path: Path, text: str) -> Positions:
+def read_box(path: Path, lines: Lines) -> Positions:
     """Read an EMAN box file.
 
     Raises
     ------
     CoordinatesError
-        A line has fewer columns, a value is not a number, or the boxes are ends of helices.
+        A line has fewer columns, a value is not a number, the boxes are ends of helices, or there
+        are too many.
     """
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        words = line.replace(",", " ").split()
-        if not words or words[0].startswith("#"):
-            continue
-        if len(words) < len(_COLUMNS):
-            raise CoordinatesError(
-                f"{path} row {len(rows) + 1} (line {number}) is {line[:MOST_SHOWN]!r}",
-                f"Each row of a box file needs {', '.join(_COLUMNS)}, in pixels.",
-            )
-        if len(words) > 4 and words[4] in ("-1", "-2"):
-            raise CoordinatesError(
-                f"{path} row {len(rows) + 1} (line {number}) is the end of a helix",
-                "Use a file with the boxes along the helix: e2helixboxer.py --ptcl-coords.",
-            )
-        rows.append(words[:4])
-        lines.append(number)
-    return positions_of_boxes(finite_numbers(path, rows, _COLUMNS, lines))
+    boxes = Boxes(path, lines)
+    before = rows_before = 0
+    for block in lines:
+        table = Table(list(_COLUMNS), rows_before=rows_before)
+        for number, line in enumerate(block, before + 1):
+            words = line.replace(",", " ").split()
+            if not words or words[0].startswith("#"):
+                continue
+            if len(words) < len(_COLUMNS):
+                raise CoordinatesError(
+                    f"{path} row {rows_before + len(table.rows) + 1} (line {number}) is"
+                    f" {line[:MOST_SHOWN]!r}",
+                    f"Each row of a box file needs {', '.join(_COLUMNS)}, in pixels.",
+                )
+            if len(words) > 4 and words[4] in ("-1", "-2"):
+                raise CoordinatesError(
+                    f"{path} row {rows_before + len(table.rows) + 1} (line {number}) is the end of"
+                    " a helix",
+                    "Use a file with the boxes along the helix: e2helixboxer.py --ptcl-coords.",
+                )
+            table.rows.append(words[:4])
+            table.lines.append(number)
+        boxes.add(finite_numbers(path, table, _COLUMNS))
+        before, rows_before = before + len(block), rows_before + len(table.rows)
+    return boxes.positions()

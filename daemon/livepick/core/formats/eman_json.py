@@ -10,11 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from livepick.core.formats.picked_micrograph import PickedMicrograph
-from livepick.core.formats.positions import MOST, MOST_SHOWN, Positions
+from livepick.core.formats.positions import MOST, MOST_SHOWN, Positions, same_scores
 from livepick.errors import CoordinatesError
 from livepick.host.foreign_files import parse_json
 
-__all__ = ["read_info", "write_info"]
+__all__ = ["MOST_JSON_BYTES", "read_info", "write_info"]
+
+MOST_JSON_BYTES = 6 << 20
+"""Largest info file that is read, with about 250,000 boxes. JSON cannot be read in parts, and its
+lists and numbers take up to 30 times their text in memory."""
 
 _REMEDY = 'It needs "boxes": [[x, y, "manual"], ...], with the centres in pixels.'
 
@@ -46,8 +50,9 @@ def read_info(path: Path, text: str) -> Positions:
                 f"{path} box {number} is {str(box)[:MOST_SHOWN]}, without two finite numbers",
                 _REMEDY,
             )
-    centres = np.array([box[:2] for box in boxes], dtype=np.float64).reshape(len(boxes), 2)
-    return Positions(centres[:, 0], centres[:, 1], np.ones(len(centres)))
+    xy = (number for box in boxes for number in box[:2])
+    centres = np.fromiter(xy, np.float64, 2 * len(boxes)).reshape(-1, 2)
+    return Positions(centres[:, 0], centres[:, 1], same_scores(len(centres)))
 
 
 def _is_coordinate(value: object) -> bool:

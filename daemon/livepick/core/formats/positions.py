@@ -1,5 +1,6 @@
 """Positions that a coordinates file gives for one micrograph, before the micrograph is known."""
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,34 +10,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.formats.star import Table
+from livepick.core.formats.text_lines import Lines
 from livepick.core.imaging.picks import Picks
 from livepick.errors import CoordinatesError
 
 __all__ = [
     "MOST",
     "MOST_SHOWN",
+    "Boxes",
+    "NumberColumns",
     "Positions",
-    "check_table",
+    "Vector",
+    "check_columns",
+    "check_rows",
     "finite_numbers",
-    "positions_in_table",
-    "positions_of_boxes",
+    "no_positions",
     "row_place",
     "rows_by_name",
+    "same_scores",
 ]
 
 Vector = NDArray[np.float64]
-
-_MICROGRAPH_COLUMNS = ("rlnMicrographName", "micrograph", "micrograph_name", "image_name")
-_OTHER_IMAGES = {"rlnTomoName": "tomograms", "rlnImageName": "several micrographs"}
-"""Columns of positions that are not all in one micrograph."""
-
-_ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
 
 MOST = 1e30
 """Limit of a coordinate or score, within which 32-bit numbers are finite too."""
 
 MOST_SHOWN = 120
 """Maximum number of characters of a bad row in an error."""
+
+ROOM_BYTES = 176 << 20
+"""Memory that the positions in a file may take, besides its size. A reader takes 256 MiB at most:
+the rest is for the rows that are read at once."""
+
+ONE_MICROGRAPH_BYTES = 40
+"""Memory that each position takes when the picks of a micrograph are made and sorted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,38 +103,31 @@ class Positions:
         return Picks.sorted(*(a.astype(np.float32) for a in (x_px, y_px, self.score)))
 
 
-def row_place(path: Path, number: int, lines: Sequence[int] = ()) -> str:
-    """Return the name of a row, counted from 0, for errors: ``a.star row 3 (line 27)``."""
-    line = f" (line {lines[number]})" if lines else ""
-    return f"{path} row {number + 1}{line}"
+def row_place(path: Path, table: Table, number: int) -> str:
+    """Return the name of a row of a table, counted from 0: ``a.star row 3 (line 27)``."""
+    line = f" (line {table.lines[number]})" if table.lines else ""
+    return f"{path} row {table.rows_before + number + 1}{line}"
 
 
-def finite_numbers(
-    path: Path,
-    rows: Sequence[Sequence[str]],
-    columns: Mapping[str, int],
-    lines: Sequence[int] = (),
-) -> NDArray[np.float64]:
+def finite_numbers(path: Path, table: Table, columns: Mapping[str, int]) -> NDArray[np.float64]:
     """Return columns of text as an array of numbers, (rows, columns).
 
     Parameters
     ----------
     path
         The file, for the error.
-    rows
-        Rows of text, each with all columns.
+    table
+        Table, or a part of one; each row has all columns.
     columns
         Names of the wanted columns, for the error, and their places in a row.
-    lines
-        Line of each row in the file, for the error.
 
     Raises
     ------
     CoordinatesError
         A value is not a finite number.
     """
-    places = list(columns.values())
-    try:  # by columns, because a million small lists keep Python's garbage collector busy
+    rows, places = table.rows, list(columns.values())
+    try:
         numbers = np.column_stack(
             [np.array([row[place] for row in rows], dtype=np.float64) for place in places]
         )
@@ -139,7 +139,7 @@ def finite_numbers(
                 numbers[i] = [float(word) for word in words]
             except ValueError as error:
                 raise CoordinatesError(
-                    f"{row_place(path, i, lines)} is {' '.join(words)[:MOST_SHOWN]!r}:"
+                    f"{row_place(path, table, i)} is {' '.join(words)[:MOST_SHOWN]!r}:"
                     f" {str(error)[:MOST_SHOWN]}",
                     f"Each row needs a number for each of {', '.join(columns)}.",
                 ) from error
@@ -148,30 +148,40 @@ def finite_numbers(
         bad = int(np.flatnonzero(~good)[0])
         words = [rows[bad][place] for place in places]
         raise CoordinatesError(
-            f"{row_place(path, bad, lines)} is {' '.join(words)[:MOST_SHOWN]}",
+            f"{row_place(path, table, bad)} is {' '.join(words)[:MOST_SHOWN]}",
             "Coordinates and scores must be finite numbers.",
         )
     return numbers
 
 
-def check_table(path: Path, table: Table) -> None:
-    """Check that each row of a table has one value for each column.
+def check_columns(path: Path, columns: Sequence[str]) -> None:
+    """Check that no column of a table is there twice.
 
     Raises
     ------
     CoordinatesError
-        A column is there twice, or a row has fewer or more values, as in a file that is cut off.
+        A column is there twice.
     """
-    twice = [name for name, count in Counter(table.columns).items() if count > 1]
+    twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
         raise CoordinatesError(
             f"{path} has the column {twice[0]} more than once", "Keep one column of that name."
         )
+
+
+def check_rows(path: Path, table: Table) -> None:
+    """Check that each row of a table, or of a part of one, has one value for each column.
+
+    Raises
+    ------
+    CoordinatesError
+        A row has fewer or more values, as in a file that is cut off.
+    """
     width = len(table.columns)
     for i, row in enumerate(table.rows):
         if len(row) != width and (len(row) < width or any(row[width:])):
             raise CoordinatesError(
-                f"{row_place(path, i, table.lines)} is {' '.join(row)[:MOST_SHOWN]!r}: it has"
+                f"{row_place(path, table, i)} is {' '.join(row)[:MOST_SHOWN]!r}: it has"
                 f" {len(row)} values for {width} columns{_why(table, row)}",
                 f"Each row needs one value for each of {', '.join(table.columns)}.",
             )
@@ -180,7 +190,7 @@ def check_table(path: Path, table: Table) -> None:
 def _why(table: Table, row: list[str]) -> str:
     if row[0].startswith("_"):
         return "; perhaps it is the column of a second loop"
-    is_short = row is table.rows[-1] and len(row) < len(table.columns)
+    is_short = table.is_end and row is table.rows[-1] and len(row) < len(table.columns)
     return ", and is the last row: the file may be cut off" if is_short else ""
 
 
@@ -192,10 +202,54 @@ def rows_by_name(names: Iterable[str]) -> dict[str, NDArray[np.intp]]:
     return {name: np.array(rows) for name, rows in members.items()}
 
 
-def positions_of_boxes(
-    boxes: NDArray[np.float64], score: Vector | None = None, *, least_score: float = -np.inf
-) -> Positions:
-    """Return the centres of boxes.
+class NumberColumns:
+    """Columns of numbers that grow by blocks of rows.
+
+    Parameters
+    ----------
+    path
+        The file that they are read from, for the error.
+    lines
+        Its lines, which tell the size of the file.
+    count
+        Number of columns.
+    row_bytes
+        Memory that each row takes elsewhere.
+    """
+
+    def __init__(self, path: Path, lines: Lines, count: int, row_bytes: int) -> None:
+        self._path = path
+        self._lines = lines
+        self._columns = [array("d") for _ in range(count)]
+        self._row_bytes = row_bytes + count * 17 // 2  # an array grows in steps
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def add(self, numbers: NDArray[np.float64], other_bytes: int = 0) -> None:
+        """Add a block of rows, (rows, columns).
+
+        Raises
+        ------
+        CoordinatesError
+            They take more memory than a file of this size may, with ``other_bytes`` elsewhere.
+        """
+        for column, values in zip(self._columns, numbers.T, strict=True):
+            column.frombytes(values.tobytes())
+        if len(self) * self._row_bytes + other_bytes > self._lines.size_bytes + ROOM_BYTES:
+            raise CoordinatesError(
+                f"{self._path} has more than {len(self):,} positions, too many for the memory that"
+                " a file of its size may take",
+                "Split it into several files, such as one for each micrograph.",
+            )
+
+    def vectors(self) -> list[Vector]:
+        """Return the columns, each of shape (rows,)."""
+        return [np.frombuffer(column) if column else np.zeros(0) for column in self._columns]
+
+
+class Boxes:
+    """The centres of boxes that are read in blocks, in one micrograph.
 
     The centre of a box of ``n`` pixels is its pixel ``n / 2``, counted from 0, where Fourier
     transforms have their origin and where EMAN and RELION put a particle: centre = corner +
@@ -203,85 +257,51 @@ def positions_of_boxes(
 
     Parameters
     ----------
-    boxes
-        x and y of the corner with the lowest coordinates, width and height, (N, 4), in pixels.
-    score
-        Score of each box, (N,). None: 1 for each.
-    least_score
-        Lowest score at which the program that wrote the file counts a box as a particle.
+    path, lines
+        The file that they are read from, and its lines.
+    has_score
+        True if the boxes have scores; otherwise the score of each is 1.
     """
-    x_px, y_px, width_px, height_px = boxes.T
-    if score is None:
-        score = np.ones(len(boxes))
-    return Positions(x_px + width_px / 2, y_px + height_px / 2, score, least_score=least_score)
+
+    def __init__(self, path: Path, lines: Lines, *, has_score: bool = False) -> None:
+        self._columns = NumberColumns(path, lines, 3 if has_score else 2, ONE_MICROGRAPH_BYTES)
+
+    def add(self, boxes: NDArray[np.float64], score: Vector | None = None) -> None:
+        """Add a block of boxes.
+
+        Parameters
+        ----------
+        boxes
+            x and y of the corner with the lowest coordinates, width and height, (N, 4), in pixels.
+        score
+            Score of each box, (N,), if they have scores.
+
+        Raises
+        ------
+        CoordinatesError
+            There are too many.
+        """
+        centres = boxes[:, :2] + boxes[:, 2:] / 2
+        self._columns.add(centres if score is None else np.column_stack([centres, score]))
+
+    def positions(self, *, least_score: float = -np.inf) -> Positions:
+        """Return the centres.
+
+        Parameters
+        ----------
+        least_score
+            Lowest score at which the program that wrote the file counts a box as a particle.
+        """
+        x_px, y_px, *scores = self._columns.vectors()
+        score = scores[0] if scores else same_scores(len(x_px))
+        return Positions(x_px, y_px, score, least_score=least_score)
 
 
-def positions_in_table(
-    path: Path, table: Table, names: tuple[str, str, str], pixel_size_angstrom: float | None
-) -> dict[str | None, Positions]:
-    """Return the positions in a table, by micrograph.
+def same_scores(count: int) -> Vector:
+    """Return the scores of positions in a file without scores."""
+    return np.broadcast_to(np.ones(1), count)
 
-    Parameters
-    ----------
-    path
-        The file that holds the table, for errors.
-    table
-        Table with a position in each row.
-    names
-        Names of the columns for x, y and score; the score column may be missing.
-    pixel_size_angstrom
-        Pixel size of the micrographs, if given in the file.
 
-    Returns
-    -------
-    dict
-        Positions by the name in the micrograph column; under None if there is no such column.
-
-    Raises
-    ------
-    CoordinatesError
-        The columns for x and y are missing, a column is there twice, a value is missing or not a
-        finite number, a row names no micrograph, or the rows are for several micrographs without
-        their names.
-    """
-    x_name, y_name, score_name = names
-    if x_name not in table.columns or y_name not in table.columns:
-        raise CoordinatesError(
-            f"{path} has the columns {', '.join(table.columns) or '(none)'}",
-            f"It needs {x_name} and {y_name} in pixels of the micrograph, and may have"
-            f" {score_name}.",
-        )
-    column = next((name for name in _MICROGRAPH_COLUMNS if name in table.columns), None)
-    for other, what in _OTHER_IMAGES.items():
-        if column is None and other in table.columns:
-            raise CoordinatesError(
-                f"{path} has positions in {what} ({other}), without the names of micrographs",
-                f"Use a file with the column {_MICROGRAPH_COLUMNS[0]}.",
-            )
-    check_table(path, table)
-    wanted = [x_name, y_name, *([score_name] if score_name in table.columns else [])]
-    origins = set(_ORIGINS) <= set(table.columns)
-    wanted += _ORIGINS if origins else []
-    places = {name: table.columns.index(name) for name in wanted}
-    numbers = finite_numbers(path, table.rows, places, table.lines)
-    score = numbers[:, 2] if score_name in wanted else np.ones(len(numbers))
-
-    def positions_of(chosen: NDArray[np.intp] | slice) -> Positions:
-        return Positions(
-            numbers[chosen, 0],
-            numbers[chosen, 1],
-            score[chosen],
-            origin_xy_angstrom=numbers[chosen, -2:] if origins else None,
-            pixel_size_angstrom=pixel_size_angstrom,
-        )
-
-    if column is None:
-        return {None: positions_of(slice(None))}
-    place = table.columns.index(column)
-    micrographs = [row[place].strip() for row in table.rows]
-    if "" in micrographs:
-        raise CoordinatesError(
-            f"{row_place(path, micrographs.index(''), table.lines)} names no micrograph",
-            f"Give each row a name in {column}.",
-        )
-    return {name: positions_of(rows) for name, rows in rows_by_name(micrographs).items()}
+def no_positions() -> Positions:
+    """Return the positions of a file that has none."""
+    return Positions(np.zeros(0), np.zeros(0), np.zeros(0))

@@ -21,23 +21,25 @@ import numpy as np
 
 from livepick import __version__
 from livepick.core.formats.picked_micrograph import PickedMicrograph
+from livepick.core.formats.position_table import PositionTable
 from livepick.core.formats.positions import (
     Positions,
-    check_table,
+    Vector,
+    check_columns,
+    check_rows,
     finite_numbers,
-    positions_in_table,
     row_place,
 )
 from livepick.core.formats.star import (
     Table,
     star_file,
+    star_parts,
     star_row,
     star_start,
-    star_tables,
     star_word,
     table_start,
-    table_with,
 )
+from livepick.core.formats.text_lines import Lines
 from livepick.errors import CoordinatesError
 
 __all__ = [
@@ -58,6 +60,9 @@ __all__ = [
 MOST_LIST_BYTES = 256 << 20
 """Largest list of micrographs that is read: several hundred thousand micrographs."""
 
+MOST_LISTED = 400_000
+"""Maximum number of micrographs in a list."""
+
 MODELS_BLOCK = "livepick_micrographs"
 """Name of the block of the list that names the model of each micrograph."""
 
@@ -65,6 +70,11 @@ _X, _Y, _SCORE = _COLUMNS = ("rlnCoordinateX", "rlnCoordinateY", "rlnAutopickFig
 _NAME, _PLACE = "rlnMicrographName", "rlnMicrographCoordinates"
 MOST_TRIED = 100
 """Number of paths in a list that are tried in each folder above it."""
+
+MOST_BLOCKS_SHOWN = 10
+"""Maximum number of tables that an error names."""
+
+_NONE: Vector = np.zeros(0)
 
 _PIXEL_SIZES = ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
 """Columns of the optics table, in order of preference. The second is the pixel size of the movies,
@@ -98,7 +108,7 @@ class ListedFile:
     path: Path
 
 
-def read_list(path: Path, text: str) -> list[ListedFile] | None:
+def read_list(path: Path, lines: Lines) -> list[ListedFile] | None:
     """Return the coordinates files that RELION's ``autopick.star`` lists; None if it is no list.
 
     Their paths are relative to the project folder, which is searched for upwards from the list.
@@ -106,26 +116,44 @@ def read_list(path: Path, text: str) -> list[ListedFile] | None:
     Raises
     ------
     CoordinatesError
-        A row is incomplete, or names a file that is in no folder above the list.
+        A row is incomplete, names a file that is in no folder above the list, or there are too
+        many rows.
     """
-    table = table_with(star_tables(text), (_NAME, _PLACE))
-    if not {_NAME, _PLACE} <= set(table.columns):
+    if not any(_PLACE in line for block in lines for line in block):
         return None
-    check_table(path, table)
-    names, places = table.column(_NAME) or [], table.column(_PLACE) or []
+    listed: list[tuple[str, str, int]] = []
+    columns: list[str] | None = None
+    for part in star_parts(lines):
+        if columns is None and {_NAME, _PLACE} <= set(part.columns):
+            columns = part.columns
+            check_columns(path, columns)
+        if columns is None or part.columns is not columns:
+            continue
+        check_rows(path, part)
+        names, places = part.column(_NAME) or [], part.column(_PLACE) or []
+        listed += zip(names, places, part.lines, strict=True)
+        if len(listed) > MOST_LISTED:
+            raise CoordinatesError(
+                f"{path} lists more than {MOST_LISTED:,} coordinates files",
+                "Name the folder of the coordinates files in its place.",
+            )
+    if columns is None:
+        return None
     above = [*path.absolute().parents, *path.resolve().parents]
+    places = [place for _, place, _ in listed]
     project = next(
         (one for one in above if any(_is_file(one / place) for place in places[:MOST_TRIED])),
         above[0],
     )
-    for i, place in enumerate(places):
+    for i, (_, place, line) in enumerate(listed):
         if not _is_file(project / place):
+            row = row_place(path, Table(lines=[line], rows_before=i), 0)
             raise CoordinatesError(
-                f"{row_place(path, i, table.lines)} names {place}, which is not in {project}",
+                f"{row} names {place}, which is not in {project}",
                 "Leave the list in its RELION project, or name the folder of the coordinates files"
                 " in its place.",
             )
-    return [ListedFile(n, project / p) for n, p in zip(names, places, strict=True)]
+    return [ListedFile(name, project / place) for name, place, _ in listed]
 
 
 def _is_file(path: Path) -> bool:
@@ -135,40 +163,92 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def read_star(path: Path, text: str) -> dict[str | None, Positions]:
+def read_star(path: Path, lines: Lines) -> dict[str | None, Positions]:
     """Read the positions in a RELION STAR file, by micrograph.
 
     Raises
     ------
     CoordinatesError
         The file is a list of files, has several tables of coordinates, lacks the columns, has a
-        column twice, or a value is missing or not a finite number.
+        column twice, a value is missing or not a finite number, or there are too many rows.
     """
-    tables = star_tables(text)
-    found = [table for table in tables if {_X, _Y} <= set(table.columns)]
-    if len(found) > 1:
-        blocks = " and ".join(f"data_{table.name}" for table in found)
+    first: list[str] | None = None
+    table: PositionTable | None = None
+    columns: list[str] = []
+    blocks: list[str] = []
+    sizes = _PixelSizes(path)
+    for part in star_parts(lines):
+        if not part.columns:
+            continue
+        if not part.rows_before:
+            first = first or part.columns
+            if {_X, _Y} <= set(part.columns) and len(blocks) < MOST_BLOCKS_SHOWN:
+                blocks.append(f"data_{part.name}")
+                columns = columns or part.columns
+                if table is None:
+                    _check_is_no_list(path, columns)
+                    table = PositionTable(path, lines, columns, _COLUMNS)
+        sizes.add(part)
+        if table is not None and part.columns is columns:
+            table.add(part)
+    if len(blocks) > 1:
         raise CoordinatesError(
-            f"{path} has several tables of coordinates: {blocks}", "Keep one table in the file."
+            f"{path} has several tables of coordinates: {' and '.join(blocks)}",
+            "Keep one table in the file.",
         )
-    table = table_with(tables, (_X, _Y))
-    if _PLACE in table.columns:
+    if table is None:
+        _check_is_no_list(path, first or [])
+        table = PositionTable(path, lines, first or [], _COLUMNS)
+    return table.positions(sizes.agreed())
+
+
+def _check_is_no_list(path: Path, columns: list[str]) -> None:
+    if _PLACE in columns:
         raise CoordinatesError(
             f"{path} is only a list of coordinates files",
             "Name the list itself, or take it out of the folder.",
         )
-    return positions_in_table(path, table, _COLUMNS, _pixel_size(path, tables))
 
 
-def _pixel_size(path: Path, tables: list[Table]) -> float | None:
-    """Return the micrographs' pixel size if the optics groups agree on one."""
-    for name in _PIXEL_SIZES:
-        for table in tables:
-            words = table.column(name)
-            if words and table.name == "optics":
-                sizes = np.unique(finite_numbers(path, [[word] for word in words], {name: 0}))
+class _PixelSizes:
+    """The pixel sizes of the micrographs in the tables of optics groups."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._of_table: dict[str, Vector | None] = {}
+        """Pixel sizes in each column of the present table; None if a row lacks one."""
+        self._found: dict[str, Vector] = {}
+
+    def add(self, part: Table) -> None:
+        """Add the rows of a part of any table. Raises CoordinatesError."""
+        if not part.rows_before:
+            self._end_table()
+        if part.name != "optics":
+            return
+        for name in _PIXEL_SIZES:
+            if name not in part.columns or (known := self._of_table.get(name, _NONE)) is None:
+                continue
+            words = part.column(name)
+            if words is None:
+                self._of_table[name] = None
+                continue
+            one = Table([name], [[word] for word in words], rows_before=part.rows_before)
+            sizes = finite_numbers(self._path, one, {name: 0})[:, 0]
+            self._of_table[name] = np.unique(np.concatenate([known, sizes]))
+
+    def _end_table(self) -> None:
+        for name, sizes in self._of_table.items():
+            if sizes is not None and len(sizes):
+                self._found.setdefault(name, sizes)
+        self._of_table.clear()
+
+    def agreed(self) -> float | None:
+        """Return the pixel size if the optics groups agree on one."""
+        self._end_table()
+        for name in _PIXEL_SIZES:
+            if (sizes := self._found.get(name)) is not None:
                 return float(sizes[0]) if len(sizes) == 1 and sizes[0] > 0 else None
-    return None
+        return None
 
 
 def coordinates_star(micrograph: PickedMicrograph) -> bytes:
@@ -212,17 +292,31 @@ def particles_star(micrograph: PickedMicrograph, *, turned: bool) -> bytes:
     return star_file([table], comment=_comment(micrograph))
 
 
-def micrograph_names(text: str) -> list[str]:
+def micrograph_names(lines: Iterable[list[str]]) -> list[str]:
     """Return the names of the micrographs in a STAR file, such as RELION's lists of them.
+
+    Each name is there once. A table in which a row lacks the name is passed over.
 
     Raises
     ------
-    ValueError
-        A name has a NUL character: the file is not text.
+    OSError, ValueError
+        The file cannot be read, is not text, or names too many micrographs.
     """
-    if "\0" in text:
-        raise ValueError("it has a NUL character, so it is not text")
-    return [name for table in star_tables(text) for name in table.column("rlnMicrographName") or []]
+    names: dict[str, None] = {}
+    of_table: dict[str, None] = {}
+    is_whole = True
+    for part in star_parts(lines):
+        if not part.rows_before:
+            names |= of_table
+            of_table, is_whole = {}, True
+        found = part.column(_NAME)
+        is_whole = is_whole and (found is not None or not part.rows)
+        of_table.update(dict.fromkeys(found or []))
+        if not is_whole:
+            of_table.clear()
+        if len(names) + len(of_table) > MOST_LISTED:
+            raise ValueError(f"it names more than {MOST_LISTED:,} micrographs")
+    return list(names | of_table)
 
 
 def model_of(text: str) -> tuple[int, str]:

@@ -1,22 +1,27 @@
 """STAR files: tables of text, as RELION and crYOLO write them."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from livepick.core.formats.text_lines import BadLineError
 
 __all__ = [
     "Table",
     "star_file",
+    "star_parts",
     "star_row",
     "star_start",
     "star_tables",
     "star_word",
     "table_start",
-    "table_with",
 ]
 
 _VERSION = "# version 30001"
 """Version of the STAR dialect that we write: RELION 3.1 and later."""
+
+MOST_COLUMNS = 200_000
+"""Maximum number of columns of a table."""
 
 _WORD = re.compile(
     r"""
@@ -42,6 +47,10 @@ class Table:
     """Name of the block, after ``data_``."""
     lines: list[int] = field(default_factory=list, compare=False)
     """Line of each row in the file it was read from, counted from 1; empty if it is not known."""
+    rows_before: int = field(default=0, compare=False)
+    """Number of rows of the table before these, if it is read in parts."""
+    is_end: bool = field(default=True, compare=False)
+    """False if more rows follow in the next part."""
 
     def column(self, name: str) -> list[str] | None:
         """Return the texts of a column; None if there is no such column or a row lacks it."""
@@ -57,16 +66,8 @@ class Table:
 
 
 def star_tables(text: str) -> list[Table]:
-    """Return the tables of a STAR file that have columns."""
-    return [table for table in _tables(text) if table.columns]
-
-
-def table_with(tables: list[Table], columns: Collection[str]) -> Table:
-    """Return the first table with these columns, else the first, else an empty one."""
-    for table in tables:
-        if set(columns) <= set(table.columns):
-            return table
-    return tables[0] if tables else Table()
+    """Return the tables of a short STAR file that have columns."""
+    return [table for table in star_parts([text.split("\n")]) if table.columns]
 
 
 def _words(line: str) -> list[str]:
@@ -81,29 +82,59 @@ def _words(line: str) -> list[str]:
     return words
 
 
-def _tables(text: str) -> Iterator[Table]:
-    table, in_loop = Table(), False
-    # Not splitlines, which also ends a line at some characters that a name may contain.
-    for number, line in enumerate(text.split("\n"), 1):
-        words = _words(line)
-        if not words:
-            continue
-        keyword = "" if line.lstrip().startswith(('"', "'")) else words[0]
-        if keyword.startswith("data_"):
-            yield table
-            table, in_loop = Table(name=keyword[5:]), False
-        elif keyword == "loop_":
-            in_loop = True
-        elif keyword.startswith("_") and not table.rows and in_loop:
-            table.columns.append(keyword[1:])
-        elif keyword.startswith("_") and not in_loop and len(words) == 2:
-            table.columns.append(keyword[1:])  # a table of one row has one column per line
-            table.rows[:] = [[*(table.rows[0] if table.rows else []), words[1]]]
-            table.lines[:] = [number]
-        else:
-            table.rows.append(words)
-            table.lines.append(number)
+def star_parts(blocks: Iterable[list[str]]) -> Iterator[Table]:
+    """Yield the tables of a STAR file, each in parts that have about the rows of a block.
+
+    The first part of a table has no ``rows_before``. A table without columns is yielded, too.
+
+    Parameters
+    ----------
+    blocks
+        The lines of the file.
+
+    Raises
+    ------
+    BadLineError
+        A table has too many columns.
+    """
+    table, in_loop, before = Table(), False, 0
+    for block in blocks:
+        if table.rows and (in_loop or len(table.rows) > 1):
+            yield replace(table, is_end=False)
+            rows_before = table.rows_before + len(table.rows)
+            table = Table(table.columns, name=table.name, rows_before=rows_before)
+        for number, line in enumerate(block, before + 1):
+            words = _words(line)
+            if not words:
+                continue
+            keyword = "" if line.lstrip().startswith(('"', "'")) else words[0]
+            if keyword.startswith("data_"):
+                yield table
+                table, in_loop = Table(name=keyword[5:]), False
+            elif keyword == "loop_":
+                in_loop = True
+            elif keyword.startswith("_") and in_loop and not table.rows and not table.rows_before:
+                _add_column(table, keyword, number)
+            elif keyword.startswith("_") and not in_loop and len(words) == 2:
+                _add_column(table, keyword, number)  # a table of one row has one column per line
+                table.rows[:] = table.rows[:1] or [[]]
+                table.rows[0].append(words[1])
+                table.lines[:] = [number]
+            else:
+                table.rows.append(words)
+                table.lines.append(number)
+        before += len(block)
     yield table
+
+
+def _add_column(table: Table, keyword: str, line: int) -> None:
+    if len(table.columns) == MOST_COLUMNS:
+        raise BadLineError(
+            line,
+            f"is the name of a column, after {MOST_COLUMNS:,} others",
+            "Check whether the file is what its name says.",
+        )
+    table.columns.append(keyword[1:])
 
 
 def star_file(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from livepick.core.formats.image_names import image_stem
 from livepick.core.formats.picked_micrograph import PickedMicrograph
-from livepick.core.formats.positions import Positions, positions_in_table
+from livepick.core.formats.position_table import PositionTable
+from livepick.core.formats.positions import Positions
 from livepick.core.formats.star import Table
+from livepick.core.formats.text_lines import Lines
 
 __all__ = ["is_topaz", "read_topaz", "write_topaz"]
 
@@ -31,20 +33,31 @@ def write_topaz(micrograph: PickedMicrograph) -> bytes:
     return "\n".join([HEADER, *rows, ""]).encode()
 
 
-def read_topaz(path: Path, text: str) -> dict[str | None, Positions]:
+def read_topaz(path: Path, lines: Lines) -> dict[str | None, Positions]:
     """Read a table of Topaz, by micrograph.
 
     Raises
     ------
     CoordinatesError
-        The columns for x and y are missing, or a value is missing or not a finite number.
+        The columns for x and y are missing, a value is missing or not a finite number, or there
+        are too many rows.
     """
-    lines = [(i, line.split("\t")) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not lines:
-        return positions_in_table(path, Table(), _COLUMNS, None)
-    columns, *rows = [[word.strip() for word in words] for _, words in lines]
-    numbers = [number for number, _ in lines[1:]]
-    return positions_in_table(path, Table(columns, rows, lines=numbers), _COLUMNS, None)
+    table: PositionTable | None = None
+    columns: list[str] = []
+    before = rows_before = 0
+    for block in lines:
+        given = [(i, line) for i, line in enumerate(block, before + 1) if line.strip()]
+        before += len(block)
+        rows = [[word.strip() for word in line.split("\t")] for _, line in given]
+        numbers = [number for number, _ in given]
+        if table is None and rows:
+            columns, numbers = rows.pop(0), numbers[1:]
+            table = PositionTable(path, lines, columns, _COLUMNS)
+        if table is not None:
+            table.add(Table(columns, rows, lines=numbers, rows_before=rows_before))
+            rows_before += len(rows)
+    table = table or PositionTable(path, lines, columns, _COLUMNS)
+    return table.positions(None)
 
 
 def is_topaz(head: str) -> bool:

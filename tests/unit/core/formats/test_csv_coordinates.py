@@ -8,6 +8,7 @@ import pytest
 from picked_micrographs import picked
 
 from livepick.core.formats.csv_coordinates import read_csv, write_csv
+from livepick.core.formats.text_lines import TextLines
 
 
 def test_the_columns_have_positions_as_picked():
@@ -30,7 +31,7 @@ def test_names_are_read_back(name):
     path = f"/data/{name}"
     data = write_csv(picked((1, 2, 0.9), path=path))
     assert pd.read_csv(io.BytesIO(data))["micrograph"].tolist() == [path]
-    assert list(read_csv(Path("a.csv"), data.decode())) == [path]
+    assert list(read_csv(Path("a.csv"), TextLines(data.decode()))) == [path]
 
 
 def test_a_micrograph_without_picks_has_the_columns():

@@ -6,6 +6,7 @@ import pytest
 from picked_micrographs import picked
 
 from livepick.core.formats.eman_box import read_box, write_box
+from livepick.core.formats.text_lines import TextLines
 
 
 def centres(data):
@@ -33,4 +34,4 @@ def test_rows_of_a_tiff_are_turned_over():
 
 def test_a_micrograph_without_picks_has_an_empty_file():
     assert write_box(picked()) == b""
-    assert len(read_box(Path("a.box"), "")) == 0
+    assert len(read_box(Path("a.box"), TextLines(""))) == 0

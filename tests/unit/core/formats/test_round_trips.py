@@ -17,6 +17,7 @@ from livepick.core.formats.csv_coordinates import read_csv, write_csv
 from livepick.core.formats.eman_box import read_box, write_box
 from livepick.core.formats.eman_json import read_info, write_info
 from livepick.core.formats.relion_star import coordinates_star, particles_star, read_star
+from livepick.core.formats.text_lines import TextLines
 from livepick.core.formats.topaz import read_topaz, write_topaz
 
 SIZES = st.integers(1, 12_000)
@@ -45,14 +46,18 @@ def one(found, micrograph):
 
 
 FORMATS = {
-    "relion": (lambda m: one(read_star(m.path, coordinates_star(m).decode()), m), True, 0.5),
+    "relion": (
+        lambda m: one(read_star(m.path, TextLines(coordinates_star(m).decode())), m),
+        True,
+        0.5,
+    ),
     "star-flipped": (
-        lambda m: one(read_star(m.path, particles_star(m, turned=True).decode()), m),
+        lambda m: one(read_star(m.path, TextLines(particles_star(m, turned=True).decode())), m),
         True,
         0.5,
     ),
     "star": (
-        lambda m: one(read_star(m.path, particles_star(m, turned=False).decode()), m),
+        lambda m: one(read_star(m.path, TextLines(particles_star(m, turned=False).decode())), m),
         False,
         0.5,
     ),
@@ -61,11 +66,11 @@ FORMATS = {
         False,
         0.01,
     ),
-    "eman": (lambda m: read_box(m.path, write_box(m).decode()), True, 0.5),
+    "eman": (lambda m: read_box(m.path, TextLines(write_box(m).decode())), True, 0.5),
     "eman-json": (lambda m: read_info(m.path, write_info(m).decode()), True, 0.5),
-    "cbox": (lambda m: read_cbox(m.path, write_cbox(m).decode()), True, 0.01),
-    "topaz": (lambda m: one(read_topaz(m.path, write_topaz(m).decode()), m), False, 0.5),
-    "csv": (lambda m: one(read_csv(m.path, write_csv(m).decode()), m), False, 0.01),
+    "cbox": (lambda m: read_cbox(m.path, TextLines(write_cbox(m).decode())), True, 0.01),
+    "topaz": (lambda m: one(read_topaz(m.path, TextLines(write_topaz(m).decode())), m), False, 0.5),
+    "csv": (lambda m: one(read_csv(m.path, TextLines(write_csv(m).decode())), m), False, 0.01),
 }
 """Writer and reader of a format, if it has the rows of a TIFF turned over, and its tolerance."""
 
