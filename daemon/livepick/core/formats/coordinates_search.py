@@ -1,6 +1,7 @@
 """Search for coordinates files: in a folder, or in a list that RELION has written."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ def _found(place: Path) -> list[Source]:
         )
     found = [
         Source(path, micrograph_name(path.relative_to(place)))
-        for path in sorted(place.rglob("*"))
+        for path in sorted(_files_below(place))
         if _is_coordinates(path)
     ]
     if not found:
@@ -118,6 +119,28 @@ def _found(place: Path) -> list[Source]:
             f"Their names end in {listed_suffixes()}, for example mic_0001_autopick.star.",
         )
     return found
+
+
+def _files_below(place: Path) -> Iterator[Path]:
+    """Yield the files in a folder and its sub-folders, without those behind links.
+
+    Raises
+    ------
+    CoordinatesError
+        A folder cannot be searched. One that holds no work of a user may be closed.
+    """
+
+    def refuse(error: OSError) -> None:
+        folder = Path(error.filename)
+        if folder != place and (folder.name.startswith(".") or folder.name == "lost+found"):
+            return
+        raise CoordinatesError(
+            f"{printable(folder)} cannot be searched: {error.strerror}",
+            "Give the user that runs livepick permission to read the folder, or name another one.",
+        ) from error
+
+    for folder, _, names in os.walk(place, onerror=refuse):
+        yield from (Path(folder, name) for name in names)
 
 
 def _is_coordinates(path: Path) -> bool:

@@ -116,7 +116,9 @@ def read_relion_ctfs(path: Path, stems: Container[str]) -> dict[PurePath, Callab
         if part.columns is columns:
             rows += (row for row in _needed(part) if _is_wanted(row, stems))
         if len(rows) + len(optics) > MOST_ENTRIES:
-            raise CtfError(f"{path} has more than {MOST_ENTRIES:,} micrographs to match", CTF_REMEDY)
+            raise CtfError(
+                f"{path} has more than {MOST_ENTRIES:,} micrographs to match", CTF_REMEDY
+            )
     if columns is None:
         raise CtfError(f"{path} has no table of micrographs with rlnDefocusU", CTF_REMEDY)
     return {

@@ -1,7 +1,9 @@
 """Folders of coordinates in which anything may lie beside the files."""
 
+import errno
 import os
 import socket
+from pathlib import Path
 
 import pytest
 from picked_micrographs import picked
@@ -96,3 +98,32 @@ def test_numbers_in_every_notation_are_read(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfx_px , y_px\r -0.0 , 1e2\r+3,.5\r\r")
     (here,) = read_all_positions(tmp_path).values()
     assert (here.x_px.tolist(), here.y_px.tolist()) == ([0.0, 3.0], [100.0, 0.5])
+
+
+def closed(monkeypatch, name):
+    """Make folders of a name unreadable, also for root."""
+    scandir = os.scandir
+
+    def opened(place):
+        if Path(place).name == name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", opened)
+
+
+def test_a_folder_that_cannot_be_searched_is_named(tmp_path, monkeypatch):
+    """The files in it would be missing without a word."""
+    (tmp_path / "good_autopick.star").write_bytes(STAR)
+    (tmp_path / "grid 2").mkdir()
+    closed(monkeypatch, "grid 2")
+    with pytest.raises(CoordinatesError, match="grid 2 cannot be searched: Permission denied"):
+        read_all_positions(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["lost+found", ".snapshot"])
+def test_a_closed_folder_of_the_storage_system_does_not_matter(tmp_path, monkeypatch, name):
+    (tmp_path / "good_autopick.star").write_bytes(STAR)
+    (tmp_path / name).mkdir()
+    closed(monkeypatch, name)
+    assert list(read_all_positions(tmp_path)) == ["good"]
