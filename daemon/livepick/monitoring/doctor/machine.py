@@ -27,7 +27,7 @@ LOG_LINES = 80
 PROGRAM_SECONDS = 8.0
 """Time that a program which is called for the report may take."""
 
-_OTHER_PACKAGES = ("torch", "livepick-trainer", "onnxruntime", "onnxruntime-gpu", "nvidia-ml-py")
+_OTHER_PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "nvidia-ml-py")
 
 _ENVIRONMENT = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONPATH", "LANG", "TZ", "TMPDIR")
 
