@@ -14,7 +14,7 @@ from livepick.core.contracts.job import Result
 from livepick.core.formats.header import printable
 from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import judge
-from livepick.errors import LivepickError
+from livepick.errors import LivepickError, VanishedFileError
 from livepick.ledger.columns import (
     CTF_FIGURES,
     FRESH,
@@ -194,11 +194,18 @@ class LedgerWriter:
                 )
 
     def retry(self, claim: Claim, error: LivepickError, *, delay_seconds: float) -> None:
-        """Queue a micrograph again after a transient error; this counts as a try."""
+        """Queue a micrograph again after a transient error; this counts as a try.
+
+        One whose file is gone goes behind the others: after many were deleted, their tries must not
+        hold up new files.
+        """
         now = self._clock()
         self._back(
             claim,
-            "tries = tries + 1, not_before = ?, reason = ?, error = ?, remedy = ?",
+            "tries = tries + 1, queued_at = iif(?, ?, queued_at), not_before = ?, reason = ?,"
+            " error = ?, remedy = ?",
+            isinstance(error, VanishedFileError),
+            now,
             now + delay_seconds,
             error.reason,
             printable(error.what),

@@ -10,6 +10,7 @@ from livepick.core.imaging.quality import CtfFigures
 from livepick.errors import (
     PoisonError,
     UnreadableFileError,
+    VanishedFileError,
 )
 from livepick.ledger.rows import Arrival, Counts
 
@@ -88,6 +89,20 @@ def test_a_retry_waits_and_is_counted(ledger, clock):
     clock.now += 1
     ledger.released(claim)
     assert [claim.relative for claim in ledger.claim(2)] == [B, A]
+
+
+@pytest.mark.parametrize(
+    ("kind", "order"), [(VanishedFileError, [B, A]), (UnreadableFileError, [A, B])]
+)
+def test_tries_of_files_that_are_gone_come_after_newer_files(ledger, clock, kind, order):
+    """Deleted while queued, they must not hold up what lands."""
+    ledger.arrivals.landed(ROOT, A, V1, 900.0)
+    clock.now += 1
+    ledger.arrivals.landed(ROOT, B, V1, 901.0)
+    clock.now += 1
+    ledger.retry(claim_one(ledger), kind("a.mrc", "Look."), delay_seconds=5)
+    clock.now += 6
+    assert [claim.relative for claim in ledger.claim(2)] == order
 
 
 def test_a_suspect_is_claimed_separately(ledger):
