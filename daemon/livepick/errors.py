@@ -30,6 +30,7 @@
     │   ├── DamagedLedgerError      the ledger is damaged; a new one is begun
     │   ├── OlderLedgerError        the ledger is of an earlier version; a start updates it
     │   └── LedgerWriteError        writing to it failed, for example on a full disk; try it again
+    │       └── StateFolderGoneError    it was renamed or unmounted while the service ran
     ├── EngineError             workers cannot be started
     ├── CoordinatesError        a coordinates file cannot be read or does not match
     ├── CtfError                a CTF file cannot be read; the run continues without it
@@ -72,6 +73,7 @@ __all__ = [
     "ProviderError",
     "SmallImageError",
     "StalledError",
+    "StateFolderGoneError",
     "TimeLimitError",
     "TrainerError",
     "UnreadableFileError",
@@ -278,6 +280,10 @@ class LedgerWriteError(LedgerError):
     """Writing to the ledger, or to the file that names the current model, failed."""
 
     retryable = True
+
+
+class StateFolderGoneError(LedgerWriteError):
+    """The state folder was renamed or unmounted while the service ran: it waits for it."""
 
 
 class EngineError(LivepickError):

@@ -41,6 +41,7 @@ from livepick.errors import (
     LivepickError,
     ModelError,
     ProviderError,
+    StateFolderGoneError,
 )
 from livepick.host.gpus import GpuMonitor, nvml
 from livepick.host.systemd import Systemd
@@ -52,6 +53,7 @@ from livepick.ledger.check import LedgerCheck
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.inbox import CallEnded, Inbox, PickingChanged, Promoted, RunChanged, Stop
 from livepick.ledger.page_queries import PageQueries
+from livepick.ledger.place import Place
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_rows import RunState
 from livepick.ledger.writer import LedgerWriter
@@ -110,9 +112,19 @@ class Service:
         File that the config was read from; its edits are applied.
     systemd
         Service manager to report to.
+    place
+        State folder that this process had before and lost; None: any.
     """
 
-    def __init__(self, config: Config, config_file: ConfigFile, systemd: Systemd) -> None:
+    def __init__(
+        self,
+        config: Config,
+        config_file: ConfigFile,
+        systemd: Systemd,
+        place: Place | None = None,
+    ) -> None:
+        self.place = place
+        """State folder of this session."""
         self._config = config
         self._config_file = config_file
         self._systemd = systemd
@@ -144,6 +156,8 @@ class Service:
             A GPU is required but not available; not under a service manager.
         DamagedLedgerError
             The ledger is damaged, or its file was removed: a new service begins another.
+        StateFolderGoneError
+            The state folder was renamed or unmounted: a new service waits for it.
         LivepickError
             A part cannot continue.
         """
@@ -157,9 +171,11 @@ class Service:
             if not waits.run(lambda: self._build_or_undo(ending)):
                 return False
             self._built = True
+            self.place = self._ledger_check.place
             self._start()
             failure = self._wait()
-            if not isinstance(failure, DamagedLedgerError):  # this process begins another session
+            # After these two, this process starts the service again.
+            if not isinstance(failure, DamagedLedgerError | StateFolderGoneError):
                 self._systemd.stopping()
             if failure is None:
                 self._address_file.remove()  # if it stays, the end was unexpected
@@ -180,7 +196,10 @@ class Service:
         """Save the ledger for the next start, if its file was removed or replaced."""
         if database.damage is None and not database.in_place():
             try:
+                database.place.refuse_other_folder()
                 database.save_copy()
+            except StateFolderGoneError:
+                _log.warning("ledger: whole, in the state folder that was renamed or unmounted")
             except LedgerError as error:
                 _log.error("ledger: not saved: %s", error)
 
@@ -207,6 +226,8 @@ class Service:
 
         # The ledger, and the model to start with.
         # Opening it fails if another service uses the state folder.
+        if self.place is not None and self.place.path == state / LEDGER:
+            self.place.refuse_other_folder()
         database = ending.enter_context(Database.writable(state / LEDGER))
         ending.callback(self._save_if_removed, database)
         ledger = LedgerWriter(database)
@@ -436,6 +457,8 @@ class Service:
             self._supervisor.beat()
             self._reloader.reload_if_edited()
             self._page.reload_if_edited()
+            if (loss := self._ledger_check.loss_of_folder()) is not None:
+                return loss
             if (damage := self._ledger_check.damage()) is not None:
                 return damage
             match self._threads.next_event(TICK_SECONDS):
@@ -444,8 +467,12 @@ class Service:
                 case signal.SIGHUP:
                     self._reloader.reload()
                 case Ended(part, error):
-                    return error or LivepickError(
-                        f"{part} has ended unexpectedly", "Please report this bug in livepick."
+                    return (
+                        self._ledger_check.loss_of_folder()
+                        or error
+                        or LivepickError(
+                            f"{part} has ended unexpectedly", "Please report this bug in livepick."
+                        )
                     )
                 case number:
                     _log.info("%s: stopping", signal.Signals(number).name)

@@ -80,6 +80,35 @@ def test_a_ledger_removed_while_the_service_runs_is_saved_whole(start):
     assert aside(session) == []
 
 
+def test_a_service_waits_for_a_state_folder_that_is_renamed_or_unmounted(start):
+    """It begins no session in the empty folder, and continues when the right one is back."""
+    session = start()
+    session.drop(COUNT)
+    session.until(lambda: session.counts().picked == COUNT, "all picked")
+    before = {path: path.stat().st_mtime_ns for path in session.output.rglob("mic_*_autopick.star")}
+    away = session.state.with_name("away")
+    session.state.rename(away)
+    session.state.mkdir()  # as an empty mount point
+    session.until(
+        lambda: (
+            "start waits" in session.log.read_text()
+            and "is another folder now" in session.log.read_text()
+        ),
+        "the service waits",
+    )
+    assert list(session.state.iterdir()) == []
+    session.state.rmdir()
+    session.until(lambda: f"{session.state} has gone" in session.log.read_text(), "it waits on")
+    assert not session.state.exists()
+    away.rename(session.state)
+    session.until(lambda: session.log.read_text().count(": ready") == 2, "the service is ready")
+    session.drop(1, first=COUNT + 1)
+    session.until(lambda: session.counts().picked == COUNT + 1, "the next is picked")
+    assert session.log.read_text().count(" particles (model") == COUNT + 1
+    assert len(before) == COUNT
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "they were not written"
+
+
 def test_damage_that_a_query_meets_leads_to_a_new_ledger(start):
     """The service goes on in the same process; the next micrograph is picked."""
     session = start()

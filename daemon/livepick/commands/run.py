@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from livepick.config.yaml_loader import load_config
-from livepick.errors import DamagedLedgerError
+from livepick.errors import DamagedLedgerError, StateFolderGoneError
 from livepick.host.systemd import Systemd, under_journal
 
 __all__ = ["run"]
@@ -39,17 +39,22 @@ def run(
     systemd = Systemd(os.environ)
     rebuilt = 0
     ran = False
+    place = None
     while not ran:
         file = ConfigFile(config)  # before it is read
         settings = load_config(config)
+        service = Service(settings, file, systemd, place)
         try:
-            ran = Service(settings, file, systemd).run()
+            ran = service.run()
+        except StateFolderGoneError as error:
+            _log.error("ledger: %s", error)
         except DamagedLedgerError as error:
             mark_damaged(settings.state.directory / LEDGER, error.what)
             if rebuilt == MOST_REBUILT:
                 raise
             rebuilt += 1
             _log.error("ledger: %s; the service starts again", error.what)
+        place = service.place
 
 
 class _JournalFormatter(logging.Formatter):

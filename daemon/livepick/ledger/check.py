@@ -4,8 +4,9 @@ import contextlib
 import threading
 from collections.abc import Sequence
 
-from livepick.errors import DamagedLedgerError, LedgerError
+from livepick.errors import DamagedLedgerError, LedgerError, StateFolderGoneError
 from livepick.ledger.database import Database
+from livepick.ledger.place import Place
 
 __all__ = ["LedgerCheck"]
 
@@ -28,6 +29,19 @@ class LedgerCheck:
         Candidates are not checked, because they can be gigabytes; they are read one by one.
         """
         threading.Thread(target=self._check_once, name="ledger check", daemon=True).start()
+
+    @property
+    def place(self) -> Place:
+        """Where the ledger was when it was opened."""
+        return self._databases[0].place
+
+    def loss_of_folder(self) -> StateFolderGoneError | None:
+        """Return the error of a state folder that is not at its path any more; None if it is."""
+        try:
+            self.place.refuse_other_folder()
+        except StateFolderGoneError as error:
+            return error
+        return None
 
     def damage(self) -> DamagedLedgerError | None:
         """Return why the ledger cannot be used any more; None if it can.

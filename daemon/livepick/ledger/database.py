@@ -36,6 +36,7 @@ from livepick.ledger.damage import (
     saved_copy,
     set_aside,
 )
+from livepick.ledger.place import Place
 
 __all__ = [
     "AT_ONCE",
@@ -128,7 +129,7 @@ class Database:
                 self._connection.execute("pragma wal_autocheckpoint = 0")
                 self._check_version()
                 self._refuse_older()
-            self._identity = _identity(path)
+            self.place = Place.of(path)
             self._ending = contextlib.ExitStack()
             if lock is not None:
                 self._ending.callback(lock.release)
@@ -230,7 +231,7 @@ class Database:
 
     def in_place(self) -> bool:
         """Return True if the open file is still the one at its path."""
-        return _identity(self.path) == self._identity
+        return Place.of(self.path).ledger == self.place.ledger
 
     def save_copy(self) -> None:
         """Save all content for the next start, because the file was removed or replaced.
@@ -407,14 +408,6 @@ def _translate(path: Path, error: sqlite3.Error) -> LedgerError:
         f"{path} cannot be used: {error}",
         "Check the permissions of the state directory, and that it is on a local disk.",
     )
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def newest_version() -> int:

@@ -86,6 +86,7 @@ class StartWaits:
         reason = str(error)
         self._systemd.status(f"waiting to start: {reason}")
         self._systemd.extend_timeout(PAUSE_SECONDS + EXTENSION_SECONDS)
+        self._systemd.alive()  # READY was sent before, if the state folder has gone since
         now = time.monotonic()
         if reason != self._reason or now - self._logged_at >= LOG_SECONDS:
             self._reason, self._logged_at = reason, now

@@ -80,9 +80,10 @@ def test_a_start_that_waits_says_so(monkeypatch, tmp_path, caplog):
         manager.bind(str(tmp_path / "notify"))
         systemd = Systemd({"NOTIFY_SOCKET": str(tmp_path / "notify")})
         assert StartWaits(systemd, lambda: False).run(start)
-        heard = [manager.recv(1000).decode() for _ in range(6)]
-    assert heard[::2] == ["STATUS=waiting to start: [Errno 28] No space left on device"] * 3
-    assert all(each.startswith("EXTEND_TIMEOUT_USEC=60") for each in heard[1::2])
+        heard = [manager.recv(1000).decode() for _ in range(9)]
+    assert heard[::3] == ["STATUS=waiting to start: [Errno 28] No space left on device"] * 3
+    assert all(each.startswith("EXTEND_TIMEOUT_USEC=60") for each in heard[1::3])
+    assert heard[2::3] == ["WATCHDOG=1"] * 3, "a service that ran before is watched"
     assert caplog.text.count("start waits, and continues by itself") == 1
 
 
