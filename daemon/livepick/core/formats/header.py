@@ -118,6 +118,9 @@ class Header:
     """True if the file says so clearly that integers are (un)signed that the pixels are not
     consulted, as the sample format of a TIFF."""
 
+    extension: str = ""
+    """Kind of an extended header that an MRC header names, although it says that there is none."""
+
     notes: tuple[Note, ...] = ()
 
     @property

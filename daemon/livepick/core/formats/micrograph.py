@@ -23,6 +23,7 @@ Both readers raise:
 import contextlib
 import dataclasses
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -50,11 +51,16 @@ from livepick.core.formats.header import (
     check_compression,
     printable,
 )
-from livepick.core.formats.mrc_header import HEADER_BYTES, parse_mrc_header
+from livepick.core.formats.mrc_header import (
+    HEADER_BYTES,
+    MAX_EXTENDED_HEADER_BYTES,
+    parse_mrc_header,
+)
 from livepick.core.formats.pixel_size import resolve_pixel_size
 from livepick.core.formats.tiff_limits import TIFF_MAGICS
 from livepick.core.imaging.bad_pixels import replace_bad_pixels
 from livepick.core.imaging.pixel_evidence import in_right_byte_order, with_right_sign
+from livepick.core.imaging.pixel_start import move_start, unstated_bytes
 from livepick.errors import (
     ChangedFileError,
     ContentError,
@@ -128,26 +134,28 @@ def read_micrograph(
         _check_version(path, expected, status)
         header, start = _parse(path, file, status.st_size)
         size = resolve_pixel_size(path, header, pixel_size_angstrom, trust=trust)
-        image, notes = _pixels(name, file, header, start)
+        image, rest, notes = _pixels(name, file, header, start)
         _check_version(path, expected, os.fstat(file.fileno()))
+    header = _with_right_start(image, rest, header)
     image, odd = _examined(name, image, header)
     return Micrograph(image, size.angstrom, (*header.notes, *size.notes, *notes, *odd))
 
 
 def _pixels(
     name: str, file: BinaryIO, header: Header, start: bytes
-) -> tuple[NDArray[Any], tuple[Note, ...]]:
-    """Read the pixels, decompressed, as the header says."""
+) -> tuple[NDArray[Any], bytes, tuple[Note, ...]]:
+    """Read the pixels, decompressed, as the header says, and what follows them."""
     try:
         if header.kind == "tiff":
-            return tiff.read(name, file, header), ()
+            return tiff.read(name, file, header), b"", ()
         if header.compression is None:
             file.seek(0)
-            return mrc.read(name, file, header, start)
+            image, notes = mrc.read(name, file, header, start)
+            file.seek(header.needed_bytes)
+            return image, _rest(file, MAX_EXTENDED_HEADER_BYTES), notes
         with decompressed(name, file, header.compression) as content:
-            read = mrc.read(name, content, header, start)
-            content.read(MOST_SURPLUS_BYTES + 1)  # the checksum is at the end
-            return read
+            image, notes = mrc.read(name, content, header, start)
+            return image, _rest(content, MOST_SURPLUS_BYTES), notes  # the checksum is at the end
     except MemoryError as error:
         height, width = header.shape_px
         raise MemoryLimitError(
@@ -156,6 +164,34 @@ def _pixels(
             "Raise picking.memory_limit_gib or lower picking.workers, if the machine has the"
             " memory.",
         ) from error
+
+
+def _rest(stream: BinaryIO | io.BufferedIOBase, most_bytes: int) -> bytes:
+    """Return what follows in a file; nothing if that is more than ``most_bytes``."""
+    rest = b""
+    while len(rest) <= most_bytes and (piece := stream.read(most_bytes + 1 - len(rest))):
+        rest += piece
+    return rest if len(rest) <= most_bytes else b""
+
+
+def _with_right_start(image: NDArray[Any], rest: bytes, header: Header) -> Header:
+    """Move the start of an image if an extended header is not stated; return a header with a note.
+
+    The image is changed in place.
+    """
+    stated_bytes = header.data_offset - HEADER_BYTES
+    if header.kind == "tiff" or stated_bytes + len(rest) > MAX_EXTENDED_HEADER_BYTES:
+        return header
+    why = unstated_bytes(image, rest, statistics=header.statistics, extension=header.extension)
+    if why is None:
+        return header
+    move_start(image, rest)
+    text = (
+        f"the header says an extended header of {stated_bytes} bytes; read with one of"
+        f" {stated_bytes + len(rest)}, because {why}"
+    )
+    others = (note for note in header.notes if note.kind != "surplus_bytes")
+    return dataclasses.replace(header, notes=(*others, Note("header_corrected", text)))
 
 
 def _examined(

@@ -21,7 +21,7 @@ from livepick.core.formats.header import (
 )
 from livepick.errors import HeaderError, IncompleteFileError, MovieStackError
 
-__all__ = ["HEADER_BYTES", "byte_order", "parse_mrc_header"]
+__all__ = ["HEADER_BYTES", "MAX_EXTENDED_HEADER_BYTES", "byte_order", "parse_mrc_header"]
 
 MAX_EXTENDED_HEADER_BYTES: Final = 16 * 2**20
 HEADER_BYTES: Final = 1024
@@ -40,6 +40,9 @@ _REMEDY: Final = (
     "livepick reads modes 0, 1, 2, 6 and 12 (8- and 16-bit integers, 16- and 32-bit floats);"
     " write the motion-corrected micrographs in one of them."
 )
+
+_EXTENSIONS: Final = (b"CCP4", b"MRCO", b"SERI", b"AGAR", b"FEI1", b"FEI2", b"HDF5")
+"""Kinds of extended headers in the specification."""
 
 _IMOD_STAMP: Final = 1146047817
 _IMOD_SIGNED: Final = 1
@@ -103,6 +106,7 @@ def parse_mrc_header(name: str, start: bytes, size_bytes: int | None) -> Header:
         needed_bytes=needed_bytes,
         pixel_sizes_angstrom=sizes_angstrom,
         statistics=_statistics(order, start),
+        extension="" if extended_bytes else _extension(start),
         sign_flag=_sign_flag(order, start) if mode == 0 else None,
         notes=(*no_map, *_order_notes(order, start), *wrong_length, *wrong_depth, *wrong_grid),
     )
@@ -219,6 +223,11 @@ def _pixel_sizes(
         f" cell / columns gives {by_side[0]:.4g} Å"
     )
     return (by_side[0], by_side[1]), [Note("header_corrected", text)]
+
+
+def _extension(start: bytes) -> str:
+    kind = start[104:108]
+    return kind.decode() if kind in _EXTENSIONS else ""
 
 
 def _statistics(order: str, start: bytes) -> tuple[float, float, float] | None:

@@ -1,5 +1,7 @@
 """Files whose header is ambiguous or partly wrong: read as the evidence says, with a note."""
 
+import bz2
+import gzip
 import struct
 from pathlib import Path
 from typing import Any
@@ -404,3 +406,109 @@ def test_a_wrong_grid_is_replaced_by_the_sides(path: Path, grid: int) -> None:
     micrograph = read(write(path, NOISE.astype("f4"), mode=2, fields=fields))
     assert micrograph.pixel_size_angstrom == pytest.approx(1.5)
     assert kinds(micrograph) == {"header_corrected"}
+
+
+# --- an extended header that is not stated ----------------------------------------------------
+
+
+def record(count: int) -> bytes:
+    """Return what an extended header has: short numbers, a name, doubles, and zeros."""
+    start = struct.pack("<3i", 768, 1, 511) + b"TITAN52334".ljust(16, b"\0")
+    return (start + struct.pack("<6d", 43000.5, 1e-6, 3e5, -2e-6, 0.1, 9.0)).ljust(count, b"\0")
+
+
+def picture(dtype: str) -> NDArray[Any]:
+    """Return an image of grey values with slow changes, as a micrograph has."""
+    y, x = np.mgrid[:512, :640]
+    noise = np.random.default_rng(3).normal(size=y.shape)
+    image = 60 + 12 * noise + 5 * np.sin(x / 40) * np.cos(y / 60)
+    return image.astype("f4") if dtype == "f4" else np.rint(image).astype(dtype)
+
+
+def insert(path: Path, extended: bytes) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[:1024] + extended + whole[1024:])
+
+
+@pytest.mark.parametrize("with_range", [False, True])
+@pytest.mark.parametrize("count", [88, 1024, 131072])
+@pytest.mark.parametrize("dtype", ["i1", "i2", "f4"])
+def test_an_extended_header_that_is_not_stated_is_skipped(
+    path: Path, dtype: str, count: int, with_range: bool
+) -> None:
+    """Read at byte 1024, all picks would be shifted. The same bytes at the end stay there."""
+    image = picture(dtype)
+    mean = float(image.mean(dtype="f8"))
+    given = (float(image.min()), float(image.max()), mean) if with_range else (0, -1, -2)
+    write(path, image, mode=MODES[dtype], statistics=given)
+    insert(path, record(count))
+    micrograph = read(path)
+    np.testing.assert_array_equal(micrograph.image, image)
+    assert kinds(micrograph) == {"header_corrected"}
+    assert f"0 bytes; read with one of {count}, because" in micrograph.notes[0].text
+
+    write(path, image, mode=MODES[dtype], statistics=given, after=record(count))
+    micrograph = read(path)
+    np.testing.assert_array_equal(micrograph.image, image)
+    assert kinds(micrograph) == {"surplus_bytes"}
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
+def test_it_is_skipped_in_a_compressed_file_too(path: Path, compress: Any) -> None:
+    image = picture("i2")
+    write(path, image, mode=1)
+    insert(path, record(1024))
+    path.write_bytes(compress(path.read_bytes()))
+    np.testing.assert_array_equal(read(path).image, image)
+
+
+def test_an_extended_header_that_is_longer_than_stated_is_skipped(path: Path) -> None:
+    image = picture("f4")
+    write(path, image, mode=2, fields={92: ("i", 1024)})
+    insert(path, record(4096))
+    micrograph = read(path)
+    np.testing.assert_array_equal(micrograph.image, image)
+    assert "1024 bytes; read with one of 4096" in micrograph.notes[0].text
+
+
+@pytest.mark.parametrize(("kind", "is_skipped"), [(b"FEI1", True), (bytes(4), False)])
+def test_what_the_pixels_do_not_tell_is_told_by_the_kind_of_the_header(
+    path: Path, kind: bytes, is_skipped: bool
+) -> None:
+    """Bytes like pixels before the image; without a kind, the file is read as its header says."""
+    image = picture("i1")
+    write(path, image, mode=0, fields={104: ("raw", kind)})
+    insert(path, image[100:104].tobytes())
+    expected = image if is_skipped else np.concatenate([image[100:104], image[:-4]])
+    np.testing.assert_array_equal(read(path).image, expected)
+
+
+def test_an_extended_header_that_is_longer_than_the_image_is_skipped(path: Path) -> None:
+    image = grey(60, 12, "i1")
+    write(path, image, mode=0)
+    insert(path, record(131072))
+    np.testing.assert_array_equal(read(path).image, image)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "f4"])
+def test_black_rows_at_the_start_are_no_extended_header(path: Path, dtype: str) -> None:
+    """Motion correction leaves such borders."""
+    image = picture(dtype)
+    image[:4] = 0
+    for after in (record(1024), bytes(image[:3].nbytes)):
+        write(path, image, mode=MODES[dtype], after=after)
+        np.testing.assert_array_equal(read(path).image, image)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "f4"])
+def test_an_image_whose_ends_are_both_unlike_it_is_read_as_its_header_says(
+    path: Path, dtype: str
+) -> None:
+    """Black pixels at the start, and a trailer of the same length."""
+    image = picture(dtype)
+    trailer = b"\x7f\x80" * 512
+    image.reshape(-1)[: len(trailer) // image.itemsize] = 0
+    write(path, image, mode=MODES[dtype], after=trailer)
+    micrograph = read(path)
+    np.testing.assert_array_equal(micrograph.image, image)
+    assert "surplus_bytes" in kinds(micrograph)
