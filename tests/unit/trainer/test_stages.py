@@ -444,7 +444,7 @@ def test_micrographs_that_cannot_be_read_at_all_end_the_trainer_with_words(make_
 
     with pytest.raises(TrainerError, match="none of the run's 5 micrographs can be read"):
         run(folder)
-    assert sum("skipped" in line.note for line in progress_of(folder)) == 5
+    assert sum("left out" in line.note for line in progress_of(folder)) == 5
 
 
 @pytest.mark.parametrize(
