@@ -62,7 +62,7 @@ _BY_STAGE = [
         "Files that look like micrographs and are left out, by kind; micrographs that keep the"
         " picks of an older model because picking them again failed. livepick status names both.",
         [
-            ("sum by (kind) (livepick_skipped_files{@})", "{{kind}}"),
+            ("livepick_skipped_files{@}", "{{kind}}"),
             ("livepick_repick_failed_micrographs{@}", "not picked again"),
         ],
     ),
