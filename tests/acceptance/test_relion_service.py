@@ -41,22 +41,30 @@ def test_the_service_starts_before_relion_has_a_list_and_takes_its_names_later(
     assert session.stop() == 0
 
 
-@pytest.mark.parametrize(
-    ("fault", "status", "says"),
-    [
-        ("no project", 1, "it has no default_pipeline.star"),
-        ("a job of RELION", 78, "is the folder of a RELION job"),
-    ],
-)
-def test_a_project_that_cannot_be_used_ends_the_service(make_session, project, fault, status, says):
-    """Status 78 is for what only an edit of the config changes; a disk may yet be mounted."""
-    if fault == "no project":
-        (project / "default_pipeline.star").unlink()
-    else:
-        (project / "External" / "livepick").mkdir(parents=True)
-        (project / "External" / "livepick" / "job.star").touch()
+def test_a_project_that_is_missing_is_waited_for(make_session, project):
+    """Its disk may not be mounted yet; picks come when it is there."""
+    (project / "default_pipeline.star").unlink()
+    session = make_session(output={"relion": {"project": "project", "publish": "all"}})
+    session.drop(1)
+    session.start()
+    session.until(
+        lambda: "or its disk is not mounted" in session.log.read_text(), "the log says so"
+    )
+    assert session.picked() == 0
+    assert not (project / "External").exists()
+
+    (project / "default_pipeline.star").touch()
+    session.until(lambda: session.picked() == 1, "the micrograph is picked")
+    assert list((project / "External").rglob("mic_0001_autopick.star"))
+    assert session.stop() == 0
+
+
+def test_the_folder_of_a_job_of_relion_ends_the_service(make_session, project):
+    """Status 78 is for what only an edit of the config changes."""
+    (project / "External" / "livepick").mkdir(parents=True)
+    (project / "External" / "livepick" / "job.star").touch()
     session = make_session(output={"relion": {"project": "project"}})
     session.start(wait=False)
 
-    assert session.process.wait(timeout=60) == status
-    assert says in session.log.read_text()
+    assert session.process.wait(timeout=60) == 78
+    assert "is the folder of a RELION job" in session.log.read_text()
