@@ -182,8 +182,9 @@ def _medians_around(
         around_y = np.clip(y[:, None, None] + step * offsets[:, None], 0, height - 1)
         around_x = np.clip(x[:, None, None] + step * offsets[None, :], 0, width - 1)
         around_y, around_x = np.broadcast_arrays(around_y, around_x)
-        values = image[around_y, around_x].astype(np.float64).reshape(len(left), -1)
-        good = is_good(around_y, around_x, image[around_y, around_x]).reshape(values.shape)
+        values = image[around_y, around_x].astype(np.float64)
+        good = is_good(around_y, around_x, values).reshape(len(left), -1)
+        values = values.reshape(good.shape)
         some = good.any(axis=1)
         found[left[some]] = np.nanmedian(np.where(good, values, np.nan)[some], axis=1)
     return found
