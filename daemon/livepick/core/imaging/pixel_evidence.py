@@ -179,13 +179,15 @@ def in_right_byte_order(
                 f"{1 - as_is:.0%} of the pixels have absurd values in the byte order of the header;"
                 " read in the other one"
             )
-    elif statistics is not None and _fits(swapped, statistics) and not _fits(image, statistics):
+    elif statistics is not None and _fits(image, statistics):
+        return image, None
+    elif statistics is not None and _fits(swapped, statistics):
         least, most, _ = statistics
         return swapped, (
             "the pixels are in the other byte order than the header: its range of"
             f" {least:g} to {most:g} is then theirs"
         )
-    elif (statistics is None or not _fits(image, statistics)) and _has_swapped_bytes(image):
+    elif _has_swapped_bytes(image):
         return swapped, (
             "the pixels are in the other byte order than the header: read in that of the header,"
             " like grey values would be far apart"
