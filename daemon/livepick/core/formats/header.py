@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from livepick.core.formats.compressed import Compression
+from livepick.core.imaging.pixel_evidence import Sign, Statistics
 from livepick.errors import ContentError, HeaderError
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
     "Header",
     "Note",
     "NoteKind",
-    "Sign",
     "check_compression",
     "check_shape",
     "is_pixel_size",
@@ -44,8 +44,6 @@ MOVIE_REMEDY: Final = (
     "livepick picks motion-corrected micrographs: watch the folder that the motion correction"
     " writes to, or leave such files out with watch.exclude."
 )
-
-Sign = Literal["signed", "unsigned"]
 
 NoteKind = Literal[
     "no_map_word",
@@ -108,8 +106,8 @@ class Header:
     compression: Compression | None = None
     """Compression of the whole file; ``data_offset`` and ``needed_bytes`` are of its content."""
 
-    statistics: tuple[float, float, float] | None = None
-    """Least, greatest and mean value of the pixels, as the header says; None if unset."""
+    statistics: Statistics | None = None
+    """Minimum, maximum and mean of the pixels, as the header says; None if unset."""
 
     sign_flag: Sign | None = None
     """Sign of integers by a flag beside the type, such as IMOD's; None: no flag."""

@@ -15,10 +15,10 @@ from livepick.core.formats.header import (
     MOVIE_REMEDY,
     Header,
     Note,
-    Sign,
     check_shape,
     is_pixel_size,
 )
+from livepick.core.imaging.pixel_evidence import Sign, Statistics
 from livepick.errors import HeaderError, IncompleteFileError, MovieStackError
 
 __all__ = ["HEADER_BYTES", "MAX_EXTENDED_HEADER_BYTES", "byte_order", "parse_mrc_header"]
@@ -230,7 +230,7 @@ def _extension(start: bytes) -> str:
     return kind.decode() if kind in _EXTENSIONS else ""
 
 
-def _statistics(order: str, start: bytes) -> tuple[float, float, float] | None:
+def _statistics(order: str, start: bytes) -> Statistics | None:
     """Return minimum, maximum and mean; None if unset (a maximum below the minimum)."""
     least, most, mean = struct.unpack_from(f"{order}3f", start, 76)
     return (least, most, mean) if least < most else None

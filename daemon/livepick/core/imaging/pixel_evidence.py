@@ -21,11 +21,11 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["in_right_byte_order", "with_right_sign"]
+__all__ = ["Sign", "Statistics", "in_right_byte_order", "with_right_sign"]
 
 Sign = Literal["signed", "unsigned"]
 Statistics = tuple[float, float, float]
-"""Minimum, maximum and mean."""
+"""Minimum, maximum and mean of the pixels, as a header says."""
 
 SAMPLE_PX: Final = 2**20
 """Number of pixels in a histogram."""

@@ -18,10 +18,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["move_start", "unstated_bytes"]
+from livepick.core.imaging.pixel_evidence import Statistics
 
-Statistics = tuple[float, float, float]
-"""Minimum, maximum and mean."""
+__all__ = ["move_start", "unstated_bytes"]
 
 Place = Literal["beginning", "end"]
 
