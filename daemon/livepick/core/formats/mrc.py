@@ -42,7 +42,7 @@ def read(
     """
     import mrcfile  # noqa: PLC0415 - workers need it, the service does not
 
-    place = _Pixels(_standard(start, header), stream, header.data_offset)
+    place = _Pixels(_standard(start), stream, header.data_offset)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -64,10 +64,9 @@ def read(
     return image.reshape(height, width), tuple(notes)
 
 
-def _standard(start: bytes, header: Header) -> bytes:
+def _standard(start: bytes) -> bytes:
     """Return a header with everything corrected that mrcfile depends on, without extension."""
-    order = header.dtype.byteorder if header.dtype.itemsize > 1 else byte_order(start)
-    order = ">" if order == ">" else "<"
+    order = byte_order(start)
     corrected = bytearray(start)
     struct.pack_into(f"{order}i", corrected, 8, 1)  # sections
     struct.pack_into(f"{order}i", corrected, 88, 0)  # space group of an image
