@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from livepick.errors import LivepickError
 
-__all__ = ["errors_of_file", "open_regular", "parse_json", "read_bounded", "too_long"]
+__all__ = ["errors_of_file", "is_file", "open_regular", "parse_json", "read_bounded", "too_long"]
 
 AT_ONCE_BYTES = 1 << 16
 """Bytes that are read at once of a file that is longer than the system says."""
@@ -26,6 +26,14 @@ MOST_WHAT = 4000
 
 MOST_SHOWN = 200
 """Maximum number of characters of another library's error text."""
+
+
+def is_file(path: Path) -> bool:
+    """Return True if a path leads to a regular file; False also if that cannot be found out."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # such as a name that is too long
+        return False
 
 
 @contextlib.contextmanager

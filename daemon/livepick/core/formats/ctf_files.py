@@ -15,7 +15,7 @@ from livepick.core.formats.image_names import image_stem
 from livepick.core.formats.warp_xml import read_warp
 from livepick.core.imaging.ctf import Ctf
 from livepick.errors import CtfError
-from livepick.host.foreign_files import errors_of_file
+from livepick.host.foreign_files import errors_of_file, is_file
 
 __all__ = ["find_ctfs"]
 
@@ -50,7 +50,7 @@ def find_ctfs(
     except CtfError as error:
         return {}, [error]
     names = _by_stem(entries)
-    the_list = place if place is not None and _is_file(place) else None
+    the_list = place if place is not None and is_file(place) else None
     wanted = set(micrographs)
     named = {each: _named(each, names, marks, beside=place is None) for each in micrographs}
     if any(named.values()):
@@ -80,10 +80,10 @@ def _entries(
         texts, xmls = _texts_beside(micrographs), _xmls_beside(micrographs)
     elif place.is_dir():
         texts, xmls = (
-            sorted(path for path in place.rglob(pattern) if _is_file(path))
+            sorted(path for path in place.rglob(pattern) if is_file(path))
             for pattern in ("*.txt", "*.xml")
         )
-    elif _is_file(place):
+    elif is_file(place):
         stems = {stem for micrograph in micrographs for stem in _stems(micrograph)}
         stems |= {stem + mark for stem in stems for mark in UNWEIGHTED_MARKS}  # of namesakes
         return read_relion_ctfs(place, stems), ("",)
@@ -111,7 +111,7 @@ def _texts_beside(micrographs: Iterable[Path]) -> list[Path]:
         for stem in _stems(micrograph)
         for mark in CTFFIND_MARKS
     )
-    return [path for path in dict.fromkeys(places) if _is_file(path)]
+    return [path for path in dict.fromkeys(places) if is_file(path)]
 
 
 def _xmls_beside(micrographs: Iterable[Path]) -> list[Path]:
@@ -120,14 +120,7 @@ def _xmls_beside(micrographs: Iterable[Path]) -> list[Path]:
         for micrograph in micrographs
         for folder in (micrograph.parent, micrograph.parent.parent)
     )
-    return [path for path in dict.fromkeys(places) if _is_file(path)]
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # such as a name that is too long with the mark
-        return False
+    return [path for path in dict.fromkeys(places) if is_file(path)]
 
 
 def _by_stem(names: Iterable[PurePath]) -> dict[str, list[PurePath]]:

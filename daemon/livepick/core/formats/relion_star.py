@@ -41,6 +41,7 @@ from livepick.core.formats.star import (
 )
 from livepick.core.formats.text_lines import Lines
 from livepick.errors import CoordinatesError
+from livepick.host.foreign_files import is_file
 
 __all__ = [
     "MODELS_BLOCK",
@@ -142,11 +143,11 @@ def read_list(path: Path, lines: Lines) -> list[ListedFile] | None:
     above = [*path.absolute().parents, *path.resolve().parents]
     places = [place for _, place, _ in listed]
     project = next(
-        (one for one in above if any(_is_file(one / place) for place in places[:MOST_TRIED])),
+        (one for one in above if any(is_file(one / place) for place in places[:MOST_TRIED])),
         above[0],
     )
     for i, (_, place, line) in enumerate(listed):
-        if not _is_file(project / place):
+        if not is_file(project / place):
             row = row_place(path, Table(lines=[line], rows_before=i), 0)
             raise CoordinatesError(
                 f"{row} names {place}, which is not in {project}",
@@ -154,13 +155,6 @@ def read_list(path: Path, lines: Lines) -> list[ListedFile] | None:
                 " in its place.",
             )
     return [ListedFile(name, project / place) for name, place, _ in listed]
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # such as a name that is too long
-        return False
 
 
 def read_star(path: Path, lines: Lines) -> dict[str | None, Positions]:
