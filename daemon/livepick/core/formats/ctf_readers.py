@@ -66,7 +66,9 @@ def read_ctffind(path: Path) -> Ctf | None:
     CtfError
         The text is CTFFIND's but damaged.
     """
-    lines = _text(path, MOST_TEXT_BYTES).splitlines()
+    with errors_of_file(path, CtfError, CTF_REMEDY):
+        text = read_bounded(path, limit_bytes=MOST_TEXT_BYTES).decode("utf-8-sig")
+    lines = text.splitlines()
     if not lines or not lines[0].lower().startswith("# output from ctffind"):
         return None
     header = "\n".join(line for line in lines if line.startswith("#"))
@@ -175,12 +177,6 @@ def _relion_ctf(path: Path, optics: Mapping[str, str], row: Mapping[str, str]) -
 def _resolution(angstrom: float) -> float | None:
     """Return a resolution, or None for the values that mean "none": inf, 0, or -1."""
     return angstrom if math.isfinite(angstrom) and angstrom > 0.1 else None
-
-
-def _text(path: Path, limit_bytes: int) -> str:
-    with errors_of_file(path, CtfError, CTF_REMEDY):
-        text = read_bounded(path, limit_bytes=limit_bytes).decode("utf-8-sig")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _group(pattern: re.Pattern[str], text: str) -> str:
