@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from livepick.core.formats.picked_micrograph import PickedMicrograph
-from livepick.core.formats.position_table import PositionTable
+from livepick.core.formats.position_table import read_rows
 from livepick.core.formats.positions import Positions
-from livepick.core.formats.star import Table
 from livepick.core.formats.text_lines import Lines
 from livepick.errors import CoordinatesError
 
@@ -41,19 +40,7 @@ def read_csv(path: Path, lines: Lines) -> dict[str | None, Positions]:
         The columns for x and y are missing, a value is missing or not a finite number, or there
         are too many rows.
     """
-    table: PositionTable | None = None
-    columns: list[str] = []
-    rows_before = 0
-    for rows, numbers in _rows(path, lines):
-        if table is None and rows:
-            columns = rows.pop(0)
-            numbers.pop(0)
-            table = PositionTable(path, lines, columns, _COLUMNS)
-        if table is not None:
-            table.add(Table(columns, rows, lines=numbers, rows_before=rows_before))
-            rows_before += len(rows)
-    table = table or PositionTable(path, lines, columns, _COLUMNS)
-    return table.positions(None)
+    return read_rows(path, lines, _rows(path, lines), _COLUMNS)
 
 
 def _rows(path: Path, lines: Lines) -> Iterator[tuple[list[list[str]], list[int]]]:

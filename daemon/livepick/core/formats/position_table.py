@@ -7,6 +7,7 @@ once, so that the memory depends little on how the rows are written.
 import itertools
 import sys
 from array import array
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from livepick.core.formats.star import Table
 from livepick.core.formats.text_lines import Lines
 from livepick.errors import CoordinatesError
 
-__all__ = ["PositionTable"]
+__all__ = ["PositionTable", "read_rows"]
 
 _MICROGRAPH_COLUMNS = ("rlnMicrographName", "micrograph", "micrograph_name", "image_name")
 _OTHER_IMAGES = {"rlnTomoName": "tomograms", "rlnImageName": "several micrographs"}
@@ -166,6 +167,44 @@ class PositionTable:
                 pixel_size_angstrom=pixel_size_angstrom,
             )
         return found
+
+
+def read_rows(
+    path: Path,
+    lines: Lines,
+    parts: Iterable[tuple[list[list[str]], list[int]]],
+    names: tuple[str, str, str],
+) -> dict[str | None, Positions]:
+    """Read a file that is one table, whose first row names the columns; return the positions.
+
+    Parameters
+    ----------
+    path, lines
+        The file, for errors, and its lines.
+    parts
+        Rows of the file in parts, and the line of each row.
+    names
+        Names of the columns for x, y and score, as in ``PositionTable``.
+
+    Raises
+    ------
+    CoordinatesError
+        As ``PositionTable`` raises.
+    """
+    table: PositionTable | None = None
+    columns: list[str] = []
+    rows_before = 0
+    for rows, numbers in parts:
+        start = 0
+        if table is None and rows:
+            columns, start = rows[0], 1
+            table = PositionTable(path, lines, columns, names)
+        if table is not None:
+            part = Table(columns, rows[start:], lines=numbers[start:], rows_before=rows_before)
+            table.add(part)
+            rows_before += len(part.rows)
+    table = table or PositionTable(path, lines, columns, names)
+    return table.positions(None)
 
 
 def _order(numbers: NDArray[np.intc]) -> NDArray[np.int64]:

@@ -4,13 +4,13 @@ The name of the micrograph has no suffix, and the coordinates are whole pixels, 
 first row of the file as stored; Topaz does not turn a TIFF over.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from livepick.core.formats.image_names import image_stem
 from livepick.core.formats.picked_micrograph import PickedMicrograph
-from livepick.core.formats.position_table import PositionTable
+from livepick.core.formats.position_table import read_rows
 from livepick.core.formats.positions import Positions
-from livepick.core.formats.star import Table
 from livepick.core.formats.text_lines import Lines
 
 __all__ = ["is_topaz", "read_topaz", "write_topaz"]
@@ -42,22 +42,17 @@ def read_topaz(path: Path, lines: Lines) -> dict[str | None, Positions]:
         The columns for x and y are missing, a value is missing or not a finite number, or there
         are too many rows.
     """
-    table: PositionTable | None = None
-    columns: list[str] = []
-    before = rows_before = 0
+    return read_rows(path, lines, _rows(lines), _COLUMNS)
+
+
+def _rows(lines: Lines) -> Iterator[tuple[list[list[str]], list[int]]]:
+    """Yield the rows of each block, and the line of each."""
+    before = 0
     for block in lines:
         given = [(i, line) for i, line in enumerate(block, before + 1) if line.strip()]
         before += len(block)
         rows = [[word.strip() for word in line.split("\t")] for _, line in given]
-        numbers = [number for number, _ in given]
-        if table is None and rows:
-            columns, numbers = rows.pop(0), numbers[1:]
-            table = PositionTable(path, lines, columns, _COLUMNS)
-        if table is not None:
-            table.add(Table(columns, rows, lines=numbers, rows_before=rows_before))
-            rows_before += len(rows)
-    table = table or PositionTable(path, lines, columns, _COLUMNS)
-    return table.positions(None)
+        yield rows, [number for number, _ in given]
 
 
 def is_topaz(head: str) -> bool:
