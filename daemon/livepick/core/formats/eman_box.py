@@ -13,6 +13,7 @@ from livepick.core.formats.positions import (
     Boxes,
     Positions,
     finite_numbers,
+    row_place,
 )
 from livepick.core.formats.star import Table
 from livepick.core.formats.text_lines import Lines
@@ -47,20 +48,18 @@ def read_box(path: Path, lines: Lines) -> Positions:
             words = line.replace(",", " ").split()
             if not words or words[0].startswith("#"):
                 continue
+            table.rows.append(words[:4])
+            table.lines.append(number)
             if len(words) < len(_COLUMNS):
                 raise CoordinatesError(
-                    f"{path} row {rows_before + len(table.rows) + 1} (line {number}) is"
-                    f" {line[:MOST_SHOWN]!r}",
+                    f"{row_place(path, table, len(table.rows) - 1)} is {line[:MOST_SHOWN]!r}",
                     f"Each row of a box file needs {', '.join(_COLUMNS)}, in pixels.",
                 )
             if len(words) > 4 and words[4] in ("-1", "-2"):
                 raise CoordinatesError(
-                    f"{path} row {rows_before + len(table.rows) + 1} (line {number}) is the end of"
-                    " a helix",
+                    f"{row_place(path, table, len(table.rows) - 1)} is the end of a helix",
                     "Use a file with the boxes along the helix: e2helixboxer.py --ptcl-coords.",
                 )
-            table.rows.append(words[:4])
-            table.lines.append(number)
         boxes.add(finite_numbers(path, table, _COLUMNS))
         before, rows_before = before + len(block), rows_before + len(table.rows)
     return boxes.positions()
