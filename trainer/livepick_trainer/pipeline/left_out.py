@@ -47,10 +47,10 @@ def without_lost_originals(
         try:
             stage(run, draft)
         except OriginalError as error:
-            lost = _lost(candidates(run), error)
-            left = [
-                m for m in candidates(run) if str(m.path) not in {one.micrograph for one in lost}
-            ]
+            micrographs = candidates(run)
+            lost = _lost(micrographs, error)
+            names = {one.micrograph for one in lost}
+            left = [m for m in micrographs if str(m.path) not in names]
             if name == "retrain" and not _is_enough(left):
                 note = f"the second round was given up: {error.what}"
                 write_result(draft, note, used=False)
