@@ -36,11 +36,12 @@ _SUFFIX = re.compile(r"\.[A-Za-z]\w{0,5}$")
 
 def left_out_file_kind(name: str) -> SkipKind | None:
     """Return why a file that looks like an image is not a micrograph; None: it is not an image."""
-    if _LOOKS_LIKE_IMAGE.search(name) and is_housekeeping_name(name):
-        return "housekeeping"
-    if _LOOKS_LIKE_IMAGE.search(name) and is_ignored_name(name):
-        is_transferred = is_in_transfer(name) or _RSYNC_NAME.fullmatch(name)
-        return "transferring" if is_transferred else "hidden"
+    if _LOOKS_LIKE_IMAGE.search(name):
+        if is_housekeeping_name(name):
+            return "housekeeping"
+        if is_ignored_name(name):
+            is_transferred = is_in_transfer(name) or _RSYNC_NAME.fullmatch(name)
+            return "transferring" if is_transferred else "hidden"
     return "other_format" if _OTHER_FORMAT.search(name) else None
 
 

@@ -138,14 +138,11 @@ class Scan:
             try:
                 with os.scandir(self.root / folder.relative) as entries:
                     listed = list(entries)
-            except FileNotFoundError:
-                if first:
-                    raise
-                continue
             except OSError as error:
                 if first:
                     raise
-                self._unreadable(folder.relative, error)
+                if not isinstance(error, FileNotFoundError):  # moved on since it was seen
+                    self._unreadable(folder.relative, error)
                 continue
             first = False
             self.entries += len(listed)

@@ -5,7 +5,7 @@ for products of each rule, with one name as an example. Their number does not gr
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, Self
 
 from livepick.core.formats.header import printable
@@ -180,7 +180,5 @@ def added(counts: Iterable[SkippedFiles]) -> tuple[SkippedFiles, ...]:
     for one in counts:
         key = (one.kind, one.rule)
         before = found.get(key)
-        total = one.count + (0 if before is None else before.count)
-        example = one.example if before is None else before.example
-        found[key] = SkippedFiles(one.kind, total, example, one.rule)
+        found[key] = one if before is None else replace(before, count=before.count + one.count)
     return tuple(found.values())
