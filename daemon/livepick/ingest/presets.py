@@ -58,7 +58,7 @@ TRANSFER_SUFFIXES = (
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Why the rules leave a file out."""
+    """Reason why the rules leave a file out."""
 
     kind: SkipKind
     rule: str = ""

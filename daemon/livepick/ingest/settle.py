@@ -68,7 +68,7 @@ class _File:
     blocked: bool = False
     set_aside: bool = False
     error: MicrographError | None = None
-    """Why it was not complete at the last check; None before the first."""
+    """Reason why it was not complete at the last check; None before the first."""
 
 
 class Settler:

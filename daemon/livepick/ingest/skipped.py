@@ -39,7 +39,7 @@ class Meaning:
     """Meaning of a kind, for an operator."""
 
     words: str
-    """What they are, in the plural."""
+    """Name of the files, in the plural."""
     remedy: str
     """Setting or step that would take them, as a sentence."""
     is_suspicious: bool = False
@@ -161,7 +161,8 @@ class SkippedView:
     words: str
     """Number, kind and example; no full stop."""
     remedy: str
-    """What would take them, as a sentence; empty if another version of livepick counted them."""
+    """Setting or step that would take them, as a sentence; empty if another version of livepick
+    counted them."""
     is_suspicious: bool
     """True if micrographs may be lost by it."""
 

@@ -36,9 +36,9 @@ class LeftOut:
     """A micrograph that a run had to leave out."""
 
     micrograph: str
-    """Its path."""
+    """Path of the micrograph."""
     error: str
-    """Why."""
+    """Reason, in words."""
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class Job:
     """Particle contrast in the micrograph; None: as in the bundle."""
 
     trust: Trust | None = None
-    """Which pixel size counts if config and header differ; None: that is an error."""
+    """Source of the pixel size if config and header differ; None: that is an error."""
 
 
 CauseOfDeath = Literal["crash", "memory", "outside"]
@@ -118,7 +118,7 @@ class Result:
     """Area in which the bundle may pick in this micrograph, in its pixels; None: anywhere."""
 
     notes: tuple[Note, ...] = ()
-    """What was odd about the file that was read all the same."""
+    """Oddities of a file that was read all the same."""
 
 
 @dataclass(frozen=True, slots=True)

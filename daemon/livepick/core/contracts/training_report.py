@@ -24,7 +24,7 @@ MOST_BYTES = 64 << 20
 """Largest report that is read."""
 
 _NOT_A_REPORT = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
-"""What reading something else as a report raises."""
+"""Errors that reading something else as a report raises."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,12 +70,12 @@ NOTE_WORDS: Final[dict[NoteKind, str]] = {
     "bad_pixels": "with bad pixels that were replaced",
     "library_warning": "with a warning of the library that read them",
 }
-"""What micrographs with a note of each kind have in common, after "micrographs"."""
+"""Property that micrographs with a note of each kind share, as words after "micrographs"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What was odd about a file that was read all the same, and how it was read."""
+    """An oddity of a file that was read all the same, and how it was read."""
 
     kind: NoteKind
     text: str

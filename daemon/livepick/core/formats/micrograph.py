@@ -85,7 +85,7 @@ class Micrograph:
     """Pixel size from the config, else from the header; never 0."""
 
     notes: tuple[Note, ...] = ()
-    """What was odd about the file."""
+    """Oddities of the file."""
 
 
 def read_header(path: Path, *, follow_symlinks: bool = True) -> Header:

@@ -54,7 +54,7 @@ class BadPixels:
 
     @property
     def sentence(self) -> str | None:
-        """What was replaced, in words; None if nothing was."""
+        """The replaced pixels, in words; None if none were."""
         parts = []
         if self.absurd:
             some = "pixel that is" if self.absurd == 1 else "pixels that are"

@@ -1,4 +1,4 @@
-"""Where the pixels of a file begin, if it is longer than its header says.
+"""Start of the pixels in a file that is longer than its header says.
 
 What is too much is a trailer after the pixels, or an extended header before them whose length the
 header does not state. Read at the wrong place, all picks are shifted. In between are pixels either
