@@ -164,12 +164,12 @@ def _by_values(before: NDArray[Any], common: NDArray[Any], after: NDArray[Any]) 
     usually_odd = max(map(_odd, windows))
     odd_limit = max(UNLIKE, ODD_RATIO * usually_odd)
 
-    def is_unlike(unlikeness: float, histogram: NDArray[Any]) -> bool:
-        return unlikeness > max(UNLIKE, UNLIKE_RATIO * usual) or _odd(histogram) > odd_limit
+    def is_unlike(distance: float, histogram: NDArray[Any]) -> bool:
+        return distance > max(UNLIKE, UNLIKE_RATIO * usual) or _odd(histogram) > odd_limit
 
-    def is_like(unlikeness: float, histogram: NDArray[Any]) -> bool:
+    def is_like(distance: float, histogram: NDArray[Any]) -> bool:
         return (
-            unlikeness <= max(ALIKE, LIKE_RATIO * usual)
+            distance <= max(ALIKE, LIKE_RATIO * usual)
             and _odd(histogram) <= usually_odd + LEAST_ODD
         )
 
