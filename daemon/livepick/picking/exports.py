@@ -82,7 +82,7 @@ def make_outputs(
     former_roots = {Path(root) for root in former.get("roots", ())}
 
     folders = output_folders(output, project, ownership)
-    for one in (folders.main, folders.relion):
+    for one in dict.fromkeys((folders.main, folders.relion)):
         begin(one)
 
     def rewritten() -> None:
