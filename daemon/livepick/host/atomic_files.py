@@ -1,18 +1,16 @@
 """Atomic writing of files: written beside their destination, synced, and renamed into place."""
 
 import contextlib
-import filecmp
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 __all__ = [
     "TEMPORARY_PREFIX",
     "fsync_folder",
-    "replace_if_different",
     "write_atomically",
     "write_synced",
 ]
@@ -59,21 +57,6 @@ def write_atomically(path: Path, data: bytes, *, like: os.stat_result | None = N
         if like is not None:
             _make_alike(file.fileno(), like)
         _put_in_place(draft, file, path)
-
-
-def replace_if_different(path: Path, write: Callable[[BinaryIO], None]) -> bool:
-    """Let ``write`` write a large file; if it differs from ``path``, put it in its place.
-
-    Returns True if it differed. Raises OSError as ``write_atomically``.
-    """
-    with _draft(path.parent) as (draft, file):
-        write(file)
-        file.flush()
-        if path.is_file() and filecmp.cmp(draft, path, shallow=False):
-            draft.unlink()
-            return False
-        _put_in_place(draft, file, path)
-    return True
 
 
 @contextlib.contextmanager

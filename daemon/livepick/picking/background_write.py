@@ -6,7 +6,6 @@ interval; the interval becomes longer when writing takes longer, so that writing
 fraction of the time however long the session is.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -15,8 +14,6 @@ __all__ = ["BackgroundWrite"]
 
 SHARE = 0.05
 """Largest fraction of the time for writing one file."""
-
-_log = logging.getLogger(__name__)
 
 
 class BackgroundWrite:

@@ -160,14 +160,6 @@ class OutputFolder:
         """Return True if a file is not there, or is not known to be livepick's."""
         return not self.wrote(path) or not self.is_there(path)
 
-    def own_files(self) -> Iterator[Path]:
-        """Yield the files that livepick wrote here, according to the record, and that are there."""
-        self._load()
-        for name in self._journal:
-            path = self.path / name
-            if self.is_there(path):
-                yield path
-
     def is_own(self, path: Path) -> bool:
         """Return True if a file is there as livepick wrote it; it may be read for that."""
         self._load()

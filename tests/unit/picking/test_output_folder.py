@@ -40,6 +40,11 @@ def names(place):
     }
 
 
+def own_files(folder):
+    """Return the files that livepick wrote, according to the record, and that are there."""
+    return {path for path in folder.path.rglob("*") if folder.wrote(path)}
+
+
 def test_files_are_written_replaced_and_removed_also_after_a_restart(out, folder):
     assert folder.write(out / "one/two/a.txt", b"1")
     assert again(out).write(out / "one/two/a.txt", b"2")
@@ -56,6 +61,40 @@ def test_an_unchanged_file_is_not_written_again(out, folder):
     assert not folder.write(out / "a", b"1")
     assert not again(out).write(out / "a", b"1")
     assert (out / "a").stat().st_ino == inode
+
+
+def test_a_large_file_is_replaced_only_if_it_differs(out, folder):
+    """It is written bit by bit, and nothing is left behind."""
+    path = out / "picks.cs"
+
+    def write(file):
+        file.write(b"0" * 100_000)
+        file.write(b"1")
+        file.seek(0)
+        file.write(b"2")
+
+    assert folder.write_large_if_different(path, write)
+    assert path.read_bytes() == b"2" + b"0" * 99_999 + b"1"
+    inode = path.stat().st_ino
+    assert not folder.write_large_if_different(path, write)
+    assert path.stat().st_ino == inode
+    assert folder.write_large_if_different(path, lambda file: file.write(b"3"))
+    assert path.read_bytes() == b"3"
+    assert names(out) == {"picks.cs"}
+
+
+def test_a_large_file_that_fails_leaves_the_old_one(out, folder):
+    path = out / "picks.cs"
+    folder.write(path, b"old")
+
+    def write(file):
+        file.write(b"new")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space"):
+        folder.write_large_if_different(path, write)
+    assert path.read_bytes() == b"old"
+    assert names(out) == {"picks.cs"}
 
 
 def test_a_file_of_somebody_else_is_neither_replaced_nor_removed(out, folder):
@@ -168,7 +207,7 @@ def test_garbage_in_the_record_is_passed_over(out, folder):
         file.write(b"\x00\xff\t\tx\n+ a b c d\tname\t\n" + b"x" * 100_000 + b"\n")
     folder.write(out / "b", b"1")
     following = again(out)
-    assert set(following.own_files()) == {out / "a", out / "b"}
+    assert own_files(following) == {out / "a", out / "b"}
 
 
 def test_the_record_is_compacted_at_the_start(out, folder):
@@ -178,7 +217,7 @@ def test_the_record_is_compacted_at_the_start(out, folder):
     before = (out / ".livepick/written").stat().st_size
     following = again(out)
     assert (out / ".livepick/written").stat().st_size < before / 100
-    assert set(following.own_files()) == {out / "list", out / "a"}
+    assert own_files(following) == {out / "list", out / "a"}
     assert again(out).write(out / "list", b"new")
 
 
@@ -186,7 +225,7 @@ def test_a_record_that_goes_while_the_service_runs_is_written_again(out, folder)
     folder.write(out / "a", b"1")
     (out / ".livepick/written").unlink()
     folder.write(out / "b", b"1")
-    assert set(again(out).own_files()) == {out / "a", out / "b"}
+    assert own_files(again(out)) == {out / "a", out / "b"}
 
 
 def plant(kind, path, target):
@@ -358,7 +397,7 @@ def test_a_folder_that_is_removed_under_way_is_made_again(out, folder):
     shutil.rmtree(out)
     assert folder.missing(10.0) == [out / "a"]
     folder.write(out / "a", b"1")
-    assert set(again(out).own_files()) == {out / "a"}
+    assert own_files(again(out)) == {out / "a"}
 
 
 def test_files_that_were_deleted_are_found_in_bounded_time(out, folder):
