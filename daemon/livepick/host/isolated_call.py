@@ -4,7 +4,6 @@ For a function that loads a large library, may crash in it, or may never return.
 service that are called often have workers instead (``livepick.picking.worker_pool``).
 """
 
-import contextlib
 import logging
 import multiprocessing
 import os
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from livepick.host.processes import end_with_parent, kill_group
+from livepick.host.processes import end_with_parent, forget_if_alive, kill_group, lead_group
 
 __all__ = ["ProcessDiedError", "call_isolated"]
 
@@ -66,10 +65,7 @@ def call_isolated(
             kill_group(process.pid or 0)
             process.kill()
             process.join(END_SECONDS)
-            if process.exitcode is None:  # Python must not wait for it at its exit
-                children = getattr(multiprocessing.process, "_children", None)
-                if isinstance(children, set):
-                    children.discard(process)
+            forget_if_alive(process)
     if has_failed:
         raise value
     result: R = value
@@ -92,8 +88,7 @@ def _run(
     args: Any,
 ) -> None:
     end_with_parent(parent)
-    with contextlib.suppress(OSError):
-        os.setpgid(0, 0)
+    lead_group()
     if not log:
         logging.disable()
     try:

@@ -2,11 +2,20 @@
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import signal
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-__all__ = ["cpu_seconds", "end_with_parent", "is_stopped", "kill_group"]
+__all__ = [
+    "cpu_seconds",
+    "end_with_parent",
+    "forget_if_alive",
+    "is_stopped",
+    "kill_group",
+    "lead_group",
+]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -25,6 +34,12 @@ def end_with_parent(parent: int) -> None:
         return
     if os.getppid() != parent:
         os._exit(1)
+
+
+def lead_group() -> None:
+    """Make this process lead a group of its own, which ``kill_group`` kills with all it started."""
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)
 
 
 def is_stopped(pid: int) -> bool:
@@ -49,3 +64,11 @@ def kill_group(leader: int) -> None:
     """Kill the processes of a process group, whose leader may have ended."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
+
+
+def forget_if_alive(process: BaseProcess) -> None:
+    """Keep Python from waiting at its exit for a process that cannot be killed."""
+    if process.exitcode is None:
+        children = getattr(multiprocessing.process, "_children", None)
+        if isinstance(children, set):
+            children.discard(process)

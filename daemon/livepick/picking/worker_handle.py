@@ -202,10 +202,3 @@ class WorkerHandle:
         if number == signal.SIGKILL and memory_ran_out:
             return WorkerDiedError("memory", "the system killed it because memory ran out")
         return WorkerDiedError("outside", f"another program or a person killed it ({name})")
-
-    def forget_if_alive(self) -> None:
-        """Keep Python from waiting at its exit for a process that cannot be killed."""
-        if not self.has_ended:
-            children = getattr(multiprocessing.process, "_children", None)
-            if isinstance(children, set):
-                children.discard(self.process)

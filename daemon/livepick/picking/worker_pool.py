@@ -40,6 +40,7 @@ from livepick.errors import (
     TimeLimitError,
 )
 from livepick.host.memory import kills_for_memory
+from livepick.host.processes import forget_if_alive
 from livepick.picking.job_limits import JobLimits, Limits
 from livepick.picking.worker_handle import Target, Task, WorkerHandle
 from livepick.picking.worker_process import Outcome, framed, run_worker
@@ -205,7 +206,7 @@ class WorkerPool(Executor):
         give_up = time.monotonic() + KILL_SECONDS
         for worker in [*self._workers, *self._left_behind]:
             worker.process.join(max(0.0, give_up - time.monotonic()))
-            worker.forget_if_alive()
+            forget_if_alive(worker.process)
             worker.close()
             if worker.task is not None:
                 worker.task.fail(WorkerDiedError("outside", "the service is stopping"))

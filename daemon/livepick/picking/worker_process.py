@@ -5,7 +5,6 @@ so that it can be killed with everything that it has started.
 """
 
 import contextlib
-import os
 import pickle
 import signal
 import socket
@@ -14,7 +13,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from livepick.host.processes import end_with_parent
+from livepick.host.processes import end_with_parent, lead_group
 
 __all__ = ["LENGTH", "Outcome", "framed", "run_worker"]
 
@@ -51,8 +50,7 @@ def run_worker(channel: socket.socket, parent: int) -> None:
         Process id of the parent.
     """
     end_with_parent(parent)
-    with contextlib.suppress(OSError):
-        os.setpgid(0, 0)
+    lead_group()
     # Ctrl-C in a terminal reaches the whole process group; the service decides about the jobs.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError, EOFError):  # the service has ended
