@@ -14,6 +14,7 @@ from typing import Any
 
 from livepick.host.atomic_files import write_atomically
 from livepick.host.filesystem import Mount
+from livepick.host.foreign_files import parse_json
 
 __all__ = ["MEMORY", "SessionMemory"]
 
@@ -106,7 +107,7 @@ class SessionMemory:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
