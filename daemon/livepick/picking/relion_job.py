@@ -24,7 +24,7 @@ from livepick.picking.job_picks import Event, Picked, Unpicked, relative_path
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_files import LIST, RelionFiles
 from livepick.picking.relion_job_folder import End, JobFolder
-from livepick.picking.relion_project import OWN_MARK, RelionProject
+from livepick.picking.relion_project import RelionProject, is_own_list
 
 __all__ = ["WITHOUT_PICKS", "RelionJob", "read_list"]
 
@@ -129,9 +129,8 @@ class RelionJob:
         """Take over the lists of an earlier run by a livepick that kept no record of its files."""
         for name in (LIST, WITHOUT_PICKS):
             path = self._folder.path / name
-            with contextlib.suppress(OSError):
-                if OWN_MARK in path.read_text(errors="replace")[:1000]:
-                    self._folder.files.adopt(path)
+            if is_own_list(path):
+                self._folder.files.adopt(path)
 
     def _left(self) -> list[str]:
         """Return the micrographs to pick; set aside those that have or cannot have coordinates."""

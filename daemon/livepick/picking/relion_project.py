@@ -24,7 +24,14 @@ from livepick.core.formats.text_lines import TextFile
 from livepick.errors import ConfigError, OutputError
 from livepick.host.foreign_files import open_regular
 
-__all__ = ["PIPELINE", "RelionProject", "after_job", "find_project", "relion_project"]
+__all__ = [
+    "PIPELINE",
+    "RelionProject",
+    "after_job",
+    "find_project",
+    "is_own_list",
+    "relion_project",
+]
 
 PIPELINE = "default_pipeline.star"
 """File by which the folder of a RELION project is known."""
@@ -39,7 +46,10 @@ NOT_YET = (
 """Remedy where the list of micrographs is missing."""
 
 OWN_MARK = "# livepick "
-"""Text that the lists written by livepick contain, and those of RELION do not."""
+"""Text at the beginning of the lists written by livepick, and not of those of RELION."""
+
+MARK_BYTES = 1000
+"""Length of the beginning in which the mark is."""
 
 JOB_FILES = ("job.star", "run.job", "note.txt")
 """Files that RELION writes to the folder of a job."""
@@ -98,18 +108,22 @@ def _refuse_job_of_relion(folder: Path) -> None:
     present = next((name for name in JOB_FILES if (folder / name).exists()), None)
     if present is None:
         return
-    try:
-        with open_regular(folder / "autopick.star") as file:
-            ours = OWN_MARK in file.read(1000).decode(errors="replace")
-    except OSError:
-        ours = False
-    if not ours:
+    if not is_own_list(folder / "autopick.star"):
         raise ConfigError(
             f"{folder} is the folder of a RELION job: it has a {present}; livepick would write its"
             " coordinates between the files of that job",
             "Choose a folder of its own below the project, such as External/livepick; to pick"
             " inside a RELION job, use livepick relion-job.",
         )
+
+
+def is_own_list(path: Path) -> bool:
+    """Return True if a file is there and is a list written by livepick."""
+    try:
+        with open_regular(path) as file:
+            return OWN_MARK in file.read(MARK_BYTES).decode(errors="replace")
+    except OSError:
+        return False
 
 
 def find_project(place: Path) -> Path | None:
