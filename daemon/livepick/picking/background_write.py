@@ -41,8 +41,7 @@ class BackgroundWrite:
         self._began_at = 0.0
         self._error: BaseException | None = None
         self.written_as_of = float("-inf")
-        """When the last successful write began, in monotonic seconds: it has all earlier changes.
-        """
+        """Start of the last successful write, in monotonic seconds: it has all earlier changes."""
 
     def changed(self) -> None:
         """Schedule a write: the content has changed."""

@@ -144,7 +144,7 @@ class Dispatch:
         self._unavailable: set[Path] = set()
         self._ledger_retry_at = 0.0
         self.ledger_fault: LedgerWriteError | None = None
-        """Why writing to the ledger failed; kept during retries, until a write succeeds."""
+        """Reason why writing to the ledger failed; kept during retries, until a write succeeds."""
         self._counted_at = float("-inf")
         self._stop_at: float | None = None
         self.progress_at = time.monotonic()
@@ -153,7 +153,7 @@ class Dispatch:
 
     @property
     def engine_fault(self) -> EngineError | None:
-        """Why no worker can be started; None if workers run."""
+        """Reason why no worker can be started; None if workers run."""
         return self._jobs.engine_fault
 
     @property

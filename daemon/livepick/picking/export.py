@@ -1,4 +1,4 @@
-"""What the synchronization of the output folder asks of a format and of a table."""
+"""Interfaces of a format and of a table to the synchronization of the output folder."""
 
 from collections.abc import Iterable
 from pathlib import Path

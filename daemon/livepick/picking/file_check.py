@@ -30,7 +30,7 @@ class FileCheck:
         self._more: Iterator[Visible] = iter(())
         """Those that follow ``_unchecked``; they are read in small portions."""
         self.ended_at = math.inf
-        """When the last check ended, in monotonic seconds; infinite during one, and before."""
+        """End of the last check, in monotonic seconds; infinite during one, and before."""
 
     def begin(self) -> None:
         """Begin again with the first micrograph."""

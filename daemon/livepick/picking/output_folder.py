@@ -219,7 +219,7 @@ class OutputFolder:
 
     @property
     def obstacles(self) -> list[OccupiedError]:
-        """What is in the way of files, as of the last try to write each."""
+        """Obstacles in the way of files, as of the last try to write each."""
         return self._obstacles.errors
 
     def freed(self) -> list[Path]:

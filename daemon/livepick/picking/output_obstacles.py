@@ -11,7 +11,7 @@ __all__ = ["Obstacles"]
 
 
 class Obstacles:
-    """What is in the way of files, as of the last try to write each. Thread-safe."""
+    """Obstacles in the way of files, as of the last try to write each. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -123,7 +123,7 @@ class Outputs:
         self._failed = failed
         self._retry_at = float("-inf")
         self.fault: OutputError | None = None
-        """Why the last write failed; None if it succeeded."""
+        """Reason why the last write failed; None if it succeeded."""
         self._doubtful: dict[tuple[Path, Path], None] = {}
         self._check = FileCheck(ledger)
         self.is_finishing = False
@@ -224,7 +224,7 @@ class Outputs:
 
     @property
     def obstacles(self) -> list[OccupiedError]:
-        """What is in the way of files; callable from any thread."""
+        """Obstacles in the way of files; callable from any thread."""
         return [error for folder in self._folders for error in folder.obstacles]
 
     def figures_changed(self) -> None:

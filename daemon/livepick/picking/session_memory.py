@@ -23,7 +23,7 @@ MEMORY = "output.json"
 
 
 class SessionMemory:
-    """What a session knows about its output folders, in its state folder.
+    """Notes of a session about its output folders, in its state folder.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class SessionMemory:
 
     @property
     def adopts_before(self) -> float | None:
-        """When the session first met files without a record, in unix seconds."""
+        """Time when the session first met files without a record, in unix seconds."""
         found = self._content.get("adopts_before")
         return float(found) if isinstance(found, int | float) else None
 

@@ -124,7 +124,7 @@ class JobSettler:
         self._on_picked = on_picked
         self._deaths = engine.deaths
         self.engine_fault: EngineError | None = None
-        """Why no worker can be started; None once a job has finished."""
+        """Reason why no worker can be started; None once a job has finished."""
         self._model_faults: set[int] = set()
         self._noted: set[NoteKind] = set()
 
