@@ -26,6 +26,17 @@ from livepick.picking import dispatch, settle_jobs
 from livepick.picking import engine as engines
 
 
+def failing_while(event, error):
+    """Return the work of a worker that raises an error while an event is set."""
+
+    def work(job):
+        if event.is_set():
+            raise error
+        return find_two(job)
+
+    return work
+
+
 def test_each_bad_file_fails_with_its_own_reason(session):
     """Good files beside them are picked; a bug of ours is reported as one."""
     errors = {
@@ -75,11 +86,7 @@ def test_what_was_odd_about_files_is_logged_once_of_each_kind(session, caplog):
 def test_old_picks_of_a_failed_micrograph_are_removed(session):
     """The output folder shows the same as the ledger."""
     broken = threading.Event()
-
-    def work(job):
-        if broken.is_set():
-            raise ContentError("all NaN", "Look at it.")
-        return find_two(job)
+    work = failing_while(broken, ContentError("all NaN", "Look at it."))
 
     run = session(work).land("a.mrc").start()
     run.until_counts(picked=1)
@@ -160,12 +167,7 @@ def test_a_micrograph_that_is_back_is_picked_again(session):
     """Its re-pick failed because it was gone; the watcher reports it when it is there again."""
     gone = threading.Event()
 
-    def work(job):
-        if gone.is_set():
-            raise VanishedFileError("a.mrc no longer exists", "Bring it back.")
-        return find_two(job)
-
-    run = session(work).land("a.mrc").start()
+    run = session(failing_while(gone, REPICK_ERRORS["vanished"])).land("a.mrc").start()
     run.until_counts(picked=1)
     gone.set()
     run.inbox.put(Promoted(Path("/models/0001"), card(1, "trained")))
@@ -181,12 +183,7 @@ def test_old_picks_of_new_content_go_only_when_it_was_read(session, error):
     """New content that is gone again is failed; the picks of the old content are the best known."""
     broken = threading.Event()
 
-    def work(job):
-        if broken.is_set():
-            raise error
-        return find_two(job)
-
-    run = session(work).land("a.mrc").start()
+    run = session(failing_while(broken, error)).land("a.mrc").start()
     run.until_counts(picked=1)
     broken.set()
     run.land("a.mrc", version=V2)
@@ -263,11 +260,7 @@ def test_micrographs_wait_for_an_unavailable_folder(session):
     """They are neither tried nor failed meanwhile; the watcher is told to check the folder."""
     away = threading.Event()
     checked = []
-
-    def work(job):
-        if away.is_set():
-            raise VanishedFileError("a.mrc no longer exists", "Bring it back.")
-        return find_two(job)
+    work = failing_while(away, REPICK_ERRORS["vanished"])
 
     away.set()
     run = session(work, not_found=lambda *place, gone: checked.append((*place, gone)))
