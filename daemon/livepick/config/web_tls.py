@@ -2,7 +2,7 @@
 
 import ssl
 
-from livepick.config.web_config import CIPHER_EXAMPLE, TlsServer, TlsVersion
+from livepick.config.web_config import CIPHER_EXAMPLE, SUITES_OF_TLS13, TlsServer, TlsVersion
 from livepick.errors import ConfigError
 
 __all__ = ["make_context"]
@@ -61,25 +61,22 @@ def _no_password() -> str:
 
 def _use_suites(context: ssl.SSLContext, suites: list[str]) -> None:
     """Choose the suites of TLS 1.2; those of TLS 1.3 are not a choice, as in Go."""
-    names = [
-        suite.removeprefix("TLS_")
-        .replace("_WITH_", "_")
-        .replace("_", "-")
-        .replace("AES-", "AES")
-        .replace("-CBC", "")
-        for suite in suites
-        if "_WITH_" in suite
-    ]
-    names = [name.replace("CHACHA20-POLY1305-SHA256", "CHACHA20-POLY1305") for name in names]
-    names = [name.replace("RSA-AES", "AES") if name.startswith("RSA-") else name for name in names]
-    try:
-        for name in names:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(name)
-        if names:
-            context.set_ciphers(":".join(names))
-    except ssl.SSLError as error:
-        raise ConfigError(
-            f"tls_server_config.cipher_suites has {suites[names.index(name)]}, which OpenSSL does"
-            " not have",
-            f"Remove it; {CIPHER_EXAMPLE}.",
-        ) from error
+    names = {suite: _openssl_name(suite) for suite in suites if suite not in SUITES_OF_TLS13}
+    for suite, name in names.items():
+        try:
+            context.set_ciphers(name)
+        except ssl.SSLError as error:
+            raise ConfigError(
+                f"tls_server_config.cipher_suites has {suite}, which OpenSSL does not have",
+                f"Remove it; {CIPHER_EXAMPLE}.",
+            ) from error
+    if names:
+        context.set_ciphers(":".join(names.values()))
+
+
+def _openssl_name(suite: str) -> str:
+    """Return OpenSSL's name of a suite of TLS 1.2."""
+    name = suite.removeprefix("TLS_").replace("_WITH_", "_").replace("_", "-")
+    name = name.replace("AES-", "AES").replace("-CBC", "")
+    name = name.replace("CHACHA20-POLY1305-SHA256", "CHACHA20-POLY1305")
+    return name.replace("RSA-AES", "AES") if name.startswith("RSA-") else name
