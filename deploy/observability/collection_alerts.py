@@ -1,6 +1,6 @@
 """Alerts on the arrival of micrographs."""
 
-from livepick.config.alert_thresholds import QUIET_GAPS, QUIET_SECONDS
+from livepick.config.alert_thresholds import QUIET_GAPS, QUIET_SECONDS, UNREADABLE
 from observability.alert import Alert
 
 __all__ = ["COLLECTION_ALERTS"]
@@ -61,8 +61,7 @@ COLLECTION_ALERTS = (
     Alert(
         name="LivepickFilesUnreadable",
         severity="warning",
-        expr='sum without (kind) (livepick_skipped_files{kind=~"unreadable|broken_link|too_deep"})'
-        " > 0",
+        expr=f'sum without (kind) (livepick_skipped_files{{kind=~"{"|".join(UNREADABLE)}"}}) > 0',
         lasting="10m",
         dashboard="pipeline",
         summary="{{ $value }} files or folders in the watched folders of {{ $labels.instance }}"

@@ -42,3 +42,6 @@ DOUBTFUL_FRACTION = 0.5
 
 DOUBTFUL_SINGLE = 4
 """Up to this many doubtful and bad micrographs together are isolated cases."""
+
+UNREADABLE = ("unreadable", "broken_link", "too_deep")
+"""Kinds of files left out (``livepick.ingest.skipped``) that are a fault whenever they occur."""

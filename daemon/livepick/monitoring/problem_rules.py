@@ -12,6 +12,7 @@ from livepick.config.alert_thresholds import (
     FAILED_SINGLE,
     LAG_SECONDS,
     SESSION_SECONDS,
+    UNREADABLE,
 )
 from livepick.ingest.skipped import SkippedView
 from livepick.monitoring.disk_usage import disk_problems, disk_usages
@@ -21,9 +22,6 @@ from livepick.monitoring.pace import Pace, is_collecting
 from livepick.monitoring.problem import Problem
 from livepick.monitoring.quality_figures import Reason
 from livepick.monitoring.status import Status
-
-UNREADABLE = ("unreadable", "broken_link", "too_deep")
-"""Kinds of files left out that are a fault whenever they occur."""
 
 UNTAKEN = ("link", "empty", "not_included", "excluded", "product", "stack", "other_format")
 """Kinds of files left out that are a fault if there is no micrograph at all."""
