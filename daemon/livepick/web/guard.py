@@ -9,14 +9,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from livepick.host.loopback import is_loopback
 from livepick.web.http_protocol import MOST_HEADER_BYTES
 from livepick.web.passwords import TooBusyError
 from livepick.web.protection import Protection
-from livepick.web.responses import RETRY_SECONDS
+from livepick.web.responses import busy
 
 __all__ = ["RESERVED", "Guard", "host_name"]
 
@@ -90,7 +90,7 @@ class Guard:
             finally:
                 self._requests -= 1
 
-    def _refusal(self, scope: Scope) -> PlainTextResponse | None:
+    def _refusal(self, scope: Scope) -> Response | None:
         """Return the answer to a request that does not reach the application."""
         if not self._has_our_name(scope["headers"]):
             return _refuse(
@@ -104,11 +104,10 @@ class Guard:
         if scope["method"] not in ("GET", "HEAD"):
             return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, allow="GET, HEAD")
         if self._requests >= self._page_requests and scope["path"] not in RESERVED:
-            sentence = "Too many requests for the page at a time. Try again"
-            return _busy(sentence)
+            return busy("Too many requests for the page at a time.", closing=True)
         return None
 
-    async def _unauthorized(self, scope: Scope) -> PlainTextResponse | None:
+    async def _unauthorized(self, scope: Scope) -> Response | None:
         if self._protection is None:
             return None
         given = [value for name, value in scope["headers"] if name == b"authorization"]
@@ -116,7 +115,7 @@ class Guard:
             if await self._protection.passwords.accept(given[0] if given else None):
                 return None
         except TooBusyError:
-            return _busy("Too many passwords to check")
+            return busy("Too many passwords to check.", closing=True)
         return _refuse(HTTPStatus.UNAUTHORIZED, **{"www-authenticate": 'Basic realm="livepick"'})
 
     def _has_our_name(self, headers: list[tuple[bytes, bytes]]) -> bool:
@@ -193,11 +192,5 @@ def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
     return chunked or _body_bytes(headers) > 0
 
 
-def _refuse(status: HTTPStatus, sentence: str = "", **headers: str) -> PlainTextResponse:
+def _refuse(status: HTTPStatus, sentence: str = "", **headers: str) -> Response:
     return PlainTextResponse(f"{sentence or status.phrase}.\n", status, headers=headers)
-
-
-def _busy(sentence: str) -> PlainTextResponse:
-    # Requests that wait on the same connection would come too soon.
-    headers = {"retry-after": RETRY_SECONDS, "connection": "close"}
-    return _refuse(HTTPStatus.SERVICE_UNAVAILABLE, sentence, **headers)

@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.responses import PlainTextResponse, Response
 
-__all__ = ["IMMUTABLE", "NO_CACHE", "RETRY_SECONDS", "busy", "not_found"]
+__all__ = ["IMMUTABLE", "NO_CACHE", "busy", "not_found"]
 
 RETRY_SECONDS: Final = "3"
 """Pause after which a client that was turned away may try again."""
@@ -20,7 +20,15 @@ def not_found(sentence: str = "Not found.") -> Response:
     return PlainTextResponse(f"{sentence}\n", 404)
 
 
-def busy(sentence: str) -> Response:
-    """Return the answer for what may succeed a little later."""
-    headers = {"retry-after": RETRY_SECONDS}
+def busy(sentence: str, *, closing: bool = False) -> Response:
+    """Return the answer for what may succeed a little later.
+
+    Parameters
+    ----------
+    sentence
+        Reason, as a sentence.
+    closing
+        True to end the connection: requests that wait on it would come too soon.
+    """
+    headers = {"retry-after": RETRY_SECONDS} | ({"connection": "close"} if closing else {})
     return PlainTextResponse(f"{sentence} Try again.\n", 503, headers=headers)
