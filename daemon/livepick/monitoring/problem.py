@@ -30,6 +30,7 @@ __all__ = [
     "drifted",
     "folder_gone",
     "ledger_not_writable",
+    "ledger_rebuilt",
     "model_damaged",
     "no_gpu",
     "no_workers",

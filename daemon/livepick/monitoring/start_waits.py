@@ -24,7 +24,7 @@ from livepick.errors import (
 )
 from livepick.host.systemd import Systemd
 
-__all__ = ["StartWaits"]
+__all__ = ["StartWaits", "passes"]
 
 PAUSE_SECONDS = 5.0
 """Time between two tries."""

@@ -110,10 +110,10 @@ class _Connection:
         elif self.task is not None:
             self.task.cancel()
 
-    def is_overdue(self, now: float, limits: Limits) -> bool:
+    def end_if_overdue(self, now: float, limits: Limits) -> bool:
         """End the connection if it is overdue; return True if it is."""
         if self.protocol is not None:
-            return self.protocol.check(
+            return self.protocol.end_if_overdue(
                 now, idle_seconds=limits.idle_seconds, stall_seconds=limits.stall_seconds
             )
         if now - self._began_at > limits.idle_seconds:
@@ -241,5 +241,5 @@ class Connections:
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             for connection in list(self._open):
-                if connection.is_overdue(loop.time(), self._limits):
+                if connection.end_if_overdue(loop.time(), self._limits):
                     self._instruments.connection_ended("deadline")

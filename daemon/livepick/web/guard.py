@@ -18,7 +18,7 @@ from livepick.web.passwords import TooBusyError
 from livepick.web.protection import Protection
 from livepick.web.responses import busy
 
-__all__ = ["RESERVED", "Guard", "host_name"]
+__all__ = ["Guard"]
 
 SECURITY_HEADERS = {
     "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -122,7 +122,7 @@ class Guard:
         if self._accepts_host is None:
             return True
         hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
-        return len(hosts) == 1 and self._accepts_host(host_name(hosts[0]))
+        return len(hosts) == 1 and self._accepts_host(_host_name(hosts[0]))
 
 
 class _Ending:
@@ -164,7 +164,7 @@ class _Ending:
             return
 
 
-def host_name(host: str) -> str:
+def _host_name(host: str) -> str:
     """Return the name in a ``Host`` header: without its port, an IPv6 address without brackets."""
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 

@@ -15,7 +15,13 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-__all__ = ["IDLE_SECONDS", "MOST_HEADER_BYTES", "STALL_SECONDS", "HttpProtocol"]
+__all__ = [
+    "IDLE_SECONDS",
+    "MOST_HEADER_BYTES",
+    "STALL_SECONDS",
+    "HttpProtocol",
+    "uvicorn_config",
+]
 
 MOST_HEADER_BYTES = 16 << 10
 """Maximum size of a request without its body."""
@@ -55,7 +61,7 @@ class HttpProtocol(H11Protocol):
         """Wait for the end of the connection."""
         await self._lost
 
-    def check(self, now: float, *, idle_seconds: float, stall_seconds: float) -> bool:
+    def end_if_overdue(self, now: float, *, idle_seconds: float, stall_seconds: float) -> bool:
         """End the connection if it is overdue at a time of the event loop; return True if it is."""
         stalled = self._stalled_since
         if stalled is None and self.transport.is_closing():
