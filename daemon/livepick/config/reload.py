@@ -24,7 +24,19 @@ from livepick.errors import ConfigError, LivepickError
 from livepick.host.systemd import Systemd
 from livepick.host.unexpected_errors import UnexpectedErrors
 
-__all__ = ["Change", "ConfigFile", "ConfigReloader", "compare", "describe", "read_again"]
+__all__ = [
+    "Change",
+    "ConfigFile",
+    "ConfigReloader",
+    "FileStamp",
+    "compare",
+    "describe",
+    "file_stamp",
+    "read_again",
+]
+
+FileStamp = tuple[int, int, int] | None
+"""State of a file that changes when the file is edited; None if it is missing."""
 
 _log = logging.getLogger(__name__)
 
@@ -113,14 +125,14 @@ class ConfigFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._missing = 0
-        self._read = self._last = self._stat()
+        self._read = self._last = file_stamp(self.path)
 
     def is_due(self) -> bool:
         """Return True if the file has changed since it was read, and not since the last poll.
 
         True only once for each new content, and once if the file is gone for good.
         """
-        now = self._stat()
+        now = file_stamp(self.path)
         settled, self._last = now == self._last, now
         self._missing = 0 if now is not None else self._missing + 1
         if now is None and self._missing < MISSING_POLLS:
@@ -132,14 +144,16 @@ class ConfigFile:
 
     def take(self) -> None:
         """Record that the file is read now, whether due or not."""
-        self._read = self._stat()
+        self._read = file_stamp(self.path)
 
-    def _stat(self) -> tuple[int, int, int] | None:
-        try:
-            found = self.path.stat()
-        except OSError:  # the error is reported when the file is read
-            return None
-        return found.st_size, found.st_mtime_ns, found.st_ino
+
+def file_stamp(path: Path) -> FileStamp:
+    """Return the state of a file that is polled; an error is reported when it is read."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 class ConfigReloader:

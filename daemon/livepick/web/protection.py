@@ -9,6 +9,7 @@ import logging
 import ssl
 from pathlib import Path
 
+from livepick.config.reload import FileStamp, file_stamp
 from livepick.config.web_config import WebConfig, check_exposure, read_protection
 from livepick.config.web_section import Web
 from livepick.config.web_tls import make_context
@@ -16,8 +17,6 @@ from livepick.errors import ConfigError
 from livepick.web.passwords import Passwords
 
 __all__ = ["Protection"]
-
-Stat = tuple[int, int, int] | None
 
 _log = logging.getLogger(__name__)
 
@@ -98,13 +97,5 @@ class Protection:
         """Watch the files that were read; the file itself as it was before that."""
         self._last = self._read = (*self._read[:1], *self._stat()[1:])
 
-    def _stat(self) -> tuple[Stat, ...]:
-        return tuple(_stat(path) for path in self._files)
-
-
-def _stat(path: Path) -> Stat:
-    try:
-        found = path.stat()
-    except OSError:  # the error is reported when the file is read
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    def _stat(self) -> tuple[FileStamp, ...]:
+        return tuple(map(file_stamp, self._files))
