@@ -19,7 +19,7 @@ from pathlib import Path
 
 from livepick.host.lock import try_lock
 
-__all__ = ["LOCK", "LOG", "Ended", "TrainerProcess", "log_tail"]
+__all__ = ["LOCK", "LOG", "Ended", "TrainerProcess", "last_log_lines", "log_tail"]
 
 LOCK = "lock"
 LOG = "trainer.log"
@@ -193,10 +193,25 @@ def _say_no_io_priority(reason: str) -> None:
 
 def log_tail(folder: Path, *, lines: int = 3) -> str:
     """Return the last lines of the trainer's log, for an error message."""
+    last = last_log_lines(folder, lines, most_bytes=4096)
+    return " / ".join(line.strip() for line in last if line.strip())
+
+
+def last_log_lines(folder: Path, count: int, *, most_bytes: int) -> list[str]:
+    """Return the last lines of the trainer's log; none if there is no log.
+
+    Parameters
+    ----------
+    folder
+        Folder of the run.
+    count
+        Maximum number of lines.
+    most_bytes
+        Number of bytes at the end of the log that are read.
+    """
     try:
         with (folder / LOG).open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
-            text = file.read().decode(errors="replace")
+            file.seek(max(0, file.seek(0, os.SEEK_END) - most_bytes))
+            return file.read().decode(errors="replace").splitlines()[-count:]
     except FileNotFoundError:
-        return ""
-    return " / ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())
+        return []

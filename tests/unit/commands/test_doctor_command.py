@@ -9,6 +9,7 @@ import pytest
 from livepick import cli
 from livepick.config.last_known_good import save_config_copy
 from livepick.config.yaml_loader import load_config
+from livepick.core.contracts.run import RUNS
 from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.rows import Failure
@@ -71,6 +72,18 @@ def test_a_session_is_described(begun, capsys):
     assert "free inodes" in parts["Folders and file systems"]
     assert "max_user_watches" in parts["Limits"]
     assert "unavailable" not in "".join(parts.values())
+
+
+def test_the_end_of_the_latest_log_of_the_trainer_is_shown(begun, capsys):
+    runs = load_config(begun).state.directory / RUNS
+    for number, written_at in (("0001", 2e9), ("0002", 1e9)):
+        (runs / number).mkdir(parents=True)
+        log = runs / number / "trainer.log"
+        log.write_text("".join(f"line {n} of {number}\n" for n in range(10_000)))
+        os.utime(log, (written_at, written_at))
+    shown = examined(begun, capsys)["Training"].splitlines()
+    assert "end of " in shown[-31]
+    assert (shown[-30], shown[-1]) == ("line 9970 of 0001", "line 9999 of 0001")
 
 
 def test_nothing_is_written(begun, capsys):

@@ -1,5 +1,6 @@
 """Sections of the report about a session: config, ledger, errors, training, files left out."""
 
+import contextlib
 import os
 import time
 from collections import Counter
@@ -14,16 +15,19 @@ from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.run import RUNS
 from livepick.errors import ConfigError
 from livepick.host.lock import holder
-from livepick.ingest.skipped import SkippedView, added
+from livepick.ingest.skipped import SkippedView
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.monitoring.human_units import size
+from livepick.retraining.trainer_process import LOG, last_log_lines
 
 __all__ = ["SessionFacts", "read_facts"]
 
 LAST_ERRORS = 15
 LAST_RUNS = 5
 TRAINER_LINES = 30
+TRAINER_BYTES = 64 << 10
+"""Largest numbers that are shown, and size of the end of the trainer's log that is read."""
 
 MOST_CONFIG = 100_000
 """Number of characters of the config file that are shown."""
@@ -31,14 +35,14 @@ MOST_CONFIG = 100_000
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """What is known of a session, however little."""
+    """Facts about a session, however few are known."""
 
     path: Path
     """The config file."""
     text: str
     """Its text; empty if it cannot be read."""
     fault: str
-    """What is wrong with it; empty if nothing is."""
+    """Fault of it, in words; empty if there is none."""
     config: Config | None
     """The settings, or else those that were last in use; None if there are neither."""
     state: Path | None
@@ -56,7 +60,7 @@ class SessionFacts:
         return found
 
     def about_config(self) -> Iterator[str]:
-        """Yield the config file, and what is wrong with it."""
+        """Yield the config file, and its faults."""
         yield f"{self.path}: {self.fault or 'valid'}"
         if self.config is None:
             yield "no settings are known"
@@ -90,10 +94,10 @@ class SessionFacts:
         """Yield the runs, and the end of the latest log of the trainer."""
         yield from self._from_ledger(_runs)
         runs = self._state() / RUNS
-        logs = sorted(runs.glob("*/trainer.log"), key=lambda path: path.stat().st_mtime)
+        logs = sorted(runs.glob(f"*/{LOG}"), key=lambda path: path.stat().st_mtime)
         if logs:
             yield f"end of {logs[-1]}:"
-            yield from _last_lines(logs[-1], TRAINER_LINES)
+            yield from last_log_lines(logs[-1].parent, TRAINER_LINES, most_bytes=TRAINER_BYTES)
 
     def _state(self) -> Path:
         if self.state is None:
@@ -108,23 +112,21 @@ class SessionFacts:
 
 
 def read_facts(path: Path) -> SessionFacts:
-    """Return what can be found out about the session of a config file."""
+    """Return the facts about the session of a config file."""
     try:
         text = read_text(path)
     except ConfigError as error:
         return SessionFacts(path, "", str(error), None, None)
-    state: Path | None = None
     try:
         config = parse_config(text, path)
     except Exception as error:  # noqa: BLE001 - the report is wanted because something is wrong
         fault = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
     else:
         return SessionFacts(path, text, "", config, config.state.directory)
-    try:
+    state = copy = None
+    with contextlib.suppress(Exception):  # as above
         state = state_directory(text, path)
         copy = None if state is None else read_config_copy(state)
-    except Exception:  # noqa: BLE001 - as above
-        copy = None
     return SessionFacts(path, text, fault, None if copy is None else copy.config, state)
 
 
@@ -160,7 +162,7 @@ def _errors(database: Database) -> Iterator[str]:
 def _left_out(database: Database) -> Iterator[str]:
     for root, files in LedgerReader(database).skipped().items():
         yield f"{root}:"
-        yield from (f"  [{one.kind}] {SkippedView.of(one).words}" for one in added(files))
+        yield from (f"  [{one.kind}] {SkippedView.of(one).words}" for one in files)
 
 
 def _runs(database: Database) -> Iterator[str]:
@@ -169,12 +171,6 @@ def _runs(database: Database) -> Iterator[str]:
             f"run {bundle_name(run.version)}: {run.state}, {_when(run.started_at)} to"
             f" {_when(run.ended_at)}. {run.reason}"
         )
-
-
-def _last_lines(path: Path, count: int) -> list[str]:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 64 * 1024))
-        return file.read().decode(errors="replace").splitlines()[-count:]
 
 
 def _when(at: float | None) -> str:
