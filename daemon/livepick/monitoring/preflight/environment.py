@@ -27,6 +27,7 @@ from livepick.monitoring.preflight.on_picked import on_picked
 from livepick.monitoring.preflight.output import output_folder
 from livepick.monitoring.preflight.picking import first_picks, picking_device, trainer
 from livepick.monitoring.preflight.relion import relion
+from livepick.monitoring.problem import web_insecure
 
 __all__ = ["check_environment"]
 
@@ -99,8 +100,7 @@ def _web_address(config: Config) -> Check:
             name,
             "warning",
             f"anyone who can reach {config.web.listen} can read the page (web.insecure)",
-            "Set web.web_config_file with TLS and passwords, or listen on 127.0.0.1 behind a"
-            " proxy.",
+            web_insecure(config.web.listen).remedy,
         )
     return Check(name, "ok", f"{config.web.listen} is free")
 
