@@ -44,7 +44,7 @@ DEVICES: dict[str, Device] = {
 _SOURCES = ("bundle", "session", "state")
 
 TRUSTED: dict[str, Trust] = {"header": "header", "config": "config"}
-"""What counts if a header has another pixel size than ``--pixel_size``."""
+"""Values of ``--trust``."""
 
 _OF_BUNDLE = ("device", "threshold", "pixel_size", "trust")
 

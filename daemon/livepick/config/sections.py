@@ -162,7 +162,7 @@ class Micrograph(Section):
     an impossible one, such as 0.0026 Å, counts as unset."""
 
     trust: Trust | None = Field(default=None, json_schema_extra=RESTART)
-    """Which pixel size counts if header and config differ by more than 2 %: ``config`` for headers
+    """Pixel size that counts if header and config differ by more than 2 %: ``config`` for headers
     that are wrong, ``header`` to use the config only where a header has none. None: a file that
     differs is refused."""
 

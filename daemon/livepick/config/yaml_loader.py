@@ -137,7 +137,7 @@ def read_text(path: Path, *, remedy: str = _START) -> str:
     path
         The file.
     remedy
-        What the user should do if it cannot be read.
+        Advice for a user if it cannot be read.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def parse_document(
     text, path
         As in ``parse_config``.
     remedy
-        What the user should do if it has a fault.
+        Advice for a user if it has a fault.
     sections
         Examples of its sections.
 

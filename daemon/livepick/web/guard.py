@@ -1,4 +1,4 @@
-"""What every request passes before it reaches the page: host, size, method, and number.
+"""Checks that every request passes before it reaches the page: host, size, method, and number.
 
 On a loopback address only loopback names are accepted as ``Host``. Otherwise a foreign web page
 could point its own name at this address and read the responses (DNS rebinding). Nothing can be

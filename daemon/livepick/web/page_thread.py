@@ -42,7 +42,7 @@ class PageThread:
         Parameters
         ----------
         function, arguments
-            What to call in the thread.
+            Function to call in the thread, and its arguments.
         urgent
             True to overtake the calls that are not.
 

@@ -25,7 +25,7 @@ MOST_WAITING = 32
 """Maximum number of checks that wait. The limit is reached only if somebody guesses."""
 
 MOST_PASSWORD_BYTES = 72
-"""What bcrypt reads of a password; htpasswd ignores the rest too."""
+"""Number of bytes of a password that bcrypt reads; htpasswd ignores the rest too."""
 
 NOBODY = b"$2b$10$HlbzcrX9SoYBqGTvyDYmQuOWQPQ6fhqFFJPI/YbYwUUnSrnJRUzsK"
 """Hash to check for a user who does not exist, so that the answer takes as long."""

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Protection:
-    """What protects the page from other machines.
+    """Protection of the page from other machines.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Protection:
         self.headers: dict[str, str] = {}
         """Headers of every answer, by name in lower case."""
         self.fault: ConfigError | None = None
-        """Why the file as it is now is not in force; None: it is."""
+        """Fault for which the file as it is now is not in force; None: it is."""
         self._context: ssl.SSLContext | None = None
         self._files: tuple[Path, ...] = () if self._path is None else (self._path,)
         self._last = self._read = self._stat()

@@ -1,4 +1,4 @@
-"""What a start waits for, and what ends it."""
+"""Conditions that a start waits for, and errors that end it."""
 
 import errno
 import os

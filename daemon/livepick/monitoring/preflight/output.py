@@ -108,14 +108,14 @@ def _first(errors: list[OccupiedError]) -> str:
 
 
 class _Known:
-    """What the ledger knows, if there is one.
+    """Knowledge of the ledger, if there is one.
 
     Parameters
     ----------
     config
         The config.
     memory
-        What the session knows about its output folders.
+        Memory that the session has of its output folders.
     """
 
     def __init__(self, config: Config, memory: SessionMemory) -> None:
