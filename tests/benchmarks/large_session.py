@@ -17,13 +17,11 @@ The third makes a ledger as the first does. All files have new content at once, 
 all files are deleted at once, while half of them wait to be picked; then a new one lands every
 second. The table has the pauses of the dispatch loop in each part, and how many were picked.
 
-All work for earlier versions too: put their ``daemon`` and ``trainer`` folders into PYTHONPATH.
 The exit status is 1 if a limit is exceeded.
 """
 
 import argparse
 import contextlib
-import json
 import os
 import re
 import sqlite3
@@ -33,18 +31,17 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-import mrcfile
 import numpy as np
 import psutil
 from page import made_up
 from rich.console import Console
 from rich.table import Table
+from small_session import LIVEPICK, MOST_GAP_SECONDS, SIZE_PX, answer, dispatch_gap, land, prepare
 
 from livepick.config.yaml_loader import load_config
 from livepick.core.formats.file_version import FileVersion
@@ -53,28 +50,14 @@ from livepick.ledger.writer import LedgerWriter
 from livepick.picking.exports import make_outputs
 
 CONSOLE = Console(width=110)
-LIVEPICK = Path(sys.executable).with_name("livepick")
-SIZE_PX = 256
 MOST_LINKS = 50_000
 """Hard links to one file; ext4 allows 65,000."""
 
 MOST_READY_SECONDS = 20.0
 """Time until the service is ready: Python, workers and the first scan take most of it."""
-MOST_GAP_SECONDS = 2.0
 MOST_PAGE_SECONDS = 0.2
 MOST_SCRAPE_SECONDS = 0.2
 MOST_MAIN_BYTES = 500e6
-
-CONFIG = """\
-session: {name: large}
-watch: {directories: [in], settle_seconds: 0.2}
-particle: {diameter_angstrom: 100}
-bootstrap: {picks: {coordinates: curated}}  # it never comes, so nothing is trained
-picking: {device: cpu, workers: 1}
-output: {directory: out}
-state: {directory: state}
-web: {listen: "127.0.0.1:0"}
-"""
 
 
 @dataclass(slots=True)
@@ -102,12 +85,10 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="livepick-large-") as name:
         place = Path(name)
-        (place / "in").mkdir()
-        (place / "session.yaml").write_text(CONFIG)
+        prepare(place, "large", rescan_seconds=5 if given.changed and not given.burst else None)
         if given.burst:
             return _burst(place, given.burst, given.bad, given.seconds)
         if given.changed:
-            (place / "session.yaml").write_text(CONFIG.replace("0.2}", "0.2, rescan_seconds: 5}"))
             return _changed(place, given.changed, given.seconds)
         return _large(place, given.rows, given.seconds)
 
@@ -363,8 +344,7 @@ def _sample(place: Path, process: psutil.Process, samples: Samples, stop: thread
     """Measure the pauses of the dispatch loop, memory and descriptors until stopped."""
     number = 0
     while not stop.wait(0.1):
-        _, text = _get(place, "/healthz")
-        samples.gaps.append(json.loads(text)["seconds_since"]["dispatch"])
+        samples.gaps.append(dispatch_gap(place))
         number += 1
         if number % 10 == 0:
             memory = process.memory_full_info()
@@ -376,8 +356,8 @@ def _sample(place: Path, process: psutil.Process, samples: Samples, stop: thread
 def _ask(place: Path, samples: Samples, stop: threading.Event) -> None:
     """Call page, metrics and status until stopped."""
     while not stop.wait(3.0):
-        samples.page.append(_get(place, "/")[0])
-        samples.scrape.append(_get(place, "/metrics")[0])
+        samples.page.append(answer(place, "/")[0])
+        samples.scrape.append(answer(place, "/metrics")[0])
         if len(samples.page) % 5 == 1:
             began = time.monotonic()
             subprocess.run(
@@ -386,25 +366,13 @@ def _ask(place: Path, samples: Samples, stop: threading.Event) -> None:
             samples.status.append(time.monotonic() - began)
 
 
-def _get(place: Path, path: str) -> tuple[float, str]:
-    """Return the time to the first byte in seconds, and the answer."""
-    address = (place / "state" / "web.address").read_text().strip()
-    began = time.monotonic()
-    with urllib.request.urlopen(f"http://{address}{path}", timeout=60) as answer:
-        seconds = time.monotonic() - began
-        return seconds, answer.read().decode()
-
-
 def _ledger(place: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{place}/state/{LEDGER}?mode=ro", uri=True, timeout=30)
 
 
 def _land(path: Path, number: int) -> None:
     random = np.random.default_rng(number)
-    draft = path.with_name(f".{path.name}")
-    with mrcfile.new(draft, random.normal(number, 1, (SIZE_PX, SIZE_PX)).astype(np.float32)) as mrc:
-        mrc.voxel_size = 4.0
-    draft.rename(path)
+    land(path, random.normal(number, 1, (SIZE_PX, SIZE_PX)).astype(np.float32))
 
 
 class _Plain(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

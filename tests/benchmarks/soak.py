@@ -9,33 +9,28 @@ the number of descriptors, and the dispatch loop must never pause for more than 
 """
 
 import argparse
-import json
 import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import mrcfile
 import numpy as np
 import psutil
 from rich.console import Console
 from rich.table import Table
+from small_session import LIVEPICK, MOST_GAP_SECONDS, SIZE_PX, dispatch_gap, land, prepare
 
 CONSOLE = Console(width=100)
-LIVEPICK = Path(sys.executable).with_name("livepick")
-SIZE_PX = 256
 DRAWINGS = 16
 """Number of different images; each file gets one of them, with its own grey level."""
 
 AHEAD = 60
 """Maximum number of waiting micrographs."""
 
-MOST_GAP_SECONDS = 2.0
 MOST_MORE_DESCRIPTORS = 5
 
 SAMPLE_SECONDS = 1.0
@@ -43,17 +38,6 @@ LIMIT_SECONDS = 3000.0
 MOST_GROWTH = 0.05
 MOST_MAIN_BYTES = 200e6
 MOST_WORKER_BYTES = 700e6
-
-CONFIG = """\
-session: {name: soak}
-watch: {directories: [in], settle_seconds: 0.2, rescan_seconds: 2}
-particle: {diameter_angstrom: 100}
-bootstrap: {picks: {coordinates: curated}}  # it never comes, so nothing is trained
-picking: {device: cpu, workers: 1}
-output: {directory: out}
-state: {directory: state}
-web: {listen: "127.0.0.1:0"}
-"""
 
 
 @dataclass(slots=True)
@@ -95,9 +79,7 @@ class Loop:
     def add(self, place: Path, main: psutil.Process) -> None:
         """Add a sample, if the service answers."""
         try:
-            address = (place / "state" / "web.address").read_text().strip()
-            with urllib.request.urlopen(f"http://{address}/healthz", timeout=10) as answer:
-                self.gaps.append(json.loads(answer.read())["seconds_since"]["dispatch"])
+            self.gaps.append(dispatch_gap(place))
             self.descriptors.append(main.num_fds())
         except OSError:  # it is starting
             return
@@ -124,9 +106,7 @@ def main() -> int:
         parser.error("--micrographs is 100 or more")
     with tempfile.TemporaryDirectory(prefix="livepick-soak-") as name:
         place = Path(name)
-        (place / "in").mkdir()
-        config = place / "session.yaml"
-        config.write_text(CONFIG)
+        config = prepare(place, "soak", rescan_seconds=2)
         with (place / "log").open("wb") as log:
             service = subprocess.Popen([LIVEPICK, "run", config], stderr=log)
         try:
@@ -155,7 +135,8 @@ def _soak(
             )
         while written < min(count, picked + AHEAD):
             written += 1
-            _land(place / "in", written, drawings[written % DRAWINGS])
+            image = drawings[written % DRAWINGS] + np.float32(written)
+            land(place / "in" / f"mic_{written:05d}.mrc", image)
         time.sleep(max(0.0, sampled_at + SAMPLE_SECONDS - time.monotonic()))
         sampled_at = time.monotonic()
         picked = _picked(place)
@@ -183,15 +164,6 @@ def _drawings() -> list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
             image -= np.float32(1.5) * (np.hypot(y - cy, x - cx) < 12)
         drawings.append(image)
     return drawings
-
-
-def _land(
-    folder: Path, number: int, drawing: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-) -> None:
-    draft = folder / f".{number:05d}.mrc"
-    with mrcfile.new(draft, drawing + np.float32(number)) as mrc:
-        mrc.voxel_size = 4.0
-    draft.rename(folder / f"mic_{number:05d}.mrc")
 
 
 def _picked(place: Path) -> int:
