@@ -32,6 +32,7 @@
     │   └── LedgerWriteError        writing to it failed, for example on a full disk; try it again
     │       └── StateFolderGoneError    it was renamed or unmounted while the service ran
     ├── EngineError             workers cannot be started
+    ├── FolderAwayError         a watched folder is not there; try it again
     ├── CoordinatesError        a coordinates file cannot be read or does not match
     ├── CtfError                a CTF file cannot be read; the run continues without it
     └── TrainerError            the trainer stopped early; its log says why
@@ -54,6 +55,7 @@ __all__ = [
     "DamagedLedgerError",
     "EditedError",
     "EngineError",
+    "FolderAwayError",
     "HeaderError",
     "ImageError",
     "IncompleteFileError",
