@@ -317,11 +317,10 @@ class Service:
             with contextlib.ExitStack() as attempt:
                 try:
                     workers = start_workers(config.picking, model, attempt)
+                except ProviderError:
+                    raise  # not the model's fault
                 except ModelError as error:
-                    if (
-                        isinstance(error, ProviderError)
-                        or self._replacement(model.card.version, error) is None
-                    ):
+                    if self._replacement(model.card.version, error) is None:
                         raise
                 else:
                     ending.push(attempt.pop_all())
