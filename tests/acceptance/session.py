@@ -9,6 +9,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import yaml
 from disc_micrographs import write_disc_micrograph
 
@@ -106,6 +107,11 @@ class Session:
         with database:
             return LedgerReader(database).counts()
 
+    def rows(self):
+        """Return the micrographs in the ledger, by their path below the watched folder."""
+        with Database.read_only(self.state / LEDGER) as database:
+            return {str(row.relative): row for row in LedgerReader(database).recent(-1)}
+
     def picked(self):
         """Return the number of picked micrographs."""
         return self.counts().picked
@@ -114,10 +120,14 @@ class Session:
         """Return True if a trained model picks, according to ``/metrics``."""
         return 'livepick_model_info{kind="trained"' in self.get("/metrics")
 
+    @property
+    def address(self):
+        """Host and port of the page."""
+        return (self.state / "web.address").read_text().strip()
+
     def get(self, path):
         """Return the answer of the service to an HTTP request."""
-        address = (self.state / "web.address").read_text().strip()
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=10) as answer:
             return answer.read().decode()
 
     def figure(self, series):
@@ -126,10 +136,22 @@ class Session:
         (line,) = [x for x in self.get("/metrics").splitlines() if x.startswith(start)]
         return float(line.removeprefix(start))
 
+    def workers(self):
+        """Return the worker processes of the service."""
+        return [each for each in psutil.Process(self.process.pid).children() if is_worker(each)]
+
     def star(self, name):
         """Return the rows of a micrograph's coordinates file."""
         lines = (self.output / f"{name}_autopick.star").read_text().splitlines()
         return [line.split() for line in lines if line[:1] == " "]
+
+
+def is_worker(process):
+    """Return True if a process is alive and is a worker of a service."""
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def livepick(*arguments):

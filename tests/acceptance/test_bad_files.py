@@ -9,24 +9,15 @@ import numpy as np
 import tifffile
 from session import LISTS
 
-from livepick.ledger.database import LEDGER, Database
-from livepick.ledger.reader import LedgerReader
-
 PIXEL_SIZE_ANGSTROM = 4.0
 SIDE_PX = 384
 INCOMPLETE_SECONDS = 4
 """Time after which an incomplete file is set aside."""
 
 
-def rows(session):
-    """Return state, reason and error of each micrograph in the ledger."""
-    with Database.read_only(session.state / LEDGER) as database:
-        return {str(row.relative): row for row in LedgerReader(database).recent(-1)}
-
-
 def settled(session, count):
     """Return True if ``count`` micrographs are picked or failed."""
-    ended = [row for row in rows(session).values() if row.state in ("picked", "failed")]
+    ended = [row for row in session.rows().values() if row.state in ("picked", "failed")]
     return len(ended) >= count
 
 
@@ -114,7 +105,7 @@ def test_bad_files_fail_for_their_own_reasons_and_good_ones_are_picked(make_sess
     total = len(expected) + len(names) + 1  # garbage.tif too
 
     session.until(lambda: settled(session, total), f"{total} settled")
-    found = rows(session)
+    found = session.rows()
 
     assert {name: found[name].reason for name in expected} == expected
     # Bytes with the magic of TIFF may name a directory that is still to come.
@@ -172,7 +163,7 @@ def test_odd_files_are_picked_like_the_ordinary_one_with_a_note(make_session):
     total = len(notes) + 2
     session.until(lambda: settled(session, total), f"{total} settled")
 
-    found = {row.relative.name.partition(".")[0]: row for row in rows(session).values()}
+    found = {row.relative.name.partition(".")[0]: row for row in session.rows().values()}
     assert {row.state for row in found.values()} == {"picked"}
     assert {odd for odd, row in found.items() if row.notes} == set(notes)
     right = found[name].pick_count
@@ -196,7 +187,7 @@ def test_a_truncated_file_waits_until_it_grows_whole(make_session):
         file.flush()
         session.until(lambda: session.picked() == 1, "the whole one")
         time.sleep(1)  # well beyond the settling time
-        waiting = rows(session)
+        waiting = session.rows()
         file.write(good[300_000:])
     session.until(lambda: session.picked() == 2, "the grown one")
 
@@ -216,7 +207,7 @@ def test_a_file_that_breaks_after_its_picks_loses_them(make_session):
     session.until(lambda: session.counts().failed == 1, "the broken one")
 
     assert session.stop() == 0
-    assert rows(session)[f"{names[0]}.mrc"].reason == "header"
+    assert session.rows()[f"{names[0]}.mrc"].reason == "header"
     files = {path.name for path in session.output.glob("[!.]*")}
     assert files == {*LISTS, f"{names[1]}_autopick.star"}
     assert f"{names[0]}.mrc" not in (session.output / "autopick.star").read_text()
@@ -232,7 +223,7 @@ def test_without_any_pixel_size_a_micrograph_is_refused_in_words(make_session):
 
     session.until(lambda: settled(session, 3), "3 settled")
 
-    found = rows(session)
+    found = session.rows()
     assert found["mic_0001.mrc"].state == "picked"
     for name in ("unknown.mrc", "unknown_too.tif"):
         assert found[name].reason == "pixel_size"

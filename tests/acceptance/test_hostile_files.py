@@ -10,17 +10,9 @@ import numpy as np
 from factories import promote, publish_bundle
 from livepick.config.yaml_loader import load_config
 from livepick.core.contracts.bundle import GRAPH
-from livepick.ledger.database import LEDGER, Database
-from livepick.ledger.reader import LedgerReader
 from livepick.models.registry import MODELS, Models
 
 PIXEL_SIZE_ANGSTROM = 4.0
-
-
-def rows(session):
-    """Return the micrographs in the ledger by name."""
-    with Database.read_only(session.state / LEDGER) as database:
-        return {str(row.relative): row for row in LedgerReader(database).recent(-1)}
 
 
 def write_noise(path, shape):
@@ -43,7 +35,7 @@ def test_images_smaller_than_a_particle_fail_alone(make_session):
     total = len(small) + len(strips) + len(names)
     session.until(lambda: sum((session.counts().picked, session.counts().failed)) == total, "all")
 
-    found = rows(session)
+    found = session.rows()
     assert {found[name].reason for name in small} == {"too_small"}
     assert "39 x 39 pixels" in found["small_39.mrc"].error
     assert "160 Å" in found["small_39.mrc"].error
@@ -64,7 +56,7 @@ def test_a_damaged_model_is_replaced_at_a_start_and_under_way(make_session):
     session.start()
     session.drop(2)
     session.until(lambda: session.picked() == 2, "picks of model 2")
-    assert {row.model_version for row in rows(session).values()} == {2}
+    assert {row.model_version for row in session.rows().values()} == {2}
     assert session.figure("model_usable") == 1
 
     kept = session.folder / "kept"
@@ -73,7 +65,7 @@ def test_a_damaged_model_is_replaced_at_a_start_and_under_way(make_session):
     session.until(lambda: 'model_info{kind="trained",version="1"}' in session.get("/metrics"), "1")
     session.drop(1, first=3)
     session.until(lambda: session.picked() == 3, "picks of model 1")
-    assert {name: row.model_version for name, row in rows(session).items()} == {
+    assert {name: row.model_version for name, row in session.rows().items()} == {
         "mic_0001.mrc": 2,
         "mic_0002.mrc": 2,
         "mic_0003.mrc": 1,
@@ -86,13 +78,13 @@ def test_a_damaged_model_is_replaced_at_a_start_and_under_way(make_session):
     session.start()
     session.drop(1, first=4)
     session.until(lambda: session.picked() == 4, "picks of the blob picker")
-    assert rows(session)["mic_0004.mrc"].model_version == 0
-    assert rows(session)["mic_0001.mrc"].model_version == 2
+    assert session.rows()["mic_0004.mrc"].model_version == 0
+    assert session.rows()["mic_0001.mrc"].model_version == 2
 
     shutil.rmtree(models.directory / "0002")
     kept.rename(models.directory / "0002")
     session.until(lambda: session.figure("model_usable") == 1, "the restored model")
     session.until(
-        lambda: {row.model_version for row in rows(session).values()} == {2}, "picks of model 2"
+        lambda: {row.model_version for row in session.rows().values()} == {2}, "picks of model 2"
     )
     assert session.stop() == 0

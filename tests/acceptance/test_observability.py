@@ -18,11 +18,10 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from disc_micrographs import CENTRES_PX, PIXEL_SIZE_ANGSTROM, write_disc_micrograph
 from monitoring import Prometheus, free_port
-from session import livepick
+from session import is_worker, livepick
 from test_config_edits import edit
 
 from factories import make_card
@@ -127,24 +126,11 @@ class BadFiles(Microscope):
             path.write_bytes(b"not a micrograph" * 1000)
 
 
-def workers(session):
-    """Return the processes that pick."""
-    return [each for each in psutil.Process(session.process.pid).children() if is_worker(each)]
-
-
-def is_worker(process):
-    """Return True if it is alive and is a worker process of the service."""
-    try:
-        return "spawn_main" in " ".join(process.cmdline())
-    except psutil.Error:
-        return False
-
-
 def kill_workers(session, count):
     """Kill this many workers, each as soon as it is there; after more than two the service ends."""
     for _ in range(count):
-        session.until(lambda: workers(session), "a worker")
-        (victim, *_) = workers(session)
+        session.until(session.workers, "a worker")
+        (victim, *_) = session.workers()
         victim.kill()
         session.until(lambda gone=victim: not is_worker(gone), "its end")
 
@@ -321,8 +307,8 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         edit(session, picking={"threshold": "auto"})
 
         # Picking halts, and the disk fills.
-        session.until(lambda: workers(session), "a worker")
-        (stopped, *_) = workers(session)
+        session.until(session.workers, "a worker")
+        (stopped, *_) = session.workers()
         stopped.suspend()
         filler = fill(small_disk)
         microscope.deliver(20)

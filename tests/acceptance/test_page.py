@@ -70,7 +70,7 @@ def with_border(session, name):
 @pytest.fixture
 def look(browser, session):
     """Return a function that opens the page; at the end nothing may have gone wrong in it."""
-    address = (session.state / "web.address").read_text().strip()
+    address = session.address
     wrong, contexts = [], []
 
     def request(asked):

@@ -97,7 +97,7 @@ def test_the_page_works_behind_a_proxy(make_session, running, tmp_path, proxy):
     session.until(lambda: session.picked() == 2, "picks")
     folder = tmp_path / "proxy"
     folder.mkdir()
-    target = (session.state / "web.address").read_text().strip()
+    target = session.address
     {"nginx": _nginx, "caddy": _caddy}[proxy](folder, running, port, target)
 
     def get(path, *, lines=None):
@@ -144,7 +144,7 @@ def test_a_browser_shows_the_page_behind_a_proxy(make_session, running, tmp_path
     session.until(lambda: session.picked() == 2, "picks")
     folder = tmp_path / "proxy"
     folder.mkdir()
-    _nginx(folder, running, port, (session.state / "web.address").read_text().strip())
+    _nginx(folder, running, port, session.address)
     faults = []
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -199,7 +199,7 @@ def test_prometheus_scrapes_with_tls_and_a_password(make_session, tmp_path):
     settings = {"listen": "0.0.0.0:0", "web_config_file": str(tmp_path / "web.yml")}
     session = make_session("session", web=settings)
     session.start()
-    port = (session.state / "web.address").read_text().strip().rpartition(":")[2]
+    port = session.address.rpartition(":")[2]
     context = ssl.create_default_context(cafile=certificate)
     url = f"https://localhost:{port}/metrics"
     with pytest.raises(urllib.error.HTTPError, match="401"):
@@ -219,7 +219,7 @@ def test_prometheus_scrapes_with_tls_and_a_password(make_session, tmp_path):
 
     if program is None:
         pytest.skip("prometheus is not installed")
-    port = (session.state / "web.address").read_text().strip().rpartition(":")[2]
+    port = session.address.rpartition(":")[2]
     prometheus = Prometheus(
         program,
         tmp_path / "prometheus",
@@ -249,7 +249,7 @@ def test_an_open_address_is_refused_or_a_warning(make_session):
     session.save()
     assert "warning" in livepick("check", session.config).stdout
     session.start()
-    port = (session.state / "web.address").read_text().strip().rpartition(":")[2]
+    port = session.address.rpartition(":")[2]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         assert "livepick_web_insecure 1.0" in answer.read().decode()
     assert "anyone who can reach 0.0.0.0" in session.log.read_text()

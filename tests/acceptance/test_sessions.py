@@ -29,7 +29,7 @@ def test_two_services_do_not_touch_one_another(make_session):
     one.until(lambda: one.picked() == 2, "2 picked")
     two.until(lambda: two.picked() == 3, "3 picked")
 
-    addresses = {(s.state / "web.address").read_text() for s in (one, two)}
+    addresses = {s.address for s in (one, two)}
     assert len(addresses) == 2
     for session, count in ((one, 2), (two, 3)):
         name = session.settings["session"]["name"]

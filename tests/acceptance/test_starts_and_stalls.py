@@ -8,18 +8,6 @@ import time
 import psutil
 
 
-def workers(session):
-    """Return the worker processes of a service."""
-    found = []
-    for child in psutil.Process(session.process.pid).children():
-        try:
-            if "spawn_main" in " ".join(child.cmdline()):
-                found.append(child)
-        except psutil.Error:  # it has ended
-            continue
-    return found
-
-
 def test_a_start_waits_for_its_port_and_its_state_folder(make_session):
     """It continues by itself, and an edit of the config is read meanwhile."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -49,7 +37,7 @@ def test_a_stopped_worker_is_replaced_and_its_micrograph_picked(make_session):
     """``SIGSTOP``, as by a mistaken kill. It is not the micrograph's fault."""
     session = make_session()
     session.start()
-    (worker,) = workers(session)
+    (worker,) = session.workers()
     worker.suspend()
     session.drop(3)
     session.until(lambda: session.picked() == 3, "picks", seconds=120)
@@ -64,7 +52,7 @@ def test_workers_end_with_a_service_that_is_killed(make_session):
     session.start()
     session.drop(6)
     session.until(lambda: session.picked() == 6, "picks")
-    found = workers(session)
+    found = session.workers()
     found[0].suspend()
     session.process.kill()
     session.process.wait()
@@ -78,7 +66,7 @@ def test_a_suspended_service_continues(make_session):
     """``SIGSTOP`` and ``SIGCONT`` of the service and its workers cost no micrograph anything."""
     session = make_session(picking={"device": "cpu", "workers": 1, "time_limit_seconds": 5})
     session.start()
-    processes = [session.process.pid, *(w.pid for w in workers(session))]
+    processes = [session.process.pid, *(w.pid for w in session.workers())]
     session.drop(4)
     for number in (signal.SIGSTOP, signal.SIGCONT):
         for pid in processes:

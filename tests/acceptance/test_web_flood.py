@@ -44,7 +44,7 @@ def hold():
 def test_metrics_and_picking_continue_while_connections_are_held(make_session, hold, sent):
     session = make_session()
     session.start(program=("prlimit", "--nofile=1024:1024", LIVEPICK))
-    address = (session.state / "web.address").read_text().strip()
+    address = session.address
     hold(address, sent)
 
     session.drop(1)
