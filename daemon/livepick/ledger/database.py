@@ -14,7 +14,7 @@ import contextlib
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -291,6 +291,15 @@ class Database:
         """Run a statement inside a ``transaction``, and return the number of changed rows."""
         with self._lock, self._translated():
             return self._connection.execute(sql, named or values).rowcount
+
+    def insert(self, table: str, row: Mapping[str, object]) -> int:
+        """Insert a row inside a ``transaction``, and return its id.
+
+        ``row``: values by column; table and columns are constants of livepick.
+        """
+        sql = f"insert into {table} ({', '.join(row)}) values ({', '.join('?' * len(row))})"  # noqa: S608
+        with self._lock, self._translated():
+            return int(self._connection.execute(sql, tuple(row.values())).lastrowid or 0)
 
     def change_one(self, sql: str, *values: object, otherwise: str) -> None:
         """Run a statement that must change one row; else raise RuntimeError(``otherwise``)."""

@@ -159,17 +159,15 @@ class Arrivals:
         if own is not None:
             self._database.change("delete from micrograph where id = ?", own["id"])
         is_same = twin["state"] != "failed" and _is_kept_time(twin["mtime_ns"], version.mtime_ns)
-        self._database.change(
-            "update micrograph set relative = ?, changed_at = ? where id = ?",
-            str(relative),
-            self._clock(),
-            twin["id"],
-        )
-        stored = stored_version(version) if is_same else {"inode": -1, "mtime_ns": -1}
-        columns = ", ".join(f"{name} = ?" for name in stored)
+        figures = {
+            "relative": str(relative),
+            "changed_at": self._clock(),
+            **(stored_version(version) if is_same else {"inode": -1, "mtime_ns": -1}),
+        }
+        columns = ", ".join(f"{name} = ?" for name in figures)
         self._database.change(
             f"update micrograph set {columns} where id = ?",  # noqa: S608 - constants
-            *stored.values(),
+            *figures.values(),
             twin["id"],
         )
         return self._database.rows("select * from micrograph where id = ?", twin["id"])[0], is_same
@@ -184,11 +182,7 @@ class Arrivals:
             "changed_at": now,
             **columns,
         }
-        marks = ", ".join("?" * len(row))
-        self._database.change(
-            f"insert into micrograph ({', '.join(row)}) values ({marks})",  # noqa: S608 - ours
-            *row.values(),
-        )
+        self._database.insert("micrograph", row)
 
     def _renew(self, row: Columns, version: FileVersion, landed_at: float) -> None:
         """Store the content of a row, and invalidate jobs in progress for its previous content.

@@ -77,20 +77,15 @@ def record_recovered(
             micrograph_id,
         )
     else:
-        place = {"root": str(found.root), "relative": str(found.relative)}
         row = {
-            **place,
+            "root": str(found.root),
+            "relative": str(found.relative),
             **stored_version(found.version or FileVersion(0, 0, 0)),
             "landed_at": found.picked_at,
             "picked_content": 1,
             **figures,
         }
-        marks = ", ".join("?" * len(row))
-        database.change(
-            f"insert into micrograph ({', '.join(row)}) values ({marks})",  # noqa: S608 - ours
-            *row.values(),
-        )
-        micrograph_id = database.rows("select last_insert_rowid()")[0][0]
+        micrograph_id = database.insert("micrograph", row)
     database.change(
         "insert or replace into picks values (?, ?)", micrograph_id, found.picks.to_bytes()
     )
