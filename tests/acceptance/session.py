@@ -19,14 +19,6 @@ from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts
 
 LIVEPICK = Path(sys.executable).with_name("livepick")
-LISTS = {
-    "autopick.star",
-    "micrographs.star",
-    "good_micrographs.star",
-    "micrograph_quality.star",
-    "micrographs.csv",
-}
-"""Files of the whole session in the output folder."""
 
 
 class Session:

@@ -7,7 +7,8 @@ import warnings
 import mrcfile
 import numpy as np
 import tifffile
-from session import LISTS
+
+from chaos_check import LISTS
 
 PIXEL_SIZE_ANGSTROM = 4.0
 SIDE_PX = 384

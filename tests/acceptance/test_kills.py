@@ -20,8 +20,8 @@ from typing import get_args
 import numpy as np
 import psutil
 import pytest
-from session import LISTS
 
+from chaos_check import LISTS
 from factories import EASY_SESSION, acquire_session
 from livepick.config.yaml_loader import load_config
 from livepick.core.contracts.progress import PROGRESS, ProgressReader, Stage

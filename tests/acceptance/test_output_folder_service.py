@@ -3,7 +3,9 @@
 import shutil
 
 import pytest
-from session import LISTS, livepick
+from session import livepick
+
+from chaos_check import LISTS
 
 
 def files(session):
@@ -17,7 +19,7 @@ def expected(names):
 
 def has_coordinates(session, names):
     """Return True if all coordinates and RELION's list are there; the tables come later."""
-    return expected(names) - files(session) <= LISTS - {"autopick.star"}
+    return expected(names) - files(session) <= {*LISTS} - {"autopick.star"}
 
 
 def test_files_of_others_stay_until_they_are_moved_away(make_session):

@@ -9,7 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from session import LISTS, livepick
+from session import livepick
+
+from chaos_check import LISTS
 
 HAS_GPU = Path("/dev/nvidiactl").exists()
 
