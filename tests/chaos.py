@@ -71,7 +71,7 @@ class ChaosError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is done, and in which order."""
+    """Extent and order of a run."""
 
     kills: int = 200
     micrographs: int = 300
@@ -84,7 +84,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Account:
-    """What happened."""
+    """Events of a run."""
 
     kills: Counter[str] = field(default_factory=Counter)
     """By victim, and by what was going on."""

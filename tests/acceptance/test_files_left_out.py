@@ -1,4 +1,4 @@
-"""What lies in watched folders beside micrographs: all of it is picked, or counted by kind."""
+"""Files beside the micrographs in watched folders: each is picked, or counted by kind."""
 
 import bz2
 import gzip

@@ -62,7 +62,7 @@ MOST_MAIN_BYTES = 500e6
 
 @dataclass(slots=True)
 class Samples:
-    """What is measured again and again."""
+    """Values that are measured again and again."""
 
     gaps: list[float] = field(default_factory=list)
     """Seconds since the last turn of the dispatch loop."""

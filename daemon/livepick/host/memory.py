@@ -14,7 +14,7 @@ _PROC = Path("/proc")
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 _COUNTED = ("RssAnon:", "RssShmem:", "VmSwap:")
-"""What a process has for itself; pages of files can be dropped at any time."""
+"""Memory that a process has for itself; pages of files can be dropped at any time."""
 
 
 def total_bytes() -> int:

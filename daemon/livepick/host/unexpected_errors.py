@@ -50,7 +50,7 @@ class UnexpectedError:
 
     part: Part
     item: str
-    """What the part was working on, such as the name of a file."""
+    """Item that the part was working on, such as the name of a file."""
     error: str
     """Type and text of the exception."""
     at: float

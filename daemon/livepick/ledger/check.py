@@ -32,7 +32,7 @@ class LedgerCheck:
 
     @property
     def place(self) -> Place:
-        """Where the ledger was when it was opened."""
+        """Place of the ledger when it was opened."""
         return self._databases[0].place
 
     def loss_of_folder(self) -> StateFolderGoneError | None:

@@ -52,14 +52,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What happened to a ledger that was replaced by a new one."""
+    """Loss of a ledger that was replaced by a new one."""
 
     why: str
-    """What was wrong, as a clause."""
+    """Fault of the ledger, as a clause."""
     at: float
     """Unix seconds."""
     aside: Path | None = None
-    """Where its file is now. None: there was no file."""
+    """Place of its file now. None: there was no file."""
 
 
 def fault_of_file(ledger: Path) -> str | None:

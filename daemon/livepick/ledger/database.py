@@ -110,7 +110,7 @@ class Database:
         self.damage: DamagedLedgerError | None = None
         """The last damage that a method has met; None if there was none."""
         self.lost: Lost | None = None
-        """What happened to the ledger in whose place this one was begun; None if to none."""
+        """Loss of the ledger in whose place this one was begun; None if there was none."""
         self._lock = threading.RLock()
         with contextlib.ExitStack() as ending, self._translated():
             self._connection = sqlite3.connect(

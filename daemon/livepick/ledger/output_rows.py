@@ -106,7 +106,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredSummary:
-    """What the micrographs in the session's table of figures have in common."""
+    """Common properties of the micrographs in the session's table of figures."""
 
     last_id: int
     """Largest id."""

@@ -1,4 +1,4 @@
-"""Where a ledger is on disk: its folder may be renamed or unmounted while the service runs.
+"""Place of a ledger on disk: its folder may be renamed or unmounted while the service runs.
 
 Nothing new is begun in what is at its path then, such as the empty folder of a mount.
 """

@@ -53,7 +53,7 @@ class Arrival(Enum):
 
 
 class Failure(NamedTuple):
-    """Why a file cannot be picked."""
+    """Reason why a file cannot be picked."""
 
     reason: str
     """``MicrographError.reason``."""
@@ -191,7 +191,7 @@ class MicrographRow:
     quality_reason: str | None = None
     """Why the verdict is not "good", in words; empty if it is."""
     notes: str | None = None
-    """What was odd about the file that was read all the same, in words. None if nothing was."""
+    """Oddities of a file that was read all the same, in words. None if there are none."""
     ctf: CtfFigures | None = None
     """CTF figures. None until a CTF program has written them."""
 

@@ -90,12 +90,12 @@ class SkippedFiles:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """How this ledger took the place of one that was lost."""
+    """Replacement of a lost ledger by this one."""
 
     at: float
     """Unix seconds."""
     why: str
-    """What was wrong with the other, as a clause."""
+    """Fault of the other, as a clause."""
     aside: str = ""
     """Path of the file of the other; empty if there was none."""
     done: bool = False

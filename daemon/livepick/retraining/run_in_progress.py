@@ -62,7 +62,7 @@ class RunInProgress:
         self._away = away
         self._command = command
         self._kills: dict[tuple[str, Stage | None], list[str | None]] = {}
-        """For each run and stage how its trainers hung; None for those that others have killed."""
+        """Signs that trainers hung, by run and stage; None for those that others have killed."""
         self._monitor: RunMonitor | None = None
         self._waiting: Path | None = None
         self._waits_until = 0.0

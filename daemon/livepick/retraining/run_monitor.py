@@ -44,7 +44,7 @@ class Ending:
     killed: bool = False
     """True if it was killed, so that it can be resumed."""
     hung: str | None = None
-    """How it was seen to hang, if it was killed for that; None if others have killed it."""
+    """Sign that it hung, if it was killed for that; None if others have killed it."""
     waits: str | None = None
     """Transient condition that it waits for before it is resumed; None if there is none."""
     stage: Stage | None = None

@@ -100,7 +100,7 @@ class SeedsFromModel:
         self._results: dict[Key, Result | None] = {}
         self._submitted: dict[Key, _Submitted] = {}
         self._retry_at: dict[Key, float] = {}
-        """When micrographs that were gone or unreadable are tried again, on the monotonic clock."""
+        """Monotonic seconds of the next try of micrographs that were gone or unreadable."""
         self._faults = 0
         self._refused: LivepickError | None = None
 

@@ -59,7 +59,7 @@ def test_kills_for_memory_are_counted(machine):
 
 
 def test_memory_of_a_process_grows_with_what_it_has():
-    """Of a process that has ended it is 0."""
+    """It is 0 for a process that has ended."""
     before = memory.process_bytes(os.getpid())
     kept = bytearray(b"x" * (64 << 20))
     grown = memory.process_bytes(os.getpid()) - before

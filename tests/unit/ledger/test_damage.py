@@ -61,7 +61,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_ledger_that_is_lost_is_set_aside_and_a_new_one_begun(path, fault):
-    """What was there is kept under another name; the new ledger says why it was begun."""
+    """Whatever was there is kept under another name; the new ledger says why it was begun."""
     FAULTS[fault](path)
     before = path.read_bytes() if path.is_file() else None
     with Database.writable(path) as database:

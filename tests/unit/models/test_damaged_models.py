@@ -87,7 +87,7 @@ DAMAGES = [
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_the_model_before_a_damaged_one_is_used(models, config, damage, caplog):
-    """Whether it was damaged before the start or in use; the log and the fault name it."""
+    """The log and the fault name it, damaged before the start or in use."""
     assert (used(models, config), models.fault()) == (3, None)
     damage(models.directory / "0003")
 
