@@ -65,6 +65,12 @@ class Folder:
             failed=lambda: None,
         )
 
+    def start(self):
+        """Bring all files up to date, as the service does from its start."""
+        self.outputs.begin()
+        self.outputs.sync(now=True)
+        return self
+
     def pick(self, *names, version=0):
         """Pick micrographs as the dispatch loop does."""
         for name in names:
@@ -136,9 +142,7 @@ def test_picks_that_were_written_but_not_recorded_become_those_of_the_ledger(mak
     assert (folder.out / "a_autopick.star").read_bytes() != before["a_autopick.star"]
 
     folder.ledger.requeue.recover()
-    again = make(formats)
-    again.outputs.begin()
-    again.outputs.sync(now=True)
+    again = make(formats).start()
 
     assert {name: (again.out / name).read_bytes() for name in places("a", "b")} == before
 
@@ -167,9 +171,7 @@ def test_a_missing_file_of_one_format_is_written_again_without_touching_the_othe
     missing = PLACES[name].format("a")
     (folder.out / missing).unlink()
 
-    again = make()
-    again.outputs.begin()
-    again.outputs.sync(now=True)
+    again = make().start()
 
     assert {file: (folder.out / file).read_bytes() for file in folder.files()} == before
     assert {**again.inodes(), missing: 0} == {**inodes, missing: 0}
@@ -177,9 +179,7 @@ def test_a_missing_file_of_one_format_is_written_again_without_touching_the_othe
 
 def test_a_format_that_the_config_adds_is_written_for_all_micrographs(make):
     folder = make(["relion"]).pick("a.mrc", "b.mrc")
-    again = make(["relion", "cbox"])
-    again.outputs.begin()
-    again.outputs.sync(now=True)
+    make(["relion", "cbox"]).start()
     assert {"cbox/a.cbox", "cbox/b.cbox"} < folder.files()
 
 
@@ -192,15 +192,11 @@ def test_files_of_a_version_with_other_conventions_are_written_again(make, monke
         folder.rewrite(file, b"as the version before wrote it")
 
     monkeypatch.setattr(exports, "CONVENTIONS", 2)
-    again = make(formats)
-    again.outputs.begin()
-    again.outputs.sync(now=True)
+    again = make(formats).start()
     assert {file: (folder.out / file).read_bytes() for file in folder.files()} == before
 
     inodes = again.inodes()
-    after = make(formats)
-    after.outputs.begin()
-    after.outputs.sync(now=True)
+    after = make(formats).start()
     assert after.inodes() == inodes
 
 
@@ -210,18 +206,14 @@ def test_a_session_from_before_the_conventions_had_a_number_is_written_again(mak
     wanted = file.read_bytes()
     folder.rewrite("a_autopick.star", b"upside down")
     ledger.session.written_as({})
-    again = make(["relion"])
-    again.outputs.begin()
-    again.outputs.sync(now=True)
+    make(["relion"]).start()
     assert file.read_bytes() == wanted
 
 
 def test_star_files_of_tiffs_follow_flip_tiff(make):
     folder = make(["star"]).pick("a.tif", "b.mrc")
     turned, mrc = ((folder.out / "star" / f"{name}.star").read_bytes() for name in "ab")
-    again = make(["star"], flip_tiff=False)
-    again.outputs.begin()
-    again.outputs.sync(now=True)
+    make(["star"], flip_tiff=False).start()
     assert (folder.out / "star/a.star").read_bytes() != turned
     assert (folder.out / "star/b.star").read_bytes() == mrc
 
@@ -230,13 +222,9 @@ def test_a_format_that_comes_back_has_the_picks_of_today(make):
     """Its files stayed behind when the config left it out, and were not picked again."""
     folder = make(["relion", "csv"]).pick("a.mrc")
     wanted = (folder.out / "csv/a.csv").read_bytes()
-    without = make(["relion"])
-    without.outputs.begin()
-    without.outputs.sync(now=True)
+    make(["relion"]).start()
     folder.rewrite("csv/a.csv", b"picks of long ago")
-    again = make(["relion", "csv"])
-    again.outputs.begin()
-    again.outputs.sync(now=True)
+    make(["relion", "csv"]).start()
     assert (folder.out / "csv/a.csv").read_bytes() == wanted
 
 
@@ -246,9 +234,7 @@ def test_files_move_when_a_second_folder_is_watched(make):
     folder = make(formats).pick("a.tif", "b.mrc")
     before = {file: (folder.out / file).read_bytes() for file in places("a", "b")}
     (folder.out / "csv/notes.csv").write_text("not of livepick")
-    again = make(formats, watched="two/other")
-    again.outputs.begin()
-    again.outputs.sync(now=True)
+    again = make(formats, watched="two/other").start()
     again.pick("a.mrc")
     after = {place.format(f"in/{name}") for place in PLACES.values() for name in "ab"}
     after = {
@@ -274,9 +260,7 @@ def test_files_move_when_a_second_folder_is_watched(make):
 def test_a_former_place_that_another_micrograph_has_now_is_kept(make):
     """``in/in/a.mrc`` was at ``in/a``, which is the place of ``in/a.mrc`` now."""
     make(["csv"]).pick("a.mrc", "in/a.mrc")
-    again = make(["csv"], watched="two/other")
-    again.outputs.begin()
-    again.outputs.sync(now=True)
+    again = make(["csv"], watched="two/other").start()
     assert again.files() - TABLES == {"csv/in/a.csv", "csv/in/in/a.csv"}
     assert "/in/a.mrc" in (again.out / "csv/in/a.csv").read_text()
     assert "/in/in/a.mrc" not in (again.out / "csv/in/a.csv").read_text()
@@ -286,9 +270,7 @@ def test_a_name_that_is_too_long_for_a_format_does_not_stop_the_others(make, cap
     """It was picked when the config had another format."""
     long = "x" * 245
     make(["eman"]).pick(f"{long}.mrc", "b.mrc")
-    again = make(["eman", "relion", "csv"])
-    again.outputs.begin()
-    again.outputs.sync(now=True)
+    again = make(["eman", "relion", "csv"]).start()
     assert again.outputs.fault is None
     assert {"b_autopick.star", "csv/b.csv"} < again.files()
     assert f"{long}_autopick.star cannot be created" in caplog.text
@@ -398,9 +380,7 @@ def test_a_file_of_somebody_else_stays_and_the_picks_are_written_when_it_has_gon
     assert [error.path for error in folder.outputs.obstacles] == [str(foreign)]
     assert name not in folder.outputs.files(folder.watched, Path("a.mrc"))
     assert ("a.mrc" in (folder.out / "autopick.star").read_text()) == (name != "relion")
-    again = make()
-    again.outputs.begin()
-    again.outputs.sync(now=True)
+    again = make().start()
     assert foreign.read_text() == "by hand"
     assert [error.path for error in again.outputs.obstacles] == [str(foreign)]
 
@@ -424,9 +404,7 @@ def test_a_file_of_somebody_else_stays_when_its_micrograph_fails(make, name):
     folder.ledger.failed(claim, HeaderError("a.mrc has no header", "Look."))
     folder.outputs.reconcile(claim.root, claim.relative)
     folder.outputs.sync(now=True)
-    again = make()
-    again.outputs.begin()
-    again.outputs.sync(now=True)
+    make().start()
     assert foreign.read_text() == "by hand"
 
 
@@ -466,9 +444,7 @@ def test_a_file_that_was_edited_is_kept_by_a_newer_model(make, name):
     "lost", [["a_autopick.star"], ["csv/b.csv", "autopick.star"], sorted(TABLES)]
 )
 def test_files_that_are_deleted_under_way_are_written_again(make, monkeypatch, lost):
-    folder = make().pick("a.mrc", "b.mrc")
-    folder.outputs.begin()
-    folder.outputs.sync(now=True)
+    folder = make().pick("a.mrc", "b.mrc").start()
     before = {file: (folder.out / file).read_bytes() for file in folder.files()}
     for file in lost:
         (folder.out / file).unlink()
@@ -480,9 +456,7 @@ def test_files_that_are_deleted_under_way_are_written_again(make, monkeypatch, l
 
 @pytest.mark.parametrize("how", ["emptied", "removed", "records too"])
 def test_an_output_folder_that_is_emptied_under_way_is_written_again(make, monkeypatch, how):
-    folder = make().pick("a.mrc", "b.mrc")
-    folder.outputs.begin()
-    folder.outputs.sync(now=True)
+    folder = make().pick("a.mrc", "b.mrc").start()
     before = folder.files()
     if how == "removed":
         shutil.rmtree(folder.out)
@@ -491,17 +465,13 @@ def test_an_output_folder_that_is_emptied_under_way_is_written_again(make, monke
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     turn(folder, monkeypatch, until=lambda: folder.files() == before, turns=200)
     assert folder.files() == before
-    again = make()
-    again.outputs.begin()
-    again.outputs.sync(now=True)
+    again = make().start()
     assert again.outputs.obstacles == []
 
 
 def test_a_report_that_is_deleted_is_not_looked_for_for_ever(make, monkeypatch, caplog):
     """Nothing writes it again by itself."""
-    folder = make().pick("a.mrc")
-    folder.outputs.begin()
-    folder.outputs.sync(now=True)
+    folder = make().pick("a.mrc").start()
     folder.rewrite("session_report.html", b"report")
     (folder.out / "session_report.html").unlink()
     turn(folder, monkeypatch)
@@ -528,9 +498,7 @@ def test_a_file_where_a_folder_should_be_is_a_state_that_heals(make, monkeypatch
         folder.outputs.write(claim, found)
         folder.ledger.picked(claim, found)
         assert [error.path for error in folder.outputs.obstacles] == [str(obstacle)]
-    again = make()
-    again.outputs.begin()
-    again.outputs.sync(now=True)
+    again = make().start()
     assert (again.outputs.fault is not None) == (where == ".")
     obstacle.unlink()
     turn(again, monkeypatch)
