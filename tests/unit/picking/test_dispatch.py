@@ -103,6 +103,7 @@ def test_nothing_is_lost_while_the_ledger_cannot_be_written(session, monkeypatch
     run.until(lambda: run.dispatch.ledger_fault is not None)
     run.until_counts(picked=1)
     run.until(lambda: run.dispatch.ledger_fault is None)
+    run.stop()
     assert said == [False, True, True]  # while it is tried again, too
     assert (run.instruments.calls["picked"], run.rows()["a.mrc"].attempt) == (1, 1)
 

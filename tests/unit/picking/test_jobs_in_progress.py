@@ -40,6 +40,7 @@ def test_micrograph_that_crashes_workers_is_found_and_the_others_are_picked(sess
     run = session(die_on_poison, engines.local(2))
     run.land(*names[:2], "poison.mrc", *names[2:]).start()
     run.until_counts(picked=5, failed=1)
+    run.stop()
 
     row = run.rows()["poison.mrc"]
     assert (row.reason, row.attempt) == ("poison", 3)
@@ -66,6 +67,7 @@ def test_micrograph_that_exceeds_a_limit_is_tried_again_alone_and_fails(session,
     names = [f"{number}.mrc" for number in range(5)]
     run = session(work).land("slow.mrc", *names).start()
     run.until_counts(picked=5, failed=1)
+    run.stop()
 
     rows = run.rows()
     assert (rows["slow.mrc"].reason, rows["slow.mrc"].attempt) == (error.reason, 2)
@@ -111,6 +113,7 @@ def test_micrograph_whose_worker_is_killed_from_outside_is_not_to_blame(
     run = session(be_killed_twice, engines.local(2))
     run.land("victim.mrc", "a.mrc", "b.mrc").start()
     run.until_counts(picked=3)
+    run.stop()
     assert run.rows()["victim.mrc"].attempt == 3
     assert run.instruments.calls["worker_crashed"] == 2
     assert run.instruments.calls["retried", "poison"] == 2

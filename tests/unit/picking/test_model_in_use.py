@@ -35,6 +35,7 @@ def test_new_model_picks_everything_again_after_new_arrivals(session):
     run.until_counts(picking=2, stale=1, queued=1)
     gate.set()
     run.until_counts(picked=4)
+    run.stop()
 
     assert order[2:] == ["new.mrc", "c.mrc"]
     assert {row.model_version for row in run.rows().values()} == {1}

@@ -18,10 +18,12 @@ def test_old_files_do_not_count_as_data_collection(session):
     """They are picked like all others, but no alert is raised when no more come."""
     run = session().land("a.mrc", "b.mrc", at_start=True).start()
     run.until_counts(picked=2)
-    assert (run.instruments.collected, run.reader.last_collected()) == ([False, False], [])
+    run.until(lambda: run.instruments.collected == [False, False])
+    assert run.reader.last_collected() == []
 
     run.land("c.mrc")
     run.until_counts(picked=3)
+    run.stop()
     assert run.instruments.collected == [False, False, True]
     assert run.reader.last_collected() == [run.reader.latest(1)[0].landed_at]
 
@@ -35,6 +37,7 @@ def test_files_that_landed_while_the_service_was_down_count_if_the_session_conti
     run.ledger.arrivals.collected([time.time() - 3600 * hours])
     run.land("a.mrc", at_start=True).start()
     run.until_counts(picked=1)
+    run.stop()
 
     assert run.instruments.collected == [goes_on]
     assert len(run.reader.last_collected()) == 1 + goes_on
