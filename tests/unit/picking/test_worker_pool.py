@@ -61,6 +61,8 @@ def refuse_memory():
 
 def end_by(number):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)  # nohup leaves SIGHUP ignored
     os.kill(os.getpid(), number)
 
 
