@@ -171,11 +171,9 @@ class Session:
         return {str(row.relative): row for row in self.ledger.reader.recent()}
 
     def files(self):
-        return sorted(
-            str(p.relative_to(self.out))
-            for p in self.out.rglob("*")
-            if p.is_file() and ".livepick" not in p.parts
-        )
+        """Return the files in the output, without hidden ones: drafts come and go at any time."""
+        paths = [path.relative_to(self.out) for path in self.out.rglob("[!.]*") if path.is_file()]
+        return sorted(str(p) for p in paths if not any(part[0] == "." for part in p.parts))
 
     def contents(self):
         """Return the bytes of the coordinates files by name."""
