@@ -172,7 +172,7 @@ class Session:
 
     def files(self):
         """Return the files in the output, without hidden ones: drafts come and go at any time."""
-        paths = [path.relative_to(self.out) for path in self.out.rglob("[!.]*") if path.is_file()]
+        paths = [path.relative_to(self.out) for path in self.out.rglob("*") if path.is_file()]
         return sorted(str(p) for p in paths if not any(part[0] == "." for part in p.parts))
 
     def contents(self):
