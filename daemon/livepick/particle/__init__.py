@@ -1,0 +1,1 @@
+"""Measurement of the particle's diameter and contrast from the first micrographs."""
