@@ -29,8 +29,10 @@ __all__ = [
     "FORMAT",
     "GRAPH",
     "MOST_GRAPH_BYTES",
+    "PROVISIONAL_KINDS",
     "ModelCard",
     "bundle_name",
+    "is_provisional",
     "numbered_folders",
     "publish",
     "read_card",
@@ -52,7 +54,11 @@ MOST_GRAPH_BYTES = 1 << 30
 GRAPH = "model.onnx"
 CARD = "model.json"
 
-Kind = Literal["blob", "trained"]
+Kind = Literal["blob", "general", "trained"]
+
+PROVISIONAL_KINDS: tuple[Kind, ...] = ("blob", "general")
+"""Kinds of models that know nothing of the session's particle but its size. Their picks are
+provisional: a trained model replaces them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,11 +71,12 @@ class ModelCard:
     """Number of the model, and name of its folder; 0 is the first blob picker."""
 
     kind: Kind
-    """``blob`` (analytic weights, provisional picks) or ``trained``."""
+    """``blob`` (analytic weights), ``general`` (trained on many other particles), or ``trained`` on
+    this one."""
 
     fingerprint: str
     """``Config.training_fingerprint()`` of the config that the model was trained for; for a blob
-    picker ``Config.particle_fingerprint()``."""
+    picker or a general model ``Config.particle_fingerprint()``."""
 
     particle_fingerprint: str
     """``Config.particle_fingerprint()``: a model is used only for the particle it was made for."""
@@ -105,7 +112,7 @@ class ModelCard:
     """Version of the livepick that made the bundle."""
 
     run: str | None = None
-    """Name of the training run's folder; None for a blob picker."""
+    """Name of the training run's folder; None for a blob picker or a general model."""
 
     parent: int | None = None
     """Version of the bundle whose picks were the seeds."""
@@ -123,6 +130,16 @@ class ModelCard:
 
     format: int = FORMAT
     """Format number of the card and the graph's inputs and outputs."""
+
+    @property
+    def is_provisional(self) -> bool:
+        """True if a trained model replaces the picks of this one."""
+        return is_provisional(self.kind)
+
+
+def is_provisional(kind: str) -> bool:
+    """Return True if a trained model replaces the picks of this kind of model."""
+    return kind in PROVISIONAL_KINDS
 
 
 def bundle_name(version: int) -> str:

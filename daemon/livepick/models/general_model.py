@@ -1,0 +1,92 @@
+"""The general model that ships with livepick: a network trained on many different particles.
+
+It is an ordinary bundle, in the package's folder ``general``, made by ``python -m
+livepick_trainer.pretrain``. A session gets a copy whose card is for its own particle: a network
+sees every particle at the same size in pixels, so only the scale differs.
+"""
+
+import dataclasses
+import time
+from importlib import resources
+from pathlib import Path
+
+from livepick import __version__
+from livepick.config.schema import Config
+from livepick.core.contracts.bundle import GRAPH, MOST_GRAPH_BYTES, ModelCard, publish, read_card
+from livepick.errors import ModelError
+from livepick.host.foreign_files import read_bounded
+from livepick.models.bundle_on_disk import verify_graph
+
+__all__ = ["SHIPPED", "publish_general_picker", "read_general_card"]
+
+SHIPPED = Path(str(resources.files("livepick.models").joinpath("general")))
+"""Folder of the general model in the installed package."""
+
+_REMEDY = "Install livepick again, or set bootstrap.picks: blob."
+
+
+def read_general_card(shipped: Path = SHIPPED) -> ModelCard:
+    """Return the card of the general model, after a check of its graph.
+
+    Parameters
+    ----------
+    shipped
+        Folder of the bundle.
+
+    Raises
+    ------
+    ModelError
+        The bundle is missing or damaged, or is not a general model.
+    """
+    try:
+        card = read_card(shipped)
+        verify_graph(shipped, card)
+    except ModelError as error:
+        raise ModelError(f"the general model cannot be used: {error.what}", _REMEDY) from error
+    if card.kind != "general":
+        raise ModelError(
+            f"the general model cannot be used: {shipped} is a model of kind {card.kind}", _REMEDY
+        )
+    return card
+
+
+def publish_general_picker(
+    models: Path, config: Config, version: int, *, shipped: Path = SHIPPED
+) -> tuple[Path, ModelCard]:
+    """Publish the general model for the particle of ``config`` in a folder of bundles.
+
+    Parameters
+    ----------
+    models
+        Folder of the session's bundles.
+    config
+        Config of the session.
+    version
+        Version of the new bundle.
+    shipped
+        Folder of the general model.
+
+    Raises
+    ------
+    ModelError
+        The general model is missing or damaged, or the bundle could not be written.
+    """
+    general = read_general_card(shipped)
+    particle = config.particle
+    scale = particle.diameter_angstrom / general.diameter_angstrom
+    card = dataclasses.replace(
+        general,
+        version=version,
+        fingerprint=config.particle_fingerprint(),
+        particle_fingerprint=config.particle_fingerprint(),
+        diameter_angstrom=particle.diameter_angstrom,
+        min_distance_angstrom=particle.diameter_angstrom * particle.min_distance_fraction,
+        edge_fraction=particle.edge_fraction,
+        contrast=particle.contrast,
+        pixel_size_angstrom=general.pixel_size_angstrom * scale,
+        lowpass_angstrom=general.lowpass_angstrom and general.lowpass_angstrom * scale,
+        created_at=time.time(),
+        livepick_version=__version__,
+    )
+    graph = read_bounded(shipped / GRAPH, limit_bytes=MOST_GRAPH_BYTES)
+    return publish(models, card, {GRAPH: graph}), card
