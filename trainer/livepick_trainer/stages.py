@@ -229,6 +229,10 @@ def _select(run: Run, draft: Path) -> None:
     write_warnings(draft, warnings)
 
 
+def _start(spec: RunSpec) -> str:
+    return "random weights" if spec.start is None else f"the weights of {spec.start.name}"
+
+
 def _train(run: Run, draft: Path) -> None:
     settings = run.spec.training
     training, held_out = training_and_held_out(run)
@@ -243,7 +247,7 @@ def _train(run: Run, draft: Path) -> None:
     run.reporter.report(
         "train",
         f"{seeds} seeds in {len(learned)} micrographs; {len(held_out)} micrographs held out;"
-        f" device {run.device}",
+        f" device {run.device}; starting from {_start(run.spec)}",
         total=settings.epochs,
     )
     train_with_remedies(run, draft, learned, [labelled(run, m) for m in held_out])

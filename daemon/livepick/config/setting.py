@@ -34,6 +34,7 @@ __all__ = [
     "Section",
     "Stage",
     "advised",
+    "as_before",
     "effect_of",
     "keys_with",
     "shaping_settings",
@@ -67,6 +68,17 @@ ADDED_LATER: JsonDict = {"added_later": True}
 
 At its default, the model is as those versions made it, so its fingerprint leaves the setting out.
 """
+
+
+def as_before(value: str) -> JsonDict:
+    """Declare a setting that was added later, and at whose default models are made differently.
+
+    Parameters
+    ----------
+    value
+        Value at which a model is as earlier versions made it.
+    """
+    return ADDED_LATER | {"as_before": value}
 
 
 def advised(lowest: float, highest: float, why: str) -> JsonDict:
@@ -149,7 +161,7 @@ def shaping_settings(
 def shaping_values(section: Section, *, stage: Stage | None = None) -> dict[str, Any]:
     """Return the settings that shape a model, as JSON-serializable values by key.
 
-    A setting that was added later is left out at its default.
+    A setting that was added later is left out if a model is as earlier versions made it.
 
     Parameters
     ----------
@@ -166,9 +178,14 @@ def shaping_values(section: Section, *, stage: Stage | None = None) -> dict[str,
         key
         for key in keys
         if not _extra(fields[key]).get("added_later")
-        or getattr(section, key) != fields[key].get_default()
+        or getattr(section, key) != _before(fields[key])
     }
     return section.model_dump(mode="json", include=keys)
+
+
+def _before(field: FieldInfo) -> object:
+    """Return the value of a setting at which a model is as earlier versions made it."""
+    return _extra(field).get("as_before", field.get_default())
 
 
 def _extra(field: FieldInfo) -> JsonDict:

@@ -13,9 +13,10 @@ from livepick.config.setting import (
     Folder,
     Section,
     advised,
+    as_before,
 )
 
-__all__ = ["Bootstrap", "Classes", "PicksFrom", "Retrain", "Training"]
+__all__ = ["Bootstrap", "Classes", "PicksFrom", "Retrain", "StartFrom", "Training"]
 
 
 class PicksFrom(Section):
@@ -40,8 +41,15 @@ class PicksFrom(Section):
         return self
 
 
+class StartFrom(Section):
+    """Model whose weights a training starts from."""
+
+    model: Folder
+    """Folder of a model bundle that livepick trained, for any particle."""
+
+
 def _is_section(value: object) -> str:
-    return "section" if isinstance(value, dict | PicksFrom) else "word"
+    return "section" if isinstance(value, dict | PicksFrom | StartFrom) else "word"
 
 
 class Classes(Section):
@@ -151,6 +159,19 @@ class Training(Section):
         default=1, ge=1, examples=["2 trains once more"], json_schema_extra=RETRAIN
     )
     """Increase it by one to train again with all other settings the same."""
+
+    start: Annotated[
+        Annotated[Literal["general", "scratch"], Tag("word")]
+        | Annotated[StartFrom, Tag("section")],
+        Discriminator(_is_section),
+    ] = Field(
+        default="scratch",
+        examples=["general, scratch, or model: with a path below it"],
+        json_schema_extra=RETRAIN_AFTER_SORTING | as_before("scratch"),
+    )
+    """Weights that the training starts from. ``general``: those of the model that ships with
+    livepick, trained on many different particles; ``scratch``: random ones; or those of a model
+    that was trained here or elsewhere. Training then takes fewer epochs and smaller steps."""
 
     epochs: int = Field(
         default=30,
@@ -281,6 +302,20 @@ class Training(Section):
         json_schema_extra=LIVE,
     )
     """Time after which a training run is stopped; does not shape the model."""
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _is_word_or_model(cls, start: object) -> object:
+        """Suggest the correct form to a user who wrote a path or another word."""
+        if isinstance(start, dict | StartFrom) or start in ("general", "scratch"):
+            return start
+        guess = ""
+        if isinstance(start, str) and ("/" in start or start == "model"):
+            path = "PATH" if start == "model" else start
+            guess = f"; perhaps you mean {{model: {path}}}"
+        raise contradiction(
+            f"training.start is {start!r}; it must be general, scratch or {{model: PATH}}{guess}"
+        )
 
     @field_validator("final_learning_rate")
     @classmethod

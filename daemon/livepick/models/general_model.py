@@ -87,6 +87,7 @@ def publish_general_picker(
         lowpass_angstrom=general.lowpass_angstrom and general.lowpass_angstrom * scale,
         created_at=time.time(),
         livepick_version=__version__,
+        weights_sha256=None,  # they stay in the package
     )
     graph = read_bounded(shipped / GRAPH, limit_bytes=MOST_GRAPH_BYTES)
     return publish(models, card, {GRAPH: graph}), card

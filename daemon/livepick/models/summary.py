@@ -8,11 +8,12 @@ from livepick.config.schema import Config
 from livepick.config.setting import shaping_settings
 from livepick.core.contracts.bundle import ModelCard, bundle_name
 from livepick.core.contracts.finding import Finding
-from livepick.core.contracts.run import RUNS, RunSpec
+from livepick.core.contracts.run import RUNS, RunSpec, RunStart
 from livepick.core.contracts.training_report import (
     HeldOutFigures,
     read_figures,
     read_findings,
+    read_start,
 )
 from livepick.errors import ModelError, TrainerError
 from livepick.models.promotions import Promotion
@@ -34,6 +35,8 @@ class ModelSummary:
     findings: tuple[Finding[str], ...]
     promotions: tuple[Promotion, ...]
     """Promotions of this model, the latest last."""
+    start: RunStart | None = None
+    """Weights that its training started from; None: random ones."""
 
     @property
     def source(self) -> str:
@@ -48,6 +51,8 @@ class ModelSummary:
                 "coordinates": "coordinates",
                 "model": "picks of a model from elsewhere",
             }.get(kind, "unknown seeds")
+        if self.start is not None:
+            seeds += f", started from {self.start.name}"
         return f"run {self.card.run}, {seeds}" if self.card.run else seeds
 
     def as_json(self) -> dict[str, Any]:
@@ -62,6 +67,7 @@ class ModelSummary:
                 "run": card.run,
                 "parent": card.parent,
                 "seeds": self.figures.seeds_from if self.figures else None,
+                "start": self.start.source if self.start else None,
             },
             "created_at": card.created_at,
             "threshold": card.threshold,
@@ -87,6 +93,7 @@ def summarize_models(models: Models, config: Config) -> list[ModelSummary]:
             figures=read_figures(bundle.path),
             findings=read_findings(bundle.path),
             promotions=tuple(p for p in promotions if p.version == bundle.card.version),
+            start=read_start(bundle.path),
         )
         for bundle in models.bundles()
     ]

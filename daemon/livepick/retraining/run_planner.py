@@ -14,10 +14,12 @@ from pathlib import Path
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard, bundle_name
-from livepick.core.contracts.run import RUNS, RunMicrograph, RunSpec
+from livepick.core.contracts.run import RUNS, RunMicrograph, RunSpec, RunStart
 from livepick.core.formats.ctf_files import find_ctfs
+from livepick.errors import ModelError
 from livepick.ledger.reader import LedgerReader
 from livepick.models.registry import Models
+from livepick.models.start_weights import StartWeights, read_start_weights
 from livepick.retraining.holdout_split import split
 from livepick.retraining.instruments import Instruments
 from livepick.retraining.run_store import Runs, Waiting, write_waiting
@@ -98,7 +100,14 @@ class RunPlanner:
         known = self._runs.latest(self._fingerprint)
         if known is not None:
             return None if int(known.name) in failed else known
+        if not self._is_time_to_collect():
+            return None
         config = self._config
+        try:
+            start = read_start_weights(config.training)
+        except ModelError as error:
+            self._wait(WaitReason(f"Training cannot start: {error}", "trouble"))
+            return None
         earlier = self._runs.to_continue(config.particle, config.bootstrap, config.training)
         if earlier is not None and not self._latest:
             return self._new_run(
@@ -110,10 +119,9 @@ class RunPlanner:
                     earlier.unmatched,
                     earlier.orientation,
                 ),
+                start,
                 continues=bundle_name(earlier.version),
             )
-        if not self._is_time_to_collect():
-            return None
         current = self._models.current(self._config).card
         if self._source is None or self._seeds_by != current.version:
             self._source, self._seeds_by = self._make_source(current), current.version
@@ -121,7 +129,7 @@ class RunPlanner:
         if isinstance(seeds, WaitReason):
             self._wait(seeds)
             return None
-        return self._new_run(seeds)
+        return self._new_run(seeds, start)
 
     def _is_time_to_collect(self) -> bool:
         """Return True if seeds may have changed: collecting them reads the ledger and the disk."""
@@ -173,18 +181,22 @@ class RunPlanner:
             return SeedsFromCoordinates(config, ledger, picks.coordinates)
         raise ValueError("bootstrap.picks has neither model nor coordinates")
 
-    def _new_run(self, seeds: Seeds, *, continues: str | None = None) -> Path:
+    def _new_run(
+        self, seeds: Seeds, start: StartWeights | None, *, continues: str | None = None
+    ) -> Path:
         with self._models.version_lock:
             version = self._models.next_version(besides=self._folder)
-            spec = self._spec(seeds, version, continues)
-            folder = self._runs.create(spec)
+            spec = self._spec(seeds, version, start, continues)
+            folder = self._runs.create(spec, start.content if start else None)
         write_waiting(self._folder, None)
         for sentence in seeds.unmatched + seeds.orientation:
             _log.info("run %s: coordinates: %s", folder.name, sentence)
         _log.info("run %s: %s", folder.name, _described(spec))
         return folder
 
-    def _spec(self, seeds: Seeds, version: int, continues: str | None) -> RunSpec:
+    def _spec(
+        self, seeds: Seeds, version: int, start: StartWeights | None, continues: str | None
+    ) -> RunSpec:
         config = self._config
         return RunSpec(
             version=version,
@@ -197,6 +209,13 @@ class RunPlanner:
             bootstrap=config.bootstrap,
             seeds_from=seeds.seeds_from,
             seed_threshold=seeds.threshold,
+            start=RunStart(
+                source=start.source,
+                livepick_version=start.card.livepick_version,
+                sha256=start.sha256,
+            )
+            if start
+            else None,
             continues=continues,
             unmatched=seeds.unmatched,
             orientation=seeds.orientation,
@@ -230,6 +249,8 @@ def _described(spec: RunSpec) -> str:
         f"training on {len(spec.micrographs) - held_out} micrographs, {held_out} more held out,"
         f" with picks of {made_by}"
     )
+    if spec.start is not None:
+        sentence += f", starting from the weights of {spec.start.name}"
     return f"{sentence}, as run {spec.continues} sorted them" if spec.continues else sentence
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from livepick.config.sections import Particle
 from livepick.config.training_sections import Bootstrap, Training
 from livepick.core.contracts.bundle import bundle_name, numbered_folders
-from livepick.core.contracts.run import RUN, RunSpec
+from livepick.core.contracts.run import RUN, START, RunSpec
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
 from livepick.host.foreign_files import read_bounded
@@ -109,10 +109,20 @@ class Runs:
                     return RunSpec.read(folder)
         return None
 
-    def create(self, spec: RunSpec) -> Path:
-        """Create the folder of a run with its specification, and return the folder."""
+    def create(self, spec: RunSpec, start: bytes | None = None) -> Path:
+        """Create the folder of a run with its specification, and return the folder.
+
+        Parameters
+        ----------
+        spec
+            Specification of the run.
+        start
+            Weights that the training starts from, if ``spec`` names any.
+        """
         folder = self.directory / bundle_name(spec.version)
         folder.mkdir(parents=True)
+        if start is not None:  # before the specification, which makes the folder a run
+            write_atomically(folder / START, start)
         spec.write(folder)
         return folder
 

@@ -6,7 +6,7 @@ import pytest
 
 from livepick.config.recommendations import advice
 from livepick.config.schema import Config
-from livepick.config.training_sections import PicksFrom
+from livepick.config.training_sections import PicksFrom, StartFrom
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError
 
@@ -265,6 +265,30 @@ def test_a_fault_of_the_bootstrap_is_one_sentence(tmp_path: Path, written: str, 
     assert says in message
     assert "line 12" in message
     assert "faults" not in message
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("start: generall", "training.start is 'generall'; it must be general, scratch or {model:"),
+        ("start: models/0003", "perhaps you mean {model: models/0003}"),
+        ("start: model", "perhaps you mean {model: PATH}"),
+        ("start: 5", "training.start is 5; it must be general"),
+        ("start: {model: ''}", "training.start.model is empty"),
+        ("start: {modle: a}", "training.start.modle is unknown"),
+    ],
+)
+def test_a_fault_of_the_start_is_one_sentence(tmp_path: Path, written: str, says: str) -> None:
+    message = _refusal(tmp_path, f"{MINIMAL}training:\n  {written}\n")
+    assert says in message
+    assert "line 12" in message
+
+
+def test_the_path_of_a_start_is_relative_to_the_file(tmp_path: Path) -> None:
+    config = _load(tmp_path, MINIMAL + "training: {start: {model: other/0003}}\n")
+    assert config.training.start == StartFrom(model=tmp_path / "other/0003")
+    again = Config.model_validate_json(config.model_dump_json())
+    assert again.training == config.training
 
 
 def test_paths_of_first_picks_are_relative_to_the_file(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """Each setting declares the effect of an edit."""
 
 import pytest
+from pydantic import Field
 
 from livepick.config.schema import Config
 from livepick.config.sections import Particle
 from livepick.config.setting import (
+    RETRAIN,
     Section,
+    as_before,
     effect_of,
     keys_with,
     shaping_values,
@@ -64,3 +67,20 @@ def test_a_setting_that_was_added_later_counts_only_if_it_is_changed(make_config
     assert "flip_y" not in shaping_values(bootstrap)
     changed = bootstrap.model_copy(update={"flip_y": "yes"})
     assert shaping_values(changed)["flip_y"] == "yes"
+
+
+def test_a_new_default_that_makes_other_models_counts():
+    """What counts is if a model is as earlier versions made it, not what the default is."""
+
+    class Later(Section):
+        start: str = Field(default="new", json_schema_extra=RETRAIN | as_before("old"))
+
+    assert shaping_values(Later()) == {"start": "new"}
+    assert shaping_values(Later(start="old")) == {}
+
+
+def test_a_training_from_random_weights_has_the_fingerprint_of_earlier_versions(make_config):
+    config = make_config(training={"start": "scratch"})
+    assert "start" not in shaping_values(config.training)
+    others = [make_config(training={"start": start}) for start in ("general", {"model": "a"})]
+    assert len({one.training_fingerprint() for one in [config, *others]}) == 3

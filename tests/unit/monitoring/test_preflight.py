@@ -13,10 +13,12 @@ import mrcfile
 import numpy as np
 import pytest
 
+from factories import make_card
 from livepick import cli
 from livepick.config.schema import Config
 from livepick.config.sections import Device
 from livepick.config.yaml_loader import load_config
+from livepick.core.contracts.bundle import GRAPH, WEIGHTS, publish, sha256
 from livepick.errors import ModelError, ProviderError
 from livepick.host.isolated_call import ProcessDiedError
 from livepick.ingest.file_system import FileSystem
@@ -223,6 +225,19 @@ def test_a_missing_trainer_is_a_fault(tmp_path: Path, monkeypatch: pytest.Monkey
     result = _tried(_config(tmp_path, WEB))["trainer"]
     assert result.verdict == "fault"
     assert "livepick[trainer]" in result.remedy
+
+
+def test_weights_to_start_from_are_checked(tmp_path: Path) -> None:
+    """Otherwise the training would fail hours later."""
+    weights = {"weights_sha256": sha256(b"weights")}
+    files = {GRAPH: b"graph", WEIGHTS: b"weights"}
+    bundle = publish(tmp_path / "models", make_card(**weights), files)
+    path = _config(tmp_path, WEB + f"training: {{start: {{model: {bundle}}}}}")
+    assert _tried(path)["trainer"].found.endswith(f"from the weights of model {bundle}")
+    (bundle / WEIGHTS).unlink()
+    result = _tried(path)["trainer"]
+    assert result.verdict == "fault"
+    assert f"a training cannot start from {bundle}" in result.found
 
 
 def test_a_full_disk_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

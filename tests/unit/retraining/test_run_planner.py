@@ -2,11 +2,16 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 from planned_session import picks_of
 
-from livepick.core.contracts.run import RUNS, RunSpec
+from factories import make_card
+from livepick.config.training_sections import StartFrom
+from livepick.core.contracts.bundle import GRAPH, WEIGHTS, publish, sha256
+from livepick.core.contracts.run import RUNS, START, RunSpec, RunStart
+from livepick.errors import TrainerError
 from livepick.ledger.database import LEDGER, Database
 from livepick.monitoring.status import read_status
 
@@ -184,3 +189,68 @@ def test_an_order_of_an_earlier_version_is_read(begin):
     path.write_text(json.dumps(order))
 
     assert RunSpec.read(path.parent) == spec
+
+
+# --- weights to start from ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Return the folder of a bundle of another session, with weights."""
+    card = make_card(weights_sha256=sha256(b"weights"))
+    return publish(tmp_path / "other", card, {GRAPH: b"graph", WEIGHTS: b"weights"})
+
+
+def test_a_run_keeps_the_weights_that_it_starts_from(begin, other):
+    """It starts from them whatever becomes of the bundle, and names them."""
+    session = begin(training={"start": {"model": other}})
+    session.add(5)
+    spec = session.plan()
+    folder = session.config.state.directory / RUNS / "0001"
+    shutil.rmtree(other)
+
+    assert spec.start == RunStart(
+        source=str(other), livepick_version="test", sha256=sha256(b"weights")
+    )
+    assert spec.read_start(folder) == b"weights"
+    assert session.start().open_run(()) == folder
+
+
+def test_a_run_notices_that_its_weights_were_changed(begin, other):
+    session = begin(training={"start": {"model": other}})
+    session.add(5)
+    spec = session.plan()
+    folder = session.config.state.directory / RUNS / "0001"
+
+    (folder / START).write_bytes(b"others")
+    with pytest.raises(TrainerError, match=r"was to start from model .*other/0001"):
+        spec.read_start(folder)
+    (folder / START).unlink()
+    with pytest.raises(TrainerError, match=r"start.npz cannot be read"):
+        spec.read_start(folder)
+
+
+def test_training_does_not_start_without_the_weights(begin, other):
+    """The status says why, and the run starts when they are back."""
+    content = (other / WEIGHTS).read_bytes()
+    (other / WEIGHTS).unlink()
+    session = begin(training={"start": {"model": other}})
+    session.add(5)
+    assert session.plan().startswith(f"Training cannot start: a training cannot start from {other}")
+
+    (other / WEIGHTS).write_bytes(content)
+    session.planner = session.start()
+    assert session.plan().start is not None
+
+
+def test_another_start_takes_over_seeds_and_classes(begin, other):
+    """It affects only what comes after the classes."""
+    session = begin()
+    session.add(5)
+    assert session.plan().start is None
+    training = session.config.training.model_copy(update={"start": StartFrom(model=other)})
+    session.planner = session.start(training=training)
+
+    spec = session.plan()
+
+    assert (spec.continues, spec.start.name) == ("0001", f"model {other}")

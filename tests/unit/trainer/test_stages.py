@@ -10,11 +10,12 @@ import onnx
 import pytest
 from kept_names import gone, names_in_json, names_in_type
 
-from livepick.core.contracts.bundle import GRAPH, read_card
+from livepick.core.contracts.bundle import GRAPH, read_card, sha256
+from livepick.core.contracts.bundle import WEIGHTS as BUNDLE_WEIGHTS
 from livepick.core.contracts.finding import Finding
 from livepick.core.contracts.progress import PROGRESS, Progress, Stage
-from livepick.core.contracts.run import RunSpec
-from livepick.core.contracts.training_report import read_findings
+from livepick.core.contracts.run import START, RunSpec, RunStart
+from livepick.core.contracts.training_report import read_findings, read_start
 from livepick.core.imaging.ctf import Ctf
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import TEMPORARY_PREFIX
@@ -23,6 +24,9 @@ from livepick_trainer.__main__ import main
 from livepick_trainer.learning import train
 from livepick_trainer.learning.attempts import HISTORY, Attempt, History
 from livepick_trainer.learning.dataset import PatchRules
+from livepick_trainer.learning.export_onnx import to_onnx
+from livepick_trainer.learning.network import make_network
+from livepick_trainer.learning.weights_file import read_weights, weights_file
 from livepick_trainer.pipeline import (
     auto_remedy,
     bundle_publishing,
@@ -249,6 +253,59 @@ def test_a_run_killed_between_its_attempts_gives_the_same_files(make_run, monkey
         line.note for line in lines if line.finding
     }
     assert any(line.rerun for line in lines)
+
+
+def test_a_run_that_starts_from_other_weights_is_killed_and_gives_the_same_bundle(
+    make_run, monkeypatch
+):
+    """The weights are those in its own folder. The report names them, and so does the progress."""
+    deaths = [
+        (auto_remedy, "save_checkpoint", 1),
+        (auto_remedy, "save_weights", 1),
+        (self_training, "train_with_remedies", 1),
+        (bundle_publishing, "publish", 1),
+    ]
+    weights = weights_file(make_network(7))
+    start = RunStart(source="general", livepick_version="1", sha256=sha256(weights))
+    bundles = []
+    for name, killed in (("0001", []), ("0002", deaths)):
+        folder = make_run(name, micrographs=3, epochs=2)
+        change(folder, start=start)
+        (folder / START).write_bytes(weights)
+        kill(folder, monkeypatch, killed, second_round=True)
+        bundles.append(run(folder, second_round=True))
+
+    expected, found = bundles
+    for name in (GRAPH, BUNDLE_WEIGHTS, "report.json"):
+        assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+    assert read_start(found) == start
+    assert any("from the weights of the general model" in p.note for p in progress_of(folder))
+    afresh = run(make_run("0003", micrographs=3, epochs=2), second_round=True)
+    assert (afresh / GRAPH).read_bytes() != (expected / GRAPH).read_bytes()
+    assert read_start(afresh) is None
+
+
+def test_another_training_may_start_from_a_bundle(make_run):
+    """Its weights give the scores of its graph, and their digest is in its card."""
+    bundle = run(make_run(micrographs=3, epochs=1))
+    content = (bundle / BUNDLE_WEIGHTS).read_bytes()
+    network = make_network(9)
+
+    read_weights(content, network, name=BUNDLE_WEIGHTS)
+
+    assert to_onnx(network) == (bundle / GRAPH).read_bytes()
+    assert read_card(bundle).weights_sha256 == sha256(content)
+
+
+def test_weights_that_were_changed_end_the_run_in_words(make_run, capsys):
+    folder = make_run(micrographs=3, epochs=1)
+    start = RunStart(source="general", livepick_version="1", sha256=sha256(b"weights"))
+    change(folder, start=start)
+    (folder / START).write_bytes(b"others")
+
+    assert main([str(folder)]) == 1
+
+    assert "start.npz is not the file that run.json names" in capsys.readouterr().err
 
 
 def count_epochs(lines):

@@ -41,6 +41,11 @@ the best epoch are kept and training ends by itself after some epochs without ga
 still falling slightly at the end promises little. The scatter between epochs is reduced by running
 medians of three; each threshold below is well above the scatter that remains in healthy runs.
 
+A training that starts from the weights of another model begins with most of its progress, and with
+small steps that do not undo it. Therefore a slow rise is not a sign of steps that are too short
+then, and a best epoch that is among the first is what one hopes for, not stagnation. All other
+rules apply unchanged: their scale is that of the labels, whatever the network starts from.
+
 The rules are in one file, because each relies on what the rules before it have excluded.
 """
 
@@ -128,6 +133,7 @@ def diagnose(
     *,
     training_scale: LossScale,
     held_out_scale: LossScale,
+    warm: bool = False,
 ) -> tuple[Diagnosis, ...]:
     """Return the findings on the curves of a training, the first cause first; () if there are none.
 
@@ -140,10 +146,12 @@ def diagnose(
         AttemptSettings that were used for the training.
     training_scale, held_out_scale
         Scales of the losses on training and held-out patches.
+    warm
+        True if the training started from the weights of another model.
     """
     if not epochs:
         return ()
-    curves = LearningCurves(epochs, settings, training_scale, held_out_scale)
+    curves = LearningCurves(epochs, settings, training_scale, held_out_scale, warm=warm)
     causes = [
         finding
         for rule in (
@@ -204,7 +212,7 @@ def _rate_far_too_low(curves: LearningCurves) -> Diagnosis | None:
             f"nothing is learned in {curves.count} epochs with an initial learning rate of"
             f" {rate:g}",
         )
-    if curves.is_slow or curves.is_rising(RISING):
+    if not curves.warm and (curves.is_slow or curves.is_rising(RISING)):
         return _rate_too_low(curves, _slowness(curves))
     return None
 
@@ -213,7 +221,8 @@ def _rate_somewhat_too_low(curves: LearningCurves) -> Diagnosis | None:
     """Detect slow learning at a rate below the upper limit, when there are enough epochs."""
     settings = curves.settings
     if (
-        settings.initial_learning_rate < advised_range("initial_learning_rate")[1]
+        not curves.warm
+        and settings.initial_learning_rate < advised_range("initial_learning_rate")[1]
         and settings.epochs >= advised_range("epochs")[0]
         and curves.is_slow
     ):
@@ -384,7 +393,7 @@ def _training_ahead(curves: LearningCurves) -> Diagnosis | None:
 
 
 def _stagnation(curves: LearningCurves) -> Diagnosis | None:
-    if curves.best <= LEARNED_NOTHING:
+    if curves.warm or curves.best <= LEARNED_NOTHING:
         return None
     reached = int(np.argmax(curves.held_out >= curves.best - LEAST_GAIN)) + 1
     if curves.count - reached < LONG_STAGNATION:

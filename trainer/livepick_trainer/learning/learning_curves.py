@@ -41,8 +41,11 @@ class LearningCurves:
         settings: AttemptSettings,
         training_scale: LossScale,
         held_out_scale: LossScale,
+        *,
+        warm: bool = False,
     ) -> None:
         self.settings = settings
+        self.warm = warm
         self.untrained = held_out_scale.untrained
         self.losses = np.array([(e.training_loss, e.validation_loss) for e in epochs])
         self.is_finite = epochs[-1].is_finite

@@ -9,6 +9,7 @@ rerun has to be an improvement.
 All attempts start from the same weights and use the same patches; only their settings differ.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from livepick_trainer.pipeline.run_context import (
     WEIGHTS,
     Run,
     held_out_batches,
+    initial_network,
     training_batches,
 )
 from livepick_trainer.seeds.labels import Candidates
@@ -57,7 +59,7 @@ def train_with_remedies(
     learned: Sequence[SeededMicrograph],
     held_out: Sequence[SeededMicrograph],
     *,
-    start: Path | None = None,
+    start: PickingNetwork | None = None,
     stage: Stage = "train",
     settings: AttemptSettings | None = None,
 ) -> None:
@@ -73,7 +75,7 @@ def train_with_remedies(
     learned, held_out
         Micrographs to train on, and micrographs to evaluate on.
     start
-        Weights to start from. None: an untrained network.
+        Network that each attempt starts from; it is not changed. None: that of the run.
     stage
         Stage named in the progress reports.
     settings
@@ -85,6 +87,7 @@ def train_with_remedies(
         The loss is not finite in any attempt, or a file in ``draft`` is damaged.
     """
     judged = list(held_out_batches(run, held_out))
+    start = start or initial_network(run)
     attempts: list[Attempt] = []
     settings = settings or _configured_settings(run)
     while settings is not None:
@@ -94,7 +97,7 @@ def train_with_remedies(
         is_new = attempt is None
         if attempt is None:
             folder.mkdir(exist_ok=True)
-            network = _initial_network(run, start)
+            network = copy.deepcopy(start)
             task = _Task(run, stage, folder, number, settings)
             attempt = _train_attempt(task, network, learned, held_out, judged)
         attempts.append(attempt)
@@ -177,13 +180,6 @@ def _configured_settings(run: Run) -> AttemptSettings:
     )
 
 
-def _initial_network(run: Run, start: Path | None) -> PickingNetwork:
-    network = make_network(run.spec.training.seed)
-    if start is not None:
-        load_weights(start, network)
-    return network.to(run.device)
-
-
 def _train_attempt(
     task: _Task,
     network: PickingNetwork,
@@ -231,7 +227,11 @@ def _train_attempt(
         epochs=epochs,
         best_epoch=best.epoch if best else None,
         findings=diagnose(
-            epochs, settings, training_scale=training_scale, held_out_scale=held_out_scale
+            epochs,
+            settings,
+            training_scale=training_scale,
+            held_out_scale=held_out_scale,
+            warm=run.spec.start is not None,
         ),
         figures=figures,
     )

@@ -8,13 +8,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 import livepick
-from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
+from livepick.core.contracts.bundle import GRAPH, WEIGHTS, ModelCard, publish, sha256
 from livepick.core.contracts.held_out_labels import HELD_OUT
 from livepick.core.imaging.normalize import COMMON_NOISE
 from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.host.atomic_files import write_atomically
 from livepick_trainer.learning.evaluate import padded
 from livepick_trainer.learning.export_onnx import Agreement, check_agreement, to_onnx
+from livepick_trainer.learning.weights_file import weights_file
 from livepick_trainer.pipeline.class_cleaning import CLASSES_JSON, CLASSES_PNG
 from livepick_trainer.pipeline.held_out_evaluation import CURVES, REPORT
 from livepick_trainer.pipeline.left_out import left_out_report
@@ -81,8 +82,10 @@ def publish_bundle(run: Run, draft: Path) -> None:
     graph = (run.folder / "export" / GRAPH).read_bytes()
     report = _whole_report(run)
     evaluated = run.folder / "evaluate"
+    weights = weights_file(trained_network(run))
     files = {
         GRAPH: graph,
+        WEIGHTS: weights,
         REPORT: json.dumps(report, indent=1).encode() + b"\n",
         CURVES: (evaluated / CURVES).read_bytes(),
         HELD_OUT: (evaluated / HELD_OUT).read_bytes(),
@@ -91,7 +94,12 @@ def publish_bundle(run: Run, draft: Path) -> None:
         picture = run.folder / stage / CLASSES_PNG
         if picture.exists():  # there is none if there were too few candidates
             files[name] = picture.read_bytes()
-    card = _model_card(run, report["operating_point"], graph_sha256=sha256(graph))
+    card = _model_card(
+        run,
+        report["operating_point"],
+        graph_sha256=sha256(graph),
+        weights_sha256=sha256(weights),
+    )
     bundle = publish(run.spec.models_directory, card, files)
     write_atomically(draft / "bundle.json", json.dumps(str(bundle)).encode())
     run.reporter.report("publish", f"published {bundle}", done=1, total=1)
@@ -100,6 +108,7 @@ def publish_bundle(run: Run, draft: Path) -> None:
 def _whole_report(run: Run) -> dict[str, Any]:
     """Return the report of the evaluation, with what the other stages add to it."""
     report: dict[str, Any] = json.loads((run.folder / "evaluate" / REPORT).read_bytes())
+    report["start"] = run.spec.start.model_dump() if run.spec.start else None
     report["seeds"] = _seeds(run)
     report["left_out"] = left_out_report(run)
     warnings = json.loads((run.folder / "select" / WARNINGS).read_bytes())
@@ -120,7 +129,9 @@ def _seeds(run: Run) -> dict[str, object]:
     }
 
 
-def _model_card(run: Run, operating_point: dict[str, Any], *, graph_sha256: str) -> ModelCard:
+def _model_card(
+    run: Run, operating_point: dict[str, Any], *, graph_sha256: str, weights_sha256: str
+) -> ModelCard:
     spec, particle = run.spec, run.spec.particle
     noise = noise_sigma(run.folder / "prepare")
     return ModelCard(
@@ -139,6 +150,7 @@ def _model_card(run: Run, operating_point: dict[str, Any], *, graph_sha256: str)
         threshold=operating_point["threshold"],
         threshold_source=operating_point["source"],
         graph_sha256=graph_sha256,
+        weights_sha256=weights_sha256,
         created_at=time.time(),
         livepick_version=livepick.__version__,
         run=run.folder.resolve().name,

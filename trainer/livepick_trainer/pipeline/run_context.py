@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from livepick.core.contracts.progress import Stage
-from livepick.core.contracts.run import RunSpec
+from livepick.core.contracts.run import START, RunSpec
 from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.errors import TrainerError
 from livepick.host.lock import lock_folder
@@ -25,6 +25,7 @@ from livepick_trainer.learning.dataset import (
     draw_batches,
 )
 from livepick_trainer.learning.network import PickingNetwork, make_network
+from livepick_trainer.learning.weights_file import read_weights
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.class_cleaning import read_verdicts
 from livepick_trainer.pipeline.progress import Reporter
@@ -49,6 +50,7 @@ __all__ = [
     "count_seeds",
     "first_seeded",
     "held_out_batches",
+    "initial_network",
     "keep_first_places",
     "labelled",
     "left_out_of",
@@ -256,6 +258,21 @@ def held_out_batches(run: Run, micrographs: Sequence[SeededMicrograph]) -> Itera
         rules=run.patch_rules,
         augment=False,
     )
+
+
+def initial_network(run: Run) -> PickingNetwork:
+    """Return the network that the training starts from: untrained, or as ``RunSpec.start`` says.
+
+    Raises
+    ------
+    TrainerError
+        The file of weights in the run's folder is missing, damaged, or of another architecture.
+    """
+    network = make_network(run.spec.training.seed)
+    content = run.spec.read_start(run.folder)
+    if content is not None:
+        read_weights(content, network, name=str(run.folder / START))
+    return network.to(run.device)
 
 
 def trained_network(run: Run, folder: Path | None = None) -> PickingNetwork:

@@ -88,7 +88,7 @@ def retrain(run: Run, draft: Path) -> None:
             draft,
             learned,
             [labelled(run, micrograph) for micrograph in judged_again],
-            start=run.folder / "train" / WEIGHTS,
+            start=network,
             stage="retrain",
             settings=_settings(run),
         )

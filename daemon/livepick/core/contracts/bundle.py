@@ -1,8 +1,8 @@
 """The model bundle: a folder that appears by one rename, is complete, and never changes.
 
 ``models/NNNN/`` holds ``model.onnx``, ``model.json`` (the card) and, for a trained model,
-``report.json`` and pictures. The trainer publishes it and the daemon reads it; neither needs
-anything else from the other.
+``weights.npz``, ``report.json`` and pictures. The trainer publishes it and the daemon reads it;
+neither needs anything else from the other.
 """
 
 import dataclasses
@@ -29,7 +29,9 @@ __all__ = [
     "FORMAT",
     "GRAPH",
     "MOST_GRAPH_BYTES",
+    "MOST_WEIGHTS_BYTES",
     "PROVISIONAL_KINDS",
+    "WEIGHTS",
     "ModelCard",
     "bundle_name",
     "is_provisional",
@@ -51,8 +53,15 @@ MOST_SHOWN = 200
 MOST_GRAPH_BYTES = 1 << 30
 """Largest graph that is read."""
 
+MOST_WEIGHTS_BYTES = 1 << 26
+"""Largest file of weights that is read."""
+
 GRAPH = "model.onnx"
 CARD = "model.json"
+
+WEIGHTS = "weights.npz"
+"""Weights of the network as float32 arrays by name, for trainings that start from them. The graph
+does not serve for that, because its normalization layers are folded into the convolutions."""
 
 Kind = Literal["blob", "general", "trained"]
 
@@ -128,6 +137,9 @@ class ModelCard:
     """Smallest distance of a pick's centre from the edge of the image data, as a fraction of the
     diameter (``core.imaging.pick_area``). Older cards do not have this entry."""
 
+    weights_sha256: str | None = None
+    """Digest of ``weights.npz``; None without that file, as in bundles of earlier versions."""
+
     format: int = FORMAT
     """Format number of the card and the graph's inputs and outputs."""
 
@@ -169,7 +181,8 @@ def sha256(data: bytes) -> str:
 def publish(models: Path, card: ModelCard, files: Mapping[str, bytes]) -> Path:
     """Write a bundle to the folder ``models`` in one step, and return the bundle's folder.
 
-    ``files`` must hold ``model.onnx``, with the digest that is in the card. An existing bundle of
+    ``files`` must hold ``model.onnx``, with the digest that is in the card, and may hold
+    ``weights.npz``, likewise. An existing bundle of
     the same version is kept if it has the same graph, so that a trainer that died after the rename
     can publish again.
 
@@ -180,6 +193,8 @@ def publish(models: Path, card: ModelCard, files: Mapping[str, bytes]) -> Path:
     """
     if sha256(files[GRAPH]) != card.graph_sha256:
         raise ValueError("the card's graph_sha256 is not that of the graph")
+    if WEIGHTS in files and sha256(files[WEIGHTS]) != card.weights_sha256:
+        raise ValueError("the card's weights_sha256 is not that of the weights")
     place = models / bundle_name(card.version)
     draft = None
     try:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from livepick.core.contracts.finding import Finding
+from livepick.core.contracts.run import RunStart
 from livepick.host.foreign_files import parse_json, read_bounded
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "read_epochs",
     "read_figures",
     "read_findings",
+    "read_start",
 ]
 
 REPORT = "report.json"
@@ -75,6 +77,14 @@ def read_figures(bundle: Path) -> HeldOutFigures | None:
         ]
         seeds_from = str(report.get("seeds", {}).get("from", ""))
         return HeldOutFigures(len(report["micrographs"]), seeds_from, *values)
+    except _NOT_A_REPORT:
+        return None
+
+
+def read_start(bundle: Path) -> RunStart | None:
+    """Return the weights that the training of ``bundle`` started from; None if from random ones."""
+    try:
+        return RunStart.model_validate(_report(bundle)["start"])
     except _NOT_A_REPORT:
         return None
 

@@ -17,6 +17,7 @@ from livepick.errors import LivepickError
 from livepick.host.isolated_call import ProcessDiedError, call_isolated
 from livepick.models.bundle_on_disk import verify_graph
 from livepick.models.registry import Models
+from livepick.models.start_weights import read_start_weights
 from livepick.monitoring.preflight.check import Check
 from livepick.monitoring.preflight.micrographs import micrographs
 from livepick.picking import tasks
@@ -57,7 +58,7 @@ def picking_device(config: Config) -> Check:
 
 
 def trainer(config: Config) -> Check:
-    """Check that the trainer and its libraries are installed."""
+    """Check that the trainer and its libraries are installed, and the weights to start from."""
     name = "trainer"
     # find_spec instead of an import: the service's processes never load torch.
     absent = [
@@ -72,8 +73,16 @@ def trainer(config: Config) -> Check:
             f"not installed: {', '.join(absent)}; only the blob picker would pick",
             'Install it next to livepick: pip install "livepick[trainer]".',
         )
+    try:
+        start = read_start_weights(config.training)
+    except LivepickError as error:
+        return Check(name, "fault", error.what, error.remedy)
     count = config.bootstrap.micrographs
-    return Check(name, "ok", f"installed; training starts after {count} picked micrographs")
+    found = f"installed; training starts after {count} picked micrographs"
+    if start is not None:
+        named = "the general model" if start.source == "general" else f"model {start.source}"
+        found += f", from the weights of {named}"
+    return Check(name, "ok", found)
 
 
 def first_picks(config: Config) -> Check:

@@ -265,3 +265,43 @@ def test_a_remedy_stays_within_the_advised_range():
     assert raised.settings.initial_learning_rate == 0.009
     assert raised.settings.final_learning_rate == 0.0009
     assert longer.settings == dataclasses.replace(highest, epochs=60)
+
+
+def test_a_warm_start_that_is_good_at_once_raises_no_alarm():
+    """Its best epoch is among the first, or it rises slowly: that is no fault of its small steps.
+
+    The same curves of a training from random weights would be.
+    """
+    small = USUAL.scaled(0.0009)
+    many = dataclasses.replace(USUAL, epochs=60)
+    level = curves([0.7] * 14, [0.7] * 14, settings=many)
+    climb = [0.2 + 0.02 * i for i in range(15)]
+    slow = curves(climb, climb, settings=dataclasses.replace(small, epochs=15))
+    cold = [kinds(diagnose(**one)) for one in (level, slow)]
+    assert cold == [["stagnation"], ["rate_too_low"]]
+
+    assert kinds(diagnose(**level, warm=True)) == []
+    assert "rate_too_low" not in kinds(diagnose(**slow, warm=True))
+
+
+def test_faults_of_a_warm_start_are_found():
+    """Steps that destroy the weights, everything taken for background, and overfitting."""
+    ruined = [-1000.0, -500.0, -100.0, *rise(12)]
+    nothing = [0.01, 0.0, 0.02] * 5
+    learning = [0.5 + 0.03 * i for i in range(15)]
+    falling = [0.6, 0.6, *(0.6 - 0.03 * i for i in range(13))]
+    small = dataclasses.replace(USUAL.scaled(0.0009), epochs=15)
+    found = [
+        kinds(diagnose(**curve, warm=True))[0]
+        for curve in (
+            curves(ruined, ruined, settings=small),
+            curves(nothing, nothing, accuracy=(0.5, 0.5), found=0.0, settings=small),
+            curves(
+                learning,
+                falling,
+                accuracy=(lambda i: 0.8 + 0.01 * i, lambda i: 0.9 - 0.01 * i),
+                settings=small,
+            ),
+        )
+    ]
+    assert found == ["rate_too_high", "rate_too_low", "overfitting"]

@@ -209,9 +209,9 @@ def test_weights_to_start_from_are_used(make_trainer, tmp_path):
     )
 
     train_with_remedies(slow, tmp_path / "afresh", learned, held_out)
-    train_with_remedies(
-        slow, tmp_path / "further", learned, held_out, start=tmp_path / WEIGHTS, stage="retrain"
-    )
+    first = make_network(1)
+    load_weights(tmp_path / WEIGHTS, first)
+    train_with_remedies(slow, tmp_path / "further", learned, held_out, start=first, stage="retrain")
 
     afresh, further = (History.read(tmp_path / n).best for n in ("afresh", "further"))
     assert further.average_precision > 0.9 > afresh.average_precision
