@@ -30,6 +30,7 @@ COMMANDS = {
     "report": "Write a report of a session as one HTML file.",
     "retrain": "Train a new model with the same settings, by editing the config.",
     "models": "List, show, promote, roll back and remove the models of a session.",
+    "diameter": "Measure the particle's diameter and contrast in micrographs.",
     "pick": "Pick micrographs with a model, without the service.",
     "relion-job": "Pick the micrographs of a RELION project, as its External job.",
     "cryosparc-push": "Send the picks of a session to a CryoSPARC server, as an External job.",

@@ -70,6 +70,7 @@ def decide(
     evidence: Sequence[ParticleEvidence],
     *,
     bounds_angstrom: tuple[float, float] = DEFAULT_BOUNDS_ANGSTROM,
+    contrast: Contrast | None = None,
 ) -> ParticleVerdict:
     """Return what some micrographs say about the particle.
 
@@ -79,8 +80,11 @@ def decide(
         Evidence of each micrograph.
     bounds_angstrom
         Smallest and largest diameter that may be found.
+    contrast
+        Contrast of the particles, if it is known.
     """
-    votes = [v for v in (_votes(one) for one in evidence) if v is not None]
+    rows = [n for n, name in enumerate(CONTRASTS) if contrast in (None, name)]
+    votes = [v for v in (_votes(one, rows) for one in evidence) if v is not None]
     if not votes:
         return ParticleVerdict(len(evidence), 0, None, None, 0.0, is_settled=False)
     stack = np.stack(votes)
@@ -145,13 +149,18 @@ def contradiction(
     return Contradiction("diameter", diameter_angstrom, found, verdict.confidence, sentence)
 
 
-def _votes(evidence: ParticleEvidence) -> Votes | None:
-    """Return the vote of a micrograph, (contrast, step), at most 0; None if it shows nothing."""
+def _votes(evidence: ParticleEvidence, rows: Sequence[int]) -> Votes | None:
+    """Return the vote of a micrograph, (contrast, step), at most 0; None if it shows nothing.
+
+    Contrasts other than ``rows`` get the least vote.
+    """
     curves = [evidence.curves(contrast) for contrast in CONTRASTS]
     network, log_odds, blobs, sigmas = (
         np.array([getattr(curve, name) for curve in curves])
         for name in ("network", "log_odds", "blobs", "sigmas")
     )
+    for values in (network, log_odds, blobs, sigmas):
+        values[[n for n in range(len(CONTRASTS)) if n not in rows]] = np.nan
     if np.isnan(network).all():
         if not np.nanmax(sigmas) >= LEAST_SIGMAS:
             return None

@@ -4,15 +4,9 @@ The micrograph is looked at as if its particles had each diameter in turn, and a
 and then bright. The general model, which was trained on particles of one size in pixels, gives the
 highest scores at the right diameter. Discs and shells of each diameter (``core.imaging.
 disc_support``) need no model, and err differently.
-
-Small diameters need fine pixels, so that the whole micrograph would cost most of the time. For each
-diameter, the model therefore sees a field of at most ``FIELD_PX`` prepared pixels, the least masked
-of a few. That is still several hundred particles of the diameter.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,30 +20,20 @@ from livepick.core.contracts.particle_measurement import (
 )
 from livepick.core.formats.micrograph import read_micrograph
 from livepick.core.imaging.disc_support import disc_support
-from livepick.core.imaging.fourier import fourier_resample
 from livepick.core.imaging.masks import find_borders
 from livepick.core.imaging.normalize import flatten
-from livepick.core.imaging.peaks import find_peaks
-from livepick.core.imaging.preprocess import DIAMETER_PX, LIMIT_SIGMAS, Prepared, prepare
+from livepick.core.imaging.preprocess import DIAMETER_PX, LIMIT_SIGMAS
 from livepick.errors import LivepickError, ModelError, SmallImageError
+from livepick.particle.assumed_size import FINER, Field, Reduced, Scorer, field, reduced
 from livepick.picking.onnx_session import loaded_model, score_map
 
 __all__ = ["measure", "measure_image"]
 
 Image = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 Vector = NDArray[np.float64]
-Scorer = Callable[[Image], Image]
-
-FIELD_PX = 512
-"""Side of the largest field that the model sees of one micrograph at one diameter."""
 
 LEAST_ACROSS = 4.0
 """A diameter is tried only if this many particles fit along the shorter side."""
-
-FINER = 0.8
-"""Pixels of the smallest diameter before it is prepared, as a fraction of those that the model
-needs; it is then resampled once more."""
 
 DISC_PIXEL_ANGSTROM = 6.0
 """Pixel size at which discs are tried, as far as the micrograph has it."""
@@ -67,9 +51,6 @@ FILLED_FRACTION = 0.25
 
 SCORE_FLOOR = 1e-4
 """Score of a peak that is not there."""
-
-MARGIN_PX = 8
-"""Peaks this close to the edge of a field are not counted: opposite edges of it were joined."""
 
 
 def measure(job: ParticleJob) -> ParticleEvidence:
@@ -130,16 +111,20 @@ def measure_image(
         The image is too small for all of these diameters.
     """
     tried = _tried(image.shape, pixel_size_angstrom, bounds_angstrom)
-    fine = _reduced(image, pixel_size_angstrom, FINER * LADDER_ANGSTROM[tried[0]] / DIAMETER_PX)
+    fine = reduced(
+        image,
+        pixel_size_angstrom=pixel_size_angstrom,
+        wished_angstrom=FINER * LADDER_ANGSTROM[tried[0]] / DIAMETER_PX,
+    )
     network, log_odds = np.full((2, 2, len(LADDER_ANGSTROM)), np.nan)
     masked = math.nan
     for step in tried:
         if scorer is None:
             break
-        prepared = _field(fine, LADDER_ANGSTROM[step])
-        masked = float(np.nanmax([masked, prepared.mask.mean()]))
+        seen = field(fine, diameter_angstrom=LADDER_ANGSTROM[step])
+        masked = float(np.nanmax([masked, seen.prepared.mask.mean()]))
         for number, sign in enumerate((1, -1)):
-            scores = _best_scores(scorer(prepared.image * np.float32(sign)), prepared.unpicked)
+            scores = _best_scores(seen, scorer(seen.prepared.image * np.float32(sign)))
             network[number, step] = scores.mean()
             log_odds[number, step] = np.log(scores / (1 - np.minimum(scores, 1 - 1e-6))).mean()
     support, sigmas = _discs(image, fine, tried)
@@ -148,14 +133,6 @@ def measure_image(
         for number in range(2)
     ]
     return ParticleEvidence(curves[0], curves[1], masked if math.isfinite(masked) else 0.0)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Fine:
-    """A micrograph with pixels fine enough for the smallest diameter."""
-
-    image: Image
-    pixel_size_angstrom: float
 
 
 def _tried(
@@ -176,42 +153,23 @@ def _tried(
     return tried
 
 
-def _reduced(image: NDArray[Any], pixel_size_angstrom: float, wished_angstrom: float) -> _Fine:
-    factor = max(1.0, wished_angstrom / pixel_size_angstrom)
-    reduced = fourier_resample(image, factor=factor)
-    return _Fine(reduced.image, pixel_size_angstrom * 0.5 * (reduced.scale_y + reduced.scale_x))
-
-
-def _field(fine: _Fine, diameter_angstrom: float) -> Prepared:
-    """Return the middle of a micrograph as the model sees particles of a diameter."""
-    side_px = round(FIELD_PX * diameter_angstrom / DIAMETER_PX / fine.pixel_size_angstrom)
-    top, left = (max(0, n - side_px) // 2 for n in fine.image.shape)
-    return prepare(
-        fine.image[top : top + side_px, left : left + side_px],
-        pixel_size_angstrom=fine.pixel_size_angstrom,
-        diameter_angstrom=diameter_angstrom,
-        contrast="dark",
-    )
-
-
-def _best_scores(score: Image, unpicked: Mask) -> Vector:
+def _best_scores(seen: Field, score: Image) -> Vector:
     """Return the best scores of a field, the number of which depends on its area alone."""
-    outside = np.ones_like(unpicked)
-    outside[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX] = False
-    outside |= unpicked
-    discs = float((~outside).sum()) / (math.pi / 4 * DIAMETER_PX**2)
+    discs = seen.free_px / (math.pi / 4 * DIAMETER_PX**2)
     count = min(BEST_PEAKS, max(LEAST_BEST_PEAKS, round(FILLED_FRACTION * discs)))
-    height = find_peaks(score, min_distance_px=0.6 * DIAMETER_PX, floor=SCORE_FLOOR, mask=outside)[
-        2
-    ][:count]
     scores = np.full(count, SCORE_FLOOR)
+    height = seen.peaks(score, floor=SCORE_FLOOR)[2][:count]
     scores[: len(height)] = height
     return scores
 
 
-def _discs(image: NDArray[Any], fine: _Fine, tried: list[int]) -> tuple[Vector, Vector]:
+def _discs(image: NDArray[Any], fine: Reduced, tried: list[int]) -> tuple[Vector, Vector]:
     """Return the support of discs and the height of their peaks, each (contrast, step)."""
-    coarse = _reduced(fine.image, fine.pixel_size_angstrom, DISC_PIXEL_ANGSTROM)
+    coarse = reduced(
+        fine.image,
+        pixel_size_angstrom=fine.pixel_size_angstrom,
+        wished_angstrom=DISC_PIXEL_ANGSTROM,
+    )
     shape = coarse.image.shape
     scale_y, scale_x = (n / m for n, m in zip(image.shape, shape, strict=True))
     border = find_borders(image).mask((shape[0], shape[1]), scale_y=scale_y, scale_x=scale_x)

@@ -20,6 +20,7 @@ __all__ = [
     "LADDER_ANGSTROM",
     "Contradiction",
     "Curves",
+    "ExamplesJob",
     "ParticleEvidence",
     "ParticleGuess",
     "ParticleJob",
@@ -62,6 +63,20 @@ class ParticleJob:
 
     bounds_angstrom: tuple[float, float] = DEFAULT_BOUNDS_ANGSTROM
     """Smallest and largest diameter that matter. Steps beyond are measured only next to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExamplesJob:
+    """Everything that a worker needs to draw what the candidate diameters look like."""
+
+    particle: ParticleJob
+    """The micrograph and the model."""
+
+    guesses: "tuple[ParticleGuess, ...]"
+    """Candidates; each gets a picture of the same area, with circles of its diameter."""
+
+    side_px: int = 640
+    """Height and width of a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +141,11 @@ class ParticleGuess:
     weight: float
     """Support by the evidence, 0 to 1; the best guess has 1."""
 
+    @property
+    def words(self) -> str:
+        """Diameter and contrast, as ``126 Å, dark``."""
+        return f"{self.diameter_angstrom:.0f} Å, {self.contrast}"
+
 
 @dataclass(frozen=True, slots=True)
 class ParticleVerdict:
@@ -154,6 +174,17 @@ class ParticleVerdict:
     figures: tuple[tuple[float, float], ...] = ()
     """Pooled evidence for the contrast of the best guess, as pairs of a diameter in ångström and a
     weight from 0 to 1; for a graph."""
+
+    @property
+    def sentence(self) -> str:
+        """Description without a capital letter or a full stop."""
+        if self.best is None:
+            return f"none of {self.micrographs} micrographs shows particles"
+        basis = f"{self.voices} of {self.micrographs} micrographs show particles"
+        if self.second is not None:
+            return f"{self.best.words} or {self.second.words}? {basis}, and both fit"
+        sure = "" if self.is_settled else "not certain yet, "
+        return f"{self.best.words} ({sure}confidence {self.confidence:.0%}; {basis})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,24 +24,37 @@ AVERAGE = 3
 """Filter type: each pixel less the mean of its left and its upper neighbour."""
 
 
-def encode_grey(image: NDArray[np.uint8], *, levels: int) -> bytes:
-    """Return a grey PNG.
+def encode_grey(
+    image: NDArray[np.uint8],
+    *,
+    levels: int,
+    marks: NDArray[np.bool_] | None = None,
+    marks_rgb: tuple[int, int, int] = (0, 0, 0),
+) -> bytes:
+    """Return a grey PNG, on which marks may be drawn in one colour.
 
     Parameters
     ----------
     image
         ``[y, x]``.
     levels
-        Grey levels to keep, 2 to 256, evenly from black to white.
+        Grey levels to keep, evenly from black to white: 2 to 256, or to 255 with marks.
+    marks
+        True where the picture has the colour of the marks, ``[y, x]``; None: nowhere.
+    marks_rgb
+        Colour of the marks.
     """
     step = 255 / (levels - 1)
     index = np.round(image / step).astype(np.int16)
+    if marks is not None:
+        index[marks] = levels
     left = np.pad(index, ((0, 0), (1, 0)))[:, :-1]
     above = np.pad(index, ((1, 0), (0, 0)))[:-1]
     filtered = (index - (left + above) // 2).astype(np.uint8)  # modulo 256, as the format says
     rows = np.pad(filtered, ((0, 0), (1, 0)), constant_values=AVERAGE)
     greys = np.round(np.arange(levels) * step).astype(np.uint8)
-    return _file(image.shape, 8, _chunk(b"PLTE", np.repeat(greys, 3).tobytes()), rows)
+    colours = np.repeat(greys, 3).tobytes() + (b"" if marks is None else bytes(marks_rgb))
+    return _file(image.shape, 8, _chunk(b"PLTE", colours), rows)
 
 
 def encode_mask(mask: NDArray[np.bool_], *, rgba: tuple[int, int, int, int]) -> bytes:

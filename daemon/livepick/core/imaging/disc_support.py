@@ -16,7 +16,7 @@ from scipy import fft, ndimage
 from livepick.core.imaging.blob_detector import templates
 from livepick.core.imaging.fourier import fourier_resample
 
-__all__ = ["SIZE_PX", "disc_support"]
+__all__ = ["SIZE_PX", "disc_response", "disc_support"]
 
 Image = NDArray[np.float32]
 Vector = NDArray[np.float64]
@@ -97,17 +97,23 @@ def _noise_sigma(image: Image, pixel_size_angstrom: float) -> float:
     return float(np.sqrt(finest.mean() / image.size))
 
 
-def _peaks(image: Image) -> Vector:
-    """Return the peaks of the response to discs and shells of norm 1, ``SIZE_PX`` wide."""
+def disc_response(image: Image, size_px: float) -> Image:
+    """Return the largest response to discs and shells of norm 1 and a size, ``[y, x]``."""
     spectrum = fft.rfft2(image)
     response = np.full(image.shape, -np.inf, dtype=np.float32)
-    for template in templates(SIZE_PX)[0]:
+    for template in templates(size_px)[0]:
         kernel = np.zeros_like(image)
         size = len(template)
         kernel[:size, :size] = template
         kernel = np.roll(kernel, (-(size // 2), -(size // 2)), (0, 1))
         matched = fft.irfft2(spectrum * fft.rfft2(kernel).conj(), s=image.shape)
         np.maximum(response, matched, out=response)
+    return response
+
+
+def _peaks(image: Image) -> Vector:
+    """Return the peaks of the response to discs and shells that are ``SIZE_PX`` wide."""
+    response = disc_response(image, SIZE_PX)
     half = SIZE_PX // 2
     inner = np.s_[half:-half, half:-half]
     top = (response == ndimage.maximum_filter(response, half + 1))[inner]

@@ -1,0 +1,137 @@
+"""``livepick diameter``: the particle's size measured without a service."""
+
+import json
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from livepick import cli
+from livepick.core.contracts.particle_measurement import (
+    CONTRASTS,
+    LADDER_ANGSTROM,
+    Curves,
+    ParticleEvidence,
+)
+from livepick.errors import HeaderError
+from livepick.particle import tasks
+from livepick.picking import engine
+from livepick.simulate.exposure import simulate_micrograph
+from livepick.simulate.field import Junk, Session
+
+PNG = b"\x89PNG\r\n\x1a\n picture"
+
+
+def around(*diameters_angstrom, contrast="dark", height=0.8):
+    """Return evidence that is high around some diameters."""
+    octaves = np.log2(LADDER_ANGSTROM)
+    scores = np.full(len(octaves), 0.01)
+    for angstrom in diameters_angstrom:
+        scores = np.maximum(scores, height * np.exp(-(((octaves - np.log2(angstrom)) / 0.4) ** 2)))
+    curves = {}
+    for name in CONTRASTS:
+        row = scores if name == contrast else np.full_like(scores, 0.01)
+        curves[name] = Curves(
+            *(tuple(v.tolist()) for v in (row, np.log(row / (1 - row)), 1e4 * row, 10 * row))
+        )
+    return ParticleEvidence(curves["dark"], curves["bright"], 0.1)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Return the evidence by file name, which a test may change; jobs run in threads."""
+    evidence = {}
+
+    def measure(job):
+        found = evidence[job.path.name]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(tasks, "measure", measure)
+    monkeypatch.setattr(tasks, "example_circles", lambda job: tuple(PNG for _ in job.guesses))
+    monkeypatch.setattr(engine, "local", lambda _: engine.threads(2))
+    return evidence
+
+
+def test_the_diameter_and_each_micrograph_are_printed(measured, capsys):
+    for name in "abc":
+        measured[f"{name}.mrc"] = around(150)
+    assert cli.main(["diameter", "a.mrc", "b.mrc", "c.mrc"]) == 0
+    out = capsys.readouterr().out
+    assert "a.mrc: 15" in out
+    assert "Diameter: 15" in out
+    assert "3 of 3 micrographs show particles" in out
+
+
+def test_two_diameters_are_a_question(measured, capsys, tmp_path):
+    for name in "abc":
+        measured[f"{name}.mrc"] = around(120, 300)
+    folder = tmp_path / "new" / "pictures"
+    assert cli.main(["diameter", "a.mrc", "b.mrc", "c.mrc", "--pictures", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "Is it " in out
+    assert " or " in out
+    pictures = sorted(folder.iterdir())
+    assert len(pictures) == 6
+    assert all(path.read_bytes() == PNG for path in pictures)
+    assert str(pictures[0]) in out
+
+
+def test_between_leaves_one_of_them(measured, capsys):
+    for name in "abc":
+        measured[f"{name}.mrc"] = around(120, 300)
+    assert cli.main(["diameter", "a.mrc", "b.mrc", "c.mrc", "--between", "200", "500"]) == 0
+    out = capsys.readouterr().out
+    assert "Is it" not in out
+    assert "Diameter: 30" in out
+
+
+def test_a_given_contrast_is_kept(measured, capsys):
+    measured["a.mrc"] = around(150, contrast="bright")
+    assert cli.main(["diameter", "a.mrc", "--contrast", "dark", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["diameter_angstrom"] is None
+
+
+def test_micrographs_without_particles_have_no_diameter(measured, capsys):
+    measured["a.mrc"] = measured["b.mrc"] = around()
+    assert cli.main(["diameter", "a.mrc", "b.mrc"]) == 1
+    out = capsys.readouterr().out
+    assert "a.mrc: no particles seen" in out
+    assert "none of 2 micrographs shows particles" in out
+
+
+def test_a_file_that_cannot_be_measured_is_named_and_the_others_count(measured, capsys):
+    measured["a.mrc"], measured["b.mrc"] = around(150), HeaderError("b.mrc is odd", "Look at it.")
+    assert cli.main(["diameter", "a.mrc", "b.mrc", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["diameter_angstrom"] == pytest.approx(150, rel=0.05)
+    assert found["micrographs"][1]["error"] == "b.mrc is odd. Look at it."
+    assert found["micrographs"][0]["path"] == str(Path.cwd() / "a.mrc")
+
+
+def test_impossible_bounds_are_refused(measured, capsys):
+    assert cli.main(["diameter", "a.mrc", "--between", "300", "200"]) == 2
+    assert "smaller one first" in capsys.readouterr().err
+
+
+def test_workers_measure_and_draw_real_files(tmp_path, capsys):
+    session = Session(
+        shape_px=(512, 512),
+        pixel_size_angstrom=3.0,
+        signal_to_noise=0.15,
+        junk=Junk.none(),
+        seed=3,
+    )
+    paths = [tmp_path / f"m{number}.mrc" for number in range(2)]
+    for number, path in enumerate(paths):
+        with mrcfile.new(path, simulate_micrograph(session, number).image) as mrc:
+            mrc.voxel_size = 3.0
+    pictures = tmp_path / "pictures"
+    words = ["diameter", *map(str, paths), "--between", "80", "300", "--pictures", str(pictures)]
+    assert cli.main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["diameter_angstrom"] == pytest.approx(125, rel=0.2)
+    assert found["contrast"] == "dark"
+    assert [path[-3:] for path in found["pictures"]] == ["png"] * 2
