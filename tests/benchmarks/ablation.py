@@ -1,11 +1,12 @@
 """Measure the benefit of each bootstrap step: same data, folds and seeds, one more step per row.
 
     python tests/benchmarks/ablation.py [--data FOLDER] [--sets NAME ...] [--steps NAME ...]
-        [--folds 1|2] [--seeds 1 ...] [--work FOLDER]
+        [--folds 1|2] [--seeds 1 ...] [--micrographs N] [--general FOLDER] [--work FOLDER]
 
 Each set is split into two halves. The trainer gets one half, and the model that it publishes picks
 the other, as a worker would; then the halves are swapped. So every micrograph is scored by a model
-that has not seen it. The seeds are picks of the blob picker, as in a session. Real sets are stored
+that has not seen it. With ``--micrographs``, the trainer gets only the first of its half. The seeds
+are picks of the blob picker, as in a session. Real sets are stored
 outside the repository (``--data``, or ``LIVEPICK_DATA``); missing sets are named and skipped. The
 simulated sessions are generated here.
 """
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -37,12 +38,14 @@ from livepick.config.schema import Config
 from livepick.config.sections import Particle
 from livepick.config.training_sections import Training
 from livepick.core.contracts.job import Job
-from livepick.core.contracts.run import RunMicrograph, RunSpec
+from livepick.core.contracts.run import START, RunMicrograph, RunSpec
 from livepick.core.evaluation.matching import Matches, figures, match, pool, precision_recall_f1
 from livepick.core.imaging import preprocess
 from livepick.core.imaging.picks import Picks
 from livepick.models.blob_picker import BLOB_THRESHOLD
+from livepick.models.general_model import SHIPPED
 from livepick.models.registry import Models
+from livepick.models.start_weights import read_start_weights
 from livepick.picking.worker import pick
 from livepick.retraining.holdout_split import split
 from livepick.simulate.exposure import simulate_micrograph
@@ -136,6 +139,8 @@ clumps."""
 class Step:
     """Changes of the trainer for one row of the table; the default is the trainer as shipped."""
 
+    start: Literal["general", "scratch"] = "scratch"
+    """Weights that the training starts from."""
     masks: bool = True
     truth: bool = False
     """True if the true positions are used as seeds."""
@@ -204,6 +209,7 @@ STEPS: dict[str, Step] = {
     "classes": Step(patches=[no_zones, one_round]),
     "zones": Step(patches=[one_round]),
     "second-round": Step(),
+    "warm": Step(start="general"),
     "no-decoys": Step(patches=[no_decoys]),
     "not-centred": Step(patches=[not_centred]),
     "less-background": Step(patches=[junk_below(0.0)]),
@@ -218,11 +224,11 @@ STEPS: dict[str, Step] = {
     ),
 }
 """Steps in the order of the pipeline, each including all earlier ones. They are followed by
-alternatives to the last step: classes judged without decoys; seeds left where they were picked;
-only classes with no chance at all learned as background, or every class that is not accepted;
-a second round that ignores the results of the first; and one without ignored places. The last row
-is an upper limit: the same network trained on the true positions of its half, which are not
-available to a bootstrap."""
+alternatives to ``second-round``: a start from the general model; classes judged without decoys;
+seeds left where they were picked; only classes with no chance at all learned as background, or
+every class that is not accepted; a second round that ignores the results of the first; and one
+without ignored places. The last row is an upper limit: the same network trained on the true
+positions of its half, which are not available to a bootstrap."""
 
 
 @contextmanager
@@ -342,12 +348,22 @@ def true_seeds(material: Material, seeds: Sequence[RunMicrograph]) -> list[RunMi
 
 
 def train(
-    material: Material, seeds: Sequence[RunMicrograph], step: Step, folder: Path, seed: int
+    material: Material,
+    seeds: Sequence[RunMicrograph],
+    step: Step,
+    folder: Path,
+    seed: int,
+    *,
+    general: Path = SHIPPED,
 ) -> Path:
     """Run the trainer on the seeds of some micrographs, and return the bundle."""
     shutil.rmtree(folder, ignore_errors=True)
     run = folder / "runs" / "0001"
     run.mkdir(parents=True)
+    training = Training(seed=seed, threads=1, start=step.start)
+    start = read_start_weights(training, general=general)
+    if start is not None:
+        (run / START).write_bytes(start.content)
     RunSpec(
         version=1,
         parent=0,
@@ -355,7 +371,8 @@ def train(
         particle_fingerprint="ablation",
         models_directory=folder / "models",
         particle=Particle(diameter_angstrom=material.diameter_angstrom),
-        training=Training(seed=seed, threads=1),
+        training=training,
+        start=start.for_run() if start else None,
         seed_threshold=BLOB_THRESHOLD,
         micrographs=split(seeds, threshold=BLOB_THRESHOLD, held_out_fraction=HELD_OUT_FRACTION),
     ).write(run)
@@ -425,6 +442,8 @@ def main() -> int:
     parser.add_argument("--steps", nargs="*", choices=STEPS, default=list(STEPS))
     parser.add_argument("--folds", type=int, choices=(1, 2), default=2)
     parser.add_argument("--seeds", type=int, nargs="*", default=[1])
+    parser.add_argument("--micrographs", type=int, help="train on at most this many")
+    parser.add_argument("--general", type=Path, default=SHIPPED, help="folder of a general model")
     parser.add_argument("--work", type=Path, help="keep runs and models in this folder")
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
@@ -440,21 +459,20 @@ def main() -> int:
                 if name in SETS
                 else simulated_material(name, SIMULATIONS[name], place)
             )
-            _table(material, work / name, given.steps, given.folds, given.seeds)
+            _table(material, work / name, given)
     return 0
 
 
-def _table(
-    material: Material, work: Path, steps: Sequence[str], folds: int, seeds: Sequence[int]
-) -> None:
+def _table(material: Material, work: Path, given: argparse.Namespace) -> None:
+    folds, most = given.folds, given.micrographs
     with masks_on(on=False):
         _, unmasked = blob_seeds(material, work)
     bundle, picks = blob_seeds(material, work)
     numbers = range(len(picks))
     unseen = [i for fold in range(folds) for i in numbers[1 - fold :: 2]]
     _row(material, "blob", *score(material, bundle, unseen), 0.0)
-    for name in steps:
-        for seed in seeds:
+    for name in given.steps:
+        for seed in given.seeds:
             started = time.process_time()
             every, written = [], []
             background = np.zeros(3, dtype=int)
@@ -464,7 +482,9 @@ def _table(
                     first = picks if STEPS[name].masks else unmasked
                     if STEPS[name].truth:
                         first = true_seeds(material, picks)
-                    trained = train(material, first[fold::2], STEPS[name], folder, seed)
+                    learned = first[fold::2][:most]
+                    settings = (STEPS[name], folder, seed)
+                    trained = train(material, learned, *settings, general=given.general)
                     one, other = score(material, trained, numbers[1 - fold :: 2])
                 every += one
                 written += other

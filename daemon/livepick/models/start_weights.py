@@ -11,6 +11,7 @@ from livepick.core.contracts.bundle import (
     read_card,
     sha256,
 )
+from livepick.core.contracts.run import RunStart
 from livepick.errors import ModelError
 from livepick.host.foreign_files import read_bounded
 from livepick.models.general_model import SHIPPED
@@ -27,10 +28,13 @@ class StartWeights:
     card: ModelCard
     content: bytes
 
-    @property
-    def sha256(self) -> str:
-        """Digest of the content."""
-        return sha256(self.content)
+    def for_run(self) -> RunStart:
+        """Return the entry of a run's specification that names these weights."""
+        return RunStart(
+            source=self.source,
+            livepick_version=self.card.livepick_version,
+            sha256=sha256(self.content),
+        )
 
 
 def read_start_weights(training: Training, *, general: Path = SHIPPED) -> StartWeights | None:
@@ -78,7 +82,7 @@ def _weights(bundle: Path, card: ModelCard) -> bytes:
         raise ModelError(
             f"{path} cannot be read: {error.strerror}", f"Restore the bundle, {other}."
         ) from error
-    if sha256(content) != card.weights_sha256:
+    if card.weights_sha256 is not None and sha256(content) != card.weights_sha256:
         raise ModelError(
             f"{path} is not the file that the bundle's card names", f"Restore the bundle, {other}."
         )

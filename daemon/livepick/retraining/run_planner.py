@@ -14,7 +14,7 @@ from pathlib import Path
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard, bundle_name
-from livepick.core.contracts.run import RUNS, RunMicrograph, RunSpec, RunStart
+from livepick.core.contracts.run import RUNS, RunMicrograph, RunSpec
 from livepick.core.formats.ctf_files import find_ctfs
 from livepick.errors import ModelError
 from livepick.ledger.reader import LedgerReader
@@ -209,13 +209,7 @@ class RunPlanner:
             bootstrap=config.bootstrap,
             seeds_from=seeds.seeds_from,
             seed_threshold=seeds.threshold,
-            start=RunStart(
-                source=start.source,
-                livepick_version=start.card.livepick_version,
-                sha256=start.sha256,
-            )
-            if start
-            else None,
+            start=start.for_run() if start else None,
             continues=continues,
             unmatched=seeds.unmatched,
             orientation=seeds.orientation,

@@ -5,6 +5,7 @@ import pytest
 from factories import make_card, publish_bundle
 from livepick.config.training_sections import Training
 from livepick.core.contracts.bundle import CARD, GRAPH, WEIGHTS, publish, sha256
+from livepick.core.contracts.run import RunStart
 from livepick.errors import ModelError
 from livepick.models.general_model import SHIPPED
 from livepick.models.start_weights import read_start_weights
@@ -28,7 +29,9 @@ def test_a_training_from_scratch_needs_no_weights():
 def test_weights_of_a_bundle_are_read_with_their_digest(bundle):
     found = read_start_weights(_from(bundle))
     assert (found.source, found.content) == (str(bundle), b"weights")
-    assert (found.sha256, found.card.version) == (sha256(b"weights"), 1)
+    assert found.for_run() == RunStart(
+        source=str(bundle), livepick_version="test", sha256=sha256(b"weights")
+    )
 
 
 def test_weights_of_the_general_model_are_those_of_the_package(bundle):

@@ -80,8 +80,7 @@ def trainer(config: Config) -> Check:
     count = config.bootstrap.micrographs
     found = f"installed; training starts after {count} picked micrographs"
     if start is not None:
-        named = "the general model" if start.source == "general" else f"model {start.source}"
-        found += f", from the weights of {named}"
+        found += f", from the weights of {start.for_run().name}"
     return Check(name, "ok", found)
 
 
