@@ -240,7 +240,7 @@ class Service:
         reader = LedgerReader(read_only)
         self._models = Models(state / MODELS)
         is_rebuilding = begin_rebuilding(ledger, database.lost, config, self._models)
-        self._models.ensure_blob(config)
+        self._models.ensure_first_picker(config)
 
         # The address of the page, before the workers: their start takes longer.
         self._page = PageServer(config)
@@ -485,12 +485,12 @@ class Service:
         Raises
         ------
         ModelError
-            The blob picker for another particle could not be written.
+            The first picker for another particle could not be written.
         LedgerWriteError
             The state folder cannot be written to.
         """
-        if any(change.name.startswith("particle.") for change in changes):
-            self._models.ensure_blob(config)  # takes about a second
+        if any(change.name.startswith(("particle.", "bootstrap.picks")) for change in changes):
+            self._models.ensure_first_picker(config)  # takes about a second
         save_config_copy(config)
         for sentence in advice(config):
             if sentence not in advice(self._config):

@@ -91,7 +91,7 @@ _NOW = [
     ),
     figure(
         "Model",
-        "Model in use. Picks of the blob picker are provisional.",
+        "Model in use. Picks of the blob picker and of the general model are provisional.",
         "livepick_model_info{@}",
         name="{{kind}} {{version}}",
     ),

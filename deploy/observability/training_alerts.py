@@ -11,7 +11,7 @@ TRAINING_ALERTS = (
         name="LivepickNoModel",
         severity="warning",
         expr=f"""
-            livepick_model_info{{kind="blob"}} == 1
+            livepick_model_info{{kind!="trained"}} == 1
             and {_SAME} (livepick_training_running == 0)
             and {_SAME} (
                 livepick_ledger_micrographs{{state="picked"}}
@@ -29,7 +29,7 @@ TRAINING_ALERTS = (
         " `bootstrap.minimum_picks`. If most are masked or have very few picks, see"
         " LivepickNothingFound. If the run failed, see LivepickTrainingFailed. Once a model has"
         " been trained, this alert does not fire, even if the promotion gate kept the model aside"
-        " (LivepickModelKeptAside) or somebody returned to the blob picker.",
+        " (LivepickModelKeptAside) or somebody returned to the first picker.",
     ),
     Alert(
         name="LivepickModelDamaged",
@@ -42,7 +42,9 @@ TRAINING_ALERTS = (
         runbook="`livepick status CONFIG` and the log name the file and the fault. Picks that"
         " exist stay as they are. Restore `STATE/models/NNNN` from a copy, and the model is used"
         " again within seconds; or take another one: `livepick models list CONFIG`, then `livepick"
-        " models promote CONFIG N`; or train a new one: `livepick retrain CONFIG`.",
+        " models promote CONFIG N`; or train a new one: `livepick retrain CONFIG`. If it is the"
+        " general model (`bootstrap.picks: general`), install livepick again and restart the"
+        " service.",
     ),
     Alert(
         name="LivepickTrainingFailed",

@@ -123,8 +123,8 @@ def prune_models(
 ) -> None:
     """Remove the oldest trained models.
 
-    Some models are never removed: the current one, the target of a rollback, the blob picker, the
-    model of the config's settings, and the models that a running training started from.
+    Some models are never removed: the current one, the target of a rollback, the first pickers,
+    the model of the config's settings, and the models that a running training started from.
     """
     config, registry = _open(config_path)
     removed = prune(registry, keep, config)

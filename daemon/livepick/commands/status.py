@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from livepick.config.last_known_good import Settings, read_config_copy, read_settings
+from livepick.core.contracts.bundle import is_provisional
 from livepick.core.formats.header import NOTE_WORDS
 from livepick.errors import EXIT_CONFIG, ConfigError
 from livepick.ingest.skipped import SkippedView
@@ -193,7 +194,7 @@ def _report(seen: _Snapshot, config: Path) -> "Group":
     parts += ["", _counts(present)]
     model = present.model
     if model is not None:
-        note = " (provisional picks)" if model.kind == "blob" else ""
+        note = " (provisional picks)" if is_provisional(model.kind) else ""
         parts.append(
             Text(f"Model {model.version}, {model.kind}{note}, threshold {model.threshold:.3f}")
         )

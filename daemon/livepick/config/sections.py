@@ -250,7 +250,7 @@ class Picking(Section):
 
     repick: Repick = Field(default="provisional", json_schema_extra=LIVE)
     """Micrographs to pick again, after new arrivals, when another model takes over.
-    ``provisional``: those that the blob picker picked (or all, if the particle has changed);
+    ``provisional``: those that the first picker picked (or all, if the particle has changed);
     ``all``: those that any other model picked; ``none``: no micrographs."""
 
 

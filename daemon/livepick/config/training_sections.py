@@ -1,6 +1,6 @@
 """Sections of the configuration about training: the first training set, the network, promotion."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
@@ -16,15 +16,31 @@ from livepick.config.setting import (
     as_before,
 )
 
-__all__ = ["Bootstrap", "Classes", "PicksFrom", "Retrain", "StartFrom", "Training"]
+__all__ = [
+    "FIRST_PICKER",
+    "Bootstrap",
+    "Classes",
+    "FirstPicker",
+    "PicksFrom",
+    "Retrain",
+    "StartFrom",
+    "Training",
+]
+
+FirstPicker = Literal["general", "blob"]
+"""Picker of a session until a model is trained: the general model, or the blob picker."""
+
+FIRST_PICKER: FirstPicker = "blob"
+"""The first picker unless ``bootstrap.picks`` names one."""
 
 
 class PicksFrom(Section):
-    """Source of the first picks other than the blob picker; exactly one of the two."""
+    """Source of the seeds other than the first picker; exactly one of the two."""
 
     model: Folder | None = None
-    """Folder of a model bundle, such as a general pretrained one. Every particle is rescaled to the
-    same size in pixels, so the model may be from another specimen, microscope and pixel size."""
+    """Folder of a model bundle, such as one trained on the same specimen before. Every particle is
+    rescaled to the same size in pixels, so the model may be from another specimen, microscope and
+    pixel size."""
 
     coordinates: Folder | None = None
     """File or folder of manual or curated picks, matched to micrographs by path and name: STAR
@@ -85,14 +101,15 @@ class Bootstrap(Section):
     """The first training set."""
 
     picks: Annotated[
-        Annotated[Literal["blob"], Tag("word")] | Annotated[PicksFrom, Tag("section")],
+        Annotated[FirstPicker, Tag("word")] | Annotated[PicksFrom, Tag("section")],
         Discriminator(_is_section),
     ] = Field(
-        default="blob",
-        examples=["blob, or model: or coordinates: with a path below it"],
+        default=FIRST_PICKER,
+        examples=["general, blob, or model: or coordinates: with a path below it"],
         json_schema_extra=RETRAIN,
     )
-    """Source of the first picks: the blob picker, a model, or a person."""
+    """Source of the first training set: the general model that ships with livepick, the blob
+    picker, another model, or a person."""
 
     flip_y: Literal["auto", "yes", "no"] = Field(
         default="auto", json_schema_extra=RETRAIN | ADDED_LATER
@@ -128,6 +145,11 @@ class Bootstrap(Section):
     classes: Classes = Field(default=Classes(), json_schema_extra=RETRAIN_AFTER_SORTING)
     """A person's decisions on the 2D classes; only the steps after them are repeated."""
 
+    @property
+    def first_picker(self) -> FirstPicker:
+        """Picker of the session until a model is trained."""
+        return self.picks if isinstance(self.picks, str) else FIRST_PICKER
+
     @field_validator("flip_y", mode="before")
     @classmethod
     def _yes_is_a_word(cls, flip_y: object) -> object:
@@ -136,9 +158,11 @@ class Bootstrap(Section):
 
     @field_validator("picks", mode="before")
     @classmethod
-    def _is_blob_or_section(cls, picks: object) -> object:
+    def _is_picker_or_section(cls, picks: object) -> object:
         """Suggest the correct form to a user who wrote a path or another word."""
-        if picks is None or isinstance(picks, dict | PicksFrom) or picks == "blob":
+        if picks is None or isinstance(picks, dict | PicksFrom):
+            return picks
+        if isinstance(picks, str) and picks in get_args(FirstPicker):
             return picks
         guess = ""
         if isinstance(picks, str):
@@ -147,8 +171,8 @@ class Bootstrap(Section):
             if looks_named or "/" in picks or "." in picks:
                 guess = f"; perhaps you mean {{{written}}}"
         raise contradiction(
-            f"bootstrap.picks is {picks!r}; it must be blob, {{model: PATH}} or"
-            f" {{coordinates: PATH}}{guess}"
+            f"bootstrap.picks is {picks!r}; it must be general, blob, {{model: PATH}}"
+            f" or {{coordinates: PATH}}{guess}"
         )
 
 

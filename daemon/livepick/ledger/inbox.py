@@ -49,7 +49,7 @@ class Promoted:
     bundle: Path
     card: ModelCard
     is_fallback: bool = False
-    """True if it is used because the model promoted last cannot be: nothing is picked again."""
+    """True if it is used because the one that should pick cannot be: nothing is picked again."""
 
 
 @dataclass(frozen=True, slots=True)

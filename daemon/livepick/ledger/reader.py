@@ -6,7 +6,7 @@ place. Those of the page alone are in ``page_queries``.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -420,21 +420,25 @@ class LedgerReader:
         found = self._setting("skipped") or {}
         return {root: [SkippedFiles(**one) for one in files] for root, files in found.items()}
 
-    def picked_since(self, at: float, *, kind: str | None = None) -> list[tuple[int, float]]:
+    def picked_since(
+        self, at: float, *, kinds: Collection[str] | None = None
+    ) -> list[tuple[int, float]]:
         """Return the ids of micrographs with picks, with the time of these, the oldest first.
 
         Parameters
         ----------
         at
             Oldest time of the picks, in unix seconds.
-        kind
-            Kind of the model that made the picks. None: any.
+        kinds
+            Kinds of the models that made the picks. None: any.
         """
         rows = self._rows(
             "select id, picked_at from micrograph where picked_content is not null"
-            " and picked_at >= ?1 and (?2 is null or model_kind = ?2) order by picked_at, id",
+            " and picked_at >= ?1"
+            " and (?2 is null or model_kind in (select value from json_each(?2)))"
+            " order by picked_at, id",
             at,
-            kind,
+            None if kinds is None else json.dumps(list(kinds)),
         )
         return [(row["id"], row["picked_at"]) for row in rows]
 

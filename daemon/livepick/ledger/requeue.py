@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from livepick.config.sections import Repick
+from livepick.core.contracts.bundle import PROVISIONAL_KINDS
 from livepick.errors import PoisonError
 from livepick.ledger.columns import FRESH, NEW_PRIORITY, REPICK_PRIORITY
 from livepick.ledger.database import Database
@@ -38,7 +39,8 @@ machine, a file system or a setting."""
 
 _STALE = (
     "state = 'picked' and reason is null and :repick <> 'none' and ("
-    "  (model_version <> :version and (:repick = 'all' or model_kind = 'blob'))"
+    "  (model_version <> :version and (:repick = 'all'"
+    "   or model_kind in (select value from json_each(:provisional))))"
     "  or (abs(threshold - :threshold) > 1e-4 and (model_version = :version or :for_all)))"
 )
 """Condition of micrographs that are due to be picked again."""
@@ -111,7 +113,7 @@ class Requeue:
         model_version
             Version of the model used from now on.
         repick
-            Which picks it replaces: those of blob pickers, those of all other models, or none.
+            Which picks it replaces: those of first pickers, those of all other models, or none.
         threshold
             Its threshold. Micrographs that this model picked with another threshold are due too.
         for_all
@@ -148,6 +150,7 @@ class Requeue:
                 threshold=threshold,
                 for_all=for_all,
                 retry=retry_failed,
+                provisional=json.dumps(PROVISIONAL_KINDS),
                 harmful=json.dumps(SECOND_CHANCE),
             )
 
@@ -161,6 +164,7 @@ class Requeue:
             version=model_version,
             threshold=threshold,
             for_all=for_all,
+            provisional=json.dumps(PROVISIONAL_KINDS),
         )
         return int(rows[0][0])
 

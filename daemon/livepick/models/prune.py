@@ -28,7 +28,7 @@ def prune(models: Models, keep: int, config: Config) -> list[Bundle]:
     """Remove the oldest trained bundles beyond ``keep``, and return them.
 
     Bundles that are needed stay, whatever their age: the current model and the one to roll back to,
-    blob pickers, the model of the current settings (otherwise it would be trained again), and the
+    first pickers, the model of the current settings (otherwise it would be trained again), and the
     parent of a run in progress. Run folders stay too: they record which micrographs were held out.
 
     Raises

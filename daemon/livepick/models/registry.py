@@ -1,8 +1,10 @@
 """Registry of the model bundles on disk: list, promote and roll back.
 
 ``models/champion.json`` records the promotions (``livepick.models.promotions``). The current model
-is the last one promoted; if that is damaged or does not run, the one before. It is the blob picker
-before the first promotion, and if that model was made for another particle in another session.
+is the last one promoted; if that is damaged or does not run, the one before. It is the first picker
+before the first promotion, and if that model was made for another particle in another session. The
+first picker is the general model or the blob picker (``bootstrap.picks``); there always is a blob
+picker, to stand in for a general model that is damaged or does not run.
 
 A bundle is checked before it is used (``livepick.models.bundle_on_disk``).
 """
@@ -13,11 +15,12 @@ import time
 from pathlib import Path
 
 from livepick.config.schema import Config
-from livepick.core.contracts.bundle import ModelCard, bundle_name, numbered_folders
+from livepick.core.contracts.bundle import Kind, ModelCard, bundle_name, numbered_folders
 from livepick.core.contracts.run import RUNS
 from livepick.errors import ModelError
 from livepick.models.blob_picker import publish_blob_picker
 from livepick.models.bundle_on_disk import Bundle, BundleChecks, read_bundle, verified_bundle
+from livepick.models.general_model import SHIPPED, publish_general_picker
 from livepick.models.promotions import (
     By,
     Promotion,
@@ -36,15 +39,28 @@ _log = logging.getLogger(__name__)
 
 
 class Models:
-    """The folder of bundles of one session."""
+    """The folder of bundles of one session.
 
-    def __init__(self, directory: Path) -> None:
+    Parameters
+    ----------
+    directory
+        Folder of the bundles.
+    shipped
+        Folder of the general model that a session gets a copy of.
+    """
+
+    def __init__(self, directory: Path, *, shipped: Path = SHIPPED) -> None:
         self.directory = directory
+        self._shipped = shipped
         self.version_lock = threading.RLock()
         """Lock held from allocating a version until its bundle or run exists: the service makes
-        the blob picker in one thread and orders runs in another."""
+        first pickers in one thread and orders runs in another."""
         self._warned: set[str] = set()
         self._checks = BundleChecks()
+        self._not_made: ModelError | None = None
+        """Why there is no copy of the general model for the particle; None if there is one."""
+        self._stands_in: ModelError | None = None
+        """Why the blob picker is used in place of the general model; None if it is not."""
 
     def bundles(self) -> list[Bundle]:
         """Return the readable bundles, sorted by version; damaged ones are left out."""
@@ -68,10 +84,10 @@ class Models:
         try:
             return read_promotions(self.directory)
         except ModelError as error:
-            self._warn(f"models: the blob picker is used: {error}")
+            self._warn(f"models: the first picker is used: {error}")
         except OSError as error:
             self._warn(
-                f"models: the blob picker is used: {error.filename} cannot be read:"
+                f"models: the first picker is used: {error.filename} cannot be read:"
                 f" {error.strerror}. Let the service's user read it."
             )
         return []
@@ -93,12 +109,16 @@ class Models:
             return None
 
     def fault(self) -> ModelError | None:
-        """Return why the model promoted last cannot be used; None if it can, or there is none."""
+        """Return why the model that should be used cannot be; None if it can.
+
+        That is the one promoted last or, before the first promotion, the first picker.
+        """
         promotion = self.last_promotion()
-        if promotion is None:
-            return None
-        found = self._checks.check(self._path(promotion.version))
-        return found if isinstance(found, ModelError) else None
+        if promotion is not None:
+            found = self._checks.check(self._path(promotion.version))
+            if isinstance(found, ModelError):
+                return found
+        return self._stands_in
 
     def set_aside(self, version: int, error: ModelError) -> None:
         """Do not use a model any more that does not run, until its files or the service change."""
@@ -115,14 +135,11 @@ class Models:
 
     def blob(self, config: Config) -> Bundle | None:
         """Return the newest blob picker for the particle of ``config``."""
-        wanted = config.particle_fingerprint()
-        fitting = [
-            bundle
-            for bundle in self.bundles()
-            if bundle.card.kind == "blob" and bundle.card.particle_fingerprint == wanted
-        ]
-        intact = (bundle for bundle in reversed(fitting) if self._usable(bundle.path))
-        return next(intact, None)
+        return self._newest("blob", config)
+
+    def first_picker(self, config: Config) -> Bundle | None:
+        """Return the picker of the session until a model is trained, if it has been made."""
+        return self._first_picker(config)[0]
 
     def current(self, config: Config) -> Bundle:
         """Return the bundle currently used for picking.
@@ -130,13 +147,13 @@ class Models:
         Raises
         ------
         ModelError
-            No promoted model fits the particle, and there is no blob picker.
+            No promoted model fits the particle, and there is no first picker.
         """
         current = self._current(config)
         if current is None:
             raise ModelError(
                 f"{self.directory} has no model for this particle",
-                "Start the service once: it makes the blob picker.",
+                "Start the service once: it makes the first picker.",
             )
         return current
 
@@ -215,12 +232,12 @@ class Models:
         """Return the bundle used before the current one, as given by ``promotions.rollback_trail``.
 
         Bundles that were removed or do not fit ``config`` are skipped. Before the first promotion
-        the blob picker was in use.
+        the first picker was in use.
         """
         bundles = {bundle.card.version: bundle for bundle in self.bundles()}
-        current, blob = self._current(config), self.blob(config)
+        current, first = self._current(config), self.first_picker(config)
         earlier = [bundles.get(version) for version in reversed(rollback_trail(self.promotions()))]
-        for bundle in [*earlier, blob]:
+        for bundle in [*earlier, first]:
             if bundle and bundle != current and self._fits(bundle.card, config):
                 return bundle
         return None
@@ -242,6 +259,24 @@ class Models:
         _log.info("model %d: blob picker for %g Å", version, config.particle.diameter_angstrom)
         return Bundle(path, card)
 
+    def ensure_first_picker(self, config: Config) -> Bundle:
+        """Return the first picker for the particle of ``config``; make it if it does not exist.
+
+        If the general model is missing or damaged, that is logged, ``fault`` returns it, and the
+        blob picker is used.
+
+        Raises
+        ------
+        ModelError
+            A bundle could not be written.
+        """
+        blob = self.ensure_blob(config)
+        if config.bootstrap.first_picker == "blob":
+            return blob
+        if not any(_is_intact(bundle.path) for bundle in self._made_for("general", config)):
+            self._make_general(config)
+        return self.first_picker(config) or blob
+
     def _path(self, version: int) -> Path:
         return self.directory / bundle_name(version)
 
@@ -250,8 +285,55 @@ class Models:
         usable = (self._usable(self._path(number)) for number in reversed(trail))
         promoted = next((bundle for bundle in usable if bundle is not None), None)
         if promoted and self._fits(promoted.card, config):
+            self._stands_in = None
             return promoted
-        return self.blob(config)
+        first, self._stands_in = self._first_picker(config)
+        return first
+
+    def _first_picker(self, config: Config) -> tuple[Bundle | None, ModelError | None]:
+        """Return the first picker, and why it is not the general model where that is wanted."""
+        if config.bootstrap.first_picker == "blob":
+            return self.blob(config), None
+        general = self._newest("general", config)
+        if general is not None:
+            return general, None
+        found = [self._checks.check(bundle.path) for bundle in self._made_for("general", config)]
+        faults = [fault for fault in found if isinstance(fault, ModelError)]
+        return self.blob(config), next(
+            reversed(faults),
+            self._not_made
+            or ModelError(
+                f"{self.directory} has no general model for this particle",
+                "Restart the service: it makes another copy.",
+            ),
+        )
+
+    def _make_general(self, config: Config) -> None:
+        """Publish the general model for the particle of ``config``, or save why that failed."""
+        with self.version_lock:
+            version = self.next_version(besides=self.directory.parent / RUNS)
+            try:
+                publish_general_picker(self.directory, config, version, shipped=self._shipped)
+            except ModelError as error:
+                self._not_made = error
+                _log.error("models: the blob picker is used: %s", error)
+                return
+        self._not_made = None
+        _log.info("model %d: general model for %g Å", version, config.particle.diameter_angstrom)
+
+    def _made_for(self, kind: Kind, config: Config) -> list[Bundle]:
+        """Return the bundles of a kind for the particle of ``config``, sorted by version."""
+        wanted = config.particle_fingerprint()
+        return [
+            bundle
+            for bundle in self.bundles()
+            if bundle.card.kind == kind and bundle.card.particle_fingerprint == wanted
+        ]
+
+    def _newest(self, kind: Kind, config: Config) -> Bundle | None:
+        """Return the newest bundle of a kind, for the particle of ``config``, that can be used."""
+        made = reversed(self._made_for(kind, config))
+        return next((bundle for bundle in made if self._usable(bundle.path)), None)
 
     def _usable(self, path: Path) -> Bundle | None:
         """Return a bundle; None, with a warning, if it is damaged or does not run."""
@@ -277,3 +359,12 @@ class Models:
         if message not in self._warned:
             self._warned.add(message)
             _log.warning("%s", message)
+
+
+def _is_intact(path: Path) -> bool:
+    """Return True if the files of a bundle are as they were made; it may not run all the same."""
+    try:
+        verified_bundle(path)
+    except ModelError:
+        return False
+    return True

@@ -41,8 +41,11 @@ class ModelSummary:
     @property
     def source(self) -> str:
         """Short description of the data that the model was made from."""
-        if self.card.kind == "blob":
-            return "the particle's diameter"
+        match self.card.kind:
+            case "blob":
+                return "the particle's diameter"
+            case "general":
+                return "many other particles"
         if self.card.parent is not None:
             seeds = f"picks of model {self.card.parent}"
         else:

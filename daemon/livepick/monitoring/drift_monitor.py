@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from livepick.core.contracts.bundle import is_provisional
 from livepick.core.evaluation.drift_test import (
     REFERENCE,
     WINDOW,
@@ -136,7 +137,7 @@ class DriftMonitor:
 def _rows(ledger: LedgerReader) -> _Rows | None:
     """Return the current model's reference and window, or None if there are too few rows."""
     model = ledger.model()
-    if model is None or model.kind == "blob":
+    if model is None or is_provisional(model.kind):
         return None
     began = (run.started_at for run in ledger.runs() if run.version == model.version)
     reference = ledger.first_picked(

@@ -159,11 +159,11 @@ def ledger_rebuilt(rebuilt: Rebuilt) -> Problem:
 
 
 def model_damaged(error: ModelError) -> Problem:
-    """Return the problem of a promoted model that cannot be used."""
+    """Return the problem of a model that should pick and cannot be used."""
     return Problem(
         "model_damaged",
         "attention",
-        "The model promoted last cannot be used, so an earlier one or the blob picker picks:"
+        "The model that should pick cannot be used, so an earlier one or the blob picker picks:"
         f" {_in_a_line(error.what)}.",
         f"{error.remedy} Once it is restored it is used again; livepick models list CONFIG shows"
         " the others, and livepick models promote CONFIG N takes one of them.",

@@ -78,7 +78,7 @@ class Supervisor:
     drifted
         Called once with a sentence when the session begins to drift.
     model_fault
-        Function that returns why the model promoted last cannot be used; None if it can.
+        Function that returns why the model that should pick cannot be used; None if it can.
     unexpected
         Unexpected errors of all parts.
     page_problems

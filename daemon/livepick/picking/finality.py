@@ -1,25 +1,24 @@
 """Final picks: those of a trained model, and all others once no training is to come.
 
 RELION's Extract job never reads a micrograph twice, so a RELION project gets only final picks,
-unless the config says otherwise. Picks of the blob picker are final if the last training has failed
-or its model was kept aside, if they are never picked again (``picking.repick: none``), and if the
-session has ended: nothing has been picked for ``SESSION_SECONDS``, and no training is running. An
-edit of the config that starts another training does not take back what has been published.
+unless the config says otherwise. Picks of the first picker are final if the last training has
+failed or its model was kept aside, if they are never picked again (``picking.repick: none``), and
+if the session has ended: nothing has been picked for ``SESSION_SECONDS``, and no training is
+running. An edit of the config that starts another training does not take back what has been
+published.
 """
 
 import time
 from collections.abc import Callable
 
 from livepick.config.alert_thresholds import SESSION_SECONDS
+from livepick.core.contracts.bundle import is_provisional
 from livepick.ledger.reader import LedgerReader
 
 __all__ = ["Finality"]
 
 LOOK_SECONDS = 5.0
 """Shortest interval between two queries of the ledger."""
-
-PROVISIONAL = "blob"
-"""Kind of the model whose picks a trained model replaces."""
 
 
 class Finality:
@@ -40,16 +39,16 @@ class Finality:
         self._asked_at = float("-inf")
         self._had_come = False
 
-    def is_final(self, kind: str) -> bool:
-        """Return True if the picks of a kind of model are final."""
-        return kind != PROVISIONAL or self._no_better_to_come()
+    def is_final(self, kind: str | None) -> bool:
+        """Return True if the picks of a kind of model are final; None: of any."""
+        return (kind is not None and not is_provisional(kind)) or self.no_better_to_come()
 
     def has_come(self) -> bool:
         """Return True if provisional picks have become final since the last call."""
-        before, self._had_come = self._had_come, self._no_better_to_come()
+        before, self._had_come = self._had_come, self.no_better_to_come()
         return self._had_come and not before
 
-    def _no_better_to_come(self) -> bool:
+    def no_better_to_come(self) -> bool:
         """Return True if provisional picks are final, as of the last query of the ledger."""
         if time.monotonic() - self._asked_at >= LOOK_SECONDS:
             self._asked_at = time.monotonic()

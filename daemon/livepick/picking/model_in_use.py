@@ -46,7 +46,7 @@ class CurrentModel:
     repick
         Which micrographs are picked again after a change of model.
     is_fallback
-        True if the model is used because the one promoted last cannot be.
+        True if the model is used because the one that should pick cannot be.
     """
 
     def __init__(

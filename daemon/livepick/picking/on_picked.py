@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from livepick.core.contracts.bundle import PROVISIONAL_KINDS
 from livepick.core.formats.header import printable
 from livepick.errors import LedgerError
 from livepick.host.program import Program
@@ -26,7 +27,7 @@ from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.rows import MicrographRow
 from livepick.ledger.session_rows import Called
 from livepick.ledger.writer import LedgerWriter
-from livepick.picking.finality import PROVISIONAL, Finality
+from livepick.picking.finality import Finality
 from livepick.picking.instruments import CallInstruments, CallOutcome
 
 __all__ = ["Description", "OnPicked", "description"]
@@ -178,14 +179,14 @@ class OnPicked:
 
     def _queue_final(self) -> None:
         """Queue the micrographs whose provisional picks have become final."""
-        is_final = self._finality.is_final(PROVISIONAL)
+        is_final = self._finality.no_better_to_come()
         if is_final and not self._told_final:
-            provisional = self._ledger.reader.picked_since(0.0, kind=PROVISIONAL)
+            provisional = self._ledger.reader.picked_since(0.0, kinds=PROVISIONAL_KINDS)
             self._waiting = dict(provisional) | self._waiting
         self._told_final = is_final
 
     def _start(self, row: MicrographRow, recorded_from: float) -> None:
-        final = self._finality.is_final(row.model_kind or PROVISIONAL)
+        final = self._finality.is_final(row.model_kind)
         data = json.dumps(self._describe(row, final)).encode() + b"\n"
         call = _Call(row.relative, recorded_from)
         call.thread = threading.Thread(

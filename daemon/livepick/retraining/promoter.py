@@ -148,7 +148,8 @@ class Promoter:
         except (ProviderError, EngineError):
             raise  # not the model's fault
         except (ModelError, MemoryLimitError) as error:
-            if isinstance(error, ModelError) and self._models.fault() is not None:
+            has_another = wanted.card.kind == "general" or self._models.fault() is not None
+            if isinstance(error, ModelError) and has_another:
                 _log.error("model %d: set aside: %s", version, error)
                 self._models.set_aside(version, error)  # the next step tries one before it
                 return

@@ -107,7 +107,7 @@ class PromotionGate:
             comparison,
             mode=self._config.retrain.gate,
             requested=requested,
-            provisional=current.card.kind == "blob",
+            provisional=current.card.is_provisional,
         )
         decision = dataclasses.replace(decision, sentence=decision.sentence + self._without())
         return Judgement(candidate.card.version, current.card.version, decision, comparison)

@@ -170,11 +170,11 @@ class RunPlanner:
         order = MicrographOrder(
             ledger, "latest" if self._latest else "spread" if later else "landed"
         )
-        if picks == "blob":
-            blob = self._models.blob(config)
-            if blob is None or blob.card == current:
+        if isinstance(picks, str):
+            first = self._models.first_picker(config)
+            if first is None or first.card == current:
                 return SeedsFromLedger(config, ledger, current, order)
-            return SeedsFromModel(config, ledger, self._submit, blob.path, order=order, own=True)
+            return SeedsFromModel(config, ledger, self._submit, first.path, order=order, own=True)
         if picks.model is not None:
             return SeedsFromModel(config, ledger, self._submit, picks.model, order=order)
         if picks.coordinates is not None:
@@ -235,7 +235,7 @@ def _as_log(sentence: str) -> str:
 def _described(spec: RunSpec) -> str:
     held_out = sum(micrograph.held_out for micrograph in spec.micrographs)
     picks = spec.bootstrap.picks
-    if spec.parent is not None or picks == "blob":
+    if spec.parent is not None or isinstance(picks, str):
         made_by = f"model {spec.parent}"
     else:
         made_by = str(picks.model or picks.coordinates)

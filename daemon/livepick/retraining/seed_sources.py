@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard
-from livepick.core.contracts.run import RunMicrograph
+from livepick.core.contracts.run import RunMicrograph, SeedsFrom
 from livepick.core.imaging.picks import Picks
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
@@ -27,6 +27,7 @@ __all__ = [
     "Tally",
     "WaitReason",
     "least_picks",
+    "seeds_by",
     "wait_for_micrographs",
     "with_seeds",
 ]
@@ -41,7 +42,7 @@ class Seeds:
 
     micrographs: list[RunMicrograph]
     """Micrographs with their seeds; none of them is held out yet."""
-    seeds_from: Literal["blob", "model", "coordinates"]
+    seeds_from: SeedsFrom
     threshold: float
     parent: int | None
     """Version of the session's bundle that made the seeds."""
@@ -205,6 +206,11 @@ def with_seeds(row: MicrographRow, picks: Picks) -> RunMicrograph:
     )
 
 
+def seeds_by(card: ModelCard) -> SeedsFrom:
+    """Return the source of seeds that a model of this session has made."""
+    return "model" if card.kind == "trained" else card.kind
+
+
 class SeedsFromLedger:
     """Seeds from the ledger: the session's own picks by the model in use.
 
@@ -240,7 +246,7 @@ class SeedsFromLedger:
         candidates = [(row, self._ledger.candidates(row.id)) for row in tally.fit]
         return Seeds(
             [with_seeds(row, picks) for row, picks in candidates if picks is not None],
-            seeds_from="blob" if self._card.kind == "blob" else "model",
+            seeds_from=seeds_by(self._card),
             threshold=threshold,
             parent=version,
         )

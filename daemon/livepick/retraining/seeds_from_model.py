@@ -2,7 +2,7 @@
 
 The bundle may come from elsewhere. A network sees every particle at the same size in pixels, so a
 bundle for another specimen, microscope and pixel size works if the micrographs are scaled by the
-diameter of the particle at hand. Or it is the session's blob picker, when a trained model is in
+diameter of the particle at hand. Or it is the session's first picker, when a trained model is in
 use: a run that learned from the picks of its predecessor would learn its mistakes.
 """
 
@@ -34,6 +34,7 @@ from livepick.retraining.seed_sources import (
     Seeds,
     Tally,
     WaitReason,
+    seeds_by,
     wait_for_micrographs,
     with_seeds,
 )
@@ -77,7 +78,7 @@ class SeedsFromModel:
     order
         MicrographOrder of the micrographs.
     own
-        True if it is the session's blob picker, not a bundle from elsewhere.
+        True if it is the session's first picker, not a bundle from elsewhere.
     """
 
     def __init__(
@@ -237,7 +238,7 @@ class SeedsFromModel:
         results = [(row, self._results[_key(row)]) for row in tally.fit]
         return Seeds(
             [with_seeds(row, result.picks) for row, result in results if result is not None],
-            seeds_from="blob" if self._own else "model",
+            seeds_from=seeds_by(card) if self._own else "model",
             threshold=card.threshold,
             parent=card.version if self._own else None,
         )

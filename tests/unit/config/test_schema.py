@@ -6,7 +6,7 @@ import pytest
 
 from livepick.config.recommendations import advice
 from livepick.config.schema import Config
-from livepick.config.training_sections import PicksFrom, StartFrom
+from livepick.config.training_sections import FIRST_PICKER, PicksFrom, StartFrom
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError
 
@@ -237,9 +237,9 @@ def test_only_settings_that_shape_a_model_change_the_fingerprint(tmp_path: Path)
 @pytest.mark.parametrize(
     ("written", "says"),
     [
-        ("picks: blobb", "bootstrap.picks is 'blobb'; it must be blob, {model: PATH} or"),
-        ("picks: 5", "bootstrap.picks is 5; it must be blob"),
-        ("picks: [a]", "bootstrap.picks is ['a']; it must be blob"),
+        ("picks: blobb", "bootstrap.picks is 'blobb'; it must be general, blob, {model: PATH}"),
+        ("picks: 5", "bootstrap.picks is 5; it must be general, blob,"),
+        ("picks: [a]", "bootstrap.picks is ['a']; it must be general, blob,"),
         ("picks: model", "perhaps you mean {model: PATH}"),
         ("picks: hand/picks.star", "perhaps you mean {coordinates: hand/picks.star}"),
         ("picks:", "bootstrap.picks is empty; remove the line to use the default, blob"),
@@ -297,6 +297,13 @@ def test_paths_of_first_picks_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.bootstrap.picks.coordinates == tmp_path / "hand.star"
     again = Config.model_validate_json(config.model_dump_json())
     assert again.bootstrap == config.bootstrap
+    assert config.bootstrap.first_picker == FIRST_PICKER
+
+
+@pytest.mark.parametrize("word", ["general", "blob"])
+def test_the_first_picker_has_a_name(tmp_path: Path, word: str) -> None:
+    config = _load(tmp_path, MINIMAL + f"bootstrap: {{picks: {word}}}\n")
+    assert config.bootstrap.first_picker == config.bootstrap.picks == word
 
 
 def test_the_defaults_are_in_the_recommended_ranges(tmp_path: Path) -> None:

@@ -110,5 +110,5 @@ def test_picks_since_a_time_are_listed_oldest_first(ledger, clock):
     reader = ledger.reader
     assert reader.picked_since(0.0) == [(1, 1010.0), (2, 1020.0)]
     assert reader.picked_since(1020.0) == [(2, 1020.0)]
-    assert reader.picked_since(0.0, kind="blob") == [(2, 1020.0)]
+    assert reader.picked_since(0.0, kinds=["blob", "general"]) == [(2, 1020.0)]
     assert reader.picked_since(1020.1) == []

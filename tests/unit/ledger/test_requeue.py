@@ -106,9 +106,9 @@ def test_a_failure_to_pick_again_is_forgotten_when_it_is_no_longer_wanted(ledger
 @pytest.mark.parametrize(
     ("repick", "for_all", "due"),
     [
-        ("provisional", False, {"blob", "recut"}),
-        ("provisional", True, {"blob", "recut", "old recut"}),
-        ("all", False, {"blob", "recut", "old", "old recut"}),
+        ("provisional", False, {"blob", "general", "recut"}),
+        ("provisional", True, {"blob", "general", "recut", "old recut"}),
+        ("all", False, {"blob", "general", "recut", "old", "old recut"}),
         ("none", True, set()),
     ],
 )
@@ -116,6 +116,7 @@ def test_picks_of_another_model_or_threshold_are_due(ledger, repick, for_all, du
     """A model's own threshold applies to that model only. A second call queues nothing."""
     made = {
         "blob": make_result(model_version=0, model_kind="blob"),
+        "general": make_result(model_version=3, model_kind="general"),
         "old": make_result(model_version=1, model_kind="trained"),
         "old recut": make_result(model_version=1, model_kind="trained", threshold=0.3),
         "present": make_result(model_version=2, model_kind="trained"),

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from factories import publish_bundle
+from factories import promote, publish_bundle
 from livepick.core.contracts.bundle import CARD, GRAPH, read_card
 from livepick.errors import ModelError
 from livepick.models.general_model import publish_general_picker
+from livepick.models.registry import Models
 
 
 @pytest.fixture
@@ -79,3 +80,101 @@ def test_a_damaged_one_is_named_with_the_remedy(tmp_path, shipped, make_config, 
     assert "Install livepick again" in caught.value.remedy
     assert "bootstrap.picks: blob" in caught.value.remedy
     assert not (tmp_path / "models").exists()
+
+
+# --- as the first picker of a session -------------------------------------------------------------
+
+
+@pytest.fixture
+def config(make_config):
+    """Return a config that asks for the general model."""
+    return make_config(bootstrap={"picks": "general"})
+
+
+@pytest.fixture
+def models(tmp_path, shipped):
+    """Return the models of a session that has not begun."""
+    return Models(tmp_path / "state" / "models", shipped=shipped)
+
+
+def test_it_picks_until_a_model_is_promoted(models, config, put_bundle):
+    """The blob picker is made too; without an edit of the config nothing goes back to it."""
+    first = models.ensure_first_picker(config)
+    again = models.ensure_first_picker(config)
+
+    assert first == again == models.current(config)
+    assert [bundle.card.kind for bundle in models.bundles()] == ["blob", "general"]
+    assert (models.fault(), models.rollback_target(config)) == (None, None)
+    put_bundle(models, config, 2)
+    promote(models, 2)
+    assert models.current(config).card.version == 2
+    assert models.rollback_target(config) == first
+
+
+def test_an_edit_switches_between_the_first_pickers(models, config, make_config):
+    for one, kind in (
+        (make_config(bootstrap={"picks": "blob"}), "blob"),
+        (config, "general"),
+        (make_config(bootstrap={"picks": "blob"}), "blob"),
+    ):
+        assert models.ensure_first_picker(one) == models.current(one)
+        assert (models.current(one).card.kind, models.fault()) == (kind, None)
+
+
+def test_another_particle_gets_another_copy(models, config, make_config):
+    models.ensure_first_picker(config)
+    other = make_config(bootstrap={"picks": "general"}, particle={"diameter_angstrom": 300})
+
+    assert models.ensure_first_picker(other).card.diameter_angstrom == 300
+    assert models.current(other).card.kind == "general"
+    assert models.current(config).card.diameter_angstrom == 150
+
+
+def test_a_damaged_package_means_the_blob_picker_and_a_fault(models, config, shipped, caplog):
+    """Picking goes on, the log and the fault name file and remedy; a repaired package is used."""
+    graph = (shipped / GRAPH).read_bytes()
+    (shipped / GRAPH).write_bytes(b"half")
+
+    assert models.ensure_first_picker(config).card.kind == "blob"
+    assert models.current(config).card.kind == "blob"
+    assert str(shipped / GRAPH) in models.fault().what
+    assert str(shipped / GRAPH) in caplog.text
+    assert "Install livepick again" in models.fault().remedy
+
+    (shipped / GRAPH).write_bytes(graph)
+    assert models.ensure_first_picker(config).card.kind == "general"
+    assert models.current(config).card.kind == "general"
+    assert models.fault() is None
+
+
+def test_a_damaged_copy_is_replaced_at_the_next_start(models, config, shipped):
+    (models.ensure_first_picker(config).path / GRAPH).write_bytes(b"half")
+    assert models.current(config).card.kind == "blob"
+    assert "0001" in models.fault().what
+
+    after = Models(models.directory, shipped=shipped)
+    assert after.ensure_first_picker(config).card.version == 2
+    assert (after.current(config).card.version, after.fault()) == (2, None)
+
+
+def test_one_that_does_not_run_is_not_copied_again(models, config):
+    """Each edit of the config would make another copy."""
+    models.ensure_first_picker(config)
+    models.set_aside(1, ModelError("model 1 gives scores outside 0 to 1", "Train again."))
+
+    assert models.ensure_first_picker(config).card.kind == "blob"
+    assert models.current(config).card.kind == "blob"
+    assert "outside 0 to 1" in models.fault().what
+    assert len(models.bundles()) == 2
+
+
+def test_a_promoted_model_has_no_fault_where_the_general_model_has_one(
+    models, config, shipped, put_bundle
+):
+    (shipped / GRAPH).unlink()
+    models.ensure_first_picker(config)
+    models.current(config)
+    put_bundle(models, config, 1)
+    promote(models, 1)
+
+    assert (models.current(config).card.version, models.fault()) == (1, None)

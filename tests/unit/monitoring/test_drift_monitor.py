@@ -138,10 +138,11 @@ def test_micrographs_from_before_the_training_are_not_in_the_reference(ledger, m
     assert drift.changes == ()
 
 
-def test_the_blob_picker_is_not_watched(ledger, microscope):
-    ledger.session.use_model(0, "blob", "particle")
-    microscope.land(REFERENCE + WINDOW, version=0, kind="blob")
-    microscope.land(WINDOW, version=0, kind="blob", picks=10)
+@pytest.mark.parametrize("kind", ["blob", "general"])
+def test_a_first_picker_is_not_watched(ledger, microscope, kind):
+    ledger.session.use_model(0, kind, "particle")
+    microscope.land(REFERENCE + WINDOW, version=0, kind=kind)
+    microscope.land(WINDOW, version=0, kind=kind, picks=10)
     assert not read_drift(ledger.reader).measures
 
 

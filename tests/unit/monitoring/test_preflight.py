@@ -13,7 +13,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from factories import make_card
+from factories import make_card, publish_bundle
 from livepick import cli
 from livepick.config.schema import Config
 from livepick.config.sections import Device
@@ -333,6 +333,20 @@ def test_a_bootstrap_model_is_verified_and_run(
     assert _tried(path)["first picks"].verdict == "fault"
     (bundle / "model.onnx").write_bytes(b"half")
     assert "is not the graph" in _tried(path)["first picks"].found
+
+
+def test_the_general_model_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If its files are damaged, the service would pick with the blob picker."""
+    path = _config(tmp_path, WEB + "bootstrap: {picks: general}")
+    whole = publish_bundle(tmp_path / "package", kind="general", version=0)
+    monkeypatch.setattr(picking, "SHIPPED", whole)
+    assert "from the general model" in _tried(path)["first picks"].found
+
+    (whole / "model.onnx").write_bytes(b"half")
+    result = _tried(path)["first picks"]
+    assert result.verdict == "fault"
+    assert str(whole / "model.onnx") in result.found
+    assert "Install livepick again" in result.remedy
 
 
 def test_a_missing_ctf_file_is_a_fault(tmp_path):

@@ -159,8 +159,8 @@ class Scene:
             )
         return self
 
-    def pick(self, *, version=1, scores=(0.9, 0.6, 0.1)):
-        kind = "trained" if version else "blob"
+    def pick(self, *, version=1, scores=(0.9, 0.6, 0.1), kind=None):
+        kind = kind or ("trained" if version else "blob")
         for claim in self.ledger.claim(10):
             self.ledger.picked(claim, make_result(scores, model_version=version, model_kind=kind))
         return self
@@ -202,6 +202,7 @@ def test_picks_of_a_trained_model_are_taken_under_the_name_in_the_list(scene):
         (lambda scene: scene, "the session has not seen it, or not picked it yet"),
         (lambda scene: scene.land(NAMES[0]), "the session has not seen it, or not picked it yet"),
         (lambda scene: scene.land(NAMES[0]).pick(version=0), "its picks are provisional"),
+        (lambda scene: scene.land(NAMES[0]).pick(kind="general"), "its picks are provisional"),
         (
             lambda scene: scene.land(NAMES[0]).pick(version=0).fail_again(),
             "its picks are provisional, and picking it again failed: the file is gone",

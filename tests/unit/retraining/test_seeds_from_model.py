@@ -5,6 +5,7 @@ from concurrent.futures import BrokenExecutor
 import pytest
 from planned_session import picks_of
 
+from factories import promote
 from livepick.core.contracts.run import RunSpec
 from livepick.errors import ContentError, ModelError, VanishedFileError
 from livepick.models.registry import Models
@@ -35,6 +36,32 @@ def test_a_pretrained_model_picks_the_first_training_set(begin, pretrained_path)
     assert (spec.seeds_from, spec.parent, spec.seed_threshold) == ("model", None, 0.5)
     job = session.jobs[0]
     assert (job.bundle, job.diameter_angstrom, job.contrast) == (pretrained_path, 150, "dark")
+
+
+def test_the_general_model_in_use_gives_the_first_training_set(begin, put_bundle):
+    """The ledger has its picks."""
+    session = begin(picks="general")
+    put_bundle(session.models, session.config, 1, "general")
+    session.add(5, model_version=1)
+
+    spec = session.plan()
+
+    assert (spec.seeds_from, spec.parent, session.jobs) == ("general", 1, [])
+
+
+def test_the_general_model_picks_a_later_training_set_too(begin, put_bundle):
+    """With the trained model's picks, a run would learn the mistakes of its predecessor."""
+    session = begin(picks="general", training={"generation": 2})
+    put_bundle(session.models, session.config, 1, "general")
+    put_bundle(session.models, session.config, 2)
+    promote(session.models, 2)
+    session.add(5, model_version=2)
+
+    spec = _until_a_run(session)
+
+    assert (spec.seeds_from, spec.parent) == ("general", 1)
+    job = session.jobs[0]
+    assert (job.bundle.name, job.diameter_angstrom, job.contrast) == ("0001", None, None)
 
 
 def _until_a_run(session):

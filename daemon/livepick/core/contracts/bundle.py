@@ -32,6 +32,7 @@ __all__ = [
     "MOST_WEIGHTS_BYTES",
     "PROVISIONAL_KINDS",
     "WEIGHTS",
+    "Kind",
     "ModelCard",
     "bundle_name",
     "is_provisional",

@@ -28,6 +28,7 @@ __all__ = [
     "RunSpec",
     "RunStart",
     "SeedPick",
+    "SeedsFrom",
 ]
 
 RUNS = "runs"
@@ -46,6 +47,8 @@ MOST_BYTES = 1 << 30
 DISK_FULL_STATUS = 75
 """Exit status of the trainer on a full disk, where it cannot write anything else (EX_TEMPFAIL)."""
 
+
+SeedsFrom = Literal["blob", "general", "model", "coordinates"]
 
 SeedPick = tuple[float, float, float]
 """x and y in pixels of the original micrograph (``core.imaging.picks``), and the score."""
@@ -101,8 +104,8 @@ class RunSpec(_Record):
     particle: Particle
     training: Training
     bootstrap: Bootstrap = Bootstrap()
-    seeds_from: Literal["blob", "model", "coordinates"] = "blob"
-    """Source of the seeds; those from ``coordinates`` are a person's, and are trusted."""
+    seeds_from: SeedsFrom = "blob"
+    """Source of the seeds: a first picker, another model, or a person, who is trusted."""
     seed_threshold: float
     """Threshold of the seeding model."""
     start: RunStart | None = None

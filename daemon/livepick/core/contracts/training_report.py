@@ -36,7 +36,7 @@ class HeldOutFigures:
     micrographs: int
     """Number of held-out micrographs."""
     seeds_from: str
-    """``blob``, ``model`` or ``coordinates``; empty if an older report does not say."""
+    """One of ``SeedsFrom``, as in the run; empty if an older report does not say."""
     average_precision: float | None
     """Measured against the seeds there. This and the other figures are None if not defined."""
     best_f1: float | None

@@ -218,7 +218,7 @@ def decide(
         if not promote:
             rule = ", and nobody requested it (retrain.gate: strict)"
             if provisional:
-                rule = ", and only a clear gain replaces the blob picker (retrain.gate: strict)"
+                rule = ", and only a clear gain replaces the first picker (retrain.gate: strict)"
     elif mode == "off" and outcome != "better":
         rule = ", but the promotion gate is off (retrain.gate: off)"
     return Decision(promote, outcome, _sentence(comparison, words + rule))

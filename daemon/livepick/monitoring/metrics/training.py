@@ -97,7 +97,7 @@ class TrainingMetrics:
         )
         self._model_usable = make.gauge(
             "model_usable",
-            "Can the model promoted last be used? 0: an earlier one or the blob picker picks.",
+            "Can the model that should pick be used? 0: an earlier one or the blob picker picks.",
         )
         self._model_usable.set(1)
         self._drift_score = make.gauge(

@@ -16,6 +16,7 @@ from livepick.core.formats.name_matching import match_names, short_names
 from livepick.errors import LivepickError
 from livepick.host.isolated_call import ProcessDiedError, call_isolated
 from livepick.models.bundle_on_disk import verify_graph
+from livepick.models.general_model import SHIPPED, read_general_card
 from livepick.models.registry import Models
 from livepick.models.start_weights import read_start_weights
 from livepick.monitoring.preflight.check import Check
@@ -91,11 +92,28 @@ def first_picks(config: Config) -> Check:
     try:
         if picks == "blob":
             return Check(name, "ok", "from the blob picker")
+        if picks == "general":
+            return _general_model(name, config)
         if picks.model is not None:
             return _first_model(name, config, picks.model)
         return _first_coordinates(name, config, Path(picks.coordinates or ""))
     except LivepickError as error:
         return Check(name, "fault", error.what, error.remedy)
+
+
+def _general_model(name: str, config: Config) -> Check:
+    card = read_general_card(SHIPPED)
+    try:
+        _in_a_worker(_probe_general, config, "cpu")
+    except (ProcessDiedError, OSError) as error:
+        return Check(
+            name,
+            "fault",
+            "the general model does not run: a worker process did not answer:"
+            f" {error or type(error).__name__}",
+            "Set bootstrap.picks: blob.",
+        )
+    return Check(name, "ok", f"from the general model of livepick {card.livepick_version}")
 
 
 def _first_model(name: str, config: Config, bundle: Path) -> Check:
@@ -145,9 +163,14 @@ def _probe_blob_picker(config: Config, device: Device) -> str:
         return tasks.probe(Models(Path(folder) / "models").ensure_blob(config).path, device)
 
 
+def _probe_general(_config: Config, device: Device) -> str:
+    """Run the graph of the general model once. Called in a separate process."""
+    return tasks.probe(SHIPPED, device)
+
+
 def _probe_bundle(config: Config, device: Device) -> str:
     """Run the graph of the bootstrap bundle once. Called in a separate process."""
     picks = config.bootstrap.picks
-    if picks == "blob" or picks.model is None:
+    if isinstance(picks, str) or picks.model is None:
         raise ValueError("bootstrap.picks has no model")
     return tasks.probe(picks.model, device)
