@@ -55,7 +55,7 @@ from real_data import DEFAULT_DATA, SETS, read_truth
 from rich.console import Console
 from rich.table import Table
 
-from livepick.config.schema import Config
+from livepick.config.sections import Particle
 from livepick.core.contracts.bundle import GRAPH, publish, sha256
 from livepick.core.contracts.job import Job
 from livepick.core.evaluation.matching import Matches, figures, pool, precision_recall_f1
@@ -128,30 +128,17 @@ class Row:
 # --- pickers -------------------------------------------------------------------------------------
 
 
-def config_of(diameter_angstrom: float, folder: Path) -> Config:
-    """Return the config of a session of which only the diameter is known."""
-    return Config.model_validate(
-        {
-            "session": {"name": "general"},
-            "watch": {"directories": [str(folder / "in")]},
-            "particle": {"diameter_angstrom": diameter_angstrom},
-            "output": {"directory": str(folder / "out")},
-            "state": {"directory": str(folder)},
-        }
-    )
-
-
 @functools.cache
 def make_bundle(picker: str, diameter_angstrom: float, shipped: Path, folder: Path) -> Path:
     """Return a picker's bundle for a diameter."""
-    config = config_of(diameter_angstrom, folder)
+    particle = Particle(diameter_angstrom=diameter_angstrom)
     models = folder / f"{picker}-{diameter_angstrom:g}"
     if picker == "blob":
-        return publish_blob_picker(models, config, 0)[0]
-    general, card = publish_general_picker(models, config, 0, shipped=shipped)
+        return publish_blob_picker(models, particle, 0)[0]
+    general, card = publish_general_picker(models, particle, 0, shipped=shipped)
     if picker == "general":
         return general
-    blob, _ = publish_blob_picker(models, config, 1)
+    blob, _ = publish_blob_picker(models, particle, 1)
     graph = union_graph((blob / GRAPH).read_bytes(), (general / GRAPH).read_bytes(), picker)
     return publish(
         models, dataclasses.replace(card, version=2, graph_sha256=sha256(graph)), {GRAPH: graph}

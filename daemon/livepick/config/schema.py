@@ -18,7 +18,7 @@ from livepick.config.setting import Section, shaping_settings, shaping_values
 from livepick.config.training_sections import Bootstrap, Retrain, Training
 from livepick.config.web_section import Web
 
-__all__ = ["Config", "digest"]
+__all__ = ["Config", "digest", "particle_fingerprint"]
 
 
 class Config(Section):
@@ -89,7 +89,7 @@ class Config(Section):
 
     def particle_fingerprint(self) -> str:
         """Return a short digest of the particle: a model serves only the one it was made for."""
-        return digest(shaping_values(self.particle))
+        return particle_fingerprint(self.particle)
 
     def training_fingerprint(self) -> str:
         """Return a short digest of every setting that shapes the model.
@@ -102,6 +102,11 @@ class Config(Section):
                 particle=self.particle, bootstrap=self.bootstrap, training=self.training
             )
         )
+
+
+def particle_fingerprint(particle: Particle) -> str:
+    """Return a short digest of a particle, as ``Config.particle_fingerprint``."""
+    return digest(shaping_values(particle))
 
 
 def digest(settings: Mapping[str, Any]) -> str:

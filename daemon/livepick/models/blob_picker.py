@@ -4,7 +4,8 @@ import time
 from pathlib import Path
 
 from livepick import __version__
-from livepick.config.schema import Config
+from livepick.config.schema import particle_fingerprint
+from livepick.config.sections import Particle
 from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
 from livepick.errors import EngineError
 from livepick.host.isolated_call import ProcessDiedError, call_isolated
@@ -21,8 +22,8 @@ BLOB_THRESHOLD = 0.5
 """Score at which particles begin; the blob picker's scores are scaled to make it so."""
 
 
-def publish_blob_picker(models: Path, config: Config, version: int) -> tuple[Path, ModelCard]:
-    """Publish a blob picker for the particle of ``config`` in a folder of bundles.
+def publish_blob_picker(models: Path, particle: Particle, version: int) -> tuple[Path, ModelCard]:
+    """Publish a blob picker for a particle in a folder of bundles.
 
     Raises
     ------
@@ -31,13 +32,12 @@ def publish_blob_picker(models: Path, config: Config, version: int) -> tuple[Pat
     EngineError
         No process could be started for it.
     """
-    particle = config.particle
     graph, diameter_px, normalization = _make_apart()
     card = ModelCard(
         version=version,
         kind="blob",
-        fingerprint=config.particle_fingerprint(),
-        particle_fingerprint=config.particle_fingerprint(),
+        fingerprint=particle_fingerprint(particle),
+        particle_fingerprint=particle_fingerprint(particle),
         diameter_angstrom=particle.diameter_angstrom,
         min_distance_angstrom=particle.diameter_angstrom * particle.min_distance_fraction,
         edge_fraction=particle.edge_fraction,

@@ -11,7 +11,8 @@ from importlib import resources
 from pathlib import Path
 
 from livepick import __version__
-from livepick.config.schema import Config
+from livepick.config.schema import particle_fingerprint
+from livepick.config.sections import Particle
 from livepick.core.contracts.bundle import GRAPH, MOST_GRAPH_BYTES, ModelCard, publish, read_card
 from livepick.errors import ModelError
 from livepick.host.foreign_files import read_bounded
@@ -22,7 +23,7 @@ __all__ = ["SHIPPED", "publish_general_picker", "read_general_card"]
 SHIPPED = Path(str(resources.files("livepick.models").joinpath("general")))
 """Folder of the general model in the installed package."""
 
-_REMEDY = "Install livepick again, or set bootstrap.picks: blob."
+_REMEDY = "Install livepick again, or use the blob picker (bootstrap.picks: blob)."
 
 
 def read_general_card(shipped: Path = SHIPPED) -> ModelCard:
@@ -51,16 +52,16 @@ def read_general_card(shipped: Path = SHIPPED) -> ModelCard:
 
 
 def publish_general_picker(
-    models: Path, config: Config, version: int, *, shipped: Path = SHIPPED
+    models: Path, particle: Particle, version: int, *, shipped: Path = SHIPPED
 ) -> tuple[Path, ModelCard]:
-    """Publish the general model for the particle of ``config`` in a folder of bundles.
+    """Publish the general model for a particle in a folder of bundles.
 
     Parameters
     ----------
     models
-        Folder of the session's bundles.
-    config
-        Config of the session.
+        Folder of the bundles.
+    particle
+        Particle to pick.
     version
         Version of the new bundle.
     shipped
@@ -72,13 +73,12 @@ def publish_general_picker(
         The general model is missing or damaged, or the bundle could not be written.
     """
     general = read_general_card(shipped)
-    particle = config.particle
     scale = particle.diameter_angstrom / general.diameter_angstrom
     card = dataclasses.replace(
         general,
         version=version,
-        fingerprint=config.particle_fingerprint(),
-        particle_fingerprint=config.particle_fingerprint(),
+        fingerprint=particle_fingerprint(particle),
+        particle_fingerprint=particle_fingerprint(particle),
         diameter_angstrom=particle.diameter_angstrom,
         min_distance_angstrom=particle.diameter_angstrom * particle.min_distance_fraction,
         edge_fraction=particle.edge_fraction,

@@ -255,7 +255,7 @@ class Models:
             return present
         with self.version_lock:
             version = self.next_version(besides=self.directory.parent / RUNS)
-            path, card = publish_blob_picker(self.directory, config, version)
+            path, card = publish_blob_picker(self.directory, config.particle, version)
         _log.info("model %d: blob picker for %g Å", version, config.particle.diameter_angstrom)
         return Bundle(path, card)
 
@@ -313,7 +313,9 @@ class Models:
         with self.version_lock:
             version = self.next_version(besides=self.directory.parent / RUNS)
             try:
-                publish_general_picker(self.directory, config, version, shipped=self._shipped)
+                publish_general_picker(
+                    self.directory, config.particle, version, shipped=self._shipped
+                )
             except ModelError as error:
                 self._not_made = error
                 _log.error("models: the blob picker is used: %s", error)

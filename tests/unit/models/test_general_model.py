@@ -36,7 +36,7 @@ def test_it_is_scaled_to_the_particle_of_the_session(tmp_path, shipped, make_con
             "edge_fraction": 0.3,
         }
     )
-    path, card = publish_general_picker(tmp_path / "models", config, 3, shipped=shipped)
+    path, card = publish_general_picker(tmp_path / "models", config.particle, 3, shipped=shipped)
     assert read_card(path) == card
     assert (path.name, (path / GRAPH).read_bytes()) == ("0003", b"general graph")
     assert (card.kind, card.version, card.threshold) == ("general", 3, 0.42)
@@ -74,7 +74,7 @@ def _another_kind(shipped):
 def test_a_damaged_one_is_named_with_the_remedy(tmp_path, shipped, make_config, damage, name):
     damage(shipped)
     with pytest.raises(ModelError) as caught:
-        publish_general_picker(tmp_path / "models", make_config(), 3, shipped=shipped)
+        publish_general_picker(tmp_path / "models", make_config().particle, 3, shipped=shipped)
     assert str(shipped) in caught.value.what
     assert name in caught.value.what
     assert "Install livepick again" in caught.value.remedy
