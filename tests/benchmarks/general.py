@@ -9,24 +9,24 @@ number of the picks that would be written (at the threshold on the bundle's card
 micrographs without particles, or with hardly any, and the number of picks there: the fewer, the
 better.
 
-``union-mean`` and ``union-max`` are one graph with both pickers in it, whose score is the mean or
-the larger of theirs. ``scratch`` is a model that the trainer makes from one half of a set, starting
-with the blob picker, and that is judged on the other half, and the reverse (minutes a set).
-``--part`` uses every other micrograph only: choose on one part, report on the other.
+The score of ``union-mean`` and ``union-max`` is the mean or the larger of both pickers' scores.
+``scratch`` is a model that the trainer makes from one half of a set, starting with the blob picker,
+and that is judged on the other half, and the reverse (minutes a set). ``--part`` uses every other
+micrograph only: choose on one part, report on the other.
 
 Real sets are stored outside the repository (``--data``, or ``LIVEPICK_DATA``); missing sets are
-named and skipped. ``--work`` keeps the simulated micrographs for the next run.
+named and skipped. ``--work`` keeps the micrographs for the next run, as simulated and as prepared:
+remove it if the preprocessing has changed.
 """
 
 import argparse
 import dataclasses
-import functools
 import logging
 import os
+import pickle
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import mrcfile
 import numpy as np
-import onnx
 import PIL.Image
 from ablation import (
     JUNK,
@@ -49,20 +48,21 @@ from ablation import (
     train,
 )
 from numpy.typing import NDArray
-from onnx import compose, helper, numpy_helper
 from quality import SIMULATED_ANGSTROM, THUMBNAIL_ANGSTROM
 from real_data import DEFAULT_DATA, SETS, read_truth
 from rich.console import Console
-from rich.table import Table
 
+from factories import publish_blob
 from livepick.config.sections import Particle
-from livepick.core.contracts.bundle import GRAPH, publish, sha256
-from livepick.core.contracts.job import Job
-from livepick.core.evaluation.matching import Matches, figures, pool, precision_recall_f1
+from livepick.core.evaluation.matching import Matches, figures, match, pool, precision_recall_f1
+from livepick.core.formats.micrograph import read_micrograph
+from livepick.core.imaging.pick_area import PickArea
+from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.preprocess import Prepared, prepare
 from livepick.errors import ModelError
-from livepick.models.blob_picker import publish_blob_picker
 from livepick.models.general_model import SHIPPED, publish_general_picker
-from livepick.picking.worker import pick
+from livepick.picking.onnx_session import load_model, score_map
+from livepick.picking.worker import _picks as find_picks
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Session
 
@@ -108,7 +108,6 @@ class Row:
     """Matches of all candidates, for each micrograph."""
     written: list[Matches] = field(default_factory=list)
     """Matches of the picks that would be written."""
-    cpu_seconds: float = 0.0
 
     def figures(self) -> dict[str, float]:
         """Return the figures of the table by name."""
@@ -128,64 +127,89 @@ class Row:
 # --- pickers -------------------------------------------------------------------------------------
 
 
-@functools.cache
-def make_bundle(picker: str, diameter_angstrom: float, shipped: Path, folder: Path) -> Path:
-    """Return a picker's bundle for a diameter."""
-    particle = Particle(diameter_angstrom=diameter_angstrom)
-    models = folder / f"{picker}-{diameter_angstrom:g}"
-    if picker == "blob":
-        return publish_blob_picker(models, particle, 0)[0]
-    general, card = publish_general_picker(models, particle, 0, shipped=shipped)
-    if picker == "general":
-        return general
-    blob, _ = publish_blob_picker(models, particle, 1)
-    graph = union_graph((blob / GRAPH).read_bytes(), (general / GRAPH).read_bytes(), picker)
-    return publish(
-        models, dataclasses.replace(card, version=2, graph_sha256=sha256(graph)), {GRAPH: graph}
-    )
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Candidates of one picker in one micrograph."""
+
+    picks: Picks
+    written: Picks
+    """Those that reach the picker's threshold."""
+    area: PickArea
 
 
-def union_graph(blob: bytes, general: bytes, rule: str) -> bytes:
-    """Return both pickers as one graph; its score is the mean or the larger of theirs."""
-    parts = [
-        compose.add_prefix(onnx.load_from_string(graph), prefix)
-        for graph, prefix in ((blob, "b_"), (general, "g_"))
-    ]
-    image, score_out = parts[0].graph.input[0], parts[0].graph.output[0]
-    constants = [c for part in parts for c in part.graph.initializer]
-    nodes = [
-        *(helper.make_node("Identity", ["image"], [part.graph.input[0].name]) for part in parts),
-        *(node for part in parts for node in part.graph.node),
-    ]
-    scores = [part.graph.output[0].name for part in parts]
-    if rule == "union-max":
-        nodes.append(helper.make_node("Max", scores, ["score"]))
-    else:
-        constants.append(numpy_helper.from_array(np.array(0.5, dtype=np.float32), "half"))
-        nodes.append(helper.make_node("Add", scores, ["sum"]))
-        nodes.append(helper.make_node("Mul", ["sum", "half"], ["score"]))
-    image.name, score_out.name = "image", "score"
-    joint = helper.make_model(
-        helper.make_graph(nodes, "livepick-union", [image], [score_out], constants),
-        opset_imports=parts[0].opset_import,
-        ir_version=parts[0].ir_version,
-        producer_name="livepick",
-    )
-    onnx.checker.check_model(joint)
-    return bytes(joint.SerializeToString())
+class FirstPickers:
+    """The first pickers, for any diameter: each micrograph is prepared once for all of them.
+
+    Parameters
+    ----------
+    names
+        Pickers that are used.
+    shipped
+        Folder of the general model.
+    scratch
+        Folder for bundles.
+    kept
+        Folder for prepared micrographs, which later runs use again; None: they are not kept.
+    """
+
+    def __init__(
+        self, names: Sequence[str], shipped: Path, scratch: Path, kept: Path | None
+    ) -> None:
+        self.names = [name for name in names if name != "scratch"]
+        blob = publish_blob(scratch, edge_fraction=Particle(diameter_angstrom=100).edge_fraction)
+        self._models = {"blob": load_model(blob, "cpu")}
+        if self.names != ["blob"]:
+            particle = Particle(diameter_angstrom=100)
+            general, _ = publish_general_picker(scratch, particle, 1, shipped=shipped)
+            self._models["general"] = load_model(general, "cpu")
+        self._kept = kept
+
+    def pick(self, path: Path, diameter_angstrom: float) -> dict[str, Found]:
+        """Return the candidates of each picker, as a worker with its bundle would find them."""
+        prepared = self._prepared(path, diameter_angstrom)
+        maps = {name: score_map(model, prepared.image) for name, model in self._models.items()}
+        if "general" in maps:
+            maps["union-mean"] = np.float32(0.5) * (maps["blob"] + maps["general"])
+            maps["union-max"] = np.maximum(maps["blob"], maps["general"])
+        found = {}
+        for name in self.names:
+            card = self._models.get(name, self._models.get("general", self._models["blob"])).card
+            picks = find_picks(maps[name], prepared, card)
+            found[name] = Found(picks, picks.above(card.threshold), prepared.area)
+        return found
+
+    def _prepared(self, path: Path, diameter_angstrom: float) -> Prepared:
+        kept = None if self._kept is None else self._kept / f"{path.stem}-{diameter_angstrom:g}.pkl"
+        if kept is not None and kept.exists():
+            prepared: Prepared = pickle.loads(kept.read_bytes())  # noqa: S301 - our own
+            return prepared
+        micrograph = read_micrograph(path, pixel_size_angstrom=None, version=None)
+        card = self._models["blob"].card
+        prepared = prepare(
+            micrograph.image,
+            pixel_size_angstrom=micrograph.pixel_size_angstrom,
+            diameter_angstrom=diameter_angstrom,
+            contrast=card.contrast,
+            edge_fraction=card.edge_fraction,
+        )
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_bytes(pickle.dumps(prepared))
+        return prepared
 
 
-def cross_fitted(material: Material, work: Path) -> list[tuple[Path, list[int]]]:
-    """Return models trained on each half, with the numbers of the other half."""
+def cross_fitted(material: Material, work: Path) -> Row:
+    """Return the result of models trained on each half, on the other half."""
     _, seeds = blob_seeds(material, work)
     numbers = list(range(len(seeds)))
-    return [
-        (
-            train(material, seeds[half::2], STEPS["second-round"], work / f"scratch-{half}", 1),
-            numbers[1 - half :: 2],
-        )
-        for half in (0, 1)
-    ]
+    row = Row()
+    for half in (0, 1):
+        folder = work / f"scratch-{half}"
+        bundle = train(material, seeds[half::2], STEPS["second-round"], folder, 1)
+        every, written = score(material, bundle, numbers[1 - half :: 2])
+        row.every += every
+        row.written += written
+    return row
 
 
 # --- micrographs ---------------------------------------------------------------------------------
@@ -296,29 +320,26 @@ def main() -> int:
     logging.basicConfig(level=logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="livepick-general-") as temporary:
         work = given.work or Path(temporary)
+        kept = given.work and given.work / "prepared"
         try:
-            for picker in given.pickers:
-                if picker != "scratch":
-                    make_bundle(picker, 100.0, given.bundle, Path(temporary) / "trial")
+            pickers = FirstPickers(given.pickers, given.bundle, Path(temporary) / "models", kept)
         except ModelError as error:
             CONSOLE.print(f"{error}", soft_wrap=True)
             return 2
         results = {}
+        CONSOLE.print("Micrographs with known particles (F1, P, R: of the picks written)")
         for name in given.sets:
             material = material_of(name, given.data, work / name / "micrographs")
             if material is not None:
                 part = part_of(material, given.part)
-                results[name] = {
-                    picker: _row(part, picker, given.bundle, Path(temporary) / name)
-                    for picker in given.pickers
-                }
-                CONSOLE.print(f"{name}: done", style="dim")
-        CONSOLE.print(_table(results))
+                results[name] = rows_of(part, pickers)
+                if "scratch" in given.pickers and len(part.micrographs) > 1:
+                    results[name]["scratch"] = cross_fitted(part, Path(temporary) / name)
+                for picker, row in results[name].items():
+                    _print_row(name, picker, row)
         _summary(results)
         if given.empty:
-            others = [picker for picker in given.pickers if picker != "scratch"]
-            cases = empties(given.data, work / "empty")
-            CONSOLE.print(_empty_table(cases, others, given.bundle, Path(temporary)))
+            _print_empty(empties(given.data, work / "empty"), pickers)
     return 0
 
 
@@ -340,85 +361,60 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _row(material: Material, picker: str, shipped: Path, work: Path) -> Row:
-    started = time.process_time()
-    row = Row()
-    if picker == "scratch":
-        if len(material.micrographs) == 1:
-            return row  # cannot be split
-        bundles = cross_fitted(material, work)
-    else:
-        numbers = list(range(len(material.micrographs)))
-        bundles = [(make_bundle(picker, material.diameter_angstrom, shipped, work), numbers)]
-    for bundle, numbers in bundles:
-        every, written = score(material, bundle, numbers)
-        row.every += every
-        row.written += written
-    row.cpu_seconds = time.process_time() - started
-    return row
+def rows_of(material: Material, pickers: FirstPickers) -> dict[str, Row]:
+    """Return the result of each first picker on a set."""
+    rows = {name: Row() for name in pickers.names}
+    radius_px = material.radius_angstrom / material.pixel_size_angstrom
+    for path, truth in zip(material.micrographs, material.truth, strict=True):
+        for name, found in pickers.pick(path, material.diameter_angstrom).items():
+            for matches, picks in (
+                (rows[name].every, found.picks),
+                (rows[name].written, found.written),
+            ):
+                matches.append(match(picks, truth, radius_px=radius_px, area=found.area))
+    return rows
 
 
-def _table(results: dict[str, dict[str, Row]]) -> Table:
-    table = Table(title="Micrographs with known particles (F1, P, R: of the picks written)")
-    heads = ("set", "picker", "AP", "best F1", "F1", "P", "R", "picks", "particles", "CPU s")
-    for head in heads:
-        table.add_column(head, justify="left" if head in {"set", "picker"} else "right")
-    for name, rows in results.items():
-        for picker, row in rows.items():
-            if not row.every:
-                continue
-            found = row.figures()
-            cells = (f"{found[key]:.3f}" for key in ("AP", "best F1", "F1", "P", "R"))
-            counts = (f"{found[key]:.0f}" for key in ("picks", "particles"))
-            table.add_row(name, picker, *cells, *counts, f"{row.cpu_seconds:.0f}")
-        table.add_section()
-    return table
+def _print_row(name: str, picker: str, row: Row) -> None:
+    found = row.figures()
+    CONSOLE.print(
+        f"{name:18} {picker:10}  AP {found['AP']:.3f}  best F1 {found['best F1']:.3f}"
+        f"  F1 {found['F1']:.3f}  P {found['P']:.3f}  R {found['R']:.3f}"
+        f"  {found['picks']:.0f} picks, {found['particles']:.0f} particles",
+        highlight=False,
+    )
 
 
 def _summary(results: dict[str, dict[str, Row]]) -> None:
     """Print the mean of each picker over the sets, and where it is below the blob picker."""
-    pickers = {picker for rows in results.values() for picker, row in rows.items() if row.every}
-    for picker in (p for p in PICKERS if p in pickers):
-        found = {n: r[picker].figures() for n, r in results.items() if r[picker].every}
-        means = [
-            statistics.fmean(f[key] for f in found.values()) for key in ("AP", "best F1", "F1")
-        ]
-        text = "  ".join(
-            f"{k} {m:.3f}" for k, m in zip(("AP", "best F1", "F1"), means, strict=True)
-        )
+    keys = ("AP", "best F1", "F1")
+    for picker in dict.fromkeys(picker for rows in results.values() for picker in rows):
+        found = {name: r[picker].figures() for name, r in results.items() if picker in r}
+        text = "  ".join(f"{k} {statistics.fmean(f[k] for f in found.values()):.3f}" for k in keys)
         CONSOLE.print(f"{picker}: mean of {len(found)} sets: {text}", highlight=False)
-        if picker == "blob" or "blob" not in pickers:
-            continue
-        for key in ("AP", "F1"):
-            worse = {
+        for key in keys:
+            below = {
                 name: difference
-                for name, figures_ in found.items()
-                if (difference := figures_[key] - results[name]["blob"].figures()[key]) < 0
+                for name, mine in found.items()
+                if "blob" in results[name]
+                and (difference := mine[key] - results[name]["blob"].figures()[key]) < 0
             }
-            words = ", ".join(f"{name} {by:+.3f}" for name, by in worse.items()) or "nowhere"
-            CONSOLE.print(f"  {key} below the blob picker's: {words}", highlight=False)
+            if picker != "blob":
+                words = ", ".join(f"{name} {by:+.3f}" for name, by in below.items()) or "nowhere"
+                CONSOLE.print(f"  {key} below the blob picker's: {words}", highlight=False)
 
 
-def _empty_table(
-    cases: Iterator[Empty], pickers: Sequence[str], shipped: Path, work: Path
-) -> Table:
-    table = Table(title="Picks where there is nothing to pick")
-    table.add_column("micrograph")
-    for picker in pickers:
-        table.add_column(picker, justify="right")
-    totals = dict.fromkeys(pickers, 0)
+def _print_empty(cases: Iterator[Empty], pickers: FirstPickers) -> None:
+    CONSOLE.print(f"Picks where there is nothing to pick: {', '.join(pickers.names)}")
+    totals = dict.fromkeys(pickers.names, 0)
     for case in cases:
-        counts = []
-        for picker in pickers:
-            folder = work / "empty-bundles"
-            bundle = make_bundle(picker, case.diameter_angstrom, shipped, folder)
-            found = pick(Job(path=case.path, version=None, bundle=bundle))
-            counts.append(len(found.picks.above(found.threshold)))
-            totals[picker] += counts[-1]
-        table.add_row(case.name, *map(str, counts))
-    table.add_section()
-    table.add_row("all", *(str(totals[picker]) for picker in pickers))
-    return table
+        found = pickers.pick(case.path, case.diameter_angstrom)
+        counts = {name: len(one.written) for name, one in found.items()}
+        for name, count in counts.items():
+            totals[name] += count
+        cells = "".join(f"{count:8}" for count in counts.values())
+        CONSOLE.print(f"{case.name:32}{cells}", highlight=False)
+    CONSOLE.print(f"{'all':32}" + "".join(f"{n:8}" for n in totals.values()), highlight=False)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ first picker is the general model or the blob picker (``bootstrap.picks``); ther
 picker, to stand in for a general model that is damaged or does not run.
 
 A bundle is checked before it is used (``livepick.models.bundle_on_disk``).
+
+This is one file because all of it reads the same folder through the same checks.
 """
 
 import logging
