@@ -9,9 +9,10 @@
                           └─ trainer (a process) ─ bundle
 
 Each of these parts has a thread: the watcher, the dispatch loop, the scheduler of retraining, the
-web server, the search for CTF files and the monitoring of GPUs. The main thread handles signals,
-checks the config file for edits, and runs the supervisor, which reports the state of the service.
-Only the main thread applies a new config: it passes to each part the settings that the part needs.
+web server, the search for CTF files, the measurement of the particle and the monitoring of GPUs.
+The main thread handles signals, checks the config file for edits, and runs the supervisor, which
+reports the state of the service. Only the main thread applies a new config: it passes to each part
+the settings that the part needs. A diameter that was measured is applied like an edit.
 If a part ends unexpectedly, the service ends and systemd restarts it; every start recovers from the
 state on disk.
 
@@ -30,9 +31,10 @@ from pathlib import Path
 from types import FrameType
 
 from livepick.config.last_known_good import save_config_copy
+from livepick.config.measured_particle import resolve
 from livepick.config.recommendations import advice
-from livepick.config.reload import Change, ConfigFile, ConfigReloader
-from livepick.config.schema import Config
+from livepick.config.reload import Change, ConfigFile, ConfigReloader, compare, describe
+from livepick.config.schema import Config, WrittenConfig
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.judgement import Judgement
 from livepick.errors import (
@@ -58,10 +60,12 @@ from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_rows import RunState
 from livepick.ledger.writer import LedgerWriter
 from livepick.models.bundle_on_disk import Bundle
+from livepick.models.general_model import SHIPPED
 from livepick.models.registry import MODELS, Models
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.start_waits import StartWaits
 from livepick.monitoring.supervisor import Supervisor
+from livepick.particle.session_measuring import ParticleMeasuring
 from livepick.picking.dispatch import Dispatch
 from livepick.picking.engine import Engine
 from livepick.picking.exports import make_on_picked, make_outputs
@@ -89,6 +93,9 @@ __all__ = ["Service"]
 TICK_SECONDS = 1.0
 """Interval between two beats of the supervisor."""
 
+APPLY_SECONDS = 10.0
+"""Time between two tries to apply a measured diameter, if the first one fails."""
+
 FIRST_SCAN_SECONDS = 60.0
 """Maximum time that READY waits for the first scan, because a file system may hang."""
 
@@ -106,8 +113,8 @@ class Service:
 
     Parameters
     ----------
-    config
-        Settings of the session.
+    written
+        Settings of the session, as they are in the file.
     config_file
         File that the config was read from; its edits are applied.
     systemd
@@ -118,23 +125,26 @@ class Service:
 
     def __init__(
         self,
-        config: Config,
+        written: WrittenConfig,
         config_file: ConfigFile,
         systemd: Systemd,
         place: Place | None = None,
     ) -> None:
         self.place = place
         """State folder of this session."""
-        self._config = config
+        self._written = written
+        self._config = resolve(written, None)
         self._config_file = config_file
         self._systemd = systemd
         self._metrics = Metrics()
         self._unexpected = UnexpectedErrors(self._metrics.session.unexpected_error)
         self._inbox: Inbox = queue.SimpleQueue()
-        self._address_file = AddressFile(config.state.directory)
+        self._address_file = AddressFile(written.state.directory)
         self._threads = Threads()
         self._recovery: PicksRecovery | None = None
         self._built = False
+        self._picks_wait = False
+        self._apply_at = float("-inf")
 
     def run(self) -> bool:
         """Run until SIGTERM or SIGINT.
@@ -222,7 +232,7 @@ class Service:
 
         This is one function, so that all parts and their connections are seen in one place.
         """
-        config, state = self._config, self._config.state.directory
+        state = self._written.state.directory
 
         # The ledger, and the model to start with.
         # Opening it fails if another service uses the state folder.
@@ -232,12 +242,20 @@ class Service:
         ending.callback(self._save_if_removed, database)
         ledger = LedgerWriter(database)
         self._address_file.remove()  # of a service that was killed
-        save_config_copy(config)
-        ledger.session.begin(config.session.name)
+        save_config_copy(self._written)
+        ledger.session.begin(self._written.session.name)
         read_only = ending.enter_context(Database.read_only(state / LEDGER))
         for_lists = ending.enter_context(Database.read_only(state / LEDGER))
         self._ledger_check = LedgerCheck([database, read_only, for_lists])
         reader = LedgerReader(read_only)
+        self._measuring = ParticleMeasuring(
+            self._written,
+            ledger=reader,
+            send=self._inbox.put,
+            bundle=SHIPPED,
+            unexpected=self._unexpected,
+        )
+        config = self._config = self._measuring.config(self._written)
         self._models = Models(state / MODELS)
         is_rebuilding = begin_rebuilding(ledger, database.lost, config, self._models)
         self._models.ensure_first_picker(config)
@@ -249,6 +267,8 @@ class Service:
         # Picking: watcher → inbox → dispatch → workers → coordinate files.
         self._systemd.extend_timeout(PROBE_SECONDS + WAIT_SECONDS)
         model, workers = self._start_workers(config, ending)
+        self._model_version = model.card.version
+        self._picks_wait = self._measuring.picks_wait and model.card.is_provisional
         self._outputs = outputs = make_outputs(
             lambda: self._config,
             ledger,
@@ -291,6 +311,7 @@ class Service:
             model_fault=self._models.fault,
             unexpected=self._unexpected,
             page_problems=self._page.problems,
+            particle=lambda: self._measuring.state,
         )
         self._supervisor.describe(model.card)
         submit_picture = functools.partial(workers.engine.submit_timed, PICTURE_SECONDS)
@@ -299,11 +320,11 @@ class Service:
         )
 
         self._reloader = ConfigReloader(
-            config,
+            self._written,
             self._config_file,
             systemd=self._systemd,
-            apply=self._apply_config,
-            accepted=self._supervisor.use_config,
+            apply=self._apply_written,
+            accepted=lambda _: self._supervisor.use_config(self._config),
             rejected=self._supervisor.config_rejected,
             unexpected=self._unexpected,
         )
@@ -363,6 +384,7 @@ class Service:
                 is_fallback=self._models.fault() is not None,
             ),
             replacement=self._replacement,
+            is_held=lambda: self._picks_wait,
             instruments=self._metrics.picking,
             unexpected=self._unexpected,
             not_found=lambda *place, gone: self._watcher.not_found(*place, gone=gone),
@@ -398,6 +420,7 @@ class Service:
             ledger=reader,
             submit=lambda job: engine.submit_timed(TRIAL_SECONDS, pick, job),
             run_changed=self._on_run_changed,
+            particle_waits=self._measuring.training_waits,
             unexpected=self._unexpected,
         )
 
@@ -412,6 +435,8 @@ class Service:
 
     def _on_promoted(self, bundle: Bundle, provider: str) -> None:
         card = bundle.card
+        self._model_version = card.version
+        self._picks_wait = self._picks_wait and card.is_provisional
         self._inbox.put(Promoted(bundle.path, card, self._models.fault() is not None))
         self._metrics.training.use_model(
             version=card.version, kind=card.kind, promoted_at=time.time()
@@ -439,6 +464,8 @@ class Service:
             threading.Thread(target=self._recovery.run, name="recovery", daemon=True).start()
         self._threads.start("scheduler", self._scheduler.run)
         self._threads.start("ctf watcher", self._ctf_watcher.run)
+        # Not waited for at the end: its process ends with the program.
+        threading.Thread(target=self._measuring.run, name="particle", daemon=True).start()
         self._threads.start("gpus", self._gpu_monitor.run)
         give_up = time.monotonic() + FIRST_SCAN_SECONDS
         while not self._scanned() and not self._threads.has_event and time.monotonic() < give_up:
@@ -455,6 +482,7 @@ class Service:
         while True:
             self._supervisor.beat()
             self._reloader.reload_if_edited()
+            self._apply_measured()
             self._page.reload_if_edited()
             if (loss := self._ledger_check.loss_of_folder()) is not None:
                 return loss
@@ -477,7 +505,45 @@ class Service:
                     _log.info("%s: stopping", signal.Signals(number).name)
                     return None
 
-    def _apply_config(self, config: Config, changes: Collection[Change]) -> None:
+    def _apply_written(self, written: WrittenConfig, changes: Collection[Change]) -> None:
+        """Apply an edited config. Raises what ``_apply_config`` raises, before any change."""
+        before = self._written
+        self._measuring.use(written)
+        try:
+            self._apply_config(self._measuring.config(written), changes, written)
+        except BaseException:
+            self._measuring.use(before)
+            raise
+        self._written = written
+        self._release_picks()
+
+    def _apply_measured(self) -> None:
+        """Apply what has been measured of the particle, like an edit of the config."""
+        if time.monotonic() < self._apply_at:
+            return
+        config = self._measuring.config(self._written)
+        if config != self._config:
+            changes = compare(self._config, config)
+            try:
+                self._apply_config(config, changes, self._written)
+            except (LivepickError, OSError) as error:
+                _log.error("particle: what was measured cannot be applied: %s", error)
+                self._apply_at = time.monotonic() + APPLY_SECONDS
+                return
+            _log.info("particle: measured: %s", describe(changes))
+            self._supervisor.use_measured(config)
+        self._release_picks()
+
+    def _release_picks(self) -> None:
+        """Let picking begin once the particle is known and its model is in use."""
+        if self._picks_wait and not self._measuring.picks_wait:
+            with contextlib.suppress(ModelError):  # the scheduler reports it
+                wanted = self._models.current(self._config).card.version
+                self._picks_wait = wanted != self._model_version
+
+    def _apply_config(
+        self, config: Config, changes: Collection[Change], written: WrittenConfig
+    ) -> None:
         """Apply a new config that needs no restart.
 
         Steps that may fail come first, so that a failure changes nothing.
@@ -489,9 +555,10 @@ class Service:
         LedgerWriteError
             The state folder cannot be written to.
         """
-        if any(change.name.startswith(("particle.", "bootstrap.picks")) for change in changes):
+        has_other_picks = config.bootstrap.picks != self._config.bootstrap.picks
+        if config.particle != self._config.particle or has_other_picks:
             self._models.ensure_first_picker(config)  # takes about a second
-        save_config_copy(config)
+        save_config_copy(written)
         for sentence in advice(config):
             if sentence not in advice(self._config):
                 _log.warning("config: %s", sentence)
@@ -507,6 +574,7 @@ class Service:
             self._recovery.stop()
         self._scheduler.stop()
         self._ctf_watcher.stop()
+        self._measuring.stop()
         self._gpu_monitor.stop()
         self._watcher.stop(timeout_seconds=2.0)
         self._inbox.put(Stop())

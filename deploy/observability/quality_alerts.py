@@ -19,6 +19,32 @@ _JUDGED = "sum without (verdict) (livepick_latest_quality_verdicts)"
 
 QUALITY_ALERTS = (
     Alert(
+        name="LivepickParticleContradicted",
+        severity="warning",
+        expr="livepick_particle_contradiction == 1",
+        lasting="0m",
+        dashboard="session",
+        summary="The micrographs of {{ $labels.instance }} contradict its config: the particle has"
+        " another diameter or contrast, so most picks may be wrong. See livepick status.",
+        runbook="`livepick status CONFIG` and the page say what was given, and what the first"
+        " micrographs show, with circles of both sizes. If the config is wrong, correct"
+        " `particle.diameter_angstrom` or `particle.contrast`: all is picked again by itself. If"
+        " it is right, accept it with narrow bounds, `particle.diameter_between_angstrom: [LOW,"
+        " HIGH]`. Training waits 30 minutes for an answer, and then begins with what was given.",
+    ),
+    Alert(
+        name="LivepickParticleInDoubt",
+        severity="info",
+        expr="livepick_particle_question == 1",
+        lasting="0m",
+        dashboard="session",
+        summary="The micrographs of {{ $labels.instance }} allow two sizes of the particle. Choose"
+        " one in the config (livepick status), or the better one is taken after 30 minutes.",
+        runbook="`particle.diameter_angstrom` or `particle.contrast` is `auto`, and the first"
+        " micrographs fit two answers nearly as well. Picking continues with the better one. The"
+        " page shows circles of both: write the right number into the config.",
+    ),
+    Alert(
         name="LivepickNothingFound",
         severity="warning",
         expr=f"livepick_consecutive_empty_micrographs >= {EMPTY_IN_ROW}",

@@ -17,6 +17,7 @@ from livepick.errors import LedgerError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts
+from livepick.particle.own_process import NICENESS
 
 LIVEPICK = Path(sys.executable).with_name("livepick")
 
@@ -139,9 +140,12 @@ class Session:
 
 
 def is_worker(process):
-    """Return True if a process is alive and is a worker of a service."""
+    """Return True if a process is alive and is a worker of a service.
+
+    The processes that measure the particle have a lower priority.
+    """
     try:
-        return "spawn_main" in " ".join(process.cmdline())
+        return "spawn_main" in " ".join(process.cmdline()) and process.nice() < NICENESS
     except psutil.Error:
         return False
 

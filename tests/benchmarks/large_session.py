@@ -46,6 +46,7 @@ from small_session import LIVEPICK, MOST_GAP_SECONDS, SIZE_PX, answer, dispatch_
 from livepick.config.yaml_loader import load_config
 from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.session_config import session_config
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.exports import make_outputs
 
@@ -170,7 +171,7 @@ def _row(
 
 
 def _fill(place: Path, rows: int) -> None:
-    config = load_config(place / "session.yaml")
+    config = session_config(load_config(place / "session.yaml"))
     random = np.random.default_rng(0)
     now = time.time()
     source = place / "source.mrc"

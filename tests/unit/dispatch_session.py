@@ -96,6 +96,7 @@ class Session:
         replacement=lambda *_: None,
         not_found=nobody_watches,
         extra_format=False,
+        is_held=lambda: False,
         **model,
     ):
         self.inbox = Inbox()
@@ -127,6 +128,7 @@ class Session:
             not_found=not_found,
             on_picked=make_calls and make_calls(self),
             replacement=replacement,
+            is_held=is_held,
             unexpected=self.unexpected,
         )
         self.thread = threading.Thread(target=self._run, daemon=True)

@@ -30,6 +30,7 @@ class PlannedSession:
         self.queued = 0
         self.jobs = []
         self.answer = lambda job: picks_of(30)
+        self.particle_waits = None
         self.planner = self.start()
 
     def start(self, **changed):
@@ -41,6 +42,7 @@ class PlannedSession:
             metrics=Metrics().training,
             ledger=self,
             submit=self.submit,
+            particle_waits=lambda: self.particle_waits,
         )
 
     def add(self, count=1, *, picks=30, score=0.9, **row):

@@ -23,7 +23,7 @@ def _modules() -> list[str]:
         names.append(".".join(part for part in parts if part != "__init__"))
     # Only workers, the trainer, the simulated microscope and the other commands load these.
     others = (
-        r"livepick\.(core|simulate|commands|particle\.measure"
+        r"livepick\.(core|simulate|commands|particle\.(assumed_size|examples|measure)"
         r"|picking\.(worker|render|model_check|onnx_session))\b"
     )
     return [name for name in names if not re.match(others, name)]

@@ -8,6 +8,7 @@ import typer
 from livepick.config.last_known_good import CONFIG_COPY, read_settings
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
+from livepick.ledger.session_config import session_config
 from livepick.picking.cryosparc_push import connect, push
 
 __all__ = ["cryosparc_push"]
@@ -41,7 +42,8 @@ def cryosparc_push(
     CRYOSPARC_PASSWORD, or CRYOSPARC_LICENSE_ID. This was tested with a substitute for the server
     only.
     """
-    session = read_settings(config / CONFIG_COPY if config.is_dir() else config).config
+    settings = read_settings(config / CONFIG_COPY if config.is_dir() else config)
+    session = session_config(settings.config)
     particle = session.particle
     server = connect()
     with Database.read_only(session.state.directory / LEDGER) as database:

@@ -20,6 +20,7 @@ from livepick.config.schema import Config
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError
 from livepick.host.isolated_call import ProcessDiedError, call_isolated
+from livepick.ledger.session_config import session_config
 from livepick.models.bundle_on_disk import Bundle
 from livepick.models.prune import prune
 from livepick.models.registry import MODELS, Models
@@ -135,7 +136,7 @@ def prune_models(
 
 
 def _open(config_path: Path) -> tuple[Config, Models]:
-    config = load_config(config_path)
+    config = session_config(load_config(config_path))
     return config, Models(config.state.directory / MODELS)
 
 

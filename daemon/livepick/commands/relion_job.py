@@ -24,6 +24,7 @@ from livepick.core.contracts.job import Job
 from livepick.errors import ConfigError, LivepickError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
+from livepick.ledger.session_config import session_config
 from livepick.picking.engine import local
 from livepick.picking.finality import Finality
 from livepick.picking.job_picks import Event, SessionPicks, bundle_picks
@@ -232,14 +233,14 @@ def _job(given: Mapping[str, str]) -> Job:
 def _session(source: str, path: Path) -> Config:
     """Return the settings of a session. Raises ConfigError."""
     if source == "session":
-        return read_settings(path).config
+        return session_config(read_settings(path).config)
     kept = read_config_copy(path.absolute())
     if kept is None:
         raise ConfigError(
             f"--state is {path}, where no session has left its settings",
             "Enter the state.directory of the session, or its config file as --session.",
         )
-    return kept.config
+    return session_config(kept.config)
 
 
 def _value(found: Mapping[str, Sequence[str]], label: str) -> str:

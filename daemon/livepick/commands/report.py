@@ -11,6 +11,7 @@ from livepick.config.schema import Config
 from livepick.errors import ConfigError, OutputError
 from livepick.host.atomic_files import write_atomically
 from livepick.host.foreign_files import open_regular
+from livepick.ledger.session_config import session_config
 from livepick.monitoring.problem import config_invalid
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_owner import Ownership
@@ -49,9 +50,10 @@ def report(
     settings that were last valid are used.
     """
     read = read_settings(config)
-    html = to_html(collect(read.config, read.text, pictures=pictures))
+    session = session_config(read.config)
+    html = to_html(collect(session, read.text, pictures=pictures))
     if output is None:
-        place = _write_beside_picks(read.config, html)
+        place = _write_beside_picks(session, html)
     else:
         place = output
         _write(place, html)

@@ -20,6 +20,8 @@ from livepick.core.contracts.bundle import is_provisional
 from livepick.core.formats.header import NOTE_WORDS
 from livepick.errors import EXIT_CONFIG, ConfigError
 from livepick.ingest.skipped import SkippedView
+from livepick.ledger.session_config import session_config
+from livepick.monitoring.particle_status import particle_sentence
 from livepick.monitoring.problem import (
     Problem,
     config_invalid,
@@ -119,13 +121,13 @@ def status(
 
 
 def _snapshot(settings: Settings, path: Path) -> _Snapshot:
-    service = service_status(settings.config, path)
+    config = session_config(settings.config)
+    service = service_status(config, path)
     problems = service.problems
-    config = settings.config
     is_refused = any(problem.kind == "config_refused" for problem in problems)
     if settings.fault is None and is_refused:  # for example because it needs a restart
         former = read_config_copy(config.state.directory)
-        config = config if former is None else former.config
+        config = config if former is None else session_config(former.config)
     status = read_status(config)
     if settings.fault is not None:
         runs = service.state not in ("stopped", "ended")
@@ -192,6 +194,10 @@ def _report(seen: _Snapshot, config: Path) -> "Group":
     if seen.service.address:
         parts.append(Text(f"The page: {seen.service.address}", style="dim"))
     parts += ["", _counts(present)]
+    particle = present.particle
+    if particle is not None:
+        doubt = particle.contradiction or particle.is_asking or particle.fault
+        parts.append(Text(particle_sentence(particle), style="yellow" if doubt else ""))
     model = present.model
     if model is not None:
         note = " (provisional picks)" if is_provisional(model.kind) else ""

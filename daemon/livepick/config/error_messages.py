@@ -183,9 +183,10 @@ def _wrong(details: ErrorDetails, name: str, field: FieldInfo) -> str:
     """Describe what is wrong with a value that was given."""
     kind = details["type"]
     value = details["input"]
-    limits = _limits(field)
+    limits = _limits(field.metadata or _metadata_of_number(field))
     if _is_choice_or_number(field):
-        text = f"is {_shown(value)}; it must be auto or a number from 0 to 1{_example(field)}"
+        unit = _UNITS.get(name.rsplit("_", 1)[-1], "")
+        text = f"is {_shown(value)}; it must be auto or a number {limits}{unit}{_example(field)}"
     elif kind == "literal_error":
         choices = details.get("ctx", {}).get("expected", "").replace("'", "")
         guess = nearest(str(value), choices.replace(" or ", ", ").split(", "))
@@ -236,9 +237,21 @@ def _is_choice_or_number(field: FieldInfo) -> bool:
     return "'auto'" in str(field.annotation) and "float" in str(field.annotation)
 
 
-def _limits(field: FieldInfo) -> str:
+def _metadata_of_number(field: FieldInfo) -> Iterable[object]:
+    """Return what is known of the number in a field that may be a number or a word."""
+    for branch in get_args(field.annotation):
+        if get_origin(branch) is Annotated and get_args(branch)[0] is float:
+            return [
+                limit
+                for each in get_args(branch)[1:]
+                for limit in (each.metadata if isinstance(each, FieldInfo) else [each])
+            ]
+    return []
+
+
+def _limits(metadata: Iterable[object]) -> str:
     low = least = high = most = ""
-    for limit in field.metadata:
+    for limit in metadata:
         match limit:
             case annotated_types.Ge(bound):
                 least = _bound(bound)

@@ -9,7 +9,7 @@ from the config file.
 from dataclasses import dataclass
 from pathlib import Path
 
-from livepick.config.schema import Config
+from livepick.config.schema import WrittenConfig
 from livepick.config.yaml_loader import as_yaml, parse_config, read_text, state_directory
 from livepick.errors import ConfigError, LedgerWriteError
 from livepick.host.atomic_files import write_atomically
@@ -28,14 +28,14 @@ _NOTE = """\
 class Settings:
     """The settings that a command uses."""
 
-    config: Config
+    config: WrittenConfig
     text: str
     """Text that the settings were read from."""
     fault: ConfigError | None = None
     """Fault of the named file; ``config`` is then the copy of the settings last in use."""
 
 
-def save_config_copy(config: Config) -> None:
+def save_config_copy(config: WrittenConfig) -> None:
     """Write this config as the copy.
 
     Raises

@@ -17,7 +17,7 @@ from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from livepick.config.schema import Config
+from livepick.config.schema import WrittenConfig
 from livepick.config.setting import Effect, Section, effect_of
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError, LivepickError
@@ -66,11 +66,11 @@ class Change:
         return f"{self.edit} ({self.effect})"
 
 
-def compare(old: Config, new: Config) -> tuple[Change, ...]:
+def compare(old: WrittenConfig, new: WrittenConfig) -> tuple[Change, ...]:
     """Return the settings that differ, in the order of the config."""
     return tuple(
         change
-        for name in Config.model_fields
+        for name in WrittenConfig.model_fields
         for change in _compare_section(name, getattr(old, name), getattr(new, name))
     )
 
@@ -95,7 +95,7 @@ def describe(changes: tuple[Change, ...]) -> str:
     return f"{', '.join(map(str, changes))}: {'; '.join(causes)}"
 
 
-def read_again(path: Path, present: Config) -> tuple[Config, tuple[Change, ...]]:
+def read_again(path: Path, present: WrittenConfig) -> tuple[WrittenConfig, tuple[Change, ...]]:
     """Read the config file again and return its config and the changes from the present one.
 
     Raises
@@ -180,12 +180,12 @@ class ConfigReloader:
 
     def __init__(
         self,
-        config: Config,
+        config: WrittenConfig,
         file: ConfigFile,
         *,
         systemd: Systemd,
-        apply: Callable[[Config, Collection[Change]], None],
-        accepted: Callable[[Config], None],
+        apply: Callable[[WrittenConfig, Collection[Change]], None],
+        accepted: Callable[[WrittenConfig], None],
         rejected: Callable[[Exception], None],
         unexpected: UnexpectedErrors | None = None,
     ) -> None:

@@ -1,5 +1,8 @@
 """The whole configuration as one frozen value, and digests of the settings that shape a model.
 
+A file may leave the particle to be measured (``WrittenConfig``). All other parts of livepick use a
+``Config``, whose particle has numbers: ``livepick.config.measured_particle`` makes it.
+
 The settings, with their bounds, units and examples, are in ``livepick.config.sections`` and in
 ``output_sections``, ``training_sections`` and ``web_section`` beside it.
 """
@@ -13,16 +16,24 @@ from pydantic import ValidationInfo, field_validator
 
 from livepick.config.error_messages import contradiction
 from livepick.config.output_sections import Output
-from livepick.config.sections import Micrograph, Particle, Picking, Session, State, Watch
+from livepick.config.sections import (
+    Micrograph,
+    Particle,
+    Picking,
+    Session,
+    State,
+    Watch,
+    WrittenParticle,
+)
 from livepick.config.setting import Section, shaping_settings, shaping_values
 from livepick.config.training_sections import Bootstrap, Retrain, Training
 from livepick.config.web_section import Web
 
-__all__ = ["Config", "digest", "particle_fingerprint"]
+__all__ = ["Config", "WrittenConfig", "digest", "particle_fingerprint"]
 
 
-class Config(Section):
-    """The whole configuration."""
+class WrittenConfig(Section):
+    """The whole configuration, as it is in the file."""
 
     session: Session
     """The microscope session."""
@@ -33,7 +44,7 @@ class Config(Section):
     micrograph: Micrograph = Micrograph()
     """Properties of the micrographs that are known in advance."""
 
-    particle: Particle
+    particle: WrittenParticle
     """The particle, as the microscopist thinks of it."""
 
     bootstrap: Bootstrap = Bootstrap()
@@ -86,6 +97,13 @@ class Config(Section):
                 key="directory",
             )
         return state
+
+
+class Config(WrittenConfig):
+    """The whole configuration, with numbers for the particle."""
+
+    particle: Particle
+    """The particle, as the microscopist thinks of it."""
 
     def particle_fingerprint(self) -> str:
         """Return a short digest of the particle: a model serves only the one it was made for."""

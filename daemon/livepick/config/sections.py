@@ -13,6 +13,8 @@ from livepick.config.error_messages import contradiction
 from livepick.config.setting import LIVE, RESTART, RETRAIN, Folder, Section
 
 __all__ = [
+    "LARGEST_ANGSTROM",
+    "SMALLEST_ANGSTROM",
     "Contrast",
     "Device",
     "Micrograph",
@@ -24,6 +26,7 @@ __all__ = [
     "State",
     "Trust",
     "Watch",
+    "WrittenParticle",
 ]
 
 
@@ -31,6 +34,9 @@ Preset = Literal["motioncor", "relion", "warp", "cryosparc", "cryoem-services", 
 
 Contrast = Literal["dark", "bright"]
 """Contrast of the particles against the ice."""
+
+SMALLEST_ANGSTROM, LARGEST_ANGSTROM = 20.0, 2000.0
+"""Bounds of a particle's diameter."""
 
 Device = Literal["require-gpu", "prefer-gpu", "cpu"]
 
@@ -174,16 +180,25 @@ class Micrograph(Section):
     not by itself start a new training."""
 
 
-class Particle(Section):
-    """The particle, in the microscopist's terms."""
+class WrittenParticle(Section):
+    """The particle, as it is in the file: what is ``auto`` is measured on the micrographs."""
 
-    diameter_angstrom: float = Field(
-        ge=20, le=2000, examples=["a ribosome is about 300"], json_schema_extra=RETRAIN
+    diameter_angstrom: (
+        Literal["auto"] | Annotated[float, Field(ge=SMALLEST_ANGSTROM, le=LARGEST_ANGSTROM)]
+    ) = Field(examples=["a ribosome is about 300"], json_schema_extra=RETRAIN)
+    """Longest diameter, or ``auto`` to measure it on the first micrographs. Sets the resampling,
+    the blob radii and the picking distance."""
+
+    diameter_between_angstrom: tuple[float, float] | None = Field(
+        default=None, examples=["for example [80, 400]"], json_schema_extra=LIVE
     )
-    """Longest diameter. Sets the resampling, the blob radii and the picking distance."""
+    """Smallest and largest diameter that a measurement may give; None: any. A given diameter is
+    compared with what the micrographs say between these bounds, so narrow bounds around it accept
+    it."""
 
-    contrast: Contrast = Field(default="dark", json_schema_extra=RETRAIN)
-    """Contrast of the particles in the files; protein in ice is dark before inversion."""
+    contrast: Literal["dark", "bright", "auto"] = Field(default="dark", json_schema_extra=RETRAIN)
+    """Contrast of the particles in the files; protein in ice is dark before inversion. ``auto``:
+    measured on the first micrographs."""
 
     min_distance_fraction: float = Field(
         default=0.6,
@@ -204,6 +219,63 @@ class Particle(Section):
     """Smallest distance of a pick's centre from the edge of the image, as a fraction of the
     diameter. 0: picks up to the edge; 0.25: four fifths of the particle's disc are inside; 0.5: all
     of it. The distance from a dead border is always at least a quarter of the diameter."""
+
+    @field_validator("diameter_between_angstrom", mode="before")
+    @classmethod
+    def _is_pair(cls, between: object) -> object:
+        """Accept the list that YAML has, if it is two diameters, the smaller one first."""
+        if between is None:
+            return None
+        pair = list(between) if isinstance(between, list | tuple) else []
+        if (
+            len(pair) != 2
+            or not all(type(each) in (int, float) for each in pair)
+            or not SMALLEST_ANGSTROM <= pair[0] < pair[1] <= LARGEST_ANGSTROM
+        ):
+            raise contradiction(
+                f"particle.diameter_between_angstrom is {between}; it must be the smallest and the"
+                f" largest diameter, between {SMALLEST_ANGSTROM:g} and {LARGEST_ANGSTROM:g} Å, for"
+                " example [80, 400]"
+            )
+        return tuple(pair)
+
+    @field_validator("diameter_between_angstrom")
+    @classmethod
+    def _around_the_diameter(
+        cls, between: tuple[float, float] | None, info: ValidationInfo
+    ) -> tuple[float, float] | None:
+        """Refuse bounds that exclude the diameter."""
+        diameter = info.data.get("diameter_angstrom")
+        if between is not None and isinstance(diameter, float | int):
+            low, high = between
+            if not low <= diameter <= high:
+                raise contradiction(
+                    f"particle.diameter_between_angstrom is [{low:g}, {high:g}], and"
+                    f" particle.diameter_angstrom is {diameter:g}, outside of it; change one of"
+                    " the two, or set the diameter to auto"
+                )
+        return between
+
+    @property
+    def is_automatic(self) -> bool:
+        """True if something of the particle is measured on the micrographs."""
+        return "auto" in (self.diameter_angstrom, self.contrast)
+
+
+class Particle(WrittenParticle):
+    """The particle in the microscopist's terms, with a number for its diameter."""
+
+    diameter_angstrom: float = Field(
+        ge=SMALLEST_ANGSTROM,
+        le=LARGEST_ANGSTROM,
+        examples=["a ribosome is about 300"],
+        json_schema_extra=RETRAIN,
+    )
+    """Longest diameter, given or measured. Sets the resampling, the blob radii and the picking
+    distance."""
+
+    contrast: Contrast = Field(default="dark", json_schema_extra=RETRAIN)
+    """Contrast of the particles in the files, given or measured."""
 
 
 class Picking(Section):

@@ -1,4 +1,4 @@
-"""Conversion of YAML to ``Config`` and back; the only module that imports PyYAML.
+"""Conversion of YAML to ``WrittenConfig`` and back; the only module that imports PyYAML.
 
 The text is composed into nodes before it is read into values, because only nodes know their line.
 ``livepick.config.error_messages`` turns errors into sentences, ``livepick.config.yaml_edit`` edits
@@ -15,7 +15,8 @@ import yaml
 from pydantic import ValidationError
 
 from livepick.config.error_messages import Fault, KeyPath, describe
-from livepick.config.schema import Config
+from livepick.config.measured_particle import resolve
+from livepick.config.schema import WrittenConfig
 from livepick.config.sections import State
 from livepick.errors import ConfigError
 from livepick.host.foreign_files import errors_of_file, read_bounded
@@ -86,7 +87,7 @@ class Document:
         return None
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: Path) -> WrittenConfig:
     """Read a config file. Relative folders in it are relative to the file's folder.
 
     Raises
@@ -98,8 +99,10 @@ def load_config(path: Path) -> Config:
     return parse_config(read_text(path), path)
 
 
-def parse_config(text: str, path: Path) -> Config:
+def parse_config(text: str, path: Path) -> WrittenConfig:
     """Return the config in ``text``, as if it were the content of the file ``path``.
+
+    It is a ``Config`` unless the particle is to be measured.
 
     Raises
     ------
@@ -111,16 +114,16 @@ def parse_config(text: str, path: Path) -> Config:
     with errors_of_file(path, ConfigError, _REMEDY):
         folder = path.absolute().parent
         try:
-            config = Config.model_validate(document.values, context={"folder": folder})
+            config = WrittenConfig.model_validate(document.values, context={"folder": folder})
         except ValidationError as error:
-            faults += describe(error, Config)
+            faults += describe(error, WrittenConfig)
         else:
             if not faults:
-                return config
+                return config if config.particle.is_automatic else resolve(config, None)
     raise _config_error(path, [(document.line_of(fault.path), fault.sentence) for fault in faults])
 
 
-def as_yaml(config: Config) -> str:
+def as_yaml(config: WrittenConfig) -> str:
     """Return a text that ``parse_config`` turns back into this config, wherever the file is.
 
     Settings that were not given are left out: another version may have different ones.

@@ -26,6 +26,7 @@ Part = Literal[
     "output",
     "on_picked",
     "ctf",
+    "particle",
     "training",
     "drift",
     "monitoring",

@@ -59,7 +59,10 @@ SCHEMA_VERSION: Final = 3
 """Version of the database that ``SCHEMA`` creates: raise it when editing ``SCHEMA``; a test checks
 that the two match."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (Path(__file__).with_name("schema_4.sql").read_text(),)
+MIGRATIONS: Final[tuple[str, ...]] = (
+    Path(__file__).with_name("schema_4.sql").read_text(),
+    Path(__file__).with_name("schema_5.sql").read_text(),
+)
 """Script ``n`` migrates a ledger of version ``SCHEMA_VERSION + n`` to the next version. Once a
 version is released, ``SCHEMA`` is no longer edited: later changes are added here and never edited.
 """

@@ -10,6 +10,7 @@ from livepick.config.sections import Repick
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import Result
 from livepick.core.contracts.judgement import Judgement
+from livepick.core.contracts.particle_state import ParticleState
 from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.quality import CtfFigures
 from livepick.ledger.rows import Claim, RecoveredPicks
@@ -23,6 +24,8 @@ __all__ = [
     "Inbox",
     "Landed",
     "Message",
+    "ParticleChanged",
+    "ParticleSeen",
     "PickingChanged",
     "Promoted",
     "Recovered",
@@ -70,6 +73,26 @@ class RunChanged:
     state: RunState
     reason: str = ""
     judgement: Judgement | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParticleSeen:
+    """The particle was measured in a micrograph, or could not be."""
+
+    micrograph_id: int
+    content: int
+    """Content that was measured."""
+    evidence: str | None
+    """JSON of ``ParticleEvidence``; None: it could not be measured."""
+    reason: str = ""
+    """Why not, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParticleChanged:
+    """More is known about the particle of the session."""
+
+    state: ParticleState
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +198,8 @@ Message = (
     | Promoted
     | PickingChanged
     | RunChanged
+    | ParticleSeen
+    | ParticleChanged
     | CtfFound
     | CallEnded
     | Recovered

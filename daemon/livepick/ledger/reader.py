@@ -4,12 +4,14 @@ This is one file because the queries are short and independent, and a newcomer l
 place. Those of the page alone are in ``page_queries``.
 """
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from livepick.core.contracts.particle_state import ParticleState
 from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.image_names import without_compression, without_image_suffix
 from livepick.core.imaging.picks import Picks
@@ -19,7 +21,15 @@ from livepick.ledger.columns import CTF_FIGURES, PASSING, QUALITY_FIGURES, place
 from livepick.ledger.database import AT_ONCE, Database
 from livepick.ledger.output_rows import Measured, MeasuredSummary, Visible
 from livepick.ledger.rows import Counts, MicrographRow, MicrographState, Totals
-from livepick.ledger.session_rows import Called, ModelInUse, Rebuilt, RunRow, Session, SkippedFiles
+from livepick.ledger.session_rows import (
+    Called,
+    ModelInUse,
+    ParticleEvidenceRow,
+    Rebuilt,
+    RunRow,
+    Session,
+    SkippedFiles,
+)
 
 __all__ = ["LedgerReader"]
 
@@ -419,6 +429,38 @@ class LedgerReader:
         """
         found = self._setting("skipped") or {}
         return {root: [SkippedFiles(**one) for one in files] for root, files in found.items()}
+
+    def particle(self) -> ParticleState | None:
+        """Return what is known about the particle; None: nothing, or by another version."""
+        values = self._setting("particle")
+        with contextlib.suppress(ValueError):
+            return None if values is None else ParticleState.from_json(values)
+        return None
+
+    def particle_evidence(self) -> list[ParticleEvidenceRow]:
+        """Return what the micrographs said about the particle, in the order they landed."""
+        rows = self._rows(
+            "select micrograph_id, content, evidence from particle_evidence order by micrograph_id"
+        )
+        return [ParticleEvidenceRow(*row) for row in rows]
+
+    def last_id(self) -> int:
+        """Return the largest id of a micrograph; 0 if there is none."""
+        return int(self._rows("select coalesce(max(id), 0) from micrograph")[0][0])
+
+    def first_landed(self, limit: int) -> list[MicrographRow]:
+        """Return the session's first micrographs that have not failed, in the order they landed.
+
+        Those of an earlier session in the same state folder are left out.
+        """
+        after = (self._setting("particle_after") or [0])[0]
+        rows = self._rows(
+            "select * from micrograph not indexed where id > ? and state <> 'failed'"
+            " order by id limit ?",
+            after,
+            limit,
+        )
+        return list(map(MicrographRow.of, rows))
 
     def picked_since(
         self, at: float, *, kinds: Collection[str] | None = None

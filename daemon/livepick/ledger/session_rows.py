@@ -12,6 +12,7 @@ __all__ = [
     "JUDGEMENT",
     "Called",
     "ModelInUse",
+    "ParticleEvidenceRow",
     "Rebuilt",
     "RunRow",
     "RunState",
@@ -73,6 +74,17 @@ class ModelInUse:
     """Unix seconds."""
     particle: str = ""
     """Fingerprint of the particle that the model was made for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParticleEvidenceRow:
+    """What a micrograph said about the particle."""
+
+    micrograph_id: int
+    content: int
+    """Content that was measured."""
+    evidence: str | None
+    """JSON of ``ParticleEvidence``; None: it could not be measured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from livepick.core.contracts.judgement import Judgement
+from livepick.core.contracts.particle_state import ParticleState
 from livepick.core.formats.header import printable
 from livepick.ledger.database import Database
 from livepick.ledger.reader import LedgerReader
@@ -79,9 +80,14 @@ class SessionState:
         if present is not None and present.name == name:
             return present
         session = Session(name, self._clock())
-        write_setting(
-            self._database, "session", {"name": session.name, "started_at": session.started_at}
-        )
+        with self._database.transaction():
+            if present is not None:  # another sample: its particle is measured anew
+                self._database.change("delete from setting where name = 'particle'")
+                self._database.change("delete from particle_evidence")
+                write_setting(self._database, "particle_after", [self._reader.last_id()])
+            write_setting(
+                self._database, "session", {"name": session.name, "started_at": session.started_at}
+            )
         return session
 
     def rebuilt(self, rebuilt: Rebuilt) -> None:
@@ -118,6 +124,28 @@ class SessionState:
             "skipped",
             {name: [dataclasses.asdict(one) for one in each] for name, each in found.items()},
         )
+
+    def particle_seen(
+        self, micrograph_id: int, content: int, evidence: str | None, reason: str
+    ) -> None:
+        """Record the evidence about the particle from a micrograph, or why there is none."""
+        with self._database.transaction():
+            self._database.change(
+                "insert into particle_evidence"
+                " select id, ?, ?, ?, ? from micrograph where id = ?"
+                " on conflict do update set content = excluded.content,"
+                " measured_at = excluded.measured_at, evidence = excluded.evidence,"
+                " reason = excluded.reason",
+                content,
+                self._clock(),
+                evidence,
+                None if evidence is not None else printable(reason),
+                micrograph_id,
+            )
+
+    def particle_changed(self, state: ParticleState) -> None:
+        """Record what is known about the particle."""
+        write_setting(self._database, "particle", state.to_json())
 
     def written_as(self, form: Mapping[str, object]) -> None:
         """Record the form in which the coordinates files in the output folder were written."""

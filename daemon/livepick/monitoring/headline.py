@@ -13,6 +13,7 @@ from typing import Literal, Self
 from livepick.host.foreign_files import parse_json
 from livepick.monitoring.health import Health
 from livepick.monitoring.pace import Pace, is_collecting
+from livepick.monitoring.particle_status import particle_sentence
 from livepick.monitoring.problem import Kind, Level, Problem
 from livepick.monitoring.problem_rules import problems_of
 from livepick.monitoring.status import Status
@@ -100,6 +101,9 @@ def _doing(status: Status, pace: Pace, now: float, folders: str, *, halted: bool
     if not counts.total:
         return f"Waiting for the first micrograph in {folders}."
     have = counts.picked + counts.stale
+    particle = status.particle
+    if not have and particle is not None and particle.is_automatic and particle.used is None:
+        return particle_sentence(particle)
     collecting = is_collecting(pace, now)
     waiting = counts.queued + counts.picking + counts.stale
     if halted:

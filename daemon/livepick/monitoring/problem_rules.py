@@ -19,6 +19,7 @@ from livepick.monitoring.disk_usage import disk_problems, disk_usages
 from livepick.monitoring.health import Health
 from livepick.monitoring.human_units import span
 from livepick.monitoring.pace import Pace, is_collecting
+from livepick.monitoring.particle_status import particle_problems
 from livepick.monitoring.problem import Problem
 from livepick.monitoring.quality_figures import Reason
 from livepick.monitoring.status import Status
@@ -34,9 +35,12 @@ def problems_of(status: Status, health: Health, pace: Pace, now: float) -> Itera
     if not health.ok:
         yield _not_responding(health)
     yield from (problem for problem in status.problems if problem.level == "bad")
+    particle = list(particle_problems(status.particle, now=now))
+    yield from (problem for problem in particle if problem.level == "bad")
     yield from disk_problems(disk_usages(status.disks))
     if status.oldest_waiting_at is not None and now - status.oldest_waiting_at > LAG_SECONDS:
         yield _lag(status, now)
+    yield from (problem for problem in particle if problem.level == "attention")
     yield from _files_left_out(status)
     yield from _of_latest(pace)
     if pace.last_landed_at is not None and not is_collecting(pace, now):

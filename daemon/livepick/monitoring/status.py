@@ -12,6 +12,7 @@ from typing import Any
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard, bundle_name, read_card
 from livepick.core.contracts.finding import Finding
+from livepick.core.contracts.particle_state import ParticleState
 from livepick.core.contracts.training_report import read_findings
 from livepick.core.evaluation.drift_test import Drift, DriftKind
 from livepick.core.formats.header import printable
@@ -27,6 +28,7 @@ from livepick.ledger.session_rows import SkippedFiles
 from livepick.models.registry import MODELS
 from livepick.monitoring.drift_findings import findings_of
 from livepick.monitoring.drift_monitor import read_drift
+from livepick.monitoring.particle_status import particle_sentence
 from livepick.monitoring.problem import Problem
 from livepick.monitoring.training_status import (
     NOT_BEGUN,
@@ -71,6 +73,8 @@ class Status:
         default_factory=lambda: dict.fromkeys(VERDICTS, 0)
     )
     """Number of picked micrographs that are good, doubtful and bad."""
+    particle: ParticleState | None = None
+    """What is known about the particle; None before the first start."""
     model: ModelCard | None = None
     training: TrainingStatus = NOT_BEGUN
     findings: tuple[Finding[str], ...] = ()
@@ -116,6 +120,7 @@ class Status:
             },
             "particles": self.particles,
             "quality": dict(self.verdicts),
+            "particle": _particle_json(self.particle),
             "model": (
                 {"version": self.model.version, "kind": self.model.kind} if self.model else None
             ),
@@ -196,6 +201,7 @@ def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
         counts=totals.counts,
         particles=totals.particles,
         verdicts=totals.verdicts,
+        particle=ledger.particle(),
         model=model,
         training=training_status(config, runs, model, totals.counts),
         verdict=last_verdict(runs),
@@ -217,6 +223,29 @@ def _skipped(config: Config, ledger: LedgerReader) -> tuple[SkippedFiles, ...]:
     found = ledger.skipped()
     roots = map(printable, config.watch.directories)
     return added(files for root in roots for files in found.get(root, []))
+
+
+def _particle_json(state: ParticleState | None) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    guesses = {
+        name: None if guess is None else dataclasses.asdict(guess)
+        for name, guess in (("used", state.used), ("best", state.best), ("second", state.second))
+    }
+    return {
+        "sentence": particle_sentence(state),
+        "given_diameter_angstrom": state.given_angstrom,
+        "given_contrast": state.given_contrast,
+        **guesses,
+        "settled": state.is_settled,
+        "asking": state.is_asking,
+        "contradiction": state.contradiction,
+        "confidence": state.confidence,
+        "micrographs": state.micrographs,
+        "with_particles": state.voices,
+        "left_out": state.left_out,
+        "fault": state.fault,
+    }
 
 
 def _as_json(progress: RunProgress | None) -> dict[str, Any] | None:

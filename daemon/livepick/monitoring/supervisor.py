@@ -16,6 +16,7 @@ from livepick.config.alert_thresholds import LATEST
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import CUDA
+from livepick.core.contracts.particle_state import ParticleState
 from livepick.errors import LedgerError, ModelError
 from livepick.host.disks import Disk, Role, space_of
 from livepick.host.gpus import GpuMonitor
@@ -83,6 +84,8 @@ class Supervisor:
         Unexpected errors of all parts.
     page_problems
         Returns the problems of the page's own server.
+    particle
+        Returns what is known about the particle.
     """
 
     def __init__(
@@ -102,7 +105,9 @@ class Supervisor:
         model_fault: Callable[[], ModelError | None] = lambda: None,
         unexpected: UnexpectedErrors | None = None,
         page_problems: Callable[[], list[Problem]] = list,
+        particle: Callable[[], ParticleState | None] = lambda: None,
     ) -> None:
+        self._particle = particle
         self._page_problems = page_problems
         self._model_fault = model_fault
         self._unexpected = unexpected or UnexpectedErrors()
@@ -179,6 +184,7 @@ class Supervisor:
                 status = read_status(self._config, self._ledger, drift=self._drift.drift)
                 self._cached = dataclasses.replace(
                     status,
+                    particle=self._particle() or status.particle,
                     provider=self._provider,
                     disks=self._disks(),
                     problems=self._problems(),
@@ -266,6 +272,7 @@ class Supervisor:
         self._metrics.ingest.watched(self._watcher.health())
         self._metrics.host.gpus(self._gpu_monitor.gpus)
         self._metrics.training.model_usable(self._model_fault() is None)
+        self._metrics.particle.show(self._particle())
 
     def _report_status(self) -> None:
         status = self.status()
@@ -308,6 +315,8 @@ class Supervisor:
             parts.append(f"{status.repicks_failed} not picked again")
         if status.oldest_waiting_at is not None:
             parts.append(f"lag {max(time.time() - status.oldest_waiting_at, 0):.0f} s")
+        if status.particle is not None and status.particle.contradiction:
+            parts.append("the particle's size is contradicted")
         match status.training.state:
             case "training":
                 parts.append("training")
@@ -321,6 +330,12 @@ class Supervisor:
             self._config, self._rejected_edit, self._cached = config, None, None
         self._metrics.session.use_config(config, read_at=time.time())
         self._metrics.session.reloaded(accepted=True)
+
+    def use_measured(self, config: Config) -> None:
+        """Report a config in which only a measured number is new."""
+        with self._lock:
+            self._config, self._cached = config, None
+        self._metrics.session.use_particle(config)
 
     def config_rejected(self, error: Exception) -> None:
         """Report an edit of the config that was rejected; the old config stays in use."""

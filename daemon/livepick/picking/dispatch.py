@@ -33,6 +33,8 @@ from livepick.ledger.inbox import (
     Finished,
     Inbox,
     Message,
+    ParticleChanged,
+    ParticleSeen,
     PickingChanged,
     Promoted,
     Recovered,
@@ -94,6 +96,8 @@ class Dispatch:
         Calls a program for each picked micrograph. None: there is none.
     replacement
         Sets a model aside that fails on every micrograph, and returns another one.
+    is_held
+        Returns True while no micrograph is to be picked, because the particle is not known yet.
     unexpected
         Counts the unexpected errors that are passed over.
     """
@@ -111,8 +115,10 @@ class Dispatch:
         not_found: NotFound = nobody_watches,
         on_picked: OnPicked | None = None,
         replacement: Replacement = lambda *_: None,
+        is_held: Callable[[], bool] = lambda: False,
         unexpected: UnexpectedErrors | None = None,
     ) -> None:
+        self._is_held = is_held
         self._inbox = inbox
         self._unexpected = unexpected or UnexpectedErrors()
         self._ledger = ledger
@@ -299,7 +305,7 @@ class Dispatch:
 
     def _fill(self) -> None:
         """Give the engine as many jobs as it has slots for."""
-        if self._stop_at is not None or self._outputs.waiting:
+        if self._stop_at is not None or self._outputs.waiting or self._is_held():
             return
         slots = self._in_progress.free_slots(1 if self._outputs.down else self._engine.capacity)
         if slots < 1:
@@ -360,23 +366,25 @@ class Dispatch:
                 self._end_recovery(kept, left)
             case RootState(root, available):
                 self._update_root(root, available=available)
-            case RunChanged() | FilesSkipped():
+            case RunChanged() | FilesSkipped() | ParticleSeen() | ParticleChanged():
                 self._record_session(message)
             case Stop():
                 self._begin_to_stop()
 
-    def _record_session(self, message: RunChanged | FilesSkipped) -> None:
+    def _record_session(
+        self, message: RunChanged | FilesSkipped | ParticleSeen | ParticleChanged
+    ) -> None:
         """Record in the ledger what other threads have found."""
-        if isinstance(message, FilesSkipped):
-            self._ledger.session.skipped(message.root, message.files)
-            return
-        self._ledger.session.run_changed(
-            message.version,
-            message.fingerprint,
-            message.state,
-            reason=message.reason,
-            judgement=message.judgement,
-        )
+        session = self._ledger.session
+        match message:
+            case FilesSkipped(root, files):
+                session.skipped(root, files)
+            case ParticleSeen(micrograph_id, content, evidence, reason):
+                session.particle_seen(micrograph_id, content, evidence, reason)
+            case ParticleChanged(state):
+                session.particle_changed(state)
+            case RunChanged(version, fingerprint, state, reason, judgement):
+                session.run_changed(version, fingerprint, state, reason=reason, judgement=judgement)
 
     def _end_recovery(self, kept: int, left: int) -> None:
         """Record that all picks in the output folder have been read, and write lists again."""

@@ -9,7 +9,7 @@ meaning.
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from livepick.config.schema import Config
@@ -51,6 +51,8 @@ class RunPlanner:
         Read access to the picked micrographs.
     submit
         Function that submits a job to the workers, for seeds by a model that is not in use.
+    particle_waits
+        Returns why no run may begin until more is known about the particle; None if one may.
     fingerprint
         Fingerprint of the new run: the config's, or that of a run that is due for another reason.
     latest
@@ -65,9 +67,12 @@ class RunPlanner:
         metrics: Instruments,
         ledger: LedgerReader,
         submit: Submit,
+        particle_waits: Callable[[], str | None] = lambda: None,
         fingerprint: str | None = None,
         latest: bool = False,
     ) -> None:
+        self._particle_waits = particle_waits
+        self._was_held = False
         self._config = config
         self._models = models
         self._metrics = metrics
@@ -100,7 +105,8 @@ class RunPlanner:
         known = self._runs.latest(self._fingerprint)
         if known is not None:
             return None if int(known.name) in failed else known
-        if not self._is_time_to_collect():
+        is_released = self._was_held and self._particle_waits() is None
+        if not is_released and not self._is_time_to_collect():
             return None
         config = self._config
         try:
@@ -109,7 +115,7 @@ class RunPlanner:
             self._wait(WaitReason(f"Training cannot start: {error}", "trouble"))
             return None
         earlier = self._runs.to_continue(config.particle, config.bootstrap, config.training)
-        if earlier is not None and not self._latest:
+        if earlier is not None and not self._latest and not self._is_held():
             return self._new_run(
                 Seeds(
                     earlier.micrographs,
@@ -129,7 +135,15 @@ class RunPlanner:
         if isinstance(seeds, WaitReason):
             self._wait(seeds)
             return None
-        return self._new_run(seeds, start)
+        return None if self._is_held() else self._new_run(seeds, start)
+
+    def _is_held(self) -> bool:
+        """Return True if no run may begin, because the particle is not certain."""
+        sentence = self._particle_waits()
+        self._was_held = sentence is not None
+        if sentence is not None:
+            self._wait(WaitReason(sentence, "particle"))
+        return self._was_held
 
     def _is_time_to_collect(self) -> bool:
         """Return True if seeds may have changed: collecting them reads the ledger and the disk."""

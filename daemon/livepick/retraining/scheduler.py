@@ -77,6 +77,8 @@ class Scheduler:
         Function that submits a micrograph to the workers.
     run_changed
         Called with version, fingerprint, state, reason and judgement of a run when they change.
+    particle_waits
+        Returns why no run may begin until more is known about the particle; None if one may.
     command
         The trainer program; tests pass their own.
     unexpected
@@ -93,9 +95,11 @@ class Scheduler:
         ledger: LedgerReader,
         submit: Submit,
         run_changed: RunChanged,
+        particle_waits: Callable[[], str | None] = lambda: None,
         command: tuple[str, ...] = (),
         unexpected: UnexpectedErrors | None = None,
     ) -> None:
+        self._particle_waits = particle_waits
         self._unexpected = unexpected or UnexpectedErrors()
         self._models = models
         self._metrics = metrics
@@ -231,6 +235,7 @@ class Scheduler:
             metrics=self._metrics,
             ledger=self._ledger,
             submit=self._submit,
+            particle_waits=self._particle_waits,
             fingerprint=fingerprint,
             latest=fingerprint != self._settings,
         )

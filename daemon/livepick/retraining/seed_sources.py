@@ -56,9 +56,12 @@ class WaitReason:
     """Why there are no seeds yet."""
 
     sentence: str
-    kind: Literal["collecting", "quality", "picks", "held out", "waiting", "at work", "trouble"]
+    kind: Literal[
+        "collecting", "quality", "picks", "held out", "waiting", "at work", "particle", "trouble"
+    ]
     """Category. ``trouble``: an operator must act; ``collecting``: the session has just begun;
-    ``at work``: the next call may find more without another micrograph."""
+    ``at work``: the next call may find more without another micrograph; ``particle``: its size is
+    not certain yet."""
 
 
 class SeedSource(Protocol):

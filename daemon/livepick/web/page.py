@@ -28,6 +28,7 @@ from livepick.monitoring.status import Status
 from livepick.web.charts import picks_plot, score_plot
 from livepick.web.jinja import render_template
 from livepick.web.micrograph_view import Tile, tile_of
+from livepick.web.particle_view import view_particle
 from livepick.web.training_view import run_activity, view_training
 
 __all__ = ["NEWEST", "SECTIONS", "Sections", "Sources"]
@@ -109,6 +110,7 @@ class Sections:
                 pace=pace,
                 threshold=threshold,
                 disks=disk_usages(status.disks),
+                particle=view_particle(status.particle),
                 activity=activity,
                 now=now,
             ),

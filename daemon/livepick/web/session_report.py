@@ -42,6 +42,7 @@ from livepick.monitoring.status import Status, read_status
 from livepick.web.charts import Plot, picks_plot, score_plot
 from livepick.web.embedded_pictures import RankedMicrograph, draw, embedded
 from livepick.web.jinja import render_template
+from livepick.web.particle_view import view_particle
 from livepick.web.training_view import CLASSES, GateView, gate_of
 
 __all__ = ["RunSummary", "SessionReport", "collect", "to_html"]
@@ -246,5 +247,6 @@ def to_html(report: SessionReport) -> bytes:
         most_drawn_runs=MOST_DRAWN_RUNS,
         version=__version__,
         host=platform.node(),
+        particle=view_particle(report.status.particle),
     )
     return printable(html).encode()

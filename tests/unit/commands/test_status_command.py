@@ -167,7 +167,7 @@ def test_a_fault_of_the_config_is_shown_with_the_status(begun, answer, capsys, s
     assert cli.main(["status", str(begun)]) == 78
     out = printed(capsys)
     assert words in out
-    assert "particle.diameter_angstrom must be a number" in out
+    assert "it must be auto or a number between 20 and 2000 Å" in out
     assert "Fix the file" in out
     assert "0 picked" in out
 
@@ -179,7 +179,7 @@ def test_a_fault_that_the_service_reports_is_shown_once(begun, answer, capsys):
 
     assert cli.main(["status", str(begun), "--json"]) == 78
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
-    assert "particle.diameter_angstrom must be a number" in problem["sentence"]
+    assert "it must be auto or a number between 20 and 2000 Å" in problem["sentence"]
 
 
 def test_an_edit_that_the_service_refuses_is_not_shown_as_in_use(begun, answer, capsys):

@@ -47,7 +47,11 @@ def test_a_config_without_a_fault_is_read_from_its_file(path):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("150", "large", "line 4: particle.diameter_angstrom must be a number"),
+        (
+            "150",
+            "large",
+            "line 4: particle.diameter_angstrom is the text 'large'; it must be auto or a number",
+        ),
         ("threshold: auto", "treshold: auto", "treshold is unknown"),
         ("{name: krios1}", "{name: krios1", "line 2"),
         ("  diameter", "\tdiameter", "line 4"),

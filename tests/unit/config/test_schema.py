@@ -78,7 +78,10 @@ def test_one_message_lists_every_fault_with_its_line(tmp_path: Path) -> None:
     text = MINIMAL.replace("150", "15") + "training:\n  epochs: many\n  seeed: 3\n"
     message = _refusal(tmp_path, text)
     assert "has 3 faults" in message
-    assert "line 6: particle.diameter_angstrom is 15; it must be between 20 and 2000 Å" in message
+    assert (
+        "line 6: particle.diameter_angstrom is the number 15; it must be auto or a number"
+        in message
+    )
     assert "a ribosome is about 300" in message
     assert "line 12: training.epochs must be a whole number, but is the text 'many'" in message
     assert "line 13: training.seeed is unknown; perhaps you mean training.seed" in message

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from factories import make_row
+from livepick.config.sections import WrittenParticle
+from livepick.core.contracts.particle_state import ParticleState
 from livepick.core.imaging.quality import Quality
 from livepick.host.disks import Disk, Space
 from livepick.ledger.rows import Counts, Hourly
@@ -75,6 +77,25 @@ def test_before_the_first_micrograph(say):
     top = say(Status(session="test", started=True), count=0)
 
     assert (top.level, top.sentence) == ("good", "Waiting for the first micrograph in /data/in.")
+
+
+def test_while_the_particle_is_measured_nothing_is_picked_and_the_headline_says_so(say):
+    particle = ParticleState.begin(WrittenParticle(diameter_angstrom="auto"))
+    top = say(dataclasses.replace(BUSY, counts=Counts(queued=3), particle=particle))
+
+    assert top.level == "good"
+    assert top.sentence.startswith("Measuring the particle's size on the first micrograph")
+
+
+def test_a_contradicted_number_is_the_headline(say):
+    particle = dataclasses.replace(
+        ParticleState.begin(WrittenParticle(diameter_angstrom=75)),
+        contradiction="the particles look about 125 Å wide",
+    )
+    top = say(dataclasses.replace(BUSY, particle=particle))
+
+    assert (top.level, top.kind) == ("attention", "particle_contradicted")
+    assert "the particles look about 125 Å wide" in top.sentence
 
 
 def test_a_stopped_acquisition(say):

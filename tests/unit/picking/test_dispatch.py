@@ -28,6 +28,17 @@ def test_micrographs_that_land_are_picked(session):
     assert run.error is None
 
 
+def test_nothing_is_picked_until_the_particle_is_known(session):
+    """What lands meanwhile is recorded, and picked then."""
+    held = threading.Event()
+    held.set()
+    run = session(is_held=held.is_set).land("a.mrc", "b.mrc").start()
+    run.until_counts(queued=2)
+    held.clear()
+    run.until_counts(picked=2)
+    run.stop()
+
+
 def test_table_of_figures_follows_the_ledger(session):
     """It has a row for each picked micrograph. Deleted, it is written again at the next start."""
     live = session(tables=True).land("a.mrc", "b.mrc").start()

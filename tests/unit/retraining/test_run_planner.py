@@ -191,6 +191,16 @@ def test_an_order_of_an_earlier_version_is_read(begin):
     assert RunSpec.read(path.parent) == spec
 
 
+def test_a_run_waits_until_the_particle_is_certain(begin):
+    """It begins as soon as that is so, without another micrograph."""
+    session = begin()
+    session.add(5)
+    session.particle_waits = "Training waits until the particle's size is measured."
+    assert session.plan() == session.particle_waits
+    session.particle_waits = None
+    assert session.planner.open_run(()) is not None
+
+
 # --- weights to start from ------------------------------------------------------------------------
 
 

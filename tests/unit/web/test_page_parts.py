@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 from factories import make_result
+from livepick.config.measured_particle import ParticleMeasured
+from livepick.config.sections import WrittenParticle
+from livepick.core.contracts.particle_state import ParticleExample, ParticleState
 from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.header import Note
 from livepick.core.imaging.picks import Picks
@@ -242,9 +245,52 @@ def test_the_json_for_scripts_keeps_its_keys(page):
     status = read_status(page.config, page.reader)
 
     assert sorted(status.as_json()) == [
-        "drift", "failures", "micrographs", "model", "notes", "particles", "quality",
+        "drift", "failures", "micrographs", "model", "notes", "particle", "particles", "quality",
         "repick_failures", "repicks_failed", "session", "skipped", "training",
     ]  # fmt: skip
     assert json.loads(json.dumps(status.as_json()["quality"])) == {
         "good": 0, "doubtful": 0, "bad": 1,
     }  # fmt: skip
+
+
+def example(diameter_angstrom):
+    return ParticleExample(
+        micrograph_id=7,
+        content=1,
+        diameter_angstrom=diameter_angstrom,
+        contrast="dark",
+        pixel_size_angstrom=2.0,
+        height_px=1000,
+        width_px=2000,
+        positions=((900.0, 500.0), (40.0, 60.0)),
+    )
+
+
+def test_two_sizes_are_shown_with_the_question(page):
+    """Both pictures show the same part of the micrograph, with circles of their sizes."""
+    first, second = ParticleMeasured(80.0, "dark"), ParticleMeasured(120.0, "dark")
+    page.known["particle"] = dataclasses.replace(
+        ParticleState.begin(WrittenParticle(diameter_angstrom="auto")),
+        used=first,
+        best=first,
+        second=second,
+        asked_at=time.time(),
+        examples=(example(80.0), example(120.0)),
+    )
+    html = page.part("glance")
+    assert "Is the particle 80 Å or 120 Å wide?" in words_of(html)
+    assert "set particle.diameter_angstrom: 80 or 120 in the config" in words_of(html)
+    assert re.findall(r'class="picks" d="M900 500 40 60" stroke-width="([0-9.]+)"', html) == [
+        "20.0",
+        "30.0",
+    ]
+    boxes = set(re.findall(r'viewBox="([^"]+)"', html[html.index("examples") :]))
+    assert boxes == {"480.0 80.0 840.0 840.0"}
+
+
+def test_an_agreement_is_one_quiet_line(page):
+    page.known["particle"] = dataclasses.replace(
+        ParticleState.begin(WrittenParticle(diameter_angstrom=150)), micrographs=5, is_settled=True
+    )
+    assert "compared with 5 micrographs: no contradiction" in words_of(page.part("glance"))
+    assert "<details" not in page.part("glance")

@@ -18,6 +18,7 @@ from livepick.host.lock import holder
 from livepick.ingest.skipped import SkippedView
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
+from livepick.ledger.session_config import session_config
 from livepick.monitoring.human_units import size
 from livepick.retraining.trainer_process import LOG, last_log_lines
 
@@ -118,7 +119,7 @@ def read_facts(path: Path) -> SessionFacts:
     except ConfigError as error:
         return SessionFacts(path, "", str(error), None, None)
     try:
-        config = parse_config(text, path)
+        config = session_config(parse_config(text, path))
     except Exception as error:  # noqa: BLE001 - the report is wanted because something is wrong
         fault = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
     else:
@@ -127,7 +128,9 @@ def read_facts(path: Path) -> SessionFacts:
     with contextlib.suppress(Exception):  # as above
         state = state_directory(text, path)
         copy = None if state is None else read_config_copy(state)
-    return SessionFacts(path, text, fault, None if copy is None else copy.config, state)
+    return SessionFacts(
+        path, text, fault, None if copy is None else session_config(copy.config), state
+    )
 
 
 def _counts(database: Database) -> Iterator[str]:

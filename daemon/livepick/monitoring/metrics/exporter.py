@@ -5,6 +5,7 @@ from livepick.monitoring.metrics.ingest import IngestMetrics
 from livepick.monitoring.metrics.instruments import ErrorCounter, InstrumentFactory
 from livepick.monitoring.metrics.landings import LandingMetrics
 from livepick.monitoring.metrics.on_picked import OnPickedMetrics
+from livepick.monitoring.metrics.particle import ParticleMetrics
 from livepick.monitoring.metrics.picking import PickingMetrics
 from livepick.monitoring.metrics.quality import QualityMetrics
 from livepick.monitoring.metrics.session import SessionMetrics
@@ -27,6 +28,7 @@ class Metrics:
         )
         self.ingest = IngestMetrics(make, self.picking)
         self.on_picked = OnPickedMetrics(make)
+        self.particle = ParticleMetrics(make)
         self.training = TrainingMetrics(make, errors)
         self.host = HostMetrics(make)
         self.web = WebMetrics(make)

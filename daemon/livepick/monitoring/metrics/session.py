@@ -55,6 +55,12 @@ class SessionMetrics:
 
     def use_config(self, config: Config, *, read_at: float) -> None:
         """Set the config in use, and when it was read."""
+        self.use_particle(config)
+        self._last_reload_successful.set(1)
+        self._last_reload_time.set(read_at)
+
+    def use_particle(self, config: Config) -> None:
+        """Set the settings in use, in which at most what was measured is new."""
         self._bootstrap_micrographs.set(config.bootstrap.micrographs)
         self._config.info(
             {
@@ -64,8 +70,6 @@ class SessionMetrics:
                 "training_fingerprint": config.training_fingerprint(),
             }
         )
-        self._last_reload_successful.set(1)
-        self._last_reload_time.set(read_at)
 
     def reloaded(self, *, accepted: bool) -> None:
         """Count a reload of the config; one that is not accepted leaves the old config in use."""

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from livepick.config.recommendations import advice
-from livepick.config.schema import Config
+from livepick.config.schema import Config, WrittenConfig
 from livepick.config.web_config import check_exposure, read_protection
 from livepick.config.web_tls import make_context
 from livepick.errors import ConfigError
 from livepick.host.lock import holder
 from livepick.ledger.database import LEDGER
+from livepick.ledger.session_config import recorded_particle, with_measured
+from livepick.models.general_model import SHIPPED
 from livepick.monitoring.preflight.check import Check
 from livepick.monitoring.preflight.cryosparc import cryosparc
 from livepick.monitoring.preflight.folders import (
@@ -25,6 +27,7 @@ from livepick.monitoring.preflight.folders import (
 from livepick.monitoring.preflight.micrographs import defocus, pixel_size, watched_files
 from livepick.monitoring.preflight.on_picked import on_picked
 from livepick.monitoring.preflight.output import output_folder
+from livepick.monitoring.preflight.particle import particle
 from livepick.monitoring.preflight.picking import first_picks, picking_device, trainer
 from livepick.monitoring.preflight.relion import relion
 from livepick.monitoring.problem import web_insecure
@@ -40,8 +43,10 @@ STATE_GIB = 5.0
 ADVISED = "It is allowed; change it unless you have a reason for it."
 
 
-def check_environment(config: Config) -> Iterator[Check]:
+def check_environment(written: WrittenConfig) -> Iterator[Check]:
     """Run the checks one after another, and yield each result as soon as it is known."""
+    known = recorded_particle(written.state.directory)
+    config = with_measured(written, known)
     for folder in config.watch.directories:
         yield watched_folder(folder, config.watch.mode)
     yield from watched_files(config)
@@ -53,6 +58,7 @@ def check_environment(config: Config) -> Iterator[Check]:
     yield ledger_file_system(config.state.directory)
     yield other_service(config)
     yield pixel_size(config)
+    yield particle(written.particle, known, SHIPPED)
     yield picking_device(config)
     yield trainer(config)
     yield first_picks(config)
