@@ -1,0 +1,1 @@
+"""The general model: a network trained once on synthetic scenes of many different particles."""
