@@ -24,7 +24,7 @@ Vector = NDArray[np.float32]
 Scorer = Callable[[Image], Image]
 """Function from a prepared image to the scores of a model."""
 
-FIELD_PX = 512
+FIELD_PX = 384
 """Side of the largest field that the model sees, in prepared pixels."""
 
 FINER = 0.8

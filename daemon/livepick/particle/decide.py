@@ -1,13 +1,20 @@
 """Verdict about the particle from the evidence of several micrographs.
 
-Each micrograph has one vote of limited weight, because a micrograph of ice or carbon can give any
-result. The votes are added over the ladder of diameters and both contrasts; the highest sum is the
-best guess, interpolated between the steps. Resampling the micrographs (bootstrap) tells how much
-the guess depends on which of them happened to come first.
+A micrograph and its negative have the same noise, the same background and as many places to look
+at. What the general model finds more of in one than in the other is therefore neither noise nor a
+matter of the scale: the *signal* of a diameter is the mean log-odds of the best scores in the
+micrograph less that in its negative. It is positive for dark particles and negative for bright
+ones, and greatest near the particles' diameter.
+
+The signals of all micrographs are pooled by a trimmed mean, because a micrograph of ice or carbon
+can give any result. The top of the pooled curve, interpolated between the steps of the ladder, is
+the best guess. Resampling the micrographs (bootstrap) tells how much it depends on which of them
+happened to come first.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,36 +33,34 @@ from livepick.core.contracts.particle_measurement import (
 __all__ = ["contradiction", "decide"]
 
 Vector = NDArray[np.float64]
-Votes = NDArray[np.float64]
+"""One number for each step of the ladder."""
 
-DISC_WEIGHT = 1.0
-"""Weight of the discs' log support, relative to the log-odds of the model."""
+TRIMMED = 0.25
+"""Fraction of the micrographs left out at either end, for each diameter."""
 
-MOST_LOSS = 4.0
-"""Lowest vote of a micrograph, relative to its best one: no micrograph can veto a diameter."""
+LEAST_SIGNAL = 0.6
+"""Least signal of a micrograph that shows particles; noise has a few tenths."""
 
-LEAST_SCORE = 0.2
-"""Lowest best mean score of the model in a micrograph that shows particles."""
+LEAST_POOLED = 0.4
+"""The same for the pooled signal."""
 
-LEAST_SIGMAS = 5.25
-"""The same for the median peak of discs, where there is no model."""
+LEAST_SUPPORT = 1e-3
+"""Lowest support of discs that is distinguished, as a fraction of the highest."""
 
-SMALL_LOSS = 0.15
-"""Loss per step of the ladder below ``LARGE_ANGSTROM``: parts of particles look like small ones."""
-
-LARGE_ANGSTROM = 200.0
-
-RESAMPLED = 200
+RESAMPLED = 100
 """Number of resampled sets of micrographs."""
 
 SAME_RATIO = 1.2
 """Diameters that differ by less are the same."""
 
-APART_RATIO = 1.35
+APART_RATIO = 1.4
 """Least ratio of two diameters that are two guesses."""
 
-CLOSE_WEIGHT = 0.7
-"""Weight from which a second guess is too close to the first to choose between them."""
+CLOSE_WEIGHT = 0.85
+"""Fraction of the best guess's signal from which another maximum is too close to choose."""
+
+VALLEY_WEIGHT = 0.9
+"""The signal between two guesses is lower than this fraction of the lower one's."""
 
 LEAST_VOICES = 3
 """Fewest micrographs with particles that settle anything; any one may show something else."""
@@ -83,25 +88,25 @@ def decide(
     contrast
         Contrast of the particles, if it is known.
     """
-    rows = [n for n, name in enumerate(CONTRASTS) if contrast in (None, name)]
-    votes = [v for v in (_votes(one, rows) for one in evidence) if v is not None]
-    if not votes:
-        return ParticleVerdict(len(evidence), 0, None, None, 0.0, is_settled=False)
-    stack = np.stack(votes)
-    pooled = stack.mean(axis=0)
-    best = _best(pooled, bounds_angstrom)
-    second = _second(pooled, best, bounds_angstrom)
-    confidence = _confidence(stack, best, bounds_angstrom)
-    weights = np.exp(pooled[CONTRASTS.index(best.contrast)] - pooled.max())
+    signals = np.array([_signal(one) for one in evidence]).reshape(-1, len(LADDER_ANGSTROM))
+    signs = [1.0 if name == "dark" else -1.0 for name in CONTRASTS if contrast in (None, name)]
+    search = _Search(tuple(signs), _allowed(bounds_angstrom), bounds_angstrom)
+    voices = sum(search.highest(signal) >= LEAST_SIGNAL for signal in signals)
+    best = search.best(_pooled(signals)) if voices else None
+    if best is None:
+        return ParticleVerdict(len(evidence), voices, None, None, 0.0, is_settled=False)
+    pooled = _pooled(signals)
+    second = search.second(pooled)
+    confidence = _confidence(signals, best, search)
+    curve = np.nan_to_num(pooled if best.contrast == "dark" else -pooled)
+    weights = np.clip(curve / search.highest(pooled), 0, 1)
     return ParticleVerdict(
         micrographs=len(evidence),
-        voices=len(votes),
+        voices=voices,
         best=best,
         second=second,
         confidence=confidence,
-        is_settled=(
-            len(votes) >= LEAST_VOICES and second is None and confidence >= SETTLED_CONFIDENCE
-        ),
+        is_settled=voices >= LEAST_VOICES and second is None and confidence >= SETTLED_CONFIDENCE,
         figures=tuple(zip(LADDER_ANGSTROM, weights.round(4).tolist(), strict=True)),
     )
 
@@ -149,43 +154,26 @@ def contradiction(
     return Contradiction("diameter", diameter_angstrom, found, verdict.confidence, sentence)
 
 
-def _votes(evidence: ParticleEvidence, rows: Sequence[int]) -> Votes | None:
-    """Return the vote of a micrograph, (contrast, step), at most 0; None if it shows nothing.
-
-    Contrasts other than ``rows`` get the least vote.
-    """
-    curves = [evidence.curves(contrast) for contrast in CONTRASTS]
-    network, log_odds, blobs, sigmas = (
-        np.array([getattr(curve, name) for curve in curves])
-        for name in ("network", "log_odds", "blobs", "sigmas")
-    )
-    for values in (network, log_odds, blobs, sigmas):
-        values[[n for n in range(len(CONTRASTS)) if n not in rows]] = np.nan
-    if np.isnan(network).all():
-        if not np.nanmax(sigmas) >= LEAST_SIGMAS:
-            return None
-        total = _relative(np.log(np.maximum(blobs, 1e-9)))
-    else:
-        if not np.nanmax(network) >= LEAST_SCORE:
-            return None
-        total = _relative(log_odds) + DISC_WEIGHT * _relative(np.log(np.maximum(blobs, 1e-9)))
-    steps = np.log(LARGE_ANGSTROM / np.array(LADDER_ANGSTROM)) / np.log(2) * 3
-    return _relative(total - SMALL_LOSS * np.maximum(steps, 0))
+def _signal(evidence: ParticleEvidence) -> Vector:
+    """Return the signal of each diameter in a micrograph; NaN for those that were not tried."""
+    dark, bright = (np.array(evidence.curves(c).log_odds) for c in CONTRASTS)
+    if np.isnan(dark).all():  # no general model
+        dark, bright = (np.array(evidence.curves(c).blobs) for c in CONTRASTS)
+        least = LEAST_SUPPORT * max(float(np.nanmax([dark, bright])), 1.0)
+        dark, bright = (np.log(np.maximum(support, least)) for support in (dark, bright))
+    return np.asarray(dark - bright)
 
 
-def _relative(values: NDArray[np.float64]) -> Votes:
-    """Return values less their maximum, limited below; untried steps have the limit."""
-    if np.isnan(values).all():
-        return np.zeros_like(values)
-    relative: Votes = np.nan_to_num(values - np.nanmax(values), nan=-math.inf)
-    return np.maximum(relative, -MOST_LOSS)
-
-
-def _best(pooled: Votes, bounds_angstrom: tuple[float, float]) -> ParticleGuess:
-    """Return the guess at the highest sum, interpolated between the steps of the ladder."""
-    inside = np.where(_allowed(bounds_angstrom), pooled, -math.inf)
-    row, step = divmod(int(inside.argmax()), pooled.shape[1])
-    return ParticleGuess(_top(pooled[row], step, bounds_angstrom), CONTRASTS[row], 1.0)
+def _pooled(signals: NDArray[np.float64]) -> Vector:
+    """Return the trimmed mean of some micrographs; NaN where fewer than half were tried."""
+    tried = np.isfinite(signals).sum(axis=0)
+    ordered = np.sort(signals, axis=0)  # NaN last
+    left_out = np.floor(TRIMMED * tried)
+    place = np.arange(len(signals))[:, None]
+    kept = (place >= left_out) & (place < tried - left_out)
+    total = np.where(kept, np.nan_to_num(ordered), 0).sum(axis=0)
+    pooled = total / np.maximum(kept.sum(axis=0), 1)
+    return np.where(2 * tried >= len(signals), pooled, np.nan)
 
 
 def _allowed(bounds_angstrom: tuple[float, float]) -> NDArray[np.bool_]:
@@ -199,48 +187,78 @@ def _allowed(bounds_angstrom: tuple[float, float]) -> NDArray[np.bool_]:
     return np.asarray(allowed)
 
 
-def _top(values: Vector, step: int, bounds_angstrom: tuple[float, float]) -> float:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Search:
+    """Search for the highest signal within the bounds, for one contrast or both."""
+
+    signs: tuple[float, ...]
+    """Signs of the signal to search: 1 for dark particles, -1 for bright ones."""
+    allowed: NDArray[np.bool_]
+    bounds_angstrom: tuple[float, float]
+
+    def curves(self, signal: Vector) -> NDArray[np.float64]:
+        """Return the signal for each sign, (sign, step); -inf where there is none."""
+        curves = np.array(self.signs)[:, None] * signal
+        return np.where(np.isfinite(curves) & self.allowed, curves, -np.inf)
+
+    def highest(self, signal: Vector) -> float:
+        """Return the highest signal."""
+        return float(self.curves(signal).max())
+
+    def best(self, pooled: Vector) -> ParticleGuess | None:
+        """Return the guess with the highest signal; None if it is too low."""
+        curves = self.curves(pooled)
+        row, step = divmod(int(curves.argmax()), curves.shape[1])
+        if curves[row, step] < LEAST_POOLED:
+            return None
+        return self._guess(pooled, row, step, weight=1.0)
+
+    def second(self, pooled: Vector) -> ParticleGuess | None:
+        """Return the next best maximum, if it is close to the highest."""
+        curves = self.curves(pooled)
+        top_row, top = divmod(int(curves.argmax()), curves.shape[1])
+        padded = np.pad(curves, ((0, 0), (1, 1)), constant_values=-np.inf)
+        is_top = (curves >= padded[:, :-2]) & (curves >= padded[:, 2:])
+        least = CLOSE_WEIGHT * curves[top_row, top]
+        found: list[tuple[float, int, int]] = []
+        for row, step in np.argwhere(is_top & (curves >= least)).tolist():
+            ratio = LADDER_ANGSTROM[step] / LADDER_ANGSTROM[top]
+            low, high = sorted((step, top))
+            between = curves[row, low : high + 1].min()
+            is_apart = max(ratio, 1 / ratio) >= APART_RATIO
+            if row != top_row or (is_apart and between < VALLEY_WEIGHT * curves[row, step]):
+                found.append((float(curves[row, step]), row, step))
+        if not found:
+            return None
+        height, row, step = max(found)
+        return self._guess(pooled, row, step, weight=height / float(curves[top_row, top]))
+
+    def _guess(self, pooled: Vector, row: int, step: int, *, weight: float) -> ParticleGuess:
+        angstrom = _top(self.signs[row] * pooled, step)
+        low, high = self.bounds_angstrom
+        contrast: Contrast = "dark" if self.signs[row] > 0 else "bright"
+        return ParticleGuess(min(max(angstrom, low), high), contrast, weight)
+
+
+def _top(curve: Vector, step: int) -> float:
     """Return the diameter at the top of the parabola through a step and its neighbours."""
     logs = np.log(LADDER_ANGSTROM)
     place = 0.0
-    if 0 < step < len(values) - 1:
-        before, here, after = values[step - 1 : step + 2]
+    if 0 < step < len(curve) - 1:
+        before, here, after = curve[step - 1 : step + 2].tolist()
         bend = before - 2 * here + after
-        if bend < 0:
-            place = float(np.clip(0.5 * (before - after) / bend, -0.5, 0.5))
-    angstrom = math.exp(logs[step] + place * (logs[1] - logs[0]))
-    return min(max(angstrom, bounds_angstrom[0]), bounds_angstrom[1])
+        if bend < 0:  # False for NaN
+            place = min(max(0.5 * (before - after) / bend, -0.5), 0.5)
+    return math.exp(logs[step] + place * (logs[1] - logs[0]))
 
 
-def _second(
-    pooled: Votes, best: ParticleGuess, bounds_angstrom: tuple[float, float]
-) -> ParticleGuess | None:
-    """Return the next best guess, if it is close to the best one."""
-    row = CONTRASTS.index(best.contrast)
-    logs = np.log(LADDER_ANGSTROM)
-    near = np.abs(logs - math.log(best.diameter_angstrom)) < math.log(APART_RATIO)
-    others = pooled.copy()
-    others[row, near] = -math.inf
-    others[:, ~_allowed(bounds_angstrom)] = -math.inf
-    # On the best one's own slope there is no second maximum.
-    padded = np.pad(pooled, ((0, 0), (1, 1)), constant_values=-math.inf)
-    others[(pooled < padded[:, :-2]) | (pooled < padded[:, 2:])] = -math.inf
-    row, step = divmod(int(others.argmax()), pooled.shape[1])
-    weight = math.exp(others[row, step] - pooled.max())
-    if weight < CLOSE_WEIGHT:
-        return None
-    return ParticleGuess(_top(pooled[row], step, bounds_angstrom), CONTRASTS[row], weight)
-
-
-def _confidence(
-    stack: NDArray[np.float64], best: ParticleGuess, bounds_angstrom: tuple[float, float]
-) -> float:
+def _confidence(signals: NDArray[np.float64], best: ParticleGuess, search: _Search) -> float:
     """Return the fraction of resampled sets of micrographs that give the same guess."""
     random = np.random.default_rng(0)
     same = 0
     for _ in range(RESAMPLED):
-        drawn = stack[random.integers(0, len(stack), len(stack))].mean(axis=0)
-        guess = _best(drawn, bounds_angstrom)
-        ratio = guess.diameter_angstrom / best.diameter_angstrom
-        same += guess.contrast == best.contrast and 1 / SAME_RATIO <= ratio <= SAME_RATIO
+        guess = search.best(_pooled(signals[random.integers(0, len(signals), len(signals))]))
+        if guess is not None and guess.contrast == best.contrast:
+            ratio = guess.diameter_angstrom / best.diameter_angstrom
+            same += 1 / SAME_RATIO <= ratio <= SAME_RATIO
     return same / RESAMPLED

@@ -32,7 +32,7 @@ __all__ = ["measure", "measure_image"]
 Image = NDArray[np.float32]
 Vector = NDArray[np.float64]
 
-LEAST_ACROSS = 4.0
+LEAST_ACROSS = 6.0
 """A diameter is tried only if this many particles fit along the shorter side."""
 
 DISC_PIXEL_ANGSTROM = 6.0

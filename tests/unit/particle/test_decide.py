@@ -25,7 +25,7 @@ def evidence(diameter_angstrom, *, contrast="dark", height=0.8, second_angstrom=
     scores = around(diameter_angstrom)
     if second_angstrom is not None:
         scores = np.maximum(scores, around(second_angstrom))
-    scores = np.clip(scores, 1e-4, 0.999)
+    scores = np.clip(scores, 0.01, 0.999)
     low = np.full_like(scores, 0.01)
     rows = {"dark": low, "bright": low, contrast: scores}
     curves = {
@@ -64,7 +64,7 @@ def test_two_sizes_that_explain_the_micrographs_equally_are_both_kept():
 
 
 def test_micrographs_without_particles_have_no_vote():
-    verdict = decide([evidence(150, height=0.05)] * 5)
+    verdict = decide([evidence(150, height=0.015)] * 5)
     assert verdict.best is None
     assert verdict.voices == 0
     assert contradiction(verdict, diameter_angstrom=400, contrast="bright") is None
