@@ -2,7 +2,11 @@
 
 import signal
 
+import pytest
 from session import livepick
+
+from livepick.core.contracts.bundle import GRAPH
+from livepick.models.general_model import SHIPPED
 
 SUCCESSFUL = "livepick_config_last_reload_successful"
 
@@ -85,6 +89,41 @@ def test_another_particle_is_picked_for_at_once(make_session):
     )
     assert 'diameter_angstrom="140"' in session.get("/metrics")
     assert session.log.read_text().count("(retrain)") == 1
+
+
+@pytest.mark.skipif(not SHIPPED.is_dir(), reason="the package has no general model yet")
+def test_the_first_picker_is_an_edit(make_session):
+    """The general model takes over, and the blob picker where the general model is damaged."""
+    session = make_session(bootstrap={"picks": "blob"})
+    session.start()
+    names = session.drop(2)
+    session.until(lambda: session.picked() == 2, "2 picked")
+
+    edit(session, bootstrap={"picks": "general"})
+    session.until(
+        lambda: 'livepick_model_info{kind="general",version="1"}' in session.get("/metrics"),
+        "the general model",
+    )
+    stars = [session.output / f"{name}_autopick.star" for name in names]
+    session.until(
+        lambda: all("model 1 (general)" in star.read_text() for star in stars), "picked again"
+    )
+    assert session.status()["model"] == {"version": 1, "kind": "general"}
+    assert "provisional" in session.get("/")
+    assert session.figure("model_usable") == 1
+
+    (session.state / "models" / "0001" / GRAPH).write_bytes(b"half")
+    session.until(lambda: session.figure("model_usable") == 0, "the damage is seen")
+    session.until(
+        lambda: 'livepick_model_info{kind="blob",version="0"}' in session.get("/metrics"),
+        "the blob picker",
+    )
+    assert "0001/model.onnx" in session.get("/")
+    assert session.stop() == 0
+
+    session.start()  # makes another copy
+    assert session.figure("model_usable") == 1
+    assert session.status()["model"] == {"version": 2, "kind": "general"}
 
 
 def test_the_command_to_retrain_is_an_edit(make_session):

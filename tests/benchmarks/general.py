@@ -54,6 +54,7 @@ from rich.console import Console
 
 from factories import publish_blob
 from livepick.config.sections import Particle
+from livepick.core.contracts.bundle import sha256
 from livepick.core.evaluation.matching import Matches, figures, match, pool, precision_recall_f1
 from livepick.core.formats.micrograph import read_micrograph
 from livepick.core.imaging.pick_area import PickArea
@@ -179,7 +180,10 @@ class FirstPickers:
         return found
 
     def _prepared(self, path: Path, diameter_angstrom: float) -> Prepared:
-        kept = None if self._kept is None else self._kept / f"{path.stem}-{diameter_angstrom:g}.pkl"
+        kept = None
+        if self._kept is not None:
+            place = sha256(f"{path} {diameter_angstrom:g}".encode())  # names repeat between sets
+            kept = self._kept / f"{place}.pkl"
         if kept is not None and kept.exists():
             prepared: Prepared = pickle.loads(kept.read_bytes())  # noqa: S301 - our own
             return prepared
