@@ -195,7 +195,7 @@ class Training(Section):
     )
     """Weights that the training starts from. ``general``: those of the model that ships with
     livepick, trained on many different particles; ``scratch``: random ones; or those of a model
-    that was trained here or elsewhere. Training then takes fewer epochs and smaller steps."""
+    that was trained here or elsewhere. Training then takes half of ``epochs``."""
 
     epochs: int = Field(
         default=30,

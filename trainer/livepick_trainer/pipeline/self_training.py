@@ -1,8 +1,8 @@
 """Second round: the network's own picks are sorted into classes, judged, and trained on.
 
 The first seeds lack the particles that their picker missed, and the network has found some of
-these. Training continues from its weights for half as many epochs, starting at the geometric mean
-of the two configured learning rates.
+these. Training continues from its weights for half as many epochs as the first round, starting at
+the geometric mean of the two configured learning rates.
 
 The result is the mean of both networks' weights (Wortsman et al. 2022, *CVPR*, 7959: the average of
 fine-tuned weights and the weights they started from is more robust than either). On five sets of
@@ -30,7 +30,7 @@ from livepick_trainer.learning.checkpoint import save_weights
 from livepick_trainer.learning.dataset import SeededMicrograph
 from livepick_trainer.learning.evaluate import SCORE_FLOOR, HeldOut, evaluate, score_peaks
 from livepick_trainer.learning.export_onnx import network_scores
-from livepick_trainer.pipeline.auto_remedy import train_with_remedies
+from livepick_trainer.pipeline.auto_remedy import configured_settings, train_with_remedies
 from livepick_trainer.pipeline.candidate_sorting import sort_candidates
 from livepick_trainer.pipeline.class_cleaning import select_seeds
 from livepick_trainer.pipeline.rounds import with_candidates, write_candidates, write_result
@@ -138,13 +138,12 @@ def _average(network: nn.Module, other: nn.Module) -> None:
 
 def _settings(run: Run) -> AttemptSettings:
     """Return the settings for continuing from weights that are already good."""
-    training = run.spec.training
-    rates = (training.initial_learning_rate, training.final_learning_rate)
-    return AttemptSettings(
-        epochs=-(-training.epochs // 2),
+    first = configured_settings(run)
+    rates = (first.initial_learning_rate, first.final_learning_rate)
+    return replace(
+        first,
+        epochs=-(-first.epochs // 2),
         initial_learning_rate=float(np.sqrt(rates[0] * rates[1])),
-        final_learning_rate=rates[1],
-        class_weights=training.class_weights,
     )
 
 

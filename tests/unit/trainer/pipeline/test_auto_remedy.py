@@ -10,8 +10,9 @@ import torch
 
 from livepick.config.sections import Particle
 from livepick.config.training_sections import Training
+from livepick.core.contracts.bundle import sha256
 from livepick.core.contracts.progress import PROGRESS, Progress
-from livepick.core.contracts.run import RunSpec
+from livepick.core.contracts.run import START, RunSpec, RunStart
 from livepick.core.evaluation.matching import Matches, figures
 from livepick.errors import TrainerError
 from livepick_trainer.learning.attempt_settings import AttemptSettings
@@ -22,6 +23,7 @@ from livepick_trainer.learning.dataset import PatchRules, SeededMicrograph
 from livepick_trainer.learning.losses import LossScale
 from livepick_trainer.learning.network import make_network
 from livepick_trainer.learning.train import EpochFigures
+from livepick_trainer.learning.weights_file import weights_file
 from livepick_trainer.pipeline import auto_remedy
 from livepick_trainer.pipeline.auto_remedy import choose_attempt, next_settings, train_with_remedies
 from livepick_trainer.pipeline.candidate_sorting import SortRules
@@ -216,6 +218,56 @@ def test_weights_to_start_from_are_used(make_trainer, tmp_path):
     afresh, further = (History.read(tmp_path / n).best for n in ("afresh", "further"))
     assert further.average_precision > 0.9 > afresh.average_precision
     assert progress_of(tmp_path)[-1].stage == "retrain"
+
+
+@pytest.fixture
+def warm(make_trainer, tmp_path):
+    """Return a function that makes a run from the weights of a network trained on other discs."""
+    network = make_network(3)
+    other = make_trainer(epochs=5, auto_remedy=False)
+    (tmp_path / "other").mkdir()
+    train_with_remedies(other, tmp_path / "other", [field(n) for n in range(20, 24)], [field(29)])
+    load_weights(tmp_path / "other" / WEIGHTS, network)
+
+    def make(**training):
+        run = make_trainer(**training)
+        content = weights_file(network)
+        (run.folder / START).write_bytes(content)
+        start = RunStart(source="general", livepick_version="1", sha256=sha256(content))
+        return dataclasses.replace(run, spec=run.spec.model_copy(update={"start": start}))
+
+    return make
+
+
+def test_every_attempt_of_a_warm_start_begins_with_its_weights(warm, tmp_path, monkeypatch):
+    """The first attempt ruins its copy with an absurd rate; the second finds the weights intact."""
+    begun = []
+    real = auto_remedy._train_attempt
+
+    def listen(task, network, *labels):
+        begun.append(weights_file(network))
+        return real(task, network, *labels)
+
+    monkeypatch.setattr(auto_remedy, "_train_attempt", listen)
+    monkeypatch.setattr(auto_remedy, "MOST_RERUNS", 1)
+    run = warm(epochs=4, initial_learning_rate=1.0, final_learning_rate=0.5)
+
+    train_with_remedies(run, tmp_path, [field(n) for n in range(4)], [field(9)])
+
+    assert begun == 2 * [(run.folder / START).read_bytes()]
+    assert History.read(tmp_path).best.average_precision > 0.9
+
+
+def test_a_warm_start_takes_half_as_many_epochs_and_raises_no_alarm(warm, tmp_path):
+    """It is good from the first epoch on, and that is no stagnation."""
+    run = warm(epochs=9)
+
+    train_with_remedies(run, tmp_path, [field(n) for n in range(4)], [field(9)])
+
+    (only,) = History.read(tmp_path).attempts
+    assert (only.settings.epochs, len(only.epochs)) == (5, 5)
+    assert not only.findings
+    assert only.average_precision > 0.9
 
 
 def test_the_highest_average_precision_is_kept():
