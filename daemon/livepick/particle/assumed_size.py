@@ -40,9 +40,9 @@ DISTANCE_DIAMETERS = 0.6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reduced:
-    """A micrograph with larger pixels."""
+    """A micrograph, with larger pixels or its own."""
 
-    image: Image
+    image: NDArray[Any]
     pixel_size_angstrom: float
     scale_y: float
     """Pixels of the original per pixel."""

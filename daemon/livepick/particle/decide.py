@@ -7,9 +7,8 @@ micrograph less that in its negative. It is positive for dark particles and nega
 ones, and greatest near the particles' diameter.
 
 The signals of all micrographs are pooled by a trimmed mean, because a micrograph of ice or carbon
-can give any result. The top of the pooled curve, interpolated between the steps of the ladder, is
-the best guess. Resampling the micrographs (bootstrap) tells how much it depends on which of them
-happened to come first.
+can give any result. The middle of the pooled curve around its top is the best guess. Resampling the
+micrographs (bootstrap) tells how much it depends on which of them happened to come first.
 """
 
 import math
@@ -47,6 +46,15 @@ LEAST_POOLED = 0.4
 LEAST_SUPPORT = 1e-3
 """Lowest support of discs that is distinguished, as a fraction of the highest."""
 
+CORE = 0.7
+"""Fraction of the highest signal above which the signal counts for the diameter."""
+
+FINE = 40
+"""Interpolated places for each step of the ladder."""
+
+OVERESTIMATE = 1.06
+"""The middle of the general model's signal, divided by the longest diameter of the particles."""
+
 RESAMPLED = 100
 """Number of resampled sets of micrographs."""
 
@@ -67,8 +75,9 @@ LEAST_VOICES = 3
 
 SETTLED_CONFIDENCE = 0.9
 
-GIVEN_RATIO = 1.28
-"""A given diameter is contradicted if it differs by more; a seventh either way is not wrong."""
+SMALLEST_RATIO, LARGEST_RATIO = 0.76, 1.32
+"""A given diameter is contradicted if it is not within these multiples of the one that is found.
+One that differs from the truth by a seventh is not, if the one that is found does so by a tenth."""
 
 
 def decide(
@@ -90,7 +99,9 @@ def decide(
     """
     signals = np.array([_signal(one) for one in evidence]).reshape(-1, len(LADDER_ANGSTROM))
     signs = [1.0 if name == "dark" else -1.0 for name in CONTRASTS if contrast in (None, name)]
-    search = _Search(tuple(signs), _allowed(bounds_angstrom), bounds_angstrom)
+    by_model = any(np.isfinite(one.dark.log_odds).any() for one in evidence)
+    overestimate = OVERESTIMATE if by_model else 1.0
+    search = _Search(tuple(signs), _allowed(bounds_angstrom), bounds_angstrom, overestimate)
     voices = sum(search.highest(signal) >= LEAST_SIGNAL for signal in signals)
     best = search.best(_pooled(signals)) if voices else None
     if best is None:
@@ -144,7 +155,7 @@ def contradiction(
     if diameter_angstrom is None:
         return None
     ratio = diameter_angstrom / found.diameter_angstrom
-    if 1 / GIVEN_RATIO <= ratio <= GIVEN_RATIO:
+    if SMALLEST_RATIO <= ratio <= LARGEST_RATIO:
         return None
     sentence = (
         f"the particles look about {found.diameter_angstrom:.0f} Å wide in {verdict.voices} of"
@@ -195,6 +206,8 @@ class _Search:
     """Signs of the signal to search: 1 for dark particles, -1 for bright ones."""
     allowed: NDArray[np.bool_]
     bounds_angstrom: tuple[float, float]
+    overestimate: float
+    """The middle of the signal, divided by the diameter."""
 
     def curves(self, signal: Vector) -> NDArray[np.float64]:
         """Return the signal for each sign, (sign, step); -inf where there is none."""
@@ -234,22 +247,31 @@ class _Search:
         return self._guess(pooled, row, step, weight=height / float(curves[top_row, top]))
 
     def _guess(self, pooled: Vector, row: int, step: int, *, weight: float) -> ParticleGuess:
-        angstrom = _top(self.signs[row] * pooled, step)
+        angstrom = _centre(self.signs[row] * pooled, step) / self.overestimate
         low, high = self.bounds_angstrom
         contrast: Contrast = "dark" if self.signs[row] > 0 else "bright"
         return ParticleGuess(min(max(angstrom, low), high), contrast, weight)
 
 
-def _top(curve: Vector, step: int) -> float:
-    """Return the diameter at the top of the parabola through a step and its neighbours."""
+def _centre(curve: Vector, step: int) -> float:
+    """Return the diameter in the middle of the signal around its top at a step.
+
+    It is the centroid of what is above ``CORE`` of the top, on the logarithmic scale, without gaps.
+    A parabola through three steps would depend more on noise.
+    """
     logs = np.log(LADDER_ANGSTROM)
-    place = 0.0
-    if 0 < step < len(curve) - 1:
-        before, here, after = curve[step - 1 : step + 2].tolist()
-        bend = before - 2 * here + after
-        if bend < 0:  # False for NaN
-            place = min(max(0.5 * (before - after) / bend, -0.5), 0.5)
-    return math.exp(logs[step] + place * (logs[1] - logs[0]))
+    tried = np.isfinite(curve)
+    places = np.linspace(logs[tried][0], logs[tried][-1], FINE * int(tried.sum()))
+    above = np.interp(places, logs[tried], curve[tried]) - CORE * curve[step]
+    top = int(np.abs(places - logs[step]).argmin())
+    low = np.flatnonzero(above[:top] <= 0)
+    high = np.flatnonzero(above[top:] <= 0)
+    first = int(low[-1]) + 1 if len(low) else 0
+    last = top + int(high[0]) if len(high) else len(places)
+    if first >= last or top >= last:
+        return LADDER_ANGSTROM[step]
+    weights, places = above[first:last], places[first:last]
+    return math.exp(float((weights * places).sum() / weights.sum()))
 
 
 def _confidence(signals: NDArray[np.float64], best: ParticleGuess, search: _Search) -> float:

@@ -2,8 +2,8 @@
 
 The micrograph is looked at as if its particles had each diameter in turn, and as if they were dark
 and then bright. The general model, which was trained on particles of one size in pixels, gives the
-highest scores at the right diameter. Discs and shells of each diameter (``core.imaging.
-disc_support``) need no model, and err differently.
+highest scores at the right diameter. Without a general model, discs and shells of each diameter are
+tried (``core.imaging.disc_support``); they are right for round particles in clean ice.
 """
 
 import math
@@ -35,8 +35,8 @@ Vector = NDArray[np.float64]
 LEAST_ACROSS = 6.0
 """A diameter is tried only if this many particles fit along the shorter side."""
 
-DISC_PIXEL_ANGSTROM = 6.0
-"""Pixel size at which discs are tried, as far as the micrograph has it."""
+COARSE_ANGSTROM = 6.0
+"""Pixel size of the reduced micrograph in which larger diameters, and discs, are tried."""
 
 DISC_BACKGROUND_DIAMETERS = 3.0
 """Structures wider than this many of the largest diameter are background to the discs."""
@@ -110,29 +110,44 @@ def measure_image(
     SmallImageError
         The image is too small for all of these diameters.
     """
-    tried = _tried(image.shape, pixel_size_angstrom, bounds_angstrom)
-    fine = reduced(
-        image,
-        pixel_size_angstrom=pixel_size_angstrom,
-        wished_angstrom=FINER * LADDER_ANGSTROM[tried[0]] / DIAMETER_PX,
+    borders = find_borders(image)
+    inside = image[
+        borders.top : image.shape[0] - borders.bottom, borders.left : image.shape[1] - borders.right
+    ]
+    tried = _tried(inside.shape, pixel_size_angstrom, bounds_angstrom)
+    coarse = reduced(
+        inside, pixel_size_angstrom=pixel_size_angstrom, wished_angstrom=COARSE_ANGSTROM
     )
+    if scorer is None:
+        return _by_discs(coarse, tried)
     network, log_odds = np.full((2, 2, len(LADDER_ANGSTROM)), np.nan)
-    masked = math.nan
+    masked = 0.0
     for step in tried:
-        if scorer is None:
-            break
-        seen = field(fine, diameter_angstrom=LADDER_ANGSTROM[step])
-        masked = float(np.nanmax([masked, seen.prepared.mask.mean()]))
+        wished_angstrom = FINER * LADDER_ANGSTROM[step] / DIAMETER_PX
+        if coarse.pixel_size_angstrom > wished_angstrom:
+            seen = field(
+                Reduced(inside, pixel_size_angstrom, 1, 1), diameter_angstrom=LADDER_ANGSTROM[step]
+            )
+        else:
+            seen = field(coarse, diameter_angstrom=LADDER_ANGSTROM[step])
+        masked = max(masked, float(seen.prepared.mask.mean()))
         for number, sign in enumerate((1, -1)):
             scores = _best_scores(seen, scorer(seen.prepared.image * np.float32(sign)))
             network[number, step] = scores.mean()
             log_odds[number, step] = np.log(scores / (1 - np.minimum(scores, 1 - 1e-6))).mean()
-    support, sigmas = _discs(image, fine, tried)
-    curves = [
-        Curves(*(tuple(values[number].tolist()) for values in (network, log_odds, support, sigmas)))
+    nothing = np.full_like(network, np.nan)
+    return _evidence(network, log_odds, nothing, nothing, masked=masked)
+
+
+def _evidence(
+    network: Vector, log_odds: Vector, blobs: Vector, sigmas: Vector, *, masked: float
+) -> ParticleEvidence:
+    """Return the evidence of arrays (contrast, step)."""
+    dark, bright = (
+        Curves(*(tuple(values[number].tolist()) for values in (network, log_odds, blobs, sigmas)))
         for number in range(2)
-    ]
-    return ParticleEvidence(curves[0], curves[1], masked if math.isfinite(masked) else 0.0)
+    )
+    return ParticleEvidence(dark, bright, masked)
 
 
 def _tried(
@@ -163,24 +178,16 @@ def _best_scores(seen: Field, score: Image) -> Vector:
     return scores
 
 
-def _discs(image: NDArray[Any], fine: Reduced, tried: list[int]) -> tuple[Vector, Vector]:
-    """Return the support of discs and the height of their peaks, each (contrast, step)."""
-    coarse = reduced(
-        fine.image,
-        pixel_size_angstrom=fine.pixel_size_angstrom,
-        wished_angstrom=DISC_PIXEL_ANGSTROM,
-    )
-    shape = coarse.image.shape
-    scale_y, scale_x = (n / m for n, m in zip(image.shape, shape, strict=True))
-    border = find_borders(image).mask((shape[0], shape[1]), scale_y=scale_y, scale_x=scale_x)
+def _by_discs(coarse: Reduced, tried: list[int]) -> ParticleEvidence:
+    """Return the evidence of discs and shells alone."""
     sizes = np.array([LADDER_ANGSTROM[step] for step in tried])
     window_px = round(DISC_BACKGROUND_DIAMETERS * sizes[-1] / coarse.pixel_size_angstrom)
-    flat = flatten(coarse.image, window_px=window_px, ignore=border).flat
-    flat[border] = 0
+    flat = flatten(coarse.image, window_px=window_px).flat
     np.clip(flat, -LIMIT_SIGMAS, LIMIT_SIGMAS, out=flat)
-    support, sigmas = np.full((2, 2, len(LADDER_ANGSTROM)), np.nan)
+    nothing = np.full((2, len(LADDER_ANGSTROM)), np.nan)
+    support, sigmas = nothing.copy(), nothing.copy()
     for number, sign in enumerate((-1, 1)):
         support[number, tried], sigmas[number, tried] = disc_support(
             flat * np.float32(sign), sizes, pixel_size_angstrom=coarse.pixel_size_angstrom
         )
-    return support, sigmas
+    return _evidence(nothing, nothing, support, sigmas, masked=0.0)

@@ -16,6 +16,7 @@ from livepick.core.contracts.particle_measurement import (
 )
 from livepick.errors import HeaderError
 from livepick.particle import tasks
+from livepick.particle.decide import OVERESTIMATE
 from livepick.picking import engine
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Junk, Session
@@ -28,7 +29,9 @@ def around(*diameters_angstrom, contrast="dark", height=0.8):
     octaves = np.log2(LADDER_ANGSTROM)
     scores = np.full(len(octaves), 0.01)
     for angstrom in diameters_angstrom:
-        scores = np.maximum(scores, height * np.exp(-(((octaves - np.log2(angstrom)) / 0.4) ** 2)))
+        scores = np.maximum(
+            scores, height * np.exp(-(((octaves - np.log2(OVERESTIMATE * angstrom)) / 0.4) ** 2))
+        )
     curves = {}
     for name in CONTRASTS:
         row = scores if name == contrast else np.full_like(scores, 0.01)
@@ -60,8 +63,8 @@ def test_the_diameter_and_each_micrograph_are_printed(measured, capsys):
         measured[f"{name}.mrc"] = around(150)
     assert cli.main(["diameter", "a.mrc", "b.mrc", "c.mrc"]) == 0
     out = capsys.readouterr().out
-    assert "a.mrc: 15" in out
-    assert "Diameter: 15" in out
+    assert "a.mrc: 149 Å, dark" in out
+    assert "Diameter: 149 Å, dark" in out
     assert "3 of 3 micrographs show particles" in out
 
 
@@ -85,7 +88,7 @@ def test_between_leaves_one_of_them(measured, capsys):
     assert cli.main(["diameter", "a.mrc", "b.mrc", "c.mrc", "--between", "200", "500"]) == 0
     out = capsys.readouterr().out
     assert "Is it" not in out
-    assert "Diameter: 30" in out
+    assert "Diameter: 298 Å" in out
 
 
 def test_a_given_contrast_is_kept(measured, capsys):

@@ -10,7 +10,7 @@ from livepick.core.contracts.particle_measurement import (
     Curves,
     ParticleEvidence,
 )
-from livepick.particle.decide import contradiction, decide
+from livepick.particle.decide import OVERESTIMATE, contradiction, decide
 
 NOTHING = tuple([math.nan] * len(LADDER_ANGSTROM))
 
@@ -20,7 +20,8 @@ def evidence(diameter_angstrom, *, contrast="dark", height=0.8, second_angstrom=
     octaves = np.log2(LADDER_ANGSTROM)
 
     def around(angstrom):
-        return height * np.exp(-(((octaves - math.log2(angstrom)) / 0.5) ** 2))
+        seen_angstrom = OVERESTIMATE * angstrom
+        return height * np.exp(-(((octaves - math.log2(seen_angstrom)) / 0.5) ** 2))
 
     scores = around(diameter_angstrom)
     if second_angstrom is not None:

@@ -51,7 +51,7 @@ class ParticleJob:
     """The content that was seen to be complete; None: the file as it is."""
 
     bundle: Path | None = None
-    """Folder of the general model; None: only the analytic templates are used."""
+    """Folder of the general model; None: discs and shells are used in its place."""
 
     device: Device = "cpu"
 
@@ -92,10 +92,11 @@ class Curves:
 
     blobs: Values
     """Support of discs and shells of that diameter: what all their peaks explain beyond noise,
-    times the square root of what one peak explains (``core.imaging.disc_support``)."""
+    times the square root of what one peak explains (``core.imaging.disc_support``). All NaN with a
+    general model."""
 
     sigmas: Values
-    """Median height of those peaks, in standard deviations of the noise."""
+    """Median height of those peaks, in standard deviations of the noise; NaN likewise."""
 
 
 @dataclass(frozen=True, slots=True)
