@@ -145,7 +145,8 @@ def is_worker(process):
     The processes that measure the particle have a lower priority.
     """
     try:
-        return "spawn_main" in " ".join(process.cmdline()) and process.nice() < NICENESS
+        low = min(psutil.Process().nice() + NICENESS, 19)
+        return "spawn_main" in " ".join(process.cmdline()) and process.nice() < low
     except psutil.Error:
         return False
 

@@ -32,11 +32,13 @@ from livepick.core.evaluation.drift_test import REFERENCE, WINDOW
 from livepick.core.imaging.blob_detector import blob_graph
 from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.host.gpus import nvml
-from livepick.ledger.database import LEDGER
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.writer import LedgerWriter
 from livepick.models.blob_picker import BLOB_THRESHOLD
 from livepick.models.registry import MODELS
 from observability.alerts import ALERTS
 from observability.documentation import exposed
+from particle_evidence import make_evidence
 
 PROMETHEUS = shutil.which("prometheus")
 PROMTOOL = shutil.which("promtool")
@@ -662,6 +664,42 @@ def test_a_damaged_model_is_told_until_it_is_restored(make_session, watch):
 
     graph.write_bytes(whole)
     prometheus.until(silent=["LivepickModelDamaged"])
+    assert session.stop() == 0
+
+
+def tell_of_the_particle(session, evidence):
+    """Record what micrographs say about the particle, while no service runs."""
+    with Database.writable(session.state / LEDGER) as database:
+        ledger = LedgerWriter(database)
+        for row in ledger.reader.first_landed(100):
+            ledger.session.particle_seen(row.id, row.content, evidence.to_json(), "")
+
+
+def test_a_particle_that_is_contradicted_or_in_doubt_is_told(make_session, watch):
+    """The micrographs are measured before; an edit of the diameter answers both."""
+    address = f"127.0.0.1:{free_port()}"
+    session = make_session(web={"listen": address}, bootstrap={"micrographs": 5})
+    session.start()
+    session.drop(5)
+    session.until(lambda: session.picked() == 5, "picks")
+    assert session.stop() == 0
+    tell_of_the_particle(session, make_evidence(350))
+    session.start()
+    prometheus = watch(address)
+    prometheus.until(fire=["LivepickParticleContradicted"])
+    session.settings["particle"] = {"diameter_angstrom": 350}
+    session.save()
+    prometheus.until(silent=["LivepickParticleContradicted"])
+    assert session.stop() == 0
+
+    tell_of_the_particle(session, make_evidence(120, second_angstrom=300))
+    session.settings["particle"] = {"diameter_angstrom": "auto"}
+    session.save()
+    session.start()
+    prometheus.until(fire=["LivepickParticleInDoubt"])
+    session.settings["particle"] = {"diameter_angstrom": 120}
+    session.save()
+    prometheus.until(silent=["LivepickParticleInDoubt"])
     assert session.stop() == 0
 
 

@@ -10,15 +10,23 @@ from livepick.picking import tasks as picking
 
 __all__ = ["NICENESS", "measure_apart", "pick_apart"]
 
-MEASURE_SECONDS = 180.0
-"""Time limit for one micrograph, with the start of the process, on a busy machine."""
+MEASURE_SECONDS = 600.0
+"""Time limit for one micrograph. It takes seconds, but a process of low priority may get little of
+a busy machine."""
 
 NICENESS = 10
 """Priority below that of the workers and of the trainer."""
 
 
-def measure_apart(job: ParticleJob) -> ParticleEvidence:
+def measure_apart(job: ParticleJob, *, is_urgent: bool) -> ParticleEvidence:
     """Measure the particle in one micrograph.
+
+    Parameters
+    ----------
+    job
+        The micrograph, and how to read it.
+    is_urgent
+        True if nothing is picked until this is known, so that it gets the usual priority.
 
     Raises
     ------
@@ -33,7 +41,8 @@ def measure_apart(job: ParticleJob) -> ParticleEvidence:
     OSError
         No process can be started.
     """
-    return call_isolated(_measure_quietly, job, timeout_seconds=MEASURE_SECONDS, log=False)
+    measure = measuring.measure if is_urgent else _measure_quietly
+    return call_isolated(measure, job, timeout_seconds=MEASURE_SECONDS, log=False)
 
 
 def pick_apart(job: Job) -> Result:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from livepick.config.measured_particle import ParticleMeasured
 from livepick.config.schema import Config, WrittenConfig
@@ -58,10 +59,14 @@ AHEAD = 10
 MOST_POSITIONS = 60
 """Positions shown in an example."""
 
-Measure = Callable[[ParticleJob], ParticleEvidence]
-"""Measures one micrograph, somewhere else.
 
-Raises MicrographError, ModelError, TimeoutError, ProcessDiedError or OSError."""
+class Measure(Protocol):
+    """Measures one micrograph, somewhere else."""
+
+    def __call__(self, job: ParticleJob, *, is_urgent: bool) -> ParticleEvidence:
+        """Raise MicrographError, ModelError, TimeoutError, ProcessDiedError or OSError."""
+        ...
+
 
 Pick = Callable[[Job], Result]
 """Picks one micrograph, somewhere else; raises the same."""
@@ -229,7 +234,7 @@ class ParticleMeasuring:
         )
         self._tries[row.id] = self._tries.get(row.id, 0) + 1
         try:
-            evidence = self._measure(job)
+            evidence = self._measure(job, is_urgent=self.picks_wait)
         except ModelError as error:
             self._tries[row.id] -= 1  # not its fault
             self._fail(error.what, error.remedy)
@@ -377,14 +382,14 @@ def _report(before: ParticleState, after: ParticleState) -> None:
     used = after.used
     if used is not None and used != before.used and not after.is_settled:
         _log.info(
-            "particle: %g Å, %s, so far (%d micrographs measured)",
+            "particle: %g Å, %s, so far (micrographs measured: %d)",
             used.diameter_angstrom,
             used.contrast,
             after.micrographs,
         )
     if used is not None and after.is_settled and not before.is_settled:
         _log.info(
-            "particle: %g Å, %s, from now on (%d micrographs measured, confidence %.0f %%)%s",
+            "particle: %g Å, %s, from now on (micrographs measured: %d, confidence %.0f %%)%s",
             used.diameter_angstrom,
             used.contrast,
             after.micrographs,

@@ -110,7 +110,7 @@ def judge_particle(
         bounds_angstrom=_bounds(particle),
         contrast=_given_contrast(particle) if is_limited else None,
     )
-    against = _contradiction(particle, clear) if len(seen.evidence) >= COMPARED else ""
+    against = _contradiction(particle, clear)
     state = dataclasses.replace(
         previous,
         best=_rounded(verdict.best),
@@ -120,7 +120,8 @@ def judge_particle(
         voices=verdict.voices,
         left_out=seen.left_out,
         wanted=wanted,
-        contradiction=against,
+        contradiction=against if len(seen.evidence) >= COMPARED else "",
+        agrees=verdict.is_settled and not against,
     )
     if not particle.is_automatic:
         return _compared(state, now)
@@ -171,7 +172,8 @@ def training_waits(state: ParticleState, *, more_to_measure: bool, now: float) -
     if state.is_settled:
         return None
     if not state.is_automatic:
-        if state.fault or not more_to_measure or state.micrographs >= COMPARED:
+        is_compared = state.agrees or state.micrographs >= COMPARED
+        if is_compared or state.fault or not more_to_measure:
             return None
         return (
             "Training waits until the particle's size has been compared with the first"

@@ -56,7 +56,8 @@ class MeasuredSession:
             case ParticleChanged(state):
                 self.ledger.session.particle_changed(state)
 
-    def measure(self, job):
+    def measure(self, job, *, is_urgent):
+        assert is_urgent is self.measuring.picks_wait
         self.measured.append(job.path.name)
         answer = self.says.get(job.path.name, make_evidence(180))
         if isinstance(answer, Exception):

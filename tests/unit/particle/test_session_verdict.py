@@ -216,6 +216,8 @@ def test_a_number_beyond_what_can_be_measured_is_not_contradicted():
 def test_training_waits_for_the_comparison_only_while_it_goes_on():
     state = judged(GIVEN, [make_evidence(150)] * 2)
     assert "2 of 5" in waits(state)
+    assert waits(judged(GIVEN, [make_evidence(150)] * 3)) is None
+    assert "3 of 5" in waits(judged(GIVEN, [make_evidence(300)] * 3))
     assert waits(state, more=False) is None
     assert waits(dataclasses.replace(state, fault="the model is damaged")) is None
 

@@ -67,6 +67,8 @@ class ParticleState:
     """Why it is settled in spite of doubt, as a clause; empty if the micrographs agree."""
     contradiction: str = ""
     """How the micrographs contradict what a person gave, as a clause; empty if they do not."""
+    agrees: bool = False
+    """True if enough micrographs agree with what a person gave."""
     asked_at: float = 0.0
     """When the question or the contradiction was first said, in unix seconds; 0: not yet."""
     fault: str = ""
