@@ -82,12 +82,13 @@ def _make(given: argparse.Namespace) -> None:
         figures = measure(progress.network, scenes=given.held_out_scenes, rules=recipe.scenes)
         publish_general(given.out / BUNDLE, progress, recipe, figures, structures=list(structures))
         _log.info(
-            "step %d of %d: loss %.4f, held-out scenes AP %.3f, F1 %.3f at %.2f, %.0f CPU s",
+            "step %d of %d: loss %.4f, held-out scenes AP %.3f, faint ones AP %.3f, threshold %.2f,"
+            " %.0f CPU s",
             progress.step,
             recipe.steps,
             progress.loss,
             figures.average_precision,
-            figures.best_f1,
+            figures.faint_average_precision,
             figures.threshold,
             progress.cpu_seconds,
         )

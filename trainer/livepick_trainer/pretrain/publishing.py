@@ -106,8 +106,9 @@ def _card(graph: bytes, weights: bytes, figures: SceneFigures) -> ModelCard:
         normalization=BACKGROUND_MEDIAN,
         threshold=figures.threshold,
         threshold_source=(
-            f"best F1 ({figures.best_f1:.2f}) in {figures.scenes} synthetic scenes that it was not"
-            " trained on, some of them empty"
+            f"middle of the scores with the best F1 ({figures.faint_best_f1:.2f}) in"
+            f" {figures.scenes} synthetic scenes with faint particles, or none, that it was not"
+            " trained on"
         ),
         graph_sha256=sha256(graph),
         weights_sha256=sha256(weights),

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from livepick.core.contracts.bundle import GRAPH, WEIGHTS, read_card, sha256
+from livepick.core.evaluation.matching import Matches
 from livepick.errors import TrainerError
 from livepick_trainer.learning.network import make_network
 from livepick_trainer.learning.weights_file import read_weights, weights_file
 from livepick_trainer.pretrain import __main__ as program
 from livepick_trainer.pretrain import training
-from livepick_trainer.pretrain.operating_point import HELD_OUT_SEED, measure
+from livepick_trainer.pretrain.operating_point import HELD_OUT_SEED, best_threshold, measure
 from livepick_trainer.pretrain.publishing import ORIGIN
 from livepick_trainer.pretrain.scenes import SceneRules
 from livepick_trainer.pretrain.training import PretrainRecipe, pretrain
@@ -75,8 +76,16 @@ def test_the_average_forgets_the_first_weights():
 def test_a_network_that_learned_nothing_has_poor_figures():
     figures = measure(make_network(1), scenes=3, rules=TINY.scenes)
     assert figures.scenes == 3
-    assert figures.particles > 0
     assert not figures.average_precision > 0.2
+    assert not figures.faint_average_precision > 0.2
+
+
+def test_the_threshold_is_the_middle_of_those_that_are_nearly_best():
+    """Between the scores 0.2 and 0.4 no threshold changes anything."""
+    score = np.array([0.9, 0.8, 0.4, 0.2, 0.1])
+    hit = np.array([True, True, True, False, False])
+    matches = Matches(score, hit, np.where(hit, 1.0, np.nan), truths=3)
+    assert best_threshold([matches]) == pytest.approx(0.31, abs=0.011)
 
 
 @pytest.fixture
