@@ -45,7 +45,7 @@ def publish_blob_picker(models: Path, particle: Particle, version: int) -> tuple
         pixel_size_angstrom=particle.diameter_angstrom / diameter_px,
         normalization=normalization,
         threshold=BLOB_THRESHOLD,
-        threshold_source="fixed: 3.5 standard deviations of the response",
+        threshold_source="fixed: scores are relative to what noise gives in each micrograph",
         graph_sha256=sha256(graph),
         created_at=time.time(),
         livepick_version=__version__,

@@ -54,21 +54,37 @@ class Model:
     card: ModelCard
     session: onnxruntime.InferenceSession
     provider: str
+    takes_mask: bool = False
+    """True if the graph has the optional input ``mask``."""
 
 
 _kept: dict[tuple[Path, Device], Model] = {}
 """The only session of this process; in a dictionary, so that it can be replaced in place."""
 
 
-def score_map(model: Model, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the scores of a prepared image ``[y, x]``, in tiles if it is large."""
+def score_map(
+    model: Model, image: NDArray[np.float32], mask: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Return the scores of a prepared image ``[y, x]``, in tiles if it is large.
+
+    Parameters
+    ----------
+    model
+        A loaded graph.
+    image
+        Prepared image.
+    mask
+        True where there is nothing to measure; only some graphs use it. None: nowhere.
+    """
     height, width = image.shape
+    if mask is None:
+        mask = np.zeros(image.shape, dtype=bool)
     if max(height, width) <= TILE_PX:
-        return _run(model, image)
+        return _run(model, image, mask)
     score = np.empty_like(image)
     for y, inner_y in _tiles(height):
         for x, inner_x in _tiles(width):
-            tile = _run(model, np.ascontiguousarray(image[y, x]))
+            tile = _run(model, np.ascontiguousarray(image[y, x]), mask[y, x])
             score[inner_y, inner_x] = tile[
                 inner_y.start - y.start : inner_y.stop - y.start,
                 inner_x.start - x.start : inner_x.stop - x.start,
@@ -88,12 +104,13 @@ def _tiles(size: int) -> Iterator[tuple[slice, slice]]:
         )
 
 
-def _run(model: Model, image: NDArray[np.float32]) -> NDArray[np.float32]:
+def _run(model: Model, image: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     height, width = image.shape
     padding = [(0, max(LEAST_PX - n, -n % MULTIPLE_PX)) for n in (height, width)]
     padded = np.pad(image, padding, mode="symmetric")[None, None]
+    padded_mask = np.pad(mask, padding, constant_values=True) if model.takes_mask else None
     try:
-        score = graph_scores(model, padded)
+        score = graph_scores(model, padded, padded_mask)
     except ModelError as error:
         if not _runs(model):
             _kept.clear()
@@ -124,11 +141,16 @@ def _runs(model: Model) -> bool:
     return True
 
 
-def graph_scores(model: Model, padded: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the output of the graph for an image ``[1, 1, y, x]``."""
+def graph_scores(
+    model: Model, padded: NDArray[np.float32], mask: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Return the output of the graph for an image ``[1, 1, y, x]`` and a mask ``[y, x]``."""
+    inputs = {"image": padded}
+    if mask is not None:
+        inputs["mask"] = mask[None, None].astype(np.float32)
     try:
         score: NDArray[np.float32]
-        (score,) = model.session.run(["score"], {"image": padded})
+        (score,) = model.session.run(["score"], inputs)
     except Exception as error:
         # onnxruntime raises ValueError if the graph has no input of this name.
         if model.provider == CPU and NO_MEMORY in str(error):  # not a fault of the model
@@ -176,7 +198,8 @@ def load_model(bundle: Path, device: Device) -> Model:
         )
     session, provider = _session(graph, device, bundle)
     _log.info("model %04d (%s): loaded, %s", card.version, card.kind, provider)
-    return Model(card, session, provider)
+    takes_mask = "mask" in {given.name for given in session.get_overridable_initializers()}
+    return Model(card, session, provider, takes_mask)
 
 
 def _session(

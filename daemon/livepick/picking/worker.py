@@ -66,7 +66,7 @@ def pick(job: Job) -> Result:
     del micrograph
     preprocess_seconds = clock.lap()
     with _naming(job.path):
-        score = score_map(model, prepared.image)
+        score = score_map(model, prepared.image, prepared.mask)
     infer_seconds = clock.lap()
     picks = _picks(score, prepared, card)
     threshold = card.threshold if job.threshold is None else job.threshold

@@ -102,7 +102,7 @@ def test_tiles_give_the_same_scores_as_the_whole(monkeypatch):
     image = np.random.default_rng(1).standard_normal((300, 420)).astype(np.float32)
     local_mean = np.float32(1) / 9 * np.ones((3, 3), np.float32)
 
-    def blur(_model, tile):
+    def blur(_model, tile, _mask):
         return convolve2d(tile, local_mean, mode="same", boundary="symm").astype(np.float32)
 
     monkeypatch.setattr(onnx_session, "_run", blur)
@@ -319,11 +319,11 @@ def test_an_image_on_which_a_model_fails_is_at_fault_if_the_model_runs_on_anothe
     with_noise(path)
     scores, sizes, least_px = onnx_session.graph_scores, [], onnx_session.LEAST_PX
 
-    def failing(model, padded):
+    def failing(model, padded, mask=None):
         sizes.append(padded.shape)
         if padded.shape[2] > least_px:
             raise ModelError("onnxruntime could not run model 0: Pad", "Roll back.")
-        return scores(model, padded)
+        return scores(model, padded, mask)
 
     monkeypatch.setattr(onnx_session, "graph_scores", failing)
     with pytest.raises(ImageError, match=f"{path.name}.*Pad"):

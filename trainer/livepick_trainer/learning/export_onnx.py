@@ -11,7 +11,7 @@ orientations and returns the mean, which costs a tenth of a second per micrograp
 
 import copy
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = [
     "LARGEST_DIFFERENCE",
     "Agreement",
     "check_agreement",
+    "graph_outputs",
     "graph_scores",
     "network_scores",
     "to_onnx",
@@ -132,8 +133,22 @@ def check_agreement(
 
 
 def graph_scores(graph: bytes, threads: int) -> Callable[[Image], Image]:
-    """Return a function that runs the graph with onnxruntime on the CPU."""
+    """Return a function from an image to the scores of the graph, on the CPU."""
+    run = graph_outputs(graph, ["score"], threads)
+
+    def score(image: Image) -> Image:
+        scores: Image = run({"image": image[None, None]})[0][0, 0]
+        return scores
+
+    return score
+
+
+def graph_outputs(
+    graph: bytes, names: Sequence[str], threads: int
+) -> Callable[[Mapping[str, Image]], list[Image]]:
+    """Return a function from the inputs to some outputs of the graph, on the CPU."""
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # no warning that an optional input could be a constant
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
@@ -141,11 +156,11 @@ def graph_scores(graph: bytes, threads: int) -> Callable[[Image], Image]:
     except Exception as error:  # onnxruntime's exceptions have no other common base class
         raise TrainerError(f"onnxruntime rejects the exported graph: {error}", _REMEDY) from error
 
-    def score(image: Image) -> Image:
-        scores: Image = session.run(["score"], {"image": image[None, None]})[0][0, 0]
-        return scores
+    def run(inputs: Mapping[str, Image]) -> list[Image]:
+        outputs: list[Image] = session.run(list(names), dict(inputs))
+        return outputs
 
-    return score
+    return run
 
 
 class _GraphWriter:

@@ -4,15 +4,14 @@ A blob picker knows only a diameter. The mean of its picks, minus what it would 
 what this particle looks like (``templates``). The micrographs are searched again with that
 template. Its matches are the candidates that are sorted into classes, and the seeds.
 
-If the signal is strong and the blob picker found about as many, its picks stay: it uses discs of
-several sizes and a shell, while the template is a single mean over all directions. On EMPIAR-10017,
-whose particle is angular, the blob picker's seeds gave the better network (average precision .79
-against .77).
+If the signal is strong, the blob picker's picks stay unless it found far fewer: it adds discs of
+several sizes and a shell as each micrograph needs them, while the template is a single mean over
+all directions and micrographs.
 
-Precision and recall of the seeds, first the blob picker's, then the template's, on training
-micrographs: EMPIAR-10146 single frames .34 and .27, .52 and .59; sums .89 and .95, .91 and .98;
-EMPIAR-10017 .77 and .83, .79 and .84; simulated beta-galactosidase .73 and .34, .71 and .77;
-proteasome .80 and .58, .75 and .91.
+Precision and recall of the seeds, first the blob picker's, then the template's, on every other
+micrograph: EMPIAR-10146 single frames .68 and .05, .57 and .52; sums .97 and .98, .95 and .99;
+simulated beta-galactosidase .82 and .68, .70 and .65; apoferritin .96 and .98, .77 and .99;
+proteasome .89 and .97, .84 and .95; spike .87 and .92, .79 and .92.
 
 The **signal is weak** if less than half of the template's matches are in excess of its decoys. 2D
 classes are not meaningful then (on single frames, .54 of the rejected candidates were particles,
@@ -27,10 +26,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from livepick.core.imaging.blob_detector import blob_graph
+from livepick.core.imaging.blob_detector import SLOPE_SIGMAS, blob_graph
+from livepick.core.imaging.peaks import find_peaks
 from livepick.core.imaging.preprocess import DIAMETER_PX
-from livepick_trainer.learning.evaluate import score_peaks
-from livepick_trainer.learning.export_onnx import graph_scores
+from livepick_trainer.learning.evaluate import padded
+from livepick_trainer.learning.export_onnx import graph_outputs
 from livepick_trainer.pipeline.rounds import write_candidates, write_decoys, write_result
 from livepick_trainer.seeds.labels import Candidates, is_near
 from livepick_trainer.seeds.preprocess import PreparedMicrograph
@@ -42,6 +42,9 @@ Image = NDArray[np.float32]
 
 THRESHOLD = 0.5
 """Lowest score at which a match is a seed."""
+
+LOWEST_SIGMAS = 1.0
+"""Lowest peak of the blob picker's response that is kept."""
 
 UNLABELLED_SCORE = 0.26
 """Score of candidates that only the blob picker finds, in addition to a person's picks. Those have
@@ -55,17 +58,22 @@ class TemplateRules:
 
     weak_purity: float = 0.5
     """Share of the template's matches in excess of its decoys, below which the signal is weak. It
-    was .32 and .41 on single frames, and .66 or more on all other data."""
+    was .37 and .26 on single frames, and .76 or more on other data."""
 
-    enough_first: float = 0.9
+    enough_first: float = 0.6
     """First picks divided by the template's seeds. From this ratio, if the signal is strong, the
-    first picks stay. It was 1.0 on EMPIAR-10017 and on sums, .4 to .75 on simulated sessions."""
+    first picks stay. It was .65 or more on simulated sessions, where the first picks are better,
+    and .1 and .3 on single frames."""
 
-    candidate_score: float = 0.3
-    """Lowest score of the blob picks, and of the decoys, that make the template."""
+    candidate_sigmas: float = 2.5
+    """Lowest blob response of the candidates, and of the decoys, that make the template. It is the
+    same in all micrographs; the threshold of the blob picks is higher where they might be noise."""
 
     least_candidates: int = 100
     """Fewest candidates from which a template is made."""
+
+    decoy_score: float = 0.3
+    """Lowest score of the decoys that are sorted with the blob picks, if these stay the seeds."""
 
 
 def pick_with_template(
@@ -100,20 +108,18 @@ def pick_with_template(
     report
         Called with a sentence, the number of steps done, and the total.
     """
-    candidates = [
-        m.candidates.yx_px[m.candidates.score >= rules.candidate_score] for m in micrographs
-    ]
+    min_distance_px = min_distance_fraction * DIAMETER_PX
+    blobs = _blobs(micrographs, min_distance_px, threads)
+    candidates = [found.above(rules.candidate_sigmas) for found, _ in blobs]
     if sum(map(len, candidates)) < rules.least_candidates:
         write_result(folder, "too few candidates for a template", used=False)
         return
-    min_distance_px = min_distance_fraction * DIAMETER_PX
-    negatives = [-m.image for m in micrographs]
-    decoys = _blobs(negatives, micrographs, min_distance_px, rules.candidate_score, threads)
+    decoys = [found.scored(rules.decoy_score) for _, found in blobs]
     template = find_template(
         [m.image for m in micrographs],
         [m.mask for m in micrographs],
         candidates,
-        [found.yx_px for found in decoys],
+        [found.above(rules.candidate_sigmas) for _, found in blobs],
         diameter_px=DIAMETER_PX,
         min_distance_px=min_distance_px,
         report=report,
@@ -180,11 +186,12 @@ def add_unpicked_blobs(
         Number of threads of the blob picker.
     """
     min_distance_px = min_distance_fraction * DIAMETER_PX
-    blobs = _blobs([m.image for m in micrographs], micrographs, min_distance_px, THRESHOLD, threads)
     found, added = [], 0
-    for micrograph, blob in zip(micrographs, blobs, strict=True):
-        own = micrograph.candidates
-        yx_px = blob.yx_px[~is_near(blob.yx_px, own.yx_px, min_distance_px)]
+    for micrograph, (blobs, _) in zip(
+        micrographs, _blobs(micrographs, min_distance_px, threads), strict=True
+    ):
+        own, blob_yx_px = micrograph.candidates, blobs.scored(THRESHOLD).yx_px
+        yx_px = blob_yx_px[~is_near(blob_yx_px, own.yx_px, min_distance_px)]
         score = np.full(len(yx_px), UNLABELLED_SCORE, dtype=np.float32)
         both = Candidates(np.concatenate([own.yx_px, yx_px]), np.concatenate([own.score, score]))
         found.append(replace(micrograph, candidates=both))
@@ -203,17 +210,53 @@ def threshold_for(micrographs: Sequence[PreparedMicrograph], expected_picks: int
     return float(scores[wanted - 1]) if wanted else THRESHOLD
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Blobs:
+    """Peaks of the blob picker's response in one micrograph, or in its negative."""
+
+    yx_px: NDArray[np.float32]
+    """(N, 2) in prepared pixels."""
+    sigmas: NDArray[np.float32]
+    """(N,): response, in standard deviations."""
+    threshold_sigmas: float
+    """Response that scores 0.5 in this micrograph."""
+
+    def above(self, sigmas: float) -> NDArray[np.float32]:
+        """Return the places with at least this response."""
+        places: NDArray[np.float32] = self.yx_px[self.sigmas >= sigmas]
+        return places
+
+    def scored(self, floor: float) -> Candidates:
+        """Return the peaks with at least this score."""
+        score = 1 / (1 + np.exp((self.threshold_sigmas - self.sigmas) / np.float32(SLOPE_SIGMAS)))
+        keep = score >= floor
+        return Candidates(self.yx_px[keep], score[keep].astype(np.float32))
+
+
 def _blobs(
-    images: Sequence[Image],
-    micrographs: Sequence[PreparedMicrograph],
-    min_distance_px: float,
-    floor: float,
-    threads: int,
-) -> list[Candidates]:
-    """Return the blob picker's picks in each image, outside the micrograph's mask."""
-    scores = graph_scores(blob_graph(DIAMETER_PX), threads)
-    peaks = (
-        score_peaks(scores, image, m.mask, min_distance_px=min_distance_px, floor=floor)
-        for image, m in zip(images, micrographs, strict=True)
-    )
-    return [Candidates(yx_px, score) for yx_px, score in peaks]
+    micrographs: Sequence[PreparedMicrograph], min_distance_px: float, threads: int
+) -> list[tuple[_Blobs, _Blobs]]:
+    """Return the blob picker's peaks in each micrograph and in its negative, outside the mask."""
+    run = graph_outputs(blob_graph(DIAMETER_PX, scores=False), ["response", "threshold"], threads)
+    found = []
+    for m in micrographs:
+        image = padded(m.image)
+        height, width = m.image.shape
+        mask = np.ones(image.shape, dtype=np.float32)
+        mask[:height, :width] = m.mask
+        response, threshold = run({"image": image[None, None], "mask": mask[None, None]})
+        peaks = (
+            find_peaks(
+                sign * response[0, 0, :height, :width],
+                min_distance_px=min_distance_px,
+                floor=LOWEST_SIGMAS,
+                mask=m.mask,
+            )
+            for sign in (np.float32(1), np.float32(-1))
+        )
+        blobs, decoys = (
+            _Blobs(np.column_stack([y, x]).astype(np.float32), sigmas, threshold.item())
+            for y, x, sigmas in peaks
+        )
+        found.append((blobs, decoys))
+    return found

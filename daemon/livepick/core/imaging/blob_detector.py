@@ -4,17 +4,28 @@ Each position is compared with four templates: solid discs of 0.7, 0.85 and 1.0 
 each with the darker moat that defocus puts around a particle, and a hollow shell, because shells
 such as apoferritin look like rings. The comparison is a normalized cross-correlation whose local
 variance has a lower limit. Where the image is quiet, it acts as an ordinary matched filter; next to
-carbon and ice, it is not dominated by their contrast. On public apoferritin sums it finds particles
-that a Laplacian of Gaussian misses, because the latter treats the hollow centre as a hole.
+carbon and ice, it is not dominated by their contrast.
 
-The response is divided by its standard deviation over the micrograph, so that the same threshold
-works for low and high doses. A logistic curve turns it into a score between 0 and 1.
+The four comparisons become one response, and the response a score, with the help of **decoys**:
+noise is as often bright as dark, so the negative of a micrograph shows what its noise alone would
+give (as in ``livepick_trainer.seeds.templates``). Each template is weighted by how much more often
+it is found than its decoys, and the threshold depends on how many decoys are above it
+(``core.imaging.decoys``). An empty field has as many decoys as picks, so its threshold is where
+noise hardly reaches, while particles are found down to half of that.
+
+Masked areas do not count: the graph has a second, optional input for them. One ice crystal would
+otherwise raise the spread of the response, and with it the threshold of the whole micrograph.
+
+A logistic curve turns the response, in standard deviations, into a score between 0 and 1. The
+threshold gets 0.5, in each micrograph.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MIDDLE_SIGMAS", "blob_graph", "templates"]
+from livepick.core.imaging.decoys import decision_nodes
+
+__all__ = ["SLOPE_SIGMAS", "blob_graph", "templates"]
 
 DISC_FRACTIONS = (0.7, 0.85, 1.0)
 """Disc diameters, as fractions of the particle diameter. Side views of particles are smaller, and
@@ -36,11 +47,8 @@ BIN = 2
 """Binning of the image before the comparison. A large blob does not need finer pixels, and binning
 reduces the cost to a sixteenth; the smooth response is interpolated back."""
 
-MIDDLE_SIGMAS = 3.5
-"""Response that gives a score of 0.5, in standard deviations of the map."""
-
 SLOPE_SIGMAS = 0.7
-"""Width of the logistic curve, in standard deviations of the map."""
+"""Width of the logistic curve, in standard deviations of the response."""
 
 FINE = 8
 """Oversampling of the templates before averaging: a disc of ten pixels would be too rough."""
@@ -90,33 +98,59 @@ def _disc(
     return inner / inner.sum() - outer / outer.sum(), distance <= MOAT * radius
 
 
-def blob_graph(diameter_px: float) -> bytes:
+def _cubic() -> NDArray[np.float32]:
+    """Return the kernels (4, 1, 5, 5) that interpolate the four pixels of each binned one.
+
+    This is bicubic interpolation (Keys 1981, with a = -0.75), for which onnxruntime's ``Resize``
+    takes ten times as long.
+    """
+    before = [-9 / 256, 67 / 256, 225 / 256, -27 / 256, 0.0]  # a quarter of a binned pixel
+    phases = (before, before[::-1])
+    return np.stack([np.outer(y, x)[None] for y in phases for x in phases]).astype(np.float32)
+
+
+def blob_graph(diameter_px: float, *, scores: bool = True) -> bytes:
     """Return the blob picker for prepared images, as a serialized ONNX model.
 
     The input ``image`` is float32 (1, 1, H, W), with particles bright, background 0 and standard
-    deviation 1. The output ``score`` is float32 (1, 1, H, W) in [0, 1].
+    deviation 1. The input ``mask`` is float32 of the same shape, 1 where nothing is measured; it
+    may be left out. H and W are even. The output ``score`` is float32 (1, 1, H, W) in [0, 1].
+
+    Parameters
+    ----------
+    diameter_px
+        Particle diameter in pixels of the image.
+    scores
+        False: the outputs are ``response`` (1, 1, H, W), in standard deviations, and
+        ``threshold`` (1, 1, 1, 1), in the same unit, instead of ``score``. The response to the
+        decoys is the negative of ``response``.
     """
     # onnx loads protobuf, and a blob picker is only made at the start of a session.
     from onnx import TensorProto, checker, helper, numpy_helper  # noqa: PLC0415
 
     shapes, areas = templates(diameter_px / BIN)
-    count, size, _ = shapes.shape
-    half = size // 2
+    half = shapes.shape[1] // 2
+    decisions, decision_constants = decision_nodes(diameter_px / BIN, "correlations", "unmasked")
     constants = {
         "shapes": shapes[:, None],
         "areas": areas[:, None],
         "pads": np.array([0, 0, half, half, 0, 0, half, half], dtype=np.int64),
         "least_variance": np.float32(LEAST_VARIANCE),
-        "inverse_norm": np.float32(1)
-        * np.sqrt((areas**2).sum(axis=(1, 2))).reshape(1, count, 1, 1),
-        "scales": np.array([1, 1, BIN, BIN], dtype=np.float32),
-        "middle": np.float32(MIDDLE_SIGMAS),
+        "cubic": _cubic(),
+        "cubic_pads": np.array([0, 0, 2, 2, 0, 0, 2, 2], dtype=np.int64),
         "slope": np.float32(SLOPE_SIGMAS),
-        "tiny": np.float32(1e-6),
-    }
+        "mask": np.zeros((1, 1, 1, 1), dtype=np.float32),
+        "first": np.array([0, 0], dtype=np.int64),
+        "last": np.array([2**31 - 1] * 2, dtype=np.int64),
+        "rows_and_columns": np.array([2, 3], dtype=np.int64),
+        "steps": np.array([BIN, BIN], dtype=np.int64),
+        "whole": np.float32(1),
+    } | decision_constants
     node = helper.make_node
     nodes = [
         node("AveragePool", ["image"], ["binned"], kernel_shape=[BIN, BIN], strides=[BIN, BIN]),
+        node("Slice", ["mask", "first", "last", "rows_and_columns", "steps"], ["masked"]),
+        node("Sub", ["whole", "masked"], ["unmasked"]),
         node("Pad", ["binned", "pads"], ["padded"], mode="reflect"),
         node("Conv", ["padded", "shapes"], ["matched"]),
         node("Conv", ["padded", "areas"], ["mean"]),
@@ -126,33 +160,35 @@ def blob_graph(diameter_px: float) -> bytes:
         node("Sub", ["mean_of_square", "square_of_mean"], ["local_variance"]),
         node("Max", ["local_variance", "least_variance"], ["variance"]),
         node("Sqrt", ["variance"], ["deviation"]),
-        node("Div", ["matched", "deviation"], ["ratio"]),
-        node("Mul", ["ratio", "inverse_norm"], ["correlations"]),
-        node("ReduceMax", ["correlations"], ["binned_correlation"], axes=[1], keepdims=1),
-        node(
-            "Resize",
-            ["binned_correlation", "", "scales"],
-            ["correlation"],
-            mode="cubic",
-            coordinate_transformation_mode="half_pixel",
-        ),
-        node("ReduceMean", ["correlation"], ["level"], axes=[2, 3], keepdims=1),
-        node("Sub", ["correlation", "level"], ["response"]),
-        node("Mul", ["response", "response"], ["response_squared"]),
-        node("ReduceMean", ["response_squared"], ["power"], axes=[2, 3], keepdims=1),
-        node("Sqrt", ["power"], ["spread"]),
-        node("Max", ["spread", "tiny"], ["sigma"]),
-        node("Div", ["correlation", "sigma"], ["sigmas"]),
-        node("Sub", ["sigmas", "middle"], ["above"]),
-        node("Div", ["above", "slope"], ["logit"]),
-        node("Sigmoid", ["logit"], ["score"]),
+        node("Div", ["matched", "deviation"], ["correlations"]),
+        *decisions,
+        node("Pad", ["binned_response", "cubic_pads"], ["extended"], mode="edge"),
+        node("Conv", ["extended", "cubic"], ["quarters"]),
+        node("DepthToSpace", ["quarters"], ["response"], blocksize=BIN),
     ]
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, "H", "W"])
-    score = helper.make_tensor_value_info("score", TensorProto.FLOAT, [1, 1, "H", "W"])
+    names = ["response", "threshold"]
+    if scores:
+        nodes += [
+            node("Sub", ["response", "threshold"], ["above"]),
+            node("Div", ["above", "slope"], ["logit"]),
+            node("Sigmoid", ["logit"], ["score"]),
+        ]
+        names = ["score"]
+    places = {"threshold": [1, 1, 1, 1]}
+    inputs, outputs = (
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, places.get(name, [1, 1, *sides]))
+            for name, sides in sorts
+        ]
+        for sorts in (
+            [("image", ["H", "W"]), ("mask", ["mask_H", "mask_W"])],
+            [(name, ["H", "W"]) for name in names],
+        )
+    )
     initializers = [
         numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
     ]
-    graph = helper.make_graph(nodes, "livepick-blob", [image], [score], initializers)
+    graph = helper.make_graph(nodes, "livepick-blob", inputs, outputs, initializers)
     model = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET)],
