@@ -55,6 +55,13 @@ def test_the_negative_has_the_other_contrast(image):
     assert bright.best.diameter_angstrom == pytest.approx(dark.best.diameter_angstrom, rel=0.05)
 
 
+def test_a_dead_border_changes_nothing(image):
+    bordered = decide([measured(np.pad(image, 40, mode="edge"))])
+    assert bordered.best.diameter_angstrom == pytest.approx(
+        decide([measured(image)]).best.diameter_angstrom, rel=0.02
+    )
+
+
 def test_steps_beyond_the_bounds_and_the_image_are_not_tried(image):
     blobs = np.array(measured(image).dark.blobs)
     ladder = np.array(LADDER_ANGSTROM)
