@@ -18,10 +18,13 @@ INSTALLED := .venv/.installed
 .PHONY: chaos demo pictures test lint audit bench ablation clean fuzz
 .DELETE_ON_ERROR:
 
-# Unit tests run in two processes. Acceptance tests start services and wait for them, with time-outs;
+# Where this is set, each of the hundreds of processes that tests start would compile livepick again.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Unit tests run in two processes, of one thread each. Acceptance tests start services and wait for them, with time-outs;
 # they run one at a time, on a machine that does nothing else.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --cov --cov-report= tests/unit
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --cov --cov-report= tests/unit
 	$(BIN)/python -m pytest --cov --cov-append --cov-report=term:skip-covered tests/acceptance
 
 lint: $(INSTALLED)

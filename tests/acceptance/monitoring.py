@@ -80,7 +80,7 @@ class Prometheus:
 
     def _is_ready(self):
         try:
-            with urllib.request.urlopen(f"{self.address}/-/ready", timeout=10):  # noqa: S310 - ours
+            with urllib.request.urlopen(f"{self.address}/-/ready", timeout=60):  # noqa: S310 - ours
                 return True
         except OSError:
             return False
@@ -94,7 +94,7 @@ class Prometheus:
         """Return the answer of its HTTP interface; raise its refusals as errors."""
         url = f"{self.address}/api/v1/{path}?{urllib.parse.urlencode(values)}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own
+            with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - our own
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{values}: {error.read().decode()}") from error
@@ -109,7 +109,7 @@ class Prometheus:
         alerts = self.ask("alerts")["alerts"]
         return {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
 
-    def until(self, *, fire=(), silent=(), seconds=60):
+    def until(self, *, fire=(), silent=(), seconds=120):
         """Wait until some alerts have fired and others are silent."""
         give_up = time.monotonic() + seconds
         to_come = set(fire)

@@ -69,9 +69,9 @@ class Session:
     def stop(self):
         """Stop the service as systemd does, and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=60)
 
-    def until(self, condition, what, *, seconds=60):
+    def until(self, condition, what, *, seconds=120):
         """Wait for a condition while the service runs."""
         give_up = time.monotonic() + seconds
         while not condition():
@@ -120,7 +120,7 @@ class Session:
 
     def get(self, path):
         """Return the answer of the service to an HTTP request."""
-        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=60) as answer:
             return answer.read().decode()
 
     def figure(self, series):
@@ -137,6 +137,24 @@ class Session:
         """Return the rows of a micrograph's coordinates file."""
         lines = (self.output / f"{name}_autopick.star").read_text().splitlines()
         return [line.split() for line in lines if line[:1] == " "]
+
+
+def impatient(constants):
+    """Return ``livepick`` as a program with other constants, so that tests wait less.
+
+    Their names are as ``"picking.worker_pool.STOPPED_SECONDS"``.
+    """
+    code = f"""\
+import importlib, sys
+from livepick.cli import main
+for name, value in {constants!r}.items():
+    module, _, constant = name.rpartition(".")
+    module = importlib.import_module("livepick." + module)
+    assert hasattr(module, constant), name
+    setattr(module, constant, value)
+sys.exit(main())
+"""
+    return sys.executable, "-c", code
 
 
 def is_worker(process):

@@ -171,8 +171,8 @@ def test_odd_files_are_picked_like_the_ordinary_one_with_a_note(make_session):
     assert all(abs(row.pick_count - right) <= 0.1 * right + 1 for row in found.values())
     kinds = set(notes.values())
     # By kind: bad_pixels, no_map_word, pixel_size, read_as_unsigned.
-    counted = (f'micrograph_notes_total{{kind="{kind}"}}' for kind in sorted(kinds))
-    assert [session.figure(series) for series in counted] == [2, 1, 2, 1]
+    counted = [f'micrograph_notes_total{{kind="{kind}"}}' for kind in sorted(kinds)]
+    session.until(lambda: list(map(session.figure, counted)) == [2, 1, 2, 1], "the counters")
     assert session.log.read_text().count("with such a note") == len(kinds)
     assert session.stop() == 0
 

@@ -41,7 +41,7 @@ def test_edits_take_effect_and_faults_do_not(make_session):
 
     edit(session, picking={"treshold": 0.9})
     session.until(lambda: not is_in_force(session), "the typo is seen")
-    assert "picking.treshold" in session.get("/")
+    session.until(lambda: "picking.treshold" in session.get("/"), "the typo is on the page")
     del session.settings["picking"]["treshold"]
     edit(session, particle={"diameter_angstrom": "large"}, picking={"threshold": 0.5})
     session.until(lambda: "diameter_angstrom" in session.get("/"), "the wrong type is seen")
@@ -60,7 +60,7 @@ def test_edits_take_effect_and_faults_do_not(make_session):
 
     edit(session, session={"name": "test"}, picking={"threshold": 1.0})
     session.until(lambda: is_in_force(session), "the config is right again")
-    assert "The config was edited" not in session.get("/")
+    session.until(lambda: "The config was edited" not in session.get("/"), "and on the page")
     log = session.log.read_text()
     assert log.count("the previous config stays in use") == 3
     assert "reload: nothing has changed" in log
@@ -138,4 +138,4 @@ def test_the_command_to_retrain_is_an_edit(make_session):
     session.until(
         lambda: "training.generation from 1 to 2 (retrain)" in session.log.read_text(), "the edit"
     )
-    assert is_in_force(session)
+    session.until(lambda: is_in_force(session), "it is in force")

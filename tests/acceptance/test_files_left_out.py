@@ -67,12 +67,13 @@ def test_everything_is_picked_or_counted_and_the_check_agrees(make_session):
         skipped[files["kind"]] = skipped.get(files["kind"], 0) + files["count"]
     assert skipped == EXPECTED
     for kind, count in EXPECTED.items():
-        assert session.figure(f'skipped_files{{kind="{kind}"}}') == count
+        series = f'skipped_files{{kind="{kind}"}}'
+        session.until(lambda s=series, n=count: session.figure(s) == n, series)
     assert sorted(files["what"] for files in status["skipped"]) == sorted(
         check["found"] for check in checked if check["name"] == "left out"
     )
-    page = session.get("/")
-    assert "links, which are not followed: 2" in page
+    links = "links, which are not followed: 2"
+    session.until(lambda: links in session.get("/"), "the page")
     assert status["micrographs"]["failed"] == 0
     for name in ("packed", "packed2", "one", "grid1/mic_0002", "grid2/mic_0002"):
         assert session.star(name)

@@ -58,8 +58,9 @@ def test_a_ledger_lost_between_two_runs_is_rebuilt_from_the_output_folder(start,
     session.until(lambda: session.counts().picked == COUNT, "all picked again")
     assert f"{COUNT} micrographs keep the picks in their files" in session.log.read_text()
     assert len(aside(session)) == (fault != "removed")
-    assert session.figure("ledger_rebuilt_timestamp_seconds") > 1e9
-    assert "The ledger was lost" in str(session.status()["problems"])
+    rebuilt = "ledger_rebuilt_timestamp_seconds"
+    session.until(lambda: session.figure(rebuilt) > 1e9, "the metric")
+    session.until(lambda: "The ledger was lost" in str(session.status()["problems"]), "the status")
     session.stop()
     after = contents(session)
     assert after.pop(foreign.name) == b"somebody else's\n"

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from session import livepick
+from session import impatient, livepick
 
 from chaos_check import LISTS
 
@@ -65,7 +65,7 @@ def test_an_output_folder_that_is_removed_under_way_is_written_again(make_sessio
     session.until(lambda: has_coordinates(session, names), "the deleted file")
     session.output.rename(session.folder / "gone")  # removed at once
     shutil.rmtree(session.folder / "gone")
-    session.until(lambda: has_coordinates(session, names), "all of it", seconds=120)
+    session.until(lambda: has_coordinates(session, names), "all of it")
     assert session.stop() == 0
     assert files(session) == expected(names)
 
@@ -96,7 +96,7 @@ def test_a_file_in_the_place_of_a_folder_is_waited_for(make_session, place):
     obstacle = session.folder / place
     obstacle.parent.mkdir(exist_ok=True)
     obstacle.write_text("by hand")
-    session.start()
+    session.start(program=impatient({"picking.output_sync.RETRY_SECONDS": 3}))
     session.drop(2)
     if place == "out":
         session.until(lambda: session.figure("output_writable") == 0, "the metric")
@@ -105,7 +105,7 @@ def test_a_file_in_the_place_of_a_folder_is_waited_for(make_session, place):
         session.until(lambda: session.figure('output_obstacles{kind="foreign"}') == 1, "it is said")
     assert session.counts().failed == 0
     obstacle.unlink()
-    session.until((session.output / "star/mic_0002.star").is_file, "its own file", seconds=120)
+    session.until((session.output / "star/mic_0002.star").is_file, "its own file")
     session.until(lambda: session.picked() == 2, "2 picked")
     assert session.counts().failed == 0
     assert session.stop() == 0

@@ -346,7 +346,7 @@ def test_a_page_whose_service_is_gone_says_so(look, session):
     page = look()
     until(page, "document.querySelector('#connection').className === 'live'")
     session.process.send_signal(signal.SIGTERM)
-    assert session.process.wait(timeout=15) == 0
+    assert session.process.wait(timeout=60) == 0
 
     until(page, "document.querySelector('#connection').className === 'lost'")
     assert "no connection" in page.locator("#connection").inner_text()

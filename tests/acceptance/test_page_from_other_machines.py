@@ -35,7 +35,7 @@ def running():
     yield start
     for program in programs:
         program.terminate()
-        program.wait(timeout=10)
+        program.wait(timeout=60)
 
 
 def _until(condition, what):
@@ -101,7 +101,7 @@ def test_the_page_works_behind_a_proxy(make_session, running, tmp_path, proxy):
     {"nginx": _nginx, "caddy": _caddy}[proxy](folder, running, port, target)
 
     def get(path, *, lines=None):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("GET", path, headers={"Host": host})
         answer = connection.getresponse()
         body = answer.read() if lines is None else answer.readline()
@@ -126,7 +126,7 @@ def test_the_page_works_behind_a_proxy(make_session, running, tmp_path, proxy):
     assert url.startswith(f"http://{host}/krios1/micrographs/")
     assert f"http://{host}/krios1/" in livepick("status", session.config).stdout
     # Another name is still refused, by the same door.
-    connection = http.client.HTTPConnection(target, timeout=10)
+    connection = http.client.HTTPConnection(target, timeout=60)
     connection.request("GET", "/", headers={"Host": "evil.example"})
     assert connection.getresponse().status == 400
     connection.close()
@@ -203,10 +203,10 @@ def test_prometheus_scrapes_with_tls_and_a_password(make_session, tmp_path):
     context = ssl.create_default_context(cafile=certificate)
     url = f"https://localhost:{port}/metrics"
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(url, timeout=10, context=context)
+        urllib.request.urlopen(url, timeout=60, context=context)
     basic = base64.b64encode(b"prometheus:secret").decode()
     request = urllib.request.Request(url, headers={"Authorization": f"Basic {basic}"})
-    with urllib.request.urlopen(request, timeout=10, context=context) as answer:  # noqa: S310 - our own
+    with urllib.request.urlopen(request, timeout=60, context=context) as answer:  # noqa: S310 - our own
         text = answer.read().decode()
     assert "livepick_web_insecure 0.0" in text
 
@@ -250,14 +250,14 @@ def test_an_open_address_is_refused_or_a_warning(make_session):
     assert "warning" in livepick("check", session.config).stdout
     session.start()
     port = session.address.rpartition(":")[2]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         assert "livepick_web_insecure 1.0" in answer.read().decode()
     assert "anyone who can reach 0.0.0.0" in session.log.read_text()
     sentences = [problem["sentence"] for problem in session.status()["problems"]]
     assert any("web.insecure" in sentence for sentence in sentences)
     foreign = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):
-        urllib.request.urlopen(foreign, timeout=10)  # noqa: S310 - our own
+        urllib.request.urlopen(foreign, timeout=60)  # noqa: S310 - our own
 
 
 def test_the_blocks_of_the_documentation_are_those_that_are_tested():

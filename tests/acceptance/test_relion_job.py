@@ -134,7 +134,7 @@ def test_relion_runs_the_job_and_extracts_from_it(project):
 
 
 def test_a_job_of_relion_4_or_5_ends_with_all_that_they_look_for(project):
-    assert project.start(*MODEL).wait(timeout=60) == 0
+    assert project.start(*MODEL).wait(timeout=120) == 0
 
     assert project.ends() == {"RELION_JOB_EXIT_SUCCESS"}
     assert project.rows(f"{JOB}/RELION_OUTPUT_NODES.star", "output_nodes") == [
@@ -156,12 +156,12 @@ def test_an_aborted_job_stops_and_a_continued_one_picks_the_rest(project):
     until(project.coordinates)
     (project.job / "RELION_JOB_ABORT_NOW").touch()
 
-    assert process.wait(timeout=20) == 2
+    assert process.wait(timeout=60) == 2
     assert project.ends() == {"RELION_JOB_EXIT_ABORTED"}
     before = project.coordinates()
     assert 0 < len(before) < 100
 
-    assert project.start(*MODEL).wait(timeout=60) == 0
+    assert project.start(*MODEL).wait(timeout=120) == 0
     assert project.ends() == {"RELION_JOB_EXIT_SUCCESS"}
     assert len(project.coordinates()) == 100
     assert before.items() <= project.coordinates().items(), "these were not written again"
@@ -199,6 +199,6 @@ def test_a_job_that_a_queueing_system_ends_has_failed(project, make_session):
     until(lambda: not earlier.exists())
     process.send_signal(signal.SIGTERM)
 
-    assert process.wait(timeout=20) == 1
+    assert process.wait(timeout=60) == 1
     assert project.ends() == {"RELION_JOB_EXIT_FAILURE"}
     assert session.stop() == 0

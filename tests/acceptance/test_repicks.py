@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from session import livepick
+from session import impatient, livepick
 
 from factories import promote, publish_bundle
 from livepick.config.yaml_loader import load_config
@@ -39,8 +39,9 @@ def models_in_list(session):
 def test_archived_micrographs_keep_their_picks_until_they_are_back(make_session, tmp_path):
     """Each is named with the reason, counted, and picked again when its file is there."""
     session = make_session(picking={"repick": "all"})
+    program = impatient({"picking.settle_jobs.RETRY_DELAYS_SECONDS": (0.5, 1.0)})
     names = session.drop(5)
-    session.start()
+    session.start(program=program)
     session.until(lambda: session.picked() == 5, "first picks")
     files = {name: (session.output / f"{name}_autopick.star").read_bytes() for name in names}
     archive = tmp_path / "archive"
@@ -49,7 +50,7 @@ def test_archived_micrographs_keep_their_picks_until_they_are_back(make_session,
         shutil.move(session.landing / f"{name}.mrc", archive)
 
     take_over(session, 1)
-    session.until(lambda: session.status()["repicks_failed"] == 2, "failures", seconds=120)
+    session.until(lambda: session.status()["repicks_failed"] == 2, "failures")
     session.until(lambda: sorted(models_in_list(session).values()) == [0, 0, 1, 1, 1], "the list")
 
     assert session.counts().picked == 5
@@ -60,19 +61,20 @@ def test_archived_micrographs_keep_their_picks_until_they_are_back(make_session,
     assert {failure["micrograph"] for failure in failures} == {f"{n}.mrc" for n in names[:2]}
     assert {failure["reason"] for failure in failures} == {"vanished"}
     assert session.status()["failures"] == []
-    assert session.figure('repick_failures_total{reason="vanished"}') == 2
+    failures = 'repick_failures_total{reason="vanished"}'
+    session.until(lambda: session.figure(failures) == 2, "the counter")
     session.until(lambda: session.figure("repick_failed_micrographs") == 2, "the gauge")
-    assert "Not picked again" in session.get("/")
+    session.until(lambda: "Not picked again" in session.get("/"), "the page")
     views = [session.get(f"/micrographs/{number}") for number in range(1, 6)]
     assert sum("Not picked again" in view for view in views) == 2
     assert "could not be picked again" in livepick("status", session.config).stdout
 
     shutil.move(archive / f"{names[0]}.mrc", session.landing)
-    session.until(lambda: session.status()["repicks_failed"] == 1, "the return", seconds=120)
+    session.until(lambda: session.status()["repicks_failed"] == 1, "the return")
     assert session.stop() == 0
     shutil.move(archive / f"{names[1]}.mrc", session.landing)
-    session.start()
-    session.until(lambda: set(models_in_list(session).values()) == {1}, "the last", seconds=120)
+    session.start(program=program)
+    session.until(lambda: set(models_in_list(session).values()) == {1}, "the last")
     assert session.status()["repicks_failed"] == 0
 
 

@@ -6,6 +6,7 @@ import socket
 import time
 
 import psutil
+from session import impatient
 
 
 def test_a_start_waits_for_its_port_and_its_state_folder(make_session):
@@ -13,7 +14,8 @@ def test_a_start_waits_for_its_port_and_its_state_folder(make_session):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         session = make_session(web={"listen": f"127.0.0.1:{taken.getsockname()[1]}"})
         session.state.write_text("not a folder")
-        session.start(wait=False)
+        program = impatient({"monitoring.start_waits.PAUSE_SECONDS": 1})
+        session.start(wait=False, program=program)
         session.until(lambda: "start waits" in session.log.read_text(), "waiting")
         session.state.unlink()
         session.until(lambda: "web.listen is 127.0.0.1" in session.log.read_text(), "the port")
@@ -36,11 +38,11 @@ def test_a_start_that_waits_ends_on_sigterm(make_session):
 def test_a_stopped_worker_is_replaced_and_its_micrograph_picked(make_session):
     """``SIGSTOP``, as by a mistaken kill. It is not the micrograph's fault."""
     session = make_session()
-    session.start()
+    session.start(program=impatient({"picking.worker_pool.STOPPED_SECONDS": 5}))
     (worker,) = session.workers()
     worker.suspend()
     session.drop(3)
-    session.until(lambda: session.picked() == 3, "picks", seconds=120)
+    session.until(lambda: session.picked() == 3, "picks")
     assert not worker.is_running()
     assert session.counts().failed == 0
     assert "had been stopped (SIGSTOP)" in session.log.read_text()
@@ -73,5 +75,5 @@ def test_a_suspended_service_continues(make_session):
             os.kill(pid, number)
         if number == signal.SIGSTOP:
             time.sleep(8)
-    session.until(lambda: session.picked() == 4, "picks", seconds=120)
+    session.until(lambda: session.picked() == 4, "picks")
     assert session.counts().failed == 0

@@ -23,7 +23,7 @@ def hold():
         def open_many(address, sent):
             host, port = address.split(":")
             for _ in range(HELD):
-                client = held.enter_context(socket.create_connection((host, int(port)), timeout=10))
+                client = held.enter_context(socket.create_connection((host, int(port)), timeout=60))
                 with contextlib.suppress(OSError):  # it has been displaced already
                     client.sendall(sent)
 
@@ -49,7 +49,7 @@ def test_metrics_and_picking_continue_while_connections_are_held(make_session, h
 
     session.drop(1)
     for path in ("/healthz", "/metrics", "/headline.json") * 5:
-        connection = http.client.HTTPConnection(address, timeout=10)
+        connection = http.client.HTTPConnection(address, timeout=60)
         connection.request("GET", path)
         assert connection.getresponse().status == 200, path
         connection.close()

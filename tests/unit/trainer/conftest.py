@@ -13,7 +13,7 @@ from livepick.config.sections import Particle
 from livepick.config.training_sections import Training
 from livepick.core.contracts.run import RunMicrograph, RunSpec
 from livepick_trainer.classification import class_selection, classify2d
-from livepick_trainer.pipeline import candidate_sorting
+from livepick_trainer.pipeline import candidate_sorting, class_cleaning, held_out_evaluation
 
 PIXEL_SIZE_ANGSTROM = 5.0
 DIAMETER_ANGSTROM = 100.0  # so that the prepared pixel size equals the original one
@@ -89,6 +89,23 @@ def write_run() -> MakeRun:
 def make_run(tmp_path: Path, write_run: MakeRun) -> MakeRun:
     """Return a function that makes a run folder below ``tmp_path``."""
     return functools.partial(write_run, tmp_path)
+
+
+@pytest.fixture
+def real_pictures() -> None:
+    """Let runs draw their pictures."""
+
+
+@pytest.fixture(autouse=True)
+def quick_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the pictures of runs, which take half of their time, by what they show, in words."""
+
+    def describe(*args: object, **keywords: object) -> bytes:
+        return b"\x89PNG" + repr((args, keywords)).encode()
+
+    if "real_pictures" not in request.fixturenames:
+        monkeypatch.setattr(held_out_evaluation, "draw_curves", describe)
+        monkeypatch.setattr(class_cleaning, "draw_classes", describe)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def progress_of(folder: Path) -> list[Progress]:
     return [Progress.model_validate_json(line) for line in lines]
 
 
-def test_a_run_ends_with_a_bundle_that_finds_the_blobs(make_run):
+def test_a_run_ends_with_a_bundle_that_finds_the_blobs(make_run, real_pictures):
     """Held-out particles are found, and everything the daemon needs is in the bundle."""
     folder = make_run(epochs=5, initial_learning_rate=0.01)
 
@@ -224,10 +224,10 @@ def test_a_run_whose_first_seeds_stay_is_killed_and_gives_the_same_graph(make_ru
 def test_a_run_killed_between_its_attempts_gives_the_same_files(make_run, monkeypatch):
     """An absurd rate is retrained twice, and the run killed within, after and between attempts."""
     absurd = {"initial_learning_rate": 1.0, "final_learning_rate": 0.5, "auto_remedy": True}
-    undisturbed = make_run("0001", **absurd)
+    undisturbed = make_run("0001", micrographs=3, **absurd)
     run(undisturbed)
     assert len(History.read(undisturbed / "train").attempts) == 3
-    folder = make_run("0002", **absurd)
+    folder = make_run("0002", micrographs=3, **absurd)
 
     deaths = [
         (auto_remedy, "save_checkpoint", 2),
@@ -427,7 +427,7 @@ def test_without_warnings_the_findings_are_those_of_the_curves(make_run):
 
 def test_finished_stages_are_not_done_again(make_run, monkeypatch):
     """A second start of a finished run only says where the bundle is."""
-    folder = make_run()
+    folder = make_run(micrographs=3, epochs=1)
     bundle = run(folder)
     before = (bundle / "model.json").stat().st_mtime_ns
     monkeypatch.setattr(auto_remedy, "train", None)
@@ -451,7 +451,7 @@ def test_what_a_killed_writer_left_goes_with_the_next_start(make_run, monkeypatc
 
 def test_a_graph_that_differs_from_the_network_is_refused(make_run, monkeypatch):
     """No bundle is published if the scores of onnxruntime differ from those of torch."""
-    folder = make_run(epochs=1)
+    folder = make_run(micrographs=3, epochs=1)
     exact = bundle_publishing.to_onnx
 
     def wrong(network):

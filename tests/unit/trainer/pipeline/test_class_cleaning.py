@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import mrcfile
 import numpy as np
@@ -27,20 +28,22 @@ PIXEL_SIZE_ANGSTROM = 3.0
 SIDE_PX = 800
 
 
-@pytest.fixture
-def micrographs(tmp_path):
+@pytest.fixture(scope="module")
+def micrographs(tmp_path_factory):
     """Return four micrographs of 36 discs each, with as many candidates at empty places."""
+    folder = tmp_path_factory.mktemp("micrographs")
     rng = np.random.default_rng(2)
     made = []
-    y, x = np.indices((SIDE_PX, SIDE_PX))
     for number in range(4):
         image = rng.standard_normal((SIDE_PX, SIDE_PX)).astype(np.float32)
         grid = np.array([(i, j) for i in range(75, 800, 130) for j in range(75, 800, 130)])
         particles = grid + rng.uniform(-8, 8, grid.shape)
         for cy, cx in particles:
-            image -= np.float32(1.5) * (np.hypot(y - cy, x - cx) < 20)
+            rows, columns = (slice(int(c) - 20, int(c) + 22) for c in (cy, cx))
+            y, x = np.ogrid[rows, columns]
+            image[rows, columns] -= np.float32(1.5) * (np.hypot(y - cy, x - cx) < 20)
         empty = (grid + 65)[(grid + 65 < 730).all(axis=1)]
-        path = tmp_path / f"mic_{number}.mrc"
+        path = folder / f"mic_{number}.mrc"
         with mrcfile.new(path, image) as mrc:
             mrc.voxel_size = PIXEL_SIZE_ANGSTROM
         prepared = prepare(
@@ -67,26 +70,51 @@ def micrographs(tmp_path):
     return made
 
 
+@pytest.fixture(scope="module")
+def classes(micrographs, tmp_path_factory):
+    """Return a folder with the classes of all candidates."""
+    folder = tmp_path_factory.mktemp("classes")
+    sort(micrographs, folder)
+    return folder
+
+
+@pytest.fixture
+def classified(classes, tmp_path):
+    """Return a copy of the classes of all candidates."""
+    return shutil.copytree(classes, tmp_path / "classify")
+
+
+def sort(micrographs, folder, *, report=lambda *_: None, decoys=None, **rules):
+    """Sort the candidates into classes."""
+    sort_candidates(
+        micrographs,
+        folder,
+        threshold=0.5,
+        diameter_angstrom=DIAMETER_ANGSTROM,
+        contrast="dark",
+        seed=1,
+        device=torch.device("cpu"),
+        rules=SortRules(**rules),
+        report=report,
+        decoys=decoys,
+    )
+
+
 def clean(
     micrographs, folder, *, accept=(), reject=(), trusted=False, weak=False, decoys=None, **rules
 ):
-    """Clean the candidates; return the verdicts, the content of classes.json, and the notes."""
+    """Clean the candidates; return the verdicts, the content of classes.json, and the notes.
+
+    Candidates that ``folder`` has no classes of are sorted first.
+    """
     notes = []
-    rules = SortRules(**rules)
+
+    def report(note, _done, _total):
+        notes.append(note)
+
     folder.mkdir(exist_ok=True)
     if not any(folder.iterdir()):
-        sort_candidates(
-            micrographs,
-            folder,
-            threshold=0.5,
-            diameter_angstrom=DIAMETER_ANGSTROM,
-            contrast="dark",
-            seed=1,
-            device=torch.device("cpu"),
-            rules=rules,
-            report=lambda note, _done, _total: notes.append(note),
-            decoys=decoys,
-        )
+        sort(micrographs, folder, report=report, decoys=decoys, **rules)
     select_seeds(
         folder,
         micrographs,
@@ -94,7 +122,7 @@ def clean(
         diameter_angstrom=DIAMETER_ANGSTROM,
         accept=accept,
         reject=reject,
-        report=lambda note, _done, _total: notes.append(note),
+        report=report,
         trusted=trusted,
         weak=weak,
     )
@@ -102,9 +130,9 @@ def clean(
     return found, json.loads((folder / CLASSES_JSON).read_bytes()), notes
 
 
-def test_particles_are_believed_and_empty_ice_is_not(micrographs, tmp_path):
+def test_particles_are_believed_and_empty_ice_is_not(micrographs, classified, real_pictures):
     """Most of each are recognized, even with so few; boxes that cross the edge are not sorted."""
-    verdicts, summary, _ = clean(micrographs, tmp_path / "classify")
+    verdicts, summary, _ = clean(micrographs, classified)
 
     particles = np.concatenate([v[:36] for v in verdicts])
     empty = np.concatenate([v[36:-1] for v in verdicts])
@@ -112,7 +140,7 @@ def test_particles_are_believed_and_empty_ice_is_not(micrographs, tmp_path):
     assert (particles == BELIEVED).mean() > 0.6
     assert (empty == REJECTED).mean() > 0.8
     assert all(v[-1] == UNSORTED for v in verdicts)
-    assert (tmp_path / "classify" / CLASSES_PNG).read_bytes()[:4] == b"\x89PNG"
+    assert (classified / CLASSES_PNG).read_bytes()[:4] == b"\x89PNG"
 
 
 def test_particles_are_cut_with_their_micrographs_defocus(micrographs, tmp_path, monkeypatch):
@@ -138,10 +166,10 @@ def test_particles_are_cut_with_their_micrographs_defocus(micrographs, tmp_path,
     assert used == [ctf, None, None, None]
 
 
-def test_the_same_seed_gives_the_same_verdicts(micrographs, tmp_path):
+def test_the_same_seed_gives_the_same_verdicts(micrographs, classified, tmp_path):
     """A stage that was killed and is done again gives the same result."""
-    first, _, _ = clean(micrographs, tmp_path / "a")
-    second, _, _ = clean(micrographs, tmp_path / "b")
+    first, _, _ = clean(micrographs, classified)
+    second, _, _ = clean(micrographs, tmp_path / "again")
 
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -156,39 +184,37 @@ def test_too_few_candidates_are_not_sorted(micrographs, tmp_path):
     assert "too few" in notes[-1]
 
 
-def test_classes_that_reject_nearly_all_are_not_used(micrographs, tmp_path, monkeypatch):
+def test_classes_that_reject_nearly_all_are_not_used(micrographs, classified, monkeypatch):
     """In this case it is the particle that the classes have missed."""
     monkeypatch.setattr(class_cleaning, "LEAST_BELIEVED", 1.0)
 
-    verdicts, summary, notes = clean(micrographs, tmp_path / "classify")
+    verdicts, summary, notes = clean(micrographs, classified)
 
     assert all((v == UNSORTED).all() for v in verdicts)
     assert not summary["used"]
     assert "too few to be reliable" in notes[-1]
 
 
-def test_a_person_overrules_the_verdicts(micrographs, tmp_path):
+def test_a_person_overrules_the_verdicts(micrographs, classified):
     """Nothing is sorted again: the classes keep their numbers, and the picture says who decided."""
-    _, before, _ = clean(micrographs, tmp_path / "classify")
+    _, before, _ = clean(micrographs, classified)
     accepted = [number for number, c in enumerate(before["classes"]) if c["accepted"]]
     rejected = [number for number, c in enumerate(before["classes"]) if not c["accepted"]]
 
-    _, after, _ = clean(
-        micrographs, tmp_path / "classify", accept=rejected[:1], reject=accepted[:1]
-    )
+    _, after, _ = clean(micrographs, classified, accept=rejected[:1], reject=accepted[:1])
 
     assert after["classes"][rejected[0]]["accepted"]
     assert not after["classes"][accepted[0]]["accepted"]
     assert after["classes"][accepted[0]]["reason"] == "decided by a person"
 
 
-def test_a_class_that_there_is_not_cannot_be_decided_on(micrographs, tmp_path):
+def test_a_class_that_there_is_not_cannot_be_decided_on(micrographs, classified):
     """The error names the existing class numbers."""
-    _, summary, _ = clean(micrographs, tmp_path / "classify")
+    _, summary, _ = clean(micrographs, classified)
     count = len(summary["classes"])
 
     with pytest.raises(TrainerError, match=f"names 99.*0 to {count - 1}"):
-        clean(micrographs, tmp_path / "classify", reject=[99])
+        clean(micrographs, classified, reject=[99])
 
 
 def test_a_persons_picks_are_believed_whatever_their_classes_look_like(

@@ -15,6 +15,8 @@ from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.pipeline.run_context import lock
 from one_round import one_round
 
+pytestmark = pytest.mark.usefixtures("quick_classes")
+
 QUICK = PatchRules(size_px=64, patches_per_epoch=16, held_out_patches=8)
 FEW = SortRules(least_particles=40)
 
@@ -31,7 +33,7 @@ def run(folder):
 @pytest.fixture
 def earlier(make_run, monkeypatch):
     """Return a run whose first stages are done, and which was killed before training."""
-    folder = make_run("0001", epochs=1)
+    folder = make_run("0001", micrographs=3, epochs=1)
 
     def die(*_args, **_keywords):
         raise Killed
@@ -45,7 +47,7 @@ def earlier(make_run, monkeypatch):
 
 def continued(make_run, **changed):
     """Return a run that continues the earlier run."""
-    folder = make_run("0002", epochs=1)
+    folder = make_run("0002", micrographs=3, epochs=1)
     update = {"continues": "0001"} | changed
     RunSpec.read(folder).model_copy(update=update).write(folder)
     return folder
