@@ -149,7 +149,7 @@ class Session:
         self.reader = LedgerReader(Database.read_only(self.ledger.database.path))
         return self
 
-    def until(self, condition, seconds=30):
+    def until(self, condition, seconds=90):
         give_up = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < give_up, (self.rows(), self.error)
@@ -160,7 +160,7 @@ class Session:
 
     def stop(self):
         self.inbox.put(Stop())
-        self.thread.join(30)
+        self.thread.join(90)
         assert not self.thread.is_alive()
 
     def close(self):

@@ -14,7 +14,7 @@ from livepick.core.formats.file_version import FileVersion
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.inbox import Landed, Message, RootState, SetAside
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 
 SIDE_PX = 16

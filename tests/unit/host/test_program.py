@@ -17,7 +17,7 @@ def is_running(pid):
         return False
 
 
-def until(condition, seconds=10):
+def until(condition, seconds=60):
     give_up = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up

@@ -43,5 +43,5 @@ def test_waiting_for_a_thread_has_a_limit():
     assert not threads.has_event
 
     stop.set()
-    threads.join(10)
+    threads.join(60)
     assert threads.has_event

@@ -36,7 +36,7 @@ class File:
 
     def turn_until_written(self):
         self.allowed.release()
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 90
         while not self.write.turn():
             assert time.monotonic() < give_up
             time.sleep(0.001)

@@ -59,7 +59,7 @@ def alive(pid):
     return state != "Z"
 
 
-def gone(pids, seconds=30):
+def gone(pids, seconds=90):
     give_up = time.monotonic() + seconds
     while any(alive(pid) for pid in pids) and time.monotonic() < give_up:
         time.sleep(0.05)

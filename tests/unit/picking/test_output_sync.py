@@ -339,7 +339,7 @@ def test_a_table_that_cannot_be_written_is_a_fault_of_the_output_folder(held):
     table.release.set()
     table.error = OutputError("the disk is full", "Free space.")
     outputs.sync()
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 90
     while not outputs.down:
         assert time.monotonic() < give_up
         outputs.sync()

@@ -113,7 +113,7 @@ def test_stage_and_losses_are_exported_only_while_the_trainer_runs(follow):
     metrics = Metrics()
     following = follow(SAY + "    import time; time.sleep(60)", metrics)
     sample = metrics.registry.get_sample_value
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 90
     while not following.has_progressed:
         assert time.monotonic() < give_up
         following.step()

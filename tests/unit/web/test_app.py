@@ -101,7 +101,7 @@ def ask(ledger, make_config):
         state["fault"] = fault
         if health is not None:
             state["health"] = health
-        connection = http.client.HTTPConnection(web.address, timeout=10)
+        connection = http.client.HTTPConnection(web.address, timeout=60)
         connection.request(method, path, headers={"Host": host} if host else {})
         answer = connection.getresponse()
         body = answer.read() if until is None else answer.readline()
@@ -244,14 +244,14 @@ def test_the_number_of_simultaneous_requests_for_events_is_limited(ask):
     with contextlib.ExitStack() as listening:
         answers = []
         for _ in range(40):
-            connection = http.client.HTTPConnection(ask.address, timeout=10)
+            connection = http.client.HTTPConnection(ask.address, timeout=60)
             listening.callback(connection.close)
             connection.request("GET", "/events")
             answers.append(connection)
         statuses = [connection.getresponse().status for connection in answers]
     assert sorted(statuses) == [200] * MOST_LISTENERS + [503] * (40 - MOST_LISTENERS)
 
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while ask("/events", until="line")[0].status != 200:
         assert time.monotonic() < give_up
         time.sleep(0.2)

@@ -52,7 +52,7 @@ def serve(caplog):
     assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == []
 
 
-def _send(address, *parts, seconds=5.0):
+def _send(address, *parts, seconds=60.0):
     """Send bytes, with pauses, and return the status of each answer until the connection ends."""
     with socket.create_connection(address, timeout=seconds) as client:
         for part in parts:
@@ -123,7 +123,7 @@ def test_a_body_in_chunks_is_read_up_to_its_end(serve):
 def test_garbage_after_the_start_of_a_request_ends_the_connection(serve, pause_seconds):
     """Also if the request has been answered meanwhile."""
     head = b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with socket.create_connection(serve(), timeout=5) as client:
+    with socket.create_connection(serve(), timeout=60) as client:
         client.sendall(head)
         time.sleep(pause_seconds)
         client.sendall(b"zzz\r\n")
@@ -140,7 +140,7 @@ def test_requests_in_a_row_are_answered_in_order(serve):
 
 def test_a_client_that_sends_nothing_is_disconnected(serve):
     address = serve(idle_seconds=0.3)
-    assert _send(address, seconds=20) == []
+    assert _send(address, seconds=60) == []
 
 
 def test_a_client_that_sends_byte_by_byte_is_disconnected(serve):
@@ -153,7 +153,7 @@ def test_a_client_that_sends_byte_by_byte_is_disconnected(serve):
 def test_a_client_that_does_not_read_is_disconnected(serve):
     """Its answer is larger than the buffers of the kernel."""
     address = serve(stall_seconds=0.5)
-    with socket.create_connection(address, timeout=10) as client:
+    with socket.create_connection(address, timeout=60) as client:
         client.sendall(_get(b"/large"))
         time.sleep(2.5)
         with contextlib.suppress(ConnectionResetError):
@@ -166,7 +166,7 @@ def test_a_client_that_does_not_read_is_disconnected(serve):
 def test_a_slow_reader_gets_its_whole_answer(serve):
     """Only standstill counts."""
     address = serve(stall_seconds=2, idle_seconds=0.2)
-    with socket.create_connection(address, timeout=10) as client:
+    with socket.create_connection(address, timeout=60) as client:
         client.sendall(_get(b"/large"))
         received = 0
         while chunk := client.recv(1 << 20):
@@ -180,7 +180,7 @@ def test_silent_connections_give_way(serve):
     address = serve(connections=8)
     with contextlib.ExitStack() as held:
         for _ in range(40):
-            held.enter_context(socket.create_connection(address, timeout=5))
+            held.enter_context(socket.create_connection(address, timeout=60))
         assert [_send(address, _get(b"/")) for _ in range(20)] == [[200]] * 20
 
 
@@ -189,10 +189,11 @@ def test_requests_for_the_page_leave_the_metrics_alone(serve):
     address = serve(connections=8, page_requests=6)
     with contextlib.ExitStack() as held:
         for _ in range(20):
-            client = held.enter_context(socket.create_connection(address, timeout=5))
+            client = held.enter_context(socket.create_connection(address, timeout=60))
             client.sendall(_get(b"/large"))
-        time.sleep(0.5)
-        assert _send(address, _get(b"/")) == [503]
+        give_up = time.monotonic() + 60
+        while _send(address, _get(b"/")) != [503]:  # until all of them have been accepted
+            assert time.monotonic() < give_up
         assert [_send(address, _get(b"/metrics")) for _ in range(10)] == [[200]] * 10
 
 
@@ -201,7 +202,7 @@ def test_answers_that_are_not_read_do_not_hold_off_a_scrape(serve):
     address = serve(connections=8)
     with contextlib.ExitStack() as held:
         for _ in range(20):
-            client = held.enter_context(socket.create_connection(address, timeout=5))
+            client = held.enter_context(socket.create_connection(address, timeout=60))
             client.sendall(_get(b"/large"))
         time.sleep(1)
         assert [_send(address, _get(b"/metrics")) for _ in range(10)] == [[200]] * 10
@@ -209,7 +210,7 @@ def test_answers_that_are_not_read_do_not_hold_off_a_scrape(serve):
 
 def test_a_client_that_closes_its_side_gets_its_answer(serve):
     """Nc does so at the end of its input."""
-    with socket.create_connection(serve(), timeout=10) as client:
+    with socket.create_connection(serve(), timeout=60) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         client.shutdown(socket.SHUT_WR)
         received = b""
@@ -221,7 +222,7 @@ def test_a_client_that_closes_its_side_gets_its_answer(serve):
 
 def test_a_body_that_never_comes_ends_the_connection(serve):
     head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n"
-    assert _send(serve(), head, seconds=20) == [405]
+    assert _send(serve(), head, seconds=60) == [405]
 
 
 def test_a_client_with_many_connections_does_not_displace_another(serve):
@@ -229,10 +230,10 @@ def test_a_client_with_many_connections_does_not_displace_another(serve):
     with contextlib.ExitStack() as held:
         other = held.enter_context(socket.socket())
         other.bind(("127.0.0.2", 0))
-        other.settimeout(10)
+        other.settimeout(60)
         other.connect(address)
         for _ in range(40):
-            held.enter_context(socket.create_connection(address, timeout=5))
+            held.enter_context(socket.create_connection(address, timeout=60))
         other.sendall(_get(b"/"))
         assert other.recv(12) == b"HTTP/1.1 200"
 

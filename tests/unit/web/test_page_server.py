@@ -46,7 +46,7 @@ def serve(make_config, monkeypatch):
 
 def _status(server, host):
     port = int(server.address.rpartition(":")[2])
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", "/", headers={"Host": host})
     status = connection.getresponse().status
     connection.close()

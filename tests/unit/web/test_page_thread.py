@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 
 import pytest
 
@@ -43,14 +42,15 @@ def test_the_event_loop_continues_and_urgent_calls_overtake(thread):
 
 def test_a_call_that_takes_long_is_given_up(thread, monkeypatch):
     monkeypatch.setattr(page_thread, "WAIT_SECONDS", 0.05)
-    called = []
+    free, called = threading.Event(), []
 
     async def ask():
         with pytest.raises(TimeoutError):
-            await thread.call(time.sleep, 0.3)
+            await thread.call(free.wait)
         with pytest.raises(TimeoutError):
             await thread.call(called.append, 1)
-        await asyncio.sleep(0.4)
+        free.set()
+        monkeypatch.setattr(page_thread, "WAIT_SECONDS", 60)
         await thread.call(called.append, 2)
 
     asyncio.run(ask())

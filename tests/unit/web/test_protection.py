@@ -79,9 +79,9 @@ def _yaml(users=USERS, tls=""):
 
 def _get(address, *, context=None, authorization=None, path="/"):
     connection = (
-        http.client.HTTPConnection(*address, timeout=10)
+        http.client.HTTPConnection(*address, timeout=60)
         if context is None
-        else http.client.HTTPSConnection(*address, timeout=10, context=context)
+        else http.client.HTTPSConnection(*address, timeout=60, context=context)
     )
     headers = {} if authorization is None else {"Authorization": authorization}
     connection.request("GET", path, headers=headers)
@@ -199,7 +199,7 @@ def test_connections_without_a_handshake_give_way(serve, write, tmp_path, sent):
     with contextlib.ExitStack() as held:
         clients = []
         for _ in range(30):
-            clients.append(held.enter_context(socket.create_connection(address, timeout=10)))
+            clients.append(held.enter_context(socket.create_connection(address, timeout=60)))
             with contextlib.suppress(OSError):
                 clients[-1].sendall(sent)
         assert [_get(address, context=context).status for _ in range(5)] == [200] * 5

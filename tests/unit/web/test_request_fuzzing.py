@@ -124,7 +124,7 @@ def address(tmp_path_factory):
 
 
 def _statuses(address, sent):
-    with socket.create_connection(address, timeout=10) as client:
+    with socket.create_connection(address, timeout=60) as client:
         received = b""
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             client.sendall(sent)
