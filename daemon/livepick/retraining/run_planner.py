@@ -18,6 +18,7 @@ from livepick.core.contracts.run import RUNS, RunMicrograph, RunSpec
 from livepick.core.formats.ctf_files import find_ctfs
 from livepick.errors import ModelError
 from livepick.ledger.reader import LedgerReader
+from livepick.models.bundle_on_disk import Bundle
 from livepick.models.registry import Models
 from livepick.models.start_weights import StartWeights, read_start_weights
 from livepick.retraining.holdout_split import split
@@ -26,6 +27,7 @@ from livepick.retraining.run_store import Runs, Waiting, write_waiting
 from livepick.retraining.seed_sources import (
     MicrographOrder,
     Seeds,
+    SeedsFromEither,
     SeedsFromLedger,
     SeedSource,
     WaitReason,
@@ -185,15 +187,25 @@ class RunPlanner:
             ledger, "latest" if self._latest else "spread" if later else "landed"
         )
         if isinstance(picks, str):
-            first = self._models.first_picker(config)
-            if first is None or first.card == current:
-                return SeedsFromLedger(config, ledger, current, order)
-            return SeedsFromModel(config, ledger, self._submit, first.path, order=order, own=True)
+            first, blob = self._models.first_picker(config), self._models.blob(config)
+            source = self._made_by(first, current, order)
+            if first is None or first.card.kind == "blob":
+                return source
+            return SeedsFromEither(source, self._made_by(blob, current, order))
         if picks.model is not None:
             return SeedsFromModel(config, ledger, self._submit, picks.model, order=order)
         if picks.coordinates is not None:
             return SeedsFromCoordinates(config, ledger, picks.coordinates)
         raise ValueError("bootstrap.picks has neither model nor coordinates")
+
+    def _made_by(
+        self, picker: Bundle | None, current: ModelCard, order: MicrographOrder
+    ) -> SeedSource:
+        """Return the source of a first picker's seeds: the ledger, if it is the one in use."""
+        config, ledger = self._config, self._ledger
+        if picker is None or picker.card == current:
+            return SeedsFromLedger(config, ledger, current, order)
+        return SeedsFromModel(config, ledger, self._submit, picker.path, order=order, own=True)
 
     def _new_run(
         self, seeds: Seeds, start: StartWeights | None, *, continues: str | None = None

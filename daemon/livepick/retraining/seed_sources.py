@@ -23,6 +23,7 @@ __all__ = [
     "MicrographOrder",
     "SeedSource",
     "Seeds",
+    "SeedsFromEither",
     "SeedsFromLedger",
     "Tally",
     "WaitReason",
@@ -34,6 +35,10 @@ __all__ = [
 
 LEAST_PICKS = 10
 """Lowest number of picks to train on, whatever ``bootstrap.minimum_picks`` says."""
+
+
+TOO_LITTLE = ("quality", "picks")
+"""Kinds of waiting for micrographs with more picks, where there are enough micrographs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,3 +266,28 @@ class SeedsFromLedger:
             candidates = self._ledger.candidates(row.id)
             self._counts[key] = len(candidates.above(threshold)) if candidates is not None else 0
         return self._counts[key]
+
+
+class SeedsFromEither:
+    """Seeds from the general model or, where it finds too little to learn from, the blob picker.
+
+    In micrographs of very low signal the general model finds next to nothing (1 pick in 5 single
+    frames of EMPIAR-10146), and a session would wait for ever. The blob picker's many candidates,
+    of which a third are particles, are enough for the trainer to make a template from.
+
+    Parameters
+    ----------
+    general, blob
+        Sources of their seeds.
+    """
+
+    def __init__(self, general: SeedSource, blob: SeedSource) -> None:
+        self._general = general
+        self._blob = blob
+
+    def collect(self, held_out: Collection[Path]) -> Seeds | WaitReason:
+        """Return seeds of the first of both that has enough, or the reason to wait."""
+        found = self._general.collect(held_out)
+        if isinstance(found, WaitReason) and found.kind in TOO_LITTLE:
+            return self._blob.collect(held_out)
+        return found

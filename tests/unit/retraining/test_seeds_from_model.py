@@ -64,6 +64,20 @@ def test_the_general_model_picks_a_later_training_set_too(begin, put_bundle):
     assert (job.bundle.name, job.diameter_angstrom, job.contrast) == ("0001", None, None)
 
 
+def test_the_blob_picker_gives_seeds_where_the_general_model_finds_too_little(begin, put_bundle):
+    """As in single frames; the other way round, the blob picker is not asked."""
+    session = begin(picks="general")
+    put_bundle(session.models, session.config, 1, "general")
+    session.add(4, model_version=1, picks=0)
+    assert (session.plan(), session.jobs) == (None, [])
+    session.add(1, model_version=1, picks=3)
+
+    spec = _until_a_run(session)
+
+    assert (spec.seeds_from, spec.parent) == ("blob", 0)
+    assert {job.bundle.name for job in session.jobs} == {"0000"}
+
+
 def _until_a_run(session):
     for _ in range(20):
         found = session.plan()
