@@ -9,6 +9,7 @@ from livepick.core.contracts.particle_measurement import (
     Curves,
     ParticleEvidence,
 )
+from livepick.particle.decide import OVERESTIMATE
 
 __all__ = ["EMPTY", "make_evidence"]
 
@@ -26,10 +27,11 @@ def make_evidence(
     scores = np.zeros_like(octaves)
     for angstrom in (diameter_angstrom, second_angstrom):
         if angstrom is not None:
-            bump = height * np.exp(-(((octaves - math.log2(angstrom)) / 0.5) ** 2))
+            seen_angstrom = OVERESTIMATE * angstrom
+            bump = height * np.exp(-(((octaves - math.log2(seen_angstrom)) / 0.5) ** 2))
             scores = np.maximum(scores, bump)
     low = np.full_like(scores, 0.01)
-    rows = {"dark": low, "bright": low, contrast: np.clip(scores, 1e-4, 0.999)}
+    rows = {"dark": low, "bright": low, contrast: np.clip(scores, 0.01, 0.999)}
     curves = {
         name: Curves(
             tuple(row.tolist()),
@@ -42,5 +44,5 @@ def make_evidence(
     return ParticleEvidence(curves["dark"], curves["bright"], masked_fraction)
 
 
-EMPTY = make_evidence(150, height=0.02)
+EMPTY = make_evidence(150, height=0.0)
 """Evidence of a micrograph without particles."""

@@ -130,8 +130,8 @@ def test_masked_micrographs_have_no_say():
 
 def test_a_short_session_waits_only_a_while():
     """With fewer micrographs than it wants, it takes what there is."""
-    few = [*[EMPTY] * 14, *[make_evidence(180)] * 6]
-    state = judged(AUTO, few, more=False)
+    few = [*[EMPTY] * 5, *[make_evidence(180)] * 9]
+    state = judged(AUTO, few, more=False, wanted=14)
     assert state.is_settled
     two = [*[EMPTY] * 18, *[make_evidence(180)] * 2]
     state = judged(AUTO, two, more=False)
