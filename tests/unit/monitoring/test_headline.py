@@ -245,7 +245,8 @@ def test_many_bad_micrographs_are_reported_with_reason_and_remedy(say):
 
     assert top.level == "attention"
     assert top.sentence == (
-        "11 of the last 50 micrographs are bad: mottled, like crystalline or uneven ice."
+        "11 of the last 50 micrographs are bad: mottled, like crystalline or uneven ice, or"
+        " particles wider than the diameter."
     )
     assert "another grid" in top.remedy
 

@@ -125,8 +125,8 @@ def test_the_full_view_has_verdict_reason_and_figures(page):
     html = page.full(number)
 
     assert (
-        "Bad : mottled, like crystalline or uneven ice (12.0; bad from 6.0); a ring of"
-        " crystalline ice (1.50; doubtful from 1.30)."
+        "Bad : mottled, like crystalline or uneven ice, or particles wider than the diameter"
+        " (12.0; bad from 6.0); a ring of crystalline ice (1.50; doubtful from 1.30)."
     ) in words_of(html)
     assert "mottle 12.0 bad" in words_of(html)
     assert "crystalline ice ring 1.50 doubtful" in words_of(html)

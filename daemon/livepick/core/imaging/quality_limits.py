@@ -129,8 +129,9 @@ LIMITS = (
         "mottle",
         2.5,
         6.0,
-        "mottled, like crystalline or uneven ice",
-        "Choose other holes or another square. If all are like this, try another grid.",
+        "mottled, like crystalline or uneven ice, or particles wider than the diameter",
+        "Is particle.diameter_angstrom too small? If not, choose other holes or another square; if"
+        " all are like this, try another grid.",
         "{:.1f}",
     ),
     Limit(
