@@ -75,9 +75,9 @@ LEAST_VOICES = 3
 
 SETTLED_CONFIDENCE = 0.9
 
-SMALLEST_RATIO, LARGEST_RATIO = 0.76, 1.32
+SMALLEST_RATIO, LARGEST_RATIO = 0.74, 1.34
 """A given diameter is contradicted if it is not within these multiples of the one that is found.
-One that differs from the truth by a seventh is not, if the one that is found does so by a tenth."""
+One that differs from the truth by a seventh is not, even if the one that is found does so too."""
 
 
 def decide(
