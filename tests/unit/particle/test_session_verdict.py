@@ -133,10 +133,11 @@ def test_a_short_session_waits_only_a_while():
     few = [*[EMPTY] * 5, *[make_evidence(180)] * 9]
     state = judged(AUTO, few, more=False, wanted=14)
     assert state.is_settled
-    two = [*[EMPTY] * 18, *[make_evidence(180)] * 2]
-    state = judged(AUTO, two, more=False)
+    two = [EMPTY, *[make_evidence(180)] * 2]
+    state = judged(AUTO, two, more=False, wanted=3)
     assert not state.is_settled
-    assert judged(AUTO, two, more=False, previous=state, now=1000 + ANSWER_SECONDS).is_settled
+    late = judged(AUTO, two, more=False, wanted=3, previous=state, now=1000 + ANSWER_SECONDS)
+    assert late.is_settled
 
 
 def test_bounds_limit_what_may_be_found():
