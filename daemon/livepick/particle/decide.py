@@ -74,6 +74,10 @@ LEAST_VOICES = 3
 """Fewest micrographs with particles that settle anything; any one may show something else."""
 
 SETTLED_CONFIDENCE = 0.9
+"""Least confidence of a diameter that is used."""
+
+CONTRADICTING_CONFIDENCE = 0.8
+"""Least confidence of one that contradicts a given number; nobody would use it unasked."""
 
 SMALLEST_RATIO, LARGEST_RATIO = 0.74, 1.34
 """A given diameter is contradicted if it is not within these multiples of the one that is found.
@@ -142,7 +146,7 @@ def contradiction(
     if (
         found is None
         or verdict.voices < LEAST_VOICES
-        or verdict.confidence < SETTLED_CONFIDENCE
+        or verdict.confidence < CONTRADICTING_CONFIDENCE
         or verdict.second is not None
     ):
         return None
