@@ -82,7 +82,8 @@ def run_stages(
         spec.training.device, gpu_memory_fraction=spec.training.gpu_memory_fraction
     )
     if device.type == "cpu":  # so that a resumed run gives the same weights
-        torch.use_deterministic_algorithms(mode=True)
+        # The same as use_deterministic_algorithms, which imports torch's compiler.
+        torch.set_deterministic_debug_mode("error")
     run = Run(
         run_folder,
         spec,

@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from livepick_trainer.learning.adamw import AdamW
 from livepick_trainer.learning.dataset import Batch
 from livepick_trainer.learning.losses import (
     POSITIVE_WEIGHT,
@@ -130,8 +131,10 @@ def train(
         Function that is called with the state after each epoch.
     """
     device = next(network.parameters()).device
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=recipe.initial_learning_rate, weight_decay=recipe.weight_decay
+    optimizer = AdamW(
+        network.parameters(),
+        learning_rate=recipe.initial_learning_rate,
+        weight_decay=recipe.weight_decay,
     )
     scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
     if resume is None:
@@ -185,7 +188,7 @@ def _should_continue(state: Checkpoint, recipe: Recipe) -> bool:
 def _train_epoch(
     network: nn.Module,
     batches: Iterable[Batch],
-    optimizer: torch.optim.Optimizer,
+    optimizer: AdamW,
     scaler: torch.amp.GradScaler,
     recipe: Recipe,
 ) -> Tensor:
@@ -194,9 +197,9 @@ def _train_epoch(
     figures = []
     for batch in batches:
         loss, right = _loss_and_right(network, batch, recipe)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        scaler.step(optimizer)
+        scaler.step(optimizer)  # type: ignore[arg-type]  # it has what this needs
         scaler.update()
         figures.append(torch.cat([loss.detach()[None], right]))
     return _pooled(figures)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
+from scipy import fft
 
 from livepick.core.imaging.peaks import find_peaks
 
@@ -199,14 +199,27 @@ def _field(image: Image, mask: Mask, own: Values, bias: Values, diameter_px: flo
     inside = _inside(diameter_px)
     padded = np.pad(image, half, mode="reflect").astype(np.float64)
     area = inside / inside.sum()  # all three are symmetric, so convolution is correlation
-    mean = fftconvolve(padded, area, mode="valid")
-    variance = fftconvolve(padded * padded, area, mode="valid") - mean * mean
-    deviation = np.sqrt(np.maximum(variance, LEAST_VARIANCE))
-    return _Field(
-        fftconvolve(padded, own, mode="valid") / deviation,
-        fftconvolve(padded, bias, mode="valid") / deviation,
-        mask,
-    )
+    mean, with_own, with_bias = _convolve(padded, area, own, bias)
+    (mean_of_squares,) = _convolve(padded * padded, area)
+    deviation = np.sqrt(np.maximum(mean_of_squares - mean * mean, LEAST_VARIANCE))
+    return _Field(with_own / deviation, with_bias / deviation, mask)
+
+
+def _convolve(image: Values, *kernels: Values) -> list[Values]:
+    """Return the convolution with each kernel where it lies in the image.
+
+    ``scipy.signal.fftconvolve`` returns the same, but transforms the image for each kernel, and its
+    import takes a fifth of the start of the trainer.
+    """
+    cut = [
+        slice(length - 1, size) for length, size in zip(kernels[0].shape, image.shape, strict=True)
+    ]
+    shape = [
+        fft.next_fast_len(size + length - 1, real=True)
+        for size, length in zip(image.shape, kernels[0].shape, strict=True)
+    ]
+    spectrum = fft.rfft2(image, shape)
+    return [fft.irfft2(spectrum * fft.rfft2(kernel, shape), shape)[*cut] for kernel in kernels]
 
 
 def _matches(field: _Field, share: float, sign: int, min_distance_px: float) -> Match:
