@@ -82,7 +82,7 @@ def before(monkeypatch, name, action):
 )
 def test_a_micrograph_that_is_lost_is_left_out_and_named(make_run, monkeypatch, lose, where, stage):
     """One is trained on, one is held out; the rest of the run goes on without them."""
-    folder = make_run(micrographs=7)
+    folder = make_run(micrographs=7, epochs=1)
     spec = RunSpec.read(folder)
     held_out = [m.model_copy(update={"held_out": n < 2}) for n, m in enumerate(spec.micrographs)]
     spec.model_copy(update={"micrographs": held_out}).write(folder)
@@ -103,7 +103,7 @@ def test_a_micrograph_that_is_lost_is_left_out_and_named(make_run, monkeypatch, 
 @pytest.mark.parametrize("where", ["prepare_micrographs", "sort_candidates"])
 def test_training_fails_in_words_if_too_few_are_left(make_run, monkeypatch, where):
     """It can be tried again when they are back: nothing that was left out is remembered."""
-    folder = make_run(micrographs=5)
+    folder = make_run(micrographs=5, epochs=1)
     paths = paths_of(folder)
     before(monkeypatch, where, lambda: [move_away(path) for path in paths[:3]])
 
@@ -118,7 +118,7 @@ def test_training_fails_in_words_if_too_few_are_left(make_run, monkeypatch, wher
 @pytest.mark.usefixtures("quick_classes")
 def test_the_second_round_is_given_up_if_nothing_is_left_to_judge_by(make_run, monkeypatch):
     """The network of the first round is kept, and judged by what was prepared."""
-    folder = make_run(micrographs=5)
+    folder = make_run(micrographs=5, epochs=1)
     held_out = paths_of(folder)[0]
     before(monkeypatch, "retrain", lambda: move_away(held_out))
 
@@ -133,7 +133,7 @@ def test_the_second_round_is_given_up_if_nothing_is_left_to_judge_by(make_run, m
 @pytest.mark.usefixtures("quick_classes")
 def test_a_trainer_that_was_killed_leaves_out_the_same_micrographs(make_run, monkeypatch):
     """The file is back when it continues; the classes were made without it."""
-    folder = make_run(micrographs=6)
+    folder = make_run(micrographs=6, epochs=1)
     lost = paths_of(folder)[3]
 
     class KilledError(BaseException):

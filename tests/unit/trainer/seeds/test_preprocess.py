@@ -28,7 +28,9 @@ class Killed(BaseException):
 @pytest.mark.parametrize("normalize", [True, False])
 def test_the_worker_sees_what_was_trained_on(make_run, monkeypatch, normalize, lowpass_angstrom):
     """The images are bit-identical for all settings, because the model card records these."""
-    folder = make_run(epochs=1, normalize=normalize, lowpass_angstrom=lowpass_angstrom)
+    folder = make_run(
+        micrographs=3, epochs=1, normalize=normalize, lowpass_angstrom=lowpass_angstrom
+    )
     spec = RunSpec.read(folder)
     with one_round():
         bundle = stages.run_stages(folder, Reporter(folder), patch_rules=QUICK)
@@ -36,9 +38,7 @@ def test_the_worker_sees_what_was_trained_on(make_run, monkeypatch, normalize, l
     seen = []
     score_map = onnx_session.score_map
     monkeypatch.setattr(
-        worker,
-        "score_map",
-        lambda model, image, mask: seen.append(image) or score_map(model, image, mask),
+        worker, "score_map", lambda model, image: seen.append(image) or score_map(model, image)
     )
 
     for micrograph in spec.micrographs[:2]:
@@ -57,7 +57,7 @@ def test_the_worker_sees_what_was_trained_on(make_run, monkeypatch, normalize, l
 @pytest.mark.parametrize("edge_fraction", [0.0, 0.5])
 def test_labels_keep_the_distance_from_the_edge_that_picks_keep(make_run, edge_fraction):
     """Labels of cut particles are neither used for training nor counted against a model."""
-    folder = make_run(epochs=1)
+    folder = make_run(micrographs=3, epochs=1)
     spec = RunSpec.read(folder)
     at_edges = [(3.0, 60.0, 0.9), (9.2, 100.0, 0.9), (9.8, 140.0, 0.9), (230.5, 60.0, 0.9)]
     rows, columns = np.indices((208, 240))
