@@ -32,7 +32,7 @@ from livepick_trainer.pipeline.run_context import WEIGHTS, Run
 from livepick_trainer.pipeline.template_picking import TemplateRules
 from livepick_trainer.seeds.labels import Seeds
 
-QUICK = PatchRules(size_px=64, patches_per_epoch=24, held_out_patches=12)
+QUICK = PatchRules(size_px=64, patches_per_epoch=48, held_out_patches=24)
 USUAL = AttemptSettings(
     epochs=30, initial_learning_rate=0.003, final_learning_rate=0.0003, class_weights=True
 )

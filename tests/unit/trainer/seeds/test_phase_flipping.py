@@ -27,7 +27,7 @@ SESSION = Session(
     seed=3,
 )
 DIAMETER_ANGSTROM = specimen(SESSION.species).diameter_angstrom
-MICROGRAPHS, CLASSES = 8, 5
+MICROGRAPHS, CLASSES = 12, 5
 
 
 @pytest.fixture(scope="module")
