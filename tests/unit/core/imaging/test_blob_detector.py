@@ -85,7 +85,7 @@ def test_the_blob_picker_finds_discs_and_shells_in_noise(score_map, kind, diamet
 
 @pytest.mark.parametrize("pinkness", [0.0, 10.0, 50.0])
 def test_noise_alone_gives_hardly_any_picks(score_map, pinkness):
-    """The picker of before, whose threshold was a number of standard deviations, found 180."""
+    """The picker of before, whose threshold was a number of standard deviations, found some 200."""
     counts = [
         len(picks(score_map(noise(np.random.default_rng(seed), 400, pinkness))))
         for seed in range(5)
