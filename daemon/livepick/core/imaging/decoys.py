@@ -38,8 +38,8 @@ MOST_HEIGHT_SIGMAS = 2.0
 """Largest height above ``LOWEST_SIGMAS`` that counts."""
 
 LEAST_EXCESS = 3.0
-"""Excess from which there are particles. Of 435 fields of noise of nine kinds, 95 % of each kind had
-at most 2.5, and the highest had 3.3."""
+"""Excess from which there are particles. Of 435 fields of noise of nine kinds, 95 % of each kind
+had at most 2.5, and the highest had 3.3."""
 
 THRESHOLDS_SIGMAS = np.arange(2.0, 6.01, 0.25, dtype=np.float32)
 """Thresholds that are tried, in standard deviations of the response."""
