@@ -39,7 +39,7 @@ from livepick_trainer.classification.classify2d import Classification, classify
 from livepick_trainer.classification.particles import (
     ParticleStack,
     choose_box_px,
-    cut_particles,
+    resample_for_boxes,
 )
 from livepick_trainer.classification.polar import Polar, shift_images, soft_disc
 from livepick_trainer.classification.poses import log_likelihood
@@ -136,9 +136,8 @@ def simulate(count: int) -> Particles:
     while total < count:
         micrograph = simulate_micrograph(SESSION, len(stacks))
         xy_angstrom, kind = _places(micrograph, rng)
-        stack = cut_particles(
+        fine = resample_for_boxes(
             micrograph.image,
-            (xy_angstrom[:, ::-1] / SESSION.pixel_size_angstrom).astype(np.float32),
             pixel_size_angstrom=SESSION.pixel_size_angstrom,
             diameter_angstrom=specimen(SESSION.species).diameter_angstrom,
             contrast="dark",
@@ -146,6 +145,9 @@ def simulate(count: int) -> Particles:
                 pixel_size_angstrom=SESSION.pixel_size_angstrom,
                 diameter_angstrom=specimen(SESSION.species).diameter_angstrom,
             ),
+        )
+        stack = fine.cut(
+            (xy_angstrom[:, ::-1] / SESSION.pixel_size_angstrom).astype(np.float32),
             micrograph=len(stacks),
         )
         stacks.append(stack)

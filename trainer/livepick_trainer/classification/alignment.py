@@ -25,6 +25,7 @@ from livepick_trainer.classification.poses import (
     displacement,
     join_poses,
     log_likelihood,
+    with_scores,
 )
 from livepick_trainer.classification.references import average, damped, residual_noise
 
@@ -110,10 +111,10 @@ class Alignment:
         data = trial.polar.transform(torch.from_numpy(np.ascontiguousarray(images)).to(self.device))
         there = torch.bincount(self.poses.label, minlength=self.classes) > 0
         found = [
-            best_poses(some, likelihood, by_class * there, trial)
-            for some, likelihood, _, by_class in self._compared(data, trial)
+            best_poses(softened, by_class * there)
+            for _, softened, _, by_class in self._compared(data, trial)
         ]
-        poses = join_poses(found)
+        poses = with_scores(join_poses(found), data, trial)
         from_reference = shifts[poses.shift] + centre[poses.label]
         return poses, self._limited(displacement(from_reference, poses.turn))
 
@@ -138,16 +139,16 @@ class Alignment:
             phases,
             temperature=self._temperature(polar, data, references, noise, softness),
         )
-        sums = torch.zeros_like(trial.tried)
+        sums = torch.zeros_like(trial.against.transpose(1, 2))  # (M, S K, R), conjugate
         size = torch.zeros(self.classes, device=self.device)
         found = []
-        for some, likelihood, share, by_class in self._compared(data, trial):
+        for some, softened, share, by_class in self._compared(data, trial):
             size += by_class.sum(0)
-            found.append(best_poses(some, likelihood, by_class, trial))
+            found.append(best_poses(softened, by_class))
             coefficients = torch.fft.rfft(share).permute(2, 1, 0)  # (M, S K, n)
-            sums += coefficients.conj() @ some
-        self.found = join_poses(found)
-        back = sums.reshape(len(sums), len(phases), self.classes, -1)
+            sums += coefficients @ some.conj()
+        self.found = with_scores(join_poses(found), data, trial)
+        back = sums.conj().reshape(len(sums), len(phases), self.classes, -1)
         mean = polar.shifted(back, phases.conj()[:, None]).sum(1) / size.clamp(min=1e-3)[:, None]
         references = self._refilled(damped(mean, size, noise, polar), size, data)
         return references, residual_noise(polar, data, mean, size)
@@ -155,15 +156,14 @@ class Alignment:
     def _compared(
         self, data: Tensor, trial: ShiftedReferences
     ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Yield batches of particles with their likelihoods, shares, and shares by class."""
+        """Yield batches of particles: data, softened likelihoods, shares, and shares by class."""
         step = max(8, self._most_values // (len(trial.norm) * trial.polar.angles))
         for start in range(0, data.shape[1], step):
             some = data[:, start : start + step]
-            likelihood = log_likelihood(some, trial.tried, trial.norm, trial.weight, trial.polar)
-            flat = (likelihood / trial.temperature).flatten(1)
-            share = torch.softmax(flat, dim=1).reshape(likelihood.shape)
+            softened = trial.softened(some)
+            share = torch.softmax(softened.flatten(1), dim=1).reshape(softened.shape)
             by_class = share.sum(2).reshape(len(share), -1, self.classes).sum(1)
-            yield some, likelihood, share, by_class
+            yield some, softened, share, by_class
 
     def _temperature(
         self, polar: Polar, data: Tensor, references: Tensor, noise: Tensor, softness: float
@@ -173,8 +173,12 @@ class Alignment:
 
     @property
     def _most_values(self) -> int:
-        """Number of likelihoods computed at once: fits a processor's cache, or fills a GPU."""
-        return 64_000_000 if self.device.type == "cuda" else 3_000_000
+        """Number of likelihoods computed at once: fits a processor's cache, or fills a GPU.
+
+        A batch and its intermediate results are a few MB. With batches that are ten times larger, a
+        pass takes three to six times as long, because everything goes through the main memory.
+        """
+        return 64_000_000 if self.device.type == "cuda" else 300_000
 
     @property
     def poses(self) -> Poses:

@@ -122,7 +122,7 @@ def classify(
     Parameters
     ----------
     images
-        (N, box, box), background 0 ± 1, as from ``particles.cut_particles``.
+        (N, box, box), background 0 ± 1, as from ``particles.FineMicrograph.cut``.
     diameter_px
         Particle diameter, in pixels.
     classes

@@ -24,10 +24,11 @@ from livepick.core.imaging.preprocess import BACKGROUND_DIAMETERS, LIMIT_SIGMAS
 
 __all__ = [
     "BOX_DIAMETERS",
+    "FineMicrograph",
     "ParticleStack",
     "choose_box_px",
-    "cut_particles",
     "normalize_particles",
+    "resample_for_boxes",
 ]
 
 Image = NDArray[np.float32]
@@ -115,35 +116,76 @@ def choose_box_px(*, pixel_size_angstrom: float, diameter_angstrom: float) -> in
     return int(np.clip(2 * (original_px // 2), LEAST_BOX_PX, MOST_BOX_PX))
 
 
-def cut_particles(
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FineMicrograph:
+    """A micrograph resampled and flattened for cutting boxes."""
+
+    image: Image
+    """Image ``[y, x]`` with bright particles."""
+
+    scale_yx: NDArray[np.float64]
+    """(2,): size of its pixels in pixels of the original."""
+
+    pixel_size_angstrom: float
+    """Achieved pixel size, the mean of both directions."""
+
+    diameter_px: float
+    box_px: int
+
+    def cut(self, yx_px: Points, *, micrograph: int = 0, negative: bool = False) -> ParticleStack:
+        """Cut particles, centred to a fraction of a pixel, and normalize them.
+
+        Parameters
+        ----------
+        yx_px
+            (N, 2) in pixels of the original.
+        micrograph
+            Micrograph number to store in the stack.
+        negative
+            True to cut them from the image's negative.
+        """
+        at = np.asarray(yx_px, dtype=np.float64).reshape(-1, 2) / self.scale_yx
+        first = np.rint(at).astype(int) - self.box_px // 2
+        whole = ((first >= 0) & (first + self.box_px <= np.asarray(self.image.shape))).all(axis=1)
+        cut = _cut(self.image, at[whole], self.box_px)
+        if negative:
+            np.negative(cut, out=cut)
+        images, sigma = normalize_particles(cut, diameter_px=self.diameter_px)
+        dropped = np.flatnonzero(~whole)
+        return ParticleStack(
+            images=images,
+            micrograph=np.full(len(images), micrograph),
+            candidate=np.flatnonzero(whole),
+            background_sigma=sigma,
+            dropped=np.column_stack([np.full(len(dropped), micrograph), dropped]),
+            pixel_size_angstrom=self.pixel_size_angstrom,
+            diameter_px=self.diameter_px,
+        )
+
+
+def resample_for_boxes(
     image: NDArray[Any],
-    yx_px: Points,
     *,
     pixel_size_angstrom: float,
     diameter_angstrom: float,
     contrast: Contrast,
     box_px: int = MOST_BOX_PX,
-    micrograph: int = 0,
     ctf: Ctf | None = None,
-) -> ParticleStack:
-    """Cut the particles of one micrograph, centred to a fraction of a pixel, and normalize them.
+) -> FineMicrograph:
+    """Resample and flatten a micrograph, so that boxes of ``box_px`` can be cut from it.
 
     Parameters
     ----------
     image
         Original micrograph, ``[y, x]``; not modified.
-    yx_px
-        (N, 2) in pixels of ``image``.
     pixel_size_angstrom
         Pixel size of ``image``.
     diameter_angstrom
         Particle diameter.
     contrast
-        Particle contrast in ``image``; in the stack, particles are bright.
+        Particle contrast in ``image``; in the result, particles are bright.
     box_px
         Width of a box, from ``choose_box_px``.
-    micrograph
-        Micrograph number to store in the stack.
     ctf
         CTF of the micrograph; None if unknown, and phases are not flipped.
 
@@ -173,21 +215,12 @@ def cut_particles(
         )
     if contrast == "dark":
         np.negative(flat, out=flat)
-
-    at = np.asarray(yx_px, dtype=np.float64).reshape(-1, 2) / scale
-    first = np.rint(at).astype(int) - box_px // 2
-    whole = ((first >= 0) & (first + box_px <= np.asarray(flat.shape))).all(axis=1)
-    cut = _cut(flat, at[whole], box_px)
-    images, sigma = normalize_particles(cut, diameter_px=diameter_px)
-    dropped = np.flatnonzero(~whole)
-    return ParticleStack(
-        images=images,
-        micrograph=np.full(len(images), micrograph),
-        candidate=np.flatnonzero(whole),
-        background_sigma=sigma,
-        dropped=np.column_stack([np.full(len(dropped), micrograph), dropped]),
+    return FineMicrograph(
+        image=np.asarray(flat, dtype=np.float32),
+        scale_yx=scale,
         pixel_size_angstrom=achieved_angstrom,
         diameter_px=diameter_px,
+        box_px=box_px,
     )
 
 

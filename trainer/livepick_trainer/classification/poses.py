@@ -5,7 +5,7 @@ Shapes: M angular frequencies, R rings, A angles, S shifts, K references.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -20,6 +20,7 @@ __all__ = [
     "displacement",
     "join_poses",
     "log_likelihood",
+    "with_scores",
 ]
 
 
@@ -41,12 +42,13 @@ class ShiftedReferences:
     """References at all shifts, ready to be compared with particles."""
 
     polar: Polar
-    tried: Tensor
-    """Shifted references, (M, S K, R)."""
+    against: Tensor
+    """Conjugates of the shifted references, (M, R, S K)."""
     norm: Tensor
     """Weighted power of each, (S K,)."""
     weight: Tensor
     """Weight of each ring, (R,)."""
+    classes: int
     temperature: float
 
     @classmethod
@@ -56,37 +58,44 @@ class ShiftedReferences:
         """Return references (M, K, R) moved by all shifts, weighted by a noise (R,)."""
         weight = polar.density / noise
         tried = polar.shifted(references, phases[:, None]).flatten(1, 2)
-        return cls(polar, tried, polar.power(tried) @ weight * polar.angles, weight, temperature)
+        norm = polar.power(tried) @ weight * polar.angles
+        against = tried.transpose(1, 2).conj().resolve_conj().contiguous()
+        return cls(polar, against, norm, weight, references.shape[1], temperature)
+
+    def softened(self, some: Tensor) -> Tensor:
+        """Return log likelihoods (n, S K, A) of particles (M, n, R), divided by the temperature."""
+        weight, norm = self.weight / self.temperature, self.norm / self.temperature
+        return _compared(some, self.against, norm, weight, self.polar)
 
 
-def best_poses(
-    some: Tensor, likelihood: Tensor, by_class: Tensor, trial: ShiftedReferences
-) -> Poses:
+def best_poses(softened: Tensor, by_class: Tensor) -> Poses:
     """Return each particle's class and its best pose in that class.
+
+    The score is still the softened likelihood of the pose; see ``with_scores``.
 
     Parameters
     ----------
-    some
-        Coefficients of the particles, (M, n, R).
-    likelihood
-        Log likelihoods (n, S K, A).
+    softened
+        Log likelihoods (n, S K, A), divided by the temperature.
     by_class
         Probability of each class, (n, K).
-    trial
-        References that the particles were compared with.
     """
-    polar, norm = trial.polar, trial.norm
-    classes = by_class.shape[1]
-    own = polar.power(some) @ trial.weight
-    each = torch.arange(len(likelihood), device=some.device)
+    count, _, angles = softened.shape
+    each = torch.arange(count, device=softened.device)
     probability, label = by_class.max(1)
-    of_class = likelihood.reshape(len(each), -1, classes, polar.angles)[each, :, label]
+    of_class = softened.reshape(count, -1, by_class.shape[1], angles)[each, :, label]
     highest, place = of_class.flatten(1).max(1)
-    shift = place // polar.angles
-    length = norm[shift * classes + label]
-    score = (highest + 0.5 * length) / (own * polar.angles * length).clamp(min=1e-12).sqrt()
-    turn = (place % polar.angles) * (2 * math.pi / polar.angles)
-    return Poses(label, probability, turn, shift, score)
+    turn = (place % angles) * (2 * math.pi / angles)
+    return Poses(label, probability, turn, place // angles, highest)
+
+
+def with_scores(poses: Poses, data: Tensor, trial: ShiftedReferences) -> Poses:
+    """Return the poses with the correlations of particles (M, N, R) and their references."""
+    own = trial.polar.power(data) @ trial.weight
+    length = trial.norm[poses.shift * trial.classes + poses.label]
+    highest = poses.score * trial.temperature
+    score = (highest + 0.5 * length) / (own * trial.polar.angles * length).clamp(min=1e-12).sqrt()
+    return replace(poses, score=score)
 
 
 def join_poses(found: Sequence[Poses]) -> Poses:
@@ -105,6 +114,11 @@ def log_likelihood(
     data: Tensor, tried: Tensor, norm: Tensor, weight: Tensor, polar: Polar
 ) -> Tensor:
     """Return log likelihoods (N, Q, A), up to a term that all poses of a particle share."""
-    product = torch.bmm(data * weight, tried.conj().transpose(1, 2))  # (M, N, Q)
-    cross: Tensor = torch.fft.irfft(product.permute(1, 2, 0), n=polar.angles)
-    return cross - 0.5 * norm[:, None]
+    return _compared(data, tried.conj().transpose(1, 2), norm, weight, polar)
+
+
+def _compared(data: Tensor, against: Tensor, norm: Tensor, weight: Tensor, polar: Polar) -> Tensor:
+    """Return the log likelihoods for conjugate references (M, R, Q)."""
+    product = torch.bmm(data * weight, against)  # (M, N, Q)
+    product[0] -= 0.5 * polar.angles * norm  # the same for all angles
+    return torch.fft.irfft(product.permute(1, 2, 0), n=polar.angles)

@@ -18,9 +18,10 @@ from livepick.config.sections import Contrast
 from livepick.host.atomic_files import write_atomically
 from livepick_trainer.classification.classify2d import Classification, classify
 from livepick_trainer.classification.particles import (
+    FineMicrograph,
     ParticleStack,
     choose_box_px,
-    cut_particles,
+    resample_for_boxes,
 )
 from livepick_trainer.seeds.labels import Candidates
 from livepick_trainer.seeds.originals import original
@@ -29,6 +30,10 @@ from livepick_trainer.seeds.preprocess import PreparedMicrograph
 __all__ = ["CLASSES_NPZ", "SORTED", "SortRules", "sort_candidates"]
 
 CLASSES_NPZ, SORTED = "classes.npz", "sorted.json"
+
+MOST_KEPT_BYTES = 256 * 2**20
+"""Memory for resampled micrographs that are kept between the sample, the rest and the decoys. This
+is about 30 micrographs; the others are read and resampled again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +104,8 @@ def sort_candidates(
         return
     report(f"cutting {count} candidates", 0, 1)
     sample = _sample(chosen, micrographs, rules.most_sampled)
-    cut = _Cutter(micrographs, diameter_angstrom=diameter_angstrom, contrast=contrast)
+    fine = _FineMicrographs(micrographs, diameter_angstrom=diameter_angstrom, contrast=contrast)
+    cut = _Cutter(micrographs, fine)
     stack = ParticleStack.joined([cut(number, places) for number, places in enumerate(sample)])
     of_negatives = _Decoys(micrographs, decoys or [], floor, rules.most_sampled)
     found = classify(
@@ -112,7 +118,7 @@ def sort_candidates(
             for number, (every, some) in enumerate(zip(chosen, sample, strict=True))
             if len(every) > len(some)
         ),
-        decoys=of_negatives.cut(diameter_angstrom=diameter_angstrom, contrast=contrast),
+        decoys=of_negatives.cut(fine),
         report=report,
     )
     _write_classes(
@@ -192,8 +198,8 @@ def _last(micrograph: PreparedMicrograph) -> NDArray[np.intp]:
     return np.asarray(micrograph.image.shape) - 1
 
 
-class _Cutter:
-    """Cutter of candidates from the original micrographs; records their order."""
+class _FineMicrographs:
+    """The micrographs resampled for cutting; as many as fit in ``MOST_KEPT_BYTES`` are kept."""
 
     def __init__(
         self,
@@ -208,6 +214,39 @@ class _Cutter:
             pixel_size_angstrom=max(m.original_pixel_size_angstrom for m in micrographs),
             diameter_angstrom=diameter_angstrom,
         )
+        self._kept: dict[int, FineMicrograph] = {}
+
+    def __getitem__(self, number: int) -> FineMicrograph:
+        """Return a micrograph, by its number."""
+        if number in self._kept:
+            return self._kept[number]
+        micrograph = self._micrographs[number]
+        with original(micrograph) as read:
+            fine = resample_for_boxes(
+                read.image,
+                pixel_size_angstrom=micrograph.original_pixel_size_angstrom,
+                diameter_angstrom=self._diameter_angstrom,
+                contrast=self._contrast,
+                box_px=self._box_px,
+                ctf=micrograph.ctf,
+            )
+        kept = sum(other.image.nbytes for other in self._kept.values())
+        if kept + fine.image.nbytes <= MOST_KEPT_BYTES:
+            self._kept[number] = fine
+        return fine
+
+
+class _Cutter:
+    """Cutter of candidates from the original micrographs; records their order."""
+
+    def __init__(
+        self,
+        micrographs: Sequence[PreparedMicrograph],
+        fine: _FineMicrographs,
+        *,
+        negative: bool = False,
+    ) -> None:
+        self._micrographs, self._fine, self._negative = micrographs, fine, negative
         self.done: list[tuple[int, int]] = []
         """Micrograph and candidate of each particle cut so far."""
 
@@ -215,17 +254,11 @@ class _Cutter:
         """Return the boxes around candidates of a micrograph, if they are entirely inside it."""
         micrograph = self._micrographs[number]
         scale = np.array([micrograph.scale_y, micrograph.scale_x], dtype=np.float32)
-        with original(micrograph) as read:
-            stack = cut_particles(
-                read.image,
-                micrograph.candidates.yx_px[places] * scale,
-                pixel_size_angstrom=micrograph.original_pixel_size_angstrom,
-                diameter_angstrom=self._diameter_angstrom,
-                contrast=self._contrast,
-                box_px=self._box_px,
-                micrograph=number,
-                ctf=micrograph.ctf,
-            )
+        stack = self._fine[number].cut(
+            micrograph.candidates.yx_px[places] * scale,
+            micrograph=number,
+            negative=self._negative,
+        )
         self.done += [(number, int(place)) for place in places[stack.candidate]]
         return stack
 
@@ -248,15 +281,9 @@ class _Decoys:
         self.per_sampled = sum(map(len, chosen)) / max(1, sum(map(len, self._sample)))
         """Number of decoys that each one in the sample stands for."""
 
-    def cut(self, *, diameter_angstrom: float, contrast: Contrast) -> Iterator[NDArray[np.float32]]:
+    def cut(self, fine: _FineMicrographs) -> Iterator[NDArray[np.float32]]:
         """Yield the boxes (N, box, box) around the sampled decoys of each negative."""
-        if not self._negatives:
-            return
-        cut = _Cutter(
-            self._negatives,
-            diameter_angstrom=diameter_angstrom,
-            contrast="dark" if contrast == "bright" else "bright",
-        )
+        cut = _Cutter(self._negatives, fine, negative=True)
         for number, places in enumerate(self._sample):
             if len(places):
                 yield cut(number, places).images

@@ -6,8 +6,8 @@ import pytest
 from livepick_trainer.classification.particles import (
     ParticleStack,
     choose_box_px,
-    cut_particles,
     normalize_particles,
+    resample_for_boxes,
 )
 
 PIXEL_SIZE_ANGSTROM = 2.0
@@ -24,15 +24,14 @@ def micrograph(centres, shape=(400, 440), height=-3.0):
 
 
 def cut(image, centres, **keywords):
-    return cut_particles(
+    fine = resample_for_boxes(
         image,
-        np.array(centres, dtype=np.float32).reshape(-1, 2),
         pixel_size_angstrom=PIXEL_SIZE_ANGSTROM,
         diameter_angstrom=DIAMETER_ANGSTROM,
         contrast="dark",
         box_px=60,
-        **keywords,
     )
+    return fine.cut(np.array(centres, dtype=np.float32).reshape(-1, 2), **keywords)
 
 
 def test_a_particle_is_bright_and_centred_to_a_fraction_of_a_pixel():

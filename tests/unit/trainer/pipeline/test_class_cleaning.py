@@ -154,13 +154,13 @@ def test_particles_are_cut_with_their_micrographs_defocus(micrographs, tmp_path,
         amplitude_contrast=0.1,
     )
     used = []
-    cut_particles = candidate_sorting.cut_particles
+    resample = candidate_sorting.resample_for_boxes
 
     def listen(*args, **keywords):
         used.append(keywords["ctf"])
-        return cut_particles(*args, **keywords)
+        return resample(*args, **keywords)
 
-    monkeypatch.setattr(candidate_sorting, "cut_particles", listen)
+    monkeypatch.setattr(candidate_sorting, "resample_for_boxes", listen)
     clean([dataclasses.replace(micrographs[0], ctf=ctf), *micrographs[1:]], tmp_path / "classify")
 
     assert used == [ctf, None, None, None]

@@ -15,7 +15,7 @@ from livepick_trainer.classification.classify2d import classify
 from livepick_trainer.classification.particles import (
     ParticleStack,
     choose_box_px,
-    cut_particles,
+    resample_for_boxes,
 )
 
 SESSION = Session(
@@ -58,9 +58,8 @@ def true_ctf(micrograph):
 
 def cut(micrograph, ctf, *, contrast="dark"):
     sign = 1 if contrast == "dark" else -1
-    return cut_particles(
+    fine = resample_for_boxes(
         sign * micrograph.image,
-        np.column_stack([micrograph.truth.y_px, micrograph.truth.x_px]),
         pixel_size_angstrom=SESSION.pixel_size_angstrom,
         diameter_angstrom=DIAMETER_ANGSTROM,
         contrast=contrast,
@@ -69,6 +68,7 @@ def cut(micrograph, ctf, *, contrast="dark"):
         ),
         ctf=ctf,
     )
+    return fine.cut(np.column_stack([micrograph.truth.y_px, micrograph.truth.x_px]))
 
 
 def resolution_angstrom(micrographs, ctfs):
