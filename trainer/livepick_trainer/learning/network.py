@@ -86,5 +86,5 @@ def _block(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequen
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
         nn.BatchNorm2d(channels_out),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
     )

@@ -3,6 +3,10 @@
 It does not access files or the config. A run that was stopped continues from the ``Checkpoint``
 saved after its last complete epoch, and ends with the same weights as an uninterrupted run,
 because an epoch depends only on the checkpoint and on its own number.
+
+On the CPU, weights and images are stored with the channels last. The first level has only eight
+channels, and with the channels first its convolutions and their gradients take one and a half
+times as long.
 """
 
 import copy
@@ -131,6 +135,7 @@ def train(
         Function that is called with the state after each epoch.
     """
     device = next(network.parameters()).device
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = AdamW(
         network.parameters(),
         learning_rate=recipe.initial_learning_rate,

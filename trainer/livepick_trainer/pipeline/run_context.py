@@ -279,6 +279,7 @@ def trained_network(run: Run, folder: Path | None = None) -> PickingNetwork:
     """Return the network with the weights in ``folder``, by default those of the kept training."""
     network = make_network(run.spec.training.seed)
     load_weights((folder or training_folder(run)) / WEIGHTS, network)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.to(run.device)
 
 
