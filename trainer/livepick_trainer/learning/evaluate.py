@@ -8,13 +8,11 @@ closer to the edge than the edge rule allows (``core.imaging.pick_area``) are ne
 picked.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import nn
 
 from livepick.core.evaluation.matching import Figures, Matches, figures, match_labels
@@ -24,7 +22,7 @@ from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick_trainer.learning.export_onnx import network_scores
 from livepick_trainer.learning.network import MULTIPLE_PX
 from livepick_trainer.learning.operating_point import OperatingPoint, choose_operating_point
-from livepick_trainer.seeds.labels import Candidates, Points, Seeds
+from livepick_trainer.seeds.labels import Points, Seeds
 from livepick_trainer.seeds.preprocess import PreparedMicrograph
 
 __all__ = [
@@ -79,8 +77,6 @@ def evaluate(
     min_distance_fraction: float,
     expected_picks: int | None = None,
     easy_seeds: bool = False,
-    places: Mapping[Path, Candidates] | None = None,
-    further: Sequence[PreparedMicrograph] = (),
 ) -> HeldOut:
     """Pick the held-out micrographs and compare the picks with their seeds.
 
@@ -96,11 +92,6 @@ def evaluate(
         Number of picks in a typical micrograph, if known.
     easy_seeds
         True if the seeds come from a picker, which misses the difficult particles.
-    places
-        Results of the 2D classification for each micrograph, by its path, if there are any.
-    further
-        Micrographs that were used for training. Only their classes are used, and only for choosing
-        the threshold.
 
     Raises
     ------
@@ -114,17 +105,11 @@ def evaluate(
         _match(found, m, seeds, radius_px=radius_angstrom / m.original_pixel_size_angstrom)
         for found, (m, seeds) in zip(picks, held_out, strict=True)
     ]
-    by_class = None
-    if places is not None:
-        more = [(pick_prepared(network, m, min_distance_px=min_distance_px), m) for m in further]
-        here = [(found, m) for found, (m, _) in zip(picks, held_out, strict=True)]
-        by_class = [(f.score, _chances(f, m, places[m.path])) for f, m in here + more]
     point = choose_operating_point(
         matches,
         expected_picks=expected_picks,
         scores=[found.score for found in picks],
         easy_seeds=easy_seeds,
-        by_class=by_class,
     )
     return HeldOut(
         figures=figures(matches),
@@ -140,18 +125,6 @@ def evaluate(
         ],
         matches=matches,
     )
-
-
-def _chances(found: Picks, micrograph: PreparedMicrograph, known: Candidates) -> Vector:
-    """Return the probability of each pick being a particle; NaN for picks that are in no class."""
-    chance = np.full(len(found), np.nan, dtype=np.float32)
-    if known.chance is None or not len(known.chance) or not len(found):
-        return chance
-    yx_px = np.column_stack([found.y_px / micrograph.scale_y, found.x_px / micrograph.scale_x])
-    distance, nearest = cKDTree(known.yx_px).query(yx_px)
-    near = np.asarray(distance) <= MATCH_RADIUS_DIAMETERS * DIAMETER_PX
-    chance[near] = known.chance[np.asarray(nearest)[near]]
-    return chance
 
 
 def pick_prepared(

@@ -26,9 +26,6 @@ __all__ = ["CURVES", "REPORT", "evaluate_network"]
 
 REPORT, CURVES = "report.json", "curves.png"
 
-MOST_SCORED = 8
-"""Maximum number of training micrographs whose classes are used to choose the threshold."""
-
 
 def evaluate_network(run: Run, draft: Path) -> None:
     """Evaluate the trained network, and write the figures, the curves and the gate's labels.
@@ -38,10 +35,9 @@ def evaluate_network(run: Run, draft: Path) -> None:
     TrainerError
         The network finds nothing in the held-out micrographs.
     """
-    training, held_out = training_and_held_out(run)
+    _, held_out = training_and_held_out(run)
     network = trained_network(run)
     judged = [(m, labelled(run, m).seeds) for m in held_out]
-    places = classified_places(run)
     run.reporter.report("evaluate", f"picking {len(judged)} held-out micrographs", total=1)
     found = evaluate(
         network,
@@ -50,11 +46,11 @@ def evaluate_network(run: Run, draft: Path) -> None:
         min_distance_fraction=run.spec.particle.min_distance_fraction,
         expected_picks=run.spec.training.expected_picks,
         easy_seeds=run.spec.seeds_from != "coordinates",
-        places=places,
-        further=training[:MOST_SCORED],
     )
     history = History.read(training_folder(run))
-    write_atomically(draft / HELD_OUT, _labels(run, places).model_dump_json().encode())
+    write_atomically(
+        draft / HELD_OUT, _labels(run, classified_places(run)).model_dump_json().encode()
+    )
     write_atomically(draft / CURVES, draw_curves(history, found))
     report = _report(run, history, found, parameters=sum(p.numel() for p in network.parameters()))
     write_atomically(draft / REPORT, report.to_json())

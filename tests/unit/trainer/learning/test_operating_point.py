@@ -28,42 +28,63 @@ def test_a_person_who_knows_the_count_is_believed():
     assert generous.threshold == pytest.approx(SCORES[-1])
 
 
-def test_a_pickers_seeds_lack_the_difficult_particles():
-    """The score with the best F1 against them is too high, so the midpoint to 0.5 is used."""
-    found = [matches(6, truths=6), matches(6, truths=6)]
-
-    best = choose_operating_point(found)
-    easy = choose_operating_point(found, easy_seeds=True)
-
-    assert best.threshold == pytest.approx(SCORES[5])
-    assert easy.threshold == pytest.approx((SCORES[5] + 0.5) / 2)
-    assert easy.precision == pytest.approx(6 / 7)
-    assert easy.source.startswith("midpoint between 0.5 and 0.65, which has the best F1 against 12")
+def scored(score, *, hits, truths):
+    """Return the matches of picks with these scores; the first ones are hits."""
+    score = np.asarray(score)
+    hit = np.arange(len(score)) < hits
+    return Matches(score, hit, np.where(hit, 1.0, np.nan), truths)
 
 
-def test_by_their_classes_picks_count_as_far_as_they_are_likely():
-    """Ten certain picks and ten at even odds are all worth writing; unlikely ones are not.
+def test_a_pickers_seeds_do_not_set_the_threshold():
+    """It is relative to the median of the likely picks, because the seeds are the easy ones."""
+    found = [scored([0.98, 0.95, 0.9, 0.9, 0.9, 0.85, 0.8, 0.4, 0.3], hits=2, truths=2)] * 2
 
-    The threshold is the midpoint between that score and 0.3; picks in no class have no influence.
-    """
-    chance = np.array([0.95] * 8 + [0.6] * 4 + [0.05] * 5, dtype=np.float32)
-    chance[3] = np.nan
-    found = [matches(6, truths=6)] * 3
+    by_person = choose_operating_point(found)
+    by_picker = choose_operating_point(found, easy_seeds=True)
 
-    point = choose_operating_point(
-        found, easy_seeds=True, by_class=[(SCORES.astype(np.float32), chance)] * 3
+    assert by_picker.threshold == pytest.approx(1 / (1 + np.exp(2) / 9))  # odds of 9 at .9
+    assert "at 0.90, the median score of the likely picks in 2" in by_picker.source
+    assert by_picker.precision == pytest.approx(2 / 7)
+    assert by_person.threshold == pytest.approx(0.95)
+    assert by_person.source.startswith("as many picks as seeds")
+
+
+def test_the_threshold_follows_the_scale_of_the_scores():
+    """A strong signal gives high scores, also to what is not a particle."""
+    weak, strong = (
+        choose_operating_point([scored([typical] * 20, hits=9, truths=9)], easy_seeds=True)
+        for typical in (0.8, 0.96)
     )
 
-    assert point.threshold == pytest.approx((SCORES[11] + 0.3) / 2, abs=1e-6)
-    assert "according to the 2D classes of 48 picks" in point.source
+    assert weak.threshold == pytest.approx(0.351, abs=0.001)
+    assert strong.threshold == pytest.approx(0.765, abs=0.001)
 
 
-def test_classes_that_have_seen_hardly_any_pick_do_not_choose():
-    """In this case the seeds determine the threshold."""
-    chance = np.full(17, np.nan, dtype=np.float32)
-    chance[:2] = 0.9
-    found = [matches(6, truths=6)] * 3
+def test_scores_of_one_do_not_put_the_threshold_at_infinite_odds():
+    """A network that is certain of everything still has a threshold below its scores."""
+    point = choose_operating_point([scored([1.0] * 20, hits=20, truths=20)], easy_seeds=True)
 
-    point = choose_operating_point(found, by_class=[(SCORES.astype(np.float32), chance)] * 3)
+    assert 0.9 < point.threshold < 1
+    assert point.recall == 1
 
-    assert point.source.startswith("best F1 against 18 seeds")
+
+def test_picks_that_count_neither_way_are_part_of_the_scale():
+    """They are written like all others."""
+    found = [scored([0.9] * 12, hits=9, truths=9)]
+    every = [np.full(40, 0.7, dtype=np.float32)]
+
+    point = choose_operating_point(found, easy_seeds=True, scores=every)
+
+    assert "at 0.70," in point.source
+
+
+def test_without_likely_picks_the_seeds_and_even_odds_share_the_choice():
+    """The score with the best F1 against a picker's seeds is too high."""
+    found = [matches(6, truths=6)]
+
+    best = choose_operating_point([*found, *found])
+    easy = choose_operating_point([scored(SCORES / 2, hits=12, truths=12)], easy_seeds=True)
+
+    assert best.threshold == pytest.approx(SCORES[5])
+    assert easy.threshold == pytest.approx((SCORES[11] / 2 + 0.5) / 2)
+    assert easy.source.startswith("midpoint between 0.5 and 0.17, which has the best F1 against 12")
