@@ -121,4 +121,5 @@ def _compared(data: Tensor, against: Tensor, norm: Tensor, weight: Tensor, polar
     """Return the log likelihoods for conjugate references (M, R, Q)."""
     product = torch.bmm(data * weight, against)  # (M, N, Q)
     product[0] -= 0.5 * polar.angles * norm  # the same for all angles
-    return torch.fft.irfft(product.permute(1, 2, 0), n=polar.angles)
+    compared: Tensor = torch.fft.irfft(product.permute(1, 2, 0), n=polar.angles)
+    return compared
