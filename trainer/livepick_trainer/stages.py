@@ -86,7 +86,7 @@ def run_stages(
         # The same as use_deterministic_algorithms, which imports torch's compiler.
         torch.set_deterministic_debug_mode("error")
         # Filling new memory only shows errors in operations; it takes an eighth of the time.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     run = Run(
         run_folder,
         spec,
