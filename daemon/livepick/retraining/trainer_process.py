@@ -37,14 +37,6 @@ TERM_SECONDS = 5.0
 KILL_SECONDS = 5.0
 """Longest wait for the end of a killed trainer."""
 
-KEEP_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**25),
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
-}
-"""Settings of the C library (glibc; others ignore them): memory that a training step frees is kept
-for the next. By default it is returned to the system and cleared again, which takes a tenth of the
-CPU time."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -169,7 +161,7 @@ def _start(
             pass_fds=(lock,),
             process_group=0,  # only the daemon handles Ctrl-C in its terminal
             cwd=folder,
-            env=os.environ | KEEP_MEMORY | {"OMP_NUM_THREADS": str(threads)},
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
         )
 
 

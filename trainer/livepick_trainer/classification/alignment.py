@@ -175,8 +175,8 @@ class Alignment:
     def _most_values(self) -> int:
         """Number of likelihoods computed at once: fits a processor's cache, or fills a GPU.
 
-        A batch and its intermediate results are a few MB. With batches that are ten times larger, a
-        pass takes three to six times as long, because everything goes through the main memory.
+        With batches that are ten times larger, a pass takes half as long again on the CPU, because
+        everything goes through the main memory.
         """
         return 64_000_000 if self.device.type == "cuda" else 300_000
 
