@@ -40,6 +40,7 @@ from livepick.errors import LivepickError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts
+from livepick.ledger.session_config import session_config
 from livepick.models.registry import MODELS, Models
 
 __all__ = ["Chaos", "ChaosError", "Plan"]
@@ -304,7 +305,7 @@ class Chaos:
 
     def _promote(self) -> None:
         self._model = OTHER_MODELS[self._model % len(OTHER_MODELS)]
-        config = load_config(self.config)
+        config = session_config(load_config(self.config))
         models = Models(config.state.directory / MODELS)
         promote(models, self._model, fingerprint=config.training_fingerprint())
 
