@@ -126,7 +126,7 @@ def test_the_list_is_there_for_scripts(session, capsys):
 
     listed = {model["version"]: model for model in json.loads(capsys.readouterr().out)["models"]}
     assert [version for version, model in listed.items() if model["champion"]] == [2]
-    assert listed[2]["source"] == {"run": "0002", "parent": 1, "seeds": None}
+    assert listed[2]["source"] == {"run": "0002", "parent": 1, "seeds": None, "start": None}
     assert listed[2]["promotions"][0]["by"] == "service"
     assert listed[4]["held_out"]["average_precision"] == 0.8125
     assert listed[4]["source"]["seeds"] == "coordinates"

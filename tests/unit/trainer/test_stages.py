@@ -89,7 +89,7 @@ def test_a_run_ends_with_a_bundle_that_finds_the_blobs(make_run, real_pictures):
     assert report["figures"]["average_precision"] > 0.9
     assert 0 < card.threshold < 1
     assert (card.kind, card.run, card.parent, card.pixel_size_angstrom) == ("trained", "0001", 0, 5)
-    assert "best F1" in card.threshold_source
+    assert "the median score of the likely picks" in card.threshold_source
     assert report["export"]["max_difference"] < 1e-3
     assert report["best_epoch"] in [epoch["epoch"] for epoch in report["epochs"]]
     assert (bundle / "curves.png").read_bytes().startswith(b"\x89PNG")

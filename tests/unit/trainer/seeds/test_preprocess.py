@@ -38,7 +38,9 @@ def test_the_worker_sees_what_was_trained_on(make_run, monkeypatch, normalize, l
     seen = []
     score_map = onnx_session.score_map
     monkeypatch.setattr(
-        worker, "score_map", lambda model, image: seen.append(image) or score_map(model, image)
+        worker,
+        "score_map",
+        lambda model, image, mask: seen.append(image) or score_map(model, image, mask),
     )
 
     for micrograph in spec.micrographs[:2]:
