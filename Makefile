@@ -21,8 +21,8 @@ INSTALLED := .venv/.installed
 # Where this is set, each of the hundreds of processes that tests start would compile livepick again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Unit tests run in two processes, of one thread each. Acceptance tests start services and wait for them, with time-outs;
-# they run one at a time, on a machine that does nothing else.
+# Unit tests run in two processes, of one thread each. Acceptance tests start services and wait for
+# them, with time-outs; they run one at a time, on a machine that does nothing else.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --cov --cov-report= tests/unit
 	$(BIN)/python -m pytest --cov --cov-append --cov-report=term:skip-covered tests/acceptance
