@@ -118,7 +118,7 @@ def test_the_first_picker_is_an_edit(make_session):
         lambda: 'livepick_model_info{kind="blob",version="0"}' in session.get("/metrics"),
         "the blob picker",
     )
-    assert "0001/model.onnx" in session.get("/")
+    session.until(lambda: "0001/model.onnx" in session.get("/"), "the damage on the page")
     assert session.stop() == 0
 
     session.start()  # makes another copy

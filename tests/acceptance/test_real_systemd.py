@@ -238,4 +238,4 @@ def test_the_unit_keeps_its_promises(group, tmp_path):
     assert shown("continued")["ActiveState"] == "active"
     wrong = shown("misconfigured")
     assert (wrong["ActiveState"], wrong["NRestarts"]) == ("failed", "0")
-    assert "particle.diameter_angstrom is 1" in (out / "log").read_text()
+    assert "particle.diameter_angstrom is the number 1;" in (out / "log").read_text()
