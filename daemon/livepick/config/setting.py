@@ -34,7 +34,6 @@ __all__ = [
     "Section",
     "Stage",
     "advised",
-    "as_before",
     "effect_of",
     "keys_with",
     "shaping_settings",
@@ -66,19 +65,9 @@ RETRAIN_AFTER_SORTING: JsonDict = {"on_edit": "retrain", "stage": "training"}
 ADDED_LATER: JsonDict = {"added_later": True}
 """Declaration of a setting that shapes a model, and that earlier versions did not have.
 
-At its default, the model is as those versions made it, so its fingerprint leaves the setting out.
+Its fingerprint leaves the setting out at its default. So an update alone trains no session again,
+even if models are made differently from then on.
 """
-
-
-def as_before(value: str) -> JsonDict:
-    """Declare a setting that was added later, and at whose default models are made differently.
-
-    Parameters
-    ----------
-    value
-        Value at which a model is as earlier versions made it.
-    """
-    return ADDED_LATER | {"as_before": value}
 
 
 def advised(lowest: float, highest: float, why: str) -> JsonDict:
@@ -161,7 +150,7 @@ def shaping_settings(
 def shaping_values(section: Section, *, stage: Stage | None = None) -> dict[str, Any]:
     """Return the settings that shape a model, as JSON-serializable values by key.
 
-    A setting that was added later is left out if a model is as earlier versions made it.
+    A setting that was added later is left out at its default.
 
     Parameters
     ----------
@@ -178,14 +167,9 @@ def shaping_values(section: Section, *, stage: Stage | None = None) -> dict[str,
         key
         for key in keys
         if not _extra(fields[key]).get("added_later")
-        or getattr(section, key) != _before(fields[key])
+        or getattr(section, key) != fields[key].get_default()
     }
     return section.model_dump(mode="json", include=keys)
-
-
-def _before(field: FieldInfo) -> object:
-    """Return the value of a setting at which a model is as earlier versions made it."""
-    return _extra(field).get("as_before", field.get_default())
 
 
 def _extra(field: FieldInfo) -> JsonDict:

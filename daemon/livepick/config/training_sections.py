@@ -13,7 +13,6 @@ from livepick.config.setting import (
     Folder,
     Section,
     advised,
-    as_before,
 )
 
 __all__ = [
@@ -191,7 +190,7 @@ class Training(Section):
     ] = Field(
         default="scratch",
         examples=["general, scratch, or model: with a path below it"],
-        json_schema_extra=RETRAIN_AFTER_SORTING | as_before("scratch"),
+        json_schema_extra=RETRAIN_AFTER_SORTING | ADDED_LATER,
     )
     """Weights that the training starts from. ``general``: those of the model that ships with
     livepick, trained on many different particles; ``scratch``: random ones; or those of a model
