@@ -1,6 +1,6 @@
 """Measure the time to the first model, from the tenth micrograph to the promoted bundle.
 
-    python tests/benchmarks/first_model.py [--place FOLDER] [--size 2048] [--snr 0.05]
+    python tests/benchmarks/first_model.py [--picks blob] [--start general] [--size 2048]
 
 The real service gets ten simulated micrographs of 2048 x 2048 pixels of 2 Å. The last one arrives
 when the others are picked, and the time is measured from its entry in the ledger. The benchmark
@@ -25,6 +25,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from livepick.config.training_sections import Bootstrap, Training
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RUNS
@@ -52,7 +53,8 @@ CONFIG = """\
 session: {{name: first-model}}
 watch: {{directories: [in], settle_seconds: 1, rescan_seconds: 2}}
 particle: {{diameter_angstrom: {diameter:g}}}
-bootstrap: {{micrographs: {micrographs}}}
+bootstrap: {{micrographs: {micrographs}, picks: {picks}}}
+training: {{start: {start}}}
 picking: {{device: cpu}}
 output: {{directory: out}}
 state: {{directory: state}}
@@ -82,6 +84,8 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--pixel-size", type=float, default=2.0)
     parser.add_argument("--snr", type=float, default=0.05)
+    parser.add_argument("--picks", choices=("blob", "general"), default=Bootstrap().first_picker)
+    parser.add_argument("--start", choices=("general", "scratch"), default=Training().start)
     given = parser.parse_args()
     session = Session(
         species=given.species,
@@ -92,7 +96,7 @@ def main() -> int:
     )
     with _place(given.place) as place:
         CONSOLE.print(f"simulating {MICROGRAPHS} micrographs", style="dim")
-        made = _simulate(session, place)
+        made = _simulate(session, place, picks=given.picks, start=given.start)
         _keep_to(CORES)
         load = os.getloadavg()[0]
         stages = _time(place, made)
@@ -129,7 +133,7 @@ def _place(wish: Path | None) -> Iterator[Path]:
         yield wish.resolve()
 
 
-def _simulate(session: Session, place: Path) -> list[Path]:
+def _simulate(session: Session, place: Path, *, picks: str, start: str) -> list[Path]:
     made: list[Path] = []
     plan = Plan(
         session=session,
@@ -142,7 +146,8 @@ def _simulate(session: Session, place: Path) -> list[Path]:
     acquire(plan, Pace(0), lambda path, _: made.append(path))
     (place / "in").mkdir()
     diameter = specimen(session.species).diameter_angstrom
-    (place / "session.yaml").write_text(CONFIG.format(diameter=diameter, micrographs=MICROGRAPHS))
+    text = CONFIG.format(diameter=diameter, micrographs=MICROGRAPHS, picks=picks, start=start)
+    (place / "session.yaml").write_text(text)
     return made
 
 
