@@ -202,7 +202,8 @@ def _print(verdict: ParticleVerdict, written: Sequence[Path], *, has_model: bool
             "  Choose by the pictures that --pictures DIR writes, or give a range with --between."
         )
     else:
-        typer.echo(f"Diameter: {verdict.sentence}")
+        word = "Diameter" if verdict.is_settled else "Best guess"
+        typer.echo(f"{word}: {verdict.sentence}")
     for path in written:
         typer.echo(f"  {path}")
     if not has_model:

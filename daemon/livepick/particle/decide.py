@@ -1,19 +1,13 @@
 """Verdict about the particle from the evidence of several micrographs.
 
-A micrograph and its negative have the same noise, the same background and as many places to look
-at. What the general model finds more of in one than in the other is therefore neither noise nor a
-matter of the scale: the *signal* of a diameter is the mean log-odds of the best scores in the
-micrograph less that in its negative. It is positive for dark particles and negative for bright
-ones, and greatest near the particles' diameter.
-
-The signals of all micrographs are pooled by a trimmed mean, because a micrograph of ice or carbon
-can give any result. The middle of the pooled curve around its top is the best guess. Resampling the
-micrographs (bootstrap) tells how much it depends on which of them happened to come first.
+``size_posterior`` gives the probability of each diameter and contrast. The best guess is the most
+probable diameter, averaged over its neighbours; its confidence is the probability that it is right
+within a fifth. Nothing is said if that is low. A given number is contradicted if a diameter near it
+is improbable.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,60 +22,42 @@ from livepick.core.contracts.particle_measurement import (
     ParticleGuess,
     ParticleVerdict,
 )
+from livepick.particle.size_posterior import PLACES, Posterior, posterior, signal
 
 __all__ = ["contradiction", "decide"]
 
 Vector = NDArray[np.float64]
-"""One number for each step of the ladder."""
-
-TRIMMED = 0.25
-"""Fraction of the micrographs left out at either end, for each diameter."""
-
-LEAST_SIGNAL = 0.6
-"""Least signal of a micrograph that shows particles; noise has a few tenths."""
-
-LEAST_POOLED = 0.4
-"""The same for the pooled signal."""
-
-LEAST_SUPPORT = 1e-3
-"""Lowest support of discs that is distinguished, as a fraction of the highest."""
-
-CORE = 0.7
-"""Fraction of the highest signal above which the signal counts for the diameter."""
-
-FINE = 40
-"""Interpolated places for each step of the ladder."""
-
-OVERESTIMATE = 1.06
-"""The middle of the general model's signal, divided by the longest diameter of the particles."""
-
-RESAMPLED = 100
-"""Number of resampled sets of micrographs."""
 
 SAME_RATIO = 1.2
 """Diameters that differ by less are the same."""
 
+PEAK_RATIO = 1.3
+"""Diameters around the most probable one over which the best guess is averaged."""
+
 APART_RATIO = 1.4
 """Least ratio of two diameters that are two guesses."""
 
-CLOSE_WEIGHT = 0.85
-"""Fraction of the best guess's signal from which another maximum is too close to choose."""
+LEAST_CONFIDENCE = 0.35
+"""Least confidence of a guess."""
 
-VALLEY_WEIGHT = 0.9
-"""The signal between two guesses is lower than this fraction of the lower one's."""
+SETTLED_CONFIDENCE = 0.45
+"""Least confidence of a diameter that is used without a question."""
+
+CLOSE_WEIGHT = 0.3
+"""Probability of another guess, as a fraction of the best one's, that is too high to choose."""
 
 LEAST_VOICES = 3
 """Fewest micrographs with particles that settle anything; any one may show something else."""
 
-SETTLED_CONFIDENCE = 0.9
-"""Least confidence of a diameter that is used."""
+RIGHT_LOW, RIGHT_HIGH = 0.77, 1.31
+"""A given diameter is about right if it is within these multiples of the true one. They are half
+way between a number that is 15 % wrong and one of 0.7 times or 1.5 times the truth."""
 
-CONTRADICTING_CONFIDENCE = 0.8
-"""Least confidence of one that contradicts a given number; nobody would use it unasked."""
+MOST_CHANCE = 0.4
+"""Highest probability that a given diameter is about right, if it is contradicted."""
 
-SMALLEST_RATIO, LARGEST_RATIO = 0.74, 1.34
-"""A given diameter is contradicted if it is not within these multiples of the one that is found.
-One that differs from the truth by a seventh is not, even if the one that is found does so too."""
+MOST_CHANCE_OF_NOTHING = 0.1
+"""Highest probability that there are no particles, if a number is contradicted."""
 
 
 def decide(
@@ -101,20 +77,28 @@ def decide(
     contrast
         Contrast of the particles, if it is known.
     """
-    signals = np.array([_signal(one) for one in evidence]).reshape(-1, len(LADDER_ANGSTROM))
-    signs = [1.0 if name == "dark" else -1.0 for name in CONTRASTS if contrast in (None, name)]
-    by_model = any(np.isfinite(one.dark.log_odds).any() for one in evidence)
-    overestimate = OVERESTIMATE if by_model else 1.0
-    search = _Search(tuple(signs), _allowed(bounds_angstrom), bounds_angstrom, overestimate)
-    voices = sum(search.highest(signal) >= LEAST_SIGNAL for signal in signals)
-    best = search.best(_pooled(signals)) if voices else None
-    if best is None:
-        return ParticleVerdict(len(evidence), voices, None, None, 0.0, is_settled=False)
-    pooled = _pooled(signals)
-    second = search.second(pooled)
-    confidence = _confidence(signals, best, search)
-    curve = np.nan_to_num(pooled if best.contrast == "dark" else -pooled)
-    weights = np.clip(curve / search.highest(pooled), 0, 1)
+    if not evidence:
+        return ParticleVerdict(0, 0, None, None, 0.0, is_settled=False)
+    each = [
+        posterior([one], bounds_angstrom=bounds_angstrom, contrast=contrast) for one in evidence
+    ]
+    voices = sum(one.nothing < 0.5 for one in each)
+    seen = posterior(evidence, bounds_angstrom=bounds_angstrom, contrast=contrast)
+    best = _guess(seen.particles, bounds_angstrom)
+    confidence = seen.near(best.diameter_angstrom, SAME_RATIO, best.contrast)
+    second = _second(seen, best, bounds_angstrom)
+    is_named = confidence >= LEAST_CONFIDENCE or second is not None
+    if seen.nothing > 0.5 or not is_named:
+        return ParticleVerdict(
+            micrographs=len(evidence),
+            voices=voices,
+            best=None,
+            second=None,
+            confidence=confidence,
+            is_settled=False,
+            likeliest=best if voices else None,
+            chances=_chances(seen),
+        )
     return ParticleVerdict(
         micrographs=len(evidence),
         voices=voices,
@@ -122,7 +106,9 @@ def decide(
         second=second,
         confidence=confidence,
         is_settled=voices >= LEAST_VOICES and second is None and confidence >= SETTLED_CONFIDENCE,
-        figures=tuple(zip(LADDER_ANGSTROM, weights.round(4).tolist(), strict=True)),
+        figures=_figures(evidence, best.contrast),
+        likeliest=best,
+        chances=_chances(seen),
     )
 
 
@@ -143,148 +129,82 @@ def contradiction(
         Given contrast; None: it is measured.
     """
     found = verdict.best
+    nothing = 1 - sum(dark + bright for _, dark, bright in verdict.chances)
     if (
         found is None
-        or verdict.voices < LEAST_VOICES
-        or verdict.confidence < CONTRADICTING_CONFIDENCE
         or verdict.second is not None
+        or verdict.voices < LEAST_VOICES
+        or nothing > MOST_CHANCE_OF_NOTHING
     ):
         return None
     if contrast is not None and found.contrast != contrast:
+        chance = sum(dark if contrast == "dark" else bright for _, dark, bright in verdict.chances)
         sentence = (
             f"the particles look {found.contrast} in {verdict.voices} of {verdict.micrographs}"
             f" micrographs, and particle.contrast is {contrast}"
         )
-        return Contradiction("contrast", contrast, found, verdict.confidence, sentence)
+        if chance > MOST_CHANCE:
+            return None
+        return Contradiction("contrast", contrast, found, 1 - chance, sentence)
     if diameter_angstrom is None:
         return None
-    ratio = diameter_angstrom / found.diameter_angstrom
-    if SMALLEST_RATIO <= ratio <= LARGEST_RATIO:
+    chance = sum(
+        dark + bright
+        for angstrom, dark, bright in verdict.chances
+        if RIGHT_LOW * angstrom <= diameter_angstrom <= RIGHT_HIGH * angstrom
+    )
+    if chance > MOST_CHANCE:
         return None
     sentence = (
         f"the particles look about {found.diameter_angstrom:.0f} Å wide in {verdict.voices} of"
         f" {verdict.micrographs} micrographs, and particle.diameter_angstrom is"
         f" {diameter_angstrom:g}"
     )
-    return Contradiction("diameter", diameter_angstrom, found, verdict.confidence, sentence)
+    return Contradiction("diameter", diameter_angstrom, found, 1 - chance, sentence)
 
 
-def _signal(evidence: ParticleEvidence) -> Vector:
-    """Return the signal of each diameter in a micrograph; NaN for those that were not tried."""
-    dark, bright = (np.array(evidence.curves(c).log_odds) for c in CONTRASTS)
-    if np.isnan(dark).all():  # no general model
-        dark, bright = (np.array(evidence.curves(c).blobs) for c in CONTRASTS)
-        least = LEAST_SUPPORT * max(float(np.nanmax([dark, bright])), 1.0)
-        dark, bright = (np.log(np.maximum(support, least)) for support in (dark, bright))
-    return np.asarray(dark - bright)
-
-
-def _pooled(signals: NDArray[np.float64]) -> Vector:
-    """Return the trimmed mean of some micrographs; NaN where fewer than half were tried."""
-    tried = np.isfinite(signals).sum(axis=0)
-    ordered = np.sort(signals, axis=0)  # NaN last
-    left_out = np.floor(TRIMMED * tried)
-    place = np.arange(len(signals))[:, None]
-    kept = (place >= left_out) & (place < tried - left_out)
-    total = np.where(kept, np.nan_to_num(ordered), 0).sum(axis=0)
-    pooled = total / np.maximum(kept.sum(axis=0), 1)
-    return np.where(2 * tried >= len(signals), pooled, np.nan)
-
-
-def _allowed(bounds_angstrom: tuple[float, float]) -> NDArray[np.bool_]:
-    """Return True for the steps inside the bounds, or next to them within half a step."""
+def _guess(particles: Vector, bounds_angstrom: tuple[float, float]) -> ParticleGuess:
+    """Return the most probable contrast and diameter."""
+    row, top = divmod(int(particles.argmax()), particles.shape[1])
+    near = np.where(np.abs(PLACES - PLACES[top]) < math.log(PEAK_RATIO), particles[row], 0)
+    angstrom = math.exp(float((near * PLACES).sum() / max(float(near.sum()), 1e-300)))
     low, high = bounds_angstrom
-    ladder = np.array(LADDER_ANGSTROM)
-    half = math.sqrt(ladder[1] / ladder[0])
-    allowed = (ladder > low / half) & (ladder < high * half)
-    if not allowed.any():
-        allowed[np.abs(np.log(ladder / math.sqrt(low * high))).argmin()] = True
-    return np.asarray(allowed)
+    return ParticleGuess(min(max(angstrom, low), high), CONTRASTS[row], 1.0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Search:
-    """Search for the highest signal within the bounds, for one contrast or both."""
-
-    signs: tuple[float, ...]
-    """Signs of the signal to search: 1 for dark particles, -1 for bright ones."""
-    allowed: NDArray[np.bool_]
-    bounds_angstrom: tuple[float, float]
-    overestimate: float
-    """The middle of the signal, divided by the diameter."""
-
-    def curves(self, signal: Vector) -> NDArray[np.float64]:
-        """Return the signal for each sign, (sign, step); -inf where there is none."""
-        curves = np.array(self.signs)[:, None] * signal
-        return np.where(np.isfinite(curves) & self.allowed, curves, -np.inf)
-
-    def highest(self, signal: Vector) -> float:
-        """Return the highest signal."""
-        return float(self.curves(signal).max())
-
-    def best(self, pooled: Vector) -> ParticleGuess | None:
-        """Return the guess with the highest signal; None if it is too low."""
-        curves = self.curves(pooled)
-        row, step = divmod(int(curves.argmax()), curves.shape[1])
-        if curves[row, step] < LEAST_POOLED:
-            return None
-        return self._guess(pooled, row, step, weight=1.0)
-
-    def second(self, pooled: Vector) -> ParticleGuess | None:
-        """Return the next best maximum, if it is close to the highest."""
-        curves = self.curves(pooled)
-        top_row, top = divmod(int(curves.argmax()), curves.shape[1])
-        padded = np.pad(curves, ((0, 0), (1, 1)), constant_values=-np.inf)
-        is_top = (curves >= padded[:, :-2]) & (curves >= padded[:, 2:])
-        least = CLOSE_WEIGHT * curves[top_row, top]
-        found: list[tuple[float, int, int]] = []
-        for row, step in np.argwhere(is_top & (curves >= least)).tolist():
-            ratio = LADDER_ANGSTROM[step] / LADDER_ANGSTROM[top]
-            low, high = sorted((step, top))
-            between = curves[row, low : high + 1].min()
-            is_apart = max(ratio, 1 / ratio) >= APART_RATIO
-            if row != top_row or (is_apart and between < VALLEY_WEIGHT * curves[row, step]):
-                found.append((float(curves[row, step]), row, step))
-        if not found:
-            return None
-        height, row, step = max(found)
-        return self._guess(pooled, row, step, weight=height / float(curves[top_row, top]))
-
-    def _guess(self, pooled: Vector, row: int, step: int, *, weight: float) -> ParticleGuess:
-        angstrom = _centre(self.signs[row] * pooled, step) / self.overestimate
-        low, high = self.bounds_angstrom
-        contrast: Contrast = "dark" if self.signs[row] > 0 else "bright"
-        return ParticleGuess(min(max(angstrom, low), high), contrast, weight)
+def _second(
+    seen: Posterior, best: ParticleGuess, bounds_angstrom: tuple[float, float]
+) -> ParticleGuess | None:
+    """Return the next best maximum, if it is almost as probable as the best guess."""
+    padded = np.pad(seen.particles, ((0, 0), (1, 1)))
+    is_top = (seen.particles >= padded[:, :-2]) & (seen.particles >= padded[:, 2:])
+    near = np.abs(PLACES - math.log(best.diameter_angstrom)) < math.log(APART_RATIO)
+    is_top[CONTRASTS.index(best.contrast), near] = False
+    others = np.where(is_top, seen.particles, 0)
+    if not others.any():
+        return None
+    row, top = divmod(int(others.argmax()), others.shape[1])
+    alone = np.zeros_like(others)
+    around = np.abs(PLACES - PLACES[top]) < math.log(PEAK_RATIO)
+    alone[row, around] = seen.particles[row, around]
+    second = _guess(alone, bounds_angstrom)
+    weight = seen.near(second.diameter_angstrom, SAME_RATIO, second.contrast)
+    weight /= seen.near(best.diameter_angstrom, SAME_RATIO, best.contrast)
+    if weight < CLOSE_WEIGHT:
+        return None
+    return ParticleGuess(second.diameter_angstrom, second.contrast, min(weight, 1.0))
 
 
-def _centre(curve: Vector, step: int) -> float:
-    """Return the diameter in the middle of the signal around its top at a step.
-
-    It is the centroid of what is above ``CORE`` of the top, on the logarithmic scale, without gaps.
-    A parabola through three steps would depend more on noise.
-    """
-    logs = np.log(LADDER_ANGSTROM)
-    tried = np.isfinite(curve)
-    places = np.linspace(logs[tried][0], logs[tried][-1], FINE * int(tried.sum()))
-    above = np.interp(places, logs[tried], curve[tried]) - CORE * curve[step]
-    top = int(np.abs(places - logs[step]).argmin())
-    low = np.flatnonzero(above[:top] <= 0)
-    high = np.flatnonzero(above[top:] <= 0)
-    first = int(low[-1]) + 1 if len(low) else 0
-    last = top + int(high[0]) if len(high) else len(places)
-    if first >= last or top >= last:
-        return LADDER_ANGSTROM[step]
-    weights, places = above[first:last], places[first:last]
-    return math.exp(float((weights * places).sum() / weights.sum()))
+def _chances(seen: Posterior) -> tuple[tuple[float, float, float], ...]:
+    """Return each diameter with its probability for dark and for bright particles."""
+    dark, bright = seen.particles.tolist()
+    return tuple(zip(np.exp(PLACES).tolist(), dark, bright, strict=True))
 
 
-def _confidence(signals: NDArray[np.float64], best: ParticleGuess, search: _Search) -> float:
-    """Return the fraction of resampled sets of micrographs that give the same guess."""
-    random = np.random.default_rng(0)
-    same = 0
-    for _ in range(RESAMPLED):
-        guess = search.best(_pooled(signals[random.integers(0, len(signals), len(signals))]))
-        if guess is not None and guess.contrast == best.contrast:
-            ratio = guess.diameter_angstrom / best.diameter_angstrom
-            same += 1 / SAME_RATIO <= ratio <= SAME_RATIO
-    return same / RESAMPLED
+def _figures(
+    evidence: Sequence[ParticleEvidence], contrast: Contrast
+) -> tuple[tuple[float, float], ...]:
+    """Return the steps of the ladder with their signal, as fractions of the highest."""
+    curve = np.nan_to_num(signal(evidence) * (1 if contrast == "dark" else -1))
+    weights = np.clip(curve / max(float(curve.max()), 1e-6), 0, 1)
+    return tuple(zip(LADDER_ANGSTROM, weights.round(4).tolist(), strict=True))

@@ -41,8 +41,9 @@ COARSE_ANGSTROM = 6.0
 DISC_BACKGROUND_DIAMETERS = 3.0
 """Structures wider than this many of the largest diameter are background to the discs."""
 
-BEST_PEAKS = 30
-"""Number of best scores of a micrograph that count."""
+BEST_PEAKS = 12
+"""Number of best scores of a micrograph that count. With many more, a micrograph with few particles
+does not show their size."""
 
 LEAST_BEST_PEAKS = 5
 

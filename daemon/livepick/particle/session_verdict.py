@@ -130,6 +130,8 @@ def judge_particle(
         or (state.micrographs >= MOST_POOLED and state.voices >= LEAST_VOICES)
         or (state.micrographs >= first_training and not more_to_measure)
     )
+    if is_enough and state.best is None:
+        state = dataclasses.replace(state, best=_rounded(verdict.likeliest))
     return _measured(particle, state, is_enough=is_enough, is_clear=verdict.is_settled, now=now)
 
 

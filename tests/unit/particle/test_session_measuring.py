@@ -139,8 +139,10 @@ def test_a_kill_between_evidence_and_verdict_loses_nothing(begin, ledger):
     settled = session.measuring.state
     ledger.database.change("delete from setting where name = 'particle'")
     session.start()
-    assert session.measuring.state.used == settled.used
-    assert session.measuring.state.is_settled
+    again = session.measuring.state
+    # What is used does not follow the best guess exactly while that changes by less than 3 %.
+    assert again.used.diameter_angstrom == pytest.approx(settled.used.diameter_angstrom, rel=0.03)
+    assert again.is_settled
 
 
 def test_in_a_new_ledger_it_is_measured_again(begin, ledger):

@@ -159,15 +159,14 @@ class ParticleVerdict:
     """Micrographs among them that show particles."""
 
     best: ParticleGuess | None
-    """None: no micrograph shows particles."""
+    """None: no micrograph shows particles, or their size is too uncertain."""
 
     second: ParticleGuess | None
     """Another guess that the evidence hardly distinguishes from the best one; None: there is none.
     A person should choose."""
 
     confidence: float
-    """Fraction of resampled sets of micrographs (bootstrap) in which the best guess is found again,
-    within a fifth of its diameter; 0 to 1."""
+    """Probability that the best guess is right within a fifth of its diameter; 0 to 1."""
 
     is_settled: bool
     """True if more micrographs are unlikely to change the best guess: it may be used."""
@@ -176,9 +175,21 @@ class ParticleVerdict:
     """Pooled evidence for the contrast of the best guess, as pairs of a diameter in ångström and a
     weight from 0 to 1; for a graph."""
 
+    likeliest: ParticleGuess | None = None
+    """The best guess, even if it is too uncertain to be named; None: there are no particles."""
+
+    chances: tuple[tuple[float, float, float], ...] = ()
+    """Diameters in ångström, with the probability that they are right for dark and for bright
+    particles. Their sum is lower than 1 by the probability that there are no particles."""
+
     @property
     def sentence(self) -> str:
         """Description without a capital letter or a full stop."""
+        if self.best is None and self.voices:
+            return (
+                f"{self.voices} of {self.micrographs} micrographs seem to show particles, but not"
+                " of which size"
+            )
         if self.best is None:
             return f"none of {self.micrographs} micrographs shows particles"
         basis = f"{self.voices} of {self.micrographs} micrographs show particles"
