@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
+from livepick.core.contracts.bundle import sha256
 from livepick.errors import LivepickError, TrainerError
 from livepick.host.atomic_files import write_atomically
 from livepick_trainer.pretrain.operating_point import HELD_OUT_SEED, measure
@@ -62,6 +63,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="PDB and mmCIF files that half of the specimens are made from; without them, all are"
         " random shapes",
     )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="WEIGHTS",
+        help="weights.npz of the bundle that the training starts from; without it, from random"
+        " weights",
+    )
+    parser.add_argument("--highest-rate", type=float, default=usual.highest_rate, metavar="RATE")
     parser.add_argument("--report-every", type=int, default=2500, metavar="STEPS")
     parser.add_argument("--held-out-scenes", type=int, default=120, metavar="SCENES")
     given = parser.parse_args(argv)
@@ -72,7 +81,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _make(given: argparse.Namespace) -> None:
     """Train from the last checkpoint to the last step; each report writes checkpoint and bundle."""
-    recipe = PretrainRecipe(seed=given.seed, steps=given.steps)
+    start = None if given.start is None else _read(given.start)
+    digest = "" if start is None else sha256(start)
+    recipe = PretrainRecipe(
+        seed=given.seed, steps=given.steps, highest_rate=given.highest_rate, start_sha256=digest
+    )
     structures = {} if given.structures is None else read_structures(given.structures)
     _log.info("%d structures, half of the specimens if there are any", len(structures))
     given.out.mkdir(parents=True, exist_ok=True)
@@ -96,10 +109,20 @@ def _make(given: argparse.Namespace) -> None:
     pretrain(
         recipe,
         list(structures.values()),
+        start=start,
         resume=_read_checkpoint(given.out / CHECKPOINT),
         report_every=given.report_every,
         report=report,
     )
+
+
+def _read(weights: Path) -> bytes:
+    try:
+        return weights.read_bytes()
+    except OSError as error:
+        raise TrainerError(
+            f"{weights} cannot be read: {error}", "Name the weights.npz of a bundle in --start."
+        ) from error
 
 
 def _to_bytes(checkpoint: dict[str, Any]) -> bytes:

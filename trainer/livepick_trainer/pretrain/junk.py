@@ -13,7 +13,7 @@ from scipy import fft, ndimage, special
 
 from livepick_trainer.pretrain.noise import frequencies
 
-__all__ = ["add_film", "add_junk"]
+__all__ = ["add_film", "add_junk", "add_strong_mottle"]
 
 FloatArray = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -51,6 +51,26 @@ def add_film(image: FloatArray, rng: Random) -> Mask:
     texture = _band_noise(image.shape, rng.uniform(0.05, 0.4), rng.uniform(0.3, 1.0), rng)
     image += step * soft + fringe + soft * texture * np.float32(rng.uniform(0, 1.5))
     return film
+
+
+def add_strong_mottle(image: FloatArray, diameter_px: float, rng: Random) -> None:
+    """Add mottle as strong as the noise or stronger, in place, as crystalline or uneven ice shows.
+
+    Unlike noise, it has bright lumps and a wide dark ground, or the reverse, and several scales.
+    """
+    mottle = np.zeros_like(image)
+    for _ in range(int(rng.integers(1, 4))):
+        scale = diameter_px * float(np.exp(rng.uniform(np.log(0.4), np.log(3.0))))
+        octaves = float(rng.uniform(0.3, 1.2))
+        mottle += np.float32(rng.uniform(0.3, 1)) * _band_noise(
+            image.shape, 1 / scale, octaves, rng
+        )
+    mottle /= mottle.std()
+    skew = np.float32(rng.uniform(-0.6, 0.9))
+    if abs(skew) > 0.05:
+        mottle = np.expm1(skew * mottle) / skew
+        mottle /= mottle.std()
+    image += mottle * np.float32(np.exp(rng.uniform(np.log(0.5), np.log(4))))
 
 
 def _strength(rng: Random, low: float, high: float, *, dark: float = 0.3) -> np.float32:

@@ -44,7 +44,8 @@ def random_transfer(
 ) -> FloatArray:
     """Return the transfer, at each frequency of ``rfft2``, of a random lens and detector.
 
-    The particle has a random size in ångström, and so have the pixels.
+    The particle has a random size in ångström, and so have the pixels. Some scenes have no lens:
+    their particles are as bright as they are thick.
     """
     diameter_angstrom = float(np.exp(rng.uniform(np.log(60), np.log(450))))
     pixel = diameter_angstrom / diameter_px
@@ -62,7 +63,9 @@ def random_transfer(
     transfer = contrast_transfer(
         shape, ctf, pixel_size_y_angstrom=pixel, pixel_size_x_angstrom=pixel
     )
-    if rng.random() < 0.12:  # phases flipped, or restored by a denoiser
+    if rng.random() < 0.06:
+        transfer = np.ones_like(transfer)
+    elif rng.random() < 0.12:  # phases flipped, or restored by a denoiser
         transfer = np.abs(transfer)
     g2 = (frequencies(shape) / np.float32(pixel)) ** 2
     b_factor = float(np.exp(rng.uniform(np.log(60), np.log(1500))))

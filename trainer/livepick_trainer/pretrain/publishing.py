@@ -106,7 +106,7 @@ def _card(graph: bytes, weights: bytes, figures: SceneFigures) -> ModelCard:
         normalization=BACKGROUND_MEDIAN,
         threshold=figures.threshold,
         threshold_source=(
-            f"middle of the scores with the best F1 ({figures.faint_best_f1:.2f}) in"
+            f"highest of the scores with nearly the best F1 ({figures.faint_best_f1:.2f}) in"
             f" {figures.scenes} synthetic scenes with faint particles, or none, that it was not"
             " trained on"
         ),

@@ -5,10 +5,11 @@ hundredth of a simulated micrograph. Then it passes the same ``prepare`` as any 
 scene has a specimen, a microscope, a noise spectrum and junk of its own; it depends only on the
 seed and its number.
 
-Three kinds of scenes are drawn. Most have particles of the assumed size, give or take a quarter.
+Four kinds of scenes are drawn. Most have particles of the assumed size, give or take a quarter.
 Some have objects of a *wrong* size, much smaller or larger, which are background: where the
 diameter is unknown, it is found by trying several, so the network must answer most strongly at the
-right one. The rest are empty. Junk may be in all of them.
+right one. A few have particles of the wrong contrast, which are background too. The rest are empty.
+Junk may be in all of them, apart from some empty ones that are noise alone.
 
 How well a particle can be seen is set by its detectability (``noise.detectability``). A particle
 of 4 is hardly seen by a person, and found half of the time by a template that knows it; 10 is easy.
@@ -23,7 +24,7 @@ from scipy import fft
 
 from livepick.core.imaging.preprocess import DIAMETER_PX, prepare
 from livepick_trainer.learning.dataset import SeededMicrograph
-from livepick_trainer.pretrain.junk import add_film, add_junk
+from livepick_trainer.pretrain.junk import add_film, add_junk, add_strong_mottle
 from livepick_trainer.pretrain.noise import (
     detectability,
     gaussian_transfer,
@@ -62,21 +63,36 @@ class SceneRules:
     margin_px: int = 32
     """Width of the area around the scene that is drawn and cut off, so that particles reach in."""
 
-    size_log_sigma: float = 0.1
+    size_log_sigma: float = 0.13
     """Standard deviation of the logarithm of the particles' size."""
 
     size_log_reach: float = 0.22
     """Largest change of the logarithm of the size; 0.22 is a quarter."""
 
-    size_log_mean: float = 0.0
+    size_log_mean: float = -0.05
     """Mean of the logarithm of the size. The given diameter is often a little generous."""
 
     wrong_size_fraction: float = 0.18
-    empty_fraction: float = 0.16
+    empty_fraction: float = 0.22
     junk_fraction: float = 0.45
     film_fraction: float = 0.15
     clump_fraction: float = 0.25
     stranger_fraction: float = 0.35
+
+    inverted_fraction: float = 0.05
+    """Fraction of the scenes with particles of the wrong contrast, which are background."""
+
+    noise_fraction: float = 0.35
+    """Fraction of the empty scenes that have neither junk nor film: noise alone."""
+
+    soft_fraction: float = 0.3
+    """Fraction of the scenes whose particles have less fine detail than their points give them."""
+
+    grainy_fraction: float = 0.35
+    """Fraction of the scenes whose particles have more: the points show as grain."""
+
+    mottle_fraction: float = 0.12
+    """Fraction of the scenes with strong mottle as coarse as particles, like that of crystals."""
 
     faint_fraction: float = 0.5
     """Fraction of the scenes with a detectability from ``faintest`` to ``faint``; the others reach
@@ -114,32 +130,60 @@ def make_scene(
         Size and content.
     """
     rng = np.random.default_rng([seed, number])
-    lot = rng.random()
-    is_wrong = lot < rules.wrong_size_fraction
-    is_empty = not is_wrong and lot < rules.wrong_size_fraction + rules.empty_fraction
-    diameter_px = DIAMETER_PX * (_wrong_factor(rng) if is_wrong else _usual_factor(rules, rng))
+    lot = _Lot.drawn(rules, rng)
+    diameter_px = DIAMETER_PX * (
+        _wrong_factor(rng) if lot.wrong_size else _usual_factor(rules, rng)
+    )
     side = rules.size_px + 2 * rules.margin_px
     shape = (side, side)
     transfer = random_transfer(shape, diameter_px, rng)
     power = random_noise_power(shape, transfer, rng)
-    added, film = _junk(shape, rules, rng)
+    added, film = _junk(shape, rules, rng, clean=lot.noise_alone)
 
     image = random_noise(power, shape, rng)
     centres = np.zeros((0, 2))
-    if not is_empty:
+    if not lot.empty:
         plane, centres, blur_px = _particles(
             shape, rng, diameter_px=diameter_px, film=film, structures=structures, rules=rules
         )
         spectrum = fft.rfft2(plane)
         spectrum *= transfer * gaussian_transfer(shape, blur_px)
         if len(centres):
-            strength = _strength(rules, rng) / detectability(spectrum, power, shape, len(centres))
-            image += np.float32(strength) * fft.irfft2(spectrum, s=shape)
+            strength = _strength(rules, rng, clear=lot.inverted)
+            strength /= detectability(spectrum, power, shape, len(centres))
+            image += np.float32(-strength if lot.inverted else strength) * fft.irfft2(
+                spectrum, s=shape
+            )
     image /= np.float32(visible_sigma(power, shape))
     if added.any():
         image += _with_fringes(added, transfer, rng) if rng.random() < 0.5 else added
     image = random_processing(image, rng)
-    return _as_micrograph(image, centres[:0] if is_wrong else centres, rules)
+    return _as_micrograph(image, centres if lot.has_truth else centres[:0], rules)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lot:
+    """Kind of a scene."""
+
+    wrong_size: bool
+    inverted: bool
+    empty: bool
+    noise_alone: bool
+
+    @classmethod
+    def drawn(cls, rules: SceneRules, rng: Random) -> "_Lot":
+        """Draw a kind as often as the rules say."""
+        sizes = rules.wrong_size_fraction
+        inverted = sizes + rules.inverted_fraction
+        empty = inverted + rules.empty_fraction
+        drawn, alone = rng.random(), rng.random() < rules.noise_fraction
+        is_empty = inverted <= drawn < empty
+        return cls(drawn < sizes, sizes <= drawn < inverted, is_empty, is_empty and alone)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the particles are to be found."""
+        return not (self.wrong_size or self.inverted or self.empty)
 
 
 def _usual_factor(rules: SceneRules, rng: Random) -> float:
@@ -154,19 +198,25 @@ def _wrong_factor(rng: Random) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _strength(rules: SceneRules, rng: Random) -> float:
+def _strength(rules: SceneRules, rng: Random, *, clear: bool) -> float:
     """Return the detectability of the particles of a scene."""
-    is_faint = rng.random() < rules.faint_fraction
+    is_faint = not clear and rng.random() < rules.faint_fraction
     low, high = (rules.faintest, rules.faint) if is_faint else (rules.faint, rules.clearest)
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _junk(shape: tuple[int, int], rules: SceneRules, rng: Random) -> tuple[FloatArray, Mask | None]:
+def _junk(
+    shape: tuple[int, int], rules: SceneRules, rng: Random, *, clean: bool
+) -> tuple[FloatArray, Mask | None]:
     """Return an image of junk, and where film is, if there is any."""
     added = np.zeros(shape, dtype=np.float32)
+    if clean:
+        return added, None
     film = add_film(added, rng) if rng.random() < rules.film_fraction else None
     if rng.random() < rules.junk_fraction:
         add_junk(added, DIAMETER_PX, rng)
+    if rng.random() < rules.mottle_fraction:
+        add_strong_mottle(added, DIAMETER_PX, rng)
     return added, film
 
 
@@ -211,7 +261,19 @@ def _particles(
     add_projections(plane, particles)
     if rng.random() < rules.stranger_fraction:
         add_projections(plane, strangers(shape, particles, structures, rng))
-    return plane, centres, max(0.5, specimen.blur * diameter_px)
+    return plane, centres, _blur(rules, rng, specimen.blur, diameter_px)
+
+
+def _blur(rules: SceneRules, rng: Random, points_blur: float, diameter_px: float) -> float:
+    """Return the blur in pixels: that of the points, less so that they show as grain, or more."""
+    texture = rng.random()
+    if texture < rules.grainy_fraction:
+        return max(0.35, rng.uniform(0.4, 0.8) * points_blur * diameter_px)
+    blur_px = max(0.5, points_blur * diameter_px)
+    if texture < rules.grainy_fraction + rules.soft_fraction:
+        soft = float(np.exp(rng.uniform(np.log(0.03), np.log(0.15))))
+        blur_px = float(np.hypot(blur_px, soft * diameter_px))
+    return blur_px
 
 
 def _with_fringes(added: FloatArray, transfer: FloatArray, rng: Random) -> FloatArray:

@@ -4,7 +4,8 @@ Each step draws its patches from the last few scenes. Scenes and draws depend on
 the number of the step. So a training that was stopped continues from its checkpoint, and ends with
 the same weights as an uninterrupted one.
 
-The weights that are used are the exponential moving average of the last few percent of the steps.
+The weights that are used are the exponential moving average of the last few percent of the steps;
+at the end, the mean of that average after each quarter of the training.
 """
 
 import copy
@@ -20,11 +21,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from livepick.core.contracts.bundle import sha256
 from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.errors import TrainerError
 from livepick_trainer.learning.dataset import Batch, PatchRules, SeededMicrograph, draw_batches
 from livepick_trainer.learning.losses import weighted_cross_entropy
 from livepick_trainer.learning.network import PickingNetwork, make_network
+from livepick_trainer.learning.weights_file import read_weights
 from livepick_trainer.pretrain.scenes import USUAL_RULES, SceneRules, make_scene
 
 __all__ = ["PretrainRecipe", "Progress", "pretrain"]
@@ -59,6 +62,13 @@ class PretrainRecipe:
     average_fraction: float = 0.02
     """Memory of the moving average of the weights, as a fraction of all steps."""
 
+    snapshots: int = 4
+    """Number of equal parts of the training. The last weights are the mean of the averaged weights
+    after each part: they find as much, with fewer false picks in empty micrographs."""
+
+    start_sha256: str = ""
+    """Digest of the weights file that the training starts from; empty: random weights."""
+
     scenes: SceneRules = USUAL_RULES
 
     def learning_rate(self, step: int) -> float:
@@ -72,6 +82,11 @@ class PretrainRecipe:
         memory = max(1.0, self.average_fraction * self.steps)
         return min(1 - 1 / memory, step / (step + 10))
 
+    def snapshot_share(self, step: int) -> float:
+        """Return the weight of the average after a step, counted from 0, in the last weights."""
+        parts = (step + 1) * self.snapshots // self.steps - step * self.snapshots // self.steps
+        return parts / self.snapshots
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
@@ -84,7 +99,7 @@ class Progress:
     cpu_seconds: float
     """CPU time of all pieces of the training."""
     network: PickingNetwork
-    """Network with the averaged weights."""
+    """Network with the averaged weights; after the last step, with the mean of the snapshots."""
     checkpoint: dict[str, Any]
     """State to continue from, of plain tensors, numbers and containers."""
 
@@ -93,6 +108,7 @@ def pretrain(
     recipe: PretrainRecipe,
     structures: Sequence[NDArray[np.float64]] = (),
     *,
+    start: bytes | None = None,
     resume: dict[str, Any] | None = None,
     report_every: int = 500,
     report: Callable[[Progress], None] = lambda _: None,
@@ -105,6 +121,8 @@ def pretrain(
         Settings.
     structures
         As in ``make_scene``.
+    start
+        Content of the weights file that the recipe names, if it names one.
     resume
         Checkpoint of an earlier call with the same recipe.
     report_every
@@ -115,18 +133,22 @@ def pretrain(
     Raises
     ------
     TrainerError
-        The checkpoint belongs to another recipe, or the loss is not finite.
+        The checkpoint belongs to another recipe, the weights file is damaged or not the one that
+        the recipe names, or the loss is not finite.
     """
     started = time.process_time()
     network = make_network(recipe.seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = make_network(recipe.seed)
+    _start(recipe, start, network, average)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=recipe.weight_decay)
+    mean = {name: torch.zeros_like(tensor) for name, tensor in average.state_dict().items()}
     first, spent = 0, 0.0
     if resume is not None:
         _check(resume, recipe)
         network.load_state_dict(resume["weights"])
         average.load_state_dict(resume["average"])
         optimizer.load_state_dict(resume["optimizer"])
+        mean = copy.deepcopy(resume["mean"])
         first, spent = resume["step"], resume["cpu_seconds"]
 
     def state(step: int, losses: Sequence[float]) -> Progress:
@@ -137,6 +159,7 @@ def pretrain(
             "cpu_seconds": cpu_seconds,
             "weights": network.state_dict(),
             "average": average.state_dict(),
+            "mean": mean,
             "optimizer": optimizer.state_dict(),
         }
         return Progress(
@@ -157,10 +180,12 @@ def pretrain(
             group["lr"] = recipe.learning_rate(step)
         losses.append(_step(network, optimizer, _batch(recipe, step, scenes)))
         _average(average, network, keep=recipe.average_keeps(step))
+        _add_snapshot(mean, average, share=recipe.snapshot_share(step))
         if (step + 1) % report_every == 0 and step + 1 < recipe.steps:
             report(state(step + 1, losses))
             losses = []
     last = state(recipe.steps, losses)
+    last.network.load_state_dict(mean)
     report(last)
     return last
 
@@ -171,6 +196,19 @@ def _check(checkpoint: dict[str, Any], recipe: PretrainRecipe) -> None:
             "the checkpoint belongs to a training with other settings",
             "Use the same settings as before, or another output folder.",
         )
+
+
+def _start(recipe: PretrainRecipe, start: bytes | None, *networks: PickingNetwork) -> None:
+    """Read the weights to start from, if there are any."""
+    digest = "" if start is None else sha256(start)
+    if digest != recipe.start_sha256:
+        raise TrainerError(
+            f"the weights to start from have the digest {digest or 'of no file'}, and the recipe"
+            f" names {recipe.start_sha256 or 'none'}",
+            "Name the file that the recipe was made for.",
+        )
+    for network in networks if start is not None else ():
+        read_weights(start or b"", network, name="the weights file")
 
 
 def _first_scenes(
@@ -218,3 +256,14 @@ def _average(average: PickingNetwork, network: PickingNetwork, *, keep: float) -
                 tensor.lerp_(newest[name], 1 - keep)
             else:
                 tensor.copy_(newest[name])
+
+
+def _add_snapshot(mean: Weights, average: PickingNetwork, *, share: float) -> None:
+    """Add a share of the averaged weights to their mean; counters become the newest."""
+    if not share:
+        return
+    for name, tensor in average.state_dict().items():
+        if tensor.is_floating_point():
+            mean[name].add_(tensor, alpha=share)
+        else:
+            mean[name].copy_(tensor)

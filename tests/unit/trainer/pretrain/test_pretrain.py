@@ -39,7 +39,7 @@ def reports():
 def test_a_training_that_was_stopped_ends_with_the_same_weights(reports, stopped):
     whole = reports[-1].checkpoint
     resumed = pretrain(TINY, resume=reports[stopped].checkpoint).checkpoint
-    for part in ("weights", "average"):
+    for part in ("weights", "average", "mean"):
         for name, tensor in whole[part].items():
             np.testing.assert_array_equal(resumed[part][name], tensor, err_msg=name)
     assert resumed["cpu_seconds"] > reports[stopped].cpu_seconds
@@ -55,6 +55,33 @@ def test_reports_do_not_change_afterwards(reports):
 def test_a_checkpoint_of_another_recipe_is_refused(reports):
     with pytest.raises(TrainerError, match="other settings"):
         pretrain(replace(TINY, seed=2), resume=reports[0].checkpoint)
+
+
+def test_the_last_weights_are_the_mean_of_those_after_each_quarter():
+    made = []
+    last = pretrain(TINY, report_every=1, report=made.append).network.state_dict()
+    averages = {report.step: report.checkpoint["average"] for report in made}
+    for name, tensor in last.items():
+        if tensor.is_floating_point():
+            expected = np.mean([averages[step][name].numpy() for step in (2, 4, 6, 7)], axis=0)
+            np.testing.assert_allclose(tensor, expected, atol=1e-6, err_msg=name)
+    assert not np.allclose(last["stem.0.weight"], averages[7]["stem.0.weight"], atol=1e-6)
+
+
+def test_a_training_starts_from_the_weights_that_its_recipe_names(reports):
+    content = weights_file(reports[-1].network)
+    recipe = replace(TINY, steps=1, highest_rate=0.0, lowest_rate=0.0, start_sha256=sha256(content))
+    started = pretrain(recipe, start=content).network.state_dict()
+    for name, tensor in reports[-1].network.named_parameters():
+        np.testing.assert_array_equal(started[name], tensor.detach(), err_msg=name)
+
+
+def test_weights_that_the_recipe_does_not_name_are_refused(reports):
+    content = weights_file(reports[-1].network)
+    with pytest.raises(TrainerError, match="digest"):
+        pretrain(TINY, start=content)
+    with pytest.raises(TrainerError, match="no file"):
+        pretrain(replace(TINY, start_sha256="ab"))
 
 
 def test_the_rate_rises_briefly_and_falls_to_its_lowest():
@@ -80,12 +107,12 @@ def test_a_network_that_learned_nothing_has_poor_figures():
     assert not figures.faint_average_precision > 0.2
 
 
-def test_the_threshold_is_the_middle_of_those_that_are_nearly_best():
+def test_the_threshold_is_the_highest_of_those_that_are_nearly_best():
     """Between the scores 0.2 and 0.4 no threshold changes anything."""
     score = np.array([0.9, 0.8, 0.4, 0.2, 0.1])
     hit = np.array([True, True, True, False, False])
     matches = Matches(score, hit, np.where(hit, 1.0, np.nan), truths=3)
-    assert best_threshold([matches]) == pytest.approx(0.31, abs=0.011)
+    assert best_threshold([matches]) == pytest.approx(0.4, abs=0.011)
 
 
 @pytest.fixture
@@ -136,6 +163,17 @@ def test_the_program_names_a_damaged_checkpoint(tmp_path, tiny_program, capsys):
     said = capsys.readouterr().err
     assert "checkpoint.pt cannot be read" in said
     assert "Remove it" in said
+
+
+def test_the_program_starts_from_weights_and_says_so_in_the_origin(tmp_path, tiny_program, capsys):
+    weights = tmp_path / "weights.npz"
+    weights.write_bytes(weights_file(make_network(3)))
+    command = [str(tmp_path / "out"), "--steps", "1", "--held-out-scenes", "1", "--start"]
+    assert program.main([*command, str(weights)]) == 0
+    origin = json.loads((tmp_path / "out" / "general" / ORIGIN).read_text())
+    assert origin["recipe"]["start_sha256"] == sha256(weights.read_bytes())
+    assert program.main([*command, str(tmp_path / "none.npz")]) == 1
+    assert "none.npz cannot be read" in capsys.readouterr().err
 
 
 def test_no_training_may_use_the_held_out_scenes(tmp_path, capsys):

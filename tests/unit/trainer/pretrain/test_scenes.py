@@ -1,11 +1,15 @@
 """Synthetic scenes: reproducible, with particles where they are said to be."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from livepick.core.imaging.preprocess import DIAMETER_PX
+from livepick_trainer.pretrain.junk import add_strong_mottle
 from livepick_trainer.pretrain.noise import (
     detectability,
+    frequencies,
     random_noise,
     random_noise_power,
     random_transfer,
@@ -24,6 +28,8 @@ CLEAR = SceneRules(
     junk_fraction=0,
     film_fraction=0,
     stranger_fraction=0,
+    inverted_fraction=0,
+    mottle_fraction=0,
     faint_fraction=0,
     faint=30.0,
 )
@@ -46,10 +52,20 @@ def test_all_kinds_of_scenes_are_finite_images_of_the_right_size():
         assert 0.5 < np.std(scene.image) < 6, number
 
 
-@pytest.mark.parametrize("kind", ["wrong_size_fraction", "empty_fraction"])
-def test_objects_of_a_wrong_size_are_background(kind):
-    rules = SceneRules(**{"size_px": 96, "margin_px": 16, kind: 1.0})
+@pytest.mark.parametrize("kind", ["wrong_size_fraction", "empty_fraction", "inverted_fraction"])
+def test_objects_of_a_wrong_size_or_contrast_are_background(kind):
+    alone = {"wrong_size_fraction": 0.0, "empty_fraction": 0.0, "inverted_fraction": 0.0, kind: 1.0}
+    rules = SceneRules(size_px=96, margin_px=16, **alone)
     assert all(len(make_scene(1, n, rules=rules).seeds.positive_yx_px) == 0 for n in range(6))
+
+
+def test_scenes_of_noise_alone_have_neither_junk_nor_film():
+    rules = replace(CLEAR, empty_fraction=1.0, junk_fraction=1.0, film_fraction=1.0)
+    masked = [
+        np.mean([make_scene(1, n, rules=replace(rules, noise_fraction=f)).mask for n in range(8)])
+        for f in (1.0, 0.0)
+    ]
+    assert masked[0] < 0.1 * masked[1]
 
 
 def test_clear_particles_stand_out_where_the_seeds_are():
@@ -67,6 +83,30 @@ def test_clear_particles_stand_out_where_the_seeds_are():
             stands_out.append(scene.image[near].std() > scene.image[far].std())
     assert len(stands_out) >= 10
     assert np.mean(stands_out) >= 0.9
+
+
+def test_grainy_particles_have_more_fine_detail_than_soft_ones():
+    """The same scenes, with the same noise: only the blur of the particles differs."""
+    fine = frequencies(SHAPE) > 0.2
+    more = 0
+    for number in range(10):
+        kinds = ({"grainy_fraction": 1.0}, {"grainy_fraction": 0.0, "soft_fraction": 1.0})
+        grainy, soft = (
+            np.abs(np.fft.rfft2(make_scene(2, number, rules=replace(CLEAR, **kind)).image)) ** 2
+            for kind in kinds
+        )
+        more += grainy[fine].sum() / grainy.sum() > soft[fine].sum() / soft.sum()
+    assert more >= 8
+
+
+def test_strong_mottle_is_coarse_and_has_the_strength_of_noise_or_more():
+    rng = np.random.default_rng(5)
+    for _ in range(10):
+        image = np.zeros(SHAPE, dtype=np.float32)
+        add_strong_mottle(image, DIAMETER_PX, rng)
+        assert 0.4 < image.std() < 5
+        power = np.abs(np.fft.rfft2(image)) ** 2
+        assert power[frequencies(SHAPE) > 0.25].sum() < 0.1 * power.sum()
 
 
 def test_noise_has_the_power_that_was_asked_for():
