@@ -194,7 +194,8 @@ class Training(Section):
     )
     """Weights that the training starts from. ``general``: those of the model that ships with
     livepick, trained on many different particles; ``scratch``: random ones; or those of a model
-    that was trained here or elsewhere. Training then takes half of ``epochs``."""
+    that was trained here or elsewhere. If these weights find the held-out particles better than a
+    blind guess, training takes half of ``epochs``."""
 
     epochs: int = Field(
         default=30,

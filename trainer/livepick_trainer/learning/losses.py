@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
 from livepick_trainer.learning.dataset import Batch
@@ -31,6 +31,7 @@ __all__ = [
     "balanced_accuracy",
     "count_right",
     "loss_scale",
+    "mean_loss",
     "weighted_cross_entropy",
 ]
 
@@ -105,6 +106,25 @@ def loss_scale(batches: Iterable[Batch], *, positive_weight: float) -> LossScale
         floor=lowest / counted,
         untrained=everywhere(PRIOR),
     )
+
+
+def mean_loss(
+    network: nn.Module, batches: Iterable[Batch], *, positive_weight: float = POSITIVE_WEIGHT
+) -> float:
+    """Return a network's mean loss over some batches, as it picks: without learning."""
+    network.eval()
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        losses = [
+            weighted_cross_entropy(
+                network(batch.image.to(device)),
+                batch.target.to(device),
+                batch.weight.to(device),
+                positive_weight=positive_weight,
+            )
+            for batch in batches
+        ]
+    return float(torch.stack(losses).mean())
 
 
 def count_right(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

@@ -16,7 +16,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MULTIPLE_PX", "PRIOR", "Architecture", "PickingNetwork", "make_network"]
+__all__ = [
+    "MULTIPLE_PX",
+    "PRIOR",
+    "Architecture",
+    "PickingNetwork",
+    "make_network",
+    "reset_weight_norms",
+]
 
 MULTIPLE_PX = 16
 """Height and width of the input are multiples of this number. The levels halve them three times,
@@ -79,6 +86,34 @@ def make_network(seed: int, architecture: Architecture | None = None) -> Picking
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PickingNetwork(architecture or Architecture())
+
+
+def reset_weight_norms(network: PickingNetwork, fresh: PickingNetwork) -> None:
+    """Scale the weights of each normalized convolution to the norm that they have in ``fresh``.
+
+    The scores stay the same, because the normalization divides by the scale, but the network learns
+    as quickly as a fresh one: a training step turns a vector of weights by an angle that is
+    inversely proportional to its norm (van Laarhoven 2017, arXiv:1706.05350), and a long training
+    makes the norms grow, in the general model to between 2 and 11 times those at the start.
+    """
+    for (convolution, normalization), (like, _) in zip(
+        _normalized(network), _normalized(fresh), strict=True
+    ):
+        with torch.no_grad():
+            scale = like.weight.norm() / convolution.weight.norm().clamp(min=1e-6)
+            convolution.weight *= scale
+            for statistic, power in (("running_mean", 1), ("running_var", 2)):
+                normalization.get_buffer(statistic).mul_(scale**power)
+
+
+def _normalized(network: PickingNetwork) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Return the convolutions that are followed by a normalization, and the normalizations."""
+    layers = list(network.modules())
+    return [
+        (one, other)
+        for one, other in pairwise(layers)
+        if isinstance(one, nn.Conv2d) and isinstance(other, nn.BatchNorm2d)
+    ]
 
 
 def _block(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequential:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from livepick.config.training_sections import Training
 from livepick.core.contracts.progress import Stage
 from livepick.core.evaluation.matching import Figures, Matches
 from livepick.core.evaluation.matching import figures as figures_of
@@ -44,26 +45,19 @@ from livepick_trainer.pipeline.run_context import (
     initial_network,
     training_batches,
 )
+from livepick_trainer.pipeline.warm_start import has_head_start, scheduled_epochs
 from livepick_trainer.seeds.labels import Candidates
 from livepick_trainer.seeds.preprocess import PreparedMicrograph
 
 __all__ = [
     "MOST_RERUNS",
     "choose_attempt",
-    "configured_settings",
     "next_settings",
     "train_with_remedies",
 ]
 
 MOST_RERUNS = 2
 """Most attempts after the first."""
-
-WARM_EPOCHS = 0.5
-"""Share of the configured epochs if the training starts from the weights of another model.
-
-The rates are those of the config. With a third of the rate, the loss on single frames was that of a
-blind guess after eight epochs: the start was worse than that.
-"""
 
 
 def train_with_remedies(
@@ -101,8 +95,10 @@ def train_with_remedies(
     """
     judged = list(held_out_batches(run, held_out))
     start = start or initial_network(run)
+    weight = POSITIVE_WEIGHT if run.spec.training.class_weights else 1.0
+    warm = has_head_start(run, start, judged, positive_weight=weight)
     attempts: list[Attempt] = []
-    settings = settings or configured_settings(run)
+    settings = settings or _configured_settings(run.spec.training, head_start=warm)
     while settings is not None:
         number = len(attempts) + 1
         folder = draft / f"attempt-{number}"
@@ -111,7 +107,7 @@ def train_with_remedies(
         if attempt is None:
             folder.mkdir(exist_ok=True)
             network = copy.deepcopy(start)
-            task = _Task(run, stage, folder, number, settings)
+            task = _Task(run, stage, folder, number, settings, warm)
             attempt = _train_attempt(task, network, learned, held_out, judged)
         attempts.append(attempt)
         settings = next_settings(attempts) if run.spec.training.auto_remedy else None
@@ -181,14 +177,14 @@ class _Task:
     folder: Path
     number: int
     settings: AttemptSettings
+    warm: bool
+    """True if the network knows the particles already; see ``warm_start``."""
 
 
-def configured_settings(run: Run) -> AttemptSettings:
-    """Return the settings of the config, with fewer epochs if the training starts warm."""
-    training = run.spec.training
-    share = 1.0 if run.spec.start is None else WARM_EPOCHS
+def _configured_settings(training: Training, *, head_start: bool) -> AttemptSettings:
+    """Return the settings of the config, with fewer epochs for a network with a head start."""
     return AttemptSettings(
-        epochs=math.ceil(training.epochs * share),
+        epochs=scheduled_epochs(training.epochs, head_start=head_start),
         initial_learning_rate=training.initial_learning_rate,
         final_learning_rate=training.final_learning_rate,
         class_weights=training.class_weights,
@@ -246,7 +242,7 @@ def _train_attempt(
             settings,
             training_scale=training_scale,
             held_out_scale=held_out_scale,
-            warm=run.spec.start is not None,
+            warm=task.warm,
         ),
         figures=figures,
     )

@@ -24,7 +24,7 @@ from livepick_trainer.learning.dataset import (
     SeededMicrograph,
     draw_batches,
 )
-from livepick_trainer.learning.network import PickingNetwork, make_network
+from livepick_trainer.learning.network import PickingNetwork, make_network, reset_weight_norms
 from livepick_trainer.learning.weights_file import read_weights
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.class_cleaning import read_verdicts
@@ -263,6 +263,8 @@ def held_out_batches(run: Run, micrographs: Sequence[SeededMicrograph]) -> Itera
 def initial_network(run: Run) -> PickingNetwork:
     """Return the network that the training starts from: untrained, or as ``RunSpec.start`` says.
 
+    Weights of another model get the norms of untrained ones, which leaves their scores the same.
+
     Raises
     ------
     TrainerError
@@ -272,6 +274,7 @@ def initial_network(run: Run) -> PickingNetwork:
     content = run.spec.read_start(run.folder)
     if content is not None:
         read_weights(content, network, name=str(run.folder / START))
+        reset_weight_norms(network, make_network(run.spec.training.seed))
     return network.to(run.device)
 
 

@@ -30,7 +30,7 @@ from livepick_trainer.learning.checkpoint import save_weights
 from livepick_trainer.learning.dataset import SeededMicrograph
 from livepick_trainer.learning.evaluate import SCORE_FLOOR, HeldOut, evaluate, score_peaks
 from livepick_trainer.learning.export_onnx import network_scores
-from livepick_trainer.pipeline.auto_remedy import configured_settings, train_with_remedies
+from livepick_trainer.pipeline.auto_remedy import train_with_remedies
 from livepick_trainer.pipeline.candidate_sorting import sort_candidates
 from livepick_trainer.pipeline.class_cleaning import select_seeds
 from livepick_trainer.pipeline.rounds import with_candidates, write_candidates, write_result
@@ -43,6 +43,7 @@ from livepick_trainer.pipeline.run_context import (
     trained_network,
 )
 from livepick_trainer.pipeline.template_picking import threshold_for
+from livepick_trainer.pipeline.warm_start import scheduled_epochs
 from livepick_trainer.seeds.labels import Candidates
 from livepick_trainer.seeds.preprocess import PreparedMicrograph, split_held_out
 
@@ -138,12 +139,14 @@ def _average(network: nn.Module, other: nn.Module) -> None:
 
 def _settings(run: Run) -> AttemptSettings:
     """Return the settings for continuing from weights that are already good."""
-    first = configured_settings(run)
-    rates = (first.initial_learning_rate, first.final_learning_rate)
-    return replace(
-        first,
-        epochs=-(-first.epochs // 2),
+    training = run.spec.training
+    first = scheduled_epochs(training.epochs, head_start=run.spec.start is not None)
+    rates = (training.initial_learning_rate, training.final_learning_rate)
+    return AttemptSettings(
+        epochs=-(-first // 2),
         initial_learning_rate=float(np.sqrt(rates[0] * rates[1])),
+        final_learning_rate=rates[1],
+        class_weights=training.class_weights,
     )
 
 

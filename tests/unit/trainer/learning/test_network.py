@@ -1,5 +1,7 @@
 """The network, its loss and its export."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,13 +9,14 @@ from torch import nn
 
 from livepick.core.evaluation.matching import Matches
 from livepick.errors import TrainerError
+from livepick_trainer.learning.adamw import AdamW
 from livepick_trainer.learning.export_onnx import check_agreement, graph_scores, to_onnx
 from livepick_trainer.learning.losses import (
     balanced_accuracy,
     count_right,
     weighted_cross_entropy,
 )
-from livepick_trainer.learning.network import Architecture, make_network
+from livepick_trainer.learning.network import Architecture, make_network, reset_weight_norms
 from livepick_trainer.learning.operating_point import choose_operating_point
 from livepick_trainer.learning.train import Recipe, learning_rate
 
@@ -51,6 +54,38 @@ def test_the_same_seed_gives_the_same_network_and_graph():
 
     assert to_onnx(make_network(1, SMALL)) == first
     assert to_onnx(make_network(2, SMALL)) != first
+
+
+def test_weights_at_the_norms_of_a_fresh_network_give_the_same_scores():
+    """Also while training. After the same step, the scores have changed more than without it."""
+    images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    old, fresh = used(make_network(1, SMALL)), make_network(2, SMALL)
+    with torch.no_grad():
+        for layer in old.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.running_var *= 100
+            elif isinstance(layer, nn.Conv2d) and layer.bias is None:
+                layer.weight *= 10
+    new = copy.deepcopy(old)
+
+    reset_weight_norms(new, fresh)
+
+    for network in (old, new):
+        network.eval()
+    torch.testing.assert_close(new(images), old(images), atol=1e-3, rtol=1e-3)
+    norms = [
+        [float(m.weight.detach().norm()) for m in network.modules() if isinstance(m, nn.Conv2d)]
+        for network in (new, fresh)
+    ]
+    assert norms[0][:3] == pytest.approx(norms[1][:3])
+    moved = []
+    for network in (old, new):
+        before = network.train()(images).detach()
+        train_step = AdamW(network.parameters(), learning_rate=0.01, weight_decay=0)
+        network(images).mean().backward()
+        train_step.step()
+        moved.append(float((network(images).detach() - before).abs().mean()))
+    assert moved[1] > 2 * moved[0]
 
 
 @pytest.mark.parametrize("architecture", [SMALL, Architecture()])

@@ -28,7 +28,7 @@ from livepick_trainer.pipeline import auto_remedy
 from livepick_trainer.pipeline.auto_remedy import choose_attempt, next_settings, train_with_remedies
 from livepick_trainer.pipeline.candidate_sorting import SortRules
 from livepick_trainer.pipeline.progress import Reporter
-from livepick_trainer.pipeline.run_context import WEIGHTS, Run
+from livepick_trainer.pipeline.run_context import WEIGHTS, Run, initial_network
 from livepick_trainer.pipeline.template_picking import TemplateRules
 from livepick_trainer.seeds.labels import Seeds
 
@@ -254,7 +254,7 @@ def test_every_attempt_of_a_warm_start_begins_with_its_weights(warm, tmp_path, m
 
     train_with_remedies(run, tmp_path, [field(n) for n in range(4)], [field(9)])
 
-    assert begun == 2 * [(run.folder / START).read_bytes()]
+    assert begun == 2 * [weights_file(initial_network(run))]
     assert History.read(tmp_path).best.average_precision > 0.9
 
 
@@ -268,6 +268,22 @@ def test_a_warm_start_takes_half_as_many_epochs_and_raises_no_alarm(warm, tmp_pa
     assert (only.settings.epochs, len(only.epochs)) == (5, 5)
     assert not only.findings
     assert only.average_precision > 0.9
+
+
+def test_a_start_that_does_not_know_the_particles_takes_all_epochs(warm, tmp_path):
+    """It is worse than a blind guess: that of a network that finds the background."""
+    run = warm(epochs=4, auto_remedy=False)
+    network = initial_network(run)
+    with torch.no_grad():
+        network.head.weight.neg_()
+        network.head.bias.neg_()
+    (tmp_path / "turned").mkdir()
+
+    for place, start in ((tmp_path, None), (tmp_path / "turned", network)):
+        train_with_remedies(run, place, [field(n) for n in range(4)], [field(9)], start=start)
+
+    settings = [History.read(p).best.settings for p in (tmp_path, tmp_path / "turned")]
+    assert [each.epochs for each in settings] == [2, 4]
 
 
 def test_the_highest_average_precision_is_kept():
