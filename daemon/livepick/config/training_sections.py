@@ -188,7 +188,7 @@ class Training(Section):
         | Annotated[StartFrom, Tag("section")],
         Discriminator(_is_section),
     ] = Field(
-        default="scratch",
+        default="general",
         examples=["general, scratch, or model: with a path below it"],
         json_schema_extra=RETRAIN_AFTER_SORTING | ADDED_LATER,
     )

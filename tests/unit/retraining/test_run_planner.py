@@ -257,7 +257,7 @@ def test_another_start_takes_over_seeds_and_classes(begin, other):
     """It affects only what comes after the classes."""
     session = begin()
     session.add(5)
-    assert session.plan().start is None
+    assert session.plan().start.name == "the general model"
     training = session.config.training.model_copy(update={"start": StartFrom(model=other)})
     session.planner = session.start(training=training)
 
