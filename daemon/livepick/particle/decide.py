@@ -40,6 +40,9 @@ APART_RATIO = 1.4
 LEAST_CONFIDENCE = 0.35
 """Least confidence of a guess."""
 
+LEAST_SHARE = 0.5
+"""Least fraction of the micrographs that show particles on their own, if a guess is named."""
+
 SETTLED_CONFIDENCE = 0.45
 """Least confidence of a diameter that is used without a question."""
 
@@ -88,6 +91,7 @@ def decide(
     confidence = seen.near(best.diameter_angstrom, SAME_RATIO, best.contrast)
     second = _second(seen, best, bounds_angstrom)
     is_named = confidence >= LEAST_CONFIDENCE or second is not None
+    is_named = is_named and voices >= LEAST_SHARE * len(evidence)
     if seen.nothing > 0.5 or not is_named:
         return ParticleVerdict(
             micrographs=len(evidence),

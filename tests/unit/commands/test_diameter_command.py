@@ -45,6 +45,14 @@ def test_the_diameter_and_each_micrograph_are_printed(measured, capsys):
     assert "3 of 3 micrographs show particles" in out
 
 
+def test_one_micrograph_gives_a_best_guess(measured, capsys):
+    measured["a.mrc"] = make_evidence(150)
+    assert cli.main(["diameter", "a.mrc"]) == 0
+    out = capsys.readouterr().out
+    assert "Best guess: 1" in out
+    assert "not certain yet" in out
+
+
 def test_two_diameters_are_a_question(measured, capsys, tmp_path):
     for name in "abc":
         measured[f"{name}.mrc"] = make_evidence(120, second_angstrom=300)

@@ -27,7 +27,7 @@ def test_the_diameter_lies_between_two_steps(diameter_angstrom, contrast):
 
 def test_two_odd_micrographs_of_six_do_not_change_the_diameter():
     odd = [make_evidence(600, height=0.99), make_evidence(60, height=0.99)]
-    verdict = decide([*odd, *[make_evidence(150, height=0.6)] * 4])
+    verdict = decide([*odd, *[make_evidence(150)] * 4])
     assert verdict.best.diameter_angstrom == pytest.approx(150, rel=0.08)
 
 
@@ -44,6 +44,13 @@ def test_micrographs_without_particles_have_no_vote():
     assert verdict.best is None
     assert verdict.voices == 0
     assert contradiction(verdict, diameter_angstrom=400, contrast="bright") is None
+
+
+def test_sizes_that_do_not_agree_have_no_name_but_a_best_guess():
+    verdict = decide([make_evidence(size) for size in (70, 110, 170, 280, 430)])
+    assert verdict.best is None
+    assert verdict.likeliest is not None
+    assert "not of which size" in verdict.sentence
 
 
 @pytest.mark.parametrize("times", [0.5, 0.7, 1.5, 2])
