@@ -147,6 +147,7 @@ class Chaos:
             "bootstrap": {
                 "micrographs": TRAINED_ON if self.plan.trainers else 5000,
                 "minimum_picks": 40,
+                "picks": "blob",
             },
             "training": {**training, "generation": self._generation},
             "retrain": {"gate": "off"},

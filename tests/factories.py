@@ -38,6 +38,7 @@ def make_settings(folder: Path, **sections: Mapping[str, object]) -> dict[str, A
         "session": {"name": "test"},
         "watch": {"directories": [str(folder / "in")]},
         "particle": {"diameter_angstrom": 150},
+        "bootstrap": {"picks": "blob"},
         "output": {"directory": str(folder / "out")},
         "state": {"directory": str(folder / "state")},
     }
@@ -104,6 +105,47 @@ def publish_blob(models: Path, **changes: Any) -> Path:
     """Publish a blob picker that runs, without an edge rule, as version 0; return its folder."""
     return publish_bundle(
         models, blob_graph(DIAMETER_PX), **{"version": 0, "kind": "blob"} | changes
+    )
+
+
+def network_graph(*, blind: bool = False) -> bytes:
+    """Return the graph of a network that sees bright squares of 3 px, or nothing at all.
+
+    It has the form of ``livepick_trainer.learning.export_onnx``.
+    """
+    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415 - few tests need it
+
+    node = helper.make_node
+    end = np.iinfo(np.int64).min
+    constants = {
+        "starts": np.array([-1, -1], np.int64),
+        "ends": np.array([end, end], np.int64),
+        "axes": np.array([2, 3], np.int64),
+        "steps": np.array([-1, -1], np.int64),
+        "weight": np.full((1, 1, 3, 3), 0 if blind else 0.45, np.float32),
+        "bias": np.full(1, -8, np.float32),
+        "half": np.array(0.5, np.float32),
+    }
+    nodes = [
+        node("Slice", ["image", "starts", "ends", "axes", "steps"], ["turned"]),
+        node("Concat", ["image", "turned"], ["both"], axis=0),
+        node("Conv", ["both", "weight", "bias"], ["head"], pads=[1, 1, 1, 1]),
+        node("Sigmoid", ["head"], ["scores"]),
+        node("Split", ["scores"], ["upright", "down"], axis=0),
+        node("Slice", ["down", "starts", "ends", "axes", "steps"], ["back"]),
+        node("Add", ["upright", "back"], ["sum"]),
+        node("Mul", ["sum", "half"], ["score"]),
+    ]
+    given, result = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, "H", "W"])
+        for name in ("image", "score")
+    )
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "network", [given], [result], initializers)
+    return bytes(
+        helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+        ).SerializeToString()
     )
 
 

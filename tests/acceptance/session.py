@@ -39,7 +39,7 @@ class Session:
                 "rescan_seconds": 0.5,
             },
             "particle": {"diameter_angstrom": 160},
-            "bootstrap": {"micrographs": 1000},
+            "bootstrap": {"micrographs": 1000, "picks": "blob"},
             "picking": {"device": "cpu", "workers": 1},
             "output": {"directory": "out"},
             "state": {"directory": "state"},

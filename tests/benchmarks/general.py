@@ -1,29 +1,28 @@
-"""Compare the first pickers: the blob picker, the general model, and both together.
+"""Compare the first pickers: the blob picker, the network alone, and both together.
 
     python tests/benchmarks/general.py [--bundle FOLDER] [--data FOLDER] [--sets NAME ...]
-        [--pickers NAME ...] [--part all|even|odd] [--work FOLDER]
+        [--pickers NAME ...] [--part all|even|odd] [--micrographs N] [--work FOLDER]
 
-Every picker gets the pixel size and the diameter, and picks as a worker would. The first table has
-the micrographs with known particles: average precision, best F1, and F1, precision, recall and
-number of the picks that would be written (at the threshold on the bundle's card). The second has
-micrographs without particles, or with hardly any, and the number of picks there: the fewer, the
-better.
+Every picker gets the pixel size and the diameter, and picks by the worker's own code. The first
+table has the micrographs with known particles: average precision, best F1, and F1, precision,
+recall and number of the picks that would be written (at the threshold on the bundle's card). The
+second has micrographs without particles, or with hardly any, and the number of picks there: the
+fewer, the better.
 
-The score of ``union-mean`` and ``union-max`` is the mean or the larger of both pickers' scores.
-``scratch`` is a model that the trainer makes from one half of a set, starting with the blob picker,
-and that is judged on the other half, and the reverse (minutes a set). ``--part`` uses every other
-micrograph only: choose on one part, report on the other.
+``blob`` is the blob picker, ``network`` the network of the general model alone, and ``general``
+the picker of ``bootstrap.picks: general``, which has both. ``scratch`` is a model that the trainer
+makes from one half of a set, starting with the blob picker, and that is judged on the other half,
+and the reverse (minutes a set). ``--part`` uses every other micrograph only: choose on the even
+ones, report on the odd ones. ``--micrographs`` is the largest number in a set.
 
 Real sets are stored outside the repository (``--data``, or ``LIVEPICK_DATA``); missing sets are
-named and skipped. ``--work`` keeps the micrographs for the next run, as simulated and as prepared:
-remove it if the preprocessing has changed.
+named and skipped. ``--work`` keeps the micrographs for the next run.
 """
 
 import argparse
 import dataclasses
 import logging
 import os
-import pickle
 import statistics
 import sys
 import tempfile
@@ -54,16 +53,14 @@ from rich.console import Console
 
 from factories import publish_blob
 from livepick.config.sections import Particle
-from livepick.core.contracts.bundle import sha256
+from livepick.core.contracts.bundle import GRAPH, publish
+from livepick.core.contracts.job import Job
 from livepick.core.evaluation.matching import Matches, figures, match, pool, precision_recall_f1
-from livepick.core.formats.micrograph import read_micrograph
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
-from livepick.core.imaging.preprocess import Prepared, prepare
 from livepick.errors import ModelError
-from livepick.models.general_model import SHIPPED, publish_general_picker
-from livepick.picking.onnx_session import load_model, score_map
-from livepick.picking.worker import _picks as find_picks
+from livepick.models.general_model import SHIPPED, publish_general_picker, read_general_card
+from livepick.picking.worker import pick
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Session
 
@@ -82,7 +79,7 @@ SHARED = {
 SESSIONS = ("sim-apoferritin", "sim-proteasome", "sim-galactosidase")
 DEFAULT_SETS = (*SETS, *SHARED, *SESSIONS)
 MORE_SETS = tuple(name for name in SIMULATIONS if name not in SESSIONS)
-PICKERS = ("blob", "general", "union-mean", "union-max", "scratch")
+PICKERS = ("blob", "network", "general", "scratch")
 EMPTY_SIDE_PX, EMPTY_PIXEL_ANGSTROM, EMPTY_DIAMETER_ANGSTROM = 2048, 2.0, 150.0
 """Size of the noise and of the simulated fields without particles."""
 
@@ -139,7 +136,7 @@ class Found:
 
 
 class FirstPickers:
-    """The first pickers, for any diameter: each micrograph is prepared once for all of them.
+    """The first pickers, each as a bundle that picks particles of any diameter.
 
     Parameters
     ----------
@@ -149,57 +146,47 @@ class FirstPickers:
         Folder of the general model.
     scratch
         Folder for bundles.
-    kept
-        Folder for prepared micrographs, which later runs use again; None: they are not kept.
+
+    Raises
+    ------
+    ModelError
+        The general model cannot be used.
     """
 
-    def __init__(
-        self, names: Sequence[str], shipped: Path, scratch: Path, kept: Path | None
-    ) -> None:
+    def __init__(self, names: Sequence[str], shipped: Path, scratch: Path) -> None:
         self.names = [name for name in names if name != "scratch"]
-        blob = publish_blob(scratch, edge_fraction=Particle(diameter_angstrom=100).edge_fraction)
-        self._models = {"blob": load_model(blob, "cpu")}
-        if self.names != ["blob"]:
-            particle = Particle(diameter_angstrom=100)
-            general, _ = publish_general_picker(scratch, particle, 1, shipped=shipped)
-            self._models["general"] = load_model(general, "cpu")
-        self._kept = kept
-
-    def pick(self, path: Path, diameter_angstrom: float) -> dict[str, Found]:
-        """Return the candidates of each picker, as a worker with its bundle would find them."""
-        prepared = self._prepared(path, diameter_angstrom)
-        maps = {name: score_map(model, prepared.image) for name, model in self._models.items()}
-        if "general" in maps:
-            maps["union-mean"] = np.float32(0.5) * (maps["blob"] + maps["general"])
-            maps["union-max"] = np.maximum(maps["blob"], maps["general"])
-        found = {}
+        particle = Particle(diameter_angstrom=100)
+        edge = particle.edge_fraction
+        self._bundles: dict[str, Path] = {}
         for name in self.names:
-            card = self._models.get(name, self._models.get("general", self._models["blob"])).card
-            picks = find_picks(maps[name], prepared, card)
-            found[name] = Found(picks, picks.above(card.threshold), prepared.area)
-        return found
+            if name == "blob":
+                self._bundles[name] = publish_blob(scratch, edge_fraction=edge)
+            elif name == "general":
+                self._bundles[name], _ = publish_general_picker(
+                    scratch, particle, 1, shipped=shipped
+                )
+            else:
+                card = dataclasses.replace(
+                    read_general_card(shipped), version=2, edge_fraction=edge, weights_sha256=None
+                )
+                graph = (shipped / GRAPH).read_bytes()
+                self._bundles[name] = publish(scratch, card, {GRAPH: graph})
 
-    def _prepared(self, path: Path, diameter_angstrom: float) -> Prepared:
-        kept = None
-        if self._kept is not None:
-            place = sha256(f"{path} {diameter_angstrom:g}".encode())  # names repeat between sets
-            kept = self._kept / f"{place}.pkl"
-        if kept is not None and kept.exists():
-            prepared: Prepared = pickle.loads(kept.read_bytes())  # noqa: S301 - our own
-            return prepared
-        micrograph = read_micrograph(path, pixel_size_angstrom=None, version=None)
-        card = self._models["blob"].card
-        prepared = prepare(
-            micrograph.image,
-            pixel_size_angstrom=micrograph.pixel_size_angstrom,
-            diameter_angstrom=diameter_angstrom,
-            contrast=card.contrast,
-            edge_fraction=card.edge_fraction,
+    def pick(self, name: str, path: Path, diameter_angstrom: float) -> Found:
+        """Return the candidates of a picker in a dark-particle micrograph, from its worker."""
+        result = pick(
+            Job(
+                path=path,
+                version=None,
+                bundle=self._bundles[name],
+                device="cpu",
+                diameter_angstrom=diameter_angstrom,
+                contrast="dark",
+            )
         )
-        if kept is not None:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_bytes(pickle.dumps(prepared))
-        return prepared
+        if result.area is None:
+            raise ValueError(f"{path}: a worker's result has an area")
+        return Found(result.picks, result.picks.above(result.threshold), result.area)
 
 
 def cross_fitted(material: Material, work: Path) -> Row:
@@ -219,15 +206,21 @@ def cross_fitted(material: Material, work: Path) -> Row:
 # --- micrographs ---------------------------------------------------------------------------------
 
 
-def material_of(name: str, data: Path, place: Path) -> Material | None:
-    """Return the micrographs of a set; None, with a message, if they are not here."""
+def material_of(name: str, data: Path, place: Path, most: int) -> Material | None:
+    """Return at most so many micrographs of a set; None, with a message, if they are not here."""
     if name in SIMULATIONS:
-        return simulated_material(name, SIMULATIONS[name], place)
+        fewer = min(SIMULATIONS[name].micrographs, most)
+        return simulated_material(
+            name, dataclasses.replace(SIMULATIONS[name], micrographs=fewer), place
+        )
     if not data.is_dir():
         CONSOLE.print(f"{name}: skipped: no micrographs at {data}")
         return None
     if name in SETS:
-        return real_material(SETS[name], data, place)
+        whole = real_material(SETS[name], data, place)
+        return dataclasses.replace(
+            whole, micrographs=whole.micrographs[:most], truth=whole.truth[:most]
+        )
     path = data / "simulated" / f"{SHARED[name]}.mrc"
     with mrcfile.open(path, header_only=True) as mrc:
         pixel_size_angstrom = float(mrc.voxel_size.x)
@@ -324,16 +317,16 @@ def main() -> int:
     logging.basicConfig(level=logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="livepick-general-") as temporary:
         work = given.work or Path(temporary)
-        kept = given.work and given.work / "prepared"
         try:
-            pickers = FirstPickers(given.pickers, given.bundle, Path(temporary) / "models", kept)
+            pickers = FirstPickers(given.pickers, given.bundle, Path(temporary) / "models")
         except ModelError as error:
             CONSOLE.print(f"{error}", soft_wrap=True)
             return 2
         results = {}
         CONSOLE.print("Micrographs with known particles (F1, P, R: of the picks written)")
         for name in given.sets:
-            material = material_of(name, given.data, work / name / "micrographs")
+            place = work / name / "micrographs"
+            material = material_of(name, given.data, place, given.micrographs)
             if material is not None:
                 part = part_of(material, given.part)
                 results[name] = rows_of(part, pickers)
@@ -358,8 +351,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--sets", nargs="*", choices=[*DEFAULT_SETS, *MORE_SETS], default=DEFAULT_SETS
     )
-    parser.add_argument("--pickers", nargs="*", choices=PICKERS, default=PICKERS[:2])
+    parser.add_argument("--pickers", nargs="*", choices=PICKERS, default=PICKERS[:3])
     parser.add_argument("--part", choices=("all", "even", "odd"), default="all")
+    parser.add_argument("--micrographs", type=int, default=10, help="at most, of each set")
     parser.add_argument("--no-empty", dest="empty", action="store_false", help="first table only")
     parser.add_argument("--work", type=Path, help="keep the micrographs in this folder")
     return parser.parse_args()
@@ -369,8 +363,9 @@ def rows_of(material: Material, pickers: FirstPickers) -> dict[str, Row]:
     """Return the result of each first picker on a set."""
     rows = {name: Row() for name in pickers.names}
     radius_px = material.radius_angstrom / material.pixel_size_angstrom
-    for path, truth in zip(material.micrographs, material.truth, strict=True):
-        for name, found in pickers.pick(path, material.diameter_angstrom).items():
+    for name in pickers.names:
+        for path, truth in zip(material.micrographs, material.truth, strict=True):
+            found = pickers.pick(name, path, material.diameter_angstrom)
             for matches, picks in (
                 (rows[name].every, found.picks),
                 (rows[name].written, found.written),
@@ -412,8 +407,10 @@ def _print_empty(cases: Iterator[Empty], pickers: FirstPickers) -> None:
     CONSOLE.print(f"Picks where there is nothing to pick: {', '.join(pickers.names)}")
     totals = dict.fromkeys(pickers.names, 0)
     for case in cases:
-        found = pickers.pick(case.path, case.diameter_angstrom)
-        counts = {name: len(one.written) for name, one in found.items()}
+        counts = {
+            name: len(pickers.pick(name, case.path, case.diameter_angstrom).written)
+            for name in pickers.names
+        }
         for name, count in counts.items():
             totals[name] += count
         cells = "".join(f"{count:8}" for count in counts.values())

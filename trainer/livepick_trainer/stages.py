@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import torch.utils.deterministic
 
+from livepick.core.contracts.bundle import PROVISIONAL_KINDS
 from livepick.core.contracts.progress import Stage
 from livepick.core.contracts.run import RunSpec
 from livepick.errors import TrainerError
@@ -170,7 +171,7 @@ def _reseed(run: Run, draft: Path) -> None:
             threads=run.spec.training.threads,
         )
         return
-    if run.spec.seeds_from != "blob":
+    if run.spec.seeds_from not in PROVISIONAL_KINDS:
         write_result(draft, "the first picks stay, because a model made them", used=False)
         return
     pick_with_template(

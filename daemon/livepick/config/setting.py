@@ -34,6 +34,7 @@ __all__ = [
     "Section",
     "Stage",
     "advised",
+    "counts_as",
     "effect_of",
     "keys_with",
     "shaping_settings",
@@ -68,6 +69,17 @@ ADDED_LATER: JsonDict = {"added_later": True}
 Its fingerprint leaves the setting out at its default. So an update alone trains no session again,
 even if models are made differently from then on.
 """
+
+
+def counts_as(**words: str) -> JsonDict:
+    """Declare words of a setting between which an edit does not ask for another training.
+
+    Parameters
+    ----------
+    words
+        For a word, the one that stands for it in the fingerprint, as in earlier versions.
+    """
+    return {"counts_as": dict(words)}
 
 
 def advised(lowest: float, highest: float, why: str) -> JsonDict:
@@ -169,7 +181,14 @@ def shaping_values(section: Section, *, stage: Stage | None = None) -> dict[str,
         if not _extra(fields[key]).get("added_later")
         or getattr(section, key) != fields[key].get_default()
     }
-    return section.model_dump(mode="json", include=keys)
+    values = section.model_dump(mode="json", include=keys)
+    return {key: _as_counted(fields[key], value) for key, value in values.items()}
+
+
+def _as_counted(field: FieldInfo, value: Any) -> Any:
+    """Return what stands for a value of a setting in a fingerprint."""
+    words = _extra(field).get("counts_as")
+    return words.get(value, value) if isinstance(words, dict) and isinstance(value, str) else value
 
 
 def _extra(field: FieldInfo) -> JsonDict:

@@ -13,6 +13,7 @@ from livepick.config.setting import (
     Folder,
     Section,
     advised,
+    counts_as,
 )
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 FirstPicker = Literal["general", "blob"]
 """Picker of a session until a model is trained: the general model, or the blob picker."""
 
-FIRST_PICKER: FirstPicker = "blob"
+FIRST_PICKER: FirstPicker = "general"
 """The first picker unless ``bootstrap.picks`` names one."""
 
 
@@ -105,10 +106,12 @@ class Bootstrap(Section):
     ] = Field(
         default=FIRST_PICKER,
         examples=["general, blob, or model: or coordinates: with a path below it"],
-        json_schema_extra=RETRAIN,
+        # The default was blob in earlier versions, and an update must not retrain a session.
+        json_schema_extra=RETRAIN | counts_as(general="blob"),
     )
     """Source of the first training set: the general model that ships with livepick, the blob
-    picker, another model, or a person."""
+    picker, another model, or a person. A session that has a model is not retrained by an edit from
+    one of the first two to the other; ``livepick retrain`` does that."""
 
     flip_y: Literal["auto", "yes", "no"] = Field(
         default="auto", json_schema_extra=RETRAIN | ADDED_LATER

@@ -7,16 +7,9 @@ from livepick import __version__
 from livepick.config.schema import particle_fingerprint
 from livepick.config.sections import Particle
 from livepick.core.contracts.bundle import GRAPH, ModelCard, publish, sha256
-from livepick.errors import EngineError
-from livepick.host.isolated_call import ProcessDiedError, call_isolated
+from livepick.models.graph_process import make_in_process
 
 __all__ = ["BLOB_THRESHOLD", "publish_blob_picker"]
-
-MAKE_SECONDS = 120.0
-"""Time limit; it takes a second, and longer from a slow disk."""
-
-TRIES = 3
-"""A process may be killed by accident; this many in a row are not an accident."""
 
 BLOB_THRESHOLD = 0.5
 """Score at which particles begin; the blob picker's scores are scaled to make it so."""
@@ -32,7 +25,7 @@ def publish_blob_picker(models: Path, particle: Particle, version: int) -> tuple
     EngineError
         No process could be started for it.
     """
-    graph, diameter_px, normalization = _make_apart()
+    graph, diameter_px, normalization = make_in_process(_make)
     card = ModelCard(
         version=version,
         kind="blob",
@@ -53,23 +46,10 @@ def publish_blob_picker(models: Path, particle: Particle, version: int) -> tuple
     return publish(models, card, {GRAPH: graph}), card
 
 
-def _make_apart() -> tuple[bytes, int, str]:
-    """Make the graph in a short-lived process, to keep onnx and scipy out of the service."""
-    for left in reversed(range(TRIES)):
-        try:
-            return call_isolated(_make, timeout_seconds=MAKE_SECONDS)
-        except (ProcessDiedError, TimeoutError, OSError) as error:
-            if not left:
-                raise EngineError(
-                    f"the blob picker could not be made in a process of its own: {error}",
-                    "Check the load and the memory of the machine, and the system log.",
-                ) from error
-    raise AssertionError("unreachable")
-
-
 def _make() -> tuple[bytes, int, str]:
     """Return the graph, the particle diameter it expects in pixels, and the normalization."""
-    from livepick.core.imaging.blob_detector import blob_graph  # noqa: PLC0415 - see above
+    # This runs in a process of its own, so that the service loads neither onnx nor scipy.
+    from livepick.core.imaging.blob_detector import blob_graph  # noqa: PLC0415
     from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION  # noqa: PLC0415
 
     return blob_graph(DIAMETER_PX), DIAMETER_PX, NORMALIZATION

@@ -2,7 +2,7 @@
 
 import pytest
 
-from factories import make_result, publish_bundle
+from factories import make_result, network_graph, publish_bundle
 from livepick import cli
 from livepick.core.contracts.bundle import read_card
 from livepick.core.imaging.quality import Quality
@@ -129,7 +129,7 @@ def test_micrographs_that_are_masked_all_over_say_nothing_about_the_model(pickin
 
 def test_the_first_pickers_need_a_diameter_and_no_session(picking, tmp_path, monkeypatch, capsys):
     """Their bundles exist only for the time; the card is for the particle that is given."""
-    shipped = publish_bundle(tmp_path / "package", kind="general", version=0)
+    shipped = publish_bundle(tmp_path / "package", network_graph(), kind="general", version=0)
     monkeypatch.setattr("livepick.commands.pick.SHIPPED", shipped)
     for word in ("general", "blob"):
         assert picking(word) == 2

@@ -245,7 +245,7 @@ def test_only_settings_that_shape_a_model_change_the_fingerprint(tmp_path: Path)
         ("picks: [a]", "bootstrap.picks is ['a']; it must be general, blob,"),
         ("picks: model", "perhaps you mean {model: PATH}"),
         ("picks: hand/picks.star", "perhaps you mean {coordinates: hand/picks.star}"),
-        ("picks:", "bootstrap.picks is empty; remove the line to use the default, blob"),
+        ("picks:", "bootstrap.picks is empty; remove the line to use the default, general"),
         ("picks: {}", "bootstrap.picks has no path; give model: PATH or coordinates: PATH"),
         ("picks: {model: }", "bootstrap.picks has no path"),
         ("picks: {model: a, coordinates: b}", "bootstrap.picks has both model and coordinates"),

@@ -1,11 +1,14 @@
 """Each setting declares the effect of an edit."""
 
 import pytest
+from pydantic import Field
 
 from livepick.config.schema import Config
 from livepick.config.sections import Particle
 from livepick.config.setting import (
+    RETRAIN,
     Section,
+    counts_as,
     effect_of,
     keys_with,
     shaping_values,
@@ -74,3 +77,31 @@ def test_the_weights_to_start_from_count_unless_they_are_the_default(make_config
     assert digests[0] == digests[1]
     other = make_config(training={"start": {"model": "a"}}).training_fingerprint()
     assert len({*digests, other}) == 3
+
+
+def test_words_may_share_a_fingerprint():
+    class Words(Section):
+        start: str = Field(default="new", json_schema_extra=RETRAIN | counts_as(new="old"))
+
+    assert [shaping_values(Words(start=word))["start"] for word in ("new", "old", "other")] == [
+        "old",
+        "old",
+        "other",
+    ]
+
+
+@pytest.mark.parametrize("bootstrap", [{}, {"picks": "blob"}, {"picks": "general"}])
+def test_an_update_of_the_first_picker_does_not_retrain_a_session(bootstrap):
+    """The fingerprint is the one of the version whose default was the blob picker."""
+    config = Config.model_validate(
+        {
+            "session": {"name": "test"},
+            "watch": {"directories": ["/in"]},
+            "particle": {"diameter_angstrom": 150},
+            "bootstrap": bootstrap,
+            "output": {"directory": "/out"},
+            "state": {"directory": "/state"},
+        }
+    )
+    assert config.training_fingerprint() == "d71187badebf"
+    assert config.bootstrap.first_picker == bootstrap.get("picks", "general")

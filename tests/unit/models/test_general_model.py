@@ -4,27 +4,36 @@ import json
 
 import pytest
 
-from factories import promote, publish_bundle
+from factories import network_graph, promote, publish_bundle
 from livepick.core.contracts.bundle import CARD, GRAPH, read_card
+from livepick.core.imaging.joint_detector import joint_graph
+from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.errors import ModelError
+from livepick.models import general_model
 from livepick.models.general_model import publish_general_picker
 from livepick.models.registry import Models
 
 
 @pytest.fixture
 def shipped(tmp_path):
-    """Return the folder of a general model for 200 Å; its graph is only bytes."""
+    """Return the folder of a general model for 200 Å, whose network is a small one."""
     made = publish_bundle(
         tmp_path / "made",
-        b"general graph",
+        network_graph(),
         kind="general",
         version=0,
         diameter_angstrom=200.0,
         lowpass_angstrom=30.0,
         threshold=0.42,
-        threshold_source="validation patches",
+        threshold_source="scenes",
     )
     return made.rename(tmp_path / "general")
+
+
+@pytest.fixture(autouse=True)
+def make_here(monkeypatch):
+    """Make graphs in this process, which is quicker."""
+    monkeypatch.setattr(general_model, "make_in_process", lambda make, *args: make(*args))
 
 
 def test_it_is_scaled_to_the_particle_of_the_session(tmp_path, shipped, make_config):
@@ -38,15 +47,25 @@ def test_it_is_scaled_to_the_particle_of_the_session(tmp_path, shipped, make_con
     )
     path, card = publish_general_picker(tmp_path / "models", config.particle, 3, shipped=shipped)
     assert read_card(path) == card
-    assert (path.name, (path / GRAPH).read_bytes()) == ("0003", b"general graph")
-    assert (card.kind, card.version, card.threshold) == ("general", 3, 0.42)
-    assert card.threshold_source == "validation patches"
+    assert path.name == "0003"
+    assert (path / GRAPH).read_bytes() == joint_graph(network_graph(), DIAMETER_PX)
+    assert (card.kind, card.version, card.threshold) == ("general", 3, 0.5)
+    assert "in each micrograph" in card.threshold_source
     assert (card.diameter_angstrom, card.contrast, card.edge_fraction) == (100, "bright", 0.3)
     assert card.min_distance_angstrom == pytest.approx(80)
     assert card.pixel_size_angstrom == pytest.approx(read_card(shipped).pixel_size_angstrom / 2)
     assert card.lowpass_angstrom == pytest.approx(15)
     assert card.particle_fingerprint == config.particle_fingerprint()
     assert card.is_provisional
+
+
+def test_a_graph_of_another_form_is_named(tmp_path, make_config):
+    """The digest in the card is right, but it is not a network's graph."""
+    shipped = publish_bundle(tmp_path / "made", b"graph", kind="general", version=0)
+    with pytest.raises(ModelError, match="not an ONNX graph") as caught:
+        publish_general_picker(tmp_path / "m", make_config().particle, 3, shipped=shipped)
+    assert str(shipped / GRAPH) in caught.value.what
+    assert "bootstrap.picks: blob" in caught.value.remedy
 
 
 def _no_folder(shipped):

@@ -367,6 +367,23 @@ def test_a_models_picks_are_not_replaced(make_run, monkeypatch, quick_classes):
     assert "stay" in why
 
 
+@pytest.mark.parametrize("seeds_from", ["blob", "general"])
+def test_a_first_pickers_picks_are_compared_with_a_template(
+    make_run, monkeypatch, quick_classes, seeds_from
+):
+    """The general model's seeds get decoys too, by which the 2D classes are judged."""
+
+    def stop(*_args, **_keywords):
+        raise Killed
+
+    folder = make_run(micrographs=3)
+    change(folder, seeds_from=seeds_from)
+    monkeypatch.setattr(stages, "pick_with_template", stop)
+
+    with pytest.raises(Killed):
+        run(folder, **ALL_ROUNDS)
+
+
 @pytest.mark.parametrize("seeds_from", ["coordinates", "model"])
 def test_a_persons_coordinates_are_believed(make_run, monkeypatch, judge_second_class, seeds_from):
     """All are believed, whatever their classes look like; a model's picks are not."""

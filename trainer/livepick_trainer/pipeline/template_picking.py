@@ -1,10 +1,13 @@
-"""Template picking: seeds that replace the blob picker's, found with the mean of its picks.
+"""Template picking: seeds that replace the first picker's, found with the mean of blob picks.
 
 A blob picker knows only a diameter. The mean of its picks, minus what it would find in noise, shows
 what this particle looks like (``templates``). The micrographs are searched again with that
 template. Its matches are the candidates that are sorted into classes, and the seeds.
 
-If the signal is strong, the blob picker's picks stay unless it found far fewer: it adds discs of
+The seeds are the picks of the blob picker, or those of the general model, which has the blob picker
+in its graph. The template is made from the blob picker's candidates with both.
+
+If the signal is strong, the first picker's picks stay unless it found far fewer: it adds discs of
 several sizes and a shell as each micrograph needs them, while the template is a single mean over
 all directions and micrographs.
 
@@ -126,7 +129,7 @@ def pick_with_template(
     )
     if template is None or template.excess <= 0:
         write_decoys(folder, micrographs, decoys)
-        note = "the template finds no more than noise would give; the blob picker's seeds stay"
+        note = "the template finds no more than noise would give; the first picker's seeds stay"
         write_result(folder, note, used=False)
         report(note, 1, 1)
         return
@@ -139,7 +142,7 @@ def pick_with_template(
     weak = template.purity < rules.weak_purity
     if not weak and expected_picks is None and first >= rules.enough_first * count:
         write_decoys(folder, micrographs, decoys)
-        note = f"the blob picker's {first} seeds stay; the template finds {count}"
+        note = f"the first picker's {first} seeds stay; the template finds {count}"
         write_result(folder, note, used=False)
     else:
         write_candidates(folder, found, new_threshold)

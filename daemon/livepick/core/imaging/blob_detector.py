@@ -20,12 +20,15 @@ A logistic curve turns the response, in standard deviations, into a score betwee
 threshold gets 0.5, in each micrograph.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.imaging.decoys import decision_nodes
 
-__all__ = ["SLOPE_SIGMAS", "blob_graph", "templates"]
+__all__ = ["BIN", "OPSET", "SLOPE_SIGMAS", "blob_graph", "blob_nodes", "serialized", "templates"]
 
 DISC_FRACTIONS = (0.7, 0.85, 1.0)
 """Disc diameters, as fractions of the particle diameter. Side views of particles are smaller, and
@@ -125,29 +128,53 @@ def blob_graph(diameter_px: float, *, scores: bool = True) -> bytes:
         ``threshold`` (1, 1, 1, 1), in the same unit, instead of ``score``. The response to the
         decoys is the negative of ``response``.
     """
-    # onnx loads protobuf, and a blob picker is only made at the start of a session.
-    from onnx import TensorProto, checker, helper, numpy_helper  # noqa: PLC0415
+    from onnx import helper  # noqa: PLC0415 - see serialized
+
+    nodes, constants = blob_nodes(diameter_px)
+    if not scores:
+        return serialized("livepick-blob", nodes, constants, ["response", "threshold"])
+    nodes += [
+        helper.make_node("Sub", ["response", "threshold"], ["above"]),
+        helper.make_node("Div", ["above", "slope"], ["logit"]),
+        helper.make_node("Sigmoid", ["logit"], ["score"]),
+    ]
+    return serialized("livepick-blob", nodes, constants, ["score"])
+
+
+def blob_nodes(diameter_px: float) -> tuple[list[Any], dict[str, NDArray[Any]]]:
+    """Return the nodes of the blob picker up to its response, and their constants by name.
+
+    The inputs are ``image`` and ``mask``. The results are ``response`` (1, 1, H, W), those of
+    ``decoys.decision_nodes``, and ``unmasked``, which is 1 where responses count, binned.
+    ``slope`` is among the constants.
+
+    Parameters
+    ----------
+    diameter_px
+        Particle diameter in pixels of the image.
+    """
+    from onnx import helper  # noqa: PLC0415 - see serialized
 
     shapes, areas = templates(diameter_px / BIN)
     half = shapes.shape[1] // 2
     decisions, decision_constants = decision_nodes(diameter_px / BIN, "correlations", "unmasked")
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "shapes": shapes[:, None],
         "areas": areas[:, None],
         "pads": np.array([0, 0, half, half, 0, 0, half, half], dtype=np.int64),
-        "least_variance": np.float32(LEAST_VARIANCE),
+        "least_variance": np.asarray(LEAST_VARIANCE, dtype=np.float32),
         "cubic": _cubic(),
         "cubic_pads": np.array([0, 0, 2, 2, 0, 0, 2, 2], dtype=np.int64),
-        "slope": np.float32(SLOPE_SIGMAS),
+        "slope": np.asarray(SLOPE_SIGMAS, dtype=np.float32),
         "mask": np.zeros((1, 1, 1, 1), dtype=np.float32),
         "first": np.array([0, 0], dtype=np.int64),
         "last": np.array([2**31 - 1] * 2, dtype=np.int64),
         "rows_and_columns": np.array([2, 3], dtype=np.int64),
         "steps": np.array([BIN, BIN], dtype=np.int64),
-        "whole": np.float32(1),
-    } | decision_constants
+        "whole": np.asarray(1, dtype=np.float32),
+    }
     node = helper.make_node
-    nodes = [
+    return [
         node("AveragePool", ["image"], ["binned"], kernel_shape=[BIN, BIN], strides=[BIN, BIN]),
         node("Slice", ["mask", "first", "last", "rows_and_columns", "steps"], ["masked"]),
         node("Sub", ["whole", "masked"], ["unmasked"]),
@@ -165,32 +192,42 @@ def blob_graph(diameter_px: float, *, scores: bool = True) -> bytes:
         node("Pad", ["binned_response", "cubic_pads"], ["extended"], mode="edge"),
         node("Conv", ["extended", "cubic"], ["quarters"]),
         node("DepthToSpace", ["quarters"], ["response"], blocksize=BIN),
-    ]
-    names = ["response", "threshold"]
-    if scores:
-        nodes += [
-            node("Sub", ["response", "threshold"], ["above"]),
-            node("Div", ["above", "slope"], ["logit"]),
-            node("Sigmoid", ["logit"], ["score"]),
-        ]
-        names = ["score"]
-    places = {"threshold": [1, 1, 1, 1]}
-    inputs, outputs = (
+    ], constants | decision_constants
+
+
+def serialized(
+    name: str, nodes: Sequence[Any], constants: Mapping[str, NDArray[Any]], outputs: Sequence[str]
+) -> bytes:
+    """Return nodes as a serialized ONNX model with the inputs ``image`` and, optional, ``mask``.
+
+    Parameters
+    ----------
+    name
+        Name of the graph.
+    nodes
+        Nodes in the order of their computation.
+    constants
+        Constants by name; ``mask`` among them is what counts if that input is left out.
+    outputs
+        Names of the outputs; all but ``threshold`` have the shape of the image.
+    """
+    # onnx loads protobuf, and a first picker is only made at the start of a session.
+    from onnx import TensorProto, checker, helper, numpy_helper  # noqa: PLC0415
+
+    shapes: dict[str, list[int | str]] = {
+        "threshold": [1, 1, 1, 1],
+        "mask": [1, 1, "mask_H", "mask_W"],
+    }
+    given, results = (
         [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, places.get(name, [1, 1, *sides]))
-            for name, sides in sorts
+            helper.make_tensor_value_info(one, TensorProto.FLOAT, shapes.get(one, [1, 1, "H", "W"]))
+            for one in names
         ]
-        for sorts in (
-            [("image", ["H", "W"]), ("mask", ["mask_H", "mask_W"])],
-            [(name, ["H", "W"]) for name in names],
-        )
+        for names in (["image", "mask"], outputs)
     )
-    initializers = [
-        numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
-    ]
-    graph = helper.make_graph(nodes, "livepick-blob", inputs, outputs, initializers)
+    initializers = [numpy_helper.from_array(value, one) for one, value in constants.items()]
     model = helper.make_model(
-        graph,
+        helper.make_graph(nodes, name, given, results, initializers),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=8,
         producer_name="livepick",

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["THRESHOLDS_SIGMAS", "decision_nodes"]
+__all__ = ["THRESHOLDS_SIGMAS", "decision_nodes", "excess_nodes"]
 
 LOWEST_SIGMAS = 2.5
 """Lowest peak that counts for the excess, in standard deviations of the response."""
@@ -57,8 +57,8 @@ def decision_nodes(
 ) -> tuple[list[Any], dict[str, NDArray[Any]]]:
     """Return the nodes of an ONNX graph that weight the templates and choose the threshold.
 
-    The results are ``binned_response`` (1, 1, H, W), in standard deviations, and ``threshold``
-    (1, 1, 1, 1).
+    The results are ``binned_response`` (1, 1, H, W), in standard deviations, its excess
+    ``all_excess`` and ``threshold``, both (1, 1, 1, 1).
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def decision_nodes(
         node("ReduceMean", [unmasked], ["unmasked_share"], axes=[2, 3], keepdims=1),
         node("Max", ["unmasked_share", "tiny"], ["share"]),
         *_in_sigmas(responses, unmasked, "each"),
-        *_excess("each", half),
+        *excess_nodes("each", half),
         node("Relu", ["each_excess"], ["each_clear"]),
         node("Mul", ["each_clear", "each_clear"], ["each_clear_squared"]),
         node("Add", ["each_clear_squared", "least_weight"], ["weights"]),
@@ -101,7 +101,7 @@ def decision_nodes(
         node("ReduceSum", ["weighted", "templates"], ["mixed"], keepdims=1),
         *_in_sigmas("mixed", unmasked, "all"),
         node("Identity", ["all_sigmas"], ["binned_response"]),
-        *_excess("all", half),
+        *excess_nodes("all", half),
         node("Mul", ["all_seen", "all_top"], ["peak_map"]),
         node("Neg", ["peak_map"], ["decoy_map"]),
         *counts,
@@ -162,10 +162,11 @@ def _in_sigmas(responses: str, unmasked: str, name: str) -> list[Any]:
     ]
 
 
-def _excess(name: str, half_px: int) -> list[Any]:
+def excess_nodes(name: str, half_px: int) -> list[Any]:
     """Return the nodes for the excess of peaks over decoys in ``NAME_seen``.
 
-    The results are ``NAME_top``, which is 1 at peaks and decoys, and ``NAME_excess``.
+    The results are ``NAME_top``, which is 1 at peaks and decoys, and ``NAME_excess``. The constants
+    are among those of ``decision_nodes``.
     """
     from onnx import TensorProto, helper  # noqa: PLC0415 - see blob_detector
 
