@@ -3,7 +3,8 @@
     python tests/benchmarks/worker.py [--repeat 7]
 
 The benchmark prints CPU seconds from reading to peaks (medians, by stage and in total) for the blob
-picker and for a network like that of the trainer, alone and beside two busy loops. It also prints
+picker, for the general model (both are first pickers), and for a network like that of the trainer,
+alone and beside two busy loops. It also prints
 the peak memory of a worker process. The weights of the network are untrained, which takes the same
 time and finds more peaks. Quality is not measured here; see ``real_data.py``.
 """
@@ -25,7 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from factories import publish_blob, publish_bundle
+from livepick.config.sections import Particle
 from livepick.core.contracts.job import Job, Result
+from livepick.models.general_model import publish_general_picker
 from livepick.picking.engine import local
 from livepick.picking.worker import pick
 
@@ -50,6 +53,9 @@ def main() -> int:
         path = write_micrograph(folder / "micrograph.mrc")
         bundles = {
             "blob": publish_blob(folder / "models", diameter_angstrom=DIAMETER_ANGSTROM),
+            "general": publish_general_picker(
+                folder / "models", Particle(diameter_angstrom=DIAMETER_ANGSTROM), 2
+            )[0],
             "trained": publish_bundle(
                 folder / "models", untrained_network(), diameter_angstrom=DIAMETER_ANGSTROM
             ),
