@@ -56,7 +56,7 @@ RIGHT_LOW, RIGHT_HIGH = 0.77, 1.31
 """A given diameter is about right if it is within these multiples of the true one. They are half
 way between a number that is 15 % wrong and one of 0.7 times or 1.5 times the truth."""
 
-MOST_CHANCE = 0.4
+MOST_CHANCE = 0.3
 """Highest probability that a given diameter is about right, if it is contradicted."""
 
 MOST_CHANCE_OF_NOTHING = 0.1
