@@ -5,7 +5,10 @@ what this particle looks like (``templates``). The micrographs are searched agai
 template. Its matches are the candidates that are sorted into classes, and the seeds.
 
 The seeds are the picks of the blob picker, or those of the general model, which has the blob picker
-in its graph. The template is made from the blob picker's candidates with both.
+in its graph. The template is made from the blob picker's candidates with both. Precision and recall
+of the seeds that the 2D classes leave, from the blob picker and from the general model: simulated
+beta-galactosidase .86 and .49, .88 and .60; proteasome .91 and .76, .90 and .79; EMPIAR-10146 sums
+.99 and .81, .99 and .80.
 
 If the signal is strong, the first picker's picks stay unless it found far fewer: it adds discs of
 several sizes and a shell as each micrograph needs them, while the template is a single mean over
