@@ -200,8 +200,9 @@ def _counts(place: Path) -> Counts:
 
 def _follow(service: subprocess.Popen[bytes], place: Path) -> list[Stage]:
     """Return the stages in order, until the first model is promoted."""
-    run = place / "state" / RUNS / bundle_name(1)
     models = Models(place / "state" / MODELS)
+    newest = max(int(folder.name) for folder in models.directory.glob("[0-9]*"))
+    run = place / "state" / RUNS / bundle_name(newest + 1)
     stages = [Stage("pick the tenth")]
     last, cpu = time.monotonic(), 0.0
     give_up = last + LIMIT_SECONDS

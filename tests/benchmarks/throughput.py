@@ -125,9 +125,9 @@ class Service:
         return found[1] if found else ""
 
     def said(self) -> int:
-        """Return the size of the trainer's progress file, in bytes."""
-        progress = self._folder / "state" / "runs" / "0001" / "progress.jsonl"
-        return progress.stat().st_size if progress.exists() else 0
+        """Return the size of the trainers' progress files, in bytes."""
+        files = (self._folder / "state" / "runs").glob("[0-9]*/progress.jsonl")
+        return sum(progress.stat().st_size for progress in files)
 
     def train(self) -> None:
         """Start or continue a training, and wait until it is in its epochs."""
