@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.contracts.particle_measurement import CONTRASTS, ExamplesJob, ParticleGuess
-from livepick.core.formats.micrograph import Micrograph, read_micrograph
+from livepick.core.formats.micrograph import Micrograph
 from livepick.core.formats.png import encode_grey
 from livepick.core.imaging.disc_support import disc_response
 from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.core.imaging.thumbnail import draw_thumbnail
 from livepick.particle.assumed_size import FINER, Scorer, field, reduced
-from livepick.picking.onnx_session import loaded_model, score_map
+from livepick.particle.measure import opened
 
 __all__ = ["draw_examples", "example_circles"]
 
@@ -46,15 +46,7 @@ def example_circles(job: ExamplesJob) -> tuple[bytes, ...]:
     ModelError
         The bundle of the general model is damaged.
     """
-    particle = job.particle
-    model = None if particle.bundle is None else loaded_model(particle.bundle, particle.device)
-    micrograph = read_micrograph(
-        particle.path,
-        pixel_size_angstrom=particle.pixel_size_angstrom,
-        version=particle.version,
-        trust=particle.trust,
-    )
-    scorer = None if model is None else lambda image: score_map(model, image)
+    micrograph, scorer = opened(job.particle)
     return draw_examples(micrograph, job.guesses, scorer=scorer, side_px=job.side_px)
 
 

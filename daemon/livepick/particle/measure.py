@@ -18,7 +18,7 @@ from livepick.core.contracts.particle_measurement import (
     ParticleEvidence,
     ParticleJob,
 )
-from livepick.core.formats.micrograph import read_micrograph
+from livepick.core.formats.micrograph import Micrograph, read_micrograph
 from livepick.core.imaging.disc_support import disc_support
 from livepick.core.imaging.masks import find_borders
 from livepick.core.imaging.normalize import flatten
@@ -27,7 +27,7 @@ from livepick.errors import LivepickError, ModelError, SmallImageError
 from livepick.particle.assumed_size import FINER, Field, Reduced, Scorer, field, reduced
 from livepick.picking.onnx_session import loaded_model, score_map
 
-__all__ = ["measure", "measure_image"]
+__all__ = ["measure", "measure_image", "opened"]
 
 Image = NDArray[np.float32]
 Vector = NDArray[np.float64]
@@ -64,6 +64,30 @@ def measure(job: ParticleJob) -> ParticleEvidence:
     ModelError
         The bundle of the general model is damaged.
     """
+    micrograph, scorer = opened(job)
+    try:
+        return measure_image(
+            micrograph.image,
+            pixel_size_angstrom=micrograph.pixel_size_angstrom,
+            scorer=scorer,
+            bounds_angstrom=job.bounds_angstrom,
+        )
+    except ModelError:
+        raise
+    except LivepickError as error:
+        raise type(error)(f"{job.path.name}: {error.what}", error.remedy) from error
+
+
+def opened(job: ParticleJob) -> tuple[Micrograph, Scorer | None]:
+    """Return the micrograph of a job, and the general model if the job has one.
+
+    Raises
+    ------
+    MicrographError
+        The file is incomplete, unreadable, not a micrograph, or contains no image.
+    ModelError
+        The bundle of the general model is damaged.
+    """
     model = None if job.bundle is None else loaded_model(job.bundle, job.device)
     micrograph = read_micrograph(
         job.path,
@@ -71,17 +95,7 @@ def measure(job: ParticleJob) -> ParticleEvidence:
         version=job.version,
         trust=job.trust,
     )
-    try:
-        return measure_image(
-            micrograph.image,
-            pixel_size_angstrom=micrograph.pixel_size_angstrom,
-            scorer=None if model is None else lambda image: score_map(model, image),
-            bounds_angstrom=job.bounds_angstrom,
-        )
-    except ModelError:
-        raise
-    except LivepickError as error:
-        raise type(error)(f"{job.path.name}: {error.what}", error.remedy) from error
+    return micrograph, None if model is None else lambda image: score_map(model, image)
 
 
 def measure_image(
