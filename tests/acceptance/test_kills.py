@@ -319,7 +319,7 @@ def test_kills_of_workers_lose_nothing(victim, acquired):
 def test_kills_of_the_trainer_lose_nothing(victim, acquired):
     """Once in each of its nine stages; each new trainer goes on where the last one was."""
     rng = random.Random(3)  # noqa: S311 - the same moments at each run
-    spread_seconds = {"prepare": 0.1, "classify": 0.3, "train": 0.5, "retrain": 0.5}
+    spread_seconds = {"prepare": 0.1, "classify": 0.3, "train": 0.5}
     victim.start()
     killed = []
     for stage in STAGES:

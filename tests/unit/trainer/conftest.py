@@ -13,7 +13,12 @@ from livepick.config.sections import Particle
 from livepick.config.training_sections import Training
 from livepick.core.contracts.run import RunMicrograph, RunSpec
 from livepick_trainer.classification import class_selection, classify2d
-from livepick_trainer.pipeline import candidate_sorting, class_cleaning, held_out_evaluation
+from livepick_trainer.pipeline import (
+    candidate_sorting,
+    class_cleaning,
+    held_out_evaluation,
+    self_training,
+)
 
 PIXEL_SIZE_ANGSTROM = 5.0
 DIAMETER_ANGSTROM = 100.0  # so that the prepared pixel size equals the original one
@@ -106,6 +111,12 @@ def quick_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     if "real_pictures" not in request.fixturenames:
         monkeypatch.setattr(held_out_evaluation, "draw_curves", describe)
         monkeypatch.setattr(class_cleaning, "draw_classes", describe)
+
+
+@pytest.fixture(autouse=True)
+def second_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a second round in the small runs of tests, whose networks agree with all seeds."""
+    monkeypatch.setattr(self_training, "AGREEMENT", 2.0)
 
 
 @pytest.fixture

@@ -114,6 +114,18 @@ def test_a_network_that_loses_little_is_kept_with_its_own_seeds(run, monkeypatch
     assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), own.parameters(), strict=True))
 
 
+def test_a_network_that_agrees_with_the_seeds_has_no_second_round(run, monkeypatch):
+    """Its own picks would be the seeds that it was trained on."""
+    monkeypatch.setattr(self_training, "AGREEMENT", 0.01)
+
+    used, why = finished(run)
+
+    assert not used
+    assert "agrees with the held-out seeds (average precision" in why
+    assert [path.name for path in (run.folder / "retrain").iterdir()] == ["round.json"]
+    assert training_folder(run).name == "train"
+
+
 @pytest.mark.parametrize("loss", [MOST_LOSS + 0.001, 0.9])
 def test_a_network_that_fails_is_not_kept(run, monkeypatch, loss):
     """A loss this large is not explained by biased held-out seeds; the first seeds are kept too."""
