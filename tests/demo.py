@@ -1,12 +1,13 @@
 """``make demo``: a simulated session from the first micrograph to a trained picker.
 
 A simulated microscope writes micrographs into a folder, with ice, carbon, contamination,
-aggregates and an empty field among them. The real service watches the folder, picks with blobs,
-trains on the first ten, and picks them all again. Then both pickers are compared with the true
-positions, on micrographs that were not used for training.
+aggregates and an empty field among them. The real service watches the folder, picks with the
+general model, trains on the first ten, and picks them all again. Then the blob picker, the general
+and the trained model are compared with the true positions, on micrographs that were not used for
+training.
 
 The demo has no time limit: it fails if nothing moves for five minutes. It ends with status 1 if
-anything was not picked, or if the trained picker is not better than the blob picker.
+anything was not picked, or if the trained picker is not better than the others.
 """
 
 import argparse
