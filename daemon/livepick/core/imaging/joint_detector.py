@@ -127,6 +127,8 @@ def _network_nodes(network: bytes) -> tuple[list[Any], dict[str, NDArray[Any]]]:
 def _decision_nodes(half_px: int) -> tuple[list[Any], dict[str, NDArray[Any]]]:
     """Return the nodes from the responses of both to ``score``, and their constants.
 
+    It is one long list, because it is one computation that is read from top to bottom.
+
     Parameters
     ----------
     half_px
