@@ -18,7 +18,14 @@ set, micrographs         random weights                general model
 10017, 5                 .786 / .831 / .817, 143 s     .775 / .830 / .823, 85 s
 proteasome, 10           .906 / .913 / .881, 104 s     .948 / .925 / .910, 60 s
 β-galactosidase, 10      .898 / .909 / .899, 79 s      .898 / .908 / .884, 63 s
-β-galactosidase, 5       not measured                  .880 / .903 / .899, 94 s (*)
+β-galactosidase, 5       .888 / .898 / .896, 123 s     .880 / .903 / .899, 94 s (*)
+β-galactosidase, 3       not measured                  .809 / .870 / .866, 102 s (*)
+apoferritin, 10          .986 / .986 / .974, 60 s      .982 / .984 / .976, 55 s
+apoferritin, 3           not measured                  .980 / .982 / .953, 33 s
+proteasome, 5            not measured                  .917 / .905 / .880, 36 s
+proteasome, 3            not measured                  .897 / .908 / .837, 48 s
+10146 frames, 3          not measured                  .487 / .605 / .603, 59 s
+10146 sums, 3            not measured                  .990 / .987 / .985, 64 s
 =======================  ============================  ============================
 
 (*) The curves showed overfitting, and the first training was repeated twice.
