@@ -117,10 +117,11 @@ def test_a_model_of_an_earlier_session_starts_the_next_at_another_pixel_size(mak
     micrographs, truth = acquire_session(following.folder / "acquired", settings, MICROGRAPHS)
     following.start()
     land(following, micrographs)
-    run = following.state / "runs" / "0001"
-    following.until((run / "run.json").exists, "seeds of the earlier model", seconds=300)
+    runs = following.state / "runs"
+    following.until(lambda: any(runs.glob("*/run.json")), "seeds of the earlier model", seconds=300)
     assert following.stop() == 0
 
+    (run,) = runs.glob("[0-9]*")
     spec = RunSpec.read(run)
     assert spec.seeds_from == "model"
     assert spec.seed_threshold == read_card(bundle).threshold
