@@ -190,7 +190,9 @@ def _distance(one: _Measured, guesses: Sequence[ParticleGuess]) -> float:
 
 def _print(verdict: ParticleVerdict, written: Sequence[Path], *, has_model: bool) -> None:
     typer.echo()
-    if verdict.best is None:
+    if not verdict.micrographs:
+        typer.echo("No diameter: no file could be measured.")
+    elif verdict.best is None:
         typer.echo(
             f"No diameter: {verdict.sentence}.\n"
             "  Check the pixel size, and give micrographs with more particles or more defocus; or"

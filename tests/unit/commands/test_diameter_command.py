@@ -102,6 +102,15 @@ def test_a_file_that_cannot_be_measured_is_named_and_the_others_count(measured, 
     assert found["micrographs"][0]["path"] == str(Path.cwd() / "a.mrc")
 
 
+def test_nothing_is_said_about_particles_if_no_file_can_be_measured(measured, capsys):
+    measured["a.mrc"] = HeaderError("a.mrc is odd", "Look at it.")
+    assert cli.main(["diameter", "a.mrc"]) == 1
+    said = capsys.readouterr()
+    assert "No diameter: no file could be measured." in said.out
+    assert "pixel size" not in said.out
+    assert "a.mrc is odd" in said.err
+
+
 def test_impossible_bounds_are_refused(measured, capsys):
     assert cli.main(["diameter", "a.mrc", "--between", "300", "200"]) == 2
     assert "smaller one first" in capsys.readouterr().err
