@@ -1,15 +1,18 @@
 """``livepick diameter``: measure the particle's diameter and contrast, without the service."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from livepick.config.sections import Contrast, Trust
+from livepick.commands.micrograph_options import PixelSize, TrustOfHeaders
+from livepick.config.sections import LARGEST_ANGSTROM, SMALLEST_ANGSTROM, Contrast
 from livepick.core.contracts.particle_measurement import (
     DEFAULT_BOUNDS_ANGSTROM,
     ExamplesJob,
@@ -36,14 +39,8 @@ def diameter(
         list[Path], typer.Argument(metavar="FILES...", help="Micrographs, MRC or TIFF; ten do.")
     ],
     *,
-    pixel_size: Annotated[
-        float | None,
-        typer.Option(metavar="ANGSTROM", help="Pixel size; by default from the headers."),
-    ] = None,
-    trust: Annotated[
-        Trust | None,
-        typer.Option(help="What counts if a header has another pixel size; by default an error."),
-    ] = None,
+    pixel_size: PixelSize = None,
+    trust: TrustOfHeaders = None,
     between: Annotated[
         tuple[float, float],
         typer.Option(metavar="LOW HIGH", help="Smallest and largest diameter, in angstrom."),
@@ -69,8 +66,11 @@ def diameter(
     micrographs about equally well, both are printed; look at the pictures, and choose. The exit
     status is 1 if the micrographs do not show particles, or if a file could not be measured.
     """
-    if not 20 <= between[0] < between[1] <= 2000:
-        raise typer.BadParameter("--between needs two diameters, 20 to 2000, the smaller one first")
+    if not SMALLEST_ANGSTROM <= between[0] < between[1] <= LARGEST_ANGSTROM:
+        raise typer.BadParameter(
+            f"--between needs two diameters, {SMALLEST_ANGSTROM:g} to {LARGEST_ANGSTROM:g}, the"
+            " smaller one first"
+        )
     bundle = _general_model()
     jobs = [
         ParticleJob(
@@ -87,7 +87,10 @@ def diameter(
         measured = _measured(workers, jobs, between, contrast, quiet=as_json)
         evidence = [one.evidence for one in measured if one.evidence is not None]
         verdict = decide(evidence, bounds_angstrom=between, contrast=contrast)
-        written = [] if pictures is None else _draw(workers, measured, verdict, pictures)
+        written = []
+        if pictures is not None and verdict.best is not None:
+            guesses = [verdict.best, *([] if verdict.second is None else [verdict.second])]
+            written = _draw(workers, measured, guesses, pictures)
     finally:
         workers.stop()
     if as_json:
@@ -156,13 +159,19 @@ def _line(one: _Measured) -> str:
 
 
 def _draw(
-    workers: engine.Engine, measured: Sequence[_Measured], verdict: ParticleVerdict, folder: Path
+    workers: engine.Engine,
+    measured: Sequence[_Measured],
+    guesses: Sequence[ParticleGuess],
+    folder: Path,
 ) -> list[Path]:
-    """Write pictures of some micrographs that agree, and return their paths."""
-    guesses = tuple(guess for guess in (verdict.best, verdict.second) if guess is not None)
-    shown = [one for one in measured if one.verdict is not None and one.verdict.best is not None]
-    shown.sort(key=lambda one: _distance(one, guesses))
-    jobs = [ExamplesJob(one.job, guesses) for one in shown[:PICTURED]]
+    """Write pictures of the micrographs that agree best with the first guess; return the paths."""
+    apart = [
+        (abs(math.log(one.verdict.best.diameter_angstrom / guesses[0].diameter_angstrom)), one.job)
+        for one in measured
+        if one.verdict is not None and one.verdict.best is not None
+    ]
+    apart.sort(key=itemgetter(0))
+    jobs = [ExamplesJob(job, tuple(guesses)) for _, job in apart[:PICTURED]]
     futures = [workers.submit(tasks.example_circles, job) for job in jobs]
     written = []
     try:
@@ -178,14 +187,6 @@ def _draw(
             "Give another folder to --pictures.",
         ) from error
     return written
-
-
-def _distance(one: _Measured, guesses: Sequence[ParticleGuess]) -> float:
-    """Return how much a micrograph's own diameter differs from the best guess, as a factor."""
-    if one.verdict is None or one.verdict.best is None:
-        raise ValueError("nothing was seen in this micrograph")
-    ratio = one.verdict.best.diameter_angstrom / guesses[0].diameter_angstrom
-    return max(ratio, 1 / ratio)
 
 
 def _print(verdict: ParticleVerdict, written: Sequence[Path], *, has_model: bool) -> None:

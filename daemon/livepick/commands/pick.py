@@ -15,7 +15,14 @@ from typing import Annotated, Protocol
 
 import typer
 
-from livepick.config.sections import Contrast, Device, Particle, Trust
+from livepick.commands.micrograph_options import PixelSize, TrustOfHeaders
+from livepick.config.sections import (
+    LARGEST_ANGSTROM,
+    SMALLEST_ANGSTROM,
+    Contrast,
+    Device,
+    Particle,
+)
 from livepick.core.contracts.bundle import ModelCard, read_card
 from livepick.core.contracts.job import Job
 from livepick.errors import MicrographError, OccupiedError
@@ -56,14 +63,8 @@ def pick(
     output: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder for the STAR files; created if needed.")
     ],
-    pixel_size: Annotated[
-        float | None,
-        typer.Option(metavar="ANGSTROM", help="Pixel size; by default from the headers."),
-    ] = None,
-    trust: Annotated[
-        Trust | None,
-        typer.Option(help="What counts if a header has another pixel size; by default an error."),
-    ] = None,
+    pixel_size: PixelSize = None,
+    trust: TrustOfHeaders = None,
     device: Annotated[
         Device, typer.Option(help="Device to pick on: a GPU is required, preferred, or not used.")
     ] = "prefer-gpu",
@@ -71,8 +72,8 @@ def pick(
         float | None,
         typer.Option(
             metavar="ANGSTROM",
-            min=20,
-            max=2000,
+            min=SMALLEST_ANGSTROM,
+            max=LARGEST_ANGSTROM,
             help="Longest diameter of the particle; by default the one that the model is for.",
         ),
     ] = None,

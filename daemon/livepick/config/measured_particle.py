@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from livepick.config.schema import Config, WrittenConfig
 from livepick.config.sections import Contrast, Particle, WrittenParticle
 
-__all__ = ["ParticleMeasured", "needs_measuring", "resolve"]
+__all__ = ["ParticleMeasured", "resolve"]
 
 USUAL_ANGSTROM = 150.0
 """Diameter until one is measured, if there are no bounds. Nothing is picked with it."""
@@ -22,11 +22,6 @@ class ParticleMeasured:
 
     diameter_angstrom: float
     contrast: Contrast
-
-
-def needs_measuring(written: WrittenConfig) -> bool:
-    """Return True if nothing can be picked before the particle has been measured."""
-    return written.particle.is_automatic
 
 
 def resolve(written: WrittenConfig, measured: ParticleMeasured | None) -> Config:

@@ -35,7 +35,7 @@ Preset = Literal["motioncor", "relion", "warp", "cryosparc", "cryoem-services", 
 Contrast = Literal["dark", "bright"]
 """Contrast of the particles against the ice."""
 
-SMALLEST_ANGSTROM, LARGEST_ANGSTROM = 20.0, 2000.0
+SMALLEST_ANGSTROM, LARGEST_ANGSTROM = 20, 2000
 """Bounds of a particle's diameter."""
 
 Device = Literal["require-gpu", "prefer-gpu", "cpu"]

@@ -78,7 +78,7 @@ class ModelInUse:
 
 @dataclass(frozen=True, slots=True)
 class ParticleEvidenceRow:
-    """What a micrograph said about the particle."""
+    """Evidence about the particle from one micrograph."""
 
     micrograph_id: int
     content: int

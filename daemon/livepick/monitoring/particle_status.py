@@ -1,4 +1,4 @@
-"""What is known about the particle's size, in words, and what somebody should do about it."""
+"""Sentences about the particle's size, with remedies, for page, status and log."""
 
 import time
 from collections.abc import Iterator

@@ -74,7 +74,7 @@ class Status:
     )
     """Number of picked micrographs that are good, doubtful and bad."""
     particle: ParticleState | None = None
-    """What is known about the particle; None before the first start."""
+    """Size and contrast of the particle, as far as known; None before the first start."""
     model: ModelCard | None = None
     training: TrainingStatus = NOT_BEGUN
     findings: tuple[Finding[str], ...] = ()

@@ -140,7 +140,7 @@ class ParticleMeasuring:
 
     @property
     def state(self) -> ParticleState:
-        """What is known about the particle."""
+        """Size and contrast of the particle, as far as known."""
         return self._state
 
     def use(self, written: WrittenConfig) -> None:

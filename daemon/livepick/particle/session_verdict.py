@@ -60,7 +60,7 @@ NEAR_RATIO = 1.25
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What has been measured so far."""
+    """Evidence so far."""
 
     evidence: tuple[ParticleEvidence, ...]
     """Evidence in the order in which the micrographs landed."""

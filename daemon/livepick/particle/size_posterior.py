@@ -95,7 +95,7 @@ class Weights:
     """Weights of the log-odds for the contrast itself: a step below, here, a step above."""
 
     nothing: float
-    """What speaks for the absence of particles."""
+    """Constant that stands for the absence of particles, on the scale of the weighted sums."""
 
     growth: float
     """The sum is multiplied by the number of micrographs to this power."""

@@ -35,7 +35,7 @@ class ExampleView:
 
 @dataclass(frozen=True, slots=True)
 class ParticleView:
-    """What the page shows about the particle."""
+    """Sentences and pictures about the particle, for the page."""
 
     sentence: str
     is_in_doubt: bool

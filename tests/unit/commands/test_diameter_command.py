@@ -90,6 +90,17 @@ def test_micrographs_without_particles_have_no_diameter(measured, capsys):
     assert "none of 2 micrographs shows particles" in out
 
 
+def test_one_micrograph_of_several_gives_neither_a_diameter_nor_a_picture(
+    measured, capsys, tmp_path
+):
+    measured["a.mrc"] = make_evidence(150)
+    measured["b.mrc"] = measured["c.mrc"] = measured["d.mrc"] = EMPTY
+    names = ["a.mrc", "b.mrc", "c.mrc", "d.mrc"]
+    assert cli.main(["diameter", *names, "--pictures", str(tmp_path / "pictures")]) == 1
+    assert "No diameter: " in capsys.readouterr().out
+    assert not (tmp_path / "pictures").exists()
+
+
 def test_a_file_that_cannot_be_measured_is_named_and_the_others_count(measured, capsys):
     measured["a.mrc"], measured["b.mrc"] = (
         make_evidence(150),

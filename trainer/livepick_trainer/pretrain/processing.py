@@ -1,4 +1,4 @@
-"""What other software does to a micrograph before it lands: filters, denoisers, eight bits."""
+"""Changes by other software before a micrograph lands: filters, denoisers, eight bits."""
 
 import numpy as np
 from numpy.typing import NDArray

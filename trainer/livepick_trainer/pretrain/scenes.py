@@ -182,7 +182,7 @@ class _Lot:
 
     @property
     def has_truth(self) -> bool:
-        """Whether the particles are to be found."""
+        """True if the particles are to be found."""
         return not (self.wrong_size or self.inverted or self.empty)
 
 

@@ -150,7 +150,7 @@ class ParticleGuess:
 
 @dataclass(frozen=True, slots=True)
 class ParticleVerdict:
-    """What the micrographs say about the particle so far."""
+    """Verdict about the particle from the micrographs so far."""
 
     micrographs: int
     """Micrographs measured."""

@@ -38,13 +38,13 @@ class ParticleExample:
 
 @dataclass(frozen=True, slots=True)
 class ParticleState:
-    """What is known about the particle, and what is asked."""
+    """Size and contrast of the particle as far as known, and the open question."""
 
     question: str
     """``question_of`` the settings that this answers; other settings need another answer."""
     given_angstrom: float | None = None
     given_contrast: Contrast | None = None
-    """What a person has given; None: it is ``auto``."""
+    """Value given by a person; None: it is ``auto``."""
     used: ParticleMeasured | None = None
     """Diameter and contrast that are used for what is ``auto``. None: none are found yet."""
     best: ParticleMeasured | None = None
@@ -52,7 +52,7 @@ class ParticleState:
     second: ParticleMeasured | None = None
     """Another guess that is close: a person should choose. None: there is none."""
     confidence: float = 0.0
-    """Fraction of resampled sets of micrographs that give the best guess, 0 to 1."""
+    """Probability that the best guess is right within a fifth."""
     micrographs: int = 0
     """Micrographs measured."""
     voices: int = 0
@@ -66,7 +66,7 @@ class ParticleState:
     settled_by: str = ""
     """Why it is settled in spite of doubt, as a clause; empty if the micrographs agree."""
     contradiction: str = ""
-    """How the micrographs contradict what a person gave, as a clause; empty if they do not."""
+    """Contradiction between the micrographs and a given value, as a clause; empty if none."""
     agrees: bool = False
     """True if enough micrographs agree with what a person gave."""
     asked_at: float = 0.0
@@ -74,7 +74,7 @@ class ParticleState:
     fault: str = ""
     """Why nothing can be measured at present, as a clause; empty if it can."""
     remedy: str = ""
-    """What to do about that, in full sentences."""
+    """Remedy for that, in full sentences."""
     examples: tuple[ParticleExample, ...] = ()
 
     @classmethod

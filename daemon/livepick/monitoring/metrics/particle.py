@@ -7,7 +7,7 @@ __all__ = ["ParticleMetrics"]
 
 
 class ParticleMetrics:
-    """What the first micrographs say about the particle."""
+    """Metrics of the evidence that the first micrographs give about the particle."""
 
     def __init__(self, make: InstrumentFactory) -> None:
         self._contradiction = make.gauge(
