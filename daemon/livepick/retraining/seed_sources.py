@@ -271,9 +271,11 @@ class SeedsFromLedger:
 class SeedsFromEither:
     """Seeds from the general model or, where it finds too little to learn from, the blob picker.
 
-    In micrographs of very low signal the general model finds next to nothing (1 pick in 5 single
-    frames of EMPIAR-10146), and a session would wait for ever. The blob picker's many candidates,
-    of which a third are particles, are enough for the trainer to make a template from.
+    In micrographs of very low signal the network alone finds next to nothing (1 pick in 5 single
+    frames of EMPIAR-10146), and a session would wait for ever. The graph of the general model
+    leaves such a micrograph to the blob picker (``core.imaging.joint_detector``), but not one in
+    which the network sees a little more than its decoys. The blob picker's many candidates, of
+    which a third are particles, are enough for the trainer to make a template from.
 
     Parameters
     ----------
