@@ -91,6 +91,14 @@ class Session:
         """Return the JSON of ``livepick status``. A test that polls reads the ledger instead."""
         return json.loads(livepick("status", self.config, "--json").stdout)
 
+    def problems(self):
+        """Return the problems of ``status``, without that of the disk that all tests share."""
+        return [
+            each
+            for each in self.status()["problems"]
+            if not each["sentence"].startswith("The disk with the ")
+        ]
+
     def counts(self):
         """Return the number of micrographs in each state; all 0 without a ledger."""
         try:

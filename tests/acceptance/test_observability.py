@@ -73,8 +73,11 @@ def watch(tmp_path):
     """Return a function that watches an address by a Prometheus, which ends with the test."""
     with contextlib.ExitStack() as ending:
 
-        def start(target, scale=SCALE):
-            prometheus = Prometheus(PROMETHEUS, tmp_path / "prometheus", target=target, scale=scale)
+        def start(target, scale=SCALE, own_disks=()):
+            folder = tmp_path / "prometheus"
+            prometheus = Prometheus(
+                PROMETHEUS, folder, target=target, scale=scale, own_disks=own_disks
+            )
             ending.callback(prometheus.close)
             return prometheus
 
@@ -277,7 +280,7 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         output={"directory": str(small_disk)},
     )
     session.start()
-    prometheus = watch(address)
+    prometheus = watch(address, own_disks=["output"])
     until = prometheus.until
     with Microscope(session, 0.6) as microscope:
         session.until(lambda: session.picked() > 2, "some picked")

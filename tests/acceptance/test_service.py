@@ -57,7 +57,7 @@ def test_status_says_what_is_wrong_in_the_words_of_the_page(make_session):
     session = make_session()
 
     def said():
-        return " ".join(p["sentence"] for p in session.status()["problems"])
+        return " ".join(p["sentence"] for p in session.problems())
 
     session.start()
     session.drop(1)
@@ -82,7 +82,7 @@ def test_status_says_what_is_wrong_in_the_words_of_the_page(make_session):
 
     session.process.kill()
     session.process.wait()
-    first, second = session.status()["problems"]
+    first, second = session.problems()
     assert (first["level"], "killed" in first["sentence"]) == ("bad", True)
     assert "last valid" in second["sentence"]
     assert session.status()["micrographs"]["picked"] == 1
