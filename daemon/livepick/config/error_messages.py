@@ -186,7 +186,8 @@ def _wrong(details: ErrorDetails, name: str, field: FieldInfo) -> str:
     limits = _limits(field.metadata or _metadata_of_number(field))
     if _is_choice_or_number(field):
         unit = _UNITS.get(name.rsplit("_", 1)[-1], "")
-        text = f"is {_shown(value)}; it must be auto or a number {limits}{unit}{_example(field)}"
+        number = "a number" if "float" in str(field.annotation) else "a whole number"
+        text = f"is {_shown(value)}; it must be auto or {number} {limits}{unit}{_example(field)}"
     elif kind == "literal_error":
         choices = details.get("ctx", {}).get("expected", "").replace("'", "")
         guess = nearest(str(value), choices.replace(" or ", ", ").split(", "))
@@ -234,13 +235,14 @@ def _example(field: FieldInfo) -> str:
 
 
 def _is_choice_or_number(field: FieldInfo) -> bool:
-    return "'auto'" in str(field.annotation) and "float" in str(field.annotation)
+    annotation = str(field.annotation)
+    return "'auto'" in annotation and ("float" in annotation or "int" in annotation)
 
 
 def _metadata_of_number(field: FieldInfo) -> Iterable[object]:
     """Return what is known of the number in a field that may be a number or a word."""
     for branch in get_args(field.annotation):
-        if get_origin(branch) is Annotated and get_args(branch)[0] is float:
+        if get_origin(branch) is Annotated and get_args(branch)[0] in (float, int):
             return [
                 limit
                 for each in get_args(branch)[1:]

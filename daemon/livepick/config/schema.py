@@ -4,7 +4,7 @@ A file may leave the particle to be measured (``WrittenConfig``). All other part
 ``Config``, whose particle has numbers: ``livepick.config.measured_particle`` makes it.
 
 The settings, with their bounds, units and examples, are in ``livepick.config.sections`` and in
-``output_sections``, ``training_sections`` and ``web_section`` beside it.
+``output_sections``, ``training_sections``, ``engine_section`` and ``web_section`` beside it.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationInfo, field_validator
 
+from livepick.config.engine_section import EngineSettings
 from livepick.config.error_messages import contradiction
 from livepick.config.output_sections import Output
 from livepick.config.sections import (
@@ -56,6 +57,9 @@ class WrittenConfig(Section):
     picking: Picking = Picking()
     """Picking of the micrographs."""
 
+    engine: EngineSettings = EngineSettings()
+    """Workers that pick: processes of this machine, or a Dask cluster."""
+
     retrain: Retrain = Retrain()
     """Conditions for the promotion of a new model."""
 
@@ -84,6 +88,38 @@ class WrittenConfig(Section):
                 key="held_out_fraction",
             )
         return training
+
+    @field_validator("engine")
+    @classmethod
+    def _has_one_number(cls, engine: EngineSettings, info: ValidationInfo) -> EngineSettings:
+        """Refuse two numbers of workers, and GPUs for workers that use none."""
+        picking = info.data.get("picking")
+        if picking is None:
+            return engine
+        if picking.workers is not None and engine.kind == "dask":
+            raise contradiction(
+                f"picking.workers is {picking.workers}, which is of this machine, and engine.kind"
+                " is dask; remove it, and give it to each livepick worker (--workers)",
+                key="kind",
+            )
+        if picking.workers is not None and engine.workers not in ("auto", picking.workers):
+            raise contradiction(
+                f"engine.workers is {engine.workers} and picking.workers is {picking.workers},"
+                " which are two names of one setting; remove one of the two",
+                key="workers",
+            )
+        if picking.device == "cpu" and engine.devices is not None:
+            raise contradiction(
+                f"engine.devices is {engine.devices}, and picking.device is cpu, which uses no GPU;"
+                " change one of the two",
+                key="devices",
+            )
+        return engine
+
+    @property
+    def workers(self) -> int | None:
+        """Number of worker processes of this machine; None: it depends on the machine."""
+        return self.picking.workers if self.engine.workers == "auto" else self.engine.workers
 
     @field_validator("state")
     @classmethod

@@ -1,7 +1,8 @@
 """Sections of the configuration: each setting with its default, bounds, unit and meaning.
 
 Those about training are in ``livepick.config.training_sections``, those about the output in
-``livepick.config.output_sections``, and that of the page in ``livepick.config.web_section``.
+``livepick.config.output_sections``, that of the workers in ``livepick.config.engine_section``, and
+that of the page in ``livepick.config.web_section``.
 """
 
 from pathlib import Path

@@ -99,6 +99,7 @@ class CurrentModel:
             pixel_size_angstrom=self._pixel_size_angstrom,
             threshold=self._threshold,
             trust=self._trust,
+            graph_sha256=self._card.graph_sha256,
         )
 
     def promote(self, bundle: Path, card: ModelCard) -> None:

@@ -62,6 +62,10 @@ class Job:
     trust: Trust | None = None
     """Source of the pixel size if config and header differ; None: that is an error."""
 
+    graph_sha256: str | None = None
+    """Checksum of the model's graph, by which a node of a cluster knows that it sees the same one;
+    None: any."""
+
 
 CauseOfDeath = Literal["crash", "memory", "outside"]
 
@@ -79,8 +83,12 @@ class WorkerDiedError(BrokenExecutor):
     """
 
     def __init__(self, cause: CauseOfDeath, how: str) -> None:
-        super().__init__(how)
+        super().__init__(cause, how)  # so that it survives pickling
         self.cause = cause
+        self.how = how
+
+    def __str__(self) -> str:
+        return self.how
 
 
 @dataclass(frozen=True, slots=True)

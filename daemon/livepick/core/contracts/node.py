@@ -1,0 +1,95 @@
+"""What the service and the nodes of a cluster tell each other.
+
+A node is a ``livepick worker``: one Dask worker with processes of its own that pick.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from livepick.config.sections import Device
+
+__all__ = ["HEAVY", "PICK", "HelloRequest", "NodeCard", "TaskLimits"]
+
+PICK = "LIVEPICK-PICK"
+"""Dask resource of a node: the number of jobs that it picks at a time."""
+
+HEAVY = "LIVEPICK-HEAVY"
+"""Dask resource of a node that runs one training or 2D classification at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLimits:
+    """Limits of a job on a node, as the service can know them."""
+
+    seconds: float
+    """Time from its start in a process of the node."""
+
+    memory_bytes: int | None = None
+    """Memory of its process; None: a share of the node's own memory."""
+
+    alone: bool = False
+    """True if the service has no other job in progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class HelloRequest:
+    """Question to a node that has joined, and what it is to look at."""
+
+    device: Device
+    """Device to pick on."""
+
+    bundle: Path
+    """Folder of the model in use."""
+
+    graph_sha256: str
+    """Checksum of its graph."""
+
+    token_file: Path
+    """File in the state folder."""
+
+    token: str
+    """Content of that file, which tells this folder from another one with the same path."""
+
+    roots: tuple[Path, ...]
+    """Watched folders."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCard:
+    """Answer of a node."""
+
+    host: str
+    pid: int
+    version: str
+    """Version of livepick."""
+
+    python: str
+    onnxruntime: str
+    """Versions; empty if onnxruntime is not installed."""
+
+    workers: int
+    """Number of jobs that it picks at a time."""
+
+    memory_bytes: int
+    """Memory of the machine, or of the batch job."""
+
+    devices: tuple[int, ...] | None = None
+    """GPUs that it uses; None: not chosen."""
+
+    heavy: bool = False
+    """True if it offers to train."""
+
+    token: str | None = None
+    """Content of the token file; None: not seen."""
+
+    missing_roots: tuple[Path, ...] = ()
+    """Watched folders that it does not see."""
+
+    graph_sha256: str | None = None
+    """Checksum of the model's graph; None: not seen."""
+
+    provider: str | None = None
+    """The onnxruntime provider that runs the model; None: it does not run."""
+
+    fault: str = ""
+    """Why the model does not run, or the folders cannot be looked at; empty: no fault."""

@@ -1,0 +1,240 @@
+"""What runs on a node of a cluster.
+
+A node is one Dask worker that holds a local ``WorkerPool``, so a job on a cluster has the time
+limit, the memory limit and the errors of a job on this machine. ``livepick worker`` opens the node
+before it joins the scheduler. Each task is a call of ``run_on_node``, ``version`` or ``hello`` in a
+thread of the Dask worker, which waits for the pool.
+
+What a job raises comes back as a value. So if a task of Dask fails, the node is at fault: it could
+not run the job at all.
+
+``version`` takes no arguments and returns a text, in every version of livepick: it is asked first,
+since values of another version may not even be readable.
+"""
+
+import contextlib
+import os
+import pickle
+import platform
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import livepick
+from livepick.core.contracts.bundle import read_card
+from livepick.core.contracts.node import HelloRequest, NodeCard, TaskLimits
+from livepick.errors import EngineError, LivepickError
+from livepick.host.memory import total_bytes
+from livepick.picking.job_limits import JobLimits, Limits
+from livepick.picking.tasks import probe
+from livepick.picking.worker_pool import WorkerPool
+from livepick.picking.worker_process import Outcome
+
+__all__ = ["close_node", "hello", "open_node", "run_on_node", "version"]
+
+HELLO_SECONDS = 240.0
+"""Time limit of the answer to ``hello``; loading CUDA from a slow disk can take minutes."""
+
+BUNDLE_SECONDS = 60.0
+"""Time in which a new model must appear: a network file system remembers that it was not there."""
+
+BUNDLE_LOOK_SECONDS = 0.5
+
+
+class _Node:
+    """The pool of this process, and what it offers."""
+
+    def __init__(
+        self, workers: int, limits: JobLimits, devices: tuple[int, ...] | None, *, heavy: bool
+    ) -> None:
+        self.workers = workers
+        self.limits = limits
+        self.devices = devices
+        self.heavy = heavy
+        self.pool = WorkerPool(workers, limits)
+        self.lock = threading.Lock()
+        self.running = 0
+        """Number of jobs that run or wait."""
+        self.seen: dict[Path, str] = {}
+        """Checksums of the graphs of the models that have been seen."""
+
+
+_nodes: list[_Node] = []
+"""The only node of this process; in a list, so that it can be replaced in place."""
+
+
+def open_node(
+    workers: int,
+    limits: JobLimits | None = None,
+    *,
+    devices: tuple[int, ...] | None = None,
+    heavy: bool = False,
+) -> None:
+    """Make this process a node; to be called before it joins the scheduler.
+
+    Parameters
+    ----------
+    workers
+        Number of processes that pick.
+    limits
+        Limits of jobs; None: the defaults for this machine.
+    devices
+        GPUs to use, one process each; None: not chosen.
+    heavy
+        True if the node offers to train.
+    """
+    close_node()
+    if devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices))
+    _nodes.append(_Node(workers, limits or JobLimits(workers), devices, heavy=heavy))
+
+
+def close_node() -> None:
+    """Kill the processes of the node immediately, whatever they are doing."""
+    for node in _nodes:
+        node.pool.shutdown()
+    _nodes.clear()
+
+
+def _node() -> _Node:
+    if not _nodes:
+        raise EngineError(
+            "this Dask worker is not a node of livepick",
+            "Start the workers with livepick worker, not with dask worker.",
+        )
+    return _nodes[0]
+
+
+def version() -> str:
+    """Return the version of livepick on the node."""
+    return livepick.__version__
+
+
+def run_on_node(work: Callable[..., Any], args: tuple[Any, ...], limits: TaskLimits) -> bytes:
+    """Run a job in a process of the node, and return its pickled ``Outcome``.
+
+    Parameters
+    ----------
+    work, args
+        Function of ``livepick.picking.tasks`` or another importable one, and its arguments.
+    limits
+        Limits of the job.
+
+    Raises
+    ------
+    EngineError
+        The node cannot run the job: it is not one, its processes do not start, or it does not see
+        the model.
+    """
+    node = _node()
+    job = args[0] if args else None
+    _await_bundle(node, getattr(job, "bundle", None), getattr(job, "graph_sha256", None))
+    with node.lock:
+        node.running += 1
+        alone = limits.alone and node.running == 1
+    memory_bytes = limits.memory_bytes or node.limits.limits(alone=alone).memory_bytes
+    try:
+        future = node.pool.submit_within(Limits(limits.seconds, memory_bytes), work, *args)
+        outcome = Outcome(future.result())
+    except EngineError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - of the job: the service decides
+        text, error.__traceback__ = str(error.__cause__ or ""), None
+        outcome = Outcome(error, is_error=True, traceback=text)
+    finally:
+        with node.lock:
+            node.running -= 1
+    return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
+
+
+def _await_bundle(node: _Node, bundle: Path | None, graph_sha256: str | None) -> None:
+    """Wait for a model that this node has not seen yet."""
+    if bundle is None or graph_sha256 is None or node.seen.get(bundle) == graph_sha256:
+        return
+    give_up = time.monotonic() + BUNDLE_SECONDS
+    while True:
+        with contextlib.suppress(LivepickError):
+            node.seen[bundle] = read_card(bundle).graph_sha256
+        if node.seen.get(bundle) == graph_sha256:
+            return
+        if time.monotonic() > give_up:
+            found = "is not there" if bundle not in node.seen else "is another one"
+            raise EngineError(
+                f"{socket.gethostname()}: the model {bundle} {found}",
+                "Mount the state folder of the service on this node, at the same path.",
+            )
+        time.sleep(BUNDLE_LOOK_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a process of the node sees of the session."""
+
+    token: str | None
+    missing_roots: tuple[Path, ...]
+    graph_sha256: str | None
+
+
+def hello(request: HelloRequest) -> NodeCard:
+    """Return what the node is, what it sees of the session, and on what it runs the model.
+
+    A process of the pool looks, so that a file system that hangs stops neither the node nor the
+    thread.
+
+    Raises
+    ------
+    EngineError
+        This Dask worker is not a node, or its processes do not start.
+    """
+    node = _node()
+    seen, provider, fault = _Seen(None, (), None), None, ""
+    limits = node.limits.limits()
+    within = Limits(HELLO_SECONDS, limits.memory_bytes)
+    try:
+        seen = node.pool.submit_within(within, _look, request).result()
+        if seen.graph_sha256 is not None:
+            asked = node.pool.submit_within(within, probe, request.bundle, request.device)
+            provider = asked.result()
+    except EngineError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the node
+        fault = error.what if isinstance(error, LivepickError) else f"{error}"
+    return NodeCard(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=version(),
+        python=platform.python_version(),
+        onnxruntime=_installed("onnxruntime-gpu") or _installed("onnxruntime"),
+        workers=node.workers,
+        memory_bytes=total_bytes(),
+        devices=node.devices,
+        heavy=node.heavy,
+        token=seen.token,
+        missing_roots=seen.missing_roots,
+        graph_sha256=seen.graph_sha256,
+        provider=provider,
+        fault=fault,
+    )
+
+
+def _look(request: HelloRequest) -> _Seen:
+    """Look at the folders of the session, in a process of the node."""
+    token = graph_sha256 = None
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        token = request.token_file.read_text(encoding="ascii")[:200].strip()
+    with contextlib.suppress(LivepickError):
+        graph_sha256 = read_card(request.bundle).graph_sha256
+    missing = tuple(root for root in request.roots if not root.is_dir())
+    return _Seen(token, missing, graph_sha256)
+
+
+def _installed(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,109 @@
+"""A node of a cluster runs jobs in processes of its own, and says what it sees of a session."""
+
+import os
+import pickle
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from livepick.core.contracts.bundle import read_card
+from livepick.core.contracts.job import CPU, WorkerDiedError
+from livepick.core.contracts.node import HelloRequest, TaskLimits
+from livepick.errors import EngineError, TimeLimitError
+from livepick.models.general_model import SHIPPED
+from livepick.picking.cluster import node
+from livepick.picking.worker_process import Outcome
+
+LIMITS = TaskLimits(60)
+GRAPH_SHA256 = read_card(SHIPPED).graph_sha256
+
+
+@pytest.fixture
+def opened():
+    node.open_node(1, heavy=True)
+    yield
+    node.close_node()
+
+
+def run(work, *args, limits=LIMITS) -> Outcome:
+    outcome = pickle.loads(node.run_on_node(work, args, limits))  # noqa: S301 - of this test
+    assert isinstance(outcome, Outcome)
+    return outcome
+
+
+def die():
+    os._exit(3)
+
+
+@dataclass
+class BundleJob:
+    bundle: Path
+    graph_sha256: str
+
+
+def bundle_of(job: BundleJob) -> Path:
+    return job.bundle
+
+
+def request(folder: Path, **changes) -> HelloRequest:
+    values = {
+        "device": "prefer-gpu",
+        "bundle": SHIPPED,
+        "graph_sha256": GRAPH_SHA256,
+        "token_file": folder / "token",
+        "token": "abc",
+        "roots": (folder,),
+    }
+    return HelloRequest(**(values | changes))
+
+
+def test_a_job_runs_in_a_process_of_the_node(opened):
+    assert run(os.getpid).value != os.getpid()
+
+
+def test_the_faults_of_a_job_come_back_as_values(opened):
+    """They have the types of a local engine; only a fault of the node is raised."""
+    assert run(int, "x").is_error
+    assert isinstance(run(int, "x").value, ValueError)
+    assert isinstance(run(die).value, WorkerDiedError)
+    late = run(time.sleep, 60, limits=TaskLimits(0.3))
+    assert isinstance(late.value, TimeLimitError)
+
+
+def test_a_process_that_is_no_node_says_so():
+    with pytest.raises(EngineError, match=r"not a node of livepick.*livepick worker"):
+        node.run_on_node(os.getpid, (), LIMITS)
+
+
+def test_a_job_waits_for_a_model_that_the_node_does_not_see(opened, tmp_path, monkeypatch):
+    """It never runs with another model at the same path."""
+    monkeypatch.setattr(node, "BUNDLE_SECONDS", 0.0)
+    right = BundleJob(SHIPPED, GRAPH_SHA256)
+    assert run(bundle_of, right).value == SHIPPED
+    with pytest.raises(EngineError, match=r"is another one.*state folder"):
+        run(bundle_of, BundleJob(SHIPPED, "0" * 64))
+    with pytest.raises(EngineError, match=r"is not there.*state folder"):
+        run(bundle_of, BundleJob(tmp_path / "0001", "0" * 64))
+
+
+def test_a_node_says_what_it_is_and_sees(opened, tmp_path):
+    (tmp_path / "token").write_text("abc\n")
+    card = node.hello(request(tmp_path, roots=(tmp_path, tmp_path / "away")))
+    assert (card.token, card.missing_roots) == ("abc", (tmp_path / "away",))
+    assert (card.graph_sha256, card.provider) == (GRAPH_SHA256, CPU)
+    assert (card.workers, card.heavy, card.version) == (1, True, node.version())
+    assert card.memory_bytes > 1 << 28
+    assert card.fault == ""
+
+
+def test_a_node_without_the_folders_says_so(opened, tmp_path):
+    card = node.hello(request(tmp_path, bundle=tmp_path / "0001"))
+    assert (card.token, card.graph_sha256, card.provider) == (None, None, None)
+
+
+def test_a_missing_gpu_is_a_fault(opened, tmp_path):
+    card = node.hello(request(tmp_path, device="require-gpu"))
+    assert card.provider is None
+    assert "require-gpu" in card.fault
