@@ -40,7 +40,7 @@ def test_files_of_others_stay_until_they_are_moved_away(make_session):
     assert "livepick did not write" in livepick("status", session.config).stdout
     session.process.kill()
     session.process.wait()
-    session.start()
+    session.start(program=impatient({"picking.output_sync.RETRY_SECONDS": 3}))
     assert [path.read_text() for path in foreign] == ["by hand", "by hand"]
     session.until(lambda: "mic_0002" in (session.output / "autopick.star").read_text(), "the list")
     assert "mic_0001" not in (session.output / "autopick.star").read_text()

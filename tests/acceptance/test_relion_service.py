@@ -1,6 +1,7 @@
 """The service beside a RELION project: what it starts with, and what it refuses."""
 
 import pytest
+from session import impatient
 
 LIST = "CtfFind/job003/micrographs_ctf.star"
 
@@ -46,7 +47,7 @@ def test_a_project_that_is_missing_is_waited_for(make_session, project):
     (project / "default_pipeline.star").unlink()
     session = make_session(output={"relion": {"project": "project", "publish": "all"}})
     session.drop(1)
-    session.start()
+    session.start(program=impatient({"picking.output_sync.RETRY_SECONDS": 3}))
     session.until(
         lambda: "or its disk is not mounted" in session.log.read_text(), "the log says so"
     )
