@@ -23,6 +23,7 @@ from livepick.core.contracts.particle_measurement import (
 )
 from livepick.errors import MicrographError, ModelError, OutputError
 from livepick.host.atomic_files import write_atomically
+from livepick.host.processors import usable_processors
 from livepick.models.general_model import SHIPPED, read_general_card
 from livepick.particle import tasks
 from livepick.particle.decide import decide
@@ -82,7 +83,7 @@ def diameter(
         )
         for path in files
     ]
-    workers = engine.local(min(len(jobs), len(os.sched_getaffinity(0))))
+    workers = engine.local(min(len(jobs), usable_processors()))
     try:
         measured = _measured(workers, jobs, between, contrast, quiet=as_json)
         evidence = [one.evidence for one in measured if one.evidence is not None]

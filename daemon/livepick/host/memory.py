@@ -8,10 +8,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from livepick.host.control_groups import own_groups, with_parents
+
 __all__ = ["kills_for_memory", "process_bytes", "total_bytes"]
 
 _PROC = Path("/proc")
-_CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 _COUNTED = ("RssAnon:", "RssShmem:", "VmSwap:")
 """Memory that a process has for itself; pages of files can be dropped at any time."""
@@ -35,7 +36,7 @@ def process_bytes(pid: int) -> int:
 def kills_for_memory() -> int:
     """Return a counter that rises when the system kills a process because memory ran out."""
     files = [_PROC / "vmstat"]
-    for folder in _own_groups():
+    for folder in own_groups("memory"):
         files += [folder / "memory.events", folder / "memory.oom_control"]
     return sum(_counter(file) for file in files)
 
@@ -50,10 +51,8 @@ def _counter(file: Path) -> int:
 
 def _limits() -> Iterator[int]:
     """Yield the limits of our control group and of those around it."""
-    for group in _own_groups():
-        for folder in (group, *group.parents):
-            if not folder.is_relative_to(_CONTROL_GROUPS):
-                break
+    for group in own_groups("memory"):
+        for folder in with_parents(group):
             for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
                 try:
                     text = (folder / name).read_text().strip()
@@ -61,19 +60,3 @@ def _limits() -> Iterator[int]:
                     continue
                 if text.isdigit():  # not "max"
                     yield int(text)
-
-
-def _own_groups() -> list[Path]:
-    """Return the folders of our control group, in each hierarchy that knows memory."""
-    try:
-        lines = (_PROC / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    folders = []
-    for line in lines:
-        number, controllers, path = line.split(":", 2)
-        if number == "0" and not controllers:
-            folders.append(_CONTROL_GROUPS / path.lstrip("/"))
-        elif "memory" in controllers.split(","):
-            folders.append(_CONTROL_GROUPS / "memory" / path.lstrip("/"))
-    return folders

@@ -2,12 +2,12 @@
 
 import contextlib
 import logging
-import os
 from dataclasses import dataclass
 
 from livepick.config.sections import Picking
 from livepick.core.contracts.job import CUDA, WorkerDiedError
 from livepick.errors import EngineError, MemoryLimitError, ModelError, TimeLimitError
+from livepick.host.processors import usable_processors
 from livepick.models.bundle_on_disk import Bundle
 from livepick.picking.engine import Engine, local
 from livepick.picking.job_limits import JobLimits
@@ -62,7 +62,7 @@ def start_workers(picking: Picking, model: Bundle, ending: contextlib.ExitStack)
     EngineError
         Workers cannot be started, or are killed by other programs.
     """
-    count = picking.workers or max(1, len(os.sched_getaffinity(0)) - 1)
+    count = picking.workers or max(1, usable_processors() - 1)
     engine = local(count, JobLimits.of(picking, count))
     ending.callback(engine.stop)
     provider = _provider(engine, picking, model)

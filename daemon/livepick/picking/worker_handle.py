@@ -16,8 +16,9 @@ from typing import Any
 from livepick.core.contracts.job import WorkerDiedError
 from livepick.host.memory import process_bytes
 from livepick.host.processes import cpu_seconds, is_stopped, kill_group
+from livepick.picking.gpu_pins import GpuPin
 from livepick.picking.job_limits import Limits
-from livepick.picking.worker_process import LENGTH
+from livepick.picking.worker_process import LENGTH, Setup, run_set_up
 
 __all__ = ["Target", "Task", "WorkerHandle"]
 
@@ -51,6 +52,12 @@ class Task:
     request: bytes
     """The job as a message to a worker."""
     limits: Limits
+    wants_gpu: bool = False
+    """True if a result that was computed on the CPU means that the GPU has failed."""
+    only_on: GpuPin | None = None
+    """The only GPU that may run it; None: any."""
+    failed_on: dict[GpuPin, str | None] = field(default_factory=dict)
+    """GPUs on which it has failed as if they were at fault; the fault, until it is counted."""
     future: Future[Any] = field(default_factory=Future)
 
     def fail(self, error: BaseException) -> None:
@@ -61,19 +68,41 @@ class Task:
 class WorkerHandle:
     """A new worker process.
 
+    Parameters
+    ----------
+    target
+        Function that the process runs.
+    seat
+        Its place among the workers.
+    device
+        The GPU that it runs on. None: not bound to one.
+    setup
+        What the process is given before anything else. None: nothing.
+
     Raises
     ------
     OSError
         The system has no process, descriptor or memory for it.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        seat: int = 0,
+        device: GpuPin | None = None,
+        setup: Setup | None = None,
+    ) -> None:
+        self.seat = seat
+        self.device = device
         self.channel, theirs = socket.socketpair()
         with contextlib.ExitStack() as failing:
             failing.callback(self.channel.close)
             with theirs:
                 self.process = multiprocessing.get_context("spawn").Process(
-                    target=target, args=(theirs, os.getpid()), daemon=True
+                    target=run_set_up,
+                    args=(setup or Setup(), target, theirs, os.getpid()),
+                    daemon=True,
                 )
                 self.process.start()
             failing.pop_all()

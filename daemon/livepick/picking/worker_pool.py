@@ -16,6 +16,11 @@ A process that waits for a disk that does not answer cannot be killed. It is lef
 one takes its place, and it ends when the disk answers. There is a maximum number of these, because
 each of them keeps its memory.
 
+With several GPUs, each worker is bound to one. A job that fails as if its GPU were at fault (a
+``ModelError``, or a result from the CPU) is run on another GPU, in a new process: CUDA does not
+work again in a process in which it has failed. Only what fails on two GPUs, or what succeeds, is
+the outcome of the job. ``worker_seats`` keeps count, and sets a GPU aside.
+
 This is one file because all states of a worker are seen here, in the order in which it has them.
 """
 
@@ -27,23 +32,27 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from livepick.core.contracts.job import WorkerDiedError
+from livepick.core.contracts.job import CPU, WorkerDiedError
 from livepick.errors import (
     EngineError,
     LivepickError,
     MemoryLimitError,
+    ModelError,
+    ProviderError,
     StalledError,
     TimeLimitError,
 )
 from livepick.host.memory import kills_for_memory
 from livepick.host.processes import forget_if_alive
+from livepick.picking.gpu_pins import GpuPin
 from livepick.picking.job_limits import JobLimits, Limits
 from livepick.picking.worker_handle import Target, Task, WorkerHandle
-from livepick.picking.worker_process import Outcome, framed, run_worker
+from livepick.picking.worker_process import Outcome, Setup, framed, run_worker
+from livepick.picking.worker_seats import DeviceAside, Seats
 
 __all__ = ["START_SECONDS", "WorkerPool"]
 
@@ -93,12 +102,22 @@ class WorkerPool(Executor):
         Maximum number of processes; they are started when they are needed.
     limits
         Limits of jobs that are submitted without any.
+    devices
+        GPUs that the workers are bound to, in turn. None: not bound to any.
     target
         Function that a worker process runs; tests pass their own.
     """
 
-    def __init__(self, workers: int, limits: JobLimits, *, target: Target = run_worker) -> None:
+    def __init__(
+        self,
+        workers: int,
+        limits: JobLimits,
+        *,
+        devices: Sequence[GpuPin] = (),
+        target: Target = run_worker,
+    ) -> None:
         self._count = workers
+        self._seats = Seats(workers, devices)
         self._most_left_behind = max(4, 2 * workers)
         self._limits = limits
         self._target = target
@@ -139,8 +158,27 @@ class WorkerPool(Executor):
         EngineError
             The pool has been shut down.
         """
-        request = framed(pickle.dumps((fn, args, kwargs), pickle.HIGHEST_PROTOCOL))
-        task = Task(_name(fn, args), request, limits)
+        return self._enqueue(_task(limits, fn, args, kwargs))
+
+    def submit_to(
+        self, device: GpuPin, limits: Limits, fn: Callable[..., Any], /, *args: Any
+    ) -> Future[Any]:
+        """Give a job to a worker on a GPU, as ``submit_within``; its outcome is never judged.
+
+        Raises
+        ------
+        EngineError
+            The pool has been shut down.
+        """
+        task = _task(limits, fn, args, {})
+        task.only_on = device
+        return self._enqueue(task)
+
+    def set_aside(self, device: GpuPin, reason: str) -> None:
+        """Give a GPU no jobs for a while, before the first one."""
+        self._seats.set_aside(device, reason)
+
+    def _enqueue(self, task: Task) -> Future[Any]:
         with self._lock:
             if self._ending:
                 raise EngineError(
@@ -174,6 +212,11 @@ class WorkerPool(Executor):
     def left_behind(self) -> int:
         """Number of killed processes that do not end."""
         return len(self._left_behind)
+
+    @property
+    def devices_aside(self) -> tuple[DeviceAside, ...]:
+        """GPUs that have been set aside."""
+        return self._seats.aside()
 
     def pids(self) -> list[int]:
         """Return the process ids of the workers."""
@@ -211,7 +254,8 @@ class WorkerPool(Executor):
             if worker.task is not None:
                 worker.task.fail(WorkerDiedError("outside", "the service is stopping"))
         for task in self._waiting:
-            task.future.cancel()
+            if not task.future.cancel():  # it has run already, on a GPU that failed
+                task.fail(WorkerDiedError("outside", "the service is stopping"))
         self._close()
 
     def _close(self) -> None:
@@ -223,21 +267,48 @@ class WorkerPool(Executor):
 
     def _start_worker(self) -> None:
         """Start a worker if a job waits and none is free."""
-        free = sum(worker.task is None for worker in self._workers)
         if (
-            len(self._waiting) <= free
-            or len(self._workers) >= self._count
+            len(self._workers) >= self._count
             or self._start_pause_seconds > 0
             or len(self._left_behind) >= self._most_left_behind
+            or (seat := self._wanted_seat()) is None
         ):
             return
+        device = self._seats.device(seat)
+        setup = Setup({} if device is None else device.environment)
         try:
-            worker = WorkerHandle(self._target)
+            worker = WorkerHandle(self._target, seat=seat, device=device, setup=setup)
         except OSError as error:  # no more processes, descriptors or memory
             self._start_failed(f"a worker process cannot be started: {error.strerror or error}")
             return
         self._workers.append(worker)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
+
+    def _wanted_seat(self) -> int | None:
+        """Return the place of a worker that a waiting job needs; None if no job needs another."""
+        free = [worker for worker in self._workers if worker.task is None]
+        if len(self._waiting) <= len(free) and not self._seats.devices:
+            return None
+        taken = {worker.seat for worker in self._workers}
+        with self._lock:
+            waiting = list(self._waiting)
+        for task in waiting:
+            worker = next((each for each in free if self._may_run(task, each.device)), None)
+            if worker is not None:
+                free.remove(worker)
+                continue
+            without = {each for each in self._seats.devices if not self._may_run(task, each)}
+            if (seat := self._seats.free(taken, without=without)) is not None:
+                return seat
+        return None
+
+    def _may_run(self, task: Task, device: GpuPin | None) -> bool:
+        """Return True if a job may run on a GPU; if it has failed on all others, on any."""
+        if task.only_on is not None:
+            return device == task.only_on
+        if not self._seats.is_usable(device):
+            return False
+        return device not in task.failed_on or not self._seats.others(task.failed_on)
 
     def _start_failed(self, fault: str) -> None:
         """Pause after several failures in a row; the waiting jobs fail, so that others can act."""
@@ -253,22 +324,30 @@ class WorkerPool(Executor):
         with self._lock:
             waiting, self._waiting = self._waiting, deque()
         for task in waiting:
-            if task.future.set_running_or_notify_cancel():
+            if _begins(task):
                 task.fail(error)
 
     # ---- jobs ---------------------------------------------------------------------------------
 
     def _assign(self) -> None:
-        """Give waiting jobs to free workers."""
-        for worker in self._workers:
+        """Give waiting jobs to free workers; those on a GPU with failures come last."""
+        for worker in sorted(self._workers, key=lambda each: self._seats.strikes(each.device)):
             while worker.ready and worker.task is None and worker.killed_because is None:
-                with self._lock:
-                    task = self._waiting.popleft() if self._waiting else None
+                task = self._take_waiting(worker)
                 if task is None:
-                    return
-                if task.future.set_running_or_notify_cancel():
+                    break
+                if _begins(task):
                     worker.begin(task)
                     self._select(worker)
+
+    def _take_waiting(self, worker: WorkerHandle) -> Task | None:
+        """Take the first waiting job that a worker may run."""
+        with self._lock:
+            for number, task in enumerate(self._waiting):
+                if self._may_run(task, worker.device):
+                    del self._waiting[number]
+                    return task
+        return None
 
     def _select(self, worker: WorkerHandle) -> None:
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.has_unsent else 0)
@@ -313,7 +392,13 @@ class WorkerPool(Executor):
         except Exception as error:  # noqa: BLE001 - whatever the worker has sent
             task.fail(RuntimeError(f"the result of a worker cannot be read: {error!r}"))
             return
+        if self._is_run_elsewhere(worker, task, outcome):
+            return
         if not outcome.is_error:
+            self._seats.succeeded(worker.device)
+            for device, fault in task.failed_on.items():
+                if fault is not None:  # of the GPU, as another one has done it
+                    self._seats.failed(device, fault)
             task.future.set_result(outcome.value)
             return
         failure = outcome.value
@@ -323,11 +408,32 @@ class WorkerPool(Executor):
             failure.__cause__ = _RemoteTracebackError(outcome.traceback)
         task.fail(failure)
 
+    def _is_run_elsewhere(self, worker: WorkerHandle, task: Task, outcome: Outcome) -> bool:
+        """Return True if a GPU seems to be at fault, and another one now gets the job."""
+        device, error = worker.device, outcome.value
+        if device is None or task.only_on is not None:
+            return False
+        if not outcome.is_error:
+            if not task.wants_gpu or getattr(outcome.value, "provider", None) != CPU:
+                return False
+            error = ProviderError("onnxruntime offers only the CPU", "Run nvidia-smi.")
+        if not isinstance(error, ModelError) or not self._seats.others({device, *task.failed_on}):
+            return False
+        is_lost = isinstance(error, ProviderError)  # else the model may be at fault
+        task.failed_on[device] = None if is_lost else error.what
+        if is_lost:
+            self._seats.failed(device, error.what)
+        self._kill(worker, error)
+        with self._lock:
+            self._waiting.appendleft(task)
+        return True
+
     # ---- watching -----------------------------------------------------------------------------
 
     def _watch(self, elapsed_seconds: float) -> None:
         """Look at all workers: their ends, their time, their memory."""
         self._start_pause_seconds = max(0.0, self._start_pause_seconds - elapsed_seconds)
+        self._seats.count_time(elapsed_seconds)
         self._since_look_seconds += elapsed_seconds
         since_look_seconds = self._since_look_seconds
         if is_look_due := since_look_seconds >= LOOK_SECONDS:
@@ -351,7 +457,9 @@ class WorkerPool(Executor):
     def _check_limits(self, worker: WorkerHandle) -> None:
         task = worker.task
         if task is None:
-            if not worker.ready and worker.seconds > START_SECONDS:
+            if not self._seats.is_usable(worker.device):
+                self._kill(worker, EngineError("its GPU has been set aside", ""))
+            elif not worker.ready and worker.seconds > START_SECONDS:
                 self._kill(worker, TimeoutError(f"it did not start within {START_SECONDS:g} s"))
             return
         used_bytes = worker.memory_bytes()
@@ -389,9 +497,18 @@ class WorkerPool(Executor):
         if worker.killed_because is None:
             _log.error("a worker died (process %d), and is replaced: %s", worker.pid, how)
         if worker.task is not None:
+            self._count_against_gpu(worker, worker.task, how)
             worker.task.fail(how)
         elif not worker.ready:
             self._start_failed(f"worker processes do not start: {how}")
+
+    def _count_against_gpu(self, worker: WorkerHandle, task: Task, how: BaseException) -> None:
+        """Count a job that ended or occupied its worker; its next try is on another GPU."""
+        is_own = isinstance(how, TimeLimitError) or (
+            isinstance(how, WorkerDiedError) and how.cause == "crash"
+        )
+        if worker.device is not None and task.only_on is None and is_own:
+            self._seats.failed(worker.device, str(how))
 
     def _leave_behind(self, worker: WorkerHandle) -> None:
         """Go on without a process that cannot be killed."""
@@ -404,7 +521,9 @@ class WorkerPool(Executor):
         self._remove(worker)
         self._left_behind.append(worker)
         if worker.task is not None:
-            worker.task.fail(worker.killed_because or WorkerDiedError("crash", "it hangs"))
+            how = worker.killed_because or WorkerDiedError("crash", "it hangs")
+            self._count_against_gpu(worker, worker.task, how)
+            worker.task.fail(how)
             worker.task = None
 
     def _remove(self, worker: WorkerHandle) -> None:
@@ -422,6 +541,19 @@ def _name(work: Callable[..., Any], args: tuple[Any, ...]) -> str:
     """Return the name of a job: that of its file, or of its function."""
     path = getattr(args[0], "path", None) if args else None
     return str(getattr(path, "name", None) or getattr(work, "__name__", "a job"))
+
+
+def _task(
+    limits: Limits, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Task:
+    request = framed(pickle.dumps((work, args, kwargs), pickle.HIGHEST_PROTOCOL))
+    wants_gpu = getattr(args[0], "device", "cpu") != "cpu" if args else False
+    return Task(_name(work, args), request, limits, wants_gpu=wants_gpu)
+
+
+def _begins(task: Task) -> bool:
+    """Return True if a job may begin; False if it was cancelled while it waited."""
+    return task.future.running() or task.future.set_running_or_notify_cancel()
 
 
 def _too_long(worker: WorkerHandle, task: Task) -> TimeLimitError:

@@ -5,22 +5,32 @@ so that it can be killed with everything that it has started.
 """
 
 import contextlib
+import os
 import pickle
 import signal
 import socket
 import struct
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from livepick.host.processes import end_with_parent, lead_group
 
-__all__ = ["LENGTH", "Outcome", "framed", "run_worker"]
+__all__ = ["LENGTH", "Outcome", "Setup", "framed", "run_set_up", "run_worker"]
 
 LENGTH = struct.Struct("!Q")
 """Length of a message, before it."""
 
 MOST_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a worker process is given before it loads any library."""
+
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables of its environment, as ``CUDA_VISIBLE_DEVICES``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,14 @@ class Outcome:
 def framed(data: bytes) -> bytes:
     """Return a message with its length before it."""
     return LENGTH.pack(len(data)) + data
+
+
+def run_set_up(
+    setup: Setup, target: Callable[[socket.socket, int], None], channel: socket.socket, parent: int
+) -> None:
+    """Set this process up, then call the target with the other arguments."""
+    os.environ.update(setup.environment)
+    target(channel, parent)
 
 
 def run_worker(channel: socket.socket, parent: int) -> None:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from livepick.host import memory
+from livepick.host import control_groups, memory
 
 GIB = 1 << 30
 
@@ -15,7 +15,8 @@ def machine(tmp_path, monkeypatch):
     for name in ("proc/self", "cgroup"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.setattr(memory, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(memory, "_CONTROL_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(control_groups, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(control_groups, "_CONTROL_GROUPS", tmp_path / "cgroup")
     return tmp_path
 
 

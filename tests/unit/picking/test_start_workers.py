@@ -17,7 +17,7 @@ MODEL = SimpleNamespace(path="models/0003", card=SimpleNamespace(version=3))
 def start(monkeypatch):
     """Return a function that starts workers in threads, on a machine with four cores."""
     monkeypatch.setattr(start_workers, "local", lambda count, _: engine.threads(count))
-    monkeypatch.setattr(start_workers.os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr(start_workers, "usable_processors", lambda: 4)
     with contextlib.ExitStack() as ending:
 
         def start(probe, **picking):

@@ -299,7 +299,7 @@ def test_a_system_without_room_for_a_process_is_an_engine_error_that_passes(make
     monkeypatch.setattr(worker_pool, "START_PAUSE_SECONDS", 0.1)
     pool = make()
 
-    def refuse(target):
+    def refuse(target, **_):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     with monkeypatch.context() as patch:

@@ -15,6 +15,7 @@ from pathlib import Path
 from livepick import __version__
 from livepick.host.disks import space_of
 from livepick.host.filesystem import is_network, mount_of
+from livepick.host.processors import usable_processors
 from livepick.monitoring.human_units import size
 
 __all__ = ["file_systems", "gpus", "limits", "log", "machine", "processes", "systemd", "versions"]
@@ -52,7 +53,7 @@ def versions() -> Iterator[str]:
 def machine() -> Iterator[str]:
     """Yield the time, the load, the memory and what the environment sets."""
     yield f"time: {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
-    yield f"processors: {os.cpu_count()}, usable {len(os.sched_getaffinity(0))}"
+    yield f"processors: {os.cpu_count()}, usable {usable_processors()}"
     yield f"load: {' '.join(f'{load:.1f}' for load in os.getloadavg())}"
     memory = dict(_pairs(Path("/proc/meminfo")))
     for name in ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree"):

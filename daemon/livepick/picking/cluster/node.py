@@ -30,6 +30,7 @@ from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.node import HelloRequest, NodeCard, TaskLimits
 from livepick.errors import EngineError, LivepickError
 from livepick.host.memory import total_bytes
+from livepick.picking.gpu_pins import pins
 from livepick.picking.job_limits import JobLimits, Limits
 from livepick.picking.tasks import probe
 from livepick.picking.worker_pool import WorkerPool
@@ -56,7 +57,7 @@ class _Node:
         self.limits = limits
         self.devices = devices
         self.heavy = heavy
-        self.pool = WorkerPool(workers, limits)
+        self.pool = WorkerPool(workers, limits, devices=pins(devices or ()))
         self.lock = threading.Lock()
         self.running = 0
         """Number of jobs that run or wait."""
@@ -84,13 +85,16 @@ def open_node(
     limits
         Limits of jobs; None: the defaults for this machine.
     devices
-        GPUs to use, one process each; None: not chosen.
+        GPUs to use, to which the processes are bound in turn; None: not chosen.
     heavy
         True if the node offers to train.
+
+    Raises
+    ------
+    ProviderError
+        The batch job has given this machine fewer GPUs than ``devices`` counts.
     """
     close_node()
-    if devices is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices))
     _nodes.append(_Node(workers, limits or JobLimits(workers), devices, heavy=heavy))
 
 

@@ -1,0 +1,57 @@
+"""Number of processors: affinity, and the quotas of control groups of either version."""
+
+import pytest
+
+from livepick.host import control_groups, processors
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Return a function that writes the files of the control groups of a machine with 64 cores."""
+    monkeypatch.setattr(control_groups, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(control_groups, "_CONTROL_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(processors.os, "sched_getaffinity", lambda _: set(range(64)))
+
+    def write(groups, files):
+        for name, text in {"proc/self/cgroup": groups, **files}.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+
+    return write
+
+
+def test_without_a_control_group_all_processors_may_be_used(machine):
+    assert processors.usable_processors() == 64
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "count"),
+    [
+        ("0::/\n", {"cgroup/cpu.max": "200000 100000\n"}, 2),
+        (
+            "0::/a/b\n",
+            {"cgroup/a/b/cpu.max": "max 100000\n", "cgroup/a/cpu.max": "350000 100000"},
+            3,
+        ),
+        ("0::/a\n", {"cgroup/a/cpu.max": "50000 100000\n"}, 1),
+        ("0::/\n", {"cgroup/cpu.max": "9600000 100000\n"}, 64),
+        (
+            "3:cpu,cpuacct:/job\n0::/\n",
+            {
+                "cgroup/cpu/job/cpu.cfs_quota_us": "400000",
+                "cgroup/cpu/job/cpu.cfs_period_us": "100000",
+            },
+            4,
+        ),
+        (
+            "3:cpu,cpuacct:/\n",
+            {"cgroup/cpu/cpu.cfs_quota_us": "-1", "cgroup/cpu/cpu.cfs_period_us": "100000"},
+            64,
+        ),
+    ],
+    ids=["container", "of-the-parent", "less-than-one", "more-than-cores", "version-1", "none"],
+)
+def test_a_quota_counts_in_whole_processors(machine, groups, files, count):
+    """The lowest one of all levels."""
+    machine(groups, files)
+    assert processors.usable_processors() == count
