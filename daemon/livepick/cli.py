@@ -34,6 +34,7 @@ COMMANDS = {
     "pick": "Pick micrographs with a model, without the service.",
     "relion-job": "Pick the micrographs of a RELION project, as its External job.",
     "cryosparc-push": "Send the picks of a session to a CryoSPARC server, as an External job.",
+    "worker": "Pick on this machine for the services of a Dask cluster.",
     "evaluate": "Compare picks with the true positions.",
     "simulate": "Simulate a microscope: write micrographs with known particles.",
 }

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from livepick.commands.program_log import log_to_stderr
 from livepick.config.yaml_loader import load_config
 from livepick.errors import DamagedLedgerError, StateFolderGoneError
-from livepick.host.systemd import Systemd, under_journal
+from livepick.host.systemd import Systemd
 
 __all__ = ["run"]
 
@@ -17,8 +18,6 @@ MOST_REBUILT = 3
 """Maximum number of ledgers that are replaced in one run: a disk that damages more is at fault."""
 
 _log = logging.getLogger(__name__)
-
-_SYSLOG_PRIORITY = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
 
 
 def run(
@@ -35,7 +34,7 @@ def run(
     from livepick.ledger.database import LEDGER  # noqa: PLC0415
     from livepick.service import Service  # noqa: PLC0415
 
-    _log_to_stderr()
+    log_to_stderr()
     systemd = Systemd(os.environ)
     rebuilt = 0
     ran = False
@@ -55,23 +54,3 @@ def run(
             rebuilt += 1
             _log.error("ledger: %s; the service starts again", error.what)
         place = service.place
-
-
-class _JournalFormatter(logging.Formatter):
-    """Formatter that adds the priority as a prefix like ``<4>``, which the journal interprets."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        priority = _SYSLOG_PRIORITY.get(record.levelname, 6)
-        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler()
-    if under_journal():  # the journal adds the time
-        handler.setFormatter(_JournalFormatter("%(message)s"))
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("livepick").setLevel(logging.INFO)

@@ -23,7 +23,7 @@ from livepick.errors import EngineError
 from livepick.picking.job_limits import JobLimits, Limits
 from livepick.picking.worker_pool import WorkerPool
 
-__all__ = ["Engine", "dask", "local", "threads"]
+__all__ = ["THREAD_SETTINGS", "Engine", "dask", "local", "threads"]
 
 THREAD_SETTINGS = (
     "OMP_NUM_THREADS",

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 from livepick.errors import ProviderError
 
-__all__ = ["GpuPin", "pins"]
+__all__ = ["VISIBLE", "GpuPin", "pins"]
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""Variable that hides the other GPUs from CUDA; -1 hides all."""
 
 ORDER = "CUDA_DEVICE_ORDER"
 """By default CUDA puts the fastest GPU first, and ``nvidia-smi`` sorts by the place on the bus."""

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import typer
 
-from livepick.commands.simulate import _truth_folder, parse_duration, parse_size
+from livepick.commands.durations import parse_duration
+from livepick.commands.simulate import _truth_folder, parse_size
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.formats.mrc import mrc_bytes
 from livepick.simulate.acquisition import NOTES, Pace, Plan, acquire

@@ -36,7 +36,7 @@ from livepick.picking.tasks import probe
 from livepick.picking.worker_pool import WorkerPool
 from livepick.picking.worker_process import Outcome
 
-__all__ = ["close_node", "hello", "open_node", "run_on_node", "version"]
+__all__ = ["close_node", "hello", "node_fault", "open_node", "run_on_node", "version"]
 
 HELLO_SECONDS = 240.0
 """Time limit of the answer to ``hello``; loading CUDA from a slow disk can take minutes."""
@@ -59,6 +59,8 @@ class _Node:
         self.heavy = heavy
         self.pool = WorkerPool(workers, limits, devices=pins(devices or ()))
         self.lock = threading.Lock()
+        self.fault: EngineError | None = None
+        """Set when processes do not start."""
         self.running = 0
         """Number of jobs that run or wait."""
         self.seen: dict[Path, str] = {}
@@ -105,6 +107,11 @@ def close_node() -> None:
     _nodes.clear()
 
 
+def node_fault() -> EngineError | None:
+    """Return why the node can run nothing, such as processes that do not start; None if it can."""
+    return _nodes[0].fault if _nodes else None
+
+
 def _node() -> _Node:
     if not _nodes:
         raise EngineError(
@@ -145,7 +152,8 @@ def run_on_node(work: Callable[..., Any], args: tuple[Any, ...], limits: TaskLim
     try:
         future = node.pool.submit_within(Limits(limits.seconds, memory_bytes), work, *args)
         outcome = Outcome(future.result())
-    except EngineError:
+    except EngineError as error:
+        node.fault = error
         raise
     except BaseException as error:  # noqa: BLE001 - of the job: the service decides
         text, error.__traceback__ = str(error.__cause__ or ""), None
@@ -204,7 +212,8 @@ def hello(request: HelloRequest) -> NodeCard:
         if seen.graph_sha256 is not None:
             asked = node.pool.submit_within(within, probe, request.bundle, request.device)
             provider = asked.result()
-    except EngineError:
+    except EngineError as error:
+        node.fault = error
         raise
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the node
         fault = error.what if isinstance(error, LivepickError) else f"{error}"
