@@ -18,6 +18,7 @@ from livepick.monitoring.metrics.exporter import Metrics
 from livepick.picking.tasks import probe
 from livepick.retraining.promoter import Promoter
 from livepick.retraining.scheduler import Scheduler
+from livepick.retraining.trainer_process import TrainerProcess
 
 
 class ScheduledSession:
@@ -40,6 +41,7 @@ class ScheduledSession:
         self.picks = Picks(*(np.array([1.0, 2.0], dtype=np.float32) for _ in range(3)))
         self.masked = {}
         self.command = (sys.executable, "-c", textwrap.dedent(program))
+        self.start_trainer = TrainerProcess.start_or_adopt
         self.scheduler = self.start()
 
     def start(self):
@@ -65,6 +67,7 @@ class ScheduledSession:
             submit=self.submit,
             run_changed=self.run_changed,
             command=self.command,
+            start_trainer=self.start_trainer,
         )
 
     def counts(self):

@@ -129,6 +129,7 @@ class Status:
                 "version": self.training.version,
                 "verdict": self.verdict,
                 "progress": _as_json(self.training.progress),
+                "host": self.training.host,
                 "findings": [
                     {"finding": f.kind, "evidence": f.evidence, "remedy": f.remedy}
                     for f in self.findings

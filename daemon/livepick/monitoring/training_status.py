@@ -15,6 +15,7 @@ from livepick.monitoring.stage_names import STAGE_NAMES
 from livepick.retraining.eta import RunProgress, forecast
 from livepick.retraining.fingerprints import is_for_settings
 from livepick.retraining.run_store import read_waiting
+from livepick.retraining.trainer_place import TrainerPlace, read_place
 
 __all__ = ["NOT_BEGUN", "TrainingStatus", "last_verdict", "training_status"]
 
@@ -31,6 +32,8 @@ class TrainingStatus:
     """Progress of the current run, once its trainer has reported some."""
     waits: bool = False
     """True if the run is waiting; ``sentence`` says for what."""
+    host: str = ""
+    """Machine of the cluster that trains; empty for the service's machine, or if none trains."""
 
 
 NOT_BEGUN = TrainingStatus("collecting", "The session has not begun.")
@@ -94,12 +97,15 @@ def _under_way(config: Config, run: RunRow, name: str) -> TrainingStatus:
     now = time.time()
     folder = config.state.directory / RUNS / bundle_name(run.version)
     progress = forecast(ProgressReader(folder).new(), now=now)
-    if run.reason and run.state == "running":
-        sentence = f"{name} is waiting and will continue by itself: {run.reason}."
+    place = read_place(folder) or TrainerPlace()
+    reason = run.reason or (f"{place.host}: {place.waits}" if place.host else place.waits)
+    if reason and (run.state == "running" or place.waits):
+        sentence = f"{name} is waiting and will continue by itself: {reason}."
         return TrainingStatus("training", sentence, run.version, progress, waits=True)
+    on = f" on {place.host}" if place.host else ""
     if progress is None:
-        return TrainingStatus("training", f"{name} is starting.", run.version)
-    parts = [f"{name}: {STAGE_NAMES[progress.stage]}"]
+        return TrainingStatus("training", f"{name} is starting{on}.", run.version, host=place.host)
+    parts = [f"{name}{on}: {STAGE_NAMES[progress.stage]}"]
     if progress.total:
         parts.append(f"{progress.done} of {progress.total}")
     if progress.training_loss is not None:
@@ -108,7 +114,9 @@ def _under_way(config: Config, run: RunRow, name: str) -> TrainingStatus:
         parts.append(f"held-out loss {progress.validation_loss:.4f}")
     if progress.ends_at is not None:
         parts.append(f"about {_duration(progress.ends_at - now)} left")
-    return TrainingStatus("training", f"{', '.join(parts)}.", run.version, progress)
+    return TrainingStatus(
+        "training", f"{', '.join(parts)}.", run.version, progress, host=place.host
+    )
 
 
 def _duration(seconds: float) -> str:

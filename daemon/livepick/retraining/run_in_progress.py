@@ -1,7 +1,9 @@
 """The run in progress: its trainer is restarted after a kill, and waits for disk or share.
 
 A trainer that was killed, for example by the out-of-memory killer, is started again and resumes
-where it was, unless it has been killed too often in one stage. On a full disk, or while a watched
+where it was, unless it has been killed too often in one stage. So is one whose worker of the
+cluster has left; a worker that is lost is not a kill, but may be its consequence, and a run that
+loses one worker after the other in one stage fails as well. On a full disk, or while a watched
 folder is not there, the run waits for any length of time, because the condition is transient.
 """
 
@@ -15,6 +17,7 @@ from livepick.core.contracts.progress import Stage
 from livepick.ledger.session_rows import RunState
 from livepick.retraining.instruments import Instruments
 from livepick.retraining.run_monitor import Ending, RunMonitor
+from livepick.retraining.trainer_process import StartTrainer, TrainerProcess
 
 __all__ = ["PAUSE_SECONDS", "RunInProgress"]
 
@@ -22,7 +25,8 @@ PAUSE_SECONDS = 30.0
 """Pause after writing to the state folder failed; a full disk is not fixed within seconds."""
 
 RESTARTS = 5
-"""Number of restarts of a trainer killed in the same stage, before the run counts as failed."""
+"""Number of restarts of a trainer killed in the same stage, before the run counts as failed; and
+of those of a trainer whose worker was lost."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +47,8 @@ class RunInProgress:
         all are there. A run that fails meanwhile waits, because they cannot be read.
     command
         The trainer program; tests pass their own.
+    start
+        Function that starts or adopts a trainer, here or on a worker of the cluster.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class RunInProgress:
         failed: Callable[[Path, str], None],
         away: Callable[[Path], str | None] = lambda _: None,
         command: tuple[str, ...] = (),
+        start: StartTrainer = TrainerProcess.start_or_adopt,
     ) -> None:
         self._models = models
         self._metrics = metrics
@@ -61,6 +68,9 @@ class RunInProgress:
         self._failed = failed
         self._away = away
         self._command = command
+        self._start = start
+        self._losses: dict[tuple[str, Stage | None], list[str]] = {}
+        """How workers were lost, by run and stage."""
         self._kills: dict[tuple[str, Stage | None], list[str | None]] = {}
         """Signs that trainers hung, by run and stage; None for those that others have killed."""
         self._monitor: RunMonitor | None = None
@@ -91,6 +101,7 @@ class RunInProgress:
             training=training,
             metrics=self._metrics,
             command=self._command,
+            start=self._start,
         )
 
     def resume_waiting(self, folder: Path | None) -> None:
@@ -116,6 +127,8 @@ class RunInProgress:
         self._waiting = None
         if ending.killed:
             self._start_again(monitor, ending)
+        elif ending.lost:
+            self._start_elsewhere(monitor, ending)
         elif ending.fault is not None and (why := self._away(monitor.folder)) is not None:
             self._wait(monitor.folder, why)
         elif ending.fault is not None:
@@ -147,6 +160,22 @@ class RunInProgress:
             self._failed(monitor.folder, _fault_of(kills, f"one stage ({_named(ending.stage)})"))
         else:
             _log.warning("run %s: the trainer was killed, and is started again", monitor.name)
+            self._metrics.training_failed("trainer")
+
+    def _start_elsewhere(self, monitor: RunMonitor, ending: Ending) -> None:
+        """Let a run whose worker was lost continue, up to ``RESTARTS`` times in each stage."""
+        losses = self._losses.setdefault((monitor.name, ending.stage), [])
+        losses.append(ending.lost)
+        if len(losses) > RESTARTS:
+            self._failed(
+                monitor.folder,
+                f"its worker was lost {len(losses)} times in one stage ({_named(ending.stage)}),"
+                f" the last time because {losses[-1]}. Check the memory and the time limits of"
+                " the workers that take heavy jobs, or train on the service's machine"
+                " (engine.heavy: local); then increase training.generation.",
+            )
+        else:
+            _log.warning("run %s: %s; continues elsewhere", monitor.name, ending.lost)
             self._metrics.training_failed("trainer")
 
 

@@ -10,10 +10,16 @@ from livepick.config.setting import keys_with
 from livepick.config.training_sections import Training
 from livepick.core.contracts.progress import Progress, ProgressReader, Stage
 from livepick.core.contracts.run import DISK_FULL_STATUS, RunSpec
-from livepick.host.processes import cpu_seconds, is_stopped
 from livepick.retraining.eta import forecast
 from livepick.retraining.instruments import Instruments
-from livepick.retraining.trainer_process import Ended, TrainerProcess, log_tail
+from livepick.retraining.trainer_place import write_place
+from livepick.retraining.trainer_process import (
+    Activity,
+    Ended,
+    StartTrainer,
+    TrainerProcess,
+    log_tail,
+)
 
 __all__ = ["Ending", "RunMonitor"]
 
@@ -28,6 +34,10 @@ IDLE_SECONDS = 1800.0
 
 LEAST_CPU_SECONDS = 1.0
 """Processor time that shows that a trainer works; one that waits uses less."""
+
+SEEN_SECONDS = 90.0
+"""Longest wait for the bundle of a trainer that has ended well. NFS caches for at most 60 s that a
+folder is not there (``acdirmax``)."""
 
 STEP_SECONDS = 10.0
 """Most that one turn adds to the time of a trainer; after a suspension much more has passed."""
@@ -49,6 +59,8 @@ class Ending:
     """Transient condition that it waits for before it is resumed; None if there is none."""
     stage: Stage | None = None
     """Stage in which it ended; None if it had not reported one."""
+    lost: str = ""
+    """Why a worker of the cluster no longer runs it, if it can be resumed for that reason."""
 
 
 class RunMonitor:
@@ -67,6 +79,8 @@ class RunMonitor:
         Receives losses and findings.
     command
         The trainer program; tests pass their own.
+    start
+        Function that starts or adopts a trainer, here or on a worker of the cluster.
 
     Raises
     ------
@@ -82,6 +96,7 @@ class RunMonitor:
         training: Training,
         metrics: Instruments,
         command: tuple[str, ...] = (),
+        start: StartTrainer = TrainerProcess.start_or_adopt,
     ) -> None:
         self.folder = folder
         self._bundle = models / folder.name
@@ -91,8 +106,10 @@ class RunMonitor:
         self._lines = self._progress.new()  # lines of an earlier trainer are in the log already
         self._said_before = len(self._lines)
         _update_live_settings(folder, training)
-        self._trainer = TrainerProcess.start_or_adopt(folder, command, threads=training.threads)
-        self._watch = _Watch(self._trainer.pid)
+        write_place(folder, None)  # of a service that was killed
+        self._trainer = start(folder, command, threads=training.threads)
+        self._watch = _Watch()
+        self._unseen_since: float | None = None
         metrics.training_is_running(running=True)
         metrics.training_at(forecast(self._lines, now=time.time()))
 
@@ -112,11 +129,11 @@ class RunMonitor:
         for line in self._progress.new():
             self._lines.append(line)
             self._report(line)
-        if ended is not None:
+        if ended is not None and not self._is_unseen(ended):
             self._rest()
             return self._ending(ended)
         self._metrics.training_at(forecast(self._lines, now=time.time()))
-        if (halt := self._watch.halt()) is not None:
+        if (halt := self._watch.halt(self._trainer.activity())) is not None:
             _log.error("run %s: its trainer is killed: %s", self.name, halt)
             self._trainer.kill()
             self._rest()
@@ -156,9 +173,22 @@ class RunMonitor:
             return Ending(waits=f"the disk of {self.folder} is full", stage=stage)
         if last is not None and last.stage == "failed":
             return Ending(last.note)
+        if ended.lost:
+            return Ending(lost=ended.lost, stage=stage)
         if ended.exit_status is None or ended.exit_status < 0:
             return Ending(killed=True, stage=stage)
         return Ending(f"the trainer ended with {ended.exit_status}: {log_tail(self.folder)}")
+
+    def _is_unseen(self, ended: Ended) -> bool:
+        """Return True while a bundle that another machine has published may not be seen yet.
+
+        A network file system shows it late where its absence is cached.
+        """
+        if not ended.host or ended.exit_status != 0 or self._bundle.is_dir():
+            return False
+        now = time.monotonic()
+        self._unseen_since = self._unseen_since or now
+        return now - self._unseen_since < SEEN_SECONDS
 
     def _is_disk_full(self) -> bool:
         """Return True if the trainer had too little disk space to report why it ended."""
@@ -174,26 +204,33 @@ class _Watch:
     Time is counted in turns, so that a suspension of the machine does not count.
     """
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self) -> None:
         self._last = time.monotonic()
         self._stopped_seconds = self._idle_seconds = 0.0
         self._used_seconds = 0.0
         self.seconds = 0.0
         """Time since the start of this trainer."""
 
-    def halt(self) -> str | None:
-        """Return why the trainer will not continue by itself; None while it works."""
+    def halt(self, activity: Activity | None) -> str | None:
+        """Return why the trainer will not continue by itself; None while it works.
+
+        Parameters
+        ----------
+        activity
+            What it does now; None if that is unknown.
+        """
         now = time.monotonic()
         elapsed_seconds, self._last = min(now - self._last, STEP_SECONDS), now
-        self.seconds += elapsed_seconds
-        if not self._pid:  # an adopted trainer that wrote no number
+        if activity is not None and not activity.has_begun:
             return None
-        is_halted = is_stopped(self._pid)
-        self._stopped_seconds = self._stopped_seconds + elapsed_seconds if is_halted else 0.0
-        used_seconds = cpu_seconds(self._pid)
-        if used_seconds - self._used_seconds >= LEAST_CPU_SECONDS:
-            self._used_seconds, self._idle_seconds = used_seconds, 0.0
+        self.seconds += elapsed_seconds
+        if activity is None:
+            return None
+        self._stopped_seconds = (
+            self._stopped_seconds + elapsed_seconds if activity.is_stopped else 0.0
+        )
+        if activity.cpu_seconds - self._used_seconds >= LEAST_CPU_SECONDS:
+            self._used_seconds, self._idle_seconds = activity.cpu_seconds, 0.0
         else:
             self._idle_seconds += elapsed_seconds
         if self._stopped_seconds > STOPPED_SECONDS:

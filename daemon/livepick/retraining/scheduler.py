@@ -49,7 +49,7 @@ from livepick.retraining.instruments import Instruments
 from livepick.retraining.promoter import Promoter
 from livepick.retraining.run_in_progress import PAUSE_SECONDS, RunInProgress
 from livepick.retraining.run_planner import RunPlanner
-from livepick.retraining.trainer_process import TrainerProcess
+from livepick.retraining.trainer_process import StartTrainer, TrainerProcess
 from livepick.retraining.trial_picking import Submit
 
 __all__ = ["Scheduler"]
@@ -81,6 +81,8 @@ class Scheduler:
         Returns why no run may begin until more is known about the particle; None if one may.
     command
         The trainer program; tests pass their own.
+    start_trainer
+        Function that starts or adopts a trainer, here or on a worker of the cluster.
     unexpected
         Counts the unexpected errors that are passed over.
     """
@@ -97,6 +99,7 @@ class Scheduler:
         run_changed: RunChanged,
         particle_waits: Callable[[], str | None] = lambda: None,
         command: tuple[str, ...] = (),
+        start_trainer: StartTrainer = TrainerProcess.start_or_adopt,
         unexpected: UnexpectedErrors | None = None,
     ) -> None:
         self._particle_waits = particle_waits
@@ -114,6 +117,7 @@ class Scheduler:
             failed=self._fail,
             away=self._away,
             command=command,
+            start=start_trainer,
         )
         runs = ledger.runs()
         self._states = {run.version: run.state for run in runs}

@@ -4,10 +4,15 @@ Two trainers must never run on one folder, even if the daemon that started the f
 daemon opens ``runs/NNNN/lock``, locks it and passes the open file to the trainer, so the lock lasts
 exactly as long as the trainer. A new daemon that finds the lock taken adopts the orphan: it waits
 for it, reads its progress, and can terminate it, because the file also contains its process id.
+
+A worker of a cluster that takes heavy jobs starts the trainer in the same way on its own machine
+(``start``). The lock then holds between machines, and the file also contains the host, whose
+processes no other machine can signal.
 """
 
 import contextlib
 import functools
+import importlib.util
 import logging
 import os
 import signal
@@ -16,10 +21,26 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Protocol
 
+from livepick.errors import BusyError
 from livepick.host.lock import try_lock
+from livepick.host.processes import cpu_seconds, is_stopped
+from livepick.host.run_with_parent import with_parent
 
-__all__ = ["LOCK", "LOG", "Ended", "TrainerProcess", "last_log_lines", "log_tail"]
+__all__ = [
+    "LOCK",
+    "LOG",
+    "Activity",
+    "Ended",
+    "StartTrainer",
+    "Trainer",
+    "TrainerProcess",
+    "last_log_lines",
+    "lock_host",
+    "log_tail",
+    "missing_packages",
+]
 
 LOCK = "lock"
 LOG = "trainer.log"
@@ -46,6 +67,45 @@ class Ended:
 
     exit_status: int | None
     """Exit status as in ``subprocess``, negative for a signal; None for an adopted orphan."""
+    host: str = ""
+    """Machine that it ran on; empty for this one."""
+    lost: str = ""
+    """Why that machine no longer runs it, if it did not end by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """Sign that a trainer works, or does not."""
+
+    is_stopped: bool
+    """True if it has been stopped, as by SIGSTOP."""
+    cpu_seconds: float
+    """Processor time that it has used."""
+    has_begun: bool = True
+    """False while no machine has started it yet."""
+
+
+class Trainer(Protocol):
+    """A trainer that runs on a run folder, here or on another machine, or is about to."""
+
+    def poll(self) -> Ended | None:
+        """Return how the trainer ended, or None while it runs."""
+
+    def activity(self) -> Activity | None:
+        """Return what the trainer does; None if that is unknown."""
+
+    def end(self) -> None:
+        """Terminate the trainer, whose finished stages are kept."""
+
+    def kill(self) -> None:
+        """Kill the trainer, also if it is stopped."""
+
+
+class StartTrainer(Protocol):
+    """Function that adopts the trainer that runs on a folder, or starts one."""
+
+    def __call__(self, folder: Path, command: tuple[str, ...] = (), *, threads: int = 1) -> Trainer:
+        """Return the trainer; see ``TrainerProcess.start_or_adopt``."""
 
 
 class TrainerProcess:
@@ -78,19 +138,50 @@ class TrainerProcess:
         """
         with (folder / LOCK).open("a+") as lock:
             if not try_lock(lock.fileno()):
-                lock.seek(0)
-                text = lock.read().strip()
+                pid, _ = _holder(lock)
                 _log.info("run %s: adopting its trainer, which is still running", folder.name)
-                return cls(folder, int(text) if text.isdigit() else 0, None)
-            process = _start(folder, command, lock.fileno(), threads)
-            try:
-                lock.truncate(0)
-                lock.write(str(process.pid))
-                lock.flush()
-            except OSError:  # full disk: do not leave a trainer that nobody can terminate
-                process.kill()
-                process.wait()
-                raise
+                return cls(folder, pid, None)
+            return cls._start(lock, folder, command, threads)
+
+    @classmethod
+    def start(
+        cls, folder: Path, command: tuple[str, ...] = (), *, threads: int = 1, host: str = ""
+    ) -> "TrainerProcess":
+        """Start a trainer that ends with the thread that started it, however that ends.
+
+        Parameters
+        ----------
+        folder, command, threads
+            As for ``start_or_adopt``.
+        host
+            Name of this machine, for the others that see the folder.
+
+        Raises
+        ------
+        BusyError
+            Another trainer runs on the folder.
+        OSError
+            The lock or the log cannot be written, or no process can be started.
+        """
+        with (folder / LOCK).open("a+") as lock:
+            if not try_lock(lock.fileno()):
+                raise BusyError(f"another trainer runs in {folder}", "Wait for its end.")
+            command = tuple(with_parent([*(command or _trainer())]))
+            return cls._start(lock, folder, command, threads, host)
+
+    @classmethod
+    def _start(
+        cls, lock: IO[str], folder: Path, command: tuple[str, ...], threads: int, host: str = ""
+    ) -> "TrainerProcess":
+        process = _start(folder, command, lock.fileno(), threads)
+        try:
+            lock.truncate(0)
+            lock.write(f"{process.pid} {host}".strip())
+            lock.flush()
+        except OSError:  # full disk: do not leave a trainer that nobody can terminate
+            process.kill()
+            process.wait()
+            raise
         _yield_to_others(process.pid)
         return cls(folder, process.pid, process)
 
@@ -110,6 +201,10 @@ class TrainerProcess:
             return None if status is None else Ended(status)
         with (self.folder / LOCK).open("a+") as lock:
             return Ended(None) if try_lock(lock.fileno()) else None
+
+    def activity(self) -> Activity | None:
+        """Return what the trainer does; None for an orphan whose process id is unknown."""
+        return Activity(is_stopped(self.pid), cpu_seconds(self.pid)) if self.pid else None
 
     def end(self) -> None:
         """Terminate the trainer: SIGTERM, then SIGKILL after a few seconds.
@@ -147,11 +242,40 @@ class TrainerProcess:
                 os.killpg(self.pid, number)
 
 
+def missing_packages() -> list[str]:
+    """Return which packages of the trainer are not installed on this machine.
+
+    None of them is imported: the service's processes never load torch.
+    """
+    wanted = ("livepick_trainer", "torch", "matplotlib")
+    return [package for package in wanted if importlib.util.find_spec(package) is None]
+
+
+def lock_host(folder: Path) -> str:
+    """Return the host in the lock file of a run; empty if its trainer runs on this machine."""
+    try:
+        with (folder / LOCK).open() as lock:
+            return _holder(lock)[1]
+    except FileNotFoundError:
+        return ""
+
+
+def _holder(lock: IO[str]) -> tuple[int, str]:
+    """Return process id and host from a lock file; 0 for a process that we must not signal."""
+    lock.seek(0)
+    text, _, host = lock.read().strip().partition(" ")
+    return int(text) if text.isdigit() and not host else 0, host
+
+
+def _trainer() -> tuple[str, ...]:
+    return (sys.executable, "-m", "livepick_trainer")
+
+
 def _start(
     folder: Path, command: tuple[str, ...], lock: int, threads: int
 ) -> subprocess.Popen[bytes]:
     """Start a trainer that holds the open file ``lock`` for as long as it runs."""
-    command = command or (sys.executable, "-m", "livepick_trainer")
+    command = command or _trainer()
     with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
             [*command, str(folder)],

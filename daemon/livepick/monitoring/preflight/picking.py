@@ -3,7 +3,6 @@
 Models run in a process of their own, so that a crash of onnxruntime does not end the check.
 """
 
-import importlib.util
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from livepick.monitoring.preflight.micrographs import micrographs
 from livepick.picking import tasks
 from livepick.retraining.curated_picks import CuratedPicks, shortened_list
 from livepick.retraining.seeds_from_coordinates import refuse_too_few
+from livepick.retraining.trainer_process import missing_packages
 
 __all__ = ["first_picks", "picking_device", "trainer"]
 
@@ -61,13 +61,7 @@ def picking_device(config: Config) -> Check:
 def trainer(config: Config) -> Check:
     """Check that the trainer and its libraries are installed, and the weights to start from."""
     name = "trainer"
-    # find_spec instead of an import: the service's processes never load torch.
-    absent = [
-        package
-        for package in ("livepick_trainer", "torch", "matplotlib")
-        if importlib.util.find_spec(package) is None
-    ]
-    if absent:
+    if absent := missing_packages():
         return Check(
             name,
             "fault",
