@@ -10,6 +10,7 @@ and the service, and the same Dask.
 import asyncio
 import json
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -129,7 +130,8 @@ def _cause(error: BaseException) -> BaseException:
 def _words(error: BaseException) -> str:
     """Return what a person can use of an error."""
     inner = error.__cause__ or error.__context__ if not str(error) else error
-    text = str(inner or "").rpartition(": ")[2] if "local=" in str(inner) else str(inner or "")
+    # Dask begins with its own object, whose address differs each time.
+    text = re.sub(r"^in <.*>: (\w+: )?", "", str(inner or ""))
     return text or f"no answer within {ANSWER_SECONDS:g} s"
 
 
