@@ -337,7 +337,7 @@ class Service:
             model = self._models.current(config)
             with contextlib.ExitStack() as attempt:
                 try:
-                    workers = start_workers(config.picking, model, attempt)
+                    workers = start_workers(config, model, attempt)
                 except ProviderError:
                     raise  # not the model's fault
                 except ModelError as error:

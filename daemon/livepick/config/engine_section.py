@@ -9,7 +9,7 @@ from livepick.config.error_messages import contradiction
 from livepick.config.setting import RESTART, Folder, Section
 from livepick.host.loopback import is_loopback
 
-__all__ = ["ClusterTls", "EngineSettings", "scheduler_host"]
+__all__ = ["ClusterTls", "CudaSettings", "EngineSettings", "scheduler_host"]
 
 
 class ClusterTls(Section):
@@ -23,6 +23,38 @@ class ClusterTls(Section):
 
     key: Folder = Field(json_schema_extra=RESTART)
     """Private key of that certificate, without a password."""
+
+
+class CudaSettings(Section):
+    """Use of a GPU by a worker process. ``tests/device/gpu.py`` measures each of them."""
+
+    io_binding: bool = Field(default=True, json_schema_extra=RESTART)
+    """True to keep the buffers of the image and of its scores on the GPU from one micrograph to the
+    next. If the scores differ from those without it, it is switched off."""
+
+    graphs: bool = Field(default=False, json_schema_extra=RESTART)
+    """True to record the work of the GPU for an image of one size once, and to repeat it as a
+    whole; needs ``io_binding``. For sessions whose micrographs all have the same size."""
+
+    pinned: bool = Field(default=False, json_schema_extra=RESTART)
+    """True to copy images to the GPU from page-locked memory; needs ``io_binding``."""
+
+    in_flight: int = Field(
+        default=1, ge=1, le=16, examples=["2 is usual on a large GPU"], json_schema_extra=RESTART
+    )
+    """Micrographs in progress at a time on each GPU, each in a worker process, so that one is read
+    and prepared while the GPU computes another. Each process takes about half a gigabyte of the
+    GPU's memory. Without effect if a number of workers is given."""
+
+    convolution_search: Literal["heuristic", "exhaustive"] = Field(
+        default="heuristic", json_schema_extra=RESTART
+    )
+    """Choice of cuDNN's algorithms: ``exhaustive`` tries all of them for each new size of image,
+    which takes time and may be faster from then on."""
+
+    full_precision: bool = Field(default=False, json_schema_extra=RESTART)
+    """True for scores as on the CPU; false to let the GPU round the numbers in convolutions to 10
+    bits (TF32), which is faster."""
 
 
 class EngineSettings(Section):
@@ -48,6 +80,9 @@ class EngineSettings(Section):
     )
     """Numbers of the GPUs to use, as ``nvidia-smi`` shows them; each gets a worker process. None:
     the first GPU."""
+
+    cuda: CudaSettings = Field(default=CudaSettings(), json_schema_extra=RESTART)
+    """Use of the GPUs of this machine."""
 
     scheduler: str | None = Field(
         default=None,

@@ -20,6 +20,7 @@ from livepick.errors import (
 )
 from livepick.host.unexpected_errors import UnexpectedError
 from livepick.ledger.session_rows import Rebuilt
+from livepick.picking.worker_seats import DeviceAside
 
 __all__ = [
     "Kind",
@@ -29,6 +30,7 @@ __all__ = [
     "config_refused",
     "drifted",
     "folder_gone",
+    "gpu_set_aside",
     "ledger_not_writable",
     "ledger_rebuilt",
     "model_damaged",
@@ -68,6 +70,7 @@ Kind = Literal[
     "particle_in_doubt",
     "particle_not_measured",
     "no_gpu",
+    "gpu_set_aside",
     "unexpected_errors",
     "web_config_refused",
     "web_insecure",
@@ -217,6 +220,18 @@ def no_gpu() -> Problem:
         "No GPU is available, so livepick picks on the CPU.",
         "Picking continues, but more slowly. Run nvidia-smi and livepick check; if the service"
         " started before the GPU driver, restart it.",
+    )
+
+
+def gpu_set_aside(device: DeviceAside) -> Problem:
+    """Return the problem of a GPU that failed, while others pick."""
+    return Problem(
+        "gpu_set_aside",
+        "attention",
+        f"{device.name} has been set aside: {_in_a_line(device.reason)}.",
+        "The other GPUs continue, and no micrograph is lost. Run nvidia-smi and livepick check;"
+        " livepick tries this GPU again every few minutes. Take it out of engine.devices if it"
+        " stays lost.",
     )
 
 

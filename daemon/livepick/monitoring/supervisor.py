@@ -35,6 +35,7 @@ from livepick.monitoring.problem import (
     config_refused,
     drifted,
     folder_gone,
+    gpu_set_aside,
     ledger_not_writable,
     ledger_rebuilt,
     model_damaged,
@@ -206,7 +207,7 @@ class Supervisor:
             problems.append(no_workers(fault))
         if count := self._dispatch.left_behind:
             problems.append(workers_left_behind(count))
-        return problems
+        return problems + list(map(gpu_set_aside, self._dispatch.devices_aside))
 
     def _problems(self) -> tuple[Problem, ...]:
         """Return the current problems, the most severe first."""

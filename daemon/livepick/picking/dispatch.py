@@ -54,6 +54,7 @@ from livepick.picking.on_picked import OnPicked
 from livepick.picking.output_sync import Outputs
 from livepick.picking.record_bulk import BulkRecorder
 from livepick.picking.settle_jobs import JobSettler, NotFound, nobody_watches
+from livepick.picking.worker_seats import DeviceAside
 
 __all__ = ["Dispatch"]
 
@@ -176,6 +177,11 @@ class Dispatch:
     def left_behind(self) -> int:
         """Number of killed workers that do not end, because a file system does not answer."""
         return self._engine.left_behind
+
+    @property
+    def devices_aside(self) -> tuple[DeviceAside, ...]:
+        """GPUs of this machine that have failed, and get no jobs for a while."""
+        return self._engine.devices_aside
 
     def run(self) -> None:
         """Recover, then work until ``Stop``.

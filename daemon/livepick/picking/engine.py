@@ -15,13 +15,16 @@ import dataclasses
 import importlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from livepick.config.engine_section import CudaSettings
 from livepick.errors import EngineError
+from livepick.picking.gpu_pins import GpuPin
 from livepick.picking.job_limits import JobLimits, Limits
 from livepick.picking.worker_pool import WorkerPool
+from livepick.picking.worker_seats import DeviceAside
 
 __all__ = ["THREAD_SETTINGS", "Engine", "dask", "local", "threads"]
 
@@ -84,6 +87,11 @@ class Engine:
         """Number of killed local workers that do not end, as they wait for a disk."""
         return self._executor.left_behind if isinstance(self._executor, WorkerPool) else 0
 
+    @property
+    def devices_aside(self) -> tuple[DeviceAside, ...]:
+        """GPUs of this machine that have failed, and get no jobs for a while."""
+        return self._executor.devices_aside if isinstance(self._executor, WorkerPool) else ()
+
     def submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Give a job to a worker, with the limits of a job of unknown size.
 
@@ -128,6 +136,28 @@ class Engine:
         limits = dataclasses.replace(self.limits.limits(), seconds=seconds)
         return self._within(limits, work, *args)
 
+    def submit_to(
+        self, device: GpuPin, seconds: float, work: Callable[..., R], *args: object
+    ) -> Future[R]:
+        """Give a job to a local worker on a GPU, with a time limit of its own.
+
+        Raises
+        ------
+        EngineError
+            The engine has been stopped.
+        """
+        limits = dataclasses.replace(self.limits.limits(), seconds=seconds)
+        with self._lock:
+            self._refuse_if_stopped()
+            if isinstance(self._executor, WorkerPool):
+                return self._executor.submit_to(device, limits, work, *args)
+            return self._executor.submit(work, *args)
+
+    def set_aside(self, device: GpuPin, reason: str) -> None:
+        """Give a GPU no jobs for a while, as it has failed at the start."""
+        if isinstance(self._executor, WorkerPool):
+            self._executor.set_aside(device, reason)
+
     def _within(self, limits: Limits, work: Callable[..., R], *args: object) -> Future[R]:
         with self._lock:
             self._refuse_if_stopped()
@@ -154,7 +184,13 @@ class Engine:
         self._leave()
 
 
-def local(workers: int, limits: JobLimits | None = None) -> Engine:
+def local(
+    workers: int,
+    limits: JobLimits | None = None,
+    *,
+    devices: Sequence[GpuPin] = (),
+    cuda: CudaSettings | None = None,
+) -> Engine:
     """Return an engine of processes on this machine.
 
     Sets the variables that size thread pools in the environment of this process, and so of every
@@ -166,10 +202,16 @@ def local(workers: int, limits: JobLimits | None = None) -> Engine:
         Number of processes.
     limits
         Limits of a job; None: the defaults.
+    devices
+        GPUs to bind the processes to, in turn; none: they are not bound.
+    cuda
+        Use of the GPUs. None: the defaults.
     """
     os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
     limits = limits or JobLimits(workers)
-    return Engine(WorkerPool(workers, limits), 2 * workers, limits=limits)
+    return Engine(
+        WorkerPool(workers, limits, devices=devices, cuda=cuda), 2 * workers, limits=limits
+    )
 
 
 def threads(workers: int) -> Engine:

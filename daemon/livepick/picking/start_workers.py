@@ -1,15 +1,20 @@
 """Start of the workers: their number, and the onnxruntime provider that they obtain."""
 
 import contextlib
+import functools
 import logging
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from livepick.config.schema import Config
 from livepick.config.sections import Picking
 from livepick.core.contracts.job import CUDA, WorkerDiedError
-from livepick.errors import EngineError, MemoryLimitError, ModelError, TimeLimitError
+from livepick.errors import EngineError, MemoryLimitError, ModelError, ProviderError, TimeLimitError
 from livepick.host.processors import usable_processors
 from livepick.models.bundle_on_disk import Bundle
 from livepick.picking.engine import Engine, local
+from livepick.picking.gpu_pins import GpuPin, pins
 from livepick.picking.job_limits import JobLimits
 from livepick.picking.tasks import probe
 from livepick.picking.worker_pool import START_SECONDS
@@ -36,18 +41,22 @@ class Workers:
     provider: str
     """The onnxruntime provider that runs the model."""
     count: int
+    devices: tuple[str, ...] = ()
+    """Names of the GPUs that the workers are bound to; none: they are not bound."""
 
 
-def start_workers(picking: Picking, model: Bundle, ending: contextlib.ExitStack) -> Workers:
+def start_workers(config: Config, model: Bundle, ending: contextlib.ExitStack) -> Workers:
     """Start the workers, and run the model in one of them to determine the provider.
 
-    Without a configured number, the CPU gets a worker per core but one, and a GPU gets one. The
-    service does not wait for a missing GPU: systemd starts it again.
+    Without a configured number, the CPU gets a worker per core but one, and each GPU gets one, or
+    ``engine.cuda.in_flight`` of them. On each GPU of ``engine.devices`` the model is run. One that
+    fails is set aside if another one works: a session that was started again at night continues.
+    The service does not wait for a missing GPU: systemd starts it again.
 
     Parameters
     ----------
-    picking
-        Settings of picking.
+    config
+        Settings of the session.
     model
         The current model.
     ending
@@ -62,13 +71,19 @@ def start_workers(picking: Picking, model: Bundle, ending: contextlib.ExitStack)
     EngineError
         Workers cannot be started, or are killed by other programs.
     """
-    count = picking.workers or max(1, usable_processors() - 1)
-    engine = local(count, JobLimits.of(picking, count))
+    picking, cuda = config.picking, config.engine.cuda
+    if devices := pins(config.engine.devices or ()):
+        if (workers := _start_on_gpus(config, devices, model, ending)) is not None:
+            return workers
+        _log.warning("picking: none of engine.devices can be used, so the CPU is used")
+    count = config.workers or max(1, usable_processors() - 1)
+    engine = local(count, JobLimits.of(picking, count), cuda=cuda)
     ending.callback(engine.stop)
     provider = _provider(engine, picking, model)
-    if provider == CUDA and picking.workers is None and count > 1:
+    most = cuda.in_flight  # more would share one GPU
+    if provider == CUDA and config.workers is None and count > most:
         engine.stop()
-        engine, count = local(1, JobLimits.of(picking, 1)), 1  # more would share one GPU
+        engine, count = local(most, JobLimits.of(picking, most), cuda=cuda), most
         ending.callback(engine.stop)
     if provider != CUDA and picking.device == "prefer-gpu":
         _log.warning("picking: there is no usable GPU, so the CPU is used (picking.device)")
@@ -76,11 +91,58 @@ def start_workers(picking: Picking, model: Bundle, ending: contextlib.ExitStack)
     return Workers(engine, provider, count)
 
 
-def _provider(engine: Engine, picking: Picking, model: Bundle) -> str:
+def _start_on_gpus(
+    config: Config, devices: Sequence[GpuPin], model: Bundle, ending: contextlib.ExitStack
+) -> Workers | None:
+    """Start workers on GPUs; return None if there are none, and the CPU may be used."""
+    picking, cuda = config.picking, config.engine.cuda
+    count = config.workers or len(devices) * cuda.in_flight
+    for device in devices[count:]:
+        _log.warning("%s: not used, as there are only %d workers", device.name, count)
+    devices = devices[:count]
+    engine = local(count, JobLimits.of(picking, count), devices=devices, cuda=cuda)
+    ending.callback(engine.stop)
+    with ThreadPoolExecutor(len(devices), "probe") as probes:
+        faults = list(probes.map(lambda device: _fault(engine, picking, model, device), devices))
+    failed = [(device, fault) for device, fault in zip(devices, faults, strict=True) if fault]
+    if len(failed) == len(devices):
+        engine.stop()
+        if picking.device == "prefer-gpu" and all(
+            isinstance(each, ProviderError) for each in faults
+        ):
+            return None
+        device, fault = failed[0]
+        raise type(fault)(f"{device.name}: {fault.what}", fault.remedy) from fault
+    for device, fault in failed:
+        engine.set_aside(device, fault.what)
+    names = tuple(device.name for device in devices)
+    working = ", ".join(name for name, fault in zip(names, faults, strict=True) if fault is None)
+    _log.info("picking: %d worker%s on %s", count, "s" if count > 1 else "", working)
+    return Workers(engine, CUDA, count, names)
+
+
+def _fault(engine: Engine, picking: Picking, model: Bundle, device: GpuPin) -> ModelError | None:
+    """Return why a GPU does not run the model; None if it does."""
+    try:
+        provider = _provider(engine, picking, model, device)
+    except ModelError as error:
+        return error
+    if provider == CUDA:
+        return None
+    return ProviderError(
+        f"onnxruntime offers only {provider}", "Run nvidia-smi and livepick check."
+    )
+
+
+def _provider(engine: Engine, picking: Picking, model: Bundle, device: GpuPin | None = None) -> str:
     """Run the model in a worker, and return the provider; try again if the worker is killed."""
+    if device is None:
+        submit = functools.partial(engine.submit_timed, PROBE_SECONDS)
+    else:
+        submit = functools.partial(engine.submit_to, device, PROBE_SECONDS)
     for left in reversed(range(PROBE_TRIES)):
         try:
-            job = engine.submit_timed(PROBE_SECONDS, probe, model.path, picking.device)
+            job: Future[str] = submit(probe, model.path, picking.device)
             return job.result(PROBE_SECONDS + WAIT_SECONDS)
         except WorkerDiedError as error:
             if left:

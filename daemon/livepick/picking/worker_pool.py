@@ -36,6 +36,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from livepick.config.engine_section import CudaSettings
 from livepick.core.contracts.job import CPU, WorkerDiedError
 from livepick.errors import (
     EngineError,
@@ -103,7 +104,9 @@ class WorkerPool(Executor):
     limits
         Limits of jobs that are submitted without any.
     devices
-        GPUs that the workers are bound to, in turn. None: not bound to any.
+        GPUs that the workers are bound to, in turn; none: they are not bound.
+    cuda
+        Use of the GPUs.
     target
         Function that a worker process runs; tests pass their own.
     """
@@ -114,10 +117,12 @@ class WorkerPool(Executor):
         limits: JobLimits,
         *,
         devices: Sequence[GpuPin] = (),
+        cuda: CudaSettings | None = None,
         target: Target = run_worker,
     ) -> None:
         self._count = workers
         self._seats = Seats(workers, devices)
+        self._cuda = cuda or CudaSettings()
         self._most_left_behind = max(4, 2 * workers)
         self._limits = limits
         self._target = target
@@ -275,12 +280,14 @@ class WorkerPool(Executor):
         ):
             return
         device = self._seats.device(seat)
-        setup = Setup({} if device is None else device.environment)
+        setup = Setup({} if device is None else device.environment, self._cuda)
         try:
             worker = WorkerHandle(self._target, seat=seat, device=device, setup=setup)
         except OSError as error:  # no more processes, descriptors or memory
             self._start_failed(f"a worker process cannot be started: {error.strerror or error}")
             return
+        if device is not None:
+            _log.info("worker %d: started, on %s", worker.pid, device.name)
         self._workers.append(worker)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
 

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from livepick.config.engine_section import CudaSettings
 from livepick.host.processes import end_with_parent, lead_group
+from livepick.picking.cuda_settings import use_cuda_settings
 
 __all__ = ["LENGTH", "Outcome", "Setup", "framed", "run_set_up", "run_worker"]
 
@@ -31,6 +33,8 @@ class Setup:
 
     environment: dict[str, str] = field(default_factory=dict)
     """Variables of its environment, as ``CUDA_VISIBLE_DEVICES``."""
+    cuda: CudaSettings = field(default_factory=CudaSettings)
+    """Use of a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ def run_set_up(
 ) -> None:
     """Set this process up, then call the target with the other arguments."""
     os.environ.update(setup.environment)
+    use_cuda_settings(setup.cuda)
     target(channel, parent)
 
 

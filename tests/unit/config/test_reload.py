@@ -162,7 +162,9 @@ class Told:
             metrics=self.metrics,
             ledger=SimpleNamespace(rebuilt=lambda: None),
             watcher=SimpleNamespace(health=lambda: SimpleNamespace(folders=[])),
-            dispatch=SimpleNamespace(ledger_fault=None, engine_fault=None, left_behind=0),
+            dispatch=SimpleNamespace(
+                ledger_fault=None, engine_fault=None, left_behind=0, devices_aside=()
+            ),
             outputs=SimpleNamespace(fault=None, obstacles=()),
             gpu_monitor=SimpleNamespace(gpus=()),
             provider="CUDAExecutionProvider",

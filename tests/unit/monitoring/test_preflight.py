@@ -191,6 +191,38 @@ def test_a_missing_preferred_gpu_is_a_warning(tmp_path: Path) -> None:
     assert _tried(_config(tmp_path, WEB))["picking device"].verdict == "warning"
 
 
+@pytest.mark.parametrize(("broken", "verdict"), [(None, "ok"), ("7", "fault")])
+def test_each_gpu_of_the_engine_is_tried_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str | None, verdict: str
+) -> None:
+    """In the environment of its worker."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    monkeypatch.setattr(
+        picking, "_in_a_worker", lambda function, config, device: function(config, device)
+    )
+
+    def probe(config: Config, device: Device) -> str:
+        if os.environ["CUDA_VISIBLE_DEVICES"] == broken:
+            raise ProviderError("no CUDA", "Look at nvidia-smi.")
+        return "CUDAExecutionProvider"
+
+    monkeypatch.setattr(picking, "_probe_blob_picker", probe)
+    path = _config(tmp_path, WEB + "engine: {devices: [0, 1]}\n")
+    result = _tried(path)["picking device"]
+    assert result.verdict == verdict
+    assert result.found.startswith("GPU 0 (5): CUDAExecutionProvider")
+    assert ("GPU 1 (7): no CUDA" in result.found) == (broken == "7")
+
+
+def test_a_gpu_that_is_not_there_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    result = _tried(_config(tmp_path, WEB + "engine: {devices: [1]}\n"))["picking device"]
+    assert result.verdict == "fault"
+    assert "engine.devices has 1" in result.found
+
+
 def test_a_worker_that_crashes_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> str:
         raise ProcessDiedError("ended abruptly")

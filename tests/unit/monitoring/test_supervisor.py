@@ -22,6 +22,7 @@ from livepick.ingest.watch_health import FileEvents
 from livepick.ledger.session_rows import Rebuilt
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.supervisor import UNEXPECTED_SECONDS, Supervisor
+from livepick.picking.worker_seats import DeviceAside
 
 ROOM = Space(50, 100, device=1)
 THINNER = Change("fewer_picks", before=66, now=40)
@@ -51,6 +52,7 @@ class Parts:
             ledger_fault=None,
             engine_fault=None,
             left_behind=0,
+            devices_aside=(),
             progress_at=time.monotonic(),
             unfinished_seconds=0.0,
             longest_seconds=0.0,
@@ -309,6 +311,14 @@ def test_a_beat_continues_after_an_unexpected_error(parts, ledger, make_config, 
 
     assert parts.supervisor._unexpected.count == 2
     assert lines
+
+
+def test_a_gpu_that_was_set_aside_is_a_problem(parts):
+    parts.dispatch.devices_aside = (DeviceAside("GPU 1", "CUDA failure 999"),)
+    (problem,) = parts.supervisor._worker_problems()
+    assert problem.kind == "gpu_set_aside"
+    assert problem.sentence == "GPU 1 has been set aside: CUDA failure 999."
+    assert "engine.devices" in problem.remedy
 
 
 def test_workers_that_cannot_be_started_or_killed_are_problems(parts):

@@ -5,26 +5,42 @@ from types import SimpleNamespace
 
 import pytest
 
-from livepick.config.sections import Picking
+from factories import make_config
 from livepick.core.contracts.job import CPU, CUDA, WorkerDiedError
-from livepick.errors import EngineError, MemoryLimitError, ModelError, TimeLimitError
+from livepick.errors import EngineError, MemoryLimitError, ModelError, ProviderError, TimeLimitError
 from livepick.picking import engine, start_workers
+
+ASIDE = []
+"""GPUs that have been set aside, with the reason."""
 
 MODEL = SimpleNamespace(path="models/0003", card=SimpleNamespace(version=3))
 
 
 @pytest.fixture
-def start(monkeypatch):
+def start(monkeypatch, tmp_path):
     """Return a function that starts workers in threads, on a machine with four cores."""
-    monkeypatch.setattr(start_workers, "local", lambda count, _: engine.threads(count))
+    monkeypatch.setattr(start_workers, "local", _threads)
     monkeypatch.setattr(start_workers, "usable_processors", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with contextlib.ExitStack() as ending:
 
-        def start(probe, **picking):
+        def start(probe, engine=None, **picking):
             monkeypatch.setattr(start_workers, "probe", probe)
-            return start_workers.start_workers(Picking(**picking), MODEL, ending)
+            config = make_config(tmp_path, picking=picking, engine=engine or {})
+            return start_workers.start_workers(config, MODEL, ending)
 
         yield start
+
+
+def _threads(count, _, *, devices=(), cuda=None):
+    """Return an engine of threads; a job for a GPU gets its number before its arguments."""
+    workers = engine.threads(count)
+    workers.set_aside = lambda device, reason: ASIDE.append((device.name, reason))
+    workers.submit_to = lambda device, seconds, work, *args: workers.submit(
+        work, *args, gpu=device.index
+    )
+    ASIDE.clear()
+    return workers
 
 
 @pytest.mark.parametrize(
@@ -38,6 +54,78 @@ def test_a_gpu_gets_one_worker_unless_more_are_configured(start, provider, confi
     assert (workers.provider, workers.count) == (provider, count)
     assert workers.engine.capacity == 2 * count
     assert workers.engine.submit(int, "7").result() == 7
+
+
+def on(**providers):
+    """Return a probe: what it finds on each GPU, and on the CPU otherwise."""
+
+    def probe(path, device, gpu=None):
+        found = providers.get(f"gpu{gpu}", CPU)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return probe
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"), [({}, 2), ({"workers": 5}, 5), ({"cuda": {"in_flight": 3}}, 6)]
+)
+def test_each_gpu_gets_a_worker(start, settings, count, caplog):
+    """Or as many as micrographs are to be in flight on it; a given number is spread over them."""
+    caplog.set_level("INFO")
+    workers = start(on(gpu1=CUDA, gpu3=CUDA), engine={"devices": [1, 3], **settings})
+    assert (workers.provider, workers.count) == (CUDA, count)
+    assert workers.devices == ("GPU 1", "GPU 3")
+    assert f"{count} workers on GPU 1, GPU 3" in caplog.text
+    assert ASIDE == []
+
+
+def test_more_micrographs_in_flight_are_more_workers_on_the_only_gpu(start):
+    workers = start(lambda path, device: CUDA, engine={"cuda": {"in_flight": 2}})
+    assert workers.count == 2
+
+
+def test_a_gpu_without_a_worker_is_named(start, caplog):
+    workers = start(on(gpu0=CUDA, gpu1=CUDA), engine={"devices": [0, 1], "workers": 1})
+    assert workers.devices == ("GPU 0",)
+    assert "GPU 1: not used" in caplog.text
+
+
+@pytest.mark.parametrize("device", ["require-gpu", "prefer-gpu"])
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (CPU, "onnxruntime offers only CPUExecutionProvider"),
+        (ProviderError("no CUDA", "Reset it."), "no CUDA"),
+        (WorkerDiedError("crash", "SIGSEGV"), "model 3 ends its worker: SIGSEGV"),
+    ],
+)
+def test_a_gpu_that_fails_at_the_start_is_set_aside(start, found, reason, device):
+    """The others pick, and the page names it."""
+    workers = start(on(gpu0=CUDA, gpu1=found), engine={"devices": [0, 1]}, device=device)
+    assert workers.provider == CUDA
+    assert [("GPU 1", reason)] == ASIDE
+
+
+def test_required_gpus_of_which_none_works_end_the_service(start):
+    with pytest.raises(ProviderError, match="GPU 2: onnxruntime offers only CPU"):
+        start(on(), engine={"devices": [2, 4]}, device="require-gpu")
+
+
+def test_preferred_gpus_of_which_none_works_leave_the_cpu(start, caplog):
+    """With the number of workers of a CPU."""
+    workers = start(on(), engine={"devices": [2, 4]}, device="prefer-gpu")
+    assert (workers.provider, workers.count, workers.devices) == (CPU, 3, ())
+    assert "none of engine.devices can be used" in caplog.text
+
+
+def test_a_model_that_runs_on_no_gpu_is_at_fault(start):
+    """The service then tries another one."""
+    fault = ModelError("scores outside 0 to 1", "Roll back.")
+    with pytest.raises(ModelError, match="GPU 0: scores outside 0 to 1") as caught:
+        start(on(gpu0=fault, gpu1=fault), engine={"devices": [0, 1]}, device="prefer-gpu")
+    assert not isinstance(caught.value, ProviderError)
 
 
 def test_a_missing_gpu_is_logged(start, caplog):

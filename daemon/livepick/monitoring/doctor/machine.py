@@ -68,11 +68,14 @@ def machine() -> Iterator[str]:
 
 
 def gpus() -> Iterator[str]:
-    """Yield the GPUs, and the providers of onnxruntime in a process of its own."""
+    """Yield the GPUs, their processes, and the providers of onnxruntime in a process of its own."""
     yield _answer(
         ["nvidia-smi", "--format=csv",
-         "--query-gpu=index,name,driver_version,memory.used,memory.total,utilization.gpu"]
+         "--query-gpu=index,name,driver_version,memory.used,memory.total,utilization.gpu,uuid"]
     )  # fmt: skip
+    yield "processes: " + _answer(
+        ["nvidia-smi", "--format=csv", "--query-compute-apps=pid,process_name,used_memory,gpu_uuid"]
+    )
     yield f"onnxruntime: {_answer([sys.executable, '-c', _PROVIDERS])}"
 
 

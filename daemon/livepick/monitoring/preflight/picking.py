@@ -3,6 +3,8 @@
 Models run in a process of their own, so that a crash of onnxruntime does not end the check.
 """
 
+import functools
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,7 @@ from livepick.models.start_weights import read_start_weights
 from livepick.monitoring.preflight.check import Check
 from livepick.monitoring.preflight.micrographs import micrographs
 from livepick.picking import tasks
+from livepick.picking.gpu_pins import GpuPin, pins
 from livepick.retraining.curated_picks import CuratedPicks, shortened_list
 from livepick.retraining.seeds_from_coordinates import refuse_too_few
 from livepick.retraining.trainer_process import missing_packages
@@ -32,11 +35,27 @@ PROBE_SECONDS = 120.0
 
 
 def picking_device(config: Config) -> Check:
-    """Check that a worker runs a model on the configured device."""
+    """Check that a worker runs a model on the configured device, or on each of the GPUs."""
     name = "picking device"
+    try:
+        devices = pins(config.engine.devices or ())
+    except LivepickError as error:
+        return Check(name, "fault", error.what, error.remedy)
+    if not devices:
+        return _one_device(name, config, _probe_blob_picker)
+    tried = {
+        device: _one_device(name, config, functools.partial(_probe_on, device))
+        for device in devices
+    }
+    found = "; ".join(f"{device.name}: {check.found}" for device, check in tried.items())
+    worst = max(tried.values(), key=lambda check: ("ok", "warning", "fault").index(check.verdict))
+    return Check(name, worst.verdict, found, worst.remedy)
+
+
+def _one_device(name: str, config: Config, probe: Callable[[Config, Device], str]) -> Check:
     device = config.picking.device
     try:
-        provider = _in_a_worker(_probe_blob_picker, config, device)
+        provider = _in_a_worker(probe, config, device)
     except LivepickError as error:
         return Check(name, "fault", error.what, error.remedy)
     except (ProcessDiedError, OSError) as error:
@@ -155,6 +174,12 @@ def _probe_blob_picker(config: Config, device: Device) -> str:
     """Create the blob picker in a temporary folder, and run it. Called in a separate process."""
     with tempfile.TemporaryDirectory(prefix="livepick-check-") as folder:
         return tasks.probe(Models(Path(folder) / "models").ensure_blob(config).path, device)
+
+
+def _probe_on(pin: GpuPin, config: Config, device: Device) -> str:
+    """Run the blob picker on one GPU, as a worker does. Called in a separate process."""
+    os.environ.update(pin.environment)
+    return _probe_blob_picker(config, device)
 
 
 def _probe_general(_config: Config, device: Device) -> str:
