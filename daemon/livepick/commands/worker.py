@@ -1,5 +1,6 @@
 """``livepick worker``: work for the services of a Dask cluster, on this machine."""
 
+import functools
 import importlib.util
 import re
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from livepick.commands.durations import parse_duration
 from livepick.commands.program_log import log_to_stderr
 from livepick.config.engine_section import ClusterTls
 from livepick.errors import ConfigError
+from livepick.picking.gpu_pins import visible_gpus
+from livepick.retraining.trainer_process import TrainerProcess
 
 __all__ = ["worker"]
 
@@ -101,6 +104,7 @@ def worker(
     """
     _check_installed()
     # Only these modules need Dask.
+    from livepick.picking.cluster.heavy_on_node import HeavyWork  # noqa: PLC0415
     from livepick.picking.cluster.scheduler import SchedulerPlace  # noqa: PLC0415
     from livepick.picking.cluster.worker_checks import check_machine  # noqa: PLC0415
     from livepick.picking.cluster.worker_program import (  # noqa: PLC0415
@@ -144,7 +148,8 @@ def worker(
     for line in offer.lines:
         typer.echo(line)
     typer.echo(f"scheduler  {joining.place}")
-    run_worker_program(offer, joining)
+    start = functools.partial(TrainerProcess.start, environment=visible_gpus(offer.devices))
+    run_worker_program(offer, joining, HeavyWork(start) if heavy else None)
 
 
 def _check_installed() -> None:

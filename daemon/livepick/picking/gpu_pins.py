@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from livepick.errors import ProviderError
 
-__all__ = ["VISIBLE", "GpuPin", "pins"]
+__all__ = ["VISIBLE", "GpuPin", "pins", "visible_gpus"]
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """Variable that hides the other GPUs from CUDA; -1 hides all."""
@@ -79,6 +79,25 @@ def pins(devices: Sequence[int], environ: Mapping[str, str] = os.environ) -> tup
                 f"Correct engine.devices, ask the scheduler for more GPUs, or unset {VISIBLE}.",
             )
     return tuple(GpuPin(index, given[index], by_bus=False) for index in devices)
+
+
+def visible_gpus(devices: Sequence[int], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables for a process that may use all GPUs of a list; none for an empty list.
+
+    Parameters
+    ----------
+    devices, environ
+        As for ``pins``.
+
+    Raises
+    ------
+    ProviderError
+        As ``pins``.
+    """
+    each = pins(devices, environ)
+    if not each:
+        return {}
+    return {**each[0].environment, VISIBLE: ",".join(pin.visible for pin in each)}
 
 
 def _usable(visible: str) -> list[str]:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Protocol
 
 from livepick.core.contracts.heavy_job import HeavyOrder, HeavyReport
+from livepick.host.trainer_packages import missing_packages
 from livepick.retraining.trainer_place import TrainerPlace, write_place
 from livepick.retraining.trainer_process import (
     Activity,
@@ -36,7 +37,6 @@ from livepick.retraining.trainer_process import (
     Trainer,
     TrainerProcess,
     lock_host,
-    missing_packages,
 )
 
 __all__ = ["HeavyNodes", "TrainerOnNode", "starter"]

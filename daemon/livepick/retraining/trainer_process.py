@@ -12,13 +12,13 @@ processes no other machine can signal.
 
 import contextlib
 import functools
-import importlib.util
 import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -39,7 +39,6 @@ __all__ = [
     "last_log_lines",
     "lock_host",
     "log_tail",
-    "missing_packages",
 ]
 
 LOCK = "lock"
@@ -141,11 +140,17 @@ class TrainerProcess:
                 pid, _ = _holder(lock)
                 _log.info("run %s: adopting its trainer, which is still running", folder.name)
                 return cls(folder, pid, None)
-            return cls._start(lock, folder, command, threads)
+            return cls._start(lock, folder, command, _threads(threads))
 
     @classmethod
     def start(
-        cls, folder: Path, command: tuple[str, ...] = (), *, threads: int = 1, host: str = ""
+        cls,
+        folder: Path,
+        command: tuple[str, ...] = (),
+        *,
+        threads: int = 1,
+        host: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> "TrainerProcess":
         """Start a trainer that ends with the thread that started it, however that ends.
 
@@ -155,6 +160,8 @@ class TrainerProcess:
             As for ``start_or_adopt``.
         host
             Name of this machine, for the others that see the folder.
+        environment
+            Further variables of its environment.
 
         Raises
         ------
@@ -167,13 +174,19 @@ class TrainerProcess:
             if not try_lock(lock.fileno()):
                 raise BusyError(f"another trainer runs in {folder}", "Wait for its end.")
             command = tuple(with_parent([*(command or _trainer())]))
-            return cls._start(lock, folder, command, threads, host)
+            own = {**(environment or {}), **_threads(threads)}
+            return cls._start(lock, folder, command, own, host)
 
     @classmethod
     def _start(
-        cls, lock: IO[str], folder: Path, command: tuple[str, ...], threads: int, host: str = ""
+        cls,
+        lock: IO[str],
+        folder: Path,
+        command: tuple[str, ...],
+        environment: Mapping[str, str],
+        host: str = "",
     ) -> "TrainerProcess":
-        process = _start(folder, command, lock.fileno(), threads)
+        process = _start(folder, command, lock.fileno(), environment)
         try:
             lock.truncate(0)
             lock.write(f"{process.pid} {host}".strip())
@@ -242,15 +255,6 @@ class TrainerProcess:
                 os.killpg(self.pid, number)
 
 
-def missing_packages() -> list[str]:
-    """Return which packages of the trainer are not installed on this machine.
-
-    None of them is imported: the service's processes never load torch.
-    """
-    wanted = ("livepick_trainer", "torch", "matplotlib")
-    return [package for package in wanted if importlib.util.find_spec(package) is None]
-
-
 def lock_host(folder: Path) -> str:
     """Return the host in the lock file of a run; empty if its trainer runs on this machine."""
     try:
@@ -271,8 +275,12 @@ def _trainer() -> tuple[str, ...]:
     return (sys.executable, "-m", "livepick_trainer")
 
 
+def _threads(count: int) -> dict[str, str]:
+    return {"OMP_NUM_THREADS": str(count)}
+
+
 def _start(
-    folder: Path, command: tuple[str, ...], lock: int, threads: int
+    folder: Path, command: tuple[str, ...], lock: int, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     """Start a trainer that holds the open file ``lock`` for as long as it runs."""
     command = command or _trainer()
@@ -285,7 +293,7 @@ def _start(
             pass_fds=(lock,),
             process_group=0,  # only the daemon handles Ctrl-C in its terminal
             cwd=folder,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            env={**os.environ, **environment},
         )
 
 

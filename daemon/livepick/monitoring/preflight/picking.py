@@ -16,6 +16,7 @@ from livepick.core.formats.image_names import without_image_suffix
 from livepick.core.formats.name_matching import match_names, short_names
 from livepick.errors import LivepickError
 from livepick.host.isolated_call import ProcessDiedError, call_isolated
+from livepick.host.trainer_packages import missing_packages
 from livepick.models.bundle_on_disk import verify_graph
 from livepick.models.general_model import SHIPPED, read_general_card
 from livepick.models.registry import Models
@@ -26,7 +27,6 @@ from livepick.picking import tasks
 from livepick.picking.gpu_pins import GpuPin, pins
 from livepick.retraining.curated_picks import CuratedPicks, shortened_list
 from livepick.retraining.seeds_from_coordinates import refuse_too_few
-from livepick.retraining.trainer_process import missing_packages
 
 __all__ = ["first_picks", "picking_device", "trainer"]
 

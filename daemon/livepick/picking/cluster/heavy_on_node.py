@@ -20,13 +20,23 @@ from livepick.core.contracts.heavy_job import HeavyOrder, HeavyReport, HeavyStat
 from livepick.errors import BusyError
 from livepick.host.lock import try_lock
 
-__all__ = ["HeavyWork", "Program", "StartProgram", "ask_work", "end_work", "offer", "start_work"]
+__all__ = [
+    "HeavyWork",
+    "Program",
+    "StartProgram",
+    "ask_work",
+    "end_work",
+    "offer_heavy",
+    "start_work",
+]
 
 LEASE_SECONDS = 300.0
 """Time without a question of the service, after which its job is ended. A service that was killed
 is back within that time; the finished stages are kept in any case."""
 
 POLL_SECONDS = 0.2
+
+LEAVES = "the worker leaves the cluster"
 
 LOCK_TRIES = 20
 """Tries to lock the folder, 0.1 s apart. The service has the lock for a moment, to check that no
@@ -89,13 +99,10 @@ class HeavyWork:
     ----------
     start
         Function that starts the program of a job.
-    lacking
-        Packages of that program that this machine does not have.
     """
 
-    def __init__(self, start: StartProgram, lacking: list[str] | None = None) -> None:
+    def __init__(self, start: StartProgram) -> None:
         self._start = start
-        self._lacking = lacking or []
         self._host = socket.gethostname()
         self._lock = threading.Lock()
         self._job: _Job | None = None
@@ -109,14 +116,8 @@ class HeavyWork:
     def start(self, order: HeavyOrder) -> HeavyReport:
         """Start a job, if there is none; return the state of this worker for its folder."""
         with self._lock:
-            if self._is_leaving or (not order.command and self._lacking):
-                reason = (
-                    "the worker leaves the cluster"
-                    if self._is_leaving
-                    else f"not installed: {', '.join(self._lacking)} (pip install"
-                    ' "livepick[trainer]")'
-                )
-                return HeavyReport(self._host, "refused", order.attempt, reason=reason)
+            if self._is_leaving:
+                return HeavyReport(self._host, "refused", order.attempt, reason=LEAVES)
             if self._job is None or not self._job.is_at_work:
                 self._job = _Job(order, self._start, self._host)
             return self._report(order.folder)
@@ -128,11 +129,11 @@ class HeavyWork:
                 self._job.end_for("the service ended it", kill=kill)
 
     def leave(self, timeout_seconds: float = 15.0) -> None:
-        """End the job, and take no other one."""
+        """End the job, wait until it has ended, and take no other one."""
         with self._lock:
             self._is_leaving, job = True, self._job
         if job is not None:
-            job.end_for("the worker leaves the cluster")
+            job.end_for(LEAVES)
             job.join(timeout_seconds)
 
     def _report(self, folder: Path) -> HeavyReport:
@@ -259,7 +260,7 @@ def _refuse_if_locks_are_local(guard: Path) -> None:
 _work: HeavyWork | None = None
 
 
-def offer(work: HeavyWork | None) -> None:
+def offer_heavy(work: HeavyWork | None) -> None:
     """Let the service reach the heavy work of this process; None: there is none."""
     global _work  # noqa: PLW0603 - a function that the service calls by name has no other way
     _work = work

@@ -4,7 +4,6 @@ Each raises an error with a remedy. A wrong option is a ``ConfigError``, which t
 help; a GPU or a folder that is missing may come back.
 """
 
-import importlib.util
 import os
 import socket
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from livepick.errors import ConfigError, EngineError, ModelError, ProviderError
 from livepick.host.isolated_call import ProcessDiedError, call_isolated
 from livepick.host.memory import total_bytes
 from livepick.host.processors import usable_processors
+from livepick.host.trainer_packages import missing_packages
 from livepick.models.general_model import SHIPPED
 from livepick.picking import tasks
 from livepick.picking.gpu_pins import GpuPin, pins
@@ -164,12 +164,7 @@ def _limits(workers: int, memory_limit_gib: float | None) -> JobLimits:
 
 
 def _check_trainer() -> None:
-    absent = [
-        package
-        for package in ("livepick_trainer", "torch", "matplotlib")
-        if importlib.util.find_spec(package) is None
-    ]
-    if absent:
+    if absent := missing_packages():
         raise ConfigError(
             f"--heavy offers trainings, and here is not installed: {', '.join(absent)}",
             'Install it next to livepick (pip install "livepick[trainer,dask]"), or leave out'

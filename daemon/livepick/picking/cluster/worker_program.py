@@ -23,6 +23,7 @@ from distributed import Status, Worker
 from livepick.config.engine_section import ClusterTls
 from livepick.core.contracts.job import CPU
 from livepick.core.contracts.node import HEAVY, PICK
+from livepick.picking.cluster.heavy_on_node import HeavyWork, offer_heavy
 from livepick.picking.cluster.node import close_node, node_fault, open_node
 from livepick.picking.cluster.scheduler import (
     AwayError,
@@ -102,8 +103,17 @@ def _refuse_open(joining: Joining, address: str) -> None:
     refuse_open(address, joining.tls, insecure=joining.insecure, accept="--insecure")
 
 
-def run_worker_program(offer: Offer, joining: Joining) -> None:
+def run_worker_program(offer: Offer, joining: Joining, heavy: HeavyWork | None = None) -> None:
     """Work for a cluster until SIGTERM, SIGINT or the end of the lifetime.
+
+    Parameters
+    ----------
+    offer
+        What this machine offers.
+    joining
+        How it joins.
+    heavy
+        Runs the heavy jobs, if they are offered.
 
     Raises
     ------
@@ -117,10 +127,13 @@ def run_worker_program(offer: Offer, joining: Joining) -> None:
     if offer.provider == CPU:  # not even for a session with picking.device: prefer-gpu
         os.environ[VISIBLE] = "-1"
     open_node(offer.workers, offer.limits, devices=offer.devices or None, heavy=offer.heavy)
+    offer_heavy(heavy)
     try:
         with dask.config.set(CONFIG):
-            asyncio.run(_Program(offer, joining).run())
+            asyncio.run(_Program(offer, joining, heavy).run())
     finally:
+        if heavy is not None:
+            heavy.leave()
         close_node()
 
 
@@ -149,9 +162,10 @@ class _QuickWorker(Worker):
 class _Program:
     """The event loop's part: join, wait, join again, leave."""
 
-    def __init__(self, offer: Offer, joining: Joining) -> None:
+    def __init__(self, offer: Offer, joining: Joining, heavy: HeavyWork | None) -> None:
         self._offer = offer
         self._joining = joining
+        self._heavy = heavy
         self._security = cluster_security(joining.tls)
         self._leaving = asyncio.Event()
         self._why_leaving = ""
@@ -175,6 +189,8 @@ class _Program:
         if not self._leaving.is_set():
             self._why_leaving = why
             self._leaving.set()
+            if self._heavy is not None:  # it would not finish in time; its stages are kept
+                self._heavy.leave(timeout_seconds=0.0)
 
     async def _wait_for_scheduler(self) -> str | None:
         """Return the address of a scheduler that answers; None if the program is leaving first."""

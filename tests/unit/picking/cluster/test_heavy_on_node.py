@@ -121,11 +121,6 @@ def test_a_machine_that_does_not_see_the_locks_of_the_service_refuses(work, orde
     assert "not mounted cannot be read" in await_state(work, other, "refused").reason
 
 
-def test_a_machine_without_the_trainer_refuses(order):
-    work = HeavyWork(TrainerProcess.start, ["torch"])
-    assert "not installed: torch" in work.start(order(command=())).reason
-
-
 def test_a_job_ends_if_nothing_is_heard_from_the_service(work, order, monkeypatch):
     one = order()
     work.start(one)
