@@ -1,32 +1,28 @@
 """Execution of jobs on local processes, threads or a Dask cluster, each as an Executor.
 
-There is no class hierarchy of our own, because the standard library already has the interface. An
-``Engine`` adds the number of jobs to submit at once, limits of jobs, and a prompt stop.
+The standard library already has the interface, ``LimitedExecutor`` adds the limits of jobs, and an
+``Engine`` a prompt stop.
 
 Local workers are spawned, because CUDA does not survive a fork. They use one thread each, because
 thread pools that spin slow down the other workers.
-
-Only local workers have a time limit and a memory limit. On a Dask cluster, the memory limit is that
-of ``dask worker --memory-limit``, whose nanny restarts the worker; Dask cannot stop a task that
-runs, so a task that hangs occupies its thread until an administrator restarts that worker.
 """
 
 import dataclasses
-import importlib
 import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from livepick.config.engine_section import CudaSettings
 from livepick.errors import EngineError
 from livepick.picking.gpu_pins import GpuPin
 from livepick.picking.job_limits import JobLimits, Limits
+from livepick.picking.limited_executor import LimitedExecutor
 from livepick.picking.worker_pool import WorkerPool
 from livepick.picking.worker_seats import DeviceAside
 
-__all__ = ["THREAD_SETTINGS", "Engine", "dask", "local", "threads"]
+__all__ = ["THREAD_SETTINGS", "Engine", "local", "threads"]
 
 THREAD_SETTINGS = (
     "OMP_NUM_THREADS",
@@ -51,41 +47,49 @@ class Engine:
     executor
         The workers.
     capacity
-        Number of jobs that keeps every worker busy: one running and one waiting for each.
+        Number of jobs that keeps every worker busy, if the executor does not say it.
     limits
-        Limits of jobs on a ``WorkerPool``.
-    crashes
-        Exceptions that mean that a worker died while running the job.
-    leave
-        Called last, after the workers have been stopped.
+        Limits of jobs, if the executor does not say them.
     """
 
+    crashes = (BrokenExecutor,)
+    """Exceptions that mean that a worker died while running the job."""
+
     def __init__(
-        self,
-        executor: Executor,
-        capacity: int,
-        *,
-        limits: JobLimits,
-        crashes: tuple[type[BaseException], ...] = (BrokenExecutor,),
-        leave: Callable[[], None] = lambda: None,
+        self, executor: Executor, capacity: int = 2, *, limits: JobLimits | None = None
     ) -> None:
-        self.capacity = capacity
-        self.limits = limits
-        self.crashes = crashes
         self._executor = executor
-        self._leave = leave
+        self._capacity = capacity
+        self._limits = limits or JobLimits(1)
         self._stopped = False
         self._lock = threading.Lock()
 
     @property
+    def capacity(self) -> int:
+        """Number of jobs that keeps every worker busy: one running and one waiting for each."""
+        executor = self._executor
+        return executor.capacity if isinstance(executor, LimitedExecutor) else self._capacity
+
+    @property
+    def limits(self) -> JobLimits:
+        """Limits of jobs."""
+        executor = self._executor
+        return executor.limits if isinstance(executor, LimitedExecutor) else self._limits
+
+    @property
     def deaths(self) -> int:
-        """Number of local workers that have died or have been killed."""
-        return self._executor.deaths if isinstance(self._executor, WorkerPool) else 0
+        """Number of workers that have died or have been killed."""
+        return self._executor.deaths if isinstance(self._executor, LimitedExecutor) else 0
 
     @property
     def left_behind(self) -> int:
         """Number of killed local workers that do not end, as they wait for a disk."""
-        return self._executor.left_behind if isinstance(self._executor, WorkerPool) else 0
+        return self._executor.left_behind if isinstance(self._executor, LimitedExecutor) else 0
+
+    @property
+    def fault(self) -> EngineError | None:
+        """Reason why no job can run now; None if jobs run, or if it shows only with a job."""
+        return self._executor.fault if isinstance(self._executor, LimitedExecutor) else None
 
     @property
     def devices_aside(self) -> tuple[DeviceAside, ...]:
@@ -161,7 +165,7 @@ class Engine:
     def _within(self, limits: Limits, work: Callable[..., R], *args: object) -> Future[R]:
         with self._lock:
             self._refuse_if_stopped()
-            if isinstance(self._executor, WorkerPool):
+            if isinstance(self._executor, LimitedExecutor):
                 return self._executor.submit_within(limits, work, *args)
             return self._executor.submit(work, *args)
 
@@ -172,16 +176,12 @@ class Engine:
             )
 
     def stop(self) -> None:
-        """Kill local workers immediately, whatever they are doing, and cancel the waiting jobs."""
+        """Stop immediately: kill local workers, and cancel the jobs on a cluster."""
         with self._lock:
             self._stopped = True
-            if isinstance(self._executor, (WorkerPool, ThreadPoolExecutor)):
-                self._executor.shutdown(
-                    wait=isinstance(self._executor, WorkerPool), cancel_futures=True
-                )
-            else:
-                self._executor.shutdown(wait=False)  # of Dask: cancels without cancel_futures
-        self._leave()
+            self._executor.shutdown(
+                wait=isinstance(self._executor, LimitedExecutor), cancel_futures=True
+            )
 
 
 def local(
@@ -209,28 +209,10 @@ def local(
     """
     os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
     limits = limits or JobLimits(workers)
-    return Engine(
-        WorkerPool(workers, limits, devices=devices, cuda=cuda), 2 * workers, limits=limits
-    )
+    return Engine(WorkerPool(workers, limits, devices=devices, cuda=cuda))
 
 
 def threads(workers: int) -> Engine:
     """Return an engine of threads in this process, for tests."""
     pool = ThreadPoolExecutor(workers, "worker")
     return Engine(pool, 2 * workers, limits=JobLimits(workers))
-
-
-def dask(scheduler: str) -> Engine:
-    """Return an engine of the workers of a running Dask cluster, such as ``tcp://host:8786``."""
-    # The package is installed only at sites with a cluster, and has no type annotations.
-    distributed: Any = importlib.import_module("distributed")
-    client = distributed.Client(scheduler)
-    total = max(sum(client.nthreads().values()), 1)
-    # Not pure: picking the same micrograph again must run it again; the ledger counts retries.
-    return Engine(
-        client.get_executor(pure=False, retries=0),
-        2 * total,
-        limits=JobLimits(total),
-        crashes=(BrokenExecutor, distributed.KilledWorker),
-        leave=client.close,
-    )

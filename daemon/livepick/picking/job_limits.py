@@ -38,6 +38,8 @@ class Limits:
     """Time from its start in a worker; a suspended machine does not count."""
     memory_bytes: int
     """Memory of its worker."""
+    alone: bool = False
+    """True if no other job runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class JobLimits:
         alone
             True if no other job runs: by default it may then use the memory of all workers.
         """
-        return Limits(self._seconds(size_bytes), self._memory_bytes(alone=alone))
+        return Limits(self._seconds(size_bytes), self._memory_bytes(alone=alone), alone)
 
     def _seconds(self, size_bytes: float | None) -> float:
         if self.time_limit_seconds is not None:

@@ -33,7 +33,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from typing import Any
 
 from livepick.config.engine_section import CudaSettings
@@ -51,6 +51,7 @@ from livepick.host.memory import kills_for_memory
 from livepick.host.processes import forget_if_alive
 from livepick.picking.gpu_pins import GpuPin
 from livepick.picking.job_limits import JobLimits, Limits
+from livepick.picking.limited_executor import LimitedExecutor
 from livepick.picking.worker_handle import Target, Task, WorkerHandle
 from livepick.picking.worker_process import Outcome, Setup, framed, run_worker
 from livepick.picking.worker_seats import DeviceAside, Seats
@@ -94,7 +95,7 @@ class _RemoteTracebackError(Exception):
         return f"\n{self.args[0]}"
 
 
-class WorkerPool(Executor):
+class WorkerPool(LimitedExecutor):
     """Worker processes of this machine.
 
     Parameters
@@ -153,16 +154,7 @@ class WorkerPool(Executor):
     def submit_within(
         self, limits: Limits, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Future[Any]:
-        """Give a job to a worker.
-
-        Its future raises ``TimeLimitError`` or ``MemoryLimitError`` if it exceeds a limit,
-        ``WorkerDiedError`` if its worker died, and ``EngineError`` if no worker can be started.
-
-        Raises
-        ------
-        EngineError
-            The pool has been shut down.
-        """
+        """Give a job to a worker; see ``LimitedExecutor``."""
         return self._enqueue(_task(limits, fn, args, kwargs))
 
     def submit_to(
@@ -207,6 +199,16 @@ class WorkerPool(Executor):
         self._ring()
         if wait and thread is not threading.current_thread():
             thread.join(KILL_SECONDS + 1)
+
+    @property
+    def capacity(self) -> int:
+        """Number of jobs that keeps every worker busy: one running and one waiting for each."""
+        return 2 * self._count
+
+    @property
+    def limits(self) -> JobLimits:
+        """Limits of jobs."""
+        return self._limits
 
     @property
     def deaths(self) -> int:

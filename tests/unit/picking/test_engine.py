@@ -115,18 +115,6 @@ def test_no_worker_outlives_its_service(tmp_path, how):
     assert gone(pids)
 
 
-def test_dask_cluster_is_an_engine():
-    """It has the same interface, on a cluster of one thread."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
-    ) as cluster:
-        engine = engines.dask(cluster.scheduler_address)
-        assert engine.submit(os.getpid).result() == os.getpid()
-        assert engine.capacity == 2
-        engine.stop()
-
-
 def test_stopped_engine_accepts_no_jobs():
     """A retry during a stop must not start new workers."""
     engine = engines.threads(1)

@@ -30,6 +30,7 @@ from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.node import HelloRequest, NodeCard, TaskLimits
 from livepick.errors import EngineError, LivepickError
 from livepick.host.memory import total_bytes
+from livepick.picking.engine import THREAD_SETTINGS
 from livepick.picking.gpu_pins import pins
 from livepick.picking.job_limits import JobLimits, Limits
 from livepick.picking.tasks import probe
@@ -97,6 +98,7 @@ def open_node(
         The batch job has given this machine fewer GPUs than ``devices`` counts.
     """
     close_node()
+    os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
     _nodes.append(_Node(workers, limits or JobLimits(workers), devices, heavy=heavy))
 
 

@@ -1,8 +1,8 @@
 """The program of ``livepick worker``: one Dask worker, which passes its tasks to local processes.
 
-The Dask worker has a thread for each process, and only waits in it: a job that crashes, hangs or
-takes too much memory ends a process, and never this program. There is no nanny, because there is
-nothing that it could do better.
+The Dask worker has a thread for each process and one for questions, and only waits in them: a job
+that crashes, hangs or takes too much memory ends a process, and never this program. There is no
+nanny, because there is nothing that it could do better.
 
 Dask's worker ends when the connection to its scheduler does. This program then waits for the
 scheduler, which may have another address by then, and joins again with a new one.
@@ -240,7 +240,7 @@ class _Program:
             resources[HEAVY] = 1.0
         return _QuickWorker(
             address,
-            nthreads=self._offer.workers,
+            nthreads=self._offer.workers + 1,  # one for questions, while all processes are busy
             name=f"{self._joining.name or socket.gethostname()}-{os.getpid()}-{self._joins}",
             port=self._joining.port,
             resources=resources,

@@ -1,0 +1,55 @@
+"""The cluster as the service sees it now, for the page, the metrics and the status."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["ClusterView", "NodeView"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node of the cluster."""
+
+    address: str
+    """Address of the Dask worker."""
+
+    name: str
+    host: str
+    state: Literal["asked", "accepted", "refused", "set_aside", "silent"]
+    slots: int
+    """Number of jobs that it picks at a time."""
+
+    jobs: int
+    """Number of jobs of this session that it has."""
+
+    reason: str = ""
+    """Why it is refused or set aside, and what to do."""
+
+    heavy: bool = False
+    """True if it offers to train."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """The scheduler and its nodes."""
+
+    scheduler: str
+    """Its address, or the file in which it writes it."""
+
+    is_connected: bool = False
+    fault: str = ""
+    """Why the scheduler is not connected."""
+
+    provider: str = ""
+    """The onnxruntime provider of the accepted nodes, the worst if they differ; empty: none yet."""
+
+    nodes: tuple[NodeView, ...] = ()
+
+    @property
+    def slots(self) -> int:
+        """Number of jobs that the accepted nodes pick at a time."""
+        return sum(node.slots for node in self.nodes if node.state == "accepted")
+
+    def count(self, *states: str) -> int:
+        """Return the number of nodes in one of these states."""
+        return sum(node.state in states for node in self.nodes)

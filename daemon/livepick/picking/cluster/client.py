@@ -1,0 +1,675 @@
+"""The service's side of a Dask cluster: an executor whose jobs run on the nodes that fit.
+
+One thread with an event loop holds the connection and all state; other threads only put jobs in,
+and read what the thread publishes. It chooses the node of each job itself, at most two jobs for
+each process of a node, so it always knows who has what; Dask carries the jobs, notices when a
+worker leaves, and orders the jobs of several services on one node by priority.
+
+A job whose node or scheduler is lost starts again on another node. It comes back once: a try that
+has been given up is never heard. If no node fits for a while, waiting jobs come back with
+``EngineError``, and the dispatch loop queues their micrographs again.
+
+This is one file because every way in which a job can come back is seen here.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import pickle
+import threading
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import dask.config
+from distributed import Client
+from distributed.client import FutureCancelledError
+
+from livepick import __version__
+from livepick.config.engine_section import EngineSettings
+from livepick.core.contracts.cluster_view import ClusterView, NodeView
+from livepick.core.contracts.job import CUDA, WorkerDiedError
+from livepick.core.contracts.node import PICK, HelloRequest, TaskLimits
+from livepick.errors import (
+    EngineError,
+    LivepickError,
+    MemoryLimitError,
+    TimeLimitError,
+    VanishedFileError,
+)
+from livepick.picking.cluster.node import HELLO_SECONDS, hello, run_on_node, version
+from livepick.picking.cluster.nodes import (
+    JOBS_PER_SLOT,
+    MOST_LOST,
+    Failure,
+    Node,
+    Nodes,
+    Try,
+    WorkerInfo,
+    failure_of,
+)
+from livepick.picking.cluster.scheduler import SchedulerPlace, refuse_versions, versions_there
+from livepick.picking.cluster.security import cluster_security, refuse_open
+from livepick.picking.job_limits import JobLimits, Limits
+from livepick.picking.limited_executor import LimitedExecutor
+from livepick.picking.worker_process import Outcome
+
+__all__ = ["ClusterExecutor"]
+
+LOOK_SECONDS = 2.0
+"""Time between two questions to the scheduler about its workers."""
+
+ANSWER_SECONDS = 15.0
+"""A scheduler that does not answer for so long counts as lost."""
+
+CONNECT_SECONDS = 10.0
+"""Time limit of a connection to the scheduler."""
+
+RETRY_SECONDS = 2.0
+"""Time between two tries to connect."""
+
+WAIT_SECONDS = 60.0
+"""Jobs come back with ``EngineError`` after no node has fitted for so long."""
+
+GRACE_SECONDS = 60.0
+"""A node has lost a job that is not back for so long after its time limit."""
+
+STOP_SECONDS = 4.0
+"""Time to take leave of the scheduler at a stop."""
+
+VERSION_SECONDS = 60.0
+"""Time limit of the answer to ``version``."""
+
+SEE_SECONDS = 10.0
+"""Time limit of a look at a file that a node does not see."""
+
+FIRST = 1_000_000
+"""Priority of questions to a node, before all jobs."""
+
+_log = logging.getLogger(__name__)
+
+_Client: Any = Client
+"""Dask's class; most of its functions have no types."""
+
+T = TypeVar("T")
+
+
+class _LostError(Exception):
+    """A job has been lost with its node; ``hangs``: the node answers, and the job does not."""
+
+    def __init__(self, *, hangs: bool) -> None:
+        super().__init__(hangs)
+        self.hangs = hangs
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    name: str
+    path: Path | None
+    work: Callable[..., Any]
+    args: tuple[Any, ...]
+    limits: TaskLimits
+    future: Future[Any] = field(default_factory=Future)
+    tries: list[Try] = field(default_factory=list)
+    waiting_since: float = field(default_factory=time.monotonic)
+
+
+class ClusterExecutor(LimitedExecutor):
+    """The nodes of a Dask cluster.
+
+    Parameters
+    ----------
+    engine
+        Where the scheduler is.
+    request
+        Returns what to ask a node that has joined.
+    limits
+        Limits of jobs; the number of workers in it does not count.
+    session
+        Name of the session, which the scheduler shows.
+
+    Raises
+    ------
+    ConfigError
+        A file of ``engine.tls`` cannot be used.
+    """
+
+    def __init__(
+        self,
+        engine: EngineSettings,
+        request: Callable[[], HelloRequest],
+        limits: JobLimits,
+        *,
+        session: str,
+    ) -> None:
+        self._engine = engine
+        self._request = request
+        self._limits = limits
+        self._name = f"livepick-{session}"
+        self._place = SchedulerPlace(engine.scheduler, engine.scheduler_file)
+        self._security = cluster_security(engine.tls)
+        self._nodes = Nodes()
+        self._incoming: deque[_Job] = deque()
+        self._waiting: deque[_Job] = deque()
+        self._tries: dict[asyncio.Task[None], tuple[_Job, Node]] = {}
+        self._asking: set[asyncio.Task[None]] = set()
+        self._keys = itertools.count()
+        self._prefix = f"{self._name}-{uuid.uuid4().hex[:12]}"
+        self._unfit_since = time.monotonic()
+        self._deaths = 0
+        self.retries: Counter[str] = Counter()
+        """Number of jobs that were tried on another node, by reason."""
+        self.view = ClusterView(str(self._place), fault="not connected yet")
+        """The cluster as it is now; a new value each time, so any thread may read it."""
+        self._ending = False
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cluster", daemon=True)
+        self._thread.start()
+        self._started.wait()
+
+    # ---- calls from any thread -----------------------------------------------------------------
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Give a job to a node, with the limits of a job of unknown size."""
+        return self.submit_within(self.limits.limits(), fn, *args, **kwargs)
+
+    def submit_within(
+        self, limits: Limits, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Future[Any]:
+        """Give a job to a node; see ``LimitedExecutor``."""
+        if kwargs:
+            raise TypeError("jobs of a cluster have no keyword arguments")
+        if self._ending:
+            raise EngineError(
+                "the workers have been stopped", "The service is stopping; start it again."
+            )
+        path = getattr(args[0], "path", None) if args else None
+        name = str(path or getattr(fn, "__name__", "a job"))
+        own_bytes = self._limits.memory_limit_bytes
+        within = TaskLimits(limits.seconds, own_bytes, alone=limits.alone)
+        job = _Job(name, path if isinstance(path, Path) else None, fn, args, within)
+        self._incoming.append(job)
+        with contextlib.suppress(RuntimeError):  # the thread has just ended
+            self._loop.call_soon_threadsafe(self._start_jobs)
+        return job.future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - as in Executor
+        """Cancel all jobs, and leave the cluster; its nodes stay."""
+        self._ending = True
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._wake.set)
+        if wait and self._thread is not threading.current_thread():
+            self._thread.join(STOP_SECONDS + 1)
+
+    def call(self, ask: Callable[[Any], Awaitable[T]], seconds: float) -> T:
+        """Run a coroutine with the connection, and return its result; not for the own thread.
+
+        Raises
+        ------
+        EngineError
+            The scheduler is not connected.
+        TimeoutError
+            It took longer than ``seconds``.
+        """
+
+        async def run() -> T:
+            if not self._is_connected:
+                raise self.fault or EngineError("the cluster is lost", "It is tried again.")
+            return await asyncio.wait_for(ask(self._client), seconds)
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(seconds + 1)
+
+    @property
+    def heavy_workers(self) -> tuple[str, ...]:
+        """Addresses of the accepted nodes that offer to train."""
+        nodes = self.view.nodes
+        return tuple(one.address for one in nodes if one.heavy and one.state == "accepted")
+
+    @property
+    def capacity(self) -> int:
+        """Number of jobs that keeps the accepted nodes busy; 0 if there is none."""
+        return JOBS_PER_SLOT * self.view.slots
+
+    @property
+    def limits(self) -> JobLimits:
+        """Limits of jobs, with the number of processes that read files now."""
+        limits = self._limits
+        return JobLimits(
+            max(self.view.slots, 1), limits.time_limit_seconds, limits.memory_limit_bytes
+        )
+
+    @property
+    def deaths(self) -> int:
+        """Number of processes of the nodes that died during our jobs, and of nodes that left."""
+        return self._deaths
+
+    @property
+    def fault(self) -> EngineError | None:
+        """Reason why no job can run now; None if a node fits."""
+        view = self.view
+        if view.slots:
+            return None
+        if not view.is_connected:
+            return EngineError(
+                f"the Dask scheduler ({view.scheduler}) is not connected: {view.fault}",
+                "Start it, or correct engine.scheduler. Picking goes on by itself.",
+            )
+        if not view.nodes:
+            return EngineError(
+                f"the Dask scheduler ({view.scheduler}) has no workers",
+                "Start livepick worker on the machines that pick. Picking goes on by itself.",
+            )
+        node = max(view.nodes, key=lambda node: bool(node.reason))
+        return EngineError(
+            f"none of the {len(view.nodes)} workers of the cluster fits",
+            f"{node.host}: {node.reason or 'it has not answered yet.'}",
+        )
+
+    # ---- the thread ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        finally:
+            self._started.set()
+            jobs = [job for job, _ in self._tries.values()]
+            for job in [*jobs, *self._waiting, *self._incoming]:
+                if not job.future.cancel() and not job.future.done():
+                    job.future.set_exception(WorkerDiedError("outside", "the service is stopping"))
+
+    async def _main(self) -> None:
+        self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
+        self._started.set()
+        _quieten()
+        while not self._ending:
+            try:
+                address = await asyncio.to_thread(self._address)
+                client = await self._connect(address)
+            except (OSError, LivepickError) as error:
+                what = error.what if isinstance(error, LivepickError) else str(error)
+                self._disconnected(what or type(error).__name__)
+                await self._pause(RETRY_SECONDS)
+                continue
+            self._client = client
+            try:
+                await self._serve(address)
+            finally:
+                with contextlib.suppress(TimeoutError, OSError):
+                    await asyncio.wait_for(client.close(), STOP_SECONDS / 2)
+
+    def _address(self) -> str:
+        """Return the address of the scheduler.
+
+        Raises
+        ------
+        EngineError
+            It is not known.
+        ConfigError
+            It may not be used.
+        """
+        address = self._place.read()
+        insecure = self._engine.insecure
+        refuse_open(address, self._engine.tls, insecure=insecure, accept="engine.insecure: true")
+        return address
+
+    async def _connect(self, address: str) -> Any:
+        refuse_versions(address, await versions_there(address, self._security))
+        client = _Client(
+            address,
+            asynchronous=True,
+            security=self._security,
+            timeout=CONNECT_SECONDS,
+            name=self._name,
+            set_as_default=False,
+            direct_to_workers=False,
+        )
+        try:
+            await client
+        except BaseException:
+            await client.close()
+            raise
+        return client
+
+    async def _serve(self, address: str) -> None:
+        """Run jobs until the scheduler is lost, or the service stops."""
+        _log.info("cluster: connected to %s", address)
+        why = "it does not answer"
+        while not self._ending:
+            try:
+                if await self._has_moved(address):
+                    why = "there is another one"
+                    break
+                about = self._client.scheduler.identity(n_workers=-1)
+                workers = (await asyncio.wait_for(about, ANSWER_SECONDS))["workers"]
+            except LivepickError:
+                pass  # its file is gone or being written, and it is still there
+            except (OSError, TimeoutError, asyncio.CancelledError):
+                break
+            else:
+                self._take(workers)
+            if self._client.status != "running":
+                break
+            await self._pause(LOOK_SECONDS)
+        if not self._ending:
+            self._disconnected(why)
+
+    async def _has_moved(self, address: str) -> bool:
+        """Return True if the scheduler's file has another address."""
+        if self._engine.scheduler is not None:
+            return False
+        return await asyncio.to_thread(self._address) != address
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        if not self._ending:
+            self._wake.clear()
+        self._give_back()
+
+    @property
+    def _is_connected(self) -> bool:
+        return self.view.is_connected and self._client.status == "running"
+
+    def _take(self, workers: dict[str, Any]) -> None:
+        """Take what the scheduler says about its workers."""
+        now = time.monotonic()
+        about = [_worker_info(address, worker) for address, worker in workers.items()]
+        for node in self._nodes.update(about, now):
+            _log.warning("cluster: %s: lost", _title(node))
+            self._deaths += 1
+            self._drop_tries(node)
+        for node in self._nodes.due(now):
+            asking = self._loop.create_task(self._ask(node))
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
+        self._publish()
+        self._start_jobs()
+
+    def _disconnected(self, why: str) -> None:
+        if self.view.is_connected:
+            _log.warning("cluster: the scheduler %s is lost: %s", self.view.scheduler, why)
+        for asking in self._asking:
+            asking.cancel()
+        for node in self._nodes.clear():
+            self._drop_tries(node)
+        self.view = ClusterView(self.view.scheduler, fault=why)
+
+    def _publish(self) -> None:
+        nodes = tuple(_view(node) for node in self._nodes.all())
+        providers = {node.provider for node in self._nodes.accepted() if node.provider}
+        provider = "" if not providers else min(providers, key=lambda each: each == CUDA)
+        self.view = ClusterView(self.view.scheduler, True, "", provider, nodes)  # noqa: FBT003
+
+    # ---- nodes ---------------------------------------------------------------------------------
+
+    async def _ask(self, node: Node) -> None:
+        """Ask a node whether it fits, and accept or refuse it."""
+        before = node.state
+        request = self._request()
+        try:
+            if not node.info.slots:
+                reason = "it is a plain Dask worker. Start it with livepick worker."
+            elif (found := await self._answer(node, VERSION_SECONDS, version)) != __version__:
+                reason = (
+                    f"it has livepick {found}, and the service has {__version__}. Install the same"
+                    " version on both."
+                )
+            else:
+                card = await self._answer(node, 2 * HELLO_SECONDS, hello, request)
+                reason = ""
+        except TimeoutError:
+            reason = "it does not answer. Restart livepick worker there."
+        except ImportError as error:
+            reason = f"it has no livepick ({error}). Install the same version there."
+        except LivepickError as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the node
+            reason = f"it cannot answer: {error!r}. See its log."
+        now = time.monotonic()
+        if reason:
+            self._nodes.refuse(node, reason, now)
+        else:
+            self._nodes.answered(node, card, request, now)
+        if node.state == "accepted":
+            _log.info("cluster: %s: accepted, with %d processes", _title(node), node.info.slots)
+        elif before == "asked":
+            _log.warning("cluster: %s: refused: %s", _title(node), node.reason)
+        self._publish()
+        self._start_jobs()
+
+    async def _answer(
+        self, node: Node, seconds: float, work: Callable[..., Any], *args: Any
+    ) -> Any:
+        asked = self._client.submit(
+            work,
+            *args,
+            key=f"{self._prefix}-{next(self._keys)}",
+            pure=False,
+            workers=[node.address],
+            priority=FIRST,
+        )
+        try:
+            return await asyncio.wait_for(_result(asked), seconds)
+        finally:
+            asked.release()
+
+    # ---- jobs ----------------------------------------------------------------------------------
+
+    def _start_jobs(self) -> None:
+        """Give waiting jobs to nodes that have room."""
+        while self._incoming:
+            self._waiting.append(self._incoming.popleft())
+        while self._waiting and self._is_connected:
+            node = self._nodes.choose(self._waiting[0].tries)
+            if node is None:
+                return
+            job = self._waiting.popleft()
+            if not (job.future.running() or job.future.set_running_or_notify_cancel()):
+                continue
+            node.jobs += 1
+            task = self._loop.create_task(self._try(job, node))
+            self._tries[task] = (job, node)
+
+    async def _try(self, job: _Job, node: Node) -> None:
+        """Run a job on a node, and deliver what comes back, or try it elsewhere."""
+        try:
+            data = await self._on_node(job, node)
+        except asyncio.CancelledError:
+            if self._ending:
+                return
+            self._lost(job, node, hangs=False)
+        except _LostError as lost:
+            self._lost(job, node, hangs=lost.hangs)
+        except Exception as error:  # noqa: BLE001 - the node could not run the job
+            text = error.what if isinstance(error, LivepickError) else repr(error)
+            is_final = isinstance(error, EngineError | ImportError)
+            await self._failed(job, node, Failure("node", "node", text, is_final), error)
+        else:
+            await self._came_back(job, node, data)
+        finally:
+            node.jobs -= 1
+            self._tries.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
+            if not self._ending:
+                self._start_jobs()
+
+    async def _on_node(self, job: _Job, node: Node) -> bytes:
+        """Run a job on a node, and return its pickled outcome."""
+        began_at = time.monotonic()
+        asked = self._client.submit(
+            run_on_node,
+            job.work,
+            job.args,
+            job.limits,
+            key=f"{self._prefix}-{next(self._keys)}",
+            pure=False,
+            retries=0,
+            workers=[node.address],
+            resources={PICK: 1},
+            priority=-node.jobs,
+        )
+        result = asyncio.ensure_future(_result(asked))
+        try:
+            while not result.done():
+                since = max(node.progress_at, began_at)
+                give_up = since + job.limits.seconds + GRACE_SECONDS
+                left_seconds = give_up - time.monotonic()
+                if left_seconds <= 0:
+                    raise _LostError(hangs=True)
+                await asyncio.wait({result}, timeout=left_seconds)
+            data: bytes = result.result()
+        finally:
+            result.cancel()
+            asked.release()
+        node.progress_at = time.monotonic()
+        return data
+
+    async def _came_back(self, job: _Job, node: Node, data: bytes) -> None:
+        try:
+            outcome: Outcome = pickle.loads(data)  # noqa: S301 - of our own node
+        except Exception as error:  # noqa: BLE001 - whatever the node has sent
+            await self._failed(job, node, Failure("node", "node", repr(error)), error)
+            return
+        if not outcome.is_error:
+            self._nodes.succeeded(job.name, node, job.tries, time.monotonic())
+            job.future.set_result(outcome.value)
+            return
+        raised = outcome.value
+        if isinstance(raised, WorkerDiedError | TimeLimitError | MemoryLimitError):
+            self._deaths += 1
+        is_there = isinstance(raised, VanishedFileError) and await _is_there(job.path)
+        failure = failure_of(raised, file_is_there=is_there)
+        if not isinstance(raised, LivepickError) and outcome.traceback:
+            raised.add_note(f"On {_title(node)}:\n{outcome.traceback}")
+        await self._failed(job, node, failure, raised)
+
+    async def _failed(self, job: _Job, node: Node, failure: Failure, error: BaseException) -> None:
+        """Try a job on another node if its failure may be that of the node, or deliver it."""
+        was = node.state
+        again = self._nodes.failed(job.name, node, job.tries, failure, time.monotonic())
+        if was == "accepted" and node.state == "set_aside":
+            _log.error("cluster: %s: set aside: %s", _title(node), node.reason)
+            self._publish()
+        if again:
+            _log.warning("%s: tried on another node than %s: %s", job.name, _title(node), error)
+            self._again(job, node, failure.kind)
+        elif failure.whose == "node":
+            job.future.set_exception(
+                EngineError(
+                    f"no node can run the job: {failure.text}", "See the nodes of the cluster."
+                )
+            )
+        else:
+            job.future.set_exception(error)
+
+    def _lost(self, job: _Job, node: Node, *, hangs: bool) -> None:
+        """Start a job again that was lost with its node, or with the scheduler."""
+        if not self._is_connected:  # neither the node nor the file is at fault
+            job.waiting_since = time.monotonic()
+            self._waiting.appendleft(job)
+            self._wake.set()
+            return
+        if hangs:
+            self._nodes.hangs(job.name, node, time.monotonic())
+        if sum(each.kind == "lost" for each in job.tries) + 1 >= MOST_LOST:
+            how = f"{MOST_LOST} nodes of the cluster were lost while they had it"
+            job.future.set_exception(WorkerDiedError("outside", how))
+        else:
+            self._again(job, node, "lost")
+
+    def _again(self, job: _Job, node: Node, kind: str) -> None:
+        job.tries.append(Try(node.address, node.info.host, kind))
+        self.retries[kind] += 1
+        job.waiting_since = time.monotonic()
+        self._waiting.appendleft(job)
+
+    def _drop_tries(self, node: Node) -> None:
+        """Give up the tries on a node that is lost."""
+        for task, (_, of) in list(self._tries.items()):
+            if of is node:
+                task.cancel()
+
+    def _give_back(self) -> None:
+        """Give waiting jobs back if no node has fitted for a while."""
+        now = time.monotonic()
+        if self._nodes.slots:
+            self._unfit_since = now
+        fault = self.fault
+        if fault is None or now - self._unfit_since < WAIT_SECONDS:
+            return
+        while self._incoming:
+            self._waiting.append(self._incoming.popleft())
+        for job in [job for job in self._waiting if now - job.waiting_since >= WAIT_SECONDS]:
+            self._waiting.remove(job)
+            if job.future.running() or job.future.set_running_or_notify_cancel():
+                job.future.set_exception(fault)
+
+
+async def _result(future: Any) -> Any:
+    """Return the result of a task of Dask.
+
+    Raises
+    ------
+    _LostError
+        The scheduler has cancelled it, or is lost.
+    """
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if future.cancelled():
+            raise _LostError(hangs=False) from None
+        raise
+    except FutureCancelledError:
+        raise _LostError(hangs=False) from None
+
+
+async def _is_there(path: Path | None) -> bool:
+    """Return True if the service sees a file; False too if the file system does not answer."""
+    if path is None:
+        return False
+    try:
+        return await asyncio.wait_for(asyncio.to_thread(path.is_file), SEE_SECONDS)
+    except (OSError, TimeoutError):
+        return False
+
+
+def _worker_info(address: str, worker: dict[str, Any]) -> WorkerInfo:
+    return WorkerInfo(
+        address=address,
+        incarnation=str(worker.get("local_directory")),
+        name=str(worker.get("name")),
+        host=str(worker.get("host")),
+        slots=int(worker.get("resources", {}).get(PICK, 0)),
+        last_seen=float(worker.get("last_seen", 0.0)),
+    )
+
+
+def _view(node: Node) -> NodeView:
+    state = "silent" if node.is_silent else node.state
+    reason = node.reason
+    if node.is_silent:
+        reason = "it sends no heartbeat. See whether it runs, and its network."
+    info = node.info
+    return NodeView(
+        info.address, info.name, info.host, state, info.slots, node.jobs, reason, node.heavy
+    )
+
+
+def _title(node: Node) -> str:
+    """Return the name of a node for people."""
+    name = node.info.name
+    return node.info.host if name == node.address else f"{name} ({node.info.host})"
+
+
+def _quieten() -> None:
+    """Let Dask log warnings only, by the handlers of the service."""
+    dask.config.set({"distributed.client.scheduler-info-interval": "1h"})
+    logger = logging.getLogger("distributed")
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.setLevel(logging.ERROR)
