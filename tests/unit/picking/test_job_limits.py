@@ -34,6 +34,6 @@ def test_workers_share_a_part_of_the_memory(
 
 def test_settings_replace_the_defaults():
     limits = JobLimits.of(Picking(time_limit_seconds=60, memory_limit_gib=2), 4)
-    assert limits.limits(1e12, alone=True) == limits.limits(0)
+    assert limits.limits(1e12, alone=True).memory_bytes == 2 * GIB
     assert limits.limits(0).seconds == 60
     assert limits.limits(0).memory_bytes == 2 * GIB
