@@ -4,13 +4,18 @@ The limit of a control group (a systemd unit, a container, a batch job) counts l
 the machine. Both versions of control groups are read.
 """
 
+import functools
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from livepick.host.control_groups import own_groups, with_parents
 
-__all__ = ["kills_for_memory", "process_bytes", "total_bytes"]
+__all__ = ["kills_for_memory", "process_bytes", "recent_total_bytes", "total_bytes"]
+
+RECENT_SECONDS = 10.0
+"""Time for which ``recent_total_bytes`` returns the same value."""
 
 _PROC = Path("/proc")
 
@@ -22,6 +27,20 @@ def total_bytes() -> int:
     """Return the memory that this process and its children may use together."""
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min([installed, *_limits()])
+
+
+def recent_total_bytes() -> int:
+    """Return ``total_bytes`` as of the last seconds, for callers that ask for every job.
+
+    A limit that an administrator changes counts soon.
+    """
+    return _total_bytes_in(int(time.monotonic() / RECENT_SECONDS))
+
+
+@functools.lru_cache(maxsize=1)
+def _total_bytes_in(interval: int) -> int:
+    del interval  # another one makes the cache read again
+    return total_bytes()
 
 
 def process_bytes(pid: int) -> int:

@@ -115,7 +115,8 @@ class Database:
         self.lost: Lost | None = None
         """Loss of the ledger in whose place this one was begun; None if there was none."""
         self._lock = threading.RLock()
-        with contextlib.ExitStack() as ending, self._translated():
+        self._translated = _Translated(self)
+        with contextlib.ExitStack() as ending, self._translated:
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={mode}",
                 uri=True,
@@ -229,7 +230,7 @@ class Database:
         argument = "" if what == "main" else f"({what})"
         verdict = self.rows(f"pragma quick_check{argument}")[0][0]
         if verdict != "ok":
-            with self._translated():
+            with self._translated:
                 raise sqlite3.DatabaseError(verdict)
 
     def in_place(self) -> bool:
@@ -248,7 +249,7 @@ class Database:
         draft = saved.with_name(f"{saved.name}.part")
         try:
             draft.unlink(missing_ok=True)
-            with self._lock, self._translated():
+            with self._lock, self._translated:
                 copy = sqlite3.connect(draft)
                 with contextlib.closing(copy):
                     self._connection.backup(copy)
@@ -272,12 +273,12 @@ class Database:
 
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         """Return the rows of a query."""
-        with self._lock, self._translated():
+        with self._lock, self._translated:
             return self._connection.execute(sql, values).fetchall()
 
     def named_rows(self, sql: str, **values: object) -> list[sqlite3.Row]:
         """Return the rows of a query with named values."""
-        with self._lock, self._translated():
+        with self._lock, self._translated:
             return self._connection.execute(sql, values).fetchall()
 
     def in_pages(self, sql: str) -> Iterator[sqlite3.Row]:
@@ -292,7 +293,7 @@ class Database:
 
     def change(self, sql: str, *values: object, **named: object) -> int:
         """Run a statement inside a ``transaction``, and return the number of changed rows."""
-        with self._lock, self._translated():
+        with self._lock, self._translated:
             return self._connection.execute(sql, named or values).rowcount
 
     def insert(self, table: str, row: Mapping[str, object]) -> int:
@@ -301,7 +302,7 @@ class Database:
         ``row``: values by column; table and columns are constants of livepick.
         """
         sql = f"insert into {table} ({', '.join(row)}) values ({', '.join('?' * len(row))})"  # noqa: S608
-        with self._lock, self._translated():
+        with self._lock, self._translated:
             return int(self._connection.execute(sql, tuple(row.values())).lastrowid or 0)
 
     def change_one(self, sql: str, *values: object, otherwise: str) -> None:
@@ -316,7 +317,7 @@ class Database:
             if self._connection.in_transaction:
                 yield
                 return
-            with self._translated():
+            with self._translated:
                 self._connection.execute("begin immediate")
                 try:
                     yield
@@ -324,6 +325,11 @@ class Database:
                 except BaseException:
                     self._roll_back()
                     raise
+
+    @property
+    def changes(self) -> int:
+        """Number of rows that this connection has changed since it was opened."""
+        return self._connection.total_changes
 
     def version(self) -> int:
         """Return the version of the schema in the file; 0 if it is empty."""
@@ -390,18 +396,30 @@ class Database:
                 self._roll_back()
                 raise
 
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Translate SQLite errors into livepick's own."""
-        try:
-            yield
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise  # a bug that no operator can fix
-        except sqlite3.Error as error:
-            translated = _translate(self.path, error)
-            if isinstance(translated, DamagedLedgerError):
-                self.damage = translated
-            raise translated from error
+
+class _Translated:
+    """Context manager that translates SQLite errors into livepick's own, for all statements.
+
+    It is one object and not a generator for each statement: there are a dozen per micrograph.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: object
+    ) -> None:
+        if not isinstance(error, sqlite3.Error):
+            return
+        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            return  # a bug that no operator can fix
+        translated = _translate(self._database.path, error)
+        if isinstance(translated, DamagedLedgerError):
+            self._database.damage = translated
+        raise translated from error
 
 
 def _translate(path: Path, error: sqlite3.Error) -> LedgerError:

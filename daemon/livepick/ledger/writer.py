@@ -66,6 +66,11 @@ class LedgerWriter:
         self.session = SessionState(database, clock)
         self._clock = clock
 
+    @property
+    def changes(self) -> int:
+        """Number of changes so far; while it stays the same, so does the ledger."""
+        return self.database.changes
+
     def claim(
         self, limit: int, *, suspects: bool = False, without: Collection[Path] = ()
     ) -> list[Claim]:
@@ -81,21 +86,21 @@ class LedgerWriter:
             Watched folders that are unavailable.
         """
         now = self._clock()
-        with self.database.transaction():
-            rows = self.database.rows(
-                "update micrograph set state = 'picking', attempt = attempt + 1, changed_at = ?"  # noqa: S608
-                " where id in (select id from micrograph where state = 'queued'"
-                f"   and {_DUE} and (crashes > 0) = ?"
-                "   and root not in (select value from json_each(?))"
-                "   order by priority, queued_at, id limit ?)"
-                " returning *, picked_content is content as repick",
-                now,
-                now,
-                now + LONGEST_DELAY_SECONDS,
-                suspects,
-                json.dumps([str(root) for root in without]),
-                limit,
-            )
+        # One statement is a transaction of its own.
+        rows = self.database.rows(
+            "update micrograph set state = 'picking', attempt = attempt + 1, changed_at = ?"  # noqa: S608
+            " where id in (select id from micrograph where state = 'queued'"
+            f"   and {_DUE} and (crashes > 0) = ?"
+            "   and root not in (select value from json_each(?))"
+            "   order by priority, queued_at, id limit ?)"
+            " returning *, picked_content is content as repick",
+            now,
+            now,
+            now + LONGEST_DELAY_SECONDS,
+            suspects,
+            json.dumps([str(root) for root in without]),
+            limit,
+        )
         rows.sort(key=lambda row: (row["priority"], row["queued_at"], row["id"]))
         return [Claim.of(row) for row in rows]
 
@@ -147,7 +152,7 @@ class LedgerWriter:
             "model_version": result.model_version,
             "model_kind": result.model_kind,
             "threshold": float(result.threshold),
-            "pick_count": len(result.picks.above(result.threshold)),
+            "pick_count": result.picks.count_above(result.threshold),
             "pixel_size_angstrom": float(result.pixel_size_angstrom),
             "height_px": result.shape_px[0],
             "width_px": result.shape_px[1],

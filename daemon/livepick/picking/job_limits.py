@@ -7,7 +7,7 @@ system that would otherwise occupy a worker for ever or take the memory of the w
 from dataclasses import dataclass
 
 from livepick.config.sections import Picking
-from livepick.host.memory import total_bytes
+from livepick.host.memory import recent_total_bytes
 
 __all__ = ["JobLimits", "Limits"]
 
@@ -80,6 +80,6 @@ class JobLimits:
     def _memory_bytes(self, *, alone: bool) -> int:
         if self.memory_limit_bytes is not None:
             return self.memory_limit_bytes
-        together = int(MEMORY_FRACTION * total_bytes())
+        together = int(MEMORY_FRACTION * recent_total_bytes())
         share = max(LEAST_MEMORY_BYTES, min(MOST_MEMORY_BYTES, together // self.workers))
         return max(share, together) if alone else share

@@ -22,6 +22,9 @@ session. For one that needs much memory they wait until it has ended."""
 ENGINE_PAUSE_SECONDS = 10.0
 """Time between tries while no worker can be started."""
 
+LOOK_SECONDS = 0.5
+"""Time between two looks for due micrographs in a ledger that has not changed."""
+
 STEP_SECONDS = 5.0
 """Most that one turn adds to the time without a finished job, as the machine may be suspended."""
 
@@ -41,6 +44,7 @@ class JobsInProgress:
         self._engine_retry_at = 0.0
         self._wait_for_suspect_until = 0.0
         self._others_first = False
+        self._nothing_is_due = _NothingIsDue()
         self._counted_at = time.monotonic()
         self.unfinished_seconds = 0.0
         """Time for which there have been jobs in progress, or no workers, and no job has finished.
@@ -78,6 +82,8 @@ class JobsInProgress:
         LedgerWriteError
             Writing to the ledger failed.
         """
+        if self._nothing_is_due.holds(self._ledger.changes, without):
+            return []
         suspect_is_due = not self._suspects() and self._ledger.suspects(without=without)
         claims: list[Claim] = []
         if not suspect_is_due or self._others_first:
@@ -85,6 +91,8 @@ class JobsInProgress:
             self._others_first = False
         if suspect_is_due and not claims:
             claims = self._claim_suspect(without)
+        if not claims and not suspect_is_due:
+            self._nothing_is_due.note(self._ledger.changes, without)
         return claims
 
     def begin(self, claim: Claim) -> None:
@@ -137,3 +145,23 @@ class JobsInProgress:
 
     def _suspects(self) -> list[Claim]:
         return [claim for claim in self._claims if claim.crashes]
+
+
+class _NothingIsDue:
+    """The last time that no micrograph was due.
+
+    The loop asks several times for each micrograph. While the ledger is as it was, and for a
+    moment (delays of retries end), the answer is the same.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[int, frozenset[Path]] | None = None
+        self._until = 0.0
+
+    def note(self, changes: int, without: Collection[Path]) -> None:
+        """Note that nothing is due now."""
+        self._known, self._until = (changes, frozenset(without)), time.monotonic() + LOOK_SECONDS
+
+    def holds(self, changes: int, without: Collection[Path]) -> bool:
+        """Return True if still nothing is due."""
+        return self._known == (changes, frozenset(without)) and time.monotonic() < self._until

@@ -214,7 +214,7 @@ class JobSettler:
             result, latency_seconds=latency_seconds, export_seconds=export_seconds
         )
         self._log_notes(claim, result.notes)
-        count = len(result.picks.above(result.threshold))
+        count = result.picks.count_above(result.threshold)
         _log.info("%s: %d particles (model %d)", claim.relative, count, result.model_version)
 
     def _log_notes(self, claim: Claim, notes: Sequence[Note]) -> None:

@@ -118,7 +118,7 @@ class WorkerHandle:
         """Time since it was killed or its channel was closed."""
         self.killed_because: BaseException | None = None
         """The outcome of its job, once it has been killed by us."""
-        self._cpu_seconds_before = 0.0
+        self._cpu_seconds_before: float | None = None
         self._received = bytearray()
         self._unsent = memoryview(b"")
 
@@ -127,7 +127,7 @@ class WorkerHandle:
     def begin(self, task: Task) -> None:
         """Begin a job."""
         self.task, self.seconds = task, 0.0
-        self._cpu_seconds_before = cpu_seconds(self.pid)
+        self._cpu_seconds_before = None
         self._unsent = memoryview(task.request)
         self.send()
 
@@ -187,9 +187,17 @@ class WorkerHandle:
         """Return the memory that the process uses."""
         return process_bytes(self.pid)
 
+    def count_cpu(self) -> None:
+        """Count the processor time of the job from now on, unless it is counted already.
+
+        The first look at a job does this and not its begin, as most jobs end before a second look.
+        """
+        if self._cpu_seconds_before is None:
+            self._cpu_seconds_before = cpu_seconds(self.pid)
+
     def job_cpu_seconds(self) -> float:
-        """Return the processor time that the process has used since its job began."""
-        return cpu_seconds(self.pid) - self._cpu_seconds_before
+        """Return the processor time that the process has used since ``count_cpu``."""
+        return cpu_seconds(self.pid) - (self._cpu_seconds_before or 0.0)
 
     def is_stopped(self) -> bool:
         """Return True if the process has been stopped (SIGSTOP)."""

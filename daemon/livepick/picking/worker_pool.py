@@ -138,6 +138,9 @@ class WorkerPool(LimitedExecutor):
         self._memory_kills = [kills_for_memory()] * 2
         """The counter at the last two looks."""
         self._since_look_seconds = 0.0
+        self._since_watch_seconds = 0.0
+        self._has_closed = False
+        """True if a channel was closed since the last look: its worker has ended."""
         self._thread: threading.Thread | None = None
         self._selector = selectors.DefaultSelector()
         self._bell, self._bell_end = socket.socketpair()
@@ -440,7 +443,15 @@ class WorkerPool(LimitedExecutor):
     # ---- watching -----------------------------------------------------------------------------
 
     def _watch(self, elapsed_seconds: float) -> None:
-        """Look at all workers: their ends, their time, their memory."""
+        """Look at all workers: their ends, their time, their memory.
+
+        Not in every turn: there are several for each job, and many workers.
+        """
+        self._since_watch_seconds += elapsed_seconds
+        if self._since_watch_seconds < TICK_SECONDS and not self._has_closed:
+            return
+        elapsed_seconds, self._since_watch_seconds = self._since_watch_seconds, 0.0
+        self._has_closed = False
         self._start_pause_seconds = max(0.0, self._start_pause_seconds - elapsed_seconds)
         self._seats.count_time(elapsed_seconds)
         self._since_look_seconds += elapsed_seconds
@@ -471,6 +482,7 @@ class WorkerPool(LimitedExecutor):
             elif not worker.ready and worker.seconds > START_SECONDS:
                 self._kill(worker, TimeoutError(f"it did not start within {START_SECONDS:g} s"))
             return
+        worker.count_cpu()
         used_bytes = worker.memory_bytes()
         if worker.seconds > task.limits.seconds:
             self._kill(worker, _too_long(worker, task))
@@ -544,6 +556,7 @@ class WorkerPool(LimitedExecutor):
         if worker.is_open:
             self._selector.unregister(worker.channel)
             worker.close()
+            self._has_closed = True
 
 
 def _name(work: Callable[..., Any], args: tuple[Any, ...]) -> str:

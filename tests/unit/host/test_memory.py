@@ -66,3 +66,16 @@ def test_memory_of_a_process_grows_with_what_it_has():
     grown = memory.process_bytes(os.getpid()) - before
     assert grown >= len(kept) * 3 // 4
     assert memory.process_bytes(2**22 + 1) == 0
+
+
+def test_the_memory_of_the_last_seconds_is_read_once(machine, monkeypatch):
+    """A limit that is changed counts after a few seconds."""
+    now = [1000.0]
+    monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
+    write(machine / "proc/self/cgroup", "0::/\n")
+    write(machine / "cgroup/memory.max", "123456\n")
+    assert memory.recent_total_bytes() == 123456
+    write(machine / "cgroup/memory.max", "99999\n")
+    assert memory.recent_total_bytes() == 123456
+    now[0] += memory.RECENT_SECONDS
+    assert memory.recent_total_bytes() == 99999

@@ -26,7 +26,7 @@ def test_workers_share_a_part_of_the_memory(
     monkeypatch, installed_gib, workers, share_gib, alone_gib
 ):
     """A job that runs alone may use the part of all."""
-    monkeypatch.setattr(job_limits, "total_bytes", lambda: installed_gib * GIB)
+    monkeypatch.setattr(job_limits, "recent_total_bytes", lambda: installed_gib * GIB)
     limits = JobLimits(workers)
     assert limits.limits(0).memory_bytes == pytest.approx(share_gib * GIB, abs=workers)
     assert limits.limits(0, alone=True).memory_bytes == pytest.approx(alone_gib * GIB, abs=1)

@@ -11,10 +11,14 @@ import pytest
 from dispatch_session import find_two
 
 from livepick.core.contracts.job import Job, Result
+from livepick.core.formats.file_version import FileVersion
 from livepick.errors import EngineError, MemoryLimitError, TimeLimitError
+from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.rows import Counts
+from livepick.ledger.writer import LedgerWriter
 from livepick.picking import engine as engines
 from livepick.picking import jobs_in_progress
+from livepick.picking.jobs_in_progress import JobsInProgress
 
 
 def die_on_poison(job: Job) -> Result:
@@ -135,3 +139,32 @@ def test_picking_waits_while_no_worker_can_be_started(session, monkeypatch):
     run.until_counts(picked=2)
     assert run.dispatch.engine_fault is None
     assert {row.tries for row in run.rows().values()} == {0}
+
+
+def test_the_ledger_is_not_asked_again_for_due_micrographs_while_nothing_has_changed(
+    tmp_path, monkeypatch
+):
+    """The loop asks several times for each micrograph. A change, or some time, makes it look."""
+    now = [1000.0]
+    monkeypatch.setattr(jobs_in_progress.time, "monotonic", lambda: now[0])
+    with Database.writable(tmp_path / LEDGER) as database:
+        ledger = LedgerWriter(database)
+        jobs = JobsInProgress(ledger)
+        asked = []
+        claim = ledger.claim
+        monkeypatch.setattr(
+            ledger, "claim", lambda *args, **options: asked.append(1) or claim(*args, **options)
+        )
+        away = Path("/away")
+        assert jobs.claim(2, without={away}) == []
+        assert jobs.claim(2, without={away}) == []
+        assert len(asked) == 1
+        assert jobs.claim(2, without=()) == []  # a folder is back
+        assert len(asked) == 2
+        ledger.arrivals.landed(Path("/in"), Path("a.mrc"), FileVersion(1, 2, 3), 4.0)
+        assert [each.relative for each in jobs.claim(2, without=())] == [Path("a.mrc")]
+        assert jobs.claim(2, without=()) == jobs.claim(2, without=()) == []
+        assert len(asked) == 4
+        now[0] += jobs_in_progress.LOOK_SECONDS  # a retry may be due now
+        assert jobs.claim(2, without=()) == []
+        assert len(asked) == 5

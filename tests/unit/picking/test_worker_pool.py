@@ -370,3 +370,16 @@ def test_workers_that_are_killed_while_they_start_are_an_engine_error_that_passe
         with pytest.raises(EngineError, match="killed it"):
             future.result(60)
     assert pool.submit(os.getpid).result(60)
+
+
+def test_workers_are_looked_at_now_and_then_and_not_at_each_message(make, monkeypatch):
+    """With many workers, looks at each message would take more time than the messages."""
+    looked = []
+    memory_bytes = WorkerHandle.memory_bytes
+    monkeypatch.setattr(
+        WorkerHandle, "memory_bytes", lambda self: looked.append(1) or memory_bytes(self)
+    )
+    monkeypatch.setattr(worker_pool, "TICK_SECONDS", 3600.0)
+    pool = make(2)
+    assert [pool.submit(abs, -1).result(60) for _ in range(50)] == [1] * 50
+    assert not looked

@@ -12,6 +12,7 @@ When reading, ``rlnOriginXAngst`` of RELION 3.1 and later is applied where the p
 ``rlnOriginX`` of earlier versions, in pixels, is not.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -87,6 +88,10 @@ _MODEL = re.compile(r"^# livepick \S+: picks of model (\d+) \((\w+)\)$", re.MULT
 _CLASS_NUMBER = 0
 _PSI_DEGREES = 0.0
 """Class number and angle without a reference, as RELION's reference-free picking writes them."""
+
+
+_ROW = f"%6d.000000 %6d.000000 %12.6f {_CLASS_NUMBER:12d} {_PSI_DEGREES:12.6f}\n"
+"""A row of coordinates, of a width of 13, 13, 12, 12 and 12, as RELION writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,20 +255,18 @@ def coordinates_star(micrograph: PickedMicrograph) -> bytes:
 
     The coordinates are whole pixels, and the rows of a TIFF are turned over.
     """
-    rows = [
+    x, y = micrograph.whole_xy(turned=True).T.tolist()
+    numbers = itertools.chain.from_iterable(zip(x, y, micrograph.picks.score.tolist(), strict=True))
+    columns = [_X, _Y, _SCORE, "rlnClassNumber", "rlnAnglePsi"]
+    return "".join(
         [
-            f"{x:13.6f}",
-            f"{y:13.6f}",
-            f"{score:12.6f}",
-            f"{_CLASS_NUMBER:12d}",
-            f"{_PSI_DEGREES:12.6f}",
+            star_start(_comment(micrograph)),
+            table_start("", columns),
+            # All rows at once: for each micrograph this is written by the one dispatch thread.
+            _ROW * len(x) % tuple(numbers),
+            "\n",
         ]
-        for (x, y), score in zip(
-            micrograph.whole_xy(turned=True).tolist(), micrograph.picks.score.tolist(), strict=True
-        )
-    ]
-    table = Table([_X, _Y, _SCORE, "rlnClassNumber", "rlnAnglePsi"], rows)
-    return star_file([table], comment=_comment(micrograph))
+    ).encode()
 
 
 def particles_star(micrograph: PickedMicrograph, *, turned: bool) -> bytes:

@@ -54,6 +54,10 @@ class Picks:
         """Return the picks with at least this score."""
         return self.where(self.score >= threshold)
 
+    def count_above(self, threshold: float) -> int:
+        """Return the number of picks with at least this score."""
+        return int(np.count_nonzero(self.score >= threshold))
+
     def where(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> Self:
         """Return some of the picks, selected by a mask or by indices."""
         return type(self)(self.x_px[keep], self.y_px[keep], self.score[keep])

@@ -4,7 +4,6 @@ This is one file because it is one family of metrics: most of it is names and he
 """
 
 import collections
-import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -133,17 +132,18 @@ class PickingMetrics:
             "Is the grid any good? Picks above the threshold, per micrograph.",
             PARTICLE_BUCKETS,
         )
-        self._score = make.histogram(
+        self._score = make.large_histogram(
             "particle_score", "Do scores drift? Scores of picks above the threshold.", SCORE_BUCKETS
         )
 
     def _make_work(self, make: InstrumentFactory) -> None:
-        self._stage_seconds = make.histogram(
+        stage_seconds = make.histogram(
             "stage_duration_seconds",
             "Where does the time go? Time per micrograph in each stage.",
             STAGE_BUCKETS_SECONDS,
             stage=STAGES,
         )
+        self._stage_seconds_of = {stage: stage_seconds.labels(stage) for stage in STAGES}
         self._latency_seconds = make.histogram(
             "end_to_end_latency_seconds",
             "How old are picks? Time from the landing of a file to its first picks on disk.",
@@ -218,22 +218,20 @@ class PickingMetrics:
         A micrograph that was picked again is not counted a second time as picked or empty, nor as
         good or bad: alerts use these counts as shares of all micrographs that arrived.
         """
-        scores = result.picks.above(result.threshold).score.tolist()
-        for score in scores:
-            self._score.observe(score)
+        scores = result.picks.score[result.picks.score >= result.threshold]
+        self._score.observe_all(scores)
         self._particles.inc(len(scores))
         self._particles_per_micrograph.observe(len(scores))
         if latency_seconds is None:
             self._micrographs.labels("repicked").inc()
         else:
-            self._micrographs.labels("picked" if scores else "empty").inc()
+            self._micrographs.labels("picked" if len(scores) else "empty").inc()
             for kind in {note.kind for note in result.notes}:
                 self._notes.labels(kind).inc()
             self._latency_seconds.observe(max(latency_seconds, 0.0))
             self._quality.first_picked(result.quality)
-        seconds = dataclasses.asdict(result.seconds) | {"export": export_seconds}
-        for stage in STAGES:
-            self._stage_seconds.labels(stage).observe(seconds[stage])
+        for stage, seconds in self._stage_seconds_of.items():
+            seconds.observe(export_seconds if stage == "export" else getattr(result.seconds, stage))
         self._last_picked.set(time.time())
         self.use_provider(result.provider)
 

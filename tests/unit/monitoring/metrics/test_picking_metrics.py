@@ -2,11 +2,14 @@
 
 import dataclasses
 
+import numpy as np
+
 from factories import make_result, make_row
 from livepick.core.formats.header import Note
 from livepick.core.imaging.quality import Quality
 from livepick.ledger.rows import Counts
 from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.metrics.instruments import InstrumentFactory
 from livepick.monitoring.metrics.picking import LATEST_STATES
 
 
@@ -93,3 +96,22 @@ def test_workers_are_busy_as_long_as_there_is_picking():
         busy.append(metrics.registry.get_sample_value("livepick_workers", {"state": "busy"}))
 
     assert busy == [0, 1, 2]
+
+
+def test_many_values_are_observed_at_once_as_one_by_one():
+    """Values on a bound of a bucket, below the first and above the last included."""
+    make = InstrumentFactory()
+    bounds = (0.25, 0.5, 0.7)
+    at_once = make.large_histogram("at_once", "?", bounds)
+    singly = make.histogram("singly", "?", bounds)
+    for values in ([0.25, 0.7, 0.1, 0.3, 0.9, 0.5], [], [0.2]):
+        at_once.observe_all(np.array(values, dtype=np.float32))
+        for value in np.array(values, dtype=np.float32).tolist():
+            singly.observe(value)
+    text = make.exposition().decode()
+    found, expected = (
+        [line.split("{")[-1] for line in text.splitlines() if line.startswith(f"livepick_{name}_")]
+        for name in ("at_once", "singly")
+    )
+    assert [one.replace("at_once", "singly") for one in found] == expected
+    assert "livepick_at_once_count 7.0" in text
