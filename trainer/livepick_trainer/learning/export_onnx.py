@@ -3,7 +3,8 @@
 The graph is written node by node from torch's own trace of the network (``torch.fx``), not by
 ``torch.onnx.export``. The network has only six kinds of layers. This way livepick depends neither
 on a deprecated exporter nor on one that needs more packages, the bytes depend only on the weights,
-and the content of the graph can be read below. Any other layer is refused by name.
+and the content of the graph can be read below. Any other layer is refused by name. The layers at
+full size are then rewritten by ``livepick.core.imaging.space_to_depth``, to take less time.
 
 A particle rotated by 180 degrees is still a particle. Therefore the graph scores the image in both
 orientations and returns the mean, which costs a tenth of a second per micrograph.
@@ -24,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from livepick.core.imaging.space_to_depth import at_half_size
 from livepick.errors import TrainerError
 
 __all__ = [
@@ -170,6 +172,7 @@ class _GraphWriter:
         self._traced = traced
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
+        self._shapes: list[onnx.ValueInfoProto] = []
         self._names: dict[fx.Node, str] = {}
         """Name of the ONNX value that holds the result of each traced node."""
 
@@ -184,6 +187,7 @@ class _GraphWriter:
                 case "call_function" if node.target is operator.add:
                     self._add(node, "Add", self._inputs(node))
                 case "output":
+                    self._halve_layers()
                     self._mean_score(self._names[node.args[0]])
                 case _:
                     raise _unknown(node.target)
@@ -194,6 +198,7 @@ class _GraphWriter:
             [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
             [helper.make_tensor_value_info("score", TensorProto.FLOAT, shape)],
             self._constants,
+            value_info=self._shapes,
         )
 
     def _both_ways_up(self, image: str) -> str:
@@ -201,6 +206,20 @@ class _GraphWriter:
         turned = self._half_turn(image, "turned")
         self._nodes.append(helper.make_node("Concat", [image, turned], ["both"], "both", axis=0))
         return "both"
+
+    def _halve_layers(self) -> None:
+        """Replace the layers at full size by layers at half size, which take less time."""
+        start = next(n for n, one in enumerate(self._nodes) if one.op_type == "Concat") + 1
+        layers = self._nodes[start:]
+        used = {name for one in layers for name in one.input}
+        known = {one.name: one for one in self._constants if one.name in used}
+        others = [one for one in self._constants if one.name not in used]
+        values = {name: numpy_helper.to_array(one) for name, one in known.items()}
+        half = at_half_size(layers, values, "both")
+        self._nodes[start:], self._shapes = half.nodes, half.shapes
+        self._constants = others + [
+            numpy_helper.from_array(value, name) for name, value in half.constants.items()
+        ]
 
     def _mean_score(self, logits: str) -> None:
         """Compute ``score``, the mean of both orientations, from the logits (2, 1, H, W)."""

@@ -19,6 +19,8 @@ Chosen on simulations, empty fields and half of the real micrographs. The compar
 ``tests/benchmarks/general.py``; daemon/README.md has the table.
 """
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from numpy.typing import NDArray
 
 from livepick.core.imaging.blob_detector import BIN, blob_nodes, serialized
 from livepick.core.imaging.decoys import excess_nodes
+from livepick.core.imaging.space_to_depth import HalfSize, at_half_size
 
 __all__ = ["joint_graph"]
 
@@ -79,17 +82,18 @@ def joint_graph(network: bytes, diameter_px: float) -> bytes:
         The network's graph has another form.
     """
     nodes, constants = blob_nodes(diameter_px)
-    seeing, weights = _network_nodes(network)
+    seeing = _network_nodes(network)
     deciding, numbers = _decision_nodes(max(1, round(diameter_px / BIN / 2)))
     return serialized(
         "livepick-joint",
-        [*nodes, *seeing, *deciding],
-        constants | weights | numbers,
+        [*nodes, *seeing.nodes, *deciding],
+        constants | seeing.constants | numbers,
         ["score"],
+        seeing.shapes,
     )
 
 
-def _network_nodes(network: bytes) -> tuple[list[Any], dict[str, NDArray[Any]]]:
+def _network_nodes(network: bytes) -> HalfSize:
     """Return the nodes from ``image`` to ``network.logits`` (2, 1, H, W): image, then negative.
 
     The graph of a network runs on a stack of the image and of the image upside down, and ends with
@@ -101,27 +105,42 @@ def _network_nodes(network: bytes) -> tuple[list[Any], dict[str, NDArray[Any]]]:
         graph = load_model_from_string(network).graph
     except Exception as error:  # protobuf's errors have no other common base class
         raise ValueError(f"it is not an ONNX graph: {error}") from error
-    stacks = [n for n, one in enumerate(graph.node) if one.op_type == "Concat"]
+    stacks = [n for n, one in enumerate(graph.node) if _is_stack(one)]
     ends = [n for n, one in enumerate(graph.node) if one.op_type == "Sigmoid"]
     if len(stacks) != 1 or len(ends) != 1 or [one.name for one in graph.input] != ["image"]:
         raise ValueError("it is not the graph of a picking network")
     stack, end = graph.node[stacks[0]], graph.node[ends[0]]
     constants = {f"network.{one.name}": numpy_helper.to_array(one) for one in graph.initializer}
-    nodes = [
-        helper.make_node("Neg", ["image"], ["network.negative"]),
-        helper.make_node(
-            "Concat", ["image", "network.negative"], [f"network.{stack.output[0]}"], axis=0
-        ),
-    ]
+    layers = []
     for one in graph.node[stacks[0] + 1 : ends[0]]:
         inputs = [name and f"network.{name}" for name in one.input]
         outputs = [f"network.{name}" for name in one.output]
         copy = helper.make_node(one.op_type, inputs, outputs)
         copy.attribute.extend(one.attribute)
-        nodes.append(copy)
-    nodes.append(helper.make_node("Identity", [f"network.{end.input[0]}"], ["network.logits"]))
-    used = {name for one in nodes for name in one.input}
-    return nodes, {name: value for name, value in constants.items() if name in used}
+        layers.append(copy)
+    source = f"network.{stack.output[0]}"
+    known = {name: value for name, value in constants.items() if name in _inputs(layers)}
+    half = at_half_size(layers, known, source)
+    if not half.shapes:  # the graph has this form already
+        for shape in graph.value_info:
+            shape.name = f"network.{shape.name}"
+        half = dataclasses.replace(half, shapes=list(graph.value_info))
+    nodes = [
+        helper.make_node("Neg", ["image"], ["network.negative"]),
+        helper.make_node("Concat", ["image", "network.negative"], [source], axis=0),
+        *half.nodes,
+        helper.make_node("Identity", [f"network.{end.input[0]}"], ["network.logits"]),
+    ]
+    return dataclasses.replace(half, nodes=nodes)
+
+
+def _is_stack(node: Any) -> bool:
+    """Return True if a node stacks images."""
+    return node.op_type == "Concat" and [one.i for one in node.attribute] == [0]
+
+
+def _inputs(nodes: Sequence[Any]) -> set[str]:
+    return {name for one in nodes for name in one.input}
 
 
 def _decision_nodes(half_px: int) -> tuple[list[Any], dict[str, NDArray[Any]]]:

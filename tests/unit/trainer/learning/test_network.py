@@ -3,11 +3,14 @@
 import copy
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
 
 from livepick.core.evaluation.matching import Matches
+from livepick.core.imaging.joint_detector import joint_graph
+from livepick.core.imaging.preprocess import DIAMETER_PX
 from livepick.errors import TrainerError
 from livepick_trainer.learning.adamw import AdamW
 from livepick_trainer.learning.export_onnx import check_agreement, graph_scores, to_onnx
@@ -99,6 +102,20 @@ def test_the_graph_gives_the_networks_scores_at_any_size(architecture):
 
     assert (agreement.images, agreement.pixels) == (2, 64 * 96 + 112 * 48)
     assert agreement.max_difference < 1e-5
+
+
+def test_the_graph_has_no_layer_at_full_size_and_can_be_joined():
+    """A convolution of eight channels would take the time of 16; the joint picker takes it too."""
+    network = used(make_network(1))
+    graph = onnx.load_from_string(to_onnx(network)).graph
+    weights = {one.name: list(one.dims) for one in graph.initializer}
+
+    shapes = [weights[node.input[1]] for node in graph.node if node.op_type == "Conv"]
+
+    assert shapes[0] == [32, 1, 4, 4]
+    assert min(count for count, *_ in shapes[:-2]) == 16
+    assert len({one.name for one in graph.value_info}) > 2
+    assert len(joint_graph(to_onnx(network), DIAMETER_PX)) > len(to_onnx(network))
 
 
 def test_a_micrograph_upside_down_has_the_same_scores():
