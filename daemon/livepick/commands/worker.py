@@ -99,7 +99,7 @@ def worker(
     session whose config names the same scheduler (engine.kind: dask).
 
     If the scheduler is lost, it waits for it and joins again. SIGTERM, SIGINT and the end of the
-    lifetime end it: running jobs get 40 seconds to finish, and the others are handed back. Exit
+    lifetime end it: running jobs get 20 seconds to finish, and the others are handed back. Exit
     status: 0 then, 78 if an option is wrong, 1 if anything else is.
     """
     _check_installed()

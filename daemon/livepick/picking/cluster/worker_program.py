@@ -47,11 +47,11 @@ RETRY_SECONDS = 2.0
 REPEAT_SECONDS = 60.0
 """Time between two log lines about a scheduler that does not answer."""
 
-FINISH_SECONDS = 40.0
-"""Time that running jobs get to finish before the worker leaves; a batch system that ends a job
-sends SIGTERM a minute before SIGKILL. The others are handed back."""
+FINISH_SECONDS = 20.0
+"""Time that running jobs get to finish before the worker leaves; the others are handed back. With
+the goodbye it is shorter than the time between SIGTERM and SIGKILL in Slurm (KillWait, 30 s)."""
 
-GOODBYE_SECONDS = 10.0
+GOODBYE_SECONDS = 5.0
 """Time that the scheduler gets to take the worker off its list."""
 
 POLL_SECONDS = 0.2
