@@ -1,5 +1,6 @@
 """The notification socket, and the unit files."""
 
+import re
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from livepick.host.systemd import Systemd
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 UNITS = ["livepick.service", "livepick@.service"]
+CLUSTER_UNITS = ["dask/livepick-scheduler.service", "dask/livepick-worker.service"]
 
 ANALYZE = shutil.which("systemd-analyze")
 
@@ -60,13 +62,13 @@ def test_without_a_manager_nothing_is_sent_and_nothing_fails():
 
 
 @pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", [*UNITS, *CLUSTER_UNITS])
 def test_units_are_valid_and_hardened(name, tmp_path):
     """Systemd knows every line (by default it only warns), and rates the exposure as OK."""
-    unit = tmp_path / name
+    unit = tmp_path / Path(name).name
     # verify fails if the program does not exist
     text = (DEPLOY / name).read_text()
-    unit.write_text(text.replace("/opt/livepick/bin/livepick", "/bin/true"))
+    unit.write_text(re.sub(r"/opt/livepick/bin/(livepick|dask)", "/bin/true", text))
     commands = (
         ["verify", "--recursive-errors=no", "--man=no"],
         ["security", "--offline=true", "--threshold=40"],

@@ -15,7 +15,9 @@ import os
 import random
 import signal
 import socket
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import dask.config
 from distributed import Status, Worker
@@ -214,10 +216,12 @@ class _Program:
         """Join a scheduler, and return when the connection to it has ended."""
         worker = self._new_worker(address)
         try:
-            await worker
+            await self._unless_leaving(worker.start())  # type: ignore[no-untyped-call]
         except (OSError, RuntimeError) as error:  # lost again, before it had joined
             _log.warning("worker: could not join %s: %s", address, error.__cause__ or error)
             await self._pause(RETRY_SECONDS)
+            return
+        if worker.status not in (Status.running, Status.paused):
             return
         _log.info("worker: joined %s as %s, listening at %s", address, worker.name, worker.address)
         while worker.status in (Status.running, Status.paused):
@@ -254,23 +258,33 @@ class _Program:
     async def _part(self, worker: Worker, seconds: float = FINISH_SECONDS) -> None:
         """Let running jobs finish for a time, hand the others back, and leave the cluster."""
         worker.status = Status.paused  # no new jobs
-        jobs = len(worker.state.executing)
-        _log.info("worker: leaving (%s); %d running", self._why_leaving, jobs)
+        executing = worker.state.executing
+        _log.info("worker: leaving (%s); %d running", self._why_leaving, len(executing))
         # Results leave the memory of the worker when the service has fetched them.
-        while seconds > 0 and (worker.state.executing or worker.data):
+        while (executing or worker.data) and worker.status == Status.paused and seconds > 0:
             seconds -= POLL_SECONDS
             await asyncio.sleep(POLL_SECONDS)
-            if worker.status != Status.paused:
-                break
-        if worker.state.executing:
-            _log.warning("worker: %d jobs handed back", len(worker.state.executing))
+        if executing:
+            _log.warning("worker: %d jobs handed back", len(executing))
         try:
             await asyncio.wait_for(worker.close_gracefully(reason="leaving"), GOODBYE_SECONDS)
         except (OSError, TimeoutError) as error:
             _log.warning("worker: the scheduler did not answer: %s", error)
-            await worker.close(reason="leaving")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(worker.close(reason="leaving"), GOODBYE_SECONDS)
 
     async def _pause(self, seconds: float) -> None:
         """Wait; only a short time if the program is leaving."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._leaving.wait(), seconds)
+
+    async def _unless_leaving(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Wait for the end of a call, and cancel it if the program is leaving."""
+        call = asyncio.ensure_future(work)
+        leaving = asyncio.ensure_future(self._leaving.wait())
+        await asyncio.wait((call, leaving), return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if not call.done():
+            call.cancel()
+            return
+        call.result()
