@@ -1,0 +1,147 @@
+"""The program of ``livepick worker`` on a scheduler in the same process."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+distributed = pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
+
+from livepick.core.contracts.job import CPU  # noqa: E402
+from livepick.core.contracts.node import HEAVY, PICK  # noqa: E402
+from livepick.errors import ConfigError, EngineError  # noqa: E402
+from livepick.picking.cluster import worker_program  # noqa: E402
+from livepick.picking.cluster.scheduler import AwayError, SchedulerPlace  # noqa: E402
+from livepick.picking.cluster.worker_checks import Offer  # noqa: E402
+from livepick.picking.cluster.worker_program import Joining, _Program  # noqa: E402
+from livepick.picking.job_limits import JobLimits  # noqa: E402
+
+OFFER = Offer(2, (), CPU, JobLimits(2), heavy=True, folders=())
+
+
+async def until(condition):
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def scheduler(**options):
+    given = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"} | options
+    async with distributed.Scheduler(**given) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def program(place, **options):
+    """Yield a program and the task in which it runs; it leaves at the end."""
+    running = _Program(OFFER, Joining(place, **options), None)
+    task = asyncio.create_task(running.run())
+    try:
+        yield running, task
+    finally:
+        running._leave("the test ends")
+        await asyncio.wait({task})
+
+
+def test_it_offers_its_workers_and_leaves_at_the_end_of_its_lifetime():
+    async def run():
+        async with (
+            scheduler() as cluster,
+            program(SchedulerPlace(cluster.address), name="gpu7", lifetime_seconds=1.0) as (
+                _,
+                task,
+            ),
+        ):
+            await until(lambda: cluster.workers)
+            (worker,) = cluster.workers.values()
+            assert worker.resources == {PICK: 2.0, HEAVY: 1.0}
+            assert worker.memory_limit == 0  # the processes have limits of their own
+            assert worker.name.startswith("gpu7-")
+            await asyncio.wait_for(task, 30)
+            assert not cluster.workers
+
+    asyncio.run(run())
+
+
+def test_it_joins_the_next_scheduler_if_the_first_one_stops(tmp_path):
+    """Under another name: the scheduler may still know the first."""
+    place = SchedulerPlace(file=tmp_path / "scheduler.json")
+
+    async def run():
+        async with scheduler(scheduler_file=str(place.file)) as cluster, program(place) as _:
+            await until(lambda: cluster.workers)
+            (first,) = cluster.workers.values()
+            await cluster.close()
+            async with scheduler(scheduler_file=str(place.file)) as again:
+                await until(lambda: again.workers)
+                (second,) = again.workers.values()
+                assert first.name != second.name
+
+    asyncio.run(run())
+
+
+def test_it_leaves_with_an_error_if_no_process_can_be_started(monkeypatch):
+    faults = []
+    monkeypatch.setattr(worker_program, "node_fault", lambda: next(iter(faults), None))
+
+    async def run():
+        async with (
+            scheduler() as cluster,
+            program(SchedulerPlace(cluster.address)) as (_, task),
+        ):
+            await until(lambda: cluster.workers)
+            faults.append(EngineError("worker processes do not start", "Check the log."))
+            with pytest.raises(EngineError, match="worker processes do not start"):
+                await asyncio.wait_for(task, 30)
+            assert not cluster.workers
+
+    asyncio.run(run())
+
+
+def test_a_scheduler_with_other_versions_ends_it(monkeypatch):
+    async def old(address, security):
+        return {"python": "3.8.1", "livepick": "0.0.1"}
+
+    monkeypatch.setattr(worker_program, "versions_there", old)
+
+    async def run():
+        async with program(SchedulerPlace("tcp://127.0.0.1:1")) as (_, task):
+            with pytest.raises(EngineError, match=r"has Python 3.8, and this machine has"):
+                await asyncio.wait_for(task, 30)
+
+    asyncio.run(run())
+
+
+def test_an_open_address_in_the_file_is_refused(tmp_path):
+    """As if it had been given itself."""
+    file = tmp_path / "scheduler.json"
+    file.write_text('{"address": "tcp://10.0.0.7:8786"}')
+
+    async def run():
+        async with program(SchedulerPlace(file=file)) as (_, task):
+            with pytest.raises(ConfigError, match=r"tcp://10.0.0.7:8786 is not encrypted"):
+                await asyncio.wait_for(task, 30)
+
+    asyncio.run(run())
+
+
+def test_it_says_once_that_it_waits(monkeypatch, caplog):
+    """At each try it would fill the log; it ends at once when it is told to."""
+    monkeypatch.setattr(worker_program, "RETRY_SECONDS", 0.01)
+    tries = []
+
+    async def away(address, security):
+        tries.append(address)
+        raise AwayError("the scheduler does not answer: no route", "Check that it runs.")
+
+    monkeypatch.setattr(worker_program, "versions_there", away)
+
+    async def run():
+        async with program(SchedulerPlace("tcp://127.0.0.1:1")):
+            await until(lambda: len(tries) > 5)
+
+    asyncio.run(run())
+    (warning,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    words = "worker: waits for the scheduler: the scheduler does not answer: no route. Check"
+    assert warning.startswith(words)
