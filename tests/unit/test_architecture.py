@@ -24,7 +24,7 @@ def _modules() -> list[str]:
     # Only workers, the trainer, the simulated microscope and the other commands load these.
     others = (
         r"livepick\.(core|simulate|commands|particle\.(assumed_size|examples|measure)"
-        r"|picking\.(worker|render|model_check|onnx_session"
+        r"|picking\.(worker|render|model_check|onnx_(cuda|session)"
         r"|cluster\.(client|scheduler|security|worker_program)))\b"
     )
     return [name for name in names if not re.match(others, name)]

@@ -1,4 +1,4 @@
-"""Running an ONNX graph on an image: sessions, tiles, score maps. The only user of onnxruntime.
+"""Running an ONNX graph on an image: sessions, tiles, score maps.
 
 A worker keeps one session, for the bundle and device that it used last. onnxruntime falls back to
 the CPU silently: if the CUDA provider is requested and there is no GPU, ``InferenceSession``
@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from livepick.config.engine_section import CudaSettings
 from livepick.config.sections import Device
 from livepick.core.contracts.bundle import GRAPH, MOST_GRAPH_BYTES, ModelCard, read_card, sha256
 from livepick.core.contracts.job import CPU, CUDA
 from livepick.errors import ImageError, ModelError, ProviderError
 from livepick.host.foreign_files import read_bounded
+from livepick.picking.cuda_settings import cuda_settings, use_cuda_settings
+from livepick.picking.onnx_cuda import BoundSession, cuda_options
 
 __all__ = ["MULTIPLE_PX", "Model", "graph_scores", "load_model", "loaded_model", "score_map"]
 
@@ -43,9 +47,6 @@ OVERLAP_PX = 64
 NO_MEMORY = "Failed to allocate memory"
 """Words of onnxruntime when the system has no memory for it."""
 
-GPU_MEMORY_BYTES = 2 << 30
-"""Limit of onnxruntime's memory arena; a trainer or a second session may share the GPU."""
-
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -56,6 +57,8 @@ class Model:
     provider: str
     takes_mask: bool = False
     """True if the graph has the optional input ``mask``."""
+    bound: BoundSession | None = None
+    """Runs the session with buffers that stay on the GPU. None: it is run without."""
 
 
 _kept: dict[tuple[Path, Device], Model] = {}
@@ -93,20 +96,32 @@ def score_map(
 
 
 def _tiles(size: int) -> Iterator[tuple[slice, slice]]:
-    """Yield the range that each tile reads and the part whose scores are used, along one axis."""
-    inner = TILE_PX - 2 * OVERLAP_PX
-    count = max(1, -(-size // inner))
-    edges = np.linspace(0, size, count + 1).astype(int)
-    for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        yield (
-            slice(max(0, start - OVERLAP_PX), min(size, stop + OVERLAP_PX)),
-            slice(start, stop),
-        )
+    """Yield the range that each tile reads and the part whose scores are used, along one axis.
+
+    All tiles have the same size, once ``_run`` has padded the last one: buffers are then used
+    again, and a GPU prepares for one size. They begin at multiples of ``MULTIPLE_PX``, so that a
+    graph halves the image at the same pixels as without tiles, and gives the same scores.
+    """
+    if size <= TILE_PX:
+        yield slice(0, size), slice(0, size)
+        return
+    count = -(-(size - 2 * OVERLAP_PX) // (TILE_PX - 2 * OVERLAP_PX))
+    tile = _padded(-(-(size + (count - 1) * 2 * OVERLAP_PX) // count))
+    steps = (_padded(size) - tile) // MULTIPLE_PX
+    starts = [number * steps // (count - 1) * MULTIPLE_PX for number in range(count)]
+    edges = [0, *((start + tile + after) // 2 for start, after in pairwise(starts)), size]
+    for start, (first, last) in zip(starts, pairwise(edges), strict=True):
+        yield slice(start, min(start + tile, size)), slice(first, last)
+
+
+def _padded(size: int) -> int:
+    """Return the size of an image side as graphs get it."""
+    return max(LEAST_PX, size + -size % MULTIPLE_PX)
 
 
 def _run(model: Model, image: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     height, width = image.shape
-    padding = [(0, max(LEAST_PX - n, -n % MULTIPLE_PX)) for n in (height, width)]
+    padding = [(0, _padded(n) - n) for n in (height, width)]
     padded = np.pad(image, padding, mode="symmetric")[None, None]
     padded_mask = np.pad(mask, padding, constant_values=True) if model.takes_mask else None
     try:
@@ -150,12 +165,16 @@ def graph_scores(
         inputs["mask"] = mask[None, None].astype(np.float32)
     try:
         score: NDArray[np.float32]
-        (score,) = model.session.run(["score"], inputs)
+        if model.bound is not None:
+            score = model.bound.run(inputs)
+        else:
+            (score,) = model.session.run(["score"], inputs)
     except Exception as error:
-        # onnxruntime raises ValueError if the graph has no input of this name.
+        # onnxruntime raises ValueError if the graph has no input of this name, and RuntimeError
+        # from a run with IO binding.
         if model.provider == CPU and NO_MEMORY in str(error):  # not a fault of the model
             raise MemoryError(f"onnxruntime: {NO_MEMORY}") from error
-        if type(error).__module__.startswith("onnxruntime") or isinstance(error, ValueError):
+        if _is_of_onnxruntime(error):
             raise ModelError(
                 f"onnxruntime could not run model {model.card.version}"
                 f" on {model.provider}: {_first_line(error)}",
@@ -199,7 +218,9 @@ def load_model(bundle: Path, device: Device) -> Model:
     session, provider = _session(graph, device, bundle)
     _log.info("model %04d (%s): loaded, %s", card.version, card.kind, provider)
     takes_mask = "mask" in {given.name for given in session.get_overridable_initializers()}
-    return Model(card, session, provider, takes_mask)
+    settings = cuda_settings()
+    bound = BoundSession(session, settings) if provider == CUDA and settings.io_binding else None
+    return Model(card, session, provider, takes_mask, bound)
 
 
 def _session(
@@ -237,20 +258,31 @@ def _gpu_session(
     """Return a session with the CUDA provider if possible, and the provider obtained."""
     with contextlib.suppress(AttributeError):  # before onnxruntime 1.21
         _without_output(onnxruntime.preload_dlls)
+    settings = cuda_settings()
     try:
-        session = onnxruntime.InferenceSession(
-            graph,
-            _options(cuda_only=required),
-            providers=[(CUDA, _cuda_options()), *([] if required else [CPU])],
-        )
+        session = _cuda_session(graph, settings, required=required)
     except Exception as error:
-        if not (
-            type(error).__module__.startswith("onnxruntime")
-            or isinstance(error, (RuntimeError, ValueError))
-        ):
+        if not _is_of_onnxruntime(error):
             raise
-        return None, f"none ({_first_line(error)})"
+        if not settings.graphs:
+            return None, f"none ({_first_line(error)})"
+        _log.warning("engine.cuda.graphs: switched off: %s", _first_line(error))
+        use_cuda_settings(settings.model_copy(update={"graphs": False}))
+        return _gpu_session(graph, required=required)
     return session, session.get_providers()[0]
+
+
+def _cuda_session(
+    graph: bytes, settings: CudaSettings, *, required: bool
+) -> onnxruntime.InferenceSession:
+    session = onnxruntime.InferenceSession(
+        graph,
+        _options(cuda_only=required),
+        providers=[(CUDA, cuda_options(settings)), *([] if required else [CPU])],
+    )
+    # Else a run that fails is repeated on the CPU, with a line on stdout and no error.
+    session.disable_fallback()
+    return session
 
 
 def _options(*, cuda_only: bool) -> onnxruntime.SessionOptions:
@@ -269,15 +301,9 @@ def _options(*, cuda_only: bool) -> onnxruntime.SessionOptions:
     return options
 
 
-def _cuda_options() -> dict[str, str]:
-    return {
-        "device_id": "0",  # CUDA_VISIBLE_DEVICES determines which GPU that is
-        "arena_extend_strategy": "kSameAsRequested",
-        "gpu_mem_limit": str(GPU_MEMORY_BYTES),
-        # EXHAUSTIVE spends half a second on tuning for each new image shape.
-        "cudnn_conv_algo_search": "HEURISTIC",
-        "do_copy_in_default_stream": "1",
-    }
+def _is_of_onnxruntime(error: Exception) -> bool:
+    of_module = type(error).__module__.startswith("onnxruntime")
+    return of_module or isinstance(error, RuntimeError | ValueError)
 
 
 def _first_line(error: BaseException) -> str:
