@@ -31,7 +31,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests/chaos.py tests/demo.py tests/make_pictures.py tests/benchmarks
+	$(BIN)/mypy tests/chaos.py tests/demo.py tests/make_pictures.py tests/benchmarks tests/device
 	$(BIN)/lint-imports --no-logo
 
 audit: $(INSTALLED)

@@ -1,0 +1,119 @@
+"""``tests/device/gpu.py``, run on the CPU, where no GPU is."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from factories import make_result
+from livepick.config.engine_section import CudaSettings
+from livepick.core.imaging.picks import Picks
+
+SCRIPT = Path(__file__).parents[1] / "device/gpu.py"
+HAS_GPU = Path("/dev/nvidiactl").exists()
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    """Return the script as a module."""
+    spec = importlib.util.spec_from_file_location("gpu", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["gpu"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["gpu"]
+
+
+def run(*arguments):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_the_script_runs_all_of_its_code_on_the_cpu():
+    """Two workers with IO binding, the comparison of scores and picks, and the refusal."""
+    done = run("--provider", "cpu", "--size", "512", "--micrographs", "1", "--rows", "2 in flight")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all checks passed" in done.stdout
+    (row,) = (line for line in done.stdout.splitlines() if line.startswith("│ "))
+    assert row.split("│")[6].strip() == "0"  # largest difference: the same arithmetic
+    assert "0 of 0" not in row
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
+def test_without_a_gpu_it_says_so_with_a_status_of_its_own():
+    done = run()
+    assert done.returncode == 3, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("There is no GPU that onnxruntime can use: ")
+
+
+def test_a_gpu_that_was_not_given_is_missing(gpu, monkeypatch, capsys):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    assert gpu.main(["--devices", "0,1"]) == gpu.NO_GPU
+    assert "There is no such GPU" in capsys.readouterr().out
+
+
+def result(*picks):
+    """Return a result with picks (x, y, score)."""
+    x, y, score = np.array(picks, dtype=np.float32).reshape(-1, 3).T
+    return make_result(Picks.sorted(x, y, score), threshold=0.5)
+
+
+def test_picks_that_only_one_list_has_are_counted(gpu):
+    """Rounding decides about picks whose score is nearly the threshold."""
+    expected = result((10, 10, 0.9), (50, 50, 0.7), (90, 90, 0.505))
+    assert gpu._unequal(expected, expected, 0.01) == 0
+    moved = result((10.05, 10, 0.9), (50, 50.3, 0.7))
+    assert gpu._unequal(moved, expected, 0.01) == 2
+    lower = result((10, 10, 0.9), (50, 50, 0.7), (90, 90, 0.495))
+    assert gpu._unequal(lower, expected, 0.01) == 0
+    assert gpu._unequal(result(), expected, 0.0) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, None),
+        ({"largest_difference": 0.06}, "scores differ by 0.06 (limit 0.05)"),
+        ({"largest_difference": float("nan")}, "scores differ by nan"),
+        ({"unequal_picks": 1}, "1 picks differ by more than 0.1 px"),
+        ({"picks": 0}, "nothing was compared"),
+        ({"fault": "CUDA error 900"}, "CUDA error 900"),
+    ],
+)
+def test_each_shortcoming_of_a_row_is_a_failure(gpu, changes, said):
+    row = dict.fromkeys(("per_second", "infer_seconds", "host_bytes", "device_bytes"), 1)
+    row |= {"largest_difference": 0.04, "unequal_picks": 0, "picks": 9} | changes
+    found = gpu._shortcomings("IO binding", gpu.Measured(**row), CudaSettings())
+    assert [each for each in found if said is None or said not in each] == []
+    assert bool(found) == (said is not None)
+
+
+def test_full_precision_is_held_to_the_cpu(gpu):
+    row = gpu.Measured(1, 1, 1, 1, 0.04, 0, 9)
+    assert gpu._shortcomings("full precision", row, CudaSettings(full_precision=True))
+
+
+def test_a_worker_that_does_not_refuse_is_a_failure(gpu, monkeypatch, tmp_path):
+    class Pool:
+        def submit_to(self, device, *_):
+            assert device.environment["CUDA_VISIBLE_DEVICES"] == "-1"
+            return type("Future", (), {"result": lambda *_: "CPUExecutionProvider"})()
+
+    monkeypatch.setattr(gpu, "_pool", lambda *_: gpu.contextmanager(lambda: iter([Pool()]))())
+    assert gpu._refusal(tmp_path) == [
+        "require-gpu without CUDA: picks on CPUExecutionProvider instead of refusing"
+    ]
