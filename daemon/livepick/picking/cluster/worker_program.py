@@ -15,9 +15,10 @@ import os
 import random
 import signal
 import socket
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import dask.config
 from distributed import Status, Worker
@@ -68,6 +69,8 @@ CONFIG = {
 """Settings of Dask for this process; the others are as in the files of its user."""
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +143,15 @@ def run_worker_program(offer: Offer, joining: Joining, heavy: HeavyWork | None =
 
 
 def _log_through_root() -> None:
-    """Have Dask write its warnings to the log of this program; it has handlers of its own."""
+    """Have Dask write its errors to the log of this program; it has handlers of its own.
+
+    Its warnings are of jobs that were cancelled, and of what this program says in its own words.
+    """
     for name in ("distributed", "distributed.client", "tornado", "tornado.application"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-        logger.setLevel(logging.WARNING)
+        logger.setLevel(logging.ERROR)
 
 
 class _QuickWorker(Worker):
@@ -196,21 +202,24 @@ class _Program:
 
     async def _wait_for_scheduler(self) -> str | None:
         """Return the address of a scheduler that answers; None if the program is leaving first."""
-        said, since_said = "", 0.0
+        said, said_at = "", 0.0
         while not self._leaving.is_set():
             try:
-                address = self._joining.place.read()
-                _refuse_open(self._joining, address)
-                refuse_versions(address, await versions_there(address, self._security))
+                return await self._unless_leaving(self._scheduler_address())
             except AwayError as error:
-                if error.what != said or since_said >= REPEAT_SECONDS:
+                now = time.monotonic()
+                if error.what != said or now - said_at >= REPEAT_SECONDS:
                     _log.warning("worker: waits for the scheduler: %s", error)
-                    said, since_said = error.what, 0.0
-                since_said += RETRY_SECONDS
+                    said, said_at = error.what, now
                 await self._pause(RETRY_SECONDS)
-            else:
-                return address
         return None
+
+    async def _scheduler_address(self) -> str:
+        """Return the address of a scheduler that may be used, and that has the same versions."""
+        address = await asyncio.to_thread(self._joining.place.read)
+        _refuse_open(self._joining, address)
+        refuse_versions(address, await versions_there(address, self._security))
+        return address
 
     async def _work_for(self, address: str) -> None:
         """Join a scheduler, and return when the connection to it has ended."""
@@ -278,13 +287,13 @@ class _Program:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._leaving.wait(), seconds)
 
-    async def _unless_leaving(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Wait for the end of a call, and cancel it if the program is leaving."""
+    async def _unless_leaving(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Return the result of a call; None if it was cancelled, as the program is leaving."""
         call = asyncio.ensure_future(work)
         leaving = asyncio.ensure_future(self._leaving.wait())
         await asyncio.wait((call, leaving), return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
-        if not call.done():
-            call.cancel()
-            return
-        call.result()
+        if call.done():
+            return call.result()
+        call.cancel()
+        return None
