@@ -3,22 +3,28 @@
 import asyncio
 import platform
 import socket
+import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
-pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
+distributed = pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
 
-import livepick
-from livepick.errors import EngineError
-from livepick.picking.cluster import scheduler
-from livepick.picking.cluster.scheduler import (
+import livepick  # noqa: E402
+from certificates import needs_openssl  # noqa: E402
+from livepick.config.engine_section import ClusterTls  # noqa: E402
+from livepick.errors import EngineError  # noqa: E402
+from livepick.picking.cluster import scheduler  # noqa: E402
+from livepick.picking.cluster.scheduler import (  # noqa: E402
     AwayError,
     SchedulerPlace,
     refuse_versions,
     versions_there,
 )
-from livepick.picking.cluster.security import cluster_security
+from livepick.picking.cluster.security import cluster_security  # noqa: E402
+
+MAKE_CERTIFICATES = Path(__file__).parents[4] / "deploy" / "dask" / "make-certificates.sh"
 
 SAME = {
     "python": platform.python_version() + ".final.0",
@@ -75,3 +81,35 @@ def test_a_scheduler_that_is_not_there_is_waited_for(monkeypatch):
         address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
     with pytest.raises(AwayError, match=f"{address} does not answer: .*refused"):
         asyncio.run(versions_there(address, cluster_security(None)))
+
+
+@needs_openssl
+def test_certificates_of_another_authority_end_the_try(tmp_path):
+    """They do not become right by waiting."""
+
+    def made(name):
+        subprocess.run([MAKE_CERTIFICATES, tmp_path / name], check=True, capture_output=True)
+        files = ("ca.pem", "certificate.pem", "key.pem")
+        ca, certificate, key = (tmp_path / name / file for file in files)
+        return ClusterTls(ca=ca, certificate=certificate, key=key)
+
+    ours, theirs = made("ours"), made("theirs")
+    security = distributed.Security(
+        require_encryption=True,
+        tls_ca_file=str(theirs.ca),
+        tls_scheduler_cert=str(theirs.certificate),
+        tls_scheduler_key=str(theirs.key),
+    )
+
+    async def run():
+        options = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}
+        async with distributed.Scheduler(protocol="tls", security=security, **options) as there:
+            found = await versions_there(there.address, cluster_security(theirs))
+            assert found["livepick"] == livepick.__version__
+            for mixed in (ours, ours.model_copy(update={"ca": theirs.ca})):
+                with pytest.raises(EngineError, match=r"do not accept each other's TLS") as caught:
+                    await versions_there(there.address, cluster_security(mixed))
+                assert not isinstance(caught.value, AwayError)
+                assert "certificate of the same authority" in caught.value.remedy
+
+    asyncio.run(run())
