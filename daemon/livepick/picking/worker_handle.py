@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +26,11 @@ READ_BYTES = 1 << 20
 
 EXIT_SECONDS = 0.2
 """Time that a worker gets to end after its channel was closed."""
+
+ALLOCATOR_SETTINGS = "GLIBC_TUNABLES"
+"""Environment variable with settings of glibc; what is set is left as it is."""
+
+LARGE_PAGES = "glibc.malloc.hugetlb=1"
 
 OWN_SIGNALS = frozenset(
     {
@@ -63,6 +68,23 @@ class Task:
     def fail(self, error: BaseException) -> None:
         """Set an error as the outcome; the callbacks of the future are called here."""
         self.future.set_exception(error)
+
+
+@contextlib.contextmanager
+def _large_pages() -> Iterator[None]:
+    """Let processes that are started meanwhile have large pages of memory.
+
+    glibc reads this setting when a program starts. With pages of 2 MiB instead of 4 KiB a network
+    takes a sixth less time. Other programs do not need them, and would take more memory.
+    """
+    if ALLOCATOR_SETTINGS in os.environ:
+        yield
+        return
+    os.environ[ALLOCATOR_SETTINGS] = LARGE_PAGES
+    try:
+        yield
+    finally:
+        os.environ.pop(ALLOCATOR_SETTINGS, None)
 
 
 class WorkerHandle:
@@ -104,7 +126,8 @@ class WorkerHandle:
                     args=(setup or Setup(), target, theirs, os.getpid()),
                     daemon=True,
                 )
-                self.process.start()
+                with _large_pages():
+                    self.process.start()
             failing.pop_all()
         self.channel.setblocking(False)  # noqa: FBT003 - its only parameter
         self.pid = self.process.pid or 0

@@ -46,6 +46,10 @@ def settings():
     return [os.environ.get(name) for name in engines.THREAD_SETTINGS]
 
 
+def allocator_settings():
+    return os.environ.get("GLIBC_TUNABLES")
+
+
 def sigint_handler():
     return signal.getsignal(signal.SIGINT)
 
@@ -70,6 +74,18 @@ def test_worker_uses_one_thread_and_ignores_ctrl_c(local):
     """Libraries find the thread settings before they are imported."""
     assert local.submit(settings).result() == ["1"] * len(engines.THREAD_SETTINGS)
     assert local.submit(sigint_handler).result() == signal.SIG_IGN
+
+
+def test_a_worker_has_large_pages_and_other_programs_do_not(local, monkeypatch):
+    """What the user has set stays."""
+    assert local.submit(allocator_settings).result() == "glibc.malloc.hugetlb=1"
+    assert "GLIBC_TUNABLES" not in os.environ
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
+    other = engines.local(1)
+    try:
+        assert other.submit(allocator_settings).result() == "glibc.malloc.check=0"
+    finally:
+        other.stop()
 
 
 def test_worker_that_died_is_replaced(local):

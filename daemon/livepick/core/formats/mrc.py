@@ -46,7 +46,7 @@ def read(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            image = mrcfile.mrcinterpreter.MrcInterpreter(place, permissive=True).data
+            image = _interpreter(mrcfile.mrcinterpreter)(place, permissive=True).data
         except ValueError as error:
             raise HeaderError(
                 f"{name} cannot be read as MRC: {error}", "The file is damaged; write it again."
@@ -62,6 +62,26 @@ def read(
         )
     notes = (Note("library_warning", str(each.message)) for each in caught)
     return image.reshape(height, width), tuple(notes)
+
+
+def _interpreter(library: Any) -> Any:
+    """Return mrcfile's class for streams, but with the pixels in a numpy array.
+
+    A ``bytearray`` is first filled with zeros, and consists of small pages, which take the system
+    longer to provide than the file takes to read.
+
+    Parameters
+    ----------
+    library
+        The module ``mrcfile.mrcinterpreter``, which only the workers load.
+    """
+
+    class Interpreter(library.MrcInterpreter):  # type: ignore[misc]
+        def _read_bytearray_from_stream(self, number_of_bytes: int) -> tuple[Any, int]:
+            content = np.empty(number_of_bytes, dtype=np.uint8)
+            return content, self._iostream.readinto(content)
+
+    return Interpreter
 
 
 def _standard(start: bytes) -> bytes:

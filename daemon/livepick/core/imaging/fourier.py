@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from livepick.core.imaging.fast_median import median
 from livepick.errors import ContentError, PixelSizeError
 
 __all__ = ["Resampled", "fourier_resample", "lowpass"]
@@ -97,11 +98,11 @@ def fourier_resample(image: NDArray[Any], *, factor: float) -> Resampled:
 
 def _limits(image: NDArray[Any]) -> tuple[float, float]:
     """Return the lowest and highest values that are not outliers, from a coarse sample."""
-    sample = image[::7, ::5].astype(np.float32)
+    sample = image[::7, ::5].astype(np.float32).ravel()
     if not np.isfinite(sample).all():
         raise _not_finite()
-    median = float(np.median(sample))
-    sigma = 1.4826 * float(np.median(np.abs(sample - median)))
+    middle = float(median(sample))
+    sigma = 1.4826 * float(median(np.abs(sample - middle)))
     if sigma == 0:  # more than half of the pixels are the same: sparse counts, or no data
         sigma = _standard_deviation(image)
     if sigma == 0:
@@ -110,7 +111,7 @@ def _limits(image: NDArray[Any]) -> tuple[float, float]:
             "The file contains no image data; check the camera and the motion correction.",
         )
     spread = CLIP_SIGMAS * sigma
-    return median - spread, median + spread
+    return middle - spread, middle + spread
 
 
 def _standard_deviation(image: NDArray[Any]) -> float:
@@ -130,9 +131,12 @@ def _low_rows(image: NDArray[Any], columns: int, low: float, high: float) -> NDA
     """Transform along the rows and keep the lowest frequencies, shape (height, columns)."""
     height = image.shape[0]
     rows = np.empty((height, columns), dtype=np.complex64)
+    clipped = np.empty((min(ROWS_AT_ONCE, height), image.shape[1]), dtype=np.float32)
     for start in range(0, height, ROWS_AT_ONCE):
         block = image[start : start + ROWS_AT_ONCE]
-        block = np.clip(block, low, high, dtype=np.float32, casting="unsafe")
+        block = np.clip(
+            block, low, high, out=clipped[: len(block)], dtype=np.float32, casting="unsafe"
+        )
         rows[start : start + len(block)] = fft.rfft(block, axis=1, overwrite_x=True)[:, :columns]
     if not np.isfinite(rows[:, 0]).all():  # clip keeps NaN, so that the sum of its row is NaN too
         raise _not_finite()

@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from livepick.core.imaging.fast_median import median
 from livepick.core.imaging.pick_area import PickArea
 
 __all__ = [
@@ -56,6 +57,8 @@ BINNED = 2
 
 LINES_AT_ONCE = 256
 """Number of lines that are compared in float32 at a time."""
+
+FEW_PX = 8
 
 EVERY = 16
 """Step between the pixels at which lines are compared. It leaves plenty of pixels at a low cost."""
@@ -159,10 +162,10 @@ def _strips(lines: NDArray[Any]) -> tuple[int, int]:
 
 def _strip_width(lines: NDArray[Any]) -> int:
     first = lines[: WIDEST_STRIP_PX + BESIDE_PX].astype(np.float32)
-    medians = np.median(first, axis=1)
-    beside = np.median(sliding_window_view(medians[1:], BESIDE_PX), axis=1)
+    medians = median(first)
+    beside = median(sliding_window_view(medians[1:], BESIDE_PX))
     deviations = np.abs(first - medians[:, None])
-    sigma = 1.4826 * float(np.median(deviations))
+    sigma = 1.4826 * float(median(deviations.ravel()))
     jumps = np.flatnonzero(np.abs(medians[: len(beside)] - beside) > STRIP_SIGMAS * sigma)
     return int(jumps[-1]) + 1 if len(jumps) else 0
 
@@ -248,7 +251,14 @@ def block_means(image: Image, side_px: int) -> Image:
     """Return the means of squares of pixels; incomplete squares are left out."""
     height, width = (n // side_px for n in image.shape)
     rows = image[: height * side_px, : width * side_px].reshape(height, side_px, -1).mean(axis=1)
-    means: Image = rows.reshape(height, width, side_px).mean(axis=2)
+    means: Image
+    if side_px > FEW_PX:
+        means = rows.reshape(height, width, side_px).mean(axis=2)
+        return means
+    means = rows[:, ::side_px].copy()  # numpy takes long for the means of a few values each
+    for column in range(1, side_px):
+        means += rows[:, column::side_px]
+    means /= side_px
     return means
 
 
@@ -258,4 +268,4 @@ def from_blocks(blocks: Mask, shape: tuple[int, ...], side_px: int) -> Mask:
         np.minimum(np.arange(size) // side_px, count - 1)
         for size, count in zip(shape, blocks.shape, strict=True)
     )
-    return np.asarray(blocks[np.ix_(rows, columns)])
+    return np.asarray(blocks.take(rows, 0).take(columns, 1))

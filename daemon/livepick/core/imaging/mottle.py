@@ -90,13 +90,8 @@ class _Spectra:
         window = rows[:, None] * columns * ~prepared.mask
         image = _wave(plain, window)
         points = _wave(_points(plain.shape, prepared, picks), window)
-        height, width = (fft.next_fast_len(n, real=True) for n in plain.shape)
-        y = fft.fftfreq(height, 1 / DIAMETER_PX).astype(np.float32)[:, None]
-        x = fft.rfftfreq(width, 1 / DIAMETER_PX).astype(np.float32)[None, :]
-        # Keep only frequencies up to a third of a diameter; finer ones are not used.
-        inner = np.ix_(*(np.abs(a.ravel()) <= 1 / PARTICLE_DIAMETERS[1] for a in (y, x)))
-        self._frequency = np.hypot(y, x)[inner]
-        image, points = image[inner], points[inner]
+        y, x = (_frequencies(plain.shape, axis)[0] for axis in (0, 1))
+        self._frequency = np.hypot(y[:, None], x[None, :])
         self._image = image.real**2 + image.imag**2
         self._points = points.real**2 + points.imag**2
         self._both = image.real * points.real + image.imag * points.imag
@@ -133,8 +128,34 @@ def _points(shape: tuple[int, ...], prepared: Prepared, picks: Picks) -> NDArray
     return points
 
 
+def _frequencies(
+    shape: tuple[int, ...], axis: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
+    """Return frequencies along one axis, in cycles per diameter, up to the finest that is used.
+
+    Returns
+    -------
+    frequency
+        The frequencies.
+    used
+        True for these among all frequencies of the transform, which are not negative along x.
+    size
+        Length of the transform.
+    """
+    size = fft.next_fast_len(shape[axis], real=True)
+    frequencies = fft.fftfreq if axis == 0 else fft.rfftfreq
+    frequency = frequencies(size, 1 / DIAMETER_PX).astype(np.float32)
+    used = np.abs(frequency) <= 1 / PARTICLE_DIAMETERS[1]
+    return frequency[used], used, size
+
+
 def _wave(image: NDArray[np.float32], window: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """Return the spectrum of an image under a window, with its mean under the window removed."""
+    """Return the spectrum of an image under a window, with its mean under the window removed.
+
+    It has the frequencies of ``_frequencies``; columns of others are not transformed.
+    """
     mean = float(np.vdot(image, window)) / max(float(window.sum()), 1e-9)
-    shape = [fft.next_fast_len(n, real=True) for n in image.shape]
-    return np.asarray(fft.rfft2((image - np.float32(mean)) * window, s=shape, overwrite_x=True))
+    (_, rows, height), (_, columns, width) = (_frequencies(image.shape, axis) for axis in (0, 1))
+    part = (image - np.float32(mean)) * window
+    waves = fft.rfft(part, width, axis=1, overwrite_x=True)[:, columns]
+    return np.asarray(fft.fft(waves, height, axis=0, overwrite_x=True)[rows])

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from livepick.core.imaging.fast_median import median
+
 __all__ = ["BACKGROUND_MEDIAN", "COMMON_NOISE", "Flattened", "flatten", "trend"]
 
 Image = NDArray[np.float32]
@@ -64,16 +66,16 @@ def flatten(image: Image, *, window_px: int, ignore: Mask | None = None) -> Flat
     medians = _block_medians(image, max(2, window_px // 2), ignore)
     robust = ndimage.median_filter(medians, 3, mode="nearest")  # contamination fills a block
     smooth = ndimage.uniform_filter(robust, 3, mode="nearest")
-    flat = image - _interpolate(smooth, image.shape)
-    sample = flat[::2, ::2]
+    flat = _without(image, smooth)
+    sample = flat[::2, ::2].ravel()
     if ignore is not None and not ignore.all():
-        sample = sample[~ignore[::2, ::2]]
-    sigma = 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
+        sample = sample[~ignore[::2, ::2].ravel()]
+    sigma = 1.4826 * float(median(np.abs(sample - median(sample))))
     sigma = max(sigma, float(np.finfo(np.float32).tiny))
     inverse = np.float32(1 / sigma)
     flat *= inverse
     slow = trend(medians)
-    above_trend = image - _interpolate(slow, image.shape)
+    above_trend = _without(image, slow)
     above_trend *= inverse
     return Flattened(flat, above_trend, sigma, float(np.ptp(slow)) / sigma)
 
@@ -105,11 +107,11 @@ def _block_medians(image: Image, block_px: int, ignore: Mask | None) -> Image:
     where = np.ix_(*(p.ravel() for p in places))
     blocks = _by_block(image[where], rows, columns)
     if ignore is None or not ignore.any():
-        return np.asarray(np.median(blocks, axis=2), dtype=np.float32)
+        return np.asarray(median(blocks), dtype=np.float32)
     counts = _by_block(~ignore[where], rows, columns)
     whole = counts.all(axis=2)
     medians = np.full((rows, columns), np.nan, dtype=np.float32)
-    medians[whole] = np.median(blocks[whole], axis=1)
+    medians[whole] = median(blocks[whole])
     for i, j in np.argwhere(~whole & counts.any(axis=2)).tolist():
         medians[i, j] = np.median(blocks[i, j][counts[i, j]])
     _fill_holes(medians)
@@ -144,14 +146,26 @@ def _fill_holes(grid: Image) -> None:
         grid[:] = grid[tuple(nearest)]
 
 
+def _without(image: Image, grid: Image) -> Image:
+    """Return an image with an interpolated grid subtracted."""
+    background = _interpolate(grid, image.shape)
+    return np.subtract(image, background, out=background)
+
+
 def _interpolate(grid: Image, shape: tuple[int, ...]) -> Image:
     """Return ``grid``, whose cells tile an image of ``shape``, interpolated bilinearly."""
-    for axis, size in enumerate(shape):
-        cells = grid.shape[axis]
-        position = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
-        below = np.minimum(position.astype(int), max(cells - 2, 0))
-        above = np.minimum(below + 1, cells - 1)
-        part = (position - below).astype(np.float32)
-        part = part[:, None] if axis == 0 else part
-        grid = grid.take(below, axis) * (1 - part) + grid.take(above, axis) * part
-    return grid
+    rows, columns = (
+        _interpolation(cells, size) for cells, size in zip(grid.shape, shape, strict=True)
+    )
+    return np.asarray(rows @ grid @ columns.T, dtype=np.float32)
+
+
+def _interpolation(cells: int, size: int) -> Image:
+    """Return the matrix of linear interpolation of ``cells`` values to ``size`` places."""
+    position = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
+    below = np.minimum(position.astype(int), max(cells - 2, 0))
+    part = (position - below).astype(np.float32)
+    weights = np.zeros((size, cells), dtype=np.float32)
+    weights[np.arange(size), below] = 1 - part
+    weights[np.arange(size), np.minimum(below + 1, cells - 1)] += part
+    return weights

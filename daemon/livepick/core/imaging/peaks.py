@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial import cKDTree
 
 __all__ = ["find_peaks"]
@@ -47,7 +46,7 @@ def find_peaks(
         Score at the highest pixel of each peak.
     """
     width = 2 * max(1, int(min_distance_px / 2)) + 1
-    highest = ndimage.maximum_filter(score, width, mode="constant", cval=-np.inf)
+    highest = _highest_around(score, width // 2)
     top = (score == highest) & (score > floor)
     if mask is not None:
         top &= ~mask
@@ -58,6 +57,26 @@ def find_peaks(
     keep = _highest_first(np.column_stack([y, x]).astype(np.float64), min_distance_px)
     y, x, height = y[keep], x[keep], height[keep]
     return _refine(score, y, x, axis=0), _refine(score, y, x, axis=1), height.astype(np.float32)
+
+
+def _highest_around(score: Image, reach_px: int) -> Image:
+    """Return the highest value in the square of ``2 * reach_px + 1`` pixels around each pixel.
+
+    The windows are doubled step by step, which takes a fraction of the time of scipy's filter.
+    """
+    highest = score
+    for axis in (0, 1):
+        size = highest.shape[axis]
+        beyond = [(0, 0), (0, 0)]
+        beyond[axis] = (reach_px, reach_px)
+        part = np.moveaxis(np.pad(highest, beyond, constant_values=-np.inf), axis, 0)
+        width = 1
+        while width < 2 * reach_px + 1:
+            step = min(width, 2 * reach_px + 1 - width)
+            part = np.maximum(part[:-step], part[step:])
+            width += step
+        highest = np.moveaxis(part[:size], 0, axis)
+    return highest
 
 
 def _highest_first(points: NDArray[np.float64], distance: float) -> Mask:

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from livepick.core.imaging.fast_median import median
+
 __all__ = ["Spectrum", "power_spectrum"]
 
 Image = NDArray[np.float32]
@@ -193,7 +195,7 @@ def power_spectrum(image: NDArray[Any], *, mask: Mask, side_px: int) -> Spectrum
     if side < SMALLEST_TILE_PX:
         return None
     hann = _hann(side)
-    total = np.zeros((side, side // 2 + 1), dtype=np.float32)
+    total = np.zeros((side, side + 2), dtype=np.float32)  # real and imaginary parts
     tiles = 0
     for y in _starts(image.shape[0], side):
         for x in _starts(image.shape[1], side):
@@ -204,12 +206,15 @@ def power_spectrum(image: NDArray[Any], *, mask: Mask, side_px: int) -> Spectrum
             window = hann if clean.size == 1 else hann * clean
             tile *= window
             wave = fft.rfft2(tile, overwrite_x=True)
-            weight = np.float32(1 / float(np.vdot(window, window)))
-            total += weight * (wave.real**2 + wave.imag**2)
+            parts = wave.view(np.float32)
+            np.square(parts, out=parts)
+            parts *= np.float32(1 / float(np.vdot(window, window)))
+            total += parts
             tiles += 1
     if tiles == 0:
         return None
     where, count = _sectors(side)
+    total = total[:, ::2] + total[:, 1::2]
     sums = np.bincount(where, weights=total.ravel(), minlength=count.size + 1)[: count.size]
     power = sums.reshape(count.shape) / np.maximum(count, 1) / tiles
     return Spectrum(power, count, side, tiles)
@@ -241,8 +246,8 @@ def _flat(tile: Image, clean: Mask) -> Image:
     sample = tile[::8, ::8].ravel() if whole else tile[::8, ::8][clean[::8, ::8]]
     if not len(sample):
         return np.zeros_like(tile)
-    middle = np.median(sample)
-    spread = 1.4826 * float(np.median(np.abs(sample - middle)))
+    middle = median(sample)
+    spread = 1.4826 * float(median(np.abs(sample - middle)))
     if spread == 0:
         spread = float(sample.std())
     limit = CLIP_SIGMAS * spread

@@ -10,6 +10,7 @@ gets the weights of the pixels that meet, and zeros elsewhere. Enlarging by near
 nothing, because all four pixels have the same weights. The result is the same but for rounding.
 """
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,26 +123,35 @@ class _Rewriter:
         self._source = source
         self._uses = Counter(one for node in nodes for one in node.input)
         self._halvings = {source: 0}
-        """Number of times that each map of the original network was halved."""
-        self._parts: dict[str, list[str]] = {}
-        """Maps that replace each map at full size: all four pixels, or the upper and lower two."""
+        """Number of times that each map was halved."""
+        self._shifts: dict[str, int] = {}
+        """For each map of squares, 1 if its first square begins a pixel outside the image, else 0.
+        A convolution of 3 x 3 needs only 2 x 2 squares for squares that are shifted by a pixel."""
 
     def rewrite(self) -> None:
         """Add the counterparts of all nodes, and put the pixels of the last map in their places."""
-        for node in self._original:
+        for node in self._original[:-1]:
             self._add(node)
-        result = self._original[-1].output[0]
-        if result not in self._parts:
+        last = copy.deepcopy(self._original[-1])
+        result, last.output[0] = last.output[0], f"{last.output[0]}.squares"
+        self._add(last)
+        if last.output[0] not in self._shifts:
             raise _OtherFormError
-        self._node("Concat", self._parts[result], f"{result}.squares", axis=1)
-        self._node("DepthToSpace", [f"{result}.squares"], result, blocksize=2)
+        if self._shifts[last.output[0]]:
+            self._node("DepthToSpace", [last.output[0]], f"{result}.whole", blocksize=2)
+            inside = {"starts": [1, 1], "ends": [-1, -1], "axes": [2, 3]}
+            for name, numbers in inside.items():
+                self.constants[f"{result}.{name}"] = np.array(numbers, dtype=np.int64)
+            self._node("Slice", [f"{result}.{name}" for name in ("whole", *inside)], result)
+        else:
+            self._node("DepthToSpace", [last.output[0]], result, blocksize=2)
 
     def shapes(self) -> list[Any]:
         """Return the shapes of all maps of squares."""
         from onnx import TensorProto, helper  # noqa: PLC0415 - see blob_detector.serialized
 
         sides = [None, None, "half_height", "half_width"]
-        names = [name for parts in self._parts.values() for name in parts]
+        names = [name for name, shift in self._shifts.items() if not shift]
         return [helper.make_tensor_value_info(name, TensorProto.FLOAT, sides) for name in names]
 
     def _add(self, node: Any) -> None:
@@ -165,49 +175,36 @@ class _Rewriter:
             case "Relu" | "Add":
                 self._halvings[result] = halvings
                 if halvings == 0:
-                    self._combine(node)
-                    return
+                    shifts = {self._shifts.get(one) for one in node.input}
+                    if len(shifts) > 1 or None in shifts:
+                        raise _OtherFormError
+                    self._shifts[result] = self._shifts[node.input[0]]
             case _:
                 raise _OtherFormError
         self.nodes.append(node)
 
     def _convolve(self, source: str, layer: _Layer, result: str) -> None:
         """Add a convolution of a map at full size."""
-        if layer.stride == 1 and len(layer.weight) > MOST_CHANNELS:
-            raise _OtherFormError
-        if source == self._source:
-            if layer.stride != 1:
+        shift = self._shifts.get(source, 0)
+        if layer.stride == 2:
+            if shift or source == self._source:
                 raise _OtherFormError
-            self._parts[result] = [result]
-            pads = [layer.pad] * 4
-            bias = _repeated(layer.bias, 4)
-            self._conv(source, square_kernels(layer.weight), bias, result, pads, strides=[2, 2])
-        elif layer.stride == 2:
-            if len(self._parts[source]) > 1:
-                raise _OtherFormError
-            kernel, pads = _half_size_kernel(layer.weight, layer.pad, row=None)
+            kernel, pads = _kernel_on_squares(layer.weight, layer.pad, at=[0])
             self._conv(source, kernel, layer.bias, result, pads)
-        else:
-            self._convolve_squares(self._parts[source], layer, result)
-
-    def _convolve_squares(self, sources: list[str], layer: _Layer, result: str) -> None:
-        """Add a convolution from squares to squares, the upper and the lower pixels separately.
-
-        Each of the two needs only two of the three rows of squares.
-        """
-        self._parts[result] = [f"{result}.upper", f"{result}.lower"]
-        if len(sources) == 1:
-            of_each = [(sources[0], row) for row in (0, 1)]
-        elif layer.pad == 0:
-            of_each = [(sources[row], row) for row in (0, 1)]
-        else:
+            return
+        if len(layer.weight) > MOST_CHANNELS or (shift and layer.pad):
             raise _OtherFormError
-        for (source, row), part in zip(of_each, self._parts[result], strict=True):
-            kernel, pads = _half_size_kernel(layer.weight, layer.pad, row=row)
-            if len(sources) > 1:  # without padding, a row of pixels meets only itself
-                half = kernel.shape[1] // 2
-                kernel = kernel[:, row * half : (row + 1) * half]
-            self._conv(source, kernel, _repeated(layer.bias, 2), part, pads)
+        bias = _repeated(layer.bias, 4)
+        self._shifts[result] = shift
+        if source == self._source:
+            kernel = square_kernels(layer.weight)
+            self._conv(source, kernel, bias, result, [layer.pad] * 4, strides=[2, 2])
+        else:
+            self._shifts[result] += layer.pad
+            kernel, pads = _kernel_on_squares(
+                layer.weight, layer.pad, at=[-layer.pad, 1 - layer.pad]
+            )
+            self._conv(source, kernel, bias, result, pads)
 
     def _enlarge(self, node: Any) -> None:
         """Replace an enlargement to full size and the convolution before it by one convolution."""
@@ -221,20 +218,9 @@ class _Rewriter:
         if layer.pad:
             raise _OtherFormError
         self.nodes.remove(before)
-        self._parts[node.output[0]] = [node.output[0]]
+        self._shifts[node.output[0]] = 0
         kernel, bias = np.tile(layer.weight, (4, 1, 1, 1)), _repeated(layer.bias, 4)
         self._conv(before.input[0], kernel, bias, node.output[0], [0] * 4)
-
-    def _combine(self, node: Any) -> None:
-        """Add an operation on each pixel."""
-        result = node.output[0]
-        sources = [self._parts[one] for one in node.input]
-        if len({len(one) for one in sources}) != 1:
-            raise _OtherFormError
-        whole = len(sources[0]) == 1
-        self._parts[result] = [result] if whole else [f"{result}.upper", f"{result}.lower"]
-        for number, part in enumerate(self._parts[result]):
-            self._node(node.op_type, [one[number] for one in sources], part)
 
     def _conv(
         self,
@@ -263,29 +249,29 @@ def _repeated(bias: Weights | None, count: int) -> Weights | None:
     return None if bias is None else np.tile(bias, count)
 
 
-def _half_size_kernel(weight: Weights, pad: int, *, row: int | None) -> tuple[Weights, list[int]]:
+def _kernel_on_squares(weight: Weights, pad: int, *, at: list[int]) -> tuple[Weights, list[int]]:
     """Return a kernel of squares that applies the kernel of pixels (K, C, h, w), and its padding.
 
     Parameters
     ----------
     weight, pad
         Kernels of pixels, and their padding.
-    row
-        Row of the squares that is computed: 0 or 1, for both of its pixels; or None for a result
-        of half the size, which has one pixel for each square.
+    at
+        Rows, and columns, of the results, counted from the first pixel of their square: both for
+        squares, only the first for a result of half the size.
     """
-    columns = [0] if row is None else [0, 1]
-    count, channels, height, width = weight.shape
-    # Pixel ``at + n - pad`` is in the square ``(at + n - pad) // 2``, seen from the result's own.
-    first_y, first_x = ((row or 0) - pad) // 2, -pad // 2
-    last_y, last_x = ((row or 0) + height - 1 - pad) // 2, (columns[-1] + width - 1 - pad) // 2
-    shape = (last_y - first_y + 1, last_x - first_x + 1)
-    kernel = np.zeros((len(columns), count, 2, 2, channels, *shape), dtype=weight.dtype)
-    for column in columns:
-        for y, x in np.ndindex(height, width):
-            square_y, pixel_y = divmod((row or 0) + y - pad, 2)
-            square_x, pixel_x = divmod(column + x - pad, 2)
-            place = (square_y - first_y, square_x - first_x)
-            kernel[(column, slice(None), pixel_y, pixel_x, slice(None), *place)] = weight[..., y, x]
-    pads = [-first_y, -first_x, last_y, last_x]
-    return kernel.reshape(len(columns) * count, 4 * channels, *shape), pads
+    count, channels, side, _ = weight.shape
+    first, last = (at[0] - pad) // 2, (at[-1] + side - 1 - pad) // 2
+    squares = last - first + 1
+    kernel = np.zeros(
+        (len(at), len(at), count, 2, 2, channels, squares, squares), dtype=weight.dtype
+    )
+    for row, column in np.ndindex(len(at), len(at)):
+        for y, x in np.ndindex(side, side):
+            square_y, pixel_y = divmod(at[row] + y - pad, 2)
+            square_x, pixel_x = divmod(at[column] + x - pad, 2)
+            part = kernel[row, column, :, pixel_y, pixel_x]
+            part[..., square_y - first, square_x - first] = weight[..., y, x]
+    after = last - at[0]  # squares that begin outside the image are one more
+    kernel = kernel.reshape(len(at) ** 2 * count, 4 * channels, squares, squares)
+    return kernel, [-first, -first, after, after]

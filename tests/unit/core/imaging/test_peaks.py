@@ -4,8 +4,9 @@ import time
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from livepick.core.imaging.peaks import _highest_first, find_peaks
+from livepick.core.imaging.peaks import _highest_around, _highest_first, find_peaks
 
 
 def test_peaks_have_sub_pixel_positions_and_keep_their_distance(blob_image):
@@ -32,6 +33,18 @@ def test_a_peak_on_the_edge_is_kept_and_one_in_the_mask_is_not(blob_image):
     y, x, _ = find_peaks(score, min_distance_px=10, floor=0.1, mask=mask)
 
     np.testing.assert_allclose(np.column_stack([y, x]), [(0, 30)], atol=0.01)
+
+
+@pytest.mark.parametrize("reach_px", [1, 2, 3, 6, 30])
+def test_the_highest_around_each_pixel_is_that_of_the_square_filter(reach_px, rng):
+    """Also at the edges, and where the square is larger than the map."""
+    score = rng.standard_normal((23, 40)).astype(np.float32)
+
+    highest = _highest_around(score, reach_px)
+
+    width = 2 * reach_px + 1
+    expected = ndimage.maximum_filter(score, width, mode="constant", cval=-np.inf)
+    np.testing.assert_array_equal(highest, expected)
 
 
 def test_a_plateau_gives_one_peak():

@@ -1,0 +1,20 @@
+"""The fast median is numpy's."""
+
+import numpy as np
+import pytest
+
+from livepick.core.imaging.fast_median import median
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1,), (2,), (7,), (1000,), (3, 5), (2, 3, 256)])
+def test_it_equals_the_median_of_numpy_exactly(shape, dtype, rng):
+    """Of even and odd counts, with equal values, along the last axis, and without any change."""
+    values = rng.standard_normal(shape).round(2).astype(dtype)
+    before = values.copy()
+
+    found = median(values)
+
+    np.testing.assert_array_equal(found, np.median(values, axis=-1))
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(values, before)
