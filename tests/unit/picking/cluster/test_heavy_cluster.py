@@ -14,7 +14,10 @@ import time
 import distributed
 import pytest
 
+from livepick.core.contracts.cluster_view import ClusterView, NodeView
+from livepick.core.contracts.heavy_job import HeavyOrder
 from livepick.core.contracts.node import HEAVY, PICK
+from livepick.errors import EngineError
 from livepick.picking.cluster import heavy_client, heavy_on_node
 from livepick.picking.cluster.heavy_client import HeavyClient
 from livepick.picking.cluster.heavy_on_node import HeavyWork, offer_heavy
@@ -70,6 +73,32 @@ def cluster(work):
         yield cluster
 
 
+class Connection:
+    """A connection of a service, without its executor."""
+
+    def __init__(self, cluster):
+        self.client = distributed.Client(cluster, set_as_default=False)
+        self.state = "accepted"
+
+    @property
+    def view(self):
+        workers = self.client.scheduler_info()["workers"]
+        nodes = (
+            NodeView(address, "", "", self.state, 1, 0, heavy=HEAVY in worker["resources"])
+            for address, worker in workers.items()
+        )
+        return ClusterView("", True, nodes=tuple(nodes))
+
+    def call(self, ask, seconds):
+        async def run():
+            async with distributed.Client(
+                self.client.scheduler.address, asynchronous=True, set_as_default=False
+            ) as client:
+                return await ask(client)
+
+        return self.client.sync(run, callback_timeout=seconds)
+
+
 @pytest.fixture
 def service(cluster, tmp_path):
     """Return a function that makes the connection of a service; each is closed at the end."""
@@ -77,21 +106,14 @@ def service(cluster, tmp_path):
     made = []
 
     def connect():
-        client = distributed.Client(cluster, set_as_default=False)
-        made.append(client)
-
-        def heavy():
-            return [
-                a for a, w in client.scheduler_info()["workers"].items() if HEAVY in w["resources"]
-            ]
-
-        return client, starter(HeavyClient(lambda: client, heavy), guard)
+        made.append(Connection(cluster))
+        return made[-1].client, starter(HeavyClient(made[-1]), guard)
 
     with guard.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield connect
-    for client in made:
-        client.close()
+    for connection in made:
+        connection.client.close()
 
 
 @pytest.fixture
@@ -175,31 +197,46 @@ def test_two_sessions_have_a_worker_one_after_the_other(service, run, tmp_path):
     assert await_end(second).exit_status == 0
 
 
-class HungClient:
-    """A connection to three workers: one answers, one hangs and one has gone."""
+class FakeCluster:
+    """Workers that need no scheduler; a name is also the state, and what it answers."""
 
-    def sync(self, work, callback_timeout):
-        return asyncio.run(work())
+    def __init__(self, *names, fails=False):
+        nodes = (NodeView(name, "", "", name, 1, 0, heavy=True) for name in names)
+        self.view = ClusterView("", True, nodes=tuple(nodes))
+        self.fails = fails
 
-    async def run(self, function, *args, workers, asynchronous):
+    def call(self, ask, seconds):
+        if self.fails:
+            raise EngineError("the cluster is lost", "It is tried again.")
+        return asyncio.run(ask(self))
+
+    async def run(self, function, *args, workers):
         (address,) = workers
-        if address == "hangs":
+        if address == "silent":
             await asyncio.sleep(60)
-        if address == "gone":
+        if address == "asked":
             raise OSError("Timed out trying to connect")
         return {address: function(*args)}
 
 
 def test_a_worker_that_hangs_hides_no_other_one(work, run, monkeypatch):
     monkeypatch.setattr(heavy_client, "ANSWER_SECONDS", 0.1)
-    nodes = HeavyClient(HungClient, lambda: ["gone", "hangs", "well"])
-    assert {a: report.state for a, report in nodes.ask(run).items()} == {"well": "free"}
+    nodes = HeavyClient(FakeCluster("asked", "silent", "accepted"))
+    assert {a: report.state for a, report in nodes.ask(run).items()} == {"accepted": "free"}
+
+
+def test_a_worker_that_is_set_aside_gets_no_new_training_but_keeps_its_own(work, run, tmp_path):
+    nodes = HeavyClient(FakeCluster("set_aside"))
+    order = HeavyOrder(run, "first", 1, tmp_path / "guard", COMMAND)
+    assert nodes.ask(run) == {}
+    assert nodes.start("set_aside", order) is None
+    (tmp_path / "guard").touch()
+    with (tmp_path / "guard").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        work.start(order)
+        until(lambda: starts(run) == 1)
+        assert nodes.ask(run)["set_aside"].state == "running"
 
 
 def test_a_lost_scheduler_is_as_if_no_worker_answers(run):
-    class Closed(HungClient):
-        def sync(self, work, callback_timeout):
-            raise RuntimeError("the loop is closed")
-
-    assert HeavyClient(Closed, lambda: ["a"]).ask(run) == {}
-    assert HeavyClient(lambda: None, lambda: ["a"]).ask(run) == {}
+    assert HeavyClient(FakeCluster("accepted", fails=True)).ask(run) == {}
