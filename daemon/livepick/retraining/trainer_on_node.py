@@ -234,7 +234,7 @@ class TrainerOnNode:
             self._say(host, "its worker does not answer, but its trainer has not ended")
             return
         if self._away_host:
-            self._end_as(Ended(None, self._away_host, f"the worker on {self._away_host} is gone"))
+            self._end_as(_end_of(reports, self._away_host))
             return
         self._start(reports)
 
@@ -296,3 +296,12 @@ class TrainerOnNode:
                 _log.info("run %s: %s%s", self._folder.name, f"{host}: " if host else "", waits)
             self._place = place
             write_place(self._folder, place)
+
+
+def _end_of(reports: Mapping[str, HeavyReport], host: str) -> Ended:
+    """Return how a trainer of a host has ended that nobody followed."""
+    there = (r for r in reports.values() if r.host == host and r.state == "ended" and not r.reason)
+    report = next(there, None)
+    if report is None:
+        return Ended(None, host, f"the worker on {host} is gone")
+    return Ended(report.exit_status, host)

@@ -200,6 +200,16 @@ def test_a_trainer_of_a_lost_worker_is_not_adopted_for_ever(tmp_path, make):
     assert trainer.poll() == Ended(None, "b", "the worker on b is gone")
 
 
+def test_a_trainer_that_ended_before_its_worker_answered_has_not_been_lost(tmp_path, make):
+    nodes = FakeNodes(b="running")
+    nodes.silent.add("b")
+    with locked(tmp_path, "12 b"):
+        trainer = make(nodes)
+    nodes.silent.clear()
+    nodes.set("b", state="ended", attempt="of the service before", exit_status=1)
+    assert trainer.poll() == Ended(1, "b")
+
+
 def test_a_trainer_of_a_killed_service_on_this_machine_is_adopted_here(tmp_path, make):
     nodes = FakeNodes(a="free")
     with locked(tmp_path, "12"):

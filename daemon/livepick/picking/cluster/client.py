@@ -511,7 +511,9 @@ class ClusterExecutor(LimitedExecutor):
             retries=0,
             workers=[node.address],
             resources={PICK: 1},
+            # Among equals the oldest is first, also of two sessions within a tenth of a second.
             priority=-node.jobs,
+            fifo_timeout=0,
         )
         result = asyncio.ensure_future(_result(asked))
         try:

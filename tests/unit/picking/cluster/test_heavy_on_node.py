@@ -1,6 +1,5 @@
 """Heavy jobs of a worker: one at a time, with the lock of their folder, ended with their worker."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -14,26 +13,12 @@ from trainer_programs import SLEEP
 
 from livepick.core.contracts.heavy_job import HeavyOrder
 from livepick.picking.cluster import heavy_on_node
-from livepick.picking.cluster.heavy_on_node import HeavyWork
 from livepick.retraining.trainer_process import LOCK, TrainerProcess, lock_host
 
 
-@pytest.fixture
-def guard(tmp_path):
-    """Return a file that the service has locked."""
-    path = tmp_path / "service.lock"
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield path
-
-
-@pytest.fixture
-def work(monkeypatch):
-    """Return the heavy work of a worker."""
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
     monkeypatch.setattr(heavy_on_node, "POLL_SECONDS", 0.02)
-    work = HeavyWork(TrainerProcess.start)
-    yield work
-    work.leave()
 
 
 @pytest.fixture
