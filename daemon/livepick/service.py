@@ -77,6 +77,7 @@ from livepick.picking.start_workers import (
     WAIT_SECONDS,
     Workers,
     start_workers,
+    start_workers_on_cluster,
 )
 from livepick.picking.tasks import pick, probe
 from livepick.rebuild import begin_rebuilding, picks_recovery
@@ -307,6 +308,7 @@ class Service:
             gpu_monitor=self._gpu_monitor,
             provider=workers.provider,
             workers=workers.count,
+            cluster=lambda: workers.cluster.view if workers.cluster is not None else None,
             drifted=self._scheduler.drifted,
             model_fault=self._models.fault,
             unexpected=self._unexpected,
@@ -337,7 +339,12 @@ class Service:
             model = self._models.current(config)
             with contextlib.ExitStack() as attempt:
                 try:
-                    workers = start_workers(config, model, attempt)
+                    if config.engine.kind == "dask":
+                        workers = start_workers_on_cluster(
+                            config, model, lambda: self._models.current(self._config), attempt
+                        )
+                    else:
+                        workers = start_workers(config, model, attempt)
                 except ProviderError:
                     raise  # not the model's fault
                 except ModelError as error:

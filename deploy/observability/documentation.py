@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from prometheus_client import Metric
 
 from livepick.config.schema import Config
+from livepick.core.contracts.cluster_view import ClusterView
 from livepick.host.gpus import Gpu
 from livepick.monitoring.metrics.exporter import Metrics
 from observability.alert import Alert
@@ -37,6 +38,7 @@ def exposed() -> list[Metric]:
     metrics.ingest.folder_available(0, available=True)
     metrics.training.use_model(version=0, kind="blob", promoted_at=0)
     metrics.host.gpus([Gpu(0, memory_used_bytes=0, memory_size_bytes=0, busy=0)])
+    metrics.cluster.show(ClusterView(""))
     return list(metrics.registry.collect())
 
 

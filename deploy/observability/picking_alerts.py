@@ -125,4 +125,29 @@ PICKING_ALERTS = (
         " the service's user). A failed call is not repeated: when the program works again, deliver"
         " the missing micrographs from `micrographs.csv` in the output folder.",
     ),
+    Alert(
+        name="LivepickClusterLost",
+        severity="critical",
+        expr='livepick_cluster_nodes{state="accepted"} == 0',
+        lasting="5m",
+        dashboard="pipeline",
+        summary="livepick on {{ $labels.instance }} has no worker of its Dask cluster: nothing is"
+        " picked. Run livepick status: it says whether the scheduler or the workers are missing.",
+        runbook="The scheduler is lost (`livepick_cluster_connected` is 0), no worker has joined"
+        " it, or none fits. Start the scheduler (`engine.scheduler`, `engine.scheduler_file`) and"
+        " `livepick worker` on the machines that pick; `livepick check` asks each of them. Nothing"
+        " is lost: picking goes on by itself.",
+    ),
+    Alert(
+        name="LivepickNodeSetAside",
+        severity="warning",
+        expr='sum without (state) (livepick_cluster_nodes{state=~"refused|set_aside"}) > 0',
+        lasting="10m",
+        dashboard="pipeline",
+        summary="{{ $value }} workers of the cluster of {{ $labels.instance }} get no jobs. Run"
+        " livepick status: it says why.",
+        runbook="The page and `livepick status` name the machine, the reason and the remedy:"
+        " another version of livepick, a folder that is not mounted, no GPU, or files that only"
+        " this machine cannot pick. It is asked again every few minutes and taken back by itself.",
+    ),
 )

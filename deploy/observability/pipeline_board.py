@@ -111,6 +111,22 @@ _WORKERS = [
         unit="s",
     ),
     curves(
+        "Workers of the cluster",
+        "Only with a Dask cluster: workers that pick, and those that are refused or set aside; and"
+        " micrographs per hour that were tried on another worker. livepick status says why.",
+        [
+            ("livepick_cluster_nodes{@}", "{{state}}"),
+            (
+                (
+                    "3600 * sum without (reason)"
+                    " (rate(livepick_cluster_retries_total{@}[$__rate_interval]))"
+                ),
+                "tried elsewhere",
+            ),
+        ],
+        slow=True,
+    ),
+    curves(
         "Errors: workers that died",
         "Per hour. An alert fires if two die within 15 minutes; the usual cause is memory.",
         [("3600 * rate(livepick_worker_crashes_total{@}[$__rate_interval])", "")],

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from disc_micrographs import CENTRES_PX, PIXEL_SIZE_ANGSTROM, write_disc_micrograph
 from monitoring import Prometheus, free_port
-from session import impatient, is_worker, livepick
+from session import LIVEPICK, impatient, is_worker, livepick
 from test_config_edits import edit
 
 from factories import make_card
@@ -64,8 +64,8 @@ EMPTY = {
 OF_GPUS = {family.name for family in exposed() if family.name.startswith("livepick_gpu_")}
 """Metrics that have no series without an NVIDIA driver and the library that asks it."""
 
-ABSENT = set() if HAS_GPU and nvml() is not None else OF_GPUS
-"""Metrics of GPUs that have no series on this machine."""
+ABSENT = {"livepick_cluster_nodes"} | (set() if HAS_GPU and nvml() is not None else OF_GPUS)
+"""Metrics of a cluster, and of GPUs, that have no series in a session on this machine."""
 
 
 @pytest.fixture
@@ -250,7 +250,8 @@ def queries():
     # An alert is empty while all is well, but none of its parts may be.
     for alert in ALERTS:
         for part in re.findall(r"livepick_\w+(?:\{[^{}]*\})?|up\{[^{}]*\}", alert.expr):
-            yield f"{alert.name}: {part}", part
+            if not any(metric in part for metric in ABSENT):
+                yield f"{alert.name}: {part}", part
 
 
 @pytest.fixture
@@ -694,6 +695,43 @@ def test_a_particle_that_is_contradicted_or_in_doubt_is_told(make_session, watch
     session.save()
     prometheus.until(silent=["LivepickParticleInDoubt"])
     assert session.stop() == 0
+
+
+def test_a_cluster_that_is_missing_and_a_worker_that_does_not_fit_are_told(make_session, watch):
+    """The service starts before the scheduler, and a plain Dask worker is refused."""
+    pytest.importorskip("distributed")
+    address, scheduler = f"127.0.0.1:{free_port()}", f"tcp://127.0.0.1:{free_port()}"
+    session = make_session(
+        web={"listen": address},
+        picking={"workers": None},
+        engine={"kind": "dask", "scheduler": scheduler},
+    )
+    session.start()
+    session.drop(1)
+    prometheus = watch(address)
+    prometheus.until(fire=["LivepickClusterLost"])
+    assert "is not connected" in str(session.status()["problems"])
+    dask = LIVEPICK.with_name("dask")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    port = scheduler.rpartition(":")[2]
+    programs = [
+        (dask, "scheduler", "--host=127.0.0.1", f"--port={port}", "--no-dashboard"),
+        (LIVEPICK, "worker", f"--scheduler={scheduler}", "--device=cpu", "--workers=1"),
+        (dask, "worker", scheduler, "--no-dashboard", "--no-nanny", "--nthreads=1"),
+    ]
+    with contextlib.ExitStack() as ending:
+        started = []
+        for program in programs:
+            started.append(subprocess.Popen(program, cwd=session.folder, **quiet))
+            ending.callback(started[-1].wait)
+            ending.callback(started[-1].terminate)
+        session.until(lambda: session.picked() == 1, "picks")
+        prometheus.until(fire=["LivepickNodeSetAside"], silent=["LivepickClusterLost"])
+        assert "plain Dask worker" in str(session.status()["problems"])
+
+        started[-1].terminate()
+        prometheus.until(silent=["LivepickNodeSetAside"])
+        assert session.stop() == 0
 
 
 def test_every_alert_is_fired_for_real():

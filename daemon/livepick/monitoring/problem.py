@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from livepick.core.contracts.cluster_view import ClusterView
 from livepick.core.contracts.finding import Finding
 from livepick.core.evaluation.drift_test import DriftKind
 from livepick.core.formats.header import printable
@@ -36,6 +37,7 @@ __all__ = [
     "model_damaged",
     "no_gpu",
     "no_workers",
+    "nodes_unfit",
     "output_not_writable",
     "output_obstructed",
     "unexpected_errors",
@@ -76,12 +78,16 @@ Kind = Literal[
     "web_insecure",
     "model_damaged",
     "no_workers",
+    "node_unfit",
     "workers_left_behind",
 ]
 """Kinds of problem. Programs decide by the kind, never by the sentence."""
 
 MOST_SHOWN = 300
 """Maximum number of characters of an error text that is not livepick's own."""
+
+MOST_NODES = 3
+"""Maximum number of machines that are named in one problem."""
 
 Level = Literal["attention", "bad"]
 """Severity. ``bad``: micrographs or picks will be missing until somebody acts. ``attention``: the
@@ -243,6 +249,30 @@ def no_workers(error: EngineError) -> Problem:
         f"No micrograph can be picked: {printable(error.what)}.",
         f"{error.remedy} Picking continues by itself, and nothing is lost.",
     )
+
+
+def nodes_unfit(cluster: ClusterView) -> list[Problem]:
+    """Return the problems of the workers of a cluster that get no jobs, one for each reason."""
+    hosts: dict[str, list[str]] = {}
+    for node in cluster.nodes:
+        if node.state in ("refused", "set_aside", "silent"):
+            hosts.setdefault(node.reason, []).append(node.host)
+    problems = []
+    for reason, names in hosts.items():
+        what, _, remedy = printable(reason).partition(". ")
+        shown = list(dict.fromkeys(names))
+        more = f" and {len(shown) - MOST_NODES} more" if len(shown) > MOST_NODES else ""
+        which = "A worker" if len(names) == 1 else f"{len(names)} workers"
+        problems.append(
+            Problem(
+                "node_unfit",
+                "attention",
+                f"{which} of the cluster on {', '.join(shown[:MOST_NODES])}{more}"
+                f" get{'s' if len(names) == 1 else ''} no jobs: {what.rstrip('.')}.",
+                f"{remedy} livepick asks again every few minutes.".lstrip(),
+            )
+        )
+    return problems
 
 
 def workers_left_behind(count: int) -> Problem:

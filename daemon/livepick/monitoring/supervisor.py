@@ -15,6 +15,7 @@ from livepick import __version__
 from livepick.config.alert_thresholds import LATEST
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard
+from livepick.core.contracts.cluster_view import ClusterView
 from livepick.core.contracts.job import CUDA
 from livepick.core.contracts.particle_state import ParticleState
 from livepick.errors import LedgerError, ModelError
@@ -41,6 +42,7 @@ from livepick.monitoring.problem import (
     model_damaged,
     no_gpu,
     no_workers,
+    nodes_unfit,
     output_not_writable,
     output_obstructed,
     unexpected_errors,
@@ -74,7 +76,7 @@ class Supervisor:
     Parameters
     ----------
     provider
-        The onnxruntime provider that the workers obtained.
+        The onnxruntime provider that the workers obtained; empty: not known yet, of a cluster.
     workers
         Number of workers.
     drifted
@@ -87,6 +89,8 @@ class Supervisor:
         Returns the problems of the page's own server.
     particle
         Returns what is known about the particle.
+    cluster
+        Returns the cluster as it is now; None if the workers are on this machine.
     """
 
     def __init__(
@@ -107,7 +111,9 @@ class Supervisor:
         unexpected: UnexpectedErrors | None = None,
         page_problems: Callable[[], list[Problem]] = list,
         particle: Callable[[], ParticleState | None] = lambda: None,
+        cluster: Callable[[], ClusterView | None] = lambda: None,
     ) -> None:
+        self._cluster = cluster
         self._particle = particle
         self._page_problems = page_problems
         self._model_fault = model_fault
@@ -168,7 +174,7 @@ class Supervisor:
 
     def use_provider(self, provider: str) -> None:
         """Record which provider runs the model; callable from any thread."""
-        if provider != self._provider:
+        if self._provider not in ("", provider):
             _log.warning("picking: the provider changed from %s to %s", self._provider, provider)
         with self._lock:
             self._provider, self._cached = provider, None
@@ -207,6 +213,8 @@ class Supervisor:
             problems.append(no_workers(fault))
         if count := self._dispatch.left_behind:
             problems.append(workers_left_behind(count))
+        if (cluster := self._cluster()) is not None:
+            problems += nodes_unfit(cluster)
         return problems + list(map(gpu_set_aside, self._dispatch.devices_aside))
 
     def _problems(self) -> tuple[Problem, ...]:
@@ -235,7 +243,7 @@ class Supervisor:
             if since_seconds < UNEXPECTED_SECONDS:
                 problems.append(unexpected_errors(latest, self._unexpected.count))
         problems += map(drifted, findings_of(self._drift.drift))
-        if self._provider != CUDA and self._config.picking.device == "prefer-gpu":
+        if self._provider not in ("", CUDA) and self._config.picking.device == "prefer-gpu":
             problems.append(no_gpu())
         problems += self._page_problems()
         return tuple(problems)
@@ -274,6 +282,11 @@ class Supervisor:
         self._metrics.host.gpus(self._gpu_monitor.gpus)
         self._metrics.training.model_usable(self._model_fault() is None)
         self._metrics.particle.show(self._particle())
+        if (cluster := self._cluster()) is not None:
+            self._metrics.cluster.show(cluster)
+            self._metrics.picking.use_workers(cluster.slots)
+            if cluster.provider not in ("", self._provider):
+                self.use_provider(cluster.provider)
 
     def _report_status(self) -> None:
         status = self.status()
@@ -308,7 +321,7 @@ class Supervisor:
             f"picked {counts.picked}/{counts.total}",
             f"{_thousands(status.particles)} particles",
             f"model {model.version} {model.kind}" if model else "no model",
-            "GPU" if self._provider == CUDA else "CPU",
+            {CUDA: "GPU", "": "no worker yet"}.get(self._provider, "CPU"),
         ]
         if counts.failed:
             parts.append(f"{counts.failed} failed")

@@ -160,8 +160,8 @@ class Dispatch:
 
     @property
     def engine_fault(self) -> EngineError | None:
-        """Reason why no worker can be started; None if workers run."""
-        return self._jobs.engine_fault
+        """Reason why no worker can run a job; None if workers run."""
+        return self._engine.fault or self._jobs.engine_fault
 
     @property
     def unfinished_seconds(self) -> float:

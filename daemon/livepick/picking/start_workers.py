@@ -3,9 +3,10 @@
 import contextlib
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from livepick.config.schema import Config
 from livepick.config.sections import Picking
@@ -16,10 +17,14 @@ from livepick.models.bundle_on_disk import Bundle
 from livepick.picking.engine import Engine, local
 from livepick.picking.gpu_pins import GpuPin, pins
 from livepick.picking.job_limits import JobLimits
+from livepick.picking.start_cluster import start_cluster
 from livepick.picking.tasks import probe
 from livepick.picking.worker_pool import START_SECONDS
 
-__all__ = ["PROBE_SECONDS", "Workers", "start_workers"]
+if TYPE_CHECKING:
+    from livepick.picking.cluster.client import ClusterExecutor
+
+__all__ = ["PROBE_SECONDS", "Workers", "start_workers", "start_workers_on_cluster"]
 
 PROBE_SECONDS = 240.0
 """Timeout of the provider probe; loading CUDA from a slow disk can take minutes."""
@@ -35,14 +40,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Worker processes of this machine."""
+    """Worker processes of this machine, or the nodes of a cluster."""
 
     engine: Engine
     provider: str
-    """The onnxruntime provider that runs the model."""
+    """The onnxruntime provider that runs the model; empty: not known yet, of a cluster."""
     count: int
     devices: tuple[str, ...] = ()
     """Names of the GPUs that the workers are bound to; none: they are not bound."""
+    cluster: "ClusterExecutor | None" = None
+    """The cluster, if the workers are there."""
 
 
 def start_workers(config: Config, model: Bundle, ending: contextlib.ExitStack) -> Workers:
@@ -89,6 +96,46 @@ def start_workers(config: Config, model: Bundle, ending: contextlib.ExitStack) -
         _log.warning("picking: there is no usable GPU, so the CPU is used (picking.device)")
     _log.info("picking: %d worker%s on %s", count, "s" if count > 1 else "", provider)
     return Workers(engine, provider, count)
+
+
+def start_workers_on_cluster(
+    config: Config, model: Bundle, current: Callable[[], Bundle], ending: contextlib.ExitStack
+) -> Workers:
+    """Run the model once on this machine, on the CPU, and begin to connect to the cluster.
+
+    A model that does not run here is at fault; later, a node that does not run it is.
+
+    Parameters
+    ----------
+    config
+        Settings of the session.
+    model
+        The current model.
+    current
+        Returns the model that is current later.
+    ending
+        Leaves the cluster at its end.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be run.
+    EngineError
+        A worker process cannot be started on this machine.
+    ConfigError
+        Dask is not installed, or a file of ``engine.tls`` cannot be used.
+    LedgerWriteError
+        The state folder cannot be written to.
+    """
+    on_cpu = config.picking.model_copy(update={"device": "cpu"})
+    here = local(1, JobLimits.of(on_cpu, 1))
+    try:
+        _provider(here, on_cpu, model)
+    finally:
+        here.stop()
+    cluster = start_cluster(config, current, ending)
+    _log.info("picking: on the workers of the Dask cluster of %s", cluster.view.scheduler)
+    return Workers(Engine(cluster), "", 0, cluster=cluster)
 
 
 def _start_on_gpus(

@@ -1,6 +1,7 @@
 """The cluster as the service sees it now, for the page, the metrics and the status."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = ["ClusterView", "NodeView"]
@@ -44,6 +45,9 @@ class ClusterView:
     """The onnxruntime provider of the accepted nodes, the worst if they differ; empty: none yet."""
 
     nodes: tuple[NodeView, ...] = ()
+
+    retries: Mapping[str, int] = field(default_factory=dict)
+    """Number of jobs that were tried on another node, by reason."""
 
     @property
     def slots(self) -> int:

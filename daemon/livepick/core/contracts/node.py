@@ -38,17 +38,18 @@ class HelloRequest:
     device: Device
     """Device to pick on."""
 
-    bundle: Path
-    """Folder of the model in use."""
+    bundle: Path | None
+    """Folder of the model in use; None: the general model of the node's own livepick."""
 
-    graph_sha256: str
-    """Checksum of its graph."""
+    graph_sha256: str | None
+    """Checksum of its graph; None: any."""
 
     token_file: Path
     """File in the state folder."""
 
-    token: str
-    """Content of that file, which tells this folder from another one with the same path."""
+    token: str | None
+    """Content of that file, which tells this folder from another one with the same path; None: the
+    session has not begun."""
 
     roots: tuple[Path, ...]
     """Watched folders."""

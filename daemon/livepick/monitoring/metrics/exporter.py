@@ -1,5 +1,6 @@
 """All Prometheus metrics of the service, by subject."""
 
+from livepick.monitoring.metrics.cluster import ClusterMetrics
 from livepick.monitoring.metrics.host import HostMetrics
 from livepick.monitoring.metrics.ingest import IngestMetrics
 from livepick.monitoring.metrics.instruments import ErrorCounter, InstrumentFactory
@@ -27,6 +28,7 @@ class Metrics:
             make, errors=errors, landings=self.landings, quality=QualityMetrics(make)
         )
         self.ingest = IngestMetrics(make, self.picking)
+        self.cluster = ClusterMetrics(make)
         self.on_picked = OnPickedMetrics(make)
         self.particle = ParticleMetrics(make)
         self.training = TrainingMetrics(make, errors)

@@ -182,8 +182,12 @@ class PickingMetrics:
             Number of workers.
         """
         self._last_picked.set(last_picked_at)
-        self._worker_count = workers
+        self.use_workers(workers)
         self._workers.labels("idle").set(workers)
+
+    def use_workers(self, count: int) -> None:
+        """Set the number of workers, of which those of a cluster come and go."""
+        self._worker_count = count
 
     # --- arrivals -------------------------------------------------------------------------------
 

@@ -163,8 +163,7 @@ class ClusterExecutor(LimitedExecutor):
         self._prefix = f"{self._name}-{uuid.uuid4().hex[:12]}"
         self._unfit_since = time.monotonic()
         self._deaths = 0
-        self.retries: Counter[str] = Counter()
-        """Number of jobs that were tried on another node, by reason."""
+        self._retries: Counter[str] = Counter()
         self.view = ClusterView(str(self._place), fault="not connected yet")
         """The cluster as it is now; a new value each time, so any thread may read it."""
         self._ending = False
@@ -253,7 +252,7 @@ class ClusterExecutor(LimitedExecutor):
     def fault(self) -> EngineError | None:
         """Reason why no job can run now; None if a node fits."""
         view = self.view
-        if view.slots:
+        if view.slots or view.count("asked"):
             return None
         if not view.is_connected:
             return EngineError(
@@ -398,21 +397,27 @@ class ClusterExecutor(LimitedExecutor):
             asking.cancel()
         for node in self._nodes.clear():
             self._drop_tries(node)
-        self.view = ClusterView(self.view.scheduler, fault=why)
+        self.view = ClusterView(self.view.scheduler, fault=why, retries=dict(self._retries))
 
     def _publish(self) -> None:
         nodes = tuple(_view(node) for node in self._nodes.all())
         providers = {node.provider for node in self._nodes.accepted() if node.provider}
         provider = "" if not providers else min(providers, key=lambda each: each == CUDA)
-        self.view = ClusterView(self.view.scheduler, True, "", provider, nodes)  # noqa: FBT003
+        self.view = ClusterView(
+            self.view.scheduler,
+            is_connected=True,
+            provider=provider,
+            nodes=nodes,
+            retries=dict(self._retries),
+        )
 
     # ---- nodes ---------------------------------------------------------------------------------
 
     async def _ask(self, node: Node) -> None:
         """Ask a node whether it fits, and accept or refuse it."""
         before = node.state
-        request = self._request()
         try:
+            request = self._request()
             if not node.info.slots:
                 reason = "it is a plain Dask worker. Start it with livepick worker."
             elif (found := await self._answer(node, VERSION_SECONDS, version)) != __version__:
@@ -586,7 +591,7 @@ class ClusterExecutor(LimitedExecutor):
 
     def _again(self, job: _Job, node: Node, kind: str) -> None:
         job.tries.append(Try(node.address, node.info.host, kind))
-        self.retries[kind] += 1
+        self._retries[kind] += 1
         job.waiting_since = time.monotonic()
         self._waiting.appendleft(job)
 

@@ -30,6 +30,7 @@ from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.node import HelloRequest, NodeCard, TaskLimits
 from livepick.errors import EngineError, LivepickError
 from livepick.host.memory import total_bytes
+from livepick.models.general_model import SHIPPED
 from livepick.picking.engine import THREAD_SETTINGS
 from livepick.picking.gpu_pins import pins
 from livepick.picking.job_limits import JobLimits, Limits
@@ -212,7 +213,8 @@ def hello(request: HelloRequest) -> NodeCard:
     try:
         seen = node.pool.submit_within(within, _look, request).result()
         if seen.graph_sha256 is not None:
-            asked = node.pool.submit_within(within, probe, request.bundle, request.device)
+            bundle = request.bundle or SHIPPED
+            asked = node.pool.submit_within(within, probe, bundle, request.device)
             provider = asked.result()
     except EngineError as error:
         node.fault = error
@@ -243,7 +245,7 @@ def _look(request: HelloRequest) -> _Seen:
     with contextlib.suppress(OSError, UnicodeDecodeError):
         token = request.token_file.read_text(encoding="ascii")[:200].strip()
     with contextlib.suppress(LivepickError):
-        graph_sha256 = read_card(request.bundle).graph_sha256
+        graph_sha256 = read_card(request.bundle or SHIPPED).graph_sha256
     missing = tuple(root for root in request.roots if not root.is_dir())
     return _Seen(token, missing, graph_sha256)
 

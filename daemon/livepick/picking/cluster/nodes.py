@@ -333,12 +333,12 @@ def refusal(card: NodeCard, request: HelloRequest) -> str | None:
     reasons = {
         _reason(card.fault): card.fault,
         f"it does not see {state}. Mount the state folder of the service on that machine, at the"
-        " same path.": card.token is None,
+        " same path.": request.token is not None and card.token is None,
         f"its {state} is another folder than that of the service. Mount the state folder of the"
-        " service on that machine, at the same path.": card.token != request.token,
+        " service on that machine, at the same path.": request.token not in (None, card.token),
         f"it does not see {root}. Mount the watched folder there, at the same path.": root,
         f"it does not see the model {request.bundle}. Check the mount of the state folder on that"
-        " machine.": card.graph_sha256 != request.graph_sha256,
+        " machine.": request.graph_sha256 not in (None, card.graph_sha256),
         "it has no usable GPU, and picking.device is require-gpu. Run livepick check on that"
         " machine.": request.device == "require-gpu" and card.provider == CPU,
     }
