@@ -8,7 +8,7 @@ and come first, above all the ends of jobs: workers are never idle because of a 
 import itertools
 from collections import deque
 
-from livepick.ledger.inbox import CtfFound, Landed, Message, SetAside
+from livepick.ledger.inbox import CtfFound, Finished, Landed, Message, SetAside
 
 __all__ = ["Backlog"]
 
@@ -46,3 +46,16 @@ class Backlog:
                 break
             found.append(message)
         return found
+
+    def results(self, most: int) -> list[Finished]:
+        """Return the jobs with a result at the head of ``urgent``, at most this many."""
+        found: list[Finished] = []
+        for message in itertools.islice(self.urgent, most):
+            if not isinstance(message, Finished) or not _has_result(message):
+                break
+            found.append(message)
+        return found
+
+
+def _has_result(finished: Finished) -> bool:
+    return not finished.future.cancelled() and finished.future.exception() is None

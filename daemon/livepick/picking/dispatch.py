@@ -70,6 +70,9 @@ LEDGER_RETRY_SECONDS = 30.0
 COUNT_SECONDS = 1.0
 """Shortest interval between updates of the gauges."""
 
+AT_ONCE = 32
+"""Maximum number of results recorded in one commit."""
+
 TAKEN = 10_000
 """Maximum number of messages moved from the inbox to the backlog at once."""
 
@@ -262,7 +265,8 @@ class Dispatch:
     def _turn(self) -> None:
         try:
             while self._backlog.urgent:
-                self._handle()
+                if not self._handle_results():
+                    self._handle()
             self._model.turn()
             self._fill()
             if self._backlog.bulk:
@@ -338,6 +342,23 @@ class Dispatch:
         future.add_done_callback(lambda done: self._inbox.put(Finished(claim, done)))
 
     # ---- messages ------------------------------------------------------------------------------
+
+    def _handle_results(self) -> bool:
+        """Handle the results of several jobs in one commit; return False if that is not possible.
+
+        With many workers several jobs finish while the last ones are recorded.
+        """
+        group = self._backlog.results(AT_ONCE)
+        if len(group) < 2:
+            return False
+        if self._jobs.settle_results(group):
+            for message in group:
+                self._in_progress.finished(message.claim)
+                self._backlog.urgent.popleft()
+        else:
+            for _ in group:
+                self._handle()
+        return True
 
     def _handle(self) -> None:
         """Handle the oldest urgent message, and drop it unless the ledger is at fault."""

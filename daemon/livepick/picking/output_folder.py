@@ -35,7 +35,7 @@ from livepick.host.folder_files import (
     put_in_place,
     status_of,
 )
-from livepick.picking.output_journal import NONE, Journal, Written, digest_of_file
+from livepick.picking.output_journal import NONE, Journal, Written, digest_of, digest_of_file
 from livepick.picking.output_obstacles import Obstacles
 from livepick.picking.output_owner import FOLDER, Ownership
 from livepick.picking.output_root import OutputRoot
@@ -73,6 +73,7 @@ class OutputFolder:
         self, path: Path, ownership: Ownership | None = None, *, requires: Path | None = None
     ) -> None:
         self.path = path
+        self._prefix = f"{path}/"
         self._journal = Journal()
         self._lock = threading.RLock()
         self._root = OutputRoot(
@@ -99,7 +100,7 @@ class OutputFolder:
         MicrographError
             The name cannot be used as a file name here.
         """
-        return self._write(path, lambda file: _fill(file, data))
+        return self._write(path, lambda file: _fill(file, data), digest_of(data))
 
     def write_if_different(self, path: Path, data: bytes) -> bool:
         """Write a file of the session; return True if it was written.
@@ -294,10 +295,13 @@ class OutputFolder:
             return None
         return None
 
-    def _write(self, path: Path, fill: Callable[[BinaryIO], None]) -> bool:
+    def _write(
+        self, path: Path, fill: Callable[[BinaryIO], None], digest: str | None = None
+    ) -> bool:
+        """Let a function write a file; ``digest``: that of what it writes, if it is known."""
         try:
             with self._parent(path) as (root, folder):
-                written = self._write_in(root, folder, path, fill)
+                written = self._write_in(root, folder, path, fill, digest)
         except FileExistsError as error:  # it came this moment
             raise self._obstacles.found(path) from error
         except OSError as error:
@@ -310,13 +314,18 @@ class OutputFolder:
         return written
 
     def _write_in(
-        self, root: int, folder: int, path: Path, fill: Callable[[BinaryIO], None]
+        self,
+        root: int,
+        folder: int,
+        path: Path,
+        fill: Callable[[BinaryIO], None],
+        digest: str | None,
     ) -> bool:
         """Write a file in an open folder; return False if it had the content already."""
         with self._draft(root, folder, path) as (temporary, file):
             fill(file)
             file.flush()
-            digest = digest_of_file(file)
+            digest = digest or digest_of_file(file)
             present = status_of(folder, path.name)
             former = NONE
             if present is not None:
@@ -407,6 +416,10 @@ class OutputFolder:
         )
 
     def _name(self, path: Path) -> str:
+        """Return the path below the folder."""
+        name = str(path)
+        if name.startswith(self._prefix):  # as ``relative_to``, which takes ten times as long
+            return name[len(self._prefix) :]
         return str(path.relative_to(self.path))
 
     def _load(self) -> None:
@@ -418,7 +431,7 @@ class OutputFolder:
     @contextlib.contextmanager
     def _parent(self, path: Path, *, create: bool = True) -> Iterator[tuple[int, int]]:
         """Open the folder, and below it that of a file."""
-        parts = path.relative_to(self.path).parts[:-1]
+        parts = self._name(path).split("/")[:-1]
         with self._root.opened(create=create) as root, contextlib.ExitStack() as opened:
             try:
                 folder = opened.enter_context(open_below(root, parts, create=create))

@@ -19,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 from livepick.host.folder_files import read_file, write_whole
 
-__all__ = ["NONE", "Journal", "Written", "digest_of_file"]
+__all__ = ["NONE", "Journal", "Written", "digest_of", "digest_of_file"]
 
 NAME = "written"
 NONE = "-"
@@ -44,6 +44,11 @@ class Written(NamedTuple):
     def is_like(self, status: os.stat_result) -> bool:
         """Return True if a file of this status need not be read to know that it is this one."""
         return (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns)
+
+
+def digest_of(data: bytes) -> str:
+    """Return the digest of a file with this content."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def digest_of_file(file: BinaryIO) -> str:

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Collection, Sequence
 from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -159,9 +160,9 @@ class JobSettler:
             self._engine_failed(claim, outcome)
             return
         self.engine_fault = None
-        if not self._ledger.holds(claim):
-            _log.debug("%s: result discarded, the file has new content", claim.relative)
-        elif isinstance(outcome, Result):
+        if not self._holds(claim):
+            return
+        if isinstance(outcome, Result):
             self._keep(claim, outcome)
         elif isinstance(outcome, CancelledError) or (crashed and stopping):
             self._ledger.released(claim)
@@ -173,6 +174,30 @@ class JobSettler:
             self._suspect(claim, outcome, MAX_EXCESSES)
         else:
             self._error(claim, outcome, unavailable)
+
+    def settle_results(self, group: Sequence[Finished]) -> bool:
+        """Settle jobs that all have a result: write the coordinates of all, then record all.
+
+        Returns
+        -------
+        bool
+            False if that met any error: nothing is recorded, and ``settle`` of each tells which one
+            is at fault. Files that were written have the content that ``settle`` finds right.
+        """
+        try:
+            with self._ledger.database.transaction():
+                kept = [
+                    self._record(finished.claim, finished.future.result())
+                    for finished in group
+                    if self._holds(finished.claim)
+                ]
+        except Exception:  # noqa: BLE001 - see above
+            return False
+        self.count_deaths()
+        self.engine_fault = None
+        for one in kept:
+            self._count(one)
+        return True
 
     def count_deaths(self) -> None:
         """Count the workers that have died since the last call."""
@@ -189,29 +214,60 @@ class JobSettler:
         """Forget the errors of the previous model, after a promotion."""
         self._model_faults.clear()
 
+    def _holds(self, claim: Claim) -> bool:
+        """Return True if the outcome of a job is still that of the micrograph's content."""
+        holds = self._ledger.holds(claim)
+        if not holds:
+            _log.debug("%s: result discarded, the file has new content", claim.relative)
+        return holds
+
     def _keep(self, claim: Claim, result: Result) -> None:
         """Write the coordinates, then record them."""
-        started_at = time.perf_counter()
         try:
-            self._outputs.write(claim, result)
+            kept = self._record(claim, result)
         except OutputError as error:
             self._outputs.write_failed(error)
             self._outputs.reconcile(claim.root, claim.relative)  # some formats may be written
             self._ledger.released(claim)
-            return
-        except Exception as error:  # noqa: BLE001 - a fault of one file must not end the session
-            self._give_up(claim, error, "export")
-            return
+        except _ExportError as error:
+            self._give_up(claim, error.reason, "export")
+        else:
+            self._count(kept)
+
+    def _record(self, claim: Claim, result: Result) -> "_Kept":
+        """Write the coordinates, then record them.
+
+        Raises
+        ------
+        OutputError
+            Writing to the output folder failed.
+        _ExportError
+            The coordinates of this micrograph cannot be written.
+        LedgerError
+            Writing to the ledger failed.
+        """
+        started_at = time.perf_counter()
+        try:
+            self._outputs.write(claim, result)
+        except OutputError:
+            raise
+        except Exception as error:  # a fault of one file must not end the session
+            raise _ExportError(error) from error
         export_seconds = time.perf_counter() - started_at
         recorded_from = time.time()
         self._ledger.picked(claim, result)
-        if self._on_picked is not None:
-            self._on_picked.picked(claim.id, recorded_from)
-        self._model_faults.clear()
         self._model.queue_if_outdated(result)
+        return _Kept(claim, result, export_seconds, recorded_from)
+
+    def _count(self, kept: "_Kept") -> None:
+        """Count and log a micrograph whose picks are recorded, and have its program called."""
+        claim, result = kept.claim, kept.result
+        if self._on_picked is not None:
+            self._on_picked.picked(claim.id, kept.recorded_from)
+        self._model_faults.clear()
         latency_seconds = None if claim.repick else time.time() - claim.landed_at
         self._instruments.picked(
-            result, latency_seconds=latency_seconds, export_seconds=export_seconds
+            result, latency_seconds=latency_seconds, export_seconds=kept.export_seconds
         )
         self._log_notes(claim, result.notes)
         count = result.picks.count_above(result.threshold)
@@ -335,6 +391,26 @@ class JobSettler:
         else:
             self._instruments.failed(reason, stage)
         self._outputs.reconcile(claim.root, claim.relative)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A micrograph whose picks are written and recorded."""
+
+    claim: Claim
+    result: Result
+    export_seconds: float
+    """Time that writing the coordinates took."""
+    recorded_from: float
+    """Unix seconds: the picks were recorded then or a little later."""
+
+
+class _ExportError(Exception):
+    """The coordinates of one micrograph cannot be written, for this reason."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def _late_try(claim: Claim, error: LivepickError) -> LateTry | None:

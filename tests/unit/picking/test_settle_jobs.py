@@ -4,23 +4,25 @@ import dataclasses
 import errno
 import threading
 from collections import Counter
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 
 import pytest
 from dispatch_session import ROOT, V1, V2, card, find_two
 
+from factories import make_result
 from livepick.core.formats.header import Note
 from livepick.errors import (
     ChangedFileError,
     ContentError,
+    LedgerError,
     ModelError,
     OutputError,
     ProviderError,
     UnreadableFileError,
     VanishedFileError,
 )
-from livepick.ledger.inbox import Promoted, RootState, Stop
+from livepick.ledger.inbox import Finished, Promoted, RootState, Stop
 from livepick.ledger.rows import Counts
 from livepick.picking import dispatch, settle_jobs
 from livepick.picking import engine as engines
@@ -419,3 +421,65 @@ def test_a_late_try_that_works_ends_the_failure(session, monkeypatch):
 
     assert run.rows()["a.mrc"].reason is None
     assert "livepick tries it again after 60 min." in run.rows()["b.mrc"].remedy
+
+
+@pytest.fixture
+def three_results(session):
+    """Return a dispatch loop that does not run, and three jobs that have finished."""
+    run = session()
+    for name in ("a.mrc", "b.mrc", "c.mrc"):
+        run.ledger.arrivals.landed(ROOT, Path(name), V1, 0.0)
+    finished = []
+    for claim in run.ledger.claim(3):
+        finished.append(Finished(claim, Future()))
+        finished[-1].future.set_result(make_result())
+    for message in finished:
+        run.dispatch._backlog.add(message)
+    return run
+
+
+def test_results_that_come_together_are_recorded_in_one_commit(three_results, monkeypatch):
+    """After the files of all are in place, so that a kill at any moment leaves no row without."""
+    run = three_results
+    commits = []
+    run.ledger.database._connection.set_trace_callback(
+        lambda sql: commits.append(len(run.contents())) if sql == "commit" else None
+    )
+    assert run.dispatch._handle_results()
+    assert commits == [3]
+    assert run.ledger.reader.counts() == Counts(picked=3)
+    assert run.instruments.calls["picked"] == 3
+    assert not run.dispatch._backlog.urgent
+
+
+@pytest.mark.parametrize("error", [ContentError("no", "no"), OSError(errno.EIO, "no")])
+def test_of_results_that_come_together_only_the_bad_one_fails(three_results, monkeypatch, error):
+    """Each is counted once."""
+    run = three_results
+    write = run.star.write
+
+    def write_two(root, relative, micrograph):
+        if relative.name == "b.mrc":
+            raise error
+        write(root, relative, micrograph)
+
+    monkeypatch.setattr(run.star, "write", write_two)
+    assert run.dispatch._handle_results()
+    assert run.ledger.reader.counts() == Counts(picked=2, failed=1)
+    assert run.rows()["b.mrc"].state == "failed"
+    assert run.instruments.calls["picked"] == 2
+
+
+def test_results_that_cannot_be_recorded_are_not_counted_and_stay(three_results, monkeypatch):
+    """They are recorded when the ledger can be written again."""
+    run = three_results
+    database = run.ledger.database
+    database.rows("pragma query_only = 1")
+    with pytest.raises(LedgerError):
+        run.dispatch._handle_results()
+    assert run.instruments.calls["picked"] == 0
+    assert len(run.dispatch._backlog.urgent) == 3
+    database.rows("pragma query_only = 0")
+    assert run.dispatch._handle_results()
+    assert run.ledger.reader.counts() == Counts(picked=3)
+    assert run.instruments.calls["picked"] == 3
