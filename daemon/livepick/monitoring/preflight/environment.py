@@ -16,6 +16,7 @@ from livepick.ledger.database import LEDGER
 from livepick.ledger.session_config import recorded_particle, with_measured
 from livepick.models.general_model import SHIPPED
 from livepick.monitoring.preflight.check import Check
+from livepick.monitoring.preflight.cluster import cluster
 from livepick.monitoring.preflight.cryosparc import cryosparc
 from livepick.monitoring.preflight.folders import (
     free_space,
@@ -59,7 +60,7 @@ def check_environment(written: WrittenConfig) -> Iterator[Check]:
     yield other_service(config)
     yield pixel_size(config)
     yield particle(written.particle, known, SHIPPED)
-    yield picking_device(config)
+    yield cluster(config) if config.engine.kind == "dask" else picking_device(config)
     yield trainer(config)
     yield first_picks(config)
     if config.micrograph.ctf is not None:

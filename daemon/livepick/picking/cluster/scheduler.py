@@ -11,7 +11,7 @@ import asyncio
 import json
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from distributed.core import rpc
 from livepick import __version__
 from livepick.errors import EngineError
 
-__all__ = ["AwayError", "SchedulerPlace", "refuse_versions", "versions_there"]
+__all__ = ["AwayError", "SchedulerPlace", "offers_there", "refuse_versions", "versions_there"]
 
 ANSWER_SECONDS = 10.0
 """Time within which a scheduler answers."""
@@ -96,6 +96,17 @@ async def versions_there(address: str, security: Any) -> dict[str, str | None]:
     EngineError
         It answers, and the two sides do not accept each other's certificates.
     """
+    asked = await _ask(address, security, lambda there: there.versions(packages=["livepick"]))
+    return dict(asked["packages"])
+
+
+async def offers_there(address: str, security: Any) -> list[dict[str, float]]:
+    """Ask the scheduler what each of its workers offers; see ``versions_there``."""
+    asked = await _ask(address, security, lambda there: there.identity(n_workers=-1))
+    return [dict(worker["resources"]) for worker in asked["workers"].values()]
+
+
+async def _ask(address: str, security: Any, question: Callable[[Any], Awaitable[Any]]) -> Any:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             async with _rpc(
@@ -103,21 +114,21 @@ async def versions_there(address: str, security: Any) -> dict[str, str | None]:
                 timeout=ANSWER_SECONDS,
                 connection_args=security.get_connection_args("worker"),
             ) as scheduler:
-                answer = await scheduler.versions(packages=["livepick"])
+                return await question(scheduler)
     except OSError as error:  # TimeoutError and Dask's errors of connections, too
         why = _cause(error)
         if isinstance(why, FatalCommClosedError):
             raise EngineError(
                 f"the scheduler {address} and this machine do not accept each other's TLS:"
                 f" {_words(why)}",
-                "Both need a certificate of the same authority (--tls-ca) that has not expired,"
-                " and the scheduler must have been started with it.",
+                "Both need a certificate of the same authority that has not expired"
+                " (livepick worker --tls-ca, engine.tls), and the scheduler must have been started"
+                " with it.",
             ) from error
         raise AwayError(
             f"the scheduler {address} does not answer: {_words(why)}",
             "Check that it runs, its address, and that no firewall is between.",
         ) from error
-    return dict(answer["packages"])
 
 
 def _cause(error: BaseException) -> BaseException:
