@@ -8,6 +8,7 @@
 #   make pictures  the README's pictures, of the session of make demo
 #   make fuzz    damaged files of all kinds for FUZZ_MINUTES (10); the tests try a few
 #   make bench   time and memory of a worker and of the service
+#   make compare  livepick, RELION's LoG and Topaz on the same micrographs, each on one core
 #   make ablation  effect of each step of the bootstrap, on real and simulated micrographs
 #   make clean   remove the files that these leave, except .venv
 
@@ -15,7 +16,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: chaos demo pictures test lint audit bench ablation clean fuzz
+.PHONY: chaos demo pictures test lint audit bench compare ablation clean fuzz
 .DELETE_ON_ERROR:
 
 # Where this is set, each of the hundreds of processes that tests start would compile livepick again.
@@ -31,7 +32,8 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests/chaos.py tests/demo.py tests/make_pictures.py tests/benchmarks tests/device
+	$(BIN)/mypy tests/chaos.py tests/demo.py tests/make_pictures.py tests/benchmarks \
+	    tests/comparison tests/device
 	$(BIN)/lint-imports --no-logo
 
 audit: $(INSTALLED)
@@ -56,6 +58,10 @@ bench: $(INSTALLED)
 	@set -e; for script in $(filter-out %/ablation.py,$(wildcard tests/benchmarks/*.py)); do \
 	    echo "== $$script"; $(BIN)/python "$$script"; \
 	done
+
+# COMPARE may have --data FOLDER; see the script. .compare keeps what took long; make clean leaves it.
+compare: $(INSTALLED)
+	$(BIN)/python tests/comparison/compare.py $(COMPARE)
 
 # It takes an hour on two cores.
 ablation: $(INSTALLED)

@@ -31,7 +31,6 @@ import mrcfile
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from real_data import DEFAULT_DATA, SETS, DataSet, read_truth, stem
 from rich.console import Console
 
 from livepick.config.schema import Config
@@ -63,6 +62,7 @@ from livepick_trainer.pipeline.template_picking import TemplateRules
 from livepick_trainer.seeds.labels import REJECTED, Candidates, Seeds, choose_seeds
 from livepick_trainer.seeds.preprocess import load_prepared
 from one_round import one_round
+from real_sets import DEFAULT_DATA, SETS, DataSet, read_truth, stem
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]

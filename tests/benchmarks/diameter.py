@@ -36,7 +36,6 @@ import numpy as np
 from ablation import SIMULATIONS, Simulation, real_material, simulated_material
 from numpy.typing import NDArray
 from PIL import Image
-from real_data import DEFAULT_DATA, SETS, DataSet
 from rich.console import Console
 from rich.table import Table
 
@@ -46,6 +45,7 @@ from livepick.models.general_model import SHIPPED
 from livepick.particle.decide import contradiction, decide
 from livepick.particle.measure import measure
 from livepick.simulate.species import specimen
+from real_sets import DEFAULT_DATA, SETS, DataSet
 
 CONSOLE = Console(width=160)
 

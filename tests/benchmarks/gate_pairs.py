@@ -35,7 +35,6 @@ from ablation import (
     train,
 )
 from gate import here
-from real_data import DEFAULT_DATA, SETS
 from rich.console import Console
 
 from livepick.config.schema import Config
@@ -45,6 +44,7 @@ from livepick.core.evaluation.matching import figures
 from livepick.models.bundle_on_disk import Bundle
 from livepick.picking.worker import pick
 from livepick.retraining.promotion_gate import PromotionGate
+from real_sets import DEFAULT_DATA, SETS
 
 CONSOLE = Console(width=160, highlight=False)
 SAME = 0.01

@@ -48,7 +48,6 @@ from ablation import (
 )
 from numpy.typing import NDArray
 from quality import SIMULATED_ANGSTROM, THUMBNAIL_ANGSTROM
-from real_data import DEFAULT_DATA, SETS, read_truth
 from rich.console import Console
 
 from factories import publish_blob
@@ -63,6 +62,7 @@ from livepick.models.general_model import SHIPPED, publish_general_picker, read_
 from livepick.picking.worker import pick
 from livepick.simulate.exposure import simulate_micrograph
 from livepick.simulate.field import Session
+from real_sets import DEFAULT_DATA, SETS, read_truth
 
 Image = NDArray[np.float32]
 

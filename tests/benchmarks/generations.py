@@ -29,7 +29,6 @@ from ablation import (
     true_seeds,
 )
 from gate import here
-from real_data import DEFAULT_DATA, SETS
 from rich.console import Console
 
 from livepick.config.schema import Config
@@ -46,6 +45,7 @@ from livepick.retraining.promotion_gate import PromotionGate
 from livepick.retraining.run_store import Runs
 from livepick_trainer.pipeline.progress import Reporter
 from livepick_trainer.stages import run_stages
+from real_sets import DEFAULT_DATA, SETS
 
 CONSOLE = Console(width=160, highlight=False)
 UNATTENDED = 3

@@ -11,7 +11,6 @@ and ends.
 """
 
 import argparse
-import csv
 import json
 import os
 import shutil
@@ -22,7 +21,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +33,12 @@ from rich.table import Table
 from livepick.core.contracts.bundle import read_card
 from livepick.core.evaluation.matching import Matches, figures, match
 from livepick.core.formats.coordinates import read_coordinates
-from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.preprocess import pick_area
 from livepick.models.registry import Models
+from real_sets import DEFAULT_DATA, SETS, DataSet, read_truth, stem
 
 CONSOLE = Console(width=120)
 LIVEPICK = Path(sys.executable).with_name("livepick")
-DEFAULT_DATA = Path(__file__).parents[3] / "shared" / "data"
 LIMIT_SECONDS = 1500
 Image.MAX_IMAGE_PIXELS = None
 
@@ -55,52 +52,6 @@ output: {{directory: out}}
 state: {{directory: state}}
 web: {{listen: "127.0.0.1:0"}}
 """
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DataSet:
-    """A set of micrographs with expert picks."""
-
-    name: str
-    images: str
-    """Glob pattern of the images, relative to the data folder."""
-    picks: str
-    """Folder with one CSV file per micrograph."""
-    pixel_size_angstrom: float
-    diameter_angstrom: float
-    radius_angstrom: float
-    """Maximum distance of a correct pick from an expert pick, in ångström."""
-
-
-SETS = {
-    one.name: one
-    for one in (
-        DataSet(
-            name="10146-sums",
-            images="empiar-10146/sum/*.png",
-            picks="empiar-10146/picks",
-            pixel_size_angstrom=1.5,
-            diameter_angstrom=125,
-            radius_angstrom=31.25,
-        ),
-        DataSet(
-            name="10017",
-            images="empiar-10017/image/*.jpg",
-            picks="empiar-10017/picks",
-            pixel_size_angstrom=1.77,
-            diameter_angstrom=180,
-            radius_angstrom=51,
-        ),
-        DataSet(
-            name="10146-frames",
-            images="empiar-10146/frame/*.png",
-            picks="empiar-10146/picks",
-            pixel_size_angstrom=1.5,
-            diameter_angstrom=125,
-            radius_angstrom=31.25,
-        ),
-    )
-}
 
 
 def main() -> int:
@@ -248,23 +199,6 @@ def _land(data: DataSet, images: Sequence[Path], folder: Path) -> None:
         with mrcfile.new(draft, np.asarray(Image.open(image)).astype(np.float32)) as mrc:
             mrc.voxel_size = data.pixel_size_angstrom
         draft.rename(folder / f"{stem(image)}.mrc")
-
-
-def read_truth(path: Path) -> Picks:
-    """Return the expert picks, without particles of which less than half is inside the image."""
-    with path.open() as file:
-        rows = [
-            (float(row["x_px"]), float(row["y_px"]))
-            for row in csv.DictReader(file)
-            if float(row.get("fraction_of_disc_inside_image") or 1) >= 0.5
-        ]
-    x, y = np.array(rows, dtype=np.float32).reshape(-1, 2).T
-    return Picks(x.copy(), y.copy(), np.ones(len(rows), dtype=np.float32))
-
-
-def stem(path: Path) -> str:
-    """Return a file name without its last suffix; micrograph names contain dots."""
-    return path.name.removesuffix(path.suffix)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+"""The plot of a comparison: average precision and CPU time of all programs, by sample."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from matplotlib import use
+
+from comparison.result import Result, SampleResult
+
+use("Agg")
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from PIL import Image
+
+STYLES = {
+    "livepick, first picker": ("tab:blue", "o"),
+    "livepick, blob picker": ("lightskyblue", "v"),
+    "livepick, trained": ("navy", "*"),
+    "RELION LoG": ("tab:orange", "s"),
+    "Topaz resnet8": ("yellowgreen", "D"),
+    "Topaz resnet16": ("forestgreen", "P"),
+}
+COLOURS = 64
+"""Number of colours of the file, which is small because of it."""
+
+
+def draw(samples: Sequence[SampleResult], programs: Sequence[str], path: Path) -> None:
+    """Draw AP and CPU time of all programs, with a row for each sample."""
+    size = (9, 1.6 + 0.36 * len(samples))
+    figure, (left, right) = pyplot.subplots(
+        1, 2, figsize=size, sharey=True, width_ratios=(3, 2), layout="constrained"
+    )
+    for program in programs:
+        _draw_program(samples, program, left, lambda one: one.average_precision)
+        _draw_program(samples, program, right, lambda one: max(one.cpu_seconds, 0.01))
+    left.set_xlim(0, 1.02)
+    left.set_xlabel("average precision")
+    right.set_xscale("log")
+    right.set_xlabel("CPU seconds per micrograph")
+    names = [f"{one.name}\n{' x '.join(str(side) for side in one.shape_px)}" for one in samples]
+    left.set_yticks(range(len(samples)), names, fontsize=7)
+    left.invert_yaxis()
+    for axis in (left, right):
+        axis.grid(visible=True, alpha=0.3)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+    picture = Image.open(path).convert("RGB")
+    few = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
+
+
+def _draw_program(
+    samples: Sequence[SampleResult], program: str, axis: Axes, figure: Callable[[Result], float]
+) -> None:
+    colour, marker = STYLES.get(program, ("grey", "x"))
+    found = [(row, one.of(program)) for row, one in enumerate(samples)]
+    rows = [row for row, one in found if one is not None]
+    values = [figure(one) for _, one in found if one is not None]
+    axis.scatter(values, rows, c=colour, marker=marker, s=46, label=program, zorder=3)

@@ -1,0 +1,184 @@
+"""The table and the plot of a comparison, and their place in the README."""
+
+import math
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from comparison.result import Result, SampleResult
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PICTURE = ROOT / "deploy" / "pictures" / "comparison.png"
+ALL_FIGURES = Path(__file__).with_name("RESULTS.md")
+SUMMARY, DETAILS, PLOT = "summary.md", "table.md", "comparison.png"
+BEGIN, END = "<!-- make compare: begin -->\n", "<!-- make compare: end -->\n"
+
+REAL, BY_OTHERS, BY_LIVEPICK = "real", "simulated by others", "simulated by livepick"
+_ORIGINS = (REAL, BY_OTHERS, BY_LIVEPICK)
+ORDER = (
+    "livepick, first picker",
+    "livepick, blob picker",
+    "livepick, trained",
+    "RELION LoG",
+    "Topaz resnet8",
+    "Topaz resnet16",
+)
+LEARNED = """*Learned*: number of other micrographs that the trained model learned from, and the CPU
+time of that session."""
+
+
+def write_report(
+    samples: Sequence[SampleResult], place: Path, *, when: datetime, load: float
+) -> None:
+    """Write both tables and the plot into a folder.
+
+    Parameters
+    ----------
+    samples
+        Results, in any order.
+    when
+        Time of the run.
+    load
+        Load of the machine at its end, one minute's average.
+    """
+    ordered = sorted(samples, key=lambda one: (_ORIGINS.index(one.origin), one.name))
+    cores = f"{_processor()}, load {load:.1f}, {when:%Y-%m-%d}"
+    (place / SUMMARY).write_text("\n".join([*summary(ordered), ""]))
+    (place / DETAILS).write_text("\n".join([f"Run on {cores}.", "", *details_of(ordered), ""]))
+    if ordered:
+        from comparison.plot import draw  # noqa: PLC0415 - matplotlib takes a second to load
+
+        draw(ordered, _programs(ordered), place / PLOT)
+
+
+def publish(
+    place: Path, *, readme: Path = README, picture: Path = PICTURE, details: Path = ALL_FIGURES
+) -> None:
+    """Copy the summary into the README, between its marks; the plot and the details to files."""
+    text = readme.read_text()
+    before, found, rest = text.partition(BEGIN)
+    _, ends, after = rest.partition(END)
+    if not (found and ends):
+        sys.exit(f"{readme} has no lines {BEGIN.strip()} and {END.strip()}")
+    readme.write_text(before + BEGIN + (place / SUMMARY).read_text() + END + after)
+    picture.write_bytes((place / PLOT).read_bytes())
+    details.write_text(
+        "# Figures of `make compare`\n\nThe README explains them.\n\n"
+        + (place / DETAILS).read_text()
+    )
+
+
+def _processor() -> str:
+    """Return the name of the processor."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return "unknown processor"
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def summary(samples: Sequence[SampleResult]) -> list[str]:
+    """Return a table with a row for each program."""
+    groups = _groups(samples)
+    judged = [one for one in samples if one.origin == REAL] or samples
+    largest = max(samples, key=lambda one: math.prod(one.shape_px), default=None)
+    if largest is None:
+        return ["No result."]
+    size = " x ".join(str(side) for side in largest.shape_px)
+    heading = ["", *(f"AP, {name}" for name, _ in groups)]
+    heading += ["F1 (best)", f"CPU s, {size}", "start, CPU s", "MB"]
+    rows = []
+    for program in _programs(samples):
+        cells = [program]
+        cells += [_mean(group, program, lambda one: one.average_precision) for _, group in groups]
+        f1 = _mean(judged, program, lambda one: one.f1)
+        cells.append(f"{f1} ({_mean(judged, program, lambda one: one.best_f1)})")
+        found = largest.of(program)
+        if found is None:
+            cells += ["-", "-", "-"]
+        else:
+            cells += [
+                f"{found.cpu_seconds:.2f}",
+                f"{found.start_cpu_seconds:.1f}",
+                f"{found.peak_bytes / 1e6:.0f}",
+            ]
+        rows.append(cells)
+    return _table(heading, rows)
+
+
+def details_of(samples: Sequence[SampleResult]) -> list[str]:
+    """Return a table with a row for each program and sample."""
+    heading = [
+        "sample", "program", "AP", "best F1", "F1", "precision", "recall", "picks", "CPU s", "MB"
+    ]  # fmt: skip
+    rows = []
+    for sample in samples:
+        for one in sample.results:
+            ratios = (one.average_precision, one.best_f1, one.f1, one.precision, one.recall)
+            rows.append(
+                [
+                    sample.name,
+                    f"{one.program} ({one.note})" if one.note else one.program,
+                    *(_ratio(ratio) for ratio in ratios),
+                    f"{one.picks} of {sample.particles}",
+                    f"{one.cpu_seconds:.2f}",
+                    f"{one.peak_bytes / 1e6:.0f}",
+                ]
+            )
+    heads = ["sample", "micrographs", "pixels", "Å per pixel", "diameter, Å", "learned", "CPU s"]
+    about = [
+        [
+            f"{one.name} ({one.origin})",
+            f"{one.micrographs}",
+            " x ".join(str(side) for side in one.shape_px),
+            f"{one.pixel_size_angstrom:.2f}",
+            f"{one.diameter_angstrom:g}",
+            f"{one.learned or '-'}",
+            f"{one.training_cpu_seconds:.0f}" if one.learned else "-",
+        ]
+        for one in samples
+    ]
+    return [
+        *_table(heading, rows, left=2),
+        "",
+        LEARNED,
+        "",
+        *_table(heads, about),
+    ]
+
+
+def _groups(samples: Sequence[SampleResult]) -> list[tuple[str, list[SampleResult]]]:
+    """Return the columns: each real sample, and the simulations by their origin."""
+    groups = [(one.name, [one]) for one in samples if one.origin == REAL]
+    for origin in (BY_OTHERS, BY_LIVEPICK):
+        same = [one for one in samples if one.origin == origin]
+        if same:
+            groups.append((f"{len(same)} {origin}", same))
+    return groups
+
+
+def _programs(samples: Sequence[SampleResult]) -> list[str]:
+    there = {one.program for sample in samples for one in sample.results}
+    return [*(name for name in ORDER if name in there), *sorted(there - set(ORDER))]
+
+
+def _mean(samples: Sequence[SampleResult], program: str, figure: Callable[[Result], float]) -> str:
+    """Return the mean of a figure; a dash if the program has no result in one of the samples."""
+    found = [one.of(program) for one in samples]
+    values = [figure(one) for one in found if one is not None]
+    return _ratio(statistics.fmean(values)) if values and len(values) == len(found) else "-"
+
+
+def _ratio(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}".removeprefix("0")
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Return the lines of a Markdown table; all but the first columns are aligned to the right."""
+    marks = ["---"] * left + ["---:"] * (len(heading) - left)
+    return [f"| {' | '.join(cells)} |" for cells in (heading, marks, *rows)]
