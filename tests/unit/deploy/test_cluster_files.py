@@ -17,6 +17,7 @@ import yaml
 from certificates import OPENSSL, needs_openssl
 from livepick import cli
 from livepick.commands.durations import parse_duration
+from livepick.config.engine_section import EngineSettings
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 MAKE = DEPLOY / "dask" / "make-certificates.sh"
@@ -164,3 +165,15 @@ def test_a_batch_job_is_warned_before_its_end():
     assert settings["signal"] == "B:TERM@60"
     assert settings["ntasks-per-node"] == "1"
     assert int(settings["cpus-per-task"]) >= int(settings["gpus-per-node"])
+
+
+def test_the_description_names_options_and_settings_that_exist():
+    """Those of livepick worker, dask scheduler, systemctl and sbatch."""
+    text = (DEPLOY / "cluster.md").read_text()
+    command = typer.main.get_command(cli._application(["worker"])).commands["worker"]
+    known = {option for each in command.params for option in each.opts}
+    others = {"--scheduler-file", "--now", "--dependency"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - known - others == set()
+    settings = set(re.findall(r"`engine\.([a-z_]+)", text))
+    assert settings - set(EngineSettings.model_fields) == set()
+    assert {"kind", "insecure", "heavy", "scheduler_file"} <= settings
