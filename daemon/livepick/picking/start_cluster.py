@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import logging
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +17,10 @@ from livepick.picking.job_limits import JobLimits
 if TYPE_CHECKING:
     from livepick.picking.cluster.client import ClusterExecutor
 
-__all__ = ["start_cluster"]
+__all__ = ["connect_cluster", "question", "start_cluster"]
 
 TOKEN = "cluster_token"  # noqa: S105 - no secret
 """File in the state folder by which a node knows that it sees this folder."""
-
-_log = logging.getLogger(__name__)
 
 
 def start_cluster(
@@ -47,6 +44,35 @@ def start_cluster(
     LedgerWriteError
         The state folder cannot be written to.
     """
+    file = config.state.directory / TOKEN
+    if _token(file) is None:
+        try:
+            write_atomically(file, f"{secrets.token_hex(16)}\n".encode())
+        except OSError as error:
+            raise LedgerWriteError(
+                f"{file} cannot be written: {error.strerror}",
+                "Make room on its disk, and let the service's user write to the state folder.",
+            ) from error
+    cluster = connect_cluster(config, lambda: question(config, current()))
+    ending.callback(cluster.shutdown)
+    return cluster
+
+
+def connect_cluster(config: Config, request: Callable[[], HelloRequest]) -> "ClusterExecutor":
+    """Begin to connect to the scheduler of a config.
+
+    Parameters
+    ----------
+    config
+        Settings of the session.
+    request
+        Returns what to ask a node that has joined.
+
+    Raises
+    ------
+    ConfigError
+        Dask is not installed, or a file of ``engine.tls`` cannot be used.
+    """
     try:
         client = importlib.import_module("livepick.picking.cluster.client")
     except ImportError as error:
@@ -54,38 +80,28 @@ def start_cluster(
             f"engine.kind is dask, and Dask cannot be loaded: {error}",
             "Install livepick with the extra dask (pip install 'livepick[dask]').",
         ) from error
-    file = config.state.directory / TOKEN
-    token = _token(file)
-
-    def request() -> HelloRequest:
-        model = current()
-        return HelloRequest(
-            device=config.picking.device,
-            bundle=model.path,
-            graph_sha256=model.card.graph_sha256,
-            token_file=file,
-            token=token,
-            roots=tuple(config.watch.directories),
-        )
-
-    executor: ClusterExecutor = client.ClusterExecutor(
-        config.engine, request, JobLimits.of(config.picking, 1), session=config.session.name
+    limits = JobLimits.of(config.picking, 1)
+    cluster: ClusterExecutor = client.ClusterExecutor(
+        config.engine, request, limits, session=config.session.name
     )
-    ending.callback(executor.shutdown)
-    return executor
+    return cluster
 
 
-def _token(file: Path) -> str:
-    """Return the content of the token file, which is written at the first start."""
+def question(config: Config, model: Bundle | None) -> HelloRequest:
+    """Return what to ask a node that has joined; without a model, it runs one of its own."""
+    file = config.state.directory / TOKEN
+    return HelloRequest(
+        device=config.picking.device,
+        bundle=None if model is None else model.path,
+        graph_sha256=None if model is None else model.card.graph_sha256,
+        token_file=file,
+        token=_token(file),
+        roots=tuple(config.watch.directories),
+    )
+
+
+def _token(file: Path) -> str | None:
+    """Return the content of the token file; None before the first start."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        if token := file.read_text(encoding="ascii").strip():
-            return token
-    token = secrets.token_hex(16)
-    try:
-        write_atomically(file, f"{token}\n".encode())
-    except OSError as error:
-        raise LedgerWriteError(
-            f"{file} cannot be written: {error.strerror}",
-            "Make room on the disk of the state folder, and give the service's user permission.",
-        ) from error
-    return token
+        return file.read_text(encoding="ascii").strip() or None
+    return None

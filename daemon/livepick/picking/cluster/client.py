@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import pickle
 import threading
 import time
@@ -32,7 +33,7 @@ from distributed import Client
 from distributed.client import FutureCancelledError
 
 from livepick import __version__
-from livepick.config.engine_section import EngineSettings
+from livepick.config.engine_section import EngineSettings, scheduler_host
 from livepick.core.contracts.cluster_view import ClusterView, NodeView
 from livepick.core.contracts.job import CUDA, WorkerDiedError
 from livepick.core.contracts.node import PICK, HelloRequest, TaskLimits
@@ -291,8 +292,7 @@ class ClusterExecutor(LimitedExecutor):
                 address = await asyncio.to_thread(self._address)
                 client = await self._connect(address)
             except (OSError, LivepickError) as error:
-                what = error.what if isinstance(error, LivepickError) else str(error)
-                self._disconnected(what or type(error).__name__)
+                self._disconnected(_words(error))
                 await self._pause(RETRY_SECONDS)
                 continue
             self._client = client
@@ -318,6 +318,7 @@ class ClusterExecutor(LimitedExecutor):
         return address
 
     async def _connect(self, address: str) -> Any:
+        await _knock(address)
         refuse_versions(address, await versions_there(address, self._security))
         client = _Client(
             address,
@@ -564,7 +565,7 @@ class ClusterExecutor(LimitedExecutor):
             self._publish()
         if again:
             _log.warning("%s: tried on another node than %s: %s", job.name, _title(node), error)
-            self._again(job, node, failure.kind)
+            self._again(job, node, failure.kind, failure.text)
         elif failure.whose == "node":
             job.future.set_exception(
                 EngineError(
@@ -589,8 +590,8 @@ class ClusterExecutor(LimitedExecutor):
         else:
             self._again(job, node, "lost")
 
-    def _again(self, job: _Job, node: Node, kind: str) -> None:
-        job.tries.append(Try(node.address, node.info.host, kind))
+    def _again(self, job: _Job, node: Node, kind: str, text: str = "") -> None:
+        job.tries.append(Try(node.address, node.info.host, kind, text))
         self._retries[kind] += 1
         job.waiting_since = time.monotonic()
         self._waiting.appendleft(job)
@@ -615,6 +616,23 @@ class ClusterExecutor(LimitedExecutor):
             self._waiting.remove(job)
             if job.future.running() or job.future.set_running_or_notify_cancel():
                 job.future.set_exception(fault)
+
+
+async def _knock(address: str) -> None:
+    """Open and close a connection: Dask itself takes its whole time limit to find nobody there."""
+    port = int(address.rpartition(":")[2])
+    opening = asyncio.open_connection(scheduler_host(address), port)
+    _, writer = await asyncio.wait_for(opening, CONNECT_SECONDS)
+    writer.close()
+
+
+def _words(error: Exception) -> str:
+    """Return why a connection failed."""
+    if isinstance(error, LivepickError):
+        return error.what
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error) or "no answer"
 
 
 async def _result(future: Any) -> Any:

@@ -34,7 +34,7 @@ from livepick.models.general_model import SHIPPED
 from livepick.picking.engine import THREAD_SETTINGS
 from livepick.picking.gpu_pins import pins
 from livepick.picking.job_limits import JobLimits, Limits
-from livepick.picking.tasks import probe
+from livepick.picking.tasks import canary, probe
 from livepick.picking.worker_pool import WorkerPool
 from livepick.picking.worker_process import Outcome
 
@@ -147,7 +147,8 @@ def run_on_node(work: Callable[..., Any], args: tuple[Any, ...], limits: TaskLim
     """
     node = _node()
     job = args[0] if args else None
-    _await_bundle(node, getattr(job, "bundle", None), getattr(job, "graph_sha256", None))
+    bundle = job if work in (probe, canary) else getattr(job, "bundle", None)
+    _await_bundle(node, bundle, getattr(job, "graph_sha256", None))
     with node.lock:
         node.running += 1
         alone = limits.alone and node.running == 1
@@ -168,15 +169,17 @@ def run_on_node(work: Callable[..., Any], args: tuple[Any, ...], limits: TaskLim
 
 
 def _await_bundle(node: _Node, bundle: Path | None, graph_sha256: str | None) -> None:
-    """Wait for a model that this node has not seen yet."""
-    if bundle is None or graph_sha256 is None or node.seen.get(bundle) == graph_sha256:
+    """Wait for a model that this node has not seen; without a checksum, for any at its place."""
+    if bundle is None or (bundle in node.seen and graph_sha256 in (None, node.seen[bundle])):
         return
     give_up = time.monotonic() + BUNDLE_SECONDS
     while True:
         with contextlib.suppress(LivepickError):
             node.seen[bundle] = read_card(bundle).graph_sha256
-        if node.seen.get(bundle) == graph_sha256:
+        if bundle in node.seen and graph_sha256 in (None, node.seen[bundle]):
             return
+        if time.monotonic() > give_up and graph_sha256 is None:
+            return  # the job says what is wrong with the model
         if time.monotonic() > give_up:
             found = "is not there" if bundle not in node.seen else "is another one"
             raise EngineError(

@@ -111,6 +111,7 @@ class Try:
     address: str
     host: str
     kind: str
+    text: str = ""
 
 
 def failure_of(error: BaseException, *, file_is_there: bool) -> Failure:
@@ -260,7 +261,8 @@ class Nodes:
         self._works(node)
         for each in tries:
             if each.kind != "lost" and (other := self._nodes.get(each.address)) is not None:
-                self._strike(other, file, each.kind, now)
+                why = f"{each.text}; other nodes pick the same files"
+                self._strike(other, file, why, now)
 
     def failed(
         self, file: str, node: Node, tries: Collection[Try], failure: Failure, now: float
@@ -298,7 +300,7 @@ class Nodes:
 
     def hangs(self, file: str, node: Node, now: float) -> None:
         """Note that a job has not come back from a node in time."""
-        self._strike(node, file, "a job did not come back in time", now)
+        self._strike(node, file, "jobs do not come back in time", now)
 
     def _works(self, node: Node) -> None:
         node.strikes.clear()
@@ -307,7 +309,7 @@ class Nodes:
     def _strike(self, node: Node, file: str, why: str, now: float) -> None:
         node.strikes[file] = why
         if len(node.strikes) >= STRIKES:
-            self._set_aside(node, _reason(f"{why}; other nodes pick the same files"), now)
+            self._set_aside(node, _reason(why), now)
 
 
 def _reason(text: str) -> str:

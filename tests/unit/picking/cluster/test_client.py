@@ -1,0 +1,149 @@
+"""The executor of a cluster: jobs on nodes that fit, and none lost with a scheduler."""
+
+import json
+import os
+import time
+from concurrent.futures import CancelledError
+
+import distributed
+import pytest
+
+from livepick.config.engine_section import EngineSettings
+from livepick.core.contracts.job import CPU, WorkerDiedError
+from livepick.core.contracts.node import PICK, HelloRequest
+from livepick.errors import EngineError, HeaderError, TimeLimitError
+from livepick.picking.cluster import client
+from livepick.picking.cluster.client import ClusterExecutor
+from livepick.picking.cluster.worker_program import _QuickWorker
+from livepick.picking.engine import Engine
+from livepick.picking.job_limits import JobLimits, Limits
+
+
+def until(condition, seconds=30):
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+def local_cluster(**options):
+    return distributed.LocalCluster(
+        processes=False, dashboard_address=":0", protocol="tcp", **options
+    )
+
+
+def die():
+    os._exit(3)
+
+
+def bad_header():
+    raise HeaderError("not an MRC file", "Look at it.")
+
+
+def wait_for(path):
+    until(path.exists, 60)
+    return os.getpid()
+
+
+def test_jobs_run_on_an_accepted_node(connect):
+    cluster = connect()
+    engine = Engine(cluster)
+    until(lambda: engine.capacity == 2)
+    assert engine.fault is None
+    assert cluster.view.provider == CPU
+    pids = {engine.submit(os.getpid).result(30) for _ in range(4)}
+    assert os.getpid() not in pids
+
+
+def test_errors_have_the_types_of_a_local_engine(connect):
+    """Those of the job, of its limits, and of its process."""
+    cluster = connect()
+    until(lambda: cluster.capacity)
+    with pytest.raises(HeaderError, match=r"not an MRC file. Look at it."):
+        cluster.submit(bad_header).result(30)
+    with pytest.raises(TimeLimitError, match="sleep took longer than 0 s"):
+        cluster.submit_within(Limits(0.2, 1 << 30), time.sleep, 60).result(30)
+    assert cluster.deaths == 1
+    with pytest.raises(WorkerDiedError, match="status 3") as died:
+        cluster.submit(die).result(30)
+    assert (died.value.cause, cluster.deaths) == ("crash", 2)
+
+
+def test_a_stop_ends_all_jobs_and_frees_their_callers(connect, tmp_path):
+    """One runs, and others wait."""
+    cluster = connect()
+    until(lambda: cluster.capacity)
+    release = tmp_path / "release"
+    jobs = [cluster.submit(wait_for, release) for _ in range(4)]
+    until(jobs[0].running)
+    cluster.shutdown()
+    for job in jobs:
+        with pytest.raises((WorkerDiedError, CancelledError)):
+            job.result(10)
+    with pytest.raises(EngineError, match="have been stopped"):
+        cluster.submit(os.getpid)
+    release.touch()  # the process on the node runs it to its end
+
+
+def test_without_a_scheduler_jobs_come_back_and_nothing_picks(monkeypatch, tmp_path):
+    """The dispatch loop queues their micrographs again."""
+    monkeypatch.setattr(client, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(client, "RETRY_SECONDS", 0.1)
+    settings = EngineSettings(kind="dask", scheduler_file=tmp_path / "scheduler.json")
+    cluster = ClusterExecutor(settings, lambda: None, JobLimits(1), session="s")
+    with pytest.raises(EngineError, match=r"is not connected.*scheduler.json"):
+        cluster.submit(os.getpid).result(30)
+    assert cluster.capacity == 0
+    assert "Picking goes on by itself" in cluster.fault.remedy
+    cluster.shutdown()
+
+
+def test_a_plain_dask_worker_is_refused(tmp_path):
+    request = HelloRequest("cpu", None, None, tmp_path / "token", None, ())
+    with local_cluster(n_workers=1, threads_per_worker=1) as plain:
+        settings = EngineSettings(kind="dask", scheduler=plain.scheduler_address)
+        cluster = ClusterExecutor(settings, lambda: request, JobLimits(1), session="s")
+        until(lambda: cluster.view.count("refused"))
+        assert "Start it with livepick worker" in str(cluster.fault)
+        assert cluster.capacity == 0
+        cluster.shutdown()
+
+
+def test_a_node_of_another_version_is_refused(connect, monkeypatch):
+    """It is never sent a job, whose values it might not be able to read."""
+    monkeypatch.setattr(client, "__version__", "99.0")
+    cluster = connect()
+    until(lambda: cluster.view.count("refused"))
+    assert "and the service has 99.0. Install the same version" in cluster.view.nodes[0].reason
+
+
+def test_jobs_of_a_lost_scheduler_start_again_at_a_new_one(scheduler, tmp_path, monkeypatch):
+    """Its file has another address; each result comes once. The node of this process stays."""
+    monkeypatch.setattr(client, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(client, "RETRY_SECONDS", 0.1)
+    file, release = tmp_path / "scheduler.json", tmp_path / "release"
+    request = HelloRequest("cpu", None, None, tmp_path / "token", None, ())
+    settings = EngineSettings(kind="dask", scheduler_file=file)
+    cluster = ClusterExecutor(settings, lambda: request, JobLimits(1), session="s")
+    came = []
+    options = {
+        "n_workers": 1,
+        "threads_per_worker": 2,
+        "resources": {PICK: 1},
+        "worker_class": _QuickWorker,
+    }
+    with local_cluster(**options) as first:
+        file.write_text(json.dumps({"address": first.scheduler_address}))
+        until(lambda: cluster.capacity)
+        jobs = [cluster.submit(wait_for, release) for _ in range(3)]
+        for job in jobs:
+            job.add_done_callback(came.append)
+        until(lambda: cluster._tries)
+    until(lambda: not cluster.view.is_connected)
+    assert not any(job.done() for job in jobs)
+    release.touch()
+    with local_cluster(**options) as second:
+        file.write_text(json.dumps({"address": second.scheduler_address}))
+        assert all(job.result(60) for job in jobs)
+        assert len(came) == 3
+        cluster.shutdown()
