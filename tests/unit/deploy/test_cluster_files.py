@@ -34,6 +34,8 @@ def command_of(unit):
     """Return the command line of a unit, with the variables of ``worker.env``."""
     text = (DEPLOY / "dask" / unit).read_text().replace("\\\n", " ")
     (command,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    (comment,) = re.findall(r"^#   LIVEPICK_SCHEDULER_OPTIONS=(.*)$", text, re.MULTILINE) or [""]
+    command = command.replace("$LIVEPICK_SCHEDULER_OPTIONS", comment)
     for line in (DEPLOY / "dask" / "worker.env").read_text().splitlines():
         name, _, value = line.partition("=")
         if not line.startswith("#"):
@@ -57,7 +59,7 @@ def test_the_unit_of_the_scheduler_has_options_of_dask():
     known = {option for each in scheduler.main.params for option in each.opts + each.secondary_opts}
     used = {word for word in words if word.startswith("--")}
     assert used - known == set()
-    assert {"--tls-ca-file", "--tls-cert", "--tls-key"} <= used
+    assert {"--tls-ca-file", "--tls-cert", "--tls-key", "--scheduler-file"} <= used
 
 
 def test_the_settings_of_dask_exist():

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 
 import pytest
 
@@ -65,11 +66,16 @@ def test_it_offers_its_workers_and_leaves_at_the_end_of_its_lifetime():
 
 
 def test_it_joins_the_next_scheduler_if_the_first_one_stops(tmp_path):
-    """Under another name: the scheduler may still know the first."""
+    """At the same port, but under another name: the scheduler may still know the first."""
     place = SchedulerPlace(file=tmp_path / "scheduler.json")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
 
     async def run():
-        async with scheduler(scheduler_file=str(place.file)) as cluster, program(place) as _:
+        async with (
+            scheduler(scheduler_file=str(place.file)) as cluster,
+            program(place, port=port) as _,
+        ):
             await until(lambda: cluster.workers)
             (first,) = cluster.workers.values()
             await cluster.close()
@@ -77,6 +83,8 @@ def test_it_joins_the_next_scheduler_if_the_first_one_stops(tmp_path):
                 await until(lambda: again.workers)
                 (second,) = again.workers.values()
                 assert first.name != second.name
+                assert first.address == second.address
+                assert first.address.endswith(f":{port}")
 
     asyncio.run(run())
 
