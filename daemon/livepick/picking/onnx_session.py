@@ -296,6 +296,8 @@ def _options(*, cuda_only: bool) -> onnxruntime.SessionOptions:
     # The arena stays on: layers then share its pages, which takes a third less time and memory
     # than new pages for each layer. It never grows beyond what the largest tile needs.
     options.enable_mem_pattern = False
+    # The graph is optimized at each load. A stored, optimized graph would save 9 of 25 ms of
+    # processor time for each worker and model (general model with blob picker), and no memory.
     if cuda_only:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     return options
