@@ -167,6 +167,12 @@ class EngineSettings(Section):
                     f" remove it, and give it to each livepick worker (--{name})",
                     key=name,
                 )
+        if self.cuda != CudaSettings():
+            raise contradiction(
+                "engine.cuda is given, which is of this machine, and engine.kind is dask; remove"
+                " it: livepick worker uses the defaults",
+                key="cuda",
+            )
         if self.scheduler is None:
             return
         is_tls = self.scheduler.startswith("tls://")

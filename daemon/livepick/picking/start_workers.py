@@ -87,10 +87,10 @@ def start_workers(config: Config, model: Bundle, ending: contextlib.ExitStack) -
     engine = local(count, JobLimits.of(picking, count), cuda=cuda)
     ending.callback(engine.stop)
     provider = _provider(engine, picking, model)
-    most = cuda.in_flight  # more would share one GPU
-    if provider == CUDA and config.workers is None and count > most:
+    if provider == CUDA and config.workers is None and count != cuda.in_flight:
         engine.stop()
-        engine, count = local(most, JobLimits.of(picking, most), cuda=cuda), most
+        count = cuda.in_flight  # more would share one GPU
+        engine = local(count, JobLimits.of(picking, count), cuda=cuda)
         ending.callback(engine.stop)
     if provider != CUDA and picking.device == "prefer-gpu":
         _log.warning("picking: there is no usable GPU, so the CPU is used (picking.device)")

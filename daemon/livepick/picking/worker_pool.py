@@ -85,6 +85,9 @@ STALLED_FRACTION = 0.05
 KILL_SECONDS = 5.0
 """Time that a killed process gets to end before it counts as one that cannot be killed."""
 
+GPU_WORDS = ("require-gpu", "prefer-gpu")
+"""Values of ``picking.device`` with which a result from the CPU means that a GPU has failed."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -426,7 +429,8 @@ class WorkerPool(LimitedExecutor):
         if device is None or task.only_on is not None:
             return False
         if not outcome.is_error:
-            if not task.wants_gpu or getattr(outcome.value, "provider", None) != CPU:
+            provider = getattr(outcome.value, "provider", outcome.value)
+            if not (task.wants_gpu and isinstance(provider, str) and provider == CPU):
                 return False
             error = ProviderError("onnxruntime offers only the CPU", "Run nvidia-smi.")
         if not isinstance(error, ModelError) or not self._seats.others({device, *task.failed_on}):
@@ -569,7 +573,8 @@ def _task(
     limits: Limits, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Task:
     request = framed(pickle.dumps((work, args, kwargs), pickle.HIGHEST_PROTOCOL))
-    wants_gpu = getattr(args[0], "device", "cpu") != "cpu" if args else False
+    wanted = (getattr(each, "device", each) for each in args)
+    wants_gpu = any(isinstance(each, str) and each in GPU_WORDS for each in wanted)
     return Task(_name(work, args), request, limits, wants_gpu=wants_gpu)
 
 

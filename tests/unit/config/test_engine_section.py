@@ -36,6 +36,11 @@ def load(folder: Path, text: str) -> WrittenConfig:
         ("{kind: dask, scheduler: 'tls://a.b:1', tls: {ca: a}}", "engine.tls.key is missing"),
         ("{kind: dask, scheduler_file: x, workers: 3}", "livepick worker .--workers"),
         ("{kind: dask, scheduler_file: x, devices: [1]}", "livepick worker .--devices"),
+        (
+            "{kind: dask, scheduler_file: x, cuda: {graphs: true}}",
+            "engine.cuda is given, which is of",
+        ),
+        ("{cuda: {in_flight: 0}}", "engine.cuda.in_flight .* between 1 and 16"),
         ("{scheduler: 'tcp://localhost:1'}", "set engine.kind: dask, or remove it"),
         ("{heavy: cluster}", "engine.heavy: cluster is given, which is of a Dask cluster"),
     ],

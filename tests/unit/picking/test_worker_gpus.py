@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from livepick.core.contracts.job import CPU, CUDA, WorkerDiedError
@@ -100,6 +101,19 @@ def test_a_job_for_one_gpu_has_the_outcome_of_that_gpu(make):
     assert pool.devices_aside == ()
 
 
+def probe(bundle, device):
+    return CPU if where()[0] == "1" else CUDA
+
+
+def test_a_new_model_is_not_tried_on_a_gpu_that_is_lost(make, monkeypatch):
+    """Its trial would report that the session picks on the CPU."""
+    monkeypatch.setattr(worker_seats, "STRIKES", 1)
+    pool = make(2, [0, 1])
+    while not pool.devices_aside:
+        futures = [pool.submit(probe, "models/0001", "prefer-gpu") for _ in range(2)]
+        assert {future.result(60) for future in futures} == {CUDA}
+
+
 @pytest.mark.parametrize("how", ["lost", "cpu", "wrong"])
 def test_a_lost_gpu_is_set_aside_and_no_micrograph_is_blamed(make, how, caplog, monkeypatch):
     """Whether its worker reports the loss, falls back to the CPU, or meets a CUDA error."""
@@ -171,6 +185,15 @@ def test_failures_with_a_success_between_them_are_forgiven():
         seats.failed(devices[1], "CUDA failure 700")
         seats.succeeded(devices[1])
     assert seats.aside() == ()
+
+
+def array(job):
+    return np.zeros((2, 2))
+
+
+def test_a_result_may_be_anything(make):
+    """Only the provider of those that have one is judged."""
+    assert make(2, [0, 1]).submit(array, job(0)).result(60).shape == (2, 2)
 
 
 def test_jobs_for_the_cpu_are_not_judged(make):
