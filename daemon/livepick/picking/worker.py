@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.job import Job, Result, StageSeconds
 from livepick.core.formats.micrograph import Micrograph, read_micrograph
+from livepick.core.formats.pixel_memory import PixelMemory
 from livepick.core.imaging.mottle import mottle
 from livepick.core.imaging.peaks import find_peaks
 from livepick.core.imaging.picks import Picks
@@ -32,6 +33,9 @@ LEAST_SIDE_PX = 8
 
 SCORE_FLOOR = 0.02
 """Candidates with a lower score are not kept."""
+
+_memory = PixelMemory()
+"""Memory for the pixels of the micrograph that is picked."""
 
 MOST_CANDIDATES = 5000
 """Maximum number of candidates per micrograph; more are noise, and would bloat the ledger."""
@@ -55,6 +59,7 @@ def pick(job: Job) -> Result:
         pixel_size_angstrom=job.pixel_size_angstrom,
         version=job.version,
         trust=job.trust,
+        memory=_memory,
     )
     read_seconds = clock.lap()
     with _naming(job.path):

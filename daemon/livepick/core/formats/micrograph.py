@@ -56,6 +56,7 @@ from livepick.core.formats.mrc_header import (
     MAX_EXTENDED_HEADER_BYTES,
     parse_mrc_header,
 )
+from livepick.core.formats.pixel_memory import PixelMemory
 from livepick.core.formats.pixel_size import resolve_pixel_size
 from livepick.core.formats.tiff_limits import TIFF_MAGICS
 from livepick.core.imaging.bad_pixels import replace_bad_pixels
@@ -108,6 +109,7 @@ def read_micrograph(
     pixel_size_angstrom: float | None,
     version: FileVersion | None = None,
     trust: Trust | None = None,
+    memory: PixelMemory | None = None,
 ) -> Micrograph:
     """Read a whole micrograph.
 
@@ -122,6 +124,9 @@ def read_micrograph(
         The content that was seen to be complete; None: the file as it is.
     trust
         Which pixel size counts if both are there, as in ``resolve_pixel_size``.
+    memory
+        Memory for the pixels of an MRC file. The image of before, in the same memory, becomes
+        invalid. None: new memory.
 
     Raises
     ------
@@ -134,7 +139,7 @@ def read_micrograph(
         _check_version(path, expected, status)
         header, start = _parse(path, file, status.st_size)
         size = resolve_pixel_size(path, header, pixel_size_angstrom, trust=trust)
-        image, rest, notes = _pixels(name, file, header, start)
+        image, rest, notes = _pixels(name, file, header, start, memory)
         _check_version(path, expected, os.fstat(file.fileno()))
     header = _with_right_start(image, rest, header)
     image, odd = _examined(name, image, header)
@@ -142,7 +147,7 @@ def read_micrograph(
 
 
 def _pixels(
-    name: str, file: BinaryIO, header: Header, start: bytes
+    name: str, file: BinaryIO, header: Header, start: bytes, memory: PixelMemory | None
 ) -> tuple[NDArray[Any], bytes, tuple[Note, ...]]:
     """Read the pixels, decompressed, as the header says, and what follows them."""
     try:
@@ -150,11 +155,11 @@ def _pixels(
             return tiff.read(name, file, header), b"", ()
         if header.compression is None:
             file.seek(0)
-            image, notes = mrc.read(name, file, header, start)
+            image, notes = mrc.read(name, file, header, start, memory)
             file.seek(header.needed_bytes)
             return image, _rest(file, MAX_EXTENDED_HEADER_BYTES), notes
         with decompressed(name, file, header.compression) as content:
-            image, notes = mrc.read(name, content, header, start)
+            image, notes = mrc.read(name, content, header, start, memory)
             return image, _rest(content, MOST_SURPLUS_BYTES), notes  # the checksum is at the end
     except MemoryError as error:
         height, width = header.shape_px

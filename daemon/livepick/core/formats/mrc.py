@@ -15,14 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.formats.header import Header, Note
-from livepick.core.formats.mrc_header import byte_order
+from livepick.core.formats.mrc_header import HEADER_BYTES, byte_order
+from livepick.core.formats.pixel_memory import PixelMemory
 from livepick.errors import HeaderError, IncompleteFileError
 
 __all__ = ["mrc_bytes", "read"]
 
 
 def read(
-    name: str, stream: BinaryIO | io.BufferedIOBase, header: Header, start: bytes
+    name: str,
+    stream: BinaryIO | io.BufferedIOBase,
+    header: Header,
+    start: bytes,
+    memory: PixelMemory | None = None,
 ) -> tuple[NDArray[Any], tuple[Note, ...]]:
     """Read the pixels, ``[y, x]``, in the type and byte order of the header.
 
@@ -34,6 +39,8 @@ def read(
         The file, or its decompressed content, at the first byte.
     header, start
         The parsed header, and the bytes that it was parsed from.
+    memory
+        Memory to read into; None: new memory.
 
     Returns
     -------
@@ -46,7 +53,8 @@ def read(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            image = _interpreter(mrcfile.mrcinterpreter)(place, permissive=True).data
+            interpreter = _interpreter(mrcfile.mrcinterpreter, memory or PixelMemory())
+            image = interpreter(place, permissive=True).data
         except ValueError as error:
             raise HeaderError(
                 f"{name} cannot be read as MRC: {error}", "The file is damaged; write it again."
@@ -64,8 +72,8 @@ def read(
     return image.reshape(height, width), tuple(notes)
 
 
-def _interpreter(library: Any) -> Any:
-    """Return mrcfile's class for streams, but with the pixels in a numpy array.
+def _interpreter(library: Any, memory: PixelMemory) -> Any:
+    """Return mrcfile's class for streams, but one that reads the pixels into a given memory.
 
     A ``bytearray`` is first filled with zeros, and consists of small pages, which take the system
     longer to provide than the file takes to read.
@@ -78,7 +86,10 @@ def _interpreter(library: Any) -> Any:
 
     class Interpreter(library.MrcInterpreter):  # type: ignore[misc]
         def _read_bytearray_from_stream(self, number_of_bytes: int) -> tuple[Any, int]:
-            content = np.empty(number_of_bytes, dtype=np.uint8)
+            if number_of_bytes > HEADER_BYTES:
+                content = memory.take(number_of_bytes)
+            else:
+                content = np.empty(number_of_bytes, dtype=np.uint8)
             return content, self._iostream.readinto(content)
 
     return Interpreter

@@ -2,17 +2,12 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 __all__ = ["find_peaks"]
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Vector = NDArray[np.float32]
-
-MOST_NEIGHBOURS = 20
-"""Largest mean number of neighbours for which pairs are listed. The map of a network that learned
-nothing is flat, so every pixel is a peak and a list of all pairs would fill the memory."""
 
 
 def find_peaks(
@@ -54,7 +49,7 @@ def find_peaks(
     height = score[y, x]
     order = np.lexsort((x, y, -height))
     y, x, height = y[order], x[order], height[order]
-    keep = _highest_first(np.column_stack([y, x]).astype(np.float64), min_distance_px)
+    keep = _highest_first(np.column_stack([y, x]), min_distance_px)
     y, x, height = y[keep], x[keep], height[keep]
     return _refine(score, y, x, axis=0), _refine(score, y, x, axis=1), height.astype(np.float32)
 
@@ -79,23 +74,29 @@ def _highest_around(score: Image, reach_px: int) -> Image:
     return highest
 
 
-def _highest_first(points: NDArray[np.float64], distance: float) -> Mask:
-    """Return a mask of the points that remain if each, in order, removes its close successors."""
-    keep = np.ones(len(points), dtype=bool)
-    if len(points) < 2:
+def _highest_first(points: NDArray[np.intp], distance_px: float) -> Mask:
+    """Return a mask of the pixels that remain if each, in order, removes its close successors.
+
+    Parameters
+    ----------
+    points
+        Pixels, (N, 2), not negative.
+    distance_px
+        Largest distance that is close.
+    """
+    keep = np.zeros(len(points), dtype=bool)
+    if not len(points):
         return keep
-    tree = cKDTree(points)
-    if tree.count_neighbors(tree, distance) > MOST_NEIGHBOURS * len(points):
-        for i in range(len(points)):
-            if keep[i]:
-                near = np.asarray(tree.query_ball_point(points[i], distance))
-                keep[near[near > i]] = False
-        return keep
-    close = tree.query_pairs(distance, output_type="ndarray")
-    close = close[np.lexsort((close[:, 1], close[:, 0]))]  # i < j: i is the higher one
-    for i, j in close.tolist():
-        if keep[i]:
-            keep[j] = False
+    reach = int(distance_px)
+    offset = np.arange(-reach, reach + 1)
+    disc = offset[:, None] ** 2 + offset**2 <= distance_px**2
+    height, width = (points.max(axis=0) + len(offset)).tolist()
+    taken = np.zeros((height, width), dtype=bool)  # with a margin of the reach on all sides
+    is_taken = taken.item
+    for number, (y, x) in enumerate(points.tolist()):
+        if not is_taken(y + reach, x + reach):
+            keep[number] = True
+            taken[y : y + len(offset), x : x + len(offset)] |= disc
     return keep
 
 

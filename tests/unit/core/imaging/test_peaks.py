@@ -65,7 +65,7 @@ def test_a_map_without_peaks_gives_none():
 @pytest.mark.parametrize("size", [25, 60])
 def test_close_peaks_go_as_one_by_one(rng, size):
     """Each peak that stays, from the highest on, removes its neighbours."""
-    points = np.round(rng.uniform(0, size, (300, 2)))
+    points = np.round(rng.uniform(0, size, (300, 2))).astype(np.intp)
     gaps = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
     expected = np.ones(len(points), dtype=bool)
     for i in range(len(points)):
