@@ -116,6 +116,8 @@ def test_a_worker_joins_works_joins_again_and_leaves(cluster):
     assert worker.wait(SECONDS) == 0
     log = cluster.log()
     assert "CPUExecutionProvider" in log
+    assert "TLS        until 20" in log
+    assert "the certificates end" not in log  # they are valid for years
     assert f"folder     {cluster.folder}: can be read" in log
     assert "worker: leaving (SIGTERM received); 1 running" in log
     assert "handed back" not in log

@@ -2,7 +2,9 @@
 
 import functools
 import importlib.util
+import logging
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,10 +15,13 @@ from livepick.commands.durations import parse_duration
 from livepick.commands.program_log import log_to_stderr
 from livepick.config.engine_section import ClusterTls
 from livepick.errors import ConfigError
+from livepick.host.certificate_end import SOON_SECONDS, authority_ends_at
 from livepick.picking.gpu_pins import visible_gpus
 from livepick.retraining.trainer_process import TrainerProcess
 
 __all__ = ["worker"]
+
+_log = logging.getLogger(__name__)
 
 
 def worker(
@@ -148,8 +153,18 @@ def worker(
     for line in offer.lines:
         typer.echo(line)
     typer.echo(f"scheduler  {joining.place}")
+    if joining.tls is not None:
+        _say_end(authority_ends_at(joining.tls.ca))
     start = functools.partial(TrainerProcess.start, environment=visible_gpus(offer.devices))
     run_worker_program(offer, joining, HeavyWork(start) if heavy else None)
+
+
+def _say_end(ends_at: float) -> None:
+    """Say until when the certificates are valid."""
+    day = time.strftime("%Y-%m-%d", time.localtime(ends_at))
+    typer.echo(f"TLS        until {day}")
+    if ends_at - time.time() < SOON_SECONDS:
+        _log.warning("worker: the certificates end on %s; make new ones (deploy/cluster.md)", day)
 
 
 def _check_installed() -> None:

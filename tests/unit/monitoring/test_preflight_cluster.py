@@ -6,6 +6,7 @@ import pytest
 
 distributed = pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
 
+from certificates import make_certificate, needs_openssl  # noqa: E402
 from livepick.core.contracts.node import HEAVY, PICK  # noqa: E402
 from livepick.monitoring.preflight import cluster as checks  # noqa: E402
 from livepick.monitoring.preflight.cluster import cluster  # noqa: E402
@@ -58,6 +59,18 @@ def test_what_hinders_is_said(config, monkeypatch):
     verdict, text = found(config(), monkeypatch, TimeoutError("no answer within 60 s"))
     assert verdict == "fault"
     assert "could not be asked: no answer within 60 s" in text
+
+
+@needs_openssl
+def test_certificates_that_end_soon_are_a_warning(config, monkeypatch, tmp_path):
+    """Without them the whole pool stands still, at night."""
+    certificate, key = make_certificate(tmp_path)
+    tls = {"ca": str(certificate), "certificate": str(certificate), "key": str(key)}
+    ending = config(scheduler="tls://head:8786", tls=tls)
+    verdict, text = found(ending, monkeypatch, Pool("tls://head:8786", 2, 5, 1))
+    assert (verdict, "the certificates of the cluster end on 20" in text) == ("warning", True)
+    monkeypatch.setattr(checks, "SOON_SECONDS", 86400.0)
+    assert found(ending, monkeypatch, Pool("tls://head:8786", 2, 5, 1))[0] == "ok"
 
 
 def test_a_scheduler_that_is_not_there_is_a_fault(config, monkeypatch):

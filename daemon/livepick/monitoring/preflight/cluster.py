@@ -1,7 +1,10 @@
 """Preflight check of the Dask cluster: its scheduler, and what its workers offer."""
 
+import time
+
 from livepick.config.schema import Config
 from livepick.errors import LivepickError
+from livepick.host.certificate_end import SOON_SECONDS, authority_ends_at
 from livepick.host.isolated_call import ProcessDiedError, call_isolated
 from livepick.monitoring.preflight.check import Check
 from livepick.picking.cluster.look_at_pool import Pool, look_at_pool
@@ -35,7 +38,20 @@ def cluster(config: Config) -> Check:
             "Check that the file system of engine.scheduler_file responds, and the installation of"
             " Dask.",
         )
+    tls = config.engine.tls
+    if tls is not None and (ends_at := authority_ends_at(tls.ca)) - time.time() < SOON_SECONDS:
+        return Check(
+            NAME,
+            "warning",
+            f"the certificates of the cluster end on {_day(ends_at)}",
+            "Make new ones, copy them to all machines, and restart scheduler, workers and services"
+            " (deploy/cluster.md).",
+        )
     return _judged(pool, is_heavy=config.engine.heavy == "cluster")
+
+
+def _day(at: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(at))
 
 
 def _judged(pool: Pool, *, is_heavy: bool) -> Check:
