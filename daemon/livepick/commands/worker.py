@@ -13,7 +13,7 @@ import typer
 
 from livepick.commands.durations import parse_duration
 from livepick.commands.program_log import log_to_stderr
-from livepick.config.engine_section import ClusterTls
+from livepick.config.engine_section import ClusterTls, CudaSettings
 from livepick.errors import ConfigError
 from livepick.host.certificate_end import SOON_SECONDS, authority_ends_at
 from livepick.picking.gpu_pins import visible_gpus
@@ -43,6 +43,13 @@ def worker(
     devices: Annotated[
         str | None,
         typer.Option(metavar="IDS", help="GPUs to use, such as 0,1; by default the first one."),
+    ] = None,
+    cuda: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Setting of engine.cuda for these GPUs, such as graphs=true; may be repeated.",
+        ),
     ] = None,
     workers: Annotated[
         int | None,
@@ -149,6 +156,7 @@ def worker(
         memory_limit_gib=memory_limit_gib,
         heavy=heavy,
         folders=mount or [],
+        cuda=_cuda(cuda or ()),
     )
     for line in offer.lines:
         typer.echo(line)
@@ -191,6 +199,18 @@ def _devices(text: str | None) -> list[int]:
             f"--devices is {text!r}", "Give the numbers that nvidia-smi shows, such as 0,1."
         )
     return [int(word) for word in text.split(",")]
+
+
+def _cuda(words: Sequence[str]) -> CudaSettings:
+    """Return the settings of options like ``graphs=true``. Raises ConfigError."""
+    try:
+        return CudaSettings.model_validate_strings(dict(word.split("=", 1) for word in words))
+    except ValueError as error:  # pydantic's are of it
+        raise ConfigError(
+            f"--cuda {' --cuda '.join(words)} cannot be used",
+            f"Give KEY=VALUE with one of {', '.join(CudaSettings.model_fields)};"
+            " config.example.yaml explains them (engine.cuda).",
+        ) from error
 
 
 def _port(text: str | None) -> str | None:

@@ -170,7 +170,7 @@ class EngineSettings(Section):
         if self.cuda != CudaSettings():
             raise contradiction(
                 "engine.cuda is given, which is of this machine, and engine.kind is dask; remove"
-                " it: livepick worker uses the defaults",
+                " it, and give it to each livepick worker (--cuda)",
                 key="cuda",
             )
         if self.scheduler is None:

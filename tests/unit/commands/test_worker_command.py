@@ -40,6 +40,10 @@ def joined(monkeypatch):
         ((*LOCAL, "--devices", "a,b"), "--devices is 'a,b'"),
         ((*LOCAL, "--device", "cpu", "--devices", "0"), "--device is cpu"),
         ((*LOCAL, "--device", "cpu", "--workers", "100000"), "100000 workers need 100000 cores"),
+        ((*LOCAL, "--cuda", "graphs"), "--cuda graphs cannot be used"),
+        ((*LOCAL, "--cuda", "graph=true"), "--cuda graph=true cannot be used"),
+        ((*LOCAL, "--cuda", "in_flight=0"), "--cuda in_flight=0 cannot be used"),
+        ((*LOCAL, "--device", "cpu", "--cuda", "graphs=true"), "--cuda is of GPUs"),
         ((*LOCAL, "--port", "70000"), "--port is '70000'"),
         ((*LOCAL, "--port", "40010:40000"), "--port is '40010:40000'"),
     ],
@@ -73,6 +77,14 @@ def test_without_dask_it_says_what_to_install(joined, capsys, monkeypatch):
     )
     assert cli.main(["worker", *LOCAL]) == 78
     assert "Dask distributed is not installed here" in capsys.readouterr().err
+
+
+def test_settings_of_cuda_hold_for_the_gpus_of_the_worker(joined):
+    settings = ("--cuda", "graphs=true", "--cuda", "convolution_search=exhaustive")
+    assert cli.main(["worker", *LOCAL, *settings]) == 0
+    ((offer, _, _),) = joined
+    assert (offer.cuda.graphs, offer.cuda.convolution_search) == (True, "exhaustive")
+    assert (offer.cuda.pinned, offer.workers) == (False, 1)
 
 
 def test_it_says_what_it_found_and_offers(joined, capsys, tmp_path):

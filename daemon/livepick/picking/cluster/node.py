@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import livepick
+from livepick.config.engine_section import CudaSettings
 from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.node import HelloRequest, NodeCard, TaskLimits
 from livepick.errors import EngineError, LivepickError
@@ -53,13 +54,19 @@ class _Node:
     """The pool of this process, and what it offers."""
 
     def __init__(
-        self, workers: int, limits: JobLimits, devices: tuple[int, ...] | None, *, heavy: bool
+        self,
+        workers: int,
+        limits: JobLimits,
+        devices: tuple[int, ...] | None,
+        cuda: CudaSettings | None,
+        *,
+        heavy: bool,
     ) -> None:
         self.workers = workers
         self.limits = limits
         self.devices = devices
         self.heavy = heavy
-        self.pool = WorkerPool(workers, limits, devices=pins(devices or ()))
+        self.pool = WorkerPool(workers, limits, devices=pins(devices or ()), cuda=cuda)
         self.lock = threading.Lock()
         self.fault: EngineError | None = None
         """Set when processes do not start."""
@@ -78,6 +85,7 @@ def open_node(
     limits: JobLimits | None = None,
     *,
     devices: tuple[int, ...] | None = None,
+    cuda: CudaSettings | None = None,
     heavy: bool = False,
 ) -> None:
     """Make this process a node; to be called before it joins the scheduler.
@@ -90,6 +98,8 @@ def open_node(
         Limits of jobs; None: the defaults for this machine.
     devices
         GPUs to use, to which the processes are bound in turn; None: not chosen.
+    cuda
+        Use of the GPUs. None: the defaults.
     heavy
         True if the node offers to train.
 
@@ -100,7 +110,7 @@ def open_node(
     """
     close_node()
     os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
-    _nodes.append(_Node(workers, limits or JobLimits(workers), devices, heavy=heavy))
+    _nodes.append(_Node(workers, limits or JobLimits(workers), devices, cuda, heavy=heavy))
 
 
 def close_node() -> None:

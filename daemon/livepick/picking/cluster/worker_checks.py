@@ -7,9 +7,10 @@ help; a GPU or a folder that is missing may come back.
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from livepick.config.engine_section import CudaSettings
 from livepick.config.sections import Device
 from livepick.core.contracts.job import CPU, CUDA
 from livepick.errors import ConfigError, EngineError, ModelError, ProviderError
@@ -49,6 +50,8 @@ class Offer:
     """True to offer training and 2D classes."""
     folders: tuple[Path, ...]
     """Folders that can be read here."""
+    cuda: CudaSettings = field(default_factory=CudaSettings)
+    """Use of the GPUs."""
 
     @property
     def lines(self) -> list[str]:
@@ -74,6 +77,7 @@ def check_machine(
     memory_limit_gib: float | None,
     heavy: bool,
     folders: Sequence[Path],
+    cuda: CudaSettings,
 ) -> Offer:
     """Check what this machine has, and return what it offers.
 
@@ -91,6 +95,8 @@ def check_machine(
         True to offer heavy jobs, too.
     folders
         Folders that must be readable.
+    cuda
+        Use of the GPUs.
 
     Raises
     ------
@@ -103,18 +109,30 @@ def check_machine(
     EngineError
         A folder cannot be read.
     """
-    count = worker_count(device, workers, devices, usable_processors(), heavy=heavy)
+    if device == "cpu" and cuda != CudaSettings():
+        raise ConfigError(
+            "--cuda is of GPUs, and --device is cpu", "Leave out one of the two options."
+        )
+    count = worker_count(
+        device, workers, devices, usable_processors(), heavy=heavy, in_flight=cuda.in_flight
+    )
     limits = _limits(count, memory_limit_gib)
     if heavy:
         _check_trainer()
     for folder in folders:
         _check_folder(folder)
     provider = find_provider(device, devices)
-    return Offer(count, tuple(devices), provider, limits, heavy, tuple(folders))
+    return Offer(count, tuple(devices), provider, limits, heavy, tuple(folders), cuda)
 
 
 def worker_count(
-    device: Device, workers: int | None, devices: Sequence[int], cores: int, *, heavy: bool
+    device: Device,
+    workers: int | None,
+    devices: Sequence[int],
+    cores: int,
+    *,
+    heavy: bool,
+    in_flight: int = 1,
 ) -> int:
     """Return the number of workers. Each has one thread, so there are at most as many as cores.
 
@@ -135,7 +153,7 @@ def worker_count(
             "Name each once; --workers is the number of workers on all of them.",
         )
     free = max(1, cores - TRAINING_THREADS) if heavy else cores
-    count = workers or (free if device == "cpu" else max(1, len(devices)))
+    count = workers or (free if device == "cpu" else in_flight * max(1, len(devices)))
     if count < len(devices):
         raise ConfigError(
             f"--workers is {count}, and --devices names {len(devices)} GPUs",

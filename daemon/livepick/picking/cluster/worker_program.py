@@ -36,7 +36,6 @@ from livepick.picking.cluster.scheduler import (
 )
 from livepick.picking.cluster.security import cluster_security, refuse_open
 from livepick.picking.cluster.worker_checks import Offer
-from livepick.picking.engine import THREAD_SETTINGS
 from livepick.picking.gpu_pins import VISIBLE
 
 __all__ = ["Joining", "check_joining", "run_worker_program"]
@@ -128,10 +127,15 @@ def run_worker_program(offer: Offer, joining: Joining, heavy: HeavyWork | None =
         The scheduler has other versions or other certificates, or no process can be started here.
     """
     _log_through_root()
-    os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
     if offer.provider == CPU:  # not even for a session with picking.device: prefer-gpu
         os.environ[VISIBLE] = "-1"
-    open_node(offer.workers, offer.limits, devices=offer.devices or None, heavy=offer.heavy)
+    open_node(
+        offer.workers,
+        offer.limits,
+        devices=offer.devices or None,
+        cuda=offer.cuda,
+        heavy=offer.heavy,
+    )
     offer_heavy(heavy)
     try:
         with dask.config.set(CONFIG):

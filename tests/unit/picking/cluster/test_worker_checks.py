@@ -2,6 +2,7 @@
 
 import pytest
 
+from livepick.config.engine_section import CudaSettings
 from livepick.core.contracts.job import CPU
 from livepick.errors import ConfigError, EngineError, ProviderError
 from livepick.picking import job_limits
@@ -12,8 +13,8 @@ GIB = 1 << 30
 
 
 def has_memory(monkeypatch, size_bytes):
-    for module in (worker_checks, job_limits):
-        monkeypatch.setattr(module, "total_bytes", lambda: size_bytes)
+    monkeypatch.setattr(worker_checks, "total_bytes", lambda: size_bytes)
+    monkeypatch.setattr(job_limits, "recent_total_bytes", lambda: size_bytes)
 
 
 @pytest.fixture
@@ -32,6 +33,7 @@ def offered(**options):
         "memory_limit_gib": None,
         "heavy": False,
         "folders": (),
+        "cuda": CudaSettings(),
     }
     return check_machine(**(given | options))
 
@@ -65,6 +67,11 @@ def test_options_that_contradict_each_other_or_the_machine(device, workers, devi
     """There are never more threads than cores."""
     with pytest.raises(ConfigError, match=words):
         worker_count(device, workers, devices, 8, heavy=False)
+
+
+def test_several_micrographs_in_flight_on_each_gpu_are_as_many_workers():
+    assert worker_count("require-gpu", None, (0, 1), 8, heavy=False, in_flight=2) == 4
+    assert worker_count("require-gpu", 3, (0, 1), 8, heavy=False, in_flight=2) == 3
 
 
 def test_memory_that_the_machine_does_not_have_is_refused(machine, monkeypatch):

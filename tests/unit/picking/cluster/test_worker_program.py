@@ -2,19 +2,22 @@
 
 import asyncio
 import contextlib
+import dataclasses
+import os
 import socket
 
 import pytest
 
 distributed = pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
 
-from livepick.core.contracts.job import CPU  # noqa: E402
+from livepick.config.engine_section import CudaSettings  # noqa: E402
+from livepick.core.contracts.job import CPU, CUDA  # noqa: E402
 from livepick.core.contracts.node import HEAVY, PICK  # noqa: E402
 from livepick.errors import ConfigError, EngineError  # noqa: E402
 from livepick.picking.cluster import worker_program  # noqa: E402
 from livepick.picking.cluster.scheduler import AwayError, SchedulerPlace  # noqa: E402
 from livepick.picking.cluster.worker_checks import Offer  # noqa: E402
-from livepick.picking.cluster.worker_program import Joining, _Program  # noqa: E402
+from livepick.picking.cluster.worker_program import Joining, _Program, run_worker_program  # noqa: E402
 from livepick.picking.job_limits import JobLimits  # noqa: E402
 
 OFFER = Offer(2, (), CPU, JobLimits(2), heavy=True, folders=())
@@ -153,3 +156,24 @@ def test_it_says_once_that_it_waits(monkeypatch, caplog):
     (warning,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     words = "worker: waits for the scheduler: the scheduler does not answer: no route. Check"
     assert warning.startswith(words)
+
+
+def test_the_node_has_what_is_offered(monkeypatch):
+    """The settings of its GPUs, too; without a GPU, none is visible to its processes."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    opened = {}
+
+    def open_node(workers, limits, **options):
+        opened.update(options, workers=workers, visible=os.environ["CUDA_VISIBLE_DEVICES"])
+        raise EngineError("only looked at", "")
+
+    monkeypatch.setattr(worker_program, "open_node", open_node)
+    monkeypatch.setattr(worker_program, "_log_through_root", lambda: None)
+    cuda = CudaSettings(graphs=True)
+    offer = dataclasses.replace(OFFER, devices=(2, 3), provider=CUDA, cuda=cuda)
+    for each in (offer, OFFER):
+        with pytest.raises(EngineError, match="only looked at"):
+            run_worker_program(each, Joining(SchedulerPlace("tcp://127.0.0.1:1")))
+        expected = (each.devices or None, each.cuda, True)
+        assert (opened["devices"], opened["cuda"], opened["heavy"]) == expected
+        assert opened["visible"] == ("0" if each is offer else "-1")
