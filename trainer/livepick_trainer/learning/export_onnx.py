@@ -25,7 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from livepick.core.imaging.space_to_depth import at_half_size
+from livepick.core.imaging.space_to_depth import at_half_size, one_by_one
 from livepick.errors import TrainerError
 
 __all__ = [
@@ -187,7 +187,7 @@ class _GraphWriter:
                 case "call_function" if node.target is operator.add:
                     self._add(node, "Add", self._inputs(node))
                 case "output":
-                    self._halve_layers()
+                    self._rewrite_layers(self._names[node.args[0]])
                     self._mean_score(self._names[node.args[0]])
                 case _:
                     raise _unknown(node.target)
@@ -207,18 +207,18 @@ class _GraphWriter:
         self._nodes.append(helper.make_node("Concat", [image, turned], ["both"], "both", axis=0))
         return "both"
 
-    def _halve_layers(self) -> None:
-        """Replace the layers at full size by layers at half size, which take less time."""
-        start = next(n for n, one in enumerate(self._nodes) if one.op_type == "Concat") + 1
-        layers = self._nodes[start:]
+    def _rewrite_layers(self, logits: str) -> None:
+        """Compute the layers at full size at half size, and one orientation after the other."""
+        (stack,) = (n for n, one in enumerate(self._nodes) if one.output[0] == "both")
+        images, layers = list(self._nodes[stack].input), self._nodes[stack + 1 :]
         used = {name for one in layers for name in one.input}
-        known = {one.name: one for one in self._constants if one.name in used}
-        others = [one for one in self._constants if one.name not in used]
-        values = {name: numpy_helper.to_array(one) for name, one in known.items()}
-        half = at_half_size(layers, values, "both")
-        self._nodes[start:], self._shapes = half.nodes, half.shapes
-        self._constants = others + [
-            numpy_helper.from_array(value, name) for name, value in half.constants.items()
+        values = {
+            one.name: numpy_helper.to_array(one) for one in self._constants if one.name in used
+        }
+        network = one_by_one(at_half_size(layers, values, "both"), "both", images, logits)
+        self._nodes[stack:], self._shapes = network.nodes, network.shapes
+        self._constants = [one for one in self._constants if one.name not in used] + [
+            numpy_helper.from_array(value, name) for name, value in network.constants.items()
         ]
 
     def _mean_score(self, logits: str) -> None:

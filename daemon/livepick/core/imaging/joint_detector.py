@@ -20,7 +20,6 @@ Chosen on simulations, empty fields and half of the real micrographs. The compar
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 
 from livepick.core.imaging.blob_detector import BIN, blob_nodes, serialized
 from livepick.core.imaging.decoys import excess_nodes
-from livepick.core.imaging.space_to_depth import HalfSize, at_half_size
+from livepick.core.imaging.space_to_depth import HalfSize, at_half_size, one_by_one
 
 __all__ = ["joint_graph"]
 
@@ -96,8 +95,8 @@ def joint_graph(network: bytes, diameter_px: float) -> bytes:
 def _network_nodes(network: bytes) -> HalfSize:
     """Return the nodes from ``image`` to ``network.logits`` (2, 1, H, W): image, then negative.
 
-    The graph of a network runs on a stack of the image and of the image upside down, and ends with
-    a sigmoid and their mean. Here the second image is the negative, and there is no sigmoid.
+    The graph of a network runs on the image and on the image upside down, and ends with a sigmoid
+    and their mean. Here the second image is the negative, and there is no sigmoid.
     """
     from onnx import helper, load_model_from_string, numpy_helper  # noqa: PLC0415 - see serialized
 
@@ -105,42 +104,60 @@ def _network_nodes(network: bytes) -> HalfSize:
         graph = load_model_from_string(network).graph
     except Exception as error:  # protobuf's errors have no other common base class
         raise ValueError(f"it is not an ONNX graph: {error}") from error
-    stacks = [n for n, one in enumerate(graph.node) if _is_stack(one)]
-    ends = [n for n, one in enumerate(graph.node) if one.op_type == "Sigmoid"]
-    if len(stacks) != 1 or len(ends) != 1 or [one.name for one in graph.input] != ["image"]:
-        raise ValueError("it is not the graph of a picking network")
-    stack, end = graph.node[stacks[0]], graph.node[ends[0]]
+    layers, source, result = _layers(graph)
     constants = {f"network.{one.name}": numpy_helper.to_array(one) for one in graph.initializer}
-    layers = []
-    for one in graph.node[stacks[0] + 1 : ends[0]]:
+    named = []
+    for one in layers:
         inputs = [name and f"network.{name}" for name in one.input]
         outputs = [f"network.{name}" for name in one.output]
         copy = helper.make_node(one.op_type, inputs, outputs)
         copy.attribute.extend(one.attribute)
-        layers.append(copy)
-    source = f"network.{stack.output[0]}"
-    known = {name: value for name, value in constants.items() if name in _inputs(layers)}
-    half = at_half_size(layers, known, source)
+        named.append(copy)
+    used = {name for one in named for name in one.input}
+    known = {name: value for name, value in constants.items() if name in used}
+    half = at_half_size(named, known, f"network.{source}")
     if not half.shapes:  # the graph has this form already
         for shape in graph.value_info:
             shape.name = f"network.{shape.name}"
         half = dataclasses.replace(half, shapes=list(graph.value_info))
+    images, logits = ["image", "network.negative"], f"network.{result}"
+    both = one_by_one(half, f"network.{source}", images, logits)
     nodes = [
-        helper.make_node("Neg", ["image"], ["network.negative"]),
-        helper.make_node("Concat", ["image", "network.negative"], [source], axis=0),
-        *half.nodes,
-        helper.make_node("Identity", [f"network.{end.input[0]}"], ["network.logits"]),
+        helper.make_node("Neg", images[:1], images[1:]),
+        *both.nodes,
+        helper.make_node("Identity", [logits], ["network.logits"]),
     ]
-    return dataclasses.replace(half, nodes=nodes)
+    return dataclasses.replace(both, nodes=nodes)
+
+
+def _layers(graph: Any) -> tuple[list[Any], str, str]:
+    """Return the layers of a network, and the names of their source and of their result.
+
+    Raises
+    ------
+    ValueError
+        The graph has another form.
+    """
+    nodes = list(graph.node)
+    stacks = [n for n, one in enumerate(nodes) if _is_stack(one)]
+    ends = [n for n, one in enumerate(nodes) if one.op_type == "Sigmoid"]
+    if len(stacks) != 1 or len(ends) != 1 or [one.name for one in graph.input] != ["image"]:
+        raise ValueError("it is not the graph of a picking network")
+    stack, end = nodes[stacks[0]], nodes[ends[0]]
+    if stack.output[0] != end.input[0]:  # of an earlier version: both images at once
+        return nodes[stacks[0] + 1 : ends[0]], stack.output[0], end.input[0]
+    wanted = {stack.input[0]}  # the layers of the first image
+    layers: list[Any] = []
+    for one in reversed(nodes[: stacks[0]]):
+        if one.output[0] in wanted:
+            wanted.update(one.input)
+            layers.insert(0, one)
+    return layers, "image", stack.input[0]
 
 
 def _is_stack(node: Any) -> bool:
     """Return True if a node stacks images."""
     return node.op_type == "Concat" and [one.i for one in node.attribute] == [0]
-
-
-def _inputs(nodes: Sequence[Any]) -> set[str]:
-    return {name for one in nodes for name in one.input}
 
 
 def _decision_nodes(half_px: int) -> tuple[list[Any], dict[str, NDArray[Any]]]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HalfSize", "at_half_size", "square_kernels"]
+__all__ = ["HalfSize", "at_half_size", "one_by_one", "square_kernels"]
 
 Weights = NDArray[Any]
 
@@ -66,6 +66,43 @@ def at_half_size(nodes: Sequence[Any], constants: dict[str, Weights], source: st
     used = {name for node in rewriter.nodes for name in node.input}
     constants = {name: value for name, value in rewriter.constants.items() if name in used}
     return HalfSize(rewriter.nodes, constants, rewriter.shapes())
+
+
+def one_by_one(network: HalfSize, source: str, images: Sequence[str], result: str) -> HalfSize:
+    """Return a network that computes a stack of images one after the other.
+
+    This takes the memory of one image, and no more time.
+
+    Parameters
+    ----------
+    network
+        A network from ``source`` (N, 1, H, W) to ``result`` (N, 1, H, W).
+    images
+        Names of the images, (1, 1, H, W), that ``source`` was the stack of.
+    """
+    nodes, shapes = [], []
+    for number, image in enumerate(images):
+
+        def renamed(name: str, suffix: str = f".of{number}", image: str = image) -> str:
+            if name == source:
+                return image
+            return name if name in network.constants or not name else name + suffix
+
+        for node in network.nodes:
+            one = copy.deepcopy(node)
+            one.input[:] = map(renamed, node.input)
+            one.output[:] = map(renamed, node.output)
+            one.name = renamed(node.name)
+            nodes.append(one)
+        for shape in network.shapes:
+            one = copy.deepcopy(shape)
+            one.name = renamed(shape.name)
+            shapes.append(one)
+    from onnx import helper  # noqa: PLC0415 - see blob_detector.serialized
+
+    parts = [f"{result}.of{number}" for number in range(len(images))]
+    nodes.append(helper.make_node("Concat", parts, [result], result, axis=0))
+    return HalfSize(nodes, network.constants, shapes)
 
 
 def square_kernels(weight: Weights) -> Weights:

@@ -6,10 +6,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from factories import network_graph
 from livepick.core.imaging import joint_detector
 from livepick.core.imaging.joint_detector import joint_graph
 from livepick.core.imaging.preprocess import DIAMETER_PX
-from livepick.core.imaging.space_to_depth import HalfSize, at_half_size, square_kernels
+from livepick.core.imaging.space_to_depth import HalfSize, at_half_size, one_by_one, square_kernels
 from livepick.models.general_model import SHIPPED
 
 NETWORK = (SHIPPED / "model.onnx").read_bytes()
@@ -85,6 +86,51 @@ def test_a_network_gives_the_same_without_a_layer_at_full_size(shape, rng):
         run(layers, constants, image, result=result),
         atol=2e-5,
     )
+
+
+def test_images_one_by_one_give_the_same_as_a_stack(rng):
+    """Weights are shared, so that only the nodes are there twice."""
+    layers, constants = network_layers()
+    image = rng.standard_normal((1, 1, 64, 48)).astype(np.float32)
+    result = layers[-1].output[0]
+    half = at_half_size(layers, constants, "image")
+    negative = helper.make_node("Neg", ["image"], ["negative"])
+
+    both = one_by_one(half, "image", ["image", "negative"], result)
+
+    assert both.constants is half.constants
+    assert len(both.nodes) == 2 * len(half.nodes) + 1
+    np.testing.assert_allclose(
+        run([negative, *both.nodes], both.constants, image, result=result, shapes=both.shapes),
+        run(layers, constants, np.concatenate([image, -image]), result=result),
+        atol=2e-5,
+    )
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_a_network_of_either_version_can_be_joined(blind, rng):
+    """The layers are those of the first image, or follow the stack of both images."""
+    both_at_once = network_graph(blind=blind)
+    graph = onnx.load_from_string(both_at_once).graph
+    kinds = [node.op_type for node in graph.node]
+    start, end = kinds.index("Concat"), kinds.index("Sigmoid")
+    layers = list(graph.node)[start + 1 : end]
+    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    separate = one_by_one(HalfSize(layers, constants, []), "both", ["image", "turned"], "head")
+    nodes = [*list(graph.node)[:start], *separate.nodes, *list(graph.node)[end:]]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    image = rng.standard_normal((1, 1, 96, 96)).astype(np.float32)
+
+    scores = [
+        onnxruntime.InferenceSession(
+            joint_graph(one, DIAMETER_PX), providers=["CPUExecutionProvider"]
+        ).run(["score"], {"image": image})[0]
+        for one in (both_at_once, model.SerializeToString())
+    ]
+
+    np.testing.assert_array_equal(*scores)
 
 
 def test_a_network_of_another_form_stays_as_it_is():
