@@ -1,7 +1,7 @@
 """``make compare``: livepick, RELION's LoG and Topaz on the same micrographs, in one run.
 
     python tests/comparison/compare.py [--data FOLDER] [--samples NAME ...] [--most N] [--core N]
-        [--again] [--publish]
+        [--untrained] [--again] [--publish]
 
 Every program is told the pixel size and the true diameter, runs with its documented defaults
 (``relion_log.py``, ``topaz.py``, ``livepick_command.py``), on one core and with one thread, one
@@ -53,7 +53,7 @@ from livepick.core.imaging.preprocess import pick_area
 CONSOLE = Console(width=120, highlight=False, soft_wrap=True)
 PLACE = Path(__file__).parents[2] / ".compare"
 TINY_PX = 256
-LEAST_TIMED = 20
+LEAST_TIMED = 10
 """Number of micrographs that a quick program picks while it is timed; the same ones again if there
 are fewer."""
 
@@ -71,7 +71,7 @@ PROGRAMS: tuple[Program, ...] = (
 def main() -> int:
     """Compare the programs; return 1 if one of them failed."""
     given = _arguments()
-    comparison = Comparison(installed(PROGRAMS), given.core)
+    comparison = Comparison(installed(PROGRAMS), given.core, trains=not given.untrained)
     results = PLACE / "results"
     results.mkdir(parents=True, exist_ok=True)
     for name in given.samples or sample_names(given.data):
@@ -92,6 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder of real micrographs with expert picks")
     parser.add_argument("--samples", nargs="*", help="names of samples; all by default")
     parser.add_argument("--most", type=int, default=5, help="micrographs to compare, of a sample")
+    parser.add_argument("--untrained", action="store_true", help="leave out the trained model")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--again", action="store_true", help="also run samples that have results")
     parser.add_argument("--publish", action="store_true", help="write table and plot to the README")
@@ -118,9 +119,12 @@ class Comparison:
         Programs that are installed.
     core
         Core that all of them run on.
+    trains
+        True: livepick's trained model is compared too, where there is enough to train one.
     """
 
-    def __init__(self, programs: Sequence[Program], core: int) -> None:
+    def __init__(self, programs: Sequence[Program], core: int, *, trains: bool = True) -> None:
+        self._trains = trains
         self._programs = programs
         self._core = core
         self._start: dict[str, Cost] = {}
@@ -131,7 +135,7 @@ class Comparison:
         place = PLACE / "work" / sample.name
         shutil.rmtree(place, ignore_errors=True)
         programs, training_seconds, note = list(self._programs), 0.0, ""
-        if sample.learned:
+        if sample.learned and self._trains:
             trained = train(sample, PLACE / "trained" / sample.name)
             training_seconds = trained.cpu_seconds
             note = "" if trained.is_promoted else "not promoted: the first picker stays in use"
@@ -161,7 +165,7 @@ class Comparison:
             shape_px=(images[0].shape[0], images[0].shape[1]),
             pixel_size_angstrom=sample.pixel_size_angstrom,
             diameter_angstrom=sample.diameter_angstrom,
-            learned=len(sample.learned),
+            learned=len(sample.learned) if self._trains else 0,
             training_cpu_seconds=training_seconds,
             results=results,
         )

@@ -18,8 +18,10 @@ BEGIN, END = "<!-- make compare: begin -->\n", "<!-- make compare: end -->\n"
 
 REAL, BY_OTHERS, BY_LIVEPICK = "real", "simulated by others", "simulated by livepick"
 _ORIGINS = (REAL, BY_OTHERS, BY_LIVEPICK)
+OURS = "livepick"
+FIRST = "livepick, first picker"
 ORDER = (
-    "livepick, first picker",
+    FIRST,
     "livepick, blob picker",
     "livepick, trained",
     "RELION LoG",
@@ -45,9 +47,12 @@ def write_report(
         Load of the machine at its end, one minute's average.
     """
     ordered = sorted(samples, key=lambda one: (_ORIGINS.index(one.origin), one.name))
-    cores = f"{_processor()}, load {load:.1f}, {when:%Y-%m-%d}"
-    (place / SUMMARY).write_text("\n".join([*summary(ordered), ""]))
-    (place / DETAILS).write_text("\n".join([f"Run on {cores}.", "", *details_of(ordered), ""]))
+    about = (
+        f"Run of {when:%Y-%m-%d} on one core of {_processor()}; the load of the machine was"
+        f" {load:.0f} at the end. Other work makes CPU times longer, so their ratios count."
+    )
+    (place / SUMMARY).write_text("\n".join([*summary(ordered), "", about, ""]))
+    (place / DETAILS).write_text("\n".join([about, "", *details_of(ordered), ""]))
     if ordered:
         from comparison.plot import draw  # noqa: PLC0415 - matplotlib takes a second to load
 
@@ -108,7 +113,45 @@ def summary(samples: Sequence[SampleResult]) -> list[str]:
                 f"{found.peak_bytes / 1e6:.0f}",
             ]
         rows.append(cells)
-    return _table(heading, rows)
+    where = "the real micrographs" if judged[0].origin == REAL else "all micrographs"
+    legend = (
+        f"AP is a mean over the samples of a column, F1 over {where}. CPU time (without the start"
+        f" of the program) and memory are those of the largest micrographs ({largest.name})."
+    )
+    return [
+        *_table(heading, rows),
+        "",
+        legend,
+        "",
+        *_losses(samples),
+    ]
+
+
+def _losses(samples: Sequence[SampleResult]) -> list[str]:
+    """Return sentences that say where another program is better than each of livepick's pickers."""
+    others = [name for name in _programs(samples) if not name.startswith(OURS)]
+    lines = []
+    for what, is_better in (
+        ("a higher AP", lambda one, best: one.average_precision > best.average_precision),
+        ("a higher F1 at its default threshold", lambda one, best: one.f1 > best.f1),
+        ("less CPU time", lambda one, best: one.cpu_seconds < best.cpu_seconds),
+        ("less memory", lambda one, best: one.peak_bytes < best.peak_bytes),
+    ):
+        cases = [
+            f"{other} ({', '.join(where)})"
+            for other in others
+            if (where := _better(samples, other, is_better))
+        ]
+        lines.append(f"- {what}: {'; '.join(cases) if cases else 'nowhere'}")
+    return [f"Where another program has, compared with {FIRST},", "", *lines]
+
+
+def _better(
+    samples: Sequence[SampleResult], other: str, is_better: Callable[[Result, Result], bool]
+) -> list[str]:
+    """Return the names of the samples in which a program is better than livepick's first picker."""
+    pairs = [(sample.name, sample.of(other), sample.of(FIRST)) for sample in samples]
+    return [name for name, one, ours in pairs if one and ours and is_better(one, ours)]
 
 
 def details_of(samples: Sequence[SampleResult]) -> list[str]:

@@ -16,7 +16,7 @@ from comparison.measured import ProgramFailedError, run_measured
 from comparison.program import Task
 from comparison.relion_log import RelionLog
 from comparison.report import BEGIN, END, publish, summary, write_report
-from comparison.result import SampleResult, scored
+from comparison.result import Result, SampleResult, scored
 from comparison.samples import Sample
 from comparison.topaz import Topaz
 from livepick.core.evaluation.matching import match
@@ -29,6 +29,21 @@ CENTRES = ((60.0, 50.0), (60.0, 120.0))
 def picks(*found: tuple[float, float, float]) -> Picks:
     x, y, score = np.array(found, dtype=np.float32).reshape(-1, 3).T
     return Picks.sorted(x, y, score)
+
+
+def results_of(name: str, origin: str, results: list[Result]) -> SampleResult:
+    return SampleResult(
+        name=name,
+        origin=origin,
+        micrographs=1,
+        particles=2,
+        shape_px=(128, 192),
+        pixel_size_angstrom=1.5,
+        diameter_angstrom=30,
+        learned=0,
+        training_cpu_seconds=0,
+        results=results,
+    )
 
 
 def python(text: str) -> list[str]:
@@ -96,7 +111,7 @@ def test_candidates_are_ranked_and_the_default_threshold_is_judged(
     assert result is not None
     assert (result.average_precision, result.best_f1, result.f1) == (1, 1, 1)
     assert (result.picks, found.particles, found.micrographs) == (2, 2, 1)
-    assert (tmp_path / "place/work/two/stub/default/mics/mic_0020.mrc").exists()
+    assert (tmp_path / "place/work/two/stub/default/mics/mic_0010.mrc").exists()
 
 
 def test_a_program_that_fails_leaves_the_others_alone(
@@ -147,20 +162,9 @@ def test_a_program_without_a_result_has_a_dash() -> None:
     both = [
         replace(one, average_precision=0.625, best_f1=0.5, f1=0.25, program=name) for name in "ab"
     ]
-    about = SampleResult(
-        name="small",
-        origin="simulated by others",
-        micrographs=1,
-        particles=2,
-        shape_px=(128, 192),
-        pixel_size_angstrom=1.5,
-        diameter_angstrom=30,
-        learned=0,
-        training_cpu_seconds=0,
-        results=both,
-    )
+    about = results_of("small", "simulated by others", both)
     real = replace(about, name="real one", origin="real", shape_px=(256, 256), results=both[:1])
-    heading, _, first, second = summary([real, about])
+    heading, _, first, second, *_ = summary([real, about])
     assert heading.startswith(
         "|  | AP, real one | AP, 1 simulated by others | F1 (best) | CPU s, 256 x 256"
     )
@@ -168,21 +172,25 @@ def test_a_program_without_a_result_has_a_dash() -> None:
     assert second == "| b | - | .62 | - (-) | - | - | - |"
 
 
+def test_it_is_said_where_livepick_loses() -> None:
+    """Each figure by itself, for every program and sample."""
+    ours = scored(
+        "livepick, first picker", [], [], cpu_seconds=7, start_cpu_seconds=1, peak_bytes=10**8
+    )
+    ours = replace(ours, average_precision=0.6, best_f1=0.5, f1=0.5)
+    other = replace(ours, program="RELION LoG", average_precision=0.7, f1=0.4, peak_bytes=10**7)
+    sample = results_of("hard", "real", [ours, other])
+    lines = summary([sample])
+    assert "- a higher AP: RELION LoG (hard)" in lines
+    assert "- less memory: RELION LoG (hard)" in lines
+    assert "- a higher F1 at its default threshold: nowhere" in lines
+    assert "- less CPU time: nowhere" in lines
+
+
 def test_a_result_is_kept_between_runs(tmp_path: Path, sample: Sample) -> None:
     one = scored("x", [], [], cpu_seconds=7, start_cpu_seconds=1, peak_bytes=10**8)
     one = replace(one, average_precision=0.5, best_f1=0.5, f1=0.5, precision=1, recall=1)
-    found = SampleResult(
-        name="two",
-        origin="real",
-        micrographs=1,
-        particles=2,
-        shape_px=(128, 192),
-        pixel_size_angstrom=1.5,
-        diameter_angstrom=30,
-        learned=0,
-        training_cpu_seconds=0,
-        results=[one],
-    )
+    found = results_of("two", "real", [one])
     found.write(tmp_path / "two.json")
     assert SampleResult.read(tmp_path / "two.json") == found
 
@@ -194,5 +202,9 @@ def test_the_results_are_published_between_the_marks(tmp_path: Path) -> None:
     readme.write_text(f"above\n{BEGIN}old\n{END}below\n")
     (tmp_path / "comparison.png").write_bytes(b"a plot")
     publish(tmp_path, readme=readme, picture=picture, details=tmp_path / "details.md")
-    assert readme.read_text() == f"above\n{BEGIN}No result.\n{END}below\n"
+    above, _, rest = readme.read_text().partition(BEGIN)
+    between, _, below = rest.partition(END)
+    assert (above, below) == ("above\n", "below\n")
+    assert between.startswith("No result.\n")
+    assert "2026-11-29" in between
     assert picture.read_bytes() == b"a plot"
