@@ -40,6 +40,7 @@ from livepick.core.formats.micrograph import read_micrograph
 from livepick.errors import LivepickError, ProviderError
 from livepick.host.gpus import nvml
 from livepick.host.memory import process_bytes
+from livepick.host.processors import usable_processors
 from livepick.models.general_model import publish_general_picker
 from livepick.picking import tasks
 from livepick.picking.gpu_pins import GpuPin, pins
@@ -220,20 +221,29 @@ def _unusable(devices: Sequence[GpuPin], bundle: Path) -> dict[str, str]:
 
 
 def _micrographs(folder: Path, size_px: int, count: int) -> list[Path]:
+    """Simulate micrographs, on all processors: each takes ten seconds."""
+    with _pool(min(count, usable_processors())) as pool:
+        made = [pool.submit(simulate, folder, size_px, number) for number in range(1, count + 1)]
+        return _results(made)
+
+
+# ---- in the worker processes ---------------------------------------------------------------------
+
+
+def simulate(folder: Path, size_px: int, number: int) -> Path:
+    """Write one micrograph; return its path."""
     plan = Plan(
         session=dataclasses.replace(SESSION, shape_px=(size_px, size_px)),
         output=folder / "micrographs",
         truth=folder / "truth",
-        micrographs=count,
+        micrographs=1,
         every_seconds=0,
         write_seconds=0,
+        first=number,
     )
     paths: list[Path] = []
     acquire(plan, Pace(0), lambda path, _: paths.append(path))
-    return paths
-
-
-# ---- in the worker processes ---------------------------------------------------------------------
+    return paths[0]
 
 
 def pick(job: Job) -> Result:
