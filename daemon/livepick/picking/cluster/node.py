@@ -13,6 +13,7 @@ since values of another version may not even be readable.
 """
 
 import contextlib
+import dataclasses
 import os
 import pickle
 import platform
@@ -27,7 +28,9 @@ from typing import Any
 
 import livepick
 from livepick.config.engine_section import CudaSettings
+from livepick.config.sections import Device
 from livepick.core.contracts.bundle import read_card
+from livepick.core.contracts.job import Job
 from livepick.core.contracts.node import HelloRequest, NodeCard, TaskLimits
 from livepick.errors import EngineError, LivepickError
 from livepick.host.memory import total_bytes
@@ -60,11 +63,13 @@ class _Node:
         devices: tuple[int, ...] | None,
         cuda: CudaSettings | None,
         *,
+        requires_gpu: bool,
         heavy: bool,
     ) -> None:
         self.workers = workers
         self.limits = limits
         self.devices = devices
+        self.requires_gpu = requires_gpu
         self.heavy = heavy
         self.pool = WorkerPool(workers, limits, devices=pins(devices or ()), cuda=cuda)
         self.lock = threading.Lock()
@@ -86,6 +91,7 @@ def open_node(
     *,
     devices: tuple[int, ...] | None = None,
     cuda: CudaSettings | None = None,
+    requires_gpu: bool = False,
     heavy: bool = False,
 ) -> None:
     """Make this process a node; to be called before it joins the scheduler.
@@ -100,6 +106,9 @@ def open_node(
         GPUs to use, to which the processes are bound in turn; None: not chosen.
     cuda
         Use of the GPUs. None: the defaults.
+    requires_gpu
+        True if the node offers GPUs: should one be lost, its jobs fail instead of being picked on
+        the CPU, for a session with ``picking.device: prefer-gpu`` too.
     heavy
         True if the node offers to train.
 
@@ -110,7 +119,8 @@ def open_node(
     """
     close_node()
     os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
-    _nodes.append(_Node(workers, limits or JobLimits(workers), devices, cuda, heavy=heavy))
+    limits = limits or JobLimits(workers)
+    _nodes.append(_Node(workers, limits, devices, cuda, requires_gpu=requires_gpu, heavy=heavy))
 
 
 def close_node() -> None:
@@ -157,6 +167,8 @@ def run_on_node(work: Callable[..., Any], args: tuple[Any, ...], limits: TaskLim
     """
     node = _node()
     job = args[0] if args else None
+    if isinstance(job, Job):
+        args = (dataclasses.replace(job, device=_device(node, job.device)), *args[1:])
     bundle = job if work in (probe, canary) else getattr(job, "bundle", None)
     _await_bundle(node, bundle, getattr(job, "graph_sha256", None))
     with node.lock:
@@ -176,6 +188,11 @@ def run_on_node(work: Callable[..., Any], args: tuple[Any, ...], limits: TaskLim
         with node.lock:
             node.running -= 1
     return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
+
+
+def _device(node: _Node, device: Device) -> Device:
+    """Return the device to pick on, for a session that prefers one."""
+    return "require-gpu" if node.requires_gpu and device == "prefer-gpu" else device
 
 
 def _await_bundle(node: _Node, bundle: Path | None, graph_sha256: str | None) -> None:
@@ -227,7 +244,8 @@ def hello(request: HelloRequest) -> NodeCard:
         seen = node.pool.submit_within(within, _look, request).result()
         if seen.graph_sha256 is not None:
             bundle = request.bundle or SHIPPED
-            asked = node.pool.submit_within(within, probe, bundle, request.device)
+            device = _device(node, request.device)
+            asked = node.pool.submit_within(within, probe, bundle, device)
             provider = asked.result()
     except EngineError as error:
         node.fault = error

@@ -134,6 +134,7 @@ def run_worker_program(offer: Offer, joining: Joining, heavy: HeavyWork | None =
         offer.limits,
         devices=offer.devices or None,
         cuda=offer.cuda,
+        requires_gpu=offer.provider != CPU,
         heavy=offer.heavy,
     )
     offer_heavy(heavy)

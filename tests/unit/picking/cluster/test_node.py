@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from livepick.core.contracts.bundle import read_card
-from livepick.core.contracts.job import CPU, WorkerDiedError
+from livepick.core.contracts.job import CPU, Job, WorkerDiedError
 from livepick.core.contracts.node import HelloRequest, TaskLimits
 from livepick.errors import EngineError, TimeLimitError
 from livepick.models.general_model import SHIPPED
@@ -101,6 +101,33 @@ def test_a_node_says_what_it_is_and_sees(opened, tmp_path):
 def test_a_node_without_the_folders_says_so(opened, tmp_path):
     card = node.hello(request(tmp_path, bundle=tmp_path / "0001"))
     assert (card.token, card.graph_sha256, card.provider) == (None, None, None)
+
+
+def device_of(job: Job) -> str:
+    return job.device
+
+
+@pytest.mark.parametrize(("wanted", "used"), [("prefer-gpu", "require-gpu"), ("cpu", "cpu")])
+def test_a_node_that_offers_gpus_never_falls_back_to_the_cpu(wanted, used):
+    """Unless the session wants the CPU. A node without GPUs takes the session's word."""
+    job = Job(path=Path("a.mrc"), version=None, bundle=SHIPPED, device=wanted)
+    try:
+        node.open_node(1, requires_gpu=True)
+        assert run(device_of, job).value == used
+        node.open_node(1)
+        assert run(device_of, job).value == wanted
+    finally:
+        node.close_node()
+
+
+def test_a_gpu_that_is_lost_is_a_fault_of_a_node_that_offers_gpus(tmp_path):
+    node.open_node(1, requires_gpu=True)
+    try:
+        card = node.hello(request(tmp_path, device="prefer-gpu"))
+    finally:
+        node.close_node()
+    assert card.provider is None
+    assert "onnxruntime offers" in card.fault
 
 
 def test_a_missing_gpu_is_a_fault(opened, tmp_path):

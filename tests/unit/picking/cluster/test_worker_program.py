@@ -176,4 +176,5 @@ def test_the_node_has_what_is_offered(monkeypatch):
             run_worker_program(each, Joining(SchedulerPlace("tcp://127.0.0.1:1")))
         expected = (each.devices or None, each.cuda, True)
         assert (opened["devices"], opened["cuda"], opened["heavy"]) == expected
+        assert opened["requires_gpu"] == (each is offer)
         assert opened["visible"] == ("0" if each is offer else "-1")
