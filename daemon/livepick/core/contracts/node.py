@@ -86,6 +86,9 @@ class NodeCard:
     missing_roots: tuple[Path, ...] = ()
     """Watched folders that it does not see."""
 
+    empty_roots: tuple[Path, ...] = ()
+    """Watched folders in which it sees nothing, as if a share were not mounted."""
+
     graph_sha256: str | None = None
     """Checksum of the model's graph; None: not seen."""
 

@@ -36,7 +36,7 @@ from livepick import __version__
 from livepick.config.engine_section import EngineSettings, scheduler_host
 from livepick.core.contracts.cluster_view import ClusterView, NodeView
 from livepick.core.contracts.job import CUDA, WorkerDiedError
-from livepick.core.contracts.node import PICK, HelloRequest, TaskLimits
+from livepick.core.contracts.node import PICK, HelloRequest, NodeCard, TaskLimits
 from livepick.errors import (
     EngineError,
     LivepickError,
@@ -44,7 +44,7 @@ from livepick.errors import (
     TimeLimitError,
     VanishedFileError,
 )
-from livepick.picking.cluster.node import HELLO_SECONDS, hello, run_on_node, version
+from livepick.picking.cluster.node import HELLO_SECONDS, has_entries, hello, run_on_node, version
 from livepick.picking.cluster.nodes import (
     JOBS_PER_SLOT,
     MOST_LOST,
@@ -74,6 +74,9 @@ CONNECT_SECONDS = 10.0
 
 RETRY_SECONDS = 2.0
 """Time between two tries to connect."""
+
+UNEXPECTED_SECONDS = 30.0
+"""Time before it connects again after an error that nobody expected."""
 
 WAIT_SECONDS = 60.0
 """Jobs come back with ``EngineError`` after no node has fitted for so long."""
@@ -289,18 +292,24 @@ class ClusterExecutor(LimitedExecutor):
         _quieten()
         while not self._ending:
             try:
-                address = await asyncio.to_thread(self._address)
-                client = await self._connect(address)
+                await self._stay_connected()
             except (OSError, LivepickError) as error:
                 self._disconnected(_words(error))
                 await self._pause(RETRY_SECONDS)
-                continue
-            self._client = client
-            try:
-                await self._serve(address)
-            finally:
-                with contextlib.suppress(TimeoutError, OSError):
-                    await asyncio.wait_for(client.close(), STOP_SECONDS / 2)
+            except Exception as error:  # noqa: BLE001 - or nobody would ever connect again
+                _log.exception("cluster: unexpected error")
+                self._disconnected(f"unexpected error: {error!r}")
+                await self._pause(UNEXPECTED_SECONDS)
+
+    async def _stay_connected(self) -> None:
+        """Connect to the scheduler, and return when it is lost, or the service stops."""
+        address = await asyncio.to_thread(self._address)
+        self._client = client = await self._connect(address)
+        try:
+            await self._serve(address)
+        finally:
+            with contextlib.suppress(TimeoutError, OSError):
+                await asyncio.wait_for(client.close(), STOP_SECONDS / 2)
 
     def _address(self) -> str:
         """Return the address of the scheduler.
@@ -428,7 +437,7 @@ class ClusterExecutor(LimitedExecutor):
                 )
             else:
                 card = await self._answer(node, 2 * HELLO_SECONDS, hello, request)
-                reason = ""
+                reason = await _unmounted(card)
         except TimeoutError:
             reason = "it does not answer. Restart livepick worker there."
         except ImportError as error:
@@ -661,6 +670,18 @@ async def _is_there(path: Path | None) -> bool:
         return await asyncio.wait_for(asyncio.to_thread(path.is_file), SEE_SECONDS)
     except (OSError, TimeoutError):
         return False
+
+
+async def _unmounted(card: NodeCard) -> str:
+    """Return why a node does not fit that sees an empty folder where the service sees files."""
+    for root in card.empty_roots:
+        with contextlib.suppress(TimeoutError):
+            if await asyncio.wait_for(asyncio.to_thread(has_entries, root), SEE_SECONDS):
+                return (
+                    f"its {root} is empty, and that of the service is not. Mount the watched folder"
+                    " there, at the same path."
+                )
+    return ""
 
 
 def _worker_info(address: str, worker: dict[str, Any]) -> WorkerInfo:

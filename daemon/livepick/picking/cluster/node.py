@@ -42,7 +42,15 @@ from livepick.picking.tasks import canary, probe
 from livepick.picking.worker_pool import WorkerPool
 from livepick.picking.worker_process import Outcome
 
-__all__ = ["close_node", "hello", "node_fault", "open_node", "run_on_node", "version"]
+__all__ = [
+    "close_node",
+    "has_entries",
+    "hello",
+    "node_fault",
+    "open_node",
+    "run_on_node",
+    "version",
+]
 
 HELLO_SECONDS = 240.0
 """Time limit of the answer to ``hello``; loading CUDA from a slow disk can take minutes."""
@@ -222,6 +230,7 @@ class _Seen:
 
     token: str | None
     missing_roots: tuple[Path, ...]
+    empty_roots: tuple[Path, ...]
     graph_sha256: str | None
 
 
@@ -237,7 +246,7 @@ def hello(request: HelloRequest) -> NodeCard:
         This Dask worker is not a node, or its processes do not start.
     """
     node = _node()
-    seen, provider, fault = _Seen(None, (), None), None, ""
+    seen, provider, fault = _Seen(None, (), (), None), None, ""
     limits = node.limits.limits()
     within = Limits(HELLO_SECONDS, limits.memory_bytes)
     try:
@@ -264,6 +273,7 @@ def hello(request: HelloRequest) -> NodeCard:
         heavy=node.heavy,
         token=seen.token,
         missing_roots=seen.missing_roots,
+        empty_roots=seen.empty_roots,
         graph_sha256=seen.graph_sha256,
         provider=provider,
         fault=fault,
@@ -277,8 +287,19 @@ def _look(request: HelloRequest) -> _Seen:
         token = request.token_file.read_text(encoding="ascii")[:200].strip()
     with contextlib.suppress(LivepickError):
         graph_sha256 = read_card(request.bundle or SHIPPED).graph_sha256
-    missing = tuple(root for root in request.roots if not root.is_dir())
-    return _Seen(token, missing, graph_sha256)
+    entries = {root: has_entries(root) for root in request.roots}
+    missing = tuple(root for root, has_any in entries.items() if has_any is None)
+    empty = tuple(root for root, has_any in entries.items() if has_any is False)
+    return _Seen(token, missing, empty, graph_sha256)
+
+
+def has_entries(folder: Path) -> bool | None:
+    """Return True if there is anything in a folder; None if it is not there or cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(True for _ in entries)
+    except OSError:
+        return None
 
 
 def _installed(package: str) -> str:

@@ -57,9 +57,10 @@ def connect(scheduler, tmp_path):
     made = []
     (tmp_path / "token").write_text("abc")
     graph_sha256 = read_card(SHIPPED).graph_sha256
-    request = HelloRequest("cpu", SHIPPED, graph_sha256, tmp_path / "token", "abc", (tmp_path,))
+    token_file = tmp_path / "token"
 
-    def connect(session="s"):
+    def connect(session="s", root=tmp_path):
+        request = HelloRequest("cpu", SHIPPED, graph_sha256, token_file, "abc", (root,))
         engine = EngineSettings(kind="dask", scheduler=scheduler)
         made.append(ClusterExecutor(engine, lambda: request, JobLimits(1), session=session))
         return made[-1]

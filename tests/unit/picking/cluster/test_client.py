@@ -147,3 +147,32 @@ def test_jobs_of_a_lost_scheduler_start_again_at_a_new_one(scheduler, tmp_path, 
         assert all(job.result(60) for job in jobs)
         assert len(came) == 3
         cluster.shutdown()
+
+
+def test_an_empty_folder_where_the_service_sees_files_is_a_reason(connect, monkeypatch, tmp_path):
+    """It is a mount point, and its share is not mounted on the node."""
+    root = tmp_path / "in"
+    root.mkdir()
+    monkeypatch.setattr(client, "has_entries", lambda _: True)
+    cluster = connect(root=root)
+    until(lambda: cluster.view.count("refused"))
+    assert "is empty, and that of the service is not" in cluster.view.nodes[0].reason
+
+
+def test_an_unexpected_error_is_logged_and_the_cluster_connected_again(
+    connect, monkeypatch, caplog
+):
+    serve, tries = ClusterExecutor._serve, []
+
+    async def fails_once(self, address):
+        tries.append(address)
+        if len(tries) == 1:
+            raise KeyError("workers")
+        await serve(self, address)
+
+    monkeypatch.setattr(ClusterExecutor, "_serve", fails_once)
+    monkeypatch.setattr(client, "UNEXPECTED_SECONDS", 0.1)
+    cluster = connect()
+    until(lambda: cluster.capacity)
+    assert cluster.submit(os.getpid).result(30)
+    assert "cluster: unexpected error" in caplog.text

@@ -90,8 +90,11 @@ def test_a_job_waits_for_a_model_that_the_node_does_not_see(opened, tmp_path, mo
 
 def test_a_node_says_what_it_is_and_sees(opened, tmp_path):
     (tmp_path / "token").write_text("abc\n")
-    card = node.hello(request(tmp_path, roots=(tmp_path, tmp_path / "away")))
+    (tmp_path / "empty").mkdir()
+    roots = (tmp_path, tmp_path / "away", tmp_path / "empty")
+    card = node.hello(request(tmp_path, roots=roots))
     assert (card.token, card.missing_roots) == ("abc", (tmp_path / "away",))
+    assert card.empty_roots == (tmp_path / "empty",)
     assert (card.graph_sha256, card.provider) == (GRAPH_SHA256, CPU)
     assert (card.workers, card.heavy, card.version) == (1, True, node.version())
     assert card.memory_bytes > 1 << 28
