@@ -87,7 +87,7 @@ MOST_SHOWN = 300
 """Maximum number of characters of an error text that is not livepick's own."""
 
 MOST_NODES = 3
-"""Maximum number of machines that are named in one problem."""
+"""Maximum number of workers of a cluster that are named in one problem."""
 
 Level = Literal["attention", "bad"]
 """Severity. ``bad``: micrographs or picks will be missing until somebody acts. ``attention``: the
@@ -253,22 +253,21 @@ def no_workers(error: EngineError) -> Problem:
 
 def nodes_unfit(cluster: ClusterView) -> list[Problem]:
     """Return the problems of the workers of a cluster that get no jobs, one for each reason."""
-    hosts: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for node in cluster.nodes:
         if node.state in ("refused", "set_aside", "silent"):
-            hosts.setdefault(node.reason, []).append(node.host)
+            names.setdefault(node.reason, []).append(node.name)
     problems = []
-    for reason, names in hosts.items():
+    for reason, unfit in names.items():
         what, _, remedy = printable(reason).partition(". ")
-        shown = list(dict.fromkeys(names))
-        more = f" and {len(shown) - MOST_NODES} more" if len(shown) > MOST_NODES else ""
-        which = "A worker" if len(names) == 1 else f"{len(names)} workers"
+        more = f" and {len(unfit) - MOST_NODES} more" if len(unfit) > MOST_NODES else ""
+        which = "worker" if len(unfit) == 1 else "workers"
         problems.append(
             Problem(
                 "node_unfit",
                 "attention",
-                f"{which} of the cluster on {', '.join(shown[:MOST_NODES])}{more}"
-                f" get{'s' if len(names) == 1 else ''} no jobs: {what.rstrip('.')}.",
+                f"The {which} {', '.join(unfit[:MOST_NODES])}{more} of the cluster"
+                f" get{'s' if len(unfit) == 1 else ''} no jobs: {what.rstrip('.')}.",
                 f"{remedy} livepick asks again every few minutes.".lstrip(),
             )
         )

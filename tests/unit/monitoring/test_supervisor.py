@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from factories import make_result
+from livepick.core.contracts.cluster_view import ClusterView, NodeView
 from livepick.core.evaluation.drift_test import Change, Drift
 from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.quality import CtfFigures
@@ -319,6 +320,54 @@ def test_a_gpu_that_was_set_aside_is_a_problem(parts):
     assert problem.kind == "gpu_set_aside"
     assert problem.sentence == "GPU 1 has been set aside: CUDA failure 999."
     assert "engine.devices" in problem.remedy
+
+
+def node(name, state="accepted", reason=""):
+    return NodeView(f"tcp://{name}:1", name, name, state, 2, 0, reason)
+
+
+def test_workers_of_a_cluster_that_do_not_fit_are_a_problem_for_each_reason(parts):
+    """It names three of them."""
+    away = "it does not see /d. Mount the watched folder there, at the same path."
+    nodes = [node(f"n{number}", "refused", away) for number in range(5)]
+    nodes += [node("n8"), node("n9", "set_aside", "CUDA failure 999. Run livepick check.")]
+    parts.supervisor._cluster = lambda: ClusterView("s", is_connected=True, nodes=tuple(nodes))
+    first, second = parts.supervisor._worker_problems()
+    assert first.sentence == (
+        "The workers n0, n1, n2 and 2 more of the cluster get no jobs: it does not see /d."
+    )
+    assert first.remedy.startswith("Mount the watched folder there, at the same path. livepick")
+    assert second.sentence == "The worker n9 of the cluster gets no jobs: CUDA failure 999."
+
+
+def test_the_metrics_follow_the_workers_of_a_cluster(parts):
+    """They come and go, and so does their provider."""
+
+    def figure(series):
+        lines = parts.metrics.exposition().decode().splitlines()
+        (line,) = [line for line in lines if line.startswith(f"livepick_{series} ")]
+        return float(line.rpartition(" ")[2])
+
+    parts.supervisor._cluster = lambda: view
+    view = ClusterView(
+        "s",
+        is_connected=True,
+        provider="CPUExecutionProvider",
+        nodes=(node("n1"), node("n2", "silent", "it sends no heartbeat.")),
+        retries={"io": 3},
+    )
+    parts.supervisor._set_gauges()
+    assert figure("cluster_connected") == 1
+    assert figure('cluster_nodes{state="accepted"}') == 1
+    assert figure('cluster_nodes{state="set_aside"}') == 1
+    assert figure("cluster_slots") == 2
+    assert figure('cluster_retries_total{reason="io"}') == 3
+    assert figure('inference_provider_active{provider="CPUExecutionProvider"}') == 1
+    view = ClusterView("s", fault="no answer", retries={"io": 3})
+    parts.supervisor._set_gauges()
+    assert (figure("cluster_connected"), figure("cluster_slots")) == (0, 0)
+    assert figure('cluster_nodes{state="accepted"}') == 0
+    assert figure('cluster_retries_total{reason="io"}') == 3
 
 
 def test_workers_that_cannot_be_started_or_killed_are_problems(parts):

@@ -390,7 +390,8 @@ class ClusterExecutor(LimitedExecutor):
         now = time.monotonic()
         about = [_worker_info(address, worker) for address, worker in workers.items()]
         for node in self._nodes.update(about, now):
-            _log.warning("cluster: %s: lost", _title(node))
+            how = "no heartbeat" if node.is_silent else "it left"
+            _log.warning("cluster: %s: %s; its jobs start again", _title(node), how)
             self._deaths += 1
             self._drop_tries(node)
         for node in self._nodes.due(now):
@@ -452,7 +453,7 @@ class ClusterExecutor(LimitedExecutor):
         else:
             self._nodes.answered(node, card, request, now)
         if node.state == "accepted":
-            _log.info("cluster: %s: accepted, with %d processes", _title(node), node.info.slots)
+            _log.info("cluster: %s: accepted, %d at a time", _title(node), node.info.slots)
         elif before == "asked":
             _log.warning("cluster: %s: refused: %s", _title(node), node.reason)
         self._publish()
@@ -713,9 +714,10 @@ def _title(node: Node) -> str:
 
 
 def _quieten() -> None:
-    """Let Dask log warnings only, by the handlers of the service."""
+    """Let Dask log errors only, by the handlers of the service; of the connection, nothing."""
     dask.config.set({"distributed.client.scheduler-info-interval": "1h"})
-    logger = logging.getLogger("distributed")
-    logger.handlers.clear()
-    logger.propagate = True
-    logger.setLevel(logging.ERROR)
+    for name, level in (("distributed", logging.ERROR), ("distributed.client", logging.CRITICAL)):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(level)
