@@ -46,6 +46,7 @@ from livepick.errors import (
     StateFolderGoneError,
 )
 from livepick.host.gpus import GpuMonitor, nvml
+from livepick.host.lock import lock_file
 from livepick.host.systemd import Systemd
 from livepick.host.threads import Ended, Threads
 from livepick.host.unexpected_errors import UnexpectedErrors
@@ -66,6 +67,7 @@ from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.start_waits import StartWaits
 from livepick.monitoring.supervisor import Supervisor
 from livepick.particle.session_measuring import ParticleMeasuring
+from livepick.picking.cluster.heavy_client import HeavyClient
 from livepick.picking.dispatch import Dispatch
 from livepick.picking.engine import Engine
 from livepick.picking.exports import make_on_picked, make_outputs
@@ -83,6 +85,8 @@ from livepick.picking.tasks import pick, probe
 from livepick.rebuild import begin_rebuilding, picks_recovery
 from livepick.retraining.promoter import Promoter
 from livepick.retraining.scheduler import Scheduler
+from livepick.retraining.trainer_on_node import start_on_nodes
+from livepick.retraining.trainer_process import StartTrainer, TrainerProcess
 from livepick.retraining.trial_picking import TRIAL_SECONDS
 from livepick.web.address_file import AddressFile
 from livepick.web.page import Sources
@@ -293,7 +297,7 @@ class Service:
         )
 
         # Retraining: picks → trainer process → promotion gate → model for the dispatch loop.
-        self._scheduler = self._make_scheduler(reader, workers.engine, model)
+        self._scheduler = self._make_scheduler(reader, workers, model)
 
         # Monitoring: the supervisor reads all parts; the page and the metrics show what it reports.
         self._gpu_monitor = GpuMonitor(nvml(), unexpected=self._unexpected)
@@ -406,7 +410,8 @@ class Service:
             ),
         )
 
-    def _make_scheduler(self, reader: LedgerReader, engine: Engine, model: Bundle) -> Scheduler:
+    def _make_scheduler(self, reader: LedgerReader, workers: Workers, model: Bundle) -> Scheduler:
+        engine = workers.engine
         promoter = Promoter(
             self._config,
             models=self._models,
@@ -428,8 +433,16 @@ class Service:
             submit=lambda job: engine.submit_timed(TRIAL_SECONDS, pick, job),
             run_changed=self._on_run_changed,
             particle_waits=self._measuring.training_waits,
+            start_trainer=self._start_of_trainers(workers),
             unexpected=self._unexpected,
         )
+
+    def _start_of_trainers(self, workers: Workers) -> StartTrainer:
+        """Return the function that starts trainers, on this machine or on the cluster."""
+        if workers.cluster is None or self._config.engine.heavy == "local":
+            return TrainerProcess.start_or_adopt
+        guard = lock_file(self._config.state.directory / LEDGER)
+        return start_on_nodes(HeavyClient(workers.cluster), guard)
 
     def _make_sources(self, database: Database) -> Sources:
         return Sources(

@@ -98,8 +98,9 @@ def _under_way(config: Config, run: RunRow, name: str) -> TrainingStatus:
     folder = config.state.directory / RUNS / bundle_name(run.version)
     progress = forecast(ProgressReader(folder).new(), now=now)
     place = read_place(folder) or TrainerPlace()
-    reason = run.reason or (f"{place.host}: {place.waits}" if place.host else place.waits)
-    if reason and (run.state == "running" or place.waits):
+    on_host = f"{place.host}: " if place.host else ""
+    reason = run.reason or (f"{on_host}{place.waits}" if place.waits else "")
+    if reason and run.state == "running":
         sentence = f"{name} is waiting and will continue by itself: {reason}."
         return TrainingStatus("training", sentence, run.version, progress, waits=True)
     on = f" on {place.host}" if place.host else ""

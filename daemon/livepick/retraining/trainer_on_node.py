@@ -39,7 +39,7 @@ from livepick.retraining.trainer_process import (
     lock_host,
 )
 
-__all__ = ["HeavyNodes", "TrainerOnNode", "starter"]
+__all__ = ["HeavyNodes", "TrainerOnNode", "start_on_nodes"]
 
 ASK_SECONDS = 2.0
 """Time between two questions to the workers."""
@@ -72,7 +72,7 @@ class HeavyNodes(Protocol):
         """Tell all workers to end their job on a folder."""
 
 
-def starter(nodes: HeavyNodes, guard: Path) -> StartTrainer:
+def start_on_nodes(nodes: HeavyNodes, guard: Path) -> StartTrainer:
     """Return the function that starts or adopts trainers on workers of a cluster.
 
     Parameters

@@ -11,6 +11,7 @@ from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring import training_status as module
 from livepick.monitoring.status import read_status
+from livepick.retraining.trainer_place import TrainerPlace, write_place
 
 
 @pytest.fixture
@@ -23,7 +24,8 @@ def say(make_config):
     ledger = LedgerWriter(database)
     ledger.session.begin("test")
 
-    def look(*lines, reason=""):
+    def look(*lines, reason="", place=None):
+        write_place(folder, place)
         fingerprint = config.training_fingerprint()
         ledger.session.run_changed(1, fingerprint, "running", reason=reason)
         text = "".join(json.dumps(line) + "\n" for line in lines)
@@ -72,6 +74,23 @@ def test_a_waiting_run_names_the_reason(say):
     assert status.training.sentence == (
         "Run 0001 is waiting and will continue by itself: there is no room left on the disk of /r."
     )
+
+
+def test_a_run_on_a_cluster_names_its_machine(say):
+    at_work = TrainerPlace(host="node7")
+    assert say(place=at_work).training.sentence == "Run 0001 is starting on node7."
+    status = say({"at": 1, "stage": "prepare", "done": 3, "total": 20}, place=at_work)
+    assert status.training.sentence == "Run 0001 on node7: reading the micrographs, 3 of 20."
+    assert status.as_json()["training"]["host"] == "node7"
+    assert not status.training.waits
+
+    silent = TrainerPlace(host="node7", waits="its worker does not answer")
+    assert say(place=silent).training.sentence == (
+        "Run 0001 is waiting and will continue by itself: node7: its worker does not answer."
+    )
+    status = say(place=TrainerPlace(waits="no worker of the cluster takes heavy jobs"))
+    assert status.training.waits
+    assert status.training.sentence.endswith("no worker of the cluster takes heavy jobs.")
 
 
 @pytest.mark.parametrize(

@@ -229,12 +229,6 @@ class ClusterExecutor(LimitedExecutor):
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(seconds + 1)
 
     @property
-    def heavy_workers(self) -> tuple[str, ...]:
-        """Addresses of the accepted nodes that offer to train."""
-        nodes = self.view.nodes
-        return tuple(one.address for one in nodes if one.heavy and one.state == "accepted")
-
-    @property
     def capacity(self) -> int:
         """Number of jobs that keeps the accepted nodes busy; 0 if there is none."""
         return JOBS_PER_SLOT * self.view.slots

@@ -18,7 +18,7 @@ from livepick.errors import EngineError
 from livepick.picking.cluster import heavy_client, heavy_on_node
 from livepick.picking.cluster.heavy_client import HeavyClient
 from livepick.retraining import trainer_on_node
-from livepick.retraining.trainer_on_node import starter
+from livepick.retraining.trainer_on_node import start_on_nodes
 from livepick.retraining.trainer_place import TrainerPlace, read_place
 from livepick.retraining.trainer_process import LOCK, Ended, TrainerProcess
 
@@ -79,7 +79,7 @@ def await_end(trainer):
 
 def trains(executor, guard, run):
     """Return the trainer of a run of the session of an executor."""
-    return starter(HeavyClient(executor), guard)(run, COMMAND, threads=1)
+    return start_on_nodes(HeavyClient(executor), guard)(run, COMMAND, threads=1)
 
 
 @pytest.mark.usefixtures("work")
