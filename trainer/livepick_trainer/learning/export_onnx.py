@@ -25,7 +25,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from livepick.core.imaging.space_to_depth import at_half_size, one_by_one
+from livepick.core.imaging.network_layers import one_by_one
+from livepick.core.imaging.space_to_depth import at_half_size
 from livepick.errors import TrainerError
 
 __all__ = [

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from livepick.core.imaging.blob_detector import BIN, blob_nodes, serialized
 from livepick.core.imaging.decoys import excess_nodes
-from livepick.core.imaging.space_to_depth import HalfSize, at_half_size, one_by_one
+from livepick.core.imaging.network_layers import Layers, one_by_one
+from livepick.core.imaging.space_to_depth import at_half_size
 
 __all__ = ["joint_graph"]
 
@@ -92,7 +93,7 @@ def joint_graph(network: bytes, diameter_px: float) -> bytes:
     )
 
 
-def _network_nodes(network: bytes) -> HalfSize:
+def _network_nodes(network: bytes) -> Layers:
     """Return the nodes from ``image`` to ``network.logits`` (2, 1, H, W): image, then negative.
 
     The graph of a network runs on the image and on the image upside down, and ends with a sigmoid

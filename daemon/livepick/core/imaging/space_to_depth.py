@@ -13,36 +13,19 @@ nothing, because all four pixels have the same weights. The result is the same b
 import copy
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["HalfSize", "at_half_size", "one_by_one", "square_kernels"]
+from livepick.core.imaging.network_layers import Layers, Weights
 
-Weights = NDArray[Any]
+__all__ = ["at_half_size", "square_kernels"]
 
 MOST_CHANNELS = 8
 """A map with more channels fills the blocks as it is."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HalfSize:
-    """A network without layers at full size."""
-
-    nodes: list[Any]
-    """ONNX nodes in the order of their computation."""
-
-    constants: dict[str, Weights]
-    """Constants by name."""
-
-    shapes: list[Any]
-    """Shapes of some maps, for the graph's ``value_info``: onnxruntime joins an addition with the
-    convolution before it only if it knows that the two maps are of the same size."""
-
-
-def at_half_size(nodes: Sequence[Any], constants: dict[str, Weights], source: str) -> HalfSize:
+def at_half_size(nodes: Sequence[Any], constants: dict[str, Weights], source: str) -> Layers:
     """Return a network that computes the same from an image with even sides.
 
     If it does not have the form of ``livepick_trainer.learning.network``, or has more than
@@ -62,47 +45,10 @@ def at_half_size(nodes: Sequence[Any], constants: dict[str, Weights], source: st
     try:
         rewriter.rewrite()
     except _OtherFormError:
-        return HalfSize(list(nodes), constants, [])
+        return Layers(list(nodes), constants, [])
     used = {name for node in rewriter.nodes for name in node.input}
     constants = {name: value for name, value in rewriter.constants.items() if name in used}
-    return HalfSize(rewriter.nodes, constants, rewriter.shapes())
-
-
-def one_by_one(network: HalfSize, source: str, images: Sequence[str], result: str) -> HalfSize:
-    """Return a network that computes a stack of images one after the other.
-
-    This takes the memory of one image, and no more time.
-
-    Parameters
-    ----------
-    network
-        A network from ``source`` (N, 1, H, W) to ``result`` (N, 1, H, W).
-    images
-        Names of the images, (1, 1, H, W), that ``source`` was the stack of.
-    """
-    nodes, shapes = [], []
-    for number, image in enumerate(images):
-
-        def renamed(name: str, suffix: str = f".of{number}", image: str = image) -> str:
-            if name == source:
-                return image
-            return name if name in network.constants or not name else name + suffix
-
-        for node in network.nodes:
-            one = copy.deepcopy(node)
-            one.input[:] = map(renamed, node.input)
-            one.output[:] = map(renamed, node.output)
-            one.name = renamed(node.name)
-            nodes.append(one)
-        for shape in network.shapes:
-            one = copy.deepcopy(shape)
-            one.name = renamed(shape.name)
-            shapes.append(one)
-    from onnx import helper  # noqa: PLC0415 - see blob_detector.serialized
-
-    parts = [f"{result}.of{number}" for number in range(len(images))]
-    nodes.append(helper.make_node("Concat", parts, [result], result, axis=0))
-    return HalfSize(nodes, network.constants, shapes)
+    return Layers(rewriter.nodes, constants, rewriter.shapes())
 
 
 def square_kernels(weight: Weights) -> Weights:

@@ -9,8 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 from factories import network_graph
 from livepick.core.imaging import joint_detector
 from livepick.core.imaging.joint_detector import joint_graph
+from livepick.core.imaging.network_layers import Layers, one_by_one
 from livepick.core.imaging.preprocess import DIAMETER_PX
-from livepick.core.imaging.space_to_depth import HalfSize, at_half_size, one_by_one, square_kernels
+from livepick.core.imaging.space_to_depth import at_half_size, square_kernels
 from livepick.models.general_model import SHIPPED
 
 NETWORK = (SHIPPED / "model.onnx").read_bytes()
@@ -116,7 +117,7 @@ def test_a_network_of_either_version_can_be_joined(blind, rng):
     start, end = kinds.index("Concat"), kinds.index("Sigmoid")
     layers = list(graph.node)[start + 1 : end]
     constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
-    separate = one_by_one(HalfSize(layers, constants, []), "both", ["image", "turned"], "head")
+    separate = one_by_one(Layers(layers, constants, []), "both", ["image", "turned"], "head")
     nodes = [*list(graph.node)[:start], *separate.nodes, *list(graph.node)[end:]]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -150,7 +151,7 @@ def test_the_joint_picker_scores_as_with_the_network_as_it_was(monkeypatch, rng)
     """Scores are those of the graph with layers at full size, to the rounding of float32."""
     image = rng.standard_normal((1, 1, 160, 192)).astype(np.float32)
     scores = []
-    for convert in (at_half_size, lambda nodes, constants, _: HalfSize(nodes, constants, [])):
+    for convert in (at_half_size, lambda nodes, constants, _: Layers(nodes, constants, [])):
         monkeypatch.setattr(joint_detector, "at_half_size", convert)
         session = onnxruntime.InferenceSession(
             joint_graph(NETWORK, DIAMETER_PX), providers=["CPUExecutionProvider"]
