@@ -27,6 +27,12 @@ Sign = Literal["signed", "unsigned"]
 Statistics = tuple[float, float, float]
 """Minimum, maximum and mean of the pixels, as a header says."""
 
+Range = tuple[int, int]
+"""Lowest and highest pixel."""
+
+CACHED_PX: Final = 2**19
+"""Number of pixels that fit into the cache of a core."""
+
 SAMPLE_PX: Final = 2**20
 """Number of pixels in a histogram."""
 
@@ -70,10 +76,11 @@ def with_right_sign(
     if image.dtype.kind not in "iu" or image.dtype.itemsize > 2:
         return image, None
     signed, unsigned = _read(image, "i"), _read(image, "u")
-    if int(signed.min()) >= 0:  # the same numbers either way
+    ranges = _ranges(signed, unsigned)
+    if ranges["signed"][0] >= 0:  # the same numbers either way
         return image, None
     said: Sign = "signed" if image.dtype.kind == "i" else "unsigned"
-    by_statistics = _by_statistics(signed, unsigned, statistics)
+    by_statistics = _by_statistics(ranges, statistics)
     sign, why = by_statistics if by_statistics[0] != said else (None, "")
     if sign is None:
         sign, why = _by_histogram(unsigned)
@@ -97,15 +104,28 @@ def _read(image: NDArray[Any], kind: str) -> NDArray[Any]:
     return image.view(np.dtype(f"{'' if order == '|' else order}{kind}{image.dtype.itemsize}"))
 
 
+def _ranges(signed: NDArray[Any], unsigned: NDArray[Any]) -> dict[str, Range]:
+    """Return the ranges of the same pixels read with either sign.
+
+    The pixels are read from memory once, in rows that fit into the cache.
+    """
+    found: dict[str, Range] = {}
+    count = max(1, CACHED_PX // signed.shape[1])
+    for start in range(0, len(signed), count):
+        for sign, image in (("signed", signed), ("unsigned", unsigned)):
+            rows = image[start : start + count]
+            low, high = int(rows.min()), int(rows.max())
+            before = found.get(sign, (low, high))
+            found[sign] = min(before[0], low), max(before[1], high)
+    return found
+
+
 def _by_statistics(
-    signed: NDArray[Any], unsigned: NDArray[Any], statistics: Statistics | None
+    ranges: dict[str, Range], statistics: Statistics | None
 ) -> tuple[Sign | None, str]:
     if statistics is None:
         return None, ""
-    fits = {
-        "signed": _fits(signed, statistics),
-        "unsigned": _fits(unsigned, statistics),
-    }
+    fits = {sign: _fits(given, statistics) for sign, given in ranges.items()}
     if fits["signed"] == fits["unsigned"]:
         return None, ""
     sign: Sign = "signed" if fits["signed"] else "unsigned"
@@ -113,9 +133,13 @@ def _by_statistics(
     return sign, f"the header's range of {least:g} to {most:g} is then that of the pixels"
 
 
-def _fits(image: NDArray[Any], statistics: Statistics) -> bool:
+def _fits(given: Range, statistics: Statistics) -> bool:
     least, most, _ = statistics
-    return abs(int(image.min()) - least) < 1 and abs(int(image.max()) - most) < 1
+    return abs(given[0] - least) < 1 and abs(given[1] - most) < 1
+
+
+def _range(image: NDArray[Any]) -> Range:
+    return int(image.min()), int(image.max())
 
 
 def _by_histogram(unsigned: NDArray[Any], *, least_near: float = 0.0) -> tuple[Sign | None, str]:
@@ -179,9 +203,9 @@ def in_right_byte_order(
                 f"{1 - as_is:.0%} of the pixels have absurd values in the byte order of the header;"
                 " read in the other one"
             )
-    elif statistics is not None and _fits(image, statistics):
+    elif statistics is not None and _fits(_range(image), statistics):
         return image, None
-    elif statistics is not None and _fits(swapped, statistics):
+    elif statistics is not None and _fits(_range(swapped), statistics):
         least, most, _ = statistics
         return swapped, (
             "the pixels are in the other byte order than the header: its range of"
