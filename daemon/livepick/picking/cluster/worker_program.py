@@ -6,6 +6,8 @@ nanny, because there is nothing that it could do better.
 
 Dask's worker ends when the connection to its scheduler does. This program then waits for the
 scheduler, which may have another address by then, and joins again with a new one.
+
+This is one file because a worker waits, joins, works and leaves in any order.
 """
 
 import asyncio
@@ -23,9 +25,10 @@ from typing import Any, TypeVar
 import dask.config
 from distributed import Status, Worker
 
-from livepick.config.engine_section import ClusterTls
+from livepick.config.engine_section import ClusterTls, scheduler_host
 from livepick.core.contracts.job import CPU
 from livepick.core.contracts.node import HEAVY, PICK
+from livepick.host.loopback import is_loopback
 from livepick.picking.cluster.heavy_on_node import HeavyWork, offer_heavy
 from livepick.picking.cluster.node import close_node, node_fault, open_node
 from livepick.picking.cluster.scheduler import (
@@ -256,8 +259,11 @@ class _Program:
         resources = {PICK: float(self._offer.workers)}
         if self._offer.heavy:
             resources[HEAVY] = 1.0
+        host = scheduler_host(address)
         return _QuickWorker(
             address,
+            # By default Dask listens on all addresses, which without TLS is for everyone.
+            host=(f"[{host}]" if ":" in host else host) if is_loopback(host) else None,
             nthreads=self._offer.workers + 1,  # one for questions, while all processes are busy
             name=f"{self._joining.name or socket.gethostname()}-{os.getpid()}-{self._joins}",
             port=self._joining.port,

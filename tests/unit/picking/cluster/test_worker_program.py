@@ -6,6 +6,7 @@ import dataclasses
 import os
 import socket
 
+import psutil
 import pytest
 
 distributed = pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
@@ -64,6 +65,25 @@ def test_it_offers_its_workers_and_leaves_at_the_end_of_its_lifetime():
             assert worker.name.startswith("gpu7-")
             await asyncio.wait_for(task, 30)
             assert not cluster.workers
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_without_tls_only_this_machine_reaches_it(host):
+    """Whoever reaches the port of a worker runs programs there, as at the scheduler's."""
+
+    async def run():
+        async with scheduler(host=host) as cluster, program(SchedulerPlace(cluster.address)):
+            await until(lambda: cluster.workers)
+            places = [
+                one.laddr
+                for one in psutil.Process().net_connections("inet")
+                if one.status == psutil.CONN_LISTEN
+            ]
+            (address,) = cluster.workers
+            assert int(address.rpartition(":")[2]) in {place.port for place in places}
+            assert {place.ip for place in places} <= {"127.0.0.1", "::1"}
 
     asyncio.run(run())
 
