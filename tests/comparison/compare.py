@@ -1,7 +1,7 @@
 """``make compare``: livepick, RELION's LoG and Topaz on the same micrographs, in one run.
 
-    python tests/comparison/compare.py [--data FOLDER] [--samples NAME ...] [--most N] [--core N]
-        [--untrained] [--again] [--publish]
+    python tests/comparison/compare.py [--data FOLDER] [--samples NAME ...] [--programs NAME ...]
+        [--untrained] [--most N] [--core N] [--again] [--publish]
 
 Every program is told the pixel size and the true diameter, runs with its documented defaults
 (``relion_log.py``, ``topaz.py``, ``livepick_command.py``), on one core and with one thread, one
@@ -71,7 +71,11 @@ PROGRAMS: tuple[Program, ...] = (
 def main() -> int:
     """Compare the programs; return 1 if one of them failed."""
     given = _arguments()
-    comparison = Comparison(installed(PROGRAMS), given.core, trains=not given.untrained)
+    comparison = Comparison(
+        installed([one for one in PROGRAMS if one.name in given.programs]),
+        given.core,
+        trains=not given.untrained,
+    )
     results = PLACE / "results"
     results.mkdir(parents=True, exist_ok=True)
     for name in given.samples or sample_names(given.data):
@@ -92,6 +96,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder of real micrographs with expert picks")
     parser.add_argument("--samples", nargs="*", help="names of samples; all by default")
     parser.add_argument("--most", type=int, default=5, help="micrographs to compare, of a sample")
+    names = [program.name for program in PROGRAMS]
+    parser.add_argument("--programs", nargs="*", choices=names, default=names)
     parser.add_argument("--untrained", action="store_true", help="leave out the trained model")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--again", action="store_true", help="also run samples that have results")
@@ -188,6 +194,7 @@ class Comparison:
             program.name,
             _matched(ranked, sample, areas),
             _matched(written, sample, areas),
+            _matched(ranked, replace(sample, radius_angstrom=sample.diameter_angstrom / 2), areas),
             cpu_seconds=max(0.0, cost.cpu_seconds - start.cpu_seconds) / len(task.names),
             start_cpu_seconds=start.cpu_seconds,
             peak_bytes=cost.peak_bytes,

@@ -96,11 +96,12 @@ def summary(samples: Sequence[SampleResult]) -> list[str]:
         return ["No result."]
     size = " x ".join(str(side) for side in largest.shape_px)
     heading = ["", *(f"AP, {name}" for name, _ in groups)]
-    heading += ["F1 (best)", f"CPU s, {size}", "start, CPU s", "MB"]
+    heading += ["AP in d/2", "F1 (best)", f"CPU s, {size}", "start, CPU s", "MB"]
     rows = []
     for program in _programs(samples):
         cells = [program]
         cells += [_mean(group, program, lambda one: one.average_precision) for _, group in groups]
+        cells.append(_mean(judged, program, lambda one: one.average_precision_half))
         f1 = _mean(judged, program, lambda one: one.f1)
         cells.append(f"{f1} ({_mean(judged, program, lambda one: one.best_f1)})")
         found = largest.of(program)
@@ -115,8 +116,9 @@ def summary(samples: Sequence[SampleResult]) -> list[str]:
         rows.append(cells)
     where = "the real micrographs" if judged[0].origin == REAL else "all micrographs"
     legend = (
-        f"AP is a mean over the samples of a column, F1 over {where}. CPU time (without the start"
-        f" of the program) and memory are those of the largest micrographs ({largest.name})."
+        "AP is a mean over the samples of a column; F1, and AP if half a diameter is near enough"
+        f" (d/2), are means over {where}. CPU time (without the start of the program) and memory"
+        f" are those of the largest micrographs ({largest.name})."
     )
     return [
         *_table(heading, rows),
@@ -157,12 +159,14 @@ def _better(
 def details_of(samples: Sequence[SampleResult]) -> list[str]:
     """Return a table with a row for each program and sample."""
     heading = [
-        "sample", "program", "AP", "best F1", "F1", "precision", "recall", "picks", "CPU s", "MB"
+        "sample", "program", "AP", "AP in d/2", "best F1", "F1", "precision", "recall", "picks",
+        "CPU s", "MB",
     ]  # fmt: skip
     rows = []
     for sample in samples:
         for one in sample.results:
-            ratios = (one.average_precision, one.best_f1, one.f1, one.precision, one.recall)
+            ratios = [one.average_precision, one.average_precision_half]
+            ratios += [one.best_f1, one.f1, one.precision, one.recall]
             rows.append(
                 [
                     sample.name,

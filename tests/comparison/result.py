@@ -35,6 +35,9 @@ class Result:
     """To start, and to pick a tiny micrograph."""
 
     peak_bytes: int
+    average_precision_half: float = math.nan
+    """Average precision if a pick is right within half a diameter."""
+
     note: str = ""
 
 
@@ -78,6 +81,7 @@ def scored(
     program: str,
     ranked: Sequence[Matches],
     written: Sequence[Matches],
+    ranked_half: Sequence[Matches],
     *,
     cpu_seconds: float,
     start_cpu_seconds: float,
@@ -91,6 +95,8 @@ def scored(
         Matches of all candidates, for each micrograph.
     written
         Matches of the picks at the program's default threshold.
+    ranked_half
+        Matches of all candidates within half a diameter.
     cpu_seconds
         Per micrograph.
     """
@@ -107,4 +113,5 @@ def scored(
         cpu_seconds=cpu_seconds,
         start_cpu_seconds=start_cpu_seconds,
         peak_bytes=peak_bytes,
+        average_precision_half=figures(ranked_half).average_precision,
     )

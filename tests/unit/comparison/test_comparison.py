@@ -133,10 +133,24 @@ def test_f1_at_the_default_threshold_is_not_the_best_one() -> None:
     truth = picks((10, 10, 1))
     ranked = picks((10, 10, 9), (50, 10, 3), (50, 50, 2), (10, 50, 1))
     matches = [match(ranked, truth, radius_px=3)]
-    result = scored("x", matches, matches, cpu_seconds=1, start_cpu_seconds=1, peak_bytes=1)
+    result = scored(
+        "x", matches, matches, matches, cpu_seconds=1, start_cpu_seconds=1, peak_bytes=1
+    )
     assert result.best_f1 == 1
     assert result.f1 == pytest.approx(2 / 5)
     assert result.average_precision == 1
+
+
+def test_a_pick_beside_the_particle_is_right_within_half_a_diameter(
+    tmp_path: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that is off by a third of the diameter is wrong by the usual measure."""
+    monkeypatch.setattr(compare, "PLACE", tmp_path / "place")
+    off = [picks(*((x + 6.7, y, 1.0) for y, x in CENTRES))]
+    monkeypatch.setattr(Stub, "picks", lambda *_: off)
+    result = Comparison([Stub()], CORE).compare(sample).of("stub")
+    assert result is not None
+    assert (result.average_precision, result.average_precision_half) == (0, 1)
 
 
 def test_the_cost_is_that_of_the_program_alone(tmp_path: Path) -> None:
@@ -158,7 +172,7 @@ def test_the_error_of_a_program_has_its_last_words(tmp_path: Path) -> None:
 
 def test_a_program_without_a_result_has_a_dash() -> None:
     """A mean over samples needs all of them; cost is that of the largest micrographs."""
-    one = scored("Topaz resnet8", [], [], cpu_seconds=7, start_cpu_seconds=1, peak_bytes=10**8)
+    one = scored("Topaz resnet8", [], [], [], cpu_seconds=7, start_cpu_seconds=1, peak_bytes=10**8)
     both = [
         replace(one, average_precision=0.625, best_f1=0.5, f1=0.25, program=name) for name in "ab"
     ]
@@ -166,16 +180,16 @@ def test_a_program_without_a_result_has_a_dash() -> None:
     real = replace(about, name="real one", origin="real", shape_px=(256, 256), results=both[:1])
     heading, _, first, second, *_ = summary([real, about])
     assert heading.startswith(
-        "|  | AP, real one | AP, 1 simulated by others | F1 (best) | CPU s, 256 x 256"
+        "|  | AP, real one | AP, 1 simulated by others | AP in d/2 | F1 (best) | CPU s, 256 x 256"
     )
-    assert first == "| a | .62 | .62 | .25 (.50) | 7.00 | 1.0 | 100 |"
-    assert second == "| b | - | .62 | - (-) | - | - | - |"
+    assert first == "| a | .62 | .62 | .75 | .25 (.50) | 7.00 | 1.0 | 100 |"
+    assert second == "| b | - | .62 | - | - (-) | - | - | - |"
 
 
 def test_it_is_said_where_livepick_loses() -> None:
     """Each figure by itself, for every program and sample."""
     ours = scored(
-        "livepick, first picker", [], [], cpu_seconds=7, start_cpu_seconds=1, peak_bytes=10**8
+        "livepick, first picker", [], [], [], cpu_seconds=7, start_cpu_seconds=1, peak_bytes=10**8
     )
     ours = replace(ours, average_precision=0.6, best_f1=0.5, f1=0.5)
     other = replace(ours, program="RELION LoG", average_precision=0.7, f1=0.4, peak_bytes=10**7)
@@ -188,8 +202,16 @@ def test_it_is_said_where_livepick_loses() -> None:
 
 
 def test_a_result_is_kept_between_runs(tmp_path: Path, sample: Sample) -> None:
-    one = scored("x", [], [], cpu_seconds=7, start_cpu_seconds=1, peak_bytes=10**8)
-    one = replace(one, average_precision=0.5, best_f1=0.5, f1=0.5, precision=1, recall=1)
+    one = scored("x", [], [], [], cpu_seconds=7, start_cpu_seconds=1, peak_bytes=10**8)
+    one = replace(
+        one,
+        average_precision=0.5,
+        average_precision_half=1,
+        best_f1=0.5,
+        f1=0.5,
+        precision=1,
+        recall=1,
+    )
     found = results_of("two", "real", [one])
     found.write(tmp_path / "two.json")
     assert SampleResult.read(tmp_path / "two.json") == found
