@@ -173,7 +173,9 @@ class Nodes:
         for address, node in list(self._nodes.items()):
             worker = current.get(address)
             if worker is None or worker.incarnation != node.info.incarnation:
-                lost.append(self._nodes.pop(address))
+                del self._nodes[address]
+                if not node.is_silent:  # else its jobs have been lost already
+                    lost.append(node)
         for address, worker in current.items():
             node = self._nodes.setdefault(address, Node(worker, now, now, now))
             if worker.last_seen != node.info.last_seen:

@@ -232,6 +232,14 @@ def test_a_node_without_a_heartbeat_gets_no_jobs_until_it_answers_again():
     assert cluster.nodes.due(60.0) == [lost]
 
 
+def test_a_silent_node_that_leaves_is_lost_once():
+    cluster = Cluster("a")
+    (lost,) = cluster.nodes.update([info("a")], 1.0 + SILENT_SECONDS)
+    assert cluster.nodes.update([], 2.0 + SILENT_SECONDS) == []
+    assert lost.address == "a"
+    assert not cluster.nodes.all()
+
+
 def test_a_node_that_left_or_was_started_again_has_lost_its_jobs():
     cluster = Cluster("a", "b")
     lost = cluster.nodes.update([info("a", incarnation="other")], 1.0)
