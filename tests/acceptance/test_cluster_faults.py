@@ -1,0 +1,73 @@
+"""A session on a cluster in which workers, the scheduler, the network or the service fail.
+
+Whatever fails, each micrograph is picked exactly once, none is blamed, and the files are those of
+the same session on processes of this machine. ``tests/benchmarks/cluster_faults.py`` measures how
+long each takes.
+"""
+
+import pytest
+from cluster import checksums
+from fault_scenes import MICROGRAPHS, Scene, faults_of
+from machine import why_none
+from session import Session
+
+pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+WHY_NO_MACHINE = why_none()
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """Return the checksums of the same session on processes of this machine."""
+    output = {"formats": ["relion", "star", "csv"]}
+    session = Session(tmp_path_factory.mktemp("local"), output=output)
+    session.drop(MICROGRAPHS)
+    session.start()
+    session.until(lambda: session.picked() == MICROGRAPHS, "picks on processes")
+    assert session.stop() == 0
+    return checksums(session)
+
+
+@pytest.fixture
+def make_scene(make_session, tmp_path):
+    """Return a function that makes a scene, which ends with the test."""
+    made = []
+
+    def make(**options):
+        made.append(Scene(make_session, tmp_path, **options))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for scene in made:
+        scene.end()
+
+
+@pytest.mark.parametrize("fault", ["none", "worker killed", "worker hangs", "scheduler killed"])
+def test_a_fault_of_a_process_loses_nothing(fault, make_scene, expected):
+    scene = make_scene()
+
+    scene.run(fault, after_seconds=1.3)
+
+    assert faults_of(scene, expected) == []
+
+
+@pytest.mark.skipif(bool(WHY_NO_MACHINE), reason=WHY_NO_MACHINE)
+@pytest.mark.parametrize("elsewhere", ["worker", "cluster"])
+def test_a_network_that_fails_loses_nothing(elsewhere, make_scene, expected):
+    """Between worker and scheduler, and between service and scheduler."""
+    scene = make_scene(elsewhere=elsewhere)
+
+    scene.run(f"network of {'a' if elsewhere == 'worker' else 'the'} {elsewhere}", after_seconds=1)
+
+    assert faults_of(scene, expected) == []
+
+
+def test_a_service_killed_while_the_cluster_works_loses_nothing(make_scene, expected):
+    scene = make_scene()
+
+    scene.run("service killed", after_seconds=1.5)
+
+    assert faults_of(scene, expected, restarts=1) == []

@@ -1,0 +1,176 @@
+"""Nodes of a cluster that do not fit a session, that fail, come late, or serve several sessions."""
+
+import html
+import sys
+
+import pytest
+from cluster import Cluster
+from machine import Machine, why_none
+from session import impatient
+
+pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+WHY_NO_MACHINE = why_none()
+
+OTHER_VERSION = """\
+import livepick.cli, livepick.picking.cluster.scheduler as scheduler, sys
+livepick.__version__ = "0.0.1"
+sys.exit(livepick.cli.main())
+"""
+"""A worker whose answer to the service is another version; its own check of the scheduler is as if
+both had been installed."""
+
+needs_machine = pytest.mark.skipif(bool(WHY_NO_MACHINE), reason=WHY_NO_MACHINE)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    """Return a cluster of one worker, for all tests that leave it as it is."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    cluster.start_scheduler()
+    cluster.start_worker()
+    yield cluster
+    cluster.end()
+
+
+@pytest.fixture
+def visitor(pool):
+    """Return a function that lets another worker join, which ends with the test."""
+    joined = []
+
+    def join(**how):
+        joined.append(pool.start_worker(**how))
+        return joined[-1]
+
+    yield join
+    for worker in joined:
+        pool.kill(worker)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """Return a cluster in which nothing runs yet."""
+    cluster = Cluster(tmp_path)
+    yield cluster
+    cluster.end()
+
+
+@pytest.fixture
+def machine():
+    """Return another machine."""
+    machine = Machine()
+    yield machine
+    machine.end()
+
+
+def nodes(session, state):
+    """Return the number of nodes in a state, according to ``/metrics``."""
+    return session.figure(f'cluster_nodes{{state="{state}"}}')
+
+
+def said(session, *words):
+    """Assert that the page and ``livepick status`` say a sentence with these words."""
+    problems = session.status()["problems"]
+    sentences = [f"{problem['sentence']} {problem['remedy']}" for problem in problems]
+    assert any(all(word in sentence for word in words) for sentence in sentences), problems
+    page = html.unescape(session.get("/"))
+    assert all(word in page for word in words)
+
+
+@needs_machine
+def test_a_node_without_the_share_is_refused(pool, visitor, machine, make_session):
+    """Its watched folder is empty, as a mount point is."""
+    session = pool.serve(make_session())
+    session.drop(2)
+    machine.hide(session.landing)
+    worker = visitor(on=machine)
+    session.start()
+
+    session.until(lambda: nodes(session, "refused") == 1, "the refusal")
+
+    session.until(lambda: session.picked() == 2, "picks of the other one")
+    said(session, machine.name, f"its {session.landing} is empty", "Mount the watched folder")
+    assert session.counts().failed == 0
+    pool.kill(worker)
+    session.until(lambda: nodes(session, "refused") == 0, "the end of the refusal")
+
+
+def test_a_node_of_another_version_is_refused(pool, visitor, make_session):
+    visitor(program=(sys.executable, "-c", OTHER_VERSION))
+    session = pool.serve(make_session())
+    session.drop(2)
+    session.start()
+
+    session.until(lambda: nodes(session, "refused") == 1, "the refusal")
+
+    session.until(lambda: session.picked() == 2, "picks of the other one")
+    said(session, "it has livepick 0.0.1", "Install the same version")
+
+
+def test_a_node_without_the_gpu_is_refused(pool, make_session):
+    """The micrographs wait, and a person can read why."""
+    session = pool.serve(make_session(picking={"device": "require-gpu"}))
+    session.drop(1)
+    session.start()
+
+    session.until(lambda: nodes(session, "refused") == 1, "the refusal")
+
+    said(session, "require-gpu")
+    assert session.counts().queued == 1
+    assert session.stop() == 0
+
+
+@needs_machine
+def test_a_node_that_loses_the_share_is_set_aside(visitor, pool, machine, make_session):
+    """And it is taken back once it sees the files again; no file is blamed."""
+    session = pool.serve(make_session())
+    visitor(on=machine)
+    session.start(program=impatient({"picking.cluster.nodes.FIRST_PAUSE_SECONDS": 4.0}))
+    session.until(lambda: nodes(session, "accepted") == 2, "both nodes")
+    session.drop(4)
+    session.until(lambda: session.picked() == 4, "picks of both")
+
+    machine.hide(session.landing)
+    session.drop(12, first=5)
+    session.until(lambda: session.picked() == 16, "picks of the other one")
+    assert nodes(session, "set_aside") == 1
+    said(session, machine.name, "gets no jobs")
+    assert session.figure('micrographs_total{state="failed"}') == 0
+
+    machine.show(session.landing)
+    session.until(lambda: nodes(session, "accepted") == 2, "the node again")
+
+
+def test_workers_and_scheduler_may_come_after_the_service(cluster, make_session):
+    """It says what it waits for; the scheduler's address is in its file."""
+    session = cluster.serve(make_session(), scheduler_file=str(cluster.scheduler_file))
+    session.drop(3)
+    session.start()
+    assert session.figure("cluster_connected") == 0
+    said(session, "scheduler.json")
+    cluster.start_scheduler()
+    session.until(lambda: session.figure("cluster_connected") == 1, "the scheduler")
+    assert session.counts().queued == 3
+    cluster.start_worker()
+
+    session.until(lambda: session.picked() == 3, "picks")
+
+    assert session.figure('micrographs_total{state="failed"}') == 0
+    assert session.stop() == 0
+
+
+def test_two_services_share_a_pool(pool, make_session):
+    one, two = (pool.serve(make_session(name)) for name in ("one", "two"))
+    for session in (one, two):
+        session.drop(6)
+        session.start()
+
+    for session in (one, two):
+        session.until(lambda s=session: s.picked() == 6, "picks")
+        assert session.figure('micrographs_total{state="picked"}') == 6
+
+    assert one.stop() == 0
+    two.drop(1, first=7)
+    two.until(lambda: two.picked() == 7, "picks after the other one has ended")
