@@ -173,9 +173,8 @@ def test_the_error_of_a_program_has_its_last_words(tmp_path: Path) -> None:
 def test_a_program_without_a_result_has_a_dash() -> None:
     """A mean over samples needs all of them; cost is that of the largest micrographs."""
     one = scored("Topaz resnet8", [], [], [], cpu_seconds=7, start_cpu_seconds=1, peak_bytes=10**8)
-    both = [
-        replace(one, average_precision=0.625, best_f1=0.5, f1=0.25, program=name) for name in "ab"
-    ]
+    one = replace(one, average_precision=0.625, average_precision_half=0.75, best_f1=0.5, f1=0.25)
+    both = [replace(one, program="a"), replace(one, program="b")]
     about = results_of("small", "simulated by others", both)
     real = replace(about, name="real one", origin="real", shape_px=(256, 256), results=both[:1])
     heading, _, first, second, *_ = summary([real, about])
