@@ -141,13 +141,15 @@ PICKING_ALERTS = (
     Alert(
         name="LivepickNodeSetAside",
         severity="warning",
-        expr='sum without (state) (livepick_cluster_nodes{state=~"refused|set_aside"}) > 0',
+        expr='sum without (state) (livepick_cluster_nodes{state=~"refused|set_aside"}) > 0'
+        " or livepick_gpus_set_aside > 0",
         lasting="10m",
         dashboard="pipeline",
-        summary="{{ $value }} workers of the cluster of {{ $labels.instance }} get no jobs. Run"
-        " livepick status: it says why.",
-        runbook="The page and `livepick status` name the machine, the reason and the remedy:"
-        " another version of livepick, a folder that is not mounted, no GPU, or files that only"
-        " this machine cannot pick. It is asked again every few minutes and taken back by itself.",
+        summary="{{ $value }} workers or GPUs of {{ $labels.instance }} get no jobs. Run livepick"
+        " status: it says why.",
+        runbook="The page and `livepick status` name the machine of a cluster, or the GPU of this"
+        " one, with the reason and the remedy: another version of livepick, a folder that is not"
+        " mounted, no GPU, or files that only this machine or GPU cannot pick. It is asked again"
+        " every few minutes and taken back by itself.",
     ),
 )

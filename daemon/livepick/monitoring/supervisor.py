@@ -280,6 +280,7 @@ class Supervisor:
         self._metrics.landings.update_activity(time.time())
         self._metrics.ingest.watched(self._watcher.health())
         self._metrics.host.gpus(self._gpu_monitor.gpus)
+        self._metrics.host.gpus_set_aside(len(self._dispatch.devices_aside))
         self._metrics.training.model_usable(self._model_fault() is None)
         self._metrics.particle.show(self._particle())
         if (cluster := self._cluster()) is not None:

@@ -320,6 +320,9 @@ def test_a_gpu_that_was_set_aside_is_a_problem(parts):
     assert problem.kind == "gpu_set_aside"
     assert problem.sentence == "GPU 1 has been set aside: CUDA failure 999."
     assert "engine.devices" in problem.remedy
+    parts.supervisor.beat()
+    registry = parts.supervisor._metrics.registry
+    assert registry.get_sample_value("livepick_gpus_set_aside") == 1
 
 
 def node(name, state="accepted", reason=""):

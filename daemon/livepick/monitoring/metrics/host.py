@@ -57,6 +57,10 @@ class HostMetrics:
             figure: make.gauge(f"gpu_{name}", question, gpu=())
             for figure, (name, question) in GPU_FIGURES.items()
         }
+        self._gpus_set_aside = make.gauge(
+            "gpus_set_aside",
+            "How many GPUs of engine.devices have failed and get no jobs, while others pick?",
+        )
         self._known_gpus: dict[str, set[str]] = {figure: set() for figure in GPU_FIGURES}
 
     def writable(self, *, output: bool, state: bool) -> None:
@@ -85,6 +89,10 @@ class HostMetrics:
                 reported.add(least.device)
                 self._free_bytes.labels(role).set(least.free_bytes)
                 self._size_bytes.labels(role).set(least.size_bytes)
+
+    def gpus_set_aside(self, count: int) -> None:
+        """Set the number of GPUs that get no jobs."""
+        self._gpus_set_aside.set(count)
 
     def gpus(self, gpus: Sequence[Gpu]) -> None:
         """Set the GPU figures; a GPU that is gone or a value that is not known has no series."""
