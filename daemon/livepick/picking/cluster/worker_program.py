@@ -160,6 +160,14 @@ def _log_through_root() -> None:
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(logging.ERROR)
+    for name in ("worker", "core", "batched", "utils"):
+        logging.getLogger(f"distributed.{name}").addFilter(_is_not_of_the_connection)
+
+
+def _is_not_of_the_connection(record: logging.LogRecord) -> bool:
+    """Return False for the tracebacks of a lost connection, which this program names itself."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or not issubclass(kind, OSError)  # Dask's and TimeoutError are of it
 
 
 class _QuickWorker(Worker):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import os
 import socket
 
@@ -198,3 +199,15 @@ def test_the_node_has_what_is_offered(monkeypatch):
         assert (opened["devices"], opened["cuda"], opened["heavy"]) == expected
         assert opened["requires_gpu"] == (each is offer)
         assert opened["visible"] == ("0" if each is offer else "-1")
+
+
+def test_dask_logs_no_traceback_of_a_lost_connection(caplog):
+    """But what else goes wrong in it is logged."""
+    logger = logging.getLogger("distributed.worker")
+    logger.addFilter(worker_program._is_not_of_the_connection)
+    try:
+        for error in (distributed.comm.CommClosedError("pool closing"), ValueError("a bug")):
+            logger.error("heartbeat", exc_info=error)
+    finally:
+        logger.removeFilter(worker_program._is_not_of_the_connection)
+    assert [str(one.exc_info[1]) for one in caplog.records] == ["a bug"]
