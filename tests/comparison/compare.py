@@ -187,9 +187,10 @@ class Comparison:
         written = program.picks(task)[: len(files)]
         ranked = written
         if program.ranks_separately:
-            task = _task(files, sample, place / "ranking")
-            run_measured(program.commands(task, ranking=True), folder=task.folder, core=self._core)
-            ranked = program.picks(task)
+            again = _task(files, sample, place / "ranking")
+            commands = program.commands(again, ranking=True)
+            run_measured(commands, folder=again.folder, core=self._core)
+            ranked = program.picks(again)
         return scored(
             program.name,
             _matched(ranked, sample, areas),

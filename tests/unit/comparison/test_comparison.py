@@ -12,7 +12,7 @@ import pytest
 
 from comparison import compare
 from comparison.compare import Comparison, installed
-from comparison.measured import ProgramFailedError, run_measured
+from comparison.measured import Cost, ProgramFailedError, run_measured
 from comparison.program import Task
 from comparison.relion_log import RelionLog
 from comparison.report import BEGIN, END, publish, summary, write_report
@@ -112,6 +112,23 @@ def test_candidates_are_ranked_and_the_default_threshold_is_judged(
     assert (result.average_precision, result.best_f1, result.f1) == (1, 1, 1)
     assert (result.picks, found.particles, found.micrographs) == (2, 2, 1)
     assert (tmp_path / "place/work/two/stub/default/mics/mic_0010.mrc").exists()
+
+
+def test_the_time_is_that_of_one_micrograph_without_the_start(
+    tmp_path: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quick program picks the micrograph ten times; the ranking takes no part."""
+    monkeypatch.setattr(compare, "PLACE", tmp_path / "place")
+    costs = iter([1.0, 21.0, 100.0])
+
+    def measured(commands: list[list[str]], *, folder: Path, core: int) -> Cost:
+        run_measured(commands, folder=folder, core=core)
+        return Cost(cpu_seconds=next(costs), peak_bytes=10**6)
+
+    monkeypatch.setattr(compare, "run_measured", measured)
+    result = Comparison([Stub()], CORE).compare(sample).of("stub")
+    assert result is not None
+    assert (result.cpu_seconds, result.start_cpu_seconds) == (2, 1)
 
 
 def test_a_program_that_fails_leaves_the_others_alone(
