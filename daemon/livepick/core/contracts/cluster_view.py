@@ -16,7 +16,7 @@ class NodeView:
 
     name: str
     host: str
-    state: Literal["asked", "accepted", "refused", "set_aside", "silent"]
+    state: Literal["asked", "accepted", "refused", "set_aside", "silent", "leaving"]
     slots: int
     """Number of jobs that it picks at a time."""
 

@@ -26,7 +26,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import dask.config
 from distributed import Client
@@ -51,6 +51,7 @@ from livepick.picking.cluster.nodes import (
     Failure,
     Node,
     Nodes,
+    NodeState,
     Try,
     WorkerInfo,
     failure_of,
@@ -68,6 +69,9 @@ LOOK_SECONDS = 2.0
 
 ANSWER_SECONDS = 15.0
 """A scheduler that does not answer for so long counts as lost."""
+
+LOST_SECONDS = 0.2
+"""Time between two looks whether it is still connected, while it does not answer."""
 
 CONNECT_SECONDS = 10.0
 """Time limit of a connection to the scheduler."""
@@ -243,7 +247,7 @@ class ClusterExecutor(LimitedExecutor):
 
     @property
     def deaths(self) -> int:
-        """Number of processes of the nodes that died during our jobs, and of nodes that left."""
+        """Number of processes of the nodes that died during our jobs."""
         return self._deaths
 
     @property
@@ -348,8 +352,7 @@ class ClusterExecutor(LimitedExecutor):
                 if await self._has_moved(address):
                     why = "there is another one"
                     break
-                about = self._client.scheduler.identity(n_workers=-1)
-                workers = (await asyncio.wait_for(about, ANSWER_SECONDS))["workers"]
+                workers = await self._workers()
             except LivepickError:
                 pass  # its file is gone or being written, and it is still there
             except (OSError, TimeoutError, asyncio.CancelledError):
@@ -361,6 +364,24 @@ class ClusterExecutor(LimitedExecutor):
             await self._pause(LOOK_SECONDS)
         if not self._ending:
             self._disconnected(why)
+
+    async def _workers(self) -> dict[str, Any]:
+        """Ask the scheduler for its workers, unless it is lost.
+
+        Raises
+        ------
+        TimeoutError
+            It is lost, or does not answer. Dask would try to reach it for its whole time limit.
+        """
+        asking = asyncio.ensure_future(self._client.scheduler.identity(n_workers=-1))
+        give_up = time.monotonic() + ANSWER_SECONDS
+        while not asking.done():
+            if self._client.status != "running" or time.monotonic() > give_up:
+                asking.cancel()
+                raise TimeoutError
+            await asyncio.wait({asking}, timeout=LOST_SECONDS)
+        workers: dict[str, Any] = asking.result()["workers"]
+        return workers
 
     async def _has_moved(self, address: str) -> bool:
         """Return True if the scheduler's file has another address."""
@@ -386,8 +407,10 @@ class ClusterExecutor(LimitedExecutor):
         for node in self._nodes.update(about, now):
             how = "no heartbeat" if node.is_silent else "it left"
             _log.warning("cluster: %s: %s; its jobs start again", _title(node), how)
-            self._deaths += 1
             self._drop_tries(node)
+        for node in self._nodes.all():
+            if node.info.is_leaving:  # it begins none of those that wait there
+                self._drop_tries(node, keep=node.info.slots)
         for node in self._nodes.due(now):
             asking = self._loop.create_task(self._ask(node))
             self._asking.add(asking)
@@ -581,10 +604,11 @@ class ClusterExecutor(LimitedExecutor):
 
     def _lost(self, job: _Job, node: Node, *, hangs: bool) -> None:
         """Start a job again that was lost with its node, or with the scheduler."""
-        if not self._is_connected:  # neither the node nor the file is at fault
+        if not self._is_connected or node.info.is_leaving:  # nothing is at fault
             job.waiting_since = time.monotonic()
             self._waiting.appendleft(job)
-            self._wake.set()
+            if not self._is_connected:
+                self._wake.set()
             return
         if hangs:
             self._nodes.hangs(job.name, node, time.monotonic())
@@ -600,11 +624,11 @@ class ClusterExecutor(LimitedExecutor):
         job.waiting_since = time.monotonic()
         self._waiting.appendleft(job)
 
-    def _drop_tries(self, node: Node) -> None:
-        """Give up the tries on a node that is lost."""
-        for task, (_, of) in list(self._tries.items()):
-            if of is node:
-                task.cancel()
+    def _drop_tries(self, node: Node, *, keep: int = 0) -> None:
+        """Give up the tries on a node that is lost; the oldest ones may be kept."""
+        tries = [task for task, (_, of) in self._tries.items() if of is node]
+        for task in tries[keep:]:
+            task.cancel()
 
     def _give_back(self) -> None:
         """Give waiting jobs back if no node has fitted for a while."""
@@ -687,11 +711,14 @@ def _worker_info(address: str, worker: dict[str, Any]) -> WorkerInfo:
         host=str(worker.get("host")),
         slots=int(worker.get("resources", {}).get(PICK, 0)),
         last_seen=float(worker.get("last_seen", 0.0)),
+        is_leaving=worker.get("status", "running") != "running",
     )
 
 
 def _view(node: Node) -> NodeView:
-    state = "silent" if node.is_silent else node.state
+    state: Literal["silent", "leaving"] | NodeState = "silent" if node.is_silent else node.state
+    if node.info.is_leaving:
+        state = "leaving"
     reason = node.reason
     if node.is_silent:
         reason = "it sends no heartbeat. See whether it runs, and its network."

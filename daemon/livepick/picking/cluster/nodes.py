@@ -60,6 +60,8 @@ class WorkerInfo:
     """Number of jobs that it picks at a time; 0: it was not started by ``livepick worker``."""
     last_seen: float
     """Time of its last heartbeat, by the clock of the scheduler."""
+    is_leaving: bool = False
+    """True if it finishes its running jobs and begins no others."""
 
 
 @dataclass(slots=True, eq=False)
@@ -179,7 +181,8 @@ class Nodes:
         for address, worker in current.items():
             node = self._nodes.setdefault(address, Node(worker, now, now, now))
             if worker.last_seen != node.info.last_seen:
-                node.info, node.seen_at = worker, now
+                node.seen_at = now
+            node.info = worker
             was_silent, node.is_silent = node.is_silent, now - node.seen_at > SILENT_SECONDS
             if node.is_silent and not was_silent:
                 lost.append(node)
@@ -197,6 +200,7 @@ class Nodes:
             if node.state != "accepted"
             and not node.is_being_asked
             and not node.is_silent
+            and not node.info.is_leaving
             and now >= node.ask_at
         ]
         for node in due:
@@ -319,7 +323,7 @@ def _reason(text: str) -> str:
 
 
 def _takes_jobs(node: Node) -> bool:
-    return node.state == "accepted" and not node.is_silent
+    return node.state == "accepted" and not node.is_silent and not node.info.is_leaving
 
 
 def refusal(card: NodeCard, request: HelloRequest) -> str | None:

@@ -176,3 +176,31 @@ def test_an_unexpected_error_is_logged_and_the_cluster_connected_again(
     until(lambda: cluster.capacity)
     assert cluster.submit(os.getpid).result(30)
     assert "cluster: unexpected error" in caplog.text
+
+
+def test_a_node_that_leaves_keeps_what_runs_and_gives_back_what_waits(
+    scheduler, tmp_path, monkeypatch
+):
+    """``livepick worker`` is paused before it leaves. Here it changes its mind."""
+    monkeypatch.setattr(client, "LOOK_SECONDS", 0.1)
+    release = tmp_path / "release"
+    request = HelloRequest("cpu", None, None, tmp_path / "token", None, ())
+    options = {"threads_per_worker": 2, "resources": {PICK: 1}, "worker_class": _QuickWorker}
+    # Without a limit, Dask does not decide itself whether it is paused.
+    with local_cluster(n_workers=1, memory_limit=0, **options) as one:
+        settings = EngineSettings(kind="dask", scheduler=one.scheduler_address)
+        cluster = ClusterExecutor(settings, lambda: request, JobLimits(1), session="s")
+        until(lambda: cluster.capacity)
+        first, second = (cluster.submit(wait_for, release) for _ in range(2))
+        until(lambda: len(cluster._tries) == 2)
+        (worker,) = one.workers.values()
+        until(lambda: worker.state.executing_count)
+        one.loop.add_callback(setattr, worker, "status", distributed.Status.paused)
+        until(lambda: len(cluster._waiting) == 1)
+        assert (cluster.capacity, cluster.view.nodes[0].state) == (0, "leaving")
+        release.touch()
+        assert first.result(30)
+        assert not second.done()
+        one.loop.add_callback(setattr, worker, "status", distributed.Status.running)
+        assert second.result(30)
+        cluster.shutdown()

@@ -247,6 +247,15 @@ def test_a_node_that_left_or_was_started_again_has_lost_its_jobs():
     assert [node.state for node in cluster.nodes.all()] == ["asked"]
 
 
+def test_a_node_that_leaves_gets_no_more_jobs_and_is_not_asked():
+    cluster = Cluster("a")
+    leaving = WorkerInfo("a", "a", "a", "host of a", 2, 1.0, is_leaving=True)
+    assert cluster.nodes.update([leaving], 1.0) == []
+    assert (cluster.nodes.choose(), cluster.nodes.slots) == (None, 0)
+    cluster["a"].state = "asked"
+    assert cluster.nodes.due(100.0) == []
+
+
 def test_a_job_that_does_not_come_back_is_a_strike():
     cluster = Cluster("a", "b")
     for file in ("1.mrc", "2.mrc", "3.mrc"):
