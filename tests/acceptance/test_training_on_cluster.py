@@ -83,7 +83,7 @@ def test_a_training_on_the_cluster_survives_the_service_and_its_worker(cluster, 
     """Its host is named; a new service adopts it; another worker continues it; it ends once."""
     session = make_session(
         engine={"kind": "dask", "scheduler_file": str(cluster.file), "heavy": "cluster"},
-        bootstrap={"micrographs": 6, "minimum_picks": 50},
+        bootstrap={"micrographs": 3, "minimum_picks": 30},
         training={"held_out_fraction": 0.34},
         retrain={"gate": "off"},
     )
@@ -94,7 +94,7 @@ def test_a_training_on_the_cluster_survives_the_service_and_its_worker(cluster, 
     host = socket.gethostname()
     worker = cluster.start_worker()
     session.start()
-    session.drop(7)
+    session.drop(3)
     session.until((run / "progress.jsonl").exists, "a training")
     before = lock.read_text()
     assert before.endswith(f" {host}")
@@ -114,7 +114,7 @@ def test_a_training_on_the_cluster_survives_the_service_and_its_worker(cluster, 
 
     (run / "go").touch()
     session.until(session.has_trained_model, "a model")
-    session.until(lambda: session.picked() == 7, "all picked with it")
+    session.until(lambda: session.picked() == 3, "all picked with it")
     assert sorted(path.name for path in session.state.joinpath("runs").iterdir()) == ["0001"]
     assert not (run / "place.json").exists()
     assert session.status()["training"]["host"] == ""
