@@ -1,22 +1,31 @@
-"""Locks between processes. The kernel releases them however their holder ends."""
+"""Locks between processes. The kernel releases them however their holder ends.
+
+A lock between machines has to be two locks. NFS passes a ``flock`` to its server as a lock of a
+range of bytes, which does not meet a ``flock`` of a program of the server's own machine, but does
+meet its range lock (flock(2)); other shared file systems keep one of the two to the machine.
+"""
 
 import contextlib
 import errno
 import fcntl
 import os
 import stat
+import struct
 import time
 from pathlib import Path
 
 from livepick.errors import BusyError, LedgerError
 
-__all__ = ["StateLock", "holder", "lock_file", "lock_folder", "try_lock"]
+__all__ = ["StateLock", "holder", "lock_file", "lock_folder", "try_lock", "try_lock_anywhere"]
 
 PROC_LOCKS = Path("/proc/locks")
 """All locks of the machine, each with its process and the inode of its file."""
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
 """Errors of file systems that cannot lock a folder."""
+
+_RANGE_LOCK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
+"""Command to lock bytes for an open file instead of for a process; Linux has it."""
 
 TRIES = 6
 TRY_SECONDS = 0.1
@@ -29,6 +38,39 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
+        return False
+    return True
+
+
+def try_lock_anywhere(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock an open file until it is closed, against other machines that see it as well.
+
+    Besides ``flock`` it takes a lock on all bytes that belongs to the open file, as ``flock`` does.
+    A file system without such locks has ``flock`` alone.
+
+    Parameters
+    ----------
+    descriptor
+        The file, open for writing if ``shared`` is False.
+    shared
+        True for a lock that others can share.
+
+    Returns
+    -------
+    bool
+        False if another process, here or on another machine, holds the lock.
+    """
+    if not try_lock(descriptor, shared=shared):
+        return False
+    if _RANGE_LOCK is None:
+        return True
+    kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
+    try:
+        fcntl.fcntl(descriptor, _RANGE_LOCK, struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0))
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            return True  # a file system without range locks
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         return False
     return True
 
@@ -143,10 +185,10 @@ def _take(descriptor: int) -> bool:
     """Lock an open file or folder; return False if another process keeps the lock."""
     try:
         for _ in range(TRIES - 1):
-            if try_lock(descriptor):
+            if try_lock_anywhere(descriptor):
                 return True
             time.sleep(TRY_SECONDS)
-        return try_lock(descriptor)
+        return try_lock_anywhere(descriptor)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

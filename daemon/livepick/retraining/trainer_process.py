@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from livepick.errors import BusyError
-from livepick.host.lock import try_lock
+from livepick.host.lock import try_lock_anywhere
 from livepick.host.processes import cpu_seconds, is_stopped
 from livepick.host.run_with_parent import with_parent
 
@@ -136,7 +136,7 @@ class TrainerProcess:
             The lock or the log cannot be written, or no process can be started.
         """
         with (folder / LOCK).open("a+") as lock:
-            if not try_lock(lock.fileno()):
+            if not try_lock_anywhere(lock.fileno()):
                 pid, _ = _holder(lock)
                 _log.info("run %s: adopting its trainer, which is still running", folder.name)
                 return cls(folder, pid, None)
@@ -171,7 +171,7 @@ class TrainerProcess:
             The lock or the log cannot be written, or no process can be started.
         """
         with (folder / LOCK).open("a+") as lock:
-            if not try_lock(lock.fileno()):
+            if not try_lock_anywhere(lock.fileno()):
                 raise BusyError(f"another trainer runs in {folder}", "Wait for its end.")
             command = tuple(with_parent([*(command or _trainer())]))
             own = {**(environment or {}), **_threads(threads)}
@@ -203,7 +203,7 @@ class TrainerProcess:
         """Return True if a trainer runs on a run folder, whoever started it."""
         try:
             with (folder / LOCK).open("r+") as lock:
-                return not try_lock(lock.fileno())
+                return not try_lock_anywhere(lock.fileno())
         except FileNotFoundError:
             return False
 
@@ -213,7 +213,7 @@ class TrainerProcess:
             status = self._process.poll()
             return None if status is None else Ended(status)
         with (self.folder / LOCK).open("a+") as lock:
-            return Ended(None) if try_lock(lock.fileno()) else None
+            return Ended(None) if try_lock_anywhere(lock.fileno()) else None
 
     def activity(self) -> Activity | None:
         """Return what the trainer does; None for an orphan whose process id is unknown."""

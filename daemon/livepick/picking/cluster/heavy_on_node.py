@@ -18,7 +18,7 @@ from typing import Protocol
 
 from livepick.core.contracts.heavy_job import HeavyOrder, HeavyReport, HeavyState
 from livepick.errors import BusyError
-from livepick.host.lock import try_lock
+from livepick.host.lock import try_lock_anywhere
 
 __all__ = [
     "HeavyWork",
@@ -246,14 +246,14 @@ def _refuse_if_locks_are_local(guard: Path) -> None:
     """Raise an OSError if a lock of the service's machine is not seen on this one."""
     try:
         with guard.open() as file:
-            if not try_lock(file.fileno(), shared=True):
+            if not try_lock_anywhere(file.fileno(), shared=True):
                 return
     except OSError as error:
         raise OSError(f"{guard} cannot be read or locked: {error.strerror}") from error
     raise OSError(
         f"it does not see the lock of the service on {guard}, so a second trainer could run there;"
-        " mount the file system with locks that hold between machines (NFS 4 without local_lock,"
-        " Lustre with flock, BeeGFS with tuneUseGlobalFileLocks)"
+        " mount the file system with locks that hold between machines (NFS without local_lock or"
+        " nolock, Lustre with flock, BeeGFS with tuneUseGlobalFileLocks)"
     )
 
 
