@@ -38,6 +38,8 @@ LONGEST_DELAY_SECONDS = 120.0
 """More than any delay of a retry. One that is longer comes from a clock that was set back, and does
 not count."""
 
+_CTF_OF = f"select {', '.join(CTF_FIGURES)} from micrograph where id = ?"  # noqa: S608 - constants
+
 _DUE = "(not_before <= ? or not_before > ?)"
 
 
@@ -144,7 +146,7 @@ class LedgerWriter:
     def picked(self, claim: Claim, result: Result) -> None:
         """Record a result whose coordinates have been written to disk."""
         now = self._clock()
-        known = self.database.rows("select * from micrograph where id = ?", claim.id)[0]
+        known = self.database.rows(_CTF_OF, claim.id)[0]
         verdict, why = judge(result.quality, ctf_of(known))
         figures: dict[str, object] = {
             "picked_at": now,

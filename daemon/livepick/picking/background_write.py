@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 __all__ = ["BackgroundWrite"]
 
-SHARE = 0.05
+SHARE = 0.02
 """Largest fraction of the time for writing one file."""
 
 

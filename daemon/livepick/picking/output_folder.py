@@ -195,19 +195,20 @@ class OutputFolder:
             if path.lstat().st_mtime_ns <= self._adopts_until_ns:
                 self.adopt(path)
 
-    def missing(self, seconds: float) -> list[Path]:
+    def missing(self, seconds: float, cpu_seconds: float) -> list[Path]:
         """Return files that livepick wrote and that have gone.
 
-        A call takes about so many seconds, and the next one continues; it ends at the first find.
+        A call takes about so many seconds, or so much time of the processor, and the next one
+        continues; it ends at the first find.
         """
         self._load()
-        until = time.monotonic() + seconds
+        until, cpu_until = time.monotonic() + seconds, time.thread_time() + cpu_seconds
         root = str(self.path)
         self._names = self._names or iter(self._journal)
         for name in self._names:
             if not os.path.lexists(f"{root}/{name}") and name in self._journal:
                 return [self.path / name]
-            if time.monotonic() > until:
+            if time.monotonic() > until or time.thread_time() > cpu_until:
                 return []
         self._names = None
         return []

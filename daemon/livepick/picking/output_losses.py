@@ -1,7 +1,7 @@
 """Looks for changes that others make in the output folders: files deleted, obstacles gone.
 
 A small share of the time goes into looking at the files that livepick wrote, one after another, so
-that it never holds up picking: 100,000 files on a local disk take about half a minute. The first
+that it never holds up picking: 100,000 files on a local disk take about two minutes. The first
 one found missing asks for a check of all of them.
 """
 
@@ -18,7 +18,10 @@ LOOK_SECONDS = 1.0
 """Shortest interval between two looks."""
 
 SHARE = 0.02
-"""Fraction of the time for looking for deleted files."""
+"""Fraction of the time for looking for deleted files, while the disk answers slowly."""
+
+CPU_SHARE = 0.004
+"""Fraction of the processor time of a core for that."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +68,9 @@ class OutputLosses:
                 folder.forget(path)
         self._gone.clear()
         for folder in self._folders:
-            self._gone |= dict.fromkeys(folder.missing(SHARE * LOOK_SECONDS), folder)
+            self._gone |= dict.fromkeys(
+                folder.missing(SHARE * LOOK_SECONDS, CPU_SHARE * LOOK_SECONDS), folder
+            )
         if self._gone:
             path = next(iter(self._gone))
             _log.warning("output: %s has been deleted; what is missing is written again", path)

@@ -9,7 +9,7 @@ written again if those in the folder may have another form: they are of an earli
 livepick, or the formats or their settings were others. After that, the files at places that the
 micrographs had before another folder was watched are removed.
 
-Files that somebody deletes are noticed within a minute or so (``output_losses``), and then all
+Files that somebody deletes are noticed within a minute or two (``output_losses``), and then all
 files are checked (``file_check``). A file that livepick did not write is never touched
 (``output_folder``): its micrograph counts as picked, because the picks are in the ledger, and they
 are written when the other file has gone.

@@ -397,24 +397,26 @@ def test_a_folder_that_is_removed_under_way_is_made_again(out, folder):
     folder.write(out / "a", b"1")
     folder.write(out / "b", b"1")
     shutil.rmtree(out)
-    assert folder.missing(10.0) == [out / "a"]
+    assert folder.missing(10.0, 10.0) == [out / "a"]
     folder.write(out / "a", b"1")
     assert own_files(again(out)) == {out / "a"}
 
 
-def test_files_that_were_deleted_are_found_in_bounded_time(out, folder):
+@pytest.mark.parametrize("limits", [(0.0, 10.0), (10.0, 0.0)])
+def test_files_that_were_deleted_are_found_in_bounded_time(out, folder, limits):
+    """Neither the disk nor the processor is used for longer in one look."""
     for number in range(50):
         folder.write(out / f"{number}", b"1")
-    while folder.missing(0.0):
+    while folder.missing(*limits):
         pass
     (out / "49").unlink()
     looks = 0
-    while not (found := folder.missing(0.0)):
+    while not (found := folder.missing(*limits)):
         looks += 1
         assert looks < 120
     assert found == [out / "49"]
     folder.forget(out / "49")
-    assert folder.missing(10.0) == folder.missing(10.0) == []
+    assert folder.missing(10.0, 10.0) == folder.missing(10.0, 10.0) == []
 
 
 def test_a_name_that_is_too_long_is_an_error_of_the_micrograph(out, folder):
