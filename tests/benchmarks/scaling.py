@@ -9,7 +9,9 @@ Dask cluster on this machine, and the CPU time of its scheduler is shown too.
 
 Workers: micrographs are picked by a pool of one and of two workers, and by one and two processes
 that share nothing but the machine, in turns. The latter show what the machine itself allows: two
-hyperthreads of one core are not two cores. ``--data`` has MRC files; else one is simulated.
+hyperthreads of one core are not two cores. On a machine with other users the time in which a worker
+could run and had no core is taken out (the kernel's ``schedstat``): what is left is its computing,
+and its waits for jobs and files. ``--data`` has MRC files; else one is simulated.
 
 Simulation: the same costs with up to 32 workers, by events: a file system of a given rate that
 serves one read after another, the workers, and the one dispatch thread. What it predicts for one
@@ -45,11 +47,14 @@ from rich.console import Console
 from rich.table import Table
 from small_session import answer, land, prepare
 from stub_service import CPU_FILE
-from worker import DIAMETER_ANGSTROM, timed_pick, write_micrograph
+from worker import DIAMETER_ANGSTROM, write_micrograph
+from worker import KINDS as IMAGES
 
-from factories import publish_blob
+from livepick.config.sections import Particle
 from livepick.core.contracts.job import Job
+from livepick.models.general_model import publish_general_picker
 from livepick.picking.engine import local
+from livepick.picking.tasks import pick
 
 CONSOLE = Console(width=130)
 HERE = Path(__file__).parent
@@ -311,21 +316,52 @@ def _show_service(costs: Sequence[ServiceCost]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Picked:
+    """One micrograph, picked by one thread; all in seconds."""
+
+    worker: int
+    """Process id."""
+    begun: tuple[float, float, float]
+    """Clock, time on a core, and time waiting for a core, at its begin."""
+    ended: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """Picking by some workers: ``pool``, or ``alone``, which are processes without a pool."""
 
     kind: str
     workers: int
     per_second: float
-    """Micrographs."""
+    """Micrographs, by the clock."""
+    per_own_second: float
+    """The same without the time in which the workers waited for a core."""
     cpu_seconds: float
-    """CPU time of the workers for each micrograph."""
+    """CPU time of a worker for each micrograph."""
+
+    @classmethod
+    def of(cls, kind: str, done: Sequence[Picked]) -> "Run":
+        """Return the run in which these micrographs were picked."""
+        by_worker: dict[int, list[Picked]] = defaultdict(list)
+        for one in done:
+            by_worker[one.worker].append(one)
+        own_rate = cpu_seconds = 0.0
+        for jobs in by_worker.values():
+            first, last = min(one.begun for one in jobs), max(one.ended for one in jobs)
+            clock, cpu, delay = (b - a for a, b in zip(first, last, strict=True))
+            own_rate += len(jobs) / (clock - delay)
+            cpu_seconds += cpu
+        clock = max(one.ended for one in done)[0] - min(one.begun for one in done)[0]
+        workers = len(by_worker)
+        return cls(kind, workers, len(done) / clock, own_rate, cpu_seconds / len(done))
 
 
 def worker_runs(folder: Path, data: Path | None, rounds: int) -> list[Run]:
     """Pick the same micrographs by pools and by processes that share nothing, in turns."""
-    paths = sorted(data.glob("*.mrc")) if data else [write_micrograph(folder / "noise.mrc")]
-    bundle = publish_blob(folder / "models", diameter_angstrom=DIAMETER_ANGSTROM)
+    paths = sorted(data.glob("*.mrc")) if data else []
+    paths = paths or [write_micrograph(folder / "noise.mrc", IMAGES[0])]
+    particle = Particle(diameter_angstrom=DIAMETER_ANGSTROM)
+    bundle, _ = publish_general_picker(folder / "models", particle, 1)
     jobs = [Job(path, None, bundle) for path in paths]
     CONSOLE.print(f"{len(jobs)} micrographs of {jobs[0].path.stat().st_size / 1e6:.0f} MB")
     runs = []
@@ -336,19 +372,28 @@ def worker_runs(folder: Path, data: Path | None, rounds: int) -> list[Run]:
     return runs
 
 
+def timed_pick(job: Job) -> Picked:
+    """Pick a micrograph, and return the times."""
+    begun = _times()
+    pick(job)
+    return Picked(os.getpid(), begun, _times())
+
+
+def _times() -> tuple[float, float, float]:
+    on_core_ns, waiting_ns, _ = Path("/proc/thread-self/schedstat").read_text().split()
+    return time.monotonic(), int(on_core_ns) / 1e9, int(waiting_ns) / 1e9
+
+
 def _pool_run(jobs: Sequence[Job], workers: int) -> Run:
     engine = local(workers)
     try:
         for future in [engine.submit(timed_pick, jobs[0]) for _ in range(2 * workers)]:
             future.result()  # imports, session, page cache
         count = PER_WORKER * workers
-        began = time.perf_counter()
         futures = [engine.submit(timed_pick, jobs[n % len(jobs)]) for n in range(count)]
-        cpu_seconds = [future.result()[0] for future in futures]
-        seconds = time.perf_counter() - began
+        return Run.of("pool", [future.result() for future in futures])
     finally:
         engine.stop()
-    return Run("pool", workers, count / seconds, statistics.fmean(cpu_seconds))
 
 
 def _alone_run(jobs: Sequence[Job], workers: int) -> Run:
@@ -362,11 +407,10 @@ def _alone_run(jobs: Sequence[Job], workers: int) -> Run:
     for _ in processes:
         results.get()  # warm
     start.set()
-    found = [results.get() for _ in processes]
+    done = [one for _ in processes for one in results.get()]
     for process in processes:
         process.join()
-    per_second = sum(PER_WORKER / seconds for seconds, _ in found)
-    return Run("alone", workers, per_second, statistics.fmean(cpu for _, cpu in found))
+    return Run.of("alone", done)
 
 
 def _pick_alone(jobs, start, results) -> None:  # type: ignore[no-untyped-def]
@@ -374,9 +418,7 @@ def _pick_alone(jobs, start, results) -> None:  # type: ignore[no-untyped-def]
         timed_pick(jobs[0])
     results.put(None)
     start.wait()
-    began = time.perf_counter()
-    cpu_seconds = [timed_pick(jobs[n % len(jobs)])[0] for n in range(PER_WORKER)]
-    results.put((time.perf_counter() - began, statistics.fmean(cpu_seconds)))
+    results.put([timed_pick(jobs[n % len(jobs)]) for n in range(PER_WORKER)])
 
 
 def median(runs: Sequence[Run], kind: str, workers: int, figure: str) -> float:
@@ -389,34 +431,30 @@ def median(runs: Sequence[Run], kind: str, workers: int, figure: str) -> float:
 
 def _show_workers(runs: Sequence[Run]) -> float:
     """Print the throughput; return that of two workers as a share of what the machine allows."""
-    table = Table(title="One and two workers, medians of the rounds")
-    for column in ("", "1, per s", "2, per s", "efficiency", "1, CPU s", "2, CPU s", "CPU, 1/2"):
+    table = Table(title="One and two workers, medians of the rounds; efficiency: of 2 / (2 x of 1)")
+    columns = ("", "1, per s", "2, per s", "efficiency", "1, own", "2, own", "efficiency")
+    for column in (*columns, "1, CPU s", "2, CPU s", "1 / 2"):
         table.add_column(column, justify="right" if column else "left")
     efficiency = {}
     for kind, name in (("pool", "pool of livepick"), ("alone", "processes that share nothing")):
-        one, two = (median(runs, kind, n, "per_second") for n in (1, 2))
-        cpu_one, cpu_two = (median(runs, kind, n, "cpu_seconds") for n in (1, 2))
-        efficiency[kind] = two / (2 * one)
-        figures = (f"{one:.2f}", f"{two:.2f}", f"{efficiency[kind]:.2f}")
-        table.add_row(
-            name, *figures, f"{cpu_one:.3f}", f"{cpu_two:.3f}", f"{cpu_one / cpu_two:.2f}"
-        )
+        cells = []
+        for figure in ("per_second", "per_own_second"):
+            one, two = (median(runs, kind, n, figure) for n in (1, 2))
+            efficiency[kind] = two / (2 * one)
+            cells += [f"{one:.2f}", f"{two:.2f}", f"{efficiency[kind]:.2f}"]
+        one, two = (median(runs, kind, n, "cpu_seconds") for n in (1, 2))
+        table.add_row(name, *cells, f"{one:.3f}", f"{two:.3f}", f"{one / two:.2f}")
     CONSOLE.print(table)
-    share = statistics.median(
-        _of_round(runs, number, "pool") / _of_round(runs, number, "alone")
-        for number in range(len(runs) // 4)
-    )
     CONSOLE.print(
-        f"efficiency of the pool / of processes that share nothing: {share:.2f} (median of the"
-        f" rounds), {LEAST_EFFICIENCY} at least"
+        "own: without the time in which a worker could run and had no core. 1 / 2: CPU time of one"
+        " worker / of each of two"
+    )
+    share = efficiency["pool"] / efficiency["alone"]
+    CONSOLE.print(
+        f"own efficiency of the pool / of processes that share nothing: {share:.2f},"
+        f" {LEAST_EFFICIENCY} at least"
     )
     return share
-
-
-def _of_round(runs: Sequence[Run], number: int, kind: str) -> float:
-    """Return the efficiency of two workers in one round."""
-    rates = {run.workers: run.per_second for run in runs[4 * number :][:4] if run.kind == kind}
-    return float(rates[2] / (2 * rates[1]))
 
 
 # ---- many workers -------------------------------------------------------------------------------
@@ -511,9 +549,10 @@ def _show_simulation(costs: Sequence[ServiceCost], runs: Sequence[Run]) -> None:
             ceilings = (f"{name} {3.6e6 / ms:,.0f}" for name, ms in used.items())
             CONSOLE.print(f"{cost.engine}: ceilings an hour, each alone: {', '.join(ceilings)}")
     for workers in (1, 2):
-        alone = workers / median(runs, "alone", workers, "per_second")
-        predicted = simulate(Costs(0, alone, 0), workers=workers, count=1000, per_hour=None)
-        found = median(runs, "pool", workers, "per_second") * 3600
+        alone = workers / median(runs, "alone", workers, "per_own_second")
+        of_one = Costs(0, alone, coordinate)
+        predicted = simulate(of_one, workers=workers, count=1000, per_hour=None)
+        found = median(runs, "pool", workers, "per_own_second") * 3600
         CONSOLE.print(
             f"{workers} worker(s): simulated {predicted.per_hour:,.0f} an hour, measured"
             f" {found:,.0f} ({found / predicted.per_hour - 1:+.0%})"
