@@ -100,13 +100,13 @@ class Scene:
         program = {} if self.patient else {"program": SERVICE}
         self.session.start(**program)
 
-    def run(self, fault, *, after_seconds, micrographs=MICROGRAPHS):
-        """Let micrographs land, with a fault in the midst of it, until all are picked.
+    def run(self, *faults, after_seconds, micrographs=MICROGRAPHS):
+        """Let micrographs land, with faults in the midst of it, until all are picked.
 
         Returns
         -------
-        The seconds from the fault until all micrographs that had landed by then were picked, and
-        the longest time without a pick.
+        The seconds from the first fault until all micrographs that had landed by then were picked,
+        and the longest time without a pick.
         """
         names = [f"mic_{number:04d}" for number in range(1, micrographs + 1)]
 
@@ -115,11 +115,13 @@ class Scene:
                 self.session.drop(1, first=number)
                 time.sleep(EVERY_SECONDS)
 
+        self.session.until(lambda: self.session.figure("cluster_slots") == 2, "both workers")
         microscope = threading.Thread(target=acquire, name="microscope", daemon=True)
         microscope.start()
         time.sleep(after_seconds)
         at = time.time()
-        FAULTS[fault](self)
+        for fault in faults:
+            FAULTS[fault](self)
         microscope.join()
         self.session.until(lambda: self.session.picked() == micrographs, "all picks", seconds=150)
         rows = self.session.rows().values()

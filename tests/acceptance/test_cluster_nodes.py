@@ -80,33 +80,23 @@ def said(session, *words):
 
 
 @needs_machine
-def test_a_node_without_the_share_is_refused(pool, visitor, machine, make_session):
-    """Its watched folder is empty, as a mount point is."""
+def test_nodes_without_the_share_or_of_another_version_are_refused(
+    pool, visitor, machine, make_session
+):
+    """The watched folder of the one is empty, as a mount point is."""
     session = pool.serve(make_session())
     session.drop(2)
     machine.hide(session.landing)
-    worker = visitor(on=machine)
-    session.start()
-
-    session.until(lambda: nodes(session, "refused") == 1, "the refusal")
-
-    session.until(lambda: session.picked() == 2, "picks of the other one")
-    said(session, machine.name, f"its {session.landing} is empty", "Mount the watched folder")
-    assert session.counts().failed == 0
-    pool.kill(worker)
-    session.until(lambda: nodes(session, "refused") == 0, "the end of the refusal")
-
-
-def test_a_node_of_another_version_is_refused(pool, visitor, make_session):
+    visitor(on=machine)
     visitor(program=(sys.executable, "-c", OTHER_VERSION))
-    session = pool.serve(make_session())
-    session.drop(2)
     session.start()
 
-    session.until(lambda: nodes(session, "refused") == 1, "the refusal")
+    session.until(lambda: nodes(session, "refused") == 2, "the refusals")
 
-    session.until(lambda: session.picked() == 2, "picks of the other one")
+    session.until(lambda: session.picked() == 2, "picks of the fit one")
+    said(session, machine.name, f"its {session.landing} is empty", "Mount the watched folder")
     said(session, "it has livepick 0.0.1", "Install the same version")
+    assert session.figure('micrographs_total{state="failed"}') == 0
 
 
 def test_a_node_without_the_gpu_is_refused(pool, make_session):
@@ -135,7 +125,7 @@ def test_a_node_that_loses_the_share_is_set_aside(visitor, pool, machine, make_s
     machine.hide(session.landing)
     session.drop(12, first=5)
     session.until(lambda: session.picked() == 16, "picks of the other one")
-    assert nodes(session, "set_aside") == 1
+    session.until(lambda: nodes(session, "set_aside") == 1, "the node to be set aside")
     said(session, machine.name, "gets no jobs")
     assert session.figure('micrographs_total{state="failed"}') == 0
 
