@@ -65,6 +65,9 @@ def open_below(root: int, parts: Sequence[str], *, create: bool = False) -> Iter
     ObstacleError
         A part of the path is a link or a file.
     """
+    if not parts:
+        yield root
+        return
     with contextlib.ExitStack() as opened:
         folder = root
         for depth, part in enumerate(parts, 1):

@@ -351,7 +351,7 @@ class Dispatch:
         group = self._backlog.results(AT_ONCE)
         if len(group) < 2:
             return False
-        if self._jobs.settle_results(group):
+        if self._jobs.settle_results(group, stopping=self._stop_at is not None):
             for message in group:
                 self._in_progress.finished(message.claim)
                 self._backlog.urgent.popleft()

@@ -175,8 +175,10 @@ class JobSettler:
         else:
             self._error(claim, outcome, unavailable)
 
-    def settle_results(self, group: Sequence[Finished]) -> bool:
+    def settle_results(self, group: Sequence[Finished], *, stopping: bool) -> bool:
         """Settle jobs that all have a result: write the coordinates of all, then record all.
+
+        ``stopping`` as in ``settle``.
 
         Returns
         -------
@@ -193,7 +195,8 @@ class JobSettler:
                 ]
         except Exception:  # noqa: BLE001 - see above
             return False
-        self.count_deaths()
+        if not stopping:
+            self.count_deaths()
         self.engine_fault = None
         for one in kept:
             self._count(one)

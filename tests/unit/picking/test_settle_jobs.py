@@ -77,6 +77,7 @@ def test_what_was_odd_about_files_is_logged_once_of_each_kind(session, caplog):
     run = session(lambda job: dataclasses.replace(find_two(job), notes=notes)).land("a.mrc")
     run.land("b.mrc").start()
     run.until_counts(picked=2)
+    run.stop()  # what is recorded is logged a moment later
 
     warned = [line.getMessage() for line in caplog.records if "such a note" in line.getMessage()]
     assert [text.partition(";")[0].partition(": ")[2] for text in warned] == [
@@ -483,3 +484,13 @@ def test_results_that_cannot_be_recorded_are_not_counted_and_stay(three_results,
     assert run.dispatch._handle_results()
     assert run.ledger.reader.counts() == Counts(picked=3)
     assert run.instruments.calls["picked"] == 3
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_workers_that_a_stop_ends_have_not_crashed(three_results, monkeypatch, stopping):
+    """Nor have they if several results come meanwhile."""
+    run = three_results
+    monkeypatch.setattr(type(run.dispatch._engine), "deaths", 1)
+    group = run.dispatch._backlog.results(3)
+    assert run.dispatch._jobs.settle_results(group, stopping=stopping)
+    assert run.instruments.calls["worker_crashed"] == (not stopping)
