@@ -24,8 +24,8 @@ EVERY_SECONDS = 0.2
 SERVICE = impatient(
     {
         "picking.cluster.nodes.SILENT_SECONDS": 5.0,
-        "picking.cluster.client.ANSWER_SECONDS": 4.0,
-        "picking.cluster.client.CONNECT_SECONDS": 3.0,
+        "picking.cluster.connection.ANSWER_SECONDS": 4.0,
+        "picking.cluster.connection.CONNECT_SECONDS": 3.0,
         "picking.cluster.client.LOOK_SECONDS": 0.5,
         "picking.cluster.client.RETRY_SECONDS": 0.5,
     }

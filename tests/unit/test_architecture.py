@@ -25,7 +25,7 @@ def _modules() -> list[str]:
     others = (
         r"livepick\.(core|simulate|commands|particle\.(assumed_size|examples|measure)"
         r"|picking\.(worker|render|model_check|onnx_(cuda|session)"
-        r"|cluster\.(client|scheduler|security|worker_program)))\b"
+        r"|cluster\.(client|connection|node_questions|scheduler|security|worker_program)))\b"
     )
     return [name for name in names if not re.match(others, name)]
 

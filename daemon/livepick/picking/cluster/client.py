@@ -14,13 +14,10 @@ This is one file because every way in which a job can come back is seen here.
 
 import asyncio
 import contextlib
-import itertools
 import logging
-import os
 import pickle
 import threading
 import time
-import uuid
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -28,15 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import dask.config
-from distributed import Client
-from distributed.client import FutureCancelledError
-
-from livepick import __version__
-from livepick.config.engine_section import EngineSettings, scheduler_host
+from livepick.config.engine_section import EngineSettings
 from livepick.core.contracts.cluster_view import ClusterView, NodeView
 from livepick.core.contracts.job import CUDA, WorkerDiedError
-from livepick.core.contracts.node import PICK, HelloRequest, NodeCard, TaskLimits
+from livepick.core.contracts.node import PICK, HelloRequest, TaskLimits
 from livepick.errors import (
     EngineError,
     LivepickError,
@@ -44,7 +36,9 @@ from livepick.errors import (
     TimeLimitError,
     VanishedFileError,
 )
-from livepick.picking.cluster.node import HELLO_SECONDS, has_entries, hello, run_on_node, version
+from livepick.picking.cluster.connection import Connection, LostError, result_of, why_lost
+from livepick.picking.cluster.node import run_on_node
+from livepick.picking.cluster.node_questions import ask_node
 from livepick.picking.cluster.nodes import (
     JOBS_PER_SLOT,
     MOST_LOST,
@@ -56,8 +50,6 @@ from livepick.picking.cluster.nodes import (
     WorkerInfo,
     failure_of,
 )
-from livepick.picking.cluster.scheduler import SchedulerPlace, refuse_versions, versions_there
-from livepick.picking.cluster.security import cluster_security, refuse_open
 from livepick.picking.job_limits import JobLimits, Limits
 from livepick.picking.limited_executor import LimitedExecutor
 from livepick.picking.worker_process import Outcome
@@ -66,15 +58,6 @@ __all__ = ["ClusterExecutor"]
 
 LOOK_SECONDS = 2.0
 """Time between two questions to the scheduler about its workers."""
-
-ANSWER_SECONDS = 15.0
-"""A scheduler that does not answer for so long counts as lost."""
-
-LOST_SECONDS = 0.2
-"""Time between two looks whether it is still connected, while it does not answer."""
-
-CONNECT_SECONDS = 10.0
-"""Time limit of a connection to the scheduler."""
 
 RETRY_SECONDS = 2.0
 """Time between two tries to connect."""
@@ -91,29 +74,12 @@ GRACE_SECONDS = 60.0
 STOP_SECONDS = 4.0
 """Time to take leave of the scheduler at a stop."""
 
-VERSION_SECONDS = 60.0
-"""Time limit of the answer to ``version``."""
-
 SEE_SECONDS = 10.0
 """Time limit of a look at a file that a node does not see."""
 
-FIRST = 1_000_000
-"""Priority of questions to a node, before all jobs."""
-
 _log = logging.getLogger(__name__)
 
-_Client: Any = Client
-"""Dask's class; most of its functions have no types."""
-
 T = TypeVar("T")
-
-
-class _LostError(Exception):
-    """A job has been lost with its node; ``hangs``: the node answers, and the job does not."""
-
-    def __init__(self, *, hangs: bool) -> None:
-        super().__init__(hangs)
-        self.hangs = hangs
 
 
 @dataclass(slots=True, eq=False)
@@ -156,23 +122,18 @@ class ClusterExecutor(LimitedExecutor):
         *,
         session: str,
     ) -> None:
-        self._engine = engine
+        self._connection = Connection(engine, f"livepick-{session}")
         self._request = request
         self._limits = limits
-        self._name = f"livepick-{session}"
-        self._place = SchedulerPlace(engine.scheduler, engine.scheduler_file)
-        self._security = cluster_security(engine.tls)
         self._nodes = Nodes()
         self._incoming: deque[_Job] = deque()
         self._waiting: deque[_Job] = deque()
         self._tries: dict[asyncio.Task[None], tuple[_Job, Node]] = {}
         self._asking: set[asyncio.Task[None]] = set()
-        self._keys = itertools.count()
-        self._prefix = f"{self._name}-{uuid.uuid4().hex[:12]}"
         self._unfit_since = time.monotonic()
         self._deaths = 0
         self._retries: Counter[str] = Counter()
-        self.view = ClusterView(str(self._place), fault="not connected yet")
+        self.view = ClusterView(str(self._connection.place), fault="not connected yet")
         """The cluster as it is now; a new value each time, so any thread may read it."""
         self._ending = False
         self._started = threading.Event()
@@ -228,7 +189,7 @@ class ClusterExecutor(LimitedExecutor):
         async def run() -> T:
             if not self._is_connected:
                 raise self.fault or EngineError("the cluster is lost", "It is tried again.")
-            return await asyncio.wait_for(ask(self._client), seconds)
+            return await asyncio.wait_for(ask(self._connection.client), seconds)
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(seconds + 1)
 
@@ -287,12 +248,11 @@ class ClusterExecutor(LimitedExecutor):
     async def _main(self) -> None:
         self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
         self._started.set()
-        _quieten()
         while not self._ending:
             try:
                 await self._stay_connected()
             except (OSError, LivepickError) as error:
-                self._disconnected(_words(error))
+                self._disconnected(why_lost(error))
                 await self._pause(RETRY_SECONDS)
             except Exception as error:  # noqa: BLE001 - or nobody would ever connect again
                 _log.exception("cluster: unexpected error")
@@ -301,93 +261,34 @@ class ClusterExecutor(LimitedExecutor):
 
     async def _stay_connected(self) -> None:
         """Connect to the scheduler, and return when it is lost, or the service stops."""
-        address = await asyncio.to_thread(self._address)
-        self._client = client = await self._connect(address)
         try:
-            await self._serve(address)
+            await self._connection.open()
+            await self._serve()
         finally:
             with contextlib.suppress(TimeoutError, OSError):
-                await asyncio.wait_for(client.close(), STOP_SECONDS / 2)
+                await self._connection.close()
 
-    def _address(self) -> str:
-        """Return the address of the scheduler.
-
-        Raises
-        ------
-        EngineError
-            It is not known.
-        ConfigError
-            It may not be used.
-        """
-        address = self._place.read()
-        insecure = self._engine.insecure
-        refuse_open(address, self._engine.tls, insecure=insecure, accept="engine.insecure: true")
-        return address
-
-    async def _connect(self, address: str) -> Any:
-        await _knock(address)
-        refuse_versions(address, await versions_there(address, self._security))
-        client = _Client(
-            address,
-            asynchronous=True,
-            security=self._security,
-            timeout=CONNECT_SECONDS,
-            name=self._name,
-            set_as_default=False,
-            direct_to_workers=False,
-        )
-        try:
-            await client
-        except BaseException:
-            await client.close()
-            raise
-        return client
-
-    async def _serve(self, address: str) -> None:
+    async def _serve(self) -> None:
         """Run jobs until the scheduler is lost, or the service stops."""
-        _log.info("cluster: connected to %s", address)
+        _log.info("cluster: connected to %s", self._connection.address)
         why = "it does not answer"
         while not self._ending:
             try:
-                if await self._has_moved(address):
+                if await self._connection.has_moved():
                     why = "there is another one"
                     break
-                workers = await self._workers()
+                workers = await self._connection.workers()
             except LivepickError:
                 pass  # its file is gone or being written, and it is still there
             except (OSError, TimeoutError, asyncio.CancelledError):
                 break
             else:
                 self._take(workers)
-            if self._client.status != "running":
+            if not self._connection.is_open:
                 break
             await self._pause(LOOK_SECONDS)
         if not self._ending:
             self._disconnected(why)
-
-    async def _workers(self) -> dict[str, Any]:
-        """Ask the scheduler for its workers, unless it is lost.
-
-        Raises
-        ------
-        TimeoutError
-            It is lost, or does not answer. Dask would try to reach it for its whole time limit.
-        """
-        asking = asyncio.ensure_future(self._client.scheduler.identity(n_workers=-1))
-        give_up = time.monotonic() + ANSWER_SECONDS
-        while not asking.done():
-            if self._client.status != "running" or time.monotonic() > give_up:
-                asking.cancel()
-                raise TimeoutError
-            await asyncio.wait({asking}, timeout=LOST_SECONDS)
-        workers: dict[str, Any] = asking.result()["workers"]
-        return workers
-
-    async def _has_moved(self, address: str) -> bool:
-        """Return True if the scheduler's file has another address."""
-        if self._engine.scheduler is not None:
-            return False
-        return await asyncio.to_thread(self._address) != address
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -398,13 +299,12 @@ class ClusterExecutor(LimitedExecutor):
 
     @property
     def _is_connected(self) -> bool:
-        return self.view.is_connected and self._client.status == "running"
+        return self.view.is_connected and self._connection.is_open
 
-    def _take(self, workers: dict[str, Any]) -> None:
+    def _take(self, workers: list[WorkerInfo]) -> None:
         """Take what the scheduler says about its workers."""
         now = time.monotonic()
-        about = [_worker_info(address, worker) for address, worker in workers.items()]
-        for node in self._nodes.update(about, now):
+        for node in self._nodes.update(workers, now):
             how = "no heartbeat" if node.is_silent else "it left"
             _log.warning("cluster: %s: %s; its jobs start again", _title(node), how)
             self._drop_tries(node)
@@ -444,53 +344,18 @@ class ClusterExecutor(LimitedExecutor):
     async def _ask(self, node: Node) -> None:
         """Ask a node whether it fits, and accept or refuse it."""
         before = node.state
-        try:
-            request = self._request()
-            if not node.info.slots:
-                reason = "it is a plain Dask worker. Start it with livepick worker."
-            elif (found := await self._answer(node, VERSION_SECONDS, version)) != __version__:
-                reason = (
-                    f"it has livepick {found}, and the service has {__version__}. Install the same"
-                    " version on both."
-                )
-            else:
-                card = await self._answer(node, 2 * HELLO_SECONDS, hello, request)
-                reason = await _unmounted(card)
-        except TimeoutError:
-            reason = "it does not answer. Restart livepick worker there."
-        except ImportError as error:
-            reason = f"it has no livepick ({error}). Install the same version there."
-        except LivepickError as error:
-            reason = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the node
-            reason = f"it cannot answer: {error!r}. See its log."
+        answer = await ask_node(self._connection, node.info, self._request)
         now = time.monotonic()
-        if reason:
-            self._nodes.refuse(node, reason, now)
+        if isinstance(answer, str):
+            self._nodes.refuse(node, answer, now)
         else:
-            self._nodes.answered(node, card, request, now)
+            self._nodes.answered(node, *answer, now)
         if node.state == "accepted":
             _log.info("cluster: %s: accepted, %d at a time", _title(node), node.info.slots)
         elif before == "asked":
             _log.warning("cluster: %s: refused: %s", _title(node), node.reason)
         self._publish()
         self._start_jobs()
-
-    async def _answer(
-        self, node: Node, seconds: float, work: Callable[..., Any], *args: Any
-    ) -> Any:
-        asked = self._client.submit(
-            work,
-            *args,
-            key=f"{self._prefix}-{next(self._keys)}",
-            pure=False,
-            workers=[node.address],
-            priority=FIRST,
-        )
-        try:
-            return await asyncio.wait_for(_result(asked), seconds)
-        finally:
-            asked.release()
 
     # ---- jobs ----------------------------------------------------------------------------------
 
@@ -517,7 +382,7 @@ class ClusterExecutor(LimitedExecutor):
             if self._ending:
                 return
             self._lost(job, node, hangs=False)
-        except _LostError as lost:
+        except LostError as lost:
             self._lost(job, node, hangs=lost.hangs)
         except Exception as error:  # noqa: BLE001 - the node could not run the job
             text = error.what if isinstance(error, LivepickError) else repr(error)
@@ -534,28 +399,25 @@ class ClusterExecutor(LimitedExecutor):
     async def _on_node(self, job: _Job, node: Node) -> bytes:
         """Run a job on a node, and return its pickled outcome."""
         began_at = time.monotonic()
-        asked = self._client.submit(
+        asked = self._connection.start(
+            node.address,
             run_on_node,
             job.work,
             job.args,
             job.limits,
-            key=f"{self._prefix}-{next(self._keys)}",
-            pure=False,
-            retries=0,
-            workers=[node.address],
             resources={PICK: 1},
             # Among equals the oldest is first, also of two sessions within a tenth of a second.
             priority=-node.jobs,
             fifo_timeout=0,
         )
-        result = asyncio.ensure_future(_result(asked))
+        result = asyncio.ensure_future(result_of(asked))
         try:
             while not result.done():
                 since = max(node.progress_at, began_at)
                 give_up = since + job.limits.seconds + GRACE_SECONDS
                 left_seconds = give_up - time.monotonic()
                 if left_seconds <= 0:
-                    raise _LostError(hangs=True)
+                    raise LostError(hangs=True)
                 await asyncio.wait({result}, timeout=left_seconds)
             data: bytes = result.result()
         finally:
@@ -646,41 +508,6 @@ class ClusterExecutor(LimitedExecutor):
                 job.future.set_exception(fault)
 
 
-async def _knock(address: str) -> None:
-    """Open and close a connection: Dask itself takes its whole time limit to find nobody there."""
-    port = int(address.rpartition(":")[2])
-    opening = asyncio.open_connection(scheduler_host(address), port)
-    _, writer = await asyncio.wait_for(opening, CONNECT_SECONDS)
-    writer.close()
-
-
-def _words(error: Exception) -> str:
-    """Return why a connection failed."""
-    if isinstance(error, LivepickError):
-        return error.what
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    return str(error) or "no answer"
-
-
-async def _result(future: Any) -> Any:
-    """Return the result of a task of Dask.
-
-    Raises
-    ------
-    _LostError
-        The scheduler has cancelled it, or is lost.
-    """
-    try:
-        return await future
-    except asyncio.CancelledError:
-        if future.cancelled():
-            raise _LostError(hangs=False) from None
-        raise
-    except FutureCancelledError:
-        raise _LostError(hangs=False) from None
-
-
 async def _is_there(path: Path | None) -> bool:
     """Return True if the service sees a file; False too if the file system does not answer."""
     if path is None:
@@ -689,30 +516,6 @@ async def _is_there(path: Path | None) -> bool:
         return await asyncio.wait_for(asyncio.to_thread(path.is_file), SEE_SECONDS)
     except (OSError, TimeoutError):
         return False
-
-
-async def _unmounted(card: NodeCard) -> str:
-    """Return why a node does not fit that sees an empty folder where the service sees files."""
-    for root in card.empty_roots:
-        with contextlib.suppress(TimeoutError):
-            if await asyncio.wait_for(asyncio.to_thread(has_entries, root), SEE_SECONDS):
-                return (
-                    f"its {root} is empty, and that of the service is not. Mount the watched folder"
-                    " there, at the same path."
-                )
-    return ""
-
-
-def _worker_info(address: str, worker: dict[str, Any]) -> WorkerInfo:
-    return WorkerInfo(
-        address=address,
-        incarnation=str(worker.get("local_directory")),
-        name=str(worker.get("name")),
-        host=str(worker.get("host")),
-        slots=int(worker.get("resources", {}).get(PICK, 0)),
-        last_seen=float(worker.get("last_seen", 0.0)),
-        is_leaving=worker.get("status", "running") != "running",
-    )
 
 
 def _view(node: Node) -> NodeView:
@@ -732,13 +535,3 @@ def _title(node: Node) -> str:
     """Return the name of a node for people."""
     name = node.info.name
     return node.info.host if name == node.address else f"{name} ({node.info.host})"
-
-
-def _quieten() -> None:
-    """Let Dask log errors only, by the handlers of the service; of the connection, nothing."""
-    dask.config.set({"distributed.client.scheduler-info-interval": "1h"})
-    for name, level in (("distributed", logging.ERROR), ("distributed.client", logging.CRITICAL)):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
-        logger.setLevel(level)

@@ -12,7 +12,7 @@ from livepick.config.engine_section import EngineSettings
 from livepick.core.contracts.job import CPU, WorkerDiedError
 from livepick.core.contracts.node import PICK, HelloRequest
 from livepick.errors import EngineError, HeaderError, TimeLimitError
-from livepick.picking.cluster import client
+from livepick.picking.cluster import client, node_questions
 from livepick.picking.cluster.client import ClusterExecutor
 from livepick.picking.cluster.worker_program import _QuickWorker
 from livepick.picking.engine import Engine
@@ -111,7 +111,7 @@ def test_a_plain_dask_worker_is_refused(tmp_path):
 
 def test_a_node_of_another_version_is_refused(connect, monkeypatch):
     """It is never sent a job, whose values it might not be able to read."""
-    monkeypatch.setattr(client, "__version__", "99.0")
+    monkeypatch.setattr(node_questions, "__version__", "99.0")
     cluster = connect()
     until(lambda: cluster.view.count("refused"))
     assert "and the service has 99.0. Install the same version" in cluster.view.nodes[0].reason
@@ -153,7 +153,7 @@ def test_an_empty_folder_where_the_service_sees_files_is_a_reason(connect, monke
     """It is a mount point, and its share is not mounted on the node."""
     root = tmp_path / "in"
     root.mkdir()
-    monkeypatch.setattr(client, "has_entries", lambda _: True)
+    monkeypatch.setattr(node_questions, "has_entries", lambda _: True)
     cluster = connect(root=root)
     until(lambda: cluster.view.count("refused"))
     assert "is empty, and that of the service is not" in cluster.view.nodes[0].reason
@@ -164,11 +164,11 @@ def test_an_unexpected_error_is_logged_and_the_cluster_connected_again(
 ):
     serve, tries = ClusterExecutor._serve, []
 
-    async def fails_once(self, address):
-        tries.append(address)
+    async def fails_once(self):
+        tries.append(self)
         if len(tries) == 1:
             raise KeyError("workers")
-        await serve(self, address)
+        await serve(self)
 
     monkeypatch.setattr(ClusterExecutor, "_serve", fails_once)
     monkeypatch.setattr(client, "UNEXPECTED_SECONDS", 0.1)
