@@ -68,7 +68,8 @@ WARM_UP = 6
 LAST_START_SECONDS = 360.0
 """Time after which no further row is begun; it is listed as left out."""
 
-JOB_SECONDS = 240.0
+MOST_SECONDS = 450.0
+"""Time after which jobs are no longer waited for, and the row has failed."""
 
 SAMPLE_SECONDS = 0.05
 
@@ -110,19 +111,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"There is no such GPU: {error}", soft_wrap=True)
         return NO_GPU
     started = time.monotonic()
+    until = started + MOST_SECONDS
     with tempfile.TemporaryDirectory(prefix="livepick-gpu-") as name:
         folder = Path(name)
         particle = Particle(diameter_angstrom=DIAMETER_ANGSTROM)
         bundle, card = publish_general_picker(folder / "models", particle, 1)
-        faults = _unusable(devices, bundle) if on_gpu else {}
+        faults = _unusable(devices, bundle, until) if on_gpu else {}
         if len(faults) == len(devices) and on_gpu:
             reason = next(iter(faults.values()))
             console.print(f"There is no GPU that onnxruntime can use: {reason}", soft_wrap=True)
             return NO_GPU
-        paths = _micrographs(folder, given.size, given.micrographs)
+        paths = _micrographs(folder, given.size, given.micrographs, until)
         job = Job(paths[0], None, bundle, device="cpu", diameter_angstrom=DIAMETER_ANGSTROM)
         jobs = [dataclasses.replace(job, path=path) for path in paths]
-        expected = _on_cpu(jobs)
+        expected = _on_cpu(jobs, until)
         jobs = [dataclasses.replace(job, device=_device(on_gpu)) for job in jobs]
         table = _table(given)
         failed = [f"{device}: {fault}" for device, fault in faults.items()]
@@ -135,14 +137,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 left_out.append(title)
                 continue
             try:
-                row = _measure(jobs, expected, settings, on, on_gpu=on_gpu)
-            except LivepickError as error:
-                failed.append(f"{title}: {error}")
+                row = _measure(jobs, expected, settings, on, on_gpu=on_gpu, until=until)
+            except (LivepickError, TimeoutError) as error:
+                failed.append(f"{title}: {error or 'out of time'}")
                 table.add_row(title, "failed")
                 continue
             table.add_row(title, *_cells(row))
             failed += _shortcomings(title, row, settings)
-        failed += _refusal(bundle)
+        failed += _refusal(bundle, until)
     console.print(table)
     for title in left_out:
         console.print(f"left out, as there was no time: {title}")
@@ -202,7 +204,7 @@ def _pool(
         pool.shutdown()
 
 
-def _unusable(devices: Sequence[GpuPin], bundle: Path) -> dict[str, str]:
+def _unusable(devices: Sequence[GpuPin], bundle: Path, until: float) -> dict[str, str]:
     """Return why GPUs cannot be used, by their names."""
     faults = {}
     for device in devices:
@@ -211,7 +213,7 @@ def _unusable(devices: Sequence[GpuPin], bundle: Path) -> dict[str, str]:
                 device, JobLimits(1).limits(), tasks.probe, bundle, "require-gpu"
             )
             try:
-                provider = asked.result(JOB_SECONDS)
+                provider = asked.result(max(1.0, until - time.monotonic()))
             except (LivepickError, TimeoutError) as error:
                 faults[device.name] = str(error) or "it does not answer"
             else:
@@ -220,11 +222,11 @@ def _unusable(devices: Sequence[GpuPin], bundle: Path) -> dict[str, str]:
     return faults
 
 
-def _micrographs(folder: Path, size_px: int, count: int) -> list[Path]:
+def _micrographs(folder: Path, size_px: int, count: int, until: float) -> list[Path]:
     """Simulate micrographs, on all processors: each takes ten seconds."""
     with _pool(min(count, usable_processors())) as pool:
         made = [pool.submit(simulate, folder, size_px, number) for number in range(1, count + 1)]
-        return _results(made)
+        return _results(made, until)
 
 
 # ---- in the worker processes ---------------------------------------------------------------------
@@ -295,13 +297,13 @@ class Expected:
     scores: NDArray[np.float32]
 
 
-def _on_cpu(jobs: Sequence[Job]) -> list[Expected]:
+def _on_cpu(jobs: Sequence[Job], until: float) -> list[Expected]:
     with _pool(1, cuda=CudaSettings(io_binding=False)) as pool:
         picked = [pool.submit(tasks.pick, job) for job in jobs]
         scored = [pool.submit(scores, job) for job in jobs]
         return [
-            Expected(result.result(JOB_SECONDS), score.result(JOB_SECONDS))
-            for result, score in zip(picked, scored, strict=True)
+            Expected(result, score)
+            for result, score in zip(_results(picked, until), _results(scored, until), strict=True)
         ]
 
 
@@ -312,21 +314,24 @@ def _measure(
     devices: Sequence[GpuPin],
     *,
     on_gpu: bool,
+    until: float,
 ) -> Measured:
     count = max(1, len(devices)) * settings.in_flight
     before = [_device_bytes(device) for device in devices] if on_gpu else []
     with _pool(count, devices if on_gpu else (), settings) as pool:
         # Long enough that every worker gets some, and has prepared its GPU.
         warm_up = [pool.submit(pick, jobs[n % len(jobs)]) for n in range(WARM_UP * count)]
-        _results(warm_up)
+        _results(warm_up, until)
         began = time.monotonic()
         rounds = max(1, 2 * count // len(jobs))
         picked = [pool.submit(pick, job) for job in [*jobs] * rounds]
-        host_bytes, device_bytes = _watch(pool, picked, devices if on_gpu else ())
-        results = _results(picked)
+        host_bytes, device_bytes = _watch(pool, picked, devices if on_gpu else (), until)
+        results = _results(picked, until)
         seconds = time.monotonic() - began
-        scored = _results([pool.submit(scores, job) for job in jobs])
-        switched_off = _results([pool.submit(binding_fault, jobs[0]) for _ in range(2 * count)])
+        scored = _results([pool.submit(scores, job) for job in jobs], until)
+        switched_off = _results(
+            [pool.submit(binding_fault, jobs[0]) for _ in range(2 * count)], until
+        )
     wanted = CUDA if on_gpu else CPU
     elsewhere = {result.provider for result in results} - {wanted}
     difference = max(
@@ -347,18 +352,18 @@ def _measure(
     )
 
 
-def _results(futures: Sequence[Future[Any]]) -> list[Any]:
-    return [future.result(JOB_SECONDS) for future in futures]
+def _results(futures: Sequence[Future[Any]], until: float) -> list[Any]:
+    return [future.result(max(0.0, until - time.monotonic())) for future in futures]
 
 
 def _watch(
-    pool: WorkerPool, futures: Sequence[Future[Any]], devices: Sequence[GpuPin]
+    pool: WorkerPool, futures: Sequence[Future[Any]], devices: Sequence[GpuPin], until: float
 ) -> tuple[int, list[int | None]]:
     """Wait for jobs; return the largest memory of the workers together, and of each GPU."""
     host = 0
     on_device: list[list[int]] = [[] for _ in devices]
     pending: Sequence[Future[Any]] = futures
-    while pending:
+    while pending and time.monotonic() < until:
         host = max(host, sum(map(process_bytes, pool.pids())))
         for device, found in zip(devices, on_device, strict=True):
             if (used := _device_bytes(device)) is not None:
@@ -453,13 +458,13 @@ def _shortcomings(title: str, row: Measured, settings: CudaSettings) -> list[str
     return [f"{title}: {fault}" for fault, holds in checks.items() if holds()]
 
 
-def _refusal(bundle: Path) -> list[str]:
+def _refusal(bundle: Path, until: float) -> list[str]:
     """Return what is wrong if CUDA is hidden from a worker: it must refuse to pick."""
     hidden = GpuPin(0, "-1")
     with _pool(1, [hidden]) as pool:
         asked = pool.submit_to(hidden, JobLimits(1).limits(), tasks.probe, bundle, "require-gpu")
         try:
-            provider = asked.result(JOB_SECONDS)
+            provider = asked.result(max(1.0, until - time.monotonic()))
         except ProviderError:
             return []
         except (LivepickError, TimeoutError) as error:

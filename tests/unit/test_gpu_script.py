@@ -4,7 +4,10 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,6 +75,15 @@ def result(*picks):
     return make_result(Picks.sorted(x, y, score), threshold=0.5)
 
 
+def test_it_does_not_wait_for_ever(gpu):
+    """A machine with a GPU may be lent for minutes."""
+    hangs = Future()
+    with pytest.raises(TimeoutError):
+        gpu._results([hangs], time.monotonic())
+    pool = SimpleNamespace(pids=list)
+    assert gpu._watch(pool, [hangs], (), time.monotonic()) == (0, [])
+
+
 def test_picks_that_only_one_list_has_are_counted(gpu):
     """Rounding decides about picks whose score is nearly the threshold."""
     expected = result((10, 10, 0.9), (50, 50, 0.7), (90, 90, 0.505))
@@ -114,6 +126,6 @@ def test_a_worker_that_does_not_refuse_is_a_failure(gpu, monkeypatch, tmp_path):
             return type("Future", (), {"result": lambda *_: "CPUExecutionProvider"})()
 
     monkeypatch.setattr(gpu, "_pool", lambda *_: gpu.contextmanager(lambda: iter([Pool()]))())
-    assert gpu._refusal(tmp_path) == [
+    assert gpu._refusal(tmp_path, 0.0) == [
         "require-gpu without CUDA: picks on CPUExecutionProvider instead of refusing"
     ]
