@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from livepick.config.engine_section import CudaSettings
-from livepick.config.sections import Device, Particle
+from livepick.config.sections import Particle
 from livepick.core.contracts.job import CPU, CUDA, Job, Result
 from livepick.core.formats.micrograph import read_micrograph
 from livepick.errors import LivepickError, ProviderError
@@ -124,30 +124,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         paths = _micrographs(folder, given.size, given.micrographs, until)
         job = Job(paths[0], None, bundle, device="cpu", diameter_angstrom=DIAMETER_ANGSTROM)
         jobs = [dataclasses.replace(job, path=path) for path in paths]
-        expected = _on_cpu(jobs, until)
-        jobs = [dataclasses.replace(job, device=_device(on_gpu)) for job in jobs]
         table = _table(given)
-        failed = [f"{device}: {fault}" for device, fault in faults.items()]
-        left_out = []
         usable = [device for device in devices if device.name not in faults]
-        for title, settings, on in _plan(usable):
-            if given.rows and title not in given.rows:
-                continue
-            if time.monotonic() - started > LAST_START_SECONDS:
-                left_out.append(title)
-                continue
-            try:
-                row = _measure(jobs, expected, settings, on, on_gpu=on_gpu, until=until)
-            except (LivepickError, TimeoutError) as error:
-                failed.append(f"{title}: {error or 'out of time'}")
-                table.add_row(title, "failed")
-                continue
-            table.add_row(title, *_cells(row))
-            failed += _shortcomings(title, row, settings)
+        failed = [f"{device}: {fault}" for device, fault in faults.items()]
+        failed += _fill(table, jobs, usable, given, started)
         failed += _refusal(bundle, until)
     console.print(table)
-    for title in left_out:
-        console.print(f"left out, as there was no time: {title}")
     for fault in failed:
         console.print(f"FAILED: {fault}", soft_wrap=True)
     seconds = time.monotonic() - started
@@ -157,6 +139,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f" ({card.kind} model, {given.micrographs} micrographs of {given.size} x {given.size})"
     )
     return 1 if failed else 0
+
+
+def _fill(
+    table: Table,
+    jobs: Sequence[Job],
+    devices: Sequence[GpuPin],
+    given: argparse.Namespace,
+    started: float,
+) -> list[str]:
+    """Measure the rows of the table; return what failed."""
+    on_gpu = given.provider == "cuda"
+    until = started + MOST_SECONDS
+    expected = _on_cpu(jobs, until)
+    jobs = [dataclasses.replace(job, device="require-gpu" if on_gpu else "cpu") for job in jobs]
+    failed = []
+    for title, settings, on in _plan(devices):
+        if given.rows and title not in given.rows:
+            continue
+        if time.monotonic() - started > LAST_START_SECONDS:
+            table.add_row(title, "left out, no time")
+            continue
+        try:
+            row = _measure(jobs, expected, settings, on, on_gpu=on_gpu, until=until)
+        except Exception as error:  # noqa: BLE001 - the other rows may work
+            failed.append(f"{title}: {str(error) or 'out of time'}")
+            table.add_row(title, "failed")
+        else:
+            table.add_row(title, *_cells(row))
+            failed += _shortcomings(title, row, settings)
+    return failed
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -175,11 +187,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--micrographs", type=int, default=8, help="different ones (8)")
     parser.add_argument("--size", type=int, default=4096, help="side of a micrograph in px (4096)")
-    return parser.parse_args(arguments)
-
-
-def _device(on_gpu: bool) -> Device:
-    return "require-gpu" if on_gpu else "cpu"
+    given = parser.parse_args(arguments)
+    known = [title for title, *_ in _plan([GpuPin(each, "") for each in given.devices])]
+    for title in given.rows or ():
+        if title not in known:
+            parser.error(f"there is no row {title!r}; there are: {', '.join(known)}")
+    return given
 
 
 def _plan(devices: Sequence[GpuPin]) -> Iterator[tuple[str, CudaSettings, Sequence[GpuPin]]]:

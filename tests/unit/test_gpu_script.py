@@ -14,6 +14,7 @@ import pytest
 
 from factories import make_result
 from livepick.config.engine_section import CudaSettings
+from livepick.core.contracts.job import WorkerDiedError
 from livepick.core.imaging.picks import Picks
 
 SCRIPT = Path(__file__).parents[1] / "device/gpu.py"
@@ -73,6 +74,33 @@ def result(*picks):
     """Return a result with picks (x, y, score)."""
     x, y, score = np.array(picks, dtype=np.float32).reshape(-1, 3).T
     return make_result(Picks.sorted(x, y, score), threshold=0.5)
+
+
+def test_an_unknown_row_is_refused_with_those_that_exist(gpu, capsys):
+    with pytest.raises(SystemExit):
+        gpu.main(["--rows", "IO binding,graph"])
+    assert "no row 'graph'; there are: ordinary runs, IO binding" in capsys.readouterr().err
+
+
+def test_a_row_that_fails_does_not_stop_the_others(gpu, monkeypatch):
+    def measure(jobs, expected, settings, *_, **__):
+        if settings.graphs:
+            raise WorkerDiedError("crash", "it was ended by SIGSEGV")
+        return gpu.Measured(1, 1, 1, None, 0, 0, 9)
+
+    monkeypatch.setattr(gpu, "_on_cpu", lambda *_: [])
+    monkeypatch.setattr(gpu, "_measure", measure)
+    given = gpu._parse([])
+    table = gpu._table(given)
+    failed = gpu._fill(table, [], gpu.pins([0], {}), given, time.monotonic())
+    assert failed == [
+        f"{title}: it was ended by SIGSEGV"
+        for title in ("+ graphs", "+ pinned, graphs", "2 in flight + graphs")
+    ]
+    assert table.row_count == len(gpu.ROWS)
+    late = gpu._table(given)
+    assert gpu._fill(late, [], gpu.pins([0], {}), given, time.monotonic() - 400) == []
+    assert set(late.columns[1].cells) == {"left out, no time"}
 
 
 def test_it_does_not_wait_for_ever(gpu):
