@@ -3,6 +3,8 @@
 import html
 import sys
 
+import mrcfile
+import numpy as np
 import pytest
 from cluster import Cluster
 from machine import Machine, why_none
@@ -113,9 +115,12 @@ def test_a_node_without_the_gpu_is_refused(pool, make_session):
 
 
 @needs_machine
-def test_a_node_that_loses_the_share_is_set_aside(visitor, pool, machine, make_session):
-    """And it is taken back once it sees the files again; no file is blamed."""
-    session = pool.serve(make_session())
+def test_a_bad_node_is_told_from_a_bad_file(visitor, pool, machine, make_session):
+    """A node that loses the share is set aside until it sees the files again: no file is blamed.
+
+    A file that needs too much memory on both nodes fails once: no node is blamed.
+    """
+    session = pool.serve(make_session(picking={"memory_limit_gib": 0.25}))
     visitor(on=machine)
     session.start(program=impatient({"picking.cluster.nodes.FIRST_PAUSE_SECONDS": 4.0}))
     session.until(lambda: nodes(session, "accepted") == 2, "both nodes")
@@ -131,6 +136,14 @@ def test_a_node_that_loses_the_share_is_set_aside(visitor, pool, machine, make_s
 
     machine.show(session.landing)
     session.until(lambda: nodes(session, "accepted") == 2, "the node again")
+
+    with mrcfile.new(session.landing / "mic_huge.mrc", np.eye(8000, dtype=np.float32)) as mrc:
+        mrc.voxel_size = 1.0
+    session.until(lambda: session.counts().failed == 1, "the failure", seconds=60)
+    assert session.rows()["mic_huge.mrc"].reason == "memory"
+    assert session.figure('micrographs_total{state="failed"}') == 1
+    assert session.figure('cluster_retries_total{reason="memory"}') > 0
+    assert nodes(session, "accepted") == 2
 
 
 def test_workers_and_scheduler_may_come_after_the_service(cluster, make_session):
