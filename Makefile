@@ -10,7 +10,7 @@
 #   make bench   time and memory of a worker and of the service
 #   make compare  livepick, RELION's LoG and Topaz on the same micrographs, each on one core
 #   make ablation  effect of each step of the bootstrap, on real and simulated micrographs
-#   make clean   remove the files that these leave, except .venv
+#   make clean   remove the files that these leave, except .venv and .compare
 
 PYTHON ?= python3
 BIN := .venv/bin

@@ -116,9 +116,10 @@ def summary(samples: Sequence[SampleResult]) -> list[str]:
         rows.append(cells)
     where = "the real micrographs" if judged[0].origin == REAL else "all micrographs"
     legend = (
-        "AP is a mean over the samples of a column; F1, and AP if half a diameter is near enough"
-        f" (d/2), are means over {where}. CPU time (without the start of the program) and memory"
-        f" are those of the largest micrographs ({largest.name})."
+        "AP is a mean over the samples of a column, with the number of micrographs in brackets; F1,"
+        f" and AP if half a diameter is near enough (d/2), are means over {where}. CPU time"
+        " (without the start of the program) and memory are those of the largest micrographs"
+        f" ({largest.name})."
     )
     return [
         *_table(heading, rows),
@@ -145,7 +146,7 @@ def _losses(samples: Sequence[SampleResult]) -> list[str]:
             if (where := _better(samples, other, is_better))
         ]
         lines.append(f"- {what}: {'; '.join(cases) if cases else 'nowhere'}")
-    return [f"Where another program has, compared with {FIRST},", "", *lines]
+    return ["What other programs do better than livepick's first picker:", "", *lines]
 
 
 def _better(
@@ -201,11 +202,12 @@ def details_of(samples: Sequence[SampleResult]) -> list[str]:
 
 def _groups(samples: Sequence[SampleResult]) -> list[tuple[str, list[SampleResult]]]:
     """Return the columns: each real sample, and the simulations by their origin."""
-    groups = [(one.name, [one]) for one in samples if one.origin == REAL]
+    groups = [(f"{one.name} ({one.micrographs})", [one]) for one in samples if one.origin == REAL]
     for origin in (BY_OTHERS, BY_LIVEPICK):
         same = [one for one in samples if one.origin == origin]
         if same:
-            groups.append((f"{len(same)} {origin}", same))
+            total = sum(one.micrographs for one in same)
+            groups.append((f"{len(same)} {origin} ({total})", same))
     return groups
 
 

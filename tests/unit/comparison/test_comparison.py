@@ -196,7 +196,7 @@ def test_a_program_without_a_result_has_a_dash() -> None:
     real = replace(about, name="real one", origin="real", shape_px=(256, 256), results=both[:1])
     heading, _, first, second, *_ = summary([real, about])
     assert heading.startswith(
-        "|  | AP, real one | AP, 1 simulated by others | AP in d/2 | F1 (best) | CPU s, 256 x 256"
+        "|  | AP, real one (1) | AP, 1 simulated by others (1) | AP in d/2 | F1 (best) | CPU s, 256"
     )
     assert first == "| a | .62 | .62 | .75 | .25 (.50) | 7.00 | 1.0 | 100 |"
     assert second == "| b | - | .62 | - | - (-) | - | - | - |"
