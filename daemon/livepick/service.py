@@ -85,8 +85,9 @@ from livepick.picking.tasks import pick, probe
 from livepick.rebuild import begin_rebuilding, picks_recovery
 from livepick.retraining.promoter import Promoter
 from livepick.retraining.scheduler import Scheduler
+from livepick.retraining.trainer import StartTrainer
 from livepick.retraining.trainer_on_node import start_on_nodes
-from livepick.retraining.trainer_process import StartTrainer, TrainerProcess
+from livepick.retraining.trainer_process import TrainerProcess
 from livepick.retraining.trial_picking import TRIAL_SECONDS
 from livepick.web.address_file import AddressFile
 from livepick.web.page import Sources

@@ -17,7 +17,8 @@ from livepick.core.contracts.progress import Stage
 from livepick.ledger.session_rows import RunState
 from livepick.retraining.instruments import Instruments
 from livepick.retraining.run_monitor import Ending, RunMonitor
-from livepick.retraining.trainer_process import StartTrainer, TrainerProcess
+from livepick.retraining.trainer import StartTrainer
+from livepick.retraining.trainer_process import TrainerProcess
 
 __all__ = ["PAUSE_SECONDS", "RunInProgress"]
 

@@ -12,14 +12,9 @@ from livepick.core.contracts.progress import Progress, ProgressReader, Stage
 from livepick.core.contracts.run import DISK_FULL_STATUS, RunSpec
 from livepick.retraining.eta import forecast
 from livepick.retraining.instruments import Instruments
+from livepick.retraining.trainer import Activity, Ended, StartTrainer
 from livepick.retraining.trainer_place import write_place
-from livepick.retraining.trainer_process import (
-    Activity,
-    Ended,
-    StartTrainer,
-    TrainerProcess,
-    log_tail,
-)
+from livepick.retraining.trainer_process import TrainerProcess, log_tail
 
 __all__ = ["Ending", "RunMonitor"]
 

@@ -49,7 +49,8 @@ from livepick.retraining.instruments import Instruments
 from livepick.retraining.promoter import Promoter
 from livepick.retraining.run_in_progress import PAUSE_SECONDS, RunInProgress
 from livepick.retraining.run_planner import RunPlanner
-from livepick.retraining.trainer_process import StartTrainer, TrainerProcess
+from livepick.retraining.trainer import StartTrainer
+from livepick.retraining.trainer_process import TrainerProcess
 from livepick.retraining.trial_picking import Submit
 
 __all__ = ["Scheduler"]

@@ -29,15 +29,9 @@ from typing import Protocol
 
 from livepick.core.contracts.heavy_job import HeavyOrder, HeavyReport
 from livepick.host.trainer_packages import missing_packages
+from livepick.retraining.trainer import Activity, Ended, StartTrainer, Trainer
 from livepick.retraining.trainer_place import TrainerPlace, write_place
-from livepick.retraining.trainer_process import (
-    Activity,
-    Ended,
-    StartTrainer,
-    Trainer,
-    TrainerProcess,
-    lock_host,
-)
+from livepick.retraining.trainer_process import TrainerProcess, lock_host
 
 __all__ = ["HeavyNodes", "TrainerOnNode", "start_on_nodes"]
 
@@ -178,7 +172,6 @@ class TrainerOnNode:
             return
         self._report = report
         if report.state == "refused":
-            # The address is that of the answer, which may not be the one of the start.
             address = next(a for a, r in reports.items() if r is report)
             self._refuse(address, report)
             self._attempt = ""

@@ -19,22 +19,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from livepick.errors import BusyError
 from livepick.host.lock import try_lock_anywhere
 from livepick.host.processes import cpu_seconds, is_stopped
 from livepick.host.run_with_parent import with_parent
+from livepick.retraining.trainer import Activity, Ended
 
 __all__ = [
     "LOCK",
     "LOG",
-    "Activity",
-    "Ended",
-    "StartTrainer",
-    "Trainer",
     "TrainerProcess",
     "last_log_lines",
     "lock_host",
@@ -58,53 +54,6 @@ KILL_SECONDS = 5.0
 """Longest wait for the end of a killed trainer."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """End of a trainer process."""
-
-    exit_status: int | None
-    """Exit status as in ``subprocess``, negative for a signal; None for an adopted orphan."""
-    host: str = ""
-    """Machine that it ran on; empty for this one."""
-    lost: str = ""
-    """Why that machine no longer runs it, if it did not end by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Activity:
-    """Sign that a trainer works, or does not."""
-
-    is_stopped: bool
-    """True if it has been stopped, as by SIGSTOP."""
-    cpu_seconds: float
-    """Processor time that it has used."""
-    has_begun: bool = True
-    """False while no machine has started it yet."""
-
-
-class Trainer(Protocol):
-    """A trainer that runs on a run folder, here or on another machine, or is about to."""
-
-    def poll(self) -> Ended | None:
-        """Return how the trainer ended, or None while it runs."""
-
-    def activity(self) -> Activity | None:
-        """Return what the trainer does; None if that is unknown."""
-
-    def end(self) -> None:
-        """Terminate the trainer, whose finished stages are kept."""
-
-    def kill(self) -> None:
-        """Kill the trainer, also if it is stopped."""
-
-
-class StartTrainer(Protocol):
-    """Function that adopts the trainer that runs on a folder, or starts one."""
-
-    def __call__(self, folder: Path, command: tuple[str, ...] = (), *, threads: int = 1) -> Trainer:
-        """Return the trainer; see ``TrainerProcess.start_or_adopt``."""
 
 
 class TrainerProcess:

@@ -13,7 +13,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from factories import make_card, publish_bundle
+from factories import make_card, make_config, publish_bundle
 from livepick import cli
 from livepick.config.schema import Config
 from livepick.config.sections import Device
@@ -257,6 +257,17 @@ def test_a_missing_trainer_is_a_fault(tmp_path: Path, monkeypatch: pytest.Monkey
     result = _tried(_config(tmp_path, WEB))["trainer"]
     assert result.verdict == "fault"
     assert "livepick[trainer]" in result.remedy
+
+
+def test_a_trainer_that_only_workers_have_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run then waits for a worker, however long."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    engine = {"kind": "dask", "scheduler": "tcp://127.0.0.1:9", "heavy": "cluster"}
+    result = picking.trainer(make_config(tmp_path, engine=engine))
+    assert result.verdict == "ok"
+    assert "only workers with --heavy train" in result.found
 
 
 def test_weights_to_start_from_are_checked(tmp_path: Path) -> None:

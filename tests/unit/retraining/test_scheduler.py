@@ -9,7 +9,7 @@ from factories import promote
 from livepick.config.sections import Micrograph
 from livepick.core.contracts.run import RunSpec
 from livepick.retraining import scheduler as scheduler_module
-from livepick.retraining.trainer_process import Ended
+from livepick.retraining.trainer import Ended
 
 
 def test_a_run_starts_when_enough_are_picked(tmp_path, make_session):

@@ -8,7 +8,8 @@ import textwrap
 from trainer_programs import SLEEP
 
 from livepick.core.contracts.progress import ProgressReader
-from livepick.retraining.trainer_process import Ended, TrainerProcess
+from livepick.retraining.trainer import Ended
+from livepick.retraining.trainer_process import TrainerProcess
 
 
 def test_an_orphaned_trainer_is_adopted(tmp_path):

@@ -18,9 +18,10 @@ from livepick.errors import EngineError
 from livepick.picking.cluster import heavy_client, heavy_on_node
 from livepick.picking.cluster.heavy_client import HeavyClient
 from livepick.retraining import trainer_on_node
+from livepick.retraining.trainer import Ended
 from livepick.retraining.trainer_on_node import start_on_nodes
 from livepick.retraining.trainer_place import TrainerPlace, read_place
-from livepick.retraining.trainer_process import LOCK, Ended, TrainerProcess
+from livepick.retraining.trainer_process import LOCK, TrainerProcess
 
 TRAINER = """
     import sys, time
