@@ -16,6 +16,9 @@ the settings that the part needs. A diameter that was measured is applied like a
 If a part ends unexpectedly, the service ends and systemd restarts it; every start recovers from the
 state on disk.
 
+With ``engine.kind: dask`` the engine is the nodes of a cluster, which come and go: a thread of its
+own keeps the connection, and picking waits while there is no node.
+
 This is one file because it is the map of the program: what is made from what, and who calls whom.
 """
 
