@@ -28,6 +28,9 @@ ORDER = (
     "Topaz resnet8",
     "Topaz resnet16",
 )
+NOTHING = "-"
+"""What a cell has where there is no figure."""
+
 LEARNED = """*Learned*: number of other micrographs that the trained model learned from, and the CPU
 time of that session."""
 
@@ -103,10 +106,11 @@ def summary(samples: Sequence[SampleResult]) -> list[str]:
         cells += [_mean(group, program, lambda one: one.average_precision) for _, group in groups]
         cells.append(_mean(judged, program, lambda one: one.average_precision_half))
         f1 = _mean(judged, program, lambda one: one.f1)
-        cells.append(f"{f1} ({_mean(judged, program, lambda one: one.best_f1)})")
+        best = _mean(judged, program, lambda one: one.best_f1)
+        cells.append(f1 if f1 == NOTHING else f"{f1} ({best})")
         found = largest.of(program)
         if found is None:
-            cells += ["-", "-", "-"]
+            cells += [NOTHING] * 3
         else:
             cells += [
                 f"{found.cpu_seconds:.2f}",
@@ -187,7 +191,7 @@ def details_of(samples: Sequence[SampleResult]) -> list[str]:
             f"{one.pixel_size_angstrom:.2f}",
             f"{one.diameter_angstrom:g}",
             f"{one.learned or '-'}",
-            f"{one.training_cpu_seconds:.0f}" if one.learned else "-",
+            f"{one.training_cpu_seconds:.0f}" if one.learned else NOTHING,
         ]
         for one in samples
     ]
@@ -220,11 +224,11 @@ def _mean(samples: Sequence[SampleResult], program: str, figure: Callable[[Resul
     """Return the mean of a figure; a dash if the program has no result in one of the samples."""
     found = [one.of(program) for one in samples]
     values = [figure(one) for one in found if one is not None]
-    return _ratio(statistics.fmean(values)) if values and len(values) == len(found) else "-"
+    return _ratio(statistics.fmean(values)) if values and len(values) == len(found) else NOTHING
 
 
 def _ratio(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}".removeprefix("0")
+    return NOTHING if math.isnan(value) else f"{value:.2f}".removeprefix("0")
 
 
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:

@@ -199,7 +199,7 @@ def test_a_program_without_a_result_has_a_dash() -> None:
         "|  | AP, real one (1) | AP, 1 simulated by others (1) | AP in d/2 | F1 (best) | CPU s, 256"
     )
     assert first == "| a | .62 | .62 | .75 | .25 (.50) | 7.00 | 1.0 | 100 |"
-    assert second == "| b | - | .62 | - | - (-) | - | - | - |"
+    assert second == "| b | - | .62 | - | - | - | - | - |"
 
 
 def test_it_is_said_where_livepick_loses() -> None:
