@@ -229,9 +229,10 @@ def faults_of(scene, expected, *, restarts=0):
     session, found = scene.session, []
     rows = session.rows()
     for name, row in rows.items():
-        blame = (row.tries, row.crashes, row.reason)
-        if row.state != "picked" or blame != (0, 0, None):
-            found.append(f"{name}: {row.state}, tries, crashes, reason: {blame}")
+        if row.state != "picked" or row.reason is not None:
+            found.append(f"{name}: {row.state}: {row.reason}")
+    if blamed := session.figure("retries_total"):
+        found.append(f"{blamed:g} times a micrograph was queued again after an error")
     if failed := session.figure('micrographs_total{state="failed"}'):
         found.append(f"{failed:g} micrographs counted as failed")
     session.until(lambda: not _missing_calls(scene, rows), "the calls", seconds=20)
