@@ -154,8 +154,6 @@ class JobSettler:
         crashed = isinstance(outcome, self._engine.crashes)
         if not stopping:
             self.count_deaths()
-            if crashed and not isinstance(outcome, WorkerDiedError):  # of a cluster
-                self._instruments.worker_crashed()
         if isinstance(outcome, EngineError):
             self._engine_failed(claim, outcome)
             return
