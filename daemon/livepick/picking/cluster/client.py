@@ -213,9 +213,10 @@ class ClusterExecutor(LimitedExecutor):
 
     @property
     def fault(self) -> EngineError | None:
-        """Reason why no job can run now; None if a node fits."""
+        """Reason why no job can run now; None if a node fits, or has just been asked."""
         view = self.view
-        if view.slots or view.count("asked"):
+        is_new = time.monotonic() - self._unfit_since < WAIT_SECONDS
+        if view.slots or (view.count("asked") and is_new):
             return None
         if not view.is_connected:
             return EngineError(

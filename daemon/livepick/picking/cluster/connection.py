@@ -35,6 +35,9 @@ LOST_SECONDS = 0.2
 CONNECT_SECONDS = 10.0
 """Time limit of a connection to the scheduler."""
 
+FILE_SECONDS = 1.0
+"""Longest wait for the scheduler's file while it is connected."""
+
 CLOSE_SECONDS = 2.0
 """Time to take leave of the scheduler."""
 
@@ -79,6 +82,8 @@ class Connection:
         self._security = cluster_security(engine.tls)
         self._numbers = itertools.count()
         self._prefix = f"{name}-{uuid.uuid4().hex[:12]}"
+        self._reading: asyncio.Future[str] | None = None
+        """The look at the scheduler's file that is in progress; never more than one."""
         self.client: Any = None
         """Dask's client."""
         self.address = ""
@@ -152,7 +157,13 @@ class Connection:
         """
         if self._engine.scheduler is not None:
             return False
-        return await asyncio.to_thread(self._read_address) != self.address
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(asyncio.to_thread(self._read_address))
+        await asyncio.wait({self._reading}, timeout=FILE_SECONDS)
+        if not self._reading.done():  # its file system hangs; the scheduler may be well
+            return False
+        reading, self._reading = self._reading, None
+        return reading.result() != self.address
 
     def start(self, address: str, work: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Start a task on a worker, and return its Dask future.

@@ -1,7 +1,9 @@
 """The executor of a cluster: jobs on nodes that fit, and none lost with a scheduler."""
 
+import asyncio
 import json
 import os
+import threading
 import time
 from concurrent.futures import CancelledError
 
@@ -12,7 +14,7 @@ from livepick.config.engine_section import EngineSettings
 from livepick.core.contracts.job import CPU, WorkerDiedError
 from livepick.core.contracts.node import PICK, HelloRequest
 from livepick.errors import EngineError, HeaderError, TimeLimitError
-from livepick.picking.cluster import client, node_questions
+from livepick.picking.cluster import client, connection, node_questions
 from livepick.picking.cluster.client import ClusterExecutor
 from livepick.picking.cluster.worker_program import _QuickWorker
 from livepick.picking.engine import Engine
@@ -107,6 +109,45 @@ def test_a_plain_dask_worker_is_refused(tmp_path):
         assert "Start it with livepick worker" in str(cluster.fault)
         assert cluster.capacity == 0
         cluster.shutdown()
+
+
+def test_a_node_that_never_answers_is_told(connect, monkeypatch):
+    """It is not, while it has just been asked."""
+
+    async def never(*_):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(client, "ask_node", never)
+    cluster = connect()
+    until(lambda: cluster.view.count("asked"))
+    assert cluster.fault is None
+    monkeypatch.setattr(client, "WAIT_SECONDS", 0.0)
+    assert "none of the 1 workers of the cluster fits" in str(cluster.fault)
+
+
+def test_a_scheduler_file_that_hangs_does_not_end_the_connection(scheduler, tmp_path, monkeypatch):
+    """Jobs go on, and only one thread waits for the file."""
+    monkeypatch.setattr(client, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "FILE_SECONDS", 0.05)
+    file, reads, answer = tmp_path / "scheduler.json", [], threading.Event()
+    file.write_text(json.dumps({"address": scheduler}))
+    request = HelloRequest("cpu", None, None, tmp_path / "token", None, ())
+    settings = EngineSettings(kind="dask", scheduler_file=file)
+    cluster = ClusterExecutor(settings, lambda: request, JobLimits(1), session="s")
+    until(lambda: cluster.capacity)
+
+    def hang(_):
+        reads.append(threading.current_thread())
+        answer.wait(30)
+        return scheduler
+
+    monkeypatch.setattr(connection.SchedulerPlace, "read", hang)
+    until(lambda: reads)
+    assert cluster.submit(os.getpid).result(30)
+    time.sleep(0.3)
+    assert (len(reads), cluster.view.is_connected) == (1, True)
+    answer.set()
+    cluster.shutdown()
 
 
 def test_a_node_of_another_version_is_refused(connect, monkeypatch):
