@@ -28,6 +28,9 @@ __all__ = ["AwayError", "SchedulerPlace", "offers_there", "refuse_versions", "ve
 ANSWER_SECONDS = 10.0
 """Time within which a scheduler answers."""
 
+CONNECT_FRACTION = 0.8
+"""Part of it in which it is reached. Dask says only then why it was not."""
+
 MOST_FILE_BYTES = 1 << 24
 """A scheduler file lists the workers of its start, so it is small."""
 
@@ -111,7 +114,7 @@ async def _ask(address: str, security: Any, question: Callable[[Any], Awaitable[
         async with asyncio.timeout(ANSWER_SECONDS):
             async with _rpc(
                 address,
-                timeout=ANSWER_SECONDS,
+                timeout=CONNECT_FRACTION * ANSWER_SECONDS,
                 connection_args=security.get_connection_args("worker"),
             ) as scheduler:
                 return await question(scheduler)
