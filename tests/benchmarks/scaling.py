@@ -72,6 +72,8 @@ LIMIT_SECONDS = 900.0
 ASK_SECONDS = 5.0
 """Time between two loads of the page; every third time ``/metrics`` is scraped."""
 
+IDLE_SECONDS = 15.0
+
 PER_WORKER = 8
 """Micrographs that each worker picks in a round."""
 
@@ -131,8 +133,12 @@ class ServiceCost:
     """CPU time of the main process."""
     parts_ms: dict[str, float]
     """The same by part."""
+    idle_ms: float
+    """CPU time of the main process in the same time when no micrograph comes."""
     wall_ms: float
     """Time between two micrographs."""
+    own_ms: float
+    """The same without the time for which the dispatch thread could run and had no core."""
     scheduler_ms: float
     """CPU time of Dask's scheduler."""
     slowness: float
@@ -160,7 +166,10 @@ def service_cost(count: int, *, engine: str, per_hour: int | None) -> ServiceCos
         _until(lambda: picked(place) == WARM_UP, place)
         time.sleep(2.0)
         loops = ending.enter_context(_asking(place))
+        idle_before = _cpu(place)[0]
+        time.sleep(IDLE_SECONDS)
         before, began = _cpu(place), time.monotonic()
+        idle_share = (before[0] - idle_before) / IDLE_SECONDS
         scheduler_before = _cpu_seconds(scheduler)
         _land_links(source, place / "in", range(WARM_UP, WARM_UP + count), per_hour)
         _until(lambda: picked(place) == WARM_UP + count, place)
@@ -177,7 +186,9 @@ def service_cost(count: int, *, engine: str, per_hour: int | None) -> ServiceCos
             per_hour,
             1000 * (after[0] - before[0]) / count,
             dict(parts),
+            1000 * idle_share * wall_seconds / count,
             1000 * wall_seconds / count,
+            1000 * (wall_seconds - after[2] + before[2]) / count,
             1000 * (_cpu_seconds(scheduler) - scheduler_before) / count,
             statistics.median(loops) / min(LOOPS),
         )
@@ -232,9 +243,10 @@ def _cpu_seconds(pid: int | None) -> float:
     return float(used.user + used.system)
 
 
-def _cpu(place: Path) -> tuple[float, dict[str, float]]:
+def _cpu(place: Path) -> tuple[float, dict[str, float], float]:
+    """Return CPU seconds, in all and by thread, and the delay of the dispatch thread."""
     report = json.loads((place / CPU_FILE).read_text())
-    return report["all"], report["threads"]
+    return report["all"], report["threads"], report["delay"]
 
 
 def _land_links(source: Path, folder: Path, numbers: range, per_hour: int | None) -> None:
@@ -306,8 +318,10 @@ def _show_service(costs: Sequence[ServiceCost]) -> None:
     for part in sorted({part for cost in costs for part in cost.parts_ms}):
         table.add_row(part, *(f"{cost.parts_ms.get(part, 0.0):.2f}" for cost in costs))
     table.add_row("together", *(f"{cost.cpu_ms:.2f}" for cost in costs))
+    table.add_row("the same when idle", *(f"{cost.idle_ms:.2f}" for cost in costs))
     table.add_row("Dask's scheduler", *(f"{cost.scheduler_ms:.2f}" for cost in costs))
-    table.add_row("wall time", *(f"{cost.wall_ms:.1f}" for cost in costs))
+    table.add_row("time, by the clock", *(f"{cost.wall_ms:.1f}" for cost in costs))
+    table.add_row("without waits for a core", *(f"{cost.own_ms:.1f}" for cost in costs))
     table.add_row("slowness of the machine", *(f"{cost.slowness:.2f}" for cost in costs))
     CONSOLE.print(table)
 
@@ -534,7 +548,7 @@ RATES = (0.3e9, 1e9, 3e9)
 
 
 def _show_simulation(costs: Sequence[ServiceCost], runs: Sequence[Run]) -> None:
-    coordinate = costs[0].wall_ms / 1000
+    coordinate = costs[0].own_ms / 1000
     compute = median(runs, "alone", 1, "cpu_seconds")
     CONSOLE.print(
         f"Input of the simulation, as measured: {compute:.3f} s in a worker for each 4096², in"
@@ -543,7 +557,7 @@ def _show_simulation(costs: Sequence[ServiceCost], runs: Sequence[Run]) -> None:
     )
     for cost in costs:
         if cost.per_hour is None:
-            used = {"dispatch thread": cost.wall_ms, "CPU of the service": cost.cpu_ms}
+            used = {"dispatch thread": cost.own_ms, "CPU of the service": cost.cpu_ms}
             if cost.scheduler_ms:
                 used["Dask's scheduler"] = cost.scheduler_ms
             ceilings = (f"{name} {3.6e6 / ms:,.0f}" for name, ms in used.items())

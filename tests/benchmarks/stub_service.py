@@ -4,7 +4,8 @@
 
 Everything is real except the picking: watching, ledger, jobs to the workers and back, output,
 metrics and page. The process writes its CPU seconds, in all and by thread, to ``cpu.json`` beside
-the config, twice a second. ``scaling.py`` starts it.
+the config, twice a second, and the time for which the dispatch thread had no core. ``scaling.py``
+starts it.
 """
 
 import functools
@@ -74,9 +75,20 @@ def _report(path: Path) -> None:
             threads[name] = threads.get(name, 0.0) + seconds
         cpu_seconds = time.process_time() - threads.pop("report")
         draft = path.with_suffix(".part")
-        draft.write_text(json.dumps({"all": cpu_seconds, "threads": threads}))
+        delays = {thread.name: _delay(thread) for thread in threading.enumerate()}
+        report = {"all": cpu_seconds, "threads": threads, "delay": delays.get("dispatch", 0.0)}
+        draft.write_text(json.dumps(report))
         draft.rename(path)
         time.sleep(REPORT_SECONDS)
+
+
+def _delay(thread: threading.Thread) -> float:
+    """Return the time for which a thread could run and had no core, in seconds."""
+    try:
+        text = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text()
+    except OSError:  # it has just ended
+        return 0.0
+    return int(text.split()[1]) / 1e9
 
 
 def main() -> None:
