@@ -16,6 +16,7 @@ from typing import Any
 import dask.config
 from distributed import Client
 from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError
 
 from livepick.config.engine_section import EngineSettings, scheduler_host
 from livepick.core.contracts.node import PICK
@@ -203,7 +204,7 @@ async def result_of(future: Any) -> Any:
         if future.cancelled():
             raise LostError from None
         raise
-    except FutureCancelledError:
+    except (FutureCancelledError, CommClosedError):  # the latter while the result was fetched
         raise LostError from None
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError
 
 import distributed
 import pytest
+from distributed.comm.core import CommClosedError
 
 from livepick.config.engine_section import EngineSettings
 from livepick.core.contracts.job import CPU, WorkerDiedError
@@ -16,6 +17,7 @@ from livepick.core.contracts.node import PICK, HelloRequest
 from livepick.errors import EngineError, HeaderError, TimeLimitError
 from livepick.picking.cluster import client, connection, node_questions
 from livepick.picking.cluster.client import ClusterExecutor
+from livepick.picking.cluster.connection import LostError, result_of
 from livepick.picking.cluster.worker_program import _QuickWorker
 from livepick.picking.engine import Engine
 from livepick.picking.job_limits import JobLimits, Limits
@@ -245,3 +247,15 @@ def test_a_node_that_leaves_keeps_what_runs_and_gives_back_what_waits(
         one.loop.add_callback(setattr, worker, "status", distributed.Status.running)
         assert second.result(30)
         cluster.shutdown()
+
+
+def test_a_result_lost_with_the_connection_is_no_fault_of_the_node():
+    """The scheduler was killed while it passed the result on."""
+
+    class Fetched:
+        def __await__(self):
+            raise CommClosedError("in <TCP>: ConnectionResetError")
+            yield
+
+    with pytest.raises(LostError):
+        asyncio.run(result_of(Fetched()))
