@@ -84,7 +84,7 @@ def main() -> int:
             sample = make_sample(name, given.data, PLACE / "samples" / name, given.most)
             comparison.compare(sample).write(path)
     every = [SampleResult.read(path) for path in sorted(results.glob("*.json"))]
-    write_report(every, PLACE, when=datetime.now(UTC), load=os.getloadavg()[0])
+    write_report(every, PLACE)
     CONSOLE.print((PLACE / "table.md").read_text())
     if given.publish:
         publish(PLACE)
@@ -174,6 +174,8 @@ class Comparison:
             learned=len(sample.learned) if self._trains else 0,
             training_cpu_seconds=training_seconds,
             results=results,
+            finished=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+            load=os.getloadavg()[0],
         )
 
     def _judge(

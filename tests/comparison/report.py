@@ -4,7 +4,6 @@ import math
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 
 from comparison.result import Result, SampleResult
@@ -35,27 +34,12 @@ LEARNED = """*Learned*: number of other micrographs that the trained model learn
 time of that session."""
 
 
-def write_report(
-    samples: Sequence[SampleResult], place: Path, *, when: datetime, load: float
-) -> None:
-    """Write both tables and the plot into a folder.
-
-    Parameters
-    ----------
-    samples
-        Results, in any order.
-    when
-        Time of the run.
-    load
-        Load of the machine at its end, one minute's average.
-    """
+def write_report(samples: Sequence[SampleResult], place: Path) -> None:
+    """Write both tables and the plot of results, in any order, into a folder."""
     ordered = sorted(samples, key=lambda one: (_ORIGINS.index(one.origin), one.name))
-    about = (
-        f"Run of {when:%Y-%m-%d} on one core of {_processor()}; the load of the machine was"
-        f" {load:.0f} at the end. Other work makes CPU times longer, so their ratios count."
-    )
-    (place / SUMMARY).write_text("\n".join([*summary(ordered), "", about, ""]))
-    (place / DETAILS).write_text("\n".join([about, "", *details_of(ordered), ""]))
+    lines = about(ordered)
+    (place / SUMMARY).write_text("\n".join([*summary(ordered), "", *lines, ""]))
+    (place / DETAILS).write_text("\n".join([*lines, "", *details_of(ordered), ""]))
     if ordered:
         from comparison.plot import draw  # noqa: PLC0415 - matplotlib takes a second to load
 
@@ -77,6 +61,19 @@ def publish(
         "# Figures of `make compare`\n\nThe README explains them.\n\n"
         + (place / DETAILS).read_text()
     )
+
+
+def about(samples: Sequence[SampleResult]) -> list[str]:
+    """Return when and under which load each sample was run, and the remarks on them."""
+    runs = "; ".join(f"{one.name} {one.finished}, load {one.load:.0f}" for one in samples)
+    line = (
+        f"Run on one core of {_processor()} (end of each sample, UTC: {runs or 'none'}). Other work"
+        " makes CPU times longer, so their ratios count. A dash: not run, or no model to run."
+    )
+    return [
+        line,
+        *(f"\n{one.name}: {one.remark}" for one in samples if one.remark),
+    ]
 
 
 def _processor() -> str:
@@ -140,6 +137,10 @@ def _losses(samples: Sequence[SampleResult]) -> list[str]:
     lines = []
     for what, is_better in (
         ("a higher AP", lambda one, best: one.average_precision > best.average_precision),
+        (
+            "a higher AP within half a diameter",
+            lambda one, best: one.average_precision_half > best.average_precision_half,
+        ),
         ("a higher F1 at its default threshold", lambda one, best: one.f1 > best.f1),
         ("less CPU time", lambda one, best: one.cpu_seconds < best.cpu_seconds),
         ("less memory", lambda one, best: one.peak_bytes < best.peak_bytes),

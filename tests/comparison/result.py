@@ -59,6 +59,14 @@ class SampleResult:
 
     training_cpu_seconds: float
     results: list[Result]
+    finished: str = "unknown"
+    """Date and time (UTC) at which the sample was done."""
+
+    load: float = math.nan
+    """Load of the machine then, one minute's average."""
+
+    remark: str = ""
+    """What a reader must know about how these figures came about."""
 
     def write(self, path: Path) -> None:
         """Write the result as JSON."""

@@ -3,7 +3,6 @@
 import os
 import sys
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import mrcfile
@@ -15,7 +14,7 @@ from comparison.compare import Comparison, installed
 from comparison.measured import Cost, ProgramFailedError, run_measured
 from comparison.program import Task
 from comparison.relion_log import RelionLog
-from comparison.report import BEGIN, END, publish, summary, write_report
+from comparison.report import BEGIN, END, about, publish, summary, write_report
 from comparison.result import Result, SampleResult, scored
 from comparison.samples import Sample
 from comparison.topaz import Topaz
@@ -228,14 +227,23 @@ def test_a_result_is_kept_between_runs(tmp_path: Path, sample: Sample) -> None:
         precision=1,
         recall=1,
     )
-    found = results_of("two", "real", [one])
+    found = replace(results_of("two", "real", [one]), finished="2026-11-29 23:51", load=10.0)
     found.write(tmp_path / "two.json")
     assert SampleResult.read(tmp_path / "two.json") == found
 
 
+def test_each_sample_has_the_time_and_load_of_its_own_run() -> None:
+    """Not those of the moment at which the table is written from kept results."""
+    early = replace(results_of("a", "real", []), finished="2026-11-29 23:51", load=10.0)
+    late = replace(early, name="b", finished="2026-11-30 00:10", load=13.0, remark="two of six")
+    line, remark = about([early, late])
+    assert "a 2026-11-29 23:51, load 10; b 2026-11-30 00:10, load 13" in line
+    assert remark.strip() == "b: two of six"
+
+
 def test_the_results_are_published_between_the_marks(tmp_path: Path) -> None:
     """The rest of the README stays."""
-    write_report([], tmp_path, when=datetime(2026, 11, 29, tzinfo=UTC), load=0)
+    write_report([], tmp_path)
     readme, picture = tmp_path / "README.md", tmp_path / "picture.png"
     readme.write_text(f"above\n{BEGIN}old\n{END}below\n")
     (tmp_path / "comparison.png").write_bytes(b"a plot")
@@ -244,5 +252,4 @@ def test_the_results_are_published_between_the_marks(tmp_path: Path) -> None:
     between, _, below = rest.partition(END)
     assert (above, below) == ("above\n", "below\n")
     assert between.startswith("No result.\n")
-    assert "2026-11-29" in between
     assert picture.read_bytes() == b"a plot"
