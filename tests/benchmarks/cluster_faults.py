@@ -16,6 +16,7 @@ programs wait as long as in a session, unless --impatient is given.
 import argparse
 import importlib
 import random
+import re
 import statistics
 import sys
 import tempfile
@@ -99,7 +100,7 @@ def main() -> int:
                 continue
             recoveries, gaps, wrong = [], [], 0
             for number in range(options.times):
-                folder = place / f"{fault.replace(' ', '-')}-{number}"
+                folder = place / re.sub(r"\W+", "-", f"{fault} {number}")  # no comma: CSV quotes it
                 folder.mkdir()
                 after_seconds = rng.uniform(*MOMENTS_SECONDS)
                 try:
