@@ -16,6 +16,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 WHY_NO_MACHINE = why_none()
 
+SERVICE = impatient(
+    {
+        "picking.cluster.nodes.FIRST_PAUSE_SECONDS": 2.0,
+        "picking.cluster.nodes.LONGEST_PAUSE_SECONDS": 2.0,
+    }
+)
+"""A service that asks a node again sooner."""
+
 OTHER_VERSION = """\
 import livepick.cli, livepick.picking.cluster.scheduler as scheduler, sys
 livepick.__version__ = "0.0.1"
@@ -122,7 +130,7 @@ def test_a_bad_node_is_told_from_a_bad_file(visitor, pool, machine, make_session
     """
     session = pool.serve(make_session(picking={"memory_limit_gib": 0.25}))
     visitor(on=machine)
-    session.start(program=impatient({"picking.cluster.nodes.FIRST_PAUSE_SECONDS": 4.0}))
+    session.start(program=SERVICE)
     session.until(lambda: nodes(session, "accepted") == 2, "both nodes")
     session.drop(4)
     session.until(lambda: session.picked() == 4, "picks of both")
