@@ -124,7 +124,7 @@ def main() -> int:
 
 @dataclass(frozen=True, slots=True)
 class ServiceCost:
-    """What the service costs for each micrograph."""
+    """Cost of the service for each micrograph."""
 
     engine: str
     per_hour: int | None

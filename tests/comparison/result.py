@@ -66,7 +66,7 @@ class SampleResult:
     """Load of the machine then, one minute's average."""
 
     remark: str = ""
-    """What a reader must know about how these figures came about."""
+    """Remarks on the origin of these figures."""
 
     def write(self, path: Path) -> None:
         """Write the result as JSON."""

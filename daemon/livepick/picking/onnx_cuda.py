@@ -119,7 +119,7 @@ class BoundSession:
     device: Literal["cuda", "cpu"] = "cuda"
     """Where the buffers are; ``cpu`` serves tests."""
     fault: str = ""
-    """Why IO binding has been switched off; empty: it is on."""
+    """Reason why IO binding has been switched off; empty: it is on."""
     _buffers: OrderedDict[tuple[tuple[int, ...], bool], _Buffers] = field(
         default_factory=OrderedDict
     )

@@ -29,7 +29,7 @@ MOST_READ_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a worker process is given before it loads any library."""
+    """Settings of a worker process before it loads any library."""
 
     environment: dict[str, str] = field(default_factory=dict)
     """Variables of its environment, as ``CUDA_VISIBLE_DEVICES``."""

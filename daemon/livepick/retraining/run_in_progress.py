@@ -71,7 +71,7 @@ class RunInProgress:
         self._command = command
         self._start = start
         self._losses: dict[tuple[str, Stage | None], list[str]] = {}
-        """How workers were lost, by run and stage."""
+        """Losses of workers, in words, by run and stage."""
         self._kills: dict[tuple[str, Stage | None], list[str | None]] = {}
         """Signs that trainers hung, by run and stage; None for those that others have killed."""
         self._monitor: RunMonitor | None = None

@@ -55,7 +55,7 @@ class Ending:
     stage: Stage | None = None
     """Stage in which it ended; None if it had not reported one."""
     lost: str = ""
-    """Why a worker of the cluster no longer runs it, if it can be resumed for that reason."""
+    """Reason why a worker of the cluster no longer runs it, if it can be resumed."""
 
 
 class RunMonitor:

@@ -16,7 +16,7 @@ class Ended:
     host: str = ""
     """Machine that it ran on; empty for this one."""
     lost: str = ""
-    """Why that machine no longer runs it, if it did not end by itself."""
+    """Reason why that machine no longer runs it, if it did not end by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ class TrainerPlace(BaseModel):
     host: str = ""
     """Host name; empty as long as there is none."""
     waits: str = ""
-    """What the run waits for, if no machine works on it, or none that answers."""
+    """Condition that the run waits for, if no machine works on it, or none that answers."""
 
 
 def write_place(folder: Path, place: TrainerPlace | None) -> None:

@@ -77,7 +77,7 @@ def test_worker_uses_one_thread_and_ignores_ctrl_c(local):
 
 
 def test_a_worker_has_large_pages_and_other_programs_do_not(local, monkeypatch):
-    """What the user has set stays."""
+    """Settings of the user stay."""
     assert local.submit(allocator_settings).result() == "glibc.malloc.hugetlb=1"
     assert "GLIBC_TUNABLES" not in os.environ
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")

@@ -116,7 +116,7 @@ def test_a_new_model_is_not_tried_on_a_gpu_that_is_lost(make, monkeypatch):
 
 @pytest.mark.parametrize("how", ["lost", "cpu", "wrong"])
 def test_a_lost_gpu_is_set_aside_and_no_micrograph_is_blamed(make, how, caplog, monkeypatch):
-    """Whether its worker reports the loss, falls back to the CPU, or meets a CUDA error."""
+    """Its worker reports the loss, falls back to the CPU, or meets a CUDA error."""
     monkeypatch.setattr(worker_seats, "STRIKES", 1)
     pool = make(2, [0, 1])
     while not pool.devices_aside:

@@ -24,7 +24,7 @@ class NodeView:
     """Number of jobs of this session that it has."""
 
     reason: str = ""
-    """Why it is refused or set aside, and what to do."""
+    """Reason why it is refused or set aside, and what to do."""
 
     heavy: bool = False
     """True if it offers to train."""
@@ -39,7 +39,7 @@ class ClusterView:
 
     is_connected: bool = False
     fault: str = ""
-    """Why the scheduler is not connected."""
+    """Reason why the scheduler is not connected."""
 
     provider: str = ""
     """The onnxruntime provider of the accepted nodes, the worst if they differ; empty: none yet."""

@@ -46,7 +46,7 @@ class HeavyReport:
     """Exit status as in ``subprocess``, once it has ended by itself; None if the worker ended it,
     for ``reason``."""
     reason: str = ""
-    """Why the worker refused the job or ended it."""
+    """Reason why the worker refused the job or ended it."""
     is_stopped: bool = False
     """True if the program has been stopped, as by SIGSTOP."""
     cpu_seconds: float = 0.0

@@ -96,4 +96,4 @@ class NodeCard:
     """The onnxruntime provider that runs the model; None: it does not run."""
 
     fault: str = ""
-    """Why the model does not run, or the folders cannot be looked at; empty: no fault."""
+    """Reason why the model does not run or the folders cannot be looked at; empty: no fault."""

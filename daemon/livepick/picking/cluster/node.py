@@ -226,7 +226,7 @@ def _await_bundle(node: _Node, bundle: Path | None, graph_sha256: str | None) ->
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a process of the node sees of the session."""
+    """Part of the session that a process of the node sees."""
 
     token: str | None
     missing_roots: tuple[Path, ...]

@@ -49,7 +49,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 15.0, 300.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """What the scheduler says of one of its workers."""
+    """Description of a worker by the scheduler."""
 
     address: str
     incarnation: str
@@ -77,7 +77,7 @@ class Node:
     """Time at which to ask it (again) whether it fits."""
     state: NodeState = "asked"
     reason: str = ""
-    """Why it is refused or set aside, and what to do."""
+    """Reason why it is refused or set aside, and what to do."""
     is_silent: bool = False
     is_being_asked: bool = False
     provider: str | None = None

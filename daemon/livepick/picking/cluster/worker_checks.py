@@ -36,7 +36,7 @@ GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What this machine has, and what it offers to the cluster."""
+    """Hardware of this machine, and its offer to the cluster."""
 
     workers: int
     """Number of worker processes, each of one thread."""

@@ -77,7 +77,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """How a worker joins a cluster."""
+    """Options with which a worker joins a cluster."""
 
     place: SchedulerPlace
     tls: ClusterTls | None = None
