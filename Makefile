@@ -22,11 +22,11 @@ INSTALLED := .venv/.installed
 # Where this is set, each of the hundreds of processes that tests start would compile livepick again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Unit tests run in two processes, of one thread each. Acceptance tests start services and wait for
-# them, with time-outs; they run one at a time, on a machine that does nothing else.
+# Tests run in two processes. Acceptance tests start services and mostly wait for them, with
+# time-outs that two at a time do not reach; those of one file run one after the other.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --cov --cov-report= tests/unit
-	$(BIN)/python -m pytest --cov --cov-append --cov-report=term:skip-covered tests/acceptance
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-append --cov-report=term:skip-covered tests/acceptance
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
