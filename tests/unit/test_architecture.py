@@ -71,3 +71,11 @@ def test_a_wheel_holds_all_that_is_no_python(tmp_path: Path) -> None:
     assert "livepick/ledger/schema.sql" in inside
     assert any(name.startswith("livepick/web/templates/") for name in inside)
     assert "livepick_trainer/__main__.py" in inside
+
+
+@pytest.mark.parametrize("kind", ["unit", "acceptance"])
+def test_test_files_have_names_of_their_own(kind: str) -> None:
+    """Two of one name cannot be collected in one run, although each passes alone."""
+    names = [path.name for path in (ROOT / "tests" / kind).rglob("test_*.py")]
+
+    assert sorted(names) == sorted(set(names))

@@ -76,7 +76,7 @@ def test_another_version_at_the_scheduler_is_refused(name, theirs, words):
 
 
 def test_a_scheduler_that_is_not_there_is_waited_for(monkeypatch):
-    monkeypatch.setattr(scheduler, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(scheduler, "CONNECT_FRACTION", 1 / scheduler.ANSWER_SECONDS)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
     with pytest.raises(AwayError, match=f"{address} does not answer: .*refused"):
