@@ -37,7 +37,7 @@ def pick_and_count(job: Job) -> tuple[int, int]:
 
 
 def test_a_worker_stays_small_and_uses_its_memory_again(tmp_path: Path) -> None:
-    """With the first picker, the peak was 530 MB, and each file took 4,000 new pages."""
+    """With the first picker, the peak was 530 MB, and each file took 5,600 new pages."""
     image = np.random.default_rng(1).standard_normal((SIDE_PX, SIDE_PX), dtype=np.float32)
     path = tmp_path / "mic.mrc"
     with mrcfile.new(path, image) as file:
