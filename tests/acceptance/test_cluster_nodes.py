@@ -81,10 +81,14 @@ def nodes(session, state):
 
 
 def said(session, *words):
-    """Assert that the page and ``livepick status`` say a sentence with these words."""
-    problems = session.status()["problems"]
-    sentences = [f"{problem['sentence']} {problem['remedy']}" for problem in problems]
-    assert any(all(word in sentence for word in words) for sentence in sentences), problems
+    """Wait until the page and ``livepick status`` say a sentence with these words."""
+
+    def is_said():
+        problems = session.status()["problems"]
+        sentences = [f"{problem['sentence']} {problem['remedy']}" for problem in problems]
+        return any(all(word in sentence for word in words) for sentence in sentences)
+
+    session.until(is_said, " ".join(words), seconds=30)
     page = html.unescape(session.get("/"))
     assert all(word in page for word in words)
 
@@ -149,8 +153,9 @@ def test_a_bad_node_is_told_from_a_bad_file(visitor, pool, machine, make_session
         mrc.voxel_size = 1.0
     session.until(lambda: session.counts().failed == 1, "the failure", seconds=60)
     assert session.rows()["mic_huge.mrc"].reason == "memory"
+    retried = 'cluster_retries_total{reason="memory"}'  # the service counts once a second
+    session.until(lambda: session.figure(retried) > 0, "the try on the other node")
     assert session.figure('micrographs_total{state="failed"}') == 1
-    assert session.figure('cluster_retries_total{reason="memory"}') > 0
     assert nodes(session, "accepted") == 2
 
 
@@ -180,7 +185,8 @@ def test_two_services_share_a_pool(pool, make_session):
 
     for session in (one, two):
         session.until(lambda s=session: s.picked() == 6, "picks")
-        assert session.figure('micrographs_total{state="picked"}') == 6
+        picked = 'micrographs_total{state="picked"}'
+        session.until(lambda s=session, p=picked: s.figure(p) == 6, "the metric")
 
     assert one.stop() == 0
     two.drop(1, first=7)
