@@ -222,7 +222,7 @@ class PickingMetrics:
         A micrograph that was picked again is not counted a second time as picked or empty, nor as
         good or bad: alerts use these counts as shares of all micrographs that arrived.
         """
-        scores = result.picks.score[result.picks.score >= result.threshold]
+        scores = result.picks.above(result.threshold).score
         self._score.observe_all(scores)
         self._particles.inc(len(scores))
         self._particles_per_micrograph.observe(len(scores))
