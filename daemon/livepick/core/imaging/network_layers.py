@@ -40,23 +40,20 @@ def one_by_one(network: Layers, source: str, images: Sequence[str], result: str)
         Names of the images, (1, 1, H, W), that ``source`` was the stack of.
     """
     nodes, shapes = [], []
+    maps = [name for node in network.nodes for name in node.output]
     for number, image in enumerate(images):
-
-        def renamed(name: str, suffix: str = f".of{number}", image: str = image) -> str:
-            if name == source:
-                return image
-            return name if name in network.constants or not name else name + suffix
-
+        renamed = {source: image} | {name: f"{name}.of{number}" for name in maps}
         for node in network.nodes:
             one = copy.deepcopy(node)
-            one.input[:] = map(renamed, node.input)
-            one.output[:] = map(renamed, node.output)
-            one.name = renamed(node.name)
+            one.input[:] = [renamed.get(name, name) for name in node.input]
+            one.output[:] = [renamed[name] for name in node.output]
+            one.name = renamed.get(node.name, node.name)
             nodes.append(one)
         for shape in network.shapes:
-            one = copy.deepcopy(shape)
-            one.name = renamed(shape.name)
-            shapes.append(one)
+            if shape.name in renamed:  # the graph may also know the shapes of other maps
+                one = copy.deepcopy(shape)
+                one.name = renamed[shape.name]
+                shapes.append(one)
     from onnx import helper  # noqa: PLC0415 - see blob_detector.serialized
 
     parts = [f"{result}.of{number}" for number in range(len(images))]

@@ -118,6 +118,16 @@ def test_the_graph_has_no_layer_at_full_size_and_can_be_joined():
     assert len(joint_graph(to_onnx(network), DIAMETER_PX)) > len(to_onnx(network))
 
 
+def test_a_joint_graph_knows_the_shapes_of_its_own_maps_only():
+    """The shapes of the network's second orientation stay behind."""
+    graph = onnx.load_from_string(joint_graph(to_onnx(make_network(1).eval()), DIAMETER_PX)).graph
+
+    made = {name for node in graph.node for name in node.output}
+
+    assert graph.value_info
+    assert {one.name for one in graph.value_info} <= made
+
+
 def test_a_micrograph_upside_down_has_the_same_scores():
     """The graph scores both orientations and returns the mean."""
     score = graph_scores(to_onnx(make_network(3)), 1)
