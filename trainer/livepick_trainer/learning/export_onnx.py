@@ -182,13 +182,13 @@ class _GraphWriter:
         for node in self._traced.graph.nodes:
             match node.op:
                 case "placeholder":
-                    self._names[node] = self._both_ways_up("image")
+                    self._names[node] = "both"
                 case "call_module":
                     self._layer(node, self._traced.get_submodule(str(node.target)))
                 case "call_function" if node.target is operator.add:
                     self._add(node, "Add", self._inputs(node))
                 case "output":
-                    self._rewrite_layers(self._names[node.args[0]])
+                    self._take_both_ways_up(self._names[node.args[0]])
                     self._mean_score(self._names[node.args[0]])
                 case _:
                     raise _unknown(node.target)
@@ -202,23 +202,19 @@ class _GraphWriter:
             value_info=self._shapes,
         )
 
-    def _both_ways_up(self, image: str) -> str:
-        """Stack the image (1, 1, H, W) and its copy rotated by 180 degrees to (2, 1, H, W)."""
-        turned = self._half_turn(image, "turned")
-        self._nodes.append(helper.make_node("Concat", [image, turned], ["both"], "both", axis=0))
-        return "both"
+    def _take_both_ways_up(self, logits: str) -> None:
+        """Let the layers take the image (1, 1, H, W) and then its copy rotated by 180 degrees.
 
-    def _rewrite_layers(self, logits: str) -> None:
-        """Compute the layers at full size at half size, and one orientation after the other."""
-        (stack,) = (n for n, one in enumerate(self._nodes) if one.output[0] == "both")
-        images, layers = list(self._nodes[stack].input), self._nodes[stack + 1 :]
-        used = {name for one in layers for name in one.input}
-        values = {
-            one.name: numpy_helper.to_array(one) for one in self._constants if one.name in used
-        }
-        network = one_by_one(at_half_size(layers, values, "both"), "both", images, logits)
-        self._nodes[stack:], self._shapes = network.nodes, network.shapes
-        self._constants = [one for one in self._constants if one.name not in used] + [
+        Layers at full size are computed at half size.
+        """
+        values = {one.name: numpy_helper.to_array(one) for one in self._constants}
+        layers = at_half_size(self._nodes, values, "both")
+        self._nodes, self._constants = [], []
+        images = ["image", self._half_turn("image", "turned")]
+        network = one_by_one(layers, "both", images, logits)
+        self._nodes += network.nodes
+        self._shapes = network.shapes
+        self._constants += [
             numpy_helper.from_array(value, name) for name, value in network.constants.items()
         ]
 
