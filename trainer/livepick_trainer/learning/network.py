@@ -7,7 +7,9 @@ The decoder adds feature maps instead of concatenating them. BatchNorm is used b
 folded into the convolutions at export, and nearest-neighbour upsampling because it only costs
 a copy.
 
-Only layers that ``export_onnx`` knows may be used.
+Only layers that ``export_onnx`` knows may be used. If they are arranged in another way,
+``livepick.core.imaging.space_to_depth`` may leave the layers at full size as they are: the graph
+then gives the same scores, but takes longer on the CPU.
 """
 
 from dataclasses import dataclass

@@ -24,12 +24,20 @@ __all__ = ["at_half_size", "square_kernels"]
 MOST_CHANNELS = 8
 """A map with more channels fills the blocks as it is."""
 
+ENLARGING = {
+    "mode": b"nearest",
+    "coordinate_transformation_mode": b"asymmetric",
+    "nearest_mode": b"floor",
+}
+"""Attributes of an enlargement after which the four pixels of each square are equal."""
+
 
 def at_half_size(nodes: Sequence[Any], constants: dict[str, Weights], source: str) -> Layers:
     """Return a network that computes the same from an image with even sides.
 
     If it does not have the form of ``livepick_trainer.learning.network``, or has more than
-    ``MOST_CHANNELS`` channels at full size, it is returned as it is.
+    ``MOST_CHANNELS`` channels at full size, it is returned as it is: its scores are as good, and
+    only take longer. Tests show that the trainer's network and the general model are rewritten.
 
     Parameters
     ----------
@@ -151,6 +159,7 @@ class _Rewriter:
                     self._convolve(node.input[0], layer, result)
                     return
             case "Resize":
+                self._check_doubles(node)
                 self._halvings[result] = halvings - 1
                 if halvings == 1:
                     self._enlarge(node)
@@ -165,6 +174,13 @@ class _Rewriter:
             case _:
                 raise _OtherFormError
         self.nodes.append(node)
+
+    def _check_doubles(self, node: Any) -> None:
+        scales = self.constants.get(node.input[-1])
+        if scales is None or scales.tolist() != [1, 1, 2, 2]:
+            raise _OtherFormError
+        if {one.name: one.s for one in node.attribute} != ENLARGING:
+            raise _OtherFormError
 
     def _convolve(self, source: str, layer: _Layer, result: str) -> None:
         """Add a convolution of a map at full size."""
@@ -192,10 +208,7 @@ class _Rewriter:
     def _enlarge(self, node: Any) -> None:
         """Replace an enlargement to full size and the convolution before it by one convolution."""
         before = next(one for one in self.nodes if one.output[0] == node.input[0])
-        scales = self.constants.get(node.input[-1])
-        if before.op_type != "Conv" or self._uses[node.input[0]] > 1 or scales is None:
-            raise _OtherFormError
-        if scales.tolist() != [1, 1, 2, 2]:
+        if before.op_type != "Conv" or self._uses[node.input[0]] > 1:
             raise _OtherFormError
         layer = _Layer(before, self.constants)
         if layer.pad:

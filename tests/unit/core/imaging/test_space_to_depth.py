@@ -1,5 +1,7 @@
 """Layers at full size are computed at half size, with the same results."""
 
+import copy
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -135,13 +137,17 @@ def test_a_network_of_either_version_can_be_joined(blind, rng):
 
 
 def test_a_network_of_another_form_stays_as_it_is():
-    """It may be larger at full size, or have another kind of layer."""
+    """It may be larger at full size, have another kind of layer, or enlarge in another way."""
     layers, constants = network_layers()
     first = layers[0].input[1]
     wide = constants | {first: np.tile(constants[first], (2, 1, 1, 1))}
     tanh = helper.make_node("Tanh", list(layers[-1].output), ["bounded"])
+    smooth = copy.deepcopy(layers)
+    *_, enlargement = (node for node in smooth if node.op_type == "Resize")
+    del enlargement.attribute[:]
+    enlargement.attribute.append(helper.make_attribute("mode", "linear"))
 
-    for nodes, numbers in ((layers, wide), ([*layers, tanh], constants)):
+    for nodes, numbers in ((layers, wide), ([*layers, tanh], constants), (smooth, constants)):
         half = at_half_size(nodes, numbers, "image")
         assert half.nodes == nodes
         assert half.constants is numbers
