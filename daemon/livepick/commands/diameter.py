@@ -89,8 +89,8 @@ def diameter(
         evidence = [one.evidence for one in measured if one.evidence is not None]
         verdict = decide(evidence, bounds_angstrom=between, contrast=contrast)
         written = []
-        if pictures is not None and verdict.best is not None:
-            guesses = [verdict.best, *([] if verdict.second is None else [verdict.second])]
+        guesses = tuple(one for one in (verdict.best, verdict.second) if one is not None)
+        if pictures is not None and guesses:
             written = _draw(workers, measured, guesses, pictures)
     finally:
         workers.stop()
@@ -162,7 +162,7 @@ def _line(one: _Measured) -> str:
 def _draw(
     workers: engine.Engine,
     measured: Sequence[_Measured],
-    guesses: Sequence[ParticleGuess],
+    guesses: tuple[ParticleGuess, ...],
     folder: Path,
 ) -> list[Path]:
     """Write pictures of the micrographs that agree best with the first guess; return the paths."""
@@ -172,7 +172,7 @@ def _draw(
         if one.verdict is not None and one.verdict.best is not None
     ]
     apart.sort(key=itemgetter(0))
-    jobs = [ExamplesJob(job, tuple(guesses)) for _, job in apart[:PICTURED]]
+    jobs = [ExamplesJob(job, guesses) for _, job in apart[:PICTURED]]
     futures = [workers.submit(tasks.example_circles, job) for job in jobs]
     written = []
     try:
