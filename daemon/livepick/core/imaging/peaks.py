@@ -40,8 +40,7 @@ def find_peaks(
     height
         Score at the highest pixel of each peak.
     """
-    width = 2 * max(1, int(min_distance_px / 2)) + 1
-    highest = _highest_around(score, width // 2)
+    highest = _highest_around(score, max(1, int(min_distance_px / 2)))
     top = (score == highest) & (score > floor)
     if mask is not None:
         top &= ~mask

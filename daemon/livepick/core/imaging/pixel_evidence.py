@@ -113,8 +113,7 @@ def _ranges(signed: NDArray[Any], unsigned: NDArray[Any]) -> dict[str, Range]:
     count = max(1, CACHED_PX // signed.shape[1])
     for start in range(0, len(signed), count):
         for sign, image in (("signed", signed), ("unsigned", unsigned)):
-            rows = image[start : start + count]
-            low, high = int(rows.min()), int(rows.max())
+            low, high = _range(image[start : start + count])
             before = found.get(sign, (low, high))
             found[sign] = min(before[0], low), max(before[1], high)
     return found
