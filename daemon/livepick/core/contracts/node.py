@@ -1,4 +1,4 @@
-"""What the service and the nodes of a cluster tell each other.
+"""Values that pass between the service and the nodes of a cluster.
 
 A node is a ``livepick worker``: one Dask worker with processes of its own that pick.
 """

@@ -64,15 +64,15 @@ class ParticleState:
     is_settled: bool = False
     """True if nothing is measured any more: what is used stays as it is."""
     settled_by: str = ""
-    """Why it is settled in spite of doubt, as a clause; empty if the micrographs agree."""
+    """Reason why it is settled in spite of doubt, as a clause; empty if the micrographs agree."""
     contradiction: str = ""
     """Contradiction between the micrographs and a given value, as a clause; empty if none."""
     agrees: bool = False
     """True if enough micrographs agree with what a person gave."""
     asked_at: float = 0.0
-    """When the question or the contradiction was first said, in unix seconds; 0: not yet."""
+    """Unix time at which the question or the contradiction was first said; 0: not yet."""
     fault: str = ""
-    """Why nothing can be measured at present, as a clause; empty if it can."""
+    """Reason why nothing can be measured at present, as a clause; empty if it can."""
     remedy: str = ""
     """Remedy for that, in full sentences."""
     examples: tuple[ParticleExample, ...] = ()

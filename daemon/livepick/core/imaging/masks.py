@@ -59,6 +59,7 @@ LINES_AT_ONCE = 256
 """Number of lines that are compared in float32 at a time."""
 
 FEW_PX = 8
+"""Side of squares up to which adding columns is quicker than numpy's mean along a short axis."""
 
 EVERY = 16
 """Step between the pixels at which lines are compared. It leaves plenty of pixels at a low cost."""

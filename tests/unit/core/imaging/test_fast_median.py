@@ -9,7 +9,7 @@ from livepick.core.imaging.fast_median import median
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(1,), (2,), (7,), (1000,), (3, 5), (2, 3, 256)])
 def test_it_equals_the_median_of_numpy_exactly(shape, dtype, rng):
-    """Of even and odd counts, with equal values, along the last axis, and without any change."""
+    """The count may be even or odd, and values may be equal; the input does not change."""
     values = rng.standard_normal(shape).round(2).astype(dtype)
     before = values.copy()
 
