@@ -59,23 +59,14 @@ class HelloRequest:
 class NodeCard:
     """Answer of a node."""
 
-    host: str
-    pid: int
     version: str
     """Version of livepick."""
-
-    python: str
-    onnxruntime: str
-    """Versions; empty if onnxruntime is not installed."""
 
     workers: int
     """Number of jobs that it picks at a time."""
 
     memory_bytes: int
     """Memory of the machine, or of the batch job."""
-
-    devices: tuple[int, ...] | None = None
-    """GPUs that it uses; None: not chosen."""
 
     heavy: bool = False
     """True if it offers to train."""

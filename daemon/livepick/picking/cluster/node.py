@@ -16,13 +16,11 @@ import contextlib
 import dataclasses
 import os
 import pickle
-import platform
 import socket
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +74,6 @@ class _Node:
     ) -> None:
         self.workers = workers
         self.limits = limits
-        self.devices = devices
         self.requires_gpu = requires_gpu
         self.heavy = heavy
         self.pool = WorkerPool(workers, limits, devices=pins(devices or ()), cuda=cuda)
@@ -262,14 +259,9 @@ def hello(request: HelloRequest) -> NodeCard:
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the node
         fault = error.what if isinstance(error, LivepickError) else f"{error}"
     return NodeCard(
-        host=socket.gethostname(),
-        pid=os.getpid(),
         version=version(),
-        python=platform.python_version(),
-        onnxruntime=_installed("onnxruntime-gpu") or _installed("onnxruntime"),
         workers=node.workers,
         memory_bytes=total_bytes(),
-        devices=node.devices,
         heavy=node.heavy,
         token=seen.token,
         missing_roots=seen.missing_roots,
@@ -300,10 +292,3 @@ def has_entries(folder: Path) -> bool | None:
             return any(True for _ in entries)
     except OSError:
         return None
-
-
-def _installed(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""

@@ -32,11 +32,7 @@ REQUEST = HelloRequest(
     "prefer-gpu", Path("/s/models/0001"), "f00", Path("/s/cluster_token"), "abc", (Path("/d"),)
 )
 CARD = NodeCard(
-    host="n1",
-    pid=1,
     version="1",
-    python="3.11",
-    onnxruntime="1",
     workers=2,
     memory_bytes=1,
     token="abc",  # noqa: S106 - no secret
