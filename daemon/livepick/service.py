@@ -40,6 +40,7 @@ from livepick.config.reload import Change, ConfigFile, ConfigReloader, compare, 
 from livepick.config.schema import Config, WrittenConfig
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.judgement import Judgement
+from livepick.core.contracts.trainer import StartTrainer
 from livepick.errors import (
     DamagedLedgerError,
     LedgerError,
@@ -88,7 +89,6 @@ from livepick.picking.tasks import pick, probe
 from livepick.rebuild import begin_rebuilding, picks_recovery
 from livepick.retraining.promoter import Promoter
 from livepick.retraining.scheduler import Scheduler
-from livepick.retraining.trainer import StartTrainer
 from livepick.retraining.trainer_on_node import start_on_nodes
 from livepick.retraining.trainer_process import TrainerProcess
 from livepick.retraining.trial_picking import TRIAL_SECONDS

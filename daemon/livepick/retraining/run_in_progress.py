@@ -14,10 +14,10 @@ from pathlib import Path
 
 from livepick.config.training_sections import Training
 from livepick.core.contracts.progress import Stage
+from livepick.core.contracts.trainer import StartTrainer
 from livepick.ledger.session_rows import RunState
 from livepick.retraining.instruments import Instruments
 from livepick.retraining.run_monitor import Ending, RunMonitor
-from livepick.retraining.trainer import StartTrainer
 from livepick.retraining.trainer_process import TrainerProcess
 
 __all__ = ["PAUSE_SECONDS", "RunInProgress"]

@@ -10,9 +10,9 @@ from livepick.config.setting import keys_with
 from livepick.config.training_sections import Training
 from livepick.core.contracts.progress import Progress, ProgressReader, Stage
 from livepick.core.contracts.run import DISK_FULL_STATUS, RunSpec
+from livepick.core.contracts.trainer import Activity, Ended, StartTrainer
 from livepick.retraining.eta import forecast
 from livepick.retraining.instruments import Instruments
-from livepick.retraining.trainer import Activity, Ended, StartTrainer
 from livepick.retraining.trainer_place import write_place
 from livepick.retraining.trainer_process import TrainerProcess, log_tail
 

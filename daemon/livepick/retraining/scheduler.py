@@ -29,6 +29,7 @@ from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.judgement import Judgement
 from livepick.core.contracts.run import RUNS, RunSpec
+from livepick.core.contracts.trainer import StartTrainer
 from livepick.errors import (
     EngineError,
     FolderAwayError,
@@ -49,7 +50,6 @@ from livepick.retraining.instruments import Instruments
 from livepick.retraining.promoter import Promoter
 from livepick.retraining.run_in_progress import PAUSE_SECONDS, RunInProgress
 from livepick.retraining.run_planner import RunPlanner
-from livepick.retraining.trainer import StartTrainer
 from livepick.retraining.trainer_process import TrainerProcess
 from livepick.retraining.trial_picking import Submit
 

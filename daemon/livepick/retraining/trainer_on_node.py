@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Protocol
 
 from livepick.core.contracts.heavy_job import HeavyOrder, HeavyReport
+from livepick.core.contracts.trainer import Activity, Ended, StartTrainer, Trainer
 from livepick.host.trainer_packages import missing_packages
-from livepick.retraining.trainer import Activity, Ended, StartTrainer, Trainer
 from livepick.retraining.trainer_place import TrainerPlace, write_place
 from livepick.retraining.trainer_process import TrainerProcess, lock_host
 

@@ -22,11 +22,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+from livepick.core.contracts.trainer import Activity, Ended
 from livepick.errors import BusyError
 from livepick.host.lock import try_lock_anywhere
 from livepick.host.processes import cpu_seconds, is_stopped
 from livepick.host.run_with_parent import with_parent
-from livepick.retraining.trainer import Activity, Ended
 
 __all__ = [
     "LOCK",

@@ -8,8 +8,8 @@ from trainer_programs import CRASH, FAIL, PUBLISH, SLEEP
 from factories import promote
 from livepick.config.sections import Micrograph
 from livepick.core.contracts.run import RunSpec
+from livepick.core.contracts.trainer import Ended
 from livepick.retraining import scheduler as scheduler_module
-from livepick.retraining.trainer import Ended
 
 
 def test_a_run_starts_when_enough_are_picked(tmp_path, make_session):

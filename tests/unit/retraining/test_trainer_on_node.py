@@ -10,8 +10,8 @@ import pytest
 from trainer_programs import PUBLISH, SLEEP
 
 from livepick.core.contracts.heavy_job import HeavyOrder, HeavyReport
+from livepick.core.contracts.trainer import Ended
 from livepick.retraining import run_in_progress, trainer_on_node, trainer_process
-from livepick.retraining.trainer import Ended
 from livepick.retraining.trainer_on_node import TrainerOnNode
 from livepick.retraining.trainer_place import TrainerPlace, read_place
 

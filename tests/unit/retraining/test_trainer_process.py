@@ -8,7 +8,7 @@ import textwrap
 from trainer_programs import SLEEP
 
 from livepick.core.contracts.progress import ProgressReader
-from livepick.retraining.trainer import Ended
+from livepick.core.contracts.trainer import Ended
 from livepick.retraining.trainer_process import TrainerProcess
 
 

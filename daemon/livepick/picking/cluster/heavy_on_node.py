@@ -9,6 +9,7 @@ ends it if the service says so, if the worker leaves, or if nothing is heard fro
 A job takes no thread of the picking jobs, and its program has low priority.
 """
 
+import functools
 import logging
 import socket
 import threading
@@ -17,12 +18,12 @@ from pathlib import Path
 from typing import Protocol
 
 from livepick.core.contracts.heavy_job import HeavyOrder, HeavyReport, HeavyState
+from livepick.core.contracts.trainer import Trainer
 from livepick.errors import BusyError
 from livepick.host.lock import try_lock_anywhere
 
 __all__ = [
     "HeavyWork",
-    "Program",
     "StartProgram",
     "ask_work",
     "end_work",
@@ -45,40 +46,12 @@ program runs."""
 _log = logging.getLogger(__name__)
 
 
-class _Ended(Protocol):
-    @property
-    def exit_status(self) -> int | None: ...
-
-
-class _Activity(Protocol):
-    @property
-    def is_stopped(self) -> bool: ...
-    @property
-    def cpu_seconds(self) -> float: ...
-
-
-class Program(Protocol):
-    """A program that works on a folder."""
-
-    def poll(self) -> _Ended | None:
-        """Return how it ended, or None while it runs."""
-
-    def activity(self) -> _Activity | None:
-        """Return what it does; None if that is unknown."""
-
-    def end(self) -> None:
-        """Terminate it, and kill it if it does not end."""
-
-    def kill(self) -> None:
-        """Kill it."""
-
-
 class StartProgram(Protocol):
     """Function that starts the program of a heavy job; it ends with the thread that called."""
 
     def __call__(
         self, folder: Path, command: tuple[str, ...], *, threads: int, host: str
-    ) -> Program:
+    ) -> Trainer:
         """Return the program, which holds the lock of the folder.
 
         Raises
@@ -156,7 +129,7 @@ class _Job:
         self._reason = ""
         self._end_reason = ""
         self._is_to_kill = False
-        self._program: Program | None = None
+        self._program: Trainer | None = None
         self._asked_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="heavy job", daemon=True)
         self._thread.start()
@@ -210,21 +183,20 @@ class _Job:
         self._reason = reason
         self._state = "refused"
 
-    def _begin(self) -> Program:
+    def _begin(self) -> Trainer:
         order = self.order
         _refuse_if_locks_are_local(order.guard)
-        for left in reversed(range(LOCK_TRIES)):
+        start = functools.partial(
+            self._start, order.folder, order.command, threads=order.threads, host=self._host
+        )
+        for _ in range(LOCK_TRIES - 1):
             try:
-                return self._start(
-                    order.folder, order.command, threads=order.threads, host=self._host
-                )
+                return start()
             except BusyError:
-                if not left:
-                    raise
                 time.sleep(0.1)
-        raise AssertionError
+        return start()
 
-    def _follow(self, program: Program) -> None:
+    def _follow(self, program: Trainer) -> None:
         """Follow the program to its end; end it when there is a reason."""
         while (ended := program.poll()) is None:
             if time.monotonic() - self._asked_at > LEASE_SECONDS:

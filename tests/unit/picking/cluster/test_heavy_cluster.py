@@ -14,11 +14,11 @@ import pytest
 
 from livepick.core.contracts.cluster_view import ClusterView, NodeView
 from livepick.core.contracts.heavy_job import HeavyOrder
+from livepick.core.contracts.trainer import Ended
 from livepick.errors import EngineError
 from livepick.picking.cluster import heavy_client, heavy_on_node
 from livepick.picking.cluster.heavy_client import HeavyClient
 from livepick.retraining import trainer_on_node
-from livepick.retraining.trainer import Ended
 from livepick.retraining.trainer_on_node import start_on_nodes
 from livepick.retraining.trainer_place import TrainerPlace, read_place
 from livepick.retraining.trainer_process import LOCK, TrainerProcess
