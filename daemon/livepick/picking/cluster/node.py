@@ -20,7 +20,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,31 +59,20 @@ BUNDLE_SECONDS = 60.0
 BUNDLE_LOOK_SECONDS = 0.5
 
 
+@dataclass(slots=True, eq=False)
 class _Node:
     """The pool of this process, and what it offers."""
 
-    def __init__(
-        self,
-        workers: int,
-        limits: JobLimits,
-        devices: tuple[int, ...] | None,
-        cuda: CudaSettings | None,
-        *,
-        requires_gpu: bool,
-        heavy: bool,
-    ) -> None:
-        self.workers = workers
-        self.limits = limits
-        self.requires_gpu = requires_gpu
-        self.heavy = heavy
-        self.pool = WorkerPool(workers, limits, devices=pins(devices or ()), cuda=cuda)
-        self.lock = threading.Lock()
-        self.fault: EngineError | None = None
-        """Set when processes do not start."""
-        self.running = 0
-        """Number of jobs that run or wait."""
-        self.seen: dict[Path, str] = {}
-        """Checksums of the graphs of the models that have been seen."""
+    pool: WorkerPool
+    requires_gpu: bool
+    heavy: bool
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    fault: EngineError | None = None
+    """Set when processes do not start."""
+    running: int = 0
+    """Number of jobs that run or wait."""
+    seen: dict[Path, str] = field(default_factory=dict)
+    """Checksums of the graphs of the models that have been seen."""
 
 
 _nodes: list[_Node] = []
@@ -125,7 +114,8 @@ def open_node(
     close_node()
     os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
     limits = limits or JobLimits(workers)
-    _nodes.append(_Node(workers, limits, devices, cuda, requires_gpu=requires_gpu, heavy=heavy))
+    pool = WorkerPool(workers, limits, devices=pins(devices or ()), cuda=cuda)
+    _nodes.append(_Node(pool, requires_gpu, heavy))
 
 
 def close_node() -> None:
@@ -179,7 +169,7 @@ def run_on_node(work: Callable[..., Any], args: tuple[Any, ...], limits: TaskLim
     with node.lock:
         node.running += 1
         alone = limits.alone and node.running == 1
-    memory_bytes = limits.memory_bytes or node.limits.limits(alone=alone).memory_bytes
+    memory_bytes = limits.memory_bytes or node.pool.limits.limits(alone=alone).memory_bytes
     try:
         future = node.pool.submit_within(Limits(limits.seconds, memory_bytes), work, *args)
         outcome = Outcome(future.result())
@@ -244,7 +234,7 @@ def hello(request: HelloRequest) -> NodeCard:
     """
     node = _node()
     seen, provider, fault = _Seen(None, (), (), None), None, ""
-    limits = node.limits.limits()
+    limits = node.pool.limits.limits()
     within = Limits(HELLO_SECONDS, limits.memory_bytes)
     try:
         seen = node.pool.submit_within(within, _look, request).result()
@@ -260,7 +250,7 @@ def hello(request: HelloRequest) -> NodeCard:
         fault = error.what if isinstance(error, LivepickError) else f"{error}"
     return NodeCard(
         version=version(),
-        workers=node.workers,
+        workers=node.pool.limits.workers,
         memory_bytes=total_bytes(),
         heavy=node.heavy,
         token=seen.token,
