@@ -4,6 +4,7 @@ import ssl
 
 from livepick.config.web_config import CIPHER_EXAMPLE, SUITES_OF_TLS13, TlsServer, TlsVersion
 from livepick.errors import ConfigError
+from livepick.host.tls_files import load_tls_files
 
 __all__ = ["make_context"]
 
@@ -38,25 +39,19 @@ def make_context(server: TlsServer) -> ssl.SSLContext:
     if server.cipher_suites is not None:
         _use_suites(context, server.cipher_suites)
     try:
-        context.load_cert_chain(server.cert_file, server.key_file, password=_no_password)
-        if server.client_ca_file is not None:
-            context.load_verify_locations(server.client_ca_file)
-            context.verify_mode = CLIENTS[server.client_auth_type]
-    except (OSError, ValueError) as error:  # OpenSSL's errors are of OSError
+        load_tls_files(context, server.cert_file, server.key_file, server.client_ca_file)
+    except ValueError as error:
         names = [str(server.cert_file), str(server.key_file)]
         names += [str(server.client_ca_file)] if server.client_ca_file is not None else []
-        why = getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
         raise ConfigError(
-            f"tls_server_config: {', '.join(names)} cannot be used: {why}",
+            f"tls_server_config: {', '.join(names)} cannot be used: {error}",
             "Give a certificate and its own key in PEM format, without a password, that the"
             " service's user can read.",
         ) from error
+    if server.client_ca_file is not None:
+        context.verify_mode = CLIENTS[server.client_auth_type]
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def _no_password() -> str:
-    raise ValueError("the key has a password")
 
 
 def _use_suites(context: ssl.SSLContext, suites: list[str]) -> None:

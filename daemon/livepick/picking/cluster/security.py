@@ -13,6 +13,7 @@ from distributed import Security
 from livepick.config.engine_section import ClusterTls, scheduler_host
 from livepick.errors import ConfigError
 from livepick.host.loopback import is_loopback
+from livepick.host.tls_files import load_tls_files
 
 __all__ = ["cluster_security", "refuse_open"]
 
@@ -109,16 +110,10 @@ def _try(tls: ClusterTls) -> None:
                 "Check the path, and that this user may read the file.",
             ) from error
     try:
-        context.load_verify_locations(tls.ca)
-        context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
-    except (OSError, ValueError) as error:  # OpenSSL's errors are of OSError
-        why = getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
+        load_tls_files(context, tls.certificate, tls.key, tls.ca)
+    except ValueError as error:
         raise ConfigError(
-            f"the TLS files {', '.join(map(str, files))} cannot be used: {why}",
+            f"the TLS files {', '.join(map(str, files))} cannot be used: {error}",
             "Give the authority's certificate, a certificate of it and its own key, in PEM format"
             " and without a password.",
         ) from error
-
-
-def _no_password() -> str:
-    raise ValueError("the key has a password")
