@@ -11,7 +11,9 @@ OPENSSL = shutil.which("openssl")
 needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
 
 
-def make_certificate(folder: Path, name: str = "server") -> tuple[Path, Path]:
+def make_certificate(
+    folder: Path, name: str = "server", *, is_authority: bool = True
+) -> tuple[Path, Path]:
     """Write a self-signed certificate for localhost and its key, and return both paths."""
     certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
     subprocess.run(
@@ -19,6 +21,7 @@ def make_certificate(folder: Path, name: str = "server") -> tuple[Path, Path]:
             *(str(OPENSSL), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
             *("-nodes", "-days", "2", "-subj", f"/CN={name}"),
             *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *(() if is_authority else ("-addext", "basicConstraints=critical,CA:FALSE")),
             *("-keyout", str(key), "-out", str(certificate)),
         ],
         check=True,

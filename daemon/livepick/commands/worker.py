@@ -161,8 +161,8 @@ def worker(
     for line in offer.lines:
         typer.echo(line)
     typer.echo(f"scheduler  {joining.place}")
-    if joining.tls is not None:
-        _say_end(authority_ends_at(joining.tls.ca))
+    if joining.tls is not None and (ends_at := authority_ends_at(joining.tls.ca)) is not None:
+        _say_end(ends_at)
     start = functools.partial(TrainerProcess.start, environment=visible_gpus(offer.devices))
     run_worker_program(offer, joining, HeavyWork(start) if heavy else None)
 

@@ -9,8 +9,10 @@ SOON_SECONDS = 30 * 86400.0
 """Time before the end in which somebody should be told."""
 
 
-def authority_ends_at(file: Path) -> float:
-    """Return the unix seconds at which the first authority of a file ends.
+def authority_ends_at(file: Path) -> float | None:
+    """Return the unix seconds at which the first authority of a file ends; None if it has none.
+
+    A certificate that is trusted by itself, and signs no others, is not an authority.
 
     Parameters
     ----------
@@ -20,11 +22,9 @@ def authority_ends_at(file: Path) -> float:
     Raises
     ------
     OSError
-        The file cannot be read, or has no certificate.
+        The file cannot be read, or has no certificate at all.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(file)
     ends = [str(each["notAfter"]) for each in context.get_ca_certs()]
-    if not ends:
-        raise OSError(0, "it has no certificate of an authority", str(file))
-    return float(min(map(ssl.cert_time_to_seconds, ends)))
+    return min((float(ssl.cert_time_to_seconds(end)) for end in ends), default=None)

@@ -73,6 +73,15 @@ def test_certificates_that_end_soon_are_a_warning(config, monkeypatch, tmp_path)
     assert found(ending, monkeypatch, Pool("tls://head:8786", 2, 5, 1))[0] == "ok"
 
 
+@needs_openssl
+def test_a_certificate_that_is_trusted_by_itself_is_no_fault(config, monkeypatch, tmp_path):
+    """OpenSSL tells the ends of authorities only."""
+    certificate, key = make_certificate(tmp_path, is_authority=False)
+    tls = {"ca": str(certificate), "certificate": str(certificate), "key": str(key)}
+    engine = config(scheduler="tls://head:8786", tls=tls)
+    assert found(engine, monkeypatch, Pool("tls://head:8786", 2, 5, 1))[0] == "ok"
+
+
 def test_a_scheduler_that_is_not_there_is_a_fault(config, monkeypatch):
     monkeypatch.setattr(scheduler, "ANSWER_SECONDS", 0.2)
     monkeypatch.setattr(

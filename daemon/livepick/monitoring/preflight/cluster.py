@@ -39,19 +39,17 @@ def cluster(config: Config) -> Check:
             " Dask.",
         )
     tls = config.engine.tls
-    if tls is not None and (ends_at := authority_ends_at(tls.ca)) - time.time() < SOON_SECONDS:
+    ends_at = None if tls is None else authority_ends_at(tls.ca)
+    if ends_at is not None and ends_at - time.time() < SOON_SECONDS:
+        day = time.strftime("%Y-%m-%d", time.localtime(ends_at))
         return Check(
             NAME,
             "warning",
-            f"the certificates of the cluster end on {_day(ends_at)}",
+            f"the certificates of the cluster end on {day}",
             "Make new ones, copy them to all machines, and restart scheduler, workers and services"
             " (deploy/cluster.md).",
         )
     return _judged(pool, is_heavy=config.engine.heavy == "cluster")
-
-
-def _day(at: float) -> str:
-    return time.strftime("%Y-%m-%d", time.localtime(at))
 
 
 def _judged(pool: Pool, *, is_heavy: bool) -> Check:
