@@ -47,6 +47,8 @@ REFUSED_SECONDS = 60.0
 END_SECONDS = 12.0
 """Longest wait for the end of a trainer that a worker was told to end."""
 
+SILENT = "its worker does not answer, but its trainer has not ended"
+
 _log = logging.getLogger(__name__)
 
 
@@ -160,19 +162,17 @@ class TrainerOnNode:
     def _follow(self, reports: Mapping[str, HeavyReport]) -> None:
         """Take note of what the worker says, or of its silence."""
         # A worker that has joined again has another address.
-        ours = (report for report in reports.values() if report.attempt == self._attempt)
-        report = next(ours, None)
+        ours = ((a, r) for a, r in reports.items() if r.attempt == self._attempt)
+        address, report = next(ours, ("", None))
+        self._report = report
         host = self._place.host if self._place is not None else ""
         if report is None:
-            self._report = None
             if not TrainerProcess.is_running(self._folder):
-                self._end_as(Ended(None, host, f"the worker on {host} is gone"))
+                self._end_as(_gone(host))
             else:
-                self._say(host, "its worker does not answer, but its trainer has not ended")
+                self._say(host, SILENT)
             return
-        self._report = report
         if report.state == "refused":
-            address = next(a for a, r in reports.items() if r is report)
             self._refuse(address, report)
             self._attempt = ""
         elif report.state == "ended":
@@ -224,7 +224,7 @@ class TrainerOnNode:
                 self._train_here()
                 return
             self._away_host = host
-            self._say(host, "its worker does not answer, but its trainer has not ended")
+            self._say(host, SILENT)
             return
         if self._away_host:
             self._end_as(_end_of(reports, self._away_host))
@@ -291,10 +291,14 @@ class TrainerOnNode:
             write_place(self._folder, place)
 
 
+def _gone(host: str) -> Ended:
+    return Ended(None, host, f"the worker on {host} is gone")
+
+
 def _end_of(reports: Mapping[str, HeavyReport], host: str) -> Ended:
     """Return how a trainer of a host has ended that nobody followed."""
     there = (r for r in reports.values() if r.host == host and r.state == "ended" and not r.reason)
     report = next(there, None)
     if report is None:
-        return Ended(None, host, f"the worker on {host} is gone")
+        return _gone(host)
     return Ended(report.exit_status, host)

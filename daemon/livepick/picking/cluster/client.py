@@ -520,13 +520,13 @@ async def _is_there(path: Path | None) -> bool:
 
 
 def _view(node: Node) -> NodeView:
-    state: Literal["silent", "leaving"] | NodeState = "silent" if node.is_silent else node.state
-    if node.info.is_leaving:
-        state = "leaving"
-    reason = node.reason
-    if node.is_silent:
-        reason = "it sends no heartbeat. See whether it runs, and its network."
     info = node.info
+    state: Literal["silent", "leaving"] | NodeState
+    state, reason = node.state, node.reason
+    if node.is_silent:
+        state, reason = "silent", "it sends no heartbeat. See whether it runs, and its network."
+    if info.is_leaving:
+        state = "leaving"
     return NodeView(
         info.address, info.name, info.host, state, info.slots, node.jobs, reason, node.heavy
     )

@@ -156,12 +156,16 @@ class Nodes:
 
     def accepted(self) -> list[Node]:
         """Return the nodes that get jobs."""
-        return [node for node in self._nodes.values() if _takes_jobs(node)]
+        return [
+            node
+            for node in self._nodes.values()
+            if node.state == "accepted" and not node.is_silent and not node.info.is_leaving
+        ]
 
     @property
     def slots(self) -> int:
         """Number of jobs that the accepted nodes pick at a time."""
-        return sum(node.info.slots for node in self._nodes.values() if _takes_jobs(node))
+        return sum(node.info.slots for node in self.accepted())
 
     def clear(self) -> list[Node]:
         """Forget all nodes, and return them: the scheduler is lost."""
@@ -214,12 +218,8 @@ class Nodes:
             self.refuse(node, reason, now)
             return
         node.is_being_asked = False
-        node.state, node.reason, node.provider, node.heavy = (
-            "accepted",
-            "",
-            card.provider,
-            card.heavy,
-        )
+        node.state, node.reason = "accepted", ""
+        node.provider, node.heavy = card.provider, card.heavy
         node.strikes.clear()
 
     def refuse(self, node: Node, reason: str, now: float) -> None:
@@ -320,10 +320,6 @@ class Nodes:
 
 def _reason(text: str) -> str:
     return f"{text.rstrip('.')}. Run livepick check on that machine."
-
-
-def _takes_jobs(node: Node) -> bool:
-    return node.state == "accepted" and not node.is_silent and not node.info.is_leaving
 
 
 def refusal(card: NodeCard, request: HelloRequest) -> str | None:
