@@ -45,7 +45,7 @@ class Ending:
     """Outcome of a trainer."""
 
     fault: str | None = None
-    """Why there is no model, for the operator; None if there is one, or may be."""
+    """Reason why there is no model, for the operator; None if there is one, or may be."""
     killed: bool = False
     """True if it was killed, so that it can be resumed."""
     hung: str | None = None
@@ -212,7 +212,7 @@ class _Watch:
         Parameters
         ----------
         activity
-            What it does now; None if that is unknown.
+            Its activity now; None if that is unknown.
         """
         now = time.monotonic()
         elapsed_seconds, self._last = min(now - self._last, STEP_SECONDS), now

@@ -92,7 +92,7 @@ class TrainerOnNode:
     Parameters
     ----------
     order
-        What to run.
+        Program to run, and its folder.
     nodes
         The workers.
     here

@@ -1,4 +1,4 @@
-"""The section ``engine``: what it accepts, and what it says to the rest."""
+"""The section ``engine``: accepted settings, and the errors of the others."""
 
 from pathlib import Path
 

@@ -17,7 +17,7 @@ RETRY_REASONS = (
     "unexpected",
     "vanished",
 )
-"""Why a job was tried on another node: the kinds of ``livepick.picking.cluster.nodes``."""
+"""Reasons for another try of a job, on another node; see ``livepick.picking.cluster.nodes``."""
 
 
 class ClusterMetrics:

@@ -1,4 +1,4 @@
-"""What a cluster offers now, for ``livepick check``."""
+"""Offers of the workers of a cluster, for ``livepick check``."""
 
 import asyncio
 from dataclasses import dataclass

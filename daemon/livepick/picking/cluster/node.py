@@ -1,11 +1,11 @@
-"""What runs on a node of a cluster.
+"""A node of a cluster: the functions that the service calls on it.
 
 A node is one Dask worker that holds a local ``WorkerPool``, so a job on a cluster has the time
 limit, the memory limit and the errors of a job on this machine. ``livepick worker`` opens the node
 before it joins the scheduler. Each task is a call of ``run_on_node``, ``version`` or ``hello`` in a
 thread of the Dask worker, which waits for the pool.
 
-What a job raises comes back as a value. So if a task of Dask fails, the node is at fault: it could
+The error of a job comes back as a value. So if a task of Dask fails, the node is at fault: it could
 not run the job at all.
 
 ``version`` takes no arguments and returns a text, in every version of livepick: it is asked first,

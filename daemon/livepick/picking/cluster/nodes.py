@@ -122,7 +122,7 @@ def failure_of(error: BaseException, *, file_is_there: bool) -> Failure:
     Parameters
     ----------
     error
-        What the job has raised.
+        Exception that the job has raised.
     file_is_there
         True if the service sees the file of the job.
     """
@@ -284,7 +284,7 @@ class Nodes:
         tries
             Its earlier tries.
         failure
-            What happened.
+            The failure.
         now
             Monotonic seconds.
         """
@@ -328,9 +328,9 @@ def refusal(card: NodeCard, request: HelloRequest) -> str | None:
     Parameters
     ----------
     card
-        What the node has answered.
+        Answer of the node.
     request
-        What it was asked.
+        Question that it has answered.
     """
     state = request.token_file.parent
     root = next(iter(card.missing_roots), None)

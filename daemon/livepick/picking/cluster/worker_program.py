@@ -116,9 +116,9 @@ def run_worker_program(offer: Offer, joining: Joining, heavy: HeavyWork | None =
     Parameters
     ----------
     offer
-        What this machine offers.
+        Offer of this machine.
     joining
-        How it joins.
+        Options with which it joins.
     heavy
         Runs the heavy jobs, if they are offered.
 

@@ -1,4 +1,4 @@
-"""What a person reads of an error of Dask."""
+"""Dask's errors in the words that a person reads."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a machine must have before it joins a cluster."""
+"""Checks of a machine before it joins a cluster."""
 
 import pytest
 
