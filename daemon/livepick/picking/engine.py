@@ -11,8 +11,8 @@ import dataclasses
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
 
 from livepick.config.engine_section import CudaSettings
 from livepick.errors import EngineError
@@ -46,55 +46,42 @@ class Engine:
     ----------
     executor
         The workers.
-    capacity
-        Number of jobs that keeps every worker busy, if the executor does not say it.
-    limits
-        Limits of jobs, if the executor does not say them.
     """
 
-    crashes = (BrokenExecutor,)
-    """Exceptions that mean that a worker died while running the job."""
-
-    def __init__(
-        self, executor: Executor, capacity: int = 2, *, limits: JobLimits | None = None
-    ) -> None:
+    def __init__(self, executor: LimitedExecutor) -> None:
         self._executor = executor
-        self._capacity = capacity
-        self._limits = limits or JobLimits(1)
         self._stopped = False
         self._lock = threading.Lock()
 
     @property
     def capacity(self) -> int:
         """Number of jobs that keeps every worker busy: one running and one waiting for each."""
-        executor = self._executor
-        return executor.capacity if isinstance(executor, LimitedExecutor) else self._capacity
+        return self._executor.capacity
 
     @property
     def limits(self) -> JobLimits:
         """Limits of jobs."""
-        executor = self._executor
-        return executor.limits if isinstance(executor, LimitedExecutor) else self._limits
+        return self._executor.limits
 
     @property
     def deaths(self) -> int:
         """Number of workers that have died or have been killed."""
-        return self._executor.deaths if isinstance(self._executor, LimitedExecutor) else 0
+        return self._executor.deaths
 
     @property
     def left_behind(self) -> int:
         """Number of killed local workers that do not end, as they wait for a disk."""
-        return self._executor.left_behind if isinstance(self._executor, LimitedExecutor) else 0
+        return self._executor.left_behind
 
     @property
     def fault(self) -> EngineError | None:
         """Reason why no job can run now; None if jobs run, or if it shows only with a job."""
-        return self._executor.fault if isinstance(self._executor, LimitedExecutor) else None
+        return self._executor.fault
 
     @property
     def devices_aside(self) -> tuple[DeviceAside, ...]:
         """GPUs of this machine that have failed, and get no jobs for a while."""
-        return self._executor.devices_aside if isinstance(self._executor, WorkerPool) else ()
+        return self._executor.devices_aside
 
     def submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Give a job to a worker, with the limits of a job of unknown size.
@@ -165,9 +152,7 @@ class Engine:
     def _within(self, limits: Limits, work: Callable[..., R], *args: object) -> Future[R]:
         with self._lock:
             self._refuse_if_stopped()
-            if isinstance(self._executor, LimitedExecutor):
-                return self._executor.submit_within(limits, work, *args)
-            return self._executor.submit(work, *args)
+            return self._executor.submit_within(limits, work, *args)
 
     def _refuse_if_stopped(self) -> None:
         if self._stopped:
@@ -179,9 +164,7 @@ class Engine:
         """Stop immediately: kill local workers, and cancel the jobs on a cluster."""
         with self._lock:
             self._stopped = True
-            self._executor.shutdown(
-                wait=isinstance(self._executor, LimitedExecutor), cancel_futures=True
-            )
+            self._executor.shutdown(cancel_futures=True)
 
 
 def local(
@@ -214,5 +197,33 @@ def local(
 
 def threads(workers: int) -> Engine:
     """Return an engine of threads in this process, for tests."""
-    pool = ThreadPoolExecutor(workers, "worker")
-    return Engine(pool, 2 * workers, limits=JobLimits(workers))
+    return Engine(_Threads(workers))
+
+
+class _Threads(ThreadPoolExecutor, LimitedExecutor):
+    """Threads, which cannot enforce limits and are not waited for at the end."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers, "worker")
+        self._limits = JobLimits(workers)
+
+    def submit_within(
+        self,
+        limits: Limits,  # noqa: ARG002 - see above
+        fn: Callable[..., Any],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Future[Any]:
+        return self.submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - as in Executor
+        super().shutdown(wait=False, cancel_futures=cancel_futures)
+
+    @property
+    def capacity(self) -> int:
+        return 2 * self._limits.workers
+
+    @property
+    def limits(self) -> JobLimits:
+        return self._limits

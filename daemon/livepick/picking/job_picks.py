@@ -9,7 +9,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Collection, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -137,7 +137,7 @@ def _pick(
                 suspects[name] = error
             except MicrographError as error:
                 yield Unpicked(name, "failed", str(error))
-            except engine.crashes as death:
+            except BrokenExecutor as death:
                 suspects[name] = PoisonError(
                     f"its worker process died on every try: {death}",
                     "Look in the system log for an out-of-memory kill.",

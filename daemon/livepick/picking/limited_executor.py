@@ -7,12 +7,17 @@ from typing import Any
 
 from livepick.errors import EngineError
 from livepick.picking.job_limits import JobLimits, Limits
+from livepick.picking.worker_seats import DeviceAside
 
 __all__ = ["LimitedExecutor"]
 
 
 class LimitedExecutor(Executor):
     """Workers that enforce the limits of their jobs."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Give a job to a worker, with the limits of a job of unknown size."""
+        return self.submit_within(self.limits.limits(), fn, *args, **kwargs)
 
     @abstractmethod
     def submit_within(
@@ -40,14 +45,19 @@ class LimitedExecutor(Executor):
         """Limits of jobs."""
 
     @property
-    @abstractmethod
     def deaths(self) -> int:
         """Number of workers that have died or have been killed."""
+        return 0
 
     @property
     def left_behind(self) -> int:
         """Number of killed processes that do not end."""
         return 0
+
+    @property
+    def devices_aside(self) -> tuple[DeviceAside, ...]:
+        """GPUs that have failed, and get no jobs for a while."""
+        return ()
 
     @property
     def fault(self) -> EngineError | None:

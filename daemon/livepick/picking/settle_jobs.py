@@ -13,7 +13,7 @@ import logging
 import time
 import traceback
 from collections.abc import Collection, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -151,7 +151,7 @@ class JobSettler:
             Writing to the ledger failed; the job can be settled again.
         """
         claim, outcome = finished.claim, _outcome(finished.future)
-        crashed = isinstance(outcome, self._engine.crashes)
+        crashed = isinstance(outcome, BrokenExecutor)
         if not stopping:
             self.count_deaths()
         if isinstance(outcome, EngineError):

@@ -153,10 +153,6 @@ class WorkerPool(LimitedExecutor):
 
     # ---- calls from any thread ----------------------------------------------------------------
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Give a job to a worker, with the limits of a job of unknown size."""
-        return self.submit_within(self._limits.limits(), fn, *args, **kwargs)
-
     def submit_within(
         self, limits: Limits, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Future[Any]:

@@ -1,7 +1,7 @@
 """The picks of a list of micrographs, from a model and from a session."""
 
 import time
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +24,21 @@ from livepick.picking.engine import Engine, threads
 from livepick.picking.finality import Finality
 from livepick.picking.job_limits import JobLimits
 from livepick.picking.job_picks import Picked, SessionPicks, Unpicked, bundle_picks
+from livepick.picking.limited_executor import LimitedExecutor
 
 NAMES = [f"MotionCorr/job002/Movies/{letter}.mrc" for letter in "abcde"]
 JOB = Job(Path(), None, Path("/models/0003"), "cpu", 1.5, 0.25)
 
 
-class Failing(Executor):
+class Failing(LimitedExecutor):
     """An executor in which one micrograph has an error on its first tries."""
+
+    capacity, limits = 4, JobLimits(2)
 
     def __init__(self, name, errors, log):
         self._name, self._errors, self._log = name, errors, log
 
-    def submit(self, work, /, *args):
+    def submit_within(self, limits, work, /, *args):
         future = Future()
         name = args[0].path.name
         self._log.append(name)
@@ -118,7 +121,7 @@ def test_a_damaged_model_ends_the_job(monkeypatch):
 def test_a_micrograph_that_ends_or_occupies_its_worker_is_tried_again_alone(error, tries, picked):
     """The others are picked meanwhile."""
     log = []
-    engine = Engine(Failing("c.mrc", [error] * tries, log), 4, limits=JobLimits(2))
+    engine = Engine(Failing("c.mrc", [error] * tries, log))
 
     found = events(bundle_picks(Path("/project"), NAMES, JOB, engine))
 
