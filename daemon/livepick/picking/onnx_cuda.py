@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from livepick.config.engine_section import CudaSettings
 
-__all__ = ["BoundSession", "cuda_options"]
+__all__ = ["BoundSession", "cuda_options", "first_line"]
 
 GPU_MEMORY_BYTES = 2 << 30
 """Limit of onnxruntime's memory arena; a trainer or a second session may share the GPU."""
@@ -62,6 +62,12 @@ def cuda_options(settings: CudaSettings) -> dict[str, str]:
     if settings.graphs and settings.io_binding:
         options["enable_cuda_graph"] = "1"
     return options
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error of onnxruntime; the name of its type if it has no text."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 class _Buffers:
@@ -151,7 +157,7 @@ class BoundSession:
             buffers.checks_left -= 1
             difference = float(np.abs(score - expected).max())
         except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises here
-            self._switch_off(str(error).strip().partition("\n")[0])
+            self._switch_off(first_line(error))
             return expected
         if not difference <= TOLERANCE:  # NaN too
             self._switch_off(f"scores differ by {difference:.3g}")

@@ -26,7 +26,7 @@ from livepick.core.contracts.job import CPU, CUDA
 from livepick.errors import ImageError, ModelError, ProviderError
 from livepick.host.foreign_files import read_bounded
 from livepick.picking.cuda_settings import cuda_settings, use_cuda_settings
-from livepick.picking.onnx_cuda import BoundSession, cuda_options
+from livepick.picking.onnx_cuda import BoundSession, cuda_options, first_line
 
 __all__ = ["MULTIPLE_PX", "Model", "graph_scores", "load_model", "loaded_model", "score_map"]
 
@@ -177,7 +177,7 @@ def graph_scores(
         if _is_of_onnxruntime(error):
             raise ModelError(
                 f"onnxruntime could not run model {model.card.version}"
-                f" on {model.provider}: {_first_line(error)}",
+                f" on {model.provider}: {first_line(error)}",
                 "If the GPU is out of memory, use fewer picking.workers; if it is lost, reset it.",
             ) from error
         raise
@@ -247,7 +247,7 @@ def _session(
         raise
     except Exception as error:
         raise ModelError(
-            f"onnxruntime does not accept {bundle / GRAPH}: {_first_line(error)}",
+            f"onnxruntime does not accept {bundle / GRAPH}: {first_line(error)}",
             "The model is damaged or of another version; roll back or train again.",
         ) from error
 
@@ -265,8 +265,8 @@ def _gpu_session(
         if not _is_of_onnxruntime(error):
             raise
         if not settings.graphs:
-            return None, f"none ({_first_line(error)})"
-        _log.warning("engine.cuda.graphs: switched off: %s", _first_line(error))
+            return None, f"none ({first_line(error)})"
+        _log.warning("engine.cuda.graphs: switched off: %s", first_line(error))
         use_cuda_settings(settings.model_copy(update={"graphs": False}))
         return _gpu_session(graph, required=required)
     return session, session.get_providers()[0]
@@ -306,11 +306,6 @@ def _options(*, cuda_only: bool) -> onnxruntime.SessionOptions:
 def _is_of_onnxruntime(error: Exception) -> bool:
     of_module = type(error).__module__.startswith("onnxruntime")
     return of_module or isinstance(error, RuntimeError | ValueError)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _without_output(call: Any) -> None:

@@ -186,7 +186,7 @@ def test_many_sizes_do_not_fill_the_memory(model):
 
 
 @pytest.mark.parametrize("run", range(onnx_cuda.CHECKED_RUNS))
-@pytest.mark.parametrize("fault", ["stale", "nan", "error"])
+@pytest.mark.parametrize("fault", ["stale", "nan", "error", "no words"])
 def test_binding_that_does_not_work_is_switched_off(model, monkeypatch, caplog, run, fault):
     """No wrong score is used, whichever of the first runs shows the fault."""
     bound = BoundSession(model.session, CudaSettings(), "cpu")
@@ -198,6 +198,8 @@ def test_binding_that_does_not_work_is_switched_off(model, monkeypatch, caplog, 
             return score
         if fault == "error":
             raise RuntimeError("CUDA error 900\nmore")
+        if fault == "no words":
+            raise MemoryError
         return np.full_like(score, np.nan) if fault == "nan" else 1 - score
 
     monkeypatch.setattr(onnx_cuda._Buffers, "run", broken)
