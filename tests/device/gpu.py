@@ -201,7 +201,7 @@ def _plan(devices: Sequence[GpuPin]) -> Iterator[tuple[str, CudaSettings, Sequen
     for title, settings in ROWS.items():
         yield title, settings, first
     for device in devices[1:]:
-        yield f"IO binding on {device.name}", CudaSettings(), [device]
+        yield f"IO binding on GPU {device.index}", CudaSettings(), [device]
     if len(devices) > 1:
         yield f"all {len(devices)} GPUs", CudaSettings(), devices
 
@@ -221,18 +221,23 @@ def _unusable(devices: Sequence[GpuPin], bundle: Path, until: float) -> dict[str
     """Return why GPUs cannot be used, by their names."""
     faults = {}
     for device in devices:
-        with _pool(1, [device]) as pool:
-            asked: Future[str] = pool.submit_to(
-                device, JobLimits(1).limits(), tasks.probe, bundle, "require-gpu"
-            )
-            try:
-                provider = asked.result(max(1.0, until - time.monotonic()))
-            except (LivepickError, TimeoutError) as error:
-                faults[device.name] = str(error) or "it does not answer"
-            else:
-                if provider != CUDA:
-                    faults[device.name] = f"onnxruntime uses {provider}"
+        try:
+            provider = _provider(device, bundle, until)
+        except (LivepickError, TimeoutError) as error:
+            faults[device.name] = str(error) or "it does not answer"
+        else:
+            if provider != CUDA:
+                faults[device.name] = f"onnxruntime uses {provider}"
     return faults
+
+
+def _provider(device: GpuPin, bundle: Path, until: float) -> str:
+    """Run a model on a GPU that is required, in a worker; return the provider."""
+    with _pool(1, [device]) as pool:
+        asked: Future[str] = pool.submit_to(
+            device, JobLimits(1).limits(), tasks.probe, bundle, "require-gpu"
+        )
+        return asked.result(max(1.0, until - time.monotonic()))
 
 
 def _micrographs(folder: Path, size_px: int, count: int, until: float) -> list[Path]:
@@ -473,15 +478,12 @@ def _shortcomings(title: str, row: Measured, settings: CudaSettings) -> list[str
 
 def _refusal(bundle: Path, until: float) -> list[str]:
     """Return what is wrong if CUDA is hidden from a worker: it must refuse to pick."""
-    hidden = GpuPin(0, "-1")
-    with _pool(1, [hidden]) as pool:
-        asked = pool.submit_to(hidden, JobLimits(1).limits(), tasks.probe, bundle, "require-gpu")
-        try:
-            provider = asked.result(max(1.0, until - time.monotonic()))
-        except ProviderError:
-            return []
-        except (LivepickError, TimeoutError) as error:
-            return [f"require-gpu without CUDA: {error!r} instead of a refusal"]
+    try:
+        provider = _provider(GpuPin(0, "-1"), bundle, until)
+    except ProviderError:
+        return []
+    except (LivepickError, TimeoutError) as error:
+        return [f"require-gpu without CUDA: {error!r} instead of a refusal"]
     return [f"require-gpu without CUDA: picks on {provider} instead of refusing"]
 
 

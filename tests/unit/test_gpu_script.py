@@ -82,6 +82,17 @@ def test_an_unknown_row_is_refused_with_those_that_exist(gpu, capsys):
     assert "no row 'graph'; there are: ordinary runs, IO binding" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("visible", [None, "GPU-8f0c,GPU-9a1d"])
+def test_the_row_of_another_gpu_can_be_chosen(gpu, monkeypatch, visible):
+    """Its title has the number that was given to the script."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    given = gpu._parse(["--devices", "0,1", "--rows", "IO binding on GPU 1"])
+    titles = [title for title, *_ in gpu._plan(gpu.pins(given.devices))]
+    assert given.rows[0] in titles
+
+
 def test_a_row_that_fails_does_not_stop_the_others(gpu, monkeypatch):
     def measure(jobs, expected, settings, *_, **__):
         if settings.graphs:
