@@ -78,7 +78,7 @@ ROWS = {
     "IO binding": CudaSettings(),
     "+ pinned": CudaSettings(pinned=True),
     "+ graphs": CudaSettings(graphs=True),
-    "+ pinned, graphs": CudaSettings(pinned=True, graphs=True),
+    "+ pinned + graphs": CudaSettings(pinned=True, graphs=True),
     "exhaustive search": CudaSettings(convolution_search="exhaustive"),
     "full precision": CudaSettings(full_precision=True),
     "2 in flight": CudaSettings(in_flight=2),

@@ -82,6 +82,12 @@ def test_an_unknown_row_is_refused_with_those_that_exist(gpu, capsys):
     assert "no row 'graph'; there are: ordinary runs, IO binding" in capsys.readouterr().err
 
 
+def test_each_row_can_be_chosen(gpu):
+    """A comma is between two rows."""
+    for title in gpu.ROWS:
+        assert gpu._parse(["--rows", title]).rows == [title]
+
+
 @pytest.mark.parametrize("visible", [None, "GPU-8f0c,GPU-9a1d"])
 def test_the_row_of_another_gpu_can_be_chosen(gpu, monkeypatch, visible):
     """Its title has the number that was given to the script."""
@@ -106,7 +112,7 @@ def test_a_row_that_fails_does_not_stop_the_others(gpu, monkeypatch):
     failed = gpu._fill(table, [], gpu.pins([0], {}), given, time.monotonic())
     assert failed == [
         f"{title}: it was ended by SIGSEGV"
-        for title in ("+ graphs", "+ pinned, graphs", "2 in flight + graphs")
+        for title in ("+ graphs", "+ pinned + graphs", "2 in flight + graphs")
     ]
     assert table.row_count == len(gpu.ROWS)
     late = gpu._table(given)
