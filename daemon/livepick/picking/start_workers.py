@@ -46,8 +46,6 @@ class Workers:
     provider: str
     """The onnxruntime provider that runs the model; empty: not known yet, of a cluster."""
     count: int
-    devices: tuple[str, ...] = ()
-    """Names of the GPUs that the workers are bound to; none: they are not bound."""
     cluster: "ClusterExecutor | None" = None
     """The cluster, if the workers are there."""
 
@@ -151,21 +149,20 @@ def _start_on_gpus(
     ending.callback(engine.stop)
     with ThreadPoolExecutor(len(devices), "probe") as probes:
         faults = list(probes.map(lambda device: _fault(engine, picking, model, device), devices))
-    failed = [(device, fault) for device, fault in zip(devices, faults, strict=True) if fault]
-    if len(failed) == len(devices):
+    tried = list(zip(devices, faults, strict=True))
+    failed = [(device, fault) for device, fault in tried if fault is not None]
+    if len(failed) == len(tried):
         engine.stop()
-        if picking.device == "prefer-gpu" and all(
-            isinstance(each, ProviderError) for each in faults
-        ):
+        is_lost = all(isinstance(fault, ProviderError) for _, fault in failed)
+        if is_lost and picking.device == "prefer-gpu":
             return None
         device, fault = failed[0]
         raise type(fault)(f"{device.name}: {fault.what}", fault.remedy) from fault
     for device, fault in failed:
         engine.set_aside(device, fault.what)
-    names = tuple(device.name for device in devices)
-    working = ", ".join(name for name, fault in zip(names, faults, strict=True) if fault is None)
-    _log.info("picking: %d worker%s on %s", count, "s" if count > 1 else "", working)
-    return Workers(engine, CUDA, count, names)
+    names = ", ".join(device.name for device, fault in tried if fault is None)
+    _log.info("picking: %d worker%s on %s", count, "s" if count > 1 else "", names)
+    return Workers(engine, CUDA, count)
 
 
 def _fault(engine: Engine, picking: Picking, model: Bundle, device: GpuPin) -> ModelError | None:

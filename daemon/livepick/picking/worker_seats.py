@@ -83,7 +83,7 @@ class Seats:
             seat
             for seat in range(self.count)
             if seat not in taken
-            and ((device := self.device(seat)) is None or self.is_usable(device))
+            and self.is_usable(device := self.device(seat))
             and device not in without
         ]
         return min(seats, key=lambda seat: self.strikes(self.device(seat)), default=None)
@@ -98,10 +98,9 @@ class Seats:
 
     def others(self, without: Collection[GpuPin]) -> bool:
         """Return True if there is a GPU in use that is not one of these."""
-        seated = {self.device(seat) for seat in range(self.count)}
         return any(
-            device in seated and self.is_usable(device) and device not in without
-            for device in self.devices
+            self.is_usable(device) and device not in without
+            for device in self.devices[: self.count]
         )
 
     def succeeded(self, device: GpuPin | None) -> None:
