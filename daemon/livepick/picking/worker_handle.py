@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from livepick.config.engine_section import CudaSettings
 from livepick.core.contracts.job import WorkerDiedError
 from livepick.host.memory import process_bytes
 from livepick.host.processes import cpu_seconds, is_stopped, kill_group
@@ -98,8 +99,8 @@ class WorkerHandle:
         Its place among the workers.
     device
         The GPU that it runs on. None: not bound to one.
-    setup
-        What the process is given before anything else. None: nothing.
+    cuda
+        Use of the GPU.
 
     Raises
     ------
@@ -108,22 +109,18 @@ class WorkerHandle:
     """
 
     def __init__(
-        self,
-        target: Target,
-        *,
-        seat: int = 0,
-        device: GpuPin | None = None,
-        setup: Setup | None = None,
+        self, target: Target, *, seat: int, device: GpuPin | None, cuda: CudaSettings
     ) -> None:
         self.seat = seat
         self.device = device
+        setup = Setup({} if device is None else device.environment, cuda)
         self.channel, theirs = socket.socketpair()
         with contextlib.ExitStack() as failing:
             failing.callback(self.channel.close)
             with theirs:
                 self.process = multiprocessing.get_context("spawn").Process(
                     target=run_set_up,
-                    args=(setup or Setup(), target, theirs, os.getpid()),
+                    args=(setup, target, theirs, os.getpid()),
                     daemon=True,
                 )
                 with _large_pages():

@@ -53,7 +53,7 @@ from livepick.picking.gpu_pins import GpuPin
 from livepick.picking.job_limits import JobLimits, Limits
 from livepick.picking.limited_executor import LimitedExecutor
 from livepick.picking.worker_handle import Target, Task, WorkerHandle
-from livepick.picking.worker_process import Outcome, Setup, framed, run_worker
+from livepick.picking.worker_process import Outcome, framed, run_worker
 from livepick.picking.worker_seats import DeviceAside, Seats
 
 __all__ = ["START_SECONDS", "WorkerPool"]
@@ -284,9 +284,8 @@ class WorkerPool(LimitedExecutor):
         ):
             return
         device = self._seats.device(seat)
-        setup = Setup({} if device is None else device.environment, self._cuda)
         try:
-            worker = WorkerHandle(self._target, seat=seat, device=device, setup=setup)
+            worker = WorkerHandle(self._target, seat=seat, device=device, cuda=self._cuda)
         except OSError as error:  # no more processes, descriptors or memory
             self._start_failed(f"a worker process cannot be started: {error.strerror or error}")
             return

@@ -12,7 +12,7 @@ import socket
 import struct
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from livepick.config.engine_section import CudaSettings
@@ -31,9 +31,9 @@ MOST_READ_BYTES = 1 << 20
 class Setup:
     """Settings of a worker process before it loads any library."""
 
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str]
     """Variables of its environment, as ``CUDA_VISIBLE_DEVICES``."""
-    cuda: CudaSettings = field(default_factory=CudaSettings)
+    cuda: CudaSettings
     """Use of a GPU."""
 
 
