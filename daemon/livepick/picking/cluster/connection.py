@@ -7,7 +7,6 @@ meanwhile. Here a scheduler counts as lost as soon as the connection breaks.
 import asyncio
 import itertools
 import logging
-import os
 import time
 import uuid
 from collections.abc import Callable
@@ -18,11 +17,16 @@ from distributed import Client
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 
-from livepick.config.engine_section import EngineSettings, scheduler_host
+from livepick.config.engine_section import EngineSettings
 from livepick.core.contracts.node import PICK
 from livepick.errors import LivepickError
 from livepick.picking.cluster.nodes import WorkerInfo
-from livepick.picking.cluster.scheduler import SchedulerPlace, refuse_versions, versions_there
+from livepick.picking.cluster.scheduler import (
+    SchedulerPlace,
+    knock,
+    refuse_versions,
+    versions_there,
+)
 from livepick.picking.cluster.security import cluster_security, refuse_open
 
 __all__ = ["Connection", "LostError", "result_of", "why_lost"]
@@ -101,7 +105,7 @@ class Connection:
         """
         _quieten()
         self.address = await asyncio.to_thread(self._read_address)
-        await _knock(self.address)
+        await knock(self.address, CONNECT_SECONDS)
         refuse_versions(self.address, await versions_there(self.address, self._security))
         client = _Client(
             self.address,
@@ -212,17 +216,7 @@ def why_lost(error: Exception) -> str:
     """Return why a connection failed, in words."""
     if isinstance(error, LivepickError):
         return error.what
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    return str(error) or "no answer"
-
-
-async def _knock(address: str) -> None:
-    """Open and close a connection, which fails at once if nobody is there."""
-    port = int(address.rpartition(":")[2])
-    opening = asyncio.open_connection(scheduler_host(address), port)
-    _, writer = await asyncio.wait_for(opening, CONNECT_SECONDS)
-    writer.close()
+    return (isinstance(error, OSError) and error.strerror) or str(error) or "no answer"
 
 
 def _worker_info(address: str, worker: dict[str, Any]) -> WorkerInfo:

@@ -9,6 +9,7 @@ and the service, and the same Dask.
 
 import asyncio
 import json
+import os
 import platform
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,15 +22,26 @@ from distributed.comm.core import FatalCommClosedError
 from distributed.core import rpc
 
 from livepick import __version__
+from livepick.config.engine_section import scheduler_host
 from livepick.errors import EngineError
 
-__all__ = ["AwayError", "SchedulerPlace", "offers_there", "refuse_versions", "versions_there"]
+__all__ = [
+    "AwayError",
+    "SchedulerPlace",
+    "knock",
+    "offers_there",
+    "refuse_versions",
+    "versions_there",
+]
 
 ANSWER_SECONDS = 10.0
 """Time within which a scheduler answers."""
 
 CONNECT_FRACTION = 0.8
 """Part of it in which it is reached. Dask says only then why it was not."""
+
+KNOCK_SECONDS = 1.0
+"""Time for another try, which says why it was not reached."""
 
 MOST_FILE_BYTES = 1 << 24
 """A scheduler file lists the workers of its start, so it is small."""
@@ -109,6 +121,27 @@ async def offers_there(address: str, security: Any) -> list[dict[str, float]]:
     return [dict(worker["resources"]) for worker in asked["workers"].values()]
 
 
+async def knock(address: str, seconds: float) -> None:
+    """Open and close a connection, which fails at once if nobody is there.
+
+    Dask tries on until its time is up, and what it says is only of its last try.
+
+    Raises
+    ------
+    OSError
+        Nobody is there, for the reason in its ``strerror``, or it takes longer.
+    """
+    port = int(address.rpartition(":")[2])
+    opening = asyncio.open_connection(scheduler_host(address), port)
+    try:
+        _, writer = await asyncio.wait_for(opening, seconds)
+    except OSError as error:
+        if error.errno and error.errno > 0:  # asyncio says "Connect call failed" to each
+            raise OSError(error.errno, os.strerror(error.errno)) from None
+        raise
+    writer.close()
+
+
 async def _ask(address: str, security: Any, question: Callable[[Any], Awaitable[Any]]) -> Any:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -128,6 +161,10 @@ async def _ask(address: str, security: Any, question: Callable[[Any], Awaitable[
                 " (livepick worker --tls-ca, engine.tls), and the scheduler must have been started"
                 " with it.",
             ) from error
+        try:
+            await knock(address, KNOCK_SECONDS)
+        except OSError as refusal:
+            why = refusal if refusal.strerror else why
         raise AwayError(
             f"the scheduler {address} does not answer: {_words(why)}",
             "Check that it runs, its address, and that no firewall is between.",
