@@ -3,7 +3,7 @@
 import pytest
 
 from livepick.errors import ProviderError
-from livepick.picking.gpu_pins import pins
+from livepick.picking.gpu_pins import pins, visible_gpus
 
 UUIDS = "GPU-8f0c0000-1111,GPU-9a1d0000-2222"
 
@@ -50,3 +50,16 @@ def test_a_number_beyond_the_inherited_list_is_named(inherited, count):
     """CUDA ignores everything after the first entry that is not a GPU."""
     with pytest.raises(ProviderError, match=rf"engine\.devices has 1, and .*{count}"):
         pins([1], {"CUDA_VISIBLE_DEVICES": inherited})
+
+
+@pytest.mark.parametrize(
+    ("environ", "variables"),
+    [
+        ({}, {"CUDA_VISIBLE_DEVICES": "2,0", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}),
+        ({"CUDA_VISIBLE_DEVICES": "5,6,7"}, {"CUDA_VISIBLE_DEVICES": "7,5"}),
+    ],
+)
+def test_a_trainer_sees_all_gpus_of_its_worker_and_no_other(environ, variables):
+    """Without a list it is left to CUDA."""
+    assert visible_gpus([2, 0], environ) == variables
+    assert visible_gpus([], environ) == {}
