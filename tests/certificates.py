@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from livepick.config.engine_section import ClusterTls
+
 OPENSSL = shutil.which("openssl")
+
+MAKE_CLUSTER_CERTIFICATES = Path(__file__).parents[1] / "deploy" / "dask" / "make-certificates.sh"
 
 needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
 
@@ -28,3 +32,10 @@ def make_certificate(
         capture_output=True,
     )
     return certificate, key
+
+
+def make_cluster_tls(folder: Path) -> ClusterTls:
+    """Write the certificates of a cluster by its script, and return their paths."""
+    subprocess.run([str(MAKE_CLUSTER_CERTIFICATES), str(folder)], check=True, capture_output=True)
+    ca, certificate, key = (folder / name for name in ("ca.pem", "certificate.pem", "key.pem"))
+    return ClusterTls(ca=ca, certificate=certificate, key=key)

@@ -1,6 +1,7 @@
-"""Fixture of all acceptance tests: sessions whose services end with the test."""
+"""Fixtures of acceptance tests: sessions and clusters that end with the test."""
 
 import pytest
+from cluster import Cluster
 from session import Session
 
 
@@ -20,6 +21,18 @@ def make_session(tmp_path):
 
     yield make
     for session in made:
-        if session.process is not None and session.process.poll() is None:
-            session.process.kill()
-            session.process.wait()
+        session.end()
+
+
+@pytest.fixture
+def make_cluster(tmp_path):
+    """Return a function that makes a cluster, in which nothing runs yet; it ends with the test."""
+    made = []
+
+    def make(**options):
+        made.append(Cluster(tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.end()

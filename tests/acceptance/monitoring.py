@@ -1,7 +1,6 @@
 """A real Prometheus that watches a session, with times divided so that minutes are seconds."""
 
 import json
-import socket
 import subprocess
 import time
 import urllib.error
@@ -9,18 +8,12 @@ import urllib.parse
 import urllib.request
 
 import yaml
+from session import free_port
 
 from observability.alert import rules
 from observability.alerts import ALERTS
 
 SCRAPE = "300ms"
-
-
-def free_port():
-    """Return a free port."""
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return door.getsockname()[1]
 
 
 class Prometheus:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -70,6 +71,12 @@ class Session:
         """Stop the service as systemd does, and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=60)
+
+    def end(self):
+        """Kill the service if it runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
     def until(self, condition, what, *, seconds=120):
         """Wait for a condition while the service runs."""
@@ -163,6 +170,13 @@ for name, value in {constants!r}.items():
 sys.exit(main())
 """
     return sys.executable, "-c", code
+
+
+def free_port():
+    """Return a port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
 
 
 def is_worker(process):

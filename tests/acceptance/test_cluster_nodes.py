@@ -60,14 +60,6 @@ def visitor(pool):
 
 
 @pytest.fixture
-def cluster(tmp_path):
-    """Return a cluster in which nothing runs yet."""
-    cluster = Cluster(tmp_path)
-    yield cluster
-    cluster.end()
-
-
-@pytest.fixture
 def machine():
     """Return another machine."""
     machine = Machine()
@@ -159,9 +151,10 @@ def test_a_bad_node_is_told_from_a_bad_file(visitor, pool, machine, make_session
     assert nodes(session, "accepted") == 2
 
 
-def test_workers_and_scheduler_may_come_after_the_service(cluster, make_session):
+def test_workers_and_scheduler_may_come_after_the_service(make_cluster, make_session):
     """It says what it waits for; the scheduler's address is in its file."""
-    session = cluster.serve(make_session(), scheduler_file=str(cluster.scheduler_file))
+    cluster = make_cluster(by_file=True)
+    session = cluster.serve(make_session())
     session.drop(3)
     session.start()
     assert session.figure("cluster_connected") == 0

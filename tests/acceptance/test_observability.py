@@ -19,9 +19,10 @@ import time
 from pathlib import Path
 
 import pytest
+from cluster import DASK
 from disc_micrographs import CENTRES_PX, PIXEL_SIZE_ANGSTROM, write_disc_micrograph
-from monitoring import Prometheus, free_port
-from session import LIVEPICK, impatient, is_worker, livepick
+from monitoring import Prometheus
+from session import free_port, impatient, is_worker, livepick
 from test_config_edits import edit
 
 from factories import make_card
@@ -697,41 +698,29 @@ def test_a_particle_that_is_contradicted_or_in_doubt_is_told(make_session, watch
     assert session.stop() == 0
 
 
-def test_a_cluster_that_is_missing_and_a_worker_that_does_not_fit_are_told(make_session, watch):
+def test_a_cluster_that_is_missing_and_a_worker_that_does_not_fit_are_told(
+    make_session, make_cluster, watch
+):
     """The service starts before the scheduler, and a plain Dask worker is refused."""
     pytest.importorskip("distributed")
-    address, scheduler = f"127.0.0.1:{free_port()}", f"tcp://127.0.0.1:{free_port()}"
-    session = make_session(
-        web={"listen": address},
-        picking={"workers": None},
-        engine={"kind": "dask", "scheduler": scheduler},
-    )
+    address, cluster = f"127.0.0.1:{free_port()}", make_cluster()
+    session = cluster.serve(make_session(web={"listen": address}))
     session.start()
     session.drop(1)
     prometheus = watch(address)
     prometheus.until(fire=["LivepickClusterLost"])
     assert "is not connected" in str(session.status()["problems"])
-    dask = LIVEPICK.with_name("dask")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    port = scheduler.rpartition(":")[2]
-    programs = [
-        (dask, "scheduler", "--host=127.0.0.1", f"--port={port}", "--no-dashboard"),
-        (LIVEPICK, "worker", f"--scheduler={scheduler}", "--device=cpu", "--workers=1"),
-        (dask, "worker", scheduler, "--no-dashboard", "--no-nanny", "--nthreads=1"),
-    ]
-    with contextlib.ExitStack() as ending:
-        started = []
-        for program in programs:
-            started.append(subprocess.Popen(program, cwd=session.folder, **quiet))
-            ending.callback(started[-1].wait)
-            ending.callback(started[-1].terminate)
-        session.until(lambda: session.picked() == 1, "picks")
-        prometheus.until(fire=["LivepickNodeSetAside"], silent=["LivepickClusterLost"])
-        assert "plain Dask worker" in str(session.status()["problems"])
+    cluster.start_scheduler()
+    cluster.start_worker()
+    options = ["--no-dashboard", "--no-nanny", "--nthreads=1", "--local-directory", session.folder]
+    plain = cluster.start(DASK, "worker", cluster.address, *options, log=cluster.worker_log)
+    session.until(lambda: session.picked() == 1, "picks")
+    prometheus.until(fire=["LivepickNodeSetAside"], silent=["LivepickClusterLost"])
+    assert "plain Dask worker" in str(session.status()["problems"])
 
-        started[-1].terminate()
-        prometheus.until(silent=["LivepickNodeSetAside"])
-        assert session.stop() == 0
+    cluster.kill(plain, signal.SIGTERM)
+    prometheus.until(silent=["LivepickNodeSetAside"])
+    assert session.stop() == 0
 
 
 def test_every_alert_is_fired_for_real():

@@ -16,8 +16,8 @@ from pathlib import Path
 import bcrypt
 import pytest
 import yaml
-from monitoring import Prometheus, free_port
-from session import livepick
+from monitoring import Prometheus
+from session import free_port, livepick
 
 from certificates import make_certificate, needs_openssl
 

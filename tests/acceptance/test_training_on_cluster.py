@@ -1,17 +1,11 @@
 """A session that trains on a worker of a Dask cluster, with a stub in place of the trainer."""
 
-import os
 import socket
-import subprocess
-import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
-
-BIN = Path(sys.executable).parent
 
 TRAINER = """
     import dataclasses, sys, time
@@ -34,65 +28,34 @@ TRAINER = """
 """Trains until a file is there; the network is that of the first picker."""
 
 
-class Cluster:
-    """A scheduler of this machine, and workers on which the stub is installed."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.file = folder / "scheduler.json"
-        self.processes = []
-        package = folder / "stub" / "livepick_trainer"
-        package.mkdir(parents=True)
-        (package / "__init__.py").touch()
-        (package / "__main__.py").write_text(textwrap.dedent(TRAINER))
-        self._start(
-            *("dask", "scheduler", "--host", "127.0.0.1", "--port", "0"),
-            *("--scheduler-file", self.file, "--no-dashboard"),
-            *("--dashboard-address", "127.0.0.1:0"),
-        )
-
-    def start_worker(self):
-        return self._start(
-            *("livepick", "worker", "--scheduler-file", self.file, "--device", "cpu"),
-            *("--workers", "1", "--heavy"),
-        )
-
-    def _start(self, program, *options):
-        with (self.folder / "cluster.log").open("ab") as log:
-            process = subprocess.Popen(
-                [BIN / program, *options],
-                stdout=log,
-                stderr=log,
-                env=os.environ | {"PYTHONPATH": str(self.folder / "stub")},
-            )
-        self.processes.append(process)
-        return process
-
-
 @pytest.fixture
-def cluster(tmp_path):
-    cluster = Cluster(tmp_path)
-    yield cluster
-    for process in cluster.processes:
-        process.kill()
-        process.wait()
+def stub(tmp_path):
+    """Return the folder of a package that is the trainer of the workers."""
+    folder = tmp_path / "stub"
+    package = folder / "livepick_trainer"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(textwrap.dedent(TRAINER))
+    return str(folder)
 
 
 @pytest.mark.slow
-def test_a_training_on_the_cluster_survives_the_service_and_its_worker(cluster, make_session):
+def test_a_training_on_the_cluster_survives_the_service_and_its_worker(
+    make_cluster, make_session, stub
+):
     """Its host is named; a new service adopts it; another worker continues it; it ends once."""
+    cluster = make_cluster(by_file=True)
     session = make_session(
-        engine={"kind": "dask", "scheduler_file": str(cluster.file), "heavy": "cluster"},
         bootstrap={"micrographs": 3, "minimum_picks": 30},
         training={"held_out_fraction": 0.34},
         retrain={"gate": "off"},
     )
-    del session.settings["picking"]["workers"]
-    session.save()
+    cluster.serve(session, heavy="cluster")
     run = session.state / "runs" / "0001"
     lock = run / "lock"
     host = socket.gethostname()
-    worker = cluster.start_worker()
+    cluster.start_scheduler()
+    worker = cluster.start_worker("--heavy", PYTHONPATH=stub)
     session.start()
     session.drop(3)
     session.until((run / "progress.jsonl").exists, "a training")
@@ -107,9 +70,9 @@ def test_a_training_on_the_cluster_survives_the_service_and_its_worker(cluster, 
     session.until(lambda: "adopting its trainer" in session.log.read_text(), "adoption")
     assert lock.read_text() == before
 
-    worker.kill()
+    cluster.kill(worker)
     session.until(lambda: "the worker on" in session.log.read_text(), "the loss of the worker")
-    cluster.start_worker()
+    cluster.start_worker("--heavy", PYTHONPATH=stub)
     session.until(lambda: lock.read_text() != before, "another trainer")
 
     (run / "go").touch()

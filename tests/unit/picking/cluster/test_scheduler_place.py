@@ -3,17 +3,14 @@
 import asyncio
 import platform
 import socket
-import subprocess
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 
 distributed = pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
 
 import livepick  # noqa: E402
-from certificates import needs_openssl  # noqa: E402
-from livepick.config.engine_section import ClusterTls  # noqa: E402
+from certificates import make_cluster_tls, needs_openssl  # noqa: E402
 from livepick.errors import EngineError  # noqa: E402
 from livepick.picking.cluster import scheduler  # noqa: E402
 from livepick.picking.cluster.scheduler import (  # noqa: E402
@@ -23,8 +20,6 @@ from livepick.picking.cluster.scheduler import (  # noqa: E402
     versions_there,
 )
 from livepick.picking.cluster.security import cluster_security  # noqa: E402
-
-MAKE_CERTIFICATES = Path(__file__).parents[4] / "deploy" / "dask" / "make-certificates.sh"
 
 SAME = {
     "python": platform.python_version() + ".final.0",
@@ -86,14 +81,7 @@ def test_a_scheduler_that_is_not_there_is_waited_for(monkeypatch):
 @needs_openssl
 def test_certificates_of_another_authority_end_the_try(tmp_path):
     """They do not become right by waiting."""
-
-    def made(name):
-        subprocess.run([MAKE_CERTIFICATES, tmp_path / name], check=True, capture_output=True)
-        files = ("ca.pem", "certificate.pem", "key.pem")
-        ca, certificate, key = (tmp_path / name / file for file in files)
-        return ClusterTls(ca=ca, certificate=certificate, key=key)
-
-    ours, theirs = made("ours"), made("theirs")
+    ours, theirs = make_cluster_tls(tmp_path / "ours"), make_cluster_tls(tmp_path / "theirs")
     security = distributed.Security(
         require_encryption=True,
         tls_ca_file=str(theirs.ca),
