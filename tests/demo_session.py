@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from rich.console import Console
 
 from demo_progress import DemoError, ProgressWatch, is_complete, next_step, progress
 from livepick.simulate.species import specimen
+from running_program import running
 
 CONSOLE = Console()
 LIVEPICK = Path(sys.executable).with_name("livepick")
@@ -106,22 +106,11 @@ def microscope_command(demo: Demo) -> list[str]:
     return [str(LIVEPICK), "simulate", str(demo.place / "micrographs"), *words]
 
 
-@contextmanager
-def started(demo: Demo, name: str, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    demo: Demo, name: str, command: list[str]
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """Run a program with its output in a log, until the end of the block."""
-    with (
-        (demo.place / f"{name}.log").open("wb") as log,
-        subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as process,
-    ):
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(STOP_SECONDS)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+    return running(demo.place / f"{name}.log", command, stop_seconds=STOP_SECONDS)
 
 
 def read_address(demo: Demo, service: subprocess.Popen[bytes]) -> str:

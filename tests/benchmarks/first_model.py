@@ -11,7 +11,6 @@ new model are stages too. The service and its child processes run on two cores. 
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,7 @@ from livepick.retraining.trainer_process import LOCK
 from livepick.simulate.acquisition import Pace, Plan, acquire
 from livepick.simulate.field import Session
 from livepick.simulate.species import SPECIES, specimen
+from running_program import running
 
 CONSOLE = Console(width=120)
 LIVEPICK = Path(sys.executable).with_name("livepick")
@@ -159,23 +159,14 @@ def _keep_to(cores: int) -> None:
 def _time(place: Path, made: list[Path]) -> list[Stage]:
     """Run the session, and return its stages, starting with the tenth micrograph."""
     *before, tenth = made
-    with (place / "service.log").open("wb") as log:
-        service = subprocess.Popen(
-            [LIVEPICK, "run", place / "session.yaml"], stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
+    command = [LIVEPICK, "run", place / "session.yaml"]
+    with running(place / "service.log", command) as service:
         for path in before:
             path.rename(place / "in" / path.name)
         _until(service, place, lambda counts: counts.picked == len(before))
         tenth.rename(place / "in" / tenth.name)
         _until(service, place, lambda counts: counts.total == len(made))
         return _follow(service, place)
-    finally:
-        service.send_signal(signal.SIGTERM)
-        try:
-            service.wait(20)
-        except subprocess.TimeoutExpired:
-            service.kill()
 
 
 def _until(service: subprocess.Popen[bytes], place: Path, ready: Callable[[Counts], bool]) -> None:

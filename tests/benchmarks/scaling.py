@@ -26,10 +26,8 @@ import heapq
 import json
 import multiprocessing
 import os
-import signal
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -55,10 +53,14 @@ from livepick.core.contracts.job import Job
 from livepick.models.general_model import publish_general_picker
 from livepick.picking.engine import local
 from livepick.picking.tasks import pick
+from running_program import running
 
 CONSOLE = Console(width=130)
 HERE = Path(__file__).parent
 SERVICE = HERE / "stub_service.py"
+IMPORTABLE = {"PYTHONPATH": f"{HERE}:{os.environ.get('PYTHONPATH', '')}"}
+"""Environment in which workers can import the stub."""
+
 PER_HOUR = 20_000
 """Micrographs an hour of a fast microscope with beam shift, or of several."""
 
@@ -158,7 +160,8 @@ def service_cost(count: int, *, engine: str, per_hour: int | None) -> ServiceCos
             del settings["picking"]["workers"]
             settings["engine"] = {"kind": "dask", "scheduler_file": str(place / "scheduler.json")}
         config.write_text(yaml.safe_dump(settings))
-        service = ending.enter_context(_running(place / "log", sys.executable, SERVICE, config))
+        command = [sys.executable, SERVICE, config]
+        service = ending.enter_context(running(place / "log", command, environment=IMPORTABLE))
         _until(lambda: ": ready" in (place / "log").read_text(), place)
         source = place / "source.mrc"
         land(source, np.random.default_rng(0).normal(size=(SIDE_PX, SIDE_PX)).astype(np.float32))
@@ -195,45 +198,21 @@ def service_cost(count: int, *, engine: str, per_hour: int | None) -> ServiceCos
 
 
 @contextmanager
-def _running(log: Path, *command: object) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program until the end of the block."""
-    environment = {**os.environ, "PYTHONPATH": f"{HERE}:{os.environ.get('PYTHONPATH', '')}"}
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [str(word) for word in command], stdout=file, stderr=file, env=environment
-        )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-@contextmanager
 def _cluster(place: Path) -> Iterator[int]:
     """Run a Dask cluster with two workers; yield the process id of its scheduler."""
     programs, file = Path(sys.executable).parent, place / "scheduler.json"
-    with ExitStack() as ending:
-        scheduler = ending.enter_context(
-            _running(
-                place / "scheduler.log",
-                *(programs / "dask", "scheduler", "--host", "tcp://127.0.0.1", "--port", "0"),
-                *("--scheduler-file", file, "--no-dashboard"),
-                *("--dashboard-address", "127.0.0.1:0"),
-            )
-        )
+    scheduler = [
+        *(programs / "dask", "scheduler", "--host", "tcp://127.0.0.1", "--port", "0"),
+        *("--scheduler-file", file, "--no-dashboard", "--dashboard-address", "127.0.0.1:0"),
+    ]
+    worker = [
+        *(programs / "livepick", "worker", "--scheduler-file", file),
+        *("--device", "cpu", "--workers", "2"),
+    ]
+    with running(place / "scheduler.log", scheduler, environment=IMPORTABLE) as process:
         _until(file.exists, place)
-        ending.enter_context(
-            _running(
-                place / "worker.log",
-                *(programs / "livepick", "worker", "--scheduler-file", file),
-                *("--device", "cpu", "--workers", "2"),
-            )
-        )
-        yield scheduler.pid
+        with running(place / "worker.log", worker, environment=IMPORTABLE):
+            yield process.pid
 
 
 def _cpu_seconds(pid: int | None) -> float:
