@@ -18,12 +18,12 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from demo_session import LIVEPICK, Demo, microscope_command, read_address, say, started
+from small_picture import save_small
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "pictures"
 MOST_BYTES = 300_000
 """Largest size of both pictures together."""
 
-COLOURS = 64
 MORE_MICROGRAPHS = 6
 """Number of micrographs that land before the pictures are taken."""
 PATIENCE_MS = 60_000
@@ -75,10 +75,9 @@ def _take(name: str, address: str, *, width: int, height: int, micrograph: bool 
         if micrograph:
             _open_newest(page)
         page.wait_for_timeout(LOAD_MS)
-        picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
+        picture = page.screenshot()
         browser.close()
-    few = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    few.save(FOLDER / name, optimize=True)
+    save_small(Image.open(BytesIO(picture)), FOLDER / name)
 
 
 def _open_newest(page: Page) -> None:

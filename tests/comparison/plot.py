@@ -12,6 +12,8 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from PIL import Image
 
+from small_picture import save_small
+
 STYLES = {
     "livepick, first picker": ("tab:blue", "o"),
     "livepick, blob picker": ("lightskyblue", "v"),
@@ -22,9 +24,6 @@ STYLES = {
 }
 STEP = 0.13
 """Distance of two programs in a row, so that markers do not hide each other."""
-
-COLOURS = 64
-"""Number of colours of the file, which is small because of it."""
 
 
 def draw(samples: Sequence[SampleResult], programs: Sequence[str], path: Path) -> None:
@@ -52,9 +51,7 @@ def draw(samples: Sequence[SampleResult], programs: Sequence[str], path: Path) -
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
-    picture = Image.open(path).convert("RGB")
-    few = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    few.save(path, optimize=True)
+    save_small(Image.open(path), path)
 
 
 def _draw_program(
