@@ -1,13 +1,12 @@
 """A watched folder for tests, with small micrographs to write into it."""
 
 import struct
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
+from waiting import until
 
 from livepick.config.sections import Watch
 from livepick.core.formats.file_version import FileVersion
@@ -15,7 +14,6 @@ from livepick.ingest.watcher import Watcher
 from livepick.ledger.inbox import Landed, Message, RootState, SetAside
 
 DEADLINE_SECONDS = 60.0
-
 
 SIDE_PX = 16
 
@@ -33,15 +31,6 @@ PIXELS = bytes(range(256)) * (SIDE_PX * SIDE_PX * 4 // 256)
 
 
 WHOLE = header() + PIXELS
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition, at most until the deadline."""
-    end = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        if time.monotonic() > end:
-            pytest.fail(f"waited {DEADLINE_SECONDS:g} s for {what}")
-        time.sleep(0.02)
 
 
 @dataclass

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from livepick.host.program import Program
 
@@ -15,13 +16,6 @@ def is_running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):  # the second if it ends while it is read
         return False
-
-
-def until(condition, seconds=60):
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def test_a_program_gets_its_input_and_its_arguments_as_they_are(tmp_path):

@@ -6,7 +6,8 @@ import typing
 from pathlib import Path
 
 import pytest
-from watch_scene import WHOLE, header, until, watched
+from waiting import until
+from watch_scene import WHOLE, header, watched
 
 from livepick.config.sections import Watch
 from livepick.ingest import scan as scan_module

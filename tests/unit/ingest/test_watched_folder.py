@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from watch_scene import WHOLE, until, watched
+from waiting import until
+from watch_scene import WHOLE, watched
 
 from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.inbox import Landed

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from watch_scene import DEADLINE_SECONDS, PIXELS, WHOLE, Scene, header, until, watched
+from waiting import until
+from watch_scene import DEADLINE_SECONDS, PIXELS, WHOLE, Scene, header, watched
 
 from livepick.config.sections import Watch
 from livepick.core.formats.file_version import FileVersion

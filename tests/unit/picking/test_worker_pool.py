@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from waiting import until
 
 from livepick.core.contracts.job import WorkerDiedError
 from livepick.errors import EngineError, MemoryLimitError, StalledError, TimeLimitError
@@ -120,13 +121,6 @@ def alive(pid):
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
-
-
-def until(condition, seconds=60):
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 def test_a_job_that_hangs_is_stopped_and_the_others_do_not_notice(make):

@@ -1,6 +1,7 @@
 """The executor of a cluster: jobs on nodes that fit, and none lost with a scheduler."""
 
 import asyncio
+import functools
 import json
 import os
 import threading
@@ -9,6 +10,7 @@ from concurrent.futures import CancelledError
 
 import distributed
 import pytest
+import waiting
 from distributed.comm.core import CommClosedError
 
 from livepick.config.engine_section import EngineSettings
@@ -22,12 +24,7 @@ from livepick.picking.cluster.worker_program import _QuickWorker
 from livepick.picking.engine import Engine
 from livepick.picking.job_limits import JobLimits, Limits
 
-
-def until(condition, seconds=30):
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+until = functools.partial(waiting.until, seconds=30)
 
 
 def local_cluster(**options):
@@ -45,7 +42,7 @@ def bad_header():
 
 
 def wait_for(path):
-    until(path.exists, 60)
+    waiting.until(path.exists)
     return os.getpid()
 
 

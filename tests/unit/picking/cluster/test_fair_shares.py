@@ -3,6 +3,8 @@
 import functools
 import time
 
+from waiting import until
+
 from livepick.picking.cluster.nodes import JOBS_PER_SLOT
 
 
@@ -11,13 +13,6 @@ def pick(session, log):
     time.sleep(0.03)
     with open(log, "a") as file:  # noqa: PTH123 - one write, which appends
         file.write(session)
-
-
-def until(condition):
-    give_up = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 def test_a_short_backlog_does_not_wait_for_a_long_one(connect, tmp_path):

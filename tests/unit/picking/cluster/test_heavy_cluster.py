@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 import textwrap
-import time
 
 import pytest
+from waiting import until
 
 from livepick.core.contracts.cluster_view import ClusterView, NodeView
 from livepick.core.contracts.heavy_job import HeavyOrder
@@ -55,13 +55,14 @@ def run(tmp_path):
     return folder
 
 
-def until(condition, trainer=None):
-    give_up = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < give_up
-        if trainer is not None:
-            trainer.poll()
-        time.sleep(0.02)
+def poll_until(trainer, condition):
+    """Wait for a condition as the service does, which polls its trainer."""
+
+    def is_true():
+        trainer.poll()
+        return condition()
+
+    until(is_true)
 
 
 def starts(run):
@@ -88,7 +89,7 @@ def test_a_training_is_killed_resumes_is_adopted_and_ends_once(connect, guard, r
     """Its service is gone without a word for a while, as if it was killed."""
     executor = connect()
     trainer = trains(executor, guard, run)
-    until(lambda: starts(run) == 1, trainer)
+    poll_until(trainer, lambda: starts(run) == 1)
     # Picking has the only thread of the node meanwhile.
     assert executor.submit(abs, -3).result(timeout=30) == 3
 
@@ -98,11 +99,11 @@ def test_a_training_is_killed_resumes_is_adopted_and_ends_once(connect, guard, r
     assert not TrainerProcess.is_running(run)
 
     trainer = trains(executor, guard, run)
-    until(lambda: starts(run) == 2, trainer)
+    poll_until(trainer, lambda: starts(run) == 2)
     executor.shutdown()
     number = process_id(run)
     trainer = trains(connect(), guard, run)
-    until(lambda: read_place(run) == TrainerPlace(host=host), trainer)
+    poll_until(trainer, lambda: read_place(run) == TrainerPlace(host=host))
     (run / "go").touch()
     assert await_end(trainer) == Ended(0, host)
     assert (starts(run), process_id(run)) == (2, number)
@@ -111,7 +112,7 @@ def test_a_training_is_killed_resumes_is_adopted_and_ends_once(connect, guard, r
 @pytest.mark.usefixtures("work")
 def test_the_service_ends_a_training(connect, guard, run):
     trainer = trains(connect(), guard, run)
-    until(lambda: starts(run) == 1, trainer)
+    poll_until(trainer, lambda: starts(run) == 1)
     trainer.end()
     assert not TrainerProcess.is_running(run)
     assert starts(run) == 1
@@ -125,9 +126,9 @@ def test_two_sessions_have_a_worker_one_after_the_other(connect, guard, run, tmp
     (run / "prepare").touch()
     (other / "prepare").touch()
     first = trains(connect(), guard, run)
-    until(lambda: starts(run) == 1, first)
+    poll_until(first, lambda: starts(run) == 1)
     second = trains(connect(), guard, other)
-    until(lambda: "another run" in (read_place(other) or TrainerPlace()).waits, second)
+    poll_until(second, lambda: "another run" in (read_place(other) or TrainerPlace()).waits)
     assert starts(other) == 0
     (run / "go").touch()
     (other / "go").touch()

@@ -10,6 +10,7 @@ import time
 import psutil
 import pytest
 from trainer_programs import SLEEP
+from waiting import until
 
 from livepick.core.contracts.heavy_job import HeavyOrder
 from livepick.picking.cluster import heavy_on_node
@@ -127,10 +128,7 @@ def test_a_worker_that_leaves_ends_its_job_and_takes_no_other(work, order):
 
 def await_process(order):
     """Wait for the stub trainer of an order."""
-    give_up = time.monotonic() + 60
-    while not (order.folder / "began").exists():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+    until((order.folder / "began").exists)
     return [psutil.Process(int((order.folder / LOCK).read_text().split()[0]))]
 
 
