@@ -7,10 +7,13 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+import mrcfile
 import numpy as np
+from PIL import Image
 
 from livepick.core.imaging.picks import Picks
 
+Image.MAX_IMAGE_PIXELS = None
 DEFAULT_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -75,3 +78,11 @@ def read_truth(path: Path) -> Picks:
 def stem(path: Path) -> str:
     """Return a file name without its last suffix; micrograph names contain dots."""
     return path.name.removesuffix(path.suffix)
+
+
+def write_micrograph(image: Path, data: DataSet, path: Path) -> None:
+    """Write a compact image of a set as the MRC file that a microscope writes, and rename it."""
+    draft = path.with_name(f".{path.name}")
+    with mrcfile.new(draft, np.asarray(Image.open(image)).astype(np.float32)) as mrc:
+        mrc.voxel_size = data.pixel_size_angstrom
+    draft.rename(path)

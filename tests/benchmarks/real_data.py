@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import mrcfile
 import numpy as np
 from PIL import Image
 from rich.console import Console
@@ -35,12 +34,11 @@ from livepick.core.evaluation.matching import Matches, figures, match
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.imaging.preprocess import pick_area
 from livepick.models.registry import Models
-from real_sets import DEFAULT_DATA, SETS, DataSet, read_truth, stem
+from real_sets import DEFAULT_DATA, SETS, DataSet, read_truth, stem, write_micrograph
 
 CONSOLE = Console(width=120)
 LIVEPICK = Path(sys.executable).with_name("livepick")
 LIMIT_SECONDS = 1500
-Image.MAX_IMAGE_PIXELS = None
 
 CONFIG = """\
 session: {{name: "{name}"}}
@@ -195,10 +193,7 @@ def _livepick(*words: object) -> str:
 def _land(data: DataSet, images: Sequence[Path], folder: Path) -> None:
     """Write compact images as the files that a microscope would write."""
     for image in images:
-        draft = folder / f".{stem(image)}.mrc"
-        with mrcfile.new(draft, np.asarray(Image.open(image)).astype(np.float32)) as mrc:
-            mrc.voxel_size = data.pixel_size_angstrom
-        draft.rename(folder / f"{stem(image)}.mrc")
+        write_micrograph(image, data, folder / f"{stem(image)}.mrc")
 
 
 if __name__ == "__main__":

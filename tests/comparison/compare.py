@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from comparison.livepick_command import Livepick
+from comparison.livepick_command import BLOB, FIRST, TRAINED, Livepick
 from comparison.measured import Cost, ProgramFailedError, run_measured
 from comparison.program import Program, Task
 from comparison.relion_log import RelionLog
@@ -59,10 +59,9 @@ are fewer."""
 
 EDGE_FRACTION = 0.25
 """Margin in which nothing counts, besides the radius of a hit, in diameters."""
-TRAINED = "livepick, trained"
 PROGRAMS: tuple[Program, ...] = (
-    Livepick("livepick, first picker", "general"),
-    Livepick("livepick, blob picker", "blob"),
+    Livepick(FIRST, "general"),
+    Livepick(BLOB, "blob"),
     RelionLog(),
     *(Topaz(model) for model in MODELS),
 )

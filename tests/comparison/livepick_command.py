@@ -9,6 +9,10 @@ from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.imaging.picks import Picks
 
 LIVEPICK = Path(sys.executable).with_name("livepick")
+FIRST = "livepick, first picker"
+BLOB = "livepick, blob picker"
+TRAINED = "livepick, trained"
+
 OUTPUT = "picks"
 
 

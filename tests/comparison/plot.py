@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib import use
 
+from comparison.livepick_command import BLOB, FIRST, TRAINED
 from comparison.result import Result, SampleResult
 
 use("Agg")
@@ -15,9 +16,9 @@ from PIL import Image
 from small_picture import save_small
 
 STYLES = {
-    "livepick, first picker": ("tab:blue", "o"),
-    "livepick, blob picker": ("lightskyblue", "v"),
-    "livepick, trained": ("navy", "*"),
+    FIRST: ("tab:blue", "o"),
+    BLOB: ("lightskyblue", "v"),
+    TRAINED: ("navy", "*"),
     "RELION LoG": ("tab:orange", "s"),
     "Topaz resnet8": ("yellowgreen", "D"),
     "Topaz resnet16": ("forestgreen", "P"),

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from comparison.result import Result, SampleResult
+from comparison.livepick_command import BLOB, FIRST, TRAINED
+from comparison.result import BY_LIVEPICK, BY_OTHERS, REAL, Result, SampleResult
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -15,14 +16,12 @@ ALL_FIGURES = Path(__file__).with_name("RESULTS.md")
 SUMMARY, DETAILS, PLOT = "summary.md", "table.md", "comparison.png"
 BEGIN, END = "<!-- make compare: begin -->\n", "<!-- make compare: end -->\n"
 
-REAL, BY_OTHERS, BY_LIVEPICK = "real", "simulated by others", "simulated by livepick"
 _ORIGINS = (REAL, BY_OTHERS, BY_LIVEPICK)
 OURS = "livepick"
-FIRST = "livepick, first picker"
 ORDER = (
     FIRST,
-    "livepick, blob picker",
-    "livepick, trained",
+    BLOB,
+    TRAINED,
     "RELION LoG",
     "Topaz resnet8",
     "Topaz resnet16",
@@ -191,7 +190,7 @@ def details_of(samples: Sequence[SampleResult]) -> list[str]:
             " x ".join(str(side) for side in one.shape_px),
             f"{one.pixel_size_angstrom:.2f}",
             f"{one.diameter_angstrom:g}",
-            f"{one.learned or '-'}",
+            f"{one.learned or NOTHING}",
             f"{one.training_cpu_seconds:.0f}" if one.learned else NOTHING,
         ]
         for one in samples

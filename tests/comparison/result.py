@@ -8,6 +8,9 @@ from pathlib import Path
 
 from livepick.core.evaluation.matching import Matches, figures, precision_recall_f1
 
+REAL, BY_OTHERS, BY_LIVEPICK = "real", "simulated by others", "simulated by livepick"
+"""Origins of samples."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
@@ -47,6 +50,8 @@ class SampleResult:
 
     name: str
     origin: str
+    """One of the origins above."""
+
     micrographs: int
     particles: int
     """Number of true positions in the area that counts."""

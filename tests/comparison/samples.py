@@ -11,16 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mrcfile
-import numpy as np
-import PIL.Image
 
 from comparison.livepick_command import LIVEPICK
+from comparison.result import BY_LIVEPICK, BY_OTHERS, REAL
 from livepick.core.formats.coordinates import read_coordinates
 from livepick.core.imaging.picks import Picks
 from livepick.simulate.species import specimen
-from real_sets import SETS, DataSet, read_truth, stem
-
-PIL.Image.MAX_IMAGE_PIXELS = None
+from real_sets import SETS, DataSet, read_truth, stem, write_micrograph
 
 SIMULATED_PIXEL_ANGSTROM = 2.0
 SIMULATED_SIDE_PX = 1024
@@ -42,7 +39,7 @@ class Sample:
 
     name: str
     origin: str
-    """``real``, ``simulated by livepick`` or ``simulated by others``."""
+    """As in ``SampleResult``."""
 
     micrographs: list[Path]
     truth: list[Picks]
@@ -100,7 +97,7 @@ def _simulated(name: str, place: Path, most_compared: int) -> Sample:
     diameter = specimen(species).diameter_angstrom
     return Sample(
         name=name,
-        origin="simulated by livepick",
+        origin=BY_LIVEPICK,
         micrographs=files,
         truth=[read_coordinates(truth / f"{stem(path)}_truth.star") for path in files],
         pixel_size_angstrom=SIMULATED_PIXEL_ANGSTROM,
@@ -116,13 +113,10 @@ def _real(data: DataSet, root: Path, place: Path, most_compared: int) -> Sample:
     files = [place / f"{stem(image)}.mrc" for image in images]
     for image, path in zip(images, files, strict=True):
         if not path.exists():
-            draft = path.with_suffix(".draft")
-            with mrcfile.new(draft, np.asarray(PIL.Image.open(image)).astype(np.float32)) as mrc:
-                mrc.voxel_size = data.pixel_size_angstrom
-            draft.rename(path)
+            write_micrograph(image, data, path)
     return Sample(
         name=data.name,
-        origin="real",
+        origin=REAL,
         micrographs=files,
         truth=[read_truth(root / data.picks / f"{stem(image)}.csv") for image in images],
         pixel_size_angstrom=data.pixel_size_angstrom,
@@ -139,7 +133,7 @@ def _by_others(path: Path, most_compared: int) -> Sample:
     diameter = max(_diameters_angstrom(path))
     return Sample(
         name=path.stem,
-        origin="simulated by others",
+        origin=BY_OTHERS,
         micrographs=[path],
         truth=[read_truth(_truth_of(path))],
         pixel_size_angstrom=pixel_size_angstrom,
