@@ -2,6 +2,7 @@
 
 import pytest
 from cluster import Cluster
+from machine import why_none
 from session import Session
 
 
@@ -22,6 +23,13 @@ def make_session(tmp_path):
     yield make
     for session in made:
         session.end()
+
+
+@pytest.fixture(scope="session")
+def needs_machine():
+    """Skip the test where another machine cannot be made."""
+    if why := why_none():
+        pytest.skip(why)
 
 
 @pytest.fixture

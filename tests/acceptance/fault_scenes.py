@@ -14,11 +14,12 @@ import time
 import psutil
 from cluster import Cluster, checksums
 from machine import Machine
-from session import impatient
+from session import Session, impatient
 
-__all__ = ["FAULTS", "MICROGRAPHS", "Scene", "faults_of"]
+__all__ = ["FAULTS", "MICROGRAPHS", "Scene", "faults_of", "on_processes"]
 
 MICROGRAPHS = 16
+FORMATS = ["relion", "star", "csv"]
 EVERY_SECONDS = 0.2
 
 SERVICE = impatient(
@@ -52,10 +53,8 @@ class Scene:
 
     Parameters
     ----------
-    make_session
-        Makes the session.
     folder
-        Where the cluster's files are.
+        Where the files of the session and of the cluster are.
     elsewhere
         What is on another machine: ``worker``, the victim; ``cluster``, all but the service; empty:
         nothing.
@@ -63,7 +62,7 @@ class Scene:
         True for the waits of the programs as they are.
     """
 
-    def __init__(self, make_session, folder, *, elsewhere="", patient=False):
+    def __init__(self, folder, *, elsewhere="", patient=False):
         self.patient = patient
         self.machine = Machine() if elsewhere else None
         on = self.machine if elsewhere == "cluster" else None
@@ -72,12 +71,9 @@ class Scene:
         program.write_text(PROGRAM)
         program.chmod(0o755)
         self.told = folder / "program.told"
-        self.session = make_session(
-            output={
-                "directory": "out",
-                "formats": ["relion", "star", "csv"],
-                "on_picked": [str(program)],
-            },
+        self.session = Session(
+            folder,
+            output={"formats": FORMATS, "on_picked": [str(program)]},
         )
         self.cluster.serve(self.session)
         self.workers = []
@@ -132,7 +128,8 @@ class Scene:
         return max(waiting, default=0.0), max(gaps, default=0.0)
 
     def end(self):
-        """End the cluster; the session ends with the test."""
+        """End the session and the cluster."""
+        self.session.end()
         self.cluster.end()
         if self.machine is not None:
             self.machine.end()
@@ -213,6 +210,16 @@ FAULTS = {
 }
 
 
+def on_processes(folder):
+    """Run the session of a scene on processes of this machine; return the checksums."""
+    session = Session(folder, output={"formats": FORMATS})
+    session.drop(MICROGRAPHS)
+    session.start()
+    session.until(lambda: session.picked() == MICROGRAPHS, "picks on processes")
+    assert session.stop() == 0
+    return checksums(session)
+
+
 def faults_of(scene, expected, *, restarts=0):
     """Return what is wrong with the end of a session, whose service still runs, as sentences.
 
@@ -238,12 +245,10 @@ def faults_of(scene, expected, *, restarts=0):
     session.until(lambda: not _missing_calls(scene, rows), "the calls", seconds=20)
     calls = collections.Counter(json.loads(line)["micrograph"] for line in _lines(scene.told))
     twice = [name for name, count in calls.items() if count > 1 + restarts]
+    found += [f"{name}: the program was called {calls[name]} times" for name in twice]
     counted = session.figure('micrographs_total{state="picked"}')
-    if not restarts:
-        twice += [name for name, count in calls.items() if count > 1]
-        if counted != len(rows):
-            found.append(f"{counted:g} micrographs counted as picked")
-    found += [f"{name}: the program was called {calls[name]} times" for name in set(twice)]
+    if not restarts and counted != len(rows):
+        found.append(f"{counted:g} micrographs counted as picked")
     found += _of_the_journal(session, restarts)
     assert session.stop() == 0
     now = checksums(session)

@@ -6,37 +6,26 @@ long each takes.
 """
 
 import pytest
-from cluster import checksums
-from fault_scenes import MICROGRAPHS, Scene, faults_of
-from machine import why_none
-from session import Session
+from fault_scenes import Scene, faults_of, on_processes
 
 pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-WHY_NO_MACHINE = why_none()
-
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
     """Return the checksums of the same session on processes of this machine."""
-    output = {"formats": ["relion", "star", "csv"]}
-    session = Session(tmp_path_factory.mktemp("local"), output=output)
-    session.drop(MICROGRAPHS)
-    session.start()
-    session.until(lambda: session.picked() == MICROGRAPHS, "picks on processes")
-    assert session.stop() == 0
-    return checksums(session)
+    return on_processes(tmp_path_factory.mktemp("local"))
 
 
 @pytest.fixture
-def make_scene(make_session, tmp_path):
+def make_scene(tmp_path):
     """Return a function that makes a scene, which ends with the test."""
     made = []
 
     def make(**options):
-        made.append(Scene(make_session, tmp_path, **options))
+        made.append(Scene(tmp_path, **options))
         made[-1].start()
         return made[-1]
 
@@ -54,7 +43,7 @@ def test_processes_that_are_killed_or_hang_lose_nothing(make_scene, expected):
     assert faults_of(scene, expected) == []
 
 
-@pytest.mark.skipif(bool(WHY_NO_MACHINE), reason=WHY_NO_MACHINE)
+@pytest.mark.usefixtures("needs_machine")
 @pytest.mark.parametrize("elsewhere", ["worker", "cluster"])
 def test_a_network_that_fails_loses_nothing(elsewhere, make_scene, expected):
     """Between worker and scheduler, and between service and scheduler."""

@@ -7,14 +7,12 @@ import mrcfile
 import numpy as np
 import pytest
 from cluster import Cluster
-from machine import Machine, why_none
+from machine import Machine
 from session import impatient
 
 pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-
-WHY_NO_MACHINE = why_none()
 
 SERVICE = impatient(
     {
@@ -31,8 +29,6 @@ sys.exit(livepick.cli.main())
 """
 """A worker whose answer to the service is another version; its own check of the scheduler is as if
 both had been installed."""
-
-needs_machine = pytest.mark.skipif(bool(WHY_NO_MACHINE), reason=WHY_NO_MACHINE)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +56,7 @@ def visitor(pool):
 
 
 @pytest.fixture
-def machine():
+def machine(needs_machine):
     """Return another machine."""
     machine = Machine()
     yield machine
@@ -85,7 +81,6 @@ def said(session, *words):
     assert all(word in page for word in words)
 
 
-@needs_machine
 def test_nodes_without_the_share_or_of_another_version_are_refused(
     pool, visitor, machine, make_session
 ):
@@ -118,7 +113,6 @@ def test_a_node_without_the_gpu_is_refused(pool, make_session):
     assert session.stop() == 0
 
 
-@needs_machine
 def test_a_bad_node_is_told_from_a_bad_file(visitor, pool, machine, make_session):
     """A node that loses the share is set aside until it sees the files again: no file is blamed.
 

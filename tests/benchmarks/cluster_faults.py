@@ -30,8 +30,6 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1] / "acceptance"))
 # The harness of the acceptance tests has no annotations.
 scenes: Any = importlib.import_module("fault_scenes")
-sessions: Any = importlib.import_module("session")
-clusters: Any = importlib.import_module("cluster")
 machines: Any = importlib.import_module("machine")
 
 ELSEWHERE = {"network of a worker": "worker", "network of the cluster": "cluster"}
@@ -43,29 +41,12 @@ MOMENTS_SECONDS = (0.2, 3.0)
 CONSOLE = Console(width=110, highlight=False)
 
 
-def expected(folder: Path) -> Mapping[str, str]:
-    """Return the checksums of the outputs of the same session on processes."""
-    session = sessions.Session(folder, output={"formats": ["relion", "star", "csv"]})
-    session.drop(scenes.MICROGRAPHS)
-    session.start()
-    session.until(lambda: session.picked() == scenes.MICROGRAPHS, "picks on processes")
-    session.stop()
-    found: Mapping[str, str] = clusters.checksums(session)
-    return found
-
-
 def one_session(
     fault: str, after_seconds: float, folder: Path, checksums: Mapping[str, str], *, patient: bool
 ) -> tuple[float, float, list[str]]:
     """Return the two times of a session with a fault, and what was wrong at its end."""
-    made = []
-
-    def make_session(**sections: object) -> Any:
-        made.append(sessions.Session(folder, **sections))
-        return made[-1]
-
     name = fault.partition(",")[0]
-    scene = scenes.Scene(make_session, folder, elsewhere=ELSEWHERE.get(name, ""), patient=patient)
+    scene = scenes.Scene(folder, elsewhere=ELSEWHERE.get(name, ""), patient=patient)
     try:
         scene.start()
         recovery, gap = scene.run(fault, after_seconds=after_seconds)
@@ -73,10 +54,6 @@ def one_session(
         return recovery, gap, scenes.faults_of(scene, checksums, restarts=restarts)
     finally:
         scene.end()
-        for session in made:
-            if session.process is not None and session.process.poll() is None:
-                session.process.kill()
-                session.process.wait()
 
 
 def main() -> int:
@@ -93,7 +70,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         (place / "local").mkdir()
-        checksums = expected(place / "local")
+        checksums = scenes.on_processes(place / "local")
         for fault in options.faults or list(scenes.FAULTS):
             if (why := machines.why_none()) and fault.startswith(tuple(ELSEWHERE)):
                 CONSOLE.print(f"{fault}: left out: {why}")
