@@ -23,14 +23,12 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 from rich.table import Table
+from small_session import counts
 
 from livepick.config.training_sections import Bootstrap, Training
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RUNS
-from livepick.errors import LedgerError
-from livepick.ledger.database import LEDGER, Database
-from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts
 from livepick.models.registry import MODELS, Models
 from livepick.retraining.trainer_process import LOCK
@@ -163,30 +161,21 @@ def _time(place: Path, made: list[Path]) -> list[Stage]:
     with running(place / "service.log", command) as service:
         for path in before:
             path.rename(place / "in" / path.name)
-        _until(service, place, lambda counts: counts.picked == len(before))
+        _until(service, place, lambda found: found.picked == len(before))
         tenth.rename(place / "in" / tenth.name)
-        _until(service, place, lambda counts: counts.total == len(made))
+        _until(service, place, lambda found: found.total == len(made))
         return _follow(service, place)
 
 
 def _until(service: subprocess.Popen[bytes], place: Path, ready: Callable[[Counts], bool]) -> None:
     """Wait until the counts in the ledger meet a condition."""
     give_up = time.monotonic() + LIMIT_SECONDS
-    while not ready(_counts(place)):
+    while not ready(counts(place)):
         if service.poll() is not None:
             raise SystemExit(f"the service ended: {(place / 'service.log').read_text()[-2000:]}")
         if time.monotonic() > give_up:
-            raise SystemExit(f"nothing more happened in {LIMIT_SECONDS:.0f} s: {_counts(place)}")
+            raise SystemExit(f"nothing more happened in {LIMIT_SECONDS:.0f} s: {counts(place)}")
         time.sleep(POLL_SECONDS)
-
-
-def _counts(place: Path) -> Counts:
-    try:
-        database = Database.read_only(place / "state" / LEDGER)
-    except LedgerError:
-        return Counts()  # the service has not reached this point yet
-    with database:
-        return LedgerReader(database).counts()
 
 
 def _follow(service: subprocess.Popen[bytes], place: Path) -> list[Stage]:

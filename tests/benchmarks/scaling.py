@@ -26,7 +26,6 @@ import heapq
 import json
 import multiprocessing
 import os
-import sqlite3
 import statistics
 import sys
 import tempfile
@@ -43,7 +42,7 @@ import psutil
 import yaml
 from rich.console import Console
 from rich.table import Table
-from small_session import answer, land, prepare
+from small_session import answer, counts, land, prepare
 from stub_service import CPU_FILE
 from worker import DIAMETER_ANGSTROM, write_micrograph
 from worker import KINDS as IMAGES
@@ -166,7 +165,7 @@ def service_cost(count: int, *, engine: str, per_hour: int | None) -> ServiceCos
         source = place / "source.mrc"
         land(source, np.random.default_rng(0).normal(size=(SIDE_PX, SIDE_PX)).astype(np.float32))
         _land_links(source, place / "in", range(WARM_UP), None)
-        _until(lambda: picked(place) == WARM_UP, place)
+        _until(lambda: counts(place).picked == WARM_UP, place)
         time.sleep(2.0)
         loops = ending.enter_context(_asking(place))
         idle_before = _cpu(place)[0]
@@ -175,7 +174,7 @@ def service_cost(count: int, *, engine: str, per_hour: int | None) -> ServiceCos
         idle_share = (before[0] - idle_before) / IDLE_SECONDS
         scheduler_before = _cpu_seconds(scheduler)
         _land_links(source, place / "in", range(WARM_UP, WARM_UP + count), per_hour)
-        _until(lambda: picked(place) == WARM_UP + count, place)
+        _until(lambda: counts(place).picked == WARM_UP + count, place)
         wall_seconds = time.monotonic() - began
         time.sleep(1.5)  # the report is written twice a second
         after = _cpu(place)
@@ -235,16 +234,6 @@ def _land_links(source: Path, folder: Path, numbers: range, per_hour: int | None
         if per_hour is not None:
             due = began + (number - numbers.start) * 3600 / per_hour
             time.sleep(max(0.0, due - time.monotonic()))
-
-
-def picked(place: Path) -> int:
-    """Return the number of micrographs that have picks."""
-    ledger = sqlite3.connect(f"file:{place}/state/ledger.sqlite?mode=ro", uri=True, timeout=30)
-    try:
-        sql = "select count(*) from micrograph where picked_content is not null"
-        return int(ledger.execute(sql).fetchone()[0])
-    finally:
-        ledger.close()
 
 
 def _until(condition: Callable[[], bool], place: Path) -> None:
@@ -422,19 +411,23 @@ def median(runs: Sequence[Run], kind: str, workers: int, figure: str) -> float:
     return statistics.median(values)
 
 
+def _efficiency(runs: Sequence[Run], kind: str, figure: str) -> float:
+    """Return the throughput of two workers, as a share of twice that of one."""
+    return median(runs, kind, 2, figure) / (2 * median(runs, kind, 1, figure))
+
+
 def _show_workers(runs: Sequence[Run]) -> float:
     """Print the throughput; return that of two workers as a share of what the machine allows."""
     table = Table(title="One and two workers, medians of the rounds; efficiency: of 2 / (2 x of 1)")
     columns = ("", "1, per s", "2, per s", "efficiency", "1, own", "2, own", "efficiency")
     for column in (*columns, "1, CPU s", "2, CPU s", "1 / 2"):
         table.add_column(column, justify="right" if column else "left")
-    efficiency = {}
     for kind, name in (("pool", "pool of livepick"), ("alone", "processes that share nothing")):
         cells = []
         for figure in ("per_second", "per_own_second"):
             one, two = (median(runs, kind, n, figure) for n in (1, 2))
-            efficiency[kind] = two / (2 * one)
-            cells += [f"{one:.2f}", f"{two:.2f}", f"{efficiency[kind]:.2f}"]
+            efficiency = _efficiency(runs, kind, figure)
+            cells += [f"{one:.2f}", f"{two:.2f}", f"{efficiency:.2f}"]
         one, two = (median(runs, kind, n, "cpu_seconds") for n in (1, 2))
         table.add_row(name, *cells, f"{one:.3f}", f"{two:.3f}", f"{one / two:.2f}")
     CONSOLE.print(table)
@@ -442,7 +435,8 @@ def _show_workers(runs: Sequence[Run]) -> float:
         "own: without the time in which a worker could run and had no core. 1 / 2: CPU time of one"
         " worker / of each of two"
     )
-    share = efficiency["pool"] / efficiency["alone"]
+    pool, alone = (_efficiency(runs, kind, "per_own_second") for kind in ("pool", "alone"))
+    share = pool / alone
     CONSOLE.print(
         f"own efficiency of the pool / of processes that share nothing: {share:.2f},"
         f" {LEAST_EFFICIENCY} at least"

@@ -1,4 +1,4 @@
-"""A session of small micrographs that trains nothing, and what its service answers."""
+"""A session of small micrographs that trains nothing, its ledger, and what its service answers."""
 
 import json
 import sys
@@ -10,7 +10,21 @@ import mrcfile
 import numpy as np
 import yaml
 
-__all__ = ["LIVEPICK", "MOST_GAP_SECONDS", "SIZE_PX", "answer", "dispatch_gap", "land", "prepare"]
+from livepick.errors import LedgerError
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.reader import LedgerReader
+from livepick.ledger.rows import Counts
+
+__all__ = [
+    "LIVEPICK",
+    "MOST_GAP_SECONDS",
+    "SIZE_PX",
+    "answer",
+    "counts",
+    "dispatch_gap",
+    "land",
+    "prepare",
+]
 
 LIVEPICK = Path(sys.executable).with_name("livepick")
 SIZE_PX = 256
@@ -52,6 +66,16 @@ def land(path: Path, image: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -
     with mrcfile.new(draft, image) as mrc:
         mrc.voxel_size = PIXEL_SIZE_ANGSTROM
     draft.rename(path)
+
+
+def counts(place: Path) -> Counts:
+    """Return the number of micrographs in each state; all 0 while the ledger is being created."""
+    try:
+        database = Database.read_only(place / "state" / LEDGER)
+    except LedgerError:
+        return Counts()
+    with database:
+        return LedgerReader(database).counts()
 
 
 def answer(place: Path, path: str) -> tuple[float, str]:

@@ -9,7 +9,6 @@ the number of descriptors, and the dispatch loop must never pause for more than 
 """
 
 import argparse
-import sqlite3
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,7 @@ import numpy as np
 import psutil
 from rich.console import Console
 from rich.table import Table
-from small_session import LIVEPICK, MOST_GAP_SECONDS, SIZE_PX, dispatch_gap, land, prepare
+from small_session import LIVEPICK, MOST_GAP_SECONDS, SIZE_PX, counts, dispatch_gap, land, prepare
 
 CONSOLE = Console(width=100)
 DRAWINGS = 16
@@ -139,7 +138,7 @@ def _soak(
             land(place / "in" / f"mic_{written:05d}.mrc", image)
         time.sleep(max(0.0, sampled_at + SAMPLE_SECONDS - time.monotonic()))
         sampled_at = time.monotonic()
-        picked = _picked(place)
+        picked = counts(place).picked
         memories["main"].add(picked, main)
         loop.add(place, main)
         below = main.children(recursive=True)
@@ -164,22 +163,6 @@ def _drawings() -> list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
             image -= np.float32(1.5) * (np.hypot(y - cy, x - cx) < 12)
         drawings.append(image)
     return drawings
-
-
-def _picked(place: Path) -> int:
-    ledger = place / "state" / "ledger.sqlite"
-    if not ledger.exists():
-        return 0
-    connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=10)
-    try:
-        (count,) = connection.execute(
-            "select count(*) from micrograph where state = 'picked'"
-        ).fetchone()
-    except sqlite3.OperationalError:  # the service is still creating it
-        return 0
-    finally:
-        connection.close()
-    return int(count)
 
 
 def _show(memories: dict[str, Memory], count: int) -> bool:
@@ -214,7 +197,7 @@ def _agree(place: Path, count: int) -> bool:
         path.name.removesuffix("_autopick.star") for path in (place / "out").glob("*_autopick.star")
     }
     listed = (place / "out" / "autopick.star").read_text().count("_autopick.star")
-    found = {"files": len(outputs), "lines of the list": listed, "ledger": _picked(place)}
+    found = {"files": len(outputs), "lines of the list": listed, "ledger": counts(place).picked}
     CONSOLE.print(", ".join(f"{name}: {number}" for name, number in found.items()))
     same = inputs == outputs and set(found.values()) == {count}
     if not same:

@@ -17,7 +17,6 @@ them (``taskset --cpu-list 0,1``).
 import argparse
 import os
 import re
-import sqlite3
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 from rich.table import Table
+from small_session import counts
 
 from livepick.simulate.acquisition import Pace, Plan, acquire
 from livepick.simulate.field import Session as Simulation
@@ -104,17 +104,7 @@ class Service:
 
     def picked(self) -> int:
         """Return the number of micrographs that have picks."""
-        ledger = self._folder / "state" / "ledger.sqlite"
-        if not ledger.exists():
-            return 0
-        connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=10)
-        try:
-            text = "select count(*) from micrograph where state = 'picked'"
-            return int(connection.execute(text).fetchone()[0])
-        except sqlite3.OperationalError:  # the service is still creating it
-            return 0
-        finally:
-            connection.close()
+        return counts(self._folder).picked
 
     def stage(self) -> str:
         """Return the stage of the current training, from the metrics; empty if there is none."""
