@@ -72,10 +72,11 @@ def test_another_version_at_the_scheduler_is_refused(name, theirs, words):
 
 def test_a_scheduler_that_is_not_there_is_waited_for(monkeypatch):
     monkeypatch.setattr(scheduler, "CONNECT_FRACTION", 1 / scheduler.ANSWER_SECONDS)
-    with socket.create_server(("127.0.0.1", 0)) as closed:
+    with socket.socket() as closed:  # bound, so that no other program gets the port; not listening
+        closed.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
-    with pytest.raises(AwayError, match=f"{address} does not answer: .*refused"):
-        asyncio.run(versions_there(address, cluster_security(None)))
+        with pytest.raises(AwayError, match=f"{address} does not answer: .*refused"):
+            asyncio.run(versions_there(address, cluster_security(None)))
 
 
 @needs_openssl
