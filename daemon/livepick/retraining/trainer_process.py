@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -39,6 +39,9 @@ __all__ = [
 
 LOCK = "lock"
 LOG = "trainer.log"
+
+TRAINER = (sys.executable, "-m", "livepick_trainer")
+"""Program that trains."""
 
 NICENESS = 10
 """Picking must not wait for training."""
@@ -89,7 +92,7 @@ class TrainerProcess:
                 pid, _ = _holder(lock)
                 _log.info("run %s: adopting its trainer, which is still running", folder.name)
                 return cls(folder, pid, None)
-            return cls._start(lock, folder, command, _threads(threads))
+            return cls._start(lock, folder, command or TRAINER, threads)
 
     @classmethod
     def start(
@@ -122,20 +125,24 @@ class TrainerProcess:
         with (folder / LOCK).open("a+") as lock:
             if not try_lock_anywhere(lock.fileno()):
                 raise BusyError(f"another trainer runs in {folder}", "Wait for its end.")
-            command = tuple(with_parent([*(command or _trainer())]))
-            own = {**(environment or {}), **_threads(threads)}
-            return cls._start(lock, folder, command, own, host)
+            ending_with_us = with_parent([*(command or TRAINER)])
+            return cls._start(
+                lock, folder, ending_with_us, threads, host=host, environment=environment
+            )
 
     @classmethod
     def _start(
         cls,
         lock: IO[str],
         folder: Path,
-        command: tuple[str, ...],
-        environment: Mapping[str, str],
+        command: Sequence[str],
+        threads: int,
+        *,
         host: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> "TrainerProcess":
-        process = _start(folder, command, lock.fileno(), environment)
+        own = {**(environment or {}), "OMP_NUM_THREADS": str(threads)}
+        process = _start(folder, command, lock.fileno(), own)
         try:
             lock.truncate(0)
             lock.write(f"{process.pid} {host}".strip())
@@ -220,19 +227,10 @@ def _holder(lock: IO[str]) -> tuple[int, str]:
     return int(text) if text.isdigit() and not host else 0, host
 
 
-def _trainer() -> tuple[str, ...]:
-    return (sys.executable, "-m", "livepick_trainer")
-
-
-def _threads(count: int) -> dict[str, str]:
-    return {"OMP_NUM_THREADS": str(count)}
-
-
 def _start(
-    folder: Path, command: tuple[str, ...], lock: int, environment: Mapping[str, str]
+    folder: Path, command: Sequence[str], lock: int, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     """Start a trainer that holds the open file ``lock`` for as long as it runs."""
-    command = command or _trainer()
     with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
             [*command, str(folder)],
