@@ -31,10 +31,11 @@ def test_an_object_of_dask_is_left_out(dask, words):
 
 
 def test_a_scheduler_that_is_not_there_is_told_in_the_words_of_the_system():
-    with socket.create_server(("127.0.0.1", 0)) as closed:
+    with socket.socket() as closed:  # bound, and not listening
+        closed.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
-    with pytest.raises(ConnectionRefusedError) as caught:
-        asyncio.run(knock(address, 10.0))
+        with pytest.raises(ConnectionRefusedError) as caught:
+            asyncio.run(knock(address, 10.0))
     assert why_lost(caught.value) == "Connection refused"
 
 
