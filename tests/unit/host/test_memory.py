@@ -4,25 +4,9 @@ import os
 
 import pytest
 
-from livepick.host import control_groups, memory
+from livepick.host import memory
 
 GIB = 1 << 30
-
-
-@pytest.fixture
-def machine(tmp_path, monkeypatch):
-    """Return a folder with ``proc`` and ``cgroup``, in place of those of the system."""
-    for name in ("proc/self", "cgroup"):
-        (tmp_path / name).mkdir(parents=True)
-    monkeypatch.setattr(memory, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(control_groups, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(control_groups, "_CONTROL_GROUPS", tmp_path / "cgroup")
-    return tmp_path
-
-
-def write(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
 
 
 def test_without_a_control_group_it_is_that_of_the_machine(machine):
@@ -44,18 +28,18 @@ def test_without_a_control_group_it_is_that_of_the_machine(machine):
 )
 def test_a_limit_of_a_control_group_counts_wherever_it_is(machine, groups, files):
     """In either version of control groups; the lowest one of all levels."""
-    write(machine / "proc/self/cgroup", groups)
+    machine("proc/self/cgroup", groups)
     for name, text in files.items():
-        write(machine / "cgroup" / name, text)
+        machine(f"cgroup/{name}", text)
     assert memory.total_bytes() == 123456
 
 
 def test_kills_for_memory_are_counted(machine):
-    write(machine / "proc/self/cgroup", "0::/a\n4:memory:/b\n")
+    machine("proc/self/cgroup", "0::/a\n4:memory:/b\n")
     assert memory.kills_for_memory() == 0
-    write(machine / "proc/vmstat", "nr_free_pages 7\noom_kill 1\n")
-    write(machine / "cgroup/a/memory.events", "low 0\noom 4\noom_kill 2\noom_group_kill 0\n")
-    write(machine / "cgroup/memory/b/memory.oom_control", "under_oom 0\noom_kill 3\n")
+    machine("proc/vmstat", "nr_free_pages 7\noom_kill 1\n")
+    machine("cgroup/a/memory.events", "low 0\noom 4\noom_kill 2\noom_group_kill 0\n")
+    machine("cgroup/memory/b/memory.oom_control", "under_oom 0\noom_kill 3\n")
     assert memory.kills_for_memory() == 6
 
 
@@ -72,10 +56,10 @@ def test_the_memory_of_the_last_seconds_is_read_once(machine, monkeypatch):
     """A limit that is changed counts after a few seconds."""
     now = [1000.0]
     monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
-    write(machine / "proc/self/cgroup", "0::/\n")
-    write(machine / "cgroup/memory.max", "123456\n")
+    machine("proc/self/cgroup", "0::/\n")
+    machine("cgroup/memory.max", "123456\n")
     assert memory.recent_total_bytes() == 123456
-    write(machine / "cgroup/memory.max", "99999\n")
+    machine("cgroup/memory.max", "99999\n")
     assert memory.recent_total_bytes() == 123456
     now[0] += memory.RECENT_SECONDS
     assert memory.recent_total_bytes() == 99999

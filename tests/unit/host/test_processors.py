@@ -2,22 +2,12 @@
 
 import pytest
 
-from livepick.host import control_groups, processors
+from livepick.host import processors
 
 
-@pytest.fixture
-def machine(tmp_path, monkeypatch):
-    """Return a function that writes the files of the control groups of a machine with 64 cores."""
-    monkeypatch.setattr(control_groups, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(control_groups, "_CONTROL_GROUPS", tmp_path / "cgroup")
+@pytest.fixture(autouse=True)
+def _cores(monkeypatch):
     monkeypatch.setattr(processors.os, "sched_getaffinity", lambda _: set(range(64)))
-
-    def write(groups, files):
-        for name, text in {"proc/self/cgroup": groups, **files}.items():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(text)
-
-    return write
 
 
 def test_without_a_control_group_all_processors_may_be_used(machine):
@@ -53,5 +43,6 @@ def test_without_a_control_group_all_processors_may_be_used(machine):
 )
 def test_a_quota_counts_in_whole_processors(machine, groups, files, count):
     """The lowest one of all levels."""
-    machine(groups, files)
+    for name, text in {"proc/self/cgroup": groups, **files}.items():
+        machine(name, text)
     assert processors.usable_processors() == count
