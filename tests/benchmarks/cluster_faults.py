@@ -33,7 +33,7 @@ scenes: Any = importlib.import_module("fault_scenes")
 machines: Any = importlib.import_module("machine")
 
 ELSEWHERE = {"network of a worker": "worker", "network of the cluster": "cluster"}
-"""What is on another machine, by the begin of the fault's name."""
+"""Programs on another machine, by the first words of the name of the fault."""
 
 MOMENTS_SECONDS = (0.2, 3.0)
 """First and last moment of the fault, in seconds after the first micrograph."""

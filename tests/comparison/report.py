@@ -27,7 +27,7 @@ ORDER = (
     "Topaz resnet16",
 )
 NOTHING = "-"
-"""What a cell has where there is no figure."""
+"""Text of a cell without a figure."""
 
 LEARNED = """*Learned*: number of other micrographs that the trained model learned from, and the CPU
 time of that session."""
